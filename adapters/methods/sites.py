@@ -1,0 +1,60 @@
+"""Where an adapter can sit: the linear modules of a decoder layer, their shapes, and the groups that are computed together."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+MODULES: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+GROUPS: dict[str, tuple[str, ...]] = {
+    "qkv": ("q_proj", "k_proj", "v_proj"),
+    "o": ("o_proj",),
+    "gate_up": ("gate_proj", "up_proj"),
+    "down": ("down_proj",),
+}
+"""Modules of a group share their input; the decoder computes them as one matrix, stacked in this order."""
+
+Site = tuple[int, str]
+"""(layer, group)"""
+
+
+class Dimensions(Protocol):
+    """The part of a base's configuration that fixes adapter shapes."""
+
+    @property
+    def hidden_size(self) -> int: ...
+    @property
+    def intermediate_size(self) -> int: ...
+    @property
+    def layers(self) -> int: ...
+    @property
+    def heads(self) -> int: ...
+    @property
+    def kv_heads(self) -> int: ...
+    @property
+    def head_dim(self) -> int: ...
+
+
+def module_shape(config: Dimensions, module: str) -> tuple[int, int]:
+    """(out-features, in-features) of a module; KeyError for a name that is not in MODULES."""
+    attention, keys = config.heads * config.head_dim, config.kv_heads * config.head_dim
+    hidden, inner = config.hidden_size, config.intermediate_size
+    return {
+        "q_proj": (attention, hidden),
+        "k_proj": (keys, hidden),
+        "v_proj": (keys, hidden),
+        "o_proj": (hidden, attention),
+        "gate_proj": (inner, hidden),
+        "up_proj": (inner, hidden),
+        "down_proj": (hidden, inner),
+    }[module]
+
+
+def group_shape(config: Dimensions, group: str) -> tuple[int, int]:
+    """(out-features, in-features) of a group's stacked matrix."""
+    shapes = [module_shape(config, module) for module in GROUPS[group]]
+    return sum(out for out, _ in shapes), shapes[0][1]
+
+
+def tensor_name(layer: int, module: str, factor: str) -> str:
+    """Name of a skill's tensor; `factor` is "lora_A" [r, in] or "lora_B" [out, r]."""
+    return f"layers.{layer}.{module}.{factor}"
