@@ -1,0 +1,91 @@
+"""The errors that every room raises: each message says what went wrong and what to do about it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LoraloopError(Exception):
+    """The root of every error that loraloop raises on purpose."""
+
+
+class UnknownNameError(LoraloopError):
+    """A skill, tool, method or option was named that does not exist.
+
+    Attributes:
+        kind: What was looked up, such as ``"skill"``.
+        name: The name that was not found.
+        nearest: The known name closest in spelling, or None where nothing is known.
+    """
+
+    def __init__(self, message: str, kind: str = "", name: str = "", nearest: str | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.name = name
+        self.nearest = nearest
+
+
+class SchemaError(LoraloopError):
+    """A schema, or a value that should obey one, is wrong.
+
+    Attributes:
+        path: JSON path of the offending place, such as ``$.properties.city.format``; empty if there is none.
+        reason: The message without the path.
+    """
+
+    def __init__(self, message: str, path: str = "") -> None:
+        super().__init__(f"{path}: {message}" if path else message)
+        self.path = path
+        self.reason = message
+
+
+class ToolError(LoraloopError):
+    """A tool could not be run, or it failed; an agent turns this into an observation."""
+
+
+class BaseModelError(LoraloopError):
+    """A base model could not be found, fetched, read or converted."""
+
+
+class SkillError(LoraloopError):
+    """A skill's file is damaged, or it was made for another base."""
+
+
+class ContextLengthError(LoraloopError):
+    """The transcript does not fit into the base model's positions."""
+
+
+class LimitError(LoraloopError):
+    """A limit on steps, tokens, time or memory was reached."""
+
+
+class SandboxError(LoraloopError):
+    """No isolation mechanism strong enough is available, or it failed to start."""
+
+
+class InputError(LoraloopError):
+    """An argument is unusable: an empty prompt, an option out of range, a contradiction."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
+    """Builds the error for a name that is not known; the caller raises it.
+
+    Args:
+        kind: What was looked up, in the singular ("skill", "tool", "method").
+        name: The name that was asked for.
+        known: The names that exist.
+
+    Returns:
+        An error whose message names the nearest known name and up to twenty others.
+    """
+    names = sorted(set(known))
+    if not names:
+        return UnknownNameError(f"no {kind} is called {name!r}, and no {kind} is defined at all", kind, name)
+    lowered = {candidate.lower(): candidate for candidate in reversed(names)}
+    match = difflib.get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.0)
+    nearest = lowered[match[0]] if match else names[0]
+    listed = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    return UnknownNameError(
+        f"no {kind} is called {name!r}; did you mean {nearest!r}? Known: {listed}", kind, name, nearest
+    )
