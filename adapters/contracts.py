@@ -1,0 +1,224 @@
+"""Output contracts: what a skill's step must look like, and how its text is read back.
+
+Each contract is a pair: a grammar source (a JSON Schema or a Lark grammar as llguidance reads it) that decoding
+cannot leave, and a parser from the finished text to a frozen value. Training data, agent and evaluation all call these
+functions, so that a skill decodes exactly the form it was trained on.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from loraloop.tool_schemas.errors import SchemaError
+
+ANSWER_LENGTH = 300
+"""Most characters of a retrieval answer."""
+CITATIONS = 6
+"""Most passages that one answer may cite."""
+CATEGORIES = (
+    "violence",
+    "self_harm",
+    "crime",
+    "fraud",
+    "cyber",
+    "hate",
+    "sexual",
+    "misinformation",
+    "privacy",
+    "injection",
+)
+"""Why a text is unsafe. `hate` includes harassment; `injection` is text that tries to override instructions or pull out
+what they protect; `crime` is any unlawful aim that no other category names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A text that an answer may cite by its id."""
+
+    id: str
+    text: str
+    title: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.id or re.search(r"[\[\]\n]", self.id):
+            raise ValueError(f"passage id {self.id!r} must be non-empty, without brackets or line breaks")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A retrieval step: whether the passages answer the question, which do, and the answer."""
+
+    answerable: bool
+    citations: tuple[str, ...] = ()
+    answer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A safety step: whether the last message is unsafe, and why (one of `CATEGORIES`, empty when safe)."""
+
+    unsafe: bool
+    category: str = ""
+
+
+def user_content(question: str, passages: Sequence[Passage] = ()) -> str:
+    """The user message of a question, with the passages it may be answered from.
+
+    Args:
+        question: What is asked.
+        passages: Passages in the order they are shown; their ids must differ.
+
+    Raises:
+        ValueError: Two passages share an id.
+    """
+    if not passages:
+        return question
+    if len({passage.id for passage in passages}) != len(passages):
+        raise ValueError("passage ids must differ: rename the repeated one")
+    lines = (f"[{p.id}] {p.title}: {p.text}" if p.title else f"[{p.id}] {p.text}" for p in passages)
+    return "Passages:\n" + "\n".join(lines) + "\n\n" + question
+
+
+def answer_schema(passage_ids: Iterable[str]) -> dict[str, Any]:
+    """JSON Schema of a retrieval step over these passages.
+
+    Args:
+        passage_ids: Ids that may be cited, at least one.
+
+    Raises:
+        ValueError: There is no passage to cite.
+    """
+    ids = list(dict.fromkeys(passage_ids))
+    if not ids:
+        raise ValueError("an answer contract needs at least one passage: pass passages or mask the skill")
+    citations = {
+        "type": "array",
+        "items": {"type": "string", "enum": ids},
+        "minItems": 1,
+        "maxItems": min(CITATIONS, len(ids)),
+    }
+    found = {
+        "type": "object",
+        "properties": {
+            "answerable": {"const": True},
+            "citations": citations,
+            "answer": {"type": "string", "minLength": 1, "maxLength": ANSWER_LENGTH},
+        },
+        "required": ["answerable", "citations", "answer"],
+        "additionalProperties": False,
+    }
+    missing = {
+        "type": "object",
+        "properties": {"answerable": {"const": False}},
+        "required": ["answerable"],
+        "additionalProperties": False,
+    }
+    return {"anyOf": [found, missing]}
+
+
+def verdict_schema() -> dict[str, Any]:
+    """JSON Schema of a safety step."""
+    safe = {
+        "type": "object",
+        "properties": {"verdict": {"const": "safe"}},
+        "required": ["verdict"],
+        "additionalProperties": False,
+    }
+    unsafe = {
+        "type": "object",
+        "properties": {"verdict": {"const": "unsafe"}, "category": {"type": "string", "enum": list(CATEGORIES)}},
+        "required": ["verdict", "category"],
+        "additionalProperties": False,
+    }
+    return {"anyOf": [safe, unsafe]}
+
+
+def code_grammar() -> str:
+    """Lark grammar (llguidance) of a code step: one fenced Python block.
+
+    The code starts on a non-blank line, and no line of it starts with a fence, so the block has one end.
+    """
+    first = r"([^`\s][^\n]*|`{1,2}([^`\n][^\n]*)?)\n"
+    line = r"([^`\n][^\n]*|`{1,2}([^`\n][^\n]*)?)?\n"
+    return f"start: /```python\\n{first}({line})*```/\n"
+
+
+def answer_text(answer: Answer) -> str:
+    """The compact JSON text of a retrieval step."""
+    if not answer.answerable:
+        return _dumps({"answerable": False})
+    return _dumps({"answerable": True, "citations": list(answer.citations), "answer": answer.answer})
+
+
+def verdict_text(verdict: Verdict) -> str:
+    """The compact JSON text of a safety step."""
+    if not verdict.unsafe:
+        return _dumps({"verdict": "safe"})
+    return _dumps({"verdict": "unsafe", "category": verdict.category})
+
+
+def code_text(code: str) -> str:
+    """The fenced text of a code step."""
+    return "```python\n" + code.strip("\n") + "\n```"
+
+
+def answer_of(text: str) -> Answer:
+    """Reads a retrieval step.
+
+    Repeated citations are kept once, in the order given.
+
+    Raises:
+        SchemaError: The text is not a step under `answer_schema`.
+    """
+    data = _object(text, "answer")
+    if data.get("answerable") is False:
+        return Answer(answerable=False)
+    citations, answer = data.get("citations"), data.get("answer")
+    if data.get("answerable") is not True or not isinstance(citations, list) or not isinstance(answer, str):
+        raise SchemaError(f"an answer step needs answerable, citations and answer; got {text[:80]!r}")
+    return Answer(True, tuple(dict.fromkeys(str(c) for c in citations)), answer.strip())
+
+
+def verdict_of(text: str) -> Verdict:
+    """Reads a safety step.
+
+    Raises:
+        SchemaError: The text is not a step under `verdict_schema`.
+    """
+    data = _object(text, "verdict")
+    verdict, category = data.get("verdict"), data.get("category", "")
+    if verdict == "safe":
+        return Verdict(unsafe=False)
+    if verdict != "unsafe" or category not in CATEGORIES:
+        raise SchemaError(f"a verdict step needs verdict safe, or unsafe and a category; got {text[:80]!r}")
+    return Verdict(unsafe=True, category=str(category))
+
+
+def code_of(text: str) -> str:
+    """The code inside a code step, ending in one line break.
+
+    Raises:
+        SchemaError: The text is not one fenced Python block.
+    """
+    match = re.fullmatch(r"```python\n(.*?\n)```\s*", text, re.DOTALL)
+    if match is None:
+        raise SchemaError(f"a code step is one ```python block; got {text[:80]!r}")
+    return match[1].strip("\n") + "\n"
+
+
+def _object(text: str, what: str) -> dict[str, Any]:
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise SchemaError(f"the {what} step is not JSON ({error.msg} at {error.pos}): {text[:80]!r}") from None
+    if not isinstance(data, dict):
+        raise SchemaError(f"the {what} step must be a JSON object, not {type(data).__name__}")
+    return data
+
+
+def _dumps(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
