@@ -1,1 +1,61 @@
-"""loraloop"""
+"""loraloop: an agent runtime in which every step runs on the right LoRA skill.
+
+The names below are all that most programs need. They are imported on first use, so that ``import loraloop``
+itself is quick and needs neither torch nor a model.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from loraloop.adapters.bank import Bank as Bank
+    from loraloop.adapters.base import Base as Base
+    from loraloop.adapters.base import Message as Message
+    from loraloop.adapters.skill import Skill as Skill
+    from loraloop.adapters.store import library as library
+    from loraloop.agent import Agent as Agent
+    from loraloop.agent import Runtime as Runtime
+    from loraloop.agent.sandbox import run_python as run_python
+    from loraloop.router import Router as Router
+    from loraloop.tool_schemas import Tool as Tool
+    from loraloop.tool_schemas import load_tools as load_tools
+    from loraloop.tool_schemas import tool as tool
+    from loraloop.tool_schemas.errors import LoraloopError as LoraloopError
+
+    __version__: str
+
+_HOMES = {
+    "Agent": "loraloop.agent",
+    "Bank": "loraloop.adapters.bank",
+    "Base": "loraloop.adapters.base",
+    "LoraloopError": "loraloop.tool_schemas.errors",
+    "Message": "loraloop.adapters.base",
+    "Router": "loraloop.router",
+    "Runtime": "loraloop.agent",
+    "Skill": "loraloop.adapters.skill",
+    "Tool": "loraloop.tool_schemas",
+    "library": "loraloop.adapters.store",
+    "load_tools": "loraloop.tool_schemas",
+    "run_python": "loraloop.agent.sandbox",
+    "tool": "loraloop.tool_schemas",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("loraloop")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'loraloop' has no attribute {name!r}; it has {', '.join(__all__)}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

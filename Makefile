@@ -1,0 +1,98 @@
+# Everything is set up by the target that needs it: `make demo` and `make test` work on a fresh clone
+# of a machine that has Python >= 3.11 and make. pip's own settings (PIP_* variables, pip.conf) are honoured.
+#   PYTHON=…   the interpreter to build the environment with     VENV=…   where to put it (default .venv)
+#   DATA=…     the folder of training data                       ARGS=…   extra arguments for the command
+
+VENV   ?= .venv
+DATA   ?= ../shared/data
+ARGS   ?=
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+BIN    := $(VENV)/bin
+FARM   := build/mypy/loraloop
+ROOMS  := adapters agent kernels router tool_schemas
+
+export PYTHONSAFEPATH = 1
+
+.PHONY: help demo test test-gpu lint format types docs bench eval train-skills train-router clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make demo          five requests through the shipped skills, each with its trace'
+	@echo 'make test          ruff, mypy and all tests'
+	@echo 'make test-gpu      the tests that need a CUDA device'
+	@echo 'make lint | types  only ruff | only mypy'
+	@echo 'make format        rewrite the code in the house style'
+	@echo 'make bench         the benchmarks, results into benchmarks/results'
+	@echo 'make eval          base against skill on the evaluation sets (DATA=…)'
+	@echo 'make train-skills  train the four shipped skills again (DATA=…)'
+	@echo 'make train-router  fit the shipped router again (DATA=…)'
+	@echo 'make docs          the tables of the README, from benchmarks/results'
+
+# --- environment -------------------------------------------------------------------------------------------------
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo 'loraloop needs Python 3.11 or newer, and none was found. Install one,' \
+		'or name it: make PYTHON=/path/to/python3.12 …' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is" \
+		"$$($(PYTHON) -V 2>&1), and loraloop needs 3.11 or newer: make PYTHON=/path/to/python3.12 …" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) lacks the venv module. On Debian" \
+		"or Ubuntu: apt-get install python3-venv. Elsewhere install a complete Python, or name another:" \
+		"make PYTHON=/path/to/python3.12 …" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -e .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -e '.[test]'
+	@touch $@ $(VENV)/.demo
+
+# --- use ---------------------------------------------------------------------------------------------------------
+
+demo: $(VENV)/.demo
+	$(BIN)/loraloop demo $(ARGS)
+
+# --- checks ------------------------------------------------------------------------------------------------------
+
+test: lint types
+	$(BIN)/pytest -m 'not gpu' $(ARGS)
+
+test-gpu: $(VENV)/.test
+	$(BIN)/pytest -m gpu $(ARGS)
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+
+format: $(VENV)/.test
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+# Type checkers do not follow setuptools' package-dir, so mypy reads the package through a farm of links.
+types: $(VENV)/.test
+	@rm -rf $(FARM) && mkdir -p $(FARM)
+	@for f in src/loraloop/*; do ln -s "../../../$$f" $(FARM)/; done
+	@for r in $(ROOMS); do ln -s "../../../$$r" $(FARM)/$$r; done
+	MYPYPATH=build/mypy $(BIN)/mypy -p loraloop
+
+# --- results -----------------------------------------------------------------------------------------------------
+
+bench: $(VENV)/.test
+	$(BIN)/python benchmarks/switch.py --json benchmarks/results/switch.json $(ARGS)
+	$(BIN)/python benchmarks/episode.py --json benchmarks/results/episode.json $(ARGS)
+
+eval: $(VENV)/.test
+	$(BIN)/python -m loraloop.adapters.training.evaluate --data $(DATA) $(ARGS)
+
+train-skills: $(VENV)/.test
+	$(BIN)/python -m loraloop.adapters.training --data $(DATA) $(ARGS)
+
+train-router: $(VENV)/.test
+	$(BIN)/python -m loraloop.router.fit --data $(DATA) $(ARGS)
+
+docs: $(VENV)/.demo
+	$(BIN)/python docs/tables.py
+
+clean:
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
