@@ -1,1 +1,13 @@
-"""TODO"""
+"""The shared base: load, quantize, decoder forward, key-value cache, chat format."""
+
+from loraloop.adapters.base.base import Base
+from loraloop.adapters.base.cache import BranchCache, Cache, KVCache
+from loraloop.adapters.base.config import GROUPS, ModelConfig
+from loraloop.adapters.base.decoder import Attached, Forward, Row, Segments
+from loraloop.adapters.base.messages import Message
+from loraloop.adapters.base.random_base import random_base
+
+__all__ = [
+    "GROUPS", "Attached", "Base", "BranchCache", "Cache", "Forward", "KVCache", "Message", "ModelConfig", "Row",
+    "Segments", "random_base",
+]  # fmt: skip

@@ -1,0 +1,161 @@
+"""`Base`: the shared model — weights, tokenizer, chat format — behind one loading call."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from loraloop.adapters.base.cache import KVCache
+from loraloop.adapters.base.chat import Chat
+from loraloop.adapters.base.config import ModelConfig
+from loraloop.adapters.base.convert import (
+    Converted, Fingerprints, Progress, cache_root, convert, open_decoder, read_card,
+)  # fmt: skip
+from loraloop.adapters.base.decoder import Attached, Decoder, Forward, Row
+from loraloop.adapters.base.fetch import SHA256, default_gguf
+from loraloop.adapters.base.gguf_source import GGUFSource
+from loraloop.adapters.base.hf_source import HFSource
+from loraloop.adapters.base.quantize import check_form, default_form
+from loraloop.adapters.base.source import Source
+from loraloop.adapters.base.tokenizer import Tokenizer
+from loraloop.kernels.quantized import cpu_layout
+from loraloop.tool_schemas.errors import BaseModelError
+
+DEFAULT = "smollm2-135m"
+_FORMAT = 1  # of converted folders; raise it when their layout changes
+
+
+class Base:
+    """The shared base model. Safe to share between runs; a forward writes only to its rows' caches."""
+
+    def __init__(self, card: Converted, decoder: Decoder, tokenizer: Tokenizer) -> None:
+        self.name = card.name
+        self.form = card.form
+        self.config: ModelConfig = card.config
+        self.fingerprints: Fingerprints = card.fingerprints
+        self.decoder = decoder
+        self.tokenizer = tokenizer
+        self.chat = Chat(card.chat, tokenizer)
+        self.stop_ids = frozenset((*card.eos_ids, self.chat.closing[0]))
+
+    @classmethod
+    def load(
+        cls,
+        model: str | os.PathLike[str] = DEFAULT,
+        *,
+        quantize: str | None = None,
+        device: str | torch.device | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        progress: Progress | None = None,
+    ) -> Base:
+        """Loads a base, converting it once into the cache folder.
+
+        Args:
+            model: `"smollm2-135m"` (the embedded default), a Hugging Face folder, a GGUF file, or a hub id.
+            quantize: `int4`, `int8`, `bf16`, `fp32` or `nf4`; by default int4 on a CPU and nf4 on a GPU.
+            device: where it runs; by default the first CUDA device, else the CPU.
+            cache_dir: instead of `$LORALOOP_CACHE` or the user's cache folder.
+            progress: called while fetching and converting.
+
+        Raises:
+            BaseModelError: if it cannot be found, read, or served in that form.
+            UnknownNameError: for an unknown quantization.
+        """
+        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        form = quantize or default_form(where)
+        root = cache_root(cache_dir)
+        name, path, identity = _locate(str(model), root)
+        key = f"{name}-{identity[:12]}-{form}-{cpu_layout() if where.type == 'cpu' else where.type}-v{_FORMAT}"
+        folder = root / "bases" / key
+        if not (folder / "base.json").exists():
+            path = path or default_gguf(root, progress)
+            source: Source = GGUFSource(path) if path.is_file() else HFSource(path)
+            check_form(form, source.config, where)
+            convert(source, name, form, folder, progress)
+        return cls.open(folder, where)
+
+    @classmethod
+    def open(cls, folder: Path, device: torch.device | None = None) -> Base:
+        """Opens a folder that `convert` wrote."""
+        card = read_card(folder)
+        decoder = open_decoder(folder, card, device or torch.device("cpu"))
+        text = (folder / "tokenizer.json").read_text(encoding="utf-8")
+        return cls(card, decoder, Tokenizer(text, card.eos_ids))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What activations and adapters are computed in."""
+        return self.decoder.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.decoder.device
+
+    def new_cache(self, capacity: int = 256) -> KVCache:
+        """An empty cache with room for `capacity` tokens before it first grows."""
+        config = self.config
+        dtype = torch.float32 if self.device.type == "cpu" else self.dtype
+        return KVCache(config.layers, config.kv_heads, config.head_dim, dtype, self.device, capacity)
+
+    def forward(
+        self, rows: Sequence[Row], *, attached: Attached | None = None, keep: Sequence[int] = (), grad: bool = False
+    ) -> Forward:
+        """Runs `rows`, appending to their caches. Rows all on slot 0 run the bare base, bit for bit.
+
+        Args:
+            rows: tokens, cache and slot of each sequence; N is the total number of tokens.
+            attached: the adapters behind the slots, usually `bank.attached`.
+            keep: layers whose output `[N, H]` to keep (0: embeddings).
+            grad: record a graph (training); inference runs without.
+
+        Returns:
+            `hidden[N, H]` after the final norm, and the kept layers.
+        """
+        used = attached if any(row.slot for row in rows) else None
+        if grad:
+            return self.decoder.forward(rows, used, keep)
+        with torch.inference_mode():
+            return self.decoder.forward(rows, used, keep)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Next-token logits `[M, V]` in fp32."""
+        return self.decoder.logits(hidden)
+
+
+def _locate(model: str, root: Path) -> tuple[str, Path | None, str]:
+    """Name, path (None: the default, fetched when needed) and identity of what `model` names."""
+    if model == DEFAULT:
+        return DEFAULT, None, SHA256
+    path = Path(model).expanduser()
+    if path.is_file() or path.is_dir():
+        return path.stem if path.is_file() else path.resolve().name, path, _identity(path)
+    if model.count("/") == 1 and not model.startswith((".", "/", "~")):
+        folder = _from_hub(model)
+        return model.split("/")[1], folder, _identity(folder)
+    raise BaseModelError(
+        f"no base at {model!r}: give {DEFAULT!r}, a Hugging Face folder, a GGUF file, or a hub id like 'owner/name'"
+    )
+
+
+def _identity(path: Path) -> str:
+    """Changes when the file, or any file of the folder, does."""
+    files = [path] if path.is_file() else sorted(file for file in path.iterdir() if file.is_file())
+    facts = [(file.resolve().as_posix(), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+
+def _from_hub(model: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    patterns = ["*.json", "*.jinja", "*.safetensors"]
+    try:
+        return Path(snapshot_download(model, allow_patterns=patterns))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise BaseModelError(f"cannot get {model!r} from the Hugging Face hub ({reason}); give a local folder instead") from error

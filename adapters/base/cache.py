@@ -1,0 +1,157 @@
+"""Key-value caches: what a row of a forward attends to.
+
+A forward calls `begin(T)` once, `attend` once a layer, then `commit()`. Keys and values are kept in fp32 on a
+CPU, where attention at decode is many times quicker than in bf16, and in the compute dtype on a GPU.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention as sdpa
+
+STEP = 256  # positions a cache grows by, at least
+
+
+class Cache(Protocol):
+    """What the decoder asks of a cache."""
+
+    length: int
+
+    def begin(self, count: int) -> None: ...
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor: ...
+
+    def commit(self) -> None: ...
+
+
+def grouped_mask(past: int, count: int, group: int, device: torch.device) -> Tensor:
+    """Which of `past + count` positions each of `count` new tokens sees, repeated for `group` query heads."""
+    seen = torch.ones(count, past + count, dtype=torch.bool, device=device).tril_(past)
+    return seen.repeat(group, 1)
+
+
+class KVCache:
+    """A contiguous cache of one row, grown in steps; truncating it is setting a number.
+
+    Shapes: keys and values are `[layers][1, kv_heads, capacity, head_dim]`.
+    """
+
+    def __init__(
+        self, layers: int, kv_heads: int, head_dim: int, dtype: torch.dtype, device: torch.device, capacity: int = STEP
+    ) -> None:
+        self.length = 0
+        self._shape = (kv_heads, head_dim)
+        self._store = torch.empty(2 * layers, 1, kv_heads, capacity, head_dim, dtype=dtype, device=device)
+        self._bind()
+        self._pending = 0
+        self._mask: Tensor | None = None
+
+    def _bind(self) -> None:
+        planes = self._store.unbind(0)
+        half = len(planes) // 2
+        self.keys, self.values = planes[:half], planes[half:]
+
+    @property
+    def capacity(self) -> int:
+        return self._store.shape[3]
+
+    @property
+    def nbytes(self) -> int:
+        return self._store.nbytes
+
+    def begin(self, count: int) -> None:
+        """Makes room for `count` more tokens."""
+        need = self.length + count
+        if need > self.capacity:
+            grown = max(need, self.capacity + self.capacity // 2)
+            grown = (grown + STEP - 1) // STEP * STEP
+            planes, batch, heads, _, dim = self._store.shape
+            store = torch.empty(planes, batch, heads, grown, dim, dtype=self._store.dtype, device=self._store.device)
+            store[:, :, :, : self.length] = self._store[:, :, :, : self.length]
+            self._store = store
+            self._bind()
+        self._pending = count
+        self._mask = None
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Appends `k`, `v` `[T, kv_heads, D]` and attends `q[T, heads, D]` -> `[T, heads * D]`."""
+        count, heads, dim = q.shape
+        kv_heads = self._shape[0]
+        past, end = self.length, self.length + count
+        keys, values = self.keys[layer], self.values[layer]
+        keys[0, :, past:end] = k.transpose(0, 1)
+        values[0, :, past:end] = v.transpose(0, 1)
+        group = heads // kv_heads
+        if count == 1:
+            out = sdpa(q.view(1, kv_heads, group, dim), keys[:, :, :end], values[:, :, :end])
+            return out.view(1, heads * dim)
+        if past == 0:
+            out = sdpa(
+                q.transpose(0, 1)[None], keys[:, :, :end], values[:, :, :end], is_causal=True, enable_gqa=group > 1
+            )
+            return out[0].transpose(0, 1).reshape(count, heads * dim)
+        if self._mask is None:
+            self._mask = grouped_mask(past, count, group, q.device)
+        return _grouped(q, keys[:, :, :end], values[:, :, :end], self._mask)
+
+    def commit(self) -> None:
+        """Keeps what the last forward appended."""
+        self.length += self._pending
+        self._pending = 0
+        self._mask = None
+
+    def truncate(self, length: int) -> None:
+        """Forgets everything after `length` tokens. No tensor moves."""
+        if not 0 <= length <= self.length:
+            raise ValueError(f"cannot truncate a cache of {self.length} tokens to {length}")
+        self.length = length
+
+    def fork(self) -> KVCache:
+        """A copy that grows apart from this one."""
+        other = object.__new__(KVCache)
+        other.length, other._shape = self.length, self._shape
+        other._store = self._store.clone()
+        other._bind()
+        other._pending, other._mask = 0, None
+        return other
+
+
+class BranchCache:
+    """One differentiable forward on top of a trunk's cache, which it reads and never writes.
+
+    Used for training: the trunk's keys and values carry no graph, the branch's do.
+    """
+
+    def __init__(self, trunk: KVCache) -> None:
+        self.length = trunk.length
+        self._trunk = trunk
+        self._mask: Tensor | None = None
+
+    def begin(self, count: int) -> None:
+        self._mask = None
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        past = self.length
+        keys, values = k.transpose(0, 1)[None], v.transpose(0, 1)[None]
+        if past:
+            keys = torch.cat([self._trunk.keys[layer][:, :, :past].to(k.dtype), keys], dim=2)
+            values = torch.cat([self._trunk.values[layer][:, :, :past].to(v.dtype), values], dim=2)
+        if self._mask is None:
+            self._mask = grouped_mask(past, q.shape[0], q.shape[1] // k.shape[1], q.device)
+        return _grouped(q, keys, values, self._mask)
+
+    def commit(self) -> None:
+        """Nothing to keep: a branch is dropped after its forward."""
+
+
+def _grouped(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+    """Query heads that share a key head are laid out as more query positions of it: no key is copied."""
+    count, heads, dim = q.shape
+    kv_heads = keys.shape[1]
+    group = heads // kv_heads
+    rows = q.transpose(0, 1).reshape(1, kv_heads, group * count, dim)
+    out = sdpa(rows, keys, values, attn_mask=mask)
+    return out.view(heads, count, dim).transpose(0, 1).reshape(count, heads * dim)

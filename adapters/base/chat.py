@@ -1,0 +1,160 @@
+"""How a transcript becomes tokens, with the base's own chat template.
+
+The template is probed once, with markers in place of the contents, for what it puts around each role's
+message. Special tokens are then only ever taken from the template's own text: contents are encoded as plain
+text together with the plain template text that touches them, which gives the ids Hugging Face gives for
+harmless text and ordinary characters for text that spells a special token.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from loraloop.adapters.base.messages import ROLES, Message
+from loraloop.adapters.base.tokenizer import Tokenizer
+from loraloop.tool_schemas.errors import BaseModelError
+
+_MARK = "\ue000content\ue001"
+
+
+@dataclass(frozen=True, slots=True)
+class ChatFormat:
+    """The template text around a message of each role, the generation prompt and the default system message."""
+
+    around: dict[str, tuple[str, str]]
+    generation: str
+    default_system: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"around": self.around, "generation": self.generation, "default_system": self.default_system}
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> ChatFormat:
+        around = {role: (head, tail) for role, (head, tail) in fields["around"].items()}
+        return cls(around, fields["generation"], fields["default_system"])
+
+    @classmethod
+    def probe(cls, template: str, bos: str = "", eos: str = "") -> ChatFormat:
+        """Reads the format off a Jinja chat template.
+
+        Raises:
+            BaseModelError: if the template is broken, or rewrites earlier messages when later ones come.
+        """
+        render = _renderer(template, bos, eos)
+        system = [{"role": "system", "content": _MARK}]
+        user = [*system, {"role": "user", "content": _MARK}]
+        opening = render(system, False)
+        around = {"system": _split(opening, "system"), "user": _split(_after(opening, render(user, False)), "user")}
+        with_assistant = [*user, {"role": "assistant", "content": _MARK}]
+        before, whole = render(user, False), render(with_assistant, False)
+        around["assistant"] = _split(_after(before, whole), "assistant")
+        generation = _after(before, render(user, True))
+        try:
+            result = _after(whole, render([*with_assistant, {"role": "tool", "content": _MARK}], False))
+            around["tool"] = _split(result, "tool")
+        except BaseModelError:
+            around["tool"] = around["user"]
+        if not around["assistant"][0].startswith(generation):
+            raise BaseModelError("the chat template's generation prompt is not how it opens an assistant message")
+        return cls(around, generation, _default_system(render, around))
+
+
+class Chat:
+    """Renders messages to ids. A transcript's ids are its messages' ids one after another."""
+
+    def __init__(self, format: ChatFormat, tokenizer: Tokenizer) -> None:
+        self.format = format
+        self._tokenizer = tokenizer
+        names = sorted(tokenizer.special, key=len, reverse=True)
+        self._specials = re.compile("(" + "|".join(map(re.escape, names)) + ")") if names else None
+        self.generation_prompt: tuple[int, ...] = tuple(self._ids(format.generation, "", ""))
+        self.closing: tuple[int, ...] = tuple(self._ids("", "", format.around["assistant"][1]))
+        if not self.closing or self.closing[0] not in tokenizer.special_ids:
+            raise BaseModelError("the chat template does not end an assistant message with a special token")
+
+    def message(self, role: str, content: str) -> list[int]:
+        """Ids of one whole message."""
+        if role not in ROLES:
+            raise ValueError(f"unknown message role {role!r}: use one of {', '.join(ROLES)}")
+        head, tail = self.format.around[role]
+        return self._ids(head, content, tail)
+
+    def complete(self, messages: Sequence[Message]) -> list[Message]:
+        """The messages with the template's default system message in front where it would insert one."""
+        listed = list(messages)
+        default = self.format.default_system
+        if default is not None and (not listed or listed[0].role != "system"):
+            listed.insert(0, Message("system", default))
+        return listed
+
+    def render(self, messages: Sequence[Message]) -> list[int]:
+        """Ids of a whole transcript, without a generation prompt."""
+        return [token for m in self.complete(messages) for token in self.message(m.role, m.content)]
+
+    def _ids(self, head: str, content: str, tail: str) -> list[int]:
+        """Special tokens come from `head` and `tail` alone; plain stretches are encoded in one piece."""
+        before, after = self._pieces(head), self._pieces(tail)
+        ids: list[int] = []
+        for piece in before[:-1]:
+            ids += self._piece(piece)
+        ids += self._tokenizer.encode(before[-1] + content + after[0])
+        for piece in after[1:]:
+            ids += self._piece(piece)
+        return ids
+
+    def _pieces(self, text: str) -> list[str]:
+        """Template text as plain, special, plain, special, …, plain."""
+        return self._specials.split(text) if self._specials else [text]
+
+    def _piece(self, piece: str) -> list[int]:
+        special = self._tokenizer.special.get(piece)
+        return self._tokenizer.encode(piece) if special is None else [special]
+
+
+def _renderer(template: str, bos: str, eos: str) -> Any:
+    import jinja2
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    def refuse(message: str) -> None:
+        raise jinja2.TemplateError(message)
+
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    environment.globals["raise_exception"] = refuse
+    try:
+        compiled = environment.from_string(template)
+    except jinja2.TemplateError as error:
+        raise BaseModelError(f"the base's chat template does not compile: {error}") from error
+
+    def render(messages: list[dict[str, str]], generation: bool) -> str:
+        try:
+            return compiled.render(messages=messages, add_generation_prompt=generation, bos_token=bos, eos_token=eos)
+        except jinja2.TemplateError as error:
+            raise BaseModelError(f"the base's chat template refuses a plain transcript: {error}") from error
+
+    return render
+
+
+def _after(shorter: str, longer: str) -> str:
+    if not longer.startswith(shorter):
+        raise BaseModelError("the chat template rewrites earlier messages when later ones come; trunks need one that appends")
+    return longer[len(shorter) :]
+
+
+def _split(text: str, role: str) -> tuple[str, str]:
+    head, mark, tail = text.partition(_MARK)
+    if not mark or _MARK in tail:
+        raise BaseModelError(f"the chat template does not show a {role} message's content exactly once")
+    return head, tail
+
+
+def _default_system(render: Any, around: dict[str, tuple[str, str]]) -> str | None:
+    """The system text that the template inserts when a transcript has none."""
+    shown = render([{"role": "user", "content": _MARK}], False)
+    opening, _, _ = shown.partition(around["user"][0] + _MARK)
+    head, tail = around["system"]
+    if not opening or not opening.startswith(head):
+        return None
+    return str(opening[len(head) : len(opening) - len(tail)])

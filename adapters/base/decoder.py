@@ -1,0 +1,155 @@
+"""The forward pass of a Llama-family decoder, for inference and training alike.
+
+A forward takes rows: each has its own tokens, cache and slot. All rows' tokens stand one after another in
+one `[N, H]` matrix, so nothing is padded; only attention goes row by row, through each row's own cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import rms_norm, silu
+
+from loraloop.adapters.base.cache import Cache
+from loraloop.adapters.base.config import ModelConfig
+from loraloop.adapters.base.rope import RopeTable, rotate
+from loraloop.kernels.quantized import DenseWeight, Int8Weight, Weight
+
+Segments = tuple[tuple[int, int, int], ...]
+"""`(start, end, slot)` of each row's tokens in the flat `[N, …]` matrices."""
+
+
+class Attached(Protocol):
+    """Adapters attached to the base: adds their part to a fused projection's product, row by row."""
+
+    def linear(self, layer: int, group: str, x: Tensor, y: Tensor, segments: Segments) -> Tensor: ...
+
+
+@dataclass(slots=True)
+class Row:
+    """One sequence's part in a forward: new tokens, the cache they extend, the slot that computes them."""
+
+    tokens: Sequence[int] | Tensor
+    cache: Cache
+    slot: int = 0
+
+
+class Forward(NamedTuple):
+    """`hidden[N, H]` after the final norm, and the hidden states after each layer asked for (0: embeddings)."""
+
+    hidden: Tensor
+    kept: dict[int, Tensor]
+
+
+@dataclass(slots=True)
+class Layer:
+    """One decoder layer's weights; `qkv` and `gate_up` are fused."""
+
+    attention_norm: Tensor
+    qkv: Weight
+    o: Weight
+    mlp_norm: Tensor
+    gate_up: Weight
+    down: Weight
+
+
+@dataclass(slots=True)
+class Decoder:
+    """Weights and forward pass. `embedding` serves the look-up and, when tied, the head."""
+
+    config: ModelConfig
+    embedding: Int8Weight | DenseWeight
+    layers: list[Layer]
+    norm: Tensor
+    head: Weight
+    dtype: torch.dtype
+    device: torch.device
+    rope: RopeTable = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rope = RopeTable(self.config, self.device)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Embeddings `[N, H]` of token ids `[N]`."""
+        if isinstance(self.embedding, DenseWeight):
+            return self.embedding.values[tokens]
+        return self.embedding.rows(tokens)
+
+    def forward(self, rows: Sequence[Row], attached: Attached | None = None, keep: Sequence[int] = ()) -> Forward:
+        """Runs all rows' tokens through the layers and appends them to their caches.
+
+        Args:
+            rows: at least one, each with at least one token.
+            attached: adapters for the rows on slots other than 0; None runs the bare base.
+            keep: layers whose output `[N, H]` the result keeps.
+        """
+        config = self.config
+        flat, segments = _flatten(rows, self.device)
+        plan = [(row.cache, start, end) for row, (start, end, _) in zip(rows, segments, strict=True)]
+        cos, sin = self._angles(plan)
+        for cache, start, end in plan:
+            cache.begin(end - start)
+        width, kv_width = config.heads * config.head_dim, config.kv_heads * config.head_dim
+        eps, size = config.rms_eps, (config.hidden_size,)
+        inner = config.intermediate_size
+        wide = plan[0][0] if len(plan) == 1 else None
+        h = self.embed(flat)
+        kept = {0: h} if 0 in keep else {}
+        for index, layer in enumerate(self.layers):
+            x = rms_norm(h, size, layer.attention_norm, eps)
+            y = layer.qkv(x)
+            if attached is not None:
+                y = attached.linear(index, "qkv", x, y, segments)
+            turned = rotate(y[:, : width + kv_width].float().view(-1, config.heads + config.kv_heads, config.head_dim), cos, sin)
+            v = y[:, width + kv_width :].view(-1, config.kv_heads, config.head_dim).float()
+            q, k = turned[:, : config.heads], turned[:, config.heads :]
+            if wide is not None:
+                x = wide.attend(index, q, k, v)
+            else:
+                x = torch.cat([c.attend(index, q[s:e], k[s:e], v[s:e]) for c, s, e in plan])
+            x = x.to(h.dtype)
+            y = layer.o(x)
+            if attached is not None:
+                y = attached.linear(index, "o", x, y, segments)
+            h = h + y
+            x = rms_norm(h, size, layer.mlp_norm, eps)
+            y = layer.gate_up(x)
+            if attached is not None:
+                y = attached.linear(index, "gate_up", x, y, segments)
+            x = silu(y[:, :inner]) * y[:, inner:]
+            y = layer.down(x)
+            if attached is not None:
+                y = attached.linear(index, "down", x, y, segments)
+            h = h + y
+            if index + 1 in keep:
+                kept[index + 1] = h
+        for cache, _, _ in plan:
+            cache.commit()
+        return Forward(rms_norm(h, size, self.norm, eps), kept)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Next-token logits `[M, V]`, fp32, of final-normed states `[M, H]`."""
+        return self.head(hidden).float()
+
+    def _angles(self, plan: list[tuple[Cache, int, int]]) -> tuple[Tensor, Tensor]:
+        parts = [self.rope.at(cache.length, end - start) for cache, start, end in plan]
+        if len(parts) == 1:
+            return parts[0]
+        return torch.cat([cos for cos, _ in parts]), torch.cat([sin for _, sin in parts])
+
+
+def _flatten(rows: Sequence[Row], device: torch.device) -> tuple[Tensor, Segments]:
+    """All rows' tokens in one vector, and where each row's stand."""
+    segments, start, parts = [], 0, []
+    for row in rows:
+        tokens = torch.as_tensor(row.tokens, dtype=torch.long, device=device)
+        if tokens.numel() == 0:
+            raise ValueError("a row of a forward needs at least one token")
+        segments.append((start, start + tokens.numel(), row.slot))
+        start += tokens.numel()
+        parts.append(tokens)
+    return (parts[0] if len(parts) == 1 else torch.cat(parts)), tuple(segments)

@@ -1,0 +1,173 @@
+"""Reads a base from a GGUF file (the `gguf` package), keeping 4-bit codes as they are.
+
+Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Blocks hold 32 values of a row: Q4_0 a scale
+and 16 bytes of nibbles, Q4_1 also a minimum, Q8_0 a scale and 32 signed bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from loraloop.adapters.base.config import ModelConfig
+from loraloop.adapters.base.source import Codes4
+from loraloop.tool_schemas.errors import BaseModelError
+
+KINDS = ("Q4_0", "Q4_1", "Q8_0", "F16", "F32", "BF16")
+_MODULES = {
+    "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
+}  # fmt: skip
+_TOP = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight",
+        "lm_head.weight": "output.weight"}  # fmt: skip
+_CONTROL, _USER_DEFINED = 3, 4
+
+
+class GGUFSource:
+    """A `Source` over one GGUF file of architecture `llama` with a byte-level BPE tokenizer."""
+
+    def __init__(self, path: Path) -> None:
+        import gguf
+
+        try:
+            reader = gguf.GGUFReader(str(path))
+        except (ValueError, OSError, IndexError) as error:
+            raise BaseModelError(f"{path} is not a readable GGUF file ({error}); download it again") from error
+        self._fields = reader.fields
+        self._tensors = {tensor.name: tensor for tensor in reader.tensors}
+        foreign = sorted({t.tensor_type.name for t in reader.tensors} - set(KINDS))
+        if foreign:
+            raise BaseModelError(f"{path} holds {', '.join(foreign)} tensors: use a file of kinds {', '.join(KINDS)}")
+        self.config = self._config()
+        self.tokenizer_json, self.eos_ids, self.bos, self.eos = self._tokenizer()
+        template = self._field("tokenizer.chat_template", None)
+        if not template:
+            raise BaseModelError(f"{path} has no chat template: use an instruction-tuned model's file")
+        self.chat_template: str = template
+
+    def tensor(self, name: str) -> Tensor | Codes4:
+        """A tensor by its Hugging Face name; query and key rows are put back into the half-split rotary order."""
+        found = self._tensors.get(_gguf_name(name))
+        if found is None:
+            raise BaseModelError(f"the GGUF file lacks {_gguf_name(name)}; it is incomplete, download it again")
+        shape = tuple(int(size) for size in reversed(found.shape))
+        value = _decode(found.tensor_type.name, np.array(found.data), shape)
+        heads = {"q_proj": self.config.heads, "k_proj": self.config.kv_heads}
+        for module, count in heads.items():
+            if module in name:
+                return _unpermute(value, count)
+        return value
+
+    def _field(self, key: str, *default: Any) -> Any:
+        field = self._fields.get(key)
+        if field is None:
+            if default:
+                return default[0]
+            raise BaseModelError(f"the GGUF file lacks the metadata {key!r}; convert the model again")
+        return field.contents()
+
+    def _config(self) -> ModelConfig:
+        kind = self._field("general.architecture")
+        heads = int(self._field(f"{kind}.attention.head_count"))
+        hidden = int(self._field(f"{kind}.embedding_length"))
+        if "rope_freqs.weight" in self._tensors or self._field(f"{kind}.rope.scaling.type", "none") != "none":
+            raise BaseModelError("this GGUF file scales its rotary frequencies; load the Hugging Face folder instead")
+        return ModelConfig(
+            hidden_size=hidden,
+            intermediate_size=int(self._field(f"{kind}.feed_forward_length")),
+            layers=int(self._field(f"{kind}.block_count")),
+            heads=heads,
+            kv_heads=int(self._field(f"{kind}.attention.head_count_kv", heads)),
+            head_dim=int(self._field(f"{kind}.attention.key_length", hidden // heads)),
+            vocab_size=len(self._field("tokenizer.ggml.tokens")),
+            max_positions=int(self._field(f"{kind}.context_length")),
+            rope_theta=float(self._field(f"{kind}.rope.freq_base", 10_000.0)),
+            rms_eps=round(float(self._field(f"{kind}.attention.layer_norm_rms_epsilon")), 12),
+            tied_embeddings="output.weight" not in self._tensors,
+            architecture=kind,
+        )
+
+    def _tokenizer(self) -> tuple[str, tuple[int, ...], str, str]:
+        if self._field("tokenizer.ggml.model") != "gpt2":
+            raise BaseModelError("only byte-level BPE tokenizers are read from GGUF files; load the Hugging Face folder")
+        tokens: list[str] = self._field("tokenizer.ggml.tokens")
+        kinds: list[int] = self._field("tokenizer.ggml.token_type")
+        merges = [merge.split(" ", 1) for merge in self._field("tokenizer.ggml.merges")]
+        added = [
+            {"id": index, "content": tokens[index], "single_word": False, "lstrip": False, "rstrip": False,
+             "normalized": False, "special": kind == _CONTROL}
+            for index, kind in enumerate(kinds) if kind in (_CONTROL, _USER_DEFINED)
+        ]  # fmt: skip
+        byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+        spec = {
+            "version": "1.0", "truncation": None, "padding": None, "added_tokens": added, "normalizer": None,
+            "pre_tokenizer": _pre_tokenizer(self._field("tokenizer.ggml.pre", "default"), byte_level),
+            "post_processor": None, "decoder": byte_level,
+            "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+                      "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
+                      "vocab": {token: index for index, token in enumerate(tokens)}, "merges": merges},
+        }  # fmt: skip
+        eos = int(self._field("tokenizer.ggml.eos_token_id"))
+        bos = self._field("tokenizer.ggml.bos_token_id", None)
+        return json.dumps(spec), (eos,), tokens[bos] if bos is not None else "", tokens[eos]
+
+
+def _pre_tokenizer(name: str, byte_level: dict[str, Any]) -> dict[str, Any]:
+    """The splitting rule behind llama.cpp's name for it."""
+    if name in ("smollm", "starcoder", "refact", "command-r"):
+        return {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, byte_level]}
+    if name in ("gpt-2", "gpt2", "default"):
+        return byte_level
+    if name in ("llama-bpe", "llama3", "llama-v3"):
+        pattern = (
+            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+            r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+        )
+        split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+        return {"type": "Sequence", "pretokenizers": [split, {**byte_level, "use_regex": False}]}
+    raise BaseModelError(f"unknown GGUF pre-tokenizer {name!r}: load the model's Hugging Face folder instead")
+
+
+def _gguf_name(name: str) -> str:
+    if name in _TOP:
+        return _TOP[name]
+    _, _, layer, module = name.removesuffix(".weight").split(".", 3)
+    return f"blk.{layer}.{_MODULES[module]}.weight"
+
+
+def _decode(kind: str, data: np.ndarray[Any, Any], shape: tuple[int, ...]) -> Tensor | Codes4:
+    if kind == "F32":
+        return torch.from_numpy(data).view(shape)
+    if kind == "F16":
+        return torch.from_numpy(data.view(np.float16)).view(shape)
+    if kind == "BF16":
+        return torch.from_numpy(data.view(np.int16)).view(torch.bfloat16).view(shape)
+    rows, columns = shape
+    size = {"Q4_0": 18, "Q4_1": 20, "Q8_0": 34}[kind]
+    blocks = torch.from_numpy(data.view(np.uint8).reshape(rows, columns // 32, size).copy())
+    scales = blocks[..., :2].contiguous().view(torch.float16)[..., 0].float()
+    if kind == "Q8_0":
+        return (blocks[..., 2:].contiguous().view(torch.int8).float() * scales[..., None]).view(shape)
+    nibbles = blocks[..., -16:]
+    codes = torch.cat([nibbles & 15, nibbles >> 4], dim=-1).reshape(rows, columns)
+    if kind == "Q4_0":
+        return Codes4(codes, scales, torch.zeros_like(scales))
+    minimum = blocks[..., 2:4].contiguous().view(torch.float16)[..., 0].float()
+    return Codes4(codes, scales, minimum + 8 * scales)
+
+
+def _unpermute(value: Tensor | Codes4, heads: int) -> Tensor | Codes4:
+    """Undoes the row order (pairs side by side) that llama.cpp's converter gives query and key matrices."""
+    if isinstance(value, Codes4):
+        return Codes4(*(_unpermute_rows(part, heads) for part in (value.codes, value.scales, value.zeros)))
+    return _unpermute_rows(value, heads)
+
+
+def _unpermute_rows(rows: Tensor, heads: int) -> Tensor:
+    return rows.view(heads, rows.shape[0] // heads // 2, 2, -1).transpose(1, 2).reshape(rows.shape).contiguous()

@@ -1,0 +1,76 @@
+"""Small random bases with a real tokenizer, for tests and experiments that need no trained weights."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from loraloop.adapters.base.base import Base
+from loraloop.adapters.base.chat import ChatFormat
+from loraloop.adapters.base.config import GROUPS, ModelConfig
+from loraloop.adapters.base.convert import Converted, Fingerprints
+from loraloop.adapters.base.decoder import Decoder, Layer
+from loraloop.adapters.base.tokenizer import Tokenizer
+from loraloop.kernels.quantized import DenseWeight
+
+_SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+_CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def byte_tokenizer_json() -> str:
+    """A tokenizer of 256 bytes and three special tokens (ids 0-2), as `tokenizer.json` text."""
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    pieces = [*_SPECIAL, *sorted(ByteLevel.alphabet())]
+    added = [
+        {"id": index, "content": name, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
+         "special": True}
+        for index, name in enumerate(_SPECIAL)
+    ]  # fmt: skip
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    model = {"type": "BPE", "vocab": {piece: index for index, piece in enumerate(pieces)}, "merges": []}
+    return json.dumps(
+        {"version": "1.0", "added_tokens": added, "normalizer": None, "pre_tokenizer": byte_level,
+         "post_processor": None, "decoder": byte_level, "model": model}
+    )  # fmt: skip
+
+
+def random_base(seed: int = 0, *, dtype: torch.dtype = torch.float32, scale: float = 0.2, **config: Any) -> Base:
+    """A random decoder in `dtype` over a byte tokenizer; `config` overrides `ModelConfig` fields.
+
+    The weights are normal with standard deviation `scale`, enough for attention and adapters to matter.
+    """
+    fields: dict[str, Any] = {
+        "hidden_size": 32, "intermediate_size": 48, "layers": 2, "heads": 4, "kv_heads": 2, "head_dim": 8,
+        "vocab_size": 259, "max_positions": 4096, **config,
+    }  # fmt: skip
+    shape = ModelConfig(**fields)
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*size: int) -> Tensor:
+        return (torch.randn(*size, generator=generator) * scale).to(dtype)
+
+    sizes = shape.module_shapes()
+    fused = {group: (sum(sizes[m][0] for m in modules), sizes[modules[0]][1]) for group, modules in GROUPS.items()}
+    layers = []
+    for _ in range(shape.layers):
+        weights = {group: DenseWeight(draw(*size)) for group, size in fused.items()}
+        norms = [(1 + draw(shape.hidden_size)).to(dtype) for _ in range(2)]
+        layers.append(
+            Layer(norms[0], weights["qkv"], weights["o"], norms[1], weights["gate_up"], weights["down"])
+        )
+    embedding = DenseWeight(draw(shape.vocab_size, shape.hidden_size))
+    head = embedding if shape.tied_embeddings else DenseWeight(draw(shape.vocab_size, shape.hidden_size))
+    norm = (1 + draw(shape.hidden_size)).to(dtype)
+    decoder = Decoder(shape, embedding, layers, norm, head, dtype, torch.device("cpu"))
+    tokenizer = Tokenizer(byte_tokenizer_json(), (0,))
+    chat = ChatFormat.probe(_CHATML)
+    prints = Fingerprints(f"random-{sorted(shape.to_dict().items())}", f"random-{seed}-{dtype}-{scale}")
+    form = "fp32" if dtype == torch.float32 else "bf16"
+    return Base(Converted("random", form, shape, chat, (0,), prints, ""), decoder, tokenizer)

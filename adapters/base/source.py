@@ -1,0 +1,49 @@
+"""What a base is read from: one shape for Hugging Face folders and GGUF files.
+
+A source gives the config, the tokenizer, the chat template, and each projection either as dense values or,
+from a GGUF file with 4-bit blocks, as its own codes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from loraloop.adapters.base.config import ModelConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Codes4:
+    """A matrix as the file's own 4-bit codes `[O, K]`, scales and zeros `[O, K/32]`: `(code-8)*scale + zero`."""
+
+    codes: Tensor
+    scales: Tensor
+    zeros: Tensor
+
+    def dense(self) -> Tensor:
+        """The values `[O, K]` in fp32."""
+        rows, columns = self.codes.shape
+        groups = self.codes.view(rows, -1, 32).float() - 8
+        return (groups * self.scales.float()[..., None] + self.zeros.float()[..., None]).view(rows, columns)
+
+
+class Source(Protocol):
+    """Where a base's parts come from. Names are Hugging Face's, such as `model.layers.0.mlp.up_proj.weight`."""
+
+    config: ModelConfig
+    tokenizer_json: str
+    eos_ids: tuple[int, ...]
+    chat_template: str
+    bos: str
+    eos: str
+
+    def tensor(self, name: str) -> Tensor | Codes4: ...
+
+
+MODULE_PATHS = {
+    "q_proj": "self_attn.q_proj", "k_proj": "self_attn.k_proj", "v_proj": "self_attn.v_proj", "o_proj": "self_attn.o_proj",
+    "gate_proj": "mlp.gate_proj", "up_proj": "mlp.up_proj", "down_proj": "mlp.down_proj",
+}  # fmt: skip
+"""Where a projection stands inside a Hugging Face layer."""

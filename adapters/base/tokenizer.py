@@ -1,0 +1,73 @@
+"""Text to token ids and back, on the `tokenizers` library; plain text never yields a special token."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from typing import Any
+
+from loraloop.tool_schemas.errors import BaseModelError
+
+
+class Tokenizer:
+    """A byte-level BPE tokenizer read from a `tokenizer.json`.
+
+    Two copies are held: `backend` knows the special tokens (for grammars and decoding); the one that encodes
+    text does not know them, so that no text, whoever wrote it, can become one.
+    """
+
+    def __init__(self, tokenizer_json: str, eos_ids: tuple[int, ...]) -> None:
+        import tokenizers
+
+        self.json = tokenizer_json
+        self.eos_ids = eos_ids
+        spec: dict[str, Any] = json.loads(tokenizer_json)
+        added = spec.get("added_tokens", [])
+        self.special = {token["content"]: int(token["id"]) for token in added}
+        self.special_ids = frozenset(self.special.values())
+        self.backend = tokenizers.Tokenizer.from_str(tokenizer_json)
+        spec["added_tokens"] = []
+        spec["post_processor"] = _only_byte_level(spec.get("post_processor"))
+        if isinstance(spec.get("model"), dict) and spec["model"].get("ignore_merges"):
+            spec["model"]["ignore_merges"] = False
+        self._plain = tokenizers.Tokenizer.from_str(json.dumps(spec))
+
+    @property
+    def vocab_size(self) -> int:
+        return int(self.backend.get_vocab_size(with_added_tokens=True))
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of plain text. Text that spells a special token is encoded as ordinary characters."""
+        ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids
+        if not self.special_ids.isdisjoint(ids):
+            raise BaseModelError("this tokenizer turns ordinary text into a special token; it cannot be used safely")
+        return ids
+
+    def decode(self, ids: list[int], skip_special: bool = True) -> str:
+        text: str = self.backend.decode(ids, skip_special_tokens=skip_special)
+        return text
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes one id stands for (a special token's own name for a special id)."""
+        piece = self.backend.id_to_token(token)
+        if piece is None:
+            raise ValueError(f"token id {token} is outside the vocabulary of {self.vocab_size}")
+        if token in self.special_ids:
+            return bytes(piece, "utf-8")
+        return bytes(self._byte_of[char] for char in piece)
+
+    @cached_property
+    def _byte_of(self) -> dict[str, int]:
+        """GPT-2's printable stand-in character of each byte, inverted."""
+        printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+        stand_in = {chr(byte): byte for byte in printable}
+        for count, byte in enumerate(b for b in range(256) if b not in set(printable)):
+            stand_in[chr(256 + count)] = byte
+        return stand_in
+
+
+def _only_byte_level(post_processor: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Templates that add special tokens are dropped: the chat format places those itself."""
+    if post_processor and post_processor.get("type") == "ByteLevel":
+        return post_processor
+    return None

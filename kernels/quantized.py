@@ -1,0 +1,213 @@
+"""Linear weights in the forms a base is served in: dense, int8, int4 and nf4.
+
+Every form answers the same questions (`Weight`): the product, the dense values it stands for, and the
+tensors to store. The int8 and int4 products are torch's own packed CPU kernels, nf4 is bitsandbytes'.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+GROUP = 32  # columns that share one scale and zero in the int4 form
+DENSE_FROM = 48  # rows from which the dense copy's GEMM beats the packed kernels (benchmarks/decode)
+
+
+@runtime_checkable
+class Weight(Protocol):
+    """A linear map `x[N, K] -> y[N, O]` without bias."""
+
+    out_features: int
+    in_features: int
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+    def dequantize(self) -> Tensor:
+        """The dense values `[O, K]` this weight stands for, in the compute dtype."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """The tensors that, stored and given back to the constructor, restore this weight."""
+        ...
+
+
+@dataclass(slots=True)
+class DenseWeight:
+    """Plain values `[O, K]` (bf16 or fp32)."""
+
+    values: Tensor
+
+    @property
+    def out_features(self) -> int:
+        return self.values.shape[0]
+
+    @property
+    def in_features(self) -> int:
+        return self.values.shape[1]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.nn.functional.linear(x, self.values)
+
+    def dequantize(self) -> Tensor:
+        return self.values
+
+    def state(self) -> dict[str, Tensor]:
+        return {"values": self.values}
+
+
+@dataclass(slots=True)
+class Int8Weight:
+    """Symmetric int8 codes `[O, K]` with one scale a row `[O]`, for torch's `_weight_int8pack_mm`.
+
+    `dense`, when given, holds the same values `[O, K]` in bf16 and serves products of many rows.
+    """
+
+    codes: Tensor
+    scales: Tensor
+    dense: Tensor | None = None
+
+    @property
+    def out_features(self) -> int:
+        return self.codes.shape[0]
+
+    @property
+    def in_features(self) -> int:
+        return self.codes.shape[1]
+
+    @classmethod
+    def quantize(cls, values: Tensor, dtype: torch.dtype = torch.bfloat16) -> Int8Weight:
+        """Rounds `values[O, K]` to nearest with `scale = max|row| / 127`."""
+        values = values.float()
+        scales = (values.abs().amax(dim=1) / 127).clamp_min(1e-12).to(dtype)
+        codes = torch.round(values / scales.float()[:, None]).clamp_(-127, 127).to(torch.int8)
+        return cls(codes, scales)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self.dense is not None and x.shape[0] >= DENSE_FROM:
+            return torch.nn.functional.linear(x, self.dense)
+        if x.is_cpu:
+            return torch._weight_int8pack_mm(x, self.codes, self.scales)
+        return torch.nn.functional.linear(x, self.dequantize().to(x.dtype))
+
+    def rows(self, index: Tensor) -> Tensor:
+        """Dense rows `[len(index), K]` (an embedding lookup)."""
+        return self.codes[index].to(self.scales.dtype) * self.scales[index][:, None]
+
+    def dequantize(self) -> Tensor:
+        if self.dense is not None:
+            return self.dense
+        return self.codes.to(self.scales.dtype) * self.scales[:, None]
+
+    def state(self) -> dict[str, Tensor]:
+        return {"codes": self.codes, "scales": self.scales}
+
+
+@dataclass(slots=True)
+class Int4Weight:
+    """Affine 4-bit codes in groups of 32 columns, packed for torch's `_weight_int4pack_mm_for_cpu`.
+
+    A value is `(code - 8) * scale + zero`; `scales_zeros[K/32, O, 2]` holds both in bf16. The packed layout
+    depends on the processor's vector width, so it is only valid where `cpu_layout()` is the same.
+    """
+
+    packed: Tensor
+    scales_zeros: Tensor
+    out_features: int
+    in_features: int
+    dense: Tensor | None = None
+
+    @classmethod
+    def pack(cls, codes: Tensor, scales: Tensor, zeros: Tensor) -> Int4Weight:
+        """From `codes[O, K]` (0…15), `scales[O, K/32]` and `zeros[O, K/32]`.
+
+        Raises:
+            ValueError: if K is no multiple of 32 or the shapes disagree.
+        """
+        rows, columns = codes.shape
+        if columns % GROUP or scales.shape != (rows, columns // GROUP) or zeros.shape != scales.shape:
+            raise ValueError(
+                f"int4 needs [O, K] codes with K a multiple of {GROUP} and [O, K/{GROUP}] scales and zeros; "
+                f"got {tuple(codes.shape)}, {tuple(scales.shape)}, {tuple(zeros.shape)}"
+            )
+        both = torch.stack([scales.t(), zeros.t()], dim=-1).to(torch.bfloat16).contiguous()
+        packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(codes.to(torch.int32).contiguous(), 1)
+        return cls(packed, both, rows, columns)
+
+    @classmethod
+    def quantize(cls, values: Tensor) -> Int4Weight:
+        """Rounds `values[O, K]` to nearest between each group's minimum and maximum."""
+        groups = values.float().view(values.shape[0], -1, GROUP)
+        low, high = groups.amin(-1), groups.amax(-1)
+        scales = ((high - low) / 15).clamp_min(1e-8).to(torch.bfloat16).float()
+        zeros = (low + 8 * scales).to(torch.bfloat16).float()
+        codes = torch.round((groups - zeros[..., None]) / scales[..., None] + 8).clamp_(0, 15)
+        return cls.pack(codes.view_as(values), scales, zeros)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self.dense is not None and x.shape[0] >= DENSE_FROM:
+            return torch.nn.functional.linear(x, self.dense)
+        return torch.ops.aten._weight_int4pack_mm_for_cpu(x, self.packed, GROUP, self.scales_zeros)
+
+    def dequantize(self) -> Tensor:
+        if self.dense is not None:
+            return self.dense
+        eye = torch.eye(self.in_features, dtype=torch.bfloat16)
+        product = torch.ops.aten._weight_int4pack_mm_for_cpu(eye, self.packed, GROUP, self.scales_zeros)
+        return product.t().contiguous()
+
+    def state(self) -> dict[str, Tensor]:
+        return {"packed": self.packed, "scales_zeros": self.scales_zeros}
+
+
+class Nf4Weight:
+    """NormalFloat4 in blocks of 64 with double-quantized absmax (QLoRA, arXiv 2305.14314), by bitsandbytes."""
+
+    __slots__ = ("codes", "quant_state", "out_features", "in_features")
+
+    def __init__(self, codes: Tensor, quant_state: Any) -> None:
+        self.codes = codes
+        self.quant_state = quant_state
+        self.out_features, self.in_features = quant_state.shape
+
+    @classmethod
+    def quantize(cls, values: Tensor, dtype: torch.dtype = torch.bfloat16) -> Nf4Weight:
+        from bitsandbytes import functional
+
+        codes, state = functional.quantize_4bit(
+            values.to(dtype).contiguous(), blocksize=64, compress_statistics=True, quant_type="nf4"
+        )
+        return cls(codes, state)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if x.is_cpu:  # bitsandbytes' CPU path repacks weights in place; dequantize + GEMM leaves them alone
+            return torch.nn.functional.linear(x, self.dequantize().to(x.dtype))
+        import bitsandbytes
+
+        product: Tensor = bitsandbytes.matmul_4bit(x, self.codes.t(), quant_state=self.quant_state)
+        return product
+
+    def dequantize(self) -> Tensor:
+        from bitsandbytes import functional
+
+        values: Tensor = functional.dequantize_4bit(self.codes, self.quant_state)
+        return values
+
+    def state(self) -> dict[str, Tensor]:
+        """bitsandbytes' own serialized form (`codes` plus its quant-state tensors)."""
+        return {"codes": self.codes, **self.quant_state.as_dict(packed=True)}
+
+    @classmethod
+    def restore(cls, state: dict[str, Tensor]) -> Nf4Weight:
+        from bitsandbytes.functional import QuantState
+
+        rest = {name: tensor for name, tensor in state.items() if name != "codes"}
+        codes = state["codes"]
+        return cls(codes, QuantState.from_dict(rest, device=codes.device))
+
+
+def cpu_layout() -> str:
+    """Names the packed int4 layout of this processor (torch packs for AVX-512, AVX2 or neither)."""
+    return torch.backends.cpu.get_cpu_capability().lower().replace(" ", "-")
