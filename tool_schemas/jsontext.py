@@ -1,0 +1,60 @@
+"""The one JSON text form: compact, as the grammars produce it and as every transcript holds it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def _plain(value: Any) -> Any:
+    """What `json` cannot write, as plain data: pydantic models, dataclasses, enums, dates, sets, bytes."""
+    from pydantic_core import to_jsonable_python
+
+    return to_jsonable_python(value, fallback=str, bytes_mode="base64")
+
+
+def _finite(value: Any) -> Any:
+    """The value with NaN and infinities, for which JSON has no word, replaced by null."""
+    if isinstance(value, float):
+        return value if value - value == 0.0 else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def dumps(value: Any) -> str:
+    """Writes a value as compact JSON: no spaces, non-ASCII characters as they are, keys in their own order.
+
+    Pydantic models, dataclasses, enums, dates and sets are written as the data they hold, other objects as
+    ``str(value)``; NaN and infinities as null; an unpaired surrogate as U+FFFD, so that the text can always
+    be encoded.
+
+    Args:
+        value: Anything; a tool's result, for instance.
+
+    Returns:
+        One line of JSON.
+
+    Raises:
+        ValueError: If the value contains itself.
+    """
+    try:
+        text = json.dumps(
+            value, ensure_ascii=False, separators=(",", ":"), default=_plain, allow_nan=False
+        )
+    except (ValueError, TypeError):  # a NaN, or a key that is no string
+        text = json.dumps(
+            _finite(_plain(value)), ensure_ascii=False, separators=(",", ":"), allow_nan=False
+        )
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def fold(text: str | None) -> str:
+    """The text on one line: every run of white space becomes one space."""
+    return " ".join(text.split()) if text else ""
