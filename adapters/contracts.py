@@ -1,8 +1,8 @@
 """Output contracts: what a skill's step must look like, and how its text is read back.
 
-Each contract is a pair: a grammar source (a JSON Schema or a Lark grammar as llguidance reads it) that decoding
-cannot leave, and a parser from the finished text to a frozen value. Training data, agent and evaluation all call these
-functions, so that a skill decodes exactly the form it was trained on.
+Each contract is a pair: a grammar source (a JSON Schema or a Lark grammar as llguidance reads it) that
+decoding cannot leave, and a parser from the finished text to a frozen value. Training data, agent and
+evaluation all call these functions, so that a skill decodes exactly the form it was trained on.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ CATEGORIES = (
     "privacy",
     "injection",
 )
-"""Why a text is unsafe. `hate` includes harassment; `injection` is text that tries to override instructions or pull out
-what they protect; `crime` is any unlawful aim that no other category names."""
+"""Why a text is unsafe. `hate` includes harassment; `injection` is text that tries to override instructions
+or to pull out what they protect; `crime` is any unlawful aim that no other category names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,10 @@ def verdict_schema() -> dict[str, Any]:
     }
     unsafe = {
         "type": "object",
-        "properties": {"verdict": {"const": "unsafe"}, "category": {"type": "string", "enum": list(CATEGORIES)}},
+        "properties": {
+            "verdict": {"const": "unsafe"},
+            "category": {"type": "string", "enum": list(CATEGORIES)},
+        },
         "required": ["verdict", "category"],
         "additionalProperties": False,
     }
@@ -214,7 +217,9 @@ def _object(text: str, what: str) -> dict[str, Any]:
     try:
         data = json.loads(text)
     except json.JSONDecodeError as error:
-        raise SchemaError(f"the {what} step is not JSON ({error.msg} at {error.pos}): {text[:80]!r}") from None
+        raise SchemaError(
+            f"the {what} step is not JSON ({error.msg} at {error.pos}): {text[:80]!r}"
+        ) from None
     if not isinstance(data, dict):
         raise SchemaError(f"the {what} step must be a JSON object, not {type(data).__name__}")
     return data

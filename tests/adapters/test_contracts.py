@@ -1,4 +1,4 @@
-"""Output contracts: the grammar accepts what the writers write, refuses the rest, and the readers read it back."""
+"""Output contracts: grammars accept what the writers write and nothing else; the readers read it back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ def accepts(grammar: str, text: str) -> bool:
     matcher = LLMatcher(TOKENIZER, grammar)
     assert not matcher.get_error()
     tokens = TOKENIZER.tokenize_str(text)
-    return matcher.validate_tokens(tokens) == len(tokens) and matcher.consume_tokens(tokens) and matcher.is_accepting()
+    return (
+        matcher.validate_tokens(tokens) == len(tokens)
+        and matcher.consume_tokens(tokens)
+        and matcher.is_accepting()
+    )
 
 
 def json_grammar(schema: dict[str, object]) -> str:
@@ -99,7 +103,13 @@ def test_verdict_grammar_refuses_unknown_category():
 
 @pytest.mark.parametrize(
     "code",
-    ["x = 1", "def f():\n    return 1\n\n\nprint(f())", 's = "``"\n``\n`a', "'''doc ``` inside\n'''", "é = '🙂'"],
+    [
+        "x = 1",
+        "def f():\n    return 1\n\n\nprint(f())",
+        's = "``"\n``\n`a',
+        "'''doc ``` inside\n'''",
+        "é = '🙂'",
+    ],
 )
 def test_code_round_trip(code):
     text = contracts.code_text(code)
@@ -108,7 +118,15 @@ def test_code_round_trip(code):
 
 
 @pytest.mark.parametrize(
-    "text", ["```python\n```", "```python\n\n```", "x = 1", "```python\nx = 1\n``` more", "```\nx\n```", "```python\nx```"]
+    "text",
+    [
+        "```python\n```",
+        "```python\n\n```",
+        "x = 1",
+        "```python\nx = 1\n``` more",
+        "```\nx\n```",
+        "```python\nx```",
+    ],
 )
 def test_code_grammar_refuses(text):
     assert not accepts(code_grammar(), text)
