@@ -158,4 +158,6 @@ def _from_hub(model: str) -> Path:
         return Path(snapshot_download(model, allow_patterns=patterns))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise BaseModelError(f"cannot get {model!r} from the Hugging Face hub ({reason}); give a local folder instead") from error
+        raise BaseModelError(
+            f"cannot get {model!r} from the Hugging Face hub ({reason}); give a local folder instead"
+        ) from error

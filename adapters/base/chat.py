@@ -139,7 +139,9 @@ def _renderer(template: str, bos: str, eos: str) -> Any:
 
 def _after(shorter: str, longer: str) -> str:
     if not longer.startswith(shorter):
-        raise BaseModelError("the chat template rewrites earlier messages when later ones come; trunks need one that appends")
+        raise BaseModelError(
+            "the chat template rewrites earlier messages when later ones come; trunks need one that appends"
+        )
     return longer[len(shorter) :]
 
 

@@ -44,7 +44,9 @@ class ModelConfig:
             raise BaseModelError(f"{self.heads} query heads cannot share {self.kv_heads} key-value heads")
         kind = dict(self.rope_scaling).get("rope_type")
         if kind not in (None, "default", "linear", "llama3"):
-            raise BaseModelError(f"unsupported rope scaling {kind!r}: use a base with linear or llama3 scaling, or none")
+            raise BaseModelError(
+                f"unsupported rope scaling {kind!r}: use a base with linear or llama3 scaling, or none"
+            )
 
     @classmethod
     def from_hf(cls, config: Mapping[str, Any]) -> ModelConfig:

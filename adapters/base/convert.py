@@ -65,7 +65,9 @@ def convert(source: Source, name: str, form: str, folder: Path, progress: Progre
             if not (folder / "base.json").exists():  # otherwise another process finished first
                 raise
     except OSError as error:
-        raise BaseModelError(f"cannot write the converted base to {folder}: {error}; set LORALOOP_CACHE elsewhere") from error
+        raise BaseModelError(
+            f"cannot write the converted base to {folder}: {error}; set LORALOOP_CACHE elsewhere"
+        ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

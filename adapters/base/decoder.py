@@ -104,7 +104,9 @@ class Decoder:
             y = layer.qkv(x)
             if attached is not None:
                 y = attached.linear(index, "qkv", x, y, segments)
-            turned = rotate(y[:, : width + kv_width].float().view(-1, config.heads + config.kv_heads, config.head_dim), cos, sin)
+            turned = rotate(
+                y[:, : width + kv_width].float().view(-1, config.heads + config.kv_heads, config.head_dim), cos, sin
+            )
             v = y[:, width + kv_width :].view(-1, config.kv_heads, config.head_dim).float()
             q, k = turned[:, : config.heads], turned[:, config.heads :]
             if wide is not None:

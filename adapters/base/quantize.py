@@ -31,7 +31,9 @@ def check_form(form: str, config: ModelConfig, device: torch.device) -> None:
         raise BaseModelError(f"{form} runs on a CPU only; on {device.type} use quantize='nf4' or 'bf16'")
     sizes = {columns for _, columns in config.module_shapes().values()}
     if form == "int4" and any(size % GROUP for size in sizes):
-        raise BaseModelError(f"int4 needs input sizes that are multiples of {GROUP}; this base has {sorted(sizes)}: use bf16")
+        raise BaseModelError(
+            f"int4 needs input sizes that are multiples of {GROUP}; this base has {sorted(sizes)}: use bf16"
+        )
 
 
 def compute_dtype(form: str) -> torch.dtype:

@@ -47,7 +47,9 @@ class RopeTable:
 
     def _grow(self, positions: int) -> None:
         positions = (positions + 1023) // 1024 * 1024
-        angles = torch.outer(torch.arange(positions, dtype=torch.float32, device=self._frequencies.device), self._frequencies)
+        angles = torch.outer(
+            torch.arange(positions, dtype=torch.float32, device=self._frequencies.device), self._frequencies
+        )
         cos, sin = angles.cos(), angles.sin()
         self._cos = torch.cat([cos, cos], dim=-1)[:, None]
         self._sin = torch.cat([-sin, sin], dim=-1)[:, None]

@@ -1,0 +1,236 @@
+"""The trunk-cached trainer: the context runs under no_grad on the bare base, the graph is on the branch only.
+
+The objective is that of an activated LoRA (arXiv 2504.12397): next-token cross-entropy on the completion, with
+the adapter active from the invocation on. The context's keys and values do not depend on the adapter, so no
+gradient is lost by leaving them out of the graph.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from loraloop.adapters.base import Base, BranchCache, Row
+from loraloop.adapters.base.decoder import Decoder, Layer
+from loraloop.adapters.methods.lora import Lora
+from loraloop.adapters.methods.payload import PayloadAttached
+from loraloop.adapters.training.encode import Encoded
+from loraloop.kernels.quantized import DenseWeight
+from loraloop.tool_schemas.errors import InputError
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """How long and how fast to train.
+
+    Attributes:
+        steps: optimizer steps.
+        batch: examples a step.
+        learning_rate: peak, after a linear warm-up; a cosine takes it to a tenth.
+        warmup: fraction of the steps that warm up.
+        validate_every: steps between measurements of the validation loss (also checkpoints).
+        seconds: stop after this much time, at a completed schedule position (None: no limit). The cosine then
+            follows the larger of the two fractions done, so a run cut by time still anneals.
+    """
+
+    steps: int
+    batch: int = 8
+    learning_rate: float = 2e-3
+    warmup: float = 0.04
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    validate_every: int = 100
+    seed: int = 0
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch < 1 or self.validate_every < 1:
+            raise InputError("steps, batch and validate_every must be at least 1")
+        if not self.learning_rate > 0:
+            raise InputError(f"learning_rate must be positive, not {self.learning_rate}")
+
+
+def training_view(base: Base) -> Decoder:
+    """The base's decoder with dense, differentiable products of the values that it serves."""
+    served = base.decoder
+    layers = [
+        Layer(
+            layer.attention_norm,
+            DenseWeight(layer.qkv.dequantize()),
+            DenseWeight(layer.o.dequantize()),
+            layer.mlp_norm,
+            DenseWeight(layer.gate_up.dequantize()),
+            DenseWeight(layer.down.dequantize()),
+        )
+        for layer in served.layers
+    ]
+    head = DenseWeight(served.head.dequantize())
+    return Decoder(served.config, served.embedding, layers, served.norm, head, served.dtype, served.device)
+
+
+class Trainer:
+    """Trains one method's parameters on encoded examples.
+
+    Args:
+        base: the base that will serve the skill.
+        method: turns parameters into the payload, here and when the skill is loaded.
+        train: encoded examples, sampled without replacement epoch by epoch.
+        valid: held-out examples that decide which checkpoint is kept.
+        folder: checkpoints (`state.pt`, `best.pt`) and `log.jsonl`; a run killed at any time resumes from it.
+    """
+
+    def __init__(
+        self,
+        base: Base,
+        method: Lora,
+        train: Sequence[Encoded],
+        valid: Sequence[Encoded],
+        config: TrainConfig,
+        folder: Path,
+    ) -> None:
+        if not train or not valid:
+            raise InputError("training needs at least one training and one validation example")
+        self.base, self.method, self.config = base, method, config
+        self.train_set, self.valid_set = list(train), list(valid)
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.decoder = training_view(base)
+        self.parameters = method.init(base.config, config.seed)
+        self.optimizer = torch.optim.AdamW(
+            list(self.parameters.values()), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.99)
+        )
+        self.step, self.best, self.spent = 0, math.inf, 0.0
+        self._resume()
+
+    def run(self) -> dict[str, Tensor]:
+        """Trains to the end and returns the parameters with the lowest validation loss."""
+        batches = self._batches()
+        for _ in range(self.step):
+            next(batches)
+        began = time.monotonic() - self.spent
+        while self.step < self.config.steps and not self._out_of_time():
+            started = time.monotonic()
+            loss = self._optimize(next(batches), began)
+            self.step += 1
+            self.spent = time.monotonic() - began
+            self._write({"step": self.step, "loss": loss, "seconds": time.monotonic() - started})
+            if self.step % self.config.validate_every == 0:
+                self._checkpoint()
+        if self.step % self.config.validate_every:
+            self._checkpoint()
+        best: dict[str, Tensor] = torch.load(self.folder / "best.pt", weights_only=True)
+        return best
+
+    def loss(self, examples: Sequence[Encoded], grad: bool) -> Tensor:
+        """Mean cross-entropy a completion token over a batch."""
+        trunks = [Row(example.trunk, self.base.new_cache(len(example.trunk))) for example in examples]
+        with torch.no_grad():
+            self.decoder.forward(trunks)
+        branches = [Row(e.branch[:-1], BranchCache(t.cache), 1) for e, t in zip(examples, trunks, strict=True)]  # type: ignore[arg-type]
+        with torch.set_grad_enabled(grad):
+            payload = self.method.payload(self.parameters, self.base.config)
+            hidden = self.decoder.forward(branches, PayloadAttached(payload, self.base.dtype)).hidden
+            picked, targets, offset = [], [], 0
+            for example in examples:
+                count = len(example.branch) - 1
+                picked.append(hidden[offset + example.start - 1 : offset + count])
+                targets += example.branch[example.start :]
+                offset += count
+            logits = self.decoder.logits(torch.cat(picked))
+            return torch.nn.functional.cross_entropy(logits, torch.tensor(targets))
+
+    def validate(self) -> float:
+        """Mean loss over the validation set, weighted by completion tokens."""
+        total, tokens = 0.0, 0
+        ordered = sorted(self.valid_set, key=lambda e: e.length)
+        for start in range(0, len(ordered), self.config.batch):
+            batch = ordered[start : start + self.config.batch]
+            count = sum(len(e.branch) - e.start for e in batch)
+            total += float(self.loss(batch, grad=False)) * count
+            tokens += count
+        return total / tokens
+
+    def _optimize(self, batch: Sequence[Encoded], began: float) -> float:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * self._schedule(began)
+        loss = self.loss(batch, grad=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return loss.item()
+
+    def _schedule(self, began: float) -> float:
+        done = self.step / self.config.steps
+        if self.config.seconds is not None:
+            done = max(done, (time.monotonic() - began) / self.config.seconds)
+        if self.step < (ramp := max(1, round(self.config.warmup * self.config.steps))):
+            return (self.step + 1) / ramp
+        return 0.1 + 0.45 * (1 + math.cos(math.pi * min(1.0, done)))
+
+    def _out_of_time(self) -> bool:
+        return self.config.seconds is not None and self.spent >= self.config.seconds
+
+    def _batches(self) -> Iterator[list[Encoded]]:
+        """Endless batches of similar length, in a seeded random order, each example once an epoch."""
+        rng = random.Random(self.config.seed)
+        size = self.config.batch
+        while True:
+            order = rng.sample(range(len(self.train_set)), len(self.train_set))
+            pool = size * 16
+            batches = []
+            for start in range(0, len(order), pool):
+                part = sorted(order[start : start + pool], key=lambda i: self.train_set[i].length)
+                batches += [part[i : i + size] for i in range(0, len(part), size)]
+            rng.shuffle(batches)
+            for batch in batches:
+                yield [self.train_set[i] for i in batch]
+
+    def _checkpoint(self) -> None:
+        valid = self.validate()
+        self._write({"step": self.step, "valid_loss": valid, "spent": self.spent})
+        _log.info("step %d: validation loss %.4f", self.step, valid)
+        plain = {name: tensor.detach() for name, tensor in self.parameters.items()}
+        if valid < self.best:
+            self.best = valid
+            _save(plain, self.folder / "best.pt")
+        state = {"parameters": plain, "optimizer": self.optimizer.state_dict(), "step": self.step, "best": self.best,
+                 "spent": self.spent, "config": asdict(self.config)}  # fmt: skip
+        _save(state, self.folder / "state.pt")
+
+    def _resume(self) -> None:
+        path = self.folder / "state.pt"
+        if not path.exists():
+            return
+        state = torch.load(path, weights_only=True)
+        if state["config"] != asdict(self.config):
+            raise InputError(
+                f"{self.folder} holds a run with other settings: give another folder, or the same settings"
+            )
+        for name, tensor in state["parameters"].items():
+            self.parameters[name].data.copy_(tensor)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.best, self.spent = state["step"], state["best"], state["spent"]
+
+    def _write(self, record: dict[str, Any]) -> None:
+        with open(self.folder / "log.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+
+def _save(content: Any, path: Path) -> None:
+    """Writes whole or not at all."""
+    part = path.with_suffix(".part")
+    torch.save(content, part)
+    part.replace(path)
