@@ -12,8 +12,8 @@ from loraloop.kernels.reference import Segments
 def add_low_rank(x: Tensor, y: Tensor, shrink: Tensor, expand: Tensor) -> Tensor:
     """y += (x @ shrink) @ expand, in place: two small products, no copies where the dtypes agree.
 
-    For one token both are matrix-vector products whose matrices are read once, row by row; fp32 matrices are the fast ones on a CPU
-    (torch's bf16 products cost about 8 µs a call before any work is done).
+    For one token both are matrix-vector products whose matrices are read once, row by row. On a CPU the fast matrices
+    are fp32: torch's bf16 products cost about 8 µs a call before any work is done.
 
     Args:
         x: [N, K].
@@ -29,8 +29,8 @@ def add_low_rank(x: Tensor, y: Tensor, shrink: Tensor, expand: Tensor) -> Tensor
 def lora_linear(x: Tensor, y: Tensor, A: Tensor, B: Tensor, segments: Segments) -> Tensor:
     """`reference.lora_linear`, by the fastest backend for these operands.
 
-    The result may reuse y's storage; use what is returned. Every run of rows is computed on its own, so its bits do not depend on
-    what its neighbours use.
+    The result may reuse y's storage; use what is returned. Every run of rows is computed on its own, so its bits do
+    not depend on what its neighbours use.
     """
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, y, A, B)):
         return reference.lora_linear(x, y, A, B, segments)

@@ -1,4 +1,4 @@
-"""The definition of every operation, in plain torch: differentiable, any device, checked arguments. Backends are tested against it."""
+"""The definition of every operation, in plain torch: differentiable, on any device. Backends are tested against it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def lora_linear(x: Tensor, y: Tensor, A: Tensor, B: Tensor, segments: Segments) 
         y: [N, O] the base's product; not changed.
         A: [S, R, K] shrink matrices of all slots, zero-padded to one rank.
         B: [S, O, R] expand matrices, the scaling already multiplied in.
-        segments: (start, end, slot) runs that cover the N rows in order. Slot 0 is the bare base: its rows keep their bits.
+        segments: (start, end, slot) runs that cover the N rows in order. Rows on slot 0 (the base) keep their bits.
 
     Returns:
         [N, O] in y's dtype. The product is formed in A's dtype and rounded once, after the sum.

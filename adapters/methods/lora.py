@@ -51,7 +51,10 @@ class Lora:
         return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
 
     def init(self, config: Dimensions, seed: int = 0) -> dict[str, Tensor]:
-        """Fresh fp32 parameters: A uniform in ±1/sqrt(in-features) (PEFT's Kaiming start), B zero, so the skill starts as the base."""
+        """Fresh fp32 parameters; the skill starts as the base.
+
+        A is uniform in ±1/sqrt(in-features), which is PEFT's Kaiming start, and B is zero.
+        """
         generator = torch.Generator().manual_seed(seed)
         parameters: dict[str, Tensor] = {}
         for layer in range(config.layers):

@@ -1,4 +1,4 @@
-"""Where an adapter can sit: the linear modules of a decoder layer, their shapes, and the groups that are computed together."""
+"""Where an adapter can sit: a decoder layer's linear modules, their shapes, and the groups computed together."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.methods.payload import LowRank, PayloadAttached
 from loraloop.adapters.methods.sites import GROUPS, MODULES, group_shape, module_shape
@@ -15,9 +16,7 @@ CONFIG = SimpleNamespace(hidden_size=24, intermediate_size=40, layers=2, heads=4
 
 def filled(method: Lora) -> dict[str, torch.Tensor]:
     torch.manual_seed(1)
-    return {
-        name: torch.randn(tensor.shape).requires_grad_() for name, tensor in method.init(CONFIG, 0).items()
-    }
+    return {name: torch.randn(tensor.shape).requires_grad_() for name, tensor in method.init(CONFIG, 0).items()}
 
 
 def test_start_is_the_base_and_bounded_like_peft() -> None:
@@ -34,9 +33,7 @@ def test_start_is_the_base_and_bounded_like_peft() -> None:
             assert tensor.shape == (out_features, 4) and not tensor.any()
     again = Lora(4, 8).init(CONFIG, seed=3)
     assert all(torch.equal(again[name], tensor) for name, tensor in parameters.items())
-    assert not torch.equal(
-        Lora(4, 8).init(CONFIG, seed=4)["layers.0.q_proj.lora_A"], again["layers.0.q_proj.lora_A"]
-    )
+    assert not torch.equal(Lora(4, 8).init(CONFIG, seed=4)["layers.0.q_proj.lora_A"], again["layers.0.q_proj.lora_A"])
 
 
 @pytest.mark.parametrize("rslora", [False, True])

@@ -1,0 +1,150 @@
+"""The card: what a skill says about itself, as `card.json` beside its tensors."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, ValidationInfo, field_validator
+
+from loraloop.adapters.methods.sites import MODULES
+from loraloop.tool_schemas.errors import SkillError
+
+BARE = "none"
+"""The name under which the bare base is addressed; no skill may take it."""
+
+Token = Annotated[int, Field(ge=0)]
+Print = Annotated[str, Field(min_length=1)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
+
+
+class Fingerprints(_Frozen):
+    """Which base the skill was trained on.
+
+    Attributes:
+        architecture: dimensions, tokenizer and chat template; another one makes the skill meaningless.
+        weights: weights and quantization; another one may cost quality.
+    """
+
+    architecture: Print
+    weights: Print
+
+
+class DataSource(_Frozen):
+    """One source of training records: its name, its licence, and how many records came from it."""
+
+    name: str
+    license: str
+    n: Annotated[int, Field(ge=0)]
+
+
+class Card(_Frozen):
+    """A skill's card.
+
+    Attributes:
+        name: lower-case letters, digits, `-` and `_`; unique in a bank.
+        description: one sentence for people and for the router's explanations.
+        method: how the tensors become a payload.
+        rank: r of the low-rank update.
+        alpha: numerator of its scaling.
+        targets: modules that the skill changes.
+        invocation: token ids with which a branch begins; the base's generation prompt.
+        activation: "branch" (active from the invocation on) or "full" (active on the whole context).
+        contract: what the skill writes.
+        fingerprints: of the base it was trained on.
+        base: that base's name, for people.
+        data: sources of the training records.
+        scores: measured results by name.
+        training: how it was made: objective, schedule, command.
+        sha256: of `skill.safetensors`; filled in by `Skill.save`.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+    description: Annotated[str, Field(min_length=1)]
+    method: Literal["lora", "rslora"] = "lora"
+    rank: Annotated[int, Field(ge=1, le=4096)]
+    alpha: Annotated[float, Field(gt=0)]
+    targets: Annotated[tuple[str, ...], Field(min_length=1)]
+    invocation: tuple[Token, ...] = ()
+    activation: Literal["branch", "full"] = "branch"
+    contract: Literal["calls", "code", "answer", "verdict", "text"] = "text"
+    fingerprints: Fingerprints
+    base: str
+    data: tuple[DataSource, ...] = ()
+    scores: dict[str, JsonValue] = Field(default_factory=dict)
+    training: dict[str, JsonValue] = Field(default_factory=dict)
+    sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+
+    @field_validator("name")
+    @classmethod
+    def _not_reserved(cls, name: str) -> str:
+        if name == BARE:
+            raise ValueError(f"{BARE!r} means the bare base; choose another name")
+        return name
+
+    @field_validator("activation")
+    @classmethod
+    def _invoked(cls, activation: str, info: ValidationInfo) -> str:
+        if activation == "branch" and not info.data.get("invocation", True):
+            raise ValueError('"branch" needs the token ids of the invocation')
+        return activation
+
+    @field_validator("targets")
+    @classmethod
+    def _known_modules(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
+        for target in targets:
+            if target not in MODULES:
+                raise ValueError(f"{target!r} is not one of {', '.join(MODULES)}")
+        if len(set(targets)) != len(targets):
+            raise ValueError("a module is named twice")
+        return targets
+
+    @classmethod
+    def from_json(cls, text: str, where: str = "card.json") -> Card:
+        """Reads a card.
+
+        Args:
+            text: the file's content.
+            where: what to call the file in errors.
+
+        Raises:
+            SkillError: not JSON, a missing, wrong or unknown field (with the nearest known one).
+        """
+        try:
+            content = json.loads(text)
+        except ValueError as error:
+            raise SkillError(f"{where} is not JSON ({error}): export the skill again") from None
+        return cls.checked(content, where)
+
+    @classmethod
+    def checked(cls, content: Any, where: str = "card") -> Card:
+        """Validates a dictionary; raises SkillError as `from_json` does."""
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise SkillError(f"{where}: {_explain(error)}") from None
+
+    def to_json(self) -> str:
+        """The card as indented JSON with a final newline."""
+        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+
+
+def _explain(error: ValidationError) -> str:
+    """The first problem of a validation, in words."""
+    problem = error.errors(include_url=False)[0]
+    path = ".".join(str(part) for part in problem["loc"])
+    count = error.error_count()
+    more = f" (and {count - 1} more)" if count > 1 else ""
+    if problem["type"] == "extra_forbidden":
+        field = str(problem["loc"][-1])
+        known = [name for model in (Card, Fingerprints, DataSource) for name in model.model_fields]
+        near = difflib.get_close_matches(field, known, n=1, cutoff=0.0)[0]
+        return f"unknown field {path!r}; did you mean {near!r}? Remove it or correct it{more}"
+    if problem["type"] == "missing":
+        return f"the field {path!r} is missing; add it{more}"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{path + ': ' if path else ''}{message}{more}"

@@ -1,0 +1,230 @@
+"""A skill: adapter weights and the card that describes them."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+
+from loraloop.adapters import store
+from loraloop.adapters.card import Card
+from loraloop.adapters.methods.lora import Lora
+from loraloop.adapters.methods.payload import Payload
+from loraloop.adapters.methods.sites import Dimensions, module_shape
+from loraloop.adapters.store import PairShape
+from loraloop.tool_schemas.errors import SkillError
+
+if TYPE_CHECKING:
+    from loraloop.adapters.base import Base
+
+
+class SkillWarning(UserWarning):
+    """A skill will run, but was made for slightly different weights."""
+
+
+class FingerprintPair(Protocol):
+    """Architecture and weights fingerprints; see `card.Fingerprints`."""
+
+    @property
+    def architecture(self) -> str: ...
+    @property
+    def weights(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Skill:
+    """Card and tensors; checked against each other when made.
+
+    Attributes:
+        card: what the skill says about itself.
+        tensors: "layers.<i>.<module>.lora_A" [r, in] and "… .lora_B" [out, r]; unscaled.
+    """
+
+    card: Card
+    tensors: Mapping[str, Tensor]
+
+    def __post_init__(self) -> None:
+        check_pairs(self.card, self.pairs, f"skill {self.card.name!r}")
+
+    @property
+    def pairs(self) -> dict[tuple[int, str], PairShape]:
+        """Shapes of the low-rank pairs, by (layer, module)."""
+        shapes = {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
+        return store.pair_shapes(shapes, f"skill {self.card.name!r}")
+
+    @property
+    def method(self) -> Lora:
+        return method_of(self.card)
+
+    @property
+    def bytes(self) -> int:
+        """Size of the tensors."""
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
+    def payload(self, config: Dimensions) -> Payload:
+        """What the skill puts into a slot of a base with these dimensions."""
+        return self.method.payload(self.tensors, config)
+
+    def to(self, dtype: torch.dtype) -> Skill:
+        """The same skill in another dtype; bfloat16 halves its file."""
+        return Skill(self.card, {name: tensor.detach().to(dtype) for name, tensor in self.tensors.items()})
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Skill:
+        """Reads a skill folder; everything is checked before a tensor is allocated.
+
+        Raises:
+            SkillError: a file is missing, damaged, or contradicts the card.
+        """
+        return SkillFolder.open(folder).load()
+
+    def save(self, folder: str | Path) -> Path:
+        """Writes `skill.safetensors` and `card.json`; returns the folder. A skill that is there is replaced.
+
+        Raises:
+            SkillError: a tensor holds values that are not finite.
+        """
+        from safetensors.torch import save
+
+        store.check_finite(self.tensors, f"skill {self.card.name!r}")
+        data = save({name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()})
+        card = self.card.model_copy(update={"sha256": hashlib.sha256(data).hexdigest()})
+        folder = Path(folder)
+        store.write_folder(folder, {store.TENSORS: data, store.CARD: card.to_json().encode()})
+        return folder
+
+    @classmethod
+    def from_peft(cls, folder: str | Path, base: Base, **card: object) -> Skill:
+        """Reads a PEFT LoRA or aLoRA folder; see `peft_format.from_peft`."""
+        from loraloop.adapters.peft_format import from_peft
+
+        return from_peft(folder, base, **card)
+
+    def to_peft(self, folder: str | Path) -> Path:
+        """Writes the skill as a PEFT folder; see `peft_format.to_peft`."""
+        from loraloop.adapters.peft_format import to_peft
+
+        return to_peft(self, folder)
+
+
+@dataclass(frozen=True, slots=True)
+class SkillFolder:
+    """A skill on disk of which only the card and the header have been read.
+
+    Attributes:
+        path: the folder.
+        card: its card.
+        pairs: shapes of its low-rank pairs, by (layer, module).
+    """
+
+    path: Path
+    card: Card
+    pairs: Mapping[tuple[int, str], PairShape]
+
+    @classmethod
+    def open(cls, folder: str | Path) -> SkillFolder:
+        """Reads card and header; raises SkillError as `Skill.load` does."""
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise SkillError(f"{folder} is not a folder: give one with {store.CARD} and {store.TENSORS}")
+        for name in (store.CARD, store.TENSORS):
+            if not (folder / name).is_file():
+                hint = f"a skill is a folder with {store.CARD} and {store.TENSORS}"
+                if (folder / "adapter_config.json").is_file():
+                    hint = "this is a PEFT adapter, read it with Skill.from_peft"
+                raise SkillError(f"{folder} lacks {name}: {hint}")
+        try:
+            text = (folder / store.CARD).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SkillError(f"{folder / store.CARD} cannot be read ({error}): restore the file") from None
+        card = Card.from_json(text, str(folder / store.CARD))
+        path = folder / store.TENSORS
+        pairs = store.pair_shapes(store.read_header(path).shapes, str(path))
+        check_pairs(card, pairs, str(path))
+        return cls(folder, card, pairs)
+
+    def load(self) -> Skill:
+        """Reads the tensors; raises SkillError if they are damaged or have changed since `open`."""
+        path = self.path / store.TENSORS
+        store.read_header(path)
+        return Skill(self.card, store.read_tensors(path, self.card.sha256))
+
+
+def method_of(card: Card) -> Lora:
+    """The method with the card's hyper-parameters."""
+    return Lora(card.rank, card.alpha, card.targets, rslora=card.method == "rslora")
+
+
+def check_pairs(card: Card, pairs: Mapping[tuple[int, str], PairShape], where: str) -> None:
+    """Raises SkillError where tensors and card contradict each other."""
+    found = {module for _, module in pairs}
+    if found != set(card.targets):
+        raise SkillError(
+            f"{where} holds tensors for {', '.join(sorted(found))}, but the card's targets are "
+            f"{', '.join(sorted(card.targets))}; correct the card or export the skill again"
+        )
+    for (layer, module), pair in pairs.items():
+        if pair.rank != card.rank:
+            raise SkillError(
+                f"{where}: layers.{layer}.{module} has rank {pair.rank}, but the card says {card.rank}; "
+                "correct the card or export the skill again"
+            )
+
+
+def check_base(
+    card: Card,
+    pairs: Mapping[tuple[int, str], PairShape],
+    config: Dimensions,
+    fingerprints: FingerprintPair,
+    base: str,
+) -> None:
+    """Checks that a skill belongs to a base.
+
+    Args:
+        card: the skill's card.
+        pairs: the skill's shapes.
+        config: the base's dimensions.
+        fingerprints: the base's fingerprints.
+        base: the base's name, for messages.
+
+    Raises:
+        SkillError: another architecture, tokenizer or chat template, or shapes that do not fit.
+
+    Warns:
+        SkillWarning: other weights or another quantization.
+    """
+    cure = f"load {card.base!r}, or train the skill on {base!r}"
+    if card.fingerprints.architecture != fingerprints.architecture:
+        raise SkillError(
+            f"skill {card.name!r} was made for the base {card.base!r}, whose architecture, tokenizer or "
+            f"chat template differ from those of {base!r}: {cure}"
+        )
+    for (layer, module), pair in pairs.items():
+        outputs, inputs = module_shape(config, module)
+        if layer >= config.layers or (pair.outputs, pair.inputs) != (outputs, inputs):
+            raise SkillError(
+                f"skill {card.name!r}: layers.{layer}.{module} is {pair.outputs} x {pair.inputs}, but the base "
+                f"{base!r} has {config.layers} layers of {outputs} x {inputs}: {cure}"
+            )
+    if card.fingerprints.weights != fingerprints.weights:
+        warnings.warn(
+            f"skill {card.name!r} was trained on {card.base!r} with other weights or another quantization than "
+            f"{base!r} has; its scores may differ",
+            SkillWarning,
+            stacklevel=3,
+        )
+
+
+def library() -> dict[str, Path]:
+    """Folders of the skills that ship with the package, by name."""
+    root = Path(str(resources.files("loraloop.adapters").joinpath("library")))
+    if not root.is_dir():
+        return {}
+    return {folder.name: folder for folder in sorted(root.iterdir()) if (folder / store.CARD).is_file()}

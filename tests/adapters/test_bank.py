@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+from loraloop.adapters.bank import Bank
+from loraloop.adapters.base import Base, Row, random_base
+from loraloop.adapters.card import Card
+from loraloop.adapters.methods.lora import Lora
+from loraloop.adapters.methods.payload import PayloadAttached
+from loraloop.adapters.methods.sites import MODULES
+from loraloop.adapters.skill import Skill
+from loraloop.tool_schemas.errors import InputError, LimitError, SkillError, UnknownNameError
+
+TOKENS = list(range(40, 60))
+
+
+def make(base: Base, name: str, rank: int = 4, targets: tuple[str, ...] = MODULES, **card: object) -> Skill:
+    method = Lora(rank, 2 * rank, targets)
+    generator = torch.Generator().manual_seed(sum(name.encode()))
+    tensors = {
+        key: torch.randn(value.shape, generator=generator) * 0.3 for key, value in method.init(base.config).items()
+    }
+    fields = {
+        "name": name, "description": "A test.", "rank": rank, "alpha": 2.0 * rank, "targets": targets, "base": base.name,
+        "invocation": tuple(base.chat.generation_prompt),
+        "fingerprints": {"architecture": base.fingerprints.architecture, "weights": base.fingerprints.weights}, **card,
+    }  # fmt: skip
+    return Skill(Card.checked(fields), tensors)
+
+
+@pytest.fixture(scope="module")
+def base() -> Base:
+    return random_base(3)
+
+
+def states(base: Base, bank: Bank | None, *slots: int) -> list[torch.Tensor]:
+    """Hidden states of one row per slot, all over the same tokens, computed together."""
+    rows = [Row(TOKENS, base.new_cache(), slot) for slot in slots]
+    out = base.forward(rows, attached=bank.attached if bank else None)
+    return list(out.hidden.split(len(TOKENS)))
+
+
+def pointers(bank: Bank) -> list[int]:
+    return [t.data_ptr() for stack in bank._stacks for tensors in (stack.A, stack.B) for t in tensors.values()]
+
+
+@pytest.mark.parametrize("targets", [MODULES, ("q_proj", "v_proj"), ("down_proj",)])
+def test_a_slot_equals_the_payload_it_was_trained_as(base: Base, targets: tuple[str, ...]) -> None:
+    skill = make(base, "one", rank=3, targets=targets)
+    bank = Bank(base, slots=2)
+    bank.add(skill)
+    slot = bank.slot("one")
+    bare = states(base, None, 0)[0]
+    served = states(base, bank, slot)[0]
+    trained = base.forward(
+        [Row(TOKENS, base.new_cache(), 1)], attached=PayloadAttached(skill.payload(base.config))
+    ).hidden
+    torch.testing.assert_close(served, trained, atol=1e-4, rtol=1e-4)
+    assert (served - bare).abs().max() > 0.1
+
+
+def test_slot_0_is_the_bare_base_bit_for_bit(base: Base) -> None:
+    bank = Bank(base, slots=2)
+    bank.add(make(base, "one"))
+    bare = states(base, None, 0)[0]
+    assert bank.slot("none") == 0
+    assert torch.equal(states(base, bank, 0)[0], bare)
+    mixed = states(base, bank, bank.slot("one"), 0)[1]
+    assert torch.equal(mixed, states(base, None, 0, 0)[1])
+
+
+def test_a_row_does_not_depend_on_its_neighbours_skills(base: Base) -> None:
+    bank = Bank(base, slots=3, rank={8: 2, 16: 1})
+    for name, rank in (("one", 4), ("two", 8), ("wide", 16)):
+        bank.add(make(base, name, rank))
+    one, two, wide = (bank.slot(name) for name in ("one", "two", "wide"))
+    first = states(base, bank, one, 0, 0, 0)[0]
+    for mix in ([two, wide, 0], [one, one, one], [wide, two, one]):
+        assert torch.equal(states(base, bank, one, *mix)[0], first)
+
+
+def test_swapping_moves_no_tensor_and_leaves_nothing_behind(base: Base) -> None:
+    bank = Bank(base, slots=1, rank=8)
+    for name, rank, targets in (("all", 8, MODULES), ("few", 2, ("k_proj", "up_proj")), ("mid", 5, MODULES)):
+        bank.add(make(base, name, rank, targets))
+    alone = {}
+    for name in bank.names:
+        fresh = Bank(base, slots=1, rank=8)
+        fresh.add(make(base, name, bank.card(name).rank, bank.card(name).targets))
+        alone[name] = states(base, fresh, fresh.slot(name))[0]
+    before = pointers(bank)
+    for name in ("all", "few", "mid", "few", "all", "mid"):
+        slot = bank.slot(name)
+        assert torch.equal(states(base, bank, slot)[0], alone[name])
+        payload = make(base, name, bank.card(name).rank, bank.card(name).targets).payload(base.config)
+        stack = bank._stacks[0]
+        for site, A in stack.A.items():
+            pair = payload.pairs.get(site)
+            dense = pair.B @ pair.A if pair else torch.zeros(())
+            torch.testing.assert_close(stack.B[site][0] @ A[0], dense.expand(stack.B[site].shape[1], A.shape[2]))
+    assert pointers(bank) == before
+
+
+def test_the_least_recently_used_unpinned_skill_makes_room(base: Base) -> None:
+    bank = Bank(base, slots=2)
+    for name in ("one", "two", "three"):
+        bank.add(make(base, name))
+    assert bank.names == ("one", "two", "three") and bank.resident == {}
+    one, two = bank.slot("one"), bank.slot("two")
+    assert {one, two} == {1, 2} and bank.slot("one") == one
+    assert bank.slot("three") == two and list(bank.resident) == ["one", "three"]
+    with bank.using("one") as slot:
+        assert slot == one
+        assert bank.slot("two") == two and bank.slot("three") == two
+        with bank.using("three"), pytest.raises(LimitError, match="all 2 slots that hold rank 4 are pinned"):
+            bank.slot("two")
+        with pytest.raises(InputError, match="in use"):
+            bank.remove("one")
+    bank.remove("one")
+    assert bank.names == ("two", "three") and bank.slot("two") == one
+    with bank.using("none") as slot:
+        assert slot == 0
+    with pytest.raises(InputError, match="not pinned"):
+        bank.unpin("two")
+
+
+def test_narrow_skills_stay_out_of_wide_slots(base: Base) -> None:
+    bank = Bank(base, rank={8: 1, 32: 1})
+    for name, rank in (("small", 8), ("other", 4), ("wide", 20)):
+        bank.add(make(base, name, rank))
+    assert bank.slot("small") == 1 and bank.slot("other") == 2 and bank.slot("wide") == 2
+    assert bank.resident == {"small": 1, "wide": 2}
+
+
+def test_what_does_not_fit_is_refused(base: Base, tmp_path: Path) -> None:
+    bank = Bank(base, slots=1, rank=8)
+    bank.add(make(base, "tools"))
+    with pytest.raises(UnknownNameError, match="did you mean 'tools'"):
+        bank.slot("tool")
+    with pytest.raises(UnknownNameError, match="did you mean 'tools'"):
+        bank.card("toools")
+    with pytest.raises(InputError, match="already has a skill 'tools'"):
+        bank.add(make(base, "tools"))
+    with pytest.raises(SkillError, match="rank=16"):
+        bank.add(make(base, "wide", 9))
+    with pytest.raises(SkillError, match="made for the base 'other'"):
+        bank.add(make(base, "far", base="other", fingerprints={"architecture": "x", "weights": "y"}))
+    with pytest.raises(SkillError, match="is invoked by the tokens"):
+        bank.add(make(base, "odd", invocation=(5,)))
+    with pytest.raises(InputError, match="ranks in 1..256"):
+        Bank(base, rank=300)
+    with pytest.raises(InputError, match="not 0 of rank 16"):
+        Bank(base, slots=0)
+    folder = make(base, "gone").save(tmp_path / "gone")
+    bank.add(folder)
+    path = folder / "skill.safetensors"
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(SkillError, match="header promises"):
+        bank.slot("gone")
+    assert bank.slot("tools") == 1
+
+
+def test_folders_are_read_when_they_are_needed(base: Base, tmp_path: Path) -> None:
+    bank = Bank(base, slots=2)
+    assert bank.add(make(base, "one").to(torch.bfloat16).save(tmp_path / "one")) == "one"
+    assert bank.bytes.host == 0 and bank.bytes.device > 0
+    served = states(base, bank, bank.slot("one"))[0]
+    assert bank.bytes.host > 0
+    other = Bank(base, slots=1)
+    other.add(make(base, "one"))
+    torch.testing.assert_close(served, states(base, other, other.slot("one"))[0], atol=0.1, rtol=0.1)
+
+
+def test_many_threads_get_the_skill_they_asked_for(base: Base) -> None:
+    bank = Bank(base, slots=4, rank=8)
+    names = [f"skill-{i}" for i in range(6)]
+    expected = {}
+    for name in names:
+        bank.add(make(base, name, 2))
+        expected[name] = states(base, bank, bank.slot(name))[0]
+    failures: list[str] = []
+
+    def work(seed: int) -> None:
+        for step in range(12):
+            name = names[(seed * 5 + step * 7) % len(names)]
+            with bank.using(name) as slot:
+                if not torch.equal(states(base, bank, slot)[0], expected[name]):
+                    failures.append(name)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert not failures

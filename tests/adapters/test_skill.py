@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import json
+import struct
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from loraloop.adapters import store
+from loraloop.adapters.card import Card
+from loraloop.adapters.methods.lora import Lora
+from loraloop.adapters.skill import Skill, SkillFolder, SkillWarning, check_base, library
+from loraloop.tool_schemas.errors import SkillError
+
+CONFIG = SimpleNamespace(hidden_size=12, intermediate_size=20, layers=2, heads=2, kv_heads=1, head_dim=6)
+PRINTS = SimpleNamespace(architecture="a1", weights="b2")
+
+
+def make(name: str = "tools", **card: object) -> Skill:
+    method = Lora(2, 4, ("q_proj", "down_proj"))
+    torch.manual_seed(0)
+    tensors = {key: torch.randn(value.shape) for key, value in method.init(CONFIG).items()}
+    fields = {
+        "name": name, "description": "Calls tools.", "rank": 2, "alpha": 4, "targets": method.targets,
+        "invocation": (1, 2), "contract": "calls", "base": "small", "data": ({"name": "d", "license": "MIT", "n": 3},),
+        "fingerprints": {"architecture": "a1", "weights": "b2"}, "scores": {"exact": {"base": 0.1, "skill": 0.5}}, **card,
+    }  # fmt: skip
+    return Skill(Card.checked(fields), tensors)
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    skill = make()
+    folder = skill.save(tmp_path / "tools")
+    again = Skill.load(folder)
+    assert sorted(p.name for p in folder.iterdir()) == ["card.json", "skill.safetensors"]
+    assert again.card.model_copy(update={"sha256": ""}) == skill.card and len(again.card.sha256) == 64
+    assert all(torch.equal(again.tensors[name], tensor) for name, tensor in skill.tensors.items())
+    assert skill.to(torch.bfloat16).bytes * 2 == skill.bytes == sum(t.nbytes for t in again.tensors.values())
+    make(description="Better.").save(folder)
+    assert Skill.load(folder).card.description == "Better."
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["tools"]
+
+
+def test_a_save_that_fails_leaves_the_old_skill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make().save(tmp_path / "tools")
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store.os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        make(description="Better.").save(folder)
+    with pytest.raises(OSError, match="No space"):
+        make().save(tmp_path / "new")
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+    assert [p.name for p in tmp_path.iterdir()] == ["tools"]
+
+
+def test_values_must_be_finite(tmp_path: Path) -> None:
+    skill = make()
+    skill.tensors["layers.1.q_proj.lora_B"][0, 0] = float("nan")
+    with pytest.raises(SkillError, match=r"layers\.1\.q_proj\.lora_B holds values that are not finite"):
+        skill.save(tmp_path / "tools")
+    assert not (tmp_path / "tools").exists()
+    save_file(skill.tensors, make().save(tmp_path / "tools") / store.TENSORS)
+    drop_digest(tmp_path / "tools")
+    with pytest.raises(SkillError, match="not finite"):
+        Skill.load(tmp_path / "tools")
+
+
+def drop_digest(folder: Path) -> None:
+    card = json.loads((folder / store.CARD).read_text())
+    (folder / store.CARD).write_text(json.dumps({**card, "sha256": ""}))
+
+
+def test_damaged_files(tmp_path: Path) -> None:
+    folder = make().save(tmp_path / "tools")
+    path = folder / store.TENSORS
+    whole = path.read_bytes()
+    length = struct.unpack("<Q", whole[:8])[0]
+    header = json.loads(whole[8 : 8 + length])
+
+    def with_header(change) -> bytes:  # type: ignore[no-untyped-def]
+        altered = json.loads(json.dumps(header))
+        change(altered)
+        text = json.dumps(altered).encode()
+        return struct.pack("<Q", len(text)) + text + whole[8 + length :]
+
+    def rename(entries: dict) -> None:  # type: ignore[type-arg]
+        entries["layers.0.q_proj.lora_C"] = entries.pop("layers.0.q_proj.lora_A")
+
+    def entry(**fields: object):  # type: ignore[no-untyped-def]
+        return lambda entries: entries["layers.0.q_proj.lora_A"].update(fields)
+
+    cases = {
+        b"": "not a whole safetensors file",
+        whole[:7]: "not a whole safetensors file",
+        whole[: len(whole) // 2]: "bytes where its header promises",
+        whole + b"\0" * 100: "bytes where its header promises",
+        struct.pack("<Q", 2**63) + whole[8:]: "not a whole safetensors file",
+        whole[:8] + b"{" * length + whole[8 + length :]: "damaged header",
+        whole[:8] + b"[" + b" " * (length - 2) + b"]" + whole[8 + length :]: "damaged header",
+        with_header(entry(shape=[2, 10**12])): "bytes do not match its shape",
+        with_header(entry(shape=[-2, -12])): "not a count",
+        with_header(entry(dtype="I64")): "type I64",
+        with_header(rename): "unexpected tensor",
+        with_header(lambda entries: entries.clear()): "bytes where its header promises",
+        whole[:-4] + b"\xff\xff\x00\x00": "sha256 is not the one on the card",
+    }
+    for content, message in cases.items():
+        path.write_bytes(content)
+        with pytest.raises(SkillError, match=message):
+            Skill.load(folder)
+    path.unlink()
+    with pytest.raises(SkillError, match="lacks skill.safetensors"):
+        Skill.load(folder)
+    with pytest.raises(SkillError, match="is not a folder"):
+        Skill.load(tmp_path / "nothing")
+    (tmp_path / "peft").mkdir()
+    (tmp_path / "peft" / "adapter_config.json").write_text("{}")
+    with pytest.raises(SkillError, match="read it with Skill.from_peft"):
+        Skill.load(tmp_path / "peft")
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.data())
+def test_no_damage_goes_unnoticed(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    """Any cut or changed byte of either file gives a SkillError or, in the card's free text, another valid card."""
+    folder = tmp_path_factory.getbasetemp() / "damaged"
+    make().save(folder)
+    name = data.draw(st.sampled_from([store.TENSORS, store.CARD]))
+    path = folder / name
+    content = bytearray(path.read_bytes())
+    where = data.draw(st.integers(0, len(content) - 1))
+    if data.draw(st.booleans()):
+        content[where] ^= data.draw(st.integers(1, 255))
+    else:
+        del content[where:]
+    path.write_bytes(bytes(content))
+    if name == store.TENSORS:
+        with pytest.raises(SkillError):
+            Skill.load(folder)
+    else:
+        try:
+            Skill.load(folder)
+        except SkillError as error:
+            assert len(str(error)) > 20
+
+
+def test_halves_and_ranks(tmp_path: Path) -> None:
+    skill = make()
+    fewer = {name: tensor for name, tensor in skill.tensors.items() if name != "layers.0.q_proj.lora_B"}
+    with pytest.raises(SkillError, match="only one of lora_A and lora_B"):
+        Skill(skill.card, fewer)
+    with pytest.raises(SkillError, match="has rank 2, but the card says 3"):
+        Skill(skill.card.model_copy(update={"rank": 3}), skill.tensors)
+    with pytest.raises(SkillError, match="the card's targets are q_proj"):
+        Skill(skill.card.model_copy(update={"targets": ("q_proj",)}), skill.tensors)
+    with pytest.raises(SkillError, match=r"A\[2, 12\] and B\[12, 3\]"):
+        Skill(skill.card, {**skill.tensors, "layers.0.q_proj.lora_B": torch.zeros(12, 3)})
+    with pytest.raises(SkillError, match="holds no tensors"):
+        Skill(skill.card, {})
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"descripton": "x"}, "unknown field 'descripton'; did you mean 'description'"),
+        ({"fingerprints": {"architecture": "a", "weights": "b", "arch": "c"}}, "unknown field 'fingerprints.arch'"),
+        ({"base": None}, "base"),
+        ({"rank": 0}, "rank"),
+        ({"alpha": float("inf")}, "alpha"),
+        ({"name": "Tools!"}, "name"),
+        ({"name": "none"}, "'none' means the bare base"),
+        ({"targets": ["q_porj"]}, "'q_porj' is not one of q_proj"),
+        ({"targets": ["q_proj", "q_proj"]}, "named twice"),
+        ({"invocation": []}, "needs the token ids of the invocation"),
+        ({"method": "lorra"}, "lora"),
+        ({"contract": "poem"}, "contract"),
+    ],
+)
+def test_cards_are_checked(change: dict[str, object], message: str) -> None:
+    fields = json.loads(make().card.to_json()) | change
+    with pytest.raises(SkillError, match=message):
+        Card.from_json(json.dumps(fields))
+
+
+def test_a_card_with_a_missing_field() -> None:
+    fields = json.loads(make().card.to_json())
+    del fields["rank"]
+    with pytest.raises(SkillError, match="'rank' is missing"):
+        Card.from_json(json.dumps(fields))
+    with pytest.raises(SkillError, match="is not JSON"):
+        Card.from_json("{")
+
+
+def test_only_the_right_base() -> None:
+    skill = make()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_base(skill.card, skill.pairs, CONFIG, PRINTS, "small")
+    with pytest.raises(SkillError, match="made for the base 'small'.*those of 'big'"):
+        check_base(skill.card, skill.pairs, CONFIG, SimpleNamespace(architecture="x", weights="b2"), "big")
+    other = SimpleNamespace(**{**vars(CONFIG), "hidden_size": 16})
+    with pytest.raises(SkillError, match="'big' has 2 layers of 12 x 16"):
+        check_base(skill.card, skill.pairs, other, PRINTS, "big")
+    shallow = SimpleNamespace(**{**vars(CONFIG), "layers": 1})
+    with pytest.raises(SkillError, match="has 1 layers"):
+        check_base(skill.card, skill.pairs, shallow, PRINTS, "big")
+    with pytest.warns(SkillWarning, match="its scores may differ"):
+        check_base(skill.card, skill.pairs, CONFIG, SimpleNamespace(architecture="a1", weights="c3"), "small")
+
+
+def test_opening_reads_no_tensor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make().save(tmp_path / "tools")
+    monkeypatch.setattr(store, "read_tensors", lambda *_: pytest.fail("tensors were read"))
+    opened = SkillFolder.open(folder)
+    assert opened.card.name == "tools" and opened.pairs[1, "down_proj"].inputs == 20
+
+
+def test_shipped_skills_are_whole() -> None:
+    for name, folder in library().items():
+        skill = Skill.load(folder)
+        assert skill.card.name == name and skill.card.sha256
+        assert (folder / store.TENSORS).stat().st_size <= 3_000_000
