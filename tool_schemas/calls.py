@@ -109,7 +109,9 @@ def parse_calls(text: str, tools: Sequence[Tool]) -> tuple[Call, ...]:
     try:
         data = json.loads(text, parse_constant=_constant)
     except (ValueError, RecursionError) as error:
-        raise SchemaError(f"the calls are not valid JSON ({error}); expected [{{'name':…,'arguments':…}}]") from None
+        raise SchemaError(
+            f"the calls are not valid JSON ({error}); expected [{{'name':…,'arguments':…}}]"
+        ) from None
     if not isinstance(data, list):
         raise SchemaError("expected a JSON list of calls", "$")
     known = {tool.name: tool for tool in tools}

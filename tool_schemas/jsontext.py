@@ -41,13 +41,9 @@ def dumps(value: Any) -> str:
         ValueError: If the value contains itself.
     """
     try:
-        text = json.dumps(
-            value, ensure_ascii=False, separators=(",", ":"), default=_plain, allow_nan=False
-        )
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain, allow_nan=False)
     except (ValueError, TypeError):  # a NaN, or a key that is no string
-        text = json.dumps(
-            _finite(_plain(value)), ensure_ascii=False, separators=(",", ":"), allow_nan=False
-        )
+        text = json.dumps(_finite(_plain(value)), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -22,6 +22,8 @@ HEADER = (
 
 _SILENT = frozenset({"title", "description", "default", "$schema", "$id", "$comment", "$defs", "definitions"})
 _NAME = re.compile(r"[A-Za-z_$][\w$.-]*", re.ASCII)
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_ROOT = "arguments"  # the name of the whole schema in its own signature
 _INLINE = 240  # characters up to which a definition is written where it is used
 _PYTHON = {
     "string": (str,),
@@ -95,6 +97,13 @@ class _Signature:
         return self._object(rest) if kind == "object" else kind
 
     def _array(self, rest: dict[str, Any]) -> str:
+        prefix = rest.get("prefixItems")
+        if isinstance(prefix, list) and prefix:
+            closed = rest.get("items") is False or rest.get("maxItems") == len(prefix)
+            if closed and rest.get("minItems") == len(prefix):
+                for said in ("prefixItems", "items", "minItems", "maxItems"):
+                    rest.pop(said, None)
+                return "[" + ", ".join(self.type_of(item) + _comment(item) for item in prefix) + "]"
         items = rest.pop("items", True)
         if isinstance(items, list):  # the tuple form of older drafts
             rest["items"] = items
@@ -121,7 +130,8 @@ class _Signature:
 
     def member(self, name: str, schema: Any, required: bool, separator: str = "") -> str:
         """One property: name, ``?`` unless required, type, default and description."""
-        text = f"{name if _NAME.fullmatch(name) else dumps(name)}{'' if required else '?'}: {self.type_of(schema)}"
+        text = name if _NAME.fullmatch(name) else dumps(name)
+        text += f"{'' if required else '?'}: {self.type_of(schema)}"
         if isinstance(schema, dict) and "default" in schema:
             text += f" = {dumps(schema['default'])}"
         if not separator:
@@ -130,46 +140,52 @@ class _Signature:
         return text + (separator + described if described else "")
 
     def _reference(self, reference: str) -> str | None:
-        """The text of a local definition, or its name where it is long or contains itself; None if not local."""
+        """The text of a local definition, or its name if it is long or contains itself; None if not local."""
         found = resolve(self.root, reference)
         if found is None:
             return None
-        name = reference.rsplit("/", 1)[-1] if "/" in reference else "arguments"
+        name = (
+            reference.removeprefix("#/$defs/").removeprefix("#/definitions/") if reference != "#" else _ROOT
+        )
+        name = name if _NAME.fullmatch(name) else dumps(name)
         if reference in self._open:
             self.named.setdefault(name, "")
             return name
         if reference not in self._texts:
             self._open.append(reference)
-            text = self.type_of(found[0])
+            text = self.type_of(found[0]) + _comment(found[0])
             self._open.pop()
             if name in self.named or len(text) > _INLINE:
-                self.named[name] = text + _comment(found[0])
+                self.named[name] = text
                 text = name
             self._texts[reference] = text
         return self._texts[reference]
 
 
 def _grouped(text: str, signs: str = "|&") -> str:
-    """The text in parentheses if it is a union or an intersection at its outermost level."""
-    depth, quoted, escaped = 0, False, False
-    for character in text:
-        if quoted:
-            quoted = escaped or character != '"'
-            escaped = character == "\\" and not escaped
-        elif character == '"':
-            quoted = True
+    """The text in parentheses if it is a union, an intersection or commented at its outermost level."""
+    depth, place = 0, 0
+    while place < len(text):
+        character = text[place]
+        if character == '"':
+            place = _STRING.match(text, place).end() - 1  # type: ignore[union-attr]
+        elif text.startswith("/*", place):
+            if depth == 0:
+                return f"({text})"
+            place = text.index("*/", place) + 1
         elif character in "([{":
             depth += 1
         elif character in ")]}":
             depth -= 1
         elif character in signs and depth == 0:
             return f"({text})"
+        place += 1
     return text
 
 
 def _comment(schema: Any) -> str:
     described = fold(schema.get("description")) if isinstance(schema, dict) else ""
-    return f" /* {described} */" if described else ""
+    return f" /* {described.replace('*/', '* /')} */" if described else ""
 
 
 def _drop_type(rest: dict[str, Any], values: list[Any]) -> None:
@@ -179,7 +195,7 @@ def _drop_type(rest: dict[str, Any], values: list[Any]) -> None:
     if not isinstance(names, list):
         return
     allowed = tuple(python for name in names for python in _PYTHON.get(name, ()) if isinstance(name, str))
-    fits = (isinstance(value, allowed) and (not isinstance(value, bool) or bool in allowed) for value in values)
+    fits = (isinstance(it, allowed) and (not isinstance(it, bool) or bool in allowed) for it in values)
     if allowed and all(fits):
         del rest["type"]
 
@@ -207,9 +223,10 @@ def resolve(root: dict[str, Any], reference: str) -> tuple[Any] | None:
 def signature(tool: Tool) -> str:
     """The signature of one tool: its name and description, then a line for each argument.
 
-    What has a notation is written in it (``string``, ``T[]``, ``{a: T, b?: T}``, ``"x"|"y"``, ``A&B``); every other
-    keyword follows in parentheses as compact JSON (``integer(minimum=0)``). Only titles are left out. A definition
-    that contains itself, or is long, is named and written once, on a line of its own.
+    What has a notation is written in it (``string``, ``T[]``, ``{a: T, b?: T}``, ``"x"|"y"``, ``A&B``, comments
+    for descriptions inside); every other keyword follows in parentheses as compact JSON (``integer(minimum=0)``).
+    Only titles are left out. A definition that contains itself, or is long, is named and written once, on a line
+    of its own.
     """
     root = tool.parameters
     shape = _Signature(root)
@@ -231,8 +248,8 @@ def signature(tool: Tool) -> str:
         del rest["additionalProperties"]
     if rest:
         lines.append("- " + ", ".join(f"{key}={dumps(value)}" for key, value in rest.items()))
-    if "arguments" in shape.named:
-        shape.named["arguments"] = "the arguments of this tool"
+    if _ROOT in shape.named and resolve(root, "#/$defs/arguments") is None:
+        shape.named[_ROOT] = "{all the arguments of this tool}"
     lines += [f"  {name} = {text}" for name, text in shape.named.items()]
     return "\n".join(lines)
 
@@ -244,8 +261,8 @@ def render_tools(tools: Iterable[Tool]) -> str:
         tools: The tools in the order in which the model shall see them.
 
     Returns:
-        A header that says how to call, then one signature a tool, parted by empty lines. The same tools always
-        give the same bytes.
+        A header that says how to call, then one signature a tool, parted by empty lines. The same tools
+        always give the same bytes.
     """
     blocks = [signature(tool) for tool in tools]
     return "\n\n".join([HEADER, *blocks]) if blocks else ""

@@ -50,7 +50,9 @@ class Tool:
         if not isinstance(self.name, str) or not self.name.strip() or len(self.name) > 128:
             raise SchemaError(f"a tool's name must be 1 to 128 characters, not {self.name!r}")
         if fold(self.name) != self.name or not self.name.isprintable():
-            raise SchemaError(f"the tool's name {self.name!r} must be on one line and without control characters")
+            raise SchemaError(
+                f"the tool's name {self.name!r} must be on one line and without control characters"
+            )
         if not isinstance(self.parameters, dict):
             raise SchemaError(f"tool {self.name!r}: the parameters must be a JSON Schema object")
         if self.parameters.get("type", "object") != "object":
@@ -179,7 +181,9 @@ class Tool:
 @overload
 def tool(function: Callable[..., Any], /) -> Tool: ...
 @overload
-def tool(*, name: str | None = None, description: str | None = None) -> Callable[[Callable[..., Any]], Tool]: ...
+def tool(
+    *, name: str | None = None, description: str | None = None
+) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(
     function: Callable[..., Any] | None = None, /, *, name: str | None = None, description: str | None = None
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:

@@ -38,8 +38,8 @@ def test_the_form_of_the_block() -> None:
     )
     header = (
         "# Tools\n"
-        'Reply with a JSON list of calls like [{"name":…,"arguments":{…}}], or [] if no tool fits or a required '
-        "argument is missing.\n\n"
+        'Reply with a JSON list of calls like [{"name":…,"arguments":{…}}], or [] if no tool fits or a '
+        "required argument is missing.\n\n"
     )
     assert render_tools([tool]) == header + block
     assert render_tools([tool, Tool("stop")]) == header + block + "\n\nstop"
@@ -55,7 +55,10 @@ def test_notation() -> None:
     assert one({}) == "any"
     nested = {
         "type": "object",
-        "properties": {"x": {"type": "number", "description": "Left"}, "the y": {"type": "number", "default": 0}},
+        "properties": {
+            "x": {"type": "number", "description": "Left"},
+            "the y": {"type": "number", "default": 0},
+        },
         "required": ["x"],
     }
     assert one(nested) == '{x: number /* Left */, "the y"?: number = 0}'
@@ -83,6 +86,26 @@ def test_definitions() -> None:
     }
     shown = lines({"type": "object", "properties": {"a": {"$ref": "#/$defs/Node"}}, "$defs": {"Node": node}})
     assert shown[1:] == ["- a?: Node", "  Node = {v: string, next?: Node}"]
+
+
+def test_a_schema_that_refers_to_itself() -> None:
+    parameters = {"type": "object", "properties": {"v": {"type": "string"}, "sub": {"$ref": "#"}}}
+    assert lines(parameters)[2:] == [
+        "- sub?: {v?: string, sub?: arguments}",
+        "  arguments = {all the arguments of this tool}",
+    ]
+
+
+def test_definitions_keep_their_descriptions() -> None:
+    point = {"type": "object", "description": "A */ point", "properties": {"x": {"type": "integer"}}}
+    both = {"type": "array", "items": {"$ref": "#/$defs/Point"}}
+    assert one(both, **{"$defs": {"Point": point}}) == "({x?: integer} /* A * / point */)[]"
+
+
+def test_tuples() -> None:
+    pair = {"type": "array", "prefixItems": [{"type": "integer"}, {"type": "string"}], "minItems": 2}
+    assert one({**pair, "maxItems": 2}) == one({**pair, "items": False}) == "[integer, string]"
+    assert one(pair) == 'any[](prefixItems=[{"type":"integer"},{"type":"string"}], minItems=2)'
 
 
 def test_definitions_that_double_stay_small() -> None:
