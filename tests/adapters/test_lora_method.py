@@ -23,7 +23,7 @@ def test_start_is_the_base_and_bounded_like_peft() -> None:
     parameters = Lora(4, 8).init(CONFIG, seed=3)
     assert len(parameters) == CONFIG.layers * len(MODULES) * 2
     for name, tensor in parameters.items():
-        _, layer, module, factor = name.split(".")
+        _, _, module, factor = name.split(".")
         out_features, in_features = module_shape(CONFIG, module)
         assert tensor.dtype == torch.float32 and tensor.requires_grad and tensor.is_leaf
         if factor == "lora_A":

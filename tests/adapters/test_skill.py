@@ -29,7 +29,7 @@ def make(name: str = "tools", **card: object) -> Skill:
     fields = {
         "name": name, "description": "Calls tools.", "rank": 2, "alpha": 4, "targets": method.targets,
         "invocation": (1, 2), "contract": "calls", "base": "small", "data": ({"name": "d", "license": "MIT", "n": 3},),
-        "fingerprints": {"architecture": "a1", "weights": "b2"}, "scores": {"exact": {"base": 0.1, "skill": 0.5}}, **card,
+        "fingerprints": {"architecture": "a1", "weights": "b2"}, "scores": {"f1": {"base": 0.1, "skill": 0.5}}, **card,
     }  # fmt: skip
     return Skill(Card.checked(fields), tensors)
 
@@ -119,13 +119,13 @@ def test_damaged_files(tmp_path: Path) -> None:
         with pytest.raises(SkillError, match=message):
             Skill.load(folder)
     path.unlink()
-    with pytest.raises(SkillError, match="lacks skill.safetensors"):
+    with pytest.raises(SkillError, match=r"lacks skill\.safetensors"):
         Skill.load(folder)
     with pytest.raises(SkillError, match="is not a folder"):
         Skill.load(tmp_path / "nothing")
     (tmp_path / "peft").mkdir()
     (tmp_path / "peft" / "adapter_config.json").write_text("{}")
-    with pytest.raises(SkillError, match="read it with Skill.from_peft"):
+    with pytest.raises(SkillError, match=r"read it with Skill\.from_peft"):
         Skill.load(tmp_path / "peft")
 
 
@@ -206,7 +206,7 @@ def test_only_the_right_base() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check_base(skill.card, skill.pairs, CONFIG, PRINTS, "small")
-    with pytest.raises(SkillError, match="made for the base 'small'.*those of 'big'"):
+    with pytest.raises(SkillError, match=r"made for the base 'small'.*those of 'big'"):
         check_base(skill.card, skill.pairs, CONFIG, SimpleNamespace(architecture="x", weights="b2"), "big")
     other = SimpleNamespace(**{**vars(CONFIG), "hidden_size": 16})
     with pytest.raises(SkillError, match="'big' has 2 layers of 12 x 16"):
