@@ -165,7 +165,7 @@ class Int4Weight:
 class Nf4Weight:
     """NormalFloat4 in blocks of 64 with double-quantized absmax (QLoRA, arXiv 2305.14314), by bitsandbytes."""
 
-    __slots__ = ("codes", "quant_state", "out_features", "in_features")
+    __slots__ = ("codes", "in_features", "out_features", "quant_state")
 
     def __init__(self, codes: Tensor, quant_state: Any) -> None:
         self.codes = codes

@@ -14,7 +14,13 @@ from loraloop.adapters.base.cache import KVCache
 from loraloop.adapters.base.chat import Chat
 from loraloop.adapters.base.config import ModelConfig
 from loraloop.adapters.base.convert import (
-    Converted, Fingerprints, Progress, cache_root, convert, open_decoder, read_card,
+    Converted,
+    Fingerprints,
+    Progress,
+    cache_root,
+    convert,
+    open_decoder,
+    read_card,
 )  # fmt: skip
 from loraloop.adapters.base.decoder import Attached, Decoder, Forward, Row
 from loraloop.adapters.base.fetch import SHA256, default_gguf

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from loraloop.adapters.methods.sites import MODULES, module_shape
 from loraloop.tool_schemas.errors import BaseModelError
 
 ARCHITECTURES = ("llama",)
@@ -98,18 +99,4 @@ class ModelConfig:
 
     def module_shapes(self) -> dict[str, tuple[int, int]]:
         """`[out, in]` of each projection of a layer."""
-        query, key = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        hidden, inner = self.hidden_size, self.intermediate_size
-        return {
-            "q_proj": (query, hidden), "k_proj": (key, hidden), "v_proj": (key, hidden), "o_proj": (hidden, query),
-            "gate_proj": (inner, hidden), "up_proj": (inner, hidden), "down_proj": (hidden, inner),
-        }  # fmt: skip
-
-
-GROUPS: dict[str, tuple[str, ...]] = {
-    "qkv": ("q_proj", "k_proj", "v_proj"),
-    "o": ("o_proj",),
-    "gate_up": ("gate_proj", "up_proj"),
-    "down": ("down_proj",),
-}
-"""Projections that share an input are one fused product; its rows stand in this order."""
+        return {module: module_shape(self, module) for module in MODULES}

@@ -21,10 +21,11 @@ import torch
 from torch import Tensor
 
 from loraloop.adapters.base.chat import ChatFormat
-from loraloop.adapters.base.config import GROUPS, ModelConfig
+from loraloop.adapters.base.config import ModelConfig
 from loraloop.adapters.base.decoder import Decoder, Layer
 from loraloop.adapters.base.quantize import compute_dtype, dense, embedding_weight, group_weight
 from loraloop.adapters.base.source import MODULE_PATHS, Source
+from loraloop.adapters.methods.sites import GROUPS
 from loraloop.kernels.quantized import DenseWeight, Int4Weight, Int8Weight, Nf4Weight, Weight
 from loraloop.tool_schemas.errors import BaseModelError
 

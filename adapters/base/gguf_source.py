@@ -100,7 +100,7 @@ class GGUFSource:
             )
         tokens: list[str] = self._field("tokenizer.ggml.tokens")
         kinds: list[int] = self._field("tokenizer.ggml.token_type")
-        merges = [merge.split(" ", 1) for merge in self._field("tokenizer.ggml.merges")]
+        merges = [merge.split(" ", 1) for merge in self._field("tokenizer.ggml.merges", [])]
         added = [
             {"id": index, "content": tokens[index], "single_word": False, "lstrip": False, "rstrip": False,
              "normalized": False, "special": kind == _CONTROL}

@@ -43,7 +43,8 @@ class HFSource:
             return (self._folder / name).read_text(encoding="utf-8")
         except OSError as error:
             raise BaseModelError(
-                f"{self._folder} has no readable {name}: give a folder as `save_pretrained` writes it (model and tokenizer)"
+                f"{self._folder} has no readable {name}: give a folder as `save_pretrained` writes it, "
+                "of model and tokenizer"
             ) from error
 
     def _json(self, name: str) -> dict[str, Any]:

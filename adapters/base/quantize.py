@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from loraloop.adapters.base.config import GROUPS
 from loraloop.adapters.base.source import MODULE_PATHS, Codes4, Source
+from loraloop.adapters.methods.sites import GROUPS
 from loraloop.kernels.quantized import GROUP, DenseWeight, Int4Weight, Int8Weight, Nf4Weight, Weight
 from loraloop.tool_schemas.errors import BaseModelError, unknown
 

@@ -10,16 +10,17 @@ from torch import Tensor
 
 from loraloop.adapters.base.base import Base
 from loraloop.adapters.base.chat import ChatFormat
-from loraloop.adapters.base.config import GROUPS, ModelConfig
+from loraloop.adapters.base.config import ModelConfig
 from loraloop.adapters.base.convert import Converted, Fingerprints
 from loraloop.adapters.base.decoder import Decoder, Layer
 from loraloop.adapters.base.tokenizer import Tokenizer
+from loraloop.adapters.methods.sites import GROUPS
 from loraloop.kernels.quantized import DenseWeight
 
 _SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 _CHATML = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
 

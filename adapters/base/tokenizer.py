@@ -31,13 +31,21 @@ class Tokenizer:
         if isinstance(spec.get("model"), dict) and spec["model"].get("ignore_merges"):
             spec["model"]["ignore_merges"] = False
         self._plain = tokenizers.Tokenizer.from_str(json.dumps(spec))
+        vocabulary = self._plain.get_vocab(with_added_tokens=False)
+        self._absent = frozenset(byte for char, byte in self._byte_of.items() if char not in vocabulary)
 
     @property
     def vocab_size(self) -> int:
         return int(self.backend.get_vocab_size(with_added_tokens=True))
 
     def encode(self, text: str) -> list[int]:
-        """Ids of plain text. Text that spells a special token is encoded as ordinary characters."""
+        """Ids of plain text. Text that spells a special token is encoded as ordinary characters.
+
+        A character that the vocabulary cannot spell (SmolLM2 lacks some control bytes) becomes U+FFFD, so that
+        its loss can be seen; Hugging Face's tokenizer drops it.
+        """
+        if self._absent and not self._absent.isdisjoint(text.encode("utf-8", "replace")):
+            text = "".join(c if self._absent.isdisjoint(c.encode("utf-8", "replace")) else "\ufffd" for c in text)
         ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids
         if not self.special_ids.isdisjoint(ids):
             raise BaseModelError("this tokenizer turns ordinary text into a special token; it cannot be used safely")
