@@ -51,7 +51,7 @@ class TrainConfig:
     warmup: float = 0.04
     weight_decay: float = 0.0
     clip: float = 1.0
-    validate_every: int = 100
+    validate_every: int = 200
     seed: int = 0
     seconds: float | None = None
 

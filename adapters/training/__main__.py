@@ -1,0 +1,99 @@
+"""Trains the shipped skills: `python -m loraloop.adapters.training --data DIR --skill tools`.
+
+A killed run goes on from its last checkpoint when the same command is given again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shlex
+import sys
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from loraloop.adapters.base import Base
+from loraloop.adapters.card import Card, DataSource, Fingerprints
+from loraloop.adapters.skill import Skill
+from loraloop.adapters.training.data import load_examples, mixture
+from loraloop.adapters.training.encode import Encoded, encode
+from loraloop.adapters.training.example import CONTRACTS, Example
+from loraloop.adapters.training.recipes import RECIPES, Recipe, recipe
+from loraloop.adapters.training.trainer import Trainer
+from loraloop.tool_schemas.errors import LoraloopError
+
+_log = logging.getLogger("loraloop.training")
+
+
+def train(skill: str, made: Recipe, data: Path, work: Path, library: Path, command: str) -> Path:
+    """Trains one skill and writes it to `library/skill`; checkpoints and log go to `work/skill`."""
+    base = Base.load()
+    seed = made.config.seed
+    examples = mixture(skill, data, made.examples, seed=seed)
+    held_out = load_examples(skill, data, "valid", limit=made.validation, seed=seed)
+    trainer = Trainer(
+        base, made.method, _encoded(base, examples, made), _encoded(base, held_out, made), made.config, work / skill
+    )
+    _log.info("%s: %d examples, %d held out", skill, len(trainer.train_set), len(trainer.valid_set))
+    best = trainer.run()
+    card = Card(
+        name=skill,
+        description=made.description,
+        method="lora",
+        rank=made.method.rank,
+        alpha=made.method.alpha,
+        targets=made.method.targets,
+        invocation=base.chat.generation_prompt,
+        contract=CONTRACTS[skill],
+        fingerprints=Fingerprints(architecture=base.fingerprints.architecture, weights=base.fingerprints.weights),
+        base=f"{base.name} ({base.form})",
+        data=_sources(examples),
+        training={
+            "objective": "cross-entropy on the completion, trunk under no_grad (aLoRA, arXiv 2504.12397)",
+            "command": command,
+            "steps": trainer.step,
+            "minutes": round(trainer.spent / 60, 1),
+            "validation_loss": round(trainer.best, 4),
+            **{name: value for name, value in asdict(made.config).items() if name not in ("steps", "seconds")},
+        },
+    )
+    return Skill(card, best).to(torch.bfloat16).save(library / skill)
+
+
+def _encoded(base: Base, examples: list[Example], made: Recipe) -> list[Encoded]:
+    every = (encode(base, example.messages, example.completion) for example in examples)
+    return [example for example in every if example.length <= made.longest]
+
+
+def _sources(examples: list[Example]) -> tuple[DataSource, ...]:
+    counts = Counter((example.source.split(" ")[0], example.license) for example in examples)
+    return tuple(DataSource(name=name, license=terms, n=n) for (name, terms), n in counts.most_common())
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m loraloop.adapters.training", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the training data")
+    parser.add_argument("--skill", action="append", choices=sorted(RECIPES), help="which skills (default: all)")
+    parser.add_argument("--work", type=Path, default=Path("build/training"), help="checkpoints and logs")
+    parser.add_argument("--library", type=Path, default=Path("adapters/library"), help="where skills are written")
+    parser.add_argument("--steps", type=int, help="fewer steps than the recipe's")
+    parser.add_argument("--seconds", type=float, help="a time budget; the schedule fits itself into it")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    command = shlex.join(["python", "-m", "loraloop.adapters.training", *sys.argv[1:]])
+    try:
+        for skill in given.skill or RECIPES:
+            made = recipe(skill, steps=given.steps, seconds=given.seconds, seed=given.seed)
+            _log.info("wrote %s", train(skill, made, given.data, given.work, given.library, command))
+    except LoraloopError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
