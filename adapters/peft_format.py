@@ -42,7 +42,7 @@ _HARMLESS = {
 }  # fmt: skip
 """Fields that say how an adapter was trained or where its tensors are; the tensors tell the same."""
 
-_NEUTRAL = (None, False, "none", [], {})
+_NEUTRAL: tuple[Any, ...] = (None, False, "none", [], {})
 """Values by which a field says that it is not used."""
 
 _CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -101,7 +101,7 @@ class Skill:
         return folder
 
     @classmethod
-    def from_peft(cls, folder: str | Path, base: Base, **card: object) -> Skill:
+    def from_peft(cls, folder: str | Path, base: Base, **card: Any) -> Skill:
         """Reads a PEFT LoRA or aLoRA folder; see `peft_format.from_peft`."""
         from loraloop.adapters.peft_format import from_peft
 
