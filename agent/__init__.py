@@ -1,1 +1,37 @@
-"""TODO"""
+"""The agent: what a user embeds. Names are loaded when they are first used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from loraloop.agent.agent import Agent, RunStream
+    from loraloop.agent.engine.sampling import Sampling
+    from loraloop.agent.limits import Limits
+    from loraloop.agent.policy import Policy
+    from loraloop.agent.result import CallRecord, RunResult, Step, Tokens
+    from loraloop.agent.runtime import Runtime
+
+_HOMES = {
+    "Agent": "agent",
+    "CallRecord": "result",
+    "Limits": "limits",
+    "Policy": "policy",
+    "RunResult": "result",
+    "RunStream": "agent",
+    "Runtime": "runtime",
+    "Sampling": "engine.sampling",
+    "Step": "result",
+    "Tokens": "result",
+}
+
+__all__ = [
+    "Agent", "CallRecord", "Limits", "Policy", "RunResult", "RunStream", "Runtime", "Sampling", "Step", "Tokens",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,1 +1,27 @@
-"""TODO"""
+"""Generation: a trunk computed by the bare base, and branches from its end under a skill."""
+
+from loraloop.agent.engine.branch import Branch
+from loraloop.agent.engine.clock import PHASES, Clock
+from loraloop.agent.engine.generate import Budget, Delta, Generated, generate
+from loraloop.agent.engine.ledger import Author, Ledger, LedgerError
+from loraloop.agent.engine.sampling import Sampler, Sampling
+from loraloop.agent.engine.store import TrunkStore
+from loraloop.agent.engine.trunk import MessageSpan, Trunk
+
+__all__ = [
+    "PHASES",
+    "Author",
+    "Branch",
+    "Budget",
+    "Clock",
+    "Delta",
+    "Generated",
+    "Ledger",
+    "LedgerError",
+    "MessageSpan",
+    "Sampler",
+    "Sampling",
+    "Trunk",
+    "TrunkStore",
+    "generate",
+]

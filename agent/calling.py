@@ -1,0 +1,106 @@
+"""Running tools: each call in a thread of its own, with a timeout; whatever goes wrong is an observation."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import queue
+import threading
+from collections.abc import Awaitable, Callable
+from time import monotonic, perf_counter
+from typing import Any
+
+from loraloop.agent.result import CallRecord
+from loraloop.tool_schemas.calls import Call
+from loraloop.tool_schemas.jsontext import dumps
+from loraloop.tool_schemas.tools import Tool
+
+_POLL = 0.05  # seconds between looks at whether the run was cancelled
+
+
+class ToolRunner:
+    """Runs calls for one run.
+
+    A thread cannot be killed: a tool that overruns its timeout goes on in the background, its result unused.
+
+    Args:
+        loop: Where async tools are awaited; a fresh loop for each call where None.
+        cancelled: Asked while a tool runs.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop | None = None, cancelled: Callable[[], bool] | None = None
+    ) -> None:
+        self._loop = loop
+        self._cancelled = cancelled or (lambda: False)
+
+    def run(self, tool: Tool, call: Call, timeout: float) -> CallRecord:
+        """Runs `call`; never raises.
+
+        Args:
+            timeout: Seconds.
+        """
+        start = perf_counter()
+        result, error = self._outcome(lambda: tool.call(call.arguments), timeout)
+        if error is None:
+            try:
+                dumps(result)
+            except Exception as problem:
+                result, error = None, f"the result cannot be written as JSON: {problem}"
+        return CallRecord(call.name, call.arguments, result, error, round((perf_counter() - start) * 1e3, 3))
+
+    def _outcome(self, function: Callable[[], Any], timeout: float) -> tuple[Any, str | None]:
+        done: queue.SimpleQueue[tuple[Any, str | None]] = queue.SimpleQueue()
+        pending: list[Any] = []
+
+        def work() -> None:
+            try:
+                value = function()
+                if inspect.isawaitable(value):
+                    value = self._await(value, pending)
+                done.put((value, None))
+            except BaseException as error:
+                done.put((None, str(error) or type(error).__name__))
+
+        context = contextvars.copy_context()
+        threading.Thread(target=context.run, args=(work,), daemon=True, name="loraloop-tool").start()
+        end = monotonic() + timeout
+        while True:
+            left = end - monotonic()
+            try:
+                return done.get(timeout=max(min(left, _POLL), 0.0))
+            except queue.Empty:
+                if self._cancelled():
+                    problem = "cancelled"
+                elif left <= 0:
+                    problem = f"timed out after {timeout:g} s"
+                else:
+                    continue
+            for future in pending:
+                future.cancel()
+            return None, problem
+
+    def _await(self, value: Awaitable[Any], pending: list[Any]) -> Any:
+        async def wait() -> Any:
+            return await value
+
+        if self._loop is None or not self._loop.is_running():
+            return asyncio.run(wait())
+        future = asyncio.run_coroutine_threadsafe(wait(), self._loop)
+        pending.append(future)
+        return future.result()
+
+
+def observation(record: CallRecord) -> str:
+    """The content of the tool message that tells the model what a call gave."""
+    if record.error is not None:
+        return dumps({"name": record.name, "error": record.error})
+    return dumps({"name": record.name, "result": record.result})
+
+
+def call_key(call: Call) -> str:
+    """Equal for calls that ask the same."""
+    import json
+
+    return call.name + "\n" + json.dumps(call.arguments, sort_keys=True, ensure_ascii=False)

@@ -1,0 +1,72 @@
+"""A branch: what a skill computes from the trunk's end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from loraloop.agent.engine.computed import Computed, common_prefix
+from loraloop.agent.engine.ledger import Author
+
+if TYPE_CHECKING:
+    from loraloop.adapters.base import Message
+    from loraloop.adapters.base.tokenizer import Tokenizer
+    from loraloop.agent.engine.trunk import Trunk
+
+
+class Branch:
+    """Tokens computed under `author` on top of a trunk. `close` decides what stays.
+
+    Attributes:
+        start: Length of the trunk.
+        prefilled: Tokens that were computed to open the branch.
+    """
+
+    __slots__ = ("_closed", "_computed", "_trunk", "author", "prefilled", "start")
+
+    def __init__(self, trunk: Trunk, author: Author, computed: Computed, prefilled: int) -> None:
+        self._closed = False
+        self._trunk = trunk
+        self._computed = computed
+        self.author = author
+        self.start = computed.length
+        self.prefilled = prefilled
+
+    @property
+    def left(self) -> int:
+        """Positions left in the context."""
+        return self._trunk.context - self._computed.length
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self._trunk.base.tokenizer
+
+    def feed(self, ids: Sequence[int]) -> Tensor:
+        """One forward of `ids`; returns the logits `[V]` (fp32) after the last."""
+        out = self._computed.feed(self.author, ids)
+        with self._computed.lock:
+            return self._trunk.base.logits(out.hidden[-1:])[0]
+
+    def close(self, ids: Sequence[int] = (), message: Message | None = None) -> None:
+        """Ends the branch. The trunk is left with `ids` appended (as `message`), or as it was.
+
+        What the bare base computed is trunk already and stays cached. What a skill computed is dropped from the
+        trunk's cache; `ids` are then pending and go through the bare base with whatever follows. A branch that is
+        closed already stays as it is.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        computed, trunk = self._computed, self._trunk
+        valid = 0
+        if ids and (self.author.bare or computed is not trunk.computed):
+            valid = common_prefix(computed.ids[self.start :], list(ids))
+        computed.truncate(self.start + valid)
+        trunk._branch_closed()
+        if ids:
+            start = len(trunk.ids)
+            trunk.extend(ids)
+            if message is not None:
+                trunk.mark(message, start)

@@ -1,0 +1,34 @@
+"""Where a step's time goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+
+PHASES = ("prefill", "route", "switch", "decode", "mask", "tool")
+
+
+class Clock:
+    """Seconds spent in each of `PHASES`."""
+
+    __slots__ = ("seconds",)
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = dict.fromkeys(PHASES, 0.0)
+
+    def add(self, phase: str, seconds: float) -> None:
+        self.seconds[phase] += seconds
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Adds what its block takes to `name`."""
+        start = perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] += perf_counter() - start
+
+    def milliseconds(self) -> dict[str, float]:
+        """Phase -> milliseconds, phases that took no time left out."""
+        return {name: round(value * 1e3, 3) for name, value in self.seconds.items() if value}

@@ -1,0 +1,247 @@
+"""Generation in a branch: sampling, grammar, forced tokens, stop conditions, and the promise to close.
+
+The promise: a constrained branch is complete before its token limit. A *snapshot* is a place from which a short path to
+completion is known and fits; one is taken before the first token, and new ones every few tokens while the limit is
+far, at every token when it is near. When the limit comes first, the branch goes back to its last snapshot and takes
+its path. Text is given out only up to a snapshot, so nothing that was shown is taken back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from time import monotonic, perf_counter
+from typing import TYPE_CHECKING, Protocol
+
+from torch import Tensor
+
+from loraloop.agent.engine.clock import Clock
+from loraloop.agent.engine.sampling import Sampler
+from loraloop.agent.engine.text import TextStream
+from loraloop.tool_schemas.errors import LimitError
+
+if TYPE_CHECKING:
+    from loraloop.adapters.base.tokenizer import Tokenizer
+    from loraloop.agent.engine.branch import Branch
+
+_STRIDE = 8  # tokens between snapshots while the limit is far
+_NEAR = 48  # slack in tokens below which every token is a snapshot
+_SEARCH = 4096  # tokens looked ahead to say what a grammar needs at least
+
+REASONS = ("stop", "done", "tokens", "deadline", "cancelled")
+
+
+class Constraint(Protocol):
+    """What generation asks of a grammar's state."""
+
+    @property
+    def done(self) -> bool: ...
+
+    @property
+    def can_stop(self) -> bool: ...
+
+    def forced(self) -> list[int]: ...
+
+    def mask_(self, logits: Tensor) -> None: ...
+
+    def accept(self, tokens: Sequence[int]) -> None: ...
+
+    def rollback(self, count: int) -> None: ...
+
+    def closing(self, limit: int) -> list[int] | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a branch may use: tokens, a moment of `time.monotonic()`, and a question asked at every token."""
+
+    tokens: int
+    deadline: float | None = None
+    cancelled: Callable[[], bool] | None = None
+
+    def spent(self) -> str:
+        """Why generation must end now; empty if it need not."""
+        if self.deadline is not None and monotonic() >= self.deadline:
+            return "deadline"
+        return "cancelled" if self.cancelled is not None and self.cancelled() else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of text and the number of tokens generated since the piece before."""
+
+    text: str
+    tokens: int
+
+
+@dataclass(slots=True)
+class Generated:
+    """What a branch generated.
+
+    Attributes:
+        ids: The tokens, without the invocation and without a stop token.
+        text: Their text, up to a stop string.
+        reason: `stop` (the model ended it), `done` (the grammar did), `tokens`, `deadline` or `cancelled`.
+        sampled: Forwards that chose a token.
+        forced: Tokens about which the grammar left no choice, including a closing path.
+        first: `time.perf_counter()` when the first token was known.
+    """
+
+    ids: list[int] = field(default_factory=list)
+    text: str = ""
+    reason: str = ""
+    sampled: int = 0
+    forced: int = 0
+    first: float = 0.0
+
+    @property
+    def whole(self) -> bool:
+        """Whether it ended by itself rather than at a limit."""
+        return self.reason in ("stop", "done")
+
+
+class _Snapshots:
+    """The last place from which completion is known to fit."""
+
+    __slots__ = ("at", "limit", "path", "state")
+
+    def __init__(self, state: Constraint, limit: int) -> None:
+        path = state.closing(limit)
+        if path is None or len(path) > limit:
+            least = state.closing(_SEARCH)
+            needs = f"needs at least {len(least)} tokens" if least is not None else "cannot be completed"
+            raise LimitError(f"the output {needs}, but the step may use {limit}: raise its token limit")
+        self.state, self.limit = state, limit
+        self.at, self.path = 0, path
+
+    def update(self, ids: Sequence[int]) -> bool:
+        """Moves the snapshot to the end of `ids` if completion fits from there."""
+        new = len(ids) - self.at
+        if self.state.done:
+            path: list[int] | None = [] if len(ids) <= self.limit else None
+        elif self.path[:new] == ids[self.at :]:
+            path = self.path[new:]
+        else:
+            left = self.limit - len(ids)
+            path = self.state.closing(left) if left >= 0 else None
+            if path is not None and len(path) > left:
+                path = None
+        if path is None:
+            return False
+        self.at, self.path = len(ids), path
+        return True
+
+    def due(self, count: int) -> bool:
+        slack = self.limit - count - len(self.path)
+        return slack < _NEAR or count - self.at >= _STRIDE
+
+
+def generate(
+    branch: Branch,
+    invocation: Sequence[int],
+    sampler: Sampler,
+    budget: Budget,
+    *,
+    stop_ids: frozenset[int],
+    constraint: Constraint | None = None,
+    stops: Sequence[str] = (),
+    clock: Clock | None = None,
+) -> Iterator[Delta | Generated]:
+    """Generates in `branch`; yields pieces of text, then one `Generated`, last.
+
+    Args:
+        branch: Open; it is left open, for the caller to close with what should stay.
+        invocation: Tokens that start the assistant's turn.
+        stop_ids: Tokens that end it; none of them is kept.
+        constraint: A grammar's fresh state; it has the last word over stop strings, which are not looked at then.
+        stops: Strings that end the text.
+
+    Raises:
+        LimitError: if not even the shortest completion fits the budget.
+    """
+    clock = clock or Clock()
+    tokenizer = branch.tokenizer
+    text = TextStream(tokenizer.token_bytes, () if constraint is not None else stops)
+    out = Generated()
+    ids = out.ids
+    feed = list(invocation)
+    snapshots = None
+    if constraint is not None:
+        start = perf_counter()
+        snapshots = _Snapshots(constraint, budget.tokens)
+        clock.add("mask", perf_counter() - start)
+    shown = told = 0  # tokens turned into text; tokens reported with a piece
+
+    while True:
+        if constraint is not None and snapshots is not None:
+            start = perf_counter()
+            forced = constraint.forced()
+            if forced:
+                constraint.accept(forced)
+                ids.extend(forced)
+                feed.extend(forced)
+                out.forced += len(forced)
+            done = constraint.done
+            if done or snapshots.due(len(ids)):
+                snapshots.update(ids)
+            clock.add("mask", perf_counter() - start)
+            ready = snapshots.at
+            out.reason = "done" if done and ready == len(ids) else budget.spent()
+            if not out.reason and (len(ids) >= budget.tokens or done):
+                out.reason = "tokens"
+        else:
+            ready = len(ids)
+            out.reason = "tokens" if ready >= budget.tokens else budget.spent()
+        if ready > shown:
+            out.first = out.first or perf_counter()
+            piece = text.push(ids[shown:ready])
+            if piece:
+                yield Delta(piece, ready - told)
+                told = ready
+            shown = ready
+            if text.stopped:
+                out.reason = "stop"
+        if out.reason:
+            break
+        start = perf_counter()
+        logits = branch.feed(feed)
+        middle = perf_counter()
+        if constraint is not None:
+            constraint.mask_(logits)
+        masked = perf_counter()
+        token = sampler.pick(logits)
+        clock.add("decode", perf_counter() - start - (masked - middle))
+        clock.add("mask", masked - middle)
+        out.sampled += 1
+        if token in stop_ids:
+            out.reason = "stop"
+            break
+        if constraint is not None:
+            constraint.accept((token,))
+        ids.append(token)
+        feed = [token]
+
+    if constraint is not None and snapshots is not None and not out.whole:
+        start = perf_counter()
+        constraint.rollback(len(ids) - snapshots.at)
+        constraint.accept(snapshots.path)
+        ids[snapshots.at :] = snapshots.path
+        out.forced += len(snapshots.path)
+        clock.add("mask", perf_counter() - start)
+    piece = text.push(ids[shown:]) + text.finish()
+    if piece:
+        yield Delta(piece, len(ids) - told)
+    out.text = text.text
+    if text.stopped:
+        _cut(ids, out.text, tokenizer)
+    yield out
+
+
+def _cut(ids: list[int], text: str, tokenizer: Tokenizer) -> None:
+    """Shortens `ids` to `text`, which may end inside the text of a token."""
+    size, kept = len(text.encode()), 0
+    while kept < len(ids) and size >= len(piece := tokenizer.token_bytes(ids[kept])):
+        size -= len(piece)
+        kept += 1
+    rest = text.encode()[len(text.encode()) - size :] if size else b""
+    ids[kept:] = tokenizer.encode(rest.decode(errors="ignore")) if rest else []

@@ -1,0 +1,81 @@
+"""From logits to a token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from loraloop.tool_schemas.errors import InputError
+
+_NUCLEUS = 256  # candidates looked at first; more only where they do not add up to top_p
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are drawn. Temperature 0 is greedy, and then the rest is not looked at.
+
+    Attributes:
+        temperature: Divides the logits.
+        top_p: Keeps the most probable tokens that together reach this probability.
+        min_p: Keeps tokens at least this probable, relative to the most probable one.
+        seed: Makes a run repeatable; None draws a fresh one.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0:
+            raise InputError(f"temperature is {self.temperature}: use 0 (greedy) or more")
+        if not 0 < self.top_p <= 1:
+            raise InputError(f"top_p is {self.top_p}: use a value above 0 and up to 1")
+        if not 0 <= self.min_p < 1:
+            raise InputError(f"min_p is {self.min_p}: use a value from 0 to below 1")
+
+
+class Sampler:
+    """Draws tokens for one run; its generator goes on from step to step."""
+
+    __slots__ = ("_generator", "sampling")
+
+    def __init__(self, sampling: Sampling) -> None:
+        self.sampling = sampling
+        self._generator: torch.Generator | None = None
+        if sampling.temperature > 0:
+            self._generator = torch.Generator()
+            if sampling.seed is None:
+                self._generator.seed()
+            else:
+                self._generator.manual_seed(sampling.seed)
+
+    def pick(self, logits: Tensor) -> int:
+        """One token id from `logits[V]`; entries of -inf are never drawn."""
+        if self._generator is None:
+            return int(logits.argmax())
+        how = self.sampling
+        probabilities = torch.softmax(logits.float() / how.temperature, -1).cpu()
+        ids: Tensor | None = None
+        if how.top_p < 1:
+            probabilities, ids = _nucleus(probabilities, how.top_p)
+        if how.min_p > 0:
+            floor = probabilities.max() * how.min_p
+            probabilities = probabilities.masked_fill(probabilities < floor, 0.0)
+        index = int(torch.multinomial(probabilities, 1, generator=self._generator))
+        return index if ids is None else int(ids[index])
+
+
+def _nucleus(probabilities: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
+    """The smallest set of most probable tokens that reaches `top_p`: (probabilities, ids)."""
+    size, count = probabilities.numel(), _NUCLEUS
+    while True:
+        values, ids = probabilities.topk(min(count, size))
+        before = values.cumsum(0) - values
+        if count >= size or float(before[-1]) >= top_p:
+            keep = before < top_p
+            keep[0] = True
+            return values[keep], ids[keep]
+        count *= 8

@@ -1,0 +1,216 @@
+"""The trunk: a transcript whose keys and values are always computed by the bare base."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from loraloop.agent.engine.branch import Branch
+from loraloop.agent.engine.clock import Clock
+from loraloop.agent.engine.computed import Computed, common_prefix
+from loraloop.agent.engine.ledger import Author
+from loraloop.tool_schemas.errors import ContextLengthError
+
+if TYPE_CHECKING:
+    from loraloop.adapters.base import Attached, Base, Message
+
+CHUNK = 512  # tokens in one prefill forward
+
+
+@dataclass(frozen=True, slots=True)
+class MessageSpan:
+    """A message and the positions of its tokens."""
+
+    message: Message
+    start: int
+    end: int
+
+
+class Trunk:
+    """Token ids of a transcript, their cache and ledger, and hidden states of the last message.
+
+    Tokens are appended lazily: nothing is computed until `flush` or a branch needs it, so that what a step leaves
+    and what follows it go through one forward.
+
+    Args:
+        base: The shared model.
+        keep_layers: Layers whose hidden states of the last message are kept, for the router.
+        attached: The bank's adapters, for branches.
+        lock: Held during each forward.
+        context: Positions to use at most; the base's own number where None.
+    """
+
+    def __init__(
+        self,
+        base: Base,
+        keep_layers: Sequence[int] = (),
+        attached: Attached | None = None,
+        lock: AbstractContextManager[object] | None = None,
+        context: int | None = None,
+        chunk: int = CHUNK,
+    ) -> None:
+        self.base = base
+        self.keep_layers = tuple(keep_layers)
+        self.context = min(context or base.config.max_positions, base.config.max_positions)
+        self.ids: list[int] = []
+        self.messages: list[MessageSpan] = []
+        self.author = Author(base.fingerprints.weights)
+        self.computed = Computed(base, lock or nullcontext(), attached)
+        self._chunk = chunk
+        self._kept: dict[int, list[Tensor]] = {layer: [] for layer in self.keep_layers}
+        self._kept_from = 0  # first token whose hidden states are kept
+        self._full: dict[str, Computed] = {}
+        self._open: Branch | None = None
+
+    @property
+    def pending(self) -> int:
+        """Tokens appended and not computed yet."""
+        return len(self.ids) - self.computed.length
+
+    def extend(self, ids: Sequence[int]) -> None:
+        """Appends tokens; they are computed on slot 0 with whatever follows.
+
+        Raises:
+            ContextLengthError: if they do not fit; the trunk is unchanged then.
+        """
+        self._closed()
+        self.room(len(ids))
+        self.ids.extend(ids)
+
+    def room(self, count: int, what: str = "the transcript") -> None:
+        """Verifies that `count` more tokens fit.
+
+        Raises:
+            ContextLengthError: with the lengths and what to do.
+        """
+        total = len(self.ids) + count
+        if total > self.context:
+            raise ContextLengthError(
+                f"{what} would have {total} tokens ({len(self.ids)} so far and {count} more), but the context holds "
+                f"{self.context}: shorten the prompt, the passages or the tools, or start without the old messages"
+            )
+
+    def append(self, message: Message, ids: Sequence[int], more: bool = False) -> MessageSpan:
+        """Appends a message's tokens; its hidden states are kept.
+
+        Args:
+            message: What the tokens say.
+            ids: The tokens.
+            more: Keep the hidden states of the messages before it too: it is one more of a group.
+        """
+        start = len(self.ids)
+        self.extend(ids)
+        return self.mark(message, start, more)
+
+    def mark(self, message: Message, start: int, more: bool = False) -> MessageSpan:
+        """Notes that the tokens from `start` on are `message`."""
+        span = MessageSpan(message, start, len(self.ids))
+        self.messages.append(span)
+        if not more:
+            self._kept = {layer: [] for layer in self.keep_layers}
+            self._kept_from = start
+        return span
+
+    def flush(self, clock: Clock | None = None) -> int:
+        """Computes what is pending, on slot 0. Returns the number of tokens computed."""
+        self._closed()
+        begin, start = perf_counter(), self.computed.length
+        while self.pending:
+            at = self.computed.length
+            out = self.computed.feed(self.author, self.ids[at : at + self._chunk], self.keep_layers)
+            first = max(self._kept_from - at, 0)
+            if first < self.computed.length - at:
+                for layer in self.keep_layers:
+                    self._kept[layer].append(out.kept[layer][first:].clone())
+        if clock is not None and self.computed.length > start:
+            clock.add("prefill", perf_counter() - begin)
+        return self.computed.length - start
+
+    def features(self, at: int = -1, clock: Clock | None = None) -> dict[int, Tensor]:
+        """Hidden states `[T, H]` of the T tokens of message `at`, by layer. Computes what is pending first.
+
+        Raises:
+            ValueError: if they were not kept: only the last message's are, and those of its group.
+        """
+        self.flush(clock)
+        span = self.messages[at]
+        kept: dict[int, Tensor] = {}
+        for layer, parts in self._kept.items():
+            if len(parts) > 1:
+                parts[:] = [torch.cat(parts)]
+            if not parts or span.start < self._kept_from or len(parts[0]) < span.end - self._kept_from:
+                raise ValueError("the hidden states of that message were not kept")
+            kept[layer] = parts[0][span.start - self._kept_from : span.end - self._kept_from]
+        return kept
+
+    def branch(self, author: Author | None = None, clock: Clock | None = None) -> Branch:
+        """Opens a branch at the trunk's end; the trunk can grow again once it is closed.
+
+        Args:
+            author: The skill and its slot; the bare base where None.
+            clock: Where the time of a prefill goes.
+        """
+        self._closed()
+        author = author or self.author
+        prefilled = self.flush(clock)
+        computed = self.computed
+        if author.activation == "full":
+            computed, more = self._under(author, clock)
+            prefilled += more
+        branch = Branch(self, author, computed, prefilled)
+        self._open = branch
+        return branch
+
+    def cut(self, length: int) -> None:
+        """Forgets everything after `length` tokens, and messages that do not end before."""
+        self._closed()
+        self.computed.truncate(min(length, self.computed.length))
+        del self.ids[length:]
+        self.messages = [span for span in self.messages if span.end <= length]
+        self._kept = {layer: [] for layer in self.keep_layers}
+        self._kept_from = length
+
+    def fork(self, length: int) -> Trunk:
+        """A copy of the first `length` tokens that grows apart from this one."""
+        self._closed()
+        other = Trunk.__new__(Trunk)
+        other.__dict__.update(self.__dict__)
+        other.ids, other.messages = list(self.ids), list(self.messages)
+        other.computed = self.computed.fork(min(length, self.computed.length))
+        other._full, other._open = {}, None
+        other.cut(length)
+        return other
+
+    def rest(self) -> None:
+        """Drops what only a running agent needs: kept hidden states and caches of full activation."""
+        self._full.clear()
+        self._kept = {layer: [] for layer in self.keep_layers}
+        self._kept_from = len(self.ids)
+
+    def _under(self, author: Author, clock: Clock | None) -> tuple[Computed, int]:
+        """The context under an adapter that acts on all of it: kept per skill, brought up to date here."""
+        computed = self._full.get(author.skill)
+        if computed is None or any(span.author != author for span in computed.ledger.spans):
+            computed = Computed(self.base, self.computed.lock, self.computed.attached)
+            self._full[author.skill] = computed
+        begin = perf_counter()
+        computed.truncate(common_prefix(computed.ids, self.ids))
+        start = computed.length
+        while computed.length < len(self.ids):
+            computed.feed(author, self.ids[computed.length : computed.length + self._chunk])
+        if clock is not None:
+            clock.add("prefill", perf_counter() - begin)
+        return computed, computed.length - start
+
+    def _closed(self) -> None:
+        if self._open is not None:
+            raise RuntimeError("a branch is open on this trunk: close it first")
+
+    def _branch_closed(self) -> None:
+        self._open = None

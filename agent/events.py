@@ -1,0 +1,134 @@
+"""What a run tells while it goes: frozen, and JSON by `to_dict`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from loraloop.agent.result import CallRecord, RunResult, Step, plain
+from loraloop.tool_schemas.jsontext import dumps
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened in run `run_id`."""
+
+    run_id: str
+
+    @property
+    def type(self) -> str:
+        return type(self).__name__
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"type": self.type, **plain(self)}
+
+    def to_json(self) -> str:
+        return dumps(self.to_dict())
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted(Event):
+    """A run begins; `reused` context tokens are known from an earlier one."""
+
+    prompt: str
+    skills: tuple[str, ...]
+    tools: tuple[str, ...]
+    context: int
+    reused: int
+
+
+@dataclass(frozen=True, slots=True)
+class Screened(Event):
+    """The last message was screened; a positive screen activates the safety skill."""
+
+    step: int
+    probability: float
+    positive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Routed(Event):
+    """The next step's skill is decided, by the `router`, the `policy` or the `screen`."""
+
+    step: int
+    skill: str
+    probability: float
+    abstained: bool
+    runners_up: tuple[tuple[str, float], ...]
+    masked: tuple[str, ...]
+    decided_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class SkillActivated(Event):
+    """The step's slot is ready; 0 is the bare base."""
+
+    step: int
+    skill: str
+    slot: int
+    activation: str
+    microseconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenGenerated(Event):
+    """A piece of text, made of `tokens` tokens; text of a constrained step comes in pieces that are sure to stay."""
+
+    step: int
+    skill: str
+    text: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallStarted(Event):
+    """A validated call is about to run."""
+
+    step: int
+    name: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallFinished(Event):
+    """A call has its result or error."""
+
+    step: int
+    call: CallRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Refused(Event):
+    """The safety skill's verdict is unsafe."""
+
+    step: int
+    category: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepFinished(Event):
+    """A step is over."""
+
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished(Event):
+    """The run is over; always the last event."""
+
+    result: RunResult
+
+
+EVENTS: tuple[type[Event], ...] = (
+    RunStarted,
+    Screened,
+    Routed,
+    SkillActivated,
+    TokenGenerated,
+    ToolCallStarted,
+    ToolCallFinished,
+    Refused,
+    StepFinished,
+    RunFinished,
+)

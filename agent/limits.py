@@ -1,0 +1,39 @@
+"""What a run may use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from loraloop.tool_schemas.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one run. A run that meets one ends with that as its stop reason and what it has so far.
+
+    Attributes:
+        max_steps: Steps, verdicts and dropped branches included.
+        step_tokens: Tokens that one step may generate.
+        run_tokens: Tokens that all steps together may generate.
+        max_tool_calls: Calls of tools, the `python` tool included.
+        deadline: Seconds for the whole run; None for no bound. Looked at before every token.
+        tool_timeout: Seconds that one call of a tool may take; it becomes an error observation then.
+    """
+
+    max_steps: int = 12
+    step_tokens: int = 512
+    run_tokens: int = 4096
+    max_tool_calls: int = 16
+    deadline: float | None = None
+    tool_timeout: float = 30.0
+
+    def __post_init__(self) -> None:
+        for name in ("max_steps", "step_tokens", "run_tokens"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        if self.max_tool_calls < 0:
+            raise InputError(f"max_tool_calls is {self.max_tool_calls}: it must be 0 or more")
+        if self.deadline is not None and self.deadline <= 0:
+            raise InputError(f"deadline is {self.deadline} seconds: it must be above 0, or None for no bound")
+        if self.tool_timeout <= 0:
+            raise InputError(f"tool_timeout is {self.tool_timeout} seconds: it must be above 0")

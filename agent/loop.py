@@ -1,0 +1,398 @@
+"""The loop: extend the trunk, screen, choose, branch under the skill's contract, act — and again."""
+
+from __future__ import annotations
+
+import uuid
+from asyncio import AbstractEventLoop
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from time import monotonic, perf_counter
+from typing import Any
+
+from loraloop.adapters.base.messages import Message
+from loraloop.adapters.contracts import Passage, answer_schema, code_grammar, verdict_schema
+from loraloop.agent.calling import ToolRunner, call_key, observation
+from loraloop.agent.engine.branch import Branch
+from loraloop.agent.engine.clock import Clock
+from loraloop.agent.engine.generate import Budget, Delta, Generated, generate
+from loraloop.agent.engine.sampling import Sampler, Sampling
+from loraloop.agent.engine.trunk import Trunk
+from loraloop.agent.events import (
+    Event,
+    Refused,
+    Routed,
+    RunFinished,
+    RunStarted,
+    Screened,
+    SkillActivated,
+    StepFinished,
+    TokenGenerated,
+    ToolCallFinished,
+    ToolCallStarted,
+)
+from loraloop.agent.limits import Limits
+from loraloop.agent.outcomes import PYTHON, Facts, Outcome, outcome_of
+from loraloop.agent.policy import Policy
+from loraloop.agent.result import CallRecord, RunResult, Step, StopReason, Tokens
+from loraloop.agent.runtime import Runtime
+from loraloop.router.decision import NONE, RouterState
+from loraloop.tool_schemas.calls import Call, calls_schema
+from loraloop.tool_schemas.errors import ContextLengthError, LimitError
+from loraloop.tool_schemas.tools import Tool
+
+_LIMITS: dict[str, StopReason] = {"tokens": "max_tokens", "deadline": "deadline", "cancelled": "cancelled"}
+_RESERVE = 64  # positions a tool's result must leave for what is said about it
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Everything a run is asked to do."""
+
+    prompt: str
+    messages: tuple[Message, ...]
+    passages: tuple[Passage, ...]
+    tools: tuple[Tool, ...]
+    limits: Limits
+    policy: Policy
+    sampling: Sampling
+    python: Tool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Which skill a step gets, and who says so."""
+
+    skill: str
+    probability: float
+    abstained: bool
+    runners_up: tuple[tuple[str, float], ...]
+    masked: tuple[str, ...]
+    by: str
+
+
+class Run:
+    """One run. `events` is iterated once; `cancel` may be called from anywhere."""
+
+    def __init__(self, runtime: Runtime, job: Job, loop: AbstractEventLoop | None = None) -> None:
+        self.id = uuid.uuid4().hex[:12]
+        self.result: RunResult | None = None
+        self._runtime = runtime
+        self._chat = runtime.base.chat
+        self._job = job
+        self._sampler = Sampler(job.sampling)
+        self._cancelled = False
+        self._tools = ToolRunner(loop, lambda: self._cancelled)
+        self._forced = deque(job.policy.skills)
+        self._masked = self._unfit()
+        self._answered: dict[str, CallRecord] = {}
+        self._after = "user"
+        self._screened = 0
+        self._steps: list[Step] = []
+        self._generated = 0
+        self._calls_made = 0
+        self._reused = 0
+        self._stop: StopReason | None = None
+        self._end = Outcome("", keep=False)
+        self._deadline: float | None = None
+
+    def cancel(self) -> None:
+        """Ends the run at its next token, or while a tool runs."""
+        self._cancelled = True
+
+    def events(self) -> Iterator[Event]:
+        """Runs, telling what happens; the last event is `RunFinished`.
+
+        Raises:
+            ContextLengthError: if the request does not fit the context.
+            LimitError: if the first step's shortest output does not fit its token limit.
+        """
+        start = perf_counter()
+        if self._job.limits.deadline is not None:
+            self._deadline = monotonic() + self._job.limits.deadline
+        trunk = self._open()
+        try:
+            yield RunStarted(
+                self.id,
+                self._job.prompt,
+                self._runtime.skills,
+                tuple(tool.name for tool in self._job.tools),
+                len(trunk.ids),
+                self._reused,
+            )
+            while self._stop is None:
+                self._stop = self._limit(trunk)
+                if self._stop is None:
+                    yield from self._step(trunk)
+        finally:
+            self._runtime.store.put(trunk)
+        end = self._end
+        self.result = RunResult(
+            self.id,
+            end.output,
+            self._stop,
+            tuple(span.message for span in trunk.messages),
+            tuple(self._steps),
+            end.calls if self._stop == "tool_call" else (),
+            end.citations,
+            end.category,
+            round((perf_counter() - start) * 1e3, 3),
+        )
+        yield RunFinished(self.id, self.result)
+
+    def _open(self) -> Trunk:
+        """The request's trunk: what is known of it from earlier runs, and the rest appended."""
+        messages = self._chat.complete(self._job.messages)
+        fresh = len(messages) - 1
+        if messages[-1].role == "tool":
+            self._after = "tool"
+            while fresh and messages[fresh - 1].role == "tool":
+                fresh -= 1
+        trunk = self._runtime.store.take(messages[:fresh]) or self._runtime.trunk()
+        known, self._reused = len(trunk.messages), len(trunk.ids)
+        try:
+            for index, message in enumerate(messages[known:], start=known):
+                ids = self._chat.message(message.role, message.content)
+                trunk.append(message, ids, more=index > fresh)
+            trunk.room(len(self._chat.generation_prompt) + len(self._chat.closing) + 1, "the transcript with a reply")
+        except ContextLengthError:
+            trunk.cut(self._reused)
+            self._runtime.store.put(trunk)
+            raise
+        self._screened = fresh
+        return trunk
+
+    def _limit(self, trunk: Trunk) -> StopReason | None:
+        limits = self._job.limits
+        if self._cancelled:
+            return "cancelled"
+        if self._deadline is not None and monotonic() >= self._deadline:
+            return "deadline"
+        if len(self._steps) >= limits.max_steps:
+            return "max_steps"
+        if self._generated >= limits.run_tokens:
+            return "max_tokens"
+        return "context" if self._room(trunk) < 1 else None
+
+    def _room(self, trunk: Trunk) -> int:
+        return trunk.context - len(trunk.ids) - len(self._chat.generation_prompt) - len(self._chat.closing)
+
+    def _step(self, trunk: Trunk) -> Iterator[Event]:
+        index, clock = len(self._steps), Clock()
+        reused = trunk.computed.length
+        trunk.flush(clock)
+        prefilled = trunk.computed.length - reused
+        decision = None
+        to_screen = range(self._screened, len(trunk.messages))
+        self._screened = len(trunk.messages)
+        if to_screen and self._screens():
+            with clock.phase("route"):
+                results = [self._runtime.router.screen(self._features(trunk, at)) for at in to_screen]
+                worst = max(results, key=lambda result: (result.positive, result.probability))
+            yield Screened(self.id, index, worst.probability, worst.positive)
+            if worst.positive:
+                guard = self._runtime.with_contract("verdict")[0]
+                decision = Decision(guard, worst.probability, False, (), (), "screen")
+        if decision is None:
+            with clock.phase("route"):
+                decision = self._choose(trunk)
+        yield Routed(
+            self.id,
+            index,
+            decision.skill,
+            decision.probability,
+            decision.abstained,
+            decision.runners_up,
+            decision.masked,
+            decision.by,
+        )
+        start = perf_counter()
+        with self._runtime.activate(decision.skill) as active:
+            author = active.author
+            clock.add("switch", active.seconds)
+            yield SkillActivated(
+                self.id, index, decision.skill, author.slot, author.activation, round(active.seconds * 1e6, 1)
+            )
+            branch = trunk.branch(author, clock)
+            if author.activation == "full":
+                prefilled, reused = branch.prefilled, branch.start - branch.prefilled
+            try:
+                out, limit = yield from self._generate(trunk, branch, index, decision.skill, active.contract, clock)
+                outcome = self._judge(active.contract, out, limit)
+                if outcome.keep:
+                    ids = [*self._chat.generation_prompt, *out.ids, *self._chat.closing]
+                    branch.close(ids, Message("assistant", out.text))
+            finally:
+                branch.close()
+        self._generated += len(out.ids)
+        records: list[CallRecord] = []
+        if outcome.calls and outcome.stop is None:
+            yield from self._act(trunk, index, outcome.calls, records, clock)
+        if outcome.refuse:
+            refusal = Message("assistant", self._job.policy.refusal)
+            trunk.append(refusal, self._chat.message(refusal.role, refusal.content))
+            yield Refused(self.id, index, outcome.category, refusal.content)
+        self._conclude(outcome, active.contract, bool(records))
+        ms = clock.milliseconds()
+        if out.first:
+            ms["first_token"] = round((out.first - start) * 1e3, 3)
+        step = Step(
+            index,
+            decision.skill,
+            decision.probability,
+            decision.abstained,
+            decision.runners_up,
+            decision.masked,
+            decision.by,
+            author.activation,
+            outcome.name,
+            outcome.keep,
+            out.text,
+            tuple(records),
+            Tokens(prefilled, reused, len(out.ids), out.forced),
+            ms,
+        )
+        self._steps.append(step)
+        yield StepFinished(self.id, step)
+
+    def _screens(self) -> bool:
+        policy = self._job.policy
+        wanted = policy.screen_tools if self._after == "tool" else policy.screen
+        return wanted and bool(self._runtime.with_contract("verdict"))
+
+    def _features(self, trunk: Trunk, at: int = -1) -> Any:
+        return self._runtime.router.features(trunk.features(at))
+
+    def _choose(self, trunk: Trunk) -> Decision:
+        job = self._job
+        state = RouterState(
+            bool(job.tools), bool(job.passages), job.python is not None, frozenset(self._masked), self._after
+        )
+        route = self._runtime.router.choose(self._features(trunk), state)
+        if self._forced:
+            skill = self._forced.popleft()
+            if skill not in self._masked:
+                known = {route.skill: route.probability, **dict(route.runners_up)}
+                others = tuple((name, p) for name, p in known.items() if name != skill)
+                return Decision(skill, known.get(skill, 0.0), False, others, route.masked, "policy")
+        self._runtime.check(route.skill)
+        return Decision(route.skill, route.probability, route.abstained, route.runners_up, route.masked, "router")
+
+    def _unfit(self) -> set[str]:
+        """Skills that cannot be chosen in this run at all."""
+        runtime, job = self._runtime, self._job
+        unfit = set(job.policy.forbid)
+        if not job.tools:
+            unfit.update(runtime.with_contract("calls"))
+        if not job.passages:
+            unfit.update(runtime.with_contract("answer"))
+        absent = set(getattr(runtime.router, "skills", ())) - {NONE} - set(runtime.skills)
+        return unfit | absent
+
+    def _generate(self, trunk: Trunk, branch: Branch, index: int, skill: str, contract: str, clock: Clock) -> Any:
+        """Generates in the branch; returns what came of it and the limit that cut it, if one did."""
+        limits, room = self._job.limits, self._room(trunk)
+        tokens = min(limits.step_tokens, limits.run_tokens - self._generated, room)
+        term = self._term(contract)
+        constraint = None if term is None else self._runtime.grammar(term).start()
+        out = Generated()
+        try:
+            for piece in generate(
+                branch,
+                self._chat.generation_prompt,
+                self._sampler,
+                Budget(tokens, self._deadline, lambda: self._cancelled),
+                stop_ids=self._runtime.stop_ids,
+                constraint=constraint,
+                clock=clock,
+            ):
+                if isinstance(piece, Delta):
+                    yield TokenGenerated(self.id, index, skill, piece.text, piece.tokens)
+                else:
+                    out = piece
+        except LimitError:
+            if not self._steps:
+                raise
+            out.reason = "tokens"
+        if out.whole:
+            return out, None
+        return out, "context" if out.reason == "tokens" and tokens == room else _LIMITS[out.reason]
+
+    def _term(self, contract: str) -> Any:
+        """The grammar source of a contract; None for free text."""
+        from loraloop.tool_schemas.grammar import JsonSchema, Lark
+
+        if contract == "calls":
+            return JsonSchema(calls_schema(self._job.tools))
+        if contract == "answer":
+            return JsonSchema(answer_schema(passage.id for passage in self._job.passages))
+        if contract == "verdict":
+            return JsonSchema(verdict_schema())
+        return Lark(code_grammar()) if contract == "code" else None
+
+    def _judge(self, contract: str, out: Generated, limit: StopReason | None) -> Outcome:
+        policy = self._job.policy
+        facts = Facts(
+            self._job.tools,
+            self._answered,
+            self._job.limits.max_tool_calls - self._calls_made,
+            self._job.python is not None,
+            policy.repeat_calls,
+            policy.after_answer == "route",
+            limit,
+        )
+        return outcome_of(contract, out.text, facts)
+
+    def _act(
+        self, trunk: Trunk, index: int, calls: tuple[Call, ...], records: list[CallRecord], clock: Clock
+    ) -> Iterator[Event]:
+        """Runs calls; each one's result is appended to the trunk."""
+        known = {tool.name: tool for tool in self._job.tools}
+        if self._job.python is not None:
+            known[PYTHON] = self._job.python
+        for call in calls:
+            key = call_key(call)
+            before = None if self._job.policy.repeat_calls else self._answered.get(key)
+            if before is not None:
+                record = CallRecord(call.name, call.arguments, before.result, before.error, repeated=True)
+            else:
+                yield ToolCallStarted(self.id, index, call.name, call.arguments)
+                timeout = self._job.limits.tool_timeout
+                if self._deadline is not None:
+                    timeout = min(timeout, max(self._deadline - monotonic(), 0.0))
+                with clock.phase("tool"):
+                    record = self._tools.run(known[call.name], call, timeout)
+                self._calls_made += 1
+                self._answered[key] = record
+            record = self._observe(trunk, record, more=bool(records))
+            records.append(record)
+            yield ToolCallFinished(self.id, index, record)
+
+    def _observe(self, trunk: Trunk, record: CallRecord, more: bool) -> CallRecord:
+        """Appends a call's result; a result that does not fit becomes an error that does."""
+        message = Message("tool", observation(record))
+        ids = self._chat.message(message.role, message.content)
+        room = self._room(trunk) - _RESERVE
+        if len(ids) > room:
+            problem = f"the result is too long: {len(ids)} tokens, and {max(room, 0)} are left"
+            record = CallRecord(record.name, record.arguments, None, problem, record.ms)
+            message = Message("tool", observation(record))
+            ids = self._chat.message(message.role, message.content)
+        trunk.append(message, ids, more=more)
+        return record
+
+    def _conclude(self, outcome: Outcome, contract: str, acted: bool) -> None:
+        """What the outcome means for the steps to come."""
+        self._stop = outcome.stop
+        if outcome.mask:
+            self._masked.update(self._runtime.with_contract(contract))
+        if acted:
+            self._after = "tool"
+        elif outcome.stop is None and outcome.name != "safe":
+            self._after = "dropped"
+        if outcome.refuse:
+            outcome = Outcome(
+                outcome.name, True, outcome.stop, self._job.policy.refusal, category=outcome.category, refuse=True
+            )
+        if outcome.output or outcome.stop is not None:
+            self._end = outcome

@@ -1,0 +1,43 @@
+"""What the caller decides instead of the router."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from loraloop.tool_schemas.errors import InputError
+
+REFUSAL = "I can't help with that."
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Overrides of a run's decisions; each one is visible in the trace.
+
+    Attributes:
+        skills: Skills for the first choices, in order; the router decides after them. `"none"` is the bare base.
+        forbid: Skills that are never chosen.
+        screen: Whether user text is screened.
+        screen_tools: Whether tool results are screened.
+        refusal: What the assistant says when the safety skill's verdict is unsafe.
+        repeat_calls: Whether a call that was answered in this run already may run again. If not, a step that only
+            repeats is dropped and tools are masked, so that the base answers.
+        after_answer: Whether the run ends with a retrieval answer or routes again.
+    """
+
+    skills: tuple[str, ...] = ()
+    forbid: frozenset[str] = frozenset()
+    screen: bool = True
+    screen_tools: bool = True
+    refusal: str = REFUSAL
+    repeat_calls: bool = False
+    after_answer: Literal["end", "route"] = "end"
+
+    def __post_init__(self) -> None:
+        if self.after_answer not in ("end", "route"):
+            raise InputError(f"after_answer is {self.after_answer!r}: use 'end' or 'route'")
+        if not self.refusal.strip():
+            raise InputError("refusal is empty: give the text that a refused user sees")
+        both = self.forbid.intersection(self.skills)
+        if both:
+            raise InputError(f"skill {min(both)!r} is both forced and forbidden: choose one")

@@ -1,0 +1,188 @@
+"""The runtime: base, bank and router, shared by any number of agents and threads."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import RLock
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Protocol
+
+from loraloop.agent.engine.ledger import Author
+from loraloop.agent.engine.store import TrunkStore
+from loraloop.agent.engine.trunk import Trunk
+from loraloop.router.decision import NONE
+from loraloop.tool_schemas.errors import unknown
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from loraloop.adapters.bank import Bank
+    from loraloop.adapters.base import Base
+    from loraloop.router.decision import Route, RouterState, ScreenResult
+    from loraloop.tool_schemas.grammar import Grammar, GrammarCompiler
+
+_GRAMMARS = 64  # compiled grammars kept
+
+
+class Chooser(Protocol):
+    """What the runtime asks of a router; `loraloop.router.Router` is one."""
+
+    @property
+    def layers(self) -> tuple[int, ...]: ...
+
+    def features(self, kept: Mapping[int, Tensor]) -> Any: ...
+
+    def screen(self, features: Any) -> ScreenResult: ...
+
+    def choose(self, features: Any, state: RouterState) -> Route: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """A skill that is ready to run, and the seconds that took."""
+
+    author: Author
+    contract: str
+    seconds: float
+
+
+class Runtime:
+    """Shared by agents and threads: a lock is held during each forward, so that runs take turns token by token.
+
+    Args:
+        base: The model.
+        bank: Its skills.
+        router: Decides which of them a step gets.
+        context: Positions that a transcript may use; the base's own number where None.
+        reuse: Tokens of past transcripts whose caches are kept, for conversations that go on.
+    """
+
+    def __init__(
+        self, base: Base, bank: Bank, router: Chooser, *, context: int | None = None, reuse: int = 16_384
+    ) -> None:
+        self.base = base
+        self.bank = bank
+        self.router = router
+        self.context = min(context or base.config.max_positions, base.config.max_positions)
+        self.lock = RLock()
+        self.store = TrunkStore(reuse)
+        self.stop_ids = base.stop_ids | base.tokenizer.special_ids
+        self._bare = Active(Author(base.fingerprints.weights), "text", 0.0)
+        self._compiler: GrammarCompiler | None = None
+        self._grammars: OrderedDict[str, Grammar] = OrderedDict()
+
+    @classmethod
+    def load(
+        cls,
+        base: str | os.PathLike[str] | Base = "smollm2-135m",
+        *,
+        quantize: str | None = None,
+        device: str | None = None,
+        skills: Sequence[str | Path] | None = None,
+        router: Chooser | str | Path | None = None,
+        slots: int = 8,
+        context: int | None = None,
+    ) -> Runtime:
+        """Loads a base with skills and a router.
+
+        Args:
+            base: What `Base.load` takes, or a loaded base.
+            quantize: `int4`, `int8`, `bf16`, `fp32` or `nf4`; by default int4 on a CPU and nf4 on a GPU.
+            device: By default the first CUDA device, else the CPU.
+            skills: Skill folders or names of shipped skills; all shipped ones where None.
+            router: A router, or its folder; the shipped one where None.
+            slots: Skills that are resident at the same time.
+            context: Positions that a transcript may use.
+
+        Raises:
+            BaseModelError, SkillError, UnknownNameError: if something cannot be loaded; each says what to do.
+        """
+        from loraloop.adapters.bank import Bank
+        from loraloop.adapters.base import Base
+        from loraloop.adapters.skill import library
+        from loraloop.router import Router
+
+        model = base if isinstance(base, Base) else Base.load(base, quantize=quantize, device=device)
+        shipped = library()
+        bank = Bank(model, slots=slots)
+        for skill in shipped.values() if skills is None else skills:
+            if isinstance(skill, str) and skill in shipped:
+                skill = shipped[skill]
+            elif isinstance(skill, str) and os.sep not in skill and not Path(skill).exists():
+                raise unknown("skill", skill, shipped)
+            bank.add(skill)
+        if router is None:
+            router = Router.load()
+        elif isinstance(router, str | Path):
+            router = Router.load(router)
+        return cls(model, bank, router, context=context)
+
+    @property
+    def skills(self) -> tuple[str, ...]:
+        """Names of the skills that can be chosen; `none` is always one more."""
+        return tuple(self.bank.names)
+
+    def contract(self, skill: str) -> str:
+        """What a skill writes: `calls`, `code`, `answer`, `verdict` or `text`.
+
+        Raises:
+            UnknownNameError: naming the nearest skill.
+        """
+        if skill == NONE:
+            return "text"
+        self.check(skill)
+        return str(self.bank.card(skill).contract)
+
+    def check(self, skill: str) -> None:
+        """Raises UnknownNameError, naming the nearest skill, if there is no such skill."""
+        if skill != NONE and skill not in self.bank.names:
+            raise unknown("skill", skill, (*self.bank.names, NONE))
+
+    def with_contract(self, contract: str) -> tuple[str, ...]:
+        """Names of the skills that write this."""
+        return tuple(name for name in self.bank.names if self.bank.card(name).contract == contract)
+
+    def trunk(self) -> Trunk:
+        """An empty trunk."""
+        return Trunk(self.base, self.router.layers, self.bank.attached, self.lock, self.context)
+
+    @contextmanager
+    def activate(self, skill: str) -> Iterator[Active]:
+        """Makes a skill ready: its slot is known and stays its own while the block runs."""
+        if skill == NONE:
+            yield self._bare
+            return
+        start = perf_counter()
+        with self.lock:  # no forward runs while a skill is written into its slot
+            slot = self.bank.pin(skill)
+        try:
+            card = self.bank.card(skill)
+            seconds = perf_counter() - start
+            author = Author(self._bare.author.weights, skill, slot, card.activation, card.sha256)
+            yield Active(author, card.contract, seconds)
+        finally:
+            self.bank.unpin(skill)
+
+    def grammar(self, term: Any) -> Grammar:
+        """Compiles a term against the base's tokenizer; the last ones are kept."""
+        key = repr(term)
+        with self.lock:
+            grammar = self._grammars.get(key)
+            if grammar is None:
+                if self._compiler is None:
+                    from loraloop.tool_schemas.grammar import GrammarCompiler
+
+                    self._compiler = GrammarCompiler(
+                        self.base.tokenizer.json, self.base.config.vocab_size, self.base.chat.closing[0]
+                    )
+                grammar = self._grammars[key] = self._compiler.compile(term)
+                if len(self._grammars) > _GRAMMARS:
+                    self._grammars.popitem(last=False)
+            else:
+                self._grammars.move_to_end(key)
+        return grammar

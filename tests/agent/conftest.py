@@ -1,0 +1,92 @@
+"""A runtime on a tiny random base, with random skills and a router that follows a script."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from loraloop.adapters.bank import Bank
+from loraloop.adapters.base import Base, random_base
+from loraloop.adapters.card import Card
+from loraloop.adapters.methods.lora import Lora
+from loraloop.adapters.skill import Skill
+from loraloop.agent import Runtime
+from loraloop.router.decision import Route, RouterState, ScreenResult
+
+CONTRACTS = {"tools": "calls", "code": "code", "retrieval": "answer", "safety": "verdict", "prose": "text"}
+
+
+def random_skill(base: Base, name: str, contract: str = "text", seed: int = 0, activation: str = "branch") -> Skill:
+    """A LoRA skill with weights large enough to change every logit."""
+    targets = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    generator = torch.Generator().manual_seed(seed)
+    drawn = Lora(4, 8, targets).init(base.config, seed)
+    tensors = {key: torch.randn(value.shape, generator=generator) * 0.3 for key, value in drawn.items()}
+    prints = base.fingerprints
+    fields = {
+        "name": name, "description": f"random {name}", "rank": 4, "alpha": 8, "targets": targets, "contract": contract,
+        "invocation": base.chat.generation_prompt, "activation": activation, "base": base.name,
+        "fingerprints": {"architecture": prints.architecture, "weights": prints.weights},
+    }  # fmt: skip
+    return Skill(Card.checked(fields), tensors)
+
+
+@pytest.fixture(scope="session")
+def make_skill() -> Callable[..., Skill]:
+    """`make_skill(base, name, contract, seed)`."""
+    return random_skill
+
+
+class ScriptedRouter:
+    """Follows a list of skills, then chooses none; notes every state it saw."""
+
+    def __init__(self, skills: Sequence[str] = (), unsafe: Sequence[bool] = ()) -> None:
+        self.layers = (1,)
+        self.script = deque(skills)
+        self.unsafe = deque(unsafe)
+        self.states: list[RouterState] = []
+        self.screened = 0
+
+    def features(self, kept: Mapping[int, Tensor]) -> Tensor:
+        return kept[1][-1]
+
+    def screen(self, features: Tensor) -> ScreenResult:
+        self.screened += 1
+        positive = self.unsafe.popleft() if self.unsafe else False
+        return ScreenResult(0.9 if positive else 0.1, positive, 0.5)
+
+    def choose(self, features: Tensor, state: RouterState) -> Route:
+        self.states.append(state)
+        skill = self.script.popleft() if self.script else "none"
+        if state.blocked(skill):
+            skill = "none"
+        return Route(skill, 0.8, False, (("none", 0.2),), tuple(sorted(state.masked)))
+
+
+@pytest.fixture(scope="session")
+def small() -> Base:
+    return random_base(seed=3)
+
+
+@pytest.fixture(scope="session")
+def small_bank(small: Base) -> Bank:
+    bank = Bank(small, slots=6)
+    for seed, (name, contract) in enumerate(CONTRACTS.items()):
+        bank.add(random_skill(small, name, contract, seed))
+    bank.add(random_skill(small, "whole", "text", 9, activation="full"))
+    return bank
+
+
+@pytest.fixture
+def make_runtime(small: Base, small_bank: Bank) -> Callable[..., Any]:
+    """`make_runtime(*skills, unsafe=(…))`: a runtime and its scripted router."""
+
+    def make(*skills: str, unsafe: Sequence[bool] = (), **options: Any) -> Runtime:
+        return Runtime(small, small_bank, ScriptedRouter(skills, unsafe), **options)
+
+    return make
