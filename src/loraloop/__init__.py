@@ -14,9 +14,13 @@ if TYPE_CHECKING:
     from loraloop.adapters.base import Base as Base
     from loraloop.adapters.base import Message as Message
     from loraloop.adapters.skill import Skill as Skill
-    from loraloop.adapters.store import library as library
+    from loraloop.adapters.skill import library as library
     from loraloop.agent import Agent as Agent
+    from loraloop.agent import Limits as Limits
+    from loraloop.agent import Policy as Policy
+    from loraloop.agent import RunResult as RunResult
     from loraloop.agent import Runtime as Runtime
+    from loraloop.agent import Sampling as Sampling
     from loraloop.agent.sandbox import run_python as run_python
     from loraloop.router import Router as Router
     from loraloop.tool_schemas import Tool as Tool
@@ -30,13 +34,17 @@ _HOMES = {
     "Agent": "loraloop.agent",
     "Bank": "loraloop.adapters.bank",
     "Base": "loraloop.adapters.base",
+    "Limits": "loraloop.agent",
     "LoraloopError": "loraloop.tool_schemas.errors",
     "Message": "loraloop.adapters.base",
+    "Policy": "loraloop.agent",
     "Router": "loraloop.router",
+    "RunResult": "loraloop.agent",
     "Runtime": "loraloop.agent",
+    "Sampling": "loraloop.agent",
     "Skill": "loraloop.adapters.skill",
     "Tool": "loraloop.tool_schemas",
-    "library": "loraloop.adapters.store",
+    "library": "loraloop.adapters.skill",
     "load_tools": "loraloop.tool_schemas",
     "run_python": "loraloop.agent.sandbox",
     "tool": "loraloop.tool_schemas",

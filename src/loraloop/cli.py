@@ -1,25 +1,296 @@
-"""The ``loraloop`` command."""
+"""The ``loraloop`` command: `demo`, `run`, `route`, `skills` and `version`.
+
+Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 2 bad input or anything else
+that loraloop refuses, 130 interrupted.
+"""
 
 from __future__ import annotations
 
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
 
-app = typer.Typer(no_args_is_help=True, add_completion=False)
+if TYPE_CHECKING:
+    from loraloop.adapters.contracts import Passage
+    from loraloop.agent import Runtime
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+skills_app = typer.Typer(no_args_is_help=True, help="The shipped skills.")
+app.add_typer(skills_app, name="skills")
+
+Prompt = Annotated[str, typer.Argument(help="The request; `-` reads it from standard input.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+ToolFiles = Annotated[
+    list[Path] | None, typer.Option("--tools", help="JSON file with one tool or several; repeatable.")
+]
+PassageFile = Annotated[Path | None, typer.Option("--passages", help='JSON list of {"id", "text", "title"}.')]
+Instructions = Annotated[str, typer.Option("--instructions", help="What the agent should keep to; the system message.")]
+BaseName = Annotated[str, typer.Option("--base", help="Model folder, GGUF file, hub id, or the embedded default.")]
+Quantize = Annotated[str | None, typer.Option("--quantize", help="int4, int8, bf16, fp32 or nf4.")]
+Python = Annotated[bool, typer.Option("--python", help="Run the code that the agent writes, in a sandbox.")]
 
 
 @app.callback()
-def options() -> None:
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")] = False,
+) -> None:
     """An agent runtime in which every step runs on the right LoRA skill."""
 
 
 @app.command()
-def version() -> None:
+def version(as_json: AsJson = False) -> None:
     """Print the version."""
     import loraloop
 
-    typer.echo(loraloop.__version__)
+    print_line(json.dumps({"version": loraloop.__version__}) if as_json else loraloop.__version__)
+
+
+@app.command()
+def demo(as_json: AsJson = False, base: BaseName = "smollm2-135m", quantize: Quantize = None) -> None:
+    """Five requests, each with its trace: tools, code, retrieval, an unsafe request, plain chat."""
+    from loraloop.demo import run_demo
+
+    run_demo(open_runtime(base, quantize, as_json), as_json)
+
+
+@app.command()
+def run(
+    prompt: Prompt,
+    tools: ToolFiles = None,
+    skill: Annotated[list[str] | None, typer.Option("--skill", help="Skill of the first step; repeatable.")] = None,
+    passages: PassageFile = None,
+    instructions: Instructions = "",
+    python: Python = False,
+    max_steps: Annotated[int, typer.Option(help="Most steps.")] = 12,
+    max_tokens: Annotated[int, typer.Option(help="Most tokens that all steps together may generate.")] = 4096,
+    deadline: Annotated[float | None, typer.Option(help="Most seconds.")] = None,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
+    screen: Annotated[bool, typer.Option("--screen/--no-screen", help="Screen for unsafe requests.")] = True,
+    stream: Annotated[bool, typer.Option("--stream", help="Print tokens as they come; with --json, events.")] = False,
+    base: BaseName = "smollm2-135m",
+    quantize: Quantize = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run one request and show its trace."""
+    from loraloop.agent import Agent, Limits, Policy, Sampling
+
+    request, given, listed = text_of(prompt), read_tools(tools), read_passages(passages)
+    limits = Limits(max_steps=max_steps, run_tokens=max_tokens, deadline=deadline)
+    policy = Policy(skills=tuple(skill or ()), screen=screen)
+    sampling = Sampling(temperature=temperature, seed=seed)
+    runtime = open_runtime(base, quantize, as_json)
+    agent = Agent(
+        runtime, tools=given, instructions=instructions, python=python, limits=limits, policy=policy, sampling=sampling
+    )
+    if stream:
+        from loraloop.streaming import stream_run
+
+        stream_run(agent, request, listed, as_json)
+        return
+    result = agent.run_sync(request, passages=listed)
+    if as_json:
+        print_line(result.to_json())
+        return
+    from loraloop.show import show_result
+
+    show_result(console(), result)
+
+
+@app.command()
+def route(
+    prompt: Prompt,
+    tools: ToolFiles = None,
+    passages: PassageFile = None,
+    instructions: Instructions = "",
+    python: Python = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Also thresholds and the nearest examples.")] = False,
+    base: BaseName = "smollm2-135m",
+    quantize: Quantize = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show which skill the first step of a request would get, without running it."""
+    from loraloop.routing import first_route
+
+    request, given, listed = text_of(prompt), read_tools(tools), read_passages(passages)
+    runtime = open_runtime(base, quantize, as_json)
+    routed = first_route(
+        runtime,
+        request,
+        tools=given,
+        passages=listed,
+        instructions=instructions,
+        python=python,
+        explain=explain,
+    )
+    if as_json:
+        from loraloop.agent.result import plain
+
+        print_line(json.dumps(plain(routed), ensure_ascii=False))
+        return
+    from loraloop.show import show_route
+
+    show_route(console(), routed.screen, routed.route, routed.explanation)
+
+
+@skills_app.command("list")
+def skills_list(as_json: AsJson = False) -> None:
+    """List the shipped skills."""
+    cards, sizes = library_cards()
+    if as_json:
+        listed = [{**card.model_dump(mode="json"), "bytes": sizes[name]} for name, card in cards.items()]
+        print_line(json.dumps(listed, ensure_ascii=False))
+        return
+    from loraloop.show import skills_table
+
+    console().print(skills_table(cards, sizes))
+
+
+@skills_app.command("show")
+def skills_show(name: Annotated[str, typer.Argument(help="A skill's name.")], as_json: AsJson = False) -> None:
+    """Show a skill's card: what it writes, what it was trained on, how it scores."""
+    from loraloop.tool_schemas.errors import unknown
+
+    cards, _ = library_cards()
+    if name not in cards:
+        raise unknown("skill", name, cards)
+    card = cards[name].model_dump(mode="json")
+    if as_json:
+        print_line(json.dumps(card, ensure_ascii=False))
+        return
+    from loraloop.show import show_card
+
+    show_card(console(), card)
+
+
+def library_cards() -> tuple[dict[str, Any], dict[str, int]]:
+    """The cards of the shipped skills and the bytes of their tensors, by name."""
+    from loraloop.adapters.card import Card
+    from loraloop.adapters.skill import library
+
+    folders = library()
+    cards = {
+        name: Card.from_json((folder / "card.json").read_text(encoding="utf-8"), str(folder / "card.json"))
+        for name, folder in folders.items()
+    }
+    return cards, {name: (folder / "skill.safetensors").stat().st_size for name, folder in folders.items()}
+
+
+def open_runtime(base: str, quantize: str | None, quiet: bool) -> Runtime:
+    """The base with the shipped skills and router; progress bars on standard error where it takes long."""
+    from rich.console import Console
+
+    from loraloop.adapters.base import Base
+    from loraloop.agent import Runtime
+    from loraloop.show import loading
+
+    with loading(Console(stderr=True), quiet or not sys.stderr.isatty()) as progress:
+        model = Base.load(base, quantize=quantize, progress=progress)
+    return Runtime.load(model)
+
+
+def read_tools(files: list[Path] | None) -> list[Any]:
+    """The tools of all files."""
+    from loraloop.tool_schemas import load_tools
+
+    return [tool for file in files or () for tool in load_tools(file)]
+
+
+def read_passages(file: Path | None) -> list[Passage]:
+    """The passages of a file.
+
+    Raises:
+        InputError: The file cannot be read or holds something else; the message names the place.
+    """
+    from loraloop.adapters.contracts import Passage
+    from loraloop.tool_schemas.errors import InputError
+
+    if file is None:
+        return []
+    try:
+        entries = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read the passages file {file}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise InputError(f"the passages file {file} is no valid JSON: {error}") from error
+    wanted = 'give a JSON list of {"id": …, "text": …, "title": …}, the title optional'
+    if not isinstance(entries, list):
+        raise InputError(f"{file}: {wanted}")
+    listed = []
+    for index, entry in enumerate(entries):
+        try:
+            listed.append(Passage(**{key: str(value) for key, value in dict(entry).items()}))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{file}, passage {index}: {error}; {wanted}") from error
+    return listed
+
+
+def text_of(prompt: str) -> str:
+    """The request itself.
+
+    Raises:
+        InputError: It is empty.
+    """
+    from loraloop.tool_schemas.errors import InputError
+
+    text = sys.stdin.read() if prompt == "-" else prompt
+    if not text.strip():
+        raise InputError("the prompt is empty: say what the agent should do")
+    return text
+
+
+def console() -> Any:
+    """Standard output for tables; 100 columns where it is no terminal."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+
+
+def print_line(text: str) -> None:
+    """Writes one line to standard output."""
+    sys.stdout.write(text + "\n")
 
 
 def main() -> None:
-    """Runs the command line."""
-    app()
+    """Runs the command line; every error is one line on standard error."""
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def run_command(arguments: list[str]) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: Without the program's name. ``--debug`` may stand anywhere.
+
+    Returns:
+        The exit code.
+    """
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        code = typer.main.get_command(app)(arguments, prog_name="loraloop", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except (KeyboardInterrupt, typer.Abort):
+        sys.stderr.write("interrupted\n")
+        return 130
+    except BrokenPipeError:
+        sys.stdout = None  # type: ignore[assignment]  # nobody reads it any more
+        return 0
+    except Exception as error:
+        from loraloop.tool_schemas.errors import LoraloopError
+
+        if debug:
+            raise
+        said = getattr(error, "format_message", None)  # a usage error
+        if said is not None:
+            message, code = said(), 2
+        elif isinstance(error, LoraloopError):
+            message, code = str(error), 2
+        else:
+            message, code = f"{type(error).__name__}: {error} (--debug shows where)", 1
+        sys.stderr.write(f"error: {' '.join(message.split())}\n")
+        return code

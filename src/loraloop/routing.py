@@ -1,0 +1,59 @@
+"""``loraloop route``: the first decision of a request, without running it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from loraloop.adapters.contracts import Passage
+    from loraloop.agent import Runtime
+    from loraloop.router.decision import Route, ScreenResult
+    from loraloop.tool_schemas import Tool
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """A screen, a choice and, if asked for, what the router says for itself."""
+
+    screen: ScreenResult
+    route: Route
+    explanation: Mapping[str, Any] | None = None
+
+
+def first_route(
+    runtime: Runtime,
+    prompt: str,
+    *,
+    tools: Sequence[Tool] = (),
+    passages: Sequence[Passage] = (),
+    instructions: str = "",
+    python: bool = False,
+    explain: bool = False,
+) -> Routed:
+    """Decides the first step of a request as an agent with these tools would.
+
+    Raises:
+        InputError: The prompt is empty.
+        ContextLengthError: The request does not fit the context.
+    """
+    from loraloop.agent.engine.clock import Clock
+    from loraloop.agent.transcript import request, system_content
+    from loraloop.router.decision import RouterState
+
+    chat, router = runtime.base.chat, runtime.router
+    messages = chat.complete(request(prompt, passages, (), system_content(instructions, tools)))
+    trunk = runtime.trunk()
+    for message in messages:
+        trunk.append(message, chat.message(message.role, message.content), more=message is not messages[-1])
+    trunk.flush(Clock())
+    features = router.features(trunk.features(-1))
+    absent = frozenset(getattr(router, "skills", ())) - frozenset(runtime.skills) - {"none"}
+    state = RouterState(bool(tools), bool(passages), python, absent, "user")
+    explanation: Mapping[str, Any] | None = None
+    if explain:
+        from loraloop.agent.result import plain
+
+        explanation = plain(router.explain(features, state))  # type: ignore[attr-defined]
+    return Routed(router.screen(features), router.choose(features, state), explanation)

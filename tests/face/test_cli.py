@@ -1,0 +1,145 @@
+"""The command line: results on standard output, one line for an error, exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from loraloop.cli import run_command
+
+WEATHER = Path(__file__).resolve().parents[2] / "examples" / "tools" / "weather.json"
+QUESTION = "What is the weather in Paris in celsius?"
+
+
+@pytest.fixture
+def run(capsys):
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = run_command(list(arguments))
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+def refused(outcome: tuple[int, str, str]) -> str:
+    """Asserts the form of a refusal: nothing on standard output, one line on standard error, exit code 2."""
+    code, out, err = outcome
+    assert code == 2 and out == "", outcome
+    assert err.startswith("error: ") and err.count("\n") == 1 and "Traceback" not in err, err
+    return err
+
+
+def test_version(run):
+    code, out, _ = run("version")
+    assert code == 0 and out.strip()[0].isdigit()
+    assert json.loads(run("version", "--json")[1])["version"] == out.strip()
+
+
+def test_unknown_commands_and_options_name_the_nearest(run):
+    assert "route" in refused(run("rout", "x"))
+    assert "--tools" in refused(run("run", "x", "--tool", "f.json"))
+    assert "--max-steps" in refused(run("run", "x", "--max-step", "3"))
+    assert "max-steps" in refused(run("run", "x", "--max-steps", "three"))
+
+
+def test_bad_input_is_one_line_that_says_what_to_do(run, tmp_path):
+    assert "prompt is empty" in refused(run("run", "  "))
+    assert "cannot read" in refused(run("run", "x", "--tools", str(tmp_path / "absent.json")))
+    broken = tmp_path / "broken.json"
+    broken.write_text("{")
+    assert "no valid JSON" in refused(run("run", "x", "--tools", str(broken)))
+    broken.write_text('{"name": "f", "parameters": {"type": "object", "properties": {"a": {"type": "strin"}}}}')
+    assert "$.properties.a" in refused(run("run", "x", "--tools", str(broken)))
+    broken.write_text('{"nam": "f"}')
+    assert "'name'" in refused(run("run", "x", "--tools", str(broken)))
+    broken.write_text('{"id": "p1"}')
+    assert "JSON list" in refused(run("run", "x", "--passages", str(broken)))
+    broken.write_text('[{"id": "p1"}]')
+    assert "passage 0" in refused(run("run", "x", "--passages", str(broken)))
+    assert "max_steps" in refused(run("run", "x", "--max-steps", "0"))
+    assert "error" in refused(run("run", "x", "--base", str(tmp_path / "no-model")))
+
+
+def test_debug_shows_the_traceback(run):
+    from loraloop.tool_schemas.errors import LoraloopError
+
+    with pytest.raises(LoraloopError):
+        run_command(["run", " ", "--debug"])
+
+
+def test_an_interrupt_is_130(monkeypatch, run):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("loraloop.cli.text_of", interrupt)
+    assert run("run", "x")[0] == 130
+
+
+def test_skills_list_and_show(run):
+    code, out, _ = run("skills", "list", "--json")
+    names = [card["name"] for card in json.loads(out)]
+    assert code == 0 and {"tools", "code", "retrieval", "safety"} <= set(names)
+    assert all(name in run("skills", "list")[1] for name in names)
+    assert json.loads(run("skills", "show", "tools", "--json")[1])["contract"] == "calls"
+    assert "architecture" in run("skills", "show", "tools")[1]
+    assert "tools" in refused(run("skills", "show", "tool"))
+
+
+def test_a_run_of_two_steps_prints_its_trace(run):
+    code, out, _ = run("run", QUESTION, "--tools", str(WEATHER))
+    assert code == 0
+    assert "get_weather" in out and '"Paris"' in out and "tools" in out
+
+
+def test_a_run_as_json_is_one_document(run):
+    code, out, err = run("run", QUESTION, "--tools", str(WEATHER), "--json")
+    result = json.loads(out)
+    assert code == 0 and err == ""
+    first = result["steps"][0]
+    assert first["skill"] == "tools"
+    assert first["calls"][0]["arguments"]["city"] == "Paris"
+    assert len(result["steps"]) >= 2 and result["output"]
+    assert result["messages"][0]["role"] == "system"
+
+
+def test_a_streamed_run_is_a_line_an_event(run):
+    code, out, _ = run("run", "Say hello.", "--stream", "--json", "--skill", "none", "--max-tokens", "8")
+    events = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert events[0]["type"] == "RunStarted" and events[-1]["type"] == "RunFinished"
+    code, out, _ = run("run", "Say hello.", "--stream", "--skill", "none", "--max-tokens", "8")
+    assert code == 0 and "[none" in out
+
+
+def test_a_forced_skill_that_is_unknown_or_unfit(run):
+    assert "tools" in refused(run("run", "x", "--skill", "tool"))
+    assert "tools" in refused(run("run", "x", "--skill", "tools"))
+
+
+def test_route_and_its_explanation(run):
+    code, out, _ = run("route", QUESTION, "--tools", str(WEATHER), "--json")
+    routed = json.loads(out)
+    assert code == 0 and routed["route"]["skill"] == "tools" and not routed["screen"]["positive"]
+    code, out, _ = run("route", QUESTION, "--tools", str(WEATHER), "--explain")
+    assert code == 0 and "threshold" in out and "tools" in out
+    assert "tools" in json.loads(run("route", QUESTION, "--json")[1])["route"]["masked"]
+
+
+def test_the_demo_as_json(run):
+    code, out, _ = run("demo", "--json")
+    requests = json.loads(out)["requests"]
+    assert code == 0 and len(requests) == 5
+    assert [step["skill"] for step in requests[0]["result"]["steps"]][0] == "tools"
+    assert requests[3]["result"]["stop_reason"] == "refused"
+
+
+def test_the_module_runs_as_a_program():
+    done = subprocess.run(
+        [sys.executable, "-m", "loraloop", "run", ""], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert done.stderr == "error: the prompt is empty: say what the agent should do\n"
