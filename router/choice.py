@@ -1,0 +1,149 @@
+"""The choice: which skill the next step runs on, calibrated, masked, and abstaining to none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from loraloop.router.decision import NONE, Route, RouterState
+from loraloop.router.features import Part
+from loraloop.router.logistic import Scaler, fit_softmax
+
+DIRECTIONS = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Where the training data lies: its principal directions and the spread along each.
+
+    Attributes:
+        basis: Orthonormal directions `[F, D]` of the standardised features.
+        centre: Mean along them `[D]`.
+        spread: Standard deviation along them `[D]`.
+        limit: Distance beyond which a point is far from all training data.
+    """
+
+    basis: Tensor
+    centre: Tensor
+    spread: Tensor
+    limit: float
+
+    @classmethod
+    def fit(cls, z: Tensor, quantile: float = 0.999, slack: float = 1.5) -> Region:
+        """Fit to standardised features `[N, F]`; the limit is `slack` times a quantile of their own distances."""
+        count = min(DIRECTIONS, z.shape[1], max(2, z.shape[0] // 4))
+        centred = z - z.mean(0)
+        _, vectors = torch.linalg.eigh(centred.T @ centred / len(z))
+        basis = vectors[:, -count:].flip(1).contiguous()
+        low = z @ basis
+        region = cls(basis, low.mean(0), low.std(0).clamp_min(1e-4), 0.0)
+        return replace(region, limit=slack * float(region.distance(z).quantile(quantile)))
+
+    def project(self, z: Tensor) -> Tensor:
+        """Whitened coordinates `[..., D]`."""
+        return (z @ self.basis - self.centre) / self.spread
+
+    def distance(self, z: Tensor) -> Tensor:
+        """Root mean square of the whitened coordinates: about 1 for a typical training point."""
+        return self.project(z).square().mean(-1).sqrt()
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A masked softmax over outcomes.
+
+    Attributes:
+        names: Outcomes; the first is `none`.
+        parts: What the features are made of.
+        scaler: Standardises them.
+        weight: `[C, F]`.
+        bias: `[C]`.
+        temperature: Divides the logits.
+        threshold: A skill less probable than this is not taken.
+        region: Where the training data lies.
+    """
+
+    names: tuple[str, ...]
+    parts: tuple[Part, ...]
+    scaler: Scaler
+    weight: Tensor
+    bias: Tensor
+    temperature: float
+    threshold: float
+    region: Region
+
+    def logits(self, z: Tensor, blocked: Tensor) -> Tensor:
+        """Calibrated logits `[..., C]` of standardised features, blocked outcomes at -1e9."""
+        return ((z @ self.weight.T + self.bias) / self.temperature).masked_fill(blocked, -1e9)
+
+    def blocked(self, states: Sequence[RouterState]) -> Tensor:
+        """`[N, C]`, True where an outcome cannot be chosen."""
+        return torch.tensor([[state.blocked(name) for name in self.names] for state in states], dtype=torch.bool)
+
+    def route(self, features: Tensor, state: RouterState) -> Route:
+        """Decide one routing point from its features `[F]`."""
+        z = self.scaler(features)
+        blocked = [state.blocked(name) for name in self.names]
+        p = self.logits(z, torch.tensor(blocked)).softmax(-1).tolist()
+        ranked = sorted(((name, q) for name, q, b in zip(self.names, p, blocked, strict=True) if not b), key=lambda item: -item[1])
+        masked = tuple(name for name, b in zip(self.names, blocked, strict=True) if b)
+        best, probability = ranked[0]
+        reason = "most probable"
+        if best != NONE:
+            distance = float(self.region.distance(z))
+            if probability < self.threshold:
+                reason = f"{best} at {probability:.2f} is below the threshold {self.threshold:.2f}"
+            elif distance > self.region.limit:
+                reason = f"far from all training data ({distance:.2f} > {self.region.limit:.2f})"
+            else:
+                return Route(best, probability, False, tuple(ranked[1:]), masked, reason)
+            others = tuple(item for item in ranked if item[0] != NONE)
+            return Route(NONE, dict(ranked)[NONE], True, others, masked, reason)
+        return Route(NONE, probability, False, tuple(ranked[1:]), masked, reason if len(ranked) > 1 else "nothing else applies")
+
+    def with_skill(self, name: str, examples: Tensor, known: Tensor, known_labels: Tensor, l2: float) -> Choice:
+        """Add an outcome from standardised examples `[M, F]`, leaving the other outcomes' weights as they are.
+
+        Args:
+            name: The new skill.
+            examples: What should be routed to it.
+            known: Stored examples `[N, F]` of the other outcomes, which it must not take away.
+            known_labels: Their outcomes `[N]`.
+            l2: Penalty on the new weights.
+        """
+        count = len(self.names)
+        x = torch.cat([known, examples])
+        target = torch.cat([known_labels, torch.full((len(examples),), count)])
+        fixed = x @ self.weight.T + self.bias
+        weights = torch.ones(len(x))
+        weights[len(known):] = max(1.0, len(known) / (count * max(1, len(examples))))
+        weight, bias = _fit_row(x, fixed, target, weights, l2)
+        return replace(self, names=(*self.names, name), weight=torch.cat([self.weight, weight[None]]), bias=torch.cat([self.bias, bias[None]]))
+
+
+def _fit_row(x: Tensor, fixed: Tensor, target: Tensor, weights: Tensor, l2: float) -> tuple[Tensor, Tensor]:
+    from loraloop.router.logistic import minimise
+
+    weight, bias = torch.zeros(x.shape[1], requires_grad=True), torch.zeros((), requires_grad=True)
+
+    def loss() -> Tensor:
+        logits = torch.cat([fixed, (x @ weight + bias)[:, None]], 1)
+        each = torch.nn.functional.cross_entropy(logits, target, reduction="none")
+        return (each * weights).sum() / weights.sum() + l2 * weight.square().sum()
+
+    minimise(loss, [weight, bias])
+    return weight.detach(), bias.detach()
+
+
+def fit_choice(
+    names: tuple[str, ...], parts: tuple[Part, ...], x: Tensor, target: Tensor, blocked: Tensor, weights: Tensor, l2: float,
+    temperature: float = 1.0, threshold: float = 0.5,
+) -> Choice:  # fmt: skip
+    """Fit the choice to raw features `[N, F]` (see `fit_softmax` for the other arguments)."""
+    scaler = Scaler.fit(x)
+    z = scaler(x)
+    weight, bias = fit_softmax(z, target, blocked, weights, l2)
+    return Choice(names, parts, scaler, weight, bias, temperature, threshold, Region.fit(z))

@@ -1,0 +1,76 @@
+"""What the router is told about a step, and what it decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+NONE = "none"
+AFTER = ("user", "tool", "dropped")
+
+
+@dataclass(frozen=True, slots=True)
+class RouterState:
+    """What can apply at this step.
+
+    Attributes:
+        tools: Tools are registered.
+        passages: The request came with passages.
+        python: Python code can be run.
+        masked: Skills that must not be chosen now: a branch of theirs was dropped, or the bank lacks them.
+        after: What the trunk ends with: a `user` message, a `tool` result, or the same message as before because a
+            branch was `dropped`.
+    """
+
+    tools: bool = False
+    passages: bool = False
+    python: bool = False
+    masked: frozenset[str] = field(default_factory=frozenset)
+    after: str = "user"
+
+    def __post_init__(self) -> None:
+        if self.after not in AFTER:
+            raise ValueError(f"unknown value of after {self.after!r}: use one of {', '.join(AFTER)}")
+        if NONE in self.masked:
+            raise ValueError("none cannot be masked: the base can always answer")
+
+    def blocked(self, skill: str) -> bool:
+        """Whether the skill cannot be chosen: it is masked, or what it works on is absent."""
+        if skill in self.masked:
+            return True
+        return (skill == "tools" and not self.tools) or (skill == "retrieval" and not self.passages)
+
+
+@dataclass(frozen=True, slots=True)
+class ScreenResult:
+    """The screen's calibrated probability that the last message is unsafe, and whether to ask the safety skill."""
+
+    probability: float
+    positive: bool
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The outcome of a choice.
+
+    Attributes:
+        skill: The chosen skill; `none` for the base.
+        probability: Calibrated probability of `skill` among what could be chosen.
+        abstained: `none` was taken because the best skill was below the threshold, or the features lie far from all
+            training data.
+        runners_up: The other outcomes with their probabilities, best first.
+        masked: Skills that could not be chosen.
+        reason: In words, for traces.
+    """
+
+    skill: str
+    probability: float
+    abstained: bool
+    runners_up: tuple[tuple[str, float], ...]
+    masked: tuple[str, ...]
+    reason: str = ""
+
+    @property
+    def probabilities(self) -> Mapping[str, float]:
+        return {self.skill: self.probability, **dict(self.runners_up)}

@@ -1,0 +1,84 @@
+"""Why a route came out: stored training examples, and the ones nearest to a routing point."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from loraloop.router.choice import Region
+from loraloop.router.decision import Route, ScreenResult
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A stored training example: what was right, what was said (empty where its licence keeps it out), and whence."""
+
+    label: str
+    text: str
+    source: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A route with all that led to it; `nearest` pairs examples with cosine similarities, best first."""
+
+    route: Route
+    screen: ScreenResult
+    threshold: float
+    distance: float
+    distance_limit: float
+    nearest: tuple[tuple[Example, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Stored examples with their standardised features as 8-bit codes.
+
+    Attributes:
+        examples: N examples.
+        codes: int8 `[N, F]`.
+        scale: fp32 `[N]`; features are `codes * scale`.
+    """
+
+    examples: tuple[Example, ...]
+    codes: Tensor
+    scale: Tensor
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(example.label for example in self.examples)
+
+    @classmethod
+    def store(cls, z: Tensor, examples: Sequence[Example]) -> Memory:
+        """Quantize standardised features `[N, F]`."""
+        scale = z.abs().amax(1).clamp_min(1e-6) / 127.0
+        return cls(tuple(examples), (z / scale[:, None]).round().to(torch.int8), scale)
+
+    def features(self) -> Tensor:
+        """Standardised features `[N, F]` in fp32."""
+        return self.codes.float() * self.scale[:, None]
+
+    def nearest(self, point: Tensor, region: Region, count: int) -> tuple[tuple[Example, float], ...]:
+        """The examples nearest to a whitened point `[D]`, by cosine."""
+        known = torch.nn.functional.normalize(region.project(self.features()), dim=-1)
+        similarity = known @ torch.nn.functional.normalize(point, dim=-1)
+        best = similarity.topk(min(count, len(self.examples)))
+        return tuple((self.examples[i], s) for i, s in zip(best.indices.tolist(), best.values.tolist(), strict=True))
+
+    def extended(self, z: Tensor, label: str, texts: Sequence[str]) -> Memory:
+        """The memory with the examples of one more skill."""
+        more = Memory.store(z, [Example(label, text, "added", "first") for text in texts])
+        return replace(self, examples=(*self.examples, *more.examples), codes=torch.cat([self.codes, more.codes]),
+                       scale=torch.cat([self.scale, more.scale]))  # fmt: skip
+
+    def to_json(self) -> list[list[str]]:
+        return [[e.label, e.text, e.source, e.kind] for e in self.examples]
+
+    @classmethod
+    def from_json(cls, rows: Sequence[Sequence[Any]], codes: Tensor, scale: Tensor) -> Memory:
+        return cls(tuple(Example(*map(str, row)) for row in rows), codes, scale)

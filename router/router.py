@@ -1,0 +1,215 @@
+"""`Router`: trunk features in, screen and calibrated route out; stored as safetensors and JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from loraloop.router.choice import Choice, Region
+from loraloop.router.decision import NONE, Route, RouterState, ScreenResult
+from loraloop.router.explain import Explanation, Memory
+from loraloop.router.features import Part, RouterFeatures, read
+from loraloop.router.logistic import Scaler
+from loraloop.router.screen import Screen
+from loraloop.tool_schemas.errors import SkillError, unknown
+
+if TYPE_CHECKING:
+    from loraloop.adapters.base import Base
+
+WEIGHTS = Path(__file__).parent / "weights"
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    """Screens and routes from the trunk's hidden states over the last message.
+
+    A router is a value: `add_skill` and `with_threshold` return a new one. Reading, screening and choosing are safe
+    from any number of threads.
+
+    Attributes:
+        choice: Picks the skill.
+        screen_model: Finds what the safety skill must look at.
+        memory: Stored training examples, for explanations and for adding skills.
+        card: Provenance: base, fingerprints, `closing`, data with licences, scores, the command that made it.
+    """
+
+    choice: Choice
+    screen_model: Screen
+    memory: Memory
+    card: Mapping[str, Any]
+
+    @property
+    def skills(self) -> tuple[str, ...]:
+        """The skills it can choose."""
+        return tuple(name for name in self.choice.names if name != NONE)
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Layers whose output the engine must keep over the last message."""
+        return tuple(sorted({part.layer for part in (*self.choice.parts, *self.screen_model.parts)}))
+
+    def features(self, kept: Mapping[int, Tensor]) -> RouterFeatures:
+        """Pool the last message's states `{layer: [T, H]}`, from its opening to its closing tokens.
+
+        Raises:
+            ValueError: If a layer of `layers` is missing.
+        """
+        closing = int(self.card["closing"])
+        with torch.inference_mode():
+            return RouterFeatures(read(kept, self.choice.parts, closing), read(kept, self.screen_model.parts, closing))
+
+    def screen(self, features: RouterFeatures) -> ScreenResult:
+        """Is the last message unsafe? A positive screen asks the safety skill."""
+        with torch.inference_mode():
+            return self.screen_model.result(features.screen)
+
+    def choose(self, features: RouterFeatures, state: RouterState) -> Route:
+        """Which skill the next step runs on."""
+        with torch.inference_mode():
+            return self.choice.route(features.choice, state)
+
+    def explain(self, features: RouterFeatures, state: RouterState, nearest: int = 5) -> Explanation:
+        """The route and the screen with their thresholds, and the nearest stored training examples."""
+        with torch.inference_mode():
+            z = self.choice.scaler(features.choice)
+            return Explanation(
+                route=self.choice.route(features.choice, state), screen=self.screen_model.result(features.screen),
+                threshold=self.choice.threshold, distance=float(self.choice.region.distance(z)),
+                distance_limit=self.choice.region.limit,
+                nearest=self.memory.nearest(self.choice.region.project(z), self.choice.region, nearest),
+            )  # fmt: skip
+
+    def add_skill(self, name: str, examples: Sequence[RouterFeatures], texts: Sequence[str] = (), l2: float = 2e-4) -> Router:
+        """A router that also knows `name`, fitted in well under a second; the other skills' weights stay as they are.
+
+        Args:
+            name: The new skill.
+            examples: Features of ten or more requests that it should serve.
+            texts: Their words, for explanations.
+            l2: Penalty on the new weights.
+
+        Raises:
+            SkillError: If the name is taken or there are no examples.
+        """
+        if name in self.choice.names:
+            raise SkillError(f"the router already knows {name!r}: choose another name")
+        if not examples:
+            raise SkillError(f"give some examples of what {name!r} serves (ten or more work well)")
+        z = self.choice.scaler(torch.stack([e.choice for e in examples]))
+        labels = torch.tensor([self.choice.names.index(label) for label in self.memory.labels])
+        choice = self.choice.with_skill(name, z, self.memory.features(), labels, l2)
+        words = [text[:90] for text in texts] or [""] * len(examples)
+        return replace(self, choice=choice, memory=self.memory.extended(z, name, words))
+
+    def with_threshold(self, choice: float | None = None, screen: float | None = None) -> Router:
+        """The same router at other thresholds (probabilities)."""
+        for value in (choice, screen):
+            if value is not None and not 0.0 <= value <= 1.0:
+                raise ValueError(f"a threshold is a probability, not {value}")
+        return replace(
+            self, choice=self.choice if choice is None else replace(self.choice, threshold=choice),
+            screen_model=self.screen_model if screen is None else replace(self.screen_model, threshold=screen),
+        )  # fmt: skip
+
+    def check(self, base: Base) -> None:
+        """Refuse a base whose hidden states this router was not fitted on.
+
+        Raises:
+            SkillError: If architecture, tokenizer or chat format differ.
+        """
+        expected = self.card["fingerprints"]["architecture"]
+        if base.fingerprints.architecture != expected:
+            raise SkillError(f"this router reads the states of {self.card['base']}, not of {base.name}: fit one with "
+                             "python -m loraloop.router.fit --base …")  # fmt: skip
+        if max(self.layers) > base.config.layers:
+            raise SkillError(f"this router reads layer {max(self.layers)}, the base has {base.config.layers}")
+
+    def save(self, folder: str | Path) -> None:
+        """Write `router.safetensors` and `router.json`."""
+        from safetensors.torch import save_file
+
+        c, s = self.choice, self.screen_model
+        tensors = {
+            "choice.mean": c.scaler.mean, "choice.scale": c.scaler.scale, "choice.weight": c.weight, "choice.bias": c.bias,
+            "region.basis": c.region.basis.half(), "region.centre": c.region.centre, "region.spread": c.region.spread,
+            "screen.mean": s.scaler.mean, "screen.scale": s.scaler.scale, "screen.weight": s.weight,
+            "screen.bias": s.bias.reshape(1), "memory.codes": self.memory.codes, "memory.scale": self.memory.scale,
+        }  # fmt: skip
+        facts = {
+            "format": FORMAT, "names": c.names, "hidden": c.scaler.mean.shape[0] // len(c.parts),
+            "choice": {"parts": [[p.layer, p.pooling] for p in c.parts], "temperature": c.temperature,
+                       "threshold": c.threshold, "distance_limit": c.region.limit},
+            "screen": {"parts": [[p.layer, p.pooling] for p in s.parts], "slope": s.slope, "offset": s.offset,
+                       "threshold": s.threshold},
+            "card": dict(self.card), "examples": self.memory.to_json(),
+        }  # fmt: skip
+        path = Path(folder)
+        path.mkdir(parents=True, exist_ok=True)
+        save_file({name: t.contiguous() for name, t in tensors.items()}, str(path / "router.safetensors"))
+        (path / "router.json").write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: str | Path = WEIGHTS) -> Router:
+        """Read a router; by default the shipped one, for the embedded default base.
+
+        Raises:
+            SkillError: If files are missing or damaged, or shapes do not agree.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        path = Path(folder)
+        try:
+            facts = json.loads((path / "router.json").read_text(encoding="utf-8"))
+            tensors = load_file(str(path / "router.safetensors"))
+            return _assemble(facts, tensors)
+        except FileNotFoundError as error:
+            raise SkillError(f"no router in {path}: it needs router.json and router.safetensors") from error
+        except (OSError, ValueError, KeyError, TypeError, IndexError, SafetensorError) as error:
+            raise SkillError(f"the router in {path} is damaged ({error}): fetch or fit it again") from error
+
+    def index(self, skill: str) -> int:
+        """Position of an outcome.
+
+        Raises:
+            UnknownNameError: If the router does not know it.
+        """
+        if skill not in self.choice.names:
+            raise unknown("skill", skill, self.choice.names)
+        return self.choice.names.index(skill)
+
+
+def _assemble(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Router:
+    if facts["format"] != FORMAT:
+        raise ValueError(f"format {facts['format']}, this version reads {FORMAT}")
+    names = tuple(facts["names"])
+    parts, screen_parts = (tuple(Part(int(layer), pooling) for layer, pooling in facts[k]["parts"]) for k in ("choice", "screen"))
+    width, screen_width = facts["hidden"] * len(parts), facts["hidden"] * len(screen_parts)
+    directions = tensors["region.centre"].shape[0]
+    stored = len(facts["examples"])
+    shapes = {
+        "choice.mean": (width,), "choice.scale": (width,), "choice.weight": (len(names), width), "choice.bias": (len(names),),
+        "region.basis": (width, directions), "region.centre": (directions,), "region.spread": (directions,),
+        "screen.mean": (screen_width,), "screen.scale": (screen_width,), "screen.weight": (screen_width,), "screen.bias": (1,),
+        "memory.codes": (stored, width), "memory.scale": (stored,),
+    }  # fmt: skip
+    for name, shape in shapes.items():
+        if tuple(tensors[name].shape) != shape:
+            raise ValueError(f"{name} has shape {tuple(tensors[name].shape)}, not {shape}")
+        if tensors[name].is_floating_point() and not bool(torch.isfinite(tensors[name]).all()):
+            raise ValueError(f"{name} holds values that are not finite")
+    c, s = facts["choice"], facts["screen"]
+    region = Region(tensors["region.basis"].float(), tensors["region.centre"], tensors["region.spread"], float(c["distance_limit"]))
+    choice = Choice(names, parts, Scaler(tensors["choice.mean"], tensors["choice.scale"]), tensors["choice.weight"],
+                    tensors["choice.bias"], float(c["temperature"]), float(c["threshold"]), region)  # fmt: skip
+    screen = Screen(screen_parts, Scaler(tensors["screen.mean"], tensors["screen.scale"]), tensors["screen.weight"],
+                    tensors["screen.bias"].squeeze(0), float(s["slope"]), float(s["offset"]), float(s["threshold"]))  # fmt: skip
+    memory = Memory.from_json(facts["examples"], tensors["memory.codes"], tensors["memory.scale"])
+    return Router(choice, screen, memory, facts["card"])

@@ -1,0 +1,55 @@
+"""The screen: is the last message unsafe? Binary, calibrated, at a threshold that favours recall."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from loraloop.router.decision import ScreenResult
+from loraloop.router.features import Part
+from loraloop.router.logistic import Scaler, fit_binary
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """A logistic regression with Platt scaling.
+
+    Attributes:
+        parts: What the features are made of.
+        scaler: Standardises them.
+        weight: `[F]`.
+        bias: `[]`.
+        slope, offset: Platt's scaling of the logit.
+        threshold: Probability from which the safety skill is asked.
+    """
+
+    parts: tuple[Part, ...]
+    scaler: Scaler
+    weight: Tensor
+    bias: Tensor
+    slope: float
+    offset: float
+    threshold: float
+
+    def raw(self, x: Tensor) -> Tensor:
+        """Uncalibrated logits `[...]` of raw features `[..., F]`."""
+        return self.scaler(x) @ self.weight + self.bias
+
+    def probability(self, x: Tensor) -> Tensor:
+        """Calibrated probabilities `[...]` of raw features `[..., F]`."""
+        return torch.sigmoid(self.slope * self.raw(x) + self.offset)
+
+    def result(self, features: Tensor) -> ScreenResult:
+        """Screen one message from its features `[F]`."""
+        p = float(self.probability(features))
+        return ScreenResult(p, p >= self.threshold, self.threshold)
+
+
+def fit_screen(parts: tuple[Part, ...], x: Tensor, unsafe: Tensor, weights: Tensor, l2: float,
+               slope: float = 1.0, offset: float = 0.0, threshold: float = 0.5) -> Screen:  # fmt: skip
+    """Fit the screen to raw features `[N, F]` and labels `[N]` (bool)."""
+    scaler = Scaler.fit(x)
+    weight, bias = fit_binary(scaler(x), unsafe, weights, l2)
+    return Screen(parts, scaler, weight, bias, slope, offset, threshold)
