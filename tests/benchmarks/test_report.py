@@ -1,0 +1,52 @@
+"""The document that benchmarks write, and its table."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def report() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("report", FOLDER / "report.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["report"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_document_has_the_agreed_form(report: ModuleType, tmp_path: Path) -> None:
+    made = report.Report("demo", 3, {"total_ms": 12.345678}, {"peft": {"total_ms": 123.0}}, {"peft": 9.963}, {})
+    path = made.write(tmp_path / "deep" / "demo.json")
+    document = json.loads(path.read_text())
+    assert list(document) == ["name", "command", "machine", "versions", "n", "metrics", "peers", "ratios"]
+    assert document["metrics"] == {"total_ms": 12.346}
+    assert document["peers"]["peft"]["total_ms"] == 123
+    assert document["command"].startswith("python ")
+    assert {"processor", "cores", "threads"} <= document["machine"].keys()
+    assert {"python", "torch"} <= document["versions"].keys()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, None, True, "1"])
+def test_a_number_that_is_none_is_refused(report: ModuleType, value: object) -> None:
+    with pytest.raises(ValueError, match=r"metrics\.x"):
+        report.Report("demo", 1, {"x": value}).document()
+
+
+def test_the_table_shows_every_system(report: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    report.Report("demo", 3, {"total_ms": 12.3}, {"peft": {"total_ms": 1234.0, "extra": 1}}, {"peft": 100.3}).show()
+    shown = capsys.readouterr().out
+    assert all(text in shown for text in ("loraloop", "peft", "12.3", "1,234", "extra", "100×"))
+
+
+def test_spread_of_one_value(report: ModuleType) -> None:
+    assert report.spread("ms", [2.0]) == {"ms_median": 2.0, "ms_p10": 2.0, "ms_p90": 2.0}
