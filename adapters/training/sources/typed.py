@@ -1,0 +1,285 @@
+"""Tool specifications in a small notation, and typed values with the words a user has for them.
+
+A specification is a header, arguments, and requests:
+
+    solve quadratic | Roots of a quadratic equation.        words of the name | description
+     a: int(1,12) | Coefficient of x squared                name: kind | description
+     digits?: int(1,5) = 2 | Decimals | to {digits} digits  optional: default, and the clause that asks for it
+    > Solve the quadratic with a={a}                        a request
+    ~ a={a}                                                 the request in short, after "and also for"
+    ! Solve a quadratic equation for me.                    a request that lacks something required
+
+Kinds: `int(low,high,step)`, `num(low,high,decimals)`, `rate` (a fraction, said in percent), `pct(low,high)` (a number,
+said in percent), `bool`, `date`, `when`, `enum(a/b)`, `pool(name)`, `[kind](least,most)`, `{name: kind, …}`. The
+clause of a flag has two wordings parted by `//`; in a request it is `{flag:words if true//words if false}`.
+"""
+
+from __future__ import annotations
+
+import datetime
+import random
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from loraloop.adapters.training.sources.typed_pools import POOLS
+
+_NUMBER_WORDS = "zero one two three four five six seven eight nine ten eleven twelve".split()
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """The type of an argument: a form and its parameters."""
+
+    form: str
+    options: tuple[Any, ...] = ()
+
+    def schema(self) -> dict[str, Any]:
+        """Its JSON Schema, without a description."""
+        match self.form:
+            case "int":
+                return {"type": "integer"}
+            case "num" | "rate" | "pct":
+                return {"type": "number"}
+            case "bool":
+                return {"type": "boolean"}
+            case "enum":
+                return {"type": "string", "enum": list(self.options)}
+            case "array":
+                return {"type": "array", "items": self.options[0].schema()}
+            case "object":
+                properties = {name: kind.schema() for name, kind in self.options}
+                return {"type": "object", "properties": properties, "required": list(properties)}
+            case _:
+                return {"type": "string"}
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """An argument of a made tool."""
+
+    name: str
+    kind: Kind
+    description: str
+    required: bool = True
+    default: Any = None
+    clause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A made tool: what it does, its arguments, and how a user asks for it."""
+
+    domain: str
+    words: str
+    description: str
+    arguments: tuple[Argument, ...]
+    requests: tuple[str, ...]
+    short: str = ""
+    lacking: tuple[str, ...] = ()
+
+    def argument(self, name: str) -> Argument:
+        """The argument of this name."""
+        return next(argument for argument in self.arguments if argument.name == name)
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A value for an argument, and its wording in a request."""
+
+    value: Any
+    words: str
+
+
+@lru_cache(maxsize=1)
+def specs() -> tuple[Spec, ...]:
+    """All made tools."""
+    from loraloop.adapters.training.sources import typed_catalog, typed_catalog_world
+
+    return (*parse(typed_catalog.CATALOG), *parse(typed_catalog_world.CATALOG))
+
+
+def parse(text: str) -> tuple[Spec, ...]:
+    """Reads specifications.
+
+    Raises:
+        ValueError: A line is not in the notation.
+    """
+    found: list[Spec] = []
+    domain, block = "", list[str]()
+    for line in [*text.strip().splitlines(), "@ end"]:
+        starts = line.startswith("@") or (line[:1].isalpha() and " | " in line)
+        if starts and block:
+            found.append(_spec(domain, block))
+            block = []
+        if line.startswith("@"):
+            domain = line[1:].strip()
+        else:
+            block.append(line)
+    return tuple(found)
+
+
+def _spec(domain: str, lines: list[str]) -> Spec:
+    words, description = lines[0].split(" | ")
+    marks: dict[str, list[str]] = {">": [], "~": [], "!": []}
+    arguments = []
+    for line in lines[1:]:
+        if line[0] in marks:
+            marks[line[0]].append(line[1:].strip())
+        elif line[0] == " ":
+            arguments.append(_argument(line))
+        else:
+            raise ValueError(f"not in the notation of made tools: {line!r}")
+    return Spec(
+        domain, words, description, tuple(arguments), tuple(marks[">"]), "".join(marks["~"]), tuple(marks["!"])
+    )
+
+
+def _argument(line: str) -> Argument:
+    head, *rest = line.strip().split(" | ")
+    name, _, kind_text = head.partition(": ")
+    kind_text, _, default_text = kind_text.partition(" = ")
+    kind = _kind(kind_text)
+    default: Any = default_text or None
+    if default is not None and kind.form in ("int", "num", "rate", "pct"):
+        default = float(default) if "." in default else int(default)
+    elif default is not None and kind.form == "bool":
+        default = default == "true"
+    clause = rest[1] if len(rest) > 1 else ""
+    return Argument(name.rstrip("?"), kind, rest[0], not name.endswith("?"), default, clause)
+
+
+def _kind(text: str) -> Kind:
+    text = text.strip()
+    if text.startswith("["):
+        inner, _, bounds = text[1:].rpartition("](")
+        low, high = bounds.rstrip(")").split(",")
+        return Kind("array", (_kind(inner), int(low), int(high)))
+    if text.startswith("{"):
+        parts = re.findall(r"(\w+): (\w+(?:\([^)]*\))?)", text[1:-1])
+        return Kind("object", tuple((name, _kind(kind)) for name, kind in parts))
+    form, _, inside = text.partition("(")
+    inside = inside.rstrip(")")
+    if form in ("int", "num", "pct"):
+        return Kind(form, tuple(float(x) if "." in x else int(x) for x in inside.split(",")))
+    if form == "enum":
+        return Kind(form, tuple(inside.split("/")))
+    if form == "pool" and inside not in POOLS:
+        raise ValueError(f"no pool {inside!r}")
+    return Kind(form, (inside,) if inside else ())
+
+
+def draw(kind: Kind, rng: random.Random, clause: str = "") -> Value:
+    """A random value of a kind, with its wording.
+
+    Args:
+        kind: The type.
+        rng: Source of randomness.
+        clause: Wordings of a flag, `if true//if false`.
+    """
+    match kind.form:
+        case "int":
+            low, high, step = (*kind.options, 1)[:3]
+            number = rng.randrange(int(low), int(high) + 1, int(step))
+            return Value(number, _said_integer(number, rng))
+        case "num":
+            low, high, decimals = kind.options
+            value = round(rng.uniform(low, high), int(decimals))
+            whole = int(value) if value == int(value) else value
+            return Value(whole, str(whole))
+        case "rate":
+            percent = rng.choice((1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 2.5, 3.5, 4.25, 5.5))
+            return Value(round(percent / 100, 6), rng.choice((f"{percent}%", f"{percent} percent")))
+        case "pct":
+            percent = rng.randint(*kind.options)
+            return Value(percent, rng.choice((f"{percent}%", f"{percent} percent")))
+        case "bool":
+            flag = rng.random() < 0.6
+            yes, _, no = clause.partition("//")
+            return Value(flag, (yes if flag else no).strip())
+        case "date":
+            return _date(rng)
+        case "enum":
+            return _same(rng.choice(kind.options))
+        case "array":
+            return _array(kind, rng)
+        case "object":
+            drawn = {name: draw(part, rng) for name, part in kind.options}
+            said = _list([_pair(name, value) for name, value in drawn.items()], rng, False)
+            return Value({name: value.value for name, value in drawn.items()}, said)
+        case "when":
+            return _same(rng.choice(POOLS["when"]))
+        case _:
+            return _same(rng.choice(POOLS[kind.options[0]]))
+
+
+def _same(text: str) -> Value:
+    return Value(text, text)
+
+
+def _pair(name: str, value: Value) -> str:
+    label = name.replace("_", " ")
+    return value.words if label == "name" or label == "product" else f"{label} {value.words}"
+
+
+def _said_integer(number: int, rng: random.Random) -> str:
+    if 0 < number < len(_NUMBER_WORDS) and rng.random() < 0.15:
+        return _NUMBER_WORDS[number]
+    return f"{number:,}" if number >= 10000 and rng.random() < 0.5 else str(number)
+
+
+def _array(kind: Kind, rng: random.Random) -> Value:
+    item, low, high = kind.options
+    count = rng.randint(low, high)
+    drawn: list[Value] = []
+    for _ in range(count * 4):
+        value = draw(item, rng)
+        if len(drawn) < count and (value.value not in [d.value for d in drawn] or item.form in ("int", "num", "array")):
+            drawn.append(value)
+    values = [value.value for value in drawn]
+    if item.form in ("int", "num", "array"):
+        plain = [str(value) for value in values]
+        brackets = item.form == "array" or (low == high == 2) or rng.random() < 0.5
+        said = "[" + ", ".join(plain) + "]" if brackets else _list(plain, rng, low == high == 2)
+        return Value(values, said)
+    separator = item.form == "object"
+    words = [value.words for value in drawn]
+    return Value(values, "; ".join(words) if separator else _list(words, rng, False))
+
+
+def _list(words: list[str], rng: random.Random, pair: bool) -> str:
+    if len(words) < 2:
+        return "".join(words)
+    last = " and " if pair or len(words) == 2 or rng.random() < 0.7 else ", and "
+    return ", ".join(words[:-1]) + last + words[-1]
+
+
+def _date(rng: random.Random) -> Value:
+    day = datetime.date(2022, 1, 1) + datetime.timedelta(days=rng.randrange(1500))
+    month = day.strftime("%B")
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(day.day % 10 if day.day not in (11, 12, 13) else 0, "th")
+    words = rng.choice(
+        (
+            day.isoformat(),
+            f"{month} {day.day}, {day.year}",
+            f"{day.day} {month} {day.year}",
+            f"{month} {day.day}{ending}, {day.year}",
+            f"the {day.day}{ending} of {month} {day.year}",
+        )
+    )
+    return Value(day.isoformat(), words)
+
+
+def fill(template: str, values: Mapping[str, Value]) -> str:
+    """A request with its values said."""
+
+    def said(match: re.Match[str]) -> str:
+        name, _, flags = match[1].partition(":")
+        if flags:
+            yes, _, no = flags.partition("//")
+            return (yes if values[name].value else no).strip()
+        return values[name].words
+
+    return re.sub(r"\{(\w+(?::[^}]*)?)\}", said, template)
