@@ -27,7 +27,7 @@ help:
 	@echo 'make eval          base against skill on the evaluation sets (DATA=…)'
 	@echo 'make train-skills  train the four shipped skills again (DATA=…)'
 	@echo 'make train-router  fit the shipped router again (DATA=…)'
-	@echo 'make docs          the tables of the README, from benchmarks/results'
+	@echo 'make docs          docs/structures.md from the modules, tables from benchmarks/results'
 
 # --- environment -------------------------------------------------------------------------------------------------
 
@@ -92,6 +92,7 @@ train-router: $(VENV)/.test
 	$(BIN)/python -m loraloop.router.fit --data $(DATA) $(ARGS)
 
 docs: $(VENV)/.demo
+	$(BIN)/python docs/map.py
 	$(BIN)/python docs/tables.py
 
 clean:

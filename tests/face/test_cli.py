@@ -133,13 +133,11 @@ def test_the_demo_as_json(run):
     code, out, _ = run("demo", "--json")
     requests = json.loads(out)["requests"]
     assert code == 0 and len(requests) == 5
-    assert [step["skill"] for step in requests[0]["result"]["steps"]][0] == "tools"
+    assert requests[0]["result"]["steps"][0]["skill"] == "tools"
     assert requests[3]["result"]["stop_reason"] == "refused"
 
 
 def test_the_module_runs_as_a_program():
-    done = subprocess.run(
-        [sys.executable, "-m", "loraloop", "run", ""], capture_output=True, text=True, timeout=60
-    )
+    done = subprocess.run([sys.executable, "-m", "loraloop", "run", ""], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert done.stderr == "error: the prompt is empty: say what the agent should do\n"
