@@ -6,7 +6,7 @@ import uuid
 from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic, perf_counter
 from typing import Any
 
@@ -183,9 +183,8 @@ class Run:
         trunk.flush(clock)
         prefilled = trunk.computed.length - reused
         decision = None
-        to_screen = range(self._screened, len(trunk.messages))
-        self._screened = len(trunk.messages)
-        if to_screen and self._screens():
+        to_screen = self._unscreened(trunk)
+        if to_screen:
             with clock.phase("route"):
                 results = [self._runtime.router.screen(self._features(trunk, at)) for at in to_screen]
                 worst = max(results, key=lambda result: (result.positive, result.probability))
@@ -255,10 +254,15 @@ class Run:
         self._steps.append(step)
         yield StepFinished(self.id, step)
 
-    def _screens(self) -> bool:
+    def _unscreened(self, trunk: Trunk) -> list[int]:
+        """Places of messages that came from outside since the last look and that the policy wants screened."""
         policy = self._job.policy
-        wanted = policy.screen_tools if self._after == "tool" else policy.screen
-        return wanted and bool(self._runtime.with_contract("verdict"))
+        wanted = {"user": policy.screen, "tool": policy.screen_tools}
+        new = range(self._screened, len(trunk.messages))
+        self._screened = len(trunk.messages)
+        if not self._runtime.with_contract("verdict"):
+            return []
+        return [at for at in new if wanted.get(trunk.messages[at].message.role, False)]
 
     def _features(self, trunk: Trunk, at: int = -1) -> Any:
         return self._runtime.router.features(trunk.features(at))
@@ -391,8 +395,6 @@ class Run:
         elif outcome.stop is None and outcome.name != "safe":
             self._after = "dropped"
         if outcome.refuse:
-            outcome = Outcome(
-                outcome.name, True, outcome.stop, self._job.policy.refusal, category=outcome.category, refuse=True
-            )
+            outcome = replace(outcome, output=self._job.policy.refusal)
         if outcome.output or outcome.stop is not None:
-            self._end = outcome
+            self._end = replace(outcome, citations=outcome.citations or self._end.citations)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from loraloop.adapters.base import Base
     from loraloop.router.decision import Route, RouterState, ScreenResult
     from loraloop.tool_schemas.grammar import Grammar, GrammarCompiler
-
-_GRAMMARS = 64  # compiled grammars kept
 
 
 class Chooser(Protocol):
@@ -74,7 +71,6 @@ class Runtime:
         self.stop_ids = base.stop_ids | base.tokenizer.special_ids
         self._bare = Active(Author(base.fingerprints.weights), "text", 0.0)
         self._compiler: GrammarCompiler | None = None
-        self._grammars: OrderedDict[str, Grammar] = OrderedDict()
 
     @classmethod
     def load(
@@ -120,6 +116,8 @@ class Runtime:
             router = Router.load()
         elif isinstance(router, str | Path):
             router = Router.load(router)
+        if isinstance(router, Router):
+            router.check(model)
         return cls(model, bank, router, context=context)
 
     @property
@@ -169,20 +167,11 @@ class Runtime:
             self.bank.unpin(skill)
 
     def grammar(self, term: Any) -> Grammar:
-        """Compiles a term against the base's tokenizer; the last ones are kept."""
-        key = repr(term)
+        """Compiles a term against the base's tokenizer; what was compiled before is kept."""
         with self.lock:
-            grammar = self._grammars.get(key)
-            if grammar is None:
-                if self._compiler is None:
-                    from loraloop.tool_schemas.grammar import GrammarCompiler
+            if self._compiler is None:
+                from loraloop.tool_schemas.grammar import GrammarCompiler
 
-                    self._compiler = GrammarCompiler(
-                        self.base.tokenizer.json, self.base.config.vocab_size, self.base.chat.closing[0]
-                    )
-                grammar = self._grammars[key] = self._compiler.compile(term)
-                if len(self._grammars) > _GRAMMARS:
-                    self._grammars.popitem(last=False)
-            else:
-                self._grammars.move_to_end(key)
-        return grammar
+                base = self.base
+                self._compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
+            return self._compiler.compile(term)
