@@ -20,8 +20,11 @@ DENSE_FROM = 48  # rows from which the dense copy's GEMM beats the packed kernel
 class Weight(Protocol):
     """A linear map `x[N, K] -> y[N, O]` without bias."""
 
-    out_features: int
-    in_features: int
+    @property
+    def out_features(self) -> int: ...
+
+    @property
+    def in_features(self) -> int: ...
 
     def __call__(self, x: Tensor) -> Tensor: ...
 
@@ -149,13 +152,14 @@ class Int4Weight:
     def __call__(self, x: Tensor) -> Tensor:
         if self.dense is not None and x.shape[0] >= DENSE_FROM:
             return torch.nn.functional.linear(x, self.dense)
-        return torch.ops.aten._weight_int4pack_mm_for_cpu(x, self.packed, GROUP, self.scales_zeros)
+        product: Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(x, self.packed, GROUP, self.scales_zeros)
+        return product
 
     def dequantize(self) -> Tensor:
         if self.dense is not None:
             return self.dense
         eye = torch.eye(self.in_features, dtype=torch.bfloat16)
-        product = torch.ops.aten._weight_int4pack_mm_for_cpu(eye, self.packed, GROUP, self.scales_zeros)
+        product: Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(eye, self.packed, GROUP, self.scales_zeros)
         return product.t().contiguous()
 
     def state(self) -> dict[str, Tensor]:

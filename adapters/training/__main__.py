@@ -47,7 +47,7 @@ def train(skill: str, made: Recipe, data: Path, work: Path, library: Path, comma
         alpha=made.method.alpha,
         targets=made.method.targets,
         invocation=base.chat.generation_prompt,
-        contract=CONTRACTS[skill],
+        contract=CONTRACTS[skill],  # type: ignore[arg-type]
         fingerprints=Fingerprints(architecture=base.fingerprints.architecture, weights=base.fingerprints.weights),
         base=f"{base.name} ({base.form})",
         data=_sources(examples),
@@ -90,8 +90,7 @@ def main() -> int:
             made = recipe(skill, steps=given.steps, seconds=given.seconds, seed=given.seed)
             _log.info("wrote %s", train(skill, made, given.data, given.work, given.library, command))
     except LoraloopError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        parser.exit(2, f"error: {error}\n")
     return 0
 
 

@@ -142,7 +142,9 @@ class Trainer:
         with torch.set_grad_enabled(grad):
             payload = self.method.payload(self.parameters, self.base.config)
             hidden = self.decoder.forward(branches, PayloadAttached(payload, self.base.dtype)).hidden
-            picked, targets, offset = [], [], 0
+            picked: list[Tensor] = []
+            targets: list[int] = []
+            offset = 0
             for example in examples:
                 count = len(example.branch) - 1
                 picked.append(hidden[offset + example.start - 1 : offset + count])
