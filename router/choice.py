@@ -37,7 +37,7 @@ class Region:
         count = min(DIRECTIONS, z.shape[1], max(2, z.shape[0] // 4))
         centred = z - z.mean(0)
         _, vectors = torch.linalg.eigh(centred.T @ centred / len(z))
-        basis = vectors[:, -count:].flip(1).contiguous()
+        basis = vectors[:, -count:].flip(1).half().float().contiguous()  # as it will be stored
         low = z @ basis
         region = cls(basis, low.mean(0), low.std(0).clamp_min(1e-4), 0.0)
         return replace(region, limit=slack * float(region.distance(z).quantile(quantile)))
@@ -121,7 +121,8 @@ class Choice:
         weights = torch.ones(len(x))
         weights[len(known):] = max(1.0, len(known) / (count * max(1, len(examples))))
         weight, bias = _fit_row(x, fixed, target, weights, l2)
-        return replace(self, names=(*self.names, name), weight=torch.cat([self.weight, weight[None]]), bias=torch.cat([self.bias, bias[None]]))
+        limit = max(self.region.limit, 1.25 * float(self.region.distance(examples).max()))
+        return replace(self, names=(*self.names, name), region=replace(self.region, limit=limit), weight=torch.cat([self.weight, weight[None]]), bias=torch.cat([self.bias, bias[None]]))
 
 
 def _fit_row(x: Tensor, fixed: Tensor, target: Tensor, weights: Tensor, l2: float) -> tuple[Tensor, Tensor]:

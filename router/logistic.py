@@ -38,7 +38,7 @@ def minimise(loss: Callable[[], Tensor], parameters: list[Tensor], steps: int = 
 
     with torch.enable_grad():
         optimiser.step(closure)  # type: ignore[no-untyped-call]
-        return float(loss())
+        return float(loss().detach())
 
 
 def fit_softmax(x: Tensor, target: Tensor, blocked: Tensor, weights: Tensor, l2: float, start: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:

@@ -115,7 +115,7 @@ def tool_requests(data: Path, name: str, split: str, limit: int, rng: random.Ran
         tools, called = _tools(record), frozenset(c["name"] for c in record["calls"])
         if not called <= {t.name for t in tools} or sum(len(m.content) for m in history) > 700:
             continue
-        common = {"unsafe": False, "source": name, "licence": record["license"].split(" ")[0], "history": tuple(history)}
+        common = {"unsafe": False, "source": name, "licence": record["license"].split(" ")[0], "history": tuple(history), "alone": name == "toolformer"}
         kind = record.get("kind", "call" if called else "irrelevance")
         label = "tools" if called else None if kind == "missing_required" else "none"
         listed = fit_tools(tools, called, rng)
