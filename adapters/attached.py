@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 
 from loraloop.adapters.methods.payload import Segments
-from loraloop.adapters.slots import Views
+from loraloop.adapters.slots import SlotStack, Views
 from loraloop.kernels.lora import add_low_rank
+
+if TYPE_CHECKING:
+    from loraloop.kernels.triton_lora import Plan
 
 
 class BankAttached:
@@ -36,3 +42,38 @@ class BankAttached:
             if pair is not None:
                 add_low_rank(x[start:end], y[start:end], pair[0], pair[1])
         return y
+
+
+class SegmentedAttached(BankAttached):
+    """The same on a GPU: one shrink and one expand launch for all rows whose slots share a rank bucket."""
+
+    __slots__ = ("_latest", "_stacks")
+
+    def __init__(self, slots: int, stacks: Sequence[SlotStack]) -> None:
+        super().__init__(slots)
+        self._stacks = tuple(stacks)
+        self._latest: tuple[Segments, tuple[Plan, ...]] | None = None
+
+    def linear(self, layer: int, group: str, x: Tensor, y: Tensor, segments: Segments) -> Tensor:
+        from loraloop.kernels import triton_lora
+
+        site = (layer, group)
+        if not any(site in self.views[slot] for _, _, slot in segments):
+            return y
+        for stack, work in zip(self._stacks, self._plans(segments, x), strict=True):
+            y = triton_lora.lora_linear(x, y, stack.A[site], stack.B[site], work)
+        return y
+
+    def _plans(self, segments: Segments, x: Tensor) -> tuple[Plan, ...]:
+        """One for each stack, made once a forward: all of a forward's layers pass the same segments."""
+        from loraloop.kernels import triton_lora
+
+        latest = self._latest
+        if latest is None or latest[0] is not segments:
+            rows = [{slot: row + 1 for row, slot in enumerate(stack.slots)} for stack in self._stacks]
+            plans = tuple(
+                triton_lora.plan(tuple((start, end, row.get(slot, 0)) for start, end, slot in segments), x.device, -1)
+                for row in rows
+            )
+            latest = self._latest = (segments, plans)
+        return latest[1]

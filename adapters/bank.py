@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from loraloop.adapters.attached import BankAttached
+from loraloop.adapters.attached import BankAttached, SegmentedAttached
 from loraloop.adapters.card import BARE, Card
 from loraloop.adapters.skill import Skill, SkillFolder, check_base
 from loraloop.adapters.slots import BUCKETS, Prepared, SlotStack, bucket_of
@@ -70,7 +70,7 @@ class Bank:
                 raise InputError(f"a bank needs slots of ranks in 1..{BUCKETS[-1]}, not {count} of rank {width}")
             self._stacks.append(SlotStack(base.config, range(first, first + count), bucket, dtype, base.device))
             first += count
-        self.attached = BankAttached(first)
+        self.attached = BankAttached(first) if base.device.type == "cpu" else SegmentedAttached(first, self._stacks)
         self._entries: dict[str, _Entry] = {}
         self._resident: OrderedDict[str, int] = OrderedDict()
         self._lock = threading.RLock()

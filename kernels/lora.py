@@ -35,6 +35,10 @@ def lora_linear(x: Tensor, y: Tensor, A: Tensor, B: Tensor, segments: Segments) 
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, y, A, B)):
         return reference.lora_linear(x, y, A, B, segments)
     reference.check_lora_linear(x, y, A, B, segments)
+    if x.is_cuda:
+        from loraloop.kernels import triton_lora
+
+        return triton_lora.lora_linear(x, y, A, B, triton_lora.plan(segments, x.device))
     for start, end, slot in segments:
         if slot and end > start:
             add_low_rank(x[start:end], y[start:end], A[slot].T, B[slot].T)

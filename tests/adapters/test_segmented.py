@@ -1,0 +1,53 @@
+"""The GPU's way through a bank, in Triton's interpreter: the same results as the CPU's."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("triton", reason="triton is installed on Linux only")
+
+SCRIPT = """
+import torch
+from loraloop.adapters.attached import SegmentedAttached
+from loraloop.adapters.bank import Bank
+from loraloop.adapters.base import Row, random_base
+from loraloop.adapters.card import Card
+from loraloop.adapters.methods.lora import Lora
+from loraloop.adapters.skill import Skill
+
+base = random_base(1)
+bank = Bank(base, rank={8: 2, 16: 1})
+for name, rank, targets in (("one", 4, ("q_proj", "v_proj", "down_proj")), ("two", 8, ("o_proj", "up_proj")),
+                            ("wide", 12, ("q_proj", "gate_proj"))):
+    torch.manual_seed(rank)
+    tensors = {key: torch.randn(value.shape) * 0.3 for key, value in Lora(rank, 8, targets).init(base.config).items()}
+    prints = {"architecture": base.fingerprints.architecture, "weights": base.fingerprints.weights}
+    card = Card(name=name, description="A test.", rank=rank, alpha=8, targets=targets, activation="full",
+                fingerprints=prints, base=base.name)
+    bank.add(Skill(card, tensors))
+one, two, wide = (bank.slot(name) for name in bank.names)
+segmented = SegmentedAttached(4, bank._stacks)
+segmented.views = bank.attached.views
+
+def run(attached, *rows):
+    rows = [Row(list(range(50, 50 + length)), base.new_cache(), slot) for length, slot in rows]
+    return base.forward(rows, attached=attached).hidden
+
+for mix in ([(5, one)], [(1, one), (1, 0), (1, wide), (1, two)], [(20, two), (3, wide), (4, one), (2, 0)]):
+    difference = (run(segmented, *mix) - run(bank.attached, *mix)).abs().max().item()
+    assert difference < 1e-4, (mix, difference)
+alone = run(segmented, (5, one), (5, 0), (5, 0))[:5]
+assert torch.equal(run(segmented, (5, one), (5, two), (5, wide))[:5], alone)
+assert torch.equal(run(segmented, (5, one), (5, 0), (5, wide))[5:10], run(None, (5, 0), (5, 0), (5, 0))[5:10])
+print("agrees")
+"""
+
+
+def test_a_bank_in_the_interpreter() -> None:
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
+    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and "agrees" in done.stdout, done.stderr[-3000:]
