@@ -107,7 +107,11 @@ def test_the_map_is_that_of_the_tree():
 
 
 def test_every_module_says_what_it_is():
-    for folder in CODE:
-        for path in python_files(folder):
-            text = path.read_text(encoding="utf-8")
-            assert not text.strip() or ast.get_docstring(ast.parse(text)), f"{path.relative_to(ROOT)} has no docstring"
+    silent = [
+        path.relative_to(ROOT).as_posix()
+        for folder in CODE
+        if folder != "tests"
+        for path in python_files(folder)
+        if (text := path.read_text(encoding="utf-8").strip()) and not ast.get_docstring(ast.parse(text))
+    ]
+    assert not silent, f"give these a docstring that says in one line what they are: {silent}"

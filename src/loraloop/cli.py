@@ -7,6 +7,7 @@ that loraloop refuses, 130 interrupted.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -278,7 +279,7 @@ def run_command(arguments: list[str]) -> int:
         sys.stderr.write("interrupted\n")
         return 130
     except BrokenPipeError:
-        sys.stdout = None  # type: ignore[assignment]  # nobody reads it any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads it any more
         return 0
     except Exception as error:
         from loraloop.tool_schemas.errors import LoraloopError
