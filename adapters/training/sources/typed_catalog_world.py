@@ -467,7 +467,7 @@ property search | Finds homes.
 find cases | Finds court cases.
  topic: pool(lawtopic) | Topic
  state: pool(state) | State
- year_range?: [int(1990,2023)](2,2) | First and last year | between the years {year_range}
+ since_year?: int(1990,2023) | First year | since {since_year}
 > Find court cases on {topic} in {state}
 ~ {topic} in {state}
 case details | Details of a court case.

@@ -1,0 +1,441 @@
+"""Cases made of the typed tools: single calls, parallel calls, calls that do not fit, states in the middle of a run."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from loraloop.adapters.base.messages import Message
+from loraloop.adapters.training.example import Split
+from loraloop.adapters.training.sources.instructions import instructions_or_none
+from loraloop.adapters.training.sources.records import in_valid
+from loraloop.adapters.training.sources.tools_public import Case
+from loraloop.adapters.training.sources.typed import Kind, Spec, Value, draw, fill, specs
+from loraloop.adapters.training.sources.typed_pools import OPENERS, PREFACES
+from loraloop.tool_schemas.jsontext import dumps
+
+SOURCE, LICENSE = "loraloop typed tools (made)", "Apache-2.0"
+VERBS = {
+    "calc": ("calculate", "compute", "calc", "get", "find"),
+    "compute": ("calculate", "compute", "get", "determine"),
+    "get": ("get", "fetch", "retrieve", "lookup"),
+    "find": ("find", "search", "get", "lookup", "locate"),
+    "book": ("book", "reserve"),
+    "make": ("make", "create", "generate"),
+    "create": ("create", "add", "make"),
+    "search": ("search", "find"),
+}
+PLAIN_VERBS = frozenset(
+    "measure solve list integrate multiply sort run roll balance convert rent set switch start log read query delete "
+    "resize train deal send translate track add play reserve order dilute".split()
+)
+VERBS_FOR_NOUNS = ("get", "calculate", "find", "fetch", "check", "")
+_QUESTION = re.compile(
+    r"(what|which|who|when|where|why|how|is|are|does|do|can|did|has|will|at what)\b", re.IGNORECASE
+)
+_OWN = re.compile(r"(I|We|My|Our)\b")
+MASKED = ("alpha", "beta", "gamma", "delta", "tool_1", "tool_2", "fn_a", "fn_b", "op7", "op9", "svc_x", "svc_y")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A specification as one request shows it: the tool, and the names its arguments got."""
+
+    spec: Spec
+    tool: dict[str, Any]
+    names: Mapping[str, str]
+
+    def call(self, values: Mapping[str, Value]) -> dict[str, Any]:
+        """The call with these values."""
+        arguments = {self.names[a.name]: values[a.name].value for a in self.spec.arguments if a.name in values}
+        return {"name": self.tool["name"], "arguments": arguments}
+
+
+def styled(words: Sequence[str], style: str, domain: str = "") -> str:
+    """A name of some words: snake, camel, pascal, or dotted (domain.snake)."""
+    plain = [re.sub(r"\W", "", word.lower()) for word in words if word]
+    if style == "camel":
+        return plain[0] + "".join(word.capitalize() for word in plain[1:])
+    if style == "pascal":
+        return "".join(word.capitalize() for word in plain)
+    snake = "_".join(plain)
+    return f"{domain}.{snake}" if style == "dotted" and domain else snake
+
+
+def show(spec: Spec, style: str, rng: random.Random, keep: Sequence[str] = (), mask: bool = False) -> Shown:
+    """A tool made of a specification: names in a style, defaults and choices written one way or another.
+
+    Args:
+        spec: The specification.
+        style: Style of names.
+        rng: Source of randomness.
+        keep: Optional arguments that must stay; others may be left out of the tool.
+        mask: Give the tool a name that says nothing.
+    """
+    first, *rest = spec.words.split()
+    if first in VERBS:
+        words = [rng.choice(VERBS[first]), *rest]
+    elif first not in PLAIN_VERBS and rng.random() < 0.6:
+        words = [rng.choice(VERBS_FOR_NOUNS), first, *rest]
+    else:
+        words = [first, *rest]
+    name = rng.choice(MASKED) + str(rng.randrange(10)) if mask else styled(words, style, spec.domain)
+    properties: dict[str, Any] = {}
+    required: list[str] = []
+    names: dict[str, str] = {}
+    for argument in spec.arguments:
+        if not argument.required and argument.name not in keep and rng.random() < 0.3:
+            continue
+        parts = argument.name.split("_")
+        shown_name = styled(parts, "camel" if style in ("camel", "pascal") and rng.random() < 0.5 else "snake")
+        if mask and rng.random() < 0.5:
+            shown_name = f"arg{len(properties) + 1}"
+        names[argument.name] = shown_name
+        properties[shown_name] = _property(argument.kind, argument.description, argument.default, rng)
+        if argument.required:
+            required.append(shown_name)
+    tool = {
+        "name": name,
+        "description": spec.description,
+        "parameters": {"type": "object", "properties": properties, "required": required},
+    }
+    return Shown(spec, tool, names)
+
+
+def _property(kind: Kind, description: str, default: Any, rng: random.Random) -> dict[str, Any]:
+    schema = kind.schema()
+    text = description
+    if kind.form == "enum" and rng.random() < 0.4:
+        schema = {"type": "string"}
+        options = ", ".join(rng.choice(("{}", "'{}'")).format(option) for option in kind.options)
+        text += rng.choice((f": {options}", f" (one of {options})", f". Options: {options}"))
+    elif kind.form == "rate":
+        text += rng.choice((" as a decimal", ", as a fraction (0.05 for 5%)", " in decimal form"))
+    elif kind.form in ("pool", "num", "int") and rng.random() < 0.3:
+        text += f" (e.g. {draw(kind, rng).value})"
+    if default is not None:
+        way = rng.random()
+        if way < 0.45 and kind.form != "array":
+            schema["default"] = default
+        elif way < 0.9:
+            said = {True: "true", False: "false"}.get(default, default) if isinstance(default, bool) else default
+            text += rng.choice((f". Default is {said}", f" (default: {said})", f". Defaults to {said}"))
+    schema["description"] = text
+    return schema
+
+
+def wrap(request: str, rng: random.Random, first: bool = True) -> str:
+    """A request as a full sentence, with an opener that suits its form."""
+    request = re.sub(r"\ba (?=[aeio][a-z])", "an ", request)
+    if _QUESTION.match(request):
+        return request + rng.choice(("?", "?", "?", ""))
+    if _OWN.match(request):
+        return request + rng.choice((".", "", ". Thanks!"))
+    lowered = request[0].lower() + request[1:]
+    if first and rng.random() < 0.55:
+        text = rng.choice(OPENERS).format(lowered)
+    elif first:
+        text = request + rng.choice((".", "."))
+    else:
+        text = request + "."
+    return text[0].upper() + text[1:]
+
+
+class Maker:
+    """Makes cases of one part of the typed tools.
+
+    Args:
+        split: Part of the tools; validation has tools of its own.
+        rng: Source of randomness.
+    """
+
+    def __init__(self, split: Split, rng: random.Random) -> None:
+        held_out = split != "train"
+        self.rng = rng
+        self.specs = tuple(spec for spec in specs() if in_valid(spec.words, 8) == held_out)
+        self.every = specs() if held_out else self.specs
+        self._count = 0
+
+    def single(self) -> Case:
+        """One request, one call, one to six tools."""
+        rng = self.rng
+        spec, style = rng.choice(self.specs), self._style()
+        shown, values, text = self._asked(spec, style, mask=rng.random() < 0.06)
+        return self._case("single", self._preface(text), [shown], [shown.call(values)], style)
+
+    def parallel(self) -> Case:
+        """One request, several calls of the same tool."""
+        rng, style = self.rng, self._style()
+        spec = rng.choice(self.specs)
+        count = rng.choices((2, 3, 4, 5), (50, 30, 16, 4))[0]
+        ways: list[Callable[[Spec, str, int], tuple[Shown, list[dict[str, Any]], str] | None]]
+        ways = [self._shorts, self._varied, self._sentences]
+        for way in sorted(ways, key=lambda way: rng.random() * (0.6 if way == self._sentences else 1), reverse=True):
+            made = way(spec, style, count)
+            if made is not None:
+                shown, calls, text = made
+                return self._case("parallel", self._preface(text), [shown], calls, style, few=True)
+        return self.parallel()
+
+    def multiple(self) -> Case:
+        """One request, calls of different tools, at times one of them twice."""
+        rng, style = self.rng, self._style()
+        chosen = rng.sample(self.specs, rng.choices((2, 3), (70, 30))[0])
+        shown_of: list[Shown] = []
+        calls: list[dict[str, Any]] = []
+        texts: list[str] = []
+        for spec in chosen:
+            made = None
+            if rng.random() < 0.3:
+                made = rng.choice((self._varied, self._shorts))(spec, style, 2)
+            if made is None:
+                shown, values, text = self._asked(spec, style, first=not texts)
+                made = shown, [shown.call(values)], text
+            shown_of.append(made[0])
+            calls += made[1]
+            texts.append(made[2])
+        return self._case("parallel_multiple", joined(texts, rng), shown_of, calls, style, few=True)
+
+    def near_miss(self) -> Case:
+        """A request of a tool that is not offered."""
+        rng, style = self.rng, self._style()
+        spec = rng.choice(self.specs)
+        _, _, text = self._asked(spec, style)
+        case = self._case("none", self._preface(text), [], [], style, near=spec)
+        return case
+
+    def lacking(self) -> Case:
+        """A request that lacks something the tool requires."""
+        rng, style = self.rng, self._style()
+        spec = rng.choice([spec for spec in self.specs if spec.lacking] or [s for s in self.every if s.lacking])
+        shown, values, _ = self._asked(spec, style)
+        text = fill(rng.choice(spec.lacking), values)
+        if rng.random() < 0.35 and spec.requests:
+            # The missing piece arrives in a second turn.
+            asked = Message("assistant", rng.choice(("Sure, which details?", "I need a bit more for that.")))
+            answer = fill(spec.short or spec.requests[0], values)
+            turns = (Message("user", text), asked, Message("user", answer[0].upper() + answer[1:] + "."))
+            call = shown.call({name: value for name, value in values.items() if spec.argument(name).required})
+            return self._case("single", turns, [shown], [call], style)
+        return self._case("none", text, [shown], [], style)
+
+    def unrelated(self, texts: Iterator[str]) -> Case:
+        """A request that needs no tool, next to tools whose words are near it."""
+        return self._case("none", next(texts), [], [], self._style(), near=None)
+
+    def after_result(self) -> Case:
+        """A state after a tool's result: nothing left to call, or a follow-up."""
+        rng = self.rng
+        begun = rng.choice((self.single, self.single, self.parallel))()
+        spec = rng.choice(self.specs)
+        style = self._style()
+        results = [Message("tool", dumps({"name": call["name"], "result": self._result()})) for call in begun.calls]
+        turns = (*begun.turns, Message("assistant", dumps(list(begun.calls))), *results)
+        way = rng.random()
+        if way < 0.4:
+            return self._grown(begun, turns, begun.tools, (), "none")
+        if way < 0.55:
+            thanks = rng.choice(("Thanks!", "Great, thank you.", "What does that mean?", "Perfect.", "Is that a lot?"))
+            turns = (*turns, Message("assistant", "Here is what I found."), Message("user", thanks))
+            return self._grown(begun, turns, begun.tools, (), "none")
+        shown, values, text = self._asked(spec, style)
+        if shown.tool["name"] in [tool["name"] for tool in begun.tools]:
+            return self.after_result()
+        tools = [*begun.tools[:3], shown.tool]
+        rng.shuffle(tools)
+        done = Message("assistant", rng.choice(("Done.", "Here is the result.", "It is done; anything else?")))
+        return self._grown(begun, (*turns, done, Message("user", text)), tuple(tools), (shown.call(values),), "single")
+
+    def tools(self, count: int, style: str, near: Spec | None, words: str = "", taken: Sequence[str] = ()) -> list[Shown]:
+        """Tools of other specifications: of the same domain, near in words, or any."""
+        rng = self.rng
+        others = [spec for spec in self.every if near is None or spec.words != near.words]
+        asked = set(re.findall(r"[a-z]{4,}", words.lower()))
+        chosen: list[Spec] = []
+        for _ in range(count):
+            pool = others
+            if near is not None and rng.random() < 0.5:
+                pool = [spec for spec in others if spec.domain == near.domain] or others
+            elif asked and rng.random() < 0.6:
+                ranked = sorted(rng.sample(others, min(40, len(others))), key=lambda spec: -_overlap(spec, asked))
+                pool = ranked[:1]
+            chosen.append(rng.choice(pool))
+        unique = {spec.words: spec for spec in chosen if spec.words not in taken}
+        return [show(spec, style, rng) for spec in unique.values()]
+
+    def _asked(
+        self, spec: Spec, style: str, first: bool = True, mask: bool = False
+    ) -> tuple[Shown, dict[str, Value], str]:
+        rng = self.rng
+        wanted = [a for a in spec.arguments if not a.required and a.clause and rng.random() < 0.38][:2]
+        shown = show(spec, style, rng, [a.name for a in wanted], mask)
+        drawn = [a for a in spec.arguments if a.required or a in wanted]
+        values = {a.name: draw(a.kind, rng, a.clause) for a in drawn}
+        request = fill(rng.choice(spec.requests), values) + _clauses(wanted, values)
+        return shown, values, wrap(request, rng, first)
+
+    def _shorts(self, spec: Spec, style: str, count: int) -> tuple[Shown, list[dict[str, Any]], str] | None:
+        if not spec.short:
+            return None
+        rng = self.rng
+        shown = show(spec, style, rng)
+        required = [a for a in spec.arguments if a.required]
+        rounds = [{a.name: draw(a.kind, rng, a.clause) for a in required} for _ in range(count)]
+        if len({dumps(shown.call(values)) for values in rounds}) < count:
+            return None
+        head = wrap(fill(rng.choice(spec.requests), rounds[0]), rng)
+        head = head if head[-1] in ".?!" else head + ("?" if _QUESTION.match(head) else ".")
+        rest = [fill(spec.short, values) for values in rounds[1:]]
+        if rng.random() < 0.5:
+            tail = " ".join(rng.choice(("Also {}.", "And {}.", "The same for {}.", "Then {}.")).format(r) for r in rest)
+        else:
+            listed = rest[0] if len(rest) == 1 else ", ".join(rest[:-1]) + " and " + rest[-1]
+            tail = rng.choice(("Also for {}.", "And the same for {}.", "Do that for {} too.", "I also need {}.")).format(
+                listed
+            )
+        return shown, [shown.call(values) for values in rounds], f"{head} {tail}"
+
+    def _varied(self, spec: Spec, style: str, count: int) -> tuple[Shown, list[dict[str, Any]], str] | None:
+        rng = self.rng
+        request = rng.choice(spec.requests)
+        free = [
+            a
+            for a in spec.arguments
+            if a.required and a.kind.form in ("pool", "int", "num", "date") and request.count("{" + a.name + "}") == 1
+        ]
+        if not free or "{" + free[-1].name + "}." in request:
+            return None
+        varied = rng.choice(free)
+        slot = "{" + varied.name + "}"
+        if any(near in request for near in (f"{slot} and", f"and {slot}", f'"{slot}"', f"between {slot}", f"from {slot}")):
+            return None
+        wanted = [a for a in spec.arguments if not a.required and a.clause and rng.random() < 0.2][:1]
+        shown = show(spec, style, rng, [a.name for a in wanted])
+        shared = {a.name: draw(a.kind, rng, a.clause) for a in spec.arguments if a.required or a in wanted}
+        drawn: list[Value] = []
+        for _ in range(count * 5):
+            value = draw(varied.kind, rng)
+            if len(drawn) < count and value.value not in [d.value for d in drawn]:
+                drawn.append(value)
+        if len(drawn) < count or any(" and " in value.words for value in drawn):
+            return None
+        words = ", ".join(v.words for v in drawn[:-1]) + rng.choice((" and ", " and ", ", and ")) + drawn[-1].words
+        if rng.random() < 0.15 and count == 2:
+            words = f"both {drawn[0].words} and {drawn[1].words}"
+        text = fill(request, {**shared, varied.name: Value(None, words)}) + _clauses(wanted, shared)
+        calls = [shown.call({**shared, varied.name: value}) for value in drawn]
+        return shown, calls, wrap(text, rng)
+
+    def _sentences(self, spec: Spec, style: str, count: int) -> tuple[Shown, list[dict[str, Any]], str] | None:
+        rng, count = self.rng, min(count, 3)
+        wanted = [a for a in spec.arguments if not a.required and a.clause and rng.random() < 0.3][:1]
+        shown = show(spec, style, rng, [a.name for a in wanted])
+        calls, texts = [], []
+        for index in range(count):
+            asked = wanted if rng.random() < 0.6 else []
+            values = {a.name: draw(a.kind, rng, a.clause) for a in spec.arguments if a.required or a in asked}
+            texts.append(wrap(fill(rng.choice(spec.requests), values) + _clauses(asked, values), rng, index == 0))
+            calls.append(shown.call(values))
+        return shown, calls, joined(texts, rng)
+
+    def _case(
+        self,
+        kind: str,
+        said: str | tuple[Message, ...],
+        shown: Sequence[Shown],
+        calls: Sequence[dict[str, Any]],
+        style: str,
+        few: bool = False,
+        near: Spec | None = None,
+    ) -> Case:
+        rng = self.rng
+        turns = (Message("user", said),) if isinstance(said, str) else said
+        extra = rng.choices((0, 1, 2, 3, 4, 5), (40, 20, 16, 12, 8, 4))[0]
+        if few:
+            extra = min(extra, 2)
+        if not shown:
+            extra = max(1, min(extra, 3))
+        anchor = near or (shown[0].spec if shown else None)
+        taken = [one.spec.words for one in shown]
+        others = self.tools(extra, style, anchor, turns[-1].content, taken)
+        names = {one.tool["name"] for one in shown}
+        tools = [one.tool for one in shown] + [one.tool for one in others if one.tool["name"] not in names]
+        tools = list({tool["name"]: tool for tool in tools}.values())
+        rng.shuffle(tools)
+        self._count += 1
+        return Case(
+            tools=tuple(tools),
+            turns=turns,
+            calls=tuple(calls),
+            kind=kind,
+            id=f"typed-{self._count}",
+            group=f"typed-{anchor.words if anchor else 'chat'}",
+            source=SOURCE,
+            license=LICENSE,
+            instructions=instructions_or_none(rng, 0.35),
+        )
+
+    def _grown(
+        self,
+        begun: Case,
+        turns: tuple[Message, ...],
+        tools: tuple[dict[str, Any], ...],
+        calls: tuple[dict[str, Any], ...],
+        kind: str,
+    ) -> Case:
+        self._count += 1
+        return Case(
+            tools=tools,
+            turns=turns,
+            calls=calls,
+            kind=kind,
+            id=f"typed-{self._count}",
+            group=begun.group,
+            source=SOURCE,
+            license=LICENSE,
+            instructions=begun.instructions,
+            gold={"state": "after_result"},
+        )
+
+    def _style(self) -> str:
+        return self.rng.choices(("snake", "dotted", "camel", "pascal"), (50, 25, 20, 5))[0]
+
+    def _preface(self, text: str) -> str:
+        return f"{self.rng.choice(PREFACES)} {text}" if self.rng.random() < 0.12 else text
+
+    def _result(self) -> Any:
+        rng = self.rng
+        number = round(rng.uniform(1, 900), rng.choice((0, 1, 2)))
+        return rng.choice(
+            (number, {"result": number}, {"status": "ok"}, {"status": "success", "id": rng.randrange(1000, 9999)}, "done")
+        )
+
+
+def joined(texts: Sequence[str], rng: random.Random) -> str:
+    """Several requests as one text."""
+    leads = rng.choice((("", "Also, "), ("", "Then "), ("First, ", "Then "), ("", "And "), ("", "Additionally, "), ("", "")))
+    parts = []
+    for index, text in enumerate(texts):
+        closed = text if text[-1] in ".?!" else text + rng.choice((".", "?") if _QUESTION.match(text) else (".",))
+        lead = leads[min(index, 1)]
+        if index == len(texts) - 1 and len(texts) > 2 and leads[1] and rng.random() < 0.5:
+            lead = "Finally, "
+        keep = re.match(r"I\b|I'", closed) or not lead
+        parts.append(lead + (closed if keep else closed[0].lower() + closed[1:]))
+    return " ".join(parts)
+
+
+def _clauses(wanted: Sequence[Any], values: Mapping[str, Value]) -> str:
+    said = [
+        values[a.name].words if a.kind.form == "bool" else fill(a.clause, values)
+        for a in wanted
+    ]
+    return "".join(f"{',' if len(s) > 28 else ''} {s}" for s in said if s)
+
+
+def _overlap(spec: Spec, asked: set[str]) -> int:
+    words = set(re.findall(r"[a-z]{4,}", f"{spec.words} {spec.description} {spec.domain}".lower()))
+    return len(words & asked)
