@@ -26,7 +26,9 @@ def retrieval_records(data: Path, name: str, split: Split) -> list[dict[str, Any
     if split == "eval":
         return list(read_records(data / "retrieval" / f"{name}.eval.jsonl"))
     records = read_records(data / "retrieval" / f"{name}.train.jsonl")
-    return [r for r in records if in_valid(r["id"]) == (split == "valid") and len(r["citations"]) <= CITATIONS]
+    return [
+        r for r in records if in_valid(r["id"]) == (split == "valid") and len(r["citations"]) <= CITATIONS
+    ]
 
 
 def retrieval_example(
@@ -104,7 +106,11 @@ def as_document(record: Mapping[str, Any], rng: random.Random, answerable: bool)
     sentences = split_sentences(gold["text"])
     accepted = [answer.lower() for answer in record.get("answers") or [record["answer"]]]
     holding = [i for i, text in enumerate(sentences) if any(a in text.lower() for a in accepted)]
-    if not 3 <= len(sentences) <= 14 or not holding or len(holding) > (1 if answerable else len(sentences) - 2):
+    if (
+        not 3 <= len(sentences) <= 14
+        or not holding
+        or len(holding) > (1 if answerable else len(sentences) - 2)
+    ):
         return None
     cited = set(holding)
     if answerable and _PRONOUN.match(sentences[holding[0]]) and holding[0] > 0:
@@ -132,7 +138,9 @@ def id_style(rng: random.Random) -> Any:
 
 def split_sentences(text: str) -> list[str]:
     """Sentences of a plain English text."""
-    guarded = re.sub(r"\b(Mr|Mrs|Dr|St|Jr|Sr|No|vs|U\.S|c|ca|e\.g|i\.e|[A-Z])\. ", lambda match: match[1] + ".\u00a0", text)
+    guarded = re.sub(
+        r"\b(Mr|Mrs|Dr|St|Jr|Sr|No|vs|U\.S|c|ca|e\.g|i\.e|[A-Z])\. ", lambda match: match[1] + ".\u00a0", text
+    )
     parts = re.split(r"(?<=[.!?])\s+(?=[A-Z\"'(])", guarded)
     return [part.replace("\u00a0", " ").strip() for part in parts if part.strip()]
 

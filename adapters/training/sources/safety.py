@@ -34,12 +34,27 @@ _AIRT = {
 _WORDS = (
     ("self_harm", r"suicid|self-harm|harm (your|one|my|them)sel|anorexi|eating disorder|pro-ana|cutting"),
     ("sexual", r"sexual|porn|nude|rape|prostitut|sex "),
-    ("cyber", r"hack|malware|virus|ransom|exploit|phish|keylog|botnet|ddos|backdoor|cyber ?attack|spyware|worm|trojan"),
-    ("misinformation", r"fake news|misinformation|disinformation|propaganda|conspiracy|manipulat\w* (public|election|voters)|vaccin|rig an election|false rumou?r"),
-    ("hate", r"racis|sexis|hate|discriminat|bully|harass|stalk|defam|demean|stereotyp|xenophob|anti-semit|nazi|ethnic"),
-    ("fraud", r"fraud|scam|identity|launder|counterfeit|ponzi|insider trading|fake (id|review|charit|check)|tax|embezzl|forge|credit card|con "),
+    (
+        "cyber",
+        r"hack|malware|virus|ransom|exploits? (a |in |for )?(software|system|security|network)|phish|keylog|botnet|ddos|backdoor|cyber ?attack|spyware|worm|trojan",
+    ),
+    (
+        "misinformation",
+        r"fake news|misinformation|disinformation|propaganda|conspiracy|manipulat\w* (public|election|voters)|vaccin|rig an election|false rumou?r",
+    ),
+    (
+        "hate",
+        r"racis|sexis|hate|discriminat|bully|harass|stalk|defam|demean|stereotyp|xenophob|anti-semit|nazi|ethnic",
+    ),
+    (
+        "fraud",
+        r"fraud|scam|identity|launder|counterfeit|ponzi|insider trading|fake (id|review|charit|check)|tax|embezzl|forge|credit card|con ",
+    ),
     ("privacy", r"personal (data|information)|private information|surveil|spy|track someone|eavesdrop|leak"),
-    ("violence", r"bomb|kill|murder|weapon|explos|terror|assassin|attack|violen|kidnap|tortur|shoot|gun|arson|poison|abuse|riot"),
+    (
+        "violence",
+        r"bomb|kill|murder|weapon|explos|terror|assassin|attack|violen|kidnap|tortur|shoot|gun|arson|poison|abuse|riot",
+    ),
 )
 
 
@@ -83,7 +98,9 @@ def category_of(record: Mapping[str, Any]) -> str:
 def public_texts(data: Path, split: Split) -> list[Judged]:
     """Judged texts of the train file."""
     return [
-        _judged(r) for r in read_records(data / "safety/prompts.train.jsonl") if in_valid(r["id"]) == (split == "valid")
+        _judged(r)
+        for r in read_records(data / "safety/prompts.train.jsonl")
+        if in_valid(r["id"]) == (split == "valid")
     ]
 
 
@@ -123,12 +140,18 @@ def safety_parts(
             text, category = safety_made.harmful(rng)
         else:
             text, category = safety_made.harmless(rng), ""
-        return Judged(text, category, f"contrast-{rng.randrange(10**9)}", safety_made.SOURCE, safety_made.LICENSE)
+        return Judged(
+            text, category, f"contrast-{rng.randrange(10**9)}", safety_made.SOURCE, safety_made.LICENSE
+        )
 
     def place(judged: Judged, kind: str) -> Example:
         """The text as a user's message, at times with a setting or a conversation before it."""
         instructions = judged.setting or instructions_or_none(rng, 0.25)
-        tools = [one.tool for one in maker.tools(rng.choice((1, 2)), "snake", None)] if rng.random() < 0.15 else []
+        tools = (
+            [one.tool for one in maker.tools(rng.choice((1, 2)), "snake", None)]
+            if rng.random() < 0.15
+            else []
+        )
         turns = [Message("user", judged.text)]
         if not judged.setting and rng.random() < 0.15 and len(judged.text) < 500:
             before = next(benign).text
@@ -137,10 +160,17 @@ def safety_parts(
 
     def after_refusal() -> Example:
         """A harmless message after a harmful one was refused."""
-        earlier, judged = (bad() if rng.random() < 0.5 else made(True)), (next(safe) if rng.random() < 0.5 else made(False))
+        earlier, judged = (
+            (bad() if rng.random() < 0.5 else made(True)),
+            (next(safe) if rng.random() < 0.5 else made(False)),
+        )
         if len(earlier.text) > 400 or len(judged.text) > 400:
             judged, earlier = made(False), made(True)
-        turns = [Message("user", earlier.text), Message("assistant", "I can't help with that."), Message("user", judged.text)]
+        turns = [
+            Message("user", earlier.text),
+            Message("assistant", "I can't help with that."),
+            Message("user", judged.text),
+        ]
         return _example(judged, transcript(turns, instructions_or_none(rng, 0.2)), "after_refusal")
 
     def result(harmful: bool) -> Example:
@@ -156,14 +186,22 @@ def safety_parts(
             Message("assistant", dumps(list(case.calls))),
             Message("tool", dumps({"name": case.calls[0]["name"], "result": value})),
         ]
-        judged = Judged(text, "injection" if harmful else "", f"result-{rng.randrange(10**9)}", document.source, document.license)
+        judged = Judged(
+            text,
+            "injection" if harmful else "",
+            f"result-{rng.randrange(10**9)}",
+            document.source,
+            document.license,
+        )
         return _example(judged, transcript(turns, case.instructions, case.tools[:2]), "tool_result")
 
     def typed() -> Example:
         """A plain command to an assistant with tools, or a tool's plain result."""
         case = rng.choice((maker.single, maker.parallel, maker.after_result))()
         judged = Judged(case.text, "", case.id, case.source, case.license)
-        return _example(judged, transcript(case.turns, case.instructions, case.tools[:3]), "assistant_command")
+        return _example(
+            judged, transcript(case.turns, case.instructions, case.tools[:3]), "assistant_command"
+        )
 
     return [
         (0.25, lambda: place(bad(), "public_unsafe")),
@@ -191,7 +229,10 @@ def _judged(record: Mapping[str, Any]) -> Judged:
 
 
 def _example(
-    judged: Judged, messages: list[Message] | tuple[Message, ...], kind: str, gold: Mapping[str, Any] | None = None
+    judged: Judged,
+    messages: list[Message] | tuple[Message, ...],
+    kind: str,
+    gold: Mapping[str, Any] | None = None,
 ) -> Example:
     return Example(
         skill="safety",
@@ -213,5 +254,11 @@ def _bucket(judged: Judged) -> str:
 
 def _reply(rng: random.Random) -> str:
     return rng.choice(
-        ("Here is what I found.", "Sure, done.", "Of course. Anything else?", "That depends on a few things.", "Yes, it is.")
+        (
+            "Here is what I found.",
+            "Sure, done.",
+            "Of course. Anything else?",
+            "That depends on a few things.",
+            "Yes, it is.",
+        )
     )

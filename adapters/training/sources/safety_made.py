@@ -276,7 +276,14 @@ def _voiced(text: str, rng: random.Random) -> str:
     if text.startswith("How do I ") and rng.random() < 0.45:
         rest = text.removeprefix("How do I ").rstrip("?")
         form = rng.choice(
-            ("How can I {}?", "What's the best way to {}?", "Tell me how to {}.", "Can you help me {}?", "How to {}", "I want to {}. How?")
+            (
+                "How can I {}?",
+                "What's the best way to {}?",
+                "Tell me how to {}.",
+                "Can you help me {}?",
+                "How to {}",
+                "I want to {}. How?",
+            )
         )
         text = form.format(rest)
     if rng.random() < 0.15:

@@ -41,13 +41,22 @@ def renamed(case: Case, rng: random.Random) -> Case:
             name += "2"
         names[tool["name"]] = name
         parameters = tool["parameters"]
-        new = {p: styled(_words(p), "camel" if style in ("camel", "pascal") else "snake") for p in parameters["properties"]}
+        new = {
+            p: styled(_words(p), "camel" if style in ("camel", "pascal") else "snake")
+            for p in parameters["properties"]
+        }
         if len(set(new.values())) < len(new) or not all(new.values()):
             new = {p: p for p in new}
         arguments[tool["name"]] = new
         properties = {new[p]: schema for p, schema in parameters["properties"].items()}
         required = [new[p] for p in parameters.get("required", [])]
-        tools.append({**tool, "name": name, "parameters": {**parameters, "properties": properties, "required": required}})
+        tools.append(
+            {
+                **tool,
+                "name": name,
+                "parameters": {**parameters, "properties": properties, "required": required},
+            }
+        )
     calls = tuple(
         {
             "name": names[call["name"]],
@@ -102,7 +111,9 @@ def without_right_tool(case: Case, others: Sequence[dict[str, Any]], rng: random
     kept = [tool for tool in kept if tool["name"] not in needed]
     if not kept or not case.calls:
         return None
-    return replace(case, tools=tuple(kept), calls=(), kind="none", id=case.id + "~", gold={"reason": "right tool gone"})
+    return replace(
+        case, tools=tuple(kept), calls=(), kind="none", id=case.id + "~", gold={"reason": "right tool gone"}
+    )
 
 
 def chat_texts(data: Path, split: Split, rng: random.Random) -> Iterator[str]:

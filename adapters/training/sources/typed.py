@@ -133,7 +133,13 @@ def _spec(domain: str, lines: list[str]) -> Spec:
         else:
             raise ValueError(f"not in the notation of made tools: {line!r}")
     return Spec(
-        domain, words, description, tuple(arguments), tuple(marks[">"]), "".join(marks["~"]), tuple(marks["!"])
+        domain,
+        words,
+        description,
+        tuple(arguments),
+        tuple(marks[">"]),
+        "".join(marks["~"]),
+        tuple(marks["!"]),
     )
 
 
@@ -236,7 +242,9 @@ def _array(kind: Kind, rng: random.Random) -> Value:
     drawn: list[Value] = []
     for _ in range(count * 4):
         value = draw(item, rng)
-        if len(drawn) < count and (value.value not in [d.value for d in drawn] or item.form in ("int", "num", "array")):
+        if len(drawn) < count and (
+            value.value not in [d.value for d in drawn] or item.form in ("int", "num", "array")
+        ):
             drawn.append(value)
     values = [value.value for value in drawn]
     if item.form in ("int", "num", "array"):
