@@ -7,25 +7,47 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from loraloop.tool_schemas.calls import Call, calls_schema, parse_calls
+    from loraloop.tool_schemas.dialect import Bounds
+    from loraloop.tool_schemas.grammar import Choice, Grammar, GrammarCompiler, JsonSchema, Lark, Regex, State, Term
     from loraloop.tool_schemas.jsontext import dumps
     from loraloop.tool_schemas.render import render_tools
+    from loraloop.tool_schemas.terms import term_of
     from loraloop.tool_schemas.tools import Tool, load_tools, tool
 
 _HOMES = {
-    "Call": "calls",
-    "calls_schema": "calls",
-    "parse_calls": "calls",
-    "dumps": "jsontext",
-    "render_tools": "render",
-    "Tool": "tools",
-    "load_tools": "tools",
-    "tool": "tools",
+    "calls": ("Call", "calls_schema", "parse_calls"),
+    "dialect": ("Bounds",),
+    "grammar": ("Choice", "Grammar", "GrammarCompiler", "JsonSchema", "Lark", "Regex", "State", "Term"),
+    "jsontext": ("dumps",),
+    "render": ("render_tools",),
+    "terms": ("term_of",),
+    "tools": ("Tool", "load_tools", "tool"),
 }
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = ["Call", "Tool", "calls_schema", "dumps", "load_tools", "parse_calls", "render_tools", "tool"]
+__all__ = [
+    "Bounds",
+    "Call",
+    "Choice",
+    "Grammar",
+    "GrammarCompiler",
+    "JsonSchema",
+    "Lark",
+    "Regex",
+    "State",
+    "Term",
+    "Tool",
+    "calls_schema",
+    "dumps",
+    "load_tools",
+    "parse_calls",
+    "render_tools",
+    "term_of",
+    "tool",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -70,17 +70,17 @@ def _refers(schema: Any) -> bool:
     return isinstance(schema, list) and any(map(_refers, schema))
 
 
-def _moved(schema: Any, place: str, data: bool = False) -> Any:
+def _moved(schema: Any, place: str) -> Any:
     """The schema with its references led to where it will stand; literals stay as they are."""
     if isinstance(schema, list):
         return [_moved(item, place) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    moved = {}
+    moved: dict[str, Any] = {}
     for key, value in schema.items():
         if key == "$ref" and isinstance(value, str) and value.startswith("#"):
             moved[key] = place + value[1:]
-        elif key in ("const", "enum", "default", "examples") and not data:
+        elif key in ("const", "enum", "default", "examples"):
             moved[key] = value
         elif key in ("properties", "$defs", "definitions", "patternProperties") and isinstance(value, dict):
             moved[key] = {name: _moved(inner, place) for name, inner in value.items()}
@@ -109,9 +109,7 @@ def parse_calls(text: str, tools: Sequence[Tool]) -> tuple[Call, ...]:
     try:
         data = json.loads(text, parse_constant=_constant)
     except (ValueError, RecursionError) as error:
-        raise SchemaError(
-            f"the calls are not valid JSON ({error}); expected [{{'name':…,'arguments':…}}]"
-        ) from None
+        raise SchemaError(f"the calls are not valid JSON ({error}); expected [{{'name':…,'arguments':…}}]") from None
     if not isinstance(data, list):
         raise SchemaError("expected a JSON list of calls", "$")
     known = {tool.name: tool for tool in tools}

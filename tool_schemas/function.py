@@ -26,7 +26,7 @@ def tool_of_function(function: Callable[..., Any], name: str | None, description
     import docstring_parser
     import pydantic
 
-    called = name or getattr(function, "__name__", type(function).__name__)
+    called: str = name or getattr(function, "__name__", type(function).__name__)
     doc = docstring_parser.parse(inspect.getdoc(function) or "")
     told = {parameter.arg_name: parameter.description or "" for parameter in doc.params}
     parameters = _parameters(function, called)
@@ -38,9 +38,7 @@ def tool_of_function(function: Callable[..., Any], name: str | None, description
             called, __config__=pydantic.ConfigDict(extra="forbid", protected_namespaces=()), **fields
         )
     except (pydantic.errors.PydanticUserError, TypeError, ValueError) as error:
-        raise SchemaError(
-            f"tool {called!r}: {_first_line(error)}; use types that pydantic can read"
-        ) from error
+        raise SchemaError(f"tool {called!r}: {_first_line(error)}; use types that pydantic can read") from error
     if description is None:
         description = "\n".join(filter(None, (doc.short_description, doc.long_description)))
 
@@ -75,9 +73,7 @@ def tool_of_model(
     def bind(arguments: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return (_converted(model, arguments),), {}
 
-    return Tool(
-        name or model.__name__, told if description is None else description, schema, function, bind=bind
-    )
+    return Tool(name or model.__name__, told if description is None else description, schema, function, bind=bind)
 
 
 def _parameters(function: Callable[..., Any], called: str) -> list[tuple[inspect.Parameter, Any]]:
@@ -134,9 +130,8 @@ def _schema_of(model: type[Any], called: str) -> dict[str, Any]:
         def decimal_schema(self, schema: Any) -> Any:
             # The standard form is number or text with a look-around, which no grammar can decode.
             bounds = {key: value for key, value in schema.items() if key in ("ge", "gt", "le", "lt")}
-            return self.float_schema(
-                {"type": "float", **{key: float(value) for key, value in bounds.items()}}
-            )
+            plain: Any = {"type": "float", **{key: float(value) for key, value in bounds.items()}}
+            return self.float_schema(plain)
 
         def field_title_should_be_set(self, schema: Any) -> bool:
             return False

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from loraloop.tool_schemas.jsontext import dumps, fold
+from loraloop.tool_schemas.references import resolve
 
 if TYPE_CHECKING:
     from loraloop.tool_schemas.tools import Tool
@@ -144,9 +145,7 @@ class _Signature:
         found = resolve(self.root, reference)
         if found is None:
             return None
-        name = (
-            reference.removeprefix("#/$defs/").removeprefix("#/definitions/") if reference != "#" else _ROOT
-        )
+        name = reference.removeprefix("#/$defs/").removeprefix("#/definitions/") if reference != "#" else _ROOT
         name = name if _NAME.fullmatch(name) else dumps(name)
         if reference in self._open:
             self.named.setdefault(name, "")
@@ -198,26 +197,6 @@ def _drop_type(rest: dict[str, Any], values: list[Any]) -> None:
     fits = (isinstance(it, allowed) and (not isinstance(it, bool) or bool in allowed) for it in values)
     if allowed and all(fits):
         del rest["type"]
-
-
-def resolve(root: dict[str, Any], reference: str) -> tuple[Any] | None:
-    """Looks up a local JSON pointer such as ``#/$defs/Point``.
-
-    Returns:
-        The sub-schema in a tuple, or None if the reference is not local or leads nowhere.
-    """
-    if reference != "#" and not reference.startswith("#/"):
-        return None
-    place: Any = root
-    for part in reference.split("/")[1:]:
-        key = part.replace("~1", "/").replace("~0", "~").replace("%25", "%")
-        if isinstance(place, dict) and key in place:
-            place = place[key]
-        elif isinstance(place, list) and key.isdigit() and int(key) < len(place):
-            place = place[int(key)]
-        else:
-            return None
-    return (place,)
 
 
 def signature(tool: Tool) -> str:

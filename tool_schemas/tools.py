@@ -28,7 +28,7 @@ class Tool:
         description: When to use it; shown to the model on one line.
         parameters: JSON Schema of the arguments, an object type; its property order is the order in which the
             arguments are decoded.
-        function: Called with the arguments as keywords; sync or async. None: the tool has no implementation here.
+        function: Called with the arguments as keywords; sync or async. None: there is no implementation here.
         result: What a call returns where there is no function; ``NO_RESULT`` if there is none either.
         bind: Turns validated arguments into what the function takes, as (positional, keyword) arguments.
 
@@ -50,18 +50,17 @@ class Tool:
         if not isinstance(self.name, str) or not self.name.strip() or len(self.name) > 128:
             raise SchemaError(f"a tool's name must be 1 to 128 characters, not {self.name!r}")
         if fold(self.name) != self.name or not self.name.isprintable():
-            raise SchemaError(
-                f"the tool's name {self.name!r} must be on one line and without control characters"
-            )
+            raise SchemaError(f"the tool's name {self.name!r} must be on one line and without control characters")
         if not isinstance(self.parameters, dict):
             raise SchemaError(f"tool {self.name!r}: the parameters must be a JSON Schema object")
         if self.parameters.get("type", "object") != "object":
-            raise SchemaError(
-                f"tool {self.name!r}: arguments are an object; set the type to 'object'", "$.type"
-            )
+            raise SchemaError(f"tool {self.name!r}: arguments are an object; set the type to 'object'", "$.type")
+        from loraloop.tool_schemas.llguidance_engine import check_decodable
+
         try:
             check_schema(self.parameters)
             check_enforceable(self.parameters)
+            check_decodable(self.parameters)
         except SchemaError as error:
             raise SchemaError(f"tool {self.name!r}: {error.reason}", error.path) from error
 
@@ -95,7 +94,8 @@ class Tool:
         if self.function is None:
             if self.result is NO_RESULT:
                 raise ToolError(
-                    f"tool {self.name!r} has no implementation; give it a function or a 'result', or handle the call"
+                    f"tool {self.name!r} has no implementation; give it a function or a 'result', or handle "
+                    "the call yourself"
                 )
             return self.result
         positional, keywords = self.bind(arguments) if self.bind else ((), dict(arguments))
@@ -142,9 +142,9 @@ class Tool:
         """Makes a tool of its JSON form.
 
         Args:
-            schema: ``{"name", "description", "parameters"}`` (or ``inputSchema``, as MCP says it), or the same
-                inside OpenAI's ``{"type": "function", "function": {…}}``. ``"result"``, if given, is what every
-                call returns.
+            schema: ``{"name", "description", "parameters"}`` (or ``inputSchema``, as MCP says it), or the
+                same inside OpenAI's ``{"type": "function", "function": {…}}``. ``"result"``, if given, is what
+                every call returns.
             function: Called with the arguments as keywords.
 
         Raises:
@@ -164,7 +164,7 @@ class Tool:
             raise SchemaError("a tool needs a 'name' (text)", "$.name")
         if not isinstance(body.get("description") or "", str):
             raise SchemaError("must be text", "$.description")
-        parameters = next((body[key] for key in _PARAMETERS if body.get(key) is not None), {})
+        parameters: Any = next((body[key] for key in _PARAMETERS if body.get(key) is not None), {})
         if parameters == {}:
             parameters = {"type": "object", "properties": {}}
         if isinstance(parameters, dict) and "type" not in parameters:
@@ -181,9 +181,7 @@ class Tool:
 @overload
 def tool(function: Callable[..., Any], /) -> Tool: ...
 @overload
-def tool(
-    *, name: str | None = None, description: str | None = None
-) -> Callable[[Callable[..., Any]], Tool]: ...
+def tool(*, name: str | None = None, description: str | None = None) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(
     function: Callable[..., Any] | None = None, /, *, name: str | None = None, description: str | None = None
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
@@ -196,11 +194,11 @@ def tool(
 def load_tools(path: str | Path) -> tuple[Tool, ...]:
     """Reads tools from a JSON file: one tool, a list of tools, or ``{"tools": [...]}``.
 
-    A tool in a file has no function. If it has a ``"result"``, each call returns that; if not, a call is handed
-    back to whoever started the run.
+    A tool in a file has no function. If it has a ``"result"``, each call returns that; if not, a call is
+    handed back to whoever started the run.
 
     Raises:
-        SchemaError: If the file cannot be read, is no JSON, or a tool in it is wrong; the message names the file.
+        SchemaError: If the file cannot be read, is no JSON, or a tool in it is wrong; it names the file.
     """
     import json
 

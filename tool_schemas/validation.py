@@ -27,11 +27,11 @@ def json_path(parts: Any, start: str = "$") -> str:
 @functools.lru_cache(maxsize=512)
 def _validator(schema_text: str) -> Validator:
     import jsonschema
-    from jsonschema_specifications import REGISTRY
+    from referencing.jsonschema import EMPTY_REGISTRY
 
     schema = json.loads(schema_text)
     made = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
-    validator: Validator = made(schema, registry=REGISTRY, format_checker=made.FORMAT_CHECKER)
+    validator: Validator = made(schema, registry=EMPTY_REGISTRY, format_checker=made.FORMAT_CHECKER)
     return validator
 
 
@@ -47,9 +47,7 @@ def check_schema(schema: dict[str, Any], start: str = "$") -> None:
     try:
         made.check_schema(schema)
     except jsonschema.SchemaError as error:
-        raise SchemaError(
-            f"{error.message}; correct the schema", json_path(error.absolute_path, start)
-        ) from None
+        raise SchemaError(f"{error.message}; correct the schema", json_path(error.absolute_path, start)) from None
     except RecursionError:
         raise SchemaError("is nested too deeply; flatten the schema", start) from None
 
@@ -73,8 +71,6 @@ def check_value(value: Any, schema: dict[str, Any], start: str = "$") -> None:
     except RecursionError:
         raise SchemaError("is nested too deeply to be checked; flatten the value", start) from None
     except Unresolvable as missing:
-        raise SchemaError(
-            f"the schema refers to {missing.ref!r}, which is not in it; add it", start
-        ) from None
+        raise SchemaError(f"the schema refers to {missing.ref!r}, which is not in it; add it", start) from None
     if error is not None:
         raise SchemaError(error.message, json_path(error.absolute_path, start))

@@ -1,0 +1,210 @@
+import asyncio
+import dataclasses
+import datetime
+import decimal
+import enum
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, Optional
+
+import pytest
+from pydantic import BaseModel, Field
+
+from loraloop.tool_schemas import Tool, load_tools, render_tools, tool
+from loraloop.tool_schemas.errors import SchemaError, ToolError, UnknownNameError
+
+EXAMPLES = Path(__file__).parents[2] / "tool_schemas" / "examples"
+
+
+class Color(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Point(BaseModel):
+    """A place on the map."""
+
+    x: float = Field(description="Left")
+    y: float = 0
+
+
+@dataclasses.dataclass
+class Size:
+    width: int
+
+
+@tool
+def draw(
+    where: Point,
+    when: datetime.date,
+    color: Color = Color.RED,
+    kind: Literal["dot", "ring"] = "dot",
+    count: Annotated[int, Field(ge=0, description="How many")] = 3,
+    label: Optional[str] = None,  # noqa: UP045
+    sizes: list[Size] | None = None,
+    weight: decimal.Decimal = decimal.Decimal("1.5"),
+    schema: str = "plain",
+    alpha: float = Field(0.5, le=1),
+) -> dict[str, Any]:
+    """Draws something.
+
+    Slowly.
+
+    Args:
+        where: The place.
+        kind: What it looks
+            like.
+        count: Ignored, because the annotation says more.
+    """
+    return dict(locals())
+
+
+def test_a_typed_function() -> None:
+    properties = draw.parameters["properties"]
+    assert draw.name == "draw" and draw.description == "Draws something.\nSlowly."
+    assert draw.parameters["required"] == ["where", "when"]
+    assert list(properties)[:3] == ["where", "when", "color"]
+    assert properties["kind"] == {
+        "default": "dot",
+        "description": "What it looks\nlike.",
+        "enum": ["dot", "ring"],
+        "type": "string",
+    }
+    assert properties["count"]["description"] == "How many" and properties["count"]["minimum"] == 0
+    assert "title" not in json.dumps(draw.parameters)
+    assert '- kind?: "dot"|"ring" = "dot" - What it looks like.' in render_tools([draw])
+
+
+def test_arguments_become_the_declared_types() -> None:
+    got = draw.call({"where": {"x": 1}, "when": "2024-02-29", "color": "blue", "sizes": [{"width": 2}]})
+    assert got["where"] == Point(x=1) and got["when"] == datetime.date(2024, 2, 29)
+    assert got["color"] is Color.BLUE and got["sizes"] == [Size(2)]
+    assert got["weight"] == decimal.Decimal("1.5") and got["alpha"] == 0.5 and got["label"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "path"),
+    [
+        ({"where": {"x": "a"}, "when": "2024-02-03"}, "$.where.x"),
+        ({"where": {"x": 1}, "when": "2024-02-30"}, "$.when"),
+        ({"where": {"x": 1}, "when": "2024-02-03", "alpha": 2}, "$.alpha"),
+        ({"where": {"x": 1}}, "$"),
+        ({"where": {"x": 1}, "when": "2024-02-03", "size": 1}, "$"),
+    ],
+)
+def test_wrong_arguments_never_reach_the_function(arguments: dict[str, Any], path: str) -> None:
+    with pytest.raises(SchemaError) as caught:
+        draw.call(arguments)
+    assert caught.value.path == path
+
+
+def test_async_positional_only_and_failures() -> None:
+    @tool(name="divide", description="Divides.")
+    async def divide(a: int, /, b: int = 2) -> int:
+        return a // b
+
+    assert asyncio.run(divide.call({"a": 9})) == 4
+    with pytest.raises(ToolError, match="ZeroDivisionError"):
+        asyncio.run(divide.call({"a": 9, "b": 0}))
+
+    @tool
+    def fails() -> None:
+        raise KeyError("x")
+
+    with pytest.raises(ToolError, match="KeyError"):
+        fails.call({})
+
+
+def test_functions_that_no_schema_can_say() -> None:
+    class Odd:
+        pass
+
+    def untyped(x):
+        return x
+
+    def many(*values: int) -> None: ...
+    def odd(value: Odd) -> None: ...
+
+    for function, word in ((untyped, "annotate"), (many, "any number"), (odd, "pydantic")):
+        with pytest.raises(SchemaError, match=word):
+            Tool.from_function(function)
+
+
+def test_a_model() -> None:
+    made = Tool.from_model(Point, lambda point: point.x + point.y)
+    assert made.name == "Point" and made.description == "A place on the map."
+    assert made.call({"x": 2, "y": 0.5}) == 2.5
+
+
+def test_a_raw_schema_with_and_without_an_implementation() -> None:
+    schema = {"name": "f", "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}}}
+    assert Tool.from_schema(schema, lambda a: a + 1).call({"a": 1}) == 2
+    silent = Tool.from_schema(schema)
+    assert not silent.executable
+    with pytest.raises(ToolError, match="no implementation"):
+        silent.call({"a": 1})
+    fixed = Tool.from_schema({**schema, "result": None})
+    assert fixed.executable and fixed.call({"a": 1}) is None
+    with pytest.raises(SchemaError):
+        fixed.call({"a": "1"})
+
+
+def test_openai_and_mcp_forms() -> None:
+    parameters = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    plain = Tool("f", "d", parameters)
+    assert Tool.from_schema(plain.to_openai()) == plain
+    assert Tool.from_schema({"name": "f", "description": "d", "inputSchema": parameters}) == plain
+    assert Tool.from_schema({"name": "f"}).parameters == {"type": "object", "properties": {}}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "path"),
+    [
+        ({"type": "array"}, "$.type"),
+        ({"type": "object", "properties": {"a": {"type": "strin"}}}, "$.properties.a.type"),
+        ({"type": "object", "properties": {"a b": {"minimum": "1"}}}, '$.properties["a b"].minimum'),
+        ({"type": "object", "properties": {"a": {"type": "string", "pattern": "(?=x)y"}}}, "$.properties.a"),
+        ({"type": "object", "properties": {"a": {"$ref": "#/$defs/no"}}}, "$.properties.a.$ref"),
+    ],
+)
+def test_a_bad_schema_is_refused_with_its_path(parameters: dict[str, Any], path: str) -> None:
+    with pytest.raises(SchemaError) as caught:
+        Tool("f", "", parameters)
+    assert caught.value.path == path and "'f'" in str(caught.value)
+
+
+def test_bad_names_and_fields() -> None:
+    for name in ("", " ", "a\nb", "x" * 129, "a\x00"):
+        with pytest.raises(SchemaError, match="name"):
+            Tool(name)
+    with pytest.raises(UnknownNameError, match="'parameters'"):
+        Tool.from_schema({"name": "f", "paramaters": {}})
+    with pytest.raises(SchemaError, match="name"):
+        Tool.from_schema({"description": "d"})
+
+
+def test_the_example_files_load() -> None:
+    names = [each.name for file in sorted(EXAMPLES.glob("*.json")) for each in load_tools(file)]
+    assert names == [
+        "create_event",
+        "list_events",
+        "convert_units",
+        "search_products",
+        "get_weather",
+        "get_forecast",
+    ]
+
+
+def test_bad_files(tmp_path: Path) -> None:
+    file = tmp_path / "tools.json"
+    with pytest.raises(SchemaError, match="cannot read"):
+        load_tools(file)
+    file.write_text("{")
+    with pytest.raises(SchemaError, match="no valid JSON"):
+        load_tools(file)
+    file.write_text('[{"name": "a"}, {"name": "a"}]')
+    with pytest.raises(SchemaError, match="two tools"):
+        load_tools(file)
+    file.write_text('{"tools": [{"name": "a", "parameters": {"type": "object", "not": {}}}]}')
+    with pytest.raises(SchemaError, match=r"tool 0.*'not'"):
+        load_tools(file)

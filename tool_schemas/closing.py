@@ -1,0 +1,243 @@
+"""The shortest way out: a few tokens that complete a half-written text under its grammar."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher, LLTokenizer
+
+_EXPANSIONS = 1500  # places that the last search looks at before it gives up
+_FEW = 48  # so many allowed tokens are all tried
+
+
+class Place(NamedTuple):
+    """Where a piece of JSON text stands.
+
+    Attributes:
+        quoted: Inside a string.
+        escaped: Behind a backslash in it.
+        depth: Number of open brackets.
+    """
+
+    quoted: bool = False
+    escaped: bool = False
+    depth: int = 0
+
+    def after(self, text: bytes) -> Place:
+        """The place behind some more text."""
+        quoted, escaped, depth = self
+        for byte in text:
+            if escaped:
+                escaped = False
+            elif quoted:
+                escaped = byte == 0x5C
+                quoted = byte != 0x22
+            elif byte == 0x22:
+                quoted = True
+            elif byte in b"[{":
+                depth += 1
+            elif byte in b"]}":
+                depth -= 1
+        return Place(quoted, escaped, depth)
+
+
+_WORDS = (
+    "internationalization recommendations responsibilities communications international "
+    "information description application different example number value data the of a"
+)
+_SINGLES = b"a0 A@.:/-_1\n`\"')]}>;," + bytes(byte for byte in (9, 10, *range(32, 127)))
+
+
+class Closers:
+    """The tokens that are tried first; found once for each tokenizer, which takes well under a millisecond.
+
+    Attributes:
+        quoted: Tokens of a quotation mark and closing brackets, longest first.
+        brackets: Tokens of closing brackets alone, longest first.
+        values: Tokens that begin, go on with, or part JSON values, in the order of preference; ``,`` is the first.
+        singles: Tokens of one ASCII character.
+        fillers: Tokens of letters alone, longest first.
+    """
+
+    def __init__(self, tokenizer: LLTokenizer) -> None:
+        self.size = tokenizer.vocab_size
+        self._tokenizer = tokenizer
+        self._texts: dict[int, bytes] = {}
+        ends = ["".join(each) for n in range(5) for each in itertools.product("}]", repeat=n)]
+        ends.sort(key=len, reverse=True)
+        self.quoted = self._tokens('"' + end for end in ends)
+        self.brackets = self._tokens(ends)
+        wanted = [",", "null", "n", *"1502346789", "-", ".", "true", "false", "t", "f", '"', "[", "{", *":eE+"]
+        self.values = self._tokens(wanted)
+        self.singles = self._tokens(map(chr, _SINGLES))
+        self.fillers = self._tokens(sorted(_WORDS.split(), key=len, reverse=True))
+
+    def text(self, token: int) -> bytes:
+        """The bytes of a token."""
+        known = self._texts.get(token)
+        if known is None:
+            known = self._texts[token] = self._tokenizer.decode_bytes([token])
+        return known
+
+    def _tokens(self, texts: Iterable[str]) -> NDArray[np.int64]:
+        """The single tokens among some texts, in their order; of a longer word, its longest token."""
+        found: dict[int, None] = {}
+        for text in texts:
+            tokens = self._tokenizer.greedy_tokenize(text) if text else []
+            if len(tokens) == 1 or len(text) > 5:
+                found.setdefault(max(tokens, key=lambda token: len(self.text(token))))
+        return np.array(list(found), dtype=np.int64)
+
+
+class Closing:
+    """One search for a way to complete a text.
+
+    Args:
+        closers: The vocabulary's closers.
+        json: Whether the text is JSON, so that its brackets and quotation marks lead the search.
+        limit: The largest number of tokens.
+    """
+
+    def __init__(self, closers: Closers, json: bool, limit: int) -> None:
+        self.closers = closers
+        self.json = json
+        self.limit = limit
+        self._mask = np.empty((closers.size + 31) // 32, dtype=np.int32)
+        self._bits = self._mask.view(np.uint8)
+
+    def find(self, matcher: LLMatcher, text: bytes) -> list[int] | None:
+        """Looks for a path.
+
+        Args:
+            matcher: The grammar's place; it is not changed.
+            text: What has been written so far.
+
+        Returns:
+            The tokens, or None.
+        """
+        place = Place().after(text) if self.json else Place()
+        for eager in (False, True):
+            path = self._walk(matcher.deep_copy(), place, eager)
+            if path is not None:
+                return path
+        return self._search(matcher.deep_copy(), place)
+
+    def _allowed(self, matcher: LLMatcher) -> NDArray[np.bool_]:
+        matcher.unsafe_compute_mask_ptr(self._mask.ctypes.data, self._mask.nbytes)
+        bits = np.unpackbits(self._bits, bitorder="little")
+        return bits[: self.closers.size].view(np.bool_)
+
+    def _forced(self, matcher: LLMatcher, place: Place, path: list[int]) -> Place:
+        """Follows the forced tokens."""
+        forced = [] if matcher.is_stopped() else matcher.compute_ff_tokens()
+        taken = forced[: matcher.try_consume_tokens(forced)] if forced else []
+        path += taken
+        for token in taken:
+            place = place.after(self.closers.text(token))
+        return place
+
+    def _options(self, matcher: LLMatcher, place: Place) -> tuple[list[int], bool]:
+        """The tokens to try from a place, best first, and whether the first is known to lead out."""
+        closers = self.closers
+        allowed = self._allowed(matcher)
+        if self.json and not place.escaped:
+            ends = closers.quoted if place.quoted else closers.brackets
+            ends = ends[allowed[ends]]
+            if len(ends):
+                rest = [] if place.quoted else closers.values[allowed[closers.values]].tolist()
+                return [*ends.tolist(), *rest], True
+            if not place.quoted:
+                found = closers.values[allowed[closers.values]].tolist()
+                if found:
+                    return found, closers.text(found[0]) in (b",", b"null", b"true", b":")
+        count = int(np.count_nonzero(allowed))
+        if count <= _FEW:
+            return np.flatnonzero(allowed).tolist(), False
+        singles = closers.singles[allowed[closers.singles]]
+        fillers = closers.fillers[allowed[closers.fillers]][:8]
+        found = [*singles.tolist(), *fillers.tolist()]
+        return found or np.flatnonzero(allowed)[:_FEW].tolist(), False
+
+    def _leads_out(self, matcher: LLMatcher, place: Place) -> tuple[bool, bytes]:
+        """Whether the text is complete here or a closer may follow, and the mask."""
+        if matcher.is_accepting():
+            return True, b""
+        if matcher.is_stopped():
+            return False, b""
+        allowed = self._allowed(matcher)
+        out = False
+        if self.json and not place.escaped:
+            ends = self.closers.quoted if place.quoted else self.closers.brackets
+            out = bool(allowed[ends].any()) or (not place.quoted and bool(allowed[self.closers.values[0]]))
+        return out, self._mask.tobytes()
+
+    def _walk(self, matcher: LLMatcher, place: Place, eager: bool) -> list[int] | None:
+        """Goes straight on, by the best token at each place.
+
+        Args:
+            matcher: Moved along.
+            place: Where the text stands.
+            eager: Where no token leads out, take the longest; otherwise one that leads to an unseen mask.
+        """
+        path: list[int] = []
+        seen: set[bytes] = set()
+        while True:
+            place = self._forced(matcher, place, path)
+            if matcher.is_accepting():
+                return path if len(path) <= self.limit else None
+            if len(path) >= self.limit or matcher.is_stopped():
+                return None
+            options, sure = self._options(matcher, place)
+            if not options:
+                return None
+            chosen = options[0] if sure or len(options) == 1 else None
+            if chosen is None:
+                chosen = self._best(matcher, place, options, eager, seen)
+            if not matcher.consume_token(chosen):
+                return None
+            path.append(chosen)
+            place = place.after(self.closers.text(chosen))
+
+    def _best(self, matcher: LLMatcher, place: Place, options: list[int], eager: bool, seen: set[bytes]) -> int:
+        unseen = None
+        for token in options:
+            trial = matcher.deep_copy()
+            if not trial.consume_token(token):
+                continue
+            there = self._forced(trial, place.after(self.closers.text(token)), [])
+            out, mask = self._leads_out(trial, there)
+            if out:
+                return token
+            if not eager and unseen is None and mask not in seen:
+                seen.add(mask)
+                unseen = token
+        return max(options, key=lambda token: len(self.closers.text(token))) if unseen is None else unseen
+
+    def _search(self, matcher: LLMatcher, place: Place) -> list[int] | None:
+        """Best first: by the number of tokens and open brackets."""
+        order = itertools.count()
+        heap: list[tuple[int, int, list[int], Place, LLMatcher]] = [(0, next(order), [], place, matcher)]
+        for _ in range(_EXPANSIONS):
+            if not heap:
+                return None
+            _, _, path, place, here = heapq.heappop(heap)
+            place = self._forced(here, place, path)
+            if here.is_accepting() and len(path) <= self.limit:
+                return path
+            if len(path) >= self.limit or here.is_stopped():
+                continue
+            options, _ = self._options(here, place)
+            for token in options[:24]:
+                trial = here.deep_copy()
+                if trial.consume_token(token):
+                    there = place.after(self.closers.text(token))
+                    cost = len(path) + 1 + 2 * there.depth
+                    heapq.heappush(heap, (cost, next(order), [*path, token], there, trial))
+        return None

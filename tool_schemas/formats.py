@@ -1,0 +1,84 @@
+"""String formats and regular expressions, said so that the grammar and the validator mean the same text."""
+
+from __future__ import annotations
+
+import re
+
+_YEAR = "(?:[0-9]{3}[1-9]|[0-9]{2}[1-9]0|[0-9][1-9]00|[1-9]000)"
+_FOURTH = "(?:0[48]|[2468][048]|[13579][26])"
+_DATE = (
+    f"(?:{_YEAR}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
+    f"|02-(?:0[1-9]|1[0-9]|2[0-8]))|(?:[0-9]{{2}}{_FOURTH}|{_FOURTH}00)-02-29)"
+)
+_TIME = "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\\.[0-9]{1,9})?(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+
+PATTERNS = {"date": f"^{_DATE}$", "time": f"^{_TIME}$", "date-time": f"^{_DATE}T{_TIME}$"}
+"""Formats that are decoded by a pattern of ours: real calendar days, no leap seconds (RFC 3339)."""
+
+ENGINE = frozenset({"duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"})
+"""Formats that the engine decodes by itself."""
+
+FREE = frozenset({"password", "binary", "path", "file-path", "directory-path"})
+"""Formats that say how a text is used and leave every text valid."""
+
+NUMERIC = frozenset({"int32", "int64", "float", "double"})
+"""OpenAPI's widths of numbers."""
+
+_CLASSES = {"W": r"\x00-/:-@\[-\^`{-\x7f", "D": r"\x00-/:-\x7f"}
+
+
+def portable(pattern: str) -> str:
+    r"""Rewrites a pattern so that what the engine decodes also matches in Python.
+
+    The engine reads ``\w`` and ``\d`` as ASCII, as ECMA-262 does; Python's `re`, which validates, knows Unicode
+    letters and digits as well. Their complements therefore differ: here they become ASCII without the class,
+    which is inside both.
+
+    Args:
+        pattern: A regular expression in the common part of ECMA-262 and Python.
+
+    Returns:
+        The pattern for the engine.
+    """
+    out: list[str] = []
+    place, inside, negated, shorthand = 0, False, False, False
+    while place < len(pattern):
+        character = pattern[place]
+        if character == "\\" and place + 1 < len(pattern):
+            letter = pattern[place + 1]
+            place += 2
+            if letter in _CLASSES and not (inside and negated):
+                out.append(_CLASSES[letter] if inside else f"[{_CLASSES[letter]}]")
+                continue
+            shorthand = shorthand or letter in "wd"
+            out.append("\\" + letter)
+            continue
+        if character == "[" and not inside:
+            inside, shorthand = True, False
+            negated = pattern.startswith("^", place + 1)
+            out.append("[^" if negated else "[")
+            place += 2 if negated else 1
+            if pattern.startswith("]", place):  # a bracket in first place stands for itself
+                out.append("\\]")
+                place += 1
+            continue
+        if character == "]" and inside:
+            if negated and shorthand:
+                out.append(r"\x{80}-\x{10ffff}")
+            inside = False
+        elif character == "[" and inside:
+            character = "\\["
+        out.append(character)
+        place += 1
+    return "".join(out)
+
+
+def pattern_problem(pattern: str) -> str | None:
+    """Why a pattern cannot be used to validate, or None if it can."""
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        return f"is no regular expression that Python can check ({error})"
+    if re.search(r"(?<!\\)(?:\\\\)*\\[bB]", pattern):
+        return "uses a word boundary, which decoding cannot enforce; spell out the characters"
+    return None

@@ -1,0 +1,149 @@
+"""The grammar interface: terms say what may be written, a compiled grammar masks and forces tokens."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from loraloop.tool_schemas.dialect import Bounds
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True)
+class JsonSchema:
+    """JSON that fits a schema, in compact form.
+
+    Attributes:
+        schema: The JSON Schema.
+        bounds: What to add where the schema sets no bound; None decodes exactly the schema.
+    """
+
+    schema: dict[str, Any] | bool
+    bounds: Bounds | None = field(default_factory=Bounds)
+
+
+@dataclass(frozen=True, slots=True)
+class Regex:
+    """Text that matches a regular expression as a whole (Rust's `regex` syntax, no look-around)."""
+
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of the given texts."""
+
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lark:
+    """Text of a context-free grammar in llguidance's variant of Lark; its start rule is ``start``."""
+
+    grammar: str
+
+
+Term = JsonSchema | Regex | Choice | Lark
+
+
+class State(Protocol):
+    """A place in a text that a grammar governs. Not for use by two threads at once; forks are independent."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the text is complete and nothing can follow."""
+
+    @property
+    def can_stop(self) -> bool:
+        """Whether the text is complete as it stands."""
+
+    def forced(self) -> list[int]:
+        """The tokens about which there is no choice from here; empty if there is one. Does not accept them."""
+
+    def mask_(self, logits: torch.Tensor) -> None:
+        """Sets the logits [V] of tokens that cannot follow to minus infinity, in place.
+
+        Where `can_stop` holds, the end-of-sequence token stays allowed.
+        """
+
+    def accept(self, tokens: Sequence[int]) -> None:
+        """Moves on by tokens, all or none of them.
+
+        Raises:
+            InputError: If one of them cannot follow.
+            LimitError: If the grammar became too costly to follow.
+        """
+
+    def rollback(self, n: int) -> None:
+        """Takes back the last `n` accepted tokens."""
+
+    def fork(self) -> State:
+        """An independent copy of this place."""
+
+    def closing(self, limit: int) -> list[int] | None:
+        """A short path of at most `limit` tokens to a place where `can_stop` holds; None if none was found."""
+
+
+class Grammar(Protocol):
+    """A term compiled against a tokenizer; can be shared by any number of threads."""
+
+    def start(self) -> State:
+        """The state before the first token."""
+
+
+class Engine(Protocol):
+    """Compiles terms for one tokenizer."""
+
+    def compile(self, term: Term) -> Grammar:
+        """Compiles a term; see `GrammarCompiler.compile`."""
+
+
+class GrammarCompiler:
+    """Compiles terms for one tokenizer and keeps the results.
+
+    Args:
+        tokenizer_json: The tokenizer as the `tokenizers` library writes it.
+        vocab_size: Number of logits.
+        eos_id: The token, or tokens, that end a text.
+    """
+
+    def __init__(self, tokenizer_json: str, vocab_size: int, eos_id: int | Sequence[int]) -> None:
+        self._tokenizer = (tokenizer_json, vocab_size, eos_id)
+        self._engine: Engine | None = None
+        self._compiled: dict[str, Grammar] = {}
+        self._lock = threading.Lock()
+
+    def engine(self) -> Engine:
+        """The engine; the first call reads the tokenizer (a quarter of a second for 49 152 tokens)."""
+        with self._lock:
+            if self._engine is None:
+                from loraloop.tool_schemas.llguidance_engine import LlguidanceEngine
+
+                self._engine = LlguidanceEngine(*self._tokenizer)
+            return self._engine
+
+    def compile(self, term: Any) -> Grammar:
+        """Compiles a term, or returns what an earlier call made of the same one.
+
+        Args:
+            term: A `Term`, a JSON Schema as a dict, or what `term_of` takes.
+
+        Raises:
+            SchemaError: With the JSON path, if the term cannot be enforced exactly.
+        """
+        from loraloop.tool_schemas.jsontext import dumps
+        from loraloop.tool_schemas.terms import term_of
+
+        said = term_of(term)
+        key = f"{said.bounds!r}{dumps(said.schema)}" if isinstance(said, JsonSchema) else repr(said)
+        grammar = self._compiled.get(key)
+        if grammar is None:
+            grammar = self.engine().compile(said)
+            if len(self._compiled) >= 256:
+                self._compiled.pop(next(iter(self._compiled)), None)
+            self._compiled[key] = grammar
+        return grammar
