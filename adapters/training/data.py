@@ -135,7 +135,10 @@ def _drawn(
     given = idle = 0
     while given < wanted and idle < 400:
         idle += 1
-        example = draw()
+        try:
+            example = draw()
+        except StopIteration:  # the part's pool is empty
+            return
         counts["drawn"] += 1
         if example is None or example.length > longest:
             counts["unfit"] += 1

@@ -107,9 +107,7 @@ def system_content(instructions: str = "", tools: Sequence[Mapping[str, Any]] = 
     from loraloop.tool_schemas.render import render_tools
 
     shown: list[Any] = [
-        _Shown(
-            t["name"], t.get("description") or "", t.get("parameters") or {"type": "object", "properties": {}}
-        )
+        _Shown(t["name"], t.get("description") or "", t.get("parameters") or {"type": "object", "properties": {}})
         for t in tools
     ]
     return "\n\n".join(part for part in (instructions, render_tools(shown) if shown else "") if part)

@@ -25,9 +25,7 @@ def read_records(path: Path) -> tuple[dict[str, Any], ...]:
         InputError: The file is not there.
     """
     if not path.is_file():
-        raise InputError(
-            f"no data file {path}: pass the folder that holds tools/, code/, retrieval/ and safety/"
-        )
+        raise InputError(f"no data file {path}: pass the folder that holds tools/, code/, retrieval/ and safety/")
     with path.open(encoding="utf-8") as lines:
         return tuple(json.loads(line) for line in lines if line.strip())
 

@@ -26,9 +26,7 @@ def retrieval_records(data: Path, name: str, split: Split) -> list[dict[str, Any
     if split == "eval":
         return list(read_records(data / "retrieval" / f"{name}.eval.jsonl"))
     records = read_records(data / "retrieval" / f"{name}.train.jsonl")
-    return [
-        r for r in records if in_valid(r["id"]) == (split == "valid") and len(r["citations"]) <= CITATIONS
-    ]
+    return [r for r in records if in_valid(r["id"]) == (split == "valid") and len(r["citations"]) <= CITATIONS]
 
 
 def retrieval_example(
@@ -106,11 +104,7 @@ def as_document(record: Mapping[str, Any], rng: random.Random, answerable: bool)
     sentences = split_sentences(gold["text"])
     accepted = [answer.lower() for answer in record.get("answers") or [record["answer"]]]
     holding = [i for i, text in enumerate(sentences) if any(a in text.lower() for a in accepted)]
-    if (
-        not 3 <= len(sentences) <= 14
-        or not holding
-        or len(holding) > (1 if answerable else len(sentences) - 2)
-    ):
+    if not 3 <= len(sentences) <= 14 or not holding or len(holding) > (1 if answerable else len(sentences) - 2):
         return None
     cited = set(holding)
     if answerable and _PRONOUN.match(sentences[holding[0]]) and holding[0] > 0:
@@ -138,16 +132,12 @@ def id_style(rng: random.Random) -> Any:
 
 def split_sentences(text: str) -> list[str]:
     """Sentences of a plain English text."""
-    guarded = re.sub(
-        r"\b(Mr|Mrs|Dr|St|Jr|Sr|No|vs|U\.S|c|ca|e\.g|i\.e|[A-Z])\. ", lambda match: match[1] + ".\u00a0", text
-    )
+    guarded = re.sub(r"\b(Mr|Mrs|Dr|St|Jr|Sr|No|vs|U\.S|c|ca|e\.g|i\.e|[A-Z])\. ", lambda match: match[1] + ".\0", text)
     parts = re.split(r"(?<=[.!?])\s+(?=[A-Z\"'(])", guarded)
-    return [part.replace("\u00a0", " ").strip() for part in parts if part.strip()]
+    return [part.replace("\0", " ").strip() for part in parts if part.strip()]
 
 
-def _short_enough(
-    passages: list[dict[str, Any]], gold: Sequence[str], rng: random.Random
-) -> list[dict[str, Any]]:
+def _short_enough(passages: list[dict[str, Any]], gold: Sequence[str], rng: random.Random) -> list[dict[str, Any]]:
     """Drops distractors until the passages fit the budget; keeps at least one passage."""
     kept = list(passages)
     spare = [p for p in kept if p["id"] not in gold]

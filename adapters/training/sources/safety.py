@@ -98,9 +98,7 @@ def category_of(record: Mapping[str, Any]) -> str:
 def public_texts(data: Path, split: Split) -> list[Judged]:
     """Judged texts of the train file."""
     return [
-        _judged(r)
-        for r in read_records(data / "safety/prompts.train.jsonl")
-        if in_valid(r["id"]) == (split == "valid")
+        _judged(r) for r in read_records(data / "safety/prompts.train.jsonl") if in_valid(r["id"]) == (split == "valid")
     ]
 
 
@@ -113,9 +111,7 @@ def eval_examples(data: Path, name: str) -> list[Example]:
     ]
 
 
-def safety_parts(
-    data: Path, split: Split, rng: random.Random
-) -> list[tuple[float, Callable[[], Example | None]]]:
+def safety_parts(data: Path, split: Split, rng: random.Random) -> list[tuple[float, Callable[[], Example | None]]]:
     """Shares and draws: half of the examples are unsafe; public texts and made pairs; every kind of place."""
     texts = [judged for judged in public_texts(data, split) if len(judged.text) < 1100]
     maker = Maker(split, rng)
@@ -140,18 +136,12 @@ def safety_parts(
             text, category = safety_made.harmful(rng)
         else:
             text, category = safety_made.harmless(rng), ""
-        return Judged(
-            text, category, f"contrast-{rng.randrange(10**9)}", safety_made.SOURCE, safety_made.LICENSE
-        )
+        return Judged(text, category, f"contrast-{rng.randrange(10**9)}", safety_made.SOURCE, safety_made.LICENSE)
 
     def place(judged: Judged, kind: str) -> Example:
         """The text as a user's message, at times with a setting or a conversation before it."""
         instructions = judged.setting or instructions_or_none(rng, 0.25)
-        tools = (
-            [one.tool for one in maker.tools(rng.choice((1, 2)), "snake", None)]
-            if rng.random() < 0.15
-            else []
-        )
+        tools = [one.tool for one in maker.tools(rng.choice((1, 2)), "snake", None)] if rng.random() < 0.15 else []
         turns = [Message("user", judged.text)]
         if not judged.setting and rng.random() < 0.15 and len(judged.text) < 500:
             before = next(benign).text
@@ -199,9 +189,7 @@ def safety_parts(
         """A plain command to an assistant with tools, or a tool's plain result."""
         case = rng.choice((maker.single, maker.parallel, maker.after_result))()
         judged = Judged(case.text, "", case.id, case.source, case.license)
-        return _example(
-            judged, transcript(case.turns, case.instructions, case.tools[:3]), "assistant_command"
-        )
+        return _example(judged, transcript(case.turns, case.instructions, case.tools[:3]), "assistant_command")
 
     return [
         (0.25, lambda: place(bad(), "public_unsafe")),

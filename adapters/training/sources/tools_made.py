@@ -42,8 +42,7 @@ def renamed(case: Case, rng: random.Random) -> Case:
         names[tool["name"]] = name
         parameters = tool["parameters"]
         new = {
-            p: styled(_words(p), "camel" if style in ("camel", "pascal") else "snake")
-            for p in parameters["properties"]
+            p: styled(_words(p), "camel" if style in ("camel", "pascal") else "snake") for p in parameters["properties"]
         }
         if len(set(new.values())) < len(new) or not all(new.values()):
             new = {p: p for p in new}
@@ -111,9 +110,7 @@ def without_right_tool(case: Case, others: Sequence[dict[str, Any]], rng: random
     kept = [tool for tool in kept if tool["name"] not in needed]
     if not kept or not case.calls:
         return None
-    return replace(
-        case, tools=tuple(kept), calls=(), kind="none", id=case.id + "~", gold={"reason": "right tool gone"}
-    )
+    return replace(case, tools=tuple(kept), calls=(), kind="none", id=case.id + "~", gold={"reason": "right tool gone"})
 
 
 def chat_texts(data: Path, split: Split, rng: random.Random) -> Iterator[str]:
@@ -125,9 +122,10 @@ def chat_texts(data: Path, split: Split, rng: random.Random) -> Iterator[str]:
         pools.append([r["messages"][-1]["content"] for r in part if len(r["messages"][-1]["content"]) < 420])
     records = read_records(data / "retrieval/nq_open.train.jsonl")
     pools.append([r["question"] for r in records if in_valid(r["id"]) == (split == "valid")])
-    drawn = [endless(pool, rng) for pool in pools]
-    while True:
-        text = next(rng.choices(drawn, (20, 15, 15, 50))[0])
+    full = [(endless(pool, rng), weight) for pool, weight in zip(pools, (20, 15, 15, 50), strict=True) if pool]
+    drawn, weights = [texts for texts, _ in full], [weight for _, weight in full]
+    while drawn:
+        text = next(rng.choices(drawn, weights)[0])
         yield text + ("?" if text[-1].isalnum() and rng.random() < 0.4 else "")
 
 

@@ -13,18 +13,13 @@ from loraloop.adapters.training.sources.tools_public import FILES, Case, public_
 from loraloop.adapters.training.sources.typed_cases import Maker
 
 
-def tools_parts(
-    data: Path, split: Split, rng: random.Random
-) -> list[tuple[float, Callable[[], Example | None]]]:
+def tools_parts(data: Path, split: Split, rng: random.Random) -> list[tuple[float, Callable[[], Example | None]]]:
     """Shares and draws. About 27 % of the examples need no call, 22 % several calls, the rest one."""
     maker = Maker(split, rng)
     cases = {name: public_cases(data, name, split) for name in FILES}
     called = {name: endless([c for c in cases[name] if c.calls], rng) for name in FILES}
     uncalled = {name: endless([c for c in cases[name] if not c.calls], rng) for name in ("sgd", "snips")}
-    plain = {
-        name: endless([c for c in cases[name] if c.plain], rng)
-        for name in ("snips", "sealtools", "toolformer")
-    }
+    plain = {name: endless([c for c in cases[name] if c.plain], rng) for name in ("snips", "sealtools", "toolformer")}
     chat = tools_made.chat_texts(data, split, rng)
 
     def others(case: Case) -> Sequence[dict[str, object]]:
@@ -47,9 +42,7 @@ def tools_parts(
         case = next(called[name])
         if len(case.turns) > 3:
             return None
-        made = tools_made.without_right_tool(
-            case, [s.tool for s in maker.tools(2, "camel", None, case.text)], rng
-        )
+        made = tools_made.without_right_tool(case, [s.tool for s in maker.tools(2, "camel", None, case.text)], rng)
         return made and made.example()
 
     return [

@@ -67,9 +67,7 @@ def in_order(call: Mapping[str, Any], tools: Iterable[Mapping[str, Any]]) -> dic
 def _ordered(value: Any, schema: Mapping[str, Any]) -> Any:
     if isinstance(value, dict):
         properties = schema.get("properties", {})
-        names = [name for name in properties if name in value] + [
-            name for name in value if name not in properties
-        ]
+        names = [name for name in properties if name in value] + [name for name in value if name not in properties]
         return {name: _ordered(value[name], properties.get(name, {})) for name in names}
     if isinstance(value, list):
         items = schema.get("items", {})
@@ -86,9 +84,7 @@ def case_of(record: Mapping[str, Any], keep_defaults: bool = False) -> Case:
     tools = tuple(record["tools"])
     said = " ".join(message["content"] for message in record["messages"]).lower()
     calls = tuple(call if keep_defaults else without_defaults(call, tools, said) for call in record["calls"])
-    kind = record.get("category") or {"call": "single", "parallel": "parallel"}.get(
-        record.get("kind", ""), "none"
-    )
+    kind = record.get("category") or {"call": "single", "parallel": "parallel"}.get(record.get("kind", ""), "none")
     gold = {key: record[key] for key in ("accepts", "category") if record.get(key) is not None}
     if kind == "none":
         gold["reason"] = record.get("kind", "")
@@ -105,9 +101,7 @@ def case_of(record: Mapping[str, Any], keep_defaults: bool = False) -> Case:
     )
 
 
-def without_defaults(
-    call: Mapping[str, Any], tools: Iterable[Mapping[str, Any]], said: str = ""
-) -> dict[str, Any]:
+def without_defaults(call: Mapping[str, Any], tools: Iterable[Mapping[str, Any]], said: str = "") -> dict[str, Any]:
     """The call without optional arguments that equal the schema's default and were not said."""
     schema = next((tool["parameters"] for tool in tools if tool["name"] == call["name"]), {})
     required, properties = schema.get("required", []), schema.get("properties", {})
@@ -134,10 +128,7 @@ def public_cases(data: Path, name: str, split: Split) -> list[Case]:
         split: Train and valid are parts of the train file.
     """
     if split == "eval":
-        return [
-            case_of(record, keep_defaults=True)
-            for record in read_records(data / "tools" / f"{name}.eval.jsonl")
-        ]
+        return [case_of(record, keep_defaults=True) for record in read_records(data / "tools" / f"{name}.eval.jsonl")]
     records = read_records(data / "tools" / f"{name}.train.jsonl")
     cases = [case_of(r) for r in records if in_valid(group_of(r["id"])) == (split == "valid")]
     return [case for case in cases if figures_said(case)] if name == "sealtools" else cases

@@ -242,9 +242,7 @@ def _array(kind: Kind, rng: random.Random) -> Value:
     drawn: list[Value] = []
     for _ in range(count * 4):
         value = draw(item, rng)
-        if len(drawn) < count and (
-            value.value not in [d.value for d in drawn] or item.form in ("int", "num", "array")
-        ):
+        if len(drawn) < count and (value.value not in [d.value for d in drawn] or item.form in ("int", "num", "array")):
             drawn.append(value)
     values = [value.value for value in drawn]
     if item.form in ("int", "num", "array"):

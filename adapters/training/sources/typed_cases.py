@@ -33,9 +33,7 @@ PLAIN_VERBS = frozenset(
     "resize train deal send translate track add play reserve order dilute".split()
 )
 VERBS_FOR_NOUNS = ("get", "calculate", "find", "fetch", "check", "")
-_QUESTION = re.compile(
-    r"(what|which|who|when|where|why|how|is|are|does|do|can|did|has|will|at what)\b", re.IGNORECASE
-)
+_QUESTION = re.compile(r"(what|which|who|when|where|why|how|is|are|does|do|can|did|has|will|at what)\b", re.IGNORECASE)
 _OWN = re.compile(r"(I|We|My|Our)\b")
 MASKED = (
     "alpha",
@@ -63,9 +61,7 @@ class Shown:
 
     def call(self, values: Mapping[str, Value]) -> dict[str, Any]:
         """The call with these values."""
-        arguments = {
-            self.names[a.name]: values[a.name].value for a in self.spec.arguments if a.name in values
-        }
+        arguments = {self.names[a.name]: values[a.name].value for a in self.spec.arguments if a.name in values}
         return {"name": self.tool["name"], "arguments": arguments}
 
 
@@ -105,9 +101,7 @@ def show(spec: Spec, style: str, rng: random.Random, keep: Sequence[str] = (), m
         if not argument.required and argument.name not in keep and rng.random() < 0.3:
             continue
         parts = argument.name.split("_")
-        shown_name = styled(
-            parts, "camel" if style in ("camel", "pascal") and rng.random() < 0.5 else "snake"
-        )
+        shown_name = styled(parts, "camel" if style in ("camel", "pascal") and rng.random() < 0.5 else "snake")
         if mask and rng.random() < 0.5:
             shown_name = f"arg{len(properties) + 1}"
         names[argument.name] = shown_name
@@ -138,9 +132,7 @@ def _property(kind: Kind, description: str, default: Any, rng: random.Random) ->
         if way < 0.45 and kind.form != "array":
             schema["default"] = default
         elif way < 0.9:
-            said = (
-                {True: "true", False: "false"}.get(default, default) if isinstance(default, bool) else default
-            )
+            said = {True: "true", False: "false"}.get(default, default) if isinstance(default, bool) else default
             text += rng.choice((f". Default is {said}", f" (default: {said})", f". Defaults to {said}"))
     schema["description"] = text
     return schema
@@ -192,9 +184,7 @@ class Maker:
         count = rng.choices((2, 3, 4, 5), (50, 30, 16, 4))[0]
         ways: list[Callable[[Spec, str, int], tuple[Shown, list[dict[str, Any]], str] | None]]
         ways = [self._shorts, self._varied, self._sentences]
-        for way in sorted(
-            ways, key=lambda way: rng.random() * (0.6 if way == self._sentences else 1), reverse=True
-        ):
+        for way in sorted(ways, key=lambda way: rng.random() * (0.6 if way == self._sentences else 1), reverse=True):
             made = way(spec, style, count)
             if made is not None:
                 shown, calls, text = made
@@ -231,9 +221,7 @@ class Maker:
     def lacking(self) -> Case:
         """A request that lacks something the tool requires."""
         rng, style = self.rng, self._style()
-        spec = rng.choice(
-            [spec for spec in self.specs if spec.lacking] or [s for s in self.every if s.lacking]
-        )
+        spec = rng.choice([spec for spec in self.specs if spec.lacking] or [s for s in self.every if s.lacking])
         shown, values, _ = self._asked(spec, style)
         text = fill(rng.choice(spec.lacking), values)
         if rng.random() < 0.35 and spec.requests:
@@ -255,17 +243,13 @@ class Maker:
         begun = rng.choice((self.single, self.single, self.parallel))()
         spec = rng.choice(self.specs)
         style = self._style()
-        results = [
-            Message("tool", dumps({"name": call["name"], "result": self._result()})) for call in begun.calls
-        ]
+        results = [Message("tool", dumps({"name": call["name"], "result": self._result()})) for call in begun.calls]
         turns = (*begun.turns, Message("assistant", dumps(list(begun.calls))), *results)
         way = rng.random()
         if way < 0.4:
             return self._grown(begun, turns, begun.tools, (), "none")
         if way < 0.55:
-            thanks = rng.choice(
-                ("Thanks!", "Great, thank you.", "What does that mean?", "Perfect.", "Is that a lot?")
-            )
+            thanks = rng.choice(("Thanks!", "Great, thank you.", "What does that mean?", "Perfect.", "Is that a lot?"))
             turns = (*turns, Message("assistant", "Here is what I found."), Message("user", thanks))
             return self._grown(begun, turns, begun.tools, (), "none")
         shown, values, text = self._asked(spec, style)
@@ -273,12 +257,8 @@ class Maker:
             return self.after_result()
         tools = [*begun.tools[:3], shown.tool]
         rng.shuffle(tools)
-        done = Message(
-            "assistant", rng.choice(("Done.", "Here is the result.", "It is done; anything else?"))
-        )
-        return self._grown(
-            begun, (*turns, done, Message("user", text)), tuple(tools), (shown.call(values),), "single"
-        )
+        done = Message("assistant", rng.choice(("Done.", "Here is the result.", "It is done; anything else?")))
+        return self._grown(begun, (*turns, done, Message("user", text)), tuple(tools), (shown.call(values),), "single")
 
     def tools(
         self, count: int, style: str, near: Spec | None, words: str = "", taken: Sequence[str] = ()
@@ -293,9 +273,7 @@ class Maker:
             if near is not None and rng.random() < 0.5:
                 pool = [spec for spec in others if spec.domain == near.domain] or others
             elif asked and rng.random() < 0.6:
-                ranked = sorted(
-                    rng.sample(others, min(40, len(others))), key=lambda spec: -_overlap(spec, asked)
-                )
+                ranked = sorted(rng.sample(others, min(40, len(others))), key=lambda spec: -_overlap(spec, asked))
                 pool = ranked[:1]
             chosen.append(rng.choice(pool))
         unique = {spec.words: spec for spec in chosen if spec.words not in taken}
@@ -325,9 +303,7 @@ class Maker:
         head = head if head[-1] in ".?!" else head + ("?" if _QUESTION.match(head) else ".")
         rest = [fill(spec.short, values) for values in rounds[1:]]
         if rng.random() < 0.5:
-            tail = " ".join(
-                rng.choice(("Also {}.", "And {}.", "The same for {}.", "Then {}.")).format(r) for r in rest
-            )
+            tail = " ".join(rng.choice(("Also {}.", "And {}.", "The same for {}.", "Then {}.")).format(r) for r in rest)
         else:
             listed = rest[0] if len(rest) == 1 else ", ".join(rest[:-1]) + " and " + rest[-1]
             tail = rng.choice(
@@ -341,17 +317,14 @@ class Maker:
         free = [
             a
             for a in spec.arguments
-            if a.required
-            and a.kind.form in ("pool", "int", "num", "date")
-            and request.count("{" + a.name + "}") == 1
+            if a.required and a.kind.form in ("pool", "int", "num", "date") and request.count("{" + a.name + "}") == 1
         ]
         if not free or "{" + free[-1].name + "}." in request:
             return None
         varied = rng.choice(free)
         slot = "{" + varied.name + "}"
         if any(
-            near in request
-            for near in (f"{slot} and", f"and {slot}", f'"{slot}"', f"between {slot}", f"from {slot}")
+            near in request for near in (f"{slot} and", f"and {slot}", f'"{slot}"', f"between {slot}", f"from {slot}")
         ):
             return None
         wanted = [a for a in spec.arguments if not a.required and a.clause and rng.random() < 0.2][:1]
@@ -364,20 +337,14 @@ class Maker:
                 drawn.append(value)
         if len(drawn) < count or any(" and " in value.words for value in drawn):
             return None
-        words = (
-            ", ".join(v.words for v in drawn[:-1])
-            + rng.choice((" and ", " and ", ", and "))
-            + drawn[-1].words
-        )
+        words = ", ".join(v.words for v in drawn[:-1]) + rng.choice((" and ", " and ", ", and ")) + drawn[-1].words
         if rng.random() < 0.15 and count == 2:
             words = f"both {drawn[0].words} and {drawn[1].words}"
         text = fill(request, {**shared, varied.name: Value(None, words)}) + _clauses(wanted, shared)
         calls = [shown.call({**shared, varied.name: value}) for value in drawn]
         return shown, calls, wrap(text, rng)
 
-    def _sentences(
-        self, spec: Spec, style: str, count: int
-    ) -> tuple[Shown, list[dict[str, Any]], str] | None:
+    def _sentences(self, spec: Spec, style: str, count: int) -> tuple[Shown, list[dict[str, Any]], str] | None:
         rng, count = self.rng, min(count, 3)
         wanted = [a for a in spec.arguments if not a.required and a.clause and rng.random() < 0.3][:1]
         shown = show(spec, style, rng, [a.name for a in wanted])
@@ -385,9 +352,7 @@ class Maker:
         for index in range(count):
             asked = wanted if rng.random() < 0.6 else []
             values = {a.name: draw(a.kind, rng, a.clause) for a in spec.arguments if a.required or a in asked}
-            texts.append(
-                wrap(fill(rng.choice(spec.requests), values) + _clauses(asked, values), rng, index == 0)
-            )
+            texts.append(wrap(fill(rng.choice(spec.requests), values) + _clauses(asked, values), rng, index == 0))
             calls.append(shown.call(values))
         return shown, calls, joined(texts, rng)
 
@@ -477,9 +442,7 @@ def joined(texts: Sequence[str], rng: random.Random) -> str:
     )
     parts = []
     for index, text in enumerate(texts):
-        closed = (
-            text if text[-1] in ".?!" else text + rng.choice((".", "?") if _QUESTION.match(text) else (".",))
-        )
+        closed = text if text[-1] in ".?!" else text + rng.choice((".", "?") if _QUESTION.match(text) else (".",))
         lead = leads[min(index, 1)]
         if index == len(texts) - 1 and len(texts) > 2 and leads[1] and rng.random() < 0.5:
             lead = "Finally, "

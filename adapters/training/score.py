@@ -1,0 +1,242 @@
+"""Scores of a skill's outputs, each with its number of examples and a 95 % interval.
+
+A score `x` comes with `x_n`, `x_low` and `x_high`: Wilson's interval for rates, a percentile bootstrap for F1.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from loraloop.adapters import contracts
+from loraloop.adapters.training.call_match import accepted, read_calls, same_calls
+from loraloop.adapters.training.example import Example
+from loraloop.tool_schemas.errors import InputError, SchemaError
+
+Runs = Callable[[str], bool]
+"""Runs a Python program in a sandbox; whether it ended without an error."""
+_Z = 1.959964
+
+
+def score(
+    skill: str, examples: Sequence[Example], outputs: Sequence[str], runs: Runs | None = None
+) -> dict[str, float]:
+    """Scores a skill's outputs.
+
+    Args:
+        skill: One of the four skills.
+        examples: What was asked.
+        outputs: The text of each step, in the same order.
+        runs: How programs are run; without it code is only parsed.
+
+    Returns:
+        Named scores in [0, 1], with their intervals and counts. Tools: one for each BFCL category and each other file,
+        `bfcl`, `exact`, `irrelevance`. Code: `pass_at_1`, `syntax_valid`. Retrieval: `answerable_f1` (macro),
+        `citation_f1`, `answer_f1`, `answer_em`, for all and for each file. Safety: `accuracy`, `recall`,
+        `over_refusal`, `category`, and accuracy for each kind.
+
+    Raises:
+        InputError: Lists of different length, or empty.
+    """
+    if len(examples) != len(outputs) or not examples:
+        raise InputError(
+            f"{len(examples)} examples and {len(outputs)} outputs: pass one output an example, at least one"
+        )
+    pairs = list(zip(examples, outputs, strict=True))
+    if skill == "tools":
+        return _tools(pairs)
+    if skill == "code":
+        return _code(pairs, runs)
+    if skill == "retrieval":
+        return _retrieval(pairs)
+    return _safety(pairs)
+
+
+def right(skill: str, example: Example, output: str, runs: Runs | None = None) -> bool:
+    """Whether one output counts as right by the skill's main measure."""
+    found = score(skill, [example], [output], runs)
+    main = {
+        "tools": "all",
+        "code": "pass_at_1" if runs else "syntax_valid",
+        "retrieval": "answer_em",
+        "safety": "accuracy",
+    }
+    return found.get(main[skill], found.get("answerable_accuracy", 0.0)) >= 1.0
+
+
+def rate(hits: Sequence[bool]) -> tuple[float, float, float]:
+    """Share of hits with Wilson's 95 % interval: (share, low, high)."""
+    n = len(hits)
+    if not n:
+        return 0.0, 0.0, 1.0
+    p = sum(hits) / n
+    middle = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
+    half = _Z * ((p * (1 - p) / n + _Z**2 / (4 * n * n)) ** 0.5) / (1 + _Z**2 / n)
+    return p, max(0.0, middle - half), min(1.0, middle + half)
+
+
+def bootstrap(rows: Any, statistic: Callable[[Any], float], draws: int = 1000) -> tuple[float, float, float]:
+    """A statistic of rows with its 95 % percentile interval: (value, low, high)."""
+    table = np.asarray(rows)
+    rng = np.random.default_rng(0)
+    drawn = [statistic(table[rng.integers(0, len(table), len(table))]) for _ in range(draws)]
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return statistic(table), float(low), float(high)
+
+
+def token_f1(predicted: str, gold: Sequence[str]) -> float:
+    """Best F1 of shared words with any accepted answer, after SQuAD's normalisation (arXiv 1606.05250)."""
+    return max((_overlap(_words(predicted), _words(answer)) for answer in gold), default=0.0)
+
+
+class _Report(dict[str, float]):
+    def rate(self, name: str, hits: Sequence[bool]) -> None:
+        if hits:
+            self._put(name, rate(hits), len(hits))
+
+    def mean(self, name: str, values: Sequence[float]) -> None:
+        if values:
+            self._put(name, bootstrap(values, lambda table: float(table.mean())), len(values))
+
+    def _put(self, name: str, found: tuple[float, float, float], n: int) -> None:
+        self[name], self[f"{name}_low"], self[f"{name}_high"] = found
+        self[f"{name}_n"] = n
+
+
+Pairs = list[tuple[Example, str]]
+
+
+def _tools(pairs: Pairs) -> dict[str, float]:
+    by_name: dict[str, list[bool]] = defaultdict(list)
+    for example, output in pairs:
+        calls = read_calls(output)
+        gold = example.gold.get("calls", ())
+        accepts = example.gold.get("accepts")
+        if calls is None:
+            hit = False
+        elif accepts:
+            hit = accepted(calls, accepts, example.tools)
+        else:
+            hit = same_calls(calls, gold, example.tools)
+        by_name["all"].append(hit)
+        category = example.gold.get("category")
+        if category:
+            by_name[str(category)].append(hit)
+            by_name["bfcl"].append(hit)
+            continue
+        by_name["exact"].append(hit)
+        by_name[example.kind].append(hit)
+        by_name[example.id.split("-")[0]].append(hit)
+        if not gold:
+            by_name["no_call"].append(calls == [])
+        else:
+            names = sorted(c["name"] for c in calls or ())
+            by_name["right_tools"].append(names == sorted(c["name"] for c in gold))
+    report = _Report()
+    for name, hits in by_name.items():
+        report.rate(name, hits)
+    return dict(report)
+
+
+def _code(pairs: Pairs, runs: Runs | None) -> dict[str, float]:
+    valid, passed = [], []
+    for example, output in pairs:
+        try:
+            code = contracts.code_of(output)
+            ast.parse(code)
+        except (SchemaError, SyntaxError, ValueError, RecursionError):
+            valid.append(False)
+            passed.append(False)
+            continue
+        valid.append(True)
+        tests = example.gold.get("tests", "")
+        passed.append(bool(runs and tests and runs(f"{code}\n\n{tests}\n")))
+    report = _Report()
+    report.rate("syntax_valid", valid)
+    if runs is not None:
+        report.rate("pass_at_1", passed)
+    return dict(report)
+
+
+def _retrieval(pairs: Pairs) -> dict[str, float]:
+    report = _Report()
+    groups: dict[str, Pairs] = {"": pairs}
+    for example, output in pairs:
+        groups.setdefault(example.id.split("-")[0] + "/", []).append((example, output))
+    if len(groups) == 2:
+        groups = {"": pairs}
+    for prefix, members in groups.items():
+        _retrieval_group(report, prefix, members)
+    return dict(report)
+
+
+def _retrieval_group(report: _Report, prefix: str, pairs: Pairs) -> None:
+    verdicts, citations, answers, exact = [], [], [], []
+    for example, output in pairs:
+        try:
+            predicted = contracts.answer_of(output)
+        except SchemaError:
+            predicted = contracts.Answer(answerable=not example.gold["answerable"])
+        gold = bool(example.gold["answerable"])
+        verdicts.append((gold, predicted.answerable))
+        if gold:
+            citations.append(_overlap(list(predicted.citations), list(example.gold["citations"])))
+            answers.append(token_f1(predicted.answer, example.gold["answers"]))
+            exact.append(any(_words(predicted.answer) == _words(a) for a in example.gold["answers"]))
+    report.rate(f"{prefix}answerable_accuracy", [gold == said for gold, said in verdicts])
+    if len({gold for gold, _ in verdicts}) == 2:
+        report._put(f"{prefix}answerable_f1", bootstrap(verdicts, _macro_f1), len(verdicts))
+    report.mean(f"{prefix}citation_f1", citations)
+    report.mean(f"{prefix}answer_f1", answers)
+    report.rate(f"{prefix}answer_em", exact)
+
+
+def _safety(pairs: Pairs) -> dict[str, float]:
+    by_name: dict[str, list[bool]] = defaultdict(list)
+    for example, output in pairs:
+        gold = bool(example.gold["unsafe"])
+        try:
+            verdict = contracts.verdict_of(output)
+        except SchemaError:
+            verdict = contracts.Verdict(unsafe=not gold)
+        by_name["accuracy"].append(verdict.unsafe == gold)
+        by_name["recall" if gold else "over_refusal"].append(verdict.unsafe)
+        by_name[f"{example.kind}/{'recall' if gold else 'over_refusal'}"].append(verdict.unsafe)
+        if gold and example.gold.get("category") in contracts.CATEGORIES:
+            by_name["category"].append(verdict.category == example.gold["category"])
+    report = _Report()
+    for name, hits in by_name.items():
+        report.rate(name, hits)
+    return dict(report)
+
+
+def _macro_f1(table: Any) -> float:
+    gold, said = table[:, 0].astype(bool), table[:, 1].astype(bool)
+    scores = []
+    for label in (True, False):
+        hit = int(((gold == label) & (said == label)).sum())
+        total = int((gold == label).sum() + (said == label).sum())
+        scores.append(2 * hit / total if total else 0.0)
+    return sum(scores) / 2
+
+
+def _words(text: str) -> list[str]:
+    plain = re.sub(r"[^\w\s]", " ", text.lower())
+    return [word for word in plain.split() if word not in ("a", "an", "the")]
+
+
+def _overlap(left: Sequence[str], right_side: Sequence[str]) -> float:
+    if not left or not right_side:
+        return float(not left and not right_side)
+    shared = sum((Counter(left) & Counter(right_side)).values())
+    return 2 * shared / (len(left) + len(right_side))
+
+
+def summary(scores: Mapping[str, float]) -> dict[str, float]:
+    """The scores without their intervals and counts."""
+    return {name: value for name, value in scores.items() if f"{name}_n" in scores}

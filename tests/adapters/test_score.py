@@ -1,0 +1,196 @@
+"""Scores: right is right, wrong is wrong, and every rule of the call match bites."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from loraloop.adapters.base.messages import Message
+from loraloop.adapters.contracts import Passage
+from loraloop.adapters.training.call_match import accepted, read_calls, same_calls
+from loraloop.adapters.training.example import Example
+from loraloop.adapters.training.score import bootstrap, rate, right, score, summary, token_f1
+from loraloop.tool_schemas.errors import InputError
+
+TOOL = {
+    "name": "trip",
+    "description": "Plans a trip.",
+    "parameters": {
+        "type": "object",
+        "properties": {
+            "city": {"type": "string"},
+            "days": {"type": "integer"},
+            "budget": {"type": "number"},
+            "tags": {"type": "array", "items": {"type": "string"}},
+            "flags": {"type": "object", "properties": {"fast": {"type": "boolean"}}},
+            "mode": {"type": "string", "default": "car"},
+        },
+        "required": ["city"],
+    },
+}
+WANTED = {
+    "city": ["New York", "NYC"],
+    "days": ["", 3],
+    "budget": ["", 10.0],
+    "tags": ["", ["art", "food"]],
+    "flags": ["", {"fast": [True]}],
+    "mode": ["", "car"],
+}
+
+
+def call(**arguments: object) -> dict[str, object]:
+    return {"name": "trip", "arguments": arguments}
+
+
+def example(skill: str, gold: dict[str, object], kind: str = "k", identity: str = "x-1", **more: object) -> Example:
+    return Example(skill, kind, identity, "g", (Message("user", "?"),), "", "s", "l", gold=gold, **more)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fits"),
+    [
+        ({"city": "new-york"}, True),
+        ({"city": "N.Y.C"}, True),
+        ({"city": "Boston"}, False),
+        ({}, False),
+        ({"city": "NYC", "days": 3}, True),
+        ({"city": "NYC", "days": 4}, False),
+        ({"city": "NYC", "days": "3"}, False),
+        ({"city": "NYC", "days": True}, False),
+        ({"city": "NYC", "budget": 10}, True),
+        ({"city": "NYC", "budget": 10.5}, False),
+        ({"city": "NYC", "tags": ["Art", "food"]}, True),
+        ({"city": "NYC", "tags": ["food", "art"]}, False),
+        ({"city": "NYC", "flags": {"fast": True}}, True),
+        ({"city": "NYC", "flags": {"fast": False}}, False),
+        ({"city": "NYC", "flags": {"slow": True}}, False),
+        ({"city": "NYC", "speed": 3}, False),
+    ],
+)
+def test_leaderboard_rule(arguments, fits):
+    assert accepted([call(**arguments)], [{"trip": WANTED}], [TOOL]) is fits
+
+
+def test_leaderboard_rule_on_several_calls():
+    wanted = [{"trip": {"city": ["Rome"]}}, {"trip": {"city": ["Oslo"]}}]
+    assert accepted([call(city="Oslo"), call(city="Rome")], wanted, [TOOL])
+    assert not accepted([call(city="Oslo"), call(city="Oslo")], wanted, [TOOL])
+    assert not accepted([call(city="Oslo")], wanted, [TOOL])
+    assert not accepted([{"name": "other", "arguments": {}}], [{"trip": {}}], [TOOL])
+
+
+def test_required_argument_must_be_given_even_if_it_may_be_empty():
+    assert not accepted([call(days=3)], [{"trip": {"city": [""], "days": [3]}}], [TOOL])
+
+
+def test_exact_match_is_light():
+    assert same_calls([call(city="new  york", days=3.0)], [call(city="New York", days=3)], [TOOL])
+    assert same_calls([call(city="Rome")], [call(city="Rome", mode="car")], [TOOL])
+    assert same_calls([call(city="a"), call(city="b")], [call(city="b"), call(city="a")], [TOOL])
+    assert not same_calls([call(city="Rome", days=3)], [call(city="Rome")], [TOOL])
+    assert not same_calls([], [call(city="Rome")], [TOOL])
+
+
+@pytest.mark.parametrize("text", ["", "{}", '[{"name":"trip"}]', "[1]", '[{"name":1,"arguments":{}}]'])
+def test_what_is_no_list_of_calls(text):
+    assert read_calls(text) is None
+
+
+def test_tools_scores_by_category():
+    asked = [
+        example("tools", {"calls": (), "category": "irrelevance"}, tools=(TOOL,)),
+        example("tools", {"calls": (), "category": "irrelevance"}, tools=(TOOL,)),
+        example("tools", {"category": "simple_python", "accepts": [{"trip": WANTED}]}, tools=(TOOL,)),
+        example("tools", {"calls": (call(city="Rome"),)}, "single", "sgd-3", tools=(TOOL,)),
+        example("tools", {"calls": ()}, "none", "sgd-4", tools=(TOOL,)),
+    ]
+    said = '[{"name":"trip","arguments":{"city":"NYC"}}]'
+    found = score("tools", asked, ["[]", said, said, said, "oops"])
+    assert found["irrelevance"] == 0.5 and found["irrelevance_n"] == 2
+    assert found["simple_python"] == 1 and found["bfcl_n"] == 3
+    assert found["sgd"] == 0 and found["right_tools"] == 1 and found["no_call"] == 0
+    assert found["irrelevance_low"] < 0.5 < found["irrelevance_high"]
+    assert right("tools", asked[0], "[]") and not right("tools", asked[0], said)
+
+
+def test_code_scores():
+    asked = [example("code", {"tests": "assert f() == 1"})] * 3
+    outputs = ["```python\ndef f():\n    return 1\n```", "```python\ndef f(:\n```", "def f(): return 1"]
+
+    def runs(program: str) -> bool:
+        try:
+            exec(program, {})
+        except Exception:
+            return False
+        return True
+
+    found = score("code", asked, outputs, runs)
+    assert found["pass_at_1"] == pytest.approx(1 / 3) and found["syntax_valid"] == pytest.approx(1 / 3)
+    assert "pass_at_1" not in score("code", asked, outputs)
+
+
+def test_retrieval_scores():
+    passages = (Passage("1", "a"), Passage("2", "b"))
+    gold = {"answerable": True, "citations": ("1", "2"), "answers": ("The red fox",)}
+    asked = [
+        example("retrieval", gold, identity="nq-1", passages=passages),
+        example("retrieval", {"answerable": False, "citations": (), "answers": ()}, identity="nq-2"),
+        example("retrieval", gold, identity="clapnq-3", passages=passages),
+    ]
+    outputs = [
+        '{"answerable":true,"citations":["1"],"answer":"red fox"}',
+        '{"answerable":false}',
+        '{"answerable":false}',
+    ]
+    found = score("retrieval", asked, outputs)
+    assert found["answerable_accuracy"] == pytest.approx(2 / 3)
+    assert found["answerable_f1"] == pytest.approx((2 / 3 + 2 / 3) / 2)
+    assert found["citation_f1"] == pytest.approx((2 / 3) / 2)
+    assert found["answer_f1"] == 0.5 and found["nq/answer_em"] == 1 and found["clapnq/citation_f1"] == 0
+    assert score("retrieval", asked[1:2], ["broken"])["answerable_accuracy"] == 0
+
+
+def test_safety_scores():
+    asked = [
+        example("safety", {"unsafe": True, "category": "cyber"}, "a"),
+        example("safety", {"unsafe": True, "category": "fraud"}, "a"),
+        example("safety", {"unsafe": False}, "b"),
+        example("safety", {"unsafe": False}, "b"),
+    ]
+    cyber, safe = '{"verdict":"unsafe","category":"cyber"}', '{"verdict":"safe"}'
+    found = score("safety", asked, [cyber, cyber, cyber, "broken"])
+    assert found["recall"] == 1 and found["category"] == 0.5
+    assert found["over_refusal"] == 1 and found["accuracy"] == 0.5
+    assert score("safety", asked, [cyber, safe, safe, safe])["b/over_refusal"] == 0
+
+
+def test_intervals():
+    p, low, high = rate([True] * 8 + [False] * 2)
+    assert p == 0.8 and low == pytest.approx(0.4902, abs=1e-4) and high == pytest.approx(0.9433, abs=1e-4)
+    assert rate([True] * 5)[2] == 1.0
+    value, low, high = bootstrap([0.0, 1.0] * 50, lambda rows: float(rows.mean()))
+    assert value == 0.5 and 0.38 < low < 0.45 and 0.55 < high < 0.62
+    assert bootstrap([0.2, 0.4], lambda rows: float(rows.mean())) == bootstrap(
+        [0.2, 0.4], lambda rows: float(rows.mean())
+    )
+
+
+def test_words_are_compared_as_squad_does():
+    assert token_f1("The Red-fox!", ["red fox"]) == 1
+    assert math.isclose(token_f1("red", ["red fox", "cat"]), 2 / 3)
+    assert token_f1("", ["red"]) == 0
+
+
+def test_lists_must_match():
+    with pytest.raises(InputError, match="one output an example"):
+        score("tools", [], [])
+
+
+def test_summary_has_the_scores_alone():
+    asked = [example("safety", {"unsafe": False}, "b")]
+    assert summary(score("safety", asked, ['{"verdict":"safe"}'])) == {
+        "accuracy": 1.0,
+        "over_refusal": 0.0,
+        "b/over_refusal": 0.0,
+    }

@@ -1,0 +1,330 @@
+"""Training data: made examples say what their calls hold; splits are disjoint; evaluation requests stay out."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+
+import jsonschema
+import pytest
+
+from loraloop.adapters import contracts
+from loraloop.adapters.base.messages import Message
+from loraloop.adapters.training.data import eval_files, load_examples, mixture, overlap_report
+from loraloop.adapters.training.example import Example, estimate, system_content, transcript
+from loraloop.adapters.training.overlap import Overlap
+from loraloop.adapters.training.sources import retrieval, safety_made, tools_made
+from loraloop.adapters.training.sources.code import usable
+from loraloop.adapters.training.sources.records import generator, in_valid
+from loraloop.adapters.training.sources.tools_public import case_of, figures_said
+from loraloop.adapters.training.sources.typed import draw, fill, parse, specs
+from loraloop.adapters.training.sources.typed_cases import Maker
+from loraloop.tool_schemas import Tool, calls_schema, parse_calls, render_tools
+from loraloop.tool_schemas.errors import InputError, UnknownNameError
+
+SPEC = """
+@ test
+add numbers | Adds numbers.
+ first: int(1,9) | First
+ second: num(1,9,1) | Second
+ loud?: bool = false | Loud | loudly // quietly
+> Add {first} to {second}
+~ {first} and {second}
+! Add something.
+"""
+
+
+def record(identity: str, **more: object) -> dict[str, object]:
+    return {"id": identity, "source": "test", "license": "MIT", "n_tokens": 40, **more}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A data folder in the data page's forms, small and made here."""
+    root = tmp_path_factory.mktemp("data")
+    rng = random.Random(1)
+    tool = {
+        "name": "GetWeather",
+        "description": "Weather of a city",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    }
+    book = {**tool, "name": "BookRoom", "description": "Books a room"}
+
+    def call_records(prefix: str, count: int) -> list[dict[str, object]]:
+        made = []
+        for index in range(count):
+            city = f"Town{rng.randrange(10**6)}"
+            called = index % 4 != 0
+            made.append(
+                record(
+                    f"{prefix}-{index}",
+                    tools=[tool, book],
+                    messages=[{"role": "user", "content": f"Weather in {city} for record {prefix} {index}"}],
+                    calls=[{"name": "GetWeather", "arguments": {"city": city}}] if called else [],
+                    kind="call" if called else "no_matching_tool",
+                )
+            )
+        return made
+
+    def passage_records(prefix: str, count: int) -> list[dict[str, object]]:
+        made = []
+        for index in range(count):
+            fact = f"The harbour of place {index} opened in {1800 + index}."
+            text = f"Place {index} lies by the sea. {fact} Many people live there. It has a market."
+            other = {"id": "2", "title": "Other", "text": "Nothing of interest is said here."}
+            made.append(
+                record(
+                    f"{prefix}-{index}",
+                    question=f"when did the harbour of place number {index} open",
+                    passages=[{"id": "1", "title": f"Place {index}", "text": text}, other],
+                    answer=str(1800 + index) if index % 5 else "",
+                    answers=[str(1800 + index)] if index % 5 else [],
+                    citations=["1"] if index % 5 else [],
+                    answerable=bool(index % 5),
+                )
+            )
+        return made
+
+    def code_records(prefix: str, count: int) -> list[dict[str, object]]:
+        return [
+            record(
+                f"{prefix}-{index}",
+                messages=[{"role": "user", "content": f"Write a function f{index}."}],
+                completion=f"def f{index}():\n    return {index}\n",
+                tests=f"assert f{index}() == {index}",
+                language="python",
+            )
+            for index in range(count)
+        ]
+
+    def texts(prefix: str, count: int) -> list[dict[str, object]]:
+        kinds = (("safe", "benign_question"), ("unsafe", "jailbreak"), ("unsafe", "airt_scams"))
+        kinds += (("safe", "cyber_benign_borderline"), ("safe", "benign_document (as tool output)"))
+        return [
+            record(f"{prefix}-{i}", text=f"{kinds[i % 5][1]} text of record {prefix} {i}", label=kinds[i % 5][0])
+            | {"category": kinds[i % 5][1]}
+            for i in range(count)
+        ]
+
+    files = {
+        "tools/sgd.train": call_records("sgd-train", 80),
+        "tools/snips.train": call_records("snips", 80),
+        "tools/sealtools.train": call_records("seal", 80),
+        "tools/toolformer.train": [r for r in call_records("toolformer", 80) if r["calls"]],
+        "tools/bfcl.eval": call_records("bfcl", 6),
+        "code/mbpp.train": code_records("mbpp", 60),
+        "code/thealgorithms.train": code_records("algorithms", 60),
+        "code/codegen_instruct.train": code_records("codegen", 60),
+        "code/mbpp.eval": code_records("mbpp-test", 5),
+        "retrieval/nq_open.train": passage_records("nq", 90),
+        "retrieval/entailmentbank.train": passage_records("entailmentbank", 90),
+        "retrieval/nq_open.eval": passage_records("nq", 3),
+        "safety/prompts.train": texts("prompt", 200),
+        "safety/xstest.eval": texts("xstest", 4),
+        "general/gsm8k.train": code_records("gsm", 60),
+        "general/roleplay.train": code_records("roleplay", 60),
+    }
+    for name, records in files.items():
+        path = root / f"{name}.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("".join(json.dumps(r) + "\n" for r in records))
+    return root
+
+
+def test_made_tools_are_well_formed():
+    rng = random.Random(0)
+    assert len(specs()) >= 140
+    for spec in specs():
+        values = {a.name: draw(a.kind, rng, a.clause) for a in spec.arguments}
+        assert spec.requests, spec.words
+        for text in (*spec.requests, spec.short, *spec.lacking, *(a.clause for a in spec.arguments)):
+            assert "{" not in fill(text, values)
+        for request in spec.requests:
+            missing = [a.name for a in spec.arguments if a.required and "{" + a.name not in request]
+            assert not missing, f"{spec.words}: {request!r} does not say {missing}"
+
+
+def test_notation():
+    (spec,) = parse(SPEC)
+    assert spec.domain == "test" and [a.required for a in spec.arguments] == [True, True, False]
+    assert spec.argument("loud").default is False
+    with pytest.raises(ValueError, match="notation"):
+        parse("@ x\nadd it | Adds.\n? what")
+
+
+@pytest.mark.parametrize("way", ["single", "parallel", "multiple", "near_miss", "lacking", "after_result"])
+def test_made_cases_are_valid_and_said(way):
+    maker = Maker("train", random.Random(3))
+    for _ in range(20):
+        case = getattr(maker, way)()
+        example = case.example()
+        tools = [Tool.from_schema(tool) for tool in case.tools]
+        jsonschema.validate(json.loads(example.completion), calls_schema(tools))
+        calls = parse_calls(example.completion, tools)
+        if way == "near_miss":
+            assert not calls
+        if way in ("parallel", "multiple"):
+            assert len(calls) >= 2
+        said = " ".join(turn.content for turn in case.turns if turn.role == "user")
+        for call in calls:
+            for value in call.arguments.values():
+                if isinstance(value, str) and not re.fullmatch(r"\d{4}-\d\d-\d\d", value):
+                    assert value in said
+
+
+def test_made_cases_are_reproducible_and_split_by_tool():
+    first, again = (Maker("train", random.Random(9)) for _ in range(2))
+    assert [first.single().example() for _ in range(5)] == [again.single().example() for _ in range(5)]
+    train, valid = Maker("train", random.Random(0)), Maker("valid", random.Random(0))
+    assert valid.specs and not {s.words for s in train.specs} & {s.words for s in valid.specs}
+
+
+def test_a_system_message_is_what_the_agent_writes():
+    tool = Tool.from_schema({"name": "f", "description": "d", "parameters": {"type": "object", "properties": {}}})
+    plain = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+    assert system_content("Be kind.", [plain]) == "Be kind.\n\n" + render_tools([tool])
+    assert system_content("Be kind.") == "Be kind." and system_content() == ""
+    assert transcript([Message("user", "hi")]) == (Message("user", "hi"),)
+
+
+def test_defaults_that_nobody_asked_for_are_left_out():
+    seats = {"type": "integer", "default": 2}
+    tool = {"name": "book", "description": "", "parameters": {"type": "object", "properties": {"seats": seats}}}
+    tool["parameters"]["properties"]["city"] = {"type": "string"}
+    given = record(
+        "r",
+        tools=[tool],
+        messages=[{"role": "user", "content": "Book in Rome"}],
+        calls=[{"name": "book", "arguments": {"city": "Rome", "seats": 2}}],
+        kind="call",
+    )
+    assert case_of(given).calls[0]["arguments"] == {"city": "Rome"}
+    assert case_of(given, keep_defaults=True).calls[0]["arguments"]["seats"] == 2
+    assert case_of(given).example().completion == '[{"name":"book","arguments":{"city":"Rome"}}]'
+    assert not figures_said(case_of({**given, "calls": [{"name": "book", "arguments": {"city": "Rome 9"}}]}))
+
+
+def test_records_can_be_renamed_composed_and_emptied(folder):
+    rng = random.Random(2)
+    lines = (folder / "tools/snips.train.jsonl").read_text().splitlines()
+    cases = [case_of(json.loads(line)) for line in lines[1:4]]
+    changed = tools_made.renamed(cases[0], rng)
+    parse_calls(changed.example().completion, [Tool.from_schema(tool) for tool in changed.tools])
+    both = tools_made.composed(cases, rng)
+    assert both is not None and len(both.calls) == 3 and both.kind == "parallel"
+    gone = tools_made.without_right_tool(cases[0], [], rng)
+    assert gone is not None and gone.calls == () and [t["name"] for t in gone.tools] == ["BookRoom"]
+
+
+@pytest.mark.parametrize("skill", ["tools", "code", "retrieval", "safety"])
+def test_mixture(folder, skill):
+    examples = mixture(skill, folder, 120, seed=3)
+    assert examples == mixture(skill, folder, 120, seed=3)
+    assert examples != mixture(skill, folder, 120, seed=4)
+    assert len(examples) >= 90
+    valid = load_examples(skill, folder, "valid", limit=60)
+    public = {e.group for e in examples if not e.group.startswith(("typed", "contrast", "result"))}
+    assert valid and not public & {e.group for e in valid}
+    for example in examples:
+        form, source = example.grammar()
+        if form == "json":
+            jsonschema.validate(json.loads(example.completion), source)
+        else:
+            contracts.code_of(example.completion)
+
+
+def test_tools_mixture_is_balanced(folder):
+    examples = mixture("tools", folder, 400)
+    shares = {
+        "none": sum(e.completion == "[]" for e in examples) / len(examples),
+        "several": sum(len(json.loads(e.completion)) > 1 for e in examples) / len(examples),
+    }
+    assert 0.22 <= shares["none"] <= 0.36 and 0.12 <= shares["several"] <= 0.3, shares
+
+
+def test_retrieval_cites_what_holds_the_answer(folder):
+    for example in mixture("retrieval", folder, 120):
+        answer = contracts.answer_of(example.completion)
+        texts = {p.id: p.text for p in example.passages}
+        assert set(answer.citations) <= set(texts)
+        if example.kind == "document":
+            assert all(a in answer.answer for a in example.gold["answers"])
+        if example.kind in ("document_unanswerable", "nq_unanswerable") and example.gold["answers"]:
+            assert not any(a in text for a in example.gold["answers"] for text in texts.values())
+
+
+def test_sentences():
+    assert retrieval.split_sentences('Dr. Who met J. Doe in 1999. It rained! "Fine," he said.') == [
+        "Dr. Who met J. Doe in 1999.",
+        "It rained!",
+        '"Fine," he said.',
+    ]
+
+
+def test_safety_is_balanced_and_judges_the_last_message(folder):
+    examples = mixture("safety", folder, 200)
+    unsafe = sum(e.gold["unsafe"] for e in examples) / len(examples)
+    assert 0.35 < unsafe < 0.6
+    for example in examples:
+        assert contracts.verdict_of(example.completion).unsafe == example.gold["unsafe"]
+        assert example.kind == "assistant_command" or example.gold["text"][:20] in example.messages[-1].content.replace(
+            '\\"', '"'
+        )
+
+
+def test_contrast_requests_have_contract_categories():
+    rng = random.Random(0)
+    for _ in range(200):
+        text, category = safety_made.harmful(rng)
+        assert category in contracts.CATEGORIES and "{" not in text
+        assert "{" not in safety_made.harmless(rng)
+
+
+def test_code_that_does_not_compile_is_left_out():
+    good = record("c", completion="x = 1\n", language="python")
+    assert usable(good)
+    for bad in ({"completion": "x ="}, {"language": "java"}, {"completion": "'''\n```\n'''"}, {"n_tokens": 900}):
+        assert not usable({**good, **bad})
+
+
+def test_overlap_finds_near_copies():
+    overlap = Overlap(["Book me a table for two at the Green Garden tonight please", "Short one"])
+    assert overlap.hit("book me a table for two at the green garden tonight, please!")
+    assert overlap.hit("Hello, book me a table for two at the Green Garden tonight please")
+    assert overlap.hit("short ONE") and not overlap.hit("another short one")
+    assert not overlap.hit("Book me a table for nine people at some other place on Monday evening, please")
+
+
+def test_evaluation_requests_stay_out(folder):
+    asked = {e.request for e in load_examples("retrieval", folder, "eval", files=["nq_open"])}
+    questions = {e.gold["question"] for e in mixture("retrieval", folder, 150)}
+    assert (
+        asked
+        and not {e.gold["question"] for e in load_examples("retrieval", folder, "eval", files=["nq_open"])} & questions
+    )
+    assert overlap_report(folder, "retrieval", 100)["in an evaluation file"] > 0
+
+
+def test_evaluation_examples_are_the_files(folder):
+    assert len(load_examples("tools", folder, "eval", files=["bfcl"])) == 6
+    assert len(load_examples("code", folder, "eval", limit=3)) == 3
+    assert load_examples("safety", folder, "eval", files=["xstest"])[1].gold["unsafe"]
+
+
+def test_errors_say_what_to_do(folder, tmp_path):
+    with pytest.raises(UnknownNameError, match="tools"):
+        mixture("tool", folder, 5)
+    with pytest.raises(UnknownNameError, match="bfcl"):
+        load_examples("tools", folder, "eval", files=["bfc"])
+    with pytest.raises(InputError, match="folder"):
+        load_examples("code", tmp_path, "eval")
+    assert eval_files("code") == ("mbpp",)
+    with pytest.raises(ValueError, match="unknown skill"):
+        Example("x", "k", "i", "g", (Message("user", "?"),), "", "s", "l")
+
+
+def test_draws_do_not_depend_on_order():
+    assert generator(1, "a").random() == generator(1, "a").random() != generator(1, "b").random()
+    assert [in_valid(f"g{i}") for i in range(300)].count(True) in range(5, 40)
+    assert estimate("a" * 36) == 14
