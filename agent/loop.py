@@ -299,6 +299,7 @@ class Run:
         tokens = min(limits.step_tokens, limits.run_tokens - self._generated, room)
         term = self._term(contract)
         constraint = None if term is None else self._runtime.grammar(term).start()
+        prose = skill == NONE and self._job.tools and self._job.policy.prose
         out = Generated()
         try:
             for piece in generate(
@@ -308,6 +309,8 @@ class Run:
                 Budget(tokens, self._deadline, lambda: self._cancelled),
                 stop_ids=self._runtime.stop_ids,
                 constraint=constraint,
+                closers=self._runtime.code_closers if contract == "code" else (),
+                not_first=self._runtime.call_openers if prose else None,
                 clock=clock,
             ):
                 if isinstance(piece, Delta):

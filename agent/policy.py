@@ -22,6 +22,8 @@ class Policy:
         refusal: What the assistant says when the safety skill's verdict is unsafe.
         repeat_calls: Whether a call that was answered in this run already may run again. If not, a step that only
             repeats is dropped and tools are masked, so that the base answers.
+        prose: Whether a reply of the base beside tools must not begin like a call. The base was shown how to call, and
+            calling is the tools skill's work: what it writes is for the user.
         after_answer: Whether the run ends with a retrieval answer or routes again.
     """
 
@@ -31,6 +33,7 @@ class Policy:
     screen_tools: bool = True
     refusal: str = REFUSAL
     repeat_calls: bool = False
+    prose: bool = True
     after_answer: Literal["end", "route"] = "end"
 
     def __post_init__(self) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from threading import RLock
 from time import perf_counter
@@ -148,6 +149,21 @@ class Runtime:
     def trunk(self) -> Trunk:
         """An empty trunk."""
         return Trunk(self.base, self.router.layers, self.bank.attached, self.lock, self.context)
+
+    @cached_property
+    def call_openers(self) -> Tensor:
+        """Ids of tokens that begin like a list of calls, or like any JSON array or object."""
+        import torch
+
+        vocabulary = self.base.tokenizer.backend.get_vocab()
+        blanks = "\u0120\u010a\u0109"  # how byte-level vocabularies write space, line break and tab
+        return torch.tensor(sorted(i for piece, i in vocabulary.items() if piece.lstrip(blanks)[:1] in ("[", "{")))
+
+    @cached_property
+    def code_closers(self) -> tuple[list[int], ...]:
+        """Tokens that end a code block from wherever it stands."""
+        encode = self.base.tokenizer.encode
+        return tuple(encode(text) for text in ("\n```", "```", "pass\n```", "```python\npass\n```"))
 
     @contextmanager
     def activate(self, skill: str) -> Iterator[Active]:

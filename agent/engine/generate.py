@@ -18,14 +18,14 @@ from torch import Tensor
 from loraloop.agent.engine.clock import Clock
 from loraloop.agent.engine.sampling import Sampler
 from loraloop.agent.engine.text import TextStream
-from loraloop.tool_schemas.errors import LimitError
+from loraloop.tool_schemas.errors import InputError, LimitError
 
 if TYPE_CHECKING:
     from loraloop.adapters.base.tokenizer import Tokenizer
     from loraloop.agent.engine.branch import Branch
 
 _STRIDE = 8  # tokens between snapshots while the limit is far
-_NEAR = 48  # slack in tokens below which every token is a snapshot
+_NEAR = 16  # slack in tokens below which every token is a snapshot
 _SEARCH = 4096  # tokens looked ahead to say what a grammar needs at least
 
 REASONS = ("stop", "done", "tokens", "deadline", "cancelled")
@@ -46,7 +46,9 @@ class Constraint(Protocol):
 
     def accept(self, tokens: Sequence[int]) -> None: ...
 
-    def rollback(self, count: int) -> None: ...
+    def rollback(self, n: int, /) -> None: ...
+
+    def fork(self) -> Constraint: ...
 
     def closing(self, limit: int) -> list[int] | None: ...
 
@@ -103,33 +105,41 @@ class Generated:
 class _Snapshots:
     """The last place from which completion is known to fit."""
 
-    __slots__ = ("at", "limit", "path", "state")
+    __slots__ = ("at", "closers", "limit", "path", "state")
 
-    def __init__(self, state: Constraint, limit: int) -> None:
-        path = state.closing(limit)
+    def __init__(self, state: Constraint, limit: int, closers: Sequence[Sequence[int]]) -> None:
+        self.state, self.limit, self.closers = state, limit, closers
+        path = self._path()
         if path is None or len(path) > limit:
-            least = state.closing(_SEARCH)
-            needs = f"needs at least {len(least)} tokens" if least is not None else "cannot be completed"
+            path = state.closing(limit) or path
+        if path is None or len(path) > limit:
+            needs = "cannot be completed" if path is None else f"needs at least {len(path)} tokens"
             raise LimitError(f"the output {needs}, but the step may use {limit}: raise its token limit")
-        self.state, self.limit = state, limit
         self.at, self.path = 0, path
 
-    def update(self, ids: Sequence[int]) -> bool:
+    def update(self, ids: Sequence[int]) -> None:
         """Moves the snapshot to the end of `ids` if completion fits from there."""
         new = len(ids) - self.at
+        path: list[int] | None = self.path[new:]
         if self.state.done:
-            path: list[int] | None = [] if len(ids) <= self.limit else None
-        elif self.path[:new] == ids[self.at :]:
-            path = self.path[new:]
-        else:
-            left = self.limit - len(ids)
-            path = self.state.closing(left) if left >= 0 else None
-            if path is not None and len(path) > left:
-                path = None
-        if path is None:
-            return False
-        self.at, self.path = len(ids), path
-        return True
+            path = []
+        elif self.path[:new] != ids[self.at :]:
+            path = self._path()
+        if path is not None and len(ids) + len(path) <= self.limit:
+            self.at, self.path = len(ids), path
+
+    def _path(self) -> list[int] | None:
+        """A short way to completion: the first known closer that fits, or what the grammar finds."""
+        for closer in self.closers:
+            trial = self.state.fork()
+            try:
+                trial.accept(closer)
+            except InputError:
+                continue
+            if trial.can_stop:
+                return list(closer)
+        # Asked without the limit: a search for a shorter path than the first costs more than it gives.
+        return None if self.closers else self.state.closing(_SEARCH)
 
     def due(self, count: int) -> bool:
         slack = self.limit - count - len(self.path)
@@ -144,7 +154,9 @@ def generate(
     *,
     stop_ids: frozenset[int],
     constraint: Constraint | None = None,
+    closers: Sequence[Sequence[int]] = (),
     stops: Sequence[str] = (),
+    not_first: Tensor | None = None,
     clock: Clock | None = None,
 ) -> Iterator[Delta | Generated]:
     """Generates in `branch`; yields pieces of text, then one `Generated`, last.
@@ -154,7 +166,10 @@ def generate(
         invocation: Tokens that start the assistant's turn.
         stop_ids: Tokens that end it; none of them is kept.
         constraint: A grammar's fresh state; it has the last word over stop strings, which are not looked at then.
+        closers: Tokens that complete the grammar's text from most places; its own search is not asked then.
         stops: Strings that end the text.
+        not_first: Ids of tokens with which free text must not begin.
+        clock: Where the time goes.
 
     Raises:
         LimitError: if not even the shortest completion fits the budget.
@@ -168,7 +183,7 @@ def generate(
     snapshots = None
     if constraint is not None:
         start = perf_counter()
-        snapshots = _Snapshots(constraint, budget.tokens)
+        snapshots = _Snapshots(constraint, budget.tokens, closers)
         clock.add("mask", perf_counter() - start)
     shown = told = 0  # tokens turned into text; tokens reported with a piece
 
@@ -208,6 +223,8 @@ def generate(
         middle = perf_counter()
         if constraint is not None:
             constraint.mask_(logits)
+        elif not_first is not None and not ids:
+            logits[not_first] = float("-inf")
         masked = perf_counter()
         token = sampler.pick(logits)
         clock.add("decode", perf_counter() - start - (masked - middle))

@@ -1,0 +1,173 @@
+"""Generation: the promise to close, forced tokens, stop conditions, sampling and text pieces."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import jsonschema
+import pytest
+import torch
+
+from loraloop.adapters.base import Base
+from loraloop.adapters.contracts import code_grammar, code_of
+from loraloop.agent.engine import Budget, Delta, Generated, Sampler, Sampling, Trunk, generate
+from loraloop.agent.engine.text import TextStream
+from loraloop.tool_schemas.errors import InputError, LimitError
+from loraloop.tool_schemas.grammar import GrammarCompiler, JsonSchema, Lark
+
+SCHEMA: dict[str, Any] = {
+    "type": "array",
+    "maxItems": 6,
+    "items": {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string"},
+            "size": {"type": "integer"},
+            "tags": {"type": "array", "items": {"enum": ["red", "green"]}},
+            "inner": {"type": "object", "properties": {"x": {"type": "number"}}, "required": ["x"]},
+        },
+        "required": ["name", "size", "inner"],
+        "additionalProperties": False,
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def compiler(small: Base) -> GrammarCompiler:
+    return GrammarCompiler(small.tokenizer.json, small.config.vocab_size, small.chat.closing[0])
+
+
+def run(base: Base, tokens: int, term: Any = None, compiler: Any = None, **options: Any) -> tuple[Generated, list[Delta]]:
+    trunk = Trunk(base)
+    trunk.extend(base.chat.message("user", "go"))
+    branch = trunk.branch()
+    sampling = options.pop("sampling", Sampling(temperature=1.0, seed=options.pop("seed", 0)))
+    *pieces, out = generate(
+        branch,
+        base.chat.generation_prompt,
+        Sampler(sampling),
+        options.pop("budget", None) or Budget(tokens),
+        stop_ids=base.stop_ids | base.tokenizer.special_ids,
+        constraint=compiler.compile(term).start() if term is not None else None,
+        **options,
+    )
+    branch.close()
+    assert "".join(piece.text for piece in pieces) == out.text
+    return out, pieces
+
+
+@pytest.mark.parametrize("tokens", [2, 40, 60, 90, 150, 300])
+def test_json_is_complete_within_any_limit_that_can_hold_it(small: Base, compiler: GrammarCompiler, tokens: int) -> None:
+    for seed in range(5):
+        out, _ = run(small, tokens, JsonSchema(SCHEMA), compiler, seed=seed)
+        assert len(out.ids) <= tokens
+        jsonschema.validate(json.loads(out.text), SCHEMA)
+        assert out.text == small.tokenizer.decode(out.ids)
+        assert out.reason in ("stop", "done", "tokens")
+
+
+@pytest.mark.parametrize("tokens", [20, 50, 120])
+def test_code_is_one_block_within_its_limit(small: Base, compiler: GrammarCompiler, tokens: int) -> None:
+    closers = [small.tokenizer.encode(text) for text in ("\n```", "```", "pass\n```", "```python\npass\n```")]
+    for seed in range(3):
+        out, _ = run(small, tokens, Lark(code_grammar()), compiler, seed=seed, closers=closers)
+        assert len(out.ids) <= tokens
+        assert code_of(out.text)
+
+
+def test_a_limit_below_the_shortest_output_is_an_error_with_a_number(small: Base, compiler: GrammarCompiler) -> None:
+    with pytest.raises(LimitError, match=r"needs at least \d+ tokens, but the step may use 5"):
+        run(small, 5, JsonSchema({**SCHEMA, "minItems": 1}), compiler)
+
+
+def test_forced_tokens_go_with_the_last_sampled_one(small: Base, compiler: GrammarCompiler) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"a_rather_long_name": {"enum": ["yes", "no"]}},
+        "required": ["a_rather_long_name"],
+        "additionalProperties": False,
+    }
+    out, _ = run(small, 100, JsonSchema(schema), compiler)
+    assert out.sampled == 1  # only the first letter of the value was open
+    assert out.forced == len(out.ids) - 1
+
+
+def test_text_of_a_constrained_branch_is_never_taken_back(small: Base, compiler: GrammarCompiler) -> None:
+    for seed in range(8):
+        out, pieces = run(small, 64, JsonSchema(SCHEMA), compiler, seed=seed)
+        assert sum(piece.tokens for piece in pieces) <= len(out.ids)
+
+
+def test_a_deadline_still_closes(small: Base, compiler: GrammarCompiler) -> None:
+    budget = Budget(300, deadline=time.monotonic() - 1)
+    out, _ = run(small, 0, JsonSchema({**SCHEMA, "minItems": 1}), compiler, budget=budget)
+    assert out.reason == "deadline" and out.sampled == 0
+    jsonschema.validate(json.loads(out.text), SCHEMA)
+
+
+def test_cancelling_ends_free_text(small: Base) -> None:
+    asked = iter([False, False, False, True])
+    out, _ = run(small, 0, budget=Budget(100, cancelled=lambda: next(asked)))
+    assert out.reason == "cancelled" and len(out.ids) == 3
+
+
+def test_seeds_repeat_and_greedy_needs_none(small: Base) -> None:
+    assert run(small, 20, seed=4)[0].ids == run(small, 20, seed=4)[0].ids
+    assert run(small, 20, seed=4)[0].ids != run(small, 20, seed=5)[0].ids
+    greedy = Sampling()
+    assert run(small, 20, sampling=greedy)[0].ids == run(small, 20, sampling=greedy)[0].ids
+
+
+def test_a_stop_string_ends_text_and_ids(small: Base) -> None:
+    free, _ = run(small, 40, seed=1)
+    middle = free.text[5:7]
+    out, _ = run(small, 40, seed=1, stops=[middle])
+    assert out.reason == "stop" and out.text == free.text[: free.text.index(middle)]
+    assert small.tokenizer.decode(out.ids) == out.text or "\ufffd" in out.text
+
+
+def test_tokens_that_must_not_come_first(small: Base) -> None:
+    first = run(small, 1, sampling=Sampling())[0].ids[0]
+    out, _ = run(small, 1, sampling=Sampling(), not_first=torch.tensor([first]))
+    assert out.ids[0] != first
+
+
+@pytest.mark.parametrize("top_p", [0.1, 0.5, 0.9])
+def test_top_p_keeps_the_smallest_set_that_reaches_it(top_p: float) -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(3000) * 0.5
+    sampler = Sampler(Sampling(temperature=1.0, top_p=top_p, seed=0))
+    order = logits.softmax(-1).sort(descending=True)
+    before = order.values.cumsum(0) - order.values
+    allowed = set(order.indices[before < top_p].tolist())
+    drawn = {sampler.pick(logits) for _ in range(400)}
+    assert drawn <= allowed and len(drawn) > min(len(allowed), 400) // 4
+
+
+def test_min_p_is_relative_to_the_most_probable() -> None:
+    logits = torch.log(torch.tensor([0.6, 0.3, 0.06, 0.04]))
+    sampler = Sampler(Sampling(temperature=1.0, min_p=0.2, seed=0))
+    assert {sampler.pick(logits) for _ in range(200)} == {0, 1}
+
+
+@pytest.mark.parametrize("wrong", [{"temperature": -1}, {"top_p": 0}, {"top_p": 1.5}, {"min_p": 1}])
+def test_sampling_out_of_range_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="use"):
+        Sampling(**wrong)
+
+
+def test_pieces_are_whole_characters() -> None:
+    raw = "aé€😀".encode()
+    stream = TextStream(lambda token: bytes([raw[token]]))
+    pieces = [stream.push([i]) for i in range(len(raw))]
+    assert [piece for piece in pieces if piece] == ["a", "é", "€", "😀"]
+    assert stream.finish() == ""
+
+
+def test_a_possible_stop_string_is_held_back() -> None:
+    text = "one ENnot END two"
+    stream = TextStream(lambda token: text[token].encode(), stops=["END"])
+    pieces = [stream.push([i]) for i in range(len(text))]
+    assert stream.stopped and "".join(pieces) == "one ENnot " and stream.finish() == ""
