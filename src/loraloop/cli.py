@@ -92,7 +92,9 @@ def run(
 
         stream_run(agent, request, listed, as_json)
         return
-    result = agent.run_sync(request, passages=listed)
+    from loraloop.waiting import watch
+
+    result = watch(agent.stream(request, passages=listed), as_json)
     if as_json:
         print_line(result.to_json())
         return
@@ -182,15 +184,13 @@ def library_cards() -> tuple[dict[str, Any], dict[str, int]]:
 
 def open_runtime(base: str, quantize: str | None, quiet: bool) -> Runtime:
     """The base with the shipped skills and router; progress bars on standard error where it takes long."""
-    from rich.console import Console
+    from loraloop.waiting import loading
 
-    from loraloop.adapters.base import Base
-    from loraloop.agent import Runtime
-    from loraloop.show import loading
+    with loading(quiet) as progress:
+        from loraloop.adapters.base import Base
+        from loraloop.agent import Runtime
 
-    with loading(Console(stderr=True), quiet or not sys.stderr.isatty()) as progress:
-        model = Base.load(base, quantize=quantize, progress=progress)
-    return Runtime.load(model)
+        return Runtime.load(Base.load(base, quantize=quantize, progress=progress))
 
 
 def read_tools(files: list[Path] | None) -> list[Any]:

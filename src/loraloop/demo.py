@@ -70,6 +70,7 @@ def _tools() -> tuple[Tool, ...]:
 def run_demo(runtime: Runtime, as_json: bool) -> None:
     """Runs the requests one after the other and shows each trace as soon as it is there."""
     from loraloop.agent import Agent, Limits
+    from loraloop.waiting import watch
 
     documents = []
     if not as_json:
@@ -79,7 +80,7 @@ def run_demo(runtime: Runtime, as_json: bool) -> None:
         out = console()
     for request in requests():
         agent = Agent(runtime, tools=request.tools, limits=Limits(step_tokens=160))
-        result = agent.run_sync(request.prompt, passages=request.passages)
+        result = watch(agent.stream(request.prompt, passages=request.passages), as_json)
         if as_json:
             documents.append({"title": request.title, "prompt": request.prompt, "result": result.to_dict()})
             continue

@@ -55,5 +55,6 @@ def first_route(
     if explain:
         from loraloop.agent.result import plain
 
-        explanation = plain(router.explain(features, state))  # type: ignore[attr-defined]
+        said = plain(router.explain(features, state))  # type: ignore[attr-defined]
+        explanation = {name: value for name, value in said.items() if name not in ("route", "screen")}
     return Routed(router.screen(features), router.choose(features, state), explanation)

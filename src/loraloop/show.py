@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -178,23 +177,3 @@ def show_card(console: Console, card: Mapping[str, Any]) -> None:
             said = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
         table.add_row(name, said)
     console.print(table)
-
-
-@contextmanager
-def loading(console: Console, quiet: bool) -> Iterator[Any]:
-    """Progress bars for `Base.load`, on a terminal or off it; yields the callback to hand over."""
-    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-
-    if quiet:
-        yield None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def progress(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(f"{what} the base", total=total)
-            bars.update(tasks[what], completed=done, total=total)
-
-        yield progress
