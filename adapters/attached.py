@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from loraloop.adapters.methods.payload import Segments
-from loraloop.adapters.slots import SlotStack, Views
+from loraloop.adapters.methods.sites import Site
+from loraloop.adapters.slots import Prepared, SlotStack, Views
 from loraloop.kernels.lora import add_low_rank
 
 if TYPE_CHECKING:
+    from loraloop.kernels.native import Native, NativePair
     from loraloop.kernels.triton_lora import Plan
+
+FEW = 16
+"""Rows up to which the C kernel reads the matrices anew for each row; beyond, torch's matrix products are faster."""
 
 
 class BankAttached:
@@ -28,6 +33,14 @@ class BankAttached:
     def __init__(self, slots: int) -> None:
         self.views: list[Views] = [{} for _ in range(slots)]
 
+    def put(self, slot: int, views: Views, prepared: Prepared) -> None:
+        """Lets a slot contribute; its tensors are in place."""
+        self.views[slot] = views
+
+    def clear(self, slot: int) -> None:
+        """Lets a slot contribute nothing."""
+        self.views[slot] = {}
+
     def linear(self, layer: int, group: str, x: Tensor, y: Tensor, segments: Segments) -> Tensor:
         """Adds to the base product y[N, O] of x[N, K], in place, what each row's slot contributes.
 
@@ -41,6 +54,46 @@ class BankAttached:
             pair = self.views[slot].get(site)
             if pair is not None:
                 add_low_rank(x[start:end], y[start:end], pair[0], pair[1])
+        return y
+
+
+class NativeAttached(BankAttached):
+    """The same on a CPU in bf16 with the C kernel, which wins while a row has few tokens."""
+
+    __slots__ = ("_native", "_pairs")
+
+    def __init__(self, slots: int, native: Native) -> None:
+        super().__init__(slots)
+        self._native = native
+        self._pairs: list[dict[Site, NativePair]] = [{} for _ in range(slots)]
+
+    def put(self, slot: int, views: Views, prepared: Prepared) -> None:
+        self._pairs[slot] = {
+            site: self._native.pair(shrink.T, expand, prepared.spans[site]) for site, (shrink, expand) in views.items()
+        }
+        super().put(slot, views, prepared)
+
+    def clear(self, slot: int) -> None:
+        self._pairs[slot] = {}
+        super().clear(slot)
+
+    def linear(self, layer: int, group: str, x: Tensor, y: Tensor, segments: Segments) -> Tensor:
+        site = (layer, group)
+        if x.shape[0] == 1:
+            alone = self._pairs[segments[0][2]].get(site)
+            if alone is not None:
+                alone(x, y)
+            return y
+        x = x.contiguous()
+        for start, end, slot in segments:
+            pair = self._pairs[slot].get(site)
+            if pair is None:
+                continue
+            if end - start <= FEW:
+                pair(x[start:end], y[start:end])
+            else:
+                shrink, expand = self.views[slot][site]
+                add_low_rank(x[start:end], y[start:end], shrink, expand)
         return y
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from loraloop.adapters.attached import BankAttached, SegmentedAttached
+from loraloop.adapters.attached import BankAttached, NativeAttached, SegmentedAttached
 from loraloop.adapters.card import BARE, Card
 from loraloop.adapters.skill import Skill, SkillFolder, check_base
 from loraloop.adapters.slots import BUCKETS, Prepared, SlotStack, bucket_of
@@ -20,6 +20,7 @@ from loraloop.tool_schemas.errors import InputError, LimitError, SkillError, unk
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
+    from loraloop.kernels.native import Native
 
 
 @dataclass(slots=True)
@@ -60,8 +61,9 @@ class Bank:
     def __init__(self, base: Base, slots: int = 8, rank: int | Mapping[int, int] = 16) -> None:
         self._base = base
         wanted = {rank: slots} if isinstance(rank, int) else dict(rank)
+        native = _native(base)
         # torch's bf16 products cost more than they save on a CPU: see kernels.lora.
-        dtype = torch.float32 if base.device.type == "cpu" else base.dtype
+        dtype = torch.float32 if base.device.type == "cpu" and native is None else base.dtype
         self._stacks: list[SlotStack] = []
         first = 1
         for width, count in sorted(wanted.items()):
@@ -70,7 +72,11 @@ class Bank:
                 raise InputError(f"a bank needs slots of ranks in 1..{BUCKETS[-1]}, not {count} of rank {width}")
             self._stacks.append(SlotStack(base.config, range(first, first + count), bucket, dtype, base.device))
             first += count
-        self.attached = BankAttached(first) if base.device.type == "cpu" else SegmentedAttached(first, self._stacks)
+        self.attached: BankAttached
+        if base.device.type != "cpu":
+            self.attached = SegmentedAttached(first, self._stacks)
+        else:
+            self.attached = NativeAttached(first, native) if native else BankAttached(first)
         self._entries: dict[str, _Entry] = {}
         self._resident: OrderedDict[str, int] = OrderedDict()
         self._lock = threading.RLock()
@@ -132,7 +138,7 @@ class Bank:
                 raise InputError(f"skill {name!r} is in use: unpin it before removing it")
             slot = self._resident.pop(name, None)
             if slot is not None:
-                self.attached.views[slot] = {}
+                self.attached.clear(slot)
             del self._entries[name]
 
     def card(self, name: str) -> Card:
@@ -194,7 +200,7 @@ class Bank:
             skill = entry.source if isinstance(entry.source, Skill) else entry.source.load()
             entry.prepared = Prepared.of(skill.payload(self._base.config))
         stack, slot = self._place(name, entry.card.rank)
-        self.attached.views[slot] = stack.load(slot, entry.prepared)
+        self.attached.put(slot, stack.load(slot, entry.prepared), entry.prepared)
         self._resident[name] = slot
         return slot
 
@@ -210,10 +216,20 @@ class Bank:
             for other, slot in self._resident.items():
                 if slot in stack.slots and not self._entries[other].pins:
                     del self._resident[other]
-                    self.attached.views[slot] = {}
+                    self.attached.clear(slot)
                     return stack, slot
         count = sum(len(stack.slots) for stack in stacks)
         raise LimitError(
             f"skill {name!r} cannot be activated: all {count} slots that hold rank {rank} are pinned; "
             "unpin a skill, or make the bank with more slots"
         )
+
+
+def _native(base: Base) -> Native | None:
+    """The C kernel, where it serves this base's activations."""
+    from loraloop.adapters.base.convert import cache_root
+    from loraloop.kernels import native
+
+    if base.device.type != "cpu" or base.dtype is not torch.bfloat16:
+        return None
+    return native.load(cache_root() / "native")

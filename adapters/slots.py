@@ -11,6 +11,7 @@ from torch import Tensor
 
 from loraloop.adapters.methods.payload import Payload
 from loraloop.adapters.methods.sites import GROUPS, Dimensions, Site, group_shape
+from loraloop.kernels.native import spans
 
 BUCKETS: tuple[int, ...] = (8, 16, 32, 64, 256)
 """Ranks that slots are made for; a skill's rank is rounded up, so that few shapes exist."""
@@ -31,10 +32,12 @@ class Prepared:
     Attributes:
         pairs: A [R, K] and the transposed B [R, O] of each site.
         bytes: size of all of them.
+        spans: int32 [R, 2] of each site: the columns between which a row of the transposed B is not zero.
     """
 
     pairs: Mapping[Site, tuple[Tensor, Tensor]]
     bytes: int
+    spans: Mapping[Site, Tensor]
 
     @classmethod
     def of(cls, payload: Payload) -> Prepared:
@@ -43,7 +46,8 @@ class Prepared:
                 site: (pair.A.detach().contiguous(), pair.B.detach().T.contiguous())
                 for site, pair in payload.pairs.items()
             }
-        return cls(pairs, sum(A.nbytes + B.nbytes for A, B in pairs.values()))
+        columns = {site: spans(B) for site, (_, B) in pairs.items()}
+        return cls(pairs, sum(A.nbytes + B.nbytes for A, B in pairs.values()), columns)
 
 
 Views = dict[Site, tuple[Tensor, Tensor]]

@@ -203,3 +203,32 @@ def test_many_threads_get_the_skill_they_asked_for(base: Base) -> None:
     finally:
         sys.setswitchinterval(interval)
     assert not failures
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_bf16_base_with_and_without_the_c_kernel(monkeypatch: pytest.MonkeyPatch, compiled: bool) -> None:
+    from loraloop.adapters.attached import NativeAttached
+
+    if not compiled:
+        monkeypatch.setenv("LORALOOP_NATIVE", "0")
+    half = random_base(3, dtype=torch.bfloat16)
+    bank = Bank(half, slots=2)
+    if compiled and not isinstance(bank.attached, NativeAttached):
+        pytest.skip("needs a C compiler")
+    skills = [make(half, "one"), make(half, "two", 3, ("q_proj", "v_proj", "down_proj"))]
+    for skill in skills:
+        bank.add(skill)
+    one, two = bank.slot("one"), bank.slot("two")
+    bare = states(half, None, 0)[0].float()
+    for skill, slot in zip(skills, (one, two), strict=True):
+        attached = PayloadAttached(skill.payload(half.config), torch.bfloat16)
+        exact = half.forward([Row(TOKENS, half.new_cache(), 1)], attached=attached).hidden.float()
+        served = states(half, bank, slot)[0].float()
+        assert (served - exact).norm() < 0.05 * (exact - bare).norm()
+        cache = half.new_cache()
+        steps = [half.forward([Row([t], cache, slot)], attached=bank.attached).hidden for t in TOKENS]
+        assert (torch.cat(steps).float() - exact).norm() < 0.05 * (exact - bare).norm()
+    first = states(half, bank, one, 0, 0)[0]
+    assert torch.equal(states(half, bank, one, two, 0)[0], first)
+    assert torch.equal(states(half, bank, one, one, two)[0], first)
+    assert torch.equal(states(half, bank, one, 0)[1], states(half, None, 0, 0)[1])
