@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from asyncio import AbstractEventLoop
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from time import monotonic, perf_counter
 from typing import Any
@@ -100,7 +100,7 @@ class Run:
         """Ends the run at its next token, or while a tool runs."""
         self._cancelled = True
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Generator[Event, None, None]:
         """Runs, telling what happens; the last event is `RunFinished`.
 
         Raises:
@@ -214,7 +214,7 @@ class Run:
             )
             branch = trunk.branch(author, clock)
             if author.activation == "full":
-                prefilled, reused = branch.prefilled, branch.start - branch.prefilled
+                prefilled, reused = prefilled + branch.prefilled, branch.start - branch.prefilled
             try:
                 out, limit = yield from self._generate(trunk, branch, index, decision.skill, active.contract, clock)
                 outcome = self._judge(active.contract, out, limit)

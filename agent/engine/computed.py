@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from loraloop.agent.engine.ledger import Author, Ledger
 
 if TYPE_CHECKING:
-    from loraloop.adapters.base import Attached, Base, KVCache, Output
+    from loraloop.adapters.base import Attached, Base, Forward, KVCache
 
 
 class Computed:
@@ -35,7 +35,7 @@ class Computed:
     def length(self) -> int:
         return len(self.ids)
 
-    def feed(self, author: Author, ids: Sequence[int], keep: tuple[int, ...] = ()) -> Output:
+    def feed(self, author: Author, ids: Sequence[int], keep: tuple[int, ...] = ()) -> Forward:
         """One forward of `ids` (T tokens) on top of what is held.
 
         Raises:

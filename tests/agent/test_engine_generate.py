@@ -39,7 +39,9 @@ def compiler(small: Base) -> GrammarCompiler:
     return GrammarCompiler(small.tokenizer.json, small.config.vocab_size, small.chat.closing[0])
 
 
-def run(base: Base, tokens: int, term: Any = None, compiler: Any = None, **options: Any) -> tuple[Generated, list[Delta]]:
+def run(
+    base: Base, tokens: int, term: Any = None, compiler: Any = None, **options: Any
+) -> tuple[Generated, list[Delta]]:
     trunk = Trunk(base)
     trunk.extend(base.chat.message("user", "go"))
     branch = trunk.branch()
@@ -59,7 +61,7 @@ def run(base: Base, tokens: int, term: Any = None, compiler: Any = None, **optio
 
 
 @pytest.mark.parametrize("tokens", [2, 40, 60, 90, 150, 300])
-def test_json_is_complete_within_any_limit_that_can_hold_it(small: Base, compiler: GrammarCompiler, tokens: int) -> None:
+def test_json_is_complete_within_any_limit(small: Base, compiler: GrammarCompiler, tokens: int) -> None:
     for seed in range(5):
         out, _ = run(small, tokens, JsonSchema(SCHEMA), compiler, seed=seed)
         assert len(out.ids) <= tokens
