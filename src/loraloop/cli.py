@@ -61,7 +61,10 @@ def demo(as_json: AsJson = False, base: BaseName = "smollm2-135m", quantize: Qua
 def run(
     prompt: Prompt,
     tools: ToolFiles = None,
-    skill: Annotated[list[str] | None, typer.Option("--skill", help="Skill of the first step; repeatable.")] = None,
+    skill: Annotated[
+        list[str] | None,
+        typer.Option("--skill", help="Skill of the first step, or a skill's folder (with a slash); repeatable."),
+    ] = None,
     passages: PassageFile = None,
     instructions: Instructions = "",
     python: Python = False,
@@ -81,9 +84,9 @@ def run(
 
     request, given, listed = text_of(prompt), read_tools(tools), read_passages(passages)
     limits = Limits(max_steps=max_steps, run_tokens=max_tokens, deadline=deadline)
-    policy = Policy(skills=tuple(skill or ()), screen=screen)
     sampling = Sampling(temperature=temperature, seed=seed)
     runtime = open_runtime(base, quantize, as_json)
+    policy = Policy(skills=forced_skills(runtime, skill or []), screen=screen)
     agent = Agent(
         runtime, tools=given, instructions=instructions, python=python, limits=limits, policy=policy, sampling=sampling
     )
@@ -193,6 +196,24 @@ def open_runtime(base: str, quantize: str | None, quiet: bool) -> Runtime:
         return Runtime.load(Base.load(base, quantize=quantize, progress=progress))
 
 
+def forced_skills(runtime: Runtime, given: list[str]) -> tuple[str, ...]:
+    """Names of skills; folders, ours or PEFT's, are added to the bank or take the place of their namesake."""
+    names = []
+    for value in given:
+        if os.sep not in value:
+            names.append(value)
+            continue
+        from loraloop.adapters.skill import Skill
+
+        folder = Path(value)
+        peft = (folder / "adapter_config.json").exists()
+        skill = Skill.from_peft(folder, runtime.base) if peft else Skill.load(folder)
+        if skill.card.name in runtime.bank.names:
+            runtime.bank.remove(skill.card.name)
+        names.append(runtime.bank.add(skill))
+    return tuple(names)
+
+
 def read_tools(files: list[Path] | None) -> list[Any]:
     """The tools of all files."""
     from loraloop.tool_schemas import load_tools
@@ -269,6 +290,21 @@ def run_command(arguments: list[str]) -> int:
     Returns:
         The exit code.
     """
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show_warning
+        return guarded(arguments)
+
+
+def show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    """Our own warnings as one line on standard error; other packages' are for developers."""
+    if category.__module__.startswith("loraloop"):
+        sys.stderr.write(f"warning: {' '.join(str(message).split())}\n")
+
+
+def guarded(arguments: list[str]) -> int:
+    """Runs one command and turns whatever it raises into a line and an exit code."""
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:

@@ -116,8 +116,43 @@ def test_a_streamed_run_is_a_line_an_event(run):
 
 
 def test_a_forced_skill_that_is_unknown_or_unfit(run):
-    assert "tools" in refused(run("run", "x", "--skill", "tool"))
-    assert "tools" in refused(run("run", "x", "--skill", "tools"))
+    assert "did you mean 'tools'" in refused(run("run", "x", "--skill", "tool"))
+    assert "give it tools" in refused(run("run", "x", "--skill", "tools"))
+
+
+def test_a_damaged_skill_and_one_for_another_base_are_refused(run, tmp_path, base, tiny_base):
+    from loraloop.adapters.card import Card
+    from loraloop.adapters.methods.lora import Lora
+    from loraloop.adapters.skill import Skill
+
+    def save(name, on):
+        method = Lora(rank=2, alpha=4, targets=("q_proj",))
+        prints = {"architecture": on.fingerprints.architecture, "weights": on.fingerprints.weights}
+        card = Card(
+            name=name,
+            description="A test.",
+            rank=2,
+            alpha=4,
+            targets=method.targets,
+            invocation=tuple(on.chat.generation_prompt),
+            fingerprints=prints,
+            base=on.name,
+        )
+        Skill(card, method.init(on.config, seed=0)).save(tmp_path / name)
+        return str(tmp_path / name)
+
+    whole = save("whole", base)
+    code, out, _ = run("run", "Say hello.", "--skill", whole, "--max-tokens", "3", "--json")
+    assert code == 0 and json.loads(out)["steps"][0]["skill"] == "whole"
+    assert "base" in refused(run("run", "x", "--skill", save("other", tiny_base)))
+    assert "absent" in refused(run("run", "x", "--skill", str(tmp_path / "absent")))
+    damaged = Path(whole) / "skill.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-7])
+    assert "bytes" in refused(run("run", "x", "--skill", whole))
+
+
+def test_a_context_that_is_too_long_is_refused(run):
+    assert "context" in refused(run("run", "word " * 20_000))
 
 
 def test_route_and_its_explanation(run):

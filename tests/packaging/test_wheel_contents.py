@@ -44,6 +44,19 @@ def test_the_wheel_holds_the_rooms_and_nothing_else(tree, wheel):
     assert held == expected(tree)
 
 
+def test_a_wheel_built_from_the_source_distribution_is_the_same(tree, wheel, tmp_path):
+    source = tmp_path / "source"
+    shutil.copytree(tree, source)
+    build = "import setuptools.build_meta as b; print(b.build_sdist('dist'))"
+    subprocess.run([sys.executable, "-c", build], cwd=source, check=True, capture_output=True, timeout=120)
+    (archive,) = (source / "dist").glob("*.tar.gz")
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-index", "--no-build-isolation"]
+    subprocess.run([*command, "-w", tmp_path, archive], check=True, capture_output=True, timeout=240)
+    (built,) = tmp_path.glob("loraloop-*.whl")
+    with zipfile.ZipFile(built) as ours, zipfile.ZipFile(wheel) as theirs:
+        assert set(ours.namelist()) == set(theirs.namelist())
+
+
 def test_the_licence_and_the_command_are_in_the_wheel(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
