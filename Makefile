@@ -10,6 +10,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 p
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 BIN    := $(VENV)/bin
 FARM   := build/mypy/loraloop
+SKILLS := tools code retrieval safety
 ROOMS  := adapters agent kernels router tool_schemas
 
 export PYTHONSAFEPATH = 1
@@ -79,17 +80,19 @@ types: $(VENV)/.test
 # --- results -----------------------------------------------------------------------------------------------------
 
 bench: $(VENV)/.test
-	$(BIN)/python benchmarks/switch.py --json benchmarks/results/switch.json $(ARGS)
-	$(BIN)/python benchmarks/episode.py --json benchmarks/results/episode.json $(ARGS)
+	for name in switch episode coldstart; do \
+		$(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json $(ARGS) || exit 1; done
 
 eval: $(VENV)/.test
-	$(BIN)/python -m loraloop.adapters.training.evaluate --data $(DATA) $(ARGS)
+	for name in $(SKILLS); do $(BIN)/python benchmarks/skills.py --skill $$name --data $(DATA) \
+		--json benchmarks/results/skill_$$name.json $(ARGS) || exit 1; done
+	$(BIN)/python benchmarks/router.py --data $(DATA) --json benchmarks/results/router.json $(ARGS)
 
 train-skills: $(VENV)/.test
 	$(BIN)/python -m loraloop.adapters.training --data $(DATA) $(ARGS)
 
 train-router: $(VENV)/.test
-	$(BIN)/python -m loraloop.router.fit --data $(DATA) $(ARGS)
+	$(BIN)/python -m loraloop.router.fit --data $(DATA) --out router/weights --cache build/router $(ARGS)
 
 docs: $(VENV)/.demo
 	$(BIN)/python docs/map.py
