@@ -217,9 +217,7 @@ def _object(text: str, what: str) -> dict[str, Any]:
     try:
         data = json.loads(text)
     except json.JSONDecodeError as error:
-        raise SchemaError(
-            f"the {what} step is not JSON ({error.msg} at {error.pos}): {text[:80]!r}"
-        ) from None
+        raise SchemaError(f"the {what} step is not JSON ({error.msg} at {error.pos}): {text[:80]!r}") from None
     if not isinstance(data, dict):
         raise SchemaError(f"the {what} step must be a JSON object, not {type(data).__name__}")
     return data

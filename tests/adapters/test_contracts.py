@@ -22,11 +22,7 @@ def accepts(grammar: str, text: str) -> bool:
     matcher = LLMatcher(TOKENIZER, grammar)
     assert not matcher.get_error()
     tokens = TOKENIZER.tokenize_str(text)
-    return (
-        matcher.validate_tokens(tokens) == len(tokens)
-        and matcher.consume_tokens(tokens)
-        and matcher.is_accepting()
-    )
+    return matcher.validate_tokens(tokens) == len(tokens) and matcher.consume_tokens(tokens) and matcher.is_accepting()
 
 
 def json_grammar(schema: dict[str, object]) -> str:

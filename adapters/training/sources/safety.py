@@ -36,11 +36,13 @@ _WORDS = (
     ("sexual", r"sexual|porn|nude|rape|prostitut|sex "),
     (
         "cyber",
-        r"hack|malware|virus|ransom|exploits? (a |in |for )?(software|system|security|network)|phish|keylog|botnet|ddos|backdoor|cyber ?attack|spyware|worm|trojan",
+        r"hack|malware|virus|ransom|exploits? (a |in |for )?(software|system|security|network)|phish|keylog|botnet|"
+        r"ddos|backdoor|cyber ?attack|spyware|worm|trojan",
     ),
     (
         "misinformation",
-        r"fake news|misinformation|disinformation|propaganda|conspiracy|manipulat\w* (public|election|voters)|vaccin|rig an election|false rumou?r",
+        r"fake news|misinformation|disinformation|propaganda|conspiracy|manipulat\w* (public|election|voters)|"
+        r"vaccin|rig an election|false rumou?r",
     ),
     (
         "hate",
@@ -48,12 +50,14 @@ _WORDS = (
     ),
     (
         "fraud",
-        r"fraud|scam|identity|launder|counterfeit|ponzi|insider trading|fake (id|review|charit|check)|tax|embezzl|forge|credit card|con ",
+        r"fraud|scam|identity|launder|counterfeit|ponzi|insider trading|fake (id|review|charit|check)|tax|embezzl|"
+        r"forge|credit card|con ",
     ),
     ("privacy", r"personal (data|information)|private information|surveil|spy|track someone|eavesdrop|leak"),
     (
         "violence",
-        r"bomb|kill|murder|weapon|explos|terror|assassin|attack|violen|kidnap|tortur|shoot|gun|arson|poison|abuse|riot",
+        r"bomb|kill|murder|weapon|explos|terror|assassin|attack|violen|kidnap|tortur|shoot|gun|arson|poison|abuse|"
+        r"riot",
     ),
 )
 

@@ -29,8 +29,37 @@ VERBS = {
     "search": ("search", "find"),
 }
 PLAIN_VERBS = frozenset(
-    "measure solve list integrate multiply sort run roll balance convert rent set switch start log read query delete "
-    "resize train deal send translate track add play reserve order dilute".split()
+    {
+        "measure",
+        "solve",
+        "list",
+        "integrate",
+        "multiply",
+        "sort",
+        "run",
+        "roll",
+        "balance",
+        "convert",
+        "rent",
+        "set",
+        "switch",
+        "start",
+        "log",
+        "read",
+        "query",
+        "delete",
+        "resize",
+        "train",
+        "deal",
+        "send",
+        "translate",
+        "track",
+        "add",
+        "play",
+        "reserve",
+        "order",
+        "dilute",
+    }
 )
 VERBS_FOR_NOUNS = ("get", "calculate", "find", "fetch", "check", "")
 _QUESTION = re.compile(r"(what|which|who|when|where|why|how|is|are|does|do|can|did|has|will|at what)\b", re.IGNORECASE)
