@@ -1,8 +1,10 @@
 """Writes the tables of README.md and docs/*.md from the documents in benchmarks/results.
 
-A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``; NAME is that of a results file without ``.json``,
-which holds ``{"name", "command", "machine", "versions", "n", "metrics", "peers", "ratios"}``. A metric whose name has a
-slash is a row and a column (``"tools/skill": 0.61``); other metrics are rows of one column.
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``. NAME is that of a results file without ``.json``,
+which holds ``{"name", "command", "machine", "versions", "n", "metrics", "peers", "ratios"}``; ``NAME.SECTION`` is a
+section of its ``details``; ``skills`` is all of ``skill_*.json`` together. A metric whose name has a slash is a row and
+a column (``"first/eval": 0.61``), others are rows of one column. After NAME may stand ``ours`` (leave the peers out) and, in
+brackets, patterns of the metrics to show: ``<!-- table: router ours [macro_f1/*, ece/*] -->``.
 
     python docs/tables.py            rewrite the pages
     python docs/tables.py --check    exit with 1 if a page differs from the results
@@ -14,13 +16,17 @@ import argparse
 import json
 import re
 import sys
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-MARKED = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+MARKED = re.compile(
+    r"(<!-- table: (?P<name>[\w.-]+)(?P<ours> ours)?( \[(?P<only>[^\]]*)\])? -->\n).*?(?P<end><!-- end -->)", re.DOTALL
+)
 
 
 def number(value: Any) -> str:
@@ -65,32 +71,89 @@ def markdown(rows: list[list[str]]) -> str:
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in body)]) + "\n"
 
 
-def table(name: str) -> str:
-    """The table of one results file, with a line that says where it comes from."""
+def read(name: str) -> dict[str, Any]:
+    """One results file.
+
+    Raises:
+        SystemExit: It is missing.
+    """
     path = RESULTS / f"{name}.json"
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SystemExit(f"{path.relative_to(ROOT)} is missing, which a page shows: run its benchmark") from error
-    peers = document.get("peers") or {}
-    text = markdown(with_peers(document) if peers else grid(document["metrics"]))
-    ratios = document.get("ratios") or {}
-    if ratios:
-        said = ", ".join(f"{key} {number(value)}×" for key, value in ratios.items())
-        text += f"\n{said}.\n"
-    machine = document.get("machine", "")
+        raise SystemExit(f"benchmarks/results/{path.name} is missing, which a page shows: run its benchmark") from error
+    return document
+
+
+def source(document: dict[str, Any]) -> str:
+    """Where figures come from: how many, on what, by which command."""
+    machine, n = document.get("machine", ""), document.get("n")
     if isinstance(machine, dict):
         machine = ", ".join(str(value) for value in machine.values())
-    n = document.get("n")
-    counted = f"n = {number(n)}; " if n and not isinstance(n, dict) else ""
-    if isinstance(n, dict):
-        counted = "n = " + ", ".join(f"{number(count)} ({key})" for key, count in n.items()) + "; "
-    return f"{text}\n{counted}{machine}; `{document['command']}`\n"
+    return f"n = {number(n)}; {machine}; `{document['command']}`\n"
+
+
+def table(name: str, ours: bool = False, patterns: Sequence[str] = ()) -> str:
+    """The table of one results file, with a line that says where it comes from."""
+    if name == "skills":
+        return skills_table()
+    stem, _, section = name.partition(".")
+    document = read(stem)
+    if section:
+        return f"{markdown(grid(chosen(document['details'][section], patterns)))}\n{source(document)}"
+    metrics = chosen(document["metrics"], patterns)
+    peers = {} if ours else document.get("peers") or {}
+    shown = {peer: chosen(figures, patterns) for peer, figures in peers.items()}
+    text = markdown(with_peers({"metrics": metrics, "peers": shown}) if peers else grid(metrics))
+    ratios = document.get("ratios") or {}
+    if ratios and not ours:
+        text += "\n" + ", ".join(f"{key} {number(value)}×" for key, value in ratios.items()) + ".\n"
+    return f"{text}\n{source(document)}"
+
+
+def chosen(figures: dict[str, Any], patterns: Sequence[str]) -> dict[str, Any]:
+    """The figures whose names fit one of the patterns, in the patterns' order; all without any."""
+    if not patterns:
+        return figures
+    return {name: value for pattern in patterns for name, value in figures.items() if fnmatchcase(name, pattern)}
+
+
+def skills_table() -> str:
+    """The shipped skills against the bare base under the same grammar, in percent with 95 % intervals."""
+    rows, commands = [["skill", "measure", "n", "base", "skill"]], []
+    for path in sorted(RESULTS.glob("skill_*.json")):
+        document = read(path.stem)
+        metrics, base = document["metrics"], document["peers"]["base"]
+        commands.append(document["command"])
+        for name in metrics:
+            if f"{name}_n" in metrics:
+                cells = [percent(figures, name) for figures in (base, metrics)]
+                rows.append(
+                    [path.stem.removeprefix("skill_"), name.replace("_", " "), number(metrics[f"{name}_n"]), *cells]
+                )
+    if not commands:
+        raise SystemExit("benchmarks/results/skill_*.json is missing, which a page shows: run `make eval`")
+    listed = ", ".join(f"`{command}`" for command in commands)
+    return f"{markdown(rows)}\nPercent, with 95 % intervals; {listed}\n"
+
+
+def percent(figures: dict[str, Any], name: str) -> str:
+    """A share with its interval."""
+    if name not in figures:
+        return ""
+    low, high = figures.get(f"{name}_low"), figures.get(f"{name}_high")
+    interval = "" if low is None or high is None else f" ({100 * low:.0f}–{100 * high:.0f})"
+    return f"{100 * figures[name]:.1f}{interval}"
 
 
 def rewritten(page: str) -> str:
     """A page with its tables made anew."""
-    return MARKED.sub(lambda found: f"{found[1]}{table(found['name'])}{found[3]}", page)
+
+    def made(found: re.Match[str]) -> str:
+        patterns = [pattern.strip() for pattern in (found["only"] or "").split(",") if pattern.strip()]
+        return f"{found[1]}{table(found['name'], bool(found['ours']), patterns)}{found['end']}"
+
+    return MARKED.sub(made, page)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -13,7 +13,7 @@ spec = importlib.util.spec_from_file_location("docs_tables", ROOT / "docs" / "ta
 tables = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(tables)
 
-SECTIONS = {"name", "command", "machine", "versions", "n", "metrics"}
+SECTIONS = {"name", "command", "machine", "versions", "n", "metrics", "peers", "ratios"}
 
 
 def test_the_pages_agree_with_the_results():
@@ -25,9 +25,9 @@ def test_a_results_file_has_the_agreed_form(path):
     document = json.loads(path.read_text(encoding="utf-8"))
     assert set(document) >= SECTIONS
     assert document["name"] == path.stem
-    for figures in (document["metrics"], *(document.get("peers") or {}).values(), document.get("ratios") or {}):
+    for figures in (document["metrics"], *document["peers"].values(), document["ratios"]):
         assert all(isinstance(value, int | float) for value in figures.values())
-    tables.table(path.stem)
+    assert document["command"] in tables.table(path.stem)
 
 
 def test_a_stale_page_is_noticed_and_rewritten(tmp_path, monkeypatch, capsys):
@@ -54,3 +54,34 @@ def test_a_stale_page_is_noticed_and_rewritten(tmp_path, monkeypatch, capsys):
 def test_peers_are_columns():
     rows = tables.with_peers({"metrics": {"total_s": 1.0}, "peers": {"peft": {"total_s": 12.5, "swap_ms": 2}}})
     assert rows == [["", "loraloop", "peft"], ["total_s", "1", "12.5"], ["swap_ms", "–", "2"]]
+
+
+def test_markers_choose_sections_and_figures(tmp_path, monkeypatch):
+    document = {
+        "name": "sample",
+        "command": "c",
+        "machine": "m",
+        "n": 3,
+        "details": {"phases": {"a/ms": 1.25}},
+        "metrics": {"first/x": 1, "last/x": 2},
+        "peers": {"peft": {"first/x": 3, "last/x": 4}},
+        "ratios": {"r": 2},
+    }
+    (tmp_path / "sample.json").write_text(json.dumps(document))
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+
+    def made(marker: str) -> str:
+        return tables.rewritten(f"<!-- table: {marker} -->\n<!-- end -->")
+
+    assert "| a | 1.25 |" in made("sample.phases")
+    assert "| first/x | 1 | 3 |" in made("sample") and "r 2×." in made("sample")
+    assert "| first | 1 |" in made("sample ours") and "peft" not in made("sample ours")
+    assert "first" not in made("sample ours [last/*]") and "| last | 2 |" in made("sample ours [last/*]")
+
+
+def test_all_skills_are_one_table(tmp_path, monkeypatch):
+    figures = {"accuracy": 0.5, "accuracy_n": 40, "accuracy_low": 0.4, "accuracy_high": 0.6, "step_ms": 3}
+    document = {"command": "c", "metrics": figures, "peers": {"base": {**figures, "accuracy": 0.1}}}
+    (tmp_path / "skill_code.json").write_text(json.dumps(document))
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    assert "| code | accuracy | 40 | 10.0 (40–60) | 50.0 (40–60) |" in tables.table("skills")
