@@ -3,8 +3,8 @@
 A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``. NAME is that of a results file without ``.json``,
 which holds ``{"name", "command", "machine", "versions", "n", "metrics", "peers", "ratios"}``; ``NAME.SECTION`` is a
 section of its ``details``; ``skills`` is all of ``skill_*.json`` together. A metric whose name has a slash is a row and
-a column (``"first/eval": 0.61``), others are rows of one column. After NAME may stand ``ours`` (leave the peers out) and, in
-brackets, patterns of the metrics to show: ``<!-- table: router ours [macro_f1/*, ece/*] -->``.
+a column (``"first/eval": 0.61``), others are rows of one column. After NAME may stand ``ours`` (leave the peers out)
+and, in brackets, patterns of the metrics to show: ``<!-- table: router ours [macro_f1/*, ece/*] -->``.
 
     python docs/tables.py            rewrite the pages
     python docs/tables.py --check    exit with 1 if a page differs from the results
