@@ -65,6 +65,7 @@ test-gpu: $(VENV)/.test
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix-only --quiet .
