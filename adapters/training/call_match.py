@@ -131,8 +131,7 @@ def _equal(left: Any, right: Any) -> bool:
 
 
 def _parameters(name: str, tools: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    found = next((tool["parameters"] for tool in tools if tool["name"] == name), {})
-    return found if isinstance(found, Mapping) else {}
+    return next((tool["parameters"] for tool in tools if tool["name"] == name), {})
 
 
 def _canonical(call: Call, tools: Sequence[Mapping[str, Any]]) -> str:

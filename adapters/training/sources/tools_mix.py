@@ -43,7 +43,7 @@ def tools_parts(data: Path, split: Split, rng: random.Random) -> list[tuple[floa
         if len(case.turns) > 3:
             return None
         made = tools_made.without_right_tool(case, [s.tool for s in maker.tools(2, "camel", None, case.text)], rng)
-        return made and made.example()
+        return None if made is None else made.example()
 
     return [
         (0.130, lambda: changed(next(called["sgd"]))),

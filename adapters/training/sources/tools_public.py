@@ -60,7 +60,7 @@ class Case:
 
 def in_order(call: Mapping[str, Any], tools: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """The call with its arguments in the order of the tool's schema, as constrained decoding writes them."""
-    schema = next((tool["parameters"] for tool in tools if tool["name"] == call["name"]), {})
+    schema: dict[str, Any] = next((t["parameters"] for t in tools if t["name"] == call["name"]), {})
     return {"name": call["name"], "arguments": _ordered(call["arguments"], schema)}
 
 
@@ -103,7 +103,7 @@ def case_of(record: Mapping[str, Any], keep_defaults: bool = False) -> Case:
 
 def without_defaults(call: Mapping[str, Any], tools: Iterable[Mapping[str, Any]], said: str = "") -> dict[str, Any]:
     """The call without optional arguments that equal the schema's default and were not said."""
-    schema = next((tool["parameters"] for tool in tools if tool["name"] == call["name"]), {})
+    schema: dict[str, Any] = next((t["parameters"] for t in tools if t["name"] == call["name"]), {})
     required, properties = schema.get("required", []), schema.get("properties", {})
     kept = {}
     for name, value in call["arguments"].items():
