@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
 
-_EXPANSIONS = 1500  # places that the last search looks at before it gives up
+_TRIALS = 4000  # tokens that one attempt tries before it gives up; each takes some ten microseconds
 _FEW = 48  # so many allowed tokens are all tried
 
 
@@ -62,6 +62,7 @@ class Closers:
         quoted: Tokens of a quotation mark and closing brackets, longest first.
         brackets: Tokens of closing brackets alone, longest first.
         values: Tokens that begin, go on with, or part JSON values, in the order of preference; ``,`` is the first.
+        fences: Tokens that end a fenced block of code.
         singles: Tokens of one ASCII character.
         fillers: Tokens of letters alone, longest first.
     """
@@ -76,6 +77,7 @@ class Closers:
         self.brackets = self._tokens(ends)
         wanted = [",", "null", "n", *"1502346789", "-", ".", "true", "false", "t", "f", '"', "[", "{", *":eE+"]
         self.values = self._tokens(wanted)
+        self.fences = self._tokens(["\n```", "```", "\n"])
         self.singles = self._tokens(map(chr, _SINGLES))
         self.fillers = self._tokens(sorted(_WORDS.split(), key=len, reverse=True))
 
@@ -111,6 +113,7 @@ class Closing:
         self.limit = limit
         self._mask = np.empty((closers.size + 31) // 32, dtype=np.int32)
         self._bits = self._mask.view(np.uint8)
+        self._trials = 0
 
     def find(self, matcher: LLMatcher, text: bytes) -> list[int] | None:
         """Looks for a path.
@@ -123,11 +126,14 @@ class Closing:
             The tokens, or None.
         """
         place = Place().after(text) if self.json else Place()
-        for eager in (False, True):
-            path = self._walk(matcher.deep_copy(), place, eager)
+        attempts = [(self._walk, False), (self._search, True), (self._walk, True), (self._search, False)]
+        if not self.json:
+            attempts[:2] = attempts[1::-1]
+        for attempt, option in attempts:
+            path = attempt(matcher.deep_copy(), place, option)
             if path is not None:
                 return path
-        return self._search(matcher.deep_copy(), place)
+        return None
 
     def _allowed(self, matcher: LLMatcher) -> NDArray[np.bool_]:
         matcher.unsafe_compute_mask_ptr(self._mask.ctypes.data, self._mask.nbytes)
@@ -158,11 +164,15 @@ class Closing:
                 if found:
                     return found, closers.text(found[0]) in (b",", b"null", b"true", b":")
         count = int(np.count_nonzero(allowed))
+        first = int(np.argmax(allowed))
+        if count and closers.text(first)[:1] and 0x80 <= closers.text(first)[0] < 0xC0:
+            return [first], True  # inside a character of several bytes: any way out of it
         if count <= _FEW:
             return np.flatnonzero(allowed).tolist(), False
         singles = closers.singles[allowed[closers.singles]]
         fillers = closers.fillers[allowed[closers.fillers]][:8]
-        found = [*singles.tolist(), *fillers.tolist()]
+        fences = closers.fences[allowed[closers.fences]] if not self.json else singles[:0]
+        found = list(dict.fromkeys([*fences.tolist(), *singles.tolist(), *fillers.tolist()]))
         return found or np.flatnonzero(allowed)[:_FEW].tolist(), False
 
     def _leads_out(self, matcher: LLMatcher, place: Place) -> tuple[bool, bytes]:
@@ -188,7 +198,8 @@ class Closing:
         """
         path: list[int] = []
         seen: set[bytes] = set()
-        while True:
+        self._trials = 0
+        while self._trials <= (_TRIALS if eager else _TRIALS // 2):
             place = self._forced(matcher, place, path)
             if matcher.is_accepting():
                 return path if len(path) <= self.limit else None
@@ -204,9 +215,11 @@ class Closing:
                 return None
             path.append(chosen)
             place = place.after(self.closers.text(chosen))
+        return None
 
     def _best(self, matcher: LLMatcher, place: Place, options: list[int], eager: bool, seen: set[bytes]) -> int:
         unseen = None
+        self._trials += len(options)
         for token in options:
             trial = matcher.deep_copy()
             if not trial.consume_token(token):
@@ -220,20 +233,28 @@ class Closing:
                 unseen = token
         return max(options, key=lambda token: len(self.closers.text(token))) if unseen is None else unseen
 
-    def _search(self, matcher: LLMatcher, place: Place) -> list[int] | None:
-        """Best first: by the number of tokens and open brackets."""
+    def _search(self, matcher: LLMatcher, place: Place, narrow: bool) -> list[int] | None:
+        """Best first: by the number of tokens and open brackets.
+
+        Args:
+            matcher: Where to begin.
+            place: Where the text stands.
+            narrow: Branch only where the grammar parts: between literals and between kinds of values.
+        """
         order = itertools.count()
         heap: list[tuple[int, int, list[int], Place, LLMatcher]] = [(0, next(order), [], place, matcher)]
-        for _ in range(_EXPANSIONS):
-            if not heap:
-                return None
+        self._trials = 0
+        while heap and self._trials <= _TRIALS:
             _, _, path, place, here = heapq.heappop(heap)
             place = self._forced(here, place, path)
             if here.is_accepting() and len(path) <= self.limit:
                 return path
             if len(path) >= self.limit or here.is_stopped():
                 continue
-            options, _ = self._options(here, place)
+            options, sure = self._options(here, place)
+            if narrow:
+                options = options[:1] if sure else self._branches(here, place, options)
+            self._trials += len(options[:24])
             for token in options[:24]:
                 trial = here.deep_copy()
                 if trial.consume_token(token):
@@ -241,3 +262,16 @@ class Closing:
                     cost = len(path) + 1 + 2 * there.depth
                     heapq.heappush(heap, (cost, next(order), [*path, token], there, trial))
         return None
+
+    def _branches(self, matcher: LLMatcher, place: Place, options: list[int]) -> list[int]:
+        """One token for each way in which the grammar can go on."""
+        if (place.quoted or not self.json) and len(options) <= _FEW:
+            return options
+        if not self.json or place.quoted or place.escaped:
+            fences = [] if self.json else [t for t in self.closers.fences.tolist() if t in options]
+            return [*fences, self._best(matcher, place, options, False, set())] if options else []
+        kinds: dict[bytes, int] = {}
+        for token in options:
+            first = self.closers.text(token)[:1]
+            kinds.setdefault(b"0" if first.isdigit() else first, token)
+        return list(kinds.values())
