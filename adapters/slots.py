@@ -32,7 +32,7 @@ class Prepared:
     Attributes:
         pairs: A [R, K] and the transposed B [R, O] of each site.
         bytes: size of all of them.
-        spans: int32 [R, 2] of each site: the columns between which a row of the transposed B is not zero.
+        spans: int32 [R, 2] of each site: the columns between which a row of the transposed B may differ from zero.
     """
 
     pairs: Mapping[Site, tuple[Tensor, Tensor]]
@@ -46,7 +46,7 @@ class Prepared:
                 site: (pair.A.detach().contiguous(), pair.B.detach().T.contiguous())
                 for site, pair in payload.pairs.items()
             }
-        columns = {site: spans(B) for site, (_, B) in pairs.items()}
+        columns = {site: spans(*pairs[site][1].shape, pair.blocks) for site, pair in payload.pairs.items()}
         return cls(pairs, sum(A.nbytes + B.nbytes for A, B in pairs.values()), columns)
 
 

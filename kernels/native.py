@@ -10,13 +10,13 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-_FLAGS = (["-march=native"], ["-mcpu=native"], [])
+_FLAGS: tuple[list[str], ...] = (["-march=native"], ["-mcpu=native"], [])
 """Tried in this order; a compiler refuses what its machine lacks."""
 
 _lock = threading.Lock()
@@ -39,7 +39,7 @@ class Native:
 
     def __init__(self, path: Path) -> None:
         self._add: Callable[[int, int, int, int], int] = ctypes.CDLL(str(path)).lora_add
-        self._add.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)  # type: ignore[attr-defined]
+        self._add.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
 
     def pair(self, shrink: Tensor, expand: Tensor, spans: Tensor) -> NativePair:
         """Binds the matrices of one site; see `NativePair`."""
@@ -74,12 +74,18 @@ class NativePair:
             raise MemoryError("no memory for a row of activations")
 
 
-def spans(expand: Tensor) -> Tensor:
-    """int32 [R, 2]: the first column of each row of expand[R, O] that is not zero, and one past the last."""
-    nonzero = (expand != 0).to(torch.int8)
-    first, last = nonzero.argmax(1), expand.shape[1] - nonzero.flip(1).argmax(1)
-    found = nonzero.amax(1).to(torch.bool)
-    return torch.stack((first * found, last * found), 1).to(torch.int32).contiguous()
+def spans(rank: int, outputs: int, blocks: Sequence[tuple[int, int, int]] = ()) -> Tensor:
+    """int32 [R, 2]: the columns between which each row of an expand matrix [R, O] may differ from zero.
+
+    Args:
+        rank: R.
+        outputs: O.
+        blocks: (rows, first column, one past the last) of a block-diagonal matrix, from the top; empty for a dense one.
+    """
+    rows = [(first, end) for count, first, end in blocks for _ in range(count)] or [(0, outputs)] * rank
+    if len(rows) != rank or not all(0 <= first <= end <= outputs for first, end in rows):
+        raise ValueError(f"blocks {blocks} do not cover {rank} rows of {outputs} columns")
+    return torch.tensor(rows, dtype=torch.int32)
 
 
 def load(folder: Path) -> Native | None:
@@ -133,5 +139,5 @@ def _agrees(native: Native) -> bool:
     shrink, expand = torch.ones(5, 67).cumsum(1) / 67, torch.ones(5, 33).cumsum(0) / 5
     x, y = torch.ones(2, 67, dtype=torch.bfloat16), torch.zeros(2, 33, dtype=torch.bfloat16)
     A, B = shrink.bfloat16(), expand.bfloat16()
-    native.pair(A, B, spans(B))(x, y)
+    native.pair(A, B, spans(5, 33))(x, y)
     return torch.allclose(y.float(), x.float() @ A.float().T @ B.float(), rtol=1e-2)

@@ -88,12 +88,16 @@ class Lora:
         rank = sum(shrink.shape[0] for shrink in shrinks)
         if len(parts) == 1:
             return LowRank(shrinks[0], parameters[tensor_name(layer, parts[0], "lora_B")] * self.scaling)
-        blocks, column = [], 0
+        expands, blocks, row, column = [], [], 0, 0
         for part in parts:
-            if part not in present:
-                blocks.append(shrinks[0].new_zeros(module_shape(config, part)[0], rank))
-                continue
-            block = parameters[tensor_name(layer, part, "lora_B")] * self.scaling
-            blocks.append(torch.nn.functional.pad(block, (column, rank - column - block.shape[1])))
-            column += block.shape[1]
-        return LowRank(torch.cat(shrinks), torch.cat(blocks))
+            height = module_shape(config, part)[0]
+            if part in present:
+                expand = parameters[tensor_name(layer, part, "lora_B")] * self.scaling
+                width = expand.shape[1]
+                expands.append(torch.nn.functional.pad(expand, (column, rank - column - width)))
+                blocks.append((width, row, row + height))
+                column += width
+            else:
+                expands.append(shrinks[0].new_zeros(height, rank))
+            row += height
+        return LowRank(torch.cat(shrinks), torch.cat(expands), tuple(blocks))

@@ -21,10 +21,12 @@ class LowRank:
     Attributes:
         A: [R, K] shrink; R sums the ranks of the group's parts.
         B: [O, R] expand, block-diagonal over the group's parts.
+        blocks: B's blocks as (ranks, first row, one past the last row), in the order of the ranks; empty if B is dense.
     """
 
     A: Tensor
     B: Tensor
+    blocks: tuple[tuple[int, int, int], ...] = ()
 
     def __post_init__(self) -> None:
         if self.A.ndim != 2 or self.B.ndim != 2 or self.A.shape[0] != self.B.shape[1]:
@@ -35,7 +37,7 @@ class LowRank:
         return self.A.shape[0]
 
     def to(self, dtype: torch.dtype) -> LowRank:
-        return LowRank(self.A.to(dtype), self.B.to(dtype))
+        return LowRank(self.A.to(dtype), self.B.to(dtype), self.blocks)
 
 
 @dataclass(frozen=True, slots=True)

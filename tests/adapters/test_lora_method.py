@@ -51,6 +51,12 @@ def test_payload_equals_the_sum_of_its_modules(targets: tuple[str, ...], rslora:
                 continue
             pair = payload.pairs[layer, group]
             assert pair.A.shape == (pair.rank, in_features) and pair.B.shape == (out_features, pair.rank)
+            dense = torch.zeros_like(pair.B)
+            column = 0
+            for ranks, first, end in pair.blocks or [(pair.rank, 0, out_features)]:
+                dense[first:end, column : column + ranks] = pair.B[first:end, column : column + ranks]
+                column += ranks
+            assert column == pair.rank and torch.equal(dense, pair.B)
             x = torch.randn(5, in_features)
             expected = []
             for part in parts:

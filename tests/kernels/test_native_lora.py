@@ -43,7 +43,9 @@ def test_agrees_with_the_definition(
     A, B = shrink.float()[None].expand(2, -1, -1), expand.T.float()[None].expand(2, -1, -1)
     expected = reference.lora_linear(x.float(), y.float(), A, B, ((0, rows, 1),))
     alone = y[:1].clone()
-    pair = library.pair(shrink, expand, native.spans(expand))
+    starts = [sum(parts[:number]) for number in range(len(parts))]
+    blocks = [(rank, start, start + part) for start, part in zip(starts, parts, strict=True)]
+    pair = library.pair(shrink, expand, native.spans(rank * len(parts), outputs, blocks))
     pair(x, y)
     assert (y.float() - expected).abs().max() <= 2**-8 * expected.abs().max() + 1e-6
     pair(x[:1], alone)
@@ -51,9 +53,12 @@ def test_agrees_with_the_definition(
     assert around[:outputs].eq(7).all() and around[-outputs:].eq(7).all()
 
 
-def test_spans_are_where_a_row_is_not_zero() -> None:
-    expand = torch.tensor([[0, 1, 0, 2, 0], [0, 0, 0, 0, 0], [3, 0, 0, 0, 4], [0, 0, 0, 0, 5.0]])
-    assert native.spans(expand).tolist() == [[1, 4], [0, 0], [0, 5], [4, 5]]
+def test_spans_of_blocks() -> None:
+    assert native.spans(3, 9, [(1, 0, 4), (2, 6, 9)]).tolist() == [[0, 4], [6, 9], [6, 9]]
+    assert native.spans(2, 9).tolist() == [[0, 9], [0, 9]]
+    for blocks in ([(1, 0, 4)], [(2, 0, 10)], [(2, 5, 4)]):
+        with pytest.raises(ValueError, match="do not cover 2 rows of 9 columns"):
+            native.spans(2, 9, blocks)
 
 
 @needs_compiler
@@ -93,8 +98,8 @@ def test_built_once_and_only_where_wanted(tmp_path: Path, monkeypatch: pytest.Mo
 def test_wrong_operands_are_refused(library: native.Native) -> None:
     A, B = torch.zeros(2, 8).bfloat16(), torch.zeros(2, 6).bfloat16()
     with pytest.raises(ValueError, match=r"contiguous torch\.bfloat16"):
-        library.pair(A.float(), B, native.spans(B))
+        library.pair(A.float(), B, native.spans(2, 6))
     with pytest.raises(ValueError, match=r"contiguous torch\.bfloat16"):
-        library.pair(A, torch.zeros(6, 2).bfloat16().T, native.spans(B))
+        library.pair(A, torch.zeros(6, 2).bfloat16().T, native.spans(2, 6))
     with pytest.raises(ValueError, match="do not fit"):
-        library.pair(A[:1], B, native.spans(B))
+        library.pair(A[:1], B, native.spans(2, 6))
