@@ -14,7 +14,7 @@ from loraloop.adapters.training.example import Split
 from loraloop.adapters.training.sources.instructions import instructions_or_none
 from loraloop.adapters.training.sources.records import endless, in_valid, read_records
 from loraloop.adapters.training.sources.tools_public import Case
-from loraloop.adapters.training.sources.typed_cases import joined, styled
+from loraloop.adapters.training.sources.typed_shown import joined, styled
 
 _VERBS = {
     "get": ("get", "fetch", "retrieve", "lookup", "find", "show"),

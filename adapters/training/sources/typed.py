@@ -99,9 +99,10 @@ class Value:
 @lru_cache(maxsize=1)
 def specs() -> tuple[Spec, ...]:
     """All made tools."""
-    from loraloop.adapters.training.sources import typed_catalog, typed_catalog_world
+    from loraloop.adapters.training.sources import typed_catalog, typed_catalog_work, typed_catalog_world
 
-    return (*parse(typed_catalog.CATALOG), *parse(typed_catalog_world.CATALOG))
+    parts = (typed_catalog, typed_catalog_world, typed_catalog_work)
+    return tuple(spec for part in parts for spec in parse(part.CATALOG))
 
 
 def parse(text: str) -> tuple[Spec, ...]:

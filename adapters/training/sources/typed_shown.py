@@ -1,0 +1,193 @@
+"""How a made tool and a request for it look this time: names in a style, defaults and choices, a full sentence."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from loraloop.adapters.training.sources.typed import Kind, Spec, Value, draw
+from loraloop.adapters.training.sources.typed_pools import OPENERS
+
+VERBS = {
+    "calc": ("calculate", "compute", "calc", "get", "find"),
+    "compute": ("calculate", "compute", "get", "determine"),
+    "get": ("get", "fetch", "retrieve", "lookup"),
+    "find": ("find", "search", "get", "lookup", "locate"),
+    "book": ("book", "reserve"),
+    "make": ("make", "create", "generate"),
+    "create": ("create", "add", "make"),
+    "search": ("search", "find"),
+}
+PLAIN_VERBS = frozenset(
+    {
+        "measure",
+        "solve",
+        "list",
+        "integrate",
+        "multiply",
+        "sort",
+        "run",
+        "roll",
+        "balance",
+        "convert",
+        "rent",
+        "set",
+        "switch",
+        "start",
+        "log",
+        "read",
+        "query",
+        "delete",
+        "resize",
+        "train",
+        "deal",
+        "send",
+        "translate",
+        "track",
+        "add",
+        "play",
+        "reserve",
+        "order",
+        "dilute",
+    }
+)
+VERBS_FOR_NOUNS = ("get", "calculate", "find", "fetch", "check", "")
+QUESTION = re.compile(r"(what|which|who|when|where|why|how|is|are|does|do|can|did|has|will|at what)\b", re.IGNORECASE)
+_OWN = re.compile(r"(I|We|My|Our)\b")
+MASKED = (
+    "alpha",
+    "beta",
+    "gamma",
+    "delta",
+    "tool_1",
+    "tool_2",
+    "fn_a",
+    "fn_b",
+    "op7",
+    "op9",
+    "svc_x",
+    "svc_y",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A specification as one request shows it: the tool, and the names its arguments got."""
+
+    spec: Spec
+    tool: dict[str, Any]
+    names: Mapping[str, str]
+
+    def call(self, values: Mapping[str, Value]) -> dict[str, Any]:
+        """The call with these values."""
+        arguments = {self.names[a.name]: values[a.name].value for a in self.spec.arguments if a.name in values}
+        return {"name": self.tool["name"], "arguments": arguments}
+
+
+def styled(words: Sequence[str], style: str, domain: str = "") -> str:
+    """A name of some words: snake, camel, pascal, or dotted (domain.snake)."""
+    plain = [re.sub(r"\W", "", word.lower()) for word in words if word]
+    if style == "camel":
+        return plain[0] + "".join(word.capitalize() for word in plain[1:])
+    if style == "pascal":
+        return "".join(word.capitalize() for word in plain)
+    snake = "_".join(plain)
+    return f"{domain}.{snake}" if style == "dotted" and domain else snake
+
+
+def show(spec: Spec, style: str, rng: random.Random, keep: Sequence[str] = (), mask: bool = False) -> Shown:
+    """A tool made of a specification: names in a style, defaults and choices written one way or another.
+
+    Args:
+        spec: The specification.
+        style: Style of names.
+        rng: Source of randomness.
+        keep: Optional arguments that must stay; others may be left out of the tool.
+        mask: Give the tool a name that says nothing.
+    """
+    first, *rest = spec.words.split()
+    if first in VERBS:
+        words = [rng.choice(VERBS[first]), *rest]
+    elif first not in PLAIN_VERBS and rng.random() < 0.6:
+        words = [rng.choice(VERBS_FOR_NOUNS), first, *rest]
+    else:
+        words = [first, *rest]
+    name = rng.choice(MASKED) + str(rng.randrange(10)) if mask else styled(words, style, spec.domain)
+    properties: dict[str, Any] = {}
+    required: list[str] = []
+    names: dict[str, str] = {}
+    for argument in spec.arguments:
+        if not argument.required and argument.name not in keep and rng.random() < 0.3:
+            continue
+        parts = argument.name.split("_")
+        shown_name = styled(parts, "camel" if style in ("camel", "pascal") and rng.random() < 0.5 else "snake")
+        if mask and rng.random() < 0.5:
+            shown_name = f"arg{len(properties) + 1}"
+        names[argument.name] = shown_name
+        properties[shown_name] = _property(argument.kind, argument.description, argument.default, rng)
+        if argument.required:
+            required.append(shown_name)
+    tool = {
+        "name": name,
+        "description": spec.description,
+        "parameters": {"type": "object", "properties": properties, "required": required},
+    }
+    return Shown(spec, tool, names)
+
+
+def _property(kind: Kind, description: str, default: Any, rng: random.Random) -> dict[str, Any]:
+    schema = kind.schema()
+    text = description
+    if kind.form == "enum" and rng.random() < 0.4:
+        schema = {"type": "string"}
+        options = ", ".join(rng.choice(("{}", "'{}'")).format(option) for option in kind.options)
+        text += rng.choice((f": {options}", f" (one of {options})", f". Options: {options}"))
+    elif kind.form == "rate":
+        text += rng.choice((" as a decimal", ", as a fraction (0.05 for 5%)", " in decimal form"))
+    elif kind.form in ("pool", "num", "int") and rng.random() < 0.3:
+        text += f" (e.g. {draw(kind, rng).value})"
+    if default is not None:
+        way = rng.random()
+        if way < 0.45 and kind.form != "array":
+            schema["default"] = default
+        elif way < 0.9:
+            said = {True: "true", False: "false"}.get(default, default) if isinstance(default, bool) else default
+            text += rng.choice((f". Default is {said}", f" (default: {said})", f". Defaults to {said}"))
+    schema["description"] = text
+    return schema
+
+
+def wrap(request: str, rng: random.Random, first: bool = True) -> str:
+    """A request as a full sentence, with an opener that suits its form."""
+    request = re.sub(r"\ba (?=[aeio][a-z])", "an ", request)
+    if QUESTION.match(request):
+        return request + rng.choice(("?", "?", "?", ""))
+    if _OWN.match(request):
+        return request + rng.choice((".", "", ". Thanks!"))
+    lowered = request[0].lower() + request[1:]
+    if first and rng.random() < 0.55:
+        text = rng.choice(OPENERS).format(lowered)
+    elif first:
+        text = request + rng.choice((".", "."))
+    else:
+        text = request + "."
+    return text[0].upper() + text[1:]
+
+
+def joined(texts: Sequence[str], rng: random.Random) -> str:
+    """Several requests as one text."""
+    leads = rng.choice(
+        (("", "Also, "), ("", "Then "), ("First, ", "Then "), ("", "And "), ("", "Additionally, "), ("", ""))
+    )
+    parts = []
+    for index, text in enumerate(texts):
+        closed = text if text[-1] in ".?!" else text + rng.choice((".", "?") if QUESTION.match(text) else (".",))
+        lead = leads[min(index, 1)]
+        if index == len(texts) - 1 and len(texts) > 2 and leads[1] and rng.random() < 0.5:
+            lead = "Finally, "
+        keep = re.match(r"I\b|I'", closed) or not lead
+        parts.append(lead + (closed if keep else closed[0].lower() + closed[1:]))
+    return " ".join(parts)
