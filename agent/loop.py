@@ -309,7 +309,6 @@ class Run:
                 Budget(tokens, self._deadline, lambda: self._cancelled),
                 stop_ids=self._runtime.stop_ids,
                 constraint=constraint,
-                closers=self._runtime.code_closers if contract == "code" else (),
                 not_first=self._runtime.call_openers if prose else None,
                 clock=clock,
             ):

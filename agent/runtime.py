@@ -159,12 +159,6 @@ class Runtime:
         blanks = "\u0120\u010a\u0109"  # how byte-level vocabularies write space, line break and tab
         return torch.tensor(sorted(i for piece, i in vocabulary.items() if piece.lstrip(blanks)[:1] in ("[", "{")))
 
-    @cached_property
-    def code_closers(self) -> tuple[list[int], ...]:
-        """Tokens that end a code block from wherever it stands."""
-        encode = self.base.tokenizer.encode
-        return tuple(encode(text) for text in ("\n```", "```", "pass\n```", "```python\npass\n```"))
-
     @contextmanager
     def activate(self, skill: str) -> Iterator[Active]:
         """Makes a skill ready: its slot is known and stays its own while the block runs."""

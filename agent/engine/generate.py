@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Protocol
 
@@ -102,14 +103,23 @@ class Generated:
         return self.reason in ("stop", "done")
 
 
+@lru_cache(maxsize=4)
+def _block_ends(tokenizer: Tokenizer) -> tuple[list[int], ...]:
+    """Tokens that complete a fenced block from where it may stand, which a general search finds only slowly."""
+    return tuple(tokenizer.encode(text) for text in ("\n```", "```", "pass\n```", "```python\npass\n```"))
+
+
 class _Snapshots:
     """The last place from which completion is known to fit."""
 
-    __slots__ = ("at", "closers", "limit", "path", "state")
+    __slots__ = ("at", "ends", "limit", "path", "state")
 
-    def __init__(self, state: Constraint, limit: int, closers: Sequence[Sequence[int]]) -> None:
-        self.state, self.limit, self.closers = state, limit, closers
-        path = self._path()
+    def __init__(self, state: Constraint, limit: int, tokenizer: Tokenizer) -> None:
+        self.state, self.limit, self.ends = state, limit, _block_ends(tokenizer)
+        path = self._by_block_end()
+        if path is None:
+            self.ends = ()
+            path = self._path()
         if path is None or len(path) > limit:
             path = state.closing(limit) or path
         if path is None or len(path) > limit:
@@ -129,17 +139,20 @@ class _Snapshots:
             self.at, self.path = len(ids), path
 
     def _path(self) -> list[int] | None:
-        """A short way to completion: the first known closer that fits, or what the grammar finds."""
-        for closer in self.closers:
+        """A short way to completion."""
+        # Asked without the limit: a search for a shorter path than the first costs more than it gives.
+        return self._by_block_end() if self.ends else self.state.closing(_SEARCH)
+
+    def _by_block_end(self) -> list[int] | None:
+        for end in self.ends:
             trial = self.state.fork()
             try:
-                trial.accept(closer)
+                trial.accept(end)
             except InputError:
                 continue
             if trial.can_stop:
-                return list(closer)
-        # Asked without the limit: a search for a shorter path than the first costs more than it gives.
-        return None if self.closers else self.state.closing(_SEARCH)
+                return end
+        return None
 
     def due(self, count: int) -> bool:
         slack = self.limit - count - len(self.path)
@@ -154,7 +167,6 @@ def generate(
     *,
     stop_ids: frozenset[int],
     constraint: Constraint | None = None,
-    closers: Sequence[Sequence[int]] = (),
     stops: Sequence[str] = (),
     not_first: Tensor | None = None,
     clock: Clock | None = None,
@@ -166,7 +178,6 @@ def generate(
         invocation: Tokens that start the assistant's turn.
         stop_ids: Tokens that end it; none of them is kept.
         constraint: A grammar's fresh state; it has the last word over stop strings, which are not looked at then.
-        closers: Tokens that complete the grammar's text from most places; its own search is not asked then.
         stops: Strings that end the text.
         not_first: Ids of tokens with which free text must not begin.
         clock: Where the time goes.
@@ -183,7 +194,7 @@ def generate(
     snapshots = None
     if constraint is not None:
         start = perf_counter()
-        snapshots = _Snapshots(constraint, budget.tokens, closers)
+        snapshots = _Snapshots(constraint, budget.tokens, tokenizer)
         clock.add("mask", perf_counter() - start)
     shown = told = 0  # tokens turned into text; tokens reported with a piece
 
