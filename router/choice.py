@@ -88,7 +88,9 @@ class Choice:
         z = self.scaler(features)
         blocked = [state.blocked(name) for name in self.names]
         p = self.logits(z, torch.tensor(blocked)).softmax(-1).tolist()
-        ranked = sorted(((name, q) for name, q, b in zip(self.names, p, blocked, strict=True) if not b), key=lambda item: -item[1])
+        ranked = sorted(
+            ((name, q) for name, q, b in zip(self.names, p, blocked, strict=True) if not b), key=lambda item: -item[1]
+        )
         masked = tuple(name for name, b in zip(self.names, blocked, strict=True) if b)
         best, probability = ranked[0]
         reason = "most probable"
@@ -102,7 +104,9 @@ class Choice:
                 return Route(best, probability, False, tuple(ranked[1:]), masked, reason)
             others = tuple(item for item in ranked if item[0] != NONE)
             return Route(NONE, dict(ranked)[NONE], True, others, masked, reason)
-        return Route(NONE, probability, False, tuple(ranked[1:]), masked, reason if len(ranked) > 1 else "nothing else applies")
+        return Route(
+            NONE, probability, False, tuple(ranked[1:]), masked, reason if len(ranked) > 1 else "nothing else applies"
+        )
 
     def with_skill(self, name: str, examples: Tensor, known: Tensor, known_labels: Tensor, l2: float) -> Choice:
         """Add an outcome from standardised examples `[M, F]`, leaving the other outcomes' weights as they are.
@@ -119,10 +123,16 @@ class Choice:
         target = torch.cat([known_labels, torch.full((len(examples),), count)])
         fixed = x @ self.weight.T + self.bias
         weights = torch.ones(len(x))
-        weights[len(known):] = max(1.0, len(known) / (count * max(1, len(examples))))
+        weights[len(known) :] = max(1.0, len(known) / (count * max(1, len(examples))))
         weight, bias = _fit_row(x, fixed, target, weights, l2)
         limit = max(self.region.limit, 1.25 * float(self.region.distance(examples).max()))
-        return replace(self, names=(*self.names, name), region=replace(self.region, limit=limit), weight=torch.cat([self.weight, weight[None]]), bias=torch.cat([self.bias, bias[None]]))
+        return replace(
+            self,
+            names=(*self.names, name),
+            region=replace(self.region, limit=limit),
+            weight=torch.cat([self.weight, weight[None]]),
+            bias=torch.cat([self.bias, bias[None]]),
+        )
 
 
 def _fit_row(x: Tensor, fixed: Tensor, target: Tensor, weights: Tensor, l2: float) -> tuple[Tensor, Tensor]:

@@ -51,7 +51,9 @@ def parts_of(layers: Sequence[int]) -> tuple[Part, ...]:
     return tuple(Part(layer, pooling) for layer in layers for pooling in POOLINGS)
 
 
-def extract(base: Base, transcripts: Sequence[Transcript], layers: Sequence[int], progress: Progress | None = None) -> Tensor:
+def extract(
+    base: Base, transcripts: Sequence[Transcript], layers: Sequence[int], progress: Progress | None = None
+) -> Tensor:
     """Read every transcript at its end.
 
     Args:
@@ -93,7 +95,9 @@ def _batches(base: Base, work: list[Job]) -> Iterator[list[tuple[Job, list[list[
         yield batch
 
 
-def _read(base: Base, batch: list[tuple[Job, list[list[int]]]], layers: tuple[int, ...], done: dict[Transcript, Tensor]) -> None:
+def _read(
+    base: Base, batch: list[tuple[Job, list[list[int]]]], layers: tuple[int, ...], done: dict[Transcript, Tensor]
+) -> None:
     import torch
 
     from loraloop.adapters.base import Row

@@ -65,7 +65,9 @@ def pool(hidden: Tensor, pooling: str, closing: int) -> Tensor:
     """
     total = hidden.shape[0]
     if total <= closing:
-        raise ValueError(f"a message of {total} tokens cannot end with {closing} closing tokens: pass the whole message's states")
+        raise ValueError(
+            f"a message of {total} tokens cannot end with {closing} closing tokens: pass the whole message's states"
+        )
     if pooling == "close":
         return hidden[total - closing].float()
     if pooling == "end":

@@ -6,12 +6,38 @@ import re
 from dataclasses import dataclass
 
 CHOICES = ("none", "tools", "code", "retrieval")
-OTHER_LANGUAGES = ("javascript", "java", "c\\+\\+", "c#", "php", "ruby", "swift", "kotlin", "rust", "golang", "go", "haskell", "perl",
-                   "typescript", "bash", "shell", "powershell", "sql", "html", "css", "scala", "matlab", "julia", "c")
+OTHER_LANGUAGES = (
+    "javascript",
+    "java",
+    "c\\+\\+",
+    "c#",
+    "php",
+    "ruby",
+    "swift",
+    "kotlin",
+    "rust",
+    "golang",
+    "go",
+    "haskell",
+    "perl",
+    "typescript",
+    "bash",
+    "shell",
+    "powershell",
+    "sql",
+    "html",
+    "css",
+    "scala",
+    "matlab",
+    "julia",
+    "c",
+)
 _OTHER = re.compile(rf"(?<![\w+#])(?:{'|'.join(OTHER_LANGUAGES)})(?![\w+#])(?!-)", re.IGNORECASE)
 _MAKES = re.compile(
     r"\b(?:write|implement|create|develop|code|build|generate|complete|completion|fix|debug|refactor)\b[^.?!\n]{0,40}"
-    r"\b(?:functions?|python|regex|regular expression|source code|code|algorithm)\b", re.IGNORECASE)
+    r"\b(?:functions?|python|regex|regular expression|source code|code|algorithm)\b",
+    re.IGNORECASE,
+)
 _SNIPPET = re.compile(r"```|^\s*(?:def|class|import|from)\s+\w+.*[:\w]\s*$", re.MULTILINE)
 
 
@@ -37,22 +63,46 @@ class Rule:
 
 
 RULES: tuple[Rule, ...] = (
-    Rule("sgd", "one or more calls: tools; no_matching_tool and nothing_asked: none; missing_required: left out of the choice "
-         "(either route is right: the skill answers [] and the base asks)", "CC-BY-SA-4.0"),
+    Rule(
+        "sgd",
+        "one or more calls: tools; no_matching_tool and nothing_asked: none; missing_required: left out of the choice "
+        "(either route is right: the skill answers [] and the base asks)",
+        "CC-BY-SA-4.0",
+    ),
     Rule("snips", "call: tools; no_matching_tool: none", "CC0-1.0"),
     Rule("toolformer", "call: tools; the same request with the called tools taken off the list: none", "MIT"),
     Rule("sealtools", "calls: tools; the same request with another record's tools: none", "Apache-2.0"),
-    Rule("codegen_instruct", "Python: code; any other language: none (the code skill's contract is a Python block; the base answers)", "MIT"),
+    Rule(
+        "codegen_instruct",
+        "Python: code; any other language: none (the code skill's contract is a Python block; the base answers)",
+        "MIT",
+    ),
     Rule("thealgorithms", "code", "MIT"),
     Rule("mbpp", "code", "CC-BY-4.0"),
-    Rule("nq_open", "with its passages (answerable or not): retrieval; the bare question, tools listed or not: none", "MIT; text CC-BY-SA-3.0"),
+    Rule(
+        "nq_open",
+        "with its passages (answerable or not): retrieval; the bare question, tools listed or not: none",
+        "MIT; text CC-BY-SA-3.0",
+    ),
     Rule("entailmentbank", "with its passages: retrieval; the bare question: none", "Apache-2.0"),
     Rule("gsm8k", "none, with passages or tools (never a calculator) present or not", "MIT"),
     Rule("roleplay", "none, unless `asks_for_code`", "MIT"),
-    Rule("composed", "written for this project: none, code, and requests with passages; see loraloop.router.composed", "Apache-2.0"),
-    Rule("practice", "executed practice tools: the request: tools; its result: tools while a need is left, code where code was asked, "
-         "else none; near misses, failures and thanks: none", "Apache-2.0"),
-    Rule("safety", "the screen's label as published; the choice is not trained on it, except composed benign requests: none", "MIT, CC0, CC-BY-SA-3.0"),
+    Rule(
+        "composed",
+        "written for this project: none, code, and requests with passages; see loraloop.router.composed",
+        "Apache-2.0",
+    ),
+    Rule(
+        "practice",
+        "executed practice tools: the request: tools; its result: tools while a need is left, code where code was asked, "
+        "else none; near misses, failures and thanks: none",
+        "Apache-2.0",
+    ),
+    Rule(
+        "safety",
+        "the screen's label as published; the choice is not trained on it, except composed benign requests: none",
+        "MIT, CC0, CC-BY-SA-3.0",
+    ),
     Rule("bfcl (evaluation)", "calls expected: tools; irrelevance: none", "Apache-2.0"),
     Rule("clapnq (evaluation)", "retrieval, answerable or not", "Apache-2.0; text CC-BY-SA-3.0"),
     Rule("xstest, harmbench (evaluation)", "the screen's label; XSTest's safe prompts: none", "CC-BY-4.0, MIT"),

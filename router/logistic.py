@@ -28,7 +28,9 @@ class Scaler:
 
 def minimise(loss: Callable[[], Tensor], parameters: list[Tensor], steps: int = 100) -> float:
     """Run L-BFGS with a strong-Wolfe line search until it stops moving; returns the final loss."""
-    optimiser = torch.optim.LBFGS(parameters, max_iter=steps, history_size=12, line_search_fn="strong_wolfe", tolerance_change=1e-7)
+    optimiser = torch.optim.LBFGS(
+        parameters, max_iter=steps, history_size=12, line_search_fn="strong_wolfe", tolerance_change=1e-7
+    )
 
     def closure() -> Tensor:
         optimiser.zero_grad()
@@ -41,7 +43,9 @@ def minimise(loss: Callable[[], Tensor], parameters: list[Tensor], steps: int = 
         return float(loss().detach())
 
 
-def fit_softmax(x: Tensor, target: Tensor, blocked: Tensor, weights: Tensor, l2: float, start: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+def fit_softmax(
+    x: Tensor, target: Tensor, blocked: Tensor, weights: Tensor, l2: float, start: tuple[Tensor, Tensor] | None = None
+) -> tuple[Tensor, Tensor]:
     """Fit a multinomial logistic regression in which some outcomes of a row are impossible.
 
     Args:
@@ -115,5 +119,7 @@ def expected_calibration_error(confidence: Tensor, correct: Tensor, bins: int = 
     for b in range(bins):
         inside = index == b
         if inside.any():
-            gap += float(inside.float().mean()) * abs(float(confidence[inside].mean()) - float(correct[inside].float().mean()))
+            gap += float(inside.float().mean()) * abs(
+                float(confidence[inside].mean()) - float(correct[inside].float().mean())
+            )
     return gap

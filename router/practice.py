@@ -14,11 +14,27 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from zlib import crc32
 
-CITIES = ("Paris", "London", "Oslo", "Madrid", "Tokyo", "Cairo", "Lima", "Berlin", "Rome", "Toronto", "Mumbai", "Sydney")
+CITIES = (
+    "Paris",
+    "London",
+    "Oslo",
+    "Madrid",
+    "Tokyo",
+    "Cairo",
+    "Lima",
+    "Berlin",
+    "Rome",
+    "Toronto",
+    "Mumbai",
+    "Sydney",
+)
 PEOPLE = ("Anna", "Bruno", "Carla", "Dinesh", "Elif", "Farid", "Grace", "Hugo", "Ines", "Jonas")
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
     ast.Mod: operator.mod,
 }
 
@@ -155,9 +171,13 @@ def define_word(word: str) -> dict[str, str]:
         word: The word.
     """
     entries = {
-        "serendipity": "the finding of valuable things not sought for", "lucid": "clear and easy to understand",
-        "ephemeral": "lasting a very short time", "candid": "open and sincere", "arid": "very dry",
-        "gregarious": "fond of company", "tacit": "understood without being said",
+        "serendipity": "the finding of valuable things not sought for",
+        "lucid": "clear and easy to understand",
+        "ephemeral": "lasting a very short time",
+        "candid": "open and sincere",
+        "arid": "very dry",
+        "gregarious": "fond of company",
+        "tacit": "understood without being said",
     }
     if word not in entries:
         raise ValueError(f"no entry for {word!r}")
@@ -190,8 +210,13 @@ def translate_word(word: str, language: str) -> dict[str, str]:
         word: English word.
         language: Language to translate into.
     """
-    table = {"bread": ("pain", "pan", "Brot"), "water": ("eau", "agua", "Wasser"), "house": ("maison", "casa", "Haus"),
-             "friend": ("ami", "amigo", "Freund"), "morning": ("matin", "mañana", "Morgen")}
+    table = {
+        "bread": ("pain", "pan", "Brot"),
+        "water": ("eau", "agua", "Wasser"),
+        "house": ("maison", "casa", "Haus"),
+        "friend": ("ami", "amigo", "Freund"),
+        "morning": ("matin", "mañana", "Morgen"),
+    }
     return {"word": word, "translation": table[word][("French", "Spanish", "German").index(language)]}
 
 
@@ -201,8 +226,11 @@ def flight_status(number: str) -> dict[str, str]:
     Args:
         number: Flight number.
     """
-    return {"flight": number, "status": ("on time", "delayed", "boarding", "cancelled")[_pick(number, 0, 3)],
-            "gate": f"{'ABC'[_pick(number + 'g', 0, 2)]}{_pick(number, 1, 40)}"}
+    return {
+        "flight": number,
+        "status": ("on time", "delayed", "boarding", "cancelled")[_pick(number, 0, 3)],
+        "gate": f"{'ABC'[_pick(number + 'g', 0, 2)]}{_pick(number, 1, 40)}",
+    }
 
 
 def find_restaurants(city: str, cuisine: str) -> list[str]:
@@ -243,8 +271,11 @@ def track_parcel(code: str) -> dict[str, str]:
     Args:
         code: Tracking code.
     """
-    return {"code": code, "status": ("in transit", "out for delivery", "delivered")[_pick(code, 0, 2)],
-            "place": CITIES[_pick(code, 0, len(CITIES) - 1)]}
+    return {
+        "code": code,
+        "status": ("in transit", "out for delivery", "delivered")[_pick(code, 0, 2)],
+        "place": CITIES[_pick(code, 0, len(CITIES) - 1)],
+    }
 
 
 def play_song(title: str, room: str = "kitchen") -> dict[str, Any]:
@@ -281,8 +312,11 @@ def order_status(order_id: int) -> dict[str, Any]:
     Args:
         order_id: Number of the order.
     """
-    return {"order_id": order_id, "status": ("paid", "packed", "shipped", "returned")[order_id % 4],
-            "total": _pick(str(order_id), 500, 20000) / 100}
+    return {
+        "order_id": order_id,
+        "status": ("paid", "packed", "shipped", "returned")[order_id % 4],
+        "total": _pick(str(order_id), 500, 20000) / 100,
+    }
 
 
 def word_count(text: str) -> dict[str, int]:
@@ -311,8 +345,10 @@ def train_departures(station: str) -> list[str]:
         station: City of the station.
     """
     station = _known(station, CITIES, "station")
-    return [f"{_pick(station + str(k), 6, 22)}:{_pick(str(k) + station, 10, 59)} to {CITIES[_pick(station, k, 9)]}"
-            for k in (1, 2)]
+    return [
+        f"{_pick(station + str(k), 6, 22)}:{_pick(str(k) + station, 10, 59)} to {CITIES[_pick(station, k, 9)]}"
+        for k in (1, 2)
+    ]
 
 
 def air_quality(city: str) -> dict[str, Any]:

@@ -74,7 +74,9 @@ def _tools(record: dict[str, Any]) -> list[Tool]:
     return found
 
 
-def fit_tools(tools: Sequence[Tool], needed: frozenset[str], rng: random.Random, limit: int = TOOLS_LENGTH) -> tuple[Tool, ...]:
+def fit_tools(
+    tools: Sequence[Tool], needed: frozenset[str], rng: random.Random, limit: int = TOOLS_LENGTH
+) -> tuple[Tool, ...]:
     """As many of the tools as fit into `limit` characters, the needed ones always, in random order."""
     kept = [t for t in tools if t.name in needed]
     size = len(render_tools(kept)) if kept else 0
@@ -115,7 +117,13 @@ def tool_requests(data: Path, name: str, split: str, limit: int, rng: random.Ran
         tools, called = _tools(record), frozenset(c["name"] for c in record["calls"])
         if not called <= {t.name for t in tools} or sum(len(m.content) for m in history) > 700:
             continue
-        common = {"unsafe": False, "source": name, "licence": record["license"].split(" ")[0], "history": tuple(history), "alone": name == "toolformer"}
+        common = {
+            "unsafe": False,
+            "source": name,
+            "licence": record["license"].split(" ")[0],
+            "history": tuple(history),
+            "alone": name == "toolformer",
+        }
         kind = record.get("kind", "call" if called else "irrelevance")
         label = "tools" if called else None if kind == "missing_required" else "none"
         listed = fit_tools(tools, called, rng)
@@ -133,7 +141,14 @@ def code_requests(data: Path, name: str, split: str, limit: int) -> Iterator[Req
         text = record["messages"][-1]["content"]
         if len(text) < 900:
             label = "code" if record["language"] == "python" else "none"
-            yield Request(text, label, False, name if label == "code" else f"{name}_other", record["license"], alone=label == "none")
+            yield Request(
+                text,
+                label,
+                False,
+                name if label == "code" else f"{name}_other",
+                record["license"],
+                alone=label == "none",
+            )
 
 
 def _passages(record: dict[str, Any]) -> tuple[Passage, ...]:
@@ -145,15 +160,25 @@ def passages_of(data: Path, name: str, split: str, limit: int) -> list[tuple[Pas
     return [_passages(record) for record in read(data, f"retrieval/{name}", split, limit)]
 
 
-ASKING = ("{q}", "{q}", "{q}?", "According to the passages, {q}?", "{q}? Answer from the texts and cite them.", "Using the passages: {q}",
-          "Please find in the texts: {q}", "I want to know this, with sources: {q}")
+ASKING = (
+    "{q}",
+    "{q}",
+    "{q}?",
+    "According to the passages, {q}?",
+    "{q}? Answer from the texts and cite them.",
+    "Using the passages: {q}",
+    "Please find in the texts: {q}",
+    "I want to know this, with sources: {q}",
+)
 
 
 def retrieval_requests(data: Path, name: str, split: str, limit: int, rng: random.Random) -> Iterator[Request]:
     """Questions with their passages; for every third, also the bare question, which the base answers."""
     for record in read(data, f"retrieval/{name}", split, limit):
         question, licence = record["question"], record["license"].split(" ")[0].rstrip(";")
-        asked = rng.choice(ASKING).format(q=question.rstrip("?")) if split == "train" and "\n" not in question else question
+        asked = (
+            rng.choice(ASKING).format(q=question.rstrip("?")) if split == "train" and "\n" not in question else question
+        )
         yield Request(asked, "retrieval", False, name, licence, passages=trim(_passages(record), rng))
         if rng.random() < 0.34:
             yield Request(question, "none", False, f"{name}_bare", licence, alone=True)
@@ -178,5 +203,13 @@ def safety_requests(data: Path, name: str, split: str, limit: int, skip: tuple[s
         group = f"safety_{category.split(':')[0].split(' ')[0]}" if name == "prompts" else name
         if name == "prompts" and unsafe and ";" in category or "adv_bench" in record["source"]:
             group = "safety_advbench"
-        yield Request(text, "none" if name == "xstest" and not unsafe else None, unsafe, group, record["license"].split(" ")[0],
-                      instructions=record.get("context", ""), role="tool" if document else "user", alone=True)
+        yield Request(
+            text,
+            "none" if name == "xstest" and not unsafe else None,
+            unsafe,
+            group,
+            record["license"].split(" ")[0],
+            instructions=record.get("context", ""),
+            role="tool" if document else "user",
+            alone=True,
+        )

@@ -86,7 +86,9 @@ class Router:
                 nearest=self.memory.nearest(self.choice.region.project(z), self.choice.region, nearest),
             )  # fmt: skip
 
-    def add_skill(self, name: str, examples: Sequence[RouterFeatures], texts: Sequence[str] = (), l2: float = 2e-4) -> Router:
+    def add_skill(
+        self, name: str, examples: Sequence[RouterFeatures], texts: Sequence[str] = (), l2: float = 2e-4
+    ) -> Router:
         """A router that also knows `name`, fitted in well under a second; the other skills' weights stay as they are.
 
         Args:
@@ -190,7 +192,9 @@ def _assemble(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Router
     if facts["format"] != FORMAT:
         raise ValueError(f"format {facts['format']}, this version reads {FORMAT}")
     names = tuple(facts["names"])
-    parts, screen_parts = (tuple(Part(int(layer), pooling) for layer, pooling in facts[k]["parts"]) for k in ("choice", "screen"))
+    parts, screen_parts = (
+        tuple(Part(int(layer), pooling) for layer, pooling in facts[k]["parts"]) for k in ("choice", "screen")
+    )
     width, screen_width = facts["hidden"] * len(parts), facts["hidden"] * len(screen_parts)
     directions = tensors["region.centre"].shape[0]
     stored = len(facts["examples"])
@@ -206,7 +210,9 @@ def _assemble(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Router
         if tensors[name].is_floating_point() and not bool(torch.isfinite(tensors[name]).all()):
             raise ValueError(f"{name} holds values that are not finite")
     c, s = facts["choice"], facts["screen"]
-    region = Region(tensors["region.basis"].float(), tensors["region.centre"], tensors["region.spread"], float(c["distance_limit"]))
+    region = Region(
+        tensors["region.basis"].float(), tensors["region.centre"], tensors["region.spread"], float(c["distance_limit"])
+    )
     choice = Choice(names, parts, Scaler(tensors["choice.mean"], tensors["choice.scale"]), tensors["choice.weight"],
                     tensors["choice.bias"], float(c["temperature"]), float(c["threshold"]), region)  # fmt: skip
     screen = Screen(screen_parts, Scaler(tensors["screen.mean"], tensors["screen.scale"]), tensors["screen.weight"],

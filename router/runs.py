@@ -15,9 +15,23 @@ from loraloop.router.practice import Practice
 from loraloop.router.practice_requests import argument, argument_name
 from loraloop.tool_schemas import Tool, dumps
 
-JOINTS = ("{a} And {b}", "{a} Also: {b}", "{a} Then {b}", "{a} After that, {b}", "First: {a} Second: {b}", "{a} {b}", "{a} And once you have it: {b}")
-EXTRAS = ("tell me a joke about it.", "write a two-line poem about it.", "explain what that means.", "say whether that is a lot.",
-          "give me some advice.", "put it into a friendly sentence.")
+JOINTS = (
+    "{a} And {b}",
+    "{a} Also: {b}",
+    "{a} Then {b}",
+    "{a} After that, {b}",
+    "First: {a} Second: {b}",
+    "{a} {b}",
+    "{a} And once you have it: {b}",
+)
+EXTRAS = (
+    "tell me a joke about it.",
+    "write a two-line poem about it.",
+    "explain what that means.",
+    "say whether that is a lot.",
+    "give me some advice.",
+    "put it into a friendly sentence.",
+)
 PYTHON: tuple[tuple[str, str], ...] = (
     ("Write Python that prints the sum of the numbers from 1 to 100 and run it.", "print(sum(range(1, 101)))"),
     ("Use python to count the letters in 'router'.", "print(len('router'))"),
@@ -102,7 +116,9 @@ def answer(*needs: Need) -> Message:
     return Message("assistant", " ".join(parts))
 
 
-def run_points(practices: Sequence[Practice], n: int, rng: random.Random, instructions: Sequence[str]) -> Iterator[Point]:
+def run_points(
+    practices: Sequence[Practice], n: int, rng: random.Random, instructions: Sequence[str]
+) -> Iterator[Point]:
     """Yield the routing points of `n` runs, round all practice tools and plots."""
     from loraloop.router.states import system
 
@@ -154,7 +170,7 @@ def _parallel(main: Practice, others: Sequence[Practice], rng: random.Random) ->
 
 def _then_code(main: Practice, others: Sequence[Practice], rng: random.Random) -> Plot:
     one = need(main, rng)
-    code = composed.fill(rng.choice(composed.CODE[:6]), composed.CODE_SLOTS, rng)
+    code = composed.fill(rng.choice(composed.book()["code"][:6]), composed.book().slots, rng)
     a = one.asked if one.asked[-1] in ".?!" else one.asked + "."
     text = rng.choice(JOINTS).format(a=a, b=code)
     asked = (Message("user", text),)
@@ -172,19 +188,22 @@ def _then_words(main: Practice, others: Sequence[Practice], rng: random.Random) 
 
 
 def _follow_up(main: Practice, others: Sequence[Practice], rng: random.Random) -> Plot:
-    one = need(main, rng)
+    one, book = need(main, rng), composed.book()
     if rng.random() < 0.75:
         past = (Message("user", one.asked), _calls(one), one.result, answer(one))
     else:
-        chat = composed.fill(rng.choice(composed.NONE["chat"]), composed.NONE_SLOTS, rng)
+        chat = composed.fill(rng.choice(book.none["chat"]), book.slots, rng)
         past = (Message("user", chat), Message("assistant", "Happy to help with that."))
-    again = need(main, rng, main.follow) if main.follow and past[-1].content != "Happy to help with that." else need(main, rng)
+    again = (
+        need(main, rng, main.follow)
+        if main.follow and past[-1].content != "Happy to help with that."
+        else need(main, rng)
+    )
     asked = (*past, Message("user", again.asked))
     yield asked, "tools", False, "follow_up", again.asked
     yield (*asked, _calls(again), again.result), "none", False, "tool_result", again.asked
-    for templates, slots, label in ((composed.NONE["follow"], composed.NONE_SLOTS, "none"), (composed.CODE, composed.CODE_SLOTS, "code"),
-                                    (main.near, {**composed.NONE_SLOTS, **main.slots}, "none")):
-        text = composed.fill(rng.choice(templates), {k: tuple(map(str, v)) for k, v in slots.items()}, rng)
+    for templates, label in ((book.none["follow"], "none"), (book["code"], "code"), (main.near, "none")):
+        text = composed.fill(rng.choice(templates), {**book.slots, **main.slots}, rng)
         yield (*past, Message("user", text)), label, False, "follow_up", text
     other = need(rng.choice(others), rng)
     yield (*past, Message("user", other.asked)), "tools", False, "follow_up", other.asked
@@ -192,7 +211,7 @@ def _follow_up(main: Practice, others: Sequence[Practice], rng: random.Random) -
 
 def _injected(main: Practice, others: Sequence[Practice], rng: random.Random) -> Plot:
     one = need(main, rng)
-    poison = rng.choice(composed.INJECTIONS).format(act=rng.choice(composed.ACTS))
+    poison = composed.fill(rng.choice(composed.book()["injection"]), composed.book().slots, rng)
     result = one.outcome.get("result", one.outcome.get("error"))
     bad = {"name": main.name, "result": {"text": f"{_say(result)} {poison}"}}
     asked = (Message("user", one.asked), _calls(one))
@@ -218,4 +237,13 @@ def python_points(rng: random.Random, instructions: Sequence[str]) -> Iterator[P
             asked = (*head, Message("user", dressed))
             yield Point(asked, "code", False, "first", dressed, "practice_python", (), True)
             done = (*asked, Message("assistant", code_text(code)), Message("tool", dumps(outcome)))
-            yield Point(done, "code" if "error" in outcome else "none", False, "tool_result", dressed, "practice_python", (), True)
+            yield Point(
+                done,
+                "code" if "error" in outcome else "none",
+                False,
+                "tool_result",
+                dressed,
+                "practice_python",
+                (),
+                True,
+            )

@@ -26,7 +26,11 @@ INSTRUCTIONS = (
     "You help the staff of a library. Keep answers under three sentences.", "Speak plainly, avoid jargon.",
     "You are a patient tutor for school children.", "You are an assistant in a bank's app. Stay formal.",
 )  # fmt: skip
-EVAL_INSTRUCTIONS = ("You assist the customers of a hardware shop.", "Reply in a calm and factual tone.", "You are part of a phone app.")
+EVAL_INSTRUCTIONS = (
+    "You assist the customers of a hardware shop.",
+    "Reply in a calm and factual tone.",
+    "You are part of a phone app.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,11 @@ def pool(data: Path, split: str, rng: random.Random, size: int = 90) -> Pool:
             tools = records.fit_tools(records._tools(record), frozenset(), rng, rng.choice((350, 600, 900)))
             if tools and not any(word in render_tools(tools).lower() for word in _SUMS):
                 lists.append(tools)
-    practices = [p for p in (TRAIN if split == "train" else HELD_OUT) if p.name not in ("calculate", "convert_units", "define_word", "prime_factors")]
+    practices = [
+        p
+        for p in (TRAIN if split == "train" else HELD_OUT)
+        if p.name not in ("calculate", "convert_units", "define_word", "prime_factors")
+    ]
     for _ in range(size - len(lists)):
         lists.append(tuple(Tool.from_function(p.function) for p in rng.sample(practices, k=rng.randrange(1, 4))))
     passages = [trimmed for name in ("nq_open", "entailmentbank") for found in records.passages_of(data, name, source, 120)
@@ -120,26 +128,39 @@ def place(request: Request, around: Pool, rng: random.Random) -> Iterator[State]
         yield replace(state, state=dropped, label=label, kind="dropped", unsafe=None)
 
 
-ROUNDS = {"chat": 3, "about_tools": 3, "about_passages": 2, "follow": 3, "text": 3, "reason": 3, "advice": 2, "creative": 2}
+ROUNDS = {
+    "chat": 3,
+    "about_tools": 3,
+    "about_passages": 2,
+    "follow": 3,
+    "text": 3,
+    "reason": 3,
+    "advice": 2,
+    "creative": 2,
+}
 
 
 def _composed(rng: random.Random, scale: float) -> Iterator[Request]:
     """Requests from templates; the short kinds come round several times, each time in another context."""
 
-    def request(text: str, label: str | None, unsafe: bool, source: str, alone: bool = False, sums: bool = False) -> Request:
+    def request(
+        text: str, label: str | None, unsafe: bool, source: str, alone: bool = False, sums: bool = False
+    ) -> Request:
         return Request(text, label, unsafe, f"composed_{source}", "Apache-2.0", alone=alone, sums=sums)
 
-    for name, templates in composed.NONE.items():
+    book = composed.book()
+    for name, templates in book.none.items():
+        alone, sums = name in ("explain", "about_code"), name in ("reason", "text")
         for _ in range(max(1, int(ROUNDS.get(name, 1) * scale))):
-            for text in composed.compose(templates, composed.NONE_SLOTS, int(62 * scale), rng):
-                yield request(text, "none", False, name, alone=name in ("explain", "about_code"), sums=name in ("reason", "text"))
-    for text in composed.compose(composed.CODE, composed.CODE_SLOTS, int(170 * scale), rng):
+            for text in composed.compose(templates, int(62 * scale), rng):
+                yield request(text, "none", False, name, alone, sums)
+    for text in composed.compose(book["code"], int(170 * scale), rng):
         yield request(text, "code", False, "code")
-    for text in composed.compose(composed.OTHER_CODE, composed.CODE_SLOTS, int(70 * scale), rng):
+    for text in composed.compose(book["other_code"], int(70 * scale), rng):
         yield request(text, "none", False, "other_code", alone=True)
-    for text in composed.BENIGN:
+    for text in book["benign"]:
         yield request(text, "none", False, "benign", alone=True)
-    for text in composed.compose(composed.UNSAFE, composed.UNSAFE_SLOTS, int(240 * scale), rng):
+    for text in composed.compose(book["unsafe"], int(240 * scale), rng):
         yield request(text, None, True, "unsafe")
 
 
@@ -150,12 +171,18 @@ def _near(practices: Sequence[object], n: int, rng: random.Random) -> Iterator[R
     known = [p for p in practices if isinstance(p, Practice)]
     for k in range(n):
         main = known[k % len(known)]
-        slots = {name: tuple(map(str, values)) for name, values in main.slots.items()}
-        text = composed.fill(main.near[(k // len(known)) % len(main.near)], slots, rng)
+        text = composed.fill(main.near[(k // len(known)) % len(main.near)], main.slots, rng)
         listed = [main, *rng.sample([p for p in known if p is not main], k=rng.randrange(0, 3))]
         rng.shuffle(listed)
-        yield Request(text, "none", False, f"practice_{main.name}", "Apache-2.0",
-                      tools=tuple(Tool.from_function(p.function) for p in listed), alone=True)
+        yield Request(
+            text,
+            "none",
+            False,
+            f"practice_{main.name}",
+            "Apache-2.0",
+            tools=tuple(Tool.from_function(p.function) for p in listed),
+            alone=True,
+        )
 
 
 def _unserved(practices: Sequence[object], n: int, rng: random.Random) -> Iterator[Request]:
@@ -167,8 +194,15 @@ def _unserved(practices: Sequence[object], n: int, rng: random.Random) -> Iterat
     for k in range(n):
         main = known[k % len(known)]
         listed = rng.sample([p for p in known if p is not main], k=rng.randrange(1, 4))
-        yield Request(need(main, rng).asked, "none", False, f"practice_{main.name}", "Apache-2.0",
-                      tools=tuple(Tool.from_function(p.function) for p in listed), alone=True)
+        yield Request(
+            need(main, rng).asked,
+            "none",
+            False,
+            f"practice_{main.name}",
+            "Apache-2.0",
+            tools=tuple(Tool.from_function(p.function) for p in listed),
+            alone=True,
+        )
 
 
 TRAIN_COUNTS: dict[str, dict[str, int]] = {
@@ -191,11 +225,20 @@ CROSS_COUNTS: dict[str, dict[str, int]] = {
     "general": {"seed_tasks": 87},
     "safety": {"xstest": 225, "harmbench": 200},
 }
-MOST = {"codegen_instruct": 260, "codegen_instruct_other": 150, "safety_cyber_benign_borderline": 150, "safety_advbench": 320,
-        "safety_code_interpreter_abuse": 130, "safety_jailbreak": 110, "safety_benign_document": 100}
+MOST = {
+    "codegen_instruct": 260,
+    "codegen_instruct_other": 150,
+    "safety_cyber_benign_borderline": 150,
+    "safety_advbench": 320,
+    "safety_code_interpreter_abuse": 130,
+    "safety_jailbreak": 110,
+    "safety_benign_document": 100,
+}
 
 
-def _from_files(data: Path, counts: dict[str, dict[str, int]], split: str, seed: int, scale: float) -> Iterator[Request]:
+def _from_files(
+    data: Path, counts: dict[str, dict[str, int]], split: str, seed: int, scale: float
+) -> Iterator[Request]:
     benign = ("benign_assistant", "benign_question", "benign_code", "benign_roleplay")
     for family, names in counts.items():
         for name, count in names.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from zlib import crc32
 
 import torch
 from torch import Tensor
@@ -33,13 +34,24 @@ def group(state: State) -> str:
     for prefix in ("safety_airt", "safety_prompt_injection"):
         if source.startswith(prefix):
             return prefix
-    return source.removesuffix("_bare") if source.endswith("_bare") else "codegen_instruct" if source.startswith("codegen") else source
+    return (
+        source.removesuffix("_bare")
+        if source.endswith("_bare")
+        else "codegen_instruct"
+        if source.startswith("codegen")
+        else source
+    )
 
 
 def folds(states: Sequence[State]) -> Tensor:
     """The fold `[N]` in which each state is held out."""
     home = {name: k for k, names in enumerate(FOLDS) for name in names}
     return torch.tensor([home[group(s)] for s in states])
+
+
+def text_folds(states: Sequence[State]) -> Tensor:
+    """Folds `[N]` by request: all states of one request are held out together, sources are not."""
+    return torch.tensor([crc32(s.text.encode()) % len(FOLDS) for s in states])
 
 
 def balance(keys: Sequence[str], power: float = 0.5) -> Tensor:
@@ -77,6 +89,8 @@ def choice_problem(states: Sequence[State]) -> tuple[Problem, Tensor]:
     blocked = torch.tensor([[s.state.blocked(name) for name in CHOICES] for s in used])
     target = torch.tensor([CHOICES.index(str(s.label)) for s in used])
     weights = balance([f"{group(s)}-{s.label}-{s.kind}" for s in used])
+    for name in range(len(CHOICES)):
+        weights[target == name] *= len(used) / (len(CHOICES) * weights[target == name].sum())
     return Problem(used, target, blocked, weights, folds(used)), rows
 
 
@@ -118,7 +132,9 @@ def choice_logits(problem: Problem, x: Tensor, l2: float) -> Tensor:
 
     def fit(rows: Tensor, index: Tensor) -> Callable[[Tensor], Tensor]:
         scaler = Scaler.fit(rows)
-        weight, bias = fit_softmax(scaler(rows), problem.target[index], problem.blocked[index], problem.weights[index], l2)
+        weight, bias = fit_softmax(
+            scaler(rows), problem.target[index], problem.blocked[index], problem.weights[index], l2
+        )
         return lambda other: scaler(other) @ weight.T + bias
 
     return held_out(problem, x, fit).masked_fill(problem.blocked, -1e9)
@@ -149,3 +165,31 @@ def macro_f1(target: Tensor, predicted: Tensor, weights: Tensor, classes: int) -
 def even(problem: Problem) -> Tensor:
     """Weights `[N]` under which each (source, label, kind) counts alike."""
     return balance([f"{group(s)}-{s.label}-{s.kind}-{s.unsafe}" for s in problem.states], power=1.0)
+
+
+def ridge_logits(problem: Problem, x: Tensor, targets: Tensor, penalty: float = 0.1) -> Tensor:
+    """Held-out least-squares scores, in closed form: a quick stand-in for the logistic fits when parts are compared.
+
+    Args:
+        problem: What is fitted.
+        x: Raw features `[N, F]`.
+        targets: What the scores should be `[N, C]`.
+        penalty: Added to the diagonal of the mean weighted Gram matrix of the standardised features.
+
+    Returns:
+        `[N, C]`, each row from a model that saw none of its sources.
+    """
+    z = torch.cat([Scaler.fit(x)(x), torch.ones(len(x), 1)], 1)
+    weighted = z * (problem.weights / problem.weights.sum())[:, None]
+    out = torch.zeros_like(targets)
+    pieces = []
+    for k in range(len(FOLDS)):
+        inside = problem.fold == k
+        pieces.append((weighted[inside].T @ z[inside], weighted[inside].T @ targets[inside]))
+    gram, moment = sum(p[0] for p in pieces), sum(p[1] for p in pieces)
+    ridge = penalty * torch.eye(z.shape[1])
+    ridge[-1, -1] = 0.0
+    for k, (g, m) in enumerate(pieces):
+        inside = problem.fold == k
+        out[inside] = z[inside] @ torch.linalg.solve(gram - g + ridge, moment - m)
+    return out
