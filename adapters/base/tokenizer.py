@@ -41,11 +41,16 @@ class Tokenizer:
     def encode(self, text: str) -> list[int]:
         """Ids of plain text. Text that spells a special token is encoded as ordinary characters.
 
-        A character that the vocabulary cannot spell (SmolLM2 lacks some control bytes) becomes U+FFFD, so that
-        its loss can be seen; Hugging Face's tokenizer drops it.
+        A character that the vocabulary cannot spell (SmolLM2 lacks some control bytes) becomes U+FFFD, and half of a
+        surrogate pair a question mark, so that their loss can be seen; Hugging Face's tokenizer drops the former.
         """
-        if self._absent and not self._absent.isdisjoint(text.encode("utf-8", "replace")):
-            text = "".join(c if self._absent.isdisjoint(c.encode("utf-8", "replace")) else "\ufffd" for c in text)
+        try:
+            data = text.encode()
+        except UnicodeEncodeError:  # half of a surrogate pair
+            data = text.encode("utf-8", "replace")
+            text = data.decode()
+        if not self._absent.isdisjoint(data):
+            text = "".join(c if self._absent.isdisjoint(c.encode()) else "\ufffd" for c in text)
         ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids
         if not self.special_ids.isdisjoint(ids):
             raise BaseModelError("this tokenizer turns ordinary text into a special token; it cannot be used safely")

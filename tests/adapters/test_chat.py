@@ -85,6 +85,7 @@ def test_ids_equal_transformers(base: Base, tmp_path: Path) -> None:
 def test_token_bytes_join_to_the_text(base: Base) -> None:
     text = "naïve 日本 🙂 x == 3"
     assert b"".join(map(base.tokenizer.token_bytes, base.tokenizer.encode(text))) == text.encode()
+    assert base.tokenizer.decode(base.tokenizer.encode("a\ud800b")) == "a?b"
     with pytest.raises(ValueError, match="outside"):
         base.tokenizer.token_bytes(10**6)
 
