@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import logging
 import shlex
-import sys
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -55,6 +54,7 @@ def train(skill: str, made: Recipe, data: Path, work: Path, library: Path, comma
             "objective": "cross-entropy on the completion, trunk under no_grad (aLoRA, arXiv 2504.12397)",
             "command": command,
             "steps": trainer.step,
+            "examples_seen": min(trainer.step * made.config.batch, len(trainer.train_set)),
             "minutes": round(trainer.spent / 60, 1),
             "validation_loss": round(trainer.best, 4),
             **{name: value for name, value in asdict(made.config).items() if name not in ("steps", "seconds")},
@@ -73,6 +73,13 @@ def _sources(examples: list[Example]) -> tuple[DataSource, ...]:
     return tuple(DataSource(name=name, license=terms, n=n) for (name, terms), n in counts.most_common())
 
 
+def _command(skill: str, given: argparse.Namespace) -> str:
+    """The command that makes the skill again, without this machine's paths."""
+    options = ((f"--{name}", getattr(given, name)) for name in ("steps", "seconds", "seed"))
+    chosen = [text for name, value in options if value for text in (name, f"{value:g}")]
+    return shlex.join(["python", "-m", "loraloop.adapters.training", "--data", "DIR", "--skill", skill, *chosen])
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m loraloop.adapters.training", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the training data")
@@ -84,10 +91,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    command = shlex.join(["python", "-m", "loraloop.adapters.training", *sys.argv[1:]])
     try:
         for skill in given.skill or RECIPES:
             made = recipe(skill, steps=given.steps, seconds=given.seconds, seed=given.seed)
+            command = _command(skill, given)
             _log.info("wrote %s", train(skill, made, given.data, given.work, given.library, command))
     except LoraloopError as error:
         parser.exit(2, f"error: {error}\n")
