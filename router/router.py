@@ -155,6 +155,7 @@ class Router:
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
         save_file({name: t.contiguous() for name, t in tensors.items()}, str(path / "router.safetensors"))
+        (path / "router.safetensors").chmod(0o644)
         (path / "router.json").write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
