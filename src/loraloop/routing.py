@@ -39,6 +39,7 @@ def first_route(
         ContextLengthError: The request does not fit the context.
     """
     from loraloop.agent.engine.clock import Clock
+    from loraloop.agent.result import plain
     from loraloop.agent.transcript import request, system_content
     from loraloop.router.decision import RouterState
 
@@ -53,8 +54,11 @@ def first_route(
     state = RouterState(bool(tools), bool(passages), python, absent, "user")
     explanation: Mapping[str, Any] | None = None
     if explain:
-        from loraloop.agent.result import plain
-
-        said = plain(router.explain(features, state))  # type: ignore[attr-defined]
-        explanation = {name: value for name, value in said.items() if name not in ("route", "screen")}
+        said = router.explain(features, state)  # type: ignore[attr-defined]
+        explanation = {
+            "threshold": said.threshold,
+            "distance": said.distance,
+            "distance_limit": said.distance_limit,
+            "nearest": [{"similarity": near, **plain(example)} for example, near in said.nearest],
+        }
     return Routed(router.screen(features), router.choose(features, state), explanation)

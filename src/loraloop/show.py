@@ -82,7 +82,7 @@ def trace_table(steps: Sequence[Step]) -> Table:
         tokens = Text(f"+{step.tokens.generated}")
         if step.tokens.forced:
             tokens.append(f"\n{step.tokens.forced} forced", style="dim")
-        tokens.append(f"\n{step.tokens.prefilled} read", style="dim")
+        tokens.append(f"\n{step.tokens.prefilled} prefilled", style="dim")
         phases = {name: ms for name, ms in step.ms.items() if name != "first_token"}
         total = Text(f"{sum(phases.values()):.0f}")
         for name, ms in phases.items():
@@ -132,20 +132,20 @@ def show_route(
 
 
 def show_explanation(console: Console, explanation: Mapping[str, Any]) -> None:
-    """Whatever the router says for itself: thresholds as lines, nearest examples as a table."""
-    for name, value in explanation.items():
-        if isinstance(value, list) and value and isinstance(value[0], Mapping):
-            table = Table(title=name.replace("_", " "), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-            for column in value[0]:
-                table.add_column(str(column).replace("_", " "))
-            for row in value:
-                table.add_row(*(_cell(row.get(column)) for column in value[0]))
-            console.print(table)
-        elif isinstance(value, Mapping):
-            said = ", ".join(f"{key} {_cell(item)}" for key, item in value.items())
-            console.print(Text(f"{name.replace('_', ' ')}: {said}"))
-        else:
-            console.print(Text(f"{name.replace('_', ' ')}: {_cell(value)}"))
+    """Thresholds, the distance to the training data, and the training examples nearest to the request."""
+    console.print(
+        f"abstains below p = {explanation['threshold']:.3f} or farther than {explanation['distance_limit']:.2f} "
+        f"from the training data; this request is at {explanation['distance']:.2f}"
+    )
+    table = Table(title="nearest training examples", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("similarity", justify="right")
+    table.add_column("label")
+    table.add_column("said", ratio=1)
+    table.add_column("source")
+    for near in explanation["nearest"]:
+        said = shortened(near["text"], 90) or "(its licence keeps the text out)"
+        table.add_row(f"{near['similarity']:.3f}", skill_text(near["label"]), Text(said), near["source"])
+    console.print(table)
 
 
 def _cell(value: Any) -> str:
