@@ -26,7 +26,7 @@ def tool_of_function(function: Callable[..., Any], name: str | None, description
     import docstring_parser
     import pydantic
 
-    called: str = name or getattr(function, "__name__", type(function).__name__)
+    called = name or str(getattr(function, "__name__", type(function).__name__))
     doc = docstring_parser.parse(inspect.getdoc(function) or "")
     told = {parameter.arg_name: parameter.description or "" for parameter in doc.params}
     parameters = _parameters(function, called)
