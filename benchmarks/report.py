@@ -57,7 +57,7 @@ class Report:
         """
         for what, numbers in {"metrics": self.metrics, "ratios": self.ratios, **self.peers}.items():
             for name, number in numbers.items():
-                if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+                if not _finite(number):
                     raise ValueError(f"{self.name}: {what}.{name} is {number!r}, not a finite number")
         document: dict[str, Any] = {
             "name": self.name,
@@ -131,21 +131,20 @@ def command_line() -> str:
     return shlex.join(["python", name, *sys.argv[1:]])
 
 
-def machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
+def machine() -> dict[str, str]:
+    """What the numbers were measured on; each value can be read on its own."""
     import torch
 
-    facts: dict[str, Any] = {
-        "system": platform.system(),
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "vectors": torch.backends.cpu.get_cpu_capability(),
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    facts = {
+        "processor": f"{_processor()} ({torch.backends.cpu.get_cpu_capability()})",
+        "cores": f"{cores} cores",
+        "threads": f"{torch.get_num_threads()} threads",
     }
     if memory := _memory_gb():
-        facts["memory_gb"] = memory
+        facts["memory"] = f"{memory} GB"
     if hasattr(os, "getloadavg"):
-        facts["load"] = round(os.getloadavg()[0], 2)
+        facts["load"] = f"load {os.getloadavg()[0]:.1f}"
     if torch.cuda.is_available():
         facts["gpu"] = torch.cuda.get_device_name()
     return facts
@@ -178,6 +177,10 @@ def number(value: float) -> str:
     if isinstance(value, int) or abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}"
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _tidy(numbers: Mapping[str, float]) -> dict[str, float]:

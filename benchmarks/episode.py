@@ -1,0 +1,218 @@
+"""A ten-step episode whose steps alternate between skills, against PEFT.
+
+    python benchmarks/episode.py --json benchmarks/results/episode.json
+
+A transcript of about 1 500 tokens, ten steps of five kinds, tool results in between. Three systems go through it in
+turn, on the same weights, adapters, prompts and schemas, greedily, with the same token limit:
+
+- `loraloop`;
+- `peft`, what a user would otherwise write: `set_adapter`, transformers' `generate` on the whole context, an Outlines
+  logits processor;
+- `alora`, the best a PEFT expert could do: aLoRA over one kept cache, llguidance compiled once.
+
+Each system goes through the episode once to warm up, then `--repeats` times in turn; the run of median total counts.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import torch
+from episode_script import Episode, Record, read_episode
+from report import Report, finish, options
+
+if TYPE_CHECKING:
+    from loraloop.adapters.base import Base
+    from loraloop.adapters.skill import Skill
+
+
+class System(Protocol):
+    """One of the three."""
+
+    name: str
+
+    def reset(self) -> None: ...
+
+    def run(self, episode: Episode) -> list[Record]: ...
+
+
+def shipped_skills(base: Base, names: Sequence[str], seed: int, drawn: bool = False) -> list[Skill]:
+    """The shipped skills of these names; random ones of the same shape if they are asked for or not there."""
+    from loraloop.adapters.card import Card
+    from loraloop.adapters.methods.lora import Lora
+    from loraloop.adapters.skill import Skill, library
+
+    folders = library()
+    if not drawn and all(name in folders for name in names):
+        return [Skill.load(folders[name]) for name in names]
+    contracts = {"tools": "calls", "code": "code", "retrieval": "answer", "safety": "verdict"}
+    method = Lora(4, 8)
+    skills = []
+    for number, name in enumerate(names):
+        generator = torch.Generator().manual_seed(seed + number)
+        tensors = {
+            key: (value.detach() if key.endswith("lora_A") else torch.randn(value.shape, generator=generator) * 0.01)
+            for key, value in method.init(base.config, seed + number).items()
+        }
+        fields = {
+            "name": name, "description": f"random weights, in the place of {name}", "rank": 4, "alpha": 8,
+            "targets": method.targets, "contract": contracts[name], "invocation": base.chat.generation_prompt,
+            "base": base.name,
+            "fingerprints": {"architecture": base.fingerprints.architecture, "weights": base.fingerprints.weights},
+        }  # fmt: skip
+        skills.append(Skill(Card.checked(fields), tensors))
+    return skills
+
+
+def shipped_router() -> Any:
+    """The shipped router; None where there is none."""
+    from loraloop.router import Router
+    from loraloop.tool_schemas.errors import SkillError
+
+    try:
+        return Router.load()
+    except SkillError:
+        return None
+
+
+def measure(
+    systems: Sequence[System], episode: Episode, repeats: int, say: Any = print, warm_up: bool = True
+) -> dict[str, list[Record]]:
+    """Each system's run of median total time.
+
+    Raises:
+        RuntimeError: if a system saw other prompts than the script's.
+    """
+    runs: dict[str, list[list[Record]]] = {system.name: [] for system in systems}
+    for repeat in range(0 if warm_up else 1, repeats + 1):
+        for system in systems:
+            system.reset()
+            records = system.run(episode)
+            for step, record in zip(episode.steps, records, strict=True):
+                if step.fingerprint != record.prompt:
+                    raise RuntimeError(f"{system.name} saw another prompt than the script's at a {step.skill} step")
+            say(f"{'warm-up' if repeat == 0 else f'run {repeat}'}: {system.name} {total(records):.2f} s")
+            if repeat:
+                runs[system.name].append(records)
+    return {name: sorted(done, key=total)[(len(done) - 1) // 2] for name, done in runs.items()}
+
+
+def total(records: Sequence[Record]) -> float:
+    """Seconds of a run."""
+    return sum(record.seconds for record in records)
+
+
+def metrics_of(records: Sequence[Record]) -> dict[str, float]:
+    """One system's numbers."""
+    generated = sum(record.generated for record in records)
+    milliseconds = [record.seconds * 1e3 for record in records]
+    return {
+        "total_ms": sum(milliseconds),
+        "first_step_ms": milliseconds[0],
+        "later_step_ms": sum(milliseconds[1:]) / max(len(records) - 1, 1),
+        "ms_per_generated_token": sum(milliseconds) / max(generated, 1),
+        "generated_tokens": generated,
+        "forwards": sum(record.forwards for record in records),
+        "prefilled_tokens": sum(record.prefilled for record in records),
+    }
+
+
+def compile_seconds(records: Sequence[Record]) -> float:
+    """Seconds in which a peer built logits processors."""
+    return sum(record.phases.get("compile", 0.0) for record in records)
+
+
+def ratios_of(runs: dict[str, list[Record]]) -> dict[str, float]:
+    """Peer over ours: total time, time per generated token, and total time without the building of processors."""
+    ours = metrics_of(runs["loraloop"])
+    ratios = {}
+    for name, records in runs.items():
+        if name != "loraloop":
+            theirs = metrics_of(records)
+            ratios[f"{name} total"] = theirs["total_ms"] / ours["total_ms"]
+            ratios[f"{name} per token"] = theirs["ms_per_generated_token"] / ours["ms_per_generated_token"]
+            without = theirs["total_ms"] - compile_seconds(records) * 1e3
+            ratios[f"{name} total without compiling"] = without / ours["total_ms"]
+    return ratios
+
+
+def details_of(episode: Episode, runs: dict[str, list[Record]]) -> dict[str, Any]:
+    """Tables by phase and by step, and what each system wrote."""
+    phases: dict[str, float] = {}
+    for name, records in runs.items():
+        spent: dict[str, float] = {}
+        for record in records:
+            for phase, seconds in record.phases.items():
+                spent[phase] = spent.get(phase, 0.0) + seconds
+        whole = total(records)
+        for phase, seconds in spent.items():
+            if seconds:
+                phases[f"{name}: {phase}/ms"] = round(seconds * 1e3, 2)
+                phases[f"{name}: {phase}/% of total"] = round(100 * seconds / whole, 1)
+    steps: dict[str, float] = {}
+    for index, step in enumerate(episode.steps):
+        row = f"{index + 1}. {step.skill}"
+        steps[f"{row}/context"] = step.context
+        for name, records in runs.items():
+            record = records[index]
+            steps[f"{row}/{name} prefilled"] = record.prefilled
+            steps[f"{row}/{name} generated"] = record.generated
+            steps[f"{row}/{name} ms"] = round(record.seconds * 1e3, 1)
+    outputs = {name: [record.text for record in records] for name, records in runs.items()}
+    prompts = {name: [record.prompt for record in records] for name, records in runs.items()}
+    return {"phases": phases, "steps": steps, "prompts": prompts, "outputs": outputs}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the benchmark; returns the exit code."""
+    parser = options("A ten-step episode with alternating skills, against PEFT.")
+    parser.add_argument("--tokens", type=int, default=96, help="tokens that a step may generate")
+    parser.add_argument("--repeats", type=int, default=1, help="measured runs of each system")
+    parser.add_argument("--random", action="store_true", help="random skills in the place of the shipped ones")
+    parser.add_argument("--no-warm-up", action="store_true", help="measure the first run of each system")
+    parser.add_argument("--no-peers", action="store_true", help="measure loraloop alone")
+    given = parser.parse_args(arguments)
+    if given.threads:
+        torch.set_num_threads(given.threads)
+
+    from episode_ours import Ours
+    from episode_peers import Expert, Plain
+
+    from loraloop.adapters.base import Base
+
+    base = Base.load(device="cpu")
+    episode = read_episode(base, given.limit, given.tokens)
+    skills = shipped_skills(base, episode.skills, given.seed, given.random)
+    systems: list[System] = [Ours(base, skills, shipped_router())]
+    with tempfile.TemporaryDirectory() as folder:
+        if not given.no_peers:
+            place = Path(folder)
+            systems += [Plain(base, skills, place / Plain.name), Expert(base, skills, place / Expert.name)]
+        runs = measure(systems, episode, given.repeats, _say, not given.no_warm_up)
+    report = Report(
+        "episode",
+        len(episode.steps),
+        metrics_of(runs["loraloop"]),
+        {name: metrics_of(records) for name, records in runs.items() if name != "loraloop"},
+        ratios_of(runs),
+        details_of(episode, runs),
+    )
+    finish(report, given.json)
+    return 0
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

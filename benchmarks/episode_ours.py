@@ -1,0 +1,99 @@
+"""The episode on loraloop's engine, as the agent's loop runs it: trunk, route, branch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from episode_script import Episode, Record, ScriptStep, fingerprint
+
+from loraloop.adapters.bank import Bank
+from loraloop.agent.engine import Budget, Clock, Generated, Sampler, Sampling, Trunk, generate
+from loraloop.agent.runtime import Runtime
+from loraloop.router.decision import Route, RouterState, ScreenResult
+from loraloop.tool_schemas.grammar import Choice
+
+if TYPE_CHECKING:
+    from loraloop.adapters.base import Base
+    from loraloop.adapters.skill import Skill
+
+
+class Untold:
+    """Stands in where no router is wanted: it keeps no hidden states, and nobody asks it."""
+
+    layers: tuple[int, ...] = ()
+
+    def features(self, kept: Mapping[int, Any]) -> Any:
+        raise NotImplementedError
+
+    def screen(self, features: Any) -> ScreenResult:
+        raise NotImplementedError
+
+    def choose(self, features: Any, state: RouterState) -> Route:
+        raise NotImplementedError
+
+
+class Ours:
+    """loraloop. Its routing is timed, and then the script's skill is taken, which the peers are simply told."""
+
+    name = "loraloop"
+
+    def __init__(self, base: Base, skills: Sequence[Skill], router: Any = None) -> None:
+        self._base = base
+        self._router = router
+        self._bank = Bank(base)
+        for skill in skills:
+            self._bank.slot(self._bank.add(skill))
+        self.reset()
+
+    def reset(self) -> None:
+        """As after start-up: the tokenizer is known to the grammar engine, no schema is compiled."""
+        self._runtime = Runtime(self._base, self._bank, self._router or Untold())
+        self._runtime.grammar(Choice(("yes", "no"))).start().closing(8)
+
+    def run(self, episode: Episode) -> list[Record]:
+        """Goes through all steps."""
+        trunk = self._runtime.trunk()
+        return [self._step(episode, step, trunk) for step in episode.steps]
+
+    def _step(self, episode: Episode, step: ScriptStep, trunk: Trunk) -> Record:
+        clock, runtime = Clock(), self._runtime
+        start = perf_counter()
+        for each in step.before:
+            trunk.append(each.message, each.ids)
+        prefilled = trunk.flush(clock)
+        if self._router is not None:
+            kept = trunk.features(clock=clock)
+            after = "tool" if trunk.messages[-1].message.role == "tool" else "user"
+            with clock.phase("route"):
+                features = runtime.router.features(kept)
+                runtime.router.screen(features)
+                runtime.router.choose(features, RouterState(True, True, True, frozenset(), after))
+        with runtime.activate(step.skill) as active:
+            clock.add("switch", active.seconds)
+            with clock.phase("mask"):
+                constraint = None if step.term is None else runtime.grammar(step.term).start()
+            branch = trunk.branch(active.author, clock)
+            out = Generated()
+            for piece in generate(
+                branch,
+                episode.invocation,
+                Sampler(Sampling(temperature=0.0)),
+                Budget(episode.tokens),
+                stop_ids=episode.stop_ids,
+                constraint=constraint,
+                clock=clock,
+            ):
+                if isinstance(piece, Generated):
+                    out = piece
+            seen = fingerprint([*trunk.ids, *episode.invocation])
+            if step.reply is None:
+                branch.close()
+            else:
+                branch.close(step.reply.ids, step.reply.message)
+        seconds = perf_counter() - start
+        phases = dict(clock.seconds)
+        phases["other"] = seconds - sum(phases.values())
+        prompt = prefilled + len(episode.invocation)
+        return Record(step.skill, seen, prompt, len(out.ids), out.sampled, seconds, phases, out.text)
