@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from loraloop.adapters.bank import Bank
     from loraloop.adapters.base import Base
+    from loraloop.adapters.card import Card
     from loraloop.router.decision import Route, RouterState, ScreenResult
     from loraloop.tool_schemas.grammar import Grammar, GrammarCompiler
 
@@ -71,6 +72,7 @@ class Runtime:
         self.store = TrunkStore(reuse)
         self.stop_ids = base.stop_ids | base.tokenizer.special_ids
         self._bare = Active(Author(base.fingerprints.weights), "text", 0.0)
+        self._authors: dict[str, tuple[Card, Author]] = {}
         self._compiler: GrammarCompiler | None = None
 
     @classmethod
@@ -166,13 +168,14 @@ class Runtime:
             yield self._bare
             return
         start = perf_counter()
-        with self.lock:  # no forward runs while a skill is written into its slot
-            slot = self.bank.pin(skill)
+        slot = self.bank.pin(skill)  # pinned, no other thread can load another skill into it
         try:
             card = self.bank.card(skill)
-            seconds = perf_counter() - start
-            author = Author(self._bare.author.weights, skill, slot, card.activation, card.sha256)
-            yield Active(author, card.contract, seconds)
+            known = self._authors.get(skill)
+            if known is None or known[0] is not card or known[1].slot != slot:
+                author = Author(self._bare.author.weights, skill, slot, card.activation, card.sha256 or skill)
+                known = self._authors[skill] = (card, author)
+            yield Active(known[1], card.contract, perf_counter() - start)
         finally:
             self.bank.unpin(skill)
 
