@@ -17,23 +17,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from rich.console import Console
+from torch import Tensor
+
 from loraloop.adapters.base import Base, Row
 from loraloop.router import Router, RouterFeatures
 from loraloop.router.extract import FeatureCache, extract, parts_of
 from loraloop.router.labels import CHOICES
 from loraloop.router.logistic import expected_calibration_error
 from loraloop.router.states import State, build
-from rich.console import Console
-from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from report import Report, finish, options
 
 SPLITS = ("eval", "cross")
+ENOUGH = 20  # states of an outcome below which its F1 says too little to be averaged
 
 
 def scores(states: Sequence[State], predicted: Sequence[str]) -> dict[str, float]:
-    """Precision, recall and F1 of each outcome that occurs, their mean, and accuracy."""
+    """Precision, recall and F1 of each outcome that occurs, and accuracy; macro-F1 over those with `ENOUGH` states."""
     found: dict[str, float] = {}
     f1s = []
     for name in CHOICES:
@@ -44,7 +46,8 @@ def scores(states: Sequence[State], predicted: Sequence[str]) -> dict[str, float
             found[f"{name}.n"], found[f"{name}.recall"] = of, hit / of
             found[f"{name}.precision"] = hit / said if said else 0.0
             found[f"{name}.f1"] = 2 * hit / (of + said)
-            f1s.append(found[f"{name}.f1"])
+            if of >= ENOUGH:
+                f1s.append(found[f"{name}.f1"])
     found["macro_f1"] = sum(f1s) / max(1, len(f1s))
     found["accuracy"] = sum(s.label == p for s, p in zip(states, predicted, strict=True)) / max(1, len(states))
     found["n"] = len(states)
@@ -56,8 +59,12 @@ def measure(router: Router, states: Sequence[State], x: Tensor, layers: Sequence
     parts = parts_of(layers)
 
     def read(row: Tensor) -> RouterFeatures:
-        return RouterFeatures(*(torch.cat([row[parts.index(p)].float() for p in wanted])
-                                for wanted in (router.choice.parts, router.screen_model.parts)))  # fmt: skip
+        return RouterFeatures(
+            *(
+                torch.cat([row[parts.index(p)].float() for p in wanted])
+                for wanted in (router.choice.parts, router.screen_model.parts)
+            )
+        )
 
     features = [read(row) for row in x]
     metrics: dict[str, float] = {}
@@ -197,10 +204,12 @@ def main(argv: Sequence[str] | None = None) -> None:
                 else extract(base, transcripts, layers)
             )
         for name, value in measure(router, states, x, layers).items():
-            by_source = (
-                name.startswith("source.") or name.count(".") > 1 or name.startswith("screen.") and name.endswith(".n")
+            fine = (
+                name.startswith("source.")
+                or name.count(".") > 1
+                or name in ("screen.recall.n", "screen.false_positives.n")
             )
-            (details if by_source else metrics)[f"{name}/{split}"] = value
+            (details if fine else metrics)[f"{name}/{split}"] = value
         if peer is not None:
             peers |= {f"{name}/{split}": value for name, value in peer.measure(states).items()}
         if split == SPLITS[0]:

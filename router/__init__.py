@@ -12,9 +12,16 @@ if TYPE_CHECKING:
     from loraloop.router.router import Router
 
 _HOMES = {
-    "NONE": "decision", "Route": "decision", "RouterState": "decision", "ScreenResult": "decision", "Example": "explain",
-    "Explanation": "explain", "Part": "features", "RouterFeatures": "features", "Router": "router",
-}  # fmt: skip
+    "NONE": "decision",
+    "Route": "decision",
+    "RouterState": "decision",
+    "ScreenResult": "decision",
+    "Example": "explain",
+    "Explanation": "explain",
+    "Part": "features",
+    "RouterFeatures": "features",
+    "Router": "router",
+}
 
 __all__ = ["NONE", "Example", "Explanation", "Part", "Route", "Router", "RouterFeatures", "RouterState", "ScreenResult"]
 

@@ -150,9 +150,16 @@ def _fit_row(x: Tensor, fixed: Tensor, target: Tensor, weights: Tensor, l2: floa
 
 
 def fit_choice(
-    names: tuple[str, ...], parts: tuple[Part, ...], x: Tensor, target: Tensor, blocked: Tensor, weights: Tensor, l2: float,
-    temperature: float = 1.0, threshold: float = 0.5,
-) -> Choice:  # fmt: skip
+    names: tuple[str, ...],
+    parts: tuple[Part, ...],
+    x: Tensor,
+    target: Tensor,
+    blocked: Tensor,
+    weights: Tensor,
+    l2: float,
+    temperature: float = 1.0,
+    threshold: float = 0.5,
+) -> Choice:
     """Fit the choice to raw features `[N, F]` (see `fit_softmax` for the other arguments)."""
     scaler = Scaler.fit(x)
     z = scaler(x)

@@ -73,8 +73,12 @@ class Memory:
     def extended(self, z: Tensor, label: str, texts: Sequence[str]) -> Memory:
         """The memory with the examples of one more skill."""
         more = Memory.store(z, [Example(label, text, "added", "first") for text in texts])
-        return replace(self, examples=(*self.examples, *more.examples), codes=torch.cat([self.codes, more.codes]),
-                       scale=torch.cat([self.scale, more.scale]))  # fmt: skip
+        return replace(
+            self,
+            examples=(*self.examples, *more.examples),
+            codes=torch.cat([self.codes, more.codes]),
+            scale=torch.cat([self.scale, more.scale]),
+        )
 
     def to_json(self) -> list[list[str]]:
         return [[e.label, e.text, e.source, e.kind] for e in self.examples]

@@ -103,16 +103,18 @@ def _read(
     from loraloop.adapters.base import Row
 
     head = base.new_cache()
-    base.forward([Row(batch[0][1][0], head)])
-    rows = [Row([t for message in ids[1:] for t in message], head.fork()) for _, ids in batch]
+    shared = int(batch[0][0].messages[0].role == "system")  # the one message that is never read itself
+    if shared:
+        base.forward([Row(batch[0][1][0], head)])
+    rows = [Row([t for message in ids[shared:] for t in message], head.fork()) for _, ids in batch]
     kept = base.forward(rows, keep=layers).kept
     start = 0
     for job, ids in batch:
         ends = [start]
-        for message in ids[1:]:
+        for message in ids[shared:]:
             ends.append(ends[-1] + len(message))
         for count in job.counts:
-            span = slice(ends[count - 2], ends[count - 1])
+            span = slice(ends[count - shared - 1], ends[count - shared])
             pooled = [pool(kept[part.layer][span], part.pooling, len(base.chat.closing)) for part in parts_of(layers)]
             done[job.messages[:count]] = torch.stack(pooled).half()
         start = ends[-1]
@@ -143,8 +145,10 @@ class FeatureCache:
         from safetensors.torch import save_file
 
         keys = [self.key(t) for t in transcripts]
-        fresh = sorted({k: t for k, t in zip(keys, transcripts, strict=True) if k not in self._known}.items(),
-                       key=lambda item: [(m.role, m.content) for m in item[1]])  # fmt: skip
+        fresh = sorted(
+            {k: t for k, t in zip(keys, transcripts, strict=True) if k not in self._known}.items(),
+            key=lambda item: [(m.role, m.content) for m in item[1]],
+        )
         for start in range(0, len(fresh), SHARD):
             shard = fresh[start : start + SHARD]
             rows = extract(self.base, [t for _, t in shard], self.layers)

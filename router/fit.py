@@ -177,7 +177,7 @@ def describe(base: Base, states: Sequence[State], scores: dict[str, float]) -> d
         "extracted_layers": list(LAYERS),
         "data": [{"name": name, "license": licence, "n": n} for (name, licence), n in sorted(counts.items())],
         "scores": {name: round(value, 4) for name, value in scores.items()},
-        "limits": "English requests; tool results and passages up to a few hundred tokens; the screen is not a verdict.",
+        "limits": "English; tool results and passages of up to a few hundred tokens; the screen is not a verdict.",
         "command": "python -m loraloop.router.fit --data DATA --out router/weights",
     }
 

@@ -94,9 +94,14 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "practice",
-        "executed practice tools: the request: tools; its result: tools while a need is left, code where code was asked, "
+        "executed practice tools: the request: tools; its result: tools while a need is left, code if asked for, "
         "else none; near misses, failures and thanks: none",
         "Apache-2.0",
+    ),
+    Rule(
+        "functions",
+        "TheAlgorithms' documented functions as tools, requests from their doctests: tools; others listed: none",
+        "MIT",
     ),
     Rule(
         "safety",

@@ -2,7 +2,7 @@
 
 Each `Practice` binds a tool's function to requests it serves, short follow-ups that only make sense after one, and
 near misses: requests on its topic that it cannot serve. Everything here was written for this project (Apache-2.0).
-`TRAIN` is used for fitting; `HELD_OUT` is seen by evaluation only.
+`practice_requests.TRAIN` is used for fitting; `practice_held_out.HELD_OUT` is seen by evaluation only.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def _messages(record: dict[str, Any]) -> tuple[Message, ...]:
 
 
 def tool_requests(data: Path, name: str, split: str, limit: int, rng: random.Random) -> Iterator[Request]:
-    """Calls, requests that no listed tool serves, and (Toolformer, Seal-Tools) near misses made by swapping the lists."""
+    """Calls, requests that no listed tool serves, and near misses made by swapping lists (Toolformer, Seal-Tools)."""
     records = read(data, f"tools/{name}", split, limit)
     for record in records:
         *history, last = _messages(record)
@@ -126,12 +126,14 @@ def tool_requests(data: Path, name: str, split: str, limit: int, rng: random.Ran
         }
         kind = record.get("kind", "call" if called else "irrelevance")
         label = "tools" if called else None if kind == "missing_required" else "none"
-        listed = fit_tools(tools, called, rng)
+        listed = fit_tools(tools, called, rng, rng.choice((200, 450, TOOLS_LENGTH)))
         if listed and len(render_tools(listed)) < 1800:
             yield Request(last.content, label, tools=listed, strict=not called, **common)
-        if called and name in ("toolformer", "sealtools") and rng.random() < 0.55:
+        if called and name in ("toolformer", "sealtools") and rng.random() < 0.75:
             other = [t for t in tools if t.name not in called] if name == "toolformer" else _tools(rng.choice(records))
-            spare = fit_tools([t for t in other if t.name not in called], frozenset(), rng)
+            spare = fit_tools(
+                [t for t in other if t.name not in called], frozenset(), rng, rng.choice((250, 450, TOOLS_LENGTH))
+            )
             if spare:
                 yield Request(last.content, "none", tools=spare, strict=True, **common)
 
@@ -201,7 +203,7 @@ def safety_requests(data: Path, name: str, split: str, limit: int, skip: tuple[s
         unsafe = record["label"] == "unsafe"
         document = category.startswith("benign_document")
         group = f"safety_{category.split(':')[0].split(' ')[0]}" if name == "prompts" else name
-        if name == "prompts" and unsafe and ";" in category or "adv_bench" in record["source"]:
+        if (name == "prompts" and unsafe and ";" in category) or "adv_bench" in record["source"]:
             group = "safety_advbench"
         yield Request(
             text,

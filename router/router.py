@@ -80,11 +80,13 @@ class Router:
         with torch.inference_mode():
             z = self.choice.scaler(features.choice)
             return Explanation(
-                route=self.choice.route(features.choice, state), screen=self.screen_model.result(features.screen),
-                threshold=self.choice.threshold, distance=float(self.choice.region.distance(z)),
+                route=self.choice.route(features.choice, state),
+                screen=self.screen_model.result(features.screen),
+                threshold=self.choice.threshold,
+                distance=float(self.choice.region.distance(z)),
                 distance_limit=self.choice.region.limit,
                 nearest=self.memory.nearest(self.choice.region.project(z), self.choice.region, nearest),
-            )  # fmt: skip
+            )
 
     def add_skill(
         self, name: str, examples: Sequence[RouterFeatures], texts: Sequence[str] = (), l2: float = 2e-4
@@ -116,9 +118,10 @@ class Router:
             if value is not None and not 0.0 <= value <= 1.0:
                 raise ValueError(f"a threshold is a probability, not {value}")
         return replace(
-            self, choice=self.choice if choice is None else replace(self.choice, threshold=choice),
+            self,
+            choice=self.choice if choice is None else replace(self.choice, threshold=choice),
             screen_model=self.screen_model if screen is None else replace(self.screen_model, threshold=screen),
-        )  # fmt: skip
+        )
 
     def check(self, base: Base) -> None:
         """Refuse a base whose hidden states this router was not fitted on.
@@ -128,8 +131,10 @@ class Router:
         """
         expected = self.card["fingerprints"]["architecture"]
         if base.fingerprints.architecture != expected:
-            raise SkillError(f"this router reads the states of {self.card['base']}, not of {base.name}: fit one with "
-                             "python -m loraloop.router.fit --base …")  # fmt: skip
+            raise SkillError(
+                f"this router reads the states of {self.card['base']}, not of {base.name}: fit one with "
+                "python -m loraloop.router.fit --base …"
+            )
         if max(self.layers) > base.config.layers:
             raise SkillError(f"this router reads layer {max(self.layers)}, the base has {base.config.layers}")
 
@@ -139,19 +144,39 @@ class Router:
 
         c, s = self.choice, self.screen_model
         tensors = {
-            "choice.mean": c.scaler.mean, "choice.scale": c.scaler.scale, "choice.weight": c.weight, "choice.bias": c.bias,
-            "region.basis": c.region.basis.half(), "region.centre": c.region.centre, "region.spread": c.region.spread,
-            "screen.mean": s.scaler.mean, "screen.scale": s.scaler.scale, "screen.weight": s.weight,
-            "screen.bias": s.bias.reshape(1), "memory.codes": self.memory.codes, "memory.scale": self.memory.scale,
-        }  # fmt: skip
+            "choice.mean": c.scaler.mean,
+            "choice.scale": c.scaler.scale,
+            "choice.weight": c.weight,
+            "choice.bias": c.bias,
+            "region.basis": c.region.basis.half(),
+            "region.centre": c.region.centre,
+            "region.spread": c.region.spread,
+            "screen.mean": s.scaler.mean,
+            "screen.scale": s.scaler.scale,
+            "screen.weight": s.weight,
+            "screen.bias": s.bias.reshape(1),
+            "memory.codes": self.memory.codes,
+            "memory.scale": self.memory.scale,
+        }
         facts = {
-            "format": FORMAT, "names": c.names, "hidden": c.scaler.mean.shape[0] // len(c.parts),
-            "choice": {"parts": [[p.layer, p.pooling] for p in c.parts], "temperature": c.temperature,
-                       "threshold": c.threshold, "distance_limit": c.region.limit},
-            "screen": {"parts": [[p.layer, p.pooling] for p in s.parts], "slope": s.slope, "offset": s.offset,
-                       "threshold": s.threshold},
-            "card": dict(self.card), "examples": self.memory.to_json(),
-        }  # fmt: skip
+            "format": FORMAT,
+            "names": c.names,
+            "hidden": c.scaler.mean.shape[0] // len(c.parts),
+            "choice": {
+                "parts": [[p.layer, p.pooling] for p in c.parts],
+                "temperature": c.temperature,
+                "threshold": c.threshold,
+                "distance_limit": c.region.limit,
+            },
+            "screen": {
+                "parts": [[p.layer, p.pooling] for p in s.parts],
+                "slope": s.slope,
+                "offset": s.offset,
+                "threshold": s.threshold,
+            },
+            "card": dict(self.card),
+            "examples": self.memory.to_json(),
+        }
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
         save_file({name: t.contiguous() for name, t in tensors.items()}, str(path / "router.safetensors"))
@@ -200,11 +225,20 @@ def _assemble(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Router
     directions = tensors["region.centre"].shape[0]
     stored = len(facts["examples"])
     shapes = {
-        "choice.mean": (width,), "choice.scale": (width,), "choice.weight": (len(names), width), "choice.bias": (len(names),),
-        "region.basis": (width, directions), "region.centre": (directions,), "region.spread": (directions,),
-        "screen.mean": (screen_width,), "screen.scale": (screen_width,), "screen.weight": (screen_width,), "screen.bias": (1,),
-        "memory.codes": (stored, width), "memory.scale": (stored,),
-    }  # fmt: skip
+        "choice.mean": (width,),
+        "choice.scale": (width,),
+        "choice.weight": (len(names), width),
+        "choice.bias": (len(names),),
+        "region.basis": (width, directions),
+        "region.centre": (directions,),
+        "region.spread": (directions,),
+        "screen.mean": (screen_width,),
+        "screen.scale": (screen_width,),
+        "screen.weight": (screen_width,),
+        "screen.bias": (1,),
+        "memory.codes": (stored, width),
+        "memory.scale": (stored,),
+    }
     for name, shape in shapes.items():
         if tuple(tensors[name].shape) != shape:
             raise ValueError(f"{name} has shape {tuple(tensors[name].shape)}, not {shape}")
@@ -214,9 +248,24 @@ def _assemble(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Router
     region = Region(
         tensors["region.basis"].float(), tensors["region.centre"], tensors["region.spread"], float(c["distance_limit"])
     )
-    choice = Choice(names, parts, Scaler(tensors["choice.mean"], tensors["choice.scale"]), tensors["choice.weight"],
-                    tensors["choice.bias"], float(c["temperature"]), float(c["threshold"]), region)  # fmt: skip
-    screen = Screen(screen_parts, Scaler(tensors["screen.mean"], tensors["screen.scale"]), tensors["screen.weight"],
-                    tensors["screen.bias"].squeeze(0), float(s["slope"]), float(s["offset"]), float(s["threshold"]))  # fmt: skip
+    choice = Choice(
+        names,
+        parts,
+        Scaler(tensors["choice.mean"], tensors["choice.scale"]),
+        tensors["choice.weight"],
+        tensors["choice.bias"],
+        float(c["temperature"]),
+        float(c["threshold"]),
+        region,
+    )
+    screen = Screen(
+        screen_parts,
+        Scaler(tensors["screen.mean"], tensors["screen.scale"]),
+        tensors["screen.weight"],
+        tensors["screen.bias"].squeeze(0),
+        float(s["slope"]),
+        float(s["offset"]),
+        float(s["threshold"]),
+    )
     memory = Memory.from_json(facts["examples"], tensors["memory.codes"], tensors["memory.scale"])
     return Router(choice, screen, memory, facts["card"])

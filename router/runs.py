@@ -7,13 +7,17 @@ import io
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.base.messages import Message
+from loraloop.adapters.contracts import user_content
 from loraloop.router import composed
 from loraloop.router.practice import Practice
 from loraloop.router.practice_requests import argument, argument_name
 from loraloop.tool_schemas import Tool, dumps
+
+if TYPE_CHECKING:
+    from loraloop.router.states import Pool
 
 JOINTS = (
     "{a} And {b}",
@@ -36,7 +40,7 @@ PYTHON: tuple[tuple[str, str], ...] = (
     ("Write Python that prints the sum of the numbers from 1 to 100 and run it.", "print(sum(range(1, 101)))"),
     ("Use python to count the letters in 'router'.", "print(len('router'))"),
     ("Compute 2 to the power of 40 with code.", "print(2 ** 40)"),
-    ("Write and run a script that lists the primes below 30.", "print([n for n in range(2, 30) if all(n % d for d in range(2, n))])"),
+    ("Write and run a script that lists the odd numbers below 30.", "print([n for n in range(30) if n % 2])"),
     ("Reverse the string 'adapter' with a program.", "print('adapter'[::-1])"),
     ("Sort 5, 2, 9, 1 in Python and show me the output.", "print(sorted([5, 2, 9, 1]))"),
     ("Run code that prints today's square numbers up to 50.", "print([k * k for k in range(8)])"),
@@ -45,7 +49,7 @@ PYTHON: tuple[tuple[str, str], ...] = (
     ("Execute Python that divides 10 by 0 and see.", "print(10 / 0)"),
     ("Write a program that parses '12a' as a number and run it.", "print(int('12a'))"),
     ("Run Python that prints the third item of a list of two.", "print([1, 2][2])"),
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ class Point:
     source: str
     tools: tuple[Tool, ...]
     python: bool = False
+    passages: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +116,17 @@ def _say(value: object) -> str:
 
 def answer(*needs: Need) -> Message:
     """What the base might say once the results are in."""
-    parts = [f"I could not do that: {n.outcome['error']}." if "error" in n.outcome else f"Here it is: {_say(n.outcome['result'])}."
-             for n in needs]  # fmt: skip
+    parts = []
+    for one in needs:
+        failed = "error" in one.outcome
+        parts.append(
+            f"I could not do that: {one.outcome['error']}." if failed else f"Here it is: {_say(one.outcome['result'])}."
+        )
     return Message("assistant", " ".join(parts))
 
 
-def run_points(
-    practices: Sequence[Practice], n: int, rng: random.Random, instructions: Sequence[str]
-) -> Iterator[Point]:
-    """Yield the routing points of `n` runs, round all practice tools and plots."""
+def run_points(practices: Sequence[Practice], n: int, rng: random.Random, around: Pool) -> Iterator[Point]:
+    """Yield the routing points of `n` runs, round all practice tools and plots; every fourth begins with passages."""
     from loraloop.router.states import system
 
     plots = (_single, _sequence, _sequence, _parallel, _then_code, _then_words, _follow_up, _follow_up, _injected)
@@ -129,9 +136,13 @@ def run_points(
         listed = [main, *others]
         rng.shuffle(listed)
         tools = tuple(Tool.from_function(p.function) for p in listed)
-        head = system(rng.choice(instructions) if rng.random() < 0.4 else "", tools)
-        for messages, label, unsafe, kind, text in plots[(k // len(practices)) % len(plots)](main, others, rng):
-            yield Point((*head, *messages), label, unsafe, kind, text, f"practice_{main.name}", tools)
+        head = system(rng.choice(around.instructions) if rng.random() < 0.4 else "", tools)
+        plot = plots[(k // len(practices)) % len(plots)]
+        passages = rng.choice(around.passages) if plot is not _follow_up and rng.random() < 0.25 else ()
+        for messages, label, unsafe, kind, text in plot(main, others, rng):
+            asked = (Message("user", user_content(messages[0].content, passages)), *messages[1:])
+            source = f"practice_{main.name}"
+            yield Point((*head, *asked), label, unsafe, kind, text, source, tools, passages=bool(passages))
 
 
 Plot = Iterator[tuple[tuple[Message, ...], str | None, bool, str, str]]
@@ -190,7 +201,7 @@ def _then_words(main: Practice, others: Sequence[Practice], rng: random.Random) 
 def _follow_up(main: Practice, others: Sequence[Practice], rng: random.Random) -> Plot:
     one, book = need(main, rng), composed.book()
     if rng.random() < 0.75:
-        past = (Message("user", one.asked), _calls(one), one.result, answer(one))
+        past: tuple[Message, ...] = (Message("user", one.asked), _calls(one), one.result, answer(one))
     else:
         chat = composed.fill(rng.choice(book.none["chat"]), book.slots, rng)
         past = (Message("user", chat), Message("assistant", "Happy to help with that."))

@@ -47,8 +47,16 @@ class Screen:
         return ScreenResult(p, p >= self.threshold, self.threshold)
 
 
-def fit_screen(parts: tuple[Part, ...], x: Tensor, unsafe: Tensor, weights: Tensor, l2: float,
-               slope: float = 1.0, offset: float = 0.0, threshold: float = 0.5) -> Screen:  # fmt: skip
+def fit_screen(
+    parts: tuple[Part, ...],
+    x: Tensor,
+    unsafe: Tensor,
+    weights: Tensor,
+    l2: float,
+    slope: float = 1.0,
+    offset: float = 0.0,
+    threshold: float = 0.5,
+) -> Screen:
     """Fit the screen to raw features `[N, F]` and labels `[N]` (bool)."""
     scaler = Scaler.fit(x)
     weight, bias = fit_binary(scaler(x), unsafe, weights, l2)

@@ -15,17 +15,24 @@ from loraloop.adapters.base.messages import Message
 from loraloop.adapters.contracts import Passage, user_content
 from loraloop.router import composed, records
 from loraloop.router.decision import RouterState
-from loraloop.router.practice_requests import HELD_OUT, TRAIN
+from loraloop.router.functions import function_requests
+from loraloop.router.practice_held_out import HELD_OUT
+from loraloop.router.practice_requests import TRAIN
 from loraloop.router.records import Request
 from loraloop.router.runs import Point, python_points, run_points
 from loraloop.tool_schemas import Tool, dumps, render_tools
 
 INSTRUCTIONS = (
-    "You are a helpful assistant.", "Answer briefly.", "You work for a small travel agency. Be friendly.",
-    "You are the assistant of a software team.", "Be precise and never make things up.",
-    "You help the staff of a library. Keep answers under three sentences.", "Speak plainly, avoid jargon.",
-    "You are a patient tutor for school children.", "You are an assistant in a bank's app. Stay formal.",
-)  # fmt: skip
+    "You are a helpful assistant.",
+    "Answer briefly.",
+    "You work for a small travel agency. Be friendly.",
+    "You are the assistant of a software team.",
+    "Be precise and never make things up.",
+    "You help the staff of a library. Keep answers under three sentences.",
+    "Speak plainly, avoid jargon.",
+    "You are a patient tutor for school children.",
+    "You are an assistant in a bank's app. Stay formal.",
+)
 EVAL_INSTRUCTIONS = (
     "You assist the customers of a hardware shop.",
     "Reply in a calm and factual tone.",
@@ -93,8 +100,8 @@ def pool(data: Path, split: str, rng: random.Random, size: int = 90) -> Pool:
     ]
     for _ in range(size - len(lists)):
         lists.append(tuple(Tool.from_function(p.function) for p in rng.sample(practices, k=rng.randrange(1, 4))))
-    passages = [trimmed for name in ("nq_open", "entailmentbank") for found in records.passages_of(data, name, source, 120)
-                if (trimmed := records.trim(found, rng, 420))]  # fmt: skip
+    found = [p for name in ("nq_open", "entailmentbank") for p in records.passages_of(data, name, source, 120)]
+    passages = [trimmed for p in found if (trimmed := records.trim(p, rng, 420))]
     return Pool(tuple(lists), tuple(passages), INSTRUCTIONS if split == "train" else EVAL_INSTRUCTIONS)
 
 
@@ -104,14 +111,18 @@ def place(request: Request, around: Pool, rng: random.Random) -> Iterator[State]
     if not tools and not request.strict and rng.random() < 0.5:
         tools = rng.choice(around.lists)
     passages = request.passages
-    if not passages and not request.alone and request.role == "user" and rng.random() < 0.3:
+    alone = request.alone and request.label is not None
+    if not passages and not alone and request.role == "user" and rng.random() < 0.4:
         passages = rng.choice(around.passages)
     instructions = request.instructions or (rng.choice(around.instructions) if rng.random() < 0.35 else "")
     python = rng.random() < 0.3
     head = system(instructions, tools)
     if request.role == "tool":
-        asked = (Message("user", "Look this up for me."), Message("assistant", '[{"name":"lookup","arguments":{}}]'),
-                 Message("tool", dumps({"name": "lookup", "result": request.text})))  # fmt: skip
+        asked: tuple[Message, ...] = (
+            Message("user", "Look this up for me."),
+            Message("assistant", '[{"name":"lookup","arguments":{}}]'),
+            Message("tool", dumps({"name": "lookup", "result": request.text})),
+        )
         after, kind = "tool", "tool_result"
     else:
         asked = (Message("user", user_content(request.text, passages)),)
@@ -269,6 +280,7 @@ def requests(data: Path, split: str, seed: int = 0, scale: float = 1.0) -> Itera
             yield request
     if split == "train":
         yield from _composed(random.Random(f"composed-{seed}"), scale)
+        yield from function_requests(data, split, n(260), random.Random(f"functions-{seed}"))
         yield from _near(TRAIN, n(190), random.Random(f"near-{seed}"))
         yield from _unserved(TRAIN, n(110), random.Random(f"unserved-{seed}"))
     elif split == "eval":
@@ -287,14 +299,14 @@ def build(data: Path, split: str, *, seed: int = 0, scale: float = 1.0) -> list[
         raise ValueError(f"unknown split {split!r}: use train, eval or cross")
     rng = random.Random(f"{split}-{seed}")
     around = pool(data, split, rng)
-    states = []
+    states: list[State] = []
     seen: dict[str, int] = {}
     for request in requests(data, split, seed, scale):
         seen[request.text] = seen.get(request.text, 0) + 1
         states += place(request, around, random.Random(f"{seed}-{request.source}-{request.text}-{seen[request.text]}"))
     if split != "cross":
-        practices, runs = (TRAIN, 330) if split == "train" else (HELD_OUT, 63)
-        points = [*run_points(practices, int(runs * scale), rng, around.instructions)]
+        practices, runs = (TRAIN, 500) if split == "train" else (HELD_OUT, 63)
+        points = [*run_points(practices, int(runs * scale), rng, around)]
         if split == "train":
             points += python_points(rng, around.instructions)
         states += [_state(point) for point in points]
@@ -303,5 +315,5 @@ def build(data: Path, split: str, *, seed: int = 0, scale: float = 1.0) -> list[
 
 def _state(point: Point) -> State:
     after = "tool" if point.messages[-1].role == "tool" else "user"
-    flags = RouterState(bool(point.tools), False, point.python, frozenset(), after)
+    flags = RouterState(bool(point.tools), point.passages, point.python, frozenset(), after)
     return State(point.messages, flags, point.label, point.unsafe, point.source, point.kind, point.text, "Apache-2.0")

@@ -15,14 +15,48 @@ from loraloop.router.states import State
 
 # Each fold leaves out at least one source of most outcomes; practice tools are split by tool.
 FOLDS: tuple[tuple[str, ...], ...] = (
-    ("snips", "thealgorithms", "nq_open", "gsm8k", "composed_chat", "composed_text", "composed_reason", "safety_advbench",
-     "composed_benign", "practice_0"),
-    ("sealtools", "codegen_instruct", "entailmentbank", "roleplay", "safety_jailbreak", "safety_cyber_benign_borderline", "practice_1"),
-    ("toolformer", "mbpp", "composed_creative", "composed_advice", "composed_explain", "composed_follow",
-     "safety_code_interpreter_abuse", "practice_2"),
-    ("composed_code", "composed_other_code", "composed_about_code", "safety_prompt_injection", "safety_benign_document", "practice_3"),
+    (
+        "snips",
+        "thealgorithms",
+        "nq_open",
+        "gsm8k",
+        "composed_chat",
+        "composed_text",
+        "composed_reason",
+        "safety_advbench",
+        "composed_benign",
+        "practice_0",
+    ),
+    (
+        "sealtools",
+        "codegen_instruct",
+        "entailmentbank",
+        "roleplay",
+        "safety_jailbreak",
+        "safety_cyber_benign_borderline",
+        "practice_1",
+    ),
+    (
+        "toolformer",
+        "mbpp",
+        "composed_creative",
+        "composed_advice",
+        "composed_explain",
+        "composed_follow",
+        "safety_code_interpreter_abuse",
+        "functions",
+        "practice_2",
+    ),
+    (
+        "composed_code",
+        "composed_other_code",
+        "composed_about_code",
+        "safety_prompt_injection",
+        "safety_benign_document",
+        "practice_3",
+    ),
     ("sgd", "composed_about_tools", "composed_about_passages", "composed_unsafe", "safety_airt", "practice_4"),
-)  # fmt: skip
+)
 
 
 def group(state: State) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
+
 from loraloop.router import Router, RouterFeatures, RouterState
 from loraloop.router.choice import Choice, fit_choice
 from loraloop.router.explain import Example, Memory
@@ -15,7 +17,6 @@ from loraloop.router.features import Part, pool, read
 from loraloop.router.logistic import expected_calibration_error, fit_binary, fit_platt, fit_softmax, fit_temperature
 from loraloop.router.screen import fit_screen
 from loraloop.tool_schemas.errors import SkillError, UnknownNameError
-from torch import Tensor
 
 NAMES = ("none", "tools", "code", "retrieval")
 PARTS = (Part(2, "close"), Part(1, "tail"))
@@ -128,7 +129,9 @@ def test_abstains_when_unsure_and_when_far(router: Router) -> None:
     x, target = clouds(20)
     tool = x[target == 1]
     unsure = router.with_threshold(choice=1.0).choose(features(tool[0]), OPEN)
-    assert unsure.skill == "none" and unsure.abstained and unsure.runners_up[0][0] == "tools" and "below" in unsure.reason
+    assert (
+        unsure.skill == "none" and unsure.abstained and unsure.runners_up[0][0] == "tools" and "below" in unsure.reason
+    )
     far = router.choose(features(tool[0] + 60 * (tool[1] - tool[0])), OPEN)
     assert far.skill == "none" and (not far.abstained or "far" in far.reason)
     far = [router.choose(features(row * 40), OPEN) for row in tool]
@@ -148,7 +151,9 @@ def test_saved_and_loaded_routers_agree(router: Router, tmp_path: Path) -> None:
         mine, theirs = router.choose(features(row), OPEN), again.choose(features(row), OPEN)
         assert (mine.skill, mine.abstained) == (theirs.skill, theirs.abstained)
         assert theirs.probability == pytest.approx(mine.probability, abs=1e-5)
-        assert again.screen(features(row)).probability == pytest.approx(router.screen(features(row)).probability, abs=1e-5)
+        assert again.screen(features(row)).probability == pytest.approx(
+            router.screen(features(row)).probability, abs=1e-5
+        )
     assert again.layers == (1, 2) and again.skills == NAMES[1:] and again.card == router.card
 
 
@@ -166,7 +171,9 @@ def test_damaged_files_are_refused(router: Router, tmp_path: Path, damage: str) 
         facts.write_text(json.dumps({**json.loads(facts.read_text()), "format": 99}))
     else:
         loaded = load_file(str(tensors))
-        loaded["choice.weight"] = loaded["choice.weight"][:, :5].contiguous() if damage == "shape" else loaded["choice.weight"] * float("nan")
+        loaded["choice.weight"] = (
+            loaded["choice.weight"][:, :5].contiguous() if damage == "shape" else loaded["choice.weight"] * float("nan")
+        )
         save_file(loaded, str(tensors))
     with pytest.raises(SkillError, match="damaged"):
         Router.load(tmp_path)
