@@ -11,8 +11,9 @@ from loraloop.adapters.base.messages import Message
 from loraloop.adapters.contracts import Passage
 from loraloop.agent.engine.sampling import Sampling
 from loraloop.agent.events import Event
+from loraloop.agent.job import Job
 from loraloop.agent.limits import Limits
-from loraloop.agent.loop import Job, Run
+from loraloop.agent.loop import Run
 from loraloop.agent.outcomes import PYTHON
 from loraloop.agent.policy import Policy
 from loraloop.agent.python_tool import python_tool

@@ -6,17 +6,17 @@ import uuid
 from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import monotonic, perf_counter
 from typing import Any
 
 from loraloop.adapters.base.messages import Message
-from loraloop.adapters.contracts import Passage, answer_schema, code_grammar, verdict_schema
+from loraloop.adapters.contracts import answer_schema, code_grammar, verdict_schema
 from loraloop.agent.calling import ToolRunner, call_key, observation
 from loraloop.agent.engine.branch import Branch
 from loraloop.agent.engine.clock import Clock
 from loraloop.agent.engine.generate import Budget, Delta, Generated, generate
-from loraloop.agent.engine.sampling import Sampler, Sampling
+from loraloop.agent.engine.sampling import Sampler
 from loraloop.agent.engine.trunk import Trunk
 from loraloop.agent.events import (
     Event,
@@ -31,44 +31,16 @@ from loraloop.agent.events import (
     ToolCallFinished,
     ToolCallStarted,
 )
-from loraloop.agent.limits import Limits
+from loraloop.agent.job import Decision, Job
 from loraloop.agent.outcomes import PYTHON, Facts, Outcome, outcome_of
-from loraloop.agent.policy import Policy
 from loraloop.agent.result import CallRecord, RunResult, Step, StopReason, Tokens
 from loraloop.agent.runtime import Runtime
 from loraloop.router.decision import NONE, RouterState
 from loraloop.tool_schemas.calls import Call, calls_schema
 from loraloop.tool_schemas.errors import ContextLengthError, LimitError
-from loraloop.tool_schemas.tools import Tool
 
 _LIMITS: dict[str, StopReason] = {"tokens": "max_tokens", "deadline": "deadline", "cancelled": "cancelled"}
 _RESERVE = 64  # positions a tool's result must leave for what is said about it
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """Everything a run is asked to do."""
-
-    prompt: str
-    messages: tuple[Message, ...]
-    passages: tuple[Passage, ...]
-    tools: tuple[Tool, ...]
-    limits: Limits
-    policy: Policy
-    sampling: Sampling
-    python: Tool | None
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """Which skill a step gets, and who says so."""
-
-    skill: str
-    probability: float
-    abstained: bool
-    runners_up: tuple[tuple[str, float], ...]
-    masked: tuple[str, ...]
-    by: str
 
 
 class Run:

@@ -1,0 +1,38 @@
+"""What a run is asked to do, and what is decided for a step of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from loraloop.adapters.base.messages import Message
+from loraloop.adapters.contracts import Passage
+from loraloop.agent.engine.sampling import Sampling
+from loraloop.agent.limits import Limits
+from loraloop.agent.policy import Policy
+from loraloop.tool_schemas.tools import Tool
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Everything a run is asked to do."""
+
+    prompt: str
+    messages: tuple[Message, ...]
+    passages: tuple[Passage, ...]
+    tools: tuple[Tool, ...]
+    limits: Limits
+    policy: Policy
+    sampling: Sampling
+    python: Tool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Which skill a step gets, and who says so."""
+
+    skill: str
+    probability: float
+    abstained: bool
+    runners_up: tuple[tuple[str, float], ...]
+    masked: tuple[str, ...]
+    by: str
