@@ -272,11 +272,16 @@ class Run:
         term = self._term(contract)
         constraint = None if term is None else self._runtime.grammar(term).start()
         prose = skill == NONE and self._job.tools and self._job.policy.prose
+        invocation = list(self._chat.generation_prompt)
+        if skill == NONE and self._after == "tool" and (cue := self._job.policy.cue):
+            told = self._chat.message("user", cue)
+            if len(told) + tokens <= room:
+                invocation[:0] = told
         out = Generated()
         try:
             for piece in generate(
                 branch,
-                self._chat.generation_prompt,
+                invocation,
                 self._sampler,
                 Budget(tokens, self._deadline, lambda: self._cancelled),
                 stop_ids=self._runtime.stop_ids,

@@ -8,6 +8,7 @@ from typing import Literal
 from loraloop.tool_schemas.errors import InputError
 
 REFUSAL = "I can't help with that."
+CUE = "Answer my question in one sentence, using the result above."
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class Policy:
             repeats is dropped and tools are masked, so that the base answers.
         prose: Whether a reply of the base beside tools must not begin like a call. The base was shown how to call, and
             calling is the tools skill's work: what it writes is for the user.
+        cue: What the base is told, in the branch alone, before it answers after a tool's result: a small base that has
+            just read calls and JSON would else go on in their style. Empty for nothing. The transcript never holds it.
         after_answer: Whether the run ends with a retrieval answer or routes again.
     """
 
@@ -34,6 +37,7 @@ class Policy:
     refusal: str = REFUSAL
     repeat_calls: bool = False
     prose: bool = True
+    cue: str = CUE
     after_answer: Literal["end", "route"] = "end"
 
     def __post_init__(self) -> None:

@@ -88,7 +88,8 @@ class Trainer:
         method: turns parameters into the payload, here and when the skill is loaded.
         train: encoded examples, sampled without replacement epoch by epoch.
         valid: held-out examples that decide which checkpoint is kept.
-        folder: checkpoints (`state.pt`, `best.pt`) and `log.jsonl`; a run killed at any time resumes from it.
+        folder: checkpoints (`state.pt`, `best.pt`) and `log.jsonl`; a run killed at any time resumes from it, and a
+            finished one goes on if it is given more steps or more time.
     """
 
     def __init__(
@@ -217,7 +218,7 @@ class Trainer:
         if not path.exists():
             return
         state = torch.load(path, weights_only=True)
-        if state["config"] != asdict(self.config):
+        if _lasting(state["config"]) != _lasting(asdict(self.config)):
             raise InputError(
                 f"{self.folder} holds a run with other settings: give another folder, or the same settings"
             )
@@ -229,6 +230,11 @@ class Trainer:
     def _write(self, record: dict[str, Any]) -> None:
         with open(self.folder / "log.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
+
+
+def _lasting(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings that a resumed run must share; it may be given more steps or more time."""
+    return {name: value for name, value in config.items() if name not in ("steps", "seconds")}
 
 
 def _save(content: Any, path: Path) -> None:

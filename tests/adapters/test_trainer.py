@@ -94,7 +94,10 @@ def test_bad_settings_are_refused(tmp_path: Path) -> None:
     made = trainer(tmp_path, steps=10)
     made.run()
     with pytest.raises(InputError, match="other settings"):
-        trainer(tmp_path, steps=11)
+        trainer(tmp_path, steps=10, batch=5)
+    longer = trainer(tmp_path, steps=12)
+    longer.run()
+    assert longer.step == 12
     with pytest.raises(InputError, match="at least 1"):
         TrainConfig(steps=0)
     with pytest.raises(InputError, match="at least one"):

@@ -181,6 +181,22 @@ def call_of(make_runtime: MakeRuntime, function: Callable[..., Any], **limits: A
     return run._tools.run(tool, Call("act", {}), agent.limits.tool_timeout)
 
 
+def test_the_cue_after_a_result_is_in_no_transcript_and_in_no_cache(make_runtime: MakeRuntime) -> None:
+    runtime = make_runtime("tools", "none")
+    told = Agent(runtime, [pick], limits=SHORT).run_sync("go")
+    plain = Agent(make_runtime("tools", "none"), [pick], limits=SHORT, policy=Policy(cue="")).run_sync("go")
+    assert [step.skill for step in told.steps] == [step.skill for step in plain.steps] == ["tools", "none"]
+    assert told.messages[:-1] == plain.messages[:-1]
+    assert told.steps[1].text != plain.steps[1].text  # a random base writes something else after other tokens
+    assert not any("using the result above" in message.content for message in told.messages)
+    trunk = runtime.store.take(told.messages)
+    assert trunk is not None
+    ids = [token for m in told.messages for token in runtime.base.chat.message(m.role, m.content)]
+    trunk.flush()
+    assert (len(trunk.ids), trunk.computed.length) == (len(trunk.computed.ids), len(trunk.ids))
+    assert runtime.base.tokenizer.decode(trunk.ids) == runtime.base.tokenizer.decode(ids)
+
+
 def test_a_tool_that_raises_is_an_observation(make_runtime: MakeRuntime) -> None:
     def fail() -> None:
         raise ValueError("no such city")
