@@ -216,8 +216,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             metrics |= timing(router, base, states)
         total += len(states)
     ratios = {k: metrics[k] / peers[k] for k in ("macro_f1/eval", "macro_f1/cross") if peers.get(k)}
+    command = "python benchmarks/router.py --data DATA" + (f" --limit {given.limit}" if given.limit else "")
     rounded = {name: round(value, 4) for name, value in details.items()}
-    finish(Report("router", total, metrics, {"tfidf_logistic": peers} if peers else {}, ratios, rounded), given.json)
+    finish(
+        Report("router", total, metrics, {"tfidf_logistic": peers} if peers else {}, ratios, rounded, command),
+        given.json,
+    )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ except where the request itself needs them (a call needs its tools, a question f
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -38,6 +38,12 @@ EVAL_INSTRUCTIONS = (
     "Reply in a calm and factual tone.",
     "You are part of a phone app.",
 )
+
+
+# How often a branch on the label (or on another skill, for none and code) is taken to have been dropped. Training sees
+# more of them than evaluation: the transcript is the same, so they cost nothing.
+DROPS = {"tools": 0.25, "retrieval": 0.25, "none": 0.06, "code": 0.12}
+TRAIN_DROPS = {"tools": 0.5, "retrieval": 0.8, "none": 0.15, "code": 0.3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +111,7 @@ def pool(data: Path, split: str, rng: random.Random, size: int = 90) -> Pool:
     return Pool(tuple(lists), tuple(passages), INSTRUCTIONS if split == "train" else EVAL_INSTRUCTIONS)
 
 
-def place(request: Request, around: Pool, rng: random.Random) -> Iterator[State]:
+def place(request: Request, around: Pool, rng: random.Random, drops: Mapping[str, float]) -> Iterator[State]:
     """Put a context round a request; a second state follows where a branch on it would have been dropped."""
     tools = request.tools
     if not tools and not request.strict and rng.random() < 0.5:
@@ -131,7 +137,6 @@ def place(request: Request, around: Pool, rng: random.Random) -> Iterator[State]
     flags = RouterState(bool(tools), bool(passages), python, frozenset(), after)
     state = State(messages, flags, request.label, request.unsafe, request.source, kind, request.text, request.licence)
     yield state
-    drops = {"tools": 0.25, "retrieval": 0.25, "none": 0.06, "code": 0.12}
     if rng.random() < drops.get(request.label or "", 0.0) and (tools or passages):
         lost = request.label if request.label in ("tools", "retrieval") else "tools" if tools else "retrieval"
         label = "none" if request.label == lost else request.label
@@ -303,7 +308,8 @@ def build(data: Path, split: str, *, seed: int = 0, scale: float = 1.0) -> list[
     seen: dict[str, int] = {}
     for request in requests(data, split, seed, scale):
         seen[request.text] = seen.get(request.text, 0) + 1
-        states += place(request, around, random.Random(f"{seed}-{request.source}-{request.text}-{seen[request.text]}"))
+        own = random.Random(f"{seed}-{request.source}-{request.text}-{seen[request.text]}")
+        states += place(request, around, own, TRAIN_DROPS if split == "train" else DROPS)
     if split != "cross":
         practices, runs = (TRAIN, 500) if split == "train" else (HELD_OUT, 63)
         points = [*run_points(practices, int(runs * scale), rng, around)]
