@@ -46,31 +46,41 @@ class System(Protocol):
 
 
 def shipped_skills(base: Base, names: Sequence[str], seed: int, drawn: bool = False) -> list[Skill]:
-    """The shipped skills of these names; random ones of the same shape if they are asked for or not there."""
-    from loraloop.adapters.card import Card
-    from loraloop.adapters.methods.lora import Lora
+    """The shipped skills of these names; random ones of the same shape where they are asked for or not shipped."""
     from loraloop.adapters.skill import Skill, library
 
-    folders = library()
-    if not drawn and all(name in folders for name in names):
-        return [Skill.load(folders[name]) for name in names]
+    folders = {} if drawn else library()
+    return [
+        Skill.load(folders[name]) if name in folders else random_skill(base, name, seed + number)
+        for number, name in enumerate(names)
+    ]
+
+
+def random_skill(base: Base, name: str, seed: int) -> Skill:
+    """A skill whose weights mean nothing; they cost the same time."""
+    from loraloop.adapters.card import Card
+    from loraloop.adapters.methods.lora import Lora
+    from loraloop.adapters.skill import Skill
+
     contracts = {"tools": "calls", "code": "code", "retrieval": "answer", "safety": "verdict"}
     method = Lora(4, 8)
-    skills = []
-    for number, name in enumerate(names):
-        generator = torch.Generator().manual_seed(seed + number)
-        tensors = {
-            key: (value.detach() if key.endswith("lora_A") else torch.randn(value.shape, generator=generator) * 0.01)
-            for key, value in method.init(base.config, seed + number).items()
-        }
-        fields = {
-            "name": name, "description": f"random weights, in the place of {name}", "rank": 4, "alpha": 8,
-            "targets": method.targets, "contract": contracts[name], "invocation": base.chat.generation_prompt,
-            "base": base.name,
-            "fingerprints": {"architecture": base.fingerprints.architecture, "weights": base.fingerprints.weights},
-        }  # fmt: skip
-        skills.append(Skill(Card.checked(fields), tensors))
-    return skills
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {
+        key: (value.detach() if key.endswith("lora_A") else torch.randn(value.shape, generator=generator) * 0.01)
+        for key, value in method.init(base.config, seed).items()
+    }
+    fields = {
+        "name": name,
+        "description": f"random weights, in the place of {name}",
+        "rank": 4,
+        "alpha": 8,
+        "targets": method.targets,
+        "contract": contracts[name],
+        "invocation": base.chat.generation_prompt,
+        "base": base.name,
+        "fingerprints": {"architecture": base.fingerprints.architecture, "weights": base.fingerprints.weights},
+    }
+    return Skill(Card.checked(fields), tensors)
 
 
 def shipped_router() -> Any:
@@ -145,8 +155,8 @@ def ratios_of(runs: dict[str, list[Record]]) -> dict[str, float]:
     return ratios
 
 
-def details_of(episode: Episode, runs: dict[str, list[Record]]) -> dict[str, Any]:
-    """Tables by phase and by step, and what each system wrote."""
+def details_of(episode: Episode, runs: dict[str, list[Record]], skills: Sequence[Skill]) -> dict[str, Any]:
+    """Tables by phase and by step, what each system wrote, and the weights of the skills."""
     phases: dict[str, float] = {}
     for name, records in runs.items():
         spent: dict[str, float] = {}
@@ -169,7 +179,8 @@ def details_of(episode: Episode, runs: dict[str, list[Record]]) -> dict[str, Any
             steps[f"{row}/{name} ms"] = round(record.seconds * 1e3, 1)
     outputs = {name: [record.text for record in records] for name, records in runs.items()}
     prompts = {name: [record.prompt for record in records] for name, records in runs.items()}
-    return {"phases": phases, "steps": steps, "prompts": prompts, "outputs": outputs}
+    weights = {skill.card.name: skill.card.sha256 or "random" for skill in skills}
+    return {"phases": phases, "steps": steps, "skills": weights, "prompts": prompts, "outputs": outputs}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -204,7 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metrics_of(runs["loraloop"]),
         {name: metrics_of(records) for name, records in runs.items() if name != "loraloop"},
         ratios_of(runs),
-        details_of(episode, runs),
+        details_of(episode, runs, skills),
     )
     finish(report, given.json)
     return 0

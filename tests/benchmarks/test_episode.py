@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -15,14 +17,12 @@ FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 
 @pytest.fixture(scope="module")
 def episode(monkeymodule: pytest.MonkeyPatch) -> ModuleType:
-    import importlib
-
     monkeymodule.syspath_prepend(str(FOLDER))
     return importlib.import_module("episode")
 
 
 @pytest.fixture(scope="module")
-def monkeymodule() -> object:
+def monkeymodule() -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch:
         yield patch
 
@@ -54,6 +54,7 @@ def test_the_replies_are_what_the_schemas_allow(episode: ModuleType, base: Base)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # PEFT on a busy machine
 def test_three_systems_see_the_same(episode: ModuleType, base: Base, tmp_path: Path) -> None:
     pytest.importorskip("peft")
     path = tmp_path / "episode.json"
