@@ -77,15 +77,15 @@ def pool(hidden: Tensor, pooling: str, closing: int) -> Tensor:
     start = min(HEAD, stop - 1)
     if pooling == "tail":
         start = max(start, stop - TAIL)
-    return _mean(hidden[start:stop].float())
+    return _mean(hidden[start:stop])
 
 
 def _mean(rows: Tensor) -> Tensor:
-    """Mean over `[T, H]` in pieces that torch does not spread over threads: waking them costs more than the sum."""
+    """Mean over `[T, H]` in fp32, in pieces that torch does not spread over threads: waking them costs more than the sum."""
     pieces = rows.split(max(1, ALONE // rows.shape[1]))
-    total = pieces[0].sum(0)
+    total = pieces[0].float().sum(0)
     for piece in pieces[1:]:
-        total += piece.sum(0)
+        total += piece.float().sum(0)
     return total / len(rows)
 
 
