@@ -69,8 +69,14 @@ def _encoded(base: Base, examples: list[Example], made: Recipe) -> list[Encoded]
 
 
 def _sources(examples: list[Example]) -> tuple[DataSource, ...]:
-    counts = Counter((example.source.split(" ")[0], example.license) for example in examples)
+    counts = Counter((_source(example.source), example.license) for example in examples)
     return tuple(DataSource(name=name, license=terms, n=n) for (name, terms), n in counts.most_common())
+
+
+def _source(text: str) -> str:
+    """A source's name without the place in it: a repository, or `PyPI` and a package."""
+    words = text.split(" ")
+    return " ".join(words[:2]) if words[0] == "PyPI" else words[0]
 
 
 def _command(skill: str, given: argparse.Namespace) -> str:
