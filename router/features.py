@@ -81,11 +81,11 @@ def pool(hidden: Tensor, pooling: str, closing: int) -> Tensor:
 
 
 def _mean(rows: Tensor) -> Tensor:
-    """Mean over `[T, H]` in fp32, in pieces that torch does not spread over threads: waking them costs more than the sum."""
-    pieces = rows.split(max(1, ALONE // rows.shape[1]))
-    total = pieces[0].float().sum(0)
-    for piece in pieces[1:]:
-        total += piece.float().sum(0)
+    """Mean over `[T, H]` in fp32, in pieces too small for torch to wake its threads: that costs more than the sum."""
+    step = max(1, ALONE // rows.shape[1])
+    total: Tensor = rows[:step].float().sum(0)
+    for start in range(step, len(rows), step):
+        total += rows[start : start + step].float().sum(0)
     return total / len(rows)
 
 
