@@ -46,7 +46,7 @@ class Prepared:
                 site: (pair.A.detach().contiguous(), pair.B.detach().T.contiguous())
                 for site, pair in payload.pairs.items()
             }
-        columns = {site: spans(*pairs[site][1].shape, pair.blocks) for site, pair in payload.pairs.items()}
+        columns = {site: spans(pair.A.shape[0], pair.B.shape[0], pair.blocks) for site, pair in payload.pairs.items()}
         return cls(pairs, sum(A.nbytes + B.nbytes for A, B in pairs.values()), columns)
 
 

@@ -65,7 +65,8 @@ def write_gguf(path: Path, model: Any, tokenizer_json: str, template: str, kind:
     writer.add_chat_template(template)
     names = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
              "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
-             "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}  # fmt: skip
+             "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm",
+             "post_attention_layernorm": "ffn_norm"}  # fmt: skip
     for name, tensor in model.state_dict().items():
         values = tensor.detach().numpy()
         if name == "lm_head.weight":
