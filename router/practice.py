@@ -62,12 +62,14 @@ class Practice:
         return str(self.function.__name__)
 
 
-def _pick(key: str, low: int, high: int) -> int:
+def pick(key: str, low: int, high: int) -> int:
+    """A whole number between two bounds that depends on a text alone."""
     return low + crc32(key.encode()) % (high - low + 1)
 
 
-def _known(value: str, known: tuple[str, ...], what: str) -> str:
-    for name in known:
+def known(value: str, names: tuple[str, ...], what: str) -> str:
+    """The name that a value spells, in whatever case; ValueError if none."""
+    for name in names:
         if name.lower() == value.lower():
             return name
     raise ValueError(f"no {what} called {value!r}")
@@ -80,9 +82,9 @@ def get_weather(city: str, unit: Literal["celsius", "fahrenheit"] = "celsius") -
         city: Name of the city.
         unit: Temperature unit.
     """
-    city = _known(city, CITIES, "city")
-    celsius = _pick("t" + city, -4, 33)
-    sky = ("sunny", "cloudy", "rain", "windy", "fog")[_pick("s" + city, 0, 4)]
+    city = known(city, CITIES, "city")
+    celsius = pick("t" + city, -4, 33)
+    sky = ("sunny", "cloudy", "rain", "windy", "fog")[pick("s" + city, 0, 4)]
     return {"city": city, "temperature": celsius if unit == "celsius" else round(celsius * 1.8 + 32), "sky": sky}
 
 
@@ -126,8 +128,8 @@ def list_events(day: str) -> list[str]:
         day: Day of the week.
     """
     names = ("dentist", "team meeting", "lunch with Anna", "gym", "call with the bank", "piano lesson")
-    first = _pick(_known(day, DAYS, "day"), 0, 5)
-    return [f"{9 + _pick(day + n, 0, 8)}:00 {n}" for n in (names[first], names[(first + 2) % 6])]
+    first = pick(known(day, DAYS, "day"), 0, 5)
+    return [f"{9 + pick(day + n, 0, 8)}:00 {n}" for n in (names[first], names[(first + 2) % 6])]
 
 
 def add_event(title: str, day: str, hour: int) -> dict[str, Any]:
@@ -138,7 +140,7 @@ def add_event(title: str, day: str, hour: int) -> dict[str, Any]:
         day: Day of the week.
         hour: Hour of the day, 0 to 23.
     """
-    return {"added": title, "day": _known(day, DAYS, "day"), "hour": hour}
+    return {"added": title, "day": known(day, DAYS, "day"), "hour": hour}
 
 
 def save_note(text: str) -> dict[str, Any]:
@@ -147,7 +149,7 @@ def save_note(text: str) -> dict[str, Any]:
     Args:
         text: The note.
     """
-    return {"saved": True, "id": _pick(text, 100, 999)}
+    return {"saved": True, "id": pick(text, 100, 999)}
 
 
 def convert_currency(amount: float, source: str, target: str) -> dict[str, Any]:
@@ -190,8 +192,8 @@ def time_in_city(city: str) -> dict[str, str]:
     Args:
         city: Name of the city.
     """
-    city = _known(city, CITIES, "city")
-    return {"city": city, "time": f"{_pick('h' + city, 0, 23):02d}:{_pick('m' + city, 0, 59):02d}"}
+    city = known(city, CITIES, "city")
+    return {"city": city, "time": f"{pick('h' + city, 0, 23):02d}:{pick('m' + city, 0, 59):02d}"}
 
 
 def stock_price(ticker: str) -> dict[str, Any]:
@@ -200,7 +202,7 @@ def stock_price(ticker: str) -> dict[str, Any]:
     Args:
         ticker: Ticker symbol.
     """
-    return {"ticker": ticker, "price": _pick(ticker, 2000, 40000) / 100, "currency": "USD"}
+    return {"ticker": ticker, "price": pick(ticker, 2000, 40000) / 100, "currency": "USD"}
 
 
 def translate_word(word: str, language: str) -> dict[str, str]:
@@ -228,8 +230,8 @@ def flight_status(number: str) -> dict[str, str]:
     """
     return {
         "flight": number,
-        "status": ("on time", "delayed", "boarding", "cancelled")[_pick(number, 0, 3)],
-        "gate": f"{'ABC'[_pick(number + 'g', 0, 2)]}{_pick(number, 1, 40)}",
+        "status": ("on time", "delayed", "boarding", "cancelled")[pick(number, 0, 3)],
+        "gate": f"{'ABC'[pick(number + 'g', 0, 2)]}{pick(number, 1, 40)}",
     }
 
 
@@ -240,8 +242,8 @@ def find_restaurants(city: str, cuisine: str) -> list[str]:
         city: Where to look.
         cuisine: Kind of food.
     """
-    first = ("Casa", "Little", "Chez", "Golden", "Old Town")[_pick(city + cuisine, 0, 4)]
-    return [f"{first} {cuisine}", f"{_known(city, CITIES, 'city')} {cuisine} House"]
+    first = ("Casa", "Little", "Chez", "Golden", "Old Town")[pick(city + cuisine, 0, 4)]
+    return [f"{first} {cuisine}", f"{known(city, CITIES, 'city')} {cuisine} House"]
 
 
 def book_table(restaurant: str, guests: int, hour: int) -> dict[str, Any]:
@@ -252,7 +254,7 @@ def book_table(restaurant: str, guests: int, hour: int) -> dict[str, Any]:
         guests: Number of guests.
         hour: Hour of the evening.
     """
-    return {"booked": restaurant, "guests": guests, "hour": hour, "code": f"R{_pick(restaurant, 1000, 9999)}"}
+    return {"booked": restaurant, "guests": guests, "hour": hour, "code": f"R{pick(restaurant, 1000, 9999)}"}
 
 
 def send_message(recipient: str, text: str) -> dict[str, Any]:
@@ -262,7 +264,7 @@ def send_message(recipient: str, text: str) -> dict[str, Any]:
         recipient: Who gets it.
         text: What to say.
     """
-    return {"sent": True, "to": _known(recipient, PEOPLE, "contact")}
+    return {"sent": True, "to": known(recipient, PEOPLE, "contact")}
 
 
 def track_parcel(code: str) -> dict[str, str]:
@@ -273,8 +275,8 @@ def track_parcel(code: str) -> dict[str, str]:
     """
     return {
         "code": code,
-        "status": ("in transit", "out for delivery", "delivered")[_pick(code, 0, 2)],
-        "place": CITIES[_pick(code, 0, len(CITIES) - 1)],
+        "status": ("in transit", "out for delivery", "delivered")[pick(code, 0, 2)],
+        "place": CITIES[pick(code, 0, len(CITIES) - 1)],
     }
 
 
@@ -303,7 +305,7 @@ def phone_number(name: str) -> dict[str, str]:
     Args:
         name: The contact.
     """
-    return {"name": _known(name, PEOPLE, "contact"), "number": f"+49 30 {_pick(name, 100000, 999999)}"}
+    return {"name": known(name, PEOPLE, "contact"), "number": f"+49 30 {pick(name, 100000, 999999)}"}
 
 
 def order_status(order_id: int) -> dict[str, Any]:
@@ -315,7 +317,7 @@ def order_status(order_id: int) -> dict[str, Any]:
     return {
         "order_id": order_id,
         "status": ("paid", "packed", "shipped", "returned")[order_id % 4],
-        "total": _pick(str(order_id), 500, 20000) / 100,
+        "total": pick(str(order_id), 500, 20000) / 100,
     }
 
 
@@ -326,79 +328,3 @@ def word_count(text: str) -> dict[str, int]:
         text: The text.
     """
     return {"words": len(text.split()), "characters": len(text)}
-
-
-def room_light(room: str, on: bool) -> dict[str, Any]:
-    """Switch a lamp at home.
-
-    Args:
-        room: Which room.
-        on: Whether the lamp shall be on.
-    """
-    return {"room": room, "light": "on" if on else "off"}
-
-
-def train_departures(station: str) -> list[str]:
-    """Next trains from a station.
-
-    Args:
-        station: City of the station.
-    """
-    station = _known(station, CITIES, "station")
-    return [
-        f"{_pick(station + str(k), 6, 22)}:{_pick(str(k) + station, 10, 59)} to {CITIES[_pick(station, k, 9)]}"
-        for k in (1, 2)
-    ]
-
-
-def air_quality(city: str) -> dict[str, Any]:
-    """Air quality index measured in a city.
-
-    Args:
-        city: Name of the city.
-    """
-    return {"city": _known(city, CITIES, "city"), "index": _pick("air" + city, 12, 160)}
-
-
-def hotel_rate(city: str, nights: int) -> dict[str, Any]:
-    """Cheapest hotel in a city and what the stay costs.
-
-    Args:
-        city: Where to stay.
-        nights: Number of nights.
-    """
-    night = _pick("hotel" + city, 55, 210)
-    return {"hotel": f"{_known(city, CITIES, 'city')} Central", "per_night": night, "total": night * nights}
-
-
-def prime_factors(number: int) -> list[int]:
-    """Prime factors of a whole number.
-
-    Args:
-        number: The number, 2 or more.
-    """
-    found, divisor = [], 2
-    while number > 1:
-        while number % divisor == 0:
-            found.append(divisor)
-            number //= divisor
-        divisor += 1
-    return found
-
-
-def account_balance(account: Literal["checking", "savings"]) -> dict[str, Any]:
-    """Balance of a bank account.
-
-    Args:
-        account: Which account.
-    """
-    return {"account": account, "balance": _pick(account, 10000, 900000) / 100, "currency": "EUR"}
-
-
-def library_search(title: str) -> dict[str, Any]:
-    """Whether the public library has a book.
-
-    Args:
-        title: Title of the book.
-    """
-    return {"title": title, "available": bool(_pick(title, 0, 1)), "shelf": f"{_pick(title, 1, 60)}B"}
