@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,17 @@ def test_it_learns_and_keeps_the_best(tmp_path: Path) -> None:
     assert all(tensor.isfinite().all() for tensor in best.values())
 
 
+@dataclass
+class FromInvocation:
+    """The adapter on the tokens from `start` on, the graph on all of them."""
+
+    attached: PayloadAttached
+    start: int
+
+    def linear(self, layer: int, group: str, x: Any, y: Any, segments: Any) -> Any:
+        return self.attached.linear(layer, group, x, y, ((0, self.start, 0), (self.start, len(x), 1)))
+
+
 def test_gradients_equal_those_of_one_forward_over_the_whole_sequence(tmp_path: Path) -> None:
     """Leaving the trunk out of the graph loses nothing: the same loss and gradients as aLoRA in one pass."""
     made = trainer(tmp_path)
@@ -57,17 +69,9 @@ def test_gradients_equal_those_of_one_forward_over_the_whole_sequence(tmp_path: 
     for example in batch:
         attached = PayloadAttached(made.method.payload(made.parameters, made.base.config))
 
-        class FromInvocation:
-            """The adapter on the tokens from the invocation on, the graph on all of them."""
-
-            def linear(
-                self, layer: int, group: str, x: Any, y: Any, segments: Any, at: int = len(example.trunk)
-            ) -> Any:
-                return attached.linear(layer, group, x, y, ((0, at, 0), (at, len(x), 1)))
-
         tokens = [*example.trunk, *example.branch]
         row = Row(tokens[:-1], BranchCache(made.base.new_cache()), 1)
-        hidden = decoder.forward([row], FromInvocation()).hidden
+        hidden = decoder.forward([row], FromInvocation(attached, len(example.trunk))).hidden
         first = len(example.trunk) + example.start
         targets = torch.tensor(tokens[first:])
         total = total + torch.nn.functional.cross_entropy(decoder.logits(hidden[first - 1 :]), targets, reduction="sum")
