@@ -85,6 +85,8 @@ bench: $(VENV)/.test
 		$(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json $(ARGS) || exit 1; done
 
 eval: $(VENV)/.test
+	$(BIN)/python benchmarks/skills.py --skill tools --files bfcl --data $(DATA) \
+		--json benchmarks/results/skill_tools_bfcl.json $(ARGS)
 	for name in $(SKILLS); do $(BIN)/python benchmarks/skills.py --skill $$name --data $(DATA) \
 		--json benchmarks/results/skill_$$name.json $(ARGS) || exit 1; done
 	$(BIN)/python benchmarks/router.py --data $(DATA) --json benchmarks/results/router.json $(ARGS)
@@ -98,6 +100,7 @@ train-router: $(VENV)/.test
 docs: $(VENV)/.demo
 	$(BIN)/python docs/map.py
 	$(BIN)/python docs/tables.py
+	$(BIN)/python docs/cards.py
 
 clean:
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -227,11 +227,23 @@ def _report(given: object, skill: str, found: dict[str, dict[str, float]], secon
     peers = {system: scores for system, scores in found.items() if scores is not ours}
     base = peers.get("base", {})
     ratios = {name: value / base[name] for name, value in summary(ours).items() if base.get(name)}
-    report = Report(f"skill_{skill}", n, ours, peers, ratios, {"told": TOLD[skill]} if "base_told" in found else {})
+    details = {"told": TOLD[skill]} if "base_told" in found else {}
+    files = getattr(given, "files", None)
+    name = "_".join(["skill", skill, *(files.split(",") if files else [])])
+    report = Report(name, n, ours, peers, ratios, details, _command(given))
     path = getattr(given, "json", None)
     if path is not None:
         report.write(path)
         print(f"written: {path}", file=sys.stderr)
+
+
+def _command(given: object) -> str:
+    """What measures the same again: the options that matter to the figures, without this machine's paths."""
+    options = [f"--skill {getattr(given, 'skill', '')}", "--data DATA"]
+    for name in ("files", "limit", "seed"):
+        if value := getattr(given, name, None):
+            options.append(f"--{name} {value}")
+    return " ".join(["python benchmarks/skills.py", *options, *(["--told"] if getattr(given, "told", False) else [])])
 
 
 def _show_errors(

@@ -120,14 +120,14 @@ def chosen(figures: dict[str, Any], patterns: Sequence[str]) -> dict[str, Any]:
 
 def skills_table() -> str:
     """The shipped skills against the bare base under the same grammar, in percent with 95 % intervals."""
-    rows, commands = [["skill", "measure", "n", "base", "skill"]], []
+    rows, commands = [["skill", "measure", "n", "base", "base, told the form", "skill"]], []
     for path in sorted(RESULTS.glob("skill_*.json")):
         document = read(path.stem)
-        metrics, base = document["metrics"], document["peers"]["base"]
+        metrics, peers = document["metrics"], document["peers"]
         commands.append(document["command"])
         for name in metrics:
             if f"{name}_n" in metrics:
-                cells = [percent(figures, name) for figures in (base, metrics)]
+                cells = [percent(figures, name) for figures in (peers["base"], peers.get("base_told", {}), metrics)]
                 rows.append(
                     [path.stem.removeprefix("skill_"), name.replace("_", " "), number(metrics[f"{name}_n"]), *cells]
                 )

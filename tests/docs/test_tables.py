@@ -20,6 +20,13 @@ def test_the_pages_agree_with_the_results():
     assert tables.main(["--check"]) == 0
 
 
+def test_the_cards_agree_with_the_results():
+    spec = importlib.util.spec_from_file_location("docs_cards", ROOT / "docs" / "cards.py")
+    cards = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(cards)
+    assert cards.main(["--check"]) == 0
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks" / "results").glob("*.json")), ids=lambda path: path.stem)
 def test_a_results_file_has_the_agreed_form(path):
     document = json.loads(path.read_text(encoding="utf-8"))
