@@ -1,7 +1,7 @@
 """Writes the scores of the shipped skills onto their cards, from benchmarks/results/skill_*.json.
 
-    python docs/cards.py            rewrite the cards
-    python docs/cards.py --check    exit with 1 if a card differs from the results
+python docs/cards.py            rewrite the cards
+python docs/cards.py --check    exit with 1 if a card differs from the results
 """
 
 from __future__ import annotations
