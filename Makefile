@@ -4,7 +4,7 @@
 #   DATA=…     the folder of training data                       ARGS=…   extra arguments for the command
 
 VENV   ?= .venv
-DATA   ?= ../shared/data
+DATA   ?= data
 ARGS   ?=
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)

@@ -1,6 +1,6 @@
 """Measures the router at its shipped thresholds, on its own sources' evaluation files and on sources it never saw.
 
-    python benchmarks/router.py --data ../shared/data --json benchmarks/results/router.json
+    python benchmarks/router.py --data DATA --json benchmarks/results/router.json
 
 Splits: `eval` (same sources as training, other records; held-out practice tools) and `cross` (BFCL, ClapNQ, XSTest,
 HarmBench, self-instruct seeds). The peer is TF-IDF + logistic regression on the request's words, fitted on the same

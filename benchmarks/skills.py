@@ -1,6 +1,6 @@
 """Measures a shipped skill against the bare base: same trunk, same grammar, greedy decoding.
 
-    python benchmarks/skills.py --skill tools --data ../shared/data --json benchmarks/results/skill_tools.json
+    python benchmarks/skills.py --skill tools --data DATA --json benchmarks/results/skill_tools.json
 
 Peers: `base`, and with `--told` also `base_told`, the base with one sentence of instructions that says what the
 output is (the messages of a skill do not: it was trained to know). Files are read in their own fixed order, so that

@@ -1,6 +1,6 @@
 """Fits the router that ships: states, features, sweep, fit, calibration, thresholds, card.
 
-    python -m loraloop.router.fit --data ../shared/data --out router/weights --cache ~/.cache/loraloop/router
+    python -m loraloop.router.fit --data DATA --out router/weights --cache ~/.cache/loraloop/router
 
 Every choice (layers, pooling, penalty, temperature, thresholds) is made on training files with whole sources left
 out; evaluation files are opened only to count n-gram overlaps.
