@@ -96,7 +96,7 @@ def source(document: dict[str, Any]) -> str:
 def table(name: str, ours: bool = False, patterns: Sequence[str] = ()) -> str:
     """The table of one results file, with a line that says where it comes from."""
     if name == "skills":
-        return skills_table()
+        return skills_table(patterns)
     stem, _, section = name.partition(".")
     document = read(stem)
     if section:
@@ -118,18 +118,23 @@ def chosen(figures: dict[str, Any], patterns: Sequence[str]) -> dict[str, Any]:
     return {name: value for pattern in patterns for name, value in figures.items() if fnmatchcase(name, pattern)}
 
 
-def skills_table() -> str:
-    """The shipped skills against the bare base under the same grammar, in percent with 95 % intervals."""
+def skills_table(patterns: Sequence[str] = ()) -> str:
+    """The shipped skills against the bare base under the same grammar, in percent with 95 % intervals.
+
+    Patterns pick rows by `skill/measure`.
+    """
     rows, commands = [["skill", "measure", "n", "base", "base, told the form", "skill"]], []
     for path in sorted(RESULTS.glob("skill_*.json")):
         document = read(path.stem)
         metrics, peers = document["metrics"], document["peers"]
         commands.append(document["command"])
         for name in metrics:
-            if f"{name}_n" in metrics:
+            skill = path.stem.removeprefix("skill_")
+            wanted = not patterns or any(fnmatchcase(f"{skill}/{name}", pattern) for pattern in patterns)
+            if f"{name}_n" in metrics and wanted:
                 cells = [percent(figures, name) for figures in (peers["base"], peers.get("base_told", {}), metrics)]
                 rows.append(
-                    [path.stem.removeprefix("skill_"), name.replace("_", " "), number(metrics[f"{name}_n"]), *cells]
+                    [skill.replace("_", ", "), name.replace("_", " "), number(metrics[f"{name}_n"]), *cells]
                 )
     if not commands:
         raise SystemExit("benchmarks/results/skill_*.json is missing, which a page shows: run `make eval`")

@@ -91,4 +91,6 @@ def test_all_skills_are_one_table(tmp_path, monkeypatch):
     document = {"command": "c", "metrics": figures, "peers": {"base": {**figures, "accuracy": 0.1}}}
     (tmp_path / "skill_code.json").write_text(json.dumps(document))
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
-    assert "| code | accuracy | 40 | 10.0 (40–60) | 50.0 (40–60) |" in tables.table("skills")
+    assert "| code | accuracy | 40 | 10.0 (40–60) |  | 50.0 (40–60) |" in tables.table("skills")
+    assert "accuracy" in tables.table("skills", False, ["code/acc*"])
+    assert "accuracy" not in tables.table("skills", False, ["tools/*"])
