@@ -14,6 +14,8 @@ SKILLS := tools code retrieval safety
 ROOMS  := adapters agent kernels router tool_schemas
 
 export PYTHONSAFEPATH = 1
+# On busy cores libgomp's own default lets threads spin for so long that two are slower than one.
+export GOMP_SPINCOUNT ?= 1000
 
 .PHONY: help demo test test-gpu lint format types docs bench eval train-skills train-router clean
 .DEFAULT_GOAL := help

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -176,3 +177,15 @@ def test_the_module_runs_as_a_program():
     done = subprocess.run([sys.executable, "-m", "loraloop", "run", ""], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert done.stderr == "error: the prompt is empty: say what the agent should do\n"
+
+
+def test_threads_do_not_spin_unless_the_user_wants_them_to(monkeypatch):
+    from loraloop.cli import share_the_processor
+
+    for given, expected in (({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)):
+        for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in given.items():
+            monkeypatch.setenv(name, value)
+        share_the_processor()
+        assert os.environ.get("GOMP_SPINCOUNT") == expected
