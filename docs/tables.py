@@ -133,9 +133,7 @@ def skills_table(patterns: Sequence[str] = ()) -> str:
             wanted = not patterns or any(fnmatchcase(f"{skill}/{name}", pattern) for pattern in patterns)
             if f"{name}_n" in metrics and wanted:
                 cells = [percent(figures, name) for figures in (peers["base"], peers.get("base_told", {}), metrics)]
-                rows.append(
-                    [skill.replace("_", ", "), name.replace("_", " "), number(metrics[f"{name}_n"]), *cells]
-                )
+                rows.append([skill.replace("_", ", "), name.replace("_", " "), number(metrics[f"{name}_n"]), *cells])
     if not commands:
         raise SystemExit("benchmarks/results/skill_*.json is missing, which a page shows: run `make eval`")
     listed = ", ".join(f"`{command}`" for command in commands)

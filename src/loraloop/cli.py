@@ -285,7 +285,7 @@ def main() -> None:
 def share_the_processor() -> None:
     """Shortens how long OpenMP's threads spin for each other, unless the user has set it; before torch is loaded.
 
-    Where other programs keep the cores busy, libgomp's default makes two threads a hundred times slower than one.
+    Where other programs keep the cores busy, libgomp's default makes two threads far slower than one.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
