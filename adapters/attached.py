@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from loraloop.adapters.methods.payload import Segments
 from loraloop.adapters.methods.sites import Site
 from loraloop.adapters.slots import Prepared, SlotStack, Views
 from loraloop.kernels.lora import add_low_rank
+from loraloop.kernels.reference import Segments
 
 if TYPE_CHECKING:
     from loraloop.kernels.native import Native, NativePair

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 GROUP = 32  # columns that share one scale and zero in the int4 form
-DENSE_FROM = 48  # rows from which the dense copy's GEMM beats the packed kernels (benchmarks/decode)
+DENSE_FROM = 48  # rows from which a product goes through the dense copy
 
 
 @runtime_checkable

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 Segments = tuple[tuple[int, int, int], ...]
+"""(start, end, slot) of each row of a forward in the flat [N, …] matrices, in order and without gaps."""
 
 
 def check_lora_linear(x: Tensor, y: Tensor, A: Tensor, B: Tensor, segments: Segments) -> None:

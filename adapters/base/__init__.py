@@ -3,10 +3,11 @@
 from loraloop.adapters.base.base import Base
 from loraloop.adapters.base.cache import BranchCache, Cache, KVCache
 from loraloop.adapters.base.config import ModelConfig
-from loraloop.adapters.base.decoder import Attached, Forward, Row, Segments
+from loraloop.adapters.base.decoder import Attached, Forward, Row
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.random_base import random_base
 from loraloop.adapters.methods.sites import GROUPS
+from loraloop.kernels.reference import Segments
 
 __all__ = [
     "GROUPS", "Attached", "Base", "BranchCache", "Cache", "Forward", "KVCache", "Message", "ModelConfig", "Row",

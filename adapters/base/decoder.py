@@ -18,9 +18,7 @@ from loraloop.adapters.base.cache import Cache
 from loraloop.adapters.base.config import ModelConfig
 from loraloop.adapters.base.rope import RopeTable, rotate
 from loraloop.kernels.quantized import DenseWeight, Int8Weight, Weight
-
-Segments = tuple[tuple[int, int, int], ...]
-"""`(start, end, slot)` of each row's tokens in the flat `[N, …]` matrices."""
+from loraloop.kernels.reference import Segments
 
 
 class Attached(Protocol):

@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 from loraloop.adapters.methods.sites import Site
-
-Segments = tuple[tuple[int, int, int], ...]
-"""(start, end, slot) of each row of a forward, in order and without gaps."""
+from loraloop.kernels.reference import Segments
 
 
 @dataclass(frozen=True, slots=True)
