@@ -9,8 +9,8 @@ from torch import Tensor
 
 from loraloop.adapters.methods.sites import Site
 from loraloop.adapters.slots import Prepared, SlotStack, Views
-from loraloop.kernels.lora import add_low_rank
-from loraloop.kernels.reference import Segments
+from loraloop.kernels.lora import add_blend, add_low_rank
+from loraloop.kernels.reference import Blend, Choice, Segments
 
 if TYPE_CHECKING:
     from loraloop.kernels.native import Native, NativePair
@@ -42,19 +42,26 @@ class BankAttached:
         self.views[slot] = {}
 
     def linear(self, layer: int, group: str, x: Tensor, y: Tensor, segments: Segments) -> Tensor:
-        """Adds to the base product y[N, O] of x[N, K], in place, what each row's slot contributes.
+        """Adds to the base product y[N, O] of x[N, K], in place, what each row's slot or blend contributes.
 
         Rows are computed one after another, so that no row's bits depend on its neighbours' skills.
         """
         site = (layer, group)
-        if len(segments) == 1:
-            pair = self.views[segments[0][2]].get(site)
-            return y if pair is None else add_low_rank(x, y, pair[0], pair[1])
-        for start, end, slot in segments:
-            pair = self.views[slot].get(site)
-            if pair is not None:
-                add_low_rank(x[start:end], y[start:end], pair[0], pair[1])
+        for start, end, choice in segments:
+            own, out = (x, y) if len(segments) == 1 else (x[start:end], y[start:end])
+            if isinstance(choice, int):
+                pair = self.views[choice].get(site)
+                if pair is not None:
+                    add_low_rank(own, out, pair[0], pair[1])
+            else:
+                self._blend(site, own, out, choice)
         return y
+
+    def _blend(self, site: Site, x: Tensor, y: Tensor, blend: Blend) -> None:
+        """Adds the weighted sum of several slots; one that does not change this site adds nothing."""
+        pairs = [(*self.views[slot][site], weight) for slot, weight in blend if site in self.views[slot]]
+        if pairs:
+            add_blend(x, y, pairs)
 
 
 class NativeAttached(BankAttached):
@@ -80,12 +87,19 @@ class NativeAttached(BankAttached):
     def linear(self, layer: int, group: str, x: Tensor, y: Tensor, segments: Segments) -> Tensor:
         site = (layer, group)
         if x.shape[0] == 1:
-            alone = self._pairs[segments[0][2]].get(site)
+            only = segments[0][2]
+            if not isinstance(only, int):
+                self._blend(site, x, y, only)
+                return y
+            alone = self._pairs[only].get(site)
             if alone is not None:
                 alone(x, y)
             return y
         x = x.contiguous()
         for start, end, slot in segments:
+            if not isinstance(slot, int):
+                self._blend(site, x[start:end], y[start:end], slot)
+                continue
             pair = self._pairs[slot].get(site)
             if pair is None:
                 continue
@@ -110,8 +124,10 @@ class SegmentedAttached(BankAttached):
     def linear(self, layer: int, group: str, x: Tensor, y: Tensor, segments: Segments) -> Tensor:
         from loraloop.kernels import triton_lora
 
+        if not all(isinstance(choice, int) for _, _, choice in segments):
+            return super().linear(layer, group, x, y, segments)  # the launches do not take blends
         site = (layer, group)
-        if not any(site in self.views[slot] for _, _, slot in segments):
+        if not any(site in self.views[slot] for _, _, slot in segments if isinstance(slot, int)):
             return y
         for stack, work in zip(self._stacks, self._plans(segments, x), strict=True):
             y = triton_lora.lora_linear(x, y, stack.A[site], stack.B[site], work)
@@ -123,7 +139,9 @@ class SegmentedAttached(BankAttached):
 
         latest = self._latest
         if latest is None or latest[0] is not segments:
-            rows = [{slot: row + 1 for row, slot in enumerate(stack.slots)} for stack in self._stacks]
+            rows: list[dict[Choice, int]] = [
+                {slot: row + 1 for row, slot in enumerate(stack.slots)} for stack in self._stacks
+            ]
             plans = tuple(
                 triton_lora.plan(tuple((start, end, row.get(slot, 0)) for start, end, slot in segments), x.device, -1)
                 for row in rows

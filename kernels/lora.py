@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
 from loraloop.kernels import reference
-from loraloop.kernels.reference import Segments
+from loraloop.kernels.reference import Segments, plain
 
 
 def add_low_rank(x: Tensor, y: Tensor, shrink: Tensor, expand: Tensor) -> Tensor:
@@ -26,6 +28,24 @@ def add_low_rank(x: Tensor, y: Tensor, shrink: Tensor, expand: Tensor) -> Tensor
     return y.add_(torch.mm(torch.mm(x.to(shrink.dtype), shrink), expand))
 
 
+def add_blend(x: Tensor, y: Tensor, pairs: Iterable[tuple[Tensor, Tensor, float]]) -> Tensor:
+    """y += the weighted sum of several low-rank products, in place and rounded once.
+
+    Args:
+        x: [N, K].
+        y: [N, O], changed.
+        pairs: (shrink [K, R], expand [R, O], weight) of each, as `add_low_rank` takes them.
+    """
+    if y.dtype is torch.float32:
+        for shrink, expand, weight in pairs:
+            y.addmm_(torch.mm(x.to(shrink.dtype), shrink).float(), expand.float(), alpha=weight)
+        return y
+    total = y.float()
+    for shrink, expand, weight in pairs:
+        total.add_(torch.mm(torch.mm(x.to(shrink.dtype), shrink), expand), alpha=weight)
+    return y.copy_(total)
+
+
 def lora_linear(x: Tensor, y: Tensor, A: Tensor, B: Tensor, segments: Segments) -> Tensor:
     """`reference.lora_linear`, by the fastest backend for these operands.
 
@@ -39,7 +59,12 @@ def lora_linear(x: Tensor, y: Tensor, A: Tensor, B: Tensor, segments: Segments) 
         from loraloop.kernels import triton_lora
 
         return triton_lora.lora_linear(x, y, A, B, triton_lora.plan(segments, x.device))
-    for start, end, slot in segments:
-        if slot and end > start:
-            add_low_rank(x[start:end], y[start:end], A[slot].T, B[slot].T)
+    for start, end, choice in segments:
+        choice = plain(choice)
+        if not choice or end == start:
+            continue
+        if isinstance(choice, int):
+            add_low_rank(x[start:end], y[start:end], A[choice].T, B[choice].T)
+        else:
+            add_blend(x[start:end], y[start:end], [(A[slot].T, B[slot].T, weight) for slot, weight in choice])
     return y

@@ -45,7 +45,7 @@ def plan(segments: Segments, device: torch.device | str, shift: int = 0) -> Plan
     blocks = [
         (first, min(first + rows, end), slot + shift)
         for start, end, slot in segments
-        if slot
+        if isinstance(slot, int) and slot
         for first in range(start, end, rows)
     ]
     return Plan(torch.tensor(blocks, dtype=torch.int32, device=device).view(-1, 3), rows)

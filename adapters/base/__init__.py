@@ -7,9 +7,9 @@ from loraloop.adapters.base.decoder import Attached, Forward, Row
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.random_base import random_base
 from loraloop.adapters.methods.sites import GROUPS
-from loraloop.kernels.reference import Segments
+from loraloop.kernels.reference import Blend, Choice, Segments
 
 __all__ = [
-    "GROUPS", "Attached", "Base", "BranchCache", "Cache", "Forward", "KVCache", "Message", "ModelConfig", "Row",
-    "Segments", "random_base",
+    "GROUPS", "Attached", "Base", "Blend", "BranchCache", "Cache", "Choice", "Forward", "KVCache", "Message",
+    "ModelConfig", "Row", "Segments", "random_base",
 ]  # fmt: skip

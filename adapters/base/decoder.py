@@ -18,7 +18,7 @@ from loraloop.adapters.base.cache import Cache
 from loraloop.adapters.base.config import ModelConfig
 from loraloop.adapters.base.rope import RopeTable, rotate
 from loraloop.kernels.quantized import DenseWeight, Int8Weight, Weight
-from loraloop.kernels.reference import Segments
+from loraloop.kernels.reference import Choice, Segments, plain
 
 
 class Attached(Protocol):
@@ -29,11 +29,11 @@ class Attached(Protocol):
 
 @dataclass(slots=True)
 class Row:
-    """One sequence's part in a forward: new tokens, the cache they extend, the slot that computes them."""
+    """One sequence's part in a forward: new tokens, the cache they extend, the slot or blend that computes them."""
 
     tokens: Sequence[int] | Tensor
     cache: Cache
-    slot: int = 0
+    slot: Choice = 0
 
 
 class Forward(NamedTuple):
@@ -149,7 +149,7 @@ def _flatten(rows: Sequence[Row], device: torch.device) -> tuple[Tensor, Segment
         tokens = torch.as_tensor(row.tokens, dtype=torch.long, device=device)
         if tokens.numel() == 0:
             raise ValueError("a row of a forward needs at least one token")
-        segments.append((start, start + tokens.numel(), row.slot))
+        segments.append((start, start + tokens.numel(), plain(row.slot)))
         start += tokens.numel()
         parts.append(tokens)
     return (parts[0] if len(parts) == 1 else torch.cat(parts)), tuple(segments)

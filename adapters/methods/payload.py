@@ -66,6 +66,8 @@ class PayloadAttached:
         pair = self.pairs.get((layer, group))
         if pair is None:
             return y
+        if not all(isinstance(slot, int) for _, _, slot in segments):
+            raise ValueError("one payload is attached, so a row is on it or on slot 0; a blend needs a bank")
         if all(slot for _, _, slot in segments):
             return y + (x @ pair.A.T) @ pair.B.T
         runs = []
