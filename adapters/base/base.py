@@ -106,7 +106,9 @@ class Base:
         """An empty cache with room for `capacity` tokens before it first grows."""
         config = self.config
         dtype = torch.float32 if self.device.type == "cpu" else self.dtype
-        return KVCache(config.layers, config.kv_heads, config.head_dim, dtype, self.device, capacity)
+        return KVCache(
+            config.layers, config.kv_heads, config.head_dim, dtype, self.device, capacity, config.sliding_window
+        )
 
     def forward(
         self, rows: Sequence[Row], *, attached: Attached | None = None, keep: Sequence[int] = (), grad: bool = False

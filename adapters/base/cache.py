@@ -27,22 +27,36 @@ class Cache(Protocol):
     def commit(self) -> None: ...
 
 
-def grouped_mask(past: int, count: int, group: int, device: torch.device) -> Tensor:
-    """Which of `past + count` positions each of `count` new tokens sees, repeated for `group` query heads."""
+def grouped_mask(past: int, count: int, group: int, device: torch.device, window: int | None = None) -> Tensor:
+    """Which of `past + count` positions each of `count` new tokens sees, repeated for `group` query heads.
+
+    With a `window`, a token sees itself and the `window - 1` positions before it.
+    """
     seen = torch.ones(count, past + count, dtype=torch.bool, device=device).tril_(past)
+    if window is not None:
+        seen.triu_(past - window + 1)
     return seen.repeat(group, 1)
 
 
 class KVCache:
     """A contiguous cache of one row, grown in steps; truncating it is setting a number.
 
-    Shapes: keys and values are `[layers][1, kv_heads, capacity, head_dim]`.
+    Shapes: keys and values are `[layers][1, kv_heads, capacity, head_dim]`. With a `window`, a token sees itself and
+    the `window - 1` positions before it; all positions are kept, so that truncating works as ever.
     """
 
     def __init__(
-        self, layers: int, kv_heads: int, head_dim: int, dtype: torch.dtype, device: torch.device, capacity: int = STEP
+        self,
+        layers: int,
+        kv_heads: int,
+        head_dim: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        capacity: int = STEP,
+        window: int | None = None,
     ) -> None:
         self.length = 0
+        self.window = window
         self._shape = (kv_heads, head_dim)
         self._store = torch.empty(2 * layers, 1, kv_heads, capacity, head_dim, dtype=dtype, device=device)
         self._bind()
@@ -85,16 +99,18 @@ class KVCache:
         keys[0, :, past:end] = k.transpose(0, 1)
         values[0, :, past:end] = v.transpose(0, 1)
         group = heads // kv_heads
+        hidden = self.window is not None and end > self.window
         if count == 1:
-            out = sdpa(q.view(1, kv_heads, group, dim), keys[:, :, :end], values[:, :, :end])
+            start = end - self.window if hidden and self.window else 0
+            out = sdpa(q.view(1, kv_heads, group, dim), keys[:, :, start:end], values[:, :, start:end])
             return out.view(1, heads * dim)
-        if past == 0:
+        if past == 0 and not hidden:
             out = sdpa(
                 q.transpose(0, 1)[None], keys[:, :, :end], values[:, :, :end], is_causal=True, enable_gqa=group > 1
             )
             return out[0].transpose(0, 1).reshape(count, heads * dim)
         if self._mask is None:
-            self._mask = grouped_mask(past, count, group, q.device)
+            self._mask = grouped_mask(past, count, group, q.device, self.window)
         return _grouped(q, keys[:, :, :end], values[:, :, :end], self._mask)
 
     def commit(self) -> None:
@@ -112,7 +128,7 @@ class KVCache:
     def fork(self) -> KVCache:
         """A copy that grows apart from this one."""
         other = object.__new__(KVCache)
-        other.length, other._shape = self.length, self._shape
+        other.length, other._shape, other.window = self.length, self._shape, self.window
         other._store = self._store.clone()
         other._bind()
         other._pending, other._mask = 0, None
@@ -140,7 +156,7 @@ class BranchCache:
             keys = torch.cat([self._trunk.keys[layer][:, :, :past].to(k.dtype), keys], dim=2)
             values = torch.cat([self._trunk.values[layer][:, :, :past].to(v.dtype), values], dim=2)
         if self._mask is None:
-            self._mask = grouped_mask(past, q.shape[0], q.shape[1] // k.shape[1], q.device)
+            self._mask = grouped_mask(past, q.shape[0], q.shape[1] // k.shape[1], q.device, self._trunk.window)
         return _grouped(q, keys, values, self._mask)
 
     def commit(self) -> None:

@@ -100,6 +100,14 @@ def _write(source: Source, name: str, form: str, folder: Path, progress: Progres
             put(f"layers.{index}.{group}", group_weight(source, index, group, form))
         norm(f"layers.{index}.attention_norm", f"model.layers.{index}.input_layernorm.weight")
         norm(f"layers.{index}.mlp_norm", f"model.layers.{index}.post_attention_layernorm.weight")
+        if config.qkv_bias:
+            paths = [f"model.layers.{index}.{MODULE_PATHS[module]}.bias" for module in GROUPS["qkv"]]
+            values = torch.cat([dense(source.tensor(path)) for path in paths])
+            digest.update(values.numpy().tobytes())
+            stored[f"layers.{index}.qkv_bias"] = values.to(dtype)
+        if config.qk_norm:
+            norm(f"layers.{index}.q_norm", f"model.layers.{index}.self_attn.q_norm.weight")
+            norm(f"layers.{index}.k_norm", f"model.layers.{index}.self_attn.k_norm.weight")
         if progress:
             progress("converting", index + 1, config.layers)
     norm("norm", "model.norm.weight")
@@ -177,6 +185,9 @@ def open_decoder(folder: Path, card: Converted, device: torch.device) -> Decoder
             tensors[f"layers.{index}.mlp_norm"],
             weight(f"layers.{index}.gate_up"),
             weight(f"layers.{index}.down"),
+            tensors.get(f"layers.{index}.qkv_bias"),
+            tensors.get(f"layers.{index}.q_norm"),
+            tensors.get(f"layers.{index}.k_norm"),
         )
         for index in range(config.layers)
     ]

@@ -45,7 +45,10 @@ class Forward(NamedTuple):
 
 @dataclass(slots=True)
 class Layer:
-    """One decoder layer's weights; `qkv` and `gate_up` are fused."""
+    """One decoder layer's weights; `qkv` and `gate_up` are fused.
+
+    Where the base has them: `qkv_bias[q + k + v]`, and `q_norm[head_dim]` and `k_norm[head_dim]`, in the compute dtype.
+    """
 
     attention_norm: Tensor
     qkv: Weight
@@ -53,6 +56,9 @@ class Layer:
     mlp_norm: Tensor
     gate_up: Weight
     down: Weight
+    qkv_bias: Tensor | None = None
+    q_norm: Tensor | None = None
+    k_norm: Tensor | None = None
 
 
 @dataclass(slots=True)
@@ -73,9 +79,9 @@ class Decoder:
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Embeddings `[N, H]` of token ids `[N]`."""
-        if isinstance(self.embedding, DenseWeight):
-            return self.embedding.values[tokens]
-        return self.embedding.rows(tokens)
+        table = self.embedding
+        rows = table.values[tokens] if isinstance(table, DenseWeight) else table.rows(tokens)
+        return rows if self.config.embedding_scale == 1.0 else rows * self.config.embedding_scale
 
     def forward(self, rows: Sequence[Row], attached: Attached | None = None, keep: Sequence[int] = ()) -> Forward:
         """Runs all rows' tokens through the layers and appends them to their caches.
@@ -91,8 +97,7 @@ class Decoder:
         cos, sin = self._angles(plan)
         for cache, start, end in plan:
             cache.begin(end - start)
-        width, kv_width = config.heads * config.head_dim, config.kv_heads * config.head_dim
-        eps, size = config.rms_eps, (config.hidden_size,)
+        eps, size, residual = config.rms_eps, (config.hidden_size,), config.residual_scale
         inner = config.intermediate_size
         wide = plan[0][0] if len(plan) == 1 else None
         h = self.embed(flat)
@@ -102,11 +107,7 @@ class Decoder:
             y = layer.qkv(x)
             if attached is not None:
                 y = attached.linear(index, "qkv", x, y, segments)
-            turned = rotate(
-                y[:, : width + kv_width].float().view(-1, config.heads + config.kv_heads, config.head_dim), cos, sin
-            )
-            v = y[:, width + kv_width :].view(-1, config.kv_heads, config.head_dim).float()
-            q, k = turned[:, : config.heads], turned[:, config.heads :]
+            q, k, v = self._heads(layer, y, cos, sin)
             if wide is not None:
                 x = wide.attend(index, q, k, v)
             else:
@@ -115,7 +116,7 @@ class Decoder:
             y = layer.o(x)
             if attached is not None:
                 y = attached.linear(index, "o", x, y, segments)
-            h = h + y
+            h = h + y if residual == 1.0 else torch.add(h, y, alpha=residual)
             x = rms_norm(h, size, layer.mlp_norm, eps)
             y = layer.gate_up(x)
             if attached is not None:
@@ -124,7 +125,7 @@ class Decoder:
             y = layer.down(x)
             if attached is not None:
                 y = attached.linear(index, "down", x, y, segments)
-            h = h + y
+            h = h + y if residual == 1.0 else torch.add(h, y, alpha=residual)
             if index + 1 in keep:
                 kept[index + 1] = h
         for cache, _, _ in plan:
@@ -133,7 +134,28 @@ class Decoder:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Next-token logits `[M, V]`, fp32, of final-normed states `[M, H]`."""
-        return self.head(hidden).float()
+        logits = self.head(hidden).float()
+        return logits if self.config.logits_scale == 1.0 else logits / self.config.logits_scale
+
+    def _heads(self, layer: Layer, y: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys (normalized where the base does so, and rotated) and values of `y[N, q + k + v]`, in fp32.
+
+        The bias joins in fp32 too: Qwen2's keys have biases so large that bf16 would lose the rest.
+        """
+        config = self.config
+        y = y.float()
+        if layer.qkv_bias is not None:
+            y = y + layer.qkv_bias
+        y = y.view(y.shape[0], -1, config.head_dim)
+        turned, v = y[:, : config.heads + config.kv_heads], y[:, config.heads + config.kv_heads :]
+        if layer.q_norm is not None and layer.k_norm is not None:
+            parts = ((turned[:, : config.heads], layer.q_norm), (turned[:, config.heads :], layer.k_norm))
+            turned = torch.cat([rms_norm(x, (config.head_dim,), w.float(), config.rms_eps) for x, w in parts], dim=1)
+        turned = rotate(turned, cos, sin)
+        q, k = turned[:, : config.heads], turned[:, config.heads :]
+        if config.attention_scale is not None:  # caches attend with head_dim ** -0.5
+            q = q * (config.attention_scale * config.head_dim**0.5)
+        return q, k, v
 
     def _angles(self, plan: list[tuple[Cache, int, int]]) -> tuple[Tensor, Tensor]:
         parts = [self.rope.at(cache.length, end - start) for cache, start, end in plan]

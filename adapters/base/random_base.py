@@ -63,7 +63,18 @@ def random_base(seed: int = 0, *, dtype: torch.dtype = torch.float32, scale: flo
     for _ in range(shape.layers):
         weights = {group: DenseWeight(draw(*size)) for group, size in fused.items()}
         norms = [(1 + draw(shape.hidden_size)).to(dtype) for _ in range(2)]
-        layers.append(Layer(norms[0], weights["qkv"], weights["o"], norms[1], weights["gate_up"], weights["down"]))
+        bias = draw(fused["qkv"][0]) if shape.qkv_bias else None
+        q_norm, k_norm = (
+            ((1 + draw(shape.head_dim)).to(dtype), (1 + draw(shape.head_dim)).to(dtype))
+            if shape.qk_norm
+            else (None, None)
+        )
+        layers.append(
+            Layer(
+                norms[0], weights["qkv"], weights["o"], norms[1], weights["gate_up"], weights["down"],
+                bias, q_norm, k_norm,
+            )
+        )  # fmt: skip
     embedding = DenseWeight(draw(shape.vocab_size, shape.hidden_size))
     head = embedding if shape.tied_embeddings else DenseWeight(draw(shape.vocab_size, shape.hidden_size))
     norm = (1 + draw(shape.hidden_size)).to(dtype)

@@ -73,6 +73,9 @@ def training_view(base: Base) -> Decoder:
             layer.mlp_norm,
             DenseWeight(layer.gate_up.dequantize()),
             DenseWeight(layer.down.dequantize()),
+            layer.qkv_bias,
+            layer.q_norm,
+            layer.k_norm,
         )
         for layer in served.layers
     ]

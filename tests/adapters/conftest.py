@@ -1,4 +1,4 @@
-"""A random transformers Llama saved as a folder: the reference for the decoder and for PEFT."""
+"""A random transformers model saved as a folder: the reference for the decoder and for PEFT."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ SaveLlama = Callable[..., Any]
 
 @pytest.fixture(scope="session")
 def save_llama() -> SaveLlama:
-    """`save_llama(folder, seed, **config)` saves a random model with a byte tokenizer and returns it."""
+    """`save_llama(folder, seed, kind, **config)` saves a random model with a byte tokenizer and returns it.
 
-    def save(folder: Path, seed: int = 0, **overrides: Any) -> Any:
-        from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    Other kinds than Llama get random biases and norms, which transformers would initialize to zeros and ones.
+    """
+
+    def save(folder: Path, seed: int = 0, kind: str = "llama", **overrides: Any) -> Any:
+        from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
         from loraloop.adapters.base.random_base import byte_tokenizer_json
 
@@ -32,7 +35,11 @@ def save_llama() -> SaveLlama:
             "num_key_value_heads": 2, "vocab_size": 259, "max_position_embeddings": 512, "tie_word_embeddings": True,
             "initializer_range": 0.2, "bos_token_id": 1, "eos_token_id": 0, **overrides,
         }  # fmt: skip
-        model = LlamaForCausalLM(LlamaConfig(**fields)).eval()
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **fields), dtype=torch.float32).eval()
+        if kind != "llama":
+            with torch.no_grad():
+                for vector in (p for p in model.parameters() if p.ndim == 1):
+                    vector.add_(torch.randn_like(vector) * 0.3)
         model.save_pretrained(folder)
         made = folder / "made.json"
         made.write_text(byte_tokenizer_json())
