@@ -78,6 +78,7 @@ class Bank:
         else:
             self.attached = NativeAttached(first, native) if native else BankAttached(first)
         self._entries: dict[str, _Entry] = {}
+        self._writing: dict[str, dict[str, None]] = {}
         self._resident: OrderedDict[str, int] = OrderedDict()
         self._lock = threading.RLock()
 
@@ -86,6 +87,14 @@ class Bank:
         """Of all registered skills, in the order in which they were added."""
         with self._lock:
             return tuple(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def with_contract(self, contract: str) -> tuple[str, ...]:
+        """Names of the skills that write this; a look-up, however many skills there are."""
+        with self._lock:
+            return tuple(self._writing.get(contract, ()))
 
     @property
     def resident(self) -> dict[str, int]:
@@ -124,6 +133,7 @@ class Bank:
             if card.name in self._entries:
                 raise InputError(f"the bank already has a skill {card.name!r}: remove it first, or rename one of them")
             self._entries[card.name] = _Entry(card, source)
+            self._writing.setdefault(card.contract, {})[card.name] = None
         return card.name
 
     def remove(self, name: str) -> None:
@@ -139,7 +149,7 @@ class Bank:
             slot = self._resident.pop(name, None)
             if slot is not None:
                 self.attached.clear(slot)
-            del self._entries[name]
+            del self._writing[self._entries.pop(name).card.contract][name]
 
     def card(self, name: str) -> Card:
         """A skill's card; UnknownNameError names the nearest skill."""

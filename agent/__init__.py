@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from loraloop.agent.agent import Agent, RunStream
     from loraloop.agent.engine.sampling import Sampling
     from loraloop.agent.limits import Limits
+    from loraloop.agent.mixture import Mixture
     from loraloop.agent.policy import Policy
     from loraloop.agent.result import CallRecord, RunResult, Step, Tokens
     from loraloop.agent.runtime import Runtime
@@ -17,6 +18,7 @@ _HOMES = {
     "Agent": "agent",
     "CallRecord": "result",
     "Limits": "limits",
+    "Mixture": "mixture",
     "Policy": "policy",
     "RunResult": "result",
     "RunStream": "agent",
@@ -27,7 +29,8 @@ _HOMES = {
 }
 
 __all__ = [
-    "Agent", "CallRecord", "Limits", "Policy", "RunResult", "RunStream", "Runtime", "Sampling", "Step", "Tokens",
+    "Agent", "CallRecord", "Limits", "Mixture", "Policy", "RunResult", "RunStream", "Runtime", "Sampling", "Step",
+    "Tokens",
 ]  # fmt: skip
 
 

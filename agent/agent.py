@@ -14,6 +14,7 @@ from loraloop.agent.events import Event
 from loraloop.agent.job import Job
 from loraloop.agent.limits import Limits
 from loraloop.agent.loop import Run
+from loraloop.agent.mixture import Mixture
 from loraloop.agent.outcomes import PYTHON
 from loraloop.agent.policy import Policy
 from loraloop.agent.python_tool import python_tool
@@ -119,7 +120,7 @@ class Agent:
         *,
         passages: Sequence[Passage | Mapping[str, Any] | str] = (),
         messages: Sequence[Message] = (),
-        skill: str | None = None,
+        skill: str | Mapping[str, float] | None = None,
         policy: Policy | None = None,
     ) -> RunResult:
         """Runs a request to its end.
@@ -128,7 +129,7 @@ class Agent:
             prompt: What the user says. May be empty only where `messages` end with tool results.
             passages: Texts from which the question may be answered.
             messages: The transcript so far, usually an earlier result's `messages`.
-            skill: Forces the first choice; `"none"` is the bare base.
+            skill: Forces the first choice; `"none"` is the bare base, `{"code": 0.7, "tools": 0.3}` a mixture.
             policy: Instead of the agent's own.
 
         Raises:
@@ -144,7 +145,7 @@ class Agent:
         *,
         passages: Sequence[Passage | Mapping[str, Any] | str] = (),
         messages: Sequence[Message] = (),
-        skill: str | None = None,
+        skill: str | Mapping[str, float] | None = None,
         policy: Policy | None = None,
     ) -> RunResult:
         """`run_sync` in a thread; async tools are awaited on the caller's loop. Cancelling it cancels the run."""
@@ -163,7 +164,7 @@ class Agent:
         *,
         passages: Sequence[Passage | Mapping[str, Any] | str] = (),
         messages: Sequence[Message] = (),
-        skill: str | None = None,
+        skill: str | Mapping[str, float] | None = None,
         policy: Policy | None = None,
     ) -> RunStream:
         """The same, event by event: iterate it with `for`, or with `async for` inside a loop."""
@@ -178,7 +179,7 @@ class Agent:
         prompt: str,
         passages: Sequence[Passage | Mapping[str, Any] | str],
         messages: Sequence[Message],
-        skill: str | None,
+        skill: str | Mapping[str, float] | None,
         policy: Policy | None,
         loop: asyncio.AbstractEventLoop | None,
     ) -> Run:
@@ -187,8 +188,8 @@ class Agent:
         if skill is not None:
             policy = replace(policy, skills=(skill, *policy.skills))
         self._check(policy)
-        for name in policy.skills[:1]:
-            self._check_fit(name, bool(given))
+        for choice in policy.choices[:1]:
+            self._check_fit(choice, bool(given))
         job = Job(
             prompt,
             request(prompt, given, messages, self._system),
@@ -202,17 +203,17 @@ class Agent:
         return Run(self.runtime, job, loop)
 
     def _check(self, policy: Policy) -> None:
-        for name in (*policy.skills, *policy.forbid):
-            self.runtime.check(name)
+        for choice in (*policy.choices, *policy.forbid):
+            self.runtime.check(choice)
         if NONE in policy.forbid:
             raise InputError("none cannot be forbidden: the base answers when no skill does")
 
-    def _check_fit(self, skill: str, passages: bool) -> None:
+    def _check_fit(self, skill: str | Mixture, passages: bool) -> None:
         contract = self.runtime.contract(skill)
         if contract == "calls" and not self.tools:
-            raise InputError(f"skill {skill!r} calls tools, and the agent has none: give it tools")
+            raise InputError(f"skill {str(skill)!r} calls tools, and the agent has none: give it tools")
         if contract == "answer" and not passages:
-            raise InputError(f"skill {skill!r} answers from passages: give passages=[…] with the prompt")
+            raise InputError(f"skill {str(skill)!r} answers from passages: give passages=[…] with the prompt")
 
     @staticmethod
     def _finish(run: Run) -> RunResult:

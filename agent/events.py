@@ -48,7 +48,10 @@ class Screened(Event):
 
 @dataclass(frozen=True, slots=True)
 class Routed(Event):
-    """The next step's skill is decided, by the `router`, the `policy` or the `screen`."""
+    """The next step's skill is decided, by the `router`, the `policy` or the `screen`.
+
+    Where several skills run together, `mixture` has their weights and `skill` says the same in words.
+    """
 
     step: int
     skill: str
@@ -57,15 +60,16 @@ class Routed(Event):
     runners_up: tuple[tuple[str, float], ...]
     masked: tuple[str, ...]
     decided_by: str
+    mixture: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SkillActivated(Event):
-    """The step's slot is ready; 0 is the bare base."""
+    """The step's slot is ready; 0 is the bare base, and a mixture has (slot, weight) pairs."""
 
     step: int
     skill: str
-    slot: int
+    slot: int | tuple[tuple[int, float], ...]
     activation: str
     microseconds: float
 

@@ -8,6 +8,7 @@ from loraloop.adapters.base.messages import Message
 from loraloop.adapters.contracts import Passage
 from loraloop.agent.engine.sampling import Sampling
 from loraloop.agent.limits import Limits
+from loraloop.agent.mixture import Mixture
 from loraloop.agent.policy import Policy
 from loraloop.tool_schemas.tools import Tool
 
@@ -28,7 +29,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Which skill a step gets, and who says so."""
+    """Which skill a step gets, or which mixture of skills, and who says so."""
 
     skill: str
     probability: float
@@ -36,3 +37,9 @@ class Decision:
     runners_up: tuple[tuple[str, float], ...]
     masked: tuple[str, ...]
     by: str
+    mixture: Mixture | None = None
+
+    @property
+    def weights(self) -> tuple[tuple[str, float], ...]:
+        """Of the mixture's skills; empty for a single one."""
+        return self.mixture.weights if self.mixture else ()

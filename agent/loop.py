@@ -13,6 +13,7 @@ from typing import Any
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.contracts import answer_schema, code_grammar, verdict_schema
 from loraloop.agent.calling import ToolRunner, call_key, observation
+from loraloop.agent.deciding import forced, routed
 from loraloop.agent.engine.branch import Branch
 from loraloop.agent.engine.clock import Clock
 from loraloop.agent.engine.generate import Budget, Delta, Generated, generate
@@ -32,6 +33,7 @@ from loraloop.agent.events import (
     ToolCallStarted,
 )
 from loraloop.agent.job import Decision, Job
+from loraloop.agent.mixture import names_of
 from loraloop.agent.outcomes import PYTHON, Facts, Outcome, outcome_of
 from loraloop.agent.result import CallRecord, RunResult, Step, StopReason, Tokens
 from loraloop.agent.runtime import Runtime
@@ -55,7 +57,7 @@ class Run:
         self._sampler = Sampler(job.sampling)
         self._cancelled = False
         self._tools = ToolRunner(loop, lambda: self._cancelled)
-        self._forced = deque(job.policy.skills)
+        self._forced = deque(job.policy.choices)
         self._masked = self._unfit()
         self._answered: dict[str, CallRecord] = {}
         self._after = "user"
@@ -176,9 +178,10 @@ class Run:
             decision.runners_up,
             decision.masked,
             decision.by,
+            decision.weights,
         )
         start = perf_counter()
-        with self._runtime.activate(decision.skill) as active:
+        with self._runtime.activate(decision.mixture or decision.skill) as active:
             author = active.author
             clock.add("switch", active.seconds)
             yield SkillActivated(
@@ -222,6 +225,7 @@ class Run:
             tuple(records),
             Tokens(prefilled, reused, len(out.ids), out.forced),
             ms,
+            decision.weights,
         )
         self._steps.append(step)
         yield StepFinished(self.id, step)
@@ -246,13 +250,10 @@ class Run:
         )
         route = self._runtime.router.choose(self._features(trunk), state)
         if self._forced:
-            skill = self._forced.popleft()
-            if skill not in self._masked:
-                known = {route.skill: route.probability, **dict(route.runners_up)}
-                others = tuple((name, p) for name, p in known.items() if name != skill)
-                return Decision(skill, known.get(skill, 0.0), False, others, route.masked, "policy")
-        self._runtime.check(route.skill)
-        return Decision(route.skill, route.probability, route.abstained, route.runners_up, route.masked, "router")
+            choice = self._forced.popleft()
+            if not self._masked.intersection(names_of(choice)):
+                return forced(choice, route)
+        return routed(self._runtime, route, job.policy.mix)
 
     def _unfit(self) -> set[str]:
         """Skills that cannot be chosen in this run at all."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from loraloop.agent.mixture import Mixture, as_choice, names_of
 from loraloop.tool_schemas.errors import InputError
 
 REFUSAL = "I can't help with that."
@@ -16,7 +18,8 @@ class Policy:
     """Overrides of a run's decisions; each one is visible in the trace.
 
     Attributes:
-        skills: Skills for the first choices, in order; the router decides after them. `"none"` is the bare base.
+        skills: Skills for the first choices, in order; the router decides after them. `"none"` is the bare base. An
+            entry may be a mixture: `{"code": 0.7, "tools": 0.3}`, or a `Mixture` that also says what the step writes.
         forbid: Skills that are never chosen.
         screen: Whether user text is screened.
         screen_tools: Whether tool results are screened.
@@ -28,9 +31,11 @@ class Policy:
         cue: What the base is told, in the branch alone, before it answers after a tool's result: a small base that has
             just read calls and JSON would else go on in their style. Empty for nothing. The transcript never holds it.
         after_answer: Whether the run ends with a retrieval answer or routes again.
+        mix: Probability from which a runner-up takes part: the step then runs on a mixture of the chosen skill and
+            these, weighted by their calibrated probabilities. What the step writes is the chosen skill's. 0: never.
     """
 
-    skills: tuple[str, ...] = ()
+    skills: tuple[str | Mapping[str, float] | Mixture, ...] = ()
     forbid: frozenset[str] = frozenset()
     screen: bool = True
     screen_tools: bool = True
@@ -39,12 +44,21 @@ class Policy:
     prose: bool = True
     cue: str = CUE
     after_answer: Literal["end", "route"] = "end"
+    mix: float = 0.0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "skills", tuple(map(as_choice, self.skills)))
         if self.after_answer not in ("end", "route"):
             raise InputError(f"after_answer is {self.after_answer!r}: use 'end' or 'route'")
         if not self.refusal.strip():
             raise InputError("refusal is empty: give the text that a refused user sees")
-        both = self.forbid.intersection(self.skills)
+        if isinstance(self.mix, bool) or not 0 <= self.mix < 1:
+            raise InputError(f"mix is {self.mix!r}: give the least probability of a runner-up, such as 0.2, or 0")
+        both = self.forbid.intersection(name for choice in self.choices for name in names_of(choice))
         if both:
             raise InputError(f"skill {min(both)!r} is both forced and forbidden: choose one")
+
+    @property
+    def choices(self) -> tuple[str | Mixture, ...]:
+        """`skills`, mappings read as mixtures."""
+        return tuple(map(as_choice, self.skills))

@@ -73,7 +73,7 @@ class Step:
 
     Attributes:
         index: From 0.
-        skill: Which skill ran; `none` is the bare base.
+        skill: Which skill ran; `none` is the bare base, `0.7 code + 0.3 tools` a mixture.
         probability: Of the route; of the screen for a verdict.
         abstained: Whether the router fell back to none.
         runners_up: Other skills and their probabilities.
@@ -86,6 +86,7 @@ class Step:
         calls: The calls it made.
         tokens: Counts.
         ms: Milliseconds by phase, and `first_token` from the route to the first token.
+        mixture: The skills that ran together and their weights; empty for a single one.
     """
 
     index: int
@@ -102,6 +103,7 @@ class Step:
     calls: tuple[CallRecord, ...] = ()
     tokens: Tokens = Tokens()
     ms: dict[str, float] = field(default_factory=dict)
+    mixture: tuple[tuple[str, float], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return dict(plain(self))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from loraloop.agent.engine.ledger import Author
 from loraloop.agent.engine.store import TrunkStore
 from loraloop.agent.engine.trunk import Trunk
+from loraloop.agent.mixture import Mixture, as_choice, names_of
 from loraloop.router.decision import NONE
-from loraloop.tool_schemas.errors import unknown
+from loraloop.tool_schemas.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -128,25 +129,30 @@ class Runtime:
         """Names of the skills that can be chosen; `none` is always one more."""
         return tuple(self.bank.names)
 
-    def contract(self, skill: str) -> str:
-        """What a skill writes: `calls`, `code`, `answer`, `verdict` or `text`.
+    def contract(self, skill: str | Mixture) -> str:
+        """What a skill writes: `calls`, `code`, `answer`, `verdict` or `text`; a mixture as its heaviest member.
 
         Raises:
             UnknownNameError: naming the nearest skill.
         """
+        self.check(skill)
+        if isinstance(skill, Mixture):
+            if skill.contract:
+                return skill.contract
+            skill = skill.heaviest
         if skill == NONE:
             return "text"
-        self.check(skill)
         return str(self.bank.card(skill).contract)
 
-    def check(self, skill: str) -> None:
+    def check(self, skill: str | Mixture) -> None:
         """Raises UnknownNameError, naming the nearest skill, if there is no such skill."""
-        if skill != NONE and skill not in self.bank.names:
-            raise unknown("skill", skill, (*self.bank.names, NONE))
+        for name in names_of(skill):
+            if name != NONE and name not in self.bank:
+                raise unknown("skill", name, (*self.bank.names, NONE))
 
     def with_contract(self, contract: str) -> tuple[str, ...]:
         """Names of the skills that write this."""
-        return tuple(name for name in self.bank.names if self.bank.card(name).contract == contract)
+        return self.bank.with_contract(contract)
 
     def trunk(self) -> Trunk:
         """An empty trunk."""
@@ -162,8 +168,19 @@ class Runtime:
         return torch.tensor(sorted(i for piece, i in vocabulary.items() if piece.lstrip(blanks)[:1] in ("[", "{")))
 
     @contextmanager
-    def activate(self, skill: str) -> Iterator[Active]:
-        """Makes a skill ready: its slot is known and stays its own while the block runs."""
+    def activate(self, skill: str | Mapping[str, float] | Mixture) -> Iterator[Active]:
+        """Makes a skill or a mixture of skills ready: slots are known and stay their own while the block runs.
+
+        Raises:
+            UnknownNameError: no such skill.
+            InputError: a mixture of skills that act on the whole context with others that do not.
+            LimitError: every slot that could hold it is in use.
+        """
+        skill = as_choice(skill)
+        if isinstance(skill, Mixture):
+            with self._mixed(skill) as active:
+                yield active
+            return
         if skill == NONE:
             yield self._bare
             return
@@ -178,6 +195,26 @@ class Runtime:
             yield Active(known[1], card.contract, perf_counter() - start)
         finally:
             self.bank.unpin(skill)
+
+    @contextmanager
+    def _mixed(self, mixture: Mixture) -> Iterator[Active]:
+        start = perf_counter()
+        with ExitStack() as stack:
+            members = [(stack.enter_context(self.activate(name)).author, weight) for name, weight in mixture.weights]
+            kinds = {author.activation for author, _ in members}
+            if len(kinds) > 1:
+                raise InputError(
+                    f"the mixture {mixture} joins skills that act on the whole context with skills that act on the "
+                    "branch alone: mix skills of one activation"
+                )
+            author = Author(
+                self._bare.author.weights,
+                str(mixture),
+                tuple((author.slot, weight) for author, weight in members if isinstance(author.slot, int)),
+                kinds.pop(),
+                " + ".join(f"{weight!r} {author.adapter}" for author, weight in members),
+            )
+            yield Active(author, self.contract(mixture), perf_counter() - start)
 
     def grammar(self, term: Any) -> Grammar:
         """Compiles a term against the base's tokenizer; what was compiled before is kept."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from loraloop.kernels.reference import Choice
 from loraloop.tool_schemas.errors import LoraloopError
 
 ACTIVATIONS = ("branch", "full")
@@ -25,12 +26,13 @@ class Author:
     """Who computes a span: the base's weights, and the skill on top of them.
 
     `skill` and `slot` are empty and 0 for the bare base. `adapter` identifies the skill's weights, so that a slot
-    that was loaded again with others is another author.
+    that was loaded again with others is another author. A blend of skills is an author of its own: its `adapter` names
+    the weights of every member and how much of it there is.
     """
 
     weights: str
     skill: str = ""
-    slot: int = 0
+    slot: Choice = 0
     activation: str = "branch"
     adapter: str = ""
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from loraloop.adapters.skill import library as library
     from loraloop.agent import Agent as Agent
     from loraloop.agent import Limits as Limits
+    from loraloop.agent import Mixture as Mixture
     from loraloop.agent import Policy as Policy
     from loraloop.agent import RunResult as RunResult
     from loraloop.agent import Runtime as Runtime
@@ -37,6 +38,7 @@ _HOMES = {
     "Limits": "loraloop.agent",
     "LoraloopError": "loraloop.tool_schemas.errors",
     "Message": "loraloop.adapters.base",
+    "Mixture": "loraloop.agent",
     "Policy": "loraloop.agent",
     "Router": "loraloop.router",
     "RunResult": "loraloop.agent",

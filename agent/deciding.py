@@ -1,0 +1,45 @@
+"""From a route, or from what the caller wants, to the decision for a step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from loraloop.agent.job import Decision
+from loraloop.agent.mixture import Mixture, names_of, of_route
+from loraloop.router.decision import NONE, Route
+
+if TYPE_CHECKING:
+    from loraloop.agent.runtime import Runtime
+
+
+def forced(choice: str | Mixture, route: Route) -> Decision:
+    """The caller's choice; the route says how probable the router finds it."""
+    names, known = names_of(choice), route.probabilities
+    others = tuple((name, p) for name, p in known.items() if name not in names)
+    sure = max(known.get(name, 0.0) for name in names)
+    mixture = choice if isinstance(choice, Mixture) else None
+    return Decision(str(choice), sure, False, others, route.masked, "policy", mixture)
+
+
+def routed(runtime: Runtime, route: Route, least: float) -> Decision:
+    """The router's choice, or the mixture of its top skills where `least` (see `Policy.mix`) admits more than one.
+
+    Raises:
+        UnknownNameError: the bank lacks the chosen skill.
+    """
+    runtime.check(route.skill)
+    mixture = _mixed(runtime, route, least) if least and route.skill != NONE else None
+    skill = route.skill if mixture is None else str(mixture)
+    return Decision(skill, route.probability, route.abstained, route.runners_up, route.masked, "router", mixture)
+
+
+def _mixed(runtime: Runtime, route: Route, least: float) -> Mixture | None:
+    """Of the chosen skill and of the runners-up that act on the same part of the context; guards never take part."""
+    guards, bank = runtime.with_contract("verdict"), runtime.bank
+    kind = bank.card(route.skill).activation
+    others = [
+        (name, probability)
+        for name, probability in route.runners_up
+        if name in bank and name not in guards and bank.card(name).activation == kind
+    ]
+    return of_route([(route.skill, route.probability), *others], least, runtime.contract(route.skill))

@@ -1,0 +1,92 @@
+"""Several skills in one step, each with a weight."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from loraloop.router.decision import NONE
+from loraloop.tool_schemas.errors import InputError, unknown
+
+CONTRACTS = ("calls", "code", "answer", "verdict", "text")
+MOST = 4
+"""Skills of a mixture at most: each one costs another pair of products at every site."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """A weighted sum of skills' updates: what `Policy.skills` takes as `{"code": 0.7, "tools": 0.3}`.
+
+    Attributes:
+        weights: (skill, weight), in the order of the names, so that equal mixtures give equal bits. Given as a mapping.
+        contract: what the step writes; where empty, what the heaviest member does.
+
+    Raises:
+        InputError: no skill, too many, `none`, a name twice, a weight that is 0 or not finite.
+        UnknownNameError: no such contract.
+    """
+
+    weights: tuple[tuple[str, float], ...]
+    contract: str = ""
+
+    def __init__(self, weights: Mapping[str, float] | Iterable[tuple[str, float]], contract: str = "") -> None:
+        given = list(weights.items() if isinstance(weights, Mapping) else weights)
+        names = [name for name, _ in given]
+        if not 1 <= len(given) <= MOST:
+            raise InputError(f"a mixture has 1 to {MOST} skills, not {len(given)}")
+        if len(set(names)) != len(names):
+            raise InputError(f"a mixture names each skill once, not {names}")
+        for name, weight in given:
+            if not isinstance(name, str):
+                raise InputError(f"a mixture maps names of skills to weights, not {name!r}")
+            if name == NONE:
+                raise InputError("the base is in every mixture: leave 'none' out, and lower the weights instead")
+            if type(weight) not in (int, float) or not math.isfinite(weight) or not weight:
+                raise InputError(f"the weight of {name!r} is {weight!r}: give a finite number other than 0")
+        if contract and contract not in CONTRACTS:
+            raise unknown("contract", contract, CONTRACTS)
+        object.__setattr__(self, "weights", tuple(sorted((name, float(weight)) for name, weight in given)))
+        object.__setattr__(self, "contract", contract)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.weights)
+
+    @property
+    def heaviest(self) -> str:
+        """The member with the largest weight; of equal ones the first by name."""
+        return max(self.weights, key=lambda member: member[1])[0]
+
+    def __str__(self) -> str:
+        ranked = sorted(self.weights, key=lambda member: -member[1])
+        return " + ".join(f"{weight:.3g} {name}" for name, weight in ranked)
+
+
+def as_choice(given: str | Mapping[str, float] | Mixture) -> str | Mixture:
+    """A skill's name, or a mixture; one of a single skill of weight 1 is that skill."""
+    if isinstance(given, str):
+        return given
+    made = given if isinstance(given, Mixture) else Mixture(given)
+    alone = len(made.weights) == 1 and made.weights[0][1] == 1 and not made.contract
+    return made.weights[0][0] if alone else made
+
+
+def names_of(choice: str | Mixture) -> tuple[str, ...]:
+    """The skills of a choice."""
+    return (choice,) if isinstance(choice, str) else choice.names
+
+
+def of_route(ranked: Sequence[tuple[str, float]], least: float, contract: str) -> Mixture | None:
+    """The mixture of a route's top skills by their probabilities, weights adding up to 1; None if it has one skill.
+
+    Args:
+        ranked: (skill, probability), the chosen one first.
+        least: probability that another skill needs to take part.
+        contract: what the step writes.
+    """
+    taken = [ranked[0], *(item for item in ranked[1:] if item[1] >= least)][:MOST]
+    total = sum(probability for _, probability in taken)
+    if len(taken) < 2 or total <= 0:
+        return None
+    return Mixture([(name, probability / total) for name, probability in taken], contract)
