@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -122,11 +122,15 @@ class SkillFolder:
         path: the folder.
         card: its card.
         pairs: shapes of its low-rank pairs, by (layer, module).
+        header: of its tensors' file.
+        written: size and times of that file, which change when it is replaced.
     """
 
     path: Path
     card: Card
     pairs: Mapping[tuple[int, str], PairShape]
+    header: bytes = field(default=b"", repr=False)
+    written: tuple[int, ...] = ()
 
     @classmethod
     def open(cls, folder: str | Path) -> SkillFolder:
@@ -146,15 +150,29 @@ class SkillFolder:
             raise SkillError(f"{folder / store.CARD} cannot be read ({error}): restore the file") from None
         card = Card.from_json(text, str(folder / store.CARD))
         path = folder / store.TENSORS
-        pairs = store.pair_shapes(store.read_header(path).shapes, str(path))
+        header = store.read_header(path)
+        pairs = header.pairs(str(path))
         check_pairs(card, pairs, str(path))
-        return cls(folder, card, pairs)
+        return cls(folder, card, pairs, header.text, header.written)
 
     def load(self) -> Skill:
-        """Reads the tensors; raises SkillError if they are damaged or have changed since `open`."""
-        path = self.path / store.TENSORS
-        store.read_header(path)
-        return Skill(self.card, store.read_tensors(path, self.card.sha256))
+        """Reads the tensors, after the whole check once more.
+
+        Raises:
+            SkillError: they are damaged, or the folder is another one than was opened: every field of the card, the
+                shapes, and the values (by the card's sha256; where it has none, by the file's size and times).
+        """
+        now = SkillFolder.open(self.path)
+        changed = [name for name in Card.model_fields if getattr(now.card, name) != getattr(self.card, name)]
+        if now.header != self.header or (not self.card.sha256 and now.written != self.written):
+            changed.append(store.TENSORS)
+        if changed:
+            raise SkillError(
+                f"{self.path} has changed since it was registered ({', '.join(changed)}): remove the skill "
+                f"{self.card.name!r} from the bank and add it again"
+            )
+        tensors = store.read_tensors(self.path / store.TENSORS, self.card.sha256, self.header)
+        return Skill(self.card, tensors)
 
 
 def method_of(card: Card) -> Lora:

@@ -10,7 +10,8 @@ import re
 import secrets
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,21 @@ class Header:
     Attributes:
         shapes: of each tensor, by name.
         size: bytes of the whole file.
+        text: the header itself. Skills that were made alike have the same one, so it is parsed once.
+        written: size, inode and times of the file.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
     size: int
+    text: bytes = field(default=b"", repr=False)
+    written: tuple[int, ...] = ()
+
+    def pairs(self, where: str) -> Mapping[tuple[int, str], PairShape]:
+        """The low-rank pairs that the shapes spell; see `pair_shapes`."""
+        try:
+            return _pairs(self.text)
+        except SkillError:
+            return pair_shapes(self.shapes, where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +72,9 @@ def read_header(path: Path) -> Header:
         SkillError: missing, truncated, padded, malformed, or with a type other than F32, F16, BF16.
     """
     try:
-        size = path.stat().st_size
         with path.open("rb") as file:
+            facts = os.fstat(file.fileno())
+            size = facts.st_size
             length = int.from_bytes(file.read(8), "little")
             if size < 8 or length > min(HEADER_LIMIT, size - 8):
                 raise SkillError(f"{path} is not a whole safetensors file ({size} bytes): {_AGAIN}")
@@ -69,24 +82,36 @@ def read_header(path: Path) -> Header:
     except OSError as error:
         raise _unreadable(path, error) from None
     try:
-        entries = json.loads(text)
-        entries.pop("__metadata__", None)
-        shapes, spans = {}, []
-        for name, entry in entries.items():
-            shape, span = _entry(entry)
-            shapes[name] = shape
-            spans.append(span)
+        shapes, data = _parsed(text)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise SkillError(f"{path} has a damaged header ({error}): {_AGAIN}") from None
+    promised = 8 + length + data
+    if size != promised:
+        raise SkillError(f"{path} has {size} bytes where its header promises {promised}: {_AGAIN}")
+    return Header(shapes, size, text, (size, facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns))
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: bytes) -> tuple[Mapping[str, tuple[int, ...]], int]:
+    """Shapes by name and the bytes of data that a header promises; ValueError and others where it is damaged."""
+    entries = json.loads(text)
+    entries.pop("__metadata__", None)
+    shapes, spans = {}, []
+    for name, entry in entries.items():
+        shape, span = _entry(entry)
+        shapes[name] = shape
+        spans.append(span)
     position = 0
     for start, end in sorted(spans):
         if start != position:
-            raise SkillError(f"{path} has a damaged header (tensors overlap or leave gaps): {_AGAIN}")
+            raise ValueError("tensors overlap or leave gaps")
         position = end
-    if size != 8 + length + position:
-        promised = 8 + length + position
-        raise SkillError(f"{path} has {size} bytes where its header promises {promised}: {_AGAIN}")
-    return Header(shapes, size)
+    return shapes, position
+
+
+@lru_cache(maxsize=64)
+def _pairs(text: bytes) -> Mapping[tuple[int, str], PairShape]:
+    return pair_shapes(_parsed(text)[0], "")
 
 
 def _unreadable(path: Path, error: OSError) -> SkillError:
@@ -136,12 +161,13 @@ def pair_shapes(shapes: Mapping[str, tuple[int, ...]], where: str) -> dict[tuple
     return pairs
 
 
-def read_tensors(path: Path, sha256: str = "") -> dict[str, Tensor]:
+def read_tensors(path: Path, sha256: str = "", header: bytes = b"") -> dict[str, Tensor]:
     """Reads the tensors of a file whose header has been checked.
 
     Args:
         path: a safetensors file.
         sha256: what the file must hash to; empty if unknown.
+        header: what its header must be; empty if unknown.
 
     Raises:
         SkillError: the file changed, or holds a value that is not a finite number.
@@ -155,6 +181,8 @@ def read_tensors(path: Path, sha256: str = "") -> dict[str, Tensor]:
         raise _unreadable(path, error) from None
     if sha256 and hashlib.sha256(data).hexdigest() != sha256:
         raise SkillError(f"{path} is damaged: its sha256 is not the one on the card; {_AGAIN}")
+    if header and data[8 : 8 + len(header)] != header:
+        raise SkillError(f"{path} is another file than the one that was checked: {_AGAIN}")
     try:
         tensors: dict[str, Tensor] = load(data)
     except SafetensorError as error:
