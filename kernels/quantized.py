@@ -14,6 +14,7 @@ from torch import Tensor
 
 GROUP = 32  # columns that share one scale and zero in the int4 form
 DENSE_FROM = 48  # rows from which a product goes through the dense copy
+_CHUNK = 1 << 24  # values quantized at a time
 
 
 @runtime_checkable
@@ -83,9 +84,14 @@ class Int8Weight:
     @classmethod
     def quantize(cls, values: Tensor, dtype: torch.dtype = torch.bfloat16) -> Int8Weight:
         """Rounds `values[O, K]` to nearest with `scale = max|row| / 127`."""
-        values = values.float()
-        scales = (values.abs().amax(dim=1) / 127).clamp_min(1e-12).to(dtype)
-        codes = torch.round(values / scales.float()[:, None]).clamp_(-127, 127).to(torch.int8)
+        scales = torch.empty(values.shape[0], dtype=dtype)
+        codes = torch.empty(values.shape, dtype=torch.int8)
+        step = max(1, _CHUNK // values.shape[1])
+        for start in range(0, values.shape[0], step):  # bounds what the intermediate results take
+            here = slice(start, start + step)
+            rows = values[here].float()
+            scales[here] = (rows.abs().amax(dim=1) / 127).clamp_min(1e-12).to(dtype)
+            codes[here] = torch.round(rows / scales[here].float()[:, None]).clamp_(-127, 127).to(torch.int8)
         return cls(codes, scales)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -123,8 +129,10 @@ class Int4Weight:
     dense: Tensor | None = None
 
     @classmethod
-    def pack(cls, codes: Tensor, scales: Tensor, zeros: Tensor) -> Int4Weight:
+    def pack(cls, codes: Tensor, scales: Tensor, zeros: Tensor, dense: bool = False) -> Int4Weight:
         """From `codes[O, K]` (0…15), `scales[O, K/32]` and `zeros[O, K/32]`.
+
+        With `dense`, the dense copy is made too: from the codes that is many times quicker than `dequantize`.
 
         Raises:
             ValueError: if K is no multiple of 32 or the shapes disagree.
@@ -137,17 +145,11 @@ class Int4Weight:
             )
         both = torch.stack([scales.t(), zeros.t()], dim=-1).to(torch.bfloat16).contiguous()
         packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(codes.to(torch.int32).contiguous(), 1)
-        return cls(packed, both, rows, columns)
-
-    @classmethod
-    def quantize(cls, values: Tensor) -> Int4Weight:
-        """Rounds `values[O, K]` to nearest between each group's minimum and maximum."""
-        groups = values.float().view(values.shape[0], -1, GROUP)
-        low, high = groups.amin(-1), groups.amax(-1)
-        scales = ((high - low) / 15).clamp_min(1e-8).to(torch.bfloat16).float()
-        zeros = (low + 8 * scales).to(torch.bfloat16).float()
-        codes = torch.round((groups - zeros[..., None]) / scales[..., None] + 8).clamp_(0, 15)
-        return cls.pack(codes.view_as(values), scales, zeros)
+        if not dense:
+            return cls(packed, both, rows, columns)
+        scale, zero = (part.to(torch.bfloat16).float()[..., None] for part in (scales, zeros))
+        copy = (codes.view(rows, -1, GROUP).float().sub_(8).mul_(scale).add_(zero)).to(torch.bfloat16)
+        return cls(packed, both, rows, columns, copy.view(rows, columns))
 
     def __call__(self, x: Tensor) -> Tensor:
         if self.dense is not None and x.shape[0] >= DENSE_FROM:
@@ -210,6 +212,32 @@ class Nf4Weight:
         rest = {name: tensor for name, tensor in state.items() if name != "codes"}
         codes = state["codes"]
         return cls(codes, QuantState.from_dict(rest, device=codes.device))
+
+
+@dataclass(slots=True)
+class StackedWeight:
+    """Weights of different forms over the same input, their products side by side."""
+
+    parts: tuple[Weight, ...]
+
+    @property
+    def out_features(self) -> int:
+        return sum(part.out_features for part in self.parts)
+
+    @property
+    def in_features(self) -> int:
+        return self.parts[0].in_features
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.cat([part(x) for part in self.parts], dim=1)
+
+    def dequantize(self) -> Tensor:
+        return torch.cat([part.dequantize() for part in self.parts])
+
+    def state(self) -> dict[str, Tensor]:
+        """Each part's tensors under its index, such as `0.packed`."""
+        states = [part.state() for part in self.parts]
+        return {f"{index}.{name}": tensor for index, state in enumerate(states) for name, tensor in state.items()}
 
 
 def cpu_layout() -> str:

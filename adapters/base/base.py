@@ -33,7 +33,7 @@ from loraloop.kernels.quantized import cpu_layout
 from loraloop.tool_schemas.errors import BaseModelError
 
 DEFAULT = "smollm2-135m"
-_FORMAT = 1  # of converted folders; raise it when their layout changes
+_FORMAT = 2  # of converted folders; raise it when their layout changes
 
 
 class Base:

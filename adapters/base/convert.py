@@ -1,8 +1,8 @@
 """Converts a source once into a cache folder, and opens a converted base.
 
 A converted base is a folder: `base.json` (config, chat format, hashes), `tokenizer.json`, `weights.safetensors`
-and, where the served form is packed, `dense.safetensors` with the same values in bf16 for products of many rows
-(memory-mapped, so it costs nothing until a long prefill reads it).
+and, where the served form is packed, `dense-*.safetensors` with each layer's values in bf16 for products of many rows
+(memory-mapped, so they cost nothing until a long prefill reads them).
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from torch import Tensor
 from loraloop.adapters.base.chat import ChatFormat
 from loraloop.adapters.base.config import ModelConfig
 from loraloop.adapters.base.decoder import Decoder, Layer
-from loraloop.adapters.base.quantize import compute_dtype, dense, embedding_weight, group_weight
+from loraloop.adapters.base.quantize import compute_dtype, dense, embedding_weight, fused, group_parts
 from loraloop.adapters.base.source import MODULE_PATHS, Source
 from loraloop.adapters.methods.sites import GROUPS
-from loraloop.kernels.quantized import DenseWeight, Int4Weight, Int8Weight, Nf4Weight, Weight
+from loraloop.kernels.quantized import GROUP, DenseWeight, Int4Weight, Int8Weight, Nf4Weight, StackedWeight, Weight
 from loraloop.tool_schemas.errors import BaseModelError
 
 Progress = Callable[[str, int, int], None]
@@ -54,12 +54,14 @@ class Converted:
     sha256: str
 
 
-def convert(source: Source, name: str, form: str, folder: Path, progress: Progress | None = None) -> None:
-    """Writes the converted base to `folder`, whole or not at all."""
+def convert(
+    source: Source, name: str, form: str, folder: Path, progress: Progress | None = None, tiled: bool = False
+) -> None:
+    """Writes the converted base to `folder`, whole or not at all; `tiled` for the C decoder."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        _write(source, name, form, scratch, progress)
+        _write(source, name, form, scratch, progress, tiled)
         try:
             scratch.rename(folder)
         except OSError:
@@ -73,53 +75,54 @@ def convert(source: Source, name: str, form: str, folder: Path, progress: Progre
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _write(source: Source, name: str, form: str, folder: Path, progress: Progress | None) -> None:
+def _write(source: Source, name: str, form: str, folder: Path, progress: Progress | None, tiled: bool) -> None:
     from safetensors.torch import save_file
 
     config = source.config
     dtype = compute_dtype(form)
     digest = hashlib.sha256(form.encode())
     stored: dict[str, Tensor] = {}
-    copies: dict[str, Tensor] = {}
 
     def put(key: str, weight: Weight) -> None:
         stored.update({f"{key}.{part}": tensor for part, tensor in weight.state().items()})
-        if isinstance(weight, (Int4Weight, Int8Weight)) and key.startswith("layers."):
-            copies[key] = weight.dequantize()
 
-    def norm(key: str, path: str) -> None:
-        values = dense(source.tensor(path))
-        digest.update(values.numpy().tobytes())
-        stored[key] = values.to(dtype)
+    def read(*names: str) -> Tensor:
+        values = torch.cat([dense(source.tensor(name)) for name in names])
+        _update(digest, values)
+        return values
 
     for index in range(config.layers):
-        for group, modules in GROUPS.items():
-            for module in modules:
-                values = dense(source.tensor(f"model.layers.{index}.{MODULE_PATHS[module]}.weight"))
-                digest.update(values.contiguous().numpy().tobytes())
-            put(f"layers.{index}.{group}", group_weight(source, index, group, form))
-        norm(f"layers.{index}.attention_norm", f"model.layers.{index}.input_layernorm.weight")
-        norm(f"layers.{index}.mlp_norm", f"model.layers.{index}.post_attention_layernorm.weight")
+        place, copies = f"model.layers.{index}", {}
+        for group in GROUPS:
+            key = f"layers.{index}.{group}"
+            parts = group_parts(source, index, group)
+            values = [dense(part) for part in parts]
+            for part_values in values:
+                _update(digest, part_values)
+            weight = fused(parts if form == "int4" else values, form, not tiled, tiled)
+            put(key, weight)
+            copies.update(_copies(key, weight))
+        vectors = {
+            "attention_norm": read(f"{place}.input_layernorm.weight"),
+            "mlp_norm": read(f"{place}.post_attention_layernorm.weight"),
+        }
         if config.qkv_bias:
-            paths = [f"model.layers.{index}.{MODULE_PATHS[module]}.bias" for module in GROUPS["qkv"]]
-            values = torch.cat([dense(source.tensor(path)) for path in paths])
-            digest.update(values.numpy().tobytes())
-            stored[f"layers.{index}.qkv_bias"] = values.to(dtype)
+            vectors["qkv_bias"] = read(*(f"{place}.{MODULE_PATHS[module]}.bias" for module in GROUPS["qkv"]))
         if config.qk_norm:
-            norm(f"layers.{index}.q_norm", f"model.layers.{index}.self_attn.q_norm.weight")
-            norm(f"layers.{index}.k_norm", f"model.layers.{index}.self_attn.k_norm.weight")
+            vectors["q_norm"] = read(f"{place}.self_attn.q_norm.weight")
+            vectors["k_norm"] = read(f"{place}.self_attn.k_norm.weight")
+        stored.update({f"layers.{index}.{name}": vector.to(dtype) for name, vector in vectors.items()})
+        if copies:
+            save_file(copies, folder / f"dense-{index:03}.safetensors")
         if progress:
             progress("converting", index + 1, config.layers)
-    norm("norm", "model.norm.weight")
-    put("embedding", embedding_weight(source, "model.embed_tokens.weight", form))
-    digest.update(dense(source.tensor("model.embed_tokens.weight")).numpy().tobytes())
+    stored["norm"] = read("model.norm.weight").to(dtype)
+    put("embedding", embedding_weight(read("model.embed_tokens.weight"), form, tiled))
     if not config.tied_embeddings:
-        put("head", embedding_weight(source, "lm_head.weight", form))
+        put("head", embedding_weight(read("lm_head.weight"), form, tiled))
     chat = ChatFormat.probe(source.chat_template, source.bos, source.eos)
     identity = json.dumps([config.to_dict(), chat.to_dict()], sort_keys=True) + source.tokenizer_json
     save_file({key: tensor.contiguous() for key, tensor in stored.items()}, folder / "weights.safetensors")
-    if copies:
-        save_file(copies, folder / "dense.safetensors")
     (folder / "tokenizer.json").write_text(source.tokenizer_json, encoding="utf-8")
     fields = {
         "name": name,
@@ -132,6 +135,18 @@ def _write(source: Source, name: str, form: str, folder: Path, progress: Progres
         "sha256": file_sha256(folder / "weights.safetensors"),
     }
     (folder / "base.json").write_text(json.dumps(fields), encoding="utf-8")
+
+
+def _update(digest: hashlib._Hash, values: Tensor) -> None:
+    digest.update(values.contiguous().view(-1).numpy().data)
+
+
+def _copies(key: str, weight: Weight) -> dict[str, Tensor]:
+    """The dense copy of each packed part of a weight, under the part's own key."""
+    if isinstance(weight, StackedWeight):
+        parts = [_copies(f"{key}.{index}", part) for index, part in enumerate(weight.parts)]
+        return {name: copy for part in parts for name, copy in part.items()}
+    return {key: weight.dequantize()} if isinstance(weight, (Int4Weight, Int8Weight)) else {}
 
 
 def read_card(folder: Path) -> Converted:
@@ -148,22 +163,28 @@ def read_card(folder: Path) -> Converted:
     )
 
 
-def open_decoder(folder: Path, card: Converted, device: torch.device) -> Decoder:
+def open_decoder(folder: Path, card: Converted, device: torch.device, native: Native | None) -> AnyDecoder:
     """The decoder over a converted base's tensors.
 
+    Args:
+        folder: what `convert` wrote.
+        card: its `base.json`.
+        device: where the tensors go.
+        native: the C library, which a folder in tiles needs.
+
     Raises:
-        BaseModelError: if the weights on disk are not those that were written.
+        BaseModelError: if the weights on disk are not those that were written, or need the missing library.
     """
     from safetensors.torch import load_file
 
     path = folder / "weights.safetensors"
-    if file_sha256(path) != card.sha256:
+    tensors, sha256 = read_arena(path)
+    if sha256 != card.sha256:
         raise BaseModelError(f"{path} is damaged: delete the folder {folder} and load the base again")
-    tensors = load_file(path, device=str(device))
-    dense_path = folder / "dense.safetensors"
-    copies = load_file(dense_path) if dense_path.exists() else {}
+    if device.type != "cpu":
+        tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
+    copies = {key: tensor for file in folder.glob("dense-*.safetensors") for key, tensor in load_file(file).items()}
     config, form = card.config, card.form
-    shapes = config.module_shapes()
 
     def weight(key: str) -> Weight:
         parts = {name[len(key) + 1 :]: tensor for name, tensor in tensors.items() if name.startswith(f"{key}.")}
@@ -172,10 +193,13 @@ def open_decoder(folder: Path, card: Converted, device: torch.device) -> Decoder
         if "codes" in parts:
             return Int8Weight(parts["codes"], parts["scales"], copies.get(key))
         if "packed" in parts:
-            sizes = [shapes[module] for module in GROUPS[key.rsplit(".", 1)[1]]]
-            rows, columns = sum(out for out, _ in sizes), sizes[0][1]
-            return Int4Weight(parts["packed"], parts["scales_zeros"], rows, columns, copies.get(key))
-        return DenseWeight(parts["values"])
+            groups, rows, _ = parts["scales_zeros"].shape
+            return Int4Weight(parts["packed"], parts["scales_zeros"], rows, groups * GROUP, copies.get(key))
+        if "values" in parts:
+            return DenseWeight(parts["values"])
+        if (kind := next(iter(parts))).startswith("tiles_"):
+            return TiledWeight.restore({kind: aligned(parts[kind])}, *_tiled_shape(config, key, parts[kind]))
+        return StackedWeight(tuple(weight(f"{key}.{index}") for index in sorted({int(n.split(".")[0]) for n in parts})))
 
     layers = [
         Layer(
@@ -192,8 +216,12 @@ def open_decoder(folder: Path, card: Converted, device: torch.device) -> Decoder
         for index in range(config.layers)
     ]
     embedding = weight("embedding")
-    assert isinstance(embedding, (Int8Weight, DenseWeight))
     head = embedding if config.tied_embeddings else weight("head")
+    if isinstance(embedding, TiledWeight):
+        if native is None:
+            raise BaseModelError(f"{folder} is laid out for the C kernels, which cannot be built here: load it by name")
+        return NativeDecoder(config, embedding, layers, tensors["norm"], head, native)
+    assert isinstance(embedding, (Int8Weight, DenseWeight))
     return Decoder(config, embedding, layers, tensors["norm"], head, compute_dtype(form), device)
 
 

@@ -1,7 +1,7 @@
 """Reads a base from a GGUF file (the `gguf` package), keeping 4-bit codes as they are.
 
-Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Blocks hold 32 values of a row: Q4_0 a scale
-and 16 bytes of nibbles, Q4_1 also a minimum, Q8_0 a scale and 32 signed bytes.
+Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md; names and metadata are those that llama.cpp's
+converter writes. Mistral's files say that they are `llama`.
 """
 
 from __future__ import annotations
@@ -10,27 +10,29 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from loraloop.adapters.base.config import ModelConfig
-from loraloop.adapters.base.source import Codes4
+from loraloop.adapters.base.config import ARCHITECTURES, ModelConfig, unsupported
+from loraloop.adapters.base.kquants import KINDS, decode
+from loraloop.adapters.base.source import Codes4, Fine, Part
 from loraloop.tool_schemas.errors import BaseModelError
 
-KINDS = ("Q4_0", "Q4_1", "Q8_0", "F16", "F32", "BF16")
+_PERMUTED = ("llama", "granite")  # files in which query and key rows stand in interleaved rotary order
 _MODULES = {
     "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
+    "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
+    "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
 }  # fmt: skip
 _TOP = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight",
         "lm_head.weight": "output.weight"}  # fmt: skip
 _CONTROL, _USER_DEFINED = 3, 4
+_DIGITS = {"llama-bpe": r"\p{N}{1,3}", "llama3": r"\p{N}{1,3}", "llama-v3": r"\p{N}{1,3}", "qwen2": r"\p{N}"}
+"""How many digits stand together, in the splitting rule that Llama 3 and Qwen share."""
 
 
 class GGUFSource:
-    """A `Source` over one GGUF file of architecture `llama` with a byte-level BPE tokenizer."""
+    """A `Source` over one GGUF file of a supported architecture with a byte-level BPE tokenizer."""
 
     def __init__(self, path: Path) -> None:
         import gguf
@@ -51,17 +53,17 @@ class GGUFSource:
             raise BaseModelError(f"{path} has no chat template: use an instruction-tuned model's file")
         self.chat_template: str = template
 
-    def tensor(self, name: str) -> Tensor | Codes4:
+    def tensor(self, name: str) -> Part:
         """A tensor by its Hugging Face name; query and key rows are put back into the half-split rotary order."""
         found = self._tensors.get(_gguf_name(name))
         if found is None:
             raise BaseModelError(f"the GGUF file lacks {_gguf_name(name)}; it is incomplete, download it again")
         shape = tuple(int(size) for size in reversed(found.shape))
-        value = _decode(found.tensor_type.name, np.array(found.data), shape)
-        heads = {"q_proj": self.config.heads, "k_proj": self.config.kv_heads}
-        for module, count in heads.items():
-            if module in name:
-                return _unpermute(value, count)
+        value = decode(found.tensor_type.name, found.data, shape)
+        if self.config.architecture in _PERMUTED:
+            for module, count in (("q_proj", self.config.heads), ("k_proj", self.config.kv_heads)):
+                if module in name:
+                    return _unpermute(value, count)
         return value
 
     def _field(self, key: str, *default: Any) -> Any:
@@ -73,7 +75,9 @@ class GGUFSource:
         return field.contents()
 
     def _config(self) -> ModelConfig:
-        kind = self._field("general.architecture")
+        kind = str(self._field("general.architecture"))
+        if kind not in ARCHITECTURES:
+            raise unsupported(kind, " in the GGUF file")
         heads = int(self._field(f"{kind}.attention.head_count"))
         hidden = int(self._field(f"{kind}.embedding_length"))
         if "rope_freqs.weight" in self._tensors or self._field(f"{kind}.rope.scaling.type", "none") != "none":
@@ -91,6 +95,13 @@ class GGUFSource:
             rms_eps=round(float(self._field(f"{kind}.attention.layer_norm_rms_epsilon")), 12),
             tied_embeddings="output.weight" not in self._tensors,
             architecture=kind,
+            qkv_bias=kind == "qwen2",
+            qk_norm=kind == "qwen3",
+            sliding_window=self._field(f"{kind}.attention.sliding_window", None),
+            embedding_scale=float(self._field(f"{kind}.embedding_scale", 1.0)),
+            attention_scale=self._field(f"{kind}.attention.scale", None),
+            residual_scale=float(self._field(f"{kind}.residual_scale", 1.0)),
+            logits_scale=float(self._field(f"{kind}.logit_scale", 1.0)),
         )
 
     def _tokenizer(self) -> tuple[str, tuple[int, ...], str, str]:
@@ -107,9 +118,11 @@ class GGUFSource:
             for index, kind in enumerate(kinds) if kind in (_CONTROL, _USER_DEFINED)
         ]  # fmt: skip
         byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+        pre = str(self._field("tokenizer.ggml.pre", "default"))
         spec = {
-            "version": "1.0", "truncation": None, "padding": None, "added_tokens": added, "normalizer": None,
-            "pre_tokenizer": _pre_tokenizer(self._field("tokenizer.ggml.pre", "default"), byte_level),
+            "version": "1.0", "truncation": None, "padding": None, "added_tokens": added,
+            "normalizer": {"type": "NFC"} if pre == "qwen2" else None,
+            "pre_tokenizer": _pre_tokenizer(pre, byte_level),
             "post_processor": None, "decoder": byte_level,
             "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
                       "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
@@ -126,10 +139,10 @@ def _pre_tokenizer(name: str, byte_level: dict[str, Any]) -> dict[str, Any]:
         return {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, byte_level]}
     if name in ("gpt-2", "gpt2", "default"):
         return byte_level
-    if name in ("llama-bpe", "llama3", "llama-v3"):
+    if name in _DIGITS:
         pattern = (
-            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-            r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+            rf"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{_DIGITS[name]}"
+            r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
         )
         split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
         return {"type": "Sequence", "pretokenizers": [split, {**byte_level, "use_regex": False}]}
@@ -139,35 +152,17 @@ def _pre_tokenizer(name: str, byte_level: dict[str, Any]) -> dict[str, Any]:
 def _gguf_name(name: str) -> str:
     if name in _TOP:
         return _TOP[name]
-    _, _, layer, module = name.removesuffix(".weight").split(".", 3)
-    return f"blk.{layer}.{_MODULES[module]}.weight"
+    path, kind = name.rsplit(".", 1)
+    _, _, layer, module = path.split(".", 3)
+    return f"blk.{layer}.{_MODULES[module]}.{kind}"
 
 
-def _decode(kind: str, data: np.ndarray[Any, Any], shape: tuple[int, ...]) -> Tensor | Codes4:
-    if kind == "F32":
-        return torch.from_numpy(data).view(shape)
-    if kind == "F16":
-        return torch.from_numpy(data.view(np.float16)).view(shape)
-    if kind == "BF16":
-        return torch.from_numpy(data.view(np.int16)).view(torch.bfloat16).view(shape)
-    rows, columns = shape
-    size = {"Q4_0": 18, "Q4_1": 20, "Q8_0": 34}[kind]
-    blocks = torch.from_numpy(data.view(np.uint8).reshape(rows, columns // 32, size).copy())
-    scales = blocks[..., :2].contiguous().view(torch.float16)[..., 0].float()
-    if kind == "Q8_0":
-        return (blocks[..., 2:].contiguous().view(torch.int8).float() * scales[..., None]).view(shape)
-    nibbles = blocks[..., -16:]
-    codes = torch.cat([nibbles & 15, nibbles >> 4], dim=-1).reshape(rows, columns)
-    if kind == "Q4_0":
-        return Codes4(codes, scales, torch.zeros_like(scales))
-    minimum = blocks[..., 2:4].contiguous().view(torch.float16)[..., 0].float()
-    return Codes4(codes, scales, minimum + 8 * scales)
-
-
-def _unpermute(value: Tensor | Codes4, heads: int) -> Tensor | Codes4:
+def _unpermute(value: Part, heads: int) -> Part:
     """Undoes the row order (pairs side by side) that llama.cpp's converter gives query and key matrices."""
     if isinstance(value, Codes4):
         return Codes4(*(_unpermute_rows(part, heads) for part in (value.codes, value.scales, value.zeros)))
+    if isinstance(value, Fine):
+        return Fine(_unpermute_rows(value.values, heads))
     return _unpermute_rows(value, heads)
 
 

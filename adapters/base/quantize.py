@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from loraloop.adapters.base.source import MODULE_PATHS, Codes4, Source
+from loraloop.adapters.base.source import MODULE_PATHS, Codes4, Fine, Part, Source
 from loraloop.adapters.methods.sites import GROUPS
-from loraloop.kernels.quantized import GROUP, DenseWeight, Int4Weight, Int8Weight, Nf4Weight, Weight
+from loraloop.kernels.quantized import GROUP, DenseWeight, Int4Weight, Int8Weight, Nf4Weight, StackedWeight, Weight
+from loraloop.kernels.tiles import TiledWeight
 from loraloop.tool_schemas.errors import BaseModelError, unknown
 
 if TYPE_CHECKING:
@@ -43,32 +46,70 @@ def compute_dtype(form: str) -> torch.dtype:
 
 def group_weight(source: Source, layer: int, group: str, form: str) -> Weight:
     """One fused projection of a layer, its parts' rows one after another."""
-    parts = [source.tensor(f"model.layers.{layer}.{MODULE_PATHS[module]}.weight") for module in GROUPS[group]]
-    codes = [part for part in parts if isinstance(part, Codes4)]
-    if form == "int4" and len(codes) == len(parts):
-        return Int4Weight.pack(
-            torch.cat([part.codes for part in codes]),
-            torch.cat([part.scales for part in codes]),
-            torch.cat([part.zeros for part in codes]),
-        )
-    values = torch.cat([dense(part) for part in parts])
+    return fused(group_parts(source, layer, group), form)
+
+
+def group_parts(source: Source, layer: int, group: str) -> list[Part]:
+    """What the source has of each module of a fused projection."""
+    return [source.tensor(f"model.layers.{layer}.{MODULE_PATHS[module]}.weight") for module in GROUPS[group]]
+
+
+def fused(parts: Sequence[Part], form: str, copies: bool = False, tiled: bool = False) -> Weight:
+    """The parts' rows one after another in `form`; with `copies`, int4 weights get their dense copy.
+
+    With `tiled`, in the tiles that the C decoder reads instead of torch's layout.
+
+    In the int4 form each part keeps at least the precision of its file, and neighbours of one kind are one matrix: a
+    Q4_K_M file's queries and keys are int4 and its values, in some layers, int8.
+    """
+    if form != "int4":
+        return _together(parts, form, copies, tiled)
+    runs = [
+        (kind, list(run)) for kind, run in groupby(parts, lambda part: "int8" if isinstance(part, Fine) else "int4")
+    ]
+    weights = tuple(_together(run, kind, copies, tiled) for kind, run in runs)
+    return weights[0] if len(weights) == 1 else StackedWeight(weights)
+
+
+def _together(parts: Sequence[Part], form: str, copies: bool, tiled: bool) -> Weight:
     if form == "int4":
-        return Int4Weight.quantize(values)
+        codes = [part if isinstance(part, Codes4) else affine(dense(part)) for part in parts]
+        affines = [torch.cat([getattr(part, name) for part in codes]) for name in ("codes", "scales", "zeros")]
+        return TiledWeight.int4(*affines) if tiled else Int4Weight.pack(*affines, copies)
+    values = torch.cat([dense(part) for part in parts])
     if form == "int8":
-        return Int8Weight.quantize(values)
+        return _int8(values, tiled)
+    if tiled:
+        return TiledWeight.bf16(values)
     if form == "nf4":
         return Nf4Weight.quantize(values)
     return DenseWeight(values.to(compute_dtype(form)).contiguous())
 
 
-def embedding_weight(source: Source, name: str, form: str) -> Int8Weight | DenseWeight:
+def affine(values: Tensor) -> Codes4:
+    """Rounds `values[O, K]` to 4-bit codes between each group's minimum and maximum."""
+    groups = values.float().view(values.shape[0], -1, GROUP)
+    low, high = groups.amin(-1), groups.amax(-1)
+    scales = ((high - low) / 15).clamp_min(1e-8).to(torch.bfloat16).float()
+    zeros = (low + 8 * scales).to(torch.bfloat16).float()
+    codes = torch.round((groups - zeros[..., None]) / scales[..., None] + 8).clamp_(0, 15)
+    return Codes4(codes.view_as(values).to(torch.uint8), scales, zeros)
+
+
+def _int8(values: Tensor, tiled: bool) -> Int8Weight | TiledWeight:
+    weight = Int8Weight.quantize(values)
+    return TiledWeight.int8(weight.codes, weight.scales) if tiled else weight
+
+
+def embedding_weight(values: Tensor, form: str, tiled: bool = False) -> Int8Weight | DenseWeight | TiledWeight:
     """The embedding or head: int8 by rows where the layers are int4 or int8, else dense."""
-    values = dense(source.tensor(name))
     if form in ("int4", "int8"):
-        return Int8Weight.quantize(values)
+        return _int8(values, tiled)
+    if tiled:
+        return TiledWeight.bf16(values)
     return DenseWeight(values.to(compute_dtype(form)).contiguous())
 
 
-def dense(part: Tensor | Codes4) -> Tensor:
+def dense(part: Part) -> Tensor:
     """The values `[O, K]` in fp32."""
-    return part.dense() if isinstance(part, Codes4) else part.float()
+    return part.float() if isinstance(part, Tensor) else part.dense()

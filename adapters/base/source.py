@@ -1,7 +1,7 @@
 """What a base is read from: one shape for Hugging Face folders and GGUF files.
 
-A source gives the config, the tokenizer, the chat template, and each projection either as dense values or,
-from a GGUF file with 4-bit blocks, as its own codes.
+A source gives the config, the tokenizer, the chat template, and each projection as dense values or, from a GGUF file
+with 4-bit blocks, as its own codes.
 """
 
 from __future__ import annotations
@@ -9,9 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from loraloop.adapters.base.config import ModelConfig
+
+_CHUNK = 1 << 24  # values that are worked on at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +28,28 @@ class Codes4:
     def dense(self) -> Tensor:
         """The values `[O, K]` in fp32."""
         rows, columns = self.codes.shape
-        groups = self.codes.view(rows, -1, 32).float() - 8
-        return (groups * self.scales.float()[..., None] + self.zeros.float()[..., None]).view(rows, columns)
+        values = torch.empty(rows, columns // 32, 32)
+        step = max(1, _CHUNK // columns)
+        for start in range(0, rows, step):  # bounds what the intermediate results take
+            here = slice(start, start + step)
+            groups = self.codes[here].view(-1, columns // 32, 32).float().sub_(8)
+            torch.add(groups.mul_(self.scales[here, :, None]), self.zeros[here, :, None], out=values[here])
+        return values.view(rows, columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Fine:
+    """A matrix `[O, K]` in fp32 whose file spends other than four bits on a value: the int4 form serves it in int8."""
+
+    values: Tensor
+
+    def dense(self) -> Tensor:
+        """The values `[O, K]` in fp32."""
+        return self.values
+
+
+Part = Tensor | Codes4 | Fine
+"""One tensor of a source."""
 
 
 class Source(Protocol):
@@ -39,7 +62,7 @@ class Source(Protocol):
     bos: str
     eos: str
 
-    def tensor(self, name: str) -> Tensor | Codes4: ...
+    def tensor(self, name: str) -> Part: ...
 
 
 MODULE_PATHS = {

@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import gguf
-import numpy as np
 import pytest
 import torch
 
@@ -42,78 +40,6 @@ def test_int4_keeps_the_codes_it_is_given() -> None:
     torch.testing.assert_close(weight.dequantize().float(), expected.view(64, 96), atol=0.03, rtol=0.008)
     with pytest.raises(ValueError, match="multiple of 32"):
         Int4Weight.pack(codes[:, :90], scales, zeros)
-
-
-def write_gguf(path: Path, model: Any, tokenizer_json: str, template: str, kind: gguf.GGMLQuantizationType) -> None:
-    """Writes a transformers Llama as llama.cpp's converter does: its names, its rotary row order."""
-    config, spec = model.config, json.loads(tokenizer_json)
-    writer = gguf.GGUFWriter(str(path), "llama")
-    writer.add_context_length(config.max_position_embeddings)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_block_count(config.num_hidden_layers)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
-    vocabulary = sorted(spec["model"]["vocab"], key=spec["model"]["vocab"].get)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("smollm")
-    writer.add_token_list(vocabulary)
-    writer.add_token_types([3] * 3 + [1] * (len(vocabulary) - 3))
-    writer.add_eos_token_id(0)
-    writer.add_chat_template(template)
-    names = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
-             "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
-             "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm",
-             "post_attention_layernorm": "ffn_norm"}  # fmt: skip
-    for name, tensor in model.state_dict().items():
-        values = tensor.detach().numpy()
-        if name == "lm_head.weight":
-            continue
-        if name in ("model.embed_tokens.weight", "model.norm.weight"):
-            target = {"model.embed_tokens.weight": "token_embd", "model.norm.weight": "output_norm"}[name]
-        else:
-            _, _, layer, module = name.removesuffix(".weight").split(".", 3)
-            target = f"blk.{layer}.{names[module]}"
-            heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}.get(names[module])
-            if heads:
-                pairs = values.reshape(heads, 2, values.shape[0] // heads // 2, values.shape[1])
-                values = pairs.swapaxes(1, 2).reshape(values.shape)
-        chosen = gguf.GGMLQuantizationType.F32 if values.ndim == 1 else kind
-        data = gguf.quantize(np.ascontiguousarray(values), chosen)
-        writer.add_tensor(f"{target}.weight", data, raw_dtype=chosen)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
-@pytest.mark.parametrize("kind", ["F32", "F16", "Q8_0", "Q4_1", "Q4_0"])
-def test_a_gguf_file_gives_the_model_that_was_written(tmp_path: Path, save_llama: Any, kind: str) -> None:
-    from loraloop.adapters.base.random_base import byte_tokenizer_json
-
-    sizes = {"hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4, "num_key_value_heads": 2}
-    model = save_llama(tmp_path / "hf", seed=5, **sizes)
-    template = (
-        "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
-        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-    )
-    write_gguf(tmp_path / "m.gguf", model, byte_tokenizer_json(), template, gguf.GGMLQuantizationType[kind])
-    tokens = list(range(3, 60))
-
-    def logits(model: Path, quantize: str) -> torch.Tensor:
-        base = Base.load(model, quantize=quantize, device="cpu", cache_dir=tmp_path / "cache")
-        return base.logits(base.forward([Row(tokens, base.new_cache())]).hidden)
-
-    original, read = logits(tmp_path / "hf", "fp32"), logits(tmp_path / "m.gguf", "fp32")
-    if kind in ("F32", "F16"):
-        torch.testing.assert_close(read, original, atol=2e-2 if kind == "F16" else 1e-4, rtol=1e-2)
-    else:
-        assert torch.nn.functional.cosine_similarity(read, original).mean() > (0.999 if kind == "Q8_0" else 0.8)
-    if kind.startswith("Q4"):  # the served int4 form keeps the codes: only scales and activations are rounded
-        served = logits(tmp_path / "m.gguf", "int4")
-        assert torch.nn.functional.cosine_similarity(served, read).mean() > 0.998
 
 
 @pytest.mark.parametrize("form", ["int8", "bf16", "nf4"])

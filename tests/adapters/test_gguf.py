@@ -1,0 +1,143 @@
+"""GGUF files: each architecture, each kind of block, and which form its parts are served in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loraloop.adapters.base import Base, Row
+from loraloop.adapters.base.gguf_source import GGUFSource
+from loraloop.adapters.base.kquants import CODES, FINE, KINDS, decode
+from loraloop.adapters.base.quantize import group_weight
+from loraloop.adapters.base.source import Codes4, Fine
+from loraloop.kernels.quantized import Int4Weight, Int8Weight, StackedWeight
+from loraloop.tool_schemas.errors import BaseModelError
+
+TOKENS = list(range(3, 60))
+WIDE = {"hidden_size": 256, "intermediate_size": 256, "num_attention_heads": 8, "num_key_value_heads": 2}
+
+
+def logits(model: Path, form: str, cache: Path) -> torch.Tensor:
+    base = Base.load(model, quantize=form, device="cpu", cache_dir=cache)
+    return base.logits(base.forward([Row(TOKENS, base.new_cache())]).hidden)
+
+
+def theirs(model: Any) -> torch.Tensor:
+    with torch.no_grad():
+        return model(torch.tensor([TOKENS])).logits[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "extra"),
+    [
+        ("llama", {}),
+        ("mistral", {"sliding_window": None}),
+        ("qwen2", {"tie_word_embeddings": False}),
+        ("qwen3", {"head_dim": 16}),
+        (
+            "granite",
+            {
+                "embedding_multiplier": 5.0, "attention_multiplier": 0.2, "residual_multiplier": 0.4,
+                "logits_scaling": 3.0,
+            },
+        ),
+    ],
+)  # fmt: skip
+def test_each_architecture_is_read_as_it_was_written(
+    tmp_path: Path, save_llama: Any, write_gguf: Any, kind: str, extra: dict[str, Any]
+) -> None:
+    model = save_llama(tmp_path / "hf", seed=5, kind=kind, **extra)
+    write_gguf(tmp_path / "m.gguf", model)
+    torch.testing.assert_close(logits(tmp_path / "m.gguf", "fp32", tmp_path), theirs(model), atol=3e-4, rtol=3e-4)
+
+
+@pytest.mark.parametrize("kind", ["F16", "BF16", "Q8_0", "Q5_0", "Q5_1", "Q4_1", "Q4_0"])
+def test_each_kind_is_read_as_it_was_written(tmp_path: Path, save_llama: Any, write_gguf: Any, kind: str) -> None:
+    sizes = {"hidden_size": 64, "intermediate_size": 96}
+    model = save_llama(tmp_path / "hf", seed=5, **sizes)
+    write_gguf(tmp_path / "m.gguf", model, kind)
+    read = logits(tmp_path / "m.gguf", "fp32", tmp_path)
+    likeness = torch.nn.functional.cosine_similarity(read, theirs(model)).mean()
+    assert likeness > {"F16": 0.99999, "BF16": 0.9999, "Q8_0": 0.999, "Q5_0": 0.95, "Q5_1": 0.95}.get(kind, 0.8)
+    served = logits(tmp_path / "m.gguf", "int4", tmp_path)
+    if "16" not in kind:  # the file's own precision is kept: only scales and activations are rounded
+        assert torch.nn.functional.cosine_similarity(served, read).mean() > 0.998
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2"])
+def test_mixed_k_quants_are_served_part_by_part(
+    tmp_path: Path, save_llama: Any, write_gguf: Any, architecture: str
+) -> None:
+    """As in a Q4_K_M file: queries and keys in Q4_K, values and head in Q6_K."""
+    model = save_llama(tmp_path / "hf", kind=architecture, tie_word_embeddings=False, **WIDE)
+    path = tmp_path / "m.gguf"
+    write_gguf(path, model, "Q4_K", finer="Q6_K", pre="qwen2")
+    read = logits(path, "fp32", tmp_path)
+    torch.testing.assert_close(read, theirs(model), atol=1e-3, rtol=1e-3)
+    weight = group_weight(GGUFSource(path), 0, "qkv", "int4")
+    assert isinstance(weight, StackedWeight) and [type(part) for part in weight.parts] == [Int4Weight, Int8Weight]
+    assert isinstance(group_weight(GGUFSource(path), 0, "gate_up", "int4"), Int4Weight)
+    x = torch.randn(3, 256, generator=torch.Generator().manual_seed(1)).bfloat16()
+    expected = torch.nn.functional.linear(x.float(), weight.dequantize().float())
+    torch.testing.assert_close(weight(x).float(), expected, atol=5e-2, rtol=2e-2)
+    assert (weight.out_features, weight.in_features) == expected.shape[1:] + x.shape[1:]
+    for form, least in (("int4", 0.995), ("int8", 0.995), ("bf16", 0.998)):
+        served = logits(path, form, tmp_path)
+        assert torch.nn.functional.cosine_similarity(served, read).mean() > least
+        again = logits(path, form, tmp_path)  # from the converted folder
+        assert torch.equal(served, again)
+
+
+@given(kind=st.sampled_from(["Q4_K", "Q5_K", "Q6_K", "Q3_K", "Q2_K", "IQ4_XS"]), seed=st.integers(0, 1000))
+@settings(max_examples=25, deadline=None)
+def test_random_blocks_have_the_values_that_gguf_says(random_blocks: Any, kind: str, seed: int) -> None:
+    data = random_blocks(kind, 6, 512, seed)
+    before = data.copy()
+    part = decode(kind, data, (6, 512))
+    assert isinstance(part, Codes4 if kind == "Q4_K" else Fine) and np.array_equal(data, before)
+    expected = torch.from_numpy(gguf.dequantize(data, gguf.GGMLQuantizationType[kind]))
+    torch.testing.assert_close(part.dense(), expected, atol=1e-6, rtol=1e-5)
+    if isinstance(part, Codes4):
+        nibbles = np.sort(np.concatenate([data.reshape(-1, 144)[:, 16:] & 15, data.reshape(-1, 144)[:, 16:] >> 4], 1))
+        assert np.array_equal(np.sort(part.codes.numpy().reshape(-1, 256)), nibbles)  # the file's own codes
+
+
+def test_every_kind_that_is_named_can_be_decoded() -> None:
+    assert set(CODES) | set(FINE) <= set(KINDS)
+    for kind in set(CODES) | set(FINE):
+        size, stored = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]]
+        part = decode(kind, np.zeros((2, stored), dtype=np.uint8), (2, size))
+        assert not isinstance(part, torch.Tensor) and part.dense().shape == (2, size)
+
+
+def test_other_files_are_refused_with_advice(tmp_path: Path, save_llama: Any, write_gguf: Any) -> None:
+    path = tmp_path / "m.gguf"
+
+    def write(**fields: str) -> None:
+        writer = gguf.GGUFWriter(str(path), fields.get("architecture", "llama"))
+        writer.add_tensor("token_embd.weight", np.zeros((2, 256), dtype=np.float32))
+        if "kind" in fields:
+            kind = gguf.GGMLQuantizationType[fields["kind"]]
+            size, stored = gguf.GGML_QUANT_SIZES[kind]
+            writer.add_tensor("blk.0.x.weight", np.zeros((2, 256 // size * stored), dtype=np.uint8), raw_dtype=kind)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+
+    write(architecture="mamba")
+    with pytest.raises(BaseModelError, match=r"'mamba' in the GGUF file.*llama, mistral, qwen2, qwen3, granite"):
+        GGUFSource(path)
+    write(kind="TQ1_0")
+    with pytest.raises(BaseModelError, match=r"TQ1_0 tensors.*Q4_K"):
+        GGUFSource(path)
+    write_gguf(path, save_llama(tmp_path / "hf"), pre="klingon")
+    with pytest.raises(BaseModelError, match=r"'klingon'.*Hugging Face folder"):
+        GGUFSource(path)
