@@ -5,11 +5,14 @@ from loraloop.adapters.base.cache import BranchCache, Cache, KVCache
 from loraloop.adapters.base.config import ModelConfig
 from loraloop.adapters.base.decoder import Attached, Forward, Row
 from loraloop.adapters.base.messages import Message
+from loraloop.adapters.base.native_cache import NativeCache
 from loraloop.adapters.base.random_base import random_base
 from loraloop.adapters.methods.sites import GROUPS
 from loraloop.kernels.reference import Blend, Choice, Segments
 
+AnyCache = KVCache | NativeCache
+
 __all__ = [
-    "GROUPS", "Attached", "Base", "Blend", "BranchCache", "Cache", "Choice", "Forward", "KVCache", "Message",
-    "ModelConfig", "Row", "Segments", "random_base",
+    "GROUPS", "AnyCache", "Attached", "Base", "Blend", "BranchCache", "Cache", "Choice", "Forward", "KVCache",
+    "Message", "ModelConfig", "NativeCache", "Row", "Segments", "random_base",
 ]  # fmt: skip

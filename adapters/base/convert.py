@@ -1,8 +1,9 @@
 """Converts a source once into a cache folder, and opens a converted base.
 
-A converted base is a folder: `base.json` (config, chat format, hashes), `tokenizer.json`, `weights.safetensors`
-and, where the served form is packed, `dense-*.safetensors` with each layer's values in bf16 for products of many rows
-(memory-mapped, so they cost nothing until a long prefill reads them).
+A converted base is a folder: `base.json` (config, chat format, hashes), `tokenizer.json` and `weights.safetensors`.
+For the C decoder the weights are in tiles. For torch they are in its own packed layout, with `dense-*.safetensors`
+beside them: each layer's values in bf16 for products of many rows (memory-mapped, so they cost nothing until a long
+prefill reads them).
 """
 
 from __future__ import annotations
@@ -20,15 +21,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from loraloop.adapters.base.arena import aligned, read_arena
 from loraloop.adapters.base.chat import ChatFormat
 from loraloop.adapters.base.config import ModelConfig
 from loraloop.adapters.base.decoder import Decoder, Layer
+from loraloop.adapters.base.native_decoder import NativeDecoder
 from loraloop.adapters.base.quantize import compute_dtype, dense, embedding_weight, fused, group_parts
 from loraloop.adapters.base.source import MODULE_PATHS, Source
-from loraloop.adapters.methods.sites import GROUPS
+from loraloop.adapters.methods.sites import GROUPS, group_shape
+from loraloop.kernels.native import Native
+from loraloop.kernels.native import load as load_native
 from loraloop.kernels.quantized import GROUP, DenseWeight, Int4Weight, Int8Weight, Nf4Weight, StackedWeight, Weight
+from loraloop.kernels.tiles import TiledWeight
 from loraloop.tool_schemas.errors import BaseModelError
 
+AnyDecoder = Decoder | NativeDecoder
 Progress = Callable[[str, int, int], None]
 """Called as `progress(what, done, total)`; units are bytes while fetching and layers while converting."""
 
@@ -170,7 +177,7 @@ def open_decoder(folder: Path, card: Converted, device: torch.device, native: Na
         folder: what `convert` wrote.
         card: its `base.json`.
         device: where the tensors go.
-        native: the C library, which a folder in tiles needs.
+        native: the C library, which a folder in tiles needs; looked for where it is None.
 
     Raises:
         BaseModelError: if the weights on disk are not those that were written, or need the missing library.
@@ -198,7 +205,7 @@ def open_decoder(folder: Path, card: Converted, device: torch.device, native: Na
         if "values" in parts:
             return DenseWeight(parts["values"])
         if (kind := next(iter(parts))).startswith("tiles_"):
-            return TiledWeight.restore({kind: aligned(parts[kind])}, *_tiled_shape(config, key, parts[kind]))
+            return TiledWeight.restore({kind: aligned(parts[kind])}, *_tiled_shape(config, key))
         return StackedWeight(tuple(weight(f"{key}.{index}") for index in sorted({int(n.split(".")[0]) for n in parts})))
 
     layers = [
@@ -218,11 +225,19 @@ def open_decoder(folder: Path, card: Converted, device: torch.device, native: Na
     embedding = weight("embedding")
     head = embedding if config.tied_embeddings else weight("head")
     if isinstance(embedding, TiledWeight):
+        native = native or load_native(cache_root() / "native")
         if native is None:
             raise BaseModelError(f"{folder} is laid out for the C kernels, which cannot be built here: load it by name")
         return NativeDecoder(config, embedding, layers, tensors["norm"], head, native)
     assert isinstance(embedding, (Int8Weight, DenseWeight))
     return Decoder(config, embedding, layers, tensors["norm"], head, compute_dtype(form), device)
+
+
+def _tiled_shape(config: ModelConfig, key: str) -> tuple[int, int | None]:
+    """In-features of a weight, and its out-features where tiles may be padded."""
+    if not key.startswith("layers."):
+        return config.hidden_size, config.vocab_size
+    return group_shape(config, key.split(".")[2])[1], None
 
 
 def file_sha256(path: Path) -> str:

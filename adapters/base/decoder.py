@@ -14,11 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import rms_norm, silu
 
-from loraloop.adapters.base.cache import Cache
+from loraloop.adapters.base.cache import STEP, Cache, KVCache
 from loraloop.adapters.base.config import ModelConfig
+from loraloop.adapters.base.native_cache import NativeCache
 from loraloop.adapters.base.rope import RopeTable, rotate
 from loraloop.kernels.quantized import DenseWeight, Int8Weight, Weight
 from loraloop.kernels.reference import Choice, Segments, plain
+from loraloop.kernels.tiles import TiledWeight
 
 
 class Attached(Protocol):
@@ -32,7 +34,7 @@ class Row:
     """One sequence's part in a forward: new tokens, the cache they extend, the slot or blend that computes them."""
 
     tokens: Sequence[int] | Tensor
-    cache: Cache
+    cache: Cache | NativeCache
     slot: Choice = 0
 
 
@@ -66,7 +68,7 @@ class Decoder:
     """Weights and forward pass. `embedding` serves the look-up and, when tied, the head."""
 
     config: ModelConfig
-    embedding: Int8Weight | DenseWeight
+    embedding: Int8Weight | DenseWeight | TiledWeight
     layers: list[Layer]
     norm: Tensor
     head: Weight
@@ -76,6 +78,14 @@ class Decoder:
 
     def __post_init__(self) -> None:
         self.rope = RopeTable(self.config, self.device)
+
+    def new_cache(self, capacity: int = STEP) -> KVCache:
+        """An empty cache: fp32 on a CPU, where attention at decode is many times quicker than in bf16."""
+        config = self.config
+        dtype = torch.float32 if self.device.type == "cpu" else self.dtype
+        return KVCache(
+            config.layers, config.kv_heads, config.head_dim, dtype, self.device, capacity, config.sliding_window
+        )
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Embeddings `[N, H]` of token ids `[N]`."""
@@ -93,7 +103,7 @@ class Decoder:
         """
         config = self.config
         flat, segments = _flatten(rows, self.device)
-        plan = [(row.cache, start, end) for row, (start, end, _) in zip(rows, segments, strict=True)]
+        plan = [(_attending(row.cache), start, end) for row, (start, end, _) in zip(rows, segments, strict=True)]
         cos, sin = self._angles(plan)
         for cache, start, end in plan:
             cache.begin(end - start)
@@ -162,6 +172,12 @@ class Decoder:
         if len(parts) == 1:
             return parts[0]
         return torch.cat([cos for cos, _ in parts]), torch.cat([sin for _, sin in parts])
+
+
+def _attending(cache: Cache | NativeCache) -> Cache:
+    if isinstance(cache, NativeCache):
+        raise TypeError("the torch decoder cannot read a cache of the C decoder: use its own new_cache")
+    return cache
 
 
 def _flatten(rows: Sequence[Row], device: torch.device) -> tuple[Tensor, Segments]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from loraloop.adapters.base.config import ModelConfig
 
 FORMS = ("int4", "int8", "bf16", "fp32", "nf4")
+TILED = ("int4", "int8", "bf16")  # what the C decoder serves on a CPU
 
 
 def default_form(device: torch.device) -> str:

@@ -139,7 +139,7 @@ class Trainer:
 
     def loss(self, examples: Sequence[Encoded], grad: bool) -> Tensor:
         """Mean cross-entropy a completion token over a batch."""
-        trunks = [Row(example.trunk, self.base.new_cache(len(example.trunk))) for example in examples]
+        trunks = [Row(example.trunk, self.decoder.new_cache(len(example.trunk))) for example in examples]
         with torch.no_grad():
             self.decoder.forward(trunks)
         branches = [Row(e.branch[:-1], BranchCache(t.cache), 1) for e, t in zip(examples, trunks, strict=True)]  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from loraloop.agent.engine.ledger import Author, Ledger
 
 if TYPE_CHECKING:
-    from loraloop.adapters.base import Attached, Base, Forward, KVCache
+    from loraloop.adapters.base import AnyCache, Attached, Base, Forward
 
 
 class Computed:
@@ -22,7 +22,7 @@ class Computed:
         base: Base,
         lock: AbstractContextManager[object],
         attached: Attached | None,
-        cache: KVCache | None = None,
+        cache: AnyCache | None = None,
     ) -> None:
         self.base = base
         self.lock = lock

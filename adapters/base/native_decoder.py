@@ -1,0 +1,153 @@
+"""The decoder's forward pass in C, for a CPU: one call a forward, whatever its rows."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from loraloop.adapters.base.config import ModelConfig
+from loraloop.adapters.base.decoder import Attached, Forward, Layer, Row
+from loraloop.adapters.base.native_cache import NativeCache
+from loraloop.adapters.base.rope import RopeTable
+from loraloop.kernels import native_types as c
+from loraloop.kernels.quantized import Weight
+from loraloop.kernels.tiles import GROUP, LANES, TiledWeight
+
+if TYPE_CHECKING:
+    from loraloop.kernels.native import Native
+
+_MOST_HEAD = 256  # of head_dim
+
+
+def serves(config: ModelConfig) -> bool:
+    """Whether the kernels' tiles fit a base's dimensions; others are served by torch."""
+    widths = (config.hidden_size, config.intermediate_size, config.heads * config.head_dim)
+    return (
+        all(width % GROUP == 0 for width in widths)
+        and config.kv_heads * config.head_dim % LANES == 0
+        and config.head_dim % GROUP == 0
+        and config.head_dim <= _MOST_HEAD
+        and config.heads // config.kv_heads <= 64
+    )
+
+
+@dataclass(slots=True)
+class NativeDecoder:
+    """Weights in tiles and the forward pass over them; the counterpart of `Decoder`.
+
+    The residual stream and the norms are fp32; activations enter products as 16-bit whole numbers (quantized weights)
+    or bf16; keys and values are kept in bf16.
+    """
+
+    config: ModelConfig
+    embedding: TiledWeight
+    layers: list[Layer]
+    norm: Tensor
+    head: Weight
+    native: Native
+    dtype: torch.dtype = torch.bfloat16
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    rope: RopeTable = field(init=False)
+    _model: c.Model = field(init=False)
+    _alive: list[Any] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        config = self.config
+        self.rope = RopeTable(config, self.device)
+        layers = (c.Layer * config.layers)()
+        for made, layer in zip(layers, self.layers, strict=True):
+            bias = None if layer.qkv_bias is None else self._vector(layer.qkv_bias)
+            weights = (layer.qkv, layer.o, layer.gate_up, layer.down)
+            made.groups[:] = [c.Linear.of(w, bias if w is layer.qkv else None) for w in weights]
+            for name in ("attention_norm", "mlp_norm", "q_norm", "k_norm"):
+                values = getattr(layer, name)
+                setattr(made, name, None if values is None else self._vector(values).data_ptr())
+        shape = c.Shape(config.heads, config.kv_heads, config.head_dim, config.sliding_window or 0)
+        shape.scale = config.head_dim**-0.5 if config.attention_scale is None else config.attention_scale
+        self._model = c.Model(
+            shape, config.hidden_size, config.intermediate_size, config.layers,
+            config.rms_eps, config.residual_scale, config.embedding_scale, config.logits_scale,
+            ctypes.cast(layers, ctypes.POINTER(c.Layer)), self._vector(self.norm).data_ptr(),
+            c.Linear.of(self.head), c.Linear.of(self.embedding),
+        )  # fmt: skip
+        self._alive.append(layers)
+
+    def _vector(self, values: Tensor) -> Tensor:
+        """In fp32, kept alive."""
+        wide = values.float().contiguous()
+        self._alive.append(wide)
+        return wide
+
+    def new_cache(self, capacity: int) -> NativeCache:
+        """An empty cache."""
+        config = self.config
+        return NativeCache(config.layers, config.kv_heads, config.head_dim, capacity)
+
+    def forward(self, rows: Sequence[Row], attached: Attached | None = None, keep: Sequence[int] = ()) -> Forward:
+        """Runs all rows' tokens through the layers and appends them to their caches; see `Decoder.forward`.
+
+        Args:
+            rows: at least one, each with at least one token and a `NativeCache` of its own.
+            attached: a bank's `NativeAttached` for the rows on slots other than 0; None runs the bare base.
+            keep: layers whose output `[N, H]` (fp32) the result keeps.
+
+        Raises:
+            TypeError: caches or adapters of the torch decoder.
+        """
+        made = (c.Row * len(rows))()
+        tokens: list[int] = []
+        furthest = 0
+        for place, row in zip(made, rows, strict=True):
+            cache = row.cache
+            if not isinstance(cache, NativeCache):
+                raise TypeError(f"the C decoder needs caches from Base.new_cache, not {type(cache).__name__}")
+            ids = row.tokens.tolist() if isinstance(row.tokens, Tensor) else row.tokens
+            if not ids:
+                raise ValueError("a row of a forward needs at least one token")
+            cache.begin(len(ids))
+            place.cache = c.Cache(cache.data.data_ptr(), cache.length, cache.data.shape[3])
+            place.tokens = len(ids)
+            if row.slot and attached is not None:
+                _point(place, attached, row.slot)
+            tokens.extend(ids)
+            furthest = max(furthest, cache.length + len(ids))
+        if not 0 <= min(tokens) <= max(tokens) < self.config.vocab_size:
+            raise ValueError(f"token ids lie in 0..{self.config.vocab_size - 1}, not {min(tokens)}..{max(tokens)}")
+        cos, sin = self.rope.at(0, furthest)
+        shape = (len(tokens), self.config.hidden_size)
+        hidden = torch.empty(shape)
+        kept = {layer: torch.empty(shape) for layer in sorted(set(keep))}
+        request = c.Request(
+            ctypes.pointer(self._model), made, len(rows),
+            ctypes.addressof(ids_ := (ctypes.c_int64 * len(tokens))(*tokens)), cos.data_ptr(), sin.data_ptr(),
+            hidden.data_ptr(), len(kept),
+            ctypes.addressof(numbers := (ctypes.c_int64 * len(kept))(*kept)),
+            ctypes.addressof(places := (ctypes.c_void_p * len(kept))(*(t.data_ptr() for t in kept.values()))),
+        )  # fmt: skip
+        self.native.forward(request)
+        del ids_, numbers, places  # alive until here: the request holds their addresses
+        for row in rows:
+            row.cache.commit()
+        return Forward(hidden, kept)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Next-token logits `[M, V]`, fp32, of final-normed states `[M, H]`."""
+        return self.native.product(self._model.head, hidden, 1 / self.config.logits_scale)
+
+
+def _point(place: c.Row, attached: Attached, choice: Any) -> None:
+    """Lets a row use a slot or a blend of slots."""
+    from loraloop.adapters.attached_native import NativeAttached
+
+    if not isinstance(attached, NativeAttached):
+        raise TypeError(f"the C decoder reads a bank's slots, not {type(attached).__name__}")
+    members = ((choice, 1.0),) if isinstance(choice, int) else choice
+    for index, (slot, weight) in enumerate(members):
+        place.pairs[index] = attached.table(slot)
+        place.weights[index] = weight
+    place.members = len(members)

@@ -1,0 +1,49 @@
+/* What a forward works on. The Python side (kernels/native.py) mirrors these structures field by field. */
+
+#ifndef LORALOOP_MODEL_H
+#define LORALOOP_MODEL_H
+
+#include "attention.h"
+#include "lora.h"
+#include "pool.h"
+
+enum { QKV, O, GATE_UP, DOWN, GROUPS };
+
+typedef struct {
+    linear groups[GROUPS];
+    const float *attention_norm, *mlp_norm;   /* [hidden] */
+    const float *q_norm, *k_norm;             /* [head_dim], or NULL */
+} layer;
+
+typedef struct {
+    shape attention;
+    int64_t hidden, inner, layers;
+    float eps, residual_scale, embedding_scale, logits_scale;
+    const layer *layer;
+    const float *norm;
+    linear head;
+    linear embedding;   /* its rows are the tokens' embeddings */
+} model;
+
+/* One sequence's part in a forward. */
+typedef struct {
+    cache cache;
+    int64_t tokens, members;
+    const pair *const *pairs[MEMBERS];   /* of each mixed skill: [layers * GROUPS], NULL where it changes nothing */
+    float weights[MEMBERS];
+} row;
+
+typedef struct {
+    const model *model;
+    const row *rows;
+    int64_t count;
+    const int64_t *tokens;   /* [N], row after row */
+    const float *cos, *sin;  /* [positions][head_dim]; the second half repeats the first; sin is negative in the first half */
+    float *hidden;           /* [N][hidden], after the final norm */
+    int64_t kept;
+    const int64_t *keep;     /* layers whose output is kept, 0 for the embeddings */
+    float *const *kept_to;   /* [kept] of [N][hidden] */
+    int64_t threads;
+} request;
+
+#endif

@@ -1,0 +1,136 @@
+"""Linear weights in the tiles of 16 output rows that the C kernels read; the layouts are described in csrc/linear.h."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import torch
+from torch import Tensor
+
+LANES = 16
+GROUP = 32
+_INT4_BYTES = 320  # of a group of 32 columns in a tile
+
+
+class Kind(IntEnum):
+    """How a tile's values are stored; the numbers are csrc/linear.h's."""
+
+    INT4 = 0
+    INT8 = 1
+    BF16 = 2
+
+
+@dataclass(slots=True)
+class TiledWeight:
+    """A linear map `x[N, K] -> y[N, O]` in tiles. Without the C library it can be dequantized, not multiplied.
+
+    Attributes:
+        kind: of the tiles.
+        data: their bytes, uint8.
+        out_features: O; the last tile is padded with zeros.
+        in_features: K, a multiple of 32.
+    """
+
+    kind: Kind
+    data: Tensor
+    out_features: int
+    in_features: int
+
+    def __post_init__(self) -> None:
+        wanted = -(-self.out_features // LANES) * tile_bytes(self.kind, self.in_features)
+        if self.in_features % GROUP or self.data.dtype != torch.uint8 or self.data.numel() != wanted:
+            raise ValueError(
+                f"{self.kind.name} tiles of [{self.out_features}, {self.in_features}] take {wanted} bytes in groups of "
+                f"{GROUP} columns, not {self.data.numel()} of {self.data.dtype}"
+            )
+
+    @classmethod
+    def int4(cls, codes: Tensor, scales: Tensor, zeros: Tensor) -> TiledWeight:
+        """From `codes[O, K]` (0…15), `scales[O, K/32]`, `zeros[O, K/32]`: `(code - 8) * scale + zero`."""
+        rows, columns = codes.shape
+        c = _tiled(codes.to(torch.uint8)).view(-1, LANES, columns // GROUP, 4, 8).unbind(-1)
+        packed = [c[0] | c[2] << 4, c[4] | c[6] << 4, c[1] | c[3] << 4, c[5] | c[7] << 4]
+        words = torch.stack(packed, -1).permute(0, 2, 3, 1, 4).flatten(2)
+        both = torch.stack([_tiled(scales), _tiled(zeros)], -1).to(torch.bfloat16)
+        pairs = both.transpose(1, 2).contiguous().view(torch.uint8).flatten(2)
+        return cls(Kind.INT4, torch.cat([words, pairs], -1).flatten(), rows, columns)
+
+    @classmethod
+    def int8(cls, codes: Tensor, scales: Tensor) -> TiledWeight:
+        """From `codes[O, K]` and one scale a row `[O]`."""
+        rows, columns = codes.shape
+        words = _tiled(codes).view(-1, LANES, columns // 2, 2).transpose(1, 2).contiguous().view(torch.uint8).flatten(1)
+        factors = _tiled(scales.float()[:, None])[..., 0].contiguous().view(torch.uint8)
+        return cls(Kind.INT8, torch.cat([words, factors], -1).flatten(), rows, columns)
+
+    @classmethod
+    def bf16(cls, values: Tensor) -> TiledWeight:
+        """From `values[O, K]`."""
+        rows, columns = values.shape
+        tiles = _tiled(values.to(torch.bfloat16)).view(-1, LANES, columns // 2, 2)
+        return cls(Kind.BF16, tiles.transpose(1, 2).contiguous().view(torch.uint8).flatten(), rows, columns)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.nn.functional.linear(x, self.dequantize().to(x.dtype))
+
+    def dequantize(self) -> Tensor:
+        """The dense values `[O, K]` in bf16."""
+        return self._dequantize(self.data)[: self.out_features]
+
+    def rows(self, index: Tensor) -> Tensor:
+        """Dense rows `[len(index), K]` in bf16 (an embedding lookup)."""
+        tiles, where = torch.unique(index // LANES, return_inverse=True)
+        picked = self.data.view(-1, tile_bytes(self.kind, self.in_features))[tiles]
+        return self._dequantize(picked.flatten())[where * LANES + index % LANES]
+
+    def _dequantize(self, data: Tensor) -> Tensor:
+        columns = self.in_features
+        tiles = data.view(-1, tile_bytes(self.kind, columns))
+        if self.kind is Kind.BF16:
+            return _untiled(tiles.contiguous().view(torch.bfloat16), columns)
+        if self.kind is Kind.INT8:
+            codes = _untiled(tiles[:, : columns * LANES].contiguous().view(torch.int8), columns)
+            scales = tiles[:, columns * LANES :].contiguous().view(torch.float32).flatten()
+            return codes.to(torch.bfloat16) * scales.to(torch.bfloat16)[:, None]
+        groups = tiles.view(-1, columns // GROUP, _INT4_BYTES)
+        words = groups[..., :256].reshape(-1, columns // GROUP, 4, LANES, 4)
+        low, high = words & 15, words >> 4  # of the four bytes: codes 0 4 1 5, and 2 6 3 7
+        order = torch.stack([low[..., 0::2], high[..., 0::2], low[..., 1::2], high[..., 1::2]], -2).flatten(-2)
+        codes = order.permute(0, 3, 1, 2, 4).reshape(-1, columns // GROUP, GROUP)
+        both = groups[..., 256:].contiguous().view(torch.bfloat16).view(-1, columns // GROUP, LANES, 2).transpose(1, 2)
+        scales, zeros = both.reshape(-1, columns // GROUP, 2).float().unbind(-1)
+        values = (codes.float() - 8) * scales[..., None] + zeros[..., None]
+        return values.to(torch.bfloat16).flatten(1)
+
+    def state(self) -> dict[str, Tensor]:
+        """The tensor to store, under a name that says its kind."""
+        return {f"tiles_{self.kind.name.lower()}": self.data}
+
+    @classmethod
+    def restore(cls, state: dict[str, Tensor], in_features: int, out_features: int | None = None) -> TiledWeight:
+        """The inverse of `state`; `out_features` may be left out where it is a multiple of 16."""
+        ((name, data),) = state.items()
+        kind = Kind[name.removeprefix("tiles_").upper()]
+        rows = data.numel() // tile_bytes(kind, in_features) * LANES
+        return cls(kind, data, rows if out_features is None else out_features, in_features)
+
+
+def tile_bytes(kind: Kind, columns: int) -> int:
+    """Bytes of one tile."""
+    if kind is Kind.INT4:
+        return columns // GROUP * _INT4_BYTES
+    return columns * LANES * (1 if kind is Kind.INT8 else 2) + (4 * LANES if kind is Kind.INT8 else 0)
+
+
+def _tiled(rows: Tensor) -> Tensor:
+    """`[O, …]` -> `[tiles, 16, …]`, the last tile padded with zeros."""
+    missing = -rows.shape[0] % LANES
+    if missing:
+        rows = torch.cat([rows, rows.new_zeros(missing, *rows.shape[1:])])
+    return rows.contiguous().view(-1, LANES, *rows.shape[1:])
+
+
+def _untiled(tiles: Tensor, columns: int) -> Tensor:
+    """Pairs of columns of 16 rows, `[tiles, K/2 * 16 * 2]`, back into rows `[O, K]`."""
+    return tiles.view(-1, columns // 2, LANES, 2).transpose(1, 2).reshape(-1, columns)
