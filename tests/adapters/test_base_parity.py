@@ -100,14 +100,11 @@ def test_the_decode_loop_allocates_no_cache_between_steps() -> None:
 
 def test_default_base_equals_transformers_on_the_same_file(base: Base, tmp_path: Path) -> None:
     """The file's dequantized values in fp32, both sides: only the order of sums differs."""
-    import os
-
     from transformers import AutoModelForCausalLM
 
-    from loraloop.adapters.base.convert import cache_root
-    from loraloop.adapters.base.fetch import MEMBER
+    from loraloop.adapters.base.fetch import gguf_file
 
-    gguf = cache_root() / "downloads" / os.path.basename(MEMBER)
+    gguf = gguf_file()
     ours = Base.load(gguf, quantize="fp32", device="cpu", cache_dir=tmp_path)
     theirs = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32).eval()
     messages = [Message("system", "Be brief."), Message("user", "Name three rivers in Europe. Ünïcödé 123!")]
