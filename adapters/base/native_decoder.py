@@ -12,7 +12,7 @@ from torch import Tensor
 
 from loraloop.adapters.base.config import ModelConfig
 from loraloop.adapters.base.decoder import Attached, Forward, Layer, Row
-from loraloop.adapters.base.native_cache import NativeCache
+from loraloop.adapters.base.native_cache import STEP, NativeCache
 from loraloop.adapters.base.rope import RopeTable
 from loraloop.kernels import native_types as c
 from loraloop.kernels.quantized import Weight
@@ -83,7 +83,7 @@ class NativeDecoder:
         self._alive.append(wide)
         return wide
 
-    def new_cache(self, capacity: int) -> NativeCache:
+    def new_cache(self, capacity: int = STEP) -> NativeCache:
         """An empty cache."""
         config = self.config
         return NativeCache(config.layers, config.kv_heads, config.head_dim, capacity)

@@ -1,0 +1,242 @@
+"""The C decoder against the torch decoder on the same values in fp32, and the rules that a forward keeps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loraloop.adapters.attached import BankAttached
+from loraloop.adapters.attached_native import NativeAttached
+from loraloop.adapters.base import Base, KVCache, NativeCache, Row, random_base
+from loraloop.adapters.base.convert import cache_root
+from loraloop.adapters.base.decoder import Decoder, Layer
+from loraloop.adapters.base.native_decoder import NativeDecoder, serves
+from loraloop.adapters.base.quantize import embedding_weight, fused
+from loraloop.adapters.methods.lora import Lora
+from loraloop.adapters.slots import Prepared, SlotStack
+from loraloop.kernels import native
+from loraloop.kernels.quantized import DenseWeight
+
+SIZES: dict[str, Any] = {
+    "hidden_size": 64, "intermediate_size": 96, "layers": 2, "heads": 4, "kv_heads": 2, "head_dim": 32, "scale": 0.1,
+}  # fmt: skip
+KINDS: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "untied, one key head": {"tied_embeddings": False, "kv_heads": 1},
+    "wide heads": {"heads": 2, "head_dim": 64},
+    "mistral": {"architecture": "mistral", "sliding_window": 37},
+    "qwen2": {"architecture": "qwen2", "qkv_bias": True},
+    "qwen3": {"architecture": "qwen3", "qk_norm": True},
+    "granite": {
+        "architecture": "granite", "embedding_scale": 4.0, "attention_scale": 0.1, "residual_scale": 0.5,
+        "logits_scale": 2.0,
+    },
+}  # fmt: skip
+CLOSE = {"int4": 0.02, "int8": 0.02, "bf16": 0.02}
+"""Largest relative error (norms) of logits: keys and values are bf16, activations 16 bits, dense copies bf16."""
+
+
+def pair(form: str = "bf16", seed: int = 0, **config: Any) -> tuple[NativeDecoder, Decoder]:
+    """A native decoder, and the torch decoder in fp32 of the values that its tiles stand for."""
+    library = native.load(cache_root() / "native")
+    if library is None:
+        pytest.skip("no C compiler")
+    plain = random_base(seed, dtype=torch.bfloat16, **{**SIZES, **config}).decoder
+    assert isinstance(plain, Decoder)
+
+    def tiles(layer: Layer) -> Layer:
+        names = ("qkv", "o", "gate_up", "down")
+        return replace(layer, **{n: fused([getattr(layer, n).dequantize().float()], form, tiled=True) for n in names})
+
+    layers = [tiles(layer) for layer in plain.layers]
+    embedding = embedding_weight(plain.embedding.dequantize().float(), form, tiled=True)
+    head = embedding if plain.head is plain.embedding else embedding_weight(plain.head.dequantize(), form, tiled=True)
+    made = NativeDecoder(plain.config, embedding, layers, plain.norm, head, library)
+    wide = [_wide(layer) for layer in layers]
+    table = DenseWeight(embedding.dequantize().float())
+    last = table if head is embedding else DenseWeight(head.dequantize().float())
+    return made, Decoder(plain.config, table, wide, plain.norm.float(), last, torch.float32, torch.device("cpu"))
+
+
+def _wide(layer: Layer) -> Layer:
+    weights = {n: DenseWeight(getattr(layer, n).dequantize().float()) for n in ("qkv", "o", "gate_up", "down")}
+    vectors = {n: getattr(layer, n) for n in ("attention_norm", "mlp_norm", "qkv_bias", "q_norm", "k_norm")}
+    return replace(layer, **weights, **{n: None if v is None else v.float() for n, v in vectors.items()})
+
+
+def adapters(decoder: NativeDecoder, ranks: tuple[int, ...]) -> tuple[NativeAttached, BankAttached]:
+    """The same random skills of these ranks in slots 1, 2, …: for the C decoder, and in fp32 for torch."""
+    config, count = decoder.config, len(ranks) + 1
+    ours, theirs = NativeAttached(count, config.layers), BankAttached(count)
+    for slot, rank in enumerate(ranks, start=1):
+        targets = ("q_proj", "v_proj", "o_proj", "up_proj", "down_proj") if slot % 2 else ("gate_proj", "k_proj")
+        method = Lora(rank, 2.0 * rank, targets)
+        generator = torch.Generator().manual_seed(slot)
+        drawn = {name: torch.randn(v.shape, generator=generator) * 0.05 for name, v in method.init(config).items()}
+        tensors = {name: value.bfloat16() for name, value in drawn.items()}
+        for attached, dtype in ((ours, torch.bfloat16), (theirs, torch.float32)):
+            prepared = Prepared.of(method.payload({n: t.to(dtype) for n, t in tensors.items()}, config))
+            stack = SlotStack(config, (slot,), 64, dtype, torch.device("cpu"))
+            attached.put(slot, stack.load(slot, prepared), prepared)
+    return ours, theirs
+
+
+def ids(count: int, seed: int = 0) -> list[int]:
+    return torch.randint(0, 259, (count,), generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+def error(ours: torch.Tensor, exact: torch.Tensor) -> float:
+    return float((ours - exact).norm() / exact.norm())
+
+
+@pytest.mark.parametrize("form", ["int4", "int8", "bf16"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_logits_and_kept_states_are_those_of_torch(kind: str, form: str) -> None:
+    ours, exact = pair(form, **KINDS[kind])
+    tokens = ids(90)
+    cache, reference = ours.new_cache(16), exact.new_cache()
+    for start, end in ((0, 50), (50, 51), (51, 57), (57, 90)):
+        mine = ours.forward([Row(tokens[start:end], cache)], keep=(0, 1, 2))
+        theirs = exact.forward([Row(tokens[start:end], reference)], keep=(0, 1, 2))
+        assert error(ours.logits(mine.hidden), exact.logits(theirs.hidden)) < CLOSE[form]
+        for layer in (0, 1, 2):
+            assert error(mine.kept[layer], theirs.kept[layer]) < CLOSE[form]
+    assert cache.length == reference.length == 90
+    for layer in (0, 1):
+        for mine, theirs in zip(cache.planes(layer), (reference.keys, reference.values), strict=True):
+            assert error(mine, theirs[layer][0, :, :90]) < CLOSE[form]
+
+
+def test_slots_and_blends_are_those_of_torch() -> None:
+    ours, exact = pair()
+    mine, theirs = adapters(ours, (4, 17, 8))
+    choices = (1, 0, 2, ((1, 0.7), (3, -0.4)), 3, ((2, 1.0),))
+    contexts, branches = [ids(20 + 31 * i, i) for i in range(6)], [ids(count, 9) for count in (1, 5, 2, 19, 1, 40)]
+
+    def run(decoder: NativeDecoder | Decoder, attached: Any) -> torch.Tensor:
+        caches = [decoder.new_cache() for _ in choices]
+        decoder.forward([Row(tokens, cache) for tokens, cache in zip(contexts, caches, strict=True)])
+        rows = [Row(*row) for row in zip(branches, caches, choices, strict=True)]
+        return decoder.forward(rows, attached).hidden
+
+    changed = run(ours, mine)
+    assert error(changed, run(exact, theirs)) < 0.02
+    assert error(run(ours, None), changed) > 0.05, "the skills must matter for this test to mean anything"
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    cuts=st.lists(st.integers(1, 40), min_size=1, max_size=8),
+    kind=st.sampled_from(list(KINDS)),
+    seed=st.integers(0, 20),
+)
+def test_reused_keys_and_values_are_recomputed_ones(cuts: list[int], kind: str, seed: int) -> None:
+    """However a context arrives, piece by piece or at once, and after whatever was truncated away."""
+    decoder, _ = pair("int4", **KINDS[kind])
+    tokens = ids(sum(cuts), seed)
+    whole = decoder.new_cache()
+    expected = decoder.forward([Row(tokens, whole)]).hidden
+    cache, parts, at = decoder.new_cache(16), [], 0
+    for cut in cuts:
+        decoder.forward([Row(ids(7, at), cache)])
+        cache.truncate(at)
+        parts.append(decoder.forward([Row(tokens[at : at + cut], cache)]).hidden)
+        at += cut
+    assert error(torch.cat(parts), expected) < 2e-2  # softmax weights are bf16, and other pieces are summed
+
+
+def test_a_rows_bits_are_its_own() -> None:
+    """At one batch shape a row's bits do not depend on its neighbours' tokens, caches or skills, or on threads."""
+    decoder, _ = pair("int4")
+    attached, _ = adapters(decoder, (4, 16))
+    lengths = (1, 3, 1, 30, 1)
+
+    def run(threads: int, seed: int, choices: tuple[Any, ...]) -> torch.Tensor:
+        caches = [decoder.new_cache() for _ in lengths]
+        decoder.forward([Row(ids(40, 5 if i == 2 else seed + i), cache) for i, cache in enumerate(caches)])
+        rows = [
+            Row(ids(count, 7 if i == 2 else seed), cache, choice)
+            for i, (count, cache, choice) in enumerate(zip(lengths, caches, choices, strict=True))
+        ]
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            return decoder.forward(rows, attached).hidden[4]
+        finally:
+            torch.set_num_threads(before)
+
+    expected = run(1, 0, (0, 0, 1, 0, 0))
+    for threads, seed, choices in ((2, 1, (1, 2, 1, 2, 0)), (3, 2, (2, 0, 1, ((1, 0.5), (2, 2.0)), 2))):
+        assert torch.equal(run(threads, seed, choices), expected)
+
+
+def test_slot_0_has_the_bits_of_a_base_without_adapters() -> None:
+    decoder, _ = pair("int8")
+    attached, _ = adapters(decoder, (8,))
+    with_bank = decoder.forward([Row(ids(30), decoder.new_cache(), 0), Row(ids(9), decoder.new_cache(), 1)], attached)
+    alone = decoder.forward([Row(ids(30), decoder.new_cache()), Row(ids(9), decoder.new_cache())])
+    assert torch.equal(with_bank.hidden[:30], alone.hidden[:30])
+    assert not torch.equal(with_bank.hidden[30:], alone.hidden[30:])
+
+
+def test_a_slot_of_weight_one_is_the_slot_and_an_empty_site_nothing() -> None:
+    decoder, _ = pair()
+    attached, _ = adapters(decoder, (4, 4))
+    plain, blended = (
+        decoder.forward([Row(ids(5), decoder.new_cache(), choice)], attached).hidden for choice in (1, ((1, 1.0),))
+    )
+    assert torch.equal(plain, blended)
+    attached.clear(1)
+    cleared = decoder.forward([Row(ids(5), decoder.new_cache(), 1)], attached).hidden
+    assert torch.equal(cleared, decoder.forward([Row(ids(5), decoder.new_cache())]).hidden)
+
+
+def test_a_fork_grows_apart_and_a_truncated_cache_is_as_before() -> None:
+    decoder, _ = pair("int8")
+    cache = decoder.new_cache(16)
+    decoder.forward([Row(ids(33), cache)])
+    place = cache.data.data_ptr()
+    fork = cache.fork()
+    decoder.forward([Row(ids(4, 1), fork)])
+    assert (cache.length, fork.length) == (33, 37)
+    expected = decoder.forward([Row(ids(3, 2), cache)]).hidden
+    cache.truncate(33)
+    decoder.forward([Row(ids(20, 3), cache)])
+    cache.truncate(33)
+    assert torch.equal(decoder.forward([Row(ids(3, 2), cache)]).hidden, expected)
+    assert cache.data.data_ptr() == place, "no tensor moves while there is room"
+    with pytest.raises(ValueError, match="cannot truncate a cache of 36 tokens to 40"):
+        cache.truncate(40)
+
+
+def test_strangers_are_refused() -> None:
+    decoder, exact = pair()
+    with pytest.raises(TypeError, match="new_cache"):
+        decoder.forward([Row([1], exact.new_cache())])
+    with pytest.raises(TypeError, match="new_cache"):
+        exact.forward([Row([1], decoder.new_cache())])
+    with pytest.raises(TypeError, match="slots"):
+        decoder.forward([Row([1], decoder.new_cache(), 1)], BankAttached(2))
+    with pytest.raises(ValueError, match="at least one token"):
+        decoder.forward([Row([], decoder.new_cache())])
+    cache = decoder.new_cache()
+    for token in (-1, 259):
+        with pytest.raises(ValueError, match=r"0\.\.258"):
+            decoder.forward([Row([token], cache)])
+    assert cache.length == 0 and decoder.forward([Row([258], cache)]).hidden.isfinite().all()
+
+
+def test_odd_dimensions_are_left_to_torch() -> None:
+    assert serves(pair()[0].config)
+    for odd in ({"hidden_size": 40}, {"intermediate_size": 48}, {"head_dim": 16}):
+        assert not serves(random_base(**{**SIZES, **odd}).config)
+
+
+def test_the_default_base_is_served_by_it(base: Base) -> None:
+    assert base.native == (native.load(cache_root() / "native") is not None)
+    assert isinstance(base.new_cache(), NativeCache if base.native else KVCache)
