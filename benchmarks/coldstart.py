@@ -52,28 +52,14 @@ def seconds(program: str) -> float:
     return time.perf_counter() - start
 
 
-def save_for_transformers(folder: Path) -> None:
-    """The served values of the default base as a transformers folder."""
-    from episode_peers import transformers_model
-    from transformers import PreTrainedTokenizerFast
+def main() -> None:
+    from transformers_peer import save_for_transformers
 
     from loraloop.adapters.base import Base
 
-    base = Base.load()
-    transformers_model(base).save_pretrained(folder)
-    (folder / "tokenizer.json").write_text(base.tokenizer.json, encoding="utf-8")
-    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), eos_token="<|im_end|>")
-    tokenizer.chat_template = (
-        "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
-        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-    )
-    tokenizer.save_pretrained(folder)
-
-
-def main() -> None:
     given = options(__doc__.splitlines()[0], limit=5).parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        save_for_transformers(Path(folder))
+        save_for_transformers(Base.load(), Path(folder))
         programs = {
             "import": IMPORT, "base": BASE, "agent": AGENT, "peer": PEER.format(folder=folder, prompt=PROMPT)
         }  # fmt: skip

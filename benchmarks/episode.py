@@ -56,14 +56,14 @@ def shipped_skills(base: Base, names: Sequence[str], seed: int, drawn: bool = Fa
     ]
 
 
-def random_skill(base: Base, name: str, seed: int) -> Skill:
-    """A skill whose weights mean nothing; they cost the same time."""
+def random_skill(base: Base, name: str, seed: int, rank: int = 4) -> Skill:
+    """A skill on all modules whose weights mean nothing; they cost the same time."""
     from loraloop.adapters.card import Card
     from loraloop.adapters.methods.lora import Lora
     from loraloop.adapters.skill import Skill
 
     contracts = {"tools": "calls", "code": "code", "retrieval": "answer", "safety": "verdict"}
-    method = Lora(4, 8)
+    method = Lora(rank, 2 * rank)
     generator = torch.Generator().manual_seed(seed)
     tensors = {
         key: (value.detach() if key.endswith("lora_A") else torch.randn(value.shape, generator=generator) * 0.01)
@@ -72,8 +72,8 @@ def random_skill(base: Base, name: str, seed: int) -> Skill:
     fields = {
         "name": name,
         "description": f"random weights, in the place of {name}",
-        "rank": 4,
-        "alpha": 8,
+        "rank": rank,
+        "alpha": 2 * rank,
         "targets": method.targets,
         "contract": contracts[name],
         "invocation": base.chat.generation_prompt,

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from episode_script import Episode, Record, ScriptStep, fingerprint
+from transformers_peer import transformers_model, transformers_tokenizer, with_adapters
 
-from loraloop.adapters.methods.sites import GROUPS, module_shape
 from loraloop.agent.engine.computed import common_prefix
 from loraloop.tool_schemas.grammar import JsonSchema, Lark, Term
 
@@ -24,90 +24,6 @@ if TYPE_CHECKING:
     from loraloop.adapters.skill import Skill
 
 COMPACT = {"whitespace_flexible": False}
-
-
-def transformers_model(base: Base, dtype: torch.dtype = torch.bfloat16, attention: str = "sdpa") -> Any:
-    """The base as a `LlamaForCausalLM`, in eval mode."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    ours = base.config
-    config = LlamaConfig(
-        hidden_size=ours.hidden_size,
-        intermediate_size=ours.intermediate_size,
-        num_hidden_layers=ours.layers,
-        num_attention_heads=ours.heads,
-        num_key_value_heads=ours.kv_heads,
-        head_dim=ours.head_dim,
-        vocab_size=ours.vocab_size,
-        max_position_embeddings=ours.max_positions,
-        rope_parameters={"rope_type": "default", "rope_theta": ours.rope_theta},
-        rms_norm_eps=ours.rms_eps,
-        tie_word_embeddings=ours.tied_embeddings,
-        bos_token_id=None,
-        eos_token_id=base.chat.closing[0],
-        pad_token_id=base.chat.closing[0],
-        dtype=dtype,
-    )
-    config._attn_implementation = attention
-    model = LlamaForCausalLM(config).to(dtype)
-    missing = model.load_state_dict(_state(base, dtype), strict=False)
-    if missing.unexpected_keys or set(missing.missing_keys) - {"lm_head.weight"}:
-        raise RuntimeError(f"the weights do not fit transformers' model: {missing}")
-    model.generation_config.do_sample = False
-    return model.eval().requires_grad_(False)
-
-
-def _state(base: Base, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    decoder = base.decoder
-    state = {
-        "model.embed_tokens.weight": decoder.embedding.dequantize(),
-        "model.norm.weight": decoder.norm,
-        "lm_head.weight": decoder.head.dequantize(),
-    }
-    for index, layer in enumerate(decoder.layers):
-        place = f"model.layers.{index}"
-        state[f"{place}.input_layernorm.weight"] = layer.attention_norm
-        state[f"{place}.post_attention_layernorm.weight"] = layer.mlp_norm
-        fused = {"qkv": layer.qkv, "o": layer.o, "gate_up": layer.gate_up, "down": layer.down}
-        for group, modules in GROUPS.items():
-            sizes = [module_shape(base.config, module)[0] for module in modules]
-            for module, values in zip(modules, fused[group].dequantize().split(sizes), strict=True):
-                parent = "self_attn" if group in ("qkv", "o") else "mlp"
-                state[f"{place}.{parent}.{module}.weight"] = values
-    return {name: values.to(dtype) for name, values in state.items()}
-
-
-def transformers_tokenizer(base: Base) -> Any:
-    """The base's tokenizer as transformers' class; a turn's end is its end-of-sequence token."""
-    from transformers import PreTrainedTokenizerFast
-
-    end = base.tokenizer.backend.id_to_token(base.chat.closing[0])
-    return PreTrainedTokenizerFast(tokenizer_object=base.tokenizer.backend, eos_token=end, pad_token=end)
-
-
-def with_adapters(model: Any, skills: Sequence[Skill], folder: Path, *activations: str) -> Any:
-    """A PEFT model with every skill as an adapter called `<activation>-<skill>`.
-
-    Args:
-        activations: "branch" makes aLoRAs of the skills, "full" plain LoRAs; the weights are the same.
-    """
-    from peft import PeftModel
-
-    from loraloop.adapters.skill import Skill
-
-    peft_model = None
-    for activation in activations:
-        for skill in skills:
-            name = f"{activation}-{skill.card.name}"
-            card = skill.card.model_copy(update={"activation": activation})
-            place = str(Skill(card, skill.tensors).to_peft(folder / name))
-            if peft_model is None:
-                peft_model = PeftModel.from_pretrained(model, place, adapter_name=name)
-            else:
-                peft_model.load_adapter(place, adapter_name=name)
-    if peft_model is None:
-        raise ValueError("an episode needs at least one skill")
-    return peft_model.eval()
 
 
 class Plain:

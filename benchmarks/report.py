@@ -122,13 +122,21 @@ def finish(report: Report, json_path: Path | None) -> None:
 
 
 def command_line() -> str:
-    """This process's command line, with paths relative to the repository and no interpreter path."""
-    script = Path(sys.argv[0])
-    try:
-        name = script.resolve().relative_to(ROOT).as_posix()
-    except ValueError:
-        name = script.name
-    return shlex.join(["python", name, *sys.argv[1:]])
+    """This process's command line without paths of this machine: relative to the repository, or the name alone.
+
+    An interpreter that an option names (`--llama-python`, `--vllm-python`) becomes `PYTHON`.
+    """
+    shown = ["python", _shown(sys.argv[0])]
+    for before, argument in zip(sys.argv, sys.argv[1:], strict=False):
+        shown.append("PYTHON" if before.endswith("-python") else _shown(argument))
+    return shlex.join(shown)
+
+
+def _shown(argument: str) -> str:
+    path = Path(argument)
+    if path.is_relative_to(ROOT):
+        return path.relative_to(ROOT).as_posix()
+    return path.name if path.is_absolute() else argument
 
 
 def machine() -> dict[str, str]:

@@ -133,7 +133,7 @@ def loads(base: Base, skills: Sequence[Skill], repeats: int) -> list[float]:
 
 def peft(base: Base, skills: Sequence[Skill], repeats: int, seed: int) -> dict[str, float]:
     """The same of PEFT with plain LoRA on transformers."""
-    from episode_peers import transformers_model, with_adapters
+    from transformers_peer import transformers_model, with_adapters
 
     rng = random.Random(seed)
     metrics: dict[str, float] = {}

@@ -1,0 +1,174 @@
+"""Decode, few-row forwards and prefill of a base, with and without a skill, against llama.cpp and transformers.
+
+    python benchmarks/decode.py --llama-python PYTHON --json benchmarks/results/decode.json
+    python benchmarks/decode.py --base model.gguf --llama-python PYTHON --json benchmarks/results/decode_model.json
+
+All systems run the same weights with the same number of threads: loraloop in int4, llama.cpp the GGUF file that was
+converted, transformers the values behind the int4 codes in bf16. The skill is a random LoRA of rank 16 on all linear
+modules; PEFT applies it around transformers, llama.cpp reads it as GGUF. In each of `--limit` rounds every case is
+measured on every system, one right after the other, so that a drift of the machine meets all alike; figures are
+medians, ratios and overheads medians of what they are in each round. Where a system can be set in two ways (flash
+attention, the implementation of attention), both are measured and the faster one counts, case by case.
+
+`limit` is the time that the same run's reading speed and bf16 rate allow: a decoded token reads the weights, the cache
+and the skill once, a prefill multiplies. `of_limit_pct` says how much of it a system reaches; llama.cpp's is by its own
+bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import torch
+from limits import Limits, measure
+from llama_peer import add_option, interpreter, llama, write_lora
+from report import Report, finish, options
+from speed_bytes import flops, ggml_bytes, served_bytes
+from speed_figures import allowed_ms, fastest, figures, grids, tokens_of
+from speed_systems import Case, LlamaCpp, Ours, System, Transformers
+
+if TYPE_CHECKING:
+    from loraloop.adapters.base import Base
+
+CONTEXTS, COUNTS, FEW_AT, PROMPT, RANK = (128, 1_500, 4_000), (4, 8, 16), 1_500, 1_024, 16
+REST = 0.02
+"""Seconds between two systems, in which threads that wait for work go to sleep."""
+
+
+def cases(contexts: Sequence[int], prompt: int) -> list[Case]:
+    """Everything that is timed, each without and with a skill."""
+    plain = [
+        *(Case("decode", context) for context in contexts),
+        *(Case("rows", FEW_AT if FEW_AT in contexts else contexts[-1], count) for count in COUNTS),
+        Case("prefill", prompt),
+    ]
+    return [Case(each.kind, each.context, each.count, skill) for each in plain for skill in (False, True)]
+
+
+def rounds(systems: Sequence[System], wanted: Sequence[Case], count: int, long_every: int, model: int) -> tuple[
+    dict[tuple[str, str], dict[str, list[float]]], Limits
+]:  # fmt: skip
+    """Seconds by (system, variant) and case, and the limits seen meanwhile.
+
+    Args:
+        count: rounds.
+        long_every: a prefill is measured in every so many rounds.
+        model: bytes of the model.
+    """
+    found: dict[tuple[str, str], dict[str, list[float]]] = {(each.name, each.variant): {} for each in systems}
+    limits = measure(model)
+    for number in range(count):
+        start = time.perf_counter()
+        for case in wanted:
+            if case.kind == "prefill" and number % long_every:
+                continue
+            turn = number % len(systems)
+            for system in (*systems[turn:], *systems[:turn]):
+                seconds = system.measure(case)
+                found[system.name, system.variant].setdefault(case.name, []).append(seconds)
+                time.sleep(REST)
+        limits = limits.best(measure(model, repeats=1))
+        _say(f"round {number + 1} of {count}: {time.perf_counter() - start:.0f} s")
+    return found, limits
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the benchmark; returns the exit code."""
+    parser = options(__doc__.splitlines()[0], limit=10)
+    parser.add_argument("--base", metavar="NAME", help="a base of the catalog, or a GGUF file (default: the embedded)")
+    parser.add_argument("--contexts", type=int, nargs="+", default=CONTEXTS, metavar="N", help="tokens of context")
+    parser.add_argument("--prompt", type=int, default=PROMPT, metavar="N", help="tokens of the prefill")
+    parser.add_argument("--steps", type=int, default=16, help="tokens of a decoding (transformers: a quarter)")
+    parser.add_argument("--prefill-every", type=int, default=2, metavar="R", help="rounds from one prefill to the next")
+    parser.add_argument("--no-transformers", action="store_true", help="leave transformers and PEFT out")
+    parser.add_argument("--no-peers", action="store_true", help="measure loraloop alone")
+    add_option(parser)
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(given.threads or torch.get_num_threads())
+    warnings.filterwarnings("ignore", category=FutureWarning)
+
+    from episode import random_skill
+
+    base, gguf = _base(given.base)
+    skill = random_skill(base, "tools", given.seed, RANK)
+    python = None if given.no_peers else interpreter(given.llama_python)
+    wanted = cases(sorted(given.contexts), given.prompt)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        ours = Ours(base, skill, given.steps)
+        systems: list[System] = [ours]
+        loras = [write_lora(base, skill, folder / "lora.gguf")] if python else []
+        process = stack.enter_context(llama(python, gguf, torch.get_num_threads(), *loras))
+        theirs = [LlamaCpp(process, flash, given.steps) for flash in (True, False)] if process else []
+        systems += theirs
+        if not (given.no_transformers or given.no_peers):
+            first = Transformers(base, skill, folder, "sdpa", max(given.steps // 4, 1))
+            systems += [first, first.other("eager")]
+        sizes = {"loraloop": served_bytes(base, skill), "llama.cpp": ggml_bytes(base, gguf, skill)}
+        found, limits = rounds(systems, wanted, given.limit, given.prefill_every, sizes["loraloop"].weights)
+        facts: dict[str, Any] = process.facts if process else {}
+    samples, chosen = fastest(found)
+    operations = {"base": flops(base, given.prompt), "skill": flops(base, given.prompt, skill)}
+    allowed = allowed_ms(wanted, limits, sizes["loraloop"], operations)
+    metrics = figures(samples.pop("loraloop"), wanted, allowed) | limits.metrics()
+    # transformers reads bf16 weights: no limit of its own is drawn up for it.
+    own = {"llama.cpp": allowed_ms(wanted, limits, sizes["llama.cpp"], operations)}
+    peers = {name: figures(seen, wanted, own.get(name, {})) for name, seen in samples.items()}
+    mine = dict(zip(((s.name, s.variant) for s in systems), found.values(), strict=True))[ours.name, ours.variant]
+    ratios = {
+        f"{case.name} {name}": median(a / b for a, b in zip(seen[case.name], mine[case.name], strict=True))
+        for name, seen in samples.items()
+        for case in wanted
+    }
+    bound = {f"{case.name}_ms": allowed[case.name] for case in wanted}
+    bound |= {f"{case.name}_tok_per_s": 1e3 * tokens_of(case) / allowed[case.name] for case in wanted}
+    peers["limit"] = bound
+    details: dict[str, Any] = grids(wanted, metrics, peers, ratios)
+    details["bytes"] = {name: size.facts() for name, size in sizes.items()}
+    details["base"] = base.name
+    if facts:
+        details["llama.cpp"] = {**facts, **_own(theirs)}
+    details["chosen"] = chosen
+    name = given.json.stem if given.json else "decode"
+    finish(Report(name, given.limit, metrics, peers, ratios, details), given.json)
+    return 0
+
+
+def _base(name: str | None) -> tuple[Base, Path]:
+    """The base, and the GGUF file that it was converted from."""
+    from loraloop.adapters.base import Base
+    from loraloop.adapters.base.fetch import gguf_file
+
+    if name is None:
+        return Base.load(device="cpu"), gguf_file()
+    return Base.load(name, device="cpu"), gguf_file(name)
+
+
+def _own(systems: Sequence[LlamaCpp]) -> dict[str, float]:
+    """Milliseconds a decoded token by llama.cpp's own clock: what our timing adds to it is the difference."""
+    return {
+        f"{case}, own clock, {system.variant}, ms": round(1e3 * median(seconds), 3)
+        for system in systems
+        for case, seconds in system.own.items()
+    }
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""What the machine can do at most: bytes read a second, and multiplications a second, with our number of threads.
+
+    python benchmarks/limits.py
+
+Other benchmarks call `measure` in the run in which they measure their systems, and say how much of it each reaches.
+Reading is measured twice: over 1 GiB, which no cache holds, and over as many bytes as the model has, part of which may
+lie in the last cache. The rate of multiplications is that of torch's bf16 products, the best of some shapes.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import torch
+from report import Report, finish, options
+
+GIB = 2**30
+SHAPES = ((1024, 2048, 2048), (2048, 2048, 2048), (1024, 4096, 4096))
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of a machine.
+
+    Attributes:
+        read: bytes a second from memory that no cache holds.
+        read_model: bytes a second over a buffer of the model's size, read again and again.
+        flops: of a bf16 product, a second; a multiplication and an addition are two.
+    """
+
+    read: float
+    read_model: float
+    flops: float
+
+    def best(self, other: Limits) -> Limits:
+        """The higher of two measurements of each: what disturbs a machine only ever lowers them."""
+        return Limits(
+            max(self.read, other.read), max(self.read_model, other.read_model), max(self.flops, other.flops)
+        )  # fmt: skip
+
+    def read_ms(self, count: float) -> float:
+        """Milliseconds to read so many bytes of the model."""
+        return 1e3 * count / max(self.read, self.read_model)
+
+    def flops_ms(self, count: float) -> float:
+        """Milliseconds for so many operations."""
+        return 1e3 * count / self.flops
+
+    def metrics(self) -> dict[str, float]:
+        """For a report."""
+        return {
+            "read_gb_per_s": self.read / 1e9,
+            "read_model_gb_per_s": self.read_model / 1e9,
+            "bf16_gflop_per_s": self.flops / 1e9,
+        }
+
+
+def measure(model_bytes: int, repeats: int = 3, large: int = GIB) -> Limits:
+    """Measures with torch's present number of threads.
+
+    Args:
+        model_bytes: size of the second buffer.
+        repeats: readings and products of each kind; the best counts.
+        large: size of the first buffer.
+    """
+    with torch.inference_mode():
+        return Limits(bandwidth(large, repeats), bandwidth(model_bytes, repeats), products(repeats))
+
+
+def bandwidth(size: int, repeats: int) -> float:
+    """Bytes a second at which a buffer of `size` bytes is read: by a sum, and by a matrix times a vector."""
+    rows = max(size // 16_384, 1)
+    matrix = torch.ones(rows, 4_096)
+    vector = torch.ones(4_096)
+    readers = (matrix.sum, matrix.view(torch.int64).sum, lambda: torch.mv(matrix, vector))
+    return matrix.nbytes / min(best(reader, repeats) for reader in readers)
+
+
+def products(repeats: int) -> float:
+    """Operations a second of the fastest bf16 product."""
+    rates = []
+    for rows, inner, columns in SHAPES:
+        left, right = (torch.randn(shape, dtype=torch.bfloat16) for shape in ((rows, inner), (columns, inner)))
+        seconds = best(lambda x=left, w=right: torch.nn.functional.linear(x, w), repeats)  # type: ignore[misc]
+        rates.append(2 * rows * inner * columns / seconds)
+    return max(rates)
+
+
+def best(work: Callable[[], object], repeats: int) -> float:
+    """The shortest of some runs in seconds, after one that does not count."""
+    work()
+    found = float("inf")
+    for _ in range(repeats):
+        start = perf_counter()
+        work()
+        found = min(found, perf_counter() - start)
+    return found
+
+
+def main() -> None:
+    parser = options(__doc__.splitlines()[0], limit=20)
+    parser.add_argument("--bytes", type=int, default=96_000_000, help="size of the model")
+    given = parser.parse_args()
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    finish(Report("limits", given.limit, measure(given.bytes, given.limit).metrics()), given.json)
+
+
+if __name__ == "__main__":
+    main()

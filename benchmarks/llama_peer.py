@@ -1,0 +1,146 @@
+"""llama.cpp as a peer: finds an interpreter that has it, starts `llama_worker` there, hands it an adapter as GGUF.
+
+llama-cpp-python is no dependency of anything here. Install it (`pip install llama-cpp-python` compiles it for the
+machine) in this environment or in another one, which `--llama-python` names; without either, benchmarks leave it out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from loraloop.adapters.base import Base
+    from loraloop.adapters.skill import Skill
+
+WORKER = Path(__file__).resolve().parent / "llama_worker.py"
+MODULES = {
+    "q_proj": "attn_q",
+    "k_proj": "attn_k",
+    "v_proj": "attn_v",
+    "o_proj": "attn_output",
+    "gate_proj": "ffn_gate",
+    "up_proj": "ffn_up",
+    "down_proj": "ffn_down",
+}
+
+
+class Llama:
+    """A worker process; `ask` blocks until it has answered, and between requests it sleeps."""
+
+    def __init__(self, python: str, gguf: Path, threads: int, *loras: Path) -> None:
+        # Its own defaults: our settings of OpenMP are none of its business.
+        clean = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_"))}
+        self._process = subprocess.Popen(
+            [python, str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=clean
+        )
+        self.facts = self.ask("open", gguf=str(gguf), threads=threads, loras=[str(path) for path in loras])
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def ask(self, do: str, **given: Any) -> dict[str, Any]:
+        """The worker's answer to one request.
+
+        Raises:
+            RuntimeError: it reports an error, or has died.
+        """
+        assert self._process.stdin is not None and self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps({"do": do, **given}) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            raise RuntimeError("the llama.cpp process has ended; its last words are above")
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise RuntimeError(f"llama.cpp: {answer['error']}")
+        return answer
+
+    def close(self) -> None:
+        """Ends the process."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(timeout=60)
+
+
+@contextmanager
+def llama(python: str | None, gguf: Path, threads: int, *loras: Path) -> Iterator[Llama | None]:
+    """A worker for the length of a block, able to apply the first of some adapters; None without an interpreter."""
+    if python is None:
+        yield None
+        return
+    process = Llama(python, gguf, threads, *loras)
+    try:
+        yield process
+    finally:
+        process.close()
+
+
+def add_option(parser: ArgumentParser) -> None:
+    """`--llama-python`."""
+    parser.add_argument(
+        "--llama-python", metavar="PYTHON", help="interpreter with llama-cpp-python, if this one lacks it"
+    )
+
+
+def interpreter(given: str | None) -> str | None:
+    """The interpreter to run llama.cpp with; says so on standard error where there is none.
+
+    Raises:
+        SystemExit: the interpreter that was named lacks llama-cpp-python.
+    """
+    if given:
+        check = "import llama_cpp"
+        if subprocess.run([given, "-c", check], capture_output=True, check=False).returncode:
+            raise SystemExit(f"{given} cannot import llama_cpp: run `{given} -m pip install llama-cpp-python`")
+        return given
+    if find_spec("llama_cpp"):
+        return sys.executable
+    print("llama.cpp is left out: no llama-cpp-python here, and no --llama-python PYTHON given", file=sys.stderr)
+    return None
+
+
+def write_lora(base: Base, skill: Skill, path: Path) -> Path:
+    """A skill as a GGUF adapter that llama.cpp loads; values in fp32, as its own converter writes them by default.
+
+    The rows of query and key updates take the order of llama.cpp's rotary embedding where the architecture has it.
+    """
+    import gguf
+
+    writer = gguf.GGUFWriter(path, base.config.architecture)
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", skill.card.alpha)
+    heads = {"q_proj": base.config.heads, "k_proj": base.config.kv_heads}
+    interleaved = base.config.architecture in ("llama", "mistral", "granite")
+    for name, tensor in skill.tensors.items():
+        _, layer, module, factor = name.split(".")
+        values = tensor.detach().float()
+        if factor == "lora_B" and module in heads and interleaved:
+            values = _permuted(values, heads[module])
+        writer.add_tensor(f"blk.{layer}.{MODULES[module]}.weight.{factor.lower()}", values.contiguous().numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _permuted(rows: torch.Tensor, heads: int) -> torch.Tensor:
+    """Rows [heads * D, r] from halves to pairs: llama.cpp rotates neighbours, transformers rotates halves."""
+    out, inner = rows.shape
+    return rows.view(heads, 2, out // heads // 2, inner).transpose(1, 2).reshape(out, inner)
