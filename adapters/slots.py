@@ -11,7 +11,6 @@ from torch import Tensor
 
 from loraloop.adapters.methods.payload import Payload
 from loraloop.adapters.methods.sites import GROUPS, Dimensions, Site, group_shape
-from loraloop.kernels.native import spans
 
 BUCKETS: tuple[int, ...] = (8, 16, 32, 64, 256)
 """Ranks that slots are made for; a skill's rank is rounded up, so that few shapes exist."""
@@ -32,22 +31,37 @@ class Prepared:
     Attributes:
         pairs: A [R, K] and the transposed B [R, O] of each site.
         bytes: size of all of them.
-        spans: int32 [R, 2] of each site: the columns between which a row of the transposed B may differ from zero.
+        blocks: of each site, what `LowRank.blocks` says of B.
+
+    All matrices lie in one block of memory, so that reading and forgetting many skills leaves no holes behind.
     """
 
     pairs: Mapping[Site, tuple[Tensor, Tensor]]
     bytes: int
-    spans: Mapping[Site, Tensor]
+    blocks: Mapping[Site, tuple[tuple[int, int, int], ...]]
 
     @classmethod
-    def of(cls, payload: Payload) -> Prepared:
+    def of(cls, payload: Payload, dtype: torch.dtype | None = None, pinned: bool = False) -> Prepared:
+        """Lays a payload out.
+
+        Args:
+            payload: what a skill leaves in a slot.
+            dtype: the slots'; the payload's own where None.
+            pinned: in page-locked memory, from which a GPU copies while it computes.
+        """
+        first = next(iter(payload.pairs.values()))
+        size = sum(pair.A.numel() + pair.B.numel() for pair in payload.pairs.values())
+        store = torch.empty(size, dtype=dtype or first.A.dtype, pin_memory=pinned)
+        pairs, offset = {}, 0
         with torch.no_grad():
-            pairs = {
-                site: (pair.A.detach().contiguous(), pair.B.detach().T.contiguous())
-                for site, pair in payload.pairs.items()
-            }
-        columns = {site: spans(pair.A.shape[0], pair.B.shape[0], pair.blocks) for site, pair in payload.pairs.items()}
-        return cls(pairs, sum(A.nbytes + B.nbytes for A, B in pairs.values()), columns)
+            for site, pair in payload.pairs.items():
+                middle = offset + pair.A.numel()
+                end = middle + pair.B.numel()
+                A, B = store[offset:middle].view(pair.A.shape), store[middle:end].view(pair.B.T.shape)
+                A.copy_(pair.A)
+                B.copy_(pair.B.T)
+                pairs[site], offset = (A, B), end
+        return cls(pairs, store.nbytes, {site: pair.blocks for site, pair in payload.pairs.items()})
 
 
 Views = dict[Site, tuple[Tensor, Tensor]]
@@ -87,20 +101,31 @@ class SlotStack:
             self.B[site] = self._block(offset, wide, outputs).transpose(1, 2)
             offset += _aligned(wide * outputs)
         self._used: dict[int, dict[Site, int]] = {slot: {} for slot in self.slots}
+        self._views: dict[tuple[int, Site, int], tuple[Tensor, Tensor]] = {}
 
     @property
     def bytes(self) -> int:
         """What its tensors occupy at most; on a CPU, pages that no skill has needed are not there yet."""
         return self._store.nbytes
 
+    @property
+    def slot_bytes(self) -> int:
+        """Of one slot."""
+        return self._store.nbytes // len(self.slots)
+
     def _block(self, offset: int, rows: int, columns: int) -> Tensor:
         block = self._store[:, offset : offset + rows * columns]
         return block.view(len(self.slots), rows, columns)
 
     def load(self, slot: int, prepared: Prepared) -> Views:
-        """Copies a payload into a slot, in place, and clears what the previous one left."""
+        """Copies a payload into a slot, in place, and clears what the previous one left.
+
+        A slot that is being written must not be read; slots next to it may be.
+        """
         row, used = self.slots.index(slot), self._used[slot]
         views: Views = {}
+        targets: list[Tensor] = []
+        sources: list[Tensor] = []
         with torch.inference_mode():
             for site in used.keys() - prepared.pairs.keys():
                 self._clear(site, row, 0, used.pop(site))
@@ -108,12 +133,19 @@ class SlotStack:
                 rank = A.shape[0]
                 self._clear(site, row, rank, used.get(site, 0))
                 used[site] = rank
-                shrink, expand = self.A[site][row, :rank], self.B[site][row].T[:rank]
-                shrink.copy_(A, non_blocking=True)
-                expand.copy_(B, non_blocking=True)
-        for site, rank in used.items():
-            views[site] = (self.A[site][row, :rank].T, self.B[site][row].T[:rank])
+                shrink, expand = views[site] = self._view(row, site, rank)
+                targets += (shrink.T, expand)
+                sources += (A, B)
+            torch._foreach_copy_(targets, sources, non_blocking=True)
         return views
+
+    def _view(self, row: int, site: Site, rank: int) -> tuple[Tensor, Tensor]:
+        """The shrink and expand matrices of one site, made once: a slot never moves."""
+        known = self._views.get((row, site, rank))
+        if known is None:
+            known = self.A[site][row, :rank].T, self.B[site][row].T[:rank]
+            self._views[row, site, rank] = known
+        return known
 
     def _clear(self, site: Site, row: int, start: int, end: int) -> None:
         if end > start:

@@ -75,6 +75,15 @@ class SkillActivated(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Prefetched(Event):
+    """Skills that are being read in the background: a `runner_up`, or what usually follows, while a `tool` runs."""
+
+    step: int
+    skills: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class TokenGenerated(Event):
     """A piece of text, made of `tokens` tokens; text of a constrained step comes in pieces that are sure to stay."""
 
@@ -129,6 +138,7 @@ EVENTS: tuple[type[Event], ...] = (
     Screened,
     Routed,
     SkillActivated,
+    Prefetched,
     TokenGenerated,
     ToolCallStarted,
     ToolCallFinished,

@@ -40,6 +40,11 @@ class Decision:
     mixture: Mixture | None = None
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The skills that run."""
+        return self.mixture.names if self.mixture else (self.skill,)
+
+    @property
     def weights(self) -> tuple[tuple[str, float], ...]:
         """Of the mixture's skills; empty for a single one."""
         return self.mixture.weights if self.mixture else ()

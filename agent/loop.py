@@ -21,6 +21,7 @@ from loraloop.agent.engine.sampling import Sampler
 from loraloop.agent.engine.trunk import Trunk
 from loraloop.agent.events import (
     Event,
+    Prefetched,
     Refused,
     Routed,
     RunFinished,
@@ -63,6 +64,8 @@ class Run:
         self._after = "user"
         self._screened = 0
         self._steps: list[Step] = []
+        self._names: tuple[str, ...] = ()
+        self._prefetched: list[str] = []
         self._generated = 0
         self._calls_made = 0
         self._reused = 0
@@ -153,6 +156,7 @@ class Run:
 
     def _step(self, trunk: Trunk) -> Iterator[Event]:
         index, clock = len(self._steps), Clock()
+        self._prefetched.clear()
         reused = trunk.computed.length
         trunk.flush(clock)
         prefilled = trunk.computed.length - reused
@@ -187,6 +191,7 @@ class Run:
             yield SkillActivated(
                 self.id, index, decision.skill, author.slot, author.activation, round(active.seconds * 1e6, 1)
             )
+            yield from self._prefetch(index, "runner_up", self._runtime.ahead.routed(decision.runners_up))
             branch = trunk.branch(author, clock)
             if author.activation == "full":
                 prefilled, reused = prefilled + branch.prefilled, branch.start - branch.prefilled
@@ -201,6 +206,7 @@ class Run:
         self._generated += len(out.ids)
         records: list[CallRecord] = []
         if outcome.calls and outcome.stop is None:
+            yield from self._prefetch(index, "tool", self._runtime.ahead.acting(decision.names))
             yield from self._act(trunk, index, outcome.calls, records, clock)
         if outcome.refuse:
             refusal = Message("assistant", self._job.policy.refusal)
@@ -226,9 +232,19 @@ class Run:
             Tokens(prefilled, reused, len(out.ids), out.forced),
             ms,
             decision.weights,
+            tuple(self._prefetched),
         )
+        if self._steps:
+            self._runtime.ahead.follows(self._names, decision.names)
+        self._names = decision.names
         self._steps.append(step)
         yield StepFinished(self.id, step)
+
+    def _prefetch(self, index: int, reason: str, begun: tuple[str, ...]) -> Iterator[Event]:
+        """Tells what is being made ready."""
+        if begun:
+            self._prefetched.extend(begun)
+            yield Prefetched(self.id, index, begun, reason)
 
     def _unscreened(self, trunk: Trunk) -> list[int]:
         """Places of messages that came from outside since the last look and that the policy wants screened."""

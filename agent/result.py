@@ -87,6 +87,7 @@ class Step:
         tokens: Counts.
         ms: Milliseconds by phase, and `first_token` from the route to the first token.
         mixture: The skills that ran together and their weights; empty for a single one.
+        prefetched: Skills that the bank began to read in the background during the step.
     """
 
     index: int
@@ -104,6 +105,7 @@ class Step:
     tokens: Tokens = Tokens()
     ms: dict[str, float] = field(default_factory=dict)
     mixture: tuple[tuple[str, float], ...] = ()
+    prefetched: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return dict(plain(self))

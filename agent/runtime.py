@@ -12,6 +12,7 @@ from threading import RLock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
+from loraloop.agent.ahead import Ahead
 from loraloop.agent.engine.ledger import Author
 from loraloop.agent.engine.store import TrunkStore
 from loraloop.agent.engine.trunk import Trunk
@@ -60,10 +61,18 @@ class Runtime:
         router: Decides which of them a step gets.
         context: Positions that a transcript may use; the base's own number where None.
         reuse: Tokens of past transcripts whose caches are kept, for conversations that go on.
+        prefetch: Whether skills that may be next are read in the background.
     """
 
     def __init__(
-        self, base: Base, bank: Bank, router: Chooser, *, context: int | None = None, reuse: int = 16_384
+        self,
+        base: Base,
+        bank: Bank,
+        router: Chooser,
+        *,
+        context: int | None = None,
+        reuse: int = 16_384,
+        prefetch: bool = True,
     ) -> None:
         self.base = base
         self.bank = bank
@@ -71,6 +80,7 @@ class Runtime:
         self.context = min(context or base.config.max_positions, base.config.max_positions)
         self.lock = RLock()
         self.store = TrunkStore(reuse)
+        self.ahead = Ahead(bank, prefetch)
         self.stop_ids = base.stop_ids | base.tokenizer.special_ids
         self._bare = Active(Author(base.fingerprints.weights), "text", 0.0)
         self._authors: dict[str, tuple[Card, Author]] = {}
@@ -86,6 +96,7 @@ class Runtime:
         skills: Sequence[str | Path] | None = None,
         router: Chooser | str | Path | None = None,
         slots: int = 8,
+        host_bytes: int | None = None,
         context: int | None = None,
     ) -> Runtime:
         """Loads a base with skills and a router.
@@ -97,6 +108,7 @@ class Runtime:
             skills: Skill folders or names of shipped skills; all shipped ones where None.
             router: A router, or its folder; the shipped one where None.
             slots: Skills that are resident at the same time.
+            host_bytes: What other skills that have been read may take in memory; see `Bank`.
             context: Positions that a transcript may use.
 
         Raises:
@@ -104,12 +116,13 @@ class Runtime:
         """
         from loraloop.adapters.bank import Bank
         from loraloop.adapters.base import Base
+        from loraloop.adapters.host import HOST_BYTES
         from loraloop.adapters.skill import library
         from loraloop.router import Router
 
         model = base if isinstance(base, Base) else Base.load(base, quantize=quantize, device=device)
         shipped = library()
-        bank = Bank(model, slots=slots)
+        bank = Bank(model, slots=slots, host_bytes=HOST_BYTES if host_bytes is None else host_bytes)
         for skill in shipped.values() if skills is None else skills:
             if isinstance(skill, str) and skill in shipped:
                 skill = shipped[skill]
@@ -190,7 +203,7 @@ class Runtime:
             card = self.bank.card(skill)
             known = self._authors.get(skill)
             if known is None or known[0] is not card or known[1].slot != slot:
-                author = Author(self._bare.author.weights, skill, slot, card.activation, card.sha256 or skill)
+                author = Author(self._bare.author.weights, skill, slot, card.activation, self.bank.identity(skill))
                 known = self._authors[skill] = (card, author)
             yield Active(known[1], card.contract, perf_counter() - start)
         finally:

@@ -205,16 +205,9 @@ def test_many_threads_get_the_skill_they_asked_for(base: Base) -> None:
     assert not failures
 
 
-@pytest.mark.parametrize("compiled", [True, False])
-def test_a_bf16_base_with_and_without_the_c_kernel(monkeypatch: pytest.MonkeyPatch, compiled: bool) -> None:
-    from loraloop.adapters.attached import NativeAttached
-
-    if not compiled:
-        monkeypatch.setenv("LORALOOP_NATIVE", "0")
+def test_a_bf16_base() -> None:
     half = random_base(3, dtype=torch.bfloat16)
     bank = Bank(half, slots=2)
-    if compiled and not isinstance(bank.attached, NativeAttached):
-        pytest.skip("needs a C compiler")
     skills = [make(half, "one"), make(half, "two", 3, ("q_proj", "v_proj", "down_proj"))]
     for skill in skills:
         bank.add(skill)

@@ -1,0 +1,413 @@
+"""The bank's tiers: what is held where, what makes room, what happens in the background, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+import torch
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from loraloop.adapters import store
+from loraloop.adapters.bank import Bank
+from loraloop.adapters.base import Base, Row, random_base
+from loraloop.adapters.entry import Entry
+from loraloop.adapters.host import HostTier
+from loraloop.adapters.prefetch import Prefetcher
+from loraloop.adapters.skill import Skill
+from loraloop.tool_schemas.errors import InputError, LimitError, SkillError, UnknownNameError
+
+from .test_bank import TOKENS, make
+
+
+@pytest.fixture(scope="module")
+def base() -> Base:
+    return random_base(3)
+
+
+def output(base: Base, bank: Bank, slot: int) -> torch.Tensor:
+    return base.forward([Row(TOKENS[:4], base.new_cache(), slot)], attached=bank.attached).hidden
+
+
+def size_of(base: Base, skill: Skill) -> int:
+    bank = Bank(base, slots=1)
+    bank.slot(bank.add(skill))
+    return bank.bytes.host
+
+
+# --- what is held where ---
+
+
+def test_memory_is_bounded_and_shown(base: Base, tmp_path: Path) -> None:
+    one = size_of(base, make(base, "one"))
+    bank = Bank(base, slots=2, host_bytes=3 * one)
+    for name in "abcdef":
+        bank.add(make(base, name).save(tmp_path / name))
+    shown = bank.bytes
+    assert (shown.host, shown.device_used, shown.host_limit) == (0, 0, 3 * one) and shown.device > 0
+    for name in "abcdefabc":
+        assert bank.tier(name) in ("host", "disk")
+        bank.slot(name)
+        assert bank.tier(name) == "device" and bank.bytes.host <= 3 * one
+    assert bank.bytes.host == 3 * one and bank.bytes.device_used == bank.bytes.device
+    assert [bank.tier(name) for name in "abcdef"] == ["host", "device", "device", "disk", "disk", "disk"]
+    bank.remove("b")
+    assert bank.bytes.device_used * 2 == bank.bytes.device and bank.bytes.host == 2 * one
+    none = Bank(base, slots=1, host_bytes=0)
+    assert none.slot(none.add(make(base, "one"))) == 1 and none.bytes.host == 0
+    with pytest.raises(InputError, match="host_bytes is -1"):
+        Bank(base, host_bytes=-1)
+
+
+def test_a_skill_that_was_let_go_and_read_again_is_the_same(base: Base, tmp_path: Path) -> None:
+    bank = Bank(base, slots=1, host_bytes=0)
+    for name in ("one", "two"):
+        bank.add(make(base, name).save(tmp_path / name))
+    first = output(base, bank, bank.slot("one"))
+    known = bank.identity("one")
+    bank.slot("two")
+    assert torch.equal(output(base, bank, bank.slot("one")), first)
+    assert bank.identity("one") == known != bank.identity("two")
+
+
+def test_equal_weights_have_equal_identities_whatever_their_name(base: Base) -> None:
+    bank = Bank(base, slots=3)
+    skill = make(base, "one")
+    for name, tensors in (
+        ("one", skill.tensors),
+        ("two", dict(skill.tensors)),
+        ("three", {key: value + 1e-6 for key, value in skill.tensors.items()}),
+    ):
+        bank.slot(bank.add(Skill(skill.card.model_copy(update={"name": name}), tensors)))
+    assert bank.identity("one") == bank.identity("two") != bank.identity("three")
+
+
+def test_a_folder_of_folders(base: Base, tmp_path: Path) -> None:
+    for name in ("b", "a", "c"):
+        make(base, name).save(tmp_path / name)
+    (tmp_path / "notes").mkdir()
+    bank = Bank(base)
+    assert bank.add_many(tmp_path) == ("a", "b", "c")
+    (tmp_path / "c" / store.TENSORS).unlink()
+    make(base, "0").save(tmp_path / "0")
+    other = Bank(base)
+    with pytest.raises(SkillError, match=r"lacks skill\.safetensors"):
+        other.add_many(tmp_path)
+    assert other.names == ()
+    with pytest.raises(SkillError, match="is not a folder"):
+        other.add_many(tmp_path / "nothing")
+
+
+# --- what is refused ---
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"rank": 5}, {"method": "rslora"}, {"targets": ["q_proj"]}, {"invocation": [9]}, {"alpha": 3.0},
+     {"fingerprints": {"architecture": "x", "weights": "y"}}, {"activation": "full"}, {"description": "Other."}],
+)  # fmt: skip
+def test_a_card_that_changed_after_registering(base: Base, tmp_path: Path, change: dict[str, object]) -> None:
+    bank = Bank(base, slots=1)
+    folder = make(base, "one").save(tmp_path / "one")
+    bank.add(folder)
+    card = json.loads((folder / store.CARD).read_text())
+    (folder / store.CARD).write_text(json.dumps(card | change))
+    with pytest.raises(SkillError, match=r"has changed since it was registered|the card says 5|targets are"):
+        bank.slot("one")
+    assert bank.resident == {} and bank.bytes.host == 0
+    (folder / store.CARD).write_text(json.dumps(card))
+    assert bank.slot("one") == 1
+
+
+@pytest.mark.parametrize("hashed", [True, False])
+def test_tensors_that_changed_after_registering(base: Base, tmp_path: Path, hashed: bool) -> None:
+    bank = Bank(base, slots=1)
+    folder = make(base, "one").save(tmp_path / "one")
+    if not hashed:
+        card = json.loads((folder / store.CARD).read_text())
+        (folder / store.CARD).write_text(json.dumps(card | {"sha256": ""}))
+    bank.add(folder)
+    content = bytearray((folder / store.TENSORS).read_bytes())
+    content[-3] ^= 1
+    (folder / store.TENSORS).write_bytes(bytes(content))
+    message = "sha256 is not the one" if hashed else r"has changed since it was registered \(skill\.safetensors\)"
+    with pytest.raises(SkillError, match=message):
+        bank.slot("one")
+    bank.remove("one")
+    if not hashed:
+        assert bank.slot(bank.add(folder)) == 1
+
+
+def test_another_skill_in_the_same_folder(base: Base, tmp_path: Path) -> None:
+    bank = Bank(base, slots=1, host_bytes=0)
+    folder = make(base, "one").save(tmp_path / "one")
+    bank.add(folder)
+    bank.add(make(base, "two"))
+    bank.slot("one")
+    bank.slot("two")
+    changed = make(base, "two")
+    Skill(changed.card.model_copy(update={"name": "one"}), changed.tensors).save(folder)
+    with pytest.raises(SkillError, match="has changed since it was registered"):
+        bank.slot("one")
+    assert bank.slot("two") == 1
+
+
+# --- in the background ---
+
+
+def test_what_is_prefetched_is_ready(base: Base, tmp_path: Path) -> None:
+    bank = Bank(base, slots=2)
+    for name in "abc":
+        bank.add(make(base, name).save(tmp_path / name))
+    assert bank.prefetch("a") and bank.settle(10)
+    assert bank.tier("a") == "device" and not bank.prefetch("a") and not bank.prefetch("none")
+    assert bank.slot("b") != bank.slot("a")
+    assert bank.prefetch("c") and bank.settle(10)
+    assert bank.tier("c") == "host" and sorted(bank.resident) == ["a", "b"], "both slots were asked for just now"
+    with pytest.raises(UnknownNameError):
+        bank.prefetch("d")
+    fresh = Bank(base, slots=1)
+    fresh.add(make(base, "c"))
+    assert torch.equal(output(base, bank, bank.slot("c")), output(base, fresh, fresh.slot("c")))
+
+
+def test_a_guess_takes_only_a_cold_slot(base: Base) -> None:
+    bank = Bank(base, slots=2)
+    for name in "abc":
+        bank.add(make(base, name))
+    cold, hot = bank.slot("a"), bank.slot("b")
+    bank.slot("b")
+    with bank.using("a"):
+        bank.slot("b")
+        bank.slot("b")
+        assert bank.prefetch("c") and bank.settle(10)
+        assert bank.tier("c") == "host", "a is pinned, b is hot"
+    assert bank.prefetch("c") and bank.settle(10)
+    assert bank.resident == {"b": hot, "c": cold}
+
+
+def test_errors_wait_for_whoever_asks(base: Base, tmp_path: Path) -> None:
+    bank = Bank(base, slots=1)
+    folder = make(base, "one").save(tmp_path / "one")
+    bank.add(folder)
+    whole = (folder / store.TENSORS).read_bytes()
+    (folder / store.TENSORS).write_bytes(whole[:-8])
+    assert bank.prefetch("one") and bank.settle(10)
+    (folder / store.TENSORS).write_bytes(whole)
+    with pytest.raises(SkillError, match="header promises"):
+        bank.slot("one")
+    assert bank.slot("one") == 1, "an error is told once; then the skill is read again"
+
+
+def test_nobody_waits_for_another_skills_file(base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bank = Bank(base, slots=2)
+    for name in ("quick", "slow"):
+        bank.add(make(base, name).save(tmp_path / name))
+    bank.slot("quick")
+    go, began, read = threading.Event(), threading.Event(), Entry.read
+    reads: list[str] = []
+
+    def slow(self: Entry, *args: object) -> object:
+        reads.append(self.card.name)
+        began.set()
+        assert go.wait(10)
+        return read(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Entry, "read", slow)
+    bank.prefetch("slow")
+    assert began.wait(10)
+    start = monotonic()
+    for _ in range(100):
+        bank.slot("quick")
+    assert monotonic() - start < 1 and bank.tier("slow") == "disk"
+    slots: list[int] = []
+    waiting = [threading.Thread(target=lambda: slots.append(bank.slot("slow"))) for _ in range(3)]
+    for thread in waiting:
+        thread.start()
+    sleep(0.05)
+    go.set()
+    for thread in waiting:
+        thread.join(10)
+    assert len(set(slots)) == 1 and len(slots) == 3 and reads == ["slow"], "one thread reads for all"
+
+
+def test_the_prefetching_thread_goes_when_there_is_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loraloop.adapters.prefetch.IDLE", 0.05)
+    done: list[str] = []
+    gate = threading.Event()
+
+    def work(name: str) -> None:
+        assert gate.wait(10)
+        done.append(name)
+
+    ahead = Prefetcher(work)
+    assert ahead.ask("first")
+    for index in range(20):
+        ahead.ask(str(index))
+    assert not ahead.ask("19") and not ahead.wait(0.01)
+    gate.set()
+    assert (ahead.wait(10) and done == ["first", *map(str, range(12, 20))]) or done[-8:] == [*map(str, range(12, 20))]
+    until(lambda: ahead._thread is None)
+    assert ahead.ask("again") and ahead.wait(10) and done[-1] == "again"
+
+
+def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    end = monotonic() + seconds
+    while not condition():
+        assert monotonic() < end
+        sleep(0.005)
+
+
+def test_threads_and_prefetches_never_touch_a_slot_in_use(base: Base, tmp_path: Path) -> None:
+    """Every output under a pin is that of the skill asked for, while others activate and prefetch all the time."""
+    names = [f"skill-{i}" for i in range(8)]
+    one = size_of(base, make(base, names[0], 2))
+    bank = Bank(base, slots=3, rank=8, host_bytes=3 * one)
+    expected = {}
+    for name in names:
+        bank.add(make(base, name, 2).save(tmp_path / name))
+        expected[name] = output(base, bank, bank.slot(name))
+    failures: list[str] = []
+
+    def work(seed: int) -> None:
+        try:
+            for step in range(25):
+                name = names[(seed * 5 + step * 3) % len(names)]
+                bank.prefetch(names[(seed + step) % len(names)])
+                try:
+                    with bank.using(name) as slot:
+                        if not torch.equal(output(base, bank, slot), expected[name]):
+                            failures.append(name)
+                except LimitError:
+                    pass  # three threads may pin all three slots
+                assert bank.bytes.host <= 3 * one
+        except Exception as error:
+            failures.append(repr(error))
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert bank.settle(10) and not failures
+
+
+class Tiers(RuleBasedStateMachine):
+    """Any order of activations, pins, prefetches and removals keeps the books right."""
+
+    names = ("a", "b", "c", "d", "wide")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.base = _small()
+        self.bank = Bank(self.base, rank={8: 2, 16: 1}, host_bytes=40_000)
+        self.pins: list[str] = []
+        for name in self.names:
+            self.bank.add(_skill(name))
+
+    @rule(name=st.sampled_from(names))
+    def add(self, name: str) -> None:
+        if name in self.bank:
+            with pytest.raises(InputError):
+                self.bank.add(_skill(name))
+        else:
+            self.bank.add(_skill(name))
+
+    @rule(name=st.sampled_from(names), pin=st.booleans())
+    def use(self, name: str, pin: bool) -> None:
+        before = self.bank.resident
+        if name not in self.bank:
+            with pytest.raises(UnknownNameError):
+                self.bank.slot(name)
+            return
+        try:
+            slot = self.bank.pin(name) if pin else self.bank.slot(name)
+        except LimitError:
+            assert name not in before
+            fitting = {3} if name == "wide" else {1, 2, 3}
+            assert fitting <= {before[other] for other in self.pins if other in before}
+            return
+        if pin:
+            self.pins.append(name)
+        assert name not in before or before[name] == slot
+        assert self.bank.resident[name] == slot and (name != "wide" or slot == 3)
+        gone = before.keys() - self.bank.resident.keys()
+        assert len(gone) <= 1 and not gone & set(self.pins)
+
+    @rule(name=st.sampled_from(names))
+    def prefetch(self, name: str) -> None:
+        if name in self.bank:
+            held = {name: slot for name, slot in self.bank.resident.items() if name in self.pins}
+            self.bank.prefetch(name)
+            assert self.bank.settle(10)
+            assert held.items() <= self.bank.resident.items()
+
+    @precondition(lambda self: self.pins)
+    @rule()
+    def unpin(self) -> None:
+        self.bank.unpin(self.pins.pop())
+
+    @rule(name=st.sampled_from(names))
+    def remove(self, name: str) -> None:
+        if name not in self.bank:
+            return
+        if name in self.pins:
+            with pytest.raises(InputError, match="in use"):
+                self.bank.remove(name)
+        else:
+            self.bank.remove(name)
+            assert name not in self.bank.resident and name not in self.bank
+
+    @invariant()
+    def books(self) -> None:
+        slots = list(self.bank.resident.values())
+        assert len(set(slots)) == len(slots) <= 3 and set(slots) <= {1, 2, 3}
+        assert self.bank.bytes.host <= 40_000
+        for slot in {1, 2, 3} - set(slots):
+            assert not self.bank.attached.views[slot]
+
+
+TestTiers = Tiers.TestCase
+TestTiers.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+
+_cache: dict[str, object] = {}
+
+
+def _small() -> Base:
+    if "base" not in _cache:
+        _cache["base"] = random_base(3)
+    return _cache["base"]  # type: ignore[return-value]
+
+
+def _skill(name: str) -> Skill:
+    if name not in _cache:
+        _cache[name] = make(_small(), name, 12 if name == "wide" else 2)
+    return _cache[name]  # type: ignore[return-value]
+
+
+def test_the_host_tier_forgets_the_least_recently_used() -> None:
+    class Fake:
+        def __init__(self, size: int) -> None:
+            self.bytes = size
+
+    tier = HostTier(10)
+    for name, size in (("a", 4), ("b", 4), ("c", 11)):
+        tier.put(name, Fake(size))  # type: ignore[arg-type]
+    assert "c" not in tier and tier.used == 8
+    assert tier.get("a") is not None and tier.get("z") is None
+    tier.put("d", Fake(3))  # type: ignore[arg-type]
+    assert "b" not in tier and "a" in tier and tier.used == 7 and len(tier) == 2
+    tier.put("a", Fake(10))  # type: ignore[arg-type]
+    assert len(tier) == 1 and tier.used == 10

@@ -1,0 +1,129 @@
+"""What a run makes ready before it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loraloop.adapters.bank import Bank
+from loraloop.adapters.base import Base
+from loraloop.adapters.skill import Skill
+from loraloop.agent import Agent, Limits, Policy, Runtime
+from loraloop.agent.ahead import Ahead
+from loraloop.agent.engine import Generated
+from loraloop.agent.events import Prefetched, StepFinished
+from loraloop.agent.loop import Run
+from loraloop.router.decision import Route
+from loraloop.tool_schemas.errors import SkillError
+
+SHORT = Limits(step_tokens=60, max_steps=4)
+
+
+class Told:
+    """Routes by a list of rankings, the first of each chosen."""
+
+    layers = (1,)
+
+    def __init__(self, *rankings: dict[str, float]) -> None:
+        self.rankings = list(rankings)
+
+    def features(self, kept: Any) -> Any:
+        return None
+
+    def choose(self, features: Any, state: Any) -> Route:
+        ranked = self.rankings.pop(0) if self.rankings else {"none": 1.0}
+        free = [(name, p) for name, p in ranked.items() if not state.blocked(name)] or [("none", 1.0)]
+        return Route(*free[0], False, tuple(free[1:]), ())
+
+    def screen(self, features: Any) -> Any:
+        raise AssertionError("not asked")
+
+
+def ping() -> str:
+    """Answers."""
+    return "pong"
+
+
+@pytest.fixture
+def bank(small: Base, make_skill: Callable[..., Skill], tmp_path: Path) -> Bank:
+    made = Bank(small, slots=4)
+    for seed, (name, contract) in enumerate({"tools": "calls", "prose": "text", "other": "text"}.items()):
+        made.add(make_skill(small, name, contract, seed).save(tmp_path / name))
+    return made
+
+
+def agent(small: Base, bank: Bank, *rankings: dict[str, float], **options: Any) -> Agent:
+    runtime = Runtime(small, bank, Told(*rankings), **options)
+    return Agent(runtime, [ping], limits=SHORT, policy=Policy(screen=False, screen_tools=False))
+
+
+def test_the_runner_up_is_made_ready(small: Base, bank: Bank) -> None:
+    stream = agent(small, bank, {"prose": 0.6, "none": 0.2, "other": 0.2}).stream("Hi")
+    told = [event for event in stream if isinstance(event, Prefetched)]
+    assert [(event.step, event.skills, event.reason) for event in told] == [(0, ("other",), "runner_up")]
+    assert stream.result.steps[0].prefetched == ("other",)
+    assert bank.settle(10) and bank.tier("other") == "device"
+    again = agent(small, bank, {"prose": 0.6, "other": 0.4}).run_sync("Hi")
+    assert again.steps[0].prefetched == (), "it is there already"
+
+
+def test_an_improbable_or_unknown_runner_up_is_left_alone(small: Base, bank: Bank) -> None:
+    for ranking in ({"prose": 0.98, "other": 0.02}, {"prose": 0.6, "foreign": 0.4}, {"prose": 0.6, "none": 0.4}):
+        assert agent(small, bank, ranking).run_sync("Hi").steps[0].prefetched == ()
+    off = agent(small, bank, {"prose": 0.6, "other": 0.4}, prefetch=False).run_sync("Hi")
+    assert off.steps[0].prefetched == () and bank.tier("other") == "disk"
+
+
+def test_while_a_tool_runs_what_usually_follows_is_made_ready(
+    small: Base, bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = agent(small, bank)
+    made.runtime.ahead.follows(("tools",), ("other",))
+    seen: list[str] = []
+
+    def add(a: int, b: int) -> int:
+        """Adds."""
+        bank.settle(10)
+        seen.append(bank.tier("other"))
+        return a + b
+
+    def write(self: Run, trunk: Any, branch: Any, *_: Any) -> Any:
+        text = '[{"name":"add","arguments":{"a":1,"b":2}}]' if not self._steps else "Three."
+        ids = branch.tokenizer.encode(text)
+        branch.feed(ids[:1])
+        return Generated(ids, text, "done", len(ids)), None
+        yield  # a generator, as the real one
+
+    monkeypatch.setattr(Run, "_generate", write)
+    made.runtime.router = Told({"tools": 1.0})  # type: ignore[assignment]
+    steps = Agent(made.runtime, [add], limits=SHORT, policy=made.policy).run_sync("1 + 2?").steps
+    assert steps[0].calls and steps[0].prefetched == ("other",) and seen[0] == "device"
+
+
+def test_runs_teach_what_follows_what(small: Base, bank: Bank) -> None:
+    made = agent(small, bank, {"tools": 1.0}, {"prose": 1.0}, {"none": 1.0})
+    steps = [step.skill for step in made.run_sync("Hi").steps]
+    assert steps[:2] == ["tools", "prose"]
+    assert made.runtime.ahead.likely(["tools"]) == "prose" and made.runtime.ahead.likely(["other"]) == "none"
+
+
+def test_the_most_frequent_follower_wins() -> None:
+    ahead = Ahead(None)  # type: ignore[arg-type]
+    for after in ("a", "b", "b", "none"):
+        ahead.follows(("x",), (after,))
+    ahead.follows(("y",), ("a",))
+    ahead.follows(("y",), ("a",))
+    assert ahead.likely(["x"]) == "b" and ahead.likely(["x", "y"]) == "a" and ahead.likely([]) == "none"
+
+
+def test_an_error_of_a_guess_is_told_when_the_skill_is_used(small: Base, bank: Bank, tmp_path: Path) -> None:
+    (tmp_path / "other" / "skill.safetensors").write_bytes(b"")
+    made = agent(small, bank, {"prose": 0.6, "other": 0.4}, {"other": 1.0})
+    events = list(made.stream("Hi"))
+    assert any(isinstance(event, StepFinished) for event in events), "a wrong guess harms nobody"
+    bank.settle(10)
+    with pytest.raises(SkillError, match="not a whole safetensors file"):
+        made.run_sync("Hi", skill="other")
