@@ -7,14 +7,16 @@ tensors to store. The int8 and int4 products are torch's own packed CPU kernels,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from loraloop.kernels.nf4 import Nf4Weight as Nf4Weight
+
 GROUP = 32  # columns that share one scale and zero in the int4 form
 DENSE_FROM = 48  # rows from which a product goes through the dense copy
-_CHUNK = 1 << 24  # values quantized at a time
+_CHUNK = 1 << 20  # values quantized at a time: few enough for a cache of the processor
 
 
 @runtime_checkable
@@ -166,52 +168,6 @@ class Int4Weight:
 
     def state(self) -> dict[str, Tensor]:
         return {"packed": self.packed, "scales_zeros": self.scales_zeros}
-
-
-class Nf4Weight:
-    """NormalFloat4 in blocks of 64 with double-quantized absmax (QLoRA, arXiv 2305.14314), by bitsandbytes."""
-
-    __slots__ = ("codes", "in_features", "out_features", "quant_state")
-
-    def __init__(self, codes: Tensor, quant_state: Any) -> None:
-        self.codes = codes
-        self.quant_state = quant_state
-        self.out_features, self.in_features = quant_state.shape
-
-    @classmethod
-    def quantize(cls, values: Tensor, dtype: torch.dtype = torch.bfloat16) -> Nf4Weight:
-        from bitsandbytes import functional
-
-        codes, state = functional.quantize_4bit(
-            values.to(dtype).contiguous(), blocksize=64, compress_statistics=True, quant_type="nf4"
-        )
-        return cls(codes, state)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        if x.is_cpu:  # bitsandbytes' CPU path repacks weights in place; dequantize + GEMM leaves them alone
-            return torch.nn.functional.linear(x, self.dequantize().to(x.dtype))
-        import bitsandbytes
-
-        product: Tensor = bitsandbytes.matmul_4bit(x, self.codes.t(), quant_state=self.quant_state)
-        return product
-
-    def dequantize(self) -> Tensor:
-        from bitsandbytes import functional
-
-        values: Tensor = functional.dequantize_4bit(self.codes, self.quant_state)
-        return values
-
-    def state(self) -> dict[str, Tensor]:
-        """bitsandbytes' own serialized form (`codes` plus its quant-state tensors)."""
-        return {"codes": self.codes, **self.quant_state.as_dict(packed=True)}
-
-    @classmethod
-    def restore(cls, state: dict[str, Tensor]) -> Nf4Weight:
-        from bitsandbytes.functional import QuantState
-
-        rest = {name: tensor for name, tensor in state.items() if name != "codes"}
-        codes = state["codes"]
-        return cls(codes, QuantState.from_dict(rest, device=codes.device))
 
 
 @dataclass(slots=True)

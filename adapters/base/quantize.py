@@ -74,9 +74,9 @@ def fused(parts: Sequence[Part], form: str, copies: bool = False, tiled: bool = 
 
 def _together(parts: Sequence[Part], form: str, copies: bool, tiled: bool) -> Weight:
     if form == "int4":
-        codes = [part if isinstance(part, Codes4) else affine(dense(part)) for part in parts]
-        affines = [torch.cat([getattr(part, name) for part in codes]) for name in ("codes", "scales", "zeros")]
-        return TiledWeight.int4(*affines) if tiled else Int4Weight.pack(*affines, copies)
+        own = [part if isinstance(part, Codes4) else affine(dense(part)) for part in parts]
+        codes, scales, zeros = (torch.cat([getattr(part, n) for part in own]) for n in ("codes", "scales", "zeros"))
+        return TiledWeight.int4(codes, scales, zeros) if tiled else Int4Weight.pack(codes, scales, zeros, copies)
     values = torch.cat([dense(part) for part in parts])
     if form == "int8":
         return _int8(values, tiled)

@@ -10,18 +10,18 @@ import pytest
 import torch
 
 from loraloop.adapters.base import Base, Row
-from loraloop.kernels.quantized import DenseWeight, Int4Weight, Int8Weight, Nf4Weight, Weight
+from loraloop.adapters.base.quantize import fused
+from loraloop.kernels.quantized import Int4Weight
 from loraloop.tool_schemas.errors import BaseModelError, UnknownNameError
 
-FORMS = {"int4": Int4Weight, "int8": Int8Weight, "bf16": DenseWeight, "nf4": Nf4Weight}
+FORMS = ("int4", "int8", "bf16", "nf4")
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("rows", [1, 3, 64])
 def test_a_product_is_that_of_the_dequantized_values(form: str, rows: int) -> None:
     values = torch.randn(96, 64, generator=torch.Generator().manual_seed(0)) * 0.1
-    kind: Any = FORMS[form]
-    weight: Weight = DenseWeight(values.bfloat16()) if form == "bf16" else kind.quantize(values)
+    weight = fused([values], form)
     x = torch.randn(rows, 64, generator=torch.Generator().manual_seed(1)).bfloat16()
     expected = x.float() @ weight.dequantize().float().t()
     torch.testing.assert_close(weight(x).float(), expected, atol=2e-2, rtol=2e-2)
