@@ -94,7 +94,8 @@ def _write(source: Source, name: str, form: str, folder: Path, progress: Progres
         stored.update({f"{key}.{part}": tensor for part, tensor in weight.state().items()})
 
     def read(*names: str) -> Tensor:
-        values = torch.cat([dense(source.tensor(name)) for name in names])
+        parts = [dense(source.tensor(name)) for name in names]
+        values = parts[0] if len(parts) == 1 else torch.cat(parts)
         _update(digest, values)
         return values
 

@@ -52,6 +52,7 @@ class GGUFSource:
         if not template:
             raise BaseModelError(f"{path} has no chat template: use an instruction-tuned model's file")
         self.chat_template: str = template
+        self._fields = {}  # the reader's lists of tokens take hundreds of megabytes
 
     def tensor(self, name: str) -> Part:
         """A tensor by its Hugging Face name; query and key rows are put back into the half-split rotary order."""

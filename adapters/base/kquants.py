@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from loraloop.adapters.base.source import Codes4, Fine
+from loraloop.adapters.base.source import CHUNK, Codes4, Fine
 
 PLAIN = {"F32": np.float32, "F16": np.float16, "BF16": np.int16}
 CODES = ("Q4_0", "Q4_1", "Q4_K")
@@ -40,7 +40,11 @@ def decode(kind: str, data: Bytes, shape: tuple[int, ...]) -> Tensor | Codes4 | 
     from gguf import GGMLQuantizationType
     from gguf.quants import dequantize
 
-    return Fine(torch.from_numpy(dequantize(data, GGMLQuantizationType[kind])).view(shape))
+    values = np.empty(shape, dtype=np.float32)
+    step = max(1, CHUNK // shape[1])
+    for start in range(0, shape[0], step):
+        values[start : start + step] = dequantize(data[start : start + step], GGMLQuantizationType[kind])
+    return Fine(torch.from_numpy(values))
 
 
 def _q4_0(data: Bytes, rows: int, columns: int) -> Codes4:

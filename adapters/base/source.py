@@ -14,7 +14,7 @@ from torch import Tensor
 
 from loraloop.adapters.base.config import ModelConfig
 
-_CHUNK = 1 << 24  # values that are worked on at a time
+CHUNK = 1 << 20  # values that are worked on at a time: few enough for a cache of the processor
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Codes4:
         """The values `[O, K]` in fp32."""
         rows, columns = self.codes.shape
         values = torch.empty(rows, columns // 32, 32)
-        step = max(1, _CHUNK // columns)
+        step = max(1, CHUNK // columns)
         for start in range(0, rows, step):  # bounds what the intermediate results take
             here = slice(start, start + step)
             groups = self.codes[here].view(-1, columns // 32, 32).float().sub_(8)
