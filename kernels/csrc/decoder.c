@@ -5,7 +5,8 @@
 
 #include "model.h"
 
-#define PRIVATE 4     /* rows up to which every thread rounds the activations for itself rather than waiting for another */
+#define PRIVATE BLOCK /* rows up to which every thread rounds the activations for itself rather than waiting for another */
+#define TOKENS 16     /* of one unit of work on tokens: neighbours share cache lines, so they stay with one thread */
 #define SPAN 256      /* positions that one unit of decode attention reads */
 #define QUERIES 32    /* of one unit of prefill attention, roughly */
 
@@ -63,7 +64,7 @@ static void keep(const run *r, int64_t number, int64_t token) {
             memcpy(a->kept_to[k] + token * r->m->hidden, r->h + token * r->m->hidden, sizeof(float) * (size_t)r->m->hidden);
 }
 
-static void embed(worker *w, int token) {
+static void embed(worker *w, int64_t token) {
     run *r = state(w);
     float *to = r->h + token * r->m->hidden;
     look_up(&r->m->embedding, r->ask->tokens[token], to);
@@ -130,10 +131,21 @@ static int64_t width_of(const model *m, int group) {
     return group == O ? m->attention.heads * m->attention.head_dim : group == DOWN ? m->inner : m->hidden;
 }
 
-static void input_unit(worker *w, int token) {
-    run *r = state(w);
-    make_input(r, here.layer, here.group, token, here.in, r->scratch[w->thread]);
+/* A phase whose units are tokens. */
+typedef void (*on_token)(worker *, int64_t);
+
+INLINE void some_tokens(worker *w, int index, on_token run_one) {
+    const int64_t end = least(state(w)->n, (index + 1) * (int64_t)TOKENS);
+    for (int64_t token = index * (int64_t)TOKENS; token < end; token++) run_one(w, token);
 }
+
+static void each_token(worker *w, unit run_some) { each(w, (int)ceil_div(state(w)->n, TOKENS), run_some); }
+
+static void make_one(worker *w, int64_t token) {
+    make_input(state(w), here.layer, here.group, token, here.in, state(w)->scratch[w->thread]);
+}
+
+static void input_unit(worker *w, int index) { some_tokens(w, index, make_one); }
 
 /* --- low-rank updates ----------------------------------------------------------------------------------------------------------- */
 
@@ -238,9 +250,8 @@ static void product(worker *w, int64_t layer_number, int group) {
     inputs *in = &r->in[w->thread];
     in->width = width_of(r->m, group);
     here = (place){layer_number, group, in};
-    if (r->n > PRIVATE) each(w, (int)r->n, input_unit);
-    else
-        for (int64_t token = 0; token < r->n; token++) input_unit(w, (int)token);
+    if (r->n > PRIVATE) each_token(w, input_unit);
+    else some_tokens(w, 0, make_one);
     if (r->adapted) {
         int64_t units = 0;
         for (int64_t number = 0; number < r->ask->count; number++) units += shrink_units(r, number);
@@ -266,7 +277,7 @@ static void turn(const float *x, const float *norm, float eps, const float *cos,
 }
 
 /* Rotates a token's queries and key; appends key and value. */
-static void place_token(worker *w, int token) {
+static void place_token(worker *w, int64_t token) {
     run *r = state(w);
     const shape *s = &r->m->attention;
     const layer *l = r->m->layer + here.layer;
@@ -331,32 +342,37 @@ static void attention_unit(worker *w, int index) {
 
 /* --- the whole ------------------------------------------------------------------------------------------------------------------ */
 
-static void finish(worker *w, int token) {
+static void finish(worker *w, int64_t token) {
     run *r = state(w);
     normalize(r->h + token * r->m->hidden, r->m->norm, r->m->hidden, r->m->eps, r->ask->hidden + token * r->m->hidden);
 }
 
-static void keep_unit(worker *w, int token) { keep(state(w), here.layer + 1, token); }
+static void keep_token(worker *w, int64_t token) { keep(state(w), here.layer + 1, token); }
+
+static void embed_unit(worker *w, int index) { some_tokens(w, index, embed); }
+static void place_unit(worker *w, int index) { some_tokens(w, index, place_token); }
+static void keep_unit(worker *w, int index) { some_tokens(w, index, keep_token); }
+static void finish_unit(worker *w, int index) { some_tokens(w, index, finish); }
 
 static void forward_job(worker *w) {
     run *r = state(w);
     const request *a = r->ask;
     here = (place){0};
-    each(w, (int)r->n, embed);
+    each_token(w, embed_unit);
     for (int64_t number = 0; number < r->m->layers; number++) {
         product(w, number, QKV);
-        each(w, (int)r->n, place_token);
+        each_token(w, place_unit);
         each(w, (int)r->units_of[a->count], attention_unit);
         product(w, number, O);
         product(w, number, GATE_UP);
         product(w, number, DOWN);
         for (int64_t k = 0; k < a->kept; k++)
             if (a->keep[k] == number + 1) {
-                each(w, (int)r->n, keep_unit);
+                each_token(w, keep_unit);
                 break;
             }
     }
-    each(w, (int)r->n, finish);
+    each_token(w, finish_unit);
 }
 
 #include "exports.h"

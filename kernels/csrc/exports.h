@@ -150,7 +150,8 @@ typedef struct {
 
 static void lone_input(worker *w, int index) {
     lone *l = (lone *)w->work;
-    quantize(&l->in, index, l->x + index * l->matrix->inputs);
+    const int64_t end = least(l->rows, (index + 1) * (int64_t)BLOCK);
+    for (int64_t row = index * (int64_t)BLOCK; row < end; row++) quantize(&l->in, row, l->x + row * l->matrix->inputs);
 }
 
 static int64_t lone_tiles(const lone *l) { return l->rows <= BLOCK ? 32 : 2; }
@@ -174,7 +175,7 @@ static void lone_unit(worker *w, int index) {
 
 static void lone_job(worker *w) {
     lone *l = (lone *)w->work;
-    each(w, (int)l->rows, lone_input);
+    each(w, (int)ceil_div(l->rows, BLOCK), lone_input);
     each(w, (int)ceil_div(ceil_div(l->matrix->outputs, LANES), lone_tiles(l)), lone_unit);
 }
 
