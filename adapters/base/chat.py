@@ -22,44 +22,68 @@ _MARK = "\ue000content\ue001"
 
 @dataclass(frozen=True, slots=True)
 class ChatFormat:
-    """The template text around a message of each role, the generation prompt and the default system message."""
+    """The template text around a message of each role, the generation prompt and the default system message.
+
+    Attributes:
+        around: (before, after) the content, by role. What a transcript begins with stands before a system message too.
+        generation: opens the assistant's message; a branch begins with it.
+        default_system: the system message that the template inserts where a transcript has none.
+        opening: what a transcript without any system message begins with, such as a begin-of-text token.
+    """
 
     around: dict[str, tuple[str, str]]
     generation: str
     default_system: str | None
+    opening: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        return {"around": self.around, "generation": self.generation, "default_system": self.default_system}
+        fields = {"around": self.around, "generation": self.generation, "default_system": self.default_system}
+        return {**fields, "opening": self.opening} if self.opening else fields
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> ChatFormat:
         around = {role: (head, tail) for role, (head, tail) in fields["around"].items()}
-        return cls(around, fields["generation"], fields["default_system"])
+        return cls(around, fields["generation"], fields["default_system"], fields.get("opening", ""))
 
     @classmethod
     def probe(cls, template: str, bos: str = "", eos: str = "") -> ChatFormat:
         """Reads the format off a Jinja chat template.
 
+        A template that has no system messages, or moves their text into a later message, gets them as turns of the
+        user. Where there is no generation prompt, what ends the user's message is taken for it (Mistral's `[/INST]`).
+
         Raises:
             BaseModelError: if the template is broken, or rewrites earlier messages when later ones come.
         """
         render = _renderer(template, bos, eos)
-        system = [{"role": "system", "content": _MARK}]
-        user = [*system, {"role": "user", "content": _MARK}]
-        opening = render(system, False)
-        around = {"system": _split(opening, "system"), "user": _split(_after(opening, render(user, False)), "user")}
-        with_assistant = [*user, {"role": "assistant", "content": _MARK}]
-        before, whole = render(user, False), render(with_assistant, False)
+        user = [_marked("user")]
+        try:
+            system = render([_marked("system")], False)
+            around = {"system": _split(system, "system")}
+            around["user"] = _split(_after(system, render([_marked("system"), *user], False)), "user")
+            user = [_marked("system"), *user]
+        except BaseModelError:
+            head, tail = _split(render(user, False), "user")
+            opening = bos if head.startswith(bos) else ""
+            around = {"user": (head[len(opening) :], tail), "system": (head, "\n\n")}
+        before, whole = render(user, False), render([*user, _marked("assistant")], False)
         around["assistant"] = _split(_after(before, whole), "assistant")
         generation = _after(before, render(user, True))
+        if not generation:
+            (head, generation), (opens, closes) = around["user"], around["assistant"]
+            around |= {"user": (head, ""), "assistant": (generation + opens, closes)}
+        if not generation:
+            raise BaseModelError("the chat template puts nothing between a user's message and its answer")
         try:
-            result = _after(whole, render([*with_assistant, {"role": "tool", "content": _MARK}], False))
+            if not around["user"][1]:
+                raise BaseModelError("a tool's result would not end where the assistant's message begins")
+            result = _after(whole, render([*user, _marked("assistant"), _marked("tool")], False))
             around["tool"] = _split(result, "tool")
         except BaseModelError:
             around["tool"] = around["user"]
         if not around["assistant"][0].startswith(generation):
             raise BaseModelError("the chat template's generation prompt is not how it opens an assistant message")
-        return cls(around, generation, _default_system(render, around))
+        return cls(around, generation, *_beginning(render, around))
 
 
 class Chat:
@@ -79,13 +103,20 @@ class Chat:
         """Ids of one whole message."""
         if role not in ROLES:
             raise ValueError(f"unknown message role {role!r}: use one of {', '.join(ROLES)}")
+        if role == "system" and not content and self.format.opening:
+            return self._ids(self.format.opening, "", "")
         head, tail = self.format.around[role]
         return self._ids(head, content, tail)
 
     def complete(self, messages: Sequence[Message]) -> list[Message]:
-        """The messages with the template's default system message in front where it would insert one."""
+        """The messages with the template's default system message in front where it would insert one.
+
+        An empty one stands for the beginning of a transcript that the template gives no system message.
+        """
         listed = list(messages)
         default = self.format.default_system
+        if default is None and self.format.opening:
+            default = ""
         if default is not None and (not listed or listed[0].role != "system"):
             listed.insert(0, Message("system", default))
         return listed
@@ -152,11 +183,24 @@ def _split(text: str, role: str) -> tuple[str, str]:
     return head, tail
 
 
-def _default_system(render: Any, around: dict[str, tuple[str, str]]) -> str | None:
-    """The system text that the template inserts when a transcript has none."""
-    shown = render([{"role": "user", "content": _MARK}], False)
-    opening, _, _ = shown.partition(around["user"][0] + _MARK)
+def _marked(role: str) -> dict[str, str]:
+    return {"role": role, "content": _MARK}
+
+
+def _beginning(render: Any, around: dict[str, tuple[str, str]]) -> tuple[str | None, str]:
+    """The system text that the template inserts when a transcript has none, or else what such a transcript begins with.
+
+    A default that depends on the day (Granite's, by `strftime_now`, which is not defined here) is left out: transcripts
+    would differ from one day to the next.
+    """
     head, tail = around["system"]
-    if not opening or not opening.startswith(head):
-        return None
-    return str(opening[len(head) : len(opening) - len(tail)])
+    try:
+        shown = render([_marked("user")], False)
+    except BaseModelError:
+        return None, ""
+    opening, found, _ = shown.partition(around["user"][0] + _MARK)
+    if not found or not opening:
+        return None, ""
+    if opening.startswith(head) and opening.endswith(tail) and len(opening) >= len(head) + len(tail):
+        return opening[len(head) : len(opening) - len(tail)], ""
+    return None, opening

@@ -25,6 +25,11 @@ class Tokenizer:
         added = spec.get("added_tokens", [])
         self.special = {token["content"]: int(token["id"]) for token in added}
         self.special_ids = frozenset(self.special.values())
+        if "ByteLevel" not in json.dumps([spec.get("pre_tokenizer"), spec.get("decoder")]):
+            raise BaseModelError(
+                "only byte-level BPE tokenizers are supported, not SentencePiece's (Llama 2, Mistral 7B): use a model "
+                "with a byte-level one, such as Llama 3, Mistral Nemo, Qwen or Granite"
+            )
         self.backend = tokenizers.Tokenizer.from_str(tokenizer_json)
         spec["added_tokens"] = []
         spec["post_processor"] = _only_byte_level(spec.get("post_processor"))
