@@ -22,6 +22,7 @@ from loraloop.adapters.host import HOST_BYTES, HostTier
 from loraloop.adapters.prefetch import Prefetcher
 from loraloop.adapters.skill import Skill, SkillFolder
 from loraloop.adapters.slots import Prepared, SlotStack, bucket_of
+from loraloop.kernels.serial import serial
 from loraloop.tool_schemas.errors import InputError, LimitError, SkillError, unknown
 
 if TYPE_CHECKING:
@@ -289,7 +290,8 @@ class Bank:
         """Writes a claimed slot and lets it contribute."""
         written = False
         try:
-            self.attached.put(slot, stack.load(slot, prepared), prepared)
+            with serial():
+                self.attached.put(slot, stack.load(slot, prepared), prepared)
             written = True
         finally:
             with self._changed:
@@ -311,7 +313,8 @@ class Bank:
             self._reading.add(name)
         made = None
         try:
-            made = entry.read(self._base, self._dtype)
+            with serial():
+                made = entry.read(self._base, self._dtype)
             return made
         finally:
             with self._changed:
