@@ -9,6 +9,7 @@ from torch import Tensor
 
 from loraloop.kernels import reference
 from loraloop.kernels.reference import Segments, plain
+from loraloop.kernels.rows import RowSlots
 
 
 def add_low_rank(x: Tensor, y: Tensor, shrink: Tensor, expand: Tensor) -> Tensor:
@@ -52,13 +53,20 @@ def lora_linear(x: Tensor, y: Tensor, A: Tensor, B: Tensor, segments: Segments) 
     The result may reuse y's storage; use what is returned. Every run of rows is computed on its own, so its bits do
     not depend on what its neighbours use.
     """
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, y, A, B)):
+    wants_grad = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, y, A, B))
+    if x.is_cuda:
+        from loraloop.kernels import ops
+
+        reference.check_lora_linear(x, y, A, B, segments)
+        rows = RowSlots.of(segments, x.device)
+        if wants_grad:
+            adapted: Tensor = ops.adapt(x, y, A, B, None, None, rows.slots, rows.weights, rows.tiles)
+            return adapted
+        ops.lora_linear_(x, y, A, B, rows.slots, rows.weights, rows.tiles)
+        return y
+    if wants_grad:
         return reference.lora_linear(x, y, A, B, segments)
     reference.check_lora_linear(x, y, A, B, segments)
-    if x.is_cuda:
-        from loraloop.kernels import triton_lora
-
-        return triton_lora.lora_linear(x, y, A, B, triton_lora.plan(segments, x.device))
     for start, end, choice in segments:
         choice = plain(choice)
         if not choice or end == start:

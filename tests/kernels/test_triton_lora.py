@@ -1,110 +1,158 @@
-"""The Triton form of lora_linear against the definition, in Triton's interpreter."""
+"""The Triton form of `adapt` against the definition, in Triton's interpreter (see test_triton.py)."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
-from loraloop.kernels import reference
+from loraloop.kernels import reference_ops
+from loraloop.kernels.reference import Choice, Segments, members
+from loraloop.kernels.rows import RowSlots
 
 pytest.importorskip("triton", reason="triton is installed on Linux only")
+pytestmark = pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") != "1", reason="runs in test_triton.py's process")
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-inside = pytest.mark.skipif(not INTERPRETED, reason="runs in the process that test_in_the_interpreter starts")
-
-
-@pytest.mark.skipif(INTERPRETED, reason="this is that process")
-def test_in_the_interpreter() -> None:
-    """Triton chooses between compiling and interpreting when it is first imported: hence a process of its own."""
-    command = [sys.executable, "-m", "pytest", "--import-mode=importlib", "-q", "-p", "no:cacheprovider", __file__]
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
-    assert "passed" in done.stdout
+"""Largest error against the definition in fp32, relative to the largest output."""
 
 
 @st.composite
-def problems(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, reference.Segments]:
-    slots, rank = draw(st.integers(1, 4)), draw(st.sampled_from([1, 3, 8, 16, 20, 48, 80]))
-    inner, outer = draw(st.integers(1, 150)), draw(st.integers(1, 150))
+def choices(draw: st.DrawFn, slots: int) -> Choice:
+    if slots > 2 and draw(st.booleans()):
+        count = draw(st.integers(1, min(3, slots - 1)))
+        chosen = draw(st.lists(st.integers(1, slots - 1), min_size=count, max_size=count, unique=True))
+        return tuple((slot, draw(st.sampled_from([1.0, 0.7, -0.25]))) for slot in chosen)
+    return draw(st.integers(0, slots - 1))
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> dict[str, Any]:
+    """Operands of random shapes and slot mixes. What must not be read is NaN: unused slots, and B outside of spans."""
+    slots, rank = draw(st.integers(1, 4)), draw(st.sampled_from([1, 3, 8, 16, 20, 48, 80, 256]))
+    inputs, outputs = draw(st.integers(1, 150)), draw(st.integers(1, 150))
     lengths = st.just(1) if draw(st.booleans()) else st.integers(1, 40)
-    runs = draw(st.lists(st.tuples(lengths, st.integers(0, slots - 1)), min_size=1, max_size=4))
+    runs = draw(st.lists(st.tuples(lengths, choices(slots)), min_size=1, max_size=4))
     torch.manual_seed(draw(st.integers(0, 2**31)))
     segments, position = [], 0
-    for length, slot in runs:
-        segments.append((position, position + length, slot))
+    for length, choice in runs:
+        segments.append((position, position + length, choice))
         position += length
-    A, B = torch.randn(slots, rank, inner), torch.randn(slots, rank, outer).transpose(1, 2)
-    for slot in set(range(slots)) - {slot for _, _, slot in segments if slot}:
-        A[slot], B[slot] = float("nan"), float("nan")
-    return torch.randn(position, inner), torch.randn(position, outer), A, B, tuple(segments)
+    tensors = {
+        "A": torch.randn(slots, rank, inputs),
+        "B": torch.randn(slots, rank, outputs).transpose(1, 2) / rank**0.5,
+        "gain": torch.randn(slots, outputs),
+        "bias": torch.randn(slots, outputs),
+    }
+    unread = set(range(slots)) - {slot for _, _, choice in segments for slot, _ in members(choice)}
+    for tensor in tensors.values():
+        tensor[list(unread)] = float("nan")
+    spans = None
+    if draw(st.booleans()):
+        ends = torch.randint(0, outputs + 1, (slots, rank, 2)).sort(-1).values.int()
+        place = torch.arange(outputs)[None, :, None]
+        outside = (place < ends[:, None, :, 0]) | (place >= ends[:, None, :, 1])
+        tensors["B"][outside] = float("nan")
+        tensors["A"][(ends[..., 0] == ends[..., 1])] = float("nan")
+        spans = ends
+    present = draw(st.sampled_from(["AB", "AB gain bias", "AB gain", "AB bias", "gain", "gain bias"]))
+    operands = {name: tensor if name in present else None for name, tensor in tensors.items()}
+    return {
+        "x": torch.randn(position, inputs), "y": torch.randn(position, outputs), **operands,
+        "spans": spans if "A" in present else None, "segments": tuple(segments),
+    }  # fmt: skip
 
 
-@inside
-@settings(max_examples=40, deadline=None)
-@given(problem=problems(), dtype=st.sampled_from(list(TOLERANCE)))
-def test_agrees_with_the_definition(problem, dtype: torch.dtype) -> None:
+def adapt(x: Tensor, y: Tensor, segments: Segments, spans: Tensor | None = None, **operands: Tensor | None) -> Tensor:
     from loraloop.kernels import triton_lora
 
-    x, y, A, B = (tensor.to(dtype) for tensor in problem[:4])
-    segments = problem[4]
-    expected = reference.lora_linear(x.float(), y.float(), A.float(), B.float(), segments)
-    bare = y.clone()
-    actual = triton_lora.lora_linear(x, y, A, B, triton_lora.plan(segments, "cpu"))
-    assert actual is y
-    assert (actual.float() - expected).abs().max() <= TOLERANCE[dtype] * expected.abs().max()
-    for start, end, slot in segments:
-        if slot == 0:
+    rows = RowSlots.of(segments)
+    parts = [operands.get(name) for name in ("A", "B", "gain", "bias")]
+    return triton_lora.adapt(x, y, *parts, rows.slots, rows.weights, rows.tiles, spans)
+
+
+def expected(problem: dict[str, Any]) -> Tensor:
+    """The definition in fp32. It multiplies by what the kernels do not read, so poison is taken out first."""
+    rows = RowSlots.of(problem["segments"])
+    A, B, gain, bias = (
+        None if problem[name] is None else problem[name].float().nan_to_num() for name in ("A", "B", "gain", "bias")
+    )
+    x, y = problem["x"].float(), problem["y"].float()
+    return reference_ops.adapt(x, y, A, B, gain, bias, rows.slots, rows.weights, problem["spans"])
+
+
+@settings(max_examples=50, deadline=None)
+@given(problem=problems(), dtype=st.sampled_from(list(TOLERANCE)))
+def test_agrees_with_the_definition(problem: dict[str, Any], dtype: torch.dtype) -> None:
+    kept = ("segments", "spans")
+    problem = {n: v if n in kept or v is None else v.to(dtype) for n, v in problem.items()}
+    want = expected(problem)
+    bare = problem["y"].clone()
+    actual = adapt(**problem)
+    assert actual is problem["y"]
+    assert (actual.float() - want).abs().max() <= TOLERANCE[dtype] * want.abs().max()
+    for start, end, choice in problem["segments"]:
+        if choice == 0:
             assert torch.equal(actual[start:end], bare[start:end])
 
 
-@inside
-@pytest.mark.parametrize("length", [1, 5, 70])
-def test_a_row_does_not_depend_on_its_neighbours(length: int) -> None:
-    from loraloop.kernels import triton_lora
-
+def operands(rows: int, slots: int = 4) -> dict[str, Tensor]:
     torch.manual_seed(0)
-    x, y, A, B = torch.randn(3 * length, 33), torch.randn(3 * length, 20), torch.randn(3, 8, 33), torch.randn(3, 20, 8)
-
-    def first(*slots: int) -> torch.Tensor:
-        segments = tuple((i * length, (i + 1) * length, slot) for i, slot in enumerate(slots))
-        return triton_lora.lora_linear(x, y.clone(), A, B, triton_lora.plan(segments, "cpu"))[:length]
-
-    assert torch.equal(first(1, 2, 0), first(1, 0, 0)) and torch.equal(first(1, 1, 2), first(1, 0, 0))
+    return {
+        "x": torch.randn(rows, 33), "y": torch.randn(rows, 20), "A": torch.randn(slots, 8, 33),
+        "B": torch.randn(slots, 20, 8), "gain": torch.randn(slots, 20), "bias": torch.randn(slots, 20),
+    }  # fmt: skip
 
 
-@inside
-def test_the_grid_holds_active_rows_only() -> None:
+@pytest.mark.parametrize("length", [1, 5, 70])
+@pytest.mark.parametrize("first", [1, ((1, 0.7), (3, 0.3))], ids=str)
+def test_a_row_does_not_depend_on_its_neighbours(length: int, first: Choice) -> None:
+    def run(*others: Choice) -> Tensor:
+        segments = tuple((i * length, (i + 1) * length, choice) for i, choice in enumerate((first, *others)))
+        return adapt(segments=segments, **operands(3 * length))[:length]
+
+    alone = run(0, 0)
+    for others in ((2, 0), (1, 2), (((2, 0.5), (3, 0.5)), 0), (((1, 1.0), (2, -1.0), (3, 2.0)), 3)):
+        assert torch.equal(run(*others), alone), others
+
+
+@pytest.mark.parametrize("length", [1, 20])
+def test_a_blend_of_one_slot_has_its_bits(length: int) -> None:
+    plain = adapt(segments=((0, length, 2),), **operands(length))
+    assert torch.equal(adapt(segments=((0, length, ((2, 1.0),)),), **operands(length)), plain)
+
+
+def test_gains_of_dora_and_of_ia3_differ_in_the_layers_bias() -> None:
+    """DoRA's gain leaves the bias out: g · (W x + B A x) + b. IA3's takes it in: g · (W x + b)."""
+    one = operands(3)
+    x, base, gain, bias = one["x"], one["y"], one["gain"], torch.randn(20)
+    update = (x @ one["A"][1].T) @ one["B"][1].T
+    outside = reference_ops.bias_outside(bias, gain)
+    dora = adapt(x, base + bias, ((0, 3, 1),), A=one["A"], B=one["B"], gain=gain, bias=outside)
+    torch.testing.assert_close(dora, gain[1] * (base + update) + bias)
+    ia3 = adapt(x, base + bias, ((0, 3, 1),), gain=gain)
+    torch.testing.assert_close(ia3, gain[1] * (base + bias))
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    rows=st.integers(1, 5), inputs=st.integers(1, 90), dtype=st.sampled_from(list(TOLERANCE)), seed=st.integers(0, 99)
+)
+def test_scales_inputs(rows: int, inputs: int, dtype: torch.dtype, seed: int) -> None:
     from loraloop.kernels import triton_lora
 
-    assert triton_lora.plan(((0, 3, 0), (3, 4, 0)), "cpu").blocks.shape == (0, 3)
-    work = triton_lora.plan(((0, 40, 0), (40, 60, 2), (60, 61, 1)), "cpu")
-    assert work.rows == 64 and work.blocks.tolist() == [[40, 60, 2], [60, 61, 1]]
-
-
-@pytest.mark.skipif(INTERPRETED, reason="the interpreter compiles nothing")
-@pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("capability", [80, 90])
-@pytest.mark.parametrize("rows", [1, 16])
-def test_compiles_for_gpus(capability: int, rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Down to machine code for Ampere and Hopper, which needs no GPU."""
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource, compile
-
-    from loraloop.kernels import triton_lora
-
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    types = {"x": "*bf16", "y": "*bf16", "A": "*bf16", "B": "*bf16", "middle": "*fp32", "blocks": "*i32"}
-    for kernel, tile in ((triton_lora._shrink, {"DEEP": 64}), (triton_lora._expand, {"COLUMNS": 64})):
-        constants = {"ROWS": rows, "WIDE": 16, "WIDEN": False, **tile}
-        signature = {name: "constexpr" if name in constants else types.get(name, "i32") for name in kernel.arg_names}
-        built = compile(ASTSource(kernel, signature, constants), target=GPUTarget("cuda", capability, 32))
-        assert built.asm["cubin"] and ("mma" in built.asm["ptx"]) == (rows > 1)
+    torch.manual_seed(seed)
+    x, gain = torch.randn(rows, inputs).to(dtype), torch.randn(4, inputs).to(dtype)
+    pool: tuple[Choice, ...] = (0, 1, ((2, 0.5), (3, 0.25)))
+    tables = RowSlots.of(tuple((row, row + 1, pool[(row + seed) % 3]) for row in range(rows)))
+    actual = triton_lora.scale_input(x, gain, tables.slots, tables.weights)
+    want = reference_ops.scale_input(x.float(), gain.float(), tables.slots, tables.weights)
+    assert (actual.float() - want).abs().max() <= TOLERANCE[dtype] * want.abs().max()
+    for row in range(rows):
+        if pool[(row + seed) % 3] == 0:
+            assert torch.equal(actual[row], x[row])

@@ -1,0 +1,152 @@
+"""What the Triton kernels share: products of tiles, and the shrink and expand of a tile of rows on several slots.
+
+A tile's rows are multiplied once by the matrices of each distinct slot among them, and each row keeps the product of
+its own. So a matrix is read once a tile, however many rows use it, and no row's bits depend on its neighbours' slots.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+_END = tl.constexpr(2**31 - 1)
+
+
+@triton.jit
+def product(left, right, ROWS: tl.constexpr, WIDEN: tl.constexpr):  # type: ignore[no-untyped-def]
+    """left [ROWS, D] @ right [D, C], summed in fp32."""
+    if WIDEN:
+        result = tl.dot(left.to(tl.float32), right.to(tl.float32), input_precision="ieee")
+    elif ROWS == 1:
+        result = tl.sum(tl.trans(left).to(tl.float32) * right.to(tl.float32), axis=0)[None, :]
+    else:
+        result = tl.dot(left, right, input_precision="ieee")
+    return result
+
+
+@triton.jit
+def next_slot(own, after):  # type: ignore[no-untyped-def]
+    """The smallest slot of `own` [ROWS] above `after`; _END where there is none."""
+    return tl.min(tl.where(own > after, own, _END), axis=0)
+
+
+@triton.jit
+def shrink_tile(  # type: ignore[no-untyped-def]
+    x, A, spans, slots, weights, middle, count, inputs, rank, x_row, span_slot, A_slot, A_rank, A_column,
+    tile, number, split, mix,
+    MIX: tl.constexpr, SPLIT: tl.constexpr, SPANS: tl.constexpr,
+    ROWS: tl.constexpr, WIDE: tl.constexpr, DEEP: tl.constexpr, WIDEN: tl.constexpr,
+):  # fmt: skip
+    """middle[split, mix, rows, ranks] = weight · x[rows] @ A[slot, ranks].T over one split of the columns."""
+    rows = tile * ROWS + tl.arange(0, ROWS)
+    here = rows < count
+    own = tl.load(slots + rows * MIX + mix, mask=here, other=-1)
+    ranks = number * WIDE + tl.arange(0, WIDE)
+    share = tl.cdiv(tl.cdiv(inputs, DEEP), SPLIT) * DEEP
+    begin = split * share
+    end = tl.minimum(inputs, begin + share)
+    kept = tl.zeros((ROWS, WIDE), dtype=tl.float32)
+    slot = next_slot(own, -1)
+    while slot < _END:
+        used = ranks < rank
+        if SPANS:
+            span = spans + slot * span_slot + ranks * 2
+            used = used & (tl.load(span + 1, mask=used, other=0) > tl.load(span, mask=used, other=0))
+        total = tl.zeros((ROWS, WIDE), dtype=tl.float32)
+        for start in tl.range(begin, end, DEEP, num_stages=3):
+            columns = start + tl.arange(0, DEEP)
+            inside = columns < inputs
+            left = tl.load(
+                x + rows[:, None] * x_row + columns[None, :], mask=here[:, None] & inside[None, :], other=0.0
+            )
+            right = tl.load(
+                A + slot.to(tl.int64) * A_slot + ranks[None, :] * A_rank + columns[:, None] * A_column,
+                mask=used[None, :] & inside[:, None],
+                other=0.0,
+            )
+            total += product(left.to(right.dtype), right, ROWS, WIDEN)
+        kept = tl.where((own == slot)[:, None], total, kept)
+        slot = next_slot(own, slot)
+    weight = tl.load(weights + rows * MIX + mix, mask=here, other=0.0)
+    at = ((split * MIX + mix) * count + rows).to(tl.int64) * rank
+    tl.store(
+        middle + at[:, None] + ranks[None, :], kept * weight[:, None], mask=here[:, None] & (ranks < rank)[None, :]
+    )
+
+
+@triton.jit
+def expand_tile(  # type: ignore[no-untyped-def]
+    total, middle, B, spans, gain, bias, slots, weights, count, outputs, rank, span_slot, B_slot, B_column, B_rank,
+    rows, columns,
+    MIX: tl.constexpr, SPLIT: tl.constexpr, SPANS: tl.constexpr,
+    LOW_RANK: tl.constexpr, GAIN: tl.constexpr, BIAS: tl.constexpr,
+    ROWS: tl.constexpr, WIDE: tl.constexpr, COLUMNS: tl.constexpr, WIDEN: tl.constexpr,
+):  # fmt: skip
+    """What each row's slots make of `total` [ROWS, COLUMNS], the base's product; see `reference_ops.adapt`."""
+    here, inside = rows < count, columns < outputs
+    if GAIN:
+        total = total * gains_tile(gain, slots, weights, count, outputs, rows, columns, MIX, ROWS, COLUMNS)
+    for mix in tl.static_range(MIX):
+        own = tl.load(slots + rows * MIX + mix, mask=here, other=-1)
+        weight = tl.load(weights + rows * MIX + mix, mask=here, other=0.0)
+        slot = next_slot(own, -1)
+        while slot < _END:
+            added = tl.zeros((ROWS, COLUMNS), dtype=tl.float32)
+            if LOW_RANK:
+                for start in tl.range(0, rank, WIDE, num_stages=1):
+                    ranks = start + tl.arange(0, WIDE)
+                    used = ranks < rank
+                    left = tl.zeros((ROWS, WIDE), dtype=tl.float32)
+                    for split in tl.static_range(SPLIT):
+                        at = ((split * MIX + mix) * count + rows).to(tl.int64) * rank
+                        left += tl.load(
+                            middle + at[:, None] + ranks[None, :], mask=here[:, None] & used[None, :], other=0.0
+                        )
+                    wanted = used[:, None] & inside[None, :]
+                    if SPANS:
+                        span = spans + slot * span_slot + ranks * 2
+                        first = tl.load(span, mask=used, other=0)
+                        last = tl.load(span + 1, mask=used, other=0)
+                        wanted = wanted & (columns[None, :] >= first[:, None]) & (columns[None, :] < last[:, None])
+                    right = tl.load(
+                        B + slot.to(tl.int64) * B_slot + columns[None, :] * B_column + ranks[:, None] * B_rank,
+                        mask=wanted,
+                        other=0.0,
+                    )
+                    added += product(left.to(right.dtype), right, ROWS, WIDEN)
+            if GAIN:
+                row = gain + slot.to(tl.int64) * outputs
+                added = added * tl.load(row + columns, mask=inside, other=0.0).to(tl.float32)[None, :]
+            if BIAS:
+                row = bias + slot.to(tl.int64) * outputs
+                added += weight[:, None] * tl.load(row + columns, mask=inside, other=0.0).to(tl.float32)[None, :]
+            total = tl.where((own == slot)[:, None], total + added, total)
+            slot = next_slot(own, slot)
+    return total
+
+
+@triton.jit
+def gains_tile(  # type: ignore[no-untyped-def]
+    gain, slots, weights, count, width, rows, columns, MIX: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
+):
+    """[ROWS, COLUMNS] of (1 - Σ w) + Σ w · gain[slot]: 1 for rows on no slot, exactly the gain for one of weight 1."""
+    here = rows < count
+    rest = tl.full((ROWS,), 1.0, dtype=tl.float32)
+    total = tl.zeros((ROWS, COLUMNS), dtype=tl.float32)
+    for mix in tl.static_range(MIX):
+        own = tl.load(slots + rows * MIX + mix, mask=here, other=-1)
+        weight = tl.load(weights + rows * MIX + mix, mask=here & (own >= 0), other=0.0)
+        rest -= weight
+        at = gain + own.to(tl.int64)[:, None] * width + columns[None, :]
+        wanted = (own >= 0)[:, None] & (columns < width)[None, :]
+        total += weight[:, None] * tl.load(at, mask=wanted, other=0.0).to(tl.float32)
+    return rest[:, None] + total
+
+
+@triton.jit
+def any_slot(slots, rows, count, MIX: tl.constexpr, ROWS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """[ROWS] whether a row uses any slot: only such rows are written, so that the others keep their bits."""
+    most = tl.full((ROWS,), -1, dtype=tl.int32)
+    for mix in tl.static_range(MIX):
+        most = tl.maximum(most, tl.load(slots + rows * MIX + mix, mask=rows < count, other=-1))
+    return most >= 0
