@@ -41,7 +41,7 @@ class GGUFSource:
             reader = gguf.GGUFReader(str(path))
         except (ValueError, OSError, IndexError) as error:
             raise BaseModelError(f"{path} is not a readable GGUF file ({error}); download it again") from error
-        self._fields = reader.fields
+        self._fields: dict[str, Any] = reader.fields
         self._tensors = {tensor.name: tensor for tensor in reader.tensors}
         foreign = sorted({t.tensor_type.name for t in reader.tensors} - set(KINDS))
         if foreign:

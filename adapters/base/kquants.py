@@ -40,11 +40,11 @@ def decode(kind: str, data: Bytes, shape: tuple[int, ...]) -> Tensor | Codes4 | 
     from gguf import GGMLQuantizationType
     from gguf.quants import dequantize
 
-    values = np.empty(shape, dtype=np.float32)
+    fine = np.empty(shape, dtype=np.float32)
     step = max(1, CHUNK // shape[1])
     for start in range(0, shape[0], step):
-        values[start : start + step] = dequantize(data[start : start + step], GGMLQuantizationType[kind])
-    return Fine(torch.from_numpy(values))
+        fine[start : start + step] = dequantize(data[start : start + step], GGMLQuantizationType[kind])
+    return Fine(torch.from_numpy(fine))
 
 
 def _q4_0(data: Bytes, rows: int, columns: int) -> Codes4:

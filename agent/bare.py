@@ -1,0 +1,48 @@
+"""A runtime for a base that has no trained skills and no router: its own weights under every output contract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from loraloop.agent.runtime import Runtime
+from loraloop.router.decision import NONE, Route, RouterState, ScreenResult
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from loraloop.adapters.base import Base
+
+CONTRACTS = {"tools": "calls", "code": "code", "retrieval": "answer"}
+"""The contract of each blank skill. There is none for safety: a verdict has to be trained."""
+
+
+class Unrouted:
+    """Stands where a router would: it never screens, and always chooses the base. The policy chooses the rest."""
+
+    layers: tuple[int, ...] = ()
+
+    def features(self, kept: Mapping[int, Tensor]) -> None:
+        return None
+
+    def screen(self, features: Any) -> ScreenResult:
+        return ScreenResult(0.0, False, 1.0)
+
+    def choose(self, features: Any, state: RouterState) -> Route:
+        return Route(NONE, 1.0, False, (), tuple(sorted(state.masked)), "there is no router for this base")
+
+
+def bare_runtime(base: Base, *, context: int | None = None) -> Runtime:
+    """A runtime on `base` with blank skills `tools`, `code` and `retrieval`, which only a policy chooses.
+
+    Args:
+        base: any base.
+        context: Positions that a transcript may use.
+    """
+    from loraloop.adapters.bank import Bank
+    from loraloop.adapters.blank import blank_skill
+
+    bank = Bank(base)
+    for name, contract in CONTRACTS.items():
+        bank.add(blank_skill(base, name, contract))
+    return Runtime(base, bank, Unrouted(), context=context)
