@@ -21,6 +21,12 @@ SaveLlama = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder for all tests of a run: what is built for the processor is built once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
 def save_llama() -> SaveLlama:
     """`save_llama(folder, seed, kind, **config)` saves a random model with a byte tokenizer and returns it.
 

@@ -57,6 +57,25 @@ def test_logits_equal_transformers(tmp_path: Path, save_llama: Any, case: str) -
     torch.testing.assert_close(torch.cat(parts), expected, atol=TOLERANCE, rtol=TOLERANCE)
 
 
+@pytest.mark.parametrize("form", ["bf16", "int8"])
+@pytest.mark.parametrize("case", KINDS)
+def test_served_forms_come_close(tmp_path: Path, shared_cache: Path, save_llama: Any, case: str, form: str) -> None:
+    """Dimensions that the C decoder serves, where it could be built: whole, and token by token."""
+    kind, overrides = KINDS[case]
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 2, "num_key_value_heads": 1}
+    sized = {**overrides, **sizes, "head_dim": 32} if kind == "qwen3" else {**overrides, **sizes}
+    model = save_llama(tmp_path / "model", seed=4, kind=kind, **sized)
+    base = Base.load(tmp_path / "model", quantize=form, device="cpu", cache_dir=shared_cache)
+    tokens = torch.randint(0, 259, (60,), generator=torch.Generator().manual_seed(2)).tolist()
+    cache = base.new_cache()
+    parts = [base.logits(base.forward([Row(tokens[:40], cache)]).hidden)]
+    parts += [base.logits(base.forward([Row([token], cache)]).hidden) for token in tokens[40:]]
+    with torch.no_grad():
+        expected = model(torch.tensor([tokens])).logits[0]
+    likeness = torch.nn.functional.cosine_similarity(torch.cat(parts), expected)
+    assert likeness.mean() > 0.997 and likeness.median() > 0.998
+
+
 @given(different=st.sampled_from(DIFFERENT), seed=st.integers(0, 50), cuts=st.lists(st.integers(1, 12), min_size=2))
 @settings(max_examples=20, deadline=None)
 def test_reused_keys_and_values_equal_recomputed(different: dict[str, Any], seed: int, cuts: list[int]) -> None:

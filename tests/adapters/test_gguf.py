@@ -51,35 +51,37 @@ def theirs(model: Any) -> torch.Tensor:
     ],
 )  # fmt: skip
 def test_each_architecture_is_read_as_it_was_written(
-    tmp_path: Path, save_llama: Any, write_gguf: Any, kind: str, extra: dict[str, Any]
+    tmp_path: Path, shared_cache: Path, save_llama: Any, write_gguf: Any, kind: str, extra: dict[str, Any]
 ) -> None:
     model = save_llama(tmp_path / "hf", seed=5, kind=kind, **extra)
     write_gguf(tmp_path / "m.gguf", model)
-    torch.testing.assert_close(logits(tmp_path / "m.gguf", "fp32", tmp_path), theirs(model), atol=3e-4, rtol=3e-4)
+    torch.testing.assert_close(logits(tmp_path / "m.gguf", "fp32", shared_cache), theirs(model), atol=3e-4, rtol=3e-4)
 
 
 @pytest.mark.parametrize("kind", ["F16", "BF16", "Q8_0", "Q5_0", "Q5_1", "Q4_1", "Q4_0"])
-def test_each_kind_is_read_as_it_was_written(tmp_path: Path, save_llama: Any, write_gguf: Any, kind: str) -> None:
+def test_each_kind_is_read_as_it_was_written(
+    tmp_path: Path, shared_cache: Path, save_llama: Any, write_gguf: Any, kind: str
+) -> None:
     sizes = {"hidden_size": 64, "intermediate_size": 96}
     model = save_llama(tmp_path / "hf", seed=5, **sizes)
     write_gguf(tmp_path / "m.gguf", model, kind)
-    read = logits(tmp_path / "m.gguf", "fp32", tmp_path)
+    read = logits(tmp_path / "m.gguf", "fp32", shared_cache)
     likeness = torch.nn.functional.cosine_similarity(read, theirs(model)).mean()
     assert likeness > {"F16": 0.99999, "BF16": 0.9999, "Q8_0": 0.999, "Q5_0": 0.95, "Q5_1": 0.95}.get(kind, 0.8)
-    served = logits(tmp_path / "m.gguf", "int4", tmp_path)
+    served = logits(tmp_path / "m.gguf", "int4", shared_cache)
     if "16" not in kind:  # the file's own precision is kept: only scales and activations are rounded
         assert torch.nn.functional.cosine_similarity(served, read).mean() > 0.998
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen2"])
 def test_mixed_k_quants_are_served_part_by_part(
-    tmp_path: Path, save_llama: Any, write_gguf: Any, architecture: str
+    tmp_path: Path, shared_cache: Path, save_llama: Any, write_gguf: Any, architecture: str
 ) -> None:
     """As in a Q4_K_M file: queries and keys in Q4_K, values and head in Q6_K."""
     model = save_llama(tmp_path / "hf", kind=architecture, tie_word_embeddings=False, **WIDE)
     path = tmp_path / "m.gguf"
     write_gguf(path, model, "Q4_K", finer="Q6_K", pre="qwen2")
-    read = logits(path, "fp32", tmp_path)
+    read = logits(path, "fp32", shared_cache)
     torch.testing.assert_close(read, theirs(model), atol=1e-3, rtol=1e-3)
     weight = group_weight(GGUFSource(path), 0, "qkv", "int4")
     assert isinstance(weight, StackedWeight) and [type(part) for part in weight.parts] == [Int4Weight, Int8Weight]
@@ -89,9 +91,9 @@ def test_mixed_k_quants_are_served_part_by_part(
     torch.testing.assert_close(weight(x).float(), expected, atol=5e-2, rtol=2e-2)
     assert (weight.out_features, weight.in_features) == expected.shape[1:] + x.shape[1:]
     for form, least in (("int4", 0.995), ("int8", 0.995), ("bf16", 0.998)):
-        served = logits(path, form, tmp_path)
+        served = logits(path, form, shared_cache)
         assert torch.nn.functional.cosine_similarity(served, read).mean() > least
-        again = logits(path, form, tmp_path)  # from the converted folder
+        again = logits(path, form, shared_cache)  # from the converted folder
         assert torch.equal(served, again)
 
 
