@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from loraloop.adapters.base import Base
+from loraloop.adapters.base.catalog import DEFAULT
 from loraloop.adapters.card import Card, DataSource, Fingerprints
 from loraloop.adapters.skill import Skill
 from loraloop.adapters.training.data import load_examples, mixture
@@ -27,9 +28,8 @@ from loraloop.tool_schemas.errors import LoraloopError
 _log = logging.getLogger("loraloop.training")
 
 
-def train(skill: str, made: Recipe, data: Path, work: Path, library: Path, command: str) -> Path:
-    """Trains one skill and writes it to `library/skill`; checkpoints and log go to `work/skill`."""
-    base = Base.load()
+def train(base: Base, skill: str, made: Recipe, data: Path, work: Path, library: Path, command: str) -> Path:
+    """Trains one skill of `base` and writes it to `library/skill`; checkpoints and log go to `work/skill`."""
     seed = made.config.seed
     examples = mixture(skill, data, made.examples, seed=seed)
     held_out = load_examples(skill, data, "valid", limit=made.validation, seed=seed)
@@ -83,6 +83,8 @@ def _command(skill: str, given: argparse.Namespace) -> str:
     """The command that makes the skill again, without this machine's paths."""
     options = ((f"--{name}", getattr(given, name)) for name in ("steps", "seconds", "seed"))
     chosen = [text for name, value in options if value for text in (name, f"{value:g}")]
+    if given.base != DEFAULT:
+        chosen += ["--base", Path(given.base).name]
     return shlex.join(["python", "-m", "loraloop.adapters.training", "--data", "DIR", "--skill", skill, *chosen])
 
 
@@ -95,13 +97,17 @@ def main() -> int:
     parser.add_argument("--steps", type=int, help="fewer steps than the recipe's")
     parser.add_argument("--seconds", type=float, help="a time budget; the schedule fits itself into it")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--base", default=DEFAULT, help="the base to train for; with --library")
     given = parser.parse_args()
+    if given.base != DEFAULT and given.library == parser.get_default("library"):
+        parser.error(f"the shipped skills are for {DEFAULT}: give --library, a folder for those of {given.base}")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
+        base = Base.load(given.base)
         for skill in given.skill or RECIPES:
             made = recipe(skill, steps=given.steps, seconds=given.seconds, seed=given.seed)
             command = _command(skill, given)
-            _log.info("wrote %s", train(skill, made, given.data, given.work, given.library, command))
+            _log.info("wrote %s", train(base, skill, made, given.data, given.work, given.library, command))
     except LoraloopError as error:
         parser.exit(2, f"error: {error}\n")
     return 0

@@ -223,9 +223,15 @@ def open_runtime(base: str, quantize: str | None, quiet: bool, bare: bool = Fals
         from loraloop.adapters.base import Base
         from loraloop.agent import Runtime
         from loraloop.agent.bare import bare_runtime
+        from loraloop.tool_schemas.errors import SkillError
 
         loaded = Base.load(base, quantize=quantize, progress=progress)
-        return bare_runtime(loaded) if bare else Runtime.load(loaded)
+        if bare:
+            return bare_runtime(loaded)
+        try:
+            return Runtime.load(loaded)
+        except SkillError as error:
+            raise SkillError(f"{error}; or run it without trained skills: loraloop run --bare") from error
 
 
 def forced_skills(runtime: Runtime, given: list[str]) -> tuple[str, ...]:

@@ -1,0 +1,56 @@
+"""The page on bases: its blocks run, and its tables say what the code says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loraloop.adapters.base.catalog import CATALOG, DEFAULT
+from loraloop.adapters.base.config import ARCHITECTURES
+from loraloop.adapters.base.kquants import CODES, FINE, PLAIN
+from loraloop.adapters.base.quantize import FORMS
+
+PAGE = Path(__file__).parents[2] / "docs" / "bases.md"
+TEXT = PAGE.read_text(encoding="utf-8")
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of the table whose first heading this is."""
+    after = TEXT[TEXT.index(f"| {heading} |") :].split("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in after]
+
+
+def test_every_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "bases_page"}
+    blocks = re.findall(r"^```python\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 3
+    for number, block in enumerate(blocks):
+        here = block.replace("qwen2.5-coder-1.5b", DEFAULT)
+        exec(compile(here, f"{PAGE.name}, block {number + 1}", "exec"), names)
+    printed = capsys.readouterr().out
+    assert "was made for the base" in printed and "this router reads the states of" in printed
+    assert "['tools', 'none']" in printed
+
+
+def test_the_catalog_is_the_catalog() -> None:
+    listed = {cells[0].strip("`"): cells for cells in rows("name")}
+    assert set(listed) == set(CATALOG)
+    for name, entry in CATALOG.items():
+        _, _, licence, size, source = listed[name]
+        assert licence == entry.licence and size == f"{entry.size:_} bytes".replace("_", " ")
+        assert entry.members[0].package in source and entry.members[0].version in source
+        assert entry.hub is None or entry.hub[0] in source
+
+
+def test_architectures_forms_and_kinds_are_all_there() -> None:
+    assert [cells[0].strip("`") for cells in rows("architecture")] == list(ARCHITECTURES)
+    assert set(re.findall(r"`(\w+)`", " ".join(cells[0] for cells in rows("`quantize=`")))) == set(FORMS)
+    becomes = {kind: cells[1] for cells in rows("kind in the file") for kind in cells[0].split(", ")}
+    assert {kind for kind, form in becomes.items() if form == "int4"} == {*CODES, *PLAIN}
+    assert {kind for kind, form in becomes.items() if form == "int8" and not kind.startswith("any kind")} - {
+        "of the embedding or head"
+    } == set(FINE)
