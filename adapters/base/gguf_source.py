@@ -7,13 +7,17 @@ converter writes. Mistral's files say that they are `llama`.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from loraloop.adapters.base.config import ARCHITECTURES, ModelConfig, unsupported
 from loraloop.adapters.base.kquants import KINDS, decode
+from loraloop.adapters.base.quantize import dense
+from loraloop.adapters.base.rope import frequencies
 from loraloop.adapters.base.source import Codes4, Fine, Part
 from loraloop.tool_schemas.errors import BaseModelError
 
@@ -81,9 +85,7 @@ class GGUFSource:
             raise unsupported(kind, " in the GGUF file")
         heads = int(self._field(f"{kind}.attention.head_count"))
         hidden = int(self._field(f"{kind}.embedding_length"))
-        if "rope_freqs.weight" in self._tensors or self._field(f"{kind}.rope.scaling.type", "none") != "none":
-            raise BaseModelError("this GGUF file scales its rotary frequencies; load the Hugging Face folder instead")
-        return ModelConfig(
+        config = ModelConfig(
             hidden_size=hidden,
             intermediate_size=int(self._field(f"{kind}.feed_forward_length")),
             layers=int(self._field(f"{kind}.block_count")),
@@ -104,6 +106,12 @@ class GGUFSource:
             residual_scale=float(self._field(f"{kind}.residual_scale", 1.0)),
             logits_scale=float(self._field(f"{kind}.logit_scale", 1.0)),
         )
+        factors = self._tensors.get("rope_freqs.weight")
+        if factors is not None:
+            return _scaled_as_llama3(config, decode("F32", factors.data, (config.head_dim // 2,)))
+        if self._field(f"{kind}.rope.scaling.type", "none") != "none":
+            raise _scaled()
+        return config
 
     def _tokenizer(self) -> tuple[str, tuple[int, ...], str, str]:
         if self._field("tokenizer.ggml.model") != "gpt2":
@@ -148,6 +156,26 @@ def _pre_tokenizer(name: str, byte_level: dict[str, Any]) -> dict[str, Any]:
         split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
         return {"type": "Sequence", "pretokenizers": [split, {**byte_level, "use_regex": False}]}
     raise BaseModelError(f"unknown GGUF pre-tokenizer {name!r}: load the model's Hugging Face folder instead")
+
+
+def _scaled() -> BaseModelError:
+    return BaseModelError("this GGUF file scales its rotary frequencies; load the Hugging Face folder instead")
+
+
+def _scaled_as_llama3(config: ModelConfig, factors: Part) -> ModelConfig:
+    """The config with the scaling behind `factors[head_dim / 2]`, by which a file divides its frequencies.
+
+    A file holds the factors alone. They are Llama 3's if its constants, the same in all its models, give them.
+    """
+    divisors = dense(factors)
+    scaling: dict[str, float | int | str] = {
+        "rope_type": "llama3", "factor": float(divisors.max()), "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8192,
+    }  # fmt: skip
+    scaled = replace(config, rope_scaling=tuple(sorted(scaling.items())))
+    if not torch.allclose(frequencies(config) / divisors, frequencies(scaled), rtol=1e-3, atol=0):
+        raise _scaled()
+    return scaled
 
 
 def _gguf_name(name: str) -> str:

@@ -124,6 +124,10 @@ def write_gguf(random_blocks: Any) -> Callable[..., None]:
             writer.add_embedding_scale(config.embedding_multiplier)
             writer.add_residual_scale(config.residual_multiplier)
             writer.add_logit_scale(config.logits_scaling)
+        if config.rope_parameters["rope_type"] == "llama3":
+            half = torch.arange(0, config.head_dim, 2) / config.head_dim
+            plain, scaled = config.rope_parameters["rope_theta"] ** -half, model.model.rotary_emb.inv_freq
+            writer.add_tensor("rope_freqs.weight", (plain / scaled).numpy())
         vocabulary = sorted(spec["model"]["vocab"], key=spec["model"]["vocab"].get)
         writer.add_tokenizer_model("gpt2")
         writer.add_tokenizer_pre(pre)

@@ -23,6 +23,11 @@ from loraloop.tool_schemas.errors import BaseModelError
 TOKENS = list(range(3, 60))
 WIDE = {"hidden_size": 256, "intermediate_size": 256, "num_attention_heads": 8, "num_key_value_heads": 2}
 
+LLAMA3 = {
+    "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192, "rope_theta": 500000.0,
+}  # fmt: skip
+
 
 def logits(model: Path, form: str, cache: Path) -> torch.Tensor:
     base = Base.load(model, quantize=form, device="cpu", cache_dir=cache)
@@ -38,6 +43,7 @@ def theirs(model: Any) -> torch.Tensor:
     ("kind", "extra"),
     [
         ("llama", {}),
+        ("llama", {"rope_parameters": LLAMA3}),
         ("mistral", {"sliding_window": None}),
         ("qwen2", {"tie_word_embeddings": False}),
         ("qwen3", {"head_dim": 16}),
@@ -139,6 +145,9 @@ def test_other_files_are_refused_with_advice(tmp_path: Path, save_llama: Any, wr
         GGUFSource(path)
     write(kind="TQ1_0")
     with pytest.raises(BaseModelError, match=r"TQ1_0 tensors.*Q4_K"):
+        GGUFSource(path)
+    write_gguf(path, save_llama(tmp_path / "other", rope_parameters={**LLAMA3, "high_freq_factor": 9.0}))
+    with pytest.raises(BaseModelError, match=r"scales its rotary frequencies.*Hugging Face folder"):
         GGUFSource(path)
     write_gguf(path, save_llama(tmp_path / "hf"), pre="klingon")
     with pytest.raises(BaseModelError, match=r"'klingon'.*Hugging Face folder"):
