@@ -140,14 +140,19 @@ def verdict_schema() -> dict[str, Any]:
     return {"anyOf": [safe, unsafe]}
 
 
-def code_grammar() -> str:
+def code_grammar(trailing: bool = False) -> str:
     """Lark grammar (llguidance) of a code step: one fenced Python block.
 
     The code starts on a non-blank line, and no line of it starts with a fence, so the block has one end.
+
+    Args:
+        trailing: line breaks may follow it: some vocabularies write a fence's last backquote together with them, and
+            a model that may not do so goes on without closing the block (`Tokenizer.joins_fences`).
     """
     first = r"([^`\s][^\n]*|`{1,2}([^`\n][^\n]*)?)\n"
     line = r"([^`\n][^\n]*|`{1,2}([^`\n][^\n]*)?)?\n"
-    return f"start: /```python\\n{first}({line})*```/\n"
+    end = r"\n{0,2}" if trailing else ""
+    return f"start: /```python\\n{first}({line})*```{end}/\n"
 
 
 def answer_text(answer: Answer) -> str:

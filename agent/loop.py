@@ -328,7 +328,9 @@ class Run:
             return JsonSchema(answer_schema(passage.id for passage in self._job.passages))
         if contract == "verdict":
             return JsonSchema(verdict_schema())
-        return Lark(code_grammar()) if contract == "code" else None
+        if contract == "code":
+            return Lark(code_grammar(self._runtime.base.tokenizer.joins_fences))
+        return None
 
     def _judge(self, contract: str, out: Generated, limit: StopReason | None) -> Outcome:
         policy = self._job.policy

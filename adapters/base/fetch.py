@@ -56,6 +56,8 @@ def fetch(entry: Entry, root: Path, progress: Progress | None = None) -> Path:
             _from_index(entry, part, progress)
         _check(entry, part)
         part.replace(target)
+        for rest in target.parent.glob(f"{part.name}.*"):  # of a way that broke off
+            rest.unlink()
     return target
 
 

@@ -75,6 +75,12 @@ class Tokenizer:
         return bytes(self._byte_of[char] for char in piece)
 
     @cached_property
+    def joins_fences(self) -> bool:
+        """Whether a token can be a backquote with line breaks behind it, as in Qwen's vocabulary."""
+        line_break = next(char for char, byte in self._byte_of.items() if byte == 10)
+        return self.backend.token_to_id(f"`{line_break}{line_break}") is not None
+
+    @cached_property
     def _byte_of(self) -> dict[str, int]:
         """GPT-2's printable stand-in character of each byte, inverted."""
         printable = [*range(33, 127), *range(161, 173), *range(174, 256)]

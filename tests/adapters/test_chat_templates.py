@@ -140,6 +140,13 @@ def test_a_template_without_anything_before_the_answer_is_refused() -> None:
         ChatFormat.probe("{% for m in messages %}{{ m.role + ': ' + m.content }}{% endfor %}")
 
 
+def test_a_vocabulary_that_joins_fences_and_line_breaks_says_so() -> None:
+    spec = json.loads(byte_tokenizer_json())
+    assert not Tokenizer(json.dumps(spec), (0,)).joins_fences
+    spec["model"]["vocab"]["`ĊĊ"] = len(spec["model"]["vocab"])
+    assert Tokenizer(json.dumps(spec), (0,)).joins_fences
+
+
 def test_a_tokenizer_that_is_not_byte_level_is_refused() -> None:
     spec = json.loads(byte_tokenizer_json())
     spec["pre_tokenizer"] = spec["decoder"] = None

@@ -128,6 +128,14 @@ def test_code_grammar_refuses(text):
     assert not accepts(code_grammar(), text)
 
 
+def test_line_breaks_may_follow_the_block_where_tokens_join_them_to_the_fence():
+    joined = LLMatcher.grammar_from_lark(contracts.code_grammar(trailing=True))
+    text = contracts.code_text("x = 1")
+    for end in ("", "\n", "\n\n"):
+        assert accepts(joined, text + end) and contracts.code_of(text + end) == "x = 1\n"
+    assert not accepts(joined, text + "\n\nIt sets x.") and not accepts(code_grammar(), text + "\n")
+
+
 @given(st.text(alphabet="`ab \n(", min_size=1, max_size=40))
 def test_code_that_the_grammar_takes_reads_back(body):
     text = f"```python\n{body}\n```"

@@ -163,8 +163,11 @@ def test_the_hub_comes_first_where_it_is_allowed(index: Index, tmp_path: Path, m
         "/owner/small/file.gguf"
     ]
     served.write_bytes(b"another version")
+    (tmp_path / "changed" / "downloads").mkdir(parents=True)
+    (tmp_path / "changed" / "downloads" / "small.gguf.part.hub.part").write_bytes(b"anoth")
     assert fetch(wanted, tmp_path / "changed").read_bytes() == CONTENT
     assert len(index.downloads()) == 3
+    assert not list((tmp_path / "changed" / "downloads").glob("*part*"))
 
 
 def test_failures_say_what_to_do(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
