@@ -54,7 +54,8 @@ class Entry:
                 "remove it from the bank and add it again"
             )
         self.identity = identity
-        return Prepared.of(skill.payload(base.config), dtype, pinned=base.device.type == "cuda")
+        pinned, tiled = base.device.type == "cuda", base.native
+        return Prepared.of(skill.payload(base.config), dtype, pinned, tiled)
 
     @classmethod
     def of(cls, source: Skill | SkillFolder, base: Base, widest: int, wider: int | None) -> Entry:

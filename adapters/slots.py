@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from loraloop.adapters.methods.payload import Payload
 from loraloop.adapters.methods.sites import GROUPS, Dimensions, Site, group_shape
+from loraloop.kernels.memory import zeros
+from loraloop.kernels.tiles import tile_expand_
 
 BUCKETS: tuple[int, ...] = (8, 16, 32, 64, 256)
 """Ranks that slots are made for; a skill's rank is rounded up, so that few shapes exist."""
@@ -41,13 +43,16 @@ class Prepared:
     blocks: Mapping[Site, tuple[tuple[int, int, int], ...]]
 
     @classmethod
-    def of(cls, payload: Payload, dtype: torch.dtype | None = None, pinned: bool = False) -> Prepared:
+    def of(
+        cls, payload: Payload, dtype: torch.dtype | None = None, pinned: bool = False, tiled: bool = False
+    ) -> Prepared:
         """Lays a payload out.
 
         Args:
             payload: what a skill leaves in a slot.
             dtype: the slots'; the payload's own where None.
             pinned: in page-locked memory, from which a GPU copies while it computes.
+            tiled: the transposed B in the order in which the C kernels read it; see `kernels.tiles`.
         """
         first = next(iter(payload.pairs.values()))
         size = sum(pair.A.numel() + pair.B.numel() for pair in payload.pairs.values())
@@ -61,6 +66,12 @@ class Prepared:
                 A.copy_(pair.A)
                 B.copy_(pair.B.T)
                 pairs[site], offset = (A, B), end
+        if tiled:
+            alike: dict[tuple[object, ...], list[Tensor]] = {}
+            for site, pair in payload.pairs.items():
+                alike.setdefault((pair.B.shape, pair.blocks), []).append(pairs[site][1])
+            for (_, blocks), matrices in alike.items():
+                tile_expand_(matrices, cast("tuple[tuple[int, int, int], ...]", blocks))
         return cls(pairs, store.nbytes, {site: pair.blocks for site, pair in payload.pairs.items()})
 
 
@@ -161,5 +172,4 @@ def _zeros(rows: int, width: int, dtype: torch.dtype, device: torch.device) -> T
     """Zeros [rows, width]; on a CPU from anonymous memory, of which only touched pages become resident."""
     if device.type != "cpu":
         return torch.zeros(rows, width, dtype=dtype, device=device)
-    memory = mmap.mmap(-1, rows * width * dtype.itemsize)
-    return torch.frombuffer(memory, dtype=dtype).view(rows, width)
+    return zeros(rows, width, dtype=dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import logging
 import os
 import platform
 import shutil
@@ -19,7 +20,9 @@ from loraloop.kernels.native_types import Linear, Request
 from loraloop.kernels.quantized import Weight
 from loraloop.kernels.tiles import TiledWeight
 
+_log = logging.getLogger(__name__)
 _SOURCES = Path(__file__).with_name("csrc")
+_COMPILERS = ("cc", "gcc", "clang")
 _FLAGS: tuple[list[str], ...] = (["-march=native"], ["-mcpu=native"], [])
 """Tried in this order; a compiler refuses what its machine lacks."""
 
@@ -82,7 +85,7 @@ def load(folder: Path) -> Native | None:
 
 
 def build(folder: Path, flags: list[str] | None = None) -> Path | None:
-    """Compiles the library into `folder` unless it is there; None where no compiler can.
+    """Compiles the library into `folder` unless it is there; None where no compiler can; the log says why.
 
     Args:
         folder: made if missing; a build's name holds a digest of source, processor and flags.
@@ -94,7 +97,7 @@ def build(folder: Path, flags: list[str] | None = None) -> Path | None:
     path = folder / f"loraloop-{key}.so"
     if path.exists():
         return path
-    compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+    compiler = next(filter(None, map(shutil.which, _COMPILERS)), None)
     if compiler is None:
         return None
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -103,10 +106,17 @@ def build(folder: Path, flags: list[str] | None = None) -> Path | None:
         for choice in _FLAGS if flags is None else (flags,):
             command = [compiler, "-O3", *choice, "-fPIC", "-shared", "-pthread", "-o", str(made)]
             command += [str(_SOURCES / "decoder.c"), "-lm"]
-            if subprocess.run(command, capture_output=True, timeout=120).returncode == 0:
+            done = subprocess.run(command, capture_output=True, timeout=120, text=True)
+            if done.returncode == 0:
                 made.replace(path)
                 return path
+    _log.warning("%s cannot build the C kernels; torch's are used, which are slower: %s", compiler, done.stderr[-2000:])
     return None
+
+
+def has_compiler() -> bool:
+    """Whether this machine can be expected to build the library."""
+    return any(map(shutil.which, _COMPILERS))
 
 
 def _processor() -> str:

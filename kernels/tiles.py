@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -114,6 +115,26 @@ class TiledWeight:
         kind = Kind[name.removeprefix("tiles_").upper()]
         rows = data.numel() // tile_bytes(kind, in_features) * LANES
         return cls(kind, data, rows if out_features is None else out_features, in_features)
+
+
+def tile_expand_(matrices: Sequence[Tensor], blocks: Sequence[tuple[int, int, int]] = ()) -> None:
+    """Lays expand matrices [R, O] out, in place, as the C kernels read them: per 16 columns, ranks in pairs.
+
+    Args:
+        matrices: contiguous, of one shape; O a multiple of 16.
+        blocks: (ranks, first column, one past the last) of block-diagonal matrices, from the top; none if dense. What
+            lies outside of the blocks is zero and is not kept: a block's values begin where its first row did.
+    """
+    ranks, columns = matrices[0].shape
+    whole = torch.stack(list(matrices))
+    at = 0
+    for count, first, end in blocks or ((ranks, 0, columns),):
+        block = whole[:, at : at + count, first:end].unflatten(2, (-1, LANES)).transpose(1, 2)  # [L, tiles, R, 16]
+        even = block[:, :, : count // 2 * 2].unflatten(2, (-1, 2)).transpose(3, 4).flatten(2)
+        tiled = torch.cat([even, block[:, :, count // 2 * 2 :].flatten(2)], 2).flatten(1)
+        start = at * columns
+        torch._foreach_copy_([m.view(-1)[start : start + tiled.shape[1]] for m in matrices], list(tiled.unbind(0)))
+        at += count
 
 
 def tile_bytes(kind: Kind, columns: int) -> int:

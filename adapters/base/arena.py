@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
-import mmap
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from loraloop.kernels.memory import block
 
 _ALIGN = 64  # a cache line
 _DTYPES = {
@@ -21,18 +21,14 @@ _DTYPES = {
 def read_arena(path: Path) -> tuple[dict[str, Tensor], str]:
     """The tensors of a file that we wrote, and the file's sha256.
 
-    The data begin on a cache line, in anonymous memory for which huge pages are asked: reading a hundred megabytes for
-    every token from pages of 4 KiB costs as many look-ups of addresses.
+    The data begin on a cache line, in a block of memory of their own.
     """
     with path.open("rb") as file:
         prefix = file.read(8)
         header = file.read(int.from_bytes(prefix, "little"))
         digest = hashlib.sha256(prefix + header)
         size = path.stat().st_size - len(prefix) - len(header)
-        memory = mmap.mmap(-1, max(size, 1))
-        if hasattr(mmap, "MADV_HUGEPAGE"):
-            with contextlib.suppress(OSError):  # a kernel without them
-                memory.madvise(mmap.MADV_HUGEPAGE)
+        memory = block(size)
         view = memoryview(memory)[:size]
         done = 0
         while done < size and (count := file.readinto(view[done:])):

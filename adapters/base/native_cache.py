@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from loraloop.kernels.memory import zeros
+
 BLOCK = 16  # positions that stand together
 STEP = 256  # positions a cache grows by, at least
 
@@ -21,7 +23,7 @@ class NativeCache:
 
     def __init__(self, layers: int, kv_heads: int, head_dim: int, capacity: int = STEP) -> None:
         blocks = -(-capacity // BLOCK)
-        self.data = torch.zeros(layers, 2, kv_heads, blocks, BLOCK * head_dim, dtype=torch.bfloat16)
+        self.data = zeros(layers, 2, kv_heads, blocks, BLOCK * head_dim, dtype=torch.bfloat16)
         self.length = 0
         self._pending = 0
 
@@ -40,7 +42,7 @@ class NativeCache:
             grown = max(need, self.capacity + self.capacity // 2)
             blocks, used = -(-grown // STEP) * STEP // BLOCK, -(-self.length // BLOCK)
             layers, halves, heads, _, width = self.data.shape
-            data = torch.zeros(layers, halves, heads, blocks, width, dtype=torch.bfloat16)
+            data = zeros(layers, halves, heads, blocks, width, dtype=torch.bfloat16)
             data[:, :, :, :used] = self.data[:, :, :, :used]
             self.data = data
         self._pending = count
@@ -59,7 +61,9 @@ class NativeCache:
     def fork(self) -> NativeCache:
         """A copy that grows apart from this one."""
         other = object.__new__(NativeCache)
-        other.data, other.length, other._pending = self.data.clone(), self.length, 0
+        other.data, other.length, other._pending = zeros(*self.data.shape, dtype=self.data.dtype), self.length, 0
+        used = -(-self.length // BLOCK)
+        other.data[:, :, :, :used] = self.data[:, :, :, :used]
         return other
 
     def planes(self, layer: int) -> tuple[Tensor, Tensor]:

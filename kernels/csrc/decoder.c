@@ -7,6 +7,7 @@
 
 #define PRIVATE BLOCK /* rows up to which every thread rounds the activations for itself rather than waiting for another */
 #define TOKENS 16     /* of one unit of work on tokens: neighbours share cache lines, so they stay with one thread */
+#define UNIT 16       /* tiles of one unit of a product at most */
 #define SPAN 256      /* positions that one unit of decode attention reads */
 #define QUERIES 32    /* of one unit of prefill attention, roughly */
 
@@ -18,8 +19,8 @@ typedef struct {
     int64_t *row_of, *position_of;   /* [N] */
     int64_t *first_of;               /* [rows + 1]: first token of each row */
     int64_t *units_of, *partial_of;  /* [rows + 1]: first unit of attention, first partial result of each row */
-    float *h, *qkv, *attended, *act, *middle, *partial;
-    bf16 *q;
+    float *h, *qkv, *attended, *act, *partial;
+    bf16 *q, *middle;
     inputs in[MOST_THREADS];         /* of each thread; over the same buffers where there are more than PRIVATE rows */
     float *scratch[MOST_THREADS];
     int adapted;
@@ -123,6 +124,7 @@ typedef struct {
     int64_t layer;
     int group;
     const inputs *in;
+    int shrinks;   /* units of the phase that compute what the others add */
 } place;
 
 static _Thread_local place here;   /* the product that this thread is at */
@@ -147,7 +149,7 @@ static void make_one(worker *w, int64_t token) {
 
 static void input_unit(worker *w, int index) { some_tokens(w, index, make_one); }
 
-/* --- low-rank updates ----------------------------------------------------------------------------------------------------------- */
+/* --- low-rank addends ----------------------------------------------------------------------------------------------------------- */
 
 INLINE const pair *pair_at(const row *row, int64_t member, int64_t layer_number, int group) {
     return row->pairs[member][layer_number * GROUPS + group];
@@ -185,8 +187,9 @@ static void shrink_unit(worker *w, int index) {
     }
 }
 
-/* y [count][16]: adds the updates of the rows to which the tokens [first, first + count) belong. */
-static void expand_all(const run *r, int64_t first, int64_t count, int64_t column, v16f *y) {
+/* What skills add for the rows to which the tokens [first, first + count) belong. Returns how many. */
+static int64_t find_addends(const run *r, int64_t first, int64_t count, addend *found) {
+    int64_t n = 0;
     for (int64_t token = first; token < first + count;) {
         const int64_t number = r->row_of[token], end = least(r->first_of[number + 1], first + count);
         const row *x = r->ask->rows + number;
@@ -194,16 +197,17 @@ static void expand_all(const run *r, int64_t first, int64_t count, int64_t colum
         for (int64_t member = 0; member < x->members; member++) {
             const pair *p = pair_at(x, member, here.layer, here.group);
             if (!p) continue;
-            expand(p, r->middle + token * r->middle_stride + offset, r->middle_stride, end - token, column, y + (token - first));
+            found[n++] = (addend){p, r->middle + token * r->middle_stride + offset, token - first, end - token};
             offset += p->rank;
         }
         token = end;
     }
+    return n;
 }
 
 /* --- products ------------------------------------------------------------------------------------------------------------------- */
 
-static int64_t tiles_a_unit(const run *r, int64_t tiles) { return r->n <= BLOCK ? most(1, least(32, tiles / 12)) : least(2, tiles); }
+static int64_t tiles_a_unit(const run *r, int64_t tiles) { return r->n <= BLOCK ? most(1, least(UNIT, tiles / 12)) : least(2, tiles); }
 
 static int64_t tiles_of(const run *r) {
     const linear *matrix = &r->m->layer[here.layer].groups[here.group];
@@ -217,29 +221,40 @@ INLINE v16f silu(v16f x) {
     return x * top / (one + e);
 }
 
+/* y[tile][count]: the products of some tiles for a block of tokens, and what skills add to them. */
+static void multiply_tiles(worker *w, const linear *matrix, int64_t tile, int64_t tiles, int64_t first, int64_t count, v16f *y) {
+    const run *r = state(w);
+    addend addends[BLOCK * MEMBERS];
+    const int64_t n = here.shrinks ? find_addends(r, first, count, addends) : 0;
+    for (int64_t i = 0; i < n && count == 1; i++) fetch(addends + i, tile * LANES, tiles);
+    for (int64_t i = 0; i < tiles; i++) multiply(matrix, tile + i, here.in, first, count, y + i * count);
+    if (n) await(&this_phase(w)->ready, here.shrinks);
+    for (int64_t i = 0; i < n; i++) expand(addends + i, r->middle_stride, tile * LANES, tiles, count, y);
+}
+
 static void product_unit(worker *w, int index) {
     run *r = state(w);
+    if (index < here.shrinks) {
+        shrink_unit(w, index);
+        atomic_fetch_add_explicit(&this_phase(w)->ready, 1, memory_order_release);
+        return;
+    }
+    index -= here.shrinks;
     const model *m = r->m;
     const linear *matrix = &m->layer[here.layer].groups[here.group];
-    const int64_t tiles = tiles_of(r), step = tiles_a_unit(r, tiles), from = index * step, to = least(tiles, from + step);
-    v16f y[BLOCK], up[BLOCK];
+    const int64_t all = tiles_of(r), step = tiles_a_unit(r, all), from = index * step, tiles = least(step, all - from);
+    v16f y[UNIT * BLOCK], up[UNIT * BLOCK];
     for (int64_t first = 0; first < r->n; first += BLOCK) {
         const int64_t count = least(BLOCK, r->n - first);
-        for (int64_t tile = from; tile < to; tile++) {
-            const int64_t column = tile * LANES;
-            multiply(matrix, tile, here.in, first, count, y);
-            if (r->adapted) expand_all(r, first, count, column, y);
-            if (here.group == QKV) {
-                for (int64_t t = 0; t < count; t++) store_f(r->qkv + (first + t) * matrix->outputs + column, y[t]);
-            } else if (here.group == GATE_UP) {
-                multiply(matrix, tiles + tile, here.in, first, count, up);
-                if (r->adapted) expand_all(r, first, count, m->inner + column, up);
-                for (int64_t t = 0; t < count; t++) store_f(r->act + (first + t) * m->inner + column, silu(y[t]) * up[t]);
-            } else {
-                for (int64_t t = 0; t < count; t++) {
-                    float *to_h = r->h + (first + t) * m->hidden + column;
-                    store_f(to_h, load_f(to_h) + m->residual_scale * y[t]);
-                }
+        multiply_tiles(w, matrix, from, tiles, first, count, y);
+        if (here.group == GATE_UP) multiply_tiles(w, matrix, all + from, tiles, first, count, up);
+        for (int64_t i = 0; i < tiles * count; i++) {
+            const int64_t column = (from + i / count) * LANES, token = first + i % count;
+            if (here.group == QKV) store_f(r->qkv + token * matrix->outputs + column, y[i]);
+            else if (here.group == GATE_UP) store_f(r->act + token * m->inner + column, silu(y[i]) * up[i]);
+            else {
+                float *to = r->h + token * m->hidden + column;
+                store_f(to, load_f(to) + m->residual_scale * y[i]);
             }
         }
     }
@@ -249,16 +264,13 @@ static void product(worker *w, int64_t layer_number, int group) {
     run *r = state(w);
     inputs *in = &r->in[w->thread];
     in->width = width_of(r->m, group);
-    here = (place){layer_number, group, in};
+    here = (place){layer_number, group, in, 0};
     if (r->n > PRIVATE) each_token(w, input_unit);
     else some_tokens(w, 0, make_one);
-    if (r->adapted) {
-        int64_t units = 0;
-        for (int64_t number = 0; number < r->ask->count; number++) units += shrink_units(r, number);
-        each(w, (int)units, shrink_unit);
-    }
+    if (r->adapted)
+        for (int64_t number = 0; number < r->ask->count; number++) here.shrinks += (int)shrink_units(r, number);
     const int64_t tiles = tiles_of(r);
-    each(w, (int)ceil_div(tiles, tiles_a_unit(r, tiles)), product_unit);
+    each(w, here.shrinks + (int)ceil_div(tiles, tiles_a_unit(r, tiles)), product_unit);
 }
 
 /* --- attention ------------------------------------------------------------------------------------------------------------------ */

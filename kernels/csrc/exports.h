@@ -38,7 +38,7 @@ static void lay_out(run *r, arena *a, int64_t partials, int brief) {
     r->qkv = take(a, n * (s->heads + 2 * s->kv_heads) * s->head_dim, sizeof(float));
     r->attended = take(a, n * s->heads * s->head_dim, sizeof(float));
     r->act = take(a, n * m->inner, sizeof(float));
-    r->middle = take(a, n * r->middle_stride, sizeof(float));
+    r->middle = take(a, n * r->middle_stride, sizeof(bf16));
     r->partial = take(a, partials * (s->head_dim + 2), sizeof(float));
     r->q = take(a, n * s->heads * s->head_dim, sizeof(bf16));
     if (n > PRIVATE) take_inputs(a, &r->in[0], n, width, brief);
@@ -49,10 +49,8 @@ static void lay_out(run *r, arena *a, int64_t partials, int brief) {
     }
 }
 
-static int64_t spans_of(const run *r, const row *x) {
-    const int64_t length = x->cache.length + x->tokens, window = r->m->attention.window;
-    (void)window;
-    return ceil_div(length, SPAN);
+static int64_t spans_of(const row *x) {
+    return ceil_div(x->cache.length + x->tokens, SPAN);
 }
 
 static void number_rows(run *r) {
@@ -67,8 +65,8 @@ static void number_rows(run *r) {
             r->position_of[token] = x->cache.length + t;
         }
         if (few(r, x->tokens)) {
-            units += r->m->attention.kv_heads * spans_of(r, x);
-            partials += r->m->attention.kv_heads * spans_of(r, x) * x->tokens * group_of(r);
+            units += r->m->attention.kv_heads * spans_of(x);
+            partials += r->m->attention.kv_heads * spans_of(x) * x->tokens * group_of(r);
         } else {
             units += r->m->attention.kv_heads * ceil_div(x->tokens, tokens_a_unit(r));
         }
@@ -118,7 +116,7 @@ int loraloop_forward(request *ask) {
     for (int64_t i = 0; i < ask->count; i++) {
         const row *x = ask->rows + i;
         r.n += x->tokens;
-        if (few(&r, x->tokens)) partials += r.m->attention.heads * spans_of(&r, x) * x->tokens;
+        if (few(&r, x->tokens)) partials += r.m->attention.heads * spans_of(x) * x->tokens;
         if (x->members) r.middle_stride = most(r.middle_stride, widest_middle(r.m, x));
     }
     r.adapted = r.middle_stride > 0;
@@ -131,7 +129,7 @@ int loraloop_forward(request *ask) {
         arena given = {.base = workspace};
         lay_out(&r, &given, partials, brief);
         number_rows(&r);
-        const int phases = (int)(r.m->layers * (3 * GROUPS + 3) + 2);
+        const int phases = (int)(r.m->layers * (2 * GROUPS + 3) + 2);
         failed = pool_run(forward_job, &r, phases, (int)ask->threads);
     }
     pthread_mutex_unlock(&turn_lock);

@@ -11,52 +11,77 @@
 
 typedef struct {
     const bf16 *shrink;   /* [rank][inputs] */
-    const bf16 *expand;   /* [rank][outputs] */
+    const bf16 *expand;   /* the blocks' values; a block's begin where its first row would in a matrix [rank][outputs] */
     int64_t rank, inputs, outputs, blocks;
-    int64_t block[MOST_BLOCKS][4];   /* ranks from, to; columns from, to: where the expand matrix may differ from zero */
+    int64_t block[MOST_BLOCKS][4];   /* ranks from, to; columns from, to: of the blocks on the diagonal, else one block */
 } pair;
+
+/* What a run of rows adds to a tile. `middle` has a row for each of them. */
+typedef struct {
+    const pair *pair;
+    const bf16 *middle;
+    int64_t from, count;
+} addend;
+
+/* middle[rank] = weight * A[rank] . x, for `n` ranks; n is known where it is inlined. */
+INLINE void shrink_few(const bf16 *a, int64_t inputs, const bf16 *x, const int n, float weight, bf16 *middle) {
+    v16f sums[RANKS];
+    UNROLL for (int i = 0; i < n; i++) sums[i] = splat(0);
+    for (int64_t at = 0; at < inputs; at += 2 * LANES) {
+        const v16i right = load_i(x + at);
+        UNROLL for (int i = 0; i < n; i++) sums[i] = dot_lanes(sums[i], load_i(a + i * inputs + at), right);
+    }
+    UNROLL for (int i = 0; i < n; i++) middle[i] = narrow(weight * sum_lanes(sums[i]));
+}
 
 /* middle[token][rank] = weight * A[rank] . x[token], for a few ranks and tokens. */
 static void shrink(const pair *p, float weight, const inputs *in, int64_t first, int64_t tokens, int64_t rank, int64_t ranks,
-                   float *middle, int64_t stride) {
+                   bf16 *middle, int64_t stride) {
     for (int64_t t = 0; t < tokens; t++) {
         const bf16 *x = in->brief + (first + t) * in->width;
-        float *out = middle + (first + t) * stride;
+        bf16 *out = middle + (first + t) * stride;
         int64_t r = rank;
-        for (; r + 4 <= rank + ranks; r += 4) {
-            const bf16 *a = p->shrink + r * p->inputs;
-            v16f sums[4] = {splat(0), splat(0), splat(0), splat(0)};
-            for (int64_t at = 0; at < p->inputs; at += 2 * LANES) {
-                const v16i right = load_i(x + at);
-                UNROLL for (int i = 0; i < 4; i++) sums[i] = dot_lanes(sums[i], load_i(a + i * p->inputs + at), right);
-            }
-            for (int i = 0; i < 4; i++) out[r + i] = weight * sum_lanes(sums[i]);
-        }
-        for (; r < rank + ranks; r++) {
-            const bf16 *a = p->shrink + r * p->inputs;
-            v16f sum = splat(0);
-            for (int64_t at = 0; at < p->inputs; at += 2 * LANES) sum = dot_lanes(sum, load_i(a + at), load_i(x + at));
-            out[r] = weight * sum_lanes(sum);
-        }
+        for (; r + 8 <= rank + ranks; r += 8) shrink_few(p->shrink + r * p->inputs, p->inputs, x, 8, weight, out + r);
+        for (; r + 4 <= rank + ranks; r += 4) shrink_few(p->shrink + r * p->inputs, p->inputs, x, 4, weight, out + r);
+        for (; r < rank + ranks; r++) shrink_few(p->shrink + r * p->inputs, p->inputs, x, 1, weight, out + r);
     }
 }
 
-/* y[token] (16 columns from `column`) += B . middle[token]. */
-static void expand(const pair *p, const float *middle, int64_t stride, int64_t tokens, int64_t column, v16f *y) {
-    for (int64_t block = 0; block < p->blocks; block++) {
-        const int64_t *b = p->block[block];
-        if (column < b[2] || column >= b[3]) continue;
-        const bf16 *from = p->expand + column;
-        for (int64_t t = 0; t < tokens; t++) {
-            const float *m = middle + t * stride;
-            v16f even = splat(0), odd = splat(0);
-            int64_t r = b[0];
-            for (; r + 2 <= b[1]; r += 2) {
-                even += m[r] * load_bf16(from + r * p->outputs);
-                odd += m[r + 1] * load_bf16(from + (r + 1) * p->outputs);
+/* Where 16 columns of a block begin; all ranks stand together, in pairs. NULL outside of the block. */
+INLINE const bf16 *block_at(const pair *p, const int64_t *b, int64_t column) {
+    return column < b[2] || column >= b[3] ? NULL : p->expand + b[0] * p->outputs + (column - b[2]) * (b[1] - b[0]);
+}
+
+/* Asks for the values that `expand` will read. */
+static void fetch(const addend *u, int64_t column, int64_t tiles) {
+    const pair *p = u->pair;
+    for (int64_t number = 0; number < p->blocks; number++) {
+        const int64_t *b = p->block[number], size = (b[1] - b[0]) * LANES;
+        const bf16 *from = block_at(p, b, column);
+        for (int64_t at = 0; from && at < tiles * size; at += 32) __builtin_prefetch(from + at, 0, 2);
+    }
+}
+
+/* y[tile][token] += B . middle[token] for `tiles` tiles from `column` on; a tile has `room` tokens in y. */
+static void expand(const addend *u, int64_t stride, int64_t column, int64_t tiles, int64_t room, v16f *y) {
+    const pair *p = u->pair;
+    for (int64_t number = 0; number < p->blocks; number++) {
+        const int64_t *b = p->block[number], ranks = b[1] - b[0];
+        for (int64_t tile = 0; tile < tiles; tile++) {
+            const bf16 *from = block_at(p, b, column + tile * LANES);
+            if (!from) continue;
+            for (int64_t t = 0; t < u->count; t++) {
+                const bf16 *m = u->middle + t * stride + b[0];
+                v16f even = y[tile * room + u->from + t], odd = splat(0);
+                int64_t r = 0;
+                for (; r + 4 <= ranks; r += 4) {
+                    even = dot_bf16(even, load_i(from + r * LANES), load_pair(m + r));
+                    odd = dot_bf16(odd, load_i(from + (r + 2) * LANES), load_pair(m + r + 2));
+                }
+                for (; r + 2 <= ranks; r += 2) even = dot_bf16(even, load_i(from + r * LANES), load_pair(m + r));
+                if (r < ranks) odd += widen(m[r]) * load_bf16(from + r * LANES);
+                y[tile * room + u->from + t] = even + odd;
             }
-            if (r < b[1]) even += m[r] * load_bf16(from + r * p->outputs);
-            y[t] += even + odd;
         }
     }
 }

@@ -4,6 +4,8 @@
 #ifndef LORALOOP_POOL_H
 #define LORALOOP_POOL_H
 
+#include "simd.h"
+
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -15,6 +17,7 @@
 typedef struct {
     _Alignas(64) atomic_int next;
     _Alignas(64) atomic_int done;
+    _Alignas(64) atomic_int ready;   /* units that others of the same phase wait for */
 } phase;
 
 typedef struct pool pool;
@@ -53,16 +56,22 @@ static inline void relax(void) {
 #endif
 }
 
+INLINE void await(const atomic_int *counter, int count) {
+    for (int spins = 0; atomic_load_explicit(counter, memory_order_acquire) < count; spins++) {
+        relax();
+        if (spins > SPINS) sched_yield();
+    }
+}
+
+INLINE phase *this_phase(const worker *w) { return &w->phases[w->at - 1]; }
+
 static void each(worker *w, int count, unit run) {
     phase *p = &w->phases[w->at++];
     for (int index; (index = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed)) < count;) {
         run(w, index);
         atomic_fetch_add_explicit(&p->done, 1, memory_order_release);
     }
-    for (int spins = 0; atomic_load_explicit(&p->done, memory_order_acquire) < count; spins++) {
-        relax();
-        if (spins > SPINS) sched_yield();
-    }
+    await(&p->done, count);
 }
 
 static void *pool_main(void *argument) {

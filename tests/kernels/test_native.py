@@ -14,7 +14,7 @@ from loraloop.kernels import native
 from loraloop.kernels.native import Native
 from loraloop.kernels.native_types import Linear, Pair
 from loraloop.kernels.quantized import Int8Weight, StackedWeight, Weight
-from loraloop.kernels.tiles import Kind, TiledWeight
+from loraloop.kernels.tiles import Kind, TiledWeight, tile_expand_
 
 LEVELS = {"generic": [], "avx2": ["-march=x86-64-v3"], "avx512": ["-march=x86-64-v4"], "native": ["-march=native"]}
 
@@ -25,9 +25,10 @@ def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         capability = torch.backends.cpu.get_cpu_capability()
         if request.param.upper() not in (capability, {"AVX512": "AVX2"}.get(capability)):
             pytest.skip(f"this processor has no {request.param}")
-    path = native.build(tmp_path_factory.mktemp("native"), LEVELS[request.param])
-    if path is None:
+    if not native.has_compiler():
         pytest.skip("no C compiler")
+    path = native.build(tmp_path_factory.mktemp("native"), LEVELS[request.param])
+    assert path is not None, "the compiler refuses the sources"
     return Native(path)
 
 
@@ -157,3 +158,27 @@ def test_it_can_be_switched_off_and_missed(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("LORALOOP_NATIVE", "1")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert native.load(tmp_path / "nowhere") is None, "without a compiler torch does the work"
+
+
+def test_a_compiler_that_fails_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    if not native.has_compiler():
+        pytest.skip("no C compiler")
+    assert native.build(tmp_path, ["-march=abacus"]) is None
+    assert "cannot build the C kernels" in caplog.text and "abacus" in caplog.text
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 5])
+def test_an_expand_matrix_keeps_its_values_when_it_is_laid_out(ranks: int) -> None:
+    """Each block's values, per 16 columns: ranks in pairs, an odd one last."""
+    blocks = [(ranks, 0, 32), (ranks, 32, 80)]
+    matrix = torch.arange(2 * ranks * 80.0).view(2 * ranks, 80)
+    plain = matrix.clone()
+    tile_expand_([matrix], blocks)
+    for number, (_, first, end) in enumerate(blocks):
+        flat = matrix.view(-1)[number * ranks * 80 :]
+        for column in range(first, end):
+            tile = flat[(column - first) // 16 * 16 * ranks :]
+            for rank in range(ranks):
+                whole = rank < ranks // 2 * 2
+                place = rank // 2 * 32 + column % 16 * 2 + rank % 2 if whole else rank * 16 + column % 16
+                assert tile[place] == plain[number * ranks + rank, column]
