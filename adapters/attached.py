@@ -52,11 +52,3 @@ class BankAttached:
         pairs = [(*self.views[slot][site], weight) for slot, weight in blend if site in self.views[slot]]
         if pairs:
             add_blend(x, y, pairs)
-
-
-def __getattr__(name: str) -> object:
-    if name == "SegmentedAttached":
-        from loraloop.adapters.attached_gpu import SegmentedAttached
-
-        return SegmentedAttached
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,7 +12,7 @@ pytest.importorskip("triton", reason="triton is installed on Linux only")
 
 SCRIPT = """
 import torch
-from loraloop.adapters.attached import SegmentedAttached
+from loraloop.adapters.attached_gpu import SegmentedAttached
 from loraloop.adapters.bank import Bank
 from loraloop.adapters.base import Row, random_base
 from loraloop.adapters.card import Card
@@ -20,7 +20,8 @@ from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.skill import Skill
 
 base = random_base(1)
-bank = Bank(base, rank={8: 2, 16: 1})
+bank, other = Bank(base, rank={8: 2, 16: 1}), Bank(base, rank={8: 2, 16: 1})
+segmented = other.attached = SegmentedAttached(4, other._stacks)
 for name, rank, targets in (("one", 4, ("q_proj", "v_proj", "down_proj")), ("two", 8, ("o_proj", "up_proj")),
                             ("wide", 12, ("q_proj", "gate_proj"))):
     torch.manual_seed(rank)
@@ -29,20 +30,27 @@ for name, rank, targets in (("one", 4, ("q_proj", "v_proj", "down_proj")), ("two
     card = Card(name=name, description="A test.", rank=rank, alpha=8, targets=targets, activation="full",
                 fingerprints=prints, base=base.name)
     bank.add(Skill(card, tensors))
+    other.add(Skill(card, tensors))
 one, two, wide = (bank.slot(name) for name in bank.names)
-segmented = SegmentedAttached(4, bank._stacks)
-segmented.views = bank.attached.views
+assert (one, two, wide) == tuple(other.slot(name) for name in other.names)
+for stack in other._stacks:  # what a skill does not use is not read
+    for site, spans in segmented.spans[other._stacks.index(stack)].items():
+        unused = spans[..., 0] == spans[..., 1]
+        stack.A[site][unused] = stack.B[site].transpose(1, 2)[unused] = float("nan")
 
 def run(attached, *rows):
     rows = [Row(list(range(50, 50 + length)), base.new_cache(), slot) for length, slot in rows]
     return base.forward(rows, attached=attached).hidden
 
-for mix in ([(5, one)], [(1, one), (1, 0), (1, wide), (1, two)], [(20, two), (3, wide), (4, one), (2, 0)]):
+blend = ((one, 0.7), (two, -0.5), (wide, 0.25))
+for mix in ([(5, one)], [(1, one), (1, 0), (1, wide), (1, two)], [(20, two), (3, wide), (4, one), (2, 0)],
+            [(3, blend), (1, 0), (2, ((two, 2.0),))]):
     difference = (run(segmented, *mix) - run(bank.attached, *mix)).abs().max().item()
     assert difference < 1e-4, (mix, difference)
 alone = run(segmented, (5, one), (5, 0), (5, 0))[:5]
 assert torch.equal(run(segmented, (5, one), (5, two), (5, wide))[:5], alone)
 assert torch.equal(run(segmented, (5, one), (5, 0), (5, wide))[5:10], run(None, (5, 0), (5, 0), (5, 0))[5:10])
+assert torch.equal(run(segmented, (5, ((one, 1.0),)), (5, 0), (5, 0))[:5], alone)
 print("agrees")
 """
 
