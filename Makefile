@@ -9,6 +9,15 @@ ARGS   ?=
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 BIN    := $(VENV)/bin
+# What `make bench` measures; LLAMA_PYTHON and VLLM_PYTHON are interpreters with llama-cpp-python and with vLLM.
+BENCH  ?= switch episode coldstart memory bank mixed_batch decode decode_qwen vllm_peer
+LLAMA  := $(if $(LLAMA_PYTHON),--llama-python $(LLAMA_PYTHON))
+ARGS_episode     := --repeats 2
+ARGS_memory      := $(LLAMA)
+ARGS_decode      := $(LLAMA)
+SCRIPT_decode_qwen := decode
+ARGS_decode_qwen := --base qwen2.5-coder-1.5b --limit 5 $(LLAMA)
+ARGS_vllm_peer   := $(if $(VLLM_PYTHON),--vllm-python $(VLLM_PYTHON))
 FARM   := build/mypy/loraloop
 SKILLS := tools code retrieval safety
 ROOMS  := adapters agent kernels router tool_schemas
@@ -19,6 +28,7 @@ export GOMP_SPINCOUNT ?= 1000
 
 .PHONY: help demo test test-gpu lint format types docs bench eval train-skills train-router clean
 .DEFAULT_GOAL := help
+.NOTPARALLEL:  # benchmarks share the processor
 
 help:
 	@echo 'make demo          five requests through the shipped skills, each with its trace'
@@ -26,11 +36,11 @@ help:
 	@echo 'make test-gpu      the tests that need a CUDA device'
 	@echo 'make lint | types  only ruff | only mypy'
 	@echo 'make format        rewrite the code in the house style'
-	@echo 'make bench         the benchmarks, results into benchmarks/results'
+	@echo 'make bench         the benchmarks, results into benchmarks/results (LLAMA_PYTHON=…, VLLM_PYTHON=…, BENCH=…)'
 	@echo 'make eval          base against skill on the evaluation sets (DATA=…)'
 	@echo 'make train-skills  train the four shipped skills again (DATA=…)'
 	@echo 'make train-router  fit the shipped router again (DATA=…)'
-	@echo 'make docs          docs/structures.md from the modules, tables from benchmarks/results'
+	@echo 'make docs          docs/structures.md from the modules, tables and plots from benchmarks/results'
 
 # --- environment -------------------------------------------------------------------------------------------------
 
@@ -82,9 +92,10 @@ types: $(VENV)/.test
 
 # --- results -----------------------------------------------------------------------------------------------------
 
-bench: $(VENV)/.test
-	for name in switch episode coldstart; do \
-		$(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json $(ARGS) || exit 1; done
+bench: $(addprefix bench-,$(BENCH))
+
+bench-%: $(VENV)/.test
+	$(BIN)/python benchmarks/$(or $(SCRIPT_$*),$*).py $(ARGS_$*) --json benchmarks/results/$*.json $(ARGS)
 
 eval: $(VENV)/.test
 	$(BIN)/python benchmarks/skills.py --skill tools --files bfcl --data $(DATA) \
@@ -99,8 +110,9 @@ train-skills: $(VENV)/.test
 train-router: $(VENV)/.test
 	$(BIN)/python -m loraloop.router.fit --data $(DATA) --out router/weights --cache build/router $(ARGS)
 
-docs: $(VENV)/.demo
+docs: $(VENV)/.test
 	$(BIN)/python docs/map.py
+	$(BIN)/python docs/plots.py
 	$(BIN)/python docs/tables.py
 	$(BIN)/python docs/cards.py
 

@@ -10,9 +10,9 @@ measured on every system, one right after the other, so that a drift of the mach
 medians, ratios and overheads medians of what they are in each round. Where a system can be set in two ways (flash
 attention, the implementation of attention), both are measured and the faster one counts, case by case.
 
-`limit` is the time that the same run's reading speed and bf16 rate allow: a decoded token reads the weights, the cache
-and the skill once, a prefill multiplies. `of_limit_pct` says how much of it a system reaches; llama.cpp's is by its own
-bytes.
+`limit` is the time that the same run's reading speed and bf16 rate allow: a forward reads the weights, the cache and
+the skill once and multiplies every token with them; the longer of the two counts, which is the reading for one token
+and the products for a prompt. `of_limit_pct` says how much of it a system reaches; llama.cpp's is by its own bytes.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found, limits = rounds(systems, wanted, given.limit, given.prefill_every, sizes["loraloop"].weights)
         facts: dict[str, Any] = process.facts if process else {}
     samples, chosen = fastest(found)
-    operations = {"base": flops(base, given.prompt), "skill": flops(base, given.prompt, skill)}
+    operations = {case.name: flops(base, tokens_of(case), case.past, skill if case.skill else None) for case in wanted}
     allowed = allowed_ms(wanted, limits, sizes["loraloop"], operations)
     metrics = figures(samples.pop("loraloop"), wanted, allowed) | limits.metrics()
     # transformers reads bf16 weights: no limit of its own is drawn up for it.

@@ -60,11 +60,11 @@ def ggml_bytes(base: Base, gguf: Path, skill: Skill) -> Bytes:
     return Bytes(sum(sizes.values()), kv, sum(4 * tensor.numel() for tensor in skill.tensors.values()))
 
 
-def flops(base: Base, tokens: int, skill: Skill | None = None) -> float:
-    """Operations of a prefill: products with all layers' weights, causal attention, the last token's head."""
+def flops(base: Base, tokens: int, past: int = 0, skill: Skill | None = None) -> float:
+    """Operations of a forward: products with all layers' weights, causal attention, the last token's head."""
     config = base.config
     weights = config.layers * sum(out * inner for out, inner in (module_shape(config, m) for m in MODULES))
     if skill is not None:
         weights += sum(tensor.numel() for tensor in skill.tensors.values())
-    attention = 2 * config.layers * config.heads * config.head_dim * tokens * (tokens + 1) / 2
+    attention = 2 * config.layers * config.heads * config.head_dim * tokens * (past + (tokens + 1) / 2)
     return 2 * (weights * tokens + attention + config.vocab_size * config.hidden_size)

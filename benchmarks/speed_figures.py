@@ -50,13 +50,11 @@ def tokens_of(case: Case) -> int:
 
 
 def allowed_ms(wanted: Sequence[Case], limits: Limits, size: Bytes, operations: dict[str, float]) -> dict[str, float]:
-    """The least milliseconds of each case: what is read for a token or a few, what is multiplied for a prompt."""
+    """The least milliseconds of each case: its bytes have to be read and its products computed."""
     out = {}
     for case in wanted:
-        if case.kind == "prefill":
-            out[case.name] = limits.flops_ms(operations["skill" if case.skill else "base"])
-        else:
-            out[case.name] = limits.read_ms(size.read(case.context, case.skill))
+        reading = limits.read_ms(size.read(case.past, case.skill))
+        out[case.name] = max(reading, limits.flops_ms(operations[case.name]))
     return out
 
 
@@ -79,7 +77,7 @@ def grids(
             key = f"{case.name}_tok_per_s" if case.kind == "prefill" else f"{case.name}_ms"
             for name, numbers in columns.items():
                 tables[case.kind][f"{row}/{name}, {unit}"] = numbers[key]
-            tables[case.kind][f"{row}/of the limit, %"] = round(metrics[f"{case.name}_of_limit_pct"])
+            tables[case.kind][f"{row}/of the limit, %"] = metrics[f"{case.name}_of_limit_pct"]
             for name in peers:
                 if f"{case.name} {name}" in ratios:
                     tables[case.kind][f"{row}/× {name}"] = ratios[f"{case.name} {name}"]

@@ -49,6 +49,11 @@ class Case:
         return f"{self.kind}_{size}{'_skill' if self.skill else ''}"
 
     @property
+    def past(self) -> int:
+        """Tokens in the cache when the forward begins."""
+        return 0 if self.kind == "prefill" else self.context
+
+    @property
     def bare(self) -> Case:
         """The same on the base alone."""
         return Case(self.kind, self.context, self.count)
@@ -202,4 +207,5 @@ class LlamaCpp:
 
 def drawn(rng: random.Random, count: int, vocabulary: int) -> list[int]:
     """Ordinary token ids."""
-    return [rng.randrange(100, vocabulary - 300) for _ in range(count)]
+    low, high = min(100, vocabulary // 4), vocabulary - min(300, vocabulary // 4)  # special tokens stand at the ends
+    return [rng.randrange(low, high) for _ in range(count)]

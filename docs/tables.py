@@ -4,7 +4,11 @@ A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``. NAME is th
 which holds ``{"name", "command", "machine", "versions", "n", "metrics", "peers", "ratios"}``; ``NAME.SECTION`` is a
 section of its ``details``; ``skills`` is all of ``skill_*.json`` together. A metric whose name has a slash is a row and
 a column (``"first/eval": 0.61``), others are rows of one column. After NAME may stand ``ours`` (leave the peers out)
-and, in brackets, patterns of the metrics to show: ``<!-- table: router ours [macro_f1/*, ece/*] -->``.
+and, in brackets, patterns of the metrics to show: ``<!-- table: router ours [macro_f1/*, ece/*] -->``. ``if measured``
+at the end lets a page say so where a result does not exist, as that of a peer that is not installed everywhere.
+
+A plot stands between ``<!-- plot: NAME | what it shows -->`` and ``<!-- end -->``: the picture docs/plots/NAME.svg,
+where it exists; `plots.py` draws it.
 
     python docs/tables.py            rewrite the pages
     python docs/tables.py --check    exit with 1 if a page differs from the results
@@ -23,10 +27,14 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+PLOTS = ROOT / "docs" / "plots"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MARKED = re.compile(
-    r"(<!-- table: (?P<name>[\w.-]+)(?P<ours> ours)?( \[(?P<only>[^\]]*)\])? -->\n).*?(?P<end><!-- end -->)", re.DOTALL
+    r"(<!-- table: (?P<name>[\w.-]+)(?P<ours> ours)?( \[(?P<only>[^\]]*)\])?(?P<maybe> if measured)? -->\n)"
+    r".*?(?P<end><!-- end -->)",
+    re.DOTALL,
 )
+PLOT = re.compile(r"(<!-- plot: (?P<name>[\w-]+) \| (?P<what>[^>]*?) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 
 
 def number(value: Any) -> str:
@@ -154,9 +162,23 @@ def rewritten(page: str) -> str:
 
     def made(found: re.Match[str]) -> str:
         patterns = [pattern.strip() for pattern in (found["only"] or "").split(",") if pattern.strip()]
+        if found["maybe"] and not measured(found["name"]):
+            return f"{found[1]}Not measured.\n{found['end']}"
         return f"{found[1]}{table(found['name'], bool(found['ours']), patterns)}{found['end']}"
 
-    return MARKED.sub(made, page)
+    def drawn(found: re.Match[str]) -> str:
+        place = PLOTS / f"{found['name']}.svg"
+        picture = f"![{found['what']}]({PLOTS.name}/{place.name})\n" if place.exists() else ""
+        return f"{found[1]}{picture}{found['end']}"
+
+    return PLOT.sub(drawn, MARKED.sub(made, page))
+
+
+def measured(name: str) -> bool:
+    """Whether there is a result of this name, with the section that it asks for."""
+    stem, _, section = name.partition(".")
+    path = RESULTS / f"{stem}.json"
+    return path.exists() and (not section or section in read(stem).get("details", {}))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -50,3 +50,20 @@ def test_the_table_shows_every_system(report: ModuleType, capsys: pytest.Capture
 
 def test_spread_of_one_value(report: ModuleType) -> None:
     assert report.spread("ms", [2.0]) == {"ms_median": 2.0, "ms_p10": 2.0, "ms_p90": 2.0}
+
+
+def test_a_command_holds_no_path_of_this_machine(report: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = str(FOLDER / "demo.py")
+    given = [
+        "--llama-python",
+        "/opt/x/bin/python",
+        "--json",
+        str(FOLDER / "results" / "demo.json"),
+        "--base",
+        "/m/a.gguf",
+    ]
+    monkeypatch.setattr(sys, "argv", [script, *given, "--limit", "2"])
+    shown = report.command_line()
+    assert shown == (
+        "python benchmarks/demo.py --llama-python PYTHON --json benchmarks/results/demo.json --base a.gguf --limit 2"
+    )

@@ -94,3 +94,23 @@ def test_all_skills_are_one_table(tmp_path, monkeypatch):
     assert "| code | accuracy | 40 | 10.0 (40–60) |  | 50.0 (40–60) |" in tables.table("skills")
     assert "accuracy" in tables.table("skills", False, ["code/acc*"])
     assert "accuracy" not in tables.table("skills", False, ["tools/*"])
+
+
+def test_what_was_not_measured_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    page = "<!-- table: sample.part if measured -->\nold\n<!-- end -->"
+    assert "Not measured." in tables.rewritten(page)
+    document = {"name": "sample", "command": "c", "n": 1, "metrics": {}, "details": {}}
+    (tmp_path / "sample.json").write_text(json.dumps(document))
+    assert "Not measured." in tables.rewritten(page)
+    (tmp_path / "sample.json").write_text(json.dumps(document | {"details": {"part": {"a/ms": 1.5}}}))
+    assert "| a | 1.5 |" in tables.rewritten(page)
+
+
+def test_a_picture_stands_where_it_exists(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "PLOTS", tmp_path / "plots")
+    page = "<!-- plot: sample | what it shows -->\nold\n<!-- end -->"
+    assert tables.rewritten(page) == "<!-- plot: sample | what it shows -->\n<!-- end -->"
+    (tmp_path / "plots").mkdir()
+    (tmp_path / "plots" / "sample.svg").write_text("")
+    assert "![what it shows](plots/sample.svg)" in tables.rewritten(page)
