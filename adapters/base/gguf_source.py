@@ -31,8 +31,17 @@ _MODULES = {
 _TOP = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight",
         "lm_head.weight": "output.weight"}  # fmt: skip
 _CONTROL, _USER_DEFINED = 3, 4
-_DIGITS = {"llama-bpe": r"\p{N}{1,3}", "llama3": r"\p{N}{1,3}", "llama-v3": r"\p{N}{1,3}", "qwen2": r"\p{N}"}
-"""How many digits stand together, in the splitting rule that Llama 3 and Qwen share."""
+_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n%s]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+"
+_LOWER, _UPPER = r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]", r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]"
+_CASED = rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*"
+_LLAMA3 = _WORDS + r"|\p{N}{1,3}" + _REST % ""
+_SPLITS = {
+    "llama-bpe": _LLAMA3, "llama3": _LLAMA3, "llama-v3": _LLAMA3,
+    "qwen2": _WORDS + r"|\p{N}" + _REST % "",
+    "tekken": _CASED + r"|\p{N}" + _REST % "/",
+}  # fmt: skip
+"""The pattern of each splitting rule by llama.cpp's name for it; `tekken` is that of Mistral Nemo."""
 
 
 class GGUFSource:
@@ -148,12 +157,8 @@ def _pre_tokenizer(name: str, byte_level: dict[str, Any]) -> dict[str, Any]:
         return {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, byte_level]}
     if name in ("gpt-2", "gpt2", "default"):
         return byte_level
-    if name in _DIGITS:
-        pattern = (
-            rf"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{_DIGITS[name]}"
-            r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-        )
-        split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+    if name in _SPLITS:
+        split = {"type": "Split", "pattern": {"Regex": _SPLITS[name]}, "behavior": "Isolated", "invert": False}
         return {"type": "Sequence", "pretokenizers": [split, {**byte_level, "use_regex": False}]}
     raise BaseModelError(f"unknown GGUF pre-tokenizer {name!r}: load the model's Hugging Face folder instead")
 

@@ -8,6 +8,7 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
+import tokenizers
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -115,6 +116,29 @@ def test_random_blocks_have_the_values_that_gguf_says(random_blocks: Any, kind: 
     if isinstance(part, Codes4):
         nibbles = np.sort(np.concatenate([data.reshape(-1, 144)[:, 16:] & 15, data.reshape(-1, 144)[:, 16:] >> 4], 1))
         assert np.array_equal(np.sort(part.codes.numpy().reshape(-1, 256)), nibbles)  # the file's own codes
+
+
+@pytest.mark.parametrize(
+    ("pre", "words"),
+    [
+        ("qwen2", ["It", "'s", " a", " TestCase", ",", " ", "1", "2", "3", "/", "4", "!\n\n", "é日", " ", " ok"]),
+        ("llama-bpe", ["It", "'s", " a", " TestCase", ",", " ", "123", "/", "4", "!\n\n", "é日", " ", " ok"]),
+        ("tekken", ["It", "'s", " a", " Test", "Case", ",", " ", "1", "2", "3", "/", "4", "!\n\n", "é日", " ", " ok"]),
+        (
+            "smollm",
+            ["It", "'s", " a", " TestCase", ",", " ", "1", "2", "3", "/", "4", "!", "\n", "\n", "é日", " ", " ok"],
+        ),
+    ],
+)
+def test_text_is_split_by_the_rule_that_the_file_names(
+    tmp_path: Path, save_llama: Any, write_gguf: Any, pre: str, words: list[str]
+) -> None:
+    write_gguf(tmp_path / "m.gguf", save_llama(tmp_path / "hf"), pre=pre)
+    tokenizer = tokenizers.Tokenizer.from_str(GGUFSource(tmp_path / "m.gguf").tokenizer_json)
+    text = "It's a TestCase, 123/4!\n\né日  ok"
+    spans = [span for _, span in tokenizer.pre_tokenizer.pre_tokenize_str(text)]
+    assert [text[start:end] for start, end in spans] == words
+    assert (tokenizer.normalizer is not None) == (pre == "qwen2")
 
 
 def test_every_kind_that_is_named_can_be_decoded() -> None:
