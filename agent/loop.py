@@ -229,7 +229,7 @@ class Run:
             outcome.keep,
             out.text,
             tuple(records),
-            Tokens(prefilled, reused, len(out.ids), out.forced),
+            Tokens(prefilled, reused, len(out.ids), out.forced, branch.recomputed),
             ms,
             decision.weights,
             tuple(self._prefetched),

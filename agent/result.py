@@ -59,12 +59,14 @@ class Tokens:
         reused: Context tokens it read from a cache.
         generated: Tokens it wrote.
         forced: Those of them about which the grammar left no choice.
+        recomputed: Those of `prefilled` that the base had computed before, and a full-activation skill did again.
     """
 
     prefilled: int = 0
     reused: int = 0
     generated: int = 0
     forced: int = 0
+    recomputed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

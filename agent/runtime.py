@@ -13,6 +13,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from loraloop.agent.ahead import Ahead
+from loraloop.agent.engine.full import FullCaches
 from loraloop.agent.engine.ledger import Author
 from loraloop.agent.engine.store import TrunkStore
 from loraloop.agent.engine.trunk import Trunk
@@ -62,6 +63,7 @@ class Runtime:
         context: Positions that a transcript may use; the base's own number where None.
         reuse: Tokens of past transcripts whose caches are kept, for conversations that go on.
         prefetch: Whether skills that may be next are read in the background.
+        full_reuse: Tokens of contexts kept under full-activation skills, over all of them.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Runtime:
         context: int | None = None,
         reuse: int = 16_384,
         prefetch: bool = True,
+        full_reuse: int = 16_384,
     ) -> None:
         self.base = base
         self.bank = bank
@@ -80,6 +83,7 @@ class Runtime:
         self.context = min(context or base.config.max_positions, base.config.max_positions)
         self.lock = RLock()
         self.store = TrunkStore(reuse)
+        self.full = FullCaches(full_reuse)
         self.ahead = Ahead(bank, prefetch)
         self.stop_ids = base.stop_ids | base.tokenizer.special_ids
         self._bare = Active(Author(base.fingerprints.weights), "text", 0.0)
@@ -169,7 +173,7 @@ class Runtime:
 
     def trunk(self) -> Trunk:
         """An empty trunk."""
-        return Trunk(self.base, self.router.layers, self.bank.attached, self.lock, self.context)
+        return Trunk(self.base, self.router.layers, self.bank.attached, self.lock, self.context, full=self.full)
 
     @cached_property
     def call_openers(self) -> Tensor:

@@ -2,6 +2,7 @@
 
 from loraloop.agent.engine.branch import Branch
 from loraloop.agent.engine.clock import PHASES, Clock
+from loraloop.agent.engine.full import FullCaches
 from loraloop.agent.engine.generate import Budget, Delta, Generated, generate
 from loraloop.agent.engine.ledger import Author, Ledger, LedgerError
 from loraloop.agent.engine.sampling import Sampler, Sampling
@@ -15,6 +16,7 @@ __all__ = [
     "Budget",
     "Clock",
     "Delta",
+    "FullCaches",
     "Generated",
     "Ledger",
     "LedgerError",

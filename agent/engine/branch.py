@@ -22,17 +22,19 @@ class Branch:
     Attributes:
         start: Length of the trunk.
         prefilled: Tokens that were computed to open the branch.
+        recomputed: Those of them that the bare base had computed before: what full activation costs.
     """
 
-    __slots__ = ("_closed", "_computed", "_trunk", "author", "prefilled", "start")
+    __slots__ = ("_closed", "_computed", "_trunk", "author", "prefilled", "recomputed", "start")
 
-    def __init__(self, trunk: Trunk, author: Author, computed: Computed, prefilled: int) -> None:
+    def __init__(self, trunk: Trunk, author: Author, computed: Computed, prefilled: int, recomputed: int = 0) -> None:
         self._closed = False
         self._trunk = trunk
         self._computed = computed
         self.author = author
         self.start = computed.length
         self.prefilled = prefilled
+        self.recomputed = recomputed
 
     @property
     def left(self) -> int:
@@ -64,7 +66,7 @@ class Branch:
         if ids and (self.author.bare or computed is not trunk.computed):
             valid = common_prefix(computed.ids[self.start :], list(ids))
         computed.truncate(self.start + valid)
-        trunk._branch_closed()
+        trunk._branch_closed(computed)
         if ids:
             start = len(trunk.ids)
             trunk.extend(ids)

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from loraloop.agent.engine.branch import Branch
 from loraloop.agent.engine.clock import Clock
-from loraloop.agent.engine.computed import Computed, common_prefix
+from loraloop.agent.engine.computed import Computed
+from loraloop.agent.engine.full import FullCaches
 from loraloop.agent.engine.ledger import Author
 from loraloop.tool_schemas.errors import ContextLengthError
 
@@ -44,6 +45,7 @@ class Trunk:
         attached: The bank's adapters, for branches.
         lock: Held during each forward.
         context: Positions to use at most; the base's own number where None.
+        full: Where contexts under full-activation skills are kept; by default a place of this trunk's own.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Trunk:
         lock: AbstractContextManager[object] | None = None,
         context: int | None = None,
         chunk: int = CHUNK,
+        full: FullCaches | None = None,
     ) -> None:
         self.base = base
         self.keep_layers = tuple(keep_layers)
@@ -65,7 +68,7 @@ class Trunk:
         self._chunk = chunk
         self._kept: dict[int, list[Tensor]] = {layer: [] for layer in self.keep_layers}
         self._kept_from = 0  # first token whose hidden states are kept
-        self._full: dict[str, Computed] = {}
+        self._full = FullCaches() if full is None else full
         self._open: Branch | None = None
 
     @property
@@ -159,11 +162,10 @@ class Trunk:
         self._closed()
         author = author or self.author
         prefilled = self.flush(clock)
-        computed = self.computed
+        computed, recomputed = self.computed, 0
         if author.activation == "full":
-            computed, more = self._under(author, clock)
-            prefilled += more
-        branch = Branch(self, author, computed, prefilled)
+            computed, recomputed = self._under(author, clock)
+        branch = Branch(self, author, computed, prefilled + recomputed, recomputed)
         self._open = branch
         return branch
 
@@ -183,34 +185,33 @@ class Trunk:
         other.__dict__.update(self.__dict__)
         other.ids, other.messages = list(self.ids), list(self.messages)
         other.computed = self.computed.fork(min(length, self.computed.length))
-        other._full, other._open = {}, None
+        other._open = None
         other.cut(length)
         return other
 
     def rest(self) -> None:
-        """Drops what only a running agent needs: kept hidden states and caches of full activation."""
-        self._full.clear()
+        """Drops what only a running agent needs: kept hidden states."""
         self._kept = {layer: [] for layer in self.keep_layers}
         self._kept_from = len(self.ids)
 
     def _under(self, author: Author, clock: Clock | None) -> tuple[Computed, int]:
-        """The context under an adapter that acts on all of it: kept per skill, brought up to date here."""
-        computed = self._full.get(author.skill)
-        if computed is None or any(span.author != author for span in computed.ledger.spans):
-            computed = Computed(self.base, self.computed.lock, self.computed.attached)
-            self._full[author.skill] = computed
+        """The context under an adapter that acts on all of it: what is known of it, brought up to date here."""
         begin = perf_counter()
-        computed.truncate(common_prefix(computed.ids, self.ids))
+        computed = self._full.take(author, self.ids)
+        if computed is None:
+            computed = Computed(self.base, self.computed.lock, self.computed.attached)
         start = computed.length
         while computed.length < len(self.ids):
             computed.feed(author, self.ids[computed.length : computed.length + self._chunk])
         if clock is not None:
-            clock.add("prefill", perf_counter() - begin)
+            clock.add("recompute", perf_counter() - begin)
         return computed, computed.length - start
 
     def _closed(self) -> None:
         if self._open is not None:
             raise RuntimeError("a branch is open on this trunk: close it first")
 
-    def _branch_closed(self) -> None:
+    def _branch_closed(self, computed: Computed) -> None:
         self._open = None
+        if computed is not self.computed:
+            self._full.put(computed)

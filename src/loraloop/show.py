@@ -83,6 +83,8 @@ def trace_table(steps: Sequence[Step]) -> Table:
         if step.tokens.forced:
             tokens.append(f"\n{step.tokens.forced} forced", style="dim")
         tokens.append(f"\n{step.tokens.prefilled} prefilled", style="dim")
+        if step.tokens.recomputed:
+            tokens.append(f"\n{step.tokens.recomputed} recomputed", style="dim")
         phases = {name: ms for name, ms in step.ms.items() if name != "first_token"}
         total = Text(f"{sum(phases.values()):.0f}")
         for name, ms in phases.items():
