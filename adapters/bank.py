@@ -258,7 +258,7 @@ class Bank:
         if name == BARE:
             return 0
         while True:
-            with self._changed:
+            with self._lock:
                 entry = self._entry(name)
                 slot = self._device.touch(name)
                 if slot is not None:

@@ -193,11 +193,12 @@ class Runtime:
             InputError: a mixture of skills that act on the whole context with others that do not.
             LimitError: every slot that could hold it is in use.
         """
-        skill = as_choice(skill)
-        if isinstance(skill, Mixture):
-            with self._mixed(skill) as active:
-                yield active
-            return
+        if not isinstance(skill, str):
+            skill = as_choice(skill)
+            if isinstance(skill, Mixture):
+                with self._mixed(skill) as active:
+                    yield active
+                return
         if skill == NONE:
             yield self._bare
             return
