@@ -15,7 +15,7 @@ from torch import Tensor
 from loraloop.kernels.nf4 import Nf4Weight as Nf4Weight
 
 GROUP = 32  # columns that share one scale and zero in the int4 form
-DENSE_FROM = 48  # rows from which a product goes through the dense copy
+DENSE_FROM = 16  # rows from which a product goes through the dense copy
 _CHUNK = 1 << 20  # values quantized at a time: few enough for a cache of the processor
 
 

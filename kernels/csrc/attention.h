@@ -10,7 +10,7 @@
 #include "simd.h"
 
 #define CHUNK 256      /* positions of one softmax update */
-#define FEW 8          /* queries that share one reading of the keys */
+#define FEW (MANY ? 8 : 4) /* queries that share one reading of the keys, as many as there are registers for */
 #define MOST_HEAD 256  /* of head_dim */
 
 typedef struct {
@@ -46,31 +46,32 @@ static void append(const cache *c, const shape *s, int64_t layer, int64_t head, 
 
 /* scores[m][positions] = q . k for blocks of 16 positions. */
 INLINE void score(const bf16 *keys, int64_t blocks, const query *q, const int m, int64_t dim, float (*scores)[CHUNK]) {
-    for (int64_t block = 0; block < blocks; block++, keys += LANES * dim) {
-        v16f sums[FEW * 2];
+    for (int64_t at = 0; at < blocks * LANES; at += WIDTH) {
+        const bf16 *k = keys + at / LANES * LANES * dim + at % LANES * 2;
+        vf sums[FEW * 2];
         UNROLL for (int t = 0; t < m * 2; t++) sums[t] = splat(0);
         for (int64_t i = 0; i < dim / 2; i += 2) {
-            const v16i k0 = load_i(keys + i * 2 * LANES), k1 = load_i(keys + (i + 1) * 2 * LANES);
+            const vi k0 = load_i(k + i * 2 * LANES), k1 = load_i(k + (i + 1) * 2 * LANES);
             UNROLL for (int t = 0; t < m; t++) {
                 sums[2 * t] = dot_bf16(sums[2 * t], k0, load_pair(q[t].q + 2 * i));
                 sums[2 * t + 1] = dot_bf16(sums[2 * t + 1], k1, load_pair(q[t].q + 2 * i + 2));
             }
         }
-        UNROLL for (int t = 0; t < m; t++) store_f(scores[t] + block * LANES, sums[2 * t] + sums[2 * t + 1]);
+        UNROLL for (int t = 0; t < m; t++) store_f(scores[t] + at, sums[2 * t] + sums[2 * t + 1]);
     }
 }
 
 /* out[m][dim] += p . v; p [m][positions] in bf16. */
 INLINE void gather(const bf16 *values, int64_t blocks, bf16 (*p)[CHUNK], const query *q, const int m, int64_t dim) {
-    for (int64_t i = 0; i < dim; i += 2 * LANES) {
-        v16f sums[FEW * 2];
+    for (int64_t i = 0; i < dim; i += 2 * WIDTH) {
+        vf sums[FEW * 2];
         UNROLL for (int t = 0; t < m; t++) {
             sums[2 * t] = load_f(q[t].out + i);
-            sums[2 * t + 1] = load_f(q[t].out + i + LANES);
+            sums[2 * t + 1] = load_f(q[t].out + i + WIDTH);
         }
         for (int64_t pair = 0; pair < blocks * LANES / 2; pair++) {
             const bf16 *v = values + (pair * dim + i) * 2;
-            const v16i v0 = load_i(v), v1 = load_i(v + 2 * LANES);
+            const vi v0 = load_i(v), v1 = load_i(v + 2 * WIDTH);
             UNROLL for (int t = 0; t < m; t++) {
                 const int32_t weight = load_pair(p[t] + 2 * pair);
                 sums[2 * t] = dot_bf16(sums[2 * t], v0, weight);
@@ -79,7 +80,7 @@ INLINE void gather(const bf16 *values, int64_t blocks, bf16 (*p)[CHUNK], const q
         }
         UNROLL for (int t = 0; t < m; t++) {
             store_f(q[t].out + i, sums[2 * t]);
-            store_f(q[t].out + i + LANES, sums[2 * t + 1]);
+            store_f(q[t].out + i + WIDTH, sums[2 * t + 1]);
         }
     }
 }
@@ -95,12 +96,12 @@ INLINE void update(const bf16 *keys, const bf16 *values, int64_t from, int64_t t
         const int64_t first = s->window && q[t].position - s->window + 1 > from ? q[t].position - s->window + 1 : from;
         for (int64_t at = last > from ? last - from : 0; at < blocks * LANES; at++) scores[t][at] = -INFINITY;
         for (int64_t at = 0; at < first - from && at < blocks * LANES; at++) scores[t][at] = -INFINITY;
-        v16f top = splat(-INFINITY);
-        for (int64_t at = 0; at < blocks * LANES; at += LANES) top = max_v(top, load_f(scores[t] + at));
+        vf top = splat(-INFINITY);
+        for (int64_t at = 0; at < blocks * LANES; at += WIDTH) top = max_v(top, load_f(scores[t] + at));
         const float most = fmaxf(max_lanes(top) * s->scale, *q[t].most);
-        v16f total = splat(0);
-        for (int64_t at = 0; at < blocks * LANES; at += LANES) {
-            const v16f e = most == -INFINITY ? splat(0) : exp_v(load_f(scores[t] + at) * s->scale - most);
+        vf total = splat(0);
+        for (int64_t at = 0; at < blocks * LANES; at += WIDTH) {
+            const vf e = most == -INFINITY ? splat(0) : exp_v(load_f(scores[t] + at) * s->scale - most);
             total += e;
             store_bf16(p[t] + at, e);
         }
@@ -108,7 +109,7 @@ INLINE void update(const bf16 *keys, const bf16 *values, int64_t from, int64_t t
         *q[t].total = *q[t].total * keep + sum_lanes(total);
         *q[t].most = most;
         if (keep != 1.0f)
-            for (int64_t i = 0; i < dim; i += LANES) store_f(q[t].out + i, load_f(q[t].out + i) * keep);
+            for (int64_t i = 0; i < dim; i += WIDTH) store_f(q[t].out + i, load_f(q[t].out + i) * keep);
     }
     gather(values, blocks, p, q, m, dim);
 }
@@ -118,11 +119,13 @@ INLINE void update_few(const bf16 *keys, const bf16 *values, int64_t from, int64
         case 1: update(keys, values, from, to, q, 1, s); break;
         case 2: update(keys, values, from, to, q, 2, s); break;
         case 3: update(keys, values, from, to, q, 3, s); break;
+#if MANY
         case 4: update(keys, values, from, to, q, 4, s); break;
         case 5: update(keys, values, from, to, q, 5, s); break;
         case 6: update(keys, values, from, to, q, 6, s); break;
         case 7: update(keys, values, from, to, q, 7, s); break;
-        default: update(keys, values, from, to, q, 8, s);
+#endif
+        default: update(keys, values, from, to, q, FEW, s);
     }
 }
 

@@ -8,6 +8,7 @@
 #define PRIVATE BLOCK /* rows up to which every thread rounds the activations for itself rather than waiting for another */
 #define TOKENS 16     /* of one unit of work on tokens: neighbours share cache lines, so they stay with one thread */
 #define UNIT 16       /* tiles of one unit of a product at most */
+#define SPLIT 8       /* queries up to which the positions are cut into spans that several threads read */
 #define SPAN 256      /* positions that one unit of decode attention reads */
 #define QUERIES 32    /* of one unit of prefill attention, roughly */
 
@@ -32,14 +33,14 @@ INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 INLINE int64_t group_of(const run *r) { return r->m->attention.heads / r->m->attention.kv_heads; }
-INLINE int few(const run *r, int64_t tokens) { return tokens * group_of(r) <= FEW; }
+INLINE int few(const run *r, int64_t tokens) { return tokens * group_of(r) <= SPLIT; }
 INLINE int64_t tokens_a_unit(const run *r) { return most(1, QUERIES / group_of(r)); }
 
 static void normalize(const float *x, const float *weight, int64_t width, float eps, float *y) {
-    v16f squares = splat(0);
-    for (int64_t at = 0; at < width; at += LANES) squares += load_f(x + at) * load_f(x + at);
+    vf squares = splat(0);
+    for (int64_t at = 0; at < width; at += WIDTH) squares += load_f(x + at) * load_f(x + at);
     const float factor = 1.0f / sqrtf(sum_lanes(squares) / (float)width + eps);
-    for (int64_t at = 0; at < width; at += LANES) store_f(y + at, load_f(x + at) * factor * load_f(weight + at));
+    for (int64_t at = 0; at < width; at += WIDTH) store_f(y + at, load_f(x + at) * factor * load_f(weight + at));
 }
 
 /* --- embeddings ----------------------------------------------------------------------------------------------------------------- */
@@ -88,16 +89,16 @@ static void merge(const run *r, int64_t token, float *to) {
         const int64_t stride = tokens * group * size;
         float top = -INFINITY, total = 0;
         for (int64_t span = 0; span < spans; span++) top = fmaxf(top, parts[span * stride + dim]);
-        for (int64_t i = 0; i < dim; i += LANES) store_f(to + head * dim + i, splat(0));
+        for (int64_t i = 0; i < dim; i += WIDTH) store_f(to + head * dim + i, splat(0));
         for (int64_t span = 0; span < spans; span++) {
             const float *p = parts + span * stride;
             if (p[dim] == -INFINITY) continue;
             const float factor = expf(p[dim] - top);
             total += factor * p[dim + 1];
-            for (int64_t i = 0; i < dim; i += LANES)
+            for (int64_t i = 0; i < dim; i += WIDTH)
                 store_f(to + head * dim + i, load_f(to + head * dim + i) + factor * load_f(p + i));
         }
-        for (int64_t i = 0; i < dim; i += LANES) store_f(to + head * dim + i, load_f(to + head * dim + i) / total);
+        for (int64_t i = 0; i < dim; i += WIDTH) store_f(to + head * dim + i, load_f(to + head * dim + i) / total);
     }
 }
 
@@ -214,15 +215,16 @@ static int64_t tiles_of(const run *r) {
     return matrix->outputs / LANES / (here.group == GATE_UP ? 2 : 1);
 }
 
-INLINE v16f silu(v16f x) {
-    const v16f e = exp_v(-abs_v(x)), one = splat(1.0f);
-    const v16i negative = x < splat(0);
-    const v16f top = (v16f)(((v16i)e & negative) | ((v16i)one & ~negative));
+INLINE vf silu(vf x) {
+    const vf e = exp_v(-abs_v(x)), one = splat(1.0f);
+    const vi negative = x < splat(0);
+    const vf top = (vf)(((vi)e & negative) | ((vi)one & ~negative));
     return x * top / (one + e);
 }
 
 /* y[tile][count]: the products of some tiles for a block of tokens, and what skills add to them. */
-static void multiply_tiles(worker *w, const linear *matrix, int64_t tile, int64_t tiles, int64_t first, int64_t count, v16f *y) {
+static void multiply_tiles(worker *w, const linear *matrix, int64_t tile, int64_t tiles, int64_t first,
+                           int64_t count, float (*y)[LANES]) {
     const run *r = state(w);
     addend addends[BLOCK * MEMBERS];
     const int64_t n = here.shrinks ? find_addends(r, first, count, addends) : 0;
@@ -243,18 +245,21 @@ static void product_unit(worker *w, int index) {
     const model *m = r->m;
     const linear *matrix = &m->layer[here.layer].groups[here.group];
     const int64_t all = tiles_of(r), step = tiles_a_unit(r, all), from = index * step, tiles = least(step, all - from);
-    v16f y[UNIT * BLOCK], up[UNIT * BLOCK];
+    float y[UNIT * BLOCK][LANES] __attribute__((aligned(64))), up[UNIT * BLOCK][LANES] __attribute__((aligned(64)));
     for (int64_t first = 0; first < r->n; first += BLOCK) {
         const int64_t count = least(BLOCK, r->n - first);
         multiply_tiles(w, matrix, from, tiles, first, count, y);
         if (here.group == GATE_UP) multiply_tiles(w, matrix, all + from, tiles, first, count, up);
         for (int64_t i = 0; i < tiles * count; i++) {
             const int64_t column = (from + i / count) * LANES, token = first + i % count;
-            if (here.group == QKV) store_f(r->qkv + token * matrix->outputs + column, y[i]);
-            else if (here.group == GATE_UP) store_f(r->act + token * m->inner + column, silu(y[i]) * up[i]);
-            else {
-                float *to = r->h + token * m->hidden + column;
-                store_f(to, load_f(to) + m->residual_scale * y[i]);
+            float *to = here.group == QKV       ? r->qkv + token * matrix->outputs + column
+                        : here.group == GATE_UP ? r->act + token * m->inner + column
+                                                : r->h + token * m->hidden + column;
+            for (int64_t lane = 0; lane < LANES; lane += WIDTH) {
+                const vf made = load_f(y[i] + lane);
+                if (here.group == QKV) store_f(to + lane, made);
+                else if (here.group == GATE_UP) store_f(to + lane, silu(made) * load_f(up[i] + lane));
+                else store_f(to + lane, load_f(to + lane) + m->residual_scale * made);
             }
         }
     }
@@ -299,7 +304,7 @@ static void place_token(worker *w, int64_t token) {
     float turned[MOST_HEAD];
     for (int64_t head = 0; head < s->heads; head++) {
         turn(q + head * dim, l->q_norm, r->m->eps, cos, sin, dim, turned);
-        for (int64_t i = 0; i < dim; i += LANES) store_bf16(r->q + (token * s->heads + head) * dim + i, load_f(turned + i));
+        for (int64_t i = 0; i < dim; i += WIDTH) store_bf16(r->q + (token * s->heads + head) * dim + i, load_f(turned + i));
     }
     const cache *c = &r->ask->rows[r->row_of[token]].cache;
     for (int64_t head = 0; head < s->kv_heads; head++) {
@@ -326,7 +331,7 @@ static void attention_unit(worker *w, int index) {
             const int64_t token = first + i / group;
             queries[i] = (query){r->q + (token * s->heads + head * group + i % group) * dim, to_part, to_part + dim,
                                  to_part + dim + 1, r->position_of[token]};
-            for (int64_t d = 0; d < dim; d += LANES) store_f(to_part + d, splat(0));
+            for (int64_t d = 0; d < dim; d += WIDTH) store_f(to_part + d, splat(0));
             to_part[dim] = -INFINITY;
             to_part[dim + 1] = 0;
         }
@@ -342,14 +347,14 @@ static void attention_unit(worker *w, int index) {
             float *out = r->attended + (token * s->heads + head * group + i) * dim;
             tops[count] = -INFINITY;
             totals[count] = 0;
-            for (int64_t d = 0; d < dim; d += LANES) store_f(out + d, splat(0));
+            for (int64_t d = 0; d < dim; d += WIDTH) store_f(out + d, splat(0));
             queries[count] = (query){r->q + (token * s->heads + head * group + i) * dim, out, tops + count, totals + count,
                                      r->position_of[token]};
         }
     const int64_t behind = s->window ? most(0, r->position_of[start] - s->window + 1) / LANES * LANES : 0;
     attend(&x->cache, s, here.layer, head, behind, r->position_of[end - 1] + 1, queries, count);
     for (int64_t i = 0; i < count; i++)
-        for (int64_t d = 0; d < dim; d += LANES) store_f(queries[i].out + d, load_f(queries[i].out + d) / totals[i]);
+        for (int64_t d = 0; d < dim; d += WIDTH) store_f(queries[i].out + d, load_f(queries[i].out + d) / totals[i]);
 }
 
 /* --- the whole ------------------------------------------------------------------------------------------------------------------ */

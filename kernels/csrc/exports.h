@@ -157,15 +157,15 @@ static int64_t lone_tiles(const lone *l) { return l->rows <= BLOCK ? 32 : 2; }
 static void lone_unit(worker *w, int index) {
     lone *l = (lone *)w->work;
     const int64_t from = index * lone_tiles(l), to = least(from + lone_tiles(l), ceil_div(l->matrix->outputs, LANES));
-    v16f y[BLOCK];
+    float y[BLOCK][LANES] __attribute__((aligned(64)));
     for (int64_t first = 0; first < l->rows; first += BLOCK) {
         const int64_t count = least(BLOCK, l->rows - first);
         for (int64_t tile = from; tile < to; tile++) {
             const int64_t width = least(LANES, l->matrix->outputs - tile * LANES);
             multiply(l->matrix, tile, &l->in, first, count, y);
             for (int64_t t = 0; t < count; t++) {
-                const v16f scaled = y[t] * l->scale;
-                memcpy(l->y + (first + t) * l->matrix->outputs + tile * LANES, &scaled, sizeof(float) * (size_t)width);
+                float *to = l->y + (first + t) * l->matrix->outputs + tile * LANES;
+                for (int64_t lane = 0; lane < width; lane++) to[lane] = l->scale * y[t][lane];
             }
         }
     }

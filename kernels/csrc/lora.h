@@ -25,10 +25,10 @@ typedef struct {
 
 /* middle[rank] = weight * A[rank] . x, for `n` ranks; n is known where it is inlined. */
 INLINE void shrink_few(const bf16 *a, int64_t inputs, const bf16 *x, const int n, float weight, bf16 *middle) {
-    v16f sums[RANKS];
+    vf sums[RANKS];
     UNROLL for (int i = 0; i < n; i++) sums[i] = splat(0);
-    for (int64_t at = 0; at < inputs; at += 2 * LANES) {
-        const v16i right = load_i(x + at);
+    for (int64_t at = 0; at < inputs; at += 2 * WIDTH) {
+        const vi right = load_i(x + at);
         UNROLL for (int i = 0; i < n; i++) sums[i] = dot_lanes(sums[i], load_i(a + i * inputs + at), right);
     }
     UNROLL for (int i = 0; i < n; i++) middle[i] = narrow(weight * sum_lanes(sums[i]));
@@ -62,26 +62,32 @@ static void fetch(const addend *u, int64_t column, int64_t tiles) {
     }
 }
 
+/* y [16] += B . middle, for 16 columns of a block. */
+INLINE void expand_tile(const bf16 *b, int64_t ranks, const bf16 *middle, float *y) {
+    for (int lane = 0; lane < LANES; lane += WIDTH) {
+        const bf16 *from = b + 2 * lane;
+        vf even = load_f(y + lane), odd = splat(0);
+        int64_t r = 0;
+        for (; r + 4 <= ranks; r += 4) {
+            even = dot_bf16(even, load_i(from + r * LANES), load_pair(middle + r));
+            odd = dot_bf16(odd, load_i(from + (r + 2) * LANES), load_pair(middle + r + 2));
+        }
+        for (; r + 2 <= ranks; r += 2) even = dot_bf16(even, load_i(from + r * LANES), load_pair(middle + r));
+        if (r < ranks) odd += widen(middle[r]) * load_bf16(b + r * LANES + lane);
+        store_f(y + lane, even + odd);
+    }
+}
+
 /* y[tile][token] += B . middle[token] for `tiles` tiles from `column` on; a tile has `room` tokens in y. */
-static void expand(const addend *u, int64_t stride, int64_t column, int64_t tiles, int64_t room, v16f *y) {
+static void expand(const addend *u, int64_t stride, int64_t column, int64_t tiles, int64_t room, float (*y)[LANES]) {
     const pair *p = u->pair;
     for (int64_t number = 0; number < p->blocks; number++) {
-        const int64_t *b = p->block[number], ranks = b[1] - b[0];
+        const int64_t *b = p->block[number];
         for (int64_t tile = 0; tile < tiles; tile++) {
             const bf16 *from = block_at(p, b, column + tile * LANES);
             if (!from) continue;
-            for (int64_t t = 0; t < u->count; t++) {
-                const bf16 *m = u->middle + t * stride + b[0];
-                v16f even = y[tile * room + u->from + t], odd = splat(0);
-                int64_t r = 0;
-                for (; r + 4 <= ranks; r += 4) {
-                    even = dot_bf16(even, load_i(from + r * LANES), load_pair(m + r));
-                    odd = dot_bf16(odd, load_i(from + (r + 2) * LANES), load_pair(m + r + 2));
-                }
-                for (; r + 2 <= ranks; r += 2) even = dot_bf16(even, load_i(from + r * LANES), load_pair(m + r));
-                if (r < ranks) odd += widen(m[r]) * load_bf16(from + r * LANES);
-                y[tile * room + u->from + t] = even + odd;
-            }
+            for (int64_t t = 0; t < u->count; t++)
+                expand_tile(from, b[1] - b[0], u->middle + t * stride + b[0], y[tile * room + u->from + t]);
         }
     }
 }

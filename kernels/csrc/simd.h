@@ -1,5 +1,5 @@
-/* Sixteen lanes at a time, in the compiler's own vector types: the same source serves AVX-512, AVX2, NEON and plain C. Only the
-   two pair products name instructions. bfloat16 travels as uint16_t. */
+/* Vectors of the processor's own width, in the compiler's vector types: the same source serves AVX-512, AVX2, NEON and SSE. Only the
+   pair products name instructions. bfloat16 travels as uint16_t. */
 
 #ifndef LORALOOP_SIMD_H
 #define LORALOOP_SIMD_H
@@ -11,7 +11,18 @@
 #include <immintrin.h>
 #endif
 
-#define LANES 16
+#if defined(__AVX512F__)
+#define WIDTH 16      /* lanes of 32 bits in a vector */
+#define MANY 1        /* 32 registers rather than 16 */
+#elif defined(__AVX2__)
+#define WIDTH 8
+#define MANY 0
+#else
+#define WIDTH 4
+#define MANY 0
+#endif
+#define LANES 16      /* of a tile, whatever the processor: output rows of a weight, positions of a cache */
+
 #if defined(__clang__)
 #define UNROLL _Pragma("unroll")
 #else
@@ -20,24 +31,22 @@
 #define INLINE static inline __attribute__((always_inline))
 
 typedef uint16_t bf16;
-typedef float v16f __attribute__((vector_size(64)));
-typedef int32_t v16i __attribute__((vector_size(64)));
-typedef uint32_t v16u __attribute__((vector_size(64)));
-typedef int16_t v32h __attribute__((vector_size(64)));
-typedef int16_t v16s __attribute__((vector_size(32)));
-typedef int8_t v32c __attribute__((vector_size(32)));
-typedef uint16_t v16h __attribute__((vector_size(32)));
-typedef float v8f __attribute__((vector_size(32)));
-typedef float v4f __attribute__((vector_size(16)));
+typedef float vf __attribute__((vector_size(4 * WIDTH)));
+typedef int32_t vi __attribute__((vector_size(4 * WIDTH)));
+typedef uint32_t vu __attribute__((vector_size(4 * WIDTH)));
+typedef int16_t vs __attribute__((vector_size(4 * WIDTH)));     /* twice as many */
+typedef int16_t vs_half __attribute__((vector_size(2 * WIDTH)));
+typedef uint16_t vh __attribute__((vector_size(2 * WIDTH)));
+typedef int8_t vc __attribute__((vector_size(2 * WIDTH)));      /* twice as many */
 
-INLINE v16f load_f(const float *from) { v16f v; memcpy(&v, from, sizeof v); return v; }
-INLINE v16i load_i(const void *from) { v16i v; memcpy(&v, from, sizeof v); return v; }
-INLINE void store_f(float *to, v16f v) { memcpy(to, &v, sizeof v); }
-INLINE v16f splat(float x) { return (v16f){0} + x; }
-INLINE v16i splat_i(int32_t x) { return (v16i){0} + x; }
-INLINE v16f to_float(v16i v) { return __builtin_convertvector(v, v16f); }
-INLINE v16f low_half(v16i pairs) { return (v16f)(pairs << 16); }
-INLINE v16f high_half(v16i pairs) { return (v16f)(pairs & (int32_t)0xffff0000); }
+INLINE vf load_f(const float *from) { vf v; memcpy(&v, from, sizeof v); return v; }
+INLINE vi load_i(const void *from) { vi v; memcpy(&v, from, sizeof v); return v; }
+INLINE void store_f(float *to, vf v) { memcpy(to, &v, sizeof v); }
+INLINE vf splat(float x) { return (vf){0} + x; }
+INLINE vi splat_i(int32_t x) { return (vi){0} + x; }
+INLINE vf to_float(vi v) { return __builtin_convertvector(v, vf); }
+INLINE vf low_half(vi pairs) { return (vf)(pairs << 16); }
+INLINE vf high_half(vi pairs) { return (vf)(pairs & (int32_t)0xffff0000); }
 INLINE int32_t load_pair(const void *from) { int32_t v; memcpy(&v, from, 4); return v; }
 
 INLINE float widen(bf16 value) {
@@ -53,99 +62,89 @@ INLINE bf16 narrow(float value) {
     return (bf16)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
 
-INLINE v16f load_bf16(const bf16 *from) {
-    v16h half;
+INLINE vf load_bf16(const bf16 *from) {
+    vh half;
     memcpy(&half, from, sizeof half);
-    return (v16f)(__builtin_convertvector(half, v16u) << 16);
+    return (vf)(__builtin_convertvector(half, vu) << 16);
 }
 
-INLINE void store_bf16(bf16 *to, v16f v) {
-    v16u bits = (v16u)v;
-    v16h half = __builtin_convertvector((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16, v16h);
+INLINE void store_bf16(bf16 *to, vf v) {
+    vu bits = (vu)v;
+    vh half = __builtin_convertvector((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16, vh);
     memcpy(to, &half, sizeof half);
 }
 
-INLINE float sum_lanes(v16f v) {
-    v8f a, b;
-    memcpy(&a, &v, 32);
-    memcpy(&b, (char *)&v + 32, 32);
-    a += b;
-    v4f c, d;
-    memcpy(&c, &a, 16);
-    memcpy(&d, (char *)&a + 16, 16);
-    c += d;
-    return (c[0] + c[2]) + (c[1] + c[3]);
+INLINE float sum_lanes(vf v) {
+    float lanes[WIDTH];
+    memcpy(lanes, &v, sizeof lanes);
+    for (int width = WIDTH / 2; width; width /= 2)
+        for (int lane = 0; lane < width; lane++) lanes[lane] += lanes[lane + width];
+    return lanes[0];
 }
 
-INLINE v16f max_v(v16f a, v16f b) {
+INLINE vf max_v(vf a, vf b) {
 #if defined(__AVX512F__)
-    return (v16f)_mm512_max_ps((__m512)a, (__m512)b);
+    return (vf)_mm512_max_ps((__m512)a, (__m512)b);
 #else
-    v16i greater = a > b;
-    return (v16f)(((v16i)a & greater) | ((v16i)b & ~greater));
+    vi greater = a > b;
+    return (vf)(((vi)a & greater) | ((vi)b & ~greater));
 #endif
 }
 
-INLINE float max_lanes(v16f v) {
+INLINE float max_lanes(vf v) {
     float most = v[0];
-    for (int lane = 1; lane < LANES; lane++) most = v[lane] > most ? v[lane] : most;
+    for (int lane = 1; lane < WIDTH; lane++) most = v[lane] > most ? v[lane] : most;
     return most;
 }
 
-INLINE v16f abs_v(v16f v) { return (v16f)((v16i)v & 0x7fffffff); }
+INLINE vf abs_v(vf v) { return (vf)((vi)v & 0x7fffffff); }
 
 /* acc[lane] += w[2 lane] * x[0] + w[2 lane + 1] * x[1], in whole numbers of 16 bits. */
-INLINE v16i dot_i16(v16i acc, v16i w, int32_t x) {
+INLINE vi dot_i16(vi acc, vi w, int32_t x) {
 #if defined(__AVX512VNNI__)
-    return (v16i)_mm512_dpwssd_epi32((__m512i)acc, (__m512i)w, _mm512_set1_epi32(x));
+    return (vi)_mm512_dpwssd_epi32((__m512i)acc, (__m512i)w, _mm512_set1_epi32(x));
 #elif defined(__AVX512BW__)
-    return acc + (v16i)_mm512_madd_epi16((__m512i)w, _mm512_set1_epi32(x));
+    return acc + (vi)_mm512_madd_epi16((__m512i)w, _mm512_set1_epi32(x));
+#elif defined(__AVXVNNI__)
+    return (vi)_mm256_dpwssd_avx_epi32((__m256i)acc, (__m256i)w, _mm256_set1_epi32(x));
 #elif defined(__AVX2__)
-    union { v16i v; __m256i half[2]; } sum = {acc}, left = {w};
-    __m256i right = _mm256_set1_epi32(x);
-    for (int i = 0; i < 2; i++) sum.half[i] = _mm256_add_epi32(sum.half[i], _mm256_madd_epi16(left.half[i], right));
-    return sum.v;
+    return acc + (vi)_mm256_madd_epi16((__m256i)w, _mm256_set1_epi32(x));
+#elif defined(__SSE2__)
+    return acc + (vi)_mm_madd_epi16((__m128i)w, _mm_set1_epi32(x));
 #else
     return acc + ((w << 16) >> 16) * (int32_t)(int16_t)x + (w >> 16) * (x >> 16);
 #endif
 }
 
-/* The same in bfloat16. */
-INLINE v16f dot_bf16(v16f acc, v16i w, int32_t x) {
-#if defined(__AVX512BF16__)
-    return (v16f)_mm512_dpbf16_ps((__m512)acc, (__m512bh)w, (__m512bh)_mm512_set1_epi32(x));
-#else
-    acc += low_half(w) * widen((bf16)x);
-    return acc + high_half(w) * widen((bf16)((uint32_t)x >> 16));
-#endif
-}
-
 /* acc[lane] += a[2 lane] * b[2 lane] + a[2 lane + 1] * b[2 lane + 1] in bfloat16. */
-INLINE v16f dot_lanes(v16f acc, v16i a, v16i b) {
+INLINE vf dot_lanes(vf acc, vi a, vi b) {
 #if defined(__AVX512BF16__)
-    return (v16f)_mm512_dpbf16_ps((__m512)acc, (__m512bh)a, (__m512bh)b);
+    return (vf)_mm512_dpbf16_ps((__m512)acc, (__m512bh)a, (__m512bh)b);
 #else
     acc += low_half(a) * low_half(b);
     return acc + high_half(a) * high_half(b);
 #endif
 }
 
+/* The same with one pair for all lanes. */
+INLINE vf dot_bf16(vf acc, vi w, int32_t x) { return dot_lanes(acc, w, splat_i(x)); }
+
 /* e^x for x <= 0 within 2 units in the last place; 0 below -87. */
-INLINE v16f exp_v(v16f x) {
-    const v16f lowest = splat(-87.0f), magic = splat(12582912.0f);
-    v16i under = x < lowest;
+INLINE vf exp_v(vf x) {
+    const vf lowest = splat(-87.0f), magic = splat(12582912.0f);
+    vi under = x < lowest;
     x = max_v(x, lowest);
-    v16f n = (x * 1.44269504f + magic) - magic;
-    v16f r = x - n * 0.693359375f + n * 2.12194440e-4f;
-    v16f p = splat(1.9875691500e-4f);
+    vf n = (x * 1.44269504f + magic) - magic;
+    vf r = x - n * 0.693359375f + n * 2.12194440e-4f;
+    vf p = splat(1.9875691500e-4f);
     p = p * r + 1.3981999507e-3f;
     p = p * r + 8.3334519073e-3f;
     p = p * r + 4.1665795894e-2f;
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * r * r + r + 1.0f;
-    v16i power = (__builtin_convertvector(n, v16i) + 127) << 23;
-    return (v16f)((v16i)(p * (v16f)power) & ~under);
+    vi power = (__builtin_convertvector(n, vi) + 127) << 23;
+    return (vf)((vi)(p * (vf)power) & ~under);
 }
 
 #endif
