@@ -26,23 +26,24 @@ class SegmentedAttached(BankAttached):
 
     Attributes:
         stacks: the slots by rank.
+        index: of each stack, where a slot lies in it.
         spans: of each stack, by site, int32 [S, R, 2]: the columns of B that each rank of a slot reaches. Ranks that a
             skill does not use, and sites that it does not change, have empty spans and cost nothing.
     """
 
-    __slots__ = ("_index", "_latest", "_reach", "spans", "stacks")
+    __slots__ = ("_latest", "_reach", "index", "spans", "stacks")
 
     def __init__(self, slots: int, stacks: Sequence[SlotStack]) -> None:
         super().__init__(slots)
         self.stacks = tuple(stacks)
-        self._index = [{slot: row for row, slot in enumerate(stack.slots)} for stack in self.stacks]
+        self.index = [{slot: row for row, slot in enumerate(stack.slots)} for stack in self.stacks]
         self._reach = [_reach(stack) for stack in self.stacks]
         self.spans = [_by_site(stack, reach) for stack, reach in zip(self.stacks, self._reach, strict=True)]
         self._latest: tuple[Segments, Tables] | None = None
 
     def put(self, slot: int, views: Views, prepared: Prepared) -> None:
         """Lets a slot contribute; its tensors are in place. The spans are written in place too."""
-        for stack, index, reach in zip(self.stacks, self._index, self._reach, strict=True):
+        for stack, index, reach in zip(self.stacks, self.index, self._reach, strict=True):
             if slot in index:
                 with torch.inference_mode():
                     reach[index[slot]].copy_(torch.from_numpy(_spans(stack, prepared)))
@@ -51,7 +52,7 @@ class SegmentedAttached(BankAttached):
     def used(self, choices: Sequence[Choice]) -> tuple[bool, ...]:
         """Which stacks any of these choices needs."""
         wanted = {slot for choice in choices for slot, _ in members(choice)}
-        return tuple(not wanted.isdisjoint(index) for index in self._index)
+        return tuple(not wanted.isdisjoint(index) for index in self.index)
 
     def tables(self, segments: Segments, device: torch.device) -> Tables:
         """The tables of a forward, made once: all of its layers pass the same segments."""
@@ -60,7 +61,7 @@ class SegmentedAttached(BankAttached):
             used = self.used([choice for _, _, choice in segments])
             made = tuple(
                 RowSlots.of(segments, device, index) if wanted else None
-                for wanted, index in zip(used, self._index, strict=True)
+                for wanted, index in zip(used, self.index, strict=True)
             )
             latest = self._latest = (segments, made)
         return latest[1]

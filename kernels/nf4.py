@@ -47,7 +47,7 @@ class Nf4Weight:
     def __call__(self, x: Tensor) -> Tensor:
         if x.is_cpu:  # bitsandbytes' CPU path repacks weights in place; dequantize + GEMM leaves them alone
             return torch.nn.functional.linear(x, self.dequantize().to(x.dtype))
-        if fused(x.device):
+        if has_kernels(x.device):
             from loraloop.kernels import ops
 
             product: Tensor = ops.nf4_linear(x, *self.tensors, self.out_features)
@@ -81,7 +81,7 @@ class Nf4Weight:
 
 
 @lru_cache
-def fused(device: torch.device) -> bool:
+def has_kernels(device: torch.device) -> bool:
     """Whether our kernels serve this device: bfloat16 products on tensor cores begin with Ampere (8.0)."""
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 

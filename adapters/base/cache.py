@@ -76,6 +76,11 @@ class KVCache:
     def nbytes(self) -> int:
         return self._store.nbytes
 
+    @property
+    def address(self) -> int:
+        """Where its store `[2 * layers, kv_heads, capacity, head_dim]` lies: all layers' keys, then their values."""
+        return self._store.data_ptr()
+
     def begin(self, count: int) -> None:
         """Makes room for `count` more tokens."""
         need = self.length + count
@@ -98,6 +103,7 @@ class KVCache:
         keys, values = self.keys[layer], self.values[layer]
         keys[0, :, past:end] = k.transpose(0, 1)
         values[0, :, past:end] = v.transpose(0, 1)
+        q = q.to(keys.dtype)
         group = heads // kv_heads
         hidden = self.window is not None and end > self.window
         if count == 1:

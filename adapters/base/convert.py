@@ -24,6 +24,7 @@ from torch import Tensor
 from loraloop.adapters.base.arena import aligned, read_arena
 from loraloop.adapters.base.chat import ChatFormat
 from loraloop.adapters.base.config import ModelConfig
+from loraloop.adapters.base.cuda_graphs import GraphedDecoder
 from loraloop.adapters.base.decoder import Decoder, Layer
 from loraloop.adapters.base.native_decoder import NativeDecoder
 from loraloop.adapters.base.quantize import compute_dtype, dense, embedding_weight, fused, group_parts
@@ -31,6 +32,7 @@ from loraloop.adapters.base.source import MODULE_PATHS, Source
 from loraloop.adapters.methods.sites import GROUPS, group_shape
 from loraloop.kernels.native import Native
 from loraloop.kernels.native import load as load_native
+from loraloop.kernels.nf4 import has_kernels
 from loraloop.kernels.quantized import GROUP, DenseWeight, Int4Weight, Int8Weight, Nf4Weight, StackedWeight, Weight
 from loraloop.kernels.tiles import TiledWeight
 from loraloop.tool_schemas.errors import BaseModelError
@@ -231,7 +233,8 @@ def open_decoder(folder: Path, card: Converted, device: torch.device, native: Na
             raise BaseModelError(f"{folder} is laid out for the C kernels, which cannot be built here: load it by name")
         return NativeDecoder(config, embedding, layers, tensors["norm"], head, native)
     assert isinstance(embedding, (Int8Weight, DenseWeight))
-    return Decoder(config, embedding, layers, tensors["norm"], head, compute_dtype(form), device)
+    made: type[Decoder] = GraphedDecoder if has_kernels(device) else Decoder
+    return made(config, embedding, layers, tensors["norm"], head, compute_dtype(form), device)
 
 
 def _tiled_shape(config: ModelConfig, key: str) -> tuple[int, int | None]:

@@ -39,20 +39,23 @@ class RopeTable:
         self._frequencies = frequencies(config).to(device)
         self._cos = self._sin = torch.empty(0, device=device)
 
-    def at(self, start: int, count: int) -> tuple[Tensor, Tensor]:
-        """The rows for positions `start … start + count - 1`."""
+    def at(self, start: int | Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """The rows for positions `start … start + count - 1`, or for those in a tensor `start[count]`."""
+        if isinstance(start, Tensor):
+            return self._turned(start.float())
         if start + count > self._cos.shape[0]:
             self._grow(start + count)
         return self._cos[start : start + count], self._sin[start : start + count]
 
     def _grow(self, positions: int) -> None:
         positions = (positions + 1023) // 1024 * 1024
-        angles = torch.outer(
-            torch.arange(positions, dtype=torch.float32, device=self._frequencies.device), self._frequencies
-        )
+        places = torch.arange(positions, dtype=torch.float32, device=self._frequencies.device)
+        self._cos, self._sin = self._turned(places)
+
+    def _turned(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        angles = torch.outer(places, self._frequencies)
         cos, sin = angles.cos(), angles.sin()
-        self._cos = torch.cat([cos, cos], dim=-1)[:, None]
-        self._sin = torch.cat([-sin, sin], dim=-1)[:, None]
+        return torch.cat([cos, cos], dim=-1)[:, None], torch.cat([-sin, sin], dim=-1)[:, None]
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
