@@ -1,36 +1,92 @@
-"""The compiled Triton kernels on a CUDA device against the definition, at the shapes of real bases."""
+"""What slots add, by the compiled kernels at the shapes of real bases, against the definition in fp32."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
-from loraloop.kernels import lora, reference
+from loraloop.kernels import lora, ops, reference, reference_ops
+from loraloop.kernels.reference import Choice, Segments
+from loraloop.kernels.rows import RowSlots
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
-]
-
+DEVICE = "cuda"
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 2e-3}
-SHAPES = [(576, 960, 48), (576, 3072, 32), (1536, 576, 16), (4096, 28672, 128), (14336, 4096, 64)]
+SHAPES = [(576, 960, 48), (576, 3072, 32), (1536, 576, 16), (4096, 28672, 128), (14336, 4096, 64), (4096, 6144, 768)]
+MIX: tuple[Choice, ...] = (1, 0, 3, ((1, 0.7), (2, -0.5)), 2, 1)
+
+
+def operands(dtype: torch.dtype, inputs: int, outputs: int, rank: int, rows: int) -> dict[str, Tensor]:
+    torch.manual_seed(0)
+    slots = 4
+    A = torch.randn(slots, rank, inputs, device=DEVICE) / inputs**0.5
+    B = (torch.randn(slots, rank, outputs, device=DEVICE) / rank**0.5).transpose(1, 2)
+    x, y = torch.randn(rows, inputs, device=DEVICE), torch.randn(rows, outputs, device=DEVICE)
+    return {name: tensor.to(dtype) for name, tensor in {"x": x, "y": y, "A": A, "B": B}.items()}
+
+
+def segments_of(lengths: tuple[int, ...], choices: tuple[Choice, ...] = MIX) -> Segments:
+    ends = [sum(lengths[: at + 1]) for at in range(len(lengths))]
+    return tuple(
+        (end - length, end, choices[at % len(choices)])
+        for at, (length, end) in enumerate(zip(lengths, ends, strict=True))
+    )
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("lengths", [(1,), (1, 1, 1, 1), (16, 3, 40), (300,)], ids=str)
+@pytest.mark.parametrize("lengths", [(1,), (1,) * 6, (1,) * 40, (16, 3, 40), (300, 20)], ids=lambda n: str(len(n)))
 def test_agrees_with_the_definition(dtype: torch.dtype, shape: tuple[int, int, int], lengths: tuple[int, ...]) -> None:
-    inputs, outputs, rank = shape
-    torch.manual_seed(0)
-    total, slots = sum(lengths), 4
-    x, y = torch.randn(total, inputs, device="cuda"), torch.randn(total, outputs, device="cuda")
-    A = torch.randn(slots, rank, inputs, device="cuda") / inputs**0.5
-    B = (torch.randn(slots, rank, outputs, device="cuda") / rank**0.5).transpose(1, 2)
-    ends = torch.tensor(lengths).cumsum(0).tolist()
-    segments = tuple(
-        (end - length, end, (i * 3 + 1) % slots) for i, (length, end) in enumerate(zip(lengths, ends, strict=True))
-    )
-    x, y, A, B = (tensor.to(dtype) for tensor in (x, y, A, B))
-    expected = reference.lora_linear(x.float(), y.float(), A.float(), B.float(), segments)
-    actual = lora.lora_linear(x, y.clone(), A, B, segments)
+    own = operands(dtype, *shape, rows=sum(lengths))
+    segments = segments_of(lengths)
+    expected = reference.lora_linear(*(tensor.float() for tensor in own.values()), segments)
+    bare = own["y"].clone()
+    actual = lora.lora_linear(*own.values(), segments)
     assert (actual.float() - expected).abs().max() <= TOLERANCE[dtype] * expected.abs().max()
+    for start, end, choice in segments:
+        if choice == 0:
+            assert torch.equal(actual[start:end], bare[start:end])
+
+
+@pytest.mark.parametrize("length", [1, 8, 70])
+def test_a_row_does_not_depend_on_its_neighbours(length: int) -> None:
+    own = operands(torch.bfloat16, 1536, 576, 16, 4 * length)
+
+    def run(*choices: Choice) -> Tensor:
+        changed = {**own, "y": own["y"].clone()}
+        return lora.lora_linear(*changed.values(), segments_of((length,) * 4, choices))[:length]
+
+    alone = run(1, 0, 0, 0)
+    for others in ((1, 1, 1), (2, 0, 3), (3, 2, 2)):
+        assert torch.equal(run(1, *others), alone), others
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("rows", [1, 6, 100])
+def test_gains_and_biases(dtype: torch.dtype, rows: int) -> None:
+    own = operands(dtype, 576, 960, 48, rows)
+    gain, bias = (torch.randn(4, 960, device=DEVICE).to(dtype) for _ in range(2))
+    table = RowSlots.of(segments_of((1,) * rows), DEVICE)
+    for parts in ((own["A"], own["B"], gain, bias), (own["A"], own["B"], None, bias), (None, None, gain, None)):
+        floats = [None if part is None else part.float() for part in parts]
+        expected = reference_ops.adapt(own["x"].float(), own["y"].float(), *floats, table.slots, table.weights)
+        actual = own["y"].clone()
+        ops.adapt_(own["x"], actual, *parts, table.slots, table.weights, table.tiles)
+        assert (actual.float() - expected).abs().max() <= TOLERANCE[dtype] * expected.abs().max()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("rows", [7, 200])
+def test_gradients_are_those_of_the_definition(dtype: torch.dtype, rows: int) -> None:
+    own = operands(dtype, 576, 960, 48, rows)
+    own |= {name: torch.randn(4, 960, device=DEVICE).to(dtype) for name in ("gain", "bias")}
+    table = RowSlots.of(segments_of((rows - 5, 5), (1, 3)), DEVICE)
+    gradient = torch.randn(rows, 960, device=DEVICE).to(dtype)
+    leaves = [tensor.detach().requires_grad_() for tensor in own.values()]
+    actual = torch.autograd.grad(ops.adapt(*leaves, table.slots, table.weights, table.tiles), leaves, gradient)
+    exact = [tensor.float().detach().requires_grad_() for tensor in own.values()]
+    want = torch.autograd.grad(reference_ops.adapt(*exact, table.slots, table.weights), exact, gradient.float())
+    for name, left, right in zip(own, actual, want, strict=True):
+        assert (left.float() - right).abs().max() <= 2 * TOLERANCE[dtype] * right.abs().max(), name
+    again = torch.autograd.grad(ops.adapt(*leaves, table.slots, table.weights, table.tiles), leaves, gradient)
+    assert all(torch.equal(left, right) for left, right in zip(actual, again, strict=True))  # no atomics
