@@ -82,7 +82,7 @@ def read_header(path: Path) -> Header:
     except OSError as error:
         raise _unreadable(path, error) from None
     try:
-        shapes, data = _parsed(text)
+        shapes, data, text = _parsed(text)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise SkillError(f"{path} has a damaged header ({error}): {_AGAIN}") from None
     promised = 8 + length + data
@@ -92,8 +92,11 @@ def read_header(path: Path) -> Header:
 
 
 @lru_cache(maxsize=64)
-def _parsed(text: bytes) -> tuple[Mapping[str, tuple[int, ...]], int]:
-    """Shapes by name and the bytes of data that a header promises; ValueError and others where it is damaged."""
+def _parsed(text: bytes) -> tuple[Mapping[str, tuple[int, ...]], int, bytes]:
+    """Shapes by name, the bytes of data that a header promises, and the header, so that equal ones are held once.
+
+    ValueError and others where it is damaged.
+    """
     entries = json.loads(text)
     entries.pop("__metadata__", None)
     shapes, spans = {}, []
@@ -106,7 +109,7 @@ def _parsed(text: bytes) -> tuple[Mapping[str, tuple[int, ...]], int]:
         if start != position:
             raise ValueError("tensors overlap or leave gaps")
         position = end
-    return shapes, position
+    return shapes, position, text
 
 
 @lru_cache(maxsize=64)

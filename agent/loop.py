@@ -12,6 +12,7 @@ from typing import Any
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.contracts import answer_schema, code_grammar, verdict_schema
+from loraloop.agent.ahead import RunAhead
 from loraloop.agent.calling import ToolRunner, call_key, observation
 from loraloop.agent.deciding import forced, routed
 from loraloop.agent.engine.branch import Branch
@@ -64,8 +65,7 @@ class Run:
         self._after = "user"
         self._screened = 0
         self._steps: list[Step] = []
-        self._names: tuple[str, ...] = ()
-        self._prefetched: list[str] = []
+        self._ahead = RunAhead(runtime.ahead)
         self._generated = 0
         self._calls_made = 0
         self._reused = 0
@@ -156,7 +156,6 @@ class Run:
 
     def _step(self, trunk: Trunk) -> Iterator[Event]:
         index, clock = len(self._steps), Clock()
-        self._prefetched.clear()
         reused = trunk.computed.length
         trunk.flush(clock)
         prefilled = trunk.computed.length - reused
@@ -191,7 +190,7 @@ class Run:
             yield SkillActivated(
                 self.id, index, decision.skill, author.slot, author.activation, round(active.seconds * 1e6, 1)
             )
-            yield from self._prefetch(index, "runner_up", self._runtime.ahead.routed(decision.runners_up))
+            yield from self._tell(index, "runner_up", self._ahead.routed(decision.names, decision.runners_up))
             branch = trunk.branch(author, clock)
             if author.activation == "full":
                 prefilled, reused = prefilled + branch.prefilled, branch.start - branch.prefilled
@@ -206,7 +205,7 @@ class Run:
         self._generated += len(out.ids)
         records: list[CallRecord] = []
         if outcome.calls and outcome.stop is None:
-            yield from self._prefetch(index, "tool", self._runtime.ahead.acting(decision.names))
+            yield from self._tell(index, "tool", self._ahead.acting())
             yield from self._act(trunk, index, outcome.calls, records, clock)
         if outcome.refuse:
             refusal = Message("assistant", self._job.policy.refusal)
@@ -232,18 +231,14 @@ class Run:
             Tokens(prefilled, reused, len(out.ids), out.forced, branch.recomputed),
             ms,
             decision.weights,
-            tuple(self._prefetched),
+            self._ahead.begun,
         )
-        if self._steps:
-            self._runtime.ahead.follows(self._names, decision.names)
-        self._names = decision.names
         self._steps.append(step)
         yield StepFinished(self.id, step)
 
-    def _prefetch(self, index: int, reason: str, begun: tuple[str, ...]) -> Iterator[Event]:
+    def _tell(self, index: int, reason: str, begun: tuple[str, ...]) -> Iterator[Event]:
         """Tells what is being made ready."""
         if begun:
-            self._prefetched.extend(begun)
             yield Prefetched(self.id, index, begun, reason)
 
     def _unscreened(self, trunk: Trunk) -> list[int]:

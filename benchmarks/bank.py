@@ -11,10 +11,10 @@ slot, `disk` one whose files must be read, checked, hashed and laid out first. `
 and the last skills that were registered, each measured when the bank had just them as its newest: the times must not
 grow. `resident` is what the process holds more than before the bank was made, against the budget of the tiers.
 
-The access pattern is Zipf's (exponent 1) over all skills. A step activates the next skill and decodes 16 tokens on it;
-`wait` is what the activation took. With prefetch the bank is told a skill when the step before begins, and it is the
-right one in 7 of 10 steps: what a router's runner-up or a habit is worth. `steps` is all steps and waits together;
-`step_beside_prefetch` is one step while another skill is being read, which takes a core's time where cores are scarce.
+The access pattern is Zipf's (exponent 1) over all skills. A step activates the next skill, decodes 16 tokens on it and
+waits 30 ms for a tool; `wait` is what the activation took. With prefetch the bank is told a skill when the tool begins,
+and it is the right one in 7 of 10 steps: what a habit is worth. `steps` is all steps and waits together, without tools.
+`step_beside_prefetch` is a step while another skill is being read: what it costs to read where all cores are at work.
 
 The peer is PEFT: `load_adapter` of the same adapters from the same kind of files, one after another, and `set_adapter`
 between them; all of them stay in the model.
@@ -31,7 +31,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from loraloop.adapters.skill import Skill
 
 RANK, FILES, PEER = 8, 64, 60
-STEPS, TOKENS, RIGHT = 300, 16, 0.7
+STEPS, TOKENS, TOOL, RIGHT = 200, 16, 0.03, 0.7
 
 
 def made(base: Base, name: str, seed: int) -> Skill:
@@ -115,7 +115,9 @@ def tiers(base: Base, folders: Sequence[Path], metrics: dict[str, float]) -> Non
     few = min(100, len(folders) // 2)
     registered = [timed(bank.add, folder) for folder in folders[:few]]
     first = [timed(bank.slot, name) for name in bank.names]
+    middle = resident()
     registered += [timed(bank.add, folder) for folder in folders[few:]]
+    metrics["registered_kb_each"] = max(resident() - middle, 0) / 1e3 / (len(folders) - few)
     disk = [timed(bank.slot, name) for name in bank.names[few:]]
     held = [name for name in bank.names if bank.tier(name) == "host"]
     host = [timed(bank.slot, name) for _ in range(8) for name in held]
@@ -152,13 +154,14 @@ def trace(base: Base, folders: Sequence[Path], steps: int, seed: int, ahead: boo
         start = perf_counter()
         slot = bank.pin(asked[step])
         waits.append(1e3 * (perf_counter() - start))
-        if ahead:
-            bank.prefetch(hints[step + 1])
         start = perf_counter()
         for token in range(TOKENS):
             base.forward([Row([100 + token], cache, slot)], attached=bank.attached)
         works.append(1e3 * (perf_counter() - start))
         bank.unpin(asked[step])
+        if ahead:
+            bank.prefetch(hints[step + 1])
+        sleep(TOOL)
         cache.truncate(100)
     bank.settle()
     return waits, works

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from loraloop.adapters.bank import Bank
 from loraloop.adapters.base import Base
@@ -55,8 +56,9 @@ def bank(small: Base, make_skill: Callable[..., Skill], tmp_path: Path) -> Bank:
     return made
 
 
-def agent(small: Base, bank: Bank, *rankings: dict[str, float], **options: Any) -> Agent:
+def agent(small: Base, bank: Bank, *rankings: dict[str, float], spare: bool = True, **options: Any) -> Agent:
     runtime = Runtime(small, bank, Told(*rankings), **options)
+    runtime.ahead.spare = spare
     return Agent(runtime, [ping], limits=SHORT, policy=Policy(screen=False, screen_tools=False))
 
 
@@ -77,6 +79,26 @@ def test_an_improbable_or_unknown_runner_up_is_left_alone(small: Base, bank: Ban
     assert off.steps[0].prefetched == () and bank.tier("other") == "disk"
 
 
+def test_a_busy_processor_reads_the_runner_up_while_a_tool_runs(
+    small: Base, bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert agent(small, bank, {"prose": 0.6, "other": 0.4}, spare=False).run_sync("Hi").steps[0].prefetched == ()
+    monkeypatch.setattr(Run, "_generate", call_then_answer)
+    made = agent(small, bank, {"tools": 0.6, "other": 0.4}, spare=False)
+    stream = made.stream("1 + 2?")
+    told = [(event.skills, event.reason) for event in stream if isinstance(event, Prefetched)]
+    assert told == [(("other",), "tool")] and bank.settle(10) and bank.tier("other") == "device"
+
+
+def call_then_answer(self: Run, trunk: Any, branch: Any, *_: Any) -> Any:
+    """Stands in for random weights: a call, then an answer."""
+    text = '[{"name":"ping","arguments":{}}]' if not self._steps else "Three."
+    ids = branch.tokenizer.encode(text)
+    branch.feed(ids[:1])
+    return Generated(ids, text, "done", len(ids)), None
+    yield  # a generator, as the real one
+
+
 def test_while_a_tool_runs_what_usually_follows_is_made_ready(
     small: Base, bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,22 +106,15 @@ def test_while_a_tool_runs_what_usually_follows_is_made_ready(
     made.runtime.ahead.follows(("tools",), ("other",))
     seen: list[str] = []
 
-    def add(a: int, b: int) -> int:
-        """Adds."""
+    def ping() -> str:
+        """Answers."""
         bank.settle(10)
         seen.append(bank.tier("other"))
-        return a + b
+        return "pong"
 
-    def write(self: Run, trunk: Any, branch: Any, *_: Any) -> Any:
-        text = '[{"name":"add","arguments":{"a":1,"b":2}}]' if not self._steps else "Three."
-        ids = branch.tokenizer.encode(text)
-        branch.feed(ids[:1])
-        return Generated(ids, text, "done", len(ids)), None
-        yield  # a generator, as the real one
-
-    monkeypatch.setattr(Run, "_generate", write)
+    monkeypatch.setattr(Run, "_generate", call_then_answer)
     made.runtime.router = Told({"tools": 1.0})  # type: ignore[assignment]
-    steps = Agent(made.runtime, [add], limits=SHORT, policy=made.policy).run_sync("1 + 2?").steps
+    steps = Agent(made.runtime, [ping], limits=SHORT, policy=made.policy).run_sync("1 + 2?").steps
     assert steps[0].calls and steps[0].prefetched == ("other",) and seen[0] == "device"
 
 
@@ -111,7 +126,7 @@ def test_runs_teach_what_follows_what(small: Base, bank: Bank) -> None:
 
 
 def test_the_most_frequent_follower_wins() -> None:
-    ahead = Ahead(None)  # type: ignore[arg-type]
+    ahead = Ahead(None, torch.device("cpu"))  # type: ignore[arg-type]
     for after in ("a", "b", "b", "none"):
         ahead.follows(("x",), (after,))
     ahead.follows(("y",), ("a",))
