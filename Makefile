@@ -26,7 +26,7 @@ export PYTHONSAFEPATH = 1
 # On busy cores libgomp's own default lets threads spin for so long that two are slower than one.
 export GOMP_SPINCOUNT ?= 1000
 
-.PHONY: help demo test test-gpu lint format types docs bench eval train-skills train-router clean
+.PHONY: help demo test test-gpu lint format types docs bench bench-gpu eval train-skills train-router clean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:  # benchmarks share the processor
 
@@ -37,6 +37,7 @@ help:
 	@echo 'make lint | types  only ruff | only mypy'
 	@echo 'make format        rewrite the code in the house style'
 	@echo 'make bench         the benchmarks, results into benchmarks/results (LLAMA_PYTHON=…, VLLM_PYTHON=…, BENCH=…)'
+	@echo 'make bench-gpu     the kernels and decode steps of a CUDA device, into benchmarks/results'
 	@echo 'make eval          base against skill on the evaluation sets (DATA=…)'
 	@echo 'make train-skills  train the four shipped skills again (DATA=…)'
 	@echo 'make train-router  fit the shipped router again (DATA=…)'
@@ -93,6 +94,8 @@ types: $(VENV)/.test
 # --- results -----------------------------------------------------------------------------------------------------
 
 bench: $(addprefix bench-,$(BENCH))
+
+bench-gpu: bench-gpu_kernels
 
 bench-%: $(VENV)/.test
 	$(BIN)/python benchmarks/$(or $(SCRIPT_$*),$*).py $(ARGS_$*) --json benchmarks/results/$*.json $(ARGS)

@@ -25,7 +25,8 @@ from loraloop.adapters.base.decoder import Decoder, Layer
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.methods.payload import PayloadAttached
 from loraloop.adapters.training.encode import Encoded
-from loraloop.kernels.quantized import DenseWeight
+from loraloop.kernels.nf4 import Nf4Weight, has_kernels
+from loraloop.kernels.quantized import DenseWeight, Weight
 from loraloop.tool_schemas.errors import InputError
 
 _log = logging.getLogger(__name__)
@@ -63,16 +64,25 @@ class TrainConfig:
 
 
 def training_view(base: Base) -> Decoder:
-    """The base's decoder with dense, differentiable products of the values that it serves."""
+    """The base's decoder with differentiable products of the values that it serves.
+
+    On a GPU, NF4 stays as it is: its op has a gradient. All other weights become dense.
+    """
     served = base.decoder
+
+    def differentiable(weight: Weight) -> Weight:
+        if isinstance(weight, Nf4Weight) and has_kernels(weight.codes.device):
+            return weight
+        return DenseWeight(weight.dequantize())
+
     layers = [
         Layer(
             layer.attention_norm,
-            DenseWeight(layer.qkv.dequantize()),
-            DenseWeight(layer.o.dequantize()),
+            differentiable(layer.qkv),
+            differentiable(layer.o),
             layer.mlp_norm,
-            DenseWeight(layer.gate_up.dequantize()),
-            DenseWeight(layer.down.dequantize()),
+            differentiable(layer.gate_up),
+            differentiable(layer.down),
             layer.qkv_bias,
             layer.q_norm,
             layer.k_norm,
@@ -111,7 +121,8 @@ class Trainer:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.decoder = training_view(base)
-        self.parameters = method.init(base.config, config.seed)
+        made = method.init(base.config, config.seed)
+        self.parameters = {name: tensor.detach().to(base.device).requires_grad_() for name, tensor in made.items()}
         self.optimizer = torch.optim.AdamW(
             list(self.parameters.values()), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.99)
         )
@@ -155,7 +166,7 @@ class Trainer:
                 targets += example.branch[example.start :]
                 offset += count
             logits = self.decoder.logits(torch.cat(picked))
-            return torch.nn.functional.cross_entropy(logits, torch.tensor(targets))
+            return torch.nn.functional.cross_entropy(logits, torch.tensor(targets, device=logits.device))
 
     def validate(self) -> float:
         """Mean loss over the validation set, weighted by completion tokens."""
@@ -208,7 +219,7 @@ class Trainer:
         valid = self.validate()
         self._write({"step": self.step, "valid_loss": valid, "spent": self.spent})
         _log.info("step %d: validation loss %.4f", self.step, valid)
-        plain = {name: tensor.detach() for name, tensor in self.parameters.items()}
+        plain = {name: tensor.detach().cpu() for name, tensor in self.parameters.items()}
         if valid < self.best:
             self.best = valid
             _save(plain, self.folder / "best.pt")
