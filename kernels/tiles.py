@@ -129,10 +129,9 @@ def tile_expand_(matrices: Sequence[Tensor], blocks: Sequence[tuple[int, int, in
     whole = torch.stack(list(matrices))
     at = 0
     for count, first, end in blocks or ((ranks, 0, columns),):
-        block = (
-            whole[:, at : at + count, first:end].reshape(len(whole), count, -1, LANES).transpose(1, 2)
-        )  # [L, tiles, R, 16]
-        pairs = block[:, :, : count // 2 * 2].reshape(len(whole), -1, count // 2, 2, LANES)
+        layers, tiles = len(matrices), (end - first) // LANES
+        block = whole[:, at : at + count, first:end].reshape(layers, count, tiles, LANES).transpose(1, 2)
+        pairs = block[:, :, : count // 2 * 2].reshape(layers, tiles, count // 2, 2, LANES)
         even = pairs.transpose(3, 4).flatten(2)
         tiled = torch.cat([even, block[:, :, count // 2 * 2 :].flatten(2)], 2).flatten(1)
         start = at * columns
