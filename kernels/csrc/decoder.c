@@ -8,6 +8,7 @@
 #define PRIVATE BLOCK /* rows up to which every thread rounds the activations for itself rather than waiting for another */
 #define TOKENS 16     /* of one unit of work on tokens: neighbours share cache lines, so they stay with one thread */
 #define UNIT 16       /* tiles of one unit of a product at most */
+#define FETCH 32      /* tokens up to which what skills add is asked for ahead: beyond, it comes from a cache anyway */
 #define SPLIT 8       /* queries up to which the positions are cut into spans that several threads read */
 #define SPAN 256      /* positions that one unit of decode attention reads */
 #define QUERIES 32    /* of one unit of prefill attention, roughly */
@@ -228,7 +229,8 @@ static void multiply_tiles(worker *w, const linear *matrix, int64_t tile, int64_
     const run *r = state(w);
     addend addends[BLOCK * MEMBERS];
     const int64_t n = here.shrinks ? find_addends(r, first, count, addends) : 0;
-    for (int64_t i = 0; i < n && count == 1; i++) fetch(addends + i, tile * LANES, tiles);
+    if (r->n <= FETCH)
+        for (int64_t i = 0; i < n; i++) fetch(addends + i, tile * LANES, tiles);
     for (int64_t i = 0; i < tiles; i++) multiply(matrix, tile + i, here.in, first, count, y + i * count);
     if (n) await(&this_phase(w)->ready, here.shrinks);
     for (int64_t i = 0; i < n; i++) expand(addends + i, r->middle_stride, tile * LANES, tiles, count, y);
