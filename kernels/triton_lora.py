@@ -21,9 +21,14 @@ def splits(inputs: int, rows: int) -> int:
     return 1 if rows == 64 else max(1, min(16, inputs // 512))
 
 
+def ranks_at_once(rank: int, rows: int) -> int:
+    """Ranks a program takes at once. Few for few rows: then more programs share the work, in fewer registers."""
+    return 16 if rows <= 16 else max(16, min(64, triton.next_power_of_2(max(rank, 1))))
+
+
 def shrink_shape(inputs: int, rank: int, rows: int) -> tuple[int, int, int]:
     """(WIDE, DEEP, SPLIT) of a shrink: ranks and columns a program takes at once, and parts of the columns."""
-    wide = max(16, min(64, triton.next_power_of_2(rank)))
+    wide = ranks_at_once(rank, rows)
     deep = max(16, min(256 if rows == 1 else 64, triton.next_power_of_2(inputs)))
     return wide, deep, splits(inputs, rows)
 
@@ -94,7 +99,7 @@ def expand(
     if middle is not None and B is not None:
         split, rank = middle.shape[0], B.shape[2]
         strides = (B.stride(0), B.stride(1), B.stride(2))
-    wide = max(16, min(64, triton.next_power_of_2(rank or 1)))
+    wide = ranks_at_once(rank, rows)
     columns = max(16, min(128 if rows == 1 else 64, triton.next_power_of_2(outputs)))
     _adapt[(tiles.shape[0], triton.cdiv(outputs, columns))](
         middle, B, spans, gain, bias, y, slots, weights, tiles, count, outputs, rank, y.stride(0),

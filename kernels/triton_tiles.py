@@ -96,24 +96,28 @@ def expand_tile(  # type: ignore[no-untyped-def]
                 for start in tl.range(0, rank, WIDE, num_stages=1):
                     ranks = start + tl.arange(0, WIDE)
                     used = ranks < rank
-                    left = tl.zeros((ROWS, WIDE), dtype=tl.float32)
-                    for split in tl.static_range(SPLIT):
-                        at = ((split * MIX + mix) * count + rows).to(tl.int64) * rank
-                        left += tl.load(
-                            middle + at[:, None] + ranks[None, :], mask=here[:, None] & used[None, :], other=0.0
-                        )
                     wanted = used[:, None] & inside[None, :]
-                    if SPANS:
+                    reached = 1
+                    if SPANS:  # parts that lie side by side reach few columns each
                         span = spans + slot * span_slot + ranks * 2
                         first = tl.load(span, mask=used, other=0)
                         last = tl.load(span + 1, mask=used, other=0)
                         wanted = wanted & (columns[None, :] >= first[:, None]) & (columns[None, :] < last[:, None])
-                    right = tl.load(
-                        B + slot.to(tl.int64) * B_slot + columns[None, :] * B_column + ranks[:, None] * B_rank,
-                        mask=wanted,
-                        other=0.0,
-                    )
-                    added += product(left.to(right.dtype), right, ROWS, WIDEN)
+                        overlap = (first < tl.max(columns, axis=0) + 1) & (last > tl.min(columns, axis=0))
+                        reached = tl.max(overlap.to(tl.int32), axis=0)
+                    if reached > 0:
+                        left = tl.zeros((ROWS, WIDE), dtype=tl.float32)
+                        for split in tl.range(0, SPLIT, num_stages=1):  # unrolled it takes too many registers
+                            at = ((split * MIX + mix) * count + rows).to(tl.int64) * rank
+                            left += tl.load(
+                                middle + at[:, None] + ranks[None, :], mask=here[:, None] & used[None, :], other=0.0
+                            )
+                        right = tl.load(
+                            B + slot.to(tl.int64) * B_slot + columns[None, :] * B_column + ranks[:, None] * B_rank,
+                            mask=wanted,
+                            other=0.0,
+                        )
+                        added += product(left.to(right.dtype), right, ROWS, WIDEN)
             if GAIN:
                 row = gain + slot.to(tl.int64) * outputs
                 added = added * tl.load(row + columns, mask=inside, other=0.0).to(tl.float32)[None, :]
