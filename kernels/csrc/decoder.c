@@ -17,7 +17,7 @@
 typedef struct {
     const request *ask;
     const model *m;
-    int64_t n, middle_stride, most_units;
+    int64_t n, middle_stride;
     int64_t *row_of, *position_of;   /* [N] */
     int64_t *first_of;               /* [rows + 1]: first token of each row */
     int64_t *units_of, *partial_of;  /* [rows + 1]: first unit of attention, first partial result of each row */
@@ -151,7 +151,7 @@ static void make_one(worker *w, int64_t token) {
 
 static void input_unit(worker *w, int index) { some_tokens(w, index, make_one); }
 
-/* --- low-rank addends ----------------------------------------------------------------------------------------------------------- */
+/* --- low-rank updates ----------------------------------------------------------------------------------------------------------- */
 
 INLINE const pair *pair_at(const row *row, int64_t member, int64_t layer_number, int group) {
     return row->pairs[member][layer_number * GROUPS + group];
@@ -236,6 +236,21 @@ static void multiply_tiles(worker *w, const linear *matrix, int64_t tile, int64_
     for (int64_t i = 0; i < n; i++) expand(addends + i, r->middle_stride, tile * LANES, tiles, count, y);
 }
 
+/* Puts 16 columns of a token's product where they belong; `up` counts for gate|up only. */
+INLINE void finish_tile(const run *r, const linear *matrix, int64_t tile, int64_t token, const float *y, const float *up) {
+    const model *m = r->m;
+    const int64_t column = tile * LANES;
+    float *to = here.group == QKV       ? r->qkv + token * matrix->outputs + column
+                : here.group == GATE_UP ? r->act + token * m->inner + column
+                                        : r->h + token * m->hidden + column;
+    for (int64_t lane = 0; lane < LANES; lane += WIDTH) {
+        const vf made = load_f(y + lane);
+        if (here.group == QKV) store_f(to + lane, made);
+        else if (here.group == GATE_UP) store_f(to + lane, silu(made) * load_f(up + lane));
+        else store_f(to + lane, load_f(to + lane) + m->residual_scale * made);
+    }
+}
+
 static void product_unit(worker *w, int index) {
     run *r = state(w);
     if (index < here.shrinks) {
@@ -244,26 +259,15 @@ static void product_unit(worker *w, int index) {
         return;
     }
     index -= here.shrinks;
-    const model *m = r->m;
-    const linear *matrix = &m->layer[here.layer].groups[here.group];
+    const linear *matrix = &r->m->layer[here.layer].groups[here.group];
     const int64_t all = tiles_of(r), step = tiles_a_unit(r, all), from = index * step, tiles = least(step, all - from);
     float y[UNIT * BLOCK][LANES] __attribute__((aligned(64))), up[UNIT * BLOCK][LANES] __attribute__((aligned(64)));
     for (int64_t first = 0; first < r->n; first += BLOCK) {
         const int64_t count = least(BLOCK, r->n - first);
         multiply_tiles(w, matrix, from, tiles, first, count, y);
         if (here.group == GATE_UP) multiply_tiles(w, matrix, all + from, tiles, first, count, up);
-        for (int64_t i = 0; i < tiles * count; i++) {
-            const int64_t column = (from + i / count) * LANES, token = first + i % count;
-            float *to = here.group == QKV       ? r->qkv + token * matrix->outputs + column
-                        : here.group == GATE_UP ? r->act + token * m->inner + column
-                                                : r->h + token * m->hidden + column;
-            for (int64_t lane = 0; lane < LANES; lane += WIDTH) {
-                const vf made = load_f(y[i] + lane);
-                if (here.group == QKV) store_f(to + lane, made);
-                else if (here.group == GATE_UP) store_f(to + lane, silu(made) * load_f(up[i] + lane));
-                else store_f(to + lane, load_f(to + lane) + m->residual_scale * made);
-            }
-        }
+        for (int64_t i = 0; i < tiles; i++)
+            for (int64_t t = 0; t < count; t++) finish_tile(r, matrix, from + i, first + t, y[i * count + t], up[i * count + t]);
     }
 }
 
