@@ -64,6 +64,7 @@ def measure(given: argparse.Namespace, time: Callable[..., float] | None = None)
             of = f"{short}_b{batch}"
             base = time(layers.base(batch), given.limit)
             table = time(layers.base(batch, permute=False), given.limit)
+            metrics |= {f"{of}_base_{n}_columns_us": time(layers.base(batch, columns=n), given.limit) for n in (16, 64)}
             theirs = time(layers.bitsandbytes(batch), given.limit)
             speed = layers.bytes / base / 1e3
             metrics |= {f"{of}_base_us": base, f"{of}_base_by_table_us": table}

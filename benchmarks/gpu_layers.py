@@ -66,14 +66,14 @@ class Layers:
         """Random inputs of each group."""
         return {group: self._random(batch, weight.in_features) for group, weight in self.groups[0].items()}
 
-    def base(self, batch: int, permute: bool | None = None) -> Run:
-        """Our NF4 product alone; see `triton_nf4.linear` for `permute`."""
+    def base(self, batch: int, permute: bool | None = None, columns: int = triton_nf4.COLUMNS) -> Run:
+        """Our NF4 product alone; see `triton_nf4.linear` for `permute` and `columns`."""
         x = self.inputs(batch)
 
         def run() -> None:
             for layer in self.groups:
                 for group, weight in layer.items():
-                    triton_nf4.linear(x[group], weight.tensors, weight.out_features, permute=permute)
+                    triton_nf4.linear(x[group], weight.tensors, weight.out_features, permute=permute, columns=columns)
 
         return run
 

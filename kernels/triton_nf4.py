@@ -24,7 +24,7 @@ Nf4 = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 """codes, absmax, absmax_code, absmax_scales, offset; see `reference_ops.nf4_dequantize`."""
 
 COLUMNS = 32
-"""Outputs a program computes."""
+"""Outputs a program computes. With 64 it spends fewer instructions a weight, but more registers and fewer programs."""
 
 BLOCKS = 4
 """Blocks of 64 inputs that a program reads at once, one for each of its warps."""
@@ -78,12 +78,13 @@ def linear(
     weights: Tensor | None = None,
     spans: Tensor | None = None,
     permute: bool | None = None,
+    columns: int = COLUMNS,
 ) -> Tensor:
     """x [N, K] times the weight [O, K], and what the rows' slots make of it; N ≤ FEW and K a multiple of 64.
 
     Without `slots` it is the base alone; rows on no slot have the same bits with them. The other operands are those of
     `triton_lora.adapt`; `input_gain` [S, K] scales what the base's product sees. `permute` chooses how codes are turned
-    into values: by byte permutes (the default in 16 bits on a GPU) or by a table.
+    into values: by byte permutes (the default in 16 bits on a GPU) or by a table; `columns` is what a program computes.
     """
     count, inputs = x.shape
     codes, absmax, absmax_code, absmax_scales, offset = weight
@@ -98,7 +99,7 @@ def linear(
             producers = triton.cdiv(rank, wide) * split * mix
             middle = torch.empty(split, mix, count, rank, dtype=torch.float32, device=x.device)
     strides = (*(A.stride() if A is not None else (0, 0, 0)), *(B.stride() if B is not None else (0, 0, 0)))
-    consumers = triton.cdiv(outputs, COLUMNS)
+    consumers = triton.cdiv(outputs, columns)
     if permute is None:
         permute = not INTERPRETED and torch.version.hip is None and x.dtype in LEVELS_TYPES
     _linear[(producers + consumers,)](
@@ -108,8 +109,8 @@ def linear(
         0 if spans is None else spans.stride(0), *strides, producers, consumers,
         ADAPT=slots is not None, LOW_RANK=rank > 0, GAIN=gain is not None, BIAS=bias is not None,
         INPUT_GAIN=input_gain is not None, SPANS=spans is not None and rank > 0, MIX=mix, SPLIT=split,
-        ROWS=rows, COLUMNS=COLUMNS, BLOCKS=BLOCKS, WIDE=wide, DEEP=deep, PERMUTE=permute, WIDEN=INTERPRETED,
-        num_warps=4, num_stages=4,
+        ROWS=rows, COLUMNS=columns, BLOCKS=BLOCKS, WIDE=wide, DEEP=deep, PERMUTE=permute, WIDEN=INTERPRETED,
+        num_warps=4, num_stages=4 if rows == 16 else 3,  # shared memory: below the 99 KB of small GPUs
     )  # fmt: skip
     return y
 
@@ -195,14 +196,12 @@ def _base_tile(  # type: ignore[no-untyped-def]
         packed = tl.load(
             codes + columns.to(tl.int64)[None, None, :] * (inputs // 2) + byte, mask=real & inside[:, None, :], other=0
         )
-        place = block[:, None] * 64 + 2 * pairs[None, :]
-        at = x + rows[None, :, None] * x_row + place[:, None, :]
-        even = tl.load(at, mask=here & real, other=0.0)
-        odd = tl.load(at + 1, mask=here & real, other=0.0)
+        place = block[:, None] * 64 + tl.arange(0, 64)[None, :]
+        own_x = tl.load(x + rows[None, :, None] * x_row + place[:, None, :], mask=here & real, other=0.0)
         if INPUT_GAIN:
-            flat = tl.reshape(place, (BLOCKS * 32,))
-            even = _gained(even, input_gain, slots, weights, count, inputs, rows, flat, MIX, ROWS, BLOCKS)
-            odd = _gained(odd, input_gain, slots, weights, count, inputs, rows, flat + 1, MIX, ROWS, BLOCKS)
+            flat = tl.reshape(place, (BLOCKS * 64,))
+            own_x = _gained(own_x, input_gain, slots, weights, count, inputs, rows, flat, MIX, ROWS, BLOCKS)
+        even, odd = tl.split(tl.reshape(own_x, (BLOCKS, ROWS, 32, 2)))
         upper, lower = unpack(packed, levels, x.dtype.element_ty, PERMUTE)
         total += (product(even, upper, ROWS, WIDEN) + product(odd, lower, ROWS, WIDEN)) * scale[:, None, :]
         scale = _scale(coded, absmax_code, absmax_scales, number, known, shift)
@@ -223,9 +222,9 @@ def _gained(  # type: ignore[no-untyped-def]
     values, gain, slots, weights, count, inputs, rows, columns,
     MIX: tl.constexpr, ROWS: tl.constexpr, BLOCKS: tl.constexpr,
 ):  # fmt: skip
-    """values [BLOCKS, ROWS, 32], times the input gains of their rows."""
-    scale = gains_tile(gain, slots, weights, count, inputs, rows, columns, MIX, ROWS, BLOCKS * 32)
-    scale = tl.permute(tl.reshape(scale, (ROWS, BLOCKS, 32)), (1, 0, 2))
+    """values [BLOCKS, ROWS, 64], times the input gains of their rows."""
+    scale = gains_tile(gain, slots, weights, count, inputs, rows, columns, MIX, ROWS, BLOCKS * 64)
+    scale = tl.permute(tl.reshape(scale, (ROWS, BLOCKS, 64)), (1, 0, 2))
     return (values.to(tl.float32) * scale).to(values.dtype)
 
 
