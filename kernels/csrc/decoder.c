@@ -7,7 +7,7 @@
 
 #define PRIVATE BLOCK /* rows up to which every thread rounds the activations for itself rather than waiting for another */
 #define TOKENS 16     /* of one unit of work on tokens: neighbours share cache lines, so they stay with one thread */
-#define UNIT 16       /* tiles of one unit of a product at most */
+#define UNIT 64       /* tiles of one unit of a product at most */
 #define FETCH 32      /* tokens up to which what skills add is asked for ahead: beyond, it comes from a cache anyway */
 #define SPLIT 8       /* queries up to which the positions are cut into spans that several threads read */
 #define SPAN 256      /* positions that one unit of decode attention reads */
@@ -209,7 +209,10 @@ static int64_t find_addends(const run *r, int64_t first, int64_t count, addend *
 
 /* --- products ------------------------------------------------------------------------------------------------------------------- */
 
-static int64_t tiles_a_unit(const run *r, int64_t tiles) { return r->n <= BLOCK ? most(1, least(UNIT, tiles / 12)) : least(2, tiles); }
+/* One row is bound by memory, and a core reads a long run faster than short ones: two units a thread, so that neither waits long. */
+static int64_t tiles_a_unit(const run *r, int64_t tiles) {
+    return r->n <= BLOCK ? least(UNIT, ceil_div(tiles, 2 * r->ask->threads)) : least(2, tiles);
+}
 
 static int64_t tiles_of(const run *r) {
     const linear *matrix = &r->m->layer[here.layer].groups[here.group];

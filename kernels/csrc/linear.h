@@ -19,6 +19,7 @@ enum { INT4, INT8, BF16 };
 
 #define GROUP 32
 #define INT4_GROUP_BYTES 320
+#define AHEAD 12     /* groups that are asked for before they are read: what a core multiplies while memory answers */
 #define FLUSH 256    /* columns of int8 x int16 products that a 32-bit sum holds: 256 * 127 * 32767 < 2^31 */
 #define BLOCK 8      /* rows whose activations stand together */
 #define TOGETHER (MANY ? 8 : 4)   /* rows that share one reading of a tile, as many as there are registers for */
@@ -89,11 +90,7 @@ INLINE void int4_tile(const uint8_t *w, const inputs *in, int64_t row, const int
     for (int64_t group = 0; group < groups; group++, w += INT4_GROUP_BYTES, x += GROUP * beside, sums += beside) {
         vi dots[BLOCK * 4];
         UNROLL for (int t = 0; t < m * chains; t++) dots[t] = splat_i(0);
-        __builtin_prefetch(w + 3 * INT4_GROUP_BYTES);
-        __builtin_prefetch(w + 3 * INT4_GROUP_BYTES + 64);
-        __builtin_prefetch(w + 3 * INT4_GROUP_BYTES + 128);
-        __builtin_prefetch(w + 3 * INT4_GROUP_BYTES + 192);
-        __builtin_prefetch(w + 3 * INT4_GROUP_BYTES + 256);
+        UNROLL for (int line = 0; line < INT4_GROUP_BYTES; line += 64) __builtin_prefetch(w + AHEAD * INT4_GROUP_BYTES + line);
         UNROLL for (int quarter = 0; quarter < 4; quarter++) {
             const vi codes = load_i(w + 64 * quarter);
             UNROLL for (int step = 0; step < 4; step++) {
