@@ -157,12 +157,15 @@ INLINE const pair *pair_at(const row *row, int64_t member, int64_t layer_number,
     return row->pairs[member][layer_number * GROUPS + group];
 }
 
+/* One unit a thread: taking a unit costs more than computing a rank. */
+INLINE int64_t ranks_a_unit(const run *r, const pair *p) { return ceil_div(p->rank, RANKS * r->ask->threads) * RANKS; }
+
 static int64_t shrink_units(const run *r, int64_t number) {
     const row *x = r->ask->rows + number;
     int64_t units = 0;
     for (int64_t member = 0; member < x->members; member++) {
         const pair *p = pair_at(x, member, here.layer, here.group);
-        if (p) units += ceil_div(p->rank, RANKS) * ceil_div(x->tokens, BLOCK);
+        if (p) units += ceil_div(p->rank, ranks_a_unit(r, p)) * ceil_div(x->tokens, BLOCK);
     }
     return units;
 }
@@ -176,15 +179,15 @@ static void shrink_unit(worker *w, int index) {
     for (int64_t member = 0; member < x->members; member++) {
         const pair *p = pair_at(x, member, here.layer, here.group);
         if (!p) continue;
-        const int64_t across = ceil_div(p->rank, RANKS), here_units = across * ceil_div(x->tokens, BLOCK);
+        const int64_t some = ranks_a_unit(r, p), across = ceil_div(p->rank, some), here_units = across * ceil_div(x->tokens, BLOCK);
         if (left >= here_units) {
             left -= here_units;
             offset += p->rank;
             continue;
         }
-        const int64_t rank = left % across * RANKS, block = left / across * BLOCK;
+        const int64_t rank = left % across * some, block = left / across * BLOCK;
         shrink(p, x->weights[member], here.in, r->first_of[number] + block, least(BLOCK, x->tokens - block), rank,
-               least(RANKS, p->rank - rank), r->middle + offset, r->middle_stride);
+               least(some, p->rank - rank), r->middle + offset, r->middle_stride);
         return;
     }
 }
@@ -232,9 +235,11 @@ static void multiply_tiles(worker *w, const linear *matrix, int64_t tile, int64_
     const run *r = state(w);
     addend addends[BLOCK * MEMBERS];
     const int64_t n = here.shrinks ? find_addends(r, first, count, addends) : 0;
-    if (r->n <= FETCH)
-        for (int64_t i = 0; i < n; i++) fetch(addends + i, tile * LANES, tiles);
-    for (int64_t i = 0; i < tiles; i++) multiply(matrix, tile + i, here.in, first, count, y + i * count);
+    for (int64_t i = 0; i < tiles; i++) {
+        if (r->n <= FETCH)
+            for (int64_t k = 0; k < n; k++) fetch(addends + k, (tile + i) * LANES, 1);
+        multiply(matrix, tile + i, here.in, first, count, y + i * count);
+    }
     if (n) await(&this_phase(w)->ready, here.shrinks);
     for (int64_t i = 0; i < n; i++) expand(addends + i, r->middle_stride, tile * LANES, tiles, count, y);
 }

@@ -23,15 +23,16 @@ typedef struct {
     int64_t from, count;
 } addend;
 
-/* middle[rank] = weight * A[rank] . x, for `n` ranks; n is known where it is inlined. */
-INLINE void shrink_few(const bf16 *a, int64_t inputs, const bf16 *x, const int n, float weight, bf16 *middle) {
-    vf sums[RANKS];
-    UNROLL for (int i = 0; i < n; i++) sums[i] = splat(0);
-    for (int64_t at = 0; at < inputs; at += 2 * WIDTH) {
-        const vi right = load_i(x + at);
-        UNROLL for (int i = 0; i < n; i++) sums[i] = dot_lanes(sums[i], load_i(a + i * inputs + at), right);
+/* A[rank] . x. One rank after another, so that the matrix is read in order. */
+INLINE float shrink_one(const bf16 *a, int64_t inputs, const bf16 *x) {
+    vf even = splat(0), odd = splat(0);
+    int64_t at = 0;
+    for (; at + 4 * WIDTH <= inputs; at += 4 * WIDTH) {
+        even = dot_lanes(even, load_i(a + at), load_i(x + at));
+        odd = dot_lanes(odd, load_i(a + at + 2 * WIDTH), load_i(x + at + 2 * WIDTH));
     }
-    UNROLL for (int i = 0; i < n; i++) middle[i] = narrow(weight * sum_lanes(sums[i]));
+    for (; at < inputs; at += 2 * WIDTH) even = dot_lanes(even, load_i(a + at), load_i(x + at));
+    return sum_lanes(even + odd);
 }
 
 /* middle[token][rank] = weight * A[rank] . x[token], for a few ranks and tokens. */
@@ -40,10 +41,7 @@ static void shrink(const pair *p, float weight, const inputs *in, int64_t first,
     for (int64_t t = 0; t < tokens; t++) {
         const bf16 *x = in->brief + (first + t) * in->width;
         bf16 *out = middle + (first + t) * stride;
-        int64_t r = rank;
-        for (; r + 8 <= rank + ranks; r += 8) shrink_few(p->shrink + r * p->inputs, p->inputs, x, 8, weight, out + r);
-        for (; r + 4 <= rank + ranks; r += 4) shrink_few(p->shrink + r * p->inputs, p->inputs, x, 4, weight, out + r);
-        for (; r < rank + ranks; r++) shrink_few(p->shrink + r * p->inputs, p->inputs, x, 1, weight, out + r);
+        for (int64_t r = rank; r < rank + ranks; r++) out[r] = narrow(weight * shrink_one(p->shrink + r * p->inputs, p->inputs, x));
     }
 }
 

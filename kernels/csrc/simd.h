@@ -69,8 +69,12 @@ INLINE vf load_bf16(const bf16 *from) {
 }
 
 INLINE void store_bf16(bf16 *to, vf v) {
+#if defined(__AVX512BF16__)
+    const __m256bh half = _mm512_cvtneps_pbh((__m512)v);
+#else
     vu bits = (vu)v;
     vh half = __builtin_convertvector((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16, vh);
+#endif
     memcpy(to, &half, sizeof half);
 }
 
