@@ -196,7 +196,6 @@ def peft(base: Base, root: Path, count: int, seed: int) -> dict[str, float]:
     from transformers_peer import save_for_peft, transformers_model
 
     places = [save_for_peft(made(base, f"peer-{i}", seed + i), root / f"peer-{i}", "full") for i in range(count)]
-    before = resident()
     model = PeftModel.from_pretrained(transformers_model(base), str(places[0]), adapter_name="0")
     started = resident()
     loads = [timed(lambda i=i: model.load_adapter(str(places[i]), adapter_name=str(i))) for i in range(1, count)]
@@ -208,7 +207,6 @@ def peft(base: Base, root: Path, count: int, seed: int) -> dict[str, float]:
         "disk_last_100_ms": median(loads[-few:]),
         **{name: 1e3 * value for name, value in spread("hot", "us", sets).items()},
         "resident_mb": (resident() - started) / 1e6,
-        "model_mb": (started - before) / 1e6,
     }
 
 
