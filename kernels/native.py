@@ -115,8 +115,13 @@ def build(folder: Path, flags: list[str] | None = None) -> Path | None:
 
 
 def has_compiler() -> bool:
-    """Whether this machine can be expected to build the library."""
-    return any(map(shutil.which, _COMPILERS))
+    """Whether this machine can be expected to build the library: a compiler, and the C library's headers."""
+    compiler = next(filter(None, map(shutil.which, _COMPILERS)), None)
+    if compiler is None:
+        return False
+    probe = "#include <math.h>\n#include <pthread.h>\n"
+    command = [compiler, "-x", "c", "-fsyntax-only", "-"]
+    return subprocess.run(command, input=probe, capture_output=True, timeout=60, text=True).returncode == 0
 
 
 def _processor() -> str:
