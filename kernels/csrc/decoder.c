@@ -8,6 +8,7 @@
 #define PRIVATE BLOCK /* rows up to which every thread rounds the activations for itself rather than waiting for another */
 #define TOKENS 16     /* of one unit of work on tokens: neighbours share cache lines, so they stay with one thread */
 #define UNIT 64       /* tiles of one unit of a product at most */
+#define SOME 64       /* rows up to which units are long */
 #define FETCH 32      /* tokens up to which what skills add is asked for ahead: beyond, it comes from a cache anyway */
 #define SPLIT 8       /* queries up to which the positions are cut into spans that several threads read */
 #define SPAN 256      /* positions that one unit of decode attention reads */
@@ -212,9 +213,11 @@ static int64_t find_addends(const run *r, int64_t first, int64_t count, addend *
 
 /* --- products ------------------------------------------------------------------------------------------------------------------- */
 
-/* One row is bound by memory, and a core reads a long run faster than short ones: two units a thread, so that neither waits long. */
+/* Few rows are bound by memory, and a core reads a long run faster than short ones: two units a thread, so that neither waits long. Many
+   rows go through a unit's tiles block by block, so its tiles must stay in a cache. */
 static int64_t tiles_a_unit(const run *r, int64_t tiles) {
-    return r->n <= BLOCK ? least(UNIT, ceil_div(tiles, 2 * r->ask->threads)) : least(2, tiles);
+    const int64_t half = ceil_div(tiles, 2 * r->ask->threads);
+    return r->n <= BLOCK ? least(UNIT, half) : r->n <= SOME ? least(UNIT / 4, most(2, half)) : least(2, tiles);
 }
 
 static int64_t tiles_of(const run *r) {
