@@ -158,8 +158,10 @@ INLINE const pair *pair_at(const row *row, int64_t member, int64_t layer_number,
     return row->pairs[member][layer_number * GROUPS + group];
 }
 
-/* One unit a thread: taking a unit costs more than computing a rank. */
-INLINE int64_t ranks_a_unit(const run *r, const pair *p) { return ceil_div(p->rank, RANKS * r->ask->threads) * RANKS; }
+/* One unit a thread, or one a row where there are more rows: taking a unit costs more than computing a rank. */
+INLINE int64_t ranks_a_unit(const run *r, const pair *p) {
+    return ceil_div(p->rank, RANKS * (r->ask->count > r->ask->threads ? 1 : r->ask->threads)) * RANKS;
+}
 
 static int64_t shrink_units(const run *r, int64_t number) {
     const row *x = r->ask->rows + number;
