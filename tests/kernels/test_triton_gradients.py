@@ -56,7 +56,8 @@ def test_gradients_are_those_of_the_definition(segments, present, sizes, dtype, 
             assert actual is None or not actual.any(), name
             continue
         assert actual.dtype is dtype and actual.isfinite().all(), name
-        limit = TOLERANCE[dtype] * target.abs().max().clamp_min(1e-6)
+        # Relative to what is summed, not to the sum: terms that were rounded to bf16 may cancel.
+        limit = TOLERANCE[dtype] * torch.maximum(target.abs().max(), gradient.float().abs().max())
         assert (actual.float() - target).abs().max() <= limit, name
 
 
