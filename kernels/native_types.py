@@ -66,7 +66,6 @@ class Model(ctypes.Structure):
         ("eps", _float),
         ("residual_scale", _float),
         ("embedding_scale", _float),
-        ("logits_scale", _float),
         ("layer", ctypes.POINTER(Layer)),
         ("norm", _pointer),
         ("head", Linear),

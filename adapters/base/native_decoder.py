@@ -16,6 +16,7 @@ from loraloop.adapters.base.native_cache import STEP, NativeCache
 from loraloop.adapters.base.rope import RopeTable
 from loraloop.kernels import native_types as c
 from loraloop.kernels.quantized import Weight
+from loraloop.kernels.reference import Choice, plain
 from loraloop.kernels.tiles import GROUP, LANES, TiledWeight
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class NativeDecoder:
         shape.scale = config.head_dim**-0.5 if config.attention_scale is None else config.attention_scale
         self._model = c.Model(
             shape, config.hidden_size, config.intermediate_size, config.layers,
-            config.rms_eps, config.residual_scale, config.embedding_scale, config.logits_scale,
+            config.rms_eps, config.residual_scale, config.embedding_scale,
             ctypes.cast(layers, ctypes.POINTER(c.Layer)), self._vector(self.norm).data_ptr(),
             c.Linear.of(self.head), c.Linear.of(self.embedding),
         )  # fmt: skip
@@ -98,8 +99,12 @@ class NativeDecoder:
 
         Raises:
             TypeError: caches or adapters of the torch decoder.
+            ValueError: no tokens, unknown ones, one cache twice, or a blend that cannot be.
         """
+        if len({id(row.cache) for row in rows}) < len(rows):
+            raise ValueError("two rows of a forward cannot extend one cache: give each its own, or a fork")
         made = (c.Row * len(rows))()
+        alive: list[object] = []  # what the request points to
         tokens: list[int] = []
         furthest = 0
         for place, row in zip(made, rows, strict=True):
@@ -112,8 +117,8 @@ class NativeDecoder:
             cache.begin(len(ids))
             place.cache = c.Cache(cache.data.data_ptr(), cache.length, cache.data.shape[3])
             place.tokens = len(ids)
-            if row.slot and attached is not None:
-                _point(place, attached, row.slot)
+            if attached is not None:
+                alive += _point(place, attached, plain(row.slot))
             tokens.extend(ids)
             furthest = max(furthest, cache.length + len(ids))
         if not 0 <= min(tokens) <= max(tokens) < self.config.vocab_size:
@@ -122,15 +127,16 @@ class NativeDecoder:
         shape = (len(tokens), self.config.hidden_size)
         hidden = torch.empty(shape)
         kept = {layer: torch.empty(shape) for layer in sorted(set(keep))}
+        ids_ = (ctypes.c_int64 * len(tokens))(*tokens)
+        numbers = (ctypes.c_int64 * len(kept))(*kept)
+        places = (ctypes.c_void_p * len(kept))(*(states.data_ptr() for states in kept.values()))
+        alive += ids_, numbers, places
         request = c.Request(
-            ctypes.pointer(self._model), made, len(rows),
-            ctypes.addressof(ids_ := (ctypes.c_int64 * len(tokens))(*tokens)), cos.data_ptr(), sin.data_ptr(),
-            hidden.data_ptr(), len(kept),
-            ctypes.addressof(numbers := (ctypes.c_int64 * len(kept))(*kept)),
-            ctypes.addressof(places := (ctypes.c_void_p * len(kept))(*(t.data_ptr() for t in kept.values()))),
+            ctypes.pointer(self._model), made, len(rows), ctypes.addressof(ids_), cos.data_ptr(), sin.data_ptr(),
+            hidden.data_ptr(), len(kept), ctypes.addressof(numbers), ctypes.addressof(places),
         )  # fmt: skip
         self.native.forward(request)
-        del ids_, numbers, places  # alive until here: the request holds their addresses
+        del alive
         for row in rows:
             row.cache.commit()
         return Forward(hidden, kept)
@@ -140,14 +146,20 @@ class NativeDecoder:
         return self.native.product(self._model.head, hidden, 1 / self.config.logits_scale)
 
 
-def _point(place: c.Row, attached: Attached, choice: Any) -> None:
-    """Lets a row use a slot or a blend of slots."""
+def _point(place: c.Row, attached: Attached, choice: Choice) -> list[object]:
+    """Lets a row use a slot or a blend of slots; returns what must live as long as the row."""
     from loraloop.adapters.attached_native import NativeAttached
 
+    if not choice:
+        return []
     if not isinstance(attached, NativeAttached):
         raise TypeError(f"the C decoder reads a bank's slots, not {type(attached).__name__}")
     members = ((choice, 1.0),) if isinstance(choice, int) else choice
-    for index, (slot, weight) in enumerate(members):
-        place.pairs[index] = attached.table(slot)
+    if len(members) > c.MEMBERS:
+        raise ValueError(f"a row mixes at most {c.MEMBERS} slots, not {len(members)}")
+    tables = [attached.tables[slot] for slot, _ in members]
+    for index, (table, (_, weight)) in enumerate(zip(tables, members, strict=True)):
+        place.pairs[index] = table.address
         place.weights[index] = weight
     place.members = len(members)
+    return list(tables)

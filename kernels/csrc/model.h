@@ -18,7 +18,7 @@ typedef struct {
 typedef struct {
     shape attention;
     int64_t hidden, inner, layers;
-    float eps, residual_scale, embedding_scale, logits_scale;
+    float eps, residual_scale, embedding_scale;
     const layer *layer;
     const float *norm;
     linear head;

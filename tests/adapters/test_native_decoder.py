@@ -88,6 +88,11 @@ def adapters(decoder: NativeDecoder, ranks: tuple[int, ...]) -> tuple[NativeAtta
     return ours, theirs
 
 
+def _prepared(decoder: NativeDecoder, rank: int) -> Prepared:
+    method = Lora(rank, 2.0 * rank, ("gate_proj", "k_proj"))
+    return Prepared.of(method.payload(method.init(decoder.config), decoder.config), torch.bfloat16, tiled=True)
+
+
 def ids(count: int, seed: int = 0) -> list[int]:
     return torch.randint(0, 259, (count,), generator=torch.Generator().manual_seed(seed)).tolist()
 
@@ -216,6 +221,18 @@ def test_a_fork_grows_apart_and_a_truncated_cache_is_as_before() -> None:
         cache.truncate(40)
 
 
+def test_what_a_forward_holds_of_a_slot_does_not_change() -> None:
+    """Another thread may load a slot meanwhile: the pointers that a forward took stay those of one skill."""
+    decoder, _ = pair()
+    attached, _ = adapters(decoder, (4, 8))
+    held = attached.tables[1]
+    before = bytes(held._places), bytes(held._pairs)
+    attached.put(1, attached.views[2], _prepared(decoder, 8))
+    attached.clear(1)
+    assert (bytes(held._places), bytes(held._pairs)) == before
+    assert not any(attached.tables[1]._places), "an empty slot points to nothing"
+
+
 def test_strangers_are_refused() -> None:
     decoder, exact = pair()
     with pytest.raises(TypeError, match="new_cache"):
@@ -226,6 +243,13 @@ def test_strangers_are_refused() -> None:
         decoder.forward([Row([1], decoder.new_cache(), 1)], BankAttached(2))
     with pytest.raises(ValueError, match="at least one token"):
         decoder.forward([Row([], decoder.new_cache())])
+    shared = decoder.new_cache()
+    with pytest.raises(ValueError, match="one cache"):
+        decoder.forward([Row([1], shared), Row([2], shared)])
+    attached = NativeAttached(12, decoder.config.layers)
+    for blend, why in ((tuple((slot, 0.1) for slot in range(1, 10)), "at most 8"), (((1, 0.5), (1, 0.5)), "each once")):
+        with pytest.raises(ValueError, match=why):
+            decoder.forward([Row([1], decoder.new_cache(), blend)], attached)
     cache = decoder.new_cache()
     for token in (-1, 259):
         with pytest.raises(ValueError, match=r"0\.\.258"):
