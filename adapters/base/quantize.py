@@ -45,11 +45,6 @@ def compute_dtype(form: str) -> torch.dtype:
     return torch.float32 if form == "fp32" else torch.bfloat16
 
 
-def group_weight(source: Source, layer: int, group: str, form: str) -> Weight:
-    """One fused projection of a layer, its parts' rows one after another."""
-    return fused(group_parts(source, layer, group), form)
-
-
 def group_parts(source: Source, layer: int, group: str) -> list[Part]:
     """What the source has of each module of a fused projection."""
     return [source.tensor(f"model.layers.{layer}.{MODULE_PATHS[module]}.weight") for module in GROUPS[group]]

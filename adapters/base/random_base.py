@@ -18,7 +18,7 @@ from loraloop.adapters.methods.sites import GROUPS
 from loraloop.kernels.quantized import DenseWeight
 
 _SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-_CHATML = (
+CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
@@ -80,7 +80,7 @@ def random_base(seed: int = 0, *, dtype: torch.dtype = torch.float32, scale: flo
     norm = (1 + draw(shape.hidden_size)).to(dtype)
     decoder = Decoder(shape, embedding, layers, norm, head, dtype, torch.device("cpu"))
     tokenizer = Tokenizer(byte_tokenizer_json(), (0,))
-    chat = ChatFormat.probe(_CHATML)
+    chat = ChatFormat.probe(CHATML)
     prints = Fingerprints(f"random-{sorted(shape.to_dict().items())}", f"random-{seed}-{dtype}-{scale}")
     form = "fp32" if dtype == torch.float32 else "bf16"
     return Base(Converted("random", form, shape, chat, (0,), prints, ""), decoder, tokenizer)

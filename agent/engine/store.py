@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from loraloop.agent.engine.full import WORTH
+
 if TYPE_CHECKING:
     from loraloop.adapters.base import Message
     from loraloop.agent.engine.trunk import Trunk
-
-_WORTH = 16  # tokens below which a copy is not worth its time
 
 
 class TrunkStore:
@@ -39,7 +39,7 @@ class TrunkStore:
         A trunk that is continued leaves the store; one that only shares a beginning is copied.
         """
         with self._lock:
-            best, count, length = None, 0, _WORTH - 1
+            best, count, length = None, 0, WORTH - 1
             for trunk in reversed(self._trunks):
                 n = _shared(trunk, messages)
                 end = trunk.messages[n - 1].end if n else 0

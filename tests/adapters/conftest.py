@@ -1,8 +1,10 @@
-"""A random transformers model saved as a folder: the reference for the decoder and for PEFT."""
+"""Random GGUF files, and what is built once for all tests of the room."""
 
 from __future__ import annotations
 
 import json
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,13 +14,6 @@ import numpy as np
 import pytest
 import torch
 
-CHATML = (
-    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
-
-SaveLlama = Callable[..., Any]
-
 
 @pytest.fixture(scope="session")
 def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -26,39 +21,23 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.fixture(scope="session")
-def save_llama() -> SaveLlama:
-    """`save_llama(folder, seed, kind, **config)` saves a random model with a byte tokenizer and returns it.
+@pytest.fixture
+def race() -> Callable[..., None]:
+    """`race(work)` calls `work(seed)` on four threads at once, which are switched as often as can be."""
 
-    Other kinds than Llama get random biases and norms, which transformers would initialize to zeros and ones.
-    """
+    def run(work: Callable[[int], None]) -> None:
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-5)
+        try:
+            threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        finally:
+            sys.setswitchinterval(interval)
 
-    def save(folder: Path, seed: int = 0, kind: str = "llama", **overrides: Any) -> Any:
-        from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
-
-        from loraloop.adapters.base.random_base import byte_tokenizer_json
-
-        torch.manual_seed(seed)
-        fields: dict[str, Any] = {
-            "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
-            "num_key_value_heads": 2, "vocab_size": 259, "max_position_embeddings": 512, "tie_word_embeddings": True,
-            "initializer_range": 0.2, "bos_token_id": 1, "eos_token_id": 0, **overrides,
-        }  # fmt: skip
-        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **fields), dtype=torch.float32).eval()
-        if kind != "llama":
-            with torch.no_grad():
-                for vector in (p for p in model.parameters() if p.ndim == 1):
-                    vector.add_(torch.randn_like(vector) * 0.3)
-        model.save_pretrained(folder)
-        made = folder / "made.json"
-        made.write_text(byte_tokenizer_json())
-        tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(made), eos_token="<|endoftext|>")
-        tokenizer.chat_template = CHATML
-        tokenizer.save_pretrained(folder)
-        made.unlink()
-        return model
-
-    return save
+    return run
 
 
 _TENSORS = {
@@ -95,7 +74,7 @@ def write_gguf(random_blocks: Any) -> Callable[..., None]:
     Its names, its rotary row order, its metadata. Matrices are of `kind`, those of `v_proj` and the head of `finer`.
     Python has no quantizer for K-quants: then the blocks are random, and the model gets the values they stand for.
     """
-    from loraloop.adapters.base.random_base import byte_tokenizer_json
+    from loraloop.adapters.base.random_base import CHATML, byte_tokenizer_json
 
     def interleaved(values: Any, heads: int) -> Any:
         pairs = values.reshape(heads, 2, values.shape[0] // heads // 2, *values.shape[1:])

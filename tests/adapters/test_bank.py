@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-import sys
-import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -176,7 +175,7 @@ def test_folders_are_read_when_they_are_needed(base: Base, tmp_path: Path) -> No
     assert torch.equal(served, states(base, other, other.slot("one"))[0])
 
 
-def test_many_threads_get_the_skill_they_asked_for(base: Base) -> None:
+def test_many_threads_get_the_skill_they_asked_for(base: Base, race: Callable[..., None]) -> None:
     bank = Bank(base, slots=4, rank=8)
     names = [f"skill-{i}" for i in range(6)]
     expected = {}
@@ -192,16 +191,7 @@ def test_many_threads_get_the_skill_they_asked_for(base: Base) -> None:
                 if not torch.equal(states(base, bank, slot)[0], expected[name]):
                     failures.append(name)
 
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    try:
-        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        sys.setswitchinterval(interval)
+    race(work)
     assert not failures
 
 

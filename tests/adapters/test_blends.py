@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -80,24 +79,15 @@ def test_a_payload_being_trained_takes_no_blend(base: Base) -> None:
 
 
 @pytest.mark.parametrize("activated", [True, False], ids=["aLoRA", "full"])
-def test_parity_with_peft_weighted_adapters(tmp_path: Path, activated: bool) -> None:
+def test_parity_with_peft_weighted_adapters(tmp_path: Path, save_llama: Any, activated: bool) -> None:
     """`add_weighted_adapter(combination_type="cat")` is Σ w · scaling · B A exactly, also across ranks and scalings."""
     from peft import LoraConfig, PeftModel, get_peft_model
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaForCausalLM
 
-    from loraloop.adapters.base.random_base import _CHATML, byte_tokenizer_json
-
-    torch.manual_seed(6)
-    config = LlamaConfig(
-        vocab_size=259, hidden_size=48, intermediate_size=80, num_hidden_layers=2, num_attention_heads=6,
-        num_key_value_heads=2, head_dim=8, max_position_embeddings=256, tie_word_embeddings=True, eos_token_id=0,
-        bos_token_id=0, initializer_range=0.15,
-    )  # fmt: skip
     folder = tmp_path / "tiny"
-    LlamaForCausalLM(config).save_pretrained(folder)
-    (folder / "tokenizer.json").write_text(byte_tokenizer_json())
-    settings = {"eos_token": "<|endoftext|>", "chat_template": _CHATML, "tokenizer_class": "PreTrainedTokenizerFast"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    save_llama(
+        folder, 6, hidden_size=48, intermediate_size=80, num_attention_heads=6, head_dim=8, initializer_range=0.15
+    )
     base = Base.load(str(folder), quantize="fp32", device="cpu", cache_dir=tmp_path / "cache")
     prompt = list(base.chat.generation_prompt)
     every = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]

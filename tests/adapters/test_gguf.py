@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from loraloop.adapters.base import Base, Row
 from loraloop.adapters.base.gguf_source import GGUFSource
 from loraloop.adapters.base.kquants import CODES, FINE, KINDS, decode
-from loraloop.adapters.base.quantize import group_weight
+from loraloop.adapters.base.quantize import fused, group_parts
 from loraloop.adapters.base.source import Codes4, Fine
 from loraloop.kernels.quantized import Int4Weight, Int8Weight, StackedWeight
 from loraloop.tool_schemas.errors import BaseModelError
@@ -90,9 +90,9 @@ def test_mixed_k_quants_are_served_part_by_part(
     write_gguf(path, model, "Q4_K", finer="Q6_K", pre="qwen2")
     read = logits(path, "fp32", shared_cache)
     torch.testing.assert_close(read, theirs(model), atol=1e-3, rtol=1e-3)
-    weight = group_weight(GGUFSource(path), 0, "qkv", "int4")
+    weight = fused(group_parts(GGUFSource(path), 0, "qkv"), "int4")
     assert isinstance(weight, StackedWeight) and [type(part) for part in weight.parts] == [Int4Weight, Int8Weight]
-    assert isinstance(group_weight(GGUFSource(path), 0, "gate_up", "int4"), Int4Weight)
+    assert isinstance(fused(group_parts(GGUFSource(path), 0, "gate_up"), "int4"), Int4Weight)
     x = torch.randn(3, 256, generator=torch.Generator().manual_seed(1)).bfloat16()
     expected = torch.nn.functional.linear(x.float(), weight.dequantize().float())
     torch.testing.assert_close(weight(x).float(), expected, atol=5e-2, rtol=2e-2)

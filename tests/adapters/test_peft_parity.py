@@ -16,7 +16,6 @@ from safetensors.torch import load_file, save_file
 
 from loraloop.adapters.bank import Bank
 from loraloop.adapters.base import Base, Row
-from loraloop.adapters.base.random_base import _CHATML, byte_tokenizer_json
 from loraloop.adapters.card import Card
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.skill import Skill
@@ -29,21 +28,10 @@ ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_pro
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, save_llama: Any) -> Path:
     """A random Llama checkpoint as transformers saves it, with a byte tokenizer and ChatML."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
     path = tmp_path_factory.mktemp("model") / "tiny"
-    torch.manual_seed(5)
-    config = LlamaConfig(
-        vocab_size=259, hidden_size=48, intermediate_size=80, num_hidden_layers=2, num_attention_heads=6,
-        num_key_value_heads=2, head_dim=8, max_position_embeddings=256, tie_word_embeddings=True, eos_token_id=0,
-        bos_token_id=0, initializer_range=0.15,
-    )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(path)
-    (path / "tokenizer.json").write_text(byte_tokenizer_json())
-    settings = {"eos_token": "<|endoftext|>", "chat_template": _CHATML, "tokenizer_class": "PreTrainedTokenizerFast"}
-    (path / "tokenizer_config.json").write_text(json.dumps(settings))
+    save_llama(path, 5, hidden_size=48, intermediate_size=80, num_attention_heads=6, head_dim=8, initializer_range=0.15)
     return path
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -262,7 +261,9 @@ def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
         sleep(0.005)
 
 
-def test_threads_and_prefetches_never_touch_a_slot_in_use(base: Base, tmp_path: Path) -> None:
+def test_threads_and_prefetches_never_touch_a_slot_in_use(
+    base: Base, tmp_path: Path, race: Callable[..., None]
+) -> None:
     """Every output under a pin is that of the skill asked for, while others activate and prefetch all the time."""
     names = [f"skill-{i}" for i in range(8)]
     one = size_of(base, make(base, names[0], 2))
@@ -288,16 +289,7 @@ def test_threads_and_prefetches_never_touch_a_slot_in_use(base: Base, tmp_path: 
         except Exception as error:
             failures.append(repr(error))
 
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    try:
-        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        sys.setswitchinterval(interval)
+    race(work)
     assert bank.settle(10) and not failures
 
 

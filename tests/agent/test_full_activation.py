@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -241,24 +240,15 @@ def test_the_trace_says_what_it_cost(small: Base, bank: Bank) -> None:
     assert agent.run_sync("And now?", messages=first.messages, skill="branch").steps[0].tokens.recomputed == 0
 
 
-def test_parity_with_plain_peft_over_several_steps(tmp_path: Path) -> None:
+def test_parity_with_plain_peft_over_several_steps(tmp_path: Path, save_llama: Any) -> None:
     """A plain PEFT LoRA is a full-activation skill, and its steps have PEFT's logits on the whole transcript."""
     from peft import LoraConfig, get_peft_model
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaForCausalLM
 
-    from loraloop.adapters.base.random_base import _CHATML, byte_tokenizer_json
-
-    torch.manual_seed(5)
-    config = LlamaConfig(
-        vocab_size=259, hidden_size=48, intermediate_size=80, num_hidden_layers=2, num_attention_heads=6,
-        num_key_value_heads=2, head_dim=8, max_position_embeddings=256, tie_word_embeddings=True, eos_token_id=0,
-        bos_token_id=0, initializer_range=0.15,
-    )  # fmt: skip
     folder = tmp_path / "tiny"
-    LlamaForCausalLM(config).save_pretrained(folder)
-    (folder / "tokenizer.json").write_text(byte_tokenizer_json())
-    fields = {"eos_token": "<|endoftext|>", "chat_template": _CHATML, "tokenizer_class": "PreTrainedTokenizerFast"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(fields))
+    save_llama(
+        folder, 5, hidden_size=48, intermediate_size=80, num_attention_heads=6, head_dim=8, initializer_range=0.15
+    )
     base = Base.load(str(folder), quantize="fp32", device="cpu", cache_dir=tmp_path / "cache")
     plain = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
     made = LoraConfig(r=4, lora_alpha=6, target_modules=["q_proj", "v_proj", "down_proj"], task_type="CAUSAL_LM")
