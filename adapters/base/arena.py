@@ -18,30 +18,32 @@ _DTYPES = {
 }  # fmt: skip
 
 
-def read_arena(path: Path) -> tuple[dict[str, Tensor], str]:
-    """The tensors of a file that we wrote, and the file's sha256.
+def read_arena(path: Path, sha256: str) -> dict[str, Tensor]:
+    """The tensors of a file that we wrote; their data begin on a cache line, in a block of memory of their own.
 
-    The data begin on a cache line, in a block of memory of their own.
+    Raises:
+        ValueError: the file is not the one with this sha256. Nothing of it is looked at before.
     """
     with path.open("rb") as file:
-        prefix = file.read(8)
-        header = file.read(int.from_bytes(prefix, "little"))
-        digest = hashlib.sha256(prefix + header)
-        size = path.stat().st_size - len(prefix) - len(header)
-        memory = block(size)
-        view = memoryview(memory)[:size]
+        size = path.stat().st_size
+        start = 8 + int.from_bytes(file.read(8), "little")  # of the data, where the file is what it should be
+        file.seek(0)
+        shift = -start % _ALIGN
+        memory = block(shift + size)
+        view = memoryview(memory)[shift : shift + size]
         done = 0
         while done < size and (count := file.readinto(view[done:])):
             done += count
-        digest.update(view)
+    if hashlib.sha256(view).hexdigest() != sha256:
+        raise ValueError(f"{path} does not have the sha256 {sha256}")
     tensors: dict[str, Tensor] = {}
-    for name, entry in json.loads(header).items():
+    for name, entry in json.loads(bytes(view[8:start])).items():
         if name == "__metadata__":
             continue
-        count, start = math.prod(entry["shape"]), entry["data_offsets"][0]
-        flat = torch.frombuffer(memory, dtype=_DTYPES[entry["dtype"]], count=count, offset=start)
+        at = shift + start + entry["data_offsets"][0]
+        flat = torch.frombuffer(memory, dtype=_DTYPES[entry["dtype"]], count=math.prod(entry["shape"]), offset=at)
         tensors[name] = flat.view(entry["shape"])
-    return tensors, digest.hexdigest()
+    return tensors
 
 
 def aligned(tensor: Tensor) -> Tensor:

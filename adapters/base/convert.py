@@ -188,9 +188,10 @@ def open_decoder(folder: Path, card: Converted, device: torch.device, native: Na
     from safetensors.torch import load_file
 
     path = folder / "weights.safetensors"
-    tensors, sha256 = read_arena(path)
-    if sha256 != card.sha256:
-        raise BaseModelError(f"{path} is damaged: delete the folder {folder} and load the base again")
+    try:
+        tensors = read_arena(path, card.sha256)
+    except (OSError, ValueError) as error:
+        raise BaseModelError(f"{path} is damaged: delete the folder {folder} and load the base again") from error
     if device.type != "cpu":
         tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
     copies = {key: tensor for file in folder.glob("dense-*.safetensors") for key, tensor in load_file(file).items()}

@@ -64,9 +64,18 @@ def test_a_second_load_reads_the_cache_and_notices_damage(tmp_path: Path, save_l
     again = Base.load(tmp_path / "hf", progress=lambda *event: pytest.fail("converted twice"), **arguments)
     assert again.config.layers == 2
     [weights] = (tmp_path / "c").rglob("weights.safetensors")
-    content = bytearray(weights.read_bytes())
-    content[-1] ^= 1
-    weights.write_bytes(content)
+    content = weights.read_bytes()
+    for place in (-1, 0, 7, 12):  # a value, the header's length, the header
+        flipped = bytearray(content)
+        flipped[place] ^= 255
+        weights.write_bytes(flipped)
+        with pytest.raises(BaseModelError, match="damaged"):
+            Base.load(tmp_path / "hf", **arguments)
+    for rest in (content[:-1], content[:100], content[:5], b""):
+        weights.write_bytes(rest)
+        with pytest.raises(BaseModelError, match="damaged"):
+            Base.load(tmp_path / "hf", **arguments)
+    weights.unlink()
     with pytest.raises(BaseModelError, match="damaged"):
         Base.load(tmp_path / "hf", **arguments)
 
