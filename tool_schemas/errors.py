@@ -40,6 +40,18 @@ class SchemaError(LoraloopError):
         self.reason = message
 
 
+class Violation(SchemaError):
+    """A value that was just completed while decoding fails a check that the grammar cannot express.
+
+    Attributes:
+        start: Number of accepted tokens before the value's first one; what is decoded from there has to differ.
+    """
+
+    def __init__(self, message: str, path: str, start: int) -> None:
+        super().__init__(message, path)
+        self.start = start
+
+
 class ToolError(LoraloopError):
     """A tool could not be run, or it failed; an agent turns this into an observation."""
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from loraloop.tool_schemas.dialect import Bounds
 
 if TYPE_CHECKING:
     import torch
+
+OnUnsupported = Literal["refuse", "check"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +22,14 @@ class JsonSchema:
     Attributes:
         schema: The JSON Schema.
         bounds: What to add where the schema sets no bound; None decodes exactly the schema.
+        on_unsupported: What to do about a keyword that the engine ignores or only approximates: ``"refuse"`` raises
+            with its JSON path; ``"check"`` leaves it out of the grammar and has jsonschema check each value that it
+            governs as soon as the value closes.
     """
 
     schema: dict[str, Any] | bool
     bounds: Bounds | None = field(default_factory=Bounds)
+    on_unsupported: OnUnsupported = "refuse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,7 @@ class State(Protocol):
 
         Raises:
             InputError: If one of them cannot follow.
+            Violation: If they complete a value that fails a check (only where the term says ``"check"``).
             LimitError: If the grammar became too costly to follow.
         """
 
@@ -139,7 +146,9 @@ class GrammarCompiler:
         from loraloop.tool_schemas.terms import term_of
 
         said = term_of(term)
-        key = f"{said.bounds!r}{dumps(said.schema)}" if isinstance(said, JsonSchema) else repr(said)
+        key = repr(said)
+        if isinstance(said, JsonSchema):
+            key = f"{said.on_unsupported}{said.bounds!r}{dumps(said.schema)}"
         grammar = self._compiled.get(key)
         if grammar is None:
             grammar = self.engine().compile(said)
