@@ -10,18 +10,20 @@ if TYPE_CHECKING:
     from loraloop.tool_schemas.dialect import Bounds
     from loraloop.tool_schemas.grammar import Choice, Grammar, GrammarCompiler, JsonSchema, Lark, Regex, State, Term
     from loraloop.tool_schemas.jsontext import dumps
+    from loraloop.tool_schemas.loading import load_tools
     from loraloop.tool_schemas.render import render_tools
     from loraloop.tool_schemas.terms import term_of
-    from loraloop.tool_schemas.tools import Tool, load_tools, tool
+    from loraloop.tool_schemas.tools import Tool, tool
 
 _HOMES = {
     "calls": ("Call", "calls_schema", "parse_calls"),
     "dialect": ("Bounds",),
     "grammar": ("Choice", "Grammar", "GrammarCompiler", "JsonSchema", "Lark", "Regex", "State", "Term"),
     "jsontext": ("dumps",),
+    "loading": ("load_tools",),
     "render": ("render_tools",),
     "terms": ("term_of",),
-    "tools": ("Tool", "load_tools", "tool"),
+    "tools": ("Tool", "tool"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -14,11 +14,17 @@ from loraloop.tool_schemas.tools import Tool
 _SINGLE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-def tool_of_function(function: Callable[..., Any], name: str | None, description: str | None) -> Tool:
+def tool_of_function(function: Callable[..., Any], name: str | None, description: str | None, **options: Any) -> Tool:
     """Makes a tool of a function whose parameters are annotated with types that pydantic knows.
 
     The docstring (Google, NumPy, Sphinx or Epytext style) gives the descriptions; ``Annotated[T, Field(...)]``
     or ``Annotated[T, "text"]`` goes before it. A call converts the arguments to the declared types.
+
+    Args:
+        function: Sync or async.
+        name: Instead of the function's own.
+        description: Instead of the docstring's.
+        **options: Further fields of the tool, such as `strict`.
 
     Raises:
         SchemaError: If a parameter has no type, is ``*args`` or ``**kwargs``, or has a type without a JSON form.
@@ -52,13 +58,20 @@ def tool_of_function(function: Callable[..., Any], name: str | None, description
                 keywords[parameter.name] = getattr(instance, f"p{index}")
         return tuple(positional), keywords
 
-    return Tool(called, description, _schema_of(model, called), function, bind=bind)
+    return Tool(called, description, _schema_of(model, called), function, bind=bind, **options)
 
 
 def tool_of_model(
-    model: type[Any], function: Callable[..., Any] | None, name: str | None, description: str | None
+    model: type[Any], function: Callable[..., Any] | None, name: str | None, description: str | None, **options: Any
 ) -> Tool:
     """Makes a tool whose arguments are a pydantic model; its docstring is the description.
+
+    Args:
+        model: The arguments.
+        function: Called with one instance of it.
+        name: Instead of the model's own.
+        description: Instead of the docstring.
+        **options: Further fields of the tool, such as `strict`.
 
     Raises:
         SchemaError: If `model` is no pydantic model, or has a field without a JSON form.
@@ -73,7 +86,8 @@ def tool_of_model(
     def bind(arguments: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return (_converted(model, arguments),), {}
 
-    return Tool(name or model.__name__, told if description is None else description, schema, function, bind=bind)
+    described = told if description is None else description
+    return Tool(name or model.__name__, described, schema, function, bind=bind, **options)
 
 
 def _parameters(function: Callable[..., Any], called: str) -> list[tuple[inspect.Parameter, Any]]:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Final, overload
+from dataclasses import KW_ONLY, dataclass, field
+from typing import TYPE_CHECKING, Any, Final, overload
 
 from loraloop.tool_schemas.errors import SchemaError, ToolError, unknown
 from loraloop.tool_schemas.jsontext import fold
 from loraloop.tool_schemas.keywords import check_enforceable
 from loraloop.tool_schemas.validation import check_schema, check_value
 
+if TYPE_CHECKING:
+    from loraloop.tool_schemas.grammar import OnUnsupported
+
 NO_RESULT: Final = object()  # a tool without a fixed result; None is a result
 
-_FIELDS = ("name", "description", "parameters", "result", "type", "function", "strict")
+_FIELDS = ("name", "description", "parameters", "result", "returns", "strict")
 _PARAMETERS = ("parameters", "inputSchema", "input_schema")
+_RETURNS = ("returns", "outputSchema", "output_schema")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +34,17 @@ class Tool:
         function: Called with the arguments as keywords; sync or async. None: there is no implementation here.
         result: What a call returns where there is no function; ``NO_RESULT`` if there is none either.
         bind: Turns validated arguments into what the function takes, as (positional, keyword) arguments.
+        strict: Whether the arguments are decoded under their schema. If not, they are decoded as any JSON object and
+            validated afterwards; what is wrong is told to the model, which writes the call again.
+        on_unsupported: What to do about a keyword that decoding cannot enforce: ``"refuse"`` raises here with its
+            JSON path, ``"check"`` has it checked while decoding. Without `strict` it means nothing.
+        returns: JSON Schema of the result. A result that does not fit becomes an error that says where.
+        timeout: Seconds that one call may take, instead of the agent's limit.
+        source: Where the tool comes from, for the trace: ``"http"``, ``"mcp:NAME"``; empty for one that was given.
 
     Raises:
-        SchemaError: If the name is unusable, or the schema is invalid or holds a keyword that decoding cannot
-            enforce; the message gives the JSON path.
+        SchemaError: If the name or another field is unusable, or a schema is invalid or holds a keyword that decoding
+            cannot enforce; the message gives the JSON path.
     """
 
     name: str
@@ -45,6 +55,12 @@ class Tool:
     bind: Callable[[dict[str, Any]], tuple[tuple[Any, ...], dict[str, Any]]] | None = field(
         default=None, repr=False, compare=False
     )
+    _: KW_ONLY
+    strict: bool = True
+    on_unsupported: OnUnsupported = "refuse"
+    returns: dict[str, Any] | None = None
+    timeout: float | None = None
+    source: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip() or len(self.name) > 128:
@@ -55,14 +71,28 @@ class Tool:
             raise SchemaError(f"tool {self.name!r}: the parameters must be a JSON Schema object")
         if self.parameters.get("type", "object") != "object":
             raise SchemaError(f"tool {self.name!r}: arguments are an object; set the type to 'object'", "$.type")
-        from loraloop.tool_schemas.llguidance_engine import check_decodable
-
+        if not isinstance(self.strict, bool):
+            raise SchemaError(f"tool {self.name!r}: strict is {self.strict!r}; use true or false")
+        if self.on_unsupported not in ("refuse", "check"):
+            raise SchemaError(f"tool {self.name!r}: on_unsupported is {self.on_unsupported!r}; use 'refuse' or 'check'")
+        if self.timeout is not None and not self.timeout > 0:
+            raise SchemaError(f"tool {self.name!r}: timeout is {self.timeout!r} seconds; it must be above 0, or None")
+        if self.returns is not None and not isinstance(self.returns, dict):
+            raise SchemaError(f"tool {self.name!r}: 'returns' must be a JSON Schema object, or None")
         try:
-            check_schema(self.parameters)
-            check_enforceable(self.parameters)
-            check_decodable(self.parameters)
+            self._check_parameters()
+            if self.returns is not None:
+                check_schema(self.returns, "$.returns")
         except SchemaError as error:
             raise SchemaError(f"tool {self.name!r}: {error.reason}", error.path) from error
+
+    def _check_parameters(self) -> None:
+        check_schema(self.parameters)
+        if self.strict and self.on_unsupported == "refuse":
+            from loraloop.tool_schemas.llguidance_engine import check_decodable
+
+            check_enforceable(self.parameters)
+            check_decodable(self.parameters)
 
     @property
     def executable(self) -> bool:
@@ -116,12 +146,21 @@ class Tool:
 
     @classmethod
     def from_function(
-        cls, function: Callable[..., Any], *, name: str | None = None, description: str | None = None
+        cls,
+        function: Callable[..., Any],
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        strict: bool = True,
+        on_unsupported: OnUnsupported = "refuse",
+        timeout: float | None = None,
     ) -> Tool:
         """Makes a tool of a typed function; see `loraloop.tool_schemas.function`."""
         from loraloop.tool_schemas.function import tool_of_function
 
-        return tool_of_function(function, name, description)
+        return tool_of_function(
+            function, name, description, strict=strict, on_unsupported=on_unsupported, timeout=timeout
+        )
 
     @classmethod
     def from_model(
@@ -131,21 +170,34 @@ class Tool:
         *,
         name: str | None = None,
         description: str | None = None,
+        strict: bool = True,
+        on_unsupported: OnUnsupported = "refuse",
+        timeout: float | None = None,
     ) -> Tool:
         """Makes a tool whose arguments are a pydantic model; the function gets one instance of it."""
         from loraloop.tool_schemas.function import tool_of_model
 
-        return tool_of_model(model, function, name, description)
+        return tool_of_model(
+            model, function, name, description, strict=strict, on_unsupported=on_unsupported, timeout=timeout
+        )
 
     @classmethod
-    def from_schema(cls, schema: dict[str, Any], function: Callable[..., Any] | None = None) -> Tool:
+    def from_schema(
+        cls,
+        schema: dict[str, Any],
+        function: Callable[..., Any] | None = None,
+        *,
+        on_unsupported: OnUnsupported = "refuse",
+    ) -> Tool:
         """Makes a tool of its JSON form.
 
         Args:
             schema: ``{"name", "description", "parameters"}`` (or ``inputSchema``, as MCP says it), or the
                 same inside OpenAI's ``{"type": "function", "function": {…}}``. ``"result"``, if given, is what
-                every call returns.
+                every call returns, ``"returns"`` (or ``outputSchema``) its JSON Schema; ``"strict": false`` is
+                the same as here, null the same as true.
             function: Called with the arguments as keywords.
+            on_unsupported: See the attribute.
 
         Raises:
             SchemaError: If something is missing or wrong.
@@ -155,10 +207,10 @@ class Tool:
             raise SchemaError("a tool is a JSON object with 'name', 'description' and 'parameters'")
         body = schema
         if schema.get("type") == "function" and isinstance(schema.get("function"), dict):
-            body = {**{key: value for key, value in schema.items() if key != "type"}, **schema["function"]}
-            del body["function"]
+            body = {**schema, **schema["function"]}
+            del body["type"], body["function"]
         for key in body:
-            if key not in _FIELDS and key not in _PARAMETERS:
+            if key not in (*_FIELDS, *_PARAMETERS, *_RETURNS):
                 raise unknown("field of a tool", key, ("name", "description", "parameters", "result"))
         if not isinstance(body.get("name"), str):
             raise SchemaError("a tool needs a 'name' (text)", "$.name")
@@ -169,57 +221,46 @@ class Tool:
             parameters = {"type": "object", "properties": {}}
         if isinstance(parameters, dict) and "type" not in parameters:
             parameters = {"type": "object", **parameters}
-        result = body.get("result", NO_RESULT)
-        return cls(body["name"], body.get("description") or "", parameters, function, result)
+        return cls(
+            body["name"],
+            body.get("description") or "",
+            parameters,
+            function,
+            body.get("result", NO_RESULT),
+            strict=True if body.get("strict") is None else body["strict"],
+            on_unsupported=on_unsupported,
+            returns=next((body[key] for key in _RETURNS if body.get(key) is not None), None),
+        )
 
     def to_openai(self) -> dict[str, Any]:
         """The tool in OpenAI's form."""
         function = {"name": self.name, "description": self.description, "parameters": self.parameters}
+        if not self.strict:
+            function["strict"] = False
         return {"type": "function", "function": function}
 
 
 @overload
 def tool(function: Callable[..., Any], /) -> Tool: ...
 @overload
-def tool(*, name: str | None = None, description: str | None = None) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(
-    function: Callable[..., Any] | None = None, /, *, name: str | None = None, description: str | None = None
-) -> Tool | Callable[[Callable[..., Any]], Tool]:
-    """Decorates a typed function, which thereby becomes a `Tool`; the docstring gives the descriptions."""
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    strict: bool = True,
+    on_unsupported: OnUnsupported = "refuse",
+    timeout: float | None = None,
+) -> Callable[[Callable[..., Any]], Tool]: ...
+def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Tool | Callable[[Callable[..., Any]], Tool]:
+    """Decorates a typed function, which thereby becomes a `Tool`; the docstring gives the descriptions.
+
+    Args:
+        function: The function, where the decorator stands without parentheses.
+        **options: `name`, `description`, `strict`, `on_unsupported` and `timeout`; see `Tool`.
+    """
     if function is not None:
         return Tool.from_function(function)
-    return lambda decorated: Tool.from_function(decorated, name=name, description=description)
-
-
-def load_tools(path: str | Path) -> tuple[Tool, ...]:
-    """Reads tools from a JSON file: one tool, a list of tools, or ``{"tools": [...]}``.
-
-    A tool in a file has no function. If it has a ``"result"``, each call returns that; if not, a call is
-    handed back to whoever started the run.
-
-    Raises:
-        SchemaError: If the file cannot be read, is no JSON, or a tool in it is wrong; it names the file.
-    """
-    import json
-
-    file = Path(path)
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SchemaError(f"cannot read the tools file {file}: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise SchemaError(f"the tools file {file} is no valid JSON: {error}") from error
-    if isinstance(data, dict) and isinstance(data.get("tools"), list):
-        data = data["tools"]
-    listed = data if isinstance(data, list) else [data]
-    tools = []
-    for index, entry in enumerate(listed):
-        try:
-            tools.append(Tool.from_schema(entry))
-        except SchemaError as error:
-            raise SchemaError(f"{file}, tool {index}: {error.reason}", error.path) from error
-    check_names(tools)
-    return tuple(tools)
+    return lambda decorated: Tool.from_function(decorated, **options)
 
 
 def check_names(tools: list[Tool] | tuple[Tool, ...]) -> None:
