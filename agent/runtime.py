@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from threading import RLock
+from threading import Lock, RLock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -89,6 +89,7 @@ class Runtime:
         self._bare = Active(Author(base.fingerprints.weights), "text", 0.0)
         self._authors: dict[str, tuple[Card, Author]] = {}
         self._compiler: GrammarCompiler | None = None
+        self._compiling = Lock()
 
     @classmethod
     def load(
@@ -235,11 +236,16 @@ class Runtime:
             yield Active(author, self.contract(mixture), perf_counter() - start)
 
     def grammar(self, term: Any) -> Grammar:
-        """Compiles a term against the base's tokenizer; what was compiled before is kept."""
-        with self.lock:
+        """Compiles a term against the base's tokenizer; what was compiled before is kept. Holds up no forward."""
+        return self.compiler.compile(term)
+
+    @property
+    def compiler(self) -> GrammarCompiler:
+        """What compiles terms for the base's tokenizer."""
+        with self._compiling:
             if self._compiler is None:
                 from loraloop.tool_schemas.grammar import GrammarCompiler
 
                 base = self.base
                 self._compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
-            return self._compiler.compile(term)
+            return self._compiler

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from loraloop.tool_schemas.dialect import Bounds
+from loraloop.tool_schemas.jsontext import dumps
+from loraloop.tool_schemas.single_flight import SingleFlight
 
 if TYPE_CHECKING:
     import torch
@@ -121,7 +123,7 @@ class GrammarCompiler:
     def __init__(self, tokenizer_json: str, vocab_size: int, eos_id: int | Sequence[int]) -> None:
         self._tokenizer = (tokenizer_json, vocab_size, eos_id)
         self._engine: Engine | None = None
-        self._compiled: dict[str, Grammar] = {}
+        self._compiled: SingleFlight[Grammar] = SingleFlight(256)
         self._lock = threading.Lock()
 
     def engine(self) -> Engine:
@@ -136,23 +138,28 @@ class GrammarCompiler:
     def compile(self, term: Any) -> Grammar:
         """Compiles a term, or returns what an earlier call made of the same one.
 
+        Threads that ask for one term at the same time compile it once.
+
         Args:
             term: A `Term`, a JSON Schema as a dict, or what `term_of` takes.
 
         Raises:
             SchemaError: With the JSON path, if the term cannot be enforced exactly.
         """
-        from loraloop.tool_schemas.jsontext import dumps
         from loraloop.tool_schemas.terms import term_of
 
         said = term_of(term)
-        key = repr(said)
-        if isinstance(said, JsonSchema):
-            key = f"{said.on_unsupported}{said.bounds!r}{dumps(said.schema)}"
-        grammar = self._compiled.get(key)
-        if grammar is None:
-            grammar = self.engine().compile(said)
-            if len(self._compiled) >= 256:
-                self._compiled.pop(next(iter(self._compiled)), None)
-            self._compiled[key] = grammar
-        return grammar
+        return self._compiled.get(_key(said), lambda: self.engine().compile(said))
+
+    def compiled(self, term: Any) -> bool:
+        """Whether `compile` would return at once."""
+        from loraloop.tool_schemas.terms import term_of
+
+        return self._compiled.ready(_key(term_of(term)))
+
+
+def _key(term: Term) -> str:
+    """Equal for terms that compile to the same grammar."""
+    if isinstance(term, JsonSchema):
+        return f"{term.on_unsupported}{term.bounds!r}{dumps(term.schema)}"
+    return repr(term)
