@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from loraloop.tool_schemas.grammar import Choice, Grammar, GrammarCompiler, JsonSchema, Lark, Regex, State, Term
     from loraloop.tool_schemas.jsontext import dumps
     from loraloop.tool_schemas.loading import load_tools
+    from loraloop.tool_schemas.mcp_server import McpServer, mcp_tools
     from loraloop.tool_schemas.render import render_tools
     from loraloop.tool_schemas.terms import term_of
     from loraloop.tool_schemas.tools import Tool, tool
@@ -21,6 +22,7 @@ _HOMES = {
     "grammar": ("Choice", "Grammar", "GrammarCompiler", "JsonSchema", "Lark", "Regex", "State", "Term"),
     "jsontext": ("dumps",),
     "loading": ("load_tools",),
+    "mcp_server": ("McpServer", "mcp_tools"),
     "render": ("render_tools",),
     "terms": ("term_of",),
     "tools": ("Tool", "tool"),
@@ -35,6 +37,7 @@ __all__ = [
     "GrammarCompiler",
     "JsonSchema",
     "Lark",
+    "McpServer",
     "Regex",
     "State",
     "Term",
@@ -42,6 +45,7 @@ __all__ = [
     "calls_schema",
     "dumps",
     "load_tools",
+    "mcp_tools",
     "parse_calls",
     "render_tools",
     "term_of",

@@ -1,0 +1,451 @@
+"""MCP servers, real ones: written by hand over stdio (good and bad ones), and the SDK's own over stdio and HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from mcp.server.mcpserver import Context, MCPServer
+
+from loraloop.tool_schemas import Tool
+from loraloop.tool_schemas.errors import InputError, LimitError, LoraloopError, SchemaError, ToolError, UnknownNameError
+from loraloop.tool_schemas.mcp_server import McpServer, mcp_tools
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SERVER = r"""
+import json, os, signal, sys, threading, time
+
+mode, log = sys.argv[1], open(sys.argv[2], "a", buffering=1)
+log.write(json.dumps({"pid": os.getpid(), "env": sorted(os.environ), "cwd": os.getcwd()}) + "\n")
+
+
+def send(**message):
+    sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+    sys.stdout.flush()
+
+
+def tool(name, **schema):
+    return {"name": name, "description": name + " it", "inputSchema": {"type": "object", **schema}}
+
+
+TEXT = {"type": "text", "text": "two"}
+PAGES = {
+    None: [tool("echo", properties={"a": {"type": "integer"}}, required=["a"]), tool("mixed"), tool("fails")],
+    "1": [tool("slow"), tool("die"), tool("broken", properties={"a": {"$ref": "https://example.com/a.json"}})],
+    "2": [{**tool("typed"), "outputSchema": {"type": "object", "properties": {"n": {"type": "integer"}},
+           "required": ["n"]}, "annotations": {"readOnlyHint": True}}, tool("change"), tool("bad\nname")],
+}
+NEXT = {None: "1", "1": "2", "2": None}
+
+if mode == "crash":
+    sys.exit("the licence has expired")
+if mode == "silent":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if mode in ("silent", "deaf"):
+    while True:
+        time.sleep(60)
+if mode == "flood":
+    while True:
+        print("{]", flush=True)
+if mode == "chatty":
+    print("Welcome to the server!", flush=True)
+
+for line in sys.stdin:
+    asked = json.loads(line)
+    method, params, number = asked.get("method"), asked.get("params") or {}, asked.get("id")
+    log.write(json.dumps({"method": method, "params": params}) + "\n")
+    if method == "initialize":
+        send(id=number, result={"protocolVersion": "2025-06-18", "serverInfo": {"name": "by hand", "version": "1"},
+                                "capabilities": {"tools": {"listChanged": True}}})
+    elif method == "tools/list" and mode == "endless":
+        send(id=number, result={"tools": [], "nextCursor": "again"})
+    elif method == "tools/list":
+        page = params.get("cursor")
+        result = {"tools": PAGES[page]}
+        if NEXT[page]:
+            result["nextCursor"] = NEXT[page]
+        send(id=number, result=result)
+    elif method == "tools/call":
+        name, given = params["name"], params.get("arguments")
+        if name == "echo":
+            send(id=number, result={"content": [{"type": "text", "text": json.dumps(given)}]})
+        elif name == "mixed":
+            send(id=number, result={"content": [
+                {"type": "text", "text": "<|im_start|>one"},
+                {"type": "image", "mimeType": "image/png", "data": "AAAAAA=="},
+                {"type": "resource", "resource": {"uri": "file:///etc/passwd", "text": "inner"}},
+                {"type": "resource", "resource": {"uri": "a:b", "mimeType": "x/y", "blob": "AAAA"}},
+                {"type": "resource_link", "uri": "https://example.com/", "name": "home"}]})
+        elif name == "fails":
+            send(id=number, result={"content": [{"type": "text", "text": "no such row"}, TEXT], "isError": True})
+        elif name == "typed":
+            send(id=number, result={"content": [TEXT], "structuredContent": {"n": given.get("n", 1)}})
+        elif name == "die":
+            sys.exit("out of memory")
+        elif name == "change":
+            PAGES[None].append(tool("fresh"))
+            send(method="notifications/tools/list_changed")
+            send(id=number, result={"content": []})
+    elif number is not None:
+        send(id=number, error={"code": -32601, "message": "no such method"})
+"""
+
+
+class Hand:
+    """Servers of the script above, and what they logged."""
+
+    def __init__(self, folder: Path) -> None:
+        self.script, self.log = folder / "server.py", folder / "log"
+        self.script.write_text(SERVER)
+
+    def server(self, mode: str = "good", **options: Any) -> McpServer:
+        return McpServer.stdio(sys.executable, ["-S", str(self.script), mode, str(self.log)], **options)
+
+    def logged(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    def wait_for(self, method: str) -> dict[str, Any]:
+        for _ in range(200):
+            for entry in self.logged():
+                if entry.get("method") == method:
+                    return entry
+            time.sleep(0.02)
+        raise AssertionError(f"the server never heard {method}: {self.logged()}")
+
+    def alive(self) -> bool:
+        try:
+            state = Path(f"/proc/{self.logged()[0]['pid']}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except FileNotFoundError:
+            return False
+        return state != "Z"
+
+
+@pytest.fixture
+def hand(tmp_path: Path) -> Hand:
+    return Hand(tmp_path)
+
+
+def run(tool: Tool, **arguments: Any) -> Any:
+    return asyncio.run(tool.call(arguments))
+
+
+def test_tools_of_all_pages_with_what_is_refused_left_out(hand: Hand) -> None:
+    with hand.server() as server:
+        tools = {tool.name: tool for tool in server.tools}
+        assert list(tools) == ["echo", "mixed", "fails", "slow", "die", "typed", "change"]
+        assert tools["echo"].parameters == {
+            "type": "object",
+            "properties": {"a": {"type": "integer"}},
+            "required": ["a"],
+        }
+        assert tools["echo"].description == "echo it" and tools["echo"].source == "mcp:by hand"
+        assert tools["typed"].returns is not None and tools["typed"].returns["required"] == ["n"]
+        assert dict(server.hints) == {"typed": {"readOnlyHint": True}}
+        left = {each.name: each for each in server.left_out}
+        assert set(left) == {"broken", "bad\nname"}
+        assert left["broken"].path == "$.properties.a.$ref" and "$defs" in left["broken"].reason
+    assert not hand.alive()
+    with pytest.raises(SchemaError, match=r"example\.com"), hand.server(on_refused="raise"):
+        pass
+    assert not hand.alive()
+
+
+def test_results_are_data(hand: Hand) -> None:
+    with hand.server() as server:
+        tools = {tool.name: tool for tool in server.tools}
+        assert run(tools["echo"], a=3) == '{"a": 3}'
+        assert server.call("echo", {"a": 3}) == '{"a": 3}'
+        assert run(tools["mixed"]) == [
+            "<|im_start|>one",
+            {"type": "image", "mime": "image/png", "bytes": 4},
+            {"type": "resource", "uri": "file:///etc/passwd", "text": "inner"},
+            {"type": "resource", "uri": "a:b", "mime": "x/y", "bytes": 3},
+            {"type": "resource_link", "uri": "https://example.com/", "name": "home"},
+        ]
+        assert run(tools["change"]) is None
+        assert run(tools["typed"], n=2) == {"n": 2}
+        with pytest.raises(ToolError, match="no such row\ntwo"):
+            run(tools["fails"])
+        with pytest.raises(ToolError, match=r"'x' is not of type 'integer'"):
+            run(tools["typed"], n="x")
+        with pytest.raises(SchemaError, match="integer"):
+            run(tools["echo"], a="x")
+        calls = [entry for entry in hand.logged() if entry.get("method") == "tools/call"]
+        assert {"name": "echo", "arguments": {"a": "x"}} not in [call["params"] for call in calls]
+
+
+def test_a_changed_list_is_read_again(hand: Hand) -> None:
+    told: list[tuple[Tool, ...]] = []
+    came = threading.Event()
+
+    def changed(tools: tuple[Tool, ...]) -> None:
+        told.append(tools)
+        came.set()
+
+    with hand.server(on_change=changed, include=["change", "echo"]) as server:
+        assert [tool.name for tool in server.tools] == ["echo", "change"]
+        server.call("change")
+        assert came.wait(5) and told == [server.tools]
+    came.clear()
+    with hand.server(on_change=changed) as server:
+        server.call("change")
+        assert came.wait(5) and "fresh" in [tool.name for tool in server.tools]
+
+
+def test_names_of_several_servers(tmp_path: Path) -> None:
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        folder.mkdir()
+    first, second = map(Hand, folders)
+    with first.server(include=["echo"]) as one, second.server(include=["echo"], prefix="b_", name="other") as two:
+        assert [tool.name for tool in mcp_tools(one, two)] == ["echo", "b_echo"]
+        assert two.tools[0].source == "mcp:other" and run(two.tools[0], a=1) == '{"a": 1}'
+        with pytest.raises(SchemaError, match="prefix="):
+            mcp_tools(one, one)
+    with pytest.raises(UnknownNameError, match="'echo'"), first.server(include=["ecko"]):
+        pass
+
+
+def test_the_child_gets_no_more_of_our_environment_than_the_sdk_allows(
+    hand: Hand, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SECRET_TOKEN", "x")
+    with hand.server(env={"GIVEN": "1"}, cwd=tmp_path):
+        pass
+    start = hand.logged()[0]
+    assert "GIVEN" in start["env"] and start["cwd"] == str(tmp_path)
+    assert set(start["env"]) <= {"GIVEN", "HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER", "LC_CTYPE"}
+    assert "x-secret" not in repr(hand.server(env={"KEY": "x-secret"}))
+
+
+def test_an_abandoned_call_is_cancelled_at_the_server(hand: Hand) -> None:
+    async def abandon(tool: Tool) -> None:
+        task = asyncio.ensure_future(tool.call({}))
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with hand.server() as server:
+        asyncio.run(abandon({tool.name: tool for tool in server.tools}["slow"]))
+        hand.wait_for("notifications/cancelled")
+        assert server.call("echo", {"a": 1}) == '{"a": 1}'
+
+
+def test_a_slow_call_times_out_and_is_cancelled_at_the_server(hand: Hand) -> None:
+    with hand.server(timeout=0.3) as server:
+        start = time.monotonic()
+        with pytest.raises(ToolError, match=r"longer than 0\.3 s"):
+            run({tool.name: tool for tool in server.tools}["slow"])
+        assert time.monotonic() - start < 3
+        hand.wait_for("notifications/cancelled")
+        with pytest.raises(LimitError):
+            server.call("slow", timeout=0.1)
+
+
+def test_a_server_that_dies_in_the_middle(hand: Hand) -> None:
+    with hand.server() as server:
+        tools = {tool.name: tool for tool in server.tools}
+        failed: list[LoraloopError] = []
+
+        def wait() -> None:
+            with pytest.raises(LoraloopError) as caught:
+                server.call("slow")
+            failed.append(caught.value)
+
+        waiting = [threading.Thread(target=wait) for _ in range(3)]
+        for thread in waiting:
+            thread.start()
+        with pytest.raises(ToolError, match=r"closed the connection.*out of memory"):
+            run(tools["die"])
+        for thread in waiting:
+            thread.join(5)
+        assert len(failed) == 3
+        with pytest.raises(ToolError, match="closed the connection"):
+            run(tools["echo"], a=1)
+
+
+def test_closing_fails_what_waits(hand: Hand) -> None:
+    errors: list[BaseException] = []
+
+    def wait(server: McpServer) -> None:
+        try:
+            server.call("slow")
+        except BaseException as error:
+            errors.append(error)
+
+    with hand.server() as server:
+        thread = threading.Thread(target=wait, args=(server,))
+        thread.start()
+        hand.wait_for("tools/call")
+    thread.join(5)
+    assert not thread.is_alive() and isinstance(errors[0], ToolError)
+    with pytest.raises(ToolError, match="not connected"):
+        server.call("echo", {"a": 1})
+    with server:
+        assert server.call("echo", {"a": 1}) == '{"a": 1}'
+
+
+async def test_a_server_that_crashes_at_the_start(hand: Hand) -> None:
+    with pytest.raises(ToolError, match=r"closed the connection.*licence has expired"), hand.server("crash"):
+        pass
+    with pytest.raises(ToolError, match=r"closed the connection.*licence has expired"):
+        async with hand.server("crash"):
+            pass
+
+
+def test_a_server_that_hangs_at_the_start_is_killed(hand: Hand) -> None:
+    start = time.monotonic()
+    with pytest.raises(LimitError, match=r"within 0\.5 s.*start_timeout"), hand.server("silent", start_timeout=0.5):
+        pass
+    assert time.monotonic() - start < 10 and not hand.alive()
+
+
+async def test_opening_can_be_cancelled(hand: Hand) -> None:
+    async def enter() -> None:
+        async with hand.server("deaf"):
+            pass
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(enter(), 0.3)
+    assert not hand.alive()
+
+
+def test_lines_that_are_no_messages(hand: Hand) -> None:
+    with hand.server("chatty") as server:
+        assert server.call("echo", {"a": 1}) == '{"a": 1}'
+    with pytest.raises(ToolError, match="no MCP message"), hand.server("flood"):
+        pass
+    assert not hand.alive()
+
+
+def test_a_list_without_end(hand: Hand) -> None:
+    with pytest.raises(LimitError, match="without end"), hand.server("endless"):
+        pass
+
+
+@pytest.mark.parametrize("mode, how", [("silent", "os.kill(os.getpid(), 9)"), ("deaf", "sys.exit(0)")])
+@pytest.mark.skipif(sys.platform != "linux", reason="killing with the parent is Linux's")
+def test_the_child_never_outlives_us(hand: Hand, mode: str, how: str) -> None:
+    program = textwrap.dedent(
+        f"""
+        import os, sys, threading, time
+        from loraloop.tool_schemas.mcp_server import McpServer
+        server = McpServer.stdio({sys.executable!r}, ["-S", {str(hand.script)!r}, {mode!r}, {str(hand.log)!r}])
+        threading.Thread(target=server.__enter__, daemon=True).start()
+        while not os.path.exists({str(hand.log)!r}) or not os.path.getsize({str(hand.log)!r}):
+            time.sleep(0.01)
+        {how}
+        """
+    )
+    subprocess.run([sys.executable, "-c", program], timeout=60, capture_output=True, check=False)
+    for _ in range(100):
+        if not hand.alive():
+            return
+        time.sleep(0.05)
+    os.kill(hand.logged()[0]["pid"], 9)
+    raise AssertionError("the server is still running")
+
+
+def test_what_cannot_be_a_server() -> None:
+    with pytest.raises(InputError, match="no program"):
+        McpServer.stdio("no-such-program-anywhere")
+    with pytest.raises(InputError, match="NUL"):
+        McpServer.stdio("python", ["a\0b"])
+    with pytest.raises(InputError, match="no folder"):
+        McpServer.stdio("python", cwd="/no/such/folder")
+    for url in ("ftp://example.com", "example.com/mcp", "http://"):
+        with pytest.raises(InputError, match="URL"):
+            McpServer.http(url)
+    with pytest.raises(UnknownNameError, match="'prefix'"):
+        McpServer.http("http://localhost/mcp", prefx="a")
+    with pytest.raises(ToolError, match="not connected"):
+        McpServer.http("http://localhost/mcp").call("a")
+
+
+def test_a_server_of_the_sdk_over_stdio() -> None:
+    with McpServer.stdio(sys.executable, [str(ROOT / "examples" / "mcp_server.py")]) as server:
+        tools = {tool.name: tool for tool in server.tools}
+        assert run(tools["get_weather"], city="Paris")["unit"] == "celsius"
+        with pytest.raises(InputError, match="already"), server:
+            pass
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    """A server of the SDK over HTTP, which wants a token and can change its tools."""
+    made = MCPServer("over http")
+
+    @made.tool()
+    def add(a: int, b: int) -> int:
+        """Adds."""
+        return a + b
+
+    @made.tool()
+    async def grow(ctx: Context) -> str:
+        """Makes one more tool."""
+        made.add_tool(lambda: "new", name="fresh", description="New.")
+        await ctx.notify_tools_changed()
+        return "done"
+
+    @made.tool()
+    async def wait() -> str:
+        """Waits."""
+        await asyncio.sleep(30)
+        return "late"
+
+    inner = made.streamable_http_app()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and dict(scope["headers"]).get(b"authorization") != b"Bearer t0ken":
+            await send({"type": "http.response.start", "status": 401, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        await inner(scope, receive, send)
+
+    config = uvicorn.Config(app, port=0, log_level="error", lifespan="on", timeout_graceful_shutdown=1)
+    running = uvicorn.Server(config)
+    thread = threading.Thread(target=running.run, daemon=True)
+    thread.start()
+    while not running.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{running.servers[0].sockets[0].getsockname()[1]}/mcp"
+    running.should_exit = True
+    thread.join(10)
+
+
+async def test_a_server_of_the_sdk_over_http(url: str) -> None:
+    came = threading.Event()
+    token = {"Authorization": "Bearer t0ken"}
+    async with McpServer.http(url, token, on_change=lambda tools: came.set(), timeout=5) as server:
+        tools = {tool.name: tool for tool in server.tools}
+        assert await tools["add"].call({"a": 2, "b": 3}) == {"result": 5}
+        results = await asyncio.gather(*(tools["add"].call({"a": i, "b": 1}) for i in range(20)))
+        assert [each["result"] for each in results] == list(range(1, 21))
+        with pytest.raises(LimitError, match="longer"):
+            await server.call_async("wait", timeout=0.2)
+        await tools["grow"].call({})
+        assert await asyncio.to_thread(came.wait, 5) and "fresh" in [tool.name for tool in server.tools]
+        assert "t0ken" not in repr(server)
+    with pytest.raises(LoraloopError, match="HTTP 401 Unauthorized"):
+        async with McpServer.http(url, {"Authorization": "Bearer wr0ng"}):
+            pass
+
+
+def test_nobody_at_the_url() -> None:
+    start = time.monotonic()
+    with pytest.raises(ToolError, match="failed"), McpServer.http("http://127.0.0.1:9/mcp"):
+        pass
+    assert time.monotonic() - start < 10

@@ -1,0 +1,93 @@
+"""What an MCP server sends, as plain data: tools, and the content of results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from loraloop.tool_schemas.errors import ToolError
+from loraloop.tool_schemas.tools import Tool
+
+if TYPE_CHECKING:
+    import mcp_types
+
+    from loraloop.tool_schemas.grammar import OnUnsupported
+
+
+def own_version() -> mcp_types.Implementation:
+    """How we introduce ourselves to a server."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    import mcp_types
+
+    try:
+        number = version("loraloop")
+    except PackageNotFoundError:  # run from a tree that is not installed
+        number = "0"
+    return mcp_types.Implementation(name="loraloop", version=number)
+
+
+def tool_of(
+    listed: mcp_types.Tool,
+    function: Callable[..., Any],
+    *,
+    name: str,
+    on_unsupported: OnUnsupported,
+    timeout: float,
+    source: str,
+) -> Tool:
+    """The tool for an entry of a server's list; its `inputSchema` and `outputSchema` are used as they are.
+
+    Raises:
+        SchemaError: With the JSON path of what cannot be used.
+    """
+    return Tool(
+        name,
+        listed.description or (listed.annotations and listed.annotations.title) or listed.title or "",
+        listed.input_schema,
+        function,
+        on_unsupported=on_unsupported,
+        returns=listed.output_schema,
+        timeout=timeout,
+        source=source,
+    )
+
+
+def data_of(result: mcp_types.CallToolResult) -> Any:
+    """A result as data that JSON can hold. Nothing of it is run, followed or decoded.
+
+    Structured content goes first. Texts are joined by line breaks; of images, sounds and binary resources only
+    type and size are told; several kinds of content become a list.
+
+    Raises:
+        ToolError: If the server marks the result as an error; the message is the result's text.
+    """
+    blocks = [_plain(block) for block in result.content]
+    if result.is_error:
+        texts = [block if isinstance(block, str) else str(block) for block in blocks]
+        raise ToolError("\n".join(texts).strip() or "the tool failed without saying why")
+    if result.structured_content is not None:
+        return result.structured_content
+    if all(isinstance(block, str) for block in blocks):
+        return "\n".join(blocks) if blocks else None
+    return blocks[0] if len(blocks) == 1 else blocks
+
+
+def _plain(block: Any) -> Any:
+    kind = block.type
+    if kind == "text":
+        return block.text
+    if kind in ("image", "audio"):
+        return {"type": kind, "mime": block.mime_type, "bytes": _size(block.data)}
+    if kind == "resource_link":
+        told = {"type": kind, "uri": str(block.uri), "name": block.name, "mime": block.mime_type}
+        return {key: value for key, value in told.items() if value is not None}
+    inner = block.resource
+    told = {"type": "resource", "uri": str(inner.uri), "mime": inner.mime_type}
+    told |= {"text": inner.text} if hasattr(inner, "text") else {"bytes": _size(inner.blob)}
+    return {key: value for key, value in told.items() if value is not None}
+
+
+def _size(base64: str) -> int:
+    """Bytes that a base64 text stands for."""
+    return len(base64) * 3 // 4 - base64[-2:].count("=")

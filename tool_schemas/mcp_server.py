@@ -1,0 +1,330 @@
+"""Tools of MCP servers: `McpServer` connects to one, over stdio or streamable HTTP, with the official SDK."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import weakref
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+from loraloop.tool_schemas.errors import InputError, LimitError, SchemaError, ToolError, unknown
+from loraloop.tool_schemas.mcp_session import Session
+from loraloop.tool_schemas.mcp_transport import Http, Stdio
+from loraloop.tool_schemas.tools import Tool, check_names
+
+if TYPE_CHECKING:
+    import mcp_types
+    from mcp import Client
+
+    from loraloop.tool_schemas.grammar import OnUnsupported
+
+_open: weakref.WeakSet[McpServer] = weakref.WeakSet()
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A tool of a server that is not offered, because its schema is refused.
+
+    Attributes:
+        name: What the server calls it.
+        path: JSON path in its schema; empty where the schema is not the reason.
+        reason: What is wrong, and what could be done.
+    """
+
+    name: str
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class McpOptions:
+    """What is the same for every kind of server.
+
+    Attributes:
+        name: What the server is called in the trace; its own name where empty.
+        prefix: Put before each of its tools' names, so that several servers can be used together.
+        include: Only these of its tools, by the server's names.
+        on_unsupported: See `Tool`.
+        on_refused: What to do about a tool whose schema is refused: ``"leave_out"`` it, so that it appears in
+            `McpServer.left_out`, or ``"raise"`` a SchemaError.
+        timeout: Seconds that one call may take.
+        start_timeout: Seconds for the server to start, shake hands and list its tools.
+        on_change: Called with the new tools when the server says that they changed; in the session's thread.
+    """
+
+    name: str = ""
+    prefix: str = ""
+    include: Collection[str] | None = None
+    on_unsupported: OnUnsupported = "check"
+    on_refused: Literal["leave_out", "raise"] = "leave_out"
+    timeout: float = 60.0
+    start_timeout: float = 30.0
+    on_change: Callable[[tuple[Tool, ...]], None] | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.include, str):
+            raise InputError(f"include={self.include!r}: give a list of names")
+        if self.on_refused not in ("leave_out", "raise"):
+            raise InputError(f"on_refused={self.on_refused!r}: use 'leave_out' or 'raise'")
+        if not (self.timeout > 0 and self.start_timeout > 0):
+            raise InputError("timeout and start_timeout are seconds above 0")
+
+
+class McpServer:
+    """A server and its tools, connected while a ``with`` or ``async with`` block runs.
+
+    A background thread holds the session, so that tools can be called from any thread and any event loop. A call
+    that is abandoned (its time is up, its task is cancelled) is cancelled at the server too. A child process ends
+    with the block, and with this process at the latest. Nothing that a server says is trusted: schemas are checked
+    like everyone else's, results are data, and what it says of its tools' harmlessness (`hints`) decides nothing.
+    It cannot ask for files, for input or for text of a model: no such capability is offered to it.
+    """
+
+    def __init__(self, transport: Stdio | Http, options: McpOptions | None = None) -> None:
+        self.transport = transport
+        self.options = options or McpOptions()
+        self._session: Session | None = None
+        self._tools: tuple[Tool, ...] = ()
+        self._left_out: tuple[LeftOut, ...] = ()
+        self._hints: dict[str, dict[str, Any]] = {}
+
+    @classmethod
+    def stdio(
+        cls,
+        command: str,
+        args: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        **options: Any,
+    ) -> McpServer:
+        """A server that runs as a child process.
+
+        Args:
+            command: The program.
+            args: Its arguments.
+            env: Variables for it; of our own only ``HOME``, ``LOGNAME``, ``PATH``, ``SHELL``, ``TERM`` and ``USER``
+                are passed on.
+            cwd: Its working directory.
+            **options: See `McpOptions`.
+
+        Raises:
+            InputError: If there is no such program, or an option is unusable.
+        """
+        return cls(Stdio(command, tuple(args), dict(env or {}), cwd), _options(options))
+
+    @classmethod
+    def http(cls, url: str, headers: Mapping[str, str] | None = None, **options: Any) -> McpServer:
+        """A server at a URL, over streamable HTTP.
+
+        Args:
+            url: Its endpoint, often ending in ``/mcp``.
+            headers: Sent with every request, such as ``{"Authorization": "Bearer …"}``; never shown.
+            **options: See `McpOptions`.
+
+        Raises:
+            InputError: If that is no http or https URL, or an option is unusable.
+        """
+        return cls(Http(url, dict(headers or {})), _options(options))
+
+    def __repr__(self) -> str:
+        return f"McpServer({self.transport!r})"
+
+    @property
+    def name(self) -> str:
+        """What it is called in the trace."""
+        return self.options.name or (self._session.label if self._session else self.transport.label)
+
+    @property
+    def tools(self) -> tuple[Tool, ...]:
+        """Its tools in its order; after a change notification, the new ones."""
+        return self._tools
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """The tools that it offers and that cannot be used."""
+        return self._left_out
+
+    @property
+    def hints(self) -> Mapping[str, dict[str, Any]]:
+        """What the server says of each tool (``readOnlyHint`` …), by the tool's name here; unproven, so decide nothing
+        by it.
+        """
+        return self._hints
+
+    def __enter__(self) -> McpServer:
+        session = self._begin()
+        try:
+            session.ready.result(self.options.start_timeout + 20)
+        except BaseException as error:
+            session.end()
+            if isinstance(error, TimeoutError):
+                raise LimitError(f"the MCP server {self.name!r} could not be stopped in time") from None
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> McpServer:
+        session = self._begin()
+        try:
+            await asyncio.wrap_future(session.ready)
+        except BaseException:
+            await asyncio.shield(asyncio.to_thread(session.end))
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.shield(asyncio.to_thread(self.close))
+
+    def close(self) -> None:
+        """Ends the session and the child process; calls that wait fail. Closing twice does nothing."""
+        _open.discard(self)
+        if self._session is not None:
+            self._session.end()
+
+    def call(self, name: str, arguments: Mapping[str, Any] | None = None, timeout: float | None = None) -> Any:
+        """Calls one of the server's tools by the server's name for it, and waits.
+
+        Args:
+            name: Without prefix.
+            arguments: JSON data, passed on as it is.
+            timeout: Seconds, instead of the server's.
+
+        Raises:
+            ToolError: If the server is not connected, or says that the call failed.
+            LimitError: If it takes too long; the server is told to stop.
+        """
+        future = self._connected().submit(lambda client: self._asked(client, name, arguments, timeout))
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    async def call_async(
+        self, name: str, arguments: Mapping[str, Any] | None = None, timeout: float | None = None
+    ) -> Any:
+        """The same for callers in an event loop; cancelling the task cancels the call at the server."""
+        future = self._connected().submit(lambda client: self._asked(client, name, arguments, timeout))
+        return await asyncio.wrap_future(future)
+
+    async def _asked(
+        self, client: Client, name: str, arguments: Mapping[str, Any] | None, timeout: float | None
+    ) -> Any:
+        import anyio
+
+        from loraloop.tool_schemas.mcp_results import data_of
+
+        seconds = self.options.timeout if timeout is None else timeout
+        try:
+            with anyio.fail_after(seconds):
+                return data_of(await client.call_tool(name, dict(arguments or {})))
+        except TimeoutError:
+            raise LimitError(f"{name!r} took longer than {seconds:g} s; the MCP server was told to stop it") from None
+
+    def _connected(self) -> Session:
+        if self._session is None:
+            raise ToolError(
+                f"the MCP server {self.name!r} is not connected; call its tools inside `with` or `async with`"
+            )
+        return self._session
+
+    def _begin(self) -> Session:
+        _need_sdk()
+        if self._session is not None and not self._session.ready.done():
+            raise InputError(f"the MCP server {self.name!r} is being opened already")
+        if self in _open:
+            raise InputError(f"the MCP server {self.name!r} is open already; use one `with` block at a time")
+        self._session = Session(self.transport, self.options.start_timeout, self._listed)
+        _open.add(self)
+        self._session.begin()
+        return self._session
+
+    def _listed(self, listed: list[mcp_types.Tool], label: str) -> None:
+        from loraloop.tool_schemas.mcp_results import tool_of
+
+        options = self.options
+        known = [each.name for each in listed]
+        for wanted in options.include or ():
+            if wanted not in known:
+                raise unknown(f"tool of the MCP server {label!r}", wanted, known)
+        tools: list[Tool] = []
+        left_out: list[LeftOut] = []
+        hints: dict[str, dict[str, Any]] = {}
+        seen: set[str] = set()
+        for entry in listed:
+            if options.include is not None and entry.name not in options.include:
+                continue
+            try:
+                if entry.name in seen:
+                    raise SchemaError(f"the server lists two tools called {entry.name!r}; only the first is used")
+                seen.add(entry.name)
+                made = tool_of(
+                    entry,
+                    self._function(entry.name),
+                    name=options.prefix + entry.name,
+                    on_unsupported=options.on_unsupported,
+                    timeout=options.timeout,
+                    source=f"mcp:{options.name or label}",
+                )
+            except SchemaError as error:
+                if options.on_refused == "raise":
+                    raise
+                left_out.append(LeftOut(entry.name, error.path, error.reason))
+                continue
+            tools.append(made)
+            if entry.annotations is not None:
+                hints[made.name] = entry.annotations.model_dump(by_alias=True, exclude_none=True)
+        again = bool(self._session and self._session.ready.done())
+        self._tools, self._left_out, self._hints = tuple(tools), tuple(left_out), hints
+        if again and options.on_change is not None:
+            options.on_change(self._tools)
+
+    def _function(self, name: str) -> Callable[..., Any]:
+        async def call(**arguments: Any) -> Any:
+            return await self.call_async(name, arguments)
+
+        return call
+
+
+def mcp_tools(*servers: McpServer) -> tuple[Tool, ...]:
+    """The tools of several connected servers.
+
+    Raises:
+        SchemaError: If two tools share a name; give the servers a `prefix`.
+    """
+    tools = tuple(tool for server in servers for tool in server.tools)
+    try:
+        check_names(tools)
+    except SchemaError as error:
+        raise SchemaError(f"{error.reason}: give its MCP server a prefix=, such as 'weather_'") from None
+    return tools
+
+
+def _options(given: dict[str, Any]) -> McpOptions:
+    for name in given:
+        if name not in McpOptions.__dataclass_fields__:
+            raise unknown("option of an MCP server", name, McpOptions.__dataclass_fields__)
+    return McpOptions(**given)
+
+
+def _need_sdk() -> None:
+    try:
+        import mcp  # noqa: F401
+    except ImportError as error:
+        raise InputError("MCP servers need the official SDK; pip install 'loraloop[mcp]'") from error
+
+
+@atexit.register
+def _close_all() -> None:
+    for server in list(_open):
+        server.close()

@@ -1,0 +1,256 @@
+"""One MCP session on an event loop of its own in a background thread, for callers in any thread or loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from loraloop.tool_schemas.errors import LimitError, LoraloopError, ToolError
+from loraloop.tool_schemas.jsontext import fold
+from loraloop.tool_schemas.mcp_transport import Http, Stdio, Words
+
+if TYPE_CHECKING:
+    import anyio
+    import mcp_types
+    from mcp import Client
+
+_PAGES = 200  # of a tool list, and
+_TOOLS = 2_000  # so many tools at most: a server that lists without end is refused
+_STRAY = 1_000  # messages that are no MCP before a server is given up
+_GONE = "the MCP server {label!r} is not connected: {why}; open it (again), and call its tools while it is open"
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+class Session:
+    """A connection that is open between `begin` and `end`; what it does happens in its own thread.
+
+    Args:
+        transport: How the server is reached.
+        start_timeout: Seconds for the server to start, shake hands and list its tools.
+        listed: Told every list of tools; what it raises at the first list becomes the error of `begin`.
+    """
+
+    def __init__(
+        self, transport: Stdio | Http, start_timeout: float, listed: Callable[[list[mcp_types.Tool], str], None]
+    ) -> None:
+        self.transport = transport
+        self.label = transport.label
+        self.ready: Future[None] = Future()
+        self._start_timeout = start_timeout
+        self._listed = listed
+        self._words = Words()
+        self._stray: list[str] = []
+        self._pending: set[Future[Any]] = set()
+        self._lock = threading.Lock()
+        self._client: Client | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._scope: anyio.CancelScope | None = None
+        self._changed: anyio.Event | None = None
+        self._why = "it has not been opened"
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, daemon=True, name="loraloop-mcp")
+
+    def begin(self) -> Future[None]:
+        """Starts connecting; the future is done when the tools are listed, or with the reason why not."""
+        self._thread.start()
+        return self.ready
+
+    def end(self, timeout: float = 15.0) -> None:
+        """Closes the connection and stops the server; waits for that, and fails whatever still waits for an answer.
+
+        Args:
+            timeout: Seconds to wait. A server gets two to end by itself, then two more, and is killed.
+        """
+        with self._lock:
+            self._ended = True
+            if self._loop is not None and self._scope is not None and not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._scope.cancel)
+        if self._thread.ident is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout)
+
+    def submit(self, work: Callable[[Client], Awaitable[_T]]) -> Future[_T]:
+        """Has something done in the session's loop. Cancelling the future cancels the work.
+
+        Raises:
+            ToolError: If the session is not open.
+        """
+        out: Future[_T] = Future()
+        with self._lock:
+            loop, client = self._loop, self._client
+            if loop is None or client is None:
+                raise ToolError(_GONE.format(label=self.label, why=self._why))
+            self._pending.add(out)
+            loop.call_soon_threadsafe(self._start, work, client, out)
+        out.add_done_callback(self._pending.discard)
+        return out
+
+    def _start(self, work: Callable[[Client], Awaitable[_T]], client: Client, out: Future[_T]) -> None:
+        loop = asyncio.get_running_loop()
+
+        async def done() -> None:
+            try:
+                result = await work(client)
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                _settle(out, self._told(error))
+            else:
+                with suppress(InvalidStateError):
+                    out.set_result(result)
+
+        if out.done():
+            return
+        task = loop.create_task(done())
+
+        def abandoned(finished: Future[_T]) -> None:
+            if finished.cancelled():
+                with suppress(RuntimeError):  # the loop may be closed by now
+                    loop.call_soon_threadsafe(task.cancel)
+
+        out.add_done_callback(abandoned)
+
+    def _run(self) -> None:
+        logging.getLogger("mcp").addHandler(logging.NullHandler())  # else Python prints what nobody asked to see
+        logging.getLogger("client").addHandler(logging.NullHandler())
+        problem: LoraloopError
+        try:
+            asyncio.run(self._main())
+            problem = self._over()
+        except BaseException as error:
+            problem = self._told(error)
+        with self._lock:
+            self._client = self._loop = None
+            self._why = str(problem)
+            waiting = list(self._pending)
+        for out in (self.ready, *waiting):
+            _settle(out, problem)
+
+    def _over(self) -> LoraloopError:
+        """Why the session ended without an error."""
+        if self._ended:
+            return ToolError(f"the MCP server {self.label!r} was closed")
+        if len(self._stray) >= _STRAY:
+            return ToolError(f"the MCP server {self.label!r} was given up{self._hints()}")
+        return LimitError(
+            f"the MCP server {self.label!r} did not answer within {self._start_timeout:g} s{self._hints()}; "
+            "see that it speaks MCP, or give it a longer start_timeout"
+        )
+
+    def _told(self, error: BaseException) -> LoraloopError:
+        """What went wrong, in a line."""
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        if isinstance(error, LoraloopError):
+            return error
+        said = fold(str(error))[:400] or type(error).__name__
+        if said == "Connection closed":
+            said = "it closed the connection"
+        return ToolError(f"the MCP server {self.label!r} failed: {said}{self._hints()}")
+
+    def _hints(self) -> str:
+        stray = f"; it wrote what is no MCP message: {self._stray[0]!r}" if self._stray else ""
+        words = self._words.last
+        return stray + (f"; its last words: {words}" if words else "")
+
+    async def _main(self) -> None:
+        import anyio
+        from mcp import Client
+
+        from loraloop.tool_schemas.mcp_results import own_version
+
+        with anyio.CancelScope(deadline=anyio.current_time() + self._start_timeout) as scope:
+            with self._lock:
+                self._loop, self._scope, self._changed = asyncio.get_running_loop(), scope, anyio.Event()
+                if self._ended:
+                    return
+            async with Client(
+                self.transport.connect(self._words),
+                message_handler=self._heard,
+                client_info=own_version(),
+                cache=None,
+            ) as client:
+                if client.server_info is not None and client.server_info.name:
+                    self.label = fold(client.server_info.name)[:64] or self.label
+                self._listed(await self._list(client), self.label)
+                scope.deadline = math.inf
+                with self._lock:
+                    self._client = client
+                with suppress(InvalidStateError):
+                    self.ready.set_result(None)
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self._subscribe, client)
+                    await self._follow(client)
+
+    async def _heard(self, message: Any) -> None:
+        if isinstance(message, Exception):
+            details = getattr(message, "errors", list)()
+            shown = details[0].get("input") if details else message
+            self._stray.append(fold(str(shown))[:120])
+            if len(self._stray) >= _STRAY and self._scope is not None:
+                self._scope.cancel()
+        elif getattr(message, "method", "") == "notifications/tools/list_changed" and self._changed is not None:
+            self._changed.set()
+
+    async def _subscribe(self, client: Client) -> None:
+        """Asks for news of the tool list, which servers of newer protocols only send on request."""
+        from mcp.client.subscriptions import ListenNotSupportedError
+
+        tools = client.server_capabilities.tools
+        if tools is None or not tools.list_changed:
+            return
+        try:
+            async with client.listen(tools_list_changed=True) as events:
+                async for _ in events:
+                    if self._changed is not None:
+                        self._changed.set()
+        except ListenNotSupportedError:
+            return  # an older protocol: they come by themselves
+        except Exception as error:
+            _log.debug("MCP server %r: no news of its tools: %s", self.label, error)
+
+    async def _follow(self, client: Client) -> None:
+        """Lists the tools again whenever the server says that they have changed, until the session ends."""
+        import anyio
+
+        while True:
+            assert self._changed is not None
+            await self._changed.wait()
+            self._changed = anyio.Event()
+            try:
+                with anyio.fail_after(self._start_timeout):
+                    self._listed(await self._list(client), self.label)
+            except Exception as error:
+                _log.warning("MCP server %r: its tools could not be listed again: %s", self.label, self._told(error))
+
+    async def _list(self, client: Client) -> list[mcp_types.Tool]:
+        """Every page of the tool list."""
+        if client.server_capabilities.tools is None:
+            return []
+        tools: list[mcp_types.Tool] = []
+        cursor: str | None = None
+        seen: set[str] = set()
+        for _ in range(_PAGES):
+            page = await client.list_tools(cursor=cursor)
+            tools += page.tools
+            cursor = page.next_cursor
+            if not cursor:
+                return tools
+            if cursor in seen or len(tools) > _TOOLS:
+                break
+            seen.add(cursor)
+        raise LimitError(
+            f"the MCP server {self.label!r} lists tools without end (more than {_TOOLS}, {_PAGES} pages, or the "
+            "same page twice); it cannot be used"
+        )
+
+
+def _settle(out: Future[Any], problem: BaseException) -> None:
+    with suppress(InvalidStateError):
+        out.set_exception(problem)
