@@ -1,0 +1,139 @@
+"""Bodies of answers: read in bounded pieces, decompressed within bounds, then JSON or text."""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Literal
+
+from loraloop.tool_schemas.errors import ToolError
+
+if TYPE_CHECKING:
+    import httpcore
+
+    from loraloop.tool_schemas.http_auth import Redactor
+
+Kind = Literal["auto", "json", "text"]
+
+_EXCERPT = 400  # characters of a body that an error shows
+_PIECE = 1 << 16
+_TEXTUAL = re.compile(
+    r"text/.*|application/(?:.*\+)?(?:json|xml|yaml|x-yaml|javascript|ecmascript|graphql|toml|sql|csv|xhtml"
+    r"|x-www-form-urlencoded|x-ndjson|jsonl|problem|rtf)",
+)
+
+
+def read(response: httpcore.Response, headers: Mapping[str, str], limit: int, end: float) -> bytes:
+    """Reads a body and stops as soon as it is too long or too late.
+
+    Args:
+        response: An open one.
+        headers: Its fields, names in lower case.
+        limit: The most bytes, after decompression.
+        end: When reading has to be over (seconds of `monotonic`).
+
+    Raises:
+        ToolError: If there is more than `limit`, or an encoding that was not asked for.
+        TimeoutError: If it takes too long.
+    """
+    encoding = headers.get("content-encoding", "").strip().lower()
+    if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
+        raise ToolError(f"the answer is encoded as {encoding!r}, which was not asked for")
+    plain = encoding in ("", "identity")
+    announced = headers.get("content-length", "")
+    if plain and announced.isdigit() and len(announced) < 16 and int(announced) > limit:
+        raise _too_long(limit)
+    found = bytearray()
+    pieces = _pieces(response, end)
+    for piece in pieces if plain else _inflated(pieces, limit, encoding):
+        found += piece
+        if len(found) > limit:
+            raise _too_long(limit)
+    return bytes(found)
+
+
+def _pieces(response: httpcore.Response, end: float) -> Iterator[bytes]:
+    for piece in response.iter_stream():
+        yield piece
+        if monotonic() > end:
+            raise TimeoutError
+
+
+def _inflated(pieces: Iterator[bytes], limit: int, encoding: str) -> Iterator[bytes]:
+    """Decompresses piece by piece, never more than the limit at once."""
+    machine: Any = None
+    for piece in pieces:
+        if machine is None and piece:
+            wrapped = encoding != "deflate" or (piece[0] & 0x0F == 8 and piece[0] >> 4 <= 7)
+            machine = zlib.decompressobj(zlib.MAX_WBITS | 32 if wrapped else -zlib.MAX_WBITS)
+        try:
+            while piece:
+                yield machine.decompress(piece, min(limit + 1, _PIECE))
+                piece = machine.unconsumed_tail
+        except zlib.error:
+            raise ToolError(f"the answer says that it is encoded as {encoding!r}, and it is not") from None
+    if machine is not None and not machine.eof:
+        raise ToolError(f"the answer's {encoding!r} body is cut off")
+
+
+def _too_long(limit: int) -> ToolError:
+    return ToolError(f"the answer is larger than {limit} bytes; ask for less (a narrower query, a page, fewer fields)")
+
+
+def decode(content: bytes, content_type: str, kind: Kind, hide: Redactor) -> Any:
+    """A body as a tool's result.
+
+    Args:
+        content: The body.
+        content_type: What the server says it is.
+        kind: ``"json"``, ``"text"``, or ``"auto"``: by `content_type`.
+        hide: Takes secrets out.
+
+    Returns:
+        JSON data or text; None for an empty body.
+
+    Raises:
+        ToolError: If it is no JSON where that is expected, or no text at all.
+    """
+    media = content_type.partition(";")[0].strip().lower()
+    if not content.strip():
+        return "" if kind == "text" else None
+    is_json = media == "application/json" or media.endswith("+json") or media == "text/json"
+    if kind == "json" or (kind == "auto" and is_json):
+        try:
+            return hide.value(json.loads(content.decode("utf-8-sig"), parse_constant=_constant))
+        except (ValueError, RecursionError) as error:
+            said = excerpt(content, content_type, hide)
+            raise ToolError(f"the answer is no valid JSON ({hide.text(str(error))}): {said}") from None
+    text = _text(content, content_type)
+    if text is None or (media and not _TEXTUAL.fullmatch(media) and "\x00" in text):
+        raise ToolError(f"the answer is no text but {media or 'binary data'} ({len(content)} bytes)")
+    return hide.text(text)
+
+
+def _text(content: bytes, content_type: str) -> str | None:
+    charset = re.search(r"charset=\"?([\w.:-]+)", content_type, re.IGNORECASE)
+    try:
+        return content.decode(charset[1] if charset else "utf-8-sig")
+    except (LookupError, UnicodeDecodeError, ValueError):
+        media = content_type.partition(";")[0].strip().lower()
+        return content.decode("utf-8", "replace") if _TEXTUAL.fullmatch(media) else None
+
+
+def excerpt(content: bytes, content_type: str, hide: Redactor) -> str:
+    """The beginning of a body on one line and without secrets, for an error."""
+    text = _text(content, content_type)
+    if text is None:
+        return f"({len(content)} bytes that are no text)"
+    text = hide.text(text)
+    if "html" in content_type:
+        text = re.sub(r"<(script|style)\b.*?</\1>|<[^>]*>", " ", text, flags=re.DOTALL | re.IGNORECASE)
+    text = " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    return text if len(text) <= _EXCERPT else text[: _EXCERPT - 1] + "…"
+
+
+def _constant(text: str) -> Any:
+    raise ValueError(f"{text} is not JSON")
