@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from loraloop.tool_schemas.errors import InputError, SchemaError, unknown
+from loraloop.tool_schemas.grammar import JsonSchema
+from loraloop.tool_schemas.normal import normalised
 from loraloop.tool_schemas.tools import Tool, check_names
 from loraloop.tool_schemas.validation import check_value
 
@@ -30,7 +32,7 @@ def calls_schema(tools: Sequence[Tool], min_calls: int = 0, max_calls: int = 8) 
 
     Returns:
         A schema that stands for itself: each tool's definitions lie under its own entry of ``$defs``, and its
-        references lead there.
+        references lead there. The arguments of a tool that is not strict are any object.
 
     Raises:
         SchemaError: If two tools share a name.
@@ -46,8 +48,10 @@ def calls_schema(tools: Sequence[Tool], min_calls: int = 0, max_calls: int = 8) 
     definitions: dict[str, Any] = {}
     choices = []
     for index, tool in enumerate(tools):
-        arguments = {key: value for key, value in tool.parameters.items() if key not in ("$schema", "$id")}
-        if _refers(arguments):
+        arguments = normalised(tool.parameters)
+        if not tool.strict:
+            arguments = {"type": "object"}
+        elif _refers(arguments):
             place = f"#/$defs/t{index}"
             definitions[f"t{index}"] = _moved(arguments, place)
             arguments = {"$ref": place}
@@ -62,6 +66,15 @@ def calls_schema(tools: Sequence[Tool], min_calls: int = 0, max_calls: int = 8) 
     items = choices[0] if len(choices) == 1 else {"anyOf": choices}
     schema: dict[str, Any] = {"type": "array", "items": items, "minItems": min_calls, "maxItems": max_calls}
     return {**schema, "$defs": definitions} if definitions else schema
+
+
+def calls_term(tools: Sequence[Tool], min_calls: int = 0, max_calls: int = 8) -> JsonSchema:
+    """The grammar source of a list of calls; see `calls_schema`.
+
+    Keywords that decoding cannot enforce are checked if one of the tools asks for that; the others have none.
+    """
+    checked = any(tool.strict and tool.on_unsupported == "check" for tool in tools)
+    return JsonSchema(calls_schema(tools, min_calls, max_calls), on_unsupported="check" if checked else "refuse")
 
 
 def _refers(schema: Any) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from loraloop.tool_schemas.exclusion import followed, tag
 from loraloop.tool_schemas.formats import ENGINE, PATTERNS, portable
-from loraloop.tool_schemas.keywords import ENFORCED, followed, tag
+from loraloop.tool_schemas.keywords import ENFORCED
 from loraloop.tool_schemas.references import resolve
 
-_SAFE = 2**53 - 1
+_EXACT = 2**53  # integers beyond it are not exact as doubles, which is what the engine computes in
+_SAFE = _EXACT - 1
 _APPLICATORS = ("anyOf", "oneOf", "allOf", "$ref")
 _RANGES = {"int32": (-(2**31), 2**31 - 1), "int64": (-_SAFE, _SAFE)}
 
@@ -43,7 +45,7 @@ class Dialect:
     """Rewrites one schema for the engine; its references become flat names.
 
     Args:
-        root: A schema that passed `check_enforceable`.
+        root: A normalised schema that says nothing but what the engine enforces.
         bounds: What to add where the schema sets no bound; None adds nothing.
     """
 
@@ -53,9 +55,9 @@ class Dialect:
         self._names: dict[tuple[str, bool], str] = {}
         self._definitions: dict[str, Any] = {}
 
-    def schema(self) -> Any:
-        """The rewritten schema."""
-        rewritten = self._schema(self.root, True)
+    def schema(self, place: Any = None) -> Any:
+        """The rewritten schema, or that of a schema object in it."""
+        rewritten = self._schema(self.root if place is None else place, True)
         while pending := [key for key, name in self._names.items() if name not in self._definitions]:
             for reference, whole in pending:
                 target = resolve(self.root, reference)
@@ -81,14 +83,17 @@ class Dialect:
             if key in ("properties", "patternProperties"):
                 fixed = portable if key == "patternProperties" else str
                 out[key] = {fixed(name): self._schema(inner, True) for name, inner in value.items()}
-            elif key in ("prefixItems", "items") and isinstance(value, list):
+            elif key == "prefixItems":
                 out[key] = [self._schema(inner, True) for inner in value]
-            elif key in ("items", "additionalItems", "additionalProperties"):
+            elif key in ("items", "additionalProperties"):
                 out[key] = self._schema(value, True)
-            elif key in ("anyOf", "allOf"):
+            elif key == "allOf":
                 out[key] = [self._schema(inner, alone) for inner in value]
-            elif key == "oneOf":  # its branches exclude each other: that was checked
-                branches = [self._schema(self._tagged(inner, tag(schema)), alone) for inner in value]
+            elif key == "anyOf":
+                out[key] = [self._schema(self._ordered(inner, says), alone) for inner in value]
+            elif key == "oneOf":  # its branches exclude each other, or are checked
+                branches = [self._tagged(inner, tag(schema)) for inner in value]
+                branches = [self._schema(self._ordered(inner, says), alone) for inner in branches]
                 if "anyOf" in says:
                     extra.append({"anyOf": branches})
                 else:
@@ -99,6 +104,10 @@ class Dialect:
                 out[key] = portable(value)
             elif key == "format":
                 self._format(value, says, out, extra)
+            elif key in ("minimum", "exclusiveMinimum"):
+                out[key] = max(value, -_EXACT)
+            elif key in ("maximum", "exclusiveMaximum"):
+                out[key] = min(value, _EXACT)
             else:
                 out[key] = value
         if extra:
@@ -115,6 +124,15 @@ class Dialect:
         if name is None or not isinstance(target, dict) or name not in target.get("properties", {}):
             return branch
         return {**target, "required": list(dict.fromkeys((*target.get("required", ()), name)))}
+
+    def _ordered(self, branch: Any, says: dict[str, Any]) -> Any:
+        """The branch with the properties named beside the union, in their order; else its own would come first."""
+        target = followed(self.root, branch)
+        names = says.get("properties")
+        if not names or not isinstance(target, dict) or target.get("additionalProperties", True) is not True:
+            return branch
+        own = target.get("properties", {})
+        return {**target, "properties": {**{name: own.get(name, True) for name in names}, **own}}
 
     def _reference(self, reference: str, whole: bool) -> str:
         name = self._names.setdefault((reference, whole), f"r{len(self._names)}")
@@ -170,8 +188,7 @@ class Dialect:
             if high is None and (low is None or low < limit):
                 out["maximum"] = limit
         if "array" in names and "maxItems" not in out:
-            fixed = out.get("prefixItems", out.get("items") if isinstance(out.get("items"), list) else ())
-            out["maxItems"] = max(bounds.items, out.get("minItems", 0), len(fixed or ()))
+            out["maxItems"] = max(bounds.items, out.get("minItems", 0), len(out.get("prefixItems", ())))
             if "items" not in out:
                 out["items"] = self._any()
         if "object" in names:

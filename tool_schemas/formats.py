@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 _YEAR = "(?:[0-9]{3}[1-9]|[0-9]{2}[1-9]0|[0-9][1-9]00|[1-9]000)"
 _FOURTH = "(?:0[48]|[2468][048]|[13579][26])"
@@ -73,12 +74,28 @@ def portable(pattern: str) -> str:
     return "".join(out)
 
 
-def pattern_problem(pattern: str) -> str | None:
-    """Why a pattern cannot be used to validate, or None if it can."""
+class PatternProblem(NamedTuple):
+    """Why a pattern cannot be enforced, and whether it can at least be checked."""
+
+    reason: str
+    checkable: bool
+
+
+def pattern_problem(pattern: str) -> PatternProblem | None:
+    """Why a pattern cannot be enforced exactly whatever the engine; None if nothing stands against it."""
+    import regex
+
     try:
-        re.compile(pattern)
-    except (re.error, RecursionError, OverflowError) as error:
-        return f"is no regular expression that Python can check ({error})"
+        regex.compile(pattern)
+    except (regex.error, RecursionError, OverflowError, MemoryError) as error:
+        return PatternProblem(f"is no regular expression that can be checked ({error}); correct it", False)
     if re.search(r"(?<!\\)(?:\\\\)*\\[bB]", pattern):
-        return "uses a word boundary, which decoding cannot enforce; spell out the characters"
+        return PatternProblem("uses a word boundary, which decoding cannot enforce; spell out the characters", True)
     return None
+
+
+def checkable_format(name: str) -> bool:
+    """Whether jsonschema can check a format."""
+    from loraloop.tool_schemas.validation import format_checker
+
+    return name in format_checker().checkers

@@ -1,311 +1,193 @@
-"""Which JSON Schema keywords decoding enforces exactly; every other one is refused, by JSON path."""
+"""Which JSON Schema keywords decoding enforces exactly, which it can check, and which say nothing about values."""
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Iterator
-from typing import Any
+import copy
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from loraloop.tool_schemas.errors import SchemaError
-from loraloop.tool_schemas.formats import ENGINE, FREE, NUMERIC, PATTERNS, pattern_problem
-from loraloop.tool_schemas.references import resolve
+from loraloop.tool_schemas.normal import LISTS, Parts, normalised
+from loraloop.tool_schemas.references import place_of
 from loraloop.tool_schemas.validation import json_path
+
+if TYPE_CHECKING:
+    from loraloop.tool_schemas.grammar import OnUnsupported
 
 # fmt: off
 ENFORCED = frozenset({
     "type", "const", "enum", "anyOf", "oneOf", "allOf", "$ref",
-    "items", "additionalItems", "prefixItems", "minItems", "maxItems",
+    "items", "prefixItems", "minItems", "maxItems",
     "properties", "additionalProperties", "patternProperties", "required", "minProperties", "maxProperties",
     "minLength", "maxLength", "pattern", "format",
     "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf",
 })
-ANNOTATIONS = frozenset({
-    "$defs", "definitions", "$schema", "$id", "$comment", "$anchor", "title", "description", "default", "examples",
-    "example", "deprecated", "readOnly", "writeOnly", "contentMediaType", "contentEncoding", "contentSchema",
-    "discriminator", "nullable", "xml", "externalDocs",
+"""Keywords that the default engine enforces; some of their values it does not (`loraloop.tool_schemas.unsupported`)."""
+
+CHECKED = frozenset({
+    "uniqueItems", "contains", "minContains", "maxContains", "not", "if", "then", "else", "propertyNames",
+    "dependentRequired", "dependentSchemas", "unevaluatedProperties", "unevaluatedItems",
+    "$dynamicRef", "$recursiveRef",
 })
+"""Keywords that no engine enforces: refused, or checked as soon as the value closes."""
+
+ANNOTATIONS = frozenset({
+    "$defs", "definitions", "$schema", "$id", "$comment", "$anchor", "$dynamicAnchor", "$recursiveAnchor",
+    "$vocabulary", "title", "description", "default", "examples", "example", "deprecated", "readOnly", "writeOnly",
+    "contentMediaType", "contentEncoding", "contentSchema", "discriminator", "nullable", "xml", "externalDocs",
+})
+"""Keywords that make no value invalid."""
 # fmt: on
-_REFUSED: dict[str, tuple[Any, ...]] = {  # keyword: the value with which it constrains nothing
-    "uniqueItems": (False,),
-    "contains": (True, {}),
-    "minContains": (0, 1),
-    "maxContains": (),
-    "not": (False,),
-    "if": (),
-    "then": (),
-    "else": (),
-    "propertyNames": (True, {}),
-    "dependentRequired": ({},),
-    "dependentSchemas": ({},),
-    "dependencies": ({},),
-    "unevaluatedProperties": (True, {}),
-    "unevaluatedItems": (True, {}),
-    "$dynamicRef": (),
-    "$dynamicAnchor": (),
-    "$recursiveRef": (),
-    "$recursiveAnchor": (),
-    "$vocabulary": (),
-}
-_UNWRITABLE = re.compile(r"[\x00-\x07\x0b\x0e-\x1f\x7f\ud800-\udfff]")
-_DRAFTS = ("draft-07", "2019-09", "2020-12")
-_EXACT = 2**53  # integers beyond it are not exact as doubles, which is what the engine computes in
-_TYPES = {"string", "number", "integer", "boolean", "null", "array", "object"}
 
 
-def places(root: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Every sub-schema that a value can be judged by, with its JSON path; each referenced one once.
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A keyword, or a value of one, that an engine cannot enforce.
 
-    Raises:
-        SchemaError: If a reference is remote or leads nowhere.
+    Attributes:
+        parts: The keys that lead to the schema object that says it.
+        keyword: The keyword.
+        reason: Why, and what to do.
+        checkable: Whether a schema that says it can be used in check mode.
+        checked: Whether jsonschema then checks it; if not, it is an annotation, such as an unknown format.
+        instead: Keywords that stand for it in the grammar, which then allows all that it allows, and more.
     """
-    pending: list[tuple[tuple[str | int, ...], Any]] = [((), root)]
-    followed: set[str] = set()
+
+    parts: Parts
+    keyword: str
+    reason: str
+    checkable: bool = True
+    checked: bool = True
+    instead: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def path(self) -> str:
+        """The JSON path of the keyword."""
+        return json_path((*self.parts, self.keyword))
+
+    def error(self) -> SchemaError:
+        """The refusal."""
+        return SchemaError(self.reason, self.path)
+
+
+class Note(NamedTuple):
+    """A JSON path, and what is to be said about it."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What becomes of each keyword of a schema.
+
+    Attributes:
+        enforced: No token that breaks them can be decoded.
+        checked: Checked by jsonschema as soon as the value they govern closes.
+        annotations: They make no value invalid.
+        refused: Why the schema cannot be used; a schema with any is refused.
+    """
+
+    enforced: tuple[Note, ...]
+    checked: tuple[Note, ...]
+    annotations: tuple[Note, ...]
+    refused: tuple[Note, ...]
+
+
+def judged(schema: dict[str, Any]) -> Iterator[tuple[Parts, Any]]:
+    """The sub-schemas of a normalised schema that its value, or a part of it, has to fit under the grammar."""
+    for key, value in schema.items():
+        if key in ("properties", "patternProperties") and isinstance(value, dict):
+            for name, inner in value.items():
+                yield (key, name), inner
+        elif key in LISTS and isinstance(value, list):
+            for index, inner in enumerate(value):
+                yield (key, index), inner
+        elif key in ("items", "additionalProperties"):
+            yield (key,), value
+
+
+def places(root: dict[str, Any]) -> Iterator[tuple[Parts, Any]]:
+    """Every sub-schema that a value can be judged by, with the keys that lead to it; each referenced one once.
+
+    Args:
+        root: A normalised schema.
+    """
+    pending: list[tuple[Parts, Any]] = [((), root)]
+    seen: set[int] = set()
     while pending:
         parts, schema = pending.pop()
-        path = json_path(parts)
-        yield path, schema
-        if not isinstance(schema, dict):
+        if not isinstance(schema, dict) or id(schema) in seen:
             continue
-        found: list[tuple[tuple[str | int, ...], Any]] = []
-        for key, value in schema.items():
-            if key in ("properties", "patternProperties") and isinstance(value, dict):
-                found += [((*parts, key, name), inner) for name, inner in value.items()]
-            elif key in ("anyOf", "oneOf", "allOf", "prefixItems", "items") and isinstance(value, list):
-                found += [((*parts, key, index), inner) for index, inner in enumerate(value)]
-            elif key in ("items", "additionalItems", "additionalProperties"):
-                found.append(((*parts, key), value))
-            elif key == "$ref" and isinstance(value, str):
-                target = resolve(root, value)
-                if target is None:
-                    reason = "is not in the schema" if value.startswith("#") else "lies outside the schema"
-                    raise SchemaError(f"{value!r} {reason}; put the definition under $defs", f"{path}.$ref")
-                if value not in followed and value != "#":
-                    followed.add(value)
-                    steps = [int(p) if p.isdigit() else p for p in value.split("/")[1:]]
-                    found.append((tuple(steps), target[0]))
+        seen.add(id(schema))
+        yield parts, schema
+        found = [((*parts, *steps), inner) for steps, inner in judged(schema)]
+        if isinstance(schema.get("$ref"), str):
+            target = place_of(root, schema["$ref"])
+            found += [] if target is None else [target]
         pending += reversed(found)
 
 
-def check_enforceable(schema: dict[str, Any]) -> None:
-    """Checks that every keyword of a schema is one that decoding enforces exactly.
-
-    A keyword that JSON Schema does not know is an annotation and is left alone, unless it looks like a
-    misspelling of one that it knows.
+def findings(schema: dict[str, Any], enforced: Collection[str] = ENFORCED) -> Iterator[Finding]:
+    """What an engine cannot enforce of a normalised schema.
 
     Args:
-        schema: A valid schema.
-
-    Raises:
-        SchemaError: With the JSON path of the first keyword that would not be enforced, and what to do.
+        schema: The schema.
+        enforced: The keywords that the engine enforces.
     """
-    draft = schema.get("$schema")
-    if isinstance(draft, str) and not any(name in draft for name in _DRAFTS):
-        raise SchemaError(f"draft {draft!r} is not supported; use 2020-12, 2019-09 or draft-07", "$.$schema")
-    for path, place in places(schema):
-        if isinstance(place, dict):
-            _check_place(place, path)
-            _check_numbers(place, path)
-            _check_text(place, path)
-            _check_one_of(schema, place, path)
-    _check_finite(schema)
+    from loraloop.tool_schemas.unsupported import findings_at
+
+    for parts, place in places(schema):
+        yield from findings_at(schema, place, parts, enforced)
 
 
-def harmless(keyword: str, value: Any) -> bool:
-    """Whether a keyword that cannot be enforced constrains nothing with this value."""
-    return any(value == idle and type(value) is type(idle) for idle in _REFUSED.get(keyword, ()))
+def relaxed(schema: dict[str, Any], found: Iterable[Finding]) -> dict[str, Any]:
+    """A copy of a normalised schema that leaves out what was found."""
+    out = copy.deepcopy(schema)
+    for each in found:
+        place: Any = out
+        for part in each.parts:
+            place = place[part]
+        place.pop(each.keyword, None)
+        place.update(copy.deepcopy(each.instead))
+    return out
 
 
-def _check_place(place: dict[str, Any], path: str) -> None:
-    for keyword, value in place.items():
-        if keyword in ENFORCED or keyword in ANNOTATIONS or keyword.startswith("x-"):
-            continue
-        if keyword in _REFUSED:
-            if not harmless(keyword, value):
-                raise SchemaError(
-                    f"'{keyword}' cannot be enforced while decoding; remove it and check it in the tool",
-                    f"{path}.{keyword}",
-                )
-            continue
-        known = difflib.get_close_matches(keyword, ENFORCED | set(_REFUSED), n=1, cutoff=0.85)
-        if known:
-            raise SchemaError(f"'{keyword}' is no keyword; did you mean {known[0]!r}?", f"{path}.{keyword}")
-    if path != "$" and isinstance(place.get("$id"), str) and not place["$id"].startswith("#"):
-        raise SchemaError("an '$id' inside a schema changes what references mean; remove it", f"{path}.$id")
-    least = place.get("minProperties", 0)
-    if isinstance(least, int) and least - len(place.get("required", ())) > 1:
-        raise SchemaError(
-            "more than one unnamed property cannot be enforced while decoding (keys could repeat); "
-            "list them under 'required'",
-            f"{path}.minProperties",
-        )
+def survey(schema: dict[str, Any], on_unsupported: OnUnsupported = "check") -> Survey:
+    """What becomes of each keyword of a schema under the default engine. Never raises because of what it finds.
 
+    Args:
+        schema: JSON data; any part of it may be wrong.
+        on_unsupported: Whether what can be checked is refused.
+    """
+    from loraloop.tool_schemas.prepare import prepared
+    from loraloop.tool_schemas.validation import check_schema
 
-def _check_numbers(place: dict[str, Any], path: str) -> None:
-    step = place.get("multipleOf")
-    if step is not None and step != int(step):
-        raise SchemaError("must be a whole number to be enforced exactly; round in the tool", f"{path}.multipleOf")
-    for keyword in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "const", "enum"):
-        value = place.get(keyword)
-        for number in _numbers(value):
-            if abs(number) > _EXACT:
-                raise SchemaError(f"{number} is too large to be enforced exactly (beyond 2**53)", f"{path}.{keyword}")
-
-    above, below = place.get("exclusiveMinimum"), place.get("exclusiveMaximum")
-    low, high = place.get("minimum", above), place.get("maximum", below)
-    # The engine forgets a whole exclusive bound if the other one is less than one away (llguidance 1.9).
-    if place.get("type") != "integer" and low is not None and high is not None and abs(high - low) < 1:
-        for keyword, bound in (("exclusiveMinimum", above), ("exclusiveMaximum", below)):
-            if bound is not None and bound == int(bound):
-                raise SchemaError(
-                    f"cannot be enforced exactly in so narrow an interval; use '{keyword[9:].lower()}' with the "
-                    "nearest number that is allowed",
-                    f"{path}.{keyword}",
-                )
-
-
-def _numbers(value: Any) -> Iterator[int | float]:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        yield value
-    elif isinstance(value, list | dict):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _numbers(item)
-
-
-def _check_text(place: dict[str, Any], path: str) -> None:
-    patterns = [(place["pattern"], f"{path}.pattern")] if "pattern" in place else []
-    patterns += [(key, f"{path}.patternProperties") for key in place.get("patternProperties", ())]
-    for pattern, where in patterns:
-        problem = pattern_problem(pattern)
-        if problem:
-            raise SchemaError(f"{pattern!r} {problem}", where)
-    for keyword in ("const", "enum"):
-        for text in _texts(place.get(keyword)):
-            if _UNWRITABLE.search(text):
-                raise SchemaError("holds a control character, which cannot be decoded", f"{path}.{keyword}")
-    form = place.get("format")
-    kinds = place.get("type", [])
-    textual = not kinds or "string" in ([kinds] if isinstance(kinds, str) else kinds)
-    known = PATTERNS.keys() | ENGINE | FREE | NUMERIC
-    if form is not None and textual and form not in known:
-        near = difflib.get_close_matches(str(form), known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "use a 'pattern', or remove it and check it in the tool"
-        raise SchemaError(f"format {form!r} cannot be enforced while decoding; {hint}", f"{path}.format")
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        yield from value
-        for item in value.values():
-            yield from _texts(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item)
-
-
-def _check_one_of(root: dict[str, Any], place: dict[str, Any], path: str) -> None:
-    members = place.get("oneOf")
-    if not isinstance(members, list) or tag(place):
-        return
-    for index, first in enumerate(members):
-        for second in members[index + 1 :]:
-            if not disjoint(root, first, second):
-                raise SchemaError(
-                    "its branches could both fit one value, which decoding cannot rule out; use 'anyOf', or give "
-                    "them a required property with different constants",
-                    f"{path}.oneOf",
-                )
-
-
-def tag(place: dict[str, Any]) -> str | None:
-    """The property that tells the branches of a discriminated union apart (OpenAPI), if there is one."""
-    discriminator = place.get("discriminator")
-    name = discriminator.get("propertyName") if isinstance(discriminator, dict) else None
-    return name if isinstance(name, str) else None
-
-
-def followed(root: dict[str, Any], schema: Any) -> Any:
-    """The schema itself, or what its reference leads to."""
-    for _ in range(32):
-        if not isinstance(schema, dict) or not isinstance(schema.get("$ref"), str):
-            break
-        target = resolve(root, schema["$ref"])
-        schema = target[0] if target else {}
-    return schema
-
-
-def _literals(schema: Any) -> list[Any] | None:
-    if isinstance(schema, dict) and "const" in schema:
-        return [schema["const"]]
-    return schema["enum"] if isinstance(schema, dict) and isinstance(schema.get("enum"), list) else None
-
-
-def _kinds(schema: dict[str, Any]) -> set[str]:
-    kinds = schema.get("type", _TYPES)
-    found = {kinds} if isinstance(kinds, str) else set(kinds)
-    return found | {"integer"} if "number" in found else found
-
-
-def disjoint(root: dict[str, Any], first: Any, second: Any) -> bool:
-    """Whether it is certain that no value fits both schemas."""
-    first, second = followed(root, first), followed(root, second)
-    if first is False or second is False:
-        return True
-    if not isinstance(first, dict) or not isinstance(second, dict):
-        return False
-    if not _kinds(first) & _kinds(second):
-        return True
-    left, right = _literals(first), _literals(second)
-    if left is not None and right is not None:
-        return not any(one == other for one in left for other in right)
-    if _kinds(first) & _kinds(second) != {"object"}:
-        return False
-    required = set(first.get("required", ())) | set(second.get("required", ()))
-    shared = first.get("properties", {}).keys() & second.get("properties", {}).keys() & required
-    return any(
-        (one := _literals(followed(root, first["properties"][name]))) is not None
-        and (two := _literals(followed(root, second["properties"][name]))) is not None
-        and not any(a == b for a in one for b in two)
-        for name in shared
-    )
-
-
-def _check_finite(root: dict[str, Any]) -> None:
-    """Refuses a schema that requires itself without end."""
-    finite: dict[str, bool] = {}
-
-    def ends(schema: Any) -> bool:
-        if not isinstance(schema, dict):
-            return schema is not False
-        if isinstance(schema.get("$ref"), str) and not finite.setdefault(schema["$ref"], False):
-            return False
-        if "const" in schema or "enum" in schema:
-            return True
-        for keyword in ("anyOf", "oneOf"):
-            if keyword in schema and not any(ends(member) for member in schema[keyword]):
-                return False
-        if not all(ends(member) for member in schema.get("allOf", ())):
-            return False
-        if schema.get("type") == "object":
-            properties = schema.get("properties", {})
-            return all(ends(properties[name]) for name in schema.get("required", ()) if name in properties)
-        if schema.get("type") == "array" and schema.get("minItems", 0):
-            items = schema.get("prefixItems", []) or [schema.get("items", True)]
-            return all(ends(item) for item in items[: schema["minItems"]])
-        return True
-
-    before: dict[str, bool] | None = None
-    while finite != before:
-        before = dict(finite)
-        complete = ends(root)
-        for reference in before:
-            target = resolve(root, reference)
-            finite[reference] = target is not None and ends(target[0])
-    if not complete:
-        stuck = next((reference for reference, done in finite.items() if not done), "#")
-        raise SchemaError(
-            f"{stuck!r} requires itself without end (or nothing fits it); make the property optional",
-            json_path(stuck.split("/")[1:]),
-        )
+    refused: list[SchemaError] = []
+    normal: dict[str, Any] | None = None
+    found: tuple[Finding, ...] = ()
+    try:
+        check_schema(schema)
+        normal = normalised(schema)
+        found = tuple(findings(normal))
+        found = prepared(schema, "check").findings
+    except SchemaError as error:
+        refused.append(error)
+    enforced: list[Note] = []
+    checked: list[Note] = []
+    annotations: list[Note] = []
+    seen = {(each.parts, each.keyword) for each in found}
+    for each in found:
+        if on_unsupported == "refuse" or not each.checkable:
+            refused.append(each.error())
+        else:
+            (checked if each.checked else annotations).append(Note(each.path, each.reason))
+    if normal is not None:
+        for parts, place in places(normal):
+            for keyword in place:
+                if (parts, keyword) not in seen:
+                    into = enforced if keyword in ENFORCED else annotations
+                    into.append(Note(json_path((*parts, keyword)), ""))
+    notes = {Note(error.path, error.reason): None for error in refused}
+    return Survey(tuple(enforced), tuple(checked), tuple(annotations), tuple(notes))

@@ -6,12 +6,13 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from loraloop.tool_schemas.checked import CheckedGrammar
+from loraloop.tool_schemas.checks import Checks
 from loraloop.tool_schemas.dialect import Bounds, Dialect
 from loraloop.tool_schemas.errors import InputError, LimitError, SchemaError
-from loraloop.tool_schemas.grammar import Choice, JsonSchema, Regex, Term
-from loraloop.tool_schemas.keywords import check_enforceable, places
+from loraloop.tool_schemas.grammar import Choice, Grammar, JsonSchema, Lark, Regex, Term
 from loraloop.tool_schemas.mask import Masker
-from loraloop.tool_schemas.validation import check_schema
+from loraloop.tool_schemas.prepare import prepared, sifted
 
 if TYPE_CHECKING:
     import torch
@@ -32,9 +33,9 @@ class LlguidanceEngine:
     def __init__(self, tokenizer_json: str, vocab_size: int, eos_id: int | Sequence[int]) -> None:
         from llguidance import LLTokenizer
 
-        ends = [eos_id] if isinstance(eos_id, int) else list(eos_id)
+        self.ends = [eos_id] if isinstance(eos_id, int) else list(eos_id)
         try:
-            self.tokenizer = LLTokenizer(tokenizer_json, n_vocab=vocab_size, eos_token=ends)
+            self.tokenizer = LLTokenizer(tokenizer_json, n_vocab=vocab_size, eos_token=self.ends)
         except ValueError as error:
             raise InputError(f"llguidance cannot read this tokenizer: {error}") from error
         self.vocab_size = vocab_size
@@ -48,81 +49,60 @@ class LlguidanceEngine:
             self._closers = Closers(self.tokenizer)
         return self._closers
 
-    def compile(self, term: Term) -> LlguidanceGrammar:
+    def compile(self, term: Term) -> Grammar:
         """Compiles a term.
 
         Raises:
             SchemaError: With the JSON path, if the term cannot be enforced exactly.
         """
+        if not isinstance(term, JsonSchema):
+            return LlguidanceGrammar(self, self._matcher(_source(term)), False)
+        schema = _as_object(term.schema)
+        try:
+            plan = sifted(schema, term.on_unsupported)
+            matcher = self._matcher_of(plan.schema, term.bounds)
+        except (SchemaError, TypeError, ValueError, AttributeError, KeyError, RecursionError):
+            plan = prepared(schema, term.on_unsupported)  # slow, so only where something is wrong: it says where
+            matcher = self._matcher_of(plan.schema, term.bounds)
+        grammar = LlguidanceGrammar(self, matcher, True)
+        if not plan.findings:
+            return grammar
+        decode = self.tokenizer.decode_bytes
+        return CheckedGrammar(grammar, Checks(schema, plan), lambda token: decode([token]), self.ends, self.vocab_size)
+
+    def _matcher_of(self, schema: dict[str, Any], bounds: Bounds | None) -> LLMatcher:
+        try:
+            return self._matcher(_json_source(schema, schema, bounds))
+        except SchemaError:
+            if bounds is None:
+                raise
+        # A bound can contradict the schema, such as a pattern that only fits long texts.
+        return self._matcher(_json_source(schema, schema, None))
+
+    def _matcher(self, source: str) -> LLMatcher:
         from llguidance import LLMatcher
 
-        if isinstance(term, JsonSchema) and isinstance(term.schema, dict):
-            try:
-                check_enforceable(term.schema)
-            except (TypeError, ValueError, AttributeError, KeyError, RecursionError) as error:
-                check_schema(term.schema)  # slow, so only where something is wrong: it says where
-                raise SchemaError(f"is no valid JSON Schema: {error}", "$") from error
-        source = _source(term)
         matcher = LLMatcher(self.tokenizer, source, log_level=0)
-        if matcher.is_error() and isinstance(term, JsonSchema) and term.bounds is not None:
-            # A bound can contradict the schema, such as a pattern that only fits long texts.
-            matcher = LLMatcher(self.tokenizer, _source(JsonSchema(term.schema, None)), log_level=0)
         if matcher.is_error():
-            if isinstance(term, JsonSchema) and isinstance(term.schema, dict):
-                check_schema(term.schema)
-                _locate(term.schema)
             raise SchemaError(f"cannot be decoded: {_reason(matcher.get_error())}", "$")
-        return LlguidanceGrammar(self, matcher, isinstance(term, JsonSchema))
+        return matcher
 
 
-def check_decodable(schema: dict[str, Any]) -> None:
-    """Checks, without a tokenizer, that the engine takes a schema.
+def problem_of(root: dict[str, Any], place: dict[str, Any]) -> str:
+    """Why the engine takes a schema object neither within bounds nor exactly; empty if it takes it.
 
     Args:
-        schema: A schema that passed `check_enforceable`.
-
-    Raises:
-        SchemaError: With the JSON path of the smallest sub-schema that it does not take.
+        root: A normalised schema.
+        place: A schema object in it, or one made of one.
     """
-    if _problem(schema):
-        _locate(schema)
-        raise SchemaError(f"cannot be decoded: {_problem(schema)}", "$")
-
-
-def _problem(schema: dict[str, Any]) -> str:
-    """Why the engine takes a schema neither within bounds nor exactly; empty if it takes it."""
     from llguidance import LLMatcher
 
+    messages: list[str] = []
     for bounds in (Bounds(), None):
-        failed, messages = LLMatcher.validate_grammar_with_warnings(_source(JsonSchema(schema, bounds)))
+        failed, messages = LLMatcher.validate_grammar_with_warnings(_json_source(root, place, bounds))
         if not failed:
             return ""
     return _reason(messages[0])
-
-
-def _locate(schema: dict[str, Any]) -> None:
-    """Raises for the smallest sub-schema that fails by itself, if one does."""
-    found = None
-    for path, place in places(schema):
-        if isinstance(place, dict) and path != "$":
-            alone = {**{key: schema[key] for key in ("$defs", "definitions") if key in schema}, **place}
-            if all(not _outside(value) for value in _references(place)):
-                problem = _problem(alone)
-                if problem and (found is None or len(path) > len(found[0])):
-                    found = (path, problem)
-    if found is not None:
-        raise SchemaError(f"cannot be decoded: {found[1]}", found[0])
-
-
-def _references(schema: Any) -> list[str]:
-    if isinstance(schema, dict):
-        own = [schema["$ref"]] if isinstance(schema.get("$ref"), str) else []
-        return own + [each for value in schema.values() for each in _references(value)]
-    return [each for value in schema for each in _references(value)] if isinstance(schema, list) else []
-
-
-def _outside(reference: str) -> bool:
-    return not reference.startswith(("#/$defs/", "#/definitions/"))
 
 
 def _reason(message: str) -> str:
@@ -132,17 +112,27 @@ def _reason(message: str) -> str:
     return lines[0][:300] if lines else "unknown error"
 
 
-def _source(term: Term) -> str:
-    """The term in llguidance's own form."""
+def _as_object(schema: dict[str, Any] | bool) -> dict[str, Any]:
+    if schema is False:
+        raise SchemaError("nothing fits the schema 'false'; give one that something fits", "$")
+    return {} if schema is True else schema
+
+
+def _json_source(root: dict[str, Any], place: dict[str, Any], bounds: Bounds | None) -> str:
+    """A schema object in llguidance's own form."""
     from llguidance import LLMatcher
 
-    if isinstance(term, JsonSchema):
-        schema = Dialect(term.schema, term.bounds).schema() if isinstance(term.schema, dict) else term.schema
-        if isinstance(schema, bool):
-            if not schema:
-                raise SchemaError("nothing fits the schema 'false'; give one that something fits", "$")
-            schema = Dialect({}, term.bounds or Bounds()).schema()
-        return LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=_OPTIONS)  # type: ignore[arg-type]
+    schema = Dialect(root, bounds).schema(place)
+    if schema is False:
+        raise SchemaError("nothing fits the schema; give one that something fits", "$")
+    text = json.dumps({} if schema is True else schema)
+    return LLMatcher.grammar_from_json_schema(text, overrides=_OPTIONS)  # type: ignore[arg-type]
+
+
+def _source(term: Regex | Choice | Lark) -> str:
+    """Any other term in llguidance's own form."""
+    from llguidance import LLMatcher
+
     if isinstance(term, Regex):
         return LLMatcher.grammar_from_regex(term.pattern)
     if isinstance(term, Choice):

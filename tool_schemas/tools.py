@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, Final, overload
 
 from loraloop.tool_schemas.errors import SchemaError, ToolError, unknown
-from loraloop.tool_schemas.jsontext import fold
-from loraloop.tool_schemas.keywords import check_enforceable
+from loraloop.tool_schemas.jsontext import dumps, fold
 from loraloop.tool_schemas.validation import check_schema, check_value
 
 if TYPE_CHECKING:
@@ -87,12 +87,12 @@ class Tool:
             raise SchemaError(f"tool {self.name!r}: {error.reason}", error.path) from error
 
     def _check_parameters(self) -> None:
-        check_schema(self.parameters)
-        if self.strict and self.on_unsupported == "refuse":
-            from loraloop.tool_schemas.llguidance_engine import check_decodable
+        if self.strict:
+            from loraloop.tool_schemas.prepare import prepared
 
-            check_enforceable(self.parameters)
-            check_decodable(self.parameters)
+            prepared(self.parameters, self.on_unsupported)
+        else:
+            check_schema(self.parameters)
 
     @property
     def executable(self) -> bool:
@@ -107,6 +107,16 @@ class Tool:
         """
         check_value(arguments, self.parameters)
 
+    def check_result(self, result: Any) -> None:
+        """Checks what a call gave against `returns`, formats included.
+
+        Raises:
+            SchemaError: With the JSON path of what does not fit.
+            ValueError: If the result cannot be written as JSON.
+        """
+        if self.returns is not None:
+            check_value(json.loads(dumps(result)), self.returns)
+
     def call(self, arguments: dict[str, Any]) -> Any:
         """Validates the arguments, then runs the tool.
 
@@ -118,7 +128,8 @@ class Tool:
 
         Raises:
             SchemaError: If the arguments do not fit; the function has not been called then.
-            ToolError: If the tool has no implementation, or whatever it raised, as the cause.
+            ToolError: If the tool has no implementation, or what the function raised: a `ToolError` as it is, anything
+                else as the cause of one.
         """
         self.validate(arguments)
         if self.function is None:
@@ -131,6 +142,8 @@ class Tool:
         positional, keywords = self.bind(arguments) if self.bind else ((), dict(arguments))
         try:
             result = self.function(*positional, **keywords)
+        except ToolError:
+            raise
         except Exception as error:
             raise self._failure(error) from error
         return self._awaited(result) if inspect.isawaitable(result) else result
@@ -138,6 +151,8 @@ class Tool:
     async def _awaited(self, result: Awaitable[Any]) -> Any:
         try:
             return await result
+        except ToolError:
+            raise
         except Exception as error:
             raise self._failure(error) from error
 

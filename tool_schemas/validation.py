@@ -10,6 +10,7 @@ from loraloop.tool_schemas.errors import SchemaError
 from loraloop.tool_schemas.jsontext import dumps
 
 if TYPE_CHECKING:
+    from jsonschema import FormatChecker
     from jsonschema.protocols import Validator
 
 
@@ -24,15 +25,48 @@ def json_path(parts: Any, start: str = "$") -> str:
     return path
 
 
-@functools.lru_cache(maxsize=512)
-def _validator(schema_text: str) -> Validator:
+@functools.cache
+def format_checker() -> FormatChecker:
+    """Checks every format of the newest draft, whatever draft a schema names."""
     import jsonschema
+
+    return jsonschema.FormatChecker(jsonschema.Draft202012Validator.FORMAT_CHECKER.checkers)
+
+
+@functools.cache
+def _class(draft: int) -> type[Validator]:
+    """jsonschema's validator of a draft, with patterns that cannot run on and exact decimals."""
+    import jsonschema
+
+    from loraloop.tool_schemas import keyword_checks
+
+    made = {
+        4: jsonschema.Draft4Validator,
+        6: jsonschema.Draft6Validator,
+        7: jsonschema.Draft7Validator,
+        2019: jsonschema.Draft201909Validator,
+        2020: jsonschema.Draft202012Validator,
+    }[draft]
+    extended: type[Validator] = jsonschema.validators.extend(made, keyword_checks.KEYWORDS)
+    return extended
+
+
+def validator_of(schema: dict[str, Any]) -> Validator:
+    """A validator that checks formats and fetches nothing.
+
+    Raises:
+        SchemaError: If the schema names an unknown draft.
+    """
     from referencing.jsonschema import EMPTY_REGISTRY
 
-    schema = json.loads(schema_text)
-    made = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
-    validator: Validator = made(schema, registry=EMPTY_REGISTRY, format_checker=made.FORMAT_CHECKER)
-    return validator
+    from loraloop.tool_schemas.normal import draft_of
+
+    return _class(draft_of(schema))(schema, registry=EMPTY_REGISTRY, format_checker=format_checker())
+
+
+@functools.lru_cache(maxsize=512)
+def _validator(schema_text: str) -> Validator:
+    return validator_of(json.loads(schema_text))
 
 
 def check_schema(schema: dict[str, Any], start: str = "$") -> None:
@@ -43,9 +77,10 @@ def check_schema(schema: dict[str, Any], start: str = "$") -> None:
     """
     import jsonschema
 
-    made = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
+    from loraloop.tool_schemas.normal import draft_of
+
     try:
-        made.check_schema(schema)
+        _class(draft_of(schema)).check_schema(schema)
     except jsonschema.SchemaError as error:
         raise SchemaError(f"{error.message}; correct the schema", json_path(error.absolute_path, start)) from None
     except RecursionError:

@@ -5,7 +5,7 @@ import pytest
 from loraloop.tool_schemas import Tool
 from loraloop.tool_schemas.errors import SchemaError
 from loraloop.tool_schemas.formats import portable
-from loraloop.tool_schemas.keywords import check_enforceable
+from loraloop.tool_schemas.prepare import prepared
 
 NODE = {"type": "object", "properties": {"n": {"$ref": "#/$defs/Node"}}, "required": ["n"]}
 REFUSED = [
@@ -15,21 +15,21 @@ REFUSED = [
     ({"if": {}, "then": {"type": "string"}}, "if"),
     ({"propertyNames": {"maxLength": 3}}, "propertyNames"),
     ({"dependentRequired": {"a": ["b"]}}, "dependentRequired"),
-    ({"dependencies": {"a": ["b"]}}, "dependencies"),
+    ({"dependencies": {"a": ["b"]}}, "dependentRequired"),
     ({"unevaluatedProperties": False}, "unevaluatedProperties"),
     ({"$dynamicRef": "#x"}, "$dynamicRef"),
     ({"type": "string", "maxLenght": 3}, "maxLenght"),
     ({"type": "string", "format": "iri"}, "format"),
     ({"type": "string", "pattern": r"\bword"}, "pattern"),
     ({"type": "string", "pattern": "("}, "pattern"),
-    ({"type": "number", "multipleOf": 0.1}, "multipleOf"),
+    ({"type": "number", "multipleOf": 1e-9}, "multipleOf"),
     ({"type": "number", "exclusiveMinimum": 1, "maximum": 1.5}, "exclusiveMinimum"),
     ({"const": 2**60}, "const"),
     ({"enum": ["a\x01"]}, "enum"),
     ({"type": "object", "minProperties": 2}, "minProperties"),
     ({"oneOf": [{"type": "number"}, {"type": "integer"}]}, "oneOf"),
     ({"$ref": "https://example.com/schema.json"}, "$ref"),
-    ({"$id": "https://example.com/", "type": "string"}, "$id"),
+    ({"$id": "https://example.com/", "$ref": "elsewhere.json"}, "$ref"),
 ]
 
 
@@ -57,16 +57,16 @@ def test_what_constrains_nothing_is_left_alone(schema: dict[str, Any]) -> None:
 
 def test_a_schema_without_end_is_refused() -> None:
     with pytest.raises(SchemaError, match="without end"):
-        check_enforceable({"$ref": "#/$defs/Node", "$defs": {"Node": NODE}})
+        prepared({"$ref": "#/$defs/Node", "$defs": {"Node": NODE}})
     with pytest.raises(SchemaError, match="without end"):
-        check_enforceable({"$ref": "#"})
+        prepared({"$ref": "#"})
     ends = {**NODE, "properties": {"n": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/Node"}]}}}
-    check_enforceable({"$ref": "#/$defs/Node", "$defs": {"Node": ends}})
+    prepared({"$ref": "#/$defs/Node", "$defs": {"Node": ends}})
 
 
 def test_an_old_draft_is_refused() -> None:
     with pytest.raises(SchemaError, match="draft"):
-        check_enforceable({"$schema": "http://json-schema.org/draft-04/schema#"})
+        prepared({"$schema": "http://json-schema.org/draft-03/schema#"})
 
 
 def test_deep_nesting_is_an_error_and_no_crash() -> None:

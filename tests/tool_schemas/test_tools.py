@@ -163,7 +163,7 @@ def test_openai_and_mcp_forms() -> None:
         ({"type": "array"}, "$.type"),
         ({"type": "object", "properties": {"a": {"type": "strin"}}}, "$.properties.a.type"),
         ({"type": "object", "properties": {"a b": {"minimum": "1"}}}, '$.properties["a b"].minimum'),
-        ({"type": "object", "properties": {"a": {"type": "string", "pattern": "(?=x)y"}}}, "$.properties.a"),
+        ({"type": "object", "properties": {"a": {"type": "string", "pattern": "(?=x)y"}}}, "$.properties.a.pattern"),
         ({"type": "object", "properties": {"a": {"$ref": "#/$defs/no"}}}, "$.properties.a.$ref"),
     ],
 )

@@ -1,0 +1,174 @@
+"""What of a schema no grammar can enforce exactly, place by place."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Iterator
+from decimal import Decimal
+from typing import Any
+
+from loraloop.tool_schemas.exclusion import disjoint, tag
+from loraloop.tool_schemas.formats import ENGINE, FREE, NUMERIC, PATTERNS, checkable_format, pattern_problem
+from loraloop.tool_schemas.keywords import ANNOTATIONS, CHECKED, ENFORCED, Finding
+from loraloop.tool_schemas.normal import Parts
+
+_IDLE: dict[str, tuple[Any, ...]] = {  # keyword: the value with which it constrains nothing
+    "uniqueItems": (False,),
+    "not": (False,),
+    "propertyNames": (True, {}),
+    "dependentRequired": ({},),
+    "dependentSchemas": ({},),
+    "unevaluatedProperties": (True, {}),
+    "unevaluatedItems": (True, {}),
+}
+_NEEDS = {  # keyword: without which other one it constrains nothing
+    "minContains": "contains",
+    "maxContains": "contains",
+    "then": "if",
+    "else": "if",
+}
+_UNWRITABLE = re.compile(r"[\x00-\x07\x0b\x0e-\x1f\x7f\ud800-\udfff]")
+_EXACT = 2**53  # integers beyond it are not exact as doubles, which is what the engine computes in
+_DECIMALS = 6  # decimals of a step that the engine follows exactly, together with 2**53
+_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+
+
+def findings_at(
+    root: dict[str, Any], place: dict[str, Any], parts: Parts, enforced: Collection[str] = ENFORCED
+) -> Iterator[Finding]:
+    """What cannot be enforced of one schema object.
+
+    Args:
+        root: The normalised schema that it stands in.
+        place: The schema object.
+        parts: The keys that lead to it.
+        enforced: The keywords that the engine enforces.
+    """
+    yield from _keywords(place, parts, enforced)
+    yield from _numbers(place, parts)
+    yield from _texts(place, parts)
+    yield from _one_of(root, place, parts)
+    least, named = place.get("minProperties", 0), len(set(place.get("required", ())))
+    if isinstance(least, int) and least - named > 1:
+        yield Finding(
+            parts,
+            "minProperties",
+            "more than one unnamed property cannot be enforced while decoding (keys could repeat); "
+            "list them under 'required'",
+            instead={"minProperties": named + 1},
+        )
+
+
+def _keywords(place: dict[str, Any], parts: Parts, enforced: Collection[str]) -> Iterator[Finding]:
+    for keyword, value in place.items():
+        if keyword in enforced or keyword in ANNOTATIONS or keyword.startswith("x-"):
+            continue
+        if keyword in CHECKED or keyword in ENFORCED:
+            idle = any(value == nothing and type(value) is type(nothing) for nothing in _IDLE.get(keyword, ()))
+            if not idle and _NEEDS.get(keyword, keyword) in place:
+                yield Finding(parts, keyword, f"'{keyword}' cannot be enforced while decoding; {_WAYS}")
+            continue
+        near = difflib.get_close_matches(keyword, ENFORCED | CHECKED, n=1, cutoff=0.85)
+        if near:
+            yield Finding(parts, keyword, f"'{keyword}' is no keyword; did you mean {near[0]!r}?", checked=False)
+
+
+_WAYS = "remove it and check it in the tool, or register the tool with on_unsupported='check'"
+
+
+def _numbers(place: dict[str, Any], parts: Parts) -> Iterator[Finding]:
+    step = place.get("multipleOf")
+    if step is not None and (
+        (exponent := Decimal(repr(step)).normalize().as_tuple().exponent) == "n"
+        or int(exponent) < -_DECIMALS
+        or abs(step) > _EXACT
+    ):
+        reason = f"{step!r} cannot be enforced exactly (more than {_DECIMALS} decimals, or beyond 2**53); round it"
+        yield Finding(parts, "multipleOf", reason)
+    for keyword, reach in (("minimum", 1), ("exclusiveMinimum", 1), ("maximum", -1), ("exclusiveMaximum", -1)):
+        value = place.get(keyword)
+        if value is not None and value * reach > _EXACT:
+            reason = f"no number that fits {value} can be decoded exactly (beyond 2**53); choose another bound"
+            yield Finding(parts, keyword, reason, checkable=False)
+    for keyword in ("const", "enum"):
+        yield from _without(place, parts, keyword, _too_large, "is too large to be decoded exactly (beyond 2**53)")
+
+    above, below = place.get("exclusiveMinimum"), place.get("exclusiveMaximum")
+    low, high = place.get("minimum", above), place.get("maximum", below)
+    # The engine forgets a whole exclusive bound if the other one is less than one away (llguidance 1.9).
+    if place.get("type") != "integer" and low is not None and high is not None and abs(high - low) < 1:
+        for keyword, bound in (("exclusiveMinimum", above), ("exclusiveMaximum", below)):
+            if bound is not None and bound == int(bound):
+                closed = keyword[9:].lower()
+                yield Finding(
+                    parts,
+                    keyword,
+                    f"cannot be enforced exactly in so narrow an interval; use '{closed}' with the "
+                    "nearest number that is allowed",
+                    instead={} if closed in place else {closed: bound},
+                )
+
+
+def _without(place: dict[str, Any], parts: Parts, keyword: str, test: Any, reason: str) -> Iterator[Finding]:
+    """Literals that cannot be written: the others remain, if there are any."""
+    if keyword not in place:
+        return
+    values = place[keyword] if keyword == "enum" else [place[keyword]]
+    values = values if isinstance(values, list) else []
+    wrong = [value for value in values if test(value)]
+    if wrong:
+        rest = [value for value in values if value not in wrong]
+        said = f"{str(wrong[0])[:40]!r} {reason}; leave it out"
+        yield Finding(parts, keyword, said, bool(rest), instead={"enum": rest} if rest else {})
+
+
+def _too_large(value: Any) -> bool:
+    if isinstance(value, list | dict):
+        return any(map(_too_large, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, int | float) and abs(value) > _EXACT
+
+
+def _unwritable(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_unwritable, (*value, *value.values())))
+    return any(map(_unwritable, value)) if isinstance(value, list) else bool(_UNWRITABLE.search(str(value)))
+
+
+def _texts(place: dict[str, Any], parts: Parts) -> Iterator[Finding]:
+    patterns = [("pattern", place["pattern"])] if isinstance(place.get("pattern"), str) else []
+    patterns += [("patternProperties", key) for key in place.get("patternProperties", ())]
+    for keyword, pattern in patterns:
+        wrong = pattern_problem(pattern)
+        if wrong:
+            yield Finding(parts, keyword, f"{pattern!r} {wrong.reason}", wrong.checkable)
+            break
+    for keyword in ("const", "enum"):
+        yield from _without(place, parts, keyword, _unwritable, "holds a control character, which cannot be decoded")
+    form = place.get("format")
+    kinds = place.get("type", [])
+    textual = not kinds or "string" in ([kinds] if isinstance(kinds, str) else kinds)
+    known = PATTERNS.keys() | ENGINE | FREE | NUMERIC
+    if isinstance(form, str) and textual and form not in known:
+        near = difflib.get_close_matches(form, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "use a 'pattern', or remove it and check it in the tool"
+        checked = checkable_format(form)
+        problem = "cannot be enforced while decoding" if checked else "is not known, so that nothing checks it"
+        yield Finding(parts, "format", f"format {form!r} {problem}; {hint}", checked=checked)
+
+
+def _one_of(root: dict[str, Any], place: dict[str, Any], parts: Parts) -> Iterator[Finding]:
+    members = place.get("oneOf")
+    if not isinstance(members, list) or tag(place):
+        return
+    for index, first in enumerate(members):
+        for second in members[index + 1 :]:
+            if not disjoint(root, first, second):
+                yield Finding(
+                    parts,
+                    "oneOf",
+                    "its branches could both fit one value, which decoding cannot rule out; use 'anyOf', or give "
+                    "them a required property with different constants",
+                    instead={"oneOf": members},
+                )
+                return
