@@ -8,10 +8,10 @@ import warnings
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from loraloop.tool_schemas.errors import SchemaError, UnknownNameError
+from loraloop.tool_schemas.errors import SchemaError, ToolError
+from loraloop.tool_schemas.function_signature import read_signature
+from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.tools import Tool
-
-_SINGLE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def tool_of_function(function: Callable[..., Any], name: str | None, description: str | None, **options: Any) -> Tool:
@@ -29,36 +29,33 @@ def tool_of_function(function: Callable[..., Any], name: str | None, description
     Raises:
         SchemaError: If a parameter has no type, is ``*args`` or ``**kwargs``, or has a type without a JSON form.
     """
-    import docstring_parser
     import pydantic
 
-    called = name or str(getattr(function, "__name__", type(function).__name__))
-    doc = docstring_parser.parse(inspect.getdoc(function) or "")
-    told = {parameter.arg_name: parameter.description or "" for parameter in doc.params}
-    parameters = _parameters(function, called)
+    read = read_signature(function, name)
+    called = read.name
     fields: dict[str, Any] = {}
-    for index, (parameter, annotation) in enumerate(parameters):
-        fields[f"p{index}"] = _field(parameter, annotation, told.get(parameter.name, ""))
+    for index, (parameter, annotation) in enumerate(read.parameters):
+        fields[f"p{index}"] = _field(parameter, annotation, read.told.get(parameter.name, ""))
     try:
         model = pydantic.create_model(
             called, __config__=pydantic.ConfigDict(extra="forbid", protected_namespaces=()), **fields
         )
     except (pydantic.errors.PydanticUserError, TypeError, ValueError) as error:
         raise SchemaError(f"tool {called!r}: {_first_line(error)}; use types that pydantic can read") from error
-    if description is None:
-        description = "\n".join(filter(None, (doc.short_description, doc.long_description)))
 
     def bind(arguments: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         instance = _converted(model, arguments)
         positional, keywords = [], {}
-        for index, (parameter, _) in enumerate(parameters):
+        for index, (parameter, _) in enumerate(read.parameters):
+            given = f"p{index}" in instance.model_fields_set
             if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
                 positional.append(getattr(instance, f"p{index}"))
-            elif f"p{index}" in instance.model_fields_set or _is_field(parameter.default):
+            elif given or _is_field(parameter.default) or parameter.default is inspect.Parameter.empty:
                 keywords[parameter.name] = getattr(instance, f"p{index}")
         return tuple(positional), keywords
 
-    return Tool(called, description, _schema_of(model, called), function, bind=bind, **options)
+    told = read.description if description is None else description
+    return Tool(called, told, _schema_of(model, called), function, bind=bind, **options)
 
 
 def tool_of_model(
@@ -90,25 +87,6 @@ def tool_of_model(
     return Tool(name or model.__name__, described, schema, function, bind=bind, **options)
 
 
-def _parameters(function: Callable[..., Any], called: str) -> list[tuple[inspect.Parameter, Any]]:
-    """The parameters with their resolved annotations."""
-    try:
-        hinted = function if inspect.isroutine(function) else type(function).__call__
-        hints = typing.get_type_hints(hinted, include_extras=True)
-        listed = list(inspect.signature(function).parameters.values())
-    except (NameError, TypeError, ValueError, AttributeError) as error:
-        raise SchemaError(f"tool {called!r}: its annotations cannot be read: {error}") from error
-    for parameter in listed:
-        if parameter.kind not in (*_SINGLE, inspect.Parameter.KEYWORD_ONLY):
-            raise SchemaError(
-                f"tool {called!r}: {parameter} takes any number of arguments, which a schema cannot list; "
-                "name them, or use Tool.from_schema"
-            )
-        if parameter.name not in hints:
-            raise SchemaError(f"tool {called!r}: parameter {parameter.name!r} has no type; annotate it")
-    return [(parameter, hints[parameter.name]) for parameter in listed]
-
-
 def _is_field(default: Any) -> bool:
     from pydantic.fields import FieldInfo
 
@@ -127,10 +105,11 @@ def _field(parameter: inspect.Parameter, annotation: Any, told: str) -> tuple[An
     elif default is not inspect.Parameter.empty:
         options["default"] = default
     if not any(_is_field(extra) and extra.description for extra in extras):
-        text = next((extra for extra in extras if isinstance(extra, str)), told)
+        said = (getattr(extra, "documentation", extra) for extra in extras)  # typing_extensions.Doc, or plain text
+        text = next((extra for extra in said if isinstance(extra, str)), told)
         if text:
             options["description"] = text
-    if not any(_is_field(extra) and extra.alias for extra in extras):
+    if not any(_is_field(extra) and (extra.alias or extra.validation_alias) for extra in extras):
         options["alias"] = parameter.name
     return annotation, Field(**options)
 
@@ -156,6 +135,9 @@ def _schema_of(model: type[Any], called: str) -> dict[str, Any]:
             schema: dict[str, Any] = model.model_json_schema(schema_generator=Plain)
     except (pydantic.errors.PydanticUserError, TypeError, ValueError) as error:
         raise SchemaError(f"tool {called!r}: {_first_line(error)}; use a type that JSON can hold") from error
+    root = schema.pop("$ref", "").removeprefix("#/$defs/")  # a model that contains itself
+    if root:
+        schema = {**schema, **schema["$defs"][root]}
     schema.pop("title", None)
     for definition in schema.get("$defs", {}).values():
         definition.pop("title", None)
@@ -167,14 +149,14 @@ def _converted(model: type[Any], arguments: dict[str, Any]) -> Any:
     import pydantic
 
     try:
-        return model.model_validate(arguments)
+        return model.model_validate_json(dumps(arguments))  # as JSON: strict models take its texts for dates
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = "$" + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in first["loc"])
         raise SchemaError(first["msg"], place) from error
+    except Exception as error:  # a validator of the user's own that fails
+        raise ToolError(f"{type(error).__name__}: {error}") from error
 
 
 def _first_line(error: Exception) -> str:
-    if isinstance(error, UnknownNameError):
-        return str(error)
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

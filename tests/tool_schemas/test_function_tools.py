@@ -1,0 +1,549 @@
+"""Typed functions: every kind of type by a real call, every docstring style, and every kind of callable."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import dataclasses
+import datetime
+import decimal
+import enum
+import fractions
+import functools
+import ipaddress
+import json
+import pathlib
+import re
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import (
+    Annotated,
+    Any,
+    Generic,
+    Literal,
+    NamedTuple,
+    NewType,
+    NotRequired,
+    Optional,
+    Required,
+    TypeVar,
+    Union,
+)
+
+import annotated_types
+import pytest
+from pydantic import AnyUrl, BaseModel, BeforeValidator, ConfigDict, Field, RootModel, SecretStr, conint, constr
+from typing_extensions import TypedDict
+
+from loraloop.tool_schemas import Tool, render_tools, tool
+from loraloop.tool_schemas.errors import SchemaError, ToolError
+
+T = TypeVar("T")
+UserId = NewType("UserId", int)
+
+
+class Shade(enum.Enum):
+    DARK = "dark"
+    LIGHT = "light"
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+    HIGH = 2
+
+
+class Word(enum.StrEnum):
+    YES = enum.auto()
+    NO = enum.auto()
+
+
+class Mixed(enum.Enum):
+    ONE = 1
+    TWO = "two"
+
+
+@dataclasses.dataclass
+class Size:
+    """How large.
+
+    Attributes:
+        width: In metres.
+    """
+
+    width: int
+    height: int = 1
+    tags: list[str] = dataclasses.field(default_factory=list)
+
+
+class Row(TypedDict):
+    id: int
+    note: NotRequired[str]
+
+
+class Loose(TypedDict, total=False):
+    id: Required[int]
+    note: str
+
+
+class Pair(NamedTuple):
+    left: int
+    right: str = "r"
+
+
+class Item(BaseModel):
+    name: str = Field(min_length=1)
+    price: float = Field(ge=0, description="In euros")
+
+
+class Cart(BaseModel):
+    """What is bought."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    items: list[Item]
+    by_name: dict[str, Item] = {}
+    when: datetime.datetime | None = None
+
+
+class Box(BaseModel, Generic[T]):
+    content: T
+
+
+class Tree(BaseModel):
+    value: int
+    children: list[Tree] = []
+
+
+class Cat(BaseModel):
+    kind: Literal["cat"]
+    lives: int = 9
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+    name: str
+
+
+class Names(RootModel[list[str]]):
+    pass
+
+
+class Exact(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    day: datetime.date
+    n: int
+
+
+class Aliased(BaseModel):
+    from_: str = Field(alias="from")
+
+
+def call(annotation: Any, given: Any, **options: Any) -> Any:
+    """What a function whose one parameter has this type gets for this JSON value."""
+
+    def f(x):
+        return x
+
+    f.__annotations__ = {"x": annotation}
+    made = Tool.from_function(f, **options)
+    return made.call({"x": json.loads(json.dumps(given))})
+
+
+TYPES: list[tuple[Any, Any, Any]] = [
+    (str, "a", "a"),
+    (int, 3, 3),
+    (float, 3, 3.0),
+    (bool, True, True),
+    (None, None, None),
+    (Any, {"a": [1]}, {"a": [1]}),
+    (object, [1], [1]),
+    (Literal["a", "b"], "b", "b"),
+    (Literal[1, 2], 2, 2),
+    (Literal["a", 1, True, None], None, None),
+    (Literal[Shade.DARK], "dark", Shade.DARK),
+    (Annotated[int, Field(ge=1, le=5)], 5, 5),
+    (Annotated[int, Field(gt=1), Field(lt=5)], 4, 4),
+    (Annotated[int, annotated_types.Ge(1), annotated_types.MultipleOf(2)], 4, 4),
+    (Annotated[str, Field(pattern=r"^[a-z]+\d$")], "ab1", "ab1"),
+    (Annotated[list[int], Field(min_length=1, max_length=3)], [1], [1]),
+    (conint(ge=3), 3, 3),
+    (constr(max_length=3), "abc", "abc"),
+    (int | str, "a", "a"),
+    (Union[int, str], 1, 1),  # noqa: UP007
+    (Optional[int], None, None),  # noqa: UP045
+    (int | None, 4, 4),
+    (Union[Cat, Dog], {"kind": "dog", "name": "Rex"}, Dog(kind="dog", name="Rex")),  # noqa: UP007
+    (Annotated[Cat | Dog, Field(discriminator="kind")], {"kind": "cat"}, Cat(kind="cat")),
+    (Shade, "light", Shade.LIGHT),
+    (Level, 2, Level.HIGH),
+    (Word, "yes", Word.YES),
+    (Mixed, "two", Mixed.TWO),
+    (list[Shade], ["dark"], [Shade.DARK]),
+    (Size, {"width": 2}, Size(2)),
+    (list[Size], [{"width": 2, "tags": ["a"]}], [Size(2, 1, ["a"])]),
+    (Row, {"id": 1}, {"id": 1}),
+    (Row, {"id": 1, "note": "n"}, {"id": 1, "note": "n"}),
+    (Loose, {"id": 1}, {"id": 1}),
+    (Item, {"name": "a", "price": 2}, Item(name="a", price=2)),
+    (Cart, {"items": [{"name": "a", "price": 1}]}, Cart(items=[Item(name="a", price=1)])),
+    (Box[int], {"content": 1}, Box[int](content=1)),
+    (Box[Item], {"content": {"name": "a", "price": 1}}, Box[Item](content=Item(name="a", price=1))),
+    (Tree, {"value": 1, "children": [{"value": 2}]}, Tree(value=1, children=[Tree(value=2)])),
+    (Names, ["a", "b"], Names(["a", "b"])),
+    (Aliased, {"from": "x"}, Aliased(**{"from": "x"})),
+    (UserId, 7, 7),
+    (list, [1, "a"], [1, "a"]),
+    (dict, {"a": 1}, {"a": 1}),
+    (list[int], [1, 2], [1, 2]),
+    (tuple[int, ...], [1, 2], (1, 2)),
+    (tuple[int, str], [1, "a"], (1, "a")),
+    (Sequence[int], [1, 2], [1, 2]),
+    (Iterable[int], [1, 2], [1, 2]),
+    (collections.deque[int], [1, 2], collections.deque([1, 2])),
+    (dict[str, int], {"a": 1}, {"a": 1}),
+    (Mapping[str, list[int]], {"a": [1]}, {"a": [1]}),
+    (dict[str, Any], {"a": None}, {"a": None}),
+    (datetime.date, "2024-02-29", datetime.date(2024, 2, 29)),
+    (datetime.datetime, "2024-02-29T10:00:00Z", datetime.datetime(2024, 2, 29, 10, tzinfo=datetime.UTC)),
+    (datetime.time, "10:30:00Z", datetime.time(10, 30, tzinfo=datetime.UTC)),
+    (datetime.timedelta, "P1DT2H", datetime.timedelta(days=1, hours=2)),
+    (uuid.UUID, "12345678-1234-4678-9234-567812345678", uuid.UUID("12345678-1234-4678-9234-567812345678")),
+    (pathlib.Path, "a/b", pathlib.Path("a/b")),
+    (decimal.Decimal, 1.5, decimal.Decimal("1.5")),
+    (bytes, "abc", b"abc"),
+    (AnyUrl, "https://example.com/a", AnyUrl("https://example.com/a")),
+    (ipaddress.IPv4Address, "10.0.0.1", ipaddress.IPv4Address("10.0.0.1")),
+    (ipaddress.IPv6Address, "::1", ipaddress.IPv6Address("::1")),
+    (SecretStr, "s", SecretStr("s")),
+    (Annotated[int, BeforeValidator(lambda value: value)], 1, 1),
+    (list[Literal[Shade.DARK, Shade.LIGHT]], ["light"], [Shade.LIGHT]),
+    (Literal[Shade.DARK] | None, "dark", Shade.DARK),
+    (Annotated[Literal[Level.HIGH], Field(description="d")], 2, Level.HIGH),
+    (dict[str, Literal[Shade.DARK]], {"a": "dark"}, {"a": Shade.DARK}),
+    (Exact, {"day": "2024-02-29", "n": 1}, Exact(day=datetime.date(2024, 2, 29), n=1)),
+    (T, {"a": 1}, {"a": 1}),
+    ("int | None", 1, 1),
+    ("Tree", {"value": 1}, Tree(value=1)),
+]
+
+
+@pytest.mark.parametrize(("annotation", "given_", "wanted"), TYPES, ids=lambda it: str(it)[:40])
+def test_every_type_arrives(annotation: Any, given_: Any, wanted: Any) -> None:
+    got = call(annotation, given_)
+    if annotation == Iterable[int]:
+        got = list(got)
+    assert got == wanted and isinstance(got, type(wanted))
+
+
+CHECKED: list[tuple[Any, Any, Any]] = [  # a set's items differ, which a grammar cannot see to: checked while decoding
+    (set[int], [1, 2], {1, 2}),
+    (frozenset[str], ["a"], frozenset({"a"})),
+    (dict[int, str], {"1": "a"}, {1: "a"}),
+    (Pair, [1], Pair(1, "r")),
+    (re.Pattern, "a+", re.compile("a+")),
+    (fractions.Fraction, "1/3", fractions.Fraction(1, 3)),
+]
+
+
+@pytest.mark.parametrize(("annotation", "given_", "wanted"), CHECKED, ids=lambda it: str(it)[:40])
+def test_types_that_need_check_mode(annotation: Any, given_: Any, wanted: Any) -> None:
+    assert call(annotation, given_, on_unsupported="check") == wanted
+
+
+@pytest.mark.parametrize("annotation", [Callable[[int], int], type, memoryview])
+def test_types_without_a_json_form_say_so(annotation: Any) -> None:
+    with pytest.raises(SchemaError, match=r"JSON|pydantic"):
+        call(annotation, 1)
+
+
+def properties(made: Tool) -> dict[str, Any]:
+    return made.parameters["properties"]
+
+
+DOCSTRINGS = {
+    "google": """
+    Books a room.
+
+    For one night.
+
+    Args:
+        day (str): The day: of arrival,
+            as a date.
+        room: Which room.
+            Defaults to the small one.
+
+    Returns:
+        The booking.
+
+    Raises:
+        KeyError: Never.
+    """,
+    "numpy": """
+    Books a room.
+
+    For one night.
+
+    Parameters
+    ----------
+    day : str
+        The day: of arrival,
+        as a date.
+    room : int, optional
+        Which room.
+        Defaults to the small one.
+
+    Returns
+    -------
+    dict
+        The booking.
+    """,
+    "sphinx": """
+    Books a room.
+
+    For one night.
+
+    :param str day: The day: of arrival,
+        as a date.
+    :param room: Which room.
+        Defaults to the small one.
+    :type room: int
+    :returns: The booking.
+    :raises KeyError: Never.
+    """,
+    "epytext": """
+    Books a room.
+
+    For one night.
+
+    @param day: The day: of arrival,
+        as a date.
+    @type day: str
+    @param room: Which room.
+        Defaults to the small one.
+    @return: The booking.
+    """,
+}
+
+
+@pytest.mark.parametrize("style", DOCSTRINGS)
+def test_docstrings(style: str) -> None:
+    def book(day: str, room: int = 1) -> dict[str, Any]:
+        return {"day": day, "room": room}
+
+    book.__doc__ = DOCSTRINGS[style]
+    made = Tool.from_function(book)
+    assert " ".join(made.description.split()) == "Books a room. For one night."
+    assert " ".join(properties(made)["day"]["description"].split()) == "The day: of arrival, as a date."
+    assert properties(made)["room"]["description"].split() == [
+        "Which",
+        "room.",
+        "Defaults",
+        "to",
+        "the",
+        "small",
+        "one.",
+    ]
+    assert "- room?: integer = 1 - Which room. Defaults to the small one." in render_tools([made])
+    assert made.call({"day": "x"}) == {"day": "x", "room": 1}
+
+
+def test_numpy_names_that_share_a_description() -> None:
+    def area(a: int, b: int) -> int:
+        """Area.
+
+        Parameters
+        ----------
+        a, b : int
+            A side.
+        """
+        return a * b
+
+    assert [each["description"] for each in properties(Tool.from_function(area)).values()] == ["A side.", "A side."]
+
+
+def test_descriptions_in_annotations_go_before_the_docstring() -> None:
+    class Doc:
+        documentation = "from Doc"
+
+    def f(
+        a: Annotated[int, "plain"], b: Annotated[int, Field(description="field")], c: Annotated[int, Doc()], d: int
+    ) -> None:
+        """F.
+
+        Args:
+            a: No.
+            b: No.
+            c: No.
+            d: Yes.
+        """
+
+    told = [each["description"] for each in properties(Tool.from_function(f)).values()]
+    assert told == ["plain", "field", "from Doc", "Yes."]
+
+
+class Desk:
+    """A desk.
+
+    Args:
+        city: Where it is.
+    """
+
+    def __init__(self, city: str = "Paris") -> None:
+        self.city = city
+
+    def greet(self, name: str, /, times: int = 1) -> str:
+        """Greets.
+
+        Args:
+            name: Whom.
+        """
+        return f"{self.city}: {name}" * times
+
+    @classmethod
+    def open(cls, city: str) -> str:
+        """Opens."""
+        return cls(city).city
+
+    @staticmethod
+    def add(a: int, b: int) -> int:
+        """Adds."""
+        return a + b
+
+    def __call__(self, word: str) -> str:
+        """Says."""
+        return f"{self.city} says {word}"
+
+
+class Later:
+    """Answers later."""
+
+    async def __call__(self, n: int) -> int:
+        return n + 1
+
+
+def timed(function: Any) -> Any:
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+@timed
+def shown(a: int, *, b: Shade = Shade.DARK) -> list[Any]:
+    """Shown."""
+    return [a, b]
+
+
+def secret(query: str, key: str, limit: int = 3) -> list[Any]:
+    """Searches.
+
+    Args:
+        query: What for.
+        key: Not for the model.
+    """
+    return [query, key, limit]
+
+
+async def later(n: int) -> int:
+    """Answers later."""
+    return n + 1
+
+
+@pytest.mark.parametrize(
+    ("function", "name", "description", "arguments", "wanted"),
+    [
+        (Desk("Rome").greet, "greet", "Greets.", {"name": "Ann"}, "Rome: Ann"),
+        (Desk.open, "open", "Opens.", {"city": "Bern"}, "Bern"),
+        (Desk.add, "add", "Adds.", {"a": 1, "b": 2}, 3),
+        (Desk("Oslo"), "Desk", "A desk.", {"word": "hi"}, "Oslo says hi"),
+        (shown, "shown", "Shown.", {"a": 1, "b": "light"}, [1, Shade.LIGHT]),
+        (functools.partial(secret, key="k"), "secret", "Searches.", {"query": "q"}, ["q", "k", 3]),
+        (functools.partial(secret, "q", key="k"), "secret", "Searches.", {"limit": 5}, ["q", "k", 5]),
+        (functools.partial(functools.partial(secret, "q"), "k"), "secret", "Searches.", {}, ["q", "k", 3]),
+        (Size, "Size", "How large.", {"width": 2}, Size(2)),
+        (dataclasses.make_dataclass("Plain", [("n", int)]), "Plain", "", {"n": 2}, None),
+        (later, "later", "Answers later.", {"n": 1}, 2),
+        (Later(), "Later", "Answers later.", {"n": 1}, 2),
+        (functools.partial(later), "later", "Answers later.", {"n": 1}, 2),
+    ],
+    ids=lambda it: None,
+)
+def test_callables_of_every_kind(
+    function: Any, name: str, description: str, arguments: dict[str, Any], wanted: Any
+) -> None:
+    made = Tool.from_function(function)
+    got = made.call(arguments)
+    if asyncio.iscoroutine(got):
+        got = asyncio.run(got)
+    assert made.name == name and made.description == description
+    assert "key" not in properties(made)  # what a partial fills in is neither shown nor given by the model
+    assert wanted is None or got == wanted
+
+
+def test_local_types_and_types_that_come_later() -> None:
+    class Local(BaseModel):
+        n: int
+
+    def f(x: Local, y: list[Local] | None = None) -> Local:
+        return x
+
+    assert Tool.from_function(f).call({"x": {"n": 1}}) == Local(n=1)
+    assert tool(name="g")(lambda: 3).call({}) == 3
+
+    def lost(x: Nowhere) -> None: ...  # noqa: F821
+
+    with pytest.raises(SchemaError, match="'Nowhere' is not defined; import"):
+        Tool.from_function(lost)
+    with pytest.raises(SchemaError, match="bound method"):
+        Tool.from_function(Desk.greet)
+    with pytest.raises(SchemaError, match="cannot be called"):
+        Tool.from_function(3)  # type: ignore[arg-type]
+
+
+def test_defaults_of_every_kind() -> None:
+    def f(
+        when: datetime.date = datetime.date(2024, 1, 1),
+        shade: Shade = Shade.DARK,
+        sizes: list[Size] = [Size(1)],  # noqa: B006, B008
+        item: Item = Item(name="a", price=1),  # noqa: B008
+        made: Annotated[list[int], Field(default_factory=lambda: [1])] = Field(default_factory=lambda: [2]),  # noqa: B008
+        number: int = None,  # type: ignore[assignment]  # noqa: RUF013
+        opaque: Any = object,
+        kind: str = Field("x", alias="type"),
+    ) -> list[Any]:
+        return [when, shade, sizes, item, made, number, opaque, kind]
+
+    made = Tool.from_function(f)
+    shown_ = {name: schema.get("default", "nothing") for name, schema in properties(made).items()}
+    assert shown_["when"] == "2024-01-01" and shown_["shade"] == "dark" and shown_["type"] == "x"
+    assert shown_["sizes"] == [{"width": 1, "height": 1, "tags": []}] and shown_["item"] == {"name": "a", "price": 1.0}
+    assert shown_["opaque"] == "nothing" and "required" not in made.parameters
+    got = made.call({})
+    assert got[0] == datetime.date(2024, 1, 1) and got[2] == [Size(1)] and got[4] in ([1], [2]) and got[5] is None
+    assert made.call({"type": "y"})[7] == "y"
+
+    def g(x: Annotated[list[int], Field(default_factory=list)]) -> list[int]:
+        return x
+
+    assert Tool.from_function(g).call({}) == []
+
+
+def test_a_model_that_contains_itself_shows_its_fields() -> None:
+    made = Tool.from_model(Tree, lambda tree: tree)
+    assert "- value: integer" in render_tools([made])
+    assert made.call({"value": 1, "children": [{"value": 2}]}).children[0].value == 2
+    with pytest.raises(SchemaError):
+        made.call({"value": 1, "children": [{"value": "x"}]})
+
+
+def test_what_only_a_validator_finds_is_an_error_with_its_path() -> None:
+    def f(n: Annotated[int, BeforeValidator(lambda value: 1 // (value - 3))], item: Item) -> int:
+        return n
+
+    with pytest.raises(ToolError, match="ZeroDivisionError"):
+        Tool.from_function(f).call({"n": 3, "item": {"name": "a", "price": 1}})
+    with pytest.raises(SchemaError) as caught:
+        Tool.from_function(f).call({"n": 4, "item": {"name": "", "price": 1}})
+    assert caught.value.path == "$.item.name"

@@ -1,0 +1,152 @@
+"""Reading a callable: its name, its docstring, and its parameters with their types."""
+
+from __future__ import annotations
+
+import enum
+import functools
+import inspect
+import sys
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union
+
+from loraloop.tool_schemas.errors import SchemaError
+
+_SINGLE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a callable says of itself.
+
+    Attributes:
+        name: What it is called.
+        description: Its docstring without the parts about parameters, results and errors.
+        parameters: Each parameter with its resolved annotation; not those that a `functools.partial` has filled in.
+        told: What the docstring says of each parameter, by name.
+    """
+
+    name: str
+    description: str
+    parameters: tuple[tuple[inspect.Parameter, Any], ...]
+    told: dict[str, str]
+
+
+def read_signature(function: Callable[..., Any], name: str | None = None) -> Signature:
+    """Reads a function, a method, a class, a partial of one of them, or an object that can be called.
+
+    The docstring may be in Google, NumPy, Sphinx or Epytext style.
+
+    Args:
+        function: Sync or async.
+        name: What it is called in errors and in the result, instead of its own name.
+
+    Raises:
+        SchemaError: If a parameter has no type or is ``*args`` or ``**kwargs``, or an annotation cannot be read.
+    """
+    import docstring_parser
+
+    if not callable(function):
+        raise SchemaError(f"{function!r} cannot be called; give a typed function")
+    inner, filled = _unwrapped(function)
+    called = name or str(getattr(inner, "__name__", type(inner).__name__))
+    text = inspect.getdoc(inner)
+    if not text and not inspect.isroutine(inner) and not inspect.isclass(inner):
+        text = inspect.getdoc(type(inner).__call__)
+    if dataclass_made(inner, text):
+        text = ""
+    doc = docstring_parser.parse(text or "")
+    told = {
+        one.strip().lstrip("*"): described.description or ""
+        for described in doc.params
+        for one in described.arg_name.split(",")
+    }
+    description = "\n".join(filter(None, (doc.short_description, doc.long_description)))
+    return Signature(called, description, tuple(_parameters(function, inner, filled, called)), told)
+
+
+def dataclass_made(inner: Any, text: str | None) -> bool:
+    """Whether a docstring is the one that `dataclasses` makes up, the class's signature."""
+    return (
+        inspect.isclass(inner)
+        and hasattr(inner, "__dataclass_fields__")
+        and bool(text)
+        and text.startswith(f"{inner.__name__}(")
+    )
+
+
+def _unwrapped(function: Callable[..., Any]) -> tuple[Any, set[str]]:
+    """The callable inside of partials, and the names of the parameters that they have filled in by keyword."""
+    filled: set[str] = set()
+    inner: Any = function
+    while isinstance(inner, functools.partial):
+        filled |= set(inner.keywords)
+        inner = inner.func
+    return inner, filled
+
+
+def _parameters(
+    function: Callable[..., Any], inner: Any, filled: set[str], called: str
+) -> list[tuple[inspect.Parameter, Any]]:
+    hinted = inner.__init__ if inspect.isclass(inner) else inner
+    if not inspect.isclass(inner) and not inspect.isroutine(inner):
+        hinted = type(inner).__call__
+    try:
+        hints = typing.get_type_hints(hinted, localns=_names_around(hinted), include_extras=True)
+        listed = list(inspect.signature(function).parameters.values())
+    except (NameError, TypeError, ValueError, AttributeError, SyntaxError) as error:
+        raise SchemaError(
+            f"tool {called!r}: its annotations cannot be read: {error}; import or define the types before the tool"
+        ) from error
+    kept = [parameter for parameter in listed if parameter.name not in filled]
+    for index, parameter in enumerate(kept):
+        if parameter.kind not in (*_SINGLE, inspect.Parameter.KEYWORD_ONLY):
+            raise SchemaError(
+                f"tool {called!r}: {parameter} takes any number of arguments, which a schema cannot list; "
+                "name them, or use Tool.from_schema"
+            )
+        if parameter.name not in hints:
+            bound = "" if index or parameter.name not in ("self", "cls") else ", or make the tool of a bound method"
+            raise SchemaError(f"tool {called!r}: parameter {parameter.name!r} has no type; annotate it{bound}")
+    return [(parameter, _by_value(hints[parameter.name])) for parameter in kept]
+
+
+def _names_around(function: Any) -> dict[str, Any]:
+    """The local names of the functions now running in which `function` may have been written.
+
+    Annotations that are text can name types that are local to them.
+    """
+    home = getattr(inspect.unwrap(function), "__globals__", None)
+    names: dict[str, Any] = {}
+    frame = sys._getframe(1) if home is not None and "<locals>" in getattr(function, "__qualname__", "") else None
+    while frame is not None:
+        if frame.f_globals is home and frame.f_locals is not home:
+            names = {**frame.f_locals, **names}
+        frame = frame.f_back
+    return names
+
+
+def _by_value(annotation: Any) -> Any:
+    """The annotation, with ``Literal[Color.RED]`` taking the member's value, which is what JSON has."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Literal:
+        members = [each for each in arguments if isinstance(each, enum.Enum)]
+        if not members:
+            return annotation
+        from pydantic import BeforeValidator
+
+        def member(value: Any) -> Any:
+            return next((each for each in members if type(each.value) is type(value) and each.value == value), value)
+
+        return Annotated[annotation, BeforeValidator(member)]
+    changed = tuple(_by_value(each) for each in arguments) if origin is not Annotated else arguments
+    if origin is Annotated:
+        inner = _by_value(arguments[0])
+        return annotation if inner is arguments[0] else Annotated[(inner, *arguments[1:])]  # type: ignore[return-value]
+    if all(new is old for new, old in zip(changed, arguments, strict=True)):
+        return annotation
+    if origin in (Union, types.UnionType):
+        return Union[changed]  # noqa: UP007
+    return annotation.copy_with(changed) if hasattr(annotation, "copy_with") else origin[changed]
