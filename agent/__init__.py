@@ -6,22 +6,25 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from loraloop.agent.agent import Agent, RunStream
+    from loraloop.agent.agent import Agent
     from loraloop.agent.engine.sampling import Sampling
     from loraloop.agent.limits import Limits
     from loraloop.agent.mixture import Mixture
+    from loraloop.agent.output_type import OutputType
     from loraloop.agent.policy import Policy
     from loraloop.agent.result import CallRecord, RunResult, Step, Tokens
     from loraloop.agent.runtime import Runtime
+    from loraloop.agent.stream import RunStream
 
 _HOMES = {
     "Agent": "agent",
     "CallRecord": "result",
     "Limits": "limits",
     "Mixture": "mixture",
+    "OutputType": "output_type",
     "Policy": "policy",
     "RunResult": "result",
-    "RunStream": "agent",
+    "RunStream": "stream",
     "Runtime": "runtime",
     "Sampling": "engine.sampling",
     "Step": "result",
@@ -29,8 +32,8 @@ _HOMES = {
 }
 
 __all__ = [
-    "Agent", "CallRecord", "Limits", "Mixture", "Policy", "RunResult", "RunStream", "Runtime", "Sampling", "Step",
-    "Tokens",
+    "Agent", "CallRecord", "Limits", "Mixture", "OutputType", "Policy", "RunResult", "RunStream", "Runtime", "Sampling",
+    "Step", "Tokens",
 ]  # fmt: skip
 
 

@@ -3,78 +3,55 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Generic, TypedDict, TypeVar, Unpack, overload
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.contracts import Passage
 from loraloop.agent.engine.sampling import Sampling
-from loraloop.agent.events import Event
 from loraloop.agent.job import Job
 from loraloop.agent.limits import Limits
 from loraloop.agent.loop import Run
 from loraloop.agent.mixture import Mixture
 from loraloop.agent.outcomes import PYTHON
+from loraloop.agent.output_type import OutputType
 from loraloop.agent.policy import Policy
 from loraloop.agent.python_tool import python_tool
-from loraloop.agent.result import RunResult
+from loraloop.agent.result import RunResult, T
 from loraloop.agent.runtime import Runtime
+from loraloop.agent.stream import RunStream
+from loraloop.agent.tool_choice import check_choice, check_names_free
 from loraloop.agent.transcript import as_passages, as_tools, request, system_content
 from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.grammar import Choice, Lark, Regex
 from loraloop.tool_schemas.tools import Tool
 
-_END = object()
+R = TypeVar("R")
 
 
-class RunStream:
-    """The events of one run, for `for` or `async for`; `result` is there after the last one."""
+class Options(TypedDict, total=False):
+    """What a run can be given besides its prompt and its output type; see `Agent.run_sync`."""
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._events = run.events()
-
-    @property
-    def result(self) -> RunResult:
-        """The run's result.
-
-        Raises:
-            InputError: while the run is not over.
-        """
-        if self._run.result is None:
-            raise InputError("the run is not over: read its events to the end first")
-        return self._run.result
-
-    def cancel(self) -> None:
-        """Ends the run at its next token; the events still come to their end."""
-        self._run.cancel()
-
-    def close(self) -> None:
-        """Stops without a result."""
-        self._run.cancel()
-        self._events.close()
-
-    def __iter__(self) -> Iterator[Event]:
-        return self._events
-
-    async def __aiter__(self) -> AsyncIterator[Event]:
-        while True:
-            step = asyncio.ensure_future(asyncio.to_thread(next, self._events, _END))
-            try:
-                event = await asyncio.shield(step)
-            except asyncio.CancelledError:
-                self._run.cancel()
-                await asyncio.wait([step])
-                raise
-            if event is _END:
-                return
-            assert isinstance(event, Event)
-            yield event
+    passages: Sequence[Passage | Mapping[str, Any] | str]
+    messages: Sequence[Message]
+    skill: str | Mapping[str, float] | None
+    policy: Policy | None
+    tool_choice: str | Mapping[str, Any] | None
 
 
-class Agent:
-    """Runs requests on a runtime. Safe to share between threads.
+class Settings(TypedDict, total=False):
+    """What an agent can be given besides tools, instructions and output type; see `Agent`."""
+
+    limits: Limits | None
+    policy: Policy | None
+    sampling: Sampling | None
+    python: bool
+
+
+class Agent(Generic[T]):
+    """Runs requests on a runtime. Safe to share between threads. `T` is what its answers are values of.
 
     Args:
         runtime: Base, skills and router.
@@ -84,12 +61,46 @@ class Agent:
         policy: What is decided here instead of by the router.
         sampling: How tokens are drawn; greedy by default.
         python: Whether the programs that the code skill writes are run, in a sandbox.
+        output_type: What the base's final answer has to be: a pydantic model, a dataclass, ``Literal``, an enum,
+            ``list[int]``, a JSON Schema, `Choice`, `Regex`, `Lark` …; see `OutputType.of`. The result's `value` is the
+            answer as such a value. What skills write (calls, code, an answer from passages, a refusal) keeps its form.
 
     Raises:
-        SchemaError: if a tool is unusable.
-        InputError: if a tool takes the name of the `python` tool.
+        SchemaError: if a tool or the output type is unusable.
+        UnknownNameError: if the policy names a skill or a tool that does not exist.
+        InputError: if a tool has a name with a meaning of its own, or the policy's tool choice cannot be kept.
     """
 
+    @overload
+    def __init__(
+        self: Agent[None],
+        runtime: Runtime,
+        tools: Sequence[Tool | Callable[..., Any] | Mapping[str, Any]] = (),
+        instructions: str = "",
+        *,
+        output_type: None = None,
+        **settings: Unpack[Settings],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        runtime: Runtime,
+        tools: Sequence[Tool | Callable[..., Any] | Mapping[str, Any]] = (),
+        instructions: str = "",
+        *,
+        output_type: type[T] | OutputType[T],
+        **settings: Unpack[Settings],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Agent[Any],
+        runtime: Runtime,
+        tools: Sequence[Tool | Callable[..., Any] | Mapping[str, Any]] = (),
+        instructions: str = "",
+        *,
+        output_type: Any,
+        **settings: Unpack[Settings],
+    ) -> None: ...
     def __init__(
         self,
         runtime: Runtime,
@@ -100,6 +111,7 @@ class Agent:
         policy: Policy | None = None,
         sampling: Sampling | None = None,
         python: bool = False,
+        output_type: Any = None,
     ) -> None:
         self.runtime = runtime
         self.tools = as_tools(tools)
@@ -110,10 +122,20 @@ class Agent:
         self.python = python
         if python and any(tool.name == PYTHON for tool in self.tools):
             raise InputError(f"a tool is called {PYTHON!r}, which means the sandbox where python=True: rename it")
+        check_names_free(self.tools)
+        self.output: OutputType[Any] = self._output(output_type)
         self._python = python_tool(self.limits.tool_timeout) if python else None
         self._system = system_content(instructions, self.tools)
         self._check(self.policy)
 
+    @overload
+    def run_sync(
+        self, prompt: str = "", *, output_type: type[R] | OutputType[R], **options: Unpack[Options]
+    ) -> RunResult[R]: ...
+    @overload
+    def run_sync(self, prompt: str = "", *, output_type: None = None, **options: Unpack[Options]) -> RunResult[T]: ...
+    @overload
+    def run_sync(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options]) -> RunResult[Any]: ...
     def run_sync(
         self,
         prompt: str = "",
@@ -122,7 +144,9 @@ class Agent:
         messages: Sequence[Message] = (),
         skill: str | Mapping[str, float] | None = None,
         policy: Policy | None = None,
-    ) -> RunResult:
+        tool_choice: str | Mapping[str, Any] | None = None,
+        output_type: Any = None,
+    ) -> RunResult[Any]:
         """Runs a request to its end.
 
         Args:
@@ -131,14 +155,25 @@ class Agent:
             messages: The transcript so far, usually an earlier result's `messages`.
             skill: Forces the first choice; `"none"` is the bare base, `{"code": 0.7, "tools": 0.3}` a mixture.
             policy: Instead of the agent's own.
+            tool_choice: Instead of the policy's: `auto`, `required`, `none`, or a tool's name; see `Policy`.
+            output_type: Instead of the agent's; ``str`` is any text. See `Agent`.
 
         Raises:
-            InputError: an empty prompt, or a forced skill without what it works on.
-            UnknownNameError: a forced or forbidden skill that does not exist.
+            InputError: an empty prompt, a forced skill without what it works on, a tool choice that cannot be kept.
+            UnknownNameError: a forced or forbidden skill, or a chosen tool, that does not exist.
+            SchemaError: an unusable output type.
             ContextLengthError: the request does not fit the context.
         """
-        return self._finish(self._start(prompt, passages, messages, skill, policy, None))
+        return self._finish(self._start(prompt, passages, messages, skill, policy, tool_choice, output_type, None))
 
+    @overload
+    async def run(
+        self, prompt: str = "", *, output_type: type[R] | OutputType[R], **options: Unpack[Options]
+    ) -> RunResult[R]: ...
+    @overload
+    async def run(self, prompt: str = "", *, output_type: None = None, **options: Unpack[Options]) -> RunResult[T]: ...
+    @overload
+    async def run(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options]) -> RunResult[Any]: ...
     async def run(
         self,
         prompt: str = "",
@@ -147,9 +182,12 @@ class Agent:
         messages: Sequence[Message] = (),
         skill: str | Mapping[str, float] | None = None,
         policy: Policy | None = None,
-    ) -> RunResult:
+        tool_choice: str | Mapping[str, Any] | None = None,
+        output_type: Any = None,
+    ) -> RunResult[Any]:
         """`run_sync` in a thread; async tools are awaited on the caller's loop. Cancelling it cancels the run."""
-        run = self._start(prompt, passages, messages, skill, policy, asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        run = self._start(prompt, passages, messages, skill, policy, tool_choice, output_type, loop)
         work = asyncio.ensure_future(asyncio.to_thread(self._finish, run))
         try:
             return await asyncio.shield(work)
@@ -158,6 +196,14 @@ class Agent:
             await asyncio.wait([work])
             raise
 
+    @overload
+    def stream(
+        self, prompt: str = "", *, output_type: type[R] | OutputType[R], **options: Unpack[Options]
+    ) -> RunStream[R]: ...
+    @overload
+    def stream(self, prompt: str = "", *, output_type: None = None, **options: Unpack[Options]) -> RunStream[T]: ...
+    @overload
+    def stream(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options]) -> RunStream[Any]: ...
     def stream(
         self,
         prompt: str = "",
@@ -166,13 +212,15 @@ class Agent:
         messages: Sequence[Message] = (),
         skill: str | Mapping[str, float] | None = None,
         policy: Policy | None = None,
-    ) -> RunStream:
+        tool_choice: str | Mapping[str, Any] | None = None,
+        output_type: Any = None,
+    ) -> RunStream[Any]:
         """The same, event by event: iterate it with `for`, or with `async for` inside a loop."""
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             loop = None
-        return RunStream(self._start(prompt, passages, messages, skill, policy, loop))
+        return RunStream(self._start(prompt, passages, messages, skill, policy, tool_choice, output_type, loop))
 
     def _start(
         self,
@@ -181,10 +229,14 @@ class Agent:
         messages: Sequence[Message],
         skill: str | Mapping[str, float] | None,
         policy: Policy | None,
+        tool_choice: str | Mapping[str, Any] | None,
+        output_type: Any,
         loop: asyncio.AbstractEventLoop | None,
     ) -> Run:
         given = as_passages(passages)
         policy = policy or self.policy
+        if tool_choice is not None:
+            policy = replace(policy, tool_choice=tool_choice)
         if skill is not None:
             policy = replace(policy, skills=(skill, *policy.skills))
         self._check(policy)
@@ -199,6 +251,7 @@ class Agent:
             policy,
             self.sampling,
             self._python,
+            self.output if output_type is None else self._output(output_type),
         )
         return Run(self.runtime, job, loop)
 
@@ -207,6 +260,14 @@ class Agent:
             self.runtime.check(choice)
         if NONE in policy.forbid:
             raise InputError("none cannot be forbidden: the base answers when no skill does")
+        check_choice(policy, self.tools, self.limits, self.runtime)
+
+    def _output(self, said: Any) -> OutputType[Any]:
+        """What a caller wants the answer to be; a grammar is compiled here if only that tells whether it is one."""
+        output = OutputType.of(said)
+        if isinstance(output.term, Regex | Choice | Lark):
+            self.runtime.grammar(output.term)
+        return output
 
     def _check_fit(self, skill: str | Mixture, passages: bool) -> None:
         contract = self.runtime.contract(skill)
@@ -216,7 +277,7 @@ class Agent:
             raise InputError(f"skill {str(skill)!r} answers from passages: give passages=[…] with the prompt")
 
     @staticmethod
-    def _finish(run: Run) -> RunResult:
+    def _finish(run: Run) -> RunResult[Any]:
         for _ in run.events():
             pass
         assert run.result is not None

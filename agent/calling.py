@@ -13,6 +13,7 @@ from typing import Any
 
 from loraloop.agent.result import CallRecord
 from loraloop.tool_schemas.calls import Call
+from loraloop.tool_schemas.errors import SchemaError
 from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.tools import Tool
 
@@ -46,9 +47,13 @@ class ToolRunner:
         if error is None:
             try:
                 dumps(result)
+                tool.check_result(result)
+            except SchemaError as problem:
+                result, error = None, f"the result is not what the tool promises: {clipped(str(problem))}"
             except Exception as problem:
-                result, error = None, f"the result cannot be written as JSON: {problem}"
-        return CallRecord(call.name, call.arguments, result, error, round((perf_counter() - start) * 1e3, 3))
+                result, error = None, f"the result cannot be written as JSON: {clipped(str(problem))}"
+        ms = round((perf_counter() - start) * 1e3, 3)
+        return CallRecord(call.name, call.arguments, result, error, ms, source=tool.source)
 
     def _outcome(self, function: Callable[[], Any], timeout: float) -> tuple[Any, str | None]:
         done: queue.SimpleQueue[tuple[Any, str | None]] = queue.SimpleQueue()
@@ -92,11 +97,9 @@ class ToolRunner:
         return future.result()
 
 
-def observation(record: CallRecord) -> str:
-    """The content of the tool message that tells the model what a call gave."""
-    if record.error is not None:
-        return dumps({"name": record.name, "error": record.error})
-    return dumps({"name": record.name, "result": record.result})
+def clipped(text: str, most: int = 400) -> str:
+    """The beginning of a text: jsonschema quotes whole values in its errors."""
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def call_key(call: Call) -> str:

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from loraloop.agent.job import Decision
 from loraloop.agent.mixture import Mixture, names_of, of_route
+from loraloop.agent.tool_choice import caller
 from loraloop.router.decision import NONE, Route
 
 if TYPE_CHECKING:
+    from loraloop.agent.policy import Policy
     from loraloop.agent.runtime import Runtime
 
 
@@ -31,6 +33,13 @@ def routed(runtime: Runtime, route: Route, least: float) -> Decision:
     mixture = _mixed(runtime, route, least) if least and route.skill != NONE else None
     skill = route.skill if mixture is None else str(mixture)
     return Decision(skill, route.probability, route.abstained, route.runners_up, route.masked, "router", mixture)
+
+
+def calling(runtime: Runtime, route: Route, policy: Policy) -> Decision:
+    """For a call that the caller requires: the router's choice if it writes calls, else the likeliest that does."""
+    if route.skill != NONE and runtime.contract(route.skill) == "calls":
+        return routed(runtime, route, policy.mix)
+    return forced(caller(policy, runtime, route.probabilities), route)
 
 
 def _mixed(runtime: Runtime, route: Route, least: float) -> Mixture | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.contracts import Passage
 from loraloop.agent.engine.sampling import Sampling
 from loraloop.agent.limits import Limits
 from loraloop.agent.mixture import Mixture
+from loraloop.agent.output_type import FREE, OutputType
 from loraloop.agent.policy import Policy
 from loraloop.tool_schemas.tools import Tool
 
@@ -25,6 +27,7 @@ class Job:
     policy: Policy
     sampling: Sampling
     python: Tool | None
+    output: OutputType[Any] = FREE
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,10 @@ class Limits:
         run_tokens: Tokens that all steps together may generate.
         max_tool_calls: Calls of tools, the `python` tool included.
         deadline: Seconds for the whole run; None for no bound. Looked at before every token.
-        tool_timeout: Seconds that one call of a tool may take; it becomes an error observation then.
+        tool_timeout: Seconds that one call of a tool may take, if the tool itself does not say; it becomes an error
+            observation then.
+        result_tokens: Tokens of one call's result or error that the transcript holds at most. What is longer, or
+            longer than the context still has room for, is cut, and a marker says how many tokens were left out.
     """
 
     max_steps: int = 12
@@ -26,11 +29,14 @@ class Limits:
     max_tool_calls: int = 16
     deadline: float | None = None
     tool_timeout: float = 30.0
+    result_tokens: int = 1024
 
     def __post_init__(self) -> None:
         for name in ("max_steps", "step_tokens", "run_tokens"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        if self.result_tokens < 64:
+            raise InputError(f"result_tokens is {self.result_tokens}: it must be at least 64, so that an error fits")
         if self.max_tool_calls < 0:
             raise InputError(f"max_tool_calls is {self.max_tool_calls}: it must be 0 or more")
         if self.deadline is not None and self.deadline <= 0:

@@ -11,10 +11,11 @@ from time import monotonic, perf_counter
 from typing import Any
 
 from loraloop.adapters.base.messages import Message
-from loraloop.adapters.contracts import answer_schema, code_grammar, verdict_schema
+from loraloop.agent.acting import Actor
 from loraloop.agent.ahead import RunAhead
-from loraloop.agent.calling import ToolRunner, call_key, observation
-from loraloop.agent.deciding import forced, routed
+from loraloop.agent.aside import Repair, asides
+from loraloop.agent.calling import ToolRunner
+from loraloop.agent.deciding import calling, forced, routed
 from loraloop.agent.engine.branch import Branch
 from loraloop.agent.engine.clock import Clock
 from loraloop.agent.engine.generate import Budget, Delta, Generated, generate
@@ -31,20 +32,19 @@ from loraloop.agent.events import (
     SkillActivated,
     StepFinished,
     TokenGenerated,
-    ToolCallFinished,
-    ToolCallStarted,
 )
+from loraloop.agent.forms import Forms
 from loraloop.agent.job import Decision, Job
 from loraloop.agent.mixture import names_of
-from loraloop.agent.outcomes import PYTHON, Facts, Outcome, outcome_of
+from loraloop.agent.outcomes import Facts, Outcome, outcome_of
 from loraloop.agent.result import CallRecord, RunResult, Step, StopReason, Tokens
 from loraloop.agent.runtime import Runtime
 from loraloop.router.decision import NONE, RouterState
-from loraloop.tool_schemas.calls import Call, calls_schema
 from loraloop.tool_schemas.errors import ContextLengthError, LimitError
 
 _LIMITS: dict[str, StopReason] = {"tokens": "max_tokens", "deadline": "deadline", "cancelled": "cancelled"}
-_RESERVE = 64  # positions a tool's result must leave for what is said about it
+UNENFORCED = "unenforced"  # generation gave up: a check of the schema failed too often
+UNMET = "what was written does not meet the checks of the schema, however often it was tried"
 
 
 class Run:
@@ -59,15 +59,16 @@ class Run:
         self._sampler = Sampler(job.sampling)
         self._cancelled = False
         self._tools = ToolRunner(loop, lambda: self._cancelled)
+        self._actor = Actor(self.id, job, self._chat, self._room, self._tools)
+        self._forms = Forms(runtime, job)
+        self._repair: Repair | None = None
         self._forced = deque(job.policy.choices)
         self._masked = self._unfit()
-        self._answered: dict[str, CallRecord] = {}
         self._after = "user"
         self._screened = 0
         self._steps: list[Step] = []
         self._ahead = RunAhead(runtime.ahead)
         self._generated = 0
-        self._calls_made = 0
         self._reused = 0
         self._stop: StopReason | None = None
         self._end = Outcome("", keep=False)
@@ -87,6 +88,7 @@ class Run:
         start = perf_counter()
         if self._job.limits.deadline is not None:
             self._deadline = monotonic() + self._job.limits.deadline
+        self._forms.begin()
         trunk = self._open()
         try:
             yield RunStarted(
@@ -114,6 +116,7 @@ class Run:
             end.citations,
             end.category,
             round((perf_counter() - start) * 1e3, 3),
+            end.value,
         )
         yield RunFinished(self.id, self.result)
 
@@ -169,6 +172,8 @@ class Run:
             if worst.positive:
                 guard = self._runtime.with_contract("verdict")[0]
                 decision = Decision(guard, worst.probability, False, (), (), "screen")
+        if decision is None and self._repair is not None:
+            decision = self._repair.decision
         if decision is None:
             with clock.phase("route"):
                 decision = self._choose(trunk)
@@ -206,12 +211,15 @@ class Run:
         records: list[CallRecord] = []
         if outcome.calls and outcome.stop is None:
             yield from self._tell(index, "tool", self._ahead.acting())
-            yield from self._act(trunk, index, outcome.calls, records, clock)
+            yield from self._actor.act(trunk, index, outcome.calls, records, clock, self._deadline)
         if outcome.refuse:
             refusal = Message("assistant", self._job.policy.refusal)
             trunk.append(refusal, self._chat.message(refusal.role, refusal.content))
             yield Refused(self.id, index, outcome.category, refusal.content)
         self._conclude(outcome, active.contract, bool(records))
+        self._repair = self._again(decision, active.contract, out.text, outcome)
+        if decision.by != "screen" and not outcome.again:
+            self._forms.choice_made()
         ms = clock.milliseconds()
         if out.first:
             ms["first_token"] = round((out.first - start) * 1e3, 3)
@@ -232,6 +240,7 @@ class Run:
             ms,
             decision.weights,
             self._ahead.begun,
+            outcome.error,
         )
         self._steps.append(step)
         yield StepFinished(self.id, step)
@@ -264,13 +273,15 @@ class Run:
             choice = self._forced.popleft()
             if not self._masked.intersection(names_of(choice)):
                 return forced(choice, route)
+        if self._forms.calls.required:
+            return calling(self._runtime, route, job.policy)
         return routed(self._runtime, route, job.policy.mix)
 
     def _unfit(self) -> set[str]:
         """Skills that cannot be chosen in this run at all."""
         runtime, job = self._runtime, self._job
         unfit = set(job.policy.forbid)
-        if not job.tools:
+        if not job.tools or job.policy.tool_choice == "none":
             unfit.update(runtime.with_contract("calls"))
         if not job.passages:
             unfit.update(runtime.with_contract("answer"))
@@ -281,23 +292,20 @@ class Run:
         """Generates in the branch; returns what came of it and the limit that cut it, if one did."""
         limits, room = self._job.limits, self._room(trunk)
         tokens = min(limits.step_tokens, limits.run_tokens - self._generated, room)
-        term = self._term(contract)
-        constraint = None if term is None else self._runtime.grammar(term).start()
+        grammar = self._forms.grammar(contract, clock)
         prose = skill == NONE and self._job.tools and self._job.policy.prose
-        invocation = list(self._chat.generation_prompt)
-        if skill == NONE and self._after == "tool" and (cue := self._job.policy.cue):
-            told = self._chat.message("user", cue)
-            if len(told) + tokens <= room:
-                invocation[:0] = told
+        told = self._told(skill, contract, max(room - tokens, room // 2))
+        room -= len(told)
+        tokens = min(tokens, room)
         out = Generated()
         try:
             for piece in generate(
                 branch,
-                invocation,
+                [*told, *self._chat.generation_prompt],
                 self._sampler,
                 Budget(tokens, self._deadline, lambda: self._cancelled),
                 stop_ids=self._runtime.stop_ids,
-                constraint=constraint,
+                constraint=None if grammar is None else grammar.start(),
                 not_first=self._runtime.call_openers if prose else None,
                 clock=clock,
             ):
@@ -309,78 +317,53 @@ class Run:
             if not self._steps:
                 raise
             out.reason = "tokens"
-        if out.whole:
+        if out.whole or out.reason == UNENFORCED:
             return out, None
         return out, "context" if out.reason == "tokens" and tokens == room else _LIMITS[out.reason]
 
-    def _term(self, contract: str) -> Any:
-        """The grammar source of a contract; None for free text."""
-        from loraloop.tool_schemas.grammar import JsonSchema, Lark
+    def _told(self, skill: str, contract: str, most: int) -> list[int]:
+        """Ids of what the step is told in its branch alone, in at most so many tokens."""
+        cued = skill == NONE and self._after == "tool" and bool(self._job.policy.cue)
+        for messages in asides(self._job, contract, cued, self._repair):
+            ids = [token for each in messages for token in self._chat.message(each.role, each.content)]
+            if len(ids) <= most:
+                return ids
+        return []
 
-        if contract == "calls":
-            return JsonSchema(calls_schema(self._job.tools))
-        if contract == "answer":
-            return JsonSchema(answer_schema(passage.id for passage in self._job.passages))
-        if contract == "verdict":
-            return JsonSchema(verdict_schema())
-        if contract == "code":
-            return Lark(code_grammar(self._runtime.base.tokenizer.joins_fences))
-        return None
+    @property
+    def _repairs(self) -> int:
+        """How often the current step may be decoded again."""
+        return self._job.policy.repairs if self._repair is None else self._repair.left
+
+    def _again(self, decision: Decision, contract: str, text: str, outcome: Outcome) -> Repair | None:
+        """The next step, if it is this one once more."""
+        if not outcome.again:
+            return None
+        return Repair(replace(decision, by="repair"), contract, text, outcome.error, self._repairs - 1)
 
     def _judge(self, contract: str, out: Generated, limit: StopReason | None) -> Outcome:
-        policy = self._job.policy
+        policy, calls, output = self._job.policy, self._forms.calls, self._job.output
         facts = Facts(
-            self._job.tools,
-            self._answered,
-            self._job.limits.max_tool_calls - self._calls_made,
+            calls.tools,
+            self._actor.answered,
+            self._job.limits.max_tool_calls - self._actor.made,
             self._job.python is not None,
             policy.repeat_calls,
             policy.after_answer == "route",
             limit,
+            calls.least,
+            calls.required,
+            self._repairs,
+            output.read,
+            UNMET if out.reason == UNENFORCED else "",
         )
         return outcome_of(contract, out.text, facts)
-
-    def _act(
-        self, trunk: Trunk, index: int, calls: tuple[Call, ...], records: list[CallRecord], clock: Clock
-    ) -> Iterator[Event]:
-        """Runs calls; each one's result is appended to the trunk."""
-        known = {tool.name: tool for tool in self._job.tools}
-        if self._job.python is not None:
-            known[PYTHON] = self._job.python
-        for call in calls:
-            key = call_key(call)
-            before = None if self._job.policy.repeat_calls else self._answered.get(key)
-            if before is not None:
-                record = CallRecord(call.name, call.arguments, before.result, before.error, repeated=True)
-            else:
-                yield ToolCallStarted(self.id, index, call.name, call.arguments)
-                timeout = self._job.limits.tool_timeout
-                if self._deadline is not None:
-                    timeout = min(timeout, max(self._deadline - monotonic(), 0.0))
-                with clock.phase("tool"):
-                    record = self._tools.run(known[call.name], call, timeout)
-                self._calls_made += 1
-                self._answered[key] = record
-            record = self._observe(trunk, record, more=bool(records))
-            records.append(record)
-            yield ToolCallFinished(self.id, index, record)
-
-    def _observe(self, trunk: Trunk, record: CallRecord, more: bool) -> CallRecord:
-        """Appends a call's result; a result that does not fit becomes an error that does."""
-        message = Message("tool", observation(record))
-        ids = self._chat.message(message.role, message.content)
-        room = self._room(trunk) - _RESERVE
-        if len(ids) > room:
-            problem = f"the result is too long: {len(ids)} tokens, and {max(room, 0)} are left"
-            record = CallRecord(record.name, record.arguments, None, problem, record.ms)
-            message = Message("tool", observation(record))
-            ids = self._chat.message(message.role, message.content)
-        trunk.append(message, ids, more=more)
-        return record
 
     def _conclude(self, outcome: Outcome, contract: str, acted: bool) -> None:
         """What the outcome means for the steps to come."""
         self._stop = outcome.stop
+        if outcome.again:
+            return
         if outcome.mask:
             self._masked.update(self._runtime.with_contract(contract))
         if acted:
@@ -389,5 +372,7 @@ class Run:
             self._after = "dropped"
         if outcome.refuse:
             outcome = replace(outcome, output=self._job.policy.refusal)
-        if outcome.output or outcome.stop is not None:
+        if self._actor.full:
+            self._stop = "context"
+        if outcome.output or self._stop is not None:
             self._end = replace(outcome, citations=outcome.citations or self._end.citations)

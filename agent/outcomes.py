@@ -5,6 +5,8 @@
 | calls | calls | the text, then each result | route again |
 | calls | `[]`, or only calls that were answered already | nothing | route again, this contract masked |
 | calls | a call that has no implementation | the text | the run ends, the calls are its output |
+| calls | an invalid call | nothing | the step again, told what is wrong |
+| calls | the same, and no repair is left | nothing | route again, this contract masked; the run ends if required |
 | answer | answerable | the text | the run ends, or routes again if the policy says so |
 | answer | not answerable | nothing | route again, this contract masked |
 | verdict | unsafe | the refusal | the run ends |
@@ -12,19 +14,22 @@
 | code | code, with the `python` tool | the text, then what it printed | route again |
 | code | code | the text | the run ends |
 | text | anything | the text | the run ends |
+| text | not what the output type says | nothing | the step again, told what is wrong; else the run ends |
 
 A step that met a limit is never acted on: a call or a program that was cut short may mean something else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from loraloop.adapters.contracts import answer_of, code_of, verdict_of
-from loraloop.agent.calling import call_key
+from loraloop.agent.calling import call_key, clipped
 from loraloop.agent.result import StopReason
 from loraloop.tool_schemas.calls import Call, parse_calls
+from loraloop.tool_schemas.errors import SchemaError
 from loraloop.tool_schemas.tools import Tool
 
 PYTHON = "python"
@@ -43,6 +48,11 @@ class Facts:
         repeat: Whether an answered call may run again.
         go_on: Whether the run routes again after a retrieval answer.
         limit: The limit at which generation was cut; None if it ended by itself.
+        least: Calls that the step has to have.
+        required: Whether the caller asked for a call.
+        repairs: How often an invalid text may still be decoded again.
+        read: From the text of an answer to its value; None where it may be any text.
+        flaw: What is known to be wrong with the text already; empty for nothing.
     """
 
     tools: Sequence[Tool] = ()
@@ -52,6 +62,11 @@ class Facts:
     repeat: bool = False
     go_on: bool = False
     limit: StopReason | None = None
+    least: int = 0
+    required: bool = False
+    repairs: int = 0
+    read: Callable[[str], Any] | None = None
+    flaw: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +81,9 @@ class Outcome:
         calls: What to run, or, with stop reason `tool_call`, what the caller has to run.
         mask: Whether skills of this contract are masked from now on.
         refuse: Whether the refusal is said.
+        error: What is wrong with an invalid text.
+        again: Whether the same step is decoded once more.
+        value: What an answer's text means under the run's output type.
     """
 
     name: str
@@ -77,18 +95,27 @@ class Outcome:
     category: str = ""
     mask: bool = False
     refuse: bool = False
+    error: str = ""
+    again: bool = False
+    value: Any = None
 
 
 def outcome_of(contract: str, text: str, facts: Facts) -> Outcome:
     """Reads a step's text under its contract.
 
     Raises:
-        SchemaError: if the text is not what the contract says (a grammar makes that impossible).
+        SchemaError: if an answer, a verdict or code is not what the contract says (a grammar makes that impossible).
     """
     if facts.limit is not None:
-        return Outcome("truncated", keep=contract in ("text", "code"), stop=facts.limit, output=text)
+        value = _read(text, facts)[0] if contract == "text" else None
+        return Outcome("truncated", keep=contract in ("text", "code"), stop=facts.limit, output=text, value=value)
     if contract == "calls":
         return _calls(text, facts)
+    if contract == "text":
+        value, error = _read(text, facts)
+        if error:
+            return _invalid(text, error, facts, required=True)
+        return Outcome("text", keep=True, stop="answer", output=text, value=value)
     if contract == "answer":
         answer = answer_of(text)
         if not answer.answerable:
@@ -101,13 +128,37 @@ def outcome_of(contract: str, text: str, facts: Facts) -> Outcome:
         if verdict.unsafe:
             return Outcome("unsafe", keep=False, stop="refused", category=verdict.category, refuse=True)
         return Outcome("safe", keep=False)
-    if contract == "code":
-        return _code(text, facts)
-    return Outcome("text", keep=True, stop="answer", output=text)
+    return _code(text, facts)
+
+
+def _invalid(text: str, error: str, facts: Facts, required: bool) -> Outcome:
+    """Once more, if that is allowed; else the run does without it, or ends."""
+    if facts.repairs:
+        return Outcome("invalid", keep=False, error=error, again=True)
+    if required:
+        return Outcome("invalid", keep=False, stop="invalid", output=text, error=error)
+    return Outcome("invalid", keep=False, mask=True, error=error)
+
+
+def _read(text: str, facts: Facts) -> tuple[Any, str]:
+    """The value of an answer's text, or what is wrong with it."""
+    if facts.flaw:
+        return None, facts.flaw
+    try:
+        return None if facts.read is None else facts.read(text), ""
+    except SchemaError as error:
+        return None, clipped(str(error))
 
 
 def _calls(text: str, facts: Facts) -> Outcome:
-    calls = parse_calls(text, facts.tools)
+    try:
+        if facts.flaw:
+            raise SchemaError(facts.flaw)
+        calls = parse_calls(text, facts.tools)
+        if len(calls) < facts.least:
+            raise SchemaError(f"at least {facts.least} calls are needed, not {len(calls)}")
+    except SchemaError as error:
+        return _invalid(text, clipped(str(error)), facts, facts.required)
     if not calls:
         return Outcome("no_call", keep=False, mask=True)
     known = {tool.name: tool for tool in facts.tools}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from loraloop.agent.mixture import Mixture, as_choice, names_of
+from loraloop.agent.tool_choice import choice_of
 from loraloop.tool_schemas.errors import InputError
 
 REFUSAL = "I can't help with that."
@@ -33,6 +34,14 @@ class Policy:
         after_answer: Whether the run ends with a retrieval answer or routes again.
         mix: Probability from which a runner-up takes part: the step then runs on a mixture of the chosen skill and
             these, weighted by their calibrated probabilities. What the step writes is the chosen skill's. 0: never.
+        tool_choice: `auto` lets the router and the skill decide about calls. `required` has the run begin with at
+            least one call, a tool's name (or OpenAI's mapping form of it) with at least one call of that tool alone;
+            after that it is `auto`. `none` forbids calls.
+        min_calls: Calls that a step of a tool skill writes at least; 0 lets it write none, where no tool fits.
+        max_calls: Calls that such a step writes at most; 1 for no parallel calls.
+        repairs: How often a step may be decoded again because what it wrote is invalid: a call of a tool that is not
+            strict, or an answer that its `output_type` refuses. The model is told what is wrong, in the branch alone.
+        tell_form: Whether the base is told, in the branch alone, what form its answer has to have (`output_type`).
     """
 
     skills: tuple[str | Mapping[str, float] | Mixture, ...] = ()
@@ -45,6 +54,11 @@ class Policy:
     cue: str = CUE
     after_answer: Literal["end", "route"] = "end"
     mix: float = 0.0
+    tool_choice: str | Mapping[str, Any] = "auto"
+    min_calls: int = 0
+    max_calls: int = 8
+    repairs: int = 2
+    tell_form: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "skills", tuple(map(as_choice, self.skills)))
@@ -54,6 +68,14 @@ class Policy:
             raise InputError("refusal is empty: give the text that a refused user sees")
         if isinstance(self.mix, bool) or not 0 <= self.mix < 1:
             raise InputError(f"mix is {self.mix!r}: give the least probability of a runner-up, such as 0.2, or 0")
+        object.__setattr__(self, "tool_choice", choice_of(self.tool_choice))
+        if not 0 <= self.min_calls <= self.max_calls or self.max_calls < 1:
+            raise InputError(
+                f"min_calls is {self.min_calls} and max_calls {self.max_calls}: give 0 <= min_calls <= max_calls, "
+                "and max_calls of 1 or more; tool_choice='none' forbids calls"
+            )
+        if self.repairs < 0:
+            raise InputError(f"repairs is {self.repairs}: it must be 0 or more")
         both = self.forbid.intersection(name for choice in self.choices for name in names_of(choice))
         if both:
             raise InputError(f"skill {min(both)!r} is both forced and forbidden: choose one")

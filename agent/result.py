@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, Literal
+from typing import Any, Generic, Literal
+
+from typing_extensions import TypeVar
 
 from loraloop.adapters.base.messages import Message
 from loraloop.tool_schemas.calls import Call
 from loraloop.tool_schemas.jsontext import dumps
+
+T = TypeVar("T", default=Any)
 
 StopReason = Literal[
     "answer",
     "code",
     "refused",
     "tool_call",
+    "invalid",
     "max_steps",
     "max_tokens",
     "max_tool_calls",
@@ -21,12 +27,12 @@ StopReason = Literal[
     "deadline",
     "cancelled",
 ]
-"""Why a run ended: `answer`, `code` and `refused` are complete; `tool_call` waits for the caller to run its calls; the
-others met a limit."""
+"""Why a run ended: `answer`, `code` and `refused` are complete; `tool_call` waits for the caller to run its calls;
+`invalid` could not write the call or the answer that was required, repairs included; the others met a limit."""
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, tuples and sets as dictionaries and lists that JSON can hold."""
+    """Dataclasses, tuples, sets and other objects as what JSON can hold."""
     if is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, dict):
@@ -35,12 +41,23 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, set | frozenset):
         return sorted(plain(item) for item in value)
-    return value
+    return value if value is None or type(value) in (str, int, float, bool) else json.loads(dumps(value))
 
 
 @dataclass(frozen=True, slots=True)
 class CallRecord:
-    """One call of a tool and its result or error (one of them, unless the call was not run here)."""
+    """One call of a tool and its result or error (one of them, unless the call was not run here).
+
+    Attributes:
+        name: The tool.
+        arguments: JSON data.
+        result: All of it; what the model was told may be shorter.
+        error: What went wrong, as the model was told.
+        ms: Milliseconds that it took.
+        repeated: Whether an earlier call of the run asked the same, whose result this is.
+        left_out: Tokens of the result or error that the model was not told.
+        source: Where the tool comes from, such as `mcp:NAME`.
+    """
 
     name: str
     arguments: dict[str, Any]
@@ -48,6 +65,8 @@ class CallRecord:
     error: str | None = None
     ms: float = 0.0
     repeated: bool = False
+    left_out: int = 0
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +99,9 @@ class Step:
         abstained: Whether the router fell back to none.
         runners_up: Other skills and their probabilities.
         masked: Skills that could not be chosen.
-        decided_by: `router`, `policy` or `screen`.
+        decided_by: `router`, `policy`, `screen`, or `repair` for one more try at a step whose text was invalid.
         outcome: `calls`, `no_call`, `repeated`, `tool_call`, `answer`, `not_answerable`, `safe`, `unsafe`, `code`,
-            `text` or `truncated`.
+            `text`, `invalid` or `truncated`.
         kept: Whether its text stays in the transcript.
         text: What it generated.
         calls: The calls it made.
@@ -90,6 +109,7 @@ class Step:
         ms: Milliseconds by phase, and `first_token` from the route to the first token.
         mixture: The skills that ran together and their weights; empty for a single one.
         prefetched: Skills that the bank began to read in the background during the step.
+        error: What is wrong with an `invalid` text.
     """
 
     index: int
@@ -108,14 +128,15 @@ class Step:
     ms: dict[str, float] = field(default_factory=dict)
     mixture: tuple[tuple[str, float], ...] = ()
     prefetched: tuple[str, ...] = ()
+    error: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return dict(plain(self))
 
 
 @dataclass(frozen=True, slots=True)
-class RunResult:
-    """The end of a run.
+class RunResult(Generic[T]):
+    """The end of a run; `T` is what the run's `output_type` says.
 
     Attributes:
         output: The answer, the code block, the refusal, or what there was when a limit was met.
@@ -126,6 +147,8 @@ class RunResult:
         citations: Ids of the passages that a retrieval answer cites.
         category: Why a request was refused.
         ms: Wall time of the run.
+        value: The answer as a value of the run's `output_type`; None without one, and where the run ended with
+            something else than the base's answer.
     """
 
     run_id: str
@@ -137,6 +160,7 @@ class RunResult:
     citations: tuple[str, ...] = ()
     category: str = ""
     ms: float = 0.0
+    value: T | None = None
 
     @property
     def complete(self) -> bool:

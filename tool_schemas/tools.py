@@ -249,7 +249,11 @@ class Tool:
 
     def to_openai(self) -> dict[str, Any]:
         """The tool in OpenAI's form."""
-        function = {"name": self.name, "description": self.description, "parameters": self.parameters}
+        function: dict[str, Any] = {
+            "name": self.name,
+            "description": self.description,
+            "parameters": self.parameters,
+        }
         if not self.strict:
             function["strict"] = False
         return {"type": "function", "function": function}

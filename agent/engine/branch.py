@@ -51,6 +51,16 @@ class Branch:
         with self._computed.lock:
             return self._trunk.base.logits(out.hidden[-1:])[0]
 
+    def rewind(self, ids: Sequence[int]) -> list[int]:
+        """Goes back to where the branch holds no more than `ids`, its first tokens, and their last is to be fed again.
+
+        Returns:
+            The end of `ids` that has to be fed next: at least one token.
+        """
+        held = min(self._computed.length - self.start, len(ids) - 1)
+        self._computed.truncate(self.start + held)
+        return list(ids[held:])
+
     def close(self, ids: Sequence[int] = (), message: Message | None = None) -> None:
         """Ends the branch. The trunk is left with `ids` appended (as `message`), or as it was.
 

@@ -4,6 +4,9 @@ The promise: a constrained branch is complete before its token limit. A *snapsho
 completion is known and fits; one is taken before the first token, and new ones every few tokens while the limit is
 far, at every token when it is near. When the limit comes first, the branch goes back to its last snapshot and takes
 its path. Text is given out only up to a snapshot, so nothing that was shown is taken back.
+
+Under a grammar whose values are also checked as they close, a value that fails is decoded again from its most uncertain
+token (`Backtrack`); a snapshot then stands no later than the values that may still fail.
 """
 
 from __future__ import annotations
@@ -16,10 +19,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
+from loraloop.agent.engine.backtrack import Backtrack
 from loraloop.agent.engine.clock import Clock
 from loraloop.agent.engine.sampling import Sampler
 from loraloop.agent.engine.text import TextStream
-from loraloop.tool_schemas.errors import InputError, LimitError
+from loraloop.tool_schemas.checked import CheckedState
+from loraloop.tool_schemas.errors import InputError, LimitError, Violation
 
 if TYPE_CHECKING:
     from loraloop.adapters.base.tokenizer import Tokenizer
@@ -29,7 +34,7 @@ _STRIDE = 8  # tokens between snapshots while the limit is far
 _NEAR = 16  # slack in tokens below which every token is a snapshot
 _SEARCH = 4096  # tokens looked ahead to say what a grammar needs at least
 
-REASONS = ("stop", "done", "tokens", "deadline", "cancelled")
+REASONS = ("stop", "done", "tokens", "deadline", "cancelled", "unenforced")
 
 
 class Constraint(Protocol):
@@ -84,9 +89,12 @@ class Generated:
     Attributes:
         ids: The tokens, without the invocation and without a stop token.
         text: Their text, up to a stop string.
-        reason: `stop` (the model ended it), `done` (the grammar did), `tokens`, `deadline` or `cancelled`.
+        reason: `stop` (the model ended it), `done` (the grammar did), `tokens`, `deadline`, `cancelled`, or
+            `unenforced` (values kept failing a check; `problem` says which).
         sampled: Forwards that chose a token.
         forced: Tokens about which the grammar left no choice, including a closing path.
+        retried: Values that failed a check and were decoded again.
+        problem: The last check that failed.
         first: `time.perf_counter()` when the first token was known.
     """
 
@@ -95,6 +103,8 @@ class Generated:
     reason: str = ""
     sampled: int = 0
     forced: int = 0
+    retried: int = 0
+    problem: str = ""
     first: float = 0.0
 
     @property
@@ -122,7 +132,9 @@ class _Snapshots:
             path = self._path()
         if path is None or len(path) > limit:
             path = state.closing(limit) or path
-        if path is None or len(path) > limit:
+        if path is None and isinstance(state, CheckedState):  # the search knows nothing of what is checked
+            path = [-1] * (limit + 1)
+        elif path is None or len(path) > limit:
             needs = "cannot be completed" if path is None else f"needs at least {len(path)} tokens"
             raise LimitError(f"the output {needs}, but the step may use {limit}: raise its token limit")
         self.at, self.path = 0, path
@@ -154,7 +166,20 @@ class _Snapshots:
                 return end
         return None
 
+    @property
+    def known(self) -> bool:
+        """Whether there is a path that fits."""
+        return self.at + len(self.path) <= self.limit
+
+    def back(self, ids: Sequence[int], first: tuple[int, list[int]]) -> None:
+        """Moves the snapshot to the end of `ids`, which were cut back; if nothing is known from there, to the first."""
+        path = self._path()
+        fits = path is not None and len(ids) + len(path) <= self.limit
+        self.at, self.path = (len(ids), path) if fits and path is not None else first
+
     def due(self, count: int) -> bool:
+        if not self.known:
+            return count % _STRIDE == 0
         slack = self.limit - count - len(self.path)
         return slack < _NEAR or count - self.at >= _STRIDE
 
@@ -192,27 +217,35 @@ def generate(
     ids = out.ids
     feed = list(invocation)
     snapshots = None
+    retry = Backtrack() if isinstance(constraint, CheckedState) else None
     if constraint is not None:
         start = perf_counter()
         snapshots = _Snapshots(constraint, budget.tokens, tokenizer)
+        first_path = snapshots.at, snapshots.path
         clock.add("mask", perf_counter() - start)
     shown = told = 0  # tokens turned into text; tokens reported with a piece
 
     while True:
+        failed: Violation | None = None
         if constraint is not None and snapshots is not None:
             start = perf_counter()
             forced = constraint.forced()
             if forced:
-                constraint.accept(forced)
-                ids.extend(forced)
-                feed.extend(forced)
-                out.forced += len(forced)
-            done = constraint.done
-            if done or snapshots.due(len(ids)):
+                try:
+                    constraint.accept(forced)
+                    ids.extend(forced)
+                    feed.extend(forced)
+                    out.forced += len(forced)
+                except Violation as violation:
+                    failed = violation
+            done = constraint.done and failed is None
+            if failed is None and (done or snapshots.due(len(ids))):
                 snapshots.update(ids)
             clock.add("mask", perf_counter() - start)
             ready = snapshots.at
-            out.reason = "done" if done and ready == len(ids) else budget.spent()
+            if isinstance(constraint, CheckedState):
+                ready = min(ready, constraint.settled)
+            out.reason = "done" if done and snapshots.at == len(ids) else budget.spent()
             if not out.reason and (len(ids) >= budget.tokens or done):
                 out.reason = "tokens"
         else:
@@ -229,27 +262,51 @@ def generate(
                 out.reason = "stop"
         if out.reason:
             break
-        start = perf_counter()
-        logits = branch.feed(feed)
-        middle = perf_counter()
-        if constraint is not None:
-            constraint.mask_(logits)
-        elif not_first is not None and not ids:
-            logits[not_first] = float("-inf")
-        masked = perf_counter()
-        token = sampler.pick(logits)
-        clock.add("decode", perf_counter() - start - (masked - middle))
-        clock.add("mask", masked - middle)
-        out.sampled += 1
-        if token in stop_ids:
-            out.reason = "stop"
-            break
-        if constraint is not None:
-            constraint.accept((token,))
-        ids.append(token)
-        feed = [token]
+        if failed is None:
+            start = perf_counter()
+            logits = branch.feed(feed)
+            feed = []
+            middle = perf_counter()
+            if constraint is not None:
+                constraint.mask_(logits)
+                if retry is not None:
+                    retry.ban_(len(ids), logits)
+            elif not_first is not None and not ids:
+                logits[not_first] = float("-inf")
+            masked = perf_counter()
+            token = sampler.pick(logits)
+            clock.add("decode", perf_counter() - start - (masked - middle))
+            clock.add("mask", masked - middle)
+            out.sampled += 1
+            if token in stop_ids:
+                out.reason = "stop"
+                break
+            if retry is not None:
+                retry.note(len(ids), token, logits)
+            if constraint is not None:
+                try:
+                    constraint.accept((token,))
+                except Violation as violation:
+                    failed = violation
+            if failed is None:
+                ids.append(token)
+                feed = [token]
+        if failed is not None and retry is not None and constraint is not None and snapshots is not None:
+            start = perf_counter()
+            out.retried += 1
+            out.problem = str(failed)
+            place = retry.back_to(failed.start, shown)
+            if place is None:
+                out.reason = "unenforced"
+                break
+            constraint.rollback(len(ids) - place)
+            del ids[place:]
+            feed = branch.rewind([*invocation, *ids])
+            if snapshots.at > place:
+                snapshots.back(ids, first_path)
+            clock.add("mask", perf_counter() - start)
 
-    if constraint is not None and snapshots is not None and not out.whole:
+    if constraint is not None and snapshots is not None and not out.whole and snapshots.known:
         start = perf_counter()
         constraint.rollback(len(ids) - snapshots.at)
         constraint.accept(snapshots.path)

@@ -1,0 +1,106 @@
+"""Running a step's calls: each one's result goes into the transcript as data, in as many tokens as it may have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from loraloop.adapters.base.messages import Message
+from loraloop.agent.calling import ToolRunner, call_key
+from loraloop.agent.events import Event, ToolCallFinished, ToolCallStarted
+from loraloop.agent.observation import shortened
+from loraloop.agent.outcomes import PYTHON
+from loraloop.agent.result import CallRecord
+from loraloop.tool_schemas.calls import Call
+
+if TYPE_CHECKING:
+    from loraloop.adapters.base.chat import Chat
+    from loraloop.agent.engine.clock import Clock
+    from loraloop.agent.engine.trunk import Trunk
+    from loraloop.agent.job import Job
+
+RESERVE = 64
+"""Positions that results leave for what is said about them."""
+_LEAST = 48  # tokens below which an observation says nothing, over those of the tool's name
+
+
+class Actor:
+    """Runs the calls of one run.
+
+    Args:
+        run_id: For events.
+        job: The run's.
+        chat: Renders observations.
+        room: Positions that are left in a trunk.
+        tools: Runs single calls.
+
+    Attributes:
+        answered: What calls gave, by `call_key`.
+        made: Calls that were run.
+        full: Whether a call was not run because the context had no room for what it would give.
+    """
+
+    def __init__(self, run_id: str, job: Job, chat: Chat, room: Callable[[Trunk], int], tools: ToolRunner) -> None:
+        self.answered: dict[str, CallRecord] = {}
+        self.made = 0
+        self.full = False
+        self._run_id = run_id
+        self._job = job
+        self._chat = chat
+        self._room = room
+        self._tools = tools
+        self._around = len(chat.message("tool", ""))
+        self._known = {tool.name: tool for tool in job.tools}
+        if job.python is not None:
+            self._known[PYTHON] = job.python
+
+    def act(
+        self,
+        trunk: Trunk,
+        index: int,
+        calls: tuple[Call, ...],
+        records: list[CallRecord],
+        clock: Clock,
+        deadline: float | None,
+    ) -> Iterator[Event]:
+        """Runs the calls of step `index`; each one's result is appended to the trunk, and to `records`.
+
+        Args:
+            trunk: The transcript, which ends with the calls.
+            index: The step.
+            calls: Validated calls.
+            records: Filled here.
+            clock: Where the tools' time goes.
+            deadline: The run's, of `time.monotonic()`.
+        """
+        for number, call in enumerate(calls):
+            share = (self._room(trunk) - RESERVE) // (len(calls) - number) - self._around
+            if share < _LEAST + len(call.name.encode()):
+                self.full = True
+                return
+            key = call_key(call)
+            before = None if self._job.policy.repeat_calls else self.answered.get(key)
+            if before is not None:
+                record = replace(before, arguments=call.arguments, ms=0.0, repeated=True)
+            else:
+                yield ToolCallStarted(self._run_id, index, call.name, call.arguments)
+                tool = self._known[call.name]
+                timeout = self._job.limits.tool_timeout if tool.timeout is None else tool.timeout
+                if deadline is not None:
+                    timeout = min(timeout, max(deadline - monotonic(), 0.0))
+                with clock.phase("tool"):
+                    record = self._tools.run(tool, call, timeout)
+                self.made += 1
+                self.answered[key] = record
+            content, left_out = shortened(record, min(share, self._job.limits.result_tokens), self._count)
+            if left_out:
+                record = replace(record, left_out=left_out)
+            message = Message("tool", content)
+            trunk.append(message, self._chat.message(message.role, content), more=bool(records))
+            records.append(record)
+            yield ToolCallFinished(self._run_id, index, record)
+
+    def _count(self, content: str) -> int:
+        return len(self._chat.message("tool", content)) - self._around

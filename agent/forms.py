@@ -1,0 +1,88 @@
+"""The grammars of a run's steps: what each contract may write, compiled in the background before it is needed."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from loraloop.adapters.contracts import answer_schema, code_grammar, verdict_schema
+from loraloop.agent.tool_choice import CallForm, forms_of
+from loraloop.tool_schemas.errors import LoraloopError
+from loraloop.tool_schemas.grammar import JsonSchema, Lark, Term
+
+if TYPE_CHECKING:
+    from loraloop.agent.engine.clock import Clock
+    from loraloop.agent.job import Job
+    from loraloop.agent.runtime import Runtime
+    from loraloop.tool_schemas.grammar import Grammar
+
+
+class Forms:
+    """What the steps of one run may write.
+
+    Args:
+        runtime: Compiles and keeps grammars.
+        job: The run's.
+
+    Attributes:
+        calls: What the current step may call; the run begins with its first choice's.
+    """
+
+    def __init__(self, runtime: Runtime, job: Job) -> None:
+        self._runtime = runtime
+        self._job = job
+        self.calls, self._later = forms_of(job.tools, job.policy)
+        self._terms: dict[bool, Term] = {}
+
+    def choice_made(self) -> None:
+        """The run's first choice is over: from now on the tool choice is `auto`."""
+        self.calls = self._later
+
+    def begin(self) -> None:
+        """Compiles in a thread of its own what this run is likely to need and nothing has compiled yet."""
+        job = self._job
+        likely: list[str] = []
+        if job.tools and job.policy.tool_choice != "none" and self._runtime.with_contract("calls"):
+            likely = ["calls"]
+        if job.output.term is not None:
+            likely.append("text")
+        if job.passages:
+            likely.append("answer")
+        terms = [self.term(contract) for contract in likely]
+        if likely[:1] == ["calls"]:
+            terms.append(self._calls(self._later))
+        missing = [term for term in terms if term is not None and not self._runtime.compiler.compiled(term)]
+        if missing:
+            threading.Thread(target=self._compile, args=(missing,), name="loraloop-compile").start()
+
+    def term(self, contract: str) -> Term | None:
+        """The grammar source of a contract; None for free text."""
+        if contract == "calls":
+            return self._calls(self.calls)
+        if contract == "answer":
+            return JsonSchema(answer_schema(passage.id for passage in self._job.passages))
+        if contract == "verdict":
+            return JsonSchema(verdict_schema())
+        if contract == "code":
+            return Lark(code_grammar(self._runtime.base.tokenizer.joins_fences))
+        return self._job.output.term
+
+    def grammar(self, contract: str, clock: Clock) -> Grammar | None:
+        """The compiled grammar of a contract; None for free text. `clock` gets what had to be waited for."""
+        term = self.term(contract)
+        if term is None:
+            return None
+        if self._runtime.compiler.compiled(term):
+            return self._runtime.grammar(term)
+        with clock.phase("compile"):
+            return self._runtime.grammar(term)
+
+    def _calls(self, form: CallForm) -> Term:
+        return self._terms.setdefault(form.required, form.term)
+
+    def _compile(self, terms: list[Term]) -> None:
+        for term in terms:
+            try:
+                self._runtime.grammar(term)
+            except LoraloopError:  # the step that needs it meets the same error, and tells it
+                continue

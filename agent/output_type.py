@@ -1,0 +1,168 @@
+"""What a run's final answer has to be: a Python type, or a term, and the way from the text to a value."""
+
+from __future__ import annotations
+
+import enum
+import json
+import typing
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic
+
+from loraloop.agent.result import T
+from loraloop.tool_schemas.errors import SchemaError
+from loraloop.tool_schemas.grammar import Choice, JsonSchema, Lark, OnUnsupported, Regex, Term
+from loraloop.tool_schemas.jsontext import dumps
+from loraloop.tool_schemas.terms import term_of
+from loraloop.tool_schemas.validation import check_value, json_path
+
+if TYPE_CHECKING:
+    import pydantic
+
+_SHOWN = 2_000  # characters of a schema that are worth telling the base
+
+
+@dataclass(frozen=True, slots=True)
+class OutputType(Generic[T]):
+    """A form of the final answer.
+
+    Attributes:
+        term: What the text may be; None for any text.
+        read: From the text to the value.
+    """
+
+    term: Term | None
+    read: Callable[[str], T]
+
+    @classmethod
+    def of(cls, said: Any, on_unsupported: OnUnsupported = "refuse") -> OutputType[Any]:
+        """The form that a caller means.
+
+        Args:
+            said: A pydantic model, a dataclass, a ``TypedDict``, ``Literal``, an enum, ``list[int]`` or another type
+                that pydantic reads; a term (`JsonSchema`, `Choice`, `Regex`, `Lark`), a JSON Schema as a dict, or what
+                else `term_of` takes. ``str`` means any text, None any text without a value. Texts of a ``Literal`` or
+                an enum are written as they are, everything else as JSON.
+            on_unsupported: What to do about schema keywords that decoding cannot enforce; see `JsonSchema`.
+
+        Raises:
+            SchemaError: If it means nothing, or holds what cannot be enforced; the message gives the JSON path.
+        """
+        if isinstance(said, OutputType):
+            return said
+        if said is None:
+            return FREE
+        if said is str:
+            return OutputType(None, str)
+        if isinstance(said, Regex | Choice | Lark):
+            return cls._plain(said)
+        if isinstance(said, JsonSchema):
+            return cls._schema(said)
+        if isinstance(said, dict):
+            return cls._schema(JsonSchema(said, on_unsupported=on_unsupported))
+        if isinstance(said, type) and issubclass(said, enum.Enum) and (texts := _texts(m.value for m in said)):
+            return OutputType(Choice(texts), said)
+        if typing.get_origin(said) is typing.Literal and (texts := _texts(typing.get_args(said))):
+            return cls._plain(Choice(texts))
+        adapter = _adapter(said)
+        if adapter is None:
+            term = term_of(said)
+            return cls._schema(term) if isinstance(term, JsonSchema) else cls._plain(term)
+        schema = _schema_of(adapter)
+        term = _checked(JsonSchema(schema, on_unsupported=on_unsupported))
+
+        def read(text: str) -> Any:
+            _value_of(text, schema)
+            return _parsed(adapter, text)
+
+        return OutputType(term, read)
+
+    @staticmethod
+    def _plain(term: Term) -> OutputType[Any]:
+        return OutputType(term, str)
+
+    @staticmethod
+    def _schema(term: JsonSchema) -> OutputType[Any]:
+        _checked(term)
+        return OutputType(term, lambda text: _value_of(text, term.schema))
+
+    def told(self) -> str:
+        """What the base is told about the form; empty where there is nothing short to say."""
+        if isinstance(self.term, Choice):
+            return f"Answer with one of: {', '.join(self.term.options)}"[:_SHOWN]
+        if isinstance(self.term, JsonSchema):
+            shown = dumps(self.term.schema)
+            if len(shown) <= _SHOWN:
+                return f"Answer with JSON that fits this schema: {shown}"
+            return "Answer with JSON."
+        return ""
+
+
+FREE: OutputType[None] = OutputType(None, lambda text: None)
+"""Any text, without a value."""
+
+
+def _texts(values: typing.Iterable[Any]) -> tuple[str, ...]:
+    """The values, if all of them are texts that can be told from each other and from nothing; else none."""
+    listed = tuple(values)
+    return listed if listed and all(isinstance(value, str) and value for value in listed) else ()
+
+
+def _adapter(said: Any) -> pydantic.TypeAdapter[Any] | None:
+    """Pydantic's view of a type; None if it has none."""
+    import pydantic
+
+    try:
+        return pydantic.TypeAdapter(said)
+    except (pydantic.errors.PydanticUserError, TypeError, ValueError):
+        return None
+
+
+def _schema_of(adapter: pydantic.TypeAdapter[Any]) -> dict[str, Any]:
+    import pydantic
+    from pydantic.json_schema import GenerateJsonSchema
+
+    class Untitled(GenerateJsonSchema):
+        def field_title_should_be_set(self, schema: Any) -> bool:
+            return False
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a default that has no JSON form is left out
+            return adapter.json_schema(schema_generator=Untitled)
+    except (pydantic.errors.PydanticUserError, TypeError, ValueError) as error:
+        raise SchemaError(f"the output type has no JSON form: {str(error).splitlines()[0]}") from error
+
+
+def _checked(term: JsonSchema) -> JsonSchema:
+    """The term, if decoding takes it."""
+    if isinstance(term.schema, dict):
+        from loraloop.tool_schemas.prepare import prepared
+
+        try:
+            prepared(term.schema, term.on_unsupported)
+        except SchemaError as error:
+            raise SchemaError(f"output type: {error.reason}", error.path) from error
+    return term
+
+
+def _value_of(text: str, schema: dict[str, Any] | bool) -> Any:
+    """The JSON value of a text that fits a schema."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SchemaError(f"the answer is not valid JSON: {error}", "$") from None
+    if isinstance(schema, dict):
+        check_value(value, schema)
+    return value
+
+
+def _parsed(adapter: pydantic.TypeAdapter[Any], text: str) -> Any:
+    import pydantic
+
+    try:
+        return adapter.validate_json(text)
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise SchemaError(first["msg"], json_path(first["loc"])) from error
