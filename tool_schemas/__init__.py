@@ -10,10 +10,11 @@ if TYPE_CHECKING:
     from loraloop.tool_schemas.dialect import Bounds
     from loraloop.tool_schemas.grammar import Choice, Grammar, GrammarCompiler, JsonSchema, Lark, Regex, State, Term
     from loraloop.tool_schemas.jsontext import dumps
-    from loraloop.tool_schemas.loading import load_tools
+    from loraloop.tool_schemas.loading import load_tools, python_tools
     from loraloop.tool_schemas.mcp_server import McpServer, mcp_tools
     from loraloop.tool_schemas.render import render_tools
     from loraloop.tool_schemas.terms import term_of
+    from loraloop.tool_schemas.tool_lists import openai_tools
     from loraloop.tool_schemas.tools import Tool, tool
 
 _HOMES = {
@@ -21,10 +22,11 @@ _HOMES = {
     "dialect": ("Bounds",),
     "grammar": ("Choice", "Grammar", "GrammarCompiler", "JsonSchema", "Lark", "Regex", "State", "Term"),
     "jsontext": ("dumps",),
-    "loading": ("load_tools",),
+    "loading": ("load_tools", "python_tools"),
     "mcp_server": ("McpServer", "mcp_tools"),
     "render": ("render_tools",),
     "terms": ("term_of",),
+    "tool_lists": ("openai_tools",),
     "tools": ("Tool", "tool"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -46,7 +48,9 @@ __all__ = [
     "dumps",
     "load_tools",
     "mcp_tools",
+    "openai_tools",
     "parse_calls",
+    "python_tools",
     "render_tools",
     "term_of",
     "tool",
