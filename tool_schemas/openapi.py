@@ -1,0 +1,302 @@
+"""OpenAPI services as tools: every operation becomes an HTTP tool, or is left out by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urljoin
+
+from loraloop.tool_schemas.errors import InputError, LoraloopError, SchemaError
+from loraloop.tool_schemas.http_auth import Auth
+from loraloop.tool_schemas.http_client import HttpClient, Sending
+from loraloop.tool_schemas.http_policy import NetworkPolicy
+from loraloop.tool_schemas.http_request import Template
+from loraloop.tool_schemas.http_tool import Endpoint, check_reachable
+from loraloop.tool_schemas.jsontext import fold
+from loraloop.tool_schemas.openapi_arguments import Arguments, arguments_of, is_json
+from loraloop.tool_schemas.openapi_document import Document, Parts, load_document
+from loraloop.tool_schemas.openapi_schema import SchemaWriter, opened
+from loraloop.tool_schemas.openapi_security import Given, Security
+from loraloop.tool_schemas.openapi_selection import Omitted, Operation, Report, operations, select
+from loraloop.tool_schemas.tools import Tool
+from loraloop.tool_schemas.validation import json_path
+
+if TYPE_CHECKING:
+    from loraloop.tool_schemas.grammar import OnUnsupported
+
+CheckResults = Literal["no", "open", "exact"]
+
+_DESCRIBED = 400  # characters of a description
+_SHOWN = 20  # refusals that an error lists
+
+
+@dataclass(frozen=True, slots=True)
+class OpenApiTools:
+    """The tools of one service; a context manager.
+
+    Attributes:
+        tools: One for each operation that was taken.
+        report: What became of all of them.
+        client: Shared by the tools; `close` closes it.
+    """
+
+    tools: tuple[Tool, ...]
+    report: Report
+    client: HttpClient = field(repr=False)
+
+    def __enter__(self) -> OpenApiTools:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections; the tools cannot be called any more."""
+        self.client.close()
+
+
+def load_openapi(
+    source: Mapping[str, Any] | str | Path,
+    *,
+    base_url: str | None = None,
+    include: Iterable[str] | None = None,
+    exclude: Iterable[str] = (),
+    deprecated: bool = False,
+    policy: NetworkPolicy | None = None,
+    auth: Given = (),
+    server_variables: Mapping[str, str] | None = None,
+    on_unsupported: OnUnsupported = "check",
+    on_refused: Literal["raise", "skip"] = "raise",
+    check_results: CheckResults = "no",
+    client: HttpClient | None = None,
+    sending: Sending | None = None,
+) -> OpenApiTools:
+    """Makes tools of an OpenAPI 3.0 or 3.1 document.
+
+    Args:
+        source: The document as a dict, a path (JSON or YAML) or a URL.
+        base_url: Where the service is, instead of what the document's ``servers`` say.
+        include: Patterns of the operations to take; None for all. See `Operation.matches`.
+        exclude: Patterns of those to leave out.
+        deprecated: Whether to take deprecated ones.
+        policy: Where the tools may connect. The servers of a local document are allowed, and `base_url`; of a document
+            that was fetched, only its own host.
+        auth: For each security scheme its environment variable, or an `Auth` for all operations; see `Security`.
+        server_variables: Values for the variables in server URLs; the document's defaults otherwise.
+        on_unsupported: See `Tool`.
+        on_refused: Raise if an operation cannot be translated, or leave it out and say so in the report.
+        check_results: Whether answers must fit the document's schemas: ``"no"``; ``"open"``, in kinds of values and
+            required properties; ``"exact"``.
+        client: Sends the requests under its own policy.
+        sending: Timeouts, retries, size limit; its `auth` is not used.
+
+    Returns:
+        The tools, a report, and the client to close.
+
+    Raises:
+        SchemaError: If the document is unusable, or operations cannot be translated: it names each, with its JSON path.
+        UnknownNameError: If a pattern or a security scheme means nothing in this document.
+        InputError: If options contradict each other.
+        ToolError: If a document cannot be fetched.
+    """
+    if client is not None and policy is not None:
+        raise InputError("give a client or a policy, not both: a client has its policy")
+    for name, value, known in (
+        ("on_refused", on_refused, ("raise", "skip")),
+        ("check_results", check_results, ("no", "open", "exact")),
+    ):
+        if value not in known:
+            raise InputError(f"{name} is {value!r}; use {', '.join(map(repr, known))}")
+    document = load_document(source, client.policy if client is not None else policy)
+    security = Security(document, auth)
+    kept, omitted = select(operations(document), include, exclude, deprecated)
+    rules = policy or NetworkPolicy()
+    built: list[tuple[Operation, str, tuple[Auth, ...], Arguments, dict[str, Any] | None]] = []
+    for operation in kept:
+        try:
+            if "$ref" in operation.node:
+                node, _ = document.followed(operation.node, operation.parts)
+                operation = replace(operation, node=node)
+            url = _server(document, operation, base_url, server_variables or {})
+            ways = security.of(operation.node, operation.parts)
+            taken = arguments_of(document, operation.item, operation.node, operation.parts, security.taken(ways))
+            returns = _returns(document, operation, check_results)
+            built.append((operation, url, ways, taken, returns))
+        except (LoraloopError, RecursionError) as error:
+            omitted.append(_refusal(operation, error))
+    if client is None:
+        own = base_url is not None or not document.location
+        trusted = {url for _, url, *_ in built} if own else {document.location}
+        client = HttpClient(rules.allowing(*sorted(trusted)))
+    how = sending or Sending()
+    tools = []
+    for operation, url, ways, taken, returns in built:
+        try:
+            check_reachable(client.policy, url)
+            tools.append(_tool(operation, url, taken, returns, client, replace(how, auth=ways), on_unsupported))
+        except (LoraloopError, RecursionError) as error:
+            omitted.append(_refusal(operation, error))
+    refused = [each for each in omitted if each.why == "refused"]
+    if refused and on_refused == "raise":
+        lines = [str(each) for each in refused[:_SHOWN]]
+        more = f"\n… and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
+        raise SchemaError(
+            f"{len(refused)} of {len(kept)} operations cannot be made tools; leave them out with include= or exclude=, "
+            "or with on_refused='skip':\n" + "\n".join(lines) + more
+        )
+    by_name = {operation.name: f"{operation.method} {operation.path}" for operation in kept}
+    said = {tool.name: by_name[tool.name] for tool in tools}
+    return OpenApiTools(tuple(tools), Report(said, tuple(omitted)), client)
+
+
+def tools_from_openapi(source: Mapping[str, Any] | str | Path, **options: Any) -> tuple[Tool, ...]:
+    """The tools of an OpenAPI document; takes the options of `load_openapi`.
+
+    Their connections are closed when none of the tools is held any more.
+    """
+    return load_openapi(source, **options).tools
+
+
+def _refusal(operation: Operation, error: Exception) -> Omitted:
+    path = json_path(operation.parts)
+    reason = str(error)
+    if isinstance(error, SchemaError):
+        inside = error.path.startswith(("$.paths", "$.components", "$.servers", "$.security"))
+        path, reason = (error.path, error.reason) if inside else (path, str(error))
+    elif isinstance(error, RecursionError):
+        reason = "is nested too deeply; flatten it"
+    return Omitted(f"{operation.method} {operation.path}", operation.name, "refused", path, reason)
+
+
+def _tool(
+    operation: Operation,
+    url: str,
+    taken: Arguments,
+    returns: dict[str, Any] | None,
+    client: HttpClient,
+    sending: Sending,
+    on_unsupported: OnUnsupported,
+) -> Tool:
+    template = Template(
+        operation.method,
+        url.rstrip("/") + operation.path,
+        taken.places,
+        (("Accept", _accepts(operation)),),
+        taken.body,
+        taken.always_body,
+    )
+    return Tool(
+        operation.name,
+        _description(operation),
+        taken.schema,
+        Endpoint(template, client, sending),
+        on_unsupported=on_unsupported,
+        returns=returns,
+        timeout=sending.timeout + 1.0,
+        source="http",
+    )
+
+
+def _description(operation: Operation) -> str:
+    """The summary and the first paragraph of the description, on one line."""
+    texts: list[str] = []
+    for text in (operation.node.get("summary") or operation.item.get("summary"), operation.node.get("description")):
+        if isinstance(text, str) and text.strip():
+            first = fold(re.split(r"\n\s*\n", text.strip(), maxsplit=1)[0])
+            if not any(first.rstrip(".") == each.rstrip(".") for each in texts):
+                texts.append(first)
+    joined = " ".join(
+        text if text.endswith((".", "!", "?", ":")) or text == texts[-1] else f"{text}." for text in texts
+    )
+    joined = joined or f"{operation.method} {operation.path}"
+    return joined if len(joined) <= _DESCRIBED else joined[: _DESCRIBED - 1].rsplit(" ", 1)[0] + "…"
+
+
+def _server(document: Document, operation: Operation, base_url: str | None, variables: Mapping[str, str]) -> str:
+    """The absolute URL that the operation's path is appended to."""
+    if base_url is not None:
+        return base_url
+    servers: Any = None
+    parts: Parts = ("servers",)
+    for holder, where in (
+        (operation.node, (*operation.parts, "servers")),
+        (operation.item, (*operation.parts[:-1], "servers")),
+        (document.root, ("servers",)),
+    ):
+        if holder.get("servers"):
+            servers, parts = holder["servers"], where
+            break
+    server = servers[0] if isinstance(servers, list) else {"url": "/"}
+    if not isinstance(server, dict) or not isinstance(server.get("url"), str):
+        raise SchemaError("a server needs a 'url'", json_path((*parts, 0)))
+    listed = server.get("variables", {})
+
+    def value(found: re.Match[str]) -> str:
+        name = found[1]
+        told = listed.get(name) if isinstance(listed, dict) else None
+        if not isinstance(told, dict) or "default" not in told:
+            raise SchemaError(
+                f"server variable {name!r} has no default; correct it", json_path((*parts, 0, "variables"))
+            )
+        chosen = str(variables.get(name, told["default"]))
+        allowed = told.get("enum")
+        if isinstance(allowed, list) and name in variables and chosen not in map(str, allowed):
+            raise SchemaError(
+                f"server variable {name!r} cannot be {chosen!r}; one of {allowed}", json_path((*parts, 0))
+            )
+        return chosen
+
+    url = re.sub(r"\{([^{}]*)\}", value, server["url"])
+    if not re.match(r"https?://", url):
+        if not document.location:
+            raise SchemaError(
+                f"the server's address {url!r} is relative; say where the service is with base_url=…",
+                json_path((*parts, 0, "url")) if servers else "$.servers",
+            )
+        url = urljoin(document.location, url)
+    return url
+
+
+def _accepts(operation: Operation) -> str:
+    """The media types of the successful answers, JSON first."""
+    found: dict[str, None] = {}
+    responses = operation.node.get("responses", {})
+    for status, response in responses.items() if isinstance(responses, dict) else ():
+        content = response.get("content") if isinstance(response, dict) and str(status).startswith("2") else None
+        for media in content if isinstance(content, dict) else ():
+            if re.fullmatch(r"[\w.+*-]+/[\w.+*-]+", media):
+                found[media] = None
+    kinds = sorted(found, key=lambda media: not is_json(media))
+    return ", ".join([*kinds[:4], "*/*;q=0.1"]) if kinds else "application/json, */*;q=0.5"
+
+
+def _returns(document: Document, operation: Operation, check: CheckResults) -> dict[str, Any] | None:
+    """The schema of the answers with a status of 2xx, if they are all JSON and say one."""
+    if check == "no":
+        return None
+    writer = SchemaWriter(document, request=False)
+    responses = operation.node.get("responses", {})
+    found: list[Any] = []
+    for status, entry in responses.items() if isinstance(responses, dict) else ():
+        if not str(status).startswith("2"):
+            continue
+        where: Parts = (*operation.parts, "responses", status)
+        response, where = document.followed(entry, where)
+        content = response.get("content") or {}
+        if not content:
+            found.append({"type": "null"})
+        for media, told in content.items():
+            if not is_json(media) or not isinstance(told, dict) or "schema" not in told:
+                return None
+            found.append(writer.write(told["schema"], (*where, "content", media, "schema")))
+    if not found:
+        return None
+    schema = found[0] if len(found) == 1 else {"anyOf": found}
+    if not isinstance(schema, dict):
+        return None
+    schema = {**schema, **({"$defs": definitions} if (definitions := writer.definitions()) else {})}
+    result: dict[str, Any] = opened(schema) if check == "open" else schema
+    return result

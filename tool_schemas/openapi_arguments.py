@@ -1,0 +1,303 @@
+"""An operation's parameters and request body as the arguments of a tool, each with its place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from loraloop.tool_schemas.errors import LoraloopError, SchemaError
+from loraloop.tool_schemas.http_places import STYLES, Place, Where, check_header_name
+from loraloop.tool_schemas.openapi_document import Document, Parts
+from loraloop.tool_schemas.openapi_schema import Flat, SchemaWriter
+from loraloop.tool_schemas.validation import json_path
+
+FORM = "application/x-www-form-urlencoded"
+_IGNORED = ("accept", "content-type", "authorization")  # header parameters that OpenAPI says mean nothing
+_PLACES: dict[str, Where] = {"path": "path", "query": "query", "header": "header", "cookie": "cookie"}
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One argument before it has its final name.
+
+    Attributes:
+        place: Where it goes; its name there is set.
+        schema: Already written.
+        required: Whether it has to be given.
+    """
+
+    place: Place
+    schema: Any
+    required: bool
+
+
+@dataclass(slots=True)
+class Arguments:
+    """What an operation takes.
+
+    Attributes:
+        schema: JSON Schema of the arguments.
+        places: Where each goes.
+        body: Media type of the body; empty if there is none.
+        always_body: Whether an empty object or form is sent too.
+    """
+
+    schema: dict[str, Any] = field(default_factory=dict)
+    places: dict[str, Place] = field(default_factory=dict)
+    body: str = ""
+    always_body: bool = False
+
+
+def is_json(media: str) -> bool:
+    """Whether a media type is JSON."""
+    kind = media.partition(";")[0].strip().lower()
+    return kind in ("application/json", "text/json") or kind.endswith("+json")
+
+
+def arguments_of(
+    document: Document,
+    item: dict[str, Any],
+    operation: dict[str, Any],
+    parts: Parts,
+    taken: Collection[tuple[str, str]],
+) -> Arguments:
+    """The arguments of one operation.
+
+    Args:
+        document: Holds it.
+        item: Its path item.
+        operation: The operation.
+        parts: The path to it.
+        taken: Parameters, as (place, name), that authentication fills in.
+
+    Raises:
+        SchemaError: With the path of what cannot be translated.
+    """
+    writer = SchemaWriter(document, request=True)
+    found = list(_parameters(writer, item, operation, parts, taken))
+    out = Arguments()
+    if "requestBody" in operation:
+        found += _body(writer, *document.followed(operation["requestBody"], (*parts, "requestBody")), out)
+    properties: dict[str, Any] = {}
+    required = []
+    for name, argument in zip(_named(found), found, strict=True):
+        properties[name] = argument.schema
+        out.places[name] = argument.place
+        if argument.required:
+            required.append(name)
+    out.schema = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+    if definitions := writer.definitions():
+        out.schema["$defs"] = definitions
+    return out
+
+
+def _named(found: list[Argument]) -> list[str]:
+    """A name for each; where two would have one, all of them get their place in front."""
+    plain = [argument.place.name for argument in found]
+    names: list[str] = []
+    for argument in found:
+        name = argument.place.name
+        if plain.count(name) > 1:
+            where = "body" if argument.place.where in ("json", "form", "text") else argument.place.where
+            name = f"{where}_{name}"
+        while name in names or (name in plain and name != argument.place.name):
+            name += "_"
+        names.append(name)
+    return names
+
+
+# --- parameters ------------------------------------------------------------------------------------------------------
+
+
+def _parameters(
+    writer: SchemaWriter,
+    item: dict[str, Any],
+    operation: dict[str, Any],
+    parts: Parts,
+    taken: Collection[tuple[str, str]],
+) -> Iterator[Argument]:
+    listed: dict[tuple[str, str], tuple[dict[str, Any], Parts]] = {}
+    for holder, where in ((item, (*parts[:-1], "parameters")), (operation, (*parts, "parameters"))):
+        given = holder.get("parameters", [])
+        if not isinstance(given, list):
+            raise SchemaError("must be a list", json_path(where))
+        for index, entry in enumerate(given):
+            parameter, there = writer.document.followed(entry, (*where, index))
+            name, kind = parameter.get("name"), parameter.get("in")
+            if not isinstance(name, str) or not isinstance(kind, str) or kind not in _PLACES or not name:
+                raise SchemaError(
+                    "a parameter needs a 'name' and an 'in' (path, query, header, cookie)", json_path(there)
+                )
+            listed[kind, name] = parameter, there
+    order = {"path": 0, "query": 1, "header": 2, "cookie": 3}
+    variables = re.findall(r"\{([^{}]*)\}", str(parts[-2]))
+    for name in variables:
+        if ("path", name) not in listed:
+            raise SchemaError(f"the path's variable {name!r} is no parameter; declare it", json_path(parts))
+    for (kind, name), (parameter, there) in sorted(listed.items(), key=lambda entry: order[entry[0][0]]):
+        lowered = name.lower() if kind == "header" else name
+        if (kind == "header" and lowered in _IGNORED) or (kind, lowered) in taken:
+            continue
+        if kind == "path" and name not in variables:
+            raise SchemaError(f"parameter {name!r} is not in the path; correct one of them", json_path(there))
+        try:
+            if kind in ("header", "cookie"):
+                check_header_name(name, kind)
+            yield _parameter(writer, kind, name, parameter, there)
+        except SchemaError:
+            raise
+        except LoraloopError as error:
+            raise SchemaError(str(error), json_path(there)) from error
+
+
+def _parameter(writer: SchemaWriter, kind: str, name: str, parameter: dict[str, Any], parts: Parts) -> Argument:
+    style, explode = parameter.get("style", ""), parameter.get("explode")
+    if not isinstance(style, str) or not isinstance(explode, bool | None):
+        raise SchemaError("'style' must be text and 'explode' true or false", json_path(parts))
+    content = parameter.get("content")
+    if isinstance(content, dict) and content:
+        media, described = next(iter(content.items()))
+        if not is_json(media) or len(content) > 1:
+            raise SchemaError(f"a parameter as {media!r} is not supported; JSON is", json_path((*parts, "content")))
+        where: Parts = (*parts, "content", media, "schema")
+        node = described.get("schema", True) if isinstance(described, dict) else True
+        place = Place(_PLACES[kind], name, json=True)
+    else:
+        where = (*parts, "schema")
+        if "schema" not in parameter:
+            raise SchemaError("a parameter needs a 'schema' or a 'content'", json_path(parts))
+        node = parameter["schema"]
+        place = Place(_PLACES[kind], name, style, explode)
+        check_style(writer.document, node, where, place)
+    schema = writer.write(node, where)
+    description = parameter.get("description")
+    if isinstance(description, str) and description.strip() and schema is not False:
+        schema = {**(schema if isinstance(schema, dict) else {}), "description": description.strip()}
+    return Argument(place, schema, parameter.get("required") is True or kind == "path")
+
+
+def check_style(document: Document, node: Any, parts: Parts, place: Place) -> None:
+    """Checks that a style says how every value that fits a schema is written.
+
+    Raises:
+        SchemaError: If OpenAPI leaves it open, as for lists in lists.
+    """
+    style = place.style or STYLES[place.where][0]
+    kinds = _kinds(document, node, parts, 0)
+    if style == "deepObject":
+        bad = sorted(kinds & {"scalar", "list"} | {kind for kind in kinds if "list" in kind.split(" of ")})
+        if bad:
+            raise SchemaError(f"style 'deepObject' does not say how a {bad[0]} is written", json_path(parts))
+        return
+    if nested := sorted(kind for kind in kinds if " of " in kind):
+        raise SchemaError(f"style {style!r} does not say how a {nested[0]} is written", json_path(parts))
+    if place.where == "cookie" and kinds & {"list", "object"} and place.exploded:
+        raise SchemaError("a cookie cannot hold a list or an object with 'explode'; set it to false", json_path(parts))
+    if style in ("spaceDelimited", "pipeDelimited") and "object" in kinds and place.exploded:
+        raise SchemaError(f"style {style!r} does not say how an object is written with 'explode'", json_path(parts))
+
+
+def _kinds(document: Document, node: Any, parts: Parts, depth: int) -> set[str]:
+    """What values of a schema are: ``scalar``, ``list``, ``object``, ``list of object`` … where that is said."""
+    if depth > 12 or not isinstance(node, dict):
+        return set()
+    if "$ref" in node:
+        target, there = document.target(node["$ref"], parts)
+        return _kinds(document, target, there, depth + 1)
+    found: set[str] = set()
+    for key in ("anyOf", "oneOf", "allOf"):
+        for member in node.get(key, ()) if isinstance(node.get(key), list) else ():
+            found |= _kinds(document, member, parts, depth + 1)
+    given = node.get("type", [])
+    kinds = {given} if isinstance(given, str) else set(given)
+    if kinds & {"string", "number", "integer", "boolean"}:
+        found.add("scalar")
+    if "array" in kinds or "items" in node:
+        found.add("list")
+        found |= {f"list of {kind}" for kind in _kinds(document, node.get("items"), parts, depth + 1) - {"scalar"}}
+    if "object" in kinds or "properties" in node:
+        found.add("object")
+        properties = node.get("properties")
+        inner = list(properties.values()) if isinstance(properties, dict) else []
+        for each in [*inner, node.get("additionalProperties")]:
+            found |= {f"object of {kind}" for kind in _kinds(document, each, parts, depth + 1) - {"scalar"}}
+    return found
+
+
+# --- body ------------------------------------------------------------------------------------------------------------
+
+
+def _body(writer: SchemaWriter, body: dict[str, Any], parts: Parts, out: Arguments) -> list[Argument]:
+    content = body.get("content")
+    if not isinstance(content, dict) or not content:
+        raise SchemaError("a request body needs a 'content'", json_path(parts))
+    chosen = [media for media in content if is_json(media)]
+    chosen += [media for media in content if media.partition(";")[0].strip().lower() == FORM]
+    chosen += [media for media in content if media.lower().startswith("text/plain")]
+    if "*/*" in content:
+        chosen.append("*/*")
+    if not chosen:
+        raise SchemaError(
+            f"a body as {', '.join(map(repr, content))} is not supported; JSON, forms and plain text are",
+            json_path((*parts, "content")),
+        )
+    media = chosen[0]
+    out.body = "application/json" if media == "*/*" else media
+    required = body.get("required") is True
+    described = content[media] if isinstance(content[media], dict) else {}
+    there = (*parts, "content", media, "schema")
+    node = described.get("schema", {"type": "string"} if media.startswith("text/") else True)
+    if media.startswith("text/"):
+        return [_whole(writer, node, there, "text", body, required)]
+    flat = writer.flat(node, there) if isinstance(node, dict) and not writer.has_heirs(node, there) else None
+    if out.body.partition(";")[0].strip().lower() == FORM:
+        if flat is None:
+            raise SchemaError("a form has to be an object with properties, without alternatives", json_path(there))
+        out.always_body = required
+        return list(_form(writer, flat, described.get("encoding", {}), parts))
+    properties = flat.properties if flat is not None else {}
+    shown = [name for name, (inner, at) in properties.items() if not writer.hides(inner, at)]
+    needs = [name for name in (flat.required if flat is not None else ()) if name in shown or name not in properties]
+    if (
+        flat is None
+        or flat.extra not in (None, False)
+        or not shown
+        or not set(needs) <= set(shown)
+        or (needs and not required)  # an absent body is not one without its required fields
+    ):
+        return [_whole(writer, node, there, "json", body, required)]
+    out.always_body = required
+    found = []
+    for name in shown:
+        inner, at = properties[name]
+        found.append(Argument(Place("body", name), writer.write(inner, at), name in needs))
+    return found
+
+
+def _whole(
+    writer: SchemaWriter, node: Any, parts: Parts, where: Where, body: dict[str, Any], required: bool
+) -> Argument:
+    schema = writer.write(node, parts)
+    if isinstance(description := body.get("description"), str) and description.strip():
+        schema = {**(schema if isinstance(schema, dict) else {}), "description": description.strip()}
+    return Argument(Place(where, "body"), schema, required)
+
+
+def _form(writer: SchemaWriter, flat: Flat, encoding: Any, parts: Parts) -> Iterator[Argument]:
+    if flat.extra not in (None, False):
+        raise SchemaError("a form with fields of any name is not supported; list its properties", json_path(parts))
+    for name, (inner, at) in flat.properties.items():
+        if writer.hides(inner, at):
+            continue
+        told = encoding.get(name, {}) if isinstance(encoding, dict) else {}
+        media = str(told.get("contentType", ""))
+        if media and not is_json(media) and media != "text/plain":
+            raise SchemaError(f"a form field as {media!r} is not supported", json_path((*parts, "encoding", name)))
+        place = Place("form", name, told.get("style", ""), told.get("explode"), json=is_json(media))
+        if not place.json:
+            if not told.get("style") and "object" in _kinds(writer.document, inner, at, 0):
+                raise SchemaError("say with 'encoding' how this object is written in a form", json_path(at))
+            check_style(writer.document, inner, at, place)
+        yield Argument(place, writer.write(inner, at), name in flat.required)

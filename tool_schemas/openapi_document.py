@@ -1,0 +1,216 @@
+"""OpenAPI documents: read from a dict, a file or a URL (JSON or YAML), and their references followed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from loraloop.tool_schemas.errors import SchemaError, ToolError
+from loraloop.tool_schemas.http_client import HttpClient, Sending
+from loraloop.tool_schemas.http_policy import NetworkPolicy
+from loraloop.tool_schemas.http_request import Request
+from loraloop.tool_schemas.references import resolve
+from loraloop.tool_schemas.validation import json_path
+
+Parts = tuple[str | int, ...]
+
+MOST_NODES = 2_000_000  # values in a document; YAML's aliases can make more of them than there are bytes
+MOST_BYTES = 32 << 20
+_ACCEPT = "application/json, application/yaml, application/vnd.oai.openapi+json, */*;q=0.5"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document of OpenAPI 3.0 or 3.1.
+
+    Attributes:
+        root: The document as JSON data.
+        location: The URL that it was read from; empty if from elsewhere.
+        children: For each schema's reference, those that build on it with ``allOf``.
+    """
+
+    root: dict[str, Any] = field(repr=False)
+    location: str = ""
+    children: dict[str, list[str]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        version = self.root.get("openapi")
+        if version is None and "swagger" in self.root:
+            raise SchemaError("this is a Swagger 2 document; convert it to OpenAPI 3 first", "$.swagger")
+        if not isinstance(version, str) or not re.match(r"3\.[01](\.|$)", version):
+            raise SchemaError(f"OpenAPI version {version!r} is not supported; 3.0 and 3.1 are", "$.openapi")
+        dialect = self.root.get("jsonSchemaDialect", "")
+        if dialect and "oas/3.1" not in str(dialect) and "2020-12" not in str(dialect):
+            raise SchemaError(f"schemas in the dialect {dialect!r} are not supported", "$.jsonSchemaDialect")
+        children: dict[str, list[str]] = {}
+        schemas = self.part("components", "schemas")
+        for name, schema in schemas.items():
+            for member in schema.get("allOf", ()) if isinstance(schema, dict) else ():
+                if isinstance(member, dict) and isinstance(member.get("$ref"), str):
+                    children.setdefault(member["$ref"], []).append(f"#/components/schemas/{escaped(name)}")
+        object.__setattr__(self, "children", children)
+
+    @property
+    def old(self) -> bool:
+        """Whether its schemas are those of 3.0, which are not JSON Schema."""
+        return str(self.root["openapi"]).startswith("3.0")
+
+    def part(self, *keys: str) -> dict[str, Any]:
+        """The object under these keys; empty if there is none.
+
+        Raises:
+            SchemaError: If something else is there.
+        """
+        place: Any = self.root
+        for index, key in enumerate(keys):
+            place = place.get(key)
+            if place is None:
+                return {}
+            if not isinstance(place, dict):
+                raise SchemaError("must be an object", json_path(keys[: index + 1]))
+        return dict(place)
+
+    def target(self, reference: Any, parts: Parts) -> tuple[Any, Parts]:
+        """What a reference leads to, and the path to it.
+
+        Raises:
+            SchemaError: If it leads out of the document, or nowhere.
+        """
+        if not isinstance(reference, str) or not reference.startswith("#"):
+            raise SchemaError(
+                f"{reference!r} lies in another document; bundle the documents into one", json_path((*parts, "$ref"))
+            )
+        found = resolve(self.root, reference)
+        if found is None:
+            raise SchemaError(f"{reference!r} is not in the document; correct it", json_path((*parts, "$ref")))
+        keys = [unescaped(key) for key in reference.split("/")[1:]]
+        return found[0], tuple(int(key) if key.isdigit() else key for key in keys)
+
+    def followed(self, node: Any, parts: Parts) -> tuple[dict[str, Any], Parts]:
+        """A parameter, body, response … with its reference, if it is one, followed.
+
+        Raises:
+            SchemaError: If it is no object, or the references go round in a circle.
+        """
+        for _ in range(32):
+            if not isinstance(node, dict):
+                raise SchemaError("must be an object", json_path(parts))
+            if "$ref" not in node:
+                return node, parts
+            node, parts = self.target(node["$ref"], parts)
+        raise SchemaError("references lead in a circle", json_path(parts))
+
+
+def escaped(key: str) -> str:
+    """A key as a part of a JSON pointer."""
+    return key.replace("~", "~0").replace("/", "~1")
+
+
+def unescaped(key: str) -> str:
+    """The key that a part of a JSON pointer in a URI fragment stands for."""
+    from urllib.parse import unquote
+
+    return unquote(key).replace("~1", "/").replace("~0", "~")
+
+
+def load_document(source: Mapping[str, Any] | str | Path, policy: NetworkPolicy | None = None) -> Document:
+    """Reads a document.
+
+    Args:
+        source: The document, a path, or an ``http(s)://`` URL, which is fetched under the policy (its own host is
+            allowed).
+        policy: See `source`.
+
+    Raises:
+        SchemaError: If it cannot be read, or is no OpenAPI document of a known version.
+        ToolError: If the policy refuses, or the server does not answer.
+    """
+    if isinstance(source, Mapping):
+        return Document(_bounded(json.loads(json.dumps(source, default=str)), "the document"))
+    if isinstance(source, str) and re.match(r"https?://", source):
+        return Document(_bounded(_parsed(_fetched(source, policy or NetworkPolicy()), source), source), source)
+    file = Path(source)
+    try:
+        if file.stat().st_size > MOST_BYTES:
+            raise SchemaError(f"{file} is larger than {MOST_BYTES >> 20} MiB; split it, or leave operations out")
+        content = file.read_bytes()
+    except OSError as error:
+        raise SchemaError(f"cannot read the OpenAPI document {file}: {error.strerror or error}") from error
+    return Document(_bounded(_parsed(content, str(file)), str(file)))
+
+
+def _fetched(url: str, policy: NetworkPolicy) -> bytes:
+    with HttpClient(policy.allowing(url)) as client:
+        answer = client.send(Request("GET", url, (("Accept", _ACCEPT),)), Sending(max_bytes=MOST_BYTES))
+    if answer.status != 200:
+        raise ToolError(f"cannot fetch the OpenAPI document {url}: HTTP {answer.status}")
+    return answer.content
+
+
+def _parsed(content: bytes, name: str) -> Any:
+    text = content.decode("utf-8-sig", "replace")
+    if text.lstrip()[:1] in ("{", "["):
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise SchemaError(f"{name} is no valid JSON: {error}") from None
+    return read_yaml(text, name)
+
+
+def read_yaml(text: str, name: str) -> Any:
+    """Reads YAML as JSON data: ``no`` and ``2024-01-01`` are text, as in YAML 1.2, keys are always text.
+
+    Raises:
+        SchemaError: If it is no YAML, or PyYAML is not installed.
+    """
+    try:
+        import yaml
+    except ImportError:
+        raise SchemaError(f"{name} is YAML, which needs PyYAML: pip install 'loraloop[openapi]'") from None
+    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+    class Loader(base):  # type: ignore[misc]
+        pass
+
+    dropped = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")
+    Loader.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in listed if tag not in dropped]
+        for first, listed in base.yaml_implicit_resolvers.items()
+    }
+    Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), "tTfF"
+    )
+    try:
+        return yaml.load(text, Loader)  # a safe loader
+    except yaml.YAMLError as error:
+        raise SchemaError(f"{name} is no valid YAML: {' '.join(str(error).split())}") from None
+    except (RecursionError, ValueError) as error:
+        raise SchemaError(f"{name} is no usable YAML: {error}") from None
+
+
+def _bounded(document: Any, name: str) -> dict[str, Any]:
+    """The document, its keys as text, if it has no more values than are allowed and is no circle.
+
+    Raises:
+        SchemaError: If not.
+    """
+    if not isinstance(document, dict):
+        raise SchemaError(f"{name} is no OpenAPI document: it has to be an object with 'openapi' and 'paths'")
+    left = MOST_NODES
+    pending: list[Any] = [document]
+    while pending:
+        place = pending.pop()
+        left -= 1 + len(place)
+        if left < 0:
+            raise SchemaError(f"{name} holds more than {MOST_NODES} values; leave operations out")
+        if isinstance(place, dict):
+            for key in [key for key in place if not isinstance(key, str)]:
+                place[str(key)] = place.pop(key)
+        pending += [
+            item for item in (place.values() if isinstance(place, dict) else place) if isinstance(item, dict | list)
+        ]
+    return document

@@ -1,0 +1,177 @@
+"""Which operations of an OpenAPI document become tools: patterns, and a report of what was left out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from loraloop.tool_schemas.errors import SchemaError, unknown
+from loraloop.tool_schemas.openapi_document import Document, Parts
+from loraloop.tool_schemas.validation import json_path
+
+METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+_LONGEST = 64  # characters of a tool's name that other clients and models accept
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation of a document.
+
+    Attributes:
+        method: Upper case.
+        path: As the document writes it.
+        node: The operation.
+        item: Its path item.
+        parts: The path to it in the document.
+        name: The tool's name.
+    """
+
+    method: str
+    path: str
+    node: dict[str, Any] = field(repr=False)
+    item: dict[str, Any] = field(repr=False)
+    parts: Parts
+    name: str
+
+    @property
+    def identifier(self) -> str:
+        """Its ``operationId``; empty if it has none."""
+        given = self.node.get("operationId")
+        return given if isinstance(given, str) else ""
+
+    def matches(self, pattern: str) -> bool:
+        """Whether a pattern means it.
+
+        ``tag:NAME``; ``GET``, ``GET /pets/*`` and ``/pets/*`` (a ``*`` goes over slashes too); anything else is the
+        operationId or the tool's name. All but methods may hold ``*`` and ``?``.
+        """
+        if pattern.startswith("tag:"):
+            tags = self.node.get("tags", [])
+            return isinstance(tags, list) and any(fnmatchcase(str(tag), pattern[4:].strip()) for tag in tags)
+        first, _, rest = pattern.partition(" ")
+        if first.lower() in METHODS and first.isupper():
+            return first == self.method and (not rest.strip() or _globbed(self.path, rest.strip()))
+        if pattern.startswith("/"):
+            return _globbed(self.path, pattern)
+        return fnmatchcase(self.identifier, pattern) or fnmatchcase(self.name, pattern)
+
+
+@dataclass(frozen=True, slots=True)
+class Omitted:
+    """An operation that did not become a tool.
+
+    Attributes:
+        operation: Method and path.
+        name: The name that its tool would have.
+        why: ``"refused"`` (it cannot be translated), ``"deprecated"``, ``"excluded"`` or ``"not included"``.
+        path: JSON path of the reason.
+        reason: What cannot be translated, for a refused one.
+    """
+
+    operation: str
+    name: str
+    why: Literal["refused", "deprecated", "excluded", "not included"]
+    path: str = ""
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.operation} ({self.name}): {self.why}" + (f", {self.path}: {self.reason}" if self.reason else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of a document's operations.
+
+    Attributes:
+        tools: For each tool's name, its method and path.
+        omitted: The others.
+    """
+
+    tools: dict[str, str]
+    omitted: tuple[Omitted, ...]
+
+    @property
+    def refused(self) -> tuple[Omitted, ...]:
+        """Those that were asked for and cannot be translated."""
+        return tuple(each for each in self.omitted if each.why == "refused")
+
+    def __str__(self) -> str:
+        return "\n".join([*(f"{said} ({name})" for name, said in self.tools.items()), *map(str, self.omitted)])
+
+
+def operations(document: Document) -> list[Operation]:
+    """All operations in the document's order, each with a name of its own.
+
+    Raises:
+        SchemaError: If the paths are no objects.
+    """
+    found: list[Operation] = []
+    names: set[str] = set()
+    for path, method, node, item, parts in _listed(document):
+        identifier = node.get("operationId")
+        stem = identifier if isinstance(identifier, str) else f"{method}_{path}"
+        stem = re.sub(r"_*[^A-Za-z0-9_-]+_*", "_", stem).strip("_")[:_LONGEST] or method
+        name, number = stem, 1
+        while name in names:
+            number += 1
+            name = f"{stem[: _LONGEST - len(str(number)) - 1]}_{number}"
+        names.add(name)
+        found.append(Operation(method.upper(), path, node, item, parts, name))
+    return found
+
+
+def _listed(document: Document) -> Iterator[tuple[str, str, dict[str, Any], dict[str, Any], Parts]]:
+    for path, entry in document.part("paths").items():
+        if path.startswith("x-"):
+            continue
+        item, parts = entry, ("paths", path)
+        if isinstance(entry, dict) and "$ref" in entry:
+            item, _ = document.followed({"$ref": entry["$ref"]}, parts)
+            item = {**item, **{key: value for key, value in entry.items() if key != "$ref"}}
+        if not isinstance(item, dict):
+            raise SchemaError("must be an object", json_path(parts))
+        for method in METHODS:
+            if method in item:
+                if not isinstance(item[method], dict):
+                    raise SchemaError("must be an object", json_path((*parts, method)))
+                yield path, method, item[method], item, (*parts, method)
+
+
+def select(
+    found: list[Operation], include: Iterable[str] | None, exclude: Iterable[str], deprecated: bool
+) -> tuple[list[Operation], list[Omitted]]:
+    """Parts the operations in those to translate and those to leave out.
+
+    Raises:
+        UnknownNameError: If a pattern means none of them.
+    """
+    wanted, unwanted = _patterns(include), _patterns(exclude) or ()
+    for pattern in (*(wanted or ()), *unwanted):
+        if not any(operation.matches(pattern) for operation in found):
+            raise unknown("operation", pattern, [operation.identifier or operation.name for operation in found])
+    kept, omitted = [], []
+    for operation in found:
+        why: Literal["refused", "deprecated", "excluded", "not included"] | None = None
+        if wanted is not None and not any(operation.matches(pattern) for pattern in wanted):
+            why = "not included"
+        elif any(operation.matches(pattern) for pattern in unwanted):
+            why = "excluded"
+        elif operation.node.get("deprecated") is True and not deprecated:
+            why = "deprecated"
+        if why is None:
+            kept.append(operation)
+        else:
+            omitted.append(Omitted(f"{operation.method} {operation.path}", operation.name, why))
+    return kept, omitted
+
+
+def _patterns(given: Iterable[str] | str | None) -> tuple[str, ...] | None:
+    return None if given is None else (given,) if isinstance(given, str) else tuple(given)
+
+
+def _globbed(path: str, pattern: str) -> bool:
+    """Braces in paths stand for themselves."""
+    return fnmatchcase(path, pattern.replace("[", "[[]"))
