@@ -14,6 +14,7 @@ from loraloop.agent.observation import shortened
 from loraloop.agent.outcomes import PYTHON
 from loraloop.agent.result import CallRecord
 from loraloop.tool_schemas.calls import Call
+from loraloop.tool_schemas.jsontext import dumps
 
 if TYPE_CHECKING:
     from loraloop.adapters.base.chat import Chat
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 RESERVE = 64
 """Positions that results leave for what is said about them."""
-_LEAST = 48  # tokens below which an observation says nothing, over those of the tool's name
+_LEAST = "… (about 1000000000 tokens left out)"  # what an observation needs room for
 
 
 class Actor:
@@ -77,7 +78,7 @@ class Actor:
         """
         for number, call in enumerate(calls):
             share = (self._room(trunk) - RESERVE) // (len(calls) - number) - self._around
-            if share < _LEAST + len(call.name.encode()):
+            if share < self._count(dumps({"name": call.name, "result": _LEAST})):
                 self.full = True
                 return
             key = call_key(call)

@@ -30,10 +30,11 @@ def shortened(record: CallRecord, limit: int, count: Callable[[str], int]) -> tu
         limit: Tokens of the whole content. Where not even the marker fits, the marker is all there is.
         count: Tokens of a text.
     """
-    head, payload = _parts(record)
-    whole = _counted(f"{head}{payload}}}", count)
+    said = observation(record)
+    whole = _counted(said, count)
     if whole <= limit:
-        return f"{head}{payload}}}", 0
+        return said, 0
+    head, payload = _parts(record)
     estimated = len(payload) > _COUNTED
 
     def cut(length: int) -> tuple[str, int]:

@@ -1,0 +1,192 @@
+"""Invalid calls and answers: dropped, told to the model in its branch alone, and written again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, field_validator
+
+from loraloop.adapters.base import Message
+from loraloop.agent import Agent, Limits, Policy, Runtime
+from loraloop.agent.engine import Generated
+from loraloop.agent.events import Routed
+from loraloop.agent.loop import Run
+from loraloop.agent.outcomes import Facts, outcome_of
+from loraloop.tool_schemas.tools import Tool
+
+MakeRuntime = Callable[..., Runtime]
+SCHEMA = {"type": "object", "properties": {"day": {"type": "string", "format": "date"}}, "required": ["day"]}
+GOOD = '[{"name":"book","arguments":{"day":"2026-03-01"}}]'
+BAD = '[{"name":"book","arguments":{"day":"tomorrow"}}]'
+ERROR = "$[0].arguments.day: 'tomorrow' is not a 'date'"
+
+
+def book() -> tuple[Tool, list[Any]]:
+    seen: list[Any] = []
+    return Tool("book", "Books.", SCHEMA, lambda day: seen.append(day) or "booked", strict=False), seen
+
+
+class Even(BaseModel):
+    n: int
+
+    @field_validator("n")
+    @classmethod
+    def even(cls, n: int) -> int:
+        if n % 2:
+            raise ValueError("must be even")
+        return n
+
+
+@pytest.fixture
+def say(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """`say(*texts)`: steps write these; returns what each step was told in its branch alone, as it is filled."""
+
+    def script(*texts: str, reason: str = "done") -> list[str]:
+        left, heard = list(texts), []
+
+        def write(self: Run, trunk: Any, branch: Any, index: int, skill: str, contract: str, clock: Any) -> Any:
+            told = self._told(skill, contract, 10_000)
+            heard.append(branch.tokenizer.decode(told, skip_special=False))
+            text = left.pop(0)
+            ids = branch.tokenizer.encode(text)
+            branch.feed([*told, *ids[:1]])
+            return Generated(ids, text, reason, len(ids)), None
+            yield  # a generator, as the real one
+
+        monkeypatch.setattr(Run, "_generate", write)
+        return heard
+
+    return script
+
+
+def test_an_invalid_call_is_told_and_written_again(make_runtime: MakeRuntime, say: Any) -> None:
+    tool, seen = book()
+    heard = say(BAD, GOOD, "Booked.")
+    agent = Agent(make_runtime("tools"), [tool])
+    stream = agent.stream("book it")
+    routed = [event for event in stream if isinstance(event, Routed)]
+    result = stream.result
+    assert [(step.outcome, step.decided_by, step.kept) for step in result.steps] == [
+        ("invalid", "router", False), ("calls", "repair", True), ("text", "router", True),
+    ]  # fmt: skip
+    assert result.steps[0].error == ERROR and result.steps[1].error == "" and seen == ["2026-03-01"]
+    assert routed[1].decided_by == "repair" and routed[1].skill == "tools"
+    assert heard[0] == "" and BAD in heard[1] and "is not a 'date'" in heard[1] and '"name":"book"' in heard[1]
+    assert [m.role for m in result.messages] == ["system", "user", "assistant", "tool", "assistant"]
+    assert not any("tomorrow" in m.content for m in result.messages)
+    trunk = agent.runtime.store._trunks[-1]
+    trunk.flush()
+    assert "tomorrow" not in agent.runtime.base.tokenizer.decode(trunk.computed.ids)
+
+
+def test_after_the_last_repair_the_run_goes_on_without_tools(make_runtime: MakeRuntime, say: Any) -> None:
+    tool, seen = book()
+    say(BAD, BAD, BAD, "Which day?")
+    runtime = make_runtime("tools", "tools")
+    result = Agent(runtime, [tool]).run_sync("book it")
+    assert [step.outcome for step in result.steps] == ["invalid"] * 3 + ["text"]
+    assert [step.decided_by for step in result.steps] == ["router", "repair", "repair", "router"]
+    assert result.output == "Which day?" and result.complete and not seen
+    assert "tools" in runtime.router.states[-1].masked and runtime.router.states[-1].after == "dropped"
+    assert len(runtime.router.states) == 2  # a repair asks the router nothing
+
+
+def test_a_required_call_that_stays_invalid_ends_the_run(make_runtime: MakeRuntime, say: Any) -> None:
+    tool, _ = book()
+    say(BAD, BAD)
+    result = Agent(make_runtime(), [tool], policy=Policy(repairs=1)).run_sync("book it", tool_choice="book")
+    assert (result.stop_reason, result.output, result.complete) == ("invalid", BAD, False)
+    assert [step.decided_by for step in result.steps] == ["policy", "repair"]
+    assert result.messages[1:] == (Message("user", "book it"),)
+
+
+def test_a_required_call_may_be_repaired_and_is_still_required(make_runtime: MakeRuntime, say: Any) -> None:
+    tool, seen = book()
+    say(BAD, "[]", GOOD, "Booked.")
+    result = Agent(make_runtime(), [tool]).run_sync("book it", tool_choice="required")
+    assert [step.outcome for step in result.steps] == ["invalid", "invalid", "calls", "text"]
+    assert result.steps[1].error == "at least 1 calls are needed, not 0" and len(seen) == 1
+
+
+def test_each_step_has_its_own_repairs(make_runtime: MakeRuntime, say: Any) -> None:
+    tool, seen = book()
+    other = GOOD.replace("03", "04")
+    say(BAD, BAD, GOOD, BAD, BAD, other, "Booked.")
+    result = Agent(make_runtime("tools", "tools"), [tool]).run_sync("book it")
+    assert [step.outcome for step in result.steps].count("invalid") == 4 and len(seen) == 2
+
+
+def test_without_repairs_an_invalid_call_is_dropped_at_once(make_runtime: MakeRuntime, say: Any) -> None:
+    tool, _ = book()
+    say(BAD, "Which day?")
+    result = Agent(make_runtime("tools"), [tool], policy=Policy(repairs=0)).run_sync("book it")
+    assert [step.outcome for step in result.steps] == ["invalid", "text"]
+
+
+def test_repairs_count_as_steps(make_runtime: MakeRuntime, say: Any) -> None:
+    tool, _ = book()
+    say(BAD, BAD)
+    result = Agent(make_runtime("tools"), [tool], limits=Limits(max_steps=2)).run_sync("book it")
+    assert result.stop_reason == "max_steps" and len(result.steps) == 2
+
+
+def test_what_checks_cannot_reach_counts_as_invalid(make_runtime: MakeRuntime, say: Any) -> None:
+    tool, seen = book()
+    say(GOOD, "Hm.", reason="unenforced")
+    result = Agent(make_runtime("tools"), [tool], policy=Policy(repairs=0)).run_sync("book it")
+    assert result.steps[0].outcome == "invalid" and "checks" in result.steps[0].error and not seen
+
+
+def test_an_answer_that_its_type_refuses_is_written_again(make_runtime: MakeRuntime, say: Any) -> None:
+    heard = say('{"n":3}', '{"n":4}')
+    result = Agent(make_runtime(), output_type=Even).run_sync("an even number")
+    assert [(step.outcome, step.decided_by) for step in result.steps] == [("invalid", "router"), ("text", "repair")]
+    assert "must be even" in result.steps[0].error and result.steps[0].error.startswith("$.n")
+    assert result.value == Even(n=4) and result.output == '{"n":4}'
+    assert "must be even" in heard[1] and '{"n":3}' in heard[1]
+    assert [m.content for m in result.messages] == ["an even number", '{"n":4}']
+
+
+def test_an_answer_that_stays_invalid_ends_the_run(make_runtime: MakeRuntime, say: Any) -> None:
+    say('{"n":3}', '{"n":5}', '{"n":7}')
+    result = Agent(make_runtime(), output_type=Even).run_sync("an even number")
+    assert (result.stop_reason, result.value, result.output) == ("invalid", None, '{"n":7}')
+
+
+def test_a_repair_after_a_tool_still_has_the_cue(make_runtime: MakeRuntime, say: Any) -> None:
+    tool, _ = book()
+    heard = say(GOOD, '{"n":3}', '{"n":4}')
+    result = Agent(make_runtime("tools"), [tool], output_type=Even).run_sync("book it")
+    assert result.value == Even(n=4)
+    assert "using the result above" in heard[1] and "using the result above" in heard[2]
+    assert "Answer with JSON" in heard[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "facts", "expected"),
+    [
+        (BAD, Facts(repairs=1), ("invalid", False, None, False, True)),
+        (BAD, Facts(), ("invalid", False, None, True, False)),
+        (BAD, Facts(required=True), ("invalid", False, "invalid", False, False)),
+        (GOOD, Facts(least=2), ("invalid", False, None, True, False)),
+        ('[{"name":"bok","arguments":{}}]', Facts(repairs=1), ("invalid", False, None, False, True)),
+        ("no JSON", Facts(repairs=1), ("invalid", False, None, False, True)),
+        (GOOD, Facts(required=True, least=1), ("calls", True, None, False, False)),
+    ],
+)
+def test_the_table_of_invalid_calls(text: str, facts: Facts, expected: tuple[Any, ...]) -> None:
+    import dataclasses
+
+    outcome = outcome_of("calls", text, dataclasses.replace(facts, tools=(book()[0],)))
+    assert (outcome.name, outcome.keep, outcome.stop, outcome.mask, outcome.again) == expected
+    assert bool(outcome.error) == (outcome.name == "invalid")
+
+
+def test_what_is_told_of_an_error_is_short(make_runtime: MakeRuntime, say: Any) -> None:
+    tool, _ = book()
+    long = '[{"name":"book","arguments":{"day":"' + "x" * 3000 + '"}}]'
+    say(long, GOOD, "Booked.")
+    result = Agent(make_runtime("tools"), [tool]).run_sync("book it")
+    assert result.steps[0].outcome == "invalid" and len(result.steps[0].error) < 450
