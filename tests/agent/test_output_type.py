@@ -1,0 +1,175 @@
+"""The final answer as a value: decoded under its type, whatever the type is said in."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import enum
+import json
+import re
+from collections.abc import Callable
+from typing import Any, Literal
+
+import pytest
+from pydantic import BaseModel, Field
+
+from loraloop.adapters.base import Message
+from loraloop.agent import Agent, Limits, OutputType, Policy, RunResult, Runtime, Sampling
+from loraloop.tool_schemas import Choice, JsonSchema, Lark, Regex
+from loraloop.tool_schemas.errors import SchemaError
+
+MakeRuntime = Callable[..., Runtime]
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    GREEN = "green"
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+    HIGH = 2
+
+
+class City(BaseModel):
+    """A city."""
+
+    name: str = Field(max_length=12)
+    size: int = Field(ge=0, le=9)
+    tags: list[Literal["old", "new"]] = Field(max_length=2)
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: bool
+
+
+DIGITS = 'start: "<" /[0-9]{1,3}/ ">"'
+SCHEMA = {
+    "type": "object",
+    "properties": {"ok": {"type": "boolean"}},
+    "required": ["ok"],
+    "additionalProperties": False,
+}
+
+
+def answer(make_runtime: MakeRuntime, said: Any, seed: int = 0, tokens: int = 512, **more: Any) -> RunResult[Any]:
+    sampling = Sampling(temperature=1.0, seed=seed)
+    agent = Agent(make_runtime(), sampling=sampling, limits=Limits(step_tokens=tokens), **more)
+    return agent.run_sync("go", output_type=said)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("said", "fits"),
+    [
+        (City, lambda v: isinstance(v, City) and 0 <= v.size <= 9 and len(v.name) <= 12),
+        (Point, lambda v: isinstance(v, Point) and isinstance(v.y, bool)),
+        (Literal["yes", "no"], lambda v: v in ("yes", "no")),
+        (Literal["a", 1, None], lambda v: v in ("a", 1, None)),
+        (Colour, lambda v: isinstance(v, Colour)),
+        (Level, lambda v: isinstance(v, Level)),
+        (bool, lambda v: isinstance(v, bool)),
+        (int | None, lambda v: v is None or isinstance(v, int)),
+        (datetime.date, lambda v: isinstance(v, datetime.date)),
+        (tuple[int, bool], lambda v: isinstance(v, tuple) and len(v) == 2),
+        (Choice(("left", "right")), lambda v: v in ("left", "right")),
+        (Regex("[ab]{2,4}"), lambda v: re.fullmatch("[ab]{2,4}", v)),
+        (Lark(DIGITS), lambda v: re.fullmatch("<[0-9]{1,3}>", v)),
+        (SCHEMA, lambda v: v in ({"ok": True}, {"ok": False})),
+        (JsonSchema(SCHEMA), lambda v: v in ({"ok": True}, {"ok": False})),
+    ],
+    ids=str,
+)
+def test_an_answer_is_a_value_of_its_type(make_runtime: MakeRuntime, said: Any, fits: Any, seed: int) -> None:
+    result = answer(make_runtime, said, seed)
+    assert result.stop_reason == "answer" and fits(result.value), result.output
+    assert result.messages[-1] == Message("assistant", result.output)
+    assert json.loads(result.to_json()) == result.to_dict()
+
+
+@pytest.mark.parametrize("tokens", [40, 60, 120])
+def test_an_answer_closes_within_its_limit(make_runtime: MakeRuntime, tokens: int) -> None:
+    for seed in range(3):
+        result = answer(make_runtime, list[int], seed, tokens)
+        assert isinstance(result.value, list) and result.steps[0].tokens.generated <= tokens
+        assert result.stop_reason in ("answer", "max_tokens")
+        assert result.value == json.loads(result.output)
+
+
+def test_text_is_any_text(make_runtime: MakeRuntime) -> None:
+    result = answer(make_runtime, str, tokens=6)
+    assert result.value == result.output and result.steps[0].tokens.forced == 0
+    assert answer(make_runtime, None, tokens=6).value is None
+
+
+def test_the_agents_type_holds_unless_a_run_says_another(make_runtime: MakeRuntime) -> None:
+    agent = Agent(make_runtime(), output_type=Colour, limits=Limits(step_tokens=40))
+    assert isinstance(agent.run_sync("go").value, Colour)
+    assert agent.run_sync("go", output_type=Level).value in Level
+    assert agent.run_sync("go", output_type=str).value.__class__ is str
+
+
+def test_after_tools_the_answer_has_its_type(make_runtime: MakeRuntime) -> None:
+    def look() -> dict[str, int]:
+        """Looks."""
+        return {"celsius": 3}
+
+    agent = Agent(make_runtime("tools"), [look], output_type=City, policy=Policy(max_calls=1, repeat_calls=True))
+    result = agent.run_sync("go", tool_choice="required")
+    assert [step.outcome for step in result.steps] == ["calls", "text"]
+    assert isinstance(result.value, City)
+    assert [m.role for m in result.messages] == ["system", "user", "assistant", "tool", "assistant"]
+
+
+def test_what_skills_write_keeps_its_form(make_runtime: MakeRuntime) -> None:
+    result = Agent(make_runtime("code"), output_type=City).run_sync("go")
+    assert result.stop_reason in ("code", "max_tokens") and result.value is None
+    assert result.output.startswith("```python")
+
+
+def test_a_skill_that_writes_text_writes_the_type(make_runtime: MakeRuntime) -> None:
+    result = Agent(make_runtime("prose"), output_type=Colour).run_sync("go")
+    assert result.steps[0].skill == "prose" and isinstance(result.value, Colour)
+
+
+def test_the_base_is_told_the_form_in_its_branch_alone(make_runtime: MakeRuntime) -> None:
+    runtime = make_runtime()
+    told = Agent(runtime, output_type=City).run_sync("go")
+    silent = Agent(make_runtime(), output_type=City, policy=Policy(tell_form=False)).run_sync("go")
+    assert told.output != silent.output  # random weights write something else after other tokens
+    trunk = runtime.store._trunks[-1]
+    trunk.flush()
+    assert "schema" not in runtime.base.tokenizer.decode(trunk.computed.ids)
+    assert OutputType.of(Colour).told() == "Answer with one of: red, green"
+    assert '"maxLength":12' in OutputType.of(City).told() and OutputType.of(Regex("a")).told() == ""
+
+
+def test_what_cannot_be_enforced_is_refused_before_the_run(make_runtime: MakeRuntime) -> None:
+    agent = Agent(make_runtime())
+    with pytest.raises(SchemaError, match=r"output type: .*uniqueItems"):
+        agent.run_sync("go", output_type=set[int])
+    with pytest.raises(SchemaError):
+        agent.run_sync("go", output_type={"type": "object", "properties": {"a": {"type": "strin"}}})
+    for wrong in (Lark("start: nowhere"), Regex("(")):
+        with pytest.raises(SchemaError):
+            Agent(make_runtime(), output_type=wrong)
+    with pytest.raises(SchemaError, match="cannot be decoded"):
+        agent.run_sync("go", output_type=object())
+    with pytest.raises(SchemaError, match="output type"):
+        agent.run_sync("go", output_type=Callable[[], int])
+
+
+def test_what_no_grammar_enforces_can_be_checked(make_runtime: MakeRuntime) -> None:
+    output = OutputType.of(set[Literal[1, 2, 3]], on_unsupported="check")
+    for seed in range(3):
+        result = answer(make_runtime, output, seed)
+        if result.stop_reason == "answer":
+            assert isinstance(result.value, set) and len(json.loads(result.output)) == len(result.value)
+
+
+def test_values_are_data_in_the_trace(make_runtime: MakeRuntime) -> None:
+    result = answer(make_runtime, City)
+    assert result.to_dict()["value"] == json.loads(result.output)
+    assert answer(make_runtime, Colour).to_dict()["value"] in ("red", "green")
