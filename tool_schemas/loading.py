@@ -170,8 +170,14 @@ def python_tools(reference: str, folder: str | os.PathLike[str] | None = None) -
         folder: Where modules are looked for first.
 
     Raises:
-        SchemaError: If the module or the attribute is not there, or is no tool.
+        SchemaError: If the module cannot be imported, or the attribute is no tool.
+        UnknownNameError: If it has no such attribute.
     """
+    return tuple(as_tool(value, reference) for value in python_values(reference, folder))
+
+
+def python_values(reference: str, folder: str | os.PathLike[str] | None = None) -> list[Any]:
+    """What a reference leads to, as a list; see `python_tools`."""
     module, _, attribute = reference.rpartition(":")
     if not module or not attribute:
         raise SchemaError(f"{reference!r} names no Python tool; write module:attribute, or file.py:attribute")
@@ -184,11 +190,11 @@ def python_tools(reference: str, folder: str | os.PathLike[str] | None = None) -
         if not hasattr(place, name):
             raise unknown(f"attribute of {module!r}", name, [each for each in dir(place) if not each.startswith("_")])
         place = getattr(place, name)
-    listed = list(place) if isinstance(place, list | tuple) else [place]
-    return tuple(_python_tool(each, reference) for each in listed)
+    return list(place) if isinstance(place, list | tuple) else [place]
 
 
-def _python_tool(value: Any, reference: str) -> Tool:
+def as_tool(value: Any, reference: str) -> Tool:
+    """The tool that a value of a module is or can be made into."""
     if isinstance(value, Tool):
         return value
     if inspect.isclass(value) and hasattr(value, "model_json_schema"):

@@ -1,4 +1,4 @@
-"""The ``loraloop`` command: `demo`, `run`, `route`, `skills`, `bases` and `version`.
+"""The ``loraloop`` command: `demo`, `run`, `route`, `tools`, `skills`, `bases` and `version`.
 
 Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 2 bad input or anything else
 that loraloop refuses, 130 interrupted.
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from loraloop.tools_cli import tools_app
+
 if TYPE_CHECKING:
     from loraloop.adapters.contracts import Passage
     from loraloop.agent import Runtime
@@ -21,11 +23,12 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 skills_app = typer.Typer(no_args_is_help=True, help="The shipped skills.")
 app.add_typer(skills_app, name="skills")
+app.add_typer(tools_app, name="tools")
 
 Prompt = Annotated[str, typer.Argument(help="The request; `-` reads it from standard input.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 ToolFiles = Annotated[
-    list[Path] | None, typer.Option("--tools", help="JSON file with one tool or several; repeatable.")
+    list[str] | None, typer.Option("--tools", help="File or folder of tools, or module:attribute; repeatable.")
 ]
 PassageFile = Annotated[Path | None, typer.Option("--passages", help='JSON list of {"id", "text", "title"}.')]
 Instructions = Annotated[str, typer.Option("--instructions", help="What the agent should keep to; the system message.")]
@@ -252,11 +255,11 @@ def forced_skills(runtime: Runtime, given: list[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def read_tools(files: list[Path] | None) -> list[Any]:
-    """The tools of all files."""
-    from loraloop.tool_schemas import load_tools
+def read_tools(sources: list[str] | None) -> list[Any]:
+    """The tools of all files, folders and modules."""
+    from loraloop.tool_sources import tools_of
 
-    return [tool for file in files or () for tool in load_tools(file)]
+    return list(tools_of(sources or ()))
 
 
 def read_passages(file: Path | None) -> list[Passage]:

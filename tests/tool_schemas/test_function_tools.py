@@ -32,11 +32,23 @@ from typing import (
 
 import annotated_types
 import pytest
-from pydantic import AnyUrl, BaseModel, BeforeValidator, ConfigDict, Field, RootModel, SecretStr, conint, constr
+from pydantic import (
+    AnyUrl,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    RootModel,
+    SecretStr,
+    TypeAdapter,
+    conint,
+    constr,
+)
 from typing_extensions import TypedDict
 
-from loraloop.tool_schemas import Tool, render_tools, tool
+from loraloop.tool_schemas import Bounds, GrammarCompiler, JsonSchema, Tool, render_tools, tool
 from loraloop.tool_schemas.errors import SchemaError, ToolError
+from loraloop.tool_schemas.walks import Vocabulary, random_walk
 
 T = TypeVar("T")
 UserId = NewType("UserId", int)
@@ -547,3 +559,50 @@ def test_what_only_a_validator_finds_is_an_error_with_its_path() -> None:
     with pytest.raises(SchemaError) as caught:
         Tool.from_function(f).call({"n": 4, "item": {"name": "", "price": 1}})
     assert caught.value.path == "$.item.name"
+
+
+DECODED = [
+    int,
+    Annotated[float, Field(gt=0, lt=2)],
+    bool | None,
+    Literal["a", 1, None],
+    Shade,
+    Level,
+    list[Literal[Shade.DARK, Shade.LIGHT]],
+    Size,
+    Row,
+    Pair,
+    Cart,
+    Tree,
+    Annotated[Cat | Dog, Field(discriminator="kind")],
+    Box[Item],
+    Exact,
+    dict[str, int],
+    tuple[int, str],
+    set[Shade],
+    datetime.date,
+    datetime.datetime,
+    datetime.time,
+    uuid.UUID,
+    ipaddress.IPv4Address,
+    ipaddress.IPv6Address,
+    pathlib.Path,
+    decimal.Decimal,
+    bytes,
+]
+
+
+@pytest.mark.parametrize("annotation", DECODED, ids=lambda it: str(it)[:40])
+def test_whatever_is_decoded_reaches_the_function(annotation: Any, compiler: GrammarCompiler) -> None:
+    def f(x):
+        return x
+
+    f.__annotations__ = {"x": annotation}
+    made = Tool.from_function(f, on_unsupported="check")
+    vocabulary = Vocabulary.of(compiler)
+    term = JsonSchema(made.parameters, Bounds(text=12, items=3, keys=2, key=8, number=1e6), "check")
+    grammar = compiler.compile(term)
+    adapter = TypeAdapter(annotation)
+    for seed in range(5):
+        got = made.call(json.loads(random_walk(grammar, vocabulary, seed)))
+        adapter.validate_python(got)  # of the declared type

@@ -1,0 +1,153 @@
+"""Where the command line's tools come from: files, folders, Python modules and MCP servers."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loraloop.tool_schemas.errors import InputError, LoraloopError, SchemaError
+
+if TYPE_CHECKING:
+    from loraloop.tool_schemas import Tool
+    from loraloop.tool_schemas.checking import Checker, Report
+    from loraloop.tool_schemas.grammar import GrammarCompiler, OnUnsupported
+    from loraloop.tool_schemas.mcp_server import McpServer
+
+_PYTHON = re.compile(r"(?:[\w.]+|.*\.py):[\w.]+")
+
+
+def is_python(source: str) -> bool:
+    """Whether a source is ``module:attribute`` or ``file.py:attribute``."""
+    return _PYTHON.fullmatch(source) is not None and not Path(source).exists()
+
+
+def tools_of(sources: Sequence[str]) -> list[Tool]:
+    """The tools of files, folders and Python modules; these are looked for in the working folder first.
+
+    Raises:
+        LoraloopError: If one cannot be read or is wrong.
+    """
+    from loraloop.tool_schemas import load_tools, python_tools
+
+    tools: list[Tool] = []
+    for source in sources:
+        tools += python_tools(source, Path.cwd()) if is_python(source) else load_tools(source)
+    return tools
+
+
+def mcp_server(text: str) -> McpServer:
+    """The server that a command line or a URL says.
+
+    Raises:
+        InputError: If it says none.
+    """
+    from loraloop.tool_schemas import McpServer
+
+    if text.startswith(("http://", "https://")):
+        return McpServer.http(text)
+    try:
+        command = shlex.split(text)
+    except ValueError as error:
+        raise InputError(f"--mcp {text!r} is no command line: {error}") from None
+    if not command:
+        raise InputError('--mcp needs a command line, such as "python server.py", or a URL')
+    return McpServer.stdio(command[0], command[1:])
+
+
+def check_compiler() -> tuple[GrammarCompiler, str]:
+    """A compiler for the embedded base's tokenizer, or for bytes where the base is not on this machine; and which.
+
+    Nothing is fetched.
+    """
+    from loraloop.adapters.base.catalog import CATALOG, DEFAULT
+    from loraloop.adapters.base.chat import Chat
+    from loraloop.adapters.base.convert import cache_root, read_card
+    from loraloop.adapters.base.random_base import byte_tokenizer_json
+    from loraloop.adapters.base.tokenizer import Tokenizer
+    from loraloop.tool_schemas.grammar import GrammarCompiler
+
+    stem = f"{DEFAULT}-{CATALOG[DEFAULT].sha256[:12]}-"
+    for card_file in sorted(cache_root().glob(f"bases/{stem}*/base.json"), reverse=True):
+        card = read_card(card_file.parent)
+        text = (card_file.parent / "tokenizer.json").read_text(encoding="utf-8")
+        ending = Chat(card.chat, Tokenizer(text, card.eos_ids)).closing[0]
+        return GrammarCompiler(text, card.config.vocab_size, ending), DEFAULT
+    return GrammarCompiler(byte_tokenizer_json(), 259, 0), "bytes"
+
+
+def reports(source: str, checker: Checker, on_unsupported: OnUnsupported | None) -> Iterator[Report]:
+    """The report of each tool of a file, a folder or a Python module.
+
+    Raises:
+        LoraloopError: If it cannot be read at all.
+    """
+    from loraloop.tool_schemas.loading import as_tool, python_values, tool_files
+
+    if is_python(source):
+        for value in python_values(source, Path.cwd()):
+            try:
+                yield checker.tool(as_tool(value, source), source, on_unsupported)
+            except SchemaError as error:
+                yield checker.refusal({"name": getattr(value, "__name__", "?")}, source, error)
+        return
+    for file in tool_files(source):
+        yield from _of_file(file, checker, on_unsupported)
+
+
+def _of_file(file: Path, checker: Checker, on_unsupported: OnUnsupported | None) -> Iterator[Report]:
+    from loraloop.tool_schemas.loading import file_entries, openapi_tools, read_document
+    from loraloop.tool_schemas.tool_lists import is_openapi
+
+    document = read_document(file)
+    if is_openapi(document):
+        for tool in openapi_tools(document, file):
+            yield checker.tool(tool, str(file), on_unsupported)
+        return
+    for entry in file_entries(document, file):
+        yield checker.entry(entry, f"{file}, {entry.place}", on_unsupported)
+
+
+def mcp_reports(text: str, checker: Checker, on_unsupported: OnUnsupported | None) -> Iterator[Report]:
+    """The report of each tool of an MCP server.
+
+    Raises:
+        LoraloopError: If it cannot be connected to.
+    """
+    with mcp_server(text) as server:
+        place = f"mcp:{server.name}"
+        for tool in server.tools:
+            yield checker.tool(tool, place, on_unsupported)
+        for left in server.left_out:
+            yield checker.refusal({"name": left.name}, place, SchemaError(left.reason, left.path), "check")
+
+
+def all_reports(
+    sources: Sequence[str], servers: Sequence[str], checker: Checker, on_unsupported: OnUnsupported | None
+) -> tuple[list[Report], list[tuple[str, str]]]:
+    """The reports of everything, and what could not be read, each with the reason.
+
+    Two tools of one source that share a name are refused.
+    """
+    from dataclasses import replace
+
+    from loraloop.tool_schemas.keywords import Note
+
+    found: list[Report] = []
+    unreadable: list[tuple[str, str]] = []
+    asked = [(source, reports(source, checker, on_unsupported)) for source in sources]
+    asked += [(text, mcp_reports(text, checker, on_unsupported)) for text in servers]
+    for source, making in asked:
+        places: dict[str, str] = {}
+        try:
+            for report in making:
+                if report.name in places:
+                    note = Note("", f"another tool is called {report.name!r} ({places[report.name]}); rename one")
+                    report = replace(report, refused=(note, *report.refused))
+                places[report.name] = report.place
+                found.append(report)
+        except LoraloopError as error:
+            unreadable.append((source, str(error)))
+    return found, unreadable
