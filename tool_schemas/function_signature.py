@@ -52,12 +52,10 @@ def read_signature(function: Callable[..., Any], name: str | None = None) -> Sig
         raise SchemaError(f"{function!r} cannot be called; give a typed function")
     inner, filled = _unwrapped(function)
     called = name or str(getattr(inner, "__name__", type(inner).__name__))
-    text = inspect.getdoc(inner)
+    text = inspect.getdoc(inner) or ""
     if not text and not inspect.isroutine(inner) and not inspect.isclass(inner):
-        text = inspect.getdoc(type(inner).__call__)
-    if dataclass_made(inner, text):
-        text = ""
-    doc = docstring_parser.parse(text or "")
+        text = inspect.getdoc(type(inner).__call__) or ""
+    doc = docstring_parser.parse("" if _made_up(inner, text) else text)
     told = {
         one.strip().lstrip("*"): described.description or ""
         for described in doc.params
@@ -67,14 +65,9 @@ def read_signature(function: Callable[..., Any], name: str | None = None) -> Sig
     return Signature(called, description, tuple(_parameters(function, inner, filled, called)), told)
 
 
-def dataclass_made(inner: Any, text: str | None) -> bool:
+def _made_up(inner: Any, text: str) -> bool:
     """Whether a docstring is the one that `dataclasses` makes up, the class's signature."""
-    return (
-        inspect.isclass(inner)
-        and hasattr(inner, "__dataclass_fields__")
-        and bool(text)
-        and text.startswith(f"{inner.__name__}(")
-    )
+    return inspect.isclass(inner) and hasattr(inner, "__dataclass_fields__") and text.startswith(f"{inner.__name__}(")
 
 
 def _unwrapped(function: Callable[..., Any]) -> tuple[Any, set[str]]:
@@ -144,7 +137,7 @@ def _by_value(annotation: Any) -> Any:
     changed = tuple(_by_value(each) for each in arguments) if origin is not Annotated else arguments
     if origin is Annotated:
         inner = _by_value(arguments[0])
-        return annotation if inner is arguments[0] else Annotated[(inner, *arguments[1:])]  # type: ignore[return-value]
+        return annotation if inner is arguments[0] else Annotated[(inner, *arguments[1:])]
     if all(new is old for new, old in zip(changed, arguments, strict=True)):
         return annotation
     if origin in (Union, types.UnionType):

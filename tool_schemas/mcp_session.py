@@ -190,7 +190,7 @@ class Session:
 
     async def _heard(self, message: Any) -> None:
         if isinstance(message, Exception):
-            details = getattr(message, "errors", list)()
+            details: list[Any] = getattr(message, "errors", list)()
             shown = details[0].get("input") if details else message
             self._stray.append(fold(str(shown))[:120])
             if len(self._stray) >= _STRAY and self._scope is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -32,7 +32,7 @@ class Vocabulary:
         liking: Logits [V] that make texts readable.
     """
 
-    decode: Callable[[Sequence[int]], bytes]
+    decode: Callable[[list[int]], bytes]
     size: int
     ends: frozenset[int]
     liking: torch.Tensor
