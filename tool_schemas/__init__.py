@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from loraloop.tool_schemas.grammar import Choice, Grammar, GrammarCompiler, JsonSchema, Lark, Regex, State, Term
     from loraloop.tool_schemas.http_auth import ApiKey, Basic, Bearer
     from loraloop.tool_schemas.http_client import HttpClient, Retries, Sending
+    from loraloop.tool_schemas.http_endpoint import HttpError, http_tool
     from loraloop.tool_schemas.http_places import Place
     from loraloop.tool_schemas.http_policy import NetworkPolicy
-    from loraloop.tool_schemas.http_tool import HttpError, http_tool
     from loraloop.tool_schemas.jsontext import dumps
     from loraloop.tool_schemas.loading import load_tools, python_tools
     from loraloop.tool_schemas.mcp_server import McpServer, mcp_tools
@@ -31,7 +31,7 @@ _HOMES = {
     "http_client": ("HttpClient", "Retries", "Sending"),
     "http_places": ("Place",),
     "http_policy": ("NetworkPolicy",),
-    "http_tool": ("HttpError", "http_tool"),
+    "http_endpoint": ("HttpError", "http_tool"),
     "jsontext": ("dumps",),
     "loading": ("load_tools", "python_tools"),
     "mcp_server": ("McpServer", "mcp_tools"),

@@ -104,9 +104,7 @@ def header_text(name: str, text: str) -> str:
         ToolError: If it holds a line break or another character that no header can carry.
     """
     if not _VISIBLE.fullmatch(text):
-        raise ToolError(
-            f"argument {name!r} goes into a header, which carries plain ASCII on one line; leave the rest out"
-        )
+        raise ToolError(f"argument {name!r} goes into a header, which carries one line of ASCII; leave the rest out")
     return text.strip(" \t")
 
 

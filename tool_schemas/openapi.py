@@ -12,9 +12,9 @@ from urllib.parse import urljoin
 from loraloop.tool_schemas.errors import InputError, LoraloopError, SchemaError
 from loraloop.tool_schemas.http_auth import Auth
 from loraloop.tool_schemas.http_client import HttpClient, Sending
+from loraloop.tool_schemas.http_endpoint import Endpoint, check_reachable
 from loraloop.tool_schemas.http_policy import NetworkPolicy
 from loraloop.tool_schemas.http_request import Template
-from loraloop.tool_schemas.http_tool import Endpoint, check_reachable
 from loraloop.tool_schemas.jsontext import fold
 from loraloop.tool_schemas.openapi_arguments import Arguments, arguments_of, is_json
 from loraloop.tool_schemas.openapi_document import Document, Parts, load_document
