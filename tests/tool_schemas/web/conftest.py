@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from loraloop.tool_schemas import NetworkPolicy
+from loraloop.tool_schemas import NetworkPolicy, Retries, Tool, http_tool
 
 
 @dataclass
@@ -120,3 +120,18 @@ def service(serve: Callable[..., Service]) -> Service:
 def local() -> NetworkPolicy:
     """Lets tools reach this machine."""
     return NetworkPolicy(networks=("loopback",))
+
+
+@pytest.fixture
+def make(service: Any, local: NetworkPolicy) -> Callable[..., Tool]:
+    """Makes a tool of a path of the service."""
+
+    def made(path: str = "/x", method: str = "GET", **options: Any) -> Tool:
+        options = {"policy": local, "retries": Retries(count=2, backoff=0.01), "timeout": 5.0} | options
+        if "client" in options:
+            del options["policy"]
+        return http_tool(
+            "f", "", {"type": "object", "properties": {"q": {"type": "string"}}}, method, service.url + path, **options
+        )
+
+    return made
