@@ -8,6 +8,7 @@ import inspect
 import queue
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from time import monotonic, perf_counter
 from typing import Any
 
@@ -23,7 +24,8 @@ _POLL = 0.05  # seconds between looks at whether the run was cancelled
 class ToolRunner:
     """Runs calls for one run.
 
-    A thread cannot be killed: a tool that overruns its timeout goes on in the background, its result unused.
+    A thread cannot be killed: a tool that overruns its timeout goes on in the background, its result unused. An async
+    tool is cancelled.
 
     Args:
         loop: Where async tools are awaited; a fresh loop for each call where None.
@@ -90,11 +92,28 @@ class ToolRunner:
         async def wait() -> Any:
             return await value
 
+        async def alone() -> Any:
+            pending.append(_Alone(asyncio.get_running_loop(), asyncio.current_task()))
+            return await value
+
         if self._loop is None or not self._loop.is_running():
-            return asyncio.run(wait())
+            return asyncio.run(alone())
         future = asyncio.run_coroutine_threadsafe(wait(), self._loop)
         pending.append(future)
         return future.result()
+
+
+class _Alone:
+    """A task in a loop of its own, to be cancelled from another thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any] | None) -> None:
+        self._loop = loop
+        self._task = task
+
+    def cancel(self) -> None:
+        with suppress(RuntimeError):  # it has just ended, and its loop with it
+            if self._task is not None:
+                self._loop.call_soon_threadsafe(self._task.cancel)
 
 
 def clipped(text: str, most: int = 400) -> str:
