@@ -76,7 +76,7 @@ def tool_files(path: str | os.PathLike[str]) -> list[Path]:
 def _of_file(file: Path, on_unsupported: OnUnsupported | None) -> Iterator[tuple[str, Tool]]:
     document = read_document(file)
     if is_openapi(document):
-        for tool in openapi_tools(document, file, on_unsupported):
+        for tool in _openapi_tools(document, file, on_unsupported):
             yield str(file), tool
         return
     for entry in file_entries(document, file):
@@ -96,15 +96,14 @@ def file_entries(document: Any, file: Path) -> list[Entry]:
         raise SchemaError(f"{file}: {error.reason}", error.path) from None
 
 
-def openapi_tools(document: Any, file: Path, on_unsupported: OnUnsupported | None = None) -> tuple[Tool, ...]:
+def _openapi_tools(document: Any, file: Path, on_unsupported: OnUnsupported | None = None) -> tuple[Tool, ...]:
     """The HTTP tools of an OpenAPI document."""
-    import loraloop.tool_schemas as room
+    from loraloop.tool_schemas.openapi import tools_from_openapi
 
     try:
-        made: tuple[Tool, ...] = room.tools_from_openapi(document, on_unsupported=on_unsupported or "check")
+        return tools_from_openapi(document, on_unsupported=on_unsupported or "check")
     except SchemaError as error:
         raise SchemaError(f"{file}: {error.reason}", error.path) from error
-    return made
 
 
 def read_document(path: str | os.PathLike[str]) -> Any:

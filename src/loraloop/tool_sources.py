@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from loraloop.tool_schemas.errors import InputError, LoraloopError, SchemaError
 
@@ -19,22 +19,32 @@ if TYPE_CHECKING:
 _PYTHON = re.compile(r"(?:[\w.]+|.*\.py):[\w.]+")
 
 
+def is_url(source: str) -> bool:
+    """Whether a source is a URL."""
+    return source.startswith(("http://", "https://"))
+
+
 def is_python(source: str) -> bool:
     """Whether a source is ``module:attribute`` or ``file.py:attribute``."""
     return _PYTHON.fullmatch(source) is not None and not Path(source).exists()
 
 
 def tools_of(sources: Sequence[str]) -> list[Tool]:
-    """The tools of files, folders and Python modules; these are looked for in the working folder first.
+    """The tools of files, folders, OpenAPI documents at URLs, and Python modules.
+
+    Modules are looked for in the working folder first.
 
     Raises:
         LoraloopError: If one cannot be read or is wrong.
     """
-    from loraloop.tool_schemas import load_tools, python_tools
+    from loraloop.tool_schemas import load_tools, python_tools, tools_from_openapi
 
     tools: list[Tool] = []
     for source in sources:
-        tools += python_tools(source, Path.cwd()) if is_python(source) else load_tools(source)
+        if is_url(source):
+            tools += tools_from_openapi(source)
+        else:
+            tools += python_tools(source, Path.cwd()) if is_python(source) else load_tools(source)
     return tools
 
 
@@ -46,7 +56,7 @@ def mcp_server(text: str) -> McpServer:
     """
     from loraloop.tool_schemas import McpServer
 
-    if text.startswith(("http://", "https://")):
+    if is_url(text):
         return McpServer.http(text)
     try:
         command = shlex.split(text)
@@ -79,13 +89,16 @@ def check_compiler() -> tuple[GrammarCompiler, str]:
 
 
 def reports(source: str, checker: Checker, on_unsupported: OnUnsupported | None) -> Iterator[Report]:
-    """The report of each tool of a file, a folder or a Python module.
+    """The report of each tool of a file, a folder, an OpenAPI document at a URL, or a Python module.
 
     Raises:
         LoraloopError: If it cannot be read at all.
     """
     from loraloop.tool_schemas.loading import as_tool, python_values, tool_files
 
+    if is_url(source):
+        yield from _of_service(source, source, checker, on_unsupported)
+        return
     if is_python(source):
         for value in python_values(source, Path.cwd()):
             try:
@@ -98,16 +111,27 @@ def reports(source: str, checker: Checker, on_unsupported: OnUnsupported | None)
 
 
 def _of_file(file: Path, checker: Checker, on_unsupported: OnUnsupported | None) -> Iterator[Report]:
-    from loraloop.tool_schemas.loading import file_entries, openapi_tools, read_document
+    from loraloop.tool_schemas.loading import file_entries, read_document
     from loraloop.tool_schemas.tool_lists import is_openapi
 
     document = read_document(file)
     if is_openapi(document):
-        for tool in openapi_tools(document, file):
-            yield checker.tool(tool, str(file), on_unsupported)
+        yield from _of_service(document, str(file), checker, on_unsupported)
         return
     for entry in file_entries(document, file):
         yield checker.entry(entry, f"{file}, {entry.place}", on_unsupported)
+
+
+def _of_service(document: Any, place: str, checker: Checker, on_unsupported: OnUnsupported | None) -> Iterator[Report]:
+    """The report of each operation of an OpenAPI document, or of one at a URL."""
+    from loraloop.tool_schemas import load_openapi
+
+    with load_openapi(document, on_unsupported="check", on_refused="skip") as service:
+        for tool in service.tools:
+            yield checker.tool(tool, f"{place}, {service.report.tools[tool.name]}", on_unsupported)
+        for each in service.report.refused:
+            error = SchemaError(each.reason, each.path)
+            yield checker.refusal({"name": each.name}, f"{place}, {each.operation}", error, "check")
 
 
 def mcp_reports(text: str, checker: Checker, on_unsupported: OnUnsupported | None) -> Iterator[Report]:

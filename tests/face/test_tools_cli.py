@@ -100,6 +100,31 @@ def test_python_tools_and_an_mcp_server(
     assert code == 0 and {each["place"] for each in told["tools"]} == {"mcp:city-desk"}
 
 
+def test_an_openapi_document(capsys: pytest.CaptureFixture[str], bytes_only: None, tmp_path: Path) -> None:
+    number = {"name": "n", "in": "query", "schema": {"type": "integer", "not": {"const": 3}}}
+    broken = {"name": "n", "in": "query", "schema": {"$ref": "#/components/schemas/None"}}
+    responses = {"responses": {"200": {"description": "ok"}}}
+    document = {
+        "openapi": "3.1.0",
+        "info": {"title": "t", "version": "1"},
+        "servers": [{"url": "https://example.com"}],
+        "paths": {
+            "/a": {"get": {"operationId": "a", "parameters": [number], **responses}},
+            "/b": {"get": {"operationId": "b", "parameters": [broken], **responses}},
+        },
+    }
+    file = tmp_path / "service.json"
+    file.write_text(json.dumps(document))
+    code, told = checked(capsys, str(file))
+    first, second = told["tools"]
+    assert code == 1 and not first["refused"] and first["checked"] and "GET /a" in first["place"]
+    assert second["name"] == "b" and second["refused"] and "GET /b" in second["place"]
+    del document["paths"]["/b"]
+    file.write_text(json.dumps(document))
+    assert checked(capsys, str(file))[0] == 0
+    assert checked(capsys, str(file), "--on-unsupported", "refuse")[0] == 1
+
+
 def test_render(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run_command(["tools", "render", str(EXAMPLES)]) == 0
     assert capsys.readouterr().out == render_tools(load_tools(EXAMPLES)) + "\n"

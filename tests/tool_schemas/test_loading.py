@@ -188,6 +188,33 @@ def test_unreadable_files(tmp_path: Path) -> None:
     assert load_tools(file)[0].name == "a"
 
 
+SERVICE = {
+    "openapi": "3.1.0",
+    "info": {"title": "Rooms", "version": "1"},
+    "servers": [{"url": "https://rooms.example.com"}],
+    "paths": {
+        "/rooms/{room}": {
+            "get": {
+                "operationId": "get_room",
+                "parameters": [{"name": "room", "in": "path", "required": True, "schema": {"type": "integer"}}],
+                "responses": {"200": {"description": "ok"}},
+            }
+        }
+    },
+}
+
+
+def test_an_openapi_document_among_other_files(tmp_path: Path) -> None:
+    write(tmp_path, SERVICE, "a.json")
+    write(tmp_path, {"name": "weather"}, "b.json")
+    room, weather = load_tools(tmp_path)
+    assert room.name == "get_room" and room.source == "http" and room.on_unsupported == "check"
+    assert room.parameters["properties"]["room"]["type"] == "integer" and weather.source == ""
+    write(tmp_path, {**SERVICE, "openapi": "2.0"}, "a.json")
+    with pytest.raises(SchemaError, match=r"a\.json: .*2\.0"):
+        load_tools(tmp_path)
+
+
 MODULE = """
 from __future__ import annotations
 import dataclasses
