@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from loraloop.adapters.base.messages import Message
-from loraloop.tool_schemas.jsontext import dumps
 
 if TYPE_CHECKING:
     from loraloop.agent.job import Decision, Job
@@ -19,14 +17,12 @@ class Repair:
 
     Attributes:
         decision: What it ran on.
-        contract: What it writes.
         text: What it wrote.
         error: What is wrong with that.
         left: How often it may be tried after this time.
     """
 
     decision: Decision
-    contract: str
     text: str
     error: str
     left: int
@@ -43,22 +39,10 @@ def asides(job: Job, contract: str, cued: bool, repair: Repair | None) -> list[l
     """
     asked = [job.policy.cue] if cued else []
     if contract == "text" and job.policy.tell_form and (form := job.output.told()):
-        asked = [form] if not cued else [*asked, form]
-    first = [Message("user", "\n".join(asked))] if any(asked) else []
+        asked.append(form)
+    first = [Message("user", "\n".join(asked))] if asked else []
     if repair is None:
         return [first] if first else []
-    wrote = Message("assistant", repair.text)
-    if repair.contract == "calls":
-        error = [Message("tool", dumps({**_called(repair), "error": repair.error}))]
-    else:
-        error = [Message("user", f"That is not valid: {repair.error}\nWrite it again.")]
-    return [[*first, wrote, *error], [*first, *error], error]
-
-
-def _called(repair: Repair) -> dict[str, str]:
-    """The name of the call that is wrong, as an observation has it; nothing where it cannot be told."""
-    place = repair.error.removeprefix("$[").partition("]")[0]
-    try:
-        return {"name": str(json.loads(repair.text)[int(place)]["name"])}
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return {}
+    # Not what it wrote: a small model that sees its own call copies it.
+    error = [Message("user", f"That is not valid: {repair.error}\nWrite it again.")]
+    return [[*first, *error], error]

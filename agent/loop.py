@@ -217,7 +217,7 @@ class Run:
             trunk.append(refusal, self._chat.message(refusal.role, refusal.content))
             yield Refused(self.id, index, outcome.category, refusal.content)
         self._conclude(outcome, active.contract, bool(records))
-        self._repair = self._again(decision, active.contract, out.text, outcome)
+        self._repair = self._again(decision, out.text, outcome)
         if decision.by != "screen" and not outcome.again:
             self._forms.choice_made()
         ms = clock.milliseconds()
@@ -330,16 +330,18 @@ class Run:
                 return ids
         return []
 
-    @property
-    def _repairs(self) -> int:
-        """How often the current step may be decoded again."""
-        return self._job.policy.repairs if self._repair is None else self._repair.left
+    def _repairs(self, text: str) -> int:
+        """How often the current step, which wrote `text`, may be decoded again."""
+        if self._repair is None:
+            return self._job.policy.repairs
+        same = text == self._repair.text and self._job.sampling.temperature == 0  # it would be written once more
+        return 0 if same else self._repair.left
 
-    def _again(self, decision: Decision, contract: str, text: str, outcome: Outcome) -> Repair | None:
+    def _again(self, decision: Decision, text: str, outcome: Outcome) -> Repair | None:
         """The next step, if it is this one once more."""
         if not outcome.again:
             return None
-        return Repair(replace(decision, by="repair"), contract, text, outcome.error, self._repairs - 1)
+        return Repair(replace(decision, by="repair"), text, outcome.error, self._repairs(text) - 1)
 
     def _judge(self, contract: str, out: Generated, limit: StopReason | None) -> Outcome:
         policy, calls, output = self._job.policy, self._forms.calls, self._job.output
@@ -353,7 +355,7 @@ class Run:
             limit,
             calls.least,
             calls.required,
-            self._repairs,
+            self._repairs(out.text),
             output.read,
             UNMET if out.reason == UNENFORCED else "",
         )

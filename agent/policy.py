@@ -41,7 +41,8 @@ class Policy:
         max_calls: Calls that such a step writes at most; 1 for no parallel calls.
         repairs: How often a step may be decoded again because what it wrote is invalid: a call of a tool that is not
             strict, or an answer that its `output_type` refuses. The model is told what is wrong, in the branch alone.
-        tell_form: Whether the base is told, in the branch alone, what form its answer has to have (`output_type`).
+        tell_form: Whether the base is also told, in the branch alone, what form its answer has to have. It writes that
+            form either way, and a small base that reads a schema loses sight of the question.
     """
 
     skills: tuple[str | Mapping[str, float] | Mixture, ...] = ()
@@ -58,7 +59,7 @@ class Policy:
     min_calls: int = 0
     max_calls: int = 8
     repairs: int = 2
-    tell_form: bool = True
+    tell_form: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "skills", tuple(map(as_choice, self.skills)))

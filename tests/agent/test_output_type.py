@@ -134,10 +134,10 @@ def test_a_skill_that_writes_text_writes_the_type(make_runtime: MakeRuntime) -> 
     assert result.steps[0].skill == "prose" and isinstance(result.value, Colour)
 
 
-def test_the_base_is_told_the_form_in_its_branch_alone(make_runtime: MakeRuntime) -> None:
+def test_the_base_can_be_told_the_form_in_its_branch_alone(make_runtime: MakeRuntime) -> None:
     runtime = make_runtime()
-    told = Agent(runtime, output_type=City).run_sync("go")
-    silent = Agent(make_runtime(), output_type=City, policy=Policy(tell_form=False)).run_sync("go")
+    told = Agent(runtime, output_type=City, policy=Policy(tell_form=True)).run_sync("go")
+    silent = Agent(make_runtime(), output_type=City).run_sync("go")
     assert told.output != silent.output  # random weights write something else after other tokens
     trunk = runtime.store._trunks[-1]
     trunk.flush()
