@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
@@ -20,6 +20,7 @@ from loraloop.tool_schemas import (
     calls_schema,
     parse_calls,
 )
+from loraloop.tool_schemas.errors import SchemaError
 
 LIMIT = 600  # tokens within which a text has to be closed; a small vocabulary makes long ones
 NAMES = ["city", "unit", "a b", "n", "été", 'q"', "start_date", "value"]
@@ -138,15 +139,44 @@ def walk(state: State, vocab_size: int, end: int, seed: int, steps: int) -> list
     return written
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
-@given(
-    shapes=st.lists(parameters, min_size=1, max_size=3),
-    least=st.integers(0, 2),
-    seed=st.integers(0, 2**32 - 1),
-    steps=st.sampled_from([0, 5, 25, 80]),
-    bounds=st.sampled_from([Bounds(), Bounds(text=24), None]),
-)
-def test_random_calls_parse_validate_and_close(
+CASES = {
+    "shapes": st.lists(parameters, min_size=1, max_size=3),
+    "least": st.integers(0, 2),
+    "seed": st.integers(0, 2**32 - 1),
+    "steps": st.sampled_from([0, 5, 25, 80]),
+    "bounds": st.sampled_from([Bounds(), Bounds(text=24), None]),
+}
+
+
+def often(count: int) -> settings:
+    return settings(
+        max_examples=count,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        derandomize=True,
+        database=None,
+    )
+
+
+@often(200)
+@given(**CASES)
+def test_random_calls_parse_validate_and_close(compiler: GrammarCompiler, tokenizer: Tokenizer, **case: Any) -> None:
+    decode(compiler, tokenizer, **case)
+
+
+@often(40)
+@given(**CASES)
+def test_random_calls_with_the_engine_outlines_core(
+    outlines_core: GrammarCompiler, tokenizer: Tokenizer, **case: Any
+) -> None:
+    try:
+        decode(outlines_core, tokenizer, **case, most=2)
+    except SchemaError as error:
+        assert error.path.startswith("$")
+        reject()  # not every schema is a regular expression
+
+
+def decode(
     compiler: GrammarCompiler,
     tokenizer: Tokenizer,
     shapes: list[dict[str, Any]],
@@ -154,16 +184,21 @@ def test_random_calls_parse_validate_and_close(
     seed: int,
     steps: int,
     bounds: Bounds | None,
+    most: int = 8,
 ) -> None:
     tools = [Tool(f"tool_{index}", "", shape) for index, shape in enumerate(shapes)]
-    state = compiler.compile(JsonSchema(calls_schema(tools, least), bounds)).start()
+    state = compiler.compile(JsonSchema(calls_schema(tools, least, most), bounds)).start()
     end = tokenizer.token_to_id("<|im_end|>")
     written = walk(state, tokenizer.get_vocab_size(), end, seed, steps)
     path = state.closing(LIMIT)
     assert path is not None and len(path) <= LIMIT
     state.accept(path)
     assert state.can_stop
-    assert len(parse_calls(tokenizer.decode(written + path), tools)) >= least
+    text = tokenizer.decode(written + path)
+    try:
+        assert len(parse_calls(text, tools)) >= least
+    except SchemaError as error:
+        raise AssertionError(text) from error
 
 
 @settings(max_examples=60, deadline=None, derandomize=True, database=None)
@@ -182,9 +217,11 @@ def test_random_calls_parse_validate_and_close(
     steps=st.integers(0, 30),
 )
 def test_other_grammars_close_as_well(
-    compiler: GrammarCompiler, tokenizer: Tokenizer, term: Any, seed: int, steps: int
+    any_compiler: GrammarCompiler, tokenizer: Tokenizer, term: Any, seed: int, steps: int
 ) -> None:
-    state = compiler.compile(term).start()
+    if isinstance(term, Lark) and any_compiler.name == "outlines_core":
+        reject()
+    state = any_compiler.compile(term).start()
     walk(state, tokenizer.get_vocab_size(), tokenizer.token_to_id("<|im_end|>"), seed, steps)
     path = state.closing(LIMIT)
     assert path is not None
@@ -192,8 +229,8 @@ def test_other_grammars_close_as_well(
     assert state.can_stop
 
 
-def test_no_path_within_the_limit(compiler: GrammarCompiler) -> None:
-    state = compiler.compile({"type": "string", "minLength": 200}).start()
+def test_no_path_within_the_limit(any_compiler: GrammarCompiler) -> None:
+    state = any_compiler.compile({"type": "string", "minLength": 200}).start()
     assert state.closing(3) is None
     assert state.closing(LIMIT) is not None
     assert not state.can_stop
