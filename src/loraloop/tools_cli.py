@@ -122,7 +122,7 @@ def _lines(report: Report) -> Iterator[Text]:
         yield Text(f"  enforced while decoding: {_counted(report.enforced)}")
     if report.checked:
         yield Text("  checked when the value closes:", "yellow")
-        yield from _notes(report.checked)
+        yield from (Text(f"    {note.path}: {note.reason.split(';')[0]}") for note in report.checked)
     if report.annotations:
         told = [note for note in report.annotations if note.reason]
         yield Text(f"  annotation only: {_counted(report.annotations)}")
