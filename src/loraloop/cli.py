@@ -76,6 +76,7 @@ def run(
     passages: PassageFile = None,
     instructions: Instructions = "",
     python: Python = False,
+    tool_choice: Annotated[str, typer.Option(help="auto, required, none, or a tool's name.")] = "auto",
     max_steps: Annotated[int, typer.Option(help="Most steps.")] = 12,
     max_tokens: Annotated[int, typer.Option(help="Most tokens that all steps together may generate.")] = 4096,
     deadline: Annotated[float | None, typer.Option(help="Most seconds.")] = None,
@@ -95,7 +96,7 @@ def run(
     limits = Limits(max_steps=max_steps, run_tokens=max_tokens, deadline=deadline)
     sampling = Sampling(temperature=temperature, seed=seed)
     runtime = open_runtime(base, quantize, as_json, bare)
-    policy = Policy(skills=forced_skills(runtime, skill or []), screen=screen)
+    policy = Policy(skills=forced_skills(runtime, skill or []), screen=screen, tool_choice=tool_choice)
     agent = Agent(
         runtime, tools=given, instructions=instructions, python=python, limits=limits, policy=policy, sampling=sampling
     )

@@ -22,6 +22,7 @@ _DROPPED = {
     "not_answerable": "the passages do not answer: dropped",
     "repeated": "only repeats: dropped",
     "safe": "safe: nothing kept",
+    "invalid": "invalid: dropped",
     "truncated": "cut off at a limit",
 }
 
@@ -44,8 +45,10 @@ def call_lines(call: CallRecord) -> Iterator[Text]:
     if call.error is not None:
         yield Text(f"→ error: {shortened(call.error)}", style="red")
     elif call.result is not None:
-        repeated = " (answered before)" if call.repeated else ""
-        yield Text(f"→ {shortened(json.dumps(call.result, ensure_ascii=False, default=str))}{repeated}")
+        noted = " (answered before)" if call.repeated else ""
+        if call.left_out:
+            noted += f" ({call.left_out} tokens not shown to the model)"
+        yield Text(f"→ {shortened(json.dumps(call.result, ensure_ascii=False, default=str))}{noted}")
 
 
 def step_body(step: Step) -> RenderableType:
@@ -58,6 +61,8 @@ def step_body(step: Step) -> RenderableType:
         lines.append(Text(shortened(step.text)))
         for call in step.calls:
             lines.extend(list(call_lines(call))[1:])
+    if step.error:
+        lines.append(Text(shortened(step.error), style="red"))
     if step.outcome in _DROPPED:
         lines.append(Text(_DROPPED[step.outcome], style="dim italic"))
     elif step.outcome == "unsafe":
@@ -75,7 +80,7 @@ def trace_table(steps: Sequence[Step]) -> Table:
     table.add_column("tokens", justify="right", no_wrap=True)
     table.add_column("ms", justify="right", no_wrap=True)
     for step in steps:
-        chosen = {"screen": "screened", "policy": "forced"}.get(step.decided_by, "")
+        chosen = {"screen": "screened", "policy": "forced", "repair": "repair"}.get(step.decided_by, "")
         sure = Text(f"{step.probability:.2f}")
         if step.abstained or chosen:
             sure.append(f"\n{chosen or 'abstained'}", style="dim")

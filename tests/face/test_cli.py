@@ -138,6 +138,17 @@ def test_a_forced_skill_that_is_unknown_or_unfit(run):
     assert "give it tools" in refused(run("run", "x", "--skill", "tools"))
 
 
+def test_a_tool_choice_is_kept_or_refused(run):
+    offered = ("--tools", str(WEATHER))
+    code, out, _ = run("run", "Hello!", *offered, "--tool-choice", "get_weather", "--max-steps", "1", "--json")
+    step = json.loads(out)["steps"][0]
+    assert code == 0 and (step["outcome"], step["decided_by"]) == ("calls", "policy")
+    code, out, _ = run("run", QUESTION, *offered, "--tool-choice", "none", "--max-tokens", "8", "--json")
+    assert code == 0 and [step["skill"] for step in json.loads(out)["steps"]] == ["none"]
+    assert "did you mean 'get_weather'" in refused(run("run", QUESTION, *offered, "--tool-choice", "weather"))
+    assert "give it tools" in refused(run("run", QUESTION, "--tool-choice", "required"))
+
+
 def test_a_damaged_skill_and_one_for_another_base_are_refused(run, tmp_path, base, tiny_base):
     from loraloop.adapters.card import Card
     from loraloop.adapters.methods.lora import Lora
