@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from loraloop.tool_schemas.checks import Checks
     from loraloop.tool_schemas.grammar import Grammar, State
 
-_WAYS_OUT = 64  # attempts to find an end that passes the checks
+_WAYS_OUT = 6  # attempts to find an end that passes the checks
 
 
 class CheckedGrammar:
@@ -52,11 +52,13 @@ class CheckedState:
 
     __slots__ = ("_grammar", "_reader", "_state", "_taken")
 
-    def __init__(self, grammar: CheckedGrammar, state: State, taken: list[int]) -> None:
+    def __init__(
+        self, grammar: CheckedGrammar, state: State, taken: list[int], reader: JsonReader | None = None
+    ) -> None:
         self._grammar = grammar
         self._state = state
         self._taken = taken
-        self._reader = self._read(taken)
+        self._reader = reader or self._read(taken)
 
     @property
     def done(self) -> bool:
@@ -67,6 +69,13 @@ class CheckedState:
     def can_stop(self) -> bool:
         """Whether the text is complete as it stands."""
         return self._state.can_stop and self._end_problem() is None
+
+    @property
+    def settled(self) -> int:
+        """Number of accepted tokens that no check can have taken back; the last one of the whole text excepted."""
+        frames = self._reader.frames
+        open_values = [frame.start for frame in frames if self._grammar.checks.may_fail(frame)]
+        return min(open_values, default=len(self._taken))
 
     def forced(self) -> list[int]:
         """The tokens about which there is no choice from here."""
@@ -106,7 +115,8 @@ class CheckedState:
 
     def fork(self) -> CheckedState:
         """An independent copy of this place."""
-        return CheckedState(self._grammar, self._state.fork(), list(self._taken))
+        watcher = _Watcher(self._grammar.checks, checking=True)
+        return CheckedState(self._grammar, self._state.fork(), list(self._taken), self._reader.copy(watcher))
 
     def closing(self, limit: int) -> list[int] | None:
         """A short path of at most `limit` tokens to a place where `can_stop` holds; None if none was found."""
@@ -169,9 +179,7 @@ class CheckedState:
         """Why the text cannot end here."""
         reader = self._reader
         if reader.root is None and len(reader.frames) == 1:
-            reader = JsonReader()
-            for token in self._taken:
-                reader.feed(self._grammar.token_bytes(token))
+            reader = reader.copy(None)
             reader.finish()
         if reader.root is None:
             return SchemaError("is not complete", "$")
@@ -183,9 +191,9 @@ class _Watcher:
 
     __slots__ = ("_checks", "checking")
 
-    def __init__(self, checks: Checks) -> None:
+    def __init__(self, checks: Checks, checking: bool = False) -> None:
         self._checks = checks
-        self.checking = False
+        self.checking = checking
 
     def opened(self, frames: list[Frame]) -> None:
         frames[-1].note = self._checks.governing(frames[-1], frames[-2] if len(frames) > 1 else None)

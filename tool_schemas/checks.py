@@ -104,6 +104,10 @@ class Checks:
                     return False
         return True
 
+    def may_fail(self, frame: Frame) -> bool:
+        """Whether a value that is still open may fail a check of its own when it closes."""
+        return any(id(place) in self._judging for place in self._certain(frame.note, frame.value))
+
     def problem(self, frame: Frame) -> SchemaError | None:
         """Why a complete value does not fit; None if it does, or nothing has to be checked."""
         for place in self._certain(frame.note, frame.value):

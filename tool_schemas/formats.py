@@ -13,8 +13,28 @@ _DATE = (
 )
 _TIME = "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\\.[0-9]{1,9})?(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 
-PATTERNS = {"date": f"^{_DATE}$", "time": f"^{_TIME}$", "date-time": f"^{_DATE}T{_TIME}$"}
-"""Formats that are decoded by a pattern of ours: real calendar days, no leap seconds (RFC 3339)."""
+_POINTER = "(?:/(?:[^/~]|~[01])*)*"
+
+PATTERNS = {
+    "date": f"^{_DATE}$",
+    "time": f"^{_TIME}$",
+    "date-time": f"^{_DATE}T{_TIME}$",
+    "json-pointer": f"^{_POINTER}$",
+    "relative-json-pointer": f"^(?:0|[1-9][0-9]*)(?:#|{_POINTER})$",
+}
+"""Formats that are decoded by a pattern of ours: real calendar days, no leap seconds (RFC 3339); RFC 6901."""
+
+_URI = "[A-Za-z0-9._~:/?#@!$&'()*+,;=%\\[\\]-]"
+
+WIDER = {
+    "uri-reference": f"^{_URI}*$",
+    "uri-template": f"^(?:{_URI}|[{{}}])*$",
+    "iri": r"^[A-Za-z][A-Za-z0-9+.-]*:[^\x00-\x20<>\"{}|\\^`]*$",
+    "iri-reference": r"^[^\x00-\x20<>\"{}|\\^`]*$",
+    "idn-email": r"^[^@\x00-\x20\"]+@[^@\x00-\x20\"]+$",
+    "idn-hostname": r"^[^\x00-\x2c/:-@\[-`{-\x7f]+$",
+}
+"""Patterns that stand in the grammar for formats which are then checked."""
 
 ENGINE = frozenset({"duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"})
 """Formats that the engine decodes by itself."""
@@ -75,10 +95,17 @@ def portable(pattern: str) -> str:
 
 
 class PatternProblem(NamedTuple):
-    """Why a pattern cannot be enforced, and whether it can at least be checked."""
+    """Why a pattern cannot be enforced.
+
+    Attributes:
+        reason: Why, and what to do.
+        checkable: Whether it can be checked.
+        wider: A pattern that matches all that it matches, and more; None if there is none.
+    """
 
     reason: str
     checkable: bool
+    wider: str | None = None
 
 
 def pattern_problem(pattern: str) -> PatternProblem | None:
@@ -90,8 +117,45 @@ def pattern_problem(pattern: str) -> PatternProblem | None:
     except (regex.error, RecursionError, OverflowError, MemoryError) as error:
         return PatternProblem(f"is no regular expression that can be checked ({error}); correct it", False)
     if re.search(r"(?<!\\)(?:\\\\)*\\[bB]", pattern):
-        return PatternProblem("uses a word boundary, which decoding cannot enforce; spell out the characters", True)
+        reason = "uses a word boundary, which decoding cannot enforce; spell out the characters"
+        return PatternProblem(reason, True, without_assertions(pattern))
+    if "(?=" in pattern or "(?!" in pattern or "(?<" in pattern:
+        wider = without_assertions(pattern)
+        if wider != pattern:
+            return PatternProblem("looks around, which decoding cannot enforce; spell it out", True, wider)
     return None
+
+
+def without_assertions(pattern: str) -> str:
+    r"""A pattern without its look-arounds and word boundaries, which only ever leave texts out.
+
+    Args:
+        pattern: A regular expression; ``(?=…)``, ``(?!…)``, ``(?<=…)``, ``(?<!…)``, ``\b`` and ``\B`` are dropped.
+    """
+    out: list[str] = []
+    kept: list[bool] = []  # for each open group, whether it is written
+    place, inside = 0, False
+    while place < len(pattern):
+        character = pattern[place]
+        taken = 1
+        writes = all(kept)
+        if character == "\\":
+            taken = 2
+            writes = writes and (inside or pattern[place + 1 : place + 2] not in ("b", "B"))
+        elif inside:
+            inside = character != "]"
+        elif character == "[":
+            inside = True
+            taken += len(re.match(r"\^?\]?", pattern[place + 1 :])[0])  # type: ignore[index]
+        elif character == "(":
+            kept.append(not re.match(r"\(\?<?[=!]", pattern[place:]))
+            writes = all(kept)
+        elif character == ")" and kept:
+            kept.pop()
+        if writes:
+            out.append(pattern[place : place + taken])
+        place += taken
+    return "".join(out)
 
 
 def checkable_format(name: str) -> bool:

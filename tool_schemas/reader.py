@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 _SPACE = b" \t\n\r"
@@ -48,7 +48,7 @@ class JsonReader:
         root: The whole value in a tuple, once it is complete.
     """
 
-    __slots__ = ("_escaped", "_key_start", "_mode", "_token", "_watcher", "frames", "root")
+    __slots__ = ("_escaped", "_name", "_mode", "_token", "_watcher", "frames", "root")
 
     def __init__(self, watcher: Watcher | None = None) -> None:
         self.frames: list[Frame] = []
@@ -56,8 +56,19 @@ class JsonReader:
         self._watcher = watcher
         self._mode = "value"  # value, key, after, string, name, scalar
         self._escaped = False
-        self._key_start = bytearray()
+        self._name = bytearray()
         self._token = 0
+
+    def copy(self, watcher: Watcher | None) -> JsonReader:
+        """A reader that stands where this one does, and goes on apart from it."""
+        other = JsonReader(watcher)
+        for frame in self.frames:
+            value = frame.value.copy() if isinstance(frame.value, dict | list) else frame.value
+            other.frames.append(replace(frame, value=value, text=bytearray(frame.text)))
+        other.root = self.root
+        other._mode, other._escaped, other._token = self._mode, self._escaped, self._token
+        other._name = bytearray(self._name)
+        return other
 
     def feed(self, text: bytes) -> None:
         """Reads the bytes of the next token."""
@@ -86,7 +97,7 @@ class JsonReader:
             self._close()
         elif byte == 0x22 and self.frames and self._expects_key():
             self._mode = "name"
-            self._key_start = bytearray(b'"')
+            self._name = bytearray(b'"')
         else:
             self._open(byte)
 
@@ -95,7 +106,7 @@ class JsonReader:
         return isinstance(frame.value, dict) and frame.key is None
 
     def _in_string(self, byte: int) -> None:
-        text = self._key_start if self._mode == "name" else self.frames[-1].text
+        text = self._name if self._mode == "name" else self.frames[-1].text
         text.append(byte)
         if self._escaped:
             self._escaped = False

@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterator
 from decimal import Decimal
 from typing import Any
 
-from loraloop.tool_schemas.exclusion import disjoint, tag
-from loraloop.tool_schemas.formats import ENGINE, FREE, NUMERIC, PATTERNS, checkable_format, pattern_problem
+from loraloop.tool_schemas.exclusion import disjoint, followed, literals, tag
+from loraloop.tool_schemas.formats import ENGINE, FREE, NUMERIC, PATTERNS, WIDER, checkable_format, pattern_problem
 from loraloop.tool_schemas.keywords import ANNOTATIONS, CHECKED, ENFORCED, Finding
 from loraloop.tool_schemas.normal import Parts
 
@@ -45,7 +45,7 @@ def findings_at(
         parts: The keys that lead to it.
         enforced: The keywords that the engine enforces.
     """
-    yield from _keywords(place, parts, enforced)
+    yield from _keywords(root, place, parts, enforced)
     yield from _numbers(place, parts)
     yield from _texts(place, parts)
     yield from _one_of(root, place, parts)
@@ -60,18 +60,41 @@ def findings_at(
         )
 
 
-def _keywords(place: dict[str, Any], parts: Parts, enforced: Collection[str]) -> Iterator[Finding]:
+def _keywords(
+    root: dict[str, Any], place: dict[str, Any], parts: Parts, enforced: Collection[str]
+) -> Iterator[Finding]:
     for keyword, value in place.items():
         if keyword in enforced or keyword in ANNOTATIONS or keyword.startswith("x-"):
             continue
         if keyword in CHECKED or keyword in ENFORCED:
             idle = any(value == nothing and type(value) is type(nothing) for nothing in _IDLE.get(keyword, ()))
             if not idle and _NEEDS.get(keyword, keyword) in place:
-                yield Finding(parts, keyword, f"'{keyword}' cannot be enforced while decoding; {_WAYS}")
+                reason = f"'{keyword}' cannot be enforced while decoding; {_WAYS}"
+                yield Finding(parts, keyword, reason, instead=_implied(root, place, keyword, value))
             continue
         near = difflib.get_close_matches(keyword, ENFORCED | CHECKED, n=1, cutoff=0.85)
         if near:
             yield Finding(parts, keyword, f"'{keyword}' is no keyword; did you mean {near[0]!r}?", checked=False)
+
+
+def _implied(root: dict[str, Any], place: dict[str, Any], keyword: str, value: Any) -> dict[str, Any]:
+    """What follows from a keyword and can be enforced."""
+    if keyword == "uniqueItems" and "prefixItems" not in place:
+        choices = literals(followed(root, place.get("items")))
+        if choices is not None:
+            return {"maxItems": min(len(choices), place.get("maxItems", len(choices)))}
+    if keyword == "contains" and "minContains" not in place:
+        return {"minItems": max(1, place.get("minItems", 0))}
+    listing = {"properties", "patternProperties"} & place.keys()
+    if keyword == "propertyNames" and isinstance(value, dict) and not listing:
+        names = followed(root, value)
+        rest = place.get("additionalProperties", True)
+        if isinstance(names.get("pattern"), str) and not pattern_problem(names["pattern"]):
+            return {"patternProperties": {names["pattern"]: rest}, "additionalProperties": False}
+        listed = literals(names)
+        if listed is not None and all(isinstance(name, str) for name in listed):
+            return {"properties": dict.fromkeys(listed, rest), "additionalProperties": False}
+    return {}
 
 
 _WAYS = "remove it and check it in the tool, or register the tool with on_unsupported='check'"
@@ -141,7 +164,8 @@ def _texts(place: dict[str, Any], parts: Parts) -> Iterator[Finding]:
     for keyword, pattern in patterns:
         wrong = pattern_problem(pattern)
         if wrong:
-            yield Finding(parts, keyword, f"{pattern!r} {wrong.reason}", wrong.checkable)
+            wider = {} if wrong.wider is None or keyword != "pattern" else {"pattern": wrong.wider}
+            yield Finding(parts, keyword, f"{pattern!r} {wrong.reason}", wrong.checkable, instead=wider)
             break
     for keyword in ("const", "enum"):
         yield from _without(place, parts, keyword, _unwritable, "holds a control character, which cannot be decoded")
@@ -154,7 +178,8 @@ def _texts(place: dict[str, Any], parts: Parts) -> Iterator[Finding]:
         hint = f"did you mean {near[0]!r}?" if near else "use a 'pattern', or remove it and check it in the tool"
         checked = checkable_format(form)
         problem = "cannot be enforced while decoding" if checked else "is not known, so that nothing checks it"
-        yield Finding(parts, "format", f"format {form!r} {problem}; {hint}", checked=checked)
+        wider = {"pattern": WIDER[form]} if form in WIDER and "pattern" not in place else {}
+        yield Finding(parts, "format", f"format {form!r} {problem}; {hint}", checked=checked, instead=wider)
 
 
 def _one_of(root: dict[str, Any], place: dict[str, Any], parts: Parts) -> Iterator[Finding]:

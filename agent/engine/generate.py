@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
-from loraloop.agent.engine.backtrack import Backtrack
+from loraloop.agent.engine.backtrack import SPENT, Backtrack
 from loraloop.agent.engine.clock import Clock
 from loraloop.agent.engine.sampling import Sampler
 from loraloop.agent.engine.text import TextStream
@@ -296,7 +296,7 @@ def generate(
             out.retried += 1
             out.problem = str(failed)
             place = retry.back_to(failed.start, shown)
-            if place is None:
+            if place is None or out.sampled > SPENT * budget.tokens:
                 out.reason = "unenforced"
                 break
             constraint.rollback(len(ids) - place)
