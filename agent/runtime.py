@@ -20,6 +20,7 @@ from loraloop.agent.engine.trunk import Trunk
 from loraloop.agent.mixture import Mixture, as_choice, names_of
 from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import InputError, unknown
+from loraloop.tool_schemas.grammar import ENGINES
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
     from loraloop.adapters.bank import Bank
     from loraloop.adapters.base import Base
     from loraloop.adapters.card import Card
+    from loraloop.agent.outlines_model import OutlinesModel
     from loraloop.router.decision import Route, RouterState, ScreenResult
-    from loraloop.tool_schemas.grammar import Grammar, GrammarCompiler
+    from loraloop.tool_schemas.grammar import Grammar, GrammarCompiler, OnUnsupported
 
 
 class Chooser(Protocol):
@@ -64,6 +66,10 @@ class Runtime:
         reuse: Tokens of past transcripts whose caches are kept, for conversations that go on.
         prefetch: Whether skills that may be next are read in the background.
         full_reuse: Tokens of contexts kept under full-activation skills, over all of them.
+        grammar_engine: What compiles grammars: `llguidance` or `outlines_core`; see docs/grammars.md.
+
+    Raises:
+        UnknownNameError: There is no such grammar engine.
     """
 
     def __init__(
@@ -76,7 +82,10 @@ class Runtime:
         reuse: int = 16_384,
         prefetch: bool = True,
         full_reuse: int = 16_384,
+        grammar_engine: str = "llguidance",
     ) -> None:
+        if grammar_engine not in ENGINES:
+            raise unknown("grammar engine", grammar_engine, ENGINES)
         self.base = base
         self.bank = bank
         self.router = router
@@ -88,6 +97,7 @@ class Runtime:
         self.stop_ids = base.stop_ids | base.tokenizer.special_ids
         self._bare = Active(Author(base.fingerprints.weights), "text", 0.0)
         self._authors: dict[str, tuple[Card, Author]] = {}
+        self.grammar_engine = grammar_engine
         self._compiler: GrammarCompiler | None = None
         self._compiling = Lock()
 
@@ -103,6 +113,7 @@ class Runtime:
         slots: int = 8,
         host_bytes: int | None = None,
         context: int | None = None,
+        grammar_engine: str = "llguidance",
     ) -> Runtime:
         """Loads a base with skills and a router.
 
@@ -115,6 +126,7 @@ class Runtime:
             slots: Skills that are resident at the same time.
             host_bytes: What other skills that have been read may take in memory; see `Bank`.
             context: Positions that a transcript may use.
+            grammar_engine: What compiles grammars: `llguidance` or `outlines_core`.
 
         Raises:
             BaseModelError, SkillError, UnknownNameError: if something cannot be loaded; each says what to do.
@@ -140,7 +152,7 @@ class Runtime:
             router = Router.load(router)
         if isinstance(router, Router):
             router.check(model)
-        return cls(model, bank, router, context=context)
+        return cls(model, bank, router, context=context, grammar_engine=grammar_engine)
 
     @property
     def skills(self) -> tuple[str, ...]:
@@ -247,5 +259,26 @@ class Runtime:
                 from loraloop.tool_schemas.grammar import GrammarCompiler
 
                 base = self.base
-                self._compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
+                self._compiler = GrammarCompiler(
+                    base.tokenizer.json, base.config.vocab_size, base.chat.closing[0], self.grammar_engine
+                )
             return self._compiler
+
+    def as_outlines(
+        self, skill: str | None = None, *, max_tokens: int = 512, on_unsupported: OnUnsupported = "refuse"
+    ) -> OutlinesModel:
+        """The base, or one of its skills, as a model that `outlines.Generator` takes.
+
+        Types are enforced by the runtime's own grammars, and forced tokens are read in one forward: docs/grammars.md.
+
+        Args:
+            skill: The skill that writes; None for the bare base.
+            max_tokens: Tokens of one answer, where a call does not say.
+            on_unsupported: What becomes of keywords of a JSON Schema that no grammar enforces.
+
+        Raises:
+            UnknownNameError: naming the nearest skill.
+        """
+        from loraloop.agent.outlines_model import OutlinesModel
+
+        return OutlinesModel(self, skill, max_tokens, on_unsupported)
