@@ -44,7 +44,7 @@ from loraloop.tool_schemas.errors import ContextLengthError, LimitError
 
 _LIMITS: dict[str, StopReason] = {"tokens": "max_tokens", "deadline": "deadline", "cancelled": "cancelled"}
 UNENFORCED = "unenforced"  # generation gave up: a check of the schema failed too often
-UNMET = "what was written does not meet the checks of the schema, however often it was tried"
+UNMET = "what was written does not meet the checks of the schema"
 
 
 class Run:
@@ -236,7 +236,7 @@ class Run:
             outcome.keep,
             out.text,
             tuple(records),
-            Tokens(prefilled, reused, len(out.ids), out.forced, branch.recomputed),
+            Tokens(prefilled, reused, len(out.ids), out.forced, branch.recomputed, out.retried),
             ms,
             decision.weights,
             self._ahead.begun,
@@ -357,7 +357,7 @@ class Run:
             calls.required,
             self._repairs(out.text),
             output.read,
-            UNMET if out.reason == UNENFORCED else "",
+            (out.problem or UNMET) if out.reason == UNENFORCED else "",
         )
         return outcome_of(contract, out.text, facts)
 

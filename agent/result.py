@@ -79,6 +79,7 @@ class Tokens:
         generated: Tokens it wrote.
         forced: Those of them about which the grammar left no choice.
         recomputed: Those of `prefilled` that the base had computed before, and a full-activation skill did again.
+        retried: Values that failed a check of their schema and were decoded again (`on_unsupported="check"`).
     """
 
     prefilled: int = 0
@@ -86,6 +87,7 @@ class Tokens:
     generated: int = 0
     forced: int = 0
     recomputed: int = 0
+    retried: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,6 +154,35 @@ def test_what_checks_cannot_reach_counts_as_invalid(make_runtime: MakeRuntime, s
     assert result.steps[0].outcome == "invalid" and "checks" in result.steps[0].error and not seen
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_checks_hold_while_decoding_and_the_trace_counts_them(make_runtime: MakeRuntime, seed: int) -> None:
+    listed = {"type": "array", "items": {"enum": [1, 2, 3]}, "minItems": 3, "maxItems": 3, "uniqueItems": True}
+    schema = {"type": "object", "properties": {"all": listed}, "required": ["all"], "additionalProperties": False}
+    seen: list[Any] = []
+    tool = Tool("sort", "", schema, lambda all: seen.append(all), on_unsupported="check")
+    agent = Agent(
+        make_runtime("tools"),
+        [tool],
+        sampling=Sampling(temperature=1.0, seed=seed),
+        limits=Limits(max_steps=1),
+        policy=Policy(max_calls=2, repeat_calls=True),
+    )
+    (step,) = agent.run_sync("go", tool_choice="required").steps
+    assert seen and all(sorted(each) == [1, 2, 3] for each in seen) and step.outcome == "calls"
+    assert step.tokens.retried >= 0 and step.tokens.generated >= 1
+
+
+def test_a_check_that_nothing_meets_is_an_invalid_call(make_runtime: MakeRuntime) -> None:
+    never = {"type": "integer", "minimum": 1, "maximum": 3, "not": {"enum": [1, 2, 3]}}
+    schema = {"type": "object", "properties": {"n": never}, "required": ["n"], "additionalProperties": False}
+    seen: list[Any] = []
+    tool = Tool("count", "", schema, lambda n: seen.append(n), on_unsupported="check")
+    agent = Agent(make_runtime(), [tool], policy=Policy(max_calls=1), sampling=Sampling(temperature=1.0, seed=0))
+    result = agent.run_sync("go", tool_choice="required")
+    assert [step.outcome for step in result.steps] == ["invalid"] * 3 and result.stop_reason == "invalid" and not seen
+    assert all(".n" in step.error and step.tokens.retried for step in result.steps)
+
+
 def test_an_answer_that_its_type_refuses_is_written_again(make_runtime: MakeRuntime, say: Any) -> None:
     heard = say('{"n":3}', '{"n":4}')
     result = Agent(make_runtime(), output_type=Even).run_sync("an even number")
