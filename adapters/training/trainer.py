@@ -12,7 +12,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from loraloop.adapters.base import Base, BranchCache, Row
+from loraloop.adapters.base.cache import KVCache
 from loraloop.adapters.base.decoder import Decoder, Layer
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.methods.payload import PayloadAttached
@@ -103,6 +104,8 @@ class Trainer:
         valid: held-out examples that decide which checkpoint is kept.
         folder: checkpoints (`state.pt`, `best.pt`) and `log.jsonl`; a run killed at any time resumes from it, and a
             finished one goes on if it is given more steps or more time.
+        start: parameters to begin from where `folder` holds no run: those of a skill of this method, or of a smaller
+            rank with the same scaling.
     """
 
     def __init__(
@@ -113,6 +116,7 @@ class Trainer:
         valid: Sequence[Encoded],
         config: TrainConfig,
         folder: Path,
+        start: Mapping[str, Tensor] | None = None,
     ) -> None:
         if not train or not valid:
             raise InputError("training needs at least one training and one validation example")
@@ -122,6 +126,8 @@ class Trainer:
         folder.mkdir(parents=True, exist_ok=True)
         self.decoder = training_view(base)
         made = method.init(base.config, config.seed)
+        if start is not None:
+            _begin_from(start, made)
         self.parameters = {name: tensor.detach().to(base.device).requires_grad_() for name, tensor in made.items()}
         self.optimizer = torch.optim.AdamW(
             list(self.parameters.values()), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.99)
@@ -150,10 +156,9 @@ class Trainer:
 
     def loss(self, examples: Sequence[Encoded], grad: bool) -> Tensor:
         """Mean cross-entropy a completion token over a batch."""
-        trunks = [Row(example.trunk, self.decoder.new_cache(len(example.trunk))) for example in examples]
-        with torch.no_grad():
-            self.decoder.forward(trunks)
-        branches = [Row(e.branch[:-1], BranchCache(t.cache), 1) for e, t in zip(examples, trunks, strict=True)]  # type: ignore[arg-type]
+        branches = [
+            Row(e.branch[:-1], BranchCache(trunk), 1) for e, trunk in zip(examples, self._trunks(examples), strict=True)
+        ]
         with torch.set_grad_enabled(grad):
             payload = self.method.payload(self.parameters, self.base.config)
             hidden = self.decoder.forward(branches, PayloadAttached(payload, self.base.dtype)).hidden
@@ -167,6 +172,24 @@ class Trainer:
                 offset += count
             logits = self.decoder.logits(torch.cat(picked))
             return torch.nn.functional.cross_entropy(logits, torch.tensor(targets, device=logits.device))
+
+    @torch.no_grad()
+    def _trunks(self, examples: Sequence[Encoded]) -> list[KVCache]:
+        """The caches of all trunks; a system message that several of them begin with is computed once."""
+        begun: dict[tuple[int, ...], KVCache] = {}
+        for example in examples:
+            head = example.trunk[: example.shared]
+            if head and head not in begun:
+                begun[head] = self.decoder.new_cache(max(len(e.trunk) for e in examples if e.trunk[: e.shared] == head))
+        if begun:
+            self.decoder.forward([Row(head, cache) for head, cache in begun.items()])
+        rows = []
+        for example in examples:
+            head = begun.get(example.trunk[: example.shared])
+            cache = head.fork() if head else self.decoder.new_cache(len(example.trunk))
+            rows.append(Row(example.trunk[example.shared :], cache))
+        self.decoder.forward(rows)
+        return [row.cache for row in rows]  # type: ignore[misc]
 
     def validate(self) -> float:
         """Mean loss over the validation set, weighted by completion tokens."""
@@ -201,19 +224,31 @@ class Trainer:
         return self.config.seconds is not None and self.spent >= self.config.seconds
 
     def _batches(self) -> Iterator[list[Encoded]]:
-        """Endless batches of similar length, in a seeded random order, each example once an epoch."""
+        """Endless batches of similar length, in a seeded random order, each example once an epoch.
+
+        Up to four examples with the same system message stay together, since they share its forward.
+        """
         rng = random.Random(self.config.seed)
         size = self.config.batch
         while True:
-            order = rng.sample(range(len(self.train_set)), len(self.train_set))
-            pool = size * 16
+            units: list[list[Encoded]] = []
+            open_units: dict[tuple[int, ...], list[Encoded]] = {}
+            for example in rng.sample(self.train_set, len(self.train_set)):
+                head = example.trunk[: example.shared]
+                unit = open_units.get(head)
+                if head and unit is not None and len(unit) < min(4, size):
+                    unit.append(example)
+                    continue
+                units.append([example])
+                open_units[head] = units[-1]
+            rng.shuffle(units)
             batches = []
-            for start in range(0, len(order), pool):
-                part = sorted(order[start : start + pool], key=lambda i: self.train_set[i].length)
-                batches += [part[i : i + size] for i in range(0, len(part), size)]
+            for start in range(0, len(units), size * 8):
+                part = sorted(units[start : start + size * 8], key=lambda unit: max(e.length for e in unit))
+                flat = [example for unit in part for example in unit]
+                batches += [flat[i : i + size] for i in range(0, len(flat), size)]
             rng.shuffle(batches)
-            for batch in batches:
-                yield [self.train_set[i] for i in batch]
+            yield from batches
 
     def _checkpoint(self) -> None:
         valid = self.validate()
@@ -244,6 +279,15 @@ class Trainer:
     def _write(self, record: dict[str, Any]) -> None:
         with open(self.folder / "log.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
+
+
+def _begin_from(start: Mapping[str, Tensor], made: dict[str, Tensor]) -> None:
+    """Copies a skill's tensors into fresh ones of at least its rank; the rest keeps its start, so B's is 0."""
+    for name, tensor in start.items():
+        if name not in made or any(old > new for old, new in zip(tensor.shape, made[name].shape, strict=True)):
+            raise InputError(f"cannot begin from {name}{list(tensor.shape)}: give a skill of this method and base")
+        rows, columns = tensor.shape
+        made[name].data[:rows, :columns] = tensor.float()
 
 
 def _lasting(config: dict[str, Any]) -> dict[str, Any]:

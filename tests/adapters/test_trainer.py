@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,29 @@ def test_gradients_equal_those_of_one_forward_over_the_whole_sequence(tmp_path: 
     (total / count).backward()
     for name, tensor in made.parameters.items():
         torch.testing.assert_close(ours[name], tensor.grad, atol=1e-5, rtol=1e-4)
+
+
+def test_examples_that_share_a_system_message_share_its_forward(tmp_path: Path) -> None:
+    made, base = trainer(tmp_path), random_base(0)
+    turns = [[Message("system", head), Message("user", text)] for head in ("Be kind.", "Be brief.") for text in "abc"]
+    shared = [encode(base, messages, "yes") for messages in turns]
+    alone = [replace(example, shared=0) for example in shared]
+    assert all(example.shared for example in shared)
+    torch.testing.assert_close(made.loss(shared, grad=False), made.loss(alone, grad=False), atol=1e-5, rtol=1e-5)
+    made.train_set = shared * 3
+    batches = made._batches()
+    epoch = [example for _ in range(5) for example in next(batches)]
+    assert sorted(e.trunk for e in epoch) == sorted(e.trunk for e in made.train_set)
+
+
+def test_a_run_can_begin_from_a_skill_of_smaller_rank(tmp_path: Path) -> None:
+    small = trainer(tmp_path / "small", steps=5)
+    found = small.run()
+    config = TrainConfig(steps=1)
+    wide = Trainer(random_base(0), Lora(8, 16), examples(8), examples(16, seed=1), config, tmp_path / "wide", found)
+    assert wide.validate() == pytest.approx(small.validate(), abs=1e-5)
+    with pytest.raises(InputError, match="cannot begin"):
+        Trainer(random_base(0), Lora(2, 4), examples(8), examples(8), config, tmp_path / "narrow", found)
 
 
 def test_a_killed_run_resumes_exactly(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from loraloop.adapters.training.sources.instructions import instructions_or_none
 from loraloop.adapters.training.sources.records import endless, in_valid, read_records
 from loraloop.adapters.training.sources.tools_public import Case
 from loraloop.adapters.training.sources.typed_shown import joined, styled
+from loraloop.tool_schemas.jsontext import dumps
 
 _VERBS = {
     "get": ("get", "fetch", "retrieve", "lookup", "find", "show"),
@@ -101,6 +102,15 @@ def composed(cases: Sequence[Case], rng: random.Random) -> Case | None:
         instructions=instructions_or_none(rng, 0.3),
         gold={},
     )
+
+
+def by_tool(cases: Iterable[Case]) -> list[list[Case]]:
+    """One-call cases that call the same tool, shown in the same way; groups of at least two."""
+    groups: dict[str, list[Case]] = {}
+    for case in cases:
+        tool = next(tool for tool in case.tools if tool["name"] == case.calls[0]["name"])
+        groups.setdefault(dumps(tool), []).append(replace(case, tools=(tool,)))
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def without_right_tool(case: Case, others: Sequence[dict[str, Any]], rng: random.Random) -> Case | None:

@@ -19,12 +19,12 @@ from __future__ import annotations
 import datetime
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from loraloop.adapters.training.sources.typed_pools import POOLS
+from loraloop.adapters.training.sources.typed_pools import POOLS, pooled
 
 _NUMBER_WORDS = (
     *("zero", "one", "two", "three", "four", "five", "six"),
@@ -99,10 +99,24 @@ class Value:
 @lru_cache(maxsize=1)
 def specs() -> tuple[Spec, ...]:
     """All made tools."""
-    from loraloop.adapters.training.sources import typed_catalog, typed_catalog_work, typed_catalog_world
+    from loraloop.adapters.training.sources import (
+        typed_catalog,
+        typed_catalog_figures,
+        typed_catalog_services,
+        typed_catalog_work,
+        typed_catalog_world,
+    )
 
-    parts = (typed_catalog, typed_catalog_world, typed_catalog_work)
+    parts = (typed_catalog, typed_catalog_world, typed_catalog_work, typed_catalog_figures, typed_catalog_services)
     return tuple(spec for part in parts for spec in parse(part.CATALOG))
+
+
+@lru_cache(maxsize=1)
+def family_specs() -> tuple[Spec, ...]:
+    """Made tools that are the same few operations on many kinds of things."""
+    from loraloop.adapters.training.sources.typed_families import catalog
+
+    return parse(catalog())
 
 
 def parse(text: str) -> tuple[Spec, ...]:
@@ -222,7 +236,21 @@ def draw(kind: Kind, rng: random.Random, clause: str = "") -> Value:
         case "when":
             return _same(rng.choice(POOLS["when"]))
         case _:
-            return _same(rng.choice(POOLS[kind.options[0]]))
+            return _same(pooled(kind.options[0], rng))
+
+
+def drawn(arguments: Sequence[Argument], rng: random.Random) -> dict[str, Value]:
+    """Random values of some arguments; those of one kind of words differ, as in `from Rome to Oslo`."""
+    found: dict[str, Value] = {}
+    for argument in arguments:
+        value = draw(argument.kind, rng, argument.clause)
+        twins = [found[a.name].value for a in arguments if a.name in found and a.kind == argument.kind]
+        for _ in range(8):
+            if argument.kind.form not in ("enum", "pool") or value.value not in twins:
+                break
+            value = draw(argument.kind, rng, argument.clause)
+        found[argument.name] = value
+    return found
 
 
 def _same(text: str) -> Value:

@@ -12,9 +12,18 @@ from loraloop.adapters.training.example import Split
 from loraloop.adapters.training.sources.instructions import instructions_or_none
 from loraloop.adapters.training.sources.records import in_valid
 from loraloop.adapters.training.sources.tools_public import Case
-from loraloop.adapters.training.sources.typed import Spec, Value, draw, fill, specs
+from loraloop.adapters.training.sources.typed import Spec, Value, draw, drawn, family_specs, fill, specs
 from loraloop.adapters.training.sources.typed_pools import PREFACES
-from loraloop.adapters.training.sources.typed_shown import QUESTION, Shown, joined, show, wrap
+from loraloop.adapters.training.sources.typed_shown import (
+    PLAIN_VERBS,
+    QUESTION,
+    VERBS,
+    Shown,
+    joined,
+    roughened,
+    show,
+    wrap,
+)
 from loraloop.tool_schemas.jsontext import dumps
 
 SOURCE, LICENSE = "loraloop typed tools (made)", "Apache-2.0"
@@ -32,20 +41,23 @@ class Maker:
         held_out = split != "train"
         self.rng = rng
         self.specs = tuple(spec for spec in specs() if in_valid(spec.words, 8) == held_out)
-        self.every = specs() if held_out else self.specs
+        self.families = tuple(spec for spec in family_specs() if in_valid(spec.words, 8) == held_out)
+        self.every = (*specs(), *family_specs()) if held_out else (*self.specs, *self.families)
         self._count = 0
+        self._board: tuple[Shown, ...] = ()
+        self._board_style, self._board_instructions = "", ""
 
     def single(self) -> Case:
         """One request, one call, one to six tools."""
         rng = self.rng
-        spec, style = rng.choice(self.specs), self._style()
+        spec, style = self._pick(), self._style()
         shown, values, text = self._asked(spec, style, mask=rng.random() < 0.06)
         return self._case("single", self._preface(text), [shown], [shown.call(values)], style)
 
     def parallel(self) -> Case:
         """One request, several calls of the same tool."""
         rng, style = self.rng, self._style()
-        spec = rng.choice(self.specs)
+        spec = self._pick()
         count = rng.choices((2, 3, 4, 5), (50, 30, 16, 4))[0]
         ways: list[Callable[[Spec, str, int], tuple[Shown, list[dict[str, Any]], str] | None]]
         ways = [self._shorts, self._varied, self._sentences]
@@ -77,8 +89,7 @@ class Maker:
 
     def near_miss(self) -> Case:
         """A request of a tool that is not offered."""
-        rng, style = self.rng, self._style()
-        spec = rng.choice(self.specs)
+        style, spec = self._style(), self._stranger()
         _, _, text = self._asked(spec, style)
         case = self._case("none", self._preface(text), [], [], style, near=spec)
         return case
@@ -86,14 +97,15 @@ class Maker:
     def lacking(self) -> Case:
         """A request that lacks something the tool requires."""
         rng, style = self.rng, self._style()
-        spec = rng.choice([spec for spec in self.specs if spec.lacking] or [s for s in self.every if s.lacking])
+        offered = [one.spec for one in self._board] or self.specs
+        spec = rng.choice([s for s in offered if s.lacking] or [s for s in self.every if s.lacking])
         shown, values, _ = self._asked(spec, style)
         text = fill(rng.choice(spec.lacking), values)
         if rng.random() < 0.35 and spec.requests:
             # The missing piece arrives in a second turn.
             asked = Message("assistant", rng.choice(("Sure, which details?", "I need a bit more for that.")))
             answer = fill(spec.short or spec.requests[0], values)
-            turns = (Message("user", text), asked, Message("user", answer[0].upper() + answer[1:] + "."))
+            turns = (Message("user", text), asked, Message("user", answer + "."))
             call = shown.call({name: value for name, value in values.items() if spec.argument(name).required})
             return self._case("single", turns, [shown], [call], style)
         return self._case("none", text, [shown], [], style)
@@ -106,7 +118,7 @@ class Maker:
         """A state after a tool's result: nothing left to call, or a follow-up."""
         rng = self.rng
         begun = rng.choice((self.single, self.single, self.parallel))()
-        spec = rng.choice(self.specs)
+        spec = self._pick()
         style = self._style()
         results = [Message("tool", dumps({"name": call["name"], "result": self._result()})) for call in begun.calls]
         turns = (*begun.turns, Message("assistant", dumps(list(begun.calls))), *results)
@@ -130,7 +142,7 @@ class Maker:
     ) -> list[Shown]:
         """Tools of other specifications: of the same domain, near in words, or any."""
         rng = self.rng
-        others = [spec for spec in self.every if near is None or spec.words != near.words]
+        others = [spec for spec in self.every if near is None or _apart(spec, near)]
         asked = set(re.findall(r"[a-z]{4,}", words.lower()))
         chosen: list[Spec] = []
         for _ in range(count):
@@ -149,19 +161,19 @@ class Maker:
     ) -> tuple[Shown, dict[str, Value], str]:
         rng = self.rng
         wanted = [a for a in spec.arguments if not a.required and a.clause and rng.random() < 0.38][:2]
-        shown = show(spec, style, rng, [a.name for a in wanted], mask)
-        drawn = [a for a in spec.arguments if a.required or a in wanted]
-        values = {a.name: draw(a.kind, rng, a.clause) for a in drawn}
-        request = fill(rng.choice(spec.requests), values) + _clauses(wanted, values)
+        shown = self._show(spec, style, [a.name for a in wanted], mask)
+        wanted = [a for a in wanted if a.name in shown.names]
+        values = drawn([a for a in spec.arguments if a.required or a in wanted], rng)
+        request = fill(rng.choice(spec.requests), values) + clauses(wanted, values)
         return shown, values, wrap(request, rng, first)
 
     def _shorts(self, spec: Spec, style: str, count: int) -> tuple[Shown, list[dict[str, Any]], str] | None:
         if not spec.short:
             return None
         rng = self.rng
-        shown = show(spec, style, rng)
+        shown = self._show(spec, style)
         required = [a for a in spec.arguments if a.required]
-        rounds = [{a.name: draw(a.kind, rng, a.clause) for a in required} for _ in range(count)]
+        rounds = [drawn(required, rng) for _ in range(count)]
         if len({dumps(shown.call(values)) for values in rounds}) < count:
             return None
         head = wrap(fill(rng.choice(spec.requests), rounds[0]), rng)
@@ -176,7 +188,9 @@ class Maker:
             ).format(listed)
         return shown, [shown.call(values) for values in rounds], f"{head} {tail}"
 
-    def _varied(self, spec: Spec, style: str, count: int) -> tuple[Shown, list[dict[str, Any]], str] | None:
+    def _varied(
+        self, spec: Spec, style: str, count: int, raw: bool = False
+    ) -> tuple[Shown, list[dict[str, Any]], str] | None:
         rng = self.rng
         request = rng.choice(spec.requests)
         free = [
@@ -193,31 +207,34 @@ class Maker:
         ):
             return None
         wanted = [a for a in spec.arguments if not a.required and a.clause and rng.random() < 0.2][:1]
-        shown = show(spec, style, rng, [a.name for a in wanted])
-        shared = {a.name: draw(a.kind, rng, a.clause) for a in spec.arguments if a.required or a in wanted}
-        drawn: list[Value] = []
+        shown = self._show(spec, style, [a.name for a in wanted])
+        wanted = [a for a in wanted if a.name in shown.names]
+        shared = drawn([a for a in spec.arguments if a.required or a in wanted], rng)
+        chosen: list[Value] = []
         for _ in range(count * 5):
             value = draw(varied.kind, rng)
-            if len(drawn) < count and value.value not in [d.value for d in drawn]:
-                drawn.append(value)
-        if len(drawn) < count or any(" and " in value.words for value in drawn):
+            if len(chosen) < count and value.value not in [d.value for d in chosen]:
+                chosen.append(value)
+        if len(chosen) < count or any(" and " in value.words for value in chosen):
             return None
-        words = ", ".join(v.words for v in drawn[:-1]) + rng.choice((" and ", " and ", ", and ")) + drawn[-1].words
+        last = ", and " if count > 2 and rng.random() < 0.4 else " and "
+        words = ", ".join(v.words for v in chosen[:-1]) + last + chosen[-1].words
         if rng.random() < 0.15 and count == 2:
-            words = f"both {drawn[0].words} and {drawn[1].words}"
-        text = fill(request, {**shared, varied.name: Value(None, words)}) + _clauses(wanted, shared)
-        calls = [shown.call({**shared, varied.name: value}) for value in drawn]
-        return shown, calls, wrap(text, rng)
+            words = f"both {chosen[0].words} and {chosen[1].words}"
+        text = fill(request, {**shared, varied.name: Value(None, words)}) + clauses(wanted, shared)
+        calls = [shown.call({**shared, varied.name: value}) for value in chosen]
+        return shown, calls, text if raw else wrap(text, rng)
 
     def _sentences(self, spec: Spec, style: str, count: int) -> tuple[Shown, list[dict[str, Any]], str] | None:
         rng, count = self.rng, min(count, 3)
         wanted = [a for a in spec.arguments if not a.required and a.clause and rng.random() < 0.3][:1]
-        shown = show(spec, style, rng, [a.name for a in wanted])
+        shown = self._show(spec, style, [a.name for a in wanted])
+        wanted = [a for a in wanted if a.name in shown.names]
         calls, texts = [], []
         for index in range(count):
             asked = wanted if rng.random() < 0.6 else []
-            values = {a.name: draw(a.kind, rng, a.clause) for a in spec.arguments if a.required or a in asked}
-            texts.append(wrap(fill(rng.choice(spec.requests), values) + _clauses(asked, values), rng, index == 0))
+            values = drawn([a for a in spec.arguments if a.required or a in asked], rng)
+            texts.append(wrap(fill(rng.choice(spec.requests), values) + clauses(asked, values), rng, index == 0))
             calls.append(shown.call(values))
         return shown, calls, joined(texts, rng)
 
@@ -232,7 +249,9 @@ class Maker:
         near: Spec | None = None,
     ) -> Case:
         rng = self.rng
-        turns = (Message("user", said),) if isinstance(said, str) else said
+        if isinstance(said, str):
+            said = (Message("user", roughened(said, calls, rng) if rng.random() < 0.07 else said),)
+        turns = said
         extra = rng.choices((0, 1, 2, 3, 4, 5), (40, 20, 16, 12, 8, 4))[0]
         if few:
             extra = min(extra, 2)
@@ -245,6 +264,8 @@ class Maker:
         tools = [one.tool for one in shown] + [one.tool for one in others if one.tool["name"] not in names]
         tools = list({tool["name"]: tool for tool in tools}.values())
         rng.shuffle(tools)
+        if self._board:
+            tools = [one.tool for one in self._board]
         self._count += 1
         return Case(
             tools=tuple(tools),
@@ -255,7 +276,7 @@ class Maker:
             group=f"typed-{anchor.words if anchor else 'chat'}",
             source=SOURCE,
             license=LICENSE,
-            instructions=instructions_or_none(rng, 0.35),
+            instructions=self._board_instructions if self._board else instructions_or_none(rng, 0.35),
         )
 
     def _grown(
@@ -280,7 +301,24 @@ class Maker:
             gold={"state": "after_result"},
         )
 
+    def _show(self, spec: Spec, style: str, keep: Sequence[str] = (), mask: bool = False) -> Shown:
+        """The tool as the board shows it, or else shown anew."""
+        found = next((one for one in self._board if one.spec is spec), None)
+        return found or show(spec, style, self.rng, keep, mask)
+
+    def _stranger(self) -> Spec:
+        """A tool that is not on the board, nor near one that is."""
+        spec = self._pick(off_board=True)
+        return spec if all(_apart(spec, one.spec) for one in self._board) else self._stranger()
+
+    def _pick(self, off_board: bool = False) -> Spec:
+        if self._board and not off_board:
+            return self.rng.choice(self._board).spec
+        return self.rng.choice(self.families if self.rng.random() < 0.3 else self.specs)
+
     def _style(self) -> str:
+        if self._board:
+            return self._board_style
         return self.rng.choices(("snake", "dotted", "camel", "pascal"), (50, 25, 20, 5))[0]
 
     def _preface(self, text: str) -> str:
@@ -300,9 +338,22 @@ class Maker:
         )
 
 
-def _clauses(wanted: Sequence[Any], values: Mapping[str, Value]) -> str:
+def clauses(wanted: Sequence[Any], values: Mapping[str, Value]) -> str:
     said = [values[a.name].words if a.kind.form == "bool" else fill(a.clause, values) for a in wanted]
-    return "".join(f"{',' if len(s) > 28 else ''} {s}" for s in said if s)
+    return "".join(s if s[0] == "," else f"{',' if len(s) > 28 else ''} {s}" for s in said if s)
+
+
+def _apart(spec: Spec, near: Spec) -> bool:
+    """Whether a tool cannot be mistaken for the one asked for: of its family, or about other things."""
+    if spec.domain == near.domain:
+        return spec.words != near.words
+    return not _things(spec.words) & _things(near.words)
+
+
+def _things(words: str) -> set[str]:
+    return {
+        word.removesuffix("s") for word in words.split()[words.split()[0] in VERBS or words.split()[0] in PLAIN_VERBS :]
+    }
 
 
 def _overlap(spec: Spec, asked: set[str]) -> int:

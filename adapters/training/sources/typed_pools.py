@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 _POOLS = """
 city: Vienna; Lisbon; Nairobi; Toronto; Osaka; Denver; Prague; Lima; Oslo; Hanoi; Austin; Leeds; Cairo; Seville; Perth; Boston; Mumbai; Quebec City; Cape Town; Buenos Aires; New Orleans; Salt Lake City; Naples; Ghent; San Diego; Krakow; Ankara; Manila; Bogota; Helsinki; Dallas, TX; Portland, OR; Kyoto; Miami; Rome; Dubai
 country: Austria; Kenya; Peru; Japan; Norway; Canada; Portugal; Vietnam; Mexico; Egypt; New Zealand; South Korea; Chile; Poland; Morocco; Iceland; Thailand; Brazil; Ireland; Ghana
@@ -84,15 +86,72 @@ when: tomorrow; next Monday; this weekend; tonight; next week; on Friday; today
 era: Renaissance; Bronze Age; Middle Ages; Victorian era; Iron Age
 street: 12 Oak Street; 5 Rue Verte; 48 Main Avenue; 221 Hill Road; 9 Harbour Lane
 idcode: A1042; ORD-7731; X99-20; TK5580; 48213; INV-2024-017; C-310; 900417
+flightno: LH441; BA117; UA930; AF66; EK201; DL45; QF12; KL1023; SQ318; AA100
 river: Nile; Danube; Amazon; Thames; Mekong; Rhine
 mountain: Mont Blanc; Kilimanjaro; Everest; Denali; Elbrus; Aconcagua
 vehicle: Toyota Corolla; Ford F-150; Tesla Model 3; Honda Civic; VW Golf; BMW X5
 """
 
+_MORE = """
+city: Paris; London; Berlin; Madrid; Sydney; Tokyo; Seattle; San Francisco; Los Angeles; New York City; Chicago; Houston; Phoenix; Atlanta; Dublin; Lyon; Zurich; Munich; Warsaw; Budapest; Athens; Istanbul; Delhi; Jakarta; Bangkok; Seoul; Shanghai; Melbourne; Auckland; Santiago; Havana; Accra; Lagos; Casablanca; Reykjavik; Tallinn; Riga; Bruges; Porto; Florence; Las Vegas; St. Louis; San Jose, CA; Boston, MA; Paris, France; London, UK; Austin, Texas
+country: France; Germany; Italy; Spain; India; China; Australia; Argentina; Sweden; Finland; Turkey; Nigeria; South Africa; United States; United Kingdom; Greece; Switzerland; Indonesia; Cuba; Nepal
+company: Apple; Microsoft; Amazon; Tesla; Google; Sony; Airbus; Bayer; Zalando; Walmart; Pfizer; Coca-Cola; Brightwater Labs; Hillcrest Foods; Tidewater Bank; Oakline Motors; Polar Systems
+ticker: GOOG; AMZN; META; V; JPM; DIS; BA; NKE; PFE; WMT
+celebrity: Albert Einstein; Napoleon Bonaparte; Abraham Lincoln; Vincent van Gogh; Pablo Picasso; Mahatma Gandhi; Florence Nightingale; Rosalind Franklin; Alan Turing; William Shakespeare; Johann Sebastian Bach; Amelia Earhart
+movie: Titanic; Avatar; The Godfather; Pulp Fiction; Frozen; Toy Story; Heat; Her; Memento; The Lion King; Blade Runner; Psycho; Roma; La La Land
+book: Pride and Prejudice; 1984; The Great Gatsby; War and Peace; The Odyssey; Jane Eyre; Brave New World; Hamlet; Don Quixote; The Trial
+song: Let It Be; Smells Like Teen Spirit; Billie Jean; Purple Rain; Shape of You; Rolling in the Deep; Sweet Caroline; Dancing Queen; Hey Jude; No Surprises
+artist: Taylor Swift; Ed Sheeran; Beyonce; David Bowie; Madonna; Metallica; Johnny Cash; Billie Eilish; Stevie Wonder; Pink Floyd; ABBA
+team: Los Angeles Lakers; Golden State Warriors; Liverpool; Barcelona; Arsenal; Dallas Cowboys; Boston Red Sox; Inter Milan; Paris Saint-Germain; Chelsea
+food: pizza; chocolate chip cookies; beef stew; fried rice; tacos; sushi; mushroom soup; omelette; cheesecake; falafel; bread; spaghetti carbonara; tomato salad
+ingredient: chicken; beef; onions; flour; milk; butter; broccoli; bananas; apples; avocado; pasta; beans; lemons; cheese
+topic: artificial intelligence; the stock market; global warming; data privacy; world history; nutrition; cryptocurrency; public transport; mental health; sea levels; wildlife; gene editing; robotics; education; modern art
+subject: doctor's appointment; sales review; board meeting; lunch break; gym session; parents' evening; product launch; interview; book club
+message: Running late, sorry; Call me when you can; Thank you for the dinner; Are we still on for tonight?; Please bring the documents; The package has arrived; Congratulations on the new job; I am on my way
+note: pick up the dry cleaning; send the contract; feed the cat; order new batteries; prepare the slides; clean the garage; charge the camera; return the library books; cancel the subscription
+sentence: The food was cold and the waiter was rude; I really enjoyed the concert; Can you help me please?; The battery dies after an hour; What time is it?; It was the best day of my life; The delivery was two weeks late; Nothing works as promised
+word: racecar; hello; kitten; algorithm; madam; programming; umbrella; silent; noon; elephant
+keyword: best pizza in town; cheap flights; electric guitars; home insurance; python tutorials; garden furniture; running events; chocolate cake; noise cancelling headphones
+product: a blue jacket; a bluetooth speaker; a novel; leather boots; a tent; a monitor; a gaming chair; a set of knives; a smart watch; a toaster; a baby carriage
+language: English; Portuguese; Russian; Chinese; Greek; Norwegian; Czech; Thai
+job: lawyer; chef; mechanic; project manager; biologist; translator; architect; web developer; pilot; pharmacist
+exercise: jogging; dancing; climbing; tennis; walking; pilates
+file: summary.docx; sales_2023.csv; holiday.jpg; readme.md; backup.zip; slides.pptx; measurements.json
+hotel: Harbour View; The Grand; Hotel Bellevue; Mountain Lodge; Holiday Inn; The Ritz
+restaurant: Pizza Corner; Golden Dragon; Chez Marie; The Copper Kettle; Taj Palace; Burger Lab
+idcode: 5521; 88412; AB12CD; P-0045; 2023-118; XJ9; 307; 12B
+time: 8 AM; 12:00; 5:45 PM; noon; 16:20; 11:15 PM; 6 a.m.; 21:30
+"""
+
+SURNAMES = (
+    *("Smith", "Johnson", "Brown", "Garcia", "Miller", "Davis", "Martinez", "Wilson", "Anderson", "Taylor", "Moore"),
+    *("Lee", "Walker", "Young", "King", "Wright", "Scott", "Green", "Baker", "Nelson", "Rossi", "Schmidt", "Dubois"),
+    *("Silva", "Kowalski", "Jensen", "Ito", "Kim", "Patel", "Ali", "Mensah", "Ivanova", "O'Brien", "van Dijk", "Weber"),
+)
+
 POOLS: dict[str, tuple[str, ...]] = {
     name: tuple(item.strip() for item in items.split(";"))
     for name, _, items in (line.partition(": ") for line in _POOLS.strip().splitlines())
 }
+for _name, _, _items in (line.partition(": ") for line in _MORE.strip().splitlines()):
+    POOLS[_name] += tuple(item.strip() for item in _items.split(";"))
+
+
+def pooled(name: str, rng: random.Random) -> str:
+    """An item of a pool; people and numbers of things are mostly made up."""
+    if name == "person" and rng.random() < 0.7:
+        return f"{rng.choice(POOLS['firstname'])} {rng.choice(SURNAMES)}"
+    if name == "idcode" and rng.random() < 0.7:
+        form = rng.choice(
+            ("####", "#####", "######", "@-###", "@@####", "@@@-##", "#@#@#", "@###@", "##-####", "@@@##")
+        )
+        return "".join({"#": str(rng.randrange(10)), "@": chr(65 + rng.randrange(26))}.get(c, c) for c in form)
+    if name == "flightno" and rng.random() < 0.7:
+        return f"{rng.choice(('LH', 'BA', 'UA', 'AF', 'EK', 'DL', 'QF', 'KL'))}{rng.randrange(10, 4000)}"
+    if name == "email" and rng.random() < 0.7:
+        return f"{rng.choice(POOLS['firstname']).lower()}{rng.choice(('', '.', '_'))}{rng.choice(SURNAMES[:22]).lower()}@{rng.choice(('mail.com', 'example.com', 'work.org', 'post.net'))}"
+    return rng.choice(POOLS[name])
+
 
 OPENERS = (
     "Please {}",

@@ -22,41 +22,68 @@ VERBS = {
     "search": ("search", "find"),
 }
 PLAIN_VERBS = frozenset(
-    {
-        "measure",
-        "solve",
-        "list",
-        "integrate",
-        "multiply",
-        "sort",
-        "run",
-        "roll",
-        "balance",
-        "convert",
-        "rent",
-        "set",
-        "switch",
-        "start",
-        "log",
-        "read",
-        "query",
-        "delete",
-        "resize",
-        "train",
-        "deal",
-        "send",
-        "translate",
-        "track",
-        "add",
-        "play",
-        "reserve",
-        "order",
-        "dilute",
-    }
+    (
+        *("add", "archive", "balance", "call", "change", "compare", "compress", "convert", "count", "create"),
+        *("deal", "delete", "differentiate", "dilute", "draw", "evaluate", "file", "find", "flip", "get"),
+        *("hash", "identify", "insert", "integrate", "is", "list", "lock", "log", "measure", "multiply"),
+        *("open", "order", "play", "query", "rank", "rate", "read", "regex", "register", "remove"),
+        *("rent", "reserve", "resize", "restart", "roll", "run", "scale", "schedule", "search", "send"),
+        *("set", "solve", "sort", "split", "start", "switch", "track", "train", "transfer", "translate"),
+        *("update", "wash", "watch", "water", "similar"),
+    )
 )
 VERBS_FOR_NOUNS = ("get", "calculate", "find", "fetch", "check", "")
 QUESTION = re.compile(r"(what|which|who|when|where|why|how|is|are|does|do|can|did|has|will|at what)\b", re.IGNORECASE)
-_OWN = re.compile(r"(I|We|My|Our)\b")
+OWN = re.compile(r"(I|We|My|Our)\b")
+_SYNONYMS = {
+    "city": ("location", "place", "city_name", "town"),
+    "country": ("country_name", "nation", "location"),
+    "location": ("place", "city", "where"),
+    "date": ("day", "on_date", "when"),
+    "day": ("date", "on_day"),
+    "time": ("at", "start_time", "hour"),
+    "amount": ("value", "sum", "quantity"),
+    "value": ("amount", "number", "x"),
+    "number": ("num", "n", "value", "input_number"),
+    "n": ("number", "num"),
+    "num1": ("a", "first_number", "x"),
+    "num2": ("b", "second_number", "y"),
+    "limit": ("max_results", "count", "num_results", "top_n"),
+    "unit": ("units", "measurement_unit", "unit_type"),
+    "start": ("start_point", "from_location", "origin"),
+    "end": ("end_point", "to_location", "destination"),
+    "origin": ("from", "source", "departure"),
+    "destination": ("to", "target_location", "dest"),
+    "person": ("name", "full_name", "person_name"),
+    "name": ("title", "full_name", "label"),
+    "title": ("name", "heading"),
+    "topic": ("subject", "theme", "query"),
+    "query": ("search_term", "keywords", "q"),
+    "year": ("in_year", "for_year"),
+    "genre": ("category", "type", "kind"),
+    "category": ("type", "genre", "kind"),
+    "mass": ("m", "weight", "mass_kg"),
+    "height": ("h", "height_m"),
+    "radius": ("r", "circle_radius"),
+    "velocity": ("speed", "v"),
+    "company": ("company_name", "organization"),
+    "language": ("lang", "target_language"),
+    "text": ("content", "message", "input_text"),
+    "numbers": ("values", "data", "array"),
+    "team": ("team_name", "club"),
+    "artist": ("artist_name", "performer"),
+    "song": ("track", "song_title"),
+    "movie": ("film", "movie_title"),
+    "book": ("book_title", "title"),
+}
+_TAILS = (
+    " Works for all regions.",
+    " Returns the result as an object.",
+    " The result is rounded.",
+    " Needs a valid account.",
+    " Fast and free of charge.",
+    " Use it for one item at a time.",
+)
 MASKED = (
     "alpha",
     "beta",
@@ -119,20 +146,26 @@ def show(spec: Spec, style: str, rng: random.Random, keep: Sequence[str] = (), m
     properties: dict[str, Any] = {}
     required: list[str] = []
     names: dict[str, str] = {}
+    terse, other = rng.random() < 0.06, rng.random() < 0.35
     for argument in spec.arguments:
         if not argument.required and argument.name not in keep and rng.random() < 0.3:
             continue
-        parts = argument.name.split("_")
+        word = rng.choice(_SYNONYMS[argument.name]) if other and argument.name in _SYNONYMS else argument.name
+        parts = word.split("_")
         shown_name = styled(parts, "camel" if style in ("camel", "pascal") and rng.random() < 0.5 else "snake")
         if mask and rng.random() < 0.5:
             shown_name = f"arg{len(properties) + 1}"
+        if shown_name in properties:
+            shown_name = argument.name
         names[argument.name] = shown_name
         properties[shown_name] = _property(argument.kind, argument.description, argument.default, rng)
+        if terse:
+            del properties[shown_name]["description"]
         if argument.required:
             required.append(shown_name)
     tool = {
         "name": name,
-        "description": spec.description,
+        "description": spec.description + (rng.choice(_TAILS) if rng.random() < 0.1 else ""),
         "parameters": {"type": "object", "properties": properties, "required": required},
     }
     return Shown(spec, tool, names)
@@ -141,6 +174,8 @@ def show(spec: Spec, style: str, rng: random.Random, keep: Sequence[str] = (), m
 def _property(kind: Kind, description: str, default: Any, rng: random.Random) -> dict[str, Any]:
     schema = kind.schema()
     text = description
+    if rng.random() < 0.2 and re.match(r"[A-Z][a-z]", text):
+        text = f"The {text[0].lower()}{text[1:]}"
     if kind.form == "enum" and rng.random() < 0.4:
         schema = {"type": "string"}
         options = ", ".join(rng.choice(("{}", "'{}'")).format(option) for option in kind.options)
@@ -165,7 +200,7 @@ def wrap(request: str, rng: random.Random, first: bool = True) -> str:
     request = re.sub(r"\ba (?=[aeio][a-z])", "an ", request)
     if QUESTION.match(request):
         return request + rng.choice(("?", "?", "?", ""))
-    if _OWN.match(request):
+    if OWN.match(request):
         return request + rng.choice((".", "", ". Thanks!"))
     lowered = request[0].lower() + request[1:]
     if first and rng.random() < 0.55:
@@ -175,6 +210,24 @@ def wrap(request: str, rng: random.Random, first: bool = True) -> str:
     else:
         text = request + "."
     return text[0].upper() + text[1:]
+
+
+def roughened(text: str, calls: Sequence[Mapping[str, Any]], rng: random.Random) -> str:
+    """A request as people type in haste: without capitals or full stop, or with a slip in a word that is no value."""
+    values = " ".join(re.findall(r"\w+", str([call["arguments"] for call in calls])))
+    way = rng.random()
+    if way < 0.35 and values == values.lower():
+        return text.lower().rstrip(".")
+    words = text.split(" ")
+    places = [
+        i for i, word in enumerate(words) if word.isalpha() and len(word) > 4 and word.lower() not in values.lower()
+    ]
+    if way > 0.8 or not places:
+        return text.rstrip(".?!")
+    place = rng.choice(places)
+    word, at = words[place], rng.randrange(1, len(words[place]) - 2)
+    slip = rng.choice((word[:at] + word[at + 1 :], word[:at] + word[at + 1] + word[at] + word[at + 2 :]))
+    return " ".join([*words[:place], slip, *words[place + 1 :]])
 
 
 def joined(texts: Sequence[str], rng: random.Random) -> str:
