@@ -48,10 +48,8 @@ def calls_schema(tools: Sequence[Tool], min_calls: int = 0, max_calls: int = 8) 
     definitions: dict[str, Any] = {}
     choices = []
     for index, tool in enumerate(tools):
-        arguments = normalised(tool.parameters)
-        if not tool.strict:
-            arguments = {"type": "object"}
-        elif _refers(arguments):
+        arguments = normalised(tool.parameters) if tool.strict else {"type": "object"}
+        if _refers(arguments):
             place = f"#/$defs/t{index}"
             definitions[f"t{index}"] = _moved(arguments, place)
             arguments = {"$ref": place}

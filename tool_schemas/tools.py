@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, overload
 
 from loraloop.tool_schemas.errors import SchemaError, ToolError, unknown
 from loraloop.tool_schemas.jsontext import dumps, fold
+from loraloop.tool_schemas.normal import normalised
 from loraloop.tool_schemas.validation import check_schema, check_value
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class Tool:
             self._check_parameters()
             if self.returns is not None:
                 check_schema(self.returns, "$.returns")
+                normalised(self.returns)
         except SchemaError as error:
             raise SchemaError(f"tool {self.name!r}: {error.reason}", error.path) from error
 
@@ -93,6 +95,7 @@ class Tool:
             prepared(self.parameters, self.on_unsupported)
         else:
             check_schema(self.parameters)
+            normalised(self.parameters)  # so that no reference leads out of it
 
     @property
     def executable(self) -> bool:

@@ -19,6 +19,7 @@ SAYS = {
     "pydantic_tool": "sent 25.00 EUR to Alice",
     "sandbox": "timed out",
     "streaming": "steps",
+    "typed_answer": "Report(city='Paris', celsius=18.0, sky='light clouds')",
 }
 SERVERS = {"mcp_server"}  # run by an example
 

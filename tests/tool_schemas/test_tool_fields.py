@@ -1,0 +1,111 @@
+"""What a tool says of itself besides its schema: strictness, promises, timeout, source."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from loraloop.tool_schemas import JsonSchema, Tool, calls_schema, parse_calls, tool
+from loraloop.tool_schemas.calls import calls_term
+from loraloop.tool_schemas.errors import SchemaError, ToolError
+
+UNIQUE = {"type": "object", "properties": {"tags": {"type": "array", "uniqueItems": True, "items": {"type": "string"}}}}
+
+
+def test_strictness_comes_from_every_way_in() -> None:
+    def look(tags: set[str]) -> None:
+        """Looks."""
+
+    class Look(BaseModel):
+        tags: set[str]
+
+    for make in (
+        lambda **options: Tool("look", "", UNIQUE, **options),
+        lambda **options: Tool.from_function(look, **options),
+        lambda **options: Tool.from_model(Look, **options),
+        lambda **options: tool(**options)(look),
+    ):
+        with pytest.raises(SchemaError, match="uniqueItems"):
+            make()
+        assert make(strict=False).strict is False
+        made = make(on_unsupported="check", timeout=2.5)
+        assert (made.on_unsupported, made.timeout, made.strict) == ("check", 2.5, True)
+    assert Tool.from_schema({"name": "look", "parameters": UNIQUE}, on_unsupported="check").on_unsupported == "check"
+
+
+@pytest.mark.parametrize(
+    ("said", "strict"),
+    [({}, True), ({"strict": None}, True), ({"strict": True}, True), ({"strict": False}, False)],
+)
+def test_strictness_in_json(said: dict[str, Any], strict: bool) -> None:
+    assert Tool.from_schema({"name": "a", **said}).strict is strict
+    wrapped = Tool.from_schema({"type": "function", "function": {"name": "a", **said}})
+    assert wrapped.strict is strict
+    assert Tool.from_schema(wrapped.to_openai()) == wrapped
+
+
+def test_promises_in_json() -> None:
+    returns = {"type": "object", "properties": {"n": {"type": "integer"}}}
+    for key in ("returns", "outputSchema", "output_schema"):
+        assert Tool.from_schema({"name": "a", key: returns}).returns == returns
+    assert Tool.from_schema({"name": "a", "outputSchema": None}).returns is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"strict": "no"}, "strict is 'no'"),
+        ({"on_unsupported": "ignore"}, "use 'refuse' or 'check'"),
+        ({"timeout": 0}, "above 0"),
+        ({"returns": [1]}, "'returns' must be a JSON Schema object"),
+        ({"returns": {"type": "strin"}}, "strin"),
+        ({"returns": {"$ref": "https://example.com/schema.json"}}, "example.com"),
+        ({"strict": False, "parameters": {"type": "object", "properties": {"a": {"type": "strin"}}}}, "strin"),
+        ({"strict": False, "parameters": {"type": "object", "properties": {"a": {"$ref": "#/$defs/b"}}}}, "b"),
+    ],
+)
+def test_unusable_fields_are_refused(fields: dict[str, Any], says: str) -> None:
+    with pytest.raises(SchemaError, match="tool 'a'") as caught:
+        Tool("a", **fields)
+    assert says in str(caught.value)
+
+
+def test_the_grammar_of_a_tool_that_is_not_strict_is_any_object() -> None:
+    loose = Tool("loose", "", {"type": "object", "properties": {"a": {"const": 1}}, "required": ["a"]}, strict=False)
+    schema = calls_schema([loose, Tool("other")])
+    assert schema["items"]["anyOf"][0]["properties"]["arguments"] == {"type": "object"}
+    with pytest.raises(SchemaError, match=r"\$\[0\]\.arguments.*'a' is a required"):
+        parse_calls('[{"name":"loose","arguments":{"b":2}}]', [loose])
+    assert parse_calls('[{"name":"loose","arguments":{"a":1}}]', [loose])
+
+
+def test_one_tool_that_asks_for_checks_has_all_checked() -> None:
+    plain, checked = Tool("plain"), Tool("checked", "", UNIQUE, on_unsupported="check")
+    idle = Tool("idle", "", UNIQUE, strict=False, on_unsupported="check")
+    assert calls_term([plain]) == JsonSchema(calls_schema([plain]))
+    assert calls_term([plain, checked], 1, 2) == JsonSchema(
+        calls_schema([plain, checked], 1, 2), on_unsupported="check"
+    )
+    assert calls_term([plain, idle]).on_unsupported == "refuse"  # it has nothing to check while decoding
+
+
+def test_a_tools_own_error_keeps_its_words() -> None:
+    import asyncio
+
+    def fail() -> None:
+        raise ToolError("no such city")
+
+    async def fail_later() -> None:
+        raise ToolError("no such city")
+
+    def break_down() -> None:
+        raise KeyError("city")
+
+    with pytest.raises(ToolError, match=r"^no such city$"):
+        Tool("a", function=fail).call({})
+    with pytest.raises(ToolError, match=r"^no such city$"):
+        asyncio.run(Tool("a", function=fail_later).call({}))
+    with pytest.raises(ToolError, match=r"^KeyError: 'city'$"):
+        Tool("a", function=break_down).call({})
