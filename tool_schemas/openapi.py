@@ -22,7 +22,7 @@ from loraloop.tool_schemas.openapi_schema import SchemaWriter, opened
 from loraloop.tool_schemas.openapi_security import Given, Security
 from loraloop.tool_schemas.openapi_selection import Omitted, Operation, Report, operations, select
 from loraloop.tool_schemas.tools import Tool
-from loraloop.tool_schemas.validation import json_path
+from loraloop.tool_schemas.validation import check_schema, json_path
 
 if TYPE_CHECKING:
     from loraloop.tool_schemas.grammar import OnUnsupported
@@ -286,6 +286,8 @@ def _returns(document: Document, operation: Operation, check: CheckResults) -> d
         where: Parts = (*operation.parts, "responses", status)
         response, where = document.followed(entry, where)
         content = response.get("content") or {}
+        if not isinstance(content, dict):
+            raise SchemaError("must be an object", json_path((*where, "content")))
         if not content:
             found.append({"type": "null"})
         for media, told in content.items():
@@ -298,5 +300,6 @@ def _returns(document: Document, operation: Operation, check: CheckResults) -> d
     if not isinstance(schema, dict):
         return None
     schema = {**schema, **({"$defs": definitions} if (definitions := writer.definitions()) else {})}
+    check_schema(schema, "$.returns")
     result: dict[str, Any] = opened(schema) if check == "open" else schema
     return result

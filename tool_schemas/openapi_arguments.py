@@ -153,9 +153,7 @@ def _parameters(
 
 
 def _parameter(writer: SchemaWriter, kind: str, name: str, parameter: dict[str, Any], parts: Parts) -> Argument:
-    style, explode = parameter.get("style", ""), parameter.get("explode")
-    if not isinstance(style, str) or not isinstance(explode, bool | None):
-        raise SchemaError("'style' must be text and 'explode' true or false", json_path(parts))
+    style, explode = _style(parameter, parts)
     content = parameter.get("content")
     if isinstance(content, dict) and content:
         media, described = next(iter(content.items()))
@@ -176,6 +174,13 @@ def _parameter(writer: SchemaWriter, kind: str, name: str, parameter: dict[str, 
     if isinstance(description, str) and description.strip() and schema is not False:
         schema = {**(schema if isinstance(schema, dict) else {}), "description": description.strip()}
     return Argument(place, schema, parameter.get("required") is True or kind == "path")
+
+
+def _style(said: dict[str, Any], parts: Parts) -> tuple[str, bool | None]:
+    style, explode = said.get("style", ""), said.get("explode")
+    if not isinstance(style, str) or not isinstance(explode, bool | None):
+        raise SchemaError("'style' must be text and 'explode' true or false", json_path(parts))
+    return style, explode
 
 
 def check_style(document: Document, node: Any, parts: Parts, place: Place) -> None:
@@ -211,7 +216,7 @@ def _kinds(document: Document, node: Any, parts: Parts, depth: int) -> set[str]:
         for member in node.get(key, ()) if isinstance(node.get(key), list) else ():
             found |= _kinds(document, member, parts, depth + 1)
     given = node.get("type", [])
-    kinds = {given} if isinstance(given, str) else set(given)
+    kinds = {str(kind) for kind in (given if isinstance(given, list) else [given])}
     if kinds & {"string", "number", "integer", "boolean"}:
         found.add("scalar")
     if "array" in kinds or "items" in node:
@@ -292,10 +297,12 @@ def _form(writer: SchemaWriter, flat: Flat, encoding: Any, parts: Parts) -> Iter
         if writer.hides(inner, at):
             continue
         told = encoding.get(name, {}) if isinstance(encoding, dict) else {}
+        if not isinstance(told, dict):
+            raise SchemaError("must be an object", json_path((*parts, "encoding", name)))
         media = str(told.get("contentType", ""))
         if media and not is_json(media) and media != "text/plain":
             raise SchemaError(f"a form field as {media!r} is not supported", json_path((*parts, "encoding", name)))
-        place = Place("form", name, told.get("style", ""), told.get("explode"), json=is_json(media))
+        place = Place("form", name, *_style(told, (*parts, "encoding", name)), json=is_json(media))
         if not place.json:
             if not told.get("style") and "object" in _kinds(writer.document, inner, at, 0):
                 raise SchemaError("say with 'encoding' how this object is written in a form", json_path(at))

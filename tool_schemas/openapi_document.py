@@ -49,7 +49,8 @@ class Document:
         children: dict[str, list[str]] = {}
         schemas = self.part("components", "schemas")
         for name, schema in schemas.items():
-            for member in schema.get("allOf", ()) if isinstance(schema, dict) else ():
+            members = schema.get("allOf") if isinstance(schema, dict) else None
+            for member in members if isinstance(members, list) else ():
                 if isinstance(member, dict) and isinstance(member.get("$ref"), str):
                     children.setdefault(member["$ref"], []).append(f"#/components/schemas/{escaped(name)}")
         object.__setattr__(self, "children", children)

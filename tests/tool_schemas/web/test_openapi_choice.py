@@ -1,0 +1,365 @@
+"""Which operations become tools, how they authenticate, and what is refused by name."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loraloop.tool_schemas import ApiKey, NetworkPolicy, OpenApiTools, load_openapi
+from loraloop.tool_schemas.errors import InputError, LoraloopError, SchemaError, ToolError, UnknownNameError
+from loraloop.tool_schemas.openapi_document import Document
+from loraloop.tool_schemas.openapi_selection import operations
+
+STRING = {"type": "string"}
+BASE = "https://api.test"
+
+
+def document(paths: dict[str, Any], **root: Any) -> dict[str, Any]:
+    return {"openapi": "3.1.0", "paths": paths, **root}
+
+
+def names(made: OpenApiTools) -> list[str]:
+    return [tool.name for tool in made.tools]
+
+
+# --- selection -------------------------------------------------------------------------------------------------------
+
+PATHS: dict[str, Any] = {
+    "/pets": {
+        "get": {"operationId": "listPets", "tags": ["pets", "public"]},
+        "post": {"operationId": "addPet", "tags": ["pets"]},
+    },
+    "/pets/{id}": {
+        "parameters": [{"name": "id", "in": "path", "required": True, "schema": STRING}],
+        "get": {"operationId": "getPet", "tags": ["pets"]},
+        "delete": {"operationId": "dropPet", "deprecated": True},
+    },
+    "/shops": {"get": {"tags": ["shops"]}},
+    "/files": {"post": {"operationId": "upload", "requestBody": {"content": {"multipart/form-data": {}}}}},
+}
+
+
+@pytest.mark.parametrize(
+    ("include", "exclude", "found"),
+    [
+        (["listPets"], [], ["listPets"]),
+        ("*Pet", [], ["addPet", "getPet"]),
+        (["tag:pets"], ["POST"], ["listPets", "getPet"]),
+        (["GET"], [], ["listPets", "getPet", "get_shops"]),
+        (["GET /pets*"], [], ["listPets", "getPet"]),
+        (["/pets/{id}"], [], ["getPet"]),
+        (["/pets/*", "/shops"], [], ["getPet", "get_shops"]),
+        (["get_shops"], [], ["get_shops"]),
+        (None, ["/files", "tag:shops"], ["listPets", "addPet", "getPet"]),
+    ],
+)
+def test_patterns(include: Any, exclude: Any, found: list[str]) -> None:
+    assert names(load_openapi(document(PATHS), base_url=BASE, include=include, exclude=exclude)) == found
+
+
+def test_a_pattern_without_a_meaning() -> None:
+    with pytest.raises(UnknownNameError, match="'listPets'"):
+        load_openapi(document(PATHS), base_url=BASE, include=["listPet"])
+    with pytest.raises(UnknownNameError):
+        load_openapi(document(PATHS), base_url=BASE, exclude=["PATCH /pets"])
+
+
+def test_the_report() -> None:
+    with pytest.raises(
+        SchemaError, match=r"POST /files \(upload\): refused, \$\.paths\[\"/files\"\]\.post\.requestBody"
+    ):
+        load_openapi(document(PATHS), base_url=BASE)
+    made = load_openapi(document(PATHS), base_url=BASE, on_refused="skip", exclude=["tag:shops"])
+    assert made.report.tools == {"listPets": "GET /pets", "addPet": "POST /pets", "getPet": "GET /pets/{id}"}
+    assert {each.name: each.why for each in made.report.omitted} == {
+        "upload": "refused",
+        "dropPet": "deprecated",
+        "get_shops": "excluded",
+    }
+    (refused,) = made.report.refused
+    assert refused.path.endswith(".content") and "'multipart/form-data'" in refused.reason
+    assert "GET /pets (listPets)" in str(made.report) and "deprecated" in str(made.report)
+    assert "dropPet" in names(load_openapi(document(PATHS), base_url=BASE, on_refused="skip", deprecated=True))
+    for option in ({"on_refused": "ignore"}, {"check_results": "yes"}):
+        with pytest.raises(InputError):
+            load_openapi(document(PATHS), base_url=BASE, **option)  # type: ignore[arg-type]
+
+
+def test_names_are_unique_and_short() -> None:
+    long = "a" * 80
+    paths = {
+        f"/{number}": {"get": {"operationId": identifier}}
+        for number, identifier in enumerate(["x.y", "x/y", "x_y", long, long + "b", "é", "", "  "])
+    }
+    paths["/a/{b}/c"] = {"get": {}}
+    found = [operation.name for operation in operations(Document(document(paths)))]
+    assert found[:3] == ["x_y", "x_y_2", "x_y_3"] and found[-1] == "get_a_b_c"
+    assert len(set(found)) == len(found) and all(0 < len(name) <= 64 and name.isascii() for name in found)
+
+
+WHOLE: dict[str, Any] = {
+    **document(copy.deepcopy(PATHS)),
+    "servers": [{"url": "https://{r}.test/v1", "variables": {"r": {"default": "a", "enum": ["a", "b"]}}}],
+    "security": [{"key": []}, {}],
+    "components": {
+        "securitySchemes": {
+            "key": {"type": "apiKey", "in": "header", "name": "X-Key"},
+            "o": {"$ref": "#/components/securitySchemes/key"},
+        },
+        "schemas": {
+            "Pet": {
+                "type": "object",
+                "required": ["kind"],
+                "properties": {"kind": STRING},
+                "discriminator": {"propertyName": "kind"},
+            },
+            "Cat": {
+                "allOf": [
+                    {"$ref": "#/components/schemas/Pet"},
+                    {"properties": {"n": {"type": "integer", "readOnly": True}}},
+                ]
+            },
+            "Any": {
+                "oneOf": [{"$ref": "#/components/schemas/Cat"}],
+                "discriminator": {"propertyName": "kind", "mapping": {"c": "Cat"}},
+            },
+        },
+        "parameters": {
+            "P": {
+                "name": "p",
+                "in": "query",
+                "style": "deepObject",
+                "explode": True,
+                "schema": {"properties": {"a": STRING}},
+            }
+        },
+    },
+}
+for _name in ("Pet", "Any", "Cat"):
+    WHOLE["paths"][f"/of/{_name}"] = {
+        "put": {
+            "operationId": _name,
+            "parameters": [
+                {"$ref": "#/components/parameters/P"},
+                {"name": "c", "in": "cookie", "content": {"application/json": {"schema": {}}}},
+            ],
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{_name}"}}},
+            },
+            "responses": {
+                "200": {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{_name}"}}}}
+            },
+        }
+    }
+WHOLE["paths"]["/form"] = {
+    "post": {
+        "requestBody": {
+            "content": {
+                "application/x-www-form-urlencoded": {
+                    "schema": {"properties": {"a": STRING, "o": {"type": "object"}}},
+                    "encoding": {"o": {"style": "deepObject", "explode": True}},
+                }
+            }
+        }
+    }
+}
+
+
+# --- refusals --------------------------------------------------------------------------------------------------------
+
+
+def parameter(**said: Any) -> dict[str, Any]:
+    return {"parameters": [{"name": "p", "in": "query", "schema": STRING, **said}]}
+
+
+LISTS = {"type": "array", "items": {"type": "array", "items": STRING}}
+
+
+@pytest.mark.parametrize(
+    ("operation", "path", "word"),
+    [
+        (parameter(schema=None), ".parameters[0].schema", "must be a schema"),
+        (parameter(**{"in": "body"}), ".parameters[0]", "'in'"),
+        (parameter(**{"in": "path"}), ".parameters[0]", "not in the path"),
+        (parameter(style="matrix"), ".parameters[0]", "style 'matrix'"),
+        (parameter(schema=LISTS), ".parameters[0].schema", "list of list"),
+        (parameter(schema={"type": "array", "items": {"type": "object"}}), ".parameters[0].schema", "list of object"),
+        (parameter(style="deepObject"), ".parameters[0].schema", "deepObject"),
+        (
+            parameter(style="deepObject", schema={"properties": {"a": {"type": "array"}}}),
+            ".parameters[0].schema",
+            "deepObject",
+        ),
+        (parameter(**{"in": "cookie"}, schema={"type": "array"}), ".parameters[0].schema", "explode"),
+        (parameter(**{"in": "header"}, name="Host"), ".parameters[0]", "'Host'"),
+        (parameter(**{"in": "header"}, name="a b"), ".parameters[0]", "'a b'"),
+        (parameter(content={"application/xml": {}}), ".parameters[0].content", "application/xml"),
+        (parameter(schema={"$ref": "x.yaml"}), ".parameters[0].schema.$ref", "bundle"),
+        ({"parameters": [{"$ref": "#/components/parameters/P"}]}, ".parameters[0].$ref", "not in the document"),
+        ({"parameters": {}}, ".parameters", "a list"),
+        ({"requestBody": {}}, ".requestBody", "'content'"),
+        ({"requestBody": {"content": {"application/xml": {}}}}, ".requestBody.content", "application/xml"),
+        ({"$ref": "other.yaml"}, ".$ref", "another document"),
+        ({"servers": [{}]}, ".servers[0]", "'url'"),
+        ({"security": [{"none": []}]}, ".security", "'none'"),
+    ],
+)
+def test_what_is_refused(operation: dict[str, Any], path: str, word: str) -> None:
+    base = None if "servers" in operation else BASE
+    made = load_openapi(document({"/x": {"get": operation}}), base_url=base, on_refused="skip")
+    (refused,) = made.report.refused
+    assert not made.tools and word in refused.reason
+    assert refused.path == '$.paths["/x"].get' + path
+    fine = load_openapi(document({"/x": {"get": operation, "put": {}}}), base_url=BASE, include=["PUT"])
+    assert names(fine) == ["put_x"]
+
+
+def test_a_variable_that_is_no_parameter() -> None:
+    made = load_openapi(document({"/x/{id}": {"get": {}}}), base_url=BASE, on_refused="skip")
+    assert "'id' is no parameter" in made.report.refused[0].reason
+    made = load_openapi(document({"/x": {"trace": {}}}), base_url=BASE, on_refused="skip")
+    assert "TRACE" in made.report.refused[0].reason
+
+
+def test_a_keyword_that_cannot_be_decoded() -> None:
+    body = {"required": True, "content": {"application/json": {"schema": {"properties": {"a": {"not": {"const": 1}}}}}}}
+    paths = {"/x": {"post": {"requestBody": body}}}
+    made = load_openapi(document(paths), base_url=BASE, on_refused="skip", on_unsupported="refuse")
+    assert "$.properties.a.not" in made.report.refused[0].reason and made.report.refused[0].path == '$.paths["/x"].post'
+    assert load_openapi(document(paths), base_url=BASE).tools[0].on_unsupported == "check"
+
+
+JUNK = st.sampled_from(
+    [None, True, 0, -1.5, "", "x", "#/components", "#/paths", [], [[]], {}, {"$ref": "#"}, {"type": []}, ["a", 1]]
+)
+
+
+def nodes(value: Any, parts: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [parts, *(path for key, each in inner for path in nodes(each, (*parts, key)))]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_a_damaged_document_is_refused_and_never_a_crash(data: st.DataObject) -> None:
+    damaged = copy.deepcopy(WHOLE)
+    for _ in range(data.draw(st.integers(1, 3))):
+        *path, last = data.draw(st.sampled_from([parts for parts in nodes(damaged) if parts]))
+        place = damaged
+        for key in path:
+            place = place[key]
+        place[last] = copy.deepcopy(data.draw(JUNK))
+    with contextlib.suppress(LoraloopError):
+        load_openapi(
+            damaged, base_url=BASE, on_refused="skip", deprecated=True, check_results="open", auth=ApiKey("TEST_KEY")
+        )
+    with contextlib.suppress(LoraloopError):
+        load_openapi(
+            damaged, on_refused="skip", on_unsupported="refuse", auth={"key": "TEST_KEY"}, check_results="exact"
+        )
+
+
+# --- security --------------------------------------------------------------------------------------------------------
+
+SCHEMES = {
+    "key": {"type": "apiKey", "in": "header", "name": "X-Key"},
+    "query": {"type": "apiKey", "in": "query", "name": "key"},
+    "cookie": {"type": "apiKey", "in": "cookie", "name": "sid"},
+    "token": {"type": "http", "scheme": "Bearer"},
+    "login": {"type": "http", "scheme": "basic"},
+    "oauth": {"type": "oauth2", "flows": {}},
+    "oidc": {"type": "openIdConnect", "openIdConnectUrl": "https://x"},
+    "digest": {"type": "http", "scheme": "digest"},
+    "tls": {"type": "mutualTLS"},
+}
+
+
+@pytest.fixture
+def secured(service: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    for name in ("KEY", "USER", "PASS"):
+        monkeypatch.setenv(f"TEST_{name}", f"value-of-{name}")
+    monkeypatch.delenv("TEST_NONE", raising=False)
+    service.gives("/", {})
+
+    def call(own: Any, auth: Any, operation: dict[str, Any] | None = None, **root: Any) -> Any:
+        root = {"components": {"securitySchemes": SCHEMES}, **root}
+        said = {**(operation or {}), **({} if own is None else {"security": own})}
+        policy = NetworkPolicy(networks=("loopback",))
+        (tool,) = load_openapi(
+            document({"/x": {"get": said}}, **root), base_url=service.url, auth=auth, policy=policy
+        ).tools
+        tool.call({})
+        return service.seen[-1]
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("scheme", "given", "header", "value"),
+    [
+        ("key", "TEST_KEY", "X-Key", "value-of-KEY"),
+        ("cookie", "TEST_KEY", "Cookie", "sid=value-of-KEY"),
+        ("token", "TEST_KEY", "Authorization", "Bearer value-of-KEY"),
+        ("oauth", "TEST_KEY", "Authorization", "Bearer value-of-KEY"),
+        ("oidc", "TEST_KEY", "Authorization", "Bearer value-of-KEY"),
+        ("login", ("TEST_USER", "TEST_PASS"), "Authorization", "Basic dmFsdWUtb2YtVVNFUjp2YWx1ZS1vZi1QQVNT"),
+        ("tls", ApiKey("TEST_KEY", "X-Mine"), "X-Mine", "value-of-KEY"),
+    ],
+)
+def test_schemes(secured: Any, scheme: str, given: Any, header: str, value: str) -> None:
+    assert secured([{scheme: []}], {scheme: given}).headers[header] == value
+    assert secured(None, {scheme: given}, security=[{scheme: []}]).headers[header] == value
+    assert header not in secured([], {scheme: given}, security=[{scheme: []}]).headers
+
+
+def test_ways_to_choose_from(secured: Any) -> None:
+    ways = [{"digest": []}, {"token": [], "key": []}, {"query": []}]
+    assert secured(ways, {"query": "TEST_KEY"}).target == "/x?key=value-of-KEY"
+    both = secured(ways, {"token": "TEST_KEY", "key": "TEST_KEY"})
+    assert both.headers["X-Key"] and both.headers["Authorization"]
+    assert "X-Key" not in secured([{"key": []}, {}], {}).headers
+    assert secured([{}, {"key": []}], {"key": "TEST_KEY"}).headers["X-Key"]
+
+
+def test_what_is_missing_is_named_when_called(secured: Any, service: Any) -> None:
+    with pytest.raises(ToolError, match=r"load it with auth=\{'key': 'VARIABLE', 'login': \('USER_VARIABLE'"):
+        secured([{"key": [], "login": []}], {})
+    with pytest.raises(ToolError, match="TEST_NONE is not set"):
+        secured([{"key": []}], {"key": "TEST_NONE"})
+    with pytest.raises(SchemaError, match=r"\$\.components\.securitySchemes\.digest: authentication by 'http digest'"):
+        secured([{"digest": []}], {})
+    assert not service.seen
+
+
+@pytest.mark.parametrize(
+    ("auth", "error", "word"),
+    [
+        ({"kee": "TEST_KEY"}, UnknownNameError, "'key'"),
+        ({"login": "TEST_USER"}, InputError, "two variables"),
+        ({"key": ("A", "B")}, InputError, "one environment variable"),
+        ({"key": "sk-live-1"}, InputError, "not the secret itself"),
+        ({"digest": "TEST_KEY"}, SchemaError, "digest"),
+    ],
+)
+def test_auth_that_cannot_be_meant(secured: Any, auth: Any, error: type[Exception], word: str) -> None:
+    with pytest.raises(error, match=word) as caught:
+        secured([{"key": []}], auth)
+    assert "sk-live-1" not in str(caught.value)
+
+
+def test_the_model_is_not_asked_for_a_credential(secured: Any) -> None:
+    operation = {
+        "parameters": [
+            {"name": "x-key", "in": "header", "required": True, "schema": STRING},
+            {"name": "Authorization", "in": "header", "required": True, "schema": STRING},
+        ]
+    }
+    assert secured([{"key": []}], {"key": "TEST_KEY"}, operation).headers["X-Key"] == "value-of-KEY"
+    with pytest.raises(ToolError, match="'key': 'VARIABLE'"):
+        secured([{"key": []}], {}, operation)
