@@ -115,6 +115,7 @@ train-router: $(VENV)/.test
 
 docs: $(VENV)/.test
 	$(BIN)/python docs/map.py
+	$(BIN)/python docs/keywords.py
 	$(BIN)/python docs/plots.py
 	$(BIN)/python docs/tables.py
 	$(BIN)/python docs/cards.py

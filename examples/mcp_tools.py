@@ -3,8 +3,7 @@
 import sys
 from pathlib import Path
 
-from loraloop import Agent, Runtime
-from loraloop.tool_schemas import McpServer
+from loraloop import Agent, McpServer, Runtime
 
 SERVER = Path(__file__).with_name("mcp_server.py")
 

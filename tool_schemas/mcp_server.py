@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import warnings
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from mcp import Client
 
     from loraloop.tool_schemas.grammar import OnUnsupported
+
+
+class McpWarning(UserWarning):
+    """A server's tools cannot all be used."""
+
 
 _open: weakref.WeakSet[McpServer] = weakref.WeakSet()
 
@@ -50,7 +56,7 @@ class McpOptions:
         include: Only these of its tools, by the server's names.
         on_unsupported: See `Tool`.
         on_refused: What to do about a tool whose schema is refused: ``"leave_out"`` it, so that it appears in
-            `McpServer.left_out`, or ``"raise"`` a SchemaError.
+            `McpServer.left_out` and in a warning on opening, or ``"raise"`` a SchemaError.
         timeout: Seconds that one call may take.
         start_timeout: Seconds for the server to start, shake hands and list its tools.
         on_change: Called with the new tools when the server says that they changed; in the session's thread.
@@ -164,6 +170,7 @@ class McpServer:
             if isinstance(error, TimeoutError):
                 raise LimitError(f"the MCP server {self.name!r} could not be stopped in time") from None
             raise
+        self._warn()
         return self
 
     def __exit__(
@@ -178,6 +185,7 @@ class McpServer:
         except BaseException:
             await asyncio.shield(asyncio.to_thread(session.end))
             raise
+        self._warn()
         return self
 
     async def __aexit__(
@@ -288,6 +296,12 @@ class McpServer:
         self._tools, self._left_out, self._hints = tuple(tools), tuple(left_out), hints
         if again and options.on_change is not None:
             options.on_change(self._tools)
+
+    def _warn(self) -> None:
+        if self._left_out:
+            listed = "; ".join(f"{each.name!r} ({each.path or '$'}: {each.reason})" for each in self._left_out[:10])
+            said = f"the MCP server {self.name!r}: {len(self._left_out)} of its tools cannot be used: {listed}"
+            warnings.warn(said, McpWarning, stacklevel=3)
 
     def _function(self, name: str) -> Callable[..., Any]:
         async def call(**arguments: Any) -> Any:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from loraloop.agent import Sampling as Sampling
     from loraloop.agent.sandbox import run_python as run_python
     from loraloop.router import Router as Router
+    from loraloop.tool_schemas import McpServer as McpServer
     from loraloop.tool_schemas import Tool as Tool
     from loraloop.tool_schemas import load_tools as load_tools
     from loraloop.tool_schemas import tool as tool
@@ -37,6 +38,7 @@ _HOMES = {
     "Base": "loraloop.adapters.base",
     "Limits": "loraloop.agent",
     "LoraloopError": "loraloop.tool_schemas.errors",
+    "McpServer": "loraloop.tool_schemas",
     "Message": "loraloop.adapters.base",
     "Mixture": "loraloop.agent",
     "Policy": "loraloop.agent",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from loraloop.tools_cli import tools_app
+from loraloop.tools_cli import Servers, tools_app
 
 if TYPE_CHECKING:
     from loraloop.adapters.contracts import Passage
@@ -67,8 +67,10 @@ def demo(as_json: AsJson = False, base: BaseName = "smollm2-135m", quantize: Qua
 
 @app.command()
 def run(
+    context: typer.Context,
     prompt: Prompt,
     tools: ToolFiles = None,
+    mcp: Servers = None,
     skill: Annotated[
         list[str] | None,
         typer.Option("--skill", help="Skill of the first step, or a skill's folder (with a slash); repeatable."),
@@ -91,8 +93,9 @@ def run(
 ) -> None:
     """Run one request and show its trace."""
     from loraloop.agent import Agent, Limits, Policy, Sampling
+    from loraloop.tool_sources import tools_of
 
-    request, given, listed = text_of(prompt), read_tools(tools), read_passages(passages)
+    request, given, listed = text_of(prompt), tools_of(tools, mcp, context), read_passages(passages)
     limits = Limits(max_steps=max_steps, run_tokens=max_tokens, deadline=deadline)
     sampling = Sampling(temperature=temperature, seed=seed)
     runtime = open_runtime(base, quantize, as_json, bare)
@@ -118,8 +121,10 @@ def run(
 
 @app.command()
 def route(
+    context: typer.Context,
     prompt: Prompt,
     tools: ToolFiles = None,
+    mcp: Servers = None,
     passages: PassageFile = None,
     instructions: Instructions = "",
     python: Python = False,
@@ -130,8 +135,9 @@ def route(
 ) -> None:
     """Show which skill the first step of a request would get, without running it."""
     from loraloop.routing import first_route
+    from loraloop.tool_sources import tools_of
 
-    request, given, listed = text_of(prompt), read_tools(tools), read_passages(passages)
+    request, given, listed = text_of(prompt), tools_of(tools, mcp, context), read_passages(passages)
     runtime = open_runtime(base, quantize, as_json)
     routed = first_route(
         runtime,
@@ -254,13 +260,6 @@ def forced_skills(runtime: Runtime, given: list[str]) -> tuple[str, ...]:
             runtime.bank.remove(skill.card.name)
         names.append(runtime.bank.add(skill))
     return tuple(names)
-
-
-def read_tools(sources: list[str] | None) -> list[Any]:
-    """The tools of all files, folders and modules."""
-    from loraloop.tool_sources import tools_of
-
-    return list(tools_of(sources or ()))
 
 
 def read_passages(file: Path | None) -> list[Passage]:

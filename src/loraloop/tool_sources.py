@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loraloop.tool_schemas.errors import InputError, LoraloopError, SchemaError
 
 if TYPE_CHECKING:
+    import typer
+
     from loraloop.tool_schemas import Tool
     from loraloop.tool_schemas.checking import Checker, Report
     from loraloop.tool_schemas.grammar import GrammarCompiler, OnUnsupported
@@ -29,22 +32,30 @@ def is_python(source: str) -> bool:
     return _PYTHON.fullmatch(source) is not None and not Path(source).exists()
 
 
-def tools_of(sources: Sequence[str]) -> list[Tool]:
-    """The tools of files, folders, OpenAPI documents at URLs, and Python modules.
+def tools_of(
+    sources: Sequence[str] | None, servers: Sequence[str] | None = None, context: typer.Context | None = None
+) -> list[Tool]:
+    """The tools of files, folders, OpenAPI documents at URLs, Python modules, and MCP servers.
 
-    Modules are looked for in the working folder first.
+    Modules are looked for in the working folder first. Servers stay connected until the command's context is closed.
 
     Raises:
         LoraloopError: If one cannot be read or is wrong.
     """
     from loraloop.tool_schemas import load_tools, python_tools, tools_from_openapi
+    from loraloop.tool_schemas.tools import check_names
 
     tools: list[Tool] = []
-    for source in sources:
+    for source in sources or ():
         if is_url(source):
             tools += tools_from_openapi(source)
         else:
             tools += python_tools(source, Path.cwd()) if is_python(source) else load_tools(source)
+    for text in servers or ():
+        assert context is not None
+        server: McpServer = context.with_resource(mcp_server(text))
+        tools += server.tools
+    check_names(tools)
     return tools
 
 
@@ -68,7 +79,16 @@ def mcp_server(text: str) -> McpServer:
 
 
 def check_compiler() -> tuple[GrammarCompiler, str]:
-    """A compiler for the embedded base's tokenizer, or for bytes where the base is not on this machine; and which.
+    """A compiler for the embedded base's tokenizer, or for bytes where the base is not on this machine; and which."""
+    from loraloop.adapters.base.catalog import DEFAULT
+    from loraloop.tool_schemas.grammar import GrammarCompiler
+
+    text, size, ends = check_vocabulary()
+    return GrammarCompiler(text, size, ends), DEFAULT if size > 259 else "bytes"
+
+
+def check_vocabulary() -> tuple[str, int, tuple[int, ...]]:
+    """The embedded base's tokenizer, or one of bytes where the base is not on this machine: JSON, size, end tokens.
 
     Nothing is fetched.
     """
@@ -77,15 +97,14 @@ def check_compiler() -> tuple[GrammarCompiler, str]:
     from loraloop.adapters.base.convert import cache_root, read_card
     from loraloop.adapters.base.random_base import byte_tokenizer_json
     from loraloop.adapters.base.tokenizer import Tokenizer
-    from loraloop.tool_schemas.grammar import GrammarCompiler
 
     stem = f"{DEFAULT}-{CATALOG[DEFAULT].sha256[:12]}-"
     for card_file in sorted(cache_root().glob(f"bases/{stem}*/base.json"), reverse=True):
         card = read_card(card_file.parent)
         text = (card_file.parent / "tokenizer.json").read_text(encoding="utf-8")
         ending = Chat(card.chat, Tokenizer(text, card.eos_ids)).closing[0]
-        return GrammarCompiler(text, card.config.vocab_size, ending), DEFAULT
-    return GrammarCompiler(byte_tokenizer_json(), 259, 0), "bytes"
+        return text, card.config.vocab_size, (ending,)
+    return byte_tokenizer_json(), 259, (0,)
 
 
 def reports(source: str, checker: Checker, on_unsupported: OnUnsupported | None) -> Iterator[Report]:
@@ -140,7 +159,14 @@ def mcp_reports(text: str, checker: Checker, on_unsupported: OnUnsupported | Non
     Raises:
         LoraloopError: If it cannot be connected to.
     """
-    with mcp_server(text) as server:
+    import warnings
+
+    from loraloop.tool_schemas.mcp_server import McpWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", McpWarning)  # the reports say it
+        server = mcp_server(text).__enter__()
+    with closing(server):
         place = f"mcp:{server.name}"
         for tool in server.tools:
             yield checker.tool(tool, place, on_unsupported)

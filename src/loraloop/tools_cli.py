@@ -76,19 +76,17 @@ def check(
 
 
 @tools_app.command()
-def render(sources: Sources = None, mcp: Servers = None) -> None:
-    """Print tools as the model sees them in the system message."""
-    from contextlib import ExitStack
-
-    from loraloop.tool_schemas import render_tools
-    from loraloop.tool_sources import mcp_server, tools_of
+def render(context: typer.Context, sources: Sources = None, mcp: Servers = None, as_json: AsJson = False) -> None:
+    """Print tools as the model sees them in the system message; with --json, in OpenAI's form too."""
+    from loraloop.tool_schemas import openai_tools, render_tools
+    from loraloop.tool_sources import tools_of
 
     _need(sources, mcp)
-    tools = tools_of(sources or ())
-    with ExitStack() as stack:
-        for text in mcp or ():
-            tools += stack.enter_context(mcp_server(text)).tools
-        sys.stdout.write(render_tools(tools) + "\n")
+    tools = tools_of(sources, mcp, context)
+    text = render_tools(tools)
+    if as_json:
+        text = json.dumps({"rendered": text, "tools": openai_tools(tools)}, ensure_ascii=False)
+    sys.stdout.write(text + "\n")
 
 
 def _need(sources: list[str] | None, mcp: list[str] | None) -> None:

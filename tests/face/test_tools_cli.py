@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from loraloop.cli import run_command
-from loraloop.tool_schemas import load_tools, render_tools
+from loraloop.tool_schemas import load_tools, openai_tools, render_tools
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "tool_schemas" / "examples"
@@ -134,3 +134,8 @@ def test_render(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch:
     assert "f: Does it.\n- a?: integer = 3" in capsys.readouterr().out
     assert run_command(["tools", "render", "--mcp", f"{sys.executable} {ROOT / 'examples' / 'mcp_server.py'}"]) == 0
     assert "get_weather: Current weather of a city." in capsys.readouterr().out
+    assert run_command(["tools", "render", str(EXAMPLES / "weather.json"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["tools"] == openai_tools(load_tools(EXAMPLES / "weather.json")) and "get_forecast" in told["rendered"]
+    assert run_command(["tools", "render", str(EXAMPLES), str(EXAMPLES)]) == 2
+    assert "two tools" in capsys.readouterr().err

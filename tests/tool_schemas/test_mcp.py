@@ -10,105 +10,27 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
-from mcp.server.mcpserver import Context, MCPServer
 
 from loraloop.tool_schemas import Tool
 from loraloop.tool_schemas.errors import InputError, LimitError, LoraloopError, SchemaError, ToolError, UnknownNameError
-from loraloop.tool_schemas.mcp_server import McpServer, mcp_tools
+from loraloop.tool_schemas.mcp_server import McpServer, McpWarning, mcp_tools
 
+pytestmark = pytest.mark.filterwarnings("ignore::loraloop.tool_schemas.mcp_server.McpWarning")
 ROOT = Path(__file__).resolve().parents[2]
-
-SERVER = r"""
-import json, os, signal, sys, threading, time
-
-mode, log = sys.argv[1], open(sys.argv[2], "a", buffering=1)
-log.write(json.dumps({"pid": os.getpid(), "env": sorted(os.environ), "cwd": os.getcwd()}) + "\n")
-
-
-def send(**message):
-    sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
-    sys.stdout.flush()
-
-
-def tool(name, **schema):
-    return {"name": name, "description": name + " it", "inputSchema": {"type": "object", **schema}}
-
-
-TEXT = {"type": "text", "text": "two"}
-PAGES = {
-    None: [tool("echo", properties={"a": {"type": "integer"}}, required=["a"]), tool("mixed"), tool("fails")],
-    "1": [tool("slow"), tool("die"), tool("broken", properties={"a": {"$ref": "https://example.com/a.json"}})],
-    "2": [{**tool("typed"), "outputSchema": {"type": "object", "properties": {"n": {"type": "integer"}},
-           "required": ["n"]}, "annotations": {"readOnlyHint": True}}, tool("change"), tool("bad\nname")],
-}
-NEXT = {None: "1", "1": "2", "2": None}
-
-if mode == "crash":
-    sys.exit("the licence has expired")
-if mode == "silent":
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-if mode in ("silent", "deaf"):
-    while True:
-        time.sleep(60)
-if mode == "flood":
-    while True:
-        print("{]", flush=True)
-if mode == "chatty":
-    print("Welcome to the server!", flush=True)
-
-for line in sys.stdin:
-    asked = json.loads(line)
-    method, params, number = asked.get("method"), asked.get("params") or {}, asked.get("id")
-    log.write(json.dumps({"method": method, "params": params}) + "\n")
-    if method == "initialize":
-        send(id=number, result={"protocolVersion": "2025-06-18", "serverInfo": {"name": "by hand", "version": "1"},
-                                "capabilities": {"tools": {"listChanged": True}}})
-    elif method == "tools/list" and mode == "endless":
-        send(id=number, result={"tools": [], "nextCursor": "again"})
-    elif method == "tools/list":
-        page = params.get("cursor")
-        result = {"tools": PAGES[page]}
-        if NEXT[page]:
-            result["nextCursor"] = NEXT[page]
-        send(id=number, result=result)
-    elif method == "tools/call":
-        name, given = params["name"], params.get("arguments")
-        if name == "echo":
-            send(id=number, result={"content": [{"type": "text", "text": json.dumps(given)}]})
-        elif name == "mixed":
-            send(id=number, result={"content": [
-                {"type": "text", "text": "<|im_start|>one"},
-                {"type": "image", "mimeType": "image/png", "data": "AAAAAA=="},
-                {"type": "resource", "resource": {"uri": "file:///etc/passwd", "text": "inner"}},
-                {"type": "resource", "resource": {"uri": "a:b", "mimeType": "x/y", "blob": "AAAA"}},
-                {"type": "resource_link", "uri": "https://example.com/", "name": "home"}]})
-        elif name == "fails":
-            send(id=number, result={"content": [{"type": "text", "text": "no such row"}, TEXT], "isError": True})
-        elif name == "typed":
-            send(id=number, result={"content": [TEXT], "structuredContent": {"n": given.get("n", 1)}})
-        elif name == "die":
-            sys.exit("out of memory")
-        elif name == "change":
-            PAGES[None].append(tool("fresh"))
-            send(method="notifications/tools/list_changed")
-            send(id=number, result={"content": []})
-    elif number is not None:
-        send(id=number, error={"code": -32601, "message": "no such method"})
-"""
 
 
 class Hand:
-    """Servers of the script above, and what they logged."""
+    """Servers of mcp_by_hand.py, and what they logged."""
+
+    script = Path(__file__).with_name("mcp_by_hand.py")
 
     def __init__(self, folder: Path) -> None:
-        self.script, self.log = folder / "server.py", folder / "log"
-        self.script.write_text(SERVER)
+        self.log = folder / "log"
 
     def server(self, mode: str = "good", **options: Any) -> McpServer:
         return McpServer.stdio(sys.executable, ["-S", str(self.script), mode, str(self.log)], **options)
@@ -142,7 +64,9 @@ def run(tool: Tool, **arguments: Any) -> Any:
 
 
 def test_tools_of_all_pages_with_what_is_refused_left_out(hand: Hand) -> None:
-    with hand.server() as server:
+    with pytest.warns(McpWarning, match=r"2 of its tools cannot be used: 'broken' \(\$\.properties\.a\.\$ref"):
+        server = hand.server().__enter__()
+    with closing(server):
         tools = {tool.name: tool for tool in server.tools}
         assert list(tools) == ["echo", "mixed", "fails", "slow", "die", "typed", "change"]
         assert tools["echo"].parameters == {
@@ -381,71 +305,3 @@ def test_a_server_of_the_sdk_over_stdio() -> None:
         assert run(tools["get_weather"], city="Paris")["unit"] == "celsius"
         with pytest.raises(InputError, match="already"), server:
             pass
-
-
-@pytest.fixture
-def url() -> Iterator[str]:
-    """A server of the SDK over HTTP, which wants a token and can change its tools."""
-    made = MCPServer("over http")
-
-    @made.tool()
-    def add(a: int, b: int) -> int:
-        """Adds."""
-        return a + b
-
-    @made.tool()
-    async def grow(ctx: Context) -> str:
-        """Makes one more tool."""
-        made.add_tool(lambda: "new", name="fresh", description="New.")
-        await ctx.notify_tools_changed()
-        return "done"
-
-    @made.tool()
-    async def wait() -> str:
-        """Waits."""
-        await asyncio.sleep(30)
-        return "late"
-
-    inner = made.streamable_http_app()
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http" and dict(scope["headers"]).get(b"authorization") != b"Bearer t0ken":
-            await send({"type": "http.response.start", "status": 401, "headers": []})
-            await send({"type": "http.response.body", "body": b""})
-            return
-        await inner(scope, receive, send)
-
-    config = uvicorn.Config(app, port=0, log_level="error", lifespan="on", timeout_graceful_shutdown=1)
-    running = uvicorn.Server(config)
-    thread = threading.Thread(target=running.run, daemon=True)
-    thread.start()
-    while not running.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{running.servers[0].sockets[0].getsockname()[1]}/mcp"
-    running.should_exit = True
-    thread.join(10)
-
-
-async def test_a_server_of_the_sdk_over_http(url: str) -> None:
-    came = threading.Event()
-    token = {"Authorization": "Bearer t0ken"}
-    async with McpServer.http(url, token, on_change=lambda tools: came.set(), timeout=5) as server:
-        tools = {tool.name: tool for tool in server.tools}
-        assert await tools["add"].call({"a": 2, "b": 3}) == {"result": 5}
-        results = await asyncio.gather(*(tools["add"].call({"a": i, "b": 1}) for i in range(20)))
-        assert [each["result"] for each in results] == list(range(1, 21))
-        with pytest.raises(LimitError, match="longer"):
-            await server.call_async("wait", timeout=0.2)
-        await tools["grow"].call({})
-        assert await asyncio.to_thread(came.wait, 5) and "fresh" in [tool.name for tool in server.tools]
-        assert "t0ken" not in repr(server)
-    with pytest.raises(LoraloopError, match="HTTP 401 Unauthorized"):
-        async with McpServer.http(url, {"Authorization": "Bearer wr0ng"}):
-            pass
-
-
-def test_nobody_at_the_url() -> None:
-    start = time.monotonic()
-    with pytest.raises(ToolError, match="failed"), McpServer.http("http://127.0.0.1:9/mcp"):
-        pass
-    assert time.monotonic() - start < 10

@@ -1,0 +1,113 @@
+"""MCP over streamable HTTP, with the SDK's own server behind a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import uvicorn
+from mcp.server.mcpserver import Context, MCPServer
+
+from loraloop.tool_schemas.errors import LimitError, LoraloopError, ToolError
+from loraloop.tool_schemas.mcp_server import McpServer
+
+
+class Served:
+    """A server of the SDK over HTTP, which wants a token and can change its tools."""
+
+    def __init__(self) -> None:
+        self.running = uvicorn.Server(uvicorn.Config(_app(), port=0, log_level="error", timeout_graceful_shutdown=1))
+        self.thread = threading.Thread(target=self.running.run, daemon=True)
+        self.thread.start()
+        while not self.running.started:
+            time.sleep(0.01)
+        self.url = f"http://127.0.0.1:{self.running.servers[0].sockets[0].getsockname()[1]}/mcp"
+
+    def stop(self) -> None:
+        self.running.should_exit = True
+        self.thread.join(10)
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    made = Served()
+    yield made
+    made.stop()
+
+
+def _app() -> Any:
+    made = MCPServer("over http")
+
+    @made.tool()
+    def add(a: int, b: int) -> int:
+        """Adds."""
+        return a + b
+
+    @made.tool()
+    async def grow(ctx: Context) -> str:
+        """Makes one more tool."""
+        made.add_tool(lambda: "new", name="fresh", description="New.")
+        await ctx.notify_tools_changed()
+        return "done"
+
+    @made.tool()
+    async def wait() -> str:
+        """Waits."""
+        await asyncio.sleep(30)
+        return "late"
+
+    inner = made.streamable_http_app()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and dict(scope["headers"]).get(b"authorization") != b"Bearer t0ken":
+            await send({"type": "http.response.start", "status": 401, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        await inner(scope, receive, send)
+
+    return app
+
+
+async def test_a_server_of_the_sdk_over_http(served: Served) -> None:
+    url = served.url
+    came = threading.Event()
+    token = {"Authorization": "Bearer t0ken"}
+    async with McpServer.http(url, token, on_change=lambda tools: came.set(), timeout=5) as server:
+        tools = {tool.name: tool for tool in server.tools}
+        assert await tools["add"].call({"a": 2, "b": 3}) == {"result": 5}
+        results = await asyncio.gather(*(tools["add"].call({"a": i, "b": 1}) for i in range(20)))
+        assert [each["result"] for each in results] == list(range(1, 21))
+        with pytest.raises(LimitError, match="longer"):
+            await server.call_async("wait", timeout=0.2)
+        await tools["grow"].call({})
+        assert await asyncio.to_thread(came.wait, 5) and "fresh" in [tool.name for tool in server.tools]
+        assert "t0ken" not in repr(server)
+    with pytest.raises(LoraloopError, match="HTTP 401 Unauthorized"):
+        async with McpServer.http(url, {"Authorization": "Bearer wr0ng"}):
+            pass
+
+
+def test_nobody_at_the_url() -> None:
+    start = time.monotonic()
+    with pytest.raises(ToolError, match="failed"), McpServer.http("http://127.0.0.1:9/mcp"):
+        pass
+    with socket.create_server(("127.0.0.1", 0)) as deaf:  # takes connections and never answers
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}/mcp"
+        with pytest.raises(LimitError, match=r"within 0\.5 s"), McpServer.http(url, start_timeout=0.5):
+            pass
+    assert time.monotonic() - start < 10
+
+
+def test_an_http_server_that_dies_in_the_middle(served: Served) -> None:
+    with McpServer.http(served.url, {"Authorization": "Bearer t0ken"}, timeout=5) as server:
+        assert server.call("add", {"a": 1, "b": 1}) == {"result": 2}
+        served.stop()
+        start = time.monotonic()
+        with pytest.raises(LoraloopError):
+            server.call("add", {"a": 1, "b": 1})
+        assert time.monotonic() - start < 8
