@@ -19,7 +19,7 @@ class Repair:
         decision: What it ran on.
         text: What it wrote.
         error: What is wrong with that.
-        left: How often it may be tried after this time.
+        left: How often it may be tried after this time; 0 at the last.
     """
 
     decision: Decision

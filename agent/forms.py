@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from loraloop.adapters.contracts import answer_schema, code_grammar, verdict_schema
-from loraloop.agent.tool_choice import CallForm, forms_of
+from loraloop.agent.tool_choice import CallForm, enforced, forms_of
 from loraloop.tool_schemas.errors import LoraloopError
 from loraloop.tool_schemas.grammar import JsonSchema, Lark, Term
 
@@ -32,7 +33,8 @@ class Forms:
         self._runtime = runtime
         self._job = job
         self.calls, self._later = forms_of(job.tools, job.policy)
-        self._terms: dict[bool, Term] = {}
+        self._terms: dict[tuple[bool, bool], Term] = {}
+        self._grammars: dict[tuple[str, bool, bool], Grammar] = {}
 
     def choice_made(self) -> None:
         """The run's first choice is over: from now on the tool choice is `auto`."""
@@ -55,10 +57,15 @@ class Forms:
         if missing:
             threading.Thread(target=self._compile, args=(missing,), name="loraloop-compile").start()
 
-    def term(self, contract: str) -> Term | None:
-        """The grammar source of a contract; None for free text."""
+    def term(self, contract: str, last: bool = False) -> Term | None:
+        """The grammar source of a contract; None for free text.
+
+        Args:
+            contract: What the step writes.
+            last: Whether it is the last repair of a step: tools that are not strict are then decoded as if they were.
+        """
         if contract == "calls":
-            return self._calls(self.calls)
+            return self._calls(self.calls, last)
         if contract == "answer":
             return JsonSchema(answer_schema(passage.id for passage in self._job.passages))
         if contract == "verdict":
@@ -67,18 +74,27 @@ class Forms:
             return Lark(code_grammar(self._runtime.base.tokenizer.joins_fences))
         return self._job.output.term
 
-    def grammar(self, contract: str, clock: Clock) -> Grammar | None:
-        """The compiled grammar of a contract; None for free text. `clock` gets what had to be waited for."""
-        term = self.term(contract)
-        if term is None:
-            return None
-        if self._runtime.compiler.compiled(term):
-            return self._runtime.grammar(term)
-        with clock.phase("compile"):
-            return self._runtime.grammar(term)
+    def differs(self, contract: str) -> bool:
+        """Whether the last repair of a step has another grammar than the step."""
+        return self.term(contract) != self.term(contract, last=True)
 
-    def _calls(self, form: CallForm) -> Term:
-        return self._terms.setdefault(form.required, form.term)
+    def grammar(self, contract: str, clock: Clock, last: bool = False) -> Grammar | None:
+        """The compiled grammar of a contract; None for free text. `clock` gets what had to be waited for."""
+        key = contract, self.calls.required, last
+        if key not in self._grammars:
+            term = self.term(contract, last)
+            if term is None:
+                return None
+            ready = self._runtime.compiler.compiled(term)
+            with nullcontext() if ready else clock.phase("compile"):
+                self._grammars[key] = self._runtime.grammar(term)
+        return self._grammars[key]
+
+    def _calls(self, form: CallForm, last: bool = False) -> Term:
+        key = form.required, last
+        if key not in self._terms:
+            self._terms[key] = enforced(form).term if last else form.term
+        return self._terms[key]
 
     def _compile(self, terms: list[Term]) -> None:
         for term in terms:

@@ -217,7 +217,7 @@ class Run:
             trunk.append(refusal, self._chat.message(refusal.role, refusal.content))
             yield Refused(self.id, index, outcome.category, refusal.content)
         self._conclude(outcome, active.contract, bool(records))
-        self._repair = self._again(decision, out.text, outcome)
+        self._repair = self._again(decision, active.contract, out.text, outcome)
         if decision.by != "screen" and not outcome.again:
             self._forms.choice_made()
         ms = clock.milliseconds()
@@ -292,7 +292,7 @@ class Run:
         """Generates in the branch; returns what came of it and the limit that cut it, if one did."""
         limits, room = self._job.limits, self._room(trunk)
         tokens = min(limits.step_tokens, limits.run_tokens - self._generated, room)
-        grammar = self._forms.grammar(contract, clock)
+        grammar = self._forms.grammar(contract, clock, self._repair is not None and not self._repair.left)
         prose = skill == NONE and self._job.tools and self._job.policy.prose
         told = self._told(skill, contract, max(room - tokens, room // 2))
         room -= len(told)
@@ -330,18 +330,20 @@ class Run:
                 return ids
         return []
 
-    def _repairs(self, text: str) -> int:
+    def _repairs(self, contract: str, text: str) -> int:
         """How often the current step, which wrote `text`, may be decoded again."""
         if self._repair is None:
             return self._job.policy.repairs
-        same = text == self._repair.text and self._job.sampling.temperature == 0  # it would be written once more
-        return 0 if same else self._repair.left
+        left = self._repair.left
+        if left and text == self._repair.text and self._job.sampling.temperature == 0:
+            return int(self._forms.differs(contract))  # the same grammar would write the same once more
+        return left
 
-    def _again(self, decision: Decision, text: str, outcome: Outcome) -> Repair | None:
+    def _again(self, decision: Decision, contract: str, text: str, outcome: Outcome) -> Repair | None:
         """The next step, if it is this one once more."""
         if not outcome.again:
             return None
-        return Repair(replace(decision, by="repair"), text, outcome.error, self._repairs(text) - 1)
+        return Repair(replace(decision, by="repair"), text, outcome.error, self._repairs(contract, text) - 1)
 
     def _judge(self, contract: str, out: Generated, limit: StopReason | None) -> Outcome:
         policy, calls, output = self._job.policy, self._forms.calls, self._job.output
@@ -355,7 +357,7 @@ class Run:
             limit,
             calls.least,
             calls.required,
-            self._repairs(out.text),
+            self._repairs(contract, out.text),
             output.read,
             (out.problem or UNMET) if out.reason == UNENFORCED else "",
         )

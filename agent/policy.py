@@ -40,7 +40,8 @@ class Policy:
         min_calls: Calls that a step of a tool skill writes at least; 0 lets it write none, where no tool fits.
         max_calls: Calls that such a step writes at most; 1 for no parallel calls.
         repairs: How often a step may be decoded again because what it wrote is invalid: a call of a tool that is not
-            strict, or an answer that its `output_type` refuses. The model is told what is wrong, in the branch alone.
+            strict, or an answer that its `output_type` refuses. The model is told what is wrong, in the branch alone,
+            and at the last time the grammar enforces what it can also of tools that are not strict.
         tell_form: Whether the base is also told, in the branch alone, what form its answer has to have. It writes that
             form either way, and a small base that reads a schema loses sight of the question.
     """

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from loraloop.tool_schemas.calls import calls_term
-from loraloop.tool_schemas.errors import InputError, unknown
+from loraloop.tool_schemas.errors import InputError, SchemaError, unknown
 from loraloop.tool_schemas.grammar import JsonSchema
 from loraloop.tool_schemas.tools import Tool
 
@@ -61,6 +61,20 @@ class CallForm:
     def term(self) -> JsonSchema:
         """Its grammar source."""
         return calls_term(self.tools, self.least, self.most)
+
+
+def enforced(form: CallForm) -> CallForm:
+    """The same with every tool's schema enforced or checked while decoding, if that can be done."""
+    return replace(form, tools=tuple(map(_strict, form.tools)))
+
+
+def _strict(tool: Tool) -> Tool:
+    if tool.strict:
+        return tool
+    try:
+        return replace(tool, strict=True, on_unsupported="check")
+    except SchemaError:  # it holds what cannot even be checked
+        return tool
 
 
 def forms_of(tools: Sequence[Tool], policy: Policy) -> tuple[CallForm, CallForm]:

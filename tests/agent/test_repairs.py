@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -131,13 +132,16 @@ def test_without_repairs_an_invalid_call_is_dropped_at_once(make_runtime: MakeRu
 
 
 def test_what_would_be_written_once_more_is_not(make_runtime: MakeRuntime, say: Any) -> None:
+    say('{"n":3}', '{"n":3}')
+    result = Agent(make_runtime(), output_type=Even, policy=Policy(repairs=9)).run_sync("an even number")
+    assert len(result.steps) == 2 and result.stop_reason == "invalid"
     tool, _ = book()
-    say(BAD, BAD, "Which day?")
+    say(BAD, BAD, BAD, "Which day?")  # the third one has another grammar
     result = Agent(make_runtime("tools"), [tool], policy=Policy(repairs=9)).run_sync("book it")
-    assert [step.outcome for step in result.steps] == ["invalid", "invalid", "text"]
-    say(BAD, BAD, GOOD, "Booked.")
-    warm = Agent(make_runtime("tools"), [tool], sampling=Sampling(temperature=1.0))
-    assert [step.outcome for step in warm.run_sync("book it").steps] == ["invalid", "invalid", "calls", "text"]
+    assert [step.outcome for step in result.steps] == ["invalid", "invalid", "invalid", "text"]
+    say(BAD, BAD, BAD, GOOD, "Booked.")
+    warm = Agent(make_runtime("tools"), [tool], sampling=Sampling(temperature=1.0), policy=Policy(repairs=9))
+    assert [step.outcome for step in warm.run_sync("book it").steps] == ["invalid"] * 3 + ["calls", "text"]
 
 
 def test_repairs_count_as_steps(make_runtime: MakeRuntime, say: Any) -> None:
@@ -235,3 +239,27 @@ def test_what_is_told_of_an_error_is_short(make_runtime: MakeRuntime, say: Any) 
     say(long, GOOD, "Booked.")
     result = Agent(make_runtime("tools"), [tool]).run_sync("book it")
     assert result.steps[0].outcome == "invalid" and len(result.steps[0].error) < 450
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_last_repair_is_decoded_under_the_schema(make_runtime: MakeRuntime, seed: int) -> None:
+    tool, seen = book()
+    agent = Agent(
+        make_runtime(),
+        [tool],
+        sampling=Sampling(temperature=1.0, seed=seed),
+        limits=Limits(step_tokens=2000, run_tokens=9000, max_steps=3),
+        policy=Policy(max_calls=1),
+    )
+    steps = agent.run_sync("book it", tool_choice="required").steps
+    assert [step.outcome for step in steps[:3]] == ["invalid", "invalid", "calls"] and len(seen) == 1
+
+
+def test_a_greedy_try_that_changes_nothing_is_followed_by_the_last(make_runtime: MakeRuntime) -> None:
+    tool, seen = book()
+    agent = Agent(make_runtime(), [tool], policy=Policy(max_calls=1, repairs=7), limits=Limits(max_steps=9))
+    steps = agent.run_sync("book it", tool_choice="required").steps
+    tries = [step for step in steps if step.skill == "tools"]
+    assert tries[-1].outcome == "calls" and len(seen) == 1
+    for earlier, later in itertools.pairwise(tries):
+        assert earlier.text != later.text or later is tries[-2]
