@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from loraloop.tool_schemas.grammar import OnUnsupported
 
+_SAID = 2000  # characters of an error
+
 
 def own_version() -> mcp_types.Implementation:
     """How we introduce ourselves to a server."""
@@ -65,7 +67,7 @@ def data_of(result: mcp_types.CallToolResult) -> Any:
     blocks = [_plain(block) for block in result.content]
     if result.is_error:
         texts = [block if isinstance(block, str) else str(block) for block in blocks]
-        raise ToolError("\n".join(texts).strip() or "the tool failed without saying why")
+        raise ToolError("\n".join(texts).strip()[:_SAID] or "the tool failed without saying why")
     if result.structured_content is not None:
         return result.structured_content
     if all(isinstance(block, str) for block in blocks):

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from loraloop.tool_schemas.errors import InputError, LimitError, SchemaError, ToolError, unknown
+from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.mcp_session import Session
 from loraloop.tool_schemas.mcp_transport import Http, Stdio
 from loraloop.tool_schemas.tools import Tool, check_names
@@ -59,6 +60,7 @@ class McpOptions:
             `McpServer.left_out` and in a warning on opening, or ``"raise"`` a SchemaError.
         timeout: Seconds that one call may take.
         start_timeout: Seconds for the server to start, shake hands and list its tools.
+        max_bytes: Of a result as JSON; a larger one is an error.
         on_change: Called with the new tools when the server says that they changed; in the session's thread.
     """
 
@@ -69,6 +71,7 @@ class McpOptions:
     on_refused: Literal["leave_out", "raise"] = "leave_out"
     timeout: float = 60.0
     start_timeout: float = 30.0
+    max_bytes: int = 1 << 20
     on_change: Callable[[tuple[Tool, ...]], None] | None = None
 
     def __post_init__(self) -> None:
@@ -76,8 +79,8 @@ class McpOptions:
             raise InputError(f"include={self.include!r}: give a list of names")
         if self.on_refused not in ("leave_out", "raise"):
             raise InputError(f"on_refused={self.on_refused!r}: use 'leave_out' or 'raise'")
-        if not (self.timeout > 0 and self.start_timeout > 0):
-            raise InputError("timeout and start_timeout are seconds above 0")
+        if not (self.timeout > 0 and self.start_timeout > 0 and self.max_bytes > 0):
+            raise InputError("timeout and start_timeout are seconds above 0, max_bytes is a number of bytes above 0")
 
 
 class McpServer:
@@ -235,9 +238,12 @@ class McpServer:
         seconds = self.options.timeout if timeout is None else timeout
         try:
             with anyio.fail_after(seconds):
-                return data_of(await client.call_tool(name, dict(arguments or {})))
+                data = data_of(await client.call_tool(name, dict(arguments or {})))
         except TimeoutError:
             raise LimitError(f"{name!r} took longer than {seconds:g} s; the MCP server was told to stop it") from None
+        if (size := len(dumps(data).encode())) > self.options.max_bytes:
+            raise LimitError(f"the result of {name!r} is too large ({size} bytes); ask for less, or raise max_bytes")
+        return data
 
     def _connected(self) -> Session:
         if self._session is None:

@@ -110,6 +110,13 @@ def test_results_are_data(hand: Hand) -> None:
         assert {"name": "echo", "arguments": {"a": "x"}} not in [call["params"] for call in calls]
 
 
+def test_a_result_that_is_too_large(hand: Hand) -> None:
+    with hand.server(max_bytes=20) as server:
+        assert server.call("echo", {"a": 1}) == '{"a": 1}'
+        with pytest.raises(LimitError, match="too large"):
+            server.call("echo", {"a": 10**20})
+
+
 def test_a_changed_list_is_read_again(hand: Hand) -> None:
     told: list[tuple[Tool, ...]] = []
     came = threading.Event()
