@@ -18,7 +18,7 @@ from loraloop.adapters.base import Base
 from loraloop.adapters.base.catalog import DEFAULT
 from loraloop.adapters.card import Card, DataSource, Fingerprints
 from loraloop.adapters.skill import Skill
-from loraloop.adapters.training.data import load_examples, mixture
+from loraloop.adapters.training.data import counted_mixture, load_examples
 from loraloop.adapters.training.encode import Encoded, encode
 from loraloop.adapters.training.example import CONTRACTS, Example
 from loraloop.adapters.training.recipes import RECIPES, Recipe, recipe
@@ -28,13 +28,25 @@ from loraloop.tool_schemas.errors import LoraloopError
 _log = logging.getLogger("loraloop.training")
 
 
-def train(base: Base, skill: str, made: Recipe, data: Path, work: Path, library: Path, command: str) -> Path:
-    """Trains one skill of `base` and writes it to `library/skill`; checkpoints and log go to `work/skill`."""
+def train(
+    base: Base, skill: str, made: Recipe, data: Path, work: Path, library: Path, command: str, start: Path | None = None
+) -> Path:
+    """Trains one skill of `base` and writes it to `library/skill`; checkpoints and log go to `work/skill`.
+
+    With `start`, the folder of a skill, training begins from that skill's tensors.
+    """
     seed = made.config.seed
-    examples = mixture(skill, data, made.examples, seed=seed)
+    begun = None if start is None else Skill.load(start)
+    examples, counts = counted_mixture(skill, data, made.examples, seed=seed)
     held_out = load_examples(skill, data, "valid", limit=made.validation, seed=seed)
     trainer = Trainer(
-        base, made.method, _encoded(base, examples, made), _encoded(base, held_out, made), made.config, work / skill
+        base,
+        made.method,
+        _encoded(base, examples, made),
+        _encoded(base, held_out, made),
+        made.config,
+        work / skill,
+        begun.tensors if begun else None,
     )
     _log.info("%s: %d examples, %d held out", skill, len(trainer.train_set), len(trainer.valid_set))
     best = trainer.run()
@@ -53,6 +65,8 @@ def train(base: Base, skill: str, made: Recipe, data: Path, work: Path, library:
         training={
             "objective": "cross-entropy on the completion, trunk under no_grad (aLoRA, arXiv 2504.12397)",
             "command": command,
+            "drawn": counts,
+            **({"start": {"sha256": begun.card.sha256, "steps": begun.card.training.get("steps")}} if begun else {}),
             "steps": trainer.step,
             "examples_seen": min(trainer.step * made.config.batch, len(trainer.train_set)),
             "minutes": round(trainer.spent / 60, 1),
@@ -83,6 +97,8 @@ def _command(skill: str, given: argparse.Namespace) -> str:
     """The command that makes the skill again, without this machine's paths."""
     options = ((f"--{name}", getattr(given, name)) for name in ("steps", "seconds", "seed"))
     chosen = [text for name, value in options if value for text in (name, f"{value:g}")]
+    if given.start:
+        chosen += ["--start", "DIR"]
     if given.base != DEFAULT:
         chosen += ["--base", Path(given.base).name]
     return shlex.join(["python", "-m", "loraloop.adapters.training", "--data", "DIR", "--skill", skill, *chosen])
@@ -97,17 +113,20 @@ def main() -> int:
     parser.add_argument("--steps", type=int, help="fewer steps than the recipe's")
     parser.add_argument("--seconds", type=float, help="a time budget; the schedule fits itself into it")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, help="a skill's folder to begin from (with one --skill)")
     parser.add_argument("--base", default=DEFAULT, help="the base to train for; with --library")
     given = parser.parse_args()
     if given.base != DEFAULT and given.library == parser.get_default("library"):
         parser.error(f"the shipped skills are for {DEFAULT}: give --library, a folder for those of {given.base}")
+    if given.start and len(given.skill or ()) != 1:
+        parser.error("--start is the beginning of one skill: name it with --skill")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
         base = Base.load(given.base)
         for skill in given.skill or RECIPES:
             made = recipe(skill, steps=given.steps, seconds=given.seconds, seed=given.seed)
             command = _command(skill, given)
-            _log.info("wrote %s", train(base, skill, made, given.data, given.work, given.library, command))
+            _log.info("wrote %s", train(base, skill, made, given.data, given.work, given.library, command, given.start))
     except LoraloopError as error:
         parser.exit(2, f"error: {error}\n")
     return 0

@@ -14,7 +14,7 @@ from loraloop.adapters.training.sources.records import endless, generator
 from loraloop.adapters.training.sources.tools_mix import tools_parts
 from loraloop.tool_schemas.errors import InputError, unknown
 
-__all__ = ["Example", "Split", "eval_files", "load_examples", "mixture", "overlap_report"]
+__all__ = ["Example", "Split", "counted_mixture", "eval_files", "load_examples", "mixture", "overlap_report"]
 
 LONGEST = {"tools": 460, "code": 460, "retrieval": 540, "safety": 400}
 """Estimated tokens beyond which an example is left out: a training step's cost is linear in them."""
@@ -58,7 +58,7 @@ def load_examples(
     """
     _known(skill)
     if split != "eval":
-        return _mixture(skill, Path(data), limit or (4000 if split == "train" else 400), seed, split)
+        return _mixture(skill, Path(data), limit or (4000 if split == "train" else 400), seed, split, Counter())
     known = eval_files(skill)
     names = tuple(files or known)
     for name in names:
@@ -83,15 +83,19 @@ def mixture(skill: str, data: Path | str, n: int, seed: int = 0) -> list[Example
     Raises:
         InputError: A data file is missing, or the sources cannot give `n` distinct examples.
     """
+    return counted_mixture(skill, data, n, seed)[0]
+
+
+def counted_mixture(skill: str, data: Path | str, n: int, seed: int = 0) -> tuple[list[Example], dict[str, int]]:
+    """The examples of `mixture`, and how many drawn ones were left out for which reason."""
     _known(skill)
-    return _mixture(skill, Path(data), n, seed, "train")
+    counts: Counter[str] = Counter()
+    return _mixture(skill, Path(data), n, seed, "train", counts), dict(counts)
 
 
 def overlap_report(data: Path | str, skill: str, n: int = 2000, seed: int = 0) -> dict[str, int]:
     """How many drawn examples were left out because an evaluation file holds nearly the same request."""
-    counts: Counter[str] = Counter()
-    _mixture(skill, Path(data), n, seed, "train", counts)
-    return dict(counts)
+    return counted_mixture(skill, data, n, seed)[1]
 
 
 def _known(skill: str) -> None:
@@ -109,11 +113,8 @@ def _eval_examples(skill: str, data: Path, name: str) -> list[Example]:
     return safety.eval_examples(data, name)
 
 
-def _mixture(
-    skill: str, data: Path, n: int, seed: int, split: Split, counts: Counter[str] | None = None
-) -> list[Example]:
+def _mixture(skill: str, data: Path, n: int, seed: int, split: Split, counts: Counter[str]) -> list[Example]:
     rng = generator(seed, skill, split)
-    counts = Counter() if counts is None else counts
     overlap = Overlap.of(data, skill)
     parts = _parts(skill, data, split, rng)
     total = sum(share for share, _ in parts)
