@@ -61,7 +61,8 @@ class McpOptions:
         timeout: Seconds that one call may take.
         start_timeout: Seconds for the server to start, shake hands and list its tools.
         max_bytes: Of a result as JSON; a larger one is an error.
-        on_change: Called with the new tools when the server says that they changed; in the session's thread.
+        on_change: Called with the new tools when the server says that they changed; in the session's thread, so it
+            must not wait for a call.
     """
 
     name: str = ""
@@ -213,8 +214,12 @@ class McpServer:
         Raises:
             ToolError: If the server is not connected, or says that the call failed.
             LimitError: If it takes too long; the server is told to stop.
+            InputError: If it is called in `on_change`, which runs where the answer would arrive.
         """
-        future = self._connected().submit(lambda client: self._asked(client, name, arguments, timeout))
+        session = self._connected()
+        if session.inside:
+            raise InputError("an MCP server cannot be called and waited for in its own thread (on_change)")
+        future = session.submit(lambda client: self._asked(client, name, arguments, timeout))
         try:
             return future.result()
         except BaseException:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _PAGES = 200  # of a tool list, and
 _TOOLS = 2_000  # so many tools at most: a server that lists without end is refused
+_QUIET = 0.2  # seconds between two looks at a list that keeps changing
 _STRAY = 1_000  # messages that are no MCP before a server is given up
 _GONE = "the MCP server {label!r} is not connected: {why}; open it (again), and call its tools while it is open"
 _log = logging.getLogger(__name__)
@@ -57,6 +58,11 @@ class Session:
         self._ended = False
         self._thread = threading.Thread(target=self._run, daemon=True, name="loraloop-mcp")
 
+    @property
+    def inside(self) -> bool:
+        """Whether this is asked in the session's own thread, which must not wait for itself."""
+        return threading.current_thread() is self._thread
+
     def begin(self) -> Future[None]:
         """Starts connecting; the future is done when the tools are listed, or with the reason why not."""
         self._thread.start()
@@ -72,7 +78,7 @@ class Session:
             self._ended = True
             if self._loop is not None and self._scope is not None and not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(self._scope.cancel)
-        if self._thread.ident is not None and self._thread is not threading.current_thread():
+        if self._thread.ident is not None and not self.inside:
             self._thread.join(timeout)
 
     def submit(self, work: Callable[[Client], Awaitable[_T]]) -> Future[_T]:
@@ -222,6 +228,7 @@ class Session:
         while True:
             assert self._changed is not None
             await self._changed.wait()
+            await anyio.sleep(_QUIET)
             self._changed = anyio.Event()
             try:
                 with anyio.fail_after(self._start_timeout):

@@ -123,6 +123,8 @@ def test_a_changed_list_is_read_again(hand: Hand) -> None:
 
     def changed(tools: tuple[Tool, ...]) -> None:
         told.append(tools)
+        with pytest.raises(InputError, match="its own thread"):  # it would wait for itself
+            server.call("echo", {"a": 1})
         came.set()
 
     with hand.server(on_change=changed, include=["change", "echo"]) as server:
