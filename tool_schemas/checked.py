@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from loraloop.tool_schemas.checks import Checks
     from loraloop.tool_schemas.grammar import Grammar, State
 
-_WAYS_OUT = 6  # attempts to find an end that passes the checks
+_WAYS_OUT = 8  # attempts to find an end that passes the checks
 
 
 class CheckedGrammar:
@@ -120,41 +120,41 @@ class CheckedState:
 
     def closing(self, limit: int) -> list[int] | None:
         """A short path of at most `limit` tokens to a place where `can_stop` holds; None if none was found."""
-        place: CheckedState = self
-        before: list[int] = []
         banned: dict[tuple[int, ...], set[int]] = {}
+        before: list[int] = []
         for _ in range(_WAYS_OUT):
-            path = place._state.closing(limit - len(before))
-            if path is None:
-                return None
-            trial = place.fork()
-            try:
-                for index, token in enumerate(path):
-                    at = index
-                    trial.accept((token,))
-                if trial.can_stop:
-                    return before + path
-            except Violation as violation:
-                at = min(at, max(violation.start - len(self._taken) - len(before), 0))
-            else:
-                at = max(len(path) - 1, 0)
+            place = self.fork()
+            path = list(before)
+            start = place._first_failure(path)
+            if start is None:
+                rest = place._state.closing(limit - len(path))
+                if rest is None:
+                    return None
+                path += rest
+                start = place._first_failure(rest)
+                if start is None and place.can_stop:
+                    return path
+                start = len(self._taken) if start is None else start
+            # Another token at the place where the value begins that cannot be.
+            at = min(max(start - len(self._taken), 0), max(len(path) - 1, 0))
             if not path:
                 return None
-            # Another token at the place where the value begins that cannot be.
-            before = before + path[:at]
-            place = place.fork()
-            place.accept(path[:at])
-            tried = banned.setdefault(tuple(before), set())
+            tried = banned.setdefault(tuple(path[:at]), set())
             tried.add(path[at])
-            other = place._other(tried)
-            if other is None or len(before) >= limit:
+            place = self.fork()
+            if place._first_failure(path[:at]) is not None or (other := place._other(tried)) is None:
                 return None
             tried.add(other)
+            before = [*path[:at], other]
+        return None
+
+    def _first_failure(self, path: Sequence[int]) -> int | None:
+        """Moves on by a path as far as it goes; where the value begins that fails, None if all is well."""
+        for token in path:
             try:
-                place.accept((other,))
-            except Violation:
-                continue
-            before = [*before, other]
+                self.accept((token,))
+            except Violation as violation:
+                return violation.start
         return None
 
     def _other(self, tried: set[int]) -> int | None:

@@ -93,10 +93,9 @@ def pointer(parts: Parts) -> str:
 def normalised(schema: dict[str, Any]) -> dict[str, Any]:
     """A copy in one form, with the same structure and the same meaning.
 
-    Boolean exclusive bounds (draft 4), the tuple form of `items` (up to 2019-09) and `dependencies` (up to draft 7; also
-    where no draft is named) become their 2020-12 forms. What stands beside a ``$ref`` counts only from 2019-09 on.
-    Anchors and identifiers are resolved, so that each ``$ref`` leads to a place of the copy; they and ``$schema`` are
-    left out.
+    Boolean exclusive bounds (draft 4), the tuple form of `items` (up to 2019-09) and `dependencies` (up to draft 7)
+    become their 2020-12 forms. What stands beside a ``$ref`` counts only from 2019-09 on. Anchors and identifiers are
+    resolved, so that each ``$ref`` leads to a place of the copy; they and ``$schema`` are left out.
 
     Args:
         schema: JSON data.
@@ -149,7 +148,7 @@ def _references(root: dict[str, Any], draft: int) -> dict[int, Any]:
     specification = specification_with(
         uri or f"https://json-schema.org/draft/{'2019-09' if draft == 2019 else '2020-12'}/schema"
     )
-    resource: Resource[Any] = Resource(contents=root, specification=specification)
+    resource: Resource[Any] = specification.create_resource(root)
     base = resource.id() or ""
     registry: Registry[Any] = Registry().with_resource(base, resource).crawl()
     found: dict[int, Any] = {}

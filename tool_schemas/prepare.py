@@ -62,11 +62,11 @@ def prepared(
     Raises:
         SchemaError: If the schema is invalid, or cannot be enforced in this way; with the JSON path.
     """
-    if problem is None:
-        from loraloop.tool_schemas.llguidance_engine import problem_of as problem
+    from loraloop.tool_schemas.llguidance_engine import problem_of
+
     check_schema(schema)
     plan = sifted(schema, on_unsupported, enforced)
-    trials = _Trials(problem)
+    trials = _Trials(problem or problem_of)
     for _ in range(_ROUNDS):
         if not trials.problem(plan.schema, plan.schema):
             return plan

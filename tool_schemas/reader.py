@@ -48,7 +48,7 @@ class JsonReader:
         root: The whole value in a tuple, once it is complete.
     """
 
-    __slots__ = ("_escaped", "_name", "_mode", "_token", "_watcher", "frames", "root")
+    __slots__ = ("_escaped", "_mode", "_name", "_token", "_watcher", "frames", "root")
 
     def __init__(self, watcher: Watcher | None = None) -> None:
         self.frames: list[Frame] = []

@@ -48,7 +48,7 @@ def _class(draft: int) -> type[Validator]:
         2019: jsonschema.Draft201909Validator,
         2020: jsonschema.Draft202012Validator,
     }[draft]
-    extended: type[Validator] = jsonschema.validators.extend(made, keyword_checks.KEYWORDS)
+    extended: type[Validator] = jsonschema.validators.extend(made, keyword_checks.KEYWORDS)  # type: ignore[no-untyped-call]
     return extended
 
 

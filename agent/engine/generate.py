@@ -34,7 +34,7 @@ _STRIDE = 8  # tokens between snapshots while the limit is far
 _NEAR = 16  # slack in tokens below which every token is a snapshot
 _SEARCH = 4096  # tokens looked ahead to say what a grammar needs at least
 
-REASONS = ("stop", "done", "tokens", "deadline", "cancelled", "unenforced")
+_CUT = ("tokens", "deadline", "cancelled")
 
 
 class Constraint(Protocol):
@@ -306,13 +306,15 @@ def generate(
                 snapshots.back(ids, first_path)
             clock.add("mask", perf_counter() - start)
 
-    if constraint is not None and snapshots is not None and not out.whole and snapshots.known:
+    if constraint is not None and snapshots is not None and out.reason in _CUT and snapshots.known:
         start = perf_counter()
         constraint.rollback(len(ids) - snapshots.at)
         constraint.accept(snapshots.path)
         ids[snapshots.at :] = snapshots.path
         out.forced += len(snapshots.path)
         clock.add("mask", perf_counter() - start)
+    if out.reason == "unenforced":
+        del ids[shown:]  # nobody has seen them, and they are wrong
     piece = text.push(ids[shown:]) + text.finish()
     if piece:
         yield Delta(piece, len(ids) - told)

@@ -1,4 +1,4 @@
-"""The ``loraloop`` command: `demo`, `run`, `route`, `tools`, `skills`, `bases` and `version`.
+"""The ``loraloop`` command: `demo`, `run`, `route`, `tools`, `eval`, `skills`, `bases` and `version`.
 
 Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 2 bad input or anything else
 that loraloop refuses, 130 interrupted.
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from loraloop.eval_cli import eval_app
 from loraloop.tools_cli import Servers, tools_app
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 skills_app = typer.Typer(no_args_is_help=True, help="The shipped skills.")
 app.add_typer(skills_app, name="skills")
 app.add_typer(tools_app, name="tools")
+app.add_typer(eval_app, name="eval")
 
 Prompt = Annotated[str, typer.Argument(help="The request; `-` reads it from standard input.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]

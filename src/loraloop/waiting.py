@@ -65,3 +65,30 @@ def watch(stream: RunStream, quiet: bool) -> RunResult:
                 case _:
                     pass
     return stream.result
+
+
+@contextmanager
+def counting(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar for work that is done in steps; off a terminal a line for each tenth of it.
+
+    Yields:
+        To be called after each step.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    if sys.stderr.isatty():
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+            task = bars.add_task(what, total=total)
+            yield lambda: bars.advance(task)
+        return
+    done = 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        if total >= 100 and done * 10 // total > (done - 1) * 10 // total:
+            sys.stderr.write(f"{what}: {done} of {total}\n")
+
+    yield step

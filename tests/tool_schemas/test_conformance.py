@@ -1,0 +1,78 @@
+"""Schemas are enforced exactly: nothing invalid can be decoded, and what no grammar enforces is checked or refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from loraloop.adapters.base.random_base import byte_tokenizer_json
+from loraloop.cli import run_command
+from loraloop.tool_schemas.conformance import CASES, OurJudge, Vocabulary, keyword_of, read_cases, score
+from loraloop.tool_schemas.conformance_peers import peers
+from loraloop.tool_schemas.errors import InputError, SchemaError, UnknownNameError
+
+
+@pytest.fixture(scope="module")
+def vocabulary() -> Vocabulary:
+    return Vocabulary(byte_tokenizer_json(), 259, (0,))
+
+
+def test_checked_schemas_are_judged_as_json_schema_says(vocabulary: Vocabulary) -> None:
+    result = score(OurJudge(vocabulary, "check"), read_cases(CASES))
+    assert result.wrong == []
+    assert not result.refused
+    assert result.passed == result.schemas > 30
+
+
+def test_refusing_accepts_nothing_invalid_either(vocabulary: Vocabulary) -> None:
+    result = score(OurJudge(vocabulary, "refuse"), read_cases(CASES))
+    assert result.wrong == []
+    assert {"uniqueItems", "contains", "not", "if", "dependentRequired", "oneOf", "format"} <= result.refused.keys()
+    assert result.passed + result.refused.total() == result.schemas
+
+
+def test_llguidance_alone_is_judged_by_the_same_cases(vocabulary: Vocabulary) -> None:
+    ours = score(OurJudge(vocabulary, "check"), read_cases(CASES))
+    theirs = score(peers(["llguidance"], vocabulary)[0], read_cases(CASES))
+    assert theirs.schemas == ours.schemas
+    assert 0 < theirs.passed < ours.passed
+
+
+def test_an_unknown_engine_is_named_with_its_nearest(vocabulary: Vocabulary) -> None:
+    with pytest.raises(UnknownNameError, match="xgrammar"):
+        peers(["xgramar"], vocabulary)
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ('{"schema": {}}\n{"schema": 3}', "line 2"),
+        ('[{"tests": []}]', "entry 0"),
+        ('{"schema": {}, "tests": [{"data": 1}]}', "line 1.*valid"),
+        ("{", "no JSON"),
+    ],
+)
+def test_wrong_cases_are_named_by_their_place(tmp_path: Path, text: str, wrong: str) -> None:
+    file = tmp_path / "cases.jsonl"
+    file.write_text(text)
+    with pytest.raises(InputError, match=wrong):
+        list(read_cases(file))
+    with pytest.raises(InputError, match="cannot read"):
+        list(read_cases(tmp_path / "none.jsonl"))
+
+
+def test_a_refusal_counts_under_its_keyword() -> None:
+    assert keyword_of(SchemaError("no", "$.properties.a.uniqueItems")) == "uniqueItems"
+    assert keyword_of(SchemaError("takes too long: why", "$")) == "takes too long"
+
+
+def test_the_command_writes_the_agreed_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, out = tmp_path / "one.jsonl", tmp_path / "out.json"
+    case = {"id": "x", "schema": {"type": "array", "uniqueItems": True}, "valid": [[1, 2]], "invalid": [[1, 1]]}
+    file.write_text(json.dumps(case))
+    assert run_command(["eval", "grammar", "--data", str(file), "--peers", "none", "--json", str(out)]) == 0
+    assert "uniqueItems 1" in capsys.readouterr().out
+    document = json.loads(out.read_text())
+    assert document["name"] == "grammar_conformance" and document["n"] == 1
+    assert document["metrics"]["pass_rate"] == 1 and document["metrics"]["invalid_accepted"] == 0
+    assert document["peers"]["loraloop, refuse"]["refused"] == 1
