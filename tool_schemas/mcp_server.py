@@ -7,13 +7,14 @@ import atexit
 import os
 import warnings
 import weakref
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Unpack
 
 from loraloop.tool_schemas.errors import InputError, LimitError, SchemaError, ToolError, unknown
 from loraloop.tool_schemas.jsontext import dumps
+from loraloop.tool_schemas.mcp_options import McpOptions, McpOptionsGiven, options_of
 from loraloop.tool_schemas.mcp_session import Session
 from loraloop.tool_schemas.mcp_transport import Http, Stdio
 from loraloop.tool_schemas.tools import Tool, check_names
@@ -21,8 +22,6 @@ from loraloop.tool_schemas.tools import Tool, check_names
 if TYPE_CHECKING:
     import mcp_types
     from mcp import Client
-
-    from loraloop.tool_schemas.grammar import OnUnsupported
 
 
 class McpWarning(UserWarning):
@@ -45,43 +44,6 @@ class LeftOut:
     name: str
     path: str
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class McpOptions:
-    """What is the same for every kind of server.
-
-    Attributes:
-        name: What the server is called in the trace; its own name where empty.
-        prefix: Put before each of its tools' names, so that several servers can be used together.
-        include: Only these of its tools, by the server's names.
-        on_unsupported: See `Tool`.
-        on_refused: What to do about a tool whose schema is refused: ``"leave_out"`` it, so that it appears in
-            `McpServer.left_out` and in a warning on opening, or ``"raise"`` a SchemaError.
-        timeout: Seconds that one call may take.
-        start_timeout: Seconds for the server to start, shake hands and list its tools.
-        max_bytes: Of a result as JSON; a larger one is an error.
-        on_change: Called with the new tools when the server says that they changed; in the session's thread, so it
-            must not wait for a call.
-    """
-
-    name: str = ""
-    prefix: str = ""
-    include: Collection[str] | None = None
-    on_unsupported: OnUnsupported = "check"
-    on_refused: Literal["leave_out", "raise"] = "leave_out"
-    timeout: float = 60.0
-    start_timeout: float = 30.0
-    max_bytes: int = 1 << 20
-    on_change: Callable[[tuple[Tool, ...]], None] | None = None
-
-    def __post_init__(self) -> None:
-        if isinstance(self.include, str):
-            raise InputError(f"include={self.include!r}: give a list of names")
-        if self.on_refused not in ("leave_out", "raise"):
-            raise InputError(f"on_refused={self.on_refused!r}: use 'leave_out' or 'raise'")
-        if not (self.timeout > 0 and self.start_timeout > 0 and self.max_bytes > 0):
-            raise InputError("timeout and start_timeout are seconds above 0, max_bytes is a number of bytes above 0")
 
 
 class McpServer:
@@ -109,7 +71,7 @@ class McpServer:
         args: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
-        **options: Any,
+        **options: Unpack[McpOptionsGiven],
     ) -> McpServer:
         """A server that runs as a child process.
 
@@ -124,10 +86,10 @@ class McpServer:
         Raises:
             InputError: If there is no such program, or an option is unusable.
         """
-        return cls(Stdio(command, tuple(args), dict(env or {}), cwd), _options(options))
+        return cls(Stdio(command, tuple(args), dict(env or {}), cwd), options_of(options))
 
     @classmethod
-    def http(cls, url: str, headers: Mapping[str, str] | None = None, **options: Any) -> McpServer:
+    def http(cls, url: str, headers: Mapping[str, str] | None = None, **options: Unpack[McpOptionsGiven]) -> McpServer:
         """A server at a URL, over streamable HTTP.
 
         Args:
@@ -138,7 +100,7 @@ class McpServer:
         Raises:
             InputError: If that is no http or https URL, or an option is unusable.
         """
-        return cls(Http(url, dict(headers or {})), _options(options))
+        return cls(Http(url, dict(headers or {})), options_of(options))
 
     def __repr__(self) -> str:
         return f"McpServer({self.transport!r})"
@@ -333,13 +295,6 @@ def mcp_tools(*servers: McpServer) -> tuple[Tool, ...]:
     except SchemaError as error:
         raise SchemaError(f"{error.reason}: give its MCP server a prefix=, such as 'weather_'") from None
     return tools
-
-
-def _options(given: dict[str, Any]) -> McpOptions:
-    for name in given:
-        if name not in McpOptions.__dataclass_fields__:
-            raise unknown("option of an MCP server", name, McpOptions.__dataclass_fields__)
-    return McpOptions(**given)
 
 
 def _need_sdk() -> None:

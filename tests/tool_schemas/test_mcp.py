@@ -18,6 +18,7 @@ import pytest
 
 from loraloop.tool_schemas import Tool
 from loraloop.tool_schemas.errors import InputError, LimitError, LoraloopError, SchemaError, ToolError, UnknownNameError
+from loraloop.tool_schemas.mcp_options import McpOptions, McpOptionsGiven
 from loraloop.tool_schemas.mcp_server import McpServer, McpWarning, mcp_tools
 
 pytestmark = pytest.mark.filterwarnings("ignore::loraloop.tool_schemas.mcp_server.McpWarning")
@@ -275,7 +276,8 @@ def test_the_child_never_outlives_us(hand: Hand, mode: str, how: str) -> None:
     program = textwrap.dedent(
         f"""
         import os, sys, threading, time
-        from loraloop.tool_schemas.mcp_server import McpServer
+        from loraloop.tool_schemas.mcp_options import McpOptions, McpOptionsGiven
+from loraloop.tool_schemas.mcp_server import McpServer
         server = McpServer.stdio({sys.executable!r}, ["-S", {str(hand.script)!r}, {mode!r}, {str(hand.log)!r}])
         threading.Thread(target=server.__enter__, daemon=True).start()
         while not os.path.exists({str(hand.log)!r}) or not os.path.getsize({str(hand.log)!r}):
@@ -302,10 +304,20 @@ def test_what_cannot_be_a_server() -> None:
     for url in ("ftp://example.com", "example.com/mcp", "http://"):
         with pytest.raises(InputError, match="URL"):
             McpServer.http(url)
+    assert McpOptionsGiven.__annotations__.keys() == McpOptions.__dataclass_fields__.keys()
     with pytest.raises(UnknownNameError, match="'prefix'"):
-        McpServer.http("http://localhost/mcp", prefx="a")
+        McpServer.http("http://localhost/mcp", prefx="a")  # type: ignore[call-arg]
+    for wrong in ({"timeout": 0}, {"include": "echo"}, {"on_refused": "skip"}, {"max_bytes": -1}):
+        with pytest.raises(InputError):
+            McpServer.http("http://localhost/mcp", **wrong)  # type: ignore[arg-type]
     with pytest.raises(ToolError, match="not connected"):
         McpServer.http("http://localhost/mcp").call("a")
+
+
+def test_without_the_sdk(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mcp", None)
+    with pytest.raises(InputError, match=r"pip install 'loraloop\[mcp\]'"), hand.server():
+        pass
 
 
 def test_a_server_of_the_sdk_over_stdio() -> None:
