@@ -16,6 +16,8 @@ from loraloop.tool_schemas.errors import SchemaError
 
 _SINGLE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
+_LEFT_OUT = object()  # the default of a key that need not be there
+
 
 @dataclass(frozen=True, slots=True)
 class Signature:
@@ -44,7 +46,7 @@ def read_signature(function: Callable[..., Any], name: str | None = None) -> Sig
         name: What it is called in errors and in the result, instead of its own name.
 
     Raises:
-        SchemaError: If a parameter has no type or is ``*args`` or ``**kwargs``, or an annotation cannot be read.
+        SchemaError: If a parameter has no type, is ``*args`` or untyped ``**kwargs``, or an annotation cannot be read.
     """
     import docstring_parser
 
@@ -93,7 +95,7 @@ def _parameters(
         raise SchemaError(
             f"tool {called!r}: its annotations cannot be read: {error}; import or define the types before the tool"
         ) from error
-    kept = [parameter for parameter in listed if parameter.name not in filled]
+    kept = [each for parameter in listed for each in _unpacked(parameter, hints) if each.name not in filled]
     for index, parameter in enumerate(kept):
         if parameter.kind not in (*_SINGLE, inspect.Parameter.KEYWORD_ONLY):
             raise SchemaError(
@@ -104,6 +106,26 @@ def _parameters(
             bound = "" if index or parameter.name not in ("self", "cls") else ", or make the tool of a bound method"
             raise SchemaError(f"tool {called!r}: parameter {parameter.name!r} has no type; annotate it{bound}")
     return [(parameter, _by_value(hints[parameter.name])) for parameter in kept]
+
+
+def _unpacked(parameter: inspect.Parameter, hints: dict[str, Any]) -> list[inspect.Parameter]:
+    """The parameter, or for ``**options: Unpack[SomeTypedDict]`` one for each key, its type added to the hints."""
+    import typing_extensions
+
+    annotation = hints.get(parameter.name)
+    unpacked = typing.get_origin(annotation) in (typing.Unpack, typing_extensions.Unpack)
+    if parameter.kind is not inspect.Parameter.VAR_KEYWORD or not unpacked:
+        return [parameter]
+    listed = []
+    typed = typing.get_args(annotation)[0]
+    for name, hint in typing.get_type_hints(typed, include_extras=True).items():
+        required, inner = name in typed.__required_keys__, hint
+        while typing.get_origin(inner) in (typing.Required, typing.NotRequired):
+            required, (inner,) = typing.get_origin(inner) is typing.Required, typing.get_args(inner)
+        hints[name] = inner
+        default = inspect.Parameter.empty if required else _LEFT_OUT
+        listed.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=inner))
+    return listed
 
 
 def _names_around(function: Any) -> dict[str, Any]:

@@ -7,25 +7,15 @@ import dataclasses
 import datetime
 import enum
 import functools
-from typing import (
-    Annotated,
-    Any,
-    NewType,
-    TypeVar,
-)
+import json
+from typing import Annotated, Any, NotRequired
 
 import pytest
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    Field,
-)
+from pydantic import BaseModel, BeforeValidator, Field
+from typing_extensions import TypedDict, Unpack
 
 from loraloop.tool_schemas import Tool, render_tools, tool
 from loraloop.tool_schemas.errors import SchemaError, ToolError
-
-T = TypeVar("T")
-UserId = NewType("UserId", int)
 
 
 class Shade(enum.Enum):
@@ -279,6 +269,34 @@ def test_callables_of_every_kind(
     assert made.name == name and made.description == description
     assert "key" not in properties(made)  # what a partial fills in is neither shown nor given by the model
     assert wanted is None or got == wanted
+
+
+class Options(TypedDict):
+    limit: Annotated[int, Field(ge=1, description="How many")]
+    shade: NotRequired[Shade]
+
+
+class More(Options, total=False):
+    size: Size
+
+
+def test_keywords_that_a_typed_dict_lists() -> None:
+    def f(query: str, **options: Unpack[More]) -> list[Any]:
+        """Searches.
+
+        Args:
+            size: How large.
+        """
+        return [query, options]
+
+    made = Tool.from_function(f)
+    assert made.parameters["required"] == ["query", "limit"] and list(properties(made)) == [
+        *("query", "limit", "shade", "size"),
+    ]
+    assert "default" not in json.dumps(properties(made)["shade"]) and properties(made)["limit"]["minimum"] == 1
+    assert made.call({"query": "a", "limit": 2}) == ["a", {"limit": 2}]
+    got = made.call({"query": "a", "limit": 2, "shade": "dark", "size": {"width": 3}})
+    assert got == ["a", {"limit": 2, "shade": Shade.DARK, "size": Size(3)}]
 
 
 def test_local_types_and_types_that_come_later() -> None:
