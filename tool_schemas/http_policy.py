@@ -105,7 +105,7 @@ class NetworkPolicy:
         for text in urls:
             try:
                 url = httpx.URL(text)
-                host = canonical(url.host)
+                host = canonical(url.raw_host.decode("ascii"))
             except (httpx.InvalidURL, TypeError) as error:
                 raise InputError(f"{text!r} is no URL ({error})") from None
             if url.scheme not in PORTS:
@@ -128,7 +128,7 @@ class NetworkPolicy:
         if url.userinfo:
             raise ToolError("the address holds a user name or password; give them as 'auth'")
         try:
-            host = canonical(url.host)
+            host = canonical(url.raw_host.decode("ascii"))  # what is connected to, in ASCII
         except InputError as error:
             raise ToolError(str(error)) from None
         port = url.port if url.port is not None else PORTS[url.scheme]

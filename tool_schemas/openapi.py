@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 from urllib.parse import urljoin
 
 from loraloop.tool_schemas.errors import InputError, LoraloopError, SchemaError
@@ -117,6 +117,8 @@ def load_openapi(
     built: list[tuple[Operation, str, tuple[Auth, ...], Arguments, dict[str, Any] | None]] = []
     for operation in kept:
         try:
+            if operation.problem is not None:
+                raise operation.problem
             if "$ref" in operation.node:
                 node, _ = document.followed(operation.node, operation.parts)
                 operation = replace(operation, node=node)
@@ -152,7 +154,24 @@ def load_openapi(
     return OpenApiTools(tuple(tools), Report(said, tuple(omitted)), client)
 
 
-def tools_from_openapi(source: Mapping[str, Any] | str | Path, **options: Any) -> tuple[Tool, ...]:
+class Options(TypedDict, total=False):
+    """The options of `load_openapi`."""
+
+    base_url: str | None
+    include: Iterable[str] | None
+    exclude: Iterable[str]
+    deprecated: bool
+    policy: NetworkPolicy | None
+    auth: Given
+    server_variables: Mapping[str, str] | None
+    on_unsupported: OnUnsupported
+    on_refused: Literal["raise", "skip"]
+    check_results: CheckResults
+    client: HttpClient | None
+    sending: Sending | None
+
+
+def tools_from_openapi(source: Mapping[str, Any] | str | Path, **options: Unpack[Options]) -> tuple[Tool, ...]:
     """The tools of an OpenAPI document; takes the options of `load_openapi`.
 
     Their connections are closed when none of the tools is held any more.

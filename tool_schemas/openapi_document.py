@@ -39,6 +39,8 @@ class Document:
 
     def __post_init__(self) -> None:
         version = self.root.get("openapi")
+        if isinstance(version, float):  # YAML without quotes
+            version = self.root["openapi"] = str(version)
         if version is None and "swagger" in self.root:
             raise SchemaError("this is a Swagger 2 document; convert it to OpenAPI 3 first", "$.swagger")
         if not isinstance(version, str) or not re.match(r"3\.[01](\.|$)", version):

@@ -30,8 +30,14 @@ class Security:
     def __init__(self, document: Document, given: Given) -> None:
         self._document = document
         self._schemes: dict[str, tuple[_Scheme, Parts]] = {}
+        self._unreadable: dict[str, SchemaError] = {}
         for name, node in document.part("components", "securitySchemes").items():
-            self._schemes[name] = document.followed(node, ("components", "securitySchemes", name))
+            parts: Parts = ("components", "securitySchemes", name)
+            try:
+                self._schemes[name] = document.followed(node, parts)
+            except SchemaError as error:
+                self._schemes[name] = {"type": "unreadable"}, parts
+                self._unreadable[name] = error
         self._everywhere: tuple[Auth, ...] | None = None
         self._given: dict[str, Auth] = {}
         if not isinstance(given, Mapping):
@@ -98,6 +104,8 @@ class Security:
         return f"http {str(scheme.get('scheme')).lower()}" if kind == "http" else kind
 
     def _check(self, name: str) -> None:
+        if name in self._unreadable:
+            raise self._unreadable[name]
         if self._kind(name) not in ("apiKey", "http bearer", "http basic", "oauth2", "openIdConnect"):
             where = json_path(self._schemes[name][1])
             raise SchemaError(

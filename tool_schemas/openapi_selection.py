@@ -27,6 +27,7 @@ class Operation:
         item: Its path item.
         parts: The path to it in the document.
         name: The tool's name.
+        problem: Why the path item cannot be read; the method is ``ANY`` then.
     """
 
     method: str
@@ -35,6 +36,7 @@ class Operation:
     item: dict[str, Any] = field(repr=False)
     parts: Parts
     name: str
+    problem: SchemaError | None = None
 
     @property
     def identifier(self) -> str:
@@ -110,7 +112,7 @@ def operations(document: Document) -> list[Operation]:
     """
     found: list[Operation] = []
     names: set[str] = set()
-    for path, method, node, item, parts in _listed(document):
+    for path, method, node, item, parts, problem in _listed(document):
         identifier = node.get("operationId")
         stem = identifier if isinstance(identifier, str) else f"{method}_{path}"
         stem = re.sub(r"_*[^A-Za-z0-9_-]+_*", "_", stem).strip("_")[:_LONGEST] or method
@@ -119,25 +121,32 @@ def operations(document: Document) -> list[Operation]:
             number += 1
             name = f"{stem[: _LONGEST - len(str(number)) - 1]}_{number}"
         names.add(name)
-        found.append(Operation(method.upper(), path, node, item, parts, name))
+        found.append(Operation(method.upper(), path, node, item, parts, name, problem))
     return found
 
 
-def _listed(document: Document) -> Iterator[tuple[str, str, dict[str, Any], dict[str, Any], Parts]]:
+_Listed = tuple[str, str, dict[str, Any], dict[str, Any], Parts, SchemaError | None]
+
+
+def _listed(document: Document) -> Iterator[_Listed]:
     for path, entry in document.part("paths").items():
         if path.startswith("x-"):
             continue
-        item, parts = entry, ("paths", path)
-        if isinstance(entry, dict) and "$ref" in entry:
-            item, _ = document.followed({"$ref": entry["$ref"]}, parts)
-            item = {**item, **{key: value for key, value in entry.items() if key != "$ref"}}
-        if not isinstance(item, dict):
-            raise SchemaError("must be an object", json_path(parts))
+        parts = ("paths", path)
+        try:
+            item, _ = document.followed(entry, parts)
+        except SchemaError as error:
+            yield path, "any", {}, {}, (*parts, "any"), error
+            continue
+        item = {**item, **{key: value for key, value in entry.items() if key != "$ref"}}
         for method in METHODS:
-            if method in item:
-                if not isinstance(item[method], dict):
-                    raise SchemaError("must be an object", json_path((*parts, method)))
-                yield path, method, item[method], item, (*parts, method)
+            if method not in item:
+                continue
+            where = (*parts, method)
+            if isinstance(item[method], dict):
+                yield path, method, item[method], item, where, None
+            else:
+                yield path, method, {}, {}, where, SchemaError("must be an object", json_path(where))
 
 
 def select(

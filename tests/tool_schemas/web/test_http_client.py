@@ -237,6 +237,11 @@ def test_compressed_answers(service: Any, make: Any) -> None:
             make(path).call({})
 
 
+def test_an_address_has_a_longest_form(service: Any, make: Any) -> None:
+    with pytest.raises(ToolError, match="no usable address"):
+        make().call({"q": "x" * 70_000})
+
+
 # --- connections -----------------------------------------------------------------------------------------------------
 
 

@@ -227,6 +227,22 @@ def test_a_variable_that_is_no_parameter() -> None:
     assert "TRACE" in made.report.refused[0].reason
 
 
+def test_what_cannot_be_read_spoils_only_itself() -> None:
+    paths = {"/a": {"$ref": "a.yaml"}, "/b": [], "/c": {"get": 1}, "/d": {"get": {}, "put": {"security": [{"s": []}]}}}
+    schemes = {"securitySchemes": {"s": {"$ref": "s.yaml"}}}
+    made = load_openapi(document(paths, components=schemes), base_url=BASE, on_refused="skip")
+    assert names(made) == ["get_d"]
+    assert {each.operation: each.path for each in made.report.refused} == {
+        "ANY /a": '$.paths["/a"].$ref',
+        "ANY /b": '$.paths["/b"]',
+        "GET /c": '$.paths["/c"].get',
+        "PUT /d": "$.components.securitySchemes.s.$ref",
+    }
+    assert names(load_openapi(document(paths, components=schemes), base_url=BASE, include=["GET /d"])) == ["get_d"]
+    with pytest.raises(SchemaError, match="bundle"):
+        load_openapi(document(paths), base_url=BASE, include=["/a", "/d"])
+
+
 def test_a_keyword_that_cannot_be_decoded() -> None:
     body = {"required": True, "content": {"application/json": {"schema": {"properties": {"a": {"not": {"const": 1}}}}}}}
     paths = {"/x": {"post": {"requestBody": body}}}

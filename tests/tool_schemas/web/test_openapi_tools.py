@@ -279,7 +279,7 @@ def test_documents_that_are_none(tmp_path: Any) -> None:
         "swagger: '2.0'": "convert it",
         "openapi: 4.0.0": "not supported",
         "openapi: 3.1.0\njsonSchemaDialect: https://json-schema.org/draft-07/schema": "dialect",
-        "openapi: 3.1.0\npaths: [1]": "must be an object",
+        "openapi: 3.1\npaths: [1]": "must be an object",
         "!!python/object/apply:os.getcwd []": "no valid YAML",
         "a: &a [x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a]\n"
         + "".join(
