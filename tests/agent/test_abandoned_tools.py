@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from loraloop.agent.calling import ToolRunner
-from loraloop.tool_schemas import Tool
+from loraloop.tool_schemas import McpServer, Tool
 from loraloop.tool_schemas.calls import Call
 
 
@@ -35,3 +37,16 @@ async def test_an_async_tool_that_is_given_up_is_cancelled(why: str, with_loop: 
     )
     assert record.error == why
     assert await asyncio.to_thread(heard.wait, 5)
+
+
+def test_a_call_that_is_given_up_is_cancelled_at_its_mcp_server(tmp_path: Path) -> None:
+    script = Path(__file__).parents[1] / "tool_schemas" / "mcp_by_hand.py"
+    log = tmp_path / "log"
+    with McpServer.stdio(sys.executable, ["-S", str(script), "good", str(log)], include=["slow"]) as server:
+        record = ToolRunner().run(server.tools[0], Call("slow", {}), 0.3)
+        assert record.error == "timed out after 0.3 s" and record.source == "mcp:by hand"
+        for _ in range(100):
+            if "notifications/cancelled" in log.read_text():
+                return
+            time.sleep(0.05)
+    raise AssertionError("the server never heard of it")
