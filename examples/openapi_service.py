@@ -85,6 +85,7 @@ def main() -> None:
         for step in result.steps:
             for call in step.calls:
                 print(f"{call.name}({call.arguments}) -> {call.result or call.error}")
+        print(f"the key is somewhere in the run: {KEY in repr(result)}")
         print(result.output)
     server.shutdown()
 

@@ -15,6 +15,7 @@ from loraloop.tool_schemas.validation import json_path
 
 FORM = "application/x-www-form-urlencoded"
 _IGNORED = ("accept", "content-type", "authorization")  # header parameters that OpenAPI says mean nothing
+_TELLING = {"minLength", "pattern", "enum", "const", "format"}  # keywords that say enough about a text
 _PLACES: dict[str, Where] = {"path": "path", "query": "query", "header": "header", "cookie": "cookie"}
 
 
@@ -170,6 +171,8 @@ def _parameter(writer: SchemaWriter, kind: str, name: str, parameter: dict[str, 
         place = Place(_PLACES[kind], name, style, explode)
         check_style(writer.document, node, where, place)
     schema = writer.write(node, where)
+    if kind == "path" and isinstance(schema, dict) and schema.get("type") == "string":
+        schema = schema if _TELLING & schema.keys() else {**schema, "minLength": 1}  # an empty one is another path
     description = parameter.get("description")
     if isinstance(description, str) and description.strip() and schema is not False:
         schema = {**(schema if isinstance(schema, dict) else {}), "description": description.strip()}

@@ -16,7 +16,7 @@ SAYS = {
     "embedding": "tools",
     "function_tool": "'leaves': datetime.date(2026, 5, 5)",
     "mcp_tools": "'temperature': 64.0, 'unit': 'fahrenheit'",
-    "openapi_service": "'asked with': '[redacted]'",
+    "openapi_service": "'asked with': '[redacted]'}\nthe key is somewhere in the run: False",
     "pydantic_tool": "sent 25.00 EUR to Alice",
     "sandbox": "timed out",
     "streaming": "steps",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import inspect
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from loraloop.tool_schemas import ApiKey, NetworkPolicy, OpenApiTools, load_openapi
 from loraloop.tool_schemas.errors import InputError, LoraloopError, SchemaError, ToolError, UnknownNameError
+from loraloop.tool_schemas.openapi import Options
 from loraloop.tool_schemas.openapi_document import Document
 from loraloop.tool_schemas.openapi_selection import operations
 
@@ -169,6 +171,11 @@ WHOLE["paths"]["/form"] = {
         }
     }
 }
+
+
+def test_the_options_of_both_functions_are_the_same() -> None:
+    taken = inspect.signature(load_openapi).parameters
+    assert set(Options.__annotations__) == set(taken) - {"source"}
 
 
 # --- refusals --------------------------------------------------------------------------------------------------------

@@ -105,6 +105,7 @@ def test_parameters_go_where_they_belong(service: Any) -> None:
     assert list(tool.parameters["properties"]) == ["id", "lang", "filter", "tags", "where", "X-Trace", "seen"]
     assert tool.parameters["required"] == ["id", "lang"]
     assert tool.parameters["properties"]["lang"] == {"enum": ["de", "en"], "description": "Language"}
+    assert tool.parameters["properties"]["id"] == {"type": "string", "minLength": 1}
     arguments = {"id": "a/b", "lang": "de", "filter": {"a": "1"}, "tags": ["x", "y"], "where": {"z": 1}}
     answer = tool.call({**arguments, "X-Trace": "t", "seen": 3})
     assert answer["target"] == "/v1/pets/a%2Fb?lang=de&filter%5Ba%5D=1&tags=x,y&where=%7B%22z%22%3A1%7D"
