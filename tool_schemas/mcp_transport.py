@@ -121,7 +121,7 @@ class Stdio:
         from mcp.client.stdio import StdioServerParameters, stdio_client
 
         command = [self.program(), *self.args]
-        if sys.platform == "linux":
+        if sys.platform == "linux" and sys.executable:
             command = [sys.executable, "-I", "-S", "-c", _TIED, str(os.getpid()), *command]
         cwd = None if self.cwd is None else os.fspath(self.cwd)
         given = StdioServerParameters(
