@@ -1,29 +1,33 @@
-"""A token mask applied to logits in place, without branches and without allocation."""
+"""A token mask applied to logits in place, without branches, without allocation and without threads."""
 
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
+
+_EIGHT = np.dtype((np.void, 32))  # eight float32 values that are moved together
 
 
 @functools.cache
-def _penalties() -> torch.Tensor:
-    """For each byte of a mask its eight penalties, [256, 8] float32: 0 where the bit is set, else -inf."""
-    import torch
-
-    bits = torch.tensor([1, 2, 4, 8, 16, 32, 64, 128], dtype=torch.uint8)
-    cleared = (torch.arange(256, dtype=torch.uint8).unsqueeze(1) & bits) == 0
-    return torch.zeros(256, 8).masked_fill_(cleared, float("-inf"))
+def _penalties() -> NDArray[Any]:
+    """For each byte of a mask its eight penalties, [256] times eight float32: 0 where the bit is set, else -inf."""
+    bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
+    table = np.where(bits, np.float32(0), np.float32(-np.inf))
+    return np.ascontiguousarray(table, dtype=np.float32).view(_EIGHT).reshape(256)
 
 
 class Masker:
     """The buffers for one mask of a vocabulary.
 
-    Adding penalties from a table takes a tenth of the time of `masked_fill_` on a dense mask (measured: 16 against
-    110 microseconds at 49 152 tokens).
+    Adding penalties from a table takes a tenth of the time of `masked_fill_` on a dense mask (measured: 10 against
+    110 microseconds at 49 152 tokens). numpy does it on a CPU: torch would share so little work among its threads,
+    which on busy cores wait for each other (measured: 10 against 570 microseconds on average).
 
     Args:
         vocab_size: Number of tokens.
@@ -33,18 +37,16 @@ class Masker:
         size: Its size in bytes.
     """
 
-    __slots__ = ("_indices", "_penalty", "_vocab_size", "_words", "address", "size")
+    __slots__ = ("_bytes", "_eights", "_penalty", "_vocab_size", "address", "size")
 
     def __init__(self, vocab_size: int) -> None:
-        import torch
-
-        words = (vocab_size + 31) // 32
+        words = np.zeros((vocab_size + 31) // 32, dtype=np.int32)
         self._vocab_size = vocab_size
-        self._words = torch.zeros(words, dtype=torch.int32)
-        self._indices = torch.zeros(words * 4, dtype=torch.int64)
-        self._penalty = torch.zeros(words * 4, 8)
-        self.address = self._words.data_ptr()
-        self.size = words * 4
+        self._bytes = words.view(np.uint8)
+        self._eights = np.empty(self._bytes.size, dtype=_EIGHT)
+        self._penalty = self._eights.view(np.float32)[:vocab_size]
+        self.address: int = words.ctypes.data
+        self.size = words.nbytes
 
     def apply_(self, logits: torch.Tensor) -> None:
         """Sets the logits of tokens that may not follow to minus infinity.
@@ -54,12 +56,12 @@ class Masker:
         """
         import torch
 
-        self._indices.copy_(self._words.view(torch.uint8))
-        torch.index_select(_penalties(), 0, self._indices, out=self._penalty)
-        penalty = self._penalty.view(-1)[: self._vocab_size]
-        if logits.dtype != penalty.dtype or logits.device != penalty.device:
-            penalty = penalty.to(logits)
+        np.take(_penalties(), self._bytes, out=self._eights, mode="clip")
         if logits.shape[0] > self._vocab_size:
             logits[self._vocab_size :] = float("-inf")
             logits = logits[: self._vocab_size]
-        logits.add_(penalty)
+        if logits.device.type == "cpu" and logits.dtype == torch.float32:
+            values = logits.detach().numpy()
+            np.add(values, self._penalty, out=values)
+        else:
+            logits.add_(torch.from_numpy(self._penalty).to(logits))
