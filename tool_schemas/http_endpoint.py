@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from loraloop.tool_schemas.errors import InputError, SchemaError, ToolError, unknown
 from loraloop.tool_schemas.http_auth import ApiKey, Auth, Basic, Bearer, ways_of
@@ -91,6 +91,24 @@ def _readable(answer: Answer) -> bytes:
         return json.dumps(answer.hide.value(json.loads(answer.content)), ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         return answer.content
+
+
+class HttpOptions(TypedDict, total=False):
+    """The options of `http_tool`."""
+
+    places: Mapping[str, Place | Where] | None
+    auth: Auth | Iterable[Auth]
+    headers: Mapping[str, str] | None
+    policy: NetworkPolicy | None
+    client: HttpClient | None
+    retries: Retries | int
+    timeout: float
+    connect_timeout: float
+    read_timeout: float
+    max_bytes: int
+    result: Kind
+    returns: dict[str, Any] | None
+    on_unsupported: OnUnsupported
 
 
 def http_tool(

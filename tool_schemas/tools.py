@@ -14,7 +14,10 @@ from loraloop.tool_schemas.normal import normalised
 from loraloop.tool_schemas.validation import check_schema, check_value
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from loraloop.tool_schemas.grammar import OnUnsupported
+    from loraloop.tool_schemas.http_endpoint import HttpOptions
 
 NO_RESULT: Final = object()  # a tool without a fixed result; None is a result
 
@@ -249,6 +252,21 @@ class Tool:
             on_unsupported=on_unsupported,
             returns=next((body[key] for key in _RETURNS if body.get(key) is not None), None),
         )
+
+    @classmethod
+    def from_http(
+        cls,
+        name: str,
+        description: str,
+        parameters: dict[str, Any],
+        method: str,
+        url: str,
+        **options: Unpack[HttpOptions],
+    ) -> Tool:
+        """Makes a tool of an HTTP endpoint; see `loraloop.tool_schemas.http_tool`."""
+        from loraloop.tool_schemas.http_endpoint import http_tool
+
+        return http_tool(name, description, parameters, method, url, **options)
 
     def to_openai(self) -> dict[str, Any]:
         """The tool in OpenAI's form."""

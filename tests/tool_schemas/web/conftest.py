@@ -68,6 +68,13 @@ def echo(handler: Handler, seen: Seen) -> None:
     handler.reply({"target": seen.target, "headers": seen.headers, "body": seen.body.decode("utf-8", "replace")})
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: Any) -> None:
+        """A client that hangs up is what some tests are about."""
+
+
 Act = Callable[[Handler, Seen], None]
 
 
@@ -77,9 +84,8 @@ class Service:
     def __init__(self, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self.seen: list[Seen] = []
         self.routes: list[tuple[str, Act]] = []
-        self._server = ThreadingHTTPServer((host, port), Handler)
+        self._server = Server((host, port), Handler)
         self._server.service = self  # type: ignore[attr-defined]
-        self._server.daemon_threads = True
         if tls is not None:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self.host, self.port = host, self._server.server_port

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import inspect
 import socket
 import threading
 import time
@@ -17,9 +18,11 @@ from loraloop.tool_schemas import (
     HttpError,
     NetworkPolicy,
     Retries,
+    Tool,
     http_tool,
 )
 from loraloop.tool_schemas.errors import ToolError
+from loraloop.tool_schemas.http_endpoint import HttpOptions
 
 ARGUMENTS = {"type": "object", "properties": {"q": {"type": "string"}}}
 QUICK = Retries(count=2, backoff=0.01)
@@ -56,6 +59,13 @@ def test_results(service: Any, make: Any) -> None:
     for path, word in (("/image", "image/png"), ("/broken", "no valid JSON"), ("/deep", "no valid JSON")):
         with pytest.raises(ToolError, match=word):
             make(path).call({})
+
+
+def test_the_short_way_takes_the_same_options(service: Any, local: NetworkPolicy) -> None:
+    tool = Tool.from_http("f", "", {"type": "object", "properties": {}}, "GET", service.url + "/x", policy=local)
+    assert tool.call({})["target"] == "/x"
+    options = {name for name, each in inspect.signature(http_tool).parameters.items() if each.kind is each.KEYWORD_ONLY}
+    assert options == set(HttpOptions.__annotations__)
 
 
 def test_an_error_says_its_status_and_a_part_of_the_body(service: Any, make: Any) -> None:
