@@ -196,7 +196,7 @@ class HttpClient:
         for _ in range(self.policy.redirects + 1):
             self.policy.check_url(url)
             if not _trusted(origin, url):  # from here on; what arguments put into headers may be confidential as well
-                headers = [(name, value) for name, value in headers if name in ("Accept", "Content-Type")]
+                headers = [(name, value) for name, value in headers if name.lower() in ("accept", "content-type")]
                 query = ()
             answer = self._once(method, url, hide, _target(url, query), headers, content, sending, end)
             location = answer.headers.get("location")
@@ -238,7 +238,9 @@ class HttpClient:
             nonlocal connecting
             connecting = connecting and not event.endswith("send_request_headers.started")
 
-        fields = [("Host", url.netloc.decode("ascii")), _AGENT, ("Accept-Encoding", "gzip, deflate"), *headers]
+        fields = [("Host", url.netloc.decode("ascii")), ("Accept-Encoding", "gzip, deflate"), *headers]
+        if not any(name.lower() == "user-agent" for name, _ in headers):
+            fields.append(_AGENT)
         if content or method in ("POST", "PUT", "PATCH"):
             fields.append(("Content-Length", str(len(content or b""))))
         left = max(end - time.monotonic(), 0.001)

@@ -169,7 +169,9 @@ def http_tool(
     put = _placed(parameters, method.upper(), url, places or {})
     for way in ways:
         _check_clash(way, put)
-    fields = {"Accept": "application/json, */*;q=0.5" if result != "text" else "*/*", **(headers or {})}
+    fields = dict(headers or {})
+    if not any(each.lower() == "accept" for each in fields):
+        fields["Accept"] = "application/json, */*;q=0.5" if result != "text" else "*/*"
     bodies = {place.where for place in put.values()} & set(_MEDIA)
     template = Template(
         method.upper(),

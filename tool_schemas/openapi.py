@@ -272,7 +272,7 @@ def _server(document: Document, operation: Operation, base_url: str | None, vari
     if not re.match(r"https?://", url):
         if not document.location:
             raise SchemaError(
-                f"the server's address {url!r} is relative; say where the service is with base_url=…",
+                f"the server's address {url!r} is relative; say where the service is: load_openapi(…, base_url=…)",
                 json_path((*parts, 0, "url")) if servers else "$.servers",
             )
         url = urljoin(document.location, url)

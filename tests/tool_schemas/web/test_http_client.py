@@ -80,6 +80,13 @@ def test_an_error_says_its_status_and_a_part_of_the_body(service: Any, make: Any
         make("/page").call({})
 
 
+def test_fixed_headers_replace_our_own(service: Any, make: Any) -> None:
+    make(headers={"user-agent": "me", "accept": "text/csv"}).call({})
+    headers = {name.lower(): value for name, value in service.seen[0].headers.items()}
+    assert headers["user-agent"] == "me" and headers["accept"] == "text/csv"
+    assert len(headers) == len(service.seen[0].headers)
+
+
 # --- retries ---------------------------------------------------------------------------------------------------------
 
 

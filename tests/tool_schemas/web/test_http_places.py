@@ -144,6 +144,7 @@ def test_no_argument_makes_a_header(value: Any) -> None:
         ({"name": "a b"}, InputError),
         ({"headers": {"X-A": "1\r\n2"}}, InputError),
         ({"headers": {"Content-Length": "1"}}, InputError),
+        ({"headers": {"a": "1"}, "places": {"a": "header"}}, InputError),
         ({"parameters": {"type": "object", "properties": {"a": {}}, "additionalProperties": True}}, SchemaError),
     ],
 )

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import html
+import json
 import logging
+from base64 import b64encode, urlsafe_b64encode
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from loraloop.tool_schemas import ApiKey, Basic, Bearer, NetworkPolicy, Place
 from loraloop.tool_schemas.errors import InputError, ToolError
+from loraloop.tool_schemas.http_auth import REDACTED, Redactor
 
 SECRET = "s3cr3t/Token+42=&x"
 
@@ -127,6 +134,29 @@ def test_a_secret_is_seen_nowhere(
     assert said.count("[redacted]") >= 5 * len(spellings())
     for spelling in spellings():
         assert spelling.lower() not in said.lower()
+
+
+SPELLED = st.sampled_from(
+    [
+        lambda text: text,
+        lambda text: quote(text, safe=""),
+        lambda text: json.dumps(text)[1:-1],
+        lambda text: html.escape(text),
+        lambda text: b64encode(text.encode()).decode(),
+        lambda text: urlsafe_b64encode(text.encode()).decode(),
+    ]
+)
+PRINTED = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=20)
+
+
+@given(secret=PRINTED, before=PRINTED, after=PRINTED, spelled=SPELLED)
+def test_any_secret_is_taken_out(secret: str, before: str, after: str, spelled: Any) -> None:
+    hide, said = Redactor([secret]), spelled(secret)
+    assert hide.text(f"{before} {said} {after}") != f"{before} {said} {after}"
+    left = hide.value({said: [{"a": f"{before}{said}{after}"}]})
+    texts = [*left, left[next(iter(left))][0]["a"]]
+    assert all(secret not in text.replace(REDACTED, "") or secret in REDACTED for text in texts)
+    assert repr(hide) == "Redactor()"
 
 
 def test_a_secret_at_the_edge_of_an_excerpt(service: Any, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
