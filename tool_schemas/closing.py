@@ -105,6 +105,9 @@ class Closing:
         closers: The vocabulary's closers.
         json: Whether the text is JSON, so that its brackets and quotation marks lead the search.
         limit: The largest number of tokens.
+
+    Attributes:
+        error: Why the engine cannot follow the grammar; empty if it can.
     """
 
     def __init__(self, closers: Closers, json: bool, limit: int) -> None:
@@ -114,29 +117,36 @@ class Closing:
         self._mask = np.empty((closers.size + 31) // 32, dtype=np.int32)
         self._bits = self._mask.view(np.uint8)
         self._trials = 0
+        self.error = ""
 
-    def find(self, matcher: LLMatcher, text: bytes) -> list[int] | None:
+    def find(self, matcher: LLMatcher, text: bytes, attempts: int = 4) -> list[int] | None:
         """Looks for a path.
 
         Args:
             matcher: The grammar's place; it is not changed.
             text: What has been written so far.
+            attempts: Ways of looking that are tried, the quickest first.
 
         Returns:
             The tokens, or None.
         """
         place = Place().after(text) if self.json else Place()
-        attempts = [(self._walk, False), (self._search, True), (self._walk, True), (self._search, False)]
+        ways = [(self._walk, False), (self._search, True), (self._walk, True), (self._search, False)]
         if not self.json:
-            attempts[:2] = attempts[1::-1]
-        for attempt, option in attempts:
-            path = attempt(matcher.deep_copy(), place, option)
+            ways[:2] = ways[1::-1]
+        for way, option in ways[:attempts]:
+            path = way(matcher.deep_copy(), place, option)
             if path is not None:
                 return path
+            if self.error:
+                break
         return None
 
     def _allowed(self, matcher: LLMatcher) -> NDArray[np.bool_]:
         matcher.unsafe_compute_mask_ptr(self._mask.ctypes.data, self._mask.nbytes)
+        if matcher.is_error():
+            self.error = self.error or matcher.get_error()
+            self._mask.fill(0)
         bits = np.unpackbits(self._bits, bitorder="little")
         return bits[: self.closers.size].view(np.bool_)
 

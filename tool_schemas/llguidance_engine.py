@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from loraloop.tool_schemas.prepare import prepared, sifted
 
 if TYPE_CHECKING:
     import torch
-    from llguidance import LLMatcher
+    from llguidance import LLMatcher, LLTokenizer
 
     from loraloop.tool_schemas.closing import Closers
 
@@ -25,6 +26,8 @@ _OPTIONS = {
     # Without \u escapes no key can be spelled a second way, and no half of a surrogate pair appears.
     "json_allowed_escapes": 'nrbtf\\"',
 }
+
+_PROBE = 256  # bytes that are tried when a tool is registered
 
 
 class LlguidanceEngine:
@@ -97,12 +100,40 @@ def problem_of(root: dict[str, Any], place: dict[str, Any]) -> str:
     """
     from llguidance import LLMatcher
 
-    messages: list[str] = []
+    problem = ""
     for bounds in (Bounds(), None):
-        failed, messages = LLMatcher.validate_grammar_with_warnings(_json_source(root, place, bounds))
+        try:
+            failed, messages = LLMatcher.validate_grammar_with_warnings(_json_source(root, place, bounds))
+        except SchemaError as error:
+            return error.reason
         if not failed:
             return ""
-    return _reason(messages[0])
+        problem = problem or _reason(messages[0])
+    return problem
+
+
+def costs_of(root: dict[str, Any]) -> str:
+    """Why a schema that compiles cannot be followed to an end: the engine bounds what one token may cost."""
+    from llguidance import LLMatcher
+
+    from loraloop.tool_schemas.closing import Closing
+
+    tokenizer, closers = _bytes()
+    matcher = LLMatcher(tokenizer, _json_source(root, root, Bounds()), log_level=0)
+    walk = Closing(closers, True, _PROBE)
+    walk.find(matcher, b"", attempts=1)
+    return _reason(walk.error) if walk.error else ""
+
+
+@functools.cache
+def _bytes() -> tuple[LLTokenizer, Closers]:
+    """A tokenizer of single bytes."""
+    from llguidance import LLTokenizer
+
+    from loraloop.tool_schemas.closing import Closers
+
+    tokenizer = LLTokenizer("byte")
+    return tokenizer, Closers(tokenizer)
 
 
 def _reason(message: str) -> str:
@@ -126,7 +157,10 @@ def _json_source(root: dict[str, Any], place: dict[str, Any], bounds: Bounds | N
     if schema is False:
         raise SchemaError("nothing fits the schema; give one that something fits", "$")
     text = json.dumps({} if schema is True else schema)
-    return LLMatcher.grammar_from_json_schema(text, overrides=_OPTIONS)  # type: ignore[arg-type]
+    try:
+        return LLMatcher.grammar_from_json_schema(text, overrides=_OPTIONS)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise SchemaError(f"cannot be decoded: {error}", "$") from error
 
 
 def _source(term: Regex | Choice | Lark) -> str:
@@ -149,6 +183,7 @@ class LlguidanceGrammar:
         self.engine = engine
         self.json = json
         self._matcher = matcher
+        self.shortest: list[int] | None = None  # a way from the start to the end, once one was looked for
 
     def start(self) -> LlguidanceState:
         """The state before the first token."""
@@ -222,9 +257,14 @@ class LlguidanceState:
             return []
         from loraloop.tool_schemas.closing import Closing
 
-        engine = self._grammar.engine
+        grammar, engine = self._grammar, self._grammar.engine
+        if not self._taken and grammar.shortest is not None and len(grammar.shortest) <= limit:
+            return list(grammar.shortest)
         text = engine.tokenizer.decode_bytes(self._taken)
-        return Closing(engine.closers(), self._grammar.json, limit).find(self._matcher, text)
+        found = Closing(engine.closers(), grammar.json, limit).find(self._matcher, text)
+        if not self._taken and found is not None:
+            grammar.shortest = list(found)
+        return found
 
     def _check(self) -> None:
         if self._matcher.is_error():

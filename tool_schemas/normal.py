@@ -22,8 +22,9 @@ SINGLES = (
 )
 """Keywords whose value is a sub-schema; that of `items` may be a list in older drafts."""
 
-MOST_PLACES = 20_000  # sub-schemas of one schema
+MOST_PLACES = 5_000  # sub-schemas of one schema
 DEEPEST = 200  # levels of a schema
+LONGEST = 500_000  # characters of its JSON text
 
 _DRAFTS = {"draft-04": 4, "draft-06": 6, "draft-07": 7, "2019-09": 2019, "2020-12": 2020}
 
@@ -103,14 +104,8 @@ def normalised(schema: dict[str, Any]) -> dict[str, Any]:
     Raises:
         SchemaError: If it is no JSON, too large, too deep, of an unknown draft, or refers to something outside it.
     """
-    try:
-        copy: dict[str, Any] = json.loads(json.dumps(schema, allow_nan=False))
-    except RecursionError:
-        raise SchemaError("is nested too deeply; flatten the schema", "$") from None
-    except (TypeError, ValueError) as error:
-        raise SchemaError(f"is no JSON: {error}", "$") from error
+    copy, places = copied(schema)
     draft = draft_of(copy)
-    places = list(every(copy))
     references: dict[int, Any] = {}
     if any(isinstance(place.get("$ref"), str) for _, place in places):
         references = _references(copy, draft)
@@ -133,6 +128,27 @@ def normalised(schema: dict[str, Any]) -> dict[str, Any]:
             if isinstance(place.get(key), str):
                 del place[key]
     return copy
+
+
+def copied(schema: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[Parts, dict[str, Any]]]]:
+    """A copy of a schema in which nothing is shared, and its schema objects; see `every`.
+
+    Raises:
+        SchemaError: If it is no JSON, or too large or too deep.
+    """
+    try:
+        text = json.dumps(schema, allow_nan=False, ensure_ascii=False)
+        if len(text) > LONGEST:
+            raise SchemaError(f"has more than {LONGEST} characters; leave out what the model need not see", "$")
+        text.encode()
+        copy: dict[str, Any] = json.loads(text)
+    except RecursionError:
+        raise SchemaError("is nested too deeply; flatten the schema", "$") from None
+    except UnicodeEncodeError:
+        raise SchemaError("holds half of a surrogate pair, which no text can hold; correct it", "$") from None
+    except (TypeError, ValueError) as error:
+        raise SchemaError(f"is no JSON: {error}", "$") from error
+    return copy, list(every(copy))
 
 
 def _references(root: dict[str, Any], draft: int) -> dict[int, Any]:

@@ -62,13 +62,15 @@ def prepared(
     Raises:
         SchemaError: If the schema is invalid, or cannot be enforced in this way; with the JSON path.
     """
-    from loraloop.tool_schemas.llguidance_engine import problem_of
+    from loraloop.tool_schemas.llguidance_engine import costs_of, problem_of
 
     check_schema(schema)
     plan = sifted(schema, on_unsupported, enforced)
     trials = _Trials(problem or problem_of)
     for _ in range(_ROUNDS):
         if not trials.problem(plan.schema, plan.schema):
+            if problem is None and (why := costs_of(plan.schema)):
+                raise SchemaError(f"costs too much to be decoded ({why}); simplify it", "$")
             return plan
         culprit = trials.culprit(plan.schema)
         if on_unsupported == "refuse":

@@ -31,7 +31,7 @@ _NEEDS = {  # keyword: without which other one it constrains nothing
 _UNWRITABLE = re.compile(r"[\x00-\x07\x0b\x0e-\x1f\x7f\ud800-\udfff]")
 _EXACT = 2**53  # integers beyond it are not exact as doubles, which is what the engine computes in
 _DECIMALS = 6  # decimals of a step that the engine follows exactly, together with 2**53
-_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+_OPTIONAL = 1000  # properties of one object that may be left out; the engine keeps a place for each
 
 
 def findings_at(
@@ -49,6 +49,10 @@ def findings_at(
     yield from _numbers(place, parts)
     yield from _texts(place, parts)
     yield from _one_of(root, place, parts)
+    optional = place.get("properties", {}).keys() - set(place.get("required", ()))
+    if len(optional) > _OPTIONAL:
+        reason = f"more than {_OPTIONAL} properties that may be left out cost too much to decode; split the object"
+        yield Finding(parts, "properties", reason, checkable=False)
     least, named = place.get("minProperties", 0), len(set(place.get("required", ())))
     if isinstance(least, int) and least - named > 1:
         yield Finding(

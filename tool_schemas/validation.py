@@ -78,8 +78,9 @@ def check_schema(schema: dict[str, Any], start: str = "$") -> None:
     """
     import jsonschema
 
-    from loraloop.tool_schemas.normal import draft_of
+    from loraloop.tool_schemas.normal import copied, draft_of
 
+    copied(schema)  # bounds what follows, which takes a while for each sub-schema
     try:
         _class(draft_of(schema)).check_schema(schema)
     except jsonschema.SchemaError as error:

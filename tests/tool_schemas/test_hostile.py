@@ -1,0 +1,167 @@
+"""No schema, however hostile, hangs, crashes or reaches the network: bounded time, and an error that says what to do."""
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from loraloop.adapters.base.random_base import byte_tokenizer_json
+from loraloop.tool_schemas import GrammarCompiler, JsonSchema, Tool
+from loraloop.tool_schemas.errors import LoraloopError, SchemaError
+from loraloop.tool_schemas.keyword_checks import SECONDS
+from loraloop.tool_schemas.keywords import ANNOTATIONS, CHECKED, ENFORCED, survey
+from loraloop.tool_schemas.validation import check_value
+
+BOUND = 10.0  # seconds for one schema on a busy machine; alone none takes more than one
+
+
+def nested(depth: int, around: Any) -> Any:
+    schema: Any = {"type": "string"}
+    for _ in range(depth):
+        schema = around(schema)
+    return schema
+
+
+def chain(count: int, link: Any) -> dict[str, Any]:
+    """Definitions of which each refers to the next."""
+    links = {f"a{at}": link({"$ref": f"#/$defs/a{at + 1}"}) for at in range(count)}
+    return {"$ref": "#/$defs/a0", "$defs": {**links, f"a{count}": {"type": "string"}}}
+
+
+HOSTILE: dict[str, dict[str, Any]] = {
+    "deep objects": nested(150, lambda inner: {"type": "object", "properties": {"a": inner}, "required": ["a"]}),
+    "very deep": nested(3000, lambda inner: {"type": "array", "items": inner}),
+    "many branches": nested(14, lambda inner: {"anyOf": [inner, inner]}),
+    "many conjunctions": nested(11, lambda inner: {"allOf": [inner, inner]}),
+    "a huge enum": {"enum": [f"value number {at}" for at in range(50_000)]},
+    "a long literal": {"enum": ["x" * 1_000_000]},
+    "a deep literal": {"const": nested(150, lambda inner: [inner])},
+    "many properties": {"type": "object", "properties": {f"p{at}": {"type": "string"} for at in range(4_500)}},
+    "many required": {
+        "type": "object",
+        "properties": {f"p{at}": {"type": "string"} for at in range(2_000)},
+        "required": [f"p{at}" for at in range(2_000)],
+    },
+    "nested quantifiers": {"type": "string", "pattern": "^(a+)+$"},
+    "repeated repetitions": {"type": "string", "pattern": "^((a{1,100}){1,100}){1,100}$"},
+    "a long pattern": {"type": "string", "pattern": "^" + "(a|b|c)?" * 2000 + "$"},
+    "a large repetition": {"type": "string", "pattern": "^a{1000000}$"},
+    "hostile look-around": {"type": "string", "pattern": "^(?=(a+)+$)(?!b).*$"},
+    "an automaton of a million states": {"type": "string", "pattern": "^(.*a.{20})|(.*b.{20})$"},
+    "patterns of keys": {"type": "object", "patternProperties": {f"^(a|b)*{at}(a|b)*$": {} for at in range(60)}},
+    "a long text": {"type": "string", "minLength": 1_000_000, "maxLength": 10**9},
+    "a long list": {"type": "array", "minItems": 10**6, "items": {"type": "integer"}},
+    "a reference bomb": chain(24, lambda ref: {"allOf": [ref, ref]}),
+    "a bomb of values": chain(
+        30, lambda ref: {"type": "object", "properties": {"x": ref, "y": ref}, "required": ["x", "y"]}
+    ),
+    "a circle": {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}},
+    "the cloud's metadata": {"$ref": "http://169.254.169.254/latest/meta-data"},
+    "a file": {"$ref": "file:///etc/passwd"},
+    "an identifier elsewhere": {"$id": "http://example.com/x", "$ref": "y"},
+    "a schema elsewhere": {"$schema": "http://example.com/own-dialect", "type": "string"},
+    "a tiny step": {"type": "number", "multipleOf": 1e-300},
+    "a large step": {"type": "integer", "multipleOf": 10**15 + 1},
+    "large bounds": {"type": "number", "minimum": 1e308, "maximum": 1.7e308},
+    "many alternatives": {
+        "oneOf": [{"type": "object", "properties": {f"k{at}": {}}, "required": [f"k{at}"]} for at in range(300)]
+    },
+    "many conditions": {"dependentSchemas": {f"p{at}": {"required": ["x"]} for at in range(1000)}},
+    "nothing fits": {"allOf": [{"type": "string"}, {"type": "integer"}]},
+    "nots": nested(60, lambda inner: {"not": inner}),
+    "half a character": {"type": "object", "properties": {"\ud800": {"type": "string"}}},
+    "not a number": {"minimum": float("nan")},
+    "a wrong pointer": {"$ref": "#/$defs/%ZZ"},
+    "a nul": {"type": "string", "pattern": "\x00"},
+    "an endless format": {"type": "string", "format": "x" * 100_000},
+}
+
+
+@pytest.fixture(scope="module")
+def bytewise() -> GrammarCompiler:
+    return GrammarCompiler(byte_tokenizer_json(), 259, 0)
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a schema reached the network")
+
+    for name in ("connect", "connect_ex", "sendto"):
+        monkeypatch.setattr(socket.socket, name, refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    yield
+
+
+def use(compiler: GrammarCompiler, schema: dict[str, Any], on_unsupported: Any) -> None:
+    """Registers, compiles and begins to decode, as far as the schema lets it."""
+    definitions = schema.get("$defs", {}) if isinstance(schema, dict) else {}
+    inner = {key: value for key, value in schema.items() if key != "$defs"}
+    parameters = {"type": "object", "properties": {"v": inner}, "required": ["v"], "$defs": definitions}
+    try:
+        Tool("f", "", parameters, on_unsupported=on_unsupported)
+        state = compiler.compile(JsonSchema(parameters, on_unsupported=on_unsupported)).start()
+        state.accept(state.forced())
+        path = state.closing(300)
+        if path is not None:
+            state.accept(path)
+            assert state.can_stop
+    except LoraloopError as error:
+        assert str(error).strip()
+        assert len(str(error)) < 250_000
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_schema_is_bounded(bytewise: GrammarCompiler, name: str) -> None:
+    start = time.monotonic()
+    for on_unsupported in ("refuse", "check"):
+        use(bytewise, HOSTILE[name], on_unsupported)
+    survey(HOSTILE[name])
+    assert time.monotonic() - start < 3 * BOUND
+
+
+def test_validation_gives_up_a_pattern_that_runs_on() -> None:
+    schema = {"type": "string", "pattern": "^(?=(a+)+$)x"}
+    start = time.monotonic()
+    with pytest.raises(SchemaError, match="takes too long|does not match"):
+        check_value("a" * 60 + "!", schema)
+    with pytest.raises(SchemaError, match="Additional|takes too long"):
+        keys = {"patternProperties": {"^(a+)+$": {"type": "string"}}, "additionalProperties": False}
+        check_value({"a" * 60 + "!": "x"}, keys)
+    assert time.monotonic() - start < BOUND * SECONDS + BOUND
+
+
+words = sorted(ENFORCED | CHECKED | (ANNOTATIONS - {"$schema"}))
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=True)
+    | st.sampled_from(
+        ["string", "object", "array", "integer", "#", "#/$defs/a", "^a+$", "(", "date", "iri", "\x00", ""]
+    )
+    | st.text(max_size=4)
+)
+garbage = st.recursive(
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(words), inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["a", "b", "", "^a"]), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+documents = st.dictionaries(st.sampled_from(words), garbage, min_size=1, max_size=5)
+
+
+@settings(max_examples=400, deadline=20_000, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+@given(schema=documents, on_unsupported=st.sampled_from(["refuse", "check"]))
+def test_garbage_is_used_or_refused(bytewise: GrammarCompiler, schema: dict[str, Any], on_unsupported: str) -> None:
+    use(bytewise, schema, on_unsupported)
+    told = survey(schema)
+    json.dumps([told.enforced, told.checked, told.annotations, told.refused])
