@@ -198,7 +198,7 @@ def read_cases(path: str | Path) -> Iterator[Case]:
         if text.lstrip().startswith("["):
             entries = [(f"entry {at}", entry) for at, entry in enumerate(json.loads(text))]
         else:
-            lines = enumerate(text.splitlines(), start=1)
+            lines = enumerate(text.split("\n"), start=1)
             entries = [(f"line {at}", json.loads(line)) for at, line in lines if line.strip()]
     except ValueError as error:
         raise InputError(f"{file} is no JSON list and no JSON Lines: {error}") from error

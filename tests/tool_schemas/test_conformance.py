@@ -61,6 +61,12 @@ def test_wrong_cases_are_named_by_their_place(tmp_path: Path, text: str, wrong: 
         list(read_cases(tmp_path / "none.jsonl"))
 
 
+def test_lines_end_at_line_breaks_alone(tmp_path: Path) -> None:
+    file = tmp_path / "cases.jsonl"
+    file.write_text('{"schema": {}, "valid": ["a\u2028b"]}\n\n{"schema": {}}\n', encoding="utf-8")
+    assert [case.id for case in read_cases(file)] == ["line 1", "line 3"]
+
+
 def test_a_refusal_counts_under_its_keyword() -> None:
     assert keyword_of(SchemaError("no", "$.properties.a.uniqueItems")) == "uniqueItems"
     assert keyword_of(SchemaError("takes too long: why", "$")) == "takes too long"
