@@ -6,8 +6,9 @@ from loraloop.tool_schemas.formats import PATTERNS
 
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _ATOM = "[a-zA-Z0-9_+-]+"
-_LABEL = "[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?"
-_HOST = f"{_LABEL}(?:[.]{_LABEL}){{0,4}}"
+_SHORT = "[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?"  # a label of a host name has 63 characters at most
+_LABEL = "[a-z0-9]+(?:-+[a-z0-9]+)*"
+_HOST = f"{_LABEL}(?:[.]{_LABEL})*"
 _HEX = "[0-9a-fA-F]{1,4}"
 _IPV6 = "|".join(
     [
@@ -27,8 +28,8 @@ FORMATS = {
     "uuid": "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$",
     "ipv4": f"^{_OCTET}(?:[.]{_OCTET}){{3}}$",
     "ipv6": f"^(?:{_IPV6})$",
-    "email": f"^{_ATOM}(?:[.]{_ATOM})*@{_LABEL}(?:[.]{_LABEL}){{0,3}}[.][a-z]{{2,12}}$",
-    "hostname": f"^{_HOST}$",
+    "email": f"^{_ATOM}(?:[.]{_ATOM})*@{_LABEL}(?:[.]{_LABEL})*[.][a-z]{{2,12}}$",
+    "hostname": f"^{_SHORT}(?:[.]{_SHORT}){{0,4}}$",
     "duration": f"^P(?:[0-9]{{1,4}}W|{_DAYS}(?:{_HOURS})?|{_HOURS})$",
     "uri": f"^(?:https?|ftp)://{_HOST}(?::[0-9]{{1,4}})?(?:/{_PART}*)*(?:[?]{_PART}*)?(?:#{_PART}*)?$",
 }

@@ -36,7 +36,7 @@ _LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 _RANGES = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**53) + 1, 2**53 - 1)}
 
 _WAYS = "use the engine 'llguidance', or register the tool with on_unsupported='check'"
-_DEPTH = 3  # times that a reference may lie inside itself
+_DEPTH = 2  # times that a reference may lie inside itself
 _MOST_TEXT = 2_000_000  # characters written in all
 _MOST_PLACES = 20_000  # sub-schemas written
 _MOST_COUNT = 2000  # repetitions

@@ -19,8 +19,11 @@ from typing import IO, Any
 _HEADER = struct.Struct("<cQ")
 
 
+MOST_STATES = 8000
+
+
 class TooCostly(Exception):
-    """The index takes more time or memory than it may."""
+    """The index takes more states, time or memory than it may."""
 
 
 class IndexWorker:
@@ -68,6 +71,8 @@ class IndexWorker:
                 raise TooCostly(f"takes more than {what} to compile") from None
             finally:
                 timer.cancel()
+        if kind == b"s":
+            raise TooCostly(f"needs {payload.decode()} states, and may have {MOST_STATES}, to compile")
         if kind != b"i":
             raise ValueError(payload.decode(errors="replace"))
         return pickle.loads(payload)
@@ -121,13 +126,19 @@ def main() -> None:
     except (ImportError, OSError, ValueError):  # not every system can bound memory; time is bounded everywhere
         pass
     vocabulary = Vocabulary(end, tokens)
+    bytewise = Vocabulary(end, {text: ids for text, ids in tokens.items() if len(text) == 1})
     while True:
         try:
             regex = _receive(source)[1].decode()
         except EOFError:
             return
         try:
-            kind, answer = b"i", pickle.dumps(Index(regex, vocabulary))
+            # Quick, because a state then has hundreds of transitions instead of tens of thousands.
+            states = len(Index(regex, bytewise).get_transitions())
+            if states > MOST_STATES:
+                kind, answer = b"s", str(states).encode()
+            else:
+                kind, answer = b"i", pickle.dumps(Index(regex, vocabulary))
         except ValueError as error:
             kind, answer = b"e", str(error).encode()
         _send(sink, kind, answer)

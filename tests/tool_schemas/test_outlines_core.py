@@ -144,6 +144,9 @@ def test_compiling_is_bounded_in_time_and_memory(tokenizer: Tokenizer) -> None:
         small.compile(Regex("(a|b)*a(a|b){22}"))
     assert time.monotonic() - start < 30
     small.compile(Regex("ab"))  # the next one gets a new process
+    large = {"type": "array", "items": {"type": "string", "format": "email"}, "maxItems": 400}
+    with pytest.raises(SchemaError, match="states"):
+        small.compile(JsonSchema(large))
     bomb: dict[str, Any] = {
         f"d{n}": {"type": "array", "prefixItems": [{"$ref": f"#/$defs/d{n + 1}"}] * 4} for n in range(30)
     }

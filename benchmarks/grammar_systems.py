@@ -1,0 +1,216 @@
+"""The systems whose masks the grammar benchmark times: our two engines, Outlines' processors, xgrammar alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from loraloop.adapters.base import Base
+
+
+PATIENCE = 20.0  # seconds for one compilation
+
+
+class Refused(Exception):
+    """A system does not take a schema, takes the schema and not the text, or takes too long."""
+
+
+@dataclass(slots=True)
+class Figures:
+    """What was measured of one system; seconds."""
+
+    cold: list[float] = field(default_factory=list)
+    again: list[float] = field(default_factory=list)
+    masks: list[float] = field(default_factory=list)
+    total: float = 0.0
+    tokens: int = 0
+    forced: int = 0
+    refused: int = 0
+
+    def metrics(self) -> dict[str, float]:
+        """By name, with units; only what there is."""
+        if not self.masks:
+            return {"refused": self.refused}
+        found = {
+            "mask_us_p50": 1e6 * at(self.masks, 0.5),
+            "mask_us_p99": 1e6 * at(self.masks, 0.99),
+            "token_us_mean": 1e6 * self.total / self.tokens,
+            "compile_ms_p50": 1e3 * at(self.cold, 0.5),
+            "compile_ms_p99": 1e3 * at(self.cold, 0.99),
+            "again_ms_p50": 1e3 * at(self.again, 0.5),
+            "again_ms_p99": 1e3 * at(self.again, 0.99),
+            "forced_share": self.forced / self.tokens,
+            "refused": self.refused,
+        }
+        return found
+
+
+def at(values: Sequence[float], share: float) -> float:
+    """The value that so many of the values do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
+
+
+def in_time(compile: Callable[[], object]) -> bool:
+    """Whether something that cannot be interrupted ends within the patience, tried in a process of its own."""
+    child = os.fork()
+    if child == 0:
+        try:
+            compile()
+        finally:
+            os._exit(0)
+    start = perf_counter()
+    while perf_counter() - start < PATIENCE:
+        if os.waitpid(child, os.WNOHANG)[0]:
+            return True
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return False
+
+
+def ours(base: Base, engine: str) -> Callable[[dict[str, Any], Sequence[int], Figures], None]:
+    """One of our engines: masks where there is a choice, forced tokens elsewhere."""
+    from loraloop.tool_schemas.errors import InputError, SchemaError
+    from loraloop.tool_schemas.grammar import GrammarCompiler, JsonSchema
+
+    compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0], engine)
+    compiler.compile({"type": "null"})
+    logits = torch.zeros(base.config.vocab_size)
+
+    def run(schema: dict[str, Any], ids: Sequence[int], figures: Figures) -> None:
+        start = perf_counter()
+        try:
+            grammar = compiler.compile(JsonSchema(schema))
+        except SchemaError as error:
+            raise Refused(str(error)) from error
+        middle = perf_counter()
+        compiler.compile(JsonSchema(schema))
+        end = perf_counter()
+        state, done = grammar.start(), 0
+        times: list[float] = []
+        forced, total = 0, 0.0
+        while done < len(ids):
+            start_token = perf_counter()
+            ahead = state.forced()
+            if ahead and list(ids[done : done + len(ahead)]) == ahead:
+                state.accept(ahead)
+                done += len(ahead)
+                forced += len(ahead)
+                total += perf_counter() - start_token
+                continue
+            state.mask_(logits)
+            masked = perf_counter()
+            times.append(masked - start_token)
+            try:
+                state.accept(ids[done : done + 1])
+            except InputError as error:
+                raise Refused(str(error)) from error
+            total += perf_counter() - start_token
+            done += 1
+            logits.zero_()
+        figures.cold.append(middle - start)
+        figures.again.append(end - middle)
+        figures.masks += times
+        figures.total += total
+        figures.tokens += len(ids)
+        figures.forced += forced
+
+    return run
+
+
+def outlines(tokenizer: Any, vocab_size: int, backend: str) -> Callable[[dict[str, Any], Sequence[int], Figures], None]:
+    """A backend of Outlines, as `outlines.Generator(model, type, backend)` makes it."""
+    from types import SimpleNamespace
+
+    from outlines.backends import get_json_schema_logits_processor
+    from outlines.models.transformers import Transformers
+
+    model = Transformers(SimpleNamespace(device="cpu"), tokenizer)
+
+    def run(schema: dict[str, Any], ids: Sequence[int], figures: Figures) -> None:
+        text = json.dumps(schema)
+        if backend == "outlines_core" and not in_time(lambda: get_json_schema_logits_processor(backend, model, text)):
+            raise Refused(f"takes more than {PATIENCE:g} seconds")
+        start = perf_counter()
+        try:
+            processor = get_json_schema_logits_processor(backend, model, text)
+            middle = perf_counter()
+            processor = get_json_schema_logits_processor(backend, model, text)
+        except Exception as error:  # each backend has its own
+            raise Refused(str(error)) from error
+        end = perf_counter()
+        times: list[float] = []
+        seen = torch.zeros(1, 1, dtype=torch.int64)
+        for position, token in enumerate(ids):
+            logits = torch.zeros(1, vocab_size)
+            begin = perf_counter()
+            try:
+                logits = processor.process_logits(seen, logits)
+            except (RuntimeError, ValueError) as error:
+                raise Refused(str(error)) from error
+            times.append(perf_counter() - begin)
+            if not torch.isfinite(logits[0, token]):
+                raise Refused(f"token {position} is masked")
+            seen = torch.tensor([[token]])
+        figures.masks += times
+        figures.total += sum(times)
+        figures.cold.append(middle - start)
+        figures.again.append(end - middle)
+        figures.tokens += len(ids)
+
+    return run
+
+
+def xgrammar(tokenizer: Any, vocab_size: int, stop: int) -> Callable[[dict[str, Any], Sequence[int], Figures], None]:
+    """xgrammar by itself, with one compiler for all schemas and compact JSON.
+
+    Raises:
+        ImportError: It is not installed.
+    """
+    import xgrammar as xgr
+
+    info = xgr.TokenizerInfo.from_huggingface(tokenizer, vocab_size=vocab_size, stop_token_ids=[stop])
+    compiler = xgr.GrammarCompiler(info, max_threads=1)
+
+    def run(schema: dict[str, Any], ids: Sequence[int], figures: Figures) -> None:
+        text = json.dumps(schema)
+        start = perf_counter()
+        try:
+            compiled = compiler.compile_json_schema(text, any_whitespace=False, separators=(",", ":"))
+        except Exception as error:
+            raise Refused(str(error)) from error
+        middle = perf_counter()
+        compiler.compile_json_schema(text, any_whitespace=False, separators=(",", ":"))
+        end = perf_counter()
+        matcher = xgr.GrammarMatcher(compiled)
+        bitmask = xgr.allocate_token_bitmask(1, vocab_size)
+        logits = torch.zeros(1, vocab_size)
+        times: list[float] = []
+        total = 0.0
+        for token in ids:
+            begin = perf_counter()
+            matcher.fill_next_token_bitmask(bitmask)
+            xgr.apply_token_bitmask_inplace(logits, bitmask)
+            masked = perf_counter()
+            times.append(masked - begin)
+            if not matcher.accept_token(token):
+                raise Refused(f"token {token} is not accepted")
+            total += perf_counter() - begin
+            logits.zero_()
+        figures.cold.append(middle - start)
+        figures.again.append(end - middle)
+        figures.masks += times
+        figures.total += total
+        figures.tokens += len(ids)
+
+    return run
