@@ -118,7 +118,7 @@ class Template:
         query: Pairs = []
         headers, cookies, fields = dict(self.headers), [], dict[str, Any]()
         form: Pairs = []
-        whole: tuple[Any] | None = None
+        whole: tuple[str, Any] | None = None
         for name, place in self.places.items():
             if name not in arguments:
                 continue
@@ -139,20 +139,20 @@ class Template:
                 case "form":
                     form += in_query(value, place, name)
                 case _:
-                    whole = (value,)
+                    whole = (place.where, value)
         content = self._content(fields, form, whole)
         if content is not None:
             headers["Content-Type"] = self.body or "application/json"
         url = self._url(path, query)
         return Request(self.method, url, tuple(headers.items()), tuple(cookies), content)
 
-    def _content(self, fields: dict[str, Any], form: Pairs, whole: tuple[Any] | None) -> bytes | None:
+    def _content(self, fields: dict[str, Any], form: Pairs, whole: tuple[str, Any] | None) -> bytes | None:
         if whole is not None:
-            plain = self.body.startswith("text/")
-            return (scalar(whole[0], "body") if plain else dumps(whole[0])).encode("utf-8", "replace")
-        if form or (self.always_body and self.body == "application/x-www-form-urlencoded"):
+            where, value = whole
+            return (scalar(value, "body") if where == "text" else dumps(value)).encode("utf-8", "replace")
+        if form or (self.always_body and any(place.where == "form" for place in self.places.values())):
             return "&".join(f"{name}={value}" for name, value in form).encode()
-        if fields or (self.always_body and not self.body.startswith("text/")):
+        if fields or self.always_body:
             return dumps(fields).encode()
         return None
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from loraloop.tool_schemas.errors import LoraloopError, SchemaError
@@ -13,7 +13,8 @@ from loraloop.tool_schemas.openapi_document import Document, Parts
 from loraloop.tool_schemas.openapi_schema import Flat, SchemaWriter
 from loraloop.tool_schemas.validation import json_path
 
-FORM = "application/x-www-form-urlencoded"
+_FORM = "application/x-www-form-urlencoded"
+_MEDIA = re.compile(r"[\w.+-]+/[\w.+-]+(?:\s*;[\x20-\x7e]*)?", re.ASCII)
 _IGNORED = ("accept", "content-type", "authorization")  # header parameters that OpenAPI says mean nothing
 _TELLING = {"minLength", "pattern", "enum", "const", "format"}  # keywords that say enough about a text
 _PLACES: dict[str, Where] = {"path": "path", "query": "query", "header": "header", "cookie": "cookie"}
@@ -34,7 +35,7 @@ class Argument:
     required: bool
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Arguments:
     """What an operation takes.
 
@@ -45,16 +46,27 @@ class Arguments:
         always_body: Whether an empty object or form is sent too.
     """
 
-    schema: dict[str, Any] = field(default_factory=dict)
-    places: dict[str, Place] = field(default_factory=dict)
-    body: str = ""
-    always_body: bool = False
+    schema: dict[str, Any]
+    places: dict[str, Place]
+    body: str
+    always_body: bool
 
 
 def is_json(media: str) -> bool:
     """Whether a media type is JSON."""
-    kind = media.partition(";")[0].strip().lower()
-    return kind in ("application/json", "text/json") or kind.endswith("+json")
+    return _bare(media) in ("application/json", "text/json") or _bare(media).endswith("+json")
+
+
+def _bare(media: str) -> str:
+    return media.partition(";")[0].strip().lower()
+
+
+_BODIES: tuple[tuple[str, Callable[[str], bool]], ...] = (  # kinds of bodies, the first that is offered is taken
+    ("json", is_json),
+    ("form", lambda media: media == _FORM),
+    ("text", lambda media: media == "text/plain"),
+    ("json", lambda media: media in ("*/*", "application/*")),
+)
 
 
 def arguments_of(
@@ -78,20 +90,22 @@ def arguments_of(
     """
     writer = SchemaWriter(document, request=True)
     found = list(_parameters(writer, item, operation, parts, taken))
-    out = Arguments()
+    body, always = "", False
     if "requestBody" in operation:
-        found += _body(writer, *document.followed(operation["requestBody"], (*parts, "requestBody")), out)
-    properties: dict[str, Any] = {}
-    required = []
-    for name, argument in zip(_named(found), found, strict=True):
-        properties[name] = argument.schema
-        out.places[name] = argument.place
-        if argument.required:
-            required.append(name)
-    out.schema = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+        node, there = document.followed(operation["requestBody"], (*parts, "requestBody"))
+        body, inside = _body(writer, node, there)
+        always = node.get("required") is True and all(each.place.where in ("body", "form") for each in inside)
+        found += inside
+    named = dict(zip(_named(found), found, strict=True))
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": {name: argument.schema for name, argument in named.items()},
+        "required": [name for name, argument in named.items() if argument.required],
+        "additionalProperties": False,
+    }
     if definitions := writer.definitions():
-        out.schema["$defs"] = definitions
-    return out
+        schema["$defs"] = definitions
+    return Arguments(schema, {name: argument.place for name, argument in named.items()}, body, always)
 
 
 def _named(found: list[Argument]) -> list[str]:
@@ -237,51 +251,46 @@ def _kinds(document: Document, node: Any, parts: Parts, depth: int) -> set[str]:
 # --- body ------------------------------------------------------------------------------------------------------------
 
 
-def _body(writer: SchemaWriter, body: dict[str, Any], parts: Parts, out: Arguments) -> list[Argument]:
+def _body(writer: SchemaWriter, body: dict[str, Any], parts: Parts) -> tuple[str, list[Argument]]:
+    """The body's media type and the arguments that it is made of."""
     content = body.get("content")
     if not isinstance(content, dict) or not content:
         raise SchemaError("a request body needs a 'content'", json_path(parts))
-    chosen = [media for media in content if is_json(media)]
-    chosen += [media for media in content if media.partition(";")[0].strip().lower() == FORM]
-    chosen += [media for media in content if media.lower().startswith("text/plain")]
-    if "*/*" in content:
-        chosen.append("*/*")
-    if not chosen:
+    chosen = next(((kind, media) for kind, fits in _BODIES for media in content if fits(_bare(media))), None)
+    if chosen is None:
         raise SchemaError(
             f"a body as {', '.join(map(repr, content))} is not supported; JSON, forms and plain text are",
             json_path((*parts, "content")),
         )
-    media = chosen[0]
-    out.body = "application/json" if media == "*/*" else media
-    required = body.get("required") is True
-    described = content[media] if isinstance(content[media], dict) else {}
+    kind, media = chosen
     there = (*parts, "content", media, "schema")
-    node = described.get("schema", {"type": "string"} if media.startswith("text/") else True)
-    if media.startswith("text/"):
-        return [_whole(writer, node, there, "text", body, required)]
+    sent = "application/json" if "*" in media else media
+    if not _MEDIA.fullmatch(sent):
+        raise SchemaError(f"{media!r} is no media type", json_path((*parts, "content")))
+    described = content[media] if isinstance(content[media], dict) else {}
+    node = described.get("schema", {"type": "string"} if kind == "text" else True)
+    required = body.get("required") is True
+    if kind == "text":
+        if _kinds(writer.document, node, there, 0) - {"scalar"}:
+            raise SchemaError("a list or an object cannot be sent as plain text", json_path(there))
+        return sent, [_whole(writer, node, there, "text", body, required)]
     flat = writer.flat(node, there) if isinstance(node, dict) and not writer.has_heirs(node, there) else None
-    if out.body.partition(";")[0].strip().lower() == FORM:
+    if kind == "form":
         if flat is None:
             raise SchemaError("a form has to be an object with properties, without alternatives", json_path(there))
-        out.always_body = required
-        return list(_form(writer, flat, described.get("encoding", {}), parts))
-    properties = flat.properties if flat is not None else {}
-    shown = [name for name, (inner, at) in properties.items() if not writer.hides(inner, at)]
-    needs = [name for name in (flat.required if flat is not None else ()) if name in shown or name not in properties]
-    if (
-        flat is None
-        or flat.extra not in (None, False)
-        or not shown
-        or not set(needs) <= set(shown)
-        or (needs and not required)  # an absent body is not one without its required fields
-    ):
-        return [_whole(writer, node, there, "json", body, required)]
-    out.always_body = required
-    found = []
-    for name in shown:
-        inner, at = properties[name]
-        found.append(Argument(Place("body", name), writer.write(inner, at), name in needs))
-    return found
+        return sent, list(_form(writer, flat, described.get("encoding", {}), parts))
+    fields = None if flat is None or flat.extra not in (None, False) else _fields(writer, flat, required)
+    return sent, fields or [_whole(writer, node, there, "json", body, required)]
+
+
+def _fields(writer: SchemaWriter, flat: Flat, required: bool) -> list[Argument]:
+    """An object body as one argument a property; none if that would not say the same."""
+    shown = [name for name, (inner, at) in flat.properties.items() if not writer.hides(inner, at)]
+    needs = [name for name in flat.required if name in shown or name not in flat.properties]
+    if not set(needs) <= set(shown) or (needs and not required):  # an absent body is not one without required fields
+        return []
+    schemas = {name: writer.write(*flat.properties[name]) for name in shown}
+    return [Argument(Place("body", name), schema, name in needs) for name, schema in schemas.items()]
 
 
 def _whole(

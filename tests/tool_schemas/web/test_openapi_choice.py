@@ -212,6 +212,12 @@ LISTS = {"type": "array", "items": {"type": "array", "items": STRING}}
         ({"parameters": {}}, ".parameters", "a list"),
         ({"requestBody": {}}, ".requestBody", "'content'"),
         ({"requestBody": {"content": {"application/xml": {}}}}, ".requestBody.content", "application/xml"),
+        (
+            {"requestBody": {"content": {"text/plain": {"schema": {"type": "object"}}}}},
+            '.requestBody.content["text/plain"].schema',
+            "plain text",
+        ),
+        ({"requestBody": {"content": {"a\r\nb/c+json": {}}}}, ".requestBody.content", "no media type"),
         ({"$ref": "other.yaml"}, ".$ref", "another document"),
         ({"servers": [{}]}, ".servers[0]", "'url'"),
         ({"security": [{"none": []}]}, ".security", "'none'"),

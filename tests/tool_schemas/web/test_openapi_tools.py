@@ -188,6 +188,7 @@ def test_bodies(service: Any) -> None:
             b"o%5Bk%5D=1&j=%7B%22k%22%3A1%7D",
         ),
         ({"text/plain": {"schema": STRING}}, {"body": "hello"}, b"hello"),
+        ({"text/json": {"schema": {"type": "array"}}}, {"body": [1]}, b"[1]"),
         (
             {"multipart/form-data": {}, "application/json": {"schema": {"properties": {"a": STRING}}}},
             {"a": "1"},
