@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -69,10 +70,25 @@ def calls_schema(tools: Sequence[Tool], min_calls: int = 0, max_calls: int = 8) 
 def calls_term(tools: Sequence[Tool], min_calls: int = 0, max_calls: int = 8) -> JsonSchema:
     """The grammar source of a list of calls; see `calls_schema`.
 
-    Keywords that decoding cannot enforce are checked if one of the tools asks for that; the others have none.
+    Keywords that decoding cannot enforce are checked if one of the tools asks for that; the others have none. The last
+    ones are kept: an agent asks for the same in each of its runs.
     """
+    key = (*map(id, tools), min_calls, max_calls)
+    kept = _TERMS.get(key)
+    if kept is not None:
+        return kept[1]
     checked = any(tool.strict and tool.on_unsupported == "check" for tool in tools)
-    return JsonSchema(calls_schema(tools, min_calls, max_calls), on_unsupported="check" if checked else "refuse")
+    term = JsonSchema(calls_schema(tools, min_calls, max_calls), on_unsupported="check" if checked else "refuse")
+    with _LOCK:
+        while len(_TERMS) >= 64:
+            _TERMS.pop(next(iter(_TERMS)))
+        _TERMS[key] = tuple(tools), term
+    return term
+
+
+# Holds the tools, so that their ids stay theirs.
+_TERMS: dict[tuple[int, ...], tuple[tuple[Tool, ...], JsonSchema]] = {}
+_LOCK = threading.Lock()
 
 
 def _refers(schema: Any) -> bool:

@@ -2,6 +2,7 @@ import jsonschema
 import pytest
 
 from loraloop.tool_schemas import Call, Tool, calls_schema, dumps, parse_calls
+from loraloop.tool_schemas.calls import calls_term
 from loraloop.tool_schemas.errors import InputError, SchemaError
 
 POINT = {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}
@@ -85,3 +86,13 @@ def test_no_calls() -> None:
     assert parse_calls("[]", [ADD]) == ()
     with pytest.raises(SchemaError, match="did you mean 'add'"):
         parse_calls('[{"name":"adds","arguments":{}}]', [ADD])
+
+
+def test_the_term_of_the_same_tools_is_made_once() -> None:
+    one, two = Tool("one"), Tool("two")
+    assert calls_term([one, two]) is calls_term((one, two))
+    assert calls_term([one, two]) is not calls_term([two, one])
+    assert calls_term([one], 1) != calls_term([one], 0)
+    for at in range(200):
+        calls_term([Tool(f"t{at}")])
+    assert calls_term([one, two]) == calls_term([one, two])

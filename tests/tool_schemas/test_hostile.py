@@ -1,4 +1,4 @@
-"""No schema, however hostile, hangs, crashes or reaches the network: bounded time, and an error that says what to do."""
+"""No schema, however hostile, hangs, crashes or reaches the network: bounded time, and a clear error."""
 
 import json
 import socket
@@ -128,9 +128,9 @@ def test_a_hostile_schema_is_bounded(bytewise: GrammarCompiler, name: str) -> No
 def test_validation_gives_up_a_pattern_that_runs_on() -> None:
     schema = {"type": "string", "pattern": "^(?=(a+)+$)x"}
     start = time.monotonic()
-    with pytest.raises(SchemaError, match="takes too long|does not match"):
+    with pytest.raises(SchemaError, match=r"takes too long|does not match"):
         check_value("a" * 60 + "!", schema)
-    with pytest.raises(SchemaError, match="Additional|takes too long"):
+    with pytest.raises(SchemaError, match=r"Additional|takes too long"):
         keys = {"patternProperties": {"^(a+)+$": {"type": "string"}}, "additionalProperties": False}
         check_value({"a" * 60 + "!": "x"}, keys)
     assert time.monotonic() - start < BOUND * SECONDS + BOUND
