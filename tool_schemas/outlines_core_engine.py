@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ctypes
 import re
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _START, _END = b"\x02", b"\x03"
 _ROUNDS = 200  # keywords that one schema may leave to be checked
 _LONGEST = 4096  # bytes that are forced at a time
+_LOOK_BACK = 32  # bytes of forced text in which a longer token may begin
 _PREFERRED = b'"}]a0e '  # on the way out, where several bytes lead out equally fast
 
 
@@ -72,6 +74,9 @@ class OutlinesCoreEngine:
                 tokens.setdefault(text, []).append(token)
         bytewise = {text[0]: ids[0] for text, ids in tokens.items() if len(text) == 1 and ids[0] < vocab_size}
         self.single = [(byte, bytewise[byte]) for byte in sorted(bytewise, key=_rank)]
+        self._tokens = tokens
+        self._sorted = sorted(text for text, ids in tokens.items() if ids[0] < vocab_size)
+        self.longest = min(max(map(len, self._sorted), default=1), _LOOK_BACK)
         self._worker = IndexWorker(vocab_size + 2, tokens, seconds, megabytes)
 
     def compile(self, term: Term) -> Grammar:
@@ -89,6 +94,13 @@ class OutlinesCoreEngine:
         if not plan.findings:
             return grammar
         return CheckedGrammar(grammar, Checks(schema, plan), self.token_bytes, self.ends, self.vocab_size)
+
+    def beginning(self, text: bytes) -> Iterator[int]:
+        """The tokens that begin with a text and go on."""
+        for place in range(bisect_right(self._sorted, text), len(self._sorted)):
+            if not self._sorted[place].startswith(text):
+                return
+            yield from self._tokens[self._sorted[place]]
 
     def token_bytes(self, token: int) -> bytes:
         """The bytes of a token."""
@@ -152,6 +164,7 @@ class OutlinesCoreGrammar:
         self.initial: int = index.get_next_state(index.get_initial_state(), engine.start)
         self._masks: dict[int, NDArray[np.int32]] = {}
         self._after: dict[int, dict[int, int]] = {}
+        self._forced: dict[int, list[int]] = {}
         self._ways: dict[int, bytes] = {}
 
     def start(self) -> OutlinesCoreState:
@@ -189,6 +202,38 @@ class OutlinesCoreGrammar:
                 byte: there for byte, token in self.engine.single if (there := step(state, token)) is not None
             }
         return known
+
+    def forced(self, state: int) -> list[int]:
+        """The tokens that have to follow a state, as far as they are sure to be split like that."""
+        known = self._forced.get(state)
+        if known is None:
+            known = self._forced[state] = self._look_ahead(state)
+        return known
+
+    def _look_ahead(self, state: int) -> list[int]:
+        places, text = [state], bytearray()
+        while len(after := self.after(places[-1])) == 1 and len(text) < _LONGEST and not self.final(places[-1]):
+            (byte, there), *_ = after.items()
+            text.append(byte)
+            places.append(there)
+        sure = len(text)
+        if after:  # a token that may follow could begin within the text and draw what comes next into itself
+            for place in range(max(len(text) - self.engine.longest, 0), len(text)):
+                if any(self._follows(places[place], each) for each in self.engine.beginning(bytes(text[place:]))):
+                    sure = place
+                    break
+        tokens: list[int] = []
+        done = 0
+        for token in self.engine.tokenizer.tokenize_bytes(bytes(text)) if text else ():
+            done += len(self.engine.token_bytes(token))
+            if done > sure or not self._follows(state, token):
+                break
+            state = self.index.get_next_state(state, token)
+            tokens.append(token)
+        return tokens
+
+    def _follows(self, state: int, token: int) -> bool:
+        return self.index.get_next_state(state, token) is not None
 
     def way(self, state: int) -> bytes | None:
         """A text that completes what stands before a state: a shortest one, if no other was looked for before."""
@@ -234,18 +279,7 @@ class OutlinesCoreState:
 
     def forced(self) -> list[int]:
         """The tokens about which there is no choice from here."""
-        grammar, tokenizer = self._grammar, self._grammar.engine.tokenizer
-        state, text = self._states[-1], bytearray()
-        while len(after := grammar.after(state)) == 1 and len(text) < _LONGEST and not grammar.final(state):
-            (byte, state), *_ = after.items()
-            text.append(byte)
-        if not text:
-            return []
-        if not after:
-            tokens = tokenizer.tokenize_bytes(bytes(text))
-        else:
-            tokens, _ = tokenizer.tokenize_partial(bytes(text), recent_tokens=self._taken[-16:])
-        return list(tokens[: self._follow(tokens, self._states[-1])])
+        return list(self._grammar.forced(self._states[-1]))
 
     def mask_(self, logits: torch.Tensor) -> None:
         """Sets the logits [V] of tokens that cannot follow to minus infinity, in place."""

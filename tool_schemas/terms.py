@@ -39,7 +39,7 @@ def term_of(said: Any) -> Term:
             if len(texts) == len(term.terms):
                 return Choice(tuple(texts))
         return Regex(dsl.to_regex(term))
-    except (TypeError, ValueError, NotImplementedError, RecursionError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise SchemaError(
             f"{said!r} cannot be decoded: {str(error).splitlines()[0] if str(error) else type(error).__name__}; "
             "give a pydantic model, a Literal, a JSON Schema, Regex, Choice or Lark"

@@ -223,3 +223,11 @@ def test_formats(any_compiler: GrammarCompiler, tokenizer: Tokenizer, form: str)
         assert validator.is_valid(text)
     for text in bad[form]:
         assert not takes(any_compiler, tokenizer, schema, json.dumps(text)), text
+
+
+def test_a_type_that_pydantic_does_not_finish_is_refused(compiler: GrammarCompiler) -> None:
+    class Open(BaseModel):
+        next: "Missing"  # type: ignore[name-defined]  # noqa: F821
+
+    with pytest.raises(SchemaError, match="Missing|fully defined"):
+        compiler.compile(Open)

@@ -1,0 +1,52 @@
+"""The grammar benchmark on the repository's own tools: the same tokens, and fewer forwards under a grammar."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from loraloop.adapters.base import Base
+from loraloop.agent import Runtime
+
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def grammar() -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FOLDER))
+        yield importlib.import_module("grammar")
+
+
+def test_it_measures(grammar: ModuleType, base: Base) -> None:
+    runtime = Runtime.load(base)
+    texts = []
+    for case in grammar.cases(None, 2):
+        trunk, out = grammar.decoded(runtime, case)
+        assert out.sampled < len(out.ids) and out.text.startswith('[{"name":"')
+        times = grammar.both(runtime, case, trunk, out, 1)
+        assert min(times) > 0
+        texts.append((case.schema, out.ids))
+    figures = grammar.masks(base, texts, peers=False)
+    assert set(figures) == {"loraloop", "outlines_core"}
+    for each in figures.values():
+        metrics = each.metrics()
+        assert metrics["refused"] == 0 and 0.3 < metrics["forced_share"] < 1
+        assert metrics["mask_us_p50"] <= metrics["mask_us_p99"]
+        assert each.forced + len(each.masks) == each.tokens
+
+
+def test_outlines_own_processors_take_the_same_tokens(grammar: ModuleType, base: Base) -> None:
+    systems = importlib.import_module("grammar_systems")
+    tokenizer = importlib.import_module("transformers_peer").transformers_tokenizer(base)
+    run = systems.outlines(tokenizer, base.config.vocab_size, "outlines_core")
+    figures = systems.Figures()
+    schema, ids = {"type": "array", "items": {"enum": ["a", "b"]}}, base.tokenizer.encode('["a","b"]')
+    run(schema, ids, figures)
+    assert figures.tokens == len(ids) == len(figures.masks) and figures.forced == 0
+    with pytest.raises(systems.Refused):
+        run(schema, base.tokenizer.encode('["a","c"]'), figures)
