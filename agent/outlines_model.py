@@ -17,13 +17,13 @@ from loraloop.adapters.base.messages import ROLES, Message
 from loraloop.agent.engine.generate import Budget, Delta, Generated, generate
 from loraloop.agent.engine.sampling import Sampler, Sampling
 from loraloop.router.decision import NONE
-from loraloop.tool_schemas.errors import InputError, unknown
+from loraloop.tool_schemas.errors import InputError, LimitError, SchemaError, unknown
 from loraloop.tool_schemas.grammar import JsonSchema, OnUnsupported
 from loraloop.tool_schemas.terms import term_of
 
 if TYPE_CHECKING:
     from loraloop.agent.runtime import Runtime
-    from loraloop.tool_schemas.grammar import Grammar
+    from loraloop.tool_schemas.grammar import Grammar, State
 
 _SAMPLING = ("temperature", "top_p", "min_p", "seed")
 _OPTIONS = ("max_tokens", "max_new_tokens", "stop", "n", *_SAMPLING)
@@ -39,7 +39,7 @@ class _Options:
     sampling: Sampling
 
 
-class OutlinesModel(VLLMOffline):  # type: ignore[misc]  # outlines has no types
+class OutlinesModel(VLLMOffline):
     """A runtime's base, or one of its skills, for `outlines`; see `Runtime.as_outlines`.
 
     Args:
@@ -75,7 +75,7 @@ class OutlinesModel(VLLMOffline):  # type: ignore[misc]  # outlines has no types
             inference_kwargs: `max_tokens` (or `max_new_tokens`), `temperature`, `top_p`, `min_p`, `seed`, `stop`, `n`.
 
         Raises:
-            SchemaError: The type cannot be enforced, with the JSON path.
+            SchemaError: The type cannot be enforced, with the JSON path, or no value was found that passes its checks.
             LimitError: No text of the type fits into `max_tokens`.
             InputError: An option is out of range, or the chat is not one of texts.
             UnknownNameError: An option is none of ours.
@@ -86,9 +86,7 @@ class OutlinesModel(VLLMOffline):  # type: ignore[misc]  # outlines has no types
         texts = ["".join(self._written(messages, grammar, options, sampler)) for _ in range(options.n)]
         return texts[0] if options.n == 1 else texts
 
-    def generate_batch(
-        self, model_input: Sequence[Any], output_type: Any = None, **inference_kwargs: Any
-    ) -> list[str | list[str]]:
+    def generate_batch(self, model_input: Sequence[Any], output_type: Any = None, **inference_kwargs: Any) -> Any:
         """Writes an answer to each of several inputs, one after another; what their prompts share is read once."""
         return [self.generate(each, output_type, **inference_kwargs) for each in model_input]
 
@@ -134,6 +132,7 @@ class OutlinesModel(VLLMOffline):  # type: ignore[misc]  # outlines has no types
             with runtime.activate(self.skill) as active:
                 trunk.room(len(chat.generation_prompt) + 1)
                 branch = trunk.branch(active.author)
+                state = None if grammar is None else grammar.start()
                 try:
                     for piece in generate(
                         branch,
@@ -141,17 +140,25 @@ class OutlinesModel(VLLMOffline):  # type: ignore[misc]  # outlines has no types
                         sampler,
                         Budget(min(options.tokens, branch.left - len(chat.generation_prompt))),
                         stop_ids=runtime.stop_ids,
-                        constraint=None if grammar is None else grammar.start(),
+                        constraint=state,
                         stops=options.stops,
                     ):
                         if isinstance(piece, Delta) and piece.text:
                             yield piece.text
-                        elif isinstance(piece, Generated):
-                            break
+                        elif isinstance(piece, Generated) and state is not None:
+                            _check_whole(piece, state)
                 finally:
                     branch.close()
         finally:
             runtime.store.put(trunk)
+
+
+def _check_whole(out: Generated, state: State) -> None:
+    """Raises if a text that had to pass checks ended before it did."""
+    if out.reason == "unenforced":
+        raise SchemaError(f"no value was found that passes its check ({out.problem}); loosen the schema")
+    if not state.can_stop:
+        raise LimitError(f"no text that passes its checks was found in {len(out.ids)} tokens: raise max_tokens")
 
 
 def _messages(given: Any) -> list[Message]:
@@ -180,4 +187,5 @@ def _messages(given: Any) -> list[Message]:
 def _text(parts: Sequence[Any]) -> str | None:
     """The text of a message in parts; None if one of them is something else."""
     texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
-    return "\n".join(texts) if all(isinstance(text, str) for text in texts) else None
+    found = [text for text in texts if isinstance(text, str)]
+    return "\n".join(found) if len(found) == len(texts) else None

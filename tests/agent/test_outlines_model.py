@@ -109,6 +109,9 @@ def test_what_cannot_be_enforced_is_refused_or_checked(runtime: Runtime, model: 
         model("Some numbers.", schema)
     values = json.loads(runtime.as_outlines(on_unsupported="check")("Some numbers.", schema, temperature=1.0, seed=0))
     assert len(set(values)) == len(values) >= 2
+    nothing = outlines.json_schema({"type": "string", "maxLength": 4, "not": {"type": "string"}})
+    with pytest.raises(SchemaError, match="passes its check"):
+        runtime.as_outlines(on_unsupported="check")("Some text.", nothing)
 
 
 def test_bad_input(model: Any) -> None:
