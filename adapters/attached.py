@@ -47,6 +47,9 @@ class BankAttached:
                 self._blend(site, own, out, choice)
         return y
 
+    def beyond(self, segments: Segments) -> None:
+        """Pairs change products only."""
+
     def _blend(self, site: Site, x: Tensor, y: Tensor, blend: Blend) -> None:
         """Adds the weighted sum of several slots; one that does not change this site adds nothing."""
         pairs = [(*self.views[slot][site], weight) for slot, weight in blend if site in self.views[slot]]

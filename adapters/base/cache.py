@@ -6,6 +6,7 @@ CPU, where attention at decode is many times quicker than in bf16, and in the co
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import torch
@@ -13,6 +14,9 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention as sdpa
 
 STEP = 256  # positions a cache grows by, at least
+
+Prefix = Mapping[int, tuple[Tensor, Tensor]]
+"""Of every layer, rotated keys and values [P, kv_heads, head_dim]."""
 
 
 class Cache(Protocol):
@@ -125,6 +129,15 @@ class KVCache:
         self._pending = 0
         self._mask = None
 
+    def extend(self, prefix: Prefix) -> None:
+        """Appends P positions whose keys and values are given."""
+        self.begin(next(iter(prefix.values()))[0].shape[0])
+        past, end = self.length, self.length + self._pending
+        for layer, (keys, values) in prefix.items():
+            self.keys[layer][0, :, past:end] = keys.transpose(0, 1)
+            self.values[layer][0, :, past:end] = values.transpose(0, 1)
+        self.commit()
+
     def truncate(self, length: int) -> None:
         """Forgets everything after `length` tokens. No tensor moves."""
         if not 0 <= length <= self.length:
@@ -145,10 +158,15 @@ class BranchCache:
     """One differentiable forward on top of a trunk's cache, which it reads and never writes.
 
     Used for training: the trunk's keys and values carry no graph, the branch's do.
+
+    Args:
+        trunk: may be empty.
+        prefix: keys and values that stand after the trunk's; they carry a graph.
     """
 
-    def __init__(self, trunk: KVCache) -> None:
-        self.length = trunk.length
+    def __init__(self, trunk: KVCache, prefix: Prefix | None = None) -> None:
+        self._prefix = prefix or {}
+        self.length = trunk.length + (next(iter(prefix.values()))[0].shape[0] if prefix else 0)
         self._trunk = trunk
         self._mask: Tensor | None = None
 
@@ -156,11 +174,15 @@ class BranchCache:
         self._mask = None
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        past = self.length
+        past, before = self.length, self._trunk.length
         keys, values = k.transpose(0, 1)[None], v.transpose(0, 1)[None]
-        if past:
-            keys = torch.cat([self._trunk.keys[layer][:, :, :past].to(k.dtype), keys], dim=2)
-            values = torch.cat([self._trunk.values[layer][:, :, :past].to(v.dtype), values], dim=2)
+        if self._prefix:
+            own, theirs = self._prefix[layer]
+            keys = torch.cat([own.to(k.dtype).transpose(0, 1)[None], keys], dim=2)
+            values = torch.cat([theirs.to(v.dtype).transpose(0, 1)[None], values], dim=2)
+        if before:
+            keys = torch.cat([self._trunk.keys[layer][:, :, :before].to(k.dtype), keys], dim=2)
+            values = torch.cat([self._trunk.values[layer][:, :, :before].to(v.dtype), values], dim=2)
         if self._mask is None:
             self._mask = grouped_mask(past, q.shape[0], q.shape[1] // k.shape[1], q.device, self._trunk.window)
         return _grouped(q, keys, values, self._mask)

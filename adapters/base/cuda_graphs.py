@@ -189,7 +189,7 @@ def served(rows: Sequence[Row], attached: Attached | None, keep: Sequence[int]) 
         and not torch.is_grad_enabled()
         and len(rows) <= FEW
         and (attached is None or isinstance(attached, SegmentedAttached))
-        and all(len(row.tokens) == 1 and isinstance(row.cache, KVCache) for row in rows)
+        and all(len(row.tokens) == 1 and row.before is None and isinstance(row.cache, KVCache) for row in rows)
         and len({id(row.cache) for row in rows}) == len(rows)
     )
 

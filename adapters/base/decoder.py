@@ -28,14 +28,29 @@ class Attached(Protocol):
 
     def linear(self, layer: int, group: str, x: Tensor, y: Tensor, segments: Segments) -> Tensor: ...
 
+    def beyond(self, segments: Segments) -> Beyond | None: ...
+
+
+class Beyond(Protocol):
+    """What some rows' adapters change besides products; asked for once a forward, since few do."""
+
+    def input(self, layer: int, group: str, x: Tensor, segments: Segments) -> Tensor: ...
+
+    def output(self, layer: int, part: str, y: Tensor, segments: Segments) -> Tensor: ...
+
 
 @dataclass(slots=True)
 class Row:
-    """One sequence's part in a forward: new tokens, the cache they extend, the slot or blend that computes them."""
+    """One sequence's part in a forward: new tokens, the cache they extend, the slot or blend that computes them.
+
+    `before[P, H]` are input embeddings of P positions before the tokens (a prompt's virtual tokens); with them there
+    may be no tokens, and the forward's states of this row are P more.
+    """
 
     tokens: Sequence[int] | Tensor
     cache: Cache | NativeCache
     slot: Choice = 0
+    before: Tensor | None = None
 
 
 class Forward(NamedTuple):
@@ -97,12 +112,13 @@ class Decoder:
         """Runs all rows' tokens through the layers and appends them to their caches.
 
         Args:
-            rows: at least one, each with at least one token.
+            rows: at least one, each with at least one token or embedding.
             attached: adapters for the rows on slots other than 0; None runs the bare base.
             keep: layers whose output `[N, H]` the result keeps.
         """
         config = self.config
         flat, segments = _flatten(rows, self.device)
+        beyond = None if attached is None else attached.beyond(segments)
         plan = [(_attending(row.cache), start, end) for row, (start, end, _) in zip(rows, segments, strict=True)]
         cos, sin = self._angles(plan)
         for cache, start, end in plan:
@@ -111,9 +127,13 @@ class Decoder:
         inner = config.intermediate_size
         wide = plan[0][0] if len(plan) == 1 else None
         h = self.embed(flat)
+        if any(row.before is not None for row in rows):
+            h = self._with_given(rows, h)
         kept = {0: h} if 0 in keep else {}
         for index, layer in enumerate(self.layers):
             x = rms_norm(h, size, layer.attention_norm, eps)
+            if beyond is not None:
+                x = beyond.input(index, "qkv", x, segments)
             y = layer.qkv(x)
             if attached is not None:
                 y = attached.linear(index, "qkv", x, y, segments)
@@ -123,18 +143,28 @@ class Decoder:
             else:
                 x = torch.cat([c.attend(index, q[s:e], k[s:e], v[s:e]) for c, s, e in plan])
             x = x.to(h.dtype)
+            if beyond is not None:
+                x = beyond.input(index, "o", x, segments)
             y = layer.o(x)
             if attached is not None:
                 y = attached.linear(index, "o", x, y, segments)
+            if beyond is not None:
+                y = beyond.output(index, "attention", y, segments)
             h = h + y if residual == 1.0 else torch.add(h, y, alpha=residual)
             x = rms_norm(h, size, layer.mlp_norm, eps)
+            if beyond is not None:
+                x = beyond.input(index, "gate_up", x, segments)
             y = layer.gate_up(x)
             if attached is not None:
                 y = attached.linear(index, "gate_up", x, y, segments)
             x = silu(y[:, :inner]) * y[:, inner:]
+            if beyond is not None:
+                x = beyond.input(index, "down", x, segments)
             y = layer.down(x)
             if attached is not None:
                 y = attached.linear(index, "down", x, y, segments)
+            if beyond is not None:
+                y = beyond.output(index, "mlp", y, segments)
             h = h + y if residual == 1.0 else torch.add(h, y, alpha=residual)
             if index + 1 in keep:
                 kept[index + 1] = h
@@ -146,6 +176,16 @@ class Decoder:
         """Next-token logits `[M, V]`, fp32, of final-normed states `[M, H]`."""
         logits = self.head(hidden).float()
         return logits if self.config.logits_scale == 1.0 else logits / self.config.logits_scale
+
+    def _with_given(self, rows: Sequence[Row], h: Tensor) -> Tensor:
+        """Embeddings h of all rows' tokens, with those that rows bring themselves before them."""
+        parts: list[Tensor] = []
+        start = 0
+        for row in rows:
+            if row.before is not None:
+                parts.append(row.before.to(h.device, h.dtype) * self.config.embedding_scale)
+            parts.append(h[start : (start := start + len(row.tokens))])
+        return torch.cat(parts)
 
     def _heads(self, layer: Layer, y: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys (normalized where the base does so, and rotated) and values of `y[N, q + k + v]`, in fp32.
@@ -185,9 +225,10 @@ def _flatten(rows: Sequence[Row], device: torch.device) -> tuple[Tensor, Segment
     segments, start, parts = [], 0, []
     for row in rows:
         tokens = torch.as_tensor(row.tokens, dtype=torch.long, device=device)
-        if tokens.numel() == 0:
+        count = tokens.numel() + (0 if row.before is None else row.before.shape[0])
+        if count == 0:
             raise ValueError("a row of a forward needs at least one token")
-        segments.append((start, start + tokens.numel(), plain(row.slot)))
-        start += tokens.numel()
+        segments.append((start, start + count, plain(row.slot)))
+        start += count
         parts.append(tokens)
     return (parts[0] if len(parts) == 1 else torch.cat(parts)), tuple(segments)

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
+from torch.nn.functional import gelu, relu, silu
 
-from loraloop.adapters.methods.sites import Site
+from loraloop.adapters.methods.sites import GROUPS, Dimensions, Site, group_shape
 from loraloop.kernels.reference import Segments
+from loraloop.tool_schemas.errors import SkillError
+
+Part = Literal["attention", "mlp"]
+"""A sub-layer, on whose output a bottleneck sits."""
+Activation = Literal["relu", "gelu", "silu"]
+
+PARTS: tuple[Part, ...] = get_args(Part)
+ACTIVATIONS = {"relu": relu, "gelu": gelu, "silu": silu}
+KINDS = ("pairs", "gains", "input_gains", "biases", "prefix", "prompt", "bottlenecks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,39 +50,177 @@ class LowRank:
 
 
 @dataclass(frozen=True, slots=True)
-class Payload:
-    """The parts that a method leaves in a slot; a site that is not named is untouched."""
+class Bottleneck:
+    """A serial module on a sub-layer's output (arXiv 1902.00751): h + up(act(down(h))).
 
-    pairs: Mapping[Site, LowRank]
+    Attributes:
+        down: [R, H].
+        up: [H, R].
+        down_bias: [R], or None.
+        up_bias: [H], or None.
+        activation: `gelu` is the exact one.
+    """
+
+    down: Tensor
+    up: Tensor
+    down_bias: Tensor | None = None
+    up_bias: Tensor | None = None
+    activation: Activation = "relu"
+
+    def __post_init__(self) -> None:
+        (R, H), up = self.down.shape, tuple(self.up.shape)
+        biases = [(b, size) for b, size in ((self.down_bias, R), (self.up_bias, H)) if b is not None]
+        if up != (H, R) or any(tuple(b.shape) != (size,) for b, size in biases):
+            raise ValueError(f"down[R, H], up[H, R] and their biases do not fit: {(R, H)}, {up}")
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"unknown activation {self.activation!r}: use one of {', '.join(ACTIVATIONS)}")
+
+    def __call__(self, h: Tensor) -> Tensor:
+        """The module's output [N, H] for h [N, H]; differentiable."""
+        middle = torch.nn.functional.linear(h, self.down, self.down_bias)
+        return h + torch.nn.functional.linear(ACTIVATIONS[self.activation](middle), self.up, self.up_bias)
+
+    def to(self, dtype: torch.dtype) -> Bottleneck:
+        biases = (None if b is None else b.to(dtype) for b in (self.down_bias, self.up_bias))
+        return Bottleneck(self.down.to(dtype), self.up.to(dtype), *biases, self.activation)
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """The parts that a method leaves in a slot; what is not named is untouched.
+
+    Virtual tokens (`prefix`, `prompt`) take the positions after the trunk's, the invocation follows them; under full
+    activation they stand before everything. They are no part of a transcript.
+
+    Attributes:
+        pairs: y += (x Aᵀ) Bᵀ.
+        gains: [O], by which the site's product, pair included, is multiplied before the layer's own bias is added.
+        input_gains: [K], by which the site's input is multiplied.
+        biases: [O], added to the site's output, last.
+        prefix: of every layer, keys and values [P, kv_heads, head_dim] as they stand in a cache (rotated already).
+        prompt: [P, H], input embeddings.
+        bottlenecks: on the output of a layer's attention or MLP, before the residual addition.
+    """
+
+    pairs: Mapping[Site, LowRank] = field(default_factory=dict)
+    gains: Mapping[Site, Tensor] = field(default_factory=dict)
+    input_gains: Mapping[Site, Tensor] = field(default_factory=dict)
+    biases: Mapping[Site, Tensor] = field(default_factory=dict)
+    prefix: Mapping[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    prompt: Tensor | None = None
+    bottlenecks: Mapping[tuple[int, str], Bottleneck] = field(default_factory=dict)
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Of the parts that are there; see `KINDS`."""
+        return frozenset(kind for kind in KINDS if (part := getattr(self, kind)) is not None and len(part))
+
+    @property
+    def virtual(self) -> int:
+        """Positions that its virtual tokens take."""
+        prefix = next(iter(self.prefix.values()))[0].shape[0] if self.prefix else 0
+        return prefix + (0 if self.prompt is None else self.prompt.shape[0])
 
     def to(self, dtype: torch.dtype) -> Payload:
-        return Payload({site: pair.to(dtype) for site, pair in self.pairs.items()})
+        """Matrices in another dtype. Gains and biases stay: near 1, bf16 has too few steps."""
+        return replace(
+            self,
+            pairs={site: pair.to(dtype) for site, pair in self.pairs.items()},
+            bottlenecks={place: module.to(dtype) for place, module in self.bottlenecks.items()},
+        )
+
+    def check(self, config: Dimensions, where: str) -> None:
+        """Verifies that every part fits a base.
+
+        Raises:
+            SkillError: a layer, site or shape that the base does not have; a prefix that leaves a layer out.
+        """
+        keys = (config.kv_heads, config.head_dim)
+        for kind, axis in (("gains", 0), ("input_gains", 1), ("biases", 0)):
+            for (layer, group), vector in getattr(self, kind).items():
+                _fits(where, kind, layer, config, group in GROUPS)
+                if tuple(vector.shape) != (size := group_shape(config, group)[axis],):
+                    raise SkillError(f"{where}: {kind} of layer {layer}, {group} is {list(vector.shape)}, not [{size}]")
+        for (layer, group), pair in self.pairs.items():
+            _fits(where, "pairs", layer, config, group in GROUPS)
+            if (pair.B.shape[0], pair.A.shape[1]) != group_shape(config, group):
+                raise SkillError(f"{where}: the pair of layer {layer}, {group} does not fit the base")
+        for (layer, part), module in self.bottlenecks.items():
+            _fits(where, "bottlenecks", layer, config, part in PARTS)
+            if module.down.shape[1] != config.hidden_size:
+                raise SkillError(f"{where}: a bottleneck is {module.down.shape[1]} wide, not {config.hidden_size}")
+        if self.prefix:
+            shapes = {tuple(t.shape) for pair in self.prefix.values() for t in pair}
+            if set(self.prefix) != set(range(config.layers)) or len(shapes) != 1 or next(iter(shapes))[1:] != keys:
+                raise SkillError(
+                    f"{where}: a prefix holds keys and values [P, {keys[0]}, {keys[1]}] of all {config.layers} layers"
+                )
+        if self.prompt is not None and (self.prompt.ndim != 2 or self.prompt.shape[1] != config.hidden_size):
+            raise SkillError(f"{where}: a prompt is [P, {config.hidden_size}], not {list(self.prompt.shape)}")
+
+
+def _fits(where: str, kind: str, layer: int, config: Dimensions, known: bool) -> None:
+    if not known or not 0 <= layer < config.layers:
+        raise SkillError(f"{where}: {kind} of layer {layer} name a place that the base does not have")
 
 
 class PayloadAttached:
     """Applies one payload to every row whose slot is not 0. Differentiable, so the trainer runs on it.
+
+    Its virtual tokens are not applied here: a prefix goes into the row's cache (`BranchCache(trunk, payload.prefix)`),
+    a prompt before the row's tokens (`Row(…, before=payload.prompt)`).
 
     Args:
         payload: built afresh after each optimizer step.
         dtype: the activations' dtype; parameters are cast here, once, not at every call.
     """
 
-    __slots__ = ("pairs",)
+    __slots__ = ("_sites", "payload")
 
     def __init__(self, payload: Payload, dtype: torch.dtype | None = None) -> None:
-        self.pairs = dict((payload if dtype is None else payload.to(dtype)).pairs)
+        self.payload = payload if dtype is None else payload.to(dtype)
+        self._sites = {*payload.pairs, *payload.gains, *payload.biases}
 
     def linear(self, layer: int, group: str, x: Tensor, y: Tensor, segments: Segments) -> Tensor:
-        """Adds the adapter's part to the base product y[N, O] of x[N, K]; out of place."""
-        pair = self.pairs.get((layer, group))
-        if pair is None:
+        """Changes the base product y[N, O] of x[N, K]; out of place."""
+        site, payload = (layer, group), self.payload
+        if site not in self._sites:
             return y
-        if not all(isinstance(slot, int) for _, _, slot in segments):
-            raise ValueError("one payload is attached, so a row is on it or on slot 0; a blend needs a bank")
-        if all(slot for _, _, slot in segments):
-            return y + (x @ pair.A.T) @ pair.B.T
-        runs = []
-        for start, end, slot in segments:
-            part = y[start:end]
-            runs.append(part + (x[start:end] @ pair.A.T) @ pair.B.T if slot else part)
-        return torch.cat(runs)
+        pair, gain, bias = payload.pairs.get(site), payload.gains.get(site), payload.biases.get(site)
+
+        def changed(x: Tensor, y: Tensor) -> Tensor:
+            made = y if pair is None else y + (x @ pair.A.T) @ pair.B.T
+            if gain is not None:
+                made = made.float() * gain
+            if bias is not None:
+                made = made.float() + bias
+            return made.to(y.dtype)
+
+        return _each(segments, changed, x, y)
+
+    def beyond(self, segments: Segments) -> PayloadAttached | None:
+        """What changes more than products: itself, if it has input gains or bottlenecks."""
+        return self if self.payload.input_gains or self.payload.bottlenecks else None
+
+    def input(self, layer: int, group: str, x: Tensor, segments: Segments) -> Tensor:
+        """The site's input x[N, K], times its gains."""
+        gain = self.payload.input_gains.get((layer, group))
+        return x if gain is None else _each(segments, lambda x: (x.float() * gain).to(x.dtype), x)
+
+    def output(self, layer: int, part: str, y: Tensor, segments: Segments) -> Tensor:
+        """A sub-layer's output y[N, H], through its bottleneck."""
+        module = self.payload.bottlenecks.get((layer, part))
+        return y if module is None else _each(segments, module, y)
+
+
+def _each(segments: Segments, changed: Callable[..., Tensor], *operands: Tensor) -> Tensor:
+    """The last operand, with the rows that are on the payload changed."""
+    if not all(isinstance(slot, int) for _, _, slot in segments):
+        raise ValueError("one payload is attached, so a row is on it or on slot 0; a blend needs a bank")
+    if all(slot for _, _, slot in segments):
+        return changed(*operands)
+    runs = []
+    for start, end, slot in segments:
+        own = [operand[start:end] for operand in operands]
+        runs.append(changed(*own) if slot else own[-1])
+    return torch.cat(runs)

@@ -51,6 +51,9 @@ class FromInvocation:
     def linear(self, layer: int, group: str, x: Any, y: Any, segments: Any) -> Any:
         return self.attached.linear(layer, group, x, y, ((0, self.start, 0), (self.start, len(x), 1)))
 
+    def beyond(self, segments: Any) -> None:
+        return None
+
 
 def test_gradients_equal_those_of_one_forward_over_the_whole_sequence(tmp_path: Path) -> None:
     """Leaving the trunk out of the graph loses nothing: the same loss and gradients as aLoRA in one pass."""
