@@ -1,0 +1,150 @@
+"""YAML with line numbers: where each value of a document stands, and validation errors that say so."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from loraloop.tool_schemas.errors import InputError, LoraloopError
+
+Place = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """The line of each key and entry of a document, by its path."""
+
+    where: str
+    lines: Mapping[Place, int]
+
+    def at(self, path: Sequence[str | int]) -> str:
+        """The place of a path, or of the nearest thing around it that stands in the document."""
+        key = tuple(path)
+        while key and key not in self.lines:
+            key = key[:-1]
+        line = self.lines.get(key)
+        return self.where if line is None else f"{self.where}:{line}"
+
+
+def read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
+    """The mapping that a YAML file holds, and its lines.
+
+    Raises:
+        InputError: the file is missing, no YAML, or no mapping; a key occurs twice; PyYAML is not installed.
+    """
+    try:
+        import yaml
+    except ImportError:
+        raise InputError("recipes are YAML files: pip install 'loraloop[train]', or pass a dictionary") from None
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the recipe {path}: {getattr(error, 'strerror', None) or error}") from None
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        document = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        at = f":{mark.line + 1}" if mark else ""
+        raise InputError(f"{path}{at}: no valid YAML: {getattr(error, 'problem', None) or error}") from None
+    if not isinstance(document, dict):
+        raise InputError(f"{path}: a recipe is a mapping with the keys skill and data")
+    found: dict[Place, int] = {}
+    for place, line in _walk(node, ()):
+        if place in found:
+            raise InputError(f"{path}:{line}: {_dotted(place)} is given twice; line {found[place]} has it too")
+        found[place] = line
+    return document, Lines(str(path), found)
+
+
+def _walk(node: Any, path: Place) -> Iterator[tuple[Place, int]]:
+    kind = type(node).__name__
+    if kind == "MappingNode":
+        for key, value in node.value:
+            place = (*path, key.value)
+            yield place, key.start_mark.line + 1
+            yield from _walk(value, place)
+    elif kind == "SequenceNode":
+        for index, value in enumerate(node.value):
+            yield (*path, index), value.start_mark.line + 1
+            yield from _walk(value, (*path, index))
+
+
+def explain(error: ValidationError, model: Any, lines: Lines, path: Place = ()) -> str:
+    """Every problem of a validation with its line; an unknown key with the nearest known one.
+
+    Args:
+        error: what pydantic found.
+        model: the model or dataclass that was validated.
+        lines: where things stand.
+        path: where the validated value stands in the document.
+    """
+    told = []
+    for problem in error.errors(include_url=False):
+        loc = (*path, *problem["loc"])
+        at, key = lines.at(loc), _dotted(loc)
+        if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            told.append(f"{at}: {unknown_key(key, str(loc[-1]), known_fields(model, problem['loc'][:-1]))}")
+        elif problem["type"].startswith("missing"):
+            told.append(f"{at}: {key} is missing: add it")
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            told.append(f"{at}: {key + ': ' if key else ''}{message[:1].lower()}{message[1:]}")
+    return "; ".join(told)
+
+
+def unknown_key(key: str, name: str, known: Sequence[str]) -> str:
+    """The sentence about a key that does not exist."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+    return f"unknown key {key}" + (f"; did you mean {near[0]!r}? Known: {', '.join(sorted(known))}" if near else "")
+
+
+def known_fields(model: Any, path: Sequence[str | int]) -> list[str]:
+    """Names of the fields of the model or dataclass that stands at a path within another."""
+    for step in path:
+        if isinstance(step, int) or not issubclass(model, BaseModel):
+            continue
+        field = next((f for n, f in model.model_fields.items() if step in (n, f.alias)), None)
+        inner = None if field is None else _model_in(field.annotation)
+        if inner is None:
+            return []
+        model = inner
+    if is_dataclass(model):
+        return [field.name for field in fields(model) if field.init]
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def checked(kind: Any, options: Mapping[str, Any], lines: Lines, path: Place) -> Any:
+    """An instance of a dataclass from a recipe's values.
+
+    Raises:
+        InputError: a key is unknown (with the nearest one) or a value is wrong; with its line.
+    """
+    known = known_fields(kind, ())
+    for name in options:
+        if name not in known:
+            raise InputError(f"{lines.at((*path, name))}: {unknown_key(_dotted((*path, name)), name, known)}")
+    try:
+        return TypeAdapter(kind).validate_python(dict(options))
+    except ValidationError as error:
+        raise InputError(explain(error, kind, lines, path)) from None
+    except LoraloopError as error:
+        raise InputError(f"{lines.at(path)}: {error}") from None
+
+
+def _model_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _model_in(part)) is not None), None)
+
+
+def _dotted(path: Sequence[str | int]) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text

@@ -1,0 +1,268 @@
+"""Readers and checker: every form is read, and everything broken is told with its file and line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loraloop.adapters.training.checker import Checker
+from loraloop.adapters.training.gather import check_files
+from loraloop.adapters.training.readers import FORMS, Broken, Reading, form_of, read_file
+from loraloop.adapters.training.record import Record
+from loraloop.tool_schemas.errors import InputError, UnknownNameError
+
+TOOL = {
+    "name": "get_weather",
+    "description": "The weather.",
+    "parameters": {
+        "type": "object",
+        "properties": {"unit": {"enum": ["c", "f"]}, "city": {"type": "string"}},
+        "required": ["city"],
+        "additionalProperties": False,
+    },
+}
+CALL = {"name": "get_weather", "arguments": {"city": "Paris", "unit": "c"}}
+CALLED = '[{"name":"get_weather","arguments":{"unit":"c","city":"Paris"}}]'
+ASK = {"role": "user", "content": "How warm is it in Paris?"}
+OPENAI = {
+    "messages": [
+        {"role": "system", "content": "Be brief."},
+        ASK,
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [
+                {
+                    "id": "a",
+                    "type": "function",
+                    "function": {"name": "get_weather", "arguments": json.dumps(CALL["arguments"])},
+                }
+            ],
+        },
+        {"role": "tool", "tool_call_id": "a", "content": '{"t": 20}'},
+        {"role": "assistant", "content": "20 degrees."},
+        {"role": "user", "content": "Thanks!"},
+        {"role": "assistant", "content": "You are welcome."},
+    ],
+    "tools": [{"type": "function", "function": TOOL}],
+}
+
+
+def lines(path: Path, *records: Any) -> Path:
+    path.write_text("".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in records), encoding="utf-8")
+    return path
+
+
+def read(path: Path, contract: str = "text", **how: Any) -> list[Record]:
+    found = list(read_file(path, Reading(contract, **how)))
+    broken = [entry for entry in found if isinstance(entry, Broken)]
+    assert not broken, broken
+    return [entry for entry in found if isinstance(entry, Record)]
+
+
+@pytest.mark.parametrize(
+    ("form", "contract", "row", "completion"),
+    [
+        ("messages", "text", {"messages": [ASK], "completion": "Warm."}, "Warm."),
+        ("messages", "code", {"messages": [ASK], "completion": "print(1)"}, "```python\nprint(1)\n```"),
+        ("calls", "calls", {"request": "Paris?", "tools": [TOOL], "calls": [CALL]}, CALLED),
+        ("calls", "calls", {"messages": [ASK], "tools": [TOOL], "calls": []}, "[]"),
+        (
+            "passages",
+            "answer",
+            {"question": "Who?", "passages": ["Ada did."], "answer": "Ada", "citations": ["1"]},
+            '{"answerable":true,"citations":["1"],"answer":"Ada"}',
+        ),
+        ("passages", "answer", {"question": "Who?", "passages": ["x"], "answerable": False}, '{"answerable":false}'),
+        ("label", "text", {"text": "Where is my parcel?", "label": "shipping"}, "shipping"),
+        ("label", "verdict", {"text": "Hello", "label": "safe"}, '{"verdict":"safe"}'),
+        ("label", "verdict", {"text": "x", "label": "fraud"}, '{"verdict":"unsafe","category":"fraud"}'),
+        ("preference", "text", {"prompt": "Hi", "chosen": "Hello.", "rejected": "Go away."}, "Hello."),
+        ("alpaca", "text", {"instruction": "Sum up.", "input": "A long text.", "output": "Short."}, "Short."),
+        ("prompt", "text", {"prompt": "Hi", "response": "Hello."}, "Hello."),
+        ("prompt", "text", {"prompt": [ASK], "completion": "Warm."}, "Warm."),
+    ],
+)
+def test_each_form_is_found_out_and_read(
+    tmp_path: Path, form: str, contract: str, row: dict[str, Any], completion: str
+) -> None:
+    assert form_of(row) == form
+    (record,) = read(lines(tmp_path / "a.jsonl", row), contract)
+    assert record.completion == completion and record.messages[-1].role == "user"
+    assert str(record.place).endswith("a.jsonl:1") and (record.rejected == "Go away.") == (form == "preference")
+    if contract != "text":
+        assert record.example().completion == completion
+
+
+def test_a_dialogue_gives_a_record_for_each_turn_of_its_contract(tmp_path: Path) -> None:
+    file = lines(tmp_path / "chat.jsonl", OPENAI)
+    first, last = read(file, "calls")
+    assert first.completion == CALLED, "arguments stand in the schema's order"
+    assert last.completion == "[]" and last.messages[-1].content == "Thanks!"
+    assert first.messages[0].content.startswith("Be brief.\n\n# Tools") and "get_weather" in first.messages[0].content
+    assert last.messages[3].content == '{"name":"get_weather","result":{"t":20}}'
+    assert [r.completion for r in read(file, "text")] == ["20 degrees.", "You are welcome."]
+    assert [r.completion for r in read(file, "text", turns="last")] == ["You are welcome."]
+
+
+def test_sharegpt_is_the_same_dialogue(tmp_path: Path) -> None:
+    talk = [
+        {"from": "human", "value": ASK["content"]},
+        {"from": "function_call", "value": json.dumps(CALL)},
+        {"from": "observation", "value": '{"t": 20}'},
+        {"from": "gpt", "value": "20 degrees."},
+        {"from": "human", "value": "Thanks!"},
+        {"from": "gpt", "value": "You are welcome."},
+    ]
+    row = {"conversations": talk, "system": "Be brief.", "tools": json.dumps([TOOL])}
+    ours = read(lines(tmp_path / "a.jsonl", row), "calls")
+    theirs = read(lines(tmp_path / "b.jsonl", OPENAI), "calls")
+    assert [(r.messages, r.completion) for r in ours] == [(r.messages, r.completion) for r in theirs]
+
+
+def test_tables_have_columns_that_may_be_renamed(tmp_path: Path) -> None:
+    path = tmp_path / "mails.csv"
+    path.write_text('body,queue\n"Two\nlines",billing\nOne,shipping\nonly one cell\n', encoding="utf-8")
+    found = list(read_file(path, Reading("text", columns={"text": "body", "label": "queue"})))
+    assert [(r.completion, r.place.line) for r in found if isinstance(r, Record)] == [("billing", 2), ("shipping", 4)]
+    assert isinstance(found[2], Broken) and found[2].place.line == 5
+
+
+def test_parquet_is_read_through_datasets(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    datasets.Dataset.from_list([{"messages": [ASK], "completion": "Warm."}]).to_parquet(str(tmp_path / "a.parquet"))
+    assert read(tmp_path / "a.parquet")[0].completion == "Warm."
+
+
+def test_a_json_list_has_lines_too(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('[\n {"text": "a", "label": "x"},\n {"text": "b",\n  "label": "y"},\n {"text" "c"}\n]')
+    found = list(read_file(path, Reading("text")))
+    assert [entry.place.line for entry in found] == [2, 3, 5] and isinstance(found[-1], Broken)
+
+
+BAD = [
+    ("broken JSON", "{broken", "no JSON"),
+    ("broken JSON", "[1]", "JSON object"),
+    ("broken JSON", "[" * 100_000, "nested|no JSON"),
+    ("wrong roles", {"messages": [{"role": "usr", "content": "x"}], "completion": "y"}, "'usr'"),
+    ("wrong roles", {"messages": [ASK, {"role": "assistant", "content": "x"}], "completion": "y"}, "next turn"),
+    ("wrong roles", {"messages": [{"role": "tool", "content": "x"}], "completion": "y"}, "nothing was called"),
+    ("wrong roles", {"messages": [ASK, {"role": "system", "content": "x"}], "completion": "y"}, "only the first"),
+    ("empty completion", {"messages": [ASK], "completion": " ", "tools": [TOOL]}, "empty"),
+    ("empty completion", {"messages": [ASK, {"role": "assistant", "content": ""}]}, "empty"),
+    ("wrong form", {"question?": "x"}, "no known form"),
+    ("wrong form", {"text": "x", "label": "y"}, "the skill writes calls"),
+    (
+        "invalid call",
+        {"request": "x", "tools": [TOOL], "calls": [{"name": "get_wether", "arguments": {}}]},
+        "get_wether",
+    ),
+    ("invalid call", {"request": "x", "tools": [TOOL], "calls": [{"name": "get_weather", "arguments": {}}]}, "'city'"),
+    ("invalid call", {"request": "x", "tools": [TOOL], "calls": "call it"}, "JSON list"),
+    ("invalid call", {"messages": [ASK], "completion": "[]"}, "add tools"),
+    (
+        "invalid tool",
+        {"request": "x", "tools": [{"name": "f", "parameters": {"type": "tree"}}], "calls": []},
+        "'object'",
+    ),
+]
+
+
+def test_whatever_is_broken_is_told_with_its_line(tmp_path: Path) -> None:
+    good = {"messages": [ASK], "completion": CALLED, "tools": [TOOL]}
+    huge = {"messages": [{"role": "user", "content": "word " * 1_000_000}], "completion": CALLED, "tools": [TOOL]}
+    file = lines(tmp_path / "bad.jsonl", *(record for _, record, _ in BAD), huge, good)
+    found = check_files([file], [], Reading("calls"), Checker())
+    assert [r.place.line for r in found.records] == [len(BAD) + 2]
+    assert [f.place.line for f in found.errors] == [*range(1, len(BAD) + 2)]
+    for (kind, _, said), finding in zip(BAD, found.findings, strict=False):
+        assert finding.kind == kind, finding
+        assert any(word in finding.message for word in said.split("|")), finding
+        assert finding.to_dict()["line"] == finding.place.line
+    assert found.findings[-1].kind == "overlong line" and "5,0" in found.findings[-1].message
+
+
+def test_a_call_that_is_wrong_anywhere_spoils_its_dialogue(tmp_path: Path) -> None:
+    wrong = json.loads(json.dumps(OPENAI).replace("Paris\\\\", "Paris\\\\").replace('\\"city\\"', '\\"town\\"'))
+    found = check_files([lines(tmp_path / "a.jsonl", wrong)], [], Reading("text"), Checker())
+    assert not found.records and found.errors[0].kind == "invalid call" and "town" in found.errors[0].message
+
+
+def test_repeated_and_leaking_records_are_found(tmp_path: Path) -> None:
+    long = "Please tell me when the parcel with the blue cover that I ordered last week will be at my door"
+    rows = [
+        {"text": "Where is my parcel?", "label": "shipping"},
+        {"text": "Where is my parcel?", "label": "shipping"},
+        {"text": "Where is my parcel?", "label": "billing"},
+        {"text": long, "label": "shipping"},
+        {"text": f"{long} today", "label": "shipping"},
+        {"text": "word " * 3000, "label": "other"},
+        {"text": "WHERE is my invoice", "label": "billing"},
+    ]
+    train = lines(tmp_path / "train.jsonl", *rows)
+    held_out = lines(
+        tmp_path / "eval.jsonl",
+        {"text": "Where is my invoice?", "label": "x"},
+        {"text": f"Hello! {long}", "label": "x"},
+    )
+    found = check_files([train], [held_out], Reading("text"), Checker())
+    assert found.counts == {
+        "contradiction": 1, "duplicate": 1, "near duplicate": 1, "overlong record": 1, "leakage": 3,
+    }  # fmt: skip
+    assert [r.place.line for r in found.records] == [1, 3] and not found.errors
+    leaks = [f.message for f in found.findings if f.kind == "leakage"]
+    assert "eval.jsonl:2" in leaks[0] and "eval.jsonl:1" in leaks[-1]
+
+
+def test_a_schema_of_text_is_checked(tmp_path: Path) -> None:
+    schema = {"type": "object", "properties": {"queue": {"enum": ["a"]}}, "required": ["queue"]}
+    file = lines(
+        tmp_path / "a.jsonl",
+        *({"text": str(k), "label": x} for k, x in enumerate(('{"queue":"a"}', '{"queue":"b"}', "a"))),
+    )
+    found = check_files([file], [], Reading("text"), Checker(schema=schema))
+    assert len(found.records) == 1 and [f.kind for f in found.errors] == ["invalid completion"] * 2
+
+
+def test_what_cannot_be_read_at_all_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no file"):
+        list(read_file(tmp_path / "none.jsonl", Reading()))
+    with pytest.raises(UnknownNameError, match=r"jsonl"):
+        list(read_file(lines(tmp_path / "a.jsnl", {}), Reading()))
+    with pytest.raises(UnknownNameError, match="alpaca"):
+        Reading(form="alpacca")
+
+
+KEYS = (
+    *("messages", "role", "content", "completion", "tools", "calls", "text", "label", "conversations", "from", "value"),
+    *("question", "passages", "name", "arguments", "function", "user", "assistant"),
+)
+GARBAGE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.sampled_from(KEYS),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(GARBAGE, max_size=4), st.sampled_from(["calls", "code", "answer", "verdict", "text"]))
+def test_no_garbage_gets_past_the_reader_or_through_it(rows: list[Any], contract: str) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = lines(
+            Path(folder) / "a.jsonl", *({"messages": r, "completion": r} for r in rows), *map(json.dumps, rows)
+        )
+        found = check_files([file], [], Reading(contract), Checker())
+        assert found.read == len(file.read_text(encoding="utf-8").splitlines())
+        assert all(r.completion and r.messages for r in found.records)
+
+
+def test_all_forms_are_tried() -> None:
+    assert {form_of(dict.fromkeys(keys, "")) for choices in FORMS.values() for keys in choices} == set(FORMS)
