@@ -25,6 +25,7 @@ from loraloop.tool_schemas.mask import Masker
 from loraloop.tool_schemas.outlines_core_schema import ENFORCED, Unsupported, schema_regex
 from loraloop.tool_schemas.outlines_core_worker import IndexWorker, TooCostly
 from loraloop.tool_schemas.prepare import Prepared, sifted
+from loraloop.tool_schemas.splitting import shared_tokens
 from loraloop.tool_schemas.validation import check_schema
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _START, _END = b"\x02", b"\x03"
 _ROUNDS = 200  # keywords that one schema may leave to be checked
 _LONGEST = 4096  # bytes that are forced at a time
+_FEW_BYTES = 32  # bytes that can follow forced text for the tokens that do so to be tried
 _LOOK_BACK = 32  # bytes of forced text in which a longer token may begin
 _PREFERRED = b'"}]a0e '  # on the way out, where several bytes lead out equally fast
 
@@ -222,15 +224,24 @@ class OutlinesCoreGrammar:
                 if any(self._follows(places[place], each) for each in self.engine.beginning(bytes(text[place:]))):
                     sure = place
                     break
-        tokens: list[int] = []
-        done = 0
-        for token in self.engine.tokenizer.tokenize_bytes(bytes(text)) if text else ():
-            done += len(self.engine.token_bytes(token))
-            if done > sure or not self._follows(state, token):
+        tokenizer = self.engine.tokenizer
+        tokens = self._within(state, tokenizer.tokenize_bytes(bytes(text)), sure) if text else []
+        if sure < len(text) and len(after) < _FEW_BYTES:
+            following = [each for each in self.index.get_allowed_tokens(places[-1]) if each < self.engine.vocab_size]
+            shared = shared_tokens(tokenizer, bytes(text), following, self.final(places[-1]))
+            tokens = max(tokens, self._within(state, shared, len(text)), key=len)
+        return tokens
+
+    def _within(self, state: int, tokens: Sequence[int], size: int) -> list[int]:
+        """The first of some tokens, as far as they can follow a state within so many bytes."""
+        taken: list[int] = []
+        for token in tokens:
+            size -= len(self.engine.token_bytes(token))
+            if size < 0 or not self._follows(state, token):
                 break
             state = self.index.get_next_state(state, token)
-            tokens.append(token)
-        return tokens
+            taken.append(token)
+        return taken
 
     def _follows(self, state: int, token: int) -> bool:
         return self.index.get_next_state(state, token) is not None
