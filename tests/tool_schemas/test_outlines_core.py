@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 from loraloop.tool_schemas import Bounds, GrammarCompiler, JsonSchema, Lark, Regex, State
 from loraloop.tool_schemas.errors import InputError, SchemaError, UnknownNameError, Violation
 from loraloop.tool_schemas.outlines_core_engine import OutlinesCoreEngine
+from loraloop.tool_schemas.outlines_core_formats import FORMATS
 from loraloop.tool_schemas.outlines_core_numbers import decimals, integers
 from loraloop.tool_schemas.outlines_core_pattern import quoted
 
@@ -235,6 +236,15 @@ def test_a_schema_takes_its_values_and_nothing_else(
     assert valid(SHAPES, ordered)
     if not re.search(r"\\u|[\x7f-\x9f\ud800-\udfff]", text):
         assert spelled(outlines_core, tokenizer, JsonSchema(SHAPES, None), text)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@given(form=st.sampled_from(sorted(FORMATS)), choices=st.lists(st.integers(0, 10**6), max_size=40))
+def test_texts_of_a_format_are_valid(
+    outlines_core: GrammarCompiler, tokenizer: Tokenizer, form: str, choices: list[int]
+) -> None:
+    schema = {"type": "string", "format": form}
+    assert valid(schema, json.loads(walked(outlines_core.compile(schema).start(), tokenizer, choices)))
 
 
 ANY_SCHEMA = st.deferred(
