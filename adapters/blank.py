@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from loraloop.adapters.card import Card, Fingerprints
+from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.skill import Skill
 
@@ -47,4 +48,4 @@ def blank_skill(base: Base, name: str, contract: str = "text", description: str 
         },
         f"blank skill {name!r}",
     )
-    return Skill(card, _METHOD.init(base.config)).to(torch.bfloat16)
+    return Skill(card, _METHOD.init(ConfigContext(base.config))).to(torch.bfloat16)

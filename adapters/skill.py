@@ -15,7 +15,9 @@ from torch import Tensor
 
 from loraloop.adapters import store
 from loraloop.adapters.card import Card
-from loraloop.adapters.methods.lora import Lora
+from loraloop.adapters.methods import method_of
+from loraloop.adapters.methods.context import ConfigContext
+from loraloop.adapters.methods.method import Method
 from loraloop.adapters.methods.payload import Payload
 from loraloop.adapters.methods.sites import Dimensions, module_shape
 from loraloop.adapters.store import PairShape
@@ -60,7 +62,7 @@ class Skill:
         return store.pair_shapes(shapes, f"skill {self.card.name!r}")
 
     @property
-    def method(self) -> Lora:
+    def method(self) -> Method:
         return method_of(self.card)
 
     @property
@@ -70,7 +72,7 @@ class Skill:
 
     def payload(self, config: Dimensions) -> Payload:
         """What the skill puts into a slot of a base with these dimensions."""
-        return self.method.payload(self.tensors, config)
+        return self.method.payload(self.tensors, ConfigContext(config))
 
     def to(self, dtype: torch.dtype) -> Skill:
         """The same skill in another dtype; bfloat16 halves its file."""
@@ -173,11 +175,6 @@ class SkillFolder:
             )
         tensors = store.read_tensors(self.path / store.TENSORS, self.card.sha256, self.header)
         return Skill(self.card, tensors)
-
-
-def method_of(card: Card) -> Lora:
-    """The method with the card's hyper-parameters."""
-    return Lora(card.rank, card.alpha, card.targets, rslora=card.method == "rslora")
 
 
 def check_pairs(card: Card, pairs: Mapping[tuple[int, str], PairShape], where: str) -> None:

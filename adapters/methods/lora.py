@@ -1,46 +1,74 @@
-"""LoRA (arXiv 2106.09685) and rsLoRA (arXiv 2312.03732): a low-rank update of linear modules."""
+"""LoRA (arXiv 2106.09685): a low-rank update of linear modules, W + scaling · B A.
+
+Starts other than zero: PiSSA (arXiv 2404.02948) and OLoRA (arXiv 2406.01775) train the principal part of W and leave
+the rest in the base. Here the base is shared and never changed, so the skill is the difference: the trained pair
+beside the negated start, 2r wide and exact. LoftQ (arXiv 2310.08659) starts at what quantization lost. Its alternation
+is one round here, because the codes of the base are shared; that start is not the base, it is nearer to the original.
+"""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from loraloop.adapters.methods.payload import LowRank, Payload
-from loraloop.adapters.methods.sites import GROUPS, MODULES, Dimensions, module_shape, tensor_name
+from loraloop.adapters.methods.context import Context
+from loraloop.adapters.methods.method import Plain, checked_positive, checked_rank, checked_targets, modules
+from loraloop.adapters.methods.pairs import (
+    Factors,
+    grouped,
+    low_rank_of,
+    matching,
+    of_module,
+    uniform,
+)
+from loraloop.adapters.methods.payload import Payload
+from loraloop.adapters.methods.sites import MODULES, module_shape, tensor_name
 from loraloop.tool_schemas.errors import InputError, unknown
+
+STARTS = ("kaiming", "gaussian", "pissa", "olora", "loftq")
 
 
 @dataclass(frozen=True, slots=True)
-class Lora:
+class Lora(Plain):
     """The method: hyper-parameters in, parameters and payload out.
 
     Attributes:
         rank: r, the width of the update.
         alpha: numerator of the scaling.
         targets: module names; see `sites.MODULES`.
-        rslora: scale by alpha / sqrt(r) where plain LoRA scales by alpha / r.
+        rslora: scale by alpha / sqrt(r) (rsLoRA, arXiv 2312.03732) where plain LoRA scales by alpha / r.
+        rank_pattern: ranks of modules whose name ends with what a regular expression matches, as PEFT reads it
+            ("q_proj", "layers.0.mlp.up_proj").
+        alpha_pattern: likewise, of alpha.
+        start: "kaiming" (A uniform in ±1/sqrt(in-features), PEFT's default), "gaussian" (A normal, 1/r), "pissa",
+            "olora" or "loftq".
     """
 
     rank: int
     alpha: float
     targets: tuple[str, ...] = MODULES
     rslora: bool = False
+    rank_pattern: Mapping[str, int] = field(default_factory=dict)
+    alpha_pattern: Mapping[str, float] = field(default_factory=dict)
+    start: str = "kaiming"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "targets", tuple(self.targets))
-        if self.rank < 1:
-            raise InputError(f"rank must be at least 1, not {self.rank}")
-        if not (math.isfinite(self.alpha) and self.alpha > 0):
-            raise InputError(f"alpha must be a positive number, not {self.alpha}")
-        if not self.targets:
-            raise InputError(f"name at least one target module: {', '.join(MODULES)}")
-        for target in self.targets:
-            if target not in MODULES:
-                raise unknown("target module", target, MODULES)
+        checked_rank(self.rank)
+        checked_positive(self.alpha, "alpha")
+        object.__setattr__(self, "targets", checked_targets(self.targets))
+        for pattern, rank in self.rank_pattern.items():
+            _compiles(pattern)
+            checked_rank(rank, f"rank_pattern[{pattern!r}]")
+        for pattern, alpha in self.alpha_pattern.items():
+            _compiles(pattern)
+            checked_positive(alpha, f"alpha_pattern[{pattern!r}]")
+        if self.start not in STARTS:
+            raise unknown("start", self.start, STARTS)
 
     @property
     def name(self) -> str:
@@ -48,56 +76,100 @@ class Lora:
 
     @property
     def scaling(self) -> float:
-        return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
+        return self._scaling(self.alpha, self.rank)
 
-    def init(self, config: Dimensions, seed: int = 0) -> dict[str, Tensor]:
-        """Fresh fp32 parameters; the skill starts as the base.
+    def _scaling(self, alpha: float, rank: int) -> float:
+        return alpha / (math.sqrt(rank) if self.rslora else rank)
 
-        A is uniform in ±1/sqrt(in-features), which is PEFT's Kaiming start, and B is zero.
+    def rank_of(self, layer: int, module: str) -> int:
+        """A module's own rank."""
+        return int(matching(self.rank_pattern, layer, module, self.rank))
+
+    def scaling_of(self, layer: int, module: str) -> float:
+        """A module's own scaling."""
+        alpha = matching(self.alpha_pattern, layer, module, self.alpha)
+        return self._scaling(alpha, self.rank_of(layer, module))
+
+    def init(self, context: Context, seed: int = 0) -> dict[str, Tensor]:
+        """Fresh fp32 parameters; the skill starts as the base, but for LoftQ's.
+
+        Where the start is taken from the weights, "lora_A0" and "lora_B0" keep it beside the trained pair.
         """
         generator = torch.Generator().manual_seed(seed)
         parameters: dict[str, Tensor] = {}
-        for layer in range(config.layers):
-            for module in MODULES:
-                if module not in self.targets:
-                    continue
-                out_features, in_features = module_shape(config, module)
-                bound = 1 / math.sqrt(in_features)
-                shrink = torch.empty(self.rank, in_features).uniform_(-bound, bound, generator=generator)
-                parameters[tensor_name(layer, module, "lora_A")] = shrink.requires_grad_()
-                expand = torch.zeros(out_features, self.rank)
-                parameters[tensor_name(layer, module, "lora_B")] = expand.requires_grad_()
+        for layer, module in modules(context.config, self.targets):
+            outputs, inputs = module_shape(context.config, module)
+            rank = self.rank_of(layer, module)
+            if rank > min(outputs, inputs) and self.start in STARTS[2:]:
+                raise InputError(f"{self.start} has at most {min(outputs, inputs)} ranks in {module}, not {rank}")
+            A, B = torch.empty(rank, inputs), torch.zeros(outputs, rank)
+            if self.start == "kaiming":
+                A.uniform_(-1 / math.sqrt(inputs), 1 / math.sqrt(inputs), generator=generator)
+            elif self.start == "gaussian":
+                A.normal_(0, 1 / rank, generator=generator)
+            else:
+                A, B = self._from_weights(context, layer, module, rank)
+            parameters[tensor_name(layer, module, "lora_A")] = A.requires_grad_()
+            parameters[tensor_name(layer, module, "lora_B")] = B.requires_grad_()
+            if self.start in ("pissa", "olora"):
+                parameters[tensor_name(layer, module, "lora_A0")] = A.detach().clone()
+                parameters[tensor_name(layer, module, "lora_B0")] = B.detach().clone()
         return parameters
 
-    def payload(self, parameters: Mapping[str, Tensor], config: Dimensions) -> Payload:
-        """Low-rank pairs of each site from the parameters, differentiably; absent modules stay absent."""
-        pairs: dict[tuple[int, str], LowRank] = {}
-        for layer in range(config.layers):
-            for group, parts in GROUPS.items():
-                if pair := self._pair(parameters, config, layer, parts):
-                    pairs[layer, group] = pair
-        return Payload(pairs)
+    @torch.no_grad()
+    def _from_weights(self, context: Context, layer: int, module: str, rank: int) -> Factors:
+        """A and B whose scaled product is the part of the weights that the start names."""
+        weight = context.weight(layer, module).float().cpu()
+        if self.start == "olora":
+            Q, R = torch.linalg.qr(weight)
+            return R[:rank].contiguous(), Q[:, :rank].contiguous()
+        if self.start == "loftq":
+            weight = context.original(layer, module).float().cpu() - weight
+        A, B = low_rank_of(weight, rank)
+        root = math.sqrt(self.scaling_of(layer, module))
+        return (A / root).contiguous(), (B / root).contiguous()
 
-    def _pair(
-        self, parameters: Mapping[str, Tensor], config: Dimensions, layer: int, parts: tuple[str, ...]
-    ) -> LowRank | None:
-        present = [part for part in parts if tensor_name(layer, part, "lora_A") in parameters]
-        if not present:
-            return None
-        shrinks = [parameters[tensor_name(layer, part, "lora_A")] for part in present]
-        rank = sum(shrink.shape[0] for shrink in shrinks)
-        if len(parts) == 1:
-            return LowRank(shrinks[0], parameters[tensor_name(layer, parts[0], "lora_B")] * self.scaling)
-        expands, blocks, row, column = [], [], 0, 0
-        for part in parts:
-            height = module_shape(config, part)[0]
-            if part in present:
-                expand = parameters[tensor_name(layer, part, "lora_B")] * self.scaling
-                width = expand.shape[1]
-                expands.append(torch.nn.functional.pad(expand, (column, rank - column - width)))
-                blocks.append((width, row, row + height))
-                column += width
-            else:
-                expands.append(shrinks[0].new_zeros(height, rank))
-            row += height
-        return LowRank(torch.cat(shrinks), torch.cat(expands), tuple(blocks))
+    def payload(self, parameters: Mapping[str, Tensor], context: Context) -> Payload:
+        """Low-rank pairs of each site from the parameters, differentiably; absent modules stay absent."""
+        return Payload(grouped(self.factors(parameters), context.config))
+
+    def factors(self, parameters: Mapping[str, Tensor]) -> dict[tuple[int, str], Factors]:
+        """A and the scaled B of each module; beside them, negated, the start that they are to leave."""
+        shrinks, expands = of_module(parameters, "lora_A"), of_module(parameters, "lora_B")
+        first, second = of_module(parameters, "lora_A0"), of_module(parameters, "lora_B0")
+        found = {}
+        for place, A in shrinks.items():
+            scaling = self.scaling_of(*place)
+            B = expands[place] * scaling
+            if place in first:
+                A, B = torch.cat([A, first[place]]), torch.cat([B, second[place] * -scaling], 1)
+            found[place] = A, B
+        return found
+
+    def trainable(self, parameters: Mapping[str, Tensor]) -> tuple[str, ...]:
+        return tuple(name for name in parameters if not name.endswith("0"))
+
+    def finished(self, parameters: Mapping[str, Tensor], context: Context) -> dict[str, Tensor]:
+        """The pairs; of one rank and with scaling 1 where patterns or a start made them differ."""
+        if self._simple:
+            return {name: tensor.detach() for name, tensor in parameters.items()}
+        return uniform(self.factors(parameters))
+
+    def reader(self, tensors: Mapping[str, Tensor]) -> Lora:
+        """The plain method of the same payload."""
+        if self._simple:
+            return self
+        rank = max(A.shape[0] for A in of_module(tensors, "lora_A").values())
+        alpha = math.sqrt(rank) if self.rslora else float(rank)
+        return replace(self, rank=rank, alpha=alpha, rank_pattern={}, alpha_pattern={}, start="kaiming")
+
+    @property
+    def _simple(self) -> bool:
+        return not self.rank_pattern and not self.alpha_pattern and self.start not in ("pissa", "olora")
+
+
+def _compiles(pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise InputError(f"the pattern {pattern!r} is no regular expression ({error}): correct it") from None

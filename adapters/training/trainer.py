@@ -23,7 +23,8 @@ from torch import Tensor
 from loraloop.adapters.base import Base, BranchCache, Row
 from loraloop.adapters.base.cache import KVCache
 from loraloop.adapters.base.decoder import Decoder, Layer
-from loraloop.adapters.methods.lora import Lora
+from loraloop.adapters.methods.context import BaseContext
+from loraloop.adapters.methods.method import Method
 from loraloop.adapters.methods.payload import PayloadAttached
 from loraloop.adapters.training.encode import Encoded
 from loraloop.kernels.nf4 import Nf4Weight, has_kernels
@@ -111,7 +112,7 @@ class Trainer:
     def __init__(
         self,
         base: Base,
-        method: Lora,
+        method: Method,
         train: Sequence[Encoded],
         valid: Sequence[Encoded],
         config: TrainConfig,
@@ -125,7 +126,8 @@ class Trainer:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.decoder = training_view(base)
-        made = method.init(base.config, config.seed)
+        self.context = BaseContext(base, self.decoder)
+        made = method.init(self.context, config.seed)
         if start is not None:
             _begin_from(start, made)
         self.parameters = {name: tensor.detach().to(base.device).requires_grad_() for name, tensor in made.items()}
@@ -160,7 +162,7 @@ class Trainer:
             Row(e.branch[:-1], BranchCache(trunk), 1) for e, trunk in zip(examples, self._trunks(examples), strict=True)
         ]
         with torch.set_grad_enabled(grad):
-            payload = self.method.payload(self.parameters, self.base.config)
+            payload = self.method.payload(self.parameters, self.context)
             hidden = self.decoder.forward(branches, PayloadAttached(payload, self.base.dtype)).hidden
             picked: list[Tensor] = []
             targets: list[int] = []

@@ -9,6 +9,7 @@ import torch
 from loraloop.adapters.bank import Bank
 from loraloop.adapters.base import Base, Row, random_base
 from loraloop.adapters.card import Card
+from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.methods.payload import PayloadAttached
 from loraloop.adapters.methods.sites import MODULES
@@ -22,7 +23,8 @@ def make(host: Base, name: str, rank: int = 4, targets: tuple[str, ...] = MODULE
     method = Lora(rank, 2 * rank, targets)
     generator = torch.Generator().manual_seed(sum(name.encode()))
     tensors = {
-        key: torch.randn(value.shape, generator=generator) * 0.3 for key, value in method.init(host.config).items()
+        key: torch.randn(value.shape, generator=generator) * 0.3
+        for key, value in method.init(ConfigContext(host.config)).items()
     }
     fields = {
         "name": name, "description": "A test.", "rank": rank, "alpha": 2.0 * rank, "targets": targets,

@@ -46,9 +46,10 @@ def test_a_blend_is_one_wide_adapter(base: Base) -> None:
             scaled = value * weight * 2 if key.endswith("lora_A") else value  # alpha / rank is 2 in every one
             axis = 0 if key.endswith("lora_A") else 1
             stacked[key] = torch.cat([stacked[key], scaled], axis) if key in stacked else scaled
+    from loraloop.adapters.methods.context import ConfigContext
     from loraloop.adapters.methods.lora import Lora
 
-    whole = PayloadAttached(Lora(20, 20).payload(stacked, base.config), base.dtype)
+    whole = PayloadAttached(Lora(20, 20).payload(stacked, ConfigContext(base.config)), base.dtype)
     expected = base.forward([Row(TOKENS, base.new_cache(), 1)], attached=whole).hidden
     found, bare = hidden(base, bank, blend)[0].float(), hidden(base, bank, 0)[0].float()
     close = 1e-4 if base.dtype is torch.float32 else 0.1

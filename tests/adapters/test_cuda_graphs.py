@@ -29,6 +29,7 @@ from loraloop.adapters.base import Row, random_base
 from loraloop.adapters.base.cuda_graphs import DecodeGraphs
 from loraloop.adapters.base.decoder import Decoder
 from loraloop.adapters.card import Card
+from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.skill import Skill
 from loraloop.kernels import triton_attention
@@ -51,7 +52,8 @@ segmented = bank.attached = SegmentedAttached(4, bank._stacks)
 
 def add(name, seed, rank, targets):
     torch.manual_seed(seed)
-    tensors = {key: torch.randn(value.shape) * 0.3 for key, value in Lora(rank, 8, targets).init(base.config).items()}
+    made = Lora(rank, 8, targets).init(ConfigContext(base.config))
+    tensors = {key: torch.randn(value.shape) * 0.3 for key, value in made.items()}
     prints = {"architecture": base.fingerprints.architecture, "weights": base.fingerprints.weights}
     skill = Skill(Card(name=name, description="A test.", rank=rank, alpha=8, targets=targets, activation="full",
                        fingerprints=prints, base=base.name), tensors)

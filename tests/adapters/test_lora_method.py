@@ -6,21 +6,23 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.methods.payload import LowRank, PayloadAttached
 from loraloop.adapters.methods.sites import GROUPS, MODULES, group_shape, module_shape
 from loraloop.tool_schemas.errors import InputError, UnknownNameError
 
 CONFIG = SimpleNamespace(hidden_size=24, intermediate_size=40, layers=2, heads=4, kv_heads=2, head_dim=6)
+CONTEXT = ConfigContext(CONFIG)
 
 
 def filled(method: Lora) -> dict[str, torch.Tensor]:
     torch.manual_seed(1)
-    return {name: torch.randn(tensor.shape).requires_grad_() for name, tensor in method.init(CONFIG, 0).items()}
+    return {name: torch.randn(tensor.shape).requires_grad_() for name, tensor in method.init(CONTEXT, 0).items()}
 
 
 def test_start_is_the_base_and_bounded_like_peft() -> None:
-    parameters = Lora(4, 8).init(CONFIG, seed=3)
+    parameters = Lora(4, 8).init(CONTEXT, seed=3)
     assert len(parameters) == CONFIG.layers * len(MODULES) * 2
     for name, tensor in parameters.items():
         _, _, module, factor = name.split(".")
@@ -31,9 +33,9 @@ def test_start_is_the_base_and_bounded_like_peft() -> None:
             assert 0.5 / math.sqrt(in_features) < tensor.abs().max() <= 1 / math.sqrt(in_features)
         else:
             assert tensor.shape == (out_features, 4) and not tensor.any()
-    again = Lora(4, 8).init(CONFIG, seed=3)
+    again = Lora(4, 8).init(CONTEXT, seed=3)
     assert all(torch.equal(again[name], tensor) for name, tensor in parameters.items())
-    assert not torch.equal(Lora(4, 8).init(CONFIG, seed=4)["layers.0.q_proj.lora_A"], again["layers.0.q_proj.lora_A"])
+    assert not torch.equal(Lora(4, 8).init(CONTEXT, seed=4)["layers.0.q_proj.lora_A"], again["layers.0.q_proj.lora_A"])
 
 
 @pytest.mark.parametrize("rslora", [False, True])
@@ -41,7 +43,7 @@ def test_start_is_the_base_and_bounded_like_peft() -> None:
 def test_payload_equals_the_sum_of_its_modules(targets: tuple[str, ...], rslora: bool) -> None:
     method = Lora(3, 5, targets, rslora)
     parameters = filled(method)
-    payload = method.payload(parameters, CONFIG)
+    payload = method.payload(parameters, CONTEXT)
     scaling = 5 / math.sqrt(3) if rslora else 5 / 3
     for layer in range(CONFIG.layers):
         for group, parts in GROUPS.items():
@@ -71,7 +73,7 @@ def test_payload_equals_the_sum_of_its_modules(targets: tuple[str, ...], rslora:
 def test_gradients_reach_every_parameter() -> None:
     method = Lora(2, 4)
     parameters = filled(method)
-    attached = PayloadAttached(method.payload(parameters, CONFIG), torch.bfloat16)
+    attached = PayloadAttached(method.payload(parameters, CONTEXT), torch.bfloat16)
     total = torch.zeros(())
     for layer in range(CONFIG.layers):
         for group in GROUPS:
@@ -86,7 +88,7 @@ def test_gradients_reach_every_parameter() -> None:
 
 def test_rows_on_slot_0_are_untouched() -> None:
     method = Lora(2, 4, ("o_proj",))
-    attached = PayloadAttached(method.payload(filled(method), CONFIG))
+    attached = PayloadAttached(method.payload(filled(method), CONTEXT))
     x, y = torch.randn(6, 24), torch.randn(6, 24)
     out = attached.linear(1, "o", x, y, ((0, 2, 0), (2, 5, 1), (5, 6, 0)))
     whole = attached.linear(1, "o", x, y, ((0, 6, 1),))

@@ -17,6 +17,7 @@ from loraloop.adapters.base.convert import cache_root
 from loraloop.adapters.base.decoder import Decoder, Layer
 from loraloop.adapters.base.native_decoder import NativeDecoder, serves
 from loraloop.adapters.base.quantize import embedding_weight, fused
+from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.slots import Prepared, SlotStack
 from loraloop.kernels import native
@@ -78,10 +79,11 @@ def adapters(decoder: NativeDecoder, ranks: tuple[int, ...]) -> tuple[NativeAtta
         targets = ("q_proj", "v_proj", "o_proj", "up_proj", "down_proj") if slot % 2 else ("gate_proj", "k_proj")
         method = Lora(rank, 2.0 * rank, targets)
         generator = torch.Generator().manual_seed(slot)
-        drawn = {name: torch.randn(v.shape, generator=generator) * 0.05 for name, v in method.init(config).items()}
+        made = method.init(ConfigContext(config))
+        drawn = {name: torch.randn(v.shape, generator=generator) * 0.05 for name, v in made.items()}
         tensors = {name: value.bfloat16() for name, value in drawn.items()}
         for attached, dtype in ((ours, torch.bfloat16), (theirs, torch.float32)):
-            payload = method.payload({n: t.to(dtype) for n, t in tensors.items()}, config)
+            payload = method.payload({n: t.to(dtype) for n, t in tensors.items()}, ConfigContext(config))
             prepared = Prepared.of(payload, tiled=attached is ours)
             stack = SlotStack(config, (slot,), 64, dtype, torch.device("cpu"))
             attached.put(slot, stack.load(slot, prepared), prepared)
@@ -90,7 +92,8 @@ def adapters(decoder: NativeDecoder, ranks: tuple[int, ...]) -> tuple[NativeAtta
 
 def _prepared(decoder: NativeDecoder, rank: int) -> Prepared:
     method = Lora(rank, 2.0 * rank, ("gate_proj", "k_proj"))
-    return Prepared.of(method.payload(method.init(decoder.config), decoder.config), torch.bfloat16, tiled=True)
+    context = ConfigContext(decoder.config)
+    return Prepared.of(method.payload(method.init(context), context), torch.bfloat16, tiled=True)
 
 
 def ids(count: int, seed: int = 0) -> list[int]:

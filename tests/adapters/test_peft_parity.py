@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from loraloop.adapters.bank import Bank
 from loraloop.adapters.base import Base, Row
 from loraloop.adapters.card import Card
+from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.skill import Skill
 from loraloop.tool_schemas.errors import SkillError
@@ -127,7 +128,8 @@ def test_skill_to_peft(folder: Path, base: Base, tmp_path: Path, rslora: bool) -
 
     method = Lora(5, 7.5, ("k_proj", "gate_proj", "down_proj"), rslora)
     torch.manual_seed(2)
-    tensors = {name: torch.randn(value.shape) * 0.2 for name, value in method.init(base.config).items()}
+    made = method.init(ConfigContext(base.config))
+    tensors = {name: torch.randn(value.shape) * 0.2 for name, value in made.items()}
     fields = {
         "name": "mine", "description": "A test.", "method": method.name, "rank": 5, "alpha": 7.5,
         "targets": method.targets, "base": base.name, "invocation": tuple(base.chat.generation_prompt),

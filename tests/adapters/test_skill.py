@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from loraloop.adapters import store
 from loraloop.adapters.card import Card
+from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.skill import Skill, SkillFolder, SkillWarning, check_base, library
 from loraloop.tool_schemas.errors import SkillError
@@ -25,7 +26,7 @@ PRINTS = SimpleNamespace(architecture="a1", weights="b2")
 def make(name: str = "tools", **card: object) -> Skill:
     method = Lora(2, 4, ("q_proj", "down_proj"))
     torch.manual_seed(0)
-    tensors = {key: torch.randn(value.shape) for key, value in method.init(CONFIG).items()}
+    tensors = {key: torch.randn(value.shape) for key, value in method.init(ConfigContext(CONFIG)).items()}
     fields = {
         "name": name, "description": "Calls tools.", "rank": 2, "alpha": 4, "targets": method.targets,
         "invocation": (1, 2), "contract": "calls", "base": "small", "data": ({"name": "d", "license": "MIT", "n": 3},),

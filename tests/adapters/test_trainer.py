@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from loraloop.adapters.base import BranchCache, Message, Row, random_base
+from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.methods.payload import PayloadAttached
 from loraloop.adapters.training.encode import Encoded, encode
@@ -70,7 +71,7 @@ def test_gradients_equal_those_of_one_forward_over_the_whole_sequence(tmp_path: 
 
     decoder, total, count = training_view(made.base), torch.zeros(()), 0
     for example in batch:
-        attached = PayloadAttached(made.method.payload(made.parameters, made.base.config))
+        attached = PayloadAttached(made.method.payload(made.parameters, ConfigContext(made.base.config)))
 
         tokens = [*example.trunk, *example.branch]
         row = Row(tokens[:-1], BranchCache(made.base.new_cache()), 1)

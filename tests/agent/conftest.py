@@ -13,6 +13,7 @@ from torch import Tensor
 from loraloop.adapters.bank import Bank
 from loraloop.adapters.base import Base, random_base
 from loraloop.adapters.card import Card
+from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.skill import Skill
 from loraloop.agent import Runtime
@@ -25,7 +26,7 @@ def random_skill(base: Base, name: str, contract: str = "text", seed: int = 0, a
     """A LoRA skill with weights large enough to change every logit."""
     targets = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
     generator = torch.Generator().manual_seed(seed)
-    drawn = Lora(4, 8, targets).init(base.config, seed)
+    drawn = Lora(4, 8, targets).init(ConfigContext(base.config), seed)
     tensors = {key: torch.randn(value.shape, generator=generator) * 0.3 for key, value in drawn.items()}
     prints = base.fingerprints
     fields = {

@@ -14,6 +14,7 @@ from loraloop.adapters.base.cuda_graphs import GraphedDecoder
 from loraloop.adapters.base.decoder import Decoder
 from loraloop.adapters.base.random_base import random_base
 from loraloop.adapters.card import Card
+from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.skill import Skill
 from loraloop.kernels.nf4 import Nf4Weight
@@ -50,7 +51,8 @@ def gpu_base(form: str) -> Base:
 
 def skill(base: Base, name: str, seed: int, rank: int, targets: tuple[str, ...]) -> Skill:
     torch.manual_seed(seed)
-    tensors = {key: torch.randn(value.shape) * 0.1 for key, value in Lora(rank, 8, targets).init(base.config).items()}
+    made = Lora(rank, 8, targets).init(ConfigContext(base.config))
+    tensors = {key: torch.randn(value.shape) * 0.1 for key, value in made.items()}
     prints = {"architecture": base.fingerprints.architecture, "weights": base.fingerprints.weights}
     card = Card(
         name=name, description="A test.", rank=rank, alpha=8, targets=targets, activation="full", fingerprints=prints,

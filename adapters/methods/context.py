@@ -1,0 +1,154 @@
+"""What a method may know of the base it is trained on: its dimensions and, where it asks, the values it serves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+
+from loraloop.adapters.methods.sites import GROUPS, Dimensions, module_shape
+from loraloop.tool_schemas.errors import InputError
+
+if TYPE_CHECKING:
+    from loraloop.adapters.base import Base
+    from loraloop.adapters.base.decoder import Decoder
+
+
+class Context(Protocol):
+    """The base, as far as a method sees it."""
+
+    @property
+    def config(self) -> Dimensions: ...
+
+    def weight(self, layer: int, module: str) -> Tensor:
+        """The values [O, K] that are served, dequantized, in fp32."""
+        ...
+
+    def bias(self, layer: int, module: str) -> Tensor | None:
+        """The module's own bias [O] in fp32, where it has one."""
+        ...
+
+    def original(self, layer: int, module: str) -> Tensor:
+        """The values [O, K] before quantization, in fp32 (LoftQ)."""
+        ...
+
+    def embedded(self, text: str) -> Tensor:
+        """Input embeddings [n, H] of a text's tokens, as tokens have them before any scale, in fp32."""
+        ...
+
+    def keys_values(self, text: str) -> list[tuple[Tensor, Tensor]]:
+        """Of each layer, the keys and values [n, kv_heads, head_dim] that a text leaves in a cache, in fp32."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigContext:
+    """Dimensions alone, for what needs no weights: loading any skill, and starting most."""
+
+    config: Dimensions
+
+    def weight(self, layer: int, module: str) -> Tensor:
+        raise InputError(f"this needs the base's weights ({module}): give BaseContext(base), not its dimensions alone")
+
+    def bias(self, layer: int, module: str) -> Tensor | None:
+        if getattr(self.config, "qkv_bias", False) and module in GROUPS["qkv"]:
+            raise InputError(
+                f"this needs the base's bias of {module}: give BaseContext(base), not its dimensions alone"
+            )
+        return None
+
+    def original(self, layer: int, module: str) -> Tensor:
+        return self.weight(layer, module)
+
+    def embedded(self, text: str) -> Tensor:
+        raise InputError("a start from text needs the base's embeddings: give BaseContext(base)")
+
+    def keys_values(self, text: str) -> list[tuple[Tensor, Tensor]]:
+        raise InputError("a start from text needs the base's forward: give BaseContext(base)")
+
+
+@dataclass(frozen=True)
+class BaseContext:
+    """A loaded base.
+
+    Attributes:
+        base: the base that will serve the skill.
+        decoder: what its values are read from, where that is another than the base's own: the trainer's view, whose
+            weights are dense already.
+        originals: values before quantization, by Hugging Face name; see `adapters.merge.originals`.
+    """
+
+    base: Base
+    decoder: Decoder | None = None
+    originals: Mapping[str, Tensor] | None = None
+
+    @property
+    def config(self) -> Dimensions:
+        return self.base.config
+
+    def weight(self, layer: int, module: str) -> Tensor:
+        group = next(name for name, parts in GROUPS.items() if module in parts)
+        held = getattr((self.decoder or self.base.decoder).layers[layer], group)
+        first, end = _rows(self.config, group, module)
+        values: Tensor = held.dequantize()[first:end].float()
+        return values
+
+    def bias(self, layer: int, module: str) -> Tensor | None:
+        held = (self.decoder or self.base.decoder).layers[layer].qkv_bias
+        if held is None or module not in GROUPS["qkv"]:
+            return None
+        first, end = _rows(self.config, "qkv", module)
+        return held[first:end].float()
+
+    def original(self, layer: int, module: str) -> Tensor:
+        from loraloop.adapters.base.source import MODULE_PATHS
+
+        name = f"model.layers.{layer}.{MODULE_PATHS[module]}.weight"
+        if self.originals is None or name not in self.originals:
+            raise InputError(
+                "LoftQ starts from what quantization lost, so it needs the values before: give BaseContext(base, "
+                "originals=…) with the checkpoint's own tensors"
+            )
+        return self.originals[name].float()
+
+    def embedded(self, text: str) -> Tensor:
+        table = self.base.decoder.embedding
+        ids = torch.tensor(self._ids(text), device=self.base.device)
+        rows = table.rows(ids) if hasattr(table, "rows") else table.dequantize()[ids]
+        values: Tensor = rows.float()
+        return values
+
+    @torch.no_grad()
+    def keys_values(self, text: str) -> list[tuple[Tensor, Tensor]]:
+        from loraloop.adapters.base.decoder import Decoder, Row
+        from loraloop.adapters.training.trainer import training_view
+
+        decoder = self.decoder or (
+            self.base.decoder if type(self.base.decoder) is Decoder else training_view(self.base)
+        )
+        cache = decoder.new_cache()
+        decoder.forward([Row(self._ids(text), cache)])
+        return [
+            (keys[0, :, : cache.length].transpose(0, 1).float(), values[0, :, : cache.length].transpose(0, 1).float())
+            for keys, values in zip(cache.keys, cache.values, strict=True)
+        ]
+
+    def _ids(self, text: str) -> list[int]:
+        ids = self.base.tokenizer.encode(text)
+        if not ids:
+            raise InputError("a start from text needs a text with at least one token")
+        return list(ids)
+
+
+def _rows(config: Dimensions, group: str, module: str) -> tuple[int, int]:
+    """The rows of a module within its group's stacked matrix."""
+    first = 0
+    for part in GROUPS[group]:
+        height = module_shape(config, part)[0]
+        if part == module:
+            return first, first + height
+        first += height
+    raise KeyError(module)

@@ -1,0 +1,106 @@
+"""What a method is: hyper-parameters that make parameters, and turn them into a payload."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from loraloop.adapters.methods.context import Context
+from loraloop.adapters.methods.payload import Payload
+from loraloop.adapters.methods.sites import MODULES, Dimensions
+from loraloop.tool_schemas.errors import InputError, unknown
+
+
+class Method(Protocol):
+    """A frozen dataclass with hyper-parameters; its fields are what a card and a recipe hold of it.
+
+    A method that stores other tensors than those that `Payload` names has `stored(config) -> dict[str, shape]` too.
+    """
+
+    @property
+    def name(self) -> str:
+        """Its name in the registry, as a card says it."""
+        ...
+
+    def init(self, context: Context, seed: int = 0) -> dict[str, Tensor]:
+        """Fresh fp32 parameters, all that a checkpoint of a training needs; the skill starts as the base."""
+        ...
+
+    def payload(self, parameters: Mapping[str, Tensor], context: Context) -> Payload:
+        """What a slot holds, differentiably; of parameters in training and of a skill's tensors alike."""
+        ...
+
+    def trainable(self, parameters: Mapping[str, Tensor]) -> tuple[str, ...]:
+        """Names of the parameters that an optimizer changes; the others are state."""
+        ...
+
+    def regularizer(self, parameters: Mapping[str, Tensor]) -> Tensor | None:
+        """What is added to the loss, or None."""
+        ...
+
+    def after_step(self, parameters: Mapping[str, Tensor], step: int, steps: int) -> None:
+        """Called after optimizer step `step` (1 … steps) and before the gradients are cleared; changes in place."""
+        ...
+
+    def finished(self, parameters: Mapping[str, Tensor], context: Context) -> dict[str, Tensor]:
+        """What a skill stores: detached, and loadable without the base's weights."""
+        ...
+
+    def reader(self, tensors: Mapping[str, Tensor]) -> Method:
+        """The method that a card names for what `finished` left: itself, unless ranks or scalings changed."""
+        ...
+
+
+class Plain:
+    """The hooks of a method that needs none: everything trains, and is stored as it is."""
+
+    __slots__ = ()
+
+    def trainable(self, parameters: Mapping[str, Tensor]) -> tuple[str, ...]:
+        return tuple(parameters)
+
+    def regularizer(self, parameters: Mapping[str, Tensor]) -> Tensor | None:
+        return None
+
+    def after_step(self, parameters: Mapping[str, Tensor], step: int, steps: int) -> None:
+        return None
+
+    def finished(self, parameters: Mapping[str, Tensor], context: Context) -> dict[str, Tensor]:
+        return {name: tensor.detach() for name, tensor in parameters.items()}
+
+    def reader(self, tensors: Mapping[str, Tensor]) -> Any:
+        return self
+
+
+def modules(config: Dimensions, targets: tuple[str, ...]) -> Iterator[tuple[int, str]]:
+    """(layer, module) of all targets, in the order of the decoder."""
+    for layer in range(config.layers):
+        for module in MODULES:
+            if module in targets:
+                yield layer, module
+
+
+def checked_targets(targets: tuple[str, ...]) -> tuple[str, ...]:
+    """Target modules as a tuple; raises where one is unknown or none is named."""
+    targets = tuple(targets)
+    if not targets:
+        raise InputError(f"name at least one target module: {', '.join(MODULES)}")
+    for target in targets:
+        if target not in MODULES:
+            raise unknown("target module", target, MODULES)
+    return targets
+
+
+def checked_rank(rank: int, name: str = "rank") -> None:
+    """Raises where a width is not a positive whole number."""
+    if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
+        raise InputError(f"{name} must be at least 1, not {rank}")
+
+
+def checked_positive(value: float, name: str) -> None:
+    """Raises where a number is not positive and finite."""
+    if not (math.isfinite(value) and value > 0):
+        raise InputError(f"{name} must be a positive number, not {value}")

@@ -1,0 +1,14 @@
+"""rsLoRA (arXiv 2312.03732): LoRA scaled by alpha / sqrt(r), so that wide updates learn as fast as narrow ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from loraloop.adapters.methods.lora import Lora
+
+
+@dataclass(frozen=True, slots=True)
+class RsLora(Lora):
+    """`Lora` with `rslora` set; see there."""
+
+    rslora: bool = True
