@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from loraloop.tool_schemas.errors import SchemaError
 from loraloop.tool_schemas.jsontext import dumps
@@ -27,11 +29,31 @@ def json_path(parts: Any, start: str = "$") -> str:
 
 @functools.cache
 def format_checker() -> FormatChecker:
-    """Checks every format of the newest draft, whatever draft a schema names."""
-    import jsonschema
+    """Checks every format of the newest draft, whatever draft a schema names.
 
-    checker: FormatChecker = jsonschema.Draft202012Validator.FORMAT_CHECKER
-    return checker  # a new one would read "time" as draft 3 did
+    Internationalized references are mapped to plain ones first (RFC 3987, section 3.1): the package that jsonschema has
+    for them takes a second to import.
+    """
+    import copy
+
+    import jsonschema
+    from rfc3986_validator import validate_rfc3986
+
+    newest: FormatChecker = jsonschema.Draft202012Validator.FORMAT_CHECKER
+    checker = copy.copy(newest)  # a new one would read "time" as draft 3 did
+    checker.checkers = dict(newest.checkers)
+
+    def checks(rule: str) -> Callable[[object], bool]:
+        return lambda value: not isinstance(value, str) or bool(validate_rfc3986(_mapped(value), rule=rule))
+
+    for name, rule in (("iri", "URI"), ("iri-reference", "URI_reference")):
+        checker.checkers[name] = (checks(rule), ())
+    return checker
+
+
+def _mapped(text: str) -> str:
+    """An internationalized reference with what lies beyond ASCII percent-encoded."""
+    return "".join(character if character < "\x80" else quote(character) for character in text)
 
 
 @functools.cache
