@@ -11,6 +11,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 p
 BIN    := $(VENV)/bin
 # What `make bench` measures; LLAMA_PYTHON and VLLM_PYTHON are interpreters with llama-cpp-python and with vLLM.
 BENCH  ?= switch episode coldstart memory bank mixed_batch grammar calls decode decode_qwen isa vllm_peer
+# What `make bench-training` measures: hours on two cores, so no part of `make bench`. A killed run goes on.
+BENCH_TRAINING ?= training methods
 LLAMA  := $(if $(LLAMA_PYTHON),--llama-python $(LLAMA_PYTHON))
 ARGS_episode     := --repeats 2
 ARGS_memory      := $(LLAMA)
@@ -28,7 +30,7 @@ export PYTHONSAFEPATH = 1
 # On busy cores libgomp's own default lets threads spin for so long that two are slower than one.
 export GOMP_SPINCOUNT ?= 1000
 
-.PHONY: help demo test test-gpu lint format types docs bench bench-gpu eval train-skills train-router clean
+.PHONY: help demo test test-gpu lint format types docs bench bench-gpu bench-training eval train-skills train-router clean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:  # benchmarks share the processor
 
@@ -40,6 +42,7 @@ help:
 	@echo 'make format        rewrite the code in the house style'
 	@echo 'make bench         the benchmarks, results into benchmarks/results (LLAMA_PYTHON=…, VLLM_PYTHON=…, BENCH=…)'
 	@echo 'make bench-gpu     the kernels and decode steps of a CUDA device, into benchmarks/results'
+	@echo 'make bench-training  training against PEFT and TRL, and all methods on one task (BENCH_TRAINING=…)'
 	@echo 'make eval          base against skill on the evaluation sets (DATA=…)'
 	@echo 'make train-skills  train the four shipped skills again (DATA=…)'
 	@echo 'make train-router  fit the shipped router again (DATA=…)'
@@ -100,8 +103,15 @@ bench: $(addprefix bench-,$(BENCH))
 
 bench-gpu: bench-gpu_kernels
 
+bench-training: $(addprefix measure-,$(BENCH_TRAINING))
+
+MEASURE = $(BIN)/python benchmarks/$(or $(SCRIPT_$*),$*).py $(ARGS_$*) --json benchmarks/results/$*.json $(ARGS)
+
 bench-%: $(VENV)/.test
-	$(BIN)/python benchmarks/$(or $(SCRIPT_$*),$*).py $(ARGS_$*) --json benchmarks/results/$*.json $(ARGS)
+	$(MEASURE)
+
+measure-%: $(VENV)/.test
+	$(MEASURE)
 
 eval: $(VENV)/.test
 	$(BIN)/python benchmarks/skills.py --skill tools --files bfcl --data $(DATA) \

@@ -17,7 +17,7 @@ from typing import Any
 
 PACKAGES = (
     *("loraloop", "torch", "transformers", "tokenizers", "peft", "outlines", "outlines_core", "llguidance"),
-    *("xgrammar", "jsonschema"),
+    *("xgrammar", "jsonschema", "trl"),
 )
 
 

@@ -1,0 +1,266 @@
+"""One row of the comparison of methods, in a process of its own: train, store, serve, score, time."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import torch
+from methods_kinds import ROWS, Kind
+from methods_task import SCHEMA, Case, cases, score
+from training_memory import Allocations
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from loraloop.adapters.bank import Bank
+    from loraloop.adapters.base import Base
+    from loraloop.adapters.training.encode import Encoded
+    from loraloop.adapters.training.trainer import Trainer
+    from loraloop.tool_schemas.grammar import Grammar
+
+TOKENS = 160
+"""More than any record has."""
+SWITCHES, DECODED, CONTEXT = 2_000, 48, 256
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is asked of one process: a row, how long it trains, and on how many cases it is measured.
+
+    Attributes:
+        row: a key of `ROWS`, or "base": the bare base under the same grammar.
+        folder: where the row's run and its skill are kept.
+    """
+
+    row: str
+    base: str
+    form: str
+    folder: str
+    steps: int
+    batch: int
+    train: int
+    test: int
+    seed: int
+    threads: int
+
+
+def encoded(base: Base, asked: Sequence[Case]) -> list[Encoded]:
+    from loraloop.adapters.base import Message
+    from loraloop.adapters.training.encode import encode
+
+    return [encode(base, [Message("user", case.text)], case.completion) for case in asked]
+
+
+def grammar(base: Base) -> Grammar:
+    from loraloop.tool_schemas.grammar import GrammarCompiler, JsonSchema
+
+    compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
+    return compiler.compile(JsonSchema(SCHEMA))
+
+
+def trained(job: Job, kind: Kind, base: Base) -> tuple[Trainer, dict[str, Tensor], int]:
+    """The trainer, its best parameters, and the peak bytes of what one of its steps allocates."""
+    from loraloop.adapters.training.trainer import TrainConfig, Trainer
+
+    class Profiled(Trainer):
+        def _optimize(self, batch: Sequence[Encoded], began: float) -> float:
+            profiled = self.step - begun == 1  # not the first of this process, which makes the optimizer's state
+            if profiled:
+                allocations.start()
+            loss = super()._optimize(batch, began)
+            allocations.stop()
+            return loss
+
+    allocations = Allocations()
+    config = TrainConfig(
+        job.steps, job.batch, kind.rate, validate_every=max(1, job.steps // 4), seed=job.seed, **kind.settings
+    )
+    train = encoded(base, cases("train", job.train, job.seed))
+    valid = encoded(base, cases("valid", max(8, job.train // 16), job.seed))
+    trainer = Profiled(base, kind.made(), train, valid, config, Path(job.folder) / f"run-{job.row}")
+    begun = trainer.step
+    return trainer, trainer.run(), allocations.peak
+
+
+def stored(job: Job, base: Base, trainer: Trainer, best: Mapping[str, Tensor]) -> Path:
+    """The skill's folder, its tensors in bf16."""
+    from loraloop.adapters.card import Card
+    from loraloop.adapters.methods import card_fields
+    from loraloop.adapters.methods.context import BaseContext
+    from loraloop.adapters.skill import Skill
+
+    tensors = trainer.method.finished(best, BaseContext(base, trainer.decoder))
+    fields = {
+        "name": job.row.replace("+", "-plus"),
+        "description": "hotel bookings as JSON",
+        **card_fields(trainer.method, tensors),
+        "invocation": base.chat.generation_prompt,
+        "base": f"{base.name} ({base.form})",
+        "fingerprints": {"architecture": base.fingerprints.architecture, "weights": base.fingerprints.weights},
+    }
+    return Skill(Card.checked(fields), tensors).to(torch.bfloat16).save(Path(job.folder) / f"skill-{job.row}")
+
+
+def served_outputs(base: Base, bank: Bank | None, name: str, asked: Sequence[Case]) -> list[str]:
+    """What the skill (or, without one, the base) writes, decoded as in an agent's step: greedily, under the grammar."""
+    from loraloop.adapters.base import Message
+    from loraloop.agent.engine import Trunk
+    from loraloop.agent.engine.generate import Budget, Generated, generate
+    from loraloop.agent.engine.ledger import Author
+    from loraloop.agent.engine.sampling import Sampler, Sampling
+
+    author = Author(base.fingerprints.weights)
+    if bank is not None:
+        card = bank.card(name)
+        author = Author(base.fingerprints.weights, name, bank.pin(name), card.activation, card.sha256)
+    compiled, outputs = grammar(base), []
+    for case in asked:
+        trunk = Trunk(base, (), bank.attached if bank is not None else None)
+        trunk.extend(base.chat.render([Message("user", case.text)]))
+        branch, text = trunk.branch(author), ""
+        pieces = generate(
+            branch, base.chat.generation_prompt, Sampler(Sampling()), Budget(TOKENS), stop_ids=base.stop_ids,
+            constraint=compiled.start(),
+        )  # fmt: skip
+        for piece in pieces:
+            text = piece.text if isinstance(piece, Generated) else text
+        branch.close()
+        outputs.append(text)
+    return outputs
+
+
+def torch_outputs(base: Base, trainer: Trainer, asked: Sequence[Case]) -> list[str]:
+    """The same from the trainer's own forward, for what no bank serves: the branch is read again at each token."""
+    from loraloop.adapters.base import BranchCache, Message, Row
+    from loraloop.adapters.methods.context import BaseContext
+    from loraloop.adapters.methods.payload import PayloadAttached
+
+    payload = trainer.method.payload(trainer.parameters, BaseContext(base, trainer.decoder))
+    attached = PayloadAttached(payload, base.dtype)
+    compiled, outputs = grammar(base), []
+    with torch.no_grad():
+        for case in asked:
+            trunk = trainer.decoder.new_cache()
+            trainer.decoder.forward([Row(base.chat.render([Message("user", case.text)]), trunk)])
+            state, ids = compiled.start(), list[int]()
+            while not state.done and len(ids) < TOKENS:
+                chosen = state.forced()
+                if not chosen:
+                    row = Row(
+                        [*base.chat.generation_prompt, *ids],
+                        BranchCache(trunk, payload.prefix),
+                        1,
+                        before=payload.prompt,
+                    )
+                    hidden = trainer.decoder.forward([row], attached).hidden
+                    logits = trainer.decoder.logits(hidden[-1:])[0]
+                    state.mask_(logits)
+                    chosen = [int(logits.argmax())]
+                    if chosen[0] in base.stop_ids:
+                        break
+                state.accept(chosen)
+                ids += chosen
+            outputs.append(base.tokenizer.decode(ids))
+    return outputs
+
+
+def switch_us(bank: Bank, names: Sequence[str]) -> float:
+    """Median microseconds in which a resident skill's slot is had while two take turns."""
+    for name in names:
+        bank.slot(name)
+    times = []
+    for number in range(SWITCHES):
+        started = perf_counter()
+        bank.slot(names[number % len(names)])
+        times.append(1e6 * (perf_counter() - started))
+    return median(times)
+
+
+def overhead(base: Base, bank: Bank, name: str, seed: int) -> float:
+    """How much longer a decode step takes under the skill than on the bare base: 0.1 is a tenth; steps take turns."""
+    from loraloop.adapters.base import Row
+
+    generator = torch.Generator().manual_seed(seed)
+    draw = partial(torch.randint, 3, base.config.vocab_size, generator=generator)
+    slot, context = bank.pin(name), draw((CONTEXT,)).tolist()
+    caches = [base.new_cache(CONTEXT + DECODED + 64) for _ in range(2)]
+    for cache in caches:
+        base.forward([Row(context, cache)])
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(DECODED + 4):
+        token = draw((1,)).tolist()
+        for which, cache in enumerate(caches):
+            started = perf_counter()
+            out = base.forward([Row(token, cache, slot * which)], attached=bank.attached)
+            base.logits(out.hidden)
+            times[which].append(perf_counter() - started)
+    bare, skilled = (median(each[4:]) for each in times)
+    return skilled / bare - 1
+
+
+def measure(job: Job) -> dict[str, Any]:
+    """A row of the table."""
+    from loraloop.adapters.bank import Bank
+    from loraloop.adapters.base import Base
+    from loraloop.adapters.skill import Skill
+    from loraloop.tool_schemas.errors import LoraloopError
+
+    base = Base.load(job.base, quantize=job.form or None, device="cpu")
+    asked = cases("test", job.test, job.seed)
+    if job.row == "base":
+        return {"numbers": score(asked, served_outputs(base, None, "", asked)), "notes": {}}
+    kind = ROWS[job.row]
+    trainer, best, peak = trained(job, kind, base)
+    for name, tensor in best.items():
+        trainer.parameters[name].data.copy_(tensor)
+    sizes = [
+        tensor for state in trainer.optimizer.state.values() for tensor in state.values() if torch.is_tensor(tensor)
+    ]
+    weights = list(trainer.parameters.values())
+    found: dict[str, float] = {
+        "valid_loss": trainer.best,
+        "trainable": sum(tensor.numel() for tensor in weights if tensor.requires_grad),
+        "train_s": trainer.spent,
+        "peak_mb": (peak + sum(tensor.nbytes for tensor in (*sizes, *weights))) / 1e6,
+    }
+    notes = {"gpu": kind.gpu} if kind.gpu else {}
+    try:
+        folder = stored(job, base, trainer, best)
+        skill = Skill.load(folder)
+        bank = Bank(base, slots=2, rank=max(8, skill.card.rank))
+        other = Skill(skill.card.model_copy(update={"name": f"{skill.card.name}-too"}), skill.tensors)
+        names = [bank.add(folder), bank.add(other)]
+        outputs = served_outputs(base, bank, names[0], asked)
+        found |= {
+            "file_mb": sum(file.stat().st_size for file in folder.iterdir()) / 1e6,
+            "switch_us": switch_us(bank, names),
+            "decode_overhead": overhead(base, bank, names[0], job.seed),
+        }
+        notes["kv"] = "reusable" if skill.card.activation == "branch" else "own"
+    except (LoraloopError, NotImplementedError) as error:
+        notes["served"] = f"no ({error}); scored by the trainer's forward"
+        outputs = torch_outputs(base, trainer, asked)
+    return {"numbers": found | score(asked, outputs), "notes": notes, "outputs": outputs[:20]}
+
+
+def main(job: Job) -> None:
+    """Measures a row; the last line that it prints is the result."""
+    torch.set_num_threads(job.threads)
+    print(json.dumps(measure(job)))
+
+
+if __name__ == "__main__":
+    main(Job(**json.loads(sys.argv[1])))
