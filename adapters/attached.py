@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from loraloop.adapters.methods.payload import BEYOND, PartsBeyond, Payload
 from loraloop.adapters.methods.sites import Site
 from loraloop.adapters.slots import Prepared, Views
 from loraloop.kernels.lora import add_blend, add_low_rank
-from loraloop.kernels.reference import Blend, Segments
+from loraloop.kernels.reference import Blend, Choice, Segments
+from loraloop.tool_schemas.errors import InputError
 
 
 class BankAttached:
@@ -16,20 +18,27 @@ class BankAttached:
     Attributes:
         views: matrices of each slot by site. A site that a skill does not change is absent, and costs a look-up.
             Slot 0 is empty.
+        extras: what slots hold besides pairs, virtual tokens included; slots that hold pairs only are absent.
     """
 
-    __slots__ = ("views",)
+    __slots__ = ("extras", "views")
 
     def __init__(self, slots: int) -> None:
         self.views: list[Views] = [{} for _ in range(slots)]
+        self.extras: dict[int, Payload] = {}
 
-    def put(self, slot: int, views: Views, prepared: Prepared) -> None:
+    def put(self, slot: int, views: Views, prepared: Prepared, extras: Payload | None = None) -> None:
         """Lets a slot contribute; its tensors are in place."""
         self.views[slot] = views
+        if extras is None:
+            self.extras.pop(slot, None)
+        else:
+            self.extras[slot] = extras
 
     def clear(self, slot: int) -> None:
         """Lets a slot contribute nothing."""
         self.views[slot] = {}
+        self.extras.pop(slot, None)
 
     def linear(self, layer: int, group: str, x: Tensor, y: Tensor, segments: Segments) -> Tensor:
         """Adds to the base product y[N, O] of x[N, K], in place, what each row's slot or blend contributes.
@@ -47,8 +56,29 @@ class BankAttached:
                 self._blend(site, own, out, choice)
         return y
 
-    def beyond(self, segments: Segments) -> None:
-        """Pairs change products only."""
+    def beyond(self, segments: Segments) -> PartsBeyond | None:
+        """What the rows' slots change besides sums; None if all of them hold pairs only."""
+        if not self.extras:
+            return None
+        found = [self._extra(choice) for _, _, choice in segments]
+        return PartsBeyond(found, segments) if any(found) else None
+
+    def _extra(self, choice: Choice) -> Payload | None:
+        self.check(choice)
+        extra = self.extras.get(choice) if isinstance(choice, int) else None
+        return extra if extra is not None and extra.kinds & BEYOND else None
+
+    def check(self, choice: Choice) -> None:
+        """Verifies that a blend is one of slots that hold pairs only; there is no sum of the rest.
+
+        Raises:
+            InputError: it is not.
+        """
+        if not isinstance(choice, int) and any(slot in self.extras for slot, _ in choice):
+            raise InputError(
+                "a mixture is a weighted sum of low-rank updates, and one of its skills is of another kind (gains, "
+                "biases, a prefix, a prompt, bottlenecks): use that skill alone, or mix LoRA skills only"
+            )
 
     def _blend(self, site: Site, x: Tensor, y: Tensor, blend: Blend) -> None:
         """Adds the weighted sum of several slots; one that does not change this site adds nothing."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from loraloop.adapters.attached import BankAttached
+from loraloop.adapters.methods.payload import Payload
 from loraloop.adapters.methods.sites import Site
 from loraloop.adapters.slots import Prepared, SlotStack, Views
 from loraloop.kernels.nf4 import Nf4Weight
@@ -41,13 +42,13 @@ class SegmentedAttached(BankAttached):
         self.spans = [_by_site(stack, reach) for stack, reach in zip(self.stacks, self._reach, strict=True)]
         self._latest: tuple[Segments, Tables] | None = None
 
-    def put(self, slot: int, views: Views, prepared: Prepared) -> None:
+    def put(self, slot: int, views: Views, prepared: Prepared, extras: Payload | None = None) -> None:
         """Lets a slot contribute; its tensors are in place. The spans are written in place too."""
         for stack, index, reach in zip(self.stacks, self.index, self._reach, strict=True):
             if slot in index:
                 with torch.inference_mode():
                     reach[index[slot]].copy_(torch.from_numpy(_spans(stack, prepared)))
-        super().put(slot, views, prepared)
+        super().put(slot, views, prepared, extras)
 
     def used(self, choices: Sequence[Choice]) -> tuple[bool, ...]:
         """Which stacks any of these choices needs."""

@@ -6,9 +6,10 @@ import ctypes
 from collections.abc import Mapping
 
 from loraloop.adapters.attached import BankAttached
+from loraloop.adapters.methods.payload import BEYOND, Payload
 from loraloop.adapters.methods.sites import GROUPS
 from loraloop.adapters.slots import Prepared, Views
-from loraloop.kernels.native_types import Pair
+from loraloop.kernels.native_types import AFTER, Bottleneck, Extra, Pair, vector
 
 
 class Table:
@@ -17,16 +18,28 @@ class Table:
 
     Attributes:
         address: of the array of pointers.
+        beyond: of the layers' `Extra`, or None where the slot holds nothing of the kind.
     """
 
-    __slots__ = ("_pairs", "_places", "address")
+    __slots__ = ("_extras", "_pairs", "_places", "address", "beyond")
 
-    def __init__(self, sites: int, pairs: Mapping[int, Pair]) -> None:
+    def __init__(self, sites: int, pairs: Mapping[int, Pair], extras: Payload | None = None) -> None:
         self._pairs = (Pair * len(pairs))(*pairs.values())
         self._places = (ctypes.c_void_p * sites)()
         for index, site in enumerate(pairs):
             self._places[site] = ctypes.addressof(self._pairs) + index * ctypes.sizeof(Pair)
         self.address = ctypes.addressof(self._places)
+        self._extras = None
+        self.beyond: int | None = None
+        if extras is not None and extras.kinds & BEYOND:
+            self._extras = (Extra * (sites // len(GROUPS)))()
+            self.beyond = ctypes.addressof(self._extras)
+            for name in ("gain", "bias", "input_gain"):
+                for (layer, group), values in getattr(extras, name + ("es" if name == "bias" else "s")).items():
+                    getattr(self._extras[layer], name)[_ORDER[group]] = vector(values)
+            for (layer, part), m in extras.bottlenecks.items():
+                made = Bottleneck.of(m.down, m.up.T, m.down_bias, m.up_bias, m.activation)
+                self._extras[layer].after[AFTER.index(part)] = made
 
 
 class NativeAttached(BankAttached):
@@ -48,13 +61,13 @@ class NativeAttached(BankAttached):
         self._empty = Table(self._sites, {})
         self.tables = [self._empty] * slots
 
-    def put(self, slot: int, views: Views, prepared: Prepared) -> None:
-        super().put(slot, views, prepared)
+    def put(self, slot: int, views: Views, prepared: Prepared, extras: Payload | None = None) -> None:
+        super().put(slot, views, prepared, extras)
         pairs = {
             layer * len(GROUPS) + _ORDER[group]: Pair.of(shrink.T, expand, prepared.blocks[layer, group])
             for (layer, group), (shrink, expand) in views.items()
         }
-        self.tables[slot] = Table(self._sites, pairs)
+        self.tables[slot] = Table(self._sites, pairs, extras)
 
     def clear(self, slot: int) -> None:
         super().clear(slot)

@@ -9,6 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from loraloop.adapters.extras import bytes_of, laid_out
 from loraloop.adapters.methods.payload import Payload
 from loraloop.adapters.methods.sites import GROUPS, Dimensions, Site, group_shape
 from loraloop.kernels.memory import zeros
@@ -34,6 +35,7 @@ class Prepared:
         pairs: A [R, K] and the transposed B [R, O] of each site.
         bytes: size of all of them.
         blocks: of each site, what `LowRank.blocks` says of B.
+        extras: what the payload holds besides pairs; None if nothing.
 
     All matrices lie in one block of memory, so that reading and forgetting many skills leaves no holes behind.
     """
@@ -41,6 +43,12 @@ class Prepared:
     pairs: Mapping[Site, tuple[Tensor, Tensor]]
     bytes: int
     blocks: Mapping[Site, tuple[tuple[int, int, int], ...]]
+    extras: Payload | None = None
+
+    @property
+    def rank(self) -> int:
+        """What a module's update may have at least: the ranks that a slot needs."""
+        return max((-(-A.shape[0] // len(GROUPS[group])) for (_, group), (A, _) in self.pairs.items()), default=0)
 
     @classmethod
     def of(
@@ -54,9 +62,9 @@ class Prepared:
             pinned: in page-locked memory, from which a GPU copies while it computes.
             tiled: the transposed B in the order in which the C kernels read it; see `kernels.tiles`.
         """
-        first = next(iter(payload.pairs.values()))
+        own = next((pair.A.dtype for pair in payload.pairs.values()), torch.float32)
         size = sum(pair.A.numel() + pair.B.numel() for pair in payload.pairs.values())
-        store = torch.empty(size, dtype=dtype or first.A.dtype, pin_memory=pinned)
+        store = torch.empty(size, dtype=dtype or own, pin_memory=pinned)
         pairs, offset = {}, 0
         with torch.no_grad():
             for site, pair in payload.pairs.items():
@@ -72,7 +80,9 @@ class Prepared:
                 alike.setdefault((pair.B.shape, pair.blocks), []).append(pairs[site][1])
             for (_, blocks), matrices in alike.items():
                 tile_expand_(matrices, cast("tuple[tuple[int, int, int], ...]", blocks))
-        return cls(pairs, store.nbytes, {site: pair.blocks for site, pair in payload.pairs.items()})
+        extras = laid_out(payload, dtype)
+        blocks = {site: pair.blocks for site, pair in payload.pairs.items()}
+        return cls(pairs, store.nbytes + bytes_of(extras), blocks, extras)
 
 
 Views = dict[Site, tuple[Tensor, Tensor]]
@@ -147,7 +157,8 @@ class SlotStack:
                 shrink, expand = views[site] = self._view(row, site, rank)
                 targets += (shrink.T, expand)
                 sources += (A, B)
-            torch._foreach_copy_(targets, sources, non_blocking=True)
+            if targets:
+                torch._foreach_copy_(targets, sources, non_blocking=True)
         return views
 
     def _view(self, row: int, site: Site, rank: int) -> tuple[Tensor, Tensor]:

@@ -119,6 +119,60 @@ class Pair(ctypes.Structure):
         return made
 
 
+ACTIVATIONS = ("relu", "gelu", "silu")
+AFTER = ("attention", "mlp")
+
+
+class Bottleneck(ctypes.Structure):
+    """A module on a sub-layer's output: both matrices bf16 [R, H], biases fp32 [R] and [H] or none."""
+
+    _fields_ = (
+        ("down", _pointer),
+        ("up", _pointer),
+        ("down_bias", _pointer),
+        ("up_bias", _pointer),
+        ("width", _int),
+        ("activation", _int),
+    )
+
+    @classmethod
+    def of(
+        cls, down: Tensor, up: Tensor, down_bias: Tensor | None, up_bias: Tensor | None, activation: str
+    ) -> Bottleneck:
+        """Points to tensors that the caller keeps alive.
+
+        Raises:
+            ValueError: operands that the kernels cannot read.
+        """
+        import torch
+
+        for tensor in (down, up):
+            if tensor.dtype is not torch.bfloat16 or not tensor.is_contiguous() or tensor.shape != down.shape:
+                raise ValueError(f"wanted contiguous bf16 [R, H], not {tensor.dtype} {list(tensor.shape)}")
+        biases = (None if bias is None else vector(bias) for bias in (down_bias, up_bias))
+        return cls(down.data_ptr(), up.data_ptr(), *biases, down.shape[0], ACTIVATIONS.index(activation))
+
+
+class Extra(ctypes.Structure):
+    """What a skill changes in a layer besides its pairs."""
+
+    _fields_ = (
+        ("gain", _pointer * len(GROUPS)),
+        ("bias", _pointer * len(GROUPS)),
+        ("input_gain", _pointer * len(GROUPS)),
+        ("after", Bottleneck * len(AFTER)),
+    )
+
+
+def vector(values: Tensor) -> int:
+    """Address of a contiguous fp32 vector."""
+    import torch
+
+    if values.dtype is not torch.float32 or not values.is_contiguous():
+        raise ValueError(f"wanted a contiguous fp32 vector, not {values.dtype} {list(values.shape)}")
+    return values.data_ptr()
+
+
 class Cache(ctypes.Structure):
     _fields_ = (("data", _pointer), ("length", _int), ("blocks", _int))
 
@@ -130,6 +184,7 @@ class Row(ctypes.Structure):
         ("members", _int),
         ("pairs", _pointer * MEMBERS),
         ("weights", _float * MEMBERS),
+        ("beyond", _pointer),
     )
 
 
@@ -146,4 +201,5 @@ class Request(ctypes.Structure):
         ("keep", _pointer),
         ("kept_to", _pointer),
         ("threads", _int),
+        ("given", _pointer),
     )

@@ -32,11 +32,13 @@ class Attached(Protocol):
 
 
 class Beyond(Protocol):
-    """What some rows' adapters change besides products; asked for once a forward, since few do."""
+    """What some rows' adapters change besides sums of products; asked for once a forward, since few do."""
 
-    def input(self, layer: int, group: str, x: Tensor, segments: Segments) -> Tensor: ...
+    def input(self, layer: int, group: str, x: Tensor) -> Tensor: ...
 
-    def output(self, layer: int, part: str, y: Tensor, segments: Segments) -> Tensor: ...
+    def product(self, layer: int, group: str, y: Tensor) -> Tensor: ...
+
+    def output(self, layer: int, part: str, y: Tensor) -> Tensor: ...
 
 
 @dataclass(slots=True)
@@ -133,10 +135,12 @@ class Decoder:
         for index, layer in enumerate(self.layers):
             x = rms_norm(h, size, layer.attention_norm, eps)
             if beyond is not None:
-                x = beyond.input(index, "qkv", x, segments)
+                x = beyond.input(index, "qkv", x)
             y = layer.qkv(x)
             if attached is not None:
                 y = attached.linear(index, "qkv", x, y, segments)
+            if beyond is not None:
+                y = beyond.product(index, "qkv", y)
             q, k, v = self._heads(layer, y, cos, sin)
             if wide is not None:
                 x = wide.attend(index, q, k, v)
@@ -144,27 +148,29 @@ class Decoder:
                 x = torch.cat([c.attend(index, q[s:e], k[s:e], v[s:e]) for c, s, e in plan])
             x = x.to(h.dtype)
             if beyond is not None:
-                x = beyond.input(index, "o", x, segments)
+                x = beyond.input(index, "o", x)
             y = layer.o(x)
             if attached is not None:
                 y = attached.linear(index, "o", x, y, segments)
             if beyond is not None:
-                y = beyond.output(index, "attention", y, segments)
+                y = beyond.output(index, "attention", beyond.product(index, "o", y))
             h = h + y if residual == 1.0 else torch.add(h, y, alpha=residual)
             x = rms_norm(h, size, layer.mlp_norm, eps)
             if beyond is not None:
-                x = beyond.input(index, "gate_up", x, segments)
+                x = beyond.input(index, "gate_up", x)
             y = layer.gate_up(x)
             if attached is not None:
                 y = attached.linear(index, "gate_up", x, y, segments)
+            if beyond is not None:
+                y = beyond.product(index, "gate_up", y)
             x = silu(y[:, :inner]) * y[:, inner:]
             if beyond is not None:
-                x = beyond.input(index, "down", x, segments)
+                x = beyond.input(index, "down", x)
             y = layer.down(x)
             if attached is not None:
                 y = attached.linear(index, "down", x, y, segments)
             if beyond is not None:
-                y = beyond.output(index, "mlp", y, segments)
+                y = beyond.output(index, "mlp", beyond.product(index, "down", y))
             h = h + y if residual == 1.0 else torch.add(h, y, alpha=residual)
             if index + 1 in keep:
                 kept[index + 1] = h

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from loraloop.adapters.base.cache import Prefix
 from loraloop.kernels.memory import zeros
 
 BLOCK = 16  # positions that stand together
@@ -51,6 +52,20 @@ class NativeCache:
         """Keeps what the last forward appended."""
         self.length += self._pending
         self._pending = 0
+
+    def extend(self, prefix: Prefix) -> None:
+        """Appends P positions whose keys and values are given; see `cache.Prefix`."""
+        keys, values = (torch.stack([pair[i] for _, pair in sorted(prefix.items())]) for i in (0, 1))
+        layers, count, heads, dim = keys.shape
+        self.begin(count)
+        at = torch.arange(self.length, self.length + count)
+        block, lane = at // BLOCK, at % BLOCK
+        whole = self.data.view(layers, 2, heads, -1, BLOCK * dim)
+        theirs = whole[:, 0].view(layers, heads, -1, dim // 2, BLOCK, 2)
+        theirs[:, :, block, :, lane] = keys.bfloat16().view(layers, count, heads, dim // 2, 2).transpose(0, 1)
+        ours = whole[:, 1].view(layers, heads, -1, BLOCK // 2, dim, 2)
+        ours[:, :, block, lane // 2, :, lane % 2] = values.bfloat16().transpose(0, 1)
+        self.commit()
 
     def truncate(self, length: int) -> None:
         """Forgets everything after `length` tokens. No tensor moves."""

@@ -93,7 +93,7 @@ class NativeDecoder:
         """Runs all rows' tokens through the layers and appends them to their caches; see `Decoder.forward`.
 
         Args:
-            rows: at least one, each with at least one token and a `NativeCache` of its own.
+            rows: at least one, each with at least one token or embedding and a `NativeCache` of its own.
             attached: a bank's `NativeAttached` for the rows on slots other than 0; None runs the bare base.
             keep: layers whose output `[N, H]` (fp32) the result keeps.
 
@@ -106,12 +106,18 @@ class NativeDecoder:
         made = (c.Row * len(rows))()
         alive: list[object] = []  # what the request points to
         tokens: list[int] = []
-        furthest = 0
+        given: list[Tensor] = []  # embeddings that rows bring themselves
+        count = furthest = 0
         for place, row in zip(made, rows, strict=True):
             cache = row.cache
             if not isinstance(cache, NativeCache):
                 raise TypeError(f"the C decoder needs caches from Base.new_cache, not {type(cache).__name__}")
             ids = row.tokens.tolist() if isinstance(row.tokens, Tensor) else row.tokens
+            if ids and not 0 <= min(ids) <= max(ids) < self.config.vocab_size:
+                raise ValueError(f"token ids lie in 0..{self.config.vocab_size - 1}, not {min(ids)}..{max(ids)}")
+            if row.before is not None:
+                ids = [*range(-1 - count, -1 - (count := count + len(row.before)), -1), *ids]
+                given.append(row.before)
             if not ids:
                 raise ValueError("a row of a forward needs at least one token")
             cache.begin(len(ids))
@@ -121,8 +127,6 @@ class NativeDecoder:
                 alive += _point(place, attached, plain(row.slot))
             tokens.extend(ids)
             furthest = max(furthest, cache.length + len(ids))
-        if not 0 <= min(tokens) <= max(tokens) < self.config.vocab_size:
-            raise ValueError(f"token ids lie in 0..{self.config.vocab_size - 1}, not {min(tokens)}..{max(tokens)}")
         cos, sin = self.rope.at(0, furthest)
         shape = (len(tokens), self.config.hidden_size)
         hidden = torch.empty(shape)
@@ -135,6 +139,11 @@ class NativeDecoder:
             ctypes.pointer(self._model), made, len(rows), ctypes.addressof(ids_), cos.data_ptr(), sin.data_ptr(),
             hidden.data_ptr(), len(kept), ctypes.addressof(numbers), ctypes.addressof(places),
         )  # fmt: skip
+        if given:
+            embeddings = torch.cat(given).float().contiguous()
+            if embeddings.shape != (count, self.config.hidden_size):
+                raise ValueError(f"embeddings are [P, {self.config.hidden_size}], not {list(embeddings.shape)}")
+            request.given = embeddings.data_ptr()
         self.native.forward(request)
         del alive
         for row in rows:
@@ -162,4 +171,7 @@ def _point(place: c.Row, attached: Attached, choice: Choice) -> list[object]:
         place.pairs[index] = table.address
         place.weights[index] = weight
     place.members = len(members)
+    if not isinstance(choice, int):
+        attached.check(choice)
+    place.beyond = tables[0].beyond
     return list(tables)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
@@ -21,6 +21,8 @@ Activation = Literal["relu", "gelu", "silu"]
 PARTS: tuple[Part, ...] = get_args(Part)
 ACTIVATIONS = {"relu": relu, "gelu": gelu, "silu": silu}
 KINDS = ("pairs", "gains", "input_gains", "biases", "prefix", "prompt", "bottlenecks")
+BEYOND = frozenset(("gains", "input_gains", "biases", "bottlenecks"))
+"""What changes a forward in another way than by a low-rank sum or by what stands in the cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,52 +177,80 @@ class PayloadAttached:
         dtype: the activations' dtype; parameters are cast here, once, not at every call.
     """
 
-    __slots__ = ("_sites", "payload")
+    __slots__ = ("payload",)
 
     def __init__(self, payload: Payload, dtype: torch.dtype | None = None) -> None:
         self.payload = payload if dtype is None else payload.to(dtype)
-        self._sites = {*payload.pairs, *payload.gains, *payload.biases}
 
     def linear(self, layer: int, group: str, x: Tensor, y: Tensor, segments: Segments) -> Tensor:
-        """Changes the base product y[N, O] of x[N, K]; out of place."""
-        site, payload = (layer, group), self.payload
-        if site not in self._sites:
+        """Adds the pair's part to the base product y[N, O] of x[N, K]; out of place."""
+        pair = self.payload.pairs.get((layer, group))
+        if pair is None:
             return y
-        pair, gain, bias = payload.pairs.get(site), payload.gains.get(site), payload.biases.get(site)
+        if all(self._on(segments)):
+            return y + (x @ pair.A.T) @ pair.B.T
+        runs = []
+        for start, end, slot in segments:
+            part = y[start:end]
+            runs.append(part + (x[start:end] @ pair.A.T) @ pair.B.T if slot else part)
+        return torch.cat(runs)
 
-        def changed(x: Tensor, y: Tensor) -> Tensor:
-            made = y if pair is None else y + (x @ pair.A.T) @ pair.B.T
-            if gain is not None:
-                made = made.float() * gain
-            if bias is not None:
-                made = made.float() + bias
-            return made.to(y.dtype)
+    def beyond(self, segments: Segments) -> PartsBeyond | None:
+        """What changes more than sums; None if the payload has nothing of it."""
+        if not self.payload.kinds & BEYOND:
+            return None
+        return PartsBeyond([self.payload if on else None for on in self._on(segments)], segments)
 
-        return _each(segments, changed, x, y)
-
-    def beyond(self, segments: Segments) -> PayloadAttached | None:
-        """What changes more than products: itself, if it has input gains or bottlenecks."""
-        return self if self.payload.input_gains or self.payload.bottlenecks else None
-
-    def input(self, layer: int, group: str, x: Tensor, segments: Segments) -> Tensor:
-        """The site's input x[N, K], times its gains."""
-        gain = self.payload.input_gains.get((layer, group))
-        return x if gain is None else _each(segments, lambda x: (x.float() * gain).to(x.dtype), x)
-
-    def output(self, layer: int, part: str, y: Tensor, segments: Segments) -> Tensor:
-        """A sub-layer's output y[N, H], through its bottleneck."""
-        module = self.payload.bottlenecks.get((layer, part))
-        return y if module is None else _each(segments, module, y)
+    def _on(self, segments: Segments) -> list[bool]:
+        if not all(isinstance(slot, int) for _, _, slot in segments):
+            raise ValueError("one payload is attached, so a row is on it or on slot 0; a blend needs a bank")
+        return [bool(slot) for _, _, slot in segments]
 
 
-def _each(segments: Segments, changed: Callable[..., Tensor], *operands: Tensor) -> Tensor:
-    """The last operand, with the rows that are on the payload changed."""
-    if not all(isinstance(slot, int) for _, _, slot in segments):
-        raise ValueError("one payload is attached, so a row is on it or on slot 0; a blend needs a bank")
-    if all(slot for _, _, slot in segments):
-        return changed(*operands)
-    runs = []
-    for start, end, slot in segments:
-        own = [operand[start:end] for operand in operands]
-        runs.append(changed(*own) if slot else own[-1])
-    return torch.cat(runs)
+class PartsBeyond:
+    """What rows' payloads change in a forward besides low-rank sums. Out of place and differentiable.
+
+    Args:
+        payloads: of each row; None where the row has none.
+        segments: the forward's.
+    """
+
+    __slots__ = ("_payloads", "_segments")
+
+    def __init__(self, payloads: Sequence[Payload | None], segments: Segments) -> None:
+        alike = all(payload is payloads[0] for payload in payloads)
+        self._payloads, self._segments = payloads[:1] if alike else payloads, segments
+
+    def input(self, layer: int, group: str, x: Tensor) -> Tensor:
+        """A site's input x[N, K], times input gains."""
+        return self._each(x, lambda payload, x: _times(x, payload.input_gains.get((layer, group))))
+
+    def product(self, layer: int, group: str, y: Tensor) -> Tensor:
+        """A site's product y[N, O], its pair's part included, times gains, plus biases."""
+        site = (layer, group)
+        return self._each(y, lambda payload, y: _plus(_times(y, payload.gains.get(site)), payload.biases.get(site)))
+
+    def output(self, layer: int, part: str, y: Tensor) -> Tensor:
+        """A sub-layer's output y[N, H], through bottlenecks."""
+
+        def through(payload: Payload, y: Tensor) -> Tensor:
+            module = payload.bottlenecks.get((layer, part))
+            return y if module is None else module(y)
+
+        return self._each(y, through)
+
+    def _each(self, plain: Tensor, changed: Callable[[Payload, Tensor], Tensor]) -> Tensor:
+        payloads = self._payloads
+        if len(payloads) == 1:
+            return plain if payloads[0] is None else changed(payloads[0], plain)
+        rows = zip(payloads, self._segments, strict=True)
+        parts = [(payload, plain[start:end]) for payload, (start, end, _) in rows]
+        return torch.cat([part if payload is None else changed(payload, part) for payload, part in parts])
+
+
+def _times(x: Tensor, gain: Tensor | None) -> Tensor:
+    return x if gain is None else (x.float() * gain).to(x.dtype)
+
+
+def _plus(y: Tensor, bias: Tensor | None) -> Tensor:
+    return y if bias is None else (y.float() + bias).to(y.dtype)

@@ -3,6 +3,7 @@
    Written for the compiler to vectorise through its own vector types (simd.h); no libraries but the threads'. A row's bits depend on its
    own tokens, cache and skills alone, not on its neighbours or on how many threads there are. */
 
+#include "beyond.h"
 #include "skills.h"
 #include "spans.h"
 
@@ -32,7 +33,9 @@ static void keep(const run *r, int64_t number, int64_t token) {
 static void embed(worker *w, int64_t token) {
     run *r = state(w);
     float *to = r->h + token * r->m->hidden;
-    look_up(&r->m->embedding, r->ask->tokens[token], to);
+    const int64_t id = r->ask->tokens[token];
+    if (id < 0) memcpy(to, r->ask->given + (-1 - id) * r->m->hidden, sizeof(float) * (size_t)r->m->hidden);
+    else look_up(&r->m->embedding, id, to);
     if (r->m->embedding_scale != 1.0f)
         for (int64_t i = 0; i < r->m->hidden; i++) to[i] *= r->m->embedding_scale;
     keep(r, 0, token);
@@ -55,6 +58,10 @@ static void make_input(const run *r, int64_t layer_number, int group, int64_t to
             break;
         }
         default: x = r->act + token * m->inner;
+    }
+    if (r->beyond) {
+        const extra *e = extra_of(r, token);
+        if (e && e->input_gain[group]) x = scale_input(x, e->input_gain[group], in->width, scratch);
     }
     quantize(in, token, x);
 }
@@ -120,6 +127,20 @@ INLINE void finish_tile(const run *r, const linear *matrix, int64_t tile, int64_
     }
 }
 
+/* The same for a row that has more than pairs. */
+static void finish_beyond(const run *r, const linear *matrix, int64_t tile, int64_t token, float *y, float *up) {
+    const extra *e = extra_of(r, token);
+    if (e) {
+        change_tile(e, matrix, here.group, tile * LANES, y);
+        if (here.group == GATE_UP) change_tile(e, matrix, here.group, r->m->inner + tile * LANES, up);
+        if (after_of(e, here.group)) {
+            memcpy(r->side + token * r->m->hidden + tile * LANES, y, sizeof(float) * LANES);
+            return;
+        }
+    }
+    finish_tile(r, matrix, tile, token, y, up);
+}
+
 static void product_unit(worker *w, int index) {
     run *r = state(w);
     if (index < here.shrinks) {
@@ -135,6 +156,12 @@ static void product_unit(worker *w, int index) {
         const int64_t count = least(BLOCK, r->n - first);
         multiply_tiles(w, matrix, from, tiles, first, count, y);
         if (here.group == GATE_UP) multiply_tiles(w, matrix, all + from, tiles, first, count, up);
+        if (r->beyond) {
+            for (int64_t i = 0; i < tiles; i++)
+                for (int64_t t = 0; t < count; t++)
+                    finish_beyond(r, matrix, from + i, first + t, y[i * count + t], up[i * count + t]);
+            continue;
+        }
         for (int64_t i = 0; i < tiles; i++)
             for (int64_t t = 0; t < count; t++) finish_tile(r, matrix, from + i, first + t, y[i * count + t], up[i * count + t]);
     }
@@ -165,6 +192,7 @@ static void keep_token(worker *w, int64_t token) { keep(state(w), here.layer + 1
 static void embed_unit(worker *w, int index) { some_tokens(w, index, embed); }
 static void place_unit(worker *w, int index) { some_tokens(w, index, place_token); }
 static void keep_unit(worker *w, int index) { some_tokens(w, index, keep_token); }
+static void module_unit(worker *w, int index) { some_tokens(w, index, pass_module); }
 static void finish_unit(worker *w, int index) { some_tokens(w, index, finish); }
 
 static void forward_job(worker *w) {
@@ -177,8 +205,10 @@ static void forward_job(worker *w) {
         each_token(w, place_unit);
         each(w, (int)r->units_of[a->count], attention_unit);
         product(w, number, O);
+        if (r->after[0]) each_token(w, module_unit);
         product(w, number, GATE_UP);
         product(w, number, DOWN);
+        if (r->after[1]) each_token(w, module_unit);
         for (int64_t k = 0; k < a->kept; k++)
             if (a->keep[k] == number + 1) {
                 each_token(w, keep_unit);

@@ -41,6 +41,7 @@ static void lay_out(run *r, arena *a, int64_t partials, int brief) {
     r->middle = take(a, n * r->middle_stride, sizeof(bf16));
     r->partial = take(a, partials * (s->head_dim + 2), sizeof(float));
     r->q = take(a, n * s->heads * s->head_dim, sizeof(bf16));
+    r->side = r->after[0] || r->after[1] ? take(a, n * m->hidden, sizeof(float)) : NULL;
     if (n > PRIVATE) take_inputs(a, &r->in[0], n, width, brief);
     for (int64_t t = 0; t < r->ask->threads; t++) {
         if (n <= PRIVATE) take_inputs(a, &r->in[t], n, width, brief);
@@ -89,6 +90,12 @@ static int64_t widest_middle(const model *m, const row *x) {
     return widest_sum;
 }
 
+static void find_beyond(run *r, const row *x) {
+    r->beyond = 1;
+    for (int64_t number = 0; number < r->m->layers; number++)
+        for (int part = 0; part < 2; part++) r->after[part] |= x->beyond[number].after[part].width > 0;
+}
+
 static int reads_brief(const model *m) {
     for (int64_t number = 0; number < m->layers; number++)
         for (int group = 0; group < GROUPS; group++) {
@@ -118,6 +125,7 @@ int loraloop_forward(request *ask) {
         r.n += x->tokens;
         if (few(&r, x->tokens)) partials += r.m->attention.heads * spans_of(x) * x->tokens;
         if (x->members) r.middle_stride = most(r.middle_stride, widest_middle(r.m, x));
+        if (x->beyond) find_beyond(&r, x);
     }
     r.adapted = r.middle_stride > 0;
     const int brief = r.adapted || reads_brief(r.m);
@@ -129,7 +137,7 @@ int loraloop_forward(request *ask) {
         arena given = {.base = workspace};
         lay_out(&r, &given, partials, brief);
         number_rows(&r);
-        const int phases = (int)(r.m->layers * (2 * GROUPS + 3) + 2);
+        const int phases = (int)(r.m->layers * (2 * GROUPS + 5) + 2);
         failed = pool_run(forward_job, &r, phases, (int)ask->threads);
     }
     pthread_mutex_unlock(&turn_lock);

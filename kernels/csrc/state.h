@@ -27,6 +27,9 @@ typedef struct {
     inputs in[MOST_THREADS];         /* of each thread; over the same buffers where there are more than PRIVATE rows */
     float *scratch[MOST_THREADS];
     int adapted;
+    int beyond;                      /* whether any row has more than pairs, */
+    int after[2];                    /* and modules after attention, after the MLP */
+    float *side;                     /* [N][hidden]: outputs on their way through a module */
 } run;
 
 INLINE run *state(worker *w) { return (run *)w->work; }

@@ -6,6 +6,7 @@ import json
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -138,3 +139,86 @@ def write_gguf(random_blocks: Any) -> Callable[..., None]:
         writer.close()
 
     return write
+
+
+@pytest.fixture(scope="session")
+def pair() -> Callable[..., Any]:
+    """`pair(form, seed, **config)`: a native decoder, and the torch decoder in fp32 of the values in its tiles."""
+    from loraloop.adapters.base import random_base
+    from loraloop.adapters.base.convert import cache_root
+    from loraloop.adapters.base.decoder import Decoder, Layer
+    from loraloop.adapters.base.native_decoder import NativeDecoder
+    from loraloop.adapters.base.quantize import embedding_weight, fused
+    from loraloop.kernels import native
+    from loraloop.kernels.quantized import DenseWeight
+
+    sizes: dict[str, Any] = {
+        "hidden_size": 64, "intermediate_size": 96, "layers": 2, "heads": 4, "kv_heads": 2, "head_dim": 32,
+        "scale": 0.1,
+    }  # fmt: skip
+
+    def wide(layer: Layer) -> Layer:
+        weights = {n: DenseWeight(getattr(layer, n).dequantize().float()) for n in ("qkv", "o", "gate_up", "down")}
+        vectors = {n: getattr(layer, n) for n in ("attention_norm", "mlp_norm", "qkv_bias", "q_norm", "k_norm")}
+        return replace(layer, **weights, **{n: None if v is None else v.float() for n, v in vectors.items()})
+
+    def make(form: str = "bf16", seed: int = 0, **config: Any) -> tuple[NativeDecoder, Decoder]:
+        """A native decoder, and the torch decoder in fp32 of the values that its tiles stand for."""
+        if not native.has_compiler():
+            pytest.skip("no C compiler")
+        library = native.load(cache_root() / "native")
+        assert library is not None, "the library does not build, or disagrees with torch"
+        plain = random_base(seed, dtype=torch.bfloat16, **{**sizes, **config}).decoder
+        assert isinstance(plain, Decoder)
+
+        def tiles(layer: Layer) -> Layer:
+            names = ("qkv", "o", "gate_up", "down")
+            return replace(
+                layer, **{n: fused([getattr(layer, n).dequantize().float()], form, tiled=True) for n in names}
+            )
+
+        layers = [tiles(layer) for layer in plain.layers]
+        embedding = embedding_weight(plain.embedding.dequantize().float(), form, tiled=True)
+        head = (
+            embedding if plain.head is plain.embedding else embedding_weight(plain.head.dequantize(), form, tiled=True)
+        )
+        made = NativeDecoder(plain.config, embedding, layers, plain.norm, head, library)
+        dense = [wide(layer) for layer in layers]
+        table = DenseWeight(embedding.dequantize().float())
+        last = table if head is embedding else DenseWeight(head.dequantize().float())
+        return made, Decoder(plain.config, table, dense, plain.norm.float(), last, torch.float32, torch.device("cpu"))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def payload_of() -> Callable[..., Any]:
+    """`payload_of(config, kinds, seed, scale)`: random parts of these kinds, all of which need gradients."""
+    from loraloop.adapters.methods.payload import Bottleneck, LowRank, Payload
+    from loraloop.adapters.methods.sites import GROUPS, group_shape
+
+    def make(config: Any, kinds: tuple[str, ...], seed: int = 0, scale: float = 0.3) -> Payload:
+        generator = torch.Generator().manual_seed(seed)
+
+        def draw(*shape: int, mean: float = 0.0) -> torch.Tensor:
+            return (mean + torch.randn(*shape, generator=generator) * scale).requires_grad_()
+
+        sites = [(layer, group) for layer in range(config.layers) for group in GROUPS]
+        sizes = {site: group_shape(config, site[1]) for site in sites}
+        H, keys = config.hidden_size, (3, config.kv_heads, config.head_dim)
+        parts: dict[str, Any] = {
+            "pairs": {site: LowRank(draw(4, inputs), draw(outputs, 4)) for site, (outputs, inputs) in sizes.items()},
+            "gains": {site: draw(outputs, mean=1) for site, (outputs, _) in sizes.items()},
+            "input_gains": {site: draw(inputs, mean=1) for site, (_, inputs) in sizes.items()},
+            "biases": {site: draw(outputs) for site, (outputs, _) in sizes.items()},
+            "prefix": {layer: (draw(*keys), draw(*keys)) for layer in range(config.layers)},
+            "prompt": draw(2, H),
+            "bottlenecks": {
+                (0, "attention"): Bottleneck(draw(5, H), draw(H, 5), draw(5), draw(H), "gelu"),
+                (1, "attention"): Bottleneck(draw(5, H), draw(H, 5), activation="silu"),
+                (1, "mlp"): Bottleneck(draw(6, H), draw(H, 6), draw(6)),
+            },
+        }
+        return Payload(**{kind: parts[kind] for kind in kinds})
+
+    return make

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,19 +13,14 @@ from hypothesis import strategies as st
 from loraloop.adapters.attached import BankAttached
 from loraloop.adapters.attached_native import NativeAttached
 from loraloop.adapters.base import Base, KVCache, NativeCache, Row, random_base
-from loraloop.adapters.base.convert import cache_root
-from loraloop.adapters.base.decoder import Decoder, Layer
+from loraloop.adapters.base.decoder import Decoder
 from loraloop.adapters.base.native_decoder import NativeDecoder, serves
-from loraloop.adapters.base.quantize import embedding_weight, fused
 from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.slots import Prepared, SlotStack
 from loraloop.kernels import native
-from loraloop.kernels.quantized import DenseWeight
 
-SIZES: dict[str, Any] = {
-    "hidden_size": 64, "intermediate_size": 96, "layers": 2, "heads": 4, "kv_heads": 2, "head_dim": 32, "scale": 0.1,
-}  # fmt: skip
+Pair = Callable[..., tuple[NativeDecoder, Decoder]]
 KINDS: dict[str, dict[str, Any]] = {
     "llama": {},
     "untied, one key head": {"tied_embeddings": False, "kv_heads": 1},
@@ -40,35 +35,6 @@ KINDS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 CLOSE = {"int4": 0.02, "int8": 0.02, "bf16": 0.02}
 """Largest relative error (norms) of logits: keys and values are bf16, activations 16 bits, dense copies bf16."""
-
-
-def pair(form: str = "bf16", seed: int = 0, **config: Any) -> tuple[NativeDecoder, Decoder]:
-    """A native decoder, and the torch decoder in fp32 of the values that its tiles stand for."""
-    if not native.has_compiler():
-        pytest.skip("no C compiler")
-    library = native.load(cache_root() / "native")
-    assert library is not None, "the library does not build, or disagrees with torch"
-    plain = random_base(seed, dtype=torch.bfloat16, **{**SIZES, **config}).decoder
-    assert isinstance(plain, Decoder)
-
-    def tiles(layer: Layer) -> Layer:
-        names = ("qkv", "o", "gate_up", "down")
-        return replace(layer, **{n: fused([getattr(layer, n).dequantize().float()], form, tiled=True) for n in names})
-
-    layers = [tiles(layer) for layer in plain.layers]
-    embedding = embedding_weight(plain.embedding.dequantize().float(), form, tiled=True)
-    head = embedding if plain.head is plain.embedding else embedding_weight(plain.head.dequantize(), form, tiled=True)
-    made = NativeDecoder(plain.config, embedding, layers, plain.norm, head, library)
-    wide = [_wide(layer) for layer in layers]
-    table = DenseWeight(embedding.dequantize().float())
-    last = table if head is embedding else DenseWeight(head.dequantize().float())
-    return made, Decoder(plain.config, table, wide, plain.norm.float(), last, torch.float32, torch.device("cpu"))
-
-
-def _wide(layer: Layer) -> Layer:
-    weights = {n: DenseWeight(getattr(layer, n).dequantize().float()) for n in ("qkv", "o", "gate_up", "down")}
-    vectors = {n: getattr(layer, n) for n in ("attention_norm", "mlp_norm", "qkv_bias", "q_norm", "k_norm")}
-    return replace(layer, **weights, **{n: None if v is None else v.float() for n, v in vectors.items()})
 
 
 def adapters(decoder: NativeDecoder, ranks: tuple[int, ...]) -> tuple[NativeAttached, BankAttached]:
@@ -106,7 +72,7 @@ def error(ours: torch.Tensor, exact: torch.Tensor) -> float:
 
 @pytest.mark.parametrize("form", ["int4", "int8", "bf16"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_logits_and_kept_states_are_those_of_torch(kind: str, form: str) -> None:
+def test_logits_and_kept_states_are_those_of_torch(kind: str, form: str, pair: Pair) -> None:
     ours, exact = pair(form, **KINDS[kind])
     tokens = ids(90)
     cache, reference = ours.new_cache(16), exact.new_cache()
@@ -122,7 +88,7 @@ def test_logits_and_kept_states_are_those_of_torch(kind: str, form: str) -> None
             assert error(mine, theirs[layer][0, :, :90]) < CLOSE[form]
 
 
-def test_slots_and_blends_are_those_of_torch() -> None:
+def test_slots_and_blends_are_those_of_torch(pair: Pair) -> None:
     ours, exact = pair()
     mine, theirs = adapters(ours, (4, 17, 8))
     choices = (1, 0, 2, ((1, 0.7), (3, -0.4)), 3, ((2, 1.0),))
@@ -145,7 +111,7 @@ def test_slots_and_blends_are_those_of_torch() -> None:
     kind=st.sampled_from(list(KINDS)),
     seed=st.integers(0, 20),
 )
-def test_reused_keys_and_values_are_recomputed_ones(cuts: list[int], kind: str, seed: int) -> None:
+def test_reused_keys_and_values_are_recomputed_ones(cuts: list[int], kind: str, seed: int, pair: Pair) -> None:
     """However a context arrives, piece by piece or at once, and after whatever was truncated away."""
     decoder, _ = pair("int4", **KINDS[kind])
     tokens = ids(sum(cuts), seed)
@@ -160,7 +126,7 @@ def test_reused_keys_and_values_are_recomputed_ones(cuts: list[int], kind: str, 
     assert error(torch.cat(parts), expected) < 2e-2  # softmax weights are bf16, and other pieces are summed
 
 
-def test_a_rows_bits_are_its_own() -> None:
+def test_a_rows_bits_are_its_own(pair: Pair) -> None:
     """At one batch shape a row's bits do not depend on its neighbours' tokens, caches or skills, or on threads."""
     decoder, _ = pair("int4")
     attached, _ = adapters(decoder, (4, 16))
@@ -185,7 +151,7 @@ def test_a_rows_bits_are_its_own() -> None:
         assert torch.equal(run(threads, seed, choices), expected)
 
 
-def test_slot_0_has_the_bits_of_a_base_without_adapters() -> None:
+def test_slot_0_has_the_bits_of_a_base_without_adapters(pair: Pair) -> None:
     decoder, _ = pair("int8")
     attached, _ = adapters(decoder, (8,))
     with_bank = decoder.forward([Row(ids(30), decoder.new_cache(), 0), Row(ids(9), decoder.new_cache(), 1)], attached)
@@ -194,7 +160,7 @@ def test_slot_0_has_the_bits_of_a_base_without_adapters() -> None:
     assert not torch.equal(with_bank.hidden[30:], alone.hidden[30:])
 
 
-def test_a_slot_of_weight_one_is_the_slot_and_an_empty_site_nothing() -> None:
+def test_a_slot_of_weight_one_is_the_slot_and_an_empty_site_nothing(pair: Pair) -> None:
     decoder, _ = pair()
     attached, _ = adapters(decoder, (4, 4))
     plain, blended = (
@@ -206,7 +172,7 @@ def test_a_slot_of_weight_one_is_the_slot_and_an_empty_site_nothing() -> None:
     assert torch.equal(cleared, decoder.forward([Row(ids(5), decoder.new_cache())]).hidden)
 
 
-def test_a_fork_grows_apart_and_a_truncated_cache_is_as_before() -> None:
+def test_a_fork_grows_apart_and_a_truncated_cache_is_as_before(pair: Pair) -> None:
     decoder, _ = pair("int8")
     cache = decoder.new_cache(16)
     decoder.forward([Row(ids(33), cache)])
@@ -224,7 +190,7 @@ def test_a_fork_grows_apart_and_a_truncated_cache_is_as_before() -> None:
         cache.truncate(40)
 
 
-def test_what_a_forward_holds_of_a_slot_does_not_change() -> None:
+def test_what_a_forward_holds_of_a_slot_does_not_change(pair: Pair) -> None:
     """Another thread may load a slot meanwhile: the pointers that a forward took stay those of one skill."""
     decoder, _ = pair()
     attached, _ = adapters(decoder, (4, 8))
@@ -236,7 +202,7 @@ def test_what_a_forward_holds_of_a_slot_does_not_change() -> None:
     assert not any(attached.tables[1]._places), "an empty slot points to nothing"
 
 
-def test_strangers_are_refused() -> None:
+def test_strangers_are_refused(pair: Pair) -> None:
     decoder, exact = pair()
     with pytest.raises(TypeError, match="new_cache"):
         decoder.forward([Row([1], exact.new_cache())])
@@ -260,10 +226,10 @@ def test_strangers_are_refused() -> None:
     assert cache.length == 0 and decoder.forward([Row([258], cache)]).hidden.isfinite().all()
 
 
-def test_odd_dimensions_are_left_to_torch() -> None:
+def test_odd_dimensions_are_left_to_torch(pair: Pair) -> None:
     assert serves(pair()[0].config)
     for odd in ({"hidden_size": 40}, {"intermediate_size": 48}, {"head_dim": 16}):
-        assert not serves(random_base(**{**SIZES, **odd}).config)
+        assert not serves(random_base(**{"hidden_size": 64, "intermediate_size": 96, "head_dim": 32, **odd}).config)
 
 
 def test_the_default_base_is_served_by_it(base: Base) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +13,6 @@ from torch.nn.functional import gelu, relu, rms_norm, silu
 from loraloop.adapters.base import Base, BranchCache, Row, random_base
 from loraloop.adapters.base.decoder import Decoder
 from loraloop.adapters.methods.payload import Bottleneck, LowRank, Payload, PayloadAttached
-from loraloop.adapters.methods.sites import GROUPS, group_shape
 from loraloop.tool_schemas.errors import SkillError
 
 CONFIGS: dict[str, dict[str, Any]] = {
@@ -20,36 +20,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "qwen2": {"architecture": "qwen2", "qkv_bias": True},
     "granite": {"architecture": "granite", "embedding_scale": 4.0, "residual_scale": 0.5},
 }
+Make = Callable[..., Payload]
 KINDS = ("pairs", "gains", "input_gains", "biases", "prefix", "prompt", "bottlenecks")
-
-
-def payload_of(base: Base, kinds: tuple[str, ...], seed: int = 0) -> Payload:
-    """Random parts of these kinds, all of which need gradients."""
-    config, generator = base.config, torch.Generator().manual_seed(seed)
-
-    def draw(*shape: int, scale: float = 0.3, mean: float = 0.0) -> Tensor:
-        return (mean + torch.randn(*shape, generator=generator) * scale).requires_grad_()
-
-    sites = [(layer, group) for layer in range(config.layers) for group in GROUPS]
-    sizes = {site: group_shape(config, site[1]) for site in sites}
-    H, P = config.hidden_size, 3
-    parts: dict[str, Any] = {
-        "pairs": {site: LowRank(draw(4, inputs), draw(outputs, 4)) for site, (outputs, inputs) in sizes.items()},
-        "gains": {site: draw(outputs, mean=1) for site, (outputs, _) in sizes.items()},
-        "input_gains": {site: draw(inputs, mean=1) for site, (_, inputs) in sizes.items()},
-        "biases": {site: draw(outputs) for site, (outputs, _) in sizes.items()},
-        "prefix": {
-            layer: (draw(P, config.kv_heads, config.head_dim), draw(P, config.kv_heads, config.head_dim))
-            for layer in range(config.layers)
-        },
-        "prompt": draw(2, H),
-        "bottlenecks": {
-            (0, "attention"): Bottleneck(draw(5, H), draw(H, 5), draw(5), draw(H), "gelu"),
-            (1, "attention"): Bottleneck(draw(5, H), draw(H, 5), activation="silu"),
-            (1, "mlp"): Bottleneck(draw(6, H), draw(H, 6), draw(6)),
-        },
-    }  # fmt: skip
-    return Payload(**{kind: parts[kind] for kind in kinds})
 
 
 def plain(base: Base, payload: Payload, trunk: list[int], branch: list[int]) -> Tensor:
@@ -142,9 +114,11 @@ def leaves(payload: Payload) -> list[Tensor]:
 @pytest.mark.parametrize("config", CONFIGS)
 @pytest.mark.parametrize("kinds", [*((kind,) for kind in KINDS), KINDS], ids=lambda kinds: "+".join(kinds)[:20])
 @pytest.mark.parametrize("trunk", [TRUNK, []], ids=["branch", "full"])
-def test_states_and_gradients_are_those_of_the_formula(config: str, kinds: tuple[str, ...], trunk: list[int]) -> None:
+def test_states_and_gradients_are_those_of_the_formula(
+    config: str, kinds: tuple[str, ...], trunk: list[int], payload_of: Make
+) -> None:
     base = random_base(**CONFIGS[config])
-    payload = payload_of(base, kinds)
+    payload = payload_of(base.config, kinds)
     payload.check(base.config, "test")
     made, exact = attached_states(base, payload, trunk), plain(base, payload, trunk, BRANCH)
     assert (made - exact).abs().max() < 2e-4
@@ -159,9 +133,9 @@ def test_states_and_gradients_are_those_of_the_formula(config: str, kinds: tuple
             assert (mine - other).norm() < 1e-3 * (other.norm() + 1e-2)
 
 
-def test_rows_on_slot_0_keep_their_bits_beside_a_payload() -> None:
+def test_rows_on_slot_0_keep_their_bits_beside_a_payload(payload_of: Make) -> None:
     base = random_base()
-    payload = payload_of(base, KINDS)
+    payload = payload_of(base.config, KINDS)
     with torch.no_grad():
         alone = base.decoder.forward([Row(TRUNK, base.new_cache()), Row(BRANCH, base.new_cache())]).hidden
         beside = base.decoder.forward(
@@ -171,9 +145,9 @@ def test_rows_on_slot_0_keep_their_bits_beside_a_payload() -> None:
     assert not torch.allclose(alone[len(TRUNK) :], beside[len(TRUNK) :])
 
 
-def test_a_prefix_put_into_a_cache_is_the_one_that_is_trained() -> None:
+def test_a_prefix_put_into_a_cache_is_the_one_that_is_trained(payload_of: Make) -> None:
     base = random_base()
-    payload = payload_of(base, ("prefix", "prompt"))
+    payload = payload_of(base.config, ("prefix", "prompt"))
     cache = base.new_cache(4)
     with torch.no_grad():
         base.decoder.forward([Row(TRUNK, cache)])
@@ -185,10 +159,12 @@ def test_a_prefix_put_into_a_cache_is_the_one_that_is_trained() -> None:
         assert (made - plain(base, payload, TRUNK, BRANCH)).abs().max() < 2e-4
 
 
-def test_kinds_are_named_and_misfits_refused() -> None:
+def test_kinds_are_named_and_misfits_refused(payload_of: Make) -> None:
     base = random_base()
-    assert payload_of(base, KINDS).kinds == set(KINDS) and Payload().kinds == frozenset() and Payload().virtual == 0
-    whole = payload_of(base, KINDS)
+    assert (
+        payload_of(base.config, KINDS).kinds == set(KINDS) and Payload().kinds == frozenset() and Payload().virtual == 0
+    )
+    whole = payload_of(base.config, KINDS)
     some: list[tuple[Payload, str]] = [
         (Payload(gains={(0, "o"): torch.ones(3)}), "gains of layer 0, o"),
         (Payload(biases={(9, "o"): torch.ones(32)}), "layer 9"),
