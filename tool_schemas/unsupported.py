@@ -68,7 +68,7 @@ def _keywords(
     root: dict[str, Any], place: dict[str, Any], parts: Parts, enforced: Collection[str]
 ) -> Iterator[Finding]:
     for keyword, value in place.items():
-        if keyword in enforced or keyword in ANNOTATIONS or keyword.startswith("x-"):
+        if keyword in enforced or keyword in ANNOTATIONS or keyword.startswith(("x-", "_")):
             continue
         if keyword in CHECKED or keyword in ENFORCED:
             idle = any(value == nothing and type(value) is type(nothing) for nothing in _IDLE.get(keyword, ()))

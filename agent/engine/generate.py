@@ -306,6 +306,9 @@ def generate(
                 snapshots.back(ids, first_path)
             clock.add("mask", perf_counter() - start)
 
+    if snapshots is not None and out.reason == "tokens" and not snapshots.known:
+        out.reason = "unenforced"
+        out.problem = out.problem or f"no end that passes the checks was found within {budget.tokens} tokens"
     if constraint is not None and snapshots is not None and out.reason in _CUT and snapshots.known:
         start = perf_counter()
         constraint.rollback(len(ids) - snapshots.at)

@@ -111,3 +111,9 @@ def test_the_most_uncertain_token_of_the_value_is_chosen_again() -> None:
     choices.ban_(3, after)
     assert not after.isinf().any()  # what precedes it has changed
     assert choices.back_to(5, shown=1) is None  # the first was shown already
+
+
+def test_a_limit_before_any_end_that_passes_is_no_output(small: Base, compiler: GrammarCompiler) -> None:
+    schema = {"type": "array", "items": {"type": "integer"}, "not": {"maxItems": 200}, "maxItems": 300}
+    out, _ = run(small, compiler, schema, 0)
+    assert out.reason == "unenforced" and not out.whole and out.text == ""
