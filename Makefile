@@ -114,6 +114,8 @@ measure-%: $(VENV)/.test
 	$(MEASURE)
 
 eval: $(VENV)/.test
+	$(BIN)/loraloop eval grammar --data $(DATA)/jsonschema/maskbench.eval.jsonl \
+		--data $(DATA)/jsonschema/json_schema_test_suite.eval.jsonl --json benchmarks/results/grammar_conformance.json
 	$(BIN)/python benchmarks/skills.py --skill tools --files bfcl --data $(DATA) \
 		--json benchmarks/results/skill_tools_bfcl.json $(ARGS)
 	for name in $(SKILLS); do $(BIN)/python benchmarks/skills.py --skill $$name --data $(DATA) \

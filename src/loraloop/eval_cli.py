@@ -55,7 +55,7 @@ def grammar(
     for judge in judges:
         with counting(judge.name, len(cases)) as step:
             scores[judge.name] = score(judge, cases, step)
-    report = _report(scores, [file.name for file in files])
+    report = _report(json_file.stem if json_file else "grammar_conformance", scores, [file.name for file in files])
     report.show()
     for name, each in scores.items():
         _console_line(name, each, show_errors)
@@ -63,22 +63,29 @@ def grammar(
         report.write(json_file)
 
 
-def _report(scores: dict[str, Score], files: list[str]) -> Report:
+def _report(name: str, scores: dict[str, Score], files: list[str]) -> Report:
     from loraloop.report import Report
 
     ours = scores["loraloop"]
-    details = {
-        name: {"refused": dict(each.refused.most_common()), "wrong": [case for case, _ in each.wrong]}
-        for name, each in scores.items()
-    }
-    rates = {name: each.metrics()["pass_rate"] for name, each in scores.items()}
+    rates = {system: each.metrics()["pass_rate"] for system, each in scores.items()}
+    own = [system for system in scores if system not in _ENGINES]
+    keywords = {keyword: None for system in own for keyword, _ in scores[system].refused.most_common()}
+    counted = {f"{keyword}/{system}": scores[system].refused[keyword] for keyword in keywords for system in own}
     return Report(
-        "grammar_conformance",
+        name,
         ours.schemas,
         ours.metrics(),
-        {name: each.metrics() for name, each in scores.items() if name != "loraloop"},
-        {f"pass_rate_vs_{name}": rates["loraloop"] / rate for name, rate in rates.items() if rate and name in _ENGINES},
-        {"files": files, **details},
+        {system: each.metrics() for system, each in scores.items() if system != "loraloop"},
+        {
+            f"pass_rate_vs_{system}": rates["loraloop"] / rate
+            for system, rate in rates.items()
+            if rate and system in _ENGINES
+        },
+        {
+            "files": files,
+            "refused": counted,
+            "wrong": {system: [case for case, _ in each.wrong] for system, each in scores.items()},
+        },
     )
 
 
