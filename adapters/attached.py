@@ -63,6 +63,11 @@ class BankAttached:
         found = [self._extra(choice) for _, _, choice in segments]
         return PartsBeyond(found, segments) if any(found) else None
 
+    def virtual(self, slot: Choice) -> Payload | None:
+        """What a slot puts before a branch (its prefix and prompt); None for the bare base, pairs and blends."""
+        extra = self.extras.get(slot) if isinstance(slot, int) else None
+        return extra if extra is not None and extra.virtual else None
+
     def _extra(self, choice: Choice) -> Payload | None:
         self.check(choice)
         extra = self.extras.get(choice) if isinstance(choice, int) else None

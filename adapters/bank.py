@@ -49,6 +49,9 @@ class BankBytes:
 class Bank:
     """Skills by name, in three tiers: registered (on disk), read (in memory), resident (in a slot).
 
+    A skill of any method takes one slot. What it has besides low-rank pairs lies in places of its own (`extras`), which
+    are made when the first skill needs them. Mixtures are of skills that have pairs only.
+
     Registering a skill reads its card and header. Activating a resident one is a dictionary look-up; another one is
     read if it must be, and replaces the skill that was used least recently and is not pinned; its matrices are written
     in place. Every method may be called from any thread, and none waits for another skill's file. A caller that runs
@@ -133,7 +136,7 @@ class Bank:
             InputError: a skill of that name is already there.
         """
         source = skill if isinstance(skill, Skill) else SkillFolder.open(skill)
-        entry = Entry.of(source, self._base, self._stacks[-1].rank, bucket_of(source.card.rank))
+        entry = Entry.of(source, self._base, self._stacks[-1].rank, bucket_of(source.card.width))
         name = entry.card.name
         with self._lock:
             if name in self._entries:
@@ -275,10 +278,10 @@ class Bank:
             with self._changed:
                 if self._entries.get(name) is not entry or self._device.has(name):
                     continue
-                place = self._device.claim(name, entry.card.rank, self._idle)
+                place = self._device.claim(name, entry.card.width, self._idle)
                 if place is None:
                     if not self._device.claimed:
-                        raise self._full(name, entry.card.rank)
+                        raise self._full(name, entry.card.width)
                     self._changed.wait()  # whoever writes a slot now may leave it free or unpinned
                     continue
                 if place[2] is not None:
@@ -291,7 +294,8 @@ class Bank:
         written = False
         try:
             with serial():
-                self.attached.put(slot, stack.load(slot, prepared), prepared)
+                extras = self._device.extras.load(slot, prepared.extras)
+                self.attached.put(slot, stack.load(slot, prepared), prepared, extras)
             written = True
         finally:
             with self._changed:
@@ -334,7 +338,7 @@ class Bank:
             with self._changed:
                 if self._entries.get(name) is not entry or self._device.has(name):
                     return
-                place = self._device.claim(name, entry.card.rank, partial(self._idle, cold=True))
+                place = self._device.claim(name, entry.card.width, partial(self._idle, cold=True))
                 if place is None:
                     return
                 if place[2] is not None:

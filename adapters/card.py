@@ -6,13 +6,30 @@ import difflib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
+from loraloop.adapters.methods import METHODS
 from loraloop.adapters.methods.sites import MODULES
 from loraloop.tool_schemas.errors import SkillError
 
 BARE = "none"
 """The name under which the bare base is addressed; no skill may take it."""
+
+WIDE = ("lora", "rslora", "dora", "adalora", "vera", "galore")
+"""Methods with low-rank pairs, whose cards say a rank."""
+BLENDS = ("lora", "rslora", "adalora", "vera", "galore")
+"""Methods that leave low-rank pairs and nothing else."""
+TARGETED = (*WIDE, "ia3")
+"""Methods that change linear modules, whose cards name them."""
 
 Token = Annotated[int, Field(ge=0)]
 Print = Annotated[str, Field(min_length=1)]
@@ -48,10 +65,11 @@ class Card(_Frozen):
     Attributes:
         name: lower-case letters, digits, `-` and `_`; unique in a bank.
         description: one sentence for people and for the router's explanations.
-        method: how the tensors become a payload.
-        rank: r of the low-rank update.
+        method: how the tensors become a payload; one of `methods.METHODS`.
+        rank: r of the low-rank update; 0 for a method without one.
         alpha: numerator of its scaling.
-        targets: modules that the skill changes.
+        targets: modules that the skill changes; none for a method that changes no linear module.
+        options: whatever else the method needs to know, by the names of its fields.
         invocation: token ids with which a branch begins; the base's generation prompt.
         activation: "branch" (active from the invocation on) or "full" (active on the whole context).
         contract: what the skill writes.
@@ -65,10 +83,11 @@ class Card(_Frozen):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
     description: Annotated[str, Field(min_length=1)]
-    method: Literal["lora", "rslora"] = "lora"
-    rank: Annotated[int, Field(ge=1, le=4096)]
-    alpha: Annotated[float, Field(gt=0)]
-    targets: Annotated[tuple[str, ...], Field(min_length=1)]
+    method: str = "lora"
+    rank: Annotated[int, Field(ge=0, le=4096)] = 0
+    alpha: Annotated[float, Field(gt=0)] = 1.0
+    targets: tuple[str, ...] = ()
+    options: dict[str, JsonValue] = Field(default_factory=dict)
     invocation: tuple[Token, ...] = ()
     activation: Literal["branch", "full"] = "branch"
     contract: Literal["calls", "code", "answer", "verdict", "text"] = "text"
@@ -85,6 +104,38 @@ class Card(_Frozen):
         if name == BARE:
             raise ValueError(f"{BARE!r} means the bare base; choose another name")
         return name
+
+    @field_validator("method")
+    @classmethod
+    def _known_method(cls, method: str) -> str:
+        if method not in METHODS:
+            near = difflib.get_close_matches(method, METHODS, n=1, cutoff=0.0)[0]
+            raise ValueError(f"unknown method {method!r}; did you mean {near!r}? Use one of {', '.join(METHODS)}")
+        return method
+
+    @model_validator(mode="after")
+    def _whole_method(self) -> Card:
+        needs = (("rank", WIDE), ("alpha", ("lora", "rslora")), ("targets", TARGETED))
+        for name, methods in needs:
+            if self.method in methods and name not in self.model_fields_set:
+                raise ValueError(f"the field {name!r} is missing; add it")
+        if self.method in WIDE and not self.rank:
+            raise ValueError(f"rank: {self.method} needs at least 1")
+        if self.method in TARGETED and not self.targets:
+            raise ValueError(f"targets: {self.method} needs at least one module")
+        return self
+
+    @property
+    def blends(self) -> bool:
+        """Whether it can take part in a mixture, which is a weighted sum of low-rank pairs."""
+        return self.method in BLENDS
+
+    @property
+    def width(self) -> int:
+        """The largest rank of a module: what a slot must hold."""
+        patterns = self.options.get("rank_pattern")
+        own = [rank for rank in patterns.values() if type(rank) is int] if isinstance(patterns, dict) else []
+        return max([self.rank, *own])
 
     @field_validator("activation")
     @classmethod

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 
+from loraloop.adapters.extras import ExtraSlots
 from loraloop.adapters.methods.sites import Dimensions
 from loraloop.adapters.slots import BUCKETS, SlotStack, bucket_of
 from loraloop.tool_schemas.errors import InputError
@@ -21,6 +22,7 @@ class DeviceTier:
     Attributes:
         stacks: the slots by rank, narrow ones first.
         count: of slots, slot 0 counted.
+        extras: what they hold besides pairs.
         resident: slot of each skill that can be used, the least recently used first.
         claimed: slot of each skill that is being written.
     """
@@ -36,17 +38,19 @@ class DeviceTier:
                 raise InputError(f"a bank needs slots of ranks in 1..{BUCKETS[-1]}, not {count} of rank {width}")
             self.stacks.append(SlotStack(config, range(self.count, self.count + count), bucket, dtype, device))
             self.count += count
+        self.extras = ExtraSlots(self.count, device)
 
     @property
     def bytes(self) -> int:
         """Of all slots."""
-        return sum(stack.bytes for stack in self.stacks)
+        return sum(stack.bytes for stack in self.stacks) + self.extras.bytes
 
     @property
     def used(self) -> int:
         """Bytes of the slots that hold a skill."""
         taken = {*self.resident.values(), *self.claimed.values()}
-        return sum(stack.slot_bytes for stack in self.stacks for slot in stack.slots if slot in taken)
+        pairs = sum(stack.slot_bytes for stack in self.stacks for slot in stack.slots if slot in taken)
+        return pairs + sum(self.extras.used(slot) for slot in taken)
 
     def touch(self, name: str) -> int | None:
         """The slot of a resident skill, which becomes the most recently used one."""

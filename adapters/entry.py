@@ -55,7 +55,13 @@ class Entry:
             )
         self.identity = identity
         pinned, tiled = base.device.type == "cuda", base.native
-        return Prepared.of(skill.payload(base.config), dtype, pinned, tiled)
+        made = Prepared.of(skill.payload(base.config), dtype, pinned, tiled)
+        if made.rank > self.card.width:
+            raise SkillError(
+                f"skill {self.card.name!r} makes updates of rank {made.rank}, but its card says {self.card.width}: "
+                "correct the card or export the skill again"
+            )
+        return made
 
     @classmethod
     def of(cls, source: Skill | SkillFolder, base: Base, widest: int, wider: int | None) -> Entry:
@@ -71,10 +77,10 @@ class Entry:
             SkillError: made for another base, wider than every slot, or invoked by other tokens.
         """
         card = source.card
-        check_base(card, source.pairs, base.config, base.fingerprints, base.name)
-        if card.rank > widest:
+        check_base(card, source.shapes, base.config, base.fingerprints, base.name)
+        if card.width > widest:
             cure = f"make the bank with rank={wider}" if wider else "so wide a skill is not served"
-            raise SkillError(f"skill {card.name!r} has rank {card.rank}, but no slot holds more than {widest}: {cure}")
+            raise SkillError(f"skill {card.name!r} has rank {card.width}, but no slot holds more than {widest}: {cure}")
         prompt = tuple(base.chat.generation_prompt)
         if card.activation == "branch" and card.invocation != prompt:
             raise SkillError(

@@ -75,6 +75,7 @@ class ExtraSlots:
     def __init__(self, slots: int, device: torch.device) -> None:
         self._slots, self._device = slots, device
         self._blocks: dict[tuple[str, tuple[int, ...], torch.dtype], Tensor] = {}
+        self._used: dict[int, int] = {}
         self._lock = threading.Lock()
 
     @property
@@ -82,11 +83,18 @@ class ExtraSlots:
         """What its tensors occupy at most."""
         return sum(block.nbytes for block in self._blocks.values())
 
-    def load(self, slot: int, extras: Payload) -> Payload:
-        """Copies what `laid_out` made into a slot; returns the same parts as they lie there.
+    def used(self, slot: int) -> int:
+        """Bytes of what a slot holds."""
+        return self._used.get(slot, 0)
+
+    def load(self, slot: int, extras: Payload | None) -> Payload | None:
+        """Copies what `laid_out` made into a slot; returns the same parts as they lie there, None for nothing.
 
         A slot that is being written must not be read; slots next to it may be.
         """
+        self._used[slot] = bytes_of(extras)
+        if extras is None:
+            return None
         virtual, modules = "virtual tokens", "neurons of a bottleneck"
         with torch.inference_mode():
             return replace(

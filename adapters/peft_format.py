@@ -80,7 +80,8 @@ def from_peft(
     path = folder / WEIGHTS
     header = store.read_header(path)
     names = {theirs: _our_name(theirs, path) for theirs in header.shapes}
-    pairs = store.pair_shapes({ours: header.shapes[theirs] for theirs, ours in names.items()}, str(path))
+    shapes = {ours: header.shapes[theirs] for theirs, ours in names.items()}
+    pairs = store.pair_shapes(shapes, str(path))
     rslora, rank = config.get("use_rslora") is True, max(pair.rank for pair in pairs.values())
     alpha = _number(config, "lora_alpha", folder)
     invocation = config.get("alora_invocation_tokens") or ()
@@ -105,7 +106,7 @@ def from_peft(
         },
         f"card of {folder}",
     )
-    check_base(made, pairs, base.config, base.fingerprints, base.name)
+    check_base(made, shapes, base.config, base.fingerprints, base.name)
     tensors = {names[theirs]: tensor for theirs, tensor in store.read_tensors(path).items()}
     whole = _scaling(alpha, rank, rslora)
     for (layer, module), pair in pairs.items():

@@ -19,8 +19,9 @@ from loraloop.adapters.methods import method_of
 from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.method import Method
 from loraloop.adapters.methods.payload import Payload
-from loraloop.adapters.methods.sites import Dimensions, module_shape
+from loraloop.adapters.methods.sites import Dimensions
 from loraloop.adapters.store import PairShape
+from loraloop.adapters.tensors import PLAIN, check_card, check_shapes, pairs_of
 from loraloop.tool_schemas.errors import SkillError
 
 if TYPE_CHECKING:
@@ -46,20 +47,25 @@ class Skill:
 
     Attributes:
         card: what the skill says about itself.
-        tensors: "layers.<i>.<module>.lora_A" [r, in] and "… .lora_B" [out, r]; unscaled.
+        tensors: what its method stores, by name: "layers.<i>.<module>.lora_A" [r, in] and "… .lora_B" [out, r]
+            (unscaled), "… .gain", "layers.<i>.prefix.keys", "prompt" …; see `tensors`.
     """
 
     card: Card
     tensors: Mapping[str, Tensor]
 
     def __post_init__(self) -> None:
-        check_pairs(self.card, self.pairs, f"skill {self.card.name!r}")
+        check_card(self.card, self.shapes, self.pairs, f"skill {self.card.name!r}")
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of its tensors, by name."""
+        return {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
 
     @property
     def pairs(self) -> dict[tuple[int, str], PairShape]:
         """Shapes of the low-rank pairs, by (layer, module)."""
-        shapes = {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
-        return store.pair_shapes(shapes, f"skill {self.card.name!r}")
+        return pairs_of(self.card, self.shapes, f"skill {self.card.name!r}")
 
     @property
     def method(self) -> Method:
@@ -71,8 +77,20 @@ class Skill:
         return sum(tensor.nbytes for tensor in self.tensors.values())
 
     def payload(self, config: Dimensions) -> Payload:
-        """What the skill puts into a slot of a base with these dimensions."""
-        return self.method.payload(self.tensors, ConfigContext(config))
+        """What the skill puts into a slot of a base with these dimensions.
+
+        Raises:
+            SkillError: a tensor is missing, or one does not fit the others or the base.
+        """
+        where = f"skill {self.card.name!r}"
+        try:
+            made = self.method.payload(self.tensors, ConfigContext(config))
+        except KeyError as error:
+            raise SkillError(f"{where} lacks the tensor {error}: export the skill again") from None
+        except (ValueError, IndexError, RuntimeError) as error:
+            raise SkillError(f"{where}: its tensors do not fit together ({error}): export the skill again") from None
+        made.check(config, where)
+        return made
 
     def to(self, dtype: torch.dtype) -> Skill:
         """The same skill in another dtype; bfloat16 halves its file."""
@@ -124,6 +142,7 @@ class SkillFolder:
         path: the folder.
         card: its card.
         pairs: shapes of its low-rank pairs, by (layer, module).
+        shapes: of all its tensors, by name.
         header: of its tensors' file.
         written: size and times of that file, which change when it is replaced.
     """
@@ -131,6 +150,7 @@ class SkillFolder:
     path: Path
     card: Card
     pairs: Mapping[tuple[int, str], PairShape]
+    shapes: Mapping[str, tuple[int, ...]]
     header: bytes = field(default=b"", repr=False)
     written: tuple[int, ...] = ()
 
@@ -153,9 +173,10 @@ class SkillFolder:
         card = Card.from_json(text, str(folder / store.CARD))
         path = folder / store.TENSORS
         header = store.read_header(path)
-        pairs = header.pairs(str(path))
-        check_pairs(card, pairs, str(path))
-        return cls(folder, card, pairs, header.text, header.written)
+        where = str(path)
+        pairs = header.pairs(where) if card.method in PLAIN else pairs_of(card, header.shapes, where)
+        check_card(card, header.shapes, pairs, where)
+        return cls(folder, card, pairs, header.shapes, header.text, header.written)
 
     def load(self) -> Skill:
         """Reads the tensors, after the whole check once more.
@@ -177,25 +198,9 @@ class SkillFolder:
         return Skill(self.card, tensors)
 
 
-def check_pairs(card: Card, pairs: Mapping[tuple[int, str], PairShape], where: str) -> None:
-    """Raises SkillError where tensors and card contradict each other."""
-    found = {module for _, module in pairs}
-    if found != set(card.targets):
-        raise SkillError(
-            f"{where} holds tensors for {', '.join(sorted(found))}, but the card's targets are "
-            f"{', '.join(sorted(card.targets))}; correct the card or export the skill again"
-        )
-    for (layer, module), pair in pairs.items():
-        if pair.rank != card.rank:
-            raise SkillError(
-                f"{where}: layers.{layer}.{module} has rank {pair.rank}, but the card says {card.rank}; "
-                "correct the card or export the skill again"
-            )
-
-
 def check_base(
     card: Card,
-    pairs: Mapping[tuple[int, str], PairShape],
+    shapes: Mapping[str, tuple[int, ...]],
     config: Dimensions,
     fingerprints: FingerprintPair,
     base: str,
@@ -204,7 +209,7 @@ def check_base(
 
     Args:
         card: the skill's card.
-        pairs: the skill's shapes.
+        shapes: of the skill's tensors, by name.
         config: the base's dimensions.
         fingerprints: the base's fingerprints.
         base: the base's name, for messages.
@@ -221,13 +226,7 @@ def check_base(
             f"skill {card.name!r} was made for the base {card.base!r}, whose architecture, tokenizer or "
             f"chat template differ from those of {base!r}: {cure}"
         )
-    for (layer, module), pair in pairs.items():
-        outputs, inputs = module_shape(config, module)
-        if layer >= config.layers or (pair.outputs, pair.inputs) != (outputs, inputs):
-            raise SkillError(
-                f"skill {card.name!r}: layers.{layer}.{module} is {pair.outputs} x {pair.inputs}, but the base "
-                f"{base!r} has {config.layers} layers of {outputs} x {inputs}: {cure}"
-            )
+    check_shapes(card, shapes, config, base)
     if card.fingerprints.weights != fingerprints.weights:
         warnings.warn(
             f"skill {card.name!r} was trained on {card.base!r} with other weights or another quantization than "

@@ -45,10 +45,15 @@ def calling(runtime: Runtime, route: Route, policy: Policy) -> Decision:
 def _mixed(runtime: Runtime, route: Route, least: float) -> Mixture | None:
     """Of the chosen skill and of the runners-up that act on the same part of the context; guards never take part."""
     guards, bank = runtime.with_contract("verdict"), runtime.bank
-    kind = bank.card(route.skill).activation
+    own = bank.card(route.skill)
+    if not own.blends:
+        return None
     others = [
         (name, probability)
         for name, probability in route.runners_up
-        if name in bank and name not in guards and bank.card(name).activation == kind
+        if name in bank
+        and name not in guards
+        and (card := bank.card(name)).blends
+        and card.activation == own.activation
     ]
     return of_route([(route.skill, route.probability), *others], least, runtime.contract(route.skill))

@@ -290,7 +290,7 @@ class Run:
 
     def _generate(self, trunk: Trunk, branch: Branch, index: int, skill: str, contract: str, clock: Clock) -> Any:
         """Generates in the branch; returns what came of it and the limit that cut it, if one did."""
-        limits, room = self._job.limits, self._room(trunk)
+        limits, room = self._job.limits, branch.left - len(self._chat.generation_prompt) - len(self._chat.closing)
         tokens = min(limits.step_tokens, limits.run_tokens - self._generated, room)
         grammar = self._forms.grammar(contract, clock, self._repair is not None and not self._repair.left)
         prose = skill == NONE and self._job.tools and self._job.policy.prose

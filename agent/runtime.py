@@ -121,8 +121,9 @@ class Runtime:
             base: What `Base.load` takes, or a loaded base.
             quantize: `int4`, `int8`, `bf16`, `fp32` or `nf4`; by default int4 on a CPU and nf4 on a GPU.
             device: By default the first CUDA device, else the CPU.
-            skills: Skill folders or names of shipped skills; all shipped ones where None.
-            router: A router, or its folder; the shipped one where None.
+            skills: Skill folders, or names of shipped skills or of the user's; all shipped ones where None.
+            router: A router, or its folder. Where None: that of the user's skills if it knows one of those that are
+                named, else the shipped one.
             slots: Skills that are resident at the same time.
             host_bytes: What other skills that have been read may take in memory; see `Bank`.
             context: Positions that a transcript may use.
@@ -134,21 +135,24 @@ class Runtime:
         from loraloop.adapters.bank import Bank
         from loraloop.adapters.base import Base
         from loraloop.adapters.host import HOST_BYTES
+        from loraloop.adapters.registry import own_router, registered
         from loraloop.adapters.skill import library
         from loraloop.router import Router
 
         model = base if isinstance(base, Base) else Base.load(base, quantize=quantize, device=device)
         shipped = library()
+        known = {**shipped, **registered()} if skills else shipped
         bank = Bank(model, slots=slots, host_bytes=HOST_BYTES if host_bytes is None else host_bytes)
         for skill in shipped.values() if skills is None else skills:
-            if isinstance(skill, str) and skill in shipped:
-                skill = shipped[skill]
+            if isinstance(skill, str) and skill in known:
+                skill = known[skill]
             elif isinstance(skill, str) and os.sep not in skill and not Path(skill).exists():
-                raise unknown("skill", skill, shipped)
+                raise unknown("skill", skill, known)
             bank.add(skill)
         if router is None:
-            router = Router.load()
-        elif isinstance(router, str | Path):
+            names = {name for name in bank.names if name not in shipped}
+            router = own_router(model.fingerprints.architecture, names) or Router.load()
+        if isinstance(router, str | Path):
             router = Router.load(router)
         if isinstance(router, Router):
             router.check(model)
@@ -175,10 +179,15 @@ class Runtime:
         return str(self.bank.card(skill).contract)
 
     def check(self, skill: str | Mixture) -> None:
-        """Raises UnknownNameError, naming the nearest skill, if there is no such skill."""
+        """Raises UnknownNameError, naming the nearest skill, if there is no such skill; InputError if it cannot mix."""
         for name in names_of(skill):
             if name != NONE and name not in self.bank:
                 raise unknown("skill", name, (*self.bank.names, NONE))
+            if isinstance(skill, Mixture) and not (card := self.bank.card(name)).blends:
+                raise InputError(
+                    f"the mixture {skill} has the skill {name!r}, which is of the method {card.method!r}: a mixture is "
+                    "a weighted sum of low-rank updates; use that skill alone, or mix LoRA skills only"
+                )
 
     def with_contract(self, contract: str) -> tuple[str, ...]:
         """Names of the skills that write this."""
@@ -203,7 +212,8 @@ class Runtime:
 
         Raises:
             UnknownNameError: no such skill.
-            InputError: a mixture of skills that act on the whole context with others that do not.
+            InputError: a mixture of skills that act on the whole context with others that do not, or of a skill that
+                has more than low-rank pairs.
             LimitError: every slot that could hold it is in use.
         """
         if not isinstance(skill, str):
@@ -230,6 +240,7 @@ class Runtime:
     @contextmanager
     def _mixed(self, mixture: Mixture) -> Iterator[Active]:
         start = perf_counter()
+        self.check(mixture)
         with ExitStack() as stack:
             members = [(stack.enter_context(self.activate(name)).author, weight) for name, weight in mixture.weights]
             kinds = {author.activation for author, _ in members}

@@ -3,7 +3,7 @@
 from loraloop.adapters.base.base import Base
 from loraloop.adapters.base.cache import BranchCache, Cache, KVCache
 from loraloop.adapters.base.config import ModelConfig
-from loraloop.adapters.base.decoder import Attached, Forward, Row
+from loraloop.adapters.base.decoder import Attached, Forward, Row, Virtual
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.native_cache import NativeCache
 from loraloop.adapters.base.random_base import random_base
@@ -14,5 +14,5 @@ AnyCache = KVCache | NativeCache
 
 __all__ = [
     "GROUPS", "AnyCache", "Attached", "Base", "Blend", "BranchCache", "Cache", "Choice", "Forward", "KVCache",
-    "Message", "ModelConfig", "NativeCache", "Row", "Segments", "random_base",
+    "Message", "ModelConfig", "NativeCache", "Row", "Segments", "Virtual", "random_base",
 ]  # fmt: skip

@@ -130,12 +130,13 @@ class KVCache:
         self._mask = None
 
     def extend(self, prefix: Prefix) -> None:
-        """Appends P positions whose keys and values are given."""
-        self.begin(next(iter(prefix.values()))[0].shape[0])
-        past, end = self.length, self.length + self._pending
-        for layer, (keys, values) in prefix.items():
-            self.keys[layer][0, :, past:end] = keys.transpose(0, 1)
-            self.values[layer][0, :, past:end] = values.transpose(0, 1)
+        """Appends P positions whose keys and values are given, without a graph."""
+        with torch.inference_mode() if self._store.is_inference() else torch.no_grad():
+            self.begin(next(iter(prefix.values()))[0].shape[0])
+            past, end = self.length, self.length + self._pending
+            for layer, (keys, values) in prefix.items():
+                self.keys[layer][0, :, past:end] = keys.transpose(0, 1)
+                self.values[layer][0, :, past:end] = values.transpose(0, 1)
         self.commit()
 
     def truncate(self, length: int) -> None:

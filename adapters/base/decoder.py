@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import rms_norm, silu
 
-from loraloop.adapters.base.cache import STEP, Cache, KVCache
+from loraloop.adapters.base.cache import STEP, Cache, KVCache, Prefix
 from loraloop.adapters.base.config import ModelConfig
 from loraloop.adapters.base.native_cache import NativeCache
 from loraloop.adapters.base.rope import RopeTable, rotate
@@ -29,6 +29,18 @@ class Attached(Protocol):
     def linear(self, layer: int, group: str, x: Tensor, y: Tensor, segments: Segments) -> Tensor: ...
 
     def beyond(self, segments: Segments) -> Beyond | None: ...
+
+    def virtual(self, slot: Choice) -> Virtual | None: ...
+
+
+class Virtual(Protocol):
+    """Positions that a skill puts before a branch: keys and values, then input embeddings [P, H]."""
+
+    @property
+    def prefix(self) -> Prefix: ...
+
+    @property
+    def prompt(self) -> Tensor | None: ...
 
 
 class Beyond(Protocol):

@@ -54,17 +54,18 @@ class NativeCache:
         self._pending = 0
 
     def extend(self, prefix: Prefix) -> None:
-        """Appends P positions whose keys and values are given; see `cache.Prefix`."""
-        keys, values = (torch.stack([pair[i] for _, pair in sorted(prefix.items())]) for i in (0, 1))
-        layers, count, heads, dim = keys.shape
-        self.begin(count)
-        at = torch.arange(self.length, self.length + count)
-        block, lane = at // BLOCK, at % BLOCK
-        whole = self.data.view(layers, 2, heads, -1, BLOCK * dim)
-        theirs = whole[:, 0].view(layers, heads, -1, dim // 2, BLOCK, 2)
-        theirs[:, :, block, :, lane] = keys.bfloat16().view(layers, count, heads, dim // 2, 2).transpose(0, 1)
-        ours = whole[:, 1].view(layers, heads, -1, BLOCK // 2, dim, 2)
-        ours[:, :, block, lane // 2, :, lane % 2] = values.bfloat16().transpose(0, 1)
+        """Appends P positions whose keys and values are given, without a graph; see `cache.Prefix`."""
+        with torch.inference_mode() if self.data.is_inference() else torch.no_grad():
+            keys, values = (torch.stack([pair[i] for _, pair in sorted(prefix.items())]) for i in (0, 1))
+            layers, count, heads, dim = keys.shape
+            self.begin(count)
+            at = torch.arange(self.length, self.length + count)
+            block, lane = at // BLOCK, at % BLOCK
+            whole = self.data.view(layers, 2, heads, -1, BLOCK * dim)
+            theirs = whole[:, 0].view(layers, heads, -1, dim // 2, BLOCK, 2)
+            theirs[:, :, block, :, lane] = keys.bfloat16().view(layers, count, heads, dim // 2, 2).transpose(0, 1)
+            ours = whole[:, 1].view(layers, heads, -1, BLOCK // 2, dim, 2)
+            ours[:, :, block, lane // 2, :, lane % 2] = values.bfloat16().transpose(0, 1)
         self.commit()
 
     def truncate(self, length: int) -> None:

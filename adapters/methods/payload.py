@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import gelu, relu, silu
 
 from loraloop.adapters.methods.sites import GROUPS, Dimensions, Site, group_shape
-from loraloop.kernels.reference import Segments
+from loraloop.kernels.reference import Choice, Segments
 from loraloop.tool_schemas.errors import SkillError
 
 Part = Literal["attention", "mlp"]
@@ -200,6 +200,10 @@ class PayloadAttached:
         if not self.payload.kinds & BEYOND:
             return None
         return PartsBeyond([self.payload if on else None for on in self._on(segments)], segments)
+
+    def virtual(self, slot: Choice) -> Payload | None:
+        """The payload, if it has virtual tokens and the slot is not 0."""
+        return self.payload if slot and self.payload.virtual else None
 
     def _on(self, segments: Segments) -> list[bool]:
         if not all(isinstance(slot, int) for _, _, slot in segments):

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 class Branch:
     """Tokens computed under `author` on top of a trunk. `close` decides what stays.
 
+    The author's virtual tokens take the first positions after the trunk and stay as long as the branch; under full
+    activation they stand before the whole context, and stay with it.
+
     Attributes:
         start: Length of the trunk.
         prefilled: Tokens that were computed to open the branch.
@@ -39,7 +42,7 @@ class Branch:
     @property
     def left(self) -> int:
         """Positions left in the context."""
-        return self._trunk.context - self._computed.length
+        return self._trunk.context - self._computed.positions
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -76,6 +79,8 @@ class Branch:
         if ids and (self.author.bare or computed is not trunk.computed):
             valid = common_prefix(computed.ids[self.start :], list(ids))
         computed.truncate(self.start + valid)
+        if computed is trunk.computed:
+            computed.end()
         trunk._branch_closed(computed)
         if ids:
             start = len(trunk.ids)

@@ -9,13 +9,19 @@ from typing import TYPE_CHECKING
 from loraloop.agent.engine.ledger import Author, Ledger
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from loraloop.adapters.base import AnyCache, Attached, Base, Forward
 
 
 class Computed:
-    """Keys and values of `ids`. Every forward checks the ledger first and writes it after."""
+    """Keys and values of `ids`. Every forward checks the ledger first and writes it after.
 
-    __slots__ = ("attached", "base", "cache", "ids", "ledger", "lock")
+    A skill's virtual tokens (a prefix, a prompt) may stand among them: after `at` tokens, `virtual` positions that are
+    no part of `ids`, computed by that skill. The ledger counts positions, everything else counts tokens.
+    """
+
+    __slots__ = ("_due", "at", "attached", "base", "cache", "ids", "ledger", "lock", "virtual")
 
     def __init__(
         self,
@@ -30,10 +36,41 @@ class Computed:
         self.cache = base.new_cache() if cache is None else cache
         self.ids: list[int] = []
         self.ledger = Ledger()
+        self.at = self.virtual = 0
+        self._due: Tensor | None = None  # a prompt's embeddings, computed with the tokens that follow
 
     @property
     def length(self) -> int:
+        """Tokens that are held."""
         return len(self.ids)
+
+    @property
+    def positions(self) -> int:
+        """Positions that are taken, virtual tokens that are due included."""
+        return len(self.ids) + self.virtual + (0 if self._due is None else len(self._due))
+
+    def begin(self, author: Author) -> None:
+        """Puts the author's virtual tokens, if it has any, at the end of what is held.
+
+        Raises:
+            LedgerError: if something held is not valid for `author`.
+        """
+        found = None if self.attached is None else self.attached.virtual(author.slot)
+        if found is None:
+            return
+        self.ledger.check(author, self.positions)
+        self.at = len(self.ids)
+        if found.prefix:
+            with self.lock:
+                self.cache.extend(found.prefix)
+            self.virtual = self.cache.length - self.at
+            self.ledger.record(author, self.cache.length)
+        self._due = found.prompt
+
+    def end(self) -> None:
+        """Forgets virtual tokens and all that stands after them."""
+        if self.virtual or self._due is not None:
+            self._cut(self.at, self.at)
 
     def feed(self, author: Author, ids: Sequence[int], keep: tuple[int, ...] = ()) -> Forward:
         """One forward of `ids` (T tokens) on top of what is held.
@@ -41,29 +78,40 @@ class Computed:
         Raises:
             LedgerError: if something held is not valid for `author`.
         """
-        from loraloop.adapters.base import Row
+        from loraloop.adapters.base import Forward, Row
 
-        self.ledger.check(author, len(self.ids))
-        tokens = list(ids)
+        self.ledger.check(author, len(self.ids) + self.virtual)
+        tokens, due = list(ids), self._due
+        row = Row(tokens, self.cache, author.slot, due)
         with self.lock:
-            out = self.base.forward([Row(tokens, self.cache, slot=author.slot)], attached=self.attached, keep=keep)
+            out = self.base.forward([row], attached=self.attached, keep=keep)
+        if due is not None:
+            self.virtual, self._due = self.virtual + len(due), None
+            kept = {layer: states[len(due) :] for layer, states in out.kept.items()}
+            out = Forward(out.hidden[len(due) :], kept)
         self.ids.extend(tokens)
-        self.ledger.record(author, len(self.ids))
+        self.ledger.record(author, len(self.ids) + self.virtual)
         return out
 
     def truncate(self, length: int) -> None:
-        """Forgets everything after `length` tokens; nothing is computed."""
+        """Forgets everything after `length` tokens; nothing is computed. Virtual tokens stay if they stand before."""
         if length == len(self.ids):
             return
-        self.cache.truncate(length)
+        self._cut(length, length + self.virtual if length >= self.at else length)
+
+    def _cut(self, length: int, positions: int) -> None:
+        if positions == length:
+            self.virtual, self._due = 0, None
+        self.cache.truncate(positions)
         del self.ids[length:]
-        self.ledger.truncate(length)
+        self.ledger.truncate(positions)
 
     def fork(self, length: int) -> Computed:
         """A copy of the first `length` tokens that grows apart from this one."""
         other = Computed(self.base, self.lock, self.attached, self.cache.fork())
         other.ids = list(self.ids)
         other.ledger = self.ledger.fork()
+        other.at, other.virtual, other._due = self.at, self.virtual, self._due
         other.truncate(length)
         return other
 

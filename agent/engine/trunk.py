@@ -165,6 +165,8 @@ class Trunk:
         computed, recomputed = self.computed, 0
         if author.activation == "full":
             computed, recomputed = self._under(author, clock)
+        else:
+            computed.begin(author)
         branch = Branch(self, author, computed, prefilled + recomputed, recomputed)
         self._open = branch
         return branch
@@ -200,6 +202,7 @@ class Trunk:
         computed = self._full.take(author, self.ids)
         if computed is None:
             computed = Computed(self.base, self.computed.lock, self.computed.attached)
+            computed.begin(author)
         start = computed.length
         while computed.length < len(self.ids):
             computed.feed(author, self.ids[computed.length : computed.length + self._chunk])

@@ -206,17 +206,17 @@ def test_only_the_right_base() -> None:
     skill = make()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_base(skill.card, skill.pairs, CONFIG, PRINTS, "small")
+        check_base(skill.card, skill.shapes, CONFIG, PRINTS, "small")
     with pytest.raises(SkillError, match=r"made for the base 'small'.*those of 'big'"):
-        check_base(skill.card, skill.pairs, CONFIG, SimpleNamespace(architecture="x", weights="b2"), "big")
+        check_base(skill.card, skill.shapes, CONFIG, SimpleNamespace(architecture="x", weights="b2"), "big")
     other = SimpleNamespace(**{**vars(CONFIG), "hidden_size": 16})
-    with pytest.raises(SkillError, match="'big' has 2 layers of 12 x 16"):
-        check_base(skill.card, skill.pairs, other, PRINTS, "big")
+    with pytest.raises(SkillError, match=r"the base 'big' needs \[any, 16\]"):
+        check_base(skill.card, skill.shapes, other, PRINTS, "big")
     shallow = SimpleNamespace(**{**vars(CONFIG), "layers": 1})
-    with pytest.raises(SkillError, match="has 1 layers"):
-        check_base(skill.card, skill.pairs, shallow, PRINTS, "big")
+    with pytest.raises(SkillError, match=r"no tensor 'layers.1.*\(1 layers\)"):
+        check_base(skill.card, skill.shapes, shallow, PRINTS, "big")
     with pytest.warns(SkillWarning, match="its scores may differ"):
-        check_base(skill.card, skill.pairs, CONFIG, SimpleNamespace(architecture="a1", weights="c3"), "small")
+        check_base(skill.card, skill.shapes, CONFIG, SimpleNamespace(architecture="a1", weights="c3"), "small")
 
 
 def test_opening_reads_no_tensor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
