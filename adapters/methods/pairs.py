@@ -56,8 +56,8 @@ def uniform(factors: Mapping[tuple[int, str], Factors]) -> dict[str, Tensor]:
     tensors = {}
     for (layer, module), (A, B) in factors.items():
         missing = rank - A.shape[0]
-        tensors[tensor_name(layer, module, "lora_A")] = pad(A.detach(), (0, 0, 0, missing))
-        tensors[tensor_name(layer, module, "lora_B")] = pad(B.detach(), (0, missing))
+        tensors[tensor_name(layer, module, "lora_A")] = pad(A.detach(), (0, 0, 0, missing)).contiguous()
+        tensors[tensor_name(layer, module, "lora_B")] = pad(B.detach(), (0, missing)).contiguous()
     return tensors
 
 
@@ -85,3 +85,21 @@ def low_rank_of(matrix: Tensor, rank: int) -> Factors:
     U, S, Vh = torch.linalg.svd(matrix, full_matrices=False)
     root = S[:rank].sqrt()
     return root[:, None] * Vh[:rank], U[:, :rank] * root
+
+
+def spread(vectors: Mapping[tuple[int, str], Tensor], config: Dimensions, fill: float) -> dict[Site, Tensor]:
+    """Vectors [O] of modules as those of their sites, `fill` where a site's module has none; differentiably."""
+    found: dict[Site, Tensor] = {}
+    for layer in range(config.layers):
+        for group, parts in GROUPS.items():
+            present = [vectors[layer, part] for part in parts if (layer, part) in vectors]
+            if present:
+                found[layer, group] = torch.cat(
+                    [
+                        vectors[layer, part]
+                        if (layer, part) in vectors
+                        else present[0].new_full((module_shape(config, part)[0],), fill)
+                        for part in parts
+                    ]
+                )
+    return found

@@ -1,0 +1,44 @@
+"""Prompt tuning (arXiv 2104.08691): input embeddings of virtual tokens, learned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from loraloop.adapters.methods.context import Context
+from loraloop.adapters.methods.method import Plain, checked_rank
+from loraloop.adapters.methods.payload import Payload
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt(Plain):
+    """The method. A fresh one is not the base: its tokens are read like any others.
+
+    Attributes:
+        tokens: virtual tokens.
+        text: words whose embeddings they start at, repeated as often as needed; normal (0.02) without.
+    """
+
+    tokens: int = 16
+    text: str = ""
+    name = "prompt"
+
+    def __post_init__(self) -> None:
+        checked_rank(self.tokens, "tokens")
+
+    def init(self, context: Context, seed: int = 0) -> dict[str, Tensor]:
+        """ "prompt" [P, H], as the embedding table holds tokens."""
+        if self.text:
+            rows = context.embedded(self.text)
+            values = rows[torch.arange(self.tokens, device=rows.device) % rows.shape[0]].cpu().clone()
+        else:
+            generator = torch.Generator().manual_seed(seed)
+            values = torch.empty(self.tokens, context.config.hidden_size).normal_(0, 0.02, generator=generator)
+        return {"prompt": values.requires_grad_()}
+
+    def payload(self, parameters: Mapping[str, Tensor], context: Context) -> Payload:
+        """The embeddings."""
+        return Payload(prompt=parameters["prompt"])
