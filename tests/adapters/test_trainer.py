@@ -55,6 +55,9 @@ class FromInvocation:
     def beyond(self, segments: Any) -> None:
         return None
 
+    def virtual(self, slot: Any) -> None:
+        return None
+
 
 def test_gradients_equal_those_of_one_forward_over_the_whole_sequence(tmp_path: Path) -> None:
     """Leaving the trunk out of the graph loses nothing: the same loss and gradients as aLoRA in one pass."""
@@ -94,7 +97,7 @@ def test_examples_that_share_a_system_message_share_its_forward(tmp_path: Path) 
     assert all(example.shared for example in shared)
     torch.testing.assert_close(made.loss(shared, grad=False), made.loss(alone, grad=False), atol=1e-5, rtol=1e-5)
     made.train_set = shared * 3
-    batches = made._batches()
+    batches = made.batches()
     epoch = [example for _ in range(5) for example in next(batches)]
     assert sorted(e.trunk for e in epoch) == sorted(e.trunk for e in made.train_set)
 

@@ -1,0 +1,190 @@
+"""Differentiable pieces of a training step, each with its own short backward: nothing is cast or kept needlessly.
+
+All take and give flat `[N, …]` matrices in the compute dtype. The base's weights get no gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import rms_norm
+
+_KEPT = 1 << 22  # attention weights of a layer up to which they are kept for the backward and not made again
+
+
+def apply(function: Any, *operands: Any) -> Tensor:
+    """The result of an autograd function, with its type."""
+    made: Tensor = function.apply(*operands)
+    return made
+
+
+class AdaptedLinear(torch.autograd.Function):
+    """y = x Wᵀ + (x̃ Aᵀ) Bᵀ, where x̃ is x or, with a seed, x under dropout."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, A: Tensor, B: Tensor, rate: float, seed: int) -> Tensor:
+        y = torch.mm(x, weight.T)
+        dropped = x * keep_mask(x, rate, seed) if rate else x
+        middle = torch.mm(dropped, A.T)
+        y.addmm_(middle, B.T)
+        ctx.save_for_backward(x, weight, A, B, middle)
+        ctx.rate, ctx.seed = rate, seed
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, A, B, middle = ctx.saved_tensors
+        back = torch.mm(grad, B)
+        mask = keep_mask(x, ctx.rate, ctx.seed) if ctx.rate else None
+        grad_x = grad_A = grad_B = None
+        if ctx.needs_input_grad[2]:
+            grad_A = torch.mm(back.T, x if mask is None else x * mask)
+        if ctx.needs_input_grad[3]:
+            grad_B = torch.mm(grad.T, middle)
+        if ctx.needs_input_grad[0]:
+            grad_x = torch.mm(grad, weight)
+            if mask is None:
+                grad_x.addmm_(back, A)
+            else:
+                grad_x += torch.mm(back, A) * mask
+        return grad_x, None, grad_A, grad_B, None, None
+
+
+def keep_mask(x: Tensor, rate: float, seed: int) -> Tensor:
+    """0 with probability `rate`, else 1 / (1 - rate); the same for the same seed and shape."""
+    generator = torch.Generator(x.device).manual_seed(seed)
+    return torch.empty_like(x).bernoulli_(1 - rate, generator=generator).div_(1 - rate)
+
+
+class Linear(torch.autograd.Function):
+    """y = x Wᵀ."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.weight = weight
+        return torch.mm(x, weight.T)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None]:
+        return torch.mm(grad, ctx.weight), None
+
+
+class RmsNorm(torch.autograd.Function):
+    """RMS norm over the last dimension, which keeps its input alone."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, weight: Tensor, eps: float) -> Tensor:
+        ctx.save_for_backward(h, weight)
+        ctx.eps = eps
+        return rms_norm(h, (h.shape[-1],), weight, eps)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        h, weight = ctx.saved_tensors
+        wide, scaled = h.float(), grad.float().mul_(weight.float())
+        rstd = wide.square().mean(-1, keepdim=True).add_(ctx.eps).rsqrt_()
+        along = (scaled * wide).mean(-1, keepdim=True).mul_(rstd * rstd)
+        return scaled.addcmul_(wide, along, value=-1).mul_(rstd).to(h.dtype), None, None
+
+
+class SwiGlu(torch.autograd.Function):
+    """silu(gate) * up for y = [gate | up], which keeps y alone."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor) -> Tensor:
+        ctx.save_for_backward(y)
+        inner = y.shape[1] // 2
+        return torch.nn.functional.silu(y[:, :inner]).mul_(y[:, inner:])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        inner = y.shape[1] // 2
+        gate, up = y[:, :inner], y[:, inner:]
+        made = torch.empty_like(y)
+        torch.mul(grad, torch.nn.functional.silu(gate), out=made[:, inner:])
+        made[:, :inner] = torch.ops.aten.silu_backward(grad * up, gate)
+        return made
+
+
+class Attend(torch.autograd.Function):
+    """Attention of padded branches to their trunks and themselves; a trunk gets no gradient.
+
+    Query heads that share a key head are laid out as more query positions of it. Scores are fp32; the weights are
+    applied in the keys' dtype.
+
+    Shapes: q `[B, kv_heads, G·L, D]`; k, v `[B, kv_heads, L, D]`; the trunks' `past_k`, `past_v`
+    `[B, kv_heads, T, D]` or None; `bias[B or 1, L, T + L]` fp32, 0 where a position is seen, else -inf.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, past_k: Tensor | None, past_v: Tensor | None, bias: Tensor
+    ) -> Tensor:
+        keys, values = _joined(past_k, k), _joined(past_v, v)
+        weights = _weights(q, keys, bias)
+        kept = weights if weights.numel() <= _KEPT else None
+        ctx.save_for_backward(q, k, v, past_k, past_v, bias, kept)
+        return torch.matmul(weights, values)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, past_k, past_v, bias, weights = ctx.saved_tensors
+        keys, values = _joined(past_k, k), _joined(past_v, v)
+        if weights is None:
+            weights = _weights(q, keys, bias)
+        past = keys.shape[2] - k.shape[2]
+        grad_v = torch.matmul(weights[..., past:].transpose(2, 3), grad)
+        inner = torch.matmul(grad, values.transpose(2, 3)).float()
+        inner = torch._softmax_backward_data(inner, weights.float(), -1, torch.float32).mul_(q.shape[3] ** -0.5)
+        inner = inner.to(q.dtype)
+        grad_q = torch.matmul(inner, keys)
+        grad_k = torch.matmul(inner[..., past:].transpose(2, 3), q)
+        return grad_q, grad_k, grad_v, None, None, None
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, block: int = 128) -> Tensor:
+    """Causal attention without a graph and without a trunk, in blocks of queries that skip what lies after them.
+
+    Shapes as for `Attend`, but q is `[B, kv_heads, G, L, D]`; returns the same shape.
+    """
+    batch, heads, group, length, dim = q.shape
+    out = torch.empty_like(q)
+    for start in range(0, length, block):
+        end = min(start + block, length)
+        rows = q[:, :, :, start:end].reshape(batch, heads, -1, dim)
+        weights = _weights(rows, k[:, :, :end], bias[:, start:end, :end])
+        out[:, :, :, start:end] = torch.matmul(weights, v[:, :, :end]).view(batch, heads, group, end - start, dim)
+    return out
+
+
+def _joined(past: Tensor | None, own: Tensor) -> Tensor:
+    return own if past is None else torch.cat([past, own], dim=2)
+
+
+def _weights(q: Tensor, keys: Tensor, bias: Tensor) -> Tensor:
+    """Attention weights `[B, kv_heads, G·L, S]` in q's dtype; positions that see nothing get zeros."""
+    batch, heads, rows, dim = q.shape
+    with _single_pass(q):
+        scores = torch.matmul(q.float(), keys.float().transpose(2, 3)).mul_(dim**-0.5)
+    length, seen = bias.shape[1:]
+    scores.view(batch, heads, rows // length, length, seen).add_(bias[:, None, None])
+    return torch.softmax(scores, -1).to(q.dtype)
+
+
+@contextmanager
+def _single_pass(q: Tensor) -> Iterator[None]:
+    """On a CPU, lets an fp32 product of bf16 values run on the bf16 units: exact products, summed in fp32."""
+    setting: Any = getattr(torch.backends.mkldnn, "matmul", None)  # since torch 2.9
+    if q.dtype is not torch.bfloat16 or not q.is_cpu or setting is None:
+        yield
+        return
+    before, setting.fp32_precision = setting.fp32_precision, "bf16"
+    try:
+        yield
+    finally:
+        setting.fp32_precision = before

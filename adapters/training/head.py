@@ -1,0 +1,132 @@
+"""The head on completion tokens alone, in chunks: what a loss needs of the logits, without keeping them.
+
+The head has no trainable parameters, so each function's gradient of the states is computed with the logits at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from loraloop.adapters.base.decoder import Decoder
+from loraloop.adapters.training.fused import apply
+from loraloop.kernels.quantized import DenseWeight
+
+CHUNK = 128  # states whose logits are held at once
+
+
+def cross_entropy(decoder: Decoder, states: Tensor, targets: Tensor) -> Tensor:
+    """Summed cross-entropy of next tokens `[M]` after final-normed states `[M, H]`, fp32."""
+    return apply(_CrossEntropy, states, targets, _values(decoder), decoder.config.logits_scale)
+
+
+def log_probs(decoder: Decoder, states: Tensor, targets: Tensor) -> Tensor:
+    """Log-probabilities `[M]` of next tokens, fp32."""
+    return apply(_LogProbs, states, targets, _values(decoder), decoder.config.logits_scale)
+
+
+def divergence(decoder: Decoder, states: Tensor, teacher: Decoder, taught: Tensor, temperature: float = 1.0) -> Tensor:
+    """Summed KL(teacher || student) over `[M, H]` states, times the temperature's square (arXiv 1503.02531).
+
+    The teacher's vocabulary may be padded differently: what both have is compared.
+    """
+    scales = (temperature * decoder.config.logits_scale, temperature * teacher.config.logits_scale)
+    return apply(_Divergence, states, taught, _values(decoder), _values(teacher), scales, temperature**2)
+
+
+def _values(decoder: Decoder) -> Tensor:
+    head = decoder.head
+    return head.values if isinstance(head, DenseWeight) else head.dequantize()
+
+
+def _chunks(states: Tensor) -> Iterator[slice]:
+    for start in range(0, len(states), CHUNK):
+        yield slice(start, start + CHUNK)
+
+
+def _logits(states: Tensor, weight: Tensor, scale: float) -> Tensor:
+    logits = torch.mm(states, weight.T).float()
+    return logits if scale == 1.0 else logits.div_(scale)
+
+
+def _softmax(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Probabilities `[M, V]` and the logarithm `[M, 1]` of what divided them; `logits` becomes the former."""
+    top = logits.amax(1, keepdim=True)
+    total = logits.sub_(top).exp_().sum(1, keepdim=True)
+    return logits.div_(total), top.add_(total.log())
+
+
+class _CrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, targets: Tensor, weight: Tensor, scale: float) -> Tensor:
+        total = torch.zeros((), device=states.device)
+        needed = ctx.needs_input_grad[0]
+        grads = torch.empty_like(states) if needed else None
+        for here in _chunks(states):
+            logits, wanted = _logits(states[here], weight, scale), targets[here, None]
+            chosen = logits.gather(1, wanted)
+            probabilities, normalizer = _softmax(logits)
+            total += (normalizer - chosen).sum()
+            if grads is not None:
+                probabilities.scatter_add_(1, wanted, torch.full_like(chosen, -1.0))
+                grads[here] = torch.mm(probabilities.to(states.dtype), weight)
+        if grads is not None:
+            ctx.save_for_backward(grads if scale == 1.0 else grads / scale)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return ctx.saved_tensors[0] * grad, None, None, None
+
+
+class _LogProbs(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, targets: Tensor, weight: Tensor, scale: float) -> Tensor:
+        found = torch.empty(len(states), device=states.device)
+        for here in _chunks(states):
+            logits = _logits(states[here], weight, scale)
+            chosen = logits.gather(1, targets[here, None])
+            found[here] = (chosen - _softmax(logits)[1])[:, 0]
+        ctx.save_for_backward(states, targets, weight)
+        ctx.scale = scale
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        states, targets, weight = ctx.saved_tensors
+        grads = torch.empty_like(states)
+        for here in _chunks(states):
+            probabilities, _ = _softmax(_logits(states[here], weight, ctx.scale))
+            probabilities.scatter_add_(1, targets[here, None], torch.full_like(grad[here, None], -1.0))
+            probabilities.mul_(-grad[here, None] / ctx.scale)
+            grads[here] = torch.mm(probabilities.to(states.dtype), weight)
+        return grads, None, None, None
+
+
+class _Divergence(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, states: Tensor, taught: Tensor, weight: Tensor, teacher: Tensor, scales: tuple[float, float],
+        factor: float,
+    ) -> Tensor:  # fmt: skip
+        both = min(len(weight), len(teacher))
+        weight, teacher = weight[:both], teacher[:both]
+        total = torch.zeros((), device=states.device)
+        grads = torch.empty_like(states) if ctx.needs_input_grad[0] else None
+        for here in _chunks(states):
+            ours, theirs = _logits(states[here], weight, scales[0]), _logits(taught[here], teacher, scales[1])
+            between = theirs - ours
+            (student, our_log), (target, their_log) = _softmax(ours), _softmax(theirs)
+            total += (target * (between + (our_log - their_log))).sum()
+            if grads is not None:
+                grads[here] = torch.mm(student.sub_(target).to(states.dtype), weight)
+        if grads is not None:
+            ctx.save_for_backward(grads * (factor / scales[0]))
+        return total * factor
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return ctx.saved_tensors[0] * grad, None, None, None, None, None

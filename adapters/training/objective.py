@@ -1,0 +1,32 @@
+"""What a training minimizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from loraloop.adapters.training.encode import Encoded
+from loraloop.adapters.training.scored import Reader, Scored
+
+
+class Objective(Protocol):
+    """A loss that is a sum over a batch; the trainer divides it by the weight of all batches of a step."""
+
+    @property
+    def name(self) -> str:
+        """What the card calls it."""
+        ...
+
+    def prepare(self, reader: Reader, examples: Sequence[Encoded], fingerprint: str) -> None:
+        """Called once before training, with all examples; checks them, and makes ready what does not change."""
+        ...
+
+    def weight(self, examples: Sequence[Encoded]) -> float:
+        """What a batch counts: its tokens, or its pairs."""
+        ...
+
+    def loss(self, reader: Reader, scored: Scored) -> Tensor:
+        """The summed loss, with a graph where grad is enabled."""
+        ...

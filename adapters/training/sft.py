@@ -1,0 +1,28 @@
+"""Supervised fine-tuning: next-token cross-entropy on the completions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from loraloop.adapters.training.encode import Encoded
+from loraloop.adapters.training.head import cross_entropy
+from loraloop.adapters.training.scored import Reader, Scored
+
+
+@dataclass(frozen=True, slots=True)
+class Sft:
+    """Mean cross-entropy a completion token, over all branches."""
+
+    name: str = "sft"
+
+    def prepare(self, reader: Reader, examples: Sequence[Encoded], fingerprint: str) -> None:
+        return None
+
+    def weight(self, examples: Sequence[Encoded]) -> float:
+        return sum(example.counted for example in examples)
+
+    def loss(self, reader: Reader, scored: Scored) -> Tensor:
+        return cross_entropy(reader.decoder, scored.states, scored.targets)
