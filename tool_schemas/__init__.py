@@ -9,15 +9,15 @@ if TYPE_CHECKING:
     from loraloop.tool_schemas.calls import Call, calls_schema, parse_calls
     from loraloop.tool_schemas.dialect import Bounds
     from loraloop.tool_schemas.grammar import Choice, Grammar, GrammarCompiler, JsonSchema, Lark, Regex, State, Term
-    from loraloop.tool_schemas.http_auth import ApiKey, Basic, Bearer
-    from loraloop.tool_schemas.http_client import HttpClient, Retries, Sending
-    from loraloop.tool_schemas.http_endpoint import HttpError, http_tool
-    from loraloop.tool_schemas.http_places import Place
-    from loraloop.tool_schemas.http_policy import NetworkPolicy
+    from loraloop.tool_schemas.http.auth import ApiKey, Basic, Bearer
+    from loraloop.tool_schemas.http.client import HttpClient, Retries, Sending
+    from loraloop.tool_schemas.http.endpoint import HttpError, http_tool
+    from loraloop.tool_schemas.http.places import Place
+    from loraloop.tool_schemas.http.policy import NetworkPolicy
     from loraloop.tool_schemas.jsontext import dumps
     from loraloop.tool_schemas.loading import load_tools, python_tools
-    from loraloop.tool_schemas.mcp_server import McpServer, mcp_tools
-    from loraloop.tool_schemas.openapi import OpenApiTools, load_openapi, tools_from_openapi
+    from loraloop.tool_schemas.mcp.server import McpServer, mcp_tools
+    from loraloop.tool_schemas.openapi.service import OpenApiTools, load_openapi, tools_from_openapi
     from loraloop.tool_schemas.render import render_tools
     from loraloop.tool_schemas.terms import term_of
     from loraloop.tool_schemas.tool_lists import openai_tools
@@ -27,15 +27,15 @@ _HOMES = {
     "calls": ("Call", "calls_schema", "parse_calls"),
     "dialect": ("Bounds",),
     "grammar": ("Choice", "Grammar", "GrammarCompiler", "JsonSchema", "Lark", "Regex", "State", "Term"),
-    "http_auth": ("ApiKey", "Basic", "Bearer"),
-    "http_client": ("HttpClient", "Retries", "Sending"),
-    "http_places": ("Place",),
-    "http_policy": ("NetworkPolicy",),
-    "http_endpoint": ("HttpError", "http_tool"),
+    "http.auth": ("ApiKey", "Basic", "Bearer"),
+    "http.client": ("HttpClient", "Retries", "Sending"),
+    "http.places": ("Place",),
+    "http.policy": ("NetworkPolicy",),
+    "http.endpoint": ("HttpError", "http_tool"),
     "jsontext": ("dumps",),
     "loading": ("load_tools", "python_tools"),
-    "mcp_server": ("McpServer", "mcp_tools"),
-    "openapi": ("OpenApiTools", "load_openapi", "tools_from_openapi"),
+    "mcp.server": ("McpServer", "mcp_tools"),
+    "openapi.service": ("OpenApiTools", "load_openapi", "tools_from_openapi"),
     "render": ("render_tools",),
     "terms": ("term_of",),
     "tool_lists": ("openai_tools",),

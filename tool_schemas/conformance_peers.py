@@ -72,7 +72,7 @@ class OutlinesCoreJudge:
     name = "outlines_core"
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        from loraloop.tool_schemas.outlines_core_worker import IndexWorker
+        from loraloop.tool_schemas.engines.outlines_core_worker import IndexWorker
 
         tokens: dict[bytes, list[int]] = {}
         for token, text in enumerate(vocabulary.texts):

@@ -114,8 +114,8 @@ class Engine(Protocol):
 
 
 ENGINES = {
-    "llguidance": ("loraloop.tool_schemas.llguidance_engine", "LlguidanceEngine"),
-    "outlines_core": ("loraloop.tool_schemas.outlines_core_engine", "OutlinesCoreEngine"),
+    "llguidance": ("loraloop.tool_schemas.engines.llguidance_engine", "LlguidanceEngine"),
+    "outlines_core": ("loraloop.tool_schemas.engines.outlines_core_engine", "OutlinesCoreEngine"),
 }
 """The engines by name: module and class."""
 

@@ -98,7 +98,7 @@ def file_entries(document: Any, file: Path) -> list[Entry]:
 
 def _openapi_tools(document: Any, file: Path, on_unsupported: OnUnsupported | None = None) -> tuple[Tool, ...]:
     """The HTTP tools of an OpenAPI document."""
-    from loraloop.tool_schemas.openapi import tools_from_openapi
+    from loraloop.tool_schemas.openapi.service import tools_from_openapi
 
     try:
         return tools_from_openapi(document, on_unsupported=on_unsupported or "check")
@@ -120,7 +120,7 @@ def read_document(path: str | os.PathLike[str]) -> Any:
     except UnicodeDecodeError as error:
         raise SchemaError(f"the tools file {file} is no UTF-8 text: {error.reason} at byte {error.start}") from error
     if file.suffix.lower() in (".yaml", ".yml"):
-        from loraloop.tool_schemas.openapi_document import read_yaml
+        from loraloop.tool_schemas.openapi.document import read_yaml
 
         return _bounded(read_yaml(text, f"the tools file {file}"), file)
     try:

@@ -62,7 +62,7 @@ def prepared(
     Raises:
         SchemaError: If the schema is invalid, or cannot be enforced in this way; with the JSON path.
     """
-    from loraloop.tool_schemas.llguidance_engine import costs_of, problem_of
+    from loraloop.tool_schemas.engines.llguidance_engine import costs_of, problem_of
 
     check_schema(schema)
     plan = sifted(schema, on_unsupported, enforced)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from loraloop.tool_schemas.grammar import OnUnsupported
-    from loraloop.tool_schemas.http_endpoint import HttpOptions
+    from loraloop.tool_schemas.http.endpoint import HttpOptions
 
 NO_RESULT: Final = object()  # a tool without a fixed result; None is a result
 
@@ -264,7 +264,7 @@ class Tool:
         **options: Unpack[HttpOptions],
     ) -> Tool:
         """Makes a tool of an HTTP endpoint; see `loraloop.tool_schemas.http_tool`."""
-        from loraloop.tool_schemas.http_endpoint import http_tool
+        from loraloop.tool_schemas.http.endpoint import http_tool
 
         return http_tool(name, description, parameters, method, url, **options)
 

@@ -42,7 +42,7 @@ class Vocabulary:
         """That of a compiler on the default engine."""
         import torch
 
-        from loraloop.tool_schemas.llguidance_engine import LlguidanceEngine
+        from loraloop.tool_schemas.engines.llguidance_engine import LlguidanceEngine
 
         engine = compiler.engine()
         if not isinstance(engine, LlguidanceEngine):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from loraloop.tool_schemas import Tool
     from loraloop.tool_schemas.checking import Checker, Report
     from loraloop.tool_schemas.grammar import GrammarCompiler, OnUnsupported
-    from loraloop.tool_schemas.mcp_server import McpServer
+    from loraloop.tool_schemas.mcp.server import McpServer
 
 _PYTHON = re.compile(r"(?:[\w.]+|.*\.py):[\w.]+")
 
@@ -161,7 +161,7 @@ def mcp_reports(text: str, checker: Checker, on_unsupported: OnUnsupported | Non
     """
     import warnings
 
-    from loraloop.tool_schemas.mcp_server import McpWarning
+    from loraloop.tool_schemas.mcp.server import McpWarning
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", McpWarning)  # the reports say it

@@ -79,6 +79,6 @@ def test_the_command_writes_the_agreed_document(tmp_path: Path, capsys: pytest.C
     assert run_command(["eval", "grammar", "--data", str(file), "--peers", "none", "--json", str(out)]) == 0
     assert "uniqueItems 1" in capsys.readouterr().out
     document = json.loads(out.read_text())
-    assert document["name"] == "grammar_conformance" and document["n"] == 1
+    assert document["name"] == "out" and document["n"] == 1
     assert document["metrics"]["pass_rate"] == 1 and document["metrics"]["invalid_accepted"] == 0
     assert document["peers"]["loraloop, refuse"]["refused"] == 1

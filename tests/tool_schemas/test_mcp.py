@@ -18,10 +18,10 @@ import pytest
 
 from loraloop.tool_schemas import Tool
 from loraloop.tool_schemas.errors import InputError, LimitError, LoraloopError, SchemaError, ToolError, UnknownNameError
-from loraloop.tool_schemas.mcp_options import McpOptions, McpOptionsGiven
-from loraloop.tool_schemas.mcp_server import McpServer, McpWarning, mcp_tools
+from loraloop.tool_schemas.mcp.options import McpOptions, McpOptionsGiven
+from loraloop.tool_schemas.mcp.server import McpServer, McpWarning, mcp_tools
 
-pytestmark = pytest.mark.filterwarnings("ignore::loraloop.tool_schemas.mcp_server.McpWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::loraloop.tool_schemas.mcp.server.McpWarning")
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -276,8 +276,8 @@ def test_the_child_never_outlives_us(hand: Hand, mode: str, how: str) -> None:
     program = textwrap.dedent(
         f"""
         import os, sys, threading, time
-        from loraloop.tool_schemas.mcp_options import McpOptions, McpOptionsGiven
-from loraloop.tool_schemas.mcp_server import McpServer
+        from loraloop.tool_schemas.mcp.options import McpOptions, McpOptionsGiven
+from loraloop.tool_schemas.mcp.server import McpServer
         server = McpServer.stdio({sys.executable!r}, ["-S", {str(hand.script)!r}, {mode!r}, {str(hand.log)!r}])
         threading.Thread(target=server.__enter__, daemon=True).start()
         while not os.path.exists({str(hand.log)!r}) or not os.path.getsize({str(hand.log)!r}):

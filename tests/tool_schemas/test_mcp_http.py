@@ -14,7 +14,7 @@ import uvicorn
 from mcp.server.mcpserver import Context, MCPServer
 
 from loraloop.tool_schemas.errors import LimitError, LoraloopError, ToolError
-from loraloop.tool_schemas.mcp_server import McpServer
+from loraloop.tool_schemas.mcp.server import McpServer
 
 
 class Served:

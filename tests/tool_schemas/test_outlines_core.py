@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from loraloop.tool_schemas import Bounds, GrammarCompiler, JsonSchema, Lark, Regex, State
+from loraloop.tool_schemas.engines.outlines_core_engine import OutlinesCoreEngine
+from loraloop.tool_schemas.engines.outlines_core_formats import FORMATS
+from loraloop.tool_schemas.engines.outlines_core_numbers import decimals, integers
+from loraloop.tool_schemas.engines.outlines_core_pattern import quoted
 from loraloop.tool_schemas.errors import InputError, SchemaError, UnknownNameError, Violation
-from loraloop.tool_schemas.outlines_core_engine import OutlinesCoreEngine
-from loraloop.tool_schemas.outlines_core_formats import FORMATS
-from loraloop.tool_schemas.outlines_core_numbers import decimals, integers
-from loraloop.tool_schemas.outlines_core_pattern import quoted
 
 UNSUPPORTED = [
     ({"type": "integer", "multipleOf": 3}, "multipleOf"),

@@ -22,7 +22,7 @@ from loraloop.tool_schemas import (
     http_tool,
 )
 from loraloop.tool_schemas.errors import ToolError
-from loraloop.tool_schemas.http_endpoint import HttpOptions
+from loraloop.tool_schemas.http.endpoint import HttpOptions
 
 ARGUMENTS = {"type": "object", "properties": {"q": {"type": "string"}}}
 QUICK = Retries(count=2, backoff=0.01)

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from loraloop.tool_schemas import HttpClient, NetworkPolicy, Tool, http_tool
 from loraloop.tool_schemas.errors import InputError, ToolError, UnknownNameError
-from loraloop.tool_schemas.http_addresses import kind_of, parts
-from loraloop.tool_schemas.http_policy import canonical
-from loraloop.tool_schemas.http_transport import Deadline, GuardedBackend
+from loraloop.tool_schemas.http.addresses import kind_of, parts
+from loraloop.tool_schemas.http.policy import canonical
+from loraloop.tool_schemas.http.transport import Deadline, GuardedBackend
 
 ANYTHING = {"type": "object", "properties": {}}
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from loraloop.tool_schemas import Place, http_tool
 from loraloop.tool_schemas.errors import InputError, SchemaError, ToolError, UnknownNameError
-from loraloop.tool_schemas.http_request import Template
+from loraloop.tool_schemas.http.request import Template
 
 LIST = ["blue", "black", "brown"]
 OBJECT = {"R": 100, "G": 200, "B": 150}

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from loraloop.tool_schemas import ApiKey, Basic, Bearer, NetworkPolicy, Place
 from loraloop.tool_schemas.errors import InputError, ToolError
-from loraloop.tool_schemas.http_auth import REDACTED, Redactor
+from loraloop.tool_schemas.http.auth import REDACTED, Redactor
 
 SECRET = "s3cr3t/Token+42=&x"
 

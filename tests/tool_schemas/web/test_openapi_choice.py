@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from loraloop.tool_schemas import ApiKey, NetworkPolicy, OpenApiTools, load_openapi
 from loraloop.tool_schemas.errors import InputError, LoraloopError, SchemaError, ToolError, UnknownNameError
-from loraloop.tool_schemas.openapi import Options
-from loraloop.tool_schemas.openapi_document import Document
-from loraloop.tool_schemas.openapi_selection import operations
+from loraloop.tool_schemas.openapi.document import Document
+from loraloop.tool_schemas.openapi.selection import operations
+from loraloop.tool_schemas.openapi.service import Options
 
 STRING = {"type": "string"}
 BASE = "https://api.test"

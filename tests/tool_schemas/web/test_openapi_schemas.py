@@ -8,8 +8,8 @@ import jsonschema
 import pytest
 
 from loraloop.tool_schemas.errors import SchemaError
-from loraloop.tool_schemas.openapi_document import Document
-from loraloop.tool_schemas.openapi_schema import SchemaWriter, opened
+from loraloop.tool_schemas.openapi.document import Document
+from loraloop.tool_schemas.openapi.schema import SchemaWriter, opened
 
 
 def written(schema: Any, version: str = "3.0.3", request: bool = True, **components: Any) -> dict[str, Any]:

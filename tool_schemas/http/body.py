@@ -14,7 +14,7 @@ from loraloop.tool_schemas.errors import ToolError
 if TYPE_CHECKING:
     import httpcore
 
-    from loraloop.tool_schemas.http_auth import Redactor
+    from loraloop.tool_schemas.http.auth import Redactor
 
 Kind = Literal["auto", "json", "text"]
 

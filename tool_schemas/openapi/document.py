@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from loraloop.tool_schemas.errors import SchemaError, ToolError
-from loraloop.tool_schemas.http_client import HttpClient, Sending
-from loraloop.tool_schemas.http_policy import NetworkPolicy
-from loraloop.tool_schemas.http_request import Request
+from loraloop.tool_schemas.http.client import HttpClient, Sending
+from loraloop.tool_schemas.http.policy import NetworkPolicy
+from loraloop.tool_schemas.http.request import Request
 from loraloop.tool_schemas.references import resolve
 from loraloop.tool_schemas.validation import json_path
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from loraloop.tool_schemas.errors import LimitError, LoraloopError, ToolError
 from loraloop.tool_schemas.jsontext import fold
-from loraloop.tool_schemas.mcp_transport import Http, Stdio, Words
+from loraloop.tool_schemas.mcp.transport import Http, Stdio, Words
 
 if TYPE_CHECKING:
     import anyio
@@ -169,7 +169,7 @@ class Session:
         import anyio
         from mcp import Client
 
-        from loraloop.tool_schemas.mcp_results import own_version
+        from loraloop.tool_schemas.mcp.results import own_version
 
         with anyio.CancelScope(deadline=anyio.current_time() + self._start_timeout) as scope:
             with self._lock:

@@ -11,15 +11,15 @@ from collections.abc import Iterable
 from typing import Any
 
 from loraloop.tool_schemas.dialect import Bounds
+from loraloop.tool_schemas.engines.outlines_core_formats import FORMATS
+from loraloop.tool_schemas.engines.outlines_core_numbers import decimals, integers
+from loraloop.tool_schemas.engines.outlines_core_pattern import ANY, quoted
 from loraloop.tool_schemas.errors import SchemaError
 from loraloop.tool_schemas.exclusion import disjoint, followed, tag
 from loraloop.tool_schemas.formats import FREE, NUMERIC
 from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.keywords import Finding
 from loraloop.tool_schemas.normal import Parts
-from loraloop.tool_schemas.outlines_core_formats import FORMATS
-from loraloop.tool_schemas.outlines_core_numbers import decimals, integers
-from loraloop.tool_schemas.outlines_core_pattern import ANY, quoted
 from loraloop.tool_schemas.references import place_of
 from loraloop.tool_schemas.validation import check_value, json_path
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from loraloop.tool_schemas.errors import InputError, ToolError, unknown
-from loraloop.tool_schemas.http_addresses import KINDS, Address, Network, kind_of, parts
+from loraloop.tool_schemas.http.addresses import KINDS, Address, Network, kind_of, parts
 
 if TYPE_CHECKING:
     import httpx

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from loraloop.tool_schemas.errors import InputError, LimitError, SchemaError, ToolError, unknown
 from loraloop.tool_schemas.jsontext import dumps
-from loraloop.tool_schemas.mcp_options import McpOptions, McpOptionsGiven, options_of
-from loraloop.tool_schemas.mcp_session import Session
-from loraloop.tool_schemas.mcp_transport import Http, Stdio
+from loraloop.tool_schemas.mcp.options import McpOptions, McpOptionsGiven, options_of
+from loraloop.tool_schemas.mcp.session import Session
+from loraloop.tool_schemas.mcp.transport import Http, Stdio
 from loraloop.tool_schemas.tools import Tool, check_names
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ class McpServer:
     ) -> Any:
         import anyio
 
-        from loraloop.tool_schemas.mcp_results import data_of
+        from loraloop.tool_schemas.mcp.results import data_of
 
         seconds = self.options.timeout if timeout is None else timeout
         try:
@@ -231,7 +231,7 @@ class McpServer:
         return self._session
 
     def _listed(self, listed: list[mcp_types.Tool], label: str) -> None:
-        from loraloop.tool_schemas.mcp_results import tool_of
+        from loraloop.tool_schemas.mcp.results import tool_of
 
         options = self.options
         known = [each.name for each in listed]

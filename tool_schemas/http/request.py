@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loraloop.tool_schemas.errors import InputError, ToolError, unknown
-from loraloop.tool_schemas.http_places import (
+from loraloop.tool_schemas.http.places import (
     Pairs,
     Place,
     check_header_name,

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from loraloop.tool_schemas.errors import SchemaError, unknown
-from loraloop.tool_schemas.openapi_document import Document, Parts
+from loraloop.tool_schemas.openapi.document import Document, Parts
 from loraloop.tool_schemas.validation import json_path
 
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")

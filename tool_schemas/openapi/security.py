@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from loraloop.tool_schemas.errors import InputError, LoraloopError, SchemaError, unknown
-from loraloop.tool_schemas.http_auth import ApiKey, Auth, Basic, Bearer, Missing, ways_of
-from loraloop.tool_schemas.openapi_document import Document, Parts
+from loraloop.tool_schemas.http.auth import ApiKey, Auth, Basic, Bearer, Missing, ways_of
+from loraloop.tool_schemas.openapi.document import Document, Parts
 from loraloop.tool_schemas.validation import json_path
 
 Given = Mapping[str, str | tuple[str, str] | Auth] | Auth | Iterable[Auth]

@@ -9,12 +9,12 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from loraloop.tool_schemas.errors import InputError, SchemaError, ToolError, unknown
-from loraloop.tool_schemas.http_auth import ApiKey, Auth, Basic, Bearer, ways_of
-from loraloop.tool_schemas.http_body import Kind, decode, excerpt
-from loraloop.tool_schemas.http_client import Answer, HttpClient, Retries, Sending
-from loraloop.tool_schemas.http_places import Place, Where
-from loraloop.tool_schemas.http_policy import NetworkPolicy
-from loraloop.tool_schemas.http_request import Template
+from loraloop.tool_schemas.http.auth import ApiKey, Auth, Basic, Bearer, ways_of
+from loraloop.tool_schemas.http.body import Kind, decode, excerpt
+from loraloop.tool_schemas.http.client import Answer, HttpClient, Retries, Sending
+from loraloop.tool_schemas.http.places import Place, Where
+from loraloop.tool_schemas.http.policy import NetworkPolicy
+from loraloop.tool_schemas.http.request import Template
 from loraloop.tool_schemas.tools import Tool
 
 if TYPE_CHECKING:

@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from loraloop.tool_schemas.errors import InputError, ToolError
-from loraloop.tool_schemas.http_auth import Auth, Credentials, Redactor, gather
-from loraloop.tool_schemas.http_places import encode
-from loraloop.tool_schemas.http_policy import PORTS, NetworkPolicy
-from loraloop.tool_schemas.http_request import Request
+from loraloop.tool_schemas.http.auth import Auth, Credentials, Redactor, gather
+from loraloop.tool_schemas.http.places import encode
+from loraloop.tool_schemas.http.policy import PORTS, NetworkPolicy
+from loraloop.tool_schemas.http.request import Request
 
 if TYPE_CHECKING:
     import httpcore
     import httpx
 
-    from loraloop.tool_schemas.http_transport import Deadline, Resolver
+    from loraloop.tool_schemas.http.transport import Deadline, Resolver
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _AGENT = ("User-Agent", "loraloop")
@@ -229,7 +229,7 @@ class HttpClient:
     ) -> Answer:
         import httpcore
 
-        from loraloop.tool_schemas.http_body import read
+        from loraloop.tool_schemas.http.body import read
 
         pool, deadline = self._pool(url)
         connecting = True
@@ -273,7 +273,7 @@ class HttpClient:
             deadline.end = float("inf")
 
     def _pool(self, url: httpx.URL) -> tuple[httpcore.ConnectionPool, Deadline]:
-        from loraloop.tool_schemas.http_transport import Deadline, environment_proxy, make_pool, make_proxied
+        from loraloop.tool_schemas.http.transport import Deadline, environment_proxy, make_pool, make_proxied
 
         proxy = environment_proxy(url.scheme, url.host) if self.policy.trust_env else None
         with self._lock:

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 from loraloop.tool_schemas.checked import CheckedGrammar
 from loraloop.tool_schemas.checks import Checks
 from loraloop.tool_schemas.dialect import Bounds, Dialect
+from loraloop.tool_schemas.engines.mask import Masker
+from loraloop.tool_schemas.engines.splitting import Splitter
 from loraloop.tool_schemas.errors import InputError, LimitError, SchemaError
 from loraloop.tool_schemas.grammar import Choice, Grammar, JsonSchema, Lark, Regex, Term
-from loraloop.tool_schemas.mask import Masker
 from loraloop.tool_schemas.prepare import prepared, sifted
-from loraloop.tool_schemas.splitting import Splitter
 
 if TYPE_CHECKING:
     import torch
     from llguidance import LLMatcher, LLTokenizer
 
-    from loraloop.tool_schemas.closing import Closers
+    from loraloop.tool_schemas.engines.closing import Closers
 
 _OPTIONS = {
     "whitespace_flexible": False,
@@ -49,7 +49,7 @@ class LlguidanceEngine:
     def closers(self) -> Closers:
         """The vocabulary's closers, found at the first call."""
         if self._closers is None:
-            from loraloop.tool_schemas.closing import Closers
+            from loraloop.tool_schemas.engines.closing import Closers
 
             self._closers = Closers(self.tokenizer)
         return self._closers
@@ -118,7 +118,7 @@ def costs_of(root: dict[str, Any]) -> str:
     """Why a schema that compiles cannot be followed to an end: the engine bounds what one token may cost."""
     from llguidance import LLMatcher
 
-    from loraloop.tool_schemas.closing import Closing
+    from loraloop.tool_schemas.engines.closing import Closing
 
     tokenizer, closers = _bytes()
     matcher = LLMatcher(tokenizer, _json_source(root, root, Bounds()), log_level=0)
@@ -132,7 +132,7 @@ def _bytes() -> tuple[LLTokenizer, Closers]:
     """A tokenizer of single bytes."""
     from llguidance import LLTokenizer
 
-    from loraloop.tool_schemas.closing import Closers
+    from loraloop.tool_schemas.engines.closing import Closers
 
     tokenizer = LLTokenizer("byte")
     return tokenizer, Closers(tokenizer)
@@ -265,7 +265,7 @@ class LlguidanceState:
         """A short path of at most `limit` tokens to a place where `can_stop` holds; None if none was found."""
         if self.can_stop:
             return []
-        from loraloop.tool_schemas.closing import Closing
+        from loraloop.tool_schemas.engines.closing import Closing
 
         grammar, engine = self._grammar, self._grammar.engine
         if not self._taken and grammar.shortest is not None and len(grammar.shortest) <= limit:

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 from urllib.parse import urljoin
 
 from loraloop.tool_schemas.errors import InputError, LoraloopError, SchemaError
-from loraloop.tool_schemas.http_auth import Auth
-from loraloop.tool_schemas.http_client import HttpClient, Sending
-from loraloop.tool_schemas.http_endpoint import Endpoint, check_reachable
-from loraloop.tool_schemas.http_policy import NetworkPolicy
-from loraloop.tool_schemas.http_request import Template
+from loraloop.tool_schemas.http.auth import Auth
+from loraloop.tool_schemas.http.client import HttpClient, Sending
+from loraloop.tool_schemas.http.endpoint import Endpoint, check_reachable
+from loraloop.tool_schemas.http.policy import NetworkPolicy
+from loraloop.tool_schemas.http.request import Template
 from loraloop.tool_schemas.jsontext import fold
-from loraloop.tool_schemas.openapi_arguments import Arguments, arguments_of, is_json
-from loraloop.tool_schemas.openapi_document import Document, Parts, load_document
-from loraloop.tool_schemas.openapi_schema import SchemaWriter, opened
-from loraloop.tool_schemas.openapi_security import Given, Security
-from loraloop.tool_schemas.openapi_selection import Omitted, Operation, Report, operations, select
+from loraloop.tool_schemas.openapi.arguments import Arguments, arguments_of, is_json
+from loraloop.tool_schemas.openapi.document import Document, Parts, load_document
+from loraloop.tool_schemas.openapi.schema import SchemaWriter, opened
+from loraloop.tool_schemas.openapi.security import Given, Security
+from loraloop.tool_schemas.openapi.selection import Omitted, Operation, Report, operations, select
 from loraloop.tool_schemas.tools import Tool
 from loraloop.tool_schemas.validation import check_schema, json_path
 

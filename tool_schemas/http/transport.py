@@ -19,8 +19,8 @@ import httpcore
 import httpx
 
 from loraloop.tool_schemas.errors import ToolError
-from loraloop.tool_schemas.http_addresses import Address
-from loraloop.tool_schemas.http_policy import NetworkPolicy
+from loraloop.tool_schemas.http.addresses import Address
+from loraloop.tool_schemas.http.policy import NetworkPolicy
 
 Resolver = Callable[[str, int], Iterable[str]]
 

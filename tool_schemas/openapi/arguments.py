@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from loraloop.tool_schemas.errors import LoraloopError, SchemaError
-from loraloop.tool_schemas.http_places import STYLES, Place, Where, check_header_name
-from loraloop.tool_schemas.openapi_document import Document, Parts
-from loraloop.tool_schemas.openapi_schema import Flat, SchemaWriter
+from loraloop.tool_schemas.http.places import STYLES, Place, Where, check_header_name
+from loraloop.tool_schemas.openapi.document import Document, Parts
+from loraloop.tool_schemas.openapi.schema import Flat, SchemaWriter
 from loraloop.tool_schemas.validation import json_path
 
 _FORM = "application/x-www-form-urlencoded"

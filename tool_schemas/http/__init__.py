@@ -1,0 +1,1 @@
+"""HTTP endpoints as tools, under a network policy."""
