@@ -78,6 +78,9 @@ def check_shapes(card: Card, shapes: Mapping[str, Shape], config: Dimensions, ba
     """
     method = method_of(card)
     listed = method.stored(config) if hasattr(method, "stored") else None
+    missing = _missing(shapes, listed, config)
+    if missing is not None:
+        raise SkillError(f"skill {card.name!r} lacks the tensor {missing!r}: export the skill again")
     for name, shape in shapes.items():
         wanted = listed.get(name) if listed is not None else _wanted(name, config)
         if wanted is None:
@@ -93,6 +96,23 @@ def check_shapes(card: Card, shapes: Mapping[str, Shape], config: Dimensions, ba
                 f"skill {card.name!r}: {name} is {list(shape)}, but the base {base!r} needs [{sizes}]: "
                 f"load {card.base!r}, or train the skill on {base!r}"
             )
+
+
+def _missing(shapes: Mapping[str, Shape], listed: Mapping[str, Shape] | None, config: Dimensions) -> str | None:
+    """A tensor that belongs to others that are there: a place has all of its tensors or none."""
+    wanted: list[str] = []
+    if listed is not None:
+        places = {name.rpartition(".")[0] for name in shapes}
+        wanted = [name for name in listed if name.rpartition(".")[0] in places]
+    else:
+        for name in shapes:
+            place, _, last = name.rpartition(".")
+            if place.endswith(".bottleneck"):
+                wanted += [f"{place}.down", f"{place}.up"]
+            elif place.endswith(".prefix") and last in ("keys", "values"):
+                wanted += [f"layers.{i}.prefix.{half}" for i in range(config.layers) for half in ("keys", "values")]
+                break
+    return next((name for name in wanted if name not in shapes), None)
 
 
 def _wanted(name: str, config: Dimensions) -> Shape | None:

@@ -66,3 +66,71 @@ def save_llama() -> SaveLlama:
         return model
 
     return save
+
+
+@pytest.fixture(scope="session")
+def native_base():
+    """A small random base on the C decoder."""
+    from dataclasses import replace
+
+    from loraloop.adapters.base import random_base
+    from loraloop.adapters.base.convert import cache_root
+    from loraloop.adapters.base.native_decoder import NativeDecoder
+    from loraloop.adapters.base.quantize import embedding_weight, fused
+    from loraloop.kernels import native
+
+    library = native.load(cache_root() / "native") if native.has_compiler() else None
+    if library is None:
+        pytest.skip("no C compiler")
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "head_dim": 32, "scale": 0.1}
+    made = random_base(3, dtype=torch.bfloat16, **sizes)
+    plain = made.decoder
+    layers = [
+        replace(
+            layer,
+            **{
+                name: fused([getattr(layer, name).dequantize().float()], "int8", tiled=True)
+                for name in ("qkv", "o", "gate_up", "down")
+            },
+        )
+        for layer in plain.layers
+    ]
+    table = embedding_weight(plain.embedding.dequantize().float(), "int8", tiled=True)
+    made.decoder = NativeDecoder(made.config, table, layers, plain.norm, table, library)
+    return made
+
+
+@pytest.fixture(scope="session")
+def method_skill():
+    """`method_skill(base, method, name, activation, seed, **options)`: a random skill of any method."""
+    from loraloop.adapters.card import Card
+    from loraloop.adapters.methods import card_fields, make_method
+    from loraloop.adapters.methods.context import BaseContext
+    from loraloop.adapters.skill import Skill
+
+    targets = ("q_proj", "v_proj", "o_proj", "up_proj", "down_proj")
+    pairs = {"rank": 4, "alpha": 8, "targets": targets}
+    own: dict[str, dict[str, Any]] = {
+        "lora": pairs, "rslora": pairs, "dora": pairs, "adalora": {**pairs, "target_rank": 2}, "vera": {"rank": 4},
+        "ia3": {"targets": targets}, "prefix": {"tokens": 5}, "prompt": {"tokens": 5}, "bottleneck": {},
+        "galore": {"rank": 4, "targets": targets},
+    }  # fmt: skip
+
+    def make(base: Any, method: str, name: str = "", activation: str = "branch", seed: int = 0, **options: Any) -> Any:
+        made = make_method(method, {**own[method], **options})
+        context = BaseContext(base)
+        parameters = made.init(context, seed)
+        generator = torch.Generator().manual_seed(seed)
+        for key in made.trainable(parameters):
+            tensor = parameters[key].data
+            tensor.add_(torch.randn(tensor.shape, generator=generator) * 0.2)
+        tensors = made.finished(parameters, context)
+        prints = base.fingerprints
+        fields = {
+            "name": name or method, "description": f"random {method}", "base": base.name, "activation": activation,
+            "invocation": base.chat.generation_prompt, **card_fields(made, tensors),
+            "fingerprints": {"architecture": prints.architecture, "weights": prints.weights},
+        }  # fmt: skip
+        return Skill(Card.checked(fields), tensors)
+
+    return make
