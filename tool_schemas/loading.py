@@ -24,7 +24,9 @@ SUFFIXES = (".json", ".yaml", ".yml")
 _NODES = 1_000_000  # values in a file; YAML's aliases can make more of them than there are bytes
 
 
-def load_tools(path: str | os.PathLike[str], *, on_unsupported: OnUnsupported | None = None) -> tuple[Tool, ...]:
+def load_tools(
+    path: str | os.PathLike[str], *, on_unsupported: OnUnsupported | None = None, base_url: str | None = None
+) -> tuple[Tool, ...]:
     """Reads tools from a JSON or YAML file, or from all such files of a folder, in the order of their paths.
 
     A file holds one tool, a list of tools, ``{"tools": […]}``, in the form of `Tool.from_schema`, of OpenAI's APIs,
@@ -36,6 +38,7 @@ def load_tools(path: str | os.PathLike[str], *, on_unsupported: OnUnsupported | 
     Args:
         path: The file or folder.
         on_unsupported: See `Tool`; by default ``"refuse"``, and ``"check"`` for what others publish (MCP, OpenAPI).
+        base_url: Where the service of an OpenAPI document is, if the document does not say so or it is elsewhere.
 
     Raises:
         SchemaError: If a file cannot be read, or a tool in it is wrong, or two tools share a name; it names the file
@@ -44,7 +47,7 @@ def load_tools(path: str | os.PathLike[str], *, on_unsupported: OnUnsupported | 
     found: dict[str, str] = {}
     tools: list[Tool] = []
     for file in tool_files(path):
-        for place, tool in _of_file(file, on_unsupported):
+        for place, tool in _of_file(file, on_unsupported, base_url):
             if tool.name in found:
                 raise SchemaError(f"two tools are called {tool.name!r} ({found[tool.name]} and {place}); rename one")
             found[tool.name] = place
@@ -73,10 +76,10 @@ def tool_files(path: str | os.PathLike[str]) -> list[Path]:
     return files
 
 
-def _of_file(file: Path, on_unsupported: OnUnsupported | None) -> Iterator[tuple[str, Tool]]:
+def _of_file(file: Path, on_unsupported: OnUnsupported | None, base_url: str | None) -> Iterator[tuple[str, Tool]]:
     document = read_document(file)
     if is_openapi(document):
-        for tool in _openapi_tools(document, file, on_unsupported):
+        for tool in _openapi_tools(document, file, on_unsupported, base_url):
             yield str(file), tool
         return
     for entry in file_entries(document, file):
@@ -96,12 +99,14 @@ def file_entries(document: Any, file: Path) -> list[Entry]:
         raise SchemaError(f"{file}: {error.reason}", error.path) from None
 
 
-def _openapi_tools(document: Any, file: Path, on_unsupported: OnUnsupported | None = None) -> tuple[Tool, ...]:
+def _openapi_tools(
+    document: Any, file: Path, on_unsupported: OnUnsupported | None, base_url: str | None
+) -> tuple[Tool, ...]:
     """The HTTP tools of an OpenAPI document."""
     from loraloop.tool_schemas.openapi.service import tools_from_openapi
 
     try:
-        return tools_from_openapi(document, on_unsupported=on_unsupported or "check")
+        return tools_from_openapi(document, base_url=base_url, on_unsupported=on_unsupported or "check")
     except SchemaError as error:
         raise SchemaError(f"{file}: {error.reason}", error.path) from error
 

@@ -142,10 +142,17 @@ def _of_file(file: Path, checker: Checker, on_unsupported: OnUnsupported | None)
 
 
 def _of_service(document: Any, place: str, checker: Checker, on_unsupported: OnUnsupported | None) -> Iterator[Report]:
-    """The report of each operation of an OpenAPI document, or of one at a URL."""
+    """The report of each operation of an OpenAPI document, or of one at a URL.
+
+    Nothing is called, so a document that does not say where its service is can be checked as well.
+    """
     from loraloop.tool_schemas import load_openapi
 
-    with load_openapi(document, on_unsupported="check", on_refused="skip") as service:
+    nowhere = isinstance(document, dict) and not any(
+        is_url(str(server.get("url"))) for server in document.get("servers") or () if isinstance(server, dict)
+    )
+    base = "https://service.invalid" if nowhere else None
+    with load_openapi(document, on_unsupported="check", on_refused="skip", base_url=base) as service:
         for tool in service.tools:
             yield checker.tool(tool, f"{place}, {service.report.tools[tool.name]}", on_unsupported)
         for each in service.report.refused:

@@ -12,6 +12,7 @@ import pytest
 
 from loraloop.cli import run_command
 from loraloop.tool_schemas import load_tools, openai_tools, render_tools
+from loraloop.tool_schemas.errors import SchemaError
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "tool_schemas" / "examples"
@@ -123,6 +124,11 @@ def test_an_openapi_document(capsys: pytest.CaptureFixture[str], bytes_only: Non
     file.write_text(json.dumps(document))
     assert checked(capsys, str(file))[0] == 0
     assert checked(capsys, str(file), "--on-unsupported", "refuse")[0] == 1
+    file.write_text(json.dumps({**document, "servers": [{"url": "/api/v3"}]}))
+    assert checked(capsys, str(file))[0] == 0  # where the service is does not matter here
+    assert [tool.name for tool in load_tools(file, base_url="https://example.com")] == ["a"]
+    with pytest.raises(SchemaError, match="service.json"):
+        load_tools(file)
 
 
 def test_render(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
