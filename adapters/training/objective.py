@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 from torch import Tensor
@@ -19,8 +20,16 @@ class Objective(Protocol):
         """What the card calls it."""
         ...
 
-    def prepare(self, reader: Reader, examples: Sequence[Encoded], fingerprint: str) -> None:
-        """Called once before training, with all examples; checks them, and makes ready what does not change."""
+    def prepare(self, reader: Reader, examples: Sequence[Encoded], folder: Path, fingerprint: str, full: bool) -> None:
+        """Checks all examples, and makes ready what does not change while training.
+
+        Args:
+            reader: of the base.
+            examples: of training and validation.
+            folder: of the run, for what a resumed one need not compute again.
+            fingerprint: of the base's weights.
+            full: whether the skill computes whole contexts.
+        """
         ...
 
     def weight(self, examples: Sequence[Encoded]) -> float:

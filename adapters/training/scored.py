@@ -28,6 +28,7 @@ class Scored:
         states: `[M, H]`, final-normed, each before a completion token.
         targets: `[M]`, those tokens.
         past: the trunks, for another forward on them; None where the context was computed by the skill.
+        payload: what computed the states.
     """
 
     examples: Sequence[Encoded]
@@ -36,6 +37,7 @@ class Scored:
     states: Tensor
     targets: Tensor
     past: Past | None
+    payload: Payload | None = None
 
     def sums(self, values: Tensor) -> Tensor:
         """The sum `[branches]` of `[M]` values over each branch's completion."""
@@ -94,9 +96,8 @@ class Reader:
         plan = Plan.of(rows, self.decoder.device, own.lengths if own else None, starts, prompt, prefix)
         states = BranchForward(self.decoder, plan, own, attached, dropout, self.checkpointing).states()
         targets = [token for branch in branches for token in branch.tokens[branch.start :]]
-        return Scored(
-            examples, branches, owners, states, torch.tensor(targets, device=states.device), None if full else past
-        )
+        wanted = torch.tensor(targets, device=states.device)
+        return Scored(examples, branches, owners, states, wanted, None if full else past, payload)
 
     def trunks(self, examples: Sequence[Encoded]) -> Past:
         """The examples' trunks: from the disk, or computed, a system message that several begin with once."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor
 
@@ -18,7 +19,7 @@ class Sft:
 
     name: str = "sft"
 
-    def prepare(self, reader: Reader, examples: Sequence[Encoded], fingerprint: str) -> None:
+    def prepare(self, reader: Reader, examples: Sequence[Encoded], folder: Path, fingerprint: str, full: bool) -> None:
         return None
 
     def weight(self, examples: Sequence[Encoded]) -> float:

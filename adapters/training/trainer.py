@@ -106,7 +106,8 @@ class Trainer:
         self.optimizer = optimizers.make(config, self.trained)
         self._at = _Position()
         self._resume()
-        self.objective.prepare(self.reader, [*self.train_set, *self.valid_set], base.fingerprints.weights)
+        everything, full = [*self.train_set, *self.valid_set], config.mode == "full"
+        self.objective.prepare(self.reader, everything, folder, base.fingerprints.weights, full)
 
     @property
     def step(self) -> int:

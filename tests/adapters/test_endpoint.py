@@ -1,0 +1,150 @@
+"""A teacher at an endpoint: a real HTTP server that fails, waits and counts; and preferences from sampled outputs."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loraloop.adapters.base import Message, random_base
+from loraloop.adapters.blank import blank_skill
+from loraloop.adapters.training.endpoint import Endpoint
+from loraloop.adapters.training.example import Example
+from loraloop.adapters.training.preferences import judged, pairs, verdicts
+from loraloop.adapters.training.sampler import Sampler
+from loraloop.tool_schemas.errors import InputError, LimitError
+
+
+class Server(ThreadingHTTPServer):
+    """Answers with the last message in capitals; `script` holds statuses to answer with before that."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.script: list[tuple[int, dict[str, str]]] = []
+        self.seen: list[tuple[float, str, dict[str, Any]]] = []
+        self.answer: Any = None
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.server.seen.append((time.monotonic(), self.headers.get("authorization", ""), body))
+        status, headers = self.server.script.pop(0) if self.server.script else (200, {})
+        text = body["messages"][-1]["content"].upper()
+        content = self.server.answer or {"choices": [{"message": {"role": "assistant", "content": text}}]}
+        data = json.dumps(content if status == 200 else {"error": "no"}).encode()
+        self.send_response(status)
+        for name, value in {"content-length": str(len(data)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: Any) -> None:
+        return None
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server()
+    thread = threading.Thread(target=made.serve_forever)
+    thread.start()
+    yield made
+    made.shutdown()
+    thread.join()
+    made.server_close()
+
+
+def endpoint(server: Server, folder: Path, **given: Any) -> Endpoint:
+    fields: dict[str, Any] = {"wait": 0.01, "key_variable": "LORALOOP_TEST_KEY", **given}
+    return Endpoint(f"http://127.0.0.1:{server.server_port}/v1", "teacher", folder, **fields)
+
+
+ASKED = [[Message("user", f"say {letter}")] for letter in "abc"]
+
+
+def test_completions_are_asked_for_once(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORALOOP_TEST_KEY", "k")
+    seen: list[int] = []
+    teacher = endpoint(server, tmp_path, options={"temperature": 0})
+    assert teacher.write(ASKED, seen.append) == ["SAY A", "SAY B", "SAY C"]
+    assert sorted(seen) == [1, 2, 3]
+    assert {key for _, key, _ in server.seen} == {"Bearer k"}
+    assert server.seen[0][2]["model"] == "teacher" and server.seen[0][2]["temperature"] == 0
+    again = endpoint(server, tmp_path, options={"temperature": 0})
+    assert again.write([*ASKED, [Message("user", "new")]])[-1] == "NEW"
+    assert len(server.seen) == 4
+    assert "k" not in "".join(json.loads(file.read_text())["completion"] for file in tmp_path.glob("*.json"))
+
+
+def test_failures_that_may_pass_are_tried_again(server: Server, tmp_path: Path) -> None:
+    server.script = [(500, {}), (429, {"retry-after": "0.3"})]
+    assert endpoint(server, tmp_path).write(ASKED[:1]) == ["SAY A"]
+    times = [when for when, _, _ in server.seen]
+    assert len(times) == 3 and times[2] - times[1] >= 0.3
+
+
+def test_what_came_is_kept_when_the_rest_fails(server: Server, tmp_path: Path) -> None:
+    server.script = [(200, {}), (503, {}), (503, {})]
+    with pytest.raises(LimitError, match="2 tries"):
+        endpoint(server, tmp_path, retries=1, at_once=1).write(ASKED[:2])
+    assert endpoint(server, tmp_path).write(ASKED) == ["SAY A", "SAY B", "SAY C"]
+    assert len(server.seen) == 5
+
+
+def test_refusals_and_other_answers_are_errors(server: Server, tmp_path: Path) -> None:
+    server.script = [(401, {})]
+    with pytest.raises(InputError, match="401"):
+        endpoint(server, tmp_path).write(ASKED[:1])
+    assert len(server.seen) == 1
+    server.answer = {"choices": []}
+    with pytest.raises(InputError, match="no text"):
+        endpoint(server, tmp_path).write(ASKED[:1])
+    with pytest.raises(InputError, match="https"):
+        Endpoint("ftp://x", "m", tmp_path)
+    with pytest.raises(InputError, match="messages"):
+        Endpoint("http://x", "m", tmp_path, options={"messages": []})
+    unreachable = Endpoint("http://127.0.0.1:9/v1", "m", tmp_path, retries=1, wait=0.01)
+    with pytest.raises(LimitError, match="ConnectError"):
+        unreachable.write(ASKED[:1])
+
+
+def test_the_rate_is_kept(server: Server, tmp_path: Path) -> None:
+    began = time.monotonic()
+    endpoint(server, tmp_path, per_minute=600).write(ASKED)
+    assert time.monotonic() - began >= 0.2
+    assert len(server.seen) == 3
+
+
+def example(number: int) -> Example:
+    turn = Message("user", f"request {number}")
+    return Example("safety", "plain", str(number), str(number), (turn,), "gold", "made", "CC0")
+
+
+def test_a_skill_s_own_outputs_become_preferences() -> None:
+    base = random_base(0, scale=0.02)
+    sampler = Sampler(base, blank_skill(base, "plain", "text"), temperature=1.0, longest=6, seed=1)
+    found = judged(sampler, [example(n) for n in range(3)], 4, check=lambda _, text: len(text) % 2 == 0)
+    assert [outputs.messages[0].content for outputs in found] == [f"request {n}" for n in range(3)]
+    assert all(len(text) % 2 == 0 for outputs in found for text in outputs.right)
+    assert any(outputs.wrong for outputs in found)
+    for pair in pairs(base, found):
+        assert [branch.desirable for branch in pair.branches] == [True, False]
+    marks = [single.desirable for single in verdicts(base, found)]
+    assert marks.count(False) == sum(len(outputs.wrong) for outputs in found)
+    again = judged(sampler, [example(n) for n in range(3)], 4, check=lambda _, text: len(text) % 2 == 0)
+    assert again == found
+
+
+def test_greedy_samples_are_those_of_the_base() -> None:
+    base = random_base(3)
+    alone = [Sampler(base, longest=5).write([[Message("user", text)]])[0][0] for text in ("a", "longer one")]
+    skilled = Sampler(base, blank_skill(base, "plain", "text"), longest=5)
+    assert [texts[0] for texts in skilled.write([[Message("user", "a")], [Message("user", "longer one")]])] == alone
