@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from torch import Tensor
 
 from loraloop.adapters.methods.payload import BEYOND, PartsBeyond, Payload
@@ -62,6 +64,10 @@ class BankAttached:
             return None
         found = [self._extra(choice) for _, _, choice in segments]
         return PartsBeyond(found, segments) if any(found) else None
+
+    def sums(self, choices: Iterable[Choice]) -> bool:
+        """Whether all that these slots do to a forward is adding low-rank products."""
+        return not self.extras or all(self._extra(choice) is None for choice in choices)
 
     def virtual(self, slot: Choice) -> Payload | None:
         """What a slot puts before a branch (its prefix and prompt); None for the bare base, pairs and blends."""

@@ -44,8 +44,8 @@ def laid_out(payload: Payload, dtype: torch.dtype | None = None) -> Payload | No
         return tensor.detach().to("cpu", kind or tensor.dtype, memory_format=torch.contiguous_format, copy=True)
 
     def module(m: Bottleneck) -> Bottleneck:
-        biases = (None if b is None else own(b) for b in (m.down_bias, m.up_bias))
-        return Bottleneck(own(m.down, dtype), own(m.up.T.contiguous(), dtype).T, *biases, m.activation)
+        first, last = (None if b is None else own(b) for b in (m.down_bias, m.up_bias))
+        return Bottleneck(own(m.down, dtype), own(m.up.T.contiguous(), dtype).T, first, last, m.activation)
 
     return replace(
         payload,

@@ -181,14 +181,17 @@ def adapted(decoder: Decoder, attached: SegmentedAttached, tables: Tables) -> De
 
 
 def served(rows: Sequence[Row], attached: Attached | None, keep: Sequence[int]) -> bool:
-    """Whether a forward is a decode step that graphs run: one token a row, few rows, no gradient, nothing kept."""
+    """Whether a forward is a decode step that graphs run: one token a row, few rows, no gradient, nothing kept.
+
+    Graphs hold low-rank pairs only; rows with gains, biases or bottlenecks run without one.
+    """
     from loraloop.adapters.attached_gpu import SegmentedAttached
 
     return (
         not keep
         and not torch.is_grad_enabled()
         and len(rows) <= FEW
-        and (attached is None or isinstance(attached, SegmentedAttached))
+        and (attached is None or (isinstance(attached, SegmentedAttached) and attached.sums(row.slot for row in rows)))
         and all(len(row.tokens) == 1 and row.before is None and isinstance(row.cache, KVCache) for row in rows)
         and len({id(row.cache) for row in rows}) == len(rows)
     )

@@ -19,7 +19,7 @@ Part = Literal["attention", "mlp"]
 Activation = Literal["relu", "gelu", "silu"]
 
 PARTS: tuple[Part, ...] = get_args(Part)
-ACTIVATIONS = {"relu": relu, "gelu": gelu, "silu": silu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": relu, "gelu": gelu, "silu": silu}
 KINDS = ("pairs", "gains", "input_gains", "biases", "prefix", "prompt", "bottlenecks")
 BEYOND = frozenset(("gains", "input_gains", "biases", "bottlenecks"))
 """What changes a forward in another way than by a low-rank sum or by what stands in the cache."""
@@ -83,8 +83,8 @@ class Bottleneck:
         return h + torch.nn.functional.linear(ACTIVATIONS[self.activation](middle), self.up, self.up_bias)
 
     def to(self, dtype: torch.dtype) -> Bottleneck:
-        biases = (None if b is None else b.to(dtype) for b in (self.down_bias, self.up_bias))
-        return Bottleneck(self.down.to(dtype), self.up.to(dtype), *biases, self.activation)
+        first, last = (None if b is None else b.to(dtype) for b in (self.down_bias, self.up_bias))
+        return Bottleneck(self.down.to(dtype), self.up.to(dtype), first, last, self.activation)
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,32 @@ alone = run(segmented, (5, one), (5, 0), (5, 0))[:5]
 assert torch.equal(run(segmented, (5, one), (5, two), (5, wide))[:5], alone)
 assert torch.equal(run(segmented, (5, one), (5, 0), (5, wide))[5:10], run(None, (5, 0), (5, 0), (5, 0))[5:10])
 assert torch.equal(run(segmented, (5, ((one, 1.0),)), (5, 0), (5, 0))[:5], alone)
+
+generator = torch.Generator().manual_seed(0)
+gains = {f"layers.{i}.{module}.gain": 1 + torch.randn(size, generator=generator) * 0.3
+         for i in range(base.config.layers) for module, size in (("v_proj", 16), ("o_proj", 32))}
+keys = {f"layers.{i}.prefix.{half}": torch.randn(3, 2, 8, generator=generator)
+        for i in range(base.config.layers) for half in ("keys", "values")}
+shared = {"description": "A test.", "activation": "full", "base": base.name, "fingerprints": prints}
+kinds = Skill(Card(name="scaled", method="ia3", targets=("v_proj", "o_proj"), **shared), gains)
+words = Skill(Card(name="words", method="prefix", options={"tokens": 3}, **shared), keys)
+banks = [Bank(base, rank={8: 4}), Bank(base, rank={8: 4})]
+banks[1].attached = SegmentedAttached(5, banks[1]._stacks)
+for each in banks:
+    for skill in (kinds, words):
+        each.add(skill)
+    scaled, worded = each.slot("scaled"), each.slot("words")
+for mix in ([(5, scaled)], [(3, scaled), (2, 0), (4, worded)]):
+    mine, theirs = run(banks[1].attached, *mix), run(banks[0].attached, *mix)
+    assert (mine - theirs).abs().max() < 1e-4 and not torch.allclose(mine, run(None, *mix))
+virtual = banks[1].attached.virtual(worded)
+cache = base.new_cache()
+cache.extend(virtual.prefix)
+assert cache.length == 3 and torch.equal(cache.keys[1][0, :, :3].transpose(0, 1), keys["layers.1.prefix.keys"])
+from loraloop.adapters.base.cuda_graphs import served
+with torch.inference_mode():
+    assert served([Row([5], base.new_cache(), worded), Row([5], base.new_cache())], banks[1].attached, ())
+    assert not served([Row([5], base.new_cache(), worded), Row([5], base.new_cache(), scaled)], banks[1].attached, ())
 print("agrees")
 """
 
