@@ -10,6 +10,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may need a hub
+os.environ.setdefault("LORALOOP_SKILLS", os.path.join(os.devnull, "skills"))  # no skill of the user's
 
 import pytest
 import torch

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from loraloop.adapters.training.readers import Reading, read_file
 from loraloop.adapters.training.recipe_file import Recipe, Source
 from loraloop.adapters.training.record import Record
 from loraloop.adapters.training.sources.records import generator, in_valid
+from loraloop.adapters.training.sources.tools_public import in_order
+from loraloop.tool_schemas import dumps
 from loraloop.tool_schemas.errors import InputError
 
 SHOWN = 12
@@ -142,11 +145,19 @@ def _read(recipe: Recipe, source: Source, checker: Checker) -> list[Record]:
         source.file,
     )
     records = checker.check(read_file(recipe.path(source.file), how))
+    if form := recipe.content.skill.form:
+        records = [_compact(record, dict(form)) for record in records]
     if source.limit is not None and len(records) > source.limit:
         records = sorted(
             generator("limit", _name(source)).sample(records, source.limit), key=lambda record: record.place
         )
     return records
+
+
+def _compact(record: Record, schema: dict[str, Any]) -> Record:
+    """The completion as decoding under the schema writes it: compact, keys in the schema's order."""
+    value = in_order({"name": "", "arguments": json.loads(record.completion)}, [{"name": "", "parameters": schema}])
+    return replace(record, completion=dumps(value["arguments"]))
 
 
 def _refuse(recipe: Recipe, checker: Checker) -> None:

@@ -136,12 +136,14 @@ class Evaluation(_Part):
         sources: files of their own; none takes `share` of the data.
         share: of the records, where there are no files.
         limit: most records that are measured.
+        told: a sentence that describes the task, for the base that was told as a third system.
         enabled: whether anything is measured.
     """
 
     sources: list[Source] = Field(default_factory=list)
     share: Share = 0.1
     limit: Count = 100
+    told: str = ""
     enabled: bool = True
 
 

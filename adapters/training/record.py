@@ -92,7 +92,7 @@ class Record:
         return Example(
             skill=SKILL_OF[self.contract],
             kind="record",
-            id=f"{self.source}-{self.place}",
+            id=f"record-{self.place}",
             group=self.key,
             messages=self.messages,
             completion=self.completion,

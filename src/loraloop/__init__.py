@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from loraloop.agent import Runtime as Runtime
     from loraloop.agent import Sampling as Sampling
     from loraloop.agent.sandbox import run_python as run_python
+    from loraloop.recipe_run import run_recipe as run_recipe
     from loraloop.router import Router as Router
     from loraloop.tool_schemas import McpServer as McpServer
     from loraloop.tool_schemas import Tool as Tool
@@ -51,6 +52,7 @@ _HOMES = {
     "library": "loraloop.adapters.skill",
     "load_tools": "loraloop.tool_schemas",
     "run_python": "loraloop.agent.sandbox",
+    "run_recipe": "loraloop.recipe_run",
     "tool": "loraloop.tool_schemas",
 }
 

@@ -1,4 +1,4 @@
-"""The ``loraloop`` command: `demo`, `run`, `route`, `tools`, `eval`, `skills`, `bases` and `version`.
+"""The ``loraloop`` command: `demo`, `run`, `route`, `train`, `data`, `tools`, `eval`, `skills`, `bases` and `version`.
 
 Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 2 bad input or anything else
 that loraloop refuses, 130 interrupted.
@@ -16,6 +16,7 @@ import typer
 
 from loraloop.eval_cli import eval_app
 from loraloop.tools_cli import Servers, tools_app
+from loraloop.train_cli import data_app, train
 
 if TYPE_CHECKING:
     from loraloop.adapters.contracts import Passage
@@ -26,6 +27,8 @@ skills_app = typer.Typer(no_args_is_help=True, help="The shipped skills.")
 app.add_typer(skills_app, name="skills")
 app.add_typer(tools_app, name="tools")
 app.add_typer(eval_app, name="eval")
+app.add_typer(data_app, name="data")
+app.command()(train)
 
 Prompt = Annotated[str, typer.Argument(help="The request; `-` reads it from standard input.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
@@ -228,11 +231,12 @@ def library_cards() -> tuple[dict[str, Any], dict[str, int]]:
 
 
 def open_runtime(base: str, quantize: str | None, quiet: bool, bare: bool = False) -> Runtime:
-    """The base with the shipped skills and router, or bare; progress bars on standard error where it takes long."""
+    """The base with its skills, shipped and the user's, and router, or bare; progress bars where it takes long."""
     from loraloop.waiting import loading
 
     with loading(quiet) as progress:
         from loraloop.adapters.base import Base
+        from loraloop.adapters.registry import all_skills
         from loraloop.agent import Runtime
         from loraloop.agent.bare import bare_runtime
         from loraloop.tool_schemas.errors import SkillError
@@ -241,7 +245,7 @@ def open_runtime(base: str, quantize: str | None, quiet: bool, bare: bool = Fals
         if bare:
             return bare_runtime(loaded)
         try:
-            return Runtime.load(loaded)
+            return Runtime.load(loaded, skills=all_skills(loaded))
         except SkillError as error:
             raise SkillError(f"{error}; or run it without trained skills: loraloop run --bare") from error
 

@@ -1,0 +1,132 @@
+"""What a training would do, without doing it: examples as tokenized, and time and memory from a few steps."""
+
+from __future__ import annotations
+
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from loraloop.adapters.base import Base
+from loraloop.adapters.training.encode import Encoded
+from loraloop.adapters.training.run import Prepared, make_trainer
+
+STEPS = 3
+"""Steps that are measured, after one that is not: the first one allocates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An example exactly as it is trained on.
+
+    Attributes:
+        trunk: Tokens of the context, computed by the bare base.
+        invocation: Tokens with which the branch begins.
+        learnt: Tokens that the loss covers: the completion and the end of the turn.
+        pieces: The text of each token of the three.
+    """
+
+    trunk: tuple[int, ...]
+    invocation: tuple[int, ...]
+    learnt: tuple[int, ...]
+    pieces: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "trunk": {"ids": list(self.trunk), "text": "".join(self.pieces[0])},
+            "invocation": {"ids": list(self.invocation), "text": "".join(self.pieces[1])},
+            "learnt": {"ids": list(self.learnt), "pieces": list(self.pieces[2])},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a training would take.
+
+    Attributes:
+        steps: Steps of the schedule.
+        step_seconds: One of them.
+        validation_seconds: One pass over the validation records.
+        seconds: All of it, validations included.
+        memory_mb: Most memory of the process, or of the GPU, in the measured steps.
+        tokens: Mean tokens of an example, and how many of them are learnt.
+    """
+
+    steps: int
+    step_seconds: float
+    validation_seconds: float
+    seconds: float
+    memory_mb: float
+    tokens: tuple[float, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "steps": self.steps,
+            "step_seconds": round(self.step_seconds, 4),
+            "validation_seconds": round(self.validation_seconds, 2),
+            "seconds": round(self.seconds, 1),
+            "memory_mb": round(self.memory_mb),
+            "tokens_mean": round(self.tokens[0], 1),
+            "learnt_mean": round(self.tokens[1], 1),
+        }
+
+
+def shown(base: Base, example: Encoded) -> Shown:
+    """An example with the text of each token."""
+    branch = example.branch
+    parts = example.trunk, branch[: example.start], branch[example.start :]
+    pieces = tuple(tuple(_text(base, token) for token in part) for part in parts)
+    return Shown(*parts, pieces)  # type: ignore[arg-type]
+
+
+def estimate(prepared: Prepared) -> Estimate:
+    """Trains a few steps in a temporary folder and reckons up the schedule from them."""
+    config = prepared.config
+    valid = _spread(prepared.valid, config.batch)
+    with tempfile.TemporaryDirectory(prefix="loraloop-") as folder:
+        few = replace(config, validate_every=10**6, seconds=None, save_every=None)
+        times = []
+        for steps in (1, 1 + STEPS):
+            trainer = make_trainer(prepared, Path(folder), config=replace(few, steps=steps), valid=valid)
+            start = time.perf_counter()
+            trainer.run()
+            times.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        trainer.validate()
+        check = time.perf_counter() - start
+    step = max(1e-6, (times[1] - check) / STEPS)
+    validation = check * len(prepared.valid) / len(valid)
+    seconds = step * config.steps + validation * math.ceil(config.steps / config.validate_every)
+    lengths = [example.length for example in prepared.train]
+    learnt = [example.counted for example in prepared.train]
+    mean = sum(lengths) / len(lengths), sum(learnt) / len(learnt)
+    return Estimate(config.steps, step, validation, min(seconds, config.seconds or math.inf), _memory_mb(), mean)
+
+
+def _spread(examples: Sequence[Encoded], count: int) -> list[Encoded]:
+    """Some examples of all lengths."""
+    ordered = sorted(examples, key=lambda example: example.length)
+    stride = max(1, len(ordered) // count)
+    return ordered[::stride][:count]
+
+
+def _text(base: Base, token: int) -> str:
+    """A token's text; a special one by its name."""
+    return base.tokenizer.token_bytes(token).decode("utf-8", "replace")
+
+
+def _memory_mb() -> float:
+    import torch
+
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return torch.cuda.max_memory_allocated() / 2**20
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -1,0 +1,215 @@
+"""What a skill is worth: the base under the same grammar against the skill, on records that training never saw."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from loraloop.adapters.base import Base, Message
+    from loraloop.adapters.skill import Skill
+    from loraloop.adapters.training.record import Record
+    from loraloop.agent.engine.ledger import Author
+    from loraloop.agent.engine.trunk import Trunk
+    from loraloop.tool_schemas.grammar import Term
+
+LABELS = 64
+"""Different completions up to which a text skill is taken for one that chooses among labels."""
+SAMPLES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Scores of each system on the same records.
+
+    Attributes:
+        contract: What is written.
+        n: Records.
+        main: The measure that stands for the contract.
+        scores: By system (`base`, `base_told`, `skill`, `skill_free`), `x` with `x_n`, `x_low`, `x_high`.
+        step_ms: Mean time of a step, by system.
+        samples: A few records with what was wanted and what each system wrote.
+    """
+
+    contract: str
+    n: int
+    main: str
+    scores: dict[str, dict[str, float]]
+    step_ms: dict[str, float]
+    samples: list[dict[str, str]]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("contract", "n", "main", "scores", "step_ms", "samples")}
+
+
+def measure(
+    base: Base,
+    skill: Skill,
+    records: Sequence[Record],
+    *,
+    schema: dict[str, Any] | None = None,
+    labels: Sequence[str] = (),
+    told: str = "",
+    max_tokens: int = 256,
+    each: Callable[[], None] | None = None,
+) -> Measured:
+    """Lets base and skill write the step of each record, greedily, on the same trunk and under the same grammar.
+
+    A text skill that has a grammar is also measured without it (`skill_free`), since that is how an agent runs it.
+
+    Args:
+        base: The base.
+        skill: What was trained.
+        records: Held-out records, at least one.
+        schema: JSON Schema of what a text skill writes.
+        labels: The completions of the training data: where they are few, a text step is a choice among them.
+        told: A sentence that describes the task, for a third system: the base that was told (`base_told`).
+        max_tokens: Of one step.
+        each: Called after each record.
+    """
+    from loraloop.adapters.training.metrics import main_score, scores
+
+    contract = skill.card.contract
+    bench = _Bench(base, skill, max_tokens)
+    choices = tuple(dict.fromkeys(labels)) if contract == "text" and schema is None else ()
+    if len(choices) > min(LABELS, len(labels) // 4):
+        choices = ()
+    outputs: dict[str, list[str]] = {}
+    seconds: dict[str, float] = {}
+    for record in records:
+        term = _term(base, record, schema, choices)
+        systems: list[tuple[str, Sequence[Message], bool, Term | None]] = [
+            ("base", record.messages, False, term),
+            ("skill", record.messages, True, term),
+        ]
+        if told:
+            systems.insert(1, ("base_told", _told(record.messages, told), False, term))
+        if contract == "text" and term is not None:
+            systems.append(("skill_free", record.messages, True, None))
+        for name, text, took in bench.steps(systems):
+            outputs.setdefault(name, []).append(text)
+            seconds[name] = seconds.get(name, 0.0) + took
+        if each is not None:
+            each()
+    found = {name: scores(contract, records, texts, _runs) for name, texts in outputs.items()}
+    samples = [
+        {"place": f"{Path(record.place.file).name}:{record.place.line}", "request": record.request}
+        | {"wanted": record.completion, **{name: texts[index] for name, texts in outputs.items()}}
+        for index, record in enumerate(records[:SAMPLES])
+    ]
+    step_ms = {name: round(1e3 * value / len(records), 2) for name, value in seconds.items()}
+    return Measured(contract, len(records), main_score(contract, found["skill"]), found, step_ms, samples)
+
+
+class _Bench:
+    """A base with one skill, and what it takes to let either of them write a step."""
+
+    def __init__(self, base: Base, skill: Skill, max_tokens: int) -> None:
+        from loraloop.adapters.bank import Bank
+        from loraloop.agent.engine.ledger import Author
+        from loraloop.tool_schemas.grammar import GrammarCompiler
+
+        self.base, self.max_tokens = base, max_tokens
+        self.bank = Bank(base, slots=1, rank=max(16, skill.card.rank))
+        name = self.bank.add(skill)
+        card, slot = self.bank.card(name), self.bank.pin(name)
+        self.compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
+        weights = base.fingerprints.weights
+        self.authors = {
+            False: Author(weights),
+            True: Author(weights, name, slot, card.activation, self.bank.identity(name)),
+        }
+
+    def steps(
+        self, systems: Sequence[tuple[str, Sequence[Message], bool, Term | None]]
+    ) -> list[tuple[str, str, float]]:
+        """(system, text, seconds) of each; one trunk serves the systems that read the same messages."""
+        trunks: dict[int, Trunk | None] = {}
+        found = []
+        for name, messages, skilled, term in systems:
+            if id(messages) not in trunks:
+                trunks[id(messages)] = self._trunk(messages)
+            trunk = trunks[id(messages)]
+            text, took = ("", 0.0) if trunk is None else self._step(trunk, self.authors[skilled], term)
+            found.append((name, text, took))
+        return found
+
+    def _trunk(self, messages: Sequence[Message]) -> Trunk | None:
+        from loraloop.agent.engine.trunk import Trunk
+        from loraloop.tool_schemas.errors import ContextLengthError
+
+        trunk = Trunk(self.base, (), self.bank.attached)
+        try:
+            trunk.extend(self.base.chat.render(messages))
+        except ContextLengthError:
+            return None
+        return trunk
+
+    def _step(self, trunk: Trunk, author: Author, term: Term | None) -> tuple[str, float]:
+        from loraloop.agent.engine.generate import Budget, Generated, generate
+        from loraloop.agent.engine.sampling import Sampler, Sampling
+        from loraloop.tool_schemas.errors import LimitError
+
+        start = time.perf_counter()
+        budget = Budget(max(1, min(self.max_tokens, trunk.context - len(trunk.ids) - 8)))
+        constraint = None if term is None else self.compiler.compile(term).start()
+        branch = trunk.branch(author)
+        text = ""
+        try:
+            for piece in generate(
+                branch,
+                self.base.chat.generation_prompt,
+                Sampler(Sampling()),
+                budget,
+                stop_ids=self.base.stop_ids | self.base.tokenizer.special_ids,
+                constraint=constraint,
+            ):
+                if isinstance(piece, Generated):
+                    text = piece.text
+        except LimitError:
+            text = ""
+        finally:
+            branch.close()
+        return text, time.perf_counter() - start
+
+
+def _term(base: Base, record: Record, schema: dict[str, Any] | None, choices: Sequence[str]) -> Term | None:
+    """The grammar of a record's step."""
+    from loraloop.adapters.contracts import answer_schema, code_grammar, verdict_schema
+    from loraloop.tool_schemas import Tool, calls_schema
+    from loraloop.tool_schemas.grammar import Choice, JsonSchema, Lark
+
+    match record.contract:
+        case "calls":
+            tools = [Tool.from_schema(tool, on_unsupported="check") for tool in record.tools]
+            return JsonSchema(calls_schema(tools), on_unsupported="check")
+        case "answer":
+            return JsonSchema(answer_schema(passage.id for passage in record.passages))
+        case "verdict":
+            return JsonSchema(verdict_schema())
+        case "code":
+            return Lark(code_grammar(base.tokenizer.joins_fences))
+    if schema is not None:
+        return JsonSchema(schema, on_unsupported="check")
+    return Choice(tuple(choices)) if choices else None
+
+
+def _told(messages: Sequence[Message], sentence: str) -> tuple[Message, ...]:
+    """The messages with a sentence in front of the system message's content."""
+    from loraloop.adapters.base import Message
+
+    first, *rest = messages
+    if first.role == "system":
+        return (replace(first, content=f"{sentence}\n\n{first.content}"), *rest)
+    return (Message("system", sentence), *messages)
+
+
+def _runs(program: str) -> bool:
+    """Whether a program ends without an error in the sandbox."""
+    from loraloop.agent.sandbox import run_python
+
+    result = run_python(program, timeout=8.0)
+    return result.returncode == 0 and not result.timed_out

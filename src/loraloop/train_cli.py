@@ -1,0 +1,222 @@
+"""``loraloop train`` makes a skill of a recipe; ``loraloop data check`` says what is wrong with data."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from loraloop.adapters.training.checker import Checked
+    from loraloop.adapters.training.preview import Estimate, Shown
+    from loraloop.adapters.training.report import RecipeReport
+    from loraloop.adapters.training.run import Prepared
+
+data_app = typer.Typer(no_args_is_help=True, help="Training data: what is in it, and what is wrong with it.")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+class Contract(StrEnum):
+    """What a skill may write."""
+
+    calls = "calls"
+    code = "code"
+    answer = "answer"
+    verdict = "verdict"
+    text = "text"
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file; see docs/training.md.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show examples as tokenized and estimate time and memory; write nothing.")
+    ] = False,
+    examples: Annotated[int, typer.Option(help="Examples that --dry-run shows.")] = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Train the skill that a recipe describes, measure it, register it, and have the router use it.
+
+    A run that was killed goes on from its last checkpoint when the same command is given again.
+    """
+    from loraloop.train_watch import Watch
+
+    watch = Watch(quiet=as_json)
+    if dry_run:
+        _dry_run(recipe, examples, watch, as_json)
+        return
+    from loraloop.recipe_run import run_recipe
+
+    report = run_recipe(recipe, observer=watch)
+    if as_json:
+        sys.stdout.write(json.dumps(report.to_dict(), ensure_ascii=False, default=str) + "\n")
+        return
+    _show(report)
+
+
+@data_app.command()
+def check(
+    files: Annotated[list[Path], typer.Argument(help="JSON Lines, JSON, CSV or Parquet.")],
+    held_out: Annotated[
+        list[Path] | None, typer.Option("--eval", help="Evaluation files that training must not hold; repeatable.")
+    ] = None,
+    contract: Annotated[Contract, typer.Option(help="What the skill writes.")] = Contract.text,
+    form: Annotated[str, typer.Option(help="How records are written; found out from their keys by default.")] = "auto",
+    longest: Annotated[int, typer.Option(help="Tokens beyond which a record is too long.")] = 1024,
+    base: Annotated[
+        str, typer.Option("--base", help="Count tokens as this base does; estimated from the characters if not given.")
+    ] = "",
+    limit: Annotated[int, typer.Option(help="Findings that are printed; --json prints all.")] = 40,
+    as_json: AsJson = False,
+) -> None:
+    """Read data, and report what cannot or should not be trained on, with file and line.
+
+    Exit codes: 0 nothing is broken, 1 some records cannot be used, 2 a file cannot be read.
+    """
+    from loraloop.adapters.training.checker import Checker
+    from loraloop.adapters.training.gather import check_files
+    from loraloop.adapters.training.readers import Reading
+
+    checker = Checker(longest)
+    if base:
+        from loraloop.adapters.base import Base
+        from loraloop.adapters.training.run import encoded
+        from loraloop.waiting import loading
+
+        with loading(as_json) as progress:
+            loaded = Base.load(base, progress=progress)
+        checker.count = lambda record: encoded(loaded, record).length
+    found = check_files(files, held_out or [], Reading(contract.value, form), checker)
+    if as_json:
+        sys.stdout.write(json.dumps(_checked(found), ensure_ascii=False) + "\n")
+    else:
+        _print_checked(found, limit)
+    raise typer.Exit(1 if found.errors else 0)
+
+
+def _checked(found: Checked) -> dict[str, Any]:
+    return {
+        "read": found.read,
+        "usable": len(found.records),
+        "held_out": len(found.held_out),
+        "counts": found.counts,
+        "findings": [finding.to_dict() for finding in found.findings],
+    }
+
+
+def _print_checked(found: Checked, limit: int) -> None:
+    for finding in found.findings[:limit]:
+        sys.stdout.write(f"{finding}\n")
+    if len(found.findings) > limit:
+        sys.stdout.write(f"… and {len(found.findings) - limit} more; --limit or --json shows them\n")
+    counts = ", ".join(f"{kind}: {count}" for kind, count in found.counts.items()) or "nothing found"
+    sys.stdout.write(f"{found.read} records read, {len(found.records)} examples to train on; {counts}\n")
+
+
+def _dry_run(recipe: Path, count: int, watch: Any, as_json: bool) -> None:
+    from loraloop.adapters.training.preview import estimate, shown
+    from loraloop.adapters.training.recipe_file import read_recipe
+    from loraloop.adapters.training.run import load_base, prepare
+
+    read = read_recipe(recipe)
+    with watch.loading() as progress:
+        base = load_base(read, progress)
+    prepared = prepare(read, base)
+    examples = [shown(base, example) for example in prepared.train[:count]]
+    watch.say("measuring a few steps …")
+    reckoned = estimate(prepared)
+    if as_json:
+        told = {
+            "data": _gathered(prepared),
+            "examples": [example.to_dict() for example in examples],
+            "estimate": reckoned.to_dict(),
+        }
+        sys.stdout.write(json.dumps(told, ensure_ascii=False) + "\n")
+        return
+    _print_dry_run(prepared, examples, reckoned)
+
+
+def _gathered(prepared: Prepared) -> dict[str, Any]:
+    gathered = prepared.gathered
+    return {
+        "read": gathered.checked.read,
+        "train": len(gathered.train),
+        "valid": len(gathered.valid),
+        "held_out": len(gathered.held_out),
+        "findings": gathered.checked.counts,
+    }
+
+
+def _print_dry_run(prepared: Prepared, examples: Sequence[Shown], reckoned: Estimate) -> None:
+    from loraloop.cli import console
+    from loraloop.train_watch import clock
+
+    out = console()
+    for number, example in enumerate(examples, 1):
+        learnt, trunk = len(example.learnt), len(example.trunk)
+        out.print(f"example {number}: trunk {trunk} tokens, invocation {len(example.invocation)}, learnt {learnt}")
+        out.print(_marked(example), soft_wrap=True)
+        out.print()
+    told = _gathered(prepared)
+    out.print(
+        f"{told['train']} records to train on, {told['valid']} to validate, {told['held_out']} to evaluate; "
+        f"{reckoned.tokens[0]:.0f} tokens each, {reckoned.tokens[1]:.0f} of them learnt",
+        soft_wrap=True,
+    )
+    out.print(
+        f"{reckoned.steps} steps of {reckoned.step_seconds:.2f} s and validations of "
+        f"{reckoned.validation_seconds:.1f} s: {clock(reckoned.seconds)}; {reckoned.memory_mb:,.0f} MB at most. "
+        "Nothing was written.",
+        soft_wrap=True,
+    )
+
+
+def _marked(example: Shown) -> Text:
+    """The tokens of an example: the branch is marked, and in what is learnt a bar stands between tokens."""
+    from rich.text import Text
+
+    trunk, invocation, learnt = example.pieces
+    return Text.assemble(
+        ("".join(trunk), "dim"),
+        ("⟦branch: ", "bold"),
+        ("".join(invocation), "cyan"),
+        ("⟧", "bold"),
+        ("│".join(learnt), "bold green"),
+        ("⟦end⟧", "bold"),
+    )
+
+
+def _show(report: RecipeReport) -> None:
+    from rich.table import Table
+
+    from loraloop.adapters.training.report import SYSTEMS, interval, measures
+    from loraloop.cli import console
+
+    out = console()
+    if report.evaluation:
+        scores = report.evaluation["scores"]
+        systems = [name for name in SYSTEMS if name in scores]
+        table = Table("", *(SYSTEMS[name] for name in systems), title=f"{report.name} (n = {report.evaluation['n']})")
+        for name in measures(scores):
+            table.add_row(name.replace("_", " "), *(interval(scores[system], name) for system in systems))
+        out.print(table)
+        out.print("percent, with 95 % intervals")
+    if report.routing:
+        found = report.routing
+        out.print(
+            f"router: other skills {found['known_before']:.1%} → {found['known_after']:.1%}; "
+            f"{found.get('new_test', found['new_held_out']):.1%} of {report.name}'s requests reach it"
+        )
+    for note in report.notes:
+        out.print(f"note: {note}", soft_wrap=True, markup=False)
+    out.print(f"skill: {report.skill}", soft_wrap=True, markup=False)
+    if report.registered is not None:
+        out.print(f"registered as {report.name}: loraloop run --skill {report.name} …", markup=False)
+    out.print(f"report: {report.folder / 'report.md'}", soft_wrap=True, markup=False)

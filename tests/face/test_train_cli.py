@@ -1,0 +1,207 @@
+"""`loraloop train` and `loraloop data check`, and `run_recipe`: from a file of records to a registered skill."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from loraloop.adapters.base import random_base
+from loraloop.adapters.registry import registered, router_folder
+from loraloop.adapters.skill import Skill
+from loraloop.adapters.training.progress import Progress
+from loraloop.cli import run_command
+from loraloop.recipe_run import Silent, run_recipe
+from loraloop.tool_schemas.errors import InputError
+from loraloop.train_watch import Pace, Watch, clock
+
+WORDS = ("red", "green", "blue", "black", "white", "grey", "pink", "brown")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LORALOOP_SKILLS", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def records(path: Path, count: int = 60) -> Path:
+    rows = [
+        {"text": f"{WORDS[k % 8]} {WORDS[k // 8]} {k}", "label": "warm" if k % 8 in (0, 6, 7) else "cold"}
+        for k in range(count)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def recipe(folder: Path, **parts: Mapping[str, Any]) -> dict[str, Any]:
+    records(folder / "colours.jsonl")
+    made: dict[str, Any] = {
+        "base": "tiny",
+        "skill": {"name": "colours", "description": "Warm or cold.", "max_tokens": 8},
+        "data": {
+            "sources": [{"file": str(folder / "colours.jsonl"), "license": "CC-BY-SA-4.0", "generated_by": "a model"}],
+            "validation": 0.2,
+        },
+        "method": {"name": "lora", "rank": 2, "alpha": 4},
+        "schedule": {"steps": 6, "batch": 4, "validate_every": 3, "learning_rate": 0.01},
+        "evaluation": {"share": 0.2, "limit": 4},
+        "output": {"folder": str(folder / "out")},
+    }
+    for name, values in parts.items():
+        made[name] = {**made.get(name, {}), **values}
+    return made
+
+
+def test_a_recipe_becomes_a_registered_skill_with_a_report(tmp_path: Path) -> None:
+    base = random_base(0)
+    report = run_recipe(recipe(tmp_path), base=base)
+    skill = Skill.load(report.skill)
+    card = skill.card
+    assert card.name == "colours" and card.fingerprints.weights == base.fingerprints.weights
+    assert [(s.name, s.license) for s in card.data] == [("colours.jsonl", "CC-BY-SA-4.0")]
+    assert card.training["data_terms"] == {
+        "share_alike": ["colours.jsonl (CC-BY-SA-4.0)"],
+        "generated_text": ["colours.jsonl: written by a model; terms not stated"],
+    }
+    assert set(card.scores) == {"base", "skill", "skill_free"} and card.scores["skill"]["exact_n"] == 4  # type: ignore[index]
+    assert registered() == {"colours": report.registered} and Skill.load(registered()["colours"]).card == card
+    assert report.router is None and "router was left as it is" in report.notes[0]
+    told = json.loads((report.folder / "report.json").read_text())
+    assert told["data"]["train"] + told["data"]["valid"] + told["data"]["held_out"] <= 60 + 4
+    assert told["evaluation"]["n"] == 4 and told["training"]["steps"] == 6
+    page = (report.folder / "report.md").read_text()
+    assert "base, same grammar" in page and "CC-BY-SA-4.0" in page and str(tmp_path) not in page
+    assert {"loss.svg", "loss.png"} <= {path.name for path in report.folder.iterdir()}
+
+
+class Killed(Silent):
+    """Stops the training at a step."""
+
+    @contextmanager
+    def trained(self, steps: int) -> Iterator[Callable[[Progress], None]]:
+        def told(at: Progress) -> None:
+            if at.step == 5:
+                raise KeyboardInterrupt
+
+        yield told
+
+
+def test_a_killed_run_goes_on_and_ends_the_same(tmp_path: Path) -> None:
+    base = random_base(0)
+    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+    off = {"evaluation": {"enabled": False}}
+    whole = run_recipe(recipe(tmp_path / "a", **off), base=base)
+    with pytest.raises(KeyboardInterrupt):
+        run_recipe(recipe(tmp_path / "b", **off), base=base, observer=Killed())
+    assert not (tmp_path / "b" / "out" / "skill").exists()
+    again = run_recipe(recipe(tmp_path / "b", **off), base=base)
+    mine, theirs = Skill.load(whole.skill).tensors, Skill.load(again.skill).tensors
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+    assert [r["step"] for r in again.log if "loss" in r] == [1, 2, 3, 4, 5, 6]
+    changed = recipe(tmp_path / "b", method={"rank": 4}, **off)
+    with pytest.raises(InputError, match="run with another method"):
+        run_recipe(changed, base=base)
+
+
+def test_bad_data_is_told_and_nothing_is_written(tmp_path: Path) -> None:
+    made = recipe(tmp_path)
+    with open(tmp_path / "colours.jsonl", "a", encoding="utf-8") as file:
+        file.write('{"text": "x"\n{"text": "y", "label": ""}\n')
+    with pytest.raises(InputError, match=r"2 records cannot be used(.|\n)*colours.jsonl:61: broken JSON"):
+        run_recipe(made, base=random_base(0))
+    assert not (tmp_path / "out").exists() and not (tmp_path / "home").exists()
+    made["data"]["on_error"] = "skip"
+    made["evaluation"] = {"enabled": False}
+    report = run_recipe(made, base=random_base(0))
+    assert report.data["findings"] == {"broken JSON": 1, "empty completion": 1}
+
+
+@pytest.mark.parametrize(
+    ("part", "values", "said"),
+    [
+        ("method", {"name": "lorra"}, "unknown key method 'lorra'; did you mean 'lora'"),
+        ("method", {"rnk": 3}, "unknown key method.rnk; did you mean 'rank'"),
+        ("schedule", {"epochs": 1}, "give steps or epochs, not both"),
+        ("schedule", {"lerning_rate": 1}, "did you mean 'learning_rate'"),
+        ("data", {"longest": 10**6}, "has 4096 positions"),
+        ("data", {"validation": 0.0001, "limit": 1, "longest": 1}, "0 training and 0 validation records"),
+    ],
+)
+def test_a_recipe_that_asks_for_nonsense_is_refused(
+    tmp_path: Path, part: str, values: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        run_recipe(recipe(tmp_path, **{part: values}), base=random_base(0))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def written(tmp_path: Path, save_llama: Any) -> Path:
+    save_llama(tmp_path / "tiny")
+    made = recipe(tmp_path, router={"enabled": False})
+    made |= {"base": {"name": str(tmp_path / "tiny"), "quantize": "fp32"}, "output": {"folder": "out"}}
+    made["data"]["longest"] = 400
+    made["schedule"] = {"epochs": 0.5, "batch": 4}
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(made), encoding="utf-8")
+    return path
+
+
+def test_the_command_trains(written: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["train", str(written), "--dry-run", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert not (written.parent / "out").exists(), "a dry run writes nothing"
+    example = told["examples"][0]
+    assert example["invocation"]["text"] == "<|im_start|>assistant\n"
+    assert "".join(example["learnt"]["pieces"]) in ("warm<|im_end|>", "cold<|im_end|>")
+    assert told["estimate"]["seconds"] > 0 and told["estimate"]["memory_mb"] > 0
+    assert run_command(["train", str(written), "--dry-run"]) == 0
+    assert "⟦branch: <|im_start|>assistant" in capsys.readouterr().out
+    assert run_command(["train", str(written)]) == 0
+    out, err = capsys.readouterr()
+    assert "registered as colours" in out and "skill, same grammar" in out
+    assert "loss" in err and "validation" in err and f"step {told['estimate']['steps']}/" in err
+    shutil.rmtree(written.parent / "out")
+    assert run_command(["train", str(written), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["name"] == "colours" and not err
+
+
+def test_errors_of_a_recipe_are_one_line(written: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    written.write_text(written.read_text().replace("license:", "licence:"), encoding="utf-8")
+    assert run_command(["train", str(written)]) == 2
+    assert "did you mean 'license'?" in capsys.readouterr().err
+
+
+def test_data_check_reports_and_exits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = records(tmp_path / "good.jsonl", 8)
+    assert run_command(["data", "check", str(good)]) == 0
+    assert "8 records read, 8 examples to train on; nothing found" in capsys.readouterr().out
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"text": "red red 0", "label": "warm"}\n{"text"\n', encoding="utf-8")
+    assert run_command(["data", "check", str(bad), "--eval", str(good), "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["counts"] == {"broken JSON": 1, "leakage": 1} and told["findings"][0]["line"] == 2
+    assert run_command(["data", "check", str(tmp_path / "none.jsonl")]) == 2
+
+
+def test_progress_off_a_terminal_is_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    with Watch().trained(40) as told:
+        for step in range(1, 41):
+            told(Progress(step, 40, 1.0 / step, 1e-3, 0.5, 1234.5, (40 - step) / 2, 0.5 if step > 10 else None))
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 21 and lines[0] == "step 2/40, loss 0.7500, 1,234 tokens/s, 0:19 left"
+    assert lines[-1].startswith("step 40/40, loss 0.0") and lines[-1].endswith("validation 0.5000, 1,234 tokens/s")
+    assert any(line.startswith("step 11/40") for line in lines), "a new validation has its line"
+    assert Pace(10).text() == "step 0/10" and clock(3725) == "1 h 02 min" and clock(61) == "1:01"
+
+
+def test_the_users_router_lies_beside_the_skills(home: Path) -> None:
+    assert router_folder("ab/c") == home / "routers" / "ab-c"
