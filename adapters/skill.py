@@ -122,16 +122,16 @@ class Skill:
 
     @classmethod
     def from_peft(cls, folder: str | Path, base: Base, **card: Any) -> Skill:
-        """Reads a PEFT LoRA or aLoRA folder; see `peft_format.from_peft`."""
-        from loraloop.adapters.peft_format import from_peft
+        """Reads a PEFT folder; see `peft_import.from_peft`."""
+        from loraloop.adapters.peft_import import from_peft
 
         return from_peft(folder, base, **card)
 
-    def to_peft(self, folder: str | Path) -> Path:
-        """Writes the skill as a PEFT folder; see `peft_format.to_peft`."""
-        from loraloop.adapters.peft_format import to_peft
+    def to_peft(self, folder: str | Path, config: Dimensions | None = None) -> Path:
+        """Writes the skill as a PEFT folder; see `peft_export.to_peft`."""
+        from loraloop.adapters.peft_export import to_peft
 
-        return to_peft(self, folder)
+        return to_peft(self, folder, config)
 
 
 @dataclass(frozen=True, slots=True)

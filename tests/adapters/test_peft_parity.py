@@ -143,7 +143,6 @@ def test_skill_to_peft(folder: Path, base: Base, tmp_path: Path, rslora: bool) -
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"use_dora": True}, "use_dora = true"),
         ({"bias": "lora_only"}, 'bias = "lora_only"'),
         ({"modules_to_save": ["lm_head"]}, r'modules_to_save = \["lm_head"\]'),
         ({"lora_bias": True}, "lora_bias = true"),
@@ -172,7 +171,11 @@ def test_damaged_folders(folder: Path, base: Base, tmp_path: Path) -> None:
         with pytest.raises(SkillError, match=message):
             Skill.from_peft(target, base)
 
-    refused("peft_type is 'VERA'", peft_type="VERA")
+    refused("peft_type 'OFT' cannot be imported: it rotates", peft_type="OFT")
+    refused("peft_type 'NEWEST' cannot be imported; merge", peft_type="NEWEST")
+    refused("init_lora_weights = true cannot be expressed", peft_type="VERA")
+    refused("lacks magnitude", use_dora=True)
+    refused("no aLoRA with DoRA", use_dora=True, alora_invocation_tokens=[1])
     refused("has rank 4, but", r=5)
     refused("lora_alpha = -1 is not a positive", lora_alpha=-1)
     refused("some_new_field", some_new_field={"x": 1})
@@ -180,7 +183,7 @@ def test_damaged_folders(folder: Path, base: Base, tmp_path: Path) -> None:
     refused("header promises")
     wide = {name: torch.cat([tensor, tensor], 1) for name, tensor in load_file_bytes(whole, tmp_path).items()}
     save_file({n: t if "lora_A" in n else t[:, :4].contiguous() for n, t in wide.items()}, weights)
-    refused(r"the base 'tiny' needs \[any, 80\]")
+    refused("the base 'tiny' has 2 layers of 48 x 80")
     weights.unlink()
     (target / "adapter_model.bin").write_bytes(b"")
     refused("pickled weights are not read")
