@@ -182,13 +182,18 @@ class Output(_Part):
 
 
 class RecipeFile(_Part):
-    """A whole recipe. `method` and `schedule` are checked by the methods' and the trainer's own types."""
+    """A whole recipe. `method` and `schedule` are checked by the methods' and the trainer's own types.
+
+    Attributes:
+        start: a skill of the same method that training begins from: a name, or a folder.
+    """
 
     base: BaseChoice = BaseChoice()
     skill: SkillPart
     data: Data
     method: Options = Options.model_validate({"name": "lora", "rank": 8, "alpha": 16})
     objective: Options = Options(name="sft")
+    start: str = ""
     schedule: dict[str, JsonValue] = Field(default_factory=dict)
     evaluation: Evaluation = Evaluation()
     router: RouterPart = RouterPart()

@@ -5,24 +5,29 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.base import Base
 from loraloop.adapters.card import Card, Fingerprints
 from loraloop.adapters.methods import METHODS, card_fields, make_method
 from loraloop.adapters.methods.method import Method
 from loraloop.adapters.skill import Skill
-from loraloop.adapters.training.encode import Encoded, encode
+from loraloop.adapters.training.encode import Encoded
 from loraloop.adapters.training.gather import Gathered, gather
+from loraloop.adapters.training.objective import Objective
+from loraloop.adapters.training.objectives import encoded, find_skill, make_objective
 from loraloop.adapters.training.progress import ProgressCallback
 from loraloop.adapters.training.recipe_file import Recipe
 from loraloop.adapters.training.recipe_lines import checked, unknown_key
 from loraloop.adapters.training.record import Record
 from loraloop.adapters.training.trainer import TrainConfig, Trainer
 from loraloop.tool_schemas.errors import InputError, LoraloopError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,8 @@ class Prepared:
         valid: Encoded records that choose the checkpoint.
         method: The parametrization.
         config: The schedule.
+        objective: What is minimized.
+        start: Tensors of the skill that training begins from, if it begins from one.
     """
 
     recipe: Recipe
@@ -46,13 +53,15 @@ class Prepared:
     valid: tuple[Encoded, ...]
     method: Method
     config: TrainConfig
+    objective: Objective
+    start: Mapping[str, Tensor] | None = None
 
     @property
     def fingerprint(self) -> str:
         """Of the data as it is trained on: the same records in the same order have the same."""
         digest = hashlib.sha256()
         for example in (*self.train, *self.valid):
-            digest.update(repr((example.trunk, example.branch, example.start)).encode())
+            digest.update(repr((example.trunk, example.branches)).encode())
         return digest.hexdigest()
 
 
@@ -85,7 +94,8 @@ def prepare(recipe: Recipe, base: Base) -> Prepared:
     Raises:
         InputError: something in the recipe or in the data is wrong; with file and line.
     """
-    method = _method(recipe)
+    method, objective, kind = _method(recipe), make_objective(recipe, base), recipe.content.objective.name
+    start = find_skill(recipe.content.start, recipe.folder).tensors if recipe.content.start else None
 
     def count(record: Record) -> int:
         return encoded(base, record).length
@@ -95,14 +105,9 @@ def prepare(recipe: Recipe, base: Base) -> Prepared:
         raise InputError(f"{recipe.at('data', 'longest')}: {base.name} has {limit} positions")
     seed = recipe.content.schedule.get("seed", 0)
     gathered = gather(recipe, count, seed if isinstance(seed, int) else 0)
-    train = tuple(encoded(base, record) for record in gathered.train)
-    valid = tuple(encoded(base, record) for record in gathered.valid)
-    return Prepared(recipe, base, gathered, train, valid, method, _config(recipe, len(train)))
-
-
-def encoded(base: Base, record: Record) -> Encoded:
-    """A record as the trainer takes it."""
-    return encode(base, record.messages, record.completion)
+    train = tuple(encoded(base, record, kind) for record in gathered.train)
+    valid = tuple(encoded(base, record, kind) for record in gathered.valid)
+    return Prepared(recipe, base, gathered, train, valid, method, _config(recipe, len(train)), objective, start)
 
 
 def train(prepared: Prepared, command: str, watch: ProgressCallback | None = None) -> Trained:
@@ -136,7 +141,8 @@ def train(prepared: Prepared, command: str, watch: ProgressCallback | None = Non
             "base": f"{base.name} ({base.form})",
             "data": [source.model_dump() for source in prepared.gathered.sources],
             "training": {
-                "objective": content.objective.name,
+                "objective": prepared.objective.name,
+                **({"start": content.start} if content.start else {}),
                 "command": command,
                 "steps": trainer.step,
                 "examples": len(prepared.train),
@@ -172,7 +178,9 @@ def make_trainer(
         prepared.valid if valid is None else valid,
         config or prepared.config,
         folder,
-        progress=progress,
+        prepared.start,
+        prepared.objective,
+        progress,
     )
 
 
@@ -233,6 +241,7 @@ def _claim(folder: Path, prepared: Prepared) -> None:
         "base": prepared.base.fingerprints.weights,
         "method": _plain(prepared.method),
         "objective": prepared.recipe.content.objective.model_dump(),
+        "start": prepared.recipe.content.start,
         "data_sha256": prepared.fingerprint,
     }
     path = folder / "run.json"

@@ -87,7 +87,7 @@ def check(
     checker = Checker(longest)
     if base:
         from loraloop.adapters.base import Base
-        from loraloop.adapters.training.run import encoded
+        from loraloop.adapters.training.objectives import encoded
         from loraloop.waiting import loading
 
         with loading(as_json) as progress:

@@ -110,6 +110,38 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path: Path) -> None:
         run_recipe(changed, base=base)
 
 
+def test_preferences_distillation_and_a_skill_to_begin_from(tmp_path: Path) -> None:
+    base, off = random_base(0), {"evaluation": {"enabled": False}, "router": {"enabled": False}}
+    run_recipe(recipe(tmp_path, **off), base=base)
+    rows = [
+        {
+            "prompt": f"{WORDS[k % 8]} {k}",
+            "chosen": "warm" if k % 2 else "cold",
+            "rejected": "cold" if k % 2 else "warm",
+        }
+        for k in range(40)
+    ]
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    data = {"sources": [{"file": str(pairs), "license": "MIT"}]}
+    for kind, options in (
+        ("dpo", {"beta": 0.2, "reference": "colours"}),
+        ("kto", {"beta": 0.2}),
+        ("distill", {"teacher": "colours", "temperature": 2.0}),
+    ):
+        made = recipe(tmp_path, data=data, objective={"name": kind, **options}, **off)
+        made |= {"start": "colours", "output": {"folder": str(tmp_path / kind), "register": False}}
+        report = run_recipe(made, base=base)
+        assert str(report.training["objective"]).startswith(f"{kind}("), report.training
+    assert set(registered()) == {"colours"}
+    with pytest.raises(InputError, match=r"objective.betta; did you mean 'beta'"):
+        run_recipe(recipe(tmp_path, data=data, objective={"name": "dpo", "betta": 1}), base=base)
+    with pytest.raises(InputError, match=r"colours.jsonl:\d+: dpo learns from records with chosen and rejected"):
+        run_recipe(recipe(tmp_path, objective={"name": "dpo"}), base=base)
+    with pytest.raises(InputError, match=r"objective 'dop'; did you mean 'dpo'"):
+        run_recipe(recipe(tmp_path, objective={"name": "dop"}), base=base)
+
+
 def test_bad_data_is_told_and_nothing_is_written(tmp_path: Path) -> None:
     made = recipe(tmp_path)
     with open(tmp_path / "colours.jsonl", "a", encoding="utf-8") as file:
