@@ -75,6 +75,7 @@ class TrunkStore:
     def put(self, trunk: Sequence[int], data: Tensor) -> bool:
         """Keeps a trunk if there is room; says whether it did."""
         name = self._name(trunk)
+        self._wanted.add(name)
         if name in self._sizes:
             return True
         if self.nbytes + data.nbytes > self._bound:
