@@ -1,6 +1,6 @@
-"""From skills to PEFT's folders, as `PeftModel.from_pretrained` loads them; and to plain LoRA files for vLLM.
+"""From skills to PEFT's folders, as `PeftModel.from_pretrained` loads them.
 
-What PEFT or vLLM would compute otherwise than the skill does is refused, or written with the difference said.
+What PEFT would compute otherwise than the skill does is refused.
 """
 
 from __future__ import annotations
@@ -22,9 +22,6 @@ from loraloop.adapters.methods.vera import Vera
 from loraloop.adapters.peft_format import CONFIG, EMBEDDINGS, WEIGHTS, their_name
 from loraloop.adapters.skill import Skill
 from loraloop.tool_schemas.errors import InputError, SkillError
-
-VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-"""What `--max-lora-rank` of vLLM 0.32 may be; 16 by default."""
 
 _LOW_RANK = ("lora", "rslora", "adalora", "galore")
 _NO_BRANCH = {
@@ -67,49 +64,7 @@ def to_peft(skill: Skill, folder: str | Path, config: Dimensions | None = None) 
     else:
         makers = {"dora": _dora, "vera": _vera, "ia3": _ia3, "prefix": _prefix, "prompt": _prompt}
         made = makers[card.method](skill, config)
-    return _write(skill, folder, *made)
-
-
-def to_vllm(skill: Skill, folder: str | Path, config: Dimensions | None = None) -> list[str]:
-    """Writes a skill as the plain LoRA file that vLLM serves; returns what differs and what to start vLLM with.
-
-    Raises:
-        SkillError: as `lint` says, vLLM serves nothing of the kind.
-    """
-    refused, notes = lint(skill)
-    if refused:
-        raise SkillError(f"skill {skill.card.name!r} cannot be served by vLLM: {'; '.join(refused)}")
-    _write(skill, folder, *low_rank(skill, config))
-    return notes
-
-
-def lint(skill: Skill) -> tuple[list[str], list[str]]:
-    """What vLLM 0.32 refuses of a skill, and what it does differently."""
-    card, refused, notes = skill.card, [], []
-    reasons = {
-        "dora": "vLLM refuses DoRA (use_dora): merge the skill into its base",
-        "ia3": "vLLM serves low-rank updates alone, not IA3: merge the skill into its base",
-        "prefix": "vLLM serves low-rank updates alone, not prefixes",
-        "prompt": "vLLM serves low-rank updates alone, not prompts",
-        "bottleneck": "vLLM serves low-rank updates alone, not bottlenecks",
-    }
-    if card.method in reasons:
-        refused.append(reasons[card.method])
-    rank = card.rank
-    if rank > VLLM_RANKS[-1]:
-        refused.append(f"rank {rank} is above vLLM's largest, {VLLM_RANKS[-1]}: train it narrower")
-    elif rank:
-        fits = next(limit for limit in VLLM_RANKS if limit >= rank)
-        if fits > 16:
-            notes.append(f"rank {rank}: start vLLM with --max-lora-rank {fits} (16 by default)")
-    if card.activation == "branch":
-        notes.append(
-            "vLLM refuses aLoRA, so this is a plain LoRA: it acts on the whole context, where the skill was trained to "
-            "act from the invocation on. Measure it there; its scores on the card are not those of this file"
-        )
-    if card.method in ("adalora", "vera", "galore"):
-        notes.append(f"{card.method} is written as the LoRA pairs that it amounts to")
-    return refused, notes
+    return write(skill, folder, *made)
 
 
 def low_rank(skill: Skill, config: Dimensions | None) -> Files:
@@ -224,7 +179,8 @@ def _target_modules(tensors: Mapping[str, Tensor], factor: str) -> list[str]:
     return [f"layers.{layer}.{PARENT[module]}.{module}" for layer, module in places]
 
 
-def _write(skill: Skill, folder: str | Path, fields: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Path:
+def write(skill: Skill, folder: str | Path, fields: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Path:
+    """Writes the two files of a PEFT folder; returns it."""
     from safetensors.torch import save
 
     card: Card = skill.card

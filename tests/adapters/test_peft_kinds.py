@@ -18,8 +18,8 @@ from loraloop.adapters.card import Card
 from loraloop.adapters.methods import card_fields, make_method
 from loraloop.adapters.methods.context import BaseContext
 from loraloop.adapters.methods.payload import PayloadAttached
-from loraloop.adapters.peft_export import lint, to_vllm
 from loraloop.adapters.skill import Skill
+from loraloop.adapters.vllm_format import lint, lint_peft, to_vllm
 from loraloop.tool_schemas.errors import InputError, SkillError
 
 TOLERANCE = 2e-4
@@ -291,6 +291,7 @@ def test_vllm_gets_a_plain_lora_and_is_told_the_difference(folder: Path, base: B
     model = PeftModel.from_pretrained(plain_model(folder), tmp_path / "vllm").eval()
     full = Skill(skill.card.model_copy(update={"activation": "full"}), skill.tensors)
     assert_parity(model, base, full)
+    assert lint_peft(tmp_path / "vllm") == ([], ["rank 20: start vLLM with --max-lora-rank 32 (16 by default)"])
     assert to_vllm(made(base, "lora", "full", rank=8, alpha=8.0), tmp_path / "plain") == []
     assert "LoRA pairs" in to_vllm(made(base, "vera", "full", rank=6), tmp_path / "vera", base.config)[0]
     for name, options in {
@@ -304,6 +305,28 @@ def test_vllm_gets_a_plain_lora_and_is_told_the_difference(folder: Path, base: B
             to_vllm(made(base, name, "full", **options), tmp_path / name)
     wide = Card.checked({**skill.card.model_dump(), "rank": 600})
     assert "above vLLM's largest, 512" in lint(_with(skill, wide))[0][0]
+
+
+@pytest.mark.parametrize(
+    "fields, refused",
+    [
+        ({"use_dora": True}, "use_dora"), ({"alora_invocation_tokens": [1]}, "alora"),
+        ({"bias": "all"}, "bias = 'all'"),
+        ({"lora_bias": True}, "lora_bias"), ({"init_lora_weights": "pissa_niter_4"}, "pissa"), ({"r": 513}, "above"),
+        ({"init_lora_weights": "olora"}, "olora"), ({"modules_to_save": ["lm_head"]}, "lm_head"), ({"r": 8}, ""),
+        ({"init_lora_weights": "gaussian"}, ""), ({"peft_type": "VERA"}, "VERA"), ({"rank_pattern": {"q": 999}}, "999"),
+    ],
+)  # fmt: skip
+def test_the_lint_of_a_peft_folder(tmp_path: Path, fields: dict[str, Any], refused: str) -> None:
+    plain = {"peft_type": "LORA", "r": 4, "lora_alpha": 4, "target_modules": ["q_proj"], "bias": "none"}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(plain | fields))
+    found, _ = lint_peft(tmp_path)
+    assert (len(found) == 1 and refused in found[0]) if refused else not found
+    (tmp_path / "adapter_config.json").write_text("[]")
+    with pytest.raises(SkillError, match="no JSON object"):
+        lint_peft(tmp_path)
+    with pytest.raises(SkillError, match="cannot be read"):
+        lint_peft(tmp_path / "absent")
 
 
 def _with(skill: Skill, card: Card) -> Skill:

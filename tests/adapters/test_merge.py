@@ -1,0 +1,182 @@
+"""Merged bases: what transformers and `Base.load` make of them, and the error that is reported."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from loraloop.adapters import merge as merging
+from loraloop.adapters.base import Base, Row
+from loraloop.adapters.base.chat import ChatFormat
+from loraloop.adapters.base.random_base import CHATML
+from loraloop.adapters.card import Card
+from loraloop.adapters.merge import MergeError, chat_template, measure, merge, merge_payload
+from loraloop.adapters.methods import card_fields, make_method
+from loraloop.adapters.methods.context import BaseContext
+from loraloop.adapters.methods.payload import PayloadAttached
+from loraloop.adapters.skill import Skill
+from loraloop.adapters.training.trainer import training_view
+from loraloop.tool_schemas.errors import InputError, SkillError
+
+TOKENS = [7, 9, 30, 41, 55, 60, 61, 77, 90, 101]
+SIZES: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 96, "initializer_range": 0.15}
+
+
+@pytest.fixture(scope="module")
+def load(tmp_path_factory: pytest.TempPathFactory, save_llama: Any, shared_cache: Path) -> Any:
+    root = tmp_path_factory.mktemp("bases")
+
+    def made(kind: str = "llama", form: str = "fp32") -> Base:
+        folder = root / kind
+        if not folder.exists():
+            more = {"head_dim": 16} if kind == "qwen3" else {}
+            save_llama(folder, 5, kind, **SIZES, **more)
+        return Base.load(str(folder), quantize=form, device="cpu", cache_dir=shared_cache)
+
+    return made
+
+
+def skill_of(base: Base, name: str, **options: Any) -> Skill:
+    method, context = make_method(name, options), BaseContext(base)
+    parameters = method.init(context, 1)
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for key in method.trainable(parameters):
+            parameters[key].add_(torch.randn(parameters[key].shape, generator=generator) * 0.1)
+    tensors = method.finished(parameters, context)
+    fields = {
+        "name": "mine", "description": "A test.", "base": base.name, "activation": "full",
+        "fingerprints": {"architecture": base.fingerprints.architecture, "weights": base.fingerprints.weights},
+    }  # fmt: skip
+    return Skill(Card.checked(fields | card_fields(method, tensors)), tensors)
+
+
+@torch.no_grad()
+def attached(base: Base, skill: Skill) -> torch.Tensor:
+    decoder = training_view(base)
+    payload = PayloadAttached(skill.payload(base.config), base.dtype)
+    return decoder.logits(decoder.forward([Row(TOKENS, decoder.new_cache(), 1)], payload).hidden)
+
+
+METHODS: dict[str, dict[str, Any]] = {
+    "lora": {"rank": 4, "alpha": 8.0}, "dora": {"rank": 4, "alpha": 8.0}, "ia3": {}, "galore": {"rank": 8},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "kind, name",
+    [
+        *((kind, name) for kind in ("llama", "qwen2") for name in METHODS),
+        ("qwen3", "ia3"), ("mistral", "lora"), ("granite", "lora"),
+    ],
+)  # fmt: skip
+def test_transformers_and_base_load_read_it(load: Any, tmp_path: Path, kind: str, name: str) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    base = load(kind)
+    skill = skill_of(base, name, **METHODS[name])
+    folder = merge(base, skill, tmp_path / "merged", "fp32")
+    expected = attached(base, skill)
+    with torch.no_grad():
+        model = AutoModelForCausalLM.from_pretrained(folder).eval()
+        theirs = model(input_ids=torch.tensor([TOKENS])).logits[0]
+    torch.testing.assert_close(theirs, expected, atol=3e-4, rtol=3e-4)
+    again = Base.load(str(folder), quantize="fp32", device="cpu", cache_dir=tmp_path / "cache")
+    assert again.config == base.config and again.fingerprints.architecture == base.fingerprints.architecture
+    assert again.stop_ids == base.stop_ids
+    found = again.logits(again.forward([Row(TOKENS, again.new_cache())]).hidden)
+    torch.testing.assert_close(found, expected, atol=3e-4, rtol=3e-4)
+    bare = base.logits(base.forward([Row(TOKENS, base.new_cache())]).hidden)
+    assert (expected - bare).abs().max() > 0.05
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    messages = [{"role": "user", "content": "Hi."}]
+    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
+    assert ids == [*base.chat.message("user", "Hi."), *base.chat.generation_prompt]
+
+
+@pytest.mark.parametrize("form", ["int8", "int4", "nf4", "bf16"])
+def test_quantizing_again_costs_what_is_reported(load: Any, tmp_path: Path, shared_cache: Path, form: str) -> None:
+    base = load("llama", form)
+    skill = skill_of(base, "lora", rank=4, alpha=8.0)
+    payload = skill.payload(base.config)
+    folder = merge(base, skill, tmp_path / "merged")
+    cache = shared_cache
+    found = measure(base, payload, folder, form, cache_dir=cache)
+    plain = measure(base, payload, folder, "bf16", cache_dir=cache)
+    assert isinstance(found, MergeError) and found.form == form and found.tokens == plain.tokens > 100
+    assert plain.weight < 3e-3 and plain.agreement > 0.9
+    limits = {"int8": (2e-3, 2e-2), "int4": (2e-2, 0.15), "nf4": (2e-2, 0.2), "bf16": (1e-5, 3e-3)}
+    low, high = limits[form]
+    assert low < found.weight < high and found.weight < found.update
+    assert 0 < found.logit_mean < found.logit_max and found.logit_scale > 0
+    assert set(found.to_dict()) >= {"weight", "logit_mean", "agreement"}
+    again = Base.load(str(folder), quantize=form, device="cpu", cache_dir=cache)
+    wrong = measure(
+        base, skill_of(base, "lora", rank=4, alpha=24.0).payload(base.config), folder, form, cache_dir=cache
+    )
+    assert wrong.weight > found.weight and wrong.logit_mean > found.logit_mean  # it can fail
+    assert again.form == form
+
+
+def test_a_payload_of_full_rank_is_merged_whole(load: Any, tmp_path: Path) -> None:
+    base = load()
+    method, context = make_method("galore", {"rank": 2}), BaseContext(base)
+    parameters = {key: torch.randn(value.shape) * 0.05 for key, value in method.init(context).items()}
+    folder = merge_payload(base, method.payload(parameters, context), tmp_path / "merged", "fp32")
+    again = BaseContext(Base.load(str(folder), quantize="fp32", device="cpu", cache_dir=tmp_path / "cache"))
+    for layer in range(2):
+        for module in ("q_proj", "down_proj"):
+            wanted = context.weight(layer, module) + parameters[f"layers.{layer}.{module}.delta"]
+            torch.testing.assert_close(again.weight(layer, module), wanted)
+
+
+def test_a_large_model_is_written_in_shards(load: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers import AutoModelForCausalLM
+
+    monkeypatch.setattr(merging, "SHARD", 60_000)
+    base = load()
+    skill = skill_of(base, "lora", rank=4, alpha=8.0)
+    folder = merge(base, skill, tmp_path / "merged", "fp32")
+    assert len(list(folder.glob("model-*-of-*.safetensors"))) > 2
+    index = json.loads((folder / "model.safetensors.index.json").read_text())
+    assert index["metadata"]["total_size"] == sum(
+        t.nbytes
+        for t in AutoModelForCausalLM.from_pretrained(folder, tie_word_embeddings=True).model.state_dict().values()
+    )
+    again = Base.load(str(folder), quantize="fp32", device="cpu", cache_dir=tmp_path / "cache")
+    found = again.logits(again.forward([Row(TOKENS, again.new_cache())]).hidden)
+    torch.testing.assert_close(found, attached(base, skill), atol=3e-4, rtol=3e-4)
+
+
+def test_what_cannot_be_merged_writes_nothing(load: Any, tmp_path: Path) -> None:
+    base = load()
+    for name in ("prefix", "prompt", "bottleneck"):
+        with pytest.raises(SkillError, match="cannot be merged into a base"):
+            merge(base, skill_of(base, name), tmp_path / name)
+    skill = skill_of(base, "lora", rank=1, alpha=1.0)
+    with pytest.raises(InputError, match="dtype is one of"):
+        merge(base, skill, tmp_path / "x", "int4")
+    with pytest.raises(InputError, match="exists: name a new folder"):
+        merge(base, skill, tmp_path)
+    with pytest.raises(SkillError, match="was made for the base"):
+        merge(load("qwen2"), skill, tmp_path / "other")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        CHATML,
+        "{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nBe kind.<|im_end|>\n' }}{% endif %}" + CHATML,
+        "{{ '<|endoftext|>' }}" + CHATML,
+        "{% for m in messages %}{{ '[' + m['role'] + ']\"\\'' + m['content'] + '<|im_end|>é' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '[assistant]\"\\'' }}{% endif %}",
+    ],
+)
+def test_the_chat_template_is_the_format(template: str) -> None:
+    found = ChatFormat.probe(template)
+    assert ChatFormat.probe(chat_template(found)) == found
