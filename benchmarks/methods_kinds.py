@@ -34,22 +34,24 @@ class Kind:
         return make_method(self.method, self.options)
 
 
+TEXT = "The guest's message as a booking record: intent, room, guests, date, urgent."
+"""What virtual tokens begin as."""
 _LOW_RANK = {"rank": 8, "alpha": 16}
 
 ROWS: dict[str, Kind] = {
     "lora": Kind("lora", 2e-3, _LOW_RANK),
     "qlora": Kind(
-        "lora", 2e-3, _LOW_RANK, {"optimizer": "paged_adamw8bit"},
-        gpu="paging and the NF4 base; on a CPU the base is the int4 one that is served",
+        "lora", 2e-3, _LOW_RANK, {"optimizer": "adamw8bit"},
+        gpu="a paged optimizer and an NF4 base; on a CPU: 8-bit AdamW, and the int4 base that is served",
     ),
     "rslora": Kind("rslora", 1e-3, _LOW_RANK),
     "lora+": Kind("lora", 5e-4, _LOW_RANK, {"lr_ratio": 16.0}),
     "dora": Kind("dora", 2e-3, _LOW_RANK),
-    "adalora": Kind("adalora", 4e-3, {"rank": 8, "alpha": 16}),
+    "adalora": Kind("adalora", 4e-3, {"rank": 12, "alpha": 24, "target_rank": 8}),
     "vera": Kind("vera", 2e-2, {"rank": 256}),
     "ia3": Kind("ia3", 2e-2),
-    "prefix": Kind("prefix", 1e-2, {"tokens": 16}),
-    "prompt": Kind("prompt", 3e-2, {"tokens": 16}),
-    "bottleneck": Kind("bottleneck", 1e-3, {"size": 16}),
-    "galore": Kind("galore", 1e-3, {"rank": 8}, {"optimizer": "galore"}),
+    "prefix": Kind("prefix", 1e-2, {"tokens": 16, "text": TEXT}),
+    "prompt": Kind("prompt", 3e-2, {"tokens": 16, "text": TEXT}),
+    "bottleneck": Kind("bottleneck", 1e-3, {"reduction": 16}),
+    "galore": Kind("galore", 1e-3, {"rank": 32}, {"optimizer": "galore", "galore_rank": 32, "galore_every": 50}),
 }  # fmt: skip

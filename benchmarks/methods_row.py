@@ -22,11 +22,13 @@ from methods_kinds import ROWS, Kind
 from methods_task import SCHEMA, Case, cases, score
 from training_memory import Allocations
 
+from loraloop.agent.engine.ledger import Author
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from loraloop.adapters.bank import Bank
-    from loraloop.adapters.base import Base
+    from loraloop.adapters.base import Attached, Base
     from loraloop.adapters.training.encode import Encoded
     from loraloop.adapters.training.trainer import Trainer
     from loraloop.tool_schemas.grammar import Grammar
@@ -72,37 +74,34 @@ def grammar(base: Base) -> Grammar:
 
 
 def trained(job: Job, kind: Kind, base: Base) -> tuple[Trainer, dict[str, Tensor], int]:
-    """The trainer, its best parameters, and the peak bytes of what one of its steps allocates."""
-    from loraloop.adapters.training.trainer import TrainConfig, Trainer
+    """The trainer, the tensors that its skill stores, and the peak bytes of what one of its steps allocates."""
+    from loraloop.adapters.training.trainer import Progress, TrainConfig, Trainer
 
-    class Profiled(Trainer):
-        def _optimize(self, batch: Sequence[Encoded], began: float) -> float:
-            profiled = self.step - begun == 1  # not the first of this process, which makes the optimizer's state
-            if profiled:
-                allocations.start()
-            loss = super()._optimize(batch, began)
+    allocations, told = Allocations(), 0
+
+    def profile(progress: Progress) -> None:
+        nonlocal told
+        told += 1
+        if told == 1:  # the first step of this process also makes the optimizer's state
+            allocations.start()
+        elif told == 2:
             allocations.stop()
-            return loss
 
-    allocations = Allocations()
     config = TrainConfig(
         job.steps, job.batch, kind.rate, validate_every=max(1, job.steps // 4), seed=job.seed, **kind.settings
     )
     train = encoded(base, cases("train", job.train, job.seed))
     valid = encoded(base, cases("valid", max(8, job.train // 16), job.seed))
-    trainer = Profiled(base, kind.made(), train, valid, config, Path(job.folder) / f"run-{job.row}")
-    begun = trainer.step
+    trainer = Trainer(base, kind.made(), train, valid, config, Path(job.folder) / f"run-{job.row}", progress=profile)
     return trainer, trainer.run(), allocations.peak
 
 
-def stored(job: Job, base: Base, trainer: Trainer, best: Mapping[str, Tensor]) -> Path:
+def stored(job: Job, base: Base, trainer: Trainer, tensors: Mapping[str, Tensor]) -> Path:
     """The skill's folder, its tensors in bf16."""
     from loraloop.adapters.card import Card
     from loraloop.adapters.methods import card_fields
-    from loraloop.adapters.methods.context import BaseContext
     from loraloop.adapters.skill import Skill
 
-    tensors = trainer.method.finished(best, BaseContext(base, trainer.decoder))
     fields = {
         "name": job.row.replace("+", "-plus"),
         "description": "hotel bookings as JSON",
@@ -111,24 +110,25 @@ def stored(job: Job, base: Base, trainer: Trainer, best: Mapping[str, Tensor]) -
         "base": f"{base.name} ({base.form})",
         "fingerprints": {"architecture": base.fingerprints.architecture, "weights": base.fingerprints.weights},
     }
-    return Skill(Card.checked(fields), tensors).to(torch.bfloat16).save(Path(job.folder) / f"skill-{job.row}")
+    return Skill(Card.checked(fields), dict(tensors)).to(torch.bfloat16).save(Path(job.folder) / f"skill-{job.row}")
 
 
-def served_outputs(base: Base, bank: Bank | None, name: str, asked: Sequence[Case]) -> list[str]:
-    """What the skill (or, without one, the base) writes, decoded as in an agent's step: greedily, under the grammar."""
+def author_of(base: Base, bank: Bank, name: str) -> Author:
+    """Who computes the skill's branches; its slot is pinned."""
+    card = bank.card(name)
+    return Author(base.fingerprints.weights, name, bank.pin(name), card.activation, card.sha256)
+
+
+def served_outputs(base: Base, attached: Attached | None, author: Author, asked: Sequence[Case]) -> list[str]:
+    """What a skill or the base writes, decoded as in an agent's step: greedily, under the grammar."""
     from loraloop.adapters.base import Message
     from loraloop.agent.engine import Trunk
     from loraloop.agent.engine.generate import Budget, Generated, generate
-    from loraloop.agent.engine.ledger import Author
     from loraloop.agent.engine.sampling import Sampler, Sampling
 
-    author = Author(base.fingerprints.weights)
-    if bank is not None:
-        card = bank.card(name)
-        author = Author(base.fingerprints.weights, name, bank.pin(name), card.activation, card.sha256)
     compiled, outputs = grammar(base), []
     for case in asked:
-        trunk = Trunk(base, (), bank.attached if bank is not None else None)
+        trunk = Trunk(base, (), attached)
         trunk.extend(base.chat.render([Message("user", case.text)]))
         branch, text = trunk.branch(author), ""
         pieces = generate(
@@ -145,10 +145,9 @@ def served_outputs(base: Base, bank: Bank | None, name: str, asked: Sequence[Cas
 def torch_outputs(base: Base, trainer: Trainer, asked: Sequence[Case]) -> list[str]:
     """The same from the trainer's own forward, for what no bank serves: the branch is read again at each token."""
     from loraloop.adapters.base import BranchCache, Message, Row
-    from loraloop.adapters.methods.context import BaseContext
     from loraloop.adapters.methods.payload import PayloadAttached
 
-    payload = trainer.method.payload(trainer.parameters, BaseContext(base, trainer.decoder))
+    payload = trainer.method.payload(trainer.best_parameters(), trainer.context)
     attached = PayloadAttached(payload, base.dtype)
     compiled, outputs = grammar(base), []
     with torch.no_grad():
@@ -189,24 +188,28 @@ def switch_us(bank: Bank, names: Sequence[str]) -> float:
     return median(times)
 
 
-def overhead(base: Base, bank: Bank, name: str, seed: int) -> float:
-    """How much longer a decode step takes under the skill than on the bare base: 0.1 is a tenth; steps take turns."""
-    from loraloop.adapters.base import Row
+def overhead(base: Base, bank: Bank, author: Author, seed: int) -> float:
+    """How much longer a token takes in a branch of the skill than of the bare base: 0.1 is a tenth. Steps take turns.
+
+    Virtual tokens stand in the skill's branch, so what it costs to attend to them is counted.
+    """
+    from loraloop.agent.engine import Trunk
 
     generator = torch.Generator().manual_seed(seed)
     draw = partial(torch.randint, 3, base.config.vocab_size, generator=generator)
-    slot, context = bank.pin(name), draw((CONTEXT,)).tolist()
-    caches = [base.new_cache(CONTEXT + DECODED + 64) for _ in range(2)]
-    for cache in caches:
-        base.forward([Row(context, cache)])
+    context, branches = draw((CONTEXT,)).tolist(), []
+    for which in (Author(base.fingerprints.weights), author):
+        trunk = Trunk(base, (), bank.attached)
+        trunk.extend(context)
+        branches.append(trunk.branch(which))
+        branches[-1].feed(base.chat.generation_prompt)
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(DECODED + 4):
         token = draw((1,)).tolist()
-        for which, cache in enumerate(caches):
+        for branch, taken in zip(branches, times, strict=True):
             started = perf_counter()
-            out = base.forward([Row(token, cache, slot * which)], attached=bank.attached)
-            base.logits(out.hidden)
-            times[which].append(perf_counter() - started)
+            branch.feed(token)
+            taken.append(perf_counter() - started)
     bare, skilled = (median(each[4:]) for each in times)
     return skilled / bare - 1
 
@@ -215,39 +218,48 @@ def measure(job: Job) -> dict[str, Any]:
     """A row of the table."""
     from loraloop.adapters.bank import Bank
     from loraloop.adapters.base import Base
+    from loraloop.adapters.methods.galore import Galore, retained
     from loraloop.adapters.skill import Skill
     from loraloop.tool_schemas.errors import LoraloopError
 
+    torch.set_num_threads(job.threads)
     base = Base.load(job.base, quantize=job.form or None, device="cpu")
     asked = cases("test", job.test, job.seed)
     if job.row == "base":
-        return {"numbers": score(asked, served_outputs(base, None, "", asked)), "notes": {}}
+        return {
+            "numbers": score(asked, served_outputs(base, None, Author(base.fingerprints.weights), asked)),
+            "notes": {},
+        }
     kind = ROWS[job.row]
-    trainer, best, peak = trained(job, kind, base)
-    for name, tensor in best.items():
-        trainer.parameters[name].data.copy_(tensor)
-    sizes = [
+    trainer, tensors, peak = trained(job, kind, base)
+    held = [
         tensor for state in trainer.optimizer.state.values() for tensor in state.values() if torch.is_tensor(tensor)
     ]
-    weights = list(trainer.parameters.values())
     found: dict[str, float] = {
         "valid_loss": trainer.best,
-        "trainable": sum(tensor.numel() for tensor in weights if tensor.requires_grad),
+        "trainable": sum(tensor.numel() for tensor in trainer.trained.values()),
         "train_s": trainer.spent,
-        "peak_mb": (peak + sum(tensor.nbytes for tensor in (*sizes, *weights))) / 1e6,
+        "peak_mb": (peak + sum(tensor.nbytes for tensor in (*held, *trainer.parameters.values()))) / 1e6,
     }
     notes = {"gpu": kind.gpu} if kind.gpu else {}
+    if isinstance(trainer.method, Galore):
+        kept = retained(trainer.best_parameters(), trainer.method.rank)["all"]
+        notes["rank"] = (
+            f"the skill of rank {trainer.method.rank} that is scored keeps {100 * kept:.1f} % of the energy of the "
+            "trained difference, whose loss is shown"
+        )
     try:
-        folder = stored(job, base, trainer, best)
+        folder = stored(job, base, trainer, tensors)
         skill = Skill.load(folder)
-        bank = Bank(base, slots=2, rank=max(8, skill.card.rank))
+        bank = Bank(base, slots=2, rank=max(8, skill.card.rank or 0))
         other = Skill(skill.card.model_copy(update={"name": f"{skill.card.name}-too"}), skill.tensors)
         names = [bank.add(folder), bank.add(other)]
-        outputs = served_outputs(base, bank, names[0], asked)
+        author = author_of(base, bank, names[0])
+        outputs = served_outputs(base, bank.attached, author, asked)
         found |= {
             "file_mb": sum(file.stat().st_size for file in folder.iterdir()) / 1e6,
             "switch_us": switch_us(bank, names),
-            "decode_overhead": overhead(base, bank, names[0], job.seed),
+            "decode_overhead": overhead(base, bank, author, job.seed),
         }
         notes["kv"] = "reusable" if skill.card.activation == "branch" else "own"
     except (LoraloopError, NotImplementedError) as error:
@@ -256,11 +268,5 @@ def measure(job: Job) -> dict[str, Any]:
     return {"numbers": found | score(asked, outputs), "notes": notes, "outputs": outputs[:20]}
 
 
-def main(job: Job) -> None:
-    """Measures a row; the last line that it prints is the result."""
-    torch.set_num_threads(job.threads)
-    print(json.dumps(measure(job)))
-
-
 if __name__ == "__main__":
-    main(Job(**json.loads(sys.argv[1])))
+    print(json.dumps(measure(Job(**json.loads(sys.argv[1])))))

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 IGNORED = -100  # a label without a loss
 BETAS, CLIP = (0.9, 0.99), 1.0
+CACHE_GB = 16.0  # more than any point's trunks take
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,7 @@ class Watch:
         self._rss, self._started, self._used = 0, 0.0, 0.0
 
     def begin(self) -> None:
+        """Before a step."""
         if self._resident is None:
             self._resident = Resident()
         if len(self.seconds) == self.job.total - 1:
@@ -108,8 +111,9 @@ class Watch:
             self._allocations.start()
         self._started, self._used = perf_counter(), process_time()
 
-    def end(self, loss: float | None = None) -> None:
-        self.seconds.append(perf_counter() - self._started)
+    def end(self, loss: float | None = None, seconds: float | None = None) -> None:
+        """After a step; `seconds` where the system itself says what it took."""
+        self.seconds.append(perf_counter() - self._started if seconds is None else seconds)
         self.processor.append(process_time() - self._used)
         if loss is not None:
             self.losses.append(loss)
@@ -135,30 +139,39 @@ def plan_of(job: Job) -> dict[str, Any]:
 
 def ours(job: Job, watch: Watch, **settings: Any) -> None:
     """Our trainer; what it does in which order is written down for the peers."""
-    from loraloop.adapters.training.trainer import TrainConfig, Trainer
+    from loraloop.adapters.training.trainer import Progress, TrainConfig, Trainer
 
-    class Watched(Trainer):
-        def _optimize(self, batch: Sequence[Encoded], began: float) -> float:
-            watch.begin()
-            loss = super()._optimize(batch, began)
-            watch.end(loss)
-            order.append([numbers[example] for example in batch])
-            rates.append(self.optimizer.param_groups[0]["lr"])
-            return loss
+    rates: list[float] = []
+
+    def told(progress: Progress) -> None:
+        rates.append(progress.lr)
+        watch.end(progress.loss, progress.seconds)
+        watch.begin()
 
     base = job.load()
     data = job.examples(base)
-    numbers = {example: number for number, example in enumerate(data)}
-    order: list[list[int]] = []
-    rates: list[float] = []
     config = TrainConfig(
-        job.total, job.batch, job.rate, validate_every=job.total, seed=job.seed, clip=CLIP, **settings
+        job.total, job.batch, job.rate, clip=CLIP, validate_every=job.total, seed=job.seed, **settings
     )  # fmt: skip
     run = job.place / f"run-{job.system}-{job.point}"
-    Watched(base, job.method, data, data[:1], config, run).run()
+    trainer = Trainer(base, job.method, data, data[:1], config, run, progress=told)
+    watch.begin()
+    trainer.run()
     if job.system == "ours":
+        numbers = {example: number for number, example in enumerate(data)}
+        order = [[numbers[example] for example in batch] for batch in islice(trainer.batches(), job.total)]
         plan = {"order": order, "rates": rates, "examples": [[e.trunk, e.branch, e.start] for e in data]}
         (job.place / f"plan-{job.point}.json").write_text(json.dumps(plan), encoding="utf-8")
+
+
+def cached(job: Job, watch: Watch) -> None:
+    """Our trainer with every trunk read back from disk after the first epoch."""
+    ours(job, watch, trunk_cache_gb=CACHE_GB)
+
+
+def full(job: Job, watch: Watch) -> None:
+    """Our trainer with the adapter active on the whole context."""
+    ours(job, watch, mode="full")
 
 
 def peft(job: Job, watch: Watch, activation: str = "full") -> None:
@@ -221,7 +234,9 @@ def trl(job: Job, watch: Watch) -> None:
     watch.losses += [line["loss"] for line in trainer.state.log_history if "loss" in line]
 
 
-SYSTEMS: dict[str, Callable[[Job, Watch], None]] = {"ours": ours, "peft": peft, "peft_alora": alora, "trl": trl}
+SYSTEMS: dict[str, Callable[[Job, Watch], None]] = {
+    "ours": ours, "cached": cached, "full": full, "peft": peft, "peft_alora": alora, "trl": trl,
+}  # fmt: skip
 
 
 def prepare(job: Job) -> None:
@@ -266,17 +281,16 @@ def _labelled(example: Sequence[Any]) -> tuple[list[int], list[int]]:
     return [*trunk, *branch], [IGNORED] * (len(trunk) + start) + list(branch[start:])
 
 
-def main(job: Job) -> None:
-    """Measures one job in this process; the last line that it prints is the result."""
+def measure(job: Job) -> dict[str, Any]:
+    """Measures one job in this process; the system "prepare" writes what the peers need."""
     torch.set_num_threads(job.threads)
     if job.system == "prepare":
         prepare(job)
-        print(json.dumps({"job": asdict(job)}))
-        return
+        return {"job": asdict(job)}
     watch = Watch(job)
     SYSTEMS[job.system](job, watch)
-    print(json.dumps(watch.found()))
+    return watch.found()
 
 
 if __name__ == "__main__":
-    main(Job(**json.loads(sys.argv[1])))
+    print(json.dumps(measure(Job(**json.loads(sys.argv[1])))))

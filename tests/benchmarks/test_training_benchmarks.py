@@ -16,7 +16,8 @@ FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 
 @pytest.fixture(scope="module")
 def modules() -> Iterator[dict[str, ModuleType]]:
-    names = ("training", "training_data", "training_memory", "methods", "methods_kinds", "methods_task")
+    names = ("training", "training_data", "training_memory", "training_systems", "methods", "methods_kinds",
+             "methods_row", "methods_task")  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(FOLDER))
         yield {name: importlib.import_module(name) for name in names}
@@ -30,8 +31,13 @@ def folder(save_llama: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    import torch
+
     monkeypatch.setenv("LORALOOP_CACHE", str(tmp_path / "cache"))
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
 
 
 def test_the_synthetic_examples_have_one_length(modules: dict[str, ModuleType], tiny_base: Any) -> None:
@@ -63,26 +69,52 @@ def test_allocations_are_seen(modules: dict[str, ModuleType]) -> None:
     assert again[0] == 0
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)  # a process each for three or four systems
+@pytest.fixture
+def in_process(modules: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs run here, so that torch and PEFT are imported once."""
+
+    def run(program: list[str], **_: Any) -> Any:
+        module = modules[Path(program[1]).stem]
+        found = module.measure(module.Job(**json.loads(program[2])))
+        return type("Done", (), {"returncode": 0, "stdout": json.dumps(found), "stderr": ""})()
+
+    monkeypatch.setattr(modules["training"].subprocess, "run", run)
+
+
+SMALL = ["--form", "fp32", "--threads", "1", "--batch", "2", "--limit", "2"]
+POINT = ["--context", "40", "--completion", "40", "--examples", "4", "--grid", ""]
+
+
+@pytest.mark.timeout(600)
 def test_peft_alora_and_our_trainer_have_one_loss_curve(
-    modules: dict[str, ModuleType], folder: Path, tmp_path: Path
+    modules: dict[str, ModuleType], in_process: None, folder: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("peft")
     path, work = tmp_path / "training.json", tmp_path / "work"
-    arguments = ["--base", str(folder), "--form", "fp32", "--threads", "1", "--context", "40", "--completion", "40"]
-    arguments += ["--batch", "2", "--examples", "4", "--limit", "2", "--grid", "", "--json", str(path)]
-    arguments += ["--work", str(work), "--systems", ",".join(set(modules["training"].SYSTEMS) - {"trl"})]
+    systems = ",".join(set(modules["training"].SYSTEMS) - {"trl"})
+    arguments = ["--base", str(folder), *SMALL, *POINT, "--systems", systems, "--work", str(work), "--json", str(path)]
     assert modules["training"].main(arguments) == 0
     document = json.loads(path.read_text())
     assert document["name"] == "training" and document["n"] == 2 and not work.exists()
-    assert {"time_vs_peft", "time_vs_peft_alora", "memory_vs_peft"} <= document["ratios"].keys()
+    wanted = {f"{way}{what}_vs_peft{mode}" for way in ("", "cached_", "full_") for what in ("time", "memory")
+              for mode in ("", "_alora")}  # fmt: skip
+    assert wanted <= document["ratios"].keys()
     losses = document["details"]["losses"]
-    assert len(losses["ours"]) == 5
+    assert len(losses["ours"]) == 5 and losses["ours"][-1] < losses["ours"][0]
     differences = {name: value for name, value in document["metrics"].items() if name.endswith("difference_max")}
-    assert "loss_difference_max" in differences
+    assert differences.keys() == {f"{way}loss_difference_max" for way in ("", "cached_", "full_")}
     assert all(value < 1e-4 for value in differences.values()), differences
     assert abs(losses["peft"][-1] - losses["ours"][-1]) > 1e-3  # plain PEFT is another objective
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_job_runs_in_a_process_of_its_own(modules: dict[str, ModuleType], folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "training.json"
+    arguments = ["--base", str(folder), *SMALL, *POINT, "--systems", "", "--work", str(tmp_path / "work")]
+    assert modules["training"].main([*arguments, "--json", str(path)]) == 0
+    document = json.loads(path.read_text())
+    assert document["metrics"]["activation_mb"] > 0 and not document["peers"] and not document["ratios"]
 
 
 def test_what_was_measured_is_not_measured_again(
@@ -105,13 +137,14 @@ def test_what_was_measured_is_not_measured_again(
 
 
 def test_cases_follow_from_the_seed_and_fit_the_schema(modules: dict[str, ModuleType]) -> None:
-    from jsonschema import validate
+    from jsonschema import Draft202012Validator
 
     task = modules["methods_task"]
     train, test = task.cases("train", 200, 0), task.cases("test", 200, 0)
     assert train == task.cases("train", 300, 0)[:200] != task.cases("train", 200, 1)
+    schema = Draft202012Validator(task.SCHEMA)
     for case in (*train, *test):
-        validate(json.loads(case.completion), task.SCHEMA)
+        assert schema.is_valid(json.loads(case.completion))
     assert {case.record["intent"] for case in test} == set(task.INTENTS)
     for pool in (*({s: task.SAID[s][i] for s in task.SAID} for i in task.INTENTS), task.PEOPLE, task.URGENT, task.CALM):
         assert set(pool) == {"train", "valid", "test"}
@@ -128,18 +161,19 @@ def test_a_record_is_scored_by_field(modules: dict[str, ModuleType]) -> None:
     assert task.score([one, two], ["{", "[]"]) == {"exact": 0.0, "fields": 0.0}
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_rows_are_trained_served_and_scored(modules: dict[str, ModuleType], folder: Path, tmp_path: Path) -> None:
+def test_rows_are_trained_served_and_scored(
+    modules: dict[str, ModuleType], in_process: None, folder: Path, tmp_path: Path
+) -> None:
     methods, path = modules["methods"], tmp_path / "methods.json"
-    arguments = ["--base", str(folder), "--form", "fp32", "--threads", "1", "--steps", "3", "--batch", "2"]
-    arguments += ["--train", "16", "--limit", "2", "--rows", "lora", "--work", str(tmp_path / "work")]
-    assert methods.main([*arguments, "--json", str(path)]) == 0
+    arguments = ["--base", str(folder), *SMALL, "--steps", "3", "--train", "16", "--rows", "lora,prompt"]
+    assert methods.main([*arguments, "--work", str(tmp_path / "work"), "--json", str(path)]) == 0
     document = json.loads(path.read_text())
     metrics = document["metrics"]
-    assert {"base/exact", *(f"lora/{key}" for key in methods.COLUMNS)} <= metrics.keys()
+    assert {"base/exact", *(f"{row}/{key}" for row in ("lora", "prompt") for key in methods.COLUMNS)} <= metrics.keys()
+    assert metrics["prompt/trainable"] == 16 * 32
     assert metrics["lora/trainable"] > 1_000 and metrics["lora/file_mb"] > 0 and metrics["lora/switch_us"] > 0
-    assert document["details"]["methods"]["lora/KV"] == "reusable"
+    assert document["details"]["methods"]["lora/KV"] == "reusable" and not document["details"]["notes"]
 
 
 def test_all_twelve_methods_have_a_row(modules: dict[str, ModuleType]) -> None:
