@@ -93,8 +93,9 @@ class Skill:
         return made
 
     def to(self, dtype: torch.dtype) -> Skill:
-        """The same skill in another dtype; bfloat16 halves its file."""
-        return Skill(self.card, {name: tensor.detach().to(dtype) for name, tensor in self.tensors.items()})
+        """The same skill in another dtype; bfloat16 halves its file. Vectors stay: near 1 it has too few steps."""
+        tensors = {name: t.detach().to(dtype if t.ndim > 1 else t.dtype) for name, t in self.tensors.items()}
+        return Skill(self.card, tensors)
 
     @classmethod
     def load(cls, folder: str | Path) -> Skill:

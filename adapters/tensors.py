@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from loraloop.adapters.extras import SIZES
 from loraloop.adapters.methods import method_of
 from loraloop.adapters.methods.payload import PARTS
 from loraloop.adapters.methods.sites import MODULES, Dimensions, module_shape
@@ -25,6 +26,8 @@ _NAME = re.compile(
     rf"|(?:{'|'.join(PARTS)})\.bottleneck\.(?P<part>down|up|down_bias|up_bias))"
 )
 _ANY = 0  # a dimension that the method chooses: a rank, a width, a number of virtual tokens
+MOST = SIZES[-1]
+"""Of such a dimension."""
 
 
 def check_card(card: Card, shapes: Mapping[str, Shape], pairs: Mapping[tuple[int, str], PairShape], where: str) -> None:
@@ -35,14 +38,17 @@ def check_card(card: Card, shapes: Mapping[str, Shape], pairs: Mapping[tuple[int
         method_of(card)
     except LoraloopError as error:
         raise SkillError(f"{where}: {error}") from None
-    if card.method not in PLAIN:
-        return
     found = {module for _, module in pairs}
-    if found != set(card.targets):
+    if card.method not in PLAIN:
+        names = (_NAME.fullmatch(name) for name in shapes)
+        found |= {match["module"] for match in names if match is not None and match["module"]}
+    if found != set(card.targets) if card.method in PLAIN else not found <= set(card.targets):
         raise SkillError(
             f"{where} holds tensors for {', '.join(sorted(found))}, but the card's targets are "
             f"{', '.join(sorted(card.targets))}; correct the card or export the skill again"
         )
+    if card.method not in PLAIN:
+        return
     patterned = "rank_pattern" in card.options
     for (layer, module), pair in pairs.items():
         if pair.rank > card.width if patterned else pair.rank != card.rank:
@@ -89,9 +95,9 @@ def check_shapes(card: Card, shapes: Mapping[str, Shape], config: Dimensions, ba
                 f"({config.layers} layers): correct the card's method, or export the skill again"
             )
         if len(wanted) != len(shape) or any(
-            own < 1 if want == _ANY else own != want for own, want in zip(shape, wanted, strict=True)
+            not 0 < own <= MOST if want == _ANY else own != want for own, want in zip(shape, wanted, strict=True)
         ):
-            sizes = ", ".join("any" if want == _ANY else str(want) for want in wanted)
+            sizes = ", ".join(f"1 … {MOST}" if want == _ANY else str(want) for want in wanted)
             raise SkillError(
                 f"skill {card.name!r}: {name} is {list(shape)}, but the base {base!r} needs [{sizes}]: "
                 f"load {card.base!r}, or train the skill on {base!r}"

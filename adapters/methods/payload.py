@@ -239,7 +239,7 @@ class PartsBeyond:
 
         def through(payload: Payload, y: Tensor) -> Tensor:
             module = payload.bottlenecks.get((layer, part))
-            return y if module is None else module(y)
+            return y if module is None else module(y.to(module.down.dtype)).to(y.dtype)
 
         return self._each(y, through)
 

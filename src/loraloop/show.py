@@ -166,7 +166,7 @@ def skills_table(cards: Mapping[str, Card], sizes: Mapping[str, int]) -> Table:
         table.add_column(column, justify="right" if column in ("rank", "size") else "left")
     for name, card in cards.items():
         size = f"{sizes[name] / 2**20:.1f} MiB"
-        table.add_row(skill_text(name), card.contract, card.method, str(card.rank), size, card.description)
+        table.add_row(skill_text(name), card.contract, card.method, str(card.rank or "–"), size, card.description)
     return table
 
 

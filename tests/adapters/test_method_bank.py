@@ -136,6 +136,10 @@ WRONG: dict[str, tuple[str, Callable[[dict[str, torch.Tensor]], Any], str]] = {
     "a foreign name": ("ia3", lambda t: t.update(strange=torch.ones(3)), "ia3 has no tensor 'strange'"),
     "too deep": ("prefix", lambda t: t.update({"layers.9.prefix.keys": t["layers.0.prefix.keys"] + 0}), "no tensor"),
     "another width": ("prompt", lambda t: t.update(prompt=torch.ones(3, 5)), r"prompt is \[3, 5\], but"),
+    "too many virtual tokens": ("prompt", lambda t: t.update(prompt=torch.zeros(1025, 32)), r"needs \[1 … 1024, 32\]"),
+    "a module that is no target": (
+        "ia3", lambda t: t.update({"layers.0.k_proj.gain": torch.ones(16)}), "holds tensors for .*k_proj",
+    ),
     "no virtual token": ("prompt", lambda t: t.update(prompt=t["prompt"][:0]), r"prompt is \[0, "),
     "keys of other heads": (
         "prefix", lambda t: t.update({"layers.0.prefix.keys": torch.ones(5, 9, 8)}), "but the base",
@@ -205,6 +209,18 @@ def test_values_and_bases_are_checked_for_every_method(method_skill: Make, tmp_p
         spoilt = {**skill.tensors, name: torch.full_like(skill.tensors[name], float("nan"))}
         with pytest.raises(SkillError, match="not finite"):
             Skill(skill.card, spoilt).save(tmp_path / method)
+
+
+@pytest.mark.parametrize("method", EVERY)
+def test_a_half_precision_base_on_torch_serves_every_method(method: str, method_skill: Make) -> None:
+    half = random_base(3, dtype=torch.bfloat16)
+    bank = Bank(half, slots=1)
+    skill = method_skill(half, method)
+    served = branch(half, bank.attached, bank.slot(bank.add(skill)))
+    payload = skill.payload(half.config).to(torch.bfloat16)
+    assert error(served, branch(half, PayloadAttached(payload), 1)) < 0.05
+    vectors = {name: tensor for name, tensor in skill.to(torch.bfloat16).tensors.items() if tensor.ndim == 1}
+    assert all(tensor.dtype == torch.float32 for tensor in vectors.values())
 
 
 def test_cards_name_methods_and_options() -> None:
