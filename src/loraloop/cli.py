@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from loraloop.eval_cli import eval_app
+from loraloop.skills_cli import skills_app
 from loraloop.tools_cli import Servers, tools_app
 from loraloop.train_cli import data_app, train
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from loraloop.agent import Runtime
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-skills_app = typer.Typer(no_args_is_help=True, help="The shipped skills.")
 app.add_typer(skills_app, name="skills")
 app.add_typer(tools_app, name="tools")
 app.add_typer(eval_app, name="eval")
@@ -163,36 +163,6 @@ def route(
     show_route(console(), routed.screen, routed.route, routed.explanation)
 
 
-@skills_app.command("list")
-def skills_list(as_json: AsJson = False) -> None:
-    """List the shipped skills."""
-    cards, sizes = library_cards()
-    if as_json:
-        listed = [{**card.model_dump(mode="json"), "bytes": sizes[name]} for name, card in cards.items()]
-        print_line(json.dumps(listed, ensure_ascii=False))
-        return
-    from loraloop.show import skills_table
-
-    console().print(skills_table(cards, sizes))
-
-
-@skills_app.command("show")
-def skills_show(name: Annotated[str, typer.Argument(help="A skill's name.")], as_json: AsJson = False) -> None:
-    """Show a skill's card: what it writes, what it was trained on, how it scores."""
-    from loraloop.tool_schemas.errors import unknown
-
-    cards, _ = library_cards()
-    if name not in cards:
-        raise unknown("skill", name, cards)
-    card = cards[name].model_dump(mode="json")
-    if as_json:
-        print_line(json.dumps(card, ensure_ascii=False))
-        return
-    from loraloop.show import show_card
-
-    show_card(console(), card)
-
-
 @app.command()
 def bases(
     get: Annotated[
@@ -215,19 +185,6 @@ def bases(
         print_line(json.dumps(rows, ensure_ascii=False))
         return
     console().print(bases_table(rows))
-
-
-def library_cards() -> tuple[dict[str, Any], dict[str, int]]:
-    """The cards of the shipped skills and the bytes of their tensors, by name."""
-    from loraloop.adapters.card import Card
-    from loraloop.adapters.skill import library
-
-    folders = library()
-    cards = {
-        name: Card.from_json((folder / "card.json").read_text(encoding="utf-8"), str(folder / "card.json"))
-        for name, folder in folders.items()
-    }
-    return cards, {name: (folder / "skill.safetensors").stat().st_size for name, folder in folders.items()}
 
 
 def open_runtime(base: str, quantize: str | None, quiet: bool, bare: bool = False) -> Runtime:
