@@ -120,8 +120,8 @@ class _Import:
         self.places = sorted({place[:2] for place in self.names.values()})
         self._check()
         tensors = store.read_tensors(self.path)
-        own = self.kind == "LORA"  # keeps its dtype; what is folded is computed in fp32
-        self.held = {place: tensors[n] if own else tensors[n].float() for n, place in self.names.items()}
+        kept = self.kind == "LORA"  # in its dtype; what is folded is computed in fp32
+        self.held = {place: tensors[n] if kept else tensors[n].float() for n, place in self.names.items()}
         targets = tuple(module for module in MODULES if any(module == other for _, other in self.places))
         if self.kind == "VERA":
             return self._vera(targets, [tensors.get(name) for name in shared])

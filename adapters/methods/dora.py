@@ -87,4 +87,7 @@ class Dora(Plain):
 def _norms(context: Context, place: tuple[int, str], pair: Factors) -> Tensor:
     """‖W + B A‖ of each row, [O]."""
     A, B = pair
-    return torch.linalg.vector_norm(torch.addmm(context.weight(*place).to(A.device), B.float(), A.float()), dim=1)
+    norms: Tensor = torch.linalg.vector_norm(
+        torch.addmm(context.weight(*place).to(A.device), B.float(), A.float()), dim=1
+    )
+    return norms
