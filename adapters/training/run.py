@@ -24,6 +24,7 @@ from loraloop.adapters.training.recipe_file import Recipe
 from loraloop.adapters.training.recipe_lines import checked, unknown_key
 from loraloop.adapters.training.record import Record
 from loraloop.adapters.training.trainer import TrainConfig, Trainer
+from loraloop.adapters.training.workers import current
 from loraloop.tool_schemas.errors import InputError, LoraloopError
 
 if TYPE_CHECKING:
@@ -74,12 +75,14 @@ class Trained:
         log: What the trainer wrote down.
         seconds: How long it trained, over all resumptions.
         steps: How many it took.
+        first: Whether this process is the one that writes; with several, `accelerate launch` started the others.
     """
 
     skill: Skill
     log: tuple[dict[str, Any], ...]
     seconds: float
     steps: int
+    first: bool = True
 
 
 def load_base(recipe: Recipe, progress: Any = None) -> Base:
@@ -123,7 +126,9 @@ def train(prepared: Prepared, command: str, watch: ProgressCallback | None = Non
     """
     recipe, base = prepared.recipe, prepared.base
     folder = recipe.output / "checkpoints"
-    _claim(folder, prepared)
+    first = current().rank == 0
+    if first:
+        _claim(folder, prepared)
     trainer = make_trainer(prepared, folder, progress=watch)
     tensors = trainer.run()
     content = recipe.content
@@ -159,7 +164,7 @@ def train(prepared: Prepared, command: str, watch: ProgressCallback | None = Non
     import torch
 
     skill = Skill(card, tensors).to(getattr(torch, content.output.dtype))
-    return Trained(skill, tuple(read_log(folder / "log.jsonl")), trainer.spent, trainer.step)
+    return Trained(skill, tuple(read_log(folder / "log.jsonl")), trainer.spent, trainer.step, first)
 
 
 def make_trainer(

@@ -84,6 +84,8 @@ def run_recipe(
     )
     with watch.trained(prepared.config.steps) as told:
         trained = train(prepared, f"loraloop train {Path(read.where).name}", told)
+    if not trained.first:
+        return _report(prepared, trained, None, None, read.output / "skill", None, None, ())
     measured = _measure(prepared, trained, watch)
     skill = _scored(trained.skill, measured)
     folder = skill.save(read.output / "skill")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
@@ -48,13 +49,16 @@ def train(
     """
     from loraloop.train_watch import Watch
 
-    watch = Watch(quiet=as_json)
+    first = os.environ.get("RANK", "0") == "0"  # of the processes that `accelerate launch` started
+    watch = Watch(quiet=as_json or not first)
     if dry_run:
         _dry_run(recipe, examples, watch, as_json)
         return
     from loraloop.recipe_run import run_recipe
 
     report = run_recipe(recipe, observer=watch)
+    if not first:
+        return
     if as_json:
         sys.stdout.write(json.dumps(report.to_dict(), ensure_ascii=False, default=str) + "\n")
         return

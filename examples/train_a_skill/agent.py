@@ -1,0 +1,17 @@
+"""The new skill in an agent that also has the shipped ones: the router sends each request where it belongs."""
+
+from loraloop import Agent, Runtime, library
+
+MAIL = """From: lena@mail.example
+Subject: Please help
+
+Good morning,
+The driver could not find my house. Please have the desk lamp brought again. Order 52817.
+I must have an answer by tomorrow morning.
+Regards
+Lena"""
+
+agent = Agent(Runtime.load(skills=[*library(), "triage"]))
+for request in (MAIL, "What is the capital of France?", "Write a Python function that adds two numbers."):
+    result = agent.run_sync(request)
+    print(f"{result.steps[-1].skill}: {result.output.splitlines()[0]}")
