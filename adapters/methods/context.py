@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -25,6 +25,14 @@ class Context(Protocol):
 
     def weight(self, layer: int, module: str) -> Tensor:
         """The values [O, K] that are served, dequantized, in fp32."""
+        ...
+
+    def times(self, layer: int, module: str, A: Tensor) -> Tensor:
+        """W Aᵀ [O, r] of A [r, K]: computed in the dtype of the weights, given in fp32."""
+        ...
+
+    def squares(self, layer: int, module: str) -> Tensor:
+        """The squared norm [O] of each row of the weights, in fp32; computed once."""
         ...
 
     def bias(self, layer: int, module: str) -> Tensor | None:
@@ -52,6 +60,12 @@ class ConfigContext:
 
     def weight(self, layer: int, module: str) -> Tensor:
         raise InputError(f"this needs the base's weights ({module}): give BaseContext(base), not its dimensions alone")
+
+    def times(self, layer: int, module: str, A: Tensor) -> Tensor:
+        return self.weight(layer, module)
+
+    def squares(self, layer: int, module: str) -> Tensor:
+        return self.weight(layer, module)
 
     def bias(self, layer: int, module: str) -> Tensor | None:
         if getattr(self.config, "qkv_bias", False) and module in GROUPS["qkv"]:
@@ -84,16 +98,33 @@ class BaseContext:
     base: Base
     decoder: Decoder | None = None
     originals: Mapping[str, Tensor] | None = None
+    _squares: dict[tuple[int, str], Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def config(self) -> Dimensions:
         return self.base.config
 
     def weight(self, layer: int, module: str) -> Tensor:
+        return self._held(layer, module).float()
+
+    @torch.no_grad()
+    def times(self, layer: int, module: str, A: Tensor) -> Tensor:
+        held = self._held(layer, module)
+        return (held @ A.T.to(held)).float()
+
+    @torch.no_grad()
+    def squares(self, layer: int, module: str) -> Tensor:
+        known = self._squares.get((layer, module))
+        if known is None:
+            known = self._squares[layer, module] = self.weight(layer, module).square().sum(1)
+        return known
+
+    def _held(self, layer: int, module: str) -> Tensor:
+        """The values [O, K] in the dtype that they have when they are served."""
         group = next(name for name, parts in GROUPS.items() if module in parts)
         held = getattr((self.decoder or self.base.decoder).layers[layer], group)
         first, end = _rows(self.config, group, module)
-        values: Tensor = held.dequantize()[first:end].float()
+        values: Tensor = held.dequantize()[first:end]
         return values
 
     def bias(self, layer: int, module: str) -> Tensor | None:

@@ -51,7 +51,7 @@ class Dora(Plain):
         factors = self._factors(parameters)
         stored, magnitudes = of_module(parameters, "gain"), of_module(parameters, "magnitude")
         gains = {
-            place: stored[place] if place in stored else magnitudes[place] / _norms(context, place, pair)
+            place: stored[place] if place in stored else magnitudes[place] / _norms_in_training(context, place, pair)
             for place, pair in factors.items()
         }
         return Payload(grouped(factors, context.config), spread(gains, context.config, 1.0))
@@ -91,3 +91,12 @@ def _norms(context: Context, place: tuple[int, str], pair: Factors) -> Tensor:
         torch.addmm(context.weight(*place).to(A.device), B.float(), A.float()), dim=1
     )
     return norms
+
+
+@torch.no_grad()
+def _norms_in_training(context: Context, place: tuple[int, str], pair: Factors) -> Tensor:
+    """The same from ‖W‖², W Aᵀ and A Aᵀ: no matrix of the weights' size is made at every step."""
+    A, B = (part.float() for part in pair)
+    cross = (context.times(*place, A).to(B.device) * B).sum(1)
+    own = ((B @ (A @ A.T)) * B).sum(1)
+    return (context.squares(*place).to(B.device) + 2 * cross + own).clamp_min(1e-12).sqrt()

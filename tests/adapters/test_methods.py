@@ -12,6 +12,7 @@ from safetensors.torch import load, save
 
 from loraloop.adapters.base import Base, BranchCache, Row, random_base
 from loraloop.adapters.base.cache import KVCache
+from loraloop.adapters.folding import folded
 from loraloop.adapters.methods import METHODS, card_fields, make_method
 from loraloop.adapters.methods.context import BaseContext, ConfigContext
 from loraloop.adapters.methods.method import Method
@@ -50,6 +51,18 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {name: (name, options) for nam
     "some modules": ("galore", {"rank": 48, "targets": ("v_proj", "up_proj", "down_proj")}),
     "vera, some modules": ("vera", {"rank": 5, "targets": ("v_proj", "down_proj")}),
 }  # fmt: skip
+
+
+PATTERNS = [
+    "q_proj",
+    "k_proj",
+    "layers.1.self_attn.v_proj",
+    "mlp.up_proj",
+    r"layers.\d.mlp.down_proj",
+    "proj",
+    ".*proj",
+]
+SMALL = random_base(1, hidden_size=16, intermediate_size=24, heads=2, kv_heads=2)
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +189,40 @@ def test_any_shape_stores_what_it_trains(
     assert made.pairs.keys() == trained.pairs.keys() and made.gains.keys() == trained.gains.keys()
     for site, pair in trained.pairs.items():
         torch.testing.assert_close(made.pairs[site].B @ made.pairs[site].A, pair.B @ pair.A, atol=1e-4, rtol=1e-4)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    ranks=st.dictionaries(st.sampled_from(PATTERNS), st.integers(1, 5), max_size=3),
+    alphas=st.dictionaries(st.sampled_from(PATTERNS), st.floats(0.5, 20), max_size=3),
+    name=st.sampled_from(["lora", "rslora"]),
+    start=st.sampled_from(["kaiming", "gaussian", "pissa", "olora"]),
+)
+def test_patterns_are_read_as_peft_reads_them(
+    ranks: dict[str, int], alphas: dict[str, float], name: str, start: str
+) -> None:
+    from peft.utils.other import get_pattern_key
+
+    base, context = SMALL, BaseContext(SMALL)
+    options = {"rank": 4, "alpha": 6.0, "rank_pattern": ranks, "alpha_pattern": alphas, "start": start}
+    method = make_method(name, options)
+    parameters = moved(method, method.init(context))
+    tensors = method.finished(parameters, context)
+    payload = method.reader(tensors).payload(tensors, ConfigContext(base.config))
+    found = {made[:2]: made.weight - context.weight(*made[:2]) for made in folded(payload, context)}
+    for layer in range(base.config.layers):
+        for module in MODULES:
+            key = f"model.layers.{layer}.{'self_attn' if module in MODULES[:4] else 'mlp'}.{module}"
+            rank = ranks.get(get_pattern_key(ranks, key), 4)
+            alpha = alphas.get(get_pattern_key(alphas, key), 6.0)
+            A, B = (parameters[f"layers.{layer}.{module}.lora_{half}"] for half in "AB")
+            assert A.shape[0] == B.shape[1] == rank
+            scaling = alpha / (rank**0.5 if name == "rslora" else rank)
+            wanted = scaling * B @ A
+            if start in ("pissa", "olora"):
+                A0, B0 = (parameters[f"layers.{layer}.{module}.lora_{half}0"] for half in "AB")
+                wanted = wanted - scaling * B0 @ A0
+            torch.testing.assert_close(found[layer, module], wanted.detach(), atol=2e-4, rtol=1e-4)
 
 
 def test_names_and_options_are_checked() -> None:
