@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 
@@ -93,3 +93,12 @@ class DeviceTier:
         slot = self.claimed.pop(name)
         if written:
             self.resident[name] = slot
+
+
+def slots_for(widths: Iterable[int], slots: int, usual: int = 16) -> dict[int, int]:
+    """How many slots of which rank serve skills of these ranks: `slots` of the usual one, and wide ones as needed.
+
+    Each skill that is wider adds one slot of its bucket, up to `slots` of them; what no bucket holds is left out.
+    """
+    wide = Counter(bucket for width in widths if width > usual and (bucket := bucket_of(width)) is not None)
+    return {usual: slots} | {bucket: min(count, slots) for bucket, count in wide.items()}

@@ -124,7 +124,7 @@ class Runtime:
             skills: Skill folders, or names of shipped skills or of the user's; all shipped ones where None.
             router: A router, or its folder. Where None: that of the user's skills if it knows one of those that are
                 named, else the shipped one.
-            slots: Skills that are resident at the same time.
+            slots: Skills that are resident at the same time; those of a rank above 16 have slots of their own.
             host_bytes: What other skills that have been read may take in memory; see `Bank`.
             context: Positions that a transcript may use.
             grammar_engine: What compiles grammars: `llguidance` or `outlines_core`.
@@ -134,21 +134,26 @@ class Runtime:
         """
         from loraloop.adapters.bank import Bank
         from loraloop.adapters.base import Base
+        from loraloop.adapters.device import slots_for
         from loraloop.adapters.host import HOST_BYTES
         from loraloop.adapters.registry import own_router, registered
-        from loraloop.adapters.skill import library
+        from loraloop.adapters.skill import SkillFolder, library
         from loraloop.router import Router
 
         model = base if isinstance(base, Base) else Base.load(base, quantize=quantize, device=device)
         shipped = library()
         known = {**shipped, **registered()} if skills else shipped
-        bank = Bank(model, slots=slots, host_bytes=HOST_BYTES if host_bytes is None else host_bytes)
+        folders = []
         for skill in shipped.values() if skills is None else skills:
             if isinstance(skill, str) and skill in known:
                 skill = known[skill]
             elif isinstance(skill, str) and os.sep not in skill and not Path(skill).exists():
                 raise unknown("skill", skill, known)
-            bank.add(skill)
+            folders.append(SkillFolder.open(skill))
+        ranks = slots_for((folder.card.width for folder in folders), slots)
+        bank = Bank(model, rank=ranks, host_bytes=HOST_BYTES if host_bytes is None else host_bytes)
+        for folder in folders:
+            bank.add(folder.path)
         if router is None:
             names = {name for name in bank.names if name not in shipped}
             router = own_router(model.fingerprints.architecture, names) or Router.load()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from loraloop.adapters.bank import Bank
 from loraloop.adapters.base import Base, Message, Row, random_base
+from loraloop.adapters.device import slots_for
 from loraloop.adapters.skill import Skill
 from loraloop.agent import Agent, Limits, Policy, Runtime
 from loraloop.agent.engine import Author, FullCaches, LedgerError, Trunk
@@ -222,3 +224,17 @@ def test_mixtures_of_other_kinds_are_refused_before_a_run_begins(
     for other in ("ia3", "prefix"):
         with pytest.raises(InputError, match=rf"the skill '{other}', which is of the method '{other}'"):
             Agent(runtime).run_sync("hello", policy=Policy(skills=({"lora": 0.5, other: 0.5},)))
+
+
+def test_a_runtime_has_slots_for_the_skills_it_loads(
+    small: Base, method_skill: Make, make_runtime: Callable[..., Any], tmp_path: Path
+) -> None:
+    folders = [
+        method_skill(small, "vera", "wide", rank=40).save(tmp_path / "wide"),
+        method_skill(small, "lora", "usual").save(tmp_path / "usual"),
+        method_skill(small, "prompt", "words").save(tmp_path / "words"),
+    ]
+    runtime = Runtime.load(small, skills=folders, router=make_runtime().router, slots=2)
+    assert [runtime.bank.slot(name) for name in ("usual", "words", "wide")] == [1, 2, 3]
+    assert slots_for([4, 16, 40, 64, 200, 200, 200, 999], 2) == {16: 2, 64: 2, 256: 2}
+    assert slots_for([], 4) == {16: 4}
