@@ -69,6 +69,12 @@ class BranchForward:
         self._bias = self.plan.bias(self.decoder.config.sliding_window)
         self._beyond = None if self.attached is None else self.attached.beyond(((0, self.plan.total, 1),))
 
+    @property
+    def _alone(self) -> bool:
+        """Whether rows see only themselves and no graph is kept: then attention goes in blocks."""
+        prefix = self.attached is not None and self.attached.payload.prefix
+        return self.past is None and not prefix and not torch.is_grad_enabled()
+
     def states(self) -> Tensor:
         """Final-normed states `[M, H]` of the places that the plan wants."""
         decoder = self.decoder
@@ -115,8 +121,10 @@ class BranchForward:
         x = self._input(index, "qkv", _norm(h, layer.attention_norm, config.rms_eps))
         y = self._product(index, layer, "qkv", x)
         dtype = torch.float32 if config.qkv_bias else self.decoder.dtype
-        q, k, v = (self.plan.padded(part.to(dtype)) for part in self.decoder._heads(layer, y, self._cos, self._sin))
-        return q, k, v
+        q, k, v = self.decoder._heads(layer, y, self._cos, self._sin)
+        if not self._alone:
+            q, k = q.to(dtype), k.to(dtype)
+        return self.plan.padded(q), self.plan.padded(k), self.plan.padded(v.to(dtype))
 
     def _attended(self, index: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """What attention gives, `[N, heads · D]`."""
@@ -128,7 +136,7 @@ class BranchForward:
                 torch.cat([part.to(own.dtype).transpose(0, 1).expand(batch, -1, -1, -1), own], dim=2)
                 for part, own in zip(prefix[index], (k, v), strict=True)
             )
-        if self.past is None and not prefix and not torch.is_grad_enabled():
+        if self._alone:
             x = attend(q.reshape(batch, kv_heads, heads // kv_heads, length, dim), k, v, self._bias)
         else:
             grouped = q.reshape(batch, kv_heads, heads // kv_heads * length, dim)
@@ -183,7 +191,7 @@ def prefill(decoder: Decoder, trunks: Sequence[Sequence[int]], past: Past | None
     with torch.no_grad():
         for index, (k, v) in enumerate(BranchForward(decoder, plan, past).keys_values()):
             if store is None:
-                store = k.new_empty(decoder.config.layers, 2, *k.shape)
+                store = v.new_empty(decoder.config.layers, 2, *v.shape)
             store[index, 0], store[index, 1] = k, v
     assert store is not None
     return Past(store, tuple(len(trunk) for trunk in trunks))

@@ -5,6 +5,7 @@ All take and give flat `[N, …]` matrices in the compute dtype. The base's weig
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -126,7 +127,7 @@ class Attend(torch.autograd.Function):
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, past_k: Tensor | None, past_v: Tensor | None, bias: Tensor
     ) -> Tensor:
         keys, values = _joined(past_k, k), _joined(past_v, v)
-        weights = _weights(q, keys, bias)
+        weights = _weights(q, keys, bias, q.dtype)
         kept = weights if weights.numel() <= _KEPT else None
         ctx.save_for_backward(q, k, v, past_k, past_v, bias, kept)
         return torch.matmul(weights, values)
@@ -136,7 +137,7 @@ class Attend(torch.autograd.Function):
         q, k, v, past_k, past_v, bias, weights = ctx.saved_tensors
         keys, values = _joined(past_k, k), _joined(past_v, v)
         if weights is None:
-            weights = _weights(q, keys, bias)
+            weights = _weights(q, keys, bias, q.dtype)
         past = keys.shape[2] - k.shape[2]
         grad_v = torch.matmul(weights[..., past:].transpose(2, 3), grad)
         inner = torch.matmul(grad, values.transpose(2, 3)).float()
@@ -150,14 +151,15 @@ class Attend(torch.autograd.Function):
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, block: int = 128) -> Tensor:
     """Causal attention without a graph and without a trunk, in blocks of queries that skip what lies after them.
 
-    Shapes as for `Attend`, but q is `[B, kv_heads, G, L, D]`; returns the same shape.
+    Shapes as for `Attend`, but q is `[B, kv_heads, G, L, D]`; returns the same shape in v's dtype. q and k may be fp32
+    where v is bf16: they are rounded in the product.
     """
     batch, heads, group, length, dim = q.shape
-    out = torch.empty_like(q)
+    out = v.new_empty(q.shape)
     for start in range(0, length, block):
         end = min(start + block, length)
         rows = q[:, :, :, start:end].reshape(batch, heads, -1, dim)
-        weights = _weights(rows, k[:, :, :end], bias[:, start:end, :end])
+        weights = _weights(rows, k[:, :, :end], bias[:, start:end, :end], v.dtype)
         out[:, :, :, start:end] = torch.matmul(weights, v[:, :, :end]).view(batch, heads, group, end - start, dim)
     return out
 
@@ -166,21 +168,25 @@ def _joined(past: Tensor | None, own: Tensor) -> Tensor:
     return own if past is None else torch.cat([past, own], dim=2)
 
 
-def _weights(q: Tensor, keys: Tensor, bias: Tensor) -> Tensor:
-    """Attention weights `[B, kv_heads, G·L, S]` in q's dtype; positions that see nothing get zeros."""
+def _weights(q: Tensor, keys: Tensor, bias: Tensor, dtype: torch.dtype) -> Tensor:
+    """Attention weights `[B, kv_heads, G·L, S]`; of queries and keys rounded to `dtype`, if that is bf16."""
     batch, heads, rows, dim = q.shape
-    with _single_pass(q):
-        scores = torch.matmul(q.float(), keys.float().transpose(2, 3)).mul_(dim**-0.5)
+    scale = dim**-0.5
+    early = math.frexp(scale)[0] == 0.5  # a power of two: exact on the queries, which are fewer than the scores
+    with _single_pass(q, dtype):
+        scores = torch.matmul(q.float() * scale if early else q.float(), keys.float().transpose(2, 3))
+    if not early:
+        scores.mul_(scale)
     length, seen = bias.shape[1:]
     scores.view(batch, heads, rows // length, length, seen).add_(bias[:, None, None])
-    return torch.softmax(scores, -1).to(q.dtype)
+    return torch.softmax(scores, -1).to(dtype)
 
 
 @contextmanager
-def _single_pass(q: Tensor) -> Iterator[None]:
+def _single_pass(q: Tensor, dtype: torch.dtype) -> Iterator[None]:
     """On a CPU, lets an fp32 product of bf16 values run on the bf16 units: exact products, summed in fp32."""
     setting: Any = getattr(torch.backends.mkldnn, "matmul", None)  # since torch 2.9
-    if q.dtype is not torch.bfloat16 or not q.is_cpu or setting is None:
+    if dtype is not torch.bfloat16 or not q.is_cpu or setting is None:
         yield
         return
     before, setting.fp32_precision = setting.fp32_precision, "bf16"
