@@ -167,10 +167,10 @@ class Checker:
         except LoraloopError as error:
             return "invalid tool", record.place, str(error)
         try:
-            texts = [record.completion, record.rejected] if record.contract == "calls" else []
+            texts = [record.completion] if record.contract == "calls" else []
             if tools:
                 texts += [m.content for m in record.messages if m.role == "assistant" and read_calls(m.content)]
-            for text in filter(None, texts):
+            for text in texts:
                 parse_calls(text, tools)
         except LoraloopError as error:
             return "invalid call", record.place, str(error)

@@ -175,7 +175,7 @@ def _single(form: str, row: Mapping[str, Any], how: Reading, place: Place) -> Re
     completion, gold = completed(said, how.contract, passages, tools)
     gold = {**gold, **{key: row[key] for key in ("accepts", "tests", "answers") if row.get(key)}}
     if rejected is not None:
-        rejected = completed(rejected, how.contract, passages, tools)[0]
+        rejected = _worse(rejected, how.contract, passages, tools)
         if rejected == completion:
             raise RecordError("wrong form", "chosen and rejected are the same")
     return Record(
@@ -190,6 +190,16 @@ def _single(form: str, row: Mapping[str, Any], how: Reading, place: Place) -> Re
         gold,
         rejected,
     )
+
+
+def _worse(said: Any, contract: str, passages: tuple[Passage, ...], tools: tuple[dict[str, Any], ...]) -> str:
+    """A rejected completion; as text it may be anything, since what breaks the contract is worth rejecting."""
+    try:
+        return completed(said, contract, passages, tools)[0]
+    except RecordError as error:
+        if isinstance(said, str) and error.kind != "empty completion":
+            return said.strip()
+        raise
 
 
 def _context(row: Mapping[str, Any]) -> list[Turn]:

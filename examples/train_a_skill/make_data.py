@@ -121,13 +121,20 @@ QUEUES: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
 }
 URGENT = (
     ("I need this solved before {day}.", "This is urgent.", "Please answer today, I leave on {day}.",
-     "It has to be done by {day} at the latest.", "This cannot wait."),
+     "It has to be done by {day} at the latest.", "This cannot wait.", "Please see to it at once.",
+     "I need it on {day}, not a day later.", "My deadline is {day}.", "Time is running out for me.",
+     "Please treat this with priority.", "I have to know before {day}.", "Every hour counts.",
+     "Help me right away, please.", "If I do not hear from you by {day}, it is too late.",
+     "Please reply within the hour.", "I am in a great hurry.", "It is an emergency.", "Do it immediately, please.",
+     "We open on {day} and cannot do without it.", "I really need a quick answer.", "ASAP please."),
     ("Please hurry, there is no time left.", "I must have an answer by {day}.", "As soon as possible, please!"),
 )  # fmt: skip
 CALM = (
-    ("There is no hurry.", "Whenever you have time.", "", "", "Take your time."),
+    ("There is no hurry.", "Whenever you have time.", "", "", "", "Take your time.", "It is nothing pressing.",
+     "I am only curious.", "Answer when it suits you.", "Next week is fine.", "I can wait.", "No need to rush.",
+     "It does not matter when.", "There is plenty of time.", "Some time this year is early enough."),
     ("It can wait until next month.", "", "No rush at all."),
-)
+)  # fmt: skip
 
 
 def mail(rng: random.Random, held_out: bool) -> dict[str, object]:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from loraloop.data_cli import data_app
 from loraloop.eval_cli import eval_app
 from loraloop.skills_cli import skills_app
 from loraloop.tools_cli import Servers, tools_app
-from loraloop.train_cli import data_app, train
+from loraloop.train_cli import train
 
 if TYPE_CHECKING:
     from loraloop.adapters.contracts import Passage

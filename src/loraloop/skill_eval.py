@@ -94,7 +94,7 @@ def measure(
             seconds[name] = seconds.get(name, 0.0) + took
         if each is not None:
             each()
-    found = {name: scores(contract, records, texts, _runs) for name, texts in outputs.items()}
+    found = {name: scores(contract, records, texts, runs_program) for name, texts in outputs.items()}
     samples = [
         {"place": f"{Path(record.place.file).name}:{record.place.line}", "request": record.request}
         | {"wanted": record.completion, **{name: texts[index] for name, texts in outputs.items()}}
@@ -207,7 +207,7 @@ def _told(messages: Sequence[Message], sentence: str) -> tuple[Message, ...]:
     return (Message("system", sentence), *messages)
 
 
-def _runs(program: str) -> bool:
+def runs_program(program: str) -> bool:
     """Whether a program ends without an error in the sandbox."""
     from loraloop.agent.sandbox import run_python
 

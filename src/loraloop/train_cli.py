@@ -1,4 +1,4 @@
-"""``loraloop train`` makes a skill of a recipe; ``loraloop data check`` says what is wrong with data."""
+"""``loraloop train`` makes a skill of a recipe."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,24 +14,11 @@ import typer
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from loraloop.adapters.training.checker import Checked
     from loraloop.adapters.training.preview import Estimate, Shown
     from loraloop.adapters.training.report import RecipeReport
     from loraloop.adapters.training.run import Prepared
 
-data_app = typer.Typer(no_args_is_help=True, help="Training data: what is in it, and what is wrong with it.")
-
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-
-
-class Contract(StrEnum):
-    """What a skill may write."""
-
-    calls = "calls"
-    code = "code"
-    answer = "answer"
-    verdict = "verdict"
-    text = "text"
 
 
 def train(
@@ -63,65 +49,6 @@ def train(
         sys.stdout.write(json.dumps(report.to_dict(), ensure_ascii=False, default=str) + "\n")
         return
     _show(report)
-
-
-@data_app.command()
-def check(
-    files: Annotated[list[Path], typer.Argument(help="JSON Lines, JSON, CSV or Parquet.")],
-    held_out: Annotated[
-        list[Path] | None, typer.Option("--eval", help="Evaluation files that training must not hold; repeatable.")
-    ] = None,
-    contract: Annotated[Contract, typer.Option(help="What the skill writes.")] = Contract.text,
-    form: Annotated[str, typer.Option(help="How records are written; found out from their keys by default.")] = "auto",
-    longest: Annotated[int, typer.Option(help="Tokens beyond which a record is too long.")] = 1024,
-    base: Annotated[
-        str, typer.Option("--base", help="Count tokens as this base does; estimated from the characters if not given.")
-    ] = "",
-    limit: Annotated[int, typer.Option(help="Findings that are printed; --json prints all.")] = 40,
-    as_json: AsJson = False,
-) -> None:
-    """Read data, and report what cannot or should not be trained on, with file and line.
-
-    Exit codes: 0 nothing is broken, 1 some records cannot be used, 2 a file cannot be read.
-    """
-    from loraloop.adapters.training.checker import Checker
-    from loraloop.adapters.training.gather import check_files
-    from loraloop.adapters.training.readers import Reading
-
-    checker = Checker(longest)
-    if base:
-        from loraloop.adapters.base import Base
-        from loraloop.adapters.training.objectives import encoded
-        from loraloop.waiting import loading
-
-        with loading(as_json) as progress:
-            loaded = Base.load(base, progress=progress)
-        checker.count = lambda record: encoded(loaded, record).length
-    found = check_files(files, held_out or [], Reading(contract.value, form), checker)
-    if as_json:
-        sys.stdout.write(json.dumps(_checked(found), ensure_ascii=False) + "\n")
-    else:
-        _print_checked(found, limit)
-    raise typer.Exit(1 if found.errors else 0)
-
-
-def _checked(found: Checked) -> dict[str, Any]:
-    return {
-        "read": found.read,
-        "usable": len(found.records),
-        "held_out": len(found.held_out),
-        "counts": found.counts,
-        "findings": [finding.to_dict() for finding in found.findings],
-    }
-
-
-def _print_checked(found: Checked, limit: int) -> None:
-    for finding in found.findings[:limit]:
-        sys.stdout.write(f"{finding}\n")
-    if len(found.findings) > limit:
-        sys.stdout.write(f"… and {len(found.findings) - limit} more; --limit or --json shows them\n")
-    counts = ", ".join(f"{kind}: {count}" for kind, count in found.counts.items()) or "nothing found"
-    sys.stdout.write(f"{found.read} records read, {len(found.records)} examples to train on; {counts}\n")
 
 
 def _dry_run(recipe: Path, count: int, watch: Any, as_json: bool) -> None:
