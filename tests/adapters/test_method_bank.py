@@ -245,3 +245,27 @@ def test_cards_name_methods_and_options() -> None:
             Card.checked({**fields, **change})
     with pytest.raises(SkillError, match="tokenss"):
         Skill(Card.checked({**fields, "method": "prompt", "options": {"tokenss": 3}}), {"prompt": torch.ones(3, 32)})
+
+
+def test_threads_swap_skills_of_all_methods_without_mixing_them_up(
+    host: Base, method_skill: Make, race: Callable[..., None]
+) -> None:
+    bank, expected = Bank(host, slots=5, rank=8), {}
+    for method in EVERY:
+        skill = method_skill(host, method, seed=7)
+        fresh = Bank(host, slots=1, rank=8)
+        expected[method] = branch(host, fresh.attached, fresh.slot(fresh.add(skill)))
+        bank.add(skill)
+    wrong: list[str] = []
+
+    def work(seed: int) -> None:
+        rng = random.Random(seed)
+        for _ in range(15):
+            name = rng.choice(EVERY)
+            bank.prefetch(rng.choice(EVERY))
+            with bank.using(name) as slot:
+                if not torch.equal(branch(host, bank.attached, slot), expected[name]):
+                    wrong.append(name)
+
+    race(work)
+    assert not wrong
