@@ -31,7 +31,7 @@ from loraloop.adapters.methods.sites import MODULES, module_shape, tensor_name
 from loraloop.adapters.methods.vera import Vera
 from loraloop.adapters.peft_format import CONFIG, EMBEDDINGS, WEIGHTS, number, our_names, read_config
 from loraloop.adapters.skill import Skill, check_base
-from loraloop.tool_schemas.errors import SkillError
+from loraloop.tool_schemas.errors import InputError, SkillError
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
@@ -239,7 +239,10 @@ class _Import:
             if vector.shape[0] == 1:
                 inner.add(place[1])
             tensors[tensor_name(*place, "input_gain" if vector.shape[0] == 1 else "gain")] = vector.flatten()
-        method = Ia3(targets, tuple(module for module in MODULES if module in inner))
+        try:
+            method = Ia3(targets, tuple(module for module in MODULES if module in inner))
+        except InputError as error:
+            raise SkillError(f"{self.path}: {error}, or merge the adapter into the base with PEFT") from None
         return method, method.finished(tensors, BaseContext(self.base))
 
     def _loha(self, targets: tuple[str, ...]) -> Made:

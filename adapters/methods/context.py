@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -15,6 +17,7 @@ from loraloop.tool_schemas.errors import InputError
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
     from loraloop.adapters.base.decoder import Decoder
+    from loraloop.adapters.base.source import Source
 
 
 class Context(Protocol):
@@ -39,8 +42,8 @@ class Context(Protocol):
         """The module's own bias [O] in fp32, where it has one."""
         ...
 
-    def original(self, layer: int, module: str) -> Tensor:
-        """The values [O, K] before quantization, in fp32 (LoftQ)."""
+    def original(self, layer: int, module: str, checkpoint: str = "") -> Tensor:
+        """The values [O, K] before quantization, in fp32 (LoftQ), from a checkpoint's folder or GGUF file."""
         ...
 
     def embedded(self, text: str) -> Tensor:
@@ -74,7 +77,7 @@ class ConfigContext:
             )
         return None
 
-    def original(self, layer: int, module: str) -> Tensor:
+    def original(self, layer: int, module: str, checkpoint: str = "") -> Tensor:
         return self.weight(layer, module)
 
     def embedded(self, text: str) -> Tensor:
@@ -92,7 +95,7 @@ class BaseContext:
         base: the base that will serve the skill.
         decoder: what its values are read from, where that is another than the base's own: the trainer's view, whose
             weights are dense already.
-        originals: values before quantization, by Hugging Face name; see `adapters.merge.originals`.
+        originals: values before quantization, by Hugging Face name, where they are at hand.
     """
 
     base: Base
@@ -134,16 +137,22 @@ class BaseContext:
         first, end = _rows(self.config, "qkv", module)
         return held[first:end].float()
 
-    def original(self, layer: int, module: str) -> Tensor:
+    def original(self, layer: int, module: str, checkpoint: str = "") -> Tensor:
+        from loraloop.adapters.base.quantize import dense
         from loraloop.adapters.base.source import MODULE_PATHS
 
         name = f"model.layers.{layer}.{MODULE_PATHS[module]}.weight"
-        if self.originals is None or name not in self.originals:
+        if self.originals is not None and name in self.originals:
+            return self.originals[name].float()
+        if not checkpoint:
             raise InputError(
-                "LoftQ starts from what quantization lost, so it needs the values before: give BaseContext(base, "
-                "originals=…) with the checkpoint's own tensors"
+                "LoftQ starts from what quantization lost, so it needs the values before: give `checkpoint`, the "
+                "Hugging Face folder or GGUF file of the unquantized model"
             )
-        return self.originals[name].float()
+        values = dense(_source(checkpoint).tensor(name)).float()
+        if tuple(values.shape) != module_shape(self.config, module):
+            raise InputError(f"{checkpoint} has {module} of {list(values.shape)}: give the checkpoint of this base")
+        return values
 
     def embedded(self, text: str) -> Tensor:
         table = self.base.decoder.embedding
@@ -183,3 +192,12 @@ def _rows(config: Dimensions, group: str, module: str) -> tuple[int, int]:
             return first, first + height
         first += height
     raise KeyError(module)
+
+
+@lru_cache(maxsize=1)
+def _source(checkpoint: str) -> Source:
+    from loraloop.adapters.base.gguf_source import GGUFSource
+    from loraloop.adapters.base.hf_source import HFSource
+
+    path = Path(checkpoint).expanduser()
+    return GGUFSource(path) if path.is_file() else HFSource(path)

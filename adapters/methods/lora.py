@@ -47,6 +47,7 @@ class Lora(Plain):
         alpha_pattern: likewise, of alpha.
         start: "kaiming" (A uniform in ±1/sqrt(in-features), PEFT's default), "gaussian" (A normal, 1/r), "pissa",
             "olora" or "loftq".
+        checkpoint: Hugging Face folder or GGUF file with the base's values before quantization; for "loftq".
     """
 
     rank: int
@@ -56,6 +57,7 @@ class Lora(Plain):
     rank_pattern: Mapping[str, int] = field(default_factory=dict)
     alpha_pattern: Mapping[str, float] = field(default_factory=dict)
     start: str = "kaiming"
+    checkpoint: str = ""
 
     def __post_init__(self) -> None:
         checked_rank(self.rank)
@@ -69,6 +71,8 @@ class Lora(Plain):
             checked_positive(alpha, f"alpha_pattern[{pattern!r}]")
         if self.start not in STARTS:
             raise unknown("start", self.start, STARTS)
+        if self.checkpoint and self.start != "loftq":
+            raise InputError("only the start 'loftq' reads a checkpoint: leave it out")
 
     @property
     def name(self) -> str:
@@ -124,7 +128,7 @@ class Lora(Plain):
             Q, R = torch.linalg.qr(weight)
             return R[:rank].contiguous(), Q[:, :rank].contiguous()
         if self.start == "loftq":
-            weight = context.original(layer, module).float().cpu() - weight
+            weight = context.original(layer, module, self.checkpoint).float().cpu() - weight
         A, B = low_rank_of(weight, rank)
         root = math.sqrt(self.scaling_of(layer, module))
         return (A / root).contiguous(), (B / root).contiguous()
@@ -158,7 +162,7 @@ class Lora(Plain):
     def reader(self, tensors: Mapping[str, Tensor]) -> Lora:
         """The plain method of the same payload."""
         if self._simple:
-            return self
+            return replace(self, start="kaiming", checkpoint="")
         rank = max(A.shape[0] for A in of_module(tensors, "lora_A").values())
         alpha = math.sqrt(rank) if self.rslora else float(rank)
         return replace(self, rank=rank, alpha=alpha, rank_pattern={}, alpha_pattern={}, start="kaiming")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -107,8 +108,29 @@ def test_loftq_starts_nearer_to_the_original(base: Base) -> None:
         A, B = low_rank_of(original - now, 8)
         torch.testing.assert_close(weight, now + B @ A, atol=1e-5, rtol=1e-4)
         assert (weight - original).norm() < 0.9 * (now - original).norm()
-    with pytest.raises(InputError, match="originals"):
+    with pytest.raises(InputError, match="give `checkpoint`"):
         method.init(served)
+    with pytest.raises(InputError, match="only the start 'loftq'"):
+        make_method("lora", {"rank": 1, "alpha": 1.0, "checkpoint": "x"})
+
+
+def test_loftq_reads_a_checkpoint(tmp_path: Path, save_llama: Any, shared_cache: Path) -> None:
+    model = save_llama(tmp_path / "tiny", 4, hidden_size=64, intermediate_size=96)
+    quantized = Base.load(str(tmp_path / "tiny"), quantize="nf4", device="cpu", cache_dir=shared_cache)
+    method = make_method("lora", {"rank": 8, "alpha": 4.0, "start": "loftq", "checkpoint": str(tmp_path / "tiny")})
+    context = BaseContext(quantized)
+    parameters = method.init(context)
+    weights = model.state_dict()
+    for layer, module, weight, _ in folded(method.payload(parameters, context), context):
+        block = "self_attn" if module in MODULES[:4] else "mlp"
+        original = weights[f"model.layers.{layer}.{block}.{module}.weight"]
+        assert (weight - original).norm() < 0.95 * (context.weight(layer, module) - original).norm()
+    assert method.reader(parameters).checkpoint == ""  # type: ignore[attr-defined]
+    save_llama(tmp_path / "other", 4, hidden_size=32)
+    with pytest.raises(InputError, match="give the checkpoint of this base"):
+        make_method("lora", {"rank": 8, "alpha": 4.0, "start": "loftq", "checkpoint": str(tmp_path / "other")}).init(
+            context
+        )
 
 
 def test_dora(base: Base) -> None:

@@ -220,6 +220,10 @@ def test_damaged_folders_of_other_kinds(folder: Path, base: Base, tmp_path: Path
     broken("loha", "says 4; export it again", dict, r=4)
     broken("dora", "lacks magnitude", lambda t: {n: v for n, v in t.items() if "magnitude" not in n})
     broken("prompt", "prompt_tuning_new", dict, prompt_tuning_new=3)
+    split = configured("IA3", target_modules=["up_proj"], feedforward_modules=["up_proj"])
+    trained(folder, tmp_path / "split", split)
+    with pytest.raises(SkillError, match="the input of 'up_proj' feeds other modules too"):
+        Skill.from_peft(tmp_path / "split", base)
     wide = configured("LoHa", r=17, target_modules=["q_proj"])
     trained(folder, tmp_path / "wide", wide)
     with pytest.raises(SkillError, match="rank 289 here, and no slot holds more than 256"):
