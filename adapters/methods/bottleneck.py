@@ -3,7 +3,8 @@
 Placement "houlsby" (arXiv 1902.00751) has one after attention and one after the MLP, "pfeiffer" (arXiv 2005.00247) one
 after the MLP. Widths, activations and the start of `down` (normal, 0.02) are AdapterHub's defaults for its
 `DoubleSeqBnConfig` and `SeqBnConfig`; `up` starts at zero, so that a fresh skill is the base, where AdapterHub's is
-near it. In a pre-norm decoder AdapterHub adds the residual before the module of `SeqBnConfig`; here it is always after.
+near it. Both placements read the sub-layer's output alone, as `DoubleSeqBnConfig` does; AdapterHub's `SeqBnConfig`
+(`original_ln_before`) feeds its module the sum of that output and the residual stream.
 """
 
 from __future__ import annotations

@@ -7,40 +7,41 @@ m / ‖W + s B A‖, so that serving it reads no weight of the base.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from loraloop.adapters.methods.context import Context
 from loraloop.adapters.methods.lora import Lora
-from loraloop.adapters.methods.method import Plain, checked_positive, checked_rank, checked_targets, modules
-from loraloop.adapters.methods.pairs import Factors, grouped, of_module, spread
+from loraloop.adapters.methods.method import Plain, modules
+from loraloop.adapters.methods.pairs import Factors, grouped, of_module, spread, uniform
 from loraloop.adapters.methods.payload import Payload
 from loraloop.adapters.methods.sites import MODULES, Dimensions, module_shape, tensor_name
 
 
 @dataclass(frozen=True, slots=True)
 class Dora(Plain):
-    """Rank, alpha and targets as in `Lora`; a "magnitude" [O] beside each pair."""
+    """Fields as in `Lora`; a "magnitude" [O] beside each pair."""
 
     rank: int
     alpha: float
     targets: tuple[str, ...] = MODULES
+    rank_pattern: Mapping[str, int] = field(default_factory=dict)
+    alpha_pattern: Mapping[str, float] = field(default_factory=dict)
     name = "dora"
 
     def __post_init__(self) -> None:
-        checked_rank(self.rank)
-        checked_positive(self.alpha, "alpha")
-        object.__setattr__(self, "targets", checked_targets(self.targets))
+        object.__setattr__(self, "targets", self._pairs.targets)
 
     @property
-    def scaling(self) -> float:
-        return self.alpha / self.rank
+    def _pairs(self) -> Lora:
+        """The method of the pairs alone."""
+        return Lora(self.rank, self.alpha, self.targets, False, self.rank_pattern, self.alpha_pattern)
 
     def init(self, context: Context, seed: int = 0) -> dict[str, Tensor]:
         """LoRA's start, and the norms of W as magnitudes."""
-        parameters = Lora(self.rank, self.alpha, self.targets).init(context, seed)
+        parameters = self._pairs.init(context, seed)
         for layer, module in modules(context.config, self.targets):
             norms = torch.linalg.vector_norm(context.weight(layer, module), dim=1)
             parameters[tensor_name(layer, module, "magnitude")] = norms.cpu().clone().requires_grad_()
@@ -48,7 +49,7 @@ class Dora(Plain):
 
     def payload(self, parameters: Mapping[str, Tensor], context: Context) -> Payload:
         """Pairs and gains; the norms are taken from the base where the gains are not stored."""
-        factors = self._factors(parameters)
+        factors = self._pairs.factors(parameters)
         stored, magnitudes = of_module(parameters, "gain"), of_module(parameters, "magnitude")
         gains = {
             place: stored[place] if place in stored else magnitudes[place] / _norms_in_training(context, place, pair)
@@ -56,17 +57,22 @@ class Dora(Plain):
         }
         return Payload(grouped(factors, context.config), spread(gains, context.config, 1.0))
 
-    def _factors(self, parameters: Mapping[str, Tensor]) -> dict[tuple[int, str], Factors]:
-        expands = of_module(parameters, "lora_B")
-        return {place: (A, expands[place] * self.scaling) for place, A in of_module(parameters, "lora_A").items()}
-
     def finished(self, parameters: Mapping[str, Tensor], context: Context) -> dict[str, Tensor]:
-        """The parameters and "layers.<i>.<module>.gain" [O]."""
+        """The pairs, magnitudes and gains; the pairs of one rank and with scaling 1 where patterns made them differ."""
         found = {name: tensor.detach() for name, tensor in parameters.items()}
-        magnitudes = of_module(found, "magnitude")
-        for place, pair in self._factors(found).items():
+        magnitudes, factors = of_module(found, "magnitude"), self._pairs.factors(found)
+        if self.rank_pattern or self.alpha_pattern:
+            found |= uniform(factors)
+        for place, pair in factors.items():
             found[tensor_name(*place, "gain")] = magnitudes[place] / _norms(context, place, pair)
         return found
+
+    def reader(self, tensors: Mapping[str, Tensor]) -> Dora:
+        """The method of pairs of one rank."""
+        if not (self.rank_pattern or self.alpha_pattern):
+            return self
+        rank = max(A.shape[0] for A in of_module(tensors, "lora_A").values())
+        return replace(self, rank=rank, alpha=float(rank), rank_pattern={}, alpha_pattern={})
 
     def stored(self, config: Dimensions) -> dict[str, tuple[int, ...]]:
         """Names and shapes of a skill's tensors."""

@@ -40,6 +40,9 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {name: (name, options) for nam
          "alpha_pattern": {"layers.1.self_attn.v_proj": 3.0, "up_proj": 2}},
     ),
     "patterns, rslora": ("rslora", {"rank": 3, "alpha": 5.0, "rank_pattern": {"q_proj": 5, "mlp.down_proj": 1}}),
+    "patterns, dora": (
+        "dora", {"rank": 3, "alpha": 5.0, "rank_pattern": {"q_proj": 2}, "alpha_pattern": {"o_proj": 1}},
+    ),
     "gaussian": ("lora", {"rank": 3, "alpha": 5.0, "start": "gaussian"}),
     "pissa": ("lora", {"rank": 3, "alpha": 5.0, "start": "pissa"}),
     "olora": ("rslora", {"rank": 3, "alpha": 5.0, "start": "olora", "rank_pattern": {"o_proj": 4}}),
