@@ -65,7 +65,7 @@ def train(
         training={
             "objective": "cross-entropy on the completion, trunk under no_grad (aLoRA, arXiv 2504.12397)",
             "command": command,
-            "drawn": {name: count for name, count in counts.items()},
+            "drawn": {**counts},
             **({"start": {"sha256": begun.card.sha256, "steps": begun.card.training.get("steps")}} if begun else {}),
             "steps": trainer.step,
             "examples_seen": min(trainer.step * made.config.batch, len(trainer.train_set)),
