@@ -155,7 +155,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, block: int = 128) -> T
     where v is bf16: they are rounded in the product.
     """
     batch, heads, group, length, dim = q.shape
-    out = v.new_empty(q.shape)
+    out, k, v = v.new_empty(q.shape), k.contiguous(), v.contiguous()
     for start in range(0, length, block):
         end = min(start + block, length)
         rows = q[:, :, :, start:end].reshape(batch, heads, -1, dim)
