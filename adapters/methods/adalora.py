@@ -143,6 +143,10 @@ class AdaLora(Plain):
             for place, kept in of_module(parameters, "lora_kept").items():
                 values[place].mul_(kept)
 
+    def settled(self, step: int, steps: int) -> bool:
+        """Once the budget is met."""
+        return step >= steps - self.t_final
+
     def _observe(self, parameters: Mapping[str, Tensor]) -> None:
         for name in self.trainable(parameters):
             tensor = parameters[name]

@@ -45,6 +45,10 @@ class Method(Protocol):
         """Called after optimizer step `step` (1 … steps) and before the gradients are cleared; changes in place."""
         ...
 
+    def settled(self, step: int, steps: int) -> bool:
+        """Whether the parameters after step `step` of `steps` may be what the training results in."""
+        ...
+
     def finished(self, parameters: Mapping[str, Tensor], context: Context) -> dict[str, Tensor]:
         """What a skill stores: detached, and loadable without the base's weights."""
         ...
@@ -67,6 +71,9 @@ class Plain:
 
     def after_step(self, parameters: Mapping[str, Tensor], step: int, steps: int) -> None:
         return None
+
+    def settled(self, step: int, steps: int) -> bool:
+        return True
 
     def finished(self, parameters: Mapping[str, Tensor], context: Context) -> dict[str, Tensor]:
         return {name: tensor.detach() for name, tensor in parameters.items()}

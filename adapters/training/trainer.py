@@ -146,7 +146,8 @@ class Trainer:
                 left = self._at.spent / self.step * (config.steps - self.step)
                 pace = tokens / max(seconds, 1e-9)
                 self.progress(Progress(self.step, config.steps, loss, lr, seconds, pace, left, self._at.valid))
-        return {name: t.detach() for name, t in self.method.finished(self.best_parameters(), self.context).items()}
+        best = {name: tensor.to(self.base.device) for name, tensor in self.best_parameters().items()}
+        return {name: tensor.detach().cpu() for name, tensor in self.method.finished(best, self.context).items()}
 
     def best_parameters(self) -> dict[str, Tensor]:
         """The method's parameters with the lowest validation loss so far."""
@@ -235,9 +236,11 @@ class Trainer:
 
     def _validated(self) -> None:
         valid = self.validate()
-        better = valid < self._at.best
-        self._at.best = min(valid, self._at.best)
-        self._at.stale = 0 if better else self._at.stale + 1
+        counts = self.method.settled(self.step, self.config.steps) or self._over()
+        better = counts and valid < self._at.best
+        if counts:
+            self._at.best = min(valid, self._at.best)
+            self._at.stale = 0 if better else self._at.stale + 1
         self._at.valid = valid
         _log.info("step %d: validation loss %.4f", self.step, valid)
         if better and self.workers.rank == 0:

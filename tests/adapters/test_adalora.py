@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -95,3 +96,21 @@ def test_the_regularizer_is_zero_for_orthonormal_vectors() -> None:
             tensor.data.copy_(torch.eye(*tensor.shape))
     assert float(METHOD.regularizer(parameters)) == pytest.approx(0, abs=1e-6)  # type: ignore[arg-type]
     assert AdaLora(orthogonal=0.0).regularizer(parameters) is None
+
+
+@pytest.mark.parametrize("seconds", [None, 1e-9])
+def test_a_training_keeps_no_parameters_above_the_budget(tmp_path: Path, seconds: float | None) -> None:
+    """However low the loss was before the last cut; a run that time cuts short keeps what it has."""
+    from loraloop.adapters.base import random_base
+    from loraloop.adapters.training.encode import Encoded
+    from loraloop.adapters.training.trainer import TrainConfig, Trainer
+
+    base = random_base(0)
+    prompt = base.chat.generation_prompt
+    examples = [Encoded((5, 6, 7 + i), (*prompt, 30 + i, 2), len(prompt), 0) for i in range(8)]
+    method = AdaLora(rank=4, alpha=8.0, targets=("q_proj", "v_proj"), target_rank=1, t_final=2)
+    config = TrainConfig(steps=6, batch=4, validate_every=1, learning_rate=0.05, seconds=seconds)
+    trainer = Trainer(base, method, examples, examples, config, tmp_path)
+    trainer.run()
+    left = sum(int((value != 0).sum()) for name, value in trainer.best_parameters().items() if name.endswith("lora_E"))
+    assert left <= 4 if seconds is None else trainer.step == 1
