@@ -171,6 +171,7 @@ class Output(_Part):
     Attributes:
         folder: relative to the recipe; holds `skill/`, `router/`, `checkpoints/` and the report.
         register: whether the skill is also copied to the user's skills, where its name finds it.
+        merged: whether the base with the trained parameters in it is written too: `merged/`, a Hugging Face folder.
         dtype: of the saved tensors.
     """
 
@@ -178,6 +179,7 @@ class Output(_Part):
 
     folder: str = ""
     registered: bool = Field(default=True, alias="register")
+    merged: bool = False
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
 
 

@@ -8,17 +8,23 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from loraloop.adapters.base import Base
 from loraloop.adapters.card import Card, Fingerprints
 from loraloop.adapters.methods import METHODS, card_fields, make_method
+from loraloop.adapters.methods.context import BaseContext
 from loraloop.adapters.methods.method import Method
+from loraloop.adapters.methods.payload import Payload
 from loraloop.adapters.skill import Skill
 from loraloop.adapters.training.encode import Encoded
 from loraloop.adapters.training.gather import Gathered, gather
 from loraloop.adapters.training.objective import Objective
 from loraloop.adapters.training.objectives import encoded, find_skill, make_objective
+from loraloop.adapters.training.originals import Originals
 from loraloop.adapters.training.progress import ProgressCallback
 from loraloop.adapters.training.recipe_file import Recipe
 from loraloop.adapters.training.recipe_lines import checked, unknown_key
@@ -26,9 +32,6 @@ from loraloop.adapters.training.record import Record
 from loraloop.adapters.training.trainer import TrainConfig, Trainer
 from loraloop.adapters.training.workers import current
 from loraloop.tool_schemas.errors import InputError, LoraloopError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class Prepared:
         config: The schedule.
         objective: What is minimized.
         start: Tensors of the skill that training begins from, if it begins from one.
+        context: What the method may know of the base, where that is more than the base holds.
     """
 
     recipe: Recipe
@@ -56,6 +60,7 @@ class Prepared:
     config: TrainConfig
     objective: Objective
     start: Mapping[str, Tensor] | None = None
+    context: BaseContext | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -75,6 +80,7 @@ class Trained:
         log: What the trainer wrote down.
         seconds: How long it trained, over all resumptions.
         steps: How many it took.
+        payload: What the trained parameters are, before the skill was cut out of them: GaLore's have full rank.
         first: Whether this process is the one that writes; with several, `accelerate launch` started the others.
     """
 
@@ -82,6 +88,7 @@ class Trained:
     log: tuple[dict[str, Any], ...]
     seconds: float
     steps: int
+    payload: Payload
     first: bool = True
 
 
@@ -98,6 +105,7 @@ def prepare(recipe: Recipe, base: Base) -> Prepared:
         InputError: something in the recipe or in the data is wrong; with file and line.
     """
     method, objective, kind = _method(recipe), make_objective(recipe, base), recipe.content.objective.name
+    context = _context(method, base, recipe.content.base.name)
     start = find_skill(recipe.content.start, recipe.folder).tensors if recipe.content.start else None
 
     def count(record: Record) -> int:
@@ -110,7 +118,9 @@ def prepare(recipe: Recipe, base: Base) -> Prepared:
     gathered = gather(recipe, count, seed if isinstance(seed, int) else 0)
     train = tuple(encoded(base, record, kind) for record in gathered.train)
     valid = tuple(encoded(base, record, kind) for record in gathered.valid)
-    return Prepared(recipe, base, gathered, train, valid, method, _config(recipe, len(train)), objective, start)
+    return Prepared(
+        recipe, base, gathered, train, valid, method, _config(recipe, len(train)), objective, start, context
+    )
 
 
 def train(prepared: Prepared, command: str, watch: ProgressCallback | None = None) -> Trained:
@@ -131,6 +141,9 @@ def train(prepared: Prepared, command: str, watch: ProgressCallback | None = Non
         _claim(folder, prepared)
     trainer = make_trainer(prepared, folder, progress=watch)
     tensors = trainer.run()
+    best = trainer.best_parameters()
+    with torch.no_grad():
+        payload = prepared.method.payload(best, trainer.context)
     content = recipe.content
     card = Card.checked(
         {
@@ -148,6 +161,7 @@ def train(prepared: Prepared, command: str, watch: ProgressCallback | None = Non
             "training": {
                 "objective": prepared.objective.name,
                 **({"start": content.start} if content.start else {}),
+                **_facts(prepared.method, best),
                 "command": command,
                 "steps": trainer.step,
                 "examples": len(prepared.train),
@@ -161,10 +175,18 @@ def train(prepared: Prepared, command: str, watch: ProgressCallback | None = Non
         },
         f"the card of {content.skill.name}",
     )
-    import torch
-
     skill = Skill(card, tensors).to(getattr(torch, content.output.dtype))
-    return Trained(skill, tuple(read_log(folder / "log.jsonl")), trainer.spent, trainer.step, first)
+    return Trained(skill, tuple(read_log(folder / "log.jsonl")), trainer.spent, trainer.step, payload, first)
+
+
+def _facts(method: Method, best: Mapping[str, Tensor]) -> dict[str, float]:
+    """What a method has to say of its result: how much of GaLore's full-rank difference the skill keeps."""
+    if method.name != "galore":
+        return {}
+    from loraloop.adapters.methods.galore import Galore, retained
+
+    assert isinstance(method, Galore)
+    return {"retained_energy": round(retained(best, method.rank)["all"], 4)}
 
 
 def make_trainer(
@@ -186,7 +208,15 @@ def make_trainer(
         prepared.start,
         prepared.objective,
         progress,
+        context=prepared.context,
     )
+
+
+def _context(method: Method, base: Base, name: str) -> BaseContext | None:
+    """What a method may know of the base where that is more than the base itself holds."""
+    if getattr(method, "start", "") != "loftq":
+        return None
+    return BaseContext(base, originals=Originals(name))
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

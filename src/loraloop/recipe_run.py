@@ -89,6 +89,8 @@ def run_recipe(
     measured = _measure(prepared, trained, watch)
     skill = _scored(trained.skill, measured)
     folder = skill.save(read.output / "skill")
+    if read.content.output.merged:
+        _merge(prepared, trained, read.output / "merged")
     notes: list[str] = []
     refitted = _refit(prepared, notes)
     router = None
@@ -120,6 +122,19 @@ def _measure(prepared: Prepared, trained: Trained, watch: Observer) -> Measured 
             max_tokens=content.skill.max_tokens,
             each=each,
         )
+
+
+def _merge(prepared: Prepared, trained: Trained, folder: Path) -> None:
+    """Writes the base with the trained parameters in it; an earlier run's is replaced."""
+    import shutil
+
+    from loraloop.adapters.merge import merge_payload
+
+    draft = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(draft, ignore_errors=True)
+    merge_payload(prepared.base, trained.payload, draft, where=trained.skill.card.name)
+    shutil.rmtree(folder, ignore_errors=True)
+    draft.rename(folder)
 
 
 def _scored(skill: Skill, measured: Measured | None) -> Skill:
@@ -259,6 +274,7 @@ def _report(
             "bytes": trained.skill.bytes,
             "objective": found["objective"],
             "schedule": found["schedule"],
+            **{name: found[name] for name in ("retained_energy",) if name in found},
         },
         evaluation={} if measured is None else measured.to_dict(),
         routing={} if refitted is None else refitted.scores,

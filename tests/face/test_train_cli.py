@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from loraloop.adapters.base import random_base
+from loraloop.adapters.methods import METHODS
 from loraloop.adapters.registry import registered, router_folder
 from loraloop.adapters.skill import Skill
 from loraloop.adapters.training.progress import Progress
@@ -55,7 +56,7 @@ def recipe(folder: Path, **parts: Mapping[str, Any]) -> dict[str, Any]:
         "output": {"folder": str(folder / "out")},
     }
     for name, values in parts.items():
-        made[name] = {**made.get(name, {}), **values}
+        made[name] = {**(known if isinstance(known := made.get(name), dict) else {}), **values}
     return made
 
 
@@ -140,6 +141,48 @@ def test_preferences_distillation_and_a_skill_to_begin_from(tmp_path: Path) -> N
         run_recipe(recipe(tmp_path, objective={"name": "dpo"}), base=base)
     with pytest.raises(InputError, match=r"objective 'dop'; did you mean 'dpo'"):
         run_recipe(recipe(tmp_path, objective={"name": "dop"}), base=base)
+
+
+METHOD_OPTIONS: dict[str, dict[str, Any]] = {
+    **{name: {"rank": 2, "alpha": 4} for name in ("lora", "rslora", "dora")},
+    "adalora": {},
+    "vera": {"rank": 4},
+    "ia3": {},
+    "prefix": {},
+    "prompt": {},
+    "bottleneck": {},
+    "galore": {"rank": 2},
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_is_trained_measured_and_found_again(tmp_path: Path, name: str) -> None:
+    base = random_base(0)
+    made = recipe(tmp_path, router={"enabled": False}, evaluation={"limit": 1})
+    made["method"] = {"name": name, **METHOD_OPTIONS[name]}
+    made["schedule"] = {"steps": 2, "batch": 2, "validate_every": 2}
+    if name == "galore":
+        made["schedule"]["optimizer"] = "galore"
+        made["output"]["merged"] = True
+    report = run_recipe(made, base=base)
+    skill = Skill.load(report.skill)
+    assert skill.card.method == report.training["method"] and report.evaluation["n"] == 1
+    if name == "galore":
+        assert 0 < report.training["retained_energy"] <= 1
+        assert (report.folder / "merged" / "config.json").is_file()
+
+
+def test_loftq_starts_from_the_folders_own_values(tmp_path: Path, save_llama: Any) -> None:
+    save_llama(tmp_path / "tiny", hidden_size=64, intermediate_size=128)
+    made = recipe(tmp_path, method={"start": "loftq"}, evaluation={"enabled": False}, router={"enabled": False})
+    made |= {"base": {"name": str(tmp_path / "tiny"), "quantize": "int8"}, "schedule": {"steps": 1, "batch": 2}}
+    made["data"]["longest"] = 400
+    skill = Skill.load(run_recipe(made).skill)
+    assert any(tensor.abs().max() > 0 for name, tensor in skill.tensors.items() if name.endswith("lora_B"))
+    (tmp_path / "b").mkdir()
+    with pytest.raises(InputError, match="random is no Hugging Face folder"):
+        run_recipe(recipe(tmp_path / "b", base={"name": "random"}, method={"start": "loftq"}), base=random_base(0))
+    assert not (tmp_path / "b" / "out").exists()
 
 
 def test_bad_data_is_told_and_nothing_is_written(tmp_path: Path) -> None:
