@@ -58,7 +58,8 @@ class Accelerated:
         self.count: int = self._accelerator.num_processes
 
     def sum_(self, tensors: Sequence[Tensor]) -> None:
-        flat = torch.cat([tensor.reshape(-1).float() for tensor in tensors])
+        exact = torch.float64 if all(tensor.dtype is torch.float64 for tensor in tensors) else torch.float32
+        flat = torch.cat([tensor.reshape(-1).to(self._accelerator.device, exact) for tensor in tensors])
         total = self._accelerator.reduce(flat, reduction="sum")
         start = 0
         for tensor in tensors:
