@@ -27,7 +27,7 @@ class Originals(Mapping[str, Tensor]):
         if not (folder / "config.json").is_file():
             raise InputError(
                 f"loftq starts from what quantization lost, and {base} is no Hugging Face folder, which holds the "
-                "values before: give such a folder as base with a quantize form, or another start"
+                "values before: give method.checkpoint, such a folder or a GGUF file of the unquantized model"
             )
         self._source = HFSource(folder)
 

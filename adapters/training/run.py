@@ -93,7 +93,8 @@ class Trained:
 
 
 def load_base(recipe: Recipe, progress: Any = None) -> Base:
-    """The recipe's base."""
+    """The recipe's base, on this process's own device where several train together."""
+    current()
     chosen = recipe.content.base
     return Base.load(chosen.name, quantize=chosen.quantize, progress=progress)
 
@@ -214,7 +215,7 @@ def make_trainer(
 
 def _context(method: Method, base: Base, name: str) -> BaseContext | None:
     """What a method may know of the base where that is more than the base itself holds."""
-    if getattr(method, "start", "") != "loftq":
+    if getattr(method, "start", "") != "loftq" or getattr(method, "checkpoint", ""):
         return None
     return BaseContext(base, originals=Originals(name))
 
