@@ -26,20 +26,9 @@ from loraloop.adapters.training.trainer import TrainConfig, Trainer
 from loraloop.adapters.training.trunks import TrunkStore
 from loraloop.tool_schemas.errors import InputError, UnknownNameError
 
+from .training_job import examples
+
 JOB = Path(__file__).with_name("training_job.py")
-
-
-def job() -> Any:
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location("training_job", JOB)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-EXAMPLES = job().examples
 
 
 def settings(**given: Any) -> dict[str, Any]:
@@ -48,7 +37,7 @@ def settings(**given: Any) -> dict[str, Any]:
 
 def trainer(folder: Path, **given: Any) -> Trainer:
     config = TrainConfig(**settings(**given))
-    return Trainer(random_base(0), Lora(4, 8), EXAMPLES(48), EXAMPLES(12, 1), config, folder)
+    return Trainer(random_base(0), Lora(4, 8), examples(48), examples(12, 1), config, folder)
 
 
 def started(folder: Path, config: dict[str, Any], *launcher: str, **variables: str) -> subprocess.Popen[bytes]:
