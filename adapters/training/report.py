@@ -172,6 +172,9 @@ def plot(log: Sequence[Mapping[str, Any]], folder: Path) -> list[str]:
             if points:
                 x, y = zip(*points, strict=True)
                 axes.plot(x, y, marker="o" if label == "validation" else None, markersize=3.5, lw=1.2, label=label)
+        values = [y for _, points in lines for _, y in points]
+        if name == "loss" and 0 < min(values) < max(values) / 20:
+            axes.set_yscale("log")
         axes.set_xlabel("step")
         axes.set_title(title, fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)

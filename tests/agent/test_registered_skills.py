@@ -1,0 +1,68 @@
+"""The user's own skills: registered, found by name, replaced as a whole, and routed to by their own router."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from loraloop.adapters import registry
+from loraloop.adapters.base import Base, random_base
+from loraloop.adapters.blank import blank_skill
+from loraloop.adapters.skill import Skill, library
+from loraloop.agent import Runtime
+from loraloop.agent.bare import Unrouted
+from loraloop.tool_schemas.errors import SkillError, UnknownNameError
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LORALOOP_SKILLS", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def made(base: Base, folder: Path, description: str = "Mine.") -> Path:
+    return blank_skill(base, "mine", description=description).save(folder)
+
+
+def test_a_registered_skill_is_found_by_its_name(tmp_path: Path, tiny_base: Base) -> None:
+    assert registry.registered() == {}
+    with pytest.raises(UnknownNameError, match="mine"):
+        Runtime.load(tiny_base, skills=["mine"], router=Unrouted())
+    place = registry.register(made(tiny_base, tmp_path / "a"), "mine")
+    assert registry.registered() == {"mine": place}
+    assert Runtime.load(tiny_base, skills=["mine"], router=Unrouted()).skills == ("mine",)
+    registry.register(made(tiny_base, tmp_path / "b", "Another."), "mine")
+    assert Skill.load(registry.registered()["mine"]).card.description == "Another."
+    assert registry.unregister("mine") and not registry.unregister("mine") and registry.registered() == {}
+
+
+def test_all_skills_are_those_that_fit_the_base(tmp_path: Path, tiny_base: Base) -> None:
+    other = random_base(0, layers=1)
+    place = registry.register(made(other, tmp_path / "a"), "mine")
+    assert place not in registry.all_skills(tiny_base)
+    assert registry.all_skills(other) == [*library().values(), place]
+
+
+def test_the_users_router_is_taken_where_it_knows_a_skill_that_is_named(home: Path, tmp_path: Path) -> None:
+    router = tmp_path / "router"
+    router.mkdir()
+    (router / "router.json").write_text(json.dumps({"names": ["none", "mine"]}), encoding="utf-8")
+    (router / "router.safetensors").write_bytes(b"")
+    assert registry.own_router("arch", {"mine"}) is None, "none is registered"
+    place = registry.register_router(router, "arch")
+    assert place.parent == home / registry.ROUTERS
+    assert registry.own_router("arch", {"mine", "other"}) == place
+    assert registry.own_router("arch", {"other"}) is None and registry.own_router("elsewhere", {"mine"}) is None
+
+
+def test_a_runtime_reads_that_router(tmp_path: Path, base: Base) -> None:
+    registry.register(made(base, tmp_path / "a"), "mine")
+    router = tmp_path / "router"
+    router.mkdir()
+    (router / "router.json").write_text(json.dumps({"names": ["none", "mine"]}), encoding="utf-8")
+    registry.register_router(router, base.fingerprints.architecture)
+    with pytest.raises(SkillError, match="no router in"):  # it is looked for there, and is damaged
+        Runtime.load(base, skills=["mine"])
+    assert "mine" not in Runtime.load(base).skills
