@@ -47,9 +47,29 @@ def _chunks(states: Tensor) -> Iterator[slice]:
         yield slice(start, start + CHUNK)
 
 
-def _logits(states: Tensor, weight: Tensor, scale: float) -> Tensor:
-    logits = torch.mm(states, weight.T).float()
-    return logits if scale == 1.0 else logits.div_(scale)
+class _Logits:
+    """Logits of one chunk after another, in the same memory: fresh pages for each cost as much as a softmax."""
+
+    def __init__(self, states: Tensor, weight: Tensor, scale: float) -> None:
+        rows = min(CHUNK, len(states))
+        self._weight, self._scale = weight, scale
+        self._low = states.new_empty(rows, len(weight))
+        self._wide = self._low if states.dtype is torch.float32 else torch.empty(self._low.shape, device=states.device)
+
+    def of(self, states: Tensor) -> Tensor:
+        """fp32 `[M, V]`; valid until the next call."""
+        low, wide = self._low[: len(states)], self._wide[: len(states)]
+        torch.mm(states, self._weight.T, out=low)
+        if wide.data_ptr() != low.data_ptr():
+            wide.copy_(low)
+        return wide if self._scale == 1.0 else wide.div_(self._scale)
+
+    def back(self, probabilities: Tensor, out: Tensor) -> None:
+        """The gradient of the states, into `out`, from that of the logits, which is given up."""
+        low = self._low[: len(probabilities)]
+        if probabilities.data_ptr() != low.data_ptr():
+            low.copy_(probabilities)
+        torch.mm(low, self._weight, out=out)
 
 
 def _softmax(logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,14 +85,15 @@ class _CrossEntropy(torch.autograd.Function):
         total = torch.zeros((), device=states.device)
         needed = ctx.needs_input_grad[0]
         grads = torch.empty_like(states) if needed else None
+        head = _Logits(states, weight, scale)
         for here in _chunks(states):
-            logits, wanted = _logits(states[here], weight, scale), targets[here, None]
+            logits, wanted = head.of(states[here]), targets[here, None]
             chosen = logits.gather(1, wanted)
             probabilities, normalizer = _softmax(logits)
             total += (normalizer - chosen).sum()
             if grads is not None:
                 probabilities.scatter_add_(1, wanted, torch.full_like(chosen, -1.0))
-                grads[here] = torch.mm(probabilities.to(states.dtype), weight)
+                head.back(probabilities, grads[here])
         if grads is not None:
             ctx.save_for_backward(grads if scale == 1.0 else grads / scale)
         return total
@@ -85,9 +106,9 @@ class _CrossEntropy(torch.autograd.Function):
 class _LogProbs(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states: Tensor, targets: Tensor, weight: Tensor, scale: float) -> Tensor:
-        found = torch.empty(len(states), device=states.device)
+        found, head = torch.empty(len(states), device=states.device), _Logits(states, weight, scale)
         for here in _chunks(states):
-            logits = _logits(states[here], weight, scale)
+            logits = head.of(states[here])
             chosen = logits.gather(1, targets[here, None])
             found[here] = (chosen - _softmax(logits)[1])[:, 0]
         ctx.save_for_backward(states, targets, weight)
@@ -97,12 +118,12 @@ class _LogProbs(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         states, targets, weight = ctx.saved_tensors
-        grads = torch.empty_like(states)
+        grads, head = torch.empty_like(states), _Logits(states, weight, ctx.scale)
         for here in _chunks(states):
-            probabilities, _ = _softmax(_logits(states[here], weight, ctx.scale))
+            probabilities, _ = _softmax(head.of(states[here]))
             probabilities.scatter_add_(1, targets[here, None], torch.full_like(grad[here, None], -1.0))
             probabilities.mul_(-grad[here, None] / ctx.scale)
-            grads[here] = torch.mm(probabilities.to(states.dtype), weight)
+            head.back(probabilities, grads[here])
         return grads, None, None, None
 
 
@@ -116,13 +137,14 @@ class _Divergence(torch.autograd.Function):
         weight, teacher = weight[:both], teacher[:both]
         total = torch.zeros((), device=states.device)
         grads = torch.empty_like(states) if ctx.needs_input_grad[0] else None
+        head, other = _Logits(states, weight, scales[0]), _Logits(taught, teacher, scales[1])
         for here in _chunks(states):
-            ours, theirs = _logits(states[here], weight, scales[0]), _logits(taught[here], teacher, scales[1])
+            ours, theirs = head.of(states[here]), other.of(taught[here])
             between = theirs - ours
             (student, our_log), (target, their_log) = _softmax(ours), _softmax(theirs)
             total += (target * (between + (our_log - their_log))).sum()
             if grads is not None:
-                grads[here] = torch.mm(student.sub_(target).to(states.dtype), weight)
+                head.back(student.sub_(target), grads[here])
         if grads is not None:
             ctx.save_for_backward(grads * (factor / scales[0]))
         return total * factor

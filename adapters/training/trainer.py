@@ -144,6 +144,8 @@ class Trainer:
                 self._save()
             if self.progress and self.workers.rank == 0:
                 left = self._at.spent / self.step * (config.steps - self.step)
+                if config.seconds is not None:
+                    left = max(0.0, min(left, config.seconds - self.spent))
                 pace = tokens / max(seconds, 1e-9)
                 self.progress(Progress(self.step, config.steps, loss, lr, seconds, pace, left, self._at.valid))
         best = {name: tensor.to(self.base.device) for name, tensor in self.best_parameters().items()}
