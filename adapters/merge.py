@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,7 @@ import torch
 from torch import Tensor
 
 from loraloop.adapters import store
+from loraloop.adapters.base.convert import cache_root
 from loraloop.adapters.base.source import MODULE_PATHS
 from loraloop.adapters.folding import check_foldable, folded
 from loraloop.adapters.methods.context import BaseContext
@@ -224,7 +227,12 @@ def chat_template(format: ChatFormat) -> str:
 
 @torch.no_grad()
 def measure(
-    base: Base, payload: Payload, folder: str | Path, form: str, prompts: Sequence[str] = PROMPTS, **loading: Any
+    base: Base,
+    payload: Payload,
+    folder: str | Path,
+    form: str,
+    prompts: Sequence[str] = PROMPTS,
+    cache_dir: str | Path | None = None,
 ) -> MergeError:
     """What a merged folder, loaded in a form, differs from the base with the payload in it, active on everything.
 
@@ -234,13 +242,14 @@ def measure(
         folder: the merged one.
         form: to load it in: `int4`, `int8`, `bf16`, `fp32` or `nf4`.
         prompts: texts whose logits are compared, as a user's messages.
-        loading: further arguments of `Base.load`, such as `cache_dir`.
+        cache_dir: where the converted base is kept; by default it is not kept.
     """
     from loraloop.adapters.base import Base as Loaded
     from loraloop.adapters.base import Row
     from loraloop.adapters.training.trainer import training_view
 
-    made = Loaded.load(str(folder), quantize=form, device=base.device, **loading)
+    with nullcontext(cache_dir) if cache_dir else _passing_cache() as cache:
+        made = Loaded.load(str(folder), quantize=form, device=base.device, cache_dir=cache)
     served, other, off, size, moved = BaseContext(base), BaseContext(made), 0.0, 0.0, 0.0
     for exact in folded(payload, served):
         loaded, before = other.weight(exact.layer, exact.module), served.weight(exact.layer, exact.module)
@@ -262,3 +271,13 @@ def measure(
         form, math.sqrt(off / size), math.sqrt(off / moved) if moved else math.inf, float(found.mean()),
         float(found.max()), float(scale), float(agree.mean()), len(agree),
     )  # fmt: skip
+
+
+@contextmanager
+def _passing_cache() -> Iterator[Path]:
+    """A cache folder for one load, with the C library that is there already."""
+    with tempfile.TemporaryDirectory() as folder:
+        built = cache_root() / "native"
+        if built.is_dir():
+            (Path(folder) / "native").symlink_to(built)
+        yield Path(folder)
