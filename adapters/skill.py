@@ -93,9 +93,12 @@ class Skill:
         return made
 
     def to(self, dtype: torch.dtype) -> Skill:
-        """The same skill in another dtype; bfloat16 halves its file. Vectors stay: near 1 it has too few steps."""
-        tensors = {name: t.detach().to(dtype if t.ndim > 1 else t.dtype) for name, t in self.tensors.items()}
-        return Skill(self.card, tensors)
+        """The same skill with its matrices in another dtype; bfloat16 halves its file.
+
+        Vectors stay: a gain is near 1, where bfloat16 has too few steps, and they are few bytes.
+        """
+        kept = {name: t.detach().to(dtype if t.ndim > 1 else t.dtype) for name, t in self.tensors.items()}
+        return Skill(self.card, kept)
 
     @classmethod
     def load(cls, folder: str | Path) -> Skill:

@@ -12,12 +12,14 @@ from safetensors.torch import load, save
 
 from loraloop.adapters.base import Base, BranchCache, Row, random_base
 from loraloop.adapters.base.cache import KVCache
+from loraloop.adapters.card import Card
 from loraloop.adapters.folding import folded
 from loraloop.adapters.methods import METHODS, card_fields, make_method
 from loraloop.adapters.methods.context import BaseContext, ConfigContext
 from loraloop.adapters.methods.method import Method
 from loraloop.adapters.methods.payload import Payload, PayloadAttached
 from loraloop.adapters.methods.sites import MODULES
+from loraloop.adapters.skill import Skill
 from loraloop.tool_schemas.errors import InputError, UnknownNameError
 
 TOKENS = [7, 9, 30, 41, 55, 60, 61, 77]
@@ -156,6 +158,22 @@ def test_gradients_reach_every_parameter(base: Base, variant: str) -> None:
     for key in method.trainable(parameters):
         gradient = parameters[key].grad
         assert gradient is not None and gradient.isfinite().all() and gradient.any(), key
+
+
+@pytest.mark.parametrize("name", ["ia3", "dora", "vera"])
+def test_half_precision_keeps_gains(base: Base, name: str) -> None:
+    """A gain of 1.001 is 1 in bfloat16."""
+    method, context = make_method(name, OPTIONS[name]), BaseContext(base)
+    parameters = {key: value.detach() * 1.001 for key, value in method.init(context).items()}
+    tensors = method.finished(parameters, context)
+    prints = {"architecture": base.fingerprints.architecture, "weights": base.fingerprints.weights}
+    fields = {"name": "x", "description": "x", "base": "x", "activation": "full", "fingerprints": prints}
+    skill = Skill(Card.checked(fields | card_fields(method, tensors)), tensors)
+    half, whole = skill.to(torch.bfloat16).payload(base.config), skill.payload(base.config)
+    for kind in ("gains", "input_gains", "biases"):
+        assert all(torch.equal(getattr(half, kind)[site], value) for site, value in getattr(whole, kind).items())
+    if name != "vera":
+        assert any((gain != 1).any() for gain in half.gains.values())
 
 
 @settings(max_examples=25, deadline=None)
