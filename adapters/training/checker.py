@@ -112,7 +112,7 @@ class Checker:
     findings: list[Finding] = field(default_factory=list)
     read: int = 0
     _seen: dict[str, tuple[Place, str]] = field(default_factory=dict)
-    _texts: list[tuple[Place, str]] = field(default_factory=list)
+    _places: list[Place] = field(default_factory=list)
     _grams: dict[tuple[str, ...], list[int]] = field(default_factory=lambda: defaultdict(list))
 
     def check(self, found: Iterable[Record | Broken]) -> list[Record]:
@@ -126,14 +126,14 @@ class Checker:
         """The records whose request no evaluation record nearly holds (n-grams; see `overlap`)."""
         if not held_out:
             return list(records)
-        overlap = Overlap(record.request for record in held_out)
-        exact = {" ".join(normal(record.request)): record.place for record in reversed(held_out)}
+        overlap = Overlap(record.said for record in held_out)
+        exact = {" ".join(normal(record.said)): record.place for record in reversed(held_out)}
         kept = []
         for record in records:
-            if not overlap.hit(record.request):
+            if not overlap.hit(record.said):
                 kept.append(record)
                 continue
-            place = exact.get(" ".join(normal(record.request)))
+            place = exact.get(" ".join(normal(record.said)))
             which = (
                 f"is that of {place}" if place else f"shares {SHARE:.0%} of its 8-grams with {_near(record, held_out)}"
             )
@@ -194,26 +194,28 @@ class Checker:
             self._add("contradiction", record.place, f"the same transcript as {place}, with another completion")
             return True
         self._seen[record.key] = record.place, said
-        if near := self._nearest(record.request):
+        if near := self._nearest(record):
             self._add("near duplicate", record.place, f"{near[1]:.0%} of its request stands in {near[0]} already")
         return True
 
-    def _nearest(self, text: str) -> tuple[Place, float] | None:
-        words = normal(text)
+    def _nearest(self, record: Record) -> tuple[Place, float] | None:
+        """The earlier record of another line that holds most of this one's request, and how much of it."""
+        words = normal(record.said)
         grams = {tuple(words[i : i + WORDS]) for i in range(len(words) - WORDS + 1)}
         shared: Counter[int] = Counter()
         for gram in grams:
             shared.update(self._grams.get(gram, ()))
-        index = len(self._texts)
-        self._texts.append((_last(self._seen), text))
+        index = len(self._places)
+        self._places.append(record.place)
         for gram in grams:
             if len(postings := self._grams[gram]) < POSTINGS:
                 postings.append(index)
-        if not shared:
-            return None
-        best, hits = shared.most_common(1)[0]
-        share = hits / len(grams)
-        return (self._texts[best][0], share) if share >= NEAR else None
+        for best, hits in shared.most_common(8):
+            if hits < NEAR * len(grams):
+                break
+            if self._places[best] != record.place:
+                return self._places[best], hits / len(grams)
+        return None
 
     def _add(self, kind: str, place: Place, message: str) -> None:
         finding = Finding(kind, place, message)
@@ -221,14 +223,10 @@ class Checker:
             self.findings.append(finding)
 
 
-def _last(seen: dict[str, tuple[Place, str]]) -> Place:
-    return next(reversed(seen.values()))[0]
-
-
 def _near(record: Record, held_out: Sequence[Record]) -> str:
     """Which evaluation record a request nearly is."""
     for other in held_out:
-        if Overlap([other.request]).hit(record.request):
+        if Overlap([other.said]).hit(record.said):
             return str(other.place)
     return "an evaluation record"
 

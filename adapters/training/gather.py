@@ -73,9 +73,9 @@ def gather(recipe: Recipe, count: Callable[[Record], int] | None = None, seed: i
     share = evaluation.share if evaluation.enabled and not evaluation.sources else 0.0
     for source in data.sources:
         for record in checker.leaking(parts[_name(source)], held_out):
-            if share and in_valid(f"evaluation {record.request}", round(share * 100)):
+            if share and in_valid(f"evaluation {record.group}", round(share * 100)):
                 own.append(record)
-            elif in_valid(f"validation {record.request}", max(1, round(data.validation * 100))):
+            elif in_valid(f"validation {record.group}", max(1, round(data.validation * 100))):
                 valid.append(record)
             else:
                 train.append(record)

@@ -20,27 +20,57 @@ STEPS = 3
 
 
 @dataclass(frozen=True, slots=True)
+class Tokens:
+    """Tokens with the text of each."""
+
+    ids: tuple[int, ...]
+    pieces: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class ShownBranch:
+    """A branch exactly as it is trained on.
+
+    Attributes:
+        at: How many of the trunk's tokens it stands on.
+        invocation: What it begins with.
+        learnt: What the loss covers: the completion and the end of the turn.
+        desirable: Whether it is wanted; of a pair, one is not.
+    """
+
+    at: int
+    invocation: Tokens
+    learnt: Tokens
+    desirable: bool = True
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "at": self.at,
+            "invocation": {"ids": list(self.invocation.ids), "text": self.invocation.text},
+            "learnt": {"ids": list(self.learnt.ids), "pieces": list(self.learnt.pieces)},
+            "desirable": self.desirable,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Shown:
     """An example exactly as it is trained on.
 
     Attributes:
-        trunk: Tokens of the context, computed by the bare base.
-        invocation: Tokens with which the branch begins.
-        learnt: Tokens that the loss covers: the completion and the end of the turn.
-        pieces: The text of each token of the three.
+        trunk: The context, computed by the bare base.
+        branches: What the skill computes on it.
     """
 
-    trunk: tuple[int, ...]
-    invocation: tuple[int, ...]
-    learnt: tuple[int, ...]
-    pieces: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+    trunk: Tokens
+    branches: tuple[ShownBranch, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "trunk": {"ids": list(self.trunk), "text": "".join(self.pieces[0])},
-            "invocation": {"ids": list(self.invocation), "text": "".join(self.pieces[1])},
-            "learnt": {"ids": list(self.learnt), "pieces": list(self.pieces[2])},
-        }
+        trunk = {"ids": list(self.trunk.ids), "text": self.trunk.text}
+        return {"trunk": trunk, "branches": [branch.to_dict() for branch in self.branches]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +107,16 @@ class Estimate:
 
 def shown(base: Base, example: Encoded) -> Shown:
     """An example with the text of each token."""
-    branch = example.branch
-    parts = example.trunk, branch[: example.start], branch[example.start :]
-    pieces = tuple(tuple(_text(base, token) for token in part) for part in parts)
-    return Shown(*parts, pieces)  # type: ignore[arg-type]
+
+    def tokens(ids: Sequence[int]) -> Tokens:
+        return Tokens(tuple(ids), tuple(_text(base, token) for token in ids))
+
+    branches = []
+    for branch in example.branches:
+        at = len(example.trunk) if branch.at is None else branch.at
+        invocation, learnt = tokens(branch.tokens[: branch.start]), tokens(branch.tokens[branch.start :])
+        branches.append(ShownBranch(at, invocation, learnt, branch.desirable))
+    return Shown(tokens(example.trunk), tuple(branches))
 
 
 def estimate(prepared: Prepared) -> Estimate:

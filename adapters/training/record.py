@@ -74,6 +74,16 @@ class Record:
         return next((m.content for m in reversed(self.messages) if m.role == "user"), self.messages[-1].content)
 
     @property
+    def said(self) -> str:
+        """Everything the user said, for comparing requests."""
+        return "\n".join(m.content for m in self.messages if m.role == "user") or self.messages[-1].content
+
+    @property
+    def group(self) -> str:
+        """What the user said first: records that share it, such as the turns of a dialogue, are never split."""
+        return next((m.content for m in self.messages if m.role == "user"), self.messages[0].content)
+
+    @property
     def key(self) -> str:
         """The whole transcript, for comparing."""
         return "\x1e".join(f"{m.role}\x1f{m.content}" for m in self.messages)
@@ -93,7 +103,7 @@ class Record:
             skill=SKILL_OF[self.contract],
             kind="record",
             id=f"record-{self.place}",
-            group=self.key,
+            group=self.group,
             messages=self.messages,
             completion=self.completion,
             source=self.source,

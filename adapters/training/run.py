@@ -22,8 +22,9 @@ from loraloop.adapters.methods.payload import Payload
 from loraloop.adapters.skill import Skill
 from loraloop.adapters.training.encode import Encoded
 from loraloop.adapters.training.gather import Gathered, gather
+from loraloop.adapters.training.grouping import encode_grouped
 from loraloop.adapters.training.objective import Objective
-from loraloop.adapters.training.objectives import encoded, find_skill, make_objective
+from loraloop.adapters.training.objectives import PAIRS, encoded, find_skill, make_objective
 from loraloop.adapters.training.originals import Originals
 from loraloop.adapters.training.progress import ProgressCallback
 from loraloop.adapters.training.recipe_file import Recipe
@@ -117,8 +118,14 @@ def prepare(recipe: Recipe, base: Base) -> Prepared:
         raise InputError(f"{recipe.at('data', 'longest')}: {base.name} has {limit} positions")
     seed = recipe.content.schedule.get("seed", 0)
     gathered = gather(recipe, count, seed if isinstance(seed, int) else 0)
-    train = tuple(encoded(base, record, kind) for record in gathered.train)
-    valid = tuple(encoded(base, record, kind) for record in gathered.valid)
+    train, valid = (
+        tuple(
+            [encoded(base, record, kind) for record in records]
+            if kind in PAIRS
+            else encode_grouped(base, records, recipe.content.data.longest)
+        )
+        for records in (gathered.train, gathered.valid)
+    )
     return Prepared(
         recipe, base, gathered, train, valid, method, _config(recipe, len(train)), objective, start, context
     )

@@ -91,8 +91,8 @@ def _print_dry_run(prepared: Prepared, examples: Sequence[Shown], reckoned: Esti
 
     out = console()
     for number, example in enumerate(examples, 1):
-        learnt, trunk = len(example.learnt), len(example.trunk)
-        out.print(f"example {number}: trunk {trunk} tokens, invocation {len(example.invocation)}, learnt {learnt}")
+        learnt = ", ".join(str(len(branch.learnt.ids)) for branch in example.branches)
+        out.print(f"example {number}: a trunk of {len(example.trunk.ids)} tokens; {learnt} tokens of its branch learnt")
         out.print(_marked(example), soft_wrap=True)
         out.print()
     told = _gathered(prepared)
@@ -110,18 +110,19 @@ def _print_dry_run(prepared: Prepared, examples: Sequence[Shown], reckoned: Esti
 
 
 def _marked(example: Shown) -> Text:
-    """The tokens of an example: the branch is marked, and in what is learnt a bar stands between tokens."""
+    """The tokens of an example: branches are marked where they stand, with a bar between tokens that are learnt."""
     from rich.text import Text
 
-    trunk, invocation, learnt = example.pieces
-    return Text.assemble(
-        ("".join(trunk), "dim"),
-        ("⟦branch: ", "bold"),
-        ("".join(invocation), "cyan"),
-        ("⟧", "bold"),
-        ("│".join(learnt), "bold green"),
-        ("⟦end⟧", "bold"),
-    )
+    parts: list[tuple[str, str]] = []
+    done = 0
+    for branch in sorted(example.branches, key=lambda branch: branch.at):
+        parts.append(("".join(example.trunk.pieces[done : branch.at]), "dim"))
+        parts.append(("⟦branch: " if branch.desirable else "⟦unwanted branch: ", "bold"))
+        parts += [(branch.invocation.text, "cyan"), ("⟧", "bold")]
+        parts += [("│".join(branch.learnt.pieces), "bold green"), ("⟦end⟧", "bold")]
+        done = branch.at
+    parts.append(("".join(example.trunk.pieces[done:]), "dim"))
+    return Text.assemble(*parts)
 
 
 def _show(report: RecipeReport) -> None:

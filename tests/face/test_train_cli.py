@@ -233,9 +233,10 @@ def test_the_command_trains(written: Path, capsys: pytest.CaptureFixture[str]) -
     assert run_command(["train", str(written), "--dry-run", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert not (written.parent / "out").exists(), "a dry run writes nothing"
-    example = told["examples"][0]
-    assert example["invocation"]["text"] == "<|im_start|>assistant\n"
-    assert "".join(example["learnt"]["pieces"]) in ("warm<|im_end|>", "cold<|im_end|>")
+    (branch,) = told["examples"][0]["branches"]
+    assert branch["invocation"]["text"] == "<|im_start|>assistant\n"
+    assert branch["at"] == len(told["examples"][0]["trunk"]["ids"])
+    assert "".join(branch["learnt"]["pieces"]) in ("warm<|im_end|>", "cold<|im_end|>")
     assert told["estimate"]["seconds"] > 0 and told["estimate"]["memory_mb"] > 0
     assert run_command(["train", str(written), "--dry-run"]) == 0
     assert "⟦branch: <|im_start|>assistant" in capsys.readouterr().out
@@ -247,6 +248,19 @@ def test_the_command_trains(written: Path, capsys: pytest.CaptureFixture[str]) -
     assert run_command(["train", str(written), "--json"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["name"] == "colours" and not err
+
+
+def test_a_dry_run_marks_each_branch_where_it_stands(written: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    talk = [{"role": ("user", "assistant")[k % 2], "content": text} for k, text in enumerate(("Hi", "A", "Oh", "B"))]
+    rows = [{"messages": [{"role": "user", "content": f"{k}"}, *talk[1:]]} for k in range(40)]
+    (written.parent / "talk.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    made = yaml.safe_load(written.read_text(encoding="utf-8"))
+    made["data"]["sources"] = [{"file": "talk.jsonl", "license": "MIT"}]
+    written.write_text(yaml.safe_dump(made), encoding="utf-8")
+    assert run_command(["train", str(written), "--dry-run", "--examples", "1"]) == 0
+    shown = capsys.readouterr().out
+    first, second = shown.index("A│<|im_end|>⟦end⟧"), shown.index("B│<|im_end|>⟦end⟧")
+    assert first < shown.index("Oh<|im_end|>") < second and shown.count("⟦branch: <|im_start|>assistant\n⟧") == 2
 
 
 def test_errors_of_a_recipe_are_one_line(written: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,51 @@
+"""Turns of a dialogue become branches of one trunk, and are learnt as if each stood alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from loraloop.adapters.base import Base
+from loraloop.adapters.methods.lora import Lora
+from loraloop.adapters.training.encode import encode
+from loraloop.adapters.training.grouping import encode_grouped
+from loraloop.adapters.training.readers import Reading, read_file
+from loraloop.adapters.training.record import Record
+from loraloop.adapters.training.trainer import TrainConfig, Trainer
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> list[Record]:
+    said = ["Hi", "Hello.", "How are you?", "Fine.", "And now?", "Still fine."]
+    talk = [{"role": ("user", "assistant")[k % 2], "content": text} for k, text in enumerate(said)]
+    rows = [{"messages": talk}, {"messages": [{"role": "system", "content": "Be kind."}, *talk[:4]]}, {"prompt": "Bye"}]
+    rows[2]["completion"] = "Bye."  # type: ignore[assignment]
+    file = tmp_path / "a.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    found = list(read_file(file, Reading()))
+    assert all(isinstance(entry, Record) for entry in found)
+    return [entry for entry in found if isinstance(entry, Record)]
+
+
+def test_a_dialogue_is_one_example_with_a_branch_a_turn(tiny_base: Base, records: list[Record]) -> None:
+    shuffled = [records[k] for k in (4, 1, 5, 0, 3, 2)]
+    grouped = encode_grouped(tiny_base, shuffled, 1000)
+    assert sorted(len(example.branches) for example in grouped) == [1, 2, 3]
+    alone = {(e.trunk, e.branch) for r in records for e in [encode(tiny_base, r.messages, r.completion)]}
+    assert {(e.trunk[: b.at], b.tokens) for e in grouped for b in e.branches} == alone
+    assert len(encode_grouped(tiny_base, shuffled, 100)) > 3, "no example is longer than it may be"
+    twice = encode_grouped(tiny_base, [*records, *records], 1000)
+    assert sorted(len(example.branches) for example in twice) == [1, 1, 2, 2, 3, 3]
+
+
+def test_the_loss_is_that_of_turns_alone(tiny_base: Base, records: list[Record], tmp_path: Path) -> None:
+    grouped = encode_grouped(tiny_base, records, 1000)
+    alone = [encode(tiny_base, record.messages, record.completion) for record in records]
+    trainer = Trainer(tiny_base, Lora(2, 4), grouped, alone, TrainConfig(steps=1), tmp_path / "run")
+    for name, tensor in trainer.parameters.items():
+        if name.endswith("lora_B"):
+            tensor.data.copy_(torch.randn(tensor.shape, generator=torch.Generator().manual_seed(0)) * 0.1)
+    torch.testing.assert_close(trainer.loss(grouped, grad=False), trainer.loss(alone, grad=False), atol=1e-5, rtol=1e-5)
