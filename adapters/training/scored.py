@@ -109,7 +109,7 @@ class Reader:
             made = self._computed([examples[place] for place in missing])
             for index, place in enumerate(missing):
                 found[place] = made.row(index)
-                self.store.put(examples[place].trunk, made.row(index))
+            self.store.put([(examples[place].trunk, made.row(index)) for index, place in enumerate(missing)])
             if len(missing) == len(examples):
                 return made
         return Past.of([trunk.to(self.decoder.device) for trunk in found if trunk is not None])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from array import array
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor
 from loraloop.adapters.base.config import ModelConfig
 
 _GB = 1 << 30
+_OLD = 3600  # seconds
 
 
 class TrunkStore:
@@ -47,8 +49,9 @@ class TrunkStore:
         self._bound = int(most * _GB)
         self._wanted = {self._name(trunk) for trunk in wanted}
         folder.mkdir(parents=True, exist_ok=True)
-        for part in folder.glob("*.part"):
-            part.unlink(missing_ok=True)
+        for part in folder.glob("*.part"):  # of a killed run; a younger one may be another process's
+            if part.stat().st_mtime < time.time() - _OLD:
+                part.unlink(missing_ok=True)
         self._sizes = {path.name: path.stat().st_size for path in folder.glob("*.kv")}
         self.hits = self.misses = 0
 
@@ -72,21 +75,33 @@ class TrunkStore:
         mapped = torch.from_file(str(path), shared=False, size=size // width, dtype=self.dtype)
         return mapped.view(self._shape)
 
-    def put(self, trunk: Sequence[int], data: Tensor) -> bool:
-        """Keeps a trunk if there is room; says whether it did."""
-        name = self._name(trunk)
-        self._wanted.add(name)
-        if name in self._sizes:
-            return True
-        if self.nbytes + data.nbytes > self._bound:
-            self._make_room(data.nbytes)
-            if self.nbytes + data.nbytes > self._bound:
-                return False
-        part = self.folder / f"{name}.{os.getpid()}.part"
-        data.detach().cpu().contiguous().view(torch.uint8).numpy().tofile(part)
-        part.replace(self.folder / name)
-        self._sizes[name] = data.nbytes
-        return True
+    def put(self, trunks: Sequence[tuple[Sequence[int], Tensor]]) -> int:
+        """Keeps a batch's trunks as far as there is room; returns how many are there.
+
+        All are written before the first is named: what a batch computed together appears together, so that a run
+        killed here computes all of it again, with the same bits.
+        """
+        parts: list[tuple[Path, str]] = []
+        kept = 0
+        for trunk, data in trunks:
+            name = self._name(trunk)
+            self._wanted.add(name)
+            kept += name in self._sizes
+            if name in self._sizes or not self._has_room(data.nbytes):
+                continue
+            part = self.folder / f"{name}.{os.getpid()}.part"
+            data.detach().cpu().contiguous().view(torch.uint8).numpy().tofile(part)
+            parts.append((part, name))
+            self._sizes[name] = data.nbytes
+            kept += 1
+        for part, name in parts:
+            part.replace(self.folder / name)
+        return kept
+
+    def _has_room(self, needed: int) -> bool:
+        if self.nbytes + needed > self._bound:
+            self._make_room(needed)
+        return self.nbytes + needed <= self._bound
 
     def _expected(self, trunk: Sequence[int], width: int) -> int:
         layers, two, heads, _, dim = self._shape
