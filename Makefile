@@ -12,7 +12,7 @@ BIN    := $(VENV)/bin
 # What `make bench` measures; LLAMA_PYTHON and VLLM_PYTHON are interpreters with llama-cpp-python and with vLLM.
 BENCH  ?= switch episode coldstart memory bank mixed_batch grammar calls merge decode decode_qwen isa vllm_peer
 # What `make bench-training` measures: hours on two cores, so no part of `make bench`. A killed run goes on.
-BENCH_TRAINING ?= training methods
+BENCH_TRAINING ?= training methods train_a_skill
 LLAMA  := $(if $(LLAMA_PYTHON),--llama-python $(LLAMA_PYTHON))
 ARGS_episode     := --repeats 2
 ARGS_memory      := $(LLAMA)
