@@ -148,7 +148,7 @@ class Attend(torch.autograd.Function):
         return grad_q, grad_k, grad_v, None, None, None
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, block: int = 128) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, block: int = 64) -> Tensor:
     """Causal attention without a graph and without a trunk, in blocks of queries that skip what lies after them.
 
     Shapes as for `Attend`, but q is `[B, kv_heads, G, L, D]`; returns the same shape in v's dtype. q and k may be fp32

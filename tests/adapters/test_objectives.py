@@ -152,13 +152,31 @@ def test_a_dialogue_is_learnt_on_one_trunk() -> None:
 
 def test_training_prefers_what_is_chosen(tmp_path: Path) -> None:
     trainer = Trainer(
-        BASE, METHOD, pairs(8), pairs(4), TrainConfig(steps=30, batch=4, learning_rate=5e-3, validate_every=10),
+        BASE, METHOD, pairs(8), pairs(4), TrainConfig(steps=16, batch=4, learning_rate=1e-2, validate_every=8),
         tmp_path, objective=Dpo(),
     )  # fmt: skip
     before = trainer.validate()
     trainer.run()
     assert before == pytest.approx(0.6931, abs=1e-3)
     assert trainer.best < 0.55
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"), [("dpo", "full"), ("dpo", "mixed"), ("kto", "branch"), ("kto", "full"), ("distill", "full")]
+)
+def test_objectives_train_in_other_modes(kind: str, mode: Any, tmp_path: Path) -> None:
+    held = Reference(payload(7, 0.02), "a skill")
+    singles = [replace(example, more=(), desirable=index % 2 == 0) for index, example in enumerate(pairs(8, seed=2))]
+    objective, data = {
+        "dpo": (Dpo(0.5, reference=held), pairs(8)),
+        "kto": (Kto(0.5, reference=held), singles),
+        "distill": (Distill(SkillTeacher(payload(9, 0.1))), pairs(8)),
+    }[kind]
+    config = TrainConfig(steps=8, batch=8, learning_rate=1e-2, validate_every=4, mode=mode)
+    trainer = Trainer(BASE, METHOD, data, data, config, tmp_path, objective=objective)
+    before = trainer.validate()
+    trainer.run()
+    assert trainer.best < 0.95 * before
 
 
 def test_what_the_reference_says_is_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
