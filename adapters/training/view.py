@@ -51,8 +51,6 @@ def training_view(base: Base, precision: Precision = "base") -> Decoder:
         for layer in served.layers
     ]
     head = DenseWeight(served.head.dequantize().to(dtype))
-    tied = served.head is served.embedding and dtype is not served.dtype
-    embedding = head if tied else served.embedding
-    if not tied and dtype is not served.dtype:
-        embedding = DenseWeight(served.embedding.dequantize().to(dtype))
+    tied = served.head is served.embedding
+    embedding = head if tied else DenseWeight(served.embedding.dequantize().to(dtype))  # rows of tiles are slow to read
     return Decoder(served.config, embedding, layers, served.norm.to(dtype), head, dtype, served.device)
