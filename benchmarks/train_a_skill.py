@@ -42,7 +42,7 @@ def main() -> int:
         start = time.perf_counter()
         subprocess.run([sys.executable, EXAMPLE / "make_data.py", folder / "data"], check=True)
         recipe["output"] = {"folder": "out", "register": False}
-        (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+        (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
         told = run_recipe(folder / "recipe.yaml", observer=Watch())
         seconds = time.perf_counter() - start
     finish(made(told.to_dict(), seconds), given.json)

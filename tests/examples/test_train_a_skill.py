@@ -51,7 +51,7 @@ def test_it_runs_word_by_word(tmp_path: Path) -> None:
     recipe["schedule"] |= {"steps": 3, "batch": 2, "validate_every": 3}
     recipe["evaluation"]["limit"], recipe["router"]["limit"], recipe["data"]["limit"] = 2, 12, 60
     recipe["data"]["validation"] = 0.01
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
     environment = {**os.environ, "LORALOOP_SKILLS": str(tmp_path / "skills")}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     first, *others = commands()

@@ -292,5 +292,19 @@ def test_progress_off_a_terminal_is_plain_lines(capsys: pytest.CaptureFixture[st
     assert Pace(10).text() == "step 0/10" and clock(3725) == "1 h 02 min" and clock(61) == "1:01"
 
 
+def test_progress_on_a_terminal_is_one_live_line(capsys: pytest.CaptureFixture[str]) -> None:
+    watch = Watch()
+    watch.live = True
+    with watch.trained(3) as told:
+        for step in range(1, 4):
+            told(Progress(step, 3, 0.5, 1e-3, 0.1, 100.0, 0.1 * (3 - step)))
+    assert capsys.readouterr().err.splitlines()[-1] == "step 3/3, loss 0.5000, 100 tokens/s"
+    quiet = Watch(quiet=True)
+    with quiet.trained(1) as told, quiet.measured(1) as each:
+        told(Progress(1, 1, 0.5, 1e-3, 0.1, 100.0, 0.0)), each()
+    quiet.say("nothing")
+    assert capsys.readouterr().err == ""
+
+
 def test_the_users_router_lies_beside_the_skills(home: Path) -> None:
     assert router_folder("ab/c") == home / "routers" / "ab-c"
