@@ -91,10 +91,10 @@ def report_of(rows: dict[str, dict[str, Any]], job: Job) -> Report:
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = options(__doc__.splitlines()[0], limit=200)
+    parser = options(__doc__.splitlines()[0], limit=100)
     parser.add_argument("--base", default="smollm2-135m")
     parser.add_argument("--form", default="", help="quantization of the base (default: as it is served)")
-    parser.add_argument("--steps", type=int, default=200, help="optimizer steps of each row")
+    parser.add_argument("--steps", type=int, default=100, help="optimizer steps of each row")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--train", type=int, default=800, help="training examples")
     parser.add_argument("--rows", default=",".join(ROWS), help="parted by commas; the bare base is always measured")

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 TOKENS = 160
 """More than any record has."""
-SWITCHES, DECODED, CONTEXT = 2_000, 48, 256
+SWITCHES, DECODED, CONTEXT = 2_000, 160, 256
 
 
 @dataclass(frozen=True, slots=True)
