@@ -27,7 +27,7 @@ def make(config: TrainConfig, parameters: Mapping[str, Tensor]) -> torch.optim.O
     groups = _groups(config, parameters)
     settings: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay, "betas": BETAS}
     if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, **settings)
+        return torch.optim.AdamW(groups, fused=True, **settings)
     if config.optimizer == "galore":
         from loraloop.adapters.training.galore_optimizer import GaLoreAdamW
 
