@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import torch
 from methods_kinds import ROWS, Kind
 from methods_task import SCHEMA, Case, cases, score
-from training_memory import Allocations
+from training_memory import Allocations, die_with_parent
 
 from loraloop.agent.engine.ledger import Author
 
@@ -269,4 +269,5 @@ def measure(job: Job) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    die_with_parent()
     print(json.dumps(measure(Job(**json.loads(sys.argv[1])))))

@@ -17,7 +17,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import torch
-from training_memory import Allocations, Resident
+from training_memory import Allocations, Resident, die_with_parent
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
@@ -293,4 +293,5 @@ def measure(job: Job) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    die_with_parent()
     print(json.dumps(measure(Job(**json.loads(sys.argv[1])))))
