@@ -40,6 +40,7 @@ from loraloop.agent.engine.sampling import Sampler, Sampling
 from loraloop.tool_schemas import Bounds, Tool, calls_schema
 from loraloop.tool_schemas.errors import LimitError, SchemaError
 from loraloop.tool_schemas.grammar import JsonSchema
+from loraloop.tool_schemas.keyword_checks import KEYWORDS
 
 if TYPE_CHECKING:
     from loraloop.agent import Runtime
@@ -118,7 +119,10 @@ def decoded(runtime: Runtime, trunk: Trunk, schemas: list[Any], mode: Any, skill
 
 
 def valid(calls: Any, schemas: dict[str, Any]) -> bool:
-    """Whether it is a list of calls whose arguments fit, as jsonschema alone sees it."""
+    """Whether it is a list of calls whose arguments fit, as jsonschema alone sees it.
+
+    But for `multipleOf`: jsonschema divides in binary and takes 0.3 for no multiple of 0.1.
+    """
     if not isinstance(calls, list) or not calls:
         return False
     for call in calls:
@@ -126,7 +130,8 @@ def valid(calls: Any, schemas: dict[str, Any]) -> bool:
             return False
         schema = schemas[call["name"]]
         made = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
-        if not made(schema, format_checker=made.FORMAT_CHECKER).is_valid(call["arguments"]):
+        exact = jsonschema.validators.extend(made, {"multipleOf": KEYWORDS["multipleOf"]})
+        if not exact(schema, format_checker=made.FORMAT_CHECKER).is_valid(call["arguments"]):
             return False
     return True
 
@@ -135,8 +140,8 @@ def _refused(text: str) -> None:
     raise ValueError(f"{text} is no JSON")
 
 
-def report(done: list[Outcome], seconds: float) -> Report:
-    """The counts."""
+def report(done: list[Outcome], seconds: float, fresh: int) -> Report:
+    """The counts; `seconds` is what the last `fresh` outcomes took."""
     results = Counter(each.result for each in done)
     calls = sum(each.calls for each in done) + results["not_parsed"] + results["not_valid"]
     metrics: dict[str, float] = {
@@ -149,8 +154,9 @@ def report(done: list[Outcome], seconds: float) -> Report:
         "unenforced": results["unenforced"],
         "cut": results["cut"],
         "tokens_per_list": sum(each.tokens for each in done) / max(len(done) - results["refused"], 1),
-        "ms_per_list": 1e3 * seconds / max(len(done), 1),
     }
+    if fresh:
+        metrics["ms_per_list"] = 1e3 * seconds / fresh
     for name in ("mode", "source", "skill"):
         for value in sorted({getattr(each, name) for each in done}):
             metrics[f"calls_{value}"] = sum(each.calls for each in done if getattr(each, name) == value)
@@ -175,7 +181,7 @@ def main() -> None:
         lines = given.outputs.read_text(encoding="utf-8").splitlines()
         done = [Outcome(**json.loads(line)) for line in lines if line.endswith("}")]
     runtime = Runtime.load(grammar_engine=given.engine)
-    start, count = perf_counter(), sum(each.calls for each in done)
+    start, count, known = perf_counter(), sum(each.calls for each in done), len(done)
     found = outcomes(runtime, mixed(given.data, given.seed), given.seed, len(done))
     with Progress(disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("calls", total=given.limit, completed=count)
@@ -187,7 +193,7 @@ def main() -> None:
             if given.outputs:
                 with given.outputs.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
-    made = report(done, perf_counter() - start)
+    made = report(done, perf_counter() - start, len(done) - known)
     finish(made, given.json)
     sys.exit(1 if made.metrics["not_parsed"] or made.metrics["not_valid"] else 0)
 

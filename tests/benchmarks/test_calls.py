@@ -35,7 +35,7 @@ def decode(calls: ModuleType, runtime: Runtime, count: int, seed: int) -> list[o
 
 def test_two_hundred_calls(calls: ModuleType, base: Base) -> None:
     done = decode(calls, Runtime.load(base), 200, 11)
-    metrics = calls.report(done, 1.0).metrics
+    metrics = calls.report(done, 1.0, 1).metrics
     assert metrics["not_parsed"] == metrics["not_valid"] == 0
     assert metrics["calls"] >= 200 and metrics["lists"] > len(done) * 0.7
     right = Counter((each.mode, each.skill) for each in done if each.result == "valid")
@@ -68,7 +68,7 @@ def test_the_counts(calls: ModuleType) -> None:
         return calls.Outcome(index, "drawn", "check", "tools", result, count, **more)
 
     report = calls.report(
-        [outcome(0, "valid", 2), outcome(1, "not_valid", text="[]"), outcome(2, "refused", keyword="not")], 1.0
+        [outcome(0, "valid", 2), outcome(1, "not_valid", text="[]"), outcome(2, "refused", keyword="not")], 1.0, 3
     )
     assert report.n == report.metrics["calls"] == 3 and report.metrics["not_valid"] == 1
     assert report.details["refused_by_keyword"] == {"not": 1} and len(report.details["wrong"]) == 1
