@@ -1,62 +1,22 @@
-"""Generation in a branch: sampling, grammar, forced tokens, stop conditions, and the promise to close.
-
-The promise: a constrained branch is complete before its token limit. A *snapshot* is a place from which a short path to
-completion is known and fits; one is taken before the first token, and new ones every few tokens while the limit is
-far, at every token when it is near. When the limit comes first, the branch goes back to its last snapshot and takes
-its path. Text is given out only up to a snapshot, so nothing that was shown is taken back.
-
-Under a grammar whose values are also checked as they close, a value that fails is decoded again from its most uncertain
-token (`Backtrack`); a snapshot then stands no later than the values that may still fail.
-"""
+"""Generation in a branch: sampling, stop conditions, and what a grammar forces and forbids (`Guide`)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from loraloop.agent.engine.backtrack import SPENT, Backtrack
 from loraloop.agent.engine.clock import Clock
+from loraloop.agent.engine.guide import Constraint, Guide
 from loraloop.agent.engine.sampling import Sampler
 from loraloop.agent.engine.text import TextStream
-from loraloop.tool_schemas.checked import CheckedState
-from loraloop.tool_schemas.errors import InputError, LimitError, Violation
 
 if TYPE_CHECKING:
     from loraloop.adapters.base.tokenizer import Tokenizer
     from loraloop.agent.engine.branch import Branch
-
-_STRIDE = 8  # tokens between snapshots while the limit is far
-_NEAR = 16  # slack in tokens below which every token is a snapshot
-_SEARCH = 4096  # tokens looked ahead to say what a grammar needs at least
-
-_CUT = ("tokens", "deadline", "cancelled")
-
-
-class Constraint(Protocol):
-    """What generation asks of a grammar's state."""
-
-    @property
-    def done(self) -> bool: ...
-
-    @property
-    def can_stop(self) -> bool: ...
-
-    def forced(self) -> list[int]: ...
-
-    def mask_(self, logits: Tensor) -> None: ...
-
-    def accept(self, tokens: Sequence[int]) -> None: ...
-
-    def rollback(self, n: int, /) -> None: ...
-
-    def fork(self) -> Constraint: ...
-
-    def closing(self, limit: int) -> list[int] | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,77 +73,6 @@ class Generated:
         return self.reason in ("stop", "done")
 
 
-@lru_cache(maxsize=4)
-def _block_ends(tokenizer: Tokenizer) -> tuple[list[int], ...]:
-    """Tokens that complete a fenced block from where it may stand, which a general search finds only slowly."""
-    return tuple(tokenizer.encode(text) for text in ("\n```", "```", "pass\n```", "```python\npass\n```"))
-
-
-class _Snapshots:
-    """The last place from which completion is known to fit."""
-
-    __slots__ = ("at", "ends", "limit", "path", "state")
-
-    def __init__(self, state: Constraint, limit: int, tokenizer: Tokenizer) -> None:
-        self.state, self.limit, self.ends = state, limit, _block_ends(tokenizer)
-        path = self._by_block_end()
-        if path is None:
-            self.ends = ()
-            path = self._path()
-        if path is None or len(path) > limit:
-            path = state.closing(limit) or path
-        if path is None and isinstance(state, CheckedState):  # the search knows nothing of what is checked
-            path = [-1] * (limit + 1)
-        elif path is None or len(path) > limit:
-            needs = "cannot be completed" if path is None else f"needs at least {len(path)} tokens"
-            raise LimitError(f"the output {needs}, but the step may use {limit}: raise its token limit")
-        self.at, self.path = 0, path
-
-    def update(self, ids: Sequence[int]) -> None:
-        """Moves the snapshot to the end of `ids` if completion fits from there."""
-        new = len(ids) - self.at
-        path: list[int] | None = self.path[new:]
-        if self.state.done:
-            path = []
-        elif self.path[:new] != ids[self.at :]:
-            path = self._path()
-        if path is not None and len(ids) + len(path) <= self.limit:
-            self.at, self.path = len(ids), path
-
-    def _path(self) -> list[int] | None:
-        """A short way to completion."""
-        # Asked without the limit: a search for a shorter path than the first costs more than it gives.
-        return self._by_block_end() if self.ends else self.state.closing(_SEARCH)
-
-    def _by_block_end(self) -> list[int] | None:
-        for end in self.ends:
-            trial = self.state.fork()
-            try:
-                trial.accept(end)
-            except InputError:
-                continue
-            if trial.can_stop:
-                return end
-        return None
-
-    @property
-    def known(self) -> bool:
-        """Whether there is a path that fits."""
-        return self.at + len(self.path) <= self.limit
-
-    def back(self, ids: Sequence[int], first: tuple[int, list[int]]) -> None:
-        """Moves the snapshot to the end of `ids`, which were cut back; if nothing is known from there, to the first."""
-        path = self._path()
-        fits = path is not None and len(ids) + len(path) <= self.limit
-        self.at, self.path = (len(ids), path) if fits and path is not None else first
-
-    def due(self, count: int) -> bool:
-        if not self.known:
-            return count % _STRIDE == 0
-        slack = self.limit - count - len(self.path)
-        return slack < _NEAR or count - self.at >= _STRIDE
-
-
 def generate(
     branch: Branch,
     invocation: Sequence[int],
@@ -216,41 +105,24 @@ def generate(
     out = Generated()
     ids = out.ids
     feed = list(invocation)
-    snapshots = None
-    retry = Backtrack() if isinstance(constraint, CheckedState) else None
+    guide = None
     if constraint is not None:
-        start = perf_counter()
-        snapshots = _Snapshots(constraint, budget.tokens, tokenizer)
-        first_path = snapshots.at, snapshots.path
-        clock.add("mask", perf_counter() - start)
+        with clock.phase("mask"):
+            guide = Guide(constraint, ids, budget.tokens, tokenizer)
     shown = told = 0  # tokens turned into text; tokens reported with a piece
 
     while True:
-        failed: Violation | None = None
-        if constraint is not None and snapshots is not None:
-            start = perf_counter()
-            forced = constraint.forced()
-            if forced:
-                try:
-                    constraint.accept(forced)
-                    ids.extend(forced)
-                    feed.extend(forced)
-                    out.forced += len(forced)
-                except Violation as violation:
-                    failed = violation
-            done = constraint.done and failed is None
-            if failed is None and (done or snapshots.due(len(ids))):
-                snapshots.update(ids)
-            clock.add("mask", perf_counter() - start)
-            ready = snapshots.at
-            if isinstance(constraint, CheckedState):
-                ready = min(ready, constraint.settled)
-            out.reason = "done" if done and snapshots.at == len(ids) else budget.spent()
-            if not out.reason and (len(ids) >= budget.tokens or done):
-                out.reason = "tokens"
-        else:
+        failed = None
+        if guide is None:
             ready = len(ids)
             out.reason = "tokens" if ready >= budget.tokens else budget.spent()
+        else:
+            with clock.phase("mask"):
+                failed = guide.force(feed)
+            ready = guide.ready
+            out.reason = "done" if guide.complete else budget.spent()
+            if not out.reason and (guide.done or len(ids) >= budget.tokens):
+                out.reason = "tokens"
         if ready > shown:
             out.first = out.first or perf_counter()
             piece = text.push(ids[shown:ready])
@@ -265,12 +137,9 @@ def generate(
         if failed is None:
             start = perf_counter()
             logits = branch.feed(feed)
-            feed = []
             middle = perf_counter()
-            if constraint is not None:
-                constraint.mask_(logits)
-                if retry is not None:
-                    retry.ban_(len(ids), logits)
+            if guide is not None:
+                guide.mask_(logits)
             elif not_first is not None and not ids:
                 logits[not_first] = float("-inf")
             masked = perf_counter()
@@ -281,43 +150,22 @@ def generate(
             if token in stop_ids:
                 out.reason = "stop"
                 break
-            if retry is not None:
-                retry.note(len(ids), token, logits)
-            if constraint is not None:
-                try:
-                    constraint.accept((token,))
-                except Violation as violation:
-                    failed = violation
-            if failed is None:
+            feed = [token]
+            if guide is None:
                 ids.append(token)
-                feed = [token]
-        if failed is not None and retry is not None and constraint is not None and snapshots is not None:
-            start = perf_counter()
-            out.retried += 1
-            out.problem = str(failed)
-            place = retry.back_to(failed.start, shown)
-            if place is None or out.sampled > SPENT * budget.tokens:
+            else:
+                failed = guide.take(token, logits)
+        if guide is not None and failed is not None:
+            with clock.phase("mask"):
+                again = guide.go_back(failed, shown, out.sampled)
+            if not again:
                 out.reason = "unenforced"
                 break
-            constraint.rollback(len(ids) - place)
-            del ids[place:]
             feed = branch.rewind([*invocation, *ids])
-            if snapshots.at > place:
-                snapshots.back(ids, first_path)
-            clock.add("mask", perf_counter() - start)
 
-    if snapshots is not None and out.reason == "tokens" and not snapshots.known:
-        out.reason = "unenforced"
-        out.problem = out.problem or f"no end that passes the checks was found within {budget.tokens} tokens"
-    if constraint is not None and snapshots is not None and out.reason in _CUT and snapshots.known:
-        start = perf_counter()
-        constraint.rollback(len(ids) - snapshots.at)
-        constraint.accept(snapshots.path)
-        ids[snapshots.at :] = snapshots.path
-        out.forced += len(snapshots.path)
-        clock.add("mask", perf_counter() - start)
-    if out.reason == "unenforced":
-        del ids[shown:]  # nobody has seen them, and they are wrong
+    if guide is not None:
+        with clock.phase("mask"):
+            _end(out, guide, shown, budget.tokens)
     piece = text.push(ids[shown:]) + text.finish()
     if piece:
         yield Delta(piece, len(ids) - told)
@@ -325,6 +173,19 @@ def generate(
     if text.stopped:
         _cut(ids, out.text, tokenizer)
     yield out
+
+
+def _end(out: Generated, guide: Guide, shown: int, limit: int) -> None:
+    """Ends a guided generation: complete where a limit cut it, without what was never shown where it failed."""
+    out.forced, out.retried, out.problem = guide.forced, guide.retried, guide.problem
+    if out.reason == "tokens" and not guide.closable:
+        out.reason = "unenforced"
+        out.problem = out.problem or f"no end that passes the checks was found within {limit} tokens"
+    if out.reason == "unenforced":
+        del out.ids[shown:]
+    elif not out.whole and guide.closable:
+        guide.close()
+        out.forced = guide.forced
 
 
 def _cut(ids: list[int], text: str, tokenizer: Tokenizer) -> None:
