@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from loraloop.tool_schemas.exclusion import followed, literals
 from loraloop.tool_schemas.keyword_checks import found as pattern_found
 from loraloop.tool_schemas.keywords import judged, places
-from loraloop.tool_schemas.references import place_of
+from loraloop.tool_schemas.references import resolve
 from loraloop.tool_schemas.validation import json_path, validator_of
 
 if TYPE_CHECKING:
@@ -35,28 +35,29 @@ class Checks:
         self.root = prepared.normal
         self._whole = validator_of(schema)
         self._validator = validator_of(self.root)
+        listed = list(places(self.root))
         said = {each.parts for each in prepared.findings if each.checked}
-        self._own = {id(place) for parts, place in places(self.root) if parts in said}
-        self._reaching = self._closure(lambda place: [inner for _, inner in judged(place)])
+        self._own = {id(place) for parts, place in listed if parts in said}
+        self._reaching = self._closure([place for _, place in listed])
         self._judging = self._own | {
             id(place)
-            for _, place in places(self.root)
+            for _, place in listed
             if any(id(inner) in self._reaching for union in _UNIONS for inner in place.get(union, ()))
         }
 
-    def _closure(self, inner_of: Any) -> set[int]:
+    def _closure(self, listed: list[dict[str, Any]]) -> set[int]:
         """The schema objects from which one that is checked can be reached."""
-        reaching = set(self._own)
-        before = -1
-        while len(reaching) != before:
-            before = len(reaching)
-            for _, place in places(self.root):
-                inner = [each for each in inner_of(place) if isinstance(each, dict)]
-                target = place_of(self.root, place["$ref"]) if isinstance(place.get("$ref"), str) else None
-                if target is not None and isinstance(target[1], dict):
-                    inner.append(target[1])
-                if any(id(each) in reaching for each in inner):
-                    reaching.add(id(place))
+        inside = {id(place): [id(inner) for _, inner in judged(place)] for place in listed}
+        for place in listed:
+            if "$ref" in place:
+                inside[id(place)] += [id(target) for target in resolve(self.root, place["$ref"]) or ()]
+        reaching: set[int] = set()
+        more = set(self._own)
+        while more:
+            reaching |= more
+            more = {
+                place for place, inner in inside.items() if place not in reaching and not reaching.isdisjoint(inner)
+            }
         return reaching
 
     def governing(self, frame: Frame, outer: Frame | None) -> list[dict[str, Any]]:
@@ -79,9 +80,8 @@ class Checks:
             seen.add(id(place))
             out.append(place)
             pending += place.get("allOf", ())
-            if isinstance(place.get("$ref"), str):
-                target = place_of(self.root, place["$ref"])
-                pending += [target[1]] if target is not None else []
+            if "$ref" in place:
+                pending += resolve(self.root, place["$ref"]) or ()
             for union in _UNIONS:
                 left = [branch for branch in place.get(union, ()) if self._possible(branch, value)]
                 pending += left if len(left) == 1 else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -168,12 +169,14 @@ def survey(schema: dict[str, Any], on_unsupported: OnUnsupported = "check") -> S
     normal: dict[str, Any] | None = None
     found: tuple[Finding, ...] = ()
     try:
-        check_schema(schema)
-        normal = normalised(schema)
-        found = tuple(findings(normal))
-        found = prepared(schema, "check").findings
+        plan = prepared(schema, "check")
+        normal, found = plan.normal, plan.findings
     except SchemaError as error:
         refused.append(error)
+        with contextlib.suppress(SchemaError):  # what can still be said of it
+            check_schema(schema)
+            normal = normalised(schema)
+            found = tuple(findings(normal))
     enforced: list[Note] = []
     checked: list[Note] = []
     annotations: list[Note] = []

@@ -108,13 +108,18 @@ def normalised(schema: dict[str, Any]) -> dict[str, Any]:
     draft = draft_of(copy)
     references: dict[int, Any] = {}
     if any(isinstance(place.get("$ref"), str) for _, place in places):
-        references = _references(copy, draft)
+        references = _references(copy, places, draft)
         places = list(every(copy))
+    identifier = "id" if draft == 4 else "$id"
     for parts, place in places:
         _modernise(place, draft, json_path(parts))
+        for key in ("$schema", "$anchor", "$recursiveAnchor", identifier):
+            if isinstance(place.get(key), str):
+                del place[key]
     if references:
-        found = {id(place): parts for parts, place in every(copy)}
-        for _, place in every(copy):
+        places = list(every(copy))
+        found = {id(place): parts for parts, place in places}
+        for _, place in places:
             target = references.get(id(place))
             if isinstance(target, bool):
                 del place["$ref"]
@@ -122,11 +127,6 @@ def normalised(schema: dict[str, Any]) -> dict[str, Any]:
                     place["not"] = {}
             elif target is not None:
                 place["$ref"] = pointer(found[id(target)])
-    identifier = "id" if draft == 4 else "$id"
-    for _, place in every(copy):
-        for key in ("$schema", "$anchor", "$recursiveAnchor", identifier):
-            if isinstance(place.get(key), str):
-                del place[key]
     return copy
 
 
@@ -151,7 +151,7 @@ def copied(schema: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[Parts, di
     return copy, list(every(copy))
 
 
-def _references(root: dict[str, Any], draft: int) -> dict[int, Any]:
+def _references(root: dict[str, Any], places: list[tuple[Parts, dict[str, Any]]], draft: int) -> dict[int, Any]:
     """What each reference leads to, by the identity of the schema object that refers.
 
     A definition that stands where no schema is expected, such as under ``components``, is moved under ``$defs``.
@@ -168,7 +168,7 @@ def _references(root: dict[str, Any], draft: int) -> dict[int, Any]:
     base = resource.id() or ""
     registry: Registry[Any] = Registry().with_resource(base, resource).crawl()
     found: dict[int, Any] = {}
-    known = {id(place) for _, place in every(root)}
+    known = {id(place) for _, place in places}
     pending: list[tuple[Parts, Any, Any]] = [((), root, registry.resolver(base))]
     while pending:
         parts, place, resolver = pending.pop()

@@ -44,20 +44,12 @@ class Prepared:
     findings: tuple[Finding, ...]
 
 
-def prepared(
-    schema: dict[str, Any],
-    on_unsupported: OnUnsupported = "refuse",
-    *,
-    problem: Problem | None = None,
-    enforced: Collection[str] = ENFORCED,
-) -> Prepared:
-    """Makes a schema ready.
+def prepared(schema: dict[str, Any], on_unsupported: OnUnsupported = "refuse") -> Prepared:
+    """Makes a schema ready for the default engine, and asks that whether it takes it.
 
     Args:
         schema: Of any draft.
         on_unsupported: Whether what the engine cannot enforce is refused or left to be checked.
-        problem: Asks the engine; the default engine if None.
-        enforced: The keywords that the engine enforces.
 
     Raises:
         SchemaError: If the schema is invalid, or cannot be enforced in this way; with the JSON path.
@@ -65,11 +57,11 @@ def prepared(
     from loraloop.tool_schemas.engines.llguidance_engine import costs_of, problem_of
 
     check_schema(schema)
-    plan = sifted(schema, on_unsupported, enforced)
-    trials = _Trials(problem or problem_of)
+    plan = sifted(schema, on_unsupported)
+    trials = _Trials(problem_of)
     for _ in range(_ROUNDS):
         if not trials.problem(plan.schema, plan.schema):
-            if problem is None and (why := costs_of(plan.schema)):
+            if why := costs_of(plan.schema):
                 raise SchemaError(f"costs too much to be decoded ({why}); simplify it", "$")
             return plan
         culprit = trials.culprit(plan.schema)
@@ -82,7 +74,12 @@ def prepared(
 def sifted(
     schema: dict[str, Any], on_unsupported: OnUnsupported = "refuse", enforced: Collection[str] = ENFORCED
 ) -> Prepared:
-    """The same without asking the engine, which may still not take what comes out, or validating the schema first.
+    """The same for any engine, without asking it: it may still not take what comes out. The schema is not validated.
+
+    Args:
+        schema: A valid schema of any draft.
+        on_unsupported: As above.
+        enforced: The keywords that the engine enforces.
 
     Raises:
         SchemaError: If a keyword cannot be enforced in this way; with the JSON path.

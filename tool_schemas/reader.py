@@ -54,7 +54,7 @@ class JsonReader:
         self.frames: list[Frame] = []
         self.root: tuple[Any] | None = None
         self._watcher = watcher
-        self._mode = "value"  # value, key, after, string, name, scalar
+        self._mode = "value"  # value (between tokens), name (of a property), string, scalar
         self._escaped = False
         self._name = bytearray()
         self._token = 0

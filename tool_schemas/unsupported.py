@@ -106,11 +106,7 @@ _WAYS = "remove it and check it in the tool, or register the tool with on_unsupp
 
 def _numbers(place: dict[str, Any], parts: Parts) -> Iterator[Finding]:
     step = place.get("multipleOf")
-    if step is not None and (
-        (exponent := Decimal(repr(step)).normalize().as_tuple().exponent) == "n"
-        or int(exponent) < -_DECIMALS
-        or abs(step) > _EXACT
-    ):
+    if step is not None and (abs(step) > _EXACT or Decimal(repr(step)) != round(Decimal(repr(step)), _DECIMALS)):
         reason = f"{step!r} cannot be enforced exactly (more than {_DECIMALS} decimals, or beyond 2**53); round it"
         yield Finding(parts, "multipleOf", reason)
     for keyword, reach in (("minimum", 1), ("exclusiveMinimum", 1), ("maximum", -1), ("exclusiveMaximum", -1)):
