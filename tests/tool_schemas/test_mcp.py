@@ -240,6 +240,27 @@ async def test_a_server_that_crashes_at_the_start(hand: Hand) -> None:
             pass
 
 
+async def test_opening_may_be_tried_again(hand: Hand) -> None:
+    server = hand.server("crash")
+    for _ in range(2):
+        with pytest.raises(ToolError, match="licence has expired"), server:
+            pass
+        with pytest.raises(ToolError, match="licence has expired"):
+            async with server:
+                pass
+
+
+def test_a_call_while_the_loop_is_being_closed(hand: Hand) -> None:
+    server = hand.server()
+    with server:
+        session = server._session
+        assert session is not None and session._loop is not None
+    session._client, session._loop = object(), asyncio.new_event_loop()  # type: ignore[assignment]
+    session._loop.close()  # as it is for a moment before the thread says so
+    assert not session.submit(lambda client: asyncio.sleep(0)).done()
+    session.end()
+
+
 def test_a_server_that_hangs_at_the_start_is_killed(hand: Hand) -> None:
     start = time.monotonic()
     with pytest.raises(LimitError, match=r"within 0\.5 s.*start_timeout"), hand.server("silent", start_timeout=0.5):
@@ -276,8 +297,7 @@ def test_the_child_never_outlives_us(hand: Hand, mode: str, how: str) -> None:
     program = textwrap.dedent(
         f"""
         import os, sys, threading, time
-        from loraloop.tool_schemas.mcp.options import McpOptions, McpOptionsGiven
-from loraloop.tool_schemas.mcp.server import McpServer
+        from loraloop.tool_schemas.mcp.server import McpServer
         server = McpServer.stdio({sys.executable!r}, ["-S", {str(hand.script)!r}, {mode!r}, {str(hand.log)!r}])
         threading.Thread(target=server.__enter__, daemon=True).start()
         while not os.path.exists({str(hand.log)!r}) or not os.path.getsize({str(hand.log)!r}):
@@ -285,7 +305,8 @@ from loraloop.tool_schemas.mcp.server import McpServer
         {how}
         """
     )
-    subprocess.run([sys.executable, "-c", program], timeout=60, capture_output=True, check=False)
+    ended = subprocess.run([sys.executable, "-c", program], timeout=60, capture_output=True, check=False)
+    assert hand.log.exists(), ended.stderr.decode()
     for _ in range(100):
         if not hand.alive():
             return
@@ -301,7 +322,7 @@ def test_what_cannot_be_a_server() -> None:
         McpServer.stdio("python", ["a\0b"])
     with pytest.raises(InputError, match="no folder"):
         McpServer.stdio("python", cwd="/no/such/folder")
-    for url in ("ftp://example.com", "example.com/mcp", "http://"):
+    for url in ("ftp://example.com", "example.com/mcp", "http://", "http://["):
         with pytest.raises(InputError, match="URL"):
             McpServer.http(url)
     assert McpOptionsGiven.__annotations__.keys() == McpOptions.__dataclass_fields__.keys()

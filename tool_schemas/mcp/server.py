@@ -132,7 +132,7 @@ class McpServer:
         try:
             session.ready.result(self.options.start_timeout + 20)
         except BaseException as error:
-            session.end()
+            self.close()
             if isinstance(error, TimeoutError):
                 raise LimitError(f"the MCP server {self.name!r} could not be stopped in time") from None
             raise
@@ -149,7 +149,7 @@ class McpServer:
         try:
             await asyncio.wrap_future(session.ready)
         except BaseException:
-            await asyncio.shield(asyncio.to_thread(session.end))
+            await asyncio.shield(asyncio.to_thread(self.close))
             raise
         self._warn()
         return self

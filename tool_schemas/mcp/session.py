@@ -76,8 +76,9 @@ class Session:
         """
         with self._lock:
             self._ended = True
-            if self._loop is not None and self._scope is not None and not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(self._scope.cancel)
+            if self._loop is not None and self._scope is not None:
+                with suppress(RuntimeError):  # the loop is closed, and the thread about to say so
+                    self._loop.call_soon_threadsafe(self._scope.cancel)
         if self._thread.ident is not None and not self.inside:
             self._thread.join(timeout)
 
@@ -93,7 +94,8 @@ class Session:
             if loop is None or client is None:
                 raise ToolError(_GONE.format(label=self.label, why=self._why))
             self._pending.add(out)
-            loop.call_soon_threadsafe(self._start, work, client, out)
+            with suppress(RuntimeError):  # the loop is closed: the thread, about to end, fails what is pending
+                loop.call_soon_threadsafe(self._start, work, client, out)
         out.add_done_callback(self._pending.discard)
         return out
 

@@ -147,7 +147,10 @@ class Http:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
+        try:
+            parts = urlsplit(self.url)
+        except ValueError as error:
+            raise InputError(f"that is no URL of an MCP server: {error}") from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise InputError(f"{self.label!r} is no http or https URL of an MCP server")
 
