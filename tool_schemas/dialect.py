@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from loraloop.tool_schemas.exclusion import followed, tag
-from loraloop.tool_schemas.formats import ENGINE, PATTERNS, portable
+from loraloop.tool_schemas.formats import ENGINE, PATTERNS, SHORT, portable
 from loraloop.tool_schemas.keywords import ENFORCED
 from loraloop.tool_schemas.references import resolve
 
@@ -177,7 +177,7 @@ class Dialect:
             return
         kinds = out.get("type", ())
         names = {kinds} if isinstance(kinds, str) else set(kinds)
-        if "string" in names and "maxLength" not in out and out.get("pattern") not in PATTERNS.values():
+        if "string" in names and "maxLength" not in out and out.get("pattern") not in SHORT:
             out["maxLength"] = max(bounds.text, out.get("minLength", 0))
         if names & {"integer", "number"}:
             limit = min(int(bounds.number), _SAFE)

@@ -24,6 +24,9 @@ PATTERNS = {
 }
 """Formats that are decoded by a pattern of ours: real calendar days, no leap seconds (RFC 3339); RFC 6901."""
 
+SHORT = frozenset(PATTERNS[form] for form in ("date", "time", "date-time"))
+"""Those patterns whose texts cannot run on."""
+
 _URI = "[A-Za-z0-9._~:/?#@!$&'()*+,;=%\\[\\]-]"
 
 WIDER = {

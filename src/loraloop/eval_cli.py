@@ -65,10 +65,11 @@ def grammar(
 
 def _report(name: str, scores: dict[str, Score], files: list[str]) -> Report:
     from loraloop.report import Report
+    from loraloop.tool_schemas.conformance_peers import PEERS
 
     ours = scores["loraloop"]
     rates = {system: each.metrics()["pass_rate"] for system, each in scores.items()}
-    own = [system for system in scores if system not in _ENGINES]
+    own = [system for system in scores if system not in PEERS]
     keywords = {keyword: None for system in own for keyword, _ in scores[system].refused.most_common()}
     counted = {f"{keyword}/{system}": scores[system].refused[keyword] for keyword in keywords for system in own}
     return Report(
@@ -79,7 +80,7 @@ def _report(name: str, scores: dict[str, Score], files: list[str]) -> Report:
         {
             f"pass_rate_vs_{system}": rates["loraloop"] / rate
             for system, rate in rates.items()
-            if rate and system in _ENGINES
+            if rate and system in PEERS
         },
         {
             "files": files,
@@ -87,9 +88,6 @@ def _report(name: str, scores: dict[str, Score], files: list[str]) -> Report:
             "wrong": {system: [case for case, _ in each.wrong] for system, each in scores.items()},
         },
     )
-
-
-_ENGINES = ("llguidance", "xgrammar", "outlines_core")
 
 
 def _console_line(name: str, score: Score, show_errors: bool) -> None:

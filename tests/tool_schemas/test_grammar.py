@@ -8,7 +8,18 @@ import torch
 from pydantic import BaseModel
 from tokenizers import Tokenizer
 
-from loraloop.tool_schemas import Choice, GrammarCompiler, JsonSchema, Lark, Regex, State, Tool, calls_schema, term_of
+from loraloop.tool_schemas import (
+    Bounds,
+    Choice,
+    GrammarCompiler,
+    JsonSchema,
+    Lark,
+    Regex,
+    State,
+    Tool,
+    calls_schema,
+    term_of,
+)
 from loraloop.tool_schemas.errors import InputError, SchemaError
 
 WEATHER = Tool(
@@ -231,3 +242,10 @@ def test_a_type_that_pydantic_does_not_finish_is_refused(compiler: GrammarCompil
 
     with pytest.raises(SchemaError, match=r"Missing|fully defined"):
         compiler.compile(Open)
+
+
+@pytest.mark.parametrize("form", ["json-pointer", "relative-json-pointer"])
+def test_a_format_without_an_end_is_bounded(compiler: GrammarCompiler, tokenizer: Tokenizer, form: str) -> None:
+    state = compiler.compile(JsonSchema({"type": "string", "format": form}, Bounds(text=8))).start()
+    with pytest.raises(InputError):
+        state.accept(tokenizer.encode('"0/aaaaaaaaaaaa"' if form[0] == "r" else '"/aaaaaaaaaaaa"').ids)
