@@ -17,9 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -31,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import torch
 from methods_kinds import ROWS
 from methods_row import Job
+from own_process import found_before, found_now
 from report import Report, finish, options
 
 COLUMNS = {
@@ -50,24 +49,14 @@ def measured(job: Job) -> dict[str, Any]:
     """One row, from a process of its own, or what an earlier run left of the same."""
     place = Path(job.folder)
     kept = place / f"{job.row}.json"
-    if kept.exists():
-        found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
-        if found["job"] == asdict(job):
-            return found
+    found = found_before(kept)
+    if found and found["job"] == asdict(job):
+        return found
     asked = place / f"asked-{job.row}.json"
     if not asked.exists() or json.loads(asked.read_text(encoding="utf-8")) != asdict(job):
         shutil.rmtree(place / f"run-{job.row}", ignore_errors=True)
         asked.write_text(json.dumps(asdict(job)), encoding="utf-8")
-    program = [sys.executable, str(Path(__file__).with_name("methods_row.py")), json.dumps(asdict(job))]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(job.threads)}
-    done = subprocess.run(program, capture_output=True, text=True, check=False, env=environment)
-    if done.returncode:
-        raise RuntimeError(f"{job.row} failed:\n{done.stderr[-3_000:]}")
-    found = {"job": asdict(job), **json.loads(done.stdout.strip().splitlines()[-1])}
-    part = kept.with_suffix(".part")
-    part.write_text(json.dumps(found), encoding="utf-8")
-    part.replace(kept)
-    return found
+    return found_now("methods_row.py", asdict(job), kept)
 
 
 def report_of(rows: dict[str, dict[str, Any]], job: Job) -> Report:

@@ -20,7 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import torch
 from methods_kinds import ROWS, Kind
 from methods_task import SCHEMA, Case, cases, score
-from training_memory import Allocations, die_with_parent
+from own_process import die_with_parent
+from training_memory import Allocations
 
 from loraloop.agent.engine.ledger import Author
 
@@ -142,40 +143,6 @@ def served_outputs(base: Base, attached: Attached | None, author: Author, asked:
     return outputs
 
 
-def torch_outputs(base: Base, trainer: Trainer, asked: Sequence[Case]) -> list[str]:
-    """The same from the trainer's own forward, for what no bank serves: the branch is read again at each token."""
-    from loraloop.adapters.base import BranchCache, Message, Row
-    from loraloop.adapters.methods.payload import PayloadAttached
-
-    payload = trainer.method.payload(trainer.best_parameters(), trainer.context)
-    attached = PayloadAttached(payload, base.dtype)
-    compiled, outputs = grammar(base), []
-    with torch.no_grad():
-        for case in asked:
-            trunk = trainer.decoder.new_cache()
-            trainer.decoder.forward([Row(base.chat.render([Message("user", case.text)]), trunk)])
-            state, ids = compiled.start(), list[int]()
-            while not state.done and len(ids) < TOKENS:
-                chosen = state.forced()
-                if not chosen:
-                    row = Row(
-                        [*base.chat.generation_prompt, *ids],
-                        BranchCache(trunk, payload.prefix),
-                        1,
-                        before=payload.prompt,
-                    )
-                    hidden = trainer.decoder.forward([row], attached).hidden
-                    logits = trainer.decoder.logits(hidden[-1:])[0]
-                    state.mask_(logits)
-                    chosen = [int(logits.argmax())]
-                    if chosen[0] in base.stop_ids:
-                        break
-                state.accept(chosen)
-                ids += chosen
-            outputs.append(base.tokenizer.decode(ids))
-    return outputs
-
-
 def switch_us(bank: Bank, names: Sequence[str]) -> float:
     """Median microseconds in which a resident skill's slot is had while two take turns."""
     for name in names:
@@ -220,7 +187,6 @@ def measure(job: Job) -> dict[str, Any]:
     from loraloop.adapters.base import Base
     from loraloop.adapters.methods.galore import Galore, retained
     from loraloop.adapters.skill import Skill
-    from loraloop.tool_schemas.errors import LoraloopError
 
     torch.set_num_threads(job.threads)
     base = Base.load(job.base, quantize=job.form or None, device="cpu")
@@ -248,23 +214,19 @@ def measure(job: Job) -> dict[str, Any]:
             f"the skill of rank {trainer.method.rank} that is scored keeps {100 * kept:.1f} % of the energy of the "
             "trained difference, whose loss is shown"
         )
-    try:
-        folder = stored(job, base, trainer, tensors)
-        skill = Skill.load(folder)
-        bank = Bank(base, slots=2, rank=max(8, skill.card.rank or 0))
-        other = Skill(skill.card.model_copy(update={"name": f"{skill.card.name}-too"}), skill.tensors)
-        names = [bank.add(folder), bank.add(other)]
-        author = author_of(base, bank, names[0])
-        outputs = served_outputs(base, bank.attached, author, asked)
-        found |= {
-            "file_mb": sum(file.stat().st_size for file in folder.iterdir()) / 1e6,
-            "switch_us": switch_us(bank, names),
-            "decode_overhead": overhead(base, bank, author, job.seed),
-        }
-        notes["kv"] = "reusable" if skill.card.activation == "branch" else "own"
-    except (LoraloopError, NotImplementedError) as error:
-        notes["served"] = f"no ({error}); scored by the trainer's forward"
-        outputs = torch_outputs(base, trainer, asked)
+    folder = stored(job, base, trainer, tensors)
+    skill = Skill.load(folder)
+    bank = Bank(base, slots=2, rank=max(8, skill.card.rank or 0))
+    other = Skill(skill.card.model_copy(update={"name": f"{skill.card.name}-too"}), skill.tensors)
+    names = [bank.add(folder), bank.add(other)]
+    author = author_of(base, bank, names[0])
+    outputs = served_outputs(base, bank.attached, author, asked)
+    found |= {
+        "file_mb": sum(file.stat().st_size for file in folder.iterdir()) / 1e6,
+        "switch_us": switch_us(bank, names),
+        "decode_overhead": overhead(base, bank, author, job.seed),
+    }
+    notes["kv"] = "reusable" if skill.card.activation == "branch" else "own"
     return {"numbers": found | score(asked, outputs), "notes": notes, "outputs": outputs[:20]}
 
 

@@ -25,10 +25,7 @@ are theirs over ours. What is measured is kept in `--work` until all is done, so
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -40,6 +37,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import torch
+from own_process import found_before, found_now
 from report import Report, finish, options
 from training_systems import SYSTEMS, Job
 
@@ -53,21 +51,11 @@ Found = dict[str, dict[str, Any]]
 def measured(job: Job) -> dict[str, Any]:
     """One job's result, from a process of its own, or what an earlier run left of the same job."""
     kept = job.place / f"{job.system}-{job.point}.json"
-    if kept.exists():
-        found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
-        if found.get("job") == asdict(job) | {"folder": found.get("job", {}).get("folder")}:
-            return found
+    found = found_before(kept)
+    if found and found["job"] == asdict(job) | {"folder": found["job"]["folder"]}:
+        return found
     shutil.rmtree(job.place / f"run-{job.system}-{job.point}", ignore_errors=True)
-    program = [sys.executable, str(Path(__file__).with_name("training_systems.py")), json.dumps(asdict(job))]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(job.threads)}
-    done = subprocess.run(program, capture_output=True, text=True, check=False, env=environment)
-    if done.returncode:
-        raise RuntimeError(f"{job.system} at {job.point} failed:\n{done.stderr[-3_000:]}")
-    found = json.loads(done.stdout.strip().splitlines()[-1])
-    part = kept.with_suffix(".part")
-    part.write_text(json.dumps(found), encoding="utf-8")
-    part.replace(kept)
-    return found
+    return found_now("training_systems.py", asdict(job), kept)
 
 
 def numbers(found: dict[str, Any]) -> dict[str, float]:

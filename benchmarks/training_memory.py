@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import re
-import signal
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -73,12 +72,6 @@ class Resident:
     @property
     def peak(self) -> int:
         return max(0, _status("VmHWM") - self._before)
-
-
-def die_with_parent() -> None:
-    """Has Linux kill this process when the one that started it dies: two must not work on the same files."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _status(field: str) -> int:

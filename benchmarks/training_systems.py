@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from time import perf_counter, process_time
@@ -17,7 +17,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import torch
-from training_memory import Allocations, Resident, die_with_parent
+from own_process import die_with_parent
+from training_memory import Allocations, Resident
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
@@ -122,7 +123,6 @@ class Watch:
     def found(self) -> dict[str, Any]:
         timed = slice(self.job.warm, self.job.warm + self.job.steps)
         return {
-            "job": asdict(self.job),
             "seconds": self.seconds[timed],
             "processor": self.processor[timed],
             "losses": self.losses,
@@ -286,7 +286,7 @@ def measure(job: Job) -> dict[str, Any]:
     torch.set_num_threads(job.threads)
     if job.system == "prepare":
         prepare(job)
-        return {"job": asdict(job)}
+        return {}
     watch = Watch(job)
     SYSTEMS[job.system](job, watch)
     return watch.found()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import pytest
@@ -13,14 +11,10 @@ import pytest
 from loraloop.adapters.base import Base
 from loraloop.agent import Runtime
 
-FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
-
 
 @pytest.fixture(scope="module")
-def calls() -> Iterator[ModuleType]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(FOLDER))
-        yield importlib.import_module("calls")
+def calls(benchmark: Callable[[str], ModuleType]) -> ModuleType:
+    return benchmark("calls")
 
 
 def decode(calls: ModuleType, runtime: Runtime, count: int, seed: int) -> list[object]:

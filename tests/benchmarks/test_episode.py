@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -16,15 +15,8 @@ FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
 @pytest.fixture(scope="module")
-def episode(monkeymodule: pytest.MonkeyPatch) -> ModuleType:
-    monkeymodule.syspath_prepend(str(FOLDER))
-    return importlib.import_module("episode")
-
-
-@pytest.fixture(scope="module")
-def monkeymodule() -> Iterator[pytest.MonkeyPatch]:
-    with pytest.MonkeyPatch.context() as patch:
-        yield patch
+def episode(benchmark: Callable[[str], ModuleType]) -> ModuleType:
+    return benchmark("episode")
 
 
 def test_the_script_is_a_transcript(episode: ModuleType, base: Base) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import pytest
@@ -12,14 +10,10 @@ import pytest
 from loraloop.adapters.base import Base
 from loraloop.agent import Runtime
 
-FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
-
 
 @pytest.fixture(scope="module")
-def grammar() -> Iterator[ModuleType]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(FOLDER))
-        yield importlib.import_module("grammar")
+def grammar(benchmark: Callable[[str], ModuleType]) -> ModuleType:
+    return benchmark("grammar")
 
 
 def test_it_measures(grammar: ModuleType, base: Base) -> None:
@@ -40,9 +34,9 @@ def test_it_measures(grammar: ModuleType, base: Base) -> None:
         assert each.forced + len(each.masks) == each.tokens
 
 
-def test_outlines_own_processors_take_the_same_tokens(grammar: ModuleType, base: Base) -> None:
-    systems = importlib.import_module("grammar_systems")
-    tokenizer = importlib.import_module("transformers_peer").transformers_tokenizer(base)
+def test_outlines_own_processors_take_the_same_tokens(benchmark: Callable[[str], ModuleType], base: Base) -> None:
+    systems = benchmark("grammar_systems")
+    tokenizer = benchmark("transformers_peer").transformers_tokenizer(base)
     run = systems.outlines(tokenizer, base.config.vocab_size, "outlines_core")
     figures = systems.Figures()
     schema, ids = {"type": "array", "items": {"enum": ["a", "b"]}}, base.tokenizer.encode('["a","b"]')

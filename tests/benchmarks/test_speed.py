@@ -5,23 +5,12 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
-
-FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
-
-
-@pytest.fixture(scope="module")
-def benchmark() -> Iterator[Any]:
-    """Imports a module of the benchmarks folder."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(FOLDER))
-        yield importlib.import_module
 
 
 def test_a_run_on_the_default_base(benchmark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
+from collections.abc import Callable
+from types import ModuleType
 from typing import Any
-
-FILE = Path(__file__).resolve().parents[2] / "benchmarks" / "train_a_skill.py"
 
 
 def told() -> dict[str, Any]:
@@ -30,13 +28,9 @@ def told() -> dict[str, Any]:
     }
 
 
-def test_the_document_holds_before_after_routing_and_times() -> None:
-    spec = importlib.util.spec_from_file_location("train_a_skill_benchmark", FILE)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    document = module.made(told(), 20.0).document()
-    assert document["name"] == FILE.stem and document["n"] == 4
+def test_the_document_holds_before_after_routing_and_times(benchmark: Callable[[str], ModuleType]) -> None:
+    document = benchmark("train_a_skill").made(told(), 20.0).document()
+    assert document["name"] == "train_a_skill" and document["n"] == 4
     assert document["metrics"]["exact_percent"] == 75 and document["metrics"]["free_exact_percent"] == 50
     assert document["metrics"]["whole_s"] == 20 and document["metrics"]["routed_percent"] == 100
     assert document["peers"] == {"base": {"exact_percent": 25}, "base_told": {"exact_percent": 0}}

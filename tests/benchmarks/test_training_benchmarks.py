@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
-
 
 @pytest.fixture(scope="module")
-def modules() -> Iterator[dict[str, ModuleType]]:
+def modules(benchmark: Callable[[str], ModuleType]) -> dict[str, ModuleType]:
     names = ("training", "training_data", "training_memory", "training_systems", "methods", "methods_kinds",
              "methods_row", "methods_task")  # fmt: skip
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(FOLDER))
-        yield {name: importlib.import_module(name) for name in names}
+    return {name: benchmark(name) for name in names}
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +73,7 @@ def in_process(modules: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch) 
         found = module.measure(module.Job(**json.loads(program[2])))
         return type("Done", (), {"returncode": 0, "stdout": json.dumps(found), "stderr": ""})()
 
-    monkeypatch.setattr(modules["training"].subprocess, "run", run)
+    monkeypatch.setattr("subprocess.run", run)
 
 
 SMALL = ["--form", "fp32", "--threads", "1", "--batch", "2", "--limit", "2"]
@@ -129,7 +124,7 @@ def test_what_was_measured_is_not_measured_again(
         text = json.dumps({"job": asked[-1], "seconds": [1.0]})
         return type("Done", (), {"returncode": 0, "stdout": f"noise\n{text}\n", "stderr": ""})()
 
-    monkeypatch.setattr(training.subprocess, "run", run)
+    monkeypatch.setattr("subprocess.run", run)
     assert training.measured(job) == training.measured(job)
     assert len(asked) == 1
     training.measured(training.replace(job, steps=2))
