@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import torch
 from grammar_cases import TOKENS, Case, branch_of, cases, decoded, written
-from grammar_systems import Figures, Refused, at, ours, outlines, xgrammar
+from grammar_systems import Figures, Refused, Run, at, ours, outlines, xgrammar
 from report import Report, finish, options
 from transformers_peer import transformers_tokenizer
 
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from loraloop.agent.engine import Trunk
     from loraloop.agent.engine.generate import Generated
 
-Run = Callable[[dict[str, Any], Sequence[int], Figures], None]
 ENGINES = {"loraloop": "llguidance", "outlines_core": "outlines_core"}
 BACKENDS = ("llguidance", "outlines_core", "xgrammar")
 

@@ -16,6 +16,8 @@ import torch
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
 
+Run = Callable[[dict[str, Any], Sequence[int], "Figures"], None]
+"""Takes a schema and the tokens of a text under it through a system, and adds what it measured."""
 
 PATIENCE = 20.0  # seconds for one compilation
 
@@ -36,11 +38,22 @@ class Figures:
     forced: int = 0
     refused: int = 0
 
+    def add(
+        self, cold: float, again: float, masks: Sequence[float], total: float, tokens: int, forced: int = 0
+    ) -> None:
+        """One text that was gone through to its end."""
+        self.cold.append(cold)
+        self.again.append(again)
+        self.masks += masks
+        self.total += total
+        self.tokens += tokens
+        self.forced += forced
+
     def metrics(self) -> dict[str, float]:
         """By name, with units; only what there is."""
         if not self.masks:
             return {"refused": self.refused}
-        found = {
+        return {
             "mask_us_p50": 1e6 * at(self.masks, 0.5),
             "mask_us_p99": 1e6 * at(self.masks, 0.99),
             "token_us_mean": 1e6 * self.total / self.tokens,
@@ -51,7 +64,6 @@ class Figures:
             "forced_share": self.forced / self.tokens,
             "refused": self.refused,
         }
-        return found
 
 
 def at(values: Sequence[float], share: float) -> float:
@@ -78,7 +90,7 @@ def in_time(compile: Callable[[], object]) -> bool:
     return False
 
 
-def ours(base: Base, engine: str) -> Callable[[dict[str, Any], Sequence[int], Figures], None]:
+def ours(base: Base, engine: str) -> Run:
     """One of our engines: masks where there is a choice, forced tokens elsewhere."""
     from loraloop.tool_schemas.errors import InputError, SchemaError
     from loraloop.tool_schemas.grammar import GrammarCompiler, JsonSchema
@@ -118,17 +130,12 @@ def ours(base: Base, engine: str) -> Callable[[dict[str, Any], Sequence[int], Fi
             total += perf_counter() - start_token
             done += 1
             logits.zero_()
-        figures.cold.append(middle - start)
-        figures.again.append(end - middle)
-        figures.masks += times
-        figures.total += total
-        figures.tokens += len(ids)
-        figures.forced += forced
+        figures.add(middle - start, end - middle, times, total, len(ids), forced)
 
     return run
 
 
-def outlines(tokenizer: Any, vocab_size: int, backend: str) -> Callable[[dict[str, Any], Sequence[int], Figures], None]:
+def outlines(tokenizer: Any, vocab_size: int, backend: str) -> Run:
     """A backend of Outlines, as `outlines.Generator(model, type, backend)` makes it."""
     from types import SimpleNamespace
 
@@ -162,16 +169,12 @@ def outlines(tokenizer: Any, vocab_size: int, backend: str) -> Callable[[dict[st
             if not torch.isfinite(logits[0, token]):
                 raise Refused(f"token {position} is masked")
             seen = torch.tensor([[token]])
-        figures.masks += times
-        figures.total += sum(times)
-        figures.cold.append(middle - start)
-        figures.again.append(end - middle)
-        figures.tokens += len(ids)
+        figures.add(middle - start, end - middle, times, sum(times), len(ids))
 
     return run
 
 
-def xgrammar(tokenizer: Any, vocab_size: int, stop: int) -> Callable[[dict[str, Any], Sequence[int], Figures], None]:
+def xgrammar(tokenizer: Any, vocab_size: int, stop: int) -> Run:
     """xgrammar by itself, with one compiler for all schemas and compact JSON.
 
     Raises:
@@ -207,10 +210,6 @@ def xgrammar(tokenizer: Any, vocab_size: int, stop: int) -> Callable[[dict[str, 
                 raise Refused(f"token {token} is not accepted")
             total += perf_counter() - begin
             logits.zero_()
-        figures.cold.append(middle - start)
-        figures.again.append(end - middle)
-        figures.masks += times
-        figures.total += total
-        figures.tokens += len(ids)
+        figures.add(middle - start, end - middle, times, total, len(ids))
 
     return run
