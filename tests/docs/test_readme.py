@@ -1,4 +1,4 @@
-"""What the README shows works: its example runs, its commands and links exist."""
+"""What the README shows works: its example runs, its make targets and links exist."""
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import re
-import shlex
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -61,22 +60,6 @@ def test_records_are_of_their_contracts(tmp_path: Path, about: str, text: str) -
     file.write_text(text, encoding="utf-8")
     found = check_files([file], [], Reading(about.split("=")[-1]), Checker())
     assert found.records and not found.findings, found.findings
-
-
-def test_commands_and_their_options_exist() -> None:
-    import typer
-
-    from loraloop.cli import app
-
-    commands = [shlex.split(line, comments=True) for _, text in blocks("sh") for line in text.splitlines() if line]
-    ours = [command[1:] for command in commands if command[0] == "loraloop"]
-    assert len(ours) >= 6
-    for words in ours:
-        command: Any = typer.main.get_command(app)
-        while hasattr(command, "commands"):
-            command = command.commands[words.pop(0)]
-        known = {option for parameter in command.params for option in parameter.opts}
-        assert {word for word in words if word.startswith("--")} <= known, words
 
 
 def test_all_forms_are_shown() -> None:

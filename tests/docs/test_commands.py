@@ -1,0 +1,57 @@
+"""The commands that the pages show, in blocks, in sentences and under tables, exist and take the options shown."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from loraloop.cli import app
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def shown(page: Path) -> list[list[str]]:
+    """Each command, as words: a line of a block of shell, or a piece of code that begins with a program."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", "")
+    blocks = re.findall(r"^```(\w*)[^\n]*\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    lines = [line for kind, block in blocks if kind in ("sh", "bash", "") for line in block.splitlines()]
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    lines += [piece.replace("\n", " ") for piece in re.findall(r"`([^`]+)`", prose)]
+    lines = [line.replace("[", "").replace("]", "") for line in lines if re.match(r"(loraloop|python) ", line)]
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+def options_of(words: list[str]) -> set[str]:
+    """The options that a command of ours knows."""
+    command: Any = typer.main.get_command(app)
+    known = {option for parameter in command.params for option in parameter.opts}
+    while hasattr(command, "commands") and words:
+        command = command.commands[words.pop(0)]
+        known |= {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    return known
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_commands_and_their_options_exist(page: Path) -> None:
+    for program, *words in shown(page):
+        if program == "loraloop":
+            told = " ".join(words)
+            assert {word.partition("=")[0] for word in words if word.startswith("--")} <= options_of(words), told
+        elif words[0].startswith("benchmarks/"):
+            script = (ROOT / words[0]).read_text(encoding="utf-8")
+            imported = re.findall(r"^from (\w+) import", script, re.MULTILINE)
+            beside = [file for name in imported if (file := ROOT / "benchmarks" / f"{name}.py").is_file()]
+            known = script + "".join(file.read_text(encoding="utf-8") for file in beside)
+            assert all(f'"{word}"' in known for word in words if word.startswith("--")), words
+
+
+def test_commands_are_found() -> None:
+    found = {page.stem: [words[0] for words in shown(page)] for page in PAGES}
+    assert found["README"].count("loraloop") >= 9 and found["training"].count("loraloop") >= 6
+    assert found["README"].count("python") >= 8 and found["training-results"].count("python") >= 2
