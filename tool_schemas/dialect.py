@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from loraloop.tool_schemas.exclusion import followed, tag
-from loraloop.tool_schemas.formats import ENGINE, PATTERNS, SHORT, portable
+from loraloop.tool_schemas.exclusion import followed, tag, tagged
+from loraloop.tool_schemas.formats import ENGINE, PATTERNS, RANGES, SHORT, portable
 from loraloop.tool_schemas.keywords import ENFORCED
 from loraloop.tool_schemas.references import resolve
 
 _EXACT = 2**53  # integers beyond it are not exact as doubles, which is what the engine computes in
 _SAFE = _EXACT - 1
 _APPLICATORS = ("anyOf", "oneOf", "allOf", "$ref")
-_RANGES = {"int32": (-(2**31), 2**31 - 1), "int64": (-_SAFE, _SAFE)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,7 @@ class Dialect:
             elif key == "anyOf":
                 out[key] = [self._schema(self._ordered(inner, says), alone) for inner in value]
             elif key == "oneOf":  # its branches exclude each other, or are checked
-                branches = [self._tagged(inner, tag(schema)) for inner in value]
+                branches = [tagged(self.root, inner, tag(schema)) for inner in value]
                 branches = [self._schema(self._ordered(inner, says), alone) for inner in branches]
                 if "anyOf" in says:
                     extra.append({"anyOf": branches})
@@ -117,13 +116,6 @@ class Dialect:
         if whole and not applied and self.bounds and not ("const" in out or "enum" in out):
             self._bound(out)
         return out
-
-    def _tagged(self, branch: Any, name: str | None) -> Any:
-        """The branch with its discriminating property required."""
-        target = followed(self.root, branch)
-        if name is None or not isinstance(target, dict) or name not in target.get("properties", {}):
-            return branch
-        return {**target, "required": list(dict.fromkeys((*target.get("required", ()), name)))}
 
     def _ordered(self, branch: Any, says: dict[str, Any]) -> Any:
         """The branch with the properties named beside the union, in their order; else its own would come first."""
@@ -166,8 +158,8 @@ class Dialect:
                 extra.append({"type": says.get("type", "string"), "pattern": PATTERNS[form]})
             else:
                 out["pattern"] = PATTERNS[form]
-        elif form in _RANGES:
-            low, high = _RANGES[form]
+        elif form in RANGES:
+            low, high = RANGES[form]
             out["minimum"] = max(says.get("minimum", low), low)
             out["maximum"] = min(says.get("maximum", high), high)
 

@@ -16,6 +16,14 @@ def tag(place: dict[str, Any]) -> str | None:
     return name if isinstance(name, str) else None
 
 
+def tagged(root: dict[str, Any], branch: Any, name: str | None) -> Any:
+    """A branch of a union with the property that tells it apart required; as it is if there is none."""
+    target = followed(root, branch)
+    if name is None or not isinstance(target, dict) or name not in target.get("properties", {}):
+        return branch
+    return {**target, "required": list(dict.fromkeys((*target.get("required", ()), name)))}
+
+
 def followed(root: dict[str, Any], schema: Any) -> Any:
     """The schema itself, or what its reference leads to."""
     for _ in range(32):

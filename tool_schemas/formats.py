@@ -48,6 +48,9 @@ FREE = frozenset({"password", "binary", "path", "file-path", "directory-path"})
 NUMERIC = frozenset({"int32", "int64", "float", "double"})
 """OpenAPI's widths of numbers."""
 
+RANGES = {"int32": (-(2**31), 2**31 - 1), "int64": (1 - 2**53, 2**53 - 1)}
+"""Those that bound a number: the second to what is exact as a double, which is what JSON's readers compute in."""
+
 _CLASSES = {"W": r"\x00-/:-@\[-\^`{-\x7f", "D": r"\x00-/:-\x7f"}
 
 

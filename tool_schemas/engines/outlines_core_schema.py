@@ -15,8 +15,8 @@ from loraloop.tool_schemas.engines.outlines_core_formats import FORMATS
 from loraloop.tool_schemas.engines.outlines_core_numbers import decimals, integers
 from loraloop.tool_schemas.engines.outlines_core_pattern import ANY, quoted
 from loraloop.tool_schemas.errors import SchemaError
-from loraloop.tool_schemas.exclusion import disjoint, followed, tag
-from loraloop.tool_schemas.formats import FREE, NUMERIC
+from loraloop.tool_schemas.exclusion import disjoint, tag, tagged
+from loraloop.tool_schemas.formats import FREE, NUMERIC, RANGES
 from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.keywords import Finding
 from loraloop.tool_schemas.normal import Parts
@@ -33,7 +33,6 @@ ENFORCED = frozenset({
 # fmt: on
 _KINDS = ("null", "boolean", "number", "integer", "string", "array", "object")
 _LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
-_RANGES = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**53) + 1, 2**53 - 1)}
 
 _WAYS = "use the engine 'llguidance', or register the tool with on_unsupported='check'"
 _DEPTH = 2  # times that a reference may lie inside itself
@@ -128,10 +127,9 @@ class Writer:
         beside = [key for key in says if key in ("$ref", "anyOf", "oneOf", "allOf")]
         if beside:
             raise self._refuse(parts, beside[0], f"'{beside[0]}' beside literals")
-        values = [says["const"]] if "const" in says else says["enum"]
-        rest = {key: value for key, value in says.items() if key != "const"} if "const" in says else dict(says)
-        if "const" not in says:
-            rest.pop("enum")
+        keyword = "const" if "const" in says else "enum"
+        values = [says["const"]] if keyword == "const" else says["enum"]
+        rest = {key: value for key, value in says.items() if key != keyword}
         if rest:
             values = [value for value in values if _fits(value, rest)]
         return _either(re.escape(dumps(value)) for value in values)
@@ -146,17 +144,11 @@ class Writer:
             return self.write(value[0], (*parts, keyword, 0), refs)
         members = value
         if keyword == "oneOf":
-            members = [self._tagged(member, tag(schema)) for member in value]
+            members = [tagged(self.root, member, tag(schema)) for member in value]
             for index, first in enumerate(members):
                 if not all(disjoint(self.root, first, second) for second in members[index + 1 :]):
                     raise self._refuse(parts, keyword, "its branches could both fit one value")
         return _either(self.write(member, (*parts, keyword, index), refs) for index, member in enumerate(members))
-
-    def _tagged(self, member: Any, name: str | None) -> Any:
-        target = followed(self.root, member)
-        if name is None or not isinstance(target, dict) or name not in target.get("properties", {}):
-            return member
-        return {**target, "required": list(dict.fromkeys((*target.get("required", ()), name)))}
 
     def _reference(self, reference: str, parts: Parts, refs: tuple[str, ...]) -> str | None:
         target = place_of(self.root, reference)
@@ -222,9 +214,9 @@ class Writer:
         """The stricter lower and upper bound, each with whether it is excluded."""
         lows = [(says[key], key != "minimum") for key in ("minimum", "exclusiveMinimum") if key in says]
         highs = [(says[key], key == "maximum") for key in ("maximum", "exclusiveMaximum") if key in says]
-        if says.get("format") in _RANGES:
-            lows.append((_RANGES[says["format"]][0], False))
-            highs.append((_RANGES[says["format"]][1], True))
+        if says.get("format") in RANGES:
+            lows.append((RANGES[says["format"]][0], False))
+            highs.append((RANGES[says["format"]][1], True))
         high = min(highs, default=None)
         return max(lows, default=None), None if high is None else (high[0], not high[1])
 
