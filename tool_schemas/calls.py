@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 
 from loraloop.tool_schemas.errors import InputError, SchemaError, unknown
 from loraloop.tool_schemas.grammar import JsonSchema
+from loraloop.tool_schemas.jsontext import strict_loads
 from loraloop.tool_schemas.normal import normalised
 from loraloop.tool_schemas.tools import Tool, check_names
 from loraloop.tool_schemas.validation import check_value
@@ -116,10 +116,6 @@ def _moved(schema: Any, place: str) -> Any:
     return moved
 
 
-def _constant(text: str) -> Any:
-    raise ValueError(f"{text} is not JSON")
-
-
 def parse_calls(text: str, tools: Sequence[Tool]) -> tuple[Call, ...]:
     """Reads a list of calls and validates every one against its tool's schema.
 
@@ -134,7 +130,7 @@ def parse_calls(text: str, tools: Sequence[Tool]) -> tuple[Call, ...]:
         SchemaError: If the text is no such list, names no known tool, or arguments do not fit their schema.
     """
     try:
-        data = json.loads(text, parse_constant=_constant)
+        data = strict_loads(text)
     except (ValueError, RecursionError) as error:
         raise SchemaError(f"the calls are not valid JSON ({error}); expected [{{'name':…,'arguments':…}}]") from None
     if not isinstance(data, list):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loraloop.tool_schemas.errors import LoraloopError, SchemaError, unknown
+from loraloop.tool_schemas.jsontext import strict_loads
 from loraloop.tool_schemas.tool_lists import Entry, entries, is_openapi
 from loraloop.tool_schemas.tools import Tool
 
@@ -129,7 +129,7 @@ def read_document(path: str | os.PathLike[str]) -> Any:
 
         return _bounded(read_yaml(text, f"the tools file {file}"), file)
     try:
-        return json.loads(text, object_pairs_hook=_once, parse_constant=_constant)
+        return strict_loads(text, _once)
     except (ValueError, RecursionError) as error:
         raise SchemaError(f"the tools file {file} is no valid JSON: {error}") from error
 
@@ -141,10 +141,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for key in keys if keys.count(key) > 1)
         raise ValueError(f"an object has the key {twice!r} twice; remove one")
     return made
-
-
-def _constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _bounded(document: Any, file: Path) -> Any:

@@ -13,9 +13,9 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from urllib.parse import quote, quote_plus
 
 from loraloop.tool_schemas.errors import InputError, ToolError
+from loraloop.tool_schemas.http.places import TOKEN
 
 REDACTED = "[redacted]"
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -115,7 +115,7 @@ class ApiKey:
         _check_variable(self.env)
         if self.place not in ("header", "query", "cookie"):
             raise InputError(f"an API key goes into 'header', 'query' or 'cookie', not {self.place!r}")
-        if not self.name or (self.place != "query" and not _TOKEN.fullmatch(self.name)):
+        if not self.name or (self.place != "query" and not TOKEN.fullmatch(self.name)):
             raise InputError(f"{self.name!r} is no name for a {self.place} parameter")
 
     def credentials(self) -> Credentials:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import zlib
 from collections.abc import Iterator, Mapping
@@ -10,6 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
 
 from loraloop.tool_schemas.errors import ToolError
+from loraloop.tool_schemas.jsontext import strict_loads
 
 if TYPE_CHECKING:
     import httpcore
@@ -24,6 +24,17 @@ _TEXTUAL = re.compile(
     r"text/.*|application/(?:.*\+)?(?:json|xml|yaml|x-yaml|javascript|ecmascript|graphql|toml|sql|csv|xhtml"
     r"|x-www-form-urlencoded|x-ndjson|jsonl|problem|rtf)",
 )
+
+
+def bare(content_type: str) -> str:
+    """A media type in lower case, without parameters."""
+    return content_type.partition(";")[0].strip().lower()
+
+
+def is_json(content_type: str) -> bool:
+    """Whether a media type is JSON."""
+    media = bare(content_type)
+    return media in ("application/json", "text/json") or media.endswith("+json")
 
 
 def read(response: httpcore.Response, headers: Mapping[str, str], limit: int, end: float) -> bytes:
@@ -98,17 +109,15 @@ def decode(content: bytes, content_type: str, kind: Kind, hide: Redactor) -> Any
     Raises:
         ToolError: If it is no JSON where that is expected, or no text at all.
     """
-    media = content_type.partition(";")[0].strip().lower()
     if not content.strip():
         return "" if kind == "text" else None
-    is_json = media == "application/json" or media.endswith("+json") or media == "text/json"
-    if kind == "json" or (kind == "auto" and is_json):
+    if kind == "json" or (kind == "auto" and is_json(content_type)):
         try:
-            return hide.value(json.loads(content.decode("utf-8-sig"), parse_constant=_constant))
+            return hide.value(strict_loads(content.decode("utf-8-sig")))
         except (ValueError, RecursionError) as error:
             said = excerpt(content, content_type, hide)
             raise ToolError(f"the answer is no valid JSON ({hide.text(str(error))}): {said}") from None
-    text = _text(content, content_type)
+    text, media = _text(content, content_type), bare(content_type)
     if text is None or (media and not _TEXTUAL.fullmatch(media) and "\x00" in text):
         raise ToolError(f"the answer is no text but {media or 'binary data'} ({len(content)} bytes)")
     return hide.text(text)
@@ -119,8 +128,7 @@ def _text(content: bytes, content_type: str) -> str | None:
     try:
         return content.decode(charset[1] if charset else "utf-8-sig")
     except (LookupError, UnicodeDecodeError, ValueError):
-        media = content_type.partition(";")[0].strip().lower()
-        return content.decode("utf-8", "replace") if _TEXTUAL.fullmatch(media) else None
+        return content.decode("utf-8", "replace") if _TEXTUAL.fullmatch(bare(content_type)) else None
 
 
 def excerpt(content: bytes, content_type: str, hide: Redactor) -> str:
@@ -133,7 +141,3 @@ def excerpt(content: bytes, content_type: str, hide: Redactor) -> str:
         text = re.sub(r"<(script|style)\b.*?</\1>|<[^>]*>", " ", text, flags=re.DOTALL | re.IGNORECASE)
     text = " ".join("".join(character if character.isprintable() else " " for character in text).split())
     return text if len(text) <= _EXCERPT else text[: _EXCERPT - 1] + "…"
-
-
-def _constant(text: str) -> Any:
-    raise ValueError(f"{text} is not JSON")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from loraloop.tool_schemas.errors import InputError, ToolError
 from loraloop.tool_schemas.http.auth import Auth, Credentials, Redactor, gather
 from loraloop.tool_schemas.http.places import encode
-from loraloop.tool_schemas.http.policy import PORTS, NetworkPolicy
+from loraloop.tool_schemas.http.policy import NetworkPolicy, port_of
 from loraloop.tool_schemas.http.request import Request
 
 if TYPE_CHECKING:
@@ -138,8 +138,9 @@ class HttpClient:
 
     def close(self) -> None:
         """Closes every connection; the client cannot be used any more."""
-        self._closed = True
-        self._finalizer()
+        with self._lock:
+            self._closed = True
+            self._finalizer()
 
     def send(self, request: Request, sending: Sending) -> Answer:
         """Sends a request, following redirects and trying again as told.
@@ -157,7 +158,7 @@ class HttpClient:
             last = tried == sending.retries.count
             asked = None
             try:
-                answer = self._follow(request, credentials, sending, end)
+                answer = self._follow(request, credentials, hide, sending, end)
                 if last or answer.status not in sending.retries.statuses:
                     return answer
                 if request.method not in sending.retries.methods:
@@ -178,11 +179,12 @@ class HttpClient:
             time.sleep(wait)
         raise AssertionError  # the last try returns or raises
 
-    def _follow(self, request: Request, credentials: Credentials, sending: Sending, end: float) -> Answer:
+    def _follow(
+        self, request: Request, credentials: Credentials, hide: Redactor, sending: Sending, end: float
+    ) -> Answer:
         """One try: the request and the redirects that it meets."""
         import httpx
 
-        hide = Redactor(credentials.secrets)
         try:
             origin = url = httpx.URL(request.url)
         except httpx.InvalidURL as error:
@@ -300,7 +302,7 @@ def _trusted(origin: httpx.URL, url: httpx.URL) -> bool:
     """Whether credentials for one address may be sent to another: the same origin, or its https form."""
     if url.host != origin.host:
         return False
-    ports = [PORTS.get(each.scheme) if each.port is None else each.port for each in (origin, url)]
+    ports = [port_of(origin), port_of(url)]
     if url.scheme == origin.scheme:
         return ports[0] == ports[1]
     return (origin.scheme, url.scheme, *ports) == ("http", "https", 80, 443)
@@ -320,7 +322,7 @@ def _retry_after(text: str) -> float | None:
         return float(text)
     try:
         when = email.utils.parsedate_to_datetime(text)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     if when.tzinfo is None:
         when = when.replace(tzinfo=datetime.UTC)

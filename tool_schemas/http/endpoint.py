@@ -78,7 +78,7 @@ class Endpoint:
         if 300 <= answer.status < 400:
             message += " (a redirect that says no address, or one that is not followed)"
         wait = answer.headers.get("retry-after", "")
-        if wait.isdigit() and len(wait) < 9:
+        if wait.isdecimal() and len(wait) < 9:
             message += f" (try again in {int(wait)} s)"
         content_type = answer.headers.get("content-type", "")
         said = excerpt(_readable(answer), content_type, answer.hide) if answer.content.strip() else ""

@@ -21,7 +21,8 @@ STYLES: dict[str, tuple[str, ...]] = {  # the default first
     "cookie": ("form",),
     "form": ("form", "spaceDelimited", "pipeDelimited", "deepObject"),
 }
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""Names of headers and cookies (RFC 9110, 5.6.2)."""
 _VISIBLE = re.compile(r"[\x20-\x7e\t]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _OURS = frozenset(
@@ -91,7 +92,7 @@ def check_header_name(name: str, where: str = "header") -> None:
     Raises:
         InputError: If not.
     """
-    if not _NAME.fullmatch(name):
+    if not TOKEN.fullmatch(name):
         raise InputError(f"{name!r} is no name for a {where}")
     if where == "header" and (name.lower() in _OURS or name.lower().startswith(("proxy-", "sec-"))):
         raise InputError(f"the header {name!r} is set by the client, not by an argument; use 'auth' for credentials")

@@ -19,6 +19,11 @@ _NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9_-]{1,63}(?<!-)
 _ENTRY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::(?P<port>\d{1,5}|\*))?")
 
 
+def port_of(url: httpx.URL) -> int | None:
+    """The port that a URL means; None if it names none and its scheme has none here."""
+    return PORTS.get(url.scheme) if url.port is None else url.port
+
+
 def canonical(host: str) -> str:
     """A host as comparisons use it: lower case, ASCII, no trailing dot, an IPv6 address without brackets.
 
@@ -62,7 +67,8 @@ class NetworkPolicy:
         hosts: Further hosts: ``"api.example.com"``, ``"*.example.com"`` (every name below it, not itself), each with
             ``:PORT`` or ``:*`` where another port than 80 and 443 is meant.
         networks: Addresses that may be reached although they are not public: networks (``"10.1.0.0/16"``) and kinds
-            (``"loopback"``, ``"private"``, ``"link-local"``, ``"shared"`` …; see `http_addresses.KINDS`).
+            (``"loopback"``, ``"private"``, ``"link-local"``, ``"shared"`` …; see
+            `loraloop.tool_schemas.http.addresses.KINDS`).
         redirects: The most redirects that a request follows. Each is checked like the first address.
         https_only: Refuse plain http altogether.
         trust_env: Use the proxies that the environment names (``HTTPS_PROXY``, ``NO_PROXY`` …). A proxy resolves names
@@ -111,7 +117,7 @@ class NetworkPolicy:
             if url.scheme not in PORTS:
                 raise InputError(f"{text!r} is no http or https URL")
             host = f"[{host}]" if ":" in host else host
-            port = url.port or PORTS[url.scheme]
+            port = port_of(url)
             added += [f"{host}:{each}" for each in ((80, 443) if port == 80 else (port,))]
         return replace(self, hosts=tuple(dict.fromkeys(added)))
 
@@ -131,7 +137,7 @@ class NetworkPolicy:
             host = canonical(url.raw_host.decode("ascii"))  # what is connected to, in ASCII
         except InputError as error:
             raise ToolError(str(error)) from None
-        port = url.port if url.port is not None else PORTS[url.scheme]
+        port = port_of(url)
         if not any(_fits(host, pattern) and (ports is None or port in ports) for pattern, ports in self._entries):
             raise ToolError(
                 f"host {host!r} at port {port} is not allowed; add it to NetworkPolicy(hosts=…) if it should be"

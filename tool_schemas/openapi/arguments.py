@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from loraloop.tool_schemas.errors import LoraloopError, SchemaError
+from loraloop.tool_schemas.http.body import bare, is_json
 from loraloop.tool_schemas.http.places import STYLES, Place, Where, check_header_name
 from loraloop.tool_schemas.openapi.document import Document, Parts
 from loraloop.tool_schemas.openapi.schema import Flat, SchemaWriter
@@ -50,15 +51,6 @@ class Arguments:
     places: dict[str, Place]
     body: str
     always_body: bool
-
-
-def is_json(media: str) -> bool:
-    """Whether a media type is JSON."""
-    return _bare(media) in ("application/json", "text/json") or _bare(media).endswith("+json")
-
-
-def _bare(media: str) -> str:
-    return media.partition(";")[0].strip().lower()
 
 
 _BODIES: tuple[tuple[str, Callable[[str], bool]], ...] = (  # kinds of bodies, the first that is offered is taken
@@ -256,7 +248,7 @@ def _body(writer: SchemaWriter, body: dict[str, Any], parts: Parts) -> tuple[str
     content = body.get("content")
     if not isinstance(content, dict) or not content:
         raise SchemaError("a request body needs a 'content'", json_path(parts))
-    chosen = next(((kind, media) for kind, fits in _BODIES for media in content if fits(_bare(media))), None)
+    chosen = next(((kind, media) for kind, fits in _BODIES for media in content if fits(bare(media))), None)
     if chosen is None:
         raise SchemaError(
             f"a body as {', '.join(map(repr, content))} is not supported; JSON, forms and plain text are",

@@ -11,12 +11,13 @@ from urllib.parse import urljoin
 
 from loraloop.tool_schemas.errors import InputError, LoraloopError, SchemaError
 from loraloop.tool_schemas.http.auth import Auth
+from loraloop.tool_schemas.http.body import is_json
 from loraloop.tool_schemas.http.client import HttpClient, Sending
 from loraloop.tool_schemas.http.endpoint import Endpoint, check_reachable
 from loraloop.tool_schemas.http.policy import NetworkPolicy
 from loraloop.tool_schemas.http.request import Template
 from loraloop.tool_schemas.jsontext import fold
-from loraloop.tool_schemas.openapi.arguments import Arguments, arguments_of, is_json
+from loraloop.tool_schemas.openapi.arguments import Arguments, arguments_of
 from loraloop.tool_schemas.openapi.document import Document, Parts, load_document
 from loraloop.tool_schemas.openapi.schema import SchemaWriter, opened
 from loraloop.tool_schemas.openapi.security import Given, Security

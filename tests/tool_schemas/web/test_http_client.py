@@ -150,6 +150,14 @@ def test_retry_after_is_honoured(service: Any, make: Any) -> None:
     assert 0.9 < time.monotonic() - start < 3
 
 
+@pytest.mark.parametrize("after", ["\xb2", "Mon, 01 Jan 2024 00:00:00 +99999999999999999999"])
+def test_a_wait_that_means_nothing_is_not_waited(service: Any, make: Any, after: str) -> None:
+    service.gives("/x", "slow down", status=429, Retry_After=after)
+    with pytest.raises(ToolError, match="HTTP 429 Too Many Requests: slow down"):
+        make().call({})
+    assert len(service.seen) == 3
+
+
 @pytest.mark.parametrize("after", ["3600", "Fri, 31 Dec 2100 23:59:59 GMT"])
 def test_a_wait_that_is_too_long_is_told(service: Any, make: Any, after: str) -> None:
     service.gives("/x", "slow down", status=429, Retry_After=after)
