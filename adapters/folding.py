@@ -10,10 +10,10 @@ from torch import Tensor
 
 from loraloop.adapters.methods.context import Context
 from loraloop.adapters.methods.payload import Payload
-from loraloop.adapters.methods.sites import GROUPS, module_shape
+from loraloop.adapters.methods.sites import GROUPS, rows_of
 from loraloop.tool_schemas.errors import SkillError
 
-_BEYOND = {
+_NO_MATRIX = {
     "prefix": "its prefix is keys and values, which no matrix can hold",
     "prompt": "its virtual tokens are read before the text, which no matrix can do",
     "bottlenecks": "its bottlenecks are not linear",
@@ -29,9 +29,9 @@ class Folded(NamedTuple):
     bias: Tensor | None
 
 
-def check_foldable(payload: Payload, where: str) -> None:
+def _check_foldable(payload: Payload, where: str) -> None:
     """Raises SkillError where a payload is more than matrices."""
-    for kind, reason in _BEYOND.items():
+    for kind, reason in _NO_MATRIX.items():
         if kind in payload.kinds:
             raise SkillError(f"{where} cannot be merged into a base: {reason}; serve it as a skill")
 
@@ -45,17 +45,17 @@ def folded(payload: Payload, context: Context, where: str = "the skill") -> Iter
     Raises:
         SkillError: the payload is more than matrices, or adds a bias where the base has none.
     """
-    check_foldable(payload, where)
+    _check_foldable(payload, where)
     config = context.config
     for layer in range(config.layers):
         for group, parts in GROUPS.items():
-            site, row = (layer, group), 0
+            site = layer, group
             pair, gain = payload.pairs.get(site), payload.gains.get(site)
             inner, added = payload.input_gains.get(site), payload.biases.get(site)
+            if pair is None and gain is None and inner is None and added is None:
+                continue
             for module in parts:
-                rows = slice(row, row := row + module_shape(config, module)[0])
-                if pair is None and gain is None and inner is None and added is None:
-                    continue
+                rows = rows_of(config, module)
                 weight = context.weight(layer, module).float().cpu()
                 if pair is not None:
                     weight = torch.addmm(weight, pair.B[rows].float().cpu(), pair.A.float().cpu())

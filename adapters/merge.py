@@ -20,11 +20,10 @@ from torch import Tensor
 
 from loraloop.adapters import store
 from loraloop.adapters.base.convert import cache_root
-from loraloop.adapters.base.source import MODULE_PATHS
-from loraloop.adapters.folding import check_foldable, folded
+from loraloop.adapters.folding import folded
 from loraloop.adapters.methods.context import BaseContext
 from loraloop.adapters.methods.payload import Payload, PayloadAttached
-from loraloop.adapters.methods.sites import MODULES
+from loraloop.adapters.methods.sites import MODULE_PATHS, MODULES
 from loraloop.adapters.skill import Skill, check_base
 from loraloop.tool_schemas.errors import InputError
 
@@ -100,30 +99,36 @@ def merge_payload(
         raise InputError(f"dtype is one of {', '.join(DTYPES)}, not {dtype!r}")
     if folder.exists():
         raise InputError(f"{folder} exists: name a new folder, or remove it")
-    check_foldable(payload, where)
     context = BaseContext(base)
-    changed = {(made.layer, made.module): made for made in folded(payload, context, where)}
-    tensors: dict[str, Tensor] = {"model.embed_tokens.weight": base.decoder.embedding.dequantize()}
+    tensors: dict[str, Tensor] = {}
+
+    def put(name: str, tensor: Tensor) -> None:  # in its last dtype at once: no copy of the whole model in fp32
+        tensors[name] = tensor.detach().to("cpu", DTYPES[dtype]).contiguous()
+
+    for made in folded(payload, context, where):
+        place = f"model.layers.{made.layer}.{MODULE_PATHS[made.module]}"
+        put(f"{place}.weight", made.weight)
+        if made.bias is not None:
+            put(f"{place}.bias", made.bias)
+    put("model.embed_tokens.weight", base.decoder.embedding.dequantize())
     for index, layer in enumerate(base.decoder.layers):
         place = f"model.layers.{index}"
-        tensors[f"{place}.input_layernorm.weight"] = layer.attention_norm
-        tensors[f"{place}.post_attention_layernorm.weight"] = layer.mlp_norm
+        put(f"{place}.input_layernorm.weight", layer.attention_norm)
+        put(f"{place}.post_attention_layernorm.weight", layer.mlp_norm)
         for name in ("q_norm", "k_norm"):
             if (norm := getattr(layer, name)) is not None:
-                tensors[f"{place}.self_attn.{name}.weight"] = norm
+                put(f"{place}.self_attn.{name}.weight", norm)
         for module in MODULES:
-            made = changed.get((index, module))
             path = f"{place}.{MODULE_PATHS[module]}"
-            tensors[f"{path}.weight"] = context.weight(index, module) if made is None else made.weight
-            bias = context.bias(index, module) if made is None else made.bias
-            if bias is not None:
-                tensors[f"{path}.bias"] = bias
-    tensors["model.norm.weight"] = base.decoder.norm
+            if f"{path}.weight" in tensors:
+                continue
+            put(f"{path}.weight", context.weight(index, module))
+            if (bias := context.bias(index, module)) is not None:
+                put(f"{path}.bias", bias)
+    put("model.norm.weight", base.decoder.norm)
     if not base.config.tied_embeddings:
-        tensors["lm_head.weight"] = base.decoder.head.dequantize()
-    kept = {name: tensor.detach().to("cpu", DTYPES[dtype]).contiguous() for name, tensor in tensors.items()}
-    files = {**_weights(kept), **_described(base, dtype)}
-    store.write_folder(folder, files)
+        put("lm_head.weight", base.decoder.head.dequantize())
+    store.write_folder(folder, {**_weights(tensors), **_described(base, dtype)})
     return folder
 
 
@@ -246,7 +251,7 @@ def measure(
     """
     from loraloop.adapters.base import Base as Loaded
     from loraloop.adapters.base import Row
-    from loraloop.adapters.training.trainer import training_view
+    from loraloop.adapters.training.view import training_view
 
     with nullcontext(cache_dir) if cache_dir else _passing_cache() as cache:
         made = Loaded.load(str(folder), quantize=form, device=base.device, cache_dir=cache)

@@ -16,8 +16,8 @@ from torch import Tensor
 from loraloop.adapters import store
 from loraloop.adapters.card import Card
 from loraloop.adapters.methods.ia3 import Ia3
-from loraloop.adapters.methods.pairs import PARENT, of_module
-from loraloop.adapters.methods.sites import MODULES, Dimensions
+from loraloop.adapters.methods.pairs import of_module
+from loraloop.adapters.methods.sites import MODULE_PATHS, MODULES, Dimensions, tensor_name
 from loraloop.adapters.methods.vera import Vera
 from loraloop.adapters.peft_format import CONFIG, EMBEDDINGS, WEIGHTS, their_name
 from loraloop.adapters.skill import Skill
@@ -77,7 +77,7 @@ def low_rank(skill: Skill, config: Dimensions | None) -> Files:
         pairs = method.factors(tensors, config)
         tensors = {}
         for (layer, module), (A, B) in pairs.items():
-            tensors[f"layers.{layer}.{module}.lora_A"], tensors[f"layers.{layer}.{module}.lora_B"] = A, B
+            tensors[tensor_name(layer, module, "lora_A")], tensors[tensor_name(layer, module, "lora_B")] = A, B
     if card.method not in ("lora", "rslora"):  # the pairs are scaled already
         alpha = float(rank)
     fields = {
@@ -176,7 +176,7 @@ def _target_modules(tensors: Mapping[str, Tensor], factor: str) -> list[str]:
     modules = [module for module in MODULES if any(module == other for _, other in places)]
     if len(places) == (1 + places[-1][0]) * len(modules):
         return modules
-    return [f"layers.{layer}.{PARENT[module]}.{module}" for layer, module in places]
+    return [f"layers.{layer}.{MODULE_PATHS[module]}" for layer, module in places]
 
 
 def write(skill: Skill, folder: str | Path, fields: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Path:

@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from loraloop.adapters.methods.pairs import PARENT
-from loraloop.adapters.methods.sites import MODULES
+from loraloop.adapters.methods.sites import MODULE_PATHS, MODULES
 from loraloop.tool_schemas.errors import SkillError
 
 CONFIG = "adapter_config.json"
@@ -154,7 +153,7 @@ def our_names(theirs: Mapping[str, tuple[int, ...]], kind: str, path: Path) -> d
 
 def their_name(layer: int, module: str, factor: str) -> str:
     """PEFT's name of a module's tensor."""
-    return f"base_model.model.model.layers.{layer}.{PARENT[module]}.{module}.{factor}"
+    return f"base_model.model.model.layers.{layer}.{MODULE_PATHS[module]}.{factor}"
 
 
 def number(config: Mapping[str, Any], field: str, default: float, folder: Path) -> float:

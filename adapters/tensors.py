@@ -82,8 +82,7 @@ def check_shapes(card: Card, shapes: Mapping[str, Shape], config: Dimensions, ba
     Raises:
         SkillError: a name that the method does not store, a layer that the base does not have, another shape.
     """
-    method = method_of(card)
-    listed = method.stored(config) if hasattr(method, "stored") else None
+    listed = method_of(card).stored(config)
     missing = _missing(shapes, listed, config)
     if missing is not None:
         raise SkillError(f"skill {card.name!r} lacks the tensor {missing!r}: export the skill again")

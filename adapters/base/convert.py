@@ -28,8 +28,8 @@ from loraloop.adapters.base.cuda_graphs import GraphedDecoder
 from loraloop.adapters.base.decoder import Decoder, Layer
 from loraloop.adapters.base.native_decoder import NativeDecoder
 from loraloop.adapters.base.quantize import compute_dtype, dense, embedding_weight, fused, group_parts
-from loraloop.adapters.base.source import MODULE_PATHS, Source
-from loraloop.adapters.methods.sites import GROUPS, group_shape
+from loraloop.adapters.base.source import Source
+from loraloop.adapters.methods.sites import GROUPS, MODULE_PATHS, group_shape
 from loraloop.kernels.native import Native
 from loraloop.kernels.native import load as load_native
 from loraloop.kernels.nf4 import has_kernels

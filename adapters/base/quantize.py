@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from loraloop.adapters.base.source import MODULE_PATHS, Codes4, Fine, Part, Source
-from loraloop.adapters.methods.sites import GROUPS
+from loraloop.adapters.base.source import Codes4, Fine, Part, Source
+from loraloop.adapters.methods.sites import GROUPS, MODULE_PATHS
 from loraloop.kernels.quantized import GROUP, DenseWeight, Int4Weight, Int8Weight, Nf4Weight, StackedWeight, Weight
 from loraloop.kernels.tiles import TiledWeight
 from loraloop.tool_schemas.errors import BaseModelError, unknown

@@ -63,11 +63,3 @@ class Source(Protocol):
     eos: str
 
     def tensor(self, name: str) -> Part: ...
-
-
-MODULE_PATHS = {
-    "q_proj": "self_attn.q_proj", "k_proj": "self_attn.k_proj", "v_proj": "self_attn.v_proj",
-    "o_proj": "self_attn.o_proj",
-    "gate_proj": "mlp.gate_proj", "up_proj": "mlp.up_proj", "down_proj": "mlp.down_proj",
-}  # fmt: skip
-"""Where a projection stands inside a Hugging Face layer."""

@@ -61,7 +61,7 @@ def make_method(name: str, options: Mapping[str, Any]) -> Method:
         InputError: an option is missing or has no usable value.
     """
     made = METHODS[name]
-    known = {field.name: field for field in fields(made) if not (field.name == "rslora" and name in ("lora", "rslora"))}
+    known = {field.name: field for field in fields(made)}
     for option in options:
         if option not in known:
             raise unknown(f"option of {name}", option, known)
@@ -81,10 +81,9 @@ def make_method(name: str, options: Mapping[str, Any]) -> Method:
 
 def method_of(card: Card) -> Method:
     """The method with the hyper-parameters of a card."""
-    made = METHODS[card.method]
-    own = {field.name for field in fields(made)}
-    shared = {name: getattr(card, name) for name in _SHARED if name in own and getattr(card, name, None)}
-    return make_method(card.method, {**shared, **getattr(card, "options", {})})
+    own = {field.name for field in fields(METHODS[card.method])}
+    shared = {name: value for name in _SHARED if name in own and (value := getattr(card, name))}
+    return make_method(card.method, {**shared, **card.options})
 
 
 def card_fields(method: Method, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -99,7 +98,7 @@ def card_fields(method: Method, tensors: Mapping[str, Tensor]) -> dict[str, Any]
         value = getattr(method, field.name)
         if field.name in _SHARED:
             found[field.name] = value
-        elif field.name != "rslora" and value != _default(field):
+        elif value != _default(field):
             options[field.name] = list(value) if isinstance(value, tuple) else value
     if options:
         found["options"] = options

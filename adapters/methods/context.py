@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
-from loraloop.adapters.methods.sites import GROUPS, Dimensions, module_shape
+from loraloop.adapters.methods.sites import GROUPS, MODULE_PATHS, Dimensions, group_of, module_shape, rows_of
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
@@ -124,22 +124,18 @@ class BaseContext:
 
     def _held(self, layer: int, module: str) -> Tensor:
         """The values [O, K] in the dtype that they have when they are served."""
-        group = next(name for name, parts in GROUPS.items() if module in parts)
-        held = getattr((self.decoder or self.base.decoder).layers[layer], group)
-        first, end = _rows(self.config, group, module)
-        values: Tensor = held.dequantize()[first:end]
+        held = getattr((self.decoder or self.base.decoder).layers[layer], group_of(module))
+        values: Tensor = held.dequantize()[rows_of(self.config, module)]
         return values
 
     def bias(self, layer: int, module: str) -> Tensor | None:
         held = (self.decoder or self.base.decoder).layers[layer].qkv_bias
         if held is None or module not in GROUPS["qkv"]:
             return None
-        first, end = _rows(self.config, "qkv", module)
-        return held[first:end].float()
+        return held[rows_of(self.config, module)].float()
 
     def original(self, layer: int, module: str, checkpoint: str = "") -> Tensor:
         from loraloop.adapters.base.quantize import dense
-        from loraloop.adapters.base.source import MODULE_PATHS
 
         name = f"model.layers.{layer}.{MODULE_PATHS[module]}.weight"
         if self.originals is not None and name in self.originals:
@@ -164,7 +160,7 @@ class BaseContext:
     @torch.no_grad()
     def keys_values(self, text: str) -> list[tuple[Tensor, Tensor]]:
         from loraloop.adapters.base.decoder import Decoder, Row
-        from loraloop.adapters.training.trainer import training_view
+        from loraloop.adapters.training.view import training_view
 
         decoder = self.decoder or (
             self.base.decoder if type(self.base.decoder) is Decoder else training_view(self.base)
@@ -181,17 +177,6 @@ class BaseContext:
         if not ids:
             raise InputError("a start from text needs a text with at least one token")
         return list(ids)
-
-
-def _rows(config: Dimensions, group: str, module: str) -> tuple[int, int]:
-    """The rows of a module within its group's stacked matrix."""
-    first = 0
-    for part in GROUPS[group]:
-        height = module_shape(config, part)[0]
-        if part == module:
-            return first, first + height
-        first += height
-    raise KeyError(module)
 
 
 @lru_cache(maxsize=1)

@@ -37,7 +37,7 @@ class Dora(Plain):
     @property
     def _pairs(self) -> Lora:
         """The method of the pairs alone."""
-        return Lora(self.rank, self.alpha, self.targets, False, self.rank_pattern, self.alpha_pattern)
+        return Lora(self.rank, self.alpha, self.targets, self.rank_pattern, self.alpha_pattern)
 
     def init(self, context: Context, seed: int = 0) -> dict[str, Tensor]:
         """LoRA's start, and the norms of W as magnitudes."""

@@ -16,7 +16,7 @@ from loraloop.adapters.methods.context import Context
 from loraloop.adapters.methods.method import Plain, checked_targets, modules
 from loraloop.adapters.methods.pairs import of_module, spread
 from loraloop.adapters.methods.payload import Payload
-from loraloop.adapters.methods.sites import GROUPS, module_shape, tensor_name
+from loraloop.adapters.methods.sites import group_of, module_shape, tensor_name
 from loraloop.tool_schemas.errors import InputError
 
 
@@ -58,8 +58,7 @@ class Ia3(Plain):
             if place not in biases and (bias := context.bias(*place)) is not None:
                 biases[place] = (gain - 1) * bias.to(gain.device)
         inputs = {
-            (layer, next(group for group, parts in GROUPS.items() if module in parts)): gain
-            for (layer, module), gain in of_module(parameters, "input_gain").items()
+            (layer, group_of(module)): gain for (layer, module), gain in of_module(parameters, "input_gain").items()
         }
         config = context.config
         return Payload(gains=spread(gains, config, 1.0), input_gains=inputs, biases=spread(biases, config, 0.0))

@@ -41,7 +41,6 @@ class Lora(Plain):
         rank: r, the width of the update.
         alpha: numerator of the scaling.
         targets: module names; see `sites.MODULES`.
-        rslora: scale by alpha / sqrt(r) (rsLoRA, arXiv 2312.03732) where plain LoRA scales by alpha / r.
         rank_pattern: ranks of modules whose name ends with what a regular expression matches, as PEFT reads it
             ("q_proj", "layers.0.mlp.up_proj").
         alpha_pattern: likewise, of alpha.
@@ -53,11 +52,11 @@ class Lora(Plain):
     rank: int
     alpha: float
     targets: tuple[str, ...] = MODULES
-    rslora: bool = False
     rank_pattern: Mapping[str, int] = field(default_factory=dict)
     alpha_pattern: Mapping[str, float] = field(default_factory=dict)
     start: str = "kaiming"
     checkpoint: str = ""
+    name = "lora"
 
     def __post_init__(self) -> None:
         checked_rank(self.rank)
@@ -74,16 +73,9 @@ class Lora(Plain):
         if self.checkpoint and self.start != "loftq":
             raise InputError("only the start 'loftq' reads a checkpoint: leave it out")
 
-    @property
-    def name(self) -> str:
-        return "rslora" if self.rslora else "lora"
-
-    @property
-    def scaling(self) -> float:
-        return self._scaling(self.alpha, self.rank)
-
-    def _scaling(self, alpha: float, rank: int) -> float:
-        return alpha / (math.sqrt(rank) if self.rslora else rank)
+    def _divisor(self, rank: int) -> float:
+        """What alpha is divided by."""
+        return float(rank)
 
     def rank_of(self, layer: int, module: str) -> int:
         """A module's own rank."""
@@ -92,7 +84,7 @@ class Lora(Plain):
     def scaling_of(self, layer: int, module: str) -> float:
         """A module's own scaling."""
         alpha = matching(self.alpha_pattern, layer, module, self.alpha)
-        return self._scaling(alpha, self.rank_of(layer, module))
+        return alpha / self._divisor(self.rank_of(layer, module))
 
     def init(self, context: Context, seed: int = 0) -> dict[str, Tensor]:
         """Fresh fp32 parameters; the skill starts as the base, but for LoftQ's.
@@ -164,8 +156,7 @@ class Lora(Plain):
         if self._simple:
             return replace(self, start="kaiming", checkpoint="")
         rank = max(A.shape[0] for A in of_module(tensors, "lora_A").values())
-        alpha = math.sqrt(rank) if self.rslora else float(rank)
-        return replace(self, rank=rank, alpha=alpha, rank_pattern={}, alpha_pattern={}, start="kaiming")
+        return replace(self, rank=rank, alpha=self._divisor(rank), rank_pattern={}, alpha_pattern={}, start="kaiming")
 
     @property
     def _simple(self) -> bool:

@@ -15,10 +15,7 @@ from loraloop.tool_schemas.errors import InputError, unknown
 
 
 class Method(Protocol):
-    """A frozen dataclass with hyper-parameters; its fields are what a card and a recipe hold of it.
-
-    A method that stores other tensors than those that `Payload` names has `stored(config) -> dict[str, shape]` too.
-    """
+    """A frozen dataclass with hyper-parameters; its fields are what a card and a recipe hold of it."""
 
     @property
     def name(self) -> str:
@@ -57,6 +54,10 @@ class Method(Protocol):
         """The method that a card names for what `finished` left: itself, unless ranks or scalings changed."""
         ...
 
+    def stored(self, config: Dimensions) -> dict[str, tuple[int, ...]] | None:
+        """Names and shapes of a skill's tensors; None where they are parts of a payload, by names that say which."""
+        ...
+
 
 class Plain:
     """The hooks of a method that needs none: everything trains, and is stored as it is."""
@@ -80,6 +81,9 @@ class Plain:
 
     def reader(self, tensors: Mapping[str, Tensor]) -> Any:
         return self
+
+    def stored(self, config: Dimensions) -> dict[str, tuple[int, ...]] | None:
+        return None
 
 
 def modules(config: Dimensions, targets: tuple[str, ...]) -> Iterator[tuple[int, str]]:

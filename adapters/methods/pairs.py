@@ -10,13 +10,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from loraloop.adapters.methods.payload import LowRank
-from loraloop.adapters.methods.sites import GROUPS, MODULES, Dimensions, Site, module_shape, tensor_name
+from loraloop.adapters.methods.sites import GROUPS, MODULE_PATHS, Dimensions, Site, module_shape, tensor_name
 
 Factors = tuple[Tensor, Tensor]
 """A [r, K] and B [O, r] of one module, the scaling inside B."""
-
-PARENT = {module: "self_attn" if module in MODULES[:4] else "mlp" for module in MODULES}
-"""Where a module stands inside a Hugging Face layer."""
 
 
 def grouped(factors: Mapping[tuple[int, str], Factors], config: Dimensions) -> dict[Site, LowRank]:
@@ -73,7 +70,7 @@ def of_module(parameters: Mapping[str, Tensor], factor: str) -> dict[tuple[int, 
 
 def matching(patterns: Mapping[str, float], layer: int, module: str, default: float) -> float:
     """A module's own value where a pattern's regular expression matches the end of its name, as PEFT reads it."""
-    key = f"model.layers.{layer}.{PARENT[module]}.{module}"
+    key = f"model.layers.{layer}.{MODULE_PATHS[module]}"
     for pattern, value in patterns.items():
         if re.match(rf"(.*\.)?({pattern})$", key):
             return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from loraloop.adapters.methods.lora import Lora
@@ -9,6 +10,9 @@ from loraloop.adapters.methods.lora import Lora
 
 @dataclass(frozen=True, slots=True)
 class RsLora(Lora):
-    """`Lora` with `rslora` set; see there."""
+    """Fields as in `Lora`, whose scaling is alpha / r."""
 
-    rslora: bool = True
+    name = "rslora"
+
+    def _divisor(self, rank: int) -> float:
+        return math.sqrt(rank)

@@ -12,6 +12,12 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "down": ("down_proj",),
 }
 """Modules of a group share their input; the decoder computes them as one matrix, stacked in this order."""
+MODULE_PATHS: dict[str, str] = {
+    module: f"{'self_attn' if group in ('qkv', 'o') else 'mlp'}.{module}"
+    for group, parts in GROUPS.items()
+    for module in parts
+}
+"""Where a module stands inside a Hugging Face layer."""
 
 Site = tuple[int, str]
 """(layer, group)"""
@@ -53,6 +59,18 @@ def group_shape(config: Dimensions, group: str) -> tuple[int, int]:
     """(out-features, in-features) of a group's stacked matrix."""
     shapes = [module_shape(config, module) for module in GROUPS[group]]
     return sum(out for out, _ in shapes), shapes[0][1]
+
+
+def group_of(module: str) -> str:
+    """The group that a module is computed in."""
+    return next(group for group, parts in GROUPS.items() if module in parts)
+
+
+def rows_of(config: Dimensions, module: str) -> slice:
+    """The rows of a module within its group's stacked matrix."""
+    parts = GROUPS[group_of(module)]
+    first = sum(module_shape(config, part)[0] for part in parts[: parts.index(module)])
+    return slice(first, first + module_shape(config, module)[0])
 
 
 def tensor_name(layer: int, module: str, factor: str) -> str:

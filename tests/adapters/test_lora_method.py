@@ -9,6 +9,7 @@ import torch
 from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.methods.payload import LowRank, PayloadAttached
+from loraloop.adapters.methods.rslora import RsLora
 from loraloop.adapters.methods.sites import GROUPS, MODULES, group_shape, module_shape
 from loraloop.tool_schemas.errors import InputError, UnknownNameError
 
@@ -41,7 +42,7 @@ def test_start_is_the_base_and_bounded_like_peft() -> None:
 @pytest.mark.parametrize("rslora", [False, True])
 @pytest.mark.parametrize("targets", [MODULES, ("q_proj", "v_proj"), ("up_proj", "down_proj")])
 def test_payload_equals_the_sum_of_its_modules(targets: tuple[str, ...], rslora: bool) -> None:
-    method = Lora(3, 5, targets, rslora)
+    method = (RsLora if rslora else Lora)(3, 5, targets)
     parameters = filled(method)
     payload = method.payload(parameters, CONTEXT)
     scaling = 5 / math.sqrt(3) if rslora else 5 / 3

@@ -19,7 +19,7 @@ from loraloop.adapters.methods.galore import retained
 from loraloop.adapters.methods.method import Method
 from loraloop.adapters.methods.pairs import low_rank_of
 from loraloop.adapters.methods.payload import Payload, PayloadAttached
-from loraloop.adapters.methods.sites import GROUPS, MODULES, module_shape
+from loraloop.adapters.methods.sites import GROUPS, MODULE_PATHS, MODULES, module_shape
 from loraloop.kernels.quantized import DenseWeight
 from loraloop.tool_schemas.errors import InputError, SkillError
 
@@ -91,8 +91,6 @@ def test_a_start_from_the_weights_trains_their_principal_part(base: Base, start:
 
 
 def test_loftq_starts_nearer_to_the_original(base: Base) -> None:
-    from loraloop.adapters.base.source import MODULE_PATHS
-
     generator = torch.Generator().manual_seed(0)
     served = BaseContext(base)
     originals = {

@@ -19,6 +19,7 @@ from loraloop.adapters.base import Base, Row
 from loraloop.adapters.card import Card
 from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.lora import Lora
+from loraloop.adapters.methods.rslora import RsLora
 from loraloop.adapters.skill import Skill
 from loraloop.tool_schemas.errors import SkillError
 
@@ -126,7 +127,7 @@ def test_peft_to_skill_and_back(folder: Path, base: Base, tmp_path: Path, varian
 def test_skill_to_peft(folder: Path, base: Base, tmp_path: Path, rslora: bool) -> None:
     from peft import PeftModel
 
-    method = Lora(5, 7.5, ("k_proj", "gate_proj", "down_proj"), rslora)
+    method = (RsLora if rslora else Lora)(5, 7.5, ("k_proj", "gate_proj", "down_proj"))
     torch.manual_seed(2)
     made = method.init(ConfigContext(base.config))
     tensors = {name: torch.randn(value.shape) * 0.2 for name, value in made.items()}
