@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 from loraloop.tool_schemas.errors import InputError, SchemaError, unknown
 from loraloop.tool_schemas.grammar import JsonSchema
 from loraloop.tool_schemas.jsontext import strict_loads
-from loraloop.tool_schemas.normal import normalised
+from loraloop.tool_schemas.normal import MAPS, normalised
+from loraloop.tool_schemas.single_flight import SingleFlight
 from loraloop.tool_schemas.tools import Tool, check_names
 from loraloop.tool_schemas.validation import check_value
 
@@ -73,22 +73,17 @@ def calls_term(tools: Sequence[Tool], min_calls: int = 0, max_calls: int = 8) ->
     Keywords that decoding cannot enforce are checked if one of the tools asks for that; the others have none. The last
     ones are kept: an agent asks for the same in each of its runs.
     """
-    key = (*map(id, tools), min_calls, max_calls)
-    kept = _TERMS.get(key)
-    if kept is not None:
-        return kept[1]
-    checked = any(tool.strict and tool.on_unsupported == "check" for tool in tools)
-    term = JsonSchema(calls_schema(tools, min_calls, max_calls), on_unsupported="check" if checked else "refuse")
-    with _LOCK:
-        while len(_TERMS) >= 64:
-            _TERMS.pop(next(iter(_TERMS)))
-        _TERMS[key] = tuple(tools), term
-    return term
+
+    def made() -> tuple[JsonSchema, tuple[Tool, ...]]:
+        checked = any(tool.strict and tool.on_unsupported == "check" for tool in tools)
+        schema = calls_schema(tools, min_calls, max_calls)
+        return JsonSchema(schema, on_unsupported="check" if checked else "refuse"), tuple(tools)
+
+    return _terms.get((*map(id, tools), min_calls, max_calls), made)[0]
 
 
 # Holds the tools, so that their ids stay theirs.
-_TERMS: dict[tuple[int, ...], tuple[tuple[Tool, ...], JsonSchema]] = {}
-_LOCK = threading.Lock()
+_terms: SingleFlight[tuple[JsonSchema, tuple[Tool, ...]]] = SingleFlight(64)
 
 
 def _refers(schema: Any) -> bool:
@@ -109,7 +104,7 @@ def _moved(schema: Any, place: str) -> Any:
             moved[key] = place + value[1:]
         elif key in ("const", "enum", "default", "examples"):
             moved[key] = value
-        elif key in ("properties", "$defs", "definitions", "patternProperties") and isinstance(value, dict):
+        elif key in MAPS and isinstance(value, dict):
             moved[key] = {name: _moved(inner, place) for name, inner in value.items()}
         else:
             moved[key] = _moved(value, place)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
@@ -19,10 +19,10 @@ class SingleFlight(Generic[V]):
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._flights: dict[str, Future[V]] = {}
+        self._flights: dict[Hashable, Future[V]] = {}
         self._lock = threading.Lock()
 
-    def get(self, key: str, make: Callable[[], V]) -> V:
+    def get(self, key: Hashable, make: Callable[[], V]) -> V:
         """The value of `key`, made by `make` if nobody has made it or is making it.
 
         Raises:
@@ -46,7 +46,7 @@ class SingleFlight(Generic[V]):
                 flight.set_exception(error)
         return flight.result()
 
-    def ready(self, key: str) -> bool:
+    def ready(self, key: Hashable) -> bool:
         """Whether asking for `key` would give a value at once."""
         with self._lock:
             flight = self._flights.get(key)

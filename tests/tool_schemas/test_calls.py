@@ -52,6 +52,18 @@ def test_definitions_of_several_tools_do_not_meet() -> None:
     assert parse_calls(dumps(good), [MOVE, TURN, ADD])[1] == Call("turn", {"by": 0.5})
 
 
+def test_a_property_may_be_called_like_a_keyword() -> None:
+    parameters = {
+        "type": "object",
+        "properties": {"a": {"type": "integer"}, "default": {"type": "string"}},
+        "dependentSchemas": {"default": {"$ref": "#/$defs/with_a"}},
+        "$defs": {"with_a": {"required": ["a"]}},
+    }
+    check = jsonschema.Draft202012Validator(calls_schema([Tool("f", "", parameters, on_unsupported="check")]))
+    assert check.is_valid([{"name": "f", "arguments": {"default": "x", "a": 1}}])
+    assert not check.is_valid([{"name": "f", "arguments": {"default": "x"}}])
+
+
 def test_bounds_and_names() -> None:
     assert calls_schema([]) == {"type": "array", "maxItems": 0}
     for tools, least, most in (([], 1, 2), ([ADD], 3, 2), ([ADD], -1, 2)):

@@ -12,13 +12,14 @@ from loraloop.tool_schemas.http.body import bare, is_json
 from loraloop.tool_schemas.http.places import STYLES, Place, Where, check_header_name
 from loraloop.tool_schemas.openapi.document import Document, Parts
 from loraloop.tool_schemas.openapi.schema import Flat, SchemaWriter
+from loraloop.tool_schemas.openapi.selection import Operation
 from loraloop.tool_schemas.validation import json_path
 
 _FORM = "application/x-www-form-urlencoded"
 _MEDIA = re.compile(r"[\w.+-]+/[\w.+-]+(?:\s*;[\x20-\x7e]*)?", re.ASCII)
 _IGNORED = ("accept", "content-type", "authorization")  # header parameters that OpenAPI says mean nothing
 _TELLING = {"minLength", "pattern", "enum", "const", "format"}  # keywords that say enough about a text
-_PLACES: dict[str, Where] = {"path": "path", "query": "query", "header": "header", "cookie": "cookie"}
+_PLACES: tuple[Where, ...] = ("path", "query", "header", "cookie")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,30 +62,22 @@ _BODIES: tuple[tuple[str, Callable[[str], bool]], ...] = (  # kinds of bodies, t
 )
 
 
-def arguments_of(
-    document: Document,
-    item: dict[str, Any],
-    operation: dict[str, Any],
-    parts: Parts,
-    taken: Collection[tuple[str, str]],
-) -> Arguments:
+def arguments_of(document: Document, operation: Operation, taken: Collection[tuple[str, str]]) -> Arguments:
     """The arguments of one operation.
 
     Args:
         document: Holds it.
-        item: Its path item.
         operation: The operation.
-        parts: The path to it.
         taken: Parameters, as (place, name), that authentication fills in.
 
     Raises:
         SchemaError: With the path of what cannot be translated.
     """
     writer = SchemaWriter(document, request=True)
-    found = list(_parameters(writer, item, operation, parts, taken))
+    found = list(_parameters(writer, operation, taken))
     body, always = "", False
-    if "requestBody" in operation:
-        node, there = document.followed(operation["requestBody"], (*parts, "requestBody"))
+    if "requestBody" in operation.node:
+        node, there = document.followed(operation.node["requestBody"], (*operation.parts, "requestBody"))
         body, inside = _body(writer, node, there)
         always = node.get("required") is True and all(each.place.where in ("body", "form") for each in inside)
         found += inside
@@ -118,32 +111,26 @@ def _named(found: list[Argument]) -> list[str]:
 # --- parameters ------------------------------------------------------------------------------------------------------
 
 
-def _parameters(
-    writer: SchemaWriter,
-    item: dict[str, Any],
-    operation: dict[str, Any],
-    parts: Parts,
-    taken: Collection[tuple[str, str]],
-) -> Iterator[Argument]:
-    listed: dict[tuple[str, str], tuple[dict[str, Any], Parts]] = {}
-    for holder, where in ((item, (*parts[:-1], "parameters")), (operation, (*parts, "parameters"))):
+def _parameters(writer: SchemaWriter, operation: Operation, taken: Collection[tuple[str, str]]) -> Iterator[Argument]:
+    parts = operation.parts
+    listed: dict[tuple[Where, str], tuple[dict[str, Any], Parts]] = {}
+    for holder, where in ((operation.item, (*parts[:-1], "parameters")), (operation.node, (*parts, "parameters"))):
         given = holder.get("parameters", [])
         if not isinstance(given, list):
             raise SchemaError("must be a list", json_path(where))
         for index, entry in enumerate(given):
             parameter, there = writer.document.followed(entry, (*where, index))
             name, kind = parameter.get("name"), parameter.get("in")
-            if not isinstance(name, str) or not isinstance(kind, str) or kind not in _PLACES or not name:
+            if not isinstance(name, str) or kind not in _PLACES or not name:
                 raise SchemaError(
                     "a parameter needs a 'name' and an 'in' (path, query, header, cookie)", json_path(there)
                 )
             listed[kind, name] = parameter, there
-    order = {"path": 0, "query": 1, "header": 2, "cookie": 3}
-    variables = re.findall(r"\{([^{}]*)\}", str(parts[-2]))
+    variables = re.findall(r"\{([^{}]*)\}", operation.path)
     for name in variables:
         if ("path", name) not in listed:
             raise SchemaError(f"the path's variable {name!r} is no parameter; declare it", json_path(parts))
-    for (kind, name), (parameter, there) in sorted(listed.items(), key=lambda entry: order[entry[0][0]]):
+    for (kind, name), (parameter, there) in sorted(listed.items(), key=lambda entry: _PLACES.index(entry[0][0])):
         lowered = name.lower() if kind == "header" else name
         if (kind == "header" and lowered in _IGNORED) or (kind, lowered) in taken:
             continue
@@ -159,7 +146,7 @@ def _parameters(
             raise SchemaError(str(error), json_path(there)) from error
 
 
-def _parameter(writer: SchemaWriter, kind: str, name: str, parameter: dict[str, Any], parts: Parts) -> Argument:
+def _parameter(writer: SchemaWriter, kind: Where, name: str, parameter: dict[str, Any], parts: Parts) -> Argument:
     style, explode = _style(parameter, parts)
     content = parameter.get("content")
     if isinstance(content, dict) and content:
@@ -168,13 +155,13 @@ def _parameter(writer: SchemaWriter, kind: str, name: str, parameter: dict[str, 
             raise SchemaError(f"a parameter as {media!r} is not supported; JSON is", json_path((*parts, "content")))
         where: Parts = (*parts, "content", media, "schema")
         node = described.get("schema", True) if isinstance(described, dict) else True
-        place = Place(_PLACES[kind], name, json=True)
+        place = Place(kind, name, json=True)
     else:
         where = (*parts, "schema")
         if "schema" not in parameter:
             raise SchemaError("a parameter needs a 'schema' or a 'content'", json_path(parts))
         node = parameter["schema"]
-        place = Place(_PLACES[kind], name, style, explode)
+        place = Place(kind, name, style, explode)
         check_style(writer.document, node, where, place)
     schema = writer.write(node, where)
     if kind == "path" and isinstance(schema, dict) and schema.get("type") == "string":
@@ -199,7 +186,7 @@ def check_style(document: Document, node: Any, parts: Parts, place: Place) -> No
         SchemaError: If OpenAPI leaves it open, as for lists in lists.
     """
     style = place.style or STYLES[place.where][0]
-    kinds = _kinds(document, node, parts, 0)
+    kinds = _kinds(document, node, parts)
     if style == "deepObject":
         bad = sorted(kinds & {"scalar", "list"} | {kind for kind in kinds if "list" in kind.split(" of ")})
         if bad:
@@ -213,30 +200,44 @@ def check_style(document: Document, node: Any, parts: Parts, place: Place) -> No
         raise SchemaError(f"style {style!r} does not say how an object is written with 'explode'", json_path(parts))
 
 
-def _kinds(document: Document, node: Any, parts: Parts, depth: int) -> set[str]:
+def _kinds(document: Document, node: Any, parts: Parts) -> set[str]:
     """What values of a schema are: ``scalar``, ``list``, ``object``, ``list of object`` … where that is said."""
+    return _kinds_at(document, node, parts, 0, {})
+
+
+def _kinds_at(
+    document: Document, node: Any, parts: Parts, depth: int, known: dict[tuple[str, int], set[str]]
+) -> set[str]:
+    """See `_kinds`; `known` are those of references at some depth, which a schema that contains itself asks often."""
     if depth > 12 or not isinstance(node, dict):
         return set()
     if "$ref" in node:
         target, there = document.target(node["$ref"], parts)
-        return _kinds(document, target, there, depth + 1)
+        at = (node["$ref"], depth)
+        if at not in known:
+            known[at] = _kinds_at(document, target, there, depth + 1, known)
+        return known[at]
+
+    def inside(inner: Any) -> set[str]:
+        return _kinds_at(document, inner, parts, depth + 1, known)
+
     found: set[str] = set()
     for key in ("anyOf", "oneOf", "allOf"):
         for member in node.get(key, ()) if isinstance(node.get(key), list) else ():
-            found |= _kinds(document, member, parts, depth + 1)
+            found |= inside(member)
     given = node.get("type", [])
     kinds = {str(kind) for kind in (given if isinstance(given, list) else [given])}
     if kinds & {"string", "number", "integer", "boolean"}:
         found.add("scalar")
     if "array" in kinds or "items" in node:
         found.add("list")
-        found |= {f"list of {kind}" for kind in _kinds(document, node.get("items"), parts, depth + 1) - {"scalar"}}
+        found |= {f"list of {kind}" for kind in inside(node.get("items")) - {"scalar"}}
     if "object" in kinds or "properties" in node:
         found.add("object")
         properties = node.get("properties")
         inner = list(properties.values()) if isinstance(properties, dict) else []
         for each in [*inner, node.get("additionalProperties")]:
-            found |= {f"object of {kind}" for kind in _kinds(document, each, parts, depth + 1) - {"scalar"}}
+            found |= {f"object of {kind}" for kind in inside(each) - {"scalar"}}
     return found
 
 
@@ -263,7 +264,7 @@ def _body(writer: SchemaWriter, body: dict[str, Any], parts: Parts) -> tuple[str
     node = described.get("schema", {"type": "string"} if kind == "text" else True)
     required = body.get("required") is True
     if kind == "text":
-        if _kinds(writer.document, node, there, 0) - {"scalar"}:
+        if _kinds(writer.document, node, there) - {"scalar"}:
             raise SchemaError("a list or an object cannot be sent as plain text", json_path(there))
         return sent, [_whole(writer, node, there, "text", body, required)]
     flat = writer.flat(node, there) if isinstance(node, dict) and not writer.has_heirs(node, there) else None
@@ -308,7 +309,7 @@ def _form(writer: SchemaWriter, flat: Flat, encoding: Any, parts: Parts) -> Iter
             raise SchemaError(f"a form field as {media!r} is not supported", json_path((*parts, "encoding", name)))
         place = Place("form", name, *_style(told, (*parts, "encoding", name)), json=is_json(media))
         if not place.json:
-            if not told.get("style") and "object" in _kinds(writer.document, inner, at, 0):
+            if not told.get("style") and "object" in _kinds(writer.document, inner, at):
                 raise SchemaError("say with 'encoding' how this object is written in a form", json_path(at))
             check_style(writer.document, inner, at, place)
         yield Argument(place, writer.write(inner, at), name in flat.required)

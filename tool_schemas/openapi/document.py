@@ -13,7 +13,7 @@ from loraloop.tool_schemas.errors import SchemaError, ToolError
 from loraloop.tool_schemas.http.client import HttpClient, Sending
 from loraloop.tool_schemas.http.policy import NetworkPolicy
 from loraloop.tool_schemas.http.request import Request
-from loraloop.tool_schemas.references import resolve
+from loraloop.tool_schemas.references import place_of
 from loraloop.tool_schemas.validation import json_path
 
 Parts = tuple[str | int, ...]
@@ -87,11 +87,11 @@ class Document:
             raise SchemaError(
                 f"{reference!r} lies in another document; bundle the documents into one", json_path((*parts, "$ref"))
             )
-        found = resolve(self.root, reference)
+        found = place_of(self.root, reference)
         if found is None:
             raise SchemaError(f"{reference!r} is not in the document; correct it", json_path((*parts, "$ref")))
-        keys = [unescaped(key) for key in reference.split("/")[1:]]
-        return found[0], tuple(int(key) if key.isdigit() else key for key in keys)
+        there, node = found
+        return node, there
 
     def followed(self, node: Any, parts: Parts) -> tuple[dict[str, Any], Parts]:
         """A parameter, body, response … with its reference, if it is one, followed.
@@ -111,13 +111,6 @@ class Document:
 def escaped(key: str) -> str:
     """A key as a part of a JSON pointer."""
     return key.replace("~", "~0").replace("/", "~1")
-
-
-def unescaped(key: str) -> str:
-    """The key that a part of a JSON pointer in a URI fragment stands for."""
-    from urllib.parse import unquote
-
-    return unquote(key).replace("~1", "/").replace("~0", "~")
 
 
 def load_document(source: Mapping[str, Any] | str | Path, policy: NetworkPolicy | None = None) -> Document:

@@ -125,7 +125,7 @@ def load_openapi(
                 operation = replace(operation, node=node)
             url = _server(document, operation, base_url, server_variables or {})
             ways = security.of(operation.node, operation.parts)
-            taken = arguments_of(document, operation.item, operation.node, operation.parts, security.taken(ways))
+            taken = arguments_of(document, operation, security.taken(ways))
             returns = _returns(document, operation, check_results)
             built.append((operation, url, ways, taken, returns))
         except (LoraloopError, RecursionError) as error:

@@ -233,6 +233,26 @@ def test_what_is_refused(operation: dict[str, Any], path: str, word: str) -> Non
     assert names(fine) == ["put_x"]
 
 
+def test_the_path_of_what_a_reference_leads_to() -> None:
+    broken = {"content": {"application/json": {"schema": {"type": "string", "$id": "x"}}}}
+    paths = {
+        "/x": {"get": {"responses": {"200": broken}}},
+        "/y": {"get": {"responses": {"200": {"$ref": "#/paths/~1x/get/responses/200"}}}},
+    }
+    made = load_openapi(document(paths), base_url=BASE, on_refused="skip", check_results="open")
+    assert {each.path for each in made.report.refused} == {
+        '$.paths["/x"].get.responses["200"].content["application/json"].schema.$id'
+    }
+
+
+def test_parameters_that_contain_themselves() -> None:
+    again = {f"p{n}": {"$ref": "#/components/schemas/N"} for n in range(40)}
+    whole = document({"/x": {"get": parameter(schema={"$ref": "#/components/schemas/N"})}})
+    whole["components"] = {"schemas": {"N": {"type": "object", "properties": again}}}
+    (refused,) = load_openapi(whole, base_url=BASE, on_refused="skip").report.refused
+    assert "object of object" in refused.reason
+
+
 def test_a_variable_that_is_no_parameter() -> None:
     made = load_openapi(document({"/x/{id}": {"get": {}}}), base_url=BASE, on_refused="skip")
     assert "'id' is no parameter" in made.report.refused[0].reason
