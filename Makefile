@@ -43,7 +43,7 @@ help:
 	@echo 'make bench         the benchmarks, results into benchmarks/results (LLAMA_PYTHON=…, VLLM_PYTHON=…, BENCH=…)'
 	@echo 'make bench-gpu     the kernels and decode steps of a CUDA device, into benchmarks/results'
 	@echo 'make bench-training  training against PEFT and TRL, and all methods on one task (BENCH_TRAINING=…)'
-	@echo 'make eval          base against skill on the evaluation sets (DATA=…)'
+	@echo 'make eval          skills, router and grammars on the evaluation sets (DATA=…)'
 	@echo 'make train-skills  train the four shipped skills again (DATA=…)'
 	@echo 'make train-router  fit the shipped router again (DATA=…)'
 	@echo 'make docs          docs/structures.md from the modules, tables and plots from benchmarks/results'
@@ -114,13 +114,13 @@ measure-%: $(VENV)/.test
 	$(MEASURE)
 
 eval: $(VENV)/.test
-	$(BIN)/loraloop eval grammar --data $(DATA)/jsonschema/maskbench.eval.jsonl \
-		--data $(DATA)/jsonschema/json_schema_test_suite.eval.jsonl --json benchmarks/results/grammar_conformance.json
 	$(BIN)/python benchmarks/skills.py --skill tools --files bfcl --data $(DATA) \
 		--json benchmarks/results/skill_tools_bfcl.json $(ARGS)
 	for name in $(SKILLS); do $(BIN)/python benchmarks/skills.py --skill $$name --data $(DATA) \
 		--json benchmarks/results/skill_$$name.json $(ARGS) || exit 1; done
 	$(BIN)/python benchmarks/router.py --data $(DATA) --json benchmarks/results/router.json $(ARGS)
+	$(BIN)/loraloop eval grammar --data $(DATA)/jsonschema/maskbench.eval.jsonl \
+		--data $(DATA)/jsonschema/json_schema_test_suite.eval.jsonl --json benchmarks/results/grammar_conformance.json
 
 train-skills: $(VENV)/.test
 	$(BIN)/python -m loraloop.adapters.training --data $(DATA) $(ARGS)
