@@ -13,29 +13,21 @@ from __future__ import annotations
 import json
 import random
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from loraloop.adapters.bank import Bank
-from loraloop.adapters.base import Base, Message
+from loraloop.adapters.base import Base
 from loraloop.adapters.contracts import CATEGORIES
 from loraloop.adapters.skill import library
 from loraloop.adapters.training.data import eval_files, load_examples
 from loraloop.adapters.training.example import SKILLS, Example
 from loraloop.adapters.training.score import Runs, right, score, summary
-from loraloop.agent.engine.generate import Budget, Generated, generate
-from loraloop.agent.engine.ledger import Author
-from loraloop.agent.engine.sampling import Sampler, Sampling
-from loraloop.agent.engine.trunk import Trunk
-from loraloop.agent.sandbox import run_python
-from loraloop.tool_schemas.errors import ContextLengthError, LimitError, LoraloopError
-from loraloop.tool_schemas.grammar import GrammarCompiler, JsonSchema, Lark
+from loraloop.skill_eval import Bench, System, runs_program, term_of, with_told
+from loraloop.tool_schemas.errors import LoraloopError
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from report import Report, options
@@ -51,79 +43,15 @@ TOLD = {
 }
 
 
-class Bench:
-    """A base with one skill, and what it takes to let either of them write a step."""
-
-    def __init__(self, base: Base, skill: str, adapter: str | Path | None) -> None:
-        self.base, self.skill = base, skill
-        self.bank = Bank(base) if adapter else None
-        self.name = self.bank.add(adapter) if self.bank and adapter else ""
-        self.compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
-        self.base_author = Author(base.fingerprints.weights)
-        self.skill_author: Author | None = None
-        if self.bank:
-            card = self.bank.card(self.name)
-            slot = self.bank.pin(self.name)
-            self.skill_author = Author(base.fingerprints.weights, self.name, slot, card.activation, card.sha256)
-
-    def steps(self, example: Example, told: bool, wanted: Sequence[str]) -> Iterator[tuple[str, str, float]]:
-        """(system, text, seconds) of each wanted system on one example; an empty text where it does not fit."""
-        trunk = self._trunk(example.messages)
-        for system in ("base", "skill"):
-            author = self.base_author if system == "base" else self.skill_author
-            if author is not None and system in wanted:
-                yield (system, *self._step(trunk, author, example))
-        if told and "base_told" in wanted:
-            trunk = self._trunk(_told(example.messages, TOLD[self.skill]))
-            yield ("base_told", *self._step(trunk, self.base_author, example))
-
-    def _trunk(self, messages: Sequence[Message]) -> Trunk | None:
-        trunk = Trunk(self.base, (), self.bank.attached if self.bank else None)
-        try:
-            trunk.extend(self.base.chat.render(messages))
-        except ContextLengthError:
-            return None
-        return trunk
-
-    def _step(self, trunk: Trunk | None, author: Author, example: Example) -> tuple[str, float]:
-        if trunk is None:
-            return "", 0.0
-        start = time.perf_counter()
-        form, source = example.grammar()
-        term = Lark(source) if form == "lark" else JsonSchema(source)
-        budget = Budget(min(TOKENS[self.skill], trunk.context - len(trunk.ids) - 8))
-        branch = trunk.branch(author)
-        text = ""
-        try:
-            for piece in generate(
-                branch,
-                self.base.chat.generation_prompt,
-                Sampler(Sampling()),
-                budget,
-                stop_ids=self.base.stop_ids,
-                constraint=self.compiler.compile(term).start(),
-            ):
-                if isinstance(piece, Generated):
-                    text = piece.text
-        except LimitError:
-            text = ""
-        finally:
-            branch.close()
-        return text, time.perf_counter() - start
-
-
-def _told(messages: Sequence[Message], sentence: str) -> tuple[Message, ...]:
-    """The messages with a sentence in front of the system message's content."""
-    first, *rest = messages
-    if first.role == "system":
-        return (replace(first, content=f"{sentence}\n\n{first.content}"), *rest)
-    return (Message("system", sentence), *messages)
-
-
-def runs(program: str) -> bool:
-    """Whether a program ends without an error in the sandbox."""
-    result = run_python(program, timeout=8.0)
-    return result.returncode == 0 and not result.timed_out
+def systems_of(base: Base, example: Example, wanted: Sequence[str]) -> list[System]:
+    """The wanted systems on one example."""
+    term = term_of(base, example)
+    every: dict[str, System] = {
+        "base": ("base", example.messages, False, term),
+        "skill": ("skill", example.messages, True, term),
+        "base_told": ("base_told", with_told(example.messages, TOLD[example.skill]), False, term),
+    }
+    return [every[name] for name in wanted]
 
 
 def _picked(skill: str, data: Path, files: Sequence[str] | None, limit: int | None, seed: int) -> list[Example]:
@@ -191,15 +119,16 @@ def _run(given: object) -> int:
     files = given.files.split(",") if given.files else None
     examples = _picked(skill, given.data, files, given.limit, given.seed)
     adapter = None if given.adapter == "none" else given.adapter or library().get(skill)
-    bench = Bench(Base.load(given.base), skill, adapter)
-    systems = ["base", *(["skill"] if bench.skill_author else []), *(["base_told"] if given.told else [])]
+    base = Base.load(given.base)
+    bench = Bench(base, adapter, TOKENS[skill])
+    systems = ["base", *(["skill"] if adapter else []), *(["base_told"] if given.told else [])]
     outputs, seconds = {s: list[str]() for s in systems}, dict.fromkeys(systems, 0.0)
     kept = _kept(given.outputs)
     log = given.outputs.open("a", encoding="utf-8") if given.outputs else None
     with Progress(console=Console(stderr=True)) as progress:
         for example in progress.track(examples, description=skill):
             wanted = [s for s in systems if (s, example.id) not in kept]
-            for system, text, took in bench.steps(example, given.told, wanted):
+            for system, text, took in bench.steps(systems_of(base, example, wanted)):
                 kept[system, example.id] = text, took
                 if log:
                     line = {"system": system, "id": example.id, "output": text, "seconds": round(took, 4)}
@@ -211,7 +140,7 @@ def _run(given: object) -> int:
                 seconds[system] += took
     if log:
         log.close()
-    run: Runs | None = runs if skill == "code" else None
+    run: Runs | None = runs_program if skill == "code" else None
     found = {system: score(skill, examples, outputs[system], run) for system in systems}
     console.print(_table(skill, found, len(examples)))
     if given.show_errors and "skill" in found:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from loraloop.adapters import contracts
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.contracts import Passage
-
-if TYPE_CHECKING:
-    from loraloop.tool_schemas import Tool
 
 Split = Literal["train", "valid", "eval"]
 SKILLS = ("tools", "code", "retrieval", "safety")
@@ -68,24 +64,6 @@ class Example:
     def request(self) -> str:
         """Everything the user said, for deduplication."""
         return "\n".join(message.content for message in self.messages if message.role == "user")
-
-    def tool_objects(self) -> tuple[Tool, ...]:
-        """The tools as `Tool` values, without functions."""
-        from loraloop.tool_schemas import Tool
-
-        return tuple(Tool.from_schema(tool) for tool in self.tools)
-
-    def grammar(self) -> tuple[str, Any]:
-        """The step's grammar source: `("json", schema)` or `("lark", text)`."""
-        if self.skill == "tools":
-            from loraloop.tool_schemas import calls_schema
-
-            return "json", calls_schema(self.tool_objects())
-        if self.skill == "retrieval":
-            return "json", contracts.answer_schema(passage.id for passage in self.passages)
-        if self.skill == "safety":
-            return "json", contracts.verdict_schema()
-        return "lark", contracts.code_grammar()
 
 
 @dataclass(frozen=True, slots=True)

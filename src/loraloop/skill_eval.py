@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base, Message
     from loraloop.adapters.skill import Skill
+    from loraloop.adapters.training.example import Example
     from loraloop.adapters.training.record import Record
     from loraloop.agent.engine.ledger import Author
     from loraloop.agent.engine.trunk import Trunk
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 LABELS = 64
 """Different completions up to which a text skill is taken for one that chooses among labels."""
 SAMPLES = 5
+System = tuple[str, "Sequence[Message]", bool, "Term | None"]
+"""What writes a step: its name, what it reads, whether the skill computes it, and the grammar."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +76,20 @@ def measure(
     from loraloop.adapters.training.metrics import main_score, scores
 
     contract = skill.card.contract
-    bench = _Bench(base, skill, max_tokens)
+    bench = Bench(base, skill, max_tokens)
     choices = tuple(dict.fromkeys(labels)) if contract == "text" and schema is None else ()
     if len(choices) > min(LABELS, len(labels) // 4):
         choices = ()
     outputs: dict[str, list[str]] = {}
     seconds: dict[str, float] = {}
     for record in records:
-        term = _term(base, record, schema, choices)
-        systems: list[tuple[str, Sequence[Message], bool, Term | None]] = [
+        term = term_of(base, record, schema, choices)
+        systems: list[System] = [
             ("base", record.messages, False, term),
             ("skill", record.messages, True, term),
         ]
         if told:
-            systems.insert(1, ("base_told", _told(record.messages, told), False, term))
+            systems.insert(1, ("base_told", with_told(record.messages, told), False, term))
         if contract == "text" and term is not None:
             systems.append(("skill_free", record.messages, True, None))
         for name, text, took in bench.steps(systems):
@@ -104,36 +107,46 @@ def measure(
     return Measured(contract, len(records), main_score(contract, found["skill"]), found, step_ms, samples)
 
 
-class _Bench:
-    """A base with one skill, and what it takes to let either of them write a step."""
+class Bench:
+    """A base, and a skill if one is measured: lets either of them write a step, greedily.
 
-    def __init__(self, base: Base, skill: Skill, max_tokens: int) -> None:
+    Args:
+        base: The base.
+        skill: A skill, or the folder of one; None: only the base is measured.
+        max_tokens: Of one step.
+    """
+
+    def __init__(self, base: Base, skill: Skill | str | Path | None, max_tokens: int) -> None:
         from loraloop.adapters.bank import Bank
+        from loraloop.adapters.skill import Skill
         from loraloop.agent.engine.ledger import Author
         from loraloop.tool_schemas.grammar import GrammarCompiler
 
-        self.base, self.max_tokens = base, max_tokens
-        self.bank = Bank(base, slots=1, rank=max(16, skill.card.rank))
-        name = self.bank.add(skill)
-        card, slot = self.bank.card(name), self.bank.pin(name)
-        self.compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
+        self._base, self._max_tokens = base, max_tokens
+        self._compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
         weights = base.fingerprints.weights
-        self.authors = {
-            False: Author(weights),
-            True: Author(weights, name, slot, card.activation, self.bank.identity(name)),
-        }
+        self._authors, self._attached = {False: Author(weights)}, None
+        if skill is None:
+            return
+        skill = skill if isinstance(skill, Skill) else Skill.load(skill)
+        bank = Bank(base, slots=1, rank=max(16, skill.card.rank))
+        name = bank.add(skill)
+        slot = bank.pin(name)
+        self._authors[True] = Author(weights, name, slot, skill.card.activation, bank.identity(name))
+        self._attached = bank.attached
 
-    def steps(
-        self, systems: Sequence[tuple[str, Sequence[Message], bool, Term | None]]
-    ) -> list[tuple[str, str, float]]:
-        """(system, text, seconds) of each; one trunk serves the systems that read the same messages."""
+    def steps(self, systems: Sequence[System]) -> list[tuple[str, str, float]]:
+        """(system, text, seconds) of each; one trunk serves the systems that read the same messages.
+
+        The text is empty where the messages, or the step, do not fit.
+        """
         trunks: dict[int, Trunk | None] = {}
         found = []
         for name, messages, skilled, term in systems:
             if id(messages) not in trunks:
                 trunks[id(messages)] = self._trunk(messages)
             trunk = trunks[id(messages)]
-            text, took = ("", 0.0) if trunk is None else self._step(trunk, self.authors[skilled], term)
+            text, took = ("", 0.0) if trunk is None else self._step(trunk, self._authors[skilled], term)
             found.append((name, text, took))
         return found
 
@@ -141,9 +154,9 @@ class _Bench:
         from loraloop.agent.engine.trunk import Trunk
         from loraloop.tool_schemas.errors import ContextLengthError
 
-        trunk = Trunk(self.base, (), self.bank.attached)
+        trunk = Trunk(self._base, (), self._attached)
         try:
-            trunk.extend(self.base.chat.render(messages))
+            trunk.extend(self._base.chat.render(messages))
         except ContextLengthError:
             return None
         return trunk
@@ -154,17 +167,17 @@ class _Bench:
         from loraloop.tool_schemas.errors import LimitError
 
         start = time.perf_counter()
-        budget = Budget(max(1, min(self.max_tokens, trunk.context - len(trunk.ids) - 8)))
-        constraint = None if term is None else self.compiler.compile(term).start()
+        budget = Budget(max(1, min(self._max_tokens, trunk.context - len(trunk.ids) - 8)))
+        constraint = None if term is None else self._compiler.compile(term).start()
         branch = trunk.branch(author)
         text = ""
         try:
             for piece in generate(
                 branch,
-                self.base.chat.generation_prompt,
+                self._base.chat.generation_prompt,
                 Sampler(Sampling()),
                 budget,
-                stop_ids=self.base.stop_ids | self.base.tokenizer.special_ids,
+                stop_ids=self._base.stop_ids | self._base.tokenizer.special_ids,
                 constraint=constraint,
             ):
                 if isinstance(piece, Generated):
@@ -176,18 +189,20 @@ class _Bench:
         return text, time.perf_counter() - start
 
 
-def _term(base: Base, record: Record, schema: dict[str, Any] | None, choices: Sequence[str]) -> Term | None:
-    """The grammar of a record's step."""
+def term_of(
+    base: Base, step: Record | Example, schema: dict[str, Any] | None = None, choices: Sequence[str] = ()
+) -> Term | None:
+    """The grammar of a record's or an example's step; of text, by a schema or a choice; None: free text."""
     from loraloop.adapters.contracts import answer_schema, code_grammar, verdict_schema
     from loraloop.tool_schemas import Tool, calls_schema
     from loraloop.tool_schemas.grammar import Choice, JsonSchema, Lark
 
-    match record.contract:
+    match step.contract:
         case "calls":
-            tools = [Tool.from_schema(tool, on_unsupported="check") for tool in record.tools]
+            tools = [Tool.from_schema(tool, on_unsupported="check") for tool in step.tools]
             return JsonSchema(calls_schema(tools), on_unsupported="check")
         case "answer":
-            return JsonSchema(answer_schema(passage.id for passage in record.passages))
+            return JsonSchema(answer_schema(passage.id for passage in step.passages))
         case "verdict":
             return JsonSchema(verdict_schema())
         case "code":
@@ -197,7 +212,7 @@ def _term(base: Base, record: Record, schema: dict[str, Any] | None, choices: Se
     return Choice(tuple(choices)) if choices else None
 
 
-def _told(messages: Sequence[Message], sentence: str) -> tuple[Message, ...]:
+def with_told(messages: Sequence[Message], sentence: str) -> tuple[Message, ...]:
     """The messages with a sentence in front of the system message's content."""
     from loraloop.adapters.base import Message
 

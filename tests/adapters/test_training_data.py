@@ -21,8 +21,10 @@ from loraloop.adapters.training.sources.tools_public import case_of, figures_sai
 from loraloop.adapters.training.sources.typed import drawn, family_specs, fill, parse, specs
 from loraloop.adapters.training.sources.typed_several import SeveralMaker as Maker
 from loraloop.adapters.training.sources.typed_shown import roughened
+from loraloop.skill_eval import term_of
 from loraloop.tool_schemas import Tool, calls_schema, parse_calls, render_tools
 from loraloop.tool_schemas.errors import InputError, UnknownNameError
+from loraloop.tool_schemas.grammar import JsonSchema
 
 SPEC = """
 @ test
@@ -248,7 +250,7 @@ def test_records_can_be_renamed_composed_and_emptied(folder):
 
 
 @pytest.mark.parametrize("skill", ["tools", "code", "retrieval", "safety"])
-def test_mixture(folder, skill):
+def test_mixture(tiny_base, folder, skill):
     examples = mixture(skill, folder, 120, seed=3)
     assert examples == mixture(skill, folder, 120, seed=3)
     assert examples != mixture(skill, folder, 120, seed=4)
@@ -257,9 +259,9 @@ def test_mixture(folder, skill):
     public = {e.group for e in examples if not e.group.startswith(("typed", "contrast", "result"))}
     assert valid and not public & {e.group for e in valid}
     for example in examples:
-        form, source = example.grammar()
-        if form == "json":
-            jsonschema.validate(json.loads(example.completion), source)
+        term = term_of(tiny_base, example)
+        if isinstance(term, JsonSchema):
+            jsonschema.validate(json.loads(example.completion), term.schema)
         else:
             contracts.code_of(example.completion)
 
