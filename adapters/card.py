@@ -115,7 +115,7 @@ class Card(_Frozen):
 
     @model_validator(mode="after")
     def _whole_method(self) -> Card:
-        needs = (("rank", WIDE), ("alpha", ("lora", "rslora")), ("targets", TARGETED))
+        needs = (("rank", WIDE), ("alpha", ("lora", "rslora", "dora")), ("targets", TARGETED))
         for name, methods in needs:
             if self.method in methods and name not in self.model_fields_set:
                 raise ValueError(f"the field {name!r} is missing; add it")

@@ -16,7 +16,8 @@ from torch import Tensor
 from loraloop.adapters import store
 from loraloop.adapters.card import Card
 from loraloop.adapters.methods.ia3 import Ia3
-from loraloop.adapters.methods.pairs import of_module
+from loraloop.adapters.methods.lora import Lora
+from loraloop.adapters.methods.pairs import of_module, uniform
 from loraloop.adapters.methods.sites import MODULE_PATHS, MODULES, Dimensions, tensor_name
 from loraloop.adapters.methods.vera import Vera
 from loraloop.adapters.peft_format import CONFIG, EMBEDDINGS, WEIGHTS, their_name
@@ -70,7 +71,7 @@ def to_peft(skill: Skill, folder: str | Path, config: Dimensions | None = None) 
 def low_rank(skill: Skill, config: Dimensions | None) -> Files:
     """A LORA configuration and its tensors."""
     card, tensors = skill.card, dict(skill.tensors)
-    method, rank, alpha = skill.method, card.rank, card.alpha
+    method, rank = skill.method, card.rank
     if isinstance(method, Vera):
         if config is None:
             raise InputError("VeRA's pairs need the base's dimensions: give to_peft the base's config")
@@ -78,7 +79,12 @@ def low_rank(skill: Skill, config: Dimensions | None) -> Files:
         tensors = {}
         for (layer, module), (A, B) in pairs.items():
             tensors[tensor_name(layer, module, "lora_A")], tensors[tensor_name(layer, module, "lora_B")] = A, B
-    if card.method not in ("lora", "rslora"):  # the pairs are scaled already
+    if isinstance(method, Lora):
+        if method.rank_pattern or method.alpha_pattern:  # programs differ in what they make of these
+            tensors = uniform(method.factors(tensors))
+            method = method.reader(tensors)
+        rank, alpha = method.rank, method.alpha
+    else:  # the pairs are scaled already
         alpha = float(rank)
     fields = {
         "peft_type": "LORA",

@@ -44,7 +44,7 @@ def lint(skill: Skill) -> tuple[list[str], list[str]]:
     }
     if card.method in reasons:
         refused.append(reasons[card.method])
-    problem, note = _rank(card.rank)
+    problem, note = _rank(card.width)
     refused, notes = refused + problem, notes + note
     if card.activation == "branch":
         notes.append(

@@ -238,6 +238,7 @@ def test_cards_name_methods_and_options() -> None:
     for change, why in (
         ({"method": "prefixx"}, "did you mean 'prefix'"),
         ({"method": "dora"}, "the field 'rank' is missing"),
+        ({"method": "dora", "rank": 2, "targets": ["q_proj"]}, "the field 'alpha' is missing"),
         ({"method": "vera", "rank": 2}, "the field 'targets' is missing"),
         ({"method": "ia3", "targets": []}, "at least one module"),
     ):

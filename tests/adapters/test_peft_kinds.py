@@ -247,6 +247,20 @@ def made(base: Base, name: str, activation: str, **options: Any) -> Skill:
     return Skill(Card.checked(fields | card_fields(method, tensors)), tensors)
 
 
+@pytest.mark.parametrize("write", [lambda s, f, c: s.to_peft(f), to_vllm], ids=["peft", "vllm"])
+def test_ranks_and_scalings_of_a_card_are_exported(base: Base, tmp_path: Path, write: Any) -> None:
+    plain = made(base, "lora", "full", rank=3, alpha=5.0)
+    patterns = {"rank_pattern": {"q_proj": 2}, "alpha_pattern": {"down_proj": 9.0}}
+    tensors = dict(plain.tensors)
+    for name in [name for name in tensors if ".q_proj." in name]:
+        tensors[name] = (tensors[name][:2] if name.endswith("A") else tensors[name][:, :2]).contiguous()
+    skill = Skill(plain.card.model_copy(update={"options": patterns}), tensors)
+    write(skill, tmp_path / "out", base.config)
+    written = Skill.from_peft(tmp_path / "out", base).payload(base.config).pairs
+    for site, pair in skill.payload(base.config).pairs.items():
+        torch.testing.assert_close(written[site].B @ written[site].A, pair.B @ pair.A)
+
+
 BRANCH: dict[str, dict[str, Any]] = {
     "adalora": {"rank": 4, "target_rank": 2}, "vera": {"rank": 6}, "galore": {"rank": 5},
     "lora": {"rank": 3, "alpha": 5.0, "start": "pissa"},
