@@ -42,7 +42,6 @@ from loraloop.agent.runtime import Runtime
 from loraloop.router.decision import NONE, RouterState
 from loraloop.tool_schemas.errors import ContextLengthError, LimitError
 
-_LIMITS: dict[str, StopReason] = {"tokens": "max_tokens", "deadline": "deadline", "cancelled": "cancelled"}
 UNENFORCED = "unenforced"  # generation gave up: a check of the schema failed too often
 UNMET = "what was written does not meet the checks of the schema"
 
@@ -200,7 +199,7 @@ class Run:
             if author.activation == "full":
                 prefilled, reused = prefilled + branch.prefilled, branch.start - branch.prefilled
             try:
-                out, limit = yield from self._generate(trunk, branch, index, decision.skill, active.contract, clock)
+                out, limit = yield from self._generate(branch, index, decision.skill, active.contract, clock)
                 outcome = self._judge(active.contract, out, limit)
                 if outcome.keep:
                     ids = [*self._chat.generation_prompt, *out.ids, *self._chat.closing]
@@ -288,7 +287,9 @@ class Run:
         absent = set(getattr(runtime.router, "skills", ())) - {NONE} - set(runtime.skills)
         return unfit | absent
 
-    def _generate(self, trunk: Trunk, branch: Branch, index: int, skill: str, contract: str, clock: Clock) -> Any:
+    def _generate(
+        self, branch: Branch, index: int, skill: str, contract: str, clock: Clock
+    ) -> Generator[Event, None, tuple[Generated, StopReason | None]]:
         """Generates in the branch; returns what came of it and the limit that cut it, if one did."""
         limits, room = self._job.limits, branch.left - len(self._chat.generation_prompt) - len(self._chat.closing)
         tokens = min(limits.step_tokens, limits.run_tokens - self._generated, room)
@@ -297,6 +298,8 @@ class Run:
         told = self._told(skill, contract, max(room - tokens, room // 2))
         room -= len(told)
         tokens = min(tokens, room)
+        cut: StopReason = "context" if tokens == room else "max_tokens"
+        limited: dict[str, StopReason] = {"tokens": cut, "deadline": "deadline", "cancelled": "cancelled"}
         out = Generated()
         try:
             for piece in generate(
@@ -313,13 +316,11 @@ class Run:
                     yield TokenGenerated(self.id, index, skill, piece.text, piece.tokens)
                 else:
                     out = piece
-        except LimitError:
+        except LimitError as error:
             if not self._steps:
                 raise
-            out.reason = "tokens"
-        if out.whole or out.reason == UNENFORCED:
-            return out, None
-        return out, "context" if out.reason == "tokens" and tokens == room else _LIMITS[out.reason]
+            return Generated(reason=UNENFORCED, problem=str(error)), cut
+        return out, limited.get(out.reason)
 
     def _told(self, skill: str, contract: str, most: int) -> list[int]:
         """Ids of what the step is told in its branch alone, in at most so many tokens."""

@@ -66,7 +66,7 @@ def say(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def script(*texts: str) -> None:
         left = list(texts)
 
-        def write(self: Run, trunk: Any, branch: Any, *_: Any) -> Any:
+        def write(self: Run, branch: Any, *_: Any) -> Any:
             text = left.pop(0)
             ids = branch.tokenizer.encode(text)
             branch.feed([*branch.tokenizer.encode("x"), *ids[:1]])

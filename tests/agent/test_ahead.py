@@ -90,7 +90,7 @@ def test_a_busy_processor_reads_the_runner_up_while_a_tool_runs(
     assert told == [(("other",), "tool")] and bank.settle(10) and bank.tier("other") == "device"
 
 
-def call_then_answer(self: Run, trunk: Any, branch: Any, *_: Any) -> Any:
+def call_then_answer(self: Run, branch: Any, *_: Any) -> Any:
     """Stands in for random weights: a call, then an answer."""
     text = '[{"name":"ping","arguments":{}}]' if not self._steps else "Three."
     ids = branch.tokenizer.encode(text)

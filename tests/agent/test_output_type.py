@@ -123,6 +123,24 @@ def test_after_tools_the_answer_has_its_type(make_runtime: MakeRuntime) -> None:
     assert [m.role for m in result.messages] == ["system", "user", "assistant", "tool", "assistant"]
 
 
+def test_an_answer_for_which_no_tokens_are_left_has_no_value(make_runtime: MakeRuntime) -> None:
+    class Length(enum.Enum):
+        SHORT = "short, and to the point of what was asked"
+        LONG = "long, and with all that was to be said of it"
+
+    def look() -> int:
+        """Looks."""
+        return 3
+
+    policy = Policy(max_calls=1, tool_choice="required")
+    runs = [Agent(make_runtime("tools"), [look], output_type=Length, policy=policy) for _ in range(2)]
+    first = runs[0].run_sync("go").steps[0]
+    runs[1].limits = Limits(run_tokens=first.tokens.generated + 1)
+    result = runs[1].run_sync("go")
+    assert [step.outcome for step in result.steps] == ["calls", "truncated"]
+    assert result.stop_reason == "max_tokens" and result.output == "" and result.value is None
+
+
 def test_what_skills_write_keeps_its_form(make_runtime: MakeRuntime) -> None:
     result = Agent(make_runtime("code"), output_type=City).run_sync("go")
     assert result.stop_reason in ("code", "max_tokens") and result.value is None

@@ -52,7 +52,7 @@ def say(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     def script(*texts: str, reason: str = "done") -> list[str]:
         left, heard = list(texts), []
 
-        def write(self: Run, trunk: Any, branch: Any, index: int, skill: str, contract: str, clock: Any) -> Any:
+        def write(self: Run, branch: Any, index: int, skill: str, contract: str, clock: Any) -> Any:
             told = self._told(skill, contract, 10_000)
             heard.append(branch.tokenizer.decode(told, skip_special=False))
             text = left.pop(0)
