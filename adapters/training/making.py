@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.training.example import system_content
 from loraloop.adapters.training.metrics import scores
+from loraloop.adapters.training.preferences import Judged
 from loraloop.adapters.training.record import SKILL_OF, Record
 from loraloop.adapters.training.sampler import Sampler
 from loraloop.adapters.training.score import Runs, right
@@ -53,12 +55,9 @@ def preferences(
     written = sampler.write([record.messages for record in transcripts], samples, done)
     rows: list[Row] = []
     for record, texts in zip(transcripts, written, strict=True):
-        kept = [text for text in dict.fromkeys(texts) if text.strip()]
-        hits = [is_right(record, text, runs) for text in kept]
-        good = [text for text, hit in zip(kept, hits, strict=True) if hit] or [record.completion]
-        bad = [text for text, hit in zip(kept, hits, strict=True) if not hit]
-        for index, text in enumerate(bad[:2]):
-            rows.append({**_row(record), "chosen": good[index % len(good)], "rejected": text})
+        said = (text for text in texts if text.strip())
+        found = Judged.of(record.messages, said, partial(is_right, record, runs=runs), record.completion)
+        rows += [{**_row(record), "chosen": good, "rejected": bad} for good, bad in found.pairs()]
     return rows
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from loraloop.adapters.base import Base, Message
 from loraloop.adapters.training.encode import Encoded, branch_of, encode, encode_pair
@@ -28,6 +29,25 @@ class Judged:
     wrong: tuple[str, ...]
     gold: str | None = None
 
+    @classmethod
+    def of(
+        cls, messages: Sequence[Message], texts: Iterable[str], passes: Callable[[str], bool], gold: str | None
+    ) -> Judged:
+        """The outputs of a transcript, each judged once."""
+        hits = {text: passes(text) for text in dict.fromkeys(texts)}
+        right = tuple(text for text, hit in hits.items() if hit)
+        return cls(tuple(messages), right, tuple(text for text, hit in hits.items() if not hit), gold)
+
+    @property
+    def good(self) -> tuple[str, ...]:
+        """The right outputs, or the known right text where there is none."""
+        return self.right or ((self.gold,) if self.gold is not None else ())
+
+    def pairs(self, most: int = 2) -> list[tuple[str, str]]:
+        """A right and a wrong text, at most `most` times; none where nothing was wrong."""
+        good = self.good
+        return [(good[index % len(good)], bad) for index, bad in enumerate(self.wrong[:most] if good else ())]
+
 
 def judged(
     sampler: Sampler,
@@ -50,19 +70,10 @@ def judged(
     """
     passes = check or (lambda example, text: right(example.skill, example, text, runs))
     written = sampler.write([example.messages for example in examples], samples, done)
-    found = []
-    for example, texts in zip(examples, written, strict=True):
-        kept = list(dict.fromkeys(texts))
-        good = [passes(example, text) for text in kept]
-        found.append(
-            Judged(
-                tuple(example.messages),
-                tuple(text for text, hit in zip(kept, good, strict=True) if hit),
-                tuple(text for text, hit in zip(kept, good, strict=True) if not hit),
-                example.completion,
-            )
-        )
-    return found
+    return [
+        Judged.of(example.messages, texts, partial(passes, example), example.completion)
+        for example, texts in zip(examples, written, strict=True)
+    ]
 
 
 def pairs(base: Base, outputs: Iterable[Judged], most: int = 2) -> list[Encoded]:
@@ -70,19 +81,14 @@ def pairs(base: Base, outputs: Iterable[Judged], most: int = 2) -> list[Encoded]
 
     Where nothing sampled was right, the gold text stands for it; where nothing was wrong, there is nothing to learn.
     """
-    made = []
-    for found in outputs:
-        good = found.right or ((found.gold,) if found.gold is not None else ())
-        for index, bad in enumerate(found.wrong[:most] if good else ()):
-            made.append(encode_pair(base, found.messages, good[index % len(good)], bad))
-    return made
+    return [encode_pair(base, found.messages, good, bad) for found in outputs for good, bad in found.pairs(most)]
 
 
 def verdicts(base: Base, outputs: Iterable[Judged], gold: bool = True) -> list[Encoded]:
     """Single outputs for KTO, desirable or not; with `gold`, the known right text where no output was right."""
     made = []
     for found in outputs:
-        good = found.right or ((found.gold,) if gold and found.gold is not None else ())
+        good = found.good if gold else found.right
         trunk = encode(base, found.messages, "")
         branches = [
             *(branch_of(base, text) for text in good),
