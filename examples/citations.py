@@ -1,19 +1,11 @@
 """Answer from passages, with citations that can only be ids of passages that were given."""
 
+import json
+from pathlib import Path
+
 from loraloop import Agent, Runtime
 
-PASSAGES = [
-    {
-        "id": "p1",
-        "title": "Honey",
-        "text": "Honey keeps for years because it holds little water and is acidic; bacteria cannot grow in it.",
-    },
-    {
-        "id": "p2",
-        "title": "Eiffel Tower",
-        "text": "The Eiffel Tower was finished in 1889 for the World's Fair in Paris. It is 330 metres tall.",
-    },
-]
+PASSAGES = json.loads(Path(__file__).with_name("passages.json").read_text(encoding="utf-8"))
 
 
 def main() -> None:

@@ -40,6 +40,8 @@ def options_of(words: list[str]) -> set[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_commands_and_their_options_exist(page: Path) -> None:
     for program, *words in shown(page):
+        files = [word.partition(":")[0] for word in words if word.startswith(("examples/", "tool_schemas/"))]
+        assert all((ROOT / file).exists() for file in files), files
         if program == "loraloop":
             told = " ".join(words)
             assert {word.partition("=")[0] for word in words if word.startswith("--")} <= options_of(words), told

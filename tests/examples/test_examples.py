@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SAYS = {
-    "citations": "cites",
+    "citations": "cites p2",
     "conversation": "from the cache",
     "embedding": "tools",
     "function_tool": "'leaves': datetime.date(2026, 5, 5)",
