@@ -136,17 +136,7 @@ class Agent(Generic[T]):
     def run_sync(self, prompt: str = "", *, output_type: None = None, **options: Unpack[Options]) -> RunResult[T]: ...
     @overload
     def run_sync(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options]) -> RunResult[Any]: ...
-    def run_sync(
-        self,
-        prompt: str = "",
-        *,
-        passages: Sequence[Passage | Mapping[str, Any] | str] = (),
-        messages: Sequence[Message] = (),
-        skill: str | Mapping[str, float] | None = None,
-        policy: Policy | None = None,
-        tool_choice: str | Mapping[str, Any] | None = None,
-        output_type: Any = None,
-    ) -> RunResult[Any]:
+    def run_sync(self, prompt: str = "", *, output_type: Any = None, **options: Unpack[Options]) -> RunResult[Any]:
         """Runs a request to its end.
 
         Args:
@@ -164,7 +154,7 @@ class Agent(Generic[T]):
             SchemaError: an unusable output type.
             ContextLengthError: the request does not fit the context.
         """
-        return self._finish(self._start(prompt, passages, messages, skill, policy, tool_choice, output_type, None))
+        return self._finish(self._start(prompt, output_type, **options))
 
     @overload
     async def run(
@@ -174,20 +164,10 @@ class Agent(Generic[T]):
     async def run(self, prompt: str = "", *, output_type: None = None, **options: Unpack[Options]) -> RunResult[T]: ...
     @overload
     async def run(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options]) -> RunResult[Any]: ...
-    async def run(
-        self,
-        prompt: str = "",
-        *,
-        passages: Sequence[Passage | Mapping[str, Any] | str] = (),
-        messages: Sequence[Message] = (),
-        skill: str | Mapping[str, float] | None = None,
-        policy: Policy | None = None,
-        tool_choice: str | Mapping[str, Any] | None = None,
-        output_type: Any = None,
-    ) -> RunResult[Any]:
+    async def run(self, prompt: str = "", *, output_type: Any = None, **options: Unpack[Options]) -> RunResult[Any]:
         """`run_sync` in a thread; async tools are awaited on the caller's loop. Cancelling it cancels the run."""
         loop = asyncio.get_running_loop()
-        run = self._start(prompt, passages, messages, skill, policy, tool_choice, output_type, loop)
+        run = self._start(prompt, output_type, loop, **options)
         work = asyncio.ensure_future(asyncio.to_thread(self._finish, run))
         try:
             return await asyncio.shield(work)
@@ -204,34 +184,25 @@ class Agent(Generic[T]):
     def stream(self, prompt: str = "", *, output_type: None = None, **options: Unpack[Options]) -> RunStream[T]: ...
     @overload
     def stream(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options]) -> RunStream[Any]: ...
-    def stream(
+    def stream(self, prompt: str = "", *, output_type: Any = None, **options: Unpack[Options]) -> RunStream[Any]:
+        """The same, event by event: iterate it with `for`, or with `async for` inside a loop."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            loop = None
+        return RunStream(self._start(prompt, output_type, loop, **options))
+
+    def _start(
         self,
-        prompt: str = "",
+        prompt: str,
+        output_type: Any = None,
+        loop: asyncio.AbstractEventLoop | None = None,
         *,
         passages: Sequence[Passage | Mapping[str, Any] | str] = (),
         messages: Sequence[Message] = (),
         skill: str | Mapping[str, float] | None = None,
         policy: Policy | None = None,
         tool_choice: str | Mapping[str, Any] | None = None,
-        output_type: Any = None,
-    ) -> RunStream[Any]:
-        """The same, event by event: iterate it with `for`, or with `async for` inside a loop."""
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            loop = None
-        return RunStream(self._start(prompt, passages, messages, skill, policy, tool_choice, output_type, loop))
-
-    def _start(
-        self,
-        prompt: str,
-        passages: Sequence[Passage | Mapping[str, Any] | str],
-        messages: Sequence[Message],
-        skill: str | Mapping[str, float] | None,
-        policy: Policy | None,
-        tool_choice: str | Mapping[str, Any] | None,
-        output_type: Any,
-        loop: asyncio.AbstractEventLoop | None,
     ) -> Run:
         given = as_passages(passages)
         policy = policy or self.policy

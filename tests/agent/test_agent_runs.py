@@ -177,7 +177,7 @@ def call_of(make_runtime: MakeRuntime, function: Callable[..., Any], **limits: A
     schema = {"type": "object", "properties": {}, "additionalProperties": False}
     tool = Tool("act", "Acts.", schema, function)
     agent = Agent(make_runtime(), [tool], limits=Limits(step_tokens=5, **limits))
-    run = agent._start("go", (), (), None, None, None, None, None)
+    run = agent._start("go")
     return run._tools.run(tool, Call("act", {}), agent.limits.tool_timeout)
 
 
