@@ -54,6 +54,7 @@ def check(
 
     Exit codes: 0 all tools can be used, 1 some are refused, 2 some input cannot be read.
     """
+    from loraloop.cli import print_line
     from loraloop.tool_schemas.checking import Checker
     from loraloop.tool_sources import all_reports, check_compiler
 
@@ -67,7 +68,7 @@ def check(
             "tools": [report.to_dict() for report in found],
             "unreadable": [{"source": source, "error": error} for source, error in unreadable],
         }
-        sys.stdout.write(json.dumps(told, ensure_ascii=False) + "\n")
+        print_line(json.dumps(told, ensure_ascii=False))
     else:
         _print(found, tokenizer)
         for _, error in unreadable:
@@ -78,6 +79,7 @@ def check(
 @tools_app.command()
 def render(context: typer.Context, sources: Sources = None, mcp: Servers = None, as_json: AsJson = False) -> None:
     """Print tools as the model sees them in the system message; with --json, in OpenAI's form too."""
+    from loraloop.cli import print_line
     from loraloop.tool_schemas import openai_tools, render_tools
     from loraloop.tool_sources import tools_of
 
@@ -86,7 +88,7 @@ def render(context: typer.Context, sources: Sources = None, mcp: Servers = None,
     text = render_tools(tools)
     if as_json:
         text = json.dumps({"rendered": text, "tools": openai_tools(tools)}, ensure_ascii=False)
-    sys.stdout.write(text + "\n")
+    print_line(text)
 
 
 def _need(sources: list[str] | None, mcp: list[str] | None) -> None:
@@ -97,21 +99,23 @@ def _need(sources: list[str] | None, mcp: list[str] | None) -> None:
 
 
 def _print(found: Sequence[Report], tokenizer: str) -> None:
-    from rich.console import Console
+    from loraloop.cli import console
 
-    console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+    out = console()
     for report in found:
         for line in _lines(report):
-            console.print(line, soft_wrap=True)
-        console.print()
+            out.print(line, soft_wrap=True)
+        out.print()
     refused = sum(bool(report.refused) for report in found)
     many = f"{len(found)} tool{'' if len(found) == 1 else 's'}"
     against = "a byte tokenizer (the embedded base is not on this machine)" if tokenizer == "bytes" else tokenizer
-    console.print(f"{many}, {refused} refused; compiled for {against}", soft_wrap=True)
+    out.print(f"{many}, {refused} refused; compiled for {against}", soft_wrap=True)
 
 
 def _lines(report: Report) -> Iterator[Text]:
     from rich.text import Text
+
+    from loraloop.tool_schemas.jsontext import dumps
 
     state = Text("refused", "bold red") if report.refused else Text("ok", "bold green")
     kind = "" if report.strict else ", not strict: decoded as any object, validated afterwards"
@@ -122,16 +126,15 @@ def _lines(report: Report) -> Iterator[Text]:
         yield Text("  checked when the value closes:", "yellow")
         yield from (Text(f"    {note.path}: {note.reason.split(';')[0]}") for note in report.checked)
     if report.annotations:
-        told = [note for note in report.annotations if note.reason]
         yield Text(f"  annotation only: {_counted(report.annotations)}")
-        yield from _notes(told)
+        yield from _notes([note for note in report.annotations if note.reason])
     if report.refused:
         yield Text("  refused:", "red")
         yield from _notes(report.refused)
     if report.shortest is not None:
-        yield Text(f"  short call:  {_compact(report.shortest)}")
+        yield Text(f"  short call:  {dumps(report.shortest)}")
     if report.random is not None:
-        yield Text(f"  random call: {_compact(report.random)}")
+        yield Text(f"  random call: {dumps(report.random)}")
     if report.problem:
         yield Text(f"  {report.problem}", "yellow")
     if report.compile_ms_p50 is not None:
@@ -151,9 +154,3 @@ def _notes(notes: Sequence[Note]) -> Iterator[Text]:
 
     for note in notes:
         yield Text(f"    {f'{note.path}: ' if note.path else ''}{note.reason}")
-
-
-def _compact(value: Any) -> str:
-    from loraloop.tool_schemas.jsontext import dumps
-
-    return dumps(value)

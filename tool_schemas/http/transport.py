@@ -197,5 +197,8 @@ def environment_proxy(scheme: str, host: str) -> str | None:
 
 def _tls(policy: NetworkPolicy) -> ssl.SSLContext:
     if policy.ca_file is not None:
-        return ssl.create_default_context(cafile=policy.ca_file)
+        try:
+            return ssl.create_default_context(cafile=policy.ca_file)
+        except OSError as error:
+            raise ToolError(f"cannot read the certificates {policy.ca_file}: {error.strerror or error}") from error
     return httpx.create_ssl_context(trust_env=policy.trust_env)

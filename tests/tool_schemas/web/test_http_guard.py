@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from loraloop.tool_schemas import HttpClient, NetworkPolicy, Tool, http_tool
 from loraloop.tool_schemas.errors import InputError, ToolError, UnknownNameError
 from loraloop.tool_schemas.http.addresses import kind_of, parts
+from loraloop.tool_schemas.http.client import Sending
 from loraloop.tool_schemas.http.policy import canonical
+from loraloop.tool_schemas.http.request import Request
 from loraloop.tool_schemas.http.transport import Deadline, GuardedBackend
 
 ANYTHING = {"type": "object", "properties": {}}
@@ -300,6 +302,16 @@ def test_a_certificate_that_does_not_fit(secure: Any, host: str, trusted: bool) 
     with client, pytest.raises(ToolError, match="certificate verify failed"):
         http_tool("f", "", ANYTHING, "GET", url, client=client, retries=0).call({})
     assert not server.seen
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_certificates_that_cannot_be_read(tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_text(content)
+    policy = NetworkPolicy(ca_file=str(file)).allowing("https://api.test")
+    with HttpClient(policy) as client, pytest.raises(ToolError, match=r"cannot read the certificates .*ca\.pem"):
+        client.send(Request("GET", "https://api.test/"), Sending())
 
 
 def test_no_downgrade_to_plain_http(secure: Any, service: Any) -> None:
