@@ -34,8 +34,9 @@ class Table:
         if extras is not None and extras.kinds & BEYOND:
             self._extras = (Extra * (sites // len(GROUPS)))()
             self.beyond = ctypes.addressof(self._extras)
-            for name in ("gain", "bias", "input_gain"):
-                for (layer, group), values in getattr(extras, name + ("es" if name == "bias" else "s")).items():
+            vectors = {"gain": extras.gains, "bias": extras.biases, "input_gain": extras.input_gains}
+            for name, sites in vectors.items():
+                for (layer, group), values in sites.items():
                     getattr(self._extras[layer], name)[_ORDER[group]] = vector(values)
             for (layer, part), m in extras.bottlenecks.items():
                 made = Bottleneck.of(m.down, m.up.T, m.down_bias, m.up_bias, m.activation)

@@ -156,9 +156,8 @@ class Bank:
             raise SkillError(f"{root} is not a folder: give one that holds skill folders")
         names: list[str] = []
         try:
-            for path in sorted(root.iterdir()):
-                if (path / store.CARD).is_file():
-                    names.append(self.add(path))
+            for path in store.skill_folders(root).values():
+                names.append(self.add(path))
         except (SkillError, InputError):
             for name in names:
                 self.remove(name)

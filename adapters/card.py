@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -170,6 +171,15 @@ class Card(_Frozen):
         except ValueError as error:
             raise SkillError(f"{where} is not JSON ({error}): export the skill again") from None
         return cls.checked(content, where)
+
+    @classmethod
+    def read(cls, path: Path) -> Card:
+        """Reads a card's file; raises SkillError as `from_json` does, and where the file cannot be read."""
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SkillError(f"{path} cannot be read ({error}): restore the file") from None
+        return cls.from_json(text, str(path))
 
     @classmethod
     def checked(cls, content: Any, where: str = "card") -> Card:

@@ -45,7 +45,7 @@ def laid_out(payload: Payload, dtype: torch.dtype | None = None) -> Payload | No
 
     def module(m: Bottleneck) -> Bottleneck:
         first, last = (None if b is None else own(b) for b in (m.down_bias, m.up_bias))
-        return Bottleneck(own(m.down, dtype), own(m.up.T.contiguous(), dtype).T, first, last, m.activation)
+        return Bottleneck(own(m.down, dtype), own(m.up.T, dtype).T, first, last, m.activation)
 
     return replace(
         payload,

@@ -31,6 +31,7 @@ from loraloop.adapters.methods.sites import MODULES, module_shape, tensor_name
 from loraloop.adapters.methods.vera import Vera
 from loraloop.adapters.peft_format import CONFIG, EMBEDDINGS, WEIGHTS, number, our_names, read_config
 from loraloop.adapters.skill import Skill, check_base
+from loraloop.adapters.slots import BUCKETS
 from loraloop.tool_schemas.errors import InputError, SkillError
 
 if TYPE_CHECKING:
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
 Place = tuple[int, str]
 Shapes = Mapping[str, tuple[int, ...]]
 Made = tuple[Method, dict[str, Tensor]]
-
-WIDEST = 256
-"""The largest rank that a slot holds."""
 
 _SIZES = {
     "lora_A": "ri", "lora_B": "or", "magnitude": "o", "lora_E": "r1", "vera_d": "r", "vera_b": "o",
@@ -206,7 +204,7 @@ class _Import:
         if not pairs:
             raise SkillError(f"{self.path}: all singular values are zero, so the adapter changes nothing; train it")
         tensors = uniform(pairs)
-        return AdaLora(rank=WIDEST, targets=targets).reader(tensors), tensors
+        return AdaLora(rank=BUCKETS[-1], targets=targets).reader(tensors), tensors
 
     def _vera(self, targets: tuple[str, ...], shared: list[Tensor | None]) -> Made:
         ranks = {self.held[*place, "vera_d"].shape[0] for place in self.places}
@@ -259,7 +257,7 @@ class _Import:
         """The Kronecker product of two products is the product of two Kronecker products."""
         pairs: dict[Place, Factors] = {}
         for place in self.places:
-            first, second = (self._split(place, f"lokr_w{number}") for number in (1, 2))
+            first, second = (self._split(place, f"lokr_w{half}") for half in (1, 2))
             A, B = torch.kron(first[0], second[0]), torch.kron(first[1], second[1])
             rank = matching(self.config.get("rank_pattern") or {}, *place, self.config.get("r", 8))
             alpha = number(self.config, "alpha", 8, self.folder)
@@ -279,10 +277,10 @@ class _Import:
 
     def _folded(self, pairs: dict[Place, Factors], targets: tuple[str, ...]) -> Made:
         rank = max(A.shape[0] for A, _ in pairs.values())
-        if rank > WIDEST:
+        if rank > BUCKETS[-1]:
             raise SkillError(
-                f"{self.path}: {self.kind} is an update of rank {rank} here, and no slot holds more than {WIDEST}; "
-                "merge it into the base with PEFT"
+                f"{self.path}: {self.kind} is an update of rank {rank} here, and no slot holds more than "
+                f"{BUCKETS[-1]}; merge it into the base with PEFT"
             )
         return Lora(rank, float(rank), targets), uniform(pairs)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,10 +28,7 @@ def skills_folder() -> Path:
 
 def registered() -> dict[str, Path]:
     """Folders of the user's skills, by name."""
-    root = skills_folder()
-    if not root.is_dir():
-        return {}
-    return {folder.name: folder for folder in sorted(root.iterdir()) if (folder / store.CARD).is_file()}
+    return store.skill_folders(skills_folder())
 
 
 def all_skills(base: Base) -> list[Path]:
@@ -45,7 +41,7 @@ def all_skills(base: Base) -> list[Path]:
 
     found = library()
     for name, folder in registered().items():
-        card = Card.from_json((folder / store.CARD).read_text(encoding="utf-8"), str(folder / store.CARD))
+        card = Card.read(folder / store.CARD)
         if card.fingerprints.architecture == base.fingerprints.architecture:
             found[name] = folder
     return list(found.values())
@@ -91,12 +87,3 @@ def own_router(architecture: str, skills: Collection[str]) -> Path | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return folder if set(known).intersection(skills) else None
-
-
-def unregister(name: str) -> bool:
-    """Removes a skill from the user's; whether it was there."""
-    folder = registered().get(name)
-    if folder is None:
-        return False
-    shutil.rmtree(folder)
-    return True

@@ -170,11 +170,7 @@ class SkillFolder:
                 if (folder / "adapter_config.json").is_file():
                     hint = "this is a PEFT adapter, read it with Skill.from_peft"
                 raise SkillError(f"{folder} lacks {name}: {hint}")
-        try:
-            text = (folder / store.CARD).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SkillError(f"{folder / store.CARD} cannot be read ({error}): restore the file") from None
-        card = Card.from_json(text, str(folder / store.CARD))
+        card = Card.read(folder / store.CARD)
         path = folder / store.TENSORS
         header = store.read_header(path)
         where = str(path)
@@ -242,7 +238,4 @@ def check_base(
 
 def library() -> dict[str, Path]:
     """Folders of the skills that ship with the package, by name."""
-    root = Path(str(resources.files("loraloop.adapters").joinpath("library")))
-    if not root.is_dir():
-        return {}
-    return {folder.name: folder for folder in sorted(root.iterdir()) if (folder / store.CARD).is_file()}
+    return store.skill_folders(Path(str(resources.files("loraloop.adapters").joinpath("library"))))

@@ -65,6 +65,13 @@ class PairShape:
     outputs: int
 
 
+def skill_folders(root: Path) -> dict[str, Path]:
+    """The folders with a card inside a folder, by name and in the order of names; none where it is not there."""
+    if not root.is_dir():
+        return {}
+    return {folder.name: folder for folder in sorted(root.iterdir()) if (folder / CARD).is_file()}
+
+
 def read_header(path: Path) -> Header:
     """Reads and checks the header of a safetensors file (8-byte length, JSON, data); allocates no tensor.
 

@@ -1,4 +1,4 @@
-/* What a forward works on. The Python side (kernels/native.py) mirrors these structures field by field. */
+/* What a forward works on. The Python side (kernels/native_types.py) mirrors these structures field by field. */
 
 #ifndef LORALOOP_MODEL_H
 #define LORALOOP_MODEL_H

@@ -49,10 +49,7 @@ def list_skills(as_json: AsJson = False) -> None:
     from loraloop.adapters.card import Card
 
     folders = skill_folders()
-    cards = {
-        name: Card.from_json((folder / "card.json").read_text(encoding="utf-8"), str(folder / "card.json"))
-        for name, folder in folders.items()
-    }
+    cards = {name: Card.read(folder / "card.json") for name, folder in folders.items()}
     sizes = {name: (folder / "skill.safetensors").stat().st_size for name, folder in folders.items()}
     if as_json:
         _print([{**card.model_dump(mode="json"), "bytes": sizes[name]} for name, card in cards.items()])
