@@ -9,7 +9,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -72,7 +72,7 @@ class Endpoint:
 
         Args:
             transcripts: messages up to the step.
-            done: called with the number of completions there are so far.
+            done: called with the number of completions there are so far, one after another, in the caller's thread.
 
         Raises:
             InputError: the endpoint refuses a request, or answers something else than a completion.
@@ -81,20 +81,13 @@ class Endpoint:
         import httpx
 
         self.folder.mkdir(parents=True, exist_ok=True)
-        finished = 0
 
         def one(messages: Sequence[Message]) -> str:
-            nonlocal finished
             body = self._body(messages)
             text = self._kept(body)
             if text is None:
                 text = self._asked(client, body)
                 self._keep(body, text)
-            with self._lock:
-                finished += 1
-                now = finished
-            if done:
-                done(now)
             return text
 
         key = os.environ.get(self.key_variable, "")
@@ -105,6 +98,10 @@ class Endpoint:
         ):
             jobs = [pool.submit(one, messages) for messages in transcripts]
             try:
+                for finished, job in enumerate(as_completed(jobs), 1):
+                    job.result()
+                    if done:
+                        done(finished)
                 return [job.result() for job in jobs]
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)

@@ -72,10 +72,10 @@ ASKED = [[Message("user", f"say {letter}")] for letter in "abc"]
 
 def test_completions_are_asked_for_once(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LORALOOP_TEST_KEY", "k")
-    seen: list[int] = []
+    seen: list[tuple[int, int]] = []
     teacher = endpoint(server, tmp_path, options={"temperature": 0})
-    assert teacher.write(ASKED, seen.append) == ["SAY A", "SAY B", "SAY C"]
-    assert sorted(seen) == [1, 2, 3]
+    assert teacher.write(ASKED, lambda now: seen.append((now, threading.get_ident()))) == ["SAY A", "SAY B", "SAY C"]
+    assert seen == [(now, threading.get_ident()) for now in (1, 2, 3)], "in order, and never in two threads at once"
     assert {key for _, key, _ in server.seen} == {"Bearer k"}
     assert server.seen[0][2]["model"] == "teacher" and server.seen[0][2]["temperature"] == 0
     again = endpoint(server, tmp_path, options={"temperature": 0})
