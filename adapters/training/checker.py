@@ -127,16 +127,14 @@ class Checker:
         if not held_out:
             return list(records)
         overlap = Overlap(record.said for record in held_out)
-        exact = {" ".join(normal(record.said)): record.place for record in reversed(held_out)}
         kept = []
         for record in records:
-            if not overlap.hit(record.said):
+            near = overlap.near(record.said)
+            if near is None:
                 kept.append(record)
                 continue
-            place = exact.get(" ".join(normal(record.said)))
-            which = (
-                f"is that of {place}" if place else f"shares {SHARE:.0%} of its 8-grams with {_near(record, held_out)}"
-            )
+            place = held_out[near[0]].place
+            which = f"is that of {place}" if near[1] else f"shares {SHARE:.0%} of its 8-grams with {place}"
             self._add("leakage", record.place, f"its request {which}, which is for evaluation: left out of training")
         return kept
 
@@ -221,14 +219,6 @@ class Checker:
         finding = Finding(kind, place, message)
         if finding not in self.findings[-1:]:  # the turns of one dialogue say the same of themselves
             self.findings.append(finding)
-
-
-def _near(record: Record, held_out: Sequence[Record]) -> str:
-    """Which evaluation record a request nearly is."""
-    for other in held_out:
-        if Overlap([other.said]).hit(record.said):
-            return str(other.place)
-    return "an evaluation record"
 
 
 def _mismatch(text: str, schema: dict[str, Any]) -> str:

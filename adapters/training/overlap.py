@@ -15,36 +15,40 @@ N = 8
 """Words of an n-gram."""
 SHARE = 0.5
 """Share of a text's n-grams that one evaluation text may hold."""
-_FOLDERS = {"tools": "tools", "code": "code", "retrieval": "retrieval", "safety": "safety"}
 
 
 class Overlap:
     """Finds texts that an evaluation text nearly holds: equal when normalised, or half of their 8-grams in one."""
 
     def __init__(self, texts: Iterable[str]) -> None:
-        self._whole: set[str] = set()
+        self._whole: dict[str, int] = {}
         self._grams: dict[tuple[str, ...], list[int]] = defaultdict(list)
         for index, text in enumerate(texts):
             words = normal(text)
-            self._whole.add(" ".join(words))
+            self._whole.setdefault(" ".join(words), index)
             for gram in _grams(words):
                 self._grams[gram].append(index)
 
     @classmethod
     def of(cls, data: Path, skill: str) -> Overlap:
         """The index over all evaluation files of a skill's folder."""
-        return _index(data / _FOLDERS[skill])
+        return _index(data / skill)
 
     def hit(self, text: str) -> bool:
         """Whether the text is nearly one of the evaluation texts."""
+        return self.near(text) is not None
+
+    def near(self, text: str) -> tuple[int, bool] | None:
+        """The place of the evaluation text that the text nearly is, and whether they are equal when normalised."""
         words = normal(text)
-        if " ".join(words) in self._whole:
-            return True
+        if (same := self._whole.get(" ".join(words))) is not None:
+            return same, True
         grams = _grams(words)
-        if not grams:
-            return False
         shared = Counter(index for gram in grams for index in set(self._grams.get(gram, ())))
-        return bool(shared) and shared.most_common(1)[0][1] >= SHARE * len(grams)
+        for index, count in shared.most_common(1):
+            if count >= SHARE * len(grams):
+                return index, False
+        return None
 
 
 def normal(text: str) -> list[str]:
