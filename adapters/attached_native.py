@@ -35,8 +35,8 @@ class Table:
             self._extras = (Extra * (sites // len(GROUPS)))()
             self.beyond = ctypes.addressof(self._extras)
             vectors = {"gain": extras.gains, "bias": extras.biases, "input_gain": extras.input_gains}
-            for name, sites in vectors.items():
-                for (layer, group), values in sites.items():
+            for name, changed in vectors.items():
+                for (layer, group), values in changed.items():
                     getattr(self._extras[layer], name)[_ORDER[group]] = vector(values)
             for (layer, part), m in extras.bottlenecks.items():
                 made = Bottleneck.of(m.down, m.up.T, m.down_bias, m.up_bias, m.activation)
