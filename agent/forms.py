@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from loraloop.adapters.contracts import answer_schema, code_grammar, verdict_schema
-from loraloop.agent.tool_choice import CallForm, enforced, forms_of
+from loraloop.agent.tool_choice import enforced, forms_of
 from loraloop.tool_schemas.errors import LoraloopError
 from loraloop.tool_schemas.grammar import JsonSchema, Lark, Term
 
@@ -33,7 +33,6 @@ class Forms:
         self._runtime = runtime
         self._job = job
         self.calls, self._later = forms_of(job.tools, job.policy)
-        self._terms: dict[tuple[bool, bool], Term] = {}
         self._grammars: dict[tuple[str, bool, bool], Grammar] = {}
 
     def choice_made(self) -> None:
@@ -43,16 +42,15 @@ class Forms:
     def begin(self) -> None:
         """Compiles in a thread of its own what this run is likely to need and nothing has compiled yet."""
         job = self._job
-        likely: list[str] = []
-        if job.tools and job.policy.tool_choice != "none" and self._runtime.with_contract("calls"):
-            likely = ["calls"]
-        if job.output.term is not None:
-            likely.append("text")
+        terms: list[Term | None] = []
+        calls = job.tools and job.policy.tool_choice != "none" and self._runtime.with_contract("calls")
+        if calls:
+            terms.append(self.calls.term)
+        terms.append(job.output.term)
         if job.passages:
-            likely.append("answer")
-        terms = [self.term(contract) for contract in likely]
-        if likely[:1] == ["calls"]:
-            terms.append(self._calls(self._later))
+            terms.append(self.term("answer"))
+        if calls and self._later is not self.calls:
+            terms.append(self._later.term)
         missing = [term for term in terms if term is not None and not self._runtime.compiler.compiled(term)]
         if missing:
             threading.Thread(target=self._compile, args=(missing,), name="loraloop-compile").start()
@@ -65,7 +63,7 @@ class Forms:
             last: Whether it is the last repair of a step: tools that are not strict are then decoded as if they were.
         """
         if contract == "calls":
-            return self._calls(self.calls, last)
+            return (enforced(self.calls) if last else self.calls).term
         if contract == "answer":
             return JsonSchema(answer_schema(passage.id for passage in self._job.passages))
         if contract == "verdict":
@@ -89,12 +87,6 @@ class Forms:
             with nullcontext() if ready else clock.phase("compile"):
                 self._grammars[key] = self._runtime.grammar(term)
         return self._grammars[key]
-
-    def _calls(self, form: CallForm, last: bool = False) -> Term:
-        key = form.required, last
-        if key not in self._terms:
-            self._terms[key] = enforced(form).term if last else form.term
-        return self._terms[key]
 
     def _compile(self, terms: list[Term]) -> None:
         for term in terms:
