@@ -115,7 +115,8 @@ def read_document(path: str | os.PathLike[str]) -> Any:
     """Reads a JSON or YAML file as JSON data.
 
     Raises:
-        SchemaError: If it cannot be read, is neither, says one key twice, or is too large; it names the file.
+        SchemaError: If it cannot be read, is neither, says one key twice (JSON) or is too large (YAML); it names the
+            file.
     """
     file = Path(path)
     try:
@@ -125,7 +126,7 @@ def read_document(path: str | os.PathLike[str]) -> Any:
     except UnicodeDecodeError as error:
         raise SchemaError(f"the tools file {file} is no UTF-8 text: {error.reason} at byte {error.start}") from error
     if file.suffix.lower() in (".yaml", ".yml"):
-        from loraloop.tool_schemas.openapi.document import read_yaml
+        from loraloop.tool_schemas.yamltext import read_yaml
 
         return _bounded(read_yaml(text, f"the tools file {file}"), file)
     try:

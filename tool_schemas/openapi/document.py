@@ -13,8 +13,10 @@ from loraloop.tool_schemas.errors import SchemaError, ToolError
 from loraloop.tool_schemas.http.client import HttpClient, Sending
 from loraloop.tool_schemas.http.policy import NetworkPolicy
 from loraloop.tool_schemas.http.request import Request
+from loraloop.tool_schemas.normal import pointer
 from loraloop.tool_schemas.references import place_of
 from loraloop.tool_schemas.validation import json_path
+from loraloop.tool_schemas.yamltext import read_yaml
 
 Parts = tuple[str | int, ...]
 
@@ -54,7 +56,7 @@ class Document:
             members = schema.get("allOf") if isinstance(schema, dict) else None
             for member in members if isinstance(members, list) else ():
                 if isinstance(member, dict) and isinstance(member.get("$ref"), str):
-                    children.setdefault(member["$ref"], []).append(f"#/components/schemas/{escaped(name)}")
+                    children.setdefault(member["$ref"], []).append(pointer(("components", "schemas", name)))
         object.__setattr__(self, "children", children)
 
     @property
@@ -108,11 +110,6 @@ class Document:
         raise SchemaError("references lead in a circle", json_path(parts))
 
 
-def escaped(key: str) -> str:
-    """A key as a part of a JSON pointer."""
-    return key.replace("~", "~0").replace("/", "~1")
-
-
 def load_document(source: Mapping[str, Any] | str | Path, policy: NetworkPolicy | None = None) -> Document:
     """Reads a document.
 
@@ -126,7 +123,11 @@ def load_document(source: Mapping[str, Any] | str | Path, policy: NetworkPolicy 
         ToolError: If the policy refuses, or the server does not answer.
     """
     if isinstance(source, Mapping):
-        return Document(_bounded(json.loads(json.dumps(source, default=str)), "the document"))
+        try:
+            copy = json.loads(json.dumps(source, default=str))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise SchemaError(f"the document is no JSON data: {error}") from None
+        return Document(_bounded(copy, "the document"))
     if isinstance(source, str) and re.match(r"https?://", source):
         return Document(_bounded(_parsed(_fetched(source, policy or NetworkPolicy()), source), source), source)
     file = Path(source)
@@ -155,37 +156,6 @@ def _parsed(content: bytes, name: str) -> Any:
         except (ValueError, RecursionError) as error:
             raise SchemaError(f"{name} is no valid JSON: {error}") from None
     return read_yaml(text, name)
-
-
-def read_yaml(text: str, name: str) -> Any:
-    """Reads YAML as JSON data: ``no`` and ``2024-01-01`` are text, as in YAML 1.2, keys are always text.
-
-    Raises:
-        SchemaError: If it is no YAML, or PyYAML is not installed.
-    """
-    try:
-        import yaml
-    except ImportError:
-        raise SchemaError(f"{name} is YAML, which needs PyYAML: pip install 'loraloop[openapi]'") from None
-    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-    class Loader(base):  # type: ignore[misc]
-        pass
-
-    dropped = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")
-    Loader.yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in listed if tag not in dropped]
-        for first, listed in base.yaml_implicit_resolvers.items()
-    }
-    Loader.add_implicit_resolver(
-        "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), "tTfF"
-    )
-    try:
-        return yaml.load(text, Loader)  # a safe loader
-    except yaml.YAMLError as error:
-        raise SchemaError(f"{name} is no valid YAML: {' '.join(str(error).split())}") from None
-    except (RecursionError, ValueError) as error:
-        raise SchemaError(f"{name} is no usable YAML: {error}") from None
 
 
 def _bounded(document: Any, name: str) -> dict[str, Any]:

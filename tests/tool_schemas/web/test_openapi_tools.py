@@ -297,6 +297,13 @@ def test_documents_that_are_none(tmp_path: Any) -> None:
         load_openapi(tmp_path / "none.json")
 
 
+def test_a_document_that_contains_itself() -> None:
+    circle: dict[str, Any] = {"openapi": "3.1.0", "paths": {}}
+    circle["paths"]["/x"] = circle
+    with pytest.raises(SchemaError, match="no JSON data"):
+        load_openapi(circle)
+
+
 def test_a_document_from_a_url(service: Any, serve: Any) -> None:
     local = NetworkPolicy(networks=("loopback",))
     document = {**copy.deepcopy(PETS), "servers": [{"url": "../v2"}]}
