@@ -14,7 +14,7 @@ from loraloop.adapters.training.sources.records import endless, generator
 from loraloop.adapters.training.sources.tools_mix import tools_parts
 from loraloop.tool_schemas.errors import InputError, unknown
 
-__all__ = ["Example", "Split", "counted_mixture", "eval_files", "load_examples", "mixture", "overlap_report"]
+__all__ = ["Example", "Split", "counted_mixture", "eval_files", "load_examples"]
 
 LONGEST = {"tools": 460, "code": 460, "retrieval": 540, "safety": 400}
 """Estimated tokens beyond which an example is left out: a training step's cost is linear in them."""
@@ -71,31 +71,21 @@ def load_examples(
     return [example for part in found for example in part[:share]][:limit]
 
 
-def mixture(skill: str, data: Path | str, n: int, seed: int = 0) -> list[Example]:
-    """Training examples of one skill, balanced over the kinds its plan names.
+def counted_mixture(skill: str, data: Path | str, n: int, seed: int = 0) -> tuple[list[Example], dict[str, int]]:
+    """Training examples of one skill, balanced over the kinds its plan names, and how many drawn ones were left out.
 
     Args:
         skill: One of `SKILLS`.
         data: Folder of the data page.
-        n: How many.
+        n: How many examples.
         seed: The same seed gives the same examples in the same order.
 
     Raises:
-        InputError: A data file is missing, or the sources cannot give `n` distinct examples.
+        InputError: A data file is missing, or nothing could be drawn.
     """
-    return counted_mixture(skill, data, n, seed)[0]
-
-
-def counted_mixture(skill: str, data: Path | str, n: int, seed: int = 0) -> tuple[list[Example], dict[str, int]]:
-    """The examples of `mixture`, and how many drawn ones were left out for which reason."""
     _known(skill)
     counts: Counter[str] = Counter()
     return _mixture(skill, Path(data), n, seed, "train", counts), dict(counts)
-
-
-def overlap_report(data: Path | str, skill: str, n: int = 2000, seed: int = 0) -> dict[str, int]:
-    """How many drawn examples were left out because an evaluation file holds nearly the same request."""
-    return counted_mixture(skill, data, n, seed)[1]
 
 
 def _known(skill: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from loraloop.adapters import contracts
 from loraloop.adapters.base.messages import Message
-from loraloop.adapters.training.data import eval_files, load_examples, mixture, overlap_report
+from loraloop.adapters.training.data import counted_mixture, eval_files, load_examples
 from loraloop.adapters.training.example import Example, estimate, system_content, transcript
 from loraloop.adapters.training.overlap import Overlap
 from loraloop.adapters.training.sources import retrieval, safety_made, tools_made
@@ -251,9 +251,9 @@ def test_records_can_be_renamed_composed_and_emptied(folder):
 
 @pytest.mark.parametrize("skill", ["tools", "code", "retrieval", "safety"])
 def test_mixture(tiny_base, folder, skill):
-    examples = mixture(skill, folder, 120, seed=3)
-    assert examples == mixture(skill, folder, 120, seed=3)
-    assert examples != mixture(skill, folder, 120, seed=4)
+    examples = load_examples(skill, folder, limit=120, seed=3)
+    assert examples == load_examples(skill, folder, limit=120, seed=3)
+    assert examples != load_examples(skill, folder, limit=120, seed=4)
     assert len(examples) >= 90
     valid = load_examples(skill, folder, "valid", limit=60)
     public = {e.group for e in examples if not e.group.startswith(("typed", "contrast", "result"))}
@@ -267,7 +267,7 @@ def test_mixture(tiny_base, folder, skill):
 
 
 def test_tools_mixture_is_balanced(folder):
-    examples = mixture("tools", folder, 400)
+    examples = load_examples("tools", folder, limit=400)
     shares = {
         "none": sum(e.completion == "[]" for e in examples) / len(examples),
         "several": sum(len(json.loads(e.completion)) > 1 for e in examples) / len(examples),
@@ -276,7 +276,7 @@ def test_tools_mixture_is_balanced(folder):
 
 
 def test_retrieval_cites_what_holds_the_answer(folder):
-    for example in mixture("retrieval", folder, 120):
+    for example in load_examples("retrieval", folder, limit=120):
         answer = contracts.answer_of(example.completion)
         texts = {p.id: p.text for p in example.passages}
         assert set(answer.citations) <= set(texts)
@@ -295,7 +295,7 @@ def test_sentences():
 
 
 def test_safety_is_balanced_and_judges_the_last_message(folder):
-    examples = mixture("safety", folder, 200)
+    examples = load_examples("safety", folder, limit=200)
     unsafe = sum(e.gold["unsafe"] for e in examples) / len(examples)
     assert 0.35 < unsafe < 0.6
     for example in examples:
@@ -330,12 +330,12 @@ def test_overlap_finds_near_copies():
 
 def test_evaluation_requests_stay_out(folder):
     asked = {e.request for e in load_examples("retrieval", folder, "eval", files=["nq_open"])}
-    questions = {e.gold["question"] for e in mixture("retrieval", folder, 150)}
+    questions = {e.gold["question"] for e in load_examples("retrieval", folder, limit=150)}
     assert (
         asked
         and not {e.gold["question"] for e in load_examples("retrieval", folder, "eval", files=["nq_open"])} & questions
     )
-    assert overlap_report(folder, "retrieval", 100)["in an evaluation file"] > 0
+    assert counted_mixture("retrieval", folder, 100)[1]["in an evaluation file"] > 0
 
 
 def test_evaluation_examples_are_the_files(folder):
@@ -346,7 +346,7 @@ def test_evaluation_examples_are_the_files(folder):
 
 def test_errors_say_what_to_do(folder, tmp_path):
     with pytest.raises(UnknownNameError, match="tools"):
-        mixture("tool", folder, 5)
+        load_examples("tool", folder, limit=5)
     with pytest.raises(UnknownNameError, match="bfcl"):
         load_examples("tools", folder, "eval", files=["bfc"])
     with pytest.raises(InputError, match="folder"):

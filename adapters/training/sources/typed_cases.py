@@ -68,31 +68,11 @@ class Maker:
                 return self._case("parallel", self._preface(text), [shown], calls, style, few=True)
         return self.parallel()
 
-    def multiple(self) -> Case:
-        """One request, calls of different tools, at times one of them twice."""
-        rng, style = self.rng, self._style()
-        chosen = rng.sample(self.specs, rng.choices((2, 3), (70, 30))[0])
-        shown_of: list[Shown] = []
-        calls: list[dict[str, Any]] = []
-        texts: list[str] = []
-        for spec in chosen:
-            made = None
-            if rng.random() < 0.3:
-                made = rng.choice((self._varied, self._shorts))(spec, style, 2)
-            if made is None:
-                shown, values, text = self._asked(spec, style, first=not texts)
-                made = shown, [shown.call(values)], text
-            shown_of.append(made[0])
-            calls += made[1]
-            texts.append(made[2])
-        return self._case("parallel_multiple", joined(texts, rng), shown_of, calls, style, few=True)
-
     def near_miss(self) -> Case:
         """A request of a tool that is not offered."""
         style, spec = self._style(), self._stranger()
         _, _, text = self._asked(spec, style)
-        case = self._case("none", self._preface(text), [], [], style, near=spec)
-        return case
+        return self._case("none", self._preface(text), [], [], style, near=spec)
 
     def lacking(self) -> Case:
         """A request that lacks something the tool requires."""
@@ -159,13 +139,19 @@ class Maker:
     def _asked(
         self, spec: Spec, style: str, first: bool = True, mask: bool = False
     ) -> tuple[Shown, dict[str, Value], str]:
+        shown, values, text = self._said(spec, style, 0.38, mask)
+        return shown, values, wrap(text, self.rng, first)
+
+    def _said(
+        self, spec: Spec, style: str, share: float = 0.3, mask: bool = False
+    ) -> tuple[Shown, dict[str, Value], str]:
+        """A tool, values of its arguments, and a request that says them and is not yet a sentence."""
         rng = self.rng
-        wanted = [a for a in spec.arguments if not a.required and a.clause and rng.random() < 0.38][:2]
+        wanted = [a for a in spec.arguments if not a.required and a.clause and rng.random() < share][:2]
         shown = self._show(spec, style, [a.name for a in wanted], mask)
         wanted = [a for a in wanted if a.name in shown.names]
         values = drawn([a for a in spec.arguments if a.required or a in wanted], rng)
-        request = fill(rng.choice(spec.requests), values) + clauses(wanted, values)
-        return shown, values, wrap(request, rng, first)
+        return shown, values, fill(rng.choice(spec.requests), values) + clauses(wanted, values)
 
     def _shorts(self, spec: Spec, style: str, count: int) -> tuple[Shown, list[dict[str, Any]], str] | None:
         if not spec.short:

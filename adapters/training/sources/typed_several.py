@@ -107,14 +107,6 @@ class SeveralMaker(Maker):
         shown, values, text = self._said(spec, style)
         return shown, [shown.call(values)], text
 
-    def _said(self, spec: Spec, style: str, share: float = 0.3) -> tuple[Shown, dict[str, Value], str]:
-        rng = self.rng
-        wanted = [a for a in spec.arguments if not a.required and a.clause and rng.random() < share][:2]
-        shown = self._show(spec, style, [a.name for a in wanted])
-        wanted = [a for a in wanted if a.name in shown.names]
-        values = drawn([a for a in spec.arguments if a.required or a in wanted], rng)
-        return shown, values, fill(rng.choice(spec.requests), values) + clauses(wanted, values)
-
     def _varied_raw(self, spec: Spec, style: str, count: int) -> Made | None:
         return self._varied(spec, style, count, raw=True)
 
