@@ -16,16 +16,6 @@ WEATHER = Path(__file__).resolve().parents[2] / "examples" / "tools" / "weather.
 QUESTION = "What is the weather in Paris in celsius?"
 
 
-@pytest.fixture
-def run(capsys):
-    def call(*arguments: str) -> tuple[int, str, str]:
-        code = run_command(list(arguments))
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
-
-
 def refused(outcome: tuple[int, str, str]) -> str:
     """Asserts the form of a refusal: nothing on standard output, one line on standard error, exit code 2."""
     code, out, err = outcome
