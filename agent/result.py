@@ -40,7 +40,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if isinstance(value, set | frozenset):
-        return sorted(plain(item) for item in value)
+        return sorted(map(plain, value), key=dumps)  # by their text: not all values can be compared
     return value if value is None or type(value) in (str, int, float, bool) else json.loads(dumps(value))
 
 

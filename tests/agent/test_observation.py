@@ -14,6 +14,7 @@ from loraloop.adapters.base import Base
 from loraloop.agent import Agent, CallRecord, Limits, Policy, Runtime
 from loraloop.agent.calling import ToolRunner
 from loraloop.agent.observation import cut_json, observation, shortened
+from loraloop.agent.result import plain
 from loraloop.tool_schemas.calls import Call
 from loraloop.tool_schemas.errors import InputError, ToolError
 from loraloop.tool_schemas.jsontext import dumps
@@ -233,6 +234,11 @@ def test_a_promise_is_kept_by_what_the_result_is_written_as() -> None:
 
     tool = Tool("look", "", NOTHING, lambda: Sky(2.0), returns=RETURNS)
     assert ToolRunner().run(tool, Call("look", {}), 5).error is None
+
+
+def test_a_set_of_values_of_several_types_is_data_in_the_trace() -> None:
+    record = ToolRunner().run(Tool("look", "", NOTHING, lambda: {1, "a", None}), Call("look", {}), 5)
+    assert sorted(map(str, plain(record)["result"])) == ["1", "None", "a"]
 
 
 def test_tools_say_what_is_wrong_themselves() -> None:
