@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import json
 import typing
 import warnings
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic
 from loraloop.agent.result import T
 from loraloop.tool_schemas.errors import SchemaError
 from loraloop.tool_schemas.grammar import Choice, JsonSchema, Lark, OnUnsupported, Regex, Term
-from loraloop.tool_schemas.jsontext import dumps
+from loraloop.tool_schemas.jsontext import dumps, strict_loads
 from loraloop.tool_schemas.terms import term_of
 from loraloop.tool_schemas.validation import check_value, json_path
 
@@ -150,7 +149,7 @@ def _checked(term: JsonSchema) -> JsonSchema:
 def _value_of(text: str, schema: dict[str, Any] | bool) -> Any:
     """The JSON value of a text that fits a schema."""
     try:
-        value = json.loads(text)
+        value = strict_loads(text)
     except (ValueError, RecursionError) as error:
         raise SchemaError(f"the answer is not valid JSON: {error}", "$") from None
     if isinstance(schema, dict):

@@ -115,7 +115,6 @@ def check_choice(policy: Policy, tools: Sequence[Tool], limits: Limits, runtime:
         raise InputError(
             f"min_calls is {policy.min_calls}, but the limits allow {limits.max_tool_calls} calls: raise max_tool_calls"
         )
-    callers = runtime.with_contract("calls")
     if choice == "auto":
         return
     if choice == "none":
@@ -127,6 +126,7 @@ def check_choice(policy: Policy, tools: Sequence[Tool], limits: Limits, runtime:
         return
     if not tools:
         raise InputError(f"tool_choice is {choice!r}, and the agent has no tools: give it tools")
+    callers = runtime.with_contract("calls")
     if not callers:
         raise InputError(f"tool_choice is {choice!r}, and no skill of this runtime writes calls: add one to its bank")
     if limits.max_tool_calls < 1:
