@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -32,6 +33,15 @@ BLENDS = ("lora", "rslora", "adalora", "vera", "galore")
 TARGETED = (*WIDE, "ia3")
 """Methods that change linear modules, whose cards name them."""
 
+
+def _not_reserved(name: str) -> str:
+    if name == BARE:
+        raise ValueError(f"{BARE!r} means the bare base; choose another name")
+    return name
+
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$"), AfterValidator(_not_reserved)]
+"""What a skill may be called."""
 Token = Annotated[int, Field(ge=0)]
 Print = Annotated[str, Field(min_length=1)]
 
@@ -82,7 +92,7 @@ class Card(_Frozen):
         sha256: of `skill.safetensors`; filled in by `Skill.save`.
     """
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+    name: Name
     description: Annotated[str, Field(min_length=1)]
     method: str = "lora"
     rank: Annotated[int, Field(ge=0, le=4096)] = 0
@@ -98,13 +108,6 @@ class Card(_Frozen):
     scores: dict[str, JsonValue] = Field(default_factory=dict)
     training: dict[str, JsonValue] = Field(default_factory=dict)
     sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
-
-    @field_validator("name")
-    @classmethod
-    def _not_reserved(cls, name: str) -> str:
-        if name == BARE:
-            raise ValueError(f"{BARE!r} means the bare base; choose another name")
-        return name
 
     @field_validator("method")
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,21 @@ def tiny_base():
     from loraloop.adapters.base import random_base
 
     return random_base(seed=0)
+
+
+@pytest.fixture
+def run_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], list[str]]:
+    """`run_page(page)` runs a page's Python blocks as one module in a folder of their own, and returns them."""
+
+    def run(page: Path) -> list[str]:
+        monkeypatch.chdir(tmp_path)
+        blocks = re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+        names: dict[str, Any] = {"__name__": f"{page.stem}_page"}
+        for number, block in enumerate(blocks):
+            exec(compile(block, f"{page.name}, block {number + 1}", "exec"), names)
+        return blocks
+
+    return run
 
 
 @pytest.fixture(scope="session")

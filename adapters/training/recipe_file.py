@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
-from loraloop.adapters.card import BARE
+from loraloop.adapters.card import Name
 from loraloop.adapters.training.recipe_lines import Lines, explain, read_yaml
 from loraloop.tool_schemas.errors import InputError
 
@@ -51,18 +51,11 @@ class SkillPart(_Part):
         max_tokens: of one step, in the evaluation.
     """
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+    name: Name
     description: Annotated[str, Field(min_length=1)]
     contract: Contract = "text"
     form: dict[str, JsonValue] | None = Field(default=None, alias="schema")
     max_tokens: Count = 256
-
-    @field_validator("name")
-    @classmethod
-    def _free(cls, name: str) -> str:
-        if name == BARE:
-            raise ValueError(f"{BARE!r} means the bare base; choose another name")
-        return name
 
     @model_validator(mode="after")
     def _one_form(self) -> SkillPart:

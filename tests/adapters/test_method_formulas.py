@@ -228,20 +228,12 @@ def test_prefix_projection(base: Base) -> None:
         torch.testing.assert_close(values.reshape(3, -1), flat[:, (2 * layer + 1) * width : (2 * layer + 2) * width])
 
 
-def test_a_prefix_from_text_is_that_text(base: Base) -> None:
-    """Under full activation the keys and values of a text act as if the text stood before the tokens."""
+@pytest.mark.parametrize("name", ["prefix", "prompt"])
+def test_virtual_tokens_from_text_are_that_text(base: Base, name: str) -> None:
+    """Under full activation a text's keys and values, or its embeddings, act as if the text stood before the tokens."""
     text = "Sort mail."
     ids = base.tokenizer.encode(text)
-    method, context = make_method("prefix", {"tokens": len(ids), "text": text}), BaseContext(base)
-    found = states(base, method.payload(method.init(context), context))
-    whole = base.forward([Row([*ids, *TOKENS], base.new_cache())]).hidden[len(ids) :]
-    torch.testing.assert_close(found, whole, atol=1e-4, rtol=1e-4)
-
-
-def test_a_prompt_from_text_is_that_text(base: Base) -> None:
-    text = "Sort mail."
-    ids = base.tokenizer.encode(text)
-    method, context = make_method("prompt", {"tokens": len(ids), "text": text}), BaseContext(base)
+    method, context = make_method(name, {"tokens": len(ids), "text": text}), BaseContext(base)
     found = states(base, method.payload(method.init(context), context))
     whole = base.forward([Row([*ids, *TOKENS], base.new_cache())]).hidden[len(ids) :]
     torch.testing.assert_close(found, whole, atol=1e-4, rtol=1e-4)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,13 +14,8 @@ from loraloop.adapters.methods import METHODS
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "methods.md"
 
 
-def test_the_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    assert len(blocks) >= 4
-    names: dict[str, Any] = {"__name__": "methods_page"}
-    for number, block in enumerate(blocks):
-        exec(compile(block, f"{PAGE.name}, block {number + 1}", "exec"), names)
+def test_the_blocks_run(run_page: Callable[[Path], list[str]]) -> None:
+    assert len(run_page(PAGE)) >= 4
 
 
 def test_the_tables_name_every_method_and_option() -> None:
