@@ -14,6 +14,7 @@ from loraloop.tool_schemas.dialect import Bounds
 from loraloop.tool_schemas.errors import LimitError, LoraloopError, SchemaError
 from loraloop.tool_schemas.keywords import Note, Survey, survey
 from loraloop.tool_schemas.tool_lists import Entry, plain_form
+from loraloop.tool_schemas.tools import PARAMETERS
 from loraloop.tool_schemas.walks import Vocabulary, random_walk, shortest
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Checker:
 
     def entry(self, entry: Entry, place: str, on_unsupported: OnUnsupported | None = None) -> Report:
         """Checks a tool of a list; what is wrong with it is in the report, all of it that can be told."""
-        chosen: OnUnsupported = on_unsupported or ("check" if entry.foreign else "refuse")
+        chosen = entry.mode(on_unsupported)
         try:
             tool = entry.tool(chosen)
         except LoraloopError as error:
@@ -188,6 +189,5 @@ def _parts(body: Any) -> tuple[str, dict[str, Any] | None]:
         body = body["function"]
     if not isinstance(body, dict):
         return "?", None
-    keys = ("parameters", "inputSchema", "input_schema")
-    schema = next((body[key] for key in keys if isinstance(body.get(key), dict)), None)
+    schema = next((body[key] for key in PARAMETERS if isinstance(body.get(key), dict)), None)
     return str(body.get("name", "?")), schema

@@ -34,19 +34,22 @@ class Entry:
     body: Any
     foreign: bool = False
 
+    def mode(self, on_unsupported: OnUnsupported | None = None) -> OnUnsupported:
+        """What to do about what decoding cannot enforce: as asked; else ``"check"`` if foreign, or ``"refuse"``."""
+        return on_unsupported or ("check" if self.foreign else "refuse")
+
     def tool(self, on_unsupported: OnUnsupported | None = None) -> Tool:
         """Makes the tool.
 
         Args:
-            on_unsupported: See `Tool`; by default ``"check"`` for a foreign one, else ``"refuse"``.
+            on_unsupported: See `mode` and `Tool`.
 
         Raises:
             SchemaError, UnknownNameError: If something is wrong with it.
         """
         from loraloop.tool_schemas.tools import Tool
 
-        chosen: OnUnsupported = on_unsupported or ("check" if self.foreign else "refuse")
-        return Tool.from_schema(plain_form(self.body), on_unsupported=chosen)
+        return Tool.from_schema(plain_form(self.body), on_unsupported=self.mode(on_unsupported))
 
 
 def is_openapi(document: Any) -> bool:

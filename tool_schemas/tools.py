@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 NO_RESULT: Final = object()  # a tool without a fixed result; None is a result
 
 _FIELDS = ("name", "description", "parameters", "result", "returns", "strict")
-_PARAMETERS = ("parameters", "inputSchema", "input_schema")
 _RETURNS = ("returns", "outputSchema", "output_schema")
+PARAMETERS = ("parameters", "inputSchema", "input_schema")
+"""What the forms of tools call the schema of the arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,13 +232,13 @@ class Tool:
             body = {**schema, **schema["function"]}
             del body["type"], body["function"]
         for key in body:
-            if key not in (*_FIELDS, *_PARAMETERS, *_RETURNS):
+            if key not in (*_FIELDS, *PARAMETERS, *_RETURNS):
                 raise unknown("field of a tool", key, ("name", "description", "parameters", "result"))
         if not isinstance(body.get("name"), str):
             raise SchemaError("a tool needs a 'name' (text)", "$.name")
         if not isinstance(body.get("description") or "", str):
             raise SchemaError("must be text", "$.description")
-        parameters: Any = next((body[key] for key in _PARAMETERS if body.get(key) is not None), {})
+        parameters: Any = next((body[key] for key in PARAMETERS if body.get(key) is not None), {})
         if parameters == {}:
             parameters = {"type": "object", "properties": {}}
         if isinstance(parameters, dict) and "type" not in parameters:

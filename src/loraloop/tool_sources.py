@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from loraloop.tool_schemas.grammar import GrammarCompiler, OnUnsupported
     from loraloop.tool_schemas.mcp.server import McpServer
 
+Tokens = tuple[str, int, tuple[int, ...]]
+
 _PYTHON = re.compile(r"(?:[\w.]+|.*\.py):[\w.]+")
 
 
@@ -83,19 +85,29 @@ def check_compiler() -> tuple[GrammarCompiler, str]:
     from loraloop.adapters.base.catalog import DEFAULT
     from loraloop.tool_schemas.grammar import GrammarCompiler
 
-    text, size, ends = check_vocabulary()
-    return GrammarCompiler(text, size, ends), DEFAULT if size > 259 else "bytes"
+    embedded = _embedded_vocabulary()
+    return GrammarCompiler(*(embedded or _byte_vocabulary())), DEFAULT if embedded else "bytes"
 
 
-def check_vocabulary() -> tuple[str, int, tuple[int, ...]]:
+def check_vocabulary() -> Tokens:
     """The embedded base's tokenizer, or one of bytes where the base is not on this machine: JSON, size, end tokens.
 
     Nothing is fetched.
     """
+    return _embedded_vocabulary() or _byte_vocabulary()
+
+
+def _byte_vocabulary() -> Tokens:
+    from loraloop.adapters.base.random_base import byte_tokenizer_json
+
+    return byte_tokenizer_json(), 259, (0,)
+
+
+def _embedded_vocabulary() -> Tokens | None:
+    """That of the embedded base; None where it is not on this machine."""
     from loraloop.adapters.base.catalog import CATALOG, DEFAULT
     from loraloop.adapters.base.chat import Chat
     from loraloop.adapters.base.convert import cache_root, read_card
-    from loraloop.adapters.base.random_base import byte_tokenizer_json
     from loraloop.adapters.base.tokenizer import Tokenizer
 
     stem = f"{DEFAULT}-{CATALOG[DEFAULT].sha256[:12]}-"
@@ -104,7 +116,7 @@ def check_vocabulary() -> tuple[str, int, tuple[int, ...]]:
         text = (card_file.parent / "tokenizer.json").read_text(encoding="utf-8")
         ending = Chat(card.chat, Tokenizer(text, card.eos_ids)).closing[0]
         return text, card.config.vocab_size, (ending,)
-    return byte_tokenizer_json(), 259, (0,)
+    return None
 
 
 def reports(source: str, checker: Checker, on_unsupported: OnUnsupported | None) -> Iterator[Report]:

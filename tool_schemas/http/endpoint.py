@@ -192,14 +192,32 @@ def http_tool(
         read_timeout,
         max_bytes,
     )
+    return endpoint_tool(
+        name, description, parameters, Endpoint(template, client, sending, result), returns, on_unsupported
+    )
+
+
+def endpoint_tool(
+    name: str,
+    description: str,
+    parameters: dict[str, Any],
+    endpoint: Endpoint,
+    returns: dict[str, Any] | None,
+    on_unsupported: OnUnsupported,
+) -> Tool:
+    """The tool that calls an endpoint.
+
+    Raises:
+        SchemaError: See `Tool`.
+    """
     return Tool(
         name,
         description,
         parameters,
-        Endpoint(template, client, sending, result),
+        endpoint,
         on_unsupported=on_unsupported,
         returns=returns,
-        timeout=timeout + 1.0,  # the client's own error says more
+        timeout=endpoint.sending.timeout + 1.0,  # the client's own error says more
         source="http",
     )
 

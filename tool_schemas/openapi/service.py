@@ -13,7 +13,7 @@ from loraloop.tool_schemas.errors import InputError, LoraloopError, SchemaError
 from loraloop.tool_schemas.http.auth import Auth
 from loraloop.tool_schemas.http.body import is_json
 from loraloop.tool_schemas.http.client import HttpClient, Sending
-from loraloop.tool_schemas.http.endpoint import Endpoint, check_reachable
+from loraloop.tool_schemas.http.endpoint import Endpoint, check_reachable, endpoint_tool
 from loraloop.tool_schemas.http.policy import NetworkPolicy
 from loraloop.tool_schemas.http.request import Template
 from loraloop.tool_schemas.jsontext import fold
@@ -207,16 +207,8 @@ def _tool(
         taken.body,
         taken.always_body,
     )
-    return Tool(
-        operation.name,
-        _description(operation),
-        taken.schema,
-        Endpoint(template, client, sending),
-        on_unsupported=on_unsupported,
-        returns=returns,
-        timeout=sending.timeout + 1.0,
-        source="http",
-    )
+    endpoint = Endpoint(template, client, sending)
+    return endpoint_tool(operation.name, _description(operation), taken.schema, endpoint, returns, on_unsupported)
 
 
 def _description(operation: Operation) -> str:
