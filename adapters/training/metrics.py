@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from loraloop.adapters.training.record import SKILL_OF, Record
-from loraloop.adapters.training.score import Runs, bootstrap, rate, score, token_f1
+from loraloop.adapters.training.score import Runs, Scores, paired, score, token_f1
 
 MAIN = {
     "calls": "all",
@@ -32,7 +32,7 @@ def scores(
         InputError: lists of different length, or empty.
     """
     if contract == "text":
-        return _text(records, outputs)
+        return _text(paired(records, outputs))
     tests = runs if any(record.gold.get("tests") for record in records) else None
     found = score(SKILL_OF[contract], [record.example() for record in records], outputs, tests)
     return {name: value for name, value in found.items() if not name.startswith("record")}
@@ -44,37 +44,26 @@ def main_score(contract: str, found: dict[str, float]) -> str:
     return name if name in found else "syntax_valid"
 
 
-def _text(records: Sequence[Record], outputs: Sequence[str]) -> dict[str, float]:
-    found: dict[str, float] = {}
-
-    def put(name: str, value: tuple[float, float, float], n: int) -> None:
-        found[name], found[f"{name}_low"], found[f"{name}_high"] = value
-        found[f"{name}_n"] = n
-
-    wanted = [record.completion for record in records]
-    objects = [_object(text) for text in wanted]
-    fields = all(value is not None for value in objects)
-    said = [_object(text) if fields else None for text in outputs]
-
-    def same(index: int) -> bool:
-        if fields:
-            return said[index] == objects[index]
-        return " ".join(outputs[index].split()) == " ".join(wanted[index].split())
-
-    hits = [same(index) for index in range(len(wanted))]
-    put("exact", rate(hits), len(hits))
-    if fields:
-        put("valid", rate([value is not None for value in said]), len(said))
-        by_field: dict[str, list[bool]] = defaultdict(list)
-        for gold, got in zip(objects, said, strict=True):
-            for name, value in (gold or {}).items():
-                by_field[name].append((got or {}).get(name) == value)
-        for name, right in by_field.items():
-            put(f"field_{name}", rate(right), len(right))
-    else:
-        shared = [token_f1(output, [gold]) for output, gold in zip(outputs, wanted, strict=True)]
-        put("f1", bootstrap(shared, lambda table: float(table.mean())), len(shared))
-    return found
+def _text(pairs: Sequence[tuple[Record, str]]) -> dict[str, float]:
+    wanted = [record.completion for record, _ in pairs]
+    outputs = [output for _, output in pairs]
+    found = Scores()
+    golds = [gold for text in wanted if (gold := _object(text)) is not None]
+    if len(golds) < len(pairs):
+        hits = [output.split() == text.split() for output, text in zip(outputs, wanted, strict=True)]
+        found.rate("exact", hits)
+        found.mean("f1", [token_f1(output, [text]) for output, text in zip(outputs, wanted, strict=True)])
+        return dict(found)
+    said = [_object(output) for output in outputs]
+    found.rate("exact", [value == gold for value, gold in zip(said, golds, strict=True)])
+    found.rate("valid", [value is not None for value in said])
+    by_field: dict[str, list[bool]] = defaultdict(list)
+    for gold, value in zip(golds, said, strict=True):
+        for name, part in gold.items():
+            by_field[name].append((value or {}).get(name) == part)
+    for name, right in by_field.items():
+        found.rate(f"field_{name}", right)
+    return dict(found)
 
 
 def _object(text: str) -> dict[str, Any] | None:

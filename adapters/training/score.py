@@ -9,7 +9,7 @@ import ast
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from loraloop.tool_schemas.errors import InputError, SchemaError
 
 Runs = Callable[[str], bool]
 """Runs a Python program in a sandbox; whether it ended without an error."""
+T = TypeVar("T")
 _Z = 1.959964
 
 
@@ -43,11 +44,7 @@ def score(
     Raises:
         InputError: Lists of different length, or empty.
     """
-    if len(examples) != len(outputs) or not examples:
-        raise InputError(
-            f"{len(examples)} examples and {len(outputs)} outputs: pass one output an example, at least one"
-        )
-    pairs = list(zip(examples, outputs, strict=True))
+    pairs = paired(examples, outputs)
     if skill == "tools":
         return _tools(pairs)
     if skill == "code":
@@ -55,6 +52,19 @@ def score(
     if skill == "retrieval":
         return _retrieval(pairs)
     return _safety(pairs)
+
+
+def paired(examples: Sequence[T], outputs: Sequence[str]) -> list[tuple[T, str]]:
+    """Each example with its output.
+
+    Raises:
+        InputError: Lists of different length, or empty.
+    """
+    if len(examples) != len(outputs) or not examples:
+        raise InputError(
+            f"{len(examples)} examples and {len(outputs)} outputs: pass one output an example, at least one"
+        )
+    return list(zip(examples, outputs, strict=True))
 
 
 def right(skill: str, example: Example, output: str, runs: Runs | None = None) -> bool:
@@ -83,6 +93,8 @@ def rate(hits: Sequence[bool]) -> tuple[float, float, float]:
 def bootstrap(rows: Any, statistic: Callable[[Any], float], draws: int = 1000) -> tuple[float, float, float]:
     """A statistic of rows with its 95 % percentile interval: (value, low, high)."""
     table = np.asarray(rows)
+    if len(table) == 1:  # all that can be drawn
+        return (alone := statistic(table)), alone, alone
     rng = np.random.default_rng(0)
     drawn = [statistic(table[rng.integers(0, len(table), len(table))]) for _ in range(draws)]
     low, high = np.quantile(drawn, (0.025, 0.975))
@@ -94,16 +106,18 @@ def token_f1(predicted: str, gold: Sequence[str]) -> float:
     return max((_overlap(_words(predicted), _words(answer)) for answer in gold), default=0.0)
 
 
-class _Report(dict[str, float]):
+class Scores(dict[str, float]):
+    """Scores with their intervals and counts; of nothing there is no score."""
+
     def rate(self, name: str, hits: Sequence[bool]) -> None:
         if hits:
-            self._put(name, rate(hits), len(hits))
+            self.put(name, rate(hits), len(hits))
 
     def mean(self, name: str, values: Sequence[float]) -> None:
         if values:
-            self._put(name, bootstrap(values, lambda table: float(table.mean())), len(values))
+            self.put(name, bootstrap(values, lambda table: float(table.mean())), len(values))
 
-    def _put(self, name: str, found: tuple[float, float, float], n: int) -> None:
+    def put(self, name: str, found: tuple[float, float, float], n: int) -> None:
         self[name], self[f"{name}_low"], self[f"{name}_high"] = found
         self[f"{name}_n"] = n
 
@@ -137,7 +151,7 @@ def _tools(pairs: Pairs) -> dict[str, float]:
         else:
             names = sorted(c["name"] for c in calls or ())
             by_name["right_tools"].append(names == sorted(c["name"] for c in gold))
-    report = _Report()
+    report = Scores()
     for name, hits in by_name.items():
         report.rate(name, hits)
     return dict(report)
@@ -156,7 +170,7 @@ def _code(pairs: Pairs, runs: Runs | None) -> dict[str, float]:
         valid.append(True)
         tests = example.gold.get("tests", "")
         passed.append(bool(runs and tests and runs(f"{code}\n\n{tests}\n")))
-    report = _Report()
+    report = Scores()
     report.rate("syntax_valid", valid)
     if runs is not None:
         report.rate("pass_at_1", passed)
@@ -164,7 +178,7 @@ def _code(pairs: Pairs, runs: Runs | None) -> dict[str, float]:
 
 
 def _retrieval(pairs: Pairs) -> dict[str, float]:
-    report = _Report()
+    report = Scores()
     groups: dict[str, Pairs] = {"": pairs}
     for example, output in pairs:
         groups.setdefault(example.id.split("-")[0] + "/", []).append((example, output))
@@ -175,7 +189,7 @@ def _retrieval(pairs: Pairs) -> dict[str, float]:
     return dict(report)
 
 
-def _retrieval_group(report: _Report, prefix: str, pairs: Pairs) -> None:
+def _retrieval_group(report: Scores, prefix: str, pairs: Pairs) -> None:
     verdicts, citations, answers, exact = [], [], [], []
     for example, output in pairs:
         try:
@@ -190,7 +204,7 @@ def _retrieval_group(report: _Report, prefix: str, pairs: Pairs) -> None:
             exact.append(any(_words(predicted.answer) == _words(a) for a in example.gold["answers"]))
     report.rate(f"{prefix}answerable_accuracy", [gold == said for gold, said in verdicts])
     if len({gold for gold, _ in verdicts}) == 2:
-        report._put(f"{prefix}answerable_f1", bootstrap(verdicts, _macro_f1), len(verdicts))
+        report.put(f"{prefix}answerable_f1", bootstrap(verdicts, _macro_f1), len(verdicts))
     report.mean(f"{prefix}citation_f1", citations)
     report.mean(f"{prefix}answer_f1", answers)
     report.rate(f"{prefix}answer_em", exact)
@@ -209,7 +223,7 @@ def _safety(pairs: Pairs) -> dict[str, float]:
         by_name[f"{example.kind}/{'recall' if gold else 'over_refusal'}"].append(verdict.unsafe)
         if gold and example.gold.get("category") in contracts.CATEGORIES:
             by_name["category"].append(verdict.category == example.gold["category"])
-    report = _Report()
+    report = Scores()
     for name, hits in by_name.items():
         report.rate(name, hits)
     return dict(report)

@@ -13,6 +13,7 @@ from loraloop.adapters.training.example import transcript
 from loraloop.adapters.training.metrics import MAIN, scores
 from loraloop.adapters.training.record import Place, Record
 from loraloop.skill_eval import measure
+from loraloop.tool_schemas.errors import InputError
 
 TOOL = {
     "name": "f",
@@ -54,6 +55,13 @@ def test_a_right_output_scores_one_and_a_wrong_one_nothing(contract: str) -> Non
     right = scores(contract, [made], [made.completion], lambda program: "x = 1" in program)
     wrong = scores(contract, [made], ["nonsense"], lambda program: "x = 1" in program)
     assert right[MAIN[contract]] == 1 and wrong[MAIN[contract]] == 0 and right[f"{MAIN[contract]}_n"] == 1
+
+
+@pytest.mark.parametrize("contract", MAIN)
+def test_an_output_belongs_to_each_record(contract: str) -> None:
+    for records, outputs in (([], []), ([record(contract)], ["a", "b"])):
+        with pytest.raises(InputError, match="one output"):
+            scores(contract, records, outputs)
 
 
 @pytest.mark.parametrize("contract", ["calls", "answer", "verdict", "text"])
