@@ -10,7 +10,7 @@ from torch import Tensor
 
 from loraloop.router.decision import NONE, Route, RouterState
 from loraloop.router.features import Part
-from loraloop.router.logistic import Scaler, fit_softmax
+from loraloop.router.logistic import Scaler, fit_softmax, mean_cross_entropy, minimise
 
 DIRECTIONS = 48
 
@@ -136,17 +136,20 @@ class Choice:
 
 
 def _fit_row(x: Tensor, fixed: Tensor, target: Tensor, weights: Tensor, l2: float) -> tuple[Tensor, Tensor]:
-    from loraloop.router.logistic import minimise
-
     weight, bias = torch.zeros(x.shape[1], requires_grad=True), torch.zeros((), requires_grad=True)
 
     def loss() -> Tensor:
         logits = torch.cat([fixed, (x @ weight + bias)[:, None]], 1)
-        each = torch.nn.functional.cross_entropy(logits, target, reduction="none")
-        return (each * weights).sum() / weights.sum() + l2 * weight.square().sum()
+        return mean_cross_entropy(logits, target, weights) + l2 * weight.square().sum()
 
     minimise(loss, [weight, bias])
     return weight.detach(), bias.detach()
+
+
+def taken(p: Tensor, threshold: float) -> Tensor:
+    """Outcomes `[N]` of probabilities `[N, C]`: the most probable one, or `none` where it is below the threshold."""
+    top, index = p.max(1)
+    return torch.where((index != 0) & (top < threshold), torch.zeros_like(index), index)
 
 
 def fit_choice(

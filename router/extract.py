@@ -51,6 +51,14 @@ def parts_of(layers: Sequence[int]) -> tuple[Part, ...]:
     return tuple(Part(layer, pooling) for layer in layers for pooling in POOLINGS)
 
 
+def select(features: Tensor, parts: Sequence[Part], layers: Sequence[int]) -> Tensor:
+    """Concatenates some parts of features `[N, P, H]` that `extract` read of some layers, into fp32 `[N, F]`."""
+    import torch
+
+    order = parts_of(layers)
+    return torch.cat([features[:, order.index(part)].float() for part in parts], 1)
+
+
 def extract(
     base: Base, transcripts: Sequence[Transcript], layers: Sequence[int], progress: Progress | None = None
 ) -> Tensor:

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from loraloop.router.choice import fit_choice
+from loraloop.router.choice import fit_choice, taken
 from loraloop.router.explain import Example, Memory
-from loraloop.router.extract import FeatureCache, parts_of
+from loraloop.router.extract import FeatureCache, parts_of, select
 from loraloop.router.features import Part
 from loraloop.router.labels import CHOICES
 from loraloop.router.logistic import expected_calibration_error, fit_platt, fit_temperature
@@ -72,18 +72,11 @@ def auroc(logits: Tensor, positive: Tensor) -> float:
     return (float(ranks[positive].sum()) - n * (n + 1) / 2) / max(1, n * (len(logits) - n))
 
 
-def select(features: Tensor, parts: Sequence[Part]) -> Tensor:
-    """Concatenate some parts of extracted features `[N, P, H]` into fp32 `[N, F]`."""
-    order = parts_of(LAYERS)
-    return torch.cat([features[:, order.index(part)].float() for part in parts], 1)
-
-
 def best_threshold(p: Tensor, problem: Problem, weights: Tensor) -> float:
     """The abstention threshold with the best macro-F1 on held-out probabilities `[N, C]`."""
-    top, index = p.max(1)
     scored = []
     for percent in range(0, 91, 2):
-        said = torch.where((index != 0) & (top < percent / 100), torch.zeros_like(index), index)
+        said = taken(p, percent / 100)
         scored.append((round(macro_f1(problem.target, said, weights, len(CHOICES)), 4), -percent))
     return -max(scored)[1] / 100
 
@@ -110,7 +103,7 @@ def fit_router(
         recall: Recall on held-out unsafe texts at which the screen's threshold is set.
     """
     problem, rows = choice_problem(states)
-    x, weights = select(features[rows], choice.parts), even(problem)
+    x, weights = select(features[rows], choice.parts, LAYERS), even(problem)
     held = choice_logits(problem, x, choice.l2)
     temperature = fit_temperature(held, problem.target, weights)
     p = (held / temperature).softmax(1)
@@ -120,7 +113,7 @@ def fit_router(
     )
 
     asked, asked_rows = screen_problem(states)
-    sx = select(features[asked_rows], screen.parts)
+    sx = select(features[asked_rows], screen.parts, LAYERS)
     far = screen_logits(asked, sx, screen.l2)
     near = screen_logits(replace(asked, fold=text_folds(asked.states)), sx, screen.l2)
     slope, offset = fit_platt(near, asked.target, asked.weights)
@@ -128,7 +121,7 @@ def fit_router(
     floor = recall_threshold(q, asked.target, even(asked), recall)
     fitted_screen = fit_screen(screen.parts, sx, asked.target, asked.weights, screen.l2, slope, offset, floor)
 
-    said = torch.where((p.max(1).indices != 0) & (p.max(1).values < threshold), 0, p.max(1).indices)
+    said = taken(p, threshold)
     scores = {
         "held_out_macro_f1": macro_f1(problem.target, said, weights, len(CHOICES)),
         "held_out_ece": expected_calibration_error(p.max(1).values, p.max(1).indices == problem.target),
@@ -191,14 +184,11 @@ def sweep(states: Sequence[State], features: Tensor) -> dict[str, list[tuple[flo
     flags = (asked.target.float() * 2 - 1)[:, None]
     found: dict[str, list[tuple[float, str]]] = {"choice": [], "screen": []}
     for part in parts_of(LAYERS):
-        logits = ridge_logits(problem, select(features[rows], [part]), wanted, 0.03).masked_fill(problem.blocked, -1e9)
+        logits = ridge_logits(problem, select(features[rows], [part], LAYERS), wanted, 0.03)
+        logits = logits.masked_fill(problem.blocked, -1e9)
         found["choice"].append((macro_f1(problem.target, logits.argmax(1), weights, len(CHOICES)), str(part)))
-        found["screen"].append(
-            (
-                auroc(ridge_logits(asked, select(features[asked_rows], [part]), flags, 0.3)[:, 0], asked.target),
-                str(part),
-            )
-        )
+        unsafe = ridge_logits(asked, select(features[asked_rows], [part], LAYERS), flags, 0.3)[:, 0]
+        found["screen"].append((auroc(unsafe, asked.target), str(part)))
     return {name: sorted(scores, reverse=True) for name, scores in found.items()}
 
 

@@ -43,6 +43,12 @@ def minimise(loss: Callable[[], Tensor], parameters: list[Tensor], steps: int = 
         return float(loss().detach())
 
 
+def mean_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """The weighted mean over rows of the cross-entropy of logits `[N, C]`."""
+    each = torch.nn.functional.cross_entropy(logits, target, reduction="none")
+    return (each * weights).sum() / weights.sum()
+
+
 def fit_softmax(
     x: Tensor, target: Tensor, blocked: Tensor, weights: Tensor, l2: float, start: tuple[Tensor, Tensor] | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -62,12 +68,10 @@ def fit_softmax(
     classes = blocked.shape[1]
     weight, bias = (t.clone() for t in start) if start else (torch.zeros(classes, x.shape[1]), torch.zeros(classes))
     weight.requires_grad_(), bias.requires_grad_()
-    total = weights.sum()
 
     def loss() -> Tensor:
         logits = (x @ weight.T + bias).masked_fill(blocked, -1e9)
-        each = torch.nn.functional.cross_entropy(logits, target, reduction="none")
-        return (each * weights).sum() / total + l2 * weight.square().sum()
+        return mean_cross_entropy(logits, target, weights) + l2 * weight.square().sum()
 
     minimise(loss, [weight, bias])
     return weight.detach(), bias.detach()
@@ -76,11 +80,9 @@ def fit_softmax(
 def fit_temperature(logits: Tensor, target: Tensor, weights: Tensor) -> float:
     """The temperature that minimises the cross-entropy of held-out logits `[N, C]` (blocked ones at -1e9)."""
     log_t = torch.zeros(1, requires_grad=True)
-    total = weights.sum()
 
     def loss() -> Tensor:
-        each = torch.nn.functional.cross_entropy(logits / log_t.exp(), target, reduction="none")
-        return (each * weights).sum() / total
+        return mean_cross_entropy(logits / log_t.exp(), target, weights)
 
     minimise(loss, [log_t])
     return float(log_t.detach().exp().clamp(0.2, 20.0))

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from loraloop.adapters.base.messages import Message
-from loraloop.router.choice import Choice
+from loraloop.router.choice import Choice, taken
 from loraloop.router.decision import NONE
 from loraloop.router.explain import Memory
-from loraloop.router.extract import extract, parts_of
-from loraloop.router.logistic import expected_calibration_error, minimise
+from loraloop.router.extract import extract, select
+from loraloop.router.logistic import expected_calibration_error, mean_cross_entropy, minimise
 from loraloop.router.practice_requests import TRAIN
 from loraloop.router.router import Router
 from loraloop.router.states import INSTRUCTIONS, system
@@ -110,12 +110,12 @@ def refit(
 
     Raises:
         InputError: Fewer than ten requests.
-        SkillError: The router was fitted on another base.
+        SkillError: The router was fitted on another base, or the skill is called `none`.
     """
     router.check(base)
-    router = without_skill(router, name)
-    if name in (NONE, *router.choice.names):
+    if name == NONE:
         raise SkillError(f"a skill cannot be called {name!r}")
+    router = without_skill(router, name)
     if len(requests) < LEAST:
         raise InputError(f"{len(requests)} examples of what {name} serves: give {LEAST} or more (router.examples)")
     rng = random.Random(seed)
@@ -145,9 +145,7 @@ def _features(base: Base, router: Router, texts: Sequence[Transcript], rng: rand
         return torch.zeros(0, router.choice.weight.shape[1])
     placed = [variant for messages in texts for variant in (tuple(messages), _surrounded(messages, rng))]
     layers = tuple(sorted({part.layer for part in router.choice.parts}))
-    found, order = extract(base, placed, layers), parts_of(layers)
-    x = torch.cat([found[:, order.index(part)].float() for part in router.choice.parts], 1)
-    return router.choice.scaler(x)
+    return router.choice.scaler(select(extract(base, placed, layers), router.choice.parts, layers))
 
 
 def _surrounded(messages: Transcript, rng: random.Random) -> tuple[Message, ...]:
@@ -180,7 +178,7 @@ def _calibrated(
             old, fresh = ~out[: len(known)], ~out[len(known) :]
             made = choice.with_skill(name, new[fresh], known[old], labels[old], l2)
             row[out] = x[out] @ made.weight[-1] + made.bias[-1]
-        loss = _loss(torch.cat([fixed, row[:, None]], 1) / choice.temperature, target, weights)
+        loss = mean_cross_entropy(torch.cat([fixed, row[:, None]], 1) / choice.temperature, target, weights)
         if best is None or float(loss) < best[0]:
             best = float(loss), l2, row
     assert best is not None
@@ -193,18 +191,13 @@ def _calibrated(
     return replace(made, weight=weight, bias=bias), left_out, target
 
 
-def _loss(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    each = torch.nn.functional.cross_entropy(logits, target, reduction="none")
-    return (each * weights).sum() / weights.sum()
-
-
 def _fit_line(fixed: Tensor, row: Tensor, temperature: float, target: Tensor, weights: Tensor) -> tuple[float, float]:
     """Slope and offset of the new outcome's held-out logit; the others stay, so this is convex in the two."""
     slope, offset = torch.ones((), requires_grad=True), torch.zeros((), requires_grad=True)
 
     def loss() -> Tensor:
         logits = torch.cat([fixed, (row * slope + offset)[:, None]], 1) / temperature
-        return _loss(logits, target, weights) + 1e-3 * (slope - 1).square()
+        return mean_cross_entropy(logits, target, weights) + 1e-3 * (slope - 1).square()
 
     minimise(loss, [slope, offset])
     return max(float(slope.detach()), 0.05), float(offset.detach())
@@ -221,8 +214,7 @@ def _scores(
     known = target[:stored]
 
     def right(probabilities: Tensor, wanted: Tensor) -> Tensor:
-        top, index = probabilities.max(1)
-        return torch.where((index != 0) & (top < old.threshold), torch.zeros_like(index), index) == wanted
+        return taken(probabilities, old.threshold) == wanted
 
     def share(hits: Tensor) -> float:
         return float(hits.float().mean()) if len(hits) else 0.0
