@@ -128,14 +128,14 @@ class Bank:
                 return "device"
             return "host" if name in self._host else "disk"
 
-    def add(self, skill: Skill | str | Path) -> str:
-        """Registers a skill, or the folder of one, and returns its name.
+    def add(self, skill: Skill | SkillFolder | str | Path) -> str:
+        """Registers a skill, or the folder of one (opened or not), and returns its name.
 
         Raises:
             SkillError: damaged, made for another base, or wider than every slot.
             InputError: a skill of that name is already there.
         """
-        source = skill if isinstance(skill, Skill) else SkillFolder.open(skill)
+        source = skill if isinstance(skill, Skill | SkillFolder) else SkillFolder.open(skill)
         entry = Entry.of(source, self._base, self._stacks[-1].rank, bucket_of(source.card.width))
         name = entry.card.name
         with self._lock:

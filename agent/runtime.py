@@ -153,7 +153,7 @@ class Runtime:
         ranks = slots_for((folder.card.width for folder in folders), slots)
         bank = Bank(model, rank=ranks, host_bytes=HOST_BYTES if host_bytes is None else host_bytes)
         for folder in folders:
-            bank.add(folder.path)
+            bank.add(folder)
         if router is None:
             names = {name for name in bank.names if name not in shipped}
             router = own_router(model.fingerprints.architecture, names) or Router.load()
