@@ -115,6 +115,10 @@ class Checker:
     _places: list[Place] = field(default_factory=list)
     _grams: dict[tuple[str, ...], list[int]] = field(default_factory=lambda: defaultdict(list))
 
+    def beside(self) -> Checker:
+        """A checker with its own memory that reports into the same list."""
+        return Checker(self.longest, self.count, self.schema, self.findings)
+
     def check(self, found: Iterable[Record | Broken]) -> list[Record]:
         """The records that can be used; duplicates and overlong ones are left out."""
         kept: list[Record] = []

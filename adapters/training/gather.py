@@ -43,6 +43,17 @@ class Gathered:
     sources: tuple[DataSource, ...]
     terms: dict[str, Any]
 
+    @property
+    def counts(self) -> dict[str, Any]:
+        """How many records were read, how many are used for what, and what was found."""
+        return {
+            "read": self.checked.read,
+            "train": len(self.train),
+            "valid": len(self.valid),
+            "held_out": len(self.held_out),
+            "findings": self.checked.counts,
+        }
+
 
 def gather(recipe: Recipe, count: Callable[[Record], int] | None = None, seed: int = 0) -> Gathered:
     """Reads and splits a recipe's data; nothing is written.
@@ -64,7 +75,7 @@ def gather(recipe: Recipe, count: Callable[[Record], int] | None = None, seed: i
     held_out: list[Record] = []
     if evaluation.enabled:
         for source in evaluation.sources:
-            held_out += _read(recipe, source, _checker(recipe, count, checker))
+            held_out += _read(recipe, source, checker.beside())
     elif evaluation.sources:
         raise InputError(f"{recipe.at('evaluation', 'enabled')}: there are sources, but nothing is measured")
     train: list[Record] = []
@@ -103,25 +114,16 @@ def gather(recipe: Recipe, count: Callable[[Record], int] | None = None, seed: i
     )
 
 
-def check_files(
-    files: Sequence[Path], held_out: Sequence[Path], how: Reading, checker: Checker, limit: int | None = None
-) -> Checked:
+def check_files(files: Sequence[Path], held_out: Sequence[Path], how: Reading, checker: Checker) -> Checked:
     """Checks files without a recipe, and training files against evaluation files."""
-    other = beside(checker)
+    other = checker.beside()
     evaluation = [record for file in held_out for record in other.check(read_file(file, how))]
     records = [record for file in files for record in checker.check(read_file(file, how))]
-    kept = checker.leaking(records[:limit], evaluation)
+    kept = checker.leaking(records, evaluation)
     return Checked(tuple(kept), tuple(evaluation), tuple(checker.findings), checker.read)
 
 
-def beside(checker: Checker) -> Checker:
-    """A checker with its own memory that reports into the same list."""
-    return Checker(checker.longest, checker.count, checker.schema, checker.findings)
-
-
-def _checker(recipe: Recipe, count: Callable[[Record], int] | None, other: Checker | None = None) -> Checker:
-    if other is not None:
-        return beside(other)
+def _checker(recipe: Recipe, count: Callable[[Record], int] | None) -> Checker:
     form = recipe.content.skill.form
     made = Checker(longest=recipe.content.data.longest, schema=dict(form) if form else None)
     if count is not None:

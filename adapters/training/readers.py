@@ -16,7 +16,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,6 @@ OF_FORM = {
     "alpaca": ("text", "code"),
 }
 """The contracts that a form can give, where it cannot give all."""
-FormOf = Callable[[Mapping[str, Any], "Reading"], Iterator[tuple[Any, ...]]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -89,7 +88,7 @@ def _document(path: Path) -> Iterator[tuple[int, dict[str, Any] | RecordError]]:
         raise InputError(f"{path}: a .json file of records is a JSON list; name files with one record a line .jsonl")
     at, line, counted = start + 1, 1, 0
     while True:
-        while text[at : at + 1] in (" ", "\t", "\r", "\n", ",") and at < len(text):
+        while text[at : at + 1] in (" ", "\t", "\r", "\n", ","):
             at += 1
         line += text.count("\n", counted, at)
         counted = at
@@ -106,7 +105,7 @@ def _document(path: Path) -> Iterator[tuple[int, dict[str, Any] | RecordError]]:
 
 
 def _table(path: Path, separator: str) -> Iterator[tuple[int, dict[str, Any] | RecordError]]:
-    csv.field_size_limit(min(LINE_BYTES, sys.maxsize))
+    csv.field_size_limit(LINE_BYTES)
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file, delimiter=separator, strict=True)
         line = 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -115,7 +116,7 @@ class Data(_Part):
 class Options(_Named):
     """A method or an objective by its name, and its options."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow")
 
     @property
     def options(self) -> dict[str, Any]:
@@ -168,8 +169,6 @@ class Output(_Part):
         dtype: of the saved tensors.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     folder: str = ""
     registered: bool = Field(default=True, alias="register")
     merged: bool = False
@@ -195,6 +194,7 @@ class RecipeFile(_Part):
     output: Output = Output()
 
 
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """A recipe and where it came from.
 
@@ -203,11 +203,12 @@ class Recipe:
         folder: what its relative paths are relative to.
         where: its name, for messages and for the card.
         lines: the line of each of its values.
-        given: the document as it was read.
     """
 
-    def __init__(self, content: RecipeFile, folder: Path, where: str, lines: Lines, given: Mapping[str, Any]) -> None:
-        self.content, self.folder, self.where, self.lines, self.given = content, folder, where, lines, given
+    content: RecipeFile
+    folder: Path
+    where: str
+    lines: Lines
 
     def path(self, name: str) -> Path:
         """A path of the recipe."""
@@ -239,4 +240,4 @@ def read_recipe(given: str | Path | Mapping[str, Any]) -> Recipe:
         content = RecipeFile.model_validate(document)
     except ValidationError as error:
         raise InputError(explain(error, RecipeFile, lines)) from None
-    return Recipe(content, folder, where, lines, document)
+    return Recipe(content, folder, where, lines)

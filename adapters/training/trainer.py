@@ -270,8 +270,7 @@ class Trainer:
         state = checkpoint.read(self.folder / checkpoint.STATE)
         if state is None:
             if self.workers.rank == 0:
-                cut_to = 0 if (self.folder / checkpoint.LOG).exists() else None
-                checkpoint.cut_log(self.folder, cut_to)
+                checkpoint.cut_log(self.folder, 0)
             return
         same = lasting(state["config"]) == lasting(asdict(self.config))
         if not same or any(state.get(name, value) != value for name, value in self._identity().items()):

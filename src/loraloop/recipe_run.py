@@ -257,11 +257,7 @@ def _report(
         router=router,
         registered=registered,
         data={
-            "read": gathered.checked.read,
-            "train": len(gathered.train),
-            "valid": len(gathered.valid),
-            "held_out": len(gathered.held_out),
-            "findings": gathered.checked.counts,
+            **gathered.counts,
             "sources": [source.model_dump() for source in gathered.sources],
             "terms": gathered.terms,
         },

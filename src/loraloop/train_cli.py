@@ -65,24 +65,13 @@ def _dry_run(recipe: Path, count: int, watch: Any, as_json: bool) -> None:
     reckoned = estimate(prepared)
     if as_json:
         told = {
-            "data": _gathered(prepared),
+            "data": prepared.gathered.counts,
             "examples": [example.to_dict() for example in examples],
             "estimate": reckoned.to_dict(),
         }
         sys.stdout.write(json.dumps(told, ensure_ascii=False) + "\n")
         return
     _print_dry_run(prepared, examples, reckoned)
-
-
-def _gathered(prepared: Prepared) -> dict[str, Any]:
-    gathered = prepared.gathered
-    return {
-        "read": gathered.checked.read,
-        "train": len(gathered.train),
-        "valid": len(gathered.valid),
-        "held_out": len(gathered.held_out),
-        "findings": gathered.checked.counts,
-    }
 
 
 def _print_dry_run(prepared: Prepared, examples: Sequence[Shown], reckoned: Estimate) -> None:
@@ -95,7 +84,7 @@ def _print_dry_run(prepared: Prepared, examples: Sequence[Shown], reckoned: Esti
         out.print(f"example {number}: a trunk of {len(example.trunk.ids)} tokens; {learnt} tokens of its branch learnt")
         out.print(_marked(example), soft_wrap=True)
         out.print()
-    told = _gathered(prepared)
+    told = prepared.gathered.counts
     out.print(
         f"{told['train']} records to train on, {told['valid']} to validate, {told['held_out']} to evaluate; "
         f"{reckoned.tokens[0]:.0f} tokens each, {reckoned.tokens[1]:.0f} of them learnt",
