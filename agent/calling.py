@@ -59,7 +59,7 @@ class ToolRunner:
 
     def _outcome(self, function: Callable[[], Any], timeout: float) -> tuple[Any, str | None]:
         done: queue.SimpleQueue[tuple[Any, str | None]] = queue.SimpleQueue()
-        pending: list[Any] = []
+        pending: list[Callable[[], object]] = []  # end what is awaited
 
         def work() -> None:
             try:
@@ -84,36 +84,30 @@ class ToolRunner:
                     problem = f"timed out after {timeout:g} s"
                 else:
                     continue
-            for future in pending:
-                future.cancel()
+            for cancel in pending:
+                cancel()
             return None, problem
 
-    def _await(self, value: Awaitable[Any], pending: list[Any]) -> Any:
+    def _await(self, value: Awaitable[Any], pending: list[Callable[[], object]]) -> Any:
         async def wait() -> Any:
             return await value
 
         async def alone() -> Any:
-            pending.append(_Alone(asyncio.get_running_loop(), asyncio.current_task()))
+            loop, task = asyncio.get_running_loop(), asyncio.current_task()
+            assert task is not None
+
+            def cancel() -> None:
+                with suppress(RuntimeError):  # it has just ended, and its loop with it
+                    loop.call_soon_threadsafe(task.cancel)
+
+            pending.append(cancel)
             return await value
 
         if self._loop is None or not self._loop.is_running():
             return asyncio.run(alone())
         future = asyncio.run_coroutine_threadsafe(wait(), self._loop)
-        pending.append(future)
+        pending.append(future.cancel)
         return future.result()
-
-
-class _Alone:
-    """A task in a loop of its own, to be cancelled from another thread."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any] | None) -> None:
-        self._loop = loop
-        self._task = task
-
-    def cancel(self) -> None:
-        with suppress(RuntimeError):  # it has just ended, and its loop with it
-            if self._task is not None:
-                self._loop.call_soon_threadsafe(self._task.cancel)
 
 
 def clipped(text: str, most: int = 400) -> str:

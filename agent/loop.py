@@ -42,7 +42,7 @@ from loraloop.agent.runtime import Runtime
 from loraloop.router.decision import NONE, RouterState
 from loraloop.tool_schemas.errors import ContextLengthError, LimitError
 
-UNENFORCED = "unenforced"  # generation gave up: a check of the schema failed too often
+UNENFORCED = "unenforced"  # the text has not its form: a check failed too often, or no text of it fits
 UNMET = "what was written does not meet the checks of the schema"
 
 
