@@ -98,7 +98,7 @@ class Estimate:
             "steps": self.steps,
             "step_seconds": round(self.step_seconds, 4),
             "validation_seconds": round(self.validation_seconds, 2),
-            "seconds": round(self.seconds, 1),
+            "seconds": round(self.seconds, 2),
             "memory_mb": round(self.memory_mb),
             "tokens_mean": round(self.tokens[0], 1),
             "learnt_mean": round(self.tokens[1], 1),
@@ -123,18 +123,17 @@ def estimate(prepared: Prepared) -> Estimate:
     """Trains a few steps in a temporary folder and reckons up the schedule from them."""
     config = prepared.config
     valid = _spread(prepared.valid, config.batch)
+    few = replace(config, steps=1 + STEPS, validate_every=10**6, seconds=None, save_every=None)
+    took: list[float] = []
     with tempfile.TemporaryDirectory(prefix="loraloop-") as folder:
-        few = replace(config, validate_every=10**6, seconds=None, save_every=None)
-        times = []
-        for steps in (1, 1 + STEPS):
-            trainer = make_trainer(prepared, Path(folder), config=replace(few, steps=steps), valid=valid)
-            start = time.perf_counter()
-            trainer.run()
-            times.append(time.perf_counter() - start)
+        trainer = make_trainer(
+            prepared, Path(folder), config=few, valid=valid, progress=lambda at: took.append(at.seconds)
+        )
+        trainer.run()
         start = time.perf_counter()
         trainer.validate()
         check = time.perf_counter() - start
-    step = max(1e-6, (times[1] - check) / STEPS)
+    step = sum(took[1:]) / STEPS
     validation = check * len(prepared.valid) / len(valid)
     seconds = step * config.steps + validation * math.ceil(config.steps / config.validate_every)
     lengths = [example.length for example in prepared.train]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,11 @@ from loraloop.adapters.base import random_base
 from loraloop.adapters.methods import METHODS
 from loraloop.adapters.registry import registered, router_folder
 from loraloop.adapters.skill import Skill
+from loraloop.adapters.training.preview import estimate
 from loraloop.adapters.training.progress import Progress
+from loraloop.adapters.training.recipe_file import read_recipe
+from loraloop.adapters.training.run import prepare
+from loraloop.adapters.training.trainer import Trainer
 from loraloop.cli import run_command
 from loraloop.recipe_run import Silent, run_recipe
 from loraloop.tool_schemas.errors import InputError
@@ -227,6 +232,20 @@ def written(tmp_path: Path, save_llama: Any) -> Path:
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(made), encoding="utf-8")
     return path
+
+
+def test_validation_time_is_not_taken_off_the_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    validate, slept = Trainer.validate, 0.0
+
+    def slower(trainer: Trainer) -> float:
+        nonlocal slept
+        slept += 0.1
+        time.sleep(slept)
+        return validate(trainer)
+
+    monkeypatch.setattr(Trainer, "validate", slower)
+    found = estimate(prepare(read_recipe(recipe(tmp_path)), random_base(0)))
+    assert found.step_seconds > 1e-4 and found.validation_seconds >= 0.1 and found.seconds > 0.2
 
 
 def test_the_command_trains(written: Path, capsys: pytest.CaptureFixture[str]) -> None:
