@@ -222,3 +222,69 @@ def payload_of() -> Callable[..., Any]:
         return Payload(**{kind: parts[kind] for kind in kinds})
 
     return make
+
+
+@pytest.fixture(scope="session")
+def moved() -> Callable[..., dict[str, torch.Tensor]]:
+    """`moved(method, parameters, seed, scale)`: the parameters after something like a training."""
+
+    def make(method: Any, parameters: Any, seed: int = 0, scale: float = 0.2) -> dict[str, torch.Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        changed = dict(parameters)
+        for name in method.trainable(parameters):
+            noise = torch.randn(parameters[name].shape, generator=generator) * scale
+            changed[name] = (parameters[name].detach() + noise).requires_grad_()
+        return changed
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def random_skill(moved: Any) -> Callable[..., Any]:
+    """`random_skill(base, method, activation, scale, **options)`: a skill with random parameters."""
+    from loraloop.adapters.card import Card
+    from loraloop.adapters.methods import card_fields, make_method
+    from loraloop.adapters.methods.context import BaseContext
+    from loraloop.adapters.skill import Skill
+
+    def make(base: Any, name: str, activation: str = "full", scale: float = 0.2, **options: Any) -> Skill:
+        method, context = make_method(name, options), BaseContext(base)
+        tensors = method.finished(moved(method, method.init(context, 1), 2, scale), context)
+        fields = {
+            "name": "mine", "description": "A test.", "base": base.name, "activation": activation,
+            "invocation": tuple(base.chat.generation_prompt) if activation == "branch" else (),
+            "fingerprints": {"architecture": base.fingerprints.architecture, "weights": base.fingerprints.weights},
+        }  # fmt: skip
+        return Skill(Card.checked(fields | card_fields(method, tensors)), tensors)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def states() -> Callable[..., torch.Tensor]:
+    """`states(base, payload, tokens)`: final states of the tokens under a payload that acts on all of them."""
+    from loraloop.adapters.base import BranchCache, Row
+    from loraloop.adapters.methods.payload import PayloadAttached
+
+    @torch.no_grad()
+    def run(base: Any, payload: Any, tokens: list[int]) -> torch.Tensor:
+        row = Row(tokens, BranchCache(base.decoder.new_cache(), payload.prefix), 1, before=payload.prompt)
+        return base.decoder.forward([row], PayloadAttached(payload, base.dtype)).hidden[-len(tokens) :]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def llama_folder(tmp_path_factory: pytest.TempPathFactory, save_llama: Any) -> Path:
+    """A random Llama checkpoint as transformers saves it, with a byte tokenizer and ChatML."""
+    path = tmp_path_factory.mktemp("model") / "tiny"
+    save_llama(path, 5, hidden_size=48, intermediate_size=80, num_attention_heads=6, head_dim=8, initializer_range=0.15)
+    return path
+
+
+@pytest.fixture(scope="session")
+def llama_base(llama_folder: Path, shared_cache: Path) -> Any:
+    """The same as a base in fp32."""
+    from loraloop.adapters.base import Base
+
+    return Base.load(str(llama_folder), quantize="fp32", device="cpu", cache_dir=shared_cache)

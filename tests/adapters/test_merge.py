@@ -13,9 +13,8 @@ from loraloop.adapters import merge as merging
 from loraloop.adapters.base import Base, Row
 from loraloop.adapters.base.chat import ChatFormat
 from loraloop.adapters.base.random_base import CHATML
-from loraloop.adapters.card import Card
 from loraloop.adapters.merge import MergeError, chat_template, measure, merge, merge_payload
-from loraloop.adapters.methods import card_fields, make_method
+from loraloop.adapters.methods import make_method
 from loraloop.adapters.methods.context import BaseContext
 from loraloop.adapters.methods.payload import PayloadAttached
 from loraloop.adapters.skill import Skill
@@ -40,21 +39,6 @@ def load(tmp_path_factory: pytest.TempPathFactory, save_llama: Any, shared_cache
     return made
 
 
-def skill_of(base: Base, name: str, **options: Any) -> Skill:
-    method, context = make_method(name, options), BaseContext(base)
-    parameters = method.init(context, 1)
-    generator = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for key in method.trainable(parameters):
-            parameters[key].add_(torch.randn(parameters[key].shape, generator=generator) * 0.1)
-    tensors = method.finished(parameters, context)
-    fields = {
-        "name": "mine", "description": "A test.", "base": base.name, "activation": "full",
-        "fingerprints": {"architecture": base.fingerprints.architecture, "weights": base.fingerprints.weights},
-    }  # fmt: skip
-    return Skill(Card.checked(fields | card_fields(method, tensors)), tensors)
-
-
 @torch.no_grad()
 def attached(base: Base, skill: Skill) -> torch.Tensor:
     decoder = training_view(base)
@@ -74,11 +58,11 @@ METHODS: dict[str, dict[str, Any]] = {
         ("qwen3", "ia3"), ("mistral", "lora"), ("granite", "lora"),
     ],
 )  # fmt: skip
-def test_transformers_and_base_load_read_it(load: Any, tmp_path: Path, kind: str, name: str) -> None:
+def test_transformers_and_base_load_read_it(load: Any, tmp_path: Path, kind: str, name: str, random_skill: Any) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     base = load(kind)
-    skill = skill_of(base, name, **METHODS[name])
+    skill = random_skill(base, name, scale=0.1, **METHODS[name])
     folder = merge(base, skill, tmp_path / "merged", "fp32")
     expected = attached(base, skill)
     with torch.no_grad():
@@ -99,9 +83,11 @@ def test_transformers_and_base_load_read_it(load: Any, tmp_path: Path, kind: str
 
 
 @pytest.mark.parametrize("form", ["int8", "int4", "nf4", "bf16"])
-def test_quantizing_again_costs_what_is_reported(load: Any, tmp_path: Path, shared_cache: Path, form: str) -> None:
+def test_quantizing_again_costs_what_is_reported(
+    load: Any, tmp_path: Path, shared_cache: Path, form: str, random_skill: Any
+) -> None:
     base = load("llama", form)
-    skill = skill_of(base, "lora", rank=4, alpha=8.0)
+    skill = random_skill(base, "lora", scale=0.1, rank=4, alpha=8.0)
     payload = skill.payload(base.config)
     folder = merge(base, skill, tmp_path / "merged")
     cache = shared_cache
@@ -115,9 +101,8 @@ def test_quantizing_again_costs_what_is_reported(load: Any, tmp_path: Path, shar
     assert 0 < found.logit_mean < found.logit_max and found.logit_scale > 0
     assert set(found.to_dict()) >= {"weight", "logit_mean", "agreement"}
     again = Base.load(str(folder), quantize=form, device="cpu", cache_dir=cache)
-    wrong = measure(
-        base, skill_of(base, "lora", rank=4, alpha=24.0).payload(base.config), folder, form, cache_dir=cache
-    )
+    other = random_skill(base, "lora", scale=0.1, rank=4, alpha=24.0)
+    wrong = measure(base, other.payload(base.config), folder, form, cache_dir=cache)
     assert wrong.weight > found.weight and wrong.logit_mean > found.logit_mean  # it can fail
     assert again.form == form
 
@@ -134,12 +119,14 @@ def test_a_payload_of_full_rank_is_merged_whole(load: Any, tmp_path: Path) -> No
             torch.testing.assert_close(again.weight(layer, module), wanted)
 
 
-def test_a_large_model_is_written_in_shards(load: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_model_is_written_in_shards(
+    load: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, random_skill: Any
+) -> None:
     from transformers import AutoModelForCausalLM
 
     monkeypatch.setattr(merging, "SHARD", 60_000)
     base = load()
-    skill = skill_of(base, "lora", rank=4, alpha=8.0)
+    skill = random_skill(base, "lora", scale=0.1, rank=4, alpha=8.0)
     folder = merge(base, skill, tmp_path / "merged", "fp32")
     assert len(list(folder.glob("model-*-of-*.safetensors"))) > 2
     index = json.loads((folder / "model.safetensors.index.json").read_text())
@@ -152,12 +139,12 @@ def test_a_large_model_is_written_in_shards(load: Any, tmp_path: Path, monkeypat
     torch.testing.assert_close(found, attached(base, skill), atol=3e-4, rtol=3e-4)
 
 
-def test_what_cannot_be_merged_writes_nothing(load: Any, tmp_path: Path) -> None:
+def test_what_cannot_be_merged_writes_nothing(load: Any, tmp_path: Path, random_skill: Any) -> None:
     base = load()
     for name in ("prefix", "prompt", "bottleneck"):
         with pytest.raises(SkillError, match="cannot be merged into a base"):
-            merge(base, skill_of(base, name), tmp_path / name)
-    skill = skill_of(base, "lora", rank=1, alpha=1.0)
+            merge(base, random_skill(base, name, scale=0.1), tmp_path / name)
+    skill = random_skill(base, "lora", scale=0.1, rank=1, alpha=1.0)
     with pytest.raises(InputError, match="dtype is one of"):
         merge(base, skill, tmp_path / "x", "int4")
     with pytest.raises(InputError, match="exists: name a new folder"):

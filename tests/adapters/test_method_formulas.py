@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,15 +11,14 @@ from typing import Any
 import pytest
 import torch
 
-from loraloop.adapters.base import Base, BranchCache, Row, random_base
+from loraloop.adapters.base import Base, Row, random_base
 from loraloop.adapters.base.decoder import Decoder, Layer
 from loraloop.adapters.folding import folded
 from loraloop.adapters.methods import make_method
 from loraloop.adapters.methods.context import BaseContext, ConfigContext
 from loraloop.adapters.methods.galore import retained
-from loraloop.adapters.methods.method import Method
 from loraloop.adapters.methods.pairs import low_rank_of
-from loraloop.adapters.methods.payload import Payload, PayloadAttached
+from loraloop.adapters.methods.payload import Payload
 from loraloop.adapters.methods.sites import GROUPS, MODULE_PATHS, MODULES, module_shape
 from loraloop.kernels.quantized import DenseWeight
 from loraloop.tool_schemas.errors import InputError, SkillError
@@ -27,33 +27,21 @@ Tensors = dict[str, torch.Tensor]
 TOKENS = [7, 9, 30, 41, 55, 60, 61, 77]
 
 
-def moved(method: Method, parameters: Tensors, seed: int) -> Tensors:
-    """The parameters after something like a training."""
-    generator = torch.Generator().manual_seed(seed)
-    changed = dict(parameters)
-    for name in method.trainable(parameters):
-        noise = torch.randn(parameters[name].shape, generator=generator) * 0.2
-        changed[name] = (parameters[name].detach() + noise).requires_grad_()
-    return changed
-
-
-@torch.no_grad()
-def states(base: Base, payload: Payload) -> torch.Tensor:
-    """Final states of the tokens under a payload that acts on all of them."""
-    row = Row(TOKENS, BranchCache(base.decoder.new_cache(), payload.prefix), 1, before=payload.prompt)
-    return base.decoder.forward([row], PayloadAttached(payload, base.dtype)).hidden[-len(TOKENS) :]
-
-
 @pytest.fixture(scope="module")
 def base() -> Base:
     return random_base(4, qkv_bias=True, architecture="qwen2")
 
 
-def trained(base: Base, name: str, **options: Any) -> tuple[Tensors, Payload]:
-    method, context = make_method(name, options), BaseContext(base)
-    parameters = moved(method, method.init(context, 2), 5)
-    detached = {key: tensor.detach() for key, tensor in parameters.items()}
-    return detached, method.payload(detached, context)
+@pytest.fixture(scope="module")
+def trained(moved: Any) -> Callable[..., tuple[Tensors, Payload]]:
+    """`trained(base, name, **options)`: parameters after something like a training, and their payload."""
+
+    def make(base: Base, name: str, **options: Any) -> tuple[Tensors, Payload]:
+        method, context = make_method(name, options), BaseContext(base)
+        parameters = {key: tensor.detach() for key, tensor in moved(method, method.init(context, 2), 5).items()}
+        return parameters, method.payload(parameters, context)
+
+    return make
 
 
 def merged(base: Base, payload: Payload) -> dict[tuple[int, str], tuple[torch.Tensor, torch.Tensor | None]]:
@@ -61,7 +49,7 @@ def merged(base: Base, payload: Payload) -> dict[tuple[int, str], tuple[torch.Te
 
 
 @pytest.mark.parametrize("name", ["lora", "rslora"])
-def test_lora(base: Base, name: str) -> None:
+def test_lora(base: Base, name: str, trained: Any) -> None:
     p, payload = trained(base, name, rank=3, alpha=5.0, rank_pattern={"k_proj": 2}, alpha_pattern={"k_proj": 7.0})
     context = BaseContext(base)
     for (layer, module), (weight, bias) in merged(base, payload).items():
@@ -75,7 +63,7 @@ def test_lora(base: Base, name: str) -> None:
 
 
 @pytest.mark.parametrize("start", ["pissa", "olora"])
-def test_a_start_from_the_weights_trains_their_principal_part(base: Base, start: str) -> None:
+def test_a_start_from_the_weights_trains_their_principal_part(base: Base, start: str, trained: Any) -> None:
     p, payload = trained(base, "lora", rank=3, alpha=5.0, start=start)
     context = BaseContext(base)
     for (layer, module), (weight, _) in merged(base, payload).items():
@@ -131,7 +119,7 @@ def test_loftq_reads_a_checkpoint(tmp_path: Path, save_llama: Any, shared_cache:
         )
 
 
-def test_dora(base: Base) -> None:
+def test_dora(base: Base, trained: Any) -> None:
     p, payload = trained(base, "dora", rank=3, alpha=5.0, targets=("q_proj", "v_proj", "o_proj", "up_proj"))
     context = BaseContext(base)
     found = merged(base, payload)
@@ -147,7 +135,7 @@ def test_dora(base: Base) -> None:
             assert torch.equal(bias, context.bias(layer, module))  # type: ignore[arg-type]
 
 
-def test_dora_takes_no_gradient_through_the_norm(base: Base) -> None:
+def test_dora_takes_no_gradient_through_the_norm(base: Base, moved: Any) -> None:
     method, context = make_method("dora", {"rank": 2, "alpha": 3.0, "targets": ("o_proj",)}), BaseContext(base)
     parameters = moved(method, method.init(context, 1), 3)
     x, target = torch.randn(4, 32), torch.randn(4, 32)
@@ -162,7 +150,7 @@ def test_dora_takes_no_gradient_through_the_norm(base: Base) -> None:
         torch.testing.assert_close(parameters[f"layers.0.o_proj.{ours}"].grad, plain.grad, atol=1e-4, rtol=1e-4)
 
 
-def test_adalora(base: Base) -> None:
+def test_adalora(base: Base, trained: Any) -> None:
     p, payload = trained(base, "adalora", rank=4, target_rank=2, alpha=6.0)
     for (layer, module), (weight, _) in merged(base, payload).items():
         A, E, B = (p[f"layers.{layer}.{module}.lora_{f}"] for f in "AEB")
@@ -170,7 +158,7 @@ def test_adalora(base: Base) -> None:
         torch.testing.assert_close(weight, plain)
 
 
-def test_vera(base: Base) -> None:
+def test_vera(base: Base, trained: Any) -> None:
     p, payload = trained(base, "vera", rank=6, seed=9)
     generator = torch.Generator().manual_seed(9)
     A, B = torch.empty(6, 48), torch.empty(48, 6)
@@ -184,7 +172,7 @@ def test_vera(base: Base) -> None:
         torch.testing.assert_close(weight, plain)
 
 
-def test_ia3(base: Base) -> None:
+def test_ia3(base: Base, trained: Any) -> None:
     p, payload = trained(base, "ia3", targets=("k_proj", "v_proj", "up_proj", "down_proj"))
     found, context = merged(base, payload), BaseContext(base)
     for (layer, module), (weight, bias) in found.items():
@@ -196,7 +184,7 @@ def test_ia3(base: Base) -> None:
     assert {module for _, module in found} >= {"k_proj", "v_proj", "up_proj", "down_proj"}
 
 
-def test_galore(base: Base) -> None:
+def test_galore(base: Base, trained: Any) -> None:
     targets = ("v_proj", "gate_proj", "up_proj", "down_proj")
     p, payload = trained(base, "galore", rank=4, targets=targets)
     for (layer, module), (weight, _) in merged(base, payload).items():
@@ -218,7 +206,7 @@ def test_galore(base: Base) -> None:
     )
 
 
-def test_prefix_projection(base: Base) -> None:
+def test_prefix_projection(base: Base, trained: Any) -> None:
     p, payload = trained(base, "prefix", tokens=3, projection=5)
     flat = torch.tanh(p["prefix.embedding"] @ p["prefix.first"].T + p["prefix.first_bias"])
     flat = flat @ p["prefix.second"].T + p["prefix.second_bias"]
@@ -229,18 +217,18 @@ def test_prefix_projection(base: Base) -> None:
 
 
 @pytest.mark.parametrize("name", ["prefix", "prompt"])
-def test_virtual_tokens_from_text_are_that_text(base: Base, name: str) -> None:
+def test_virtual_tokens_from_text_are_that_text(base: Base, name: str, states: Any) -> None:
     """Under full activation a text's keys and values, or its embeddings, act as if the text stood before the tokens."""
     text = "Sort mail."
     ids = base.tokenizer.encode(text)
     method, context = make_method(name, {"tokens": len(ids), "text": text}), BaseContext(base)
-    found = states(base, method.payload(method.init(context), context))
+    found = states(base, method.payload(method.init(context), context), TOKENS)
     whole = base.forward([Row([*ids, *TOKENS], base.new_cache())]).hidden[len(ids) :]
     torch.testing.assert_close(found, whole, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("placement", ["houlsby", "pfeiffer"])
-def test_bottleneck(base: Base, placement: str) -> None:
+def test_bottleneck(base: Base, placement: str, trained: Any) -> None:
     p, payload = trained(base, "bottleneck", placement=placement, reduction=8, activation="relu")
     parts = {"houlsby": {"attention", "mlp"}, "pfeiffer": {"mlp"}}[placement]
     assert {part for _, part in payload.bottlenecks} == parts
@@ -259,7 +247,9 @@ def test_bottleneck(base: Base, placement: str) -> None:
         ("vera", {"rank": 6}), ("ia3", {"targets": MODULES[1:5]}), ("galore", {"rank": 2}),
     ],
 )  # fmt: skip
-def test_a_folded_base_computes_what_the_payload_does(base: Base, name: str, options: dict[str, Any]) -> None:
+def test_a_folded_base_computes_what_the_payload_does(
+    base: Base, name: str, options: dict[str, Any], states: Any, trained: Any
+) -> None:
     options = {**options, "target_rank": 4} if name == "adalora" else options
     if name == "ia3":
         options = {**options, "feedforward": ("o_proj",)}
@@ -283,10 +273,10 @@ def test_a_folded_base_computes_what_the_payload_does(base: Base, name: str, opt
     with torch.no_grad():
         made = Decoder(d.config, d.embedding, layers, d.norm, d.head, d.dtype, d.device)
         found = made.forward([Row(TOKENS, made.new_cache())]).hidden
-    torch.testing.assert_close(found, states(base, payload), atol=2e-4, rtol=2e-4)
+    torch.testing.assert_close(found, states(base, payload, TOKENS), atol=2e-4, rtol=2e-4)
 
 
-def test_what_no_matrix_can_hold_is_not_folded(base: Base) -> None:
+def test_what_no_matrix_can_hold_is_not_folded(base: Base, trained: Any) -> None:
     for name, options in (("prefix", {}), ("prompt", {}), ("bottleneck", {})):
         with pytest.raises(SkillError, match="cannot be merged into a base"):
             merged(base, trained(base, name, **options)[1])
@@ -308,7 +298,7 @@ TINY = SimpleNamespace(hidden_size=4, intermediate_size=3, layers=1, heads=2, kv
         ("bottleneck", {"reduction": 2, "activation": "gelu", "placement": "houlsby"}),
     ],
 )  # fmt: skip
-def test_gradcheck(name: str, options: dict[str, Any]) -> None:
+def test_gradcheck(name: str, options: dict[str, Any], moved: Any) -> None:
     method, context = make_method(name, options), ConfigContext(TINY)
     parameters = moved(method, method.init(context), 1)
     names = method.trainable(parameters)

@@ -11,13 +11,11 @@ from hypothesis import strategies as st
 from safetensors.torch import load, save
 
 from loraloop.adapters.base import Base, BranchCache, Row, random_base
-from loraloop.adapters.base.cache import KVCache
 from loraloop.adapters.card import Card
 from loraloop.adapters.folding import folded
 from loraloop.adapters.methods import METHODS, card_fields, make_method
 from loraloop.adapters.methods.context import BaseContext, ConfigContext
-from loraloop.adapters.methods.method import Method
-from loraloop.adapters.methods.payload import Payload, PayloadAttached
+from loraloop.adapters.methods.payload import PayloadAttached
 from loraloop.adapters.methods.sites import MODULES
 from loraloop.adapters.skill import Skill
 from loraloop.tool_schemas.errors import InputError, UnknownNameError
@@ -76,31 +74,12 @@ def base() -> Base:
     return random_base(3, qkv_bias=True, architecture="qwen2")
 
 
-def moved(method: Method, parameters: dict[str, torch.Tensor], seed: int = 0) -> dict[str, torch.Tensor]:
-    """The parameters after something like a training."""
-    generator = torch.Generator().manual_seed(seed)
-    changed = dict(parameters)
-    for name in method.trainable(parameters):
-        noise = torch.randn(parameters[name].shape, generator=generator) * 0.2
-        changed[name] = (parameters[name].detach() + noise).requires_grad_()
-    return changed
-
-
-def states(base: Base, payload: Payload) -> torch.Tensor:
-    """Final states of the tokens under a payload that acts on all of them."""
-    cache = base.decoder.new_cache()
-    assert isinstance(cache, KVCache)
-    row = Row(TOKENS, BranchCache(cache, payload.prefix), 1, before=payload.prompt)
-    with torch.no_grad():
-        return base.decoder.forward([row], PayloadAttached(payload, base.dtype)).hidden[-len(TOKENS) :]
-
-
 def bare(base: Base) -> torch.Tensor:
     return base.forward([Row(TOKENS, base.new_cache())]).hidden
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_skill_starts_as_the_base(base: Base, variant: str) -> None:
+def test_a_skill_starts_as_the_base(base: Base, variant: str, states: Any) -> None:
     name, options = VARIANTS[variant]
     method, context = make_method(name, options), BaseContext(base)
     assert method.name == name
@@ -112,7 +91,7 @@ def test_a_skill_starts_as_the_base(base: Base, variant: str) -> None:
         assert tensor.is_leaf and tensor.requires_grad and tensor.dtype == torch.float32 and tensor.isfinite().all()
     payload = method.payload(parameters, context)
     payload.check(base.config, variant)
-    difference = (states(base, payload) - bare(base)).abs().max()
+    difference = (states(base, payload, TOKENS) - bare(base)).abs().max()
     if name in ("prefix", "prompt"):
         assert difference > 1e-3 and payload.virtual == method.tokens  # type: ignore[attr-defined]
     else:
@@ -122,11 +101,11 @@ def test_a_skill_starts_as_the_base(base: Base, variant: str) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_what_is_stored_is_what_was_trained(base: Base, variant: str) -> None:
+def test_what_is_stored_is_what_was_trained(base: Base, variant: str, moved: Any, states: Any) -> None:
     name, options = VARIANTS[variant]
     method, context = make_method(name, options), BaseContext(base)
     parameters = moved(method, method.init(context, seed=1))
-    expected = states(base, method.payload(parameters, context))
+    expected = states(base, method.payload(parameters, context), TOKENS)
     assert (expected - bare(base)).abs().max() > 1e-2
     tensors = load(save(method.finished(parameters, context)))
     fields = card_fields(method, tensors)
@@ -135,7 +114,7 @@ def test_what_is_stored_is_what_was_trained(base: Base, variant: str) -> None:
     alone = ConfigContext(base.config)  # loading needs no weights
     payload = reader.payload(tensors, alone)
     payload.check(base.config, variant)
-    torch.testing.assert_close(states(base, payload), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(states(base, payload, TOKENS), expected, atol=1e-4, rtol=1e-4)
     again = reader.finished(tensors, context)
     assert all(torch.equal(again[key], tensor) for key, tensor in tensors.items())
     assert card_fields(reader, again) == fields
@@ -144,7 +123,7 @@ def test_what_is_stored_is_what_was_trained(base: Base, variant: str) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_gradients_reach_every_parameter(base: Base, variant: str) -> None:
+def test_gradients_reach_every_parameter(base: Base, variant: str, moved: Any) -> None:
     name, options = VARIANTS[variant]
     method, context = make_method(name, options), BaseContext(base)
     parameters = moved(method, method.init(context))
@@ -187,7 +166,14 @@ def test_half_precision_keeps_gains(base: Base, name: str) -> None:
     seed=st.integers(0, 99),
 )
 def test_any_shape_stores_what_it_trains(
-    heads: tuple[int, int], hidden: int, inner: int, targets: tuple[str, ...], name: str, rank: int, seed: int
+    heads: tuple[int, int],
+    hidden: int,
+    inner: int,
+    targets: tuple[str, ...],
+    name: str,
+    rank: int,
+    seed: int,
+    moved: Any,
 ) -> None:
     base = random_base(
         seed, hidden_size=hidden, intermediate_size=inner, heads=heads[0], kv_heads=heads[1], head_dim=4, layers=2
@@ -220,7 +206,7 @@ def test_any_shape_stores_what_it_trains(
     start=st.sampled_from(["kaiming", "gaussian", "pissa", "olora"]),
 )
 def test_patterns_are_read_as_peft_reads_them(
-    ranks: dict[str, int], alphas: dict[str, float], name: str, start: str
+    ranks: dict[str, int], alphas: dict[str, float], name: str, start: str, moved: Any
 ) -> None:
     from peft.utils.other import get_pattern_key
 

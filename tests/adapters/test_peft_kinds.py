@@ -15,8 +15,6 @@ import torch
 from loraloop.adapters.bank import Bank
 from loraloop.adapters.base import Base, BranchCache, Row
 from loraloop.adapters.card import Card
-from loraloop.adapters.methods import card_fields, make_method
-from loraloop.adapters.methods.context import BaseContext
 from loraloop.adapters.methods.payload import PayloadAttached
 from loraloop.adapters.skill import Skill
 from loraloop.adapters.vllm_format import lint, lint_peft, to_vllm
@@ -26,13 +24,6 @@ TOLERANCE = 2e-4
 CONTEXT = [7, 9, 30, 41, 55, 60, 61, 77, 90, 101]
 COMPLETION = [200, 201, 150, 140, 33]
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, save_llama: Any) -> Path:
-    path = tmp_path_factory.mktemp("model") / "tiny"
-    save_llama(path, 5, hidden_size=48, intermediate_size=80, num_attention_heads=6, head_dim=8, initializer_range=0.15)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +39,8 @@ def load(folder: Path, cache: Path) -> Base:
 
 
 @pytest.fixture(scope="module")
-def base(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Base:
-    return load(folder, tmp_path_factory.mktemp("cache"))
+def base(llama_base: Base) -> Base:
+    return llama_base
 
 
 def plain_model(folder: Path) -> Any:
@@ -138,17 +129,17 @@ KINDS: dict[str, tuple[str, dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_peft_to_skill_and_back(folder: Path, base: Base, tmp_path: Path, kind: str) -> None:
+def test_peft_to_skill_and_back(llama_folder: Path, base: Base, tmp_path: Path, kind: str) -> None:
     from peft import PeftModel
 
     theirs, options, method = KINDS[kind]
-    model = trained(folder, tmp_path / "adapter", configured(theirs, **options))
+    model = trained(llama_folder, tmp_path / "adapter", configured(theirs, **options))
     skill = Skill.from_peft(tmp_path / "adapter", base)
     assert skill.card.method == method and skill.card.activation == "full"
     assert_parity(model, base, skill)
     reloaded = Skill.load(skill.save(tmp_path / "skill"))
     back = reloaded.to_peft(tmp_path / "back", base.config)
-    again = PeftModel.from_pretrained(plain_model(folder), back).eval()
+    again = PeftModel.from_pretrained(plain_model(llama_folder), back).eval()
     assert_parity(again, base, reloaded)
     assert_parity(again, base, Skill.from_peft(back, base))
 
@@ -164,11 +155,11 @@ def test_a_base_with_biases(biased: Path, tmp_path: Path, kind: str) -> None:
     assert_parity(model, base, skill)
 
 
-def test_other_projections_are_folded(folder: Path, base: Base, tmp_path: Path) -> None:
+def test_other_projections_are_folded(llama_folder: Path, base: Base, tmp_path: Path) -> None:
     """Matrices that no seed of ours draws become low-rank pairs."""
     from safetensors.torch import load_file, save_file
 
-    model = trained(folder, tmp_path / "adapter", configured("Vera", r=6, target_modules=["q_proj", "down_proj"]))
+    model = trained(llama_folder, tmp_path / "adapter", configured("Vera", r=6, target_modules=["q_proj", "down_proj"]))
     file = tmp_path / "adapter" / "adapter_model.safetensors"
     tensors = load_file(file)
     with torch.no_grad():
@@ -181,21 +172,21 @@ def test_other_projections_are_folded(folder: Path, base: Base, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("kind", ["OFT", "BOFT", "LNTuning", "FourierFT"])
-def test_what_no_slot_holds_is_refused_by_name(folder: Path, base: Base, tmp_path: Path, kind: str) -> None:
+def test_what_no_slot_holds_is_refused_by_name(llama_folder: Path, base: Base, tmp_path: Path, kind: str) -> None:
     sizes = {"OFT": {"oft_block_size": 4}, "BOFT": {"boft_block_size": 4}, "FourierFT": {"n_frequency": 9}}
     targets = ["input_layernorm"] if kind == "LNTuning" else ["q_proj"]
-    trained(folder, tmp_path / "adapter", configured(kind, target_modules=targets, **sizes.get(kind, {})))
+    trained(llama_folder, tmp_path / "adapter", configured(kind, target_modules=targets, **sizes.get(kind, {})))
     name = {"LNTuning": "LN_TUNING", "FourierFT": "FOURIERFT"}.get(kind, kind)
     with pytest.raises(SkillError, match=f"peft_type '{name}' cannot be imported: it"):
         Skill.from_peft(tmp_path / "adapter", base)
 
 
-def test_damaged_folders_of_other_kinds(folder: Path, base: Base, tmp_path: Path) -> None:
+def test_damaged_folders_of_other_kinds(llama_folder: Path, base: Base, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     def broken(kind: str, message: str, change: Any, **fields: Any) -> None:
         target = tmp_path / kind / str(abs(hash(message)))
-        trained(folder, target, configured(KINDS[kind][0], **KINDS[kind][1]))
+        trained(llama_folder, target, configured(KINDS[kind][0], **KINDS[kind][1]))
         file, card = target / "adapter_model.safetensors", target / "adapter_config.json"
         save_file({name: tensor.contiguous() for name, tensor in change(load_file(file)).items()}, file)
         card.write_text(json.dumps({**json.loads(card.read_text()), **fields}))
@@ -221,35 +212,18 @@ def test_damaged_folders_of_other_kinds(folder: Path, base: Base, tmp_path: Path
     broken("dora", "lacks magnitude", lambda t: {n: v for n, v in t.items() if "magnitude" not in n})
     broken("prompt", "prompt_tuning_new", dict, prompt_tuning_new=3)
     split = configured("IA3", target_modules=["up_proj"], feedforward_modules=["up_proj"])
-    trained(folder, tmp_path / "split", split)
+    trained(llama_folder, tmp_path / "split", split)
     with pytest.raises(SkillError, match="the input of 'up_proj' feeds other modules too"):
         Skill.from_peft(tmp_path / "split", base)
     wide = configured("LoHa", r=17, target_modules=["q_proj"])
-    trained(folder, tmp_path / "wide", wide)
+    trained(llama_folder, tmp_path / "wide", wide)
     with pytest.raises(SkillError, match="rank 289 here, and no slot holds more than 256"):
         Skill.from_peft(tmp_path / "wide", base)
 
 
-def made(base: Base, name: str, activation: str, **options: Any) -> Skill:
-    """A skill of a method, with random parameters."""
-    method, context = make_method(name, options), BaseContext(base)
-    parameters = method.init(context, 1)
-    generator = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for key in method.trainable(parameters):
-            parameters[key].add_(torch.randn(parameters[key].shape, generator=generator) * 0.2)
-    tensors = method.finished(parameters, context)
-    fields = {
-        "name": "mine", "description": "A test.", "base": base.name, "activation": activation,
-        "invocation": tuple(base.chat.generation_prompt) if activation == "branch" else (),
-        "fingerprints": {"architecture": base.fingerprints.architecture, "weights": base.fingerprints.weights},
-    }  # fmt: skip
-    return Skill(Card.checked(fields | card_fields(method, tensors)), tensors)
-
-
 @pytest.mark.parametrize("write", [lambda s, f, c: s.to_peft(f), to_vllm], ids=["peft", "vllm"])
-def test_ranks_and_scalings_of_a_card_are_exported(base: Base, tmp_path: Path, write: Any) -> None:
-    plain = made(base, "lora", "full", rank=3, alpha=5.0)
+def test_ranks_and_scalings_of_a_card_are_exported(base: Base, tmp_path: Path, write: Any, random_skill: Any) -> None:
+    plain = random_skill(base, "lora", "full", rank=3, alpha=5.0)
     patterns = {"rank_pattern": {"q_proj": 2}, "alpha_pattern": {"down_proj": 9.0}}
     tensors = dict(plain.tensors)
     for name in [name for name in tensors if ".q_proj." in name]:
@@ -269,11 +243,13 @@ BRANCH: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", BRANCH)
-def test_a_branch_skill_becomes_an_alora(folder: Path, base: Base, tmp_path: Path, name: str) -> None:
+def test_a_branch_skill_becomes_an_alora(
+    llama_folder: Path, base: Base, tmp_path: Path, name: str, random_skill: Any
+) -> None:
     from peft import PeftModel
 
-    skill = made(base, name, "branch", **BRANCH[name])
-    model = PeftModel.from_pretrained(plain_model(folder), skill.to_peft(tmp_path / "peft", base.config)).eval()
+    skill = random_skill(base, name, "branch", **BRANCH[name])
+    model = PeftModel.from_pretrained(plain_model(llama_folder), skill.to_peft(tmp_path / "peft", base.config)).eval()
     prompt = list(base.chat.generation_prompt)
     theirs = peft_logits(model, CONTEXT + prompt + COMPLETION)[len(CONTEXT) :]
     bank = Bank(base, slots=1, rank=16)
@@ -283,35 +259,37 @@ def test_a_branch_skill_becomes_an_alora(folder: Path, base: Base, tmp_path: Pat
     assert (found - theirs).abs().max() < TOLERANCE
 
 
-def test_what_peft_would_load_as_something_else_is_not_exported(base: Base, tmp_path: Path) -> None:
+def test_what_peft_would_load_as_something_else_is_not_exported(base: Base, tmp_path: Path, random_skill: Any) -> None:
     cases: dict[str, dict[str, Any]] = {"dora": {"rank": 2, "alpha": 3.0}, "ia3": {}, "prefix": {}, "prompt": {}}
     for name, options in cases.items():
         with pytest.raises(SkillError, match=rf"would apply {name} to the whole context: its .*; merge it"):
-            made(base, name, "branch", **options).to_peft(tmp_path / name, base.config)
+            random_skill(base, name, "branch", **options).to_peft(tmp_path / name, base.config)
     for activation in ("branch", "full"):
         with pytest.raises(SkillError, match="PEFT has no bottleneck adapters"):
-            made(base, "bottleneck", activation).to_peft(tmp_path / "bottleneck")
+            random_skill(base, "bottleneck", activation).to_peft(tmp_path / "bottleneck")
     for name in ("vera", "prompt"):
         with pytest.raises(InputError, match="dimensions"):
-            made(base, name, "branch" if name == "vera" else "full").to_peft(tmp_path / name)
+            random_skill(base, name, "branch" if name == "vera" else "full").to_peft(tmp_path / name)
     assert not list(tmp_path.iterdir())
 
 
-def test_vllm_gets_a_plain_lora_and_is_told_the_difference(folder: Path, base: Base, tmp_path: Path) -> None:
+def test_vllm_gets_a_plain_lora_and_is_told_the_difference(
+    llama_folder: Path, base: Base, tmp_path: Path, random_skill: Any
+) -> None:
     from peft import PeftModel
 
-    skill = made(base, "lora", "branch", rank=10, alpha=5.0, start="pissa")
+    skill = random_skill(base, "lora", "branch", rank=10, alpha=5.0, start="pissa")
     notes = to_vllm(skill, tmp_path / "vllm")
     assert any("--max-lora-rank 32" in note for note in notes) and any("whole context" in note for note in notes)
     config = json.loads((tmp_path / "vllm" / "adapter_config.json").read_text())
     assert config["r"] == 20 and config["bias"] == "none" and config["init_lora_weights"] is True
     assert not {"alora_invocation_tokens", "use_dora", "modules_to_save", "lora_bias"} & set(config)
-    model = PeftModel.from_pretrained(plain_model(folder), tmp_path / "vllm").eval()
+    model = PeftModel.from_pretrained(plain_model(llama_folder), tmp_path / "vllm").eval()
     full = Skill(skill.card.model_copy(update={"activation": "full"}), skill.tensors)
     assert_parity(model, base, full)
     assert lint_peft(tmp_path / "vllm") == ([], ["rank 20: start vLLM with --max-lora-rank 32 (16 by default)"])
-    assert to_vllm(made(base, "lora", "full", rank=8, alpha=8.0), tmp_path / "plain") == []
-    assert "LoRA pairs" in to_vllm(made(base, "vera", "full", rank=6), tmp_path / "vera", base.config)[0]
+    assert to_vllm(random_skill(base, "lora", "full", rank=8, alpha=8.0), tmp_path / "plain") == []
+    assert "LoRA pairs" in to_vllm(random_skill(base, "vera", "full", rank=6), tmp_path / "vera", base.config)[0]
     for name, options in {
         "dora": {"rank": 2, "alpha": 1.0},
         "ia3": {},
@@ -320,7 +298,7 @@ def test_vllm_gets_a_plain_lora_and_is_told_the_difference(folder: Path, base: B
         "bottleneck": {},
     }.items():
         with pytest.raises(SkillError, match="cannot be served by vLLM: vLLM"):
-            to_vllm(made(base, name, "full", **options), tmp_path / name)
+            to_vllm(random_skill(base, name, "full", **options), tmp_path / name)
     wide = Card.checked({**skill.card.model_dump(), "rank": 600})
     assert "above vLLM's largest, 512" in lint(_with(skill, wide))[0][0]
 

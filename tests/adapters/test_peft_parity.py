@@ -30,16 +30,8 @@ ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_pro
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, save_llama: Any) -> Path:
-    """A random Llama checkpoint as transformers saves it, with a byte tokenizer and ChatML."""
-    path = tmp_path_factory.mktemp("model") / "tiny"
-    save_llama(path, 5, hidden_size=48, intermediate_size=80, num_attention_heads=6, head_dim=8, initializer_range=0.15)
-    return path
-
-
-@pytest.fixture(scope="module")
-def base(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Base:
-    return Base.load(str(folder), quantize="fp32", device="cpu", cache_dir=tmp_path_factory.mktemp("cache"))
+def base(llama_base: Base) -> Base:
+    return llama_base
 
 
 def plain_model(folder: Path) -> Any:
@@ -103,12 +95,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("activated", [True, False], ids=["aLoRA", "full"])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_peft_to_skill_and_back(folder: Path, base: Base, tmp_path: Path, variant: str, activated: bool) -> None:
+def test_peft_to_skill_and_back(llama_folder: Path, base: Base, tmp_path: Path, variant: str, activated: bool) -> None:
     from peft import PeftModel
 
     prompt = list(base.chat.generation_prompt)
     options = VARIANTS[variant] | ({"alora_invocation_tokens": prompt} if activated else {})
-    model = trained(folder, tmp_path / "My Adapter", **options)
+    model = trained(llama_folder, tmp_path / "My Adapter", **options)
     skill = Skill.from_peft(tmp_path / "My Adapter", base, contract="calls")
     card = skill.card
     assert card.name == "my-adapter" and card.contract == "calls" and card.base == "tiny"
@@ -117,14 +109,14 @@ def test_peft_to_skill_and_back(folder: Path, base: Base, tmp_path: Path, varian
     assert_parity(model, base, skill)
 
     reloaded = Skill.load(skill.save(tmp_path / "skill"))
-    again = PeftModel.from_pretrained(plain_model(folder), reloaded.to_peft(tmp_path / "back")).eval()
+    again = PeftModel.from_pretrained(plain_model(llama_folder), reloaded.to_peft(tmp_path / "back")).eval()
     assert_parity(again, base, reloaded)
     twice = Skill.from_peft(tmp_path / "back", base)
     assert all(torch.equal(twice.tensors[name], tensor) for name, tensor in reloaded.tensors.items())
 
 
 @pytest.mark.parametrize("rslora", [False, True])
-def test_skill_to_peft(folder: Path, base: Base, tmp_path: Path, rslora: bool) -> None:
+def test_skill_to_peft(llama_folder: Path, base: Base, tmp_path: Path, rslora: bool) -> None:
     from peft import PeftModel
 
     method = (RsLora if rslora else Lora)(5, 7.5, ("k_proj", "gate_proj", "down_proj"))
@@ -137,7 +129,7 @@ def test_skill_to_peft(folder: Path, base: Base, tmp_path: Path, rslora: bool) -
         "fingerprints": {"architecture": base.fingerprints.architecture, "weights": base.fingerprints.weights},
     }  # fmt: skip
     skill = Skill(Card.checked(fields), tensors)
-    model = PeftModel.from_pretrained(plain_model(folder), skill.to_peft(tmp_path / "peft")).eval()
+    model = PeftModel.from_pretrained(plain_model(llama_folder), skill.to_peft(tmp_path / "peft")).eval()
     assert_parity(model, base, skill)
 
 
@@ -153,16 +145,16 @@ def test_skill_to_peft(folder: Path, base: Base, tmp_path: Path, rslora: bool) -
     ],
 )
 def test_what_a_skill_cannot_express(
-    folder: Path, base: Base, tmp_path: Path, options: dict[str, Any], message: str
+    llama_folder: Path, base: Base, tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
-    trained(folder, tmp_path / "adapter", **options)
+    trained(llama_folder, tmp_path / "adapter", **options)
     with pytest.raises(SkillError, match=message):
         Skill.from_peft(tmp_path / "adapter", base)
 
 
-def test_damaged_folders(folder: Path, base: Base, tmp_path: Path) -> None:
+def test_damaged_folders(llama_folder: Path, base: Base, tmp_path: Path) -> None:
     target = tmp_path / "adapter"
-    trained(folder, target)
+    trained(llama_folder, target)
     config = json.loads((target / "adapter_config.json").read_text())
     weights = target / "adapter_model.safetensors"
     whole = weights.read_bytes()
