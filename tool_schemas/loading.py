@@ -180,7 +180,8 @@ def python_tools(reference: str, folder: str | os.PathLike[str] | None = None) -
 def python_values(reference: str, folder: str | os.PathLike[str] | None = None) -> list[Any]:
     """What a reference leads to, as a list; see `python_tools`."""
     module, _, attribute = reference.rpartition(":")
-    if not module or not attribute:
+    relative = module.startswith(".") and not module.endswith(".py")
+    if not module or not attribute or relative:
         raise SchemaError(f"{reference!r} names no Python tool; write module:attribute, or file.py:attribute")
     try:
         with _first_on_path(folder):

@@ -253,6 +253,6 @@ def test_python_tools(tmp_path: Path) -> None:
         python_tools("desk_tools:NUMBER", tmp_path)
     with pytest.raises(SchemaError, match="cannot import"):
         python_tools("no_such_module_here:a")
-    for reference in ("json", ":a", "a:"):
+    for reference in ("json", ":a", "a:", ".json:dumps", "..:a"):
         with pytest.raises(SchemaError, match="module:attribute"):
             python_tools(reference)

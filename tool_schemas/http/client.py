@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from loraloop.tool_schemas.errors import InputError, ToolError
 from loraloop.tool_schemas.http.auth import Auth, Credentials, Redactor, gather
+from loraloop.tool_schemas.http.body import read
 from loraloop.tool_schemas.http.places import encode
 from loraloop.tool_schemas.http.policy import NetworkPolicy, port_of
 from loraloop.tool_schemas.http.request import Request
@@ -230,8 +231,6 @@ class HttpClient:
         end: float,
     ) -> Answer:
         import httpcore
-
-        from loraloop.tool_schemas.http.body import read
 
         pool, deadline = self._pool(url)
         connecting = True

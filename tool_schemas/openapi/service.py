@@ -114,6 +114,9 @@ def load_openapi(
     document = load_document(source, client.policy if client is not None else policy)
     security = Security(document, auth)
     kept, omitted = select(operations(document), include, exclude, deprecated)
+    rules, place = policy or NetworkPolicy(), base_url or document.location
+    if client is None and place:
+        rules = rules.allowing(place)
     built: list[tuple[Operation, str, tuple[Auth, ...], Arguments, dict[str, Any] | None]] = []
     for operation in kept:
         try:
@@ -126,13 +129,13 @@ def load_openapi(
             ways = security.of(operation.node, operation.parts)
             taken = arguments_of(document, operation, security.taken(ways))
             returns = _returns(document, operation, check_results)
+            if client is None and not place:
+                rules = rules.allowing(url)
             built.append((operation, url, ways, taken, returns))
         except (LoraloopError, RecursionError) as error:
             omitted.append(_refusal(operation, error))
     if client is None:
-        own = base_url is not None or not document.location
-        trusted = {url for _, url, *_ in built} if own else {document.location}
-        client = HttpClient((policy or NetworkPolicy()).allowing(*sorted(trusted)))
+        client = HttpClient(rules)
     how = sending or Sending()
     tools = []
     for operation, url, ways, taken, returns in built:

@@ -1,4 +1,4 @@
-"""Which operations become tools, how they authenticate, and what is refused by name."""
+"""Which operations become tools, and what is refused by name."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loraloop.tool_schemas import ApiKey, NetworkPolicy, OpenApiTools, load_openapi
-from loraloop.tool_schemas.errors import InputError, LoraloopError, SchemaError, ToolError, UnknownNameError
+from loraloop.tool_schemas import ApiKey, OpenApiTools, load_openapi
+from loraloop.tool_schemas.errors import InputError, LoraloopError, SchemaError, UnknownNameError
 from loraloop.tool_schemas.openapi.document import Document
 from loraloop.tool_schemas.openapi.selection import operations
 from loraloop.tool_schemas.openapi.service import Options
@@ -276,6 +276,15 @@ def test_what_cannot_be_read_spoils_only_itself() -> None:
         load_openapi(document(paths), base_url=BASE, include=["/a", "/d"])
 
 
+def test_a_server_that_has_no_address_spoils_only_its_operation() -> None:
+    broken = {"get": {"operationId": "broken", "servers": [{"url": "http://["}]}, "put": {"operationId": "fine"}}
+    whole = {**document({"/x": broken}), "servers": [{"url": BASE}]}
+    made = load_openapi(whole, on_refused="skip")
+    assert names(made) == ["fine"] and "is no host" in made.report.refused[0].reason
+    with pytest.raises(InputError, match="is no host"):
+        load_openapi(whole, base_url="http://[")
+
+
 def test_a_keyword_that_cannot_be_decoded() -> None:
     body = {"required": True, "content": {"application/json": {"schema": {"properties": {"a": {"not": {"const": 1}}}}}}}
     paths = {"/x": {"post": {"requestBody": body}}}
@@ -312,103 +321,3 @@ def test_a_damaged_document_is_refused_and_never_a_crash(data: st.DataObject) ->
         load_openapi(
             damaged, on_refused="skip", on_unsupported="refuse", auth={"key": "TEST_KEY"}, check_results="exact"
         )
-
-
-# --- security --------------------------------------------------------------------------------------------------------
-
-SCHEMES = {
-    "key": {"type": "apiKey", "in": "header", "name": "X-Key"},
-    "query": {"type": "apiKey", "in": "query", "name": "key"},
-    "cookie": {"type": "apiKey", "in": "cookie", "name": "sid"},
-    "token": {"type": "http", "scheme": "Bearer"},
-    "login": {"type": "http", "scheme": "basic"},
-    "oauth": {"type": "oauth2", "flows": {}},
-    "oidc": {"type": "openIdConnect", "openIdConnectUrl": "https://x"},
-    "digest": {"type": "http", "scheme": "digest"},
-    "tls": {"type": "mutualTLS"},
-}
-
-
-@pytest.fixture
-def secured(service: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    for name in ("KEY", "USER", "PASS"):
-        monkeypatch.setenv(f"TEST_{name}", f"value-of-{name}")
-    monkeypatch.delenv("TEST_NONE", raising=False)
-    service.gives("/", {})
-
-    def call(own: Any, auth: Any, operation: dict[str, Any] | None = None, **root: Any) -> Any:
-        root = {"components": {"securitySchemes": SCHEMES}, **root}
-        said = {**(operation or {}), **({} if own is None else {"security": own})}
-        policy = NetworkPolicy(networks=("loopback",))
-        (tool,) = load_openapi(
-            document({"/x": {"get": said}}, **root), base_url=service.url, auth=auth, policy=policy
-        ).tools
-        tool.call({})
-        return service.seen[-1]
-
-    return call
-
-
-@pytest.mark.parametrize(
-    ("scheme", "given", "header", "value"),
-    [
-        ("key", "TEST_KEY", "X-Key", "value-of-KEY"),
-        ("cookie", "TEST_KEY", "Cookie", "sid=value-of-KEY"),
-        ("token", "TEST_KEY", "Authorization", "Bearer value-of-KEY"),
-        ("oauth", "TEST_KEY", "Authorization", "Bearer value-of-KEY"),
-        ("oidc", "TEST_KEY", "Authorization", "Bearer value-of-KEY"),
-        ("login", ("TEST_USER", "TEST_PASS"), "Authorization", "Basic dmFsdWUtb2YtVVNFUjp2YWx1ZS1vZi1QQVNT"),
-        ("tls", ApiKey("TEST_KEY", "X-Mine"), "X-Mine", "value-of-KEY"),
-    ],
-)
-def test_schemes(secured: Any, scheme: str, given: Any, header: str, value: str) -> None:
-    assert secured([{scheme: []}], {scheme: given}).headers[header] == value
-    assert secured(None, {scheme: given}, security=[{scheme: []}]).headers[header] == value
-    assert header not in secured([], {scheme: given}, security=[{scheme: []}]).headers
-
-
-def test_ways_to_choose_from(secured: Any) -> None:
-    ways = [{"digest": []}, {"token": [], "key": []}, {"query": []}]
-    assert secured(ways, {"query": "TEST_KEY"}).target == "/x?key=value-of-KEY"
-    both = secured(ways, {"token": "TEST_KEY", "key": "TEST_KEY"})
-    assert both.headers["X-Key"] and both.headers["Authorization"]
-    assert "X-Key" not in secured([{"key": []}, {}], {}).headers
-    assert secured([{}, {"key": []}], {"key": "TEST_KEY"}).headers["X-Key"]
-
-
-def test_what_is_missing_is_named_when_called(secured: Any, service: Any) -> None:
-    with pytest.raises(ToolError, match=r"load it with auth=\{'key': 'VARIABLE', 'login': \('USER_VARIABLE'"):
-        secured([{"key": [], "login": []}], {})
-    with pytest.raises(ToolError, match="TEST_NONE is not set"):
-        secured([{"key": []}], {"key": "TEST_NONE"})
-    with pytest.raises(SchemaError, match=r"\$\.components\.securitySchemes\.digest: authentication by 'http digest'"):
-        secured([{"digest": []}], {})
-    assert not service.seen
-
-
-@pytest.mark.parametrize(
-    ("auth", "error", "word"),
-    [
-        ({"kee": "TEST_KEY"}, UnknownNameError, "'key'"),
-        ({"login": "TEST_USER"}, InputError, "two variables"),
-        ({"key": ("A", "B")}, InputError, "one environment variable"),
-        ({"key": "sk-live-1"}, InputError, "not the secret itself"),
-        ({"digest": "TEST_KEY"}, SchemaError, "digest"),
-    ],
-)
-def test_auth_that_cannot_be_meant(secured: Any, auth: Any, error: type[Exception], word: str) -> None:
-    with pytest.raises(error, match=word) as caught:
-        secured([{"key": []}], auth)
-    assert "sk-live-1" not in str(caught.value)
-
-
-def test_the_model_is_not_asked_for_a_credential(secured: Any) -> None:
-    operation = {
-        "parameters": [
-            {"name": "x-key", "in": "header", "required": True, "schema": STRING},
-            {"name": "Authorization", "in": "header", "required": True, "schema": STRING},
-        ]
-    }
-    assert secured([{"key": []}], {"key": "TEST_KEY"}, operation).headers["X-Key"] == "value-of-KEY"
-    with pytest.raises(ToolError, match="'key': 'VARIABLE'"):
-        secured([{"key": []}], {}, operation)
