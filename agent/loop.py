@@ -349,18 +349,18 @@ class Run:
     def _judge(self, contract: str, out: Generated, limit: StopReason | None) -> Outcome:
         policy, calls, output = self._job.policy, self._forms.calls, self._job.output
         facts = Facts(
-            calls.tools,
-            self._actor.answered,
-            self._job.limits.max_tool_calls - self._actor.made,
-            self._job.python is not None,
-            policy.repeat_calls,
-            policy.after_answer == "route",
-            limit,
-            calls.least,
-            calls.required,
-            self._repairs(contract, out.text),
-            output.read,
-            (out.problem or UNMET) if out.reason == UNENFORCED else "",
+            tools=calls.tools,
+            answered=self._actor.answered,
+            calls_left=self._job.limits.max_tool_calls - self._actor.made,
+            python=self._job.python is not None,
+            repeat=policy.repeat_calls,
+            go_on=policy.after_answer == "route",
+            limit=limit,
+            least=calls.least,
+            required=calls.required,
+            repairs=self._repairs(contract, out.text),
+            read=output.read,
+            flaw=(out.problem or UNMET) if out.reason == UNENFORCED else "",
         )
         return outcome_of(contract, out.text, facts)
 

@@ -41,7 +41,7 @@ class Facts:
     """What an outcome depends on besides the text.
 
     Attributes:
-        tools: The agent's.
+        tools: Those that the step may call.
         answered: Keys (`call_key`) of the calls that this run has answered.
         calls_left: Calls that the limits still allow.
         python: Whether code is run.

@@ -77,6 +77,7 @@ class OutlinesModel(VLLMOffline):
         Raises:
             SchemaError: The type cannot be enforced, with the JSON path, or no value was found that passes its checks.
             LimitError: No text of the type fits into `max_tokens`.
+            ContextLengthError: The prompt leaves no room in the context.
             InputError: An option is out of range, or the chat is not one of texts.
             UnknownNameError: An option is none of ours.
         """
@@ -130,10 +131,11 @@ class OutlinesModel(VLLMOffline):
             for message in complete[len(trunk.messages) :]:
                 trunk.append(message, chat.message(message.role, message.content))
             with runtime.activate(self.skill) as active:
-                trunk.room(len(chat.generation_prompt) + 1)
                 branch = trunk.branch(active.author)
-                state = None if grammar is None else grammar.start()
                 try:
+                    virtual = trunk.context - branch.left - len(trunk.ids)
+                    trunk.room(virtual + len(chat.generation_prompt) + 1)
+                    state = None if grammar is None else grammar.start()
                     for piece in generate(
                         branch,
                         chat.generation_prompt,

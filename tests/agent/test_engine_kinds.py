@@ -20,7 +20,7 @@ from loraloop.adapters.skill import Skill
 from loraloop.agent import Agent, Limits, Policy, Runtime
 from loraloop.agent.engine import Author, FullCaches, LedgerError, Trunk
 from loraloop.agent.engine.computed import Computed
-from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.errors import ContextLengthError, InputError
 
 METHODS = ("lora", "dora", "ia3", "prefix", "prompt", "bottleneck", "vera")
 VIRTUAL = {"prefix": 5, "prompt": 5}
@@ -212,6 +212,24 @@ def test_an_agent_runs_on_a_skill_of_any_method(
         again = agent.run_sync("hello there", policy=Policy(skills=(activation,)))
         assert [step.skill for step in result.steps][:1] == [activation]
         assert result.output == again.output
+
+
+@pytest.mark.parametrize("method", ["prefix", "prompt"])
+def test_virtual_tokens_that_leave_no_room_are_told(
+    small: Base, method_skill: Make, method: str, make_runtime: Callable[..., Any]
+) -> None:
+    bank = Bank(small, slots=1)
+    bank.add(method_skill(small, method, "mine", seed=5))
+    chat = small.chat
+    said = sum(len(chat.message(m.role, m.content)) for m in chat.complete([Message("user", "hello")]))
+    least = said + len(chat.generation_prompt) + VIRTUAL[method] + 1
+    for context in (least - 1, least):
+        model = Runtime(small, bank, make_runtime().router, context=context).as_outlines("mine")
+        if context < least:
+            with pytest.raises(ContextLengthError, match=f"would have {least} tokens"):
+                model.generate("hello")
+        else:
+            assert model.generate("hello")
 
 
 def test_mixtures_of_other_kinds_are_refused_before_a_run_begins(
