@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -101,13 +101,24 @@ class Document:
         Raises:
             SchemaError: If it is no object, or the references go round in a circle.
         """
+        for each, there in self.chain(node, parts):
+            if not isinstance(each, dict):
+                raise SchemaError("must be an object", json_path(there))
+            if "$ref" not in each:
+                return each, there
+        raise SchemaError("references lead in a circle", json_path(there))
+
+    def chain(self, node: Any, parts: Parts) -> Iterator[tuple[Any, Parts]]:
+        """A node, what it refers to, what that refers to …, each with the path to it; 32 of them at most.
+
+        Raises:
+            SchemaError: See `target`.
+        """
         for _ in range(32):
-            if not isinstance(node, dict):
-                raise SchemaError("must be an object", json_path(parts))
-            if "$ref" not in node:
-                return node, parts
+            yield node, parts
+            if not isinstance(node, dict) or "$ref" not in node:
+                return
             node, parts = self.target(node["$ref"], parts)
-        raise SchemaError("references lead in a circle", json_path(parts))
 
 
 def load_document(source: Mapping[str, Any] | str | Path, policy: NetworkPolicy | None = None) -> Document:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from loraloop.tool_schemas.errors import SchemaError
@@ -91,24 +92,13 @@ class SchemaWriter:
 
     def hides(self, node: Any, parts: Parts) -> bool:
         """Whether a property with this schema does not exist in this direction."""
-        for _ in range(32):
-            if not isinstance(node, dict) or node.get(self._unseen) is True:
-                return isinstance(node, dict)
-            if "$ref" not in node:
-                return False
-            node, parts = self.document.target(node["$ref"], parts)
-        return False
+        chain = self.document.chain(node, parts)
+        return any(isinstance(each, dict) and each.get(self._unseen) is True for each, _ in chain)
 
     def has_heirs(self, node: Any, parts: Parts) -> bool:
         """Whether a schema, or what it refers to, stands for those that build on it (by its discriminator)."""
-        for _ in range(32):
-            if not isinstance(node, dict) or "$ref" not in node:
-                return False
-            target, there = self.document.target(node["$ref"], parts)
-            if self._heirs(node["$ref"], target):
-                return True
-            node, parts = target, there
-        return False
+        chain = self.document.chain(node, parts)
+        return any(self._heirs(link["$ref"], target) for (link, _), (target, _) in pairwise(chain))
 
     def flat(self, node: Any, parts: Parts, ignored: str = "", seen: tuple[str, ...] = ()) -> Flat | None:
         """The schema as one plain object, or None if it is none.
