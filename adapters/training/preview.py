@@ -14,6 +14,7 @@ from typing import Any
 from loraloop.adapters.base import Base
 from loraloop.adapters.training.encode import Encoded
 from loraloop.adapters.training.run import Prepared, make_trainer
+from loraloop.adapters.training.workers import Alone
 
 STEPS = 3
 """Steps that are measured, after one that is not: the first one allocates."""
@@ -127,7 +128,12 @@ def estimate(prepared: Prepared) -> Estimate:
     took: list[float] = []
     with tempfile.TemporaryDirectory(prefix="loraloop-") as folder:
         trainer = make_trainer(
-            prepared, Path(folder), config=few, valid=valid, progress=lambda at: took.append(at.seconds)
+            prepared,
+            Path(folder),
+            config=few,
+            valid=valid,
+            progress=lambda at: took.append(at.seconds),
+            workers=Alone(),  # several processes would share the folder
         )
         trainer.run()
         start = time.perf_counter()

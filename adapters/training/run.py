@@ -31,7 +31,7 @@ from loraloop.adapters.training.recipe_file import Recipe
 from loraloop.adapters.training.recipe_lines import checked, unknown_key
 from loraloop.adapters.training.record import Record
 from loraloop.adapters.training.trainer import TrainConfig, Trainer
-from loraloop.adapters.training.workers import current
+from loraloop.adapters.training.workers import Workers, current
 from loraloop.tool_schemas.errors import InputError, LoraloopError
 
 
@@ -204,8 +204,9 @@ def make_trainer(
     config: TrainConfig | None = None,
     valid: Sequence[Encoded] | None = None,
     progress: ProgressCallback | None = None,
+    workers: Workers | None = None,
 ) -> Trainer:
-    """The trainer of a prepared recipe, or one with another schedule or other validation records."""
+    """The trainer of a prepared recipe, or one with another schedule, other validation records or other workers."""
     return Trainer(
         prepared.base,
         prepared.method,
@@ -216,7 +217,8 @@ def make_trainer(
         prepared.start,
         prepared.objective,
         progress,
-        context=prepared.context,
+        workers,
+        prepared.context,
     )
 
 
@@ -269,6 +271,7 @@ def _config(recipe: Recipe, examples: int) -> TrainConfig:
         batch = given.get("batch", 8)
         accumulation = given.get("accumulation", 1)
         each = (batch if isinstance(batch, int) else 8) * (accumulation if isinstance(accumulation, int) else 1)
+        each *= current().count
         given["steps"] = max(1, math.ceil(epochs * examples / max(1, each)))
     elif "steps" not in given:
         raise InputError(f"{recipe.at('schedule')}: schedule.steps is missing: add it, or schedule.epochs")

@@ -38,7 +38,7 @@ def train(
     first = os.environ.get("RANK", "0") == "0"  # of the processes that `accelerate launch` started
     watch = Watch(quiet=as_json or not first)
     if dry_run:
-        _dry_run(recipe, examples, watch, as_json)
+        _dry_run(recipe, examples, watch, as_json, first)
         return
     from loraloop.recipe_run import run_recipe
 
@@ -51,7 +51,7 @@ def train(
     _show(report)
 
 
-def _dry_run(recipe: Path, count: int, watch: Any, as_json: bool) -> None:
+def _dry_run(recipe: Path, count: int, watch: Any, as_json: bool, first: bool) -> None:
     from loraloop.adapters.training.preview import estimate, shown
     from loraloop.adapters.training.recipe_file import read_recipe
     from loraloop.adapters.training.run import load_base, prepare
@@ -63,6 +63,8 @@ def _dry_run(recipe: Path, count: int, watch: Any, as_json: bool) -> None:
     examples = [shown(base, example) for example in prepared.train[:count]]
     watch.say("measuring a few steps …")
     reckoned = estimate(prepared)
+    if not first:
+        return
     if as_json:
         told = {
             "data": prepared.gathered.counts,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,7 @@ from loraloop.adapters.training.progress import Progress
 from loraloop.adapters.training.recipe_file import read_recipe
 from loraloop.adapters.training.run import prepare
 from loraloop.adapters.training.trainer import Trainer
+from loraloop.adapters.training.workers import Alone
 from loraloop.cli import run_command
 from loraloop.recipe_run import Silent, run_recipe
 from loraloop.tool_schemas.errors import InputError
@@ -246,6 +248,29 @@ def test_validation_time_is_not_taken_off_the_steps(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(Trainer, "validate", slower)
     found = estimate(prepare(read_recipe(recipe(tmp_path)), random_base(0)))
     assert found.step_seconds > 1e-4 and found.validation_seconds >= 0.1 and found.seconds > 0.2
+
+
+class Second(Alone):
+    """The second of two processes."""
+
+    rank, count = 1, 2
+
+
+def test_several_processes_share_the_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, base = recipe(tmp_path), random_base(0)
+    made["schedule"] = {"epochs": 3, "batch": 4}
+    alone = prepare(read_recipe(made), base).config.steps
+    monkeypatch.setattr("loraloop.adapters.training.run.current", Second)
+    assert prepare(read_recipe(made), base).config.steps == math.ceil(alone / 2)
+
+
+def test_each_process_measures_a_dry_run_by_itself(
+    written: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr("loraloop.adapters.training.trainer.current", Second)
+    assert run_command(["train", str(written), "--dry-run"]) == 0
+    assert not capsys.readouterr().out, "the first process tells it"
 
 
 def test_the_command_trains(written: Path, capsys: pytest.CaptureFixture[str]) -> None:
