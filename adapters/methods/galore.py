@@ -15,7 +15,7 @@ from torch import Tensor
 
 from loraloop.adapters.methods.context import Context
 from loraloop.adapters.methods.method import Plain, checked_rank, checked_targets, modules
-from loraloop.adapters.methods.pairs import Factors, grouped, low_rank_of, of_module, uniform
+from loraloop.adapters.methods.pairs import Factors, grouped, low_rank_of, of_module, spread, uniform
 from loraloop.adapters.methods.payload import LowRank, Payload
 from loraloop.adapters.methods.sites import GROUPS, MODULES, Dimensions, Site, module_shape, tensor_name
 
@@ -78,21 +78,16 @@ def retained(parameters: Mapping[str, Tensor], rank: int) -> dict[str, float]:
 def _dense(deltas: Mapping[tuple[int, str], Tensor], config: Dimensions) -> dict[Site, LowRank]:
     """Pairs whose identity stands on the smaller side, so that a product costs little more than the difference's."""
     narrow: dict[tuple[int, str], Factors] = {}
-    pairs: dict[Site, LowRank] = {}
+    wide: dict[tuple[int, str], Tensor] = {}
     for layer in range(config.layers):
-        for group, parts in GROUPS.items():
+        for parts in GROUPS.values():
             present = [(part, deltas[layer, part]) for part in parts if (layer, part) in deltas]
             if not present:
                 continue
             inputs = present[0][1].shape[1]
             if sum(delta.shape[0] for _, delta in present) <= inputs:
                 narrow.update({(layer, part): (d, torch.eye(d.shape[0]).to(d)) for part, d in present})
-                continue
-            rows = [
-                deltas[layer, part]
-                if (layer, part) in deltas
-                else present[0][1].new_zeros(module_shape(config, part)[0], inputs)
-                for part in parts
-            ]
-            pairs[layer, group] = LowRank(torch.eye(inputs).to(rows[0]), torch.cat(rows))
+            else:
+                wide.update({(layer, part): delta for part, delta in present})
+    pairs = {site: LowRank(torch.eye(B.shape[1]).to(B), B) for site, B in spread(wide, config, 0.0).items()}
     return {**pairs, **grouped(narrow, config)}

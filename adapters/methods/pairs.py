@@ -84,19 +84,17 @@ def low_rank_of(matrix: Tensor, rank: int) -> Factors:
     return root[:, None] * Vh[:rank], U[:, :rank] * root
 
 
-def spread(vectors: Mapping[tuple[int, str], Tensor], config: Dimensions, fill: float) -> dict[Site, Tensor]:
-    """Vectors [O] of modules as those of their sites, `fill` where a site's module has none; differentiably."""
+def spread(rows: Mapping[tuple[int, str], Tensor], config: Dimensions, fill: float) -> dict[Site, Tensor]:
+    """Tensors [O, …] of modules as those of their sites, `fill` where a site's module has none; differentiably."""
     found: dict[Site, Tensor] = {}
     for layer in range(config.layers):
         for group, parts in GROUPS.items():
-            present = [vectors[layer, part] for part in parts if (layer, part) in vectors]
-            if present:
-                found[layer, group] = torch.cat(
-                    [
-                        vectors[layer, part]
-                        if (layer, part) in vectors
-                        else present[0].new_full((module_shape(config, part)[0],), fill)
-                        for part in parts
-                    ]
-                )
+            own = [rows.get((layer, part)) for part in parts]
+            like = next((tensor for tensor in own if tensor is not None), None)
+            if like is not None:
+                whole = [
+                    like.new_full((module_shape(config, part)[0], *like.shape[1:]), fill) if tensor is None else tensor
+                    for part, tensor in zip(parts, own, strict=True)
+                ]
+                found[layer, group] = whole[0] if len(whole) == 1 else torch.cat(whole)
     return found

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from loraloop.adapters.methods.context import Context
 from loraloop.adapters.methods.method import Plain, checked_rank, checked_targets, modules
-from loraloop.adapters.methods.pairs import Factors, of_module
+from loraloop.adapters.methods.pairs import Factors, of_module, spread
 from loraloop.adapters.methods.payload import LowRank, Payload
-from loraloop.adapters.methods.sites import GROUPS, MODULES, Dimensions, module_shape, tensor_name
+from loraloop.adapters.methods.sites import MODULES, Dimensions, group_shape, module_shape, tensor_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,24 +58,15 @@ class Vera(Plain):
         config = context.config
         shrink, expand = self.projections(config)
         scales, widths = of_module(parameters, "vera_b"), of_module(parameters, "vera_d")
-        pairs = {}
-        for layer in range(config.layers):
-            for group, parts in GROUPS.items():
-                present = [part for part in parts if (layer, part) in widths]
-                if not present:
-                    continue
-                vector = widths[layer, present[0]]
-                dtype = torch.promote_types(vector.dtype, shrink.dtype)
-                A, B = shrink.to(vector.device, dtype), expand.to(vector.device, dtype)
-                rows = []
-                for part in parts:
-                    outputs, inputs = module_shape(config, part)
-                    if part in present:
-                        rows.append(scales[layer, part][:, None] * B[:outputs] * widths[layer, part])
-                    else:
-                        rows.append(B.new_zeros(outputs, self.rank))
-                pairs[layer, group] = LowRank(A[:, :inputs], rows[0] if len(rows) == 1 else torch.cat(rows))
-        return Payload(pairs)
+        expands = {
+            place: scales[place][:, None] * expand[: len(scales[place])].to(d.device) * d for place, d in widths.items()
+        }
+        return Payload(
+            {
+                site: LowRank(shrink[:, : group_shape(config, site[1])[1]].to(B), B)
+                for site, B in spread(expands, config, 0.0).items()
+            }
+        )
 
     def factors(self, parameters: Mapping[str, Tensor], config: Dimensions) -> dict[tuple[int, str], Factors]:
         """The pair diag(d) A and diag(b) B of each module apart, as a LoRA file holds it."""
