@@ -21,7 +21,7 @@ from loraloop.adapters.skill import Skill
 from loraloop.adapters.training.data import counted_mixture, load_examples
 from loraloop.adapters.training.encode import Encoded, encode
 from loraloop.adapters.training.example import CONTRACTS, Example
-from loraloop.adapters.training.recipes import RECIPES, Recipe, recipe
+from loraloop.adapters.training.recipes import RECIPES, ShippedRecipe, recipe
 from loraloop.adapters.training.trainer import Trainer
 from loraloop.tool_schemas.errors import LoraloopError
 
@@ -29,7 +29,14 @@ _log = logging.getLogger("loraloop.training")
 
 
 def train(
-    base: Base, skill: str, made: Recipe, data: Path, work: Path, library: Path, command: str, start: Path | None = None
+    base: Base,
+    skill: str,
+    made: ShippedRecipe,
+    data: Path,
+    work: Path,
+    library: Path,
+    command: str,
+    start: Path | None = None,
 ) -> Path:
     """Trains one skill of `base` and writes it to `library/skill`; checkpoints and log go to `work/skill`.
 
@@ -77,7 +84,7 @@ def train(
     return Skill(card, best).to(torch.bfloat16).save(library / skill)
 
 
-def _encoded(base: Base, examples: list[Example], made: Recipe) -> list[Encoded]:
+def _encoded(base: Base, examples: list[Example], made: ShippedRecipe) -> list[Encoded]:
     every = (encode(base, example.messages, example.completion) for example in examples)
     return [example for example in every if example.length <= made.longest]
 

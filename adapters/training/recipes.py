@@ -10,8 +10,8 @@ from loraloop.tool_schemas.errors import unknown
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """One skill's recipe.
+class ShippedRecipe:
+    """How one shipped skill is made; a user's skill has a recipe file (`recipe_file`).
 
     Attributes:
         description: one sentence for the card.
@@ -32,27 +32,27 @@ class Recipe:
 
 _LORA = Lora(rank=4, alpha=8)
 
-RECIPES: dict[str, Recipe] = {
-    "tools": Recipe(
+RECIPES: dict[str, ShippedRecipe] = {
+    "tools": ShippedRecipe(
         "Writes the JSON list of tool calls a request needs, or [] when no tool fits or something required is missing.",
         _LORA,
         TrainConfig(steps=1400),
         examples=11_000,
         validation=128,
     ),
-    "code": Recipe(
+    "code": ShippedRecipe(
         "Writes one fenced block of Python that does what is asked.",
         _LORA,
         TrainConfig(steps=500, learning_rate=1e-3),
         examples=4_000,
     ),
-    "retrieval": Recipe(
+    "retrieval": ShippedRecipe(
         "Answers from the passages shown, with citations, as JSON; or says that they do not hold the answer.",
         _LORA,
         TrainConfig(steps=700),
         examples=5_500,
     ),
-    "safety": Recipe(
+    "safety": ShippedRecipe(
         "Judges the last message safe or unsafe, with a category, as JSON.",
         _LORA,
         TrainConfig(steps=500),
@@ -61,7 +61,7 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-def recipe(skill: str, *, steps: int | None = None, seconds: float | None = None, seed: int = 0) -> Recipe:
+def recipe(skill: str, *, steps: int | None = None, seconds: float | None = None, seed: int = 0) -> ShippedRecipe:
     """A shipped skill's recipe, with the schedule cut or reseeded.
 
     Raises:

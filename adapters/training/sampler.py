@@ -39,8 +39,8 @@ class Sampler:
     _bank: Bank | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        if self.temperature < 0 or self.longest < 1 or self.batch < 1:
-            raise InputError("temperature must not be negative; longest and batch must be at least 1")
+        if not 0 <= self.temperature < math.inf or self.longest < 1 or self.batch < 1:
+            raise InputError("temperature must be finite and not negative; longest and batch must be at least 1")
         if self.skill is not None:
             self._bank = Bank(self.base, slots=1, rank=max(1, self.skill.card.rank or 1))
             self._bank.add(self.skill)
@@ -112,7 +112,7 @@ class Sampler:
         return [self.base.tokenizer.decode(tokens) for tokens in ids]
 
     def _chosen(self, logits: Tensor, draw: torch.Generator) -> int:
-        if not math.isfinite(self.temperature) or self.temperature == 0:
+        if self.temperature == 0:
             return int(logits.argmax())
         weights = torch.softmax(logits.float() / self.temperature, -1)
         return int(torch.multinomial(weights, 1, generator=draw))

@@ -143,6 +143,12 @@ def test_a_skill_s_own_outputs_become_preferences() -> None:
     assert again == found
 
 
+@pytest.mark.parametrize("wrong", [{"temperature": float("nan")}, {"temperature": float("inf")}, {"longest": 0}])
+def test_sampling_settings_are_checked(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="must be"):
+        Sampler(random_base(0), **wrong)
+
+
 def test_greedy_samples_are_those_of_the_base() -> None:
     base = random_base(3)
     alone = [Sampler(base, longest=5).write([[Message("user", text)]])[0][0] for text in ("a", "longer one")]
