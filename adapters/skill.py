@@ -20,7 +20,6 @@ from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.method import Method
 from loraloop.adapters.methods.payload import Payload
 from loraloop.adapters.methods.sites import Dimensions
-from loraloop.adapters.store import PairShape
 from loraloop.adapters.tensors import PLAIN, check_card, check_shapes, pairs_of
 from loraloop.tool_schemas.errors import SkillError
 
@@ -55,17 +54,13 @@ class Skill:
     tensors: Mapping[str, Tensor]
 
     def __post_init__(self) -> None:
-        check_card(self.card, self.shapes, self.pairs, f"skill {self.card.name!r}")
+        shapes, where = self.shapes, f"skill {self.card.name!r}"
+        check_card(self.card, shapes, pairs_of(self.card, shapes, where), where)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Of its tensors, by name."""
         return {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
-
-    @property
-    def pairs(self) -> dict[tuple[int, str], PairShape]:
-        """Shapes of the low-rank pairs, by (layer, module)."""
-        return pairs_of(self.card, self.shapes, f"skill {self.card.name!r}")
 
     @property
     def method(self) -> Method:
@@ -145,15 +140,13 @@ class SkillFolder:
     Attributes:
         path: the folder.
         card: its card.
-        pairs: shapes of its low-rank pairs, by (layer, module).
-        shapes: of all its tensors, by name.
+        shapes: of its tensors, by name.
         header: of its tensors' file.
         written: size and times of that file, which change when it is replaced.
     """
 
     path: Path
     card: Card
-    pairs: Mapping[tuple[int, str], PairShape]
     shapes: Mapping[str, tuple[int, ...]]
     header: bytes = field(default=b"", repr=False)
     written: tuple[int, ...] = ()
@@ -176,7 +169,7 @@ class SkillFolder:
         where = str(path)
         pairs = header.pairs(where) if card.method in PLAIN else pairs_of(card, header.shapes, where)
         check_card(card, header.shapes, pairs, where)
-        return cls(folder, card, pairs, header.shapes, header.text, header.written)
+        return cls(folder, card, header.shapes, header.text, header.written)
 
     def load(self) -> Skill:
         """Reads the tensors, after the whole check once more.

@@ -223,7 +223,7 @@ def test_opening_reads_no_tensor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     folder = make().save(tmp_path / "tools")
     monkeypatch.setattr(store, "read_tensors", lambda *_: pytest.fail("tensors were read"))
     opened = SkillFolder.open(folder)
-    assert opened.card.name == "tools" and opened.pairs[1, "down_proj"].inputs == 20
+    assert opened.card.name == "tools" and opened.shapes["layers.1.down_proj.lora_A"][1] == 20
 
 
 def test_shipped_skills_are_whole() -> None:
