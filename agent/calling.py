@@ -8,6 +8,7 @@ import inspect
 import queue
 import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from time import monotonic, perf_counter
 from typing import Any
@@ -42,7 +43,7 @@ class ToolRunner:
         """Runs `call`; never raises.
 
         Args:
-            timeout: Seconds.
+            timeout: Seconds; with none left, the tool is not started.
         """
         start = perf_counter()
         result, error = self._outcome(lambda: tool.call(call.arguments), timeout)
@@ -58,14 +59,17 @@ class ToolRunner:
         return CallRecord(call.name, call.arguments, result, error, ms, source=tool.source)
 
     def _outcome(self, function: Callable[[], Any], timeout: float) -> tuple[Any, str | None]:
+        late = f"timed out after {timeout:g} s"
+        if timeout <= 0:
+            return None, late
         done: queue.SimpleQueue[tuple[Any, str | None]] = queue.SimpleQueue()
-        pending: list[Callable[[], object]] = []  # end what is awaited
+        given_up: Future[None] = Future()
 
         def work() -> None:
             try:
                 value = function()
                 if inspect.isawaitable(value):
-                    value = self._await(value, pending)
+                    value = self._await(value, given_up)
                 done.put((value, None))
             except BaseException as error:
                 done.put((None, str(error) or type(error).__name__))
@@ -81,14 +85,13 @@ class ToolRunner:
                 if self._cancelled():
                     problem = "cancelled"
                 elif left <= 0:
-                    problem = f"timed out after {timeout:g} s"
+                    problem = late
                 else:
                     continue
-            for cancel in pending:
-                cancel()
+            given_up.set_result(None)
             return None, problem
 
-    def _await(self, value: Awaitable[Any], pending: list[Callable[[], object]]) -> Any:
+    def _await(self, value: Awaitable[Any], given_up: Future[None]) -> Any:
         async def wait() -> Any:
             return await value
 
@@ -96,17 +99,17 @@ class ToolRunner:
             loop, task = asyncio.get_running_loop(), asyncio.current_task()
             assert task is not None
 
-            def cancel() -> None:
+            def cancel(_: Future[None]) -> None:
                 with suppress(RuntimeError):  # it has just ended, and its loop with it
                     loop.call_soon_threadsafe(task.cancel)
 
-            pending.append(cancel)
+            given_up.add_done_callback(cancel)
             return await value
 
         if self._loop is None or not self._loop.is_running():
             return asyncio.run(alone())
         future = asyncio.run_coroutine_threadsafe(wait(), self._loop)
-        pending.append(future.cancel)
+        given_up.add_done_callback(lambda _: future.cancel())
         return future.result()
 
 

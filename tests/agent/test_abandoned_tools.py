@@ -6,7 +6,9 @@ import asyncio
 import sys
 import threading
 import time
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,6 +39,34 @@ async def test_an_async_tool_that_is_given_up_is_cancelled(why: str, with_loop: 
     )
     assert record.error == why
     assert await asyncio.to_thread(heard.wait, 5)
+
+
+@pytest.mark.parametrize("with_loop", [False, True])
+async def test_what_is_awaited_only_after_it_was_given_up_is_cancelled_too(with_loop: bool) -> None:
+    heard = threading.Event()
+
+    async def slow() -> None:
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            heard.set()
+            raise
+
+    def late() -> Coroutine[Any, Any, None]:
+        time.sleep(0.3)
+        return slow()
+
+    runner = ToolRunner(asyncio.get_running_loop() if with_loop else None)
+    record = await asyncio.to_thread(runner.run, Tool("late", function=late), Call("late", {}), 0.05)
+    assert record.error == "timed out after 0.05 s"
+    assert await asyncio.to_thread(heard.wait, 5)
+
+
+def test_a_tool_for_which_no_time_is_left_is_not_started() -> None:
+    started: list[bool] = []
+    record = ToolRunner().run(Tool("act", function=lambda: started.append(True)), Call("act", {}), 0.0)
+    time.sleep(0.05)
+    assert record.error == "timed out after 0 s" and not started
 
 
 def test_a_call_that_is_given_up_is_cancelled_at_its_mcp_server(tmp_path: Path) -> None:
