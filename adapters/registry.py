@@ -31,6 +31,13 @@ def registered() -> dict[str, Path]:
     return store.skill_folders(skills_folder())
 
 
+def known_skills() -> dict[str, Path]:
+    """Folders of the shipped skills and the user's, by name; a user's takes the place of a shipped one of its name."""
+    from loraloop.adapters.skill import library
+
+    return {**library(), **registered()}
+
+
 def all_skills(base: Base) -> list[Path]:
     """Folders of the shipped skills and of those of the user's that were made for a base.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from loraloop.adapters.training.whole import whole
 from loraloop.tool_schemas.errors import InputError
 
 STATE, BEST, LOG = "state.pt", "best.pt", "log.jsonl"
@@ -15,12 +16,10 @@ STATE, BEST, LOG = "state.pt", "best.pt", "log.jsonl"
 
 def write(content: Any, path: Path) -> None:
     """Writes whole or not at all, and on the disk before the name is taken."""
-    part = path.with_suffix(f".{os.getpid()}.part")
-    with open(part, "wb") as file:
+    with whole(path) as part, open(part, "wb") as file:
         torch.save(content, file)
         file.flush()
         os.fsync(file.fileno())
-    part.replace(path)
 
 
 def read(path: Path) -> Any:

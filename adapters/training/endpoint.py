@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.base.messages import Message
+from loraloop.adapters.training.whole import write_text
 from loraloop.tool_schemas.errors import InputError, LimitError
 
 if TYPE_CHECKING:
@@ -123,10 +124,7 @@ class Endpoint:
         return text if isinstance(text, str) else None
 
     def _keep(self, body: Mapping[str, Any], text: str) -> None:
-        path = self._path(body)
-        part = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")
-        part.write_text(json.dumps({"request": body, "completion": text}, ensure_ascii=False), encoding="utf-8")
-        part.replace(path)
+        write_text(self._path(body), json.dumps({"request": body, "completion": text}, ensure_ascii=False))
 
     def _asked(self, client: httpx.Client, body: Mapping[str, Any]) -> str:
         import httpx

@@ -15,6 +15,7 @@ from loraloop.adapters.training.preferences import Judged
 from loraloop.adapters.training.record import SKILL_OF, Record
 from loraloop.adapters.training.sampler import Sampler
 from loraloop.adapters.training.score import Runs, right
+from loraloop.adapters.training.whole import write_text
 from loraloop.tool_schemas.errors import InputError
 
 Done = Callable[[int], None]
@@ -76,11 +77,9 @@ def write_rows(rows: Sequence[Row], path: Path) -> None:
     """
     if not rows:
         raise InputError("no record came of it: nothing was written")
-    part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-        part.replace(path)
+        write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from None
 

@@ -68,11 +68,11 @@ def find_skill(name: str, folder: Path) -> Skill:
     Raises:
         UnknownNameError, SkillError: there is none, or it is damaged.
     """
-    from loraloop.adapters.registry import registered
-    from loraloop.adapters.skill import Skill, library
+    from loraloop.adapters.registry import known_skills
+    from loraloop.adapters.skill import Skill
     from loraloop.tool_schemas.errors import unknown
 
-    known = {**library(), **registered()}
+    known = known_skills()
     place = folder / Path(name).expanduser()
     if (place / "card.json").is_file():
         return Skill.load(place)

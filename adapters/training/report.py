@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from loraloop.adapters.training.whole import write_text
+
 SYSTEMS = {
     "base": "base, same grammar",
     "base_told": "base, told the task",
@@ -73,9 +75,7 @@ class RecipeReport:
         plots = plot(self.log, self.folder)
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, default=str) + "\n"
         for name, content in (("report.json", text), ("report.md", self.markdown(plots))):
-            part = self.folder / f".{name}.part"
-            part.write_text(content, encoding="utf-8")
-            part.replace(self.folder / name)
+            write_text(self.folder / name, content)
         return self.folder
 
     def markdown(self, plots: Sequence[str] = ()) -> str:

@@ -31,6 +31,7 @@ from loraloop.adapters.training.recipe_file import Recipe
 from loraloop.adapters.training.recipe_lines import checked, unknown_key
 from loraloop.adapters.training.record import Record
 from loraloop.adapters.training.trainer import TrainConfig, Trainer
+from loraloop.adapters.training.whole import write_text
 from loraloop.adapters.training.workers import Workers, current
 from loraloop.tool_schemas.errors import InputError, LoraloopError
 
@@ -301,9 +302,7 @@ def _claim(folder: Path, prepared: Prepared) -> None:
             )
         return
     folder.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    write_text(path, text)
 
 
 def _plain(value: Any) -> Any:

@@ -47,8 +47,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")
 def list_skills(as_json: AsJson = False) -> None:
     """List the shipped skills and your own."""
     from loraloop.adapters.card import Card
+    from loraloop.adapters.registry import known_skills
 
-    folders = skill_folders()
+    folders = known_skills()
     cards = {name: Card.read(folder / "card.json") for name, folder in folders.items()}
     sizes = {name: (folder / "skill.safetensors").stat().st_size for name, folder in folders.items()}
     if as_json:
@@ -64,7 +65,7 @@ def show(name: Name, as_json: AsJson = False) -> None:
     """Show a skill's card: what it writes, what it was trained on, how it scores."""
     from loraloop.adapters.skill import SkillFolder
 
-    card = SkillFolder.open(folder_of(name)).card.model_dump(mode="json")
+    card = SkillFolder.open(_folder_of(name)).card.model_dump(mode="json")
     if as_json:
         _print(card)
         return
@@ -93,6 +94,7 @@ def merge(
     from loraloop.adapters.merge import measure as measured
     from loraloop.adapters.merge import merge as write
 
+    _check_new(out)
     loaded, skill = _opened(name, base, quantize, as_json)
     write(loaded, skill, out, dtype.value)
     notes = _mode_notes(skill)
@@ -133,10 +135,8 @@ def export(
     from loraloop.adapters.merge import merge as merged
     from loraloop.adapters.peft_export import to_peft
     from loraloop.adapters.vllm_format import to_vllm
-    from loraloop.tool_schemas.errors import InputError
 
-    if out.exists():
-        raise InputError(f"{out} exists: name a new folder, or remove it")
+    _check_new(out)
     loaded, skill = _opened(name, base, quantize, as_json)
     if format is Format.vllm:
         notes = to_vllm(skill, out, loaded.config)
@@ -163,7 +163,7 @@ def lint(name: Name, as_json: AsJson = False) -> None:
     from loraloop.adapters.vllm_format import lint as lint_skill
     from loraloop.adapters.vllm_format import lint_peft
 
-    folder = folder_of(name)
+    folder = _folder_of(name)
     refused, notes = lint_peft(folder) if (folder / CONFIG).is_file() else lint_skill(Skill.load(folder))
     if as_json:
         _print({"refused": refused, "notes": notes})
@@ -173,23 +173,16 @@ def lint(name: Name, as_json: AsJson = False) -> None:
     raise typer.Exit(1 if refused else 0)
 
 
-def skill_folders() -> dict[str, Path]:
-    """Folders of the shipped skills and the user's, by name; a user's takes the place of a shipped one."""
-    from loraloop.adapters.registry import registered
-    from loraloop.adapters.skill import library
-
-    return {**library(), **registered()}
-
-
-def folder_of(name: str) -> Path:
+def _folder_of(name: str) -> Path:
     """The folder of a skill that is named, or is one.
 
     Raises:
         UnknownNameError: it is neither.
     """
+    from loraloop.adapters.registry import known_skills
     from loraloop.tool_schemas.errors import unknown
 
-    known = skill_folders()
+    known = known_skills()
     if name in known:
         return known[name]
     if Path(name).is_dir():
@@ -197,11 +190,19 @@ def folder_of(name: str) -> Path:
     raise unknown("skill", name, known)
 
 
+def _check_new(folder: Path) -> None:
+    """Raises InputError where a folder is there already; before a base is loaded."""
+    from loraloop.tool_schemas.errors import InputError
+
+    if folder.exists():
+        raise InputError(f"{folder} exists: name a new folder, or remove it")
+
+
 def _opened(name: str, base: str, quantize: str | None, quiet: bool) -> tuple[Base, Skill]:
     from loraloop.adapters.peft_format import CONFIG
     from loraloop.waiting import loading
 
-    folder = folder_of(name)
+    folder = _folder_of(name)
     with loading(quiet) as progress:
         from loraloop.adapters.base import Base
         from loraloop.adapters.skill import Skill
