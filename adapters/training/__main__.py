@@ -102,7 +102,7 @@ def _source(text: str) -> str:
 
 def _command(skill: str, given: argparse.Namespace) -> str:
     """The command that makes the skill again, without this machine's paths."""
-    options = ((f"--{name}", getattr(given, name)) for name in ("steps", "seconds", "seed"))
+    options = ((f"--{name}", getattr(given, name)) for name in ("steps", "seconds", "rank", "rate", "seed"))
     chosen = [text for name, value in options if value for text in (name, f"{value:g}")]
     if given.start:
         chosen += ["--start", "DIR"]
@@ -119,6 +119,8 @@ def main() -> int:
     parser.add_argument("--library", type=Path, default=Path("adapters/library"), help="where skills are written")
     parser.add_argument("--steps", type=int, help="fewer steps than the recipe's")
     parser.add_argument("--seconds", type=float, help="a time budget; the schedule fits itself into it")
+    parser.add_argument("--rank", type=int, help="another rank than the recipe's, at the same scaling")
+    parser.add_argument("--rate", type=float, help="another peak learning rate than the recipe's")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", type=Path, help="a skill's folder to begin from (with one --skill)")
     parser.add_argument("--base", default=DEFAULT, help="the base to train for; with --library")
@@ -131,7 +133,8 @@ def main() -> int:
     try:
         base = Base.load(given.base)
         for skill in given.skill or RECIPES:
-            made = recipe(skill, steps=given.steps, seconds=given.seconds, seed=given.seed)
+            chosen = {name: getattr(given, name) for name in ("steps", "seconds", "rank", "rate", "seed")}
+            made = recipe(skill, **chosen)
             command = _command(skill, given)
             _log.info("wrote %s", train(base, skill, made, given.data, given.work, given.library, command, given.start))
     except LoraloopError as error:

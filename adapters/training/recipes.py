@@ -35,10 +35,10 @@ _LORA = Lora(rank=4, alpha=8)
 RECIPES: dict[str, ShippedRecipe] = {
     "tools": ShippedRecipe(
         "Writes the JSON list of tool calls a request needs, or [] when no tool fits or something required is missing.",
-        _LORA,
-        TrainConfig(steps=1400),
-        examples=11_000,
-        validation=128,
+        Lora(rank=16, alpha=32),
+        TrainConfig(steps=3000, learning_rate=1.2e-3, precision="fp32", trunks="served"),
+        examples=24_000,
+        validation=256,
     ),
     "code": ShippedRecipe(
         "Writes one fenced block of Python that does what is asked.",
@@ -61,8 +61,24 @@ RECIPES: dict[str, ShippedRecipe] = {
 }
 
 
-def recipe(skill: str, *, steps: int | None = None, seconds: float | None = None, seed: int = 0) -> ShippedRecipe:
-    """A shipped skill's recipe, with the schedule cut or reseeded.
+def recipe(
+    skill: str,
+    *,
+    steps: int | None = None,
+    seconds: float | None = None,
+    rank: int | None = None,
+    rate: float | None = None,
+    seed: int = 0,
+) -> ShippedRecipe:
+    """A shipped skill's recipe, with the schedule cut or reseeded, or for a base of another size.
+
+    Args:
+        skill: a name in `RECIPES`.
+        steps: optimizer steps, in place of the recipe's.
+        seconds: a time budget; see `TrainConfig`.
+        rank: of the update, which keeps its scaling alpha / rank.
+        rate: peak learning rate.
+        seed: of the data and the training.
 
     Raises:
         UnknownNameError: for a skill without a recipe.
@@ -70,5 +86,13 @@ def recipe(skill: str, *, steps: int | None = None, seconds: float | None = None
     if skill not in RECIPES:
         raise unknown("recipe", skill, RECIPES)
     found = RECIPES[skill]
-    config = replace(found.config, steps=steps or found.config.steps, seconds=seconds, seed=seed)
-    return replace(found, config=config)
+    width = rank or found.method.rank
+    method = replace(found.method, rank=width, alpha=found.method.alpha * width / found.method.rank)
+    config = replace(
+        found.config,
+        steps=steps or found.config.steps,
+        seconds=seconds,
+        learning_rate=rate or found.config.learning_rate,
+        seed=seed,
+    )
+    return replace(found, method=method, config=config)

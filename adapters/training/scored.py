@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from loraloop.adapters.base import Base
 from loraloop.adapters.base.decoder import Decoder
 from loraloop.adapters.methods.payload import Payload, PayloadAttached
 from loraloop.adapters.training.encode import Branch, Encoded
 from loraloop.adapters.training.forward import BranchForward, Dropout, prefill
 from loraloop.adapters.training.past import Past
 from loraloop.adapters.training.plan import Plan
+from loraloop.adapters.training.served_trunks import served
 from loraloop.adapters.training.trunks import TrunkStore
 
 
@@ -54,11 +56,13 @@ class Reader:
         decoder: differentiable; see `view.training_view`.
         store: trunks on disk, or None.
         checkpointing: see `TrainConfig`.
+        server: the base that computes trunks as it serves them; None: `decoder` computes them.
     """
 
     decoder: Decoder
     store: TrunkStore | None = None
     checkpointing: bool = False
+    server: Base | None = None
 
     def read(
         self,
@@ -120,6 +124,8 @@ class Reader:
             heads.setdefault(example.trunk[: example.shared], len(heads))
         if any(not example.trunk for example in examples):
             return self._with_empty(examples)
+        if self.server is not None:
+            return served(self.server, [(e.trunk[: e.shared], e.trunk[e.shared :]) for e in examples], self._kv_dtype)
         rests = [example.trunk[example.shared :] for example in examples]
         if len(heads) == len(examples) or not all(heads) or not all(rests):
             return prefill(self.decoder, [example.trunk for example in examples])
@@ -138,9 +144,12 @@ class Reader:
             nothing = made.data[:, :, 0, :, :0]
             return Past.of([next(rows) if example.trunk else nothing for example in examples])
         config = self.decoder.config
-        dtype = torch.float32 if config.qkv_bias else self.decoder.dtype
         shape = (config.layers, 2, len(examples), config.kv_heads, 0, config.head_dim)
-        return Past(torch.empty(shape, dtype=dtype, device=self.decoder.device), (0,) * len(examples))
+        return Past(torch.empty(shape, dtype=self._kv_dtype, device=self.decoder.device), (0,) * len(examples))
+
+    @property
+    def _kv_dtype(self) -> torch.dtype:
+        return torch.float32 if self.decoder.config.qkv_bias else self.decoder.dtype
 
 
 def _context(example: Encoded, branch: Branch) -> tuple[int, ...]:

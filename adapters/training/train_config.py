@@ -11,7 +11,8 @@ from loraloop.tool_schemas.errors import InputError, unknown
 Optimizer = Literal["adamw", "adamw8bit", "paged_adamw8bit", "galore"]
 Schedule = Literal["cosine", "linear", "constant"]
 Mode = Literal["branch", "full", "mixed"]
-_CHOICES = {"optimizer": Optimizer, "schedule": Schedule, "mode": Mode, "precision": Precision}
+Trunks = Literal["trained", "served"]
+_CHOICES = {"optimizer": Optimizer, "schedule": Schedule, "mode": Mode, "precision": Precision, "trunks": Trunks}
 _MAY_CHANGE = frozenset(("steps", "seconds", "patience", "trunk_cache_gb", "checkpointing", "save_every"))
 
 
@@ -37,6 +38,8 @@ class TrainConfig:
             context, as a server without branches will use it), or `mixed`: one forward so, the next so.
         checkpointing: compute each layer again in the backward instead of keeping its states.
         precision: what the base computes in while training; see `view.training_view`.
+        trunks: who computes them: `trained`, the decoder that also trains; or `served`, the C decoder, so that a
+            skill learns on the very states that it will stand on. Which is faster depends on the processor.
         trunk_cache_gb: keep trunks on disk across epochs, up to so many GB (0: not at all).
         save_every: steps between checkpoints without a validation (None: only with one).
         galore_rank, galore_every, galore_scale: of the projection; see `galore_optimizer`.
@@ -61,6 +64,7 @@ class TrainConfig:
     mode: Mode = "branch"
     checkpointing: bool = False
     precision: Precision = "base"
+    trunks: Trunks = "trained"
     trunk_cache_gb: float = 0.0
     save_every: int | None = None
     galore_rank: int = 128

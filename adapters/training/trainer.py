@@ -94,7 +94,7 @@ class Trainer:
         folder.mkdir(parents=True, exist_ok=True)
         self.decoder = training_view(base, config.precision)
         self.context = context or BaseContext(base, self.decoder)
-        self.reader = Reader(self.decoder, self._store(), config.checkpointing)
+        self.reader = Reader(self.decoder, self._store(), config.checkpointing, self._server())
         made = method.init(self.context, config.seed)
         if start is not None:
             _begin_from(start, made)
@@ -296,6 +296,21 @@ class Trainer:
             self.folder / "trunks", self.base.fingerprints.weights, self.base.config, dtype, config.trunk_cache_gb,
             wanted,
         )  # fmt: skip
+
+    def _server(self) -> Base | None:
+        """The base, if trunks are to be computed as they are served.
+
+        Raises:
+            InputError: another decoder than the C one serves it.
+        """
+        if self.config.trunks == "trained":
+            return None
+        if not self.base.native:
+            raise InputError(
+                "trunks as served need the C decoder, which serves int4, int8 and bf16 bases on a CPU with a C "
+                "compiler: set trunks to 'trained'"
+            )
+        return self.base
 
     def _write(self, record: dict[str, Any]) -> None:
         if self.workers.rank == 0:

@@ -1,0 +1,69 @@
+"""Trunks as they are served: what the C decoder computes is what a training stands on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from loraloop.adapters.base import Base, Message, Row, random_base
+from loraloop.adapters.methods.lora import Lora
+from loraloop.adapters.training.encode import Encoded, encode
+from loraloop.adapters.training.served_trunks import served
+from loraloop.adapters.training.trainer import TrainConfig, Trainer
+from loraloop.tool_schemas.errors import InputError
+
+
+def asked(base: Base) -> list[Encoded]:
+    """Two requests under one system message, and one without any."""
+    brief = Message("system", "Be brief. " * 8)
+    talks = [
+        [brief, Message("user", "Name three rivers.")],
+        [brief, Message("user", "Why is the sky blue, and the sea too?")],
+        [Message("user", "Hello!")],
+    ]
+    return [encode(base, talk, "Yes.") for talk in talks]
+
+
+def parts(examples: list[Encoded]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    return [(example.trunk[: example.shared], example.trunk[example.shared :]) for example in examples]
+
+
+@pytest.fixture
+def native(base: Base) -> Base:
+    if not base.native:
+        pytest.skip("needs the C decoder")
+    return base
+
+
+def test_they_are_the_bits_that_a_served_context_has(native: Base) -> None:
+    examples = asked(native)
+    past = served(native, parts(examples), torch.float32)
+    assert past.lengths == tuple(len(example.trunk) for example in examples)
+    for row, example in enumerate(examples):
+        cache = native.new_cache()
+        native.forward([Row(example.trunk[: example.shared], cache)] if example.shared else [])
+        native.forward([Row(example.trunk[example.shared :], cache)])
+        for layer in (0, native.config.layers - 1):
+            for ours, theirs in zip(past.layer(layer), cache.planes(layer), strict=True):
+                assert torch.equal(ours[row, :, : len(example.trunk)], theirs)
+
+
+def test_a_loss_on_them_is_near_that_on_trained_ones(native: Base, tmp_path: Path) -> None:
+    examples = asked(native)
+    losses = []
+    for trunks in ("served", "trained"):
+        config = TrainConfig(steps=2, batch=3, precision="fp32", trunks=trunks)  # type: ignore[arg-type]
+        made = Trainer(native, Lora(4, 8), examples, examples, config, tmp_path / trunks)
+        assert (made.reader.server is native) == (trunks == "served")
+        losses.append(float(made.loss(examples, grad=False)))
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+    assert losses[0] != losses[1]
+
+
+def test_a_base_that_torch_serves_is_refused(tmp_path: Path) -> None:
+    base = random_base(0)
+    examples = asked(base)
+    with pytest.raises(InputError, match="set trunks to 'trained'"):
+        Trainer(base, Lora(4, 8), examples, examples, TrainConfig(steps=1, trunks="served"), tmp_path)
