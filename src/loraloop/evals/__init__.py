@@ -1,0 +1,1 @@
+"""Evaluations of skills, router and agent on data: what `loraloop eval` runs."""
