@@ -166,11 +166,11 @@ def _retrieval_parts(data: Path, split: Split, rng: random.Random) -> list[Part]
     unanswered = endless([r for r in open_questions if not r["answerable"]], rng)
     science = endless(retrieval.retrieval_records(data, "entailmentbank", split), rng)
     return [
-        (0.30, lambda: retrieval.as_passages(next(answered), rng)),
+        (0.24, lambda: retrieval.as_passages(next(answered), rng)),
         (0.07, lambda: retrieval.as_passages(next(unanswered), rng)),
-        (0.08, lambda: retrieval.withheld(next(answered), rng)),
-        (0.24, lambda: retrieval.as_document(next(answered), rng, True)),
-        (0.16, lambda: retrieval.as_document(next(nq), rng, False)),
+        (0.07, lambda: retrieval.withheld(next(answered), rng)),
+        (0.27, lambda: retrieval.as_document(next(answered), rng, True)),
+        (0.20, lambda: retrieval.as_document(next(nq), rng, False)),
         (0.12, lambda: retrieval.as_passages(next(science), rng)),
         (0.03, lambda: retrieval.withheld(next(science), rng)),
     ]

@@ -94,9 +94,10 @@ def withheld(record: Mapping[str, Any], rng: random.Random) -> Example | None:
 
 
 def as_document(record: Mapping[str, Any], rng: random.Random, answerable: bool) -> Example | None:
-    """The gold passage as sentences: cite those with the answer and repeat them; or withhold them.
+    """The gold passage as sentences: cite those that answer and repeat them; or withhold the answer.
 
-    Sentences of one text are near each other in topic, so the withheld form is a hard "not answerable".
+    An answer is the sentence that holds it with what belongs to it (`_told`), whole sentences as far as an answer may
+    be long. Sentences of one text are near each other in topic, so the withheld form is a hard "not answerable".
     """
     gold = next((p for p in record["passages"] if p["id"] in record["citations"]), None)
     if gold is None:
@@ -106,21 +107,43 @@ def as_document(record: Mapping[str, Any], rng: random.Random, answerable: bool)
     holding = [i for i, text in enumerate(sentences) if any(a in text.lower() for a in accepted)]
     if not 3 <= len(sentences) <= 14 or not holding or len(holding) > (1 if answerable else len(sentences) - 2):
         return None
-    cited = set(holding)
-    if answerable and _PRONOUN.match(sentences[holding[0]]) and holding[0] > 0:
-        cited.add(holding[0] - 1)
+    cited = _told(record["question"], sentences, holding[0]) if answerable else set()
     if not answerable:
         sentences = [text for i, text in enumerate(sentences) if i not in holding]
-        cited = set()
     name = id_style(rng)
     title = gold.get("title", "")
     head = title if rng.random() < 0.7 else ""
     shown = [Passage(name(i), text, head if i == 0 else "") for i, text in enumerate(sentences)]
+    while len(cited) > 1 and sum(len(sentences[i]) + 1 for i in cited) > ANSWER_LENGTH + 1:
+        cited.remove(max(cited, key=lambda i: abs(i - holding[0])))
     text = " ".join(sentences[i] for i in sorted(cited))
     answer = Answer(bool(cited), tuple(name(i) for i in sorted(cited)), text)
     kind = "document" if cited else "document_unanswerable"
     made = retrieval_example(record, shown, answer, kind, instructions_or_none(rng, 0.2))
     return made if made.length <= LONGEST else None
+
+
+def _told(question: str, sentences: Sequence[str], holding: int) -> set[int]:
+    """The sentence that holds the answer, the one before if it leans on it, and those that repeat what was asked.
+
+    A long answer tells what was asked about as well: of the two sentences nearest to it, the one that shares most of
+    the question's words joins, if it shares as many as two; and the one after, if it goes on with a pronoun.
+    """
+    told = {holding}
+    if holding > 0 and _PRONOUN.match(sentences[holding]):
+        told.add(holding - 1)
+    if holding + 1 < len(sentences) and _PRONOUN.match(sentences[holding + 1]):
+        told.add(holding + 1)
+    asked = {word for word in re.findall(r"\w+", question.lower()) if len(word) > 3}
+    shared = {
+        i: len(asked & set(re.findall(r"\w+", sentences[i].lower())))
+        for i in range(max(0, holding - 2), min(len(sentences), holding + 3))
+        if i not in told
+    }
+    best = max(shared, key=lambda i: (shared[i], -abs(i - holding)), default=holding)
+    if shared.get(best, 0) >= 2:
+        told.add(best)
+    return told
 
 
 def id_style(rng: random.Random) -> Any:
