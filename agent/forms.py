@@ -69,7 +69,7 @@ class Forms:
         if contract == "verdict":
             return JsonSchema(verdict_schema())
         if contract == "code":
-            return Lark(code_grammar(self._runtime.base.tokenizer.joins_fences))
+            return Lark(code_grammar(self._runtime.base.tokenizer.joins_fences), python=True)
         return self._job.output.term
 
     def differs(self, contract: str) -> bool:

@@ -13,6 +13,7 @@
 | verdict | safe | nothing | go on |
 | code | code, with the `python` tool | the text, then what it printed | route again |
 | code | code | the text | the run ends |
+| code | nothing that parses was found | nothing | route again, this contract masked |
 | text | anything | the text | the run ends |
 | text | not what the output type says | nothing | the step again, told what is wrong; else the run ends |
 
@@ -173,6 +174,8 @@ def _calls(text: str, facts: Facts) -> Outcome:
 
 
 def _code(text: str, facts: Facts) -> Outcome:
+    if facts.flaw:
+        return Outcome("invalid", keep=False, mask=True, error=facts.flaw)
     code = code_of(text)
     if not facts.python:
         return Outcome("code", keep=True, stop="code", output=text)

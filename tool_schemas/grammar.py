@@ -52,9 +52,15 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Lark:
-    """Text of a context-free grammar in llguidance's variant of Lark; its start rule is ``start``."""
+    """Text of a context-free grammar in llguidance's variant of Lark; its start rule is ``start``.
+
+    Attributes:
+        grammar: The text.
+        python: Whether it describes a fenced block of Python whose code must also parse (`PythonGrammar`).
+    """
 
     grammar: str
+    python: bool = False
 
 
 Term = JsonSchema | Regex | Choice | Lark

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -51,6 +51,14 @@ class Constraint(Protocol):
     def closing(self, limit: int) -> list[int] | None: ...
 
 
+@runtime_checkable
+class Checked(Protocol):
+    """A state whose `accept` raises `Violation` where what was completed fails a check."""
+
+    @property
+    def settled(self) -> int: ...
+
+
 class Guide:
     """Leads the generation of `ids` along a grammar.
 
@@ -79,7 +87,7 @@ class Guide:
         self._ids = ids
         self._snapshots = _Snapshots(state, limit, tokenizer)
         self._first = self._snapshots.at, self._snapshots.path
-        self._checked = state if isinstance(state, CheckedState) else None
+        self._checked = state if isinstance(state, Checked) else None
         self._choices = Backtrack()
 
     @property
@@ -210,7 +218,7 @@ class _Snapshots:
             trial = self.state.fork()
             try:
                 trial.accept(end)
-            except InputError:
+            except (InputError, Violation):
                 continue
             if trial.can_stop:
                 return end

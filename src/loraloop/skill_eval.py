@@ -206,7 +206,7 @@ def term_of(
         case "verdict":
             return JsonSchema(verdict_schema())
         case "code":
-            return Lark(code_grammar(base.tokenizer.joins_fences))
+            return Lark(code_grammar(base.tokenizer.joins_fences), python=True)
     if schema is not None:
         return JsonSchema(schema, on_unsupported="check")
     return Choice(tuple(choices)) if choices else None

@@ -46,6 +46,8 @@ KEY = call_key(Call("add", {"b": 2, "a": 1}))
         ("answer", ANSWER, Facts(), "answer", True, "answer"),
         ("answer", ANSWER, Facts(go_on=True), "answer", True, None),
         ("answer", '{"answerable":false}', Facts(), "not_answerable", False, None),
+        ("code", CODE, Facts(), "code", True, "code"),
+        ("code", "```python\n", Facts(flaw="it does not parse"), "invalid", False, None),
         ("verdict", UNSAFE, Facts(), "unsafe", False, "refused"),
         ("verdict", '{"verdict":"safe"}', Facts(), "safe", False, None),
         ("code", CODE, Facts(), "code", True, "code"),

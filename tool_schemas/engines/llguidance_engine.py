@@ -15,6 +15,7 @@ from loraloop.tool_schemas.engines.splitting import Splitter
 from loraloop.tool_schemas.errors import InputError, LimitError, SchemaError
 from loraloop.tool_schemas.grammar import Choice, Grammar, JsonSchema, Lark, Regex, Term
 from loraloop.tool_schemas.prepare import prepared, sifted
+from loraloop.tool_schemas.python_block import PythonGrammar
 
 if TYPE_CHECKING:
     import torch
@@ -61,7 +62,8 @@ class LlguidanceEngine:
             SchemaError: With the JSON path, if the term cannot be enforced exactly.
         """
         if not isinstance(term, JsonSchema):
-            return LlguidanceGrammar(self, self._matcher(_source(term)), False)
+            plain = LlguidanceGrammar(self, self._matcher(_source(term)), False)
+            return PythonGrammar(plain, self._bytes) if isinstance(term, Lark) and term.python else plain
         schema = _as_object(term.schema)
         try:
             plan = sifted(schema, term.on_unsupported)
@@ -72,8 +74,10 @@ class LlguidanceEngine:
         grammar = LlguidanceGrammar(self, matcher, True)
         if not plan.findings:
             return grammar
-        decode = self.tokenizer.decode_bytes
-        return CheckedGrammar(grammar, Checks(schema, plan), lambda token: decode([token]), self.ends, self.vocab_size)
+        return CheckedGrammar(grammar, Checks(schema, plan), self._bytes, self.ends, self.vocab_size)
+
+    def _bytes(self, token: int) -> bytes:
+        return self.tokenizer.decode_bytes([token])
 
     def _matcher_of(self, schema: dict[str, Any], bounds: Bounds | None) -> LLMatcher:
         try:
