@@ -8,7 +8,7 @@ import pytest
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.contracts import Passage
-from loraloop.adapters.training.call_match import accepted, read_calls, same_calls
+from loraloop.adapters.training.call_match import accepted, mistake, read_calls, same_calls
 from loraloop.adapters.training.example import Example
 from loraloop.adapters.training.score import bootstrap, rate, right, score, summary, token_f1
 from loraloop.tool_schemas.errors import InputError
@@ -24,6 +24,9 @@ TOOL = {
             "budget": {"type": "number"},
             "tags": {"type": "array", "items": {"type": "string"}},
             "flags": {"type": "object", "properties": {"fast": {"type": "boolean"}}},
+            "legs": {"type": "array", "items": {"type": "number"}},
+            "stops": {"type": "array", "items": {"type": "object"}},
+            "note": {},
             "mode": {"type": "string", "default": "car"},
         },
         "required": ["city"],
@@ -36,6 +39,9 @@ WANTED = {
     "tags": ["", ["art", "food"]],
     "flags": ["", {"fast": [True]}],
     "mode": ["", "car"],
+    "legs": ["", [1.5, 2.0]],
+    "stops": ["", [{"at": ["Bonn"]}, {"at": ["Ulm", ""]}]],
+    "note": ["", "x", 5],
 }
 
 
@@ -66,10 +72,65 @@ def example(skill: str, gold: dict[str, object], kind: str = "k", identity: str 
         ({"city": "NYC", "flags": {"fast": False}}, False),
         ({"city": "NYC", "flags": {"slow": True}}, False),
         ({"city": "NYC", "speed": 3}, False),
+        ({"city": "NYC", "days": 3.0}, False),
+        ({"city": "NYC", "tags": []}, True),
+        ({"city": "NYC", "tags": "art"}, False),
+        ({"city": "NYC", "tags": ["art", 1]}, False),
+        ({"city": "NYC", "legs": [1.5, 2]}, True),
+        ({"city": "NYC", "flags": {}}, False),
+        ({"city": "NYC", "flags": {"fast": [True]}}, False),
+        ({"city": "NYC", "stops": [{"at": "bonn"}, {}]}, True),
+        ({"city": "NYC", "stops": [{"at": "bonn"}]}, False),
+        ({"city": "NYC", "stops": [{}, {"at": "Bonn"}]}, False),
+        ({"city": "NYC", "note": "X"}, True),
+        ({"city": "NYC", "note": 5}, False),
+        ({"city": "NYC", "mode": ""}, True),
     ],
 )
 def test_leaderboard_rule(arguments, fits):
     assert accepted([call(**arguments)], [{"trip": WANTED}], [TOOL]) is fits
+
+
+@pytest.mark.parametrize(
+    ("schema", "options", "value", "fits"),
+    [
+        ({"type": "array", "items": {"type": "number"}}, [[1.5, 2.0]], [1.5, 2], False),  # no optional "" lets it pass
+        ({"type": "array", "items": {"type": "number"}}, [[1, 2]], [1, 2.0], True),  # the first item names the type
+        ({"type": "integer"}, ["n"], "n", True),  # a variable's name …
+        ({"type": "integer"}, ["n"], "N", False),  # … is compared as it is
+        ({"type": "string"}, [7, "n"], "N", False),
+        ({"type": "number"}, [10], 10.0, True),
+        ({"type": "number"}, [0.5], 10**400, False),
+        ({"type": "object"}, [{"a": [["X"]]}], {"a": ["x"]}, False),  # text inside lists in objects keeps its case
+        ({"type": "object"}, [{"a": ["X y"]}], {"a": "xy"}, True),
+        ({"type": "array", "items": {"type": "array"}}, [[["A"]]], [["a"]], False),
+        ({"type": ["string", "null"]}, [None, "a"], None, True),
+        ({"type": "array"}, [["A"]], ["a"], True),
+    ],
+)
+def test_leaderboard_rule_on_one_value(schema, options, value, fits):
+    tool = {"name": "f", "parameters": {"type": "object", "properties": {"x": schema}, "required": ["x"]}}
+    assert accepted([{"name": "f", "arguments": {"x": value}}], [{"f": {"x": options}}], [tool]) is fits
+
+
+@pytest.mark.parametrize("judged", ["leaderboard", "exact"])
+def test_a_mistake_has_a_name(judged):
+    gold = [call(city="Rome"), call(city="Oslo", days=2)]
+    accepts = [{"trip": {"city": ["Rome"]}}, {"trip": {"city": ["Oslo"], "days": [2]}}]
+    other = {"name": "other", "arguments": {}}
+    cases = {
+        "": gold[::-1],
+        "no list of calls": None,
+        "should have called": [],
+        "wrong count": gold[:1],
+        "wrong function": [gold[0], other],
+        "missing argument": [call(city="Oslo"), gold[0]],
+        "unexpected argument": [gold[0], call(city="Oslo", days=2, budget=1.0)],
+        "wrong value": [gold[0], call(city="Oslo", days=3)],
+    }
+    for reason, calls in cases.items():
+        assert mistake(calls, gold, accepts if judged == "leaderboard" else None, [TOOL]) == reason
+    assert mistake([other], [], None, [TOOL]) == "should have abstained" and not mistake([], [], None, [TOOL])
 
 
 def test_leaderboard_rule_on_several_calls():
