@@ -87,7 +87,7 @@ def _wrong(value: Any, schema: Mapping[str, Any], options: Sequence[Any]) -> str
     as_it_is = first is not None and first is not expected
     nested = _type(schema["items"]) if expected is list and isinstance(schema.get("items"), dict) else None
     if type(value) is expected:
-        if nested is not None and not _items_typed(value, nested, options):
+        if nested is not None and isinstance(value, list) and not _items_typed(value, nested, options):
             return "wrong type"
     elif first is None or type(value) is not first:
         return "wrong type"
@@ -113,7 +113,7 @@ def _as_float(value: int) -> float | int:
         return value
 
 
-def _items_typed(value: list[Any], nested: type, options: Sequence[Any]) -> bool:
+def _items_typed(value: Sequence[Any], nested: type, options: Sequence[Any]) -> bool:
     """Whether all items have the nested type, or that of an accepted list's first item."""
 
     def fits(option: Any) -> bool:
