@@ -10,6 +10,7 @@ by the schemas of the data file, theirs by the functions and answers inside the 
 
 from __future__ import annotations
 
+import argparse
 import copy
 import importlib
 import json
@@ -29,6 +30,13 @@ from loraloop.adapters.training.score import rate
 
 Calls = list[dict[str, Any]]
 Judge = Callable[[dict[str, Any], Calls], bool]
+VERDICTS = {
+    (True, True): "both accept",
+    (False, False): "both refuse",
+    (True, False): "ours alone accepts",
+    (False, True): "theirs alone accepts",
+}
+"""By our verdict and theirs."""
 CATEGORIES = ("simple_python", "multiple", "parallel", "parallel_multiple")
 
 
@@ -187,8 +195,7 @@ def main() -> int:
     judge = official(given.bfcl)
     rows = [row for row in _rows(given.data) if row["category"] in CATEGORIES][: given.limit]
     records = {row["id"]: row for row in rows}
-    agreed: dict[str, list[bool]] = {}
-    verdicts: Counter[str] = Counter()
+    judged: dict[str, Counter[str]] = {}
     failed: Counter[str] = Counter()
     shown = 0
     for origin, identity, calls in items(records, given.outputs, given.seed):
@@ -199,21 +206,28 @@ def main() -> int:
             failed[f"{origin}: {type(error).__name__}"] += 1
             continue
         mine = ours(record, calls)
-        agreed.setdefault(origin, []).append(mine == theirs)
-        verdicts["accepted by both" if mine and theirs else "refused by both"] += mine == theirs
-        verdicts["accepted by ours alone"] += mine and not theirs
-        verdicts["accepted by theirs alone"] += theirs and not mine
+        judged.setdefault(origin, Counter())[VERDICTS[mine, theirs]] += 1
         if mine != theirs and shown < given.show:
             shown += 1
             print(f"{identity} ({origin}): ours {mine}, theirs {theirs}\n  {json.dumps(calls)}\n  {record['accepts']}")
-    every = [hit for hits in agreed.values() for hit in hits]
-    metrics: dict[str, float] = {}
-    for name, hits in {"agreement": every, **{f"agreement/{k}": v for k, v in agreed.items()}}.items():
-        metrics[name], metrics[f"{name}_low"], metrics[f"{name}_high"] = rate(hits)
-        metrics[f"{name}_n"] = len(hits)
-    details = {"verdicts": dict(verdicts), "not judged by theirs": dict(failed), "records": len(records)}
-    finish(Report("bfcl_agreement", len(every), metrics, details=details), given.json)
-    return 0 if all(every) else 1
+    total: Counter[str] = sum(judged.values(), Counter())
+    n, agreed = total.total(), total[VERDICTS[True, True]] + total[VERDICTS[False, False]]
+    value, low, high = rate([True] * agreed + [False] * (n - agreed))
+    metrics: dict[str, float] = {"agreement": value, "agreement_low": low, "agreement_high": high, "agreement_n": n}
+    table = {
+        f"{origin}/{verdict}": counts[verdict]
+        for origin, counts in {**judged, "all": total}.items()
+        for verdict in VERDICTS.values()
+    }
+    details = {"verdicts": table, "not judged by theirs": dict(failed), "records": len(records)}
+    finish(Report("bfcl_agreement", n, metrics, details=details, command=_command(given)), given.json)
+    return 0 if agreed == n else 1
+
+
+def _command(given: argparse.Namespace) -> str:
+    words = ["python benchmarks/bfcl_agreement.py", "--bfcl FOLDER", "--data DATA/tools/bfcl.eval.jsonl"]
+    words += [f"--{name} {value}" for name in ("limit", "seed") if (value := getattr(given, name))]
+    return " ".join([*words, *(["--outputs FILE"] if given.outputs else [])])
 
 
 if __name__ == "__main__":
