@@ -9,6 +9,7 @@ fixed order, so that `--limit` takes a fair sample of each.
 from __future__ import annotations
 
 import argparse
+import random
 import sys
 from pathlib import Path
 
@@ -51,7 +52,10 @@ def _run(given: argparse.Namespace) -> None:
 
         torch.set_num_threads(given.threads)
     files = given.files.split(",") if given.files else list(eval_files(given.skill))
-    examples = load_examples(given.skill, given.data, "eval", given.limit, files=files)
+    examples = load_examples(given.skill, given.data, "eval", None if given.seed else given.limit, files=files)
+    if given.seed:
+        random.Random(given.seed).shuffle(examples)
+        del examples[given.limit or len(examples) :]
     base = Base.load(given.base)
     skill = skill_of(base, given.skill, given.adapter)
     with counting(given.skill, len(examples)) as step:
@@ -63,7 +67,7 @@ def _run(given: argparse.Namespace) -> None:
 def _command(given: argparse.Namespace) -> str:
     """What measures the same again: the options that matter to the figures, without this machine's paths."""
     words = ["python benchmarks/skills.py", f"--skill {given.skill}", "--data DATA"]
-    words += [f"--{name} {value}" for name in ("files", "limit") if (value := getattr(given, name))]
+    words += [f"--{name} {value}" for name in ("files", "limit", "seed") if (value := getattr(given, name))]
     return " ".join([*words, *(["--told"] if given.told else [])])
 
 

@@ -59,8 +59,8 @@ def mistake(
         return "should have called" if gold else "should have abstained"
     if len(predicted) != len(gold):
         return "wrong count"
-    free, missed = [_kept(call, tools) for call in predicted], []
-    for wanted in (_kept(call, tools) for call in gold):
+    free, missed = [_canonical(call, tools) for call in predicted], []
+    for wanted in (_canonical(call, tools) for call in gold):
         if wanted in free:
             free.remove(wanted)
         else:
@@ -68,19 +68,17 @@ def mistake(
     return min((_difference(call, missed[0]) for call in free), key=MISTAKES.index)
 
 
-def _difference(call: tuple[str, dict[str, Any]], wanted: tuple[str, dict[str, Any]]) -> str:
-    if call[0] != wanted[0]:
+def _difference(call: str, wanted: str) -> str:
+    """How one call, in its canonical form, differs from another."""
+    (name, given), (wanted_name, arguments) = json.loads(call), json.loads(wanted)
+    if name != wanted_name:
         return "wrong function"
-    if wanted[1].keys() - call[1].keys():
+    if arguments.keys() - given.keys():
         return "missing argument"
-    return "unexpected argument" if call[1].keys() - wanted[1].keys() else "wrong value"
+    return "unexpected argument" if given.keys() - arguments.keys() else "wrong value"
 
 
 def _canonical(call: Call, tools: Sequence[Mapping[str, Any]]) -> str:
-    return json.dumps(_kept(call, tools), sort_keys=True)
-
-
-def _kept(call: Call, tools: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, Any]]:
     schema = schema_of(call["name"], tools)
     required, properties = schema.get("required", []), schema.get("properties", {})
     kept = {
@@ -88,7 +86,7 @@ def _kept(call: Call, tools: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str
         for name, value in call["arguments"].items()
         if name in required or _plain(value) != _plain(properties.get(name, {}).get("default"))
     }
-    return call["name"], kept
+    return json.dumps([call["name"], kept], sort_keys=True)
 
 
 def _plain(value: Any) -> Any:

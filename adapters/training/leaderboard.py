@@ -143,10 +143,11 @@ def _objects_fit(values: list[Any], option: Any) -> bool:
 def _object_fits(value: Mapping[str, Any], wanted: Any) -> bool:
     if not isinstance(wanted, dict):
         return False
+    every = {key: options if isinstance(options, list) else [options] for key, options in wanted.items()}
     for key, item in value.items():
-        if _plain(item) not in [_plain(option) for option in wanted.get(key, ())]:
+        if _plain(item) not in [_plain(option) for option in every.get(key, ())]:
             return False
-    return all(key in value or "" in options for key, options in wanted.items())
+    return all(key in value or "" in options for key, options in every.items())
 
 
 def _plain(value: Any) -> Any:

@@ -8,6 +8,7 @@ import pytest
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.contracts import Passage
+from loraloop.adapters.training.asked import asked_names, defines
 from loraloop.adapters.training.call_match import accepted, mistake, read_calls, same_calls
 from loraloop.adapters.training.example import Example
 from loraloop.adapters.training.score import bootstrap, rate, right, score, summary, token_f1
@@ -50,7 +51,9 @@ def call(**arguments: object) -> dict[str, object]:
 
 
 def example(skill: str, gold: dict[str, object], kind: str = "k", identity: str = "x-1", **more: object) -> Example:
-    return Example(skill, kind, identity, "g", (Message("user", "?"),), "", "s", "l", gold=gold, **more)
+    said = (Message("user", "?"),)
+    completion = str(more.pop("completion", ""))
+    return Example(skill, kind, identity, "g", said, completion, "s", "l", gold=gold, **more)
 
 
 @pytest.mark.parametrize(
@@ -130,6 +133,8 @@ def test_a_mistake_has_a_name(judged):
     }
     for reason, calls in cases.items():
         assert mistake(calls, gold, accepts if judged == "leaderboard" else None, [TOOL]) == reason
+    flagged = {"name": "trip", "arguments": {"city": "Rome", "days": True}}
+    assert mistake([flagged], [call(city="Rome", days=1)], None, [TOOL]) == "wrong value", "true is no 1"
     assert mistake([other], [], None, [TOOL]) == "should have abstained" and not mistake([], [], None, [TOOL])
 
 
@@ -189,6 +194,23 @@ def test_code_scores():
     found = score("code", asked, outputs, runs)
     assert found["pass_at_1"] == pytest.approx(1 / 3) and found["syntax_valid"] == pytest.approx(1 / 3)
     assert "pass_at_1" not in score("code", asked, outputs)
+    assert found["defines"] == 1 and found["syntax_valid_defining"] == pytest.approx(1 / 3)
+
+
+def test_code_that_defines_what_is_asked():
+    tests = "import math\nassert set(pairs(1)) == {math.sqrt(one(2))}"
+    made = example("code", {"tests": tests}, completion="```python\ndef pairs(n):\n    return 1\n```")
+    assert asked_names(made) == {"pairs"}, "what the reference defines"
+    assert asked_names(example("code", {"tests": tests})) == {"pairs", "one"}, "no builtins, no attributes"
+    assert asked_names(example("code", {"tests": "from m import f\ndef g(): ...\nf(g())"})) == set()
+    assert asked_names(example("code", {"tests": "assert ("})) == set()
+    outputs = ["```python\ndef pairs(n:\n```", "x = pairs(1)", "```python\nclass pairs: ...\n```", "def pairs2(): ..."]
+    assert [defines(output, ["pairs"]) for output in outputs] == [True, False, True, False]
+    found = score("code", [made] * 4, outputs)
+    assert found["defines"] == 0.5 and found["syntax_valid_defining"] == 0.5 and found["syntax_valid"] == 0.25
+    assert found["syntax_valid_defining_n"] == 2
+    found = score("code", [made, example("code", {})], outputs[:2], lambda program: True)
+    assert found["pass_at_1_n"] == 1, "code without tests passes none"
 
 
 def test_retrieval_scores():

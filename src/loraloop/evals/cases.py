@@ -102,6 +102,8 @@ def examples(skill: str, files: Sequence[Path], limit: int | None = None, seed: 
 
 
 def _example(skill: str, row: Mapping[str, Any], file: Path, line: int) -> Example:
+    if skill == "tools" and row.get("accepts") is not None:
+        _check_accepts(row["accepts"])
     if _of_the_page(skill, row):
         return _page_example(skill, row)
     from loraloop.adapters.contracts import ANSWER_LENGTH
@@ -121,6 +123,18 @@ def _example(skill: str, row: Mapping[str, Any], file: Path, line: int) -> Examp
     if row.get("category") in CATEGORIES:
         gold["category"] = row["category"]
     return replace(record.example(), id=f"{name}-{row.get('id', line)}", kind=kind, gold=gold)
+
+
+def _check_accepts(accepts: Any) -> None:
+    fits = isinstance(accepts, list) and all(
+        isinstance(wanted, dict)
+        and len(wanted) == 1
+        and all(isinstance(named, dict) for named in wanted.values())
+        and all(isinstance(values, list) for named in wanted.values() for values in named.values())
+        for wanted in accepts
+    )
+    if not fits:
+        raise InputError('accepts is a list of {"function": {"argument": [accepted values]}}, one for each call')
 
 
 def _of_the_page(skill: str, row: Mapping[str, Any]) -> bool:
