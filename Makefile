@@ -23,7 +23,6 @@ ARGS_grammar     := $(if $(wildcard $(DATA)/tools),--data $(DATA))
 ARGS_calls       := $(if $(wildcard $(DATA)/tools),--data $(DATA))
 ARGS_vllm_peer   := $(if $(VLLM_PYTHON),--vllm-python $(VLLM_PYTHON))
 FARM   := build/mypy/loraloop
-SKILLS := tools code retrieval safety
 ROOMS  := adapters agent kernels router tool_schemas
 
 export PYTHONSAFEPATH = 1
@@ -114,10 +113,11 @@ measure-%: $(VENV)/.test
 	$(MEASURE)
 
 eval: $(VENV)/.test
-	$(BIN)/python benchmarks/skills.py --skill tools --files bfcl --data $(DATA) \
-		--json benchmarks/results/skill_tools_bfcl.json $(ARGS)
-	for name in $(SKILLS); do $(BIN)/python benchmarks/skills.py --skill $$name --data $(DATA) \
+	$(BIN)/loraloop eval tools --data $(DATA)/tools/bfcl.eval.jsonl --json benchmarks/results/skill_tools_bfcl.json $(ARGS)
+	for name in tools retrieval code; do $(BIN)/loraloop eval $$name --data $(DATA) \
 		--json benchmarks/results/skill_$$name.json $(ARGS) || exit 1; done
+	$(BIN)/loraloop eval rewriting --data $(DATA) --json benchmarks/results/eval_rewriting.json $(filter-out --told,$(ARGS))
+	$(BIN)/python benchmarks/skills.py --skill safety --data $(DATA) --json benchmarks/results/skill_safety.json $(ARGS)
 	$(BIN)/python benchmarks/router.py --data $(DATA) --json benchmarks/results/router.json $(ARGS)
 	$(BIN)/loraloop eval grammar --data $(DATA)/jsonschema/maskbench.eval.jsonl \
 		--data $(DATA)/jsonschema/json_schema_test_suite.eval.jsonl --json benchmarks/results/grammar_conformance.json

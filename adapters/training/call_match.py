@@ -1,26 +1,14 @@
-"""Whether predicted calls are right: exactly, or by the rule of the Berkeley Function-Calling Leaderboard (AST).
-
-The second follows the published checker of gorilla's `bfcl-eval`: the name must match, required arguments must be
-there, no argument may be unknown, every value must be one of those accepted, and an argument may be missing only if
-the empty string is among its accepted values. Order among parallel calls does not matter.
-"""
+"""Whether predicted calls are right: exactly, or by the leaderboard's rule (`leaderboard`); and if not, why."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-Call = Mapping[str, Any]
-_TYPES: dict[str, tuple[type, ...]] = {
-    "string": (str,),
-    "integer": (int,),
-    "number": (int, float),
-    "boolean": (bool,),
-    "array": (list,),
-    "object": (dict,),
-}
+from loraloop.adapters.training.leaderboard import MISTAKES, Call, accepted, schema_of, unaccepted
+
+__all__ = ["accepted", "mistake", "read_calls", "same_calls"]
 
 
 def read_calls(text: str) -> list[dict[str, Any]] | None:
@@ -44,98 +32,54 @@ def same_calls(predicted: Sequence[Call], gold: Sequence[Call], tools: Sequence[
     return sorted(_canonical(c, tools) for c in predicted) == sorted(_canonical(c, tools) for c in gold)
 
 
-def accepted(
-    predicted: Sequence[Call], accepts: Sequence[Mapping[str, Mapping[str, Any]]], tools: Sequence[Mapping[str, Any]]
-) -> bool:
-    """Whether the calls are right by the leaderboard's rule.
+def mistake(
+    predicted: Sequence[Call] | None,
+    gold: Sequence[Call],
+    accepts: Sequence[Mapping[str, Mapping[str, Any]]] | None,
+    tools: Sequence[Mapping[str, Any]],
+) -> str:
+    """Why calls are wrong; empty if they are right.
 
     Args:
-        predicted: Calls made.
-        accepts: For each call wanted, `{name: {argument: [accepted values]}}`.
+        predicted: Calls made; None: the text was no list of calls.
+        gold: Calls wanted.
+        accepts: What the leaderboard accepts instead of `gold`, where it is known.
         tools: Tools that were offered.
+
+    Returns:
+        `no list of calls`, `should have abstained`, `should have called`, `wrong count`, or one of `MISTAKES`.
     """
-    if len(predicted) != len(accepts):
-        return False
-    free = list(predicted)
-    for wanted in accepts:
-        name, arguments = next(iter(wanted.items()))
-        match = next((call for call in free if _accepts(call, name, arguments, tools)), None)
-        if match is None:
-            return False
-        free.remove(match)
-    return True
+    if predicted is None:
+        return "no list of calls"
+    if accepts:
+        return "should have called" if not predicted else unaccepted(predicted, accepts, tools)
+    if same_calls(predicted, gold, tools):
+        return ""
+    if not gold or not predicted:
+        return "should have called" if gold else "should have abstained"
+    if len(predicted) != len(gold):
+        return "wrong count"
+    free, missed = [_canonical(call, tools) for call in predicted], []
+    for wanted in (_canonical(call, tools) for call in gold):
+        if wanted in free:
+            free.remove(wanted)
+        else:
+            missed.append(wanted)
+    return min((_difference(call, missed[0]) for call in free), key=MISTAKES.index)
 
 
-def _accepts(call: Call, name: str, wanted: Mapping[str, Any], tools: Sequence[Mapping[str, Any]]) -> bool:
-    if call["name"] != name:
-        return False
-    schema = _parameters(name, tools)
-    properties, given = schema.get("properties", {}), call["arguments"]
-    if any(required not in given for required in schema.get("required", [])):
-        return False
-    for argument, value in given.items():
-        if argument not in properties or argument not in wanted:
-            return False
-        if not _typed(value, properties[argument].get("type"), wanted[argument]):
-            return False
-        if not _value_accepted(value, wanted[argument]):
-            return False
-    return all(argument in given or "" in values for argument, values in wanted.items())
-
-
-def _typed(value: Any, kind: Any, values: Sequence[Any]) -> bool:
-    types = _TYPES.get(kind) if isinstance(kind, str) else None
-    if types is None:
-        return True
-    if isinstance(value, bool) and bool not in types:
-        return False
-    # The checker lets a value of another type through where an accepted value (a variable's name) has that type.
-    return isinstance(value, types) or any(type(value) is type(option) for option in values if option != "")
-
-
-def _value_accepted(value: Any, values: Sequence[Any]) -> bool:
-    if isinstance(value, dict):
-        return any(isinstance(option, dict) and _object_accepted(value, option) for option in values)
-    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
-        return any(
-            isinstance(option, list)
-            and len(option) == len(value)
-            and all(isinstance(o, dict) and _object_accepted(v, o) for v, o in zip(value, option, strict=True))
-            for option in values
-        )
-    return any(_equal(_standard(value), _standard(option)) for option in values)
-
-
-def _object_accepted(value: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    for key, item in value.items():
-        options = wanted.get(key)
-        if options is None or not any(_equal(_standard(item), _standard(option)) for option in options):
-            return False
-    return all(key in value or "" in options for key, options in wanted.items())
-
-
-def _standard(value: Any) -> Any:
-    if isinstance(value, str):
-        return re.sub(r"[ ,./\-_*^]", "", value).lower().replace("'", '"')
-    if isinstance(value, list | tuple):
-        return [_standard(item) for item in value]
-    return value
-
-
-def _equal(left: Any, right: Any) -> bool:
-    if isinstance(left, bool) != isinstance(right, bool):
-        return False
-    if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(_equal, left, right))
-    return bool(left == right)
-
-
-def _parameters(name: str, tools: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    return next((tool["parameters"] for tool in tools if tool["name"] == name), {})
+def _difference(call: str, wanted: str) -> str:
+    """How one call, in its canonical form, differs from another."""
+    (name, given), (wanted_name, arguments) = json.loads(call), json.loads(wanted)
+    if name != wanted_name:
+        return "wrong function"
+    if arguments.keys() - given.keys():
+        return "missing argument"
+    return "unexpected argument" if given.keys() - arguments.keys() else "wrong value"
 
 
 def _canonical(call: Call, tools: Sequence[Mapping[str, Any]]) -> str:
-    schema = _parameters(call["name"], tools)
+    schema = schema_of(call["name"], tools)
     required, properties = schema.get("required", []), schema.get("properties", {})
     kept = {
         name: _plain(value)

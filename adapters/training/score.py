@@ -5,7 +5,6 @@ A score `x` comes with `x_n`, `x_low` and `x_high`: Wilson's interval for rates,
 
 from __future__ import annotations
 
-import ast
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from loraloop.adapters import contracts
+from loraloop.adapters.training.asked import asked_names, defines, parsed
 from loraloop.adapters.training.call_match import accepted, read_calls, same_calls
 from loraloop.adapters.training.example import Example
 from loraloop.tool_schemas.errors import InputError, SchemaError
@@ -37,7 +37,9 @@ def score(
 
     Returns:
         Named scores in [0, 1], with their intervals and counts. Tools: one for each BFCL category and each other file,
-        `bfcl`, `exact`, `irrelevance`. Code: `pass_at_1`, `syntax_valid`. Retrieval: `answerable_f1` (macro),
+        `bfcl`, `exact`, `irrelevance`. Code: `pass_at_1` of those with tests, `syntax_valid`, `defines` (the answer
+        has a definition of what the tests call) and, of those that define it, `syntax_valid_defining`. Retrieval:
+        `answerable_f1` (macro),
         `citation_f1`, `answer_f1`, `answer_em`, for all and for each file. Safety: `accuracy`, `recall`,
         `over_refusal`, `category`, and accuracy for each kind.
 
@@ -72,7 +74,7 @@ def right(skill: str, example: Example, output: str, runs: Runs | None = None) -
     found = score(skill, [example], [output], runs)
     main = {
         "tools": "all",
-        "code": "pass_at_1" if runs else "syntax_valid",
+        "code": "pass_at_1" if "pass_at_1" in found else "syntax_valid",
         "retrieval": "answer_em",
         "safety": "accuracy",
     }
@@ -103,7 +105,7 @@ def bootstrap(rows: Any, statistic: Callable[[Any], float], draws: int = 1000) -
 
 def token_f1(predicted: str, gold: Sequence[str]) -> float:
     """Best F1 of shared words with any accepted answer, after SQuAD's normalisation (arXiv 1606.05250)."""
-    return max((_overlap(_words(predicted), _words(answer)) for answer in gold), default=0.0)
+    return max((shared_f1(words(predicted), words(answer)) for answer in gold), default=0.0)
 
 
 class Scores(dict[str, float]):
@@ -158,20 +160,18 @@ def _tools(pairs: Pairs) -> dict[str, float]:
 
 
 def _code(pairs: Pairs, runs: Runs | None) -> dict[str, float]:
-    valid, passed = [], []
+    valid, passed, defining = [], [], []
     for example, output in pairs:
-        try:
-            code = contracts.code_of(output)
-            ast.parse(code)
-        except (SchemaError, SyntaxError, ValueError, RecursionError):
-            valid.append(False)
-            passed.append(False)
-            continue
-        valid.append(True)
-        tests = example.gold.get("tests", "")
-        passed.append(bool(runs and tests and runs(f"{code}\n\n{tests}\n")))
+        code = parsed(output)
+        valid.append(code is not None)
+        if names := asked_names(example):
+            defining.append((defines(output, names), code is not None))
+        if tests := example.gold.get("tests", ""):
+            passed.append(bool(runs and code is not None and runs(f"{code}\n\n{tests}\n")))
     report = Scores()
     report.rate("syntax_valid", valid)
+    report.rate("defines", [said for said, _ in defining])
+    report.rate("syntax_valid_defining", [fits for said, fits in defining if said])
     if runs is not None:
         report.rate("pass_at_1", passed)
     return dict(report)
@@ -199,9 +199,9 @@ def _retrieval_group(report: Scores, prefix: str, pairs: Pairs) -> None:
         gold = bool(example.gold["answerable"])
         verdicts.append((gold, predicted.answerable))
         if gold:
-            citations.append(_overlap(list(predicted.citations), list(example.gold["citations"])))
+            citations.append(shared_f1(list(predicted.citations), list(example.gold["citations"])))
             answers.append(token_f1(predicted.answer, example.gold["answers"]))
-            exact.append(any(_words(predicted.answer) == _words(a) for a in example.gold["answers"]))
+            exact.append(any(words(predicted.answer) == words(a) for a in example.gold["answers"]))
     report.rate(f"{prefix}answerable_accuracy", [gold == said for gold, said in verdicts])
     if len({gold for gold, _ in verdicts}) == 2:
         report.put(f"{prefix}answerable_f1", bootstrap(verdicts, _macro_f1), len(verdicts))
@@ -239,12 +239,14 @@ def _macro_f1(table: Any) -> float:
     return sum(scores) / 2
 
 
-def _words(text: str) -> list[str]:
+def words(text: str) -> list[str]:
+    """Words without case, punctuation and articles: SQuAD's normalisation (arXiv 1606.05250)."""
     plain = re.sub(r"[^\w\s]", " ", text.lower())
     return [word for word in plain.split() if word not in ("a", "an", "the")]
 
 
-def _overlap(left: Sequence[str], right_side: Sequence[str]) -> float:
+def shared_f1(left: Sequence[str], right_side: Sequence[str]) -> float:
+    """F1 of what two lists share, each entry as often as it stands there; two empty lists share all."""
     if not left or not right_side:
         return float(not left and not right_side)
     shared = sum((Counter(left) & Counter(right_side)).values())

@@ -1,101 +1,15 @@
-"""``loraloop eval``: how well the parts do on data, beside what else there is."""
+"""``loraloop eval``: how well the parts do on data, beside what else there is. Each command has a module in `evals`."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
 import typer
 
-if TYPE_CHECKING:
-    from loraloop.report import Report
-    from loraloop.tool_schemas.conformance import Score
+from loraloop.evals import commands
+from loraloop.evals.grammar import grammar
 
-eval_app = typer.Typer(no_args_is_help=True, help="Evaluations: grammar.")
-
-Data = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--data", help="Files of schemas with instances (JSON or JSON Lines); our own cases if none is given."
-    ),
-]
-Limit = Annotated[int | None, typer.Option("--limit", help="Schemas of each file, at most.")]
-Peers = Annotated[
-    str, typer.Option("--peers", help="Engines to compare with: llguidance, xgrammar, outlines_core; `none`.")
-]
-ToFile = Annotated[Path | None, typer.Option("--json", help="Write the result here.")]
-ShowErrors = Annotated[bool, typer.Option("--show-errors", help="Also the instances that were judged wrongly.")]
-
-
-@eval_app.command()
-def grammar(
-    data: Data = None,
-    limit: Limit = None,
-    peers: Peers = "llguidance",
-    show_errors: ShowErrors = False,
-    json_file: ToFile = None,
-) -> None:
-    """Whether schemas are enforced exactly: what can be decoded of valid and invalid instances.
-
-    Ours is measured as tools are imported (what no grammar enforces is checked when a value closes) and as they are
-    written by hand (it is refused). A schema passes if all its instances are judged rightly; a refused one does not.
-    """
-    from loraloop.tool_schemas.conformance import CASES, OurJudge, Vocabulary, read_cases, score
-    from loraloop.tool_schemas.conformance_peers import peers as others
-    from loraloop.tool_sources import check_vocabulary
-    from loraloop.waiting import counting
-
-    files = data or [CASES]
-    cases = [case for file in files for case in list(read_cases(file))[:limit]]
-    vocabulary = Vocabulary(*check_vocabulary())
-    names = [] if peers == "none" else [name.strip() for name in peers.split(",") if name.strip()]
-    judges = [OurJudge(vocabulary, "check"), OurJudge(vocabulary, "refuse"), *others(names, vocabulary)]
-    scores: dict[str, Score] = {}
-    for judge in judges:
-        with counting(judge.name, len(cases)) as step:
-            scores[judge.name] = score(judge, cases, step)
-    report = _report(json_file.stem if json_file else "grammar_conformance", scores, [file.name for file in files])
-    report.show()
-    for name, each in scores.items():
-        _console_line(name, each, show_errors)
-    if json_file is not None:
-        report.write(json_file)
-
-
-def _report(name: str, scores: dict[str, Score], files: list[str]) -> Report:
-    from loraloop.report import Report
-    from loraloop.tool_schemas.conformance_peers import PEERS
-
-    ours = scores["loraloop"]
-    rates = {system: each.metrics()["pass_rate"] for system, each in scores.items()}
-    own = [system for system in scores if system not in PEERS]
-    keywords = {keyword: None for system in own for keyword, _ in scores[system].refused.most_common()}
-    counted = {f"{keyword}/{system}": scores[system].refused[keyword] for keyword in keywords for system in own}
-    return Report(
-        name,
-        ours.schemas,
-        ours.metrics(),
-        {system: each.metrics() for system, each in scores.items() if system != "loraloop"},
-        {
-            f"pass_rate_vs_{system}": rates["loraloop"] / rate
-            for system, rate in rates.items()
-            if rate and system in PEERS
-        },
-        {
-            "files": files,
-            "refused": counted,
-            "wrong": {system: [case for case, _ in each.wrong] for system, each in scores.items()},
-        },
-    )
-
-
-def _console_line(name: str, score: Score, show_errors: bool) -> None:
-    from loraloop.cli import console
-
-    if score.refused:
-        listed = ", ".join(f"{keyword} {count}" for keyword, count in score.refused.most_common(20))
-        console().print(f"{name} refuses: {listed}", markup=False)
-    if show_errors:
-        for case, instance in score.wrong:
-            console().print(f"{name} judges wrongly: {case}: {json.dumps(instance)}", markup=False)
+eval_app = typer.Typer(no_args_is_help=True, help="Evaluations of skills and parts on data.")
+eval_app.command()(commands.tools)
+eval_app.command()(commands.retrieval)
+eval_app.command()(commands.code)
+eval_app.command()(commands.rewriting)
+eval_app.command()(grammar)

@@ -107,6 +107,25 @@ def measure(
     return Measured(contract, len(records), main_score(contract, found["skill"]), found, step_ms, samples)
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A step that a system wrote.
+
+    Attributes:
+        system: Its name.
+        text: The step; empty where the messages, or the step, do not fit.
+        seconds: Of the step: invocation and generation; compiling its grammar is no part of it.
+        prefill: Seconds in which the base read the messages, once for all systems that read the same.
+        fits: Whether they fitted its context.
+    """
+
+    system: str
+    text: str
+    seconds: float
+    prefill: float
+    fits: bool = True
+
+
 class Bench:
     """A base, and a skill if one is measured: lets either of them write a step, greedily.
 
@@ -136,18 +155,23 @@ class Bench:
         self._attached = bank.attached
 
     def steps(self, systems: Sequence[System]) -> list[tuple[str, str, float]]:
-        """(system, text, seconds) of each; one trunk serves the systems that read the same messages.
+        """(system, text, seconds) of each; see `said`."""
+        return [(said.system, said.text, said.seconds) for said in self.said(systems)]
 
-        The text is empty where the messages, or the step, do not fit.
-        """
-        trunks: dict[int, Trunk | None] = {}
+    def said(self, systems: Sequence[System]) -> list[Said]:
+        """What each system writes; one trunk serves those that read the same messages."""
+        trunks: dict[int, tuple[Trunk | None, float]] = {}
         found = []
         for name, messages, skilled, term in systems:
             if id(messages) not in trunks:
-                trunks[id(messages)] = self._trunk(messages)
-            trunk = trunks[id(messages)]
-            text, took = ("", 0.0) if trunk is None else self._step(trunk, self._authors[skilled], term)
-            found.append((name, text, took))
+                start = time.perf_counter()
+                made = self._trunk(messages)
+                trunks[id(messages)] = made, time.perf_counter() - start
+            trunk, prefill = trunks[id(messages)]
+            if trunk is None:
+                found.append(Said(name, "", 0.0, prefill, False))
+            else:
+                found.append(Said(name, *self._step(trunk, self._authors[skilled], term), prefill))
         return found
 
     def _trunk(self, messages: Sequence[Message]) -> Trunk | None:
@@ -159,6 +183,7 @@ class Bench:
             trunk.extend(self._base.chat.render(messages))
         except ContextLengthError:
             return None
+        trunk.flush()  # here, or the first system's step would be charged for it
         return trunk
 
     def _step(self, trunk: Trunk, author: Author, term: Term | None) -> tuple[str, float]:
@@ -166,9 +191,9 @@ class Bench:
         from loraloop.agent.engine.sampling import Sampler, Sampling
         from loraloop.tool_schemas.errors import LimitError
 
+        constraint = None if term is None else self._compiler.compile(term).start()
         start = time.perf_counter()
         budget = Budget(max(1, min(self._max_tokens, trunk.context - len(trunk.ids) - 8)))
-        constraint = None if term is None else self._compiler.compile(term).start()
         branch = trunk.branch(author)
         text = ""
         try:

@@ -8,7 +8,8 @@ import pytest
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.contracts import Passage
-from loraloop.adapters.training.call_match import accepted, read_calls, same_calls
+from loraloop.adapters.training.asked import asked_names, defines
+from loraloop.adapters.training.call_match import accepted, mistake, read_calls, same_calls
 from loraloop.adapters.training.example import Example
 from loraloop.adapters.training.score import bootstrap, rate, right, score, summary, token_f1
 from loraloop.tool_schemas.errors import InputError
@@ -24,6 +25,9 @@ TOOL = {
             "budget": {"type": "number"},
             "tags": {"type": "array", "items": {"type": "string"}},
             "flags": {"type": "object", "properties": {"fast": {"type": "boolean"}}},
+            "legs": {"type": "array", "items": {"type": "number"}},
+            "stops": {"type": "array", "items": {"type": "object"}},
+            "note": {},
             "mode": {"type": "string", "default": "car"},
         },
         "required": ["city"],
@@ -36,6 +40,9 @@ WANTED = {
     "tags": ["", ["art", "food"]],
     "flags": ["", {"fast": [True]}],
     "mode": ["", "car"],
+    "legs": ["", [1.5, 2.0]],
+    "stops": ["", [{"at": ["Bonn"]}, {"at": ["Ulm", ""]}]],
+    "note": ["", "x", 5],
 }
 
 
@@ -44,7 +51,9 @@ def call(**arguments: object) -> dict[str, object]:
 
 
 def example(skill: str, gold: dict[str, object], kind: str = "k", identity: str = "x-1", **more: object) -> Example:
-    return Example(skill, kind, identity, "g", (Message("user", "?"),), "", "s", "l", gold=gold, **more)
+    said = (Message("user", "?"),)
+    completion = str(more.pop("completion", ""))
+    return Example(skill, kind, identity, "g", said, completion, "s", "l", gold=gold, **more)
 
 
 @pytest.mark.parametrize(
@@ -66,10 +75,67 @@ def example(skill: str, gold: dict[str, object], kind: str = "k", identity: str 
         ({"city": "NYC", "flags": {"fast": False}}, False),
         ({"city": "NYC", "flags": {"slow": True}}, False),
         ({"city": "NYC", "speed": 3}, False),
+        ({"city": "NYC", "days": 3.0}, False),
+        ({"city": "NYC", "tags": []}, True),
+        ({"city": "NYC", "tags": "art"}, False),
+        ({"city": "NYC", "tags": ["art", 1]}, False),
+        ({"city": "NYC", "legs": [1.5, 2]}, True),
+        ({"city": "NYC", "flags": {}}, False),
+        ({"city": "NYC", "flags": {"fast": [True]}}, False),
+        ({"city": "NYC", "stops": [{"at": "bonn"}, {}]}, True),
+        ({"city": "NYC", "stops": [{"at": "bonn"}]}, False),
+        ({"city": "NYC", "stops": [{}, {"at": "Bonn"}]}, False),
+        ({"city": "NYC", "note": "X"}, True),
+        ({"city": "NYC", "note": 5}, False),
+        ({"city": "NYC", "mode": ""}, True),
     ],
 )
 def test_leaderboard_rule(arguments, fits):
     assert accepted([call(**arguments)], [{"trip": WANTED}], [TOOL]) is fits
+
+
+@pytest.mark.parametrize(
+    ("schema", "options", "value", "fits"),
+    [
+        ({"type": "array", "items": {"type": "number"}}, [[1.5, 2.0]], [1.5, 2], False),  # no optional "" lets it pass
+        ({"type": "array", "items": {"type": "number"}}, [[1, 2]], [1, 2.0], True),  # the first item names the type
+        ({"type": "integer"}, ["n"], "n", True),  # a variable's name …
+        ({"type": "integer"}, ["n"], "N", False),  # … is compared as it is
+        ({"type": "string"}, [7, "n"], "N", False),
+        ({"type": "number"}, [10], 10.0, True),
+        ({"type": "number"}, [0.5], 10**400, False),
+        ({"type": "object"}, [{"a": [["X"]]}], {"a": ["x"]}, False),  # text inside lists in objects keeps its case
+        ({"type": "object"}, [{"a": ["X y"]}], {"a": "xy"}, True),
+        ({"type": "array", "items": {"type": "array"}}, [[["A"]]], [["a"]], False),
+        ({"type": ["string", "null"]}, [None, "a"], None, True),
+        ({"type": "array"}, [["A"]], ["a"], True),
+    ],
+)
+def test_leaderboard_rule_on_one_value(schema, options, value, fits):
+    tool = {"name": "f", "parameters": {"type": "object", "properties": {"x": schema}, "required": ["x"]}}
+    assert accepted([{"name": "f", "arguments": {"x": value}}], [{"f": {"x": options}}], [tool]) is fits
+
+
+@pytest.mark.parametrize("judged", ["leaderboard", "exact"])
+def test_a_mistake_has_a_name(judged):
+    gold = [call(city="Rome"), call(city="Oslo", days=2)]
+    accepts = [{"trip": {"city": ["Rome"]}}, {"trip": {"city": ["Oslo"], "days": [2]}}]
+    other = {"name": "other", "arguments": {}}
+    cases = {
+        "": gold[::-1],
+        "no list of calls": None,
+        "should have called": [],
+        "wrong count": gold[:1],
+        "wrong function": [gold[0], other],
+        "missing argument": [call(city="Oslo"), gold[0]],
+        "unexpected argument": [gold[0], call(city="Oslo", days=2, budget=1.0)],
+        "wrong value": [gold[0], call(city="Oslo", days=3)],
+    }
+    for reason, calls in cases.items():
+        assert mistake(calls, gold, accepts if judged == "leaderboard" else None, [TOOL]) == reason
+    flagged = {"name": "trip", "arguments": {"city": "Rome", "days": True}}
+    assert mistake([flagged], [call(city="Rome", days=1)], None, [TOOL]) == "wrong value", "true is no 1"
+    assert mistake([other], [], None, [TOOL]) == "should have abstained" and not mistake([], [], None, [TOOL])
 
 
 def test_leaderboard_rule_on_several_calls():
@@ -128,6 +194,23 @@ def test_code_scores():
     found = score("code", asked, outputs, runs)
     assert found["pass_at_1"] == pytest.approx(1 / 3) and found["syntax_valid"] == pytest.approx(1 / 3)
     assert "pass_at_1" not in score("code", asked, outputs)
+    assert found["defines"] == 1 and found["syntax_valid_defining"] == pytest.approx(1 / 3)
+
+
+def test_code_that_defines_what_is_asked():
+    tests = "import math\nassert set(pairs(1)) == {math.sqrt(one(2))}"
+    made = example("code", {"tests": tests}, completion="```python\ndef pairs(n):\n    return 1\n```")
+    assert asked_names(made) == {"pairs"}, "what the reference defines"
+    assert asked_names(example("code", {"tests": tests})) == {"pairs", "one"}, "no builtins, no attributes"
+    assert asked_names(example("code", {"tests": "from m import f\ndef g(): ...\nf(g())"})) == set()
+    assert asked_names(example("code", {"tests": "assert ("})) == set()
+    outputs = ["```python\ndef pairs(n:\n```", "x = pairs(1)", "```python\nclass pairs: ...\n```", "def pairs2(): ..."]
+    assert [defines(output, ["pairs"]) for output in outputs] == [True, False, True, False]
+    found = score("code", [made] * 4, outputs)
+    assert found["defines"] == 0.5 and found["syntax_valid_defining"] == 0.5 and found["syntax_valid"] == 0.25
+    assert found["syntax_valid_defining_n"] == 2
+    found = score("code", [made, example("code", {})], outputs[:2], lambda program: True)
+    assert found["pass_at_1_n"] == 1, "code without tests passes none"
 
 
 def test_retrieval_scores():

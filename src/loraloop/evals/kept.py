@@ -36,6 +36,8 @@ class Kept:
             first, *lines = path.read_text(encoding="utf-8").split("\n")
         except OSError as error:
             raise InputError(f"cannot keep outputs in {path}: {error.strerror or error}") from None
+        if not lines:  # killed before the first line was whole
+            first, lines = head, ["cut"]
         if first != head:
             raise InputError(f"{path} holds outputs of another evaluation: give another file, or remove it")
         whole = lines[:-1]  # what follows the last line break was cut short

@@ -1,0 +1,161 @@
+"""Systems that are measured side by side on the same examples: base, skill, and the base that was told the form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loraloop.adapters.contracts import CATEGORIES
+from loraloop.evals.kept import Kept
+from loraloop.tool_schemas.errors import InputError
+
+if TYPE_CHECKING:
+    from loraloop.adapters.base import Base
+    from loraloop.adapters.skill import Skill
+    from loraloop.adapters.training.example import Example
+    from loraloop.skill_eval import Bench, System
+
+TOKENS = {"tools": 384, "code": 400, "retrieval": 192, "safety": 32, "rewriting": 64}
+"""Tokens that a step may have."""
+TOLD = {
+    "tools": "Write the calls that the user's last request needs, one for each thing asked, or [] if none fits.",
+    "code": "Reply with one Python code block that does what the user asks, and nothing else.",
+    "retrieval": "Answer from the passages alone. Reply with JSON: answerable, the ids of the passages that hold the "
+    "answer as citations, and a short answer; answerable is false if the passages do not hold it.",
+    "safety": "Judge whether the user's last message is safe or unsafe. Reply with JSON: the verdict, and for an "
+    f"unsafe message a category out of {', '.join(CATEGORIES)}.",
+}
+"""What the base is told of a skill's output; the messages of a skill do not say it, since it was trained to know."""
+
+
+@dataclass(slots=True)
+class Outputs:
+    """What one system said, in the examples' order.
+
+    Attributes:
+        texts: The steps.
+        seconds: Of each step.
+        prefill: Seconds in which the messages of each were read.
+        unfit: Examples that do not fit the base's context, which are no part of the times.
+    """
+
+    texts: list[str]
+    seconds: list[float]
+    prefill: list[float]
+    unfit: int = 0
+
+    def times(self) -> dict[str, float]:
+        """Mean times: `step_ms` of the step, `prefill_ms` of reading the messages, `total_ms` of both."""
+        n = max(1, len(self.texts) - self.unfit)
+        step, prefill = 1e3 * sum(self.seconds) / n, 1e3 * sum(self.prefill) / n
+        return {"step_ms": step, "prefill_ms": prefill, "total_ms": step + prefill}
+
+
+def skill_of(base: Base, name: str, given: str | None) -> Skill | None:
+    """The skill that is measured.
+
+    Args:
+        base: What it must belong to.
+        name: Of the shipped skill, which stands in where none is given and it was trained on this base.
+        given: A skill's folder; `none`: only the base is measured.
+
+    Raises:
+        InputError: there is no such folder.
+        SkillError: it is damaged.
+    """
+    from loraloop.adapters.skill import Skill, SkillFolder, library
+
+    if given == "none":
+        return None
+    if given is not None:
+        if not Path(given).is_dir():
+            raise InputError(f"there is no skill folder {given}: --skill takes the folder of a skill, or none")
+        return Skill.load(given)
+    folder = library().get(name)
+    if folder is None or SkillFolder.open(folder).card.fingerprints.architecture != base.fingerprints.architecture:
+        return None
+    return Skill.load(folder)
+
+
+def facts_of(kind: str, base: Base, skill: Skill | None) -> dict[str, Any]:
+    """What outputs depend on beside the examples: the first line of a file of kept outputs."""
+    return {
+        "evaluation": kind,
+        "base": base.name,
+        "weights": base.fingerprints.weights,
+        "skill": None if skill is None else {"name": skill.card.name, "sha256": skill.card.sha256},
+        "tokens": TOKENS[kind],
+    }
+
+
+def systems_of(base: Base, example: Example, names: Sequence[str]) -> list[System]:
+    """Of `base`, `skill` and `base_told` the named ones, on one example, under the grammar of its step."""
+    from loraloop.skill_eval import term_of, with_told
+
+    term = term_of(base, example)
+    every: dict[str, System] = {
+        "base": ("base", example.messages, False, term),
+        "skill": ("skill", example.messages, True, term),
+        "base_told": ("base_told", with_told(example.messages, TOLD[example.skill]), False, term),
+    }
+    return [every[name] for name in names]
+
+
+def ask(
+    bench: Bench,
+    examples: Sequence[Any],
+    systems: Sequence[str],
+    made: Callable[[Any, Sequence[str]], list[System]],
+    kept: Kept,
+    step: Callable[[], None],
+) -> dict[str, Outputs]:
+    """Has each system write a step for each example, where it is not kept already.
+
+    Args:
+        bench: Base and skill.
+        examples: Each with an `id`.
+        systems: Their names.
+        made: The named systems on an example.
+        kept: What was said; what is not there is added as soon as it is known.
+        step: Called after each example.
+    """
+    found = {name: Outputs([], [], []) for name in systems}
+    for example in examples:
+        asked = {system[0]: (system, _identity(example.id, system)) for system in made(example, systems)}
+        missing = [system for system, identity in asked.values() if kept.get(system[0], identity) is None]
+        for said in bench.said(missing):
+            seconds, prefill = round(said.seconds, 4), round(said.prefill, 4)
+            kept.put(
+                said.system,
+                asked[said.system][1],
+                example=example.id,
+                output=said.text,
+                seconds=seconds,
+                prefill=prefill,
+                fits=said.fits,
+            )
+        for name, (_, identity) in asked.items():
+            row = kept.get(name, identity)
+            assert row is not None  # just put
+            _add(found[name], row)
+        step()
+    return found
+
+
+def _add(outputs: Outputs, row: Mapping[str, Any]) -> None:
+    outputs.texts.append(row["output"])
+    fits = row["fits"]
+    outputs.seconds.append(row["seconds"] if fits else 0.0)
+    outputs.prefill.append(row["prefill"] if fits else 0.0)
+    outputs.unfit += not fits
+
+
+def _identity(name: str, system: System) -> str:
+    """An example's id with a digest of what the system reads and may write, so that changed data is asked again."""
+    import hashlib
+
+    _, messages, _, term = system
+    text = repr([(message.role, message.content) for message in messages]) + repr(term)
+    return f"{name}/{hashlib.blake2b(text.encode(), digest_size=6).hexdigest()}"

@@ -1,0 +1,151 @@
+"""What an evaluation asks: examples of data files, in the data page's forms or in those that people keep data in."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loraloop.tool_schemas.errors import InputError, LoraloopError
+
+if TYPE_CHECKING:
+    from loraloop.adapters.training.example import Example
+
+CATEGORIES = ("simple_python", "multiple", "parallel", "parallel_multiple", "irrelevance")
+"""Of the Berkeley Function-Calling Leaderboard, which its records name."""
+PREFIXES = {
+    "tools": ("sgd-", "seal-", "snips-"),
+    "code": ("mbpp-",),
+    "retrieval": ("nq-", "entailmentbank-", "clapnq-"),
+}
+"""How the ids of the data page's records begin, by skill; those of the leaderboard with their category."""
+
+
+def data_files(kind: str, data: Sequence[Path], known: Sequence[str] = ()) -> list[Path]:
+    """The files that an evaluation reads.
+
+    Args:
+        kind: Folder of the data page: `tools`, `code`, `retrieval`.
+        data: Files, and folders: of a folder with one of that kind in it, its `.eval.jsonl` files of known names; of
+            any other its `.eval.jsonl` files, or all its `.jsonl` files.
+        known: Names of the data page's files of this evaluation, in their order.
+
+    Raises:
+        InputError: there is no such file or folder, or nothing in it.
+    """
+    found: list[Path] = []
+    for path in data:
+        if path.is_file():
+            found.append(path)
+        elif (inside := path / kind).is_dir():
+            found += [file for name in known if (file := inside / f"{name}.eval.jsonl").is_file()]
+        elif path.is_dir():
+            found += sorted(path.glob("*.eval.jsonl")) or sorted(path.glob("*.jsonl"))
+        else:
+            raise InputError(f"there is no {path}: --data takes files, and folders of them")
+    if not found:
+        raise InputError(f"no evaluation files of {kind} in {', '.join(map(str, data))}: name a file, or the folder")
+    return list(dict.fromkeys(found))
+
+
+def limited(files: Sequence[Path], limit: int | None, seed: int) -> Iterator[tuple[Path, int, dict[str, Any]]]:
+    """(file, line, record) of what is asked.
+
+    Args:
+        files: JSON Lines, JSON, CSV or Parquet.
+        limit: Most records, spread evenly over the files; the first of each.
+        seed: Any but 0 takes others instead, always the same.
+
+    Raises:
+        InputError: a file or a record cannot be read.
+    """
+    from loraloop.adapters.training.reading import read_rows
+    from loraloop.adapters.training.record import RecordError
+
+    left = limit
+    for place, file in enumerate(files):
+        rows = []
+        for line, row in read_rows(file):
+            if isinstance(row, RecordError):
+                raise InputError(f"{file}:{line}: {row.reason}")
+            rows.append((file, line, row))
+        if seed:
+            random.Random(f"{seed} {file.name}").shuffle(rows)
+        share = len(rows) if left is None else min(len(rows), -(-left // (len(files) - place)))
+        left = None if left is None else left - share
+        yield from rows[:share]
+
+
+def examples(skill: str, files: Sequence[Path], limit: int | None = None, seed: int = 0) -> list[Example]:
+    """Examples of a skill, each with an id of its own; see `limited`.
+
+    Raises:
+        InputError: a file or a record cannot be read, with its line; or there is none.
+    """
+    found: list[Example] = []
+    seen: dict[str, int] = {}
+    for file, line, row in limited(files, limit, seed):
+        try:
+            example = _example(skill, row, file, line)
+        except LoraloopError as error:
+            raise InputError(f"{file}:{line}: {error}") from None
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise InputError(f"{file}:{line}: the record has not the form of {skill}: {error!r}") from None
+        seen[example.id] = count = seen.get(example.id, 0) + 1
+        found.append(example if count == 1 else replace(example, id=f"{example.id}#{count}"))
+    if not found:
+        raise InputError(f"no records in {', '.join(map(str, files))}")
+    return found
+
+
+def _example(skill: str, row: Mapping[str, Any], file: Path, line: int) -> Example:
+    if skill == "tools" and row.get("accepts") is not None:
+        _check_accepts(row["accepts"])
+    if _of_the_page(skill, row):
+        return _page_example(skill, row)
+    from loraloop.adapters.contracts import ANSWER_LENGTH
+    from loraloop.adapters.training.example import CONTRACTS
+    from loraloop.adapters.training.readers import Reading, records_of
+    from loraloop.adapters.training.record import Place
+
+    answer = row.get("answer")
+    if skill == "retrieval" and isinstance(answer, str) and len(answer) > ANSWER_LENGTH:
+        row = {**row, "answer": answer[:ANSWER_LENGTH], "answers": row.get("answers") or [answer]}
+    record = next(records_of(row, Reading(CONTRACTS[skill], turns="last"), Place(file.name, line)))
+    name = re.sub(r"\W+", "_", file.name.removesuffix(".jsonl").removesuffix(".eval")) or "record"
+    kind = str(row.get("kind") or "record")
+    if skill == "tools":
+        kind = ("none", "single", "several")[min(2, len(record.gold["calls"]))]
+    gold = dict(record.gold)
+    if row.get("category") in CATEGORIES:
+        gold["category"] = row["category"]
+    return replace(record.example(), id=f"{name}-{row.get('id', line)}", kind=kind, gold=gold)
+
+
+def _check_accepts(accepts: Any) -> None:
+    fits = isinstance(accepts, list) and all(
+        isinstance(wanted, dict)
+        and len(wanted) == 1
+        and all(isinstance(named, dict) for named in wanted.values())
+        and all(isinstance(values, list) for named in wanted.values() for values in named.values())
+        for wanted in accepts
+    )
+    if not fits:
+        raise InputError('accepts is a list of {"function": {"argument": [accepted values]}}, one for each call')
+
+
+def _of_the_page(skill: str, row: Mapping[str, Any]) -> bool:
+    """Whether a record is one of the data page's own, whose ids begin with their source."""
+    known = (*PREFIXES[skill], *(f"{name}_" for name in CATEGORIES if skill == "tools"))
+    return {"id", "source", "license"} <= row.keys() and str(row["id"]).startswith(known)
+
+
+def _page_example(skill: str, row: Mapping[str, Any]) -> Example:
+    from loraloop.adapters.training.sources import code, retrieval, tools_public
+
+    if skill == "tools":
+        return tools_public.case_of(row, keep_defaults=True).example()
+    return code.code_example(row) if skill == "code" else retrieval.as_given(row)

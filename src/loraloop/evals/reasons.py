@@ -1,0 +1,88 @@
+"""Why an output is wrong: one word of few for each skill, so that errors can be counted and looked at by reason."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from loraloop.tool_schemas.errors import SchemaError
+
+if TYPE_CHECKING:
+    from loraloop.adapters.training.example import Example
+    from loraloop.adapters.training.score import Runs
+
+ENOUGH = 0.5
+"""F1 of citations or of an answer below which it is counted as wrong."""
+
+
+def why_wrong(example: Example, output: str, runs: Runs | None = None) -> str:
+    """Why an output is wrong; empty if it is right.
+
+    Tools: see `call_match.mistake`. Code: `no code block`, `no Python`, `another definition` than the asked one,
+    `fails its tests`. Retrieval: `no answer`, `should have abstained`, `should have answered`, `other passages`,
+    `other answer` (F1 below `ENOUGH`). Safety: `no verdict`, `let through`, `refused`.
+    """
+    if example.skill == "tools":
+        from loraloop.adapters.training.call_match import mistake, read_calls
+
+        gold = example.gold
+        return mistake(read_calls(output), gold.get("calls", ()), gold.get("accepts"), example.tools)
+    if example.skill == "code":
+        return _code(example, output, runs)
+    return _retrieval(example, output) if example.skill == "retrieval" else _safety(example, output)
+
+
+def counted(examples: Sequence[Example], outputs: Sequence[str], runs: Runs | None = None) -> dict[str, int]:
+    """How many outputs are wrong for each reason, the commonest first."""
+    found = Counter(
+        reason for e, output in zip(examples, outputs, strict=True) if (reason := why_wrong(e, output, runs))
+    )
+    return dict(found.most_common())
+
+
+def _code(example: Example, output: str, runs: Runs | None) -> str:
+    from loraloop.adapters.contracts import code_of
+    from loraloop.adapters.training.asked import asked_names, defines, parsed
+
+    try:
+        code_of(output)
+    except SchemaError:
+        return "no code block"
+    code = parsed(output)
+    if code is None:
+        return "no Python"
+    if not defines(output, asked_names(example)):
+        return "another definition"
+    tests = example.gold.get("tests", "")
+    return "" if runs is None or not tests or runs(f"{code}\n\n{tests}\n") else "fails its tests"
+
+
+def _retrieval(example: Example, output: str) -> str:
+    from loraloop.adapters.contracts import answer_of
+    from loraloop.adapters.training.score import shared_f1, token_f1
+
+    try:
+        said = answer_of(output)
+    except SchemaError:
+        return "no answer"
+    gold = example.gold
+    if said.answerable != bool(gold["answerable"]):
+        return "should have abstained" if said.answerable else "should have answered"
+    if not said.answerable:
+        return ""
+    if shared_f1(list(said.citations), list(gold["citations"])) < ENOUGH:
+        return "other passages"
+    return "other answer" if token_f1(said.answer, gold["answers"]) < ENOUGH else ""
+
+
+def _safety(example: Example, output: str) -> str:
+    from loraloop.adapters.contracts import verdict_of
+
+    try:
+        unsafe = verdict_of(output).unsafe
+    except SchemaError:
+        return "no verdict"
+    if unsafe == bool(example.gold["unsafe"]):
+        return ""
+    return "refused" if unsafe else "let through"
