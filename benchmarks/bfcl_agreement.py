@@ -101,13 +101,16 @@ def _concrete(value: Any) -> Any:
     return [_concrete(item) if isinstance(item, dict) else item for item in value] if isinstance(value, list) else value
 
 
-def _argument(change: Callable[[Any, random.Random], Any]) -> Callable[[Calls, random.Random], None]:
-    """A change of one argument of one call."""
+def _argument(
+    change: Callable[[Any, random.Random], Any], suits: Callable[[Any], bool] = lambda value: True
+) -> Callable[[Calls, random.Random], None]:
+    """A change of one argument of one call: of one that it suits, where there is any."""
 
     def changed(calls: Calls, rng: random.Random) -> None:
-        given = rng.choice([call["arguments"] for call in calls if call["arguments"]] or [{}])
-        if given:
-            name = rng.choice(sorted(given))
+        places = [(call["arguments"], name) for call in calls for name in sorted(call["arguments"])]
+        suited = [(given, name) for given, name in places if suits(given[name])]
+        if places:
+            given, name = rng.choice(suited or places)
             given[name] = change(given[name], rng)
 
     return changed
@@ -143,6 +146,10 @@ def _nested(value: Any, rng: random.Random) -> Any:
     return {"value": value}
 
 
+def _objects(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+
+
 def _dropped(calls: Calls, rng: random.Random) -> None:
     given = rng.choice(calls)["arguments"]
     if given:
@@ -150,10 +157,10 @@ def _dropped(calls: Calls, rng: random.Random) -> None:
 
 
 CHANGES: dict[str, Callable[[Calls, random.Random], Any]] = {
-    "spelling": _argument(_spelled),
-    "number": _argument(_number),
-    "list": _argument(_listed),
-    "object": _argument(_nested),
+    "spelling": _argument(_spelled, lambda value: isinstance(value, str)),
+    "number": _argument(_number, lambda value: isinstance(value, int | float)),
+    "list": _argument(_listed, lambda value: isinstance(value, list)),
+    "object": _argument(_nested, lambda value: isinstance(value, dict) or _objects(value)),
     "empty": _argument(lambda value, rng: rng.choice(["", [], {}, None, 0])),
     "other value": _argument(lambda value, rng: rng.choice(["x", 7, 2.5, True, ["x"], [1, 2.0]])),
     "argument left out": _dropped,
