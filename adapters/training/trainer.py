@@ -31,6 +31,7 @@ from loraloop.adapters.training.progress import Progress as Progress
 from loraloop.adapters.training.progress import ProgressCallback
 from loraloop.adapters.training.scored import Reader
 from loraloop.adapters.training.sft import Sft
+from loraloop.adapters.training.shards import ShardedWeight
 from loraloop.adapters.training.train_config import TrainConfig as TrainConfig
 from loraloop.adapters.training.train_config import lasting
 from loraloop.adapters.training.trunks import TrunkStore
@@ -69,7 +70,8 @@ class Trainer:
         progress: called once after every optimizer step, and after its validation.
         workers: the processes that train together; by default those that `accelerate launch` started. Where they share
             out the base's weights, all but the first give up the form that is served, unless it computes the trunks:
-            their `base.decoder` is this trainer's then, and its forwards are for all processes at once.
+            their `base.decoder` is this trainer's then, its forwards are for all processes at once, and the next
+            trainer needs a base of its own.
         context: what the method may know of the base; by default all that `base` holds (LoftQ needs more).
     """
 
@@ -94,6 +96,8 @@ class Trainer:
         self.folder, self.objective, self.progress = folder, objective or Sft(), progress
         self.workers = workers or current()
         folder.mkdir(parents=True, exist_ok=True)
+        if isinstance(base.decoder.embedding, ShardedWeight):
+            raise InputError("an earlier trainer has shared this base out: load it again for each trainer")
         server, self.shards = self._server(), self.workers.shards()
         self.decoder = training_view(base, config.precision, self.shards)
         self.context = context or BaseContext(base, self.decoder)
