@@ -9,14 +9,17 @@ and all help to gather it; a process with nothing left to do helps the others un
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 _NOTHING = -1
+BLOCK = 1 << 24
+"""Bytes of a table that are gathered at a time: gathering takes two or three times what is gathered."""
 
 
 class Shards:
@@ -38,23 +41,23 @@ class Shards:
         self._mesh = init_device_mesh(device.type, (self.count,))
         self._wishes = dist.group.WORLD if device.type == "cpu" else dist.new_group(backend="gloo")
         self._units: list[Any] = []  # modules that are gathered as one
-        self._places: list[int] = []  # of each place, its unit
+        self._places: list[tuple[int, ...]] = []  # of each place, its units; a table has several, blocks of rows
         self._whole = self._coming = _NOTHING  # units
         self._arrival: Any = None
+        self._tables: dict[tuple[int, ...], tuple[str, torch.Size, torch.dtype]] = {}  # of several units
+        self._table: tuple[tuple[int, ...], Any] | None = None  # units, and what they are together
         self._last = _NOTHING  # place
 
     def add(self, weights: Mapping[str, Tensor]) -> dict[str, ShardedWeight]:
         """Cuts the weights `[O, K]` of the next place, given alike by all processes, and keeps this one's part."""
-        from torch.distributed.fsdp import fully_shard
-
-        module = torch.nn.Module()
-        for name, values in weights.items():
-            module.register_parameter(name, torch.nn.Parameter(values.to(self.device), requires_grad=False))
-        fully_shard(module, mesh=self._mesh)
-        parameters: Any = module.parameters()
-        self.part += sum(parameter.to_local().untyped_storage().nbytes() for parameter in parameters)
-        self._places.append(len(self._units))
-        self._units.append(module)
+        units: list[Mapping[str, Tensor]] = [weights]
+        if len(weights) == 1:
+            ((name, values),) = weights.items()
+            units = [{name: block} for block in torch.split(values, max(1, BLOCK // values[:1].nbytes))]
+        cut = tuple(self._cut(unit) for unit in units)
+        if len(cut) > 1:
+            self._tables[cut] = name, values.shape, values.dtype
+        self._places.append(cut)
         place = len(self._places) - 1
         return {name: ShardedWeight(self, place, name, *values.shape) for name, values in weights.items()}
 
@@ -68,20 +71,16 @@ class Shards:
 
         The layer that comes next, in the direction of the walk, is asked for at the same time.
         """
-        unit = self._places[place]
-        if place == self._last and unit == self._whole:
-            return self._units[unit]
-        if unit != self._whole:
-            if unit != self._coming:
-                self._drop()
-                self._turn(unit)
-            self._arrived()
+        units = self._places[place]
+        found = self._assembled(units) if len(units) > 1 else self._gathered(units[0])
+        if place == self._last:
+            return found
         step, self._last = place - self._last, place
         ahead = place + 1 if place == 0 else place + step
         if (place == 0 or abs(step) == 1) and 0 < ahead < len(self._places) - 1:
             self._cancel()
-            self._turn(self._places[ahead])
-        return self._units[unit]
+            self._turn(self._places[ahead][0])
+        return found
 
     def meet(self) -> None:
         """Until all processes have come here: helps those that still gather. Nothing is whole afterwards."""
@@ -93,8 +92,44 @@ class Shards:
     @property
     def whole(self) -> int:
         """Bytes of the weights that are whole now."""
-        unit = self._units[self._whole] if self._whole != _NOTHING else torch.nn.Module()
-        return sum(parameter.untyped_storage().nbytes() for parameter in unit.parameters())
+        held = [] if self._whole == _NOTHING else [*self._units[self._whole].parameters()]
+        return _bytes([*held, *(vars(self._table[1]).values() if self._table else ())])
+
+    def _cut(self, weights: Mapping[str, Tensor]) -> int:
+        """A new unit."""
+        from torch.distributed.fsdp import fully_shard
+
+        module = torch.nn.Module()
+        for name, values in weights.items():
+            module.register_parameter(name, torch.nn.Parameter(values.to(self.device), requires_grad=False))
+        fully_shard(module, mesh=self._mesh)
+        parameters: Any = module.parameters()
+        self.part += _bytes(parameter.to_local() for parameter in parameters)
+        self._units.append(module)
+        return len(self._units) - 1
+
+    def _gathered(self, unit: int) -> Any:
+        """A unit, which takes the place of all that was whole."""
+        if unit != self._whole:
+            if unit != self._coming:
+                self._drop()
+                self._turn(unit)
+            self._arrived()
+        return self._units[unit]
+
+    def _assembled(self, units: tuple[int, ...]) -> Any:
+        """A table of several units, which takes the place of all that was whole."""
+        if self._table is None or self._table[0] != units:
+            self._drop()
+            name, shape, dtype = self._tables[units]
+            table, start = torch.empty(shape, dtype=dtype, device=self.device), 0
+            for unit in units:
+                block: Tensor = getattr(self._gathered(unit), name)
+                table[start : start + len(block)] = block
+                start += len(block)
+            self._drop()
+            self._table = units, SimpleNamespace(**{name: table})
+        return self._table[1]
 
     def _turn(self, wish: int) -> bool:
         """All say which unit they want, and gather what anyone wants; whether there was any."""
@@ -122,6 +157,7 @@ class Shards:
         """What was coming takes the place of what was whole."""
         if self._whole != _NOTHING:
             self._units[self._whole].reshard()
+        self._table = None
         self._arrival.wait()
         self._whole, self._coming, self._arrival = self._coming, _NOTHING, None
 
@@ -135,9 +171,14 @@ class Shards:
     def _drop(self) -> None:
         """Lets go of everything."""
         self._cancel()
+        self._table = None
         if self._whole != _NOTHING:
             self._units[self._whole].reshard()
             self._whole = _NOTHING
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.untyped_storage().nbytes() for tensor in tensors)
 
 
 @dataclass(frozen=True, slots=True)

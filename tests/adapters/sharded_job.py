@@ -14,11 +14,13 @@ import torch
 
 from loraloop.adapters.base import Base, Message, Row, random_base
 from loraloop.adapters.methods import make_method
+from loraloop.adapters.training import shards as shards_module
 from loraloop.adapters.training.distill import Distill, SkillTeacher
 from loraloop.adapters.training.dpo import Dpo
 from loraloop.adapters.training.encode import Encoded, encode_pair
 from loraloop.adapters.training.shards import Shards
 from loraloop.adapters.training.trainer import TrainConfig, Trainer
+from loraloop.tool_schemas.errors import InputError
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -79,6 +81,7 @@ def held(shards: Shards) -> dict[str, int]:
 
     whole = [p for unit in shards._units for p in unit.parameters() if not isinstance(p, DTensor)]
     parts = [p.to_local() for unit in shards._units for p in unit.parameters() if isinstance(p, DTensor)]
+    whole += vars(shards._table[1]).values() if shards._table else ()
     sizes = [sum(tensor.untyped_storage().nbytes() for tensor in each) for each in (whole, parts)]
     return {"whole": sizes[0], "parts": sizes[1]}
 
@@ -91,6 +94,7 @@ def served(trainer: Trainer) -> torch.Tensor:
 
 def main(folder: str, *cases: str) -> None:
     torch.set_num_threads(1)
+    shards_module.BLOCK = 10_000  # tables of this size are gathered in blocks
     for case in cases:
         trainer = trainer_of(case, Path(folder))
         before = served(trainer) if trainer.workers.rank == 0 else None
@@ -115,6 +119,13 @@ def main(folder: str, *cases: str) -> None:
         }
         if shards is not None:
             found |= held(shards) | {"part": shards.part, "own": trainer.base.decoder is trainer.decoder}
+            if trainer.workers.rank:
+                try:
+                    Trainer(
+                        trainer.base, trainer.method, trainer.train_set, trainer.valid_set, trainer.config, Path(folder)
+                    )
+                except InputError as error:
+                    found["again"] = str(error)
         torch.save(found, Path(folder, f"{case}-{os.environ.get('RANK', '0')}.pt"))
 
 
