@@ -52,6 +52,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.timeout(900)
 def test_two_processes_that_share_the_base_are_one(tmp_path: Path, two: Any, case: str) -> None:
     """Also where they go through the layers at different times, and for methods that read the weights."""
     both = two(case)
@@ -88,9 +89,10 @@ def size(weight: Any) -> int:
     return weight.values.nbytes
 
 
+@pytest.mark.timeout(900)
 def test_a_killed_process_ends_all_and_the_run_resumes_with_the_same_bits(tmp_path: Path) -> None:
     pytest.importorskip("accelerate")
-    given = {"steps": 60, "batch": 2, "learning_rate": 1e-2, "validate_every": 20, "save_every": 5}
+    given = {"steps": 24, "batch": 2, "learning_rate": 1e-2, "validate_every": 12, "save_every": 3}
     given |= {"dropout": 0.1, "mode": "mixed"}
     for name in ("whole", "cut"):
         (tmp_path / name).mkdir()
@@ -100,13 +102,13 @@ def test_a_killed_process_ends_all_and_the_run_resumes_with_the_same_bits(tmp_pa
         return launched("training_job.py", str(tmp_path / name), str(tmp_path / name / "settings.json"))
 
     process, log, until = start("cut"), tmp_path / "cut" / "log.jsonl", time.monotonic() + 200
-    while not log.exists() or log.read_text().count("\n") < 12:
+    while not log.exists() or log.read_text().count("\n") < 6:
         assert process.poll() is None and time.monotonic() < until
         time.sleep(0.01)
     os.kill(int((tmp_path / "cut" / "pid-1").read_text()), signal.SIGKILL)
     process.communicate(timeout=200)
     assert process.returncode != 0 and not (tmp_path / "cut" / "end.pt").exists()
-    assert 0 < torch.load(tmp_path / "cut" / "state.pt", weights_only=True)["step"] < 60
+    assert 0 < torch.load(tmp_path / "cut" / "state.pt", weights_only=True)["step"] < 24
     finish(start("cut"))
     finish(start("whole"))
     ends = [torch.load(tmp_path / name / "end.pt", weights_only=True) for name in ("whole", "cut")]
