@@ -10,8 +10,11 @@ on the completion.
 
 - `ours`: the context runs without a graph on the bare base, in every step;
 - `cached`: its keys and values are read back from disk, where the first epoch left them;
+- `ours_fp32`: as `ours`, but computed in fp32 on the same values: some processors multiply that faster than bf16;
+- `served`: the same, with contexts by the C decoder, which serves the base (left out where it does not);
 - `full`: our trainer with the adapter active on the whole context, as plain PEFT;
 - `peft`, `peft_alora`: the loop of PEFT's documentation, plain and with invocation tokens;
+- `peft_fp32`, `peft_alora_fp32`: the same in fp32;
 - `trl`: SFTTrainer, on the plain PEFT model.
 
 Each is measured in a process of its own, with the same number of threads: after an epoch to warm up (and to fill the
@@ -41,9 +44,12 @@ from own_process import found_before, found_now
 from report import Report, finish, options
 from training_systems import SYSTEMS, Job
 
+from loraloop.adapters.base.quantize import TILED
+
 MB = 1e6
-OURS = ("ours", "cached", "full")
-NEEDS = {"peft": "peft", "peft_alora": "peft", "trl": "trl"}
+OURS = ("ours", "ours_fp32", "served", "cached", "full")
+NEEDS = {"peft": "peft", "peft_fp32": "peft", "peft_alora": "peft", "peft_alora_fp32": "peft", "trl": "trl"}
+WIDE = ("ours_fp32", "served", "peft_fp32", "peft_alora_fp32")  # computed in fp32
 GRID = "64+48,1024+48,256+16,256+128"
 Found = dict[str, dict[str, Any]]
 
@@ -73,11 +79,11 @@ def numbers(found: dict[str, Any]) -> dict[str, float]:
 
 
 def ratios_of(figures: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Time and activation memory of each peer over each of our ways to train."""
+    """Time and activation memory of each peer over each of our ways to train, those in fp32 among themselves."""
     ratios = {}
     for name in OURS:
         for peer in NEEDS:
-            if name in figures and peer in figures:
+            if name in figures and peer in figures and (name in WIDE) == (peer in WIDE):
                 prefix = "" if name == "ours" else f"{name}_"
                 for what, key in (("time", "step_s"), ("memory", "activation_mb")):
                     ratios[f"{prefix}{what}_vs_{peer}"] = figures[peer][key] / figures[name][key]
@@ -87,7 +93,8 @@ def ratios_of(figures: dict[str, dict[str, float]]) -> dict[str, float]:
 def differences(found: Found) -> dict[str, float]:
     """How far the loss curves of the same objective lie apart: largest and mean difference over all steps."""
     pairs = {"": ("ours", "peft_alora"), "cached_": ("cached", "ours"), "full_": ("full", "peft")}
-    pairs["trl_"] = ("trl", "peft")
+    pairs |= {"trl_": ("trl", "peft"), "fp32_": ("ours_fp32", "peft_alora_fp32")}
+    pairs |= {"peft_fp32_": ("peft_fp32", "peft"), "served_": ("served", "ours_fp32")}
     apart = {}
     for prefix, (one, other) in pairs.items():
         if one in found and other in found:
@@ -158,6 +165,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     missing = {name for name in given.systems if name in NEEDS and find_spec(NEEDS[name]) is None}
     for name in sorted(missing):
         _say(f"{name} is left out: pip install {NEEDS[name]}")
+    if "served" in given.systems and given.form and given.form not in TILED:
+        _say(f"served is left out: the C decoder does not serve {given.form}")
+        missing.add("served")
     systems = ["ours", *(name for name in SYSTEMS if name in given.systems and name != "ours" and name not in missing)]
     work = given.work.resolve()
     work.mkdir(parents=True, exist_ok=True)

@@ -73,6 +73,13 @@ class Resident:
     def peak(self) -> int:
         return max(0, _status("VmHWM") - self._before)
 
+    @property
+    def now(self) -> int:
+        """What it is above that now."""
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
+        return max(0, _status("VmRSS") - self._before)
+
 
 def _status(field: str) -> int:
     try:

@@ -57,6 +57,10 @@ class DenseWeight:
     def __call__(self, x: Tensor) -> Tensor:
         return torch.nn.functional.linear(x, self.values)
 
+    def rows(self, index: Tensor) -> Tensor:
+        """Rows `[len(index), K]` (an embedding lookup)."""
+        return self.values[index]
+
     def dequantize(self) -> Tensor:
         return self.values
 

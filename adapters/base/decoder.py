@@ -18,9 +18,8 @@ from loraloop.adapters.base.cache import STEP, Cache, KVCache, Prefix
 from loraloop.adapters.base.config import ModelConfig
 from loraloop.adapters.base.native_cache import NativeCache
 from loraloop.adapters.base.rope import RopeTable, rotate
-from loraloop.kernels.quantized import DenseWeight, Int8Weight, Weight
+from loraloop.kernels.quantized import Weight
 from loraloop.kernels.reference import Choice, Segments, plain
-from loraloop.kernels.tiles import TiledWeight
 
 
 class Attached(Protocol):
@@ -67,6 +66,14 @@ class Row:
     before: Tensor | None = None
 
 
+class Table(Weight, Protocol):
+    """A weight whose rows can be looked up: an embedding."""
+
+    def rows(self, index: Tensor) -> Tensor:
+        """Dense rows `[len(index), K]`."""
+        ...
+
+
 class Forward(NamedTuple):
     """`hidden[N, H]` after the final norm, and the hidden states after each layer asked for (0: embeddings)."""
 
@@ -97,7 +104,7 @@ class Decoder:
     """Weights and forward pass. `embedding` serves the look-up and, when tied, the head."""
 
     config: ModelConfig
-    embedding: Int8Weight | DenseWeight | TiledWeight
+    embedding: Table
     layers: list[Layer]
     norm: Tensor
     head: Weight
@@ -118,8 +125,7 @@ class Decoder:
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Embeddings `[N, H]` of token ids `[N]`."""
-        table = self.embedding
-        rows = table.values[tokens] if isinstance(table, DenseWeight) else table.rows(tokens)
+        rows = self.embedding.rows(tokens)
         return rows if self.config.embedding_scale == 1.0 else rows * self.config.embedding_scale
 
     def forward(self, rows: Sequence[Row], attached: Attached | None = None, keep: Sequence[int] = ()) -> Forward:

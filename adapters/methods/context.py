@@ -153,9 +153,7 @@ class BaseContext:
     def embedded(self, text: str) -> Tensor:
         table = self.base.decoder.embedding
         ids = torch.tensor(self._ids(text), device=self.base.device)
-        rows = table.rows(ids) if hasattr(table, "rows") else table.dequantize()[ids]
-        values: Tensor = rows.float()
-        return values
+        return table.rows(ids).float()
 
     @torch.no_grad()
     def keys_values(self, text: str) -> list[tuple[Tensor, Tensor]]:

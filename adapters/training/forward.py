@@ -26,6 +26,7 @@ from loraloop.adapters.training.fused import (
 )
 from loraloop.adapters.training.past import Past
 from loraloop.adapters.training.plan import Plan
+from loraloop.adapters.training.shards import ShardedWeight
 from loraloop.kernels.quantized import DenseWeight, Weight
 
 
@@ -162,7 +163,7 @@ class BranchForward:
     def _product(self, index: int, layer: Layer, group: str, x: Tensor) -> Tensor:
         weight: Weight = getattr(layer, group)
         pair = None if self.attached is None else self.attached.payload.pairs.get((index, group))
-        dense = weight.values if isinstance(weight, DenseWeight) else None
+        dense = weight if isinstance(weight, DenseWeight | ShardedWeight) else None
         rate, seed = (self.dropout.rate, self.dropout.at(index, group)) if self.dropout else (0.0, 0)
         if pair is not None and dense is not None:
             y = apply(AdaptedLinear, x, dense, pair.A, pair.B, rate, seed)

@@ -8,13 +8,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import rms_norm
 
 _KEPT = 1 << 22  # attention weights of a layer up to which they are kept for the backward and not made again
+
+
+class Dense(Protocol):
+    """A weight `[O, K]` that a graph keeps instead of its values, which may not be there all the time."""
+
+    @property
+    def values(self) -> Tensor: ...
 
 
 def apply(function: Any, *operands: Any) -> Tensor:
@@ -27,18 +34,18 @@ class AdaptedLinear(torch.autograd.Function):
     """y = x Wᵀ + (x̃ Aᵀ) Bᵀ, where x̃ is x or, with a seed, x under dropout."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, A: Tensor, B: Tensor, rate: float, seed: int) -> Tensor:
-        y = torch.mm(x, weight.T)
+    def forward(ctx: Any, x: Tensor, weight: Dense, A: Tensor, B: Tensor, rate: float, seed: int) -> Tensor:
+        y = torch.mm(x, weight.values.T)
         dropped = x * keep_mask(x, rate, seed) if rate else x
         middle = torch.mm(dropped, A.T)
         y.addmm_(middle, B.T)
-        ctx.save_for_backward(x, weight, A, B, middle)
-        ctx.rate, ctx.seed = rate, seed
+        ctx.save_for_backward(x, A, B, middle)
+        ctx.weight, ctx.rate, ctx.seed = weight, rate, seed
         return y
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, A, B, middle = ctx.saved_tensors
+        x, A, B, middle = ctx.saved_tensors
         back = torch.mm(grad, B)
         mask = keep_mask(x, ctx.rate, ctx.seed) if ctx.rate else None
         grad_x = grad_A = grad_B = None
@@ -47,7 +54,7 @@ class AdaptedLinear(torch.autograd.Function):
         if ctx.needs_input_grad[3]:
             grad_B = torch.mm(grad.T, middle)
         if ctx.needs_input_grad[0]:
-            grad_x = torch.mm(grad, weight)
+            grad_x = torch.mm(grad, ctx.weight.values)
             if mask is None:
                 grad_x.addmm_(back, A)
             else:
@@ -65,13 +72,13 @@ class Linear(torch.autograd.Function):
     """y = x Wᵀ."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Dense) -> Tensor:
         ctx.weight = weight
-        return torch.mm(x, weight.T)
+        return torch.mm(x, weight.values.T)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None]:
-        return torch.mm(grad, ctx.weight), None
+        return torch.mm(grad, ctx.weight.values), None
 
 
 class RmsNorm(torch.autograd.Function):

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from loraloop.adapters.base.decoder import Decoder
-from loraloop.adapters.training.fused import apply
+from loraloop.adapters.training.fused import Dense, apply
+from loraloop.adapters.training.shards import ShardedWeight
 from loraloop.kernels.quantized import DenseWeight
 
 CHUNK = 128  # states whose logits are held at once
@@ -20,12 +21,12 @@ CHUNK = 128  # states whose logits are held at once
 
 def cross_entropy(decoder: Decoder, states: Tensor, targets: Tensor) -> Tensor:
     """Summed cross-entropy of next tokens `[M]` after final-normed states `[M, H]`, fp32."""
-    return apply(_CrossEntropy, states, targets, _values(decoder), decoder.config.logits_scale)
+    return apply(_CrossEntropy, states, targets, _head(decoder), decoder.config.logits_scale)
 
 
 def log_probs(decoder: Decoder, states: Tensor, targets: Tensor) -> Tensor:
     """Log-probabilities `[M]` of next tokens, fp32."""
-    return apply(_LogProbs, states, targets, _values(decoder), decoder.config.logits_scale)
+    return apply(_LogProbs, states, targets, _head(decoder), decoder.config.logits_scale)
 
 
 def divergence(decoder: Decoder, states: Tensor, teacher: Decoder, taught: Tensor, temperature: float = 1.0) -> Tensor:
@@ -34,12 +35,12 @@ def divergence(decoder: Decoder, states: Tensor, teacher: Decoder, taught: Tenso
     The teacher's vocabulary may be padded differently: what both have is compared.
     """
     scales = (temperature * decoder.config.logits_scale, temperature * teacher.config.logits_scale)
-    return apply(_Divergence, states, taught, _values(decoder), _values(teacher), scales, temperature**2)
+    return apply(_Divergence, states, taught, _head(decoder), _head(teacher), scales, temperature**2)
 
 
-def _values(decoder: Decoder) -> Tensor:
+def _head(decoder: Decoder) -> Dense:
     head = decoder.head
-    return head.values if isinstance(head, DenseWeight) else head.dequantize()
+    return head if isinstance(head, DenseWeight | ShardedWeight) else DenseWeight(head.dequantize())
 
 
 def _chunks(states: Tensor) -> Iterator[slice]:
@@ -81,11 +82,11 @@ def _softmax(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, states: Tensor, targets: Tensor, weight: Tensor, scale: float) -> Tensor:
+    def forward(ctx: Any, states: Tensor, targets: Tensor, weight: Dense, scale: float) -> Tensor:
         total = torch.zeros((), device=states.device)
         needed = ctx.needs_input_grad[0]
         grads = torch.empty_like(states) if needed else None
-        head = _Logits(states, weight, scale)
+        head = _Logits(states, weight.values, scale)
         for here in _chunks(states):
             logits, wanted = head.of(states[here]), targets[here, None]
             chosen = logits.gather(1, wanted)
@@ -105,20 +106,20 @@ class _CrossEntropy(torch.autograd.Function):
 
 class _LogProbs(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, states: Tensor, targets: Tensor, weight: Tensor, scale: float) -> Tensor:
-        found, head = torch.empty(len(states), device=states.device), _Logits(states, weight, scale)
+    def forward(ctx: Any, states: Tensor, targets: Tensor, weight: Dense, scale: float) -> Tensor:
+        found, head = torch.empty(len(states), device=states.device), _Logits(states, weight.values, scale)
         for here in _chunks(states):
             logits = head.of(states[here])
             chosen = logits.gather(1, targets[here, None])
             found[here] = (chosen - _softmax(logits)[1])[:, 0]
-        ctx.save_for_backward(states, targets, weight)
-        ctx.scale = scale
+        ctx.save_for_backward(states, targets)
+        ctx.weight, ctx.scale = weight, scale
         return found
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        states, targets, weight = ctx.saved_tensors
-        grads, head = torch.empty_like(states), _Logits(states, weight, ctx.scale)
+        states, targets = ctx.saved_tensors
+        grads, head = torch.empty_like(states), _Logits(states, ctx.weight.values, ctx.scale)
         for here in _chunks(states):
             probabilities, _ = _softmax(head.of(states[here]))
             probabilities.scatter_add_(1, targets[here, None], torch.full_like(grad[here, None], -1.0))
@@ -130,14 +131,14 @@ class _LogProbs(torch.autograd.Function):
 class _Divergence(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, taught: Tensor, weight: Tensor, teacher: Tensor, scales: tuple[float, float],
+        ctx: Any, states: Tensor, taught: Tensor, weight: Dense, teacher: Dense, scales: tuple[float, float],
         factor: float,
     ) -> Tensor:  # fmt: skip
-        both = min(len(weight), len(teacher))
-        weight, teacher = weight[:both], teacher[:both]
+        own, others = weight.values, teacher.values
+        both = min(len(own), len(others))
         total = torch.zeros((), device=states.device)
         grads = torch.empty_like(states) if ctx.needs_input_grad[0] else None
-        head, other = _Logits(states, weight, scales[0]), _Logits(taught, teacher, scales[1])
+        head, other = _Logits(states, own[:both], scales[0]), _Logits(taught, others[:both], scales[1])
         for here in _chunks(states):
             ours, theirs = head.of(states[here]), other.of(taught[here])
             between = theirs - ours

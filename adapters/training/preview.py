@@ -14,7 +14,7 @@ from typing import Any
 from loraloop.adapters.base import Base
 from loraloop.adapters.training.encode import Encoded
 from loraloop.adapters.training.run import Prepared, make_trainer
-from loraloop.adapters.training.workers import Alone
+from loraloop.adapters.training.workers import Alone, current
 
 STEPS = 3
 """Steps that are measured, after one that is not: the first one allocates."""
@@ -123,7 +123,9 @@ def shown(base: Base, example: Encoded) -> Shown:
 def estimate(prepared: Prepared) -> Estimate:
     """Trains a few steps in a temporary folder and reckons up the schedule from them."""
     config = prepared.config
-    valid = _spread(prepared.valid, config.batch)
+    together = current()
+    count = together.count if together.shared else 1  # that go through these steps together
+    valid = _spread(prepared.valid, config.batch * count)
     few = replace(config, steps=1 + STEPS, validate_every=10**6, seconds=None, save_every=None)
     took: list[float] = []
     with tempfile.TemporaryDirectory(prefix="loraloop-") as folder:
@@ -133,13 +135,13 @@ def estimate(prepared: Prepared) -> Estimate:
             config=few,
             valid=valid,
             progress=lambda at: took.append(at.seconds),
-            workers=Alone(),  # several processes would share the folder
+            workers=None if together.shared else Alone(),
         )
-        trainer.run()
+        trainer.advance()
         start = time.perf_counter()
         trainer.validate()
         check = time.perf_counter() - start
-    step = sum(took[1:]) / STEPS
+    step = sum(took[1:]) / STEPS  # of the first process, which alone is told
     validation = check * len(prepared.valid) / len(valid)
     seconds = step * config.steps + validation * math.ceil(config.steps / config.validate_every)
     lengths = [example.length for example in prepared.train]

@@ -95,10 +95,10 @@ class Trained:
 
 
 def load_base(recipe: Recipe, progress: Any = None) -> Base:
-    """The recipe's base, on this process's own device where several train together."""
-    current()
+    """The recipe's base, on this process's own device where several train together; on the CPU if they share it out."""
     chosen = recipe.content.base
-    return Base.load(chosen.name, quantize=chosen.quantize, progress=progress)
+    shared = current().shared  # then GPUs hold no more than parts
+    return Base.load(chosen.name, quantize=chosen.quantize, device="cpu" if shared else None, progress=progress)
 
 
 def prepare(recipe: Recipe, base: Base) -> Prepared:
@@ -153,6 +153,7 @@ def train(prepared: Prepared, command: str, watch: ProgressCallback | None = Non
     best = trainer.best_parameters()
     with torch.no_grad():
         payload = prepared.method.payload(best, trainer.context)
+    trainer.workers.wait()
     content = recipe.content
     card = Card.checked(
         {

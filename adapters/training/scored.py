@@ -125,7 +125,8 @@ class Reader:
         if any(not example.trunk for example in examples):
             return self._with_empty(examples)
         if self.server is not None:
-            return served(self.server, [(e.trunk[: e.shared], e.trunk[e.shared :]) for e in examples], self._kv_dtype)
+            made = served(self.server, [(e.trunk[: e.shared], e.trunk[e.shared :]) for e in examples], self._kv_dtype)
+            return Past(made.data.to(self.decoder.device), made.lengths)
         rests = [example.trunk[example.shared :] for example in examples]
         if len(heads) == len(examples) or not all(heads) or not all(rests):
             return prefill(self.decoder, [example.trunk for example in examples])

@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from loraloop.adapters.training.progress import Progress as Progress
 from loraloop.adapters.training.progress import ProgressCallback
 from loraloop.adapters.training.scored import Reader
 from loraloop.adapters.training.sft import Sft
+from loraloop.adapters.training.shards import ShardedWeight
 from loraloop.adapters.training.train_config import TrainConfig as TrainConfig
 from loraloop.adapters.training.train_config import lasting
 from loraloop.adapters.training.trunks import TrunkStore
@@ -67,7 +68,10 @@ class Trainer:
             rank with the same scaling.
         objective: what is minimized.
         progress: called once after every optimizer step, and after its validation.
-        workers: the processes that train together; by default those that `accelerate launch` started.
+        workers: the processes that train together; by default those that `accelerate launch` started. Where they share
+            out the base's weights, all but the first give up the form that is served, unless it computes the trunks:
+            their `base.decoder` is this trainer's then, its forwards are for all processes at once, and the next
+            trainer needs a base of its own.
         context: what the method may know of the base; by default all that `base` holds (LoftQ needs more).
     """
 
@@ -92,15 +96,23 @@ class Trainer:
         self.folder, self.objective, self.progress = folder, objective or Sft(), progress
         self.workers = workers or current()
         folder.mkdir(parents=True, exist_ok=True)
-        self.decoder = training_view(base, config.precision)
+        if isinstance(base.decoder.embedding, ShardedWeight):
+            raise InputError("an earlier trainer has shared this base out: load it again for each trainer")
+        server, self.shards = self._server(), self.workers.shards()
+        self.decoder = training_view(base, config.precision, self.shards)
         self.context = context or BaseContext(base, self.decoder)
-        self.reader = Reader(self.decoder, self._store(), config.checkpointing, self._server())
+        self.reader = Reader(self.decoder, self._store(), config.checkpointing, server)
         made = method.init(self.context, config.seed)
+        if self.shards:
+            self.context = replace(self.context, decoder=self.decoder)
+            if self.workers.rank and server is None:
+                base.decoder = self.decoder
         if start is not None:
             _begin_from(start, made)
         chosen = set(method.trainable(made))
         self.parameters = {
-            name: tensor.detach().to(base.device).requires_grad_(name in chosen) for name, tensor in made.items()
+            name: tensor.detach().to(self.decoder.device).requires_grad_(name in chosen)
+            for name, tensor in made.items()
         }
         self.trained = {name: tensor for name, tensor in self.parameters.items() if name in chosen}
         self.optimizer = optimizers.make(config, self.trained)
@@ -126,6 +138,14 @@ class Trainer:
 
     def run(self) -> dict[str, Tensor]:
         """Trains to the end and returns what a skill stores: the parameters of lowest validation loss, finished."""
+        self.advance()
+        best = {name: tensor.to(self.decoder.device) for name, tensor in self.best_parameters().items()}
+        finished = {name: tensor.detach().cpu() for name, tensor in self.method.finished(best, self.context).items()}
+        self.workers.wait()
+        return finished
+
+    def advance(self) -> None:
+        """Trains to the end."""
         config, order = self.config, self.batches()
         for _ in range(self.step):
             next(order)
@@ -148,8 +168,6 @@ class Trainer:
                     left = max(0.0, min(left, config.seconds - self.spent))
                 pace = tokens / max(seconds, 1e-9)
                 self.progress(Progress(self.step, config.steps, loss, lr, seconds, pace, left, self._at.valid))
-        best = {name: tensor.to(self.base.device) for name, tensor in self.best_parameters().items()}
-        return {name: tensor.detach().cpu() for name, tensor in self.method.finished(best, self.context).items()}
 
     def best_parameters(self) -> dict[str, Tensor]:
         """The method's parameters with the lowest validation loss so far."""
@@ -193,7 +211,7 @@ class Trainer:
             group["lr"] = rate * group.get("ratio", 1.0)
         parts = [batch[i : i + config.batch] for i in range(0, len(batch), config.batch)]
         whole = sum(objective.weight(part) for part in parts)
-        mean = torch.zeros((), device=self.base.device)
+        mean = torch.zeros((), device=self.decoder.device)
         for index in range(self.workers.rank, len(parts), self.workers.count):
             mean += self._accumulate(parts[index], index, whole)
         if self.workers.rank == 0 and (extra := self.method.regularizer(self.parameters)) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ def examples(count: int, seed: int = 0) -> list[Encoded]:
 
 def main(folder: str, settings: str) -> None:
     torch.set_num_threads(1)
+    Path(folder, f"pid-{os.environ.get('RANK', '0')}").write_text(str(os.getpid()), encoding="ascii")
     config = TrainConfig(**json.loads(Path(settings).read_text(encoding="utf-8")))
     trainer = Trainer(random_base(0), Lora(4, 8), examples(48), examples(12, 1), config, Path(folder))
     best = trainer.run()

@@ -93,11 +93,14 @@ def test_peft_alora_and_our_trainer_have_one_loss_curve(
     assert document["name"] == "training" and document["n"] == 2 and not work.exists()
     wanted = {f"{way}{what}_vs_peft{mode}" for way in ("", "cached_", "full_") for what in ("time", "memory")
               for mode in ("", "_alora")}  # fmt: skip
+    wanted |= {"ours_fp32_time_vs_peft_fp32", "ours_fp32_memory_vs_peft_alora_fp32"}
     assert wanted <= document["ratios"].keys()
     losses = document["details"]["losses"]
     assert len(losses["ours"]) == 5 and losses["ours"][-1] < losses["ours"][0]
     differences = {name: value for name, value in document["metrics"].items() if name.endswith("difference_max")}
-    assert differences.keys() == {f"{way}loss_difference_max" for way in ("", "cached_", "full_")}
+    assert differences.keys() == {
+        f"{way}loss_difference_max" for way in ("", "cached_", "full_", "fp32_", "peft_fp32_")
+    }
     assert all(value < 1e-4 for value in differences.values()), differences
     assert abs(losses["peft"][-1] - losses["ours"][-1]) > 1e-3  # plain PEFT is another objective
 
