@@ -122,7 +122,7 @@ def harmless(rng: random.Random, split: Split = "train") -> str:
 
 
 def roughened(text: str, rng: random.Random) -> str:
-    """The request as it may be typed: without capital or full stop, with a greeting or thanks; most stay as they are."""
+    """The request as it may be typed: without capital or full stop, with a greeting; most stay as they are."""
     chance = rng.random()
     if chance < 0.14:
         return text[0].lower() + text[1:].rstrip("?.")
