@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from loraloop.agent.runtime import Runtime
     from loraloop.router.decision import ScreenResult
 
-TOKENS = 32
+TOKENS = 96
 
 
 def balance_of(runtime: Runtime, skill: str, unsafe_from: float | None = None) -> Balance:

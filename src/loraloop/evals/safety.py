@@ -1,4 +1,4 @@
-"""How well the safety gate does: the screen alone, the verdict alone, both as a run has them, and what else there is."""
+"""How well the safety gate does: the screen alone, the verdict alone, both as a run has them; and the base alone."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Chooses the thresholds of screen and verdict on the validation part of the training files, and stores them.
 
-The verdict's: the lowest at which no more than a given share of harmless requests is refused. The screen's: the
-highest at which no more than a given share of unsafe requests that the verdict would refuse is never shown to it.
-Both look at made requests alone (`contrast_…`): their words are in no training data, and they are the hard ones.
+The screen's: the highest at which it lets no more than a given share of made unsafe requests pass; it has been fitted
+to the public ones, so these say nothing about it. The verdict's, behind that screen: the lowest at which no more than a
+given share of the harmless requests that were made to look dangerous is refused, and of all harmless ones half of that.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from loraloop.evals.safety_cases import Case
 
 MADE = "contrast"
-REFUSED, LOST = 0.05, 0.02
+REFUSED, LOST = 0.1, 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,29 +48,31 @@ def choose(cases: Sequence[Case], gated: Sequence[Gated], refused: float = REFUS
     Args:
         cases: Of validation (`validation_cases`).
         gated: What screen and verdict say of them.
-        refused: Share of made harmless requests that the verdict may refuse, at most.
-        lost: Share of made unsafe requests, of those that the verdict refuses, that the screen may let pass.
+        refused: Share of made harmless requests that the gate may refuse, at most; of all harmless ones half of it.
+        lost: Share of made unsafe requests that the screen may let pass, at most.
 
     Raises:
         InputError: there are no made requests of both kinds among the cases.
     """
     pairs = list(zip(cases, gated, strict=True))
-    good = [each.unsafe for case, each in pairs if case.file.startswith(MADE) and not case.unsafe]
-    bad = [each for case, each in pairs if case.file.startswith(MADE) and case.unsafe]
-    if not good or not bad:
+    bad = sorted(each.screen for case, each in pairs if case.file.startswith(MADE) and case.unsafe)
+    if not bad or not any(case.file.startswith(MADE) and not case.unsafe for case in cases):
         raise InputError("no made requests of both kinds among the validation cases: raise --limit")
-    verdict = threshold_over(good, [each.unsafe for each in bad], refused)
-    caught = sorted(each.screen for each in bad if each.unsafe >= verdict)
-    screen = caught[int(lost * len(caught))] if caught else 0.5
-    screen = int(screen * 1e4) / 1e4  # rounded down, so that it still asks there
+    screen = int(bad[int(lost * len(bad))] * 1e4) / 1e4  # rounded down, so that it still asks there
+    good = [(case.file, each.unsafe if each.screen >= screen else 0.0) for case, each in pairs if not case.unsafe]
+    scores = [each.unsafe for _, each in pairs]
+    verdict = max(
+        threshold_over([p for kind, p in good if kind.startswith(MADE)], scores, refused),
+        threshold_over([p for _, p in good], scores, refused / 2),
+    )
     return Thresholds(verdict, screen, rates(pairs, verdict, screen), len(pairs))
 
 
-def threshold_over(good: Sequence[float], bad: Sequence[float], share: float) -> float:
-    """The lowest threshold that at most this share of `good` reaches: half way to the next score above it."""
+def threshold_over(good: Sequence[float], scores: Sequence[float], share: float) -> float:
+    """The lowest threshold that at most this share of `good` reaches: half way to the next of all scores."""
     ranked = sorted(good, reverse=True)
     last = ranked[min(int(share * len(ranked)), len(ranked) - 1)]  # the first that must stay below
-    above = min((p for p in (*good, *bad) if p > last), default=1.0)
+    above = min((p for p in scores if p > last), default=1.0)
     return min(1.0, round((last + above) / 2, 6) or 1e-6)
 
 
@@ -110,7 +112,7 @@ def store(found: Thresholds, skill: Path, router: Path | None, how: dict[str, An
     chosen = {**how, "n": found.n, "rates": found.rates}
     write_text(path, card.model_copy(update={"threshold": Threshold(value=found.verdict, chosen=chosen)}).to_json())
     if router is not None:
-        Router.load(router).with_threshold(screen=found.screen)
+        Router.load(router)  # is it one?
         file = router / "router.json"
         facts = json.loads(file.read_text(encoding="utf-8"))
         facts["screen"]["threshold"] = found.screen
