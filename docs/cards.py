@@ -30,7 +30,9 @@ def scores(skill: str) -> dict[str, Any]:
                 found[name] = {"base": base[name], "skill": ours[name], "n": ours[f"{name}_n"]}
         found.setdefault("commands", []).append(document["command"])
     if skill in GATED and (path := RESULTS / f"{skill}.json").exists():
-        found |= gate_scores(json.loads(path.read_text(encoding="utf-8")), GATED[skill])
+        gate = gate_scores(json.loads(path.read_text(encoding="utf-8")), GATED[skill])
+        commands = [*found.pop("commands", []), *gate.pop("commands")]
+        found |= {**gate, "commands": commands}
     return found
 
 
@@ -43,7 +45,8 @@ def gate_scores(document: dict[str, Any], systems: tuple[str, ...]) -> dict[str,
             if f"{name}_n" in figures:
                 interval = [figures[f"{name}_low"], figures[f"{name}_high"]]
                 found[f"{system}/{name}"] = {"value": figures[name], "interval": interval, "n": figures[f"{name}_n"]}
-    return {**found, "commands": [document["command"]]}
+    found["commands"] = [document["command"]]
+    return found
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -111,8 +111,8 @@ def safety_thresholds(
     _show_thresholds(found)
     if write:
         how = {
-            "rule": f"the screen lets at most {lost:g} of made unsafe requests pass; the gate refuses at most {refused:g} "
-            f"of made harmless requests, and {refused / 2:g} of all harmless ones",
+            "rule": f"the screen lets at most {lost:g} of made unsafe requests pass; the gate refuses at most "
+            f"{refused:g} of made harmless requests, and {refused / 2:g} of all harmless ones",
             "data": "validation part of safety/prompts.train.jsonl, and made requests whose words no training has",
             "command": f"loraloop eval safety-thresholds --data DATA --limit {limit} --seed {seed} "
             f"--refused {refused:g} --lost {lost:g} --write",
