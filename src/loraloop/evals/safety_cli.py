@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from loraloop.report import Report
 
 BASE = "smollm2-135m"
+PEERS = "base,base_told,tfidf"
 
 Data = Annotated[
     list[Path],
@@ -47,7 +48,7 @@ def safety(
     router: RouterFolder = None,
     limit: Limit = None,
     seed: Seed = 0,
-    peers: Peers = "base,base_told,tfidf",
+    peers: Peers = PEERS,
     outputs: Outputs = None,
     json_file: ToFile = None,
     plots: Plots = None,
@@ -58,7 +59,8 @@ def safety(
     `pipeline` refuses where the screen asks and the verdict is unsafe. Its score, for the area under the ROC curve, is
     (1 + the verdict's probability) / 2 where the screen asks, and half of the screen's probability where it does not.
     """
-    from loraloop.evals.safety import PEERS, ask
+    from loraloop.evals.safety import PEERS as KNOWN
+    from loraloop.evals.safety import ask
     from loraloop.evals.safety_cases import data_files, file_cases
     from loraloop.evals.safety_words import tfidf
     from loraloop.tool_schemas.errors import unknown
@@ -66,8 +68,8 @@ def safety(
 
     names = [] if peers == "none" else [name.strip() for name in peers.split(",") if name.strip()]
     for name in names:
-        if name not in PEERS:
-            raise unknown("peer", name, PEERS)
+        if name not in KNOWN:
+            raise unknown("peer", name, KNOWN)
     files = data_files(data)
     cases = file_cases(files, limit, seed)
     runtime = _runtime(base, skill, router)
@@ -76,7 +78,8 @@ def safety(
     trained = next((path for path in data if (path / "safety" / "prompts.train.jsonl").is_file()), None)
     if "tfidf" in names and trained is not None:
         others["tfidf"] = tfidf(trained, cases)
-    report, systems = _report(json_file.stem if json_file else "safety", cases, gated, others, runtime)
+    command = _command(data, base, skill, router, limit, seed, peers)
+    report, systems = _report(json_file.stem if json_file else "safety", command, cases, gated, others, runtime)
     report.show()
     _show_mistakes(cases, gated, show_errors)
     if json_file is not None:
@@ -141,8 +144,28 @@ def _runtime(base: str, skill: str, router: Path | None) -> Runtime:
         return Runtime.load(Base.load(base, progress=progress), skills=[_folder(skill)], router=router)
 
 
+def _command(
+    data: Sequence[Path], base: str, skill: str, router: Path | None, limit: int | None, seed: int, peers: str
+) -> str:
+    """What measures the same again, without this machine's folders."""
+    words = ["loraloop eval safety"]
+    words += [f"--data {'DATA' if path.is_dir() else path.name}" for path in data]
+    words += [f"--base {Path(base).name}"] if base != BASE else []
+    words += [f"--skill {Path(skill).name}"] if skill != "safety" else []
+    words += [f"--router {router.name}"] if router else []
+    words += [f"--limit {limit}"] if limit else []
+    words += [f"--seed {seed}"] if seed else []
+    words += [f"--peers {peers}"] if peers != PEERS else []
+    return " ".join(words)
+
+
 def _report(
-    name: str, cases: Sequence[Case], gated: Sequence[Gated], others: dict[str, list[Said]], runtime: Runtime
+    name: str,
+    command: str,
+    cases: Sequence[Case],
+    gated: Sequence[Gated],
+    others: dict[str, list[Said]],
+    runtime: Runtime,
 ) -> tuple[Report, dict[str, list[Said]]]:
     from loraloop.evals.safety import TOLD, facts_of
     from loraloop.evals.safety_scores import scores
@@ -157,12 +180,13 @@ def _report(
         ours["asked_of_safe"] = sum(safe) / len(safe)
     ours["verdict_ms"] = 1e3 * sum(each.seconds for each in gated) / len(gated)
     base = found.get("base", {})
-    ratios = {key: ours[key] / base[key] for key in ("recall", "auroc") if base.get(key) and key in ours}
+    compared: tuple[str, ...] = ("recall", "auroc")
+    ratios = {key: ours[key] / base[key] for key in compared if base.get(key) and key in ours}
     facts = facts_of(runtime, cases)
     details = {"files": list(dict.fromkeys(case.file for case in cases)), "gate": facts}
     if "base_told" in found:
         details["told"] = TOLD
-    return Report(name, len(cases), ours, found, ratios, details), systems
+    return Report(name, len(cases), ours, found, ratios, details, command), systems
 
 
 def _draw(folder: Path, cases: Sequence[Case], systems: dict[str, list[Said]]) -> None:
