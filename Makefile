@@ -117,7 +117,7 @@ eval: $(VENV)/.test
 	for name in tools retrieval code; do $(BIN)/loraloop eval $$name --data $(DATA) \
 		--json benchmarks/results/skill_$$name.json $(ARGS) || exit 1; done
 	$(BIN)/loraloop eval rewriting --data $(DATA) --json benchmarks/results/eval_rewriting.json $(filter-out --told,$(ARGS))
-	$(BIN)/python benchmarks/skills.py --skill safety --data $(DATA) --json benchmarks/results/skill_safety.json $(ARGS)
+	$(BIN)/loraloop eval safety --data $(DATA) --json benchmarks/results/safety.json $(ARGS)
 	$(BIN)/python benchmarks/router.py --data $(DATA) --json benchmarks/results/router.json $(ARGS)
 	$(BIN)/loraloop eval grammar --data $(DATA)/jsonschema/maskbench.eval.jsonl \
 		--data $(DATA)/jsonschema/json_schema_test_suite.eval.jsonl --json benchmarks/results/grammar_conformance.json

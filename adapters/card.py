@@ -70,6 +70,18 @@ class DataSource(_Frozen):
     n: Annotated[int, Field(ge=0)]
 
 
+class Threshold(_Frozen):
+    """From which probability of `unsafe` a verdict is unsafe.
+
+    Attributes:
+        value: the probability; without a threshold the likelier verdict is decoded.
+        chosen: how it was chosen: on what, by which rule, with which rates, by which command.
+    """
+
+    value: Annotated[float, Field(ge=0, le=1)]
+    chosen: dict[str, JsonValue] = Field(default_factory=dict)
+
+
 class Card(_Frozen):
     """A skill's card.
 
@@ -84,6 +96,7 @@ class Card(_Frozen):
         invocation: token ids with which a branch begins; the base's generation prompt.
         activation: "branch" (active from the invocation on) or "full" (active on the whole context).
         contract: what the skill writes.
+        threshold: of a verdict; only for that contract.
         fingerprints: of the base it was trained on.
         base: that base's name, for people.
         data: sources of the training records.
@@ -102,6 +115,7 @@ class Card(_Frozen):
     invocation: tuple[Token, ...] = ()
     activation: Literal["branch", "full"] = "branch"
     contract: Literal["calls", "code", "answer", "verdict", "text"] = "text"
+    threshold: Threshold | None = None
     fingerprints: Fingerprints
     base: str
     data: tuple[DataSource, ...] = ()
@@ -127,6 +141,8 @@ class Card(_Frozen):
             raise ValueError(f"rank: {self.method} needs at least 1")
         if self.method in TARGETED and not self.targets:
             raise ValueError(f"targets: {self.method} needs at least one module")
+        if self.threshold is not None and self.contract != "verdict":
+            raise ValueError(f"threshold: only a verdict has one, and this skill writes {self.contract!r}; remove it")
         return self
 
     @property
@@ -193,8 +209,11 @@ class Card(_Frozen):
             raise SkillError(f"{where}: {_explain(error)}") from None
 
     def to_json(self) -> str:
-        """The card as indented JSON with a final newline."""
-        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+        """The card as indented JSON with a final newline; a threshold is named only where there is one."""
+        content = self.model_dump(mode="json")
+        if self.threshold is None:
+            del content["threshold"]
+        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
 def _explain(error: ValidationError) -> str:
@@ -205,7 +224,7 @@ def _explain(error: ValidationError) -> str:
     more = f" (and {count - 1} more)" if count > 1 else ""
     if problem["type"] == "extra_forbidden":
         field = str(problem["loc"][-1])
-        known = [name for model in (Card, Fingerprints, DataSource) for name in model.model_fields]
+        known = [name for model in (Card, Threshold, Fingerprints, DataSource) for name in model.model_fields]
         near = difflib.get_close_matches(field, known, n=1, cutoff=0.0)[0]
         return f"unknown field {path!r}; did you mean {near!r}? Remove it or correct it{more}"
     if problem["type"] == "missing":

@@ -206,6 +206,11 @@ def verdict_of(text: str) -> Verdict:
     return Verdict(unsafe=True, category=str(category))
 
 
+def verdict_openings() -> tuple[str, str]:
+    """How an unsafe and a safe step begin, up to where they part and their word is known."""
+    return _dumps({"verdict": "unsafe"})[:-2], _dumps({"verdict": "safe"})[:-2]
+
+
 def code_of(text: str) -> str:
     """The code inside a code step, ending in one line break.
 

@@ -39,6 +39,7 @@ from loraloop.agent.mixture import names_of
 from loraloop.agent.outcomes import Facts, Outcome, outcome_of
 from loraloop.agent.result import CallRecord, RunResult, Step, StopReason, Tokens
 from loraloop.agent.runtime import Runtime
+from loraloop.agent.verdict import balance_of
 from loraloop.router.decision import NONE, RouterState
 from loraloop.tool_schemas.errors import ContextLengthError, LimitError
 
@@ -240,6 +241,8 @@ class Run:
             decision.weights,
             self._ahead.begun,
             outcome.error,
+            out.weighed,
+            out.threshold,
         )
         self._steps.append(step)
         yield StepFinished(self.id, step)
@@ -310,6 +313,9 @@ class Run:
                 stop_ids=self._runtime.stop_ids,
                 constraint=None if grammar is None else grammar.start(),
                 not_first=self._runtime.call_openers if prose else None,
+                balance=balance_of(self._runtime, skill, self._job.policy.unsafe_from)
+                if contract == "verdict"
+                else None,
                 clock=clock,
             ):
                 if isinstance(piece, Delta):

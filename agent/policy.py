@@ -24,6 +24,8 @@ class Policy:
         forbid: Skills that are never chosen.
         screen: Whether user text is screened.
         screen_tools: Whether tool results are screened.
+        unsafe_from: Probability of `unsafe` from which the safety skill's verdict is unsafe; the one on its card where
+            None. Lower refuses more.
         refusal: What the assistant says when the safety skill's verdict is unsafe.
         repeat_calls: Whether a call that was answered in this run already may run again. If not, a step that only
             repeats is dropped and tools are masked, so that the base answers.
@@ -50,6 +52,7 @@ class Policy:
     forbid: frozenset[str] = frozenset()
     screen: bool = True
     screen_tools: bool = True
+    unsafe_from: float | None = None
     refusal: str = REFUSAL
     repeat_calls: bool = False
     prose: bool = True
@@ -68,6 +71,8 @@ class Policy:
             raise InputError(f"after_answer is {self.after_answer!r}: use 'end' or 'route'")
         if not self.refusal.strip():
             raise InputError("refusal is empty: give the text that a refused user sees")
+        if self.unsafe_from is not None and not 0 <= self.unsafe_from <= 1:
+            raise InputError(f"unsafe_from is {self.unsafe_from!r}: give a probability, such as 0.5, or None")
         if isinstance(self.mix, bool) or not 0 <= self.mix < 1:
             raise InputError(f"mix is {self.mix!r}: give the least probability of a runner-up, such as 0.2, or 0")
         object.__setattr__(self, "tool_choice", choice_of(self.tool_choice))

@@ -112,6 +112,8 @@ class Step:
         mixture: The skills that ran together and their weights; empty for a single one.
         prefetched: Skills that the bank began to read in the background during the step.
         error: What is wrong with an `invalid` text.
+        unsafe: Of a verdict, the skill's probability that the message is unsafe.
+        unsafe_from: The probability from which it was to be judged so; None where the likelier verdict counted.
     """
 
     index: int
@@ -131,6 +133,8 @@ class Step:
     mixture: tuple[tuple[str, float], ...] = ()
     prefetched: tuple[str, ...] = ()
     error: str = ""
+    unsafe: float | None = None
+    unsafe_from: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return dict(plain(self))

@@ -183,6 +183,11 @@ class Runtime:
             return "text"
         return str(self.bank.card(skill).contract)
 
+    def unsafe_from(self, skill: str) -> float | None:
+        """The probability of `unsafe` from which a skill's verdict is unsafe; None: where that is the likelier one."""
+        threshold = self.bank.card(skill).threshold if skill in self.bank else None
+        return None if threshold is None else threshold.value
+
     def check(self, skill: str | Mixture) -> None:
         """Raises UnknownNameError, naming the nearest skill, if there is no such skill; InputError if it cannot mix."""
         for name in names_of(skill):

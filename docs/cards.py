@@ -1,4 +1,4 @@
-"""Writes the scores of the shipped skills onto their cards, from benchmarks/results/skill_*.json.
+"""Writes the scores of the shipped skills onto their cards, from benchmarks/results/skill_*.json and safety.json.
 
 python docs/cards.py            rewrite the cards
 python docs/cards.py --check    exit with 1 if a card differs from the results
@@ -15,6 +15,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 LIBRARY = ROOT / "adapters" / "library"
+GATED = {"safety": ("pipeline", "verdict", "screen")}
+"""Skills that decide together with the router's screen: what their evaluation (`NAME.json`) measures of it."""
 
 
 def scores(skill: str) -> dict[str, Any]:
@@ -27,6 +29,23 @@ def scores(skill: str) -> dict[str, Any]:
             if f"{name}_n" in ours:
                 found[name] = {"base": base[name], "skill": ours[name], "n": ours[f"{name}_n"]}
         found.setdefault("commands", []).append(document["command"])
+    if skill in GATED and (path := RESULTS / f"{skill}.json").exists():
+        gate = gate_scores(json.loads(path.read_text(encoding="utf-8")), GATED[skill])
+        commands = [*found.pop("commands", []), *gate.pop("commands")]
+        found |= {**gate, "commands": commands}
+    return found
+
+
+def gate_scores(document: dict[str, Any], systems: tuple[str, ...]) -> dict[str, Any]:
+    """The whole pipeline and its parts on each measure, with interval and n; the first system is the document's own."""
+    found: dict[str, Any] = {}
+    for system in systems:
+        figures = document["metrics"] if system == systems[0] else document["peers"][system]
+        for name in figures:
+            if f"{name}_n" in figures:
+                interval = [figures[f"{name}_low"], figures[f"{name}_high"]]
+                found[f"{system}/{name}"] = {"value": figures[name], "interval": interval, "n": figures[f"{name}_n"]}
+    found["commands"] = [document["command"]]
     return found
 
 

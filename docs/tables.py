@@ -2,7 +2,8 @@
 
 A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``. NAME is that of a results file without ``.json``,
 which holds ``{"name", "command", "machine", "versions", "n", "metrics", "peers", "ratios"}``; ``NAME.SECTION`` is a
-section of its ``details``; ``skills`` is all of ``skill_*.json`` together. A metric whose name has a slash is a row and
+section of its ``details``; ``skills`` is all of ``skill_*.json`` together, and ``safety``, whose skill is measured
+as the gate that it is part of. A metric whose name has a slash is a row and
 a column (``"first/eval": 0.61``), others are rows of one column. After NAME may stand ``ours`` (leave the peers out)
 and, in brackets, patterns of the metrics to show: ``<!-- table: router ours [macro_f1/*, ece/*] -->``. ``if measured``
 at the end lets a page say so where a result does not exist, as that of a peer that is not installed everywhere.
@@ -132,20 +133,28 @@ def skills_table(patterns: Sequence[str] = ()) -> str:
     Patterns pick rows by `skill/measure`.
     """
     rows, commands = [["skill", "measure", "n", "base", "base, told the form", "skill"]], []
-    for path in sorted(RESULTS.glob("skill_*.json")):
+    for path in sorted(
+        [*RESULTS.glob("skill_*.json"), *RESULTS.glob("safety.json")], key=lambda path: _skill(path.stem)
+    ):
         document = read(path.stem)
         metrics, peers = document["metrics"], document["peers"]
         commands.append(document["command"])
         for name in metrics:
-            skill = path.stem.removeprefix("skill_")
+            skill = _skill(path.stem)
             wanted = not patterns or any(fnmatchcase(f"{skill}/{name}", pattern) for pattern in patterns)
             if f"{name}_n" in metrics and wanted:
-                cells = [percent(figures, name) for figures in (peers["base"], peers.get("base_told", {}), metrics)]
+                cells = [
+                    percent(figures, name) for figures in (peers.get("base", {}), peers.get("base_told", {}), metrics)
+                ]
                 rows.append([skill.replace("_", ", "), name.replace("_", " "), number(metrics[f"{name}_n"]), *cells])
     if not commands:
         raise SystemExit("benchmarks/results/skill_*.json is missing, which a page shows: run `make eval`")
     listed = ", ".join(f"`{command}`" for command in commands)
     return f"{markdown(rows)}\nPercent, with 95 % intervals; {listed}\n"
+
+
+def _skill(stem: str) -> str:
+    return stem.removeprefix("skill_")
 
 
 def percent(figures: dict[str, Any], name: str) -> str:

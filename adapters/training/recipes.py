@@ -54,9 +54,10 @@ RECIPES: dict[str, ShippedRecipe] = {
     ),
     "safety": ShippedRecipe(
         "Judges the last message safe or unsafe, with a category, as JSON.",
-        _LORA,
-        TrainConfig(steps=500),
-        examples=4_000,
+        Lora(rank=8, alpha=16),
+        TrainConfig(steps=600, precision="fp32", trunks="served"),
+        examples=5_000,
+        validation=240,
     ),
 }
 

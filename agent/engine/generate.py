@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from loraloop.agent.engine.balance import Balance
 from loraloop.agent.engine.clock import Clock
 from loraloop.agent.engine.guide import Constraint, Guide
 from loraloop.agent.engine.sampling import Sampler
@@ -56,6 +57,8 @@ class Generated:
         retried: Values that failed a check and were decoded again.
         problem: The last check that failed.
         first: `time.perf_counter()` when the first token was known.
+        weighed: Probability of the first of the two ways that a balance weighed.
+        threshold: From which the balance takes the first way.
     """
 
     ids: list[int] = field(default_factory=list)
@@ -66,6 +69,8 @@ class Generated:
     retried: int = 0
     problem: str = ""
     first: float = 0.0
+    weighed: float | None = None
+    threshold: float | None = None
 
     @property
     def whole(self) -> bool:
@@ -83,6 +88,7 @@ def generate(
     constraint: Constraint | None = None,
     stops: Sequence[str] = (),
     not_first: Tensor | None = None,
+    balance: Balance | None = None,
     clock: Clock | None = None,
 ) -> Iterator[Delta | Generated]:
     """Generates in `branch`; yields pieces of text, then one `Generated`, last.
@@ -94,6 +100,7 @@ def generate(
         constraint: A grammar's fresh state; it has the last word over stop strings, which are not looked at then.
         stops: Strings that end the text.
         not_first: Ids of tokens with which free text must not begin.
+        balance: Weighs two ways in which a constrained text may go on, and may take one.
         clock: Where the time goes.
 
     Raises:
@@ -140,6 +147,8 @@ def generate(
             middle = perf_counter()
             if guide is not None:
                 guide.mask_(logits)
+                if balance is not None:
+                    balance.weigh_(ids, logits)
             elif not_first is not None and not ids:
                 logits[not_first] = float("-inf")
             masked = perf_counter()
@@ -170,6 +179,8 @@ def generate(
     if piece:
         yield Delta(piece, len(ids) - told)
     out.text = text.text
+    if balance is not None:
+        out.weighed, out.threshold = balance.probability, balance.threshold
     if text.stopped:
         _cut(ids, out.text, tokenizer)
     yield out

@@ -67,6 +67,9 @@ def step_body(step: Step) -> RenderableType:
         lines.append(Text(_DROPPED[step.outcome], style="dim italic"))
     elif step.outcome == "unsafe":
         lines.append(Text("unsafe: refused", style="bold red"))
+    if step.unsafe is not None:
+        threshold = "" if step.unsafe_from is None else f", unsafe from {step.unsafe_from:.3f}"
+        lines.append(Text(f"p(unsafe) = {step.unsafe:.3f}{threshold}", style="dim"))
     return Group(*lines)
 
 

@@ -65,7 +65,7 @@ def show(name: Name, as_json: AsJson = False) -> None:
     """Show a skill's card: what it writes, what it was trained on, how it scores."""
     from loraloop.adapters.skill import SkillFolder
 
-    card = SkillFolder.open(_folder_of(name)).card.model_dump(mode="json")
+    card = json.loads(SkillFolder.open(_folder_of(name)).card.to_json())
     if as_json:
         _print(card)
         return

@@ -14,7 +14,7 @@ from loraloop.adapters.base.messages import Message
 from loraloop.adapters.training.data import counted_mixture, eval_files, load_examples
 from loraloop.adapters.training.example import Example, estimate, system_content, transcript
 from loraloop.adapters.training.overlap import Overlap
-from loraloop.adapters.training.sources import retrieval, safety_made, tools_made
+from loraloop.adapters.training.sources import retrieval, safety_made, safety_pairs, tools_made
 from loraloop.adapters.training.sources.code import usable
 from loraloop.adapters.training.sources.records import generator, in_valid
 from loraloop.adapters.training.sources.tools_public import case_of, figures_said
@@ -311,6 +311,23 @@ def test_contrast_requests_have_contract_categories():
         text, category = safety_made.harmful(rng)
         assert category in contracts.CATEGORIES and "{" not in text
         assert "{" not in safety_made.harmless(rng)
+
+
+def test_pairs_share_their_frames_and_split_their_entries():
+    """Validation asks about deeds, verbs and topics that training never has; both sides use the same frames."""
+    words = safety_pairs.words()
+    for name in ("deed", "task", "verb", "ill_topic", "fair", "fair_task"):
+        parts = [safety_pairs.entries(name, split) for split in ("train", "valid")]
+        assert all(parts) and not set(parts[0]) & set(parts[1])
+        assert len(parts[0]) + len(parts[1]) == len(words[name]) == len(set(words[name]))
+    for split in ("train", "valid"):
+        rng = random.Random(1)
+        harmful = [safety_pairs.harmful(rng, split) for _ in range(300)]
+        harmless = [safety_pairs.harmless(rng, split) for _ in range(300)]
+        assert {category for _, category in harmful} <= set(contracts.CATEGORIES)
+        assert not {text for text, _ in harmful} & set(harmless)
+        assert not any(mark in text for text, _ in harmful for mark in "{}|>")
+        assert not any(mark in text for text in harmless for mark in "{}|>")
 
 
 def test_code_that_does_not_compile_is_left_out():

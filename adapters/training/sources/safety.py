@@ -137,9 +137,9 @@ def safety_parts(data: Path, split: Split, rng: random.Random) -> list[tuple[flo
 
     def made(harmful: bool) -> Judged:
         if harmful:
-            text, category = safety_made.harmful(rng)
+            text, category = safety_made.harmful(rng, split)
         else:
-            text, category = safety_made.harmless(rng), ""
+            text, category = safety_made.harmless(rng, split), ""
         return Judged(text, category, f"contrast-{rng.randrange(10**9)}", safety_made.SOURCE, safety_made.LICENSE)
 
     def place(judged: Judged, kind: str) -> Example:
@@ -197,11 +197,11 @@ def safety_parts(data: Path, split: Split, rng: random.Random) -> list[tuple[flo
 
     return [
         (0.25, lambda: place(bad(), "public_unsafe")),
-        (0.18, lambda: place(made(True), "contrast_unsafe")),
+        (0.26, lambda: place(made(True), "contrast_unsafe")),
         (0.05, lambda: result(True)),
-        (0.17, lambda: place(made(False), "contrast_safe")),
+        (0.27, lambda: place(made(False), "contrast_safe")),
         (0.06, lambda: place(next(borderline), "borderline_safe")),
-        (0.16, lambda: place(next(safe), "public_safe")),
+        (0.17, lambda: place(next(safe), "public_safe")),
         (0.05, lambda: result(False)),
         (0.04, after_refusal),
         (0.04, typed),

@@ -9,7 +9,14 @@ from __future__ import annotations
 import random
 import re
 
+from loraloop.adapters.training.example import Split
+from loraloop.adapters.training.sources import safety_pairs
+from loraloop.adapters.training.sources.records import in_valid
+
 SOURCE, LICENSE = "loraloop contrast requests (made)", "Apache-2.0"
+
+PAIRED = 0.55
+"""Share of requests that are made by intent (`safety_pairs`); the others are templates of this module."""
 
 _FILL = {
     "proc": "a frozen Java process; the process on port 8080; a hung Docker container; a background job in bash; a zombie process; an unresponsive tab; all Chrome tasks",
@@ -291,19 +298,30 @@ def _voiced(text: str, rng: random.Random) -> str:
     return text
 
 
-def harmless(rng: random.Random) -> str:
+def harmless(rng: random.Random, split: Split = "train") -> str:
     """A harmless request that sounds dangerous."""
-    return _voiced(_filled(rng.choice(_SAFE.strip().splitlines()), rng), rng)
+    if rng.random() < PAIRED:
+        return safety_pairs.roughened(safety_pairs.harmless(rng, split), rng)
+    return _voiced(_filled(rng.choice(_templates(_SAFE, split)), rng), rng)
 
 
-def harmful(rng: random.Random) -> tuple[str, str]:
+def harmful(rng: random.Random, split: Split = "train") -> tuple[str, str]:
     """A harmful request and its category."""
+    if rng.random() < PAIRED:
+        text, category = safety_pairs.harmful(rng, split)
+        return safety_pairs.roughened(text, rng), category
     by_category: dict[str, list[str]] = {}
-    for line in _UNSAFE.strip().splitlines():
+    for line in _templates(_UNSAFE, split):
         category, template = line.split(" | ")
         by_category.setdefault(category, []).append(template)
     category = rng.choice(list(by_category))
     return _voiced(_filled(rng.choice(by_category[category]), rng), rng), category
+
+
+def _templates(lines: str, split: Split) -> list[str]:
+    """Those of a split: validation has templates of its own."""
+    held = split == "valid"
+    return [line for line in lines.strip().splitlines() if in_valid(line, safety_pairs.HELD_PERCENT) == held]
 
 
 def _details(text: str, rng: random.Random) -> str:

@@ -1,0 +1,147 @@
+"""The verdict's threshold decides, and what is decoded says the same."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+import torch
+
+from loraloop.adapters.bank import Bank
+from loraloop.adapters.base import Message
+from loraloop.adapters.card import Card, Threshold
+from loraloop.adapters.contracts import verdict_of, verdict_openings
+from loraloop.adapters.skill import Skill
+from loraloop.agent import Agent, Policy, Runtime
+from loraloop.agent.engine.balance import Balance
+from loraloop.agent.verdict import Gate
+from loraloop.router.decision import Route, ScreenResult
+from loraloop.tool_schemas.errors import InputError, SkillError
+
+THRESHOLDS = (0.0, 0.01, 0.2, 0.5, 0.8, 0.99, 1.0)
+
+
+class Asking:
+    """A router that always asks for a verdict and then chooses none."""
+
+    layers = (1,)
+
+    def features(self, kept):
+        return kept[1][-1]
+
+    def screen(self, features):
+        return ScreenResult(0.9, True, 0.5)
+
+    def choose(self, features, state):
+        return Route("none", 1.0, False, (), ())
+
+
+def runtime_with(base, skill: Skill, threshold: float | None = None) -> Runtime:
+    if threshold is not None:
+        skill = Skill(skill.card.model_copy(update={"threshold": Threshold(value=threshold)}), skill.tensors)
+    bank = Bank(base)
+    bank.add(skill)
+    return Runtime(base, bank, Asking())
+
+
+def asked(seed: int) -> list[Message]:
+    rng = random.Random(seed)
+    words = ("how", "kill", "cake", "the", "file", "bake", "him")
+    return [Message("user", " ".join(rng.choice(words) for _ in range(6)))]
+
+
+@pytest.fixture(scope="module")
+def skills(tiny_base, make_skill):
+    return [make_skill(tiny_base, "safety", "verdict", seed) for seed in range(3)]
+
+
+def test_threshold_decides_and_the_text_agrees(tiny_base, skills):
+    """A lower threshold never yields fewer unsafe verdicts; the probability does not depend on it."""
+    refused = dict.fromkeys(THRESHOLDS, 0)
+    for skill in skills:
+        runtime = runtime_with(tiny_base, skill)
+        for seed in range(4):
+            chances = set()
+            for threshold in THRESHOLDS:
+                gate = Gate(runtime, unsafe_from=threshold)
+                said = gate.judge(gate.read(asked(seed)))
+                assert verdict_of(said.text) == said.verdict
+                assert said.verdict.unsafe == (said.probability >= threshold)
+                chances.add(said.probability)
+                refused[threshold] += said.verdict.unsafe
+            assert len(chances) == 1
+    counts = list(refused.values())
+    assert counts == sorted(counts, reverse=True)
+    assert counts[0] == 12 > counts[-1]
+
+
+def test_without_a_threshold_the_likelier_verdict_is_decoded(tiny_base, skills):
+    for skill in skills:
+        gate = Gate(runtime_with(tiny_base, skill))
+        for seed in range(4):
+            said = gate.judge(gate.read(asked(seed)))
+            assert said.threshold is None and 0 <= said.probability <= 1
+            assert verdict_of(said.text).unsafe == said.verdict.unsafe
+
+
+def test_runs_take_the_cards_threshold_and_the_policy_overrides_it(tiny_base, skills):
+    messages = asked(1)
+    runtime = runtime_with(tiny_base, skills[0], threshold=0.0)
+    gate = Gate(runtime)
+    alone = gate.judge(gate.read(messages))
+    assert alone.threshold == 0.0 and alone.verdict.unsafe
+    refused = Agent(runtime).run_sync(messages[0].content)
+    step = refused.steps[0]
+    assert refused.stop_reason == "refused" and step.outcome == "unsafe"
+    assert step.unsafe == alone.probability and step.unsafe_from == 0.0
+    assert json.loads(refused.to_json())["steps"][0]["unsafe"] == step.unsafe
+    let = Agent(runtime, policy=Policy(unsafe_from=1.0)).run_sync(messages[0].content)
+    assert let.steps[0].outcome == "safe" and let.steps[0].unsafe_from == 1.0
+    assert let.steps[0].unsafe == step.unsafe
+    assert let.steps[1].unsafe is None and let.steps[1].unsafe_from is None
+    with pytest.raises(InputError, match="unsafe_from"):
+        Policy(unsafe_from=1.5)
+
+
+def test_sampling_does_not_touch_the_decision(tiny_base, skills):
+    from loraloop.agent.engine.sampling import Sampling
+
+    runtime = runtime_with(tiny_base, skills[1], threshold=0.0)
+    for seed in range(3):
+        run = Agent(runtime, sampling=Sampling(temperature=2.0, seed=seed)).run_sync(asked(2)[0].content)
+        assert run.steps[0].outcome == "unsafe"
+
+
+def test_balance_counts_every_token_of_a_way():
+    """Several tokens may begin a way; tokens of no way are not counted."""
+    pieces = [b'{"verdict":"', b"s", b"un", b"u", b"safe", b"x"]
+    logits = torch.tensor([0.0, 1.0, 2.0, 0.5, -1.0, float("-inf")])
+    balance = Balance(*verdict_openings(), pieces.__getitem__, 0.5)
+    balance.weigh_([], torch.tensor([3.0] + [float("-inf")] * 5))  # forced: nothing to weigh
+    assert balance.probability is None
+    logits[0] = float("-inf")
+    weights = logits.double().softmax(0)
+    balance.weigh_([0], logits)
+    assert balance.probability == pytest.approx(float(weights[2] + weights[3]))
+    assert logits.isfinite().tolist() == [False, False, True, True, False, False]
+
+
+def test_card_keeps_its_threshold(tmp_path, tiny_base, skills):
+    card = skills[0].card
+    assert "threshold" not in json.loads(card.to_json())
+    marked = card.model_copy(update={"threshold": Threshold(value=0.25, chosen={"n": 4, "rates": {"recall": 1.0}})})
+    Skill(marked, skills[0].tensors).save(tmp_path / "safety")
+    again = Skill.load(tmp_path / "safety").card
+    assert again.threshold == marked.threshold
+    assert Runtime.load(tiny_base, skills=[tmp_path / "safety"], router=Asking()).unsafe_from("safety") == 0.25
+    fields = json.loads(marked.to_json())
+    with pytest.raises(SkillError, match="only a verdict"):
+        Card.checked(fields | {"contract": "text"})
+    with pytest.raises(SkillError, match="threshold"):
+        Card.checked(fields | {"threshold": {"value": 2}})
+
+
+def test_gate_needs_a_skill_that_judges(tiny_base, make_skill):
+    with pytest.raises(InputError, match="verdicts"):
+        Gate(runtime_with(tiny_base, make_skill(tiny_base, "prose")))
