@@ -45,7 +45,7 @@ from loraloop.router.validate import (
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
 
-LAYERS = (6, 10, 14, 17, 20, 23, 26, 30)
+LAYERS = (6, 10, 14, 17, 20)
 RECALL = 0.97
 STORED = 640
 QUOTABLE = ("MIT", "Apache-2.0", "CC0-1.0")
