@@ -118,7 +118,9 @@ eval: $(VENV)/.test
 		--json benchmarks/results/skill_tools_bfcl.json $(ARGS)
 	for name in $(SKILLS); do $(BIN)/python benchmarks/skills.py --skill $$name --data $(DATA) \
 		--json benchmarks/results/skill_$$name.json $(ARGS) || exit 1; done
-	$(BIN)/python benchmarks/router.py --data $(DATA) --json benchmarks/results/router.json $(ARGS)
+	$(BIN)/loraloop eval router --data $(DATA) --json benchmarks/results/router.json \
+		--plots docs/plots $(ARGS)
+	$(BIN)/python benchmarks/router_skills.py --data $(DATA) --json benchmarks/results/router_skills.json
 	$(BIN)/loraloop eval grammar --data $(DATA)/jsonschema/maskbench.eval.jsonl \
 		--data $(DATA)/jsonschema/json_schema_test_suite.eval.jsonl --json benchmarks/results/grammar_conformance.json
 

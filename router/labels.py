@@ -105,8 +105,8 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "typed",
-        "made tools, several requests round one list: one or more calls: tools; its tool taken away, or nothing to call: "
-        "none; after a result: tools while a call is left, else none; requests that lack something: left out",
+        "made tools, several requests round one list: one or more calls: tools; its tool taken away, or none "
+        "needed: none; after a result: tools while a call is left, else none; requests that lack something: left out",
         "Apache-2.0",
     ),
     Rule(

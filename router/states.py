@@ -229,10 +229,10 @@ def _unserved(practices: Sequence[object], n: int, rng: random.Random) -> Iterat
 
 
 TRAIN_COUNTS: dict[str, dict[str, int]] = {
-    "tools": {"sgd": 220, "snips": 170, "toolformer": 240, "sealtools": 190},
-    "code": {"codegen_instruct": 2000, "thealgorithms": 60, "mbpp": 60},
-    "retrieval": {"nq_open": 140, "entailmentbank": 110},
-    "general": {"roleplay": 130, "gsm8k": 80},
+    "tools": {"sgd": 330, "snips": 260, "toolformer": 260, "sealtools": 260},
+    "code": {"codegen_instruct": 4000, "thealgorithms": 110, "mbpp": 110},
+    "retrieval": {"nq_open": 230, "entailmentbank": 200},
+    "general": {"roleplay": 240, "gsm8k": 140},
     "safety": {"prompts": 3400},
 }
 EVAL_COUNTS: dict[str, dict[str, int]] = {
@@ -249,8 +249,8 @@ CROSS_COUNTS: dict[str, dict[str, int]] = {
     "safety": {"xstest": 225, "harmbench": 200},
 }
 MOST = {
-    "codegen_instruct": 120,
-    "codegen_instruct_other": 80,
+    "codegen_instruct": 260,
+    "codegen_instruct_other": 150,
     "safety_cyber_benign_borderline": 150,
     "safety_advbench": 320,
     "safety_code_interpreter_abuse": 130,
@@ -299,9 +299,9 @@ def requests(data: Path, split: str, seed: int = 0, scale: float = 1.0) -> Itera
         if split != "train" or taken[request.source] <= n(MOST.get(request.source, 10**6)):
             yield request
     if split == "train":
-        yield from _composed(random.Random(f"composed-{seed}"), 0.7 * scale)
-        yield from function_requests(data, split, n(160), random.Random(f"functions-{seed}"))
-        yield from _near(TRAIN, n(130), random.Random(f"near-{seed}"))
+        yield from _composed(random.Random(f"composed-{seed}"), scale)
+        yield from function_requests(data, split, n(260), random.Random(f"functions-{seed}"))
+        yield from _near(TRAIN, n(190), random.Random(f"near-{seed}"))
         yield from _unserved(TRAIN, n(110), random.Random(f"unserved-{seed}"))
     elif split == "eval":
         yield from _near(HELD_OUT, n(40), random.Random(f"near-{seed}"))
@@ -342,7 +342,7 @@ def build(data: Path, split: str, *, seed: int = 0, scale: float = 1.0) -> list[
         own = random.Random(f"{seed}-{request.source}-{request.text}-{seen[request.text]}")
         states += place(request, around, own, TRAIN_DROPS if split == "train" else DROPS)
     if split != "cross":
-        practices, runs = (TRAIN, 230) if split == "train" else (HELD_OUT, 63)
+        practices, runs = (TRAIN, 500) if split == "train" else (HELD_OUT, 63)
         points = [*run_points(practices, int(runs * scale), rng, around)]
         if split == "train":
             points += python_points(rng, around.instructions)

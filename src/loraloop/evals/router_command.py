@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +26,7 @@ Peers = Annotated[
     str, typer.Option("--peers", help="What else is measured: tfidf, minilm, zero_shot (the base is asked); or none.")
 ]
 Asked = Annotated[int, typer.Option("--asked", min=1, help="States that zero_shot is asked about, at most.")]
+FittedOn = Annotated[int | None, typer.Option("--fitted-on", min=50, help="Training states for tfidf and minilm.")]
 OutputsFile = Annotated[Path | None, typer.Option("--outputs", help="Keep outputs here; a killed run goes on.")]
 CacheFolder = Annotated[Path | None, typer.Option("--cache", help="Keep features here, for other routers.")]
 ToFile = Annotated[Path | None, typer.Option("--json", help="Write the result here.")]
@@ -40,6 +42,7 @@ def router(
     seed: Seed = 0,
     peers: Peers = "tfidf,minilm,zero_shot",
     asked: Asked = 120,
+    fitted_on: FittedOn = None,
     outputs: OutputsFile = None,
     cache: CacheFolder = None,
     json_file: ToFile = None,
@@ -52,7 +55,7 @@ def router(
     """
     from loraloop.adapters.base import Base
     from loraloop.evals.kept import Kept
-    from loraloop.evals.router_run import Evaluation, ask_base, ask_fitted, ask_router, states_of, timed
+    from loraloop.evals.router_run import Evaluation, ask_base, ask_fitted, ask_router, sample, states_of, timed
     from loraloop.router import Router
     from loraloop.waiting import counting, loading
 
@@ -74,12 +77,13 @@ def router(
         if train is None:
             from loraloop.router.states import build
 
-            train = build(data, "train", seed=seed)
+            train = sample(build(data, "train", seed=seed), fitted_on, seed)
         ask_fitted(found, name, train)
     if "zero_shot" in wanted:
         with counting("zero_shot", asked) as step:
             ask_base(found, loaded, asked, seed, kept, step)
-    report = found.report(json_file.stem if json_file else "router", _command(data, base, limit, seed, peers, asked))
+    given = {"base": base, "limit": limit, "seed": seed, "peers": peers, "asked": asked, "fitted-on": fitted_on}
+    report = found.report(json_file.stem if json_file else "router", _command(data, given))
     report.show()
     _print_errors(found, show_errors)
     for path in found.plots(plots) if plots is not None else []:
@@ -110,13 +114,12 @@ def _sha(folder: Path | None) -> str:
     return file_sha256((folder or WEIGHTS) / "router.safetensors")
 
 
-def _command(data: Path, base: str, limit: int | None, seed: int, peers: str, asked: int) -> str:
+def _command(data: Path, given: Mapping[str, object]) -> str:
     """What measures the same again, without this machine's folders."""
     words = ["loraloop", "eval", "router", "--data", data.name if data.is_file() else "DATA"]
-    defaults = {"base": "smollm2-135m", "limit": None, "seed": 0, "peers": "tfidf,minilm,zero_shot", "asked": 120}
-    given = {"base": base, "limit": limit, "seed": seed, "peers": peers, "asked": asked}
+    usual = {"base": "smollm2-135m", "seed": 0, "peers": "tfidf,minilm,zero_shot", "asked": 120}
     for name, value in given.items():
-        if value != defaults[name]:
+        if value != usual.get(name):
             words += [f"--{name}", str(value)]
     return " ".join(words)
 
