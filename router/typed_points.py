@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.base.messages import Message
-from loraloop.adapters.contracts import user_content
+from loraloop.adapters.contracts import Passage, user_content
 from loraloop.adapters.training.sources.tools_public import Case
 from loraloop.adapters.training.sources.typed_several import SeveralMaker
 from loraloop.router.runs import Point
@@ -102,7 +102,7 @@ def _point(case: Case, instructions: str, rng: random.Random, around: Pool) -> P
     if case.kind == "lacking" or len(tools) < len(case.tools) or len(render_tools(tools)) > LONGEST:
         return None
     *history, last = case.turns
-    passages = ()
+    passages: tuple[Passage, ...] = ()
     if last.role == "user" and case.group != _FREE and rng.random() < 0.2:
         passages = rng.choice(around.passages)
         last = Message("user", user_content(last.content, passages))
