@@ -3,7 +3,7 @@
     python benchmarks/router_skills.py --data DATA --json benchmarks/results/router_skills.json
 
 Skills are intents and services of SNIPS and SGD, tools of Toolformer, and domains of the made tools, each with requests
-of its own; ten are examples, ten others are the test. The known states are those of the router's own evaluation files
+of its own; ten are examples, three to ten others are the test (made ones are of other templates). The known states are those of the router's own evaluation files
 and of other sources. No tools are listed round a new skill's requests, so words alone tell it.
 """
 
@@ -35,13 +35,14 @@ from report import Report, finish, options
 
 EXAMPLES = 10
 TEST = 10
+LEAST = 3  # tests of a skill that has few requests
 STEPS = (5, 10, 15, 20, 25, 30)
 TOOLFORMER = ("news", "wolfram", "shell", "request")
 DOMAINS = 16
 
 
 def families(data: Path, rng: random.Random) -> dict[str, list[str]]:
-    """Requests of each new skill, in random order: at least as many as examples and tests together."""
+    """Requests of each new skill, in random order: ten examples, then the tests."""
     found: dict[str, list[str]] = defaultdict(list)
     for name in ("snips", "sgd", "toolformer"):
         with (data / "tools" / f"{name}.train.jsonl").open(encoding="utf-8") as lines:
@@ -57,13 +58,13 @@ def families(data: Path, rng: random.Random) -> dict[str, list[str]]:
         for request in spec.requests:
             values = drawn([a for a in spec.arguments if a.required], rng)
             domains[f"made_{spec.domain.replace(' ', '_')}"].append(wrap(fill(request, values), rng, True))
-    wide = {name: texts for name, texts in domains.items() if len(set(texts)) >= EXAMPLES + TEST}
+    wide = {name: texts for name, texts in domains.items() if len(set(texts)) >= EXAMPLES + LEAST}
     found |= {name: wide[name] for name in rng.sample(sorted(wide), k=min(DOMAINS, len(wide)))}
     kept = {}
     for name in sorted(found):
         texts = sorted(set(found[name]))
-        if len(texts) >= EXAMPLES + TEST:
-            kept[name] = rng.sample(texts, k=EXAMPLES + TEST)
+        if len(texts) >= EXAMPLES + LEAST:
+            kept[name] = rng.sample(texts, k=min(len(texts), EXAMPLES + TEST))
     return kept
 
 
@@ -119,13 +120,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     metrics |= {f"{key}/0": value for key, value in share(before, "known").items()}
     metrics["known_ece/0"] = expected_calibration_error(torch.tensor(confidence), torch.tensor(before))
     tests: list[tuple[str, RouterFeatures]] = []
-    slowest = 0.0
+    slowest = busiest = 0.0
     state = RouterState()
     for count, name in enumerate(names, 1):
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         examples = read(router, base, made[name][:EXAMPLES])
         router = router.add_skill(name, examples, made[name][:EXAMPLES])
         slowest = max(slowest, time.perf_counter() - start)
+        busiest = max(busiest, time.process_time() - busy)
         tests += [(name, f) for f in read(router, base, made[name][EXAMPLES:])]
         if count not in STEPS:
             continue
@@ -136,10 +138,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             "known_lost": sum(b and not a for b, a in zip(before, after, strict=True)) / max(1, sum(before)),
             "known_ece": expected_calibration_error(torch.tensor(confidence), torch.tensor(after)),
             "seconds": slowest,
+            "cpu_seconds": busiest,
         }
         metrics |= {f"{key}/{count}": value for key, value in found.items()}
-    command = "python benchmarks/router_skills.py --data DATA"
-    details = {"skills": names, "known_states": len(states), "examples": EXAMPLES, "tests_each": TEST}
+    command = "python benchmarks/router_skills.py --data DATA" + (f" --limit {given.limit}" if given.limit else "")
+    details = {"skills": names, "known_states": len(states), "examples": EXAMPLES, "tests": len(tests)}
     finish(Report("router_skills", len(tests) + len(states), metrics, {}, {}, details, command), given.json)
 
 
