@@ -3,8 +3,9 @@
     python benchmarks/router_skills.py --data DATA --json benchmarks/results/router_skills.json
 
 Skills are intents and services of SNIPS and SGD, tools of Toolformer, and domains of the made tools, each with requests
-of its own; ten are examples, three to ten others are the test (made ones are of other templates). The known states are those of the router's own evaluation files
-and of other sources. No tools are listed round a new skill's requests, so words alone tell it.
+of its own; ten are examples, three to ten others are the test (made ones are of other templates). The known states are
+those of the router's own evaluation files and of other sources. No tools are listed round a new skill's requests, so
+words alone tell it.
 """
 
 from __future__ import annotations
