@@ -118,7 +118,9 @@ eval: $(VENV)/.test
 		--json benchmarks/results/skill_$$name.json $(ARGS) || exit 1; done
 	$(BIN)/loraloop eval rewriting --data $(DATA) --json benchmarks/results/eval_rewriting.json $(filter-out --told,$(ARGS))
 	$(BIN)/loraloop eval safety --data $(DATA) --json benchmarks/results/safety.json $(ARGS)
-	$(BIN)/python benchmarks/router.py --data $(DATA) --json benchmarks/results/router.json $(ARGS)
+	$(BIN)/loraloop eval router --data $(DATA) --json benchmarks/results/router.json \
+		--plots docs/plots $(ARGS)
+	$(BIN)/python benchmarks/router_skills.py --data $(DATA) --json benchmarks/results/router_skills.json
 	$(BIN)/loraloop eval grammar --data $(DATA)/jsonschema/maskbench.eval.jsonl \
 		--data $(DATA)/jsonschema/json_schema_test_suite.eval.jsonl --json benchmarks/results/grammar_conformance.json
 

@@ -1,4 +1,4 @@
-"""Writes the scores of the shipped skills onto their cards, from benchmarks/results/skill_*.json and safety.json.
+"""Writes the scores of the shipped skills and the router onto their cards, from benchmarks/results.
 
 python docs/cards.py            rewrite the cards
 python docs/cards.py --check    exit with 1 if a card differs from the results
@@ -17,6 +17,15 @@ RESULTS = ROOT / "benchmarks" / "results"
 LIBRARY = ROOT / "adapters" / "library"
 GATED = {"safety": ("pipeline", "verdict", "screen")}
 """Skills that decide together with the router's screen: what their evaluation (`NAME.json`) measures of it."""
+ROUTER = ROOT / "router" / "weights" / "router.json"
+MEASURED = (
+    "macro_f1",
+    "tools_present.macro_f1",
+    "tools_absent.macro_f1",
+    "ece",
+    "screen.recall",
+    "screen.false_positives",
+)
 
 
 def scores(skill: str) -> dict[str, Any]:
@@ -49,19 +58,39 @@ def gate_scores(document: dict[str, Any], systems: tuple[str, ...]) -> dict[str,
     return found
 
 
+def router_scores() -> dict[str, Any]:
+    """The router's figures by split, with intervals where there are some, and the command that measured them."""
+    document = json.loads((RESULTS / "router.json").read_text(encoding="utf-8"))
+    metrics, found = document["metrics"], {}
+    for split in ("eval", "cross"):
+        for name in MEASURED:
+            keys = (f"{name}/{split}", f"{name}_low/{split}", f"{name}_high/{split}")
+            values = [round(metrics[key], 3) for key in keys if key in metrics]
+            if values:
+                interval = f" ({values[1]}–{values[2]})" if len(values) == 3 else ""
+                found[f"{name}/{split}"] = f"{values[0]}{interval}"
+    found |= {f"n/{split}": metrics[f"n/{split}"] for split in ("eval", "cross")}
+    if "ms" in metrics:
+        found["ms"] = metrics["ms"]
+    return {**found, "command": document["command"]}
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Rewrites or checks the cards; returns the exit code."""
     parser = argparse.ArgumentParser(description="Write measured scores onto the cards of the shipped skills.")
     parser.add_argument("--check", action="store_true", help="only say which cards differ")
     check = parser.parse_args(arguments).check
     stale = []
-    for path in sorted(LIBRARY.glob("*/card.json")):
+    for path in [*sorted(LIBRARY.glob("*/card.json")), ROUTER]:
         before = path.read_text(encoding="utf-8")
         card = json.loads(before)
-        card["scores"] = scores(card["name"])
-        after = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
+        if path == ROUTER:
+            card["card"]["measured"] = router_scores()
+        else:
+            card["scores"] = scores(card["name"])
+        after = json.dumps(card, indent=1 if path == ROUTER else 2, ensure_ascii=False) + "\n"
         if after != before:
-            stale.append(card["name"])
+            stale.append("router" if path == ROUTER else card["name"])
             if not check:
                 path.write_text(after, encoding="utf-8")
     if check and stale:

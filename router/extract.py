@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from loraloop.adapters.base import Base
+    from loraloop.adapters.base.convert import AnyDecoder
 
 FORWARD_TOKENS = 2000
 SHARD = 512
@@ -76,12 +77,13 @@ def extract(
     import torch
 
     complete = [tuple(base.chat.complete(list(t))) for t in transcripts]
+    decoder = shortened(base, max(layers))
     done: dict[Transcript, Tensor] = {}
     total = len(set(complete))
     ordered = sorted(jobs(complete), key=lambda job: job.messages[0].content)
     for _, group in groupby(ordered, key=lambda job: job.messages[0]):
         for batch in _batches(base, list(group)):
-            _read(base, batch, tuple(layers), done)
+            _read(base, decoder, batch, tuple(layers), done)
             if progress:
                 progress(len(done), total)
     return torch.stack([done[t] for t in complete])
@@ -103,19 +105,32 @@ def _batches(base: Base, work: list[Job]) -> Iterator[list[tuple[Job, list[list[
         yield batch
 
 
+def shortened(base: Base, layers: int) -> AnyDecoder:
+    """The base's decoder up to a layer: what lies above it is never read here."""
+    decoder = base.decoder
+    if layers >= base.config.layers:
+        return decoder
+    return replace(decoder, config=replace(base.config, layers=layers), layers=decoder.layers[:layers])
+
+
 def _read(
-    base: Base, batch: list[tuple[Job, list[list[int]]]], layers: tuple[int, ...], done: dict[Transcript, Tensor]
+    base: Base,
+    decoder: AnyDecoder,
+    batch: list[tuple[Job, list[list[int]]]],
+    layers: tuple[int, ...],
+    done: dict[Transcript, Tensor],
 ) -> None:
     import torch
 
     from loraloop.adapters.base import Row
 
-    head = base.new_cache()
+    head = decoder.new_cache()
     shared = int(batch[0][0].messages[0].role == "system")  # the one message that is never read itself
-    if shared:
-        base.forward([Row(batch[0][1][0], head)])
-    rows = [Row([t for message in ids[shared:] for t in message], head.fork()) for _, ids in batch]
-    kept = base.forward(rows, keep=layers).kept
+    with torch.inference_mode():
+        if shared:
+            decoder.forward([Row(batch[0][1][0], head)])
+        rows = [Row([t for message in ids[shared:] for t in message], head.fork()) for _, ids in batch]
+        kept = decoder.forward(rows, keep=layers).kept
     start = 0
     for job, ids in batch:
         ends = [start]

@@ -9,6 +9,8 @@ out; evaluation files are opened only to count n-gram overlaps.
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import random
 import re
 from collections import Counter
@@ -27,7 +29,7 @@ from loraloop.router.features import Part
 from loraloop.router.labels import CHOICES
 from loraloop.router.logistic import expected_calibration_error, fit_platt, fit_temperature
 from loraloop.router.router import Router
-from loraloop.router.screen import fit_screen
+from loraloop.router.screen import Screen, fit_screen
 from loraloop.router.states import State, build
 from loraloop.router.validate import (
     Problem,
@@ -45,7 +47,7 @@ from loraloop.router.validate import (
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
 
-LAYERS = (6, 10, 14, 17, 20, 23, 26, 30)
+LAYERS = (6, 10, 14, 17, 20)
 RECALL = 0.97
 STORED = 640
 QUOTABLE = ("MIT", "Apache-2.0", "CC0-1.0")
@@ -90,7 +92,12 @@ def recall_threshold(p: Tensor, unsafe: Tensor, weights: Tensor, recall: float) 
 
 
 def fit_router(
-    base: Base, states: Sequence[State], features: Tensor, choice: Setting, screen: Setting, recall: float = RECALL
+    base: Base,
+    states: Sequence[State],
+    features: Tensor,
+    choice: Setting,
+    screen: Setting | Router,
+    recall: float = RECALL,
 ) -> Router:
     """Fit, calibrate and set thresholds.
 
@@ -99,7 +106,7 @@ def fit_router(
         states: N labelled states.
         features: fp16 `[N, P, H]` from `extract` with `LAYERS`.
         choice: Parts and penalty of the choice.
-        screen: Parts and penalty of the screen.
+        screen: Parts and penalty of the screen, or the router whose screen stays.
         recall: Recall on held-out unsafe texts at which the screen's threshold is set.
     """
     problem, rows = choice_problem(states)
@@ -112,19 +119,34 @@ def fit_router(
         CHOICES, choice.parts, x, problem.target, problem.blocked, problem.weights, choice.l2, temperature, threshold
     )
 
-    asked, asked_rows = screen_problem(states)
-    sx = select(features[asked_rows], screen.parts, LAYERS)
-    far = screen_logits(asked, sx, screen.l2)
-    near = screen_logits(replace(asked, fold=text_folds(asked.states)), sx, screen.l2)
-    slope, offset = fit_platt(near, asked.target, asked.weights)
-    q, q_far = torch.sigmoid(slope * near + offset), torch.sigmoid(slope * far + offset)
-    floor = recall_threshold(q, asked.target, even(asked), recall)
-    fitted_screen = fit_screen(screen.parts, sx, asked.target, asked.weights, screen.l2, slope, offset, floor)
-
     said = taken(p, threshold)
     scores = {
         "held_out_macro_f1": macro_f1(problem.target, said, weights, len(CHOICES)),
         "held_out_ece": expected_calibration_error(p.max(1).values, p.max(1).indices == problem.target),
+    }
+    if isinstance(screen, Router):
+        fitted_screen = screen.screen_model
+        scores |= {name: value for name, value in screen.card["scores"].items() if "screen" in name}
+    else:
+        fitted_screen, found = _screen(states, features, screen, recall)
+        scores |= found
+    memory = remember(problem, fitted.scaler(x))
+    return Router(fitted, fitted_screen, memory, describe(base, states, scores))
+
+
+def _screen(
+    states: Sequence[State], features: Tensor, setting: Setting, recall: float
+) -> tuple[Screen, dict[str, float]]:
+    """A fitted screen and its scores: on requests left out, and on whole sources left out."""
+    asked, asked_rows = screen_problem(states)
+    sx = select(features[asked_rows], setting.parts, LAYERS)
+    far = screen_logits(asked, sx, setting.l2)
+    near = screen_logits(replace(asked, fold=text_folds(asked.states)), sx, setting.l2)
+    slope, offset = fit_platt(near, asked.target, asked.weights)
+    q, q_far = torch.sigmoid(slope * near + offset), torch.sigmoid(slope * far + offset)
+    floor = recall_threshold(q, asked.target, even(asked), recall)
+    fitted = fit_screen(setting.parts, sx, asked.target, asked.weights, setting.l2, slope, offset, floor)
+    return fitted, {
         "screen_auroc": auroc(near, asked.target),
         "screen_recall": float((q[asked.target] >= floor).float().mean()),
         "screen_false_positives": float((q[~asked.target] >= floor).float().mean()),
@@ -132,8 +154,16 @@ def fit_router(
         "held_out_screen_recall": float((q_far[asked.target] >= floor).float().mean()),
         "held_out_screen_false_positives": float((q_far[~asked.target] >= floor).float().mean()),
     }
-    memory = remember(problem, fitted.scaler(x))
-    return Router(fitted, fitted_screen, memory, describe(base, states, scores))
+
+
+def share_of(base: Base, states: Sequence[State], share: float) -> list[State]:
+    """The states under a share of all system messages, drawn by their hash: states that share one stay together."""
+
+    def place(state: State) -> float:
+        head = base.chat.complete(list(state.messages))[0].content
+        return int(hashlib.sha256(json.dumps("s" + head).encode()).hexdigest()[:8], 16) / 2**32
+
+    return [state for state in states if share >= 1 or place(state) < share]
 
 
 def remember(problem: Problem, z: Tensor, count: int = STORED, seed: int = 0) -> Memory:
@@ -203,6 +233,13 @@ def overlaps(train: Iterable[State], held: Iterable[State], n: int = NGRAM) -> i
     return sum(bool(grams(text) & known) for text in {s.text for s in held})
 
 
+def _command(given: argparse.Namespace) -> str:
+    """What fits the same router again, without this machine's folders."""
+    words = "python -m loraloop.router.fit --data DATA --out router/weights --cache CACHE"
+    words += f" --share {given.share}" if given.share < 1 else ""
+    return words + (" --keep-screen router/weights" if given.keep_screen else "")
+
+
 def _part(text: str) -> Part:
     pooling, _, layer = text.partition("@")
     return Part(int(layer), pooling)
@@ -227,11 +264,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--screen", nargs="+", type=_part, default=SCREEN.parts)
     parser.add_argument("--screen-l2", type=float, default=SCREEN.l2)
     parser.add_argument("--recall", type=float, default=RECALL, help="of the screen on held-out texts")
+    parser.add_argument("--keep-screen", type=Path, help="folder of a router whose screen stays as it is")
+    parser.add_argument("--share", type=float, default=1.0, help="of the system messages to use; fewer are faster")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(argv)
     console = Console(stderr=True)
     base = Base.load(given.base)
-    states = build(given.data, "train", seed=given.seed)
+    states = share_of(base, build(given.data, "train", seed=given.seed), given.share)
+    old = Router.load(given.keep_screen) if given.keep_screen else None
+    if old is not None:
+        states = [s for s in states if s.label is not None]
     with console.status("reading states") as status:
         features = FeatureCache(given.cache, base, LAYERS).features(
             [s.messages for s in states], lambda done, total: status.update(f"reading states: {done} of {total}")
@@ -239,10 +281,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if given.sweep:
         console.print(sweep(states, features))
         return
-    settings = Setting(tuple(given.choice), given.choice_l2), Setting(tuple(given.screen), given.screen_l2)
-    router = fit_router(base, states, features, *settings, given.recall)
+    choice, screen = Setting(tuple(given.choice), given.choice_l2), Setting(tuple(given.screen), given.screen_l2)
+    router = fit_router(base, states, features, choice, old or screen, given.recall)
     shared = {split: overlaps(states, build(given.data, split, seed=given.seed)) for split in ("eval", "cross")}
-    router = replace(router, card={**router.card, "overlaps": {"ngram": NGRAM, **shared}})
+    router = replace(router, card={**router.card, "command": _command(given), "overlaps": {"ngram": NGRAM, **shared}})
     router.save(given.out)
     console.print(router.card)
 

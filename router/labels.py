@@ -104,6 +104,12 @@ RULES: tuple[Rule, ...] = (
         "MIT",
     ),
     Rule(
+        "typed",
+        "made tools, several requests round one list: one or more calls: tools; its tool taken away, or none "
+        "needed: none; after a result: tools while a call is left, else none; requests that lack something: left out",
+        "Apache-2.0",
+    ),
+    Rule(
         "safety",
         "the screen's label as published; the choice is not trained on it, except composed benign requests: none",
         "MIT, CC0, CC-BY-SA-3.0",

@@ -15,6 +15,7 @@ from loraloop.router.labels import asks_for_code
 from loraloop.tool_schemas import Tool, render_tools
 from loraloop.tool_schemas.errors import InputError
 
+Records = Sequence[dict[str, Any]]
 TOOLS_LENGTH = 700
 PASSAGES_LENGTH = 520
 
@@ -109,9 +110,8 @@ def _messages(record: dict[str, Any]) -> tuple[Message, ...]:
     return tuple(Message(m["role"], m["content"]) for m in record["messages"])
 
 
-def tool_requests(data: Path, name: str, split: str, limit: int, rng: random.Random) -> Iterator[Request]:
+def tool_requests(records: Records, name: str, rng: random.Random) -> Iterator[Request]:
     """Calls, requests that no listed tool serves, and near misses made by swapping lists (Toolformer, Seal-Tools)."""
-    records = read(data, f"tools/{name}", split, limit)
     for record in records:
         *history, last = _messages(record)
         tools, called = _tools(record), frozenset(c["name"] for c in record["calls"])
@@ -138,11 +138,12 @@ def tool_requests(data: Path, name: str, split: str, limit: int, rng: random.Ran
                 yield Request(last.content, "none", tools=spare, strict=True, **common)
 
 
-def code_requests(data: Path, name: str, split: str, limit: int) -> Iterator[Request]:
-    for record in read(data, f"code/{name}", split, limit):
+def code_requests(records: Records, name: str) -> Iterator[Request]:
+    """Tasks: code where they ask for Python."""
+    for record in records:
         text = record["messages"][-1]["content"]
         if len(text) < 900:
-            label = "code" if record["language"] == "python" else "none"
+            label = "code" if record.get("language", "python") == "python" else "none"
             yield Request(
                 text,
                 label,
@@ -174,9 +175,9 @@ ASKING = (
 )
 
 
-def retrieval_requests(data: Path, name: str, split: str, limit: int, rng: random.Random) -> Iterator[Request]:
+def retrieval_requests(records: Records, name: str, split: str, rng: random.Random) -> Iterator[Request]:
     """Questions with their passages; for every third, also the bare question, which the base answers."""
-    for record in read(data, f"retrieval/{name}", split, limit):
+    for record in records:
         question, licence = record["question"], record["license"].split(" ")[0].rstrip(";")
         asked = (
             rng.choice(ASKING).format(q=question.rstrip("?")) if split == "train" and "\n" not in question else question
@@ -186,17 +187,18 @@ def retrieval_requests(data: Path, name: str, split: str, limit: int, rng: rando
             yield Request(question, "none", False, f"{name}_bare", licence, alone=True)
 
 
-def general_requests(data: Path, name: str, split: str, limit: int) -> Iterator[Request]:
-    for record in read(data, f"general/{name}", split, limit):
+def general_requests(records: Records, name: str) -> Iterator[Request]:
+    """Talk, word problems and texts: none, unless they ask for code."""
+    for record in records:
         text = record["messages"][-1]["content"]
         if len(text) < 1200:
             label = "code" if asks_for_code(text) else "none"
             yield Request(text, label, False, name, record["license"], alone=name == "seed_tasks", sums=name == "gsm8k")
 
 
-def safety_requests(data: Path, name: str, split: str, limit: int, skip: tuple[str, ...] = ()) -> Iterator[Request]:
+def safety_requests(records: Records, name: str, skip: tuple[str, ...] = ()) -> Iterator[Request]:
     """Screen examples. XSTest's safe prompts also count for the choice, as none."""
-    for record in read(data, f"safety/{name}", split, limit):
+    for record in records:
         category, text = str(record["category"]), record["text"]
         if len(text) > 1100 or any(s in category for s in skip):
             continue

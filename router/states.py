@@ -20,6 +20,7 @@ from loraloop.router.practice_held_out import HELD_OUT
 from loraloop.router.practice_requests import TRAIN
 from loraloop.router.records import Request
 from loraloop.router.runs import Point, python_points, run_points
+from loraloop.router.typed_points import typed_lists, typed_points
 from loraloop.tool_schemas import Tool, dumps, render_tools
 
 INSTRUCTIONS = (
@@ -86,19 +87,25 @@ class Pool:
     instructions: tuple[str, ...]
 
 
+def _does_sums(tools: Sequence[Tool]) -> bool:
+    return any(word in render_tools(tools).lower() for word in _SUMS)
+
+
 _SUMS = ("calcul", "math", "convert", "arithm", "wolfram", "price", "cost", "sum", "interest")
 
 
-def pool(data: Path, split: str, rng: random.Random, size: int = 90) -> Pool:
+def pool(data: Path, split: str, rng: random.Random) -> Pool:
     """Tool lists and passages of records that are not among the requests' own, and practice tools."""
     source = "train" if split == "train" else "eval"
     lists: list[tuple[Tool, ...]] = []
+    size, wanted, typed = (120, 20, 40) if split == "train" else (90, 22, 0)
     for name in ("sgd", "snips", "sealtools"):
-        wanted = size // 4
         for record in records.read(data, f"tools/{name}", source, 10**6)[-wanted:]:
             tools = records.fit_tools(records._tools(record), frozenset(), rng, rng.choice((350, 600, 900)))
-            if tools and not any(word in render_tools(tools).lower() for word in _SUMS):
+            if tools and not _does_sums(tools):
                 lists.append(tools)
+    if typed:
+        lists += [tools for tools in typed_lists(rng, typed) if not _does_sums(tools)]
     practices = [
         p
         for p in (TRAIN if split == "train" else HELD_OUT)
@@ -118,7 +125,7 @@ def place(request: Request, around: Pool, rng: random.Random, drops: Mapping[str
         tools = rng.choice(around.lists)
     passages = request.passages
     alone = request.alone and request.label is not None
-    if not passages and not alone and request.role == "user" and rng.random() < 0.4:
+    if not passages and not alone and request.role == "user" and rng.random() < 0.4 and around.passages:
         passages = rng.choice(around.passages)
     instructions = request.instructions or (rng.choice(around.instructions) if rng.random() < 0.35 else "")
     python = rng.random() < 0.3
@@ -259,16 +266,24 @@ def _from_files(
     for family, names in counts.items():
         for name, count in names.items():
             rng, limit = random.Random(f"{split}-{seed}-{name}"), max(1, int(count * scale))
-            if family == "tools":
-                yield from records.tool_requests(data, name, split, limit, rng)
-            elif family == "code":
-                yield from records.code_requests(data, name, split, limit)
-            elif family == "retrieval":
-                yield from records.retrieval_requests(data, name, split, limit, rng)
-            elif family == "general":
-                yield from records.general_requests(data, name, split, limit)
-            else:
-                yield from records.safety_requests(data, name, split, limit, benign if name == "prompts" else ())
+            rows = records.read(data, f"{family}/{name}", split, limit)
+            yield from family_requests(rows, family, name, split, rng, benign if name == "prompts" else ())
+
+
+def family_requests(
+    rows: records.Records, family: str, name: str, split: str, rng: random.Random, skip: tuple[str, ...] = ()
+) -> Iterator[Request]:
+    """The requests of one source's records; `skip` names safety categories to leave out."""
+    if family == "tools":
+        yield from records.tool_requests(rows, name, rng)
+    elif family == "code":
+        yield from records.code_requests(rows, name)
+    elif family == "retrieval":
+        yield from records.retrieval_requests(rows, name, split, rng)
+    elif family == "general":
+        yield from records.general_requests(rows, name)
+    else:
+        yield from records.safety_requests(rows, name, skip)
 
 
 def requests(data: Path, split: str, seed: int = 0, scale: float = 1.0) -> Iterator[Request]:
@@ -293,6 +308,22 @@ def requests(data: Path, split: str, seed: int = 0, scale: float = 1.0) -> Itera
         yield from _unserved(HELD_OUT, n(30), random.Random(f"unserved-{seed}"))
 
 
+TYPED = 1800
+
+
+def _free_texts(data: Path, seed: int) -> Iterator[str]:
+    """Requests that need no tool, endlessly: questions, and composed ones that no calculator serves."""
+    rng = random.Random(f"free-{seed}")
+    asked = [record["question"] for record in records.read(data, "retrieval/nq_open", "train", 10**6)]
+    kinds = ("explain", "creative", "advice", "about_tools", "chat")
+    book = composed.book()
+    while True:
+        if rng.random() < 0.55:
+            yield rng.choice(asked)
+        else:
+            yield composed.fill(rng.choice(book.none[rng.choice(kinds)]), book.slots, rng)
+
+
 def build(data: Path, split: str, *, seed: int = 0, scale: float = 1.0) -> list[State]:
     """Build the states of a split: `train`, `eval` (same sources) or `cross` (sources never fitted on).
 
@@ -315,6 +346,7 @@ def build(data: Path, split: str, *, seed: int = 0, scale: float = 1.0) -> list[
         points = [*run_points(practices, int(runs * scale), rng, around)]
         if split == "train":
             points += python_points(rng, around.instructions)
+            points += typed_points(_free_texts(data, seed), int(TYPED * scale), random.Random(f"typed-{seed}"), around)
         states += [_state(point) for point in points]
     return states
 

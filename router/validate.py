@@ -51,6 +51,7 @@ FOLDS: tuple[tuple[str, ...], ...] = (
         "composed_code",
         "composed_other_code",
         "composed_about_code",
+        "typed",
         "safety_prompt_injection",
         "safety_benign_document",
         "practice_3",

@@ -6,11 +6,13 @@ import typer
 
 from loraloop.evals import commands, safety_cli
 from loraloop.evals.grammar import grammar
+from loraloop.evals.router_command import router
 
 eval_app = typer.Typer(no_args_is_help=True, help="Evaluations of skills and parts on data.")
 eval_app.command()(commands.tools)
 eval_app.command()(commands.retrieval)
 eval_app.command()(commands.code)
 safety_cli.add_to(eval_app)
+eval_app.command()(router)
 eval_app.command()(commands.rewriting)
 eval_app.command()(grammar)

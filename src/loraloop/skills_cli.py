@@ -62,10 +62,15 @@ def list_skills(as_json: AsJson = False) -> None:
 
 @skills_app.command("show")
 def show(name: Name, as_json: AsJson = False) -> None:
-    """Show a skill's card: what it writes, what it was trained on, how it scores."""
+    """Show a skill's card: what it writes, what it was trained on, how it scores. `router` shows the router's."""
+    from loraloop.adapters.registry import known_skills
     from loraloop.adapters.skill import SkillFolder
+    from loraloop.router.card import card_of
 
-    card = json.loads(SkillFolder.open(_folder_of(name)).card.to_json())
+    if name == "router" and name not in known_skills() and not (Path(name) / "card.json").is_file():
+        card = card_of()
+    else:
+        card = json.loads(SkillFolder.open(_folder_of(name)).card.to_json())
     if as_json:
         _print(card)
         return

@@ -12,8 +12,9 @@ import torch
 from loraloop.adapters.base import Base, Message, Row, random_base
 from loraloop.adapters.contracts import Passage
 from loraloop.router import Router, RouterState, practice
+from loraloop.router import states as states_module
 from loraloop.router.composed import book, compose, fill
-from loraloop.router.extract import FeatureCache, extract, jobs, parts_of
+from loraloop.router.extract import FeatureCache, extract, jobs, parts_of, shortened
 from loraloop.router.features import pool
 from loraloop.router.labels import RULES, asks_for_code
 from loraloop.router.practice_held_out import HELD_OUT
@@ -174,3 +175,22 @@ def test_the_shipped_weights_are_small() -> None:
     from loraloop.router.router import WEIGHTS
 
     assert sum(f.stat().st_size for f in WEIGHTS.iterdir()) < 3_000_000
+
+
+def test_a_share_keeps_states_with_one_system_message_together(base: Base) -> None:
+    from loraloop.router.fit import share_of
+
+    points = list(run_points(TRAIN[:6], 24, random.Random(2), AROUND))
+    states = [states_module._state(point) for point in points]
+    half = share_of(base, states, 0.5)
+    assert 0 < len(half) < len(states) and share_of(base, states, 1.0) == states
+    heads = {state.messages[0] for state in half}
+    assert half == [state for state in states if state.messages[0] in heads]
+
+
+def test_reading_stops_at_the_last_layer_that_is_asked_for() -> None:
+    small = random_base()
+    assert len(shortened(small, 1).layers) == 1 and shortened(small, small.config.layers) is small.decoder
+    transcripts = [(Message("user", "hello there"),)]
+    lower, whole = extract(small, transcripts, (1,)), extract(small, transcripts, (1, small.config.layers))
+    assert torch.equal(lower, whole[:, : lower.shape[1]])
