@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from loraloop.evals.agent_cli import agent
+
 if TYPE_CHECKING:
     from loraloop.report import Report
     from loraloop.tool_schemas.conformance import Score
 
-eval_app = typer.Typer(no_args_is_help=True, help="Evaluations: grammar.")
+eval_app = typer.Typer(no_args_is_help=True, help="Evaluations: grammar, agent.")
+eval_app.command()(agent)
 
 Data = Annotated[
     list[Path] | None,
