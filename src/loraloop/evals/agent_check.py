@@ -15,8 +15,8 @@ Runs = Callable[[str], bool]
 """Runs a Python program in a sandbox; whether it ended without an error."""
 REASONS = (
     "no_call", "missing_call", "extra_call", "wrong_tool", "wrong_arguments", "wrong_order", "called", "refused",
-    "not_refused", "limit", "wrong_kind", "no_answer", "value_missing", "no_question", "not_cited", "wrong_citation",
-    "no_program", "tests_failed",
+    "not_refused", "limit", "wrong_kind", "no_answer", "value_missing", "made_up", "no_question", "not_cited",
+    "wrong_citation", "no_program", "tests_failed",
 )  # fmt: skip
 """Every reason for which a turn can fail."""
 _ASKING = re.compile(
@@ -38,7 +38,7 @@ def failure(turn: End, said: Said, runs: Runs) -> str:
     if said.stop == "refused":
         return "refused"
     if wrong := calls_failure(turn.calls, said.stages):
-        return wrong
+        return calls_failure(turn.calls, said.tried) or wrong
     if turn.kind == "code":
         return _code_failure(turn, said, runs)
     if said.stop not in ("answer", "max_tokens"):
@@ -51,6 +51,8 @@ def failure(turn: End, said: Said, runs: Runs) -> str:
         return "no_answer"
     if turn.kind == "ask":
         return "" if asks_for(said.output, turn.any_of) else "no_question"
+    if any(names(said.output, value) for value in turn.never):
+        return "made_up"
     named = all(names(said.output, value) for value in turn.says)
     return "" if named else "value_missing"
 

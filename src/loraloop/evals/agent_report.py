@@ -80,7 +80,7 @@ def show(found: Evaluated, made: Report) -> None:
         for system in found.systems:
             if system != ROUTED:
                 keys = [f"{ROUTED}-{system}/{measure}" for measure in measures]
-                gains.add_row(system, *(f"{_cell(numbers, key, '+')} p {numbers[f'{key}_p']:.3f}" for key in keys))
+                gains.add_row(system, *(f"{_cell(numbers, key, '+')} p {numbers[f'{key}_p']:.2g}" for key in keys))
         screen.print(gains)
     by_family = made.details["families"]
     table = Table("family", *found.systems, title="tasks done by family, %")
@@ -168,5 +168,5 @@ def _cell(numbers: Any, key: str, sign: str = "") -> str:
 
 
 def _wanted(end: End) -> str:
-    told = {name: getattr(end, name) for name in ("kind", "calls", "says", "any_of", "cites", "tests")}
+    told = {name: getattr(end, name) for name in ("kind", "calls", "says", "never", "any_of", "cites", "tests")}
     return ", ".join(f"{name} {value}" for name, value in told.items() if value)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from loraloop.agent.agent import Agent
 from loraloop.agent.limits import Limits
-from loraloop.agent.result import RunResult
+from loraloop.agent.result import CallRecord, RunResult
 from loraloop.evals.agent_check import Runs, passes
 from loraloop.evals.agent_systems import Right, System
 from loraloop.evals.held_out_requests import BY_NAME
-from loraloop.evals.tasks import Said, Task
+from loraloop.evals.tasks import Call, Said, Task
 from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import LoraloopError
 
@@ -64,24 +64,29 @@ def do(system: System, task: Task, runs: Runs) -> dict[str, Any]:
 
 def said_of(result: RunResult[Any], runtime: Runtime) -> Said:
     """What is judged of a run."""
-    stages = []
-    for step in result.steps:
-        calls = tuple({"name": c.name, "arguments": c.arguments} for c in step.calls if not c.repeated)
-        if calls:
-            stages.append(calls)
+    tried = [[call for call in step.calls if not call.repeated] for step in result.steps]
+    served = [[call for call in calls if call.error is None] for calls in tried]
     last = result.steps[-1] if result.steps else None
     kind = "other" if last is None else _KINDS.get(last.outcome, "other")
     if last is not None and last.outcome == "truncated" and last.kept:
         code = last.skill != NONE and last.skill in runtime.with_contract("code")
         kind = "code" if code else "text"
-    return Said(result.stop_reason, kind, result.output, tuple(stages), tuple(result.citations))
+    return Said(result.stop_reason, kind, result.output, _stages(served), tuple(result.citations), _stages(tried))
+
+
+def _stages(steps: Sequence[Sequence[CallRecord]]) -> tuple[tuple[Call, ...], ...]:
+    return tuple(tuple({"name": c.name, "arguments": c.arguments} for c in calls) for calls in steps if calls)
 
 
 def trace_of(result: RunResult[Any]) -> list[dict[str, Any]]:
     """What each step was: skill, who decided, how it ended, and its calls."""
     return [
         {"skill": step.skill, "by": step.decided_by, "outcome": step.outcome}
-        | ({"calls": [[call.name, call.arguments] for call in step.calls]} if step.calls else {})
+        | (
+            {"calls": [[c.name, c.arguments, *([c.error] if c.error else [])] for c in step.calls]}
+            if step.calls
+            else {}
+        )
         for step in result.steps
     ]
 

@@ -6,6 +6,7 @@ that none of their names occurs among those.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 from loraloop.router.practice import known, pick
@@ -29,6 +30,13 @@ SAMPLES = ("soil", "pollen", "plankton", "lichen", "resin", "amber")
 Voice = Literal["soprano", "alto", "tenor", "bass"]
 
 
+def code(value: str, letter: str, what: str) -> str:
+    """A number that begins with a letter, as it is written; ValueError if it is none."""
+    if not re.fullmatch(rf"{letter}\d+", value.strip().upper()):
+        raise ValueError(f"no {what} called {value!r}")
+    return value.strip().upper()
+
+
 def find_hive(beekeeper: str) -> dict[str, Any]:
     """Number of the hive that a beekeeper looks after.
 
@@ -44,7 +52,7 @@ def hive_weight(hive: str) -> dict[str, Any]:
     Args:
         hive: Number of the hive, such as H20.
     """
-    return {"hive": hive, "kilograms": pick("kg" + hive.upper(), 21, 69)}
+    return {"hive": (hive := code(hive, "H", "hive")), "kilograms": pick("kg" + hive, 21, 69)}
 
 
 def feed_bees(hive: str, litres: int) -> dict[str, Any]:
@@ -54,7 +62,7 @@ def feed_bees(hive: str, litres: int) -> dict[str, Any]:
         hive: Number of the hive.
         litres: Litres of syrup.
     """
-    return {"hive": hive, "litres": litres, "jar": pick(f"{hive.upper()} {litres}", 301, 799)}
+    return {"hive": (hive := code(hive, "H", "hive")), "litres": litres, "jar": pick(f"{hive} {litres}", 301, 799)}
 
 
 def ship_berth(ship: str) -> dict[str, Any]:
@@ -155,7 +163,7 @@ def shelf_key(shelf: str) -> dict[str, Any]:
     Args:
         shelf: Number of the shelf, such as S10.
     """
-    return {"shelf": shelf, "code": pick("key" + shelf.upper(), 1001, 9899)}
+    return {"shelf": (shelf := code(shelf, "S", "shelf")), "code": pick("key" + shelf, 1001, 9899)}
 
 
 def find_understudy(role: str) -> dict[str, Any]:
@@ -210,7 +218,7 @@ def drawer_humidity(drawer: str) -> dict[str, Any]:
     Args:
         drawer: Number of the drawer, such as D10.
     """
-    return {"drawer": drawer, "percent": pick("wet" + drawer.upper(), 14, 67)}
+    return {"drawer": (drawer := code(drawer, "D", "drawer")), "percent": pick("wet" + drawer, 14, 67)}
 
 
 def sow_tray(plant: str, seeds: int) -> dict[str, Any]:
@@ -296,7 +304,7 @@ def batch_oven(batch: str) -> dict[str, Any]:
     Args:
         batch: Number of the batch, such as B10.
     """
-    return {"batch": batch, "oven": pick("oven" + batch.upper(), 31, 89)}
+    return {"batch": (batch := code(batch, "B", "batch")), "oven": pick("oven" + batch, 31, 89)}
 
 
 def sample_freezer(sample: str) -> dict[str, Any]:
@@ -314,4 +322,4 @@ def freezer_degrees(freezer: str) -> dict[str, Any]:
     Args:
         freezer: Number of the freezer, such as F10.
     """
-    return {"freezer": freezer, "below_zero": pick("cold" + freezer.upper(), 18, 86)}
+    return {"freezer": (freezer := code(freezer, "F", "freezer")), "below_zero": pick("cold" + freezer, 18, 86)}

@@ -179,13 +179,16 @@ def _passages(index: int, rng: random.Random) -> Task:
 
 
 def _unanswerable(index: int, rng: random.Random) -> Task:
-    listed, question, _, _ = _facts(index, rng, answerable=False)
-    end = End("answer", gold="The passages do not say that.")
+    listed, question, _, other = _facts(index, rng, answerable=False)
+    end = End("answer", never=(other,), gold="The passages do not say that.")
     return _task("unanswerable", index, [Turn(question, end, listed)], _maybe_tools(rng), rng)
 
 
 def _facts(index: int, rng: random.Random, answerable: bool) -> tuple[tuple[Passage, ...], str, str, str]:
-    """Passages, a question, the id of the passage that answers it, and the answer; without that passage if not."""
+    """Passages, a question, the id of the passage that answers it, and the answer.
+
+    Where nothing answers it: no id, and what the passage says that tells the same of another place.
+    """
     template, question, key = texts.FACTS[index % len(texts.FACTS)]
     places = rng.sample(texts.PLACES, k=4)
 
@@ -203,12 +206,14 @@ def _facts(index: int, rng: random.Random, answerable: bool) -> tuple[tuple[Pass
 
     right, values = filled(template, places[0])
     others = [filled(other[0], places[0])[0] for other in rng.sample(texts.FACTS, k=3) if other[0] != template][:2]
-    same = filled(template, places[1])[0]  # the same fact of another place
+    same, theirs = filled(template, places[1])  # the same fact of another place
+    while theirs[key] == values[key]:
+        same, theirs = filled(template, places[1])
     found = [*others, same, *([right] if answerable else [])]
     rng.shuffle(found)
     passages = tuple(Passage(f"p{number}", text) for number, text in enumerate(found, start=1))
     cited = next((passage.id for passage in passages if passage.text == right), "")
-    return passages, question.format(place=places[0]), cited, values[key]
+    return passages, question.format(place=places[0]), cited, (values if answerable else theirs)[key]
 
 
 def _program(index: int, rng: random.Random) -> tuple[str, str, str]:

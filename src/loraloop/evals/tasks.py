@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from loraloop.adapters.contracts import Passage
@@ -28,7 +28,8 @@ class End:
         kind: `answer`, `ask`, `cited`, `code` or `refused`.
         calls: Calls that the turn makes, in stages: those of one stage in any order, and each after the stage before.
         says: Values that the answer has to name.
-        any_of: Values of which the answer has to name one; for `ask`, words for what is missing.
+        never: Values that the answer must not name, since nothing that was given supports them.
+        any_of: For `ask`, words for what is missing.
         cites: Ids of the passages that the answer cites.
         tests: Program that has to run after the answer's code without an error.
         gold: A right answer's text or program, which only tests use.
@@ -37,6 +38,7 @@ class End:
     kind: str
     calls: tuple[tuple[Call, ...], ...] = ()
     says: tuple[str, ...] = ()
+    never: tuple[str, ...] = ()
     any_of: tuple[str, ...] = ()
     cites: tuple[str, ...] = ()
     tests: str = ""
@@ -89,15 +91,18 @@ class Said:
         stop: The run's stop reason.
         kind: What wrote the output: `text`, `answer`, `code`, `refusal`, or `other` where the run met a limit.
         output: The run's output.
-        stages: Calls that were run, those of one step together; repeated ones left out.
+        stages: Calls that tools served, those of one step together. A call that its tool refused changed nothing and is
+            left out, as is one that repeats an earlier one.
         citations: Ids of cited passages.
+        tried: Calls with those that were refused, which only tell why a turn failed.
     """
 
     stop: str
     kind: str
     output: str
     stages: tuple[tuple[Call, ...], ...] = ()
-    citations: tuple[str, ...] = field(default=())
+    citations: tuple[str, ...] = ()
+    tried: tuple[tuple[Call, ...], ...] = ()
 
 
 def digest(tasks: Sequence[Task]) -> str:
