@@ -217,8 +217,9 @@ def _facts(index: int, rng: random.Random, answerable: bool) -> tuple[tuple[Pass
 
 
 def _program(index: int, rng: random.Random) -> tuple[str, str, str]:
+    """A request for a function, a program that serves it, and its tests; each number occurs once with a request."""
     asked, program, tests = texts.CODE[index % len(texts.CODE)]
-    k = str(rng.randint(2, 9))
+    k = str(2 + 3 * (index // len(texts.CODE)) + rng.randrange(3))
     return asked.replace("{k}", k), program.replace("{k}", k), tests.replace("{k}", k)
 
 

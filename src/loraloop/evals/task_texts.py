@@ -76,7 +76,7 @@ CHAT = (
     "Which is more useful in a storm, a hat or a scarf?",
     "Tell me a two-sentence story about a lost glove.",
     "What could I cook with two potatoes and an onion?",
-    "If Ann is older than Ben and Ben is older than Cleo, who is the youngest?",
+    "Ann waits behind Ben, and Cleo waits behind Ann. Who is first in the line?",
     "How would you explain a rainbow to a child?",
     "I finally repaired my old radio!",
     "Suggest a hobby for long winter evenings.",
