@@ -43,6 +43,7 @@ def report(found: Evaluated, name: str, seed: int = 0) -> Report:
         "facts": dict(found.facts),
         "families": by_family,
         "reasons": {system: reasons(_rows(found, system)) for system in found.systems},
+        "problems": {system: sum("problem" in row for row in rows.values()) for system, rows in found.rows.items()},
         "seconds": {system: _seconds(found, system) for system in found.systems},
         "first_step": {
             system: {f"{wanted}>{said}": n for (wanted, said), n in sorted(first_steps(found.tasks, rows).items())}
@@ -68,7 +69,8 @@ def show(found: Evaluated, made: Report) -> None:
     numbers, screen = made.metrics, console()
     measures = [measure for measure in MEASURES if f"{found.systems[0]}/{measure}" in numbers]
     title = f"{made.name} ({len(found.tasks)} tasks, {len(found.steps)} examples), %, 95 % intervals"
-    table = Table("", *(MEASURES[measure] for measure in measures), "s a task", title=title)
+    screen.print(title, style="bold")  # a narrow table would wrap it
+    table = Table("", *(MEASURES[measure] for measure in measures), "s a task")
     for system in found.systems:
         cells = [_cell(numbers, f"{system}/{measure}") for measure in measures]
         table.add_row(system, *cells, f"{made.details['seconds'][system]:.2f}")
@@ -83,7 +85,8 @@ def show(found: Evaluated, made: Report) -> None:
                 gains.add_row(system, *(f"{_cell(numbers, key, '+')} p {numbers[f'{key}_p']:.2g}" for key in keys))
         screen.print(gains)
     by_family = made.details["families"]
-    table = Table("family", *found.systems, title="tasks done by family, %")
+    screen.print("tasks done by family, %", style="bold")
+    table = Table("family", *found.systems)
     for family in by_family[found.systems[0]]:
         table.add_row(family, *(f"{100 * by_family[system][family]:.0f}" for system in found.systems))
     screen.print(table)

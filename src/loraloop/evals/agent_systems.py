@@ -139,8 +139,8 @@ def _always(runtime: Runtime, moment: Moment, name: str) -> str:
 
 
 def _right(runtime: Runtime, moment: Moment, right: Right) -> str:
-    """What the task says: tools until as many calls were made as it has, then what finishes it."""
-    made = sum(len(step.calls) for step in moment.steps)
+    """What the task says: tools until as many calls were served as it has, then what finishes it."""
+    made = sum(call.error is None and not call.repeated for step in moment.steps for call in step.calls)
     judged = any(step.outcome == "safe" for step in moment.steps)
     contract = "calls" if made < right.calls else _FINISHERS.get(right.finish, "")
     for name in runtime.with_contract(contract) if contract and not judged else ():

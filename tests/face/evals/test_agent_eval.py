@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 
 from loraloop.adapters.base import Base
+from loraloop.agent import Runtime
+from loraloop.agent.bare import bare_runtime
 from loraloop.evals.agent_eval import Asked, evaluate
-from loraloop.evals.agent_files import FILES, same_request, steps
+from loraloop.evals.agent_files import FILES, do_step, same_request, steps
 from loraloop.evals.agent_report import draw, report
 from loraloop.evals.agent_systems import systems
+from loraloop.skill_eval import runs_program
 from loraloop.tool_schemas.errors import InputError, UnknownNameError
 
 Run = Callable[..., tuple[int, str, str]]
@@ -92,12 +95,17 @@ def test_files_are_done_as_steps_and_scored_by_each_skills_rule(base: Base, tmp_
     rights = {step.id.split("/")[0]: step.right for step in listed}
     assert rights["bfcl"].calls == 1 and rights["sgd"].calls == 0 and rights["clapnq"].finish == "retrieval"
     assert rights["nq_open"].finish == "none" and rights["harmbench"].finish == "safety"
-    found = evaluate(Asked(systems=("routed", "mixture", "oracle"), limit=8, data=data), base)
-    assert len(found.steps) == 8 and len(found.tasks) == 8
-    oracle = {key.split("/")[0]: said for key, said in found.rows["oracle"].items() if "#" in key}
-    assert oracle["sgd"]["score"] == oracle["nq_open"]["score"] == oracle["seed_tasks"]["score"] == 1.0
-    assert oracle["xstest"]["score"] == 1.0 and all("problem" not in said for said in oracle.values())
-    assert oracle["bfcl"]["stop"] == "tool_call", "the caller would run it"
+    oracle = systems(Runtime.load(base), lambda: bare_runtime(base), ("oracle",))["oracle"]
+    said = {step.id.split("/")[0]: do_step(oracle, step, runs_program) for step in listed}
+    assert said["sgd"]["score"] == said["nq_open"]["score"] == said["seed_tasks"]["score"] == 1.0
+    assert said["xstest"]["score"] == 1.0 and all("problem" not in each for each in said.values())
+    assert said["bfcl"]["stop"] == "tool_call", "the caller would run it"
+
+
+def test_files_are_a_part_of_the_score_where_they_are_given(base: Base, tmp_path: Path) -> None:
+    asked = Asked(systems=("routed", "mixture", "oracle"), limit=1, data=made_data(tmp_path / "data"))
+    found = evaluate(asked, base)
+    assert len(found.steps) == len(found.tasks) == 1
     made = report(found, "agent")
     document = json.loads(json.dumps(made.document(), default=str))
     for name in found.systems:
@@ -118,8 +126,6 @@ def test_the_command_reports_and_shows_errors(base: Base, run: Run, tmp_path: Pa
 
 
 def test_unknown_systems_name_the_nearest(base: Base, run: Run) -> None:
-    from loraloop.agent import Runtime
-
     runtime = Runtime.load(base)
     with pytest.raises(UnknownNameError, match="did you mean 'oracle'"):
         systems(runtime, lambda: runtime, ("oracel",))
