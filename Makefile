@@ -121,6 +121,7 @@ eval: $(VENV)/.test
 	$(BIN)/loraloop eval router --data $(DATA) --json benchmarks/results/router.json \
 		--plots docs/plots $(ARGS)
 	$(BIN)/python benchmarks/router_skills.py --data $(DATA) --json benchmarks/results/router_skills.json
+	$(BIN)/loraloop eval agent --data $(DATA) --json benchmarks/results/agent.json $(ARGS)
 	$(BIN)/loraloop eval grammar --data $(DATA)/jsonschema/maskbench.eval.jsonl \
 		--data $(DATA)/jsonschema/json_schema_test_suite.eval.jsonl --json benchmarks/results/grammar_conformance.json
 

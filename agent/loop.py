@@ -15,7 +15,7 @@ from loraloop.agent.acting import Actor
 from loraloop.agent.ahead import RunAhead
 from loraloop.agent.aside import Repair, asides
 from loraloop.agent.calling import ToolRunner
-from loraloop.agent.deciding import calling, forced, routed
+from loraloop.agent.deciding import calling, chosen, forced, routed, speaks
 from loraloop.agent.engine.branch import Branch
 from loraloop.agent.engine.clock import Clock
 from loraloop.agent.engine.generate import Budget, Delta, Generated, generate
@@ -36,6 +36,7 @@ from loraloop.agent.events import (
 from loraloop.agent.forms import Forms
 from loraloop.agent.job import Decision, Job
 from loraloop.agent.mixture import names_of
+from loraloop.agent.moment import Moment
 from loraloop.agent.outcomes import Facts, Outcome, outcome_of
 from loraloop.agent.result import CallRecord, RunResult, Step, StopReason, Tokens
 from loraloop.agent.runtime import Runtime
@@ -200,7 +201,7 @@ class Run:
             if author.activation == "full":
                 prefilled, reused = prefilled + branch.prefilled, branch.start - branch.prefilled
             try:
-                out, limit = yield from self._generate(branch, index, decision.skill, active.contract, clock)
+                out, limit = yield from self._generate(branch, index, decision, active.contract, clock)
                 outcome = self._judge(active.contract, out, limit)
                 if outcome.keep:
                     ids = [*self._chat.generation_prompt, *out.ids, *self._chat.closing]
@@ -277,6 +278,12 @@ class Run:
                 return forced(choice, route)
         if self._forms.calls.required:
             return calling(self._runtime, route, job.policy)
+        if job.policy.choose is not None:
+            shut = self._masked.union(route.masked)
+            able = tuple(name for name in (*self._runtime.skills, NONE) if name not in shut)
+            said = job.policy.choose(Moment(tuple(self._steps), self._after, able, route))
+            if said is not None:
+                return chosen(self._runtime, said, able, route)
         return routed(self._runtime, route, job.policy.mix)
 
     def _unfit(self) -> set[str]:
@@ -291,14 +298,15 @@ class Run:
         return unfit | absent
 
     def _generate(
-        self, branch: Branch, index: int, skill: str, contract: str, clock: Clock
+        self, branch: Branch, index: int, decision: Decision, contract: str, clock: Clock
     ) -> Generator[Event, None, tuple[Generated, StopReason | None]]:
         """Generates in the branch; returns what came of it and the limit that cut it, if one did."""
         limits, room = self._job.limits, branch.left - len(self._chat.generation_prompt) - len(self._chat.closing)
         tokens = min(limits.step_tokens, limits.run_tokens - self._generated, room)
         grammar = self._forms.grammar(contract, clock, self._repair is not None and not self._repair.left)
-        prose = skill == NONE and self._job.tools and self._job.policy.prose
-        told = self._told(skill, contract, max(room - tokens, room // 2))
+        talks = speaks(self._runtime, decision, contract)
+        prose = talks and self._job.tools and self._job.policy.prose
+        told = self._told(talks, contract, max(room - tokens, room // 2))
         room -= len(told)
         tokens = min(tokens, room)
         cut: StopReason = "context" if tokens == room else "max_tokens"
@@ -313,13 +321,13 @@ class Run:
                 stop_ids=self._runtime.stop_ids,
                 constraint=None if grammar is None else grammar.start(),
                 not_first=self._runtime.call_openers if prose else None,
-                balance=balance_of(self._runtime, skill, self._job.policy.unsafe_from)
+                balance=balance_of(self._runtime, decision.skill, self._job.policy.unsafe_from)
                 if contract == "verdict"
                 else None,
                 clock=clock,
             ):
                 if isinstance(piece, Delta):
-                    yield TokenGenerated(self.id, index, skill, piece.text, piece.tokens)
+                    yield TokenGenerated(self.id, index, decision.skill, piece.text, piece.tokens)
                 else:
                     out = piece
         except LimitError as error:
@@ -328,9 +336,9 @@ class Run:
             return Generated(reason=UNENFORCED, problem=str(error)), cut
         return out, limited.get(out.reason)
 
-    def _told(self, skill: str, contract: str, most: int) -> list[int]:
+    def _told(self, talks: bool, contract: str, most: int) -> list[int]:
         """Ids of what the step is told in its branch alone, in at most so many tokens."""
-        cued = skill == NONE and self._after == "tool" and bool(self._job.policy.cue)
+        cued = talks and self._after == "tool" and bool(self._job.policy.cue)
         for messages in asides(self._job, contract, cued, self._repair):
             ids = [token for each in messages for token in self._chat.message(each.role, each.content)]
             if len(ids) <= most:

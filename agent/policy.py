@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from loraloop.agent.mixture import Mixture, as_choice, names_of
+from loraloop.agent.moment import Chooses
 from loraloop.agent.tool_choice import choice_of
 from loraloop.tool_schemas.errors import InputError
 
@@ -21,6 +22,8 @@ class Policy:
     Attributes:
         skills: Skills for the first choices, in order; the router decides after them. `"none"` is the bare base. An
             entry may be a mixture: `{"code": 0.7, "tools": 0.3}`, or a `Mixture` that also says what the step writes.
+        choose: Asked for the skill of each later choice, with a `Moment`; what it gives has to be open there, and None
+            leaves the choice to the router. A `tool_choice` that requires a call comes before it, a screen too.
         forbid: Skills that are never chosen.
         screen: Whether user text is screened.
         screen_tools: Whether tool results are screened.
@@ -49,6 +52,7 @@ class Policy:
     """
 
     skills: tuple[str | Mapping[str, float] | Mixture, ...] = ()
+    choose: Chooses | None = None
     forbid: frozenset[str] = frozenset()
     screen: bool = True
     screen_tools: bool = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from loraloop.evals import commands, safety_cli
+from loraloop.evals.agent_cli import agent
 from loraloop.evals.grammar import grammar
 from loraloop.evals.router_command import router
 
@@ -14,5 +15,6 @@ eval_app.command()(commands.retrieval)
 eval_app.command()(commands.code)
 safety_cli.add_to(eval_app)
 eval_app.command()(router)
+eval_app.command()(agent)
 eval_app.command()(commands.rewriting)
 eval_app.command()(grammar)

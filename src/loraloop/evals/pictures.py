@@ -1,4 +1,4 @@
-"""Plots of evaluations as PNG: confusion, reliability, ROC, and risk against coverage."""
+"""Plots of evaluations as PNG: confusion, reliability, ROC, risk against coverage, bars, and tables of shares."""
 
 from __future__ import annotations
 
@@ -77,6 +77,33 @@ def risk_coverage(path: Path, curves: Mapping[str, tuple[Sequence[float], Sequen
     axes.set_xlim(0, 1)
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize=8)
+    return _written(figure, path)
+
+
+def bars(path: Path, scores: Mapping[str, tuple[float, float, float]], title: str = "") -> Path:
+    """Named (value, low, high) in [0, 1] as bars with their intervals."""
+    figure, axes = _figure(1.6 + 0.75 * len(scores), 3.4, title)
+    values = [value for value, _, _ in scores.values()]
+    below = [value - low for value, low, _ in scores.values()]
+    above = [high - value for value, _, high in scores.values()]
+    axes.bar(list(scores), values, width=0.6, color="#4c78a8", yerr=[below, above], capsize=3, ecolor="0.3")
+    axes.set_ylim(0, 1)
+    axes.tick_params(axis="x", labelrotation=30)
+    return _written(figure, path)
+
+
+def shares(path: Path, rows: Mapping[str, Mapping[str, float]], title: str = "") -> Path:
+    """A table of shares in [0, 1] by row and column, each cell shaded by its share."""
+    columns = list(dict.fromkeys(name for row in rows.values() for name in row))
+    figure, axes = _figure(2.2 + 0.75 * len(columns), 0.9 + 0.34 * len(rows), title)
+    table = [[row.get(name, 0.0) for name in columns] for row in rows.values()]
+    axes.imshow(table, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for y, row in enumerate(table):
+        for x, value in enumerate(row):
+            color = "white" if value > 0.5 else "black"
+            axes.text(x, y, f"{100 * value:.0f}", ha="center", va="center", color=color, fontsize=8)
+    axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
+    axes.set_yticks(range(len(rows)), list(rows))
     return _written(figure, path)
 
 

@@ -1,0 +1,161 @@
+"""The systems that `loraloop eval agent` compares: one agent, one base, one set of grammars, another choice each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from loraloop.agent.mixture import MOST, Mixture
+from loraloop.agent.policy import Policy
+from loraloop.router.decision import NONE
+from loraloop.tool_schemas.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    from loraloop.agent.moment import Moment
+    from loraloop.agent.runtime import Runtime
+
+ROUTED, BASE, MIXTURE, ORACLE = "routed", "base", "mixture", "oracle"
+Choice = str | Mixture
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """What is right in one run.
+
+    Attributes:
+        calls: How many calls it needs.
+        finish: The skill of its last step: `none`, `retrieval`, `code` or `safety`.
+    """
+
+    calls: int = 0
+    finish: str = NONE
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """One way to choose.
+
+    Attributes:
+        name: `routed`, `base`, a skill's name, `mixture` or `oracle`.
+        runtime: What it runs on.
+    """
+
+    name: str
+    runtime: Runtime
+
+    def driver(self, right: Right) -> Driver:
+        """What decides a run.
+
+        Args:
+            right: What the task says, which only the oracle reads.
+        """
+        return Driver(self.runtime, _rule(self.name, self.runtime, right))
+
+
+Rule = Callable[["Moment"], Choice]
+
+
+class Driver:
+    """Decides the steps of one run and remembers what the last one writes.
+
+    Attributes:
+        policy: Of the run.
+        writes: Contract of the step that was chosen last; empty where the router chooses.
+    """
+
+    def __init__(self, runtime: Runtime, rule: Rule | None) -> None:
+        self._runtime, self._rule = runtime, rule
+        self.writes = ""
+        self.policy = Policy() if rule is None else Policy(screen=False, screen_tools=False, choose=self._choose)
+
+    def _choose(self, moment: Moment) -> Choice:
+        assert self._rule is not None
+        choice = self._rule(moment)
+        self.writes = self._runtime.contract(choice)
+        return choice
+
+
+def systems(runtime: Runtime, bare: Callable[[], Runtime], wanted: Sequence[str] | None = None) -> dict[str, System]:
+    """The wanted systems by name, in their order.
+
+    Args:
+        runtime: Base, skills and router.
+        bare: Makes a runtime with blank skills on the same base.
+        wanted: Names; all where None.
+
+    Raises:
+        UnknownNameError: There is no such system.
+        InputError: The runtime has no skills.
+    """
+    if not runtime.skills:
+        raise InputError("this base has no skills to compare: train some, or name their folders with --skill")
+    every = (ROUTED, BASE, *runtime.skills, MIXTURE, ORACLE)
+    for name in wanted or ():
+        if name not in every:
+            raise unknown("system", name, every)
+    chosen = [name for name in every if wanted is None or name in wanted]
+    own = bare() if BASE in chosen else runtime
+    return {name: System(name, own if name == BASE else runtime) for name in chosen}
+
+
+def _rule(name: str, runtime: Runtime, right: Right) -> Rule | None:
+    if name == ROUTED:
+        return None
+    if name == BASE:
+        return lambda moment: _by_form(runtime, moment)
+    if name == MIXTURE:
+        return lambda moment: _mixed(runtime, moment)
+    if name == ORACLE:
+        return lambda moment: _right(runtime, moment, right)
+    return lambda moment: _always(runtime, moment, name)
+
+
+def _by_form(runtime: Runtime, moment: Moment) -> str:
+    """What can be written here: an answer where there are passages, calls where there are tools, else text."""
+    for contract in ("answer", "calls"):
+        for name in runtime.with_contract(contract):
+            if name in moment.open:
+                return name
+    return NONE
+
+
+def _mixed(runtime: Runtime, moment: Moment) -> Mixture:
+    """Every skill with the same weight, writing what `_by_form` finds."""
+    names = [name for name in runtime.skills if runtime.bank.card(name).blends][:MOST]
+    form = _by_form(runtime, moment)
+    return Mixture({name: 1 / len(names) for name in names}, runtime.contract(form))
+
+
+def _always(runtime: Runtime, moment: Moment, name: str) -> str:
+    """The skill wherever it can run; a verdict once for each text from outside; the base for the rest."""
+    if name not in moment.open:
+        return NONE
+    if runtime.contract(name) != "verdict":
+        return name
+    judged = bool(moment.steps) and moment.steps[-1].skill == name
+    fresh = not judged and (not moment.steps or moment.after == "tool")
+    return name if fresh else NONE
+
+
+def _right(runtime: Runtime, moment: Moment, right: Right) -> str:
+    """What the task says: tools until as many calls were served as it has, then what finishes it."""
+    made = sum(call.error is None and not call.repeated for step in moment.steps for call in step.calls)
+    judged = any(step.outcome == "safe" for step in moment.steps)
+    contract = "calls" if made < right.calls else _FINISHERS.get(right.finish, "")
+    for name in runtime.with_contract(contract) if contract and not judged else ():
+        if name in moment.open:
+            return name
+    if contract == "calls" and right.finish != NONE:  # the skill found no call: on to the end
+        return _right(runtime, moment, Right(0, right.finish))
+    return NONE
+
+
+_FINISHERS = {"retrieval": "answer", "code": "code", "safety": "verdict"}
+
+
+def identities(runtime: Runtime) -> dict[str, str]:
+    """The weights of each skill, by name."""
+    for name in runtime.skills:
+        runtime.bank.slot(name)  # identities are known of skills that were read
+    return {name: runtime.bank.identity(name) for name in runtime.skills}
