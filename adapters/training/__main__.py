@@ -134,7 +134,7 @@ def main() -> int:
         base = Base.load(given.base)
         for skill in given.skill or RECIPES:
             chosen = {name: getattr(given, name) for name in ("steps", "seconds", "rank", "rate", "seed")}
-            made = recipe(skill, **chosen)
+            made = recipe(skill, given.base, **chosen)
             command = _command(skill, given)
             _log.info("wrote %s", train(base, skill, made, given.data, given.work, given.library, command, given.start))
     except LoraloopError as error:

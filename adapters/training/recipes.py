@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from loraloop.adapters.base.catalog import DEFAULT
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.training.trainer import TrainConfig
 from loraloop.tool_schemas.errors import unknown
@@ -61,9 +62,25 @@ RECIPES: dict[str, ShippedRecipe] = {
     ),
 }
 
+LARGER: dict[str, dict[str, ShippedRecipe]] = {
+    "qwen2.5-coder-1.5b": {
+        "tools": replace(
+            RECIPES["tools"],
+            method=_LORA,
+            config=TrainConfig(
+                steps=400, batch=4, learning_rate=5e-4, validate_every=60, precision="fp32", trunks="served"
+            ),
+            examples=2_000,
+            validation=20,
+        )
+    }
+}
+"""Recipes of larger bases, where they differ: a step costs ten times as much, and fewer examples are needed."""
+
 
 def recipe(
     skill: str,
+    base: str = DEFAULT,
     *,
     steps: int | None = None,
     seconds: float | None = None,
@@ -75,6 +92,7 @@ def recipe(
 
     Args:
         skill: a name in `RECIPES`.
+        base: what it is made for.
         steps: optimizer steps, in place of the recipe's.
         seconds: a time budget; see `TrainConfig`.
         rank: of the update, which keeps its scaling alpha / rank.
@@ -86,7 +104,7 @@ def recipe(
     """
     if skill not in RECIPES:
         raise unknown("recipe", skill, RECIPES)
-    found = RECIPES[skill]
+    found = LARGER.get(base, {}).get(skill, RECIPES[skill])
     width = rank or found.method.rank
     method = replace(found.method, rank=width, alpha=found.method.alpha * width / found.method.rank)
     config = replace(

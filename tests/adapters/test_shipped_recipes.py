@@ -1,0 +1,31 @@
+"""How shipped skills are made: recipes by base, with rank, rate and length chosen."""
+
+from __future__ import annotations
+
+import pytest
+
+from loraloop.adapters.base.catalog import CATALOG, DEFAULT
+from loraloop.adapters.training.recipes import LARGER, RECIPES, recipe
+from loraloop.tool_schemas.errors import UnknownNameError
+
+
+def test_a_base_may_have_recipes_of_its_own() -> None:
+    assert set(LARGER) <= set(CATALOG) - {DEFAULT}
+    for base, own in LARGER.items():
+        for skill in own:
+            assert recipe(skill, base) == own[skill] != recipe(skill)
+    assert recipe("code", "qwen2.5-coder-1.5b") == recipe("code")
+
+
+@pytest.mark.parametrize("skill", RECIPES)
+def test_another_rank_keeps_the_scaling(skill: str) -> None:
+    plain, wide = recipe(skill), recipe(skill, rank=32, rate=1e-4, steps=7, seed=3)
+    assert wide.method.rank == 32
+    assert wide.method.alpha / 32 == pytest.approx(plain.method.alpha / plain.method.rank)
+    assert (wide.config.learning_rate, wide.config.steps, wide.config.seed) == (1e-4, 7, 3)
+    assert recipe(skill, rank=plain.method.rank) == plain
+
+
+def test_an_unknown_skill_is_named() -> None:
+    with pytest.raises(UnknownNameError, match="tools"):
+        recipe("tool")
