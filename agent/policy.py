@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from loraloop.agent.mixture import Mixture, as_choice, names_of
 from loraloop.agent.tool_choice import choice_of
 from loraloop.tool_schemas.errors import InputError
+
+if TYPE_CHECKING:
+    from loraloop.agent.choosing import StepFacts, Wish
 
 REFUSAL = "I can't help with that."
 CUE = "Answer my question in one sentence, using the result above."
@@ -22,6 +25,10 @@ class Policy:
         skills: Skills for the first choices, in order; the router decides after them. `"none"` is the bare base. An
             entry may be a mixture: `{"code": 0.7, "tools": 0.3}`, or a `Mixture` that also says what the step writes.
         forbid: Skills that are never chosen.
+        decide: Asked at each choice that `skills` and `tool_choice` leave open, with the step's facts, the router's
+            choice among them. Returns a skill or a mixture to force it, several in order of preference (the first
+            that can be chosen is taken), ``Forbid("code")`` to have the router choose without it in this step, or
+            None for the router's choice. What cannot be chosen in the step is passed over.
         screen: Whether user text is screened.
         screen_tools: Whether tool results are screened.
         unsafe_from: Probability of `unsafe` from which the safety skill's verdict is unsafe; the one on its card where
@@ -50,6 +57,7 @@ class Policy:
 
     skills: tuple[str | Mapping[str, float] | Mixture, ...] = ()
     forbid: frozenset[str] = frozenset()
+    decide: Callable[[StepFacts], Wish] | None = None
     screen: bool = True
     screen_tools: bool = True
     unsafe_from: float | None = None
