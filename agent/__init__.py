@@ -7,33 +7,41 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from loraloop.agent.agent import Agent
+    from loraloop.agent.choosing import Forbid, StepFacts
     from loraloop.agent.engine.sampling import Sampling
+    from loraloop.agent.hooks import Hook
     from loraloop.agent.limits import Limits
     from loraloop.agent.mixture import Mixture
     from loraloop.agent.output_type import OutputType
     from loraloop.agent.policy import Policy
     from loraloop.agent.result import CallRecord, RunResult, Step, Tokens
     from loraloop.agent.runtime import Runtime
+    from loraloop.agent.stepping import Pending, RunSteps
     from loraloop.agent.stream import RunStream
 
 _HOMES = {
     "Agent": "agent",
     "CallRecord": "result",
+    "Forbid": "choosing",
+    "Hook": "hooks",
     "Limits": "limits",
     "Mixture": "mixture",
     "OutputType": "output_type",
+    "Pending": "stepping",
     "Policy": "policy",
     "RunResult": "result",
+    "RunSteps": "stepping",
     "RunStream": "stream",
     "Runtime": "runtime",
     "Sampling": "engine.sampling",
     "Step": "result",
+    "StepFacts": "choosing",
     "Tokens": "result",
 }
 
 __all__ = [
-    "Agent", "CallRecord", "Limits", "Mixture", "OutputType", "Policy", "RunResult", "RunStream", "Runtime", "Sampling",
-    "Step", "Tokens",
+    "Agent", "CallRecord", "Forbid", "Hook", "Limits", "Mixture", "OutputType", "Pending", "Policy", "RunResult",
+    "RunSteps", "RunStream", "Runtime", "Sampling", "Step", "StepFacts", "Tokens",
 ]  # fmt: skip
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.base.messages import Message
 from loraloop.agent.calling import ToolRunner, call_key
@@ -14,6 +15,7 @@ from loraloop.agent.observation import shortened
 from loraloop.agent.outcomes import PYTHON
 from loraloop.agent.result import CallRecord
 from loraloop.tool_schemas.calls import Call
+from loraloop.tool_schemas.context import Context, Left
 from loraloop.tool_schemas.jsontext import dumps
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from loraloop.agent.engine.clock import Clock
     from loraloop.agent.engine.trunk import Trunk
     from loraloop.agent.job import Job
+    from loraloop.tool_schemas.tools import Tool
 
 RESERVE = 64
 """Positions that results leave for what is said about them."""
@@ -36,6 +39,7 @@ class Actor:
         chat: Renders observations.
         room: Positions that are left in a trunk.
         tools: Runs single calls.
+        left: What the limits leave after a step.
 
     Attributes:
         answered: What calls gave, by `call_key`.
@@ -43,7 +47,15 @@ class Actor:
         full: Whether a call was not run because the context had no room for what it would give.
     """
 
-    def __init__(self, run_id: str, job: Job, chat: Chat, room: Callable[[Trunk], int], tools: ToolRunner) -> None:
+    def __init__(
+        self,
+        run_id: str,
+        job: Job,
+        chat: Chat,
+        room: Callable[[Trunk], int],
+        tools: ToolRunner,
+        left: Callable[[int], Left],
+    ) -> None:
         self.answered: dict[str, CallRecord] = {}
         self.made = 0
         self.full = False
@@ -52,6 +64,8 @@ class Actor:
         self._chat = chat
         self._room = room
         self._tools = tools
+        self._left = left
+        self._asked: Counter[str] = Counter()  # how often each tool asked for another try
         self._around = len(chat.message("tool", ""))
         self._known = {tool.name: tool for tool in job.tools}
         if job.python is not None:
@@ -92,9 +106,11 @@ class Actor:
                 if deadline is not None:
                     timeout = min(timeout, max(deadline - monotonic(), 0.0))
                 with clock.phase("tool"):
-                    record = self._tools.run(tool, call, timeout)
+                    record = self._tools.run(tool, call, timeout, self._context(tool, index))
                 self.made += 1
-                self.answered[key] = record
+                record = self._bounded(tool, record)
+                if not record.retry:
+                    self.answered[key] = record
             content, left_out = shortened(record, min(share, self._job.limits.result_tokens), self._count)
             if left_out:
                 record = replace(record, left_out=left_out)
@@ -102,6 +118,23 @@ class Actor:
             trunk.append(message, self._chat.message(message.role, content), more=bool(records))
             records.append(record)
             yield ToolCallFinished(self._run_id, index, record)
+
+    def _context(self, tool: Tool, index: int) -> Context[Any] | None:
+        if not tool.context:
+            return None
+        left = self._left(index)
+        left = replace(left, calls=left.calls - 1)
+        return Context(self._job.deps, self._run_id, index, self._asked[tool.name] + 1, left, self._tools.cancelled)
+
+    def _bounded(self, tool: Tool, record: CallRecord) -> CallRecord:
+        """The record; one that asks for another try too often is a failure."""
+        if not record.retry:
+            return record
+        self._asked[tool.name] += 1
+        most = self._job.limits.tool_retries if tool.retries is None else tool.retries
+        if self._asked[tool.name] <= most:
+            return record
+        return replace(record, retry=False, error=f"{record.error} (no try is left)")
 
     def _count(self, content: str) -> int:
         return len(self._chat.message("tool", content)) - self._around

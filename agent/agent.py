@@ -10,6 +10,7 @@ from typing import Any, Generic, TypedDict, TypeVar, Unpack, overload
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.contracts import Passage
 from loraloop.agent.engine.sampling import Sampling
+from loraloop.agent.hooks import Hook, as_hooks
 from loraloop.agent.job import Job
 from loraloop.agent.limits import Limits
 from loraloop.agent.loop import Run
@@ -20,10 +21,12 @@ from loraloop.agent.policy import Policy
 from loraloop.agent.python_tool import python_tool
 from loraloop.agent.result import RunResult, T
 from loraloop.agent.runtime import Runtime
+from loraloop.agent.stepping import RunSteps
 from loraloop.agent.stream import RunStream
 from loraloop.agent.tool_choice import check_choice, check_names_free
 from loraloop.agent.transcript import as_passages, as_tools, request, system_content
 from loraloop.router.decision import NONE
+from loraloop.tool_schemas.context import D, check_deps
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.grammar import Choice, Lark, Regex
 from loraloop.tool_schemas.tools import Tool
@@ -31,7 +34,7 @@ from loraloop.tool_schemas.tools import Tool
 R = TypeVar("R")
 
 
-class Options(TypedDict, total=False):
+class Options(TypedDict, Generic[D], total=False):
     """What a run can be given besides its prompt and its output type; see `Agent.run_sync`."""
 
     passages: Sequence[Passage | Mapping[str, Any] | str]
@@ -39,19 +42,24 @@ class Options(TypedDict, total=False):
     skill: str | Mapping[str, float] | None
     policy: Policy | None
     tool_choice: str | Mapping[str, Any] | None
+    deps: D
 
 
-class Settings(TypedDict, total=False):
+class Settings(TypedDict, Generic[D], total=False):
     """What an agent can be given besides tools, instructions and output type; see `Agent`."""
 
     limits: Limits | None
     policy: Policy | None
     sampling: Sampling | None
     python: bool
+    hooks: Sequence[Hook | Callable[[Any], object]]
+    deps_type: type[D] | None
 
 
-class Agent(Generic[T]):
-    """Runs requests on a runtime. Safe to share between threads. `T` is what its answers are values of.
+class Agent(Generic[T, D]):
+    """Runs requests on a runtime. Safe to share between threads.
+
+    `T` is what its answers are values of, and `D`, which may be left out, what runs are given as `deps`.
 
     Args:
         runtime: Base, skills and router.
@@ -64,6 +72,9 @@ class Agent(Generic[T]):
         output_type: What the base's final answer has to be: a pydantic model, a dataclass, ``Literal``, an enum,
             ``list[int]``, a JSON Schema, `Choice`, `Regex`, `Lark` …; see `OutputType.of`. The result's `value` is the
             answer as such a value. What skills write (calls, code, an answer from passages, a refusal) keeps its form.
+        hooks: Functions that are told events as they happen, or `Hook`s, which say which events and what an error of
+            theirs means.
+        deps_type: The class of the `deps` that each run is given, for tools with a `Context`.
 
     Raises:
         SchemaError: if a tool or the output type is unusable.
@@ -73,13 +84,13 @@ class Agent(Generic[T]):
 
     @overload
     def __init__(
-        self: Agent[None],
+        self: Agent[None, D],
         runtime: Runtime,
         tools: Sequence[Tool | Callable[..., Any] | Mapping[str, Any]] = (),
         instructions: str = "",
         *,
         output_type: None = None,
-        **settings: Unpack[Settings],
+        **settings: Unpack[Settings[D]],
     ) -> None: ...
     @overload
     def __init__(
@@ -89,17 +100,17 @@ class Agent(Generic[T]):
         instructions: str = "",
         *,
         output_type: type[T] | OutputType[T],
-        **settings: Unpack[Settings],
+        **settings: Unpack[Settings[D]],
     ) -> None: ...
     @overload
     def __init__(
-        self: Agent[Any],
+        self: Agent[Any, D],
         runtime: Runtime,
         tools: Sequence[Tool | Callable[..., Any] | Mapping[str, Any]] = (),
         instructions: str = "",
         *,
         output_type: Any,
-        **settings: Unpack[Settings],
+        **settings: Unpack[Settings[D]],
     ) -> None: ...
     def __init__(
         self,
@@ -112,6 +123,8 @@ class Agent(Generic[T]):
         sampling: Sampling | None = None,
         python: bool = False,
         output_type: Any = None,
+        hooks: Sequence[Hook | Callable[[Any], object]] = (),
+        deps_type: type[Any] | None = None,
     ) -> None:
         self.runtime = runtime
         self.tools = as_tools(tools)
@@ -120,6 +133,8 @@ class Agent(Generic[T]):
         self.policy = policy or Policy()
         self.sampling = sampling or Sampling()
         self.python = python
+        self.hooks = as_hooks(hooks)
+        self.deps_type = deps_type
         if python and any(tool.name == PYTHON for tool in self.tools):
             raise InputError(f"a tool is called {PYTHON!r}, which means the sandbox where python=True: rename it")
         check_names_free(self.tools)
@@ -130,13 +145,15 @@ class Agent(Generic[T]):
 
     @overload
     def run_sync(
-        self, prompt: str = "", *, output_type: type[R] | OutputType[R], **options: Unpack[Options]
+        self, prompt: str = "", *, output_type: type[R] | OutputType[R], **options: Unpack[Options[D]]
     ) -> RunResult[R]: ...
     @overload
-    def run_sync(self, prompt: str = "", *, output_type: None = None, **options: Unpack[Options]) -> RunResult[T]: ...
+    def run_sync(
+        self, prompt: str = "", *, output_type: None = None, **options: Unpack[Options[D]]
+    ) -> RunResult[T]: ...
     @overload
-    def run_sync(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options]) -> RunResult[Any]: ...
-    def run_sync(self, prompt: str = "", *, output_type: Any = None, **options: Unpack[Options]) -> RunResult[Any]:
+    def run_sync(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options[D]]) -> RunResult[Any]: ...
+    def run_sync(self, prompt: str = "", *, output_type: Any = None, **options: Unpack[Options[D]]) -> RunResult[Any]:
         """Runs a request to its end.
 
         Args:
@@ -147,9 +164,11 @@ class Agent(Generic[T]):
             policy: Instead of the agent's own.
             tool_choice: Instead of the policy's: `auto`, `required`, `none`, or a tool's name; see `Policy`.
             output_type: Instead of the agent's; ``str`` is any text. See `Agent`.
+            deps: What tools with a `Context` find in it.
 
         Raises:
-            InputError: an empty prompt, a forced skill without what it works on, a tool choice that cannot be kept.
+            InputError: an empty prompt, a forced skill without what it works on, a tool choice that cannot be kept,
+                deps that are not what a tool says.
             UnknownNameError: a forced or forbidden skill, or a chosen tool, that does not exist.
             SchemaError: an unusable output type.
             ContextLengthError: the request does not fit the context.
@@ -158,13 +177,15 @@ class Agent(Generic[T]):
 
     @overload
     async def run(
-        self, prompt: str = "", *, output_type: type[R] | OutputType[R], **options: Unpack[Options]
+        self, prompt: str = "", *, output_type: type[R] | OutputType[R], **options: Unpack[Options[D]]
     ) -> RunResult[R]: ...
     @overload
-    async def run(self, prompt: str = "", *, output_type: None = None, **options: Unpack[Options]) -> RunResult[T]: ...
+    async def run(
+        self, prompt: str = "", *, output_type: None = None, **options: Unpack[Options[D]]
+    ) -> RunResult[T]: ...
     @overload
-    async def run(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options]) -> RunResult[Any]: ...
-    async def run(self, prompt: str = "", *, output_type: Any = None, **options: Unpack[Options]) -> RunResult[Any]:
+    async def run(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options[D]]) -> RunResult[Any]: ...
+    async def run(self, prompt: str = "", *, output_type: Any = None, **options: Unpack[Options[D]]) -> RunResult[Any]:
         """`run_sync` in a thread; async tools are awaited on the caller's loop. Cancelling it cancels the run."""
         loop = asyncio.get_running_loop()
         run = self._start(prompt, output_type, loop, **options)
@@ -178,19 +199,27 @@ class Agent(Generic[T]):
 
     @overload
     def stream(
-        self, prompt: str = "", *, output_type: type[R] | OutputType[R], **options: Unpack[Options]
+        self, prompt: str = "", *, output_type: type[R] | OutputType[R], **options: Unpack[Options[D]]
     ) -> RunStream[R]: ...
     @overload
-    def stream(self, prompt: str = "", *, output_type: None = None, **options: Unpack[Options]) -> RunStream[T]: ...
+    def stream(self, prompt: str = "", *, output_type: None = None, **options: Unpack[Options[D]]) -> RunStream[T]: ...
     @overload
-    def stream(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options]) -> RunStream[Any]: ...
-    def stream(self, prompt: str = "", *, output_type: Any = None, **options: Unpack[Options]) -> RunStream[Any]:
+    def stream(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options[D]]) -> RunStream[Any]: ...
+    def stream(self, prompt: str = "", *, output_type: Any = None, **options: Unpack[Options[D]]) -> RunStream[Any]:
         """The same, event by event: iterate it with `for`, or with `async for` inside a loop."""
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            loop = None
-        return RunStream(self._start(prompt, output_type, loop, **options))
+        return RunStream(self._start(prompt, output_type, _running_loop(), **options))
+
+    @overload
+    def iter(
+        self, prompt: str = "", *, output_type: type[R] | OutputType[R], **options: Unpack[Options[D]]
+    ) -> RunSteps[R]: ...
+    @overload
+    def iter(self, prompt: str = "", *, output_type: None = None, **options: Unpack[Options[D]]) -> RunSteps[T]: ...
+    @overload
+    def iter(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options[D]]) -> RunSteps[Any]: ...
+    def iter(self, prompt: str = "", *, output_type: Any = None, **options: Unpack[Options[D]]) -> RunSteps[Any]:
+        """The same, step by step: each decision is looked at before it runs, and may be changed; see `Pending`."""
+        return RunSteps(self._start(prompt, output_type, _running_loop(), **options))
 
     def _start(
         self,
@@ -203,7 +232,9 @@ class Agent(Generic[T]):
         skill: str | Mapping[str, float] | None = None,
         policy: Policy | None = None,
         tool_choice: str | Mapping[str, Any] | None = None,
+        deps: Any = None,
     ) -> Run:
+        check_deps(deps, self.deps_type, self.tools)
         given = as_passages(passages)
         policy = policy or self.policy
         if tool_choice is not None:
@@ -223,6 +254,8 @@ class Agent(Generic[T]):
             self.sampling,
             self._python,
             self.output if output_type is None else self._output(output_type),
+            deps,
+            self.hooks,
         )
         return Run(self.runtime, job, loop)
 
@@ -253,3 +286,10 @@ class Agent(Generic[T]):
             pass
         assert run.result is not None
         return run.result
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

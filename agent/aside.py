@@ -28,7 +28,7 @@ class Repair:
     left: int
 
 
-def asides(job: Job, contract: str, cued: bool, repair: Repair | None) -> list[list[Message]]:
+def asides(job: Job, contract: str, cued: bool, repair: Repair | None, told: str = "") -> list[list[Message]]:
     """Messages that a step is told, the fullest form first; a step takes the first that fits.
 
     Args:
@@ -36,8 +36,11 @@ def asides(job: Job, contract: str, cued: bool, repair: Repair | None) -> list[l
         contract: What the step writes.
         cued: Whether the base answers after a tool's result.
         repair: What went wrong before, if the step is decoded again.
+        told: What the caller tells this step.
     """
-    asked = [job.policy.cue] if cued else []
+    asked = [told] if told else []
+    if cued:
+        asked.append(job.policy.cue)
     if contract == "text" and job.policy.tell_form and (form := job.output.told()):
         asked.append(form)
     first = [Message("user", "\n".join(asked))] if asked else []

@@ -15,7 +15,8 @@ from typing import Any
 
 from loraloop.agent.result import CallRecord
 from loraloop.tool_schemas.calls import Call
-from loraloop.tool_schemas.errors import SchemaError
+from loraloop.tool_schemas.context import Context
+from loraloop.tool_schemas.errors import SchemaError, ToolRetry
 from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.tools import Tool
 
@@ -37,16 +38,18 @@ class ToolRunner:
         self, loop: asyncio.AbstractEventLoop | None = None, cancelled: Callable[[], bool] | None = None
     ) -> None:
         self._loop = loop
-        self._cancelled = cancelled or (lambda: False)
+        self.cancelled = cancelled or (lambda: False)
 
-    def run(self, tool: Tool, call: Call, timeout: float) -> CallRecord:
+    def run(self, tool: Tool, call: Call, timeout: float, context: Context[Any] | None = None) -> CallRecord:
         """Runs `call`; never raises.
 
         Args:
             timeout: Seconds; with none left, the tool is not started.
+            context: For a tool that takes one.
         """
         start = perf_counter()
-        result, error = self._outcome(lambda: tool.call(call.arguments), timeout)
+        result, error = self._outcome(lambda: tool.call(call.arguments, context), timeout)
+        retry = isinstance(error, _Again)
         if error is None:
             try:
                 dumps(result)
@@ -56,7 +59,7 @@ class ToolRunner:
             except Exception as problem:
                 result, error = None, f"the result cannot be written as JSON: {clipped(str(problem))}"
         ms = round((perf_counter() - start) * 1e3, 3)
-        return CallRecord(call.name, call.arguments, result, error, ms, source=tool.source)
+        return CallRecord(call.name, call.arguments, result, error and str(error), ms, source=tool.source, retry=retry)
 
     def _outcome(self, function: Callable[[], Any], timeout: float) -> tuple[Any, str | None]:
         late = f"timed out after {timeout:g} s"
@@ -71,6 +74,8 @@ class ToolRunner:
                 if inspect.isawaitable(value):
                     value = self._await(value, given_up)
                 done.put((value, None))
+            except ToolRetry as error:
+                done.put((None, _Again(error)))
             except BaseException as error:
                 done.put((None, str(error) or type(error).__name__))
 
@@ -82,7 +87,7 @@ class ToolRunner:
             try:
                 return done.get(timeout=max(min(left, _POLL), 0.0))
             except queue.Empty:
-                if self._cancelled():
+                if self.cancelled():
                     problem = "cancelled"
                 elif left <= 0:
                     problem = late
@@ -111,6 +116,10 @@ class ToolRunner:
         future = asyncio.run_coroutine_threadsafe(wait(), self._loop)
         given_up.add_done_callback(lambda _: future.cancel())
         return future.result()
+
+
+class _Again(str):
+    """Why a tool asks for another try."""
 
 
 def clipped(text: str, most: int = 400) -> str:

@@ -22,7 +22,7 @@ def forced(choice: str | Mixture, route: Route) -> Decision:
     others = tuple((name, p) for name, p in known.items() if name not in names)
     sure = max(known.get(name, 0.0) for name in names)
     mixture = choice if isinstance(choice, Mixture) else None
-    return Decision(str(choice), sure, False, others, route.masked, "policy", mixture)
+    return Decision(str(choice), sure, False, others, route.masked, "policy", mixture, route)
 
 
 def chosen(
@@ -72,7 +72,7 @@ def routed(runtime: Runtime, route: Route, least: float) -> Decision:
     runtime.check(route.skill)
     mixture = _mixed(runtime, route, least) if least and route.skill != NONE else None
     skill = route.skill if mixture is None else str(mixture)
-    return Decision(skill, route.probability, route.abstained, route.runners_up, route.masked, "router", mixture)
+    return Decision(skill, route.probability, route.abstained, route.runners_up, route.masked, "router", mixture, route)
 
 
 def calling(runtime: Runtime, route: Route, policy: Policy) -> Decision:

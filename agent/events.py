@@ -47,10 +47,21 @@ class Screened(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class Routed(Event):
-    """The next step's skill is decided, by the `router`, the `policy` or the `screen`.
+class Planned(Event):
+    """A step is about to run and waits for the caller, who reads the run with `Agent.iter`."""
 
-    Where several skills run together, `mixture` has their weights and `skill` says the same in words.
+    step: int
+    skill: str
+    decided_by: str
+    routed: str
+
+
+@dataclass(frozen=True, slots=True)
+class Routed(Event):
+    """The next step's skill is decided, by the `router`, the `policy`, the `screen`, the `caller`, or as one more try.
+
+    Where several skills run together, `mixture` has their weights and `skill` says the same in words. `routed` is the
+    router's own choice, whoever decided; empty where it was not asked.
     """
 
     step: int
@@ -61,6 +72,7 @@ class Routed(Event):
     masked: tuple[str, ...]
     decided_by: str
     mixture: tuple[tuple[str, float], ...] = ()
+    routed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +139,15 @@ class StepFinished(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class HookFailed(Event):
+    """A hook raised; the run goes on. `event` is the type of the event that it was told."""
+
+    hook: str
+    event: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunFinished(Event):
     """The run is over; always the last event."""
 
@@ -136,6 +157,7 @@ class RunFinished(Event):
 EVENTS: tuple[type[Event], ...] = (
     RunStarted,
     Screened,
+    Planned,
     Routed,
     SkillActivated,
     Prefetched,
@@ -144,5 +166,6 @@ EVENTS: tuple[type[Event], ...] = (
     ToolCallFinished,
     Refused,
     StepFinished,
+    HookFailed,
     RunFinished,
 )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from loraloop.adapters.contracts import answer_schema, code_grammar, verdict_schema
-from loraloop.agent.tool_choice import enforced, forms_of
-from loraloop.tool_schemas.errors import LoraloopError
+from loraloop.agent.tool_choice import CallForm, enforced, forms_of
+from loraloop.tool_schemas.errors import InputError, LoraloopError
 from loraloop.tool_schemas.grammar import JsonSchema, Lark, Term
 
 if TYPE_CHECKING:
@@ -33,11 +35,32 @@ class Forms:
         self._runtime = runtime
         self._job = job
         self.calls, self._later = forms_of(job.tools, job.policy)
-        self._grammars: dict[tuple[str, bool, bool], Grammar] = {}
+        self._unmasked: CallForm | None = None
+        self._grammars: dict[tuple[str, bool, bool, tuple[str, ...]], Grammar] = {}
 
     def choice_made(self) -> None:
         """The run's first choice is over: from now on the tool choice is `auto`."""
         self.calls = self._later
+
+    def mask(self, names: Collection[str]) -> None:
+        """Takes tools away from the current step."""
+        self._unmasked = self._unmasked or self.calls
+        self.calls = replace(self.calls, tools=tuple(tool for tool in self.calls.tools if tool.name not in names))
+
+    def unmask(self) -> None:
+        """Gives them back, for the next step."""
+        self.calls, self._unmasked = self._unmasked or self.calls, None
+
+    def check(self, contract: str, skill: str) -> None:
+        """Checks that a skill has something to work on.
+
+        Raises:
+            InputError: It calls tools and there are none, or answers from passages and there are none.
+        """
+        if contract == "calls" and not self.calls.tools:
+            raise InputError(f"skill {skill!r} calls tools, and there are none: give the agent tools, or leave it some")
+        if contract == "answer" and not self._job.passages:
+            raise InputError(f"skill {skill!r} answers from passages: give passages=[…] with the prompt")
 
     def begin(self) -> None:
         """Compiles in a thread of its own what this run is likely to need and nothing has compiled yet."""
@@ -78,7 +101,7 @@ class Forms:
 
     def grammar(self, contract: str, clock: Clock, last: bool = False) -> Grammar | None:
         """The compiled grammar of a contract; None for free text. `clock` gets what had to be waited for."""
-        key = contract, self.calls.required, last
+        key = contract, self.calls.required, last, tuple(tool.name for tool in self.calls.tools)
         if key not in self._grammars:
             term = self.term(contract, last)
             if term is None:

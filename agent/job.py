@@ -8,10 +8,12 @@ from typing import Any
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.contracts import Passage
 from loraloop.agent.engine.sampling import Sampling
+from loraloop.agent.hooks import Hook
 from loraloop.agent.limits import Limits
 from loraloop.agent.mixture import Mixture
 from loraloop.agent.output_type import FREE, OutputType
 from loraloop.agent.policy import Policy
+from loraloop.router.decision import Route
 from loraloop.tool_schemas.tools import Tool
 
 
@@ -28,6 +30,8 @@ class Job:
     sampling: Sampling
     python: Tool | None
     output: OutputType[Any] = FREE
+    deps: Any = None
+    hooks: tuple[Hook, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,12 @@ class Decision:
     masked: tuple[str, ...]
     by: str
     mixture: Mixture | None = None
+    route: Route | None = None  # what the router said; None where it was not asked
+
+    @property
+    def routed(self) -> str:
+        """The router's own choice; empty where it was not asked."""
+        return self.route.skill if self.route else ""
 
     @property
     def names(self) -> tuple[str, ...]:

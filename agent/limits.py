@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from time import monotonic
 
+from loraloop.tool_schemas.context import Left
 from loraloop.tool_schemas.errors import InputError
 
 
@@ -19,6 +21,7 @@ class Limits:
         deadline: Seconds for the whole run; None for no bound. Looked at before every token.
         tool_timeout: Seconds that one call of a tool may take, if the tool itself does not say; it becomes an error
             observation then.
+        tool_retries: How often one tool may ask the model to try again (`ToolRetry`), if the tool itself does not say.
         result_tokens: Tokens of one call's result or error that the transcript holds at most. What is longer, or
             longer than the context still has room for, is cut, and a marker says how many tokens were left out.
     """
@@ -29,7 +32,13 @@ class Limits:
     max_tool_calls: int = 16
     deadline: float | None = None
     tool_timeout: float = 30.0
+    tool_retries: int = 2
     result_tokens: int = 1024
+
+    def left(self, index: int, calls: int, tokens: int, deadline: float | None) -> Left:
+        """What is left in step `index`, after so many calls and tokens, until a time of `time.monotonic()`."""
+        seconds = None if deadline is None else max(deadline - monotonic(), 0.0)
+        return Left(self.max_steps - index - 1, self.max_tool_calls - calls, self.run_tokens - tokens, seconds)
 
     def __post_init__(self) -> None:
         for name in ("max_steps", "step_tokens", "run_tokens"):
@@ -37,8 +46,9 @@ class Limits:
                 raise InputError(f"{name} is {getattr(self, name)}: it must be at least 1")
         if self.result_tokens < 64:
             raise InputError(f"result_tokens is {self.result_tokens}: it must be at least 64, so that an error fits")
-        if self.max_tool_calls < 0:
-            raise InputError(f"max_tool_calls is {self.max_tool_calls}: it must be 0 or more")
+        for name in ("max_tool_calls", "tool_retries"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} is {getattr(self, name)}: it must be 0 or more")
         if self.deadline is not None and self.deadline <= 0:
             raise InputError(f"deadline is {self.deadline} seconds: it must be above 0, or None for no bound")
         if self.tool_timeout <= 0:

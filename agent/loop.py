@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from asyncio import AbstractEventLoop
-from collections import deque
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 from time import monotonic, perf_counter
@@ -15,7 +14,8 @@ from loraloop.agent.acting import Actor
 from loraloop.agent.ahead import RunAhead
 from loraloop.agent.aside import Repair, asides
 from loraloop.agent.calling import ToolRunner
-from loraloop.agent.deciding import calling, chosen, forced, routed, speaks
+from loraloop.agent.choosing import StepChooser, unfit
+from loraloop.agent.deciding import speaks
 from loraloop.agent.engine.branch import Branch
 from loraloop.agent.engine.clock import Clock
 from loraloop.agent.engine.generate import Budget, Delta, Generated, generate
@@ -23,6 +23,7 @@ from loraloop.agent.engine.sampling import Sampler
 from loraloop.agent.engine.trunk import Trunk
 from loraloop.agent.events import (
     Event,
+    Planned,
     Prefetched,
     Refused,
     Routed,
@@ -34,14 +35,14 @@ from loraloop.agent.events import (
     TokenGenerated,
 )
 from loraloop.agent.forms import Forms
+from loraloop.agent.hooks import told
 from loraloop.agent.job import Decision, Job
-from loraloop.agent.mixture import names_of
-from loraloop.agent.moment import Moment
 from loraloop.agent.outcomes import Facts, Outcome, outcome_of
 from loraloop.agent.result import CallRecord, RunResult, Step, StopReason, Tokens
 from loraloop.agent.runtime import Runtime
+from loraloop.agent.stepping import Pending
 from loraloop.agent.verdict import balance_of
-from loraloop.router.decision import NONE, RouterState
+from loraloop.tool_schemas.context import Left
 from loraloop.tool_schemas.errors import ContextLengthError, LimitError
 
 UNENFORCED = "unenforced"  # the text has not its form: a check failed too often, or no text of it fits
@@ -60,11 +61,15 @@ class Run:
         self._sampler = Sampler(job.sampling)
         self._cancelled = False
         self._tools = ToolRunner(loop, lambda: self._cancelled)
-        self._actor = Actor(self.id, job, self._chat, self._room, self._tools)
+        self._actor = Actor(self.id, job, self._chat, self._room, self._tools, self._left)
         self._forms = Forms(runtime, job)
         self._repair: Repair | None = None
-        self._forced = deque(job.policy.choices)
-        self._masked = self._unfit()
+        self._chooser = StepChooser(runtime, job)
+        self._retry: Decision | None = None
+        self._loop = loop
+        self.stepwise = False  # whether each step waits until its `pending` decision was looked at
+        self.pending: Pending | None = None
+        self._masked = unfit(runtime, job)
         self._after = "user"
         self._screened = 0
         self._steps: list[Step] = []
@@ -85,7 +90,11 @@ class Run:
         Raises:
             ContextLengthError: if the request does not fit the context.
             LimitError: if the first step's shortest output does not fit its token limit.
+            HookError: a hook that may end the run failed.
         """
+        return told(self._events(), self._job.hooks, self._loop)
+
+    def _events(self) -> Generator[Event, None, None]:
         start = perf_counter()
         if self._job.limits.deadline is not None:
             self._deadline = monotonic() + self._job.limits.deadline
@@ -178,6 +187,18 @@ class Run:
         if decision is None:
             with clock.phase("route"):
                 decision = self._choose(trunk)
+        aside = ""
+        if self.stepwise:
+            self.pending = Pending(self._runtime, self._forms, index, decision, trunk)
+            yield Planned(self.id, index, decision.skill, decision.by, decision.routed)
+            if self.pending.stopped:
+                self._stop = "stopped"
+                return
+            if self.pending.edited:
+                self._screened = len(trunk.messages) - 1
+                self._chooser.undo()
+                return
+            decision, aside = self.pending.decision, self.pending.told
         yield Routed(
             self.id,
             index,
@@ -188,6 +209,7 @@ class Run:
             decision.masked,
             decision.by,
             decision.weights,
+            decision.routed,
         )
         start = perf_counter()
         with self._runtime.activate(decision.mixture or decision.skill) as active:
@@ -201,7 +223,7 @@ class Run:
             if author.activation == "full":
                 prefilled, reused = prefilled + branch.prefilled, branch.start - branch.prefilled
             try:
-                out, limit = yield from self._generate(branch, index, decision, active.contract, clock)
+                out, limit = yield from self._generate(branch, index, decision, active.contract, clock, aside)
                 outcome = self._judge(active.contract, out, limit)
                 if outcome.keep:
                     ids = [*self._chat.generation_prompt, *out.ids, *self._chat.closing]
@@ -219,6 +241,8 @@ class Run:
             yield Refused(self.id, index, outcome.category, refusal.content)
         self._conclude(outcome, active.contract, bool(records))
         self._repair = self._again(decision, active.contract, out.text, outcome)
+        self._retry = decision if any(record.retry for record in records) else None
+        self._forms.unmask()
         if decision.by != "screen" and not outcome.again:
             self._forms.choice_made()
         ms = clock.milliseconds()
@@ -244,6 +268,7 @@ class Run:
             outcome.error,
             out.weighed,
             out.threshold,
+            decision.routed,
         )
         self._steps.append(step)
         yield StepFinished(self.id, step)
@@ -267,38 +292,15 @@ class Run:
         return self._runtime.router.features(trunk.features(at))
 
     def _choose(self, trunk: Trunk) -> Decision:
-        job = self._job
-        state = RouterState(
-            bool(job.tools), bool(job.passages), job.python is not None, frozenset(self._masked), self._after
-        )
-        route = self._runtime.router.choose(self._features(trunk), state)
-        if self._forced:
-            choice = self._forced.popleft()
-            if not self._masked.intersection(names_of(choice)):
-                return forced(choice, route)
-        if self._forms.calls.required:
-            return calling(self._runtime, route, job.policy)
-        if job.policy.choose is not None:
-            shut = self._masked.union(route.masked)
-            able = tuple(name for name in (*self._runtime.skills, NONE) if name not in shut)
-            said = job.policy.choose(Moment(tuple(self._steps), self._after, able, route))
-            if said is not None:
-                return chosen(self._runtime, said, able, route)
-        return routed(self._runtime, route, job.policy.mix)
+        last, required = trunk.messages[-1].message, self._forms.calls.required
+        state = self._chooser.state(self._masked, self._after)
+        return self._chooser.choose(self._features(trunk), state, last, self._steps, required, self._retry)
 
-    def _unfit(self) -> set[str]:
-        """Skills that cannot be chosen in this run at all."""
-        runtime, job = self._runtime, self._job
-        unfit = set(job.policy.forbid)
-        if not job.tools or job.policy.tool_choice == "none":
-            unfit.update(runtime.with_contract("calls"))
-        if not job.passages:
-            unfit.update(runtime.with_contract("answer"))
-        absent = set(getattr(runtime.router, "skills", ())) - {NONE} - set(runtime.skills)
-        return unfit | absent
+    def _left(self, index: int) -> Left:
+        return self._job.limits.left(index, self._actor.made, self._generated, self._deadline)
 
     def _generate(
-        self, branch: Branch, index: int, decision: Decision, contract: str, clock: Clock
+        self, branch: Branch, index: int, decision: Decision, contract: str, clock: Clock, aside: str = ""
     ) -> Generator[Event, None, tuple[Generated, StopReason | None]]:
         """Generates in the branch; returns what came of it and the limit that cut it, if one did."""
         limits, room = self._job.limits, branch.left - len(self._chat.generation_prompt) - len(self._chat.closing)
@@ -306,7 +308,7 @@ class Run:
         grammar = self._forms.grammar(contract, clock, self._repair is not None and not self._repair.left)
         talks = speaks(self._runtime, decision, contract)
         prose = talks and self._job.tools and self._job.policy.prose
-        told = self._told(talks, contract, max(room - tokens, room // 2))
+        told = self._told(talks, contract, max(room - tokens, room // 2), aside)
         room -= len(told)
         tokens = min(tokens, room)
         cut: StopReason = "context" if tokens == room else "max_tokens"
@@ -336,10 +338,10 @@ class Run:
             return Generated(reason=UNENFORCED, problem=str(error)), cut
         return out, limited.get(out.reason)
 
-    def _told(self, talks: bool, contract: str, most: int) -> list[int]:
+    def _told(self, talks: bool, contract: str, most: int, aside: str) -> list[int]:
         """Ids of what the step is told in its branch alone, in at most so many tokens."""
         cued = talks and self._after == "tool" and bool(self._job.policy.cue)
-        for messages in asides(self._job, contract, cued, self._repair):
+        for messages in asides(self._job, contract, cued, self._repair, aside):
             ids = [token for each in messages for token in self._chat.message(each.role, each.content)]
             if len(ids) <= most:
                 return ids
@@ -358,7 +360,9 @@ class Run:
         """The next step, if it is this one once more."""
         if not outcome.again:
             return None
-        return Repair(replace(decision, by="repair"), text, outcome.error, self._repairs(contract, text) - 1)
+        return Repair(
+            replace(decision, by="repair", route=None), text, outcome.error, self._repairs(contract, text) - 1
+        )
 
     def _judge(self, contract: str, out: Generated, limit: StopReason | None) -> Outcome:
         policy, calls, output = self._job.policy, self._forms.calls, self._job.output

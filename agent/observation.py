@@ -109,7 +109,7 @@ def _closed(stack: list[str]) -> str:
 
 def _parts(record: CallRecord) -> tuple[str, str]:
     """The JSON text up to the result or error, and that itself."""
-    said = "result" if record.error is None else "error"
+    said = "result" if record.error is None else "retry" if record.retry else "error"
     payload = record.result if record.error is None else record.error
     head = f'{{"name":{dumps(record.name)},"{said}":'
     return head, dumps(payload).translate(_LINE_ENDS)

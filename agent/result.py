@@ -26,9 +26,11 @@ StopReason = Literal[
     "context",
     "deadline",
     "cancelled",
+    "stopped",
 ]
 """Why a run ended: `answer`, `code` and `refused` are complete; `tool_call` waits for the caller to run its calls;
-`invalid` could not write the call or the answer that was required, repairs included; the others met a limit."""
+`invalid` could not write the call or the answer that was required, repairs included; `stopped` was told to by
+the caller of `Agent.iter`; the others met a limit."""
 
 
 def plain(value: Any) -> Any:
@@ -57,6 +59,7 @@ class CallRecord:
         repeated: Whether an earlier call of the run asked the same, whose result this is.
         left_out: Tokens of the result or error that the model was not told.
         source: Where the tool comes from, such as `mcp:NAME`.
+        retry: Whether the tool asked for another try (`ToolRetry`); `error` then says why, and is no failure.
     """
 
     name: str
@@ -67,6 +70,7 @@ class CallRecord:
     repeated: bool = False
     left_out: int = 0
     source: str = ""
+    retry: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +105,8 @@ class Step:
         abstained: Whether the router fell back to none.
         runners_up: Other skills and their probabilities.
         masked: Skills that could not be chosen.
-        decided_by: `router`, `policy`, `screen`, or `repair` for one more try at a step whose text was invalid.
+        decided_by: `router`, `policy`, `screen`, `caller` (of `Agent.iter`), `repair` for one more try at a step whose
+            text was invalid, or `retry` after a tool that asked for another try.
         outcome: `calls`, `no_call`, `repeated`, `tool_call`, `answer`, `not_answerable`, `safe`, `unsafe`, `code`,
             `text`, `invalid` or `truncated`.
         kept: Whether its text stays in the transcript.
@@ -114,6 +119,7 @@ class Step:
         error: What is wrong with an `invalid` text.
         unsafe: Of a verdict, the skill's probability that the message is unsafe.
         unsafe_from: The probability from which it was to be judged so; None where the likelier verdict counted.
+        routed: The router's own choice, whoever decided; empty where it was not asked.
     """
 
     index: int
@@ -135,6 +141,7 @@ class Step:
     error: str = ""
     unsafe: float | None = None
     unsafe_from: float | None = None
+    routed: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return dict(plain(self))

@@ -56,6 +56,14 @@ class ToolError(LoraloopError):
     """A tool could not be run, or it failed; an agent turns this into an observation."""
 
 
+class ToolRetry(ToolError):
+    """Raised by a tool: the call was understood but cannot be done like this; the model is told why and tries again.
+
+    It is feedback and no failure. How often one tool may ask for it in a run is bounded (`Tool.retries`,
+    `Limits.tool_retries`); after that it counts as a failure.
+    """
+
+
 class BaseModelError(LoraloopError):
     """A base model could not be found, fetched, read or converted."""
 
@@ -74,6 +82,10 @@ class LimitError(LoraloopError):
 
 class SandboxError(LoraloopError):
     """No isolation mechanism strong enough is available, or it failed to start."""
+
+
+class HookError(LoraloopError):
+    """A hook that was marked as fatal raised; its error is the cause."""
 
 
 class InputError(LoraloopError):

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from typing import Annotated, Any
 
+from loraloop.tool_schemas.context import without_context
 from loraloop.tool_schemas.errors import SchemaError, ToolError
 from loraloop.tool_schemas.function_signature import read_signature
 from loraloop.tool_schemas.jsontext import dumps
@@ -18,7 +19,8 @@ def tool_of_function(function: Callable[..., Any], name: str | None, description
     """Makes a tool of a function whose parameters are annotated with types that pydantic knows.
 
     The docstring (Google, NumPy, Sphinx or Epytext style) gives the descriptions; ``Annotated[T, Field(...)]``
-    or ``Annotated[T, "text"]`` goes before it. A call converts the arguments to the declared types.
+    or ``Annotated[T, "text"]`` goes before it. A call converts the arguments to the declared types. A parameter
+    annotated `Context` or ``Context[Deps]`` is left out of the schema: the agent fills it.
 
     Args:
         function: Sync or async.
@@ -33,8 +35,9 @@ def tool_of_function(function: Callable[..., Any], name: str | None, description
 
     read = read_signature(function, name)
     called = read.name
+    takes, parameters = without_context(read.parameters, called)
     fields: dict[str, Any] = {}
-    for index, (parameter, annotation) in enumerate(read.parameters):
+    for index, (parameter, annotation) in enumerate(parameters):
         fields[f"p{index}"] = _field(parameter, annotation, read.told.get(parameter.name, ""))
     try:
         model = pydantic.create_model(
@@ -46,7 +49,7 @@ def tool_of_function(function: Callable[..., Any], name: str | None, description
     def bind(arguments: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         instance = _converted(model, arguments)
         positional, keywords = [], {}
-        for index, (parameter, _) in enumerate(read.parameters):
+        for index, (parameter, _) in enumerate(parameters):
             given = f"p{index}" in instance.model_fields_set
             if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
                 positional.append(getattr(instance, f"p{index}"))
@@ -55,7 +58,7 @@ def tool_of_function(function: Callable[..., Any], name: str | None, description
         return tuple(positional), keywords
 
     told = read.description if description is None else description
-    return Tool(called, told, _schema_of(model, called), function, bind=bind, **options)
+    return Tool(called, told, _schema_of(model, called), function, bind=bind, **takes, **options)
 
 
 def tool_of_model(

@@ -16,6 +16,7 @@ from loraloop.tool_schemas.validation import check_schema, check_value
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from loraloop.tool_schemas.context import Context
     from loraloop.tool_schemas.grammar import OnUnsupported
     from loraloop.tool_schemas.http.endpoint import HttpOptions
 
@@ -45,6 +46,10 @@ class Tool:
             JSON path, ``"check"`` has it checked while decoding. Without `strict` it means nothing.
         returns: JSON Schema of the result. A result that does not fit becomes an error that says where.
         timeout: Seconds that one call may take, instead of the agent's limit.
+        retries: How often the tool may ask the model to try again in one run (`ToolRetry`), instead of the agent's
+            limit.
+        context: The function's parameter that is filled with a `Context` at each call; empty for none.
+        deps: The class of the context's `deps`; None for anything.
         source: Where the tool comes from, for the trace: ``"http"``, ``"mcp:NAME"``; empty for one that was given.
 
     Raises:
@@ -65,6 +70,9 @@ class Tool:
     on_unsupported: OnUnsupported = "refuse"
     returns: dict[str, Any] | None = None
     timeout: float | None = None
+    retries: int | None = None
+    context: str = ""
+    deps: type[Any] | None = None
     source: str = ""
 
     def __post_init__(self) -> None:
@@ -82,6 +90,8 @@ class Tool:
             raise SchemaError(f"tool {self.name!r}: on_unsupported is {self.on_unsupported!r}; use 'refuse' or 'check'")
         if self.timeout is not None and not self.timeout > 0:
             raise SchemaError(f"tool {self.name!r}: timeout is {self.timeout!r} seconds; it must be above 0, or None")
+        if self.retries is not None and self.retries < 0:
+            raise SchemaError(f"tool {self.name!r}: retries is {self.retries!r}; it must be 0 or more, or None")
         if self.returns is not None and not isinstance(self.returns, dict):
             raise SchemaError(f"tool {self.name!r}: 'returns' must be a JSON Schema object, or None")
         try:
@@ -124,19 +134,20 @@ class Tool:
         if self.returns is not None:
             check_value(json.loads(dumps(result)), self.returns)
 
-    def call(self, arguments: dict[str, Any]) -> Any:
+    def call(self, arguments: dict[str, Any], context: Context[Any] | None = None) -> Any:
         """Validates the arguments, then runs the tool.
 
         Args:
             arguments: JSON data. A typed function gets them converted to the types it declares.
+            context: For the parameter that takes one; an agent gives it.
 
         Returns:
             The result, or an awaitable of it if the function is async.
 
         Raises:
             SchemaError: If the arguments do not fit; the function has not been called then.
-            ToolError: If the tool has no implementation, or what the function raised: a `ToolError` as it is, anything
-                else as the cause of one.
+            ToolError: If the tool has no implementation or misses its context, or what the function raised: a
+                `ToolError` as it is, anything else as the cause of one.
         """
         self.validate(arguments)
         if self.function is None:
@@ -147,6 +158,10 @@ class Tool:
                 )
             return self.result
         positional, keywords = self.bind(arguments) if self.bind else ((), dict(arguments))
+        if self.context:
+            if context is None:
+                raise ToolError(f"tool {self.name!r} takes a context; call it with context=Context(deps)")
+            keywords[self.context] = context
         try:
             result = self.function(*positional, **keywords)
         except ToolError:
@@ -176,13 +191,13 @@ class Tool:
         strict: bool = True,
         on_unsupported: OnUnsupported = "refuse",
         timeout: float | None = None,
+        retries: int | None = None,
     ) -> Tool:
         """Makes a tool of a typed function; see `loraloop.tool_schemas.function`."""
         from loraloop.tool_schemas.function import tool_of_function
 
-        return tool_of_function(
-            function, name, description, strict=strict, on_unsupported=on_unsupported, timeout=timeout
-        )
+        options: dict[str, Any] = {"on_unsupported": on_unsupported, "timeout": timeout, "retries": retries}
+        return tool_of_function(function, name, description, strict=strict, **options)
 
     @classmethod
     def from_model(
@@ -291,13 +306,14 @@ def tool(
     strict: bool = True,
     on_unsupported: OnUnsupported = "refuse",
     timeout: float | None = None,
+    retries: int | None = None,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Decorates a typed function, which thereby becomes a `Tool`; the docstring gives the descriptions.
 
     Args:
         function: The function, where the decorator stands without parentheses.
-        **options: `name`, `description`, `strict`, `on_unsupported` and `timeout`; see `Tool`.
+        **options: `name`, `description`, `strict`, `on_unsupported`, `timeout` and `retries`; see `Tool`.
     """
     if function is not None:
         return Tool.from_function(function)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from loraloop.adapters.skill import Skill as Skill
     from loraloop.adapters.skill import library as library
     from loraloop.agent import Agent as Agent
+    from loraloop.agent import Forbid as Forbid
+    from loraloop.agent import Hook as Hook
     from loraloop.agent import Limits as Limits
     from loraloop.agent import Mixture as Mixture
     from loraloop.agent import Policy as Policy
@@ -29,7 +31,9 @@ if TYPE_CHECKING:
     from loraloop.tool_schemas import Tool as Tool
     from loraloop.tool_schemas import load_tools as load_tools
     from loraloop.tool_schemas import tool as tool
+    from loraloop.tool_schemas.context import Context as Context
     from loraloop.tool_schemas.errors import LoraloopError as LoraloopError
+    from loraloop.tool_schemas.errors import ToolRetry as ToolRetry
 
     __version__: str
 
@@ -37,6 +41,9 @@ _HOMES = {
     "Agent": "loraloop.agent",
     "Bank": "loraloop.adapters.bank",
     "Base": "loraloop.adapters.base",
+    "Context": "loraloop.tool_schemas.context",
+    "Forbid": "loraloop.agent",
+    "Hook": "loraloop.agent",
     "Limits": "loraloop.agent",
     "LoraloopError": "loraloop.tool_schemas.errors",
     "McpServer": "loraloop.tool_schemas",
@@ -49,6 +56,7 @@ _HOMES = {
     "Sampling": "loraloop.agent",
     "Skill": "loraloop.adapters.skill",
     "Tool": "loraloop.tool_schemas",
+    "ToolRetry": "loraloop.tool_schemas.errors",
     "library": "loraloop.adapters.skill",
     "load_tools": "loraloop.tool_schemas",
     "run_python": "loraloop.agent.sandbox",

@@ -1,7 +1,7 @@
-"""The ``loraloop`` command: `demo`, `run`, `route`, `train`, `data`, `tools`, `eval`, `skills`, `bases` and `version`.
+"""The ``loraloop`` command: `demo`, `run`, `route`, `train`, `data`, `tools`, `eval`, `skills`, `bases`, `doctor` …
 
-Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 2 bad input or anything else
-that loraloop refuses, 130 interrupted.
+Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 1 `doctor` found a problem or
+something failed unexpectedly, 2 bad input or anything else that loraloop refuses, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from loraloop.data_cli import data_app
+from loraloop.doctor import doctor
 from loraloop.eval_cli import eval_app
 from loraloop.skills_cli import skills_app
 from loraloop.tools_cli import Servers, tools_app
@@ -30,6 +31,7 @@ app.add_typer(tools_app, name="tools")
 app.add_typer(eval_app, name="eval")
 app.add_typer(data_app, name="data")
 app.command()(train)
+app.command()(doctor)
 
 Prompt = Annotated[str, typer.Argument(help="The request; `-` reads it from standard input.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]

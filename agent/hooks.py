@@ -1,0 +1,125 @@
+"""Hooks: functions of the caller's that are told a run's events as they happen."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import threading
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from loraloop.agent.events import EVENTS, Event, HookFailed
+from loraloop.tool_schemas.errors import HookError, InputError
+
+log = logging.getLogger("loraloop.agent")
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """A function and the events that it is told.
+
+    Attributes:
+        function: Sync or async; takes the event. The run waits for it, and what it returns means nothing.
+        events: Classes of events; all of them where empty.
+        fatal: Whether its error ends the run. If not, the error is logged and told as `HookFailed`.
+
+    Raises:
+        InputError: It cannot be called, or something in `events` is no event.
+    """
+
+    function: Callable[[Any], object]
+    events: tuple[type[Event], ...] = ()
+    fatal: bool = False
+
+    def __post_init__(self) -> None:
+        if not callable(self.function):
+            raise InputError(f"{self.function!r} is no hook: give a function that takes an event")
+        for event in self.events:
+            if event not in EVENTS:
+                known = ", ".join(each.__name__ for each in EVENTS)
+                raise InputError(f"{event!r} is no event: a hook is told {known}")
+
+    @property
+    def name(self) -> str:
+        return str(getattr(self.function, "__qualname__", type(self.function).__qualname__))
+
+    def wants(self, event: Event) -> bool:
+        return not self.events or isinstance(event, self.events)
+
+
+def as_hooks(given: Sequence[Hook | Callable[[Any], object]]) -> tuple[Hook, ...]:
+    """Hooks, and plain functions as hooks that are told every event."""
+    return tuple(each if isinstance(each, Hook) else Hook(each) for each in given)
+
+
+def told(
+    events: Generator[Event, None, None], hooks: Sequence[Hook], loop: asyncio.AbstractEventLoop | None
+) -> Generator[Event, None, None]:
+    """The same events, each after the hooks were told; a hook's error comes before the event that it was told.
+
+    Args:
+        events: A run's.
+        hooks: Called in their order, in the thread that iterates.
+        loop: Where async hooks are awaited; a loop of their own where None.
+
+    Raises:
+        HookError: A fatal hook failed.
+    """
+    with closing(events):
+        for event in events:
+            for hook in hooks:
+                if hook.wants(event):
+                    error = _failure(hook, event, loop)
+                    if error is not None:
+                        log.warning("the hook %s failed at %s: %s", hook.name, event.type, error)
+                        if hook.fatal:
+                            raise HookError(f"the hook {hook.name} failed at {event.type}: {error}") from error
+                        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+                        yield HookFailed(event.run_id, hook.name, event.type, said)
+            yield event
+
+
+def _failure(hook: Hook, event: Event, loop: asyncio.AbstractEventLoop | None) -> Exception | None:
+    try:
+        value = hook.function(event)
+        if inspect.isawaitable(value):
+            _wait(value, loop)
+    except Exception as error:
+        return error
+    return None
+
+
+def _wait(value: Awaitable[object], loop: asyncio.AbstractEventLoop | None) -> None:
+    async def wait() -> None:
+        await value
+
+    try:
+        here: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+    except RuntimeError:
+        here = None
+    if here is None and (loop is None or not loop.is_running()):
+        asyncio.run(wait())
+    elif here is None:
+        assert loop is not None
+        asyncio.run_coroutine_threadsafe(wait(), loop).result()
+    else:  # the events are read on a loop's own thread, which cannot wait for itself
+        _elsewhere(wait)
+
+
+def _elsewhere(wait: Callable[[], Any]) -> None:
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            asyncio.run(wait())
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=work, name="loraloop-hook")
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
