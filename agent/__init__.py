@@ -7,22 +7,28 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from loraloop.agent.agent import Agent
+    from loraloop.agent.documents import Document
     from loraloop.agent.engine.sampling import Sampling
     from loraloop.agent.limits import Limits
     from loraloop.agent.mixture import Mixture
     from loraloop.agent.output_type import OutputType
+    from loraloop.agent.passage_index import PassageIndex
     from loraloop.agent.policy import Policy
     from loraloop.agent.result import CallRecord, RunResult, Step, Tokens
+    from loraloop.agent.retrieval import Retriever
     from loraloop.agent.runtime import Runtime
     from loraloop.agent.stream import RunStream
 
 _HOMES = {
     "Agent": "agent",
     "CallRecord": "result",
+    "Document": "documents",
     "Limits": "limits",
     "Mixture": "mixture",
     "OutputType": "output_type",
+    "PassageIndex": "passage_index",
     "Policy": "policy",
+    "Retriever": "retrieval",
     "RunResult": "result",
     "RunStream": "stream",
     "Runtime": "runtime",
@@ -32,8 +38,8 @@ _HOMES = {
 }
 
 __all__ = [
-    "Agent", "CallRecord", "Limits", "Mixture", "OutputType", "Policy", "RunResult", "RunStream", "Runtime", "Sampling",
-    "Step", "Tokens",
+    "Agent", "CallRecord", "Document", "Limits", "Mixture", "OutputType", "PassageIndex", "Policy", "Retriever",
+    "RunResult", "RunStream", "Runtime", "Sampling", "Step", "Tokens",
 ]  # fmt: skip
 
 

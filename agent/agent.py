@@ -1,10 +1,11 @@
-"""The agent: tools, instructions and limits on a shared runtime. It keeps nothing between runs."""
+"""The agent: tools, instructions and limits on a shared runtime. It keeps nothing between runs but its documents."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from threading import Lock
 from typing import Any, Generic, TypedDict, TypeVar, Unpack, overload
 
 from loraloop.adapters.base.messages import Message
@@ -16,9 +17,11 @@ from loraloop.agent.loop import Run
 from loraloop.agent.mixture import Mixture
 from loraloop.agent.outcomes import PYTHON
 from loraloop.agent.output_type import OutputType
+from loraloop.agent.passage_index import Changes, Given, PassageIndex
 from loraloop.agent.policy import Policy
 from loraloop.agent.python_tool import python_tool
 from loraloop.agent.result import RunResult, T
+from loraloop.agent.retrieval import Retriever, found
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.stream import RunStream
 from loraloop.agent.tool_choice import check_choice, check_names_free
@@ -34,7 +37,7 @@ R = TypeVar("R")
 class Options(TypedDict, total=False):
     """What a run can be given besides its prompt and its output type; see `Agent.run_sync`."""
 
-    passages: Sequence[Passage | Mapping[str, Any] | str]
+    passages: Sequence[Passage | Mapping[str, Any] | str] | None
     messages: Sequence[Message]
     skill: str | Mapping[str, float] | None
     policy: Policy | None
@@ -48,6 +51,8 @@ class Settings(TypedDict, total=False):
     policy: Policy | None
     sampling: Sampling | None
     python: bool
+    retriever: Retriever | None
+    best: int
 
 
 class Agent(Generic[T]):
@@ -61,6 +66,8 @@ class Agent(Generic[T]):
         policy: What is decided here instead of by the router.
         sampling: How tokens are drawn; greedy by default.
         python: Whether the programs that the code skill writes are run, in a sandbox.
+        retriever: Where requests without passages of their own get them from, such as a `PassageIndex`.
+        best: Most passages that a request gets from there.
         output_type: What the base's final answer has to be: a pydantic model, a dataclass, ``Literal``, an enum,
             ``list[int]``, a JSON Schema, `Choice`, `Regex`, `Lark` …; see `OutputType.of`. The result's `value` is the
             answer as such a value. What skills write (calls, code, an answer from passages, a refusal) keeps its form.
@@ -111,6 +118,8 @@ class Agent(Generic[T]):
         policy: Policy | None = None,
         sampling: Sampling | None = None,
         python: bool = False,
+        retriever: Retriever | None = None,
+        best: int = 4,
         output_type: Any = None,
     ) -> None:
         self.runtime = runtime
@@ -120,6 +129,11 @@ class Agent(Generic[T]):
         self.policy = policy or Policy()
         self.sampling = sampling or Sampling()
         self.python = python
+        self.retriever = retriever
+        self.best = best
+        self._making = Lock()
+        if best < 1:
+            raise InputError(f"best is {best}: give the most passages of a request, 1 or more")
         if python and any(tool.name == PYTHON for tool in self.tools):
             raise InputError(f"a tool is called {PYTHON!r}, which means the sandbox where python=True: rename it")
         check_names_free(self.tools)
@@ -127,6 +141,25 @@ class Agent(Generic[T]):
         self._python = python_tool(self.limits.tool_timeout) if python else None
         self._system = system_content(instructions, self.tools)
         self._check(self.policy)
+
+    def add_documents(self, documents: Given | Iterable[Given]) -> Changes:
+        """Adds documents that requests may be answered from; see `PassageIndex.add`.
+
+        They go into the agent's retriever, which is made, in memory, where there is none. Add a folder again to have
+        its changes: what has not changed is not indexed again.
+
+        Args:
+            documents: One or several of: `Document`, a mapping with its fields, the path of a file or a folder.
+
+        Raises:
+            InputError: something that is no document, a path that does not exist, or a retriever of your own.
+        """
+        with self._making:
+            if self.retriever is None:
+                self.retriever = PassageIndex()
+        if not isinstance(self.retriever, PassageIndex):
+            raise InputError("the agent's retriever is your own: add the documents to it, or give a PassageIndex")
+        return self.retriever.add(documents)
 
     @overload
     def run_sync(
@@ -141,7 +174,8 @@ class Agent(Generic[T]):
 
         Args:
             prompt: What the user says. May be empty only where `messages` end with tool results.
-            passages: Texts from which the question may be answered.
+            passages: Texts from which the question may be answered; where None, the best that the agent's retriever
+                finds, and `[]` for none.
             messages: The transcript so far, usually an earlier result's `messages`.
             skill: Forces the first choice; `"none"` is the bare base, `{"code": 0.7, "tools": 0.3}` a mixture.
             policy: Instead of the agent's own.
@@ -198,13 +232,14 @@ class Agent(Generic[T]):
         output_type: Any = None,
         loop: asyncio.AbstractEventLoop | None = None,
         *,
-        passages: Sequence[Passage | Mapping[str, Any] | str] = (),
+        passages: Sequence[Passage | Mapping[str, Any] | str] | None = None,
         messages: Sequence[Message] = (),
         skill: str | Mapping[str, float] | None = None,
         policy: Policy | None = None,
         tool_choice: str | Mapping[str, Any] | None = None,
     ) -> Run:
-        given = as_passages(passages)
+        asked = passages is None and self.retriever is not None
+        given = found(self.runtime, self.retriever, prompt, self.best) if asked else as_passages(passages or ())
         policy = policy or self.policy
         if tool_choice is not None:
             policy = replace(policy, tool_choice=tool_choice)
@@ -212,7 +247,7 @@ class Agent(Generic[T]):
             policy = replace(policy, skills=(skill, *policy.skills))
         self._check(policy)
         for choice in policy.choices[:1]:
-            self._check_fit(choice, bool(given))
+            self._check_fit(choice, asked or bool(given))
         job = Job(
             prompt,
             request(prompt, given, messages, self._system),
@@ -245,7 +280,9 @@ class Agent(Generic[T]):
         if contract == "calls" and not self.tools:
             raise InputError(f"skill {str(skill)!r} calls tools, and the agent has none: give it tools")
         if contract == "answer" and not passages:
-            raise InputError(f"skill {str(skill)!r} answers from passages: give passages=[…] with the prompt")
+            raise InputError(
+                f"skill {str(skill)!r} answers from passages: give passages=[…] with the prompt, or documents"
+            )
 
     @staticmethod
     def _finish(run: Run) -> RunResult[Any]:

@@ -105,7 +105,7 @@ class Run:
                     yield from self._step(trunk)
         finally:
             self._runtime.store.put(trunk)
-        end = self._end
+        end, known = self._end, {passage.id: passage for passage in self._job.passages}
         self.result = RunResult(
             self.id,
             end.output,
@@ -117,6 +117,7 @@ class Run:
             end.category,
             round((perf_counter() - start) * 1e3, 3),
             end.value,
+            tuple(known[name] for name in end.citations if name in known),
         )
         yield RunFinished(self.id, self.result)
 

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from loraloop.adapters.skill import Skill as Skill
     from loraloop.adapters.skill import library as library
     from loraloop.agent import Agent as Agent
+    from loraloop.agent import Document as Document
     from loraloop.agent import Limits as Limits
     from loraloop.agent import Mixture as Mixture
+    from loraloop.agent import PassageIndex as PassageIndex
     from loraloop.agent import Policy as Policy
     from loraloop.agent import RunResult as RunResult
     from loraloop.agent import Runtime as Runtime
@@ -37,11 +39,13 @@ _HOMES = {
     "Agent": "loraloop.agent",
     "Bank": "loraloop.adapters.bank",
     "Base": "loraloop.adapters.base",
+    "Document": "loraloop.agent",
     "Limits": "loraloop.agent",
     "LoraloopError": "loraloop.tool_schemas.errors",
     "McpServer": "loraloop.tool_schemas",
     "Message": "loraloop.adapters.base",
     "Mixture": "loraloop.agent",
+    "PassageIndex": "loraloop.agent",
     "Policy": "loraloop.agent",
     "Router": "loraloop.router",
     "RunResult": "loraloop.agent",
