@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from loraloop.agent.documents import Document, cleaned, one_line
+from loraloop.agent.documents import TITLE_LENGTH, Document, cleaned, one_line
 from loraloop.tool_schemas.errors import InputError
 
 SIZE = 700
@@ -41,7 +41,7 @@ def cut(document: Document, size: int = SIZE, overlap: int = OVERLAP) -> list[tu
     passages = []
     for heading, paragraphs in _sections(cleaned(document.text)):
         title = document.title if heading in ("", document.title) else f"{document.title} › {heading}".lstrip(" ›")
-        passages.extend((one_line(title), text) for text in _packed(paragraphs, size, overlap))
+        passages.extend((one_line(title, TITLE_LENGTH + 90), text) for text in _packed(paragraphs, size, overlap))
     return passages
 
 
@@ -56,9 +56,9 @@ def _sections(text: str) -> Iterator[tuple[str, list[str]]]:
             paragraphs.append(" ".join(" ".join(lines).split()))
             lines = []
         if found:
-            if paragraphs:
-                yield heading, paragraphs
-            heading, paragraphs = one_line(found[1].rstrip(" #") or found[1], 10**9), []
+            if paragraphs or heading:
+                yield heading, paragraphs or [heading]
+            heading, paragraphs = one_line(re.sub(r"(?<=\S) +#+ *$", "", found[1]), 10**9), []
             if len(heading) > 80:  # no heading, or one whose words would be lost from the title
                 paragraphs.append(heading)
         elif line.strip():

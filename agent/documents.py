@@ -18,8 +18,7 @@ FILE_BYTES = 10_000_000
 TITLE_LENGTH = 120
 """Most characters of a title."""
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
-_BLOCKS = frozenset("address article aside blockquote br dd div dl dt footer form header hr li main nav ol p pre section"
-                    " table td th tr ul".split())  # fmt: skip
+_BLOCKS = frozenset(["address", "article", "aside", "blockquote", "br", "dd", "div", "dl", "dt", "footer", "form", "header", "hr", "li", "main", "nav", "ol", "p", "pre", "section", "table", "td", "th", "tr", "ul"])  # fmt: skip
 
 
 def cleaned(text: str) -> str:
@@ -131,7 +130,7 @@ def read_file(file: Path, group: str = "") -> Document | str:
     if kind in (".html", ".htm"):
         title, text = html_text(text)
     elif kind in (".md", ".markdown") and (heading := re.search(r"^# +(\S.*)$", text, re.MULTILINE)):
-        title = heading[1].strip(" #")
+        title = re.sub(r"(?<=\S) +#+ *$", "", heading[1])
     return Document(cleaned(str(file)), text, one_line(title or file.stem), group)
 
 

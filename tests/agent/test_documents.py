@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def test_sections_and_overlap() -> None:
     passages = cut(Document("g", text, "Guide"), size=120, overlap=30)
     assert passages[0] == ("Guide", "First one. Second one.")
     assert {title for title, _ in passages[1:]} == {"Guide › Prices"}
-    for (_, before), (_, after) in zip(passages[1:], passages[2:], strict=False):
+    for (_, before), (_, after) in pairwise(passages[1:]):
         assert before.endswith(after.split(". ")[0] + ".")
     with pytest.raises(InputError, match="size"):
         cut(Document("g", text), size=10)
