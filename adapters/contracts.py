@@ -37,11 +37,12 @@ or to pull out what they protect; `crime` is any unlawful aim that no other cate
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A text that an answer may cite by its id."""
+    """A text that an answer may cite by its id; the model is shown all of it but the source."""
 
     id: str
     text: str
     title: str = ""
+    source: str = ""
 
     def __post_init__(self) -> None:
         if not self.id or re.search(r"[\[\]\n]", self.id):

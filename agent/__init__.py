@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from loraloop.agent.agent import Agent
     from loraloop.agent.choosing import Forbid, StepFacts
+    from loraloop.agent.documents import Document
     from loraloop.agent.engine.sampling import Sampling
     from loraloop.agent.hooks import Hook
     from loraloop.agent.limits import Limits
     from loraloop.agent.mixture import Mixture
     from loraloop.agent.output_type import OutputType
+    from loraloop.agent.passage_index import PassageIndex
     from loraloop.agent.policy import Policy
     from loraloop.agent.result import CallRecord, RunResult, Step, Tokens
+    from loraloop.agent.retrieval import Retriever
     from loraloop.agent.runtime import Runtime
     from loraloop.agent.stepping import Pending, RunSteps
     from loraloop.agent.stream import RunStream
@@ -22,13 +25,16 @@ if TYPE_CHECKING:
 _HOMES = {
     "Agent": "agent",
     "CallRecord": "result",
+    "Document": "documents",
     "Forbid": "choosing",
     "Hook": "hooks",
     "Limits": "limits",
     "Mixture": "mixture",
     "OutputType": "output_type",
+    "PassageIndex": "passage_index",
     "Pending": "stepping",
     "Policy": "policy",
+    "Retriever": "retrieval",
     "RunResult": "result",
     "RunSteps": "stepping",
     "RunStream": "stream",
@@ -40,8 +46,8 @@ _HOMES = {
 }
 
 __all__ = [
-    "Agent", "CallRecord", "Forbid", "Hook", "Limits", "Mixture", "OutputType", "Pending", "Policy", "RunResult",
-    "RunSteps", "RunStream", "Runtime", "Sampling", "Step", "StepFacts", "Tokens",
+    "Agent", "CallRecord", "Document", "Forbid", "Hook", "Limits", "Mixture", "OutputType", "PassageIndex",
+    "Pending", "Policy", "Retriever", "RunResult", "RunSteps", "RunStream", "Runtime", "Sampling", "Step", "StepFacts", "Tokens",
 ]  # fmt: skip
 
 

@@ -1,10 +1,11 @@
-"""The agent: tools, instructions and limits on a shared runtime. It keeps nothing between runs."""
+"""The agent: tools, instructions and limits on a shared runtime. It keeps nothing between runs but its documents."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from threading import Lock
 from typing import Any, Generic, TypedDict, TypeVar, Unpack, overload
 
 from loraloop.adapters.base.messages import Message
@@ -17,9 +18,11 @@ from loraloop.agent.loop import Run
 from loraloop.agent.mixture import Mixture
 from loraloop.agent.outcomes import PYTHON
 from loraloop.agent.output_type import OutputType
+from loraloop.agent.passage_index import Changes, Given, PassageIndex
 from loraloop.agent.policy import Policy
 from loraloop.agent.python_tool import python_tool
 from loraloop.agent.result import RunResult, T
+from loraloop.agent.retrieval import Retriever, found
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.stepping import RunSteps
 from loraloop.agent.stream import RunStream
@@ -37,7 +40,7 @@ R = TypeVar("R")
 class Options(TypedDict, Generic[D], total=False):
     """What a run can be given besides its prompt and its output type; see `Agent.run_sync`."""
 
-    passages: Sequence[Passage | Mapping[str, Any] | str]
+    passages: Sequence[Passage | Mapping[str, Any] | str] | None
     messages: Sequence[Message]
     skill: str | Mapping[str, float] | None
     policy: Policy | None
@@ -54,6 +57,8 @@ class Settings(TypedDict, Generic[D], total=False):
     python: bool
     hooks: Sequence[Hook | Callable[[Any], object]]
     deps_type: type[D] | None
+    retriever: Retriever | None
+    best: int
 
 
 class Agent(Generic[T, D]):
@@ -69,6 +74,8 @@ class Agent(Generic[T, D]):
         policy: What is decided here instead of by the router.
         sampling: How tokens are drawn; greedy by default.
         python: Whether the programs that the code skill writes are run, in a sandbox.
+        retriever: Where requests without passages of their own get them from, such as a `PassageIndex`.
+        best: Most passages that a request gets from there.
         output_type: What the base's final answer has to be: a pydantic model, a dataclass, ``Literal``, an enum,
             ``list[int]``, a JSON Schema, `Choice`, `Regex`, `Lark` …; see `OutputType.of`. The result's `value` is the
             answer as such a value. What skills write (calls, code, an answer from passages, a refusal) keeps its form.
@@ -122,6 +129,8 @@ class Agent(Generic[T, D]):
         policy: Policy | None = None,
         sampling: Sampling | None = None,
         python: bool = False,
+        retriever: Retriever | None = None,
+        best: int = 4,
         output_type: Any = None,
         hooks: Sequence[Hook | Callable[[Any], object]] = (),
         deps_type: type[Any] | None = None,
@@ -135,6 +144,11 @@ class Agent(Generic[T, D]):
         self.python = python
         self.hooks = as_hooks(hooks)
         self.deps_type = deps_type
+        self.retriever = retriever
+        self.best = best
+        self._making = Lock()
+        if best < 1:
+            raise InputError(f"best is {best}: give the most passages of a request, 1 or more")
         if python and any(tool.name == PYTHON for tool in self.tools):
             raise InputError(f"a tool is called {PYTHON!r}, which means the sandbox where python=True: rename it")
         check_names_free(self.tools)
@@ -142,6 +156,25 @@ class Agent(Generic[T, D]):
         self._python = python_tool(self.limits.tool_timeout) if python else None
         self._system = system_content(instructions, self.tools)
         self._check(self.policy)
+
+    def add_documents(self, documents: Given | Iterable[Given]) -> Changes:
+        """Adds documents that requests may be answered from; see `PassageIndex.add`.
+
+        They go into the agent's retriever, which is made, in memory, where there is none. Add a folder again to have
+        its changes: what has not changed is not indexed again.
+
+        Args:
+            documents: One or several of: `Document`, a mapping with its fields, the path of a file or a folder.
+
+        Raises:
+            InputError: something that is no document, a path that does not exist, or a retriever of your own.
+        """
+        with self._making:
+            if self.retriever is None:
+                self.retriever = PassageIndex()
+        if not isinstance(self.retriever, PassageIndex):
+            raise InputError("the agent's retriever is your own: add the documents to it, or give a PassageIndex")
+        return self.retriever.add(documents)
 
     @overload
     def run_sync(
@@ -158,7 +191,8 @@ class Agent(Generic[T, D]):
 
         Args:
             prompt: What the user says. May be empty only where `messages` end with tool results.
-            passages: Texts from which the question may be answered.
+            passages: Texts from which the question may be answered; where None, the best that the agent's retriever
+                finds, and `[]` for none.
             messages: The transcript so far, usually an earlier result's `messages`.
             skill: Forces the first choice; `"none"` is the bare base, `{"code": 0.7, "tools": 0.3}` a mixture.
             policy: Instead of the agent's own.
@@ -227,7 +261,7 @@ class Agent(Generic[T, D]):
         output_type: Any = None,
         loop: asyncio.AbstractEventLoop | None = None,
         *,
-        passages: Sequence[Passage | Mapping[str, Any] | str] = (),
+        passages: Sequence[Passage | Mapping[str, Any] | str] | None = None,
         messages: Sequence[Message] = (),
         skill: str | Mapping[str, float] | None = None,
         policy: Policy | None = None,
@@ -235,7 +269,8 @@ class Agent(Generic[T, D]):
         deps: Any = None,
     ) -> Run:
         check_deps(deps, self.deps_type, self.tools)
-        given = as_passages(passages)
+        asked = passages is None and self.retriever is not None
+        given = found(self.runtime, self.retriever, prompt, self.best) if asked else as_passages(passages or ())
         policy = policy or self.policy
         if tool_choice is not None:
             policy = replace(policy, tool_choice=tool_choice)
@@ -243,7 +278,7 @@ class Agent(Generic[T, D]):
             policy = replace(policy, skills=(skill, *policy.skills))
         self._check(policy)
         for choice in policy.choices[:1]:
-            self._check_fit(choice, bool(given))
+            self._check_fit(choice, asked or bool(given))
         job = Job(
             prompt,
             request(prompt, given, messages, self._system),
@@ -278,7 +313,9 @@ class Agent(Generic[T, D]):
         if contract == "calls" and not self.tools:
             raise InputError(f"skill {str(skill)!r} calls tools, and the agent has none: give it tools")
         if contract == "answer" and not passages:
-            raise InputError(f"skill {str(skill)!r} answers from passages: give passages=[…] with the prompt")
+            raise InputError(
+                f"skill {str(skill)!r} answers from passages: give passages=[…] with the prompt, or documents"
+            )
 
     @staticmethod
     def _finish(run: Run) -> RunResult[Any]:

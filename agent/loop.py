@@ -115,7 +115,7 @@ class Run:
                     yield from self._step(trunk)
         finally:
             self._runtime.store.put(trunk)
-        end = self._end
+        end, known = self._end, {passage.id: passage for passage in self._job.passages}
         self.result = RunResult(
             self.id,
             end.output,
@@ -127,6 +127,7 @@ class Run:
             end.category,
             round((perf_counter() - start) * 1e3, 3),
             end.value,
+            tuple(known[name] for name in end.citations if name in known),
         )
         yield RunFinished(self.id, self.result)
 
@@ -313,7 +314,8 @@ class Run:
         tokens = min(tokens, room)
         cut: StopReason = "context" if tokens == room else "max_tokens"
         limited: dict[str, StopReason] = {"tokens": cut, "deadline": "deadline", "cancelled": "cancelled"}
-        out = Generated()
+        out, weigh = Generated(), contract == "verdict"
+        balance = balance_of(self._runtime, decision.skill, self._job.policy.unsafe_from) if weigh else None
         try:
             for piece in generate(
                 branch,
@@ -323,9 +325,7 @@ class Run:
                 stop_ids=self._runtime.stop_ids,
                 constraint=None if grammar is None else grammar.start(),
                 not_first=self._runtime.call_openers if prose else None,
-                balance=balance_of(self._runtime, decision.skill, self._job.policy.unsafe_from)
-                if contract == "verdict"
-                else None,
+                balance=balance,
                 clock=clock,
             ):
                 if isinstance(piece, Delta):
@@ -360,9 +360,8 @@ class Run:
         """The next step, if it is this one once more."""
         if not outcome.again:
             return None
-        return Repair(
-            replace(decision, by="repair", route=None), text, outcome.error, self._repairs(contract, text) - 1
-        )
+        again = replace(decision, by="repair", route=None)
+        return Repair(again, text, outcome.error, self._repairs(contract, text) - 1)
 
     def _judge(self, contract: str, out: Generated, limit: StopReason | None) -> Outcome:
         policy, calls, output = self._job.policy, self._forms.calls, self._job.output

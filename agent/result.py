@@ -9,6 +9,7 @@ from typing import Any, Generic, Literal
 from typing_extensions import TypeVar
 
 from loraloop.adapters.base.messages import Message
+from loraloop.adapters.contracts import Passage
 from loraloop.tool_schemas.calls import Call
 from loraloop.tool_schemas.jsontext import dumps
 
@@ -159,6 +160,7 @@ class RunResult(Generic[T]):
         calls: Calls that the caller has to run (stop reason `tool_call`).
         citations: Ids of the passages that a retrieval answer cites.
         category: Why a request was refused.
+        cited: Those passages, with text, title and source, in the order of `citations`.
         ms: Wall time of the run.
         value: The answer as a value of the run's `output_type`; None without one, and where the run ended with
             something else than the base's answer.
@@ -174,6 +176,7 @@ class RunResult(Generic[T]):
     category: str = ""
     ms: float = 0.0
     value: T | None = None
+    cited: tuple[Passage, ...] = ()
 
     @property
     def complete(self) -> bool:

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from loraloop.adapters.skill import Skill as Skill
     from loraloop.adapters.skill import library as library
     from loraloop.agent import Agent as Agent
+    from loraloop.agent import Document as Document
     from loraloop.agent import Forbid as Forbid
     from loraloop.agent import Hook as Hook
     from loraloop.agent import Limits as Limits
     from loraloop.agent import Mixture as Mixture
+    from loraloop.agent import PassageIndex as PassageIndex
     from loraloop.agent import Policy as Policy
     from loraloop.agent import RunResult as RunResult
     from loraloop.agent import Runtime as Runtime
@@ -42,6 +44,7 @@ _HOMES = {
     "Bank": "loraloop.adapters.bank",
     "Base": "loraloop.adapters.base",
     "Context": "loraloop.tool_schemas.context",
+    "Document": "loraloop.agent",
     "Forbid": "loraloop.agent",
     "Hook": "loraloop.agent",
     "Limits": "loraloop.agent",
@@ -49,6 +52,7 @@ _HOMES = {
     "McpServer": "loraloop.tool_schemas",
     "Message": "loraloop.adapters.base",
     "Mixture": "loraloop.agent",
+    "PassageIndex": "loraloop.agent",
     "Policy": "loraloop.agent",
     "Router": "loraloop.router",
     "RunResult": "loraloop.agent",

@@ -23,7 +23,7 @@ from loraloop.train_cli import train
 
 if TYPE_CHECKING:
     from loraloop.adapters.contracts import Passage
-    from loraloop.agent import Runtime
+    from loraloop.agent import PassageIndex, Runtime
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(skills_app, name="skills")
@@ -39,6 +39,10 @@ ToolFiles = Annotated[
     list[str] | None, typer.Option("--tools", help="File or folder of tools, or module:attribute; repeatable.")
 ]
 PassageFile = Annotated[Path | None, typer.Option("--passages", help='JSON list of {"id", "text", "title"}.')]
+Documents = Annotated[
+    list[Path] | None,
+    typer.Option("--docs", help="Folder or file of text, Markdown or HTML to answer from; repeatable."),
+]
 Instructions = Annotated[str, typer.Option("--instructions", help="What the agent should keep to; the system message.")]
 BaseName = Annotated[
     str, typer.Option("--base", help="A name of `loraloop bases`, model folder, GGUF file, or hub id.")
@@ -84,6 +88,7 @@ def run(
         typer.Option("--skill", help="Skill of the first step, or a skill's folder (with a slash); repeatable."),
     ] = None,
     passages: PassageFile = None,
+    docs: Documents = None,
     instructions: Instructions = "",
     python: Python = False,
     tool_choice: Annotated[str, typer.Option(help="auto, required, none, or a tool's name.")] = "auto",
@@ -104,21 +109,29 @@ def run(
     from loraloop.tool_sources import tools_of
 
     request, given, listed = text_of(prompt), tools_of(tools, mcp, context), read_passages(passages)
+    index = read_documents(docs, passages)
     limits = Limits(max_steps=max_steps, run_tokens=max_tokens, deadline=deadline)
     sampling = Sampling(temperature=temperature, seed=seed)
     runtime = open_runtime(base, quantize, as_json, bare)
     policy = Policy(skills=forced_skills(runtime, skill or []), screen=screen, tool_choice=tool_choice)
     agent = Agent(
-        runtime, tools=given, instructions=instructions, python=python, limits=limits, policy=policy, sampling=sampling
+        runtime,
+        tools=given,
+        instructions=instructions,
+        python=python,
+        limits=limits,
+        policy=policy,
+        sampling=sampling,
+        retriever=index,
     )
     if stream:
         from loraloop.streaming import stream_run
 
-        stream_run(agent, request, listed, as_json)
+        stream_run(agent, request, listed if index is None else None, as_json)
         return
     from loraloop.waiting import watch
 
-    result = watch(agent.stream(request, passages=listed), as_json)
+    result = watch(agent.stream(request, passages=listed if index is None else None), as_json)
     if as_json:
         print_line(result.to_json())
         return
@@ -255,6 +268,27 @@ def read_passages(file: Path | None) -> list[Passage]:
         except (TypeError, ValueError) as error:
             raise InputError(f"{file}, passage {index}: {error}; {wanted}") from error
     return listed
+
+
+def read_documents(places: list[Path] | None, passages: Path | None) -> PassageIndex | None:
+    """The documents of folders and files, indexed in memory; files that cannot be used are told on standard error.
+
+    Raises:
+        InputError: There is no such place, no document in them, or passages were given as well.
+    """
+    if not places:
+        return None
+    from loraloop.agent.passage_index import PassageIndex
+    from loraloop.tool_schemas.errors import InputError
+
+    if passages is not None:
+        raise InputError("--docs and --passages both say what to answer from: give one of them")
+    index = PassageIndex()
+    for file, reason in index.add(places).skipped:
+        sys.stderr.write(f"warning: skipped {file}: {reason}\n")
+    if not len(index):
+        raise InputError(f"{', '.join(map(str, places))}: no text to answer from; .txt, .md and .html files are read")
+    return index
 
 
 def text_of(prompt: str) -> str:

@@ -115,6 +115,9 @@ def show_result(console: Console, result: RunResult, trace: bool = True) -> None
         console.print(Text(result.output, style=style))
     if result.citations:
         console.print(Text(f"cites: {', '.join(result.citations)}", style="dim"))
+    for passage in result.cited:
+        if passage.source:
+            console.print(Text(f"  [{passage.id}] {passage.title or passage.id}, {passage.source}", style="dim"))
     skills = " → ".join(step.skill for step in result.steps)
     console.print(Text(f"{skills}   {result.stop_reason}   {result.ms:.0f} ms", style="dim"))
 

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from loraloop.agent import Agent
 
 
-def stream_run(agent: Agent, prompt: str, passages: Sequence[Passage], as_json: bool) -> None:
+def stream_run(agent: Agent, prompt: str, passages: Sequence[Passage] | None, as_json: bool) -> None:
     """Runs a request and prints its tokens, or each event as a line of JSON.
 
     Args:
         agent: Who runs it.
         prompt: The request.
-        passages: What it may be answered from.
+        passages: What it may be answered from; None asks the agent's retriever.
         as_json: Events instead of text.
     """
     for event in agent.stream(prompt, passages=passages):

@@ -1,0 +1,192 @@
+"""The index and what runs get from it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loraloop.adapters.base import Base
+from loraloop.adapters.contracts import Passage
+from loraloop.agent import Agent, Document, Limits, PassageIndex, Policy, Retriever, Runtime
+from loraloop.agent.bare import bare_runtime
+from loraloop.agent.retrieval import found
+from loraloop.tool_schemas.errors import InputError
+
+TOWER = Document("tower.txt", "The Eiffel Tower was finished in 1889. It is 330 metres tall.", "Eiffel Tower")
+LOUVRE = Document("louvre.txt", "The Louvre is the largest museum of the world.", "Louvre")
+SYNTAX = [
+    '"',
+    "'",
+    "(",
+    ")",
+    "*",
+    "^",
+    ":",
+    "-",
+    "+",
+    "NEAR(",
+    "AND",
+    "OR",
+    "NOT",
+    "title:",
+    "\0",
+    "\ud800",
+    "_",
+    "a",
+    "é",
+    "你",
+    ";--",
+]
+
+
+@pytest.fixture(scope="module")
+def index() -> PassageIndex:
+    made = PassageIndex()
+    made.add([TOWER, LOUVRE])
+    return made
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.one_of(
+        st.text(max_size=80),
+        st.lists(st.sampled_from(SYNTAX)).map(" ".join),
+        st.lists(st.sampled_from(SYNTAX)).map("".join),
+    )
+)
+def test_no_question_breaks_the_index(index: PassageIndex, question: str) -> None:
+    assert len(index.retrieve(question, 3)) <= 3
+    assert index.retrieve(f"{question} museum", 1)[0].title == "Louvre" or question.strip()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(max_size=200), st.text(min_size=1, max_size=30), st.text(max_size=50))
+def test_no_document_breaks_the_index(text: str, source: str, title: str) -> None:
+    with PassageIndex() as index:
+        if not source.strip():
+            return
+        index.add(Document(source, f"{text} needle", title))
+        (passage,) = index.retrieve("needle", 1)
+        assert "needle" in passage.text and index.remove(source).removed == 1 and len(index) == 0
+
+
+def test_the_best_passage_comes_first_whatever_its_form(index: PassageIndex) -> None:
+    first = index.retrieve("When was the Eiffel tower FINISHED?", 2)[0]
+    assert first == Passage(first.id, TOWER.text, "Eiffel Tower", "tower.txt")
+    assert index.retrieve("largest museums", 1)[0].source == "louvre.txt"
+    assert index.retrieve("What is the weather?", 4) == [] and index.retrieve("  ", 4) == []
+    with PassageIndex() as other:
+        other.add(Document("zh", "埃菲尔铁塔建于一八八九年。"))
+        assert other.retrieve("铁塔", 1)
+
+
+def test_only_what_changed_is_indexed_again(tmp_path: Path) -> None:
+    folder, file = tmp_path / "docs", tmp_path / "index.db"
+    folder.mkdir()
+    (folder / "a.txt").write_text("apples grow on trees")
+    (folder / "b.txt").write_text("bread is baked")
+    with PassageIndex(file) as index:
+        assert index.add(folder).added == 2
+        kept = index.retrieve("apples", 1)[0].id
+    with PassageIndex(file) as index:
+        again = index.add(folder)
+        assert (again.added, again.unchanged) == (0, 2) and index.retrieve("apples", 1)[0].id == kept
+        (folder / "a.txt").write_text("pears grow on trees")
+        (folder / "b.txt").unlink()
+        index.add(LOUVRE)
+        changed = index.add(str(folder))
+        assert (changed.replaced, changed.removed, changed.unchanged) == (1, 1, 0)
+        assert not index.retrieve("apples bread", 4) and index.retrieve("pears", 1)[0].id != kept
+        assert index.sources == (str(folder / "a.txt"), "louvre.txt") and len(index) == 2
+
+
+def test_what_is_no_index_or_no_document_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("not a database at all " * 100)
+    sqlite3.connect(tmp_path / "other.db").execute("CREATE TABLE t (x)")
+    for name, said in (("text.db", "cannot open"), ("other.db", "another program"), ("no/such.db", "cannot open")):
+        with pytest.raises(InputError, match=said):
+            PassageIndex(tmp_path / name)
+    with PassageIndex() as index, pytest.raises(InputError, match="no document"):
+        index.add([LOUVRE, {"text": "no source"}])
+    with PassageIndex() as index:
+        with pytest.raises(InputError, match="no source"):
+            index.add({"source": "", "text": "x"})
+        assert len(index) == 0
+
+
+def fill(file: Path, name: str, count: int) -> None:
+    with PassageIndex(file) as index:
+        for number in range(count):
+            index.add(Document(f"{name}-{number}", f"shared word and {name}word{number}"))
+            assert index.retrieve(f"{name}word{number}", 1)
+
+
+def test_threads_and_processes_share_an_index(tmp_path: Path) -> None:
+    file = tmp_path / "index.db"
+    workers: list[threading.Thread | multiprocessing.process.BaseProcess] = [
+        multiprocessing.get_context("fork").Process(target=fill, args=(file, f"p{n}", 8)) for n in range(2)
+    ]
+    for worker in workers:
+        worker.start()
+    with PassageIndex(file) as index:
+        threads = [
+            threading.Thread(target=lambda n=n: [index.add(Document(f"t{n}-{i}", "shared word")) for i in range(8)])
+            for n in range(3)
+        ]
+        for thread in threads:
+            thread.start()
+        for each in (*threads, *workers):
+            each.join()
+        assert [worker.exitcode for worker in workers if not isinstance(worker, threading.Thread)] == [0, 0]
+        assert len(index) == 40 and len(index.retrieve("shared", 99)) == 40
+
+
+@pytest.fixture(scope="module")
+def bare(tiny_base: Base) -> Runtime:
+    return bare_runtime(tiny_base)
+
+
+def test_a_run_is_given_the_best_passages_and_cites_only_them(bare: Runtime, index: PassageIndex) -> None:
+    agent = Agent(bare, retriever=index, best=1, limits=Limits(step_tokens=800), policy=Policy(skills=("retrieval",)))
+    result = agent.run_sync("When was the Eiffel Tower finished?")
+    assert TOWER.text in result.messages[-2].content + result.messages[-1].content + result.messages[0].content
+    assert LOUVRE.text not in str(result.messages)
+    assert all(passage.source == "tower.txt" and passage.text == TOWER.text for passage in result.cited)
+    assert [passage.id for passage in result.cited] == list(result.citations)
+
+
+def test_given_passages_take_the_place_of_found_ones(
+    make_runtime: Callable[..., tuple[Runtime, object]], index: PassageIndex
+) -> None:
+    runtime = make_runtime()
+    agent = Agent(runtime, retriever=index, limits=Limits(step_tokens=4))  # type: ignore[arg-type]
+    for passages, held in ((None, True), ([], False), (["Other text."], False)):
+        result = agent.run_sync("How tall is the tower?", passages=passages)
+        assert (TOWER.text in str(result.messages)) is held
+
+
+def test_documents_make_a_retriever(bare: Runtime, tmp_path: Path) -> None:
+    agent = Agent(bare, limits=Limits(step_tokens=4))
+    assert agent.add_documents([TOWER, {"source": "s", "text": "Salt."}]).added == 2
+    assert isinstance(agent.retriever, Retriever) and agent.add_documents(TOWER).unchanged == 1
+    agent.run_sync("xylophone", skill="retrieval")  # nothing is found: the base answers
+
+    class Own:
+        def retrieve(self, question: str, k: int) -> Sequence[Passage]:
+            return [Passage(f"o{n}", "tower " * 40) for n in range(k)]
+
+    own = Agent(bare, retriever=Own())
+    with pytest.raises(InputError, match="your own"):
+        own.add_documents(TOWER)
+    assert len(found(bare, Own(), "q", 2)) <= 2
+    many = found(bare, Own(), "q", 500)
+    assert len(many) < 500 and [passage.id for passage in many] == [f"o{n}" for n in range(len(many))]
+    with pytest.raises(InputError, match="best"):
+        Agent(bare, best=0)
