@@ -47,7 +47,8 @@ _HOMES = {
 
 __all__ = [
     "Agent", "CallRecord", "Document", "Forbid", "Hook", "Limits", "Mixture", "OutputType", "PassageIndex",
-    "Pending", "Policy", "Retriever", "RunResult", "RunSteps", "RunStream", "Runtime", "Sampling", "Step", "StepFacts", "Tokens",
+    "Pending", "Policy", "Retriever", "RunResult", "RunSteps", "RunStream", "Runtime", "Sampling", "Step",
+    "StepFacts", "Tokens",
 ]  # fmt: skip
 
 
