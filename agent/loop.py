@@ -18,7 +18,7 @@ from loraloop.agent.calling import ToolRunner
 from loraloop.agent.deciding import calling, forced, routed
 from loraloop.agent.engine.branch import Branch
 from loraloop.agent.engine.clock import Clock
-from loraloop.agent.engine.generate import Budget, Delta, Generated, generate
+from loraloop.agent.engine.generate import Budget, Delta, Generated
 from loraloop.agent.engine.sampling import Sampler
 from loraloop.agent.engine.trunk import Trunk
 from loraloop.agent.events import (
@@ -305,7 +305,7 @@ class Run:
         limited: dict[str, StopReason] = {"tokens": cut, "deadline": "deadline", "cancelled": "cancelled"}
         out = Generated()
         try:
-            for piece in generate(
+            for piece in self._runtime.generate(
                 branch,
                 [*told, *self._chat.generation_prompt],
                 self._sampler,
