@@ -96,7 +96,9 @@ def written(said: Said) -> Written:
         return verdict(said.category if said.unsafe else "")
     if isinstance(said, list | tuple) and all(isinstance(each, Call) for each in said):
         return calls(*said)
-    raise InputError(f"{said!r} is no step of a script: give a text, a Call or several, or calls(…), answer(…), code(…)")
+    raise InputError(
+        f"{said!r} is no step of a script: give a text, a Call or several, or calls(…), answer(…), code(…)"
+    )
 
 
 class Script:
