@@ -32,7 +32,7 @@ class SilentDecoder(Decoder):
             row.cache.commit()
             count += new
         states = torch.zeros(count, self.config.hidden_size)
-        return Forward(states, {layer: states for layer in keep})
+        return Forward(states, dict.fromkeys(keep, states))
 
     def logits(self, hidden: Tensor) -> Tensor:
         return torch.zeros(len(hidden), self.config.vocab_size)
@@ -40,8 +40,9 @@ class SilentDecoder(Decoder):
 
 def scripted_base() -> Base:
     """A base of one layer over the 256 bytes, whose forwards cost microseconds."""
-    sizes = {"hidden_size": 2, "intermediate_size": 2, "layers": 1, "heads": 1, "kv_heads": 1, "head_dim": 2}
-    made = random_base(0, max_positions=POSITIONS, **sizes)
+    made = random_base(
+        hidden_size=2, intermediate_size=2, layers=1, heads=1, kv_heads=1, head_dim=2, max_positions=POSITIONS
+    )
     drawn = made.decoder
     assert isinstance(drawn, Decoder)
     made.name = "scripted"

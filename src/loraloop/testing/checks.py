@@ -60,7 +60,7 @@ def assert_called(
     every = _calls(made)
     named = [call for call in every if call.name == name]
     fit = [call for call in named if not _unlike(call, arguments, exactly)]
-    if fit and times is None or times == len(fit):
+    if (fit and times is None) or times == len(fit):
         return tuple(fit)
     wanted = name if arguments is None else f"{name} with {dumps(dict(arguments))}"
     count = "" if times is None else f" {times} times, but {len(fit)}"
