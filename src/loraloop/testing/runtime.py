@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from loraloop.adapters.bank import Bank
 from loraloop.adapters.blank import blank_skill
+from loraloop.agent.engine.computed import common_prefix
 from loraloop.agent.engine.generate import Budget, Delta, Generated, generate
 from loraloop.agent.engine.sampling import Sampler, Sampling
 from loraloop.agent.runtime import Runtime
@@ -140,7 +141,7 @@ class Pen(Sampler):
         tokenizer = self._branch.tokenizer
         done = b"".join(map(tokenizer.token_bytes, self._branch.ids[self._start :]))
         if not self._bytes.startswith(done):
-            raise self._differs(f"the step's form wants {_shown(done)}")
+            raise self._differs(self._parting(done))
         rest = self._bytes[len(done) :]
         token = self._end
         if rest:
@@ -155,13 +156,24 @@ class Pen(Sampler):
     def check(self, out: Generated) -> None:
         """Raises ScriptError if a text that ended by itself is not the script's."""
         if out.whole and out.text != self._text:
-            raise self._differs(f"the step's form makes it {out.text!r}")
+            raise self._differs(self._parting(out.text.encode()))
+
+    def _parting(self, done: bytes) -> str:
+        """From where on what was written is something else."""
+        same = common_prefix(list(self._bytes), list(done))
+        after, wanted, said = done[max(0, same - 40) : same], done[same:][:40], self._bytes[same:][:40]
+        return f"after {_shown(after)} the step's form has {_shown(wanted)} and not {_shown(said)}"
 
     def _differs(self, why: str) -> ScriptError:
+        skill = self._branch.author.skill or NONE
         return ScriptError(
-            f"{self._place} says {self._text!r}, which its skill {self._branch.author.skill or NONE!r} cannot write: "
-            f"{why}. Correct the script, or use text(…, enforced=False) for what a model could write without a grammar"
+            f"{self._place} says {_clipped(self._text)!r}, which the skill {skill!r} cannot write here: {why}. Correct "
+            "the script, or use text(…, enforced=False) for what a model could write without a grammar"
         )
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:100]} … {text[-60:]}"
 
 
 def _shown(piece: bytes) -> str:
