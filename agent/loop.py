@@ -18,7 +18,7 @@ from loraloop.agent.choosing import StepChooser, unfit
 from loraloop.agent.deciding import speaks
 from loraloop.agent.engine.branch import Branch
 from loraloop.agent.engine.clock import Clock
-from loraloop.agent.engine.generate import Budget, Delta, Generated, generate
+from loraloop.agent.engine.generate import Budget, Delta, Generated
 from loraloop.agent.engine.sampling import Sampler
 from loraloop.agent.engine.trunk import Trunk
 from loraloop.agent.events import (
@@ -317,7 +317,7 @@ class Run:
         out, weigh = Generated(), contract == "verdict"
         balance = balance_of(self._runtime, decision.skill, self._job.policy.unsafe_from) if weigh else None
         try:
-            for piece in generate(
+            for piece in self._runtime.generate(
                 branch,
                 [*told, *self._chat.generation_prompt],
                 self._sampler,

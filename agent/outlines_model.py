@@ -14,7 +14,7 @@ from outlines.inputs import Chat
 from outlines.models.vllm_offline import VLLMOffline
 
 from loraloop.adapters.base.messages import ROLES, Message
-from loraloop.agent.engine.generate import Budget, Delta, Generated, generate
+from loraloop.agent.engine.generate import Budget, Delta, Generated
 from loraloop.agent.engine.sampling import Sampler, Sampling
 from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import InputError, LimitError, SchemaError, unknown
@@ -136,7 +136,7 @@ class OutlinesModel(VLLMOffline):
                     virtual = trunk.context - branch.left - len(trunk.ids)
                     trunk.room(virtual + len(chat.generation_prompt) + 1)
                     state = None if grammar is None else grammar.start()
-                    for piece in generate(
+                    for piece in runtime.generate(
                         branch,
                         chat.generation_prompt,
                         sampler,

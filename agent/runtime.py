@@ -10,10 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from threading import Lock, RLock
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 from loraloop.agent.ahead import Ahead
 from loraloop.agent.engine.full import FullCaches
+from loraloop.agent.engine.generate import generate
 from loraloop.agent.engine.ledger import Author
 from loraloop.agent.engine.store import TrunkStore
 from loraloop.agent.engine.trunk import Trunk
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from loraloop.adapters.bank import Bank
     from loraloop.adapters.base import Base
     from loraloop.adapters.card import Card
+    from loraloop.agent.engine.branch import Branch
+    from loraloop.agent.engine.generate import Budget, Delta, Generated, How
+    from loraloop.agent.engine.sampling import Sampler
     from loraloop.agent.outlines_model import OutlinesModel
     from loraloop.router.decision import Route, RouterState, ScreenResult
     from loraloop.tool_schemas.grammar import Grammar, GrammarCompiler, OnUnsupported
@@ -267,6 +271,12 @@ class Runtime:
                 " + ".join(f"{weight!r} {author.adapter}" for author, weight in members),
             )
             yield Active(author, self.contract(mixture), perf_counter() - start)
+
+    def generate(
+        self, branch: Branch, invocation: Sequence[int], sampler: Sampler, budget: Budget, **how: Unpack[How]
+    ) -> Iterator[Delta | Generated]:
+        """Generates in a branch; see `engine.generate`. All of a runtime's text comes from here."""
+        return generate(branch, invocation, sampler, budget, **how)
 
     def grammar(self, term: Any) -> Grammar:
         """Compiles a term against the base's tokenizer; what was compiled before is kept. Holds up no forward."""

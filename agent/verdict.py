@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from loraloop.adapters.contracts import Verdict, verdict_of, verdict_openings, verdict_schema
 from loraloop.agent.engine.balance import Balance
-from loraloop.agent.engine.generate import Budget, Generated, generate
+from loraloop.agent.engine.generate import Budget, Generated
 from loraloop.agent.engine.sampling import Sampler, Sampling
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.grammar import JsonSchema
@@ -100,7 +100,7 @@ class Gate:
         with runtime.activate(self.skill) as active:
             branch = trunk.branch(active.author)
             try:
-                for piece in generate(
+                for piece in runtime.generate(
                     branch,
                     runtime.base.chat.generation_prompt,
                     Sampler(Sampling()),

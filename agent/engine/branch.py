@@ -45,6 +45,16 @@ class Branch:
         return self._trunk.context - self._computed.positions
 
     @property
+    def ids(self) -> list[int]:
+        """Tokens that were fed and stand: the invocation, and what was generated after it."""
+        return self._computed.ids[self.start :]
+
+    @property
+    def messages(self) -> list[Message]:
+        """What the branch stands on."""
+        return [span.message for span in self._trunk.messages]
+
+    @property
     def tokenizer(self) -> Tokenizer:
         return self._trunk.base.tokenizer
 

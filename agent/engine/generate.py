@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Required, TypedDict
 
 from torch import Tensor
 
@@ -76,6 +76,17 @@ class Generated:
     def whole(self) -> bool:
         """Whether it ended by itself rather than at a limit."""
         return self.reason in ("stop", "done")
+
+
+class How(TypedDict, total=False):
+    """What a generation can be told besides its branch, invocation, sampler and budget; see `generate`."""
+
+    stop_ids: Required[frozenset[int]]
+    constraint: Constraint | None
+    stops: Sequence[str]
+    not_first: Tensor | None
+    balance: Balance | None
+    clock: Clock | None
 
 
 def generate(

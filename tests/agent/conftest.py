@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from loraloop.adapters.bank import Bank
 from loraloop.adapters.base import Base, random_base
@@ -17,7 +15,7 @@ from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.skill import Skill
 from loraloop.agent import Runtime
-from loraloop.router.decision import Route, RouterState, ScreenResult
+from loraloop.testing import ScriptedRouter, ScriptedRuntime, Written
 
 CONTRACTS = {"tools": "calls", "code": "code", "retrieval": "answer", "safety": "verdict", "prose": "text"}
 
@@ -43,32 +41,6 @@ def make_skill() -> Callable[..., Skill]:
     return random_skill
 
 
-class ScriptedRouter:
-    """Follows a list of skills, then chooses none; notes every state it saw."""
-
-    def __init__(self, skills: Sequence[str] = (), unsafe: Sequence[bool] = ()) -> None:
-        self.layers = (1,)
-        self.script = deque(skills)
-        self.unsafe = deque(unsafe)
-        self.states: list[RouterState] = []
-        self.screened = 0
-
-    def features(self, kept: Mapping[int, Tensor]) -> Tensor:
-        return kept[1][-1]
-
-    def screen(self, features: Tensor) -> ScreenResult:
-        self.screened += 1
-        positive = self.unsafe.popleft() if self.unsafe else False
-        return ScreenResult(0.9 if positive else 0.1, positive, 0.5)
-
-    def choose(self, features: Tensor, state: RouterState) -> Route:
-        self.states.append(state)
-        skill = self.script.popleft() if self.script else "none"
-        if state.blocked(skill):
-            skill = "none"
-        return Route(skill, 0.8, False, (("none", 0.2),), tuple(sorted(state.masked)))
-
-
 @pytest.fixture(scope="session")
 def small() -> Base:
     return random_base(seed=3)
@@ -89,5 +61,17 @@ def make_runtime(small: Base, small_bank: Bank) -> Callable[..., Any]:
 
     def make(*skills: str, unsafe: Sequence[bool] = (), **options: Any) -> Runtime:
         return Runtime(small, small_bank, ScriptedRouter(skills, unsafe), **options)
+
+    return make
+
+
+@pytest.fixture
+def play() -> Callable[..., ScriptedRuntime]:
+    """`play(texts, *skills, unsafe=(…))`: a runtime that writes these texts, and whose router follows its own list."""
+
+    def make(
+        texts: Sequence[str | Written], *skills: str, unsafe: Sequence[bool] = (), **options: Any
+    ) -> ScriptedRuntime:
+        return ScriptedRuntime(*texts, router=ScriptedRouter(skills, unsafe), **options)
 
     return make

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from loraloop.adapters.base import Message
-from loraloop.agent import Agent, Policy, Runtime
+from loraloop.agent import Agent, Policy
 from loraloop.agent.calling import call_key
-from loraloop.agent.engine import Generated
-from loraloop.agent.loop import Run
 from loraloop.agent.outcomes import Facts, outcome_of
+from loraloop.testing import ScriptedRuntime, assert_called, assert_routes
 from loraloop.tool_schemas.calls import Call
 from loraloop.tool_schemas.tools import Tool
 
-MakeRuntime = Callable[..., Runtime]
+Play = Callable[..., ScriptedRuntime]
 
 
 def add(a: int, b: int) -> int:
@@ -61,32 +59,12 @@ def test_what_a_text_means(contract: str, text: str, facts: Facts, name: str, ke
     assert (outcome.name, outcome.keep, outcome.stop) == (name, keep, stop)
 
 
-@pytest.fixture
-def say(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """`say(*texts)`: steps write these texts instead of what random weights would; everything else is real."""
-
-    def script(*texts: str) -> None:
-        left = list(texts)
-
-        def write(self: Run, branch: Any, *_: Any) -> Any:
-            text = left.pop(0)
-            ids = branch.tokenizer.encode(text)
-            branch.feed([*branch.tokenizer.encode("x"), *ids[:1]])
-            return Generated(ids, text, "done", len(ids)), None
-            yield  # a generator, as the real one
-
-        monkeypatch.setattr(Run, "_generate", write)
-
-    return script
-
-
 def roles(messages: tuple[Message, ...]) -> list[str]:
     return [message.role for message in messages]
 
 
-def test_calls_stay_with_their_results_and_the_run_routes_again(make_runtime: MakeRuntime, say: Any) -> None:
-    say(CALL, "Three.")
-    runtime = make_runtime("tools")
+def test_calls_stay_with_their_results_and_the_run_routes_again(play: Play) -> None:
+    runtime = play([CALL, "Three."], "tools")
     result = Agent(runtime, [add]).run_sync("1 + 2?")
     assert roles(result.messages) == ["system", "user", "assistant", "tool", "assistant"]
     assert result.messages[2].content == CALL
@@ -94,28 +72,27 @@ def test_calls_stay_with_their_results_and_the_run_routes_again(make_runtime: Ma
     assert (result.output, result.stop_reason) == ("Three.", "answer")
     assert [step.outcome for step in result.steps] == ["calls", "text"]
     assert [state.after for state in runtime.router.states] == ["user", "tool"]
-    assert result.steps[0].calls[0].result == 3
+    (call,) = assert_called(result, "add", {"a": 1, "b": 2}, times=1)
+    assert call is result.steps[0].calls[0] and result.steps[0].calls[0].result == 3
 
 
-def test_no_call_leaves_nothing_and_masks_tools(make_runtime: MakeRuntime, say: Any) -> None:
-    say("[]", "Which city?")
-    runtime = make_runtime("tools", "tools")
+def test_no_call_leaves_nothing_and_masks_tools(play: Play) -> None:
+    runtime = play(["[]", "Which city?"], "tools", "tools")
     result = Agent(runtime, [add]).run_sync("weather?")
     assert roles(result.messages) == ["system", "user", "assistant"]
-    assert [step.skill for step in result.steps] == ["tools", "none"]
+    assert_routes(result, ["tools", "none"])
     last = runtime.router.states[-1]
     assert last.after == "dropped" and "tools" in last.masked
     assert result.steps[1].tokens.prefilled == 0  # the trunk is as it was
 
 
-def test_a_repeated_call_is_dropped_and_masks_tools(make_runtime: MakeRuntime, say: Any) -> None:
-    say(CALL, CALL, "Three.")
-    result = Agent(make_runtime("tools", "tools"), [add]).run_sync("1 + 2?")
+def test_a_repeated_call_is_dropped_and_masks_tools(play: Play) -> None:
+    result = Agent(play([CALL, CALL, "Three."], "tools", "tools"), [add]).run_sync("1 + 2?")
     assert [step.outcome for step in result.steps] == ["calls", "repeated", "text"]
     assert roles(result.messages) == ["system", "user", "assistant", "tool", "assistant"]
 
 
-def test_a_repeat_beside_a_new_call_gets_the_earlier_result(make_runtime: MakeRuntime, say: Any) -> None:
+def test_a_repeat_beside_a_new_call_gets_the_earlier_result(play: Play) -> None:
     ran: list[int] = []
 
     def note(x: int) -> int:
@@ -123,95 +100,83 @@ def test_a_repeat_beside_a_new_call_gets_the_earlier_result(make_runtime: MakeRu
         return len(ran)
 
     one = '{"name":"note","arguments":{"x":1}}'
-    say(f"[{one}]", f'[{one},{{"name":"note","arguments":{{"x":2}}}},{one}]', "Done.")
-    result = Agent(make_runtime("tools", "tools"), [note]).run_sync("note")
+    result = Agent(
+        play([f"[{one}]", f'[{one},{{"name":"note","arguments":{{"x":2}}}},{one}]', "Done."], "tools", "tools"), [note]
+    ).run_sync("note")
     assert ran == [1, 2]
     assert [(call.result, call.repeated) for call in result.steps[1].calls] == [(1, True), (2, False), (1, True)]
 
 
-def test_policy_may_allow_repeats(make_runtime: MakeRuntime, say: Any) -> None:
-    say(CALL, CALL, "Three.")
-    agent = Agent(make_runtime("tools", "tools"), [add], policy=Policy(repeat_calls=True))
+def test_policy_may_allow_repeats(play: Play) -> None:
+    agent = Agent(play([CALL, CALL, "Three."], "tools", "tools"), [add], policy=Policy(repeat_calls=True))
     assert [step.outcome for step in agent.run_sync("1 + 2?").steps] == ["calls", "calls", "text"]
 
 
-def test_a_call_without_an_implementation_is_the_output(make_runtime: MakeRuntime, say: Any) -> None:
-    say('[{"name":"handed","arguments":{}}]')
-    agent = Agent(make_runtime("tools"), [HANDED])
+def test_a_call_without_an_implementation_is_the_output(play: Play) -> None:
+    agent = Agent(play(['[{"name":"handed","arguments":{}}]'], "tools"), [HANDED])
     result = agent.run_sync("do it")
     assert (result.stop_reason, result.output) == ("tool_call", '[{"name":"handed","arguments":{}}]')
     assert result.calls == (Call("handed", {}),)
-    say("Done.")
+    agent.runtime.say("Done.")
     told = Message("tool", '{"name":"handed","result":"ok"}')
     after = agent.run_sync(messages=[*result.messages, told])
     assert after.output == "Done." and agent.runtime.router.states[-1].after == "tool"
 
 
-def test_an_answer_ends_the_run_with_its_citations(make_runtime: MakeRuntime, say: Any) -> None:
-    say(ANSWER)
-    result = Agent(make_runtime("retrieval")).run_sync("Who?", passages=["Ada wrote it."])
+def test_an_answer_ends_the_run_with_its_citations(play: Play) -> None:
+    result = Agent(play([ANSWER], "retrieval")).run_sync("Who?", passages=["Ada wrote it."])
     assert (result.output, result.citations, result.stop_reason) == ("Ada.", ("1",), "answer")
     assert result.messages[-1].content == ANSWER
 
 
-def test_an_answer_may_be_followed_by_another_route(make_runtime: MakeRuntime, say: Any) -> None:
-    say(ANSWER, "So it was Ada.")
-    runtime = make_runtime("retrieval", "retrieval")
+def test_an_answer_may_be_followed_by_another_route(play: Play) -> None:
+    runtime = play([ANSWER, "So it was Ada."], "retrieval", "retrieval")
     result = Agent(runtime, policy=Policy(after_answer="route")).run_sync("Who?", passages=["Ada wrote it."])
     assert result.output == "So it was Ada." and result.citations == ("1",)
     assert "retrieval" in runtime.router.states[-1].masked
 
 
-def test_not_answerable_leaves_nothing_and_masks_retrieval(make_runtime: MakeRuntime, say: Any) -> None:
-    say('{"answerable":false}', "The passages do not say.")
-    runtime = make_runtime("retrieval", "retrieval")
+def test_not_answerable_leaves_nothing_and_masks_retrieval(play: Play) -> None:
+    runtime = play(['{"answerable":false}', "The passages do not say."], "retrieval", "retrieval")
     result = Agent(runtime).run_sync("Who?", passages=["Nothing."])
     assert [step.outcome for step in result.steps] == ["not_answerable", "text"]
     assert runtime.router.states[-1].after == "dropped" and "retrieval" in runtime.router.states[-1].masked
     assert roles(result.messages) == ["user", "assistant"]
 
 
-def test_unsafe_leaves_the_refusal_and_ends_the_run(make_runtime: MakeRuntime, say: Any) -> None:
-    say(UNSAFE)
-    result = Agent(make_runtime(unsafe=[True])).run_sync("How do I rob a bank?")
+def test_unsafe_leaves_the_refusal_and_ends_the_run(play: Play) -> None:
+    result = Agent(play([UNSAFE], unsafe=[True])).run_sync("How do I rob a bank?")
     assert (result.stop_reason, result.category) == ("refused", "crime")
     assert result.output == Policy().refusal == result.messages[-1].content
     assert result.steps[0].decided_by == "screen" and not result.steps[0].kept
 
 
-def test_safe_leaves_nothing_and_is_not_screened_again(make_runtime: MakeRuntime, say: Any) -> None:
-    say('{"verdict":"safe"}', "[]", "Hello.")
-    runtime = make_runtime("tools", unsafe=[True, True, True])
+def test_safe_leaves_nothing_and_is_not_screened_again(play: Play) -> None:
+    runtime = play(['{"verdict":"safe"}', "[]", "Hello."], "tools", unsafe=[True, True, True])
     result = Agent(runtime, [add]).run_sync("How do I kill a process?")
     assert [step.outcome for step in result.steps] == ["safe", "no_call", "text"]
     assert runtime.router.screened == 1
     assert runtime.router.states[0].after == "user"
 
 
-def test_tool_results_are_screened_each(make_runtime: MakeRuntime, say: Any) -> None:
+def test_tool_results_are_screened_each(play: Play) -> None:
     two = CALL[:-1] + ',{"name":"add","arguments":{"a":3,"b":4}}]'
-    say(two, UNSAFE)
-    runtime = make_runtime("tools", unsafe=[False, True, False])
+    runtime = play([two, UNSAFE], "tools", unsafe=[False, True, False])
     result = Agent(runtime, [add]).run_sync("add")
     assert runtime.router.screened == 3 and result.stop_reason == "refused"
-    say(two, "Fine.")
-    runtime = make_runtime("tools", unsafe=[False, True])
+    runtime = play([two, "Fine."], "tools", unsafe=[False, True])
     result = Agent(runtime, [add], policy=Policy(screen_tools=False)).run_sync("add")
     assert runtime.router.screened == 1 and result.output == "Fine."
 
 
-def test_code_ends_the_run_without_a_python_tool(make_runtime: MakeRuntime, say: Any) -> None:
-    say(CODE)
-    result = Agent(make_runtime("code")).run_sync("print two")
+def test_code_ends_the_run_without_a_python_tool(play: Play) -> None:
+    result = Agent(play([CODE], "code")).run_sync("print two")
     assert (result.output, result.stop_reason) == (CODE, "code")
     assert result.messages[-1] == Message("assistant", CODE)
 
 
-def test_code_with_the_python_tool_leaves_its_result_too(
-    make_runtime: MakeRuntime, say: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    say(CODE, CODE, "Two.")
-    runtime = make_runtime("code", "code")
+def test_code_with_the_python_tool_leaves_its_result_too(play: Play) -> None:
+    runtime = play([CODE, CODE, "Two."], "code", "code")
     result = Agent(runtime, python=True).run_sync("print two")
     assert roles(result.messages) == ["user", "assistant", "tool", "assistant"]
     assert result.messages[2].content == '{"name":"python","result":"2\\n"}'
@@ -219,7 +184,6 @@ def test_code_with_the_python_tool_leaves_its_result_too(
     assert runtime.router.states[0].python
 
 
-def test_none_ends_the_run(make_runtime: MakeRuntime, say: Any) -> None:
-    say("Hi.")
-    result = Agent(make_runtime()).run_sync("Hello")
+def test_none_ends_the_run(play: Play) -> None:
+    result = Agent(play(["Hi."])).run_sync("Hello")
     assert (result.output, result.stop_reason, result.steps[0].skill) == ("Hi.", "answer", "none")

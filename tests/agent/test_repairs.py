@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,13 +11,14 @@ from pydantic import BaseModel, field_validator
 
 from loraloop.adapters.base import Message
 from loraloop.agent import Agent, Limits, Policy, Runtime, Sampling
-from loraloop.agent.engine import Generated
+from loraloop.agent.engine import Delta, Generated
 from loraloop.agent.events import Routed
-from loraloop.agent.loop import Run
 from loraloop.agent.outcomes import Facts, outcome_of
+from loraloop.testing import ScriptedRouter, ScriptedRuntime, Written, text
 from loraloop.tool_schemas.tools import Tool
 
 MakeRuntime = Callable[..., Runtime]
+Play = Callable[..., ScriptedRuntime]
 SCHEMA = {"type": "object", "properties": {"day": {"type": "string", "format": "date"}}, "required": ["day"]}
 GOOD = '[{"name":"book","arguments":{"day":"2026-03-01"}}]'
 BAD = '[{"name":"book","arguments":{"day":"tomorrow"}}]'
@@ -45,32 +46,31 @@ class Even(BaseModel):
         return n
 
 
-@pytest.fixture
-def say(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
-    """`say(*texts)`: steps write these; returns what each step was told in its branch alone, as it is filled."""
-
-    def script(*texts: str, reason: str = "done") -> list[str]:
-        left, heard = list(texts), []
-
-        def write(self: Run, branch: Any, index: int, skill: str, contract: str, clock: Any) -> Any:
-            told = self._told(skill, contract, 10_000)
-            heard.append(branch.tokenizer.decode(told, skip_special=False))
-            text = left.pop(0)
-            ids = branch.tokenizer.encode(text)
-            branch.feed([*told, *ids[:1]])
-            return Generated(ids, text, reason, len(ids)), None
-            yield  # a generator, as the real one
-
-        monkeypatch.setattr(Run, "_generate", write)
-        return heard
-
-    return script
+def heard(runtime: ScriptedRuntime) -> list[str]:
+    """What each step was told in its branch alone."""
+    opening = runtime.base.tokenizer.decode(list(runtime.base.chat.generation_prompt), skip_special=False)
+    return [turn.told.removesuffix(opening) for turn in runtime.turns]
 
 
-def test_an_invalid_call_is_told_and_written_again(make_runtime: MakeRuntime, say: Any) -> None:
+def loose(*texts: str) -> list[Written]:
+    """Calls that no grammar looks at: under it, the last try could not be invalid in this way."""
+    return [text(each, "tools", enforced=False) for each in texts]
+
+
+class Unenforced(ScriptedRuntime):
+    """Whose first step ends without a value that passes its checks."""
+
+    def generate(self, *given: Any, **how: Any) -> Iterator[Delta | Generated]:
+        for piece in super().generate(*given, **how):
+            if isinstance(piece, Generated) and len(self.turns) == 1:
+                piece.reason = "unenforced"
+            yield piece
+
+
+def test_an_invalid_call_is_told_and_written_again(play: Play) -> None:
     tool, seen = book()
-    heard = say(BAD, GOOD, "Booked.")
-    agent = Agent(make_runtime("tools"), [tool])
+    runtime = play([BAD, GOOD, "Booked."], "tools")
+    agent = Agent(runtime, [tool])
     stream = agent.stream("book it")
     routed = [event for event in stream if isinstance(event, Routed)]
     result = stream.result
@@ -79,7 +79,8 @@ def test_an_invalid_call_is_told_and_written_again(make_runtime: MakeRuntime, sa
     ]  # fmt: skip
     assert result.steps[0].error == ERROR and result.steps[1].error == "" and seen == ["2026-03-01"]
     assert routed[1].decided_by == "repair" and routed[1].skill == "tools"
-    assert heard[0] == "" and ERROR in heard[1] and "<|im_start|>user" in heard[1]
+    told = heard(runtime)
+    assert told[0] == "" and ERROR in told[1] and "<|im_start|>user" in told[1]
     assert [m.role for m in result.messages] == ["system", "user", "assistant", "tool", "assistant"]
     assert not any("tomorrow" in m.content for m in result.messages)
     trunk = agent.runtime.store._trunks[-1]
@@ -87,10 +88,9 @@ def test_an_invalid_call_is_told_and_written_again(make_runtime: MakeRuntime, sa
     assert "tomorrow" not in agent.runtime.base.tokenizer.decode(trunk.computed.ids)
 
 
-def test_after_the_last_repair_the_run_goes_on_without_tools(make_runtime: MakeRuntime, say: Any) -> None:
+def test_after_the_last_repair_the_run_goes_on_without_tools(play: Play) -> None:
     tool, seen = book()
-    say(BAD, worse(1), worse(2), "Which day?")
-    runtime = make_runtime("tools", "tools")
+    runtime = play([*loose(BAD, worse(1), worse(2)), "Which day?"], "tools", "tools")
     result = Agent(runtime, [tool]).run_sync("book it")
     assert [step.outcome for step in result.steps] == ["invalid"] * 3 + ["text"]
     assert [step.decided_by for step in result.steps] == ["router", "repair", "repair", "router"]
@@ -99,62 +99,65 @@ def test_after_the_last_repair_the_run_goes_on_without_tools(make_runtime: MakeR
     assert len(runtime.router.states) == 2  # a repair asks the router nothing
 
 
-def test_a_required_call_that_stays_invalid_ends_the_run(make_runtime: MakeRuntime, say: Any) -> None:
+def test_a_required_call_that_stays_invalid_ends_the_run(play: Play) -> None:
     tool, _ = book()
-    say(BAD, worse(1))
-    result = Agent(make_runtime(), [tool], policy=Policy(repairs=1)).run_sync("book it", tool_choice="book")
+    result = Agent(play(loose(BAD, worse(1))), [tool], policy=Policy(repairs=1)).run_sync("book it", tool_choice="book")
     assert (result.stop_reason, result.output, result.complete) == ("invalid", worse(1), False)
     assert [step.decided_by for step in result.steps] == ["policy", "repair"]
     assert result.messages[1:] == (Message("user", "book it"),)
 
 
-def test_a_required_call_may_be_repaired_and_is_still_required(make_runtime: MakeRuntime, say: Any) -> None:
+def test_a_required_call_may_be_repaired_and_is_still_required(play: Play) -> None:
     tool, seen = book()
-    say(BAD, "[]", GOOD, "Booked.")
-    result = Agent(make_runtime(), [tool]).run_sync("book it", tool_choice="required")
+    result = Agent(play([BAD, *loose("[]"), GOOD, "Booked."]), [tool]).run_sync("book it", tool_choice="required")
     assert [step.outcome for step in result.steps] == ["invalid", "invalid", "calls", "text"]
     assert result.steps[1].error == "at least 1 calls are needed, not 0" and len(seen) == 1
 
 
-def test_each_step_has_its_own_repairs(make_runtime: MakeRuntime, say: Any) -> None:
+def test_each_step_has_its_own_repairs(play: Play) -> None:
     tool, seen = book()
     other = GOOD.replace("03", "04")
-    say(BAD, worse(1), GOOD, BAD, worse(1), other, "Booked.")
-    result = Agent(make_runtime("tools", "tools"), [tool]).run_sync("book it")
+    result = Agent(play([BAD, worse(1), GOOD, BAD, worse(1), other, "Booked."], "tools", "tools"), [tool]).run_sync(
+        "book it"
+    )
     assert [step.outcome for step in result.steps].count("invalid") == 4 and len(seen) == 2
 
 
-def test_without_repairs_an_invalid_call_is_dropped_at_once(make_runtime: MakeRuntime, say: Any) -> None:
+def test_without_repairs_an_invalid_call_is_dropped_at_once(play: Play) -> None:
     tool, _ = book()
-    say(BAD, "Which day?")
-    result = Agent(make_runtime("tools"), [tool], policy=Policy(repairs=0)).run_sync("book it")
+    result = Agent(play([BAD, "Which day?"], "tools"), [tool], policy=Policy(repairs=0)).run_sync("book it")
     assert [step.outcome for step in result.steps] == ["invalid", "text"]
 
 
-def test_what_would_be_written_once_more_is_not(make_runtime: MakeRuntime, say: Any) -> None:
-    say('{"n":3}', '{"n":3}')
-    result = Agent(make_runtime(), output_type=Even, policy=Policy(repairs=9)).run_sync("an even number")
+def test_what_would_be_written_once_more_is_not(play: Play) -> None:
+    result = Agent(play(['{"n":3}', '{"n":3}']), output_type=Even, policy=Policy(repairs=9)).run_sync("an even number")
     assert len(result.steps) == 2 and result.stop_reason == "invalid"
     tool, _ = book()
-    say(BAD, BAD, BAD, "Which day?")  # the third one has another grammar
-    result = Agent(make_runtime("tools"), [tool], policy=Policy(repairs=9)).run_sync("book it")
+    # the third one has another grammar
+    result = Agent(play([*loose(BAD, BAD, BAD), "Which day?"], "tools"), [tool], policy=Policy(repairs=9)).run_sync(
+        "book it"
+    )
     assert [step.outcome for step in result.steps] == ["invalid", "invalid", "invalid", "text"]
-    say(BAD, BAD, BAD, GOOD, "Booked.")
-    warm = Agent(make_runtime("tools"), [tool], sampling=Sampling(temperature=1.0), policy=Policy(repairs=9))
+    warm = Agent(
+        play([*loose(BAD, BAD, BAD), GOOD, "Booked."], "tools"),
+        [tool],
+        sampling=Sampling(temperature=1.0),
+        policy=Policy(repairs=9),
+    )
     assert [step.outcome for step in warm.run_sync("book it").steps] == ["invalid"] * 3 + ["calls", "text"]
 
 
-def test_repairs_count_as_steps(make_runtime: MakeRuntime, say: Any) -> None:
+def test_repairs_count_as_steps(play: Play) -> None:
     tool, _ = book()
-    say(BAD, worse(1))
-    result = Agent(make_runtime("tools"), [tool], limits=Limits(max_steps=2)).run_sync("book it")
+    result = Agent(play(loose(BAD, worse(1)), "tools"), [tool], limits=Limits(max_steps=2)).run_sync("book it")
     assert result.stop_reason == "max_steps" and len(result.steps) == 2
 
 
-def test_what_checks_cannot_reach_counts_as_invalid(make_runtime: MakeRuntime, say: Any) -> None:
+def test_what_checks_cannot_reach_counts_as_invalid(play: Play) -> None:
     tool, seen = book()
-    say(GOOD, "Hm.", reason="unenforced")
-    result = Agent(make_runtime("tools"), [tool], policy=Policy(repairs=0)).run_sync("book it")
+    result = Agent(
+        Unenforced(GOOD, "Hm.", router=ScriptedRouter(["tools"])), [tool], policy=Policy(repairs=0)
+    ).run_sync("book it")
     assert result.steps[0].outcome == "invalid" and "checks" in result.steps[0].error and not seen
 
 
@@ -187,30 +190,30 @@ def test_a_check_that_nothing_meets_is_an_invalid_call(make_runtime: MakeRuntime
     assert all(".n" in step.error and step.tokens.retried for step in result.steps)
 
 
-def test_an_answer_that_its_type_refuses_is_written_again(make_runtime: MakeRuntime, say: Any) -> None:
-    heard = say('{"n":3}', '{"n":4}')
-    result = Agent(make_runtime(), output_type=Even).run_sync("an even number")
+def test_an_answer_that_its_type_refuses_is_written_again(play: Play) -> None:
+    runtime = play(['{"n":3}', '{"n":4}'])
+    result = Agent(runtime, output_type=Even).run_sync("an even number")
     assert [(step.outcome, step.decided_by) for step in result.steps] == [("invalid", "router"), ("text", "repair")]
     assert "must be even" in result.steps[0].error and result.steps[0].error.startswith("$.n")
     assert result.value == Even(n=4) and result.output == '{"n":4}'
-    assert "must be even" in heard[1]
+    assert "must be even" in heard(runtime)[1]
     assert [m.content for m in result.messages] == ["an even number", '{"n":4}']
 
 
-def test_an_answer_that_stays_invalid_ends_the_run(make_runtime: MakeRuntime, say: Any) -> None:
-    say('{"n":3}', '{"n":5}', '{"n":7}')
-    result = Agent(make_runtime(), output_type=Even).run_sync("an even number")
+def test_an_answer_that_stays_invalid_ends_the_run(play: Play) -> None:
+    result = Agent(play(['{"n":3}', '{"n":5}', '{"n":7}']), output_type=Even).run_sync("an even number")
     assert (result.stop_reason, result.value, result.output) == ("invalid", None, '{"n":7}')
 
 
-def test_a_repair_after_a_tool_still_has_the_cue(make_runtime: MakeRuntime, say: Any) -> None:
+def test_a_repair_after_a_tool_still_has_the_cue(play: Play) -> None:
     tool, _ = book()
-    heard = say(GOOD, '{"n":3}', '{"n":4}')
     policy = Policy(tell_form=True)
-    result = Agent(make_runtime("tools"), [tool], output_type=Even, policy=policy).run_sync("book it")
+    runtime = play([GOOD, '{"n":3}', '{"n":4}'], "tools")
+    result = Agent(runtime, [tool], output_type=Even, policy=policy).run_sync("book it")
+    told = heard(runtime)
     assert result.value == Even(n=4)
-    assert "using the result above" in heard[1] and "using the result above" in heard[2]
-    assert "Answer with JSON" in heard[1]
+    assert "using the result above" in told[1] and "using the result above" in told[2]
+    assert "Answer with JSON" in told[1]
 
 
 @pytest.mark.parametrize(
@@ -233,11 +236,10 @@ def test_the_table_of_invalid_calls(text: str, facts: Facts, expected: tuple[Any
     assert bool(outcome.error) == (outcome.name == "invalid")
 
 
-def test_what_is_told_of_an_error_is_short(make_runtime: MakeRuntime, say: Any) -> None:
+def test_what_is_told_of_an_error_is_short(play: Play) -> None:
     tool, _ = book()
-    long = '[{"name":"book","arguments":{"day":"' + "x" * 3000 + '"}}]'
-    say(long, GOOD, "Booked.")
-    result = Agent(make_runtime("tools"), [tool]).run_sync("book it")
+    long = '[{"name":"book","arguments":{"day":"' + "x" * 450 + '"}}]'
+    result = Agent(play([*loose(long), GOOD, "Booked."], "tools"), [tool]).run_sync("book it")
     assert result.steps[0].outcome == "invalid" and len(result.steps[0].error) < 450
 
 

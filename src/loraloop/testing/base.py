@@ -1,0 +1,57 @@
+"""A base that computes nothing: what a scripted model's transcripts are laid out on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from loraloop.adapters.base import Base
+from loraloop.adapters.base.decoder import Decoder, Forward
+from loraloop.adapters.base.random_base import random_base
+
+if TYPE_CHECKING:
+    from loraloop.adapters.base.decoder import Attached, Row
+
+POSITIONS = 1 << 20
+"""Of its context. Its tokens are bytes, so this is a megabyte of text."""
+
+
+class SilentDecoder(Decoder):
+    """Keeps the books of a forward (caches grow, shapes are right) and leaves out the arithmetic: all states are 0."""
+
+    __slots__ = ()
+
+    def forward(self, rows: Sequence[Row], attached: Attached | None = None, keep: Sequence[int] = ()) -> Forward:
+        count = 0
+        for row in rows:
+            new = len(row.tokens) + (0 if row.before is None else len(row.before))
+            row.cache.begin(new)
+            row.cache.commit()
+            count += new
+        states = torch.zeros(count, self.config.hidden_size)
+        return Forward(states, dict.fromkeys(keep, states))
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        return torch.zeros(len(hidden), self.config.vocab_size)
+
+
+def scripted_base() -> Base:
+    """A base of one layer over the 256 bytes, whose forwards cost microseconds."""
+    made = random_base(
+        hidden_size=2, intermediate_size=2, layers=1, heads=1, kv_heads=1, head_dim=2, max_positions=POSITIONS
+    )
+    drawn = made.decoder
+    assert isinstance(drawn, Decoder)
+    made.name = "scripted"
+    made.decoder = SilentDecoder(
+        drawn.config, drawn.embedding, drawn.layers, drawn.norm, drawn.head, drawn.dtype, drawn.device
+    )
+    return made
+
+
+def scripted(base: Base) -> bool:
+    """Whether this is such a base."""
+    return isinstance(base.decoder, SilentDecoder)

@@ -1,0 +1,180 @@
+"""A runtime whose steps write what a script says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Unpack
+
+from loraloop.adapters.bank import Bank
+from loraloop.adapters.blank import blank_skill
+from loraloop.agent.engine.computed import common_prefix
+from loraloop.agent.engine.generate import Budget, Delta, Generated, generate
+from loraloop.agent.engine.sampling import Sampler, Sampling
+from loraloop.agent.runtime import Runtime
+from loraloop.router.decision import NONE
+from loraloop.testing.base import scripted_base
+from loraloop.testing.router import FollowingRouter
+from loraloop.testing.script import Said, Script, ScriptError, Written
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from loraloop.adapters.base import Message
+    from loraloop.agent.engine.branch import Branch
+    from loraloop.agent.engine.generate import How
+    from loraloop.agent.runtime import Chooser
+
+SKILLS = {"tools": "calls", "code": "code", "retrieval": "answer", "safety": "verdict"}
+"""A scripted runtime's skills and the contract of each, as the shipped ones have them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What the model was given for a step, and what it wrote.
+
+    Attributes:
+        skill: Which one the step ran on.
+        messages: The transcript.
+        told: What it was told besides in its branch alone, up to and with the opening of its own message.
+        text: What it wrote.
+    """
+
+    skill: str
+    messages: tuple[Message, ...]
+    told: str
+    text: str
+
+
+class ScriptedRuntime(Runtime):
+    """A runtime without a model: its steps write the texts of a script.
+
+    All else is real: the loop, contracts and grammars, which have to allow each text, parsing, tools, limits, events.
+    Tokens are bytes. A script is written in the order of the steps, over as many runs as it lasts.
+
+    Args:
+        steps: What is written, step by step: a plain text is the base's; see `calls`, `answer`, `code` and `verdict`.
+        router: Chooses the skills; by default each step's own.
+        skills: Names of skills and the contract of each.
+        context: Positions (bytes) that a transcript may use.
+
+    Attributes:
+        turns: What the model was given and wrote, in order.
+
+    Raises:
+        InputError: If a step of the script is none.
+    """
+
+    def __init__(
+        self,
+        *steps: Said,
+        router: Chooser | None = None,
+        skills: Mapping[str, str] = SKILLS,
+        context: int | None = None,
+        **options: Any,
+    ) -> None:
+        self.script = Script(steps)
+        self.turns: list[Turn] = []
+        base = scripted_base()
+        bank = Bank(base, slots=max(1, len(skills)), rank=1)
+        for name, contract in skills.items():
+            bank.add(blank_skill(base, name, contract))
+        super().__init__(base, bank, router or FollowingRouter(self.script), context=context, **options)
+
+    def say(self, *steps: Said) -> None:
+        """Adds steps at the end of the script."""
+        self.script.extend(steps)
+
+    def assert_finished(self) -> None:
+        """Raises ScriptError if steps of the script were never written."""
+        left = self.script.left
+        if left:
+            listed = "\n".join(f"  {step.skill or 'any skill'}: {step.text}" for step in left)
+            raise ScriptError(f"the script has {len(left)} steps more than the runs:\n{listed}")
+
+    def generate(
+        self, branch: Branch, invocation: Sequence[int], sampler: Sampler, budget: Budget, **how: Unpack[How]
+    ) -> Iterator[Delta | Generated]:
+        """Writes the script's next text through the real generation; the sampler is not asked."""
+        place, step = self.script.place, self.script.take()
+        skill = branch.author.skill or NONE
+        told = branch.tokenizer.decode(list(invocation), skip_special=False)
+        self.turns.append(Turn(skill, tuple(branch.messages), told, step.text))
+        if step.skill not in (None, skill):
+            raise ScriptError(
+                f"{place} is for the skill {step.skill!r}, but this step of the run is on {skill!r}, which was to "
+                f"write {step.text!r}"
+            )
+        if not step.enforced:
+            how = {**how, "constraint": None, "not_first": None}
+        pen = Pen(place, step, branch, len(invocation), self.base.chat.closing[0])
+        for piece in generate(branch, invocation, pen, budget, **how):
+            if isinstance(piece, Generated):
+                pen.check(piece)
+            yield piece
+
+
+class Pen(Sampler):
+    """Picks the tokens of one text, whatever the logits, where they are allowed.
+
+    Args:
+        place: Which step of the script this is, for messages.
+        step: What to write.
+        branch: Where it is written.
+        start: Tokens of the invocation.
+        end: The token that ends a message.
+    """
+
+    def __init__(self, place: str, step: Written, branch: Branch, start: int, end: int) -> None:
+        super().__init__(Sampling())
+        self._place, self._end = place, end
+        self._branch, self._start = branch, start
+        self._text = branch.tokenizer.decode(branch.tokenizer.encode(step.text), skip_special=False)
+        self._bytes = self._text.encode()
+
+    def pick(self, logits: Tensor) -> int:
+        """The text's next token.
+
+        Raises:
+            ScriptError: If the grammar of the step does not allow it, or has written something else.
+        """
+        tokenizer = self._branch.tokenizer
+        done = b"".join(map(tokenizer.token_bytes, self._branch.ids[self._start :]))
+        if not self._bytes.startswith(done):
+            raise self._differs(self._parting(done))
+        rest = self._bytes[len(done) :]
+        token = self._end
+        if rest:
+            token = tokenizer.encode(rest.decode(errors="ignore"))[0]
+        if logits[token] == float("-inf"):
+            allowed = [tokenizer.token_bytes(i) for i in logits.isfinite().nonzero().flatten().tolist()[:12]]
+            listed = ", ".join(_shown(each) for each in allowed) or "nothing"
+            what = f"{_shown(rest[:20])} cannot follow {_shown(done[-40:])}" if rest else "it cannot end there"
+            raise self._differs(f"{what}: the step's form allows {listed}")
+        return token
+
+    def check(self, out: Generated) -> None:
+        """Raises ScriptError if a text that ended by itself is not the script's."""
+        if out.whole and out.text != self._text:
+            raise self._differs(self._parting(out.text.encode()))
+
+    def _parting(self, done: bytes) -> str:
+        """From where on what was written is something else."""
+        same = common_prefix(list(self._bytes), list(done))
+        after, wanted, said = done[max(0, same - 40) : same], done[same:][:40], self._bytes[same:][:40]
+        return f"after {_shown(after)} the step's form has {_shown(wanted)} and not {_shown(said)}"
+
+    def _differs(self, why: str) -> ScriptError:
+        skill = self._branch.author.skill or NONE
+        return ScriptError(
+            f"{self._place} says {_clipped(self._text)!r}, which the skill {skill!r} cannot write here: {why}. Correct "
+            "the script, or use text(…, enforced=False) for what a model could write without a grammar"
+        )
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:100]} … {text[-60:]}"
+
+
+def _shown(piece: bytes) -> str:
+    return repr(piece.decode(errors="replace"))
