@@ -84,7 +84,7 @@ def test_failures_of_assertions_show_the_run() -> None:
         assert_routes(result, ["tools", "code"])
     with pytest.raises(AssertionError, match="has 2 steps, not 1"):
         assert_routes(result, ["tools"])
-    with pytest.raises(AssertionError, match="n is 4, not 5(.|\n)*ended: answer"):
+    with pytest.raises(AssertionError, match=r"n is 4, not 5(.|\n)*ended: answer"):
         assert_called(result, "half", {"n": 5})
     with pytest.raises(AssertionError, match="was not called 2 times, but 1"):
         assert_called(result, "half", times=2)
