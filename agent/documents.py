@@ -73,7 +73,7 @@ class Document:
         group: Documents that are kept in step together; `PassageIndex.add_folder` uses the folder's path.
 
     Raises:
-        InputError: if the source is empty.
+        InputError: if the source has no visible character.
     """
 
     source: str
@@ -82,7 +82,7 @@ class Document:
     group: str = ""
 
     def __post_init__(self) -> None:
-        if not self.source.strip():
+        if not cleaned(self.source).strip():
             raise InputError("a document has no source: name it by its path, its address or anything that is its own")
 
 

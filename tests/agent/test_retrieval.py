@@ -16,6 +16,7 @@ from loraloop.adapters.base import Base
 from loraloop.adapters.contracts import Passage
 from loraloop.agent import Agent, Document, Limits, PassageIndex, Policy, Retriever, Runtime
 from loraloop.agent.bare import bare_runtime
+from loraloop.agent.documents import cleaned
 from loraloop.agent.retrieval import found
 from loraloop.tool_schemas.errors import InputError
 
@@ -70,7 +71,9 @@ def test_no_question_breaks_the_index(index: PassageIndex, question: str) -> Non
 @given(st.text(max_size=200), st.text(min_size=1, max_size=30), st.text(max_size=50))
 def test_no_document_breaks_the_index(text: str, source: str, title: str) -> None:
     with PassageIndex() as index:
-        if not source.strip():
+        if not cleaned(source).strip():
+            with pytest.raises(InputError, match="no source"):
+                Document(source, text)
             return
         index.add(Document(source, f"{text} needle", title))
         (passage,) = index.retrieve("needle", 1)
