@@ -129,7 +129,8 @@ class Pen(Sampler):
         super().__init__(Sampling())
         self._place, self._end = place, end
         self._branch, self._start = branch, start
-        self._text = branch.tokenizer.decode(branch.tokenizer.encode(step.text), skip_special=False)
+        self._ids = branch.tokenizer.encode(step.text)
+        self._text = branch.tokenizer.decode(self._ids, skip_special=False)
         self._bytes = self._text.encode()
 
     def pick(self, logits: Tensor) -> int:
@@ -143,9 +144,7 @@ class Pen(Sampler):
         if not self._bytes.startswith(done):
             raise self._differs(self._parting(done))
         rest = self._bytes[len(done) :]
-        token = self._end
-        if rest:
-            token = tokenizer.encode(rest.decode(errors="ignore"))[0]
+        token = self._ids[len(done)] if rest else self._end  # one a byte
         if logits[token] == float("-inf"):
             allowed = [tokenizer.token_bytes(i) for i in logits.isfinite().nonzero().flatten().tolist()[:12]]
             listed = ", ".join(_shown(each) for each in allowed) or "nothing"

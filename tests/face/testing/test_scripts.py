@@ -6,6 +6,7 @@ import pytest
 
 from loraloop.adapters.contracts import Answer, Verdict
 from loraloop.agent import Agent, Limits, Policy
+from loraloop.agent.events import TokenGenerated
 from loraloop.testing import ScriptedRouter, ScriptedRuntime, ScriptError, answer, calls, code, text, verdict
 from loraloop.tool_schemas.calls import Call
 from loraloop.tool_schemas.errors import InputError
@@ -82,7 +83,7 @@ def test_without_its_grammar_an_invalid_text_is_repaired() -> None:
 
 def test_limits_and_events_are_the_real_ones() -> None:
     stream = Agent(ScriptedRuntime("Twelve bytes"), limits=Limits(step_tokens=6)).stream("Go.")
-    told = "".join(event.text for event in stream if event.type == "token_generated")
+    told = "".join(event.text for event in stream if isinstance(event, TokenGenerated))
     assert (told, stream.result.stop_reason, stream.result.output) == ("Twelve", "max_tokens", "Twelve")
 
 
