@@ -28,7 +28,11 @@ def shown(page: Path) -> list[list[str]]:
 
 
 def options_of(words: list[str]) -> set[str]:
-    """The options that a command of ours knows."""
+    """The options that a command of ours knows; of commands that are named together (`a|b`), those that all know."""
+    for place, word in enumerate(words):
+        if "|" in word and not word.startswith("-"):
+            each = [options_of([*words[:place], name, *words[place + 1 :]]) for name in word.split("|")]
+            return set.intersection(*each)
     command: Any = typer.main.get_command(app)
     known = {option for parameter in command.params for option in parameter.opts}
     while hasattr(command, "commands") and words:
@@ -56,4 +60,4 @@ def test_commands_and_their_options_exist(page: Path) -> None:
 def test_commands_are_found() -> None:
     found = {page.stem: [words[0] for words in shown(page)] for page in PAGES}
     assert found["README"].count("loraloop") >= 9 and found["training"].count("loraloop") >= 6
-    assert found["README"].count("python") >= 8 and found["training-results"].count("python") >= 2
+    assert found["README"].count("python") >= 6 and found["training-results"].count("python") >= 2
