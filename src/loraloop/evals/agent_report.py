@@ -156,7 +156,7 @@ def _rows(found: Evaluated, system: str) -> dict[str, Any]:
 
 def _seconds(found: Evaluated, system: str) -> float:
     """Of a task, in the median: what was kept may have been measured while other work held the processor."""
-    return round(statistics.median(row["seconds"] for row in _rows(found, system).values()), 3)
+    return round(statistics.median(float(row["seconds"]) for row in _rows(found, system).values()), 3)
 
 
 def _by_file(found: Evaluated, system: str) -> dict[str, float]:
