@@ -84,8 +84,8 @@ def bars(path: Path, scores: Mapping[str, tuple[float, float, float]], title: st
     """Named (value, low, high) in [0, 1] as bars with their intervals."""
     figure, axes = _figure(1.6 + 0.75 * len(scores), 3.4, title)
     values = [value for value, _, _ in scores.values()]
-    below = [value - low for value, low, _ in scores.values()]
-    above = [high - value for value, _, high in scores.values()]
+    below = [max(0.0, value - low) for value, low, _ in scores.values()]
+    above = [max(0.0, high - value) for value, _, high in scores.values()]
     axes.bar(list(scores), values, width=0.6, color="#4c78a8", yerr=[below, above], capsize=3, ecolor="0.3")
     axes.set_ylim(0, 1)
     axes.tick_params(axis="x", labelrotation=30)
