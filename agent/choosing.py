@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from loraloop.adapters.base.messages import Message
-from loraloop.agent.deciding import calling, chosen, forced, routed
+from loraloop.agent.deciding import calling, forced, routed
 from loraloop.agent.mixture import Mixture, as_choice, names_of
-from loraloop.agent.moment import Moment
 from loraloop.router.decision import NONE, Route, RouterState
 from loraloop.tool_schemas.errors import InputError
 
@@ -34,6 +33,7 @@ class StepFacts:
         after: What that is for the router: `user`, `tool`, or `dropped` where a branch was just dropped.
         route: What the router chooses, with the probabilities of all that can be chosen.
         masked: Skills that cannot be chosen.
+        open: Names that can be, `none` among them.
         steps: The run's steps so far.
     """
 
@@ -43,6 +43,7 @@ class StepFacts:
     after: str
     route: Route
     masked: frozenset[str]
+    open: tuple[str, ...]
     steps: tuple[Step, ...]
 
 
@@ -93,7 +94,7 @@ class StepChooser:
 
         Raises:
             UnknownNameError: The policy's `decide` names a skill that does not exist.
-            InputError: It returns something else than a choice.
+            InputError: It returns something else than a choice, or one alone that this step cannot take.
         """
         runtime, policy = self._runtime, self._job.policy
         self._before = self._forced.copy()
@@ -107,14 +108,10 @@ class StepChooser:
                 return forced(choice, route)
         if required:
             return calling(runtime, route, policy)
-        if policy.choose is not None:
-            shut = state.masked.union(route.masked)
-            able = tuple(name for name in (*runtime.skills, NONE) if name not in shut)
-            said = policy.choose(Moment(tuple(steps), state.after, able, route))
-            if said is not None:
-                return chosen(runtime, said, able, route)
         if policy.decide is not None:
-            facts = StepFacts(len(steps), self._job.prompt, message, state.after, route, state.masked, tuple(steps))
+            shut = state.masked | frozenset(route.masked)
+            able = tuple(name for name in (*runtime.skills, NONE) if name not in shut)
+            facts = StepFacts(len(steps), self._job.prompt, message, state.after, route, shut, able, tuple(steps))
             wish = policy.decide(facts)
             if isinstance(wish, Forbid):
                 for name in wish.names:
@@ -123,10 +120,23 @@ class StepChooser:
                 decision = replace(routed(runtime, other, policy.mix), route=route)
                 return decision if other.skill == route.skill else replace(decision, by="policy")
             for choice in wishes(wish):
-                runtime.check(choice)
-                if not any(state.blocked(name) for name in names_of(choice)):
+                if self._fits(choice, able):
                     return forced(choice, route)
+                if not isinstance(wish, Sequence) or isinstance(wish, str):
+                    listed = ", ".join(able)
+                    raise InputError(
+                        f"decide gave {str(choice)!r}, which this step cannot take: choose among {listed}, or give "
+                        "several in order of preference"
+                    )
         return routed(runtime, route, policy.mix)
+
+    def _fits(self, choice: str | Mixture, able: Collection[str]) -> bool:
+        """Whether a step can take a choice: a mixture where a skill of what it writes is open, or if it writes text."""
+        self._runtime.check(choice)
+        if not isinstance(choice, Mixture):
+            return choice in able
+        contract = self._runtime.contract(choice)
+        return contract == "text" or any(name in able for name in self._runtime.with_contract(contract))
 
     def undo(self) -> None:
         """The last choice is to be made again."""

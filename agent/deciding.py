@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from loraloop.agent.job import Decision
-from loraloop.agent.mixture import Mixture, as_choice, names_of, of_route
+from loraloop.agent.mixture import Mixture, names_of, of_route
 from loraloop.agent.tool_choice import caller
 from loraloop.router.decision import NONE, Route
-from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
     from loraloop.agent.policy import Policy
@@ -23,34 +21,6 @@ def forced(choice: str | Mixture, route: Route) -> Decision:
     sure = max(known.get(name, 0.0) for name in names)
     mixture = choice if isinstance(choice, Mixture) else None
     return Decision(str(choice), sure, False, others, route.masked, "policy", mixture, route)
-
-
-def chosen(
-    runtime: Runtime, said: str | Mapping[str, float] | Mixture, able: Collection[str], route: Route
-) -> Decision:
-    """What `Policy.choose` said.
-
-    A mixture is open where a skill of what it writes is; one that writes text always is.
-
-    Args:
-        runtime: Knows the skills.
-        said: The choice.
-        able: What can be chosen.
-        route: What the router would do.
-
-    Raises:
-        UnknownNameError: There is no such skill.
-        InputError: It cannot be chosen here.
-    """
-    choice = as_choice(said)
-    contract = runtime.contract(choice)
-    if isinstance(choice, Mixture):
-        fits = contract == "text" or any(name in able for name in runtime.with_contract(contract))
-    else:
-        fits = choice in able
-    if not fits:
-        raise InputError(f"choose gave {str(choice)!r}, which this step cannot take: choose among {', '.join(able)}")
-    return forced(choice, route)
 
 
 def speaks(runtime: Runtime, decision: Decision, contract: str) -> bool:

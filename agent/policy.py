@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from loraloop.agent.mixture import Mixture, as_choice, names_of
-from loraloop.agent.moment import Chooses
 from loraloop.agent.tool_choice import choice_of
 from loraloop.tool_schemas.errors import InputError
 
@@ -25,13 +24,11 @@ class Policy:
     Attributes:
         skills: Skills for the first choices, in order; the router decides after them. `"none"` is the bare base. An
             entry may be a mixture: `{"code": 0.7, "tools": 0.3}`, or a `Mixture` that also says what the step writes.
-        choose: Asked for the skill of each later choice, with a `Moment`; what it gives has to be open there, and None
-            leaves the choice to the router. A `tool_choice` that requires a call comes before it, a screen too.
         forbid: Skills that are never chosen.
         decide: Asked at each choice that `skills` and `tool_choice` leave open, with the step's facts, the router's
             choice among them. Returns a skill or a mixture to force it, several in order of preference (the first
             that can be chosen is taken), ``Forbid("code")`` to have the router choose without it in this step, or
-            None for the router's choice. What cannot be chosen in the step is passed over.
+            None for the router's choice. Of several, what cannot be chosen in the step is passed over.
         screen: Whether user text is screened.
         screen_tools: Whether tool results are screened.
         unsafe_from: Probability of `unsafe` from which the safety skill's verdict is unsafe; the one on its card where
@@ -59,7 +56,6 @@ class Policy:
     """
 
     skills: tuple[str | Mapping[str, float] | Mixture, ...] = ()
-    choose: Chooses | None = None
     forbid: frozenset[str] = frozenset()
     decide: Callable[[StepFacts], Wish] | None = None
     screen: bool = True

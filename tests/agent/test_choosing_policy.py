@@ -7,8 +7,7 @@ from typing import Any, Literal
 
 import pytest
 
-from loraloop.agent import Agent, Limits, Mixture, Policy, Runtime
-from loraloop.agent.moment import Moment
+from loraloop.agent import Agent, Limits, Mixture, Policy, Runtime, StepFacts
 from loraloop.tool_schemas.errors import InputError, UnknownNameError
 
 MakeRuntime = Callable[..., Runtime]
@@ -21,28 +20,28 @@ def pick(color: Literal["red", "green"]) -> str:
 
 
 def test_it_decides_each_step_and_is_told_what_can_be_chosen(make_runtime: MakeRuntime) -> None:
-    seen: list[Moment] = []
+    seen: list[StepFacts] = []
 
-    def choose(moment: Moment) -> str:
-        seen.append(moment)
-        return "tools" if "tools" in moment.open else "none"
+    def decide(facts: StepFacts) -> str:
+        seen.append(facts)
+        return "tools" if "tools" in facts.open else "none"
 
     runtime = make_runtime("code", "code", "code")
-    result = Agent(runtime, [pick], limits=SHORT, policy=Policy(choose=choose, min_calls=1)).run_sync("Pick.")
+    result = Agent(runtime, [pick], limits=SHORT, policy=Policy(decide=decide, min_calls=1)).run_sync("Pick.")
     assert [step.decided_by for step in result.steps] == ["policy"] * len(result.steps)
     assert result.steps[0].skill == "tools" and seen[0].steps == () and seen[0].after == "user"
     assert seen[0].route.skill == "code" and {"none", "code", "tools"} <= set(seen[0].open)
     assert "retrieval" not in seen[0].open, "there are no passages"
-    assert [len(moment.steps) for moment in seen] == list(range(len(seen)))
+    assert [len(facts.steps) for facts in seen] == list(range(len(seen)))
     assert all(
-        "tools" not in moment.open for moment, step in zip(seen, result.steps, strict=True) if step.skill == "none"
+        "tools" not in facts.open for facts, step in zip(seen, result.steps, strict=True) if step.skill == "none"
     )
 
 
 def test_none_leaves_the_choice_to_the_router_and_forced_skills_come_first(make_runtime: MakeRuntime) -> None:
-    result = Agent(make_runtime("code"), limits=SHORT, policy=Policy(choose=lambda moment: None)).run_sync("Hi")
+    result = Agent(make_runtime("code"), limits=SHORT, policy=Policy(decide=lambda facts: None)).run_sync("Hi")
     assert result.steps[0].skill == "code" and result.steps[0].decided_by == "router"
-    policy = Policy(skills=("code",), choose=lambda moment: "none")
+    policy = Policy(skills=("code",), decide=lambda facts: "none")
     assert Agent(make_runtime(), limits=SHORT, policy=policy).run_sync("Hi").steps[0].skill == "code"
 
 
@@ -57,7 +56,7 @@ def test_none_leaves_the_choice_to_the_router_and_forced_skills_come_first(make_
 def test_what_cannot_be_chosen_is_an_error(
     make_runtime: MakeRuntime, given: Any, error: type[Exception], message: str
 ) -> None:
-    agent = Agent(make_runtime(), limits=SHORT, policy=Policy(choose=lambda moment: given))
+    agent = Agent(make_runtime(), limits=SHORT, policy=Policy(decide=lambda facts: given))
     with pytest.raises(error, match=message):
         agent.run_sync("Hi")
 
@@ -65,7 +64,7 @@ def test_what_cannot_be_chosen_is_an_error(
 def test_a_mixture_that_writes_text_stands_in_the_bases_place(make_runtime: MakeRuntime) -> None:
     """It is open without tools, and beside tools it must not begin like a call, as the base must not."""
     mixture = Mixture({"tools": 0.5, "code": 0.5}, "text")
-    alone = Agent(make_runtime(), limits=SHORT, policy=Policy(choose=lambda moment: mixture)).run_sync("Hi")
+    alone = Agent(make_runtime(), limits=SHORT, policy=Policy(decide=lambda facts: mixture)).run_sync("Hi")
     assert alone.steps[0].skill == "0.5 code + 0.5 tools" and alone.stop_reason in ("answer", "max_tokens")
-    beside = Agent(make_runtime(), [pick], limits=SHORT, policy=Policy(choose=lambda moment: mixture)).run_sync("Hi")
+    beside = Agent(make_runtime(), [pick], limits=SHORT, policy=Policy(decide=lambda facts: mixture)).run_sync("Hi")
     assert beside.output.lstrip()[:1] not in ("[", "{")

@@ -12,7 +12,7 @@ from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import InputError, unknown
 
 if TYPE_CHECKING:
-    from loraloop.agent.moment import Moment
+    from loraloop.agent.choosing import StepFacts
     from loraloop.agent.runtime import Runtime
 
 ROUTED, BASE, MIXTURE, ORACLE = "routed", "base", "mixture", "oracle"
@@ -53,7 +53,7 @@ class System:
         return Driver(self.runtime, _rule(self.name, self.runtime, right))
 
 
-Rule = Callable[["Moment"], Choice]
+Rule = Callable[["StepFacts"], Choice]
 
 
 class Driver:
@@ -67,11 +67,11 @@ class Driver:
     def __init__(self, runtime: Runtime, rule: Rule | None) -> None:
         self._runtime, self._rule = runtime, rule
         self.writes = ""
-        self.policy = Policy() if rule is None else Policy(screen=False, screen_tools=False, choose=self._choose)
+        self.policy = Policy() if rule is None else Policy(screen=False, screen_tools=False, decide=self._decide)
 
-    def _choose(self, moment: Moment) -> Choice:
+    def _decide(self, facts: StepFacts) -> Choice:
         assert self._rule is not None
-        choice = self._rule(moment)
+        choice = self._rule(facts)
         self.writes = self._runtime.contract(choice)
         return choice
 
@@ -103,51 +103,51 @@ def _rule(name: str, runtime: Runtime, right: Right) -> Rule | None:
     if name == ROUTED:
         return None
     if name == BASE:
-        return lambda moment: _by_form(runtime, moment)
+        return lambda facts: _by_form(runtime, facts)
     if name == MIXTURE:
-        return lambda moment: _mixed(runtime, moment)
+        return lambda facts: _mixed(runtime, facts)
     if name == ORACLE:
-        return lambda moment: _right(runtime, moment, right)
-    return lambda moment: _always(runtime, moment, name)
+        return lambda facts: _right(runtime, facts, right)
+    return lambda facts: _always(runtime, facts, name)
 
 
-def _by_form(runtime: Runtime, moment: Moment) -> str:
+def _by_form(runtime: Runtime, facts: StepFacts) -> str:
     """What can be written here: an answer where there are passages, calls where there are tools, else text."""
     for contract in ("answer", "calls"):
         for name in runtime.with_contract(contract):
-            if name in moment.open:
+            if name in facts.open:
                 return name
     return NONE
 
 
-def _mixed(runtime: Runtime, moment: Moment) -> Mixture:
+def _mixed(runtime: Runtime, facts: StepFacts) -> Mixture:
     """Every skill with the same weight, writing what `_by_form` finds."""
     names = [name for name in runtime.skills if runtime.bank.card(name).blends][:MOST]
-    form = _by_form(runtime, moment)
+    form = _by_form(runtime, facts)
     return Mixture({name: 1 / len(names) for name in names}, runtime.contract(form))
 
 
-def _always(runtime: Runtime, moment: Moment, name: str) -> str:
+def _always(runtime: Runtime, facts: StepFacts, name: str) -> str:
     """The skill wherever it can run; a verdict once for each text from outside; the base for the rest."""
-    if name not in moment.open:
+    if name not in facts.open:
         return NONE
     if runtime.contract(name) != "verdict":
         return name
-    judged = bool(moment.steps) and moment.steps[-1].skill == name
-    fresh = not judged and (not moment.steps or moment.after == "tool")
+    judged = bool(facts.steps) and facts.steps[-1].skill == name
+    fresh = not judged and (not facts.steps or facts.after == "tool")
     return name if fresh else NONE
 
 
-def _right(runtime: Runtime, moment: Moment, right: Right) -> str:
+def _right(runtime: Runtime, facts: StepFacts, right: Right) -> str:
     """What the task says: tools until as many calls were served as it has, then what finishes it."""
-    made = sum(call.error is None and not call.repeated for step in moment.steps for call in step.calls)
-    judged = any(step.outcome == "safe" for step in moment.steps)
+    made = sum(call.error is None and not call.repeated for step in facts.steps for call in step.calls)
+    judged = any(step.outcome == "safe" for step in facts.steps)
     contract = "calls" if made < right.calls else _FINISHERS.get(right.finish, "")
     for name in runtime.with_contract(contract) if contract and not judged else ():
-        if name in moment.open:
+        if name in facts.open:
             return name
     if contract == "calls" and right.finish != NONE:  # the skill found no call: on to the end
-        return _right(runtime, moment, Right(0, right.finish))
+        return _right(runtime, facts, Right(0, right.finish))
     return NONE
 
 

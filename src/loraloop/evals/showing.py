@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loraloop.adapters.training.report import interval
 from loraloop.adapters.training.score import summary
 
 if TYPE_CHECKING:
@@ -25,19 +26,12 @@ def scores_table(title: str, n: int, scores: Mapping[str, Mapping[str, float]]) 
     for found in scores.values():
         named |= {name: found[f"{name}_n"] for name in summary(found) if name not in named}
     for name, count in named.items():
-        table.add_row(name, f"{count:.0f}", *(_cell(found, name) for found in scores.values()))
+        table.add_row(name, f"{count:.0f}", *(interval(found, name) for found in scores.values()))
     for name in ("prefill_ms", "step_ms", "total_ms"):
         cells = [f"{found[name]:.0f} ms" if name in found else "" for found in scores.values()]
         if any(cells):
             table.add_row(name, "", *cells)
     return table
-
-
-def _cell(found: Mapping[str, float], name: str) -> str:
-    if name not in found:
-        return ""
-    low, high = 100 * found[f"{name}_low"], 100 * found[f"{name}_high"]
-    return f"{100 * found[name]:.1f} [dim]({low:.0f}–{high:.0f})[/]"
 
 
 def show_errors(console: Console, wrong: Sequence[tuple[str, str, str, str, str]]) -> None:
