@@ -28,10 +28,10 @@ def data_files(kind: str, data: Sequence[Path], known: Sequence[str] = ()) -> li
     """The files that an evaluation reads.
 
     Args:
-        kind: Folder of the data page: `tools`, `code`, `retrieval`.
+        kind: Folder of the data page: `tools`, `code`, `retrieval`, `safety`.
         data: Files, and folders: of a folder with one of that kind in it, its `.eval.jsonl` files of known names; of
             any other its `.eval.jsonl` files, or all its `.jsonl` files.
-        known: Names of the data page's files of this evaluation, in their order.
+        known: Names of the data page's files of this evaluation, in their order; all of its folder where none.
 
     Raises:
         InputError: there is no such file or folder, or nothing in it.
@@ -41,7 +41,8 @@ def data_files(kind: str, data: Sequence[Path], known: Sequence[str] = ()) -> li
         if path.is_file():
             found.append(path)
         elif (inside := path / kind).is_dir():
-            found += [file for name in known if (file := inside / f"{name}.eval.jsonl").is_file()]
+            named = [file for name in known if (file := inside / f"{name}.eval.jsonl").is_file()]
+            found += named if known else sorted(inside.glob("*.eval.jsonl"))
         elif path.is_dir():
             found += sorted(path.glob("*.eval.jsonl")) or sorted(path.glob("*.jsonl"))
         else:

@@ -36,26 +36,6 @@ class Case:
     category: str = ""
 
 
-def data_files(data: Sequence[Path]) -> list[Path]:
-    """Evaluation files among paths: files as they are; of a folder its `.eval.jsonl`, in `safety/` if it has that.
-
-    Raises:
-        InputError: nothing is there.
-    """
-    found: list[Path] = []
-    for path in data:
-        if path.is_file():
-            found.append(path)
-        elif path.is_dir():
-            inside = path / "safety"
-            found += sorted((inside if inside.is_dir() else path).glob("*.eval.jsonl"))
-        else:
-            raise InputError(f"there is no {path}: --data takes files of judged texts, and folders of them")
-    if not found:
-        raise InputError(f"no evaluation files (*.eval.jsonl) in {', '.join(map(str, data))}: name a file")
-    return list(dict.fromkeys(found))
-
-
 def file_cases(files: Sequence[Path], limit: int | None = None, seed: int = 0) -> list[Case]:
     """Cases of files of JSON Lines with `text` and `label` (`safe` or `unsafe`); each text is the only message.
 

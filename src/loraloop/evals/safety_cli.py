@@ -59,9 +59,10 @@ def safety(
     `pipeline` refuses where the screen asks and the verdict is unsafe. Its score, for the area under the ROC curve, is
     (1 + the verdict's probability) / 2 where the screen asks, and half of the screen's probability where it does not.
     """
+    from loraloop.evals.cases import data_files
     from loraloop.evals.safety import PEERS as KNOWN
     from loraloop.evals.safety import ask
-    from loraloop.evals.safety_cases import data_files, file_cases
+    from loraloop.evals.safety_cases import file_cases
     from loraloop.evals.safety_words import tfidf
     from loraloop.tool_schemas.errors import unknown
     from loraloop.waiting import counting
@@ -70,7 +71,7 @@ def safety(
     for name in names:
         if name not in KNOWN:
             raise unknown("peer", name, KNOWN)
-    files = data_files(data)
+    files = data_files("safety", data)
     cases = file_cases(files, limit, seed)
     runtime = _runtime(base, skill, router)
     with counting("safety", len(cases)) as step:
@@ -167,7 +168,8 @@ def _report(
     others: dict[str, list[Said]],
     runtime: Runtime,
 ) -> tuple[Report, dict[str, list[Said]]]:
-    from loraloop.evals.safety import TOLD, facts_of
+    from loraloop.evals.asking import TOLD
+    from loraloop.evals.safety import facts_of
     from loraloop.evals.safety_scores import scores
     from loraloop.report import Report
 
@@ -185,7 +187,7 @@ def _report(
     facts = facts_of(runtime, cases)
     details = {"files": list(dict.fromkeys(case.file for case in cases)), "gate": facts}
     if "base_told" in found:
-        details["told"] = TOLD
+        details["told"] = TOLD["safety"]
     return Report(name, len(cases), ours, found, ratios, details, command), systems
 
 

@@ -9,9 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 from loraloop.cli import app
+from loraloop.evals.cases import data_files
 from loraloop.evals.pictures import auroc
 from loraloop.evals.safety import Gated, Said
-from loraloop.evals.safety_cases import Case, data_files, file_cases
+from loraloop.evals.safety_cases import Case, file_cases
 from loraloop.evals.safety_scores import area, mistakes, scores
 from loraloop.evals.safety_thresholds import choose, store, threshold_over
 from loraloop.tool_schemas.errors import InputError
@@ -46,14 +47,14 @@ def folder(tmp_path):
 
 
 def test_cases(folder):
-    files = data_files([folder])
+    files = data_files("safety", [folder])
     assert [file.name for file in files] == ["one.eval.jsonl", "two.eval.jsonl"]
     cases = file_cases(files, limit=2)
     assert [c.id for c in cases] == ["one-0", "one-1", "two-0", "two-1"]
     assert [c.unsafe for c in cases] == [False, True, False, True]
     assert file_cases(files, 2, seed=1) == file_cases(files, 2, seed=1)
     with pytest.raises(InputError, match="--data"):
-        data_files([folder / "nothing"])
+        data_files("safety", [folder / "nothing"])
     bad = folder / "bad.jsonl"
     bad.write_text('{"text": "a", "label": "safe"}\n{"text": "b", "label": "maybe"}\n')
     with pytest.raises(InputError, match=r"bad.jsonl:2.*maybe"):
