@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from loraloop.adapters.contracts import openings
 from loraloop.adapters.methods import METHODS
 from loraloop.adapters.methods.sites import MODULES
 from loraloop.tool_schemas.errors import SkillError
@@ -71,10 +72,10 @@ class DataSource(_Frozen):
 
 
 class Threshold(_Frozen):
-    """From which probability of `unsafe` a verdict is unsafe.
+    """From which probability the first of a contract's two openings is taken: an unsafe verdict, or no call.
 
     Attributes:
-        value: the probability; without a threshold the likelier verdict is decoded.
+        value: the probability; without a threshold the likelier one is decoded.
         chosen: how it was chosen: on what, by which rule, with which rates, by which command.
     """
 
@@ -96,7 +97,7 @@ class Card(_Frozen):
         invocation: token ids with which a branch begins; the base's generation prompt.
         activation: "branch" (active from the invocation on) or "full" (active on the whole context).
         contract: what the skill writes.
-        threshold: of a verdict; only for that contract.
+        threshold: of a verdict, or of calling nothing; only for these contracts.
         fingerprints: of the base it was trained on.
         base: that base's name, for people.
         data: sources of the training records.
@@ -141,8 +142,10 @@ class Card(_Frozen):
             raise ValueError(f"rank: {self.method} needs at least 1")
         if self.method in TARGETED and not self.targets:
             raise ValueError(f"targets: {self.method} needs at least one module")
-        if self.threshold is not None and self.contract != "verdict":
-            raise ValueError(f"threshold: only a verdict has one, and this skill writes {self.contract!r}; remove it")
+        if self.threshold is not None and openings(self.contract) is None:
+            raise ValueError(
+                f"threshold: only verdicts and calls have one, and this skill writes {self.contract!r}; remove it"
+            )
         return self
 
     @property

@@ -207,9 +207,14 @@ def verdict_of(text: str) -> Verdict:
     return Verdict(unsafe=True, category=str(category))
 
 
-def verdict_openings() -> tuple[str, str]:
-    """How an unsafe and a safe step begin, up to where they part and their word is known."""
-    return _dumps({"verdict": "unsafe"})[:-2], _dumps({"verdict": "safe"})[:-2]
+def openings(contract: str) -> tuple[str, str] | None:
+    """The two ways in which a contract's text begins that a threshold may weigh: the first is taken from it on.
+
+    A verdict is unsafe or safe; a step that calls tools calls none or one. None: the contract has no such ways.
+    """
+    if contract == "verdict":
+        return _dumps({"verdict": "unsafe"})[:-2], _dumps({"verdict": "safe"})[:-2]  # up to where their words are known
+    return ("[]", "[{") if contract == "calls" else None
 
 
 def code_of(text: str) -> str:

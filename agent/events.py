@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from loraloop.agent.result import CallRecord, RunResult, Step, plain
+from loraloop.agent.result import CallRecord, Compaction, RunResult, Step, plain
 from loraloop.tool_schemas.jsontext import dumps
 
 
@@ -139,6 +139,13 @@ class StepFinished(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Compacted(Event):
+    """The transcript was made shorter, since it outgrew the context; the step after it reads the rest again."""
+
+    compaction: Compaction
+
+
+@dataclass(frozen=True, slots=True)
 class HookFailed(Event):
     """A hook raised; the run goes on. `event` is the type of the event that it was told."""
 
@@ -156,6 +163,7 @@ class RunFinished(Event):
 
 EVENTS: tuple[type[Event], ...] = (
     RunStarted,
+    Compacted,
     Screened,
     Planned,
     Routed,

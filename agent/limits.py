@@ -24,6 +24,9 @@ class Limits:
         tool_retries: How often one tool may ask the model to try again (`ToolRetry`), if the tool itself does not say.
         result_tokens: Tokens of one call's result or error that the transcript holds at most. What is longer, or
             longer than the context still has room for, is cut, and a marker says how many tokens were left out.
+        keep_free: Positions that a step should find free. Where it does not, the oldest results and turns are made
+            shorter or left out (`compaction`). None: `step_tokens` and `result_tokens`, at most a third of the
+            context. 0: nothing is, and the run ends with `context`.
     """
 
     max_steps: int = 12
@@ -34,11 +37,18 @@ class Limits:
     tool_timeout: float = 30.0
     tool_retries: int = 2
     result_tokens: int = 1024
+    keep_free: int | None = None
 
     def left(self, index: int, calls: int, tokens: int, deadline: float | None) -> Left:
         """What is left in step `index`, after so many calls and tokens, until a time of `time.monotonic()`."""
         seconds = None if deadline is None else max(deadline - monotonic(), 0.0)
         return Left(self.max_steps - index - 1, self.max_tool_calls - calls, self.run_tokens - tokens, seconds)
+
+    def free(self, context: int) -> int:
+        """Positions of a context that a step should find free; 0: nothing is done for it."""
+        if self.keep_free is None:
+            return min(self.step_tokens + self.result_tokens, context // 3)
+        return min(self.keep_free, context - 1)
 
     def __post_init__(self) -> None:
         for name in ("max_steps", "step_tokens", "run_tokens"):
@@ -46,8 +56,8 @@ class Limits:
                 raise InputError(f"{name} is {getattr(self, name)}: it must be at least 1")
         if self.result_tokens < 64:
             raise InputError(f"result_tokens is {self.result_tokens}: it must be at least 64, so that an error fits")
-        for name in ("max_tool_calls", "tool_retries"):
-            if getattr(self, name) < 0:
+        for name in ("max_tool_calls", "tool_retries", "keep_free"):
+            if (getattr(self, name) or 0) < 0:
                 raise InputError(f"{name} is {getattr(self, name)}: it must be 0 or more")
         if self.deadline is not None and self.deadline <= 0:
             raise InputError(f"deadline is {self.deadline} seconds: it must be above 0, or None for no bound")

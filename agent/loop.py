@@ -15,6 +15,7 @@ from loraloop.agent.ahead import RunAhead
 from loraloop.agent.aside import Repair, asides
 from loraloop.agent.calling import ToolRunner
 from loraloop.agent.choosing import StepChooser, unfit
+from loraloop.agent.compaction import Compactor
 from loraloop.agent.deciding import speaks
 from loraloop.agent.engine.branch import Branch
 from loraloop.agent.engine.clock import Clock
@@ -22,6 +23,7 @@ from loraloop.agent.engine.generate import Budget, Delta, Generated
 from loraloop.agent.engine.sampling import Sampler
 from loraloop.agent.engine.trunk import Trunk
 from loraloop.agent.events import (
+    Compacted,
     Event,
     Planned,
     Prefetched,
@@ -37,13 +39,14 @@ from loraloop.agent.events import (
 from loraloop.agent.forms import Forms
 from loraloop.agent.hooks import told
 from loraloop.agent.job import Decision, Job
+from loraloop.agent.opening import opened
 from loraloop.agent.outcomes import Facts, Outcome, outcome_of
-from loraloop.agent.result import CallRecord, RunResult, Step, StopReason, Tokens
+from loraloop.agent.result import CallRecord, Compaction, RunResult, Step, StopReason, Tokens
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.stepping import Pending
-from loraloop.agent.verdict import balance_of
+from loraloop.agent.weighing import balance_of
 from loraloop.tool_schemas.context import Left
-from loraloop.tool_schemas.errors import ContextLengthError, LimitError
+from loraloop.tool_schemas.errors import LimitError
 
 UNENFORCED = "unenforced"  # the text has not its form: a check failed too often, or no text of it fits
 UNMET = "what was written does not meet the checks of the schema"
@@ -63,6 +66,8 @@ class Run:
         self._tools = ToolRunner(loop, lambda: self._cancelled)
         self._actor = Actor(self.id, job, self._chat, self._room, self._tools, self._left)
         self._forms = Forms(runtime, job)
+        self._compactor = Compactor(self._chat, runtime.context, job.limits.free(runtime.context))
+        self._compactions: list[Compaction] = []
         self._repair: Repair | None = None
         self._chooser = StepChooser(runtime, job)
         self._retry: Decision | None = None
@@ -71,11 +76,10 @@ class Run:
         self.pending: Pending | None = None
         self._masked = unfit(runtime, job)
         self._after = "user"
-        self._screened = 0
+        self._screened = 0  # messages that were looked at
         self._steps: list[Step] = []
         self._ahead = RunAhead(runtime.ahead)
         self._generated = 0
-        self._reused = 0
         self._stop: StopReason | None = None
         self._end = Outcome("", keep=False)
         self._deadline: float | None = None
@@ -99,7 +103,10 @@ class Run:
         if self._job.limits.deadline is not None:
             self._deadline = monotonic() + self._job.limits.deadline
         self._forms.begin()
-        trunk = self._open()
+        opening = opened(self._runtime, self._job, self._compactor)
+        trunk, self._screened, self._after = opening.trunk, opening.fresh, opening.after
+        if opening.compaction is not None:
+            self._compactions.append(opening.compaction)
         try:
             yield RunStarted(
                 self.id,
@@ -107,9 +114,11 @@ class Run:
                 self._runtime.skills,
                 tuple(tool.name for tool in self._job.tools),
                 len(trunk.ids),
-                self._reused,
+                opening.reused,
             )
+            yield from (Compacted(self.id, done) for done in self._compactions)
             while self._stop is None:
+                yield from self._compact(trunk)
                 self._stop = self._limit(trunk)
                 if self._stop is None:
                     yield from self._step(trunk)
@@ -128,30 +137,16 @@ class Run:
             round((perf_counter() - start) * 1e3, 3),
             end.value,
             tuple(known[name] for name in end.citations if name in known),
+            tuple(self._compactions),
         )
         yield RunFinished(self.id, self.result)
 
-    def _open(self) -> Trunk:
-        """The request's trunk: what is known of it from earlier runs, and the rest appended."""
-        messages = self._chat.complete(self._job.messages)
-        fresh = len(messages) - 1
-        if messages[-1].role == "tool":
-            self._after = "tool"
-            while fresh and messages[fresh - 1].role == "tool":
-                fresh -= 1
-        trunk = self._runtime.store.take(messages[:fresh]) or self._runtime.trunk()
-        known, self._reused = len(trunk.messages), len(trunk.ids)
-        try:
-            for index, message in enumerate(messages[known:], start=known):
-                ids = self._chat.message(message.role, message.content)
-                trunk.append(message, ids, more=index > fresh)
-            trunk.room(len(self._chat.generation_prompt) + len(self._chat.closing) + 1, "the transcript with a reply")
-        except ContextLengthError:
-            trunk.cut(self._reused)
-            self._runtime.store.put(trunk)
-            raise
-        self._screened = fresh
-        return trunk
+    def _compact(self, trunk: Trunk) -> Iterator[Event]:
+        done = self._compactor.trunk(trunk, len(self._steps), min(self._screened, len(trunk.messages) - 1))
+        if done is not None:
+            self._screened -= len(done.removed)
+            self._compactions.append(done)
+            yield Compacted(self.id, done)
 
     def _limit(self, trunk: Trunk) -> StopReason | None:
         limits = self._job.limits
@@ -267,9 +262,9 @@ class Run:
             decision.weights,
             self._ahead.begun,
             outcome.error,
-            out.weighed,
-            out.threshold,
+            *((out.weighed, out.threshold) if active.contract == "verdict" else (None, None)),
             decision.routed,
+            *((out.weighed, out.threshold) if active.contract == "calls" else (None, None)),
         )
         self._steps.append(step)
         yield StepFinished(self.id, step)
@@ -314,8 +309,9 @@ class Run:
         tokens = min(tokens, room)
         cut: StopReason = "context" if tokens == room else "max_tokens"
         limited: dict[str, StopReason] = {"tokens": cut, "deadline": "deadline", "cancelled": "cancelled"}
-        out, weigh = Generated(), contract == "verdict"
-        balance = balance_of(self._runtime, decision.skill, self._job.policy.unsafe_from) if weigh else None
+        out, policy = Generated(), self._job.policy
+        given = policy.unsafe_from if contract == "verdict" else policy.no_call_from
+        balance = balance_of(self._runtime, decision.skill, given, contract)
         try:
             for piece in self._runtime.generate(
                 branch,

@@ -33,6 +33,8 @@ class Policy:
         screen_tools: Whether tool results are screened.
         unsafe_from: Probability of `unsafe` from which the safety skill's verdict is unsafe; the one on its card where
             None. Lower refuses more.
+        no_call_from: Probability of calling nothing from which a tool skill's step calls nothing; the one on its card
+            where None. Lower calls less.
         refusal: What the assistant says when the safety skill's verdict is unsafe.
         repeat_calls: Whether a call that was answered in this run already may run again. If not, a step that only
             repeats is dropped and tools are masked, so that the base answers.
@@ -61,6 +63,7 @@ class Policy:
     screen: bool = True
     screen_tools: bool = True
     unsafe_from: float | None = None
+    no_call_from: float | None = None
     refusal: str = REFUSAL
     repeat_calls: bool = False
     prose: bool = True
@@ -79,8 +82,10 @@ class Policy:
             raise InputError(f"after_answer is {self.after_answer!r}: use 'end' or 'route'")
         if not self.refusal.strip():
             raise InputError("refusal is empty: give the text that a refused user sees")
-        if self.unsafe_from is not None and not 0 <= self.unsafe_from <= 1:
-            raise InputError(f"unsafe_from is {self.unsafe_from!r}: give a probability, such as 0.5, or None")
+        for name in ("unsafe_from", "no_call_from"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise InputError(f"{name} is {value!r}: give a probability, such as 0.5, or None")
         if isinstance(self.mix, bool) or not 0 <= self.mix < 1:
             raise InputError(f"mix is {self.mix!r}: give the least probability of a runner-up, such as 0.2, or 0")
         object.__setattr__(self, "tool_choice", choice_of(self.tool_choice))

@@ -121,6 +121,8 @@ class Step:
         unsafe: Of a verdict, the skill's probability that the message is unsafe.
         unsafe_from: The probability from which it was to be judged so; None where the likelier verdict counted.
         routed: The router's own choice, whoever decided; empty where it was not asked.
+        no_call: Of a step that could call a tool or none, the skill's probability that none is called.
+        no_call_from: The probability from which it was to call none; None where what is likelier counted.
     """
 
     index: int
@@ -143,9 +145,30 @@ class Step:
     unsafe: float | None = None
     unsafe_from: float | None = None
     routed: str = ""
+    no_call: float | None = None
+    no_call_from: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return dict(plain(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """One time that a transcript was made shorter.
+
+    Attributes:
+        step: Before which step.
+        before: Tokens of the transcript until then.
+        after: Tokens that are left.
+        shortened: Results that were cut, as they were.
+        removed: Messages that were left out, as they were.
+    """
+
+    step: int
+    before: int
+    after: int
+    shortened: tuple[Message, ...]
+    removed: tuple[Message, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +178,7 @@ class RunResult(Generic[T]):
     Attributes:
         output: The answer, the code block, the refusal, or what there was when a limit was met.
         stop_reason: See `StopReason`.
-        messages: The whole transcript; pass it as `messages=` to go on.
+        messages: The transcript; pass it as `messages=` to go on.
         steps: The trace.
         calls: Calls that the caller has to run (stop reason `tool_call`).
         citations: Ids of the passages that a retrieval answer cites.
@@ -164,6 +187,7 @@ class RunResult(Generic[T]):
         ms: Wall time of the run.
         value: The answer as a value of the run's `output_type`; None without one, and where the run ended with
             something else than the base's answer.
+        compactions: What was done to keep the transcript within the context, with all that `messages` lacks.
     """
 
     run_id: str
@@ -177,6 +201,7 @@ class RunResult(Generic[T]):
     ms: float = 0.0
     value: T | None = None
     cited: tuple[Passage, ...] = ()
+    compactions: tuple[Compaction, ...] = ()
 
     @property
     def complete(self) -> bool:

@@ -187,8 +187,8 @@ class Runtime:
             return "text"
         return str(self.bank.card(skill).contract)
 
-    def unsafe_from(self, skill: str) -> float | None:
-        """The probability of `unsafe` from which a skill's verdict is unsafe; None: where that is the likelier one."""
+    def threshold(self, skill: str) -> float | None:
+        """The probability from which a skill's verdict is unsafe, or its step calls nothing; None: what is likelier."""
         threshold = self.bank.card(skill).threshold if skill in self.bank else None
         return None if threshold is None else threshold.value
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from loraloop.adapters.contracts import Verdict, verdict_of, verdict_openings, verdict_schema
-from loraloop.agent.engine.balance import Balance
+from loraloop.adapters.contracts import Verdict, verdict_of, verdict_schema
 from loraloop.agent.engine.generate import Budget, Generated
 from loraloop.agent.engine.sampling import Sampler, Sampling
+from loraloop.agent.weighing import balance_of
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.grammar import JsonSchema
 
@@ -21,18 +21,6 @@ if TYPE_CHECKING:
     from loraloop.router.decision import ScreenResult
 
 TOKENS = 96
-
-
-def balance_of(runtime: Runtime, skill: str, unsafe_from: float | None = None) -> Balance:
-    """What weighs unsafe against safe in a skill's verdict.
-
-    Args:
-        runtime: Of the skill.
-        skill: Which one writes the verdict.
-        unsafe_from: The threshold; the one on the skill's card where None.
-    """
-    threshold = runtime.unsafe_from(skill) if unsafe_from is None else unsafe_from
-    return Balance(*verdict_openings(), runtime.base.tokenizer.token_bytes, threshold)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +83,7 @@ class Gate:
         """The skill's verdict, whatever the screen says; the trunk is left as it was."""
         runtime, start = self._runtime, perf_counter()
         balance = balance_of(runtime, self.skill, self._unsafe_from)
+        assert balance is not None
         grammar = runtime.grammar(JsonSchema(verdict_schema()))
         out = Generated()
         with runtime.activate(self.skill) as active:

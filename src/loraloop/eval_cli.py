@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from loraloop.evals import commands, safety_cli
+from loraloop.evals import commands, no_call_cli, safety_cli
 from loraloop.evals.agent_cli import agent
 from loraloop.evals.grammar import grammar
 from loraloop.evals.router_command import router
 
 eval_app = typer.Typer(no_args_is_help=True, help="Evaluations of skills and parts on data.")
 eval_app.command()(commands.tools)
+eval_app.command("tools-threshold")(no_call_cli.tools_threshold)
 eval_app.command()(commands.retrieval)
 eval_app.command()(commands.code)
 safety_cli.add_to(eval_app)

@@ -70,6 +70,9 @@ def step_body(step: Step) -> RenderableType:
     if step.unsafe is not None:
         threshold = "" if step.unsafe_from is None else f", unsafe from {step.unsafe_from:.3f}"
         lines.append(Text(f"p(unsafe) = {step.unsafe:.3f}{threshold}", style="dim"))
+    if step.no_call is not None and step.outcome == "no_call":
+        threshold = "" if step.no_call_from is None else f", no call from {step.no_call_from:.3f}"
+        lines.append(Text(f"p(no call) = {step.no_call:.3f}{threshold}", style="dim"))
     return Group(*lines)
 
 

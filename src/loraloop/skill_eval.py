@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from loraloop.adapters.skill import Skill
     from loraloop.adapters.training.example import Example
     from loraloop.adapters.training.record import Record
+    from loraloop.agent.engine.balance import Balance
     from loraloop.agent.engine.ledger import Author
     from loraloop.agent.engine.trunk import Trunk
     from loraloop.tool_schemas.grammar import Term
@@ -139,9 +140,11 @@ class Bench:
         from loraloop.adapters.bank import Bank
         from loraloop.adapters.skill import Skill
         from loraloop.agent.engine.ledger import Author
+        from loraloop.agent.weighing import balance
         from loraloop.tool_schemas.grammar import GrammarCompiler
 
         self._base, self._max_tokens = base, max_tokens
+        self._balance: Callable[[], Balance | None] = lambda: None
         self._compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
         weights = base.fingerprints.weights
         self._authors, self._attached = {False: Author(weights)}, None
@@ -150,7 +153,9 @@ class Bench:
         skill = skill if isinstance(skill, Skill) else Skill.load(skill)
         bank = Bank(base, slots=1, rank=max(16, skill.card.rank))
         name = bank.add(skill)
-        slot = bank.pin(name)
+        slot, card = bank.pin(name), skill.card
+        threshold = None if card.threshold is None else card.threshold.value
+        self._balance = lambda: balance(base, card.contract, threshold)
         self._authors[True] = Author(weights, name, slot, skill.card.activation, bank.identity(name))
         self._attached = bank.attached
 
@@ -186,6 +191,31 @@ class Bench:
         trunk.flush()  # here, or the first system's step would be charged for it
         return trunk
 
+    def weighed(self, messages: Sequence[Message], term: Term) -> float | None:
+        """How likely the skill takes the first of its contract's two ways (`openings`); None: it weighs none there."""
+        from loraloop.agent.engine.generate import Budget, generate
+        from loraloop.agent.engine.sampling import Sampler, Sampling
+
+        trunk, scale = self._trunk(messages), self._balance()
+        if trunk is None or scale is None:
+            return None
+        branch = trunk.branch(self._authors[True])
+        try:
+            for _ in generate(
+                branch,
+                self._base.chat.generation_prompt,
+                Sampler(Sampling()),
+                Budget(4),
+                stop_ids=self._base.stop_ids,
+                constraint=self._compiler.compile(term).start(),
+                balance=scale,
+            ):
+                if scale.probability is not None:
+                    break
+        finally:
+            branch.close()
+        return scale.probability
+
     def _step(self, trunk: Trunk, author: Author, term: Term | None) -> tuple[str, float]:
         from loraloop.agent.engine.generate import Budget, Generated, generate
         from loraloop.agent.engine.sampling import Sampler, Sampling
@@ -204,6 +234,7 @@ class Bench:
                 budget,
                 stop_ids=self._base.stop_ids | self._base.tokenizer.special_ids,
                 constraint=constraint,
+                balance=self._balance() if author is not self._authors[False] else None,
             ):
                 if isinstance(piece, Generated):
                     text = piece.text

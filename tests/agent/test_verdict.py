@@ -11,7 +11,7 @@ import torch
 from loraloop.adapters.bank import Bank
 from loraloop.adapters.base import Message
 from loraloop.adapters.card import Card, Threshold
-from loraloop.adapters.contracts import verdict_of, verdict_openings
+from loraloop.adapters.contracts import openings, verdict_of
 from loraloop.adapters.skill import Skill
 from loraloop.agent import Agent, Policy, Runtime
 from loraloop.agent.engine.balance import Balance
@@ -117,7 +117,7 @@ def test_balance_counts_every_token_of_a_way():
     """Several tokens may begin a way; tokens of no way are not counted."""
     pieces = [b'{"verdict":"', b"s", b"un", b"u", b"safe", b"x"]
     logits = torch.tensor([0.0, 1.0, 2.0, 0.5, -1.0, float("-inf")])
-    balance = Balance(*verdict_openings(), pieces.__getitem__, 0.5)
+    balance = Balance(*openings("verdict"), pieces.__getitem__, 0.5)
     balance.weigh_([], torch.tensor([3.0] + [float("-inf")] * 5))  # forced: nothing to weigh
     assert balance.probability is None
     logits[0] = float("-inf")
@@ -134,9 +134,9 @@ def test_card_keeps_its_threshold(tmp_path, tiny_base, skills):
     Skill(marked, skills[0].tensors).save(tmp_path / "safety")
     again = Skill.load(tmp_path / "safety").card
     assert again.threshold == marked.threshold
-    assert Runtime.load(tiny_base, skills=[tmp_path / "safety"], router=Asking()).unsafe_from("safety") == 0.25
+    assert Runtime.load(tiny_base, skills=[tmp_path / "safety"], router=Asking()).threshold("safety") == 0.25
     fields = json.loads(marked.to_json())
-    with pytest.raises(SkillError, match="only a verdict"):
+    with pytest.raises(SkillError, match="only verdicts and calls"):
         Card.checked(fields | {"contract": "text"})
     with pytest.raises(SkillError, match="threshold"):
         Card.checked(fields | {"threshold": {"value": 2}})

@@ -85,9 +85,15 @@ def facts_of(kind: str, base: Base, skill: Skill | None) -> dict[str, Any]:
         "evaluation": kind,
         "base": base.name,
         "weights": base.fingerprints.weights,
-        "skill": None if skill is None else {"name": skill.card.name, "sha256": skill.card.sha256},
+        "skill": None if skill is None else _named(skill),
         "tokens": TOKENS[kind],
     }
+
+
+def _named(skill: Skill) -> dict[str, Any]:
+    card = skill.card
+    threshold = {} if card.threshold is None else {"threshold": card.threshold.value}
+    return {"name": card.name, "sha256": card.sha256, **threshold}
 
 
 def systems_of(base: Base, example: Example, names: Sequence[str]) -> list[System]:

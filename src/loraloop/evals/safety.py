@@ -82,7 +82,7 @@ def facts_of(runtime: Runtime, cases: Sequence[Case]) -> dict[str, Any]:
     return {
         "base": runtime.base.fingerprints.weights,
         "skill": card.sha256 or runtime.bank.identity(skill),
-        "unsafe_from": runtime.unsafe_from(skill),
+        "unsafe_from": runtime.threshold(skill),
         "screen_from": None if screen is None else screen.threshold,
         "screen": "" if screen is None else hashlib.sha256(screen.weight.numpy().tobytes()).hexdigest()[:16],
         "cases": digest.hexdigest()[:16],

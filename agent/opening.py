@@ -1,0 +1,58 @@
+"""The beginning of a run: its transcript as a trunk, of which as much as is known is taken from earlier runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from loraloop.tool_schemas.errors import ContextLengthError
+
+if TYPE_CHECKING:
+    from loraloop.agent.compaction import Compactor
+    from loraloop.agent.engine.trunk import Trunk
+    from loraloop.agent.job import Job
+    from loraloop.agent.result import Compaction
+    from loraloop.agent.runtime import Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A trunk that ends with what the run was asked.
+
+    Attributes:
+        trunk: Nothing of what is new in it is computed yet.
+        reused: Tokens known from an earlier run.
+        fresh: The first message that nobody has looked at.
+        after: What the last message is.
+        compaction: What was done to make the messages fit; None for nothing.
+    """
+
+    trunk: Trunk
+    reused: int
+    fresh: int
+    after: Literal["user", "tool"]
+    compaction: Compaction | None
+
+
+def opened(runtime: Runtime, job: Job, compactor: Compactor) -> Opened:
+    """The request's trunk: what is known of it from earlier runs, and the rest appended.
+
+    Raises:
+        ContextLengthError: it does not fit, with a reply.
+    """
+    chat = runtime.base.chat
+    messages, compaction = compactor.messages(chat.complete(job.messages))
+    fresh, answers = len(messages) - 1, messages[-1].role == "tool"
+    while answers and fresh and messages[fresh - 1].role == "tool":
+        fresh -= 1
+    trunk = runtime.store.take(messages[:fresh]) or runtime.trunk()
+    known, reused = len(trunk.messages), len(trunk.ids)
+    try:
+        for index, message in enumerate(messages[known:], start=known):
+            trunk.append(message, chat.message(message.role, message.content), more=index > fresh)
+        trunk.room(len(chat.generation_prompt) + len(chat.closing) + 1, "the transcript with a reply")
+    except ContextLengthError:
+        trunk.cut(reused)
+        runtime.store.put(trunk)
+        raise
+    return Opened(trunk, reused, fresh, "tool" if answers else "user", compaction)

@@ -1,0 +1,68 @@
+"""Calling nothing: how likely it is stands in the trace, and a threshold of card or policy decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loraloop.adapters.bank import Bank
+from loraloop.adapters.base import Base
+from loraloop.adapters.card import Threshold
+from loraloop.adapters.skill import Skill
+from loraloop.agent import Agent, Limits, Policy, Runtime
+from loraloop.evals.no_call import Weighed, choose
+from loraloop.testing import ScriptedRouter
+from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.tools import Tool
+
+LIMITS = Limits(step_tokens=160, max_steps=1)
+ACT = Tool("act", "Acts.", {"type": "object", "properties": {}, "additionalProperties": False}, lambda: "done")
+
+
+def first(runtime: Runtime, **policy: Any) -> Any:
+    agent = Agent(runtime, [ACT], policy=Policy(screen=False, max_calls=1, **policy), limits=LIMITS)
+    return agent.run_sync("Act, please.").steps[0]
+
+
+def test_the_policy_decides_and_the_trace_says_how_likely_it_was(make_runtime: Callable[..., Runtime]) -> None:
+    runtime = make_runtime(*["tools"] * 6)
+    free = first(runtime)
+    assert free.no_call is not None and 0 < free.no_call < 1 and free.no_call_from is None and free.unsafe is None
+    for threshold, outcome in ((0.0, "no_call"), (free.no_call, "no_call"), (1.0, "calls")):
+        step = first(runtime, no_call_from=threshold)
+        assert (step.outcome, step.no_call_from) == (outcome, threshold)
+        assert step.no_call == pytest.approx(free.no_call)
+    asked = first(runtime, no_call_from=0.0, min_calls=1)  # a call has to be: nothing is weighed
+    assert asked.outcome == "calls" and asked.no_call is None
+    with pytest.raises(InputError, match="no_call_from"):
+        Policy(no_call_from=2)
+
+
+def test_the_card_decides_where_the_policy_does_not(small: Base, make_skill: Callable[..., Skill]) -> None:
+    made = make_skill(small, "tools", "calls")
+    for value, outcome in ((0.0, "no_call"), (1.0, "calls")):
+        bank = Bank(small, slots=2)
+        bank.add(Skill(made.card.model_copy(update={"threshold": Threshold(value=value)}), made.tensors))
+        runtime = Runtime(small, bank, ScriptedRouter(["tools"], ()))
+        assert runtime.threshold("tools") == value and first(runtime).outcome == outcome
+
+
+@given(st.lists(st.tuples(st.booleans(), st.floats(0.001, 0.999)), min_size=2, max_size=40))
+def test_no_other_threshold_tells_the_cases_better_apart(drawn: list[tuple[bool, float]]) -> None:
+    cases = [Weighed("any", none, round(p, 3)) for none, p in drawn]
+    if len({case.none for case in cases}) < 2:
+        with pytest.raises(InputError, match="raise --limit"):
+            choose(cases)
+        return
+    found = choose(cases)
+
+    def index(cut: float) -> float:
+        parts = {kind: [case.probability >= cut for case in cases if case.none is kind] for kind in (True, False)}
+        return sum(parts[True]) / len(parts[True]) - sum(parts[False]) / len(parts[False])
+
+    assert index(found.value) == pytest.approx(max(index(k / 2000) for k in range(2001)))
+    assert found.rates["abstained"] - found.rates["lost"] == pytest.approx(index(found.value), abs=2e-4)
