@@ -118,7 +118,7 @@ class Compactor:
         grew = len(ids) - len(part.ids)
         if grew > -_WORTH:
             return 0
-        part.was, part.message, part.ids = replace(part.message, content=content), ids
+        part.was, part.message, part.ids = part.message, Message("tool", content, part.message.origin), ids
         return grew
 
     def _without_turns(self, parts: list[Part], total: int) -> tuple[list[Part], list[Message]]:

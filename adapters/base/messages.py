@@ -30,8 +30,9 @@ class Message:
             raise ValueError(f"unknown message role {self.role!r}: use one of {', '.join(ROLES)}")
         if not isinstance(self.content, str):
             raise TypeError(f"message content must be text, not {type(self.content).__name__}")
-        if isinstance(self.origin, Mapping):
-            object.__setattr__(self, "origin", Origin.read(self.origin))
+        given: object = self.origin
+        if isinstance(given, Mapping):
+            object.__setattr__(self, "origin", Origin.read(given))
 
     @property
     def trusted(self) -> bool:

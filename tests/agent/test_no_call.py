@@ -24,7 +24,8 @@ ACT = Tool("act", "Acts.", {"type": "object", "properties": {}, "additionalPrope
 
 
 def first(runtime: Runtime, **policy: Any) -> Any:
-    agent = Agent(runtime, [ACT], guard=Guard(input=None, tools=None), policy=Policy(max_calls=1, **policy), limits=LIMITS)
+    guard = Guard(input=None, tools=None)
+    agent = Agent(runtime, [ACT], guard=guard, policy=Policy(max_calls=1, **policy), limits=LIMITS)
     return agent.run_sync("Act, please.").steps[0]
 
 

@@ -53,7 +53,8 @@ class McpServer:
     that is abandoned (its time is up, its task is cancelled) is cancelled at the server too. A child process ends
     with the block, and with this process at the latest. Nothing that a server says is trusted: schemas are checked
     like everyone else's, results are data, and what it says of its tools' harmlessness (`hints`) decides nothing,
-    unless the option `trusted` says that the server is your own. It cannot ask for files, for input or for text of a model: no such capability is offered to it.
+    unless the option `trusted` says that the server is your own. It cannot ask for files, for input or for text of a
+    model: no such capability is offered to it.
     """
 
     def __init__(self, transport: Stdio | Http, options: McpOptions | None = None) -> None:
