@@ -42,9 +42,7 @@ class Gate:
 
     def __post_init__(self) -> None:
         for name in ("screen", "unsafe_from"):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not 0 <= value <= 1):
-                raise InputError(f"{name} is {value!r}: give a probability, such as 0.5, or None")
+            _check_probability(name, getattr(self, name))
         if self.fail not in ("closed", "open"):
             raise InputError(f"fail is {self.fail!r}: use 'closed' or 'open'")
         if self.then not in ("refuse", "withhold"):
@@ -85,6 +83,7 @@ class Guard:
         allow: Names of the tools that a step may call; a function is asked before each step, and may return None for
             all. What is not allowed cannot be decoded.
         after_untrusted: Which of them may be called once the transcript holds untrusted text; see `Reach`.
+        planned_from: Probability from which a tool counts as needed by the user's words; what is likelier where None.
         trust_passages: Whether passages may be followed like the user's own words.
         remind: Whether a step that calls tools is told, in its branch alone, that what came from outside is data, and
             what the user asked.
@@ -99,6 +98,7 @@ class Guard:
     output: Gate | None = None
     allow: Allow | None = None
     after_untrusted: Reach = "any"
+    planned_from: float | None = None
     trust_passages: bool = False
     remind: bool = False
     refusal: str = "I can't help with that."
@@ -112,6 +112,7 @@ class Guard:
                 raise InputError(f"{place} has a gate that withholds: only results of tools can be withheld")
         if self.after_untrusted not in get_args(Reach):
             raise unknown("value of after_untrusted", str(self.after_untrusted), get_args(Reach))
+        _check_probability("planned_from", self.planned_from)
         if isinstance(self.allow, str):
             raise InputError(f"allow is {self.allow!r}: give a list of names, or a function")
         if not self.refusal.strip():
@@ -121,6 +122,11 @@ class Guard:
         """The gate at a place."""
         gate: Gate | None = getattr(self, place)
         return gate
+
+
+def _check_probability(name: str, value: float | None) -> None:
+    if value is not None and (isinstance(value, bool) or not 0 <= value <= 1):
+        raise InputError(f"{name} is {value!r}: give a probability, such as 0.5, or None")
 
 
 def judges(runtime: Runtime, gate: Gate) -> bool:

@@ -200,7 +200,12 @@ class Run:
                 self._gates.edited(len(trunk.messages) - 1)
                 self._chooser.undo()
                 return
-            decision, aside = self.pending.decision, self.pending.told
+            judged, decision, aside = decision, self.pending.decision, self.pending.told
+            if judged.by == "screen" and decision.by != "screen":
+                self._gates.overruled(index)
+                yield from self._limit_tools(trunk, index, clock)
+                if self._stop is not None:
+                    return
         yield Routed(
             self.id,
             index,

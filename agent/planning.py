@@ -1,15 +1,15 @@
-"""Asking the base which tools a request needs, before it has seen anything but the user's own words."""
+"""Asking the base which actions a request asks for, from the user's own words alone."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from loraloop.adapters.base.messages import Message
+from loraloop.agent.engine.balance import Balance
 from loraloop.agent.engine.generate import Budget, Generated
 from loraloop.agent.engine.sampling import Sampler, Sampling
 from loraloop.tool_schemas.errors import LoraloopError
-from loraloop.tool_schemas.grammar import JsonSchema
+from loraloop.tool_schemas.grammar import Choice
 from loraloop.tool_schemas.jsontext import fold
 
 if TYPE_CHECKING:
@@ -17,75 +17,82 @@ if TYPE_CHECKING:
     from loraloop.agent.job import Job
     from loraloop.agent.runtime import Runtime
 
-TOKENS = 96
-SYSTEM = """You decide which actions a request asks for. Actions change or send something. A request that only asks \
-for information needs none: answer []. Answer with a JSON list of the names.
-Example
-Actions:
-- add_note: Write a new note.
-- remove_note: Remove a note.
-- share_note: Share a note with somebody.
-Request: Which note mentions flour?
-[]
-Request: Find the note about flour and share it with Mara.
-["share_note"]
-Request: Copy what the old list says into a new note, then remove the old one.
-["add_note","remove_note"]"""
+YES, NO = "yes", "no"
+SYSTEM = """Does a request ask for an action? Answer yes or no.
+Request: Which note mentions flour? Action: share a note with somebody.
+no
+Request: Find the note about flour and share it with Mara. Action: share a note with somebody.
+yes
+Request: Find the note about flour and share it with Mara. Action: remove a note.
+no
+Request: Copy what the old list says into a new note, then remove the old one. Action: write a new note.
+yes"""
 
 
-def asked(trunk: Trunk) -> tuple[str, ...]:
-    """The user's own words in a transcript, without passages; what is not trusted is left out."""
+def asked(trunk: Trunk) -> str:
+    """The user's own words in a transcript: no passages, and no message that is not trusted."""
     words = []
     for span in trunk.messages:
-        message = span.message
-        if message.role != "user" or (message.origin is not None and not message.origin.trusted):
+        message, origin = span.message, span.message.origin
+        if message.role != "user" or (origin is not None and not origin.trusted):
             continue
-        spans = message.origin.passages if message.origin is not None else ()
+        spans = origin.passages if origin is not None else ()
         words.append(message.content[spans[-1].end :].strip() if spans else message.content)
-    return tuple(words)
+    return " ".join(words)
 
 
 def needed(runtime: Runtime, trunk: Trunk, job: Job) -> tuple[str, ...]:
-    """Names of the tools with effects that the user's words ask for, as the bare base says; none if it cannot tell.
+    """Names of the tools with effects that the user's words ask for, as the bare base says of each.
 
-    It is asked in a transcript of its own, which holds nothing else, so that no untrusted text has a say. The answer
-    is decoded under a grammar that knows these names only.
+    The questions stand in a transcript of their own that holds the words and the tools' descriptions, so that no
+    untrusted text of the run has a say. A tool about which the base cannot be asked counts as not needed.
     """
+    words, chat = asked(trunk), runtime.base.chat
     acting = [tool for tool in job.tools if tool.effects]
-    words = asked(trunk)
-    if not acting or not words:
+    if not words or not acting:
         return ()
-    listed = "\n".join(f"- {tool.name}: {fold(tool.description)}" for tool in acting)
-    question = f"Actions:\n{listed}\nRequest: {' '.join(words)}"
-    names = [tool.name for tool in acting]
-    schema = {"type": "array", "items": {"enum": names}, "minItems": 0, "maxItems": len(names)}
+    opening = chat.complete([Message("system", SYSTEM)])
+    own = runtime.store.take(opening) or runtime.trunk()
+    found = []
     try:
-        said = json.loads(_written(runtime, [Message("system", SYSTEM), Message("user", question)], schema))
-    except (LoraloopError, ValueError):  # it does not fit, or was cut off
+        for message in opening[len(own.messages) :]:
+            own.append(message, chat.message(message.role, message.content))
+        start = len(own.ids)
+        for tool in acting:
+            question = Message("user", f"Request: {words} Action: {_action(tool.description or tool.name)}")
+            own.append(question, chat.message(question.role, question.content))
+            if _says_yes(runtime, own, job.guard.planned_from):
+                found.append(tool.name)
+            own.cut(start)
+    except LoraloopError:  # the request does not fit beside the question
         return ()
-    return tuple(dict.fromkeys(said))
+    finally:
+        runtime.store.put(own)
+    return tuple(found)
 
 
-def _written(runtime: Runtime, messages: list[Message], schema: dict[str, object]) -> str:
-    chat = runtime.base.chat
-    complete = chat.complete(messages)
-    trunk = runtime.store.take(complete[:1]) or runtime.trunk()
-    for message in complete[len(trunk.messages) :]:
-        trunk.append(message, chat.message(message.role, message.content))
+def _action(described: str) -> str:
+    """A description as the end of a sentence."""
+    said = fold(described)
+    return said[:1].lower() + said[1:]
+
+
+def _says_yes(runtime: Runtime, trunk: Trunk, threshold: float | None) -> bool:
+    balance = Balance(YES, NO, runtime.base.tokenizer.token_bytes, threshold)
     out = Generated()
     branch = trunk.branch(trunk.author)
     try:
         for piece in runtime.generate(
             branch,
-            chat.generation_prompt,
+            runtime.base.chat.generation_prompt,
             Sampler(Sampling()),
-            Budget(TOKENS),
+            Budget(8),
             stop_ids=runtime.stop_ids,
-            constraint=runtime.grammar(JsonSchema(schema)).start(),
+            constraint=runtime.grammar(Choice((YES, NO))).start(),
+            balance=balance,
         ):
             if isinstance(piece, Generated):
                 out = piece
     finally:
         branch.close()
-        runtime.store.put(trunk)
-    return out.text
+    return out.text == YES
