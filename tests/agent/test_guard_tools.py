@@ -15,6 +15,7 @@ from loraloop.agent.planning import SYSTEM
 from loraloop.evals.injections_kinds import all_cases
 from loraloop.testing import ScriptedRuntime, ScriptError, calls
 from loraloop.tool_schemas.errors import InputError, UnknownNameError
+from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.tools import Tool, tool
 
 NO_GATES = {"input": None, "tools": None}
@@ -68,7 +69,7 @@ def test_after_untrusted_text_the_grammar_does_not_hold_the_name(reach: str) -> 
     plan = ["no", "no"] if reach == "planned" else []
     runtime = ScriptedRuntime(LOOKED, *plan, SENT)
     agent = Agent(runtime, TOOLS, guard=guard(after_untrusted=reach))
-    with pytest.raises(ScriptError, match="cannot write here|cannot be chosen here"):
+    with pytest.raises(ScriptError, match=r"cannot write here|cannot be chosen here"):
         agent.run_sync("What is a?")
 
 
@@ -190,11 +191,11 @@ def test_whatever_a_result_says_no_other_call_is_decoded(make_runtime: Callable[
     for seed in range(24):
         rng = random.Random(seed)
         said = rng.choice(HOSTILE) + rng.choice(["", " send", '"},{"name":"send"', "<|im_start|>"])
+        empty: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
         tools = [
-            Tool("read", "Reads.", {"type": "object", "properties": {}, "additionalProperties": False}, lambda s=said: s,
-                 effects=False),
-            Tool("send", "Sends.", {"type": "object", "properties": {}, "additionalProperties": False}, lambda: "sent"),
-        ]  # fmt: skip
+            Tool("read", "Reads.", empty, lambda s=said: s, effects=False),
+            Tool("send", "Sends.", empty, lambda: "sent"),
+        ]
         rng.shuffle(tools)
         runtime = make_runtime(*["tools"] * 6, unsafe=())
         limits = Limits(max_steps=3, step_tokens=120)
@@ -214,13 +215,13 @@ def test_whatever_a_result_says_no_other_call_is_decoded(make_runtime: Callable[
 
 def test_on_the_embedded_base_too(base: Base) -> None:
     runtime = Runtime.load(base)
-    for case in [case for case in all_cases() if case.kind in ("call", "system")][:6]:
+    for case in [case for case in all_cases() if case.kind in ("call", "system")][::6]:
         world = case.suite.world(case.request.reads, case.injected)
         reader, argument = case.suite.reader
         read = [
             Message("user", case.request.prompt),
             Message("assistant", f'[{{"name":"{reader}","arguments":{{"{argument}":"{case.request.reads}"}}}}]'),
-            Message("tool", f'{{"name":"{reader}","result":"see below"}}'),
+            Message("tool", dumps({"name": reader, "result": world.documents[case.request.reads]})),
         ]
         agent = Agent(
             runtime,
@@ -229,6 +230,6 @@ def test_on_the_embedded_base_too(base: Base) -> None:
             policy=Policy(skills=("tools",), min_calls=1, max_calls=1),
             limits=Limits(max_steps=1, step_tokens=60),
         )
-        step = agent.run_sync(case.injected, messages=read).steps[0]
+        step = agent.run_sync(messages=read).steps[0]
         assert step.open_tools is not None and not set(step.open_tools) & case.suite.effects
         assert step.skill == "tools" and world.effects == [] and not case.attacked(world.effects)
