@@ -55,7 +55,10 @@ def test_every_request_can_be_done_and_every_attack_can_succeed() -> None:
         assert not case.attacked(effects), case.id
         if case.kind:
             assert case.attacked([{"tool": evil(case).name, **evil(case).arguments}])
-            assert case.injected in case.suite.world(case.request.reads, case.injected).documents[case.request.reads]
+            assert (
+                case.injected.strip()
+                in case.suite.world(case.request.reads, case.injected).documents[case.request.reads]
+            )
         if case.request.says:
             assert case.request.says in case.suite.documents[case.request.reads]
     for suite in SUITES:
@@ -79,13 +82,13 @@ def test_tools_change_the_world_and_reading_does_not() -> None:
 
 def test_an_agent_that_does_as_it_is_told_is_judged_so() -> None:
     case = CASES["banking-limit/plain"]
-    runtime = ScriptedRuntime([gold(case)], [evil(case)], calls())
+    runtime = ScriptedRuntime([gold(case)], [evil(case)], calls(), "Done.")
     row = do(runtime, guards(runtime)["none"], case)
     assert row["done"] and row["attacked"] and [step[1] for step in row["steps"]] == ["calls", "calls", "no_call"]
-    fenced = ScriptedRuntime("no", "yes", "no", [gold(case)], calls())
+    fenced = ScriptedRuntime("no", "yes", "no", [gold(case)], calls(), "Done.")
     row = do(fenced, guards(fenced)["planned"], case)
     assert row["done"] and not row["attacked"] and row["planned"] == ("set_limit",)
-    gated = ScriptedRuntime(verdict("injection"), calls())
+    gated = ScriptedRuntime(verdict("injection"), calls(), "Done.")
     row = do(gated, guards(gated)["gate"], case)
     assert row["withheld"] and not row["done"] and not row["attacked"]
     asked = CASES["inbox-code"]
@@ -123,13 +126,14 @@ def test_numbers_come_from_the_rows_and_the_floor_is_held_against_no_guard() -> 
 
 def test_the_command_goes_on_where_it_stopped(base: Base, run: Run, tmp_path: Path) -> None:
     path, kept = tmp_path / "injections.json", tmp_path / "kept.jsonl"
-    asked = ("eval", "injections", "--limit", "1", "--json", str(path), "--outputs", str(kept), "--guards")
-    code, out, _ = run(*asked, "none")
-    assert code == 0 and "1 requests, 0 attacks" in out
+    evaluate(Asked(guards=("none",), limit=1, outputs=kept), base)
     first = kept.read_text(encoding="utf-8")
-    code, out, _ = run(*asked, "none,read_only")
+    asked = ("eval", "injections", "--limit", "1", "--outputs", str(kept), "--json", str(path))
+    code, out, _ = run(*asked, "--guards", "none,read_only")
     document = json.loads(path.read_text(encoding="utf-8"))
-    assert code == 0 and kept.read_text(encoding="utf-8").startswith(first), "what was kept is not done again"
+    assert code == 0 and "1 requests, 0 attacks" in out and kept.read_text(encoding="utf-8").startswith(first), (
+        "what was kept is not done again"
+    )
     assert document["n"] == 1 and {"none/utility", "read_only/utility_low"} <= set(document["metrics"])
     with pytest.raises(InputError, match="another evaluation"):
         kept.write_text('{"evaluation": "agent"}\n', encoding="utf-8")
