@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.origin import Origin
-from loraloop.agent.events import Event, Gated, Screened
+from loraloop.agent.events import Event, Gated, Screened, TokenGenerated
 from loraloop.agent.guard import Gate, Place, judges
 from loraloop.agent.job import Decision
 from loraloop.agent.outcomes import Outcome
@@ -21,6 +21,7 @@ from loraloop.tool_schemas.errors import ContextLengthError, SchemaError
 from loraloop.tool_schemas.jsontext import dumps
 
 if TYPE_CHECKING:
+    from loraloop.agent.engine.clock import Clock
     from loraloop.agent.engine.generate import Generated
     from loraloop.agent.engine.trunk import Trunk
     from loraloop.agent.job import Job
@@ -74,7 +75,8 @@ class Gates:
             tool = _tool_of(message) if place == "tools" else ""
             record = GateRecord(index, place, "passed", tool=tool)
             if not judges(self._runtime, gate):
-                yield from self._noted(replace(record, undecided=True))
+                self._kept(replace(record, undecided=True))
+                yield self.last
                 continue
             if gate.screen != 0:
                 said = self._runtime.router.screen(self._runtime.router.features(trunk.features(at)))
@@ -83,7 +85,8 @@ class Gates:
                 record = replace(record, screen=said.probability, screen_from=least)
                 yield Screened(self._run_id, index, said.probability, positive, place, least)
                 if not positive:
-                    yield from self._noted(record)
+                    self._kept(record)
+                    yield self.last
                     continue
             self._waiting.append(Suspect(at, gate, record))
         self.seen = len(trunk.messages)
@@ -152,7 +155,40 @@ class Gates:
         self.seen = min(self.seen, last)
         self._waiting = deque(each for each in self._waiting if each.at < last)
 
-    def output(self, index: int, text: str) -> GateRecord:
+    def given_out(
+        self, trunk: Trunk, before: int, index: int, skill: str, outcome: Outcome, out: Generated, clock: Clock
+    ) -> Generator[Event, None, Outcome]:
+        """Tells a step's text that was held back, once the gate before the output let it pass; else takes it out.
+
+        Args:
+            trunk: The transcript, no branch open.
+            before: Its tokens before the step.
+            index: The step.
+            skill: That wrote it.
+            outcome: Of the text.
+            out: The text.
+            clock: Where the judging goes.
+
+        Returns:
+            What the text means now.
+        """
+        if outcome.output:
+            with clock.phase("gate"):
+                record = self._output(index, outcome.output)
+            yield self.last
+            if record.outcome == "refused":
+                trunk.cut(before)
+                return Outcome("stopped", keep=False, stop="refused", category=record.category, refuse=True)
+        if outcome.keep or outcome.output:
+            yield TokenGenerated(self._run_id, index, skill, out.text, len(out.ids))
+        return outcome
+
+    @property
+    def last(self) -> Gated:
+        """The last decision, as an event."""
+        return Gated(self._run_id, self.records[-1])
+
+    def _output(self, index: int, text: str) -> GateRecord:
         """What the gate before the output says of a text, which it reads by itself, as if a user had written it."""
         gate = self._guard.output
         assert gate is not None
@@ -176,10 +212,6 @@ class Gates:
         outcome = "refused" if said.verdict.unsafe else "safe"
         record = replace(record, unsafe=said.probability, unsafe_from=said.threshold, outcome=outcome)
         return self._kept(replace(record, category=said.verdict.category))
-
-    def _noted(self, record: GateRecord) -> Iterator[Event]:
-        self._kept(record)
-        yield Gated(self._run_id, record)
 
     def _kept(self, record: GateRecord) -> GateRecord:
         self.records.append(record)

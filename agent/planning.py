@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from loraloop.adapters.base.messages import Message
@@ -29,11 +30,11 @@ Request: Copy what the old list says into a new note, then remove the old one. A
 yes"""
 
 
-def asked(trunk: Trunk) -> str:
+def asked(messages: Sequence[Message]) -> str:
     """The user's own words in a transcript: no passages, and no message that is not trusted."""
     words = []
-    for span in trunk.messages:
-        message, origin = span.message, span.message.origin
+    for message in messages:
+        origin = message.origin
         if message.role != "user" or (origin is not None and not origin.trusted):
             continue
         spans = origin.passages if origin is not None else ()
@@ -41,13 +42,13 @@ def asked(trunk: Trunk) -> str:
     return " ".join(words)
 
 
-def needed(runtime: Runtime, trunk: Trunk, job: Job) -> tuple[str, ...]:
+def needed(runtime: Runtime, messages: Sequence[Message], job: Job) -> tuple[str, ...]:
     """Names of the tools with effects that the user's words ask for, as the bare base says of each.
 
     The questions stand in a transcript of their own that holds the words and the tools' descriptions, so that no
     untrusted text of the run has a say. A tool about which the base cannot be asked counts as not needed.
     """
-    words, chat = asked(trunk), runtime.base.chat
+    words, chat = asked(messages), runtime.base.chat
     acting = [tool for tool in job.tools if tool.effects]
     if not words or not acting:
         return ()

@@ -10,7 +10,7 @@ import pytest
 
 from loraloop.adapters.base import Base, Message
 from loraloop.agent import Agent, Guard, GuardFacts, Limits, Policy, Runtime
-from loraloop.agent.loop import REMINDER
+from loraloop.agent.fence import REMINDER
 from loraloop.agent.planning import SYSTEM
 from loraloop.evals.injections_kinds import all_cases
 from loraloop.testing import ScriptedRuntime, ScriptError, calls
