@@ -10,13 +10,14 @@ if TYPE_CHECKING:
     from loraloop.agent.choosing import Forbid, StepFacts
     from loraloop.agent.documents import Document
     from loraloop.agent.engine.sampling import Sampling
+    from loraloop.agent.guard import Gate, Guard, GuardFacts
     from loraloop.agent.hooks import Hook
     from loraloop.agent.limits import Limits
     from loraloop.agent.mixture import Mixture
     from loraloop.agent.output_type import OutputType
     from loraloop.agent.passage_index import PassageIndex
     from loraloop.agent.policy import Policy
-    from loraloop.agent.result import CallRecord, RunResult, Step, Tokens
+    from loraloop.agent.result import CallRecord, GateRecord, RunResult, Step, Tokens
     from loraloop.agent.retrieval import Retriever
     from loraloop.agent.runtime import Runtime
     from loraloop.agent.stepping import Pending, RunSteps
@@ -27,6 +28,10 @@ _HOMES = {
     "CallRecord": "result",
     "Document": "documents",
     "Forbid": "choosing",
+    "Gate": "guard",
+    "GateRecord": "result",
+    "Guard": "guard",
+    "GuardFacts": "guard",
     "Hook": "hooks",
     "Limits": "limits",
     "Mixture": "mixture",
@@ -46,9 +51,9 @@ _HOMES = {
 }
 
 __all__ = [
-    "Agent", "CallRecord", "Document", "Forbid", "Hook", "Limits", "Mixture", "OutputType", "PassageIndex",
-    "Pending", "Policy", "Retriever", "RunResult", "RunSteps", "RunStream", "Runtime", "Sampling", "Step",
-    "StepFacts", "Tokens",
+    "Agent", "CallRecord", "Document", "Forbid", "Gate", "GateRecord", "Guard", "GuardFacts", "Hook", "Limits",
+    "Mixture", "OutputType", "PassageIndex", "Pending", "Policy", "Retriever", "RunResult", "RunSteps", "RunStream",
+    "Runtime", "Sampling", "Step", "StepFacts", "Tokens",
 ]  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.base.messages import Message
+from loraloop.adapters.base.origin import Origin
 from loraloop.agent.calling import ToolRunner, call_key
 from loraloop.agent.events import Event, ToolCallFinished, ToolCallStarted
 from loraloop.agent.observation import shortened
@@ -114,7 +115,8 @@ class Actor:
             content, left_out = shortened(record, min(share, self._job.limits.result_tokens), self._count)
             if left_out:
                 record = replace(record, left_out=left_out)
-            message = Message("tool", content)
+            trusted = self._known[call.name].trusted and all(span.message.trusted for span in trunk.messages)
+            message = Message("tool", content, Origin("tool", call.name, index, record.source, trusted))
             trunk.append(message, self._chat.message(message.role, content), more=bool(records))
             records.append(record)
             yield ToolCallFinished(self._run_id, index, record)

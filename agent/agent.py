@@ -11,6 +11,7 @@ from typing import Any, Generic, TypedDict, TypeVar, Unpack, overload
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.contracts import Passage
 from loraloop.agent.engine.sampling import Sampling
+from loraloop.agent.guard import Guard, check_guard, default_guard
 from loraloop.agent.hooks import Hook, as_hooks
 from loraloop.agent.job import Job
 from loraloop.agent.limits import Limits
@@ -46,6 +47,7 @@ class Options(TypedDict, Generic[D], total=False):
     policy: Policy | None
     tool_choice: str | Mapping[str, Any] | None
     deps: D
+    guard: Guard | None
 
 
 class Settings(TypedDict, Generic[D], total=False):
@@ -59,6 +61,7 @@ class Settings(TypedDict, Generic[D], total=False):
     deps_type: type[D] | None
     retriever: Retriever | None
     best: int
+    guard: Guard | None
 
 
 class Agent(Generic[T, D]):
@@ -82,11 +85,14 @@ class Agent(Generic[T, D]):
         hooks: Functions that are told events as they happen, or `Hook`s, which say which events and what an error of
             theirs means.
         deps_type: The class of the `deps` that each run is given, for tools with a `Context`.
+        guard: What stands between the agent and texts from outside: gates, and which tools a step may call. Where
+            None, user text and tool results pass the safety skill's gates if the runtime has that skill and a screen.
 
     Raises:
         SchemaError: if a tool or the output type is unusable.
         UnknownNameError: if the policy names a skill or a tool that does not exist.
-        InputError: if a tool has a name with a meaning of its own, or the policy's tool choice cannot be kept.
+        InputError: if a tool has a name with a meaning of its own, the policy's tool choice cannot be kept, or a gate
+            of the guard could never decide.
     """
 
     @overload
@@ -134,6 +140,7 @@ class Agent(Generic[T, D]):
         output_type: Any = None,
         hooks: Sequence[Hook | Callable[[Any], object]] = (),
         deps_type: type[Any] | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self.runtime = runtime
         self.tools = as_tools(tools)
@@ -146,6 +153,7 @@ class Agent(Generic[T, D]):
         self.deps_type = deps_type
         self.retriever = retriever
         self.best = best
+        self.guard = guard
         self._making = Lock()
         if best < 1:
             raise InputError(f"best is {best}: give the most passages of a request, 1 or more")
@@ -156,6 +164,7 @@ class Agent(Generic[T, D]):
         self._python = python_tool(self.limits.tool_timeout) if python else None
         self._system = system_content(instructions, self.tools)
         self._check(self.policy)
+        self._guarded(guard)
 
     def add_documents(self, documents: Given | Iterable[Given]) -> Changes:
         """Adds documents that requests may be answered from; see `PassageIndex.add`.
@@ -199,6 +208,7 @@ class Agent(Generic[T, D]):
             tool_choice: Instead of the policy's: `auto`, `required`, `none`, or a tool's name; see `Policy`.
             output_type: Instead of the agent's; ``str`` is any text. See `Agent`.
             deps: What tools with a `Context` find in it.
+            guard: Instead of the agent's own.
 
         Raises:
             InputError: an empty prompt, a forced skill without what it works on, a tool choice that cannot be kept,
@@ -267,7 +277,9 @@ class Agent(Generic[T, D]):
         policy: Policy | None = None,
         tool_choice: str | Mapping[str, Any] | None = None,
         deps: Any = None,
+        guard: Guard | None = None,
     ) -> Run:
+        guard = self._guarded(guard or self.guard)
         check_deps(deps, self.deps_type, self.tools)
         asked = passages is None and self.retriever is not None
         given = found(self.runtime, self.retriever, prompt, self.best) if asked else as_passages(passages or ())
@@ -281,7 +293,7 @@ class Agent(Generic[T, D]):
             self._check_fit(choice, asked or bool(given))
         job = Job(
             prompt,
-            request(prompt, given, messages, self._system),
+            request(prompt, given, messages, self._system, guard.trust_passages),
             given,
             self.tools,
             self.limits,
@@ -291,6 +303,7 @@ class Agent(Generic[T, D]):
             self.output if output_type is None else self._output(output_type),
             deps,
             self.hooks,
+            guard,
         )
         return Run(self.runtime, job, loop)
 
@@ -300,6 +313,14 @@ class Agent(Generic[T, D]):
         if NONE in policy.forbid:
             raise InputError("none cannot be forbidden: the base answers when no skill does")
         check_choice(policy, self.tools, self.limits, self.runtime)
+
+    def _guarded(self, guard: Guard | None) -> Guard:
+        """The guard of a run, which the runtime can keep."""
+        if guard is None:
+            return default_guard(self.runtime)
+        tools = [tool.name for tool in self.tools]
+        check_guard(guard, self.runtime, [*tools, PYTHON] if self.python else tools)
+        return guard
 
     def _output(self, said: Any) -> OutputType[Any]:
         """What a caller wants the answer to be; a grammar is compiled here if only that tells whether it is one."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from loraloop.agent.result import CallRecord, Compaction, RunResult, Step, plain
+from loraloop.agent.result import CallRecord, Compaction, GateRecord, RunResult, Step, plain
 from loraloop.tool_schemas.jsontext import dumps
 
 
@@ -39,11 +39,29 @@ class RunStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class Screened(Event):
-    """The last message was screened; a positive screen activates the safety skill."""
+    """A message was screened; a positive screen activates the safety skill."""
 
     step: int
     probability: float
     positive: bool
+    place: str
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True)
+class Gated(Event):
+    """A gate of the guard decided about a text."""
+
+    gate: GateRecord
+
+
+@dataclass(frozen=True, slots=True)
+class ToolsLimited(Event):
+    """The guard leaves a step some of the tools only; `planned` are those that the user's own words need."""
+
+    step: int
+    tools: tuple[str, ...]
+    planned: tuple[str, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +115,11 @@ class Prefetched(Event):
 
 @dataclass(frozen=True, slots=True)
 class TokenGenerated(Event):
-    """A piece of text, made of `tokens` tokens; text of a constrained step comes in pieces that are sure to stay."""
+    """A piece of text, made of `tokens` tokens; text of a constrained step comes in pieces that are sure to stay.
+
+    Under a gate before the output, a step's whole text comes at once, after the gate let it pass; of a step whose text
+    does not stay, nothing comes.
+    """
 
     step: int
     skill: str
@@ -124,7 +146,7 @@ class ToolCallFinished(Event):
 
 @dataclass(frozen=True, slots=True)
 class Refused(Event):
-    """The safety skill's verdict is unsafe."""
+    """A gate stopped the run, or the safety skill's verdict is unsafe: `text` is what is said instead."""
 
     step: int
     category: str
@@ -165,6 +187,8 @@ EVENTS: tuple[type[Event], ...] = (
     RunStarted,
     Compacted,
     Screened,
+    Gated,
+    ToolsLimited,
     Planned,
     Routed,
     SkillActivated,

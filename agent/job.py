@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.contracts import Passage
 from loraloop.agent.engine.sampling import Sampling
+from loraloop.agent.guard import Guard
 from loraloop.agent.hooks import Hook
 from loraloop.agent.limits import Limits
 from loraloop.agent.mixture import Mixture
@@ -32,6 +33,7 @@ class Job:
     output: OutputType[Any] = FREE
     deps: Any = None
     hooks: tuple[Hook, ...] = ()
+    guard: Guard = field(default_factory=Guard)
 
 
 @dataclass(frozen=True, slots=True)

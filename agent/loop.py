@@ -7,9 +7,9 @@ from asyncio import AbstractEventLoop
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 from time import monotonic, perf_counter
-from typing import Any
 
 from loraloop.adapters.base.messages import Message
+from loraloop.adapters.base.origin import Origin
 from loraloop.agent.acting import Actor
 from loraloop.agent.ahead import RunAhead
 from loraloop.agent.aside import Repair, asides
@@ -19,7 +19,7 @@ from loraloop.agent.compaction import Compactor
 from loraloop.agent.deciding import speaks
 from loraloop.agent.engine.branch import Branch
 from loraloop.agent.engine.clock import Clock
-from loraloop.agent.engine.generate import Budget, Delta, Generated
+from loraloop.agent.engine.generate import Budget, Generated
 from loraloop.agent.engine.sampling import Sampler
 from loraloop.agent.engine.trunk import Trunk
 from loraloop.agent.events import (
@@ -31,16 +31,17 @@ from loraloop.agent.events import (
     Routed,
     RunFinished,
     RunStarted,
-    Screened,
     SkillActivated,
     StepFinished,
     TokenGenerated,
 )
+from loraloop.agent.fence import Fence
 from loraloop.agent.forms import Forms
+from loraloop.agent.gating import Gates
 from loraloop.agent.hooks import told
 from loraloop.agent.job import Decision, Job
 from loraloop.agent.opening import opened
-from loraloop.agent.outcomes import Facts, Outcome, outcome_of
+from loraloop.agent.outcomes import PYTHON, Facts, Outcome, outcome_of
 from loraloop.agent.result import CallRecord, Compaction, RunResult, Step, StopReason, Tokens
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.stepping import Pending
@@ -70,13 +71,14 @@ class Run:
         self._compactions: list[Compaction] = []
         self._repair: Repair | None = None
         self._chooser = StepChooser(runtime, job)
+        self._gates = Gates(runtime, job, self.id)
+        self._fence = Fence(runtime, job, self.id)
         self._retry: Decision | None = None
         self._loop = loop
         self.stepwise = False  # whether each step waits until its `pending` decision was looked at
         self.pending: Pending | None = None
         self._masked = unfit(runtime, job)
         self._after = "user"
-        self._screened = 0  # messages that were looked at
         self._steps: list[Step] = []
         self._ahead = RunAhead(runtime.ahead)
         self._generated = 0
@@ -104,7 +106,7 @@ class Run:
             self._deadline = monotonic() + self._job.limits.deadline
         self._forms.begin()
         opening = opened(self._runtime, self._job, self._compactor)
-        trunk, self._screened, self._after = opening.trunk, opening.fresh, opening.after
+        trunk, self._gates.seen, self._after = opening.trunk, opening.fresh, opening.after
         if opening.compaction is not None:
             self._compactions.append(opening.compaction)
         try:
@@ -138,13 +140,15 @@ class Run:
             end.value,
             tuple(known[name] for name in end.citations if name in known),
             tuple(self._compactions),
+            gates=tuple(self._gates.records),
+            planned=self._fence.planned,
         )
         yield RunFinished(self.id, self.result)
 
     def _compact(self, trunk: Trunk) -> Iterator[Event]:
-        done = self._compactor.trunk(trunk, len(self._steps), min(self._screened, len(trunk.messages) - 1))
+        done = self._compactor.trunk(trunk, len(self._steps), min(self._gates.seen, len(trunk.messages) - 1))
         if done is not None:
-            self._screened -= len(done.removed)
+            self._gates.moved(len(done.removed))
             self._compactions.append(done)
             yield Compacted(self.id, done)
 
@@ -168,16 +172,14 @@ class Run:
         reused = trunk.computed.length
         trunk.flush(clock)
         prefilled = trunk.computed.length - reused
-        decision = None
-        to_screen = self._unscreened(trunk)
-        if to_screen:
-            with clock.phase("route"):
-                results = [self._runtime.router.screen(self._features(trunk, at)) for at in to_screen]
-                worst = max(results, key=lambda result: (result.positive, result.probability))
-            yield Screened(self.id, index, worst.probability, worst.positive)
-            if worst.positive:
-                guard = self._runtime.with_contract("verdict")[0]
-                decision = Decision(guard, worst.probability, False, (), (), "screen")
+        with clock.phase("route"):
+            told = list(self._gates.look(trunk, index))
+        yield from told
+        decision = self._gates.decision()
+        fenced = trunk, index, self._steps, self._forms, clock
+        if decision is None and not (yield from self._fence.limit(*fenced)):
+            self._stop = "invalid"
+            return
         if decision is None and self._repair is not None:
             decision = self._repair.decision
         if decision is None:
@@ -191,10 +193,13 @@ class Run:
                 self._stop = "stopped"
                 return
             if self.pending.edited:
-                self._screened = len(trunk.messages) - 1
+                self._gates.edited(len(trunk.messages) - 1)
                 self._chooser.undo()
                 return
-            decision, aside = self.pending.decision, self.pending.told
+            judged, decision, aside = decision, self.pending.decision, self.pending.told
+            if judged.by == "screen" and decision.by != "screen":
+                self._gates.overruled(index)
+                yield from self._fence.limit(*fenced)
         yield Routed(
             self.id,
             index,
@@ -207,7 +212,8 @@ class Run:
             decision.weights,
             decision.routed,
         )
-        start = perf_counter()
+        start, before = perf_counter(), len(trunk.ids)
+        judging = decision.by == "screen"
         with self._runtime.activate(decision.mixture or decision.skill) as active:
             author = active.author
             clock.add("switch", active.seconds)
@@ -215,7 +221,7 @@ class Run:
                 self.id, index, decision.skill, author.slot, author.activation, round(active.seconds * 1e6, 1)
             )
             yield from self._tell(index, "runner_up", self._ahead.routed(decision.names, decision.runners_up))
-            branch = trunk.branch(author, clock)
+            branch = (self._gates.stand(trunk) if judging else trunk).branch(author, clock)
             if author.activation == "full":
                 prefilled, reused = prefilled + branch.prefilled, branch.start - branch.prefilled
             try:
@@ -223,23 +229,30 @@ class Run:
                 outcome = self._judge(active.contract, out, limit)
                 if outcome.keep:
                     ids = [*self._chat.generation_prompt, *out.ids, *self._chat.closing]
-                    branch.close(ids, Message("assistant", out.text))
+                    origin = Origin("skill", decision.skill, index, trusted=branch.trusted)
+                    branch.close(ids, Message("assistant", out.text, origin))
             finally:
                 branch.close()
         self._generated += len(out.ids)
+        if judging:
+            outcome = self._gates.settle(trunk, index, outcome, out)
+            yield self._gates.last
+        elif self._job.guard.output is not None and active.contract != "verdict":
+            outcome = yield from self._gates.given_out(trunk, before, index, decision.skill, outcome, out, clock)
         records: list[CallRecord] = []
         if outcome.calls and outcome.stop is None:
             yield from self._tell(index, "tool", self._ahead.acting())
             yield from self._actor.act(trunk, index, outcome.calls, records, clock, self._deadline)
         if outcome.refuse:
-            refusal = Message("assistant", self._job.policy.refusal)
+            refusal = Message("assistant", self._job.guard.refusal, Origin("guard", step=index))
             trunk.append(refusal, self._chat.message(refusal.role, refusal.content))
             yield Refused(self.id, index, outcome.category, refusal.content)
         self._conclude(outcome, active.contract, bool(records))
-        self._repair = self._again(decision, active.contract, out.text, outcome)
-        self._retry = decision if any(record.retry for record in records) else None
+        if not judging:
+            self._repair = self._again(decision, active.contract, out.text, outcome)
+            self._retry = decision if any(record.retry for record in records) else None
         self._forms.unmask()
-        if decision.by != "screen" and not outcome.again:
+        if not judging and not outcome.again:
             self._forms.choice_made()
         ms = clock.milliseconds()
         if out.first:
@@ -265,6 +278,7 @@ class Run:
             *((out.weighed, out.threshold) if active.contract == "verdict" else (None, None)),
             decision.routed,
             *((out.weighed, out.threshold) if active.contract == "calls" else (None, None)),
+            None if judging else self._fence.left,
         )
         self._steps.append(step)
         yield StepFinished(self.id, step)
@@ -274,23 +288,12 @@ class Run:
         if begun:
             yield Prefetched(self.id, index, begun, reason)
 
-    def _unscreened(self, trunk: Trunk) -> list[int]:
-        """Places of messages that came from outside since the last look and that the policy wants screened."""
-        policy = self._job.policy
-        wanted = {"user": policy.screen, "tool": policy.screen_tools}
-        new = range(self._screened, len(trunk.messages))
-        self._screened = len(trunk.messages)
-        if not self._runtime.with_contract("verdict"):
-            return []
-        return [at for at in new if wanted.get(trunk.messages[at].message.role, False)]
-
-    def _features(self, trunk: Trunk, at: int = -1) -> Any:
-        return self._runtime.router.features(trunk.features(at))
-
     def _choose(self, trunk: Trunk) -> Decision:
         last, required = trunk.messages[-1].message, self._forms.calls.required
-        state = self._chooser.state(self._masked, self._after)
-        return self._chooser.choose(self._features(trunk), state, last, self._steps, required, self._retry)
+        masked = self._masked if self._forms.calls.tools else self._masked.union(self._runtime.with_contract("calls"))
+        state = self._chooser.state(masked, self._after)
+        features = self._runtime.router.features(trunk.features())
+        return self._chooser.choose(features, state, last, self._steps, required, self._retry)
 
     def _left(self, index: int) -> Left:
         return self._job.limits.left(index, self._actor.made, self._generated, self._deadline)
@@ -303,14 +306,15 @@ class Run:
         tokens = min(limits.step_tokens, limits.run_tokens - self._generated, room)
         grammar = self._forms.grammar(contract, clock, self._repair is not None and not self._repair.left)
         talks = speaks(self._runtime, decision, contract)
+        reminder = self._fence.reminder(contract, branch)
         prose = talks and self._job.tools and self._job.policy.prose
-        told = self._told(talks, contract, max(room - tokens, room // 2), aside)
+        told = self._told(talks, contract, max(room - tokens, room // 2), "\n".join(filter(None, (aside, reminder))))
         room -= len(told)
         tokens = min(tokens, room)
         cut: StopReason = "context" if tokens == room else "max_tokens"
         limited: dict[str, StopReason] = {"tokens": cut, "deadline": "deadline", "cancelled": "cancelled"}
-        out, policy = Generated(), self._job.policy
-        given = policy.unsafe_from if contract == "verdict" else policy.no_call_from
+        out, held = Generated(), self._job.guard.output is not None and contract != "verdict"
+        given = self._gates.unsafe_from if contract == "verdict" else self._job.policy.no_call_from
         balance = balance_of(self._runtime, decision.skill, given, contract)
         try:
             for piece in self._runtime.generate(
@@ -324,12 +328,12 @@ class Run:
                 balance=balance,
                 clock=clock,
             ):
-                if isinstance(piece, Delta):
-                    yield TokenGenerated(self.id, index, decision.skill, piece.text, piece.tokens)
-                else:
+                if isinstance(piece, Generated):
                     out = piece
+                elif not held:
+                    yield TokenGenerated(self.id, index, decision.skill, piece.text, piece.tokens)
         except LimitError as error:
-            if not self._steps:
+            if not self._steps and decision.by != "screen":
                 raise
             return Generated(reason=UNENFORCED, problem=str(error)), cut
         return out, limited.get(out.reason)
@@ -365,7 +369,7 @@ class Run:
             tools=calls.tools,
             answered=self._actor.answered,
             calls_left=self._job.limits.max_tool_calls - self._actor.made,
-            python=self._job.python is not None,
+            python=self._job.python is not None and self._fence.lets(PYTHON),
             repeat=policy.repeat_calls,
             go_on=policy.after_answer == "route",
             limit=limit,
@@ -386,10 +390,10 @@ class Run:
             self._masked.update(self._runtime.with_contract(contract))
         if acted:
             self._after = "tool"
-        elif outcome.stop is None and outcome.name != "safe":
+        elif outcome.stop is None and contract != "verdict":
             self._after = "dropped"
         if outcome.refuse:
-            outcome = replace(outcome, output=self._job.policy.refusal)
+            outcome = replace(outcome, output=self._job.guard.refusal)
         if self._actor.full:
             self._stop = "context"
         if outcome.output or self._stop is not None:

@@ -11,6 +11,7 @@
 | answer | not answerable | nothing | route again, this contract masked |
 | verdict | unsafe | the refusal | the run ends |
 | verdict | safe | nothing | go on |
+| verdict | unreadable | nothing | the run ends, or what the gate says |
 | code | code, with the `python` tool | the text, then what it printed | route again |
 | code | code | the text | the run ends |
 | code | nothing that parses was found | nothing | route again, this contract masked |
@@ -105,7 +106,7 @@ def outcome_of(contract: str, text: str, facts: Facts) -> Outcome:
     """Reads a step's text under its contract.
 
     Raises:
-        SchemaError: if an answer, a verdict or code is not what the contract says (a grammar makes that impossible).
+        SchemaError: if an answer or code is not what the contract says (a grammar makes that impossible).
     """
     if facts.limit is not None:
         value = _read(text, facts)[0] if contract == "text" else None
@@ -125,10 +126,7 @@ def outcome_of(contract: str, text: str, facts: Facts) -> Outcome:
             return Outcome("answer", keep=True, citations=answer.citations, output=answer.answer, mask=True)
         return Outcome("answer", keep=True, stop="answer", output=answer.answer, citations=answer.citations)
     if contract == "verdict":
-        verdict = verdict_of(text)
-        if verdict.unsafe:
-            return Outcome("unsafe", keep=False, stop="refused", category=verdict.category, refuse=True)
-        return Outcome("safe", keep=False)
+        return _verdict(text)
     return _code(text, facts)
 
 
@@ -171,6 +169,16 @@ def _calls(text: str, facts: Facts) -> Outcome:
     if len(fresh) > facts.calls_left:
         return Outcome("calls", keep=False, stop="max_tool_calls", output=text)
     return Outcome("calls", keep=True, calls=calls)
+
+
+def _verdict(text: str) -> Outcome:
+    try:
+        verdict = verdict_of(text)
+    except SchemaError as error:
+        return Outcome("invalid", keep=False, stop="invalid", error=clipped(str(error)))
+    if verdict.unsafe:
+        return Outcome("unsafe", keep=False, stop="refused", category=verdict.category, refuse=True)
+    return Outcome("safe", keep=False)
 
 
 def _code(text: str, facts: Facts) -> Outcome:

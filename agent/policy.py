@@ -13,7 +13,6 @@ from loraloop.tool_schemas.errors import InputError
 if TYPE_CHECKING:
     from loraloop.agent.choosing import StepFacts, Wish
 
-REFUSAL = "I can't help with that."
 CUE = "Answer my question in one sentence, using the result above."
 
 
@@ -29,13 +28,8 @@ class Policy:
             choice among them. Returns a skill or a mixture to force it, several in order of preference (the first
             that can be chosen is taken), ``Forbid("code")`` to have the router choose without it in this step, or
             None for the router's choice. Of several, what cannot be chosen in the step is passed over.
-        screen: Whether user text is screened.
-        screen_tools: Whether tool results are screened.
-        unsafe_from: Probability of `unsafe` from which the safety skill's verdict is unsafe; the one on its card where
-            None. Lower refuses more.
         no_call_from: Probability of calling nothing from which a tool skill's step calls nothing; the one on its card
             where None. Lower calls less.
-        refusal: What the assistant says when the safety skill's verdict is unsafe.
         repeat_calls: Whether a call that was answered in this run already may run again. If not, a step that only
             repeats is dropped and tools are masked, so that the base answers.
         prose: Whether a reply of the base beside tools must not begin like a call. The base was shown how to call, and
@@ -60,11 +54,7 @@ class Policy:
     skills: tuple[str | Mapping[str, float] | Mixture, ...] = ()
     forbid: frozenset[str] = frozenset()
     decide: Callable[[StepFacts], Wish] | None = None
-    screen: bool = True
-    screen_tools: bool = True
-    unsafe_from: float | None = None
     no_call_from: float | None = None
-    refusal: str = REFUSAL
     repeat_calls: bool = False
     prose: bool = True
     cue: str = CUE
@@ -80,12 +70,8 @@ class Policy:
         object.__setattr__(self, "skills", tuple(map(as_choice, self.skills)))
         if self.after_answer not in ("end", "route"):
             raise InputError(f"after_answer is {self.after_answer!r}: use 'end' or 'route'")
-        if not self.refusal.strip():
-            raise InputError("refusal is empty: give the text that a refused user sees")
-        for name in ("unsafe_from", "no_call_from"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise InputError(f"{name} is {value!r}: give a probability, such as 0.5, or None")
+        if self.no_call_from is not None and not 0 <= self.no_call_from <= 1:
+            raise InputError(f"no_call_from is {self.no_call_from!r}: give a probability, such as 0.5, or None")
         if isinstance(self.mix, bool) or not 0 <= self.mix < 1:
             raise InputError(f"mix is {self.mix!r}: give the least probability of a runner-up, such as 0.2, or 0")
         object.__setattr__(self, "tool_choice", choice_of(self.tool_choice))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 NO_RESULT: Final = object()  # a tool without a fixed result; None is a result
 
-_FIELDS = ("name", "description", "parameters", "result", "returns", "strict")
+_FIELDS = ("name", "description", "parameters", "result", "returns", "strict", "effects", "trusted")
 _RETURNS = ("returns", "outputSchema", "output_schema")
 PARAMETERS = ("parameters", "inputSchema", "input_schema")
 """What the forms of tools call the schema of the arguments."""
@@ -51,6 +51,9 @@ class Tool:
         context: The function's parameter that is filled with a `Context` at each call; empty for none.
         deps: The class of the context's `deps`; None for anything.
         source: Where the tool comes from, for the trace: ``"http"``, ``"mcp:NAME"``; empty for one that was given.
+        effects: Whether a call may change something or send something out. False for a tool that only reads.
+        trusted: Whether what it gives may be followed like the user's own words. Results are data from outside unless
+            this says otherwise; an agent's guard decides what that means.
 
     Raises:
         SchemaError: If the name or another field is unusable, or a schema is invalid or holds a keyword that decoding
@@ -74,6 +77,8 @@ class Tool:
     context: str = ""
     deps: type[Any] | None = None
     source: str = ""
+    effects: bool = True
+    trusted: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip() or len(self.name) > 128:
@@ -84,8 +89,9 @@ class Tool:
             raise SchemaError(f"tool {self.name!r}: the parameters must be a JSON Schema object")
         if self.parameters.get("type", "object") != "object":
             raise SchemaError(f"tool {self.name!r}: arguments are an object; set the type to 'object'", "$.type")
-        if not isinstance(self.strict, bool):
-            raise SchemaError(f"tool {self.name!r}: strict is {self.strict!r}; use true or false")
+        for said in ("strict", "effects", "trusted"):
+            if not isinstance(getattr(self, said), bool):
+                raise SchemaError(f"tool {self.name!r}: {said} is {getattr(self, said)!r}; use true or false")
         if self.on_unsupported not in ("refuse", "check"):
             raise SchemaError(f"tool {self.name!r}: on_unsupported is {self.on_unsupported!r}; use 'refuse' or 'check'")
         if self.timeout is not None and not self.timeout > 0:
@@ -192,11 +198,16 @@ class Tool:
         on_unsupported: OnUnsupported = "refuse",
         timeout: float | None = None,
         retries: int | None = None,
+        effects: bool = True,
+        trusted: bool = False,
     ) -> Tool:
         """Makes a tool of a typed function; see `loraloop.tool_schemas.function`."""
         from loraloop.tool_schemas.function import tool_of_function
 
-        options: dict[str, Any] = {"on_unsupported": on_unsupported, "timeout": timeout, "retries": retries}
+        options: dict[str, Any] = {
+            "on_unsupported": on_unsupported, "timeout": timeout, "retries": retries, "effects": effects,
+            "trusted": trusted,
+        }  # fmt: skip
         return tool_of_function(function, name, description, strict=strict, **options)
 
     @classmethod
@@ -232,7 +243,7 @@ class Tool:
             schema: ``{"name", "description", "parameters"}`` (or ``inputSchema``, as MCP says it), or the
                 same inside OpenAI's ``{"type": "function", "function": {…}}``. ``"result"``, if given, is what
                 every call returns, ``"returns"`` (or ``outputSchema``) its JSON Schema; ``"strict": false`` is
-                the same as here, null the same as true.
+                the same as here, null the same as true; so are ``"effects"`` and ``"trusted"``.
             function: Called with the arguments as keywords.
             on_unsupported: See the attribute.
 
@@ -267,6 +278,8 @@ class Tool:
             strict=True if body.get("strict") is None else body["strict"],
             on_unsupported=on_unsupported,
             returns=next((body[key] for key in _RETURNS if body.get(key) is not None), None),
+            effects=body.get("effects", True),
+            trusted=body.get("trusted", False),
         )
 
     @classmethod
@@ -307,13 +320,16 @@ def tool(
     on_unsupported: OnUnsupported = "refuse",
     timeout: float | None = None,
     retries: int | None = None,
+    effects: bool = True,
+    trusted: bool = False,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Decorates a typed function, which thereby becomes a `Tool`; the docstring gives the descriptions.
 
     Args:
         function: The function, where the decorator stands without parentheses.
-        **options: `name`, `description`, `strict`, `on_unsupported`, `timeout` and `retries`; see `Tool`.
+        **options: `name`, `description`, `strict`, `on_unsupported`, `timeout`, `retries`, `effects` and `trusted`; see
+            `Tool`.
     """
     if function is not None:
         return Tool.from_function(function)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
-PHASES = ("prefill", "recompute", "route", "switch", "compile", "decode", "mask", "tool")
+PHASES = ("prefill", "recompute", "route", "gate", "plan", "switch", "compile", "decode", "mask", "tool")
 
 
 class Clock:

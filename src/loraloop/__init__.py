@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from loraloop.agent import Agent as Agent
     from loraloop.agent import Document as Document
     from loraloop.agent import Forbid as Forbid
+    from loraloop.agent import Gate as Gate
+    from loraloop.agent import Guard as Guard
     from loraloop.agent import Hook as Hook
     from loraloop.agent import Limits as Limits
     from loraloop.agent import Mixture as Mixture
@@ -46,6 +48,8 @@ _HOMES = {
     "Context": "loraloop.tool_schemas.context",
     "Document": "loraloop.agent",
     "Forbid": "loraloop.agent",
+    "Gate": "loraloop.agent",
+    "Guard": "loraloop.agent",
     "Hook": "loraloop.agent",
     "Limits": "loraloop.agent",
     "LoraloopError": "loraloop.tool_schemas.errors",

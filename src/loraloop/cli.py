@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -106,6 +107,7 @@ def run(
 ) -> None:
     """Run one request and show its trace."""
     from loraloop.agent import Agent, Limits, Policy, Sampling
+    from loraloop.agent.guard import default_guard
     from loraloop.tool_sources import tools_of
 
     request, given, listed = text_of(prompt), tools_of(tools, mcp, context), read_passages(passages)
@@ -113,7 +115,8 @@ def run(
     limits = Limits(max_steps=max_steps, run_tokens=max_tokens, deadline=deadline)
     sampling = Sampling(temperature=temperature, seed=seed)
     runtime = open_runtime(base, quantize, as_json, bare)
-    policy = Policy(skills=forced_skills(runtime, skill or []), screen=screen, tool_choice=tool_choice)
+    policy = Policy(skills=forced_skills(runtime, skill or []), tool_choice=tool_choice)
+    guard = default_guard(runtime)
     agent = Agent(
         runtime,
         tools=given,
@@ -123,6 +126,7 @@ def run(
         policy=policy,
         sampling=sampling,
         retriever=index,
+        guard=guard if screen else replace(guard, input=None),
     )
     if stream:
         from loraloop.streaming import stream_run
