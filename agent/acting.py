@@ -1,7 +1,7 @@
 """Running a step's calls, at the same time where that may be: each one's result goes into the transcript as data.
 
-Calls begin in the order in which they were written, and their results are put into the transcript in that order, whatever
-order they finish in: a run is the same however long its tools take.
+Calls begin in the order in which they were written, and their results are put into the transcript in that order,
+whatever order they finish in: a run is the same however long its tools take.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from loraloop.agent.engine.clock import Clock
     from loraloop.agent.engine.trunk import Trunk
     from loraloop.agent.job import Job
+    from loraloop.agent.pending_run import PendingRun
     from loraloop.tool_schemas.context import Left
     from loraloop.tool_schemas.tools import Tool
 
@@ -105,6 +106,13 @@ class Actor:
         self._left = left
         self._around = len(chat.message("tool", ""))
         self._asking: set[str] = set()  # tools that ask for another try in the current step
+
+    def restore(self, paused: PendingRun) -> None:
+        """What a run that was paused knows of its calls."""
+        self.made, self.asked = paused.made, Counter(paused.asked)
+        for step in paused.steps:
+            for record in step.calls:
+                self._remember(record)
 
     def act(
         self,
@@ -227,9 +235,7 @@ class Actor:
         """Puts what came of a call into the transcript, in its share of the room that is left for `rest` calls."""
         record = due.record
         assert record is not None
-        if not record.repeated and not record.retry:
-            self.answered[due.key] = record
-            self.answered[call_key(due.pending.call)] = record
+        self._remember(record)
         limit = min(self._share(trunk, rest), self._job.limits.result_tokens)
         content, left_out = shortened(record, limit, self._count)
         if left_out:
@@ -238,6 +244,14 @@ class Actor:
         trunk.append(message, self._chat.message(message.role, content), more=bool(records))
         records.append(record)
         return record
+
+    def _remember(self, record: CallRecord) -> None:
+        """A call that was answered need not run again: neither as it ran nor as the model wrote it."""
+        if record.repeated or record.retry:
+            return
+        for arguments in (record.arguments, record.wanted):
+            if arguments is not None:
+                self.answered[call_key(Call(record.name, arguments))] = record
 
     def _share(self, trunk: Trunk, calls: int) -> int:
         """Tokens that each of so many results may have."""

@@ -185,6 +185,6 @@ class Approver:
         return None if said is None else checked(call, said, tool)
 
     def _waits(self, tool: Tool, call: Call, index: int) -> bool:
-        if self._policy.ask.intersection((tool.name, ALL)):
+        if self._policy.asked.intersection((tool.name, ALL)):
             return True
         return tool.needs_approval(call.arguments, self._context(tool, index))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.contracts import Passage
@@ -15,6 +16,18 @@ from loraloop.agent.output_type import FREE, OutputType
 from loraloop.agent.policy import Policy
 from loraloop.router.decision import Route
 from loraloop.tool_schemas.tools import Tool
+
+if TYPE_CHECKING:
+    from loraloop.agent.approval import Approval
+    from loraloop.agent.pending_run import PendingRun
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A run that goes on, and what was said of its calls by their ids."""
+
+    run: PendingRun
+    said: Mapping[str, Approval]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +45,7 @@ class Job:
     output: OutputType[Any] = FREE
     deps: Any = None
     hooks: tuple[Hook, ...] = ()
+    resumed: Resumed | None = None
 
 
 @dataclass(frozen=True, slots=True)

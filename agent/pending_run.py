@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.contracts import Passage
-from loraloop.agent.approval import Approval, PendingCall, checked
+from loraloop.agent.approval import PendingCall
+from loraloop.agent.job import Decision
 from loraloop.agent.mixture import Mixture
-from loraloop.agent.outcomes import PYTHON
 from loraloop.agent.result import Compaction, Step, plain
-from loraloop.tool_schemas.errors import InputError, SchemaError, unknown
+from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.jsontext import dumps
-from loraloop.tool_schemas.tools import Tool
 from loraloop.tool_schemas.validation import json_path
 
 VERSION = 1
@@ -113,73 +111,12 @@ class PendingRun:
                 "it with the loraloop that wrote it"
             )
         try:
-            pending = pydantic.TypeAdapter(cls).validate_json(json.dumps(data))
+            pending = pydantic.TypeAdapter(cls).validate_json(json.dumps(data), strict=True)
         except pydantic.ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             raise InputError(f"the pending run is damaged: {json_path(first['loc'])}: {first['msg']}") from None
         _check_whole(pending)
         return pending
-
-    def decided(
-        self, said: Mapping[str, Any], tools: Mapping[str, Tool], base: str
-    ) -> dict[str, Approval]:
-        """What is to become of the step's calls, once everything fits what the run goes on with.
-
-        Args:
-            said: `Approve` or `Deny` by the calls' ids.
-            tools: The agent's, by name.
-            base: The fingerprint of the runtime's base.
-
-        Raises:
-            InputError: An answer is missing, or the base or a tool is not what it was.
-            UnknownNameError: An answer to a call that does not exist, or a call of a tool that is gone.
-            SchemaError: Arguments that do not fit a tool's schema, or no longer do.
-        """
-        if base != self.base:
-            raise InputError(
-                f"run {self.run_id} was paused on another base ({self.base}, and this is {base}): resume it on the "
-                "base that it began with"
-            )
-        ids = [call.id for call in self.calls]
-        for name in said:
-            if name not in ids:
-                raise unknown("call of the step that waits", name, ids)
-        missing = [call for call in self.waiting if call.id not in said]
-        if missing:
-            listed = ", ".join(f"{call.id} ({call.name} {dumps(call.arguments):.200})" for call in missing)
-            raise InputError(f"no decision about {listed}: give Approve() or Deny('reason') for each")
-        known = {call.id: call.approval for call in self.calls if call.approval is not None}
-        for call in self.calls:
-            if call.id in said:
-                known[call.id] = checked(call, said[call.id], tools.get(call.name))
-        for call in self.calls:
-            answer = known.get(call.id)
-            if not hasattr(answer, "reason"):
-                _check_tool(call, tools, edited=getattr(answer, "arguments", None) is not None)
-        return known
-
-
-def _check_tool(call: PendingCall, tools: Mapping[str, Tool], edited: bool) -> None:
-    """Checks that a call that may run still can."""
-    gone = f"{call.id} cannot run any more"
-    if call.name == PYTHON and PYTHON not in tools:
-        raise InputError(f"{gone}: it is a program, and the agent runs none; give it python=True, or deny the call")
-    if call.name not in tools:
-        error = unknown("tool", call.name, tools)
-        raise type(error)(f"{gone}: {error}; give the agent the tool, or deny the call", "tool", call.name, error.nearest)
-    tool = tools[call.name]
-    if not tool.executable:
-        raise InputError(f"{gone}: the tool {call.name!r} has no implementation now; give it one, or deny the call")
-    if edited:
-        return
-    try:
-        tool.validate(call.arguments)
-    except SchemaError as error:
-        raise SchemaError(
-            f"{gone}, since the schema of {call.name!r} has changed ({error.reason}): approve it with other arguments, "
-            "or deny it",
-            error.path,
-        ) from None
 
 
 def _check_whole(pending: PendingRun) -> None:
@@ -195,3 +132,12 @@ def _check_whole(pending: PendingRun) -> None:
         wrong = "$.calls has an id twice"
     if wrong:
         raise InputError(f"the pending run is damaged: {wrong}")
+
+
+def decision_of(step: Step) -> Decision:
+    """What a step ran on, as far as its trace says it."""
+    contract = "code" if step.outcome == "code" else "calls"
+    mixture = Mixture(step.mixture, contract) if step.mixture else None
+    return Decision(
+        step.skill, step.probability, step.abstained, step.runners_up, step.masked, step.decided_by, mixture
+    )

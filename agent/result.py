@@ -34,8 +34,9 @@ StopReason = Literal[
     "stopped",
 ]
 """Why a run ended: `answer`, `code` and `refused` are complete; `tool_call` waits for the caller to run its calls;
-`approval` waits until somebody approves or denies calls (`RunResult.pending`); `invalid` could not write the call or the answer that was required, repairs included; `stopped` was told to by
-the caller of `Agent.iter`; the others met a limit."""
+`approval` waits until somebody approves or denies calls (`RunResult.pending`); `invalid` could not write the call or
+the answer that was required, repairs included; `stopped` was told to by the caller of `Agent.iter`; the others met a
+limit."""
 
 
 def plain(value: Any) -> Any:
