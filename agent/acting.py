@@ -141,7 +141,7 @@ class Actor:
             while waiting or running:
                 while waiting and self._may_begin(due[waiting[0]], running):
                     number = waiting.popleft()
-                    yield from self._begin(index, number, due[number], running, deadline)
+                    yield from self._begin(index, number, due[number], running, clock, deadline)
                 if running:
                     with clock.phase("tool"):
                         number, record = running.next()
@@ -162,7 +162,9 @@ class Actor:
         attempt = self.asked[tool.name] + 1
         return Context(self._job.deps, self._run_id, index, attempt, self._left(index), self._tools.cancelled)
 
-    def _begin(self, index: int, number: int, due: _Due, running: Running, deadline: float | None) -> Iterator[Event]:
+    def _begin(
+        self, index: int, number: int, due: _Due, running: Running, clock: Clock, deadline: float | None
+    ) -> Iterator[Event]:
         """A call begins. When its event is told, nothing of it has happened."""
         if self._tools.cancelled():
             due.record = due.without_result(CANCELLED)
@@ -177,7 +179,8 @@ class Actor:
         timeout = self._job.limits.tool_timeout if tool.timeout is None else tool.timeout
         if deadline is not None:
             timeout = min(timeout, max(deadline - monotonic(), 0.0))
-        running.start(number, tool, call, timeout, self.context(tool, index) if tool.context else None)
+        with clock.phase("tool"):
+            running.start(number, tool, call, timeout, self.context(tool, index) if tool.context else None)
 
     def _end(self, index: int, due: _Due, record: CallRecord) -> Iterator[Event]:
         """A call is over."""

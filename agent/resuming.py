@@ -213,9 +213,8 @@ def _check_tool(call: PendingCall, said: Approval | None, tools: Mapping[str, To
         if call.name == PYTHON:
             raise InputError(f"{gone}: the agent runs no programs; make it with python=True, or deny the call")
         error = unknown("tool", call.name, tools)
-        raise type(error)(
-            f"{gone}: {error}; give the agent the tool, or deny the call", "tool", call.name, error.nearest
-        )
+        how = "give the agent the tool, or deny the call"
+        raise UnknownNameError(f"{gone}: {error}; {how}", "tool", call.name, error.nearest)
     tool = tools[call.name]
     if not tool.executable:
         raise InputError(f"{gone}: the tool {call.name!r} has no implementation now; give it one, or deny the call")
