@@ -300,10 +300,10 @@ class Agent(Resuming[T, D]):
         deps: Any = None,
     ) -> Run:
         check_deps(deps, self.deps_type, self.tools)
-        policy = replace(policy or self.policy, skills=pending.forced, tool_choice="auto")  # its own was kept so far
-        self._check(policy)
         tools = {tool.name: tool for tool in (*self.tools, *((self._python,) if self._python else ()))}
         said = decided(pending, decisions, tools, self.runtime.base.fingerprints.architecture)
+        policy = replace(policy or self.policy, skills=pending.forced, tool_choice="auto")  # its own was kept so far
+        self._check(policy)
         job = Job(
             pending.prompt,
             pending.messages,

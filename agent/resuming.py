@@ -188,7 +188,8 @@ def decided(pending: PendingRun, said: Mapping[str, Any], tools: Mapping[str, To
         )
     if base != pending.base:
         raise InputError(
-            f"run {pending.run_id} was paused on another base ({pending.base}; this is {base}): resume it on that one"
+            f"run {pending.run_id} was paused on another base (its architecture, tokenizer or chat template differs): "
+            "resume it on the base that it began with"
         )
     ids = [call.id for call in pending.calls]
     for name in said:
