@@ -168,7 +168,7 @@ def _edited(call: PendingCall, tool: Tool | None) -> dict[str, Any] | None:
 
 
 def _written(arguments: Mapping[str, Any]) -> str:
-    """What the user makes of arguments: in the editor of ``VISUAL`` or ``EDITOR``, or on one line where there is none."""
+    """What the user makes of arguments: in the editor that ``VISUAL`` or ``EDITOR`` names, or else on one line."""
     editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "")
     if not editor:
         return str(typer.prompt("arguments as JSON", default=_shown(arguments), err=True))
