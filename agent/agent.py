@@ -10,19 +10,22 @@ from typing import Any, Generic, TypedDict, TypeVar, Unpack, overload
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.contracts import Passage
+from loraloop.agent.approval import ALL
 from loraloop.agent.engine.sampling import Sampling
 from loraloop.agent.guard import Guard, check_guard, default_guard
 from loraloop.agent.hooks import Hook, as_hooks
-from loraloop.agent.job import Job
+from loraloop.agent.job import Job, Resumed
 from loraloop.agent.limits import Limits
 from loraloop.agent.loop import Run
 from loraloop.agent.mixture import Mixture
 from loraloop.agent.outcomes import PYTHON
 from loraloop.agent.output_type import OutputType
 from loraloop.agent.passage_index import Changes, Given, PassageIndex
+from loraloop.agent.pending_run import PendingRun
 from loraloop.agent.policy import Policy
 from loraloop.agent.python_tool import python_tool
 from loraloop.agent.result import RunResult, T
+from loraloop.agent.resuming import Resuming, awaited, decided, finished, running_loop
 from loraloop.agent.retrieval import Retriever, found
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.stepping import RunSteps
@@ -31,7 +34,7 @@ from loraloop.agent.tool_choice import check_choice, check_names_free
 from loraloop.agent.transcript import as_passages, as_tools, request, system_content
 from loraloop.router.decision import NONE
 from loraloop.tool_schemas.context import D, check_deps
-from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.errors import InputError, unknown
 from loraloop.tool_schemas.grammar import Choice, Lark, Regex
 from loraloop.tool_schemas.tools import Tool
 
@@ -64,7 +67,7 @@ class Settings(TypedDict, Generic[D], total=False):
     guard: Guard | None
 
 
-class Agent(Generic[T, D]):
+class Agent(Resuming[T, D]):
     """Runs requests on a runtime. Safe to share between threads.
 
     `T` is what its answers are values of, and `D`, which may be left out, what runs are given as `deps`.
@@ -217,7 +220,7 @@ class Agent(Generic[T, D]):
             SchemaError: an unusable output type.
             ContextLengthError: the request does not fit the context.
         """
-        return self._finish(self._start(prompt, output_type, **options))
+        return finished(self._start(prompt, output_type, **options))
 
     @overload
     async def run(
@@ -231,15 +234,7 @@ class Agent(Generic[T, D]):
     async def run(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options[D]]) -> RunResult[Any]: ...
     async def run(self, prompt: str = "", *, output_type: Any = None, **options: Unpack[Options[D]]) -> RunResult[Any]:
         """`run_sync` in a thread; async tools are awaited on the caller's loop. Cancelling it cancels the run."""
-        loop = asyncio.get_running_loop()
-        run = self._start(prompt, output_type, loop, **options)
-        work = asyncio.ensure_future(asyncio.to_thread(self._finish, run))
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            run.cancel()
-            await asyncio.wait([work])
-            raise
+        return await awaited(self._start(prompt, output_type, asyncio.get_running_loop(), **options))
 
     @overload
     def stream(
@@ -251,7 +246,7 @@ class Agent(Generic[T, D]):
     def stream(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options[D]]) -> RunStream[Any]: ...
     def stream(self, prompt: str = "", *, output_type: Any = None, **options: Unpack[Options[D]]) -> RunStream[Any]:
         """The same, event by event: iterate it with `for`, or with `async for` inside a loop."""
-        return RunStream(self._start(prompt, output_type, _running_loop(), **options))
+        return RunStream(self._start(prompt, output_type, running_loop(), **options))
 
     @overload
     def iter(
@@ -263,7 +258,7 @@ class Agent(Generic[T, D]):
     def iter(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options[D]]) -> RunSteps[Any]: ...
     def iter(self, prompt: str = "", *, output_type: Any = None, **options: Unpack[Options[D]]) -> RunSteps[Any]:
         """The same, step by step: each decision is looked at before it runs, and may be changed; see `Pending`."""
-        return RunSteps(self._start(prompt, output_type, _running_loop(), **options))
+        return RunSteps(self._start(prompt, output_type, running_loop(), **options))
 
     def _start(
         self,
@@ -307,7 +302,44 @@ class Agent(Generic[T, D]):
         )
         return Run(self.runtime, job, loop)
 
+    def _resume(
+        self,
+        pending: PendingRun,
+        decisions: Mapping[str, Any],
+        output_type: Any = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        policy: Policy | None = None,
+        deps: Any = None,
+        guard: Guard | None = None,
+    ) -> Run:
+        guard = self._guarded(guard or self.guard)
+        check_deps(deps, self.deps_type, self.tools)
+        tools = {tool.name: tool for tool in (*self.tools, *((self._python,) if self._python else ()))}
+        said = decided(pending, decisions, tools, self.runtime.base.fingerprints.architecture)
+        policy = replace(policy or self.policy, skills=pending.forced, tool_choice="auto")  # its own was kept so far
+        self._check(policy)
+        job = Job(
+            pending.prompt,
+            pending.messages,
+            pending.passages,
+            self.tools,
+            self.limits,
+            policy,
+            self.sampling,
+            self._python,
+            self.output if output_type is None else self._output(output_type),
+            deps,
+            self.hooks,
+            guard,
+            Resumed(pending, said),
+        )
+        return Run(self.runtime, job, loop)
+
     def _check(self, policy: Policy) -> None:
+        for name in policy.asked - {ALL, PYTHON}:
+            if name not in (names := [tool.name for tool in self.tools]):
+                raise unknown("tool to ask about", name, (*names, PYTHON, ALL))
         for choice in (*policy.choices, *policy.forbid):
             self.runtime.check(choice)
         if NONE in policy.forbid:
@@ -337,17 +369,3 @@ class Agent(Generic[T, D]):
             raise InputError(
                 f"skill {str(skill)!r} answers from passages: give passages=[…] with the prompt, or documents"
             )
-
-    @staticmethod
-    def _finish(run: Run) -> RunResult[Any]:
-        for _ in run.events():
-            pass
-        assert run.result is not None
-        return run.result
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

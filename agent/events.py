@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from loraloop.agent.approval import PendingCall
 from loraloop.agent.result import CallRecord, Compaction, GateRecord, RunResult, Step, plain
 from loraloop.tool_schemas.jsontext import dumps
 
@@ -28,13 +29,14 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class RunStarted(Event):
-    """A run begins; `reused` context tokens are known from an earlier one."""
+    """A run begins; `reused` context tokens are known from an earlier one. Or it goes on, `resumed`."""
 
     prompt: str
     skills: tuple[str, ...]
     tools: tuple[str, ...]
     context: int
     reused: int
+    resumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,17 +130,30 @@ class TokenGenerated(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ApprovalRequested(Event):
+    """Calls of a step wait for approval; until all of them have it or are denied, no call of the step runs."""
+
+    step: int
+    calls: tuple[PendingCall, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ToolCallStarted(Event):
-    """A validated call is about to run."""
+    """A validated call is about to run; calls of one step run at the same time. `id` is that of its `CallRecord`."""
 
     step: int
     name: str
     arguments: dict[str, Any]
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCallFinished(Event):
-    """A call has its result or error."""
+    """A call has its result or error; of calls that run at the same time, the first that is over comes first.
+
+    A call that did not run (its answer is known, or it was denied) has no `ToolCallStarted` before it. How many tokens
+    of a result were left out (`left_out`) is known only when the step is over.
+    """
 
     step: int
     call: CallRecord
@@ -194,6 +209,7 @@ EVENTS: tuple[type[Event], ...] = (
     SkillActivated,
     Prefetched,
     TokenGenerated,
+    ApprovalRequested,
     ToolCallStarted,
     ToolCallFinished,
     Refused,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.contracts import Passage
@@ -16,6 +17,18 @@ from loraloop.agent.output_type import FREE, OutputType
 from loraloop.agent.policy import Policy
 from loraloop.router.decision import Route
 from loraloop.tool_schemas.tools import Tool
+
+if TYPE_CHECKING:
+    from loraloop.agent.approval import Approval
+    from loraloop.agent.pending_run import PendingRun
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A run that goes on, and what was said of its calls by their ids."""
+
+    run: PendingRun
+    said: Mapping[str, Approval]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +47,7 @@ class Job:
     deps: Any = None
     hooks: tuple[Hook, ...] = ()
     guard: Guard = field(default_factory=Guard)
+    resumed: Resumed | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,7 +163,8 @@ def _calls(text: str, facts: Facts) -> Outcome:
     known = {tool.name: tool for tool in facts.tools}
     if not all(known[call.name].executable for call in calls):
         return Outcome("tool_call", keep=True, stop="tool_call", output=text, calls=calls)
-    fresh = calls if facts.repeat else [call for call in calls if call_key(call) not in facts.answered]
+    keys = [call_key(call) for call in calls]
+    fresh = keys if facts.repeat else set(keys).difference(facts.answered)  # what repeats another call does not run
     if not fresh:
         return Outcome("repeated", keep=False, mask=True)
     if len(fresh) > facts.calls_left:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,7 +11,9 @@ from loraloop.agent.tool_choice import choice_of
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
+    from loraloop.agent.approval import Approval, PendingCall
     from loraloop.agent.choosing import StepFacts, Wish
+    from loraloop.tool_schemas.context import Context
 
 CUE = "Answer my question in one sentence, using the result above."
 
@@ -47,6 +49,11 @@ class Policy:
         repairs: How often a step may be decoded again because what it wrote is invalid: a call of a tool that is not
             strict, or an answer that its `output_type` refuses. The model is told what is wrong, in the branch alone,
             and at the last time the grammar enforces what it can also of tools that are not strict.
+        ask: Names of tools whose calls need approval, besides those that say so themselves (`requires_approval`); `"*"`
+            for all of them. `python` is the program that the code skill writes.
+        approve: Asked about each call that needs approval, while the run waits: ``(call, context)``, sync or async.
+            Returns `Approve()`, with other arguments if it likes, `Deny("why")`, or None. Where it says None, and where
+            there is no such function, the run ends with `approval`, to be resumed; see `Agent.resume`.
         tell_form: Whether the base is also told, in the branch alone, what form its answer has to have. It writes that
             form either way, and a small base that reads a schema loses sight of the question.
     """
@@ -64,10 +71,15 @@ class Policy:
     min_calls: int = 0
     max_calls: int = 8
     repairs: int = 2
+    ask: str | Collection[str] = frozenset()
+    approve: Callable[[PendingCall, Context[Any]], Approval | Awaitable[Approval | None] | None] | None = None
     tell_form: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "skills", tuple(map(as_choice, self.skills)))
+        object.__setattr__(self, "ask", frozenset((self.ask,) if isinstance(self.ask, str) else self.ask))
+        if self.approve is not None and not callable(self.approve):
+            raise InputError(f"approve is {self.approve!r}: give a function of (call, context)")
         if self.after_answer not in ("end", "route"):
             raise InputError(f"after_answer is {self.after_answer!r}: use 'end' or 'route'")
         if self.no_call_from is not None and not 0 <= self.no_call_from <= 1:
@@ -90,3 +102,8 @@ class Policy:
     def choices(self) -> tuple[str | Mixture, ...]:
         """`skills`, mappings read as mixtures."""
         return tuple(map(as_choice, self.skills))
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """`ask`, as a set."""
+        return frozenset(self.ask)

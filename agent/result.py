@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, Generic, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal
 
 from typing_extensions import TypeVar
 
@@ -13,6 +13,9 @@ from loraloop.adapters.contracts import Passage
 from loraloop.tool_schemas.calls import Call
 from loraloop.tool_schemas.jsontext import dumps
 
+if TYPE_CHECKING:
+    from loraloop.agent.pending_run import PendingRun
+
 T = TypeVar("T", default=Any)
 
 StopReason = Literal[
@@ -20,6 +23,7 @@ StopReason = Literal[
     "code",
     "refused",
     "tool_call",
+    "approval",
     "invalid",
     "max_steps",
     "max_tokens",
@@ -30,8 +34,9 @@ StopReason = Literal[
     "stopped",
 ]
 """Why a run ended: `answer`, `code` and `refused` are complete; `tool_call` waits for the caller to run its calls;
-`invalid` could not write the call or the answer that was required, repairs included; `stopped` was told to by
-the caller of `Agent.iter`; the others met a limit."""
+`approval` waits until somebody approves or denies calls (`RunResult.pending`); `invalid` could not write the call or
+the answer that was required, repairs included; `stopped` was told to by the caller of `Agent.iter`; the others met a
+limit."""
 
 
 def plain(value: Any) -> Any:
@@ -61,6 +66,9 @@ class CallRecord:
         left_out: Tokens of the result or error that the model was not told.
         source: Where the tool comes from, such as `mcp:NAME`.
         retry: Whether the tool asked for another try (`ToolRetry`); `error` then says why, and is no failure.
+        id: The call's own in its run: step and place in the step.
+        approval: `approved`, `edited` or `denied`, where that was asked.
+        wanted: The arguments that the model wrote, where somebody edited them.
     """
 
     name: str
@@ -72,6 +80,9 @@ class CallRecord:
     left_out: int = 0
     source: str = ""
     retry: bool = False
+    id: str = ""
+    approval: str = ""
+    wanted: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +233,7 @@ class RunResult(Generic[T]):
         compactions: What was done to keep the transcript within the context, with all that `messages` lacks.
         gates: What the guard's gates decided, in order.
         planned: Tools with effects that the user's own words need, where the guard had that asked.
+        pending: All that `Agent.resume` needs to go on (stop reason `approval`).
     """
 
     run_id: str
@@ -238,11 +250,12 @@ class RunResult(Generic[T]):
     compactions: tuple[Compaction, ...] = ()
     gates: tuple[GateRecord, ...] = ()
     planned: tuple[str, ...] | None = None
+    pending: PendingRun | None = None
 
     @property
     def complete(self) -> bool:
         """Whether the run ended by itself rather than at a limit."""
-        return self.stop_reason in ("answer", "code", "refused", "tool_call")
+        return self.stop_reason in ("answer", "code", "refused", "tool_call", "approval")
 
     def to_dict(self) -> dict[str, Any]:
         return dict(plain(self))

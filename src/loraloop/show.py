@@ -121,7 +121,10 @@ def show_result(console: Console, result: RunResult, trace: bool = True) -> None
         for call in result.calls:
             arguments = json.dumps(call.arguments, ensure_ascii=False)
             console.print(Text.assemble("to be run by you: ", (call.name, "bold"), f" {arguments}"))
-    if result.output:
+    for waiting in result.pending.waiting if result.pending else ():
+        arguments = json.dumps(waiting.arguments, ensure_ascii=False)
+        console.print(Text.assemble("waits for approval: ", f"{waiting.id} ", (waiting.name, "bold"), f" {arguments}"))
+    if result.output and result.pending is None:
         style = "red" if result.stop_reason == "refused" else ""
         console.print(Text(result.output, style=style))
     if result.citations:
