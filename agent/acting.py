@@ -233,7 +233,7 @@ class Actor:
     def _again(self, due: _Due, known: CallRecord | None) -> CallRecord:
         """The record of a call whose answer is known from another one."""
         assert known is not None
-        return replace(known, ms=0.0, repeated=True, id=due.pending.id)
+        return replace(known, ms=0.0, repeated=True, left_out=0, id=due.pending.id)
 
     def _put(self, trunk: Trunk, index: int, due: _Due, rest: int, records: list[CallRecord]) -> CallRecord:
         """Puts what came of a call into the transcript, in its share of the room that is left for `rest` calls."""

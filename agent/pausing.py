@@ -1,4 +1,4 @@
-"""The part of a run that pauses it, and that makes one of what was paused."""
+"""The part of a run that pauses it, and that takes up what was paused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Pausing:
-    """What `Run` keeps its own facts in, seen by what writes them into a `PendingRun` and reads them from it."""
+    """The facts of a run that outlast a pause, written into a `PendingRun` and read from it."""
 
     id: str
     _runtime: Runtime
@@ -78,7 +78,8 @@ class Pausing:
     def _restore(self, paused: PendingRun) -> None:
         """What a run that was paused knows."""
         self._began, self._before = -paused.seconds, paused.ms
-        self._masked, self._after = set(paused.masked), paused.after
+        self._masked.update(paused.masked)
+        self._after = paused.after
         self._steps = list(paused.steps[:-1])
         self._compactions = list(paused.compactions)
         self._generated = sum(step.tokens.generated for step in paused.steps)

@@ -51,9 +51,9 @@ class Policy:
             and at the last time the grammar enforces what it can also of tools that are not strict.
         ask: Names of tools whose calls need approval, besides those that say so themselves (`requires_approval`); `"*"`
             for all of them. `python` is the program that the code skill writes.
-        approve: Asked about each call that needs approval, while the run waits: ``(call, context)``, sync or async.
-            Returns `Approve()`, with other arguments if it likes, `Deny("why")`, or None. Where it says None, and where
-            there is no such function, the run ends with `approval`, to be resumed; see `Agent.resume`.
+        approve: Asked about each call that needs approval, while the run waits: ``(call, context)``, async, or sync in
+            a thread of its own. Returns `Approve()`, with other arguments if it likes, `Deny("why")`, or None. Where it
+            says None, and where there is no such function, the run ends with `approval`; see `Agent.resume`.
         tell_form: Whether the base is also told, in the branch alone, what form its answer has to have. It writes that
             form either way, and a small base that reads a schema loses sight of the question.
     """

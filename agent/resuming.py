@@ -61,7 +61,8 @@ class Resuming(Generic[T, D]):
             pending: `RunResult.pending` of the part before, or what `PendingRun.from_json` read.
             decisions: `Approve()`, `Approve(arguments=…)` or `Deny("why")` for each call in `pending.waiting`, by id.
             output_type: Instead of the agent's; give what the run was given.
-            policy: Instead of the agent's own.
+            policy: Instead of the agent's own. Of either, `skills` and `tool_choice` are not looked at: the run has
+                those that it began with.
             deps: What tools with a `Context` find in it.
             guard: Instead of the agent's own.
 

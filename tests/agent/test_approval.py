@@ -401,6 +401,20 @@ def test_limits_go_on_counting() -> None:
     assert result.stop_reason == "deadline" and result.steps[-1].calls[0].error == "timed out after 0 s"
 
 
+def test_what_was_answered_before_the_pause_is_not_asked_again() -> None:
+    bank = Bank()
+    pending = pending_of(paused(bank, calls(LOOK), calls(PAY)))
+    result = Agent(ScriptedRuntime(calls(LOOK), "Done."), bank.tools).resume_sync(pending, {"call_1_0": Approve()})
+    assert [step.outcome for step in result.steps] == ["calls", "calls", "repeated", "text"]
+
+
+def test_a_policy_may_forbid_more_after_the_pause() -> None:
+    pending = pending_of(paused(Bank()))
+    policy = Policy(forbid=frozenset({"tools"}))
+    result = Agent(ScriptedRuntime("Done."), Bank().tools, policy=policy).resume_sync(pending, {"call_0_0": Approve()})
+    assert "tools" in result.steps[1].masked
+
+
 def test_tries_go_on_counting_and_an_approved_call_may_ask_for_another() -> None:
     def busy(to: str, amount: int) -> str:
         raise ToolRetry("busy")
