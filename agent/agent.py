@@ -11,7 +11,7 @@ from typing import Any, Generic, TypedDict, TypeVar, Unpack, overload
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.contracts import Passage
 from loraloop.agent.engine.sampling import Sampling
-from loraloop.agent.hooks import Hook, as_hooks
+from loraloop.agent.hooks import Hook, RunHook, as_hooks
 from loraloop.agent.job import Job
 from loraloop.agent.limits import Limits
 from loraloop.agent.loop import Run
@@ -55,7 +55,7 @@ class Settings(TypedDict, Generic[D], total=False):
     policy: Policy | None
     sampling: Sampling | None
     python: bool
-    hooks: Sequence[Hook | Callable[[Any], object]]
+    hooks: Sequence[Hook | RunHook | Callable[[Any], object]]
     deps_type: type[D] | None
     retriever: Retriever | None
     best: int
@@ -132,7 +132,7 @@ class Agent(Generic[T, D]):
         retriever: Retriever | None = None,
         best: int = 4,
         output_type: Any = None,
-        hooks: Sequence[Hook | Callable[[Any], object]] = (),
+        hooks: Sequence[Hook | RunHook | Callable[[Any], object]] = (),
         deps_type: type[Any] | None = None,
     ) -> None:
         self.runtime = runtime
@@ -260,6 +260,14 @@ class Agent(Generic[T, D]):
         prompt: str,
         output_type: Any = None,
         loop: asyncio.AbstractEventLoop | None = None,
+        **options: Unpack[Options[Any]],
+    ) -> Run:
+        return Run(self.runtime, self.job(prompt, output_type, **options), loop)
+
+    def job(
+        self,
+        prompt: str = "",
+        output_type: Any = None,
         *,
         passages: Sequence[Passage | Mapping[str, Any] | str] | None = None,
         messages: Sequence[Message] = (),
@@ -267,7 +275,8 @@ class Agent(Generic[T, D]):
         policy: Policy | None = None,
         tool_choice: str | Mapping[str, Any] | None = None,
         deps: Any = None,
-    ) -> Run:
+    ) -> Job:
+        """What a run with these options is asked to do; see `run_sync` for them and for what is raised."""
         check_deps(deps, self.deps_type, self.tools)
         asked = passages is None and self.retriever is not None
         given = found(self.runtime, self.retriever, prompt, self.best) if asked else as_passages(passages or ())
@@ -279,7 +288,7 @@ class Agent(Generic[T, D]):
         self._check(policy)
         for choice in policy.choices[:1]:
             self._check_fit(choice, asked or bool(given))
-        job = Job(
+        return Job(
             prompt,
             request(prompt, given, messages, self._system),
             given,
@@ -292,7 +301,6 @@ class Agent(Generic[T, D]):
             deps,
             self.hooks,
         )
-        return Run(self.runtime, job, loop)
 
     def _check(self, policy: Policy) -> None:
         for choice in (*policy.choices, *policy.forbid):

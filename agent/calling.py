@@ -32,13 +32,18 @@ class ToolRunner:
     Args:
         loop: Where async tools are awaited; a fresh loop for each call where None.
         cancelled: Asked while a tool runs.
+        calling: Told of each call where it is about to run: in its thread and its context.
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop | None = None, cancelled: Callable[[], bool] | None = None
+        self,
+        loop: asyncio.AbstractEventLoop | None = None,
+        cancelled: Callable[[], bool] | None = None,
+        calling: Callable[[Call], None] | None = None,
     ) -> None:
         self._loop = loop
         self.cancelled = cancelled or (lambda: False)
+        self._calling = calling or (lambda call: None)
 
     def run(self, tool: Tool, call: Call, timeout: float, context: Context[Any] | None = None) -> CallRecord:
         """Runs `call`; never raises.
@@ -48,7 +53,7 @@ class ToolRunner:
             context: For a tool that takes one.
         """
         start = perf_counter()
-        result, error = self._outcome(lambda: tool.call(call.arguments, context), timeout)
+        result, error = self._outcome(lambda: self._called(tool, call, context), timeout)
         retry = isinstance(error, _Again)
         if error is None:
             try:
@@ -60,6 +65,10 @@ class ToolRunner:
                 result, error = None, f"the result cannot be written as JSON: {clipped(str(problem))}"
         ms = round((perf_counter() - start) * 1e3, 3)
         return CallRecord(call.name, call.arguments, result, error and str(error), ms, source=tool.source, retry=retry)
+
+    def _called(self, tool: Tool, call: Call, context: Context[Any] | None) -> Any:
+        self._calling(call)
+        return tool.call(call.arguments, context)
 
     def _outcome(self, function: Callable[[], Any], timeout: float) -> tuple[Any, str | None]:
         late = f"timed out after {timeout:g} s"

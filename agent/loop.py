@@ -36,6 +36,7 @@ from loraloop.agent.events import (
     StepFinished,
     TokenGenerated,
 )
+from loraloop.agent.following import Following
 from loraloop.agent.forms import Forms
 from loraloop.agent.hooks import told
 from loraloop.agent.job import Decision, Job
@@ -63,7 +64,8 @@ class Run:
         self._job = job
         self._sampler = Sampler(job.sampling)
         self._cancelled = False
-        self._tools = ToolRunner(loop, lambda: self._cancelled)
+        self._following = Following(self.id, runtime, job, self._sampler.seed)
+        self._tools = ToolRunner(loop, lambda: self._cancelled, self._following.calling)
         self._actor = Actor(self.id, job, self._chat, self._room, self._tools, self._left)
         self._forms = Forms(runtime, job)
         self._compactor = Compactor(self._chat, runtime.context, job.limits.free(runtime.context))
@@ -96,7 +98,8 @@ class Run:
             LimitError: if the first step's shortest output does not fit its token limit.
             HookError: a hook that may end the run failed.
         """
-        return told(self._events(), self._job.hooks, self._loop)
+        with self._following as hooks:
+            yield from told(self._events(), hooks, self._loop)
 
     def _events(self) -> Generator[Event, None, None]:
         start = perf_counter()

@@ -1,0 +1,241 @@
+"""Running a trace again: the same request on a runtime or an agent, its tools giving what they gave."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from loraloop.agent.agent import Agent
+from loraloop.agent.calling import call_key
+from loraloop.agent.engine.sampling import Sampling
+from loraloop.agent.hooks import as_hooks
+from loraloop.agent.job import Job
+from loraloop.agent.limits import Limits
+from loraloop.agent.loop import Run
+from loraloop.agent.mixture import Mixture
+from loraloop.agent.output_type import OutputType
+from loraloop.agent.policy import Policy
+from loraloop.agent.python_tool import python_tool
+from loraloop.agent.trace_diff import Differences, diff
+from loraloop.agent.tracing import Tracer
+from loraloop.agent.transcript import as_tools
+from loraloop.tool_schemas.calls import Call
+from loraloop.tool_schemas.errors import InputError, ToolError, ToolRetry, unknown
+from loraloop.tool_schemas.grammar import Choice, JsonSchema, Lark, Regex
+from loraloop.tool_schemas.jsontext import dumps
+from loraloop.tool_schemas.tools import NO_RESULT, Tool
+
+if TYPE_CHECKING:
+    from loraloop.agent.choosing import StepFacts, Wish
+    from loraloop.agent.runtime import Runtime
+    from loraloop.agent.trace import Trace
+
+S = TypeVar("S")
+Given = Sequence[Tool | Callable[..., Any] | Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed(Differences):
+    """What was different when a trace was run again, and the trace of that run."""
+
+    trace: Trace | None = None
+
+
+def replay(
+    trace: Trace, on: Runtime | Agent[Any, Any], *, tools: Given | None = None, live: bool = False, deps: Any = None
+) -> Replayed:
+    """Runs a trace's request again and compares step by step.
+
+    Args:
+        trace: With its contents.
+        on: A runtime, for the settings of the trace, or an agent, for its own: instructions, tools, policy, limits.
+        tools: Instead of the trace's or the agent's. Where there is no function, what was recorded is given.
+        live: Whether tools run. If not, each call gives what it gave: an error again as an error, and a call that the
+            trace has not, or not once more, an error that says so.
+        deps: For live tools with a `Context`.
+
+    Raises:
+        InputError: The trace has no contents or has not ended, tools that should run cannot, or a setting is unknown.
+        UnknownNameError: It forces a skill that the runtime does not have.
+    """
+    if trace.content == "none":
+        raise InputError("the trace was made without contents: there is nothing that could be run again")
+    if not trace.messages:
+        raise InputError("the trace has no messages to begin with")
+    recorded = _Recorded(trace)
+    job = _of_agent(trace, on, deps) if isinstance(on, Agent) else _of_trace(trace, deps)
+    given = job.tools if tools is None else as_tools(tools)
+    for missing in [call.name for step in trace.steps for call in step.calls if live]:
+        if missing not in (names := [tool.name for tool in given if tool.executable]) and missing != "python":
+            raise unknown("tool that can run", missing, names)
+    tracer = Tracer(keep=1)
+    job = replace(
+        job,
+        tools=given if live else tuple(map(recorded.tool, given)),
+        python=job.python if live or job.python is None else recorded.tool(job.python),
+        hooks=as_hooks([tracer]),
+    )
+    runtime = on.runtime if isinstance(on, Agent) else on
+    for choice in job.policy.choices:
+        runtime.check(choice)
+    try:
+        for _ in Run(runtime, job).events():
+            pass
+    except Exception:
+        if not trace.error:
+            raise
+    new = tracer.last
+    found = diff(trace, _as_decided(trace, new))
+    return Replayed(found.setup, found.behaviour, (*found.notes, *_notes(trace, recorded)), found.times, new)
+
+
+class _Recorded:
+    """What the calls of a trace gave, for tools that give it again."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._lock = threading.Lock()
+        self._left: dict[str, list[Any]] = {}
+        self.missing: list[Call] = []
+        for step in trace.steps:
+            for record in step.calls:
+                if not record.repeated:
+                    self._left.setdefault(call_key(Call(record.name, record.arguments)), []).append(record)
+
+    @property
+    def left(self) -> list[Call]:
+        """Calls that were not made again."""
+        return [Call(each.name, each.arguments) for listed in self._left.values() for each in listed]
+
+    def tool(self, tool: Tool) -> Tool:
+        """The tool, giving what was recorded; one that nobody can run stays so."""
+        if not tool.executable:
+            return tool
+
+        def again(**arguments: Any) -> Any:
+            with self._lock:
+                found = self._left.get(call_key(Call(tool.name, arguments)))
+                if not found:
+                    self.missing.append(Call(tool.name, arguments))
+                    raise ToolError(f"this call is not in the trace: {tool.name}({dumps(arguments)})")
+                record = found.pop(0)
+            if record.error is not None:
+                raise (ToolRetry if record.retry else ToolError)(record.error)
+            return record.result
+
+        return replace(tool, function=again, result=NO_RESULT, bind=None, context="", deps=None)
+
+
+def _of_trace(trace: Trace, deps: Any) -> Job:
+    """The job that a trace says."""
+    settings = trace.settings
+    limits = _made(Limits, settings.limits)
+    tools = tuple(
+        Tool(
+            each.name,
+            each.description,
+            each.parameters,
+            _no_function if each.executable else None,
+            strict=each.strict,
+            on_unsupported=each.on_unsupported,
+            returns=each.returns,
+            retries=each.retries,
+            source=each.source,
+        )
+        for each in trace.tools
+    )
+    return Job(
+        trace.prompt,
+        trace.messages,
+        trace.passages,
+        tools,
+        limits,
+        _policy(trace),
+        _made(Sampling, settings.sampling),
+        python_tool(limits.tool_timeout) if settings.python else None,
+        _output(settings.output),
+        deps,
+    )
+
+
+def _no_function(**arguments: Any) -> Any:
+    raise ToolError("a trace does not hold what a tool does: give its function with tools=[…], and live=True")
+
+
+def _of_agent(trace: Trace, agent: Agent[Any, Any], deps: Any) -> Job:
+    """The job of an agent that is asked what the trace was asked."""
+    history = trace.messages[:-1] if trace.prompt.strip() else trace.messages
+    if history and history[0].role == "system":
+        history = history[1:]
+    job = agent.job(trace.prompt, passages=trace.passages, messages=history, deps=deps)
+    seed = trace.settings.sampling.get("seed")
+    return replace(job, sampling=replace(job.sampling, seed=seed)) if job.sampling.seed is None else job
+
+
+def _policy(trace: Trace) -> Policy:
+    """A trace's policy; what its `decide` or the caller of `Agent.iter` decided is decided again."""
+    said = {name: value for name, value in trace.settings.policy.items() if name != "decide"}
+    skills = tuple(_choice(each) for each in said.pop("skills", ()))
+    forbid = frozenset(said.pop("forbid", ()))
+    by = {"caller", "policy"} if trace.settings.policy.get("decide") else {"caller"}
+    decided = {
+        step.index: Mixture(step.mixture) if step.mixture else step.skill
+        for step in trace.steps
+        if step.decided_by in by
+    }
+
+    def decide(facts: StepFacts) -> Wish:
+        return decided.get(facts.index)
+
+    return replace(_made(Policy, said), skills=skills, forbid=forbid, decide=decide if decided else None)
+
+
+def _choice(said: Any) -> str | Mixture:
+    return said if isinstance(said, str) else Mixture([(name, w) for name, w in said["weights"]], said["contract"])
+
+
+def _output(said: Mapping[str, Any] | None) -> OutputType[Any]:
+    if said is None:
+        return OutputType.of(None)
+    match said:
+        case {"kind": "JsonSchema", "schema": schema, **rest}:
+            term: Any = JsonSchema(schema, on_unsupported=rest.get("on_unsupported", "refuse"))
+        case {"kind": "Choice", "options": options}:
+            term = Choice(tuple(options))
+        case {"kind": "Regex", "pattern": pattern}:
+            term = Regex(pattern)
+        case {"kind": "Lark", "grammar": grammar, **rest}:
+            term = Lark(grammar, rest.get("python", False))
+        case _:
+            raise InputError(f"the trace's form of the answer is none that is known here: {dict(said)!r}")
+    return OutputType.of(term)
+
+
+def _made(kind: type[S], said: Mapping[str, Any]) -> S:
+    """Settings from their fields."""
+    known = [each.name for each in fields(kind)]  # type: ignore[arg-type]
+    for name in said:
+        if name not in known:
+            raise unknown(f"field of {kind.__name__}", name, known)
+    return kind(**said)
+
+
+def _as_decided(before: Trace, after: Trace) -> Trace:
+    """The new trace, saying of what was decided again who decided it first, and with the old policy's `decide`."""
+    was = {step.index: step.decided_by for step in before.steps}
+    steps = tuple(
+        replace(step, decided_by="caller") if step.decided_by == "policy" and was.get(step.index) == "caller" else step
+        for step in after.steps
+    )
+    policy = {**after.settings.policy, "decide": before.settings.policy.get("decide")}
+    return replace(after, steps=steps, settings=replace(after.settings, policy=policy))
+
+
+def _notes(trace: Trace, recorded: _Recorded) -> list[str]:
+    notes = [f"called, and not in the trace: {call.name}({dumps(call.arguments)})" for call in recorded.missing]
+    if any(step.decided_by == "caller" for step in trace.steps):
+        notes.append("the caller of iter took part: its skills were used again, what it told or edited was not")
+    if trace.content == "masked":
+        notes.append("the texts of the trace were masked: the model read the masks")
+    return notes

@@ -1,0 +1,300 @@
+"""A run as one JSON document: what ran, on what, under which settings, step by step."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from loraloop.adapters.base.messages import Message
+from loraloop.adapters.contracts import Passage
+from loraloop.agent.result import Compaction, Step, StopReason, plain
+from loraloop.tool_schemas.calls import Call
+from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.jsontext import dumps
+
+if TYPE_CHECKING:
+    import pydantic
+
+SCHEMA = "loraloop.trace/1"
+"""What a trace's `schema` says: the format and its version, which grows with a change that a reader must know of."""
+
+
+@dataclass(frozen=True, slots=True)
+class BaseUsed:
+    """The base of a run.
+
+    Attributes:
+        name: Its name in the catalog, or that of its file or folder.
+        form: The quantization that it was served in.
+        architecture: Fingerprint of architecture, tokenizer and chat format.
+        weights: Fingerprint of weights and quantization.
+        context: Positions that a transcript may use.
+        device: What it ran on.
+    """
+
+    name: str
+    form: str
+    architecture: str
+    weights: str
+    context: int
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class SkillUsed:
+    """A skill that could be chosen.
+
+    Attributes:
+        name: What it is called.
+        contract: What it writes.
+        method: How its weights are made.
+        activation: `branch` or `full`.
+        sha256: Of its weights; empty where it was never saved.
+    """
+
+    name: str
+    contract: str
+    method: str
+    activation: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class RouterUsed:
+    """What chose.
+
+    Attributes:
+        kind: Its class.
+        sha256: Of its weights and thresholds; empty where it has none.
+    """
+
+    kind: str
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolUsed:
+    """A tool that could be called.
+
+    Attributes:
+        name: What the model calls it by.
+        description: What the model was told.
+        parameters: JSON Schema of the arguments.
+        strict: Whether the arguments were decoded under that schema.
+        on_unsupported: What was done about keywords that decoding cannot enforce.
+        returns: JSON Schema of the result.
+        retries: How often it may ask for another try; None: as the limits say.
+        executable: Whether a call gives a result here.
+        source: Where it comes from.
+    """
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+    strict: bool = True
+    on_unsupported: Literal["refuse", "check"] = "refuse"
+    returns: dict[str, Any] | None = None
+    retries: int | None = None
+    executable: bool = True
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsUsed:
+    """Under what a run ran.
+
+    Attributes:
+        limits: The fields of `Limits`.
+        policy: The fields of `Policy`; a `decide` by its name.
+        sampling: The fields of `Sampling`; the seed is what was drawn where none was given.
+        output: The form of the answer: its `kind` and what that has; None for any text.
+        python: Whether the programs of code steps were run.
+        grammar_engine: What compiled the grammars.
+    """
+
+    limits: dict[str, Any]
+    policy: dict[str, Any]
+    sampling: dict[str, Any]
+    output: dict[str, Any] | None = None
+    python: bool = False
+    grammar_engine: str = "llguidance"
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """An event of a run. What it shares with the steps and the end is there alone; tokens are not listed.
+
+    Attributes:
+        at: Milliseconds since the run began.
+        type: The event's class.
+        step: The step; None for an event of the whole run.
+        data: Its other fields.
+    """
+
+    at: float
+    type: str
+    step: int | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The end of a run; the fields are those of `RunResult`.
+
+    Attributes:
+        output: The answer, or what there was when a limit was met.
+        stop_reason: Why it ended.
+        messages: The transcript.
+        calls: Calls that the caller had to run.
+        citations: Ids of the passages that the answer cites.
+        category: Why a request was refused.
+        value: The answer as a value, as JSON data.
+        compactions: What was done to keep the transcript within the context.
+        ms: Wall time of the run.
+    """
+
+    output: str
+    stop_reason: StopReason
+    messages: tuple[Message, ...]
+    calls: tuple[Call, ...] = ()
+    citations: tuple[str, ...] = ()
+    category: str = ""
+    value: Any = None
+    compactions: tuple[Compaction, ...] = ()
+    ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A run as a document. A `Tracer` makes it.
+
+    Attributes:
+        schema: Format and version.
+        run_id: The run.
+        started: When, in UTC (ISO 8601).
+        base: The base.
+        skills: What could be chosen.
+        router: What chose.
+        tools: What could be called.
+        settings: Limits, policy, sampling, form of the answer.
+        prompt: What the user said.
+        messages: What the run began with: system message, history, and the prompt with its passages.
+        passages: What could be cited.
+        steps: Every step, with its calls.
+        events: What happened, in order, with times.
+        end: How it ended; None for a run that failed or was given up.
+        error: Why there is no end.
+        content: `full`; `masked` where a function was let over the texts; `none` where texts, arguments and results
+            were left out, and a replay is not possible.
+        versions: Of Python and packages.
+        machine: What it ran on.
+    """
+
+    schema: Literal["loraloop.trace/1"]
+    run_id: str
+    started: str
+    base: BaseUsed
+    skills: tuple[SkillUsed, ...]
+    router: RouterUsed
+    tools: tuple[ToolUsed, ...]
+    settings: SettingsUsed
+    prompt: str
+    messages: tuple[Message, ...]
+    passages: tuple[Passage, ...]
+    steps: tuple[Step, ...]
+    events: tuple[Happened, ...]
+    end: Ended | None
+    error: str = ""
+    content: Literal["full", "masked", "none"] = "full"
+    versions: dict[str, str] = field(default_factory=dict)
+    machine: dict[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return dict(plain(self))
+
+    def to_json(self, indent: int | None = None) -> str:
+        """The document; one line without `indent`."""
+        compact = dumps(self.to_dict())
+        return compact if indent is None else json.dumps(json.loads(compact), indent=indent, ensure_ascii=False)
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Trace:
+        """Reads a document.
+
+        Raises:
+            InputError: It is none, or one of another version.
+        """
+        import pydantic
+
+        said = data.get("schema") if isinstance(data, dict) else None
+        if said != SCHEMA:
+            if isinstance(said, str) and said.startswith(SCHEMA.rpartition("/")[0] + "/"):
+                raise InputError(f"the trace says {said!r}, and this version of loraloop reads {SCHEMA!r}: update it")
+            raise InputError(f"this is no trace: its schema is {said!r}, not {SCHEMA!r}")
+        try:
+            return trace_type().validate_python(data)
+        except pydantic.ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            place = ".".join(map(str, first["loc"]))
+            raise InputError(f"the trace is damaged at {place}: {first['msg']}") from None
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Trace:
+        """Reads a document's text; raises InputError as `from_dict` does."""
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise InputError(f"this is no trace: it is no JSON ({error})") from None
+        return cls.from_dict(data)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Writes it, indented; the file is whole at any time. A folder gets a file named after the run."""
+        target = Path(path)
+        if target.is_dir():
+            target = target / f"{self.run_id}.json"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".{target.name}.{self.run_id}")
+        part.write_text(self.to_json(indent=1) + "\n", encoding="utf-8")
+        part.replace(target)
+        return target
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Trace:
+        """Reads a file that `save` wrote.
+
+        Raises:
+            InputError: It cannot be read, or is no trace of this version.
+        """
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"cannot read the trace {os.fspath(path)}: {error}") from None
+        try:
+            return cls.from_json(text)
+        except InputError as error:
+            raise InputError(f"{os.fspath(path)}: {error}") from None
+
+    def masked(self, mask: Callable[[str], str]) -> Trace:
+        """The same with `mask` let over every text of users, tools and the model."""
+        from loraloop.agent.trace_contents import masked
+
+        return masked(self, mask)
+
+    def without_contents(self) -> Trace:
+        """The same without texts, arguments and results: counts, times, routes and names stay."""
+        from loraloop.agent.trace_contents import emptied
+
+        return emptied(self)
+
+
+@cache
+def trace_type() -> pydantic.TypeAdapter[Trace]:
+    """How documents are checked."""
+    import pydantic
+
+    return pydantic.TypeAdapter(Trace)
