@@ -56,7 +56,7 @@ def _digest(router: Any) -> str:
 
         if isinstance(value, torch.Tensor):
             digest.update(str((value.dtype, tuple(value.shape))).encode())
-            digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
         elif is_dataclass(value) and not isinstance(value, type):
             for each in fields(value):
                 digest.update(each.name.encode())

@@ -15,11 +15,12 @@ from loraloop.agent.job import Job
 from loraloop.agent.limits import Limits
 from loraloop.agent.loop import Run
 from loraloop.agent.mixture import Mixture
+from loraloop.agent.outcomes import PYTHON
 from loraloop.agent.output_type import OutputType
 from loraloop.agent.policy import Policy
 from loraloop.agent.python_tool import python_tool
 from loraloop.agent.trace_diff import Differences, diff
-from loraloop.agent.tracing import Tracer
+from loraloop.agent.tracing import Tracer, is_function
 from loraloop.agent.transcript import as_tools
 from loraloop.tool_schemas.calls import Call
 from loraloop.tool_schemas.errors import InputError, ToolError, ToolRetry, unknown
@@ -67,9 +68,8 @@ def replay(
     recorded = _Recorded(trace)
     job = _of_agent(trace, on, deps) if isinstance(on, Agent) else _of_trace(trace, deps)
     given = job.tools if tools is None else as_tools(tools)
-    for missing in [call.name for step in trace.steps for call in step.calls if live]:
-        if missing not in (names := [tool.name for tool in given if tool.executable]) and missing != "python":
-            raise unknown("tool that can run", missing, names)
+    if live:
+        _check_live(trace, given)
     tracer = Tracer(keep=1)
     job = replace(
         job,
@@ -89,6 +89,13 @@ def replay(
     new = tracer.last
     found = diff(trace, _as_decided(trace, new))
     return Replayed(found.setup, found.behaviour, (*found.notes, *_notes(trace, recorded)), found.times, new)
+
+
+def _check_live(trace: Trace, tools: Sequence[Tool]) -> None:
+    able = [tool.name for tool in tools if tool.executable and tool.function is not _no_function]
+    for call in (call for step in trace.steps for call in step.calls):
+        if call.name not in (*able, PYTHON):
+            raise unknown("tool that can run", call.name, able)
 
 
 class _Recorded:
@@ -175,7 +182,7 @@ def _of_agent(trace: Trace, agent: Agent[Any, Any], deps: Any) -> Job:
 
 def _policy(trace: Trace) -> Policy:
     """A trace's policy; what its `decide` or the caller of `Agent.iter` decided is decided again."""
-    said = {name: value for name, value in trace.settings.policy.items() if name != "decide"}
+    said = {name: value for name, value in trace.settings.policy.items() if not is_function(value)}
     skills = tuple(_choice(each) for each in said.pop("skills", ()))
     forbid = frozenset(said.pop("forbid", ()))
     by = {"caller", "policy"} if trace.settings.policy.get("decide") else {"caller"}
@@ -222,13 +229,14 @@ def _made(kind: type[S], said: Mapping[str, Any]) -> S:
 
 
 def _as_decided(before: Trace, after: Trace) -> Trace:
-    """The new trace, saying of what was decided again who decided it first, and with the old policy's `decide`."""
+    """The new trace, saying who decided first what was decided again, and with the old policy's `decide`."""
     was = {step.index: step.decided_by for step in before.steps}
     steps = tuple(
         replace(step, decided_by="caller") if step.decided_by == "policy" and was.get(step.index) == "caller" else step
         for step in after.steps
     )
-    policy = {**after.settings.policy, "decide": before.settings.policy.get("decide")}
+    functions = {name: value for name, value in before.settings.policy.items() if is_function(value)}
+    policy = {**after.settings.policy, **functions}
     return replace(after, steps=steps, settings=replace(after.settings, policy=policy))
 
 
@@ -236,6 +244,9 @@ def _notes(trace: Trace, recorded: _Recorded) -> list[str]:
     notes = [f"called, and not in the trace: {call.name}({dumps(call.arguments)})" for call in recorded.missing]
     if any(step.decided_by == "caller" for step in trace.steps):
         notes.append("the caller of iter took part: its skills were used again, what it told or edited was not")
+    lost = [name for name, value in trace.settings.policy.items() if is_function(value) and name != "decide"]
+    if lost:
+        notes.append(f"functions of the policy are not in a trace, and were left out: {', '.join(lost)}")
     if trace.content == "masked":
         notes.append("the texts of the trace were masked: the model read the masks")
     return notes

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.contracts import Passage
@@ -20,7 +20,7 @@ from loraloop.tool_schemas.jsontext import dumps
 if TYPE_CHECKING:
     import pydantic
 
-SCHEMA = "loraloop.trace/1"
+SCHEMA: Final = "loraloop.trace/1"
 """What a trace's `schema` says: the format and its version, which grows with a change that a reader must know of."""
 
 
@@ -110,7 +110,7 @@ class SettingsUsed:
 
     Attributes:
         limits: The fields of `Limits`.
-        policy: The fields of `Policy`; a `decide` by its name.
+        policy: The fields of `Policy`; of a function, its name.
         sampling: The fields of `Sampling`; the seed is what was drawn where none was given.
         output: The form of the answer: its `kind` and what that has; None for any text.
         python: Whether the programs of code steps were run.

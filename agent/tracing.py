@@ -6,7 +6,7 @@ import json
 import os
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
@@ -182,9 +182,7 @@ def as_data(value: Any) -> Any:
 
 def data_only(step: Step) -> Step:
     """A step whose calls' arguments and results are JSON data."""
-    calls = tuple(
-        replace(each, arguments=as_data(each.arguments), result=as_data(each.result)) for each in step.calls
-    )
+    calls = tuple(replace(each, arguments=as_data(each.arguments), result=as_data(each.result)) for each in step.calls)
     return replace(step, calls=calls) if calls else step
 
 
@@ -226,9 +224,18 @@ def settings_used(job: Job, seed: int | None, engine: str) -> SettingsUsed:
 
 
 def _policy(policy: Policy) -> dict[str, Any]:
-    decide = policy.decide
-    name = None if decide is None else str(getattr(decide, "__qualname__", type(decide).__qualname__))
-    return {**as_data(replace(policy, decide=None)), "decide": name}
+    said = {each.name: getattr(policy, each.name) for each in fields(policy)}
+    return {name: _function(value) if callable(value) else as_data(value) for name, value in said.items()}
+
+
+def _function(value: Any) -> dict[str, str]:
+    """What stands for a function."""
+    return {"function": str(getattr(value, "__qualname__", type(value).__qualname__))}
+
+
+def is_function(value: Any) -> bool:
+    """Whether a setting of a trace stands for a function."""
+    return isinstance(value, dict) and set(value) == {"function"}
 
 
 def _output(output: OutputType[Any]) -> dict[str, Any] | None:
