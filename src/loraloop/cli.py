@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from loraloop.chat_cli import chat
 from loraloop.data_cli import data_app
 from loraloop.doctor import doctor
 from loraloop.eval_cli import eval_app
@@ -21,12 +22,20 @@ from loraloop.run_options import (
     AsJson,
     Bare,
     BaseName,
+    Deadline,
     Documents,
     Instructions,
+    MaxSteps,
+    MaxTokens,
     PassageFile,
     Prompt,
     Python,
     Quantize,
+    Screen,
+    Seed,
+    Skills,
+    Temperature,
+    ToolChoice,
     ToolFiles,
     forced_skills,
     open_runtime,
@@ -47,6 +56,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(trace_app, name="trace")
 app.command()(train)
 app.command()(doctor)
+app.command()(chat)
 
 
 @app.callback()
@@ -78,21 +88,18 @@ def run(
     prompt: Prompt,
     tools: ToolFiles = None,
     mcp: Servers = None,
-    skill: Annotated[
-        list[str] | None,
-        typer.Option("--skill", help="Skill of the first step, or a skill's folder (with a slash); repeatable."),
-    ] = None,
+    skill: Skills = None,
     passages: PassageFile = None,
     docs: Documents = None,
     instructions: Instructions = "",
     python: Python = False,
-    tool_choice: Annotated[str, typer.Option(help="auto, required, none, or a tool's name.")] = "auto",
-    max_steps: Annotated[int, typer.Option(help="Most steps.")] = 12,
-    max_tokens: Annotated[int, typer.Option(help="Most tokens that all steps together may generate.")] = 4096,
-    deadline: Annotated[float | None, typer.Option(help="Most seconds.")] = None,
-    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
-    screen: Annotated[bool, typer.Option("--screen/--no-screen", help="Screen for unsafe requests.")] = True,
+    tool_choice: ToolChoice = "auto",
+    max_steps: MaxSteps = 12,
+    max_tokens: MaxTokens = 4096,
+    deadline: Deadline = None,
+    temperature: Temperature = 0.0,
+    seed: Seed = 0,
+    screen: Screen = True,
     stream: Annotated[bool, typer.Option("--stream", help="Print tokens as they come; with --json, events.")] = False,
     trace: Annotated[
         Path | None, typer.Option("--trace", help="Write the run's trace here; see `loraloop trace`.")

@@ -33,6 +33,17 @@ Bare = Annotated[
 ]
 Quantize = Annotated[str | None, typer.Option("--quantize", help="int4, int8, bf16, fp32 or nf4.")]
 Python = Annotated[bool, typer.Option("--python", help="Run the code that the agent writes, in a sandbox.")]
+Skills = Annotated[
+    list[str] | None,
+    typer.Option("--skill", help="Skill of the first step, or a skill's folder (with a slash); repeatable."),
+]
+ToolChoice = Annotated[str, typer.Option("--tool-choice", help="auto, required, none, or a tool's name.")]
+MaxSteps = Annotated[int, typer.Option("--max-steps", help="Most steps.")]
+MaxTokens = Annotated[int, typer.Option("--max-tokens", help="Most tokens that all steps together may generate.")]
+Deadline = Annotated[float | None, typer.Option("--deadline", help="Most seconds.")]
+Temperature = Annotated[float, typer.Option("--temperature", help="0 is greedy.")]
+Seed = Annotated[int, typer.Option("--seed", help="Of the sampling.")]
+Screen = Annotated[bool, typer.Option("--screen/--no-screen", help="Screen for unsafe requests.")]
 
 
 def open_runtime(base: str, quantize: str | None, quiet: bool, bare: bool = False) -> Runtime:
