@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from loraloop.agent.events import Compacted, HookFailed, Routed, RunFinished, RunStarted, TokenGenerated
+from loraloop.agent.events import Compacted, Routed, RunFinished, RunStarted, TokenGenerated
 from loraloop.agent.outcomes import PYTHON
 from loraloop.agent.result import RunResult, Step
 from loraloop.tool_schemas.jsontext import dumps as as_json
@@ -152,8 +152,6 @@ def event_attributes(event: Event) -> Attributes | None:
         return None
     if isinstance(event, Compacted):
         return {"before": event.compaction.before, "after": event.compaction.after}
-    if isinstance(event, HookFailed):
-        return {"hook": event.hook, "event": event.event}
     said = event.to_dict()
     plain = {name: value for name, value in said.items() if isinstance(value, int | float)}
     named = {name: value for name, value in said.items() if name in ("skill", "name", "reason", "decided_by")}

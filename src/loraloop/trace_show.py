@@ -49,7 +49,7 @@ def trace_tree(trace: Trace, full: bool = False) -> Tree:
         for line in _did(step, full):
             branch.add(line)
     for event in trace.events:
-        if event.type in ("HookFailed", "Compacted"):
+        if event.type == "Compacted":
             tree.add(Text(f"{event.type} at {event.at:.0f} ms: {_data(event.data, full)}", style="yellow"))
     if trace.error:
         tree.add(Text(f"error: {trace.error}", style="bold red"))
