@@ -235,8 +235,11 @@ def _as_decided(before: Trace, after: Trace) -> Trace:
         replace(step, decided_by="caller") if step.decided_by == "policy" and was.get(step.index) == "caller" else step
         for step in after.steps
     )
-    functions = {name: value for name, value in before.settings.policy.items() if is_function(value)}
-    policy = {**after.settings.policy, **functions}
+    old = before.settings.policy
+    policy = {
+        name: old.get(name) if is_function(value) or is_function(old.get(name)) else value
+        for name, value in after.settings.policy.items()
+    }
     return replace(after, steps=steps, settings=replace(after.settings, policy=policy))
 
 
