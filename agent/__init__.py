@@ -10,31 +10,43 @@ if TYPE_CHECKING:
     from loraloop.agent.choosing import Forbid, StepFacts
     from loraloop.agent.documents import Document
     from loraloop.agent.engine.sampling import Sampling
-    from loraloop.agent.hooks import Hook
+    from loraloop.agent.following import Follower, RunFacts
+    from loraloop.agent.hooks import Hook, RunHook
     from loraloop.agent.limits import Limits
     from loraloop.agent.mixture import Mixture
+    from loraloop.agent.otel import OpenTelemetry
     from loraloop.agent.output_type import OutputType
     from loraloop.agent.passage_index import PassageIndex
     from loraloop.agent.policy import Policy
+    from loraloop.agent.replaying import Replayed, replay
     from loraloop.agent.result import CallRecord, RunResult, Step, Tokens
     from loraloop.agent.retrieval import Retriever
     from loraloop.agent.runtime import Runtime
     from loraloop.agent.stepping import Pending, RunSteps
     from loraloop.agent.stream import RunStream
+    from loraloop.agent.trace import Trace
+    from loraloop.agent.trace_diff import Differences, diff
+    from loraloop.agent.tracing import Tracer
 
 _HOMES = {
     "Agent": "agent",
     "CallRecord": "result",
+    "Differences": "trace_diff",
     "Document": "documents",
+    "Follower": "following",
     "Forbid": "choosing",
     "Hook": "hooks",
     "Limits": "limits",
     "Mixture": "mixture",
+    "OpenTelemetry": "otel",
     "OutputType": "output_type",
     "PassageIndex": "passage_index",
     "Pending": "stepping",
     "Policy": "policy",
+    "Replayed": "replaying",
     "Retriever": "retrieval",
+    "RunFacts": "following",
+    "RunHook": "hooks",
     "RunResult": "result",
     "RunSteps": "stepping",
     "RunStream": "stream",
@@ -43,12 +55,17 @@ _HOMES = {
     "Step": "result",
     "StepFacts": "choosing",
     "Tokens": "result",
+    "Trace": "trace",
+    "Tracer": "tracing",
+    "diff": "trace_diff",
+    "replay": "replaying",
 }
 
 __all__ = [
-    "Agent", "CallRecord", "Document", "Forbid", "Hook", "Limits", "Mixture", "OutputType", "PassageIndex",
-    "Pending", "Policy", "Retriever", "RunResult", "RunSteps", "RunStream", "Runtime", "Sampling", "Step",
-    "StepFacts", "Tokens",
+    "Agent", "CallRecord", "Differences", "Document", "Follower", "Forbid", "Hook", "Limits", "Mixture",
+    "OpenTelemetry", "OutputType", "PassageIndex", "Pending", "Policy", "Replayed", "Retriever", "RunFacts",
+    "RunHook", "RunResult", "RunSteps", "RunStream", "Runtime", "Sampling", "Step", "StepFacts", "Tokens", "Trace",
+    "Tracer", "diff", "replay",
 ]  # fmt: skip
 
 

@@ -85,7 +85,7 @@ class ChatScreen:
         sys.stderr.flush()
 
     def _finish(self, result: Any) -> None:
-        if result.output and result.output.strip() != self._shown.strip():
+        if result.output and harmless(result.output).strip() != self._shown.strip():
             self._end_line()
             self._write(result.output)
         self._end_line()
