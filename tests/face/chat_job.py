@@ -27,4 +27,4 @@ if __name__ == "__main__":
         calls(weather={"city": "Oslo"}), "It is sunny.", calls(slow={"seconds": 60}), "Hello again."
     )
     talk = Conversation(runtime, as_tools([weather, slow]), {"limits": Limits(tool_timeout=100)})
-    sys.exit(converse(talk))
+    sys.exit(converse(talk, history=True))
