@@ -167,7 +167,7 @@ def happened(event: Event, at: float) -> Happened:
     elif isinstance(event, StepFinished):
         step = event.step.index
     elif not isinstance(event, RunFinished):
-        data = as_data(event)
+        data = dict(plain(event))
         for name in ("run_id", "step", "prompt", "text"):
             data.pop(name, None)
         if isinstance(data.get("compaction"), dict):
