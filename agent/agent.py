@@ -80,7 +80,7 @@ class Agent(Generic[T, D]):
             ``list[int]``, a JSON Schema, `Choice`, `Regex`, `Lark` …; see `OutputType.of`. The result's `value` is the
             answer as such a value. What skills write (calls, code, an answer from passages, a refusal) keeps its form.
         hooks: Functions that are told events as they happen, or `Hook`s, which say which events and what an error of
-            theirs means.
+            theirs means, or what follows whole runs, such as a `Tracer`.
         deps_type: The class of the `deps` that each run is given, for tools with a `Context`.
 
     Raises:

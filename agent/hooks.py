@@ -40,7 +40,7 @@ class Hook:
         fatal: Whether its error ends the run. If not, the error is logged and told as `HookFailed`.
 
     Raises:
-        InputError: It cannot be called, or something in `events` is no event.
+        InputError: It cannot be called, something in `events` is no event, or they are chosen for a `RunHook`.
     """
 
     function: Callable[[Any], object] | RunHook
@@ -50,6 +50,8 @@ class Hook:
     def __post_init__(self) -> None:
         if not callable(self.function) and not isinstance(self.function, RunHook):
             raise InputError(f"{self.function!r} is no hook: give a function that takes an event")
+        if self.events and isinstance(self.function, RunHook):
+            raise InputError(f"{self.name} follows whole runs: leave events out")
         for event in self.events:
             if event not in EVENTS:
                 known = ", ".join(each.__name__ for each in EVENTS)

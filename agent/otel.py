@@ -79,7 +79,7 @@ class OpenTelemetry(RunHook):
 
         return SpansOfRun(self, run)
 
-    def record(self, seconds: float, operation: str, model: str, **more: str) -> None:
-        """Notes in the metrics how long something took."""
+    def record(self, seconds: float, operation: str, model: str, error: str = "") -> None:
+        """Notes in the metrics how long something took, and the kind of its error."""
         named = {"gen_ai.operation.name": operation, "gen_ai.provider.name": PROVIDER, "gen_ai.request.model": model}
-        self.seconds.record(seconds, {**named, **{key.replace("_", "."): value for key, value in more.items()}})
+        self.seconds.record(seconds, {**named, "error.type": error} if error else named)

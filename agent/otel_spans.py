@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from time import time_ns
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, set_span_in_context
 from loraloop.agent.events import (
     Event,
     Refused,
+    Routed,
     RunFinished,
     Screened,
     SkillActivated,
@@ -92,17 +94,9 @@ class SpansOfRun(Follower):
 
     def __call__(self, event: Event) -> None:
         now = time_ns()
-        step = getattr(event, "step", None)
-        if isinstance(step, int) and self._chat is None:
-            self._chat_start = self._boundary
-            self._chat = self._to.tracer.start_span(
-                f"chat {self._model}",
-                context=self._within,
-                kind=SpanKind.INTERNAL,
-                attributes={"gen_ai.operation.name": "chat", **self._common, "loraloop.step": step},
-                start_time=self._boundary,
-            )
         match event:
+            case Routed():
+                self._step_started(event.step)
             case Screened():
                 self._seen["loraloop.screen"] = event.probability
             case SkillActivated():
@@ -124,7 +118,7 @@ class SpansOfRun(Follower):
     def calling(self, call: Call) -> None:
         """Makes the call's span the current one in the context in which the call runs."""
         with self._lock:
-            found = next((each for each in self._calls if not each.entered and _same(each, call)), None)
+            found = _match((each for each in self._calls if not each.entered), call)
             if found is not None:
                 found.entered, found.start = True, time_ns()
         if found is not None:
@@ -150,7 +144,17 @@ class SpansOfRun(Follower):
         if kind:
             _failed(self._span, kind, str(error) if error is not None and self._to.content else "")
         self._span.end(now)
-        self._to.record((now - self._start) / 1e9, "invoke_agent", self._model, **_kind(kind))
+        self._to.record((now - self._start) / 1e9, "invoke_agent", self._model, kind)
+
+    def _step_started(self, step: int) -> None:
+        self._chat_start = self._boundary
+        self._chat = self._to.tracer.start_span(
+            f"chat {self._model}",
+            context=self._within,
+            kind=SpanKind.INTERNAL,
+            attributes={"gen_ai.operation.name": "chat", **self._common, "loraloop.step": step},
+            start_time=self._boundary,
+        )
 
     def _call_started(self, event: ToolCallStarted, now: int) -> None:
         number = len(self._ids)
@@ -178,8 +182,7 @@ class SpansOfRun(Follower):
 
     def _call_finished(self, record: CallRecord, now: int) -> None:
         with self._lock:
-            ordered = sorted(self._calls, key=lambda each: each.arguments is not record.arguments)
-            found = next((each for each in ordered if _same(each, record)), None)
+            found = _match(self._calls, record)
             if found is None:
                 return  # answered by an earlier call of the run: nothing was executed
             self._calls.remove(found)
@@ -194,7 +197,7 @@ class SpansOfRun(Follower):
         if self._to.content and record.error is None:
             found.span.set_attribute("gen_ai.tool.call.result", as_json(record.result))
         found.span.end(end)
-        self._to.record(max(0, end - found.start) / 1e9, "execute_tool", self._model, **_kind(kind))
+        self._to.record(max(0, end - found.start) / 1e9, "execute_tool", self._model, kind)
 
     def _step_finished(self, step: Step, now: int) -> None:
         span, end = self._chat, self._chat_end or now
@@ -206,7 +209,7 @@ class SpansOfRun(Follower):
         if kind:
             _failed(span, kind, step.error if self._to.content else "")
         span.end(end)
-        self._to.record((end - self._chat_start) / 1e9, "chat", self._model, **_kind(kind))
+        self._to.record((end - self._chat_start) / 1e9, "chat", self._model, kind)
         named = {"gen_ai.operation.name": "chat", **self._common}
         named.pop("gen_ai.conversation.id", None)  # an id in a metric is a series of its own
         self._to.tokens.record(step.tokens.prefilled + step.tokens.reused, {**named, "gen_ai.token.type": "input"})
@@ -216,14 +219,12 @@ class SpansOfRun(Follower):
         self._ids.clear()
 
 
-def _same(each: OpenCall, call: Call | CallRecord) -> bool:
-    return each.arguments is call.arguments or (each.name == call.name and each.arguments == call.arguments)
+def _match(among: Iterable[OpenCall], call: Call | CallRecord) -> OpenCall | None:
+    """The call that this is: the same arguments, or else equal ones."""
+    equal = [each for each in among if each.name == call.name and each.arguments == call.arguments]
+    return min(equal, key=lambda each: each.arguments is not call.arguments, default=None)
 
 
 def _failed(span: Span, kind: str, description: str = "") -> None:
     span.set_attribute("error.type", kind)
     span.set_status(StatusCode.ERROR, description or None)
-
-
-def _kind(kind: str) -> dict[str, str]:
-    return {"error_type": kind} if kind else {}

@@ -51,20 +51,20 @@ def replay(
 
     Args:
         trace: With its contents.
-        on: A runtime, for the settings of the trace, or an agent, for its own: instructions, tools, policy, limits.
+        on: A runtime, for the settings of the trace, or an agent, for its own: instructions, tools, policy, limits. Its
+            hooks are not told.
         tools: Instead of the trace's or the agent's. Where there is no function, what was recorded is given.
         live: Whether tools run. If not, each call gives what it gave: an error again as an error, and a call that the
             trace has not, or not once more, an error that says so.
         deps: For live tools with a `Context`.
 
     Raises:
-        InputError: The trace has no contents or has not ended, tools that should run cannot, or a setting is unknown.
-        UnknownNameError: It forces a skill that the runtime does not have.
+        InputError: The trace has no contents.
+        UnknownNameError: It forces a skill that the runtime does not have, calls a tool that should run and cannot, or
+            has a setting that is not known here.
     """
     if trace.content == "none":
         raise InputError("the trace was made without contents: there is nothing that could be run again")
-    if not trace.messages:
-        raise InputError("the trace has no messages to begin with")
     recorded = _Recorded(trace)
     job = _of_agent(trace, on, deps) if isinstance(on, Agent) else _of_trace(trace, deps)
     given = job.tools if tools is None else as_tools(tools)
@@ -109,11 +109,6 @@ class _Recorded:
             for record in step.calls:
                 if not record.repeated:
                     self._left.setdefault(call_key(Call(record.name, record.arguments)), []).append(record)
-
-    @property
-    def left(self) -> list[Call]:
-        """Calls that were not made again."""
-        return [Call(each.name, each.arguments) for listed in self._left.values() for each in listed]
 
     def tool(self, tool: Tool) -> Tool:
         """The tool, giving what was recorded; one that nobody can run stays so."""

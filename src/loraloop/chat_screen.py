@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 
-from loraloop.show import shortened
+from loraloop.show import harmless, shortened
 
 if TYPE_CHECKING:
     from loraloop.agent import Runtime, Step
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line break
-
-
-def harmless(text: str) -> str:
-    """The text without control characters: what a model or a tool writes must not steer the terminal."""
-    return _CONTROL.sub("", text)
 
 
 class ChatScreen:
@@ -112,7 +104,7 @@ class ChatScreen:
     def _aside(self, line: str, style: str = "dim") -> None:
         if not self._quiet:
             self._end_line()
-            self._detail.print(Text(harmless(line), style=style or "dim"), soft_wrap=True)
+            self._detail.print(Text(harmless(line), style=style), soft_wrap=True)
 
 
 def route_line(step: Step) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,12 @@ _DROPPED = {
     "invalid": "invalid: dropped",
     "truncated": "cut off at a limit",
 }
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line break
+
+
+def harmless(text: str) -> str:
+    """The text without control characters: what a model or a tool writes must not steer the terminal."""
+    return _CONTROL.sub("", text)
 
 
 def skill_text(name: str) -> Text:

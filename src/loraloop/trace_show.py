@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from loraloop.show import shortened, skill_text
+from loraloop.show import harmless, shortened, skill_text
 
 if TYPE_CHECKING:
     from loraloop.agent.result import CallRecord, Step
@@ -140,7 +140,7 @@ def _said(who: str, text: str, full: bool) -> Text:
 
 
 def _clip(text: str, full: bool) -> str:
-    return text if full else shortened(text, _LINE)
+    return harmless(text) if full else shortened(harmless(text), _LINE)
 
 
 def _data(value: Any, full: bool) -> str:
@@ -172,6 +172,7 @@ def _difference(each: Difference, full: bool) -> Iterator[Text]:
                      for value in (each.before, each.after))  # fmt: skip
     if not full:
         before, after = _parting(before, after)
+    before, after = harmless(before), harmless(after)
     yield Text(f"    {each.field}")
     yield Text(f"    - {before}", style="red")
     yield Text(f"    + {after}", style="green")

@@ -210,7 +210,7 @@ def test_calls_that_run_together_are_told_apart() -> None:
     """The follower alone, told of calls as a loop that runs them at the same time would."""
     from contextvars import copy_context
 
-    from loraloop.agent.events import RunStarted, StepFinished, ToolCallFinished, ToolCallStarted
+    from loraloop.agent.events import Routed, RunStarted, StepFinished, ToolCallFinished, ToolCallStarted
     from loraloop.agent.following import RunFacts
     from loraloop.agent.result import CallRecord
     from loraloop.tool_schemas.calls import Call
@@ -222,6 +222,7 @@ def test_calls_that_run_together_are_told_apart() -> None:
     follower = seen.hook.begin(RunFacts("run", runtime, agent.job("hi"), None))
     tracer = seen.provider.get_tracer("shop")
     follower(RunStarted("run", "hi", (), ("weather",), 3, 0))
+    follower(Routed("run", 0, "tools", 0.8, False, (), (), "router"))
     made = [Call("weather", {"city": city}) for city in ("Oslo", "Rome", "Oslo")]
     for call in made:
         follower(ToolCallStarted("run", 0, call.name, call.arguments))
@@ -240,6 +241,8 @@ def test_calls_that_run_together_are_told_apart() -> None:
     tools = {span.context.span_id: span for span in seen.named("execute_tool weather")}
     parents = [seen.one(f"work {number}").parent for number in range(3)]
     assert len({parent.span_id for parent in parents if parent is not None}) == 3
+    ids = {s.context.span_id: dict(s.attributes or {})["gen_ai.tool.call.id"] for s in tools.values()}
+    assert [ids[parent.span_id] for parent in parents if parent is not None] == ["run-0-0", "run-0-1", "run-0-2"]
     failed = [span for span in tools.values() if span.status.status_code is StatusCode.ERROR]
     assert parents[1] is not None and [span.context.span_id for span in failed] == [parents[1].span_id]
 

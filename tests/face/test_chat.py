@@ -23,7 +23,7 @@ from loraloop.agent.transcript import as_tools
 from loraloop.chat import Conversation, read_messages
 from loraloop.chat_cli import converse
 from loraloop.chat_commands import COMMANDS
-from loraloop.chat_screen import harmless
+from loraloop.show import harmless
 from loraloop.testing import ScriptedRuntime, answer, calls, code
 from loraloop.tool_schemas.errors import InputError
 
