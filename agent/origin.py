@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from loraloop.agent.trace import BaseUsed, RouterUsed, SkillUsed
+from loraloop.agent.trace_parts import BaseUsed, RouterUsed, SkillUsed
 
 if TYPE_CHECKING:
     from loraloop.agent.runtime import Runtime

@@ -10,7 +10,8 @@ from loraloop.adapters.base.messages import Message
 
 if TYPE_CHECKING:
     from loraloop.agent.result import CallRecord, Compaction, Step
-    from loraloop.agent.trace import Ended, Happened, Trace
+    from loraloop.agent.trace import Trace
+    from loraloop.agent.trace_parts import Ended, Happened
 
 LEFT_OUT = "(left out)"
 """What stands for an error whose text is left out: that there was one is no secret."""

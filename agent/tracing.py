@@ -18,7 +18,8 @@ from loraloop.agent.following import Follower, RunFacts
 from loraloop.agent.hooks import RunHook
 from loraloop.agent.origin import base_used, machine, router_used, skills_used, versions
 from loraloop.agent.result import RunResult, Step, plain
-from loraloop.agent.trace import SCHEMA, Ended, Happened, SettingsUsed, ToolUsed, Trace
+from loraloop.agent.trace import SCHEMA, Trace
+from loraloop.agent.trace_parts import Ended, Happened, SettingsUsed, ToolUsed
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.jsontext import dumps
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from loraloop.show import short_time
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ class Conversation:
             return [("turns", "0")]
         wrote, decode = sum(s.tokens.generated for s in steps), sum(s.ms.get("decode", 0.0) for s in steps)
         firsts = [step.ms["first_token"] for step in steps if "first_token" in step.ms]
-        switches = [step.ms["switch"] * 1e3 for step in steps if "switch" in step.ms]
+        switches = [step.ms["switch"] for step in steps if "switch" in step.ms]
         skills = Counter(step.skill for step in steps)
         rows = [
             ("turns", f"{len(self.turns)}, {sum(t.result.ms for t in self.turns) / 1e3:.1f} s"),
@@ -158,7 +159,7 @@ class Conversation:
         if firsts:
             rows.append(("first token", f"{median(firsts):.0f} ms (median)"))
         if switches:
-            rows.append(("switch", f"{median(switches):.0f} µs (median)"))
+            rows.append(("switch", f"{short_time(median(switches))} (median)"))
         if calls:
             failed = sum(call.error is not None and not call.retry for call in calls)
             rows.append(("calls", f"{len(calls)}, {failed} failed"))

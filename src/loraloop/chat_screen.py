@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from loraloop.show import harmless, shortened
+from loraloop.show import harmless, short_time, shortened
 
 if TYPE_CHECKING:
     from loraloop.agent import Runtime, Step
@@ -122,7 +122,7 @@ def route_line(step: Step) -> str:
         parts.append(f"first after {step.ms['first_token']:.0f} ms")
     parts.append(f"{sum(took for name, took in step.ms.items() if name != 'first_token'):.0f} ms")
     if "switch" in step.ms:
-        parts.append(f"switch {step.ms['switch'] * 1e3:.0f} µs")
+        parts.append(f"switch {short_time(step.ms['switch'])}")
     return f"  [{' · '.join(parts)}]"
 
 

@@ -45,6 +45,11 @@ def shortened(text: str, width: int = 160) -> str:
     return line if len(line) <= width else f"{line[: width - 1]}…"
 
 
+def short_time(ms: float) -> str:
+    """Milliseconds, or microseconds below one."""
+    return f"{ms * 1e3:.0f} µs" if ms < 1 else f"{ms:.0f} ms"
+
+
 def call_lines(call: CallRecord) -> Iterator[Text]:
     """A tool call, then its result or its error."""
     arguments = ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in call.arguments.items())

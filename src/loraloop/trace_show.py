@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from loraloop.show import harmless, shortened, skill_text
+from loraloop.show import harmless, short_time, shortened, skill_text
 
 if TYPE_CHECKING:
     from loraloop.agent.result import CallRecord, Step
@@ -89,10 +89,10 @@ def _counts(step: Step) -> Text:
     if tokens.reused:
         parts.append(f"{tokens.reused} known")
     if "switch" in ms:
-        parts.append(f"switch {ms['switch'] * 1e3:.0f} µs")
-    phases = {name: took for name, took in ms.items() if name not in ("first_token", "switch")}
+        parts.append(f"switch {short_time(ms['switch'])}")
+    phases = {name: took for name, took in ms.items() if name != "first_token"}
     parts.append(f"{sum(phases.values()):.1f} ms")
-    parts += [f"{name} {took:.1f}" for name, took in phases.items() if took >= 0.05]
+    parts += [f"{name} {took:.1f}" for name, took in phases.items() if took >= 0.05 and name != "switch"]
     return Text(" · ".join(parts), style="dim")
 
 
@@ -131,8 +131,15 @@ def _timeline(trace: Trace) -> Tree:
     listed = Tree(Text("what happened", style="dim"), guide_style="dim")
     for event in trace.events:
         step = "" if event.step is None else f" step {event.step + 1}"
-        listed.add(Text(f"{event.at:8.1f} ms {event.type}{step} {_data(event.data, True) if event.data else ''}"))
+        said = ", ".join(f"{name} {_data(_rounded(value), True)}" for name, value in event.data.items())
+        listed.add(Text(f"{event.at:8.1f} ms {event.type}{step} {said}".rstrip()))
     return listed
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_rounded(each) for each in value]
+    return round(value, 4) if isinstance(value, float) else value
 
 
 def _said(who: str, text: str, full: bool) -> Text:

@@ -17,8 +17,9 @@ from loraloop.adapters.base.messages import ROLES, Message
 from loraloop.agent import Agent, Hook, Limits, Policy, Sampling
 from loraloop.agent.events import EVENTS, StepFinished
 from loraloop.agent.result import CallRecord, Compaction, Step, Tokens
-from loraloop.agent.trace import SCHEMA, Ended, Happened, Trace
+from loraloop.agent.trace import SCHEMA, Trace
 from loraloop.agent.trace_contents import LEFT_OUT
+from loraloop.agent.trace_parts import Ended, Happened
 from loraloop.agent.trace_schema import trace_schema
 from loraloop.agent.tracing import GIVEN_UP, Tracer
 from loraloop.router import Router
