@@ -23,6 +23,7 @@ from loraloop.agent.trace_diff import Differences, diff
 from loraloop.agent.tracing import Tracer, is_function
 from loraloop.agent.transcript import as_tools
 from loraloop.tool_schemas.calls import Call
+from loraloop.tool_schemas.dialect import Bounds
 from loraloop.tool_schemas.errors import InputError, ToolError, ToolRetry, unknown
 from loraloop.tool_schemas.grammar import Choice, JsonSchema, Lark, Regex
 from loraloop.tool_schemas.jsontext import dumps
@@ -201,14 +202,14 @@ def _output(said: Mapping[str, Any] | None) -> OutputType[Any]:
     if said is None:
         return OutputType.of(None)
     match said:
-        case {"kind": "JsonSchema", "schema": schema, **rest}:
-            term: Any = JsonSchema(schema, on_unsupported=rest.get("on_unsupported", "refuse"))
+        case {"kind": "JsonSchema", "schema": schema, "bounds": bounds, "on_unsupported": wanted}:
+            term: Any = JsonSchema(schema, None if bounds is None else Bounds(**bounds), wanted)
         case {"kind": "Choice", "options": options}:
             term = Choice(tuple(options))
         case {"kind": "Regex", "pattern": pattern}:
             term = Regex(pattern)
-        case {"kind": "Lark", "grammar": grammar, **rest}:
-            term = Lark(grammar, rest.get("python", False))
+        case {"kind": "Lark", "grammar": grammar, "python": python}:
+            term = Lark(grammar, python)
         case _:
             raise InputError(f"the trace's form of the answer is none that is known here: {dict(said)!r}")
     return OutputType.of(term)

@@ -127,6 +127,8 @@ def converse(talk: Conversation, *, quiet: bool = False, history: bool = False) 
             try:
                 if not _answered(line, talk, screen):
                     break
+            except BrokenPipeError:  # nobody reads it any more
+                raise
             except LoraloopError as error:
                 screen.error(str(error))
                 code = code or 2

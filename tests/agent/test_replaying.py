@@ -16,6 +16,7 @@ from loraloop.agent.tracing import Tracer
 from loraloop.testing import ScriptedRuntime, calls, code
 from loraloop.tool_schemas import Tool
 from loraloop.tool_schemas.errors import InputError, ToolRetry, UnknownNameError
+from loraloop.tool_schemas.grammar import JsonSchema, Lark, Regex
 
 OSLO = (calls(weather={"city": "Oslo"}), "It is sunny.")
 ran: list[str] = []
@@ -140,8 +141,9 @@ def test_the_policys_function_and_the_callers_choices_are_made_again() -> None:
 
 
 def test_an_answers_form_and_a_mixture_are_kept() -> None:
-    forms = [Literal["yes", "no"], list[int]]
-    for form, said in zip(forms, ("yes", "[1,2]"), strict=True):
+    bounded = JsonSchema({"type": "string"}, None, "check")
+    forms = [Literal["yes", "no"], list[int], bounded, Regex("a+"), Lark('start: "b"')]
+    for form, said in zip(forms, ("yes", "[1,2]", '"c"', "aa", "b"), strict=True):
         trace, agent = traced((said,), (), output_type=form)
         found = replay(trace, agent.runtime)
         assert not found and found.trace is not None and found.trace.settings.output == trace.settings.output
