@@ -5,6 +5,7 @@ The names are those of https://opentelemetry.io/docs/specs/semconv/gen-ai/; what
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Tracer, TracerProvider
 
 PROVIDER = "loraloop"
+CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 TOKEN_BUCKETS = tuple(4**power for power in range(14))
 SECONDS_BUCKETS = tuple(0.01 * 2**power for power in range(14))
 
@@ -30,7 +32,8 @@ class OpenTelemetry(RunHook):
     Args:
         tracer_provider: Where spans go; the global one where None.
         meter_provider: Where metrics go; the global one where None.
-        content: Whether spans hold messages, arguments, results and the texts of errors.
+        content: Whether spans hold messages, arguments, results and the texts of errors. None: as the environment
+            says, in the variable that the conventions name (`CAPTURE`); by default not.
         agent: The agent's name.
         conversation: Gives the id of the conversation that a run belongs to, from what is known of the run (its
             `job.deps`, say); empty for none.
@@ -44,7 +47,7 @@ class OpenTelemetry(RunHook):
         tracer_provider: TracerProvider | None = None,
         *,
         meter_provider: MeterProvider | None = None,
-        content: bool = False,
+        content: bool | None = None,
         agent: str = "agent",
         conversation: Callable[[RunFacts], str] | None = None,
     ) -> None:
@@ -55,7 +58,8 @@ class OpenTelemetry(RunHook):
         from loraloop.agent.origin import versions
 
         version = versions().get("loraloop", "")
-        self.content = content
+        asked = os.environ.get(CAPTURE, "").strip().lower() in ("true", "1", "span_only", "span_and_event")
+        self.content = asked if content is None else content
         self.agent = agent
         self.conversation = conversation
         self.tracer: Tracer = trace.get_tracer("loraloop", version, tracer_provider)

@@ -84,11 +84,12 @@ class SpansOfRun(Follower):
             "loraloop.run_id": run.run_id,
             **of_request(run),
         }
-        if to.content:
-            attributes |= input_messages(run)
         self._span = to.tracer.start_span(
             f"invoke_agent {to.agent}", kind=SpanKind.INTERNAL, attributes=attributes, start_time=self._start
         )
+        self._content = to.content and self._span.is_recording()
+        if self._content:
+            self._span.set_attributes(input_messages(run))
         self._within = set_span_in_context(self._span)
         self._boundary = self._start
 
@@ -132,17 +133,17 @@ class SpansOfRun(Follower):
             span.end(now)
         if self._result is not None:
             self._span.set_attributes(of_run(self._result))
-            if self._to.content:
+            if self._content:
                 self._span.set_attribute("gen_ai.output.messages", as_json(output_messages(self._result)))
             kind = "invalid" if self._result.stop_reason == "invalid" else ""
         elif isinstance(error, GeneratorExit):
             self._span.set_attribute("loraloop.stop_reason", "given_up")
         elif error is not None:
             kind = type(error).__name__
-            if self._to.content:
+            if self._content:
                 self._span.record_exception(error)
         if kind:
-            _failed(self._span, kind, str(error) if error is not None and self._to.content else "")
+            _failed(self._span, kind, str(error) if error is not None and self._content else "")
         self._span.end(now)
         self._to.record((now - self._start) / 1e9, "invoke_agent", self._model, kind)
 
@@ -167,7 +168,7 @@ class SpansOfRun(Follower):
         }
         if "gen_ai.conversation.id" in self._common:
             attributes["gen_ai.conversation.id"] = self._common["gen_ai.conversation.id"]
-        if self._to.content:
+        if self._content:
             attributes["gen_ai.tool.call.arguments"] = as_json(event.arguments)
         span = self._to.tracer.start_span(
             f"execute_tool {event.name}",
@@ -193,8 +194,8 @@ class SpansOfRun(Follower):
         elif record.error is not None:
             kind = "timeout" if record.error.startswith("timed out after") else "tool_error"
             kind = "cancelled" if record.error == "cancelled" else kind
-            _failed(found.span, kind, record.error if self._to.content else "")
-        if self._to.content and record.error is None:
+            _failed(found.span, kind, record.error if self._content else "")
+        if self._content and record.error is None:
             found.span.set_attribute("gen_ai.tool.call.result", as_json(record.result))
         found.span.end(end)
         self._to.record(max(0, end - found.start) / 1e9, "execute_tool", self._model, kind)
@@ -203,11 +204,11 @@ class SpansOfRun(Follower):
         span, end = self._chat, self._chat_end or now
         assert span is not None
         span.set_attributes({**self._seen, **of_step(step)})
-        if self._to.content and step.text:
+        if self._content and step.text:
             span.set_attribute("gen_ai.output.messages", as_json(output_messages(step, self._ids)))
         kind = "invalid" if step.outcome == "invalid" else ""
         if kind:
-            _failed(span, kind, step.error if self._to.content else "")
+            _failed(span, kind, step.error if self._content else "")
         span.end(end)
         self._to.record((end - self._chat_start) / 1e9, "chat", self._model, kind)
         named = {"gen_ai.operation.name": "chat", **self._common}

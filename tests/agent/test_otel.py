@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode, get_current_span
 
 from loraloop.agent import Agent, Limits, Policy, Sampling
-from loraloop.agent.otel import OpenTelemetry
+from loraloop.agent.otel import CAPTURE, OpenTelemetry
 from loraloop.testing import ScriptedRuntime, calls, verdict
 from loraloop.tool_schemas.errors import ContextLengthError, InputError, ToolRetry
 
@@ -94,7 +94,7 @@ def test_a_run_is_a_tree_of_spans_with_the_conventions_names() -> None:
     assert tool.end_time <= second.start_time <= second.end_time <= run.end_time  # type: ignore[operator]
 
 
-def test_contents_are_there_only_where_they_are_asked_for() -> None:
+def test_contents_are_there_only_where_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     def lookup(key: str) -> str:
         """Look up."""
         if key == "bad":
@@ -102,8 +102,10 @@ def test_contents_are_there_only_where_they_are_asked_for() -> None:
         return "secret result"
 
     script = (calls(("lookup", {"key": "secret key"}), ("lookup", {"key": "bad"})), "secret answer")
-    for content in (False, True):
-        seen = Seen(content=content)
+    for said, wanted, content in (("", False, False), ("true", False, False), ("", True, True), ("", None, False),
+                                  ("span_only", None, True)):  # fmt: skip
+        monkeypatch.setenv(CAPTURE, said)
+        seen = Seen(content=wanted)
         Agent(ScriptedRuntime(*script), [lookup], "secret system", hooks=[seen.hook]).run_sync("secret question")
         everything = " ".join(span.to_json() for span in seen.spans)
         assert ("secret" in everything) is content
