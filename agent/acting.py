@@ -181,7 +181,8 @@ class Actor:
         if deadline is not None:
             timeout = min(timeout, max(deadline - monotonic(), 0.0))
         with clock.phase("tool"):
-            running.start(number, tool, call, timeout, self.context(tool, index) if tool.context else None)
+            context = self.context(tool, index) if tool.context else None
+            running.start(number, tool, call, timeout, context, due.pending.id)
 
     def _end(self, index: int, due: _Due, record: CallRecord) -> Iterator[Event]:
         """A call is over."""
