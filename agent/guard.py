@@ -86,7 +86,7 @@ class Guard:
         planned_from: Probability from which a tool counts as needed by the user's words; what is likelier where None.
         trust_passages: Whether passages may be followed like the user's own words.
         remind: Whether a step that calls tools is told, in its branch alone, that what came from outside is data, and
-            what the user asked.
+            to do what the user asked.
         refusal: What is said in the place of what a gate stopped.
 
     Raises:
