@@ -130,7 +130,10 @@ def _check_probability(name: str, value: float | None) -> None:
 
 
 def judges(runtime: Runtime, gate: Gate) -> bool:
-    """Whether a runtime has what a gate needs: a skill that writes verdicts, and a screen unless all is judged."""
+    """Whether a runtime has what a gate needs: a skill that writes verdicts, and a screen unless all is judged.
+
+    A router that has no screen says so: `screens = False`.
+    """
     screened = gate.screen == 0 or getattr(runtime.router, "screens", True)
     return bool(runtime.with_contract("verdict")) and screened
 

@@ -91,12 +91,9 @@ def evaluate(asked: Asked, loaded: Base | None = None) -> Evaluated:
     kept = Kept(asked.outputs, facts)
     rows: dict[str, dict[str, Mapping[str, Any]]] = {name: {} for name in known}
     with counting("injections", len(known) * len(cases)) as step:
-        for name, guard in known.items():
-            suite = ""
-            for case in cases:
-                if case.suite.name != suite:  # a suite's requests share the beginning of their transcripts
-                    forget(runtime)
-                    suite = case.suite.name
+        for case in cases:
+            forget(runtime)  # what a row holds depends on no other case; guards share what they read alike
+            for name, guard in known.items():
                 row = kept.get(name, case.id)
                 rows[name][case.id] = row or kept.put(name, case.id, **do(runtime, guard, case))
                 step()
