@@ -32,6 +32,7 @@ class Job:
     output: OutputType[Any] = FREE
     deps: Any = None
     hooks: tuple[Hook, ...] = ()
+    stops: tuple[str, ...] = ()  # strings that end a text without a form
 
 
 @dataclass(frozen=True, slots=True)

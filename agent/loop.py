@@ -111,7 +111,7 @@ class Run:
             yield RunStarted(
                 self.id,
                 self._job.prompt,
-                self._runtime.skills,
+                tuple(self._runtime.skills),
                 tuple(tool.name for tool in self._job.tools),
                 len(trunk.ids),
                 opening.reused,
@@ -319,6 +319,7 @@ class Run:
                 self._sampler,
                 Budget(tokens, self._deadline, lambda: self._cancelled),
                 stop_ids=self._runtime.stop_ids,
+                stops=self._job.stops,
                 constraint=None if grammar is None else grammar.start(),
                 not_first=self._runtime.call_openers if prose else None,
                 balance=balance,
