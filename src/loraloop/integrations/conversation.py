@@ -23,12 +23,14 @@ class Conversation:
         system: Parts of the system message.
         messages: The others.
         answered: Keys of the calls since the user's last message that have a result.
+        retry: Whether one of the results at the end wants its call to be made once more.
     """
 
     def __init__(self) -> None:
         self.system: list[str] = []
         self.messages: list[Message] = []
         self.answered: set[str] = set()
+        self.retry = False
 
     def user(self, text: str) -> None:
         """What the user says; several in a row are one message."""
@@ -42,18 +44,21 @@ class Conversation:
     def calls(self, calls: Sequence[Call]) -> None:
         """Calls that the assistant made in one step."""
         if calls:
+            self.retry = False
             self.messages.append(Message("assistant", dumps(plain(tuple(calls)))))
 
     def result(self, call: Call, result: Any = None, error: str | None = None, retry: bool = False) -> None:
         """What a call gave: a result, an error, or the wish that it be made once more."""
         if error is None:
             self.answered.add(call_key(call))
+        self.retry |= retry
         record = CallRecord(call.name, call.arguments, plain(result), error, retry=retry)
         self.messages.append(Message("tool", observation(record)))
 
     def _add(self, role: str, text: str) -> None:
         if not text.strip():
             return
+        self.retry = False
         if self.messages and self.messages[-1].role == role:
             text = f"{self.messages.pop().content}\n\n{text}"
         self.messages.append(Message(role, text))

@@ -188,6 +188,7 @@ class LoraloopModel(Model[None]):
             "\n\n".join(talk.system),
             tuple(tool_of(each.name, each.description or "", each.parameters_json_schema) for each in definitions),
             frozenset(talk.answered),
+            talk.retry,
             output,
             policy,
             Sampling(

@@ -42,6 +42,7 @@ class Request:
         system: What the system message says, besides the tools.
         tools: Tools that the framework calls.
         answered: Keys of the calls since the user's last message that have a result (`call_key`).
+        retry: Whether a tool has just asked for another try, so that the next step calls tools if it may.
         output: What text has to be.
         policy: What is decided instead of by the router; the tool choice is here too.
         sampling: How tokens are drawn.
@@ -54,6 +55,7 @@ class Request:
     system: str = ""
     tools: tuple[Tool, ...] = ()
     answered: Collection[str] = ()
+    retry: bool = False
     output: OutputType[Any] = FREE
     policy: Policy = UNSCREENED
     sampling: Sampling = GREEDY
@@ -95,8 +97,8 @@ class Replying:
     """A request that is being answered: iterate it once, from any thread, for pieces of text and then the `Reply`.
 
     The router chooses each step's skill, as in any run: calls are the tools skill's, `[]` leaves the word to the base.
-    A call that was answered since the user's last message is not made again: the base answers instead, or, where a call
-    is required, another tool is called.
+    After a tool that asked for another try, the tools skill goes first. A call that was answered since the user's last
+    message is not made again: the base answers instead, or, where a call is required, another tool is called.
 
     Raises:
         UnknownNameError: The policy names a skill or a tool that does not exist.
@@ -200,6 +202,15 @@ class Replying:
     def _kept(self, policy: Policy) -> Policy:
         """The policy without what would leave the form that is asked for, or be done twice."""
         policy = replace(policy, repairs=0, mix=0.0)
+        callers = [name for name in self._runtime.with_contract("calls") if name not in policy.forbid]
+        if (
+            self._request.retry
+            and policy.tool_choice == "auto"
+            and self._request.tools
+            and not policy.skills
+            and callers
+        ):
+            policy = replace(policy, skills=(callers[0],))
         if self._request.output.term is None and not self._request.stops:
             return policy
         coders = set(self._runtime.with_contract("code")).difference(
