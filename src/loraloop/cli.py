@@ -17,6 +17,7 @@ import typer
 from loraloop.data_cli import data_app
 from loraloop.doctor import doctor
 from loraloop.eval_cli import eval_app
+from loraloop.serve_cli import serve_app
 from loraloop.skills_cli import skills_app
 from loraloop.tools_cli import Servers, tools_app
 from loraloop.train_cli import train
@@ -30,6 +31,7 @@ app.add_typer(skills_app, name="skills")
 app.add_typer(tools_app, name="tools")
 app.add_typer(eval_app, name="eval")
 app.add_typer(data_app, name="data")
+app.add_typer(serve_app, name="serve")
 app.command()(train)
 app.command()(doctor)
 
