@@ -75,7 +75,8 @@ class Reply:
     """What came of a request: calls, or text.
 
     Attributes:
-        text: The text; empty where there are calls, and where calls were cut or are not valid.
+        text: The text; empty where there are calls, where calls were cut or are not valid, and for a refusal where a
+            form or a call was asked for.
         calls: Calls that the framework has to run, each valid under its tool's schema.
         run: The run, with every step.
         read: Tokens of the transcript.
@@ -188,6 +189,8 @@ class Replying:
         result = run.result
         assert result is not None
         text = result.output if contract in ("text", "code", "verdict") and not result.calls else ""
+        if result.stop_reason == "refused" and (request.output.term or policy.tool_choice not in ("auto", "none")):
+            text = ""  # a refusal has not the form that is asked for
         if text and not said:
             yield text  # a refusal
         counts = [step.tokens for step in result.steps]

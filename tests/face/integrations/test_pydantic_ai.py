@@ -20,7 +20,7 @@ from pydantic_ai import (
     UserError,
 )
 from pydantic_ai import ModelSettings as Settings
-from pydantic_ai.exceptions import ContentFilterError, ModelContextWindowExceededError, UsageLimitExceeded
+from pydantic_ai.exceptions import ContentFilterError, ModelContextWindowExceededError
 from pydantic_ai.messages import (
     ModelMessage,
     ModelRequest,
@@ -35,7 +35,7 @@ from pydantic_ai.messages import (
 )
 from pydantic_ai.models import ModelRequestParameters, override_allow_model_requests
 from pydantic_ai.settings import ToolOrOutput
-from pydantic_ai.usage import UsageLimits
+from pydantic_ai.tools import ToolDefinition
 
 from loraloop import Policy, Runtime
 from loraloop.adapters.base import Base
@@ -78,7 +78,7 @@ def test_a_loop_of_tools() -> None:
     result = agent_of(runtime, instructions="Be brief.").run_sync("What is the weather in Paris?")
     assert result.output == "It is 18 degrees."
     first, second = (turn.messages for turn in runtime.turns)
-    assert first[0].content.startswith("Be brief.\n\n# Tools\n") and "get_weather(city:string" in first[0].content
+    assert first[0].content.startswith("Be brief.\n\n# Tools\n") and "- city: string - Its name." in first[0].content
     assert [(each.role, each.content) for each in second[1:]] == [
         ("user", "What is the weather in Paris?"),
         ("assistant", '[{"name":"get_weather","arguments":{"city":"Paris"}}]'),
@@ -113,7 +113,7 @@ def test_structured_output_is_written_by_the_base_under_its_schema(output: Any) 
     agent: Agent[None, City] = Agent(LoraloopModel(runtime), output_type=output)
     assert agent.run_sync("Where?").output == City(name="Paris", country="France")
     wrong: Agent[None, City] = Agent(LoraloopModel(ScriptedRuntime("Paris is nice.")), output_type=output)
-    with pytest.raises(AssertionError, match="the step's form allows"):
+    with pytest.raises(AssertionError, match="cannot write here"):
         wrong.run_sync("Where?")
 
 
@@ -164,35 +164,38 @@ def test_an_output_that_is_refused_is_told() -> None:
     assert told[-2].content == PARIS and told[-1].role == "user" and "it has to be in Italy" in told[-1].content
 
 
-CHOICES: list[tuple[Any, str | None]] = [
-    ("required", "tools"),
-    (["get_weather"], "tools"),
-    (ToolOrOutput(function_tools=["get_weather"]), None),
-    ("auto", None),
-    ("none", None),
-    ([], None),
-]
-
-
-@pytest.mark.parametrize(("choice", "forced"), CHOICES)
-def test_tool_choice(choice: Any, forced: str | None) -> None:
-    step = text("Hello.") if forced is None else calls(get_weather={"city": "Rome"})
-    runtime = ScriptedRuntime(step, "Hello.")
-    agent = agent_of(runtime, model_settings=Settings(tool_choice=choice))
-    if forced is None:
-        assert agent.run_sync("Hi.").output == "Hello."
-        return
-    with pytest.raises(UsageLimitExceeded):  # it would go on requiring calls
-        agent.run_sync("Hi.", usage_limits=UsageLimits(request_limit=1))
-    assert runtime.turns[0].skill == forced
-    with pytest.raises(AssertionError, match="cannot write here"):
-        agent_of(ScriptedRuntime(calls()), model_settings=Settings(tool_choice=choice)).run_sync("Hi.")
-
-
 async def ask(runtime: Runtime, settings: Settings | None = None, **fields: Any) -> ModelResponse:
     """One request, without an agent."""
     messages: list[ModelMessage] = [ModelRequest([UserPromptPart("Hi.")])]
     return await LoraloopModel(runtime).request(messages, settings, ModelRequestParameters(**fields))
+
+
+CHOICES: list[tuple[Any, bool]] = [
+    ("required", True),
+    (["look"], True),
+    (ToolOrOutput(function_tools=["look"]), False),
+    ("auto", False),
+    (None, False),
+    ("none", False),
+]
+
+
+@pytest.mark.parametrize(("choice", "forced"), CHOICES)
+async def test_tool_choice(choice: Any, forced: bool) -> None:
+    tools = [ToolDefinition("look"), ToolDefinition("find")]
+    settings = Settings(tool_choice=choice)
+    if not forced:
+        done = await ask(ScriptedRuntime("Hello."), settings, function_tools=tools)
+        assert done.parts == [TextPart("Hello.")]
+        return
+    made = await ask(ScriptedRuntime(calls(look={})), settings, function_tools=tools)
+    assert [part.tool_name for part in made.parts if isinstance(part, ToolCallPart)] == ["look"]
+    with pytest.raises(AssertionError, match="cannot write here"):
+        await ask(ScriptedRuntime(calls()), settings, function_tools=tools)
+    other = await ask(ScriptedRuntime(calls(find={})), Settings(tool_choice="required"), function_tools=tools)
+    assert len(other.parts) == 1
+    with pytest.raises(UserError, match="'lok', which is no tool here: look, find"):
+        await ask(ScriptedRuntime(), Settings(tool_choice=["lok"]), function_tools=tools)
 
 
 async def test_settings() -> None:
