@@ -49,6 +49,7 @@ def conversation_of(messages: Sequence[Any], calls: bool) -> Conversation:
                 talk.assistant(text)
         elif role == MessageRole.TOOL_RESPONSE:
             _add_result(talk, text, made)
+            made = []
         else:
             raise InputError(f"a message has the role {role!r}: use one of {', '.join(MessageRole.roles())}")
     return talk

@@ -182,7 +182,7 @@ CHOICES: list[tuple[Any, bool]] = [
 
 @pytest.mark.parametrize(("choice", "forced"), CHOICES)
 async def test_tool_choice(choice: Any, forced: bool) -> None:
-    tools = [ToolDefinition("look"), ToolDefinition("find")]
+    tools = [ToolDefinition(name="look"), ToolDefinition(name="find")]
     settings = Settings(tool_choice=choice)
     if not forced:
         done = await ask(ScriptedRuntime("Hello."), settings, function_tools=tools)

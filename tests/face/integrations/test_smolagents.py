@@ -81,7 +81,7 @@ def test_an_error_of_a_tool_is_told_and_the_call_may_be_made_again() -> None:
     agent = ToolCallingAgent([reserve], LoraloopModel(runtime), verbosity_level=0)
     assert agent.run("Reserve table 2.") == "Done." and tries == [2, 2]
     told = runtime.turns[1].messages[-1]
-    assert told.role == "tool" and told.content.startswith('{"name":"reserve","error":') and "busy" in told.content
+    assert told.role == "user" and "busy" in told.content, "smolagents does not keep a call that failed"
 
 
 def test_a_code_agent_by_text_by_schema_and_by_the_code_skill() -> None:
