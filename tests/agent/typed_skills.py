@@ -24,8 +24,9 @@ def of_skills(runtime: Runtime) -> None:
     assert_type(skills[:2], tuple[str, ...])
     found = assert_type(skills.retrieval("x", ["y"], max_tokens=9), AnswerResult)
     assert_type(found.cited, tuple[Passage, ...])
-    assert_type(skills.tools("x", [of_skills]), CallsResult)
-    assert_type([*skills.tools("x", [of_skills])], list[Call])
+    made = assert_type(skills.tools("x", [of_skills]), CallsResult)
+    for call in made:
+        assert_type(call, Call)
     assert_type(skills.code("x").code, str)
     assert_type(skills.safety("x").probability, float)
     assert_type(skills.none("x").value, None)

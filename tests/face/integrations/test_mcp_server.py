@@ -91,7 +91,7 @@ async def test_errors_are_results_and_an_unknown_tool_is_none(serve: Any) -> Non
     async with Client(serve().url) as client:
         for name, arguments, words in (
             ("my_retrieval", {"question": "When?", "passages": []}, "$.passages"),
-            ("my_retrieval", {**ASKED, "k": 3}, "'k' was unexpected"),
+            ("my_retrieval", {**ASKED, "k": 3}, "'k' unexpected"),
             ("my_retrieval", {"question": "x", "passages": [{"id": "a[", "text": "y"}]}, "without brackets"),
             ("my_safety", {"text": " "}, "empty"),
         ):
