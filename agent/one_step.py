@@ -138,10 +138,10 @@ def write_step(
                 counts = branch.prefilled, branch.start - new, len(out.ids), out.forced, branch.recomputed, out.retried
             finally:
                 branch.close()
-        ms = round((perf_counter() - start) * 1e3, 3)
-        yield Wrote(out.text, out.reason, Tokens(*counts), ms, out.weighed, out.threshold)
     finally:
         runtime.store.put(trunk)
+    ms = round((perf_counter() - start) * 1e3, 3)
+    yield Wrote(out.text, out.reason, Tokens(*counts), ms, out.weighed, out.threshold)
 
 
 def _room(trunk: Trunk, left: int, runtime: Runtime) -> int:

@@ -13,7 +13,7 @@ from loraloop.agent.events import Routed, RunStarted, TokenGenerated
 from loraloop.agent.job import Job
 from loraloop.agent.limits import Limits
 from loraloop.agent.loop import Run
-from loraloop.agent.mixture import names_of
+from loraloop.agent.mixture import as_choice, names_of
 from loraloop.agent.one_step import GREEDY
 from loraloop.agent.output_type import FREE, OutputType
 from loraloop.agent.policy import Policy
@@ -21,7 +21,7 @@ from loraloop.agent.result import RunResult
 from loraloop.agent.tool_choice import check_choice, check_names_free
 from loraloop.agent.transcript import system_content
 from loraloop.tool_schemas.calls import Call
-from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.errors import InputError, LimitError
 from loraloop.tool_schemas.tools import Tool, check_names
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Replying:
         SchemaError: Two tools share a name, or the output cannot be enforced.
         InputError: The conversation ends with the assistant, or the tool choice cannot be kept.
         ContextLengthError: The request does not fit the context.
-        LimitError: Not even the shortest output fits into the tokens.
+        LimitError: Not even the shortest output fits into the tokens, or it takes longer than the timeout.
     """
 
     def __init__(self, runtime: Runtime, request: Request) -> None:
@@ -179,7 +179,7 @@ class Replying:
                 if isinstance(event, RunStarted):
                     read, reused = event.context, event.reused
                 elif isinstance(event, Routed):
-                    contract = self._contract(event)
+                    contract = runtime.contract(as_choice(dict(event.mixture)) if event.mixture else event.skill)
                 elif isinstance(event, TokenGenerated) and event.text and contract in ("text", "code"):
                     said = True
                     yield event.text
@@ -188,6 +188,8 @@ class Replying:
             events.close()
         result = run.result
         assert result is not None
+        if result.stop_reason == "deadline":
+            raise LimitError(f"the reply took longer than {request.timeout:g} s: raise the timeout")
         text = result.output if contract in ("text", "code", "verdict") and not result.calls else ""
         if result.stop_reason == "refused" and (request.output.term or policy.tool_choice not in ("auto", "none")):
             text = ""  # a refusal has not the form that is asked for
@@ -197,23 +199,12 @@ class Replying:
         written, forced = sum(each.generated for each in counts), sum(each.forced for each in counts)
         return Reply(text, result.calls, result, read, reused, written, forced)
 
-    def _contract(self, routed: Routed) -> str:
-        if routed.decided_by == "policy" and self._policy.choices:
-            return self._runtime.contract(self._policy.choices[0])
-        return "text" if routed.mixture else self._runtime.contract(routed.skill)
-
     def _kept(self, policy: Policy) -> Policy:
         """The policy without what would leave the form that is asked for, or be done twice."""
         policy = replace(policy, repairs=0, mix=0.0)
-        callers = [name for name in self._runtime.with_contract("calls") if name not in policy.forbid]
-        if (
-            self._request.retry
-            and policy.tool_choice == "auto"
-            and self._request.tools
-            and not policy.skills
-            and callers
-        ):
-            policy = replace(policy, skills=(callers[0],))
+        if self._request.retry and self._request.tools and policy.tool_choice == "auto" and not policy.skills:
+            callers = [name for name in self._runtime.with_contract("calls") if name not in policy.forbid]
+            policy = replace(policy, skills=tuple(callers[:1]))
         if self._request.output.term is None and not self._request.stops:
             return policy
         coders = set(self._runtime.with_contract("code")).difference(

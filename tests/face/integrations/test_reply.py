@@ -14,7 +14,7 @@ from loraloop.integrations.conversation import Conversation, tool_of
 from loraloop.integrations.reply import Reply, Replying, Request
 from loraloop.testing import ScriptedRuntime, calls, code, text, verdict
 from loraloop.tool_schemas.calls import Call
-from loraloop.tool_schemas.errors import InputError, SchemaError, UnknownNameError
+from loraloop.tool_schemas.errors import InputError, LimitError, SchemaError, UnknownNameError
 
 NUMBER = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 DOUBLE, HALVE = tool_of("double", "Doubles.", NUMBER), tool_of("halve", "Halves.", NUMBER)
@@ -114,6 +114,11 @@ def test_a_cancelled_one_ends() -> None:
     replying.cancel()
     *_, reply = pieces
     assert isinstance(reply, Reply) and reply.run.stop_reason == "cancelled"
+
+
+def test_one_that_takes_too_long_is_an_error() -> None:
+    with pytest.raises(LimitError, match="longer than 1e-06 s"):
+        list(Replying(ScriptedRuntime("Hello."), Request(ASKED, timeout=1e-6)))
 
 
 def test_what_cannot_be_asked_says_so() -> None:
