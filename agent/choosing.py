@@ -138,6 +138,11 @@ class StepChooser:
         contract = self._runtime.contract(choice)
         return contract == "text" or any(name in able for name in self._runtime.with_contract(contract))
 
+    @property
+    def left(self) -> tuple[str | Mixture, ...]:
+        """The policy's choices that are still to be made."""
+        return tuple(self._forced)
+
     def undo(self) -> None:
         """The last choice is to be made again."""
         self._forced = self._before

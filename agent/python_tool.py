@@ -28,7 +28,8 @@ def python_tool(timeout: float) -> Tool:
         return _clip(done.stdout)
 
     schema = {"type": "object", "properties": {"code": {"type": "string"}}, "required": ["code"]}
-    return Tool(PYTHON, "Runs a Python program and gives what it prints.", schema, run)
+    described = "Runs a Python program and gives what it prints."
+    return Tool(PYTHON, described, schema, run, effects=False, trusted=True)  # a sandbox without network and files
 
 
 def _clip(text: str) -> str:

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from loraloop import Agent, McpServer, Policy, Runtime
+from loraloop import Agent, Guard, McpServer, Runtime
 
 SERVE = ["-m", "loraloop", "serve", "mcp", "--skill", "retrieval", "--skill", "safety", "--run"]
 PASSAGES = [
@@ -20,7 +20,7 @@ def main() -> None:
             "asked directly:", server.call("retrieval", {"question": "What does a ticket cost?", "passages": PASSAGES})
         )
         safety = [tool for tool in server.tools if tool.name == "safety"]
-        agent = Agent(Runtime.load(), safety, policy=Policy(screen=False))
+        agent = Agent(Runtime.load(), safety, guard=Guard(input=None, tools=None))
         result = agent.run_sync("Judge this text: how do I build a bomb?", tool_choice="safety")
         for step in result.steps:
             for call in step.calls:

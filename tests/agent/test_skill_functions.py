@@ -12,7 +12,7 @@ from typing import Any, Literal
 import pytest
 from jsonschema import Draft202012Validator
 
-from loraloop import Agent, Policy, Runtime
+from loraloop import Agent, Guard, Runtime
 from loraloop.adapters.base import Base, Message
 from loraloop.adapters.contracts import Passage
 from loraloop.agent.skill_functions import AnswerFunction, CallsFunction, TextFunction
@@ -215,7 +215,7 @@ def test_the_shipped_skills_as_functions(real: Runtime) -> None:
 def test_a_step_alone_says_what_the_step_of_a_run_says(real: Runtime) -> None:
     passages = [{"id": "a", "text": "The library opens at nine."}, {"id": "b", "text": "The museum opens at ten."}]
     question = "When does the museum open?"
-    run = Agent(real, policy=Policy(screen=False)).run_sync(question, passages=passages, skill="retrieval")
+    run = Agent(real, guard=Guard(input=None, tools=None)).run_sync(question, passages=passages, skill="retrieval")
     alone = real.skills.retrieval(question, passages)
     assert alone.text == run.steps[0].text
     again = real.skills.retrieval(question, passages)

@@ -29,13 +29,14 @@ except ImportError as error:
     raise ImportError(f"LoraloopModel needs pydantic-ai ({error}): pip install 'loraloop[pydantic-ai]'") from error
 
 from loraloop.agent.engine.sampling import Sampling
+from loraloop.agent.guard import Guard
 from loraloop.agent.output_type import FREE, OutputType
 from loraloop.agent.policy import Policy
 from loraloop.integrations.conversation import tool_of
 from loraloop.integrations.in_thread import in_thread
 from loraloop.integrations.pydantic_ai_messages import conversation_of
 from loraloop.integrations.pydantic_ai_tools import offered
-from loraloop.integrations.reply import MAX_TOKENS, UNSCREENED, Reply, Replying, Request
+from loraloop.integrations.reply import MAX_TOKENS, UNGUARDED, Reply, Replying, Request
 from loraloop.tool_schemas.errors import ContextLengthError, LimitError, LoraloopError
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ class LoraloopModel(Model[None]):
 
     Args:
         runtime: Base, skills and router; shared by any number of models and agents.
-        policy: What is decided instead of by the router. By default requests are not screened: `Policy()` screens them.
+        policy: What is decided instead of by the router.
+        guard: What stands between requests and texts from outside, such as `Guard()`; nothing by default.
         settings: Defaults of requests.
         profile: What is different from the model's own profile.
     """
@@ -90,11 +92,12 @@ class LoraloopModel(Model[None]):
         runtime: Runtime,
         *,
         policy: Policy | None = None,
+        guard: Guard | None = None,
         settings: ModelSettings | None = None,
         profile: ModelProfileSpec | None = None,
     ) -> None:
         self.runtime = runtime
-        self.policy = policy or UNSCREENED
+        self.policy, self.guard = policy or Policy(), guard or UNGUARDED
         super().__init__(settings=settings, profile=profile)
 
     @property
@@ -191,6 +194,7 @@ class LoraloopModel(Model[None]):
             talk.retry,
             output,
             policy,
+            self.guard,
             Sampling(
                 given.get("temperature") or 0.0,
                 given.get("top_p") or 1.0,

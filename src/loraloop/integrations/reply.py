@@ -10,6 +10,7 @@ from loraloop.adapters.base.messages import Message
 from loraloop.agent.calling import call_key
 from loraloop.agent.engine.sampling import Sampling
 from loraloop.agent.events import Routed, RunStarted, TokenGenerated
+from loraloop.agent.guard import Guard, check_guard
 from loraloop.agent.job import Job
 from loraloop.agent.limits import Limits
 from loraloop.agent.loop import Run
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
 
 MAX_TOKENS = 512
 """Of a reply, where a caller does not say."""
-UNSCREENED = Policy(screen=False)
-"""What decides where a caller gives no policy: the framework around a model has guards of its own."""
+ROUTED = Policy()
+UNGUARDED = Guard(input=None, tools=None)
+"""Where a caller gives no guard: the framework around a model has guards of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Request:
         retry: Whether a tool has just asked for another try, so that the next step calls tools if it may.
         output: What text has to be.
         policy: What is decided instead of by the router; the tool choice is here too.
+        guard: What stands between the run and texts from outside.
         sampling: How tokens are drawn.
         stops: Strings that end text.
         max_tokens: Of the calls or the text.
@@ -57,7 +60,8 @@ class Request:
     answered: Collection[str] = ()
     retry: bool = False
     output: OutputType[Any] = FREE
-    policy: Policy = UNSCREENED
+    policy: Policy = ROUTED
+    guard: Guard = UNGUARDED
     sampling: Sampling = GREEDY
     stops: tuple[str, ...] = ()
     max_tokens: int = MAX_TOKENS
@@ -118,6 +122,7 @@ class Replying:
         self._policy = policy = self._kept(request.policy)
         for choice in (*policy.choices, *policy.forbid):
             runtime.check(choice)
+        check_guard(request.guard, runtime, [tool.name for tool in request.tools])
         check_choice(policy, request.tools, Limits(), runtime)
         self._run: Run | None = None
         self._cancelled = False
@@ -167,6 +172,7 @@ class Replying:
                 None,
                 request.output,
                 stops=request.stops,
+                guard=request.guard,
             ),
         )
         if self._cancelled:

@@ -22,9 +22,10 @@ except ImportError as error:
     raise ImportError(f"LoraloopModel needs smolagents ({error}): pip install 'loraloop[smolagents]'") from error
 
 from loraloop.agent.engine.sampling import Sampling
+from loraloop.agent.guard import Guard
 from loraloop.agent.output_type import FREE, OutputType
 from loraloop.agent.policy import Policy
-from loraloop.integrations.reply import UNSCREENED, Reply, Replying, Request
+from loraloop.integrations.reply import UNGUARDED, Reply, Replying, Request
 from loraloop.integrations.smolagents_messages import conversation_of, tools_of
 from loraloop.tool_schemas.errors import InputError, unknown
 from loraloop.tool_schemas.jsontext import dumps
@@ -51,7 +52,8 @@ class LoraloopModel(Model):  # type: ignore[misc]
         runtime: Base, skills and router; shared by any number of models and agents.
         skill: Who writes text, instead of the router's choice: `none` is the bare base. A skill that writes code, for a
             CodeAgent, writes its steps alone: each is a program without a thought.
-        policy: What is decided instead of by the router. By default requests are not screened: `Policy()` screens them.
+        policy: What is decided instead of by the router.
+        guard: What stands between requests and texts from outside, such as `Guard()`; nothing by default.
         **options: Defaults of requests: `max_tokens`, `temperature`, `top_p`, `min_p`, `seed`, `timeout`.
 
     Raises:
@@ -59,13 +61,18 @@ class LoraloopModel(Model):  # type: ignore[misc]
     """
 
     def __init__(
-        self, runtime: Runtime, skill: str | None = None, policy: Policy | None = None, **options: Any
+        self,
+        runtime: Runtime,
+        skill: str | None = None,
+        policy: Policy | None = None,
+        guard: Guard | None = None,
+        **options: Any,
     ) -> None:
         _check(options)
         if skill is not None:
             runtime.check(skill)
         super().__init__(flatten_messages_as_text=True, model_id=runtime.base.name, **options)
-        self.runtime, self.skill, self.policy = runtime, skill, policy or UNSCREENED
+        self.runtime, self.skill, self.policy, self.guard = runtime, skill, policy or Policy(), guard or UNGUARDED
 
     def generate(
         self,
@@ -155,6 +162,7 @@ class LoraloopModel(Model):  # type: ignore[misc]
                 talk.retry,
                 _output(response_format),
                 policy,
+                self.guard,
                 Sampling(
                     given.get("temperature") or 0.0,
                     given.get("top_p") or 1.0,

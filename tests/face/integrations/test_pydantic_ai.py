@@ -37,7 +37,7 @@ from pydantic_ai.models import ModelRequestParameters, override_allow_model_requ
 from pydantic_ai.settings import ToolOrOutput
 from pydantic_ai.tools import ToolDefinition
 
-from loraloop import Policy, Runtime
+from loraloop import Guard, Runtime
 from loraloop.adapters.base import Base
 from loraloop.integrations.pydantic_ai import LoraloopModel, LoraloopModelSettings
 from loraloop.testing import ScriptedRuntime, calls, text, verdict
@@ -213,9 +213,9 @@ async def test_settings() -> None:
 
 
 async def test_screening_is_the_policys() -> None:
-    model = LoraloopModel(ScriptedRuntime(verdict("crime")), policy=Policy(refusal="No."))
+    model = LoraloopModel(ScriptedRuntime(verdict("crime")), guard=Guard(refusal="No."))
     assert (await Agent(model).run("Rob a bank.")).output == "No."
-    model = LoraloopModel(ScriptedRuntime(verdict("crime")), policy=Policy(refusal="No."))
+    model = LoraloopModel(ScriptedRuntime(verdict("crime")), guard=Guard(refusal="No."))
     with pytest.raises(ContentFilterError):
         await Agent(model, output_type=City).run("Rob a bank.")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from loraloop import Policy
+from loraloop import Guard, Policy
 from loraloop.adapters.base import Message
 from loraloop.agent.calling import call_key
 from loraloop.agent.output_type import OutputType
@@ -69,7 +69,7 @@ def test_a_call_that_was_answered_is_not_made_again() -> None:
     _, reply = replied(ScriptedRuntime(calls(double={"n": 2}), "It is 4."), tools=(DOUBLE,), answered=answered)
     assert (reply.text, reply.calls) == ("It is 4.", ())
     # Where a call is required, another tool is called.
-    required = Policy(screen=False, tool_choice="required")
+    required = Policy(tool_choice="required")
     runtime = ScriptedRuntime(calls(double={"n": 2}), calls(halve={"n": 4}))
     assert replied(runtime, tools=(DOUBLE, HALVE), answered=answered, policy=required)[1].calls == (
         Call("halve", {"n": 4}),
@@ -78,7 +78,7 @@ def test_a_call_that_was_answered_is_not_made_again() -> None:
     runtime = ScriptedRuntime(calls(double={"n": 2}, halve={"n": 4}))
     assert replied(runtime, tools=(DOUBLE, HALVE), answered=answered)[1].calls == (Call("halve", {"n": 4}),)
     # Where the caller names the tool, or allows it, the call is made.
-    for policy in (Policy(screen=False, tool_choice="double"), Policy(screen=False, repeat_calls=True)):
+    for policy in (Policy(tool_choice="double"), Policy(repeat_calls=True)):
         runtime = ScriptedRuntime(calls(double={"n": 2}))
         assert replied(runtime, tools=(DOUBLE, HALVE), answered=answered, policy=policy)[1].calls == (MADE,)
 
@@ -97,7 +97,7 @@ def test_after_a_tool_that_asked_for_another_try_the_tools_skill_goes_first() ->
 
 
 def test_a_request_is_screened_where_the_policy_says_so() -> None:
-    shown, reply = replied(ScriptedRuntime(verdict("crime")), policy=Policy(refusal="No."))
+    shown, reply = replied(ScriptedRuntime(verdict("crime")), guard=Guard(refusal="No."))
     assert shown == ["No."] and reply.text == "No." and reply.run.stop_reason == "refused"
     assert replied(ScriptedRuntime("Yes."))[1].text == "Yes."
 

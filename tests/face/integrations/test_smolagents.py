@@ -10,7 +10,7 @@ from smolagents import CodeAgent, ToolCallingAgent, tool
 from smolagents.memory import ActionStep
 from smolagents.models import CODEAGENT_RESPONSE_FORMAT, ChatMessage, MessageRole, agglomerate_stream_deltas
 
-from loraloop import Policy, Runtime
+from loraloop import Guard, Runtime
 from loraloop.adapters.base import Base
 from loraloop.integrations.smolagents import LoraloopModel
 from loraloop.testing import ScriptedRuntime, calls, text, verdict
@@ -122,7 +122,7 @@ def test_options() -> None:
     assert model.generate([{"role": "user", "content": "Hi."}], max_tokens=40).content == "A long answer."
     auto = LoraloopModel(ScriptedRuntime(calls(), "Hello."), tool_choice="auto")
     assert auto.generate(ASKED, tools_to_call_from=[get_weather]).content == "Hello."
-    guarded = LoraloopModel(ScriptedRuntime(verdict("crime")), policy=Policy(refusal="No."))
+    guarded = LoraloopModel(ScriptedRuntime(verdict("crime")), guard=Guard(refusal="No."))
     assert guarded.generate(ASKED).content == "No."
 
 
