@@ -48,6 +48,7 @@ class Job:
     hooks: tuple[Hook, ...] = ()
     guard: Guard = field(default_factory=Guard)
     resumed: Resumed | None = None
+    stops: tuple[str, ...] = ()  # strings that end a text without a form
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,7 +119,7 @@ class Run(Pausing):
             yield RunStarted(
                 self.id,
                 self._job.prompt,
-                self._runtime.skills,
+                tuple(self._runtime.skills),
                 tuple(tool.name for tool in self._job.tools),
                 len(trunk.ids),
                 opening.reused,

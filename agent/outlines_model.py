@@ -14,16 +14,17 @@ from outlines.inputs import Chat
 from outlines.models.vllm_offline import VLLMOffline
 
 from loraloop.adapters.base.messages import ROLES, Message
-from loraloop.agent.engine.generate import Budget, Delta, Generated
+from loraloop.agent.engine.generate import Delta
 from loraloop.agent.engine.sampling import Sampler, Sampling
+from loraloop.agent.one_step import Writing, write_step
 from loraloop.router.decision import NONE
-from loraloop.tool_schemas.errors import InputError, LimitError, SchemaError, unknown
+from loraloop.tool_schemas.errors import InputError, unknown
 from loraloop.tool_schemas.grammar import JsonSchema, OnUnsupported
 from loraloop.tool_schemas.terms import term_of
 
 if TYPE_CHECKING:
     from loraloop.agent.runtime import Runtime
-    from loraloop.tool_schemas.grammar import Grammar, State
+    from loraloop.tool_schemas.grammar import Term
 
 _SAMPLING = ("temperature", "top_p", "min_p", "seed")
 _OPTIONS = ("max_tokens", "max_new_tokens", "stop", "n", *_SAMPLING)
@@ -82,9 +83,9 @@ class OutlinesModel(VLLMOffline):
             UnknownNameError: An option is none of ours.
         """
         options = self._options(inference_kwargs)
-        messages, grammar = _messages(model_input), self._grammar(output_type)
+        messages, term = _messages(model_input), self._term(output_type)
         sampler = Sampler(options.sampling)
-        texts = ["".join(self._written(messages, grammar, options, sampler)) for _ in range(options.n)]
+        texts = ["".join(self._written(messages, term, options, sampler)) for _ in range(options.n)]
         return texts[0] if options.n == 1 else texts
 
     def generate_batch(self, model_input: Sequence[Any], output_type: Any = None, **inference_kwargs: Any) -> Any:
@@ -96,16 +97,18 @@ class OutlinesModel(VLLMOffline):
         options = self._options(inference_kwargs)
         if options.n != 1:
             raise InputError(f"n is {options.n}: a stream is of one answer")
-        messages, grammar = _messages(model_input), self._grammar(output_type)
-        return self._written(messages, grammar, options, Sampler(options.sampling))
+        messages, term = _messages(model_input), self._term(output_type)
+        return self._written(messages, term, options, Sampler(options.sampling))
 
-    def _grammar(self, output_type: Any) -> Grammar | None:
+    def _term(self, output_type: Any) -> Term | None:
+        """What may be written; compiled here, so that a type that cannot be enforced is refused at once."""
         if output_type is None:
             return None
         term = term_of(output_type)
         if isinstance(term, JsonSchema) and term is not output_type:
             term = replace(term, on_unsupported=self.on_unsupported)
-        return self.runtime.grammar(term)
+        self.runtime.grammar(term)
+        return term
 
     def _options(self, given: dict[str, Any]) -> _Options:
         for name in given:
@@ -122,45 +125,12 @@ class OutlinesModel(VLLMOffline):
         return _Options(tokens, (stop,) if isinstance(stop, str) else tuple(stop), n, sampling)
 
     def _written(
-        self, messages: Sequence[Message], grammar: Grammar | None, options: _Options, sampler: Sampler
+        self, messages: Sequence[Message], term: Term | None, options: _Options, sampler: Sampler
     ) -> Iterator[str]:
-        runtime, chat = self.runtime, self.runtime.base.chat
-        complete = chat.complete(messages)
-        trunk = runtime.store.take(complete) or runtime.trunk()
-        try:
-            for message in complete[len(trunk.messages) :]:
-                trunk.append(message, chat.message(message.role, message.content))
-            with runtime.activate(self.skill) as active:
-                branch = trunk.branch(active.author)
-                try:
-                    virtual = trunk.context - branch.left - len(trunk.ids)
-                    trunk.room(virtual + len(chat.generation_prompt) + 1)
-                    state = None if grammar is None else grammar.start()
-                    for piece in runtime.generate(
-                        branch,
-                        chat.generation_prompt,
-                        sampler,
-                        Budget(min(options.tokens, branch.left - len(chat.generation_prompt))),
-                        stop_ids=runtime.stop_ids,
-                        constraint=state,
-                        stops=options.stops,
-                    ):
-                        if isinstance(piece, Delta) and piece.text:
-                            yield piece.text
-                        elif isinstance(piece, Generated) and state is not None:
-                            _check_whole(piece, state)
-                finally:
-                    branch.close()
-        finally:
-            runtime.store.put(trunk)
-
-
-def _check_whole(out: Generated, state: State) -> None:
-    """Raises if a text that had to pass checks ended before it did."""
-    if out.reason == "unenforced":
-        raise SchemaError(f"no value was found that passes its check ({out.problem}); loosen the schema")
-    if not state.can_stop:
-        raise LimitError(f"no text that passes its checks was found in {len(out.ids)} tokens: raise max_tokens")
+        how = Writing(options.tokens, options.sampling, options.stops)
+        for piece in write_step(self.runtime, messages, self.skill, term, how, sampler=sampler):
+            if isinstance(piece, Delta) and piece.text:
+                yield piece.text
 
 
 def _messages(given: Any) -> list[Message]:

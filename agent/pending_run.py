@@ -8,7 +8,7 @@ from typing import Any
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.contracts import Passage
-from loraloop.agent.approval import PendingCall
+from loraloop.agent.approval import Deny, PendingCall
 from loraloop.agent.job import Decision
 from loraloop.agent.mixture import Mixture
 from loraloop.agent.result import Compaction, GateRecord, Step, plain
@@ -81,6 +81,10 @@ class PendingRun:
     def step(self) -> Step:
         """The step that waits."""
         return self.steps[-1]
+
+    def denied(self, reason: str = "nobody could be asked") -> dict[str, Deny]:
+        """A denial of each call that waits, for `Agent.resume` where nobody can decide."""
+        return {call.id: Deny(reason) for call in self.waiting}
 
     def to_dict(self) -> dict[str, Any]:
         return dict(plain(self))

@@ -19,6 +19,7 @@ from loraloop.agent.engine.ledger import Author
 from loraloop.agent.engine.store import TrunkStore
 from loraloop.agent.engine.trunk import Trunk
 from loraloop.agent.mixture import Mixture, as_choice, names_of
+from loraloop.agent.skills import Skills
 from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import InputError, unknown
 from loraloop.tool_schemas.grammar import ENGINES
@@ -168,9 +169,9 @@ class Runtime:
         return cls(model, bank, router, context=context, grammar_engine=grammar_engine)
 
     @property
-    def skills(self) -> tuple[str, ...]:
-        """Names of the skills that can be chosen; `none` is always one more."""
-        return tuple(self.bank.names)
+    def skills(self) -> Skills:
+        """The skills that can be chosen, `none` being always one more: a tuple of names, each also a function."""
+        return Skills(self)
 
     def contract(self, skill: str | Mixture) -> str:
         """What a skill writes: `calls`, `code`, `answer`, `verdict` or `text`; a mixture as its heaviest member.

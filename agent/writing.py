@@ -98,6 +98,7 @@ class Writer:
                 self.sampler,
                 Budget(tokens, step.deadline, self._cancelled),
                 stop_ids=self._runtime.stop_ids,
+                stops=self._job.stops,
                 constraint=None if grammar is None else grammar.start(),
                 not_first=self._runtime.call_openers if prose else None,
                 balance=balance,

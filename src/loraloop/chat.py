@@ -74,7 +74,7 @@ class Conversation:
         self.running: RunStream[Any] | None = None
         self._settings = dict(settings or {})
         self._tracer = traces or Tracer(keep=1)
-        self._approve = approve or denied
+        self._approve = approve or (lambda pending, tools: pending.denied())
 
     def agent(self) -> Agent[Any, Any]:
         """The agent of the next turn."""
@@ -173,13 +173,6 @@ class Conversation:
             failed = sum(call.error is not None and not call.retry for call in calls)
             rows.append(("calls", f"{len(calls)}, {failed} failed"))
         return rows
-
-
-def denied(pending: PendingRun, tools: Mapping[str, Tool]) -> Decisions:
-    """What becomes of calls that wait for approval where nobody can be asked."""
-    from loraloop.agent import Deny
-
-    return {call.id: Deny("nobody could be asked") for call in pending.waiting}
 
 
 def read_messages(file: str | Path) -> tuple[str, tuple[Message, ...]]:

@@ -106,12 +106,10 @@ def chat(
 
 def _asked(pending: PendingRun, tools: Mapping[str, Tool]) -> Decisions:
     """What somebody at the terminal says of calls that wait; Ctrl-C denies them."""
-    from loraloop.agent import Deny
-
     try:
         return asked(pending, tools)
     except (typer.Abort, KeyboardInterrupt):
-        return {call.id: Deny("stopped") for call in pending.waiting}
+        return pending.denied("stopped")
 
 
 def converse(talk: Conversation, *, quiet: bool = False, history: bool = False) -> int:

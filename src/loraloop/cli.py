@@ -46,6 +46,7 @@ from loraloop.run_options import (
     read_passages,
     text_of,
 )
+from loraloop.serve_cli import serve_app
 from loraloop.skills_cli import skills_app
 from loraloop.tools_cli import Servers, tools_app
 from loraloop.trace_cli import trace_app
@@ -57,6 +58,7 @@ app.add_typer(tools_app, name="tools")
 app.add_typer(eval_app, name="eval")
 app.add_typer(data_app, name="data")
 app.add_typer(trace_app, name="trace")
+app.add_typer(serve_app, name="serve")
 app.command()(train)
 app.command()(doctor)
 app.command()(chat)

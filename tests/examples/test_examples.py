@@ -16,10 +16,13 @@ SAYS = {
     "conversation": "from the cache",
     "embedding": "tools",
     "function_tool": "'leaves': datetime.date(2026, 5, 5)",
+    "mcp_both_ways": "(mcp:loraloop)",
     "mcp_tools": "'temperature': 64.0, 'unit': 'fahrenheit'",
     "openapi_service": "'asked with': '[redacted]'}\nthe key is somewhere in the run: False",
+    "pydantic_ai_agent": "City(name=",
     "pydantic_tool": "sent 25.00 EUR to Alice",
     "sandbox": "timed out",
+    "smolagents_agent": "get_weather({'city': 'Rome'}) -> 18 degrees",
     "streaming": "steps",
     "typed_answer": "Report(city='Paris', celsius=18.0, sky='light clouds')",
 }

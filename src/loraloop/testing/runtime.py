@@ -107,7 +107,8 @@ class ScriptedRuntime(Runtime):
             )
         if not step.enforced:
             how = {**how, "constraint": None, "not_first": None}
-        pen = Pen(place, step, branch, len(invocation), self.base.chat.closing[0])
+        stops = () if how.get("constraint") is not None else how.get("stops", ())
+        pen = Pen(place, step, branch, len(invocation), self.base.chat.closing[0], stops)
         for piece in generate(branch, invocation, pen, budget, **how):
             if isinstance(piece, Generated):
                 pen.check(piece)
@@ -123,15 +124,19 @@ class Pen(Sampler):
         branch: Where it is written.
         start: Tokens of the invocation.
         end: The token that ends a message.
+        stops: Strings before which the text ends, if it holds one.
     """
 
-    def __init__(self, place: str, step: Written, branch: Branch, start: int, end: int) -> None:
+    def __init__(
+        self, place: str, step: Written, branch: Branch, start: int, end: int, stops: Sequence[str] = ()
+    ) -> None:
         super().__init__(Sampling())
         self._place, self._end = place, end
         self._branch, self._start = branch, start
         self._ids = branch.tokenizer.encode(step.text)
         self._text = branch.tokenizer.decode(self._ids, skip_special=False)
         self._bytes = self._text.encode()
+        self._stops = tuple(stops)
 
     def pick(self, logits: Tensor) -> int:
         """The text's next token.
@@ -154,7 +159,8 @@ class Pen(Sampler):
 
     def check(self, out: Generated) -> None:
         """Raises ScriptError if a text that ended by itself is not the script's."""
-        if out.whole and out.text != self._text:
+        wanted = min((self._text.split(stop)[0] for stop in self._stops), key=len, default=self._text)
+        if out.whole and out.text != wanted:
             raise self._differs(self._parting(out.text.encode()))
 
     def _parting(self, done: bytes) -> str:

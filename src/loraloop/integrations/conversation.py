@@ -1,0 +1,81 @@
+"""Another framework's conversation in the form that the base and its skills know: our calls, our results of tools."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from loraloop.adapters.base.messages import Message
+from loraloop.agent.calling import call_key
+from loraloop.agent.observation import observation
+from loraloop.agent.result import CallRecord, plain
+from loraloop.tool_schemas.calls import Call
+from loraloop.tool_schemas.jsontext import dumps
+from loraloop.tool_schemas.tools import Tool
+
+
+class Conversation:
+    """Messages, as they are added.
+
+    Attributes:
+        system: Parts of the system message.
+        messages: The others.
+        answered: Keys of the calls since the user's last message that have a result.
+        retry: Whether one of the results at the end wants its call to be made once more.
+    """
+
+    def __init__(self) -> None:
+        self.system: list[str] = []
+        self.messages: list[Message] = []
+        self.answered: set[str] = set()
+        self.retry = False
+
+    def user(self, text: str) -> None:
+        """What the user says; several in a row are one message."""
+        self.answered.clear()
+        self._add("user", text)
+
+    def assistant(self, text: str) -> None:
+        """What the assistant says."""
+        self._add("assistant", text)
+
+    def calls(self, calls: Sequence[Call]) -> None:
+        """Calls that the assistant made in one step."""
+        if calls:
+            self.retry = False
+            self.messages.append(Message("assistant", dumps(plain(tuple(calls)))))
+
+    def result(self, call: Call, result: Any = None, error: str | None = None, retry: bool = False) -> None:
+        """What a call gave: a result, an error, or the wish that it be made once more."""
+        if error is None:
+            self.answered.add(call_key(call))
+        self.retry |= retry
+        record = CallRecord(call.name, call.arguments, plain(result), error, retry=retry)
+        self.messages.append(Message("tool", observation(record)))
+
+    def _add(self, role: str, text: str) -> None:
+        if not text.strip():
+            return
+        self.retry = False
+        if self.messages and self.messages[-1].role == role:
+            text = f"{self.messages.pop().content}\n\n{text}"
+        self.messages.append(Message(role, text))
+
+
+def tool_of(name: str, description: str, parameters: dict[str, Any], strict: bool = True) -> Tool:
+    """A tool that its framework calls; the same one for the same fields, so that its grammar is compiled once.
+
+    Raises:
+        SchemaError: The parameters cannot be enforced or checked while decoding; with the JSON path.
+    """
+    return _tool(name, description, json.dumps(parameters), strict)
+
+
+@lru_cache(maxsize=512)
+def _tool(name: str, description: str, parameters: str, strict: bool) -> Tool:
+    schema = json.loads(parameters)
+    if "type" not in schema:
+        schema = {"type": "object", **schema}
+    return Tool(name, description, schema, strict=strict, on_unsupported="check")

@@ -1,0 +1,38 @@
+"""Reading a blocking iterator from an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+_END = object()
+
+
+async def in_thread(items: Iterator[T], cancel: Callable[[], object]) -> AsyncGenerator[T, None]:
+    """The items, each awaited in a thread. Where the reader is cancelled or goes away, `cancel` is called.
+
+    Args:
+        items: Has an end that comes soon after `cancel`.
+        cancel: Told once, unless the items came to their end.
+    """
+    over = False
+    try:
+        while True:
+            step = asyncio.ensure_future(asyncio.to_thread(next, items, _END))
+            try:
+                item = await asyncio.shield(step)
+            except asyncio.CancelledError:
+                cancel()
+                await asyncio.wait([step])
+                raise
+            if item is _END:
+                over = True
+                return
+            yield item  # type: ignore[misc]
+    finally:
+        if not over:
+            cancel()
+            for _ in items:  # so that nothing stays half done
+                pass

@@ -1,0 +1,111 @@
+"""The transports of our MCP server: standard input and output, and streamable HTTP."""
+
+from __future__ import annotations
+
+import hmac
+import socket
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from loraloop.integrations.mcp_server import need_sdk
+from loraloop.tool_schemas.errors import InputError
+
+if TYPE_CHECKING:
+    from mcp.server.lowlevel import Server
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+PATH = "/mcp"
+
+
+async def serve_stdio(make: Callable[[], Server[Any]]) -> None:
+    """Serves one client over standard input and output, until it closes its end.
+
+    Args:
+        make: Makes the server. It is called when standard output is taken already: whatever else this process writes
+            there, from then on, goes to standard error.
+    """
+    need_sdk()
+    from mcp.server.stdio import stdio_server
+
+    async with stdio_server() as (reader, writer):
+        server = make()
+        await server.run(reader, writer, server.create_initialization_options())
+
+
+def http_app(
+    server: Server[Any],
+    host: str = "127.0.0.1",
+    *,
+    hosts: Sequence[str] = (),
+    origins: Sequence[str] = (),
+    token: str = "",
+) -> ASGIApp:
+    """The server as an ASGI application, at `PATH`.
+
+    Requests need a `Host` header that names this machine, and an `Origin`, where there is one, that is allowed; so no
+    page of a browser can reach a server that listens on the loopback.
+
+    Args:
+        server: See `mcp_server`.
+        host: The address that it listens on.
+        hosts: More names under which it may be asked, such as `gpu.example:8000`; `:*` stands for any port.
+        origins: Origins of pages that may ask it, such as `https://chat.example`.
+        token: What requests have to bring as a bearer token; empty for none.
+
+    Raises:
+        InputError: Others can reach the address, and no name is given under which they may.
+    """
+    from mcp.server.transport_security import TransportSecuritySettings
+
+    if host not in LOOPBACK and not hosts:
+        raise InputError(
+            f"{host} can be reached by others: say under which names the server may be asked (--allow-host name:port), "
+            "or listen on 127.0.0.1"
+        )
+    local = [f"{name if ':' not in name else f'[{name}]'}:*" for name in LOOPBACK]
+    security = TransportSecuritySettings(
+        allowed_hosts=[*local, *hosts], allowed_origins=[*(f"http://{name}" for name in local), *origins]
+    )
+    app: ASGIApp = server.streamable_http_app(streamable_http_path=PATH, transport_security=security, host=host)
+    return _guarded(app, token) if token else app
+
+
+def _guarded(app: ASGIApp, token: str) -> ASGIApp:
+    """The application for those who bring the token."""
+    wanted = f"Bearer {token}".encode()
+
+    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+        brought = dict(scope.get("headers") or ()).get(b"authorization", b"")
+        if scope["type"] != "http" or hmac.compare_digest(brought, wanted):
+            await app(scope, receive, send)
+            return
+        headers = [(b"content-type", b"text/plain"), (b"www-authenticate", b"Bearer")]
+        await send({"type": "http.response.start", "status": 401, "headers": headers})
+        await send({"type": "http.response.body", "body": b"bring the token: Authorization: Bearer ..."})
+
+    return guarded
+
+
+async def serve_http(app: ASGIApp, host: str, port: int, ready: Callable[[str], object] = lambda url: None) -> None:
+    """Serves an application until the process is told to stop.
+
+    Args:
+        app: See `http_app`.
+        host: The address.
+        port: The port; 0 for a free one.
+        ready: Told the URL once it is listened on.
+
+    Raises:
+        InputError: The address or the port cannot be had.
+    """
+    import uvicorn
+
+    try:
+        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise InputError(f"{host}:{port} cannot be listened on ({error}): choose another port, or 0") from error
+    with listening:
+        ready(f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}{PATH}")
+        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)
+        await uvicorn.Server(config).serve(sockets=[listening])

@@ -1,0 +1,219 @@
+"""A reply to another framework's request: a run whose tools that framework calls, up to its calls or its text."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from loraloop.adapters.base.messages import Message
+from loraloop.agent.calling import call_key
+from loraloop.agent.engine.sampling import Sampling
+from loraloop.agent.events import Routed, RunStarted, TokenGenerated
+from loraloop.agent.guard import Guard, check_guard
+from loraloop.agent.job import Job
+from loraloop.agent.limits import Limits
+from loraloop.agent.loop import Run
+from loraloop.agent.mixture import as_choice, names_of
+from loraloop.agent.one_step import GREEDY
+from loraloop.agent.output_type import FREE, OutputType
+from loraloop.agent.policy import Policy
+from loraloop.agent.result import RunResult
+from loraloop.agent.tool_choice import check_choice, check_names_free
+from loraloop.agent.transcript import system_content
+from loraloop.tool_schemas.calls import Call
+from loraloop.tool_schemas.errors import InputError, LimitError
+from loraloop.tool_schemas.tools import Tool, check_names
+
+if TYPE_CHECKING:
+    from loraloop.agent.runtime import Runtime
+
+MAX_TOKENS = 512
+"""Of a reply, where a caller does not say."""
+ROUTED = Policy()
+UNGUARDED = Guard(input=None, tools=None)
+"""Where a caller gives no guard: the framework around a model has guards of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a framework asks of its model.
+
+    Attributes:
+        messages: The conversation, without a system message; it ends with a user's message or a tool's result.
+        system: What the system message says, besides the tools.
+        tools: Tools that the framework calls.
+        answered: Keys of the calls since the user's last message that have a result (`call_key`).
+        retry: Whether a tool has just asked for another try, so that the next step calls tools if it may.
+        output: What text has to be.
+        policy: What is decided instead of by the router; the tool choice is here too.
+        guard: What stands between the run and texts from outside.
+        sampling: How tokens are drawn.
+        stops: Strings that end text.
+        max_tokens: Of the calls or the text.
+        timeout: Seconds; None for no bound.
+    """
+
+    messages: tuple[Message, ...]
+    system: str = ""
+    tools: tuple[Tool, ...] = ()
+    answered: Collection[str] = ()
+    retry: bool = False
+    output: OutputType[Any] = FREE
+    policy: Policy = ROUTED
+    guard: Guard = UNGUARDED
+    sampling: Sampling = GREEDY
+    stops: tuple[str, ...] = ()
+    max_tokens: int = MAX_TOKENS
+    timeout: float | None = None
+
+    @property
+    def transcript(self) -> tuple[Message, ...]:
+        """The messages as the base reads them."""
+        system = system_content(self.system, self.tools)
+        return (Message("system", system), *self.messages) if system else self.messages
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came of a request: calls, or text.
+
+    Attributes:
+        text: The text; empty where there are calls, where calls were cut or are not valid, and for a refusal where a
+            form or a call was asked for.
+        calls: Calls that the framework has to run, each valid under its tool's schema.
+        run: The run, with every step.
+        read: Tokens of the transcript.
+        reused: Those of them that a cache held.
+        written: Tokens that were generated, dropped branches included.
+        forced: Those of them about which the grammar left no choice.
+    """
+
+    text: str
+    calls: tuple[Call, ...]
+    run: RunResult[Any]
+    read: int
+    reused: int
+    written: int
+    forced: int
+
+
+class Replying:
+    """A request that is being answered: iterate it once, from any thread, for pieces of text and then the `Reply`.
+
+    The router chooses each step's skill, as in any run: calls are the tools skill's, `[]` leaves the word to the base.
+    After a tool that asked for another try, the tools skill goes first. A call that was answered since the user's last
+    message is not made again: the base answers instead, or, where a call is required, another tool is called.
+
+    Raises:
+        UnknownNameError: The policy names a skill or a tool that does not exist.
+        SchemaError: Two tools share a name, or the output cannot be enforced.
+        InputError: The conversation ends with the assistant, or the tool choice cannot be kept.
+        ContextLengthError: The request does not fit the context.
+        LimitError: Not even the shortest output fits into the tokens, or it takes longer than the timeout.
+    """
+
+    def __init__(self, runtime: Runtime, request: Request) -> None:
+        check_names(request.tools)
+        check_names_free(request.tools)
+        if not request.messages or request.messages[-1].role not in ("user", "tool"):
+            raise InputError("there is nothing to reply to: end with a user's message or a tool's result")
+        self._runtime, self._request = runtime, request
+        self._policy = policy = self._kept(request.policy)
+        for choice in (*policy.choices, *policy.forbid):
+            runtime.check(choice)
+        check_guard(request.guard, runtime, [tool.name for tool in request.tools])
+        check_choice(policy, request.tools, Limits(), runtime)
+        self._run: Run | None = None
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        """Ends it at its next token; it still comes to a `Reply`."""
+        self._cancelled = True
+        if self._run is not None:
+            self._run.cancel()
+
+    def __iter__(self) -> Iterator[str | Reply]:
+        tools, policy, request = self._request.tools, self._policy, self._request
+        while True:
+            reply = yield from self._once(tools, policy)
+            fresh = tuple(c for c in reply.calls if policy.repeat_calls or call_key(c) not in request.answered)
+            others = tuple(tool for tool in tools if all(tool.name != call.name for call in reply.calls))
+            if fresh or not reply.calls:
+                yield replace(reply, calls=fresh)
+                return
+            if policy.tool_choice == "auto":
+                policy = replace(policy, tool_choice="none", skills=())
+            elif policy.tool_choice == "required" and others:
+                tools = others
+            else:
+                yield reply  # it is just this call that is wanted
+                return
+
+    def _once(self, tools: tuple[Tool, ...], policy: Policy) -> Generator[str, None, Reply]:
+        """One run; gives out its text, and returns what came of it."""
+        request, runtime = self._request, self._runtime
+        limits = Limits(
+            step_tokens=request.max_tokens,
+            run_tokens=4 * request.max_tokens,  # a step whose branch is dropped costs tokens too
+            deadline=request.timeout,
+            keep_free=0,  # what of a conversation may go is for the framework to say
+        )
+        run = self._run = Run(
+            runtime,
+            Job(
+                request.messages[-1].content,
+                request.transcript,
+                (),
+                tools,
+                limits,
+                policy,
+                request.sampling,
+                None,
+                request.output,
+                stops=request.stops,
+                guard=request.guard,
+            ),
+        )
+        if self._cancelled:
+            run.cancel()
+        read = reused = 0
+        contract, said = "text", False
+        events = run.events()
+        try:
+            for event in events:
+                if isinstance(event, RunStarted):
+                    read, reused = event.context, event.reused
+                elif isinstance(event, Routed):
+                    contract = runtime.contract(as_choice(dict(event.mixture)) if event.mixture else event.skill)
+                elif isinstance(event, TokenGenerated) and event.text and contract in ("text", "code"):
+                    said = True
+                    yield event.text
+        finally:
+            run.cancel()
+            events.close()
+        result = run.result
+        assert result is not None
+        if result.stop_reason == "deadline":
+            raise LimitError(f"the reply took longer than {request.timeout:g} s: raise the timeout")
+        text = result.output if contract in ("text", "code", "verdict") and not result.calls else ""
+        if result.stop_reason == "refused" and (request.output.term or policy.tool_choice not in ("auto", "none")):
+            text = ""  # a refusal has not the form that is asked for
+        if text and not said:
+            yield text  # a refusal
+        counts = [step.tokens for step in result.steps]
+        written, forced = sum(each.generated for each in counts), sum(each.forced for each in counts)
+        return Reply(text, result.calls, result, read, reused, written, forced)
+
+    def _kept(self, policy: Policy) -> Policy:
+        """The policy without what would leave the form that is asked for, or be done twice."""
+        policy = replace(policy, repairs=0, mix=0.0)
+        if self._request.retry and self._request.tools and policy.tool_choice == "auto" and not policy.skills:
+            callers = [name for name in self._runtime.with_contract("calls") if name not in policy.forbid]
+            policy = replace(policy, skills=tuple(callers[:1]))
+        if self._request.output.term is None and not self._request.stops:
+            return policy
+        coders = set(self._runtime.with_contract("code")).difference(
+            name for choice in policy.choices for name in names_of(choice)
+        )
+        return replace(policy, forbid=policy.forbid | coders)

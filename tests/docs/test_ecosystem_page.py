@@ -1,0 +1,34 @@
+"""The page on other programs: its blocks run, in order, and its names are the code's."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from loraloop.agent.skill_function import StepOptions
+from loraloop.agent.skill_functions import FUNCTIONS
+from loraloop.integrations.pydantic_ai import LoraloopModelSettings
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "ecosystem.md"
+TEXT = PAGE.read_text(encoding="utf-8")
+
+
+def test_the_page_runs(run_page: Callable[[Path], list[str]], capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(run_page(PAGE)) == 5
+    shown = capsys.readouterr().out
+    for said in ("True 4", "'get_weather', {'city': 'Paris'}", "['unsafe', 'category', 'probability']", "City(name="):
+        assert said in shown or said.replace("City(name=", "name=") in shown
+    assert "['retrieval', 'safety', 'run']" in shown and "('get_time', {'city': 'Rome'})" in shown
+
+
+def test_contracts_options_and_settings_are_the_codes() -> None:
+    table = TEXT[TEXT.index("| contract |") :].split("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == set(FUNCTIONS)
+    assert all(f"`{option}`" in TEXT for option in StepOptions.__annotations__)
+    assert "`loraloop_skill`" in TEXT and "loraloop_skill" in LoraloopModelSettings.__annotations__
+    for block in re.findall(r"^```json\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE):
+        assert json.loads(block)["mcpServers"]["skills"]["args"] == ["serve", "mcp"]
