@@ -99,6 +99,7 @@ class SkillFunction(Generic[R]):
             lambda **arguments: self.from_json(arguments).data(),
             returns=RETURNS[self.contract],
             timeout=timeout,
+            effects=False,
             source=f"skill:{self.name}",
         )
 

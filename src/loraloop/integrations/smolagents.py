@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 OPTIONS = ("max_tokens", "max_new_tokens", "min_p", "seed", "temperature", "timeout", "tool_choice", "top_p")
 _MAX_TOKENS = 1024  # a step of a CodeAgent is a thought and a program
-
-
 _STEP = "Observation:"  # stands among the stop sequences of an agent's steps
 
 

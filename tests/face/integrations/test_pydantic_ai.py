@@ -309,7 +309,9 @@ async def test_a_cancelled_request_ends_the_run() -> None:
 def test_the_real_base_in_a_loop_of_tools(base: Base) -> None:
     runtime = Runtime.load(base)
     made: list[str] = []
-    agent: Agent[None, str] = Agent(LoraloopModel(runtime), model_settings=Settings(temperature=0.0, max_tokens=40))
+    agent: Agent[None, str] = Agent(
+        LoraloopModel(runtime), model_settings=LoraloopModelSettings(loraloop_skill="tools", max_tokens=40)
+    )
 
     @agent.tool_plain
     def get_weather(city: str) -> str:
