@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from loraloop.agent.calling import ToolRunner, call_key
 from loraloop.agent.events import Event, ToolCallFinished, ToolCallStarted
 from loraloop.agent.observation import shortened
 from loraloop.agent.outcomes import PYTHON
-from loraloop.agent.result import CallRecord
+from loraloop.agent.result import CallRecord, Step
 from loraloop.tool_schemas.calls import Call
 from loraloop.tool_schemas.context import Context, Left
 from loraloop.tool_schemas.jsontext import dumps
@@ -45,6 +45,7 @@ class Actor:
         answered: What calls gave, by `call_key`.
         made: Calls that were run.
         full: Whether a call was not run because the context had no room for what it would give.
+        asked: How often each tool asked for another try.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Actor:
         self._room = room
         self._tools = tools
         self._left = left
-        self._asked: Counter[str] = Counter()  # how often each tool asked for another try
+        self.asked: Counter[str] = Counter()
         self._around = len(chat.message("tool", ""))
         self._known = {tool.name: tool for tool in job.tools}
         if job.python is not None:
@@ -105,10 +106,13 @@ class Actor:
                 timeout = self._job.limits.tool_timeout if tool.timeout is None else tool.timeout
                 if deadline is not None:
                     timeout = min(timeout, max(deadline - monotonic(), 0.0))
-                with clock.phase("tool"):
-                    record = self._tools.run(tool, call, timeout, self._context(tool, index))
+                known = self._job.journal.begun(index, number, call, tool)
+                if known is None:
+                    with clock.phase("tool"):
+                        known = self._tools.run(tool, call, timeout, self._context(tool, index))
+                    known = self._job.journal.ended(index, number, known)
                 self.made += 1
-                record = self._bounded(tool, record)
+                record = self._bounded(tool, known)
                 if not record.retry:
                     self.answered[key] = record
             content, left_out = shortened(record, min(share, self._job.limits.result_tokens), self._count)
@@ -119,20 +123,28 @@ class Actor:
             records.append(record)
             yield ToolCallFinished(self._run_id, index, record)
 
+    def remember(self, steps: Iterable[Step], asked: Mapping[str, int]) -> None:
+        """Takes over what the calls of earlier steps of the run gave, and how often tools asked for another try."""
+        self.asked.update(asked)
+        for record in (record for step in steps for record in step.calls if not record.repeated):
+            self.made += 1
+            if not record.retry:
+                self.answered[call_key(Call(record.name, record.arguments))] = replace(record, left_out=0)
+
     def _context(self, tool: Tool, index: int) -> Context[Any] | None:
         if not tool.context:
             return None
         left = self._left(index)
         left = replace(left, calls=left.calls - 1)
-        return Context(self._job.deps, self._run_id, index, self._asked[tool.name] + 1, left, self._tools.cancelled)
+        return Context(self._job.deps, self._run_id, index, self.asked[tool.name] + 1, left, self._tools.cancelled)
 
     def _bounded(self, tool: Tool, record: CallRecord) -> CallRecord:
         """The record; one that asks for another try too often is a failure."""
         if not record.retry:
             return record
-        self._asked[tool.name] += 1
+        self.asked[tool.name] += 1
         most = self._job.limits.tool_retries if tool.retries is None else tool.retries
-        if self._asked[tool.name] <= most:
+        if self.asked[tool.name] <= most:
             return record
         return replace(record, retry=False, error=f"{record.error} (no try is left)")
 

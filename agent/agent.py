@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from os import PathLike
 from threading import Lock
-from typing import Any, Generic, TypedDict, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, Unpack, overload
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.contracts import Passage
 from loraloop.agent.engine.sampling import Sampling
 from loraloop.agent.hooks import Hook, as_hooks
 from loraloop.agent.job import Job
+from loraloop.agent.journal import NO_JOURNAL, Journal
 from loraloop.agent.limits import Limits
 from loraloop.agent.loop import Run
 from loraloop.agent.mixture import Mixture
@@ -34,6 +36,10 @@ from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.grammar import Choice, Lark, Regex
 from loraloop.tool_schemas.tools import Tool
 
+if TYPE_CHECKING:
+    from loraloop.agent.session_journal import OnUnfinished
+    from loraloop.agent.sessions import Session, Sessions
+
 R = TypeVar("R")
 
 
@@ -46,6 +52,8 @@ class Options(TypedDict, Generic[D], total=False):
     policy: Policy | None
     tool_choice: str | Mapping[str, Any] | None
     deps: D
+    session: Session | str | None
+    on_unfinished: OnUnfinished | None
 
 
 class Settings(TypedDict, Generic[D], total=False):
@@ -59,6 +67,7 @@ class Settings(TypedDict, Generic[D], total=False):
     deps_type: type[D] | None
     retriever: Retriever | None
     best: int
+    sessions: Sessions | str | PathLike[str] | None
 
 
 class Agent(Generic[T, D]):
@@ -82,6 +91,7 @@ class Agent(Generic[T, D]):
         hooks: Functions that are told events as they happen, or `Hook`s, which say which events and what an error of
             theirs means.
         deps_type: The class of the `deps` that each run is given, for tools with a `Context`.
+        sessions: Where the sessions are that runs name by their ids: `Sessions`, or their file.
 
     Raises:
         SchemaError: if a tool or the output type is unusable.
@@ -134,6 +144,7 @@ class Agent(Generic[T, D]):
         output_type: Any = None,
         hooks: Sequence[Hook | Callable[[Any], object]] = (),
         deps_type: type[Any] | None = None,
+        sessions: Sessions | str | PathLike[str] | None = None,
     ) -> None:
         self.runtime = runtime
         self.tools = as_tools(tools)
@@ -146,6 +157,7 @@ class Agent(Generic[T, D]):
         self.deps_type = deps_type
         self.retriever = retriever
         self.best = best
+        self.sessions = None if sessions is None else _sessions(sessions)
         self._making = Lock()
         if best < 1:
             raise InputError(f"best is {best}: give the most passages of a request, 1 or more")
@@ -199,6 +211,10 @@ class Agent(Generic[T, D]):
             tool_choice: Instead of the policy's: `auto`, `required`, `none`, or a tool's name; see `Policy`.
             output_type: Instead of the agent's; ``str`` is any text. See `Agent`.
             deps: What tools with a `Context` find in it.
+            session: A conversation that is kept, or its id: the run goes on from its transcript, to which `messages`
+                are added, and what it does is committed step by step. Without a prompt, the run of it that was
+                interrupted is resumed; see `Sessions`.
+            on_unfinished: What becomes of calls that were interrupted; see `Session.resume`.
 
         Raises:
             InputError: an empty prompt, a forced skill without what it works on, a tool choice that cannot be kept,
@@ -206,6 +222,8 @@ class Agent(Generic[T, D]):
             UnknownNameError: a forced or forbidden skill, or a chosen tool, that does not exist.
             SchemaError: an unusable output type.
             ContextLengthError: the request does not fit the context.
+            SessionError: the session cannot be read or written, or has a run to resume first.
+            SessionBusyError: another runner has the session.
         """
         return self._finish(self._start(prompt, output_type, **options))
 
@@ -261,6 +279,25 @@ class Agent(Generic[T, D]):
         output_type: Any = None,
         loop: asyncio.AbstractEventLoop | None = None,
         *,
+        session: Session | str | None = None,
+        on_unfinished: OnUnfinished | None = None,
+        **options: Any,
+    ) -> Run:
+        if session is None and on_unfinished is None:
+            return self._begin(NO_JOURNAL, prompt, loop, output_type=output_type, **options)
+        from loraloop.agent.session_runs import in_session
+
+        options["output_type"] = output_type
+        journal, prompt, options = in_session(self, session, on_unfinished, prompt, options)
+        return self._begin(journal, prompt, loop, **options)
+
+    def _begin(
+        self,
+        journal: Journal,
+        prompt: str,
+        loop: asyncio.AbstractEventLoop | None,
+        *,
+        output_type: Any,
         passages: Sequence[Passage | Mapping[str, Any] | str] | None = None,
         messages: Sequence[Message] = (),
         skill: str | Mapping[str, float] | None = None,
@@ -281,7 +318,7 @@ class Agent(Generic[T, D]):
             self._check_fit(choice, asked or bool(given))
         job = Job(
             prompt,
-            request(prompt, given, messages, self._system),
+            () if journal.resumed else request(prompt, given, messages, self._system),
             given,
             self.tools,
             self.limits,
@@ -291,6 +328,7 @@ class Agent(Generic[T, D]):
             self.output if output_type is None else self._output(output_type),
             deps,
             self.hooks,
+            journal,
         )
         return Run(self.runtime, job, loop)
 
@@ -323,6 +361,12 @@ class Agent(Generic[T, D]):
             pass
         assert run.result is not None
         return run.result
+
+
+def _sessions(given: Sessions | str | PathLike[str]) -> Sessions:
+    from loraloop.agent.sessions import Sessions
+
+    return given if isinstance(given, Sessions) else Sessions(given)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

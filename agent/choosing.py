@@ -138,6 +138,16 @@ class StepChooser:
         contract = self._runtime.contract(choice)
         return contract == "text" or any(name in able for name in self._runtime.with_contract(contract))
 
+    @property
+    def left(self) -> int:
+        """How many forced choices are still to be made."""
+        return len(self._forced)
+
+    def skip_to(self, left: int) -> None:
+        """Passes over forced choices until so many are left."""
+        while len(self._forced) > left:
+            self._forced.popleft()
+
     def undo(self) -> None:
         """The last choice is to be made again."""
         self._forced = self._before

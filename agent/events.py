@@ -28,13 +28,17 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class RunStarted(Event):
-    """A run begins; `reused` context tokens are known from an earlier one."""
+    """A run begins; `reused` context tokens are known from an earlier one.
+
+    Of a run that was interrupted and is resumed, `resumed` steps are done already.
+    """
 
     prompt: str
     skills: tuple[str, ...]
     tools: tuple[str, ...]
     context: int
     reused: int
+    resumed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

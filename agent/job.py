@@ -9,6 +9,7 @@ from loraloop.adapters.base.messages import Message
 from loraloop.adapters.contracts import Passage
 from loraloop.agent.engine.sampling import Sampling
 from loraloop.agent.hooks import Hook
+from loraloop.agent.journal import NO_JOURNAL, Journal
 from loraloop.agent.limits import Limits
 from loraloop.agent.mixture import Mixture
 from loraloop.agent.output_type import FREE, OutputType
@@ -32,6 +33,7 @@ class Job:
     output: OutputType[Any] = FREE
     deps: Any = None
     hooks: tuple[Hook, ...] = ()
+    journal: Journal = NO_JOURNAL
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ from loraloop.agent.job import Decision, Job
 from loraloop.agent.opening import opened
 from loraloop.agent.outcomes import Facts, Outcome, outcome_of
 from loraloop.agent.result import CallRecord, Compaction, RunResult, Step, StopReason, Tokens
+from loraloop.agent.resuming import Written, restored
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.stepping import Pending
 from loraloop.agent.weighing import balance_of
@@ -56,7 +57,8 @@ class Run:
     """One run. `events` is iterated once; `cancel` may be called from anywhere."""
 
     def __init__(self, runtime: Runtime, job: Job, loop: AbstractEventLoop | None = None) -> None:
-        self.id = uuid.uuid4().hex[:12]
+        resumed = job.journal.resumed
+        self.id = uuid.uuid4().hex[:12] if resumed is None else resumed.run_id
         self.result: RunResult | None = None
         self._runtime = runtime
         self._chat = runtime.base.chat
@@ -83,6 +85,12 @@ class Run:
         self._stop: StopReason | None = None
         self._end = Outcome("", keep=False)
         self._deadline: float | None = None
+        self._start = perf_counter()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds that the run has taken so far; of one that was resumed, without those in which nothing ran."""
+        return perf_counter() - self._start
 
     def cancel(self) -> None:
         """Ends the run at its next token, or while a tool runs."""
@@ -96,27 +104,38 @@ class Run:
             LimitError: if the first step's shortest output does not fit its token limit.
             HookError: a hook that may end the run failed.
         """
-        return told(self._events(), self._job.hooks, self._loop)
+        return told(self._job.journal.around(self._events()), self._job.hooks, self._loop)
 
     def _events(self) -> Generator[Event, None, None]:
-        start = perf_counter()
+        journal, resumed = self._job.journal, self._job.journal.resumed
+        self._start = perf_counter() - (0.0 if resumed is None else resumed.state.elapsed)
         if self._job.limits.deadline is not None:
-            self._deadline = monotonic() + self._job.limits.deadline
+            self._deadline = monotonic() + self._job.limits.deadline - self.elapsed
         self._forms.begin()
-        opening = opened(self._runtime, self._job, self._compactor)
-        trunk, self._screened, self._after = opening.trunk, opening.fresh, opening.after
-        if opening.compaction is not None:
-            self._compactions.append(opening.compaction)
+        if resumed is None:
+            opening = opened(self._runtime, self._job, self._compactor)
+            trunk, reused, self._screened, self._after = opening.trunk, opening.reused, opening.fresh, opening.after
+            if opening.compaction is not None:
+                self._compactions.append(opening.compaction)
+        else:
+            trunk = restored(self, resumed)
+            reused = len(trunk.ids)
         try:
+            if resumed is None:
+                journal.opened(self, trunk)
             yield RunStarted(
                 self.id,
                 self._job.prompt,
                 self._runtime.skills,
                 tuple(tool.name for tool in self._job.tools),
                 len(trunk.ids),
-                opening.reused,
+                reused,
+                len(self._steps),
             )
-            yield from (Compacted(self.id, done) for done in self._compactions)
+            if resumed is None:
+                yield from (Compacted(self.id, done) for done in self._compactions)
+            elif resumed.written is not None:
+                yield from self._go_on(trunk, resumed.written)
             while self._stop is None:
                 yield from self._compact(trunk)
                 self._stop = self._limit(trunk)
@@ -134,11 +153,12 @@ class Run:
             end.calls if self._stop == "tool_call" else (),
             end.citations,
             end.category,
-            round((perf_counter() - start) * 1e3, 3),
+            round(self.elapsed * 1e3, 3),
             end.value,
             tuple(known[name] for name in end.citations if name in known),
             tuple(self._compactions),
         )
+        journal.finished(self.result)
         yield RunFinished(self.id, self.result)
 
     def _compact(self, trunk: Trunk) -> Iterator[Event]:
@@ -222,28 +242,47 @@ class Run:
                 out, limit = yield from self._generate(branch, index, decision, active.contract, clock, aside)
                 outcome = self._judge(active.contract, out, limit)
                 if outcome.keep:
-                    ids = [*self._chat.generation_prompt, *out.ids, *self._chat.closing]
-                    branch.close(ids, Message("assistant", out.text))
+                    branch.close(self.kept(out.ids), Message("assistant", out.text))
             finally:
                 branch.close()
         self._generated += len(out.ids)
+        first = round((out.first - start) * 1e3, 3) if out.first else None
+        used = prefilled, reused, branch.recomputed
+        written = Written(index, decision, active.contract, author.activation, out, *used, clock.seconds, first)
+        yield from self._act(trunk, written, outcome, clock)
+
+    def _go_on(self, trunk: Trunk, written: Written) -> Iterator[Event]:
+        """A step that was interrupted while its calls ran: the text stays, and so does what the calls gave."""
+        clock = Clock()
+        clock.seconds.update(written.seconds)
+        outcome = self._judge(written.contract, written.out, None)
+        yield from self._act(trunk, written, outcome, clock)
+
+    def kept(self, ids: list[int]) -> list[int]:
+        """What a step's tokens leave in the transcript: a message of the assistant's."""
+        return [*self._chat.generation_prompt, *ids, *self._chat.closing]
+
+    def _act(self, trunk: Trunk, written: Written, outcome: Outcome, clock: Clock) -> Iterator[Event]:
+        """What the text of a step leads to."""
+        index, decision, contract, out = written.index, written.decision, written.contract, written.out
         records: list[CallRecord] = []
         if outcome.calls and outcome.stop is None:
+            self._job.journal.written(written, self)
             yield from self._tell(index, "tool", self._ahead.acting())
             yield from self._actor.act(trunk, index, outcome.calls, records, clock, self._deadline)
         if outcome.refuse:
             refusal = Message("assistant", self._job.policy.refusal)
             trunk.append(refusal, self._chat.message(refusal.role, refusal.content))
             yield Refused(self.id, index, outcome.category, refusal.content)
-        self._conclude(outcome, active.contract, bool(records))
-        self._repair = self._again(decision, active.contract, out.text, outcome)
+        self._conclude(outcome, contract, bool(records))
+        self._repair = self._again(decision, contract, out.text, outcome)
         self._retry = decision if any(record.retry for record in records) else None
         self._forms.unmask()
         if decision.by != "screen" and not outcome.again:
             self._forms.choice_made()
         ms = clock.milliseconds()
-        if out.first:
-            ms["first_token"] = round((out.first - start) * 1e3, 3)
+        if written.first_token is not None:
+            ms["first_token"] = written.first_token
         step = Step(
             index,
             decision.skill,
@@ -252,21 +291,22 @@ class Run:
             decision.runners_up,
             decision.masked,
             decision.by,
-            author.activation,
+            written.activation,
             outcome.name,
             outcome.keep,
             out.text,
             tuple(records),
-            Tokens(prefilled, reused, len(out.ids), out.forced, branch.recomputed, out.retried),
+            Tokens(written.prefilled, written.reused, len(out.ids), out.forced, written.recomputed, out.retried),
             ms,
             decision.weights,
             self._ahead.begun,
             outcome.error,
-            *((out.weighed, out.threshold) if active.contract == "verdict" else (None, None)),
+            *((out.weighed, out.threshold) if contract == "verdict" else (None, None)),
             decision.routed,
-            *((out.weighed, out.threshold) if active.contract == "calls" else (None, None)),
+            *((out.weighed, out.threshold) if contract == "calls" else (None, None)),
         )
         self._steps.append(step)
+        self._job.journal.stepped(step, self, trunk)
         yield StepFinished(self.id, step)
 
     def _tell(self, index: int, reason: str, begun: tuple[str, ...]) -> Iterator[Event]:

@@ -28,7 +28,7 @@ def python_tool(timeout: float) -> Tool:
         return _clip(done.stdout)
 
     schema = {"type": "object", "properties": {"code": {"type": "string"}}, "required": ["code"]}
-    return Tool(PYTHON, "Runs a Python program and gives what it prints.", schema, run)
+    return Tool(PYTHON, "Runs a Python program and gives what it prints.", schema, run, idempotent=True)
 
 
 def _clip(text: str) -> str:

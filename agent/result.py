@@ -61,6 +61,8 @@ class CallRecord:
         left_out: Tokens of the result or error that the model was not told.
         source: Where the tool comes from, such as `mcp:NAME`.
         retry: Whether the tool asked for another try (`ToolRetry`); `error` then says why, and is no failure.
+        at_least_once: Whether the run was interrupted during the call: it may have been done more often than this
+            record says (`Session.resume`).
     """
 
     name: str
@@ -72,6 +74,7 @@ class CallRecord:
     left_out: int = 0
     source: str = ""
     retry: bool = False
+    at_least_once: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,8 @@ class Tool:
         context: The function's parameter that is filled with a `Context` at each call; empty for none.
         deps: The class of the context's `deps`; None for anything.
         source: Where the tool comes from, for the trace: ``"http"``, ``"mcp:NAME"``; empty for one that was given.
+        idempotent: Whether calling it twice with the same arguments does no more than calling it once. A call that was
+            interrupted is then made again when its session is resumed, and else it is told to the model.
 
     Raises:
         SchemaError: If the name or another field is unusable, or a schema is invalid or holds a keyword that decoding
@@ -74,6 +76,7 @@ class Tool:
     context: str = ""
     deps: type[Any] | None = None
     source: str = ""
+    idempotent: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip() or len(self.name) > 128:
@@ -192,12 +195,13 @@ class Tool:
         on_unsupported: OnUnsupported = "refuse",
         timeout: float | None = None,
         retries: int | None = None,
+        idempotent: bool = False,
     ) -> Tool:
         """Makes a tool of a typed function; see `loraloop.tool_schemas.function`."""
         from loraloop.tool_schemas.function import tool_of_function
 
-        options: dict[str, Any] = {"on_unsupported": on_unsupported, "timeout": timeout, "retries": retries}
-        return tool_of_function(function, name, description, strict=strict, **options)
+        options: dict[str, Any] = {"timeout": timeout, "retries": retries, "idempotent": idempotent}
+        return tool_of_function(function, name, description, strict=strict, on_unsupported=on_unsupported, **options)
 
     @classmethod
     def from_model(
@@ -210,13 +214,13 @@ class Tool:
         strict: bool = True,
         on_unsupported: OnUnsupported = "refuse",
         timeout: float | None = None,
+        idempotent: bool = False,
     ) -> Tool:
         """Makes a tool whose arguments are a pydantic model; the function gets one instance of it."""
         from loraloop.tool_schemas.function import tool_of_model
 
-        return tool_of_model(
-            model, function, name, description, strict=strict, on_unsupported=on_unsupported, timeout=timeout
-        )
+        options: dict[str, Any] = {"on_unsupported": on_unsupported, "timeout": timeout, "idempotent": idempotent}
+        return tool_of_model(model, function, name, description, strict=strict, **options)
 
     @classmethod
     def from_schema(
@@ -307,13 +311,15 @@ def tool(
     on_unsupported: OnUnsupported = "refuse",
     timeout: float | None = None,
     retries: int | None = None,
+    idempotent: bool = False,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Decorates a typed function, which thereby becomes a `Tool`; the docstring gives the descriptions.
 
     Args:
         function: The function, where the decorator stands without parentheses.
-        **options: `name`, `description`, `strict`, `on_unsupported`, `timeout` and `retries`; see `Tool`.
+        **options: `name`, `description`, `strict`, `on_unsupported`, `timeout`, `retries` and `idempotent`; see
+            `Tool`.
     """
     if function is not None:
         return Tool.from_function(function)

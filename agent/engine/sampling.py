@@ -52,6 +52,15 @@ class Sampler:
             else:
                 self._generator.manual_seed(sampling.seed)
 
+    def state(self) -> bytes:
+        """Where the generator is; empty for greedy sampling."""
+        return b"" if self._generator is None else self._generator.get_state().numpy().tobytes()
+
+    def restore(self, state: bytes) -> None:
+        """Goes on where another one was."""
+        if self._generator is not None and state:
+            self._generator.set_state(torch.frombuffer(bytearray(state), dtype=torch.uint8))
+
     def pick(self, logits: Tensor) -> int:
         """One token id from `logits[V]`; entries of -inf are never drawn."""
         if self._generator is None:

@@ -1,0 +1,79 @@
+"""How a run gets its session: the history that it goes on from, or what it was asked before it was interrupted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from loraloop.agent.resuming import Asked
+from loraloop.tool_schemas.errors import InputError, SessionError
+
+if TYPE_CHECKING:
+    from loraloop.agent.agent import Agent
+    from loraloop.agent.session_journal import OnUnfinished, SessionJournal
+    from loraloop.agent.sessions import Session
+
+_OBJECTS = ("policy", "deps", "output_type")  # what a run is given that is no data
+
+
+def in_session(
+    agent: Agent[Any, Any],
+    session: Session | str | None,
+    on_unfinished: OnUnfinished | None,
+    prompt: str,
+    options: dict[str, Any],
+) -> tuple[SessionJournal, str, dict[str, Any]]:
+    """The journal, the prompt and the options of a run in a session.
+
+    Args:
+        agent: Who runs it.
+        session: It, or its id in the agent's own sessions.
+        on_unfinished: See `Session.resume`.
+        prompt: Empty to go on with what was interrupted.
+        options: As the run was given them.
+
+    Raises:
+        InputError: There is no session, or options that a resumed run cannot have.
+        SessionError: See `Session.journal`; or the run was begun on another base, or with options that are missing.
+        SessionBusyError: Another runner has it.
+    """
+    if session is None:
+        raise InputError("on_unfinished is about the calls of a session: give session=… too")
+    if isinstance(session, str):
+        if agent.sessions is None:
+            raise InputError(
+                f"session={session!r}: give the agent its sessions, Agent(…, sessions='FILE'), or a Session"
+            )
+        session = agent.sessions.session(session)
+    journal = session.journal(prompt, on_unfinished)
+    architecture = agent.runtime.base.fingerprints.architecture
+    objects = tuple(name for name in _OBJECTS if options.get(name) is not None)
+    if journal.resumed is not None:
+        return journal, journal.resumed.asked.prompt, _filled(journal.resumed.asked, architecture, objects, options)
+    added = tuple(options.get("messages", ()))
+    if not prompt.strip() and not added:
+        raise SessionError(f"session {session.id!r} has no interrupted run to go on with: give a prompt")
+    skill, tool_choice = options.get("skill"), options.get("tool_choice")
+    journal.asked = Asked("", (), _plain(skill), _plain(tool_choice), objects, architecture)
+    return journal, prompt, {**options, "messages": (*journal.history, *added)}
+
+
+def _filled(asked: Asked, architecture: str, objects: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a run that is resumed: what it was asked, and what was given again."""
+    if asked.architecture != architecture:
+        raise SessionError(
+            "the run that was interrupted used another base, whose tokens this one cannot read: resume it with that "
+            "base, or give it up with give_up() and go on in words"
+        )
+    missing = [f"{name}=…" for name in asked.objects if name not in objects]
+    if missing:
+        raise SessionError(f"the run that was interrupted was given {', '.join(missing)}: give that again")
+    wrong = [name for name in ("messages", "passages", "skill", "tool_choice") if options.get(name)]
+    if wrong:
+        raise InputError(f"a run that is resumed goes on as it was asked: leave out {', '.join(wrong)}")
+    kept = {"passages": asked.passages, "skill": asked.skill, "tool_choice": asked.tool_choice}
+    return {**options, **kept}
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else value
