@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from threading import Lock
 from time import time
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +14,7 @@ from loraloop.agent.journal import Journal
 from loraloop.agent.result import CallRecord
 from loraloop.agent.resuming import Asked, state_of
 from loraloop.agent.session_lock import Lease
-from loraloop.agent.session_rows import finish, loaded, touch, transcribe
+from loraloop.agent.session_rows import Place, begin, begin_again, calls_of, end, finish, touch, transcribe
 from loraloop.tool_schemas.errors import SessionBusyError
 from loraloop.tool_schemas.jsontext import dumps
 
@@ -73,7 +74,9 @@ class SessionJournal(Journal):
         self._on_unfinished = on_unfinished
         self._key = self._run = -1
         self._written: tuple[str, str] | None = None  # a step that is about to act, and the run's state
-        self._again: set[tuple[int, int]] = set()
+        self._made: dict[Place, CallRecord | None] = {}  # calls of the interrupted step; without a record, unfinished
+        self._again: set[Place] = set()
+        self._lock = Lock()
 
     @property
     def history(self) -> tuple[Message, ...]:
@@ -123,42 +126,28 @@ class SessionJournal(Journal):
 
     def begun(self, index: int, number: int, call: Call, tool: Tool) -> CallRecord | None:
         place, now = (self._key, self._run, index, number), time()
-        with self._committing(now) as database:
-            known = database.execute(
-                "SELECT record FROM calls WHERE session = ? AND run = ? AND step = ? AND number = ?", place
-            ).fetchone()
-            if known is None:
-                if self._written is not None:
-                    database.execute(
-                        "UPDATE runs SET written = ?, state = ? WHERE session = ? AND run = ?",
-                        (*self._written, self._key, self._run),
-                    )
-                    self._written = None
-                database.execute(
-                    "INSERT INTO calls (session, run, step, number, name, arguments, begun, times) "
-                    "VALUES (?, ?, ?, ?, ?, ?, ?, 1)",
-                    (*place, call.name, dumps(call.arguments), now),
-                )
-                return None
-            if known[0] is not None:
-                return loaded(CallRecord, known[0])
-            if runs_again(tool, self._on_unfinished):
-                database.execute(
-                    "UPDATE calls SET begun = ?, times = times + 1 "
-                    "WHERE session = ? AND run = ? AND step = ? AND number = ?",
-                    (now, *place),
-                )
-                self._again.add((index, number))
-                return None
-            told = CallRecord(call.name, call.arguments, None, UNFINISHED, source=tool.source, at_least_once=True)
-            self._end(database, place, told, now)
-            return told
+        with self._lock:
+            interrupted, known = place in self._made, self._made.pop(place, None)
+            if known is not None:
+                return known
+            with self._committing(now) as database:
+                if not interrupted:
+                    self._commit_written(database)
+                    begin(database, place, call, now)
+                elif runs_again(tool, self._on_unfinished):
+                    begin_again(database, place, now)
+                    self._again.add(place)
+                else:
+                    known = CallRecord(call.name, call.arguments, None, UNFINISHED, source=tool.source)
+                    known = replace(known, at_least_once=True)
+                    end(database, place, known, now)
+            return known
 
     def ended(self, index: int, number: int, record: CallRecord) -> CallRecord:
-        record = replace(record, at_least_once=(index, number) in self._again)
-        now = time()
+        place, now = (self._key, self._run, index, number), time()
+        record = replace(record, at_least_once=place in self._again)
         with self._committing(now) as database:
-            self._end(database, (self._key, self._run, index, number), record, now)
+            end(database, place, record, now)
         return record
 
     def stepped(self, step: Step, run: Run, trunk: Trunk) -> None:
@@ -190,6 +179,9 @@ class SessionJournal(Journal):
             if self.resumed is not None:
                 self._key = row[0]
                 self._run = database.execute("SELECT max(run) FROM runs WHERE session = ?", row[:1]).fetchone()[0]
+                for call in calls_of(database, self._session, self._run):
+                    if call.step == len(self.resumed.steps):
+                        self._made[self._key, self._run, call.step, call.number] = call.record
 
     @contextmanager
     def _committing(self, now: float) -> Iterator[sqlite3.Connection]:
@@ -205,12 +197,14 @@ class SessionJournal(Journal):
         transcribe(database, self._key, lines, same)
         self._lines = lines
 
-    @staticmethod
-    def _end(database: sqlite3.Connection, place: tuple[int, ...], record: CallRecord, now: float) -> None:
-        database.execute(
-            "UPDATE calls SET ended = ?, record = ? WHERE session = ? AND run = ? AND step = ? AND number = ?",
-            (now, dumps(record), *place),
-        )
+    def _commit_written(self, database: sqlite3.Connection) -> None:
+        """Has the text of a step that acts committed together with the first of its calls."""
+        if self._written is not None:
+            database.execute(
+                "UPDATE runs SET written = ?, state = ? WHERE session = ? AND run = ?",
+                (*self._written, self._key, self._run),
+            )
+            self._written = None
 
 
 def runs_again(tool: Tool, on_unfinished: OnUnfinished | None) -> bool:

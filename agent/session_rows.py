@@ -13,9 +13,13 @@ from typing import Any, Literal, TypeVar
 from loraloop.adapters.base.messages import Message
 from loraloop.agent.result import CallRecord, RunResult, Step
 from loraloop.agent.resuming import Asked, Line, Resumed, RunState, Written
+from loraloop.tool_schemas.calls import Call
 from loraloop.tool_schemas.jsontext import dumps
 
 V = TypeVar("V")
+Place = tuple[int, int, int, int]
+"""Of a call: the key of its session, run, step, and its number in the step."""
+_PLACE = "session = ? AND run = ? AND step = ? AND number = ?"
 
 SessionState = Literal["idle", "running", "interrupted"]
 """`running` while some process runs it; `interrupted` where its last run has not ended and nobody runs it any more."""
@@ -220,6 +224,27 @@ def resumed_of(database: sqlite3.Connection, session: str) -> Resumed | None:
         loaded(RunState, state),
         None if written is None else loaded(Written, written),
     )
+
+
+def begin(database: sqlite3.Connection, place: Place, call: Call, now: float) -> None:
+    """Notes that a call is about to run."""
+    database.execute(
+        "INSERT INTO calls (session, run, step, number, name, arguments, begun, times) VALUES (?, ?, ?, ?, ?, ?, ?, 1)",
+        (*place, call.name, dumps(call.arguments), now),
+    )
+
+
+def begin_again(database: sqlite3.Connection, place: Place, now: float) -> None:
+    """Notes that a call that was interrupted is about to run once more."""
+    database.execute(
+        f"UPDATE calls SET begun = ?, times = times + 1 WHERE {_PLACE}",
+        (now, *place),
+    )
+
+
+def end(database: sqlite3.Connection, place: Place, record: CallRecord, now: float) -> None:
+    """Notes what a call gave."""
+    database.execute(f"UPDATE calls SET ended = ?, record = ? WHERE {_PLACE}", (now, dumps(record), *place))
 
 
 def finish(database: sqlite3.Connection, key: int, run: int, result: RunResult[Any], now: float) -> None:

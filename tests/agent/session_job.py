@@ -1,14 +1,16 @@
 """Runs sessions in processes that are killed: forks one for each order that it reads, a JSON object a line.
 
 An order: `path` of the sessions, `effects` and `heard` (files to which tools and hooks add lines), `out` (where the
-result goes), `on_unfinished`, and how the process dies: `commit` [number, "within" or "after"], `seconds`, or not at
-all. The answer, a line: the signal and the code that ended the process, and what it said on standard error.
+result goes), `on_unfinished`, `real` (the embedded base instead of a script), and how the process dies: `commit`
+[number, "within" or "after"], `seconds`, not at all; or how large files may get: `most_bytes`. The answer, a line: the
+signal and the code that ended the process, and what it said on standard error.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import sys
 import tempfile
@@ -19,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from loraloop import Agent, Hook
+from loraloop import Agent, Hook, Limits, Runtime
 from loraloop.agent.events import StepFinished, ToolCallFinished
 from loraloop.agent.result import plain
 from loraloop.agent.session_file import SessionFile
@@ -60,8 +62,9 @@ def agent_of(runtime: Any, order: dict[str, Any]) -> Agent[Any, Any]:
         call = "" if isinstance(event, StepFinished) else f"{event.call.name} {event.call.arguments}"
         note(order["heard"], call or f"step {event.step.index}")
 
+    limits = Limits(step_tokens=120)
     tools = [Tool.from_function(pay), Tool.from_function(look, idempotent=True)]
-    return Agent(runtime, tools, hooks=[Hook(heard, (StepFinished, ToolCallFinished))])
+    return Agent(runtime, tools, limits=limits, hooks=[Hook(heard, (StepFinished, ToolCallFinished))])
 
 
 def run(order: dict[str, Any]) -> None:
@@ -73,11 +76,11 @@ def run(order: dict[str, Any]) -> None:
     else:
         resumed = session.journal("").resumed if turns else None
         done = len(resumed.steps) + (resumed.written is not None) if resumed else 0
-        runtime = ScriptedRuntime(*SCRIPT[done:])
-        prompt = "" if turns else PROMPT
-        agent = agent_of(runtime, order)
-        result = agent.run_sync(prompt, session=session, on_unfinished=order.get("on_unfinished"))
-        runtime.assert_finished()
+        runtime = Runtime.load() if order.get("real") else ScriptedRuntime(*SCRIPT[done:])
+        asked: dict[str, Any] = {} if turns else {"prompt": PROMPT, "tool_choice": "pay"}
+        result = agent_of(runtime, order).run_sync(**asked, session=session, on_unfinished=order.get("on_unfinished"))
+        if isinstance(runtime, ScriptedRuntime):
+            runtime.assert_finished()
     Path(order["out"]).write_text(json.dumps(plain(result)), encoding="utf-8")
 
 
@@ -108,6 +111,8 @@ def obey(order: dict[str, Any]) -> dict[str, Any]:
             try:
                 if order.get("commit"):
                     dying_at(*order["commit"])
+                if order.get("most_bytes"):
+                    resource.setrlimit(resource.RLIMIT_FSIZE, (order["most_bytes"], resource.RLIM_INFINITY))
                 run(order)
                 os._exit(0)
             except BaseException:
