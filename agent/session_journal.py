@@ -52,6 +52,10 @@ class SessionJournal(Journal):
         resumed: The run to go on with; None for a new one.
         on_unfinished: What becomes of calls that were interrupted; None runs those of idempotent tools again and
             reports others.
+        architecture: Fingerprint of the base whose tokens `lines` has.
+
+    Attributes:
+        asked: What the run is asked, prompt and passages left out.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class SessionJournal(Journal):
         lines: tuple[Line, ...],
         resumed: Resumed | None,
         on_unfinished: OnUnfinished | None,
+        architecture: str,
     ) -> None:
         self.resumed = resumed
         self.asked = Asked("")
@@ -72,6 +77,7 @@ class SessionJournal(Journal):
         self._version = version
         self._lines = list(lines)
         self._on_unfinished = on_unfinished
+        self._architecture = architecture
         self._key = self._run = -1
         self._written: tuple[str, str] | None = None  # a step that is about to act, and the run's state
         self._made: dict[Place, CallRecord | None] = {}  # calls of the interrupted step; without a record, unfinished
@@ -97,7 +103,10 @@ class SessionJournal(Journal):
             lease.release()
 
     def ids(self, index: int, message: Message) -> list[int] | None:
-        return self._lines[index][1] if index < len(self._lines) and self._lines[index][0] == message else None
+        if self._architecture != self.asked.architecture or index >= len(self._lines):
+            return None
+        kept, ids = self._lines[index]
+        return ids if kept == message else None
 
     def opened(self, run: Run, trunk: Trunk) -> None:
         job, now = run._job, time()

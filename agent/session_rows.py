@@ -145,6 +145,16 @@ def info_rows(database: sqlite3.Connection, session: str | None = None) -> list[
     ]
 
 
+def last_run(database: sqlite3.Connection, session: str) -> tuple[int, str]:
+    """A session's version, which grows with every commit, and the fingerprint of the base that its last run was on."""
+    row = database.execute(
+        "SELECT version, (SELECT asked FROM runs WHERE session = key ORDER BY run DESC LIMIT 1) "
+        "FROM sessions WHERE id = ?",
+        (session,),
+    ).fetchone()
+    return (0, "") if row is None else (row[0], loaded(Asked, row[1]).architecture)
+
+
 def lines_of(database: sqlite3.Connection, session: str) -> tuple[Line, ...]:
     """The transcript, each message with its tokens."""
     rows = database.execute(

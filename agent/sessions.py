@@ -24,6 +24,7 @@ from loraloop.agent.session_rows import (
     Turn,
     finish,
     info_rows,
+    last_run,
     lines_of,
     resumed_of,
     touch,
@@ -243,7 +244,7 @@ class Session:
             raise InputError(f"on_unfinished is {on_unfinished!r}: use 'run_again', 'report' or 'fail'")
         Lease(self.store.path, self.id).release()  # says who has it
         with self.store._file.reading() as database:
-            row = database.execute("SELECT version FROM sessions WHERE id = ?", (self.id,)).fetchone()
+            version, architecture = last_run(database, self.id)
             lines, resumed = lines_of(database, self.id), resumed_of(database, self.id)
         if resumed is not None and prompt.strip():
             raise SessionError(
@@ -256,8 +257,9 @@ class Session:
                 f"session {self.id!r} was interrupted during calls that may have run: {listed}. Find out, then resume "
                 "it with on_unfinished='run_again' or 'report'"
             )
-        version = row[0] if row else 0
-        return SessionJournal(self.store._file, self.id, self._title, version, lines, resumed, on_unfinished)
+        return SessionJournal(
+            self.store._file, self.id, self._title, version, lines, resumed, on_unfinished, architecture
+        )
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

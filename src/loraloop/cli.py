@@ -1,4 +1,4 @@
-"""The ``loraloop`` command: `demo`, `run`, `route`, `train`, `data`, `tools`, `eval`, `skills`, `bases`, `doctor` …
+"""The ``loraloop`` command: `demo`, `run`, `route`, `train`, `data`, `tools`, `eval`, `skills`, `sessions`, `doctor` …
 
 Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 1 `doctor` found a problem or
 something failed unexpectedly, 2 bad input or anything else that loraloop refuses, 130 interrupted.
@@ -17,6 +17,7 @@ import typer
 from loraloop.data_cli import data_app
 from loraloop.doctor import doctor
 from loraloop.eval_cli import eval_app
+from loraloop.sessions_cli import run_and_show, sessions_app
 from loraloop.skills_cli import skills_app
 from loraloop.tools_cli import Servers, tools_app
 from loraloop.train_cli import train
@@ -30,6 +31,7 @@ app.add_typer(skills_app, name="skills")
 app.add_typer(tools_app, name="tools")
 app.add_typer(eval_app, name="eval")
 app.add_typer(data_app, name="data")
+app.add_typer(sessions_app, name="sessions")
 app.command()(train)
 app.command()(doctor)
 
@@ -99,6 +101,12 @@ def run(
     seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
     screen: Annotated[bool, typer.Option("--screen/--no-screen", help="Screen for unsafe requests.")] = True,
     stream: Annotated[bool, typer.Option("--stream", help="Print tokens as they come; with --json, events.")] = False,
+    session: Annotated[
+        str | None, typer.Option("--session", help="Keep the conversation under this name, or go on with it.")
+    ] = None,
+    sessions: Annotated[
+        Path | None, typer.Option("--sessions", help="The file that it is kept in, instead of your own.")
+    ] = None,
     base: BaseName = "smollm2-135m",
     bare: Bare = False,
     quantize: Quantize = None,
@@ -106,6 +114,7 @@ def run(
 ) -> None:
     """Run one request and show its trace."""
     from loraloop.agent import Agent, Limits, Policy, Sampling
+    from loraloop.agent.sessions import Sessions
     from loraloop.tool_sources import tools_of
 
     request, given, listed = text_of(prompt), tools_of(tools, mcp, context), read_passages(passages)
@@ -124,20 +133,8 @@ def run(
         sampling=sampling,
         retriever=index,
     )
-    if stream:
-        from loraloop.streaming import stream_run
-
-        stream_run(agent, request, listed if index is None else None, as_json)
-        return
-    from loraloop.waiting import watch
-
-    result = watch(agent.stream(request, passages=listed if index is None else None), as_json)
-    if as_json:
-        print_line(result.to_json())
-        return
-    from loraloop.show import show_result
-
-    show_result(console(), result)
+    kept = None if session is None else Sessions(sessions).session(session)
+    run_and_show(agent, request, stream, as_json, passages=listed if index is None else None, session=kept)
 
 
 @app.command()

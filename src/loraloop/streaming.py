@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from loraloop.adapters.contracts import Passage
     from loraloop.agent import Agent
 
 
-def stream_run(agent: Agent, prompt: str, passages: Sequence[Passage] | None, as_json: bool) -> None:
+def stream_run(agent: Agent, prompt: str, as_json: bool, **options: Any) -> None:
     """Runs a request and prints its tokens, or each event as a line of JSON.
 
     Args:
         agent: Who runs it.
         prompt: The request.
-        passages: What it may be answered from; None asks the agent's retriever.
         as_json: Events instead of text.
+        **options: Of the run.
     """
-    for event in agent.stream(prompt, passages=passages):
+    for event in agent.stream(prompt, **options):
         if as_json:
             sys.stdout.write(event.to_json() + "\n")
         else:
