@@ -19,6 +19,7 @@ SAYS = {
     "openapi_service": "'asked with': '[redacted]'}\nthe key is somewhere in the run: False",
     "pydantic_tool": "sent 25.00 EUR to Alice",
     "sandbox": "timed out",
+    "sessions": "the session is interrupted\ncalls without an end: ['book']",
     "streaming": "steps",
     "typed_answer": "Report(city='Paris', celsius=18.0, sky='light clouds')",
 }
