@@ -30,6 +30,7 @@ from loraloop.testing import ScriptedRuntime, calls
 from loraloop.tool_schemas import Tool
 
 PROMPT = "Pay what is due."
+REAL = "What is the temperature in room 3?"
 SCRIPT = (
     calls(pay={"amount": 1}),
     calls(("pay", {"amount": 2}), ("look", {"at": 3}), ("pay", {"amount": 4})),
@@ -77,7 +78,8 @@ def run(order: dict[str, Any]) -> None:
         resumed = session.journal("").resumed if turns else None
         done = len(resumed.steps) + (resumed.written is not None) if resumed else 0
         runtime = Runtime.load() if order.get("real") else ScriptedRuntime(*SCRIPT[done:])
-        asked: dict[str, Any] = {} if turns else {"prompt": PROMPT, "tool_choice": "pay"}
+        first = {"prompt": REAL, "tool_choice": "look"} if order.get("real") else {"prompt": PROMPT}
+        asked: dict[str, Any] = {} if turns else first
         result = agent_of(runtime, order).run_sync(**asked, session=session, on_unfinished=order.get("on_unfinished"))
         if isinstance(runtime, ScriptedRuntime):
             runtime.assert_finished()
