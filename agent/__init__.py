@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from loraloop.agent.agent import Agent
+    from loraloop.agent.approval import Approve, Deny, PendingCall
     from loraloop.agent.choosing import Forbid, StepFacts
     from loraloop.agent.documents import Document
     from loraloop.agent.engine.sampling import Sampling
+    from loraloop.agent.guard import Gate, Guard, GuardFacts
     from loraloop.agent.hooks import Hook
     from loraloop.agent.limits import Limits
     from loraloop.agent.mixture import Mixture
     from loraloop.agent.output_type import OutputType
     from loraloop.agent.passage_index import PassageIndex
+    from loraloop.agent.pending_run import PendingRun
     from loraloop.agent.policy import Policy
-    from loraloop.agent.result import CallRecord, RunResult, Step, Tokens
+    from loraloop.agent.result import CallRecord, GateRecord, RunResult, Step, Tokens
     from loraloop.agent.retrieval import Retriever
     from loraloop.agent.runtime import Runtime
     from loraloop.agent.stepping import Pending, RunSteps
@@ -24,15 +27,23 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Agent": "agent",
+    "Approve": "approval",
     "CallRecord": "result",
+    "Deny": "approval",
     "Document": "documents",
     "Forbid": "choosing",
+    "Gate": "guard",
+    "GateRecord": "result",
+    "Guard": "guard",
+    "GuardFacts": "guard",
     "Hook": "hooks",
     "Limits": "limits",
     "Mixture": "mixture",
     "OutputType": "output_type",
     "PassageIndex": "passage_index",
     "Pending": "stepping",
+    "PendingCall": "approval",
+    "PendingRun": "pending_run",
     "Policy": "policy",
     "Retriever": "retrieval",
     "RunResult": "result",
@@ -46,9 +57,10 @@ _HOMES = {
 }
 
 __all__ = [
-    "Agent", "CallRecord", "Document", "Forbid", "Hook", "Limits", "Mixture", "OutputType", "PassageIndex",
-    "Pending", "Policy", "Retriever", "RunResult", "RunSteps", "RunStream", "Runtime", "Sampling", "Step",
-    "StepFacts", "Tokens",
+    "Agent", "Approve", "CallRecord", "Deny", "Document", "Forbid", "Gate", "GateRecord", "Guard", "GuardFacts", "Hook",
+    "Limits", "Mixture", "OutputType", "PassageIndex", "Pending", "PendingCall", "PendingRun", "Policy", "Retriever",
+    "RunResult", "RunSteps", "RunStream",
+    "Runtime", "Sampling", "Step", "StepFacts", "Tokens",
 ]  # fmt: skip
 
 

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, Unpack, over
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.contracts import Passage
+from loraloop.agent.approval import ALL
 from loraloop.agent.engine.sampling import Sampling
+from loraloop.agent.guard import Guard, check_guard, default_guard
 from loraloop.agent.hooks import Hook, as_hooks
-from loraloop.agent.job import Job
+from loraloop.agent.job import Job, Resumed
 from loraloop.agent.journal import NO_JOURNAL, Journal
 from loraloop.agent.limits import Limits
 from loraloop.agent.loop import Run
@@ -21,9 +23,11 @@ from loraloop.agent.mixture import Mixture
 from loraloop.agent.outcomes import PYTHON
 from loraloop.agent.output_type import OutputType
 from loraloop.agent.passage_index import Changes, Given, PassageIndex
+from loraloop.agent.pending_run import PendingRun
 from loraloop.agent.policy import Policy
 from loraloop.agent.python_tool import python_tool
 from loraloop.agent.result import RunResult, T
+from loraloop.agent.resuming import Resuming, awaited, decided, finished, running_loop
 from loraloop.agent.retrieval import Retriever, found
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.stepping import RunSteps
@@ -32,7 +36,7 @@ from loraloop.agent.tool_choice import check_choice, check_names_free
 from loraloop.agent.transcript import as_passages, as_tools, request, system_content
 from loraloop.router.decision import NONE
 from loraloop.tool_schemas.context import D, check_deps
-from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.errors import InputError, unknown
 from loraloop.tool_schemas.grammar import Choice, Lark, Regex
 from loraloop.tool_schemas.tools import Tool
 
@@ -52,6 +56,7 @@ class Options(TypedDict, Generic[D], total=False):
     policy: Policy | None
     tool_choice: str | Mapping[str, Any] | None
     deps: D
+    guard: Guard | None
     session: Session | str | None
     on_unfinished: OnUnfinished | None
 
@@ -67,10 +72,11 @@ class Settings(TypedDict, Generic[D], total=False):
     deps_type: type[D] | None
     retriever: Retriever | None
     best: int
+    guard: Guard | None
     sessions: Sessions | str | PathLike[str] | None
 
 
-class Agent(Generic[T, D]):
+class Agent(Resuming[T, D]):
     """Runs requests on a runtime. Safe to share between threads.
 
     `T` is what its answers are values of, and `D`, which may be left out, what runs are given as `deps`.
@@ -91,12 +97,15 @@ class Agent(Generic[T, D]):
         hooks: Functions that are told events as they happen, or `Hook`s, which say which events and what an error of
             theirs means.
         deps_type: The class of the `deps` that each run is given, for tools with a `Context`.
+        guard: What stands between the agent and texts from outside: gates, and which tools a step may call. Where
+            None, user text and tool results pass the safety skill's gates if the runtime has that skill and a screen.
         sessions: Where the sessions are that runs name by their ids: `Sessions`, or their file.
 
     Raises:
         SchemaError: if a tool or the output type is unusable.
         UnknownNameError: if the policy names a skill or a tool that does not exist.
-        InputError: if a tool has a name with a meaning of its own, or the policy's tool choice cannot be kept.
+        InputError: if a tool has a name with a meaning of its own, the policy's tool choice cannot be kept, or a gate
+            of the guard could never decide.
     """
 
     @overload
@@ -144,6 +153,7 @@ class Agent(Generic[T, D]):
         output_type: Any = None,
         hooks: Sequence[Hook | Callable[[Any], object]] = (),
         deps_type: type[Any] | None = None,
+        guard: Guard | None = None,
         sessions: Sessions | str | PathLike[str] | None = None,
     ) -> None:
         self.runtime = runtime
@@ -157,6 +167,7 @@ class Agent(Generic[T, D]):
         self.deps_type = deps_type
         self.retriever = retriever
         self.best = best
+        self.guard = guard
         self.sessions = None if sessions is None else _sessions(sessions)
         self._making = Lock()
         if best < 1:
@@ -168,6 +179,7 @@ class Agent(Generic[T, D]):
         self._python = python_tool(self.limits.tool_timeout) if python else None
         self._system = system_content(instructions, self.tools)
         self._check(self.policy)
+        self._guarded(guard)
 
     def add_documents(self, documents: Given | Iterable[Given]) -> Changes:
         """Adds documents that requests may be answered from; see `PassageIndex.add`.
@@ -211,6 +223,7 @@ class Agent(Generic[T, D]):
             tool_choice: Instead of the policy's: `auto`, `required`, `none`, or a tool's name; see `Policy`.
             output_type: Instead of the agent's; ``str`` is any text. See `Agent`.
             deps: What tools with a `Context` find in it.
+            guard: Instead of the agent's own.
             session: A conversation that is kept, or its id: the run goes on from its transcript, to which `messages`
                 are added, and what it does is committed step by step. Without a prompt, the run of it that was
                 interrupted is resumed; see `Sessions`.
@@ -225,7 +238,7 @@ class Agent(Generic[T, D]):
             SessionError: the session cannot be read or written, or has a run to resume first.
             SessionBusyError: another runner has the session.
         """
-        return self._finish(self._start(prompt, output_type, **options))
+        return finished(self._start(prompt, output_type, **options))
 
     @overload
     async def run(
@@ -239,15 +252,7 @@ class Agent(Generic[T, D]):
     async def run(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options[D]]) -> RunResult[Any]: ...
     async def run(self, prompt: str = "", *, output_type: Any = None, **options: Unpack[Options[D]]) -> RunResult[Any]:
         """`run_sync` in a thread; async tools are awaited on the caller's loop. Cancelling it cancels the run."""
-        loop = asyncio.get_running_loop()
-        run = self._start(prompt, output_type, loop, **options)
-        work = asyncio.ensure_future(asyncio.to_thread(self._finish, run))
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            run.cancel()
-            await asyncio.wait([work])
-            raise
+        return await awaited(self._start(prompt, output_type, asyncio.get_running_loop(), **options))
 
     @overload
     def stream(
@@ -259,7 +264,7 @@ class Agent(Generic[T, D]):
     def stream(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options[D]]) -> RunStream[Any]: ...
     def stream(self, prompt: str = "", *, output_type: Any = None, **options: Unpack[Options[D]]) -> RunStream[Any]:
         """The same, event by event: iterate it with `for`, or with `async for` inside a loop."""
-        return RunStream(self._start(prompt, output_type, _running_loop(), **options))
+        return RunStream(self._start(prompt, output_type, running_loop(), **options))
 
     @overload
     def iter(
@@ -271,7 +276,7 @@ class Agent(Generic[T, D]):
     def iter(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options[D]]) -> RunSteps[Any]: ...
     def iter(self, prompt: str = "", *, output_type: Any = None, **options: Unpack[Options[D]]) -> RunSteps[Any]:
         """The same, step by step: each decision is looked at before it runs, and may be changed; see `Pending`."""
-        return RunSteps(self._start(prompt, output_type, _running_loop(), **options))
+        return RunSteps(self._start(prompt, output_type, running_loop(), **options))
 
     def _start(
         self,
@@ -304,7 +309,9 @@ class Agent(Generic[T, D]):
         policy: Policy | None = None,
         tool_choice: str | Mapping[str, Any] | None = None,
         deps: Any = None,
+        guard: Guard | None = None,
     ) -> Run:
+        guard = self._guarded(guard or self.guard)
         check_deps(deps, self.deps_type, self.tools)
         asked = passages is None and self.retriever is not None
         given = found(self.runtime, self.retriever, prompt, self.best) if asked else as_passages(passages or ())
@@ -318,7 +325,7 @@ class Agent(Generic[T, D]):
             self._check_fit(choice, asked or bool(given))
         job = Job(
             prompt,
-            () if journal.resumed else request(prompt, given, messages, self._system),
+            () if journal.interrupted else request(prompt, given, messages, self._system, guard.trust_passages),
             given,
             self.tools,
             self.limits,
@@ -328,16 +335,62 @@ class Agent(Generic[T, D]):
             self.output if output_type is None else self._output(output_type),
             deps,
             self.hooks,
-            journal,
+            guard,
+            journal=journal,
+        )
+        return Run(self.runtime, job, loop)
+
+    def _resume(
+        self,
+        pending: PendingRun,
+        decisions: Mapping[str, Any],
+        output_type: Any = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        policy: Policy | None = None,
+        deps: Any = None,
+        guard: Guard | None = None,
+    ) -> Run:
+        guard = self._guarded(guard or self.guard)
+        check_deps(deps, self.deps_type, self.tools)
+        tools = {tool.name: tool for tool in (*self.tools, *((self._python,) if self._python else ()))}
+        said = decided(pending, decisions, tools, self.runtime.base.fingerprints.architecture)
+        policy = replace(policy or self.policy, skills=pending.forced, tool_choice="auto")  # its own was kept so far
+        self._check(policy)
+        job = Job(
+            pending.prompt,
+            pending.messages,
+            pending.passages,
+            self.tools,
+            self.limits,
+            policy,
+            self.sampling,
+            self._python,
+            self.output if output_type is None else self._output(output_type),
+            deps,
+            self.hooks,
+            guard,
+            Resumed(pending, said),
         )
         return Run(self.runtime, job, loop)
 
     def _check(self, policy: Policy) -> None:
+        for name in policy.asked - {ALL, PYTHON}:
+            if name not in (names := [tool.name for tool in self.tools]):
+                raise unknown("tool to ask about", name, (*names, PYTHON, ALL))
         for choice in (*policy.choices, *policy.forbid):
             self.runtime.check(choice)
         if NONE in policy.forbid:
             raise InputError("none cannot be forbidden: the base answers when no skill does")
         check_choice(policy, self.tools, self.limits, self.runtime)
+
+    def _guarded(self, guard: Guard | None) -> Guard:
+        """The guard of a run, which the runtime can keep."""
+        if guard is None:
+            return default_guard(self.runtime)
+        tools = [tool.name for tool in self.tools]
+        check_guard(guard, self.runtime, [*tools, PYTHON] if self.python else tools)
+        return guard
 
     def _output(self, said: Any) -> OutputType[Any]:
         """What a caller wants the answer to be; a grammar is compiled here if only that tells whether it is one."""
@@ -355,22 +408,8 @@ class Agent(Generic[T, D]):
                 f"skill {str(skill)!r} answers from passages: give passages=[…] with the prompt, or documents"
             )
 
-    @staticmethod
-    def _finish(run: Run) -> RunResult[Any]:
-        for _ in run.events():
-            pass
-        assert run.result is not None
-        return run.result
-
 
 def _sessions(given: Sessions | str | PathLike[str]) -> Sessions:
     from loraloop.agent.sessions import Sessions
 
     return given if isinstance(given, Sessions) else Sessions(given)
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

@@ -21,6 +21,7 @@ class Unrouted:
     """Stands where a router would: it never screens, and always chooses the base. The policy chooses the rest."""
 
     layers: tuple[int, ...] = ()
+    screens = False  # no gate can count on it
 
     def features(self, kept: Mapping[int, Tensor]) -> None:
         return None

@@ -139,12 +139,12 @@ class StepChooser:
         return contract == "text" or any(name in able for name in self._runtime.with_contract(contract))
 
     @property
-    def left(self) -> int:
-        """How many forced choices are still to be made."""
-        return len(self._forced)
+    def left(self) -> tuple[str | Mixture, ...]:
+        """The policy's choices that are still to be made."""
+        return tuple(self._forced)
 
     def skip_to(self, left: int) -> None:
-        """Passes over forced choices until so many are left."""
+        """Passes over the policy's choices until so many are left."""
         while len(self._forced) > left:
             self._forced.popleft()
 

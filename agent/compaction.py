@@ -118,7 +118,7 @@ class Compactor:
         grew = len(ids) - len(part.ids)
         if grew > -_WORTH:
             return 0
-        part.was, part.message, part.ids = part.message, Message("tool", content), ids
+        part.was, part.message, part.ids = part.message, Message("tool", content, part.message.origin), ids
         return grew
 
     def _without_turns(self, parts: list[Part], total: int) -> tuple[list[Part], list[Message]]:
@@ -136,9 +136,18 @@ class Compactor:
         gone = parts[first:cut]
         known = sum(int(found[1]) for part in gone if (found := _NOTED.match(part.message.content)))
         opened = parts[cut]
-        message = Message("user", _NOTE.format(known + len(gone)) + opened.message.content)
+        message = _noted(opened.message, _NOTE.format(known + len(gone)))
         noted = replace(opened, message=message, ids=self._chat.message("user", message.content))
         return [*parts[:first], noted, *parts[cut + 1 :]], [part.was or part.message for part in gone]
+
+
+def _noted(message: Message, note: str) -> Message:
+    """The message after a note; its passages stand that much later."""
+    origin = message.origin
+    if origin is not None:
+        moved = (replace(span, start=span.start + len(note), end=span.end + len(note)) for span in origin.passages)
+        origin = replace(origin, passages=tuple(moved))
+    return Message(message.role, note + message.content, origin)
 
 
 def _stub(content: str, count: Callable[[str], int]) -> str:

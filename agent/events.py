@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from loraloop.agent.result import CallRecord, Compaction, RunResult, Step, plain
+from loraloop.agent.approval import PendingCall
+from loraloop.agent.result import CallRecord, Compaction, GateRecord, RunResult, Step, plain
 from loraloop.tool_schemas.jsontext import dumps
 
 
@@ -28,26 +29,41 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class RunStarted(Event):
-    """A run begins; `reused` context tokens are known from an earlier one.
-
-    Of a run that was interrupted and is resumed, `resumed` steps are done already.
-    """
+    """A run begins; `reused` context tokens are known from an earlier one. Or it goes on, `resumed`."""
 
     prompt: str
     skills: tuple[str, ...]
     tools: tuple[str, ...]
     context: int
     reused: int
-    resumed: int = 0
+    resumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Screened(Event):
-    """The last message was screened; a positive screen activates the safety skill."""
+    """A message was screened; a positive screen activates the safety skill."""
 
     step: int
     probability: float
     positive: bool
+    place: str
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True)
+class Gated(Event):
+    """A gate of the guard decided about a text."""
+
+    gate: GateRecord
+
+
+@dataclass(frozen=True, slots=True)
+class ToolsLimited(Event):
+    """The guard leaves a step some of the tools only; `planned` are those that the user's own words need."""
+
+    step: int
+    tools: tuple[str, ...]
+    planned: tuple[str, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +117,11 @@ class Prefetched(Event):
 
 @dataclass(frozen=True, slots=True)
 class TokenGenerated(Event):
-    """A piece of text, made of `tokens` tokens; text of a constrained step comes in pieces that are sure to stay."""
+    """A piece of text, made of `tokens` tokens; text of a constrained step comes in pieces that are sure to stay.
+
+    Under a gate before the output, a step's whole text comes at once, after the gate let it pass; of a step whose text
+    does not stay, nothing comes.
+    """
 
     step: int
     skill: str
@@ -110,17 +130,30 @@ class TokenGenerated(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ApprovalRequested(Event):
+    """Calls of a step wait for approval; until all of them have it or are denied, no call of the step runs."""
+
+    step: int
+    calls: tuple[PendingCall, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ToolCallStarted(Event):
-    """A validated call is about to run."""
+    """A validated call is about to run; calls of one step run at the same time. `id` is that of its `CallRecord`."""
 
     step: int
     name: str
     arguments: dict[str, Any]
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCallFinished(Event):
-    """A call has its result or error."""
+    """A call has its result or error; of calls that run at the same time, the first that is over comes first.
+
+    A call that did not run (its answer is known, or it was denied) has no `ToolCallStarted` before it. How many tokens
+    of a result were left out (`left_out`) is known only when the step is over.
+    """
 
     step: int
     call: CallRecord
@@ -128,7 +161,7 @@ class ToolCallFinished(Event):
 
 @dataclass(frozen=True, slots=True)
 class Refused(Event):
-    """The safety skill's verdict is unsafe."""
+    """A gate stopped the run, or the safety skill's verdict is unsafe: `text` is what is said instead."""
 
     step: int
     category: str
@@ -169,11 +202,14 @@ EVENTS: tuple[type[Event], ...] = (
     RunStarted,
     Compacted,
     Screened,
+    Gated,
+    ToolsLimited,
     Planned,
     Routed,
     SkillActivated,
     Prefetched,
     TokenGenerated,
+    ApprovalRequested,
     ToolCallStarted,
     ToolCallFinished,
     Refused,

@@ -48,9 +48,10 @@ class Forms:
         return (self._unmasked or self.calls) is not self._later
 
     def mask(self, names: Collection[str]) -> None:
-        """Takes tools away from the current step."""
+        """Takes tools away from the current step; with none left, it can only call none."""
         self._unmasked = self._unmasked or self.calls
-        self.calls = replace(self.calls, tools=tuple(tool for tool in self.calls.tools if tool.name not in names))
+        left = tuple(tool for tool in self.calls.tools if tool.name not in names)
+        self.calls = replace(self.calls, tools=left, least=self.calls.least if left else 0)
 
     def unmask(self) -> None:
         """Gives them back, for the next step."""

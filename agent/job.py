@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.contracts import Passage
 from loraloop.agent.engine.sampling import Sampling
+from loraloop.agent.guard import Guard
 from loraloop.agent.hooks import Hook
 from loraloop.agent.journal import NO_JOURNAL, Journal
 from loraloop.agent.limits import Limits
@@ -16,6 +18,18 @@ from loraloop.agent.output_type import FREE, OutputType
 from loraloop.agent.policy import Policy
 from loraloop.router.decision import Route
 from loraloop.tool_schemas.tools import Tool
+
+if TYPE_CHECKING:
+    from loraloop.agent.approval import Approval
+    from loraloop.agent.pending_run import PendingRun
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A run that goes on, and what was said of its calls by their ids."""
+
+    run: PendingRun
+    said: Mapping[str, Approval]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +47,8 @@ class Job:
     output: OutputType[Any] = FREE
     deps: Any = None
     hooks: tuple[Hook, ...] = ()
+    guard: Guard = field(default_factory=Guard)
+    resumed: Resumed | None = None
     journal: Journal = NO_JOURNAL
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from loraloop.agent.events import Event
     from loraloop.agent.loop import Run
     from loraloop.agent.result import CallRecord, RunResult, Step
-    from loraloop.agent.resuming import Resumed, Written
+    from loraloop.agent.run_state import Interrupted, Written
     from loraloop.tool_schemas.calls import Call
     from loraloop.tool_schemas.tools import Tool
 
@@ -22,10 +22,10 @@ class Journal:
     `begun` and `ended` may be called from several threads at once.
 
     Attributes:
-        resumed: The run to go on with; None for a new one.
+        interrupted: The run to go on with; None for a new one.
     """
 
-    resumed: Resumed | None = None
+    interrupted: Interrupted | None = None
 
     def around(self, events: Generator[Event, None, None]) -> Generator[Event, None, None]:
         """The run's events: it begins with the first, and after the last it is over or was given up."""
@@ -36,7 +36,7 @@ class Journal:
         return None
 
     def opened(self, run: Run, trunk: Trunk) -> None:
-        """The request is read, and nothing was done yet. Not told of a run that is resumed."""
+        """The request is read, and nothing was done yet. Not told of a run that was interrupted."""
 
     def written(self, written: Written, run: Run) -> None:
         """A step's calls are about to run."""

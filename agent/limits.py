@@ -18,6 +18,7 @@ class Limits:
         step_tokens: Tokens that one step may generate.
         run_tokens: Tokens that all steps together may generate.
         max_tool_calls: Calls of tools, the `python` tool included.
+        concurrent_calls: Calls of one step that run at the same time at most; 1 runs one after another.
         deadline: Seconds for the whole run; None for no bound. Looked at before every token.
         tool_timeout: Seconds that one call of a tool may take, if the tool itself does not say; it becomes an error
             observation then.
@@ -33,6 +34,7 @@ class Limits:
     step_tokens: int = 512
     run_tokens: int = 4096
     max_tool_calls: int = 16
+    concurrent_calls: int = 8
     deadline: float | None = None
     tool_timeout: float = 30.0
     tool_retries: int = 2
@@ -51,7 +53,7 @@ class Limits:
         return min(self.keep_free, context - 1)
 
     def __post_init__(self) -> None:
-        for name in ("max_steps", "step_tokens", "run_tokens"):
+        for name in ("max_steps", "step_tokens", "run_tokens", "concurrent_calls"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}: it must be at least 1")
         if self.result_tokens < 64:

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import uuid
 from asyncio import AbstractEventLoop
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
 from time import monotonic, perf_counter
-from typing import Any
+from types import MappingProxyType
 
 from loraloop.adapters.base.messages import Message
+from loraloop.adapters.base.origin import Origin
 from loraloop.agent.acting import Actor
 from loraloop.agent.ahead import RunAhead
-from loraloop.agent.aside import Repair, asides
+from loraloop.agent.approval import Approval, Approver
+from loraloop.agent.aside import Repair
 from loraloop.agent.calling import ToolRunner
 from loraloop.agent.choosing import StepChooser, unfit
 from loraloop.agent.compaction import Compactor
-from loraloop.agent.deciding import speaks
-from loraloop.agent.engine.branch import Branch
 from loraloop.agent.engine.clock import Clock
-from loraloop.agent.engine.generate import Budget, Delta, Generated
-from loraloop.agent.engine.sampling import Sampler
+from loraloop.agent.engine.generate import Generated
 from loraloop.agent.engine.trunk import Trunk
 from loraloop.agent.events import (
     Compacted,
@@ -31,66 +30,67 @@ from loraloop.agent.events import (
     Routed,
     RunFinished,
     RunStarted,
-    Screened,
     SkillActivated,
     StepFinished,
-    TokenGenerated,
 )
+from loraloop.agent.fence import Fence
 from loraloop.agent.forms import Forms
+from loraloop.agent.gating import Gates
 from loraloop.agent.hooks import told
-from loraloop.agent.job import Decision, Job
-from loraloop.agent.opening import opened
-from loraloop.agent.outcomes import Facts, Outcome, outcome_of
+from loraloop.agent.job import Decision, Job, Resumed
+from loraloop.agent.opening import opened, reopened
+from loraloop.agent.outcomes import PYTHON, Facts, Outcome, outcome_of
+from loraloop.agent.pausing import Pausing
+from loraloop.agent.pending_run import decision_of
 from loraloop.agent.result import CallRecord, Compaction, RunResult, Step, StopReason, Tokens
-from loraloop.agent.resuming import Written, restored
+from loraloop.agent.run_state import Written, last_line, restore, taken_up
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.stepping import Pending
-from loraloop.agent.weighing import balance_of
+from loraloop.agent.writing import UNENFORCED, Writer, Writing
+from loraloop.tool_schemas.calls import Call
 from loraloop.tool_schemas.context import Left
-from loraloop.tool_schemas.errors import LimitError
 
-UNENFORCED = "unenforced"  # the text has not its form: a check failed too often, or no text of it fits
 UNMET = "what was written does not meet the checks of the schema"
 
 
-class Run:
+class Run(Pausing):
     """One run. `events` is iterated once; `cancel` may be called from anywhere."""
 
     def __init__(self, runtime: Runtime, job: Job, loop: AbstractEventLoop | None = None) -> None:
-        resumed = job.journal.resumed
-        self.id = uuid.uuid4().hex[:12] if resumed is None else resumed.run_id
+        interrupted = job.journal.interrupted
+        known = interrupted or (job.resumed.run if job.resumed else None)
+        self.id = known.run_id if known else uuid.uuid4().hex[:12]
         self.result: RunResult | None = None
         self._runtime = runtime
         self._chat = runtime.base.chat
         self._job = job
-        self._sampler = Sampler(job.sampling)
         self._cancelled = False
         self._tools = ToolRunner(loop, lambda: self._cancelled)
         self._actor = Actor(self.id, job, self._chat, self._room, self._tools, self._left)
+        self._approver = Approver(self.id, job, self._tools, self._actor.known, self._actor.context)
         self._forms = Forms(runtime, job)
+        self._writer = Writer(self.id, runtime, job, self._forms, lambda: self._cancelled)
         self._compactor = Compactor(self._chat, runtime.context, job.limits.free(runtime.context))
         self._compactions: list[Compaction] = []
         self._repair: Repair | None = None
         self._chooser = StepChooser(runtime, job)
+        self._gates = Gates(runtime, job, self.id)
+        self._fence = Fence(runtime, job, self.id)
         self._retry: Decision | None = None
         self._loop = loop
         self.stepwise = False  # whether each step waits until its `pending` decision was looked at
         self.pending: Pending | None = None
         self._masked = unfit(runtime, job)
         self._after = "user"
-        self._screened = 0  # messages that were looked at
         self._steps: list[Step] = []
         self._ahead = RunAhead(runtime.ahead)
         self._generated = 0
         self._stop: StopReason | None = None
         self._end = Outcome("", keep=False)
-        self._deadline: float | None = None
-        self._start = perf_counter()
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds that the run has taken so far; of one that was resumed, without those in which nothing ran."""
-        return perf_counter() - self._start
+        if job.resumed is not None:
+            self._restore(job.resumed.run)
+        if interrupted is not None:
+            restore(self, interrupted)
 
     def cancel(self) -> None:
         """Ends the run at its next token, or while a tool runs."""
@@ -107,21 +107,21 @@ class Run:
         return told(self._job.journal.around(self._events()), self._job.hooks, self._loop)
 
     def _events(self) -> Generator[Event, None, None]:
-        journal, resumed = self._job.journal, self._job.journal.resumed
-        self._start = perf_counter() - (0.0 if resumed is None else resumed.state.elapsed)
-        if self._job.limits.deadline is not None:
-            self._deadline = monotonic() + self._job.limits.deadline - self.elapsed
+        resumed, journal, self._start = self._job.resumed, self._job.journal, perf_counter()
+        interrupted = journal.interrupted
+        self._began += monotonic()
         self._forms.begin()
-        if resumed is None:
-            opening = opened(self._runtime, self._job, self._compactor)
-            trunk, reused, self._screened, self._after = opening.trunk, opening.reused, opening.fresh, opening.after
-            if opening.compaction is not None:
-                self._compactions.append(opening.compaction)
+        if interrupted is not None:
+            opening = taken_up(self._runtime, interrupted)
+        elif resumed is not None:
+            opening = reopened(self._runtime, resumed.run)
         else:
-            trunk = restored(self, resumed)
-            reused = len(trunk.ids)
+            opening = opened(self._runtime, self._job, self._compactor)
+        trunk, self._gates.seen, self._after = opening.trunk, opening.fresh, opening.after
+        if opening.compaction is not None:
+            self._compactions.append(opening.compaction)
         try:
-            if resumed is None:
+            if interrupted is None:
                 journal.opened(self, trunk)
             yield RunStarted(
                 self.id,
@@ -129,13 +129,15 @@ class Run:
                 self._runtime.skills,
                 tuple(tool.name for tool in self._job.tools),
                 len(trunk.ids),
-                reused,
-                len(self._steps),
+                opening.reused,
+                resumed is not None or interrupted is not None,
             )
-            if resumed is None:
-                yield from (Compacted(self.id, done) for done in self._compactions)
-            elif resumed.written is not None:
-                yield from self._go_on(trunk, resumed.written)
+            if opening.compaction is not None:
+                yield Compacted(self.id, opening.compaction)
+            if interrupted is not None and interrupted.written is not None:
+                yield from self._act_on(trunk, interrupted.written)
+            elif resumed is not None and interrupted is None:
+                yield from self._go_on(trunk, resumed)
             while self._stop is None:
                 yield from self._compact(trunk)
                 self._stop = self._limit(trunk)
@@ -153,18 +155,21 @@ class Run:
             end.calls if self._stop == "tool_call" else (),
             end.citations,
             end.category,
-            round(self.elapsed * 1e3, 3),
+            round(self._before + (perf_counter() - self._start) * 1e3, 3),
             end.value,
             tuple(known[name] for name in end.citations if name in known),
             tuple(self._compactions),
+            tuple(self._gates.records),
+            self._fence.planned,
+            self._waits,
         )
         journal.finished(self.result)
         yield RunFinished(self.id, self.result)
 
     def _compact(self, trunk: Trunk) -> Iterator[Event]:
-        done = self._compactor.trunk(trunk, len(self._steps), min(self._screened, len(trunk.messages) - 1))
+        done = self._compactor.trunk(trunk, len(self._steps), min(self._gates.seen, len(trunk.messages) - 1))
         if done is not None:
-            self._screened -= len(done.removed)
+            self._gates.moved(len(done.removed))
             self._compactions.append(done)
             yield Compacted(self.id, done)
 
@@ -172,13 +177,20 @@ class Run:
         limits = self._job.limits
         if self._cancelled:
             return "cancelled"
-        if self._deadline is not None and monotonic() >= self._deadline:
+        deadline = self._deadline
+        if deadline is not None and monotonic() >= deadline:
             return "deadline"
         if len(self._steps) >= limits.max_steps:
             return "max_steps"
         if self._generated >= limits.run_tokens:
             return "max_tokens"
         return "context" if self._room(trunk) < 1 else None
+
+    @property
+    def _deadline(self) -> float | None:
+        """Of `time.monotonic()`."""
+        deadline = self._job.limits.deadline
+        return None if deadline is None else self._began + deadline
 
     def _room(self, trunk: Trunk) -> int:
         return trunk.context - len(trunk.ids) - len(self._chat.generation_prompt) - len(self._chat.closing)
@@ -188,16 +200,14 @@ class Run:
         reused = trunk.computed.length
         trunk.flush(clock)
         prefilled = trunk.computed.length - reused
-        decision = None
-        to_screen = self._unscreened(trunk)
-        if to_screen:
-            with clock.phase("route"):
-                results = [self._runtime.router.screen(self._features(trunk, at)) for at in to_screen]
-                worst = max(results, key=lambda result: (result.positive, result.probability))
-            yield Screened(self.id, index, worst.probability, worst.positive)
-            if worst.positive:
-                guard = self._runtime.with_contract("verdict")[0]
-                decision = Decision(guard, worst.probability, False, (), (), "screen")
+        with clock.phase("route"):
+            told = list(self._gates.look(trunk, index))
+        yield from told
+        decision = self._gates.decision()
+        fenced = trunk, index, self._steps, self._forms, clock
+        if decision is None and not (yield from self._fence.limit(*fenced)):
+            self._stop = "invalid"
+            return
         if decision is None and self._repair is not None:
             decision = self._repair.decision
         if decision is None:
@@ -211,10 +221,13 @@ class Run:
                 self._stop = "stopped"
                 return
             if self.pending.edited:
-                self._screened = len(trunk.messages) - 1
+                self._gates.edited(len(trunk.messages) - 1)
                 self._chooser.undo()
                 return
-            decision, aside = self.pending.decision, self.pending.told
+            judged, decision, aside = decision, self.pending.decision, self.pending.told
+            if judged.by == "screen" and decision.by != "screen":
+                self._gates.overruled(index)
+                yield from self._fence.limit(*fenced)
         yield Routed(
             self.id,
             index,
@@ -227,7 +240,8 @@ class Run:
             decision.weights,
             decision.routed,
         )
-        start = perf_counter()
+        start, before = perf_counter(), len(trunk.ids)
+        judging = decision.by == "screen"
         with self._runtime.activate(decision.mixture or decision.skill) as active:
             author = active.author
             clock.add("switch", active.seconds)
@@ -235,54 +249,40 @@ class Run:
                 self.id, index, decision.skill, author.slot, author.activation, round(active.seconds * 1e6, 1)
             )
             yield from self._tell(index, "runner_up", self._ahead.routed(decision.names, decision.runners_up))
-            branch = trunk.branch(author, clock)
+            branch = (self._gates.stand(trunk) if judging else trunk).branch(author, clock)
             if author.activation == "full":
                 prefilled, reused = prefilled + branch.prefilled, branch.start - branch.prefilled
             try:
-                out, limit = yield from self._generate(branch, index, decision, active.contract, clock, aside)
+                left = self._job.limits.run_tokens - self._generated
+                reminder = self._fence.reminder(active.contract, branch)
+                asked = Writing(
+                    index,
+                    decision,
+                    active.contract,
+                    left,
+                    self._deadline,
+                    self._after,
+                    "\n".join(filter(None, (aside, reminder))),
+                    self._repair,
+                    judging,
+                    self._gates.unsafe_from,
+                )
+                out, limit = yield from self._writer.write(branch, asked, clock)
                 outcome = self._judge(active.contract, out, limit)
                 if outcome.keep:
-                    branch.close(self.kept(out.ids), Message("assistant", out.text))
+                    ids = [*self._chat.generation_prompt, *out.ids, *self._chat.closing]
+                    origin = Origin("skill", decision.skill, index, trusted=branch.trusted)
+                    branch.close(ids, Message("assistant", out.text, origin))
             finally:
                 branch.close()
         self._generated += len(out.ids)
-        first = round((out.first - start) * 1e3, 3) if out.first else None
-        used = prefilled, reused, branch.recomputed
-        written = Written(index, decision, active.contract, author.activation, out, *used, clock.seconds, first)
-        yield from self._act(trunk, written, outcome, clock)
-
-    def _go_on(self, trunk: Trunk, written: Written) -> Iterator[Event]:
-        """A step that was interrupted while its calls ran: the text stays, and so does what the calls gave."""
-        clock = Clock()
-        clock.seconds.update(written.seconds)
-        outcome = self._judge(written.contract, written.out, None)
-        yield from self._act(trunk, written, outcome, clock)
-
-    def kept(self, ids: list[int]) -> list[int]:
-        """What a step's tokens leave in the transcript: a message of the assistant's."""
-        return [*self._chat.generation_prompt, *ids, *self._chat.closing]
-
-    def _act(self, trunk: Trunk, written: Written, outcome: Outcome, clock: Clock) -> Iterator[Event]:
-        """What the text of a step leads to."""
-        index, decision, contract, out = written.index, written.decision, written.contract, written.out
-        records: list[CallRecord] = []
-        if outcome.calls and outcome.stop is None:
-            self._job.journal.written(written, self)
-            yield from self._tell(index, "tool", self._ahead.acting())
-            yield from self._actor.act(trunk, index, outcome.calls, records, clock, self._deadline)
-        if outcome.refuse:
-            refusal = Message("assistant", self._job.policy.refusal)
-            trunk.append(refusal, self._chat.message(refusal.role, refusal.content))
-            yield Refused(self.id, index, outcome.category, refusal.content)
-        self._conclude(outcome, contract, bool(records))
-        self._repair = self._again(decision, contract, out.text, outcome)
-        self._retry = decision if any(record.retry for record in records) else None
-        self._forms.unmask()
-        if decision.by != "screen" and not outcome.again:
-            self._forms.choice_made()
-        ms = clock.milliseconds()
-        if written.first_token is not None:
-            ms["first_token"] = written.first_token
+        if judging:
+            outcome = self._gates.settle(trunk, index, outcome, out)
+            yield self._gates.last
+        elif self._job.guard.output is not None and active.contract != "verdict":
+            outcome = yield from self._gates.given_out(trunk, before, index, decision.skill, outcome, out, clock)
+        if not judging:
+            self._repair = self._again(decision, active.contract, out.text, outcome)
         step = Step(
             index,
             decision.skill,
@@ -291,97 +291,95 @@ class Run:
             decision.runners_up,
             decision.masked,
             decision.by,
-            written.activation,
+            author.activation,
             outcome.name,
             outcome.keep,
             out.text,
-            tuple(records),
-            Tokens(written.prefilled, written.reused, len(out.ids), out.forced, written.recomputed, out.retried),
-            ms,
+            (),
+            Tokens(prefilled, reused, len(out.ids), out.forced, branch.recomputed, out.retried),
+            {"first_token": round((out.first - start) * 1e3, 3)} if out.first else {},
             decision.weights,
             self._ahead.begun,
             outcome.error,
-            *((out.weighed, out.threshold) if contract == "verdict" else (None, None)),
+            *((out.weighed, out.threshold) if active.contract == "verdict" else (None, None)),
             decision.routed,
-            *((out.weighed, out.threshold) if contract == "calls" else (None, None)),
+            *((out.weighed, out.threshold) if active.contract == "calls" else (None, None)),
+            None if judging else self._fence.left,
         )
+        yield from self._carry_out(trunk, step, decision, active.contract, outcome, clock)
+
+    def _carry_out(
+        self,
+        trunk: Trunk,
+        step: Step,
+        decision: Decision,
+        contract: str,
+        outcome: Outcome,
+        clock: Clock,
+        known: Mapping[str, Approval] = MappingProxyType({}),
+    ) -> Iterator[Event]:
+        """Does what a step says: its calls, once those that wait for approval have it, or the refusal."""
+        records: list[CallRecord] = []
+        if outcome.calls and outcome.stop is None:
+            calls = self._approver.pending(step.index, outcome.calls, self._actor.answered, known)
+            asked = monotonic()
+            calls = yield from self._approver.ask(step.index, calls)
+            self._began += monotonic() - asked  # a person's time is none of the run's
+            if any(call.open for call in calls) and not self._cancelled:
+                self._pause(trunk, replace(step, ms=clock.added(step.ms)), outcome, calls)
+                return
+            ready = replace(step, ms=clock.added(step.ms))
+            self._job.journal.written(Written(ready, decision, contract, outcome, calls, last_line(trunk)), self)
+            yield from self._tell(step.index, "tool", self._ahead.acting())
+            yield from self._actor.act(trunk, step.index, calls, records, clock, self._deadline)
+        if outcome.refuse:
+            refusal = Message("assistant", self._job.guard.refusal, Origin("guard", step=step.index))
+            trunk.append(refusal, self._chat.message(refusal.role, refusal.content))
+            yield Refused(self.id, step.index, outcome.category, refusal.content)
+        self._conclude(outcome, contract, bool(records))
+        judged = decision.by == "screen"
+        if not judged:
+            self._retry = decision if any(record.retry for record in records) else None
+        self._forms.unmask()
+        if not judged and not outcome.again:
+            self._forms.choice_made()
+        begun = dict.fromkeys((*step.prefetched, *self._ahead.begun))
+        step = replace(step, calls=tuple(records), ms=clock.added(step.ms), prefetched=tuple(begun))
         self._steps.append(step)
         self._job.journal.stepped(step, self, trunk)
         yield StepFinished(self.id, step)
+
+    def _act_on(self, trunk: Trunk, written: Written) -> Iterator[Event]:
+        """Does what the step says that was interrupted while its calls ran."""
+        said = {call.id: call.approval for call in written.calls if call.approval is not None}
+        yield from self._carry_out(
+            trunk, written.step, written.decision, written.contract, written.outcome, Clock(), said
+        )
+
+    def _go_on(self, trunk: Trunk, resumed: Resumed) -> Iterator[Event]:
+        """Does what the step says that waited."""
+        step = resumed.run.step
+        decision = decision_of(step)
+        code = step.outcome == "code"
+        calls = tuple(Call(call.name, call.arguments) for call in resumed.run.calls)
+        outcome = Outcome(step.outcome, keep=True, output=step.text if code else "", calls=calls)
+        contract = "code" if code else "calls"
+        yield from self._carry_out(trunk, step, decision, contract, outcome, Clock(), resumed.said)
 
     def _tell(self, index: int, reason: str, begun: tuple[str, ...]) -> Iterator[Event]:
         """Tells what is being made ready."""
         if begun:
             yield Prefetched(self.id, index, begun, reason)
 
-    def _unscreened(self, trunk: Trunk) -> list[int]:
-        """Places of messages that came from outside since the last look and that the policy wants screened."""
-        policy = self._job.policy
-        wanted = {"user": policy.screen, "tool": policy.screen_tools}
-        new = range(self._screened, len(trunk.messages))
-        self._screened = len(trunk.messages)
-        if not self._runtime.with_contract("verdict"):
-            return []
-        return [at for at in new if wanted.get(trunk.messages[at].message.role, False)]
-
-    def _features(self, trunk: Trunk, at: int = -1) -> Any:
-        return self._runtime.router.features(trunk.features(at))
-
     def _choose(self, trunk: Trunk) -> Decision:
         last, required = trunk.messages[-1].message, self._forms.calls.required
-        state = self._chooser.state(self._masked, self._after)
-        return self._chooser.choose(self._features(trunk), state, last, self._steps, required, self._retry)
+        masked = self._masked if self._forms.calls.tools else self._masked.union(self._runtime.with_contract("calls"))
+        state = self._chooser.state(masked, self._after)
+        features = self._runtime.router.features(trunk.features())
+        return self._chooser.choose(features, state, last, self._steps, required, self._retry)
 
     def _left(self, index: int) -> Left:
         return self._job.limits.left(index, self._actor.made, self._generated, self._deadline)
-
-    def _generate(
-        self, branch: Branch, index: int, decision: Decision, contract: str, clock: Clock, aside: str = ""
-    ) -> Generator[Event, None, tuple[Generated, StopReason | None]]:
-        """Generates in the branch; returns what came of it and the limit that cut it, if one did."""
-        limits, room = self._job.limits, branch.left - len(self._chat.generation_prompt) - len(self._chat.closing)
-        tokens = min(limits.step_tokens, limits.run_tokens - self._generated, room)
-        grammar = self._forms.grammar(contract, clock, self._repair is not None and not self._repair.left)
-        talks = speaks(self._runtime, decision, contract)
-        prose = talks and self._job.tools and self._job.policy.prose
-        told = self._told(talks, contract, max(room - tokens, room // 2), aside)
-        room -= len(told)
-        tokens = min(tokens, room)
-        cut: StopReason = "context" if tokens == room else "max_tokens"
-        limited: dict[str, StopReason] = {"tokens": cut, "deadline": "deadline", "cancelled": "cancelled"}
-        out, policy = Generated(), self._job.policy
-        given = policy.unsafe_from if contract == "verdict" else policy.no_call_from
-        balance = balance_of(self._runtime, decision.skill, given, contract)
-        try:
-            for piece in self._runtime.generate(
-                branch,
-                [*told, *self._chat.generation_prompt],
-                self._sampler,
-                Budget(tokens, self._deadline, lambda: self._cancelled),
-                stop_ids=self._runtime.stop_ids,
-                constraint=None if grammar is None else grammar.start(),
-                not_first=self._runtime.call_openers if prose else None,
-                balance=balance,
-                clock=clock,
-            ):
-                if isinstance(piece, Delta):
-                    yield TokenGenerated(self.id, index, decision.skill, piece.text, piece.tokens)
-                else:
-                    out = piece
-        except LimitError as error:
-            if not self._steps:
-                raise
-            return Generated(reason=UNENFORCED, problem=str(error)), cut
-        return out, limited.get(out.reason)
-
-    def _told(self, talks: bool, contract: str, most: int, aside: str) -> list[int]:
-        """Ids of what the step is told in its branch alone, in at most so many tokens."""
-        cued = talks and self._after == "tool" and bool(self._job.policy.cue)
-        for messages in asides(self._job, contract, cued, self._repair, aside):
-            ids = [token for each in messages for token in self._chat.message(each.role, each.content)]
-            if len(ids) <= most:
-                return ids
-        return []
 
     def _repairs(self, contract: str, text: str) -> int:
         """How often the current step, which wrote `text`, may be decoded again."""
@@ -405,7 +403,7 @@ class Run:
             tools=calls.tools,
             answered=self._actor.answered,
             calls_left=self._job.limits.max_tool_calls - self._actor.made,
-            python=self._job.python is not None,
+            python=self._job.python is not None and self._fence.lets(PYTHON),
             repeat=policy.repeat_calls,
             go_on=policy.after_answer == "route",
             limit=limit,
@@ -426,10 +424,10 @@ class Run:
             self._masked.update(self._runtime.with_contract(contract))
         if acted:
             self._after = "tool"
-        elif outcome.stop is None and outcome.name != "safe":
+        elif outcome.stop is None and contract != "verdict":
             self._after = "dropped"
         if outcome.refuse:
-            outcome = replace(outcome, output=self._job.policy.refusal)
+            outcome = replace(outcome, output=self._job.guard.refusal)
         if self._actor.full:
             self._stop = "context"
         if outcome.output or self._stop is not None:

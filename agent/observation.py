@@ -111,7 +111,8 @@ def _parts(record: CallRecord) -> tuple[str, str]:
     """The JSON text up to the result or error, and that itself."""
     said = "result" if record.error is None else "retry" if record.retry else "error"
     payload = record.result if record.error is None else record.error
-    head = f'{{"name":{dumps(record.name)},"{said}":'
+    edited = "" if record.wanted is None else f',"arguments":{dumps(record.arguments)}'
+    head = f'{{"name":{dumps(record.name)}{edited},"{said}":'
     return head, dumps(payload).translate(_LINE_ENDS)
 
 

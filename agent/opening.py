@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from loraloop.tool_schemas.errors import ContextLengthError
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from loraloop.agent.compaction import Compactor
     from loraloop.agent.engine.trunk import Trunk
     from loraloop.agent.job import Job
+    from loraloop.agent.pending_run import PendingRun
     from loraloop.agent.result import Compaction
     from loraloop.agent.runtime import Runtime
 
@@ -30,7 +31,7 @@ class Opened:
     trunk: Trunk
     reused: int
     fresh: int
-    after: Literal["user", "tool"]
+    after: str
     compaction: Compaction | None
 
 
@@ -57,3 +58,26 @@ def opened(runtime: Runtime, job: Job, compactor: Compactor) -> Opened:
         runtime.store.put(trunk)
         raise
     return Opened(trunk, reused, fresh, "tool" if answers else "user", compaction)
+
+
+def reopened(runtime: Runtime, paused: PendingRun) -> Opened:
+    """The trunk of a run that was paused, in the very tokens that it had.
+
+    Raises:
+        ContextLengthError: it does not fit, with a result.
+    """
+    chat, ids = runtime.base.chat, [token for each in paused.ids for token in each]
+    trunk = runtime.store.take(paused.messages) or runtime.trunk()
+    if trunk.ids != ids[: len(trunk.ids)]:  # the same messages in other tokens
+        runtime.store.put(trunk)
+        trunk = runtime.trunk()
+    known, reused = len(trunk.messages), len(trunk.ids)
+    try:
+        for message, tokens in zip(paused.messages[known:], paused.ids[known:], strict=True):
+            trunk.append(message, tokens)
+        trunk.room(len(chat.generation_prompt) + len(chat.closing) + 1, "the transcript with a reply")
+    except ContextLengthError:
+        trunk.cut(reused)
+        runtime.store.put(trunk)
+        raise
+    return Opened(trunk, reused, len(paused.messages), paused.after, None)

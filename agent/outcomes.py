@@ -11,6 +11,7 @@
 | answer | not answerable | nothing | route again, this contract masked |
 | verdict | unsafe | the refusal | the run ends |
 | verdict | safe | nothing | go on |
+| verdict | unreadable | nothing | the run ends, or what the gate says |
 | code | code, with the `python` tool | the text, then what it printed | route again |
 | code | code | the text | the run ends |
 | code | nothing that parses was found | nothing | route again, this contract masked |
@@ -105,7 +106,7 @@ def outcome_of(contract: str, text: str, facts: Facts) -> Outcome:
     """Reads a step's text under its contract.
 
     Raises:
-        SchemaError: if an answer, a verdict or code is not what the contract says (a grammar makes that impossible).
+        SchemaError: if an answer or code is not what the contract says (a grammar makes that impossible).
     """
     if facts.limit is not None:
         value = _read(text, facts)[0] if contract == "text" else None
@@ -125,10 +126,7 @@ def outcome_of(contract: str, text: str, facts: Facts) -> Outcome:
             return Outcome("answer", keep=True, citations=answer.citations, output=answer.answer, mask=True)
         return Outcome("answer", keep=True, stop="answer", output=answer.answer, citations=answer.citations)
     if contract == "verdict":
-        verdict = verdict_of(text)
-        if verdict.unsafe:
-            return Outcome("unsafe", keep=False, stop="refused", category=verdict.category, refuse=True)
-        return Outcome("safe", keep=False)
+        return _verdict(text)
     return _code(text, facts)
 
 
@@ -165,12 +163,23 @@ def _calls(text: str, facts: Facts) -> Outcome:
     known = {tool.name: tool for tool in facts.tools}
     if not all(known[call.name].executable for call in calls):
         return Outcome("tool_call", keep=True, stop="tool_call", output=text, calls=calls)
-    fresh = calls if facts.repeat else [call for call in calls if call_key(call) not in facts.answered]
+    keys = [call_key(call) for call in calls]
+    fresh = keys if facts.repeat else set(keys).difference(facts.answered)  # what repeats another call does not run
     if not fresh:
         return Outcome("repeated", keep=False, mask=True)
     if len(fresh) > facts.calls_left:
         return Outcome("calls", keep=False, stop="max_tool_calls", output=text)
     return Outcome("calls", keep=True, calls=calls)
+
+
+def _verdict(text: str) -> Outcome:
+    try:
+        verdict = verdict_of(text)
+    except SchemaError as error:
+        return Outcome("invalid", keep=False, stop="invalid", error=clipped(str(error)))
+    if verdict.unsafe:
+        return Outcome("unsafe", keep=False, stop="refused", category=verdict.category, refuse=True)
+    return Outcome("safe", keep=False)
 
 
 def _code(text: str, facts: Facts) -> Outcome:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,9 +11,10 @@ from loraloop.agent.tool_choice import choice_of
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
+    from loraloop.agent.approval import Approval, PendingCall
     from loraloop.agent.choosing import StepFacts, Wish
+    from loraloop.tool_schemas.context import Context
 
-REFUSAL = "I can't help with that."
 CUE = "Answer my question in one sentence, using the result above."
 
 
@@ -29,13 +30,8 @@ class Policy:
             choice among them. Returns a skill or a mixture to force it, several in order of preference (the first
             that can be chosen is taken), ``Forbid("code")`` to have the router choose without it in this step, or
             None for the router's choice. Of several, what cannot be chosen in the step is passed over.
-        screen: Whether user text is screened.
-        screen_tools: Whether tool results are screened.
-        unsafe_from: Probability of `unsafe` from which the safety skill's verdict is unsafe; the one on its card where
-            None. Lower refuses more.
         no_call_from: Probability of calling nothing from which a tool skill's step calls nothing; the one on its card
             where None. Lower calls less.
-        refusal: What the assistant says when the safety skill's verdict is unsafe.
         repeat_calls: Whether a call that was answered in this run already may run again. If not, a step that only
             repeats is dropped and tools are masked, so that the base answers.
         prose: Whether a reply of the base beside tools must not begin like a call. The base was shown how to call, and
@@ -53,6 +49,11 @@ class Policy:
         repairs: How often a step may be decoded again because what it wrote is invalid: a call of a tool that is not
             strict, or an answer that its `output_type` refuses. The model is told what is wrong, in the branch alone,
             and at the last time the grammar enforces what it can also of tools that are not strict.
+        ask: Names of tools whose calls need approval, besides those that say so themselves (`requires_approval`); `"*"`
+            for all of them. `python` is the program that the code skill writes.
+        approve: Asked about each call that needs approval, while the run waits: ``(call, context)``, async, or sync in
+            a thread of its own. Returns `Approve()`, with other arguments if it likes, `Deny("why")`, or None. Where it
+            says None, and where there is no such function, the run ends with `approval`; see `Agent.resume`.
         tell_form: Whether the base is also told, in the branch alone, what form its answer has to have. It writes that
             form either way, and a small base that reads a schema loses sight of the question.
     """
@@ -60,11 +61,7 @@ class Policy:
     skills: tuple[str | Mapping[str, float] | Mixture, ...] = ()
     forbid: frozenset[str] = frozenset()
     decide: Callable[[StepFacts], Wish] | None = None
-    screen: bool = True
-    screen_tools: bool = True
-    unsafe_from: float | None = None
     no_call_from: float | None = None
-    refusal: str = REFUSAL
     repeat_calls: bool = False
     prose: bool = True
     cue: str = CUE
@@ -74,18 +71,19 @@ class Policy:
     min_calls: int = 0
     max_calls: int = 8
     repairs: int = 2
+    ask: str | Collection[str] = frozenset()
+    approve: Callable[[PendingCall, Context[Any]], Approval | Awaitable[Approval | None] | None] | None = None
     tell_form: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "skills", tuple(map(as_choice, self.skills)))
+        object.__setattr__(self, "ask", frozenset((self.ask,) if isinstance(self.ask, str) else self.ask))
+        if self.approve is not None and not callable(self.approve):
+            raise InputError(f"approve is {self.approve!r}: give a function of (call, context)")
         if self.after_answer not in ("end", "route"):
             raise InputError(f"after_answer is {self.after_answer!r}: use 'end' or 'route'")
-        if not self.refusal.strip():
-            raise InputError("refusal is empty: give the text that a refused user sees")
-        for name in ("unsafe_from", "no_call_from"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise InputError(f"{name} is {value!r}: give a probability, such as 0.5, or None")
+        if self.no_call_from is not None and not 0 <= self.no_call_from <= 1:
+            raise InputError(f"no_call_from is {self.no_call_from!r}: give a probability, such as 0.5, or None")
         if isinstance(self.mix, bool) or not 0 <= self.mix < 1:
             raise InputError(f"mix is {self.mix!r}: give the least probability of a runner-up, such as 0.2, or 0")
         object.__setattr__(self, "tool_choice", choice_of(self.tool_choice))
@@ -104,3 +102,8 @@ class Policy:
     def choices(self) -> tuple[str | Mixture, ...]:
         """`skills`, mappings read as mixtures."""
         return tuple(map(as_choice, self.skills))
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """`ask`, as a set."""
+        return frozenset(self.ask)

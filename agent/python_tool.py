@@ -28,7 +28,9 @@ def python_tool(timeout: float) -> Tool:
         return _clip(done.stdout)
 
     schema = {"type": "object", "properties": {"code": {"type": "string"}}, "required": ["code"]}
-    return Tool(PYTHON, "Runs a Python program and gives what it prints.", schema, run, idempotent=True)
+    described = "Runs a Python program and gives what it prints."
+    # In a sandbox without network and files.
+    return Tool(PYTHON, described, schema, run, effects=False, trusted=True, idempotent=True)
 
 
 def _clip(text: str) -> str:

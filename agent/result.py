@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, Generic, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal
 
 from typing_extensions import TypeVar
 
@@ -13,6 +13,9 @@ from loraloop.adapters.contracts import Passage
 from loraloop.tool_schemas.calls import Call
 from loraloop.tool_schemas.jsontext import dumps
 
+if TYPE_CHECKING:
+    from loraloop.agent.pending_run import PendingRun
+
 T = TypeVar("T", default=Any)
 
 StopReason = Literal[
@@ -20,6 +23,7 @@ StopReason = Literal[
     "code",
     "refused",
     "tool_call",
+    "approval",
     "invalid",
     "max_steps",
     "max_tokens",
@@ -30,8 +34,9 @@ StopReason = Literal[
     "stopped",
 ]
 """Why a run ended: `answer`, `code` and `refused` are complete; `tool_call` waits for the caller to run its calls;
-`invalid` could not write the call or the answer that was required, repairs included; `stopped` was told to by
-the caller of `Agent.iter`; the others met a limit."""
+`approval` waits until somebody approves or denies calls (`RunResult.pending`); `invalid` could not write the call or
+the answer that was required, repairs included; `stopped` was told to by the caller of `Agent.iter`; the others met a
+limit."""
 
 
 def plain(value: Any) -> Any:
@@ -61,6 +66,9 @@ class CallRecord:
         left_out: Tokens of the result or error that the model was not told.
         source: Where the tool comes from, such as `mcp:NAME`.
         retry: Whether the tool asked for another try (`ToolRetry`); `error` then says why, and is no failure.
+        id: The call's own in its run: step and place in the step.
+        approval: `approved`, `edited` or `denied`, where that was asked.
+        wanted: The arguments that the model wrote, where somebody edited them.
         at_least_once: Whether the run was interrupted during the call: it may have been done more often than this
             record says (`Session.resume`).
     """
@@ -74,6 +82,9 @@ class CallRecord:
     left_out: int = 0
     source: str = ""
     retry: bool = False
+    id: str = ""
+    approval: str = ""
+    wanted: dict[str, Any] | None = None
     at_least_once: bool = False
 
 
@@ -112,7 +123,7 @@ class Step:
         decided_by: `router`, `policy`, `screen`, `caller` (of `Agent.iter`), `repair` for one more try at a step whose
             text was invalid, or `retry` after a tool that asked for another try.
         outcome: `calls`, `no_call`, `repeated`, `tool_call`, `answer`, `not_answerable`, `safe`, `unsafe`, `code`,
-            `text`, `invalid` or `truncated`.
+            `text`, `stopped` (by the gate before the output), `invalid` or `truncated`.
         kept: Whether its text stays in the transcript.
         text: What it generated.
         calls: The calls it made.
@@ -126,6 +137,7 @@ class Step:
         routed: The router's own choice, whoever decided; empty where it was not asked.
         no_call: Of a step that could call a tool or none, the skill's probability that none is called.
         no_call_from: The probability from which it was to call none; None where what is likelier counted.
+        open_tools: Tools that it could call, where the guard left it some only; None where it left all.
     """
 
     index: int
@@ -150,6 +162,7 @@ class Step:
     routed: str = ""
     no_call: float | None = None
     no_call_from: float | None = None
+    open_tools: tuple[str, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return dict(plain(self))
@@ -175,13 +188,43 @@ class Compaction:
 
 
 @dataclass(frozen=True, slots=True)
+class GateRecord:
+    """What a gate of the guard decided about one text.
+
+    Attributes:
+        step: The step that judged it, or before which it passed.
+        place: `input`, `tools` or `output`.
+        outcome: `passed` (the screen was negative, or an open gate could not decide), `safe`, `refused`, `withheld`,
+            `overruled` (the caller gave the step another skill), or `stopped` (the run met a limit meanwhile).
+        tool: Whose result it is.
+        screen: The screen's probability; None where it was not asked.
+        screen_from: The probability from which it asks for the verdict.
+        unsafe: The safety skill's probability that the text is unsafe; None where it was not asked.
+        unsafe_from: The probability from which that is the verdict; None where the likelier verdict counts.
+        category: Why it was stopped.
+        undecided: Whether the gate could not decide, so that its `fail` did.
+    """
+
+    step: int
+    place: str
+    outcome: str
+    tool: str = ""
+    screen: float | None = None
+    screen_from: float | None = None
+    unsafe: float | None = None
+    unsafe_from: float | None = None
+    category: str = ""
+    undecided: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class RunResult(Generic[T]):
     """The end of a run; `T` is what the run's `output_type` says.
 
     Attributes:
         output: The answer, the code block, the refusal, or what there was when a limit was met.
         stop_reason: See `StopReason`.
-        messages: The transcript; pass it as `messages=` to go on.
+        messages: The transcript, each message with its `origin`; pass it as `messages=` to go on.
         steps: The trace.
         calls: Calls that the caller has to run (stop reason `tool_call`).
         citations: Ids of the passages that a retrieval answer cites.
@@ -191,6 +234,9 @@ class RunResult(Generic[T]):
         value: The answer as a value of the run's `output_type`; None without one, and where the run ended with
             something else than the base's answer.
         compactions: What was done to keep the transcript within the context, with all that `messages` lacks.
+        gates: What the guard's gates decided, in order.
+        planned: Tools with effects that the user's own words need, where the guard had that asked.
+        pending: All that `Agent.resume` needs to go on (stop reason `approval`).
     """
 
     run_id: str
@@ -205,11 +251,14 @@ class RunResult(Generic[T]):
     value: T | None = None
     cited: tuple[Passage, ...] = ()
     compactions: tuple[Compaction, ...] = ()
+    gates: tuple[GateRecord, ...] = ()
+    planned: tuple[str, ...] | None = None
+    pending: PendingRun | None = None
 
     @property
     def complete(self) -> bool:
         """Whether the run ended by itself rather than at a limit."""
-        return self.stop_reason in ("answer", "code", "refused", "tool_call")
+        return self.stop_reason in ("answer", "code", "refused", "tool_call", "approval")
 
     def to_dict(self) -> dict[str, Any]:
         return dict(plain(self))

@@ -1,190 +1,233 @@
-"""What a run knows between two steps, as data: taken from a run that goes, and given back to one that is resumed."""
+"""Going on with a run that was paused: what was said of its calls is checked against what the agent has now."""
 
 from __future__ import annotations
 
-import base64
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+import asyncio
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, Generic, TypedDict, Unpack, overload
 
-from loraloop.adapters.base.messages import Message
-from loraloop.adapters.contracts import Passage
-from loraloop.agent.aside import Repair
-from loraloop.agent.engine.generate import Generated
-from loraloop.agent.job import Decision
-from loraloop.agent.outcomes import Outcome
-from loraloop.agent.result import Compaction, Step, StopReason
+from loraloop.agent.approval import Approval, Approve, Deny, PendingCall, checked
+from loraloop.agent.guard import Guard
+from loraloop.agent.loop import Run
+from loraloop.agent.outcomes import PYTHON
+from loraloop.agent.pending_run import PendingRun
+from loraloop.agent.policy import Policy
+from loraloop.agent.result import RunResult, T
+from loraloop.agent.stepping import RunSteps
+from loraloop.agent.stream import RunStream
+from loraloop.tool_schemas.context import D
+from loraloop.tool_schemas.errors import InputError, SchemaError, UnknownNameError, unknown
+from loraloop.tool_schemas.jsontext import dumps
+from loraloop.tool_schemas.tools import Tool
 
-if TYPE_CHECKING:
-    from loraloop.agent.engine.trunk import Trunk
-    from loraloop.agent.loop import Run
-
-Line = tuple[Message, list[int] | None]
-"""A message of a transcript and its tokens; None where they are not known."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What a run was asked, as far as that is data.
-
-    Attributes:
-        prompt: What the user said.
-        passages: Those that the request came with; found ones too.
-        skill: The forced first choice.
-        tool_choice: Instead of the policy's.
-        objects: Names of the options that are no data: whoever resumes the run gives them again.
-        architecture: Fingerprint of the base, whose tokens the transcript is made of.
-    """
-
-    prompt: str
-    passages: tuple[Passage, ...] = ()
-    skill: str | dict[str, float] | None = None
-    tool_choice: str | dict[str, Any] | None = None
-    objects: tuple[str, ...] = ()
-    architecture: str = ""
+Decisions = Mapping[str, Approve | Deny]
+"""By the calls' ids."""
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A step whose text is known.
+class ResumeOptions(TypedDict, Generic[D], total=False):
+    """What a run that goes on can be given besides what it keeps."""
 
-    Attributes:
-        index: The step.
-        decision: What it runs on.
-        contract: What it writes.
-        activation: Of its skill.
-        out: What was generated.
-        prefilled: See `Tokens`.
-        reused: See `Tokens`.
-        recomputed: See `Tokens`.
-        seconds: By phase, so far.
-        first_token: Milliseconds until it; None where there is none.
-    """
-
-    index: int
-    decision: Decision
-    contract: str
-    activation: str
-    out: Generated
-    prefilled: int
-    reused: int
-    recomputed: int
-    seconds: dict[str, float]
-    first_token: float | None
+    policy: Policy | None
+    deps: D
+    guard: Guard | None
 
 
-@dataclass(frozen=True, slots=True)
-class RunState:
-    """What a run knows between two steps, besides its transcript and its steps.
+class Resuming(Generic[T, D]):
+    """The part of an agent that goes on with runs that wait for approval."""
 
-    Attributes:
-        elapsed: Seconds that it ran.
-        masked: Skills that cannot be chosen any more.
-        after: What the last message is for the router.
-        screened: Messages that were looked at.
-        generated: Tokens.
-        choices: Of the policy's forced choices, those that are left.
-        opening: Whether the run's first choice is still to be made.
-        asked: How often each tool asked for another try.
-        compactions: What was done to the transcript.
-        repair: The next step, if it is the last one once more.
-        retry: What the next step runs on, if a tool asked for another try.
-        end: What the run would end with, without a value: that is read from the text again.
-        valued: Whether it has one.
-        stop: Why the run ends, if it does.
-        sampler: State of the random generator in base64; empty where nothing is drawn.
-    """
+    @overload
+    def resume_sync(
+        self,
+        pending: PendingRun,
+        decisions: Decisions,
+        *,
+        output_type: None = None,
+        **given: Unpack[ResumeOptions[D]],
+    ) -> RunResult[T]: ...
+    @overload
+    def resume_sync(
+        self, pending: PendingRun, decisions: Decisions, *, output_type: Any, **given: Unpack[ResumeOptions[D]]
+    ) -> RunResult[Any]: ...
+    def resume_sync(
+        self, pending: PendingRun, decisions: Decisions, *, output_type: Any = None, **given: Unpack[ResumeOptions[D]]
+    ) -> RunResult[Any]:
+        """Goes on with a run that waits for approval, to its end or to the next call that waits.
 
-    elapsed: float
-    masked: tuple[str, ...]
-    after: str
-    screened: int
-    generated: int
-    choices: int
-    opening: bool
-    asked: dict[str, int]
-    compactions: tuple[Compaction, ...]
-    repair: Repair | None
-    retry: Decision | None
-    end: Outcome
-    valued: bool
-    stop: StopReason | None
-    sampler: str
+        The run keeps its request, passages, transcript, trace, counters and id. Tools, limits, policy, guard,
+        sampling, hooks and the runtime are this agent's.
+
+        Args:
+            pending: `RunResult.pending` of the part before, or what `PendingRun.from_json` read.
+            decisions: `Approve()`, `Approve(arguments=…)` or `Deny("why")` for each call in `pending.waiting`, by id.
+            output_type: Instead of the agent's; give what the run was given.
+            policy: Instead of the agent's own. Of either, `skills` and `tool_choice` are not looked at: the run has
+                those that it began with.
+            deps: What tools with a `Context` find in it.
+            guard: Instead of the agent's own.
+
+        Raises:
+            InputError: A decision is missing or is none, the run was paused on another base, or a call that may run
+                has no implementation any more.
+            UnknownNameError: A decision about a call that does not exist, or a call of a tool that is gone.
+            SchemaError: Arguments do not fit the tool's schema, or no longer do.
+            ContextLengthError: The transcript does not fit the context.
+        """
+        return finished(self._resume(pending, decisions, output_type, **given))
+
+    @overload
+    async def resume(
+        self,
+        pending: PendingRun,
+        decisions: Decisions,
+        *,
+        output_type: None = None,
+        **given: Unpack[ResumeOptions[D]],
+    ) -> RunResult[T]: ...
+    @overload
+    async def resume(
+        self, pending: PendingRun, decisions: Decisions, *, output_type: Any, **given: Unpack[ResumeOptions[D]]
+    ) -> RunResult[Any]: ...
+    async def resume(
+        self, pending: PendingRun, decisions: Decisions, *, output_type: Any = None, **given: Unpack[ResumeOptions[D]]
+    ) -> RunResult[Any]:
+        """`resume_sync` in a thread, as `run` is `run_sync`."""
+        loop = asyncio.get_running_loop()
+        return await awaited(self._resume(pending, decisions, output_type, loop, **given))
+
+    @overload
+    def resume_stream(
+        self,
+        pending: PendingRun,
+        decisions: Decisions,
+        *,
+        output_type: None = None,
+        **given: Unpack[ResumeOptions[D]],
+    ) -> RunStream[T]: ...
+    @overload
+    def resume_stream(
+        self, pending: PendingRun, decisions: Decisions, *, output_type: Any, **given: Unpack[ResumeOptions[D]]
+    ) -> RunStream[Any]: ...
+    def resume_stream(
+        self, pending: PendingRun, decisions: Decisions, *, output_type: Any = None, **given: Unpack[ResumeOptions[D]]
+    ) -> RunStream[Any]:
+        """The same, event by event, as `stream`."""
+        return RunStream(self._resume(pending, decisions, output_type, running_loop(), **given))
+
+    @overload
+    def resume_iter(
+        self,
+        pending: PendingRun,
+        decisions: Decisions,
+        *,
+        output_type: None = None,
+        **given: Unpack[ResumeOptions[D]],
+    ) -> RunSteps[T]: ...
+    @overload
+    def resume_iter(
+        self, pending: PendingRun, decisions: Decisions, *, output_type: Any, **given: Unpack[ResumeOptions[D]]
+    ) -> RunSteps[Any]: ...
+    def resume_iter(
+        self, pending: PendingRun, decisions: Decisions, *, output_type: Any = None, **given: Unpack[ResumeOptions[D]]
+    ) -> RunSteps[Any]:
+        """The same, step by step, as `iter`; the step that waited is none of them."""
+        return RunSteps(self._resume(pending, decisions, output_type, running_loop(), **given))
+
+    @abstractmethod
+    def _resume(
+        self,
+        pending: PendingRun,
+        decisions: Mapping[str, Any],
+        output_type: Any = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        policy: Policy | None = None,
+        deps: Any = None,
+        guard: Guard | None = None,
+    ) -> Run:
+        """The run that goes on; it has not begun."""
 
 
-@dataclass(frozen=True, slots=True)
-class Resumed:
-    """A run that was interrupted, as its journal has it.
-
-    Attributes:
-        run_id: The same as before.
-        asked: What it was asked.
-        lines: Its transcript after the last completed step.
-        steps: The completed steps.
-        state: What it knew then; or, where a step's calls were about to run, what it knew there.
-        written: That step.
-    """
-
-    run_id: str
-    asked: Asked
-    lines: tuple[Line, ...]
-    steps: tuple[Step, ...]
-    state: RunState
-    written: Written | None = None
+def finished(run: Run) -> RunResult[Any]:
+    """The result of a run that is read to its end."""
+    for _ in run.events():
+        pass
+    assert run.result is not None
+    return run.result
 
 
-def state_of(run: Run) -> RunState:
-    """What a run knows now."""
-    retry = run._retry and replace(run._retry, route=None)
-    return RunState(
-        run.elapsed,
-        tuple(sorted(run._masked)),
-        run._after,
-        run._screened,
-        run._generated,
-        run._chooser.left,
-        run._forms.opening,
-        dict(run._actor.asked),
-        tuple(run._compactions),
-        run._repair,
-        retry,
-        replace(run._end, value=None),
-        run._end.value is not None,
-        run._stop,
-        base64.b64encode(run._sampler.state()).decode(),
-    )
+async def awaited(run: Run) -> RunResult[Any]:
+    """The same in a thread; where it is cancelled, the run is."""
+    work = asyncio.ensure_future(asyncio.to_thread(finished, run))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        run.cancel()
+        await asyncio.wait([work])
+        raise
 
 
-def restored(run: Run, resumed: Resumed) -> Trunk:
-    """Gives a run that has not begun what it knew, and returns its transcript, of which nothing is computed yet.
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The loop that runs in this thread."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def decided(pending: PendingRun, said: Mapping[str, Any], tools: Mapping[str, Tool], base: str) -> dict[str, Approval]:
+    """What is to become of a paused step's calls, once all fits what the run goes on with.
+
+    Args:
+        pending: The run.
+        said: Answers by the calls' ids.
+        tools: The agent's, by name.
+        base: The fingerprint of the runtime's base.
 
     Raises:
-        ContextLengthError: The runtime's context is smaller than it was.
+        InputError, UnknownNameError, SchemaError: See `Resuming.resume_sync`.
     """
-    state, read = resumed.state, run._job.output.read
-    run._steps = list(resumed.steps)
-    run._masked = set(state.masked)
-    run._after, run._screened, run._generated = state.after, state.screened, state.generated
-    run._compactions = list(state.compactions)
-    run._repair, run._retry, run._stop = state.repair, state.retry, state.stop
-    run._end = state.end
-    if state.valued and read is not None:
-        run._end = replace(state.end, value=read(state.end.output))
-    run._chooser.skip_to(state.choices)
-    if not state.opening:
-        run._forms.choice_made()
-    run._actor.remember(resumed.steps, state.asked)
-    run._sampler.restore(base64.b64decode(state.sampler))
-    return _trunk(run, resumed)
+    if not isinstance(pending, PendingRun):
+        raise InputError(
+            f"{type(pending).__name__} is no pending run: give RunResult.pending, or PendingRun.from_json(…)"
+        )
+    if base != pending.base:
+        raise InputError(
+            f"run {pending.run_id} was paused on another base (its architecture, tokenizer or chat template differs): "
+            "resume it on the base that it began with"
+        )
+    ids = [call.id for call in pending.calls]
+    for name in said:
+        if name not in ids:
+            raise unknown("call of the step that waits", name, ids)
+    missing = [call for call in pending.waiting if call.id not in said]
+    if missing:
+        listed = ", ".join(f"{call.id} ({call.name} {dumps(call.arguments):.200})" for call in missing)
+        raise InputError(f"no decision about {listed}: give Approve() or Deny('reason') for each")
+    known = {call.id: call.approval for call in pending.calls if call.approval is not None}
+    known |= {call.id: checked(call, said[call.id], tools.get(call.name)) for call in pending.calls if call.id in said}
+    for call in pending.calls:
+        if not isinstance(known.get(call.id), Deny):
+            _check_tool(call, known.get(call.id), tools)
+    return known
 
 
-def _trunk(run: Run, resumed: Resumed) -> Trunk:
-    runtime, lines = run._runtime, resumed.lines
-    messages = [message for message, _ in lines]
-    fresh = min(resumed.state.screened, len(messages) - 1)  # from here on hidden states are needed
-    trunk = runtime.store.take(messages[:fresh]) or runtime.trunk()
-    for at in range(len(trunk.messages), len(lines)):
-        message, ids = lines[at]
-        trunk.append(message, ids or run._chat.message(message.role, message.content), more=at > fresh)
-    if resumed.written is not None:
-        trunk.append(Message("assistant", resumed.written.out.text), run.kept(resumed.written.out.ids))
-    return trunk
+def _check_tool(call: PendingCall, said: Approval | None, tools: Mapping[str, Tool]) -> None:
+    """Checks that a call that may run still can."""
+    gone = f"{call.id} cannot run any more"
+    if call.name not in tools:
+        if call.name == PYTHON:
+            raise InputError(f"{gone}: the agent runs no programs; make it with python=True, or deny the call")
+        error = unknown("tool", call.name, tools)
+        how = "give the agent the tool, or deny the call"
+        raise UnknownNameError(f"{gone}: {error}; {how}", "tool", call.name, error.nearest)
+    tool = tools[call.name]
+    if not tool.executable:
+        raise InputError(f"{gone}: the tool {call.name!r} has no implementation now; give it one, or deny the call")
+    if isinstance(said, Approve) and said.arguments is not None:
+        return
+    try:
+        tool.validate(call.arguments)
+    except SchemaError as error:
+        how = f"since the schema of {call.name!r} has changed: approve it with other arguments, or deny it"
+        raise SchemaError(f"{gone} ({error.reason}), {how}", error.path) from None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from loraloop.agent.journal import Journal
 from loraloop.agent.result import CallRecord
-from loraloop.agent.resuming import Asked, state_of
+from loraloop.agent.run_state import Asked, lines_of, state_of
 from loraloop.agent.session_lock import Lease
 from loraloop.agent.session_rows import Place, begin, begin_again, calls_of, end, finish, touch, transcribe
 from loraloop.tool_schemas.errors import SessionBusyError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from loraloop.agent.events import Event
     from loraloop.agent.loop import Run
     from loraloop.agent.result import RunResult, Step
-    from loraloop.agent.resuming import Line, Resumed, Written
+    from loraloop.agent.run_state import Interrupted, Line, Written
     from loraloop.agent.session_file import SessionFile
     from loraloop.tool_schemas.calls import Call
     from loraloop.tool_schemas.tools import Tool
@@ -47,9 +47,9 @@ class SessionJournal(Journal):
         file: Where the session is.
         session: Its id.
         title: Of the session, if this is its first run; else the prompt's beginning.
-        version: Of the session when `lines` and `resumed` were read.
+        version: Of the session when `lines` and `interrupted` were read.
         lines: Its transcript.
-        resumed: The run to go on with; None for a new one.
+        interrupted: The run to go on with; None for a new one.
         on_unfinished: What becomes of calls that were interrupted; None runs those of idempotent tools again and
             reports others.
         architecture: Fingerprint of the base whose tokens `lines` has.
@@ -65,11 +65,11 @@ class SessionJournal(Journal):
         title: str,
         version: int,
         lines: tuple[Line, ...],
-        resumed: Resumed | None,
+        interrupted: Interrupted | None,
         on_unfinished: OnUnfinished | None,
         architecture: str,
     ) -> None:
-        self.resumed = resumed
+        self.interrupted = interrupted
         self.asked = Asked("")
         self._file = file
         self._session = session
@@ -127,7 +127,7 @@ class SessionJournal(Journal):
                 "INSERT INTO runs (session, run, run_id, started, asked, state) VALUES (?, ?, ?, ?, ?, ?)",
                 (self._key, number, run.id, now, dumps(asked), dumps(state_of(run))),
             )
-            self._transcribe(database, spans_of(trunk))
+            self._transcribe(database, lines_of(trunk))
             touch(database, self._key, now)
 
     def written(self, written: Written, run: Run) -> None:
@@ -170,7 +170,7 @@ class SessionJournal(Journal):
                 "UPDATE runs SET state = ?, written = NULL WHERE session = ? AND run = ?",
                 (dumps(state_of(run)), self._key, self._run),
             )
-            self._transcribe(database, spans_of(trunk))
+            self._transcribe(database, lines_of(trunk))
 
     def finished(self, result: RunResult[Any]) -> None:
         now = time()
@@ -185,11 +185,11 @@ class SessionJournal(Journal):
             row = database.execute("SELECT key, version FROM sessions WHERE id = ?", (self._session,)).fetchone()
             if (row[1] if row else 0) != self._version:
                 raise SessionBusyError(f"session {self._session!r} went on meanwhile: another run of it has just ended")
-            if self.resumed is not None:
+            if self.interrupted is not None:
                 self._key = row[0]
                 self._run = database.execute("SELECT max(run) FROM runs WHERE session = ?", row[:1]).fetchone()[0]
                 for call in calls_of(database, self._session, self._run):
-                    if call.step == len(self.resumed.steps):
+                    if call.step == len(self.interrupted.steps):
                         self._made[self._key, self._run, call.step, call.number] = call.record
 
     @contextmanager
@@ -221,8 +221,3 @@ def runs_again(tool: Tool, on_unfinished: OnUnfinished | None) -> bool:
     if on_unfinished is None:
         return tool.idempotent or tool.function is None
     return on_unfinished == "run_again"
-
-
-def spans_of(trunk: Trunk) -> list[Line]:
-    """A transcript, each message with its tokens."""
-    return [(span.message, trunk.ids[span.start : span.end]) for span in trunk.messages]

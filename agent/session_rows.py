@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from loraloop.adapters.base.messages import Message
 from loraloop.agent.result import CallRecord, RunResult, Step
-from loraloop.agent.resuming import Asked, Line, Resumed, RunState, Written
+from loraloop.agent.run_state import Asked, Interrupted, Line, RunState, Written
 from loraloop.tool_schemas.calls import Call
 from loraloop.tool_schemas.jsontext import dumps
 
@@ -113,6 +113,8 @@ class SessionInfo:
 def _reader(kind: Any) -> Any:
     from pydantic import TypeAdapter
 
+    from loraloop.agent.pending_run import PendingRun  # noqa: F401  (pydantic looks for it here)
+
     return TypeAdapter(kind)
 
 
@@ -160,8 +162,7 @@ def lines_of(database: sqlite3.Connection, session: str) -> tuple[Line, ...]:
     rows = database.execute(
         "SELECT body FROM messages JOIN sessions ON key = session WHERE id = ? ORDER BY place", (session,)
     )
-    lines = (json.loads(body) for (body,) in rows)
-    return tuple((Message(said["role"], said["content"]), ids) for said, ids in lines)
+    return tuple(_reader(tuple[Message, list[int] | None]).validate_json(body) for (body,) in rows)
 
 
 def turns_of(database: sqlite3.Connection, session: str) -> tuple[Turn, ...]:
@@ -216,7 +217,7 @@ def calls_of(database: sqlite3.Connection, session: str, run: int) -> tuple[Sess
     )
 
 
-def resumed_of(database: sqlite3.Connection, session: str) -> Resumed | None:
+def interrupted_of(database: sqlite3.Connection, session: str) -> Interrupted | None:
     """The last run, if it has not ended."""
     row = database.execute(
         "SELECT run, run_id, asked, state, written FROM runs JOIN sessions ON key = session "
@@ -226,7 +227,7 @@ def resumed_of(database: sqlite3.Connection, session: str) -> Resumed | None:
     if row is None:
         return None
     run, run_id, asked, state, written = row
-    return Resumed(
+    return Interrupted(
         run_id,
         loaded(Asked, asked),
         lines_of(database, session),

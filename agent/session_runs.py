@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from loraloop.agent.resuming import Asked
+from loraloop.agent.run_state import Asked
 from loraloop.tool_schemas.errors import InputError, SessionError
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from loraloop.agent.session_journal import OnUnfinished, SessionJournal
     from loraloop.agent.sessions import Session
 
-_OBJECTS = ("policy", "deps", "output_type")  # what a run is given that is no data
+_OBJECTS = ("policy", "deps", "output_type", "guard")  # what a run is given that is no data
 
 
 def in_session(
@@ -48,8 +48,12 @@ def in_session(
     journal = session.journal(prompt, on_unfinished)
     architecture = agent.runtime.base.fingerprints.architecture
     objects = tuple(name for name in _OBJECTS if options.get(name) is not None)
-    if journal.resumed is not None:
-        return journal, journal.resumed.asked.prompt, _filled(journal.resumed.asked, architecture, objects, options)
+    if journal.interrupted is not None:
+        return (
+            journal,
+            journal.interrupted.asked.prompt,
+            _filled(journal.interrupted.asked, architecture, objects, options),
+        )
     added = tuple(options.get("messages", ()))
     if not prompt.strip() and not added:
         raise SessionError(f"session {session.id!r} has no interrupted run to go on with: give a prompt")

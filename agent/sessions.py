@@ -24,9 +24,9 @@ from loraloop.agent.session_rows import (
     Turn,
     finish,
     info_rows,
+    interrupted_of,
     last_run,
     lines_of,
-    resumed_of,
     touch,
     transcribe,
     turns_of,
@@ -204,10 +204,10 @@ class Session:
             SessionBusyError: It is running.
         """
         with self._alone(), self.store._file.writing() as database:
-            resumed = resumed_of(database, self.id)
-            if resumed is None:
+            interrupted = interrupted_of(database, self.id)
+            if interrupted is None:
                 raise SessionError(f"session {self.id!r} has no interrupted run to give up")
-            lines = list(resumed.lines)
+            lines = list(interrupted.lines)
             while lines and lines[-1][0].role == "user":
                 lines.pop()
             messages = tuple(message for message, _ in lines)
@@ -215,7 +215,9 @@ class Session:
                 "SELECT session, run FROM runs JOIN sessions ON key = session WHERE id = ? AND ended IS NULL",
                 (self.id,),
             ).fetchone()
-            finish(database, key, run, RunResult(resumed.run_id, "", "stopped", messages, resumed.steps), time())
+            finish(
+                database, key, run, RunResult(interrupted.run_id, "", "stopped", messages, interrupted.steps), time()
+            )
             transcribe(database, key, lines, len(lines))
             touch(database, key, time())
 
@@ -245,20 +247,20 @@ class Session:
         Lease(self.store.path, self.id).release()  # says who has it
         with self.store._file.reading() as database:
             version, architecture = last_run(database, self.id)
-            lines, resumed = lines_of(database, self.id), resumed_of(database, self.id)
-        if resumed is not None and prompt.strip():
+            lines, interrupted = lines_of(database, self.id), interrupted_of(database, self.id)
+        if interrupted is not None and prompt.strip():
             raise SessionError(
                 f"a run of session {self.id!r} was interrupted: resume it first (run it without a prompt), or give it "
                 "up with give_up()"
             )
-        if resumed is not None and on_unfinished == "fail" and (open_calls := self.unfinished):
+        if interrupted is not None and on_unfinished == "fail" and (open_calls := self.unfinished):
             listed = ", ".join(f"{call.name} in step {call.step}" for call in open_calls)
             raise SessionError(
                 f"session {self.id!r} was interrupted during calls that may have run: {listed}. Find out, then resume "
                 "it with on_unfinished='run_again' or 'report'"
             )
         return SessionJournal(
-            self.store._file, self.id, self._title, version, lines, resumed, on_unfinished, architecture
+            self.store._file, self.id, self._title, version, lines, interrupted, on_unfinished, architecture
         )
 
     @contextmanager

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Generic
 
 from loraloop.adapters.base.messages import Message
+from loraloop.adapters.base.origin import Origin
 from loraloop.agent.deciding import forced
 from loraloop.agent.events import Event, Planned
 from loraloop.agent.job import Decision
@@ -119,13 +120,20 @@ class Pending:
         ids = self._runtime.base.chat.message(role, content)
         trunk.room(len(ids) - (last.end - last.start), "the transcript with the edited message")
         trunk.cut(last.start)
-        trunk.append(Message(role, content), ids)
+        trunk.append(Message(role, content, _without_passages(last.message.origin)), ids)
         self._forms.unmask()
         self.edited = True
 
     def stop(self) -> None:
         """Ends the run before this step; the result holds what there is, with the stop reason `stopped`."""
         self.stopped = True
+
+
+def _without_passages(origin: Origin | None) -> Origin | None:
+    """The origin of a message whose content was replaced: where passages stood in it is not known any more."""
+    if origin is None or not origin.passages:
+        return origin
+    return replace(origin, passages=(), trusted=origin.trusted and all(span.trusted for span in origin.passages))
 
 
 class RunSteps(Generic[T]):

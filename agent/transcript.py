@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from loraloop.adapters.base.messages import Message
+from loraloop.adapters.base.origin import Origin, PassageSpan
 from loraloop.adapters.contracts import Passage, user_content
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.render import render_tools
@@ -60,7 +61,25 @@ def system_content(instructions: str, tools: Sequence[Tool]) -> str:
     return "\n\n".join(part for part in (instructions.strip(), render_tools(tools)) if part)
 
 
-def request(prompt: str, passages: Sequence[Passage], history: Sequence[Message], system: str) -> tuple[Message, ...]:
+def passage_spans(content: str, passages: Sequence[Passage], trusted: bool) -> tuple[PassageSpan, ...]:
+    """Where passages stand in a user's message.
+
+    Args:
+        content: What `user_content` made of them.
+        passages: In their order.
+        trusted: Whether they may be followed.
+    """
+    spans, at = [], 0
+    for passage in passages:
+        start = content.index(f"[{passage.id}] ", at)
+        at = content.index(passage.text, start) + len(passage.text)
+        spans.append(PassageSpan(passage.id, passage.source, start, at, trusted))
+    return tuple(spans)
+
+
+def request(
+    prompt: str, passages: Sequence[Passage], history: Sequence[Message], system: str, trust_passages: bool = False
+) -> tuple[Message, ...]:
     """The messages of a run: system, history, and the prompt with its passages.
 
     An agent's own system message takes the place of the history's. An empty prompt is allowed only where the history
@@ -73,9 +92,11 @@ def request(prompt: str, passages: Sequence[Passage], history: Sequence[Message]
     if messages and messages[0].role == "system" and system:
         messages = messages[1:]
     if system:
-        messages.insert(0, Message("system", system))
+        messages.insert(0, Message("system", system, Origin("system")))
     if prompt.strip():
-        messages.append(Message("user", user_content(prompt, passages)))
+        content = user_content(prompt, passages)
+        spans = passage_spans(content, passages, trust_passages)
+        messages.append(Message("user", content, Origin("user", passages=spans)))
     elif not messages or messages[-1].role != "tool":
         raise InputError("the prompt is empty: say what the agent should do")
     elif passages:

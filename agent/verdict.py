@@ -1,4 +1,4 @@
-"""The gate alone: screen and verdict on a transcript's last message, by what runs use, without a run."""
+"""Screen and verdict alone: on a transcript's last message, by what runs use, without a run."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Judgement:
     seconds: float
 
 
-class Gate:
+class Judge:
     """Screens and judges messages on one runtime.
 
     Args:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, Final, overload
 
+from loraloop.tool_schemas.approval import check_rule, says_so
 from loraloop.tool_schemas.errors import SchemaError, ToolError, unknown
 from loraloop.tool_schemas.jsontext import dumps, fold
 from loraloop.tool_schemas.normal import normalised
@@ -16,13 +17,17 @@ from loraloop.tool_schemas.validation import check_schema, check_value
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from loraloop.tool_schemas.approval import ApprovalRule
     from loraloop.tool_schemas.context import Context
     from loraloop.tool_schemas.grammar import OnUnsupported
     from loraloop.tool_schemas.http.endpoint import HttpOptions
 
 NO_RESULT: Final = object()  # a tool without a fixed result; None is a result
 
-_FIELDS = ("name", "description", "parameters", "result", "returns", "strict")
+_FIELDS = (
+    "name", "description", "parameters", "result", "returns", "strict", "effects", "trusted", "requires_approval",
+    "sequential",
+)  # fmt: skip
 _RETURNS = ("returns", "outputSchema", "output_schema")
 PARAMETERS = ("parameters", "inputSchema", "input_schema")
 """What the forms of tools call the schema of the arguments."""
@@ -51,6 +56,12 @@ class Tool:
         context: The function's parameter that is filled with a `Context` at each call; empty for none.
         deps: The class of the context's `deps`; None for anything.
         source: Where the tool comes from, for the trace: ``"http"``, ``"mcp:NAME"``; empty for one that was given.
+        effects: Whether a call may change something or send something out. False for a tool that only reads.
+        trusted: Whether what it gives may be followed like the user's own words. Results are data from outside unless
+            this says otherwise; an agent's guard decides what that means.
+        requires_approval: Whether a call waits until somebody approved it: true, false, or a function of the arguments
+            (and the `Context`, if it takes two) that says so of each call.
+        sequential: Whether a call of it runs alone: after the calls before it in its step, and before those after it.
         idempotent: Whether calling it twice with the same arguments does no more than calling it once. A call that was
             interrupted is then made again when its session is resumed, and else it is told to the model.
 
@@ -76,6 +87,10 @@ class Tool:
     context: str = ""
     deps: type[Any] | None = None
     source: str = ""
+    effects: bool = True
+    trusted: bool = False
+    requires_approval: ApprovalRule = False
+    sequential: bool = False
     idempotent: bool = False
 
     def __post_init__(self) -> None:
@@ -87,8 +102,10 @@ class Tool:
             raise SchemaError(f"tool {self.name!r}: the parameters must be a JSON Schema object")
         if self.parameters.get("type", "object") != "object":
             raise SchemaError(f"tool {self.name!r}: arguments are an object; set the type to 'object'", "$.type")
-        if not isinstance(self.strict, bool):
-            raise SchemaError(f"tool {self.name!r}: strict is {self.strict!r}; use true or false")
+        for said in ("strict", "effects", "trusted", "sequential"):
+            if not isinstance(getattr(self, said), bool):
+                raise SchemaError(f"tool {self.name!r}: {said} is {getattr(self, said)!r}; use true or false")
+        check_rule(self.requires_approval, self.name)
         if self.on_unsupported not in ("refuse", "check"):
             raise SchemaError(f"tool {self.name!r}: on_unsupported is {self.on_unsupported!r}; use 'refuse' or 'check'")
         if self.timeout is not None and not self.timeout > 0:
@@ -118,6 +135,10 @@ class Tool:
     def executable(self) -> bool:
         """Whether a call gives a result; if not, a call ends the run and is its output."""
         return self.function is not None or self.result is not NO_RESULT
+
+    def needs_approval(self, arguments: dict[str, Any], context: Context[Any]) -> bool:
+        """Whether a call waits for approval; where `requires_approval` is a function that fails, it does."""
+        return says_so(self.requires_approval, self.name, arguments, context)
 
     def validate(self, arguments: dict[str, Any]) -> None:
         """Checks arguments against the schema, formats included.
@@ -195,13 +216,21 @@ class Tool:
         on_unsupported: OnUnsupported = "refuse",
         timeout: float | None = None,
         retries: int | None = None,
+        effects: bool = True,
+        trusted: bool = False,
+        requires_approval: ApprovalRule = False,
+        sequential: bool = False,
         idempotent: bool = False,
     ) -> Tool:
         """Makes a tool of a typed function; see `loraloop.tool_schemas.function`."""
         from loraloop.tool_schemas.function import tool_of_function
 
-        options: dict[str, Any] = {"timeout": timeout, "retries": retries, "idempotent": idempotent}
-        return tool_of_function(function, name, description, strict=strict, on_unsupported=on_unsupported, **options)
+        options: dict[str, Any] = {
+            "on_unsupported": on_unsupported, "timeout": timeout, "retries": retries, "effects": effects,
+            "trusted": trusted, "requires_approval": requires_approval, "sequential": sequential,
+            "idempotent": idempotent,
+        }  # fmt: skip
+        return tool_of_function(function, name, description, strict=strict, **options)
 
     @classmethod
     def from_model(
@@ -214,12 +243,15 @@ class Tool:
         strict: bool = True,
         on_unsupported: OnUnsupported = "refuse",
         timeout: float | None = None,
+        requires_approval: ApprovalRule = False,
+        sequential: bool = False,
         idempotent: bool = False,
     ) -> Tool:
         """Makes a tool whose arguments are a pydantic model; the function gets one instance of it."""
         from loraloop.tool_schemas.function import tool_of_model
 
-        options: dict[str, Any] = {"on_unsupported": on_unsupported, "timeout": timeout, "idempotent": idempotent}
+        options: dict[str, Any] = {"on_unsupported": on_unsupported, "timeout": timeout}
+        options |= {"requires_approval": requires_approval, "sequential": sequential, "idempotent": idempotent}
         return tool_of_model(model, function, name, description, strict=strict, **options)
 
     @classmethod
@@ -235,8 +267,9 @@ class Tool:
         Args:
             schema: ``{"name", "description", "parameters"}`` (or ``inputSchema``, as MCP says it), or the
                 same inside OpenAI's ``{"type": "function", "function": {…}}``. ``"result"``, if given, is what
-                every call returns, ``"returns"`` (or ``outputSchema``) its JSON Schema; ``"strict": false`` is
-                the same as here, null the same as true.
+                every call returns, ``"returns"`` (or ``outputSchema``) its JSON Schema; ``"strict": false``,
+                ``"effects"``, ``"trusted"``, ``"requires_approval"`` and ``"sequential"`` are the same as here, and
+                null is the same as nothing.
             function: Called with the arguments as keywords.
             on_unsupported: See the attribute.
 
@@ -271,6 +304,10 @@ class Tool:
             strict=True if body.get("strict") is None else body["strict"],
             on_unsupported=on_unsupported,
             returns=next((body[key] for key in _RETURNS if body.get(key) is not None), None),
+            effects=body.get("effects", True),
+            trusted=body.get("trusted", False),
+            requires_approval=body.get("requires_approval") or False,
+            sequential=body.get("sequential") or False,
         )
 
     @classmethod
@@ -311,6 +348,10 @@ def tool(
     on_unsupported: OnUnsupported = "refuse",
     timeout: float | None = None,
     retries: int | None = None,
+    effects: bool = True,
+    trusted: bool = False,
+    requires_approval: ApprovalRule = False,
+    sequential: bool = False,
     idempotent: bool = False,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Tool | Callable[[Callable[..., Any]], Tool]:
@@ -318,8 +359,8 @@ def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Tool 
 
     Args:
         function: The function, where the decorator stands without parentheses.
-        **options: `name`, `description`, `strict`, `on_unsupported`, `timeout`, `retries` and `idempotent`; see
-            `Tool`.
+        **options: `name`, `description`, `strict`, `on_unsupported`, `timeout`, `retries`, `effects`, `trusted`,
+            `requires_approval`, `sequential` and `idempotent`; see `Tool`.
     """
     if function is not None:
         return Tool.from_function(function)

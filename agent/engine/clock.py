@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
 
-PHASES = ("prefill", "recompute", "route", "switch", "compile", "decode", "mask", "tool")
+PHASES = ("prefill", "recompute", "route", "gate", "plan", "switch", "compile", "decode", "mask", "tool")
 
 
 class Clock:
@@ -32,3 +32,8 @@ class Clock:
     def milliseconds(self) -> dict[str, float]:
         """Phase -> milliseconds, phases that took no time left out."""
         return {name: round(value * 1e3, 3) for name, value in self.seconds.items() if value}
+
+    def added(self, known: Mapping[str, float]) -> dict[str, float]:
+        """The same and the milliseconds of an earlier part, phase by phase."""
+        own = self.milliseconds()
+        return {name: round(own.get(name, 0.0) + known.get(name, 0.0), 3) for name in dict.fromkeys((*own, *known))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from dataclasses import dataclass
 
 import torch
@@ -52,14 +53,21 @@ class Sampler:
             else:
                 self._generator.manual_seed(sampling.seed)
 
-    def state(self) -> bytes:
-        """Where the generator is; empty for greedy sampling."""
-        return b"" if self._generator is None else self._generator.get_state().numpy().tobytes()
+    @property
+    def state(self) -> str:
+        """Where the generator is, as text; empty where tokens are not drawn. Set it to go on from there."""
+        if self._generator is None:
+            return ""
+        return b64encode(self._generator.get_state().numpy().tobytes()).decode("ascii")
 
-    def restore(self, state: bytes) -> None:
-        """Goes on where another one was."""
-        if self._generator is not None and state:
-            self._generator.set_state(torch.frombuffer(bytearray(state), dtype=torch.uint8))
+    @state.setter
+    def state(self, state: str) -> None:
+        if self._generator is None or not state:
+            return
+        try:
+            self._generator.set_state(torch.frombuffer(bytearray(b64decode(state, validate=True)), dtype=torch.uint8))
+        except (ValueError, RuntimeError, TypeError) as error:
+            raise InputError(f"the state of the sampling is damaged: {error}") from None
 
     def pick(self, logits: Tensor) -> int:
         """One token id from `logits[V]`; entries of -inf are never drawn."""

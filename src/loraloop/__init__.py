@@ -16,12 +16,17 @@ if TYPE_CHECKING:
     from loraloop.adapters.skill import Skill as Skill
     from loraloop.adapters.skill import library as library
     from loraloop.agent import Agent as Agent
+    from loraloop.agent import Approve as Approve
+    from loraloop.agent import Deny as Deny
     from loraloop.agent import Document as Document
     from loraloop.agent import Forbid as Forbid
+    from loraloop.agent import Gate as Gate
+    from loraloop.agent import Guard as Guard
     from loraloop.agent import Hook as Hook
     from loraloop.agent import Limits as Limits
     from loraloop.agent import Mixture as Mixture
     from loraloop.agent import PassageIndex as PassageIndex
+    from loraloop.agent import PendingRun as PendingRun
     from loraloop.agent import Policy as Policy
     from loraloop.agent import RunResult as RunResult
     from loraloop.agent import Runtime as Runtime
@@ -41,11 +46,15 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Agent": "loraloop.agent",
+    "Approve": "loraloop.agent",
     "Bank": "loraloop.adapters.bank",
     "Base": "loraloop.adapters.base",
     "Context": "loraloop.tool_schemas.context",
+    "Deny": "loraloop.agent",
     "Document": "loraloop.agent",
     "Forbid": "loraloop.agent",
+    "Gate": "loraloop.agent",
+    "Guard": "loraloop.agent",
     "Hook": "loraloop.agent",
     "Limits": "loraloop.agent",
     "LoraloopError": "loraloop.tool_schemas.errors",
@@ -53,6 +62,7 @@ _HOMES = {
     "Message": "loraloop.adapters.base",
     "Mixture": "loraloop.agent",
     "PassageIndex": "loraloop.agent",
+    "PendingRun": "loraloop.agent",
     "Policy": "loraloop.agent",
     "Router": "loraloop.router",
     "RunResult": "loraloop.agent",

@@ -1,7 +1,8 @@
 """The ``loraloop`` command: `demo`, `run`, `route`, `train`, `data`, `tools`, `eval`, `skills`, `sessions`, `doctor` …
 
 Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 1 `doctor` found a problem or
-something failed unexpectedly, 2 bad input or anything else that loraloop refuses, 130 interrupted.
+something failed unexpectedly, 2 bad input or anything else that loraloop refuses, 3 a run waits for approval, 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -9,15 +10,17 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from loraloop.approving import EVERY, ApproveIds, Ask, DenyIds, PendingFile, ResumeFile, Waiting
 from loraloop.data_cli import data_app
 from loraloop.doctor import doctor
 from loraloop.eval_cli import eval_app
-from loraloop.sessions_cli import run_and_show, sessions_app
+from loraloop.sessions_cli import sessions_app
 from loraloop.skills_cli import skills_app
 from loraloop.tools_cli import Servers, tools_app
 from loraloop.train_cli import train
@@ -82,7 +85,7 @@ def demo(as_json: AsJson = False, base: BaseName = "smollm2-135m", quantize: Qua
 @app.command()
 def run(
     context: typer.Context,
-    prompt: Prompt,
+    prompt: Prompt = "",
     tools: ToolFiles = None,
     mcp: Servers = None,
     skill: Annotated[
@@ -101,6 +104,11 @@ def run(
     seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
     screen: Annotated[bool, typer.Option("--screen/--no-screen", help="Screen for unsafe requests.")] = True,
     stream: Annotated[bool, typer.Option("--stream", help="Print tokens as they come; with --json, events.")] = False,
+    ask: Ask = None,
+    pending: PendingFile = None,
+    resume: ResumeFile = None,
+    approve: ApproveIds = None,
+    deny: DenyIds = None,
     session: Annotated[
         str | None, typer.Option("--session", help="Keep the conversation under this name, or go on with it.")
     ] = None,
@@ -114,15 +122,22 @@ def run(
 ) -> None:
     """Run one request and show its trace."""
     from loraloop.agent import Agent, Limits, Policy, Sampling
+    from loraloop.agent.guard import default_guard
     from loraloop.agent.sessions import Sessions
+    from loraloop.running import run_to_end
     from loraloop.tool_sources import tools_of
 
-    request, given, listed = text_of(prompt), tools_of(tools, mcp, context), read_passages(passages)
-    index = read_documents(docs, passages)
+    waiting = Waiting(pending, resume, approve or (), deny or ())
+    waiting.check(prompt)
+    paused = waiting.read()
+    request = text_of(prompt) if paused is None else ""
+    given, listed, index = tools_of(tools, mcp, context), read_passages(passages), read_documents(docs, passages)
     limits = Limits(max_steps=max_steps, run_tokens=max_tokens, deadline=deadline)
     sampling = Sampling(temperature=temperature, seed=seed)
     runtime = open_runtime(base, quantize, as_json, bare)
-    policy = Policy(skills=forced_skills(runtime, skill or []), screen=screen, tool_choice=tool_choice)
+    asks = frozenset("*" if name == EVERY else name for name in ask or ())
+    policy = Policy(skills=forced_skills(runtime, skill or []), tool_choice=tool_choice, ask=asks)
+    guard = default_guard(runtime)
     agent = Agent(
         runtime,
         tools=given,
@@ -132,9 +147,14 @@ def run(
         policy=policy,
         sampling=sampling,
         retriever=index,
+        guard=guard if screen else replace(guard, input=None),
     )
-    kept = None if session is None else Sessions(sessions).session(session)
-    run_and_show(agent, request, stream, as_json, passages=listed if index is None else None, session=kept)
+    if paused is not None:
+        begun = agent.resume_stream(paused, waiting.decisions(paused))
+    else:
+        kept = None if session is None else Sessions(sessions).session(session)
+        begun = agent.stream(request, passages=listed if index is None else None, session=kept)
+    run_to_end(agent, begun, waiting, stream, as_json)
 
 
 @app.command()

@@ -7,6 +7,7 @@ import typer
 from loraloop.evals import commands, no_call_cli, safety_cli
 from loraloop.evals.agent_cli import agent
 from loraloop.evals.grammar import grammar
+from loraloop.evals.injections_cli import injections
 from loraloop.evals.router_command import router
 
 eval_app = typer.Typer(no_args_is_help=True, help="Evaluations of skills and parts on data.")
@@ -17,5 +18,6 @@ eval_app.command()(commands.code)
 safety_cli.add_to(eval_app)
 eval_app.command()(router)
 eval_app.command()(agent)
+eval_app.command()(injections)
 eval_app.command()(commands.rewriting)
 eval_app.command()(grammar)

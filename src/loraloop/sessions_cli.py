@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -107,7 +108,10 @@ def resume(
     What is done is not done again: completed steps and calls are read from the file.
     """
     from loraloop.agent import Agent, Limits, Policy, Sampling
+    from loraloop.agent.guard import default_guard
+    from loraloop.approving import Waiting
     from loraloop.cli import forced_skills, open_runtime
+    from loraloop.running import run_to_end
     from loraloop.tool_schemas.errors import SessionError
     from loraloop.tool_sources import tools_of
 
@@ -117,16 +121,19 @@ def resume(
             raise SessionError(f"session {session!r} is {found.state}: there is no interrupted run to go on with")
         given = tools_of(tools, mcp, context)
         runtime = open_runtime(base, quantize, as_json, bare)
+        guard = default_guard(runtime)
         agent = Agent(
             runtime,
             tools=given,
             python=python,
             limits=Limits(max_steps=max_steps, run_tokens=max_tokens, deadline=deadline),
-            policy=Policy(skills=forced_skills(runtime, skill or []), screen=screen, tool_choice=tool_choice),
+            policy=Policy(skills=forced_skills(runtime, skill or []), tool_choice=tool_choice),
             sampling=Sampling(temperature=temperature, seed=seed),
+            guard=guard if screen else replace(guard, input=None),
         )
         choice: Any = on_unfinished.value if on_unfinished else None
-        run_and_show(agent, "", stream, as_json, session=found, on_unfinished=choice)
+        begun = agent.stream(session=found, on_unfinished=choice)
+        run_to_end(agent, begun, Waiting(), stream, as_json)
 
 
 @sessions_app.command()
@@ -181,26 +188,6 @@ def prune(
     with _store(sessions) as store:
         for name in store.prune(timedelta(days=days)):
             print_line(name)
-
-
-def run_and_show(agent: Any, prompt: str, stream: bool, as_json: bool, **options: Any) -> None:
-    """Runs a request and shows it: event by event, as JSON, or as a trace."""
-    from loraloop.cli import console, print_line
-
-    if stream:
-        from loraloop.streaming import stream_run
-
-        stream_run(agent, prompt, as_json, **options)
-        return
-    from loraloop.waiting import watch
-
-    result = watch(agent.stream(prompt, **options), as_json)
-    if as_json:
-        print_line(result.to_json())
-        return
-    from loraloop.show import show_result
-
-    show_result(console(), result)
 
 
 def _store(file: Path | None) -> Sessions:

@@ -24,6 +24,7 @@ _DROPPED = {
     "safe": "safe: nothing kept",
     "invalid": "invalid: dropped",
     "truncated": "cut off at a limit",
+    "stopped": "stopped by the gate before the output",
 }
 
 
@@ -70,6 +71,8 @@ def step_body(step: Step) -> RenderableType:
     if step.unsafe is not None:
         threshold = "" if step.unsafe_from is None else f", unsafe from {step.unsafe_from:.3f}"
         lines.append(Text(f"p(unsafe) = {step.unsafe:.3f}{threshold}", style="dim"))
+    if step.open_tools is not None:
+        lines.append(Text(f"may call {', '.join(step.open_tools) or 'nothing'}", style="dim"))
     if step.no_call is not None and step.outcome == "no_call":
         threshold = "" if step.no_call_from is None else f", no call from {step.no_call_from:.3f}"
         lines.append(Text(f"p(no call) = {step.no_call:.3f}{threshold}", style="dim"))
@@ -109,11 +112,19 @@ def show_result(console: Console, result: RunResult, trace: bool = True) -> None
     """A run's trace and what came of it."""
     if trace:
         console.print(trace_table(result.steps))
+    for gate in result.gates:
+        if gate.outcome not in ("passed", "safe") or gate.undecided:
+            which = f"{gate.place} ({gate.tool})" if gate.tool else gate.place
+            why = f": {gate.category}" if gate.category else ""
+            console.print(Text(f"gate at {which}: {gate.outcome}{why}", style="dim"))
     if result.stop_reason == "tool_call":
         for call in result.calls:
             arguments = json.dumps(call.arguments, ensure_ascii=False)
             console.print(Text.assemble("to be run by you: ", (call.name, "bold"), f" {arguments}"))
-    if result.output:
+    for waiting in result.pending.waiting if result.pending else ():
+        arguments = json.dumps(waiting.arguments, ensure_ascii=False)
+        console.print(Text.assemble("waits for approval: ", f"{waiting.id} ", (waiting.name, "bold"), f" {arguments}"))
+    if result.output and result.pending is None:
         style = "red" if result.stop_reason == "refused" else ""
         console.print(Text(result.output, style=style))
     if result.citations:

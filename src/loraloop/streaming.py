@@ -6,34 +6,38 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from loraloop.agent import Agent
+    from loraloop.agent import RunResult, RunStream
 
 
-def stream_run(agent: Agent, prompt: str, as_json: bool, **options: Any) -> None:
-    """Runs a request and prints its tokens, or each event as a line of JSON.
+def stream_run(run: RunStream, as_json: bool) -> RunResult:
+    """Reads a run to its end and prints its tokens, or each event as a line of JSON.
 
     Args:
-        agent: Who runs it.
-        prompt: The request.
+        run: It has not begun.
         as_json: Events instead of text.
-        **options: Of the run.
     """
-    for event in agent.stream(prompt, **options):
+    for event in run:
         if as_json:
             sys.stdout.write(event.to_json() + "\n")
         else:
             _tell(event)
         sys.stdout.flush()
+    return run.result
 
 
 def _tell(event: Any) -> None:
     from loraloop.agent import events
+    from loraloop.tool_schemas import dumps
 
     match event:
         case events.Routed(skill=skill, probability=probability, decided_by=by):
             sys.stdout.write(f"[{skill} {probability:.2f}{'' if by == 'router' else ' ' + by}] ")
         case events.TokenGenerated(text=text):
             sys.stdout.write(text)
+        case events.ApprovalRequested(calls=calls):
+            for call in calls:
+                sys.stdout.write(f"\nwaits for approval: {call.id} {call.name} {dumps(call.arguments)}")
+            sys.stdout.write("\n")
         case events.ToolCallFinished(call=call):
             sys.stdout.write(f"\n→ {call.name}: {call.error if call.error is not None else call.result}")
         case events.Refused(text=text):

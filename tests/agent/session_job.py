@@ -75,7 +75,7 @@ def run(order: dict[str, Any]) -> None:
     if turns and turns[-1].result is not None:
         result = turns[-1].result
     else:
-        resumed = session.journal("").resumed if turns else None
+        resumed = session.journal("").interrupted if turns else None
         done = len(resumed.steps) + (resumed.written is not None) if resumed else 0
         runtime = Runtime.load() if order.get("real") else ScriptedRuntime(*SCRIPT[done:])
         first = {"prompt": REAL, "tool_choice": "look"} if order.get("real") else {"prompt": PROMPT}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from loraloop.adapters.base import Message
-from loraloop.agent import Agent, Policy
+from loraloop.agent import Agent, Guard, Policy
 from loraloop.agent.calling import call_key
 from loraloop.agent.outcomes import Facts, outcome_of
 from loraloop.testing import ScriptedRuntime, assert_called, assert_routes
@@ -147,7 +147,7 @@ def test_not_answerable_leaves_nothing_and_masks_retrieval(play: Play) -> None:
 def test_unsafe_leaves_the_refusal_and_ends_the_run(play: Play) -> None:
     result = Agent(play([UNSAFE], unsafe=[True])).run_sync("How do I rob a bank?")
     assert (result.stop_reason, result.category) == ("refused", "crime")
-    assert result.output == Policy().refusal == result.messages[-1].content
+    assert result.output == Guard().refusal == result.messages[-1].content
     assert result.steps[0].decided_by == "screen" and not result.steps[0].kept
 
 
@@ -165,7 +165,7 @@ def test_tool_results_are_screened_each(play: Play) -> None:
     result = Agent(runtime, [add]).run_sync("add")
     assert runtime.router.screened == 3 and result.stop_reason == "refused"
     runtime = play([two, "Fine."], "tools", unsafe=[False, True])
-    result = Agent(runtime, [add], policy=Policy(screen_tools=False)).run_sync("add")
+    result = Agent(runtime, [add], guard=Guard(tools=None)).run_sync("add")
     assert runtime.router.screened == 1 and result.output == "Fine."
 
 

@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 
 from loraloop.adapters.base import Message
-from loraloop.agent import Agent, Limits, Policy, Runtime, Sampling
+from loraloop.agent import Agent, Guard, Limits, Policy, Runtime, Sampling
 from loraloop.agent.events import EVENTS, RunFinished, StepFinished, TokenGenerated, ToolCallFinished
 from loraloop.tool_schemas.calls import Call, calls_schema, parse_calls
 from loraloop.tool_schemas.errors import (
@@ -157,7 +157,7 @@ def test_a_forbidden_skill_is_masked(make_runtime: MakeRuntime) -> None:
 
 def test_the_screen_can_be_switched_off(make_runtime: MakeRuntime) -> None:
     runtime = make_runtime(unsafe=[True])
-    agent = Agent(runtime, policy=Policy(screen=False), limits=Limits(step_tokens=5))
+    agent = Agent(runtime, guard=Guard(input=None), limits=Limits(step_tokens=5))
     assert agent.run_sync("go").steps[0].skill == "none" and runtime.router.screened == 0
 
 
@@ -383,13 +383,14 @@ def test_a_conversation_goes_on_without_reading_itself_again(make_runtime: MakeR
 
 def test_threads_share_a_runtime_and_get_what_they_would_get_alone(make_runtime: MakeRuntime) -> None:
     skills = ["tools", "code", "prose", "whole", "none"]
-    policy = {name: Policy(skills=(name,), screen=False) for name in skills}
+    policy = {name: Policy(skills=(name,)) for name in skills}
+    open_gates = Guard(input=None)
 
     def texts(agent: Agent, name: str) -> list[str]:
         return [step.text for step in agent.run_sync(f"go {name}", policy=policy[name]).steps]
 
-    alone = {name: texts(Agent(make_runtime(reuse=0), [pick], limits=SHORT), name) for name in skills}
-    shared = Agent(make_runtime(reuse=0), [pick], limits=SHORT)
+    alone = {name: texts(Agent(make_runtime(reuse=0), [pick], guard=open_gates, limits=SHORT), name) for name in skills}
+    shared = Agent(make_runtime(reuse=0), [pick], guard=open_gates, limits=SHORT)
     got: dict[str, list[str]] = {}
     threads = [threading.Thread(target=lambda n=name: got.update({n: texts(shared, n)})) for name in skills]
     for thread in threads:

@@ -12,7 +12,7 @@ import torch
 from loraloop.adapters.bank import Bank
 from loraloop.adapters.base import Base
 from loraloop.adapters.skill import Skill
-from loraloop.agent import Agent, Limits, Policy, Runtime
+from loraloop.agent import Agent, Guard, Limits, Runtime
 from loraloop.agent.ahead import Ahead
 from loraloop.agent.engine import Generated
 from loraloop.agent.events import Prefetched, StepFinished
@@ -59,7 +59,7 @@ def bank(small: Base, make_skill: Callable[..., Skill], tmp_path: Path) -> Bank:
 def agent(small: Base, bank: Bank, *rankings: dict[str, float], spare: bool = True, **options: Any) -> Agent:
     runtime = Runtime(small, bank, Told(*rankings), **options)
     runtime.ahead.spare = spare
-    return Agent(runtime, [ping], limits=SHORT, policy=Policy(screen=False, screen_tools=False))
+    return Agent(runtime, [ping], limits=SHORT, guard=Guard(input=None, tools=None))
 
 
 def test_the_runner_up_is_made_ready(small: Base, bank: Bank) -> None:

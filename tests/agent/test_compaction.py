@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loraloop.adapters.base import Base, Message
-from loraloop.agent import Agent, Limits, Policy
+from loraloop.agent import Agent, Guard, Limits
 from loraloop.agent.compaction import STUB, Compactor
 from loraloop.agent.engine.trunk import Trunk
 from loraloop.agent.events import Compacted, StepFinished
@@ -71,7 +71,7 @@ def test_old_results_are_cut_before_anything_else_and_the_newest_never(play: Pla
     steps = [calls(look={"page": page}) for page in range(4)]
     runtime = play([*steps, "Nothing new."], *["tools"] * 4, "none", context=1300)
     limits = Limits(step_tokens=64, keep_free=440)
-    agent = Agent(runtime, [look], policy=Policy(screen_tools=False), limits=limits)
+    agent = Agent(runtime, [look], guard=Guard(tools=None), limits=limits)
     stream = agent.stream("Look at pages 0 to 3.")
     events = list(stream)
     result = stream.result
@@ -98,7 +98,7 @@ def test_without_it_the_run_ends(play: Play) -> None:
     steps = [calls(look={"page": page}) for page in range(4)]
     limits = Limits(step_tokens=64, keep_free=0)
     runtime = play(steps, *["tools"] * 6, context=900)
-    result = Agent(runtime, [look], policy=Policy(screen_tools=False), limits=limits).run_sync("Look.")
+    result = Agent(runtime, [look], guard=Guard(tools=None), limits=limits).run_sync("Look.")
     assert result.stop_reason == "context" and not result.compactions
     with pytest.raises(ContextLengthError, match="shorten"):
         Agent(play(["x"], context=300), limits=limits).run_sync("And?", messages=turns(8))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from loraloop.adapters.base import Message, Row
-from loraloop.agent import Agent, Limits, Mixture, Policy, Runtime
+from loraloop.agent import Agent, Guard, Limits, Mixture, Policy, Runtime
 from loraloop.agent.engine import LedgerError
 from loraloop.agent.events import Routed, SkillActivated
 from loraloop.router.decision import Route
@@ -112,7 +112,7 @@ def test_members_stay_in_their_slots_while_a_mixture_runs(make_runtime: MakeRunt
 
 
 def test_the_trace_shows_the_mixture(make_runtime: MakeRuntime) -> None:
-    agent = Agent(make_runtime(), limits=SHORT, policy=Policy(screen=False))
+    agent = Agent(make_runtime(), limits=SHORT, guard=Guard(input=None))
     stream = agent.stream("Hi", skill={"prose": 0.6, "retrieval": 0.4}, passages=["a text"])
     events = list(stream)
     routed = next(event for event in events if isinstance(event, Routed))
@@ -128,10 +128,10 @@ def test_the_trace_shows_the_mixture(make_runtime: MakeRuntime) -> None:
 
 
 def test_a_mixture_writes_what_its_heaviest_member_writes_unless_told(make_runtime: MakeRuntime) -> None:
-    agent = Agent(make_runtime(), limits=Limits(step_tokens=80, max_steps=1), policy=Policy(screen=False))
+    agent = Agent(make_runtime(), limits=Limits(step_tokens=80, max_steps=1), guard=Guard(input=None))
     code = agent.run_sync("Hi", skill={"code": 0.6, "prose": 0.4}).steps[0]
     assert "```" in code.text
-    free = agent.run_sync("Hi", policy=Policy(screen=False, skills=(Mixture({"code": 0.6, "prose": 0.4}, "text"),)))
+    free = agent.run_sync("Hi", policy=Policy(skills=(Mixture({"code": 0.6, "prose": 0.4}, "text"),)))
     assert "```" not in free.steps[0].text
 
 
@@ -170,10 +170,10 @@ def test_a_routed_mixture_takes_in_sure_enough_runners_up(
     runtime = make_runtime()
     runtime.router = Sure(**probabilities)  # type: ignore[assignment]
     limits = Limits(step_tokens=60, max_steps=1)
-    agent = Agent(runtime, limits=limits, policy=Policy(screen=False, mix=0.2))
+    agent = Agent(runtime, limits=limits, guard=Guard(input=None), policy=Policy(mix=0.2))
     step = agent.run_sync("Hi").steps[0]
     assert dict(step.mixture) == pytest.approx(dict(expected))
     assert step.decided_by == "router" and step.probability == max(probabilities.values())
     if expected:
         assert "```" in step.text
-    assert Agent(runtime, limits=limits, policy=Policy(screen=False)).run_sync("Hi").steps[0].mixture == ()
+    assert Agent(runtime, limits=limits, guard=Guard(input=None)).run_sync("Hi").steps[0].mixture == ()

@@ -13,7 +13,7 @@ from loraloop.adapters.bank import Bank
 from loraloop.adapters.base import Base
 from loraloop.adapters.card import Threshold
 from loraloop.adapters.skill import Skill
-from loraloop.agent import Agent, Limits, Policy, Runtime
+from loraloop.agent import Agent, Guard, Limits, Policy, Runtime
 from loraloop.evals.no_call import Weighed, choose
 from loraloop.testing import ScriptedRouter
 from loraloop.tool_schemas.errors import InputError
@@ -24,7 +24,8 @@ ACT = Tool("act", "Acts.", {"type": "object", "properties": {}, "additionalPrope
 
 
 def first(runtime: Runtime, **policy: Any) -> Any:
-    agent = Agent(runtime, [ACT], policy=Policy(screen=False, max_calls=1, **policy), limits=LIMITS)
+    guard = Guard(input=None, tools=None)
+    agent = Agent(runtime, [ACT], guard=guard, policy=Policy(max_calls=1, **policy), limits=LIMITS)
     return agent.run_sync("Act, please.").steps[0]
 
 

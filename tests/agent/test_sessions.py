@@ -141,7 +141,7 @@ def test_what_is_no_data_has_to_be_given_again(store: Sessions) -> None:
         return context.deps
 
     session = store.session("s")
-    options: dict[str, Any] = {"deps": "pears", "policy": Policy(screen=False), "output_type": str}
+    options: dict[str, Any] = {"deps": "pears", "policy": Policy(repairs=1), "output_type": str}
     leave(agent_of(calls(shop={}), "x", tools=[shop]), session, **options)
     agent = agent_of("Pears.", tools=[shop])
     with pytest.raises(SessionError, match="was given policy=…, deps=…, output_type=…: give that again"):

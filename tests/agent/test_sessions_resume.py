@@ -165,7 +165,7 @@ def test_interrupted_anywhere_it_comes_to_the_same(case: str, tmp_path: Path) ->
                 over.add(kind)
                 continue
             assert session.state == "interrupted"
-            journal = session.journal("").resumed
+            journal = session.journal("").interrupted
             assert journal is not None
             left = script[len(journal.steps) :]
             runtime = ScriptedRuntime(*left, context=context)
@@ -184,13 +184,13 @@ def test_limits_go_on_counting(tmp_path: Path) -> None:
     session = Sessions(tmp_path / "s.db").session("s")
     made = {"tools": [add], "limits": Limits(max_steps=3, deadline=60.0)}
     assert interrupted(agent_of(ScriptedRuntime(*script), made), StepFinished, 2, "Add.", session=session)
-    before = session.journal("").resumed
-    assert before is not None and before.state.elapsed > 0
+    before = session.journal("").interrupted
+    assert before is not None and before.state.seconds > 0
     stream = agent_of(ScriptedRuntime(script[2]), made).stream(session=session)
     events = list(stream)
-    assert events[0].resumed == 2 and events[0].run_id == before.run_id  # type: ignore[attr-defined]
+    assert events[0].resumed and events[0].run_id == before.run_id  # type: ignore[attr-defined]
     assert stream.result.stop_reason == "max_steps" and len(stream.result.steps) == 3
-    assert stream.result.ms / 1e3 >= before.state.elapsed
+    assert stream.result.ms / 1e3 >= before.state.seconds
 
 
 def test_a_deadline_counts_what_the_run_took_before(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from loraloop.adapters.base import Message
 from loraloop.adapters.card import Card, Threshold
 from loraloop.adapters.contracts import openings, verdict_of
 from loraloop.adapters.skill import Skill
-from loraloop.agent import Agent, Policy, Runtime
+from loraloop.agent import Agent, Gate, Guard, Runtime
 from loraloop.agent.engine.balance import Balance
-from loraloop.agent.verdict import Gate
+from loraloop.agent.verdict import Judge
 from loraloop.router.decision import Route, ScreenResult
 from loraloop.tool_schemas.errors import InputError, SkillError
 
@@ -64,7 +64,7 @@ def test_threshold_decides_and_the_text_agrees(tiny_base, skills):
         for seed in range(4):
             chances = set()
             for threshold in THRESHOLDS:
-                gate = Gate(runtime, unsafe_from=threshold)
+                gate = Judge(runtime, unsafe_from=threshold)
                 said = gate.judge(gate.read(asked(seed)))
                 assert verdict_of(said.text) == said.verdict
                 assert said.verdict.unsafe == (said.probability >= threshold)
@@ -78,7 +78,7 @@ def test_threshold_decides_and_the_text_agrees(tiny_base, skills):
 
 def test_without_a_threshold_the_likelier_verdict_is_decoded(tiny_base, skills):
     for skill in skills:
-        gate = Gate(runtime_with(tiny_base, skill))
+        gate = Judge(runtime_with(tiny_base, skill))
         for seed in range(4):
             said = gate.judge(gate.read(asked(seed)))
             assert said.threshold is None and 0 <= said.probability <= 1
@@ -88,7 +88,7 @@ def test_without_a_threshold_the_likelier_verdict_is_decoded(tiny_base, skills):
 def test_runs_take_the_cards_threshold_and_the_policy_overrides_it(tiny_base, skills):
     messages = asked(1)
     runtime = runtime_with(tiny_base, skills[0], threshold=0.0)
-    gate = Gate(runtime)
+    gate = Judge(runtime)
     alone = gate.judge(gate.read(messages))
     assert alone.threshold == 0.0 and alone.verdict.unsafe
     refused = Agent(runtime).run_sync(messages[0].content)
@@ -96,12 +96,12 @@ def test_runs_take_the_cards_threshold_and_the_policy_overrides_it(tiny_base, sk
     assert refused.stop_reason == "refused" and step.outcome == "unsafe"
     assert step.unsafe == alone.probability and step.unsafe_from == 0.0
     assert json.loads(refused.to_json())["steps"][0]["unsafe"] == step.unsafe
-    let = Agent(runtime, policy=Policy(unsafe_from=1.0)).run_sync(messages[0].content)
+    let = Agent(runtime, guard=Guard(input=Gate(unsafe_from=1.0))).run_sync(messages[0].content)
     assert let.steps[0].outcome == "safe" and let.steps[0].unsafe_from == 1.0
     assert let.steps[0].unsafe == step.unsafe
     assert let.steps[1].unsafe is None and let.steps[1].unsafe_from is None
     with pytest.raises(InputError, match="unsafe_from"):
-        Policy(unsafe_from=1.5)
+        Gate(unsafe_from=1.5)
 
 
 def test_sampling_does_not_touch_the_decision(tiny_base, skills):
@@ -144,4 +144,4 @@ def test_card_keeps_its_threshold(tmp_path, tiny_base, skills):
 
 def test_gate_needs_a_skill_that_judges(tiny_base, make_skill):
     with pytest.raises(InputError, match="verdicts"):
-        Gate(runtime_with(tiny_base, make_skill(tiny_base, "prose")))
+        Judge(runtime_with(tiny_base, make_skill(tiny_base, "prose")))

@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SAYS = {
+    "approval": "goes on, 2 steps",
     "citations": "cites p2",
     "conversation": "from the cache",
     "embedding": "tools",

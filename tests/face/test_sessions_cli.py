@@ -97,7 +97,7 @@ def test_resuming_streams_as_well(run: Run, say: Callable[..., None], tmp_path: 
     given = ("sessions", "resume", "sums", "--sessions", str(file), "--tools", "sums.py:tools", "--stream", "--json")
     code, out, err = run(*given)
     events = [json.loads(line) for line in out.splitlines()]
-    assert code == 0 and events[0]["resumed"] == 1 and events[-1]["type"] == "RunFinished", err
+    assert code == 0 and events[0]["resumed"] is True and events[-1]["type"] == "RunFinished", err
 
 
 def test_export(run: Run, say: Callable[..., None], tmp_path: Path) -> None:

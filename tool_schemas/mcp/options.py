@@ -29,6 +29,8 @@ class McpOptions:
         max_bytes: Of a result as JSON; a larger one is an error.
         on_change: Called with the new tools when the server says that they changed; in the session's thread, so it
             must not wait for a call.
+        trusted: Whether its results may be followed, and its ``readOnlyHint``s believed; see `Tool`. Only for servers
+            of your own: nothing that another server says is proven.
     """
 
     name: str = ""
@@ -40,6 +42,7 @@ class McpOptions:
     start_timeout: float = 30.0
     max_bytes: int = 1 << 20
     on_change: Callable[[tuple[Tool, ...]], None] | None = None
+    trusted: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.include, str):
@@ -62,6 +65,7 @@ class McpOptionsGiven(TypedDict, total=False):
     start_timeout: float
     max_bytes: int
     on_change: Callable[[tuple[Tool, ...]], None] | None
+    trusted: bool
 
 
 def options_of(given: McpOptionsGiven) -> McpOptions:

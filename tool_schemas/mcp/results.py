@@ -37,8 +37,11 @@ def tool_of(
     on_unsupported: OnUnsupported,
     timeout: float,
     source: str,
+    trusted: bool = False,
 ) -> Tool:
     """The tool for an entry of a server's list; its `inputSchema` and `outputSchema` are used as they are.
+
+    Only a trusted server's word that a tool reads and changes nothing counts.
 
     Raises:
         SchemaError: With the JSON path of what cannot be used.
@@ -52,6 +55,8 @@ def tool_of(
         returns=listed.output_schema,
         timeout=timeout,
         source=source,
+        effects=not (trusted and listed.annotations is not None and listed.annotations.read_only_hint is True),
+        trusted=trusted,
     )
 
 

@@ -52,8 +52,9 @@ class McpServer:
     A background thread holds the session, so that tools can be called from any thread and any event loop. A call
     that is abandoned (its time is up, its task is cancelled) is cancelled at the server too. A child process ends
     with the block, and with this process at the latest. Nothing that a server says is trusted: schemas are checked
-    like everyone else's, results are data, and what it says of its tools' harmlessness (`hints`) decides nothing.
-    It cannot ask for files, for input or for text of a model: no such capability is offered to it.
+    like everyone else's, results are data, and what it says of its tools' harmlessness (`hints`) decides nothing,
+    unless the option `trusted` says that the server is your own. It cannot ask for files, for input or for text of a
+    model: no such capability is offered to it.
     """
 
     def __init__(self, transport: Stdio | Http, options: McpOptions | None = None) -> None:
@@ -122,8 +123,8 @@ class McpServer:
 
     @property
     def hints(self) -> Mapping[str, dict[str, Any]]:
-        """What the server says of each tool (``readOnlyHint`` …), by the tool's name here; unproven, so decide nothing
-        by it.
+        """What the server says of each tool (``readOnlyHint`` …), by the tool's name here; unproven, so nothing is
+        decided by it unless the server is `trusted`.
         """
         return self._hints
 
@@ -256,6 +257,7 @@ class McpServer:
                     on_unsupported=options.on_unsupported,
                     timeout=options.timeout,
                     source=f"mcp:{options.name or label}",
+                    trusted=options.trusted,
                 )
             except SchemaError as error:
                 if options.on_refused == "raise":

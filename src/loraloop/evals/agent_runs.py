@@ -40,6 +40,7 @@ def do(system: System, task: Task, runs: Runs) -> dict[str, Any]:
             task.instructions,
             limits=CODE_LIMITS if turn.end.kind == "code" else LIMITS,
             policy=driver.policy,
+            guard=driver.guard,
         )
         try:
             result = agent.run_sync(turn.prompt, passages=turn.passages, messages=messages)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from loraloop.agent.guard import Guard
 from loraloop.agent.mixture import MOST, Mixture
 from loraloop.agent.policy import Policy
 from loraloop.router.decision import NONE
@@ -61,13 +62,15 @@ class Driver:
 
     Attributes:
         policy: Of the run.
+        guard: Of the run; the agent's own where the router chooses.
         writes: Contract of the step that was chosen last; empty where the router chooses.
     """
 
     def __init__(self, runtime: Runtime, rule: Rule | None) -> None:
         self._runtime, self._rule = runtime, rule
         self.writes = ""
-        self.policy = Policy() if rule is None else Policy(screen=False, screen_tools=False, decide=self._decide)
+        self.policy = Policy() if rule is None else Policy(decide=self._decide)
+        self.guard = None if rule is None else Guard(input=None, tools=None)
 
     def _decide(self, facts: StepFacts) -> Choice:
         assert self._rule is not None

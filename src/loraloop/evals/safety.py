@@ -111,11 +111,11 @@ def ask(
     Raises:
         InputError: `outputs` holds those of another evaluation, or no skill writes verdicts.
     """
-    from loraloop.agent.verdict import Gate
+    from loraloop.agent.verdict import Judge
     from loraloop.router.decision import NONE
     from loraloop.skill_eval import with_told
 
-    gate, bare = Gate(runtime), Gate(runtime, NONE)
+    gate, bare = Judge(runtime), Judge(runtime, NONE)
     kept = Kept(outputs, facts_of(runtime, cases))
     gated: list[Gated] = []
     others: dict[str, list[Said]] = {peer: [] for peer in peers}

@@ -172,10 +172,10 @@ def test_gate_says_what_a_run_does(base):
     """The evaluation's gate and a run screen and judge alike."""
     from loraloop.adapters.base import Message
     from loraloop.agent import Agent, Limits, Runtime
-    from loraloop.agent.verdict import Gate
+    from loraloop.agent.verdict import Judge
 
     runtime = Runtime.load(base, skills=["safety"])
-    gate = Gate(runtime)
+    gate = Judge(runtime)
     agent = Agent(runtime, limits=Limits(max_steps=1, step_tokens=16))
     asked = 0
     for text, _ in TEXTS:

@@ -1,0 +1,60 @@
+"""Where a message of a transcript comes from, and whether what it says may be followed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+Kind = Literal["system", "user", "skill", "tool", "guard"]
+"""`guard` is what the runtime itself says in another's place: a refusal, or that a result was withheld."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassageSpan:
+    """A passage inside a user's message.
+
+    Attributes:
+        id: The passage's.
+        source: The document that it is from.
+        start: Its first character in the message's content.
+        end: The character after its last.
+        trusted: Whether what it says may be followed.
+    """
+
+    id: str
+    source: str
+    start: int
+    end: int
+    trusted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a message comes from.
+
+    Attributes:
+        kind: Who wrote it.
+        name: Of the skill (`none` is the bare base) or of the tool.
+        step: The run's step that wrote it, or that called the tool; None outside steps.
+        source: Where the tool comes from, such as `mcp:NAME`.
+        trusted: Whether what it says may be followed. What a skill wrote after it read untrusted text is not.
+        passages: The parts of a user's message that are passages.
+    """
+
+    kind: Kind
+    name: str = ""
+    step: int | None = None
+    source: str = ""
+    trusted: bool = True
+    passages: tuple[PassageSpan, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise ValueError(f"unknown kind of origin {self.kind!r}: use one of {', '.join(get_args(Kind))}")
+
+    @classmethod
+    def read(cls, said: Mapping[str, Any]) -> Origin:
+        """An origin from its JSON form."""
+        spans = tuple(PassageSpan(**span) for span in said.get("passages", ()))
+        return cls(**{**said, "passages": spans})

@@ -1,0 +1,123 @@
+"""What a step writes: generation in its branch, under its form and within what the limits leave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from loraloop.agent.aside import Repair, asides
+from loraloop.agent.deciding import speaks
+from loraloop.agent.engine.generate import Budget, Generated
+from loraloop.agent.engine.sampling import Sampler
+from loraloop.agent.events import Event, TokenGenerated
+from loraloop.agent.weighing import balance_of
+from loraloop.tool_schemas.errors import LimitError
+
+if TYPE_CHECKING:
+    from loraloop.agent.engine.branch import Branch
+    from loraloop.agent.engine.clock import Clock
+    from loraloop.agent.forms import Forms
+    from loraloop.agent.job import Decision, Job
+    from loraloop.agent.result import StopReason
+    from loraloop.agent.runtime import Runtime
+
+UNENFORCED = "unenforced"  # the text has not its form: a check failed too often, or no text of it fits
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """One step's.
+
+    Attributes:
+        index: The step.
+        decision: What it runs on.
+        contract: What it writes.
+        tokens: That the run may still generate.
+        deadline: The run's, of `time.monotonic()`.
+        after: What the transcript's last message is.
+        aside: What the caller tells this step alone.
+        repair: What went wrong before, if the step is decoded again.
+        judging: Whether a gate of the guard asks for a verdict.
+        unsafe_from: That gate's threshold; None for the card's.
+    """
+
+    index: int
+    decision: Decision
+    contract: str
+    tokens: int
+    deadline: float | None
+    after: str
+    aside: str = ""
+    repair: Repair | None = None
+    judging: bool = False
+    unsafe_from: float | None = None
+
+
+class Writer:
+    """Writes the steps of one run.
+
+    Attributes:
+        sampler: Draws tokens; its generator goes on from step to step.
+    """
+
+    def __init__(self, run_id: str, runtime: Runtime, job: Job, forms: Forms, cancelled: Callable[[], bool]) -> None:
+        self.sampler = Sampler(job.sampling)
+        self._run_id = run_id
+        self._runtime = runtime
+        self._chat = runtime.base.chat
+        self._job = job
+        self._forms = forms
+        self._cancelled = cancelled
+
+    def write(
+        self, branch: Branch, step: Writing, clock: Clock
+    ) -> Generator[Event, None, tuple[Generated, StopReason | None]]:
+        """Generates in the branch; returns what came of it and the limit that cut it, if one did.
+
+        Nothing is told of a text that the gate before the output has yet to see.
+        """
+        policy, limits, contract = self._job.policy, self._job.limits, step.contract
+        room = branch.left - len(self._chat.generation_prompt) - len(self._chat.closing)
+        tokens = min(limits.step_tokens, step.tokens, room)
+        grammar = self._forms.grammar(contract, clock, step.repair is not None and not step.repair.left)
+        talks = speaks(self._runtime, step.decision, contract)
+        prose = talks and self._job.tools and policy.prose
+        told = self._told(step, talks, max(room - tokens, room // 2))
+        room -= len(told)
+        tokens = min(tokens, room)
+        cut: StopReason = "context" if tokens == room else "max_tokens"
+        limited: dict[str, StopReason] = {"tokens": cut, "deadline": "deadline", "cancelled": "cancelled"}
+        out, held = Generated(), self._job.guard.output is not None and contract != "verdict"
+        given = step.unsafe_from if contract == "verdict" else policy.no_call_from
+        balance = balance_of(self._runtime, step.decision.skill, given, contract)
+        try:
+            for piece in self._runtime.generate(
+                branch,
+                [*told, *self._chat.generation_prompt],
+                self.sampler,
+                Budget(tokens, step.deadline, self._cancelled),
+                stop_ids=self._runtime.stop_ids,
+                constraint=None if grammar is None else grammar.start(),
+                not_first=self._runtime.call_openers if prose else None,
+                balance=balance,
+                clock=clock,
+            ):
+                if isinstance(piece, Generated):
+                    out = piece
+                elif not held:
+                    yield TokenGenerated(self._run_id, step.index, step.decision.skill, piece.text, piece.tokens)
+        except LimitError as error:
+            if not step.index and not step.judging:
+                raise
+            return Generated(reason=UNENFORCED, problem=str(error)), cut
+        return out, limited.get(out.reason)
+
+    def _told(self, step: Writing, talks: bool, most: int) -> list[int]:
+        """Ids of what the step is told in its branch alone, in at most so many tokens."""
+        cued = talks and step.after == "tool" and bool(self._job.policy.cue)
+        for messages in asides(self._job, step.contract, cued, step.repair, step.aside):
+            ids = [token for each in messages for token in self._chat.message(each.role, each.content)]
+            if len(ids) <= most:
+                return ids
+        return []

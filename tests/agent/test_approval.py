@@ -1,0 +1,518 @@
+"""Calls that wait for approval: runs that pause before them, go on elsewhere, and end as if there had been no pause."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from loraloop.adapters.base import Base
+from loraloop.agent import (
+    Agent,
+    Approve,
+    Deny,
+    Limits,
+    PendingCall,
+    PendingRun,
+    Policy,
+    RunResult,
+    Runtime,
+    Sampling,
+    Step,
+)
+from loraloop.agent.events import ApprovalRequested, RunFinished, RunStarted, StepFinished, ToolCallStarted
+from loraloop.testing import ScriptedRuntime, answer, calls, code
+from loraloop.tool_schemas import Tool, tool
+from loraloop.tool_schemas.context import Context
+from loraloop.tool_schemas.errors import InputError, SchemaError, ToolRetry, UnknownNameError
+
+ORDER = {
+    "type": "object",
+    "properties": {"to": {"type": "string"}, "amount": {"type": "integer"}},
+    "required": ["to", "amount"],
+    "additionalProperties": False,
+}
+NUMBER = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}
+PAY, LOOK = ("pay", {"to": "ann", "amount": 50}), ("look", {"to": "ann", "amount": 1})
+WAIT = 5.0
+
+
+class Bank:
+    """A tool that pays and one that looks; what was done is in `done`."""
+
+    def __init__(self, **options: Any) -> None:
+        self.done: list[tuple[str, int]] = []
+        self.tools = [
+            Tool("pay", "Pays.", ORDER, self.pay, **{"requires_approval": True, **options}),
+            Tool("look", "Looks.", ORDER, lambda to, amount: f"{to} has {amount}"),
+        ]
+
+    def pay(self, to: str, amount: int) -> str:
+        self.done.append((to, amount))
+        return f"paid {amount} to {to}"
+
+
+def paused(bank: Bank, *steps: Any, **options: Any) -> RunResult[Any]:
+    """A run that pauses: by default one call that waits and one that does not."""
+    return Agent(ScriptedRuntime(*(steps or (calls(PAY, LOOK),))), bank.tools, **options).run_sync("go")
+
+
+def pending_of(result: RunResult[Any]) -> PendingRun:
+    """The paused run, through JSON."""
+    assert result.stop_reason == "approval" and result.pending is not None
+    again = PendingRun.from_json(result.pending.to_json())
+    assert again == result.pending
+    return again
+
+
+def told(result: RunResult[Any]) -> list[Any]:
+    """What the transcript holds of the calls."""
+    return [json.loads(message.content) for message in result.messages if message.role == "tool"]
+
+
+def timeless(steps: tuple[Step, ...]) -> list[Step]:
+    """Steps without what differs from run to run, and without who approved what."""
+    return [
+        replace(
+            step,
+            ms={},
+            tokens=replace(step.tokens, prefilled=0, reused=0),
+            prefetched=(),
+            calls=tuple(replace(call, ms=0.0, approval="") for call in step.calls),
+        )
+        for step in steps
+    ]
+
+
+def test_a_run_pauses_before_anything_of_the_step_has_run() -> None:
+    bank = Bank()
+    agent = Agent(ScriptedRuntime(calls(LOOK), calls(PAY, ("look", {"to": "bob", "amount": 2}))), bank.tools)
+    events = list(agent.stream("go"))
+    (asked,) = [event for event in events if isinstance(event, ApprovalRequested)]
+    assert [(call.id, call.name, call.arguments) for call in asked.calls] == [("call_1_0", *PAY)]
+    assert sum(isinstance(event, ToolCallStarted) for event in events) == 1 and not bank.done
+    assert sum(isinstance(event, StepFinished) for event in events) == 1
+    last = events[-1]
+    assert isinstance(last, RunFinished) and last.result.complete and last.result.messages[-1].role == "assistant"
+    pending = pending_of(last.result)
+    assert [(call.id, call.open) for call in pending.calls] == [("call_1_0", True), ("call_1_1", False)]
+    assert pending.waiting == asked.calls and pending.step.outcome == "calls" and not pending.step.calls
+    assert json.loads(last.to_json())["result"]["pending"]["version"] == 1
+
+
+def test_what_is_approved_runs_elsewhere_and_the_run_goes_on() -> None:
+    first, second = Bank(), Bank()
+    pending = pending_of(paused(first))
+    events = list(Agent(ScriptedRuntime("Done."), second.tools).resume_stream(pending, {"call_0_0": Approve()}))
+    start, last = events[0], events[-1]
+    assert isinstance(start, RunStarted) and start.resumed and start.run_id == pending.run_id
+    assert isinstance(last, RunFinished)
+    result = last.result
+    assert (result.output, result.stop_reason, result.run_id) == ("Done.", "answer", pending.run_id)
+    assert second.done == [("ann", 50)] and not first.done
+    assert [call.approval for call in result.steps[0].calls] == ["approved", ""]
+    assert [step.index for step in result.steps] == [0, 1] and result.pending is None
+    assert [event.step.index for event in events if isinstance(event, StepFinished)] == [0, 1]
+
+
+def test_what_is_denied_does_not_run_and_the_model_is_told() -> None:
+    bank = Bank()
+    pending = pending_of(paused(bank))
+    runtime = ScriptedRuntime(calls(PAY), "I could not pay.")  # the model tries once more, which is no use
+    result = Agent(runtime, bank.tools).resume_sync(pending, {"call_0_0": Deny("too much")})
+    assert not bank.done and result.output == "I could not pay."
+    assert told(result) == [
+        {"name": "pay", "error": "denied by the user: too much"},
+        {"name": "look", "result": "ann has 1"},
+    ]
+    assert result.steps[0].calls[0].approval == "denied" and result.steps[1].outcome == "repeated"
+    assert Deny().error == "denied by the user"
+
+
+def test_arguments_may_be_edited_and_the_model_is_told() -> None:
+    bank = Bank()
+    pending = pending_of(paused(bank))
+    runtime = ScriptedRuntime(calls(PAY, ("pay", {"to": "ann", "amount": 5})), "Done.")
+    edited = Approve(arguments={"to": "ann", "amount": 5})
+    result = Agent(runtime, bank.tools).resume_sync(pending, {"call_0_0": edited})
+    assert bank.done == [("ann", 5)]
+    assert told(result)[0] == {"name": "pay", "arguments": {"to": "ann", "amount": 5}, "result": "paid 5 to ann"}
+    call = result.steps[0].calls[0]
+    assert (call.arguments, call.wanted, call.approval) == ({"to": "ann", "amount": 5}, PAY[1], "edited")
+    assert result.steps[1].outcome == "repeated"  # neither as it was written nor as it ran
+
+
+@pytest.mark.parametrize(
+    ("decisions", "error", "says"),
+    [
+        ({}, InputError, r"no decision about call_0_0 \(pay .*Approve\(\) or Deny"),
+        ({"call_0_9": Approve()}, UnknownNameError, "Known: call_0_0, call_0_1"),
+        ({"call_0_0": True}, InputError, r"True is no answer about call_0_0 \(pay\): give Approve\(\)"),
+        ({"call_0_0": Approve(arguments={"to": "ann"})}, SchemaError, r"edited arguments of call_0_0 .*amount"),
+    ],
+)
+def test_unusable_decisions_are_errors_that_name_the_call(
+    decisions: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    bank = Bank()
+    pending = pending_of(paused(bank))
+    with pytest.raises(error, match=says):
+        Agent(ScriptedRuntime("Done."), bank.tools).resume_sync(pending, decisions)
+    assert not bank.done
+
+
+def test_what_changed_since_the_pause_is_an_error_unless_it_does_not_matter() -> None:
+    bank = Bank()
+    pending, yes = pending_of(paused(bank)), {"call_0_0": Approve()}
+    pay, look = bank.tools
+    cents = {**ORDER, "properties": {**ORDER["properties"], "amount": {"type": "integer", "maximum": 9}}}
+    small = replace(pay, parameters=cents)
+    with pytest.raises(UnknownNameError, match=r"call_0_0 cannot run any more.*did you mean 'look'.*or deny the call"):
+        Agent(ScriptedRuntime(), [look]).resume_sync(pending, yes)
+    with pytest.raises(SchemaError, match=r"\$.amount: call_0_0 cannot run any more.*schema of 'pay' has changed"):
+        Agent(ScriptedRuntime(), [small, look]).resume_sync(pending, yes)
+    with pytest.raises(InputError, match="no implementation now"):
+        Agent(ScriptedRuntime(), [replace(pay, function=None), look]).resume_sync(pending, yes)
+    with pytest.raises(InputError, match="paused on another base"):
+        Agent(ScriptedRuntime(), bank.tools).resume_sync(replace(pending, base="another"), yes)
+    with pytest.raises(InputError, match=r"dict is no pending run: give RunResult.pending"):
+        Agent(ScriptedRuntime(), bank.tools).resume_sync(pending.to_dict(), yes)  # type: ignore[arg-type]
+    no = {"call_0_0": Deny()}
+    assert Agent(ScriptedRuntime("Done."), [look]).resume_sync(pending, no).output == "Done."
+    edited = {"call_0_0": Approve(arguments={"to": "ann", "amount": 9})}
+    assert Agent(ScriptedRuntime("Done."), [small, look]).resume_sync(pending, edited).output == "Done."
+    assert bank.done == [("ann", 9)]
+
+
+def test_a_call_that_needs_approval_only_since_the_pause_pauses_again() -> None:
+    bank = Bank()
+    pending = pending_of(paused(bank))
+    pay, look = bank.tools
+    stricter = [pay, replace(look, requires_approval=True)]
+    again = pending_of(Agent(ScriptedRuntime(), stricter).resume_sync(pending, {"call_0_0": Approve()}))
+    assert [call.id for call in again.waiting] == ["call_0_1"] and not bank.done
+    assert again.calls[0].approval == Approve()
+    result = Agent(ScriptedRuntime("Done."), stricter).resume_sync(again, {"call_0_1": Deny()})
+    assert bank.done == [("ann", 50)] and [call.approval for call in result.steps[0].calls] == ["approved", "denied"]
+    assert len(result.steps) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "no JSON"),
+        ("[]", "this is no pending run"),
+        ('{"version": 2}', "of version 2, and this loraloop reads version 1"),
+        ('{"version": 1}', r"damaged: \$.run_id"),
+    ],
+)
+def test_what_is_no_pending_run_is_refused(text: str, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        PendingRun.from_json(text)
+
+
+def test_a_damaged_pending_run_is_refused_by_its_place() -> None:
+    whole = pending_of(paused(Bank())).to_dict()
+    for change, says in (
+        ({"calls": [{**whole["calls"][0], "approval": {"arguments": None, "reason": ""}}]}, r"\$.calls\[0\].approval"),
+        ({"messages": [{"role": "nobody", "content": ""}]}, r"\$.messages\[0\].*unknown message role"),
+        ({"steps": []}, "there is no step with calls"),
+        ({"ids": []}, r"\$.ids has 0 entries for 3 messages"),
+        ({"calls": whole["calls"][:1] * 2}, "an id twice"),
+        ({"made": "many"}, r"\$.made"),
+    ):
+        with pytest.raises(InputError, match=says):
+            PendingRun.from_dict({**whole, **change})
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_a_policy_that_approves_needs_no_pause(kind: str) -> None:
+    asked: list[tuple[PendingCall, Any, int]] = []
+
+    def approve(call: PendingCall, context: Context[Any]) -> Approve | Deny:
+        asked.append((call, context.deps, context.step))
+        small = call.arguments["amount"] <= 50
+        return Approve() if small else Deny("above 50")
+
+    async def approve_later(call: PendingCall, context: Context[Any]) -> Approve | Deny:
+        await asyncio.sleep(0)
+        assert asyncio.get_running_loop() is loop
+        return approve(call, context)
+
+    loop, bank = asyncio.get_running_loop(), Bank()
+    policy = Policy(approve=approve if kind == "sync" else approve_later)
+    runtime = ScriptedRuntime(calls(PAY, ("pay", {"to": "bob", "amount": 51}), LOOK), "Done.")
+    result = await Agent(runtime, bank.tools, policy=policy).run("go", deps="the boss")
+    assert result.output == "Done." and bank.done == [("ann", 50)]
+    assert [call.approval for call in result.steps[0].calls] == ["approved", "denied", ""]
+    assert [(call.id, deps, step) for call, deps, step in asked] == [
+        ("call_0_0", "the boss", 0),
+        ("call_0_1", "the boss", 0),
+    ]
+
+
+def test_what_a_policy_leaves_open_pauses_and_what_it_said_is_kept() -> None:
+    bank = Bank()
+    policy = Policy(approve=lambda call, context: Approve() if call.arguments["to"] == "ann" else None)
+    result = paused(bank, calls(PAY, ("pay", {"to": "bob", "amount": 1})), policy=policy)
+    pending = pending_of(result)
+    assert [call.id for call in pending.waiting] == ["call_0_1"] and not bank.done
+    Agent(ScriptedRuntime("Done."), bank.tools).resume_sync(pending, {"call_0_1": Deny()})
+    assert bank.done == [("ann", 50)]
+
+
+def test_errors_of_a_policy_that_approves_end_the_run_before_anything_runs() -> None:
+    bank = Bank()
+
+    def broken(call: PendingCall, context: Context[Any]) -> Approve:
+        raise RuntimeError("no network")
+
+    with pytest.raises(RuntimeError, match="no network"):
+        paused(bank, policy=Policy(approve=broken))
+    with pytest.raises(InputError, match="'yes' is no answer about call_0_0"):
+        paused(bank, policy=Policy(approve=lambda call, context: "yes"))  # type: ignore[arg-type, return-value]
+    with pytest.raises(SchemaError, match="edited arguments of call_0_0"):
+        paused(bank, policy=Policy(approve=lambda call, context: Approve(arguments={})))
+    with pytest.raises(InputError, match="approve is True"):
+        Policy(approve=True)  # type: ignore[arg-type]
+    assert not bank.done
+
+
+async def test_a_run_that_is_cancelled_while_it_waits_for_a_person_ends() -> None:
+    bank, asking = Bank(), asyncio.Event()
+
+    async def approve(call: PendingCall, context: Context[Any]) -> Approve:
+        asking.set()
+        await asyncio.sleep(60)
+        return Approve()
+
+    agent = Agent(ScriptedRuntime(calls(PAY)), bank.tools, policy=Policy(approve=approve))
+    work = asyncio.ensure_future(agent.run("go"))
+    await asyncio.wait_for(asking.wait(), WAIT)
+    work.cancel()
+    start = time.monotonic()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    assert time.monotonic() - start < WAIT and not bank.done
+
+
+def test_a_persons_time_is_none_of_the_runs() -> None:
+    def approve(call: PendingCall, context: Context[Any]) -> Approve:
+        time.sleep(0.5)
+        return Approve()
+
+    left: list[float] = []
+
+    def act(context: Context[None]) -> None:
+        """Acts."""
+        assert context.left.seconds is not None
+        left.append(context.left.seconds)
+
+    policy = Policy(ask="act", approve=approve)
+    runtime = ScriptedRuntime(calls(act={}), "Done.")
+    result = Agent(runtime, [act], limits=Limits(deadline=60), policy=policy).run_sync("go")
+    assert result.output == "Done." and 60 - left[0] < result.ms / 1e3 - 0.4
+
+
+def test_rules_say_which_calls_wait(caplog: pytest.LogCaptureFixture) -> None:
+    def waits(rule: Any, **options: Any) -> bool:
+        bank = Bank(requires_approval=rule)
+        runtime = ScriptedRuntime(calls(PAY), "Done.")
+        return Agent(runtime, bank.tools, **options).run_sync("go", deps="boss").stop_reason == "approval"
+
+    assert waits(True) and not waits(False)
+    assert waits(lambda arguments: arguments["amount"] > 49) and not waits(lambda arguments: arguments["amount"] > 50)
+    assert waits(lambda arguments, context: context.deps == "boss")
+    assert waits(lambda arguments: arguments["nothing"])  # it cannot say, so somebody has to
+    assert "requires_approval of the tool pay failed" in caplog.text
+    assert waits(False, policy=Policy(ask="pay")) and waits(False, policy=Policy(ask=["*"]))
+    assert not waits(False, policy=Policy(ask={"look"}))
+    with pytest.raises(UnknownNameError, match="did you mean 'pay'"):
+        waits(False, policy=Policy(ask={"pai"}))
+
+
+def test_rules_are_checked_when_the_tool_is_made() -> None:
+    async def later(arguments: dict[str, Any]) -> bool:
+        return True
+
+    for rule, says in (
+        ("yes", "requires_approval is 'yes'"),
+        (later, "async function"),
+        (lambda: True, "something else"),
+    ):
+        with pytest.raises(SchemaError, match=says):
+            Tool("act", requires_approval=rule)  # type: ignore[arg-type]
+
+    @tool(requires_approval=True)
+    def act(n: int) -> int:
+        """Acts."""
+        return n
+
+    assert act.requires_approval is True
+    form = {"name": "act", "requires_approval": True, "result": 1}
+    assert Tool.from_schema(form).requires_approval is True
+    assert Tool.from_schema({"type": "function", "function": form}).requires_approval is True
+    with pytest.raises(SchemaError, match="requires_approval is 'no'"):
+        Tool.from_schema({**form, "requires_approval": "no"})
+
+
+def test_programs_can_wait_as_well() -> None:
+    policy = Policy(ask="python")
+    result = Agent(ScriptedRuntime(code("print(6 * 7)")), python=True, policy=policy).run_sync("go")
+    pending = pending_of(result)
+    assert pending.waiting[0].arguments == {"code": "print(6 * 7)\n"}
+    with pytest.raises(InputError, match="python=True"):
+        Agent(ScriptedRuntime()).resume_sync(pending, {"call_0_0": Approve()})
+    end = Agent(ScriptedRuntime("It is 42."), python=True).resume_sync(pending, {"call_0_0": Approve()})
+    assert told(end) == [{"name": "python", "result": "42\n"}] and end.output == "It is 42."
+
+
+def test_one_answer_is_for_all_calls_of_the_step_that_ask_the_same() -> None:
+    bank = Bank()
+    pending = pending_of(paused(bank, calls(PAY, PAY)))
+    assert [call.id for call in pending.waiting] == ["call_0_0"]
+    edited = {"call_0_0": Approve(arguments={"to": "ann", "amount": 1})}
+    result = Agent(ScriptedRuntime("Done."), bank.tools).resume_sync(pending, edited)
+    assert bank.done == [("ann", 1)] and [call.repeated for call in result.steps[0].calls] == [False, True]
+    assert result.steps[0].calls[1].arguments == {"to": "ann", "amount": 1}
+
+
+def test_limits_go_on_counting() -> None:
+    bank = Bank()
+    limits = Limits(max_steps=2, max_tool_calls=2)
+    pending = pending_of(paused(bank, calls(LOOK), calls(PAY), limits=limits))
+    yes = {"call_1_0": Approve()}
+    assert Agent(ScriptedRuntime(), bank.tools, limits=limits).resume_sync(pending, yes).stop_reason == "max_steps"
+    more = replace(limits, max_steps=5)
+    third = calls(("look", {"to": "bob", "amount": 1}))
+    result = Agent(ScriptedRuntime(third), bank.tools, limits=more).resume_sync(pending, yes)
+    assert result.stop_reason == "max_tool_calls"
+    spent = sum(step.tokens.generated for step in pending.steps)
+    short = Limits(run_tokens=spent + 3)
+    result = Agent(ScriptedRuntime("A long answer."), bank.tools, limits=short).resume_sync(pending, yes)
+    assert result.stop_reason == "max_tokens" and sum(step.tokens.generated for step in result.steps) == spent + 3
+    late = replace(pending, seconds=100.0)
+    result = Agent(ScriptedRuntime(), bank.tools, limits=Limits(deadline=100)).resume_sync(late, yes)
+    assert result.stop_reason == "deadline" and result.steps[-1].calls[0].error == "timed out after 0 s"
+
+
+def test_what_was_answered_before_the_pause_is_not_asked_again() -> None:
+    bank = Bank()
+    pending = pending_of(paused(bank, calls(LOOK), calls(PAY)))
+    result = Agent(ScriptedRuntime(calls(LOOK), "Done."), bank.tools).resume_sync(pending, {"call_1_0": Approve()})
+    assert [step.outcome for step in result.steps] == ["calls", "calls", "repeated", "text"]
+
+
+def test_a_policy_may_forbid_more_after_the_pause() -> None:
+    pending = pending_of(paused(Bank()))
+    policy = Policy(forbid=frozenset({"tools"}))
+    result = Agent(ScriptedRuntime("Done."), Bank().tools, policy=policy).resume_sync(pending, {"call_0_0": Approve()})
+    assert "tools" in result.steps[1].masked
+
+
+def test_tries_go_on_counting_and_an_approved_call_may_ask_for_another() -> None:
+    def busy(to: str, amount: int) -> str:
+        raise ToolRetry("busy")
+
+    pay = Tool("pay", "Pays.", ORDER, busy, requires_approval=True, retries=1)
+    agent = Agent(ScriptedRuntime(calls(PAY), calls(PAY), "No."), [pay])
+    first = pending_of(agent.run_sync("go"))
+    second = pending_of(agent.resume_sync(first, {"call_0_0": Approve()}))
+    assert second.steps[0].calls[0].retry and second.step.decided_by == "retry" and second.asked == {"pay": 1}
+    result = agent.resume_sync(second, {"call_1_0": Approve()})
+    assert result.steps[1].calls[0].error == "busy (no try is left)" and result.output == "No."
+
+
+def test_choices_masks_and_citations_outlast_the_pause() -> None:
+    bank = Bank()
+    policy = Policy(skills=("retrieval", "tools", "retrieval"), after_answer="route")
+    steps = (answer("Ann.", ["1"]), calls(PAY))
+    runtime = ScriptedRuntime(*steps)
+    first = Agent(runtime, bank.tools, policy=policy).run_sync("Who?", passages=["Ann lives here."])
+    pending = pending_of(first)
+    assert first.citations == ("1",)
+    assert pending.forced == ("retrieval",) and pending.masked == ("retrieval",) and pending.output == "Ann."
+    assert pending.passages[0].text == "Ann lives here."
+    # the forced skill is masked by now, so the router chooses; its policy is gone, the choices are not made twice
+    result = Agent(ScriptedRuntime("Done."), bank.tools, policy=policy).resume_sync(pending, {"call_1_0": Approve()})
+    assert [step.skill for step in result.steps] == ["retrieval", "tools", "none"]
+    assert result.citations == ("1",) and result.cited == pending.passages
+
+
+async def test_it_goes_on_in_every_way_that_a_run_begins() -> None:
+    pending = pending_of(paused(Bank()))
+    yes = {"call_0_0": Approve()}
+
+    def agent() -> Agent:
+        return Agent(ScriptedRuntime("Done."), Bank().tools)
+
+    wanted = await agent().resume(pending, yes)
+    stream = agent().resume_stream(pending, yes)
+    assert [event.type async for event in stream][-1] == "RunFinished"
+    steps = agent().resume_iter(pending, yes)
+    assert [step.index for step in steps] == [1]
+    for result in (stream.result, steps.result, await asyncio.to_thread(agent().resume_sync, pending, yes)):
+        assert timeless(result.steps) == timeless(wanted.steps) and result.messages == wanted.messages
+
+
+def test_a_run_with_pauses_equals_one_without_on_a_script() -> None:
+    script = (calls(LOOK), calls(PAY, LOOK), calls(("pay", {"to": "bob", "amount": 1})), "Done.")
+    plain = Agent(ScriptedRuntime(*script), Bank(requires_approval=False).tools).run_sync("go")
+    agent = Agent(ScriptedRuntime(*script), Bank().tools)  # its trunk is kept
+    apart: list[Agent] = [Agent(ScriptedRuntime(*script[n:]), Bank().tools) for n in (0, 2, 3)]
+    for agents in ([agent] * 3, apart):
+        result = agents[0].run_sync("go")
+        for following in agents[1:]:
+            pending = pending_of(result)
+            result = following.resume_sync(pending, {call.id: Approve() for call in pending.waiting})
+        assert result.messages == plain.messages and timeless(result.steps) == timeless(plain.steps)
+        assert (result.output, result.stop_reason) == (plain.output, plain.stop_reason)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.5])
+def test_a_run_with_a_pause_equals_one_without_where_tokens_are_drawn(
+    make_runtime: Callable[..., Runtime], temperature: float
+) -> None:
+    """On random weights, whose tokens are no text that a tokenizer would read back: the very tokens are kept."""
+
+    def agent(waits: bool) -> Agent:
+        act = Tool("act", "Acts.", NUMBER, lambda n: f"did {n}", requires_approval=waits)
+        sampling = Sampling(temperature=temperature, seed=5)
+        limits = Limits(step_tokens=80, max_steps=4)
+        policy = Policy(max_calls=1, min_calls=1)
+        return Agent(make_runtime("tools", "prose"), [act], sampling=sampling, limits=limits, policy=policy)
+
+    plain = agent(False).run_sync("go")
+    first = agent(True)
+    pending = pending_of(first.run_sync("go"))
+    elsewhere = agent(True)
+    elsewhere.runtime.router = first.runtime.router  # the script of the routes goes on
+    result = elsewhere.resume_sync(pending, {call.id: Approve() for call in pending.waiting})
+    assert result.messages == plain.messages and timeless(result.steps) == timeless(plain.steps)
+    assert plain.steps[0].calls and len(plain.steps[-1].text) > 5
+
+
+def test_a_run_with_a_pause_equals_one_without_on_the_real_base(base: Base) -> None:
+    def get_stock(fruit: str) -> int:
+        """Get how much of a fruit is in stock.
+
+        Args:
+            fruit: The fruit.
+        """
+        return 12
+
+    limits, waits = Limits(step_tokens=24, max_steps=2), Policy(ask="get_stock")
+    asked = "How many pears are in stock?"
+    here, elsewhere = Runtime.load(base), Runtime.load(base)
+    plain = Agent(here, [get_stock], limits=limits).run_sync(asked, tool_choice="required")
+    first = Agent(here, [get_stock], limits=limits, policy=waits).run_sync(asked, tool_choice="required")
+    pending = pending_of(first)
+    again = Agent(elsewhere, [get_stock], limits=limits, policy=waits)
+    result = again.resume_sync(pending, {call.id: Approve() for call in pending.waiting})
+    assert result.messages == plain.messages and timeless(result.steps) == timeless(plain.steps)
+    assert result.output == plain.output and plain.steps[0].calls[0].result == 12
