@@ -214,7 +214,8 @@ def last_line(trunk: Trunk) -> Line:
 
 
 def _gate(run: Run, record: GateRecord) -> Gate:
-    gate = run._job.guard.gate(record.place)
+    place: Any = record.place
+    gate = run._job.guard.gate(place)
     if gate is None:
         raise InputError(
             f"a message waits for the guard's gate {record.place!r}, which it has no more: give the same guard"

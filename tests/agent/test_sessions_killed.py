@@ -98,7 +98,7 @@ def test_killed_at_every_commit_it_comes_to_the_same(
         assert done["code"] == 0, done["said"]
         assert outcome(folder) == whole
         twice = {call for call, times in lines(folder, "effects").items() if times > 1}
-        assert twice <= marked(folder) and len(marked(folder)) <= 1, commit
+        assert twice <= marked(folder) and len(marked(folder)) <= 3, commit  # of the calls of one step
     last = tmp_path / "more"
     last.mkdir()
     assert job(last, commit=[COMMITS + 1, when])["signal"] == 0  # there are no more commits than these
@@ -106,7 +106,7 @@ def test_killed_at_every_commit_it_comes_to_the_same(
 
 def test_calls_that_may_have_run_are_not_run_twice_but_told(job: Order, tmp_path: Path) -> None:
     told = Counter[bool]()
-    for commit in (2, 5, 7, 9):  # those that say that a call is about to run
+    for commit in (2, 5, 7):  # each says that a call is about to run, the last one the third of its step
         folder = tmp_path / str(commit)
         folder.mkdir()
         job(folder, commit=[commit, "after"])
@@ -117,9 +117,9 @@ def test_calls_that_may_have_run_are_not_run_twice_but_told(job: Order, tmp_path
         result = json.loads((folder / "out.json").read_text())
         for call in (call for step in result["steps"] for call in step["calls"]):
             ran = effects[f"{call['name']} {next(iter(call['arguments'].values()))}"]
-            assert ran == 1 if call["error"] is None else call["at_least_once"], (commit, call)
+            assert call["at_least_once"] or (ran == 1 and call["error"] is None), (commit, call)
             told["may have run" in (call["error"] or "")] += 1
-    assert told[True] == 3  # each payment; to look is idempotent
+    assert told[True] == 1 + 1 + 2  # payments; to look is idempotent, and looked at again
 
 
 def test_killed_at_random_moments_it_comes_to_the_same(job: Order, whole: dict[str, Any], tmp_path: Path) -> None:
@@ -128,20 +128,20 @@ def test_killed_at_random_moments_it_comes_to_the_same(job: Order, whole: dict[s
         folder = tmp_path / str(number)
         folder.mkdir()
         for _ in range(3):
-            kills += job(folder, seconds=rng.uniform(0.0, 0.25), pause=0.01, on_unfinished="run_again")["signal"] == 9
+            kills += job(folder, seconds=rng.uniform(0.0, 0.2), pause=0.05, on_unfinished="run_again")["signal"] == 9
             check_kept(folder)
         assert job(folder, on_unfinished="run_again")["code"] == 0
         assert outcome(folder) == whole
         assert {call for call, times in lines(folder, "effects").items() if times > 1} <= marked(folder)
-    assert kills >= 5
+    assert kills >= 3
 
 
-def test_processes_that_live_for_two_commits_get_there(job: Order, whole: dict[str, Any], tmp_path: Path) -> None:
+def test_processes_that_live_for_four_commits_get_there(job: Order, whole: dict[str, Any], tmp_path: Path) -> None:
     died = 0
-    while job(tmp_path, commit=[2, "after"], on_unfinished="run_again")["signal"] == 9 and died < COMMITS:
+    while job(tmp_path, commit=[4, "after"], on_unfinished="run_again")["signal"] == 9 and died < COMMITS:
         died += 1
         check_kept(tmp_path)
-    assert died == (COMMITS + 2) // 2 and outcome(tmp_path) == whole  # two calls were begun, died, and begun again
+    assert died == 4 and outcome(tmp_path) == whole  # of three calls that had begun, two began again
 
 
 def test_with_the_real_base(job: Order, tmp_path: Path) -> None:
