@@ -350,7 +350,14 @@ class Agent(Resuming[T, D]):
         policy: Policy | None = None,
         deps: Any = None,
         guard: Guard | None = None,
+        session: Session | str | None = None,
     ) -> Run:
+        journal: Journal = NO_JOURNAL
+        if session is not None:
+            from loraloop.agent.session_runs import after_approval
+
+            given = {"policy": policy, "deps": deps, "guard": guard, "output_type": output_type}
+            journal = after_approval(self, session, given)
         guard = self._guarded(guard or self.guard)
         check_deps(deps, self.deps_type, self.tools)
         tools = {tool.name: tool for tool in (*self.tools, *((self._python,) if self._python else ()))}
@@ -371,6 +378,7 @@ class Agent(Resuming[T, D]):
             self.hooks,
             guard,
             Resumed(pending, said),
+            journal,
         )
         return Run(self.runtime, job, loop)
 

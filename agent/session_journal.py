@@ -127,6 +127,8 @@ class SessionJournal(Journal):
                 "INSERT INTO runs (session, run, run_id, started, asked, state) VALUES (?, ?, ?, ?, ?, ?)",
                 (self._key, number, run.id, now, dumps(asked), dumps(state_of(run))),
             )
+            for step in run._steps:  # of a run that waited for approval
+                self._keep(database, step)
             self._transcribe(database, lines_of(trunk))
             touch(database, self._key, now)
 
@@ -162,10 +164,7 @@ class SessionJournal(Journal):
     def stepped(self, step: Step, run: Run, trunk: Trunk) -> None:
         self._written = None
         with self._committing(time()) as database:
-            database.execute(
-                "INSERT INTO steps (session, run, step, body) VALUES (?, ?, ?, ?)",
-                (self._key, self._run, step.index, dumps(step)),
-            )
+            self._keep(database, step)
             database.execute(
                 "UPDATE runs SET state = ?, written = NULL WHERE session = ? AND run = ?",
                 (dumps(state_of(run)), self._key, self._run),
@@ -205,6 +204,12 @@ class SessionJournal(Journal):
             same += 1
         transcribe(database, self._key, lines, same)
         self._lines = lines
+
+    def _keep(self, database: sqlite3.Connection, step: Step) -> None:
+        database.execute(
+            "INSERT INTO steps (session, run, step, body) VALUES (?, ?, ?, ?)",
+            (self._key, self._run, step.index, dumps(step)),
+        )
 
     def _commit_written(self, database: sqlite3.Connection) -> None:
         """Has the text of a step that acts committed together with the first of its calls."""

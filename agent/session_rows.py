@@ -147,14 +147,14 @@ def info_rows(database: sqlite3.Connection, session: str | None = None) -> list[
     ]
 
 
-def last_run(database: sqlite3.Connection, session: str) -> tuple[int, str]:
-    """A session's version, which grows with every commit, and the fingerprint of the base that its last run was on."""
+def last_run(database: sqlite3.Connection, session: str) -> tuple[int, str, str]:
+    """A session's version, which grows with every commit; of its last run the base's fingerprint, and why it ended."""
     row = database.execute(
-        "SELECT version, (SELECT asked FROM runs WHERE session = key ORDER BY run DESC LIMIT 1) "
-        "FROM sessions WHERE id = ?",
+        "SELECT version, asked, stop_reason FROM sessions JOIN runs ON session = key WHERE id = ? "
+        "ORDER BY run DESC LIMIT 1",
         (session,),
     ).fetchone()
-    return (0, "") if row is None else (row[0], loaded(Asked, row[1]).architecture)
+    return (0, "", "") if row is None else (row[0], loaded(Asked, row[1]).architecture, row[2] or "")
 
 
 def lines_of(database: sqlite3.Connection, session: str) -> tuple[Line, ...]:

@@ -39,12 +39,7 @@ def in_session(
     """
     if session is None:
         raise InputError("on_unfinished is about the calls of a session: give session=… too")
-    if isinstance(session, str):
-        if agent.sessions is None:
-            raise InputError(
-                f"session={session!r}: give the agent its sessions, Agent(…, sessions='FILE'), or a Session"
-            )
-        session = agent.sessions.session(session)
+    session = _found(agent, session)
     journal = session.journal(prompt, on_unfinished)
     architecture = agent.runtime.base.fingerprints.architecture
     objects = tuple(name for name in _OBJECTS if options.get(name) is not None)
@@ -81,3 +76,24 @@ def _filled(asked: Asked, architecture: str, objects: tuple[str, ...], options: 
 
 def _plain(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else value
+
+
+def after_approval(agent: Agent[Any, Any], session: Session | str, options: dict[str, Any]) -> SessionJournal:
+    """The journal of a session's run that goes on, once its calls that waited are decided: a turn of its own.
+
+    Raises:
+        SessionError: The session does not wait for approval.
+        SessionBusyError: Another runner has it.
+    """
+    journal = _found(agent, session).journal("", approval=True)
+    objects = tuple(name for name in _OBJECTS if options.get(name) is not None)
+    journal.asked = Asked("", (), None, None, objects, agent.runtime.base.fingerprints.architecture)
+    return journal
+
+
+def _found(agent: Agent[Any, Any], session: Session | str) -> Session:
+    if not isinstance(session, str):
+        return session
+    if agent.sessions is None:
+        raise InputError(f"session={session!r}: give the agent its sessions, Agent(…, sessions='FILE'), or a Session")
+    return agent.sessions.session(session)

@@ -235,8 +235,13 @@ class Session:
         with self._alone(), self.store._file.writing() as database:
             database.execute("DELETE FROM sessions WHERE id = ?", (self.id,))
 
-    def journal(self, prompt: str, on_unfinished: OnUnfinished | None = None) -> SessionJournal:
+    def journal(self, prompt: str, on_unfinished: OnUnfinished | None = None, approval: bool = False) -> SessionJournal:
         """The journal of a run that is about to begin, or, without a prompt, to go on.
+
+        Args:
+            prompt: The run's.
+            on_unfinished: See `resume`.
+            approval: Whether it goes on from calls that waited for approval.
 
         Raises:
             SessionError: There is a run to resume first, or a call of it has no end and is to `fail`.
@@ -246,8 +251,12 @@ class Session:
             raise InputError(f"on_unfinished is {on_unfinished!r}: use 'run_again', 'report' or 'fail'")
         Lease(self.store.path, self.id).release()  # says who has it
         with self.store._file.reading() as database:
-            version, architecture = last_run(database, self.id)
+            version, architecture, stop = last_run(database, self.id)
             lines, interrupted = lines_of(database, self.id), interrupted_of(database, self.id)
+        if (stop == "approval") != approval:
+            how = f"agent.resume_sync(session.result.pending, {{…}}, session={self.id!r})"
+            why = f"waits for approval: {how}" if stop == "approval" else f"is {self.state}: no call waits for approval"
+            raise SessionError(f"session {self.id!r} {why}")
         if interrupted is not None and prompt.strip():
             raise SessionError(
                 f"a run of session {self.id!r} was interrupted: resume it first (run it without a prompt), or give it "

@@ -81,7 +81,8 @@ def main() -> None:
         setattr(SessionJournal, method, timed(times, name, getattr(SessionJournal, method)))
     agent = Agent(Runtime.load(), [add], limits=Limits(max_steps=3, step_tokens=48), policy=Policy(max_calls=1))
     steps: list[float] = []
-    with tempfile.TemporaryDirectory(dir=given.folder) as folder, Sessions(Path(folder) / "sessions.db") as store:
+    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+        store = Sessions(Path(folder) / "sessions.db")
         for number in range(given.limit + 1):
             prompt = f"How much is {number} plus {number * 7 % 11}?"
             result = agent.run_sync(prompt, session=store.session(str(number)), tool_choice="required")
@@ -93,7 +94,8 @@ def main() -> None:
                 phases = (ms for phase, ms in step.ms.items() if phase not in ("first_token", "tool"))
                 steps.append(sum(phases))
         disk = fsyncs(Path(folder), 200)
-        size = sum(file.stat().st_size for file in Path(folder).glob("sessions.db*"))
+        store.close()
+        size = (Path(folder) / "sessions.db").stat().st_size
     metrics: dict[str, float] = {}
     for name, found in times.items():
         metrics |= spread(f"{name}_us", found)

@@ -8,8 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
-from loraloop import Agent, Limits, Policy, Runtime
-from loraloop.agent.sessions import Sessions
+from loraloop import Agent, Limits, Policy, Runtime, Sessions
 from loraloop.tool_schemas import Tool
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from loraloop.agent import Runtime as Runtime
     from loraloop.agent import Sampling as Sampling
     from loraloop.agent.sandbox import run_python as run_python
+    from loraloop.agent.sessions import Sessions as Sessions
     from loraloop.recipe_run import run_recipe as run_recipe
     from loraloop.router import Router as Router
     from loraloop.tool_schemas import McpServer as McpServer
@@ -68,6 +69,7 @@ _HOMES = {
     "RunResult": "loraloop.agent",
     "Runtime": "loraloop.agent",
     "Sampling": "loraloop.agent",
+    "Sessions": "loraloop.agent.sessions",
     "Skill": "loraloop.adapters.skill",
     "Tool": "loraloop.tool_schemas",
     "ToolRetry": "loraloop.tool_schemas.errors",

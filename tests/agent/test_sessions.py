@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from loraloop import Agent, Context, Limits, Policy
+from loraloop import Agent, Approve, Context, Limits, Policy
 from loraloop.adapters.base import Message
 from loraloop.agent import session_file as session_file_module
 from loraloop.agent.events import RunFinished, StepFinished, ToolCallStarted
@@ -384,3 +384,40 @@ def test_the_default_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     monkeypatch.setenv("LORALOOP_SESSIONS", str(tmp_path / "mine.db"))
     with Sessions() as store:
         assert store.path == tmp_path / "mine.db" and store.path.exists()
+
+
+def test_calls_that_wait_for_approval_are_decided_in_the_session(store: Sessions) -> None:
+    asked: dict[str, Any] = {"policy": Policy(ask=frozenset({"add"}))}
+    script = [ADD, ADD, "3."]
+    session = store.session("s")
+    waits = agent_of(*script, **asked).run_sync("Add 1 and 2.", session=session)
+    assert waits.stop_reason == "approval" and session.state == "idle"
+    kept = session.result
+    assert kept is not None and kept.pending is not None and kept.pending == waits.pending
+    with pytest.raises(SessionError, match=r"waits for approval: agent\.resume_sync"):
+        agent_of("Hm.").run_sync("Something else.", session=session)
+    decisions = {kept.pending.waiting[0].id: Approve()}
+    agent = agent_of(*script[1:], **asked)
+    stream = agent.resume_stream(kept.pending, decisions, session=session)
+    next(event for event in stream if isinstance(event, ToolCallStarted))
+    stream.close()
+    assert session.state == "interrupted"  # before the call was made, so that it is all to be done again
+    session.give_up()
+    with pytest.raises(SessionError, match="is idle: no call waits for approval"):
+        agent.resume_sync(kept.pending, decisions, session=session)
+
+
+def test_a_run_that_was_approved_is_resumed_like_any_other(store: Sessions) -> None:
+    asked: dict[str, Any] = {"policy": Policy(ask=frozenset({"add"}))}
+    session = store.session("s")
+    waits = agent_of(ADD, **asked).run_sync("Add 1 and 2.", session=session)
+    assert waits.pending is not None
+    decisions = {waits.pending.waiting[0].id: Approve(arguments={"a": 2, "b": 2})}
+    stream = agent_of("4.", **asked).resume_stream(waits.pending, decisions, session=session)
+    next(event for event in stream if isinstance(event, StepFinished))
+    stream.close()
+    result = session.resume(agent_of("4.", **asked))
+    assert (result.output, result.steps[0].calls[0].result, result.run_id) == ("4.", 4, waits.run_id)
+    assert [turn.stop_reason for turn in session.turns] == ["approval", "answer"]
+    (call,) = session.turns[1].calls
+    assert call.record is not None and call.record.approval == "edited" and session.messages == result.messages
