@@ -16,7 +16,7 @@ from loraloop.agent.engine.sampling import Sampling
 from loraloop.agent.guard import Guard, check_guard, default_guard
 from loraloop.agent.hooks import Hook, as_hooks
 from loraloop.agent.job import Job, Resumed
-from loraloop.agent.journal import NO_JOURNAL, Journal
+from loraloop.agent.journal import Journal
 from loraloop.agent.limits import Limits
 from loraloop.agent.loop import Run
 from loraloop.agent.mixture import Mixture
@@ -30,6 +30,7 @@ from loraloop.agent.result import RunResult, T
 from loraloop.agent.resuming import Resuming, awaited, decided, finished, running_loop
 from loraloop.agent.retrieval import Retriever, found
 from loraloop.agent.runtime import Runtime
+from loraloop.agent.session_runs import after_approval, as_sessions, in_session
 from loraloop.agent.stepping import RunSteps
 from loraloop.agent.stream import RunStream
 from loraloop.agent.tool_choice import check_choice, check_names_free
@@ -168,7 +169,7 @@ class Agent(Resuming[T, D]):
         self.retriever = retriever
         self.best = best
         self.guard = guard
-        self.sessions = None if sessions is None else _sessions(sessions)
+        self.sessions = as_sessions(sessions)
         self._making = Lock()
         if best < 1:
             raise InputError(f"best is {best}: give the most passages of a request, 1 or more")
@@ -283,17 +284,9 @@ class Agent(Resuming[T, D]):
         prompt: str,
         output_type: Any = None,
         loop: asyncio.AbstractEventLoop | None = None,
-        *,
-        session: Session | str | None = None,
-        on_unfinished: OnUnfinished | None = None,
         **options: Any,
     ) -> Run:
-        if session is None and on_unfinished is None:
-            return self._begin(NO_JOURNAL, prompt, loop, output_type=output_type, **options)
-        from loraloop.agent.session_runs import in_session
-
-        options["output_type"] = output_type
-        journal, prompt, options = in_session(self, session, on_unfinished, prompt, options)
+        journal, prompt, options = in_session(self, prompt, {**options, "output_type": output_type})
         return self._begin(journal, prompt, loop, **options)
 
     def _begin(
@@ -352,12 +345,8 @@ class Agent(Resuming[T, D]):
         guard: Guard | None = None,
         session: Session | str | None = None,
     ) -> Run:
-        journal: Journal = NO_JOURNAL
-        if session is not None:
-            from loraloop.agent.session_runs import after_approval
-
-            given = {"policy": policy, "deps": deps, "guard": guard, "output_type": output_type}
-            journal = after_approval(self, session, given)
+        given = {"policy": policy, "deps": deps, "guard": guard, "output_type": output_type}
+        journal = after_approval(self, session, given)
         guard = self._guarded(guard or self.guard)
         check_deps(deps, self.deps_type, self.tools)
         tools = {tool.name: tool for tool in (*self.tools, *((self._python,) if self._python else ()))}
@@ -415,9 +404,3 @@ class Agent(Resuming[T, D]):
             raise InputError(
                 f"skill {str(skill)!r} answers from passages: give passages=[…] with the prompt, or documents"
             )
-
-
-def _sessions(given: Sessions | str | PathLike[str]) -> Sessions:
-    from loraloop.agent.sessions import Sessions
-
-    return given if isinstance(given, Sessions) else Sessions(given)

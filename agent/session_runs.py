@@ -3,40 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from loraloop.agent.journal import NO_JOURNAL, Journal
 from loraloop.agent.run_state import Asked
 from loraloop.tool_schemas.errors import InputError, SessionError
 
 if TYPE_CHECKING:
     from loraloop.agent.agent import Agent
-    from loraloop.agent.session_journal import OnUnfinished, SessionJournal
-    from loraloop.agent.sessions import Session
+    from loraloop.agent.sessions import Session, Sessions
 
 _OBJECTS = ("policy", "deps", "output_type", "guard")  # what a run is given that is no data
 
 
-def in_session(
-    agent: Agent[Any, Any],
-    session: Session | str | None,
-    on_unfinished: OnUnfinished | None,
-    prompt: str,
-    options: dict[str, Any],
-) -> tuple[SessionJournal, str, dict[str, Any]]:
-    """The journal, the prompt and the options of a run in a session.
+def as_sessions(given: Sessions | str | PathLike[str] | None) -> Sessions | None:
+    """A store, or the file of one."""
+    if given is None:
+        return None
+    from loraloop.agent.sessions import Sessions
+
+    return given if isinstance(given, Sessions) else Sessions(given)
+
+
+def in_session(agent: Agent[Any, Any], prompt: str, options: dict[str, Any]) -> tuple[Journal, str, dict[str, Any]]:
+    """The journal, the prompt and the options of a run, which may be one in a session.
 
     Args:
         agent: Who runs it.
-        session: It, or its id in the agent's own sessions.
-        on_unfinished: See `Session.resume`.
         prompt: Empty to go on with what was interrupted.
-        options: As the run was given them.
+        options: As the run was given them; `session` and `on_unfinished` may be among them, and are taken out.
 
     Raises:
         InputError: There is no session, or options that a resumed run cannot have.
         SessionError: See `Session.journal`; or the run was begun on another base, or with options that are missing.
         SessionBusyError: Another runner has it.
     """
+    session, on_unfinished = options.pop("session", None), options.pop("on_unfinished", None)
+    if session is None and on_unfinished is None:
+        return NO_JOURNAL, prompt, options
     if session is None:
         raise InputError("on_unfinished is about the calls of a session: give session=… too")
     session = _found(agent, session)
@@ -78,13 +83,15 @@ def _plain(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else value
 
 
-def after_approval(agent: Agent[Any, Any], session: Session | str, options: dict[str, Any]) -> SessionJournal:
-    """The journal of a session's run that goes on, once its calls that waited are decided: a turn of its own.
+def after_approval(agent: Agent[Any, Any], session: Session | str | None, options: dict[str, Any]) -> Journal:
+    """The journal of a run that goes on, once its calls that waited are decided: in a session, a turn of its own.
 
     Raises:
         SessionError: The session does not wait for approval.
         SessionBusyError: Another runner has it.
     """
+    if session is None:
+        return NO_JOURNAL
     journal = _found(agent, session).journal("", approval=True)
     objects = tuple(name for name in _OBJECTS if options.get(name) is not None)
     journal.asked = Asked("", (), None, None, objects, agent.runtime.base.fingerprints.architecture)
