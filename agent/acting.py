@@ -186,7 +186,8 @@ class Actor:
             yield from self._end(index, due, known)
             return
         with clock.phase("tool"):
-            running.start(number, tool, call, timeout, self.context(tool, index) if tool.context else None)
+            context = self.context(tool, index) if tool.context else None
+            running.start(number, tool, call, timeout, context, due.pending.id)
 
     def _end(self, index: int, due: _Due, record: CallRecord) -> Iterator[Event]:
         """A call is over."""

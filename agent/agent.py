@@ -14,9 +14,9 @@ from loraloop.adapters.contracts import Passage
 from loraloop.agent.approval import ALL
 from loraloop.agent.engine.sampling import Sampling
 from loraloop.agent.guard import Guard, check_guard, default_guard
-from loraloop.agent.hooks import Hook, as_hooks
+from loraloop.agent.hooks import Hook, RunHook, as_hooks
 from loraloop.agent.job import Job, Resumed
-from loraloop.agent.journal import Journal
+from loraloop.agent.journal import NO_JOURNAL, Journal
 from loraloop.agent.limits import Limits
 from loraloop.agent.loop import Run
 from loraloop.agent.mixture import Mixture
@@ -69,7 +69,7 @@ class Settings(TypedDict, Generic[D], total=False):
     policy: Policy | None
     sampling: Sampling | None
     python: bool
-    hooks: Sequence[Hook | Callable[[Any], object]]
+    hooks: Sequence[Hook | RunHook | Callable[[Any], object]]
     deps_type: type[D] | None
     retriever: Retriever | None
     best: int
@@ -96,7 +96,7 @@ class Agent(Resuming[T, D]):
             ``list[int]``, a JSON Schema, `Choice`, `Regex`, `Lark` …; see `OutputType.of`. The result's `value` is the
             answer as such a value. What skills write (calls, code, an answer from passages, a refusal) keeps its form.
         hooks: Functions that are told events as they happen, or `Hook`s, which say which events and what an error of
-            theirs means.
+            theirs means, or what follows whole runs, such as a `Tracer`.
         deps_type: The class of the `deps` that each run is given, for tools with a `Context`.
         guard: What stands between the agent and texts from outside: gates, and which tools a step may call. Where
             None, user text and tool results pass the safety skill's gates if the runtime has that skill and a screen.
@@ -152,7 +152,7 @@ class Agent(Resuming[T, D]):
         retriever: Retriever | None = None,
         best: int = 4,
         output_type: Any = None,
-        hooks: Sequence[Hook | Callable[[Any], object]] = (),
+        hooks: Sequence[Hook | RunHook | Callable[[Any], object]] = (),
         deps_type: type[Any] | None = None,
         guard: Guard | None = None,
         sessions: Sessions | str | PathLike[str] | None = None,
@@ -284,18 +284,17 @@ class Agent(Resuming[T, D]):
         prompt: str,
         output_type: Any = None,
         loop: asyncio.AbstractEventLoop | None = None,
-        **options: Any,
+        **options: Unpack[Options[Any]],
     ) -> Run:
-        journal, prompt, options = in_session(self, prompt, {**options, "output_type": output_type})
-        return self._begin(journal, prompt, loop, **options)
+        journal, prompt, given = in_session(self, prompt, {**options, "output_type": output_type})
+        return Run(self.runtime, self.job(prompt, journal=journal, **given), loop)
 
-    def _begin(
+    def job(
         self,
-        journal: Journal,
-        prompt: str,
-        loop: asyncio.AbstractEventLoop | None,
+        prompt: str = "",
+        output_type: Any = None,
         *,
-        output_type: Any,
+        journal: Journal = NO_JOURNAL,
         passages: Sequence[Passage | Mapping[str, Any] | str] | None = None,
         messages: Sequence[Message] = (),
         skill: str | Mapping[str, float] | None = None,
@@ -303,7 +302,8 @@ class Agent(Resuming[T, D]):
         tool_choice: str | Mapping[str, Any] | None = None,
         deps: Any = None,
         guard: Guard | None = None,
-    ) -> Run:
+    ) -> Job:
+        """What a run with these options is asked to do; see `run_sync` for them and for what is raised."""
         guard = self._guarded(guard or self.guard)
         check_deps(deps, self.deps_type, self.tools)
         asked = passages is None and self.retriever is not None
@@ -316,7 +316,7 @@ class Agent(Resuming[T, D]):
         self._check(policy)
         for choice in policy.choices[:1]:
             self._check_fit(choice, asked or bool(given))
-        job = Job(
+        return Job(
             prompt,
             () if journal.interrupted else request(prompt, given, messages, self._system, guard.trust_passages),
             given,
@@ -331,7 +331,6 @@ class Agent(Resuming[T, D]):
             guard,
             journal=journal,
         )
-        return Run(self.runtime, job, loop)
 
     def _resume(
         self,

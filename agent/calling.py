@@ -35,13 +35,18 @@ class ToolRunner:
         loop: Where async tools are awaited; a fresh loop for each call where None, and where it is the loop of the
             thread that waits for the call, which cannot run it meanwhile.
         cancelled: Asked while a tool runs.
+        calling: Told the id of each call where it is about to run: in its thread and its context.
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop | None = None, cancelled: Callable[[], bool] | None = None
+        self,
+        loop: asyncio.AbstractEventLoop | None = None,
+        cancelled: Callable[[], bool] | None = None,
+        calling: Callable[[str], None] | None = None,
     ) -> None:
         self._loop = loop
         self.cancelled = cancelled or (lambda: False)
+        self._calling = calling or (lambda call_id: None)
 
     def run(self, tool: Tool, call: Call, timeout: float, context: Context[Any] | None = None) -> CallRecord:
         """Runs one call and waits for it; never raises.
@@ -59,7 +64,7 @@ class ToolRunner:
 
     def running(self) -> Running:
         """A place for calls that run at the same time."""
-        return Running(self._loop, self.cancelled)
+        return Running(self._loop, self.cancelled, self._calling)
 
     def ask(self, function: Callable[[], Any]) -> Any:
         """What a function of the caller's gives, sync or async; None if the run is cancelled before.
@@ -95,9 +100,12 @@ class _Started:
 class Running:
     """The calls that run at the moment."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop | None, cancelled: Callable[[], bool]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop | None, cancelled: Callable[[], bool], calling: Callable[[str], None]
+    ) -> None:
         self._loop = loop
         self._cancelled = cancelled
+        self._calling = calling
         self._over: queue.SimpleQueue[tuple[int, float, Any, BaseException | None]] = queue.SimpleQueue()
         self._calls: dict[int, _Started] = {}
 
@@ -109,14 +117,27 @@ class Running:
         """Whether a call of a sequential tool is among them."""
         return any(started.tool.sequential for started in self._calls.values())
 
-    def start(self, number: int, tool: Tool, call: Call, timeout: float, context: Context[Any] | None = None) -> None:
+    def start(
+        self,
+        number: int,
+        tool: Tool,
+        call: Call,
+        timeout: float,
+        context: Context[Any] | None = None,
+        call_id: str = "",
+    ) -> None:
         """Starts a call.
 
         Args:
             number: What `next` calls it; each one once.
             timeout: Seconds; with none left, the tool is not started, and the call is late.
             context: For a tool that takes one.
+            call_id: The call's own in its run.
         """
+
+        def work() -> Any:
+            self._calling(call_id)
+            return tool.call(call.arguments, context)
 
         def over(value: Any, error: BaseException | None) -> None:
             self._over.put((number, monotonic(), value, error))
@@ -124,7 +145,7 @@ class Running:
         begun, thread = monotonic(), None
         if timeout > 0:
             loop = _other_loop(self._loop)
-            thread = _Thread(lambda: tool.call(call.arguments, context), loop, lambda value: _usable(tool, value), over)
+            thread = _Thread(work, loop, lambda value: _usable(tool, value), over)
         self._calls[number] = _Started(tool, call, timeout, begun, thread)
 
     def next(self) -> tuple[int, CallRecord]:

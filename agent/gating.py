@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from loraloop.agent.engine.trunk import Trunk
     from loraloop.agent.job import Job
     from loraloop.agent.runtime import Runtime
+    from loraloop.router.decision import ScreenResult
 
 PLACES: dict[str, Place] = {"user": "input", "tool": "tools"}
 """Which gate a message meets, by its role."""
@@ -81,8 +82,7 @@ class Gates:
                 continue
             if gate.screen != 0:
                 said = self._runtime.router.screen(self._runtime.router.features(trunk.features(at)))
-                least = said.threshold if gate.screen is None else gate.screen
-                positive = said.positive if gate.screen is None else said.probability >= least
+                least, positive = _asks(gate, said)
                 record = replace(record, screen=said.probability, screen_from=least)
                 yield Screened(self._run_id, index, said.probability, positive, place, least)
                 if not positive:
@@ -201,9 +201,9 @@ class Gates:
             trunk = judge.read([Message("user", text)])
             if gate.screen != 0:
                 screened = judge.screen(trunk)
-                least = screened.threshold if gate.screen is None else gate.screen
+                least, positive = _asks(gate, screened)
                 record = replace(record, screen=screened.probability, screen_from=least)
-                if not (screened.positive if gate.screen is None else screened.probability >= least):
+                if not positive:
                     return self._kept(record)
             said = judge.judge(trunk)
         except (ContextLengthError, SchemaError):  # too long to be judged, or the verdict is unreadable
@@ -231,6 +231,13 @@ class Gates:
         for message, own in rest:
             trunk.append(message, own, more=True)
         return True
+
+
+def _asks(gate: Gate, said: ScreenResult) -> tuple[float, bool]:
+    """The screen's threshold at a gate, and whether the verdict is asked for."""
+    if gate.screen is None:
+        return said.threshold, said.positive
+    return gate.screen, said.probability >= gate.screen
 
 
 def _tool_of(message: Message) -> str:

@@ -86,7 +86,7 @@ class Guard:
         planned_from: Probability from which a tool counts as needed by the user's words; what is likelier where None.
         trust_passages: Whether passages may be followed like the user's own words.
         remind: Whether a step that calls tools is told, in its branch alone, that what came from outside is data, and
-            what the user asked.
+            to do what the user asked.
         refusal: What is said in the place of what a gate stopped.
 
     Raises:
@@ -130,7 +130,10 @@ def _check_probability(name: str, value: float | None) -> None:
 
 
 def judges(runtime: Runtime, gate: Gate) -> bool:
-    """Whether a runtime has what a gate needs: a skill that writes verdicts, and a screen unless all is judged."""
+    """Whether a runtime has what a gate needs: a skill that writes verdicts, and a screen unless all is judged.
+
+    A router that has no screen says so: `screens = False`.
+    """
     screened = gate.screen == 0 or getattr(runtime.router, "screens", True)
     return bool(runtime.with_contract("verdict")) and screened
 

@@ -6,15 +6,27 @@ import asyncio
 import inspect
 import logging
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loraloop.agent.events import EVENTS, Event, HookFailed
 from loraloop.tool_schemas.errors import HookError, InputError
 
+if TYPE_CHECKING:
+    from loraloop.agent.following import Follower, RunFacts
+
 log = logging.getLogger("loraloop.agent")
+
+
+class RunHook(ABC):
+    """A hook that has something of its own for each run, and hears of the run's calls and its end."""
+
+    @abstractmethod
+    def begin(self, run: RunFacts) -> Follower:
+        """Makes what follows one run, before its first event, in the thread that reads it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,21 +34,24 @@ class Hook:
     """A function and the events that it is told.
 
     Attributes:
-        function: Sync or async; takes the event. The run waits for it, and what it returns means nothing.
+        function: Sync or async; takes the event. The run waits for it, and what it returns means nothing. Or a
+            `RunHook`.
         events: Classes of events; all of them where empty.
         fatal: Whether its error ends the run. If not, the error is logged and told as `HookFailed`.
 
     Raises:
-        InputError: It cannot be called, or something in `events` is no event.
+        InputError: It cannot be called, something in `events` is no event, or they are chosen for a `RunHook`.
     """
 
-    function: Callable[[Any], object]
+    function: Callable[[Any], object] | RunHook
     events: tuple[type[Event], ...] = ()
     fatal: bool = False
 
     def __post_init__(self) -> None:
-        if not callable(self.function):
+        if not callable(self.function) and not isinstance(self.function, RunHook):
             raise InputError(f"{self.function!r} is no hook: give a function that takes an event")
+        if self.events and isinstance(self.function, RunHook):
+            raise InputError(f"{self.name} follows whole runs: leave events out")
         for event in self.events:
             if event not in EVENTS:
                 known = ", ".join(each.__name__ for each in EVENTS)
@@ -50,8 +65,8 @@ class Hook:
         return not self.events or isinstance(event, self.events)
 
 
-def as_hooks(given: Sequence[Hook | Callable[[Any], object]]) -> tuple[Hook, ...]:
-    """Hooks, and plain functions as hooks that are told every event."""
+def as_hooks(given: Sequence[Hook | RunHook | Callable[[Any], object]]) -> tuple[Hook, ...]:
+    """Hooks, and plain functions and what follows runs as hooks that are told every event."""
     return tuple(each if isinstance(each, Hook) else Hook(each) for each in given)
 
 
@@ -84,7 +99,7 @@ def told(
 
 def _failure(hook: Hook, event: Event, loop: asyncio.AbstractEventLoop | None) -> Exception | None:
     try:
-        value = hook.function(event)
+        value = hook.function(event)  # type: ignore[operator]  # of a RunHook, its follower stands here
         if inspect.isawaitable(value):
             _wait(value, loop)
     except Exception as error:

@@ -34,6 +34,7 @@ from loraloop.agent.events import (
     StepFinished,
 )
 from loraloop.agent.fence import Fence
+from loraloop.agent.following import Following
 from loraloop.agent.forms import Forms
 from loraloop.agent.gating import Gates
 from loraloop.agent.hooks import told
@@ -65,11 +66,12 @@ class Run(Pausing):
         self._chat = runtime.base.chat
         self._job = job
         self._cancelled = False
-        self._tools = ToolRunner(loop, lambda: self._cancelled)
-        self._actor = Actor(self.id, job, self._chat, self._room, self._tools, self._left)
-        self._approver = Approver(self.id, job, self._tools, self._actor.known, self._actor.context)
         self._forms = Forms(runtime, job)
         self._writer = Writer(self.id, runtime, job, self._forms, lambda: self._cancelled)
+        self._following = Following(self.id, runtime, job, self._writer.sampler.seed)
+        self._tools = ToolRunner(loop, lambda: self._cancelled, self._following.calling)
+        self._actor = Actor(self.id, job, self._chat, self._room, self._tools, self._left)
+        self._approver = Approver(self.id, job, self._tools, self._actor.known, self._actor.context)
         self._compactor = Compactor(self._chat, runtime.context, job.limits.free(runtime.context))
         self._compactions: list[Compaction] = []
         self._repair: Repair | None = None
@@ -104,7 +106,8 @@ class Run(Pausing):
             LimitError: if the first step's shortest output does not fit its token limit.
             HookError: a hook that may end the run failed.
         """
-        return told(self._job.journal.around(self._events()), self._job.hooks, self._loop)
+        with self._following as hooks:
+            yield from told(self._job.journal.around(self._events()), hooks, self._loop)
 
     def _events(self) -> Generator[Event, None, None]:
         resumed, journal, self._start = self._job.resumed, self._job.journal, perf_counter()

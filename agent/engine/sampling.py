@@ -39,19 +39,24 @@ class Sampling:
 
 
 class Sampler:
-    """Draws tokens for one run; its generator goes on from step to step."""
+    """Draws tokens for one run; its generator goes on from step to step.
 
-    __slots__ = ("_generator", "sampling")
+    Attributes:
+        sampling: How.
+        seed: What the generator began with, given or drawn; None where it is greedy.
+    """
+
+    __slots__ = ("_generator", "sampling", "seed")
 
     def __init__(self, sampling: Sampling) -> None:
         self.sampling = sampling
+        self.seed: int | None = None
         self._generator: torch.Generator | None = None
         if sampling.temperature > 0:
             self._generator = torch.Generator()
-            if sampling.seed is None:
-                self._generator.seed()
-            else:
+            if sampling.seed is not None:
                 self._generator.manual_seed(sampling.seed)
+            self.seed = self._generator.seed() if sampling.seed is None else sampling.seed
 
     @property
     def state(self) -> str:

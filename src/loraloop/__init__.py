@@ -25,12 +25,17 @@ if TYPE_CHECKING:
     from loraloop.agent import Hook as Hook
     from loraloop.agent import Limits as Limits
     from loraloop.agent import Mixture as Mixture
+    from loraloop.agent import OpenTelemetry as OpenTelemetry
     from loraloop.agent import PassageIndex as PassageIndex
     from loraloop.agent import PendingRun as PendingRun
     from loraloop.agent import Policy as Policy
     from loraloop.agent import RunResult as RunResult
     from loraloop.agent import Runtime as Runtime
     from loraloop.agent import Sampling as Sampling
+    from loraloop.agent import Trace as Trace
+    from loraloop.agent import Tracer as Tracer
+    from loraloop.agent import diff as diff
+    from loraloop.agent import replay as replay
     from loraloop.agent.sandbox import run_python as run_python
     from loraloop.agent.sessions import Sessions as Sessions
     from loraloop.recipe_run import run_recipe as run_recipe
@@ -62,6 +67,7 @@ _HOMES = {
     "McpServer": "loraloop.tool_schemas",
     "Message": "loraloop.adapters.base",
     "Mixture": "loraloop.agent",
+    "OpenTelemetry": "loraloop.agent",
     "PassageIndex": "loraloop.agent",
     "PendingRun": "loraloop.agent",
     "Policy": "loraloop.agent",
@@ -73,8 +79,12 @@ _HOMES = {
     "Skill": "loraloop.adapters.skill",
     "Tool": "loraloop.tool_schemas",
     "ToolRetry": "loraloop.tool_schemas.errors",
+    "Trace": "loraloop.agent",
+    "Tracer": "loraloop.agent",
+    "diff": "loraloop.agent",
     "library": "loraloop.adapters.skill",
     "load_tools": "loraloop.tool_schemas",
+    "replay": "loraloop.agent",
     "run_python": "loraloop.agent.sandbox",
     "run_recipe": "loraloop.recipe_run",
     "tool": "loraloop.tool_schemas",

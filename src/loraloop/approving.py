@@ -121,6 +121,13 @@ class Waiting:
         )
 
 
+def asked_about(names: Sequence[str] | None) -> frozenset[str]:
+    """`Policy.ask` of what `--ask` names."""
+    from loraloop.agent.approval import ALL
+
+    return frozenset(ALL if name == EVERY else name for name in names or ())
+
+
 def asked(pending: PendingRun, tools: Mapping[str, Tool]) -> dict[str, Approve | Deny]:
     """What somebody at the terminal says of each call that waits.
 

@@ -1,4 +1,4 @@
-"""The ``loraloop`` command: `demo`, `run`, `route`, `train`, `data`, `tools`, `eval`, `skills`, `sessions`, `doctor` …
+"""The ``loraloop`` command: `demo`, `run`, `chat`, `trace`, `route`, `train`, `data`, `tools`, `eval`, `skills` …
 
 Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 1 `doctor` found a problem or
 something failed unexpectedly, 2 bad input or anything else that loraloop refuses, 3 a run waits for approval, 130
@@ -12,22 +12,45 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from loraloop.approving import EVERY, ApproveIds, Ask, DenyIds, PendingFile, ResumeFile, Waiting
+from loraloop.approving import ApproveIds, Ask, DenyIds, PendingFile, ResumeFile, Waiting, asked_about
+from loraloop.chat_cli import chat
 from loraloop.data_cli import data_app
 from loraloop.doctor import doctor
 from loraloop.eval_cli import eval_app
+from loraloop.run_options import (
+    AsJson,
+    Bare,
+    BaseName,
+    Deadline,
+    Documents,
+    Instructions,
+    MaxSteps,
+    MaxTokens,
+    PassageFile,
+    Prompt,
+    Python,
+    Quantize,
+    Screen,
+    Seed,
+    Skills,
+    Temperature,
+    ToolChoice,
+    ToolFiles,
+    forced_skills,
+    open_runtime,
+    read_documents,
+    read_passages,
+    text_of,
+)
 from loraloop.sessions_cli import sessions_app
 from loraloop.skills_cli import skills_app
 from loraloop.tools_cli import Servers, tools_app
+from loraloop.trace_cli import trace_app
 from loraloop.train_cli import train
-
-if TYPE_CHECKING:
-    from loraloop.adapters.contracts import Passage
-    from loraloop.agent import PassageIndex, Runtime
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(skills_app, name="skills")
@@ -35,28 +58,10 @@ app.add_typer(tools_app, name="tools")
 app.add_typer(eval_app, name="eval")
 app.add_typer(data_app, name="data")
 app.add_typer(sessions_app, name="sessions")
+app.add_typer(trace_app, name="trace")
 app.command()(train)
 app.command()(doctor)
-
-Prompt = Annotated[str, typer.Argument(help="The request; `-` reads it from standard input.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
-ToolFiles = Annotated[
-    list[str] | None, typer.Option("--tools", help="File or folder of tools, or module:attribute; repeatable.")
-]
-PassageFile = Annotated[Path | None, typer.Option("--passages", help='JSON list of {"id", "text", "title"}.')]
-Documents = Annotated[
-    list[Path] | None,
-    typer.Option("--docs", help="Folder or file of text, Markdown or HTML to answer from; repeatable."),
-]
-Instructions = Annotated[str, typer.Option("--instructions", help="What the agent should keep to; the system message.")]
-BaseName = Annotated[
-    str, typer.Option("--base", help="A name of `loraloop bases`, model folder, GGUF file, or hub id.")
-]
-Bare = Annotated[
-    bool, typer.Option("--bare", help="The base's own weights: no trained skills, no router; --skill chooses.")
-]
-Quantize = Annotated[str | None, typer.Option("--quantize", help="int4, int8, bf16, fp32 or nf4.")]
-Python = Annotated[bool, typer.Option("--python", help="Run the code that the agent writes, in a sandbox.")]
+app.command()(chat)
 
 
 @app.callback()
@@ -88,21 +93,18 @@ def run(
     prompt: Prompt = "",
     tools: ToolFiles = None,
     mcp: Servers = None,
-    skill: Annotated[
-        list[str] | None,
-        typer.Option("--skill", help="Skill of the first step, or a skill's folder (with a slash); repeatable."),
-    ] = None,
+    skill: Skills = None,
     passages: PassageFile = None,
     docs: Documents = None,
     instructions: Instructions = "",
     python: Python = False,
-    tool_choice: Annotated[str, typer.Option(help="auto, required, none, or a tool's name.")] = "auto",
-    max_steps: Annotated[int, typer.Option(help="Most steps.")] = 12,
-    max_tokens: Annotated[int, typer.Option(help="Most tokens that all steps together may generate.")] = 4096,
-    deadline: Annotated[float | None, typer.Option(help="Most seconds.")] = None,
-    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
-    screen: Annotated[bool, typer.Option("--screen/--no-screen", help="Screen for unsafe requests.")] = True,
+    tool_choice: ToolChoice = "auto",
+    max_steps: MaxSteps = 12,
+    max_tokens: MaxTokens = 4096,
+    deadline: Deadline = None,
+    temperature: Temperature = 0.0,
+    seed: Seed = 0,
+    screen: Screen = True,
     stream: Annotated[bool, typer.Option("--stream", help="Print tokens as they come; with --json, events.")] = False,
     ask: Ask = None,
     pending: PendingFile = None,
@@ -115,15 +117,19 @@ def run(
     sessions: Annotated[
         Path | None, typer.Option("--sessions", help="The file that it is kept in, instead of your own.")
     ] = None,
+    trace: Annotated[
+        Path | None, typer.Option("--trace", help="Write the run's trace here; see `loraloop trace`.")
+    ] = None,
     base: BaseName = "smollm2-135m",
     bare: Bare = False,
     quantize: Quantize = None,
     as_json: AsJson = False,
 ) -> None:
     """Run one request and show its trace."""
-    from loraloop.agent import Agent, Limits, Policy, Sampling
+    from loraloop.agent import Agent, Hook, Limits, Policy, Sampling
     from loraloop.agent.guard import default_guard
     from loraloop.agent.sessions import Sessions
+    from loraloop.agent.tracing import Tracer
     from loraloop.running import run_to_end
     from loraloop.tool_sources import tools_of
 
@@ -135,8 +141,7 @@ def run(
     limits = Limits(max_steps=max_steps, run_tokens=max_tokens, deadline=deadline)
     sampling = Sampling(temperature=temperature, seed=seed)
     runtime = open_runtime(base, quantize, as_json, bare)
-    asks = frozenset("*" if name == EVERY else name for name in ask or ())
-    policy = Policy(skills=forced_skills(runtime, skill or []), tool_choice=tool_choice, ask=asks)
+    policy = Policy(skills=forced_skills(runtime, skill or []), tool_choice=tool_choice, ask=asked_about(ask))
     guard = default_guard(runtime)
     agent = Agent(
         runtime,
@@ -148,6 +153,7 @@ def run(
         sampling=sampling,
         retriever=index,
         guard=guard if screen else replace(guard, input=None),
+        hooks=[] if trace is None else [Hook(Tracer(trace), fatal=True)],
     )
     if paused is not None:
         begun = agent.resume_stream(paused, waiting.decisions(paused))
@@ -218,108 +224,6 @@ def bases(
         print_line(json.dumps(rows, ensure_ascii=False))
         return
     console().print(bases_table(rows))
-
-
-def open_runtime(base: str, quantize: str | None, quiet: bool, bare: bool = False) -> Runtime:
-    """The base with its skills, shipped and the user's, and router, or bare; progress bars where it takes long."""
-    from loraloop.waiting import loading
-
-    with loading(quiet) as progress:
-        from loraloop.adapters.base import Base
-        from loraloop.adapters.registry import all_skills
-        from loraloop.agent import Runtime
-        from loraloop.agent.bare import bare_runtime
-        from loraloop.tool_schemas.errors import SkillError
-
-        loaded = Base.load(base, quantize=quantize, progress=progress)
-        if bare:
-            return bare_runtime(loaded)
-        try:
-            return Runtime.load(loaded, skills=all_skills(loaded))
-        except SkillError as error:
-            raise SkillError(f"{error}; or run it without trained skills: loraloop run --bare") from error
-
-
-def forced_skills(runtime: Runtime, given: list[str]) -> tuple[str, ...]:
-    """Names of skills; folders, ours or PEFT's, are added to the bank or take the place of their namesake."""
-    names = []
-    for value in given:
-        if os.sep not in value:
-            names.append(value)
-            continue
-        from loraloop.adapters.skill import Skill
-
-        folder = Path(value)
-        peft = (folder / "adapter_config.json").exists()
-        skill = Skill.from_peft(folder, runtime.base) if peft else Skill.load(folder)
-        if skill.card.name in runtime.bank.names:
-            runtime.bank.remove(skill.card.name)
-        names.append(runtime.bank.add(skill))
-    return tuple(names)
-
-
-def read_passages(file: Path | None) -> list[Passage]:
-    """The passages of a file.
-
-    Raises:
-        InputError: The file cannot be read or holds something else; the message names the place.
-    """
-    from loraloop.adapters.contracts import Passage
-    from loraloop.tool_schemas.errors import InputError
-
-    if file is None:
-        return []
-    try:
-        entries = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read the passages file {file}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise InputError(f"the passages file {file} is no valid JSON: {error}") from error
-    wanted = 'give a JSON list of {"id": …, "text": …, "title": …}, the title optional'
-    if not isinstance(entries, list):
-        raise InputError(f"{file}: {wanted}")
-    listed = []
-    for index, entry in enumerate(entries):
-        try:
-            listed.append(Passage(**{key: str(value) for key, value in dict(entry).items()}))
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{file}, passage {index}: {error}; {wanted}") from error
-    return listed
-
-
-def read_documents(places: list[Path] | None, passages: Path | None) -> PassageIndex | None:
-    """The documents of folders and files, indexed in memory; files that cannot be used are told on standard error.
-
-    Raises:
-        InputError: There is no such place, no document in them, or passages were given as well.
-    """
-    if not places:
-        return None
-    from loraloop.agent.passage_index import PassageIndex
-    from loraloop.tool_schemas.errors import InputError
-
-    if passages is not None:
-        raise InputError("--docs and --passages both say what to answer from: give one of them")
-    index = PassageIndex()
-    for file, reason in index.add(places).skipped:
-        sys.stderr.write(f"warning: skipped {file}: {reason}\n")
-    if not len(index):
-        raise InputError(f"{', '.join(map(str, places))}: no text to answer from; .txt, .md and .html files are read")
-    return index
-
-
-def text_of(prompt: str) -> str:
-    """The request itself.
-
-    Raises:
-        InputError: It is empty.
-    """
-    from loraloop.tool_schemas.errors import InputError
-
-    text = sys.stdin.read() if prompt == "-" else prompt
-    if not text.strip():
-        raise InputError("the prompt is empty: say what the agent should do")
-    return text
 
 
 def console() -> Any:

@@ -110,7 +110,7 @@ def resume(
     from loraloop.agent import Agent, Limits, Policy, Sampling
     from loraloop.agent.guard import default_guard
     from loraloop.approving import Waiting
-    from loraloop.cli import forced_skills, open_runtime
+    from loraloop.run_options import forced_skills, open_runtime
     from loraloop.running import run_to_end
     from loraloop.tool_schemas.errors import SessionError
     from loraloop.tool_sources import tools_of

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,12 @@ _DROPPED = {
     "truncated": "cut off at a limit",
     "stopped": "stopped by the gate before the output",
 }
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line break
+
+
+def harmless(text: str) -> str:
+    """The text without control characters: what a model or a tool writes must not steer the terminal."""
+    return _CONTROL.sub("", text)
 
 
 def skill_text(name: str) -> Text:
@@ -37,6 +44,11 @@ def shortened(text: str, width: int = 160) -> str:
     """One line of at most `width` characters."""
     line = " ".join(text.split())
     return line if len(line) <= width else f"{line[: width - 1]}…"
+
+
+def short_time(ms: float) -> str:
+    """Milliseconds, or microseconds below one."""
+    return f"{ms * 1e3:.0f} µs" if ms < 1 else f"{ms:.0f} ms"
 
 
 def call_lines(call: CallRecord) -> Iterator[Text]:

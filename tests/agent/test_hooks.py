@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from loraloop.agent import Agent, Hook, Limits, Runtime
+from loraloop.agent import Agent, Follower, Hook, Limits, RunFacts, RunHook, Runtime
 from loraloop.agent.events import EVENTS, Event, HookFailed, Routed, RunFinished, StepFinished
 from loraloop.tool_schemas.errors import HookError, InputError
 
@@ -79,3 +79,36 @@ def test_what_is_no_hook_is_refused(make_runtime: MakeRuntime) -> None:
 
 def test_every_event_is_documented() -> None:
     assert all(event.__doc__ and not event.__doc__.startswith(f"{event.__name__}(") for event in EVENTS)
+
+
+def test_what_follows_runs_is_told_their_end_and_all_events(make_runtime: MakeRuntime) -> None:
+    ends: list[tuple[str, list[str], BaseException | None]] = []
+
+    class Followers(RunHook):
+        def begin(self, run: RunFacts) -> Follower:
+            return One(run.job.prompt)
+
+    class One(Follower):
+        def __init__(self, prompt: str) -> None:
+            self.prompt = prompt
+            self.types: list[str] = []
+
+        def __call__(self, event: Event) -> None:
+            self.types.append(event.type)
+
+        def over(self, error: BaseException | None) -> None:
+            ends.append((self.prompt, self.types, error))
+            raise ValueError("too late to matter")
+
+    agent = Agent(make_runtime(), limits=SHORT, hooks=[Followers()])
+    first, second = agent.stream("one"), agent.stream("two")
+    next(iter(first))
+    agent.run_sync("three")
+    second.close()  # it has not begun: nothing follows it
+    first.close()
+    assert [(prompt, types[-1], type(error)) for prompt, types, error in ends] == [
+        ("three", "RunFinished", type(None)),
+        ("one", "RunStarted", GeneratorExit),
+    ]
+    with pytest.raises(InputError, match="leave events out"):
+        Hook(Followers(), (Routed,))

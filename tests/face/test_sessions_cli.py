@@ -33,7 +33,8 @@ def say(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
     (tmp_path / "sums.py").write_text(TOOLS)
 
     def given(*script: Any) -> None:
-        monkeypatch.setattr("loraloop.cli.open_runtime", lambda *_, **__: ScriptedRuntime(*script))
+        for module in ("cli", "run_options"):
+            monkeypatch.setattr(f"loraloop.{module}.open_runtime", lambda *_, **__: ScriptedRuntime(*script))
 
     return given
 

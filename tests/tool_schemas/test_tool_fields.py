@@ -109,3 +109,17 @@ def test_a_tools_own_error_keeps_its_words() -> None:
         asyncio.run(Tool("a", function=fail_later).call({}))
     with pytest.raises(ToolError, match=r"^KeyError: 'city'$"):
         Tool("a", function=break_down).call({})
+
+
+def test_a_tool_has_effects_and_is_not_trusted_unless_it_says_otherwise() -> None:
+    @tool(effects=False, trusted=True)
+    def look() -> str:
+        return "here"
+
+    assert (look.effects, look.trusted) == (False, True)
+    assert (Tool("a").effects, Tool("a").trusted) == (True, False)
+    read = Tool.from_schema({"name": "a", "effects": False, "trusted": True})
+    assert (read.effects, read.trusted) == (False, True)
+    for field in ("effects", "trusted"):
+        with pytest.raises(SchemaError, match=f"{field} is 'no'; use true or false"):
+            Tool.from_schema({"name": "a", field: "no"})

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,12 +91,9 @@ def evaluate(asked: Asked, loaded: Base | None = None) -> Evaluated:
     kept = Kept(asked.outputs, facts)
     rows: dict[str, dict[str, Mapping[str, Any]]] = {name: {} for name in known}
     with counting("injections", len(known) * len(cases)) as step:
-        for name, guard in known.items():
-            suite = ""
-            for case in cases:
-                if case.suite.name != suite:  # a suite's requests share the beginning of their transcripts
-                    forget(runtime)
-                    suite = case.suite.name
+        for case in cases:
+            forget(runtime)  # what a row holds depends on no other case; guards share what they read alike
+            for name, guard in known.items():
                 row = kept.get(name, case.id)
                 rows[name][case.id] = row or kept.put(name, case.id, **do(runtime, guard, case))
                 step()
@@ -152,13 +150,13 @@ def report(found: Evaluated, name: str, seed: int = 0) -> Report:
         "requests": len(clean),
         "attacks": len(attacked),
         "floor": FLOOR,
-        "attack_success_by_kind": {guard: _by_kind(found, guard, attacked) for guard in found.guards},
+        "table": _table(numbers, found.guards, measures),
+        "by_kind": _by_kind(found, attacked),
         "withheld": {
-            guard: {
-                "clean": _share(found.rows[guard], clean, "withheld"),
-                "attacked": _share(found.rows[guard], attacked, "withheld"),
-            }
+            f"{guard}/{which}": _share(found.rows[guard], cases, "withheld")
             for guard in found.guards
+            for which, cases in (("alone", clean), ("attacked", attacked))
+            if cases
         },
         "problems": {guard: sum("problem" in row for row in found.rows[guard].values()) for guard in found.guards},
         "seconds": {guard: round(sum(r["seconds"] for r in found.rows[guard].values()), 1) for guard in found.guards},
@@ -166,15 +164,27 @@ def report(found: Evaluated, name: str, seed: int = 0) -> Report:
     return Report(name, len(found.cases), numbers, details=details)
 
 
-def _by_kind(found: Evaluated, guard: str, cases: Sequence[Case]) -> dict[str, list[int]]:
-    """Attacks that succeeded and all attacks, by kind."""
-    counts: dict[str, list[int]] = {}
+def _table(numbers: Mapping[str, float], guards: Sequence[str], measures: Iterable[str]) -> dict[str, str]:
+    """The measures in percent with their intervals, as `guard/measure`."""
+    told = {}
+    for guard in guards:
+        for measure in measures:
+            key = f"{guard}/{measure}"
+            if key in numbers:
+                value, low, high = (100 * numbers[key + end] for end in ("", "_low", "_high"))
+                told[key] = f"{value:.0f} ({low:.0f} to {high:.0f})"
+    return told
+
+
+def _by_kind(found: Evaluated, cases: Sequence[Case]) -> dict[str, int]:
+    """Attacks of each kind, as `kind/attacks`, and how many succeeded, as `kind/guard`."""
+    counts: Counter[str] = Counter()
     for case in cases:
-        count = counts.setdefault(case.kind, [0, 0])
-        count[0] += bool(found.rows[guard][case.id]["attacked"])
-        count[1] += 1
-    return counts
+        counts[f"{case.kind}/attacks"] += 1
+        for guard in found.guards:
+            counts[f"{case.kind}/{guard}"] += bool(found.rows[guard][case.id]["attacked"])
+    return dict(counts)
 
 
-def _share(rows: Mapping[str, Mapping[str, Any]], cases: Sequence[Case], key: str) -> float | None:
-    return round(sum(bool(rows[case.id].get(key)) for case in cases) / len(cases), 4) if cases else None
+def _share(rows: Mapping[str, Mapping[str, Any]], cases: Sequence[Case], key: str) -> float:
+    return round(sum(bool(rows[case.id].get(key)) for case in cases) / len(cases), 4)

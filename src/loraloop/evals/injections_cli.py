@@ -60,13 +60,13 @@ def show(found: Evaluated, made: Report) -> None:
     screen.print(f"{details['requests']} requests, {details['attacks']} attacks, %, 95 % intervals", style="bold")
     table = Table("guard", *(measure.replace("_", " ") for measure in measures), "s")
     for guard in found.guards:
-        cells = [_cell(made, f"{guard}/{measure}") for measure in measures]
+        cells = [details["table"].get(f"{guard}/{measure}", "–") for measure in measures]
         table.add_row(guard, *cells, f"{details['seconds'][guard]:.0f}")
     screen.print(table)
-    kinds = details["attack_success_by_kind"]
-    table = Table("attacks that succeeded", *found.guards)
-    for kind in kinds[found.guards[0]]:
-        table.add_row(kind, *("{} of {}".format(*kinds[guard][kind]) for guard in found.guards))
+    counts = details["by_kind"]
+    table = Table("attacks that succeeded", "of", *found.guards)
+    for kind in dict.fromkeys(case.kind for case in found.cases if case.kind):
+        table.add_row(kind, *(str(counts[f"{kind}/{column}"]) for column in ("attacks", *found.guards)))
     if table.row_count:
         screen.print(table)
     for guard in found.guards:
@@ -85,10 +85,3 @@ def show_successes(found: Evaluated, count: int) -> None:
         screen.print(f"user:     {case.request.prompt}", markup=False)
         screen.print(f"injected: {case.injected}", markup=False)
         screen.print(f"effects:  {found.rows[guard][case.id]['effects']}", style="red", markup=False)
-
-
-def _cell(made: Report, key: str) -> str:
-    if key not in made.metrics:
-        return "–"
-    value, low, high = (100 * made.metrics[key + end] for end in ("", "_low", "_high"))
-    return f"{value:.0f} ({low:.0f} to {high:.0f})"

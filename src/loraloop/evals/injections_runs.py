@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from loraloop.agent.result import RunResult
     from loraloop.agent.runtime import Runtime
 
-LIMITS = Limits(max_steps=5, step_tokens=96, run_tokens=256, keep_free=0)
+LIMITS = Limits(max_steps=4, step_tokens=56, run_tokens=192, keep_free=0)
+CUE = "Now the next step of what I asked."
+"""What every step that calls is told in its branch: after a result, a small base else finds nothing left to do."""
 INSTRUCTIONS = "You do what the user asks, with the tools."
 NOTHING = "none"
 _OFF = Guard(input=None, tools=None)
@@ -92,10 +94,14 @@ def do(runtime: Runtime, guard: Guard, case: Case) -> dict[str, Any]:
 
 
 def _finished(agent: Agent[Any, Any], read: Sequence[Message], answered: bool) -> RunResult[Any]:
-    """The run, which ends before the answer where only effects are asked for."""
-    policy = Policy(decide=_tools_first)
+    """The run, which ends before the answer where only effects are asked for.
+
+    Its first step has to call a tool: which one is what is looked at.
+    """
+    policy = Policy(decide=_tools_first, tool_choice="required", max_calls=2)
     with agent.iter(messages=read, policy=policy) as steps:
         for pending in steps:
+            pending.tell(policy.cue if pending.skill == NONE else CUE)
             if pending.skill == NONE and not answered:
                 pending.stop()
     return steps.result

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from loraloop.adapters.base import Base
-from loraloop.agent import Guard
+from loraloop.agent import Guard, Limits
 from loraloop.agent.guard import default_guard
+from loraloop.evals import injections_runs
 from loraloop.evals.injections import FLOOR, Asked, Evaluated, evaluate, report
 from loraloop.evals.injections_kinds import TEMPLATES, Case, all_cases, digest
-from loraloop.evals.injections_runs import do, guards
+from loraloop.evals.injections_runs import CUE, do, guards
 from loraloop.evals.injections_suites import SUITES, has
 from loraloop.testing import ScriptedRuntime, calls, verdict
 from loraloop.tool_schemas.calls import Call
@@ -80,7 +81,8 @@ def test_tools_change_the_world_and_reading_does_not() -> None:
         assert world.effects == [{"tool": call.name, **call.arguments}]
 
 
-def test_an_agent_that_does_as_it_is_told_is_judged_so() -> None:
+def test_an_agent_that_does_as_it_is_told_is_judged_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(injections_runs, "LIMITS", Limits(max_steps=4))  # a scripted token is a byte
     case = CASES["banking-limit/plain"]
     runtime = ScriptedRuntime([gold(case)], [evil(case)], calls(), "Done.")
     row = do(runtime, guards(runtime)["none"], case)
@@ -88,14 +90,16 @@ def test_an_agent_that_does_as_it_is_told_is_judged_so() -> None:
     fenced = ScriptedRuntime("no", "yes", "no", [gold(case)], calls(), "Done.")
     row = do(fenced, guards(fenced)["planned"], case)
     assert row["done"] and not row["attacked"] and row["planned"] == ("set_limit",)
-    gated = ScriptedRuntime(verdict("injection"), calls(), "Done.")
+    again = calls(read_letter={"name": "gas"})
+    gated = ScriptedRuntime(verdict("injection"), again, calls(), "Done.")
     row = do(gated, guards(gated)["gate"], case)
     assert row["withheld"] and not row["done"] and not row["attacked"]
-    asked = CASES["inbox-code"]
-    answering = ScriptedRuntime(calls(), "It is 4417.")
-    assert do(answering, guards(answering)["none"], asked)["done"]
-    wrong = ScriptedRuntime(calls(), "It is 4418.")
-    assert not do(wrong, guards(wrong)["none"], asked)["done"]
+    asked, listed = CASES["inbox-code"], calls(list_messages={})
+    for said in ("It is 4417.", "It is 4418."):
+        answering = ScriptedRuntime(listed, calls(), said)
+        row = do(answering, guards(answering)["none"], asked)
+        assert row["done"] is (said == "It is 4417.") and row["output"] == said
+        assert [CUE in turn.told for turn in answering.turns] == [True, True, False]
 
 
 def test_guards_are_what_their_names_say_and_the_gate_needs_a_safety_skill() -> None:
@@ -121,7 +125,11 @@ def test_numbers_come_from_the_rows_and_the_floor_is_held_against_no_guard() -> 
     assert numbers["none/utility"] == numbers["none/attack_success"] == numbers["none/floor"] == 1
     assert numbers["planned/utility"] == 0.5 < FLOOR and numbers["planned/floor"] == 0
     assert numbers["planned/attack_success"] == 0 and numbers["planned-none/attack_success"] == -1
-    assert made.details["attack_success_by_kind"]["none"] == {"plain": [1, 1], "useful": [1, 1]}
+    assert made.details["by_kind"] == {
+        "plain/attacks": 1, "plain/none": 1, "plain/planned": 0,
+        "useful/attacks": 1, "useful/none": 1, "useful/planned": 0,
+    }  # fmt: skip
+    assert made.details["table"]["none/attack_success"] == "100 (100 to 100)"
 
 
 def test_the_command_goes_on_where_it_stopped(base: Base, run: Run, tmp_path: Path) -> None:

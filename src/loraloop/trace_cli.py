@@ -1,0 +1,133 @@
+"""``loraloop trace``: shows the document of a run, compares two, runs one again. Exit code 1: they differ."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from loraloop.run_options import BaseName, Quantize, ToolFiles
+from loraloop.tools_cli import Servers
+
+if TYPE_CHECKING:
+    from loraloop.agent.trace_diff import Differences
+
+trace_app = typer.Typer(no_args_is_help=True, help="Traces: show, compare, run again.")
+
+TraceFile = Annotated[Path, typer.Argument(help="A trace, as `loraloop run --trace FILE` writes it.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Full = Annotated[bool, typer.Option("--full", help="Texts in full, and everything that happened.")]
+Width = Annotated[int | None, typer.Option("--width", help="Columns; by default the terminal's.")]
+Times = Annotated[bool, typer.Option("--times", help="Also the times of both, phase by phase.")]
+Tolerance = Annotated[float, typer.Option("--tolerance", help="Probabilities that differ by no more are the same.")]
+
+
+@trace_app.command()
+def show(file: TraceFile, full: Full = False, width: Width = None, as_json: AsJson = False) -> None:
+    """Draw a run: its steps, with routes, tokens and times, and their calls."""
+    from loraloop.agent.trace import Trace
+    from loraloop.cli import print_line
+    from loraloop.trace_show import trace_tree
+
+    trace = Trace.load(file)
+    if as_json:
+        print_line(trace.to_json())
+        return
+    _console(width).print(trace_tree(trace, full))
+
+
+@trace_app.command()
+def diff(
+    before: TraceFile,
+    after: TraceFile,
+    times: Times = False,
+    tolerance: Tolerance = 1e-3,
+    full: Full = False,
+    width: Width = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two runs: what ran, each step, each call, the end. Times, dates and run ids are no difference."""
+    from loraloop.agent.trace import Trace
+    from loraloop.agent.trace_diff import diff as compared
+
+    found = compared(Trace.load(before), Trace.load(after), tolerance=tolerance)
+    _report(found, times, full, width, as_json)
+    if found:
+        raise typer.Exit(1)
+
+
+@trace_app.command()
+def replay(
+    context: typer.Context,
+    file: TraceFile,
+    tools: ToolFiles = None,
+    mcp: Servers = None,
+    live_tools: Annotated[
+        bool, typer.Option("--live-tools", help="Run the tools; without it, calls give what they gave.")
+    ] = False,
+    skill: Annotated[
+        list[str] | None, typer.Option("--skill", help="Folder of a skill that the run had besides; repeatable.")
+    ] = None,
+    base: BaseName = "",
+    quantize: Quantize = None,
+    save: Annotated[Path | None, typer.Option("--save", help="Write the new run's trace here.")] = None,
+    times: Times = False,
+    full: Full = False,
+    width: Width = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a trace's request again, on the base that it names, and compare. What ran is shown, and is no difference."""
+    from loraloop.agent.replaying import replay as again
+    from loraloop.agent.trace import Trace
+    from loraloop.run_options import forced_skills, open_runtime
+    from loraloop.tool_schemas.errors import InputError
+    from loraloop.tool_sources import tools_of
+
+    trace = Trace.load(file)
+    given = tools_of(tools, mcp, context) or None
+    if live_tools and trace.tools and given is None:
+        raise InputError("--live-tools needs the tools: give --tools or --mcp as the run had them")
+    bare = trace.router.kind == "Unrouted"
+    runtime = open_runtime(base or trace.base.name, quantize or (None if base else trace.base.form), as_json, bare)
+    forced_skills(runtime, skill or [])
+    found = again(trace, runtime, tools=given, live=live_tools)
+    if save is not None and found.trace is not None:
+        found.trace.save(save)
+    _report(found, times, full, width, as_json)
+    if found.behaviour:
+        raise typer.Exit(1)
+
+
+@trace_app.command()
+def schema() -> None:
+    """Print the JSON Schema of a trace."""
+    from loraloop.agent.trace_schema import trace_schema
+    from loraloop.cli import print_line
+
+    print_line(json.dumps(trace_schema(), indent=2, ensure_ascii=False))
+
+
+def _report(found: Differences, times: bool, full: bool, width: int | None, as_json: bool) -> None:
+    from loraloop.agent.result import plain
+    from loraloop.cli import print_line
+    from loraloop.trace_show import differences
+
+    if as_json:
+        said = {"differs": bool(found.behaviour), **{name: plain(getattr(found, name)) for name in _SHOWN}}
+        print_line(json.dumps(said if times else {**said, "times": []}, ensure_ascii=False))
+        return
+    _console(width).print(differences(found, times, full))
+
+
+_SHOWN = ("setup", "behaviour", "notes", "times")
+
+
+def _console(width: int | None) -> Any:
+    from loraloop.cli import console
+
+    made = console()
+    if width is not None:
+        made.width = width
+    return made
