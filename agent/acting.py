@@ -7,7 +7,7 @@ whatever order they finish in: a run is the same however long its tools take.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from loraloop.agent.engine.clock import Clock
     from loraloop.agent.engine.trunk import Trunk
     from loraloop.agent.job import Job
-    from loraloop.agent.pending_run import PendingRun
+    from loraloop.agent.result import Step
     from loraloop.tool_schemas.context import Left
     from loraloop.tool_schemas.tools import Tool
 
@@ -108,10 +108,10 @@ class Actor:
         self._around = len(chat.message("tool", ""))
         self._asking: set[str] = set()  # tools that ask for another try in the current step
 
-    def restore(self, paused: PendingRun) -> None:
-        """What a run that was paused knows of its calls."""
-        self.made, self.asked = paused.made, Counter(paused.asked)
-        for step in paused.steps:
+    def restore(self, made: int, asked: Mapping[str, int], steps: Sequence[Step]) -> None:
+        """What a run that was paused or interrupted knows of its calls."""
+        self.made, self.asked = made, Counter(asked)
+        for step in steps:
             for record in step.calls:
                 self._remember(record)
 
@@ -146,6 +146,7 @@ class Actor:
                 if running:
                     with clock.phase("tool"):
                         number, record = running.next()
+                    record = self._job.journal.ended(index, number, due[number].noted(record))
                     yield from self._end(index, due[number], record)
         finally:
             running.give_up()
@@ -180,6 +181,10 @@ class Actor:
         timeout = self._job.limits.tool_timeout if tool.timeout is None else tool.timeout
         if deadline is not None:
             timeout = min(timeout, max(deadline - monotonic(), 0.0))
+        known = self._job.journal.begun(index, number, call, tool)
+        if known is not None:
+            yield from self._end(index, due, known)
+            return
         with clock.phase("tool"):
             context = self.context(tool, index) if tool.context else None
             running.start(number, tool, call, timeout, context, due.pending.id)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from os import PathLike
 from threading import Lock
-from typing import Any, Generic, TypedDict, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, Unpack, overload
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.contracts import Passage
@@ -15,6 +16,7 @@ from loraloop.agent.engine.sampling import Sampling
 from loraloop.agent.guard import Guard, check_guard, default_guard
 from loraloop.agent.hooks import Hook, RunHook, as_hooks
 from loraloop.agent.job import Job, Resumed
+from loraloop.agent.journal import NO_JOURNAL, Journal
 from loraloop.agent.limits import Limits
 from loraloop.agent.loop import Run
 from loraloop.agent.mixture import Mixture
@@ -28,6 +30,7 @@ from loraloop.agent.result import RunResult, T
 from loraloop.agent.resuming import Resuming, awaited, decided, finished, running_loop
 from loraloop.agent.retrieval import Retriever, found
 from loraloop.agent.runtime import Runtime
+from loraloop.agent.session_runs import after_approval, as_sessions, in_session
 from loraloop.agent.stepping import RunSteps
 from loraloop.agent.stream import RunStream
 from loraloop.agent.tool_choice import check_choice, check_names_free
@@ -37,6 +40,10 @@ from loraloop.tool_schemas.context import D, check_deps
 from loraloop.tool_schemas.errors import InputError, unknown
 from loraloop.tool_schemas.grammar import Choice, Lark, Regex
 from loraloop.tool_schemas.tools import Tool
+
+if TYPE_CHECKING:
+    from loraloop.agent.session_journal import OnUnfinished
+    from loraloop.agent.sessions import Session, Sessions
 
 R = TypeVar("R")
 
@@ -51,6 +58,8 @@ class Options(TypedDict, Generic[D], total=False):
     tool_choice: str | Mapping[str, Any] | None
     deps: D
     guard: Guard | None
+    session: Session | str | None
+    on_unfinished: OnUnfinished | None
 
 
 class Settings(TypedDict, Generic[D], total=False):
@@ -65,6 +74,7 @@ class Settings(TypedDict, Generic[D], total=False):
     retriever: Retriever | None
     best: int
     guard: Guard | None
+    sessions: Sessions | str | PathLike[str] | None
 
 
 class Agent(Resuming[T, D]):
@@ -90,6 +100,7 @@ class Agent(Resuming[T, D]):
         deps_type: The class of the `deps` that each run is given, for tools with a `Context`.
         guard: What stands between the agent and texts from outside: gates, and which tools a step may call. Where
             None, user text and tool results pass the safety skill's gates if the runtime has that skill and a screen.
+        sessions: Where the sessions are that runs name by their ids: `Sessions`, or their file.
 
     Raises:
         SchemaError: if a tool or the output type is unusable.
@@ -144,6 +155,7 @@ class Agent(Resuming[T, D]):
         hooks: Sequence[Hook | RunHook | Callable[[Any], object]] = (),
         deps_type: type[Any] | None = None,
         guard: Guard | None = None,
+        sessions: Sessions | str | PathLike[str] | None = None,
     ) -> None:
         self.runtime = runtime
         self.tools = as_tools(tools)
@@ -157,6 +169,7 @@ class Agent(Resuming[T, D]):
         self.retriever = retriever
         self.best = best
         self.guard = guard
+        self.sessions = as_sessions(sessions)
         self._making = Lock()
         if best < 1:
             raise InputError(f"best is {best}: give the most passages of a request, 1 or more")
@@ -212,6 +225,10 @@ class Agent(Resuming[T, D]):
             output_type: Instead of the agent's; ``str`` is any text. See `Agent`.
             deps: What tools with a `Context` find in it.
             guard: Instead of the agent's own.
+            session: A conversation that is kept, or its id: the run goes on from its transcript, to which `messages`
+                are added, and what it does is committed step by step. Without a prompt, the run of it that was
+                interrupted is resumed; see `Sessions`.
+            on_unfinished: What becomes of calls that were interrupted; see `Session.resume`.
 
         Raises:
             InputError: an empty prompt, a forced skill without what it works on, a tool choice that cannot be kept,
@@ -219,6 +236,8 @@ class Agent(Resuming[T, D]):
             UnknownNameError: a forced or forbidden skill, or a chosen tool, that does not exist.
             SchemaError: an unusable output type.
             ContextLengthError: the request does not fit the context.
+            SessionError: the session cannot be read or written, or has a run to resume first.
+            SessionBusyError: another runner has the session.
         """
         return finished(self._start(prompt, output_type, **options))
 
@@ -267,13 +286,15 @@ class Agent(Resuming[T, D]):
         loop: asyncio.AbstractEventLoop | None = None,
         **options: Unpack[Options[Any]],
     ) -> Run:
-        return Run(self.runtime, self.job(prompt, output_type, **options), loop)
+        journal, prompt, given = in_session(self, prompt, {**options, "output_type": output_type})
+        return Run(self.runtime, self.job(prompt, journal=journal, **given), loop)
 
     def job(
         self,
         prompt: str = "",
         output_type: Any = None,
         *,
+        journal: Journal = NO_JOURNAL,
         passages: Sequence[Passage | Mapping[str, Any] | str] | None = None,
         messages: Sequence[Message] = (),
         skill: str | Mapping[str, float] | None = None,
@@ -297,7 +318,7 @@ class Agent(Resuming[T, D]):
             self._check_fit(choice, asked or bool(given))
         return Job(
             prompt,
-            request(prompt, given, messages, self._system, guard.trust_passages),
+            () if journal.interrupted else request(prompt, given, messages, self._system, guard.trust_passages),
             given,
             self.tools,
             self.limits,
@@ -308,6 +329,7 @@ class Agent(Resuming[T, D]):
             deps,
             self.hooks,
             guard,
+            journal=journal,
         )
 
     def _resume(
@@ -320,7 +342,10 @@ class Agent(Resuming[T, D]):
         policy: Policy | None = None,
         deps: Any = None,
         guard: Guard | None = None,
+        session: Session | str | None = None,
     ) -> Run:
+        given = {"policy": policy, "deps": deps, "guard": guard, "output_type": output_type}
+        journal = after_approval(self, session, given)
         guard = self._guarded(guard or self.guard)
         check_deps(deps, self.deps_type, self.tools)
         tools = {tool.name: tool for tool in (*self.tools, *((self._python,) if self._python else ()))}
@@ -341,6 +366,7 @@ class Agent(Resuming[T, D]):
             self.hooks,
             guard,
             Resumed(pending, said),
+            journal,
         )
         return Run(self.runtime, job, loop)
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from loraloop.adapters.base.messages import Message
-
-if TYPE_CHECKING:
-    from loraloop.agent.job import Decision, Job
+from loraloop.agent.job import Decision, Job
 
 
 @dataclass(frozen=True, slots=True)

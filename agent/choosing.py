@@ -143,6 +143,11 @@ class StepChooser:
         """The policy's choices that are still to be made."""
         return tuple(self._forced)
 
+    def skip_to(self, left: int) -> None:
+        """Passes over the policy's choices until so many are left."""
+        while len(self._forced) > left:
+            self._forced.popleft()
+
     def undo(self) -> None:
         """The last choice is to be made again."""
         self._forced = self._before

@@ -42,6 +42,11 @@ class Forms:
         """The run's first choice is over: from now on the tool choice is `auto`."""
         self.calls = self._later
 
+    @property
+    def opening(self) -> bool:
+        """Whether the run's first choice is still to be made."""
+        return (self._unmasked or self.calls) is not self._later
+
     def mask(self, names: Collection[str]) -> None:
         """Takes tools away from the current step; with none left, it can only call none."""
         self._unmasked = self._unmasked or self.calls

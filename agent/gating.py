@@ -56,6 +56,7 @@ class Gates:
     Attributes:
         seen: Messages of the trunk that were looked at.
         records: Every decision so far.
+        waiting: Messages that are to be judged, a step each.
     """
 
     def __init__(self, runtime: Runtime, job: Job, run_id: str) -> None:
@@ -63,7 +64,7 @@ class Gates:
         self.records: list[GateRecord] = []
         self._runtime, self._guard, self._run_id = runtime, job.guard, run_id
         self._chat = runtime.base.chat
-        self._waiting: deque[Suspect] = deque()
+        self.waiting: deque[Suspect] = deque()
 
     def look(self, trunk: Trunk, index: int) -> Iterator[Event]:
         """Screens the messages that came since the last look; those to be judged wait for a step each."""
@@ -88,26 +89,26 @@ class Gates:
                     self._kept(record)
                     yield self.last
                     continue
-            self._waiting.append(Suspect(at, gate, record))
+            self.waiting.append(Suspect(at, gate, record))
         self.seen = len(trunk.messages)
 
     def decision(self) -> Decision | None:
         """The next step's, if a message waits for its verdict."""
-        if not self._waiting:
+        if not self.waiting:
             return None
-        screened = self._waiting[0].record.screen
+        screened = self.waiting[0].record.screen
         skill = self._runtime.with_contract("verdict")[0]
         return Decision(skill, 1.0 if screened is None else screened, False, (), (), "screen")
 
     def stand(self, trunk: Trunk) -> Trunk:
         """The trunk up to the message that is judged."""
-        at = self._waiting[0].at
+        at = self.waiting[0].at
         return trunk if at == len(trunk.messages) - 1 else trunk.fork(trunk.messages[at].end)
 
     @property
     def unsafe_from(self) -> float | None:
         """The threshold of the verdict that is asked next."""
-        gate = self._waiting[0].gate if self._waiting else self._guard.input
+        gate = self.waiting[0].gate if self.waiting else self._guard.input
         return None if gate is None else gate.unsafe_from
 
     def settle(self, trunk: Trunk, index: int, outcome: Outcome, out: Generated) -> Outcome:
@@ -119,7 +120,7 @@ class Gates:
             outcome: Of the verdict.
             out: What was generated.
         """
-        suspect = self._waiting.popleft()
+        suspect = self.waiting.popleft()
         record = replace(suspect.record, step=index, unsafe=out.weighed, unsafe_from=out.threshold)
         if outcome.name == "safe":
             self.records.append(replace(record, outcome="safe"))
@@ -142,18 +143,18 @@ class Gates:
 
     def overruled(self, index: int) -> None:
         """The caller gave the step that was to judge a message to another skill: the message passes."""
-        suspect = self._waiting.popleft()
+        suspect = self.waiting.popleft()
         self.records.append(replace(suspect.record, step=index, outcome="overruled"))
 
     def moved(self, removed: int) -> None:
         """Messages were left out before those that were looked at."""
         self.seen -= removed
-        self._waiting = deque(replace(each, at=each.at - removed) for each in self._waiting)
+        self.waiting = deque(replace(each, at=each.at - removed) for each in self.waiting)
 
     def edited(self, last: int) -> None:
         """The last message is another now: it is looked at again."""
         self.seen = min(self.seen, last)
-        self._waiting = deque(each for each in self._waiting if each.at < last)
+        self.waiting = deque(each for each in self.waiting if each.at < last)
 
     def given_out(
         self, trunk: Trunk, before: int, index: int, skill: str, outcome: Outcome, out: Generated, clock: Clock

@@ -11,6 +11,7 @@ from loraloop.adapters.contracts import Passage
 from loraloop.agent.engine.sampling import Sampling
 from loraloop.agent.guard import Guard
 from loraloop.agent.hooks import Hook
+from loraloop.agent.journal import NO_JOURNAL, Journal
 from loraloop.agent.limits import Limits
 from loraloop.agent.mixture import Mixture
 from loraloop.agent.output_type import FREE, OutputType
@@ -48,6 +49,7 @@ class Job:
     hooks: tuple[Hook, ...] = ()
     guard: Guard = field(default_factory=Guard)
     resumed: Resumed | None = None
+    journal: Journal = NO_JOURNAL
     stops: tuple[str, ...] = ()  # strings that end a text without a form
 
 

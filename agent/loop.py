@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import uuid
 from asyncio import AbstractEventLoop
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from time import monotonic, perf_counter
-from types import MappingProxyType
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.origin import Origin
 from loraloop.agent.acting import Actor
 from loraloop.agent.ahead import RunAhead
-from loraloop.agent.approval import Approval, Approver
+from loraloop.agent.approval import Approver
 from loraloop.agent.aside import Repair
 from loraloop.agent.calling import ToolRunner
+from loraloop.agent.carrying_out import CarryingOut
 from loraloop.agent.choosing import StepChooser, unfit
 from loraloop.agent.compaction import Compactor
 from loraloop.agent.engine.clock import Clock
@@ -25,39 +25,36 @@ from loraloop.agent.events import (
     Compacted,
     Event,
     Planned,
-    Prefetched,
-    Refused,
     Routed,
     RunFinished,
     RunStarted,
     SkillActivated,
-    StepFinished,
 )
 from loraloop.agent.fence import Fence
 from loraloop.agent.following import Following
 from loraloop.agent.forms import Forms
 from loraloop.agent.gating import Gates
 from loraloop.agent.hooks import told
-from loraloop.agent.job import Decision, Job, Resumed
+from loraloop.agent.job import Decision, Job
 from loraloop.agent.opening import opened, reopened
 from loraloop.agent.outcomes import PYTHON, Facts, Outcome, outcome_of
-from loraloop.agent.pausing import Pausing
-from loraloop.agent.pending_run import decision_of
-from loraloop.agent.result import CallRecord, Compaction, RunResult, Step, StopReason, Tokens
+from loraloop.agent.result import Compaction, RunResult, Step, StopReason, Tokens
+from loraloop.agent.run_state import restore, taken_up
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.stepping import Pending
 from loraloop.agent.writing import UNENFORCED, Writer, Writing
-from loraloop.tool_schemas.calls import Call
 from loraloop.tool_schemas.context import Left
 
 UNMET = "what was written does not meet the checks of the schema"
 
 
-class Run(Pausing):
+class Run(CarryingOut):
     """One run. `events` is iterated once; `cancel` may be called from anywhere."""
 
     def __init__(self, runtime: Runtime, job: Job, loop: AbstractEventLoop | None = None) -> None:
-        self.id = job.resumed.run.run_id if job.resumed else uuid.uuid4().hex[:12]
+        interrupted = job.journal.interrupted
+        known = interrupted or (job.resumed.run if job.resumed else None)
+        self.id = known.run_id if known else uuid.uuid4().hex[:12]
         self.result: RunResult | None = None
         self._runtime = runtime
         self._chat = runtime.base.chat
@@ -88,6 +85,8 @@ class Run(Pausing):
         self._end = Outcome("", keep=False)
         if job.resumed is not None:
             self._restore(job.resumed.run)
+        if interrupted is not None:
+            restore(self, interrupted)
 
     def cancel(self) -> None:
         """Ends the run at its next token, or while a tool runs."""
@@ -102,13 +101,16 @@ class Run(Pausing):
             HookError: a hook that may end the run failed.
         """
         with self._following as hooks:
-            yield from told(self._events(), hooks, self._loop)
+            yield from told(self._job.journal.around(self._events()), hooks, self._loop)
 
     def _events(self) -> Generator[Event, None, None]:
-        resumed, self._start = self._job.resumed, perf_counter()
+        resumed, journal, self._start = self._job.resumed, self._job.journal, perf_counter()
+        interrupted = journal.interrupted
         self._began += monotonic()
         self._forms.begin()
-        if resumed is not None:
+        if interrupted is not None:
+            opening = taken_up(self._runtime, interrupted)
+        elif resumed is not None:
             opening = reopened(self._runtime, resumed.run)
         else:
             opening = opened(self._runtime, self._job, self._compactor)
@@ -116,6 +118,8 @@ class Run(Pausing):
         if opening.compaction is not None:
             self._compactions.append(opening.compaction)
         try:
+            if interrupted is None:
+                journal.opened(self, trunk)
             yield RunStarted(
                 self.id,
                 self._job.prompt,
@@ -123,11 +127,13 @@ class Run(Pausing):
                 tuple(tool.name for tool in self._job.tools),
                 len(trunk.ids),
                 opening.reused,
-                resumed is not None,
+                resumed is not None or interrupted is not None,
             )
             if opening.compaction is not None:
                 yield Compacted(self.id, opening.compaction)
-            if resumed is not None:
+            if interrupted is not None and interrupted.written is not None:
+                yield from self._act_on(trunk, interrupted.written)
+            elif resumed is not None and interrupted is None:
                 yield from self._go_on(trunk, resumed)
             while self._stop is None:
                 yield from self._compact(trunk)
@@ -154,6 +160,7 @@ class Run(Pausing):
             self._fence.planned,
             self._waits,
         )
+        journal.finished(self.result)
         yield RunFinished(self.id, self.result)
 
     def _compact(self, trunk: Trunk) -> Iterator[Event]:
@@ -297,59 +304,6 @@ class Run(Pausing):
             None if judging else self._fence.left,
         )
         yield from self._carry_out(trunk, step, decision, active.contract, outcome, clock)
-
-    def _carry_out(
-        self,
-        trunk: Trunk,
-        step: Step,
-        decision: Decision,
-        contract: str,
-        outcome: Outcome,
-        clock: Clock,
-        known: Mapping[str, Approval] = MappingProxyType({}),
-    ) -> Iterator[Event]:
-        """Does what a step says: its calls, once those that wait for approval have it, or the refusal."""
-        records: list[CallRecord] = []
-        if outcome.calls and outcome.stop is None:
-            calls = self._approver.pending(step.index, outcome.calls, self._actor.answered, known)
-            asked = monotonic()
-            calls = yield from self._approver.ask(step.index, calls)
-            self._began += monotonic() - asked  # a person's time is none of the run's
-            if any(call.open for call in calls) and not self._cancelled:
-                self._pause(trunk, replace(step, ms=clock.added(step.ms)), outcome, calls)
-                return
-            yield from self._tell(step.index, "tool", self._ahead.acting())
-            yield from self._actor.act(trunk, step.index, calls, records, clock, self._deadline)
-        if outcome.refuse:
-            refusal = Message("assistant", self._job.guard.refusal, Origin("guard", step=step.index))
-            trunk.append(refusal, self._chat.message(refusal.role, refusal.content))
-            yield Refused(self.id, step.index, outcome.category, refusal.content)
-        self._conclude(outcome, contract, bool(records))
-        judged = decision.by == "screen"
-        if not judged:
-            self._retry = decision if any(record.retry for record in records) else None
-        self._forms.unmask()
-        if not judged and not outcome.again:
-            self._forms.choice_made()
-        begun = dict.fromkeys((*step.prefetched, *self._ahead.begun))
-        step = replace(step, calls=tuple(records), ms=clock.added(step.ms), prefetched=tuple(begun))
-        self._steps.append(step)
-        yield StepFinished(self.id, step)
-
-    def _go_on(self, trunk: Trunk, resumed: Resumed) -> Iterator[Event]:
-        """Does what the step says that waited."""
-        step = resumed.run.step
-        decision = decision_of(step)
-        code = step.outcome == "code"
-        calls = tuple(Call(call.name, call.arguments) for call in resumed.run.calls)
-        outcome = Outcome(step.outcome, keep=True, output=step.text if code else "", calls=calls)
-        contract = "code" if code else "calls"
-        yield from self._carry_out(trunk, step, decision, contract, outcome, Clock(), resumed.said)
-
-    def _tell(self, index: int, reason: str, begun: tuple[str, ...]) -> Iterator[Event]:
-        """Tells what is being made ready."""
-        if begun:
-            yield Prefetched(self.id, index, begun, reason)
 
     def _choose(self, trunk: Trunk) -> Decision:
         last, required = trunk.messages[-1].message, self._forms.calls.required

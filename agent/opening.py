@@ -50,7 +50,8 @@ def opened(runtime: Runtime, job: Job, compactor: Compactor) -> Opened:
     known, reused = len(trunk.messages), len(trunk.ids)
     try:
         for index, message in enumerate(messages[known:], start=known):
-            trunk.append(message, chat.message(message.role, message.content), more=index > fresh)
+            ids = job.journal.ids(index, message) or chat.message(message.role, message.content)
+            trunk.append(message, ids, more=index > fresh)
         trunk.room(len(chat.generation_prompt) + len(chat.closing) + 1, "the transcript with a reply")
     except ContextLengthError:
         trunk.cut(reused)

@@ -83,7 +83,7 @@ class Pausing:
         self._steps = list(paused.steps[:-1])
         self._compactions = list(paused.compactions)
         self._generated = sum(step.tokens.generated for step in paused.steps)
-        self._actor.restore(paused)
+        self._actor.restore(paused.made, paused.asked, paused.steps)
         self._forms.choice_made()
         self._writer.sampler.state = paused.sampler
         self._gates.records, self._fence.planned = list(paused.gates), paused.planned

@@ -29,7 +29,8 @@ def python_tool(timeout: float) -> Tool:
 
     schema = {"type": "object", "properties": {"code": {"type": "string"}}, "required": ["code"]}
     described = "Runs a Python program and gives what it prints."
-    return Tool(PYTHON, described, schema, run, effects=False, trusted=True)  # a sandbox without network and files
+    # In a sandbox without network and files.
+    return Tool(PYTHON, described, schema, run, effects=False, trusted=True, idempotent=True)
 
 
 def _clip(text: str) -> str:

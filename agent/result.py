@@ -69,6 +69,8 @@ class CallRecord:
         id: The call's own in its run: step and place in the step.
         approval: `approved`, `edited` or `denied`, where that was asked.
         wanted: The arguments that the model wrote, where somebody edited them.
+        at_least_once: Whether the run was interrupted during the call: it may have been done more often than this
+            record says (`Session.resume`).
     """
 
     name: str
@@ -83,6 +85,7 @@ class CallRecord:
     id: str = ""
     approval: str = ""
     wanted: dict[str, Any] | None = None
+    at_least_once: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, Generic, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Generic, TypedDict, Unpack, overload
 
 from loraloop.agent.approval import Approval, Approve, Deny, PendingCall, checked
 from loraloop.agent.guard import Guard
@@ -21,6 +21,9 @@ from loraloop.tool_schemas.errors import InputError, SchemaError, UnknownNameErr
 from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.tools import Tool
 
+if TYPE_CHECKING:
+    from loraloop.agent.sessions import Session
+
 Decisions = Mapping[str, Approve | Deny]
 """By the calls' ids."""
 
@@ -31,6 +34,7 @@ class ResumeOptions(TypedDict, Generic[D], total=False):
     policy: Policy | None
     deps: D
     guard: Guard | None
+    session: Session | str | None
 
 
 class Resuming(Generic[T, D]):
@@ -65,6 +69,7 @@ class Resuming(Generic[T, D]):
                 those that it began with.
             deps: What tools with a `Context` find in it.
             guard: Instead of the agent's own.
+            session: Where the run waited, if it did so in a session: what follows is kept there.
 
         Raises:
             InputError: A decision is missing or is none, the run was paused on another base, or a call that may run
@@ -144,6 +149,7 @@ class Resuming(Generic[T, D]):
         policy: Policy | None = None,
         deps: Any = None,
         guard: Guard | None = None,
+        session: Session | str | None = None,
     ) -> Run:
         """The run that goes on; it has not begun."""
 

@@ -88,6 +88,22 @@ class HookError(LoraloopError):
     """A hook that was marked as fatal raised; its error is the cause."""
 
 
+class SessionError(LoraloopError):
+    """A file of sessions cannot be read or written, or a session is in no state for what was asked."""
+
+
+class SessionBusyError(SessionError):
+    """Another runner, in this process or in another, is running the session.
+
+    Attributes:
+        pid: Its process; None where the system does not tell.
+    """
+
+    def __init__(self, message: str, pid: int | None = None) -> None:
+        super().__init__(message)
+        self.pid = pid
+
+
 class InputError(LoraloopError):
     """An argument is unusable: an empty prompt, an option out of range, a contradiction."""
 

@@ -62,6 +62,8 @@ class Tool:
         requires_approval: Whether a call waits until somebody approved it: true, false, or a function of the arguments
             (and the `Context`, if it takes two) that says so of each call.
         sequential: Whether a call of it runs alone: after the calls before it in its step, and before those after it.
+        idempotent: Whether calling it twice with the same arguments does no more than calling it once. A call that was
+            interrupted is then made again when its session is resumed, and else it is told to the model.
 
     Raises:
         SchemaError: If the name or another field is unusable, or a schema is invalid or holds a keyword that decoding
@@ -89,6 +91,7 @@ class Tool:
     trusted: bool = False
     requires_approval: ApprovalRule = False
     sequential: bool = False
+    idempotent: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip() or len(self.name) > 128:
@@ -217,6 +220,7 @@ class Tool:
         trusted: bool = False,
         requires_approval: ApprovalRule = False,
         sequential: bool = False,
+        idempotent: bool = False,
     ) -> Tool:
         """Makes a tool of a typed function; see `loraloop.tool_schemas.function`."""
         from loraloop.tool_schemas.function import tool_of_function
@@ -224,6 +228,7 @@ class Tool:
         options: dict[str, Any] = {
             "on_unsupported": on_unsupported, "timeout": timeout, "retries": retries, "effects": effects,
             "trusted": trusted, "requires_approval": requires_approval, "sequential": sequential,
+            "idempotent": idempotent,
         }  # fmt: skip
         return tool_of_function(function, name, description, strict=strict, **options)
 
@@ -240,12 +245,13 @@ class Tool:
         timeout: float | None = None,
         requires_approval: ApprovalRule = False,
         sequential: bool = False,
+        idempotent: bool = False,
     ) -> Tool:
         """Makes a tool whose arguments are a pydantic model; the function gets one instance of it."""
         from loraloop.tool_schemas.function import tool_of_model
 
         options: dict[str, Any] = {"on_unsupported": on_unsupported, "timeout": timeout}
-        options |= {"requires_approval": requires_approval, "sequential": sequential}
+        options |= {"requires_approval": requires_approval, "sequential": sequential, "idempotent": idempotent}
         return tool_of_model(model, function, name, description, strict=strict, **options)
 
     @classmethod
@@ -346,6 +352,7 @@ def tool(
     trusted: bool = False,
     requires_approval: ApprovalRule = False,
     sequential: bool = False,
+    idempotent: bool = False,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Decorates a typed function, which thereby becomes a `Tool`; the docstring gives the descriptions.
@@ -353,7 +360,7 @@ def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Tool 
     Args:
         function: The function, where the decorator stands without parentheses.
         **options: `name`, `description`, `strict`, `on_unsupported`, `timeout`, `retries`, `effects`, `trusted`,
-            `requires_approval` and `sequential`; see `Tool`.
+            `requires_approval`, `sequential` and `idempotent`; see `Tool`.
     """
     if function is not None:
         return Tool.from_function(function)

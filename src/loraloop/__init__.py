@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from loraloop.agent import diff as diff
     from loraloop.agent import replay as replay
     from loraloop.agent.sandbox import run_python as run_python
+    from loraloop.agent.sessions import Sessions as Sessions
     from loraloop.recipe_run import run_recipe as run_recipe
     from loraloop.router import Router as Router
     from loraloop.tool_schemas import McpServer as McpServer
@@ -74,6 +75,7 @@ _HOMES = {
     "RunResult": "loraloop.agent",
     "Runtime": "loraloop.agent",
     "Sampling": "loraloop.agent",
+    "Sessions": "loraloop.agent.sessions",
     "Skill": "loraloop.adapters.skill",
     "Tool": "loraloop.tool_schemas",
     "ToolRetry": "loraloop.tool_schemas.errors",

@@ -47,6 +47,7 @@ from loraloop.run_options import (
     text_of,
 )
 from loraloop.serve_cli import serve_app
+from loraloop.sessions_cli import sessions_app
 from loraloop.skills_cli import skills_app
 from loraloop.tools_cli import Servers, tools_app
 from loraloop.trace_cli import trace_app
@@ -57,6 +58,7 @@ app.add_typer(skills_app, name="skills")
 app.add_typer(tools_app, name="tools")
 app.add_typer(eval_app, name="eval")
 app.add_typer(data_app, name="data")
+app.add_typer(sessions_app, name="sessions")
 app.add_typer(trace_app, name="trace")
 app.add_typer(serve_app, name="serve")
 app.command()(train)
@@ -111,6 +113,12 @@ def run(
     resume: ResumeFile = None,
     approve: ApproveIds = None,
     deny: DenyIds = None,
+    session: Annotated[
+        str | None, typer.Option("--session", help="Keep the conversation under this name, or go on with it.")
+    ] = None,
+    sessions: Annotated[
+        Path | None, typer.Option("--sessions", help="The file that it is kept in, instead of your own.")
+    ] = None,
     trace: Annotated[
         Path | None, typer.Option("--trace", help="Write the run's trace here; see `loraloop trace`.")
     ] = None,
@@ -122,6 +130,7 @@ def run(
     """Run one request and show its trace."""
     from loraloop.agent import Agent, Hook, Limits, Policy, Sampling
     from loraloop.agent.guard import default_guard
+    from loraloop.agent.sessions import Sessions
     from loraloop.agent.tracing import Tracer
     from loraloop.running import run_to_end
     from loraloop.tool_sources import tools_of
@@ -151,7 +160,8 @@ def run(
     if paused is not None:
         begun = agent.resume_stream(paused, waiting.decisions(paused))
     else:
-        begun = agent.stream(request, passages=listed if index is None else None)
+        kept = None if session is None else Sessions(sessions).session(session)
+        begun = agent.stream(request, passages=listed if index is None else None, session=kept)
     run_to_end(agent, begun, waiting, stream, as_json)
 
 

@@ -22,6 +22,7 @@ SAYS = {
     "pydantic_ai_agent": "City(name=",
     "pydantic_tool": "sent 25.00 EUR to Alice",
     "sandbox": "timed out",
+    "sessions": "the session is interrupted\ncalls without an end: ['book']",
     "smolagents_agent": "get_weather({'city': 'Rome'}) -> 18 degrees",
     "streaming": "steps",
     "typed_answer": "Report(city='Paris', celsius=18.0, sky='light clouds')",

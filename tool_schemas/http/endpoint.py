@@ -219,6 +219,7 @@ def endpoint_tool(
         returns=returns,
         timeout=endpoint.sending.timeout + 1.0,  # the client's own error says more
         source="http",
+        idempotent=endpoint.template.method in endpoint.sending.retries.methods,
     )
 
 

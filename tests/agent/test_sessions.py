@@ -1,0 +1,423 @@
+"""Sessions: what they hold, what they refuse, who may run them, and what is said of files that fail."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loraloop import Agent, Approve, Context, Limits, Policy
+from loraloop.adapters.base import Message
+from loraloop.agent import session_file as session_file_module
+from loraloop.agent.events import RunFinished, StepFinished, ToolCallStarted
+from loraloop.agent.sessions import Session, Sessions, sessions_file
+from loraloop.testing import ScriptedRuntime, calls
+from loraloop.tool_schemas import Tool
+from loraloop.tool_schemas.errors import InputError, SessionBusyError, SessionError, UnknownNameError
+
+
+def add(a: int, b: int) -> int:
+    """Adds."""
+    return a + b
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Sessions]:
+    with Sessions(tmp_path / "sessions.db") as opened:
+        yield opened
+
+
+def agent_of(*script: Any, tools: Any = (add,), **options: Any) -> Agent[Any, Any]:
+    return Agent(ScriptedRuntime(*script), tools, **options)
+
+
+def leave(agent: Agent[Any, Any], session: Session, kind: type[Any] = StepFinished, **options: Any) -> None:
+    """Runs until an event of a kind, and leaves the run there."""
+    stream = agent.stream("Add 1 and 2.", session=session, **options)
+    next(event for event in stream if isinstance(event, kind))
+    stream.close()
+
+
+ADD = calls(add={"a": 1, "b": 2})
+
+
+def test_a_conversation_goes_on_and_is_told(store: Sessions) -> None:
+    before = datetime.now(UTC)
+    agent = agent_of(ADD, "It is 3.", "Good bye.", sessions=store)
+    first = agent.run_sync("How much is\n1 and 2?", session="sums")
+    second = agent.run_sync("Bye.", session=store.session("sums"))
+    session = store["sums"]
+    assert second.messages[: len(first.messages)] == first.messages and session.messages == second.messages
+    info = session.info
+    assert (info.title, info.turns, info.steps, info.calls) == ("How much is 1 and 2?", 2, 3, 1)
+    assert before <= info.created < info.updated and (info.state, info.pid) == ("idle", None)
+    one, two = session.turns
+    assert (one.prompt, one.stop_reason, two.prompt) == ("How much is\n1 and 2?", "answer", "Bye.")
+    (call,) = one.calls
+    assert (call.name, call.arguments, call.times, call.at_least_once) == ("add", {"a": 1, "b": 2}, 1, False)
+    assert call.record == first.steps[0].calls[0] and call.ended is not None and call.begun <= call.ended
+    assert session.result == second and one.steps == first.steps and one.result is not None
+    agent_of("Hello.").run_sync("Hi.", session=store.session("other", title="A greeting"))
+    assert [each.id for each in store.list()] == ["other", "sums"] and len(store) == 2
+    assert store["other"].info.title == "A greeting"
+    assert store.session().id != store.session().id and len(store) == 2
+
+
+def test_an_agent_may_be_given_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "s.db"
+    agent_of("Hello.", sessions=str(file)).run_sync("Hi.", session="a")
+    again = agent_of("Again.", sessions=file).run_sync("Hi.", session="a")
+    assert [message.content for message in again.messages[1:]] == ["Hi.", "Hello.", "Hi.", "Again."]
+
+
+async def test_all_ways_to_run_keep_the_session(store: Sessions) -> None:
+    agent, session = agent_of("1.", "2.", "3.", "4."), store.session("s")
+    await agent.run("a", session=session)
+    for event in agent.stream("b", session=session):
+        if isinstance(event, RunFinished):
+            assert session.state == "running" and session.turns[-1].stop_reason == "answer"  # committed, then told
+    for _ in agent.iter("c", session=session):
+        pass
+    agent.run_sync("d", session=session)
+    said = [message.content for message in session.messages if message.role == "assistant"]
+    assert said == ["1.", "2.", "3.", "4."] and [turn.prompt for turn in session.turns] == ["a", "b", "c", "d"]
+
+
+def test_results_of_calls_that_the_caller_ran_are_added(store: Sessions) -> None:
+    remote = Tool("find", "Finds.", {"type": "object", "properties": {}})
+    agent, session = agent_of(calls(find={}), "Found.", tools=[remote]), store.session("s")
+    assert agent.run_sync("Find it.", session=session).stop_reason == "tool_call"
+    done = agent.run_sync(messages=[Message("tool", '{"name":"find","result":1}')], session=session)
+    assert done.output == "Found."
+    assert [message.role for message in done.messages[1:]] == ["user", "assistant", "tool", "assistant"]
+    seeded = store.session("seeded")
+    agent_of("Yes.", tools=[remote]).run_sync("Still?", messages=done.messages, session=seeded)
+    assert seeded.messages[: len(done.messages)] == done.messages
+
+
+def test_any_text_is_kept(store: Sessions) -> None:
+    agent_of("Yes.").run_sync("zero \0, ' and \u2028", session=store.session("s"))
+    assert store["s"].messages[1].content == store["s"].turns[0].prompt == "zero \0, ' and \u2028"
+
+
+def test_what_is_refused(store: Sessions) -> None:
+    agent, session = agent_of(ADD, "3.", "Hm."), store.session("s")
+    with pytest.raises(SessionError, match=r"no interrupted run.*give a prompt"):
+        agent.run_sync(session=session)
+    with pytest.raises(InputError, match=r"Agent\(…, sessions='FILE'\)"):
+        agent.run_sync("Hi.", session="s")
+    with pytest.raises(InputError, match="session=…"):
+        agent.run_sync("Hi.", on_unfinished="fail")
+    with pytest.raises(InputError, match="'run_again', 'report' or 'fail'"):
+        agent.run_sync("Hi.", session=session, on_unfinished="retry")  # type: ignore[arg-type]
+    for name in ("", " ", "a\nb", "x" * 201, 7):
+        with pytest.raises(InputError, match="1 to 200 characters"):
+            store.session(name)  # type: ignore[arg-type]
+    assert "s" not in store and session.state == "idle" and not session.turns and session.result is None
+    leave(agent, session)
+    with pytest.raises(SessionError, match=r"was interrupted: resume it first.*give_up\(\)"):
+        agent.run_sync("Another thing.", session=session)
+    with pytest.raises(InputError, match="goes on as it was asked: leave out messages, skill"):
+        agent.run_sync(session=session, skill="tools", messages=[Message("user", "x")])
+    with pytest.raises(UnknownNameError, match="did you mean 's'"):
+        store["t"]
+    with pytest.raises(UnknownNameError, match="did you mean 's'"):
+        assert store.session("t").info
+
+
+def test_what_is_no_data_has_to_be_given_again(store: Sessions) -> None:
+    def shop(context: Context[str]) -> str:
+        """Shops."""
+        return context.deps
+
+    session = store.session("s")
+    options: dict[str, Any] = {"deps": "pears", "policy": Policy(repairs=1), "output_type": str}
+    leave(agent_of(calls(shop={}), "x", tools=[shop]), session, **options)
+    agent = agent_of("Pears.", tools=[shop])
+    with pytest.raises(SessionError, match="was given policy=…, deps=…, output_type=…: give that again"):
+        session.resume(agent)
+    assert session.resume(agent, **options).steps[0].calls[0].result == "pears"
+
+
+def test_a_run_is_not_resumed_on_another_base(store: Sessions, make_runtime: Callable[..., Any]) -> None:
+    session = store.session("s")
+    leave(agent_of(ADD, "3."), session)
+    with pytest.raises(SessionError, match="another base"):
+        session.resume(Agent(make_runtime(), [add]))
+    session.give_up()
+    other, messages = Agent(make_runtime(), [add], limits=Limits(step_tokens=8)), session.messages
+    result = other.run_sync("Go on in words.", session=session)  # the tokens of the old base are of no use to it
+    apart = Agent(make_runtime(), [add], limits=Limits(step_tokens=8))
+    assert result.messages == apart.run_sync("Go on in words.", messages=messages).messages
+
+
+def test_calls_without_an_end(store: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Left by an error that no tool can raise, as a process leaves them that is killed."""
+    made: list[str] = []
+
+    def pay() -> str:
+        """Pays."""
+        made.append("pay")
+        return "paid"
+
+    class Stop(BaseException):
+        pass
+
+    def dying(*_: object) -> None:
+        raise Stop
+
+    script = calls(pay={})
+    for policy, repeatable, seen, error in (
+        (None, False, 1, "may have run already"),
+        (None, True, 2, ""),
+        ("run_again", False, 2, ""),
+        ("report", True, 1, "may have run already"),
+    ):
+        session, tool = store.session(f"{policy} {repeatable}"), Tool.from_function(pay, idempotent=repeatable)
+        made.clear()
+        run = agent_of(script, "Done.", tools=[tool])._start("Pay.", session=session)
+        monkeypatch.setattr(run._job.journal, "ended", dying)
+        with pytest.raises(Stop):
+            list(run.events())
+        assert session.state == "interrupted" and [call.name for call in session.unfinished] == ["pay"]
+        with pytest.raises(SessionError, match="calls that may have run: pay in step 0"):
+            session.resume(agent_of("Done.", tools=[tool]), on_unfinished="fail")
+        result = session.resume(agent_of("Done.", tools=[tool]), on_unfinished=policy)  # type: ignore[arg-type]
+        (record,) = result.steps[0].calls
+        assert record.at_least_once and len(made) == seen and not session.unfinished
+        assert error in (record.error or "") and bool(record.error) == bool(error)
+        (call,) = session.turns[0].calls
+        assert call.at_least_once and call.times == seen
+
+
+def test_an_interrupted_run_can_be_given_up(store: Sessions) -> None:
+    session = store.session("s")
+    with pytest.raises(SessionError, match="no interrupted run to give up"):
+        session.give_up()
+    leave(agent_of(ADD, "3."), session)
+    session.give_up()
+    assert session.state == "idle" and session.turns[0].stop_reason == "stopped"
+    assert [message.role for message in session.messages] == ["system", "user", "assistant", "tool"]
+    assert session.result is not None and len(session.result.steps) == 1
+    leave(agent_of(ADD, "3."), session, ToolCallStarted)
+    session.give_up()
+    assert [message.role for message in session.messages] == ["system", "user", "assistant", "tool"]
+    assert agent_of("Yes.").run_sync("Still there?", session=session).output == "Yes."
+
+
+def test_titles_deletion_and_pruning(store: Sessions) -> None:
+    for name in ("a", "b", "c"):
+        agent_of("Hi.").run_sync("Hello.", session=store.session(name))
+    store["a"].rename("First")
+    assert store["a"].info.title == "First"
+    store["b"].delete()
+    assert "b" not in store and not store.session("b").messages
+    leave(agent_of(ADD, "3."), store["c"])
+    assert store.prune(timedelta(days=1)) == ()
+    assert store.prune(timedelta(0)) == ("a",)  # what was interrupted stays
+    with store._file.reading() as database:
+        kept = database.execute("SELECT (SELECT count(*) FROM runs), (SELECT count(*) FROM messages)").fetchone()
+    assert kept == (2, 6)
+
+
+def test_one_thread_at_a_time(store: Sessions) -> None:
+    inside, go_on = threading.Event(), threading.Event()
+
+    def slow() -> str:
+        """Slow."""
+        inside.set()
+        assert go_on.wait(20)
+        return "done"
+
+    session = store.session("s")
+    first = agent_of(calls(slow={}), "Done.", tools=[slow])
+    work = threading.Thread(target=first.run_sync, args=("Go.",), kwargs={"session": session})
+    work.start()
+    assert inside.wait(20)
+    assert (session.state, session.info.pid) == ("running", os.getpid())
+    for act in (
+        lambda: agent_of("x").run_sync("Me too.", session=session),
+        lambda: session.resume(agent_of("x")),
+        session.delete,
+        session.give_up,
+    ):
+        with pytest.raises(SessionBusyError, match=f"run by process {os.getpid()}") as caught:
+            act()
+        assert caught.value.pid == os.getpid()
+    assert agent_of("Hi.").run_sync("Hello.", session=store.session("another")).output == "Hi."
+    go_on.set()
+    work.join()
+    assert session.state == "idle" and agent_of("Yes.").run_sync("Now?", session=session).output == "Yes."
+
+
+def test_a_run_that_was_overtaken_does_not_begin(store: Sessions) -> None:
+    session = store.session("s")
+    slow = agent_of("Late.").stream("a", session=session)
+    agent_of("Early.").run_sync("b", session=session)
+    with pytest.raises(SessionBusyError, match="went on meanwhile"):
+        list(slow)
+    assert len(session.turns) == 1
+
+
+HOLDER = """
+import os, pathlib, sys, time
+from loraloop.agent.session_lock import Lease
+lease = Lease(pathlib.Path(sys.argv[1]), "s")
+child = os.fork()
+if child:
+    print(child, flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_killed_process_gives_the_session_back_at_once_though_a_child_of_it_lives(store: Sessions) -> None:
+    agent, session = agent_of("Hi.", "Again."), store.session("s")
+    agent.run_sync("Hello.", session=session)
+    with subprocess.Popen([sys.executable, "-c", HOLDER, store.path], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        child = int(holder.stdout.readline())
+        try:
+            assert (session.state, session.info.pid) == ("running", holder.pid)
+            with pytest.raises(SessionBusyError, match=f"process {holder.pid}"):
+                agent.run_sync("Me too.", session=session)
+            holder.send_signal(signal.SIGKILL)
+            holder.wait()
+            assert agent.run_sync("And now?", session=session).output == "Again."
+            os.kill(child, 0)  # it is there
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
+def in_child(store: Sessions, name: str) -> None:
+    agent_of("From the child.").run_sync("Hi.", session=store.session(name))
+
+
+def test_a_process_that_was_forked_goes_on_with_its_own_connection(store: Sessions) -> None:
+    agent_of("Hi.").run_sync("Hello.", session=store.session("parent"))
+    fork = multiprocessing.get_context("fork")
+    children = [fork.Process(target=in_child, args=(store, f"child {n}")) for n in range(2)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(60)
+        assert child.exitcode == 0
+    assert {each.id for each in store.list()} == {"parent", "child 0", "child 1"}
+
+
+def test_files_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "text.db").write_text("not a database at all " * 100)
+    with pytest.raises(SessionError, match=r"text\.db is no file of sessions: name another"):
+        Sessions(tmp_path / "text.db")
+    with sqlite3.connect(tmp_path / "other.db") as other:
+        other.execute("CREATE TABLE t (x)")
+    with pytest.raises(SessionError, match="another program's database"):
+        Sessions(tmp_path / "other.db")
+    with pytest.raises(SessionError, match=r"cannot be opened|cannot open"):
+        Sessions(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SessionError, match="cannot open the sessions"):
+        Sessions(tmp_path / "file" / "s.db")
+    Sessions(tmp_path / "new.db").close()
+    with sqlite3.connect(tmp_path / "new.db") as newer:
+        newer.execute("PRAGMA user_version = 7")
+    with pytest.raises(SessionError, match="format 7, and this loraloop reads format 1"):
+        Sessions(tmp_path / "new.db")
+    monkeypatch.setattr(session_file_module, "WAIT", 0.1)
+    with Sessions(tmp_path / "s.db") as store:
+        session = store.session("s")
+        holder = sqlite3.connect(tmp_path / "s.db", isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        with pytest.raises(SessionError, match=r"another program has .*locked for more than"):
+            agent_of("Hi.").run_sync("Hello.", session=session)
+        holder.execute("ROLLBACK")
+        holder.close()
+        assert agent_of("Hi.").run_sync("Hello.", session=session).output == "Hi."
+
+
+def test_a_damaged_file(tmp_path: Path) -> None:
+    with Sessions(tmp_path / "s.db") as store:
+        for number in range(3):
+            agent_of("Hi. " * 100).run_sync("Hello. " * 2000, session=store.session(str(number)))
+    file = tmp_path / "s.db"
+    raw = bytearray(file.read_bytes())
+    raw[4096 * 2 :] = b"\xff" * (len(raw) - 4096 * 2)
+    file.write_bytes(raw)
+    with pytest.raises(SessionError, match=r"s\.db is damaged .*\.recover"), Sessions(file) as store:
+        for each in store.list():
+            assert store[each.id].turns
+
+
+def test_a_full_disk_ends_the_run_and_keeps_what_was_committed(store: Sessions) -> None:
+    def long(n: int) -> str:
+        """Long."""
+        return f"{n}" * 40_000
+
+    script = [calls(long={"n": 1}), calls(long={"n": 2}), "Done."]
+    session = store.session("s")
+    pages = store._file._database.execute("PRAGMA page_count").fetchone()[0]
+    store._file._database.execute(f"PRAGMA max_page_count = {pages + 27}")
+    with pytest.raises(SessionError, match=r"no room for .*can be resumed"):
+        agent_of(*script, tools=[long]).run_sync("Go.", session=session)
+    assert session.state == "interrupted"
+    done = len(session.turns[0].steps)
+    assert done == 1 and session.turns[0].steps[0].calls[0].result == "1" * 40_000
+    store._file._database.execute("PRAGMA max_page_count = 100000")
+    (call,) = session.unfinished  # it ran, and there was no room for its result
+    result = session.resume(agent_of("Done.", tools=[long]), on_unfinished="run_again")
+    assert result.output == "Done." and result.steps[1].calls[0].at_least_once and call.step == 1
+
+
+def test_the_default_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.delenv("LORALOOP_SESSIONS", raising=False)
+    assert sessions_file() == tmp_path / "loraloop" / "sessions.db"
+    monkeypatch.setenv("LORALOOP_SESSIONS", str(tmp_path / "mine.db"))
+    with Sessions() as store:
+        assert store.path == tmp_path / "mine.db" and store.path.exists()
+
+
+def test_calls_that_wait_for_approval_are_decided_in_the_session(store: Sessions) -> None:
+    asked: dict[str, Any] = {"policy": Policy(ask=frozenset({"add"}))}
+    script = [ADD, ADD, "3."]
+    session = store.session("s")
+    waits = agent_of(*script, **asked).run_sync("Add 1 and 2.", session=session)
+    assert waits.stop_reason == "approval" and session.state == "idle"
+    kept = session.result
+    assert kept is not None and kept.pending is not None and kept.pending == waits.pending
+    with pytest.raises(SessionError, match=r"waits for approval: agent\.resume_sync"):
+        agent_of("Hm.").run_sync("Something else.", session=session)
+    decisions = {kept.pending.waiting[0].id: Approve()}
+    agent = agent_of(*script[1:], **asked)
+    stream = agent.resume_stream(kept.pending, decisions, session=session)
+    next(event for event in stream if isinstance(event, ToolCallStarted))
+    stream.close()
+    assert session.state == "interrupted"  # before the call was made, so that it is all to be done again
+    session.give_up()
+    with pytest.raises(SessionError, match="is idle: no call waits for approval"):
+        agent.resume_sync(kept.pending, decisions, session=session)
+
+
+def test_a_run_that_was_approved_is_resumed_like_any_other(store: Sessions) -> None:
+    asked: dict[str, Any] = {"policy": Policy(ask=frozenset({"add"}))}
+    session = store.session("s")
+    waits = agent_of(ADD, **asked).run_sync("Add 1 and 2.", session=session)
+    assert waits.pending is not None
+    decisions = {waits.pending.waiting[0].id: Approve(arguments={"a": 2, "b": 2})}
+    stream = agent_of("4.", **asked).resume_stream(waits.pending, decisions, session=session)
+    next(event for event in stream if isinstance(event, StepFinished))
+    stream.close()
+    result = session.resume(agent_of("4.", **asked))
+    assert (result.output, result.steps[0].calls[0].result, result.run_id) == ("4.", 4, waits.run_id)
+    assert [turn.stop_reason for turn in session.turns] == ["approval", "answer"]
+    (call,) = session.turns[1].calls
+    assert call.record is not None and call.record.approval == "edited" and session.messages == result.messages
