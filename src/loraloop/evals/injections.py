@@ -125,8 +125,8 @@ def runtime_of(base: Base, skills: Sequence[str]) -> Runtime:
 def report(found: Evaluated, name: str, seed: int = 0) -> Report:
     """The document: `GUARD/utility`, `GUARD/utility_under_attack` and `GUARD/attack_success` with Wilson's intervals.
 
-    Paired differences to no guard, by bootstrap, are `GUARD-none/…`; `GUARD/floor` is 1 where a guard leaves at least `FLOOR` of the
-    utility that there is without one.
+    Paired differences to no guard, by bootstrap, are `GUARD-none/…`; `GUARD/floor` is 1 where a guard leaves at least
+    `FLOOR` of the utility that there is without one.
     """
     clean = [case for case in found.cases if not case.kind]
     attacked = [case for case in found.cases if case.kind]
