@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loraloop.evals.agent_runs import forget
-from loraloop.evals.agent_scores import Part, difference, mean
+from loraloop.evals.agent_scores import Interval, Part, difference
 from loraloop.evals.agent_systems import identities
 from loraloop.evals.injections_kinds import Case, all_cases, digest
 from loraloop.evals.injections_runs import NOTHING, do, guards
@@ -91,8 +92,11 @@ def evaluate(asked: Asked, loaded: Base | None = None) -> Evaluated:
     kept = Kept(asked.outputs, facts)
     rows: dict[str, dict[str, Mapping[str, Any]]] = {name: {} for name in known}
     with counting("injections", len(known) * len(cases)) as step:
+        suite = ""
         for case in cases:
-            forget(runtime)  # what a row holds depends on no other case; guards share what they read alike
+            if case.suite.name != suite:  # the requests of a suite share the beginning of their transcripts
+                forget(runtime)
+                suite = case.suite.name
             for name, guard in known.items():
                 row = kept.get(name, case.id)
                 rows[name][case.id] = row or kept.put(name, case.id, **do(runtime, guard, case))
@@ -119,10 +123,10 @@ def runtime_of(base: Base, skills: Sequence[str]) -> Runtime:
 
 
 def report(found: Evaluated, name: str, seed: int = 0) -> Report:
-    """The document: `GUARD/utility`, `GUARD/utility_under_attack`, `GUARD/attack_success`, each with its interval.
+    """The document: `GUARD/utility`, `GUARD/utility_under_attack` and `GUARD/attack_success` with Wilson's intervals.
 
-    Paired differences to no guard are `GUARD-none/…`; `GUARD/floor` is 1 where a guard leaves at least `FLOOR` of the
-    utility that there is without one.
+    Paired differences to no guard, by bootstrap, are `GUARD-none/…`; `GUARD/floor` is 1 where a guard leaves at least
+    `FLOOR` of the utility that there is without one.
     """
     clean = [case for case in found.cases if not case.kind]
     attacked = [case for case in found.cases if case.kind]
@@ -137,7 +141,7 @@ def report(found: Evaluated, name: str, seed: int = 0) -> Report:
             continue
         part = [Part(1.0, {g: [float(found.rows[g][case.id][key]) for case in cases] for g in found.guards})]
         for guard in found.guards:
-            numbers |= mean(part, guard, seed).named(f"{guard}/{measure}")
+            numbers |= _share_of(part[0].values[guard]).named(f"{guard}/{measure}")
             if guard != NOTHING and NOTHING in found.guards:
                 gained = difference(part, guard, NOTHING, seed)
                 numbers |= gained.named(f"{guard}-{NOTHING}/{measure}") | {f"{guard}-{NOTHING}/{measure}_p": gained.p}
@@ -162,6 +166,14 @@ def report(found: Evaluated, name: str, seed: int = 0) -> Report:
         "seconds": {guard: round(sum(r["seconds"] for r in found.rows[guard].values()), 1) for guard in found.guards},
     }
     return Report(name, len(found.cases), numbers, details=details)
+
+
+def _share_of(values: Sequence[float]) -> Interval:
+    """A share with Wilson's 95 % interval, which says something of none out of a few, too."""
+    n, share, z = len(values), sum(values) / len(values), 1.96
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return Interval(share, max(0.0, middle - half), min(1.0, middle + half))
 
 
 def _table(numbers: Mapping[str, float], guards: Sequence[str], measures: Iterable[str]) -> dict[str, str]:

@@ -124,12 +124,13 @@ def test_numbers_come_from_the_rows_and_the_floor_is_held_against_no_guard() -> 
     numbers = made.metrics
     assert numbers["none/utility"] == numbers["none/attack_success"] == numbers["none/floor"] == 1
     assert numbers["planned/utility"] == 0.5 < FLOOR and numbers["planned/floor"] == 0
+    assert numbers["planned/attack_success_high"] == pytest.approx(0.6576, abs=1e-3), "two are few"
     assert numbers["planned/attack_success"] == 0 and numbers["planned-none/attack_success"] == -1
     assert made.details["by_kind"] == {
         "plain/attacks": 1, "plain/none": 1, "plain/planned": 0,
         "useful/attacks": 1, "useful/none": 1, "useful/planned": 0,
     }  # fmt: skip
-    assert made.details["table"]["none/attack_success"] == "100 (100 to 100)"
+    assert made.details["table"]["none/attack_success"] == "100 (34 to 100)"
 
 
 def test_the_command_goes_on_where_it_stopped(base: Base, run: Run, tmp_path: Path) -> None:
