@@ -1,32 +1,35 @@
-"""What watching a run costs: a step with a tracer, with OpenTelemetry, and with a hook that does nothing.
+"""What watching a run costs: a step with a tracer, and with OpenTelemetry.
 
     python benchmarks/tracing.py --json benchmarks/results/tracing.json
 
-A scripted run of 8 steps, of which 7 call a tool and the last one answers, is run again and again, in turns with each
-kind of hook. No model computes, so that the loop's own time is not lost in it: a step of the embedded base takes some
-hundred milliseconds. Counted is the processor time of the thread that reads the run, where hooks are told. `…_us` is
-the median, over the rounds, of what a step takes more than without hooks; `step_us` is a step without. `json_us` is
-what a trace's text costs, once a run, `read_us` reading it, `bytes` its size as one line.
+The events of one scripted run of 8 steps, of which 7 call a tool and the last one answers, are told again and again to
+what follows a run. `…_us` is the median of the processor time, a step; the making of the trace and the end of the
+spans are shares of it. `json_us` is what a trace's text costs, once a run, `read_us` reading it, `bytes` its size as
+one line.
 
 OpenTelemetry's spans go through the SDK's simple processor to an exporter in memory, metrics to a reader in memory.
 """
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from pathlib import Path
 from statistics import median
 from time import thread_time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from report import Report, finish, options
+
+if TYPE_CHECKING:
+    from loraloop.agent import RunFacts, RunHook
+    from loraloop.agent.events import Event
 
 CALLS = 7
 TEXT = "It is sunny there, with light clouds in the west and a wind of three metres per second from the sea."
@@ -37,14 +40,31 @@ def weather(city: str) -> str:
     return f"sunny in {city}"
 
 
-def script() -> list[Any]:
-    """Steps of a run: calls, and the answer."""
-    from loraloop.testing import calls
+def events_of_a_run() -> tuple[RunFacts, list[Event]]:
+    """A run's facts and its events: calls, and the answer."""
+    from loraloop.agent import Agent, RunFacts
+    from loraloop.testing import ScriptedRuntime, calls
 
-    return [*(calls(weather={"city": f"city {number}"}) for number in range(CALLS)), TEXT]
+    runtime = ScriptedRuntime(*(calls(weather={"city": f"city {number}"}) for number in range(CALLS)), TEXT)
+    agent: Agent[Any] = Agent(runtime, [weather])
+    events = list(agent.stream("How is the weather?"))
+    return RunFacts(events[0].run_id, runtime, agent.job("How is the weather?"), None), events
 
 
-def opentelemetry(content: bool) -> Any:
+def follow(hook: RunHook, facts: RunFacts, events: Sequence[Event]) -> None:
+    """Has a hook follow the run once more."""
+    from loraloop.agent.events import ToolCallStarted
+    from loraloop.tool_schemas.calls import Call
+
+    follower = hook.begin(facts)
+    for event in events:
+        follower(event)
+        if isinstance(event, ToolCallStarted):
+            copy_context().run(follower.calling, Call(event.name, event.arguments))
+    follower.over(None)
+
+
+def opentelemetry(content: bool) -> RunHook:
     """The hook on an SDK that keeps what it is given in memory."""
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -57,23 +77,6 @@ def opentelemetry(content: bool) -> Any:
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(InMemorySpanExporter()))
     return OpenTelemetry(provider, meter_provider=MeterProvider([InMemoryMetricReader()]), content=content)
-
-
-def step_seconds(runtime: Any, hooks: Sequence[Any]) -> float:
-    """Seconds of the processor that a step of one run takes in its own thread."""
-    from loraloop.agent import Agent
-
-    steps = script()
-    runtime.say(*steps)
-    agent: Agent[Any] = Agent(runtime, [weather], hooks=hooks)
-    gc.collect()
-    gc.disable()
-    start = thread_time()
-    result = agent.run_sync("How is the weather?")
-    seconds = thread_time() - start
-    gc.enable()
-    assert len(result.steps) == len(steps)
-    return seconds / len(steps)
 
 
 def timed(function: Callable[[], object], rounds: int) -> float:
@@ -89,27 +92,19 @@ def timed(function: Callable[[], object], rounds: int) -> float:
 def measure(rounds: int) -> dict[str, float]:
     """All figures."""
     from loraloop.agent import Trace, Tracer
-    from loraloop.testing import ScriptedRuntime
 
-    runtime, tracer = ScriptedRuntime(), Tracer()
-    kinds: dict[str, list[Any]] = {
-        "none": [],
-        "hook": [lambda event: None],
-        "tracer": [tracer],
-        "tracer_without_contents": [Tracer(content=False)],
-        "otel": [opentelemetry(content=False)],
-        "otel_with_contents": [opentelemetry(content=True)],
+    facts, events = events_of_a_run()
+    tracer = Tracer()
+    hooks: dict[str, RunHook] = {
+        "tracer": tracer,
+        "tracer_without_contents": Tracer(content=False),
+        "otel": opentelemetry(content=False),
+        "otel_with_contents": opentelemetry(content=True),
     }
-    for hooks in kinds.values():
-        step_seconds(runtime, hooks)
-    taken: dict[str, list[float]] = {name: [] for name in kinds}
-    for number in range(rounds):
-        names = list(kinds)
-        for name in names[number % len(names) :] + names[: number % len(names)]:
-            taken[name].append(1e6 * step_seconds(runtime, kinds[name]))
-    metrics = {"step_us": median(taken["none"])}
-    for name in list(kinds)[1:]:
-        metrics[f"{name}_us"] = median(a - b for a, b in zip(taken[name], taken["none"], strict=True))
+    metrics: dict[str, float] = {}
+    for name, hook in hooks.items():
+        follow(hook, facts, events)
+        metrics[f"{name}_us"] = timed(lambda hook=hook: follow(hook, facts, events), rounds) / (CALLS + 1)
     trace = tracer.last
     said = trace.to_json()
     metrics["json_us"] = timed(trace.to_json, rounds)
@@ -119,8 +114,7 @@ def measure(rounds: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = options(__doc__.splitlines()[0], limit=60)
-    given = parser.parse_args()
+    given = options(__doc__.splitlines()[0], limit=200).parse_args()
     if given.threads:
         import torch
 
