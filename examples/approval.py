@@ -20,7 +20,7 @@ def send_money(to: str, euros: int) -> str:
 
 
 def agent() -> Agent:
-    return Agent(Runtime.load(), [send_money], limits=Limits(max_steps=2, step_tokens=48))
+    return Agent(Runtime.load(), [send_money], limits=Limits(max_steps=2, step_tokens=96))
 
 
 def ask(file: Path) -> None:
