@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from loraloop.adapters.base.chat import Chat
     from loraloop.agent.ahead import RunAhead
     from loraloop.agent.approval import Approval, Approver
+    from loraloop.agent.aside import Repair
     from loraloop.agent.engine.trunk import Trunk
     from loraloop.agent.job import Decision, Resumed
     from loraloop.agent.result import CallRecord, Step
@@ -36,6 +37,7 @@ class CarryingOut(Pausing):
     _approver: Approver
     _cancelled: bool
     _retry: Decision | None
+    _repair: Repair | None
 
     @property
     @abstractmethod
