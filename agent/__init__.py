@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from loraloop.agent.result import CallRecord, RunResult, Step, Tokens
     from loraloop.agent.retrieval import Retriever
     from loraloop.agent.runtime import Runtime
+    from loraloop.agent.sandbox import Sandbox, SandboxResult
     from loraloop.agent.stepping import Pending, RunSteps
     from loraloop.agent.stream import RunStream
 
@@ -40,6 +41,8 @@ _HOMES = {
     "RunStream": "stream",
     "Runtime": "runtime",
     "Sampling": "engine.sampling",
+    "Sandbox": "sandbox",
+    "SandboxResult": "sandbox",
     "Step": "result",
     "StepFacts": "choosing",
     "Tokens": "result",
@@ -47,8 +50,8 @@ _HOMES = {
 
 __all__ = [
     "Agent", "CallRecord", "Document", "Forbid", "Hook", "Limits", "Mixture", "OutputType", "PassageIndex",
-    "Pending", "Policy", "Retriever", "RunResult", "RunSteps", "RunStream", "Runtime", "Sampling", "Step",
-    "StepFacts", "Tokens",
+    "Pending", "Policy", "Retriever", "RunResult", "RunSteps", "RunStream", "Runtime", "Sampling", "Sandbox",
+    "SandboxResult", "Step", "StepFacts", "Tokens",
 ]  # fmt: skip
 
 

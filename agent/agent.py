@@ -24,6 +24,7 @@ from loraloop.agent.python_tool import python_tool
 from loraloop.agent.result import RunResult, T
 from loraloop.agent.retrieval import Retriever, found
 from loraloop.agent.runtime import Runtime
+from loraloop.agent.sandbox import Sandbox
 from loraloop.agent.stepping import RunSteps
 from loraloop.agent.stream import RunStream
 from loraloop.agent.tool_choice import check_choice, check_names_free
@@ -54,7 +55,7 @@ class Settings(TypedDict, Generic[D], total=False):
     limits: Limits | None
     policy: Policy | None
     sampling: Sampling | None
-    python: bool
+    python: bool | Sandbox
     hooks: Sequence[Hook | Callable[[Any], object]]
     deps_type: type[D] | None
     retriever: Retriever | None
@@ -73,7 +74,7 @@ class Agent(Generic[T, D]):
         limits: Bounds of each run.
         policy: What is decided here instead of by the router.
         sampling: How tokens are drawn; greedy by default.
-        python: Whether the programs that the code skill writes are run, in a sandbox.
+        python: Whether the programs that the code skill writes are run, in a sandbox; a `Sandbox` also says its limits.
         retriever: Where requests without passages of their own get them from, such as a `PassageIndex`.
         best: Most passages that a request gets from there.
         output_type: What the base's final answer has to be: a pydantic model, a dataclass, ``Literal``, an enum,
@@ -128,7 +129,7 @@ class Agent(Generic[T, D]):
         limits: Limits | None = None,
         policy: Policy | None = None,
         sampling: Sampling | None = None,
-        python: bool = False,
+        python: bool | Sandbox = False,
         retriever: Retriever | None = None,
         best: int = 4,
         output_type: Any = None,
@@ -141,7 +142,7 @@ class Agent(Generic[T, D]):
         self.limits = limits or Limits()
         self.policy = policy or Policy()
         self.sampling = sampling or Sampling()
-        self.python = python
+        self.python = bool(python)
         self.hooks = as_hooks(hooks)
         self.deps_type = deps_type
         self.retriever = retriever
@@ -153,7 +154,8 @@ class Agent(Generic[T, D]):
             raise InputError(f"a tool is called {PYTHON!r}, which means the sandbox where python=True: rename it")
         check_names_free(self.tools)
         self.output: OutputType[Any] = self._output(output_type)
-        self._python = python_tool(self.limits.tool_timeout) if python else None
+        sandbox = None if isinstance(python, bool) else python
+        self._python = python_tool(self.limits.tool_timeout, sandbox) if python else None
         self._system = system_content(instructions, self.tools)
         self._check(self.policy)
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from loraloop.agent import RunResult as RunResult
     from loraloop.agent import Runtime as Runtime
     from loraloop.agent import Sampling as Sampling
+    from loraloop.agent.sandbox import Sandbox as Sandbox
     from loraloop.agent.sandbox import run_python as run_python
     from loraloop.recipe_run import run_recipe as run_recipe
     from loraloop.router import Router as Router
@@ -58,6 +59,7 @@ _HOMES = {
     "RunResult": "loraloop.agent",
     "Runtime": "loraloop.agent",
     "Sampling": "loraloop.agent",
+    "Sandbox": "loraloop.agent.sandbox",
     "Skill": "loraloop.adapters.skill",
     "Tool": "loraloop.tool_schemas",
     "ToolRetry": "loraloop.tool_schemas.errors",

@@ -202,9 +202,11 @@ def test_wrong_arguments_are_errors_that_say_so():
         run_python("1", timeout=0)
 
 
+@pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
-def test_the_filter_is_well_formed(machine):
-    program = sandbox_seccomp.filter_program(machine)
+def test_the_filter_is_well_formed(machine, shared):
+    program = sandbox_seccomp.filter_program(machine, shared=shared)
+    assert (struct.pack("I", sandbox_seccomp.OWN_PID) in program) == shared
     steps = list(struct.iter_unpack("=HBBI", program))
     for here, (code, yes, no, _) in enumerate(steps):
         if code & 0x07 == 0x05:
