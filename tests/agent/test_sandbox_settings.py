@@ -62,7 +62,7 @@ def test_an_unknown_mechanism_is_an_error_at_once() -> None:
 
 def test_an_agent_is_given_its_sandbox() -> None:
     """The tool's own timeout and the sandbox's: the shorter one holds."""
-    runtime = ScriptedRuntime(code("print('x' * 50)"), code("while True: pass"), "Done.", "Done.")
+    runtime = ScriptedRuntime(code("print('x' * 50)"), "Done.", code("while True: pass"), "Done.")
     agent = Agent(runtime, python=Sandbox(output_bytes=20, timeout=0.3))
     first = agent.run_sync("Print.")
     assert first.steps[0].calls[0].error == "the program printed more than 20 bytes and was stopped"
