@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from loraloop.agent.engine.sampling import Sampling
     from loraloop.agent.hooks import Hook
     from loraloop.agent.limits import Limits
+    from loraloop.agent.memory import Memory
     from loraloop.agent.mixture import Mixture
     from loraloop.agent.output_type import OutputType
     from loraloop.agent.passage_index import PassageIndex
@@ -30,6 +31,7 @@ _HOMES = {
     "Forbid": "choosing",
     "Hook": "hooks",
     "Limits": "limits",
+    "Memory": "memory",
     "Mixture": "mixture",
     "OutputType": "output_type",
     "PassageIndex": "passage_index",
@@ -49,7 +51,7 @@ _HOMES = {
 }
 
 __all__ = [
-    "Agent", "CallRecord", "Document", "Forbid", "Hook", "Limits", "Mixture", "OutputType", "PassageIndex",
+    "Agent", "CallRecord", "Document", "Forbid", "Hook", "Limits", "Memory", "Mixture", "OutputType", "PassageIndex",
     "Pending", "Policy", "Retriever", "RunResult", "RunSteps", "RunStream", "Runtime", "Sampling", "Sandbox",
     "SandboxResult", "Step", "StepFacts", "Tokens",
 ]  # fmt: skip

@@ -174,6 +174,11 @@ class GrammarCompiler:
         said = term_of(term)
         return self._compiled.get(_key(said), lambda: self.engine().compile(said))
 
+    @property
+    def kept(self) -> tuple[int, int]:
+        """Grammars that are kept, and how many may be."""
+        return len(self._compiled), self._compiled.limit
+
     def compiled(self, term: Any) -> bool:
         """Whether `compile` would return at once."""
         from loraloop.tool_schemas.terms import term_of
