@@ -2,7 +2,7 @@
 
     python benchmarks/soak.py --json benchmarks/results/soak.json
 
-64 threads run requests of every kind on one runtime for ten minutes, on the embedded base with the shipped skills, seven
+64 threads run requests of every kind on one runtime for ten minutes: the embedded base with the shipped skills, seven
 random ones (one of them acting on the whole context) and eight slots, so that skills replace each other all the time.
 Tools raise, hang, return what is no JSON, too much, or what tries to be something else; their programs are killed; runs
 are cancelled and streams left. Beside them skill files are cut short, disks are full, and processes die in the middle
@@ -86,7 +86,7 @@ class Soak:
         self,
         runtime: Runtime,
         seed: int = 0,
-        step_tokens: int = 24,
+        step_tokens: int = 32,
         accidents: Sequence[Callable[[Any, Path], None]] = ACCIDENTS,
         share: float = 0.05,
         samples: int = 120,
@@ -183,7 +183,6 @@ class Soak:
                 stream.cancel()
         hooked = self._hooked.pop(run_id, 0)
         with self.tally.lock:
-            self.tally.runs[f"{kind}" if result is None else str(result.stop_reason)] += 0
             self.tally.runs["left" if result is None else str(result.stop_reason)] += 1
             self.tally.steps += len(finished)
             self.tally.tokens += sum(step.tokens.generated for step in finished)
@@ -205,9 +204,8 @@ class Soak:
         if tuple(result.steps) != tuple(finished):
             problem(f"{kind}: the result has {len(result.steps)} steps, and {len(finished)} were told")
         called = [record.name for step in result.steps for record in step.calls if record.name != "python"]
-        if notes.started != called and (
-            result.stop_reason != "cancelled" or notes.started != called[: len(notes.started)]
-        ):
+        same = notes.started == called[: len(notes.started)]
+        if not same or (len(notes.started) < len(called) and result.stop_reason != "cancelled"):
             problem(f"{kind}: the tools ran {notes.started}, and the result says {called}")
         if result.stop_reason == "cancelled" and ends != "cancelled":
             problem(f"{kind}: a run was cancelled that nobody cancelled")
@@ -257,20 +255,25 @@ def report(soak: Soak, seen: tuple[list[Sample], Sample, Sample], verdict: Verdi
     return Report("soak", sum(tally.runs.values()), metrics, details=details)
 
 
-def embedded() -> Runtime:
-    """The embedded base with the shipped skills and seven random ones; eleven for eight slots."""
-    from dataclasses import replace
-
+def distinct_skill(base: Any, name: str, seed: int, times: float, activation: str = "branch") -> Any:
+    """A random skill whose weights are so many times larger that its logits are nobody else's."""
     from episode import random_skill
 
-    from loraloop import Runtime
     from loraloop.adapters.skill import Skill
+
+    made = random_skill(base, name, seed)
+    tensors = {key: value * times if key.endswith("lora_B") else value for key, value in made.tensors.items()}
+    return Skill(made.card.model_copy(update={"activation": activation}), tensors)
+
+
+def embedded() -> Runtime:
+    """The embedded base with the shipped skills and seven random ones; eleven for eight slots."""
+    from loraloop import Runtime
 
     runtime = Runtime.load(slots=8, context=1024)
     for seed in range(6):
-        runtime.bank.add(random_skill(runtime.base, f"random{seed}", seed))
-    whole = random_skill(runtime.base, "whole", 9)
-    runtime.bank.add(Skill(replace(whole.card, activation="full"), whole.tensors))
+        runtime.bank.add(distinct_skill(runtime.base, f"random{seed}", seed, 4))
+    runtime.bank.add(distinct_skill(runtime.base, "whole", 9, 4, "full"))
     return runtime
 
 

@@ -1,7 +1,7 @@
 """Whether tokens were computed under the adapter that a step names: recomputed alone afterwards, under all of them.
 
-A greedy step's picks are kept with their logits. Alone, and in another shape of forward, the same tokens have nearly the
-same logits under the same adapter, and others under others: the adapter that comes nearest has to be the one named.
+A greedy step's picks are kept with their logits. Alone, and in a forward of another shape, the same tokens have nearly
+the same logits under the same adapter, and others under others: the nearest adapter has to be the one named.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a soak watches from beside: memory, threads, descriptors, files and stores, once a second, and whether it moves."""
+"""What a soak looks at once a second: memory, threads, descriptors, files, stores, and whether it moves."""
 
 from __future__ import annotations
 
