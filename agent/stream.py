@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from typing import Generic
 
 from loraloop.agent.events import Event
@@ -51,7 +52,11 @@ class RunStream(Generic[T]):
                 event = await asyncio.shield(step)
             except asyncio.CancelledError:
                 self._run.cancel()
-                await asyncio.wait([step])
+                while not step.done():  # whoever cancels may do so again while a token is computed
+                    with suppress(asyncio.CancelledError):
+                        await asyncio.wait([step])
+                if step.exception() is None:
+                    self._events.close()  # its slot and its memory are free now, and not when this is collected
                 raise
             if event is _END:
                 return

@@ -11,18 +11,20 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SAYS = {
-    "citations": "cites p2",
+    "citations": "'Eiffel Tower' in eiffel-tower.md",
     "conversation": "from the cache",
     "embedding": "tools",
+    "handoff": "weather: get_weather",
     "function_tool": "'leaves': datetime.date(2026, 5, 5)",
     "mcp_tools": "'temperature': 64.0, 'unit': 'fahrenheit'",
     "openapi_service": "'asked with': '[redacted]'}\nthe key is somewhere in the run: False",
     "pydantic_tool": "sent 25.00 EUR to Alice",
     "sandbox": "timed out",
     "streaming": "steps",
+    "tools_folder": "order_status({'order': 4711}) -> {'order': 4711, 'status': 'shipped'",
     "typed_answer": "Report(city='Paris', celsius=18.0, sky='light clouds')",
 }
-SERVERS = {"mcp_server"}  # run by an example
+SERVERS = {"mcp_server", "fastapi_app"}  # run by an example, and by test_fastapi_app.py
 
 
 def test_every_example_is_tested():
