@@ -89,7 +89,7 @@ class Soak:
         step_tokens: int = 32,
         accidents: Sequence[Callable[[Any, Path], None]] = ACCIDENTS,
         share: float = 0.05,
-        samples: int = 120,
+        samples: int = 60,
     ) -> None:
         self.runtime = runtime
         self.tally = Tally()

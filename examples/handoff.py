@@ -1,7 +1,7 @@
 """Several agents on one runtime: each has its own tools and instructions, and one hands the conversation on to others.
 
-A hand-over is a call of a tool without a function: the run ends with it, and the program asks the next agent. All of them
-share base, skills and router, so that another agent costs nothing. They see the same conversation, each behind its own
+A hand-over is a call of a tool without a function: the run ends with it, and the program asks the next agent. All share
+base, skills and router, so that another agent costs nothing. They see the same conversation, each behind its own
 system message; an agent that is asked again goes on where it was, and the trace says how much it did not have to read.
 """
 
