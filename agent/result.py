@@ -108,6 +108,7 @@ class Step:
         masked: Skills that could not be chosen.
         decided_by: `router`, `policy`, `screen`, `caller` (of `Agent.iter`), `repair` for one more try at a step whose
             text was invalid, or `retry` after a tool that asked for another try.
+        activation: Whether the skill acts on the `branch` alone or on the `full` context.
         outcome: `calls`, `no_call`, `repeated`, `tool_call`, `answer`, `not_answerable`, `safe`, `unsafe`, `code`,
             `text`, `invalid` or `truncated`.
         kept: Whether its text stays in the transcript.
@@ -149,6 +150,7 @@ class Step:
     no_call_from: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it."""
         return dict(plain(self))
 
 
@@ -176,6 +178,7 @@ class RunResult(Generic[T]):
     """The end of a run; `T` is what the run's `output_type` says.
 
     Attributes:
+        run_id: The run's, as events have it.
         output: The answer, the code block, the refusal, or what there was when a limit was met.
         stop_reason: See `StopReason`.
         messages: The transcript; pass it as `messages=` to go on.
@@ -209,6 +212,7 @@ class RunResult(Generic[T]):
         return self.stop_reason in ("answer", "code", "refused", "tool_call")
 
     def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it."""
         return dict(plain(self))
 
     def to_json(self) -> str:

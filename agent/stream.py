@@ -16,7 +16,11 @@ _END = object()
 
 
 class RunStream(Generic[T]):
-    """The events of one run, for `for` or `async for`; `result` is there after the last one."""
+    """The events of one run, for `for` or `async for`; `result` is there after the last one.
+
+    Args:
+        run: What `Agent.stream` has begun.
+    """
 
     def __init__(self, run: Run) -> None:
         self._run = run

@@ -38,14 +38,22 @@ class JsonSchema:
 
 @dataclass(frozen=True, slots=True)
 class Regex:
-    """Text that matches a regular expression as a whole (Rust's `regex` syntax, no look-around)."""
+    """Text that matches a regular expression as a whole (Rust's `regex` syntax, no look-around).
+
+    Attributes:
+        pattern: The expression.
+    """
 
     pattern: str
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of the given texts."""
+    """One of the given texts.
+
+    Attributes:
+        options: The texts.
+    """
 
     options: tuple[str, ...]
 

@@ -9,7 +9,12 @@ ROLES = ("system", "user", "assistant", "tool")
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a transcript: who speaks (`system`, `user`, `assistant` or `tool`) and what."""
+    """One turn of a transcript: who speaks (`system`, `user`, `assistant` or `tool`) and what.
+
+    Attributes:
+        role: Who speaks.
+        content: What is said.
+    """
 
     role: str
     content: str
