@@ -122,9 +122,10 @@ def signature(value: Any, *, long: bool = True) -> str:
 
 def _parameter(parameter: inspect.Parameter) -> str:
     stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
-    note = (
-        inspect.formatannotation(parameter.annotation).strip("'") if parameter.annotation is not parameter.empty else ""
-    )
+    annotation = parameter.annotation
+    if hasattr(annotation, "__metadata__"):  # of its checks, the docstring tells
+        annotation = annotation.__origin__
+    note = "" if annotation is parameter.empty else inspect.formatannotation(annotation).strip("'")
     note = re.sub(r"ForwardRef\('([^']*)'\)", r"\1", note)
     if parameter.default is parameter.empty:
         return f"{stars}{parameter.name}: {note}" if note else f"{stars}{parameter.name}"
