@@ -67,7 +67,7 @@ class TrunkStore:
 
     @property
     def _taken(self) -> int:
-        return sum(trunk.computed.cache.capacity for trunk in self._trunks)
+        return sum(max(trunk.computed.cache.capacity, len(trunk.ids)) for trunk in self._trunks)
 
     def clear(self) -> None:
         """Forgets all of them."""
