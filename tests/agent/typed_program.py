@@ -282,3 +282,12 @@ def of_errors(agent: Agent[None]) -> str:
         return agent.run_sync("x").output
     except LoraloopError as error:
         return str(error)
+
+
+def of_options() -> None:
+    assert_type(tool(add_up, timeout=1.0, name="sum"), Tool)
+    tool(add_up, timeot=1.0)  # type: ignore[call-overload]
+
+
+def add_up(numbers: list[int]) -> int:
+    return sum(numbers)
