@@ -41,7 +41,7 @@ def order_status(order: int) -> dict[str, Any]:
 def make_agents(runtime: Runtime) -> dict[str, Agent[None]]:
     """A front desk that only hands over, and two that know something."""
     calls = Policy(tool_choice="required", max_calls=1)
-    limits = Limits(max_steps=4, step_tokens=48)
+    limits = Limits(max_steps=4, step_tokens=128)
     front = [
         hand_over("weather", "Answers about the weather."),
         hand_over("orders", "Answers about orders and parcels."),
@@ -70,7 +70,9 @@ def ask(
         if result.stop_reason != "tool_call" or names[0] not in agents:
             break
         who = names[0]
-    history += [Message("user", prompt), Message("assistant", asked[-1][1].output or "(no answer)")]
+    last = asked[-1][1]
+    said = "(nobody answered)" if last.stop_reason == "tool_call" else last.output
+    history += [Message("user", prompt), Message("assistant", said)]
     return asked
 
 
