@@ -86,7 +86,7 @@ class Soak:
         self,
         runtime: Runtime,
         seed: int = 0,
-        step_tokens: int = 32,
+        step_tokens: int = 40,
         accidents: Sequence[Callable[[Any, Path], None]] = ACCIDENTS,
         share: float = 0.05,
         samples: int = 60,
@@ -270,7 +270,7 @@ def embedded() -> Runtime:
     """The embedded base with the shipped skills and seven random ones; eleven for eight slots."""
     from loraloop import Runtime
 
-    runtime = Runtime.load(slots=8, context=1024)
+    runtime = Runtime.load(slots=8, context=1536)
     for seed in range(6):
         runtime.bank.add(distinct_skill(runtime.base, f"random{seed}", seed, 4))
     runtime.bank.add(distinct_skill(runtime.base, "whole", 9, 4, "full"))
