@@ -31,6 +31,11 @@ def test_every_example_is_tested():
     assert {path.stem for path in (ROOT / "examples").glob("*.py")} - SERVERS == set(SAYS)
 
 
+def test_every_example_is_listed():
+    listed = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
+    assert all(f"[{name}.py]({name}.py)" in listed for name in {*SAYS, "fastapi_app"})
+
+
 @pytest.mark.parametrize("name", SAYS)
 def test_an_example_runs(name, tmp_path):
     done = subprocess.run(
