@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -204,9 +205,14 @@ class Bank:
         """
         return self._activate(name, 0)
 
-    def pin(self, name: str) -> int:
-        """Makes a skill resident and keeps it so until `unpin` was called as often; returns its slot."""
-        return self._activate(name, 1)
+    def pin(self, name: str, wait: float = 0.0) -> int:
+        """Makes a skill resident and keeps it so until `unpin` was called as often; returns its slot.
+
+        Args:
+            name: The skill's.
+            wait: Seconds to wait for a slot where others have pinned all that could hold it.
+        """
+        return self._activate(name, 1, wait)
 
     def unpin(self, name: str) -> None:
         """Takes back one `pin`; InputError if there is none."""
@@ -217,6 +223,8 @@ class Bank:
             if not entry.pins:
                 raise InputError(f"skill {name!r} is not pinned")
             entry.pins -= 1
+            if not entry.pins:
+                self._changed.notify_all()
 
     @contextmanager
     def using(self, name: str) -> Iterator[int]:
@@ -255,10 +263,11 @@ class Bank:
             raise unknown("skill", name, [*self._entries, BARE])
         return entry
 
-    def _activate(self, name: str, pins: int) -> int:
+    def _activate(self, name: str, pins: int, wait: float = 0.0) -> int:
         """The slot of a skill; `pins` is added while nobody else can take it."""
         if name == BARE:
             return 0
+        end = monotonic() + wait
         while True:
             with self._lock:
                 entry = self._entry(name)
@@ -279,9 +288,10 @@ class Bank:
                     continue
                 place = self._device.claim(name, entry.card.width, self._idle)
                 if place is None:
-                    if not self._device.claimed:
+                    if not self._device.claimed and monotonic() >= end:
                         raise self._full(name, entry.card.width)
-                    self._changed.wait()  # whoever writes a slot now may leave it free or unpinned
+                    # Whoever writes a slot now may leave it free or unpinned; and pins are taken back.
+                    self._changed.wait(None if self._device.claimed else end - monotonic())
                     continue
                 if place[2] is not None:
                     self.attached.clear(place[1])

@@ -64,7 +64,13 @@ class Fingerprints(_Frozen):
 
 
 class DataSource(_Frozen):
-    """One source of training records: its name, its licence, and how many records came from it."""
+    """One source of training records: its name, its licence, and how many records came from it.
+
+    Attributes:
+        name: Of the data set.
+        license: As its publisher names it.
+        n: Records.
+    """
 
     name: str
     license: str

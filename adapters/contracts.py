@@ -37,7 +37,14 @@ or to pull out what they protect; `crime` is any unlawful aim that no other cate
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A text that an answer may cite by its id; the model is shown all of it but the source."""
+    """A text that an answer may cite by its id; the model is shown all of it but the source.
+
+    Attributes:
+        id: What an answer cites.
+        text: What it says.
+        title: Shown before the text.
+        source: Where it is from, for people.
+    """
 
     id: str
     text: str
@@ -51,7 +58,13 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A retrieval step: whether the passages answer the question, which do, and the answer."""
+    """A retrieval step: whether the passages answer the question, which do, and the answer.
+
+    Attributes:
+        answerable: Whether the passages answer the question.
+        citations: Ids of those that do.
+        answer: The answer.
+    """
 
     answerable: bool
     citations: tuple[str, ...] = ()
@@ -60,7 +73,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A safety step: whether the last message is unsafe, and why (one of `CATEGORIES`, empty when safe)."""
+    """A safety step: whether the last message is unsafe, and why (one of `CATEGORIES`, empty when safe).
+
+    Attributes:
+        unsafe: Whether it is.
+        category: Why.
+    """
 
     unsafe: bool
     category: str = ""
@@ -157,21 +175,33 @@ def code_grammar(trailing: bool = False) -> str:
 
 
 def answer_text(answer: Answer) -> str:
-    """The compact JSON text of a retrieval step."""
+    """The compact JSON text of a retrieval step.
+
+    Args:
+        answer: What the step says.
+    """
     if not answer.answerable:
         return _dumps({"answerable": False})
     return _dumps({"answerable": True, "citations": list(answer.citations), "answer": answer.answer})
 
 
 def verdict_text(verdict: Verdict) -> str:
-    """The compact JSON text of a safety step."""
+    """The compact JSON text of a safety step.
+
+    Args:
+        verdict: What the step says.
+    """
     if not verdict.unsafe:
         return _dumps({"verdict": "safe"})
     return _dumps({"verdict": "unsafe", "category": verdict.category})
 
 
 def code_text(code: str) -> str:
-    """The fenced text of a code step."""
+    """The fenced text of a code step.
+
+    Args:
+        code: Python source.
+    """
     return "```python\n" + code.strip("\n") + "\n```"
 
 
@@ -179,6 +209,9 @@ def answer_of(text: str) -> Answer:
     """Reads a retrieval step.
 
     Repeated citations are kept once, in the order given.
+
+    Args:
+        text: What a step wrote.
 
     Raises:
         SchemaError: The text is not a step under `answer_schema`.
@@ -194,6 +227,9 @@ def answer_of(text: str) -> Answer:
 
 def verdict_of(text: str) -> Verdict:
     """Reads a safety step.
+
+    Args:
+        text: What a step wrote.
 
     Raises:
         SchemaError: The text is not a step under `verdict_schema`.
@@ -211,6 +247,9 @@ def openings(contract: str) -> tuple[str, str] | None:
     """The two ways in which a contract's text begins that a threshold may weigh: the first is taken from it on.
 
     A verdict is unsafe or safe; a step that calls tools calls none or one. None: the contract has no such ways.
+
+    Args:
+        contract: Its name.
     """
     if contract == "verdict":
         return _dumps({"verdict": "unsafe"})[:-2], _dumps({"verdict": "safe"})[:-2]  # up to where their words are known
@@ -219,6 +258,9 @@ def openings(contract: str) -> tuple[str, str] | None:
 
 def code_of(text: str) -> str:
     """The code inside a code step, ending in one line break.
+
+    Args:
+        text: What a step wrote.
 
     Raises:
         SchemaError: The text is not one fenced Python block.

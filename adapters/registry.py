@@ -42,6 +42,9 @@ def all_skills(base: Base) -> list[Path]:
     """Folders of the shipped skills and of those of the user's that were made for a base.
 
     A user's skill takes the place of a shipped one of its name.
+
+    Args:
+        base: The base.
     """
     from loraloop.adapters.card import Card
     from loraloop.adapters.skill import library
@@ -80,14 +83,24 @@ def router_folder(architecture: str) -> Path:
 
 
 def register_router(folder: Path, architecture: str) -> Path:
-    """Copies a router to where the runtime finds it."""
+    """Copies a router to where the runtime finds it.
+
+    Args:
+        folder: The router's.
+        architecture: Fingerprint of the bases that it is for.
+    """
     target = router_folder(architecture)
     store.write_folder(target, {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()})
     return target
 
 
 def own_router(architecture: str, skills: Collection[str]) -> Path | None:
-    """The folder of the user's router, if it knows one of some skills."""
+    """The folder of the user's router, if it knows one of some skills.
+
+    Args:
+        architecture: Fingerprint of the base.
+        skills: Names of skills, one of which it has to know.
+    """
     folder = router_folder(architecture)
     try:
         known = json.loads((folder / "router.json").read_text(encoding="utf-8"))["names"]

@@ -35,9 +35,14 @@ class FingerprintPair(Protocol):
     """Architecture and weights fingerprints; see `card.Fingerprints`."""
 
     @property
-    def architecture(self) -> str: ...
+    def architecture(self) -> str:
+        """Of architecture, tokenizer and chat template."""
+        ...
+
     @property
-    def weights(self) -> str: ...
+    def weights(self) -> str:
+        """Of the weights as they are served."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,7 @@ class Skill:
 
     @property
     def method(self) -> Method:
+        """What parametrizes its weights."""
         return method_of(self.card)
 
     @property

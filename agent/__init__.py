@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from loraloop.agent.guard import Gate, Guard, GuardFacts
     from loraloop.agent.hooks import Hook, RunHook
     from loraloop.agent.limits import Limits
+    from loraloop.agent.memory import Memory
     from loraloop.agent.mixture import Mixture
     from loraloop.agent.otel import OpenTelemetry
     from loraloop.agent.output_type import OutputType
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from loraloop.agent.result import CallRecord, GateRecord, RunResult, Step, Tokens
     from loraloop.agent.retrieval import Retriever
     from loraloop.agent.runtime import Runtime
+    from loraloop.agent.sandbox import Sandbox, SandboxResult
     from loraloop.agent.stepping import Pending, RunSteps
     from loraloop.agent.stream import RunStream
     from loraloop.agent.trace import Trace
@@ -46,6 +48,7 @@ _HOMES = {
     "GuardFacts": "guard",
     "Hook": "hooks",
     "Limits": "limits",
+    "Memory": "memory",
     "Mixture": "mixture",
     "OpenTelemetry": "otel",
     "OutputType": "output_type",
@@ -63,6 +66,8 @@ _HOMES = {
     "RunStream": "stream",
     "Runtime": "runtime",
     "Sampling": "engine.sampling",
+    "Sandbox": "sandbox",
+    "SandboxResult": "sandbox",
     "Step": "result",
     "StepFacts": "choosing",
     "Tokens": "result",
@@ -74,9 +79,10 @@ _HOMES = {
 
 __all__ = [
     "Agent", "Approve", "CallRecord", "Deny", "Differences", "Document", "Follower", "Forbid", "Gate", "GateRecord",
-    "Guard", "GuardFacts", "Hook", "Limits", "Mixture", "OpenTelemetry", "OutputType", "PassageIndex", "Pending",
-    "PendingCall", "PendingRun", "Policy", "Replayed", "Retriever", "RunFacts", "RunHook", "RunResult", "RunSteps",
-    "RunStream", "Runtime", "Sampling", "Step", "StepFacts", "Tokens", "Trace", "Tracer", "diff", "replay",
+    "Guard", "GuardFacts", "Hook", "Limits", "Memory", "Mixture", "OpenTelemetry", "OutputType", "PassageIndex",
+    "Pending", "PendingCall", "PendingRun", "Policy", "Replayed", "Retriever", "RunFacts", "RunHook", "RunResult",
+    "RunSteps", "RunStream", "Runtime", "Sampling", "Sandbox", "SandboxResult", "Step", "StepFacts", "Tokens", "Trace",
+    "Tracer", "diff", "replay",
 ]  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.contracts import Passage
@@ -20,6 +20,7 @@ from loraloop.agent.journal import NO_JOURNAL, Journal
 from loraloop.agent.limits import Limits
 from loraloop.agent.loop import Run
 from loraloop.agent.mixture import Mixture
+from loraloop.agent.options import Options, Settings
 from loraloop.agent.outcomes import PYTHON
 from loraloop.agent.output_type import OutputType
 from loraloop.agent.passage_index import Changes, Given, PassageIndex
@@ -30,6 +31,7 @@ from loraloop.agent.result import RunResult, T
 from loraloop.agent.resuming import Resuming, awaited, decided, finished, running_loop
 from loraloop.agent.retrieval import Retriever, found
 from loraloop.agent.runtime import Runtime
+from loraloop.agent.sandbox import Sandbox
 from loraloop.agent.session_runs import after_approval, as_sessions, in_session
 from loraloop.agent.stepping import RunSteps
 from loraloop.agent.stream import RunStream
@@ -42,39 +44,9 @@ from loraloop.tool_schemas.grammar import Choice, Lark, Regex
 from loraloop.tool_schemas.tools import Tool
 
 if TYPE_CHECKING:
-    from loraloop.agent.session_journal import OnUnfinished
     from loraloop.agent.sessions import Session, Sessions
 
 R = TypeVar("R")
-
-
-class Options(TypedDict, Generic[D], total=False):
-    """What a run can be given besides its prompt and its output type; see `Agent.run_sync`."""
-
-    passages: Sequence[Passage | Mapping[str, Any] | str] | None
-    messages: Sequence[Message]
-    skill: str | Mapping[str, float] | None
-    policy: Policy | None
-    tool_choice: str | Mapping[str, Any] | None
-    deps: D
-    guard: Guard | None
-    session: Session | str | None
-    on_unfinished: OnUnfinished | None
-
-
-class Settings(TypedDict, Generic[D], total=False):
-    """What an agent can be given besides tools, instructions and output type; see `Agent`."""
-
-    limits: Limits | None
-    policy: Policy | None
-    sampling: Sampling | None
-    python: bool
-    hooks: Sequence[Hook | RunHook | Callable[[Any], object]]
-    deps_type: type[D] | None
-    retriever: Retriever | None
-    best: int
-    guard: Guard | None
-    sessions: Sessions | str | PathLike[str] | None
 
 
 class Agent(Resuming[T, D]):
@@ -89,7 +61,7 @@ class Agent(Resuming[T, D]):
         limits: Bounds of each run.
         policy: What is decided here instead of by the router.
         sampling: How tokens are drawn; greedy by default.
-        python: Whether the programs that the code skill writes are run, in a sandbox.
+        python: Whether the programs that the code skill writes are run, in a sandbox; a `Sandbox` also says its limits.
         retriever: Where requests without passages of their own get them from, such as a `PassageIndex`.
         best: Most passages that a request gets from there.
         output_type: What the base's final answer has to be: a pydantic model, a dataclass, ``Literal``, an enum,
@@ -148,7 +120,7 @@ class Agent(Resuming[T, D]):
         limits: Limits | None = None,
         policy: Policy | None = None,
         sampling: Sampling | None = None,
-        python: bool = False,
+        python: bool | Sandbox = False,
         retriever: Retriever | None = None,
         best: int = 4,
         output_type: Any = None,
@@ -163,7 +135,7 @@ class Agent(Resuming[T, D]):
         self.limits = limits or Limits()
         self.policy = policy or Policy()
         self.sampling = sampling or Sampling()
-        self.python = python
+        self.python = bool(python)
         self.hooks = as_hooks(hooks)
         self.deps_type = deps_type
         self.retriever = retriever
@@ -177,7 +149,8 @@ class Agent(Resuming[T, D]):
             raise InputError(f"a tool is called {PYTHON!r}, which means the sandbox where python=True: rename it")
         check_names_free(self.tools)
         self.output: OutputType[Any] = self._output(output_type)
-        self._python = python_tool(self.limits.tool_timeout) if python else None
+        sandbox = None if isinstance(python, bool) else python
+        self._python = python_tool(self.limits.tool_timeout, sandbox) if python else None
         self._system = system_content(instructions, self.tools)
         self._check(self.policy)
         self._guarded(guard)

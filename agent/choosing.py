@@ -49,7 +49,11 @@ class StepFacts:
 
 @dataclass(frozen=True, slots=True, init=False)
 class Forbid:
-    """What a policy's `decide` returns to have the router choose among the other skills, in this step alone."""
+    """What a policy's `decide` returns to have the router choose among the other skills, in this step alone.
+
+    Args:
+        names: Skills that it may not choose.
+    """
 
     names: frozenset[str]
 

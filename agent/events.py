@@ -18,12 +18,15 @@ class Event:
 
     @property
     def type(self) -> str:
+        """The name of its class."""
         return type(self).__name__
 
     def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it, with its type."""
         return {"type": self.type, **plain(self)}
 
     def to_json(self) -> str:
+        """On one line."""
         return dumps(self.to_dict())
 
 

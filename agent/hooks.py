@@ -59,9 +59,11 @@ class Hook:
 
     @property
     def name(self) -> str:
+        """The function's, for messages."""
         return str(getattr(self.function, "__qualname__", type(self.function).__qualname__))
 
     def wants(self, event: Event) -> bool:
+        """Whether it is told this event."""
         return not self.events or isinstance(event, self.events)
 
 

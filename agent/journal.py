@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from loraloop.adapters.base.messages import Message
+    from loraloop.agent.carrying_out import CarryingOut
     from loraloop.agent.engine.trunk import Trunk
     from loraloop.agent.events import Event
-    from loraloop.agent.carrying_out import CarryingOut
     from loraloop.agent.result import CallRecord, RunResult, Step
     from loraloop.agent.run_state import Interrupted, Written
     from loraloop.tool_schemas.calls import Call

@@ -51,6 +51,7 @@ class Mixture:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Of its skills."""
         return tuple(name for name, _ in self.weights)
 
     @property

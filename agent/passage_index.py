@@ -106,7 +106,8 @@ class PassageIndex:
                 files are gone are removed.
 
         Raises:
-            InputError: something that is no document, or a path that does not exist.
+            InputError: something that is no document, a path that does not exist, or an index that cannot be written,
+                such as on a full disk; it is as it was then.
         """
         given = [documents] if isinstance(documents, Document | Mapping | str | os.PathLike) else list(documents)
         read: list[Document] = []
@@ -202,13 +203,20 @@ class PassageIndex:
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         with self._connected() as database:
-            database.execute("BEGIN IMMEDIATE")
             try:
+                database.execute("BEGIN IMMEDIATE")
                 yield database
-            except BaseException:
-                database.execute("ROLLBACK")
+                database.execute("COMMIT")
+            except BaseException as error:
+                if database.in_transaction:  # SQLite itself has gone back where the disk is full
+                    database.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error):
+                    where = self.path or "in memory"
+                    problem = (
+                        f"the index {where} cannot be written: {error}; nothing was changed, so add again when it can"
+                    )
+                    raise InputError(problem) from error
                 raise
-            database.execute("COMMIT")
 
     def _open(self) -> sqlite3.Connection:
         try:

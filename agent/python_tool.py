@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
+import re
+from typing import TYPE_CHECKING
+
 from loraloop.agent.outcomes import PYTHON
 from loraloop.tool_schemas.errors import ToolError
 from loraloop.tool_schemas.tools import Tool
 
+if TYPE_CHECKING:
+    from loraloop.agent.sandbox import Sandbox
+
 OUTPUT = 2000  # characters of output that the model is shown
+_CONTROL = re.compile(  # sequences that a terminal obeys (ECMA-48), and single control characters
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_].*?(?:\x07|\x1b\\|$)|[ -/]*[0-~])|[\x00-\x08\x0b-\x1f\x7f-\x9f]", re.DOTALL
+)
 
 
-def python_tool(timeout: float) -> Tool:
-    """A tool that runs `code` and gives what it printed.
+def python_tool(timeout: float, sandbox: Sandbox | None = None) -> Tool:
+    """A tool that runs `code` and gives what it printed, without what a terminal would obey.
 
     Args:
         timeout: Seconds that a program may run.
+        sandbox: Limits and mechanism; those of `Sandbox()` where None. The shorter of the two timeouts holds.
     """
 
     def run(code: str) -> str:
-        from loraloop.agent.sandbox import run_python
+        from dataclasses import replace
 
-        done = run_python(code, timeout=timeout)
+        from loraloop.agent.sandbox import Sandbox
+
+        confined = sandbox or Sandbox(timeout)
+        limit = min(timeout, confined.timeout)
+        done = replace(confined, timeout=limit).run(code)
         if done.timed_out:
-            raise ToolError(f"the program ran longer than {timeout:g} s and was stopped")
+            raise ToolError(f"the program ran longer than {limit:g} s and was stopped")
+        if done.truncated:
+            raise ToolError(f"the program printed more than {confined.output_bytes} bytes and was stopped")
+        if done.overfull:
+            raise ToolError(f"the program wrote more than {confined.scratch_mb} MiB of files and was stopped")
         if done.returncode != 0:
             last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
             raise ToolError(_clip(last[0]))
@@ -34,6 +52,7 @@ def python_tool(timeout: float) -> Tool:
 
 
 def _clip(text: str) -> str:
+    text = _CONTROL.sub("", text)
     if len(text) <= OUTPUT:
         return text
     return f"{text[:OUTPUT]}… ({len(text) - OUTPUT} more characters)"

@@ -122,6 +122,7 @@ class Step:
         masked: Skills that could not be chosen.
         decided_by: `router`, `policy`, `screen`, `caller` (of `Agent.iter`), `repair` for one more try at a step whose
             text was invalid, or `retry` after a tool that asked for another try.
+        activation: Whether the skill acts on the `branch` alone or on the `full` context.
         outcome: `calls`, `no_call`, `repeated`, `tool_call`, `answer`, `not_answerable`, `safe`, `unsafe`, `code`,
             `text`, `stopped` (by the gate before the output), `invalid` or `truncated`.
         kept: Whether its text stays in the transcript.
@@ -165,6 +166,7 @@ class Step:
     open_tools: tuple[str, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it."""
         return dict(plain(self))
 
 
@@ -222,6 +224,7 @@ class RunResult(Generic[T]):
     """The end of a run; `T` is what the run's `output_type` says.
 
     Attributes:
+        run_id: The run's, as events have it.
         output: The answer, the code block, the refusal, or what there was when a limit was met.
         stop_reason: See `StopReason`.
         messages: The transcript, each message with its `origin`; pass it as `messages=` to go on.
@@ -261,6 +264,7 @@ class RunResult(Generic[T]):
         return self.stop_reason in ("answer", "code", "refused", "tool_call", "approval")
 
     def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it."""
         return dict(plain(self))
 
     def to_json(self) -> str:

@@ -19,9 +19,9 @@ from loraloop.agent.result import Compaction, GateRecord, Step, StopReason
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
+    from loraloop.agent.carrying_out import CarryingOut
     from loraloop.agent.engine.trunk import Trunk
     from loraloop.agent.guard import Gate
-    from loraloop.agent.carrying_out import CarryingOut
     from loraloop.agent.runtime import Runtime
 
 Line = tuple[Message, list[int] | None]

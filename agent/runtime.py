@@ -33,9 +33,16 @@ if TYPE_CHECKING:
     from loraloop.agent.engine.branch import Branch
     from loraloop.agent.engine.generate import Budget, Delta, Generated, How
     from loraloop.agent.engine.sampling import Sampler
+    from loraloop.agent.memory import Memory
     from loraloop.agent.outlines_model import OutlinesModel
     from loraloop.router.decision import Route, RouterState, ScreenResult
     from loraloop.tool_schemas.grammar import Grammar, GrammarCompiler, OnUnsupported
+
+
+SLOT_SECONDS = 60.0
+"""How long a step waits for a slot where the steps of other runs have all of them."""
+MEMBER_SECONDS = 2.0
+"""The same for the second skill of a mixture and those after it, while the slots of the first are held."""
 
 
 class Chooser(Protocol):
@@ -68,9 +75,9 @@ class Runtime:
         bank: Its skills.
         router: Decides which of them a step gets.
         context: Positions that a transcript may use; the base's own number where None.
-        reuse: Tokens of past transcripts whose caches are kept, for conversations that go on.
+        reuse: Positions that the kept caches of past transcripts take, for conversations that go on; see `memory`.
         prefetch: Whether skills that may be next are read in the background.
-        full_reuse: Tokens of contexts kept under full-activation skills, over all of them.
+        full_reuse: Positions that contexts kept under full-activation skills take, over all of them.
         grammar_engine: What compiles grammars: `llguidance` or `outlines_core`; see docs/grammars.md.
 
     Raises:
@@ -222,14 +229,18 @@ class Runtime:
         return torch.tensor(sorted(i for piece, i in vocabulary.items() if piece.lstrip(blanks)[:1] in ("[", "{")))
 
     @contextmanager
-    def activate(self, skill: str | Mapping[str, float] | Mixture) -> Iterator[Active]:
+    def activate(self, skill: str | Mapping[str, float] | Mixture, wait: float = SLOT_SECONDS) -> Iterator[Active]:
         """Makes a skill or a mixture of skills ready: slots are known and stay their own while the block runs.
+
+        Args:
+            skill: Its name, or a mixture.
+            wait: Seconds to wait for a slot where the steps of other runs have all of them.
 
         Raises:
             UnknownNameError: no such skill.
             InputError: a mixture of skills that act on the whole context with others that do not, or of a skill that
                 has more than low-rank pairs.
-            LimitError: every slot that could hold it is in use.
+            LimitError: every slot that could hold it has been in use for as long as that.
         """
         if not isinstance(skill, str):
             skill = as_choice(skill)
@@ -241,7 +252,7 @@ class Runtime:
             yield self._bare
             return
         start = perf_counter()
-        slot = self.bank.pin(skill)  # pinned, no other thread can load another skill into it
+        slot = self.bank.pin(skill, wait)  # pinned, no other thread can load another skill into it
         try:
             card = self.bank.card(skill)
             known = self._authors.get(skill)
@@ -257,7 +268,11 @@ class Runtime:
         start = perf_counter()
         self.check(mixture)
         with ExitStack() as stack:
-            members = [(stack.enter_context(self.activate(name)).author, weight) for name, weight in mixture.weights]
+            # Who waits while holding a slot may be who the others wait for: only the first one is worth a long wait.
+            members = [
+                (stack.enter_context(self.activate(name, MEMBER_SECONDS if at else SLOT_SECONDS)).author, weight)
+                for at, (name, weight) in enumerate(mixture.weights)
+            ]
             kinds = {author.activation for author, _ in members}
             if len(kinds) > 1:
                 raise InputError(
@@ -295,6 +310,12 @@ class Runtime:
                     base.tokenizer.json, base.config.vocab_size, base.chat.closing[0], self.grammar_engine
                 )
             return self._compiler
+
+    def memory(self) -> Memory:
+        """What is kept for later runs, each beside its bound."""
+        from loraloop.agent.memory import Memory
+
+        return Memory.of(self)
 
     def as_outlines(
         self, skill: str | None = None, *, max_tokens: int = 512, on_unsupported: OnUnsupported = "refuse"

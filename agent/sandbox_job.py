@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import IO, Protocol
 
+from loraloop.agent.sandbox_seccomp import OWN_PID, filter_program
+
 # Read-only system folders; missing ones are skipped. Nothing of /etc, /home, /root, /var or /tmp.
 READABLE = ("/usr", "/lib", "/lib64", "/bin", "/nix/store", "/etc/ld.so.cache")
+DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 
 # Runs inside the sandbox. Hard limits are set before the code is read, and the names used here do not stay behind.
 _PRELUDE = """
@@ -21,12 +24,30 @@ for name, value in {limits!r}.items():
 source = sys.stdin.buffer.read()
 sys.stdin = open("/dev/null")
 sys.argv = ["<python>"]
+{confine}
 def run(source):
     space = globals()
-    for name in ("resource", "sys", "name", "value", "hard", "source", "run"):
-        space.pop(name, None)
+    for name in [name for name in space if not name.startswith("__")]:
+        del space[name]
     exec(compile(source, "<python>", "exec"), space)
 run(source)
+"""
+# For mechanisms that leave it to the process: no way to gain rights, none that root has, and the filter. An error
+# here ends the process before the code is compiled.
+_CONFINE = """
+import ctypes, os, struct
+libc = ctypes.CDLL(None, use_errno=True)
+def check(failed, what):
+    if failed:
+        raise OSError(ctypes.get_errno(), "the sandbox could not " + what)
+check(libc.prctl(38, 1, 0, 0, 0), "set no_new_privs")
+for capability in range(64):
+    libc.prctl(24, capability, 0, 0, 0)  # from the bounding set; refused to those who have none
+check(libc.capset(struct.pack("Ii", 0x20080522, 0), bytes(24)), "drop capabilities")
+steps = bytes.fromhex({program!r}).replace(struct.pack("I", {own_pid}), struct.pack("I", os.getpid()))
+if steps:
+    check(libc.prctl(22, 2, struct.pack("@HP", len(steps) // 8, ctypes.addressof(
+        kept := ctypes.create_string_buffer(steps, len(steps)))), 0, 0), "install its filter")
 """
 
 
@@ -40,6 +61,12 @@ class Running(Protocol):
 
     def wait(self, seconds: float) -> tuple[int, bool]:
         """Waits that long, kills what is left; returns the exit status and whether it came to that."""
+        ...
+
+    @property
+    def overfull(self) -> bool:
+        """Whether the process was killed for the size of its scratch folder."""
+        ...
 
     def close(self) -> None: ...
 
@@ -58,17 +85,24 @@ class Job:
     memory_mb: int
     scratch_mb: int
 
-    @property
-    def command(self) -> tuple[str, ...]:
+    def command(self, *, confine: bool, tasks: int = 0) -> tuple[str, ...]:
+        """What the mechanism starts.
+
+        Args:
+            confine: Whether the process drops its rights and installs the filter itself.
+            tasks: Threads that the user has already, where they count against those of the process.
+        """
         limits = {
             "RLIMIT_CPU": int(self.seconds) + 1,
             "RLIMIT_AS": self.memory_mb << 20,
             "RLIMIT_FSIZE": self.scratch_mb << 20,
             "RLIMIT_NOFILE": 64,
-            "RLIMIT_NPROC": 64,  # threads count; the filter allows no second process. Root is exempt.
-            "RLIMIT_CORE": 0,
+            "RLIMIT_NPROC": 64 + tasks,  # threads count; the filter allows no second process. Root is exempt.
+            "RLIMIT_CORE": 1,  # no file is that short, and the kernel starts no handler for it; 0 would start one
         }
-        return (python(), "-I", "-S", "-B", "-X", "utf8", "-c", _PRELUDE.format(limits=limits))
+        program = filter_program(shared=True) or b""
+        confining = _CONFINE.format(program=program.hex(), own_pid=OWN_PID) if confine else ""
+        return (python(), "-I", "-S", "-B", "-X", "utf8", "-c", _PRELUDE.format(limits=limits, confine=confining))
 
     def environment(self, scratch: str) -> dict[str, str]:
         """The whole environment of the code: nothing of the caller's is handed on."""
@@ -88,3 +122,18 @@ def python_folders() -> tuple[str, ...]:
     roots.add(os.path.dirname(os.path.dirname(python())))
     covered = tuple(f"{folder}/" for folder in READABLE)
     return tuple(sorted(root for root in roots if root != "/" and not f"{root}/".startswith(covered)))
+
+
+def tasks() -> int:
+    """Threads of all processes of this user, which the kernel counts together outside of namespaces; 0 for root."""
+    mine = os.getuid()
+    if mine == 0:
+        return 0
+    count = 0
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            try:
+                count += len(os.listdir(f"{entry.path}/task")) if entry.stat().st_uid == mine else 0
+            except OSError:
+                continue  # it has just ended
+    return count

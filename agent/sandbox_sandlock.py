@@ -1,20 +1,21 @@
 """Sandboxing through the ``sandlock`` package: Landlock for files, seccomp for the network and processes.
 
 It needs no privilege and no namespaces, so it also works inside ordinary containers, on Linux 6.7 and later. The
-scratch folder is a real one, removed afterwards; each file in it is bounded, their sum is not.
+process itself drops what rights it has and installs our own filter as well: sockets of the machine's services, which
+Landlock does not know, and other processes of the same user stay out of reach. The scratch folder is a real one,
+removed afterwards.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 import signal
-import tempfile
 from collections.abc import Iterator
 from typing import IO, Any
 
-from loraloop.agent.sandbox_job import READABLE, Job, Running, python_folders
+from loraloop.agent.sandbox_job import DEVICES, READABLE, Job, Running, python_folders, tasks
+from loraloop.agent.sandbox_scratch import Scratch
 
 NAME = "sandlock"
 
@@ -26,11 +27,16 @@ def programs() -> Iterator[str]:
 
 
 class _Process:
-    def __init__(self, process: Any, reasons: Any, scratch: str) -> None:
+    def __init__(self, process: Any, reasons: Any, scratch: Scratch) -> None:
         self._process = process
         self._reasons = reasons
         self._scratch = scratch
         self.streams: tuple[IO[bytes], IO[bytes], IO[bytes]] = (process.stdin, process.stdout, process.stderr)
+        scratch.watch(process.pid, self.kill)
+
+    @property
+    def overfull(self) -> bool:
+        return self._scratch.overfull
 
     def kill(self) -> None:
         self._process.kill()
@@ -44,29 +50,30 @@ class _Process:
 
     def close(self) -> None:
         self._process.__exit__(None, None, None)
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch.close()
 
 
 def start(job: Job, program: str) -> Running:
     """Starts the job in a fresh scratch folder."""
     import sandlock
 
-    scratch = tempfile.mkdtemp(prefix="loraloop-scratch-")
+    scratch = Scratch(job.scratch_mb)
     try:
         readable = [folder for folder in (*READABLE, *python_folders()) if os.path.exists(folder)]
         confined = sandlock.Sandbox(
-            fs_readable=[*readable, "/dev/null", "/dev/urandom"],
-            fs_writable=[scratch],
-            cwd=scratch,
+            fs_readable=[*readable, *DEVICES],
+            fs_writable=[scratch.path],
+            cwd=scratch.path,
             clean_env=True,
-            env=job.environment(scratch),
+            env=job.environment(scratch.path),
             max_processes=1,
-            no_coredump=True,
             allow_degraded=[sandlock.Protection.SIGNAL_SCOPE, sandlock.Protection.ABSTRACT_UNIX_SOCKET_SCOPE],
         )
         piped = sandlock.StdioMode.PIPED
-        process = confined.popen(list(job.command), stdin=piped, stdout=piped, stderr=piped)
+        process = confined.popen(
+            list(job.command(confine=True, tasks=tasks())), stdin=piped, stdout=piped, stderr=piped
+        )
         return _Process(process, sandlock.ExitReason, scratch)
     except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.close()
         raise

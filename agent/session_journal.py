@@ -20,9 +20,9 @@ from loraloop.tool_schemas.jsontext import dumps
 
 if TYPE_CHECKING:
     from loraloop.adapters.base.messages import Message
+    from loraloop.agent.carrying_out import CarryingOut
     from loraloop.agent.engine.trunk import Trunk
     from loraloop.agent.events import Event
-    from loraloop.agent.carrying_out import CarryingOut
     from loraloop.agent.result import RunResult, Step
     from loraloop.agent.run_state import Interrupted, Line, Written
     from loraloop.agent.session_file import SessionFile

@@ -33,6 +33,12 @@ class Pending:
         told: What the step is told in its branch alone; see `tell`.
         edited: Whether the last message was changed, so that the step is decided again.
         stopped: Whether the run ends here.
+
+    Args:
+        runtime: The run's.
+        forms: What its steps may write.
+        index, decision: See above.
+        trunk: The transcript.
     """
 
     def __init__(self, runtime: Runtime, forms: Forms, index: int, decision: Decision, trunk: Trunk) -> None:
@@ -62,6 +68,7 @@ class Pending:
 
     @property
     def probability(self) -> float:
+        """How sure the router is."""
         return self.decision.probability
 
     @property
@@ -143,6 +150,9 @@ class RunSteps(Generic[T]):
 
     Attributes:
         happened: What the run told since the last pending step.
+
+    Args:
+        run: What `Agent.iter` has begun.
     """
 
     def __init__(self, run: Run) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from typing import Generic
 
 from loraloop.agent.events import Event
@@ -15,7 +16,11 @@ _END = object()
 
 
 class RunStream(Generic[T]):
-    """The events of one run, for `for` or `async for`; `result` is there after the last one."""
+    """The events of one run, for `for` or `async for`; `result` is there after the last one.
+
+    Args:
+        run: What `Agent.stream` has begun.
+    """
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -51,7 +56,11 @@ class RunStream(Generic[T]):
                 event = await asyncio.shield(step)
             except asyncio.CancelledError:
                 self._run.cancel()
-                await asyncio.wait([step])
+                while not step.done():  # whoever cancels may do so again while a token is computed
+                    with suppress(asyncio.CancelledError):
+                        await asyncio.wait([step])
+                if step.exception() is None:
+                    self._events.close()  # its slot and its memory are free now, and not when this is collected
                 raise
             if event is _END:
                 return

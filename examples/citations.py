@@ -1,17 +1,21 @@
-"""Answer from passages, with citations that can only be ids of passages that were given."""
+"""Answer from a folder of documents, with citations that can only be ids of passages that were found in it."""
 
-import json
 from pathlib import Path
 
-from loraloop import Agent, Runtime
+from loraloop import Agent, PassageIndex, Runtime
 
-PASSAGES = json.loads(Path(__file__).with_name("passages.json").read_text(encoding="utf-8"))
+FOLDER = Path(__file__).with_name("documents")
 
 
 def main() -> None:
-    result = Agent(Runtime.load()).run_sync("When was the Eiffel Tower finished?", passages=PASSAGES)
+    index = PassageIndex("documents.db")  # a file: the next start reads only what has changed
+    changes = index.add(FOLDER)
+    print(f"{changes.added} documents are new, {changes.unchanged} were known; {len(index)} passages")
+    agent = Agent(Runtime.load(), retriever=index, best=3)
+    result = agent.run_sync("When was the Eiffel Tower finished?")
     print(result.output)
-    print("cites", ", ".join(result.citations) or "nothing")
+    for passage in result.cited:
+        print(f"cites {passage.id}, {passage.title!r} in {Path(passage.source).name}: {passage.text}")
 
 
 if __name__ == "__main__":

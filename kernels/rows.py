@@ -21,6 +21,9 @@ def tile_rows(count: int) -> int:
     """Rows that one program works on. It depends on a forward's shape alone, so that no row's bits depend on slots.
 
     One: plain multiply and sum. The others: tensor cores, whose tiles begin at 16.
+
+    Args:
+        count: Rows of the forward.
     """
     if count == 1:
         return 1

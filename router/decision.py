@@ -43,7 +43,13 @@ class RouterState:
 
 @dataclass(frozen=True, slots=True)
 class ScreenResult:
-    """The screen's calibrated probability that the last message is unsafe, and whether to ask the safety skill."""
+    """The screen's calibrated probability that the last message is unsafe, and whether to ask the safety skill.
+
+    Attributes:
+        probability: That the message is unsafe.
+        positive: Whether the safety skill is asked.
+        threshold: From which on it is.
+    """
 
     probability: float
     positive: bool
@@ -73,4 +79,5 @@ class Route:
 
     @property
     def probabilities(self) -> Mapping[str, float]:
+        """By skill."""
         return {self.skill: self.probability, **dict(self.runners_up)}

@@ -15,7 +15,14 @@ from loraloop.router.decision import Route, ScreenResult
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A stored training example: what was right, what was said (empty where its licence keeps it out), and whence."""
+    """A stored training example: what was right, what was said (empty where its licence keeps it out), and whence.
+
+    Attributes:
+        label: The right choice.
+        text: What was said.
+        source: The data set.
+        kind: The kind of state it was taken from.
+    """
 
     label: str
     text: str
@@ -25,7 +32,15 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A route with all that led to it; `nearest` pairs examples with cosine similarities, best first."""
+    """A route with all that led to it; `nearest` pairs examples with cosine similarities, best first.
+
+    Attributes:
+        route: What was chosen.
+        screen: What the screen said.
+        threshold: Probability below which the router falls back to none.
+        distance: To the training data.
+        distance_limit: Beyond which it falls back to none.
+    """
 
     route: Route
     screen: ScreenResult

@@ -44,7 +44,12 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class RouterFeatures:
-    """What the router reads of one routing point: a vector `[F]` (fp32) for the choice and one for the screen."""
+    """What the router reads of one routing point: a vector `[F]` (fp32) for the choice and one for the screen.
+
+    Attributes:
+        choice: For the choice.
+        screen: For the screen.
+    """
 
     choice: Tensor
     screen: Tensor

@@ -17,7 +17,12 @@ from loraloop.tool_schemas.validation import check_value
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of a tool: its name and its arguments (JSON data)."""
+    """One call of a tool: its name and its arguments (JSON data).
+
+    Attributes:
+        name: The tool's.
+        arguments: By parameter.
+    """
 
     name: str
     arguments: dict[str, Any]

@@ -38,14 +38,22 @@ class JsonSchema:
 
 @dataclass(frozen=True, slots=True)
 class Regex:
-    """Text that matches a regular expression as a whole (Rust's `regex` syntax, no look-around)."""
+    """Text that matches a regular expression as a whole (Rust's `regex` syntax, no look-around).
+
+    Attributes:
+        pattern: The expression.
+    """
 
     pattern: str
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of the given texts."""
+    """One of the given texts.
+
+    Attributes:
+        options: The texts.
+    """
 
     options: tuple[str, ...]
 
@@ -173,6 +181,11 @@ class GrammarCompiler:
 
         said = term_of(term)
         return self._compiled.get(_key(said), lambda: self.engine().compile(said))
+
+    @property
+    def kept(self) -> tuple[int, int]:
+        """Grammars that are kept, and how many may be."""
+        return len(self._compiled), self._compiled.limit
 
     def compiled(self, term: Any) -> bool:
         """Whether `compile` would return at once."""

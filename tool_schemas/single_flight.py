@@ -18,7 +18,7 @@ class SingleFlight(Generic[V]):
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._flights: dict[Hashable, Future[V]] = {}
         self._lock = threading.Lock()
 
@@ -33,7 +33,7 @@ class SingleFlight(Generic[V]):
             mine = flight is None
             if flight is None:
                 flight = Future()
-                while len(self._flights) >= self._limit:
+                while len(self._flights) >= self.limit:
                     self._flights.pop(next(iter(self._flights)))
             self._flights[key] = flight
         if mine:
@@ -45,6 +45,9 @@ class SingleFlight(Generic[V]):
                         del self._flights[key]
                 flight.set_exception(error)
         return flight.result()
+
+    def __len__(self) -> int:
+        return len(self._flights)
 
     def ready(self, key: Hashable) -> bool:
         """Whether asking for `key` would give a value at once."""

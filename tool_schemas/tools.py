@@ -338,7 +338,17 @@ class Tool:
 
 
 @overload
-def tool(function: Callable[..., Any], /) -> Tool: ...
+def tool(
+    function: Callable[..., Any],
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    strict: bool = True,
+    on_unsupported: OnUnsupported = "refuse",
+    timeout: float | None = None,
+    retries: int | None = None,
+) -> Tool: ...
 @overload
 def tool(
     *,
@@ -358,12 +368,12 @@ def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Tool 
     """Decorates a typed function, which thereby becomes a `Tool`; the docstring gives the descriptions.
 
     Args:
-        function: The function, where the decorator stands without parentheses.
+        function: The function, where the decorator stands without parentheses, or is called with one.
         **options: `name`, `description`, `strict`, `on_unsupported`, `timeout`, `retries`, `effects`, `trusted`,
             `requires_approval`, `sequential` and `idempotent`; see `Tool`.
     """
     if function is not None:
-        return Tool.from_function(function)
+        return Tool.from_function(function, **options)
     return lambda decorated: Tool.from_function(decorated, **options)
 
 

@@ -42,7 +42,13 @@ _FORMAT = 2  # of converted folders; raise it when their layout changes
 
 
 class Base:
-    """The shared base model. Safe to share between runs; a forward writes only to its rows' caches."""
+    """The shared base model. Safe to share between runs; a forward writes only to its rows' caches.
+
+    Args:
+        card: What the base is: name, dimensions, fingerprints.
+        decoder: Runs forwards.
+        tokenizer: Its tokenizer.
+    """
 
     def __init__(self, card: Converted, decoder: AnyDecoder, tokenizer: Tokenizer) -> None:
         self.name = card.name
@@ -120,6 +126,7 @@ class Base:
 
     @property
     def device(self) -> torch.device:
+        """Where its weights are."""
         return self.decoder.device
 
     def new_cache(self, capacity: int = 256) -> KVCache | NativeCache:

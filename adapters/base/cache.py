@@ -99,6 +99,13 @@ class KVCache:
         self._pending = count
         self._mask = None
 
+    def trim(self) -> None:
+        """Gives memory back where more than half of it holds nothing; for a cache that rests."""
+        used = max(self.length, 1)
+        if 2 * used < self.capacity:
+            self._store = self._store[:, :, :, :used].clone()
+            self._bind()
+
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Appends `k`, `v` `[T, kv_heads, D]` and attends `q[T, heads, D]` -> `[T, heads * D]`."""
         count, heads, dim = q.shape

@@ -24,6 +24,12 @@ class ModelConfig:
     what a base differs from a plain Llama.
 
     Attributes:
+        hidden_size, intermediate_size, layers, heads, kv_heads, head_dim, vocab_size: dimensions.
+        max_positions: positions of a context at most.
+        rope_theta: base of the rotary embedding's frequencies.
+        rms_eps: what the norms add before the root.
+        tied_embeddings: the output layer is the embedding.
+        architecture: the family, as checkpoints name it.
         rope_scaling: empty, or Hugging Face's dictionary of type `linear` or `llama3`.
         qkv_bias: the query, key and value projections have a bias (Qwen2).
         qk_norm: each head's queries and keys are RMS-normalized before they are rotated (Qwen3).

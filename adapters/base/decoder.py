@@ -58,6 +58,11 @@ class Row:
 
     `before[P, H]` are input embeddings of P positions before the tokens (a prompt's virtual tokens); with them there
     may be no tokens, and the forward's states of this row are P more.
+
+    Attributes:
+        tokens: Ids of the new tokens.
+        cache: What they stand on, and are appended to.
+        slot: A slot, 0 for the bare base, or (slot, weight) pairs.
     """
 
     tokens: Sequence[int] | Tensor
@@ -75,7 +80,12 @@ class Table(Weight, Protocol):
 
 
 class Forward(NamedTuple):
-    """`hidden[N, H]` after the final norm, and the hidden states after each layer asked for (0: embeddings)."""
+    """`hidden[N, H]` after the final norm, and the hidden states after each layer asked for (0: embeddings).
+
+    Attributes:
+        hidden: Of all rows' tokens, one row after the other.
+        kept: By layer.
+    """
 
     hidden: Tensor
     kept: dict[int, Tensor]

@@ -16,7 +16,7 @@ class Message:
 
     Attributes:
         role: Who speaks.
-        content: What.
+        content: What is said.
         origin: Where it comes from, as a run notes it; None where nobody said. Its JSON form is taken too. Two messages
             that say the same are equal, whatever their origin.
     """

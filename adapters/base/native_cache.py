@@ -74,6 +74,15 @@ class NativeCache:
             raise ValueError(f"cannot truncate a cache of {self.length} tokens to {length}")
         self.length = length
 
+    def trim(self) -> None:
+        """Gives memory back where more than half of it holds nothing; for a cache that rests."""
+        used = max(-(-self.length // BLOCK), 1)
+        if 2 * used < self.data.shape[3]:
+            layers, halves, heads, _, width = self.data.shape
+            data = zeros(layers, halves, heads, used, width, dtype=torch.bfloat16)
+            data.copy_(self.data[:, :, :, :used])
+            self.data = data
+
     def fork(self) -> NativeCache:
         """A copy that grows apart from this one."""
         other = object.__new__(NativeCache)

@@ -46,6 +46,12 @@ def random_base(seed: int = 0, *, dtype: torch.dtype = torch.float32, scale: flo
     """A random decoder in `dtype` over a byte tokenizer; `config` overrides `ModelConfig` fields.
 
     The weights are normal with standard deviation `scale`, enough for attention and adapters to matter.
+
+    Args:
+        seed: Equal seeds give equal bases.
+        dtype: Of the weights.
+        scale: Standard deviation.
+        **config: Fields of `ModelConfig`.
     """
     fields: dict[str, Any] = {
         "hidden_size": 32, "intermediate_size": 48, "layers": 2, "heads": 4, "kv_heads": 2, "head_dim": 8,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from threading import Lock
 
 from loraloop.agent.engine.computed import Computed, common_prefix
+from loraloop.agent.engine.held import Held
 from loraloop.agent.engine.ledger import Author
 
 WORTH = 16
@@ -19,7 +20,7 @@ class FullCaches:
     writing, and what is in use is never let go.
 
     Args:
-        tokens: held at most, over all contexts; the least recently used go first. 0 keeps none.
+        tokens: Positions that they take at most, over all contexts; the least recently used go first. 0 keeps none.
     """
 
     def __init__(self, tokens: int = 16_384) -> None:
@@ -33,14 +34,19 @@ class FullCaches:
     @property
     def tokens(self) -> int:
         """Tokens held now."""
-        with self._lock:
-            return sum(held.length for held in self._held)
+        return self.held.tokens
 
     @property
     def bytes(self) -> int:
         """Memory of the contexts held now."""
+        return self.held.bytes
+
+    @property
+    def held(self) -> Held:
+        """What is held now."""
         with self._lock:
-            return sum(held.cache.nbytes for held in self._held)
+            tokens, size = sum(h.length for h in self._held), sum(h.cache.nbytes for h in self._held)
+            return Held(len(self._held), tokens, self._taken, self.limit, size)
 
     def take(self, author: Author, ids: Sequence[int]) -> Computed | None:
         """The context that shares most with `ids`, cut to what it shares; None where nothing is worth reusing.
@@ -68,10 +74,16 @@ class FullCaches:
         with self._lock:
             if not WORTH <= computed.length <= self.limit:
                 return
+            computed.cache.trim()
             self._held.append(computed)
-            while sum(held.length for held in self._held) > self.limit:
+            while self._taken > self.limit:
                 self._held.pop(0)
 
+    @property
+    def _taken(self) -> int:
+        return sum(held.cache.capacity for held in self._held)
+
     def clear(self) -> None:
+        """Forgets all of them."""
         with self._lock:
             self._held.clear()

@@ -7,6 +7,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from loraloop.agent.engine.full import WORTH
+from loraloop.agent.engine.held import Held
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Message
@@ -20,7 +21,7 @@ class TrunkStore:
     comes back as text is not tokenized again.
 
     Args:
-        tokens: Tokens held at most, over all trunks.
+        tokens: Positions that their caches take at most, over all trunks: their tokens, and what was made for more.
     """
 
     def __init__(self, tokens: int = 16_384) -> None:
@@ -29,9 +30,12 @@ class TrunkStore:
         self._lock = Lock()
 
     @property
-    def tokens(self) -> int:
-        """Tokens held now."""
-        return sum(len(trunk.ids) for trunk in self._trunks)
+    def held(self) -> Held:
+        """What is held now."""
+        with self._lock:
+            caches = [trunk.computed.cache for trunk in self._trunks]
+            tokens = sum(len(trunk.ids) for trunk in self._trunks)
+            return Held(len(caches), tokens, self._taken, self._limit, sum(cache.nbytes for cache in caches))
 
     def take(self, messages: Sequence[Message]) -> Trunk | None:
         """The trunk that shares most with `messages`, cut to what it shares; None if nothing is worth reusing.
@@ -58,10 +62,15 @@ class TrunkStore:
         trunk.rest()
         with self._lock:
             self._trunks.append(trunk)
-            while self._trunks and self.tokens > self._limit:
+            while self._taken > self._limit:
                 self._trunks.pop(0)
 
+    @property
+    def _taken(self) -> int:
+        return sum(max(trunk.computed.cache.capacity, len(trunk.ids)) for trunk in self._trunks)
+
     def clear(self) -> None:
+        """Forgets all of them."""
         with self._lock:
             self._trunks.clear()
 

@@ -192,7 +192,8 @@ class Trunk:
         return other
 
     def rest(self) -> None:
-        """Drops what only a running agent needs: kept hidden states."""
+        """Drops what only a running agent needs: kept hidden states, and room for more tokens."""
+        self.computed.cache.trim()
         self._kept = {layer: [] for layer in self.keep_layers}
         self._kept_from = len(self.ids)
 

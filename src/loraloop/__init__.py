@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from loraloop.agent import Tracer as Tracer
     from loraloop.agent import diff as diff
     from loraloop.agent import replay as replay
+    from loraloop.agent.sandbox import Sandbox as Sandbox
     from loraloop.agent.sandbox import run_python as run_python
     from loraloop.agent.sessions import Sessions as Sessions
     from loraloop.recipe_run import run_recipe as run_recipe
@@ -76,6 +77,7 @@ _HOMES = {
     "Runtime": "loraloop.agent",
     "Sampling": "loraloop.agent",
     "Sessions": "loraloop.agent.sessions",
+    "Sandbox": "loraloop.agent.sandbox",
     "Skill": "loraloop.adapters.skill",
     "Tool": "loraloop.tool_schemas",
     "ToolRetry": "loraloop.tool_schemas.errors",

@@ -149,6 +149,32 @@ def test_standard_input_is_empty_and_our_names_do_not_leak(run):
     assert run("import dataclasses, sys\n@dataclasses.dataclass\nclass A:\n    x: int\nprint(A(1), __name__)").ok
 
 
+def test_the_output_of_a_mute_flood_is_cut(run):
+    result = run("import sys\nsys.stderr.buffer.write(b'\\xff' * 10**7)", output_bytes=1000)
+    assert result.truncated and len(result.stderr) == 1000
+
+
+@pytest.mark.parametrize("name", ["LD_PRELOAD", "PYTHONSTARTUP", "PYTHONPATH", "AWS_SECRET_ACCESS_KEY"])
+def test_no_variable_of_ours_gets_in(run, monkeypatch, name):
+    monkeypatch.setenv(name, "/hidden.so")
+    shown = run("import os\nprint(dict(os.environ))").stdout
+    assert "hidden" not in shown and shown.startswith("{")
+
+
+def test_asyncio_works_without_a_network(run):
+    assert run("import asyncio\nprint(asyncio.run(asyncio.sleep(0, 'slept')))").stdout == "slept\n"
+
+
+def test_sleep_past_the_limit_with_every_signal_ignored(run):
+    code = (
+        "import signal, time\n"
+        "for number in range(1, 65):\n    try: signal.signal(number, signal.SIG_IGN)\n    except Exception: pass\n"
+        "while True: time.sleep(60)"
+    )
+    result = run(code, timeout=0.5)
+    assert result.timed_out and result.ms < 3000
+
+
 def test_runs_from_several_threads_do_not_mix(run):
     seen = {}
 
@@ -202,9 +228,11 @@ def test_wrong_arguments_are_errors_that_say_so():
         run_python("1", timeout=0)
 
 
+@pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
-def test_the_filter_is_well_formed(machine):
-    program = sandbox_seccomp.filter_program(machine)
+def test_the_filter_is_well_formed(machine, shared):
+    program = sandbox_seccomp.filter_program(machine, shared=shared)
+    assert (struct.pack("I", sandbox_seccomp.OWN_PID) in program) == shared
     steps = list(struct.iter_unpack("=HBBI", program))
     for here, (code, yes, no, _) in enumerate(steps):
         if code & 0x07 == 0x05:

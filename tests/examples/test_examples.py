@@ -12,9 +12,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SAYS = {
     "approval": "goes on, 2 steps",
-    "citations": "cites p2",
+    "citations": "'Eiffel Tower' in eiffel-tower.md",
     "conversation": "from the cache",
     "embedding": "tools",
+    "handoff": "weather: get_weather",
     "function_tool": "'leaves': datetime.date(2026, 5, 5)",
     "mcp_both_ways": "(mcp:loraloop)",
     "mcp_tools": "'temperature': 64.0, 'unit': 'fahrenheit'",
@@ -25,13 +26,19 @@ SAYS = {
     "sessions": "the session is interrupted\ncalls without an end: ['book']",
     "smolagents_agent": "get_weather({'city': 'Rome'}) -> 18 degrees",
     "streaming": "steps",
+    "tools_folder": "order_status({'order': 4711}) -> {'order': 4711, 'status': 'shipped'",
     "typed_answer": "Report(city='Paris', celsius=18.0, sky='light clouds')",
 }
-SERVERS = {"mcp_server"}  # run by an example
+SERVERS = {"mcp_server", "fastapi_app"}  # run by an example, and by test_fastapi_app.py
 
 
 def test_every_example_is_tested():
     assert {path.stem for path in (ROOT / "examples").glob("*.py")} - SERVERS == set(SAYS)
+
+
+def test_every_example_is_listed():
+    listed = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
+    assert all(f"[{name}.py]({name}.py)" in listed for name in {*SAYS, "fastapi_app"})
 
 
 @pytest.mark.parametrize("name", SAYS)

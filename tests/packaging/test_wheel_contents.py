@@ -42,6 +42,7 @@ def test_the_wheel_holds_the_rooms_and_nothing_else(tree, wheel):
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert held == expected(tree)
+    assert "loraloop/py.typed" in held  # of the package, and so of all rooms in it (PEP 561)
 
 
 def test_a_wheel_built_from_the_source_distribution_is_the_same(tree, wheel, tmp_path):

@@ -364,3 +364,15 @@ def test_what_only_a_validator_finds_is_an_error_with_its_path() -> None:
     with pytest.raises(SchemaError) as caught:
         Tool.from_function(f).call({"n": 4, "item": {"name": "", "price": 1}})
     assert caught.value.path == "$.item.name"
+
+
+def test_options_hold_also_where_the_decorator_is_called_with_a_function() -> None:
+    def add(a: int) -> int:
+        """Add."""
+        return a
+
+    made = tool(add, name="plus", description="Adds.", timeout=0.5, retries=3, strict=False)
+    assert (made.name, made.description, made.timeout, made.retries, made.strict) == ("plus", "Adds.", 0.5, 3, False)
+    assert made == tool(name="plus", description="Adds.", timeout=0.5, retries=3, strict=False)(add)
+    with pytest.raises(TypeError, match="timeot"):
+        tool(add, timeot=0.5)  # type: ignore[call-overload]

@@ -29,6 +29,9 @@ class HttpError(ToolError):
 
     Attributes:
         status: Its HTTP status.
+
+    Args:
+        message: What to say of it.
     """
 
     def __init__(self, message: str, status: int) -> None:

@@ -55,6 +55,10 @@ class McpServer:
     like everyone else's, results are data, and what it says of its tools' harmlessness (`hints`) decides nothing,
     unless the option `trusted` says that the server is your own. It cannot ask for files, for input or for text of a
     model: no such capability is offered to it.
+
+    Args:
+        transport: How it is reached; `stdio` and `http` make one.
+        options: Which tools are taken, under what names, and how long it may take.
     """
 
     def __init__(self, transport: Stdio | Http, options: McpOptions | None = None) -> None:
@@ -287,6 +291,9 @@ class McpServer:
 
 def mcp_tools(*servers: McpServer) -> tuple[Tool, ...]:
     """The tools of several connected servers.
+
+    Args:
+        servers: Each inside its `with` block.
 
     Raises:
         SchemaError: If two tools share a name; give the servers a `prefix`.

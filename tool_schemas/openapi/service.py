@@ -178,6 +178,10 @@ def tools_from_openapi(source: Mapping[str, Any] | str | Path, **options: Unpack
     """The tools of an OpenAPI document; takes the options of `load_openapi`.
 
     Their connections are closed when none of the tools is held any more.
+
+    Args:
+        source: The document, its file or its URL.
+        **options: See `load_openapi`.
     """
     return load_openapi(source, **options).tools
 

@@ -74,7 +74,12 @@ def assert_called(
 
 
 def assert_not_called(made: RunResult[Any] | RecordedTools, name: str | None = None) -> None:
-    """Raises AssertionError if a tool was called; without a name, if any was."""
+    """Raises AssertionError if a tool was called; without a name, if any was.
+
+    Args:
+        made: A run's result, or recorded tools.
+        name: The tool's.
+    """
     wrong = [call for call in _calls(made) if name is None or call.name == name]
     if wrong:
         listed = "\n".join(f"  {each.name}({dumps(each.arguments)})" for each in wrong)

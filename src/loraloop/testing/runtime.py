@@ -57,6 +57,7 @@ class ScriptedRuntime(Runtime):
         router: Chooses the skills; by default each step's own.
         skills: Names of skills and the contract of each.
         context: Positions (bytes) that a transcript may use.
+        **options: Further ones of `Runtime`.
 
     Attributes:
         turns: What the model was given and wrote, in order.

@@ -46,7 +46,13 @@ Said = str | Call | Answer | Verdict | Written | Sequence[Call]
 
 
 def text(said: str, skill: str = NONE, *, enforced: bool = True) -> Written:
-    """A text as it is, written by the base or by a skill."""
+    """A text as it is, written by the base or by a skill.
+
+    Args:
+        said: The text.
+        skill: The skill that writes it.
+        enforced: Whether the step's grammar has to allow it.
+    """
     return Written(skill, said, enforced=enforced)
 
 
@@ -64,17 +70,33 @@ def calls(*made: Call | tuple[str, Mapping[str, Any]], skill: str = "tools", **b
 
 
 def answer(said: str = "", citations: Iterable[str] = ("1",), *, skill: str = "retrieval") -> Written:
-    """A step that answers from passages; without a text, one that finds no answer in them."""
+    """A step that answers from passages; without a text, one that finds no answer in them.
+
+    Args:
+        said: The answer.
+        citations: Ids of the passages that it cites.
+        skill: The skill that answers.
+    """
     return Written(skill, answer_text(Answer(bool(said), tuple(citations) if said else (), said)))
 
 
 def code(program: str, *, skill: str = "code") -> Written:
-    """A step that writes a program."""
+    """A step that writes a program.
+
+    Args:
+        program: Python source.
+        skill: The skill that writes it.
+    """
     return Written(skill, code_text(program))
 
 
 def verdict(category: str = "", *, skill: str = "safety") -> Written:
-    """A positive screen and the verdict on it: unsafe for the category (see `CATEGORIES`), or safe without one."""
+    """A positive screen and the verdict on it: unsafe for the category (see `CATEGORIES`), or safe without one.
+
+    Args:
+        category: Why it is unsafe.
+        skill: The skill whose verdict it is.
+    """
     return Written(skill, verdict_text(Verdict(bool(category), category)), unsafe=True)
 
 

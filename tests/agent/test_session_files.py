@@ -1,0 +1,98 @@
+"""Files of sessions: what is said of one that is none, is damaged or full, and where it is by default."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loraloop import Agent
+from loraloop.agent import session_file as session_file_module
+from loraloop.agent.sessions import Sessions, sessions_file
+from loraloop.testing import ScriptedRuntime, calls
+from loraloop.tool_schemas.errors import SessionError
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Sessions]:
+    with Sessions(tmp_path / "sessions.db") as opened:
+        yield opened
+
+
+def agent_of(*script: Any, tools: Any = ()) -> Agent[Any, Any]:
+    return Agent(ScriptedRuntime(*script), tools)
+
+
+def test_files_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "text.db").write_text("not a database at all " * 100)
+    with pytest.raises(SessionError, match=r"text\.db is no file of sessions: name another"):
+        Sessions(tmp_path / "text.db")
+    with sqlite3.connect(tmp_path / "other.db") as other:
+        other.execute("CREATE TABLE t (x)")
+    with pytest.raises(SessionError, match="another program's database"):
+        Sessions(tmp_path / "other.db")
+    with pytest.raises(SessionError, match=r"cannot be opened|cannot open"):
+        Sessions(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SessionError, match="cannot open the sessions"):
+        Sessions(tmp_path / "file" / "s.db")
+    Sessions(tmp_path / "new.db").close()
+    with sqlite3.connect(tmp_path / "new.db") as newer:
+        newer.execute("PRAGMA user_version = 7")
+    with pytest.raises(SessionError, match="format 7, and this loraloop reads format 1"):
+        Sessions(tmp_path / "new.db")
+    monkeypatch.setattr(session_file_module, "WAIT", 0.1)
+    with Sessions(tmp_path / "s.db") as store:
+        session = store.session("s")
+        holder = sqlite3.connect(tmp_path / "s.db", isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        with pytest.raises(SessionError, match=r"another program has .*locked for more than"):
+            agent_of("Hi.").run_sync("Hello.", session=session)
+        holder.execute("ROLLBACK")
+        holder.close()
+        assert agent_of("Hi.").run_sync("Hello.", session=session).output == "Hi."
+
+
+def test_a_damaged_file(tmp_path: Path) -> None:
+    with Sessions(tmp_path / "s.db") as store:
+        for number in range(3):
+            agent_of("Hi. " * 100).run_sync("Hello. " * 2000, session=store.session(str(number)))
+    file = tmp_path / "s.db"
+    raw = bytearray(file.read_bytes())
+    raw[4096 * 2 :] = b"\xff" * (len(raw) - 4096 * 2)
+    file.write_bytes(raw)
+    with pytest.raises(SessionError, match=r"s\.db is damaged .*\.recover"), Sessions(file) as store:
+        for each in store.list():
+            assert store[each.id].turns
+
+
+def test_a_full_disk_ends_the_run_and_keeps_what_was_committed(store: Sessions) -> None:
+    def long(n: int) -> str:
+        """Long."""
+        return f"{n}" * 40_000
+
+    script = [calls(long={"n": 1}), calls(long={"n": 2}), "Done."]
+    session = store.session("s")
+    pages = store._file._database.execute("PRAGMA page_count").fetchone()[0]
+    store._file._database.execute(f"PRAGMA max_page_count = {pages + 27}")
+    with pytest.raises(SessionError, match=r"no room for .*can be resumed"):
+        agent_of(*script, tools=[long]).run_sync("Go.", session=session)
+    assert session.state == "interrupted"
+    done = len(session.turns[0].steps)
+    assert done == 1 and session.turns[0].steps[0].calls[0].result == "1" * 40_000
+    store._file._database.execute("PRAGMA max_page_count = 100000")
+    (call,) = session.unfinished  # it ran, and there was no room for its result
+    result = session.resume(agent_of("Done.", tools=[long]), on_unfinished="run_again")
+    assert result.output == "Done." and result.steps[1].calls[0].at_least_once and call.step == 1
+
+
+def test_the_default_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.delenv("LORALOOP_SESSIONS", raising=False)
+    assert sessions_file() == tmp_path / "loraloop" / "sessions.db"
+    monkeypatch.setenv("LORALOOP_SESSIONS", str(tmp_path / "mine.db"))
+    with Sessions() as store:
+        assert store.path == tmp_path / "mine.db" and store.path.exists()
