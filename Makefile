@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 p
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 BIN    := $(VENV)/bin
 # What `make bench` measures; LLAMA_PYTHON and VLLM_PYTHON are interpreters with llama-cpp-python and with vLLM.
-BENCH  ?= switch episode coldstart memory bank mixed_batch tracing grammar calls merge decode decode_qwen isa vllm_peer
+BENCH  ?= switch episode coldstart memory bank mixed_batch tracing sessions grammar calls merge decode decode_qwen isa vllm_peer
 # What `make bench-training` measures: hours on two cores, so no part of `make bench`. A killed run goes on.
 BENCH_TRAINING ?= training methods train_a_skill
 LLAMA  := $(if $(LLAMA_PYTHON),--llama-python $(LLAMA_PYTHON))
@@ -135,6 +135,7 @@ docs: $(VENV)/.test
 	$(BIN)/python docs/map.py
 	$(BIN)/python docs/keywords.py
 	$(BIN)/python docs/trace_schema.py
+	$(BIN)/python docs/api.py
 	$(BIN)/python docs/plots.py
 	$(BIN)/python docs/tables.py
 	$(BIN)/python docs/cards.py
