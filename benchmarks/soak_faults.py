@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from soak_sessions import session_on_a_full_disk, session_that_dies
+
 from loraloop import Context, Document, McpServer, PassageIndex, Tool, ToolRetry, run_python, tool
 from loraloop.tool_schemas.errors import InputError, SkillError, ToolError
 
@@ -235,4 +237,6 @@ ACCIDENTS: tuple[Callable[[Runtime, Path], None], ...] = (
     index_on_a_full_disk,
     writer_that_dies,
     server_that_dies,
+    session_that_dies,
+    session_on_a_full_disk,
 )

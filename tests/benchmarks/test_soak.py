@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 from loraloop.adapters.bank import Bank
 from loraloop.adapters.base import random_base
 from loraloop.agent import Runtime
-from loraloop.testing import ScriptedRouter
+from loraloop.agent.sessions import Sessions
+from loraloop.testing import ScriptedRouter, calls
 
 SECONDS = 6.0
 
@@ -84,3 +86,15 @@ def test_growth_is_a_slope(benchmark: Callable[[str], ModuleType]) -> None:
 @pytest.mark.parametrize("name", ["skill_cut_short", "index_on_a_full_disk", "writer_that_dies", "server_that_dies"])
 def test_an_accident_leaves_all_whole(name: str, benchmark: Callable[[str], ModuleType], tmp_path: Any) -> None:
     getattr(benchmark("soak_faults"), name)(made(benchmark), tmp_path)
+
+
+def test_a_session_that_lost_something_is_found(benchmark: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    accidents = benchmark("soak_sessions")
+    accidents.session_on_a_full_disk(None, tmp_path)
+    with Sessions(tmp_path / "s.db") as store:
+        accidents._agent([calls(pay={"amount": 0}), "Done."]).run_sync("Pay.", session=store.session("s"))
+        accidents._check(store, ["paid 0", "step 0"])
+        with pytest.raises(AssertionError, match="not in the file: .'paid 1'"):
+            accidents._check(store, ["paid 0", "paid 1"])
+        with pytest.raises(AssertionError, match="did not run"):
+            accidents._check(store, ["step 0"])
