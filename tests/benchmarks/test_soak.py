@@ -94,7 +94,7 @@ def test_a_session_that_lost_something_is_found(benchmark: Callable[[str], Modul
     with Sessions(tmp_path / "s.db") as store:
         accidents._agent([calls(pay={"amount": 0}), "Done."]).run_sync("Pay.", session=store.session("s"))
         accidents._check(store, ["paid 0", "step 0"])
-        with pytest.raises(AssertionError, match="not in the file: .'paid 1'"):
+        with pytest.raises(AssertionError, match=r"not in the file: .'paid 1'"):
             accidents._check(store, ["paid 0", "paid 1"])
         with pytest.raises(AssertionError, match="did not run"):
             accidents._check(store, ["step 0"])
