@@ -40,7 +40,11 @@ class Approve:
 
 @dataclass(frozen=True, slots=True)
 class Deny:
-    """The call does not run; the model is told so, and why."""
+    """The call does not run.
+
+    Attributes:
+        reason: Why; the model is told.
+    """
 
     reason: str = ""
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}

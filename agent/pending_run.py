@@ -87,6 +87,7 @@ class PendingRun:
         return {call.id: Deny(reason) for call in self.waiting}
 
     def to_dict(self) -> dict[str, Any]:
+        """JSON data, for `from_dict`."""
         return dict(plain(self))
 
     def to_json(self) -> str:

@@ -35,7 +35,15 @@ Given = Sequence[Tool | Callable[..., Any] | Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Replayed(Differences):
-    """What was different when a trace was run again, and the trace of that run."""
+    """What was different when a trace was run again, and the trace of that run.
+
+    Attributes:
+        setup: What ran, and under which settings.
+        behaviour: What the run did: steps, calls and the end.
+        notes: What could not be compared, or was not run again as it was.
+        times: Of each step and phase, before and after.
+        trace: Of the new run.
+    """
 
     trace: Trace | None = None
 

@@ -25,7 +25,7 @@ _FIELDS, _FORM = (  # struct flock, as the system lays it out
     else (("type", "whence", "start", "len", "pid"), "hhqqi")
 )
 _guard = threading.Lock()
-_files: dict[Path, int] = {}  # descriptors stay open: closing one would drop all locks that the process has on its file
+_files: dict[Path, int] = {}  # closing one would drop all locks that the process has on its file
 _held: set[tuple[Path, int]] = set()
 _owner = 0
 
@@ -62,6 +62,14 @@ class Lease:
             if (self._file, self._byte) in _held:
                 _held.discard((self._file, self._byte))
                 fcntl.lockf(_opened(self._file), fcntl.LOCK_UN, 1, self._byte)
+
+
+def forget(path: Path) -> None:
+    """Closes the file of locks beside a file of sessions, unless this process has one of them."""
+    file = _lock_file(path)
+    with _guard:
+        if _owner == os.getpid() and not any(held == file for held, _ in _held) and file in _files:
+            os.close(_files.pop(file))
 
 
 def runner(path: Path, session: str) -> int | None:

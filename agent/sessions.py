@@ -16,7 +16,7 @@ from loraloop.adapters.base.messages import Message
 from loraloop.agent.result import RunResult
 from loraloop.agent.session_file import SessionFile
 from loraloop.agent.session_journal import OnUnfinished, SessionJournal
-from loraloop.agent.session_lock import Lease, runner
+from loraloop.agent.session_lock import Lease, forget, runner
 from loraloop.agent.session_rows import (
     SessionCall,
     SessionInfo,
@@ -111,6 +111,7 @@ class Sessions:
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
+        forget(self.path)
 
     def __enter__(self) -> Sessions:
         return self

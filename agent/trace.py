@@ -70,6 +70,7 @@ class Trace:
     machine: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
+        """JSON data, by the published schema."""
         return dict(plain(self))
 
     def to_json(self, indent: int | None = None) -> str:

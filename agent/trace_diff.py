@@ -74,6 +74,7 @@ class Differences:
         return self.behaviour[0] if self.behaviour else None
 
     def to_dict(self) -> dict[str, Any]:
+        """JSON data."""
         return asdict(self)
 
 

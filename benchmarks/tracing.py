@@ -54,13 +54,12 @@ def events_of_a_run() -> tuple[RunFacts, list[Event]]:
 def follow(hook: RunHook, facts: RunFacts, events: Sequence[Event]) -> None:
     """Has a hook follow the run once more."""
     from loraloop.agent.events import ToolCallStarted
-    from loraloop.tool_schemas.calls import Call
 
     follower = hook.begin(facts)
     for event in events:
         follower(event)
         if isinstance(event, ToolCallStarted):
-            copy_context().run(follower.calling, Call(event.name, event.arguments))
+            copy_context().run(follower.calling, event.id)
     follower.over(None)
 
 

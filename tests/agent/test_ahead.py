@@ -16,7 +16,7 @@ from loraloop.agent import Agent, Guard, Limits, Runtime
 from loraloop.agent.ahead import Ahead
 from loraloop.agent.engine import Generated
 from loraloop.agent.events import Prefetched, StepFinished
-from loraloop.agent.loop import Run
+from loraloop.agent.writing import Writer, Writing
 from loraloop.router.decision import Route
 from loraloop.tool_schemas.errors import SkillError
 
@@ -83,16 +83,16 @@ def test_a_busy_processor_reads_the_runner_up_while_a_tool_runs(
     small: Base, bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert agent(small, bank, {"prose": 0.6, "other": 0.4}, spare=False).run_sync("Hi").steps[0].prefetched == ()
-    monkeypatch.setattr(Run, "_generate", call_then_answer)
+    monkeypatch.setattr(Writer, "write", call_then_answer)
     made = agent(small, bank, {"tools": 0.6, "other": 0.4}, spare=False)
     stream = made.stream("1 + 2?")
     told = [(event.skills, event.reason) for event in stream if isinstance(event, Prefetched)]
     assert told == [(("other",), "tool")] and bank.settle(10) and bank.tier("other") == "device"
 
 
-def call_then_answer(self: Run, branch: Any, *_: Any) -> Any:
+def call_then_answer(self: Writer, branch: Any, step: Writing, clock: Any) -> Any:
     """Stands in for random weights: a call, then an answer."""
-    text = '[{"name":"ping","arguments":{}}]' if not self._steps else "Three."
+    text = '[{"name":"ping","arguments":{}}]' if not step.index else "Three."
     ids = branch.tokenizer.encode(text)
     branch.feed(ids[:1])
     return Generated(ids, text, "done", len(ids)), None
@@ -112,7 +112,7 @@ def test_while_a_tool_runs_what_usually_follows_is_made_ready(
         seen.append(bank.tier("other"))
         return "pong"
 
-    monkeypatch.setattr(Run, "_generate", call_then_answer)
+    monkeypatch.setattr(Writer, "write", call_then_answer)
     made.runtime.router = Told({"tools": 1.0})  # type: ignore[assignment]
     steps = Agent(made.runtime, [ping], limits=SHORT, policy=made.policy).run_sync("1 + 2?").steps
     assert steps[0].calls and steps[0].prefetched == ("other",) and seen[0] == "device"

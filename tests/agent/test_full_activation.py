@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from loraloop.adapters.bank import Bank
 from loraloop.adapters.base import Base, Choice, Message, Row
 from loraloop.adapters.skill import Skill
-from loraloop.agent import Agent, Guard, Limits, Runtime
+from loraloop.agent import Agent, Limits, Runtime
 from loraloop.agent.engine import Author, FullCaches, Ledger, LedgerError, Trunk
 from loraloop.agent.engine.computed import Computed
 
@@ -228,7 +228,7 @@ def test_the_trace_says_what_it_cost(small: Base, bank: Bank) -> None:
             return Route("none", 1.0, False, (), ())
 
     runtime = Runtime(small, bank, Never(), full_reuse=5000)  # type: ignore[arg-type]
-    agent = Agent(runtime, limits=Limits(step_tokens=5, max_steps=1), guard=Guard(input=None))
+    agent = Agent(runtime, limits=Limits(step_tokens=5, max_steps=1))
     first = agent.run_sync("Hello there, how are you today?", skill="one")
     cost = first.steps[0].tokens
     assert cost.recomputed > 16 and cost.prefilled == 2 * cost.recomputed

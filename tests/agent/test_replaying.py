@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
-from loraloop.agent import Agent, Approve, Deny, Guard, Limits, Policy, Runtime, Sampling
+from loraloop.agent import Agent, Approve, Deny, Guard, Limits, Policy, Runtime, Sampling, Sandbox, SandboxResult
 from loraloop.agent.replaying import replay
 from loraloop.agent.trace import Trace
 from loraloop.agent.trace_diff import ABSENT, diff
@@ -112,13 +112,11 @@ def test_errors_retries_and_repeats_come_again() -> None:
 def test_programs_are_not_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[str] = []
 
-    def run_python(program: str, **_: Any) -> Any:
-        from types import SimpleNamespace
-
+    def run(self: Sandbox, program: str) -> SandboxResult:
         runs.append(program)
-        return SimpleNamespace(timed_out=False, returncode=0, stdout="3\n", stderr="")
+        return SandboxResult("3\n", "", 0, False, False, "bubblewrap", 1.0)
 
-    monkeypatch.setattr("loraloop.agent.sandbox.run_python", run_python)
+    monkeypatch.setattr(Sandbox, "run", run)
     trace, agent = traced((code("print(1 + 2)"), "It is 3."), (), python=True)
     assert not replay(trace, agent.runtime) and len(runs) == 1
 
