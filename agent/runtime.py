@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from loraloop.tool_schemas.grammar import Grammar, GrammarCompiler, OnUnsupported
 
 
-SLOT_SECONDS = 60.0
+SLOT_SECONDS = 300.0
 """How long a step waits for a slot where the steps of other runs have all of them."""
 MEMBER_SECONDS = 2.0
 """The same for the second skill of a mixture and those after it, while the slots of the first are held."""
