@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from loraloop.adapters.base import Base
-from loraloop.agent import Agent, Approve, Limits, PendingRun, Policy, RunResult, Runtime, Sampling, Step
+from loraloop.agent import Agent, Approve, Guard, Limits, PendingRun, Policy, RunResult, Runtime, Sampling, Step
 from loraloop.testing import ScriptedRuntime, answer, calls
 from loraloop.tool_schemas import Tool
 from loraloop.tool_schemas.errors import ToolRetry
@@ -143,6 +143,20 @@ async def test_it_goes_on_in_every_way_that_a_run_begins() -> None:
     assert [step.index for step in steps] == [1]
     for result in (stream.result, steps.result, await asyncio.to_thread(agent().resume_sync, pending, yes)):
         assert timeless(result.steps) == timeless(wanted.steps) and result.messages == wanted.messages
+
+
+def test_what_the_guard_decided_outlasts_the_pause() -> None:
+    bank = Bank()
+    first = paused(bank, guard=Guard())
+    assert [(gate.place, gate.outcome) for gate in first.gates] == [("input", "passed")]
+    agent = Agent(ScriptedRuntime("Paid."), bank.tools)
+    result = agent.resume_sync(pending_of(first), {"call_0_0": Approve()}, guard=Guard(tools=None))
+    assert result.gates == first.gates and result.stop_reason == "answer"
+    assert [message.origin.kind for message in result.messages if message.origin] == [
+        "system", "user", "skill", "tool", "tool", "skill",
+    ]  # fmt: skip
+    kept = Agent(ScriptedRuntime("Paid."), bank.tools).resume_sync(pending_of(first), {"call_0_0": Approve()})
+    assert [gate.place for gate in kept.gates] == ["input", "tools", "tools"], "a gate that nobody took away stays"
 
 
 def test_a_run_with_pauses_equals_one_without_on_a_script() -> None:
