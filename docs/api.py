@@ -134,7 +134,9 @@ def _parameter(parameter: inspect.Parameter) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value as it is written; … where that would name an address."""
+    """A value as it is written; … where that would name an address or a place on this machine."""
+    if isinstance(value, Path) and value.is_absolute():
+        return "…"
     text = repr(value)
     return "…" if re.search(r"<|0x[0-9a-f]{6}", text) else text
 

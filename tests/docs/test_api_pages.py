@@ -81,4 +81,5 @@ def test_each_name_is_on_one_page_and_linked(api: ModuleType) -> None:
 def test_pages_are_markdown_without_addresses_or_markup_of_another_kind(api: ModuleType) -> None:
     for path, text in api.written().items():
         assert not re.search(r"0x[0-9a-f]{6,}|:param|:class:", text), path.name
+        assert str(api.FOLDER.parents[1]) not in text, f"{path.name} names this checkout's place"
         assert text.count("```") % 2 == 0 and len(text) < 64_000, path.name
