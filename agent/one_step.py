@@ -15,16 +15,18 @@ from loraloop.tool_schemas.errors import InputError, LimitError, SchemaError
 
 if TYPE_CHECKING:
     from loraloop.adapters.base.messages import Message
+    from loraloop.agent.engine.balance import Balance
+    from loraloop.agent.engine.ledger import Author
     from loraloop.agent.engine.trunk import Trunk
     from loraloop.agent.runtime import Runtime
-    from loraloop.tool_schemas.grammar import State
+    from loraloop.tool_schemas.grammar import Grammar, State
 
 
 GREEDY = Sampling()
 
 
 @dataclass(frozen=True, slots=True)
-class Writing:
+class HowWritten:
     """How a step is written.
 
     Attributes:
@@ -76,12 +78,34 @@ class Wrote:
         return self.reason in ("stop", "done")
 
 
+def written(
+    runtime: Runtime, trunk: Trunk, author: Author, grammar: Grammar, tokens: int, balance: Balance | None
+) -> Generated:
+    """What is written greedily in a branch at a trunk's end, read to its end; the trunk is left as it was."""
+    out, branch = Generated(), trunk.branch(author)
+    try:
+        for piece in runtime.generate(
+            branch,
+            runtime.base.chat.generation_prompt,
+            Sampler(GREEDY),
+            Budget(tokens),
+            stop_ids=runtime.stop_ids,
+            constraint=grammar.start(),
+            balance=balance,
+        ):
+            if isinstance(piece, Generated):
+                out = piece
+    finally:
+        branch.close()
+    return out
+
+
 def write_step(
     runtime: Runtime,
     messages: Sequence[Message],
     skill: str,
     term: Any = None,
-    how: Writing | None = None,
+    how: HowWritten | None = None,
     *,
     weigh: bool = False,
     sampler: Sampler | None = None,
@@ -105,7 +129,7 @@ def write_step(
         SchemaError: The term cannot be enforced, or no value was found that passes its checks.
         LimitError: No text of the term fits into the tokens, or every slot is in use.
     """
-    how, start, chat = how or Writing(), perf_counter(), runtime.base.chat
+    how, start, chat = how or HowWritten(), perf_counter(), runtime.base.chat
     deadline = None if how.timeout is None else monotonic() + how.timeout
     grammar = None if term is None else runtime.grammar(term)
     complete = chat.complete(messages)

@@ -16,7 +16,7 @@ from outlines.models.vllm_offline import VLLMOffline
 from loraloop.adapters.base.messages import ROLES, Message
 from loraloop.agent.engine.generate import Delta
 from loraloop.agent.engine.sampling import Sampler, Sampling
-from loraloop.agent.one_step import Writing, write_step
+from loraloop.agent.one_step import HowWritten, write_step
 from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import InputError, unknown
 from loraloop.tool_schemas.grammar import JsonSchema, OnUnsupported
@@ -127,7 +127,7 @@ class OutlinesModel(VLLMOffline):
     def _written(
         self, messages: Sequence[Message], term: Term | None, options: _Options, sampler: Sampler
     ) -> Iterator[str]:
-        how = Writing(options.tokens, options.sampling, options.stops)
+        how = HowWritten(options.tokens, options.sampling, options.stops)
         for piece in write_step(self.runtime, messages, self.skill, term, how, sampler=sampler):
             if isinstance(piece, Delta) and piece.text:
                 yield piece.text

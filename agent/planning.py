@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from loraloop.adapters.base.messages import Message
 from loraloop.agent.engine.balance import Balance
-from loraloop.agent.engine.generate import Budget, Generated
-from loraloop.agent.engine.sampling import Sampler, Sampling
+from loraloop.agent.one_step import written
 from loraloop.tool_schemas.errors import LoraloopError
 from loraloop.tool_schemas.grammar import Choice
 from loraloop.tool_schemas.jsontext import fold
@@ -80,20 +79,6 @@ def _action(described: str) -> str:
 
 def _says_yes(runtime: Runtime, trunk: Trunk, threshold: float | None) -> bool:
     balance = Balance(YES, NO, runtime.base.tokenizer.token_bytes, threshold)
-    out = Generated()
-    branch = trunk.branch(trunk.author)
-    try:
-        for piece in runtime.generate(
-            branch,
-            runtime.base.chat.generation_prompt,
-            Sampler(Sampling()),
-            Budget(8),
-            stop_ids=runtime.stop_ids,
-            constraint=runtime.grammar(Choice((YES, NO))).start(),
-            balance=balance,
-        ):
-            if isinstance(piece, Generated):
-                out = piece
-    finally:
-        branch.close()
+    grammar = runtime.grammar(Choice((YES, NO)))
+    out = written(runtime, trunk, trunk.author, grammar, 8, balance)
     return out.text == YES

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypedDict, TypeVar, Un
 from loraloop.adapters.contracts import Passage
 from loraloop.agent.engine.generate import Delta
 from loraloop.agent.engine.sampling import Sampling
-from loraloop.agent.one_step import GREEDY, Writing, Wrote, write_step
+from loraloop.agent.one_step import GREEDY, HowWritten, Wrote, write_step
 from loraloop.agent.skill_results import SkillResult
 from loraloop.agent.transcript import request, system_content
 from loraloop.router.decision import NONE
@@ -117,7 +117,7 @@ class SkillFunction(Generic[R]):
     def _run(self, asked: Asked[R], how: StepOptions) -> R:
         if not isinstance(asked.prompt, str):
             raise InputError(f"{type(asked.prompt).__name__} is no text: give the skill {self.name!r} a str")
-        writing = Writing(
+        writing = HowWritten(
             how.get("max_tokens", 512),
             how.get("sampling") or GREEDY,
             threshold=how.get("threshold"),
@@ -151,7 +151,7 @@ class SkillFunction(Generic[R]):
             await asyncio.wait([work])
             raise
 
-    def _read(self, asked: Asked[R], wrote: Wrote, writing: Writing) -> R:
+    def _read(self, asked: Asked[R], wrote: Wrote, writing: HowWritten) -> R:
         if wrote.reason == "cancelled":
             raise LimitError(f"the step of skill {self.name!r} was cancelled")
         if wrote.reason == "deadline":

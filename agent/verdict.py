@@ -8,8 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from loraloop.adapters.contracts import Verdict, verdict_of, verdict_schema
-from loraloop.agent.engine.generate import Budget, Generated
-from loraloop.agent.engine.sampling import Sampler, Sampling
+from loraloop.agent.one_step import written
 from loraloop.agent.weighing import balance_of
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.grammar import JsonSchema
@@ -85,23 +84,8 @@ class Judge:
         balance = balance_of(runtime, self.skill, self._unsafe_from)
         assert balance is not None
         grammar = runtime.grammar(JsonSchema(verdict_schema()))
-        out = Generated()
         with runtime.activate(self.skill) as active:
-            branch = trunk.branch(active.author)
-            try:
-                for piece in runtime.generate(
-                    branch,
-                    runtime.base.chat.generation_prompt,
-                    Sampler(Sampling()),
-                    Budget(TOKENS),
-                    stop_ids=runtime.stop_ids,
-                    constraint=grammar.start(),
-                    balance=balance,
-                ):
-                    if isinstance(piece, Generated):
-                        out = piece
-            finally:
-                branch.close()
+            out = written(runtime, trunk, active.author, grammar, TOKENS, balance)
         said = verdict_of(out.text)
         chance = float(said.unsafe) if out.weighed is None else out.weighed
         return Judgement(said, out.text, chance, balance.threshold, perf_counter() - start)
