@@ -25,6 +25,7 @@ from loraloop.adapters.methods.sites import MODULES
 from loraloop.tool_schemas.errors import SkillError
 
 BARE = "none"
+MOST_BEAMS = 64
 """The name under which the bare base is addressed; no skill may take it."""
 
 WIDE = ("lora", "rslora", "dora", "adalora", "vera", "galore")
@@ -104,6 +105,7 @@ class Card(_Frozen):
         activation: "branch" (active from the invocation on) or "full" (active on the whole context).
         contract: what the skill writes.
         threshold: of a verdict, or of calling nothing; only for these contracts.
+        beams: hypotheses of the beam search for what it writes under a grammar; 1 decodes token by token.
         fingerprints: of the base it was trained on.
         base: that base's name, for people.
         data: sources of the training records.
@@ -123,6 +125,7 @@ class Card(_Frozen):
     activation: Literal["branch", "full"] = "branch"
     contract: Literal["calls", "code", "answer", "verdict", "text"] = "text"
     threshold: Threshold | None = None
+    beams: Annotated[int, Field(ge=1, le=MOST_BEAMS)] = 1
     fingerprints: Fingerprints
     base: str
     data: tuple[DataSource, ...] = ()
@@ -218,10 +221,12 @@ class Card(_Frozen):
             raise SkillError(f"{where}: {_explain(error)}") from None
 
     def to_json(self) -> str:
-        """The card as indented JSON with a final newline; a threshold is named only where there is one."""
+        """The card as indented JSON with a final newline; threshold and search are named only where there is one."""
         content = self.model_dump(mode="json")
         if self.threshold is None:
             del content["threshold"]
+        if self.beams == 1:
+            del content["beams"]
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 

@@ -302,6 +302,7 @@ class Run(CarryingOut):
             decision.routed,
             *((out.weighed, out.threshold) if active.contract == "calls" else (None, None)),
             None if judging else self._fence.left,
+            out.beams,
         )
         yield from self._carry_out(trunk, step, decision, active.contract, outcome, clock)
 

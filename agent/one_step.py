@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any
 
+from loraloop.adapters.card import MOST_BEAMS
 from loraloop.agent.engine.generate import Budget, Delta, Generated
 from loraloop.agent.engine.sampling import Sampler, Sampling
 from loraloop.agent.result import Tokens
@@ -34,6 +35,7 @@ class HowWritten:
         sampling: How tokens are drawn; greedy by default.
         stops: Strings that end a text without a form.
         threshold: Of what the contract weighs; the one on the skill's card where None.
+        beams: Hypotheses of a search under a form, 1 for none; what is on the skill's card where None.
         timeout: Seconds for the step; None for no bound.
         cancelled: Asked before every token.
     """
@@ -42,12 +44,15 @@ class HowWritten:
     sampling: Sampling = GREEDY
     stops: tuple[str, ...] = ()
     threshold: float | None = None
+    beams: int | None = None
     timeout: float | None = None
     cancelled: Callable[[], bool] | None = None
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
             raise InputError(f"max_tokens is {self.max_tokens}: it must be at least 1")
+        if self.beams is not None and not 1 <= self.beams <= MOST_BEAMS:
+            raise InputError(f"beams is {self.beams!r}: give a number from 1 (no search) to {MOST_BEAMS}, or None")
         if self.timeout is not None and self.timeout <= 0:
             raise InputError(f"timeout is {self.timeout} seconds: it must be above 0, or None for no bound")
 
@@ -151,6 +156,7 @@ def write_step(
                     constraint=state,
                     stops=how.stops,
                     balance=balance_of(runtime, skill, how.threshold, active.contract) if weigh else None,
+                    beams=how.beams or runtime.beams(skill),
                 ):
                     if isinstance(piece, Delta):
                         yield piece

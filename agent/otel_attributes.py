@@ -76,6 +76,7 @@ def of_step(step: Step) -> Attributes:
         "loraloop.outcome": step.outcome,
         "loraloop.kept": step.kept,
         "loraloop.tokens.forced": step.tokens.forced,
+        "loraloop.beams": step.beams,
     }
     if step.runners_up:
         said["loraloop.runners_up"] = [f"{name} {probability:.3f}" for name, probability in step.runners_up]

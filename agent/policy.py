@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from loraloop.adapters.card import MOST_BEAMS
 from loraloop.agent.mixture import Mixture, as_choice, names_of
 from loraloop.agent.tool_choice import choice_of
 from loraloop.tool_schemas.errors import InputError
@@ -32,6 +33,8 @@ class Policy:
             None for the router's choice. Of several, what cannot be chosen in the step is passed over.
         no_call_from: Probability of calling nothing from which a tool skill's step calls nothing; the one on its card
             where None. Lower calls less.
+        beams: Hypotheses of the beam search for what a step writes under a form; 1 decodes token by token. What is on
+            the skill's card where None. No search where a temperature draws tokens.
         repeat_calls: Whether a call that was answered in this run already may run again. If not, a step that only
             repeats is dropped and tools are masked, so that the base answers.
         prose: Whether a reply of the base beside tools must not begin like a call. The base was shown how to call, and
@@ -62,6 +65,7 @@ class Policy:
     forbid: frozenset[str] = frozenset()
     decide: Callable[[StepFacts], Wish] | None = None
     no_call_from: float | None = None
+    beams: int | None = None
     repeat_calls: bool = False
     prose: bool = True
     cue: str = CUE
@@ -84,6 +88,8 @@ class Policy:
             raise InputError(f"after_answer is {self.after_answer!r}: use 'end' or 'route'")
         if self.no_call_from is not None and not 0 <= self.no_call_from <= 1:
             raise InputError(f"no_call_from is {self.no_call_from!r}: give a probability, such as 0.5, or None")
+        if self.beams is not None and not 1 <= self.beams <= MOST_BEAMS:
+            raise InputError(f"beams is {self.beams!r}: give a number from 1 (no search) to {MOST_BEAMS}, or None")
         if isinstance(self.mix, bool) or not 0 <= self.mix < 1:
             raise InputError(f"mix is {self.mix!r}: give the least probability of a runner-up, such as 0.2, or 0")
         object.__setattr__(self, "tool_choice", choice_of(self.tool_choice))

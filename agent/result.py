@@ -139,6 +139,7 @@ class Step:
         no_call: Of a step that could call a tool or none, the skill's probability that none is called.
         no_call_from: The probability from which it was to call none; None where what is likelier counted.
         open_tools: Tools that it could call, where the guard left it some only; None where it left all.
+        beams: Hypotheses of the search that found its text; 1 where it was decoded token by token.
     """
 
     index: int
@@ -164,6 +165,7 @@ class Step:
     no_call: float | None = None
     no_call_from: float | None = None
     open_tools: tuple[str, ...] | None = None
+    beams: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON takes it."""

@@ -195,6 +195,10 @@ class Runtime:
             return "text"
         return str(self.bank.card(skill).contract)
 
+    def beams(self, skill: str) -> int:
+        """Hypotheses of the search that is on a skill's card; 1 for the bare base and for mixtures."""
+        return self.bank.card(skill).beams if skill in self.bank else 1
+
     def threshold(self, skill: str) -> float | None:
         """The probability from which a skill's verdict is unsafe, or its step calls nothing; None: what is likelier."""
         threshold = self.bank.card(skill).threshold if skill in self.bank else None

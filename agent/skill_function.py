@@ -35,6 +35,7 @@ class StepOptions(TypedDict, total=False):
         max_tokens: That the step may generate; 512 by default. Where its form does not fit, that is an error.
         sampling: How tokens are drawn; greedy by default.
         threshold: Of what the skill weighs (unsafe, no call), instead of the one on its card.
+        beams: Hypotheses of a search for what it writes (1: none), instead of what is on its card.
         timeout: Seconds for the step.
         cancelled: Asked before every token; true ends the step with an error.
         progress: Told the number of tokens written so far.
@@ -45,6 +46,7 @@ class StepOptions(TypedDict, total=False):
     max_tokens: int
     sampling: Sampling
     threshold: float | None
+    beams: int | None
     timeout: float | None
     cancelled: Callable[[], bool] | None
     progress: Callable[[int], object] | None
@@ -121,6 +123,7 @@ class SkillFunction(Generic[R]):
             how.get("max_tokens", 512),
             how.get("sampling") or GREEDY,
             threshold=how.get("threshold"),
+            beams=how.get("beams"),
             timeout=how.get("timeout"),
             cancelled=how.get("cancelled"),
         )

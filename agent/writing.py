@@ -103,6 +103,7 @@ class Writer:
                 not_first=self._runtime.call_openers if prose else None,
                 balance=balance,
                 clock=clock,
+                beams=policy.beams or self._runtime.beams(step.decision.skill),
             ):
                 if isinstance(piece, Generated):
                     out = piece

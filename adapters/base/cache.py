@@ -161,6 +161,15 @@ class KVCache:
         other._pending, other._mask = 0, None
         return other
 
+    def follow(self, other: KVCache, start: int) -> None:
+        """Becomes equal to `other`, with which it shares the first `start` tokens: only what follows is copied."""
+        with torch.inference_mode():
+            if self.capacity < other.length:
+                self.length = min(start, self.length)
+                self.begin(other.length - self.length)
+            self._store[:, :, :, start : other.length] = other._store[:, :, :, start : other.length]
+            self.length, self._pending, self._mask = other.length, 0, None
+
 
 class BranchCache:
     """One differentiable forward on top of a trunk's cache, which it reads and never writes.

@@ -91,6 +91,16 @@ class NativeCache:
         other.data[:, :, :, :used] = self.data[:, :, :, :used]
         return other
 
+    def follow(self, other: NativeCache, start: int) -> None:
+        """Becomes equal to `other`, with which it shares the first `start` tokens: only what follows is copied."""
+        with torch.inference_mode():
+            if self.capacity < other.length:
+                self.length = min(start, self.length)
+                self.begin(other.length - self.length)
+            first, end = start // BLOCK, -(-other.length // BLOCK)
+            self.data[:, :, :, first:end] = other.data[:, :, :, first:end]
+            self.length, self._pending = other.length, 0
+
     def planes(self, layer: int) -> tuple[Tensor, Tensor]:
         """Keys and values `[kv_heads, length, head_dim]` of a layer, in fp32."""
         keys, values = self.data[layer].float()

@@ -31,8 +31,14 @@ class Balance:
         self.threshold = threshold
         self.probability: float | None = None
 
-    def weigh_(self, ids: Sequence[int], logits: Tensor) -> None:
-        """Looks at the logits `[V]` after `ids`, minus infinity where the grammar forbids a token; changed in place."""
+    def weigh_(self, ids: Sequence[int], logits: Tensor, otherwise: float | None = None) -> None:
+        """Looks at the logits `[V]` after `ids`, minus infinity where the grammar forbids a token; changed in place.
+
+        Args:
+            ids: The text so far.
+            logits: Of what follows.
+            otherwise: The threshold where it has none.
+        """
         if self.probability is not None:
             return
         head = b"".join(map(self._piece, ids))
@@ -50,8 +56,9 @@ class Balance:
             return
         weights = logits[[*sides[0], *sides[1]]].double().softmax(0)
         self.probability = float(weights[: len(sides[0])].sum())
-        if self.threshold is not None:
-            lost = sides[self.probability >= self.threshold]
+        threshold = otherwise if self.threshold is None else self.threshold
+        if threshold is not None:
+            lost = sides[self.probability >= threshold]
             logits[[*lost, *undecided]] = float("-inf")
 
 

@@ -23,17 +23,18 @@ class Branch:
     activation they stand before the whole context, and stay with it.
 
     Attributes:
+        computed: What it stands on and holds.
         start: Length of the trunk.
         prefilled: Tokens that were computed to open the branch.
         recomputed: Those of them that the bare base had computed before: what full activation costs.
     """
 
-    __slots__ = ("_closed", "_computed", "_trunk", "author", "prefilled", "recomputed", "start")
+    __slots__ = ("_closed", "_trunk", "author", "computed", "prefilled", "recomputed", "start")
 
     def __init__(self, trunk: Trunk, author: Author, computed: Computed, prefilled: int, recomputed: int = 0) -> None:
         self._closed = False
         self._trunk = trunk
-        self._computed = computed
+        self.computed = computed
         self.author = author
         self.start = computed.length
         self.prefilled = prefilled
@@ -42,12 +43,12 @@ class Branch:
     @property
     def left(self) -> int:
         """Positions left in the context."""
-        return self._trunk.context - self._computed.positions
+        return self._trunk.context - self.computed.positions
 
     @property
     def ids(self) -> list[int]:
         """Tokens that were fed and stand: the invocation, and what was generated after it."""
-        return self._computed.ids[self.start :]
+        return self.computed.ids[self.start :]
 
     @property
     def messages(self) -> list[Message]:
@@ -65,9 +66,12 @@ class Branch:
 
     def feed(self, ids: Sequence[int]) -> Tensor:
         """One forward of `ids`; returns the logits `[V]` (fp32) after the last."""
-        out = self._computed.feed(self.author, ids)
-        with self._computed.lock:
-            return self._trunk.base.logits(out.hidden[-1:])[0]
+        return self.logits(self.computed.feed(self.author, ids).hidden[-1:])[0]
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Logits `[M, V]` (fp32) of the tokens after final states `[M, H]`."""
+        with self.computed.lock:
+            return self._trunk.base.logits(states)
 
     def rewind(self, ids: Sequence[int]) -> list[int]:
         """Goes back to where the branch holds no more than `ids`, its first tokens, and their last is to be fed again.
@@ -75,8 +79,8 @@ class Branch:
         Returns:
             The end of `ids` that has to be fed next: at least one token.
         """
-        held = min(self._computed.length - self.start, len(ids) - 1)
-        self._computed.truncate(self.start + held)
+        held = min(self.computed.length - self.start, len(ids) - 1)
+        self.computed.truncate(self.start + held)
         return list(ids[held:])
 
     def close(self, ids: Sequence[int] = (), message: Message | None = None) -> None:
@@ -89,7 +93,7 @@ class Branch:
         if self._closed:
             return
         self._closed = True
-        computed, trunk = self._computed, self._trunk
+        computed, trunk = self.computed, self._trunk
         valid = 0
         if ids and (self.author.bare or computed is not trunk.computed):
             valid = common_prefix(computed.ids[self.start :], list(ids))

@@ -78,19 +78,10 @@ class Computed:
         Raises:
             LedgerError: if something held is not valid for `author`.
         """
-        from loraloop.adapters.base import Forward, Row
-
-        self.ledger.check(author, len(self.ids) + self.virtual)
-        tokens, due = list(ids), self._due
-        row = Row(tokens, self.cache, author.slot, due)
-        with self.lock:
-            out = self.base.forward([row], attached=self.attached, keep=keep)
-        if due is not None:
-            self.virtual, self._due = self.virtual + len(due), None
-            kept = {layer: states[len(due) :] for layer, states in out.kept.items()}
-            out = Forward(out.hidden[len(due) :], kept)
-        self.ids.extend(tokens)
-        self.ledger.record(author, len(self.ids) + self.virtual)
+        out = _together(((self, ids),), author, keep)
+        skipped = len(out.hidden) - len(ids)
+        if skipped:
+            return type(out)(out.hidden[skipped:], {layer: states[skipped:] for layer, states in out.kept.items()})
         return out
 
     def truncate(self, length: int) -> None:
@@ -114,6 +105,48 @@ class Computed:
         other.at, other.virtual, other._due = self.at, self.virtual, self._due
         other.truncate(length)
         return other
+
+    def follow(self, other: Computed, start: int) -> None:
+        """Becomes a copy of `other`, with which it shares the first `start` tokens and what stands before them."""
+        at = start + (self.virtual if start >= self.at else 0)
+        self.cache.follow(other.cache, at)  # type: ignore[arg-type]  # both of one base: of one kind
+        self.ids = list(other.ids)
+        self.ledger = other.ledger.fork()
+        self.at, self.virtual, self._due = other.at, other.virtual, other._due
+
+
+def feed_together(parts: Sequence[tuple[Computed, Sequence[int]]], author: Author) -> Tensor:
+    """One forward of contexts of one base, each followed by its tokens, at least one.
+
+    Returns:
+        `[B, H]`: of each, the state after its last token.
+
+    Raises:
+        LedgerError: if something that one of them holds is not valid for `author`.
+    """
+    ends, end = [], -1
+    for context, ids in parts:
+        end += len(ids) + (0 if context._due is None else len(context._due))
+        ends.append(end)
+    return _together(parts, author).hidden[ends]
+
+
+def _together(parts: Sequence[tuple[Computed, Sequence[int]]], author: Author, keep: tuple[int, ...] = ()) -> Forward:
+    """The forward of `feed_together`; virtual tokens that are due come before a context's own."""
+    from loraloop.adapters.base import Row
+
+    first = parts[0][0]
+    for context, _ in parts:
+        context.ledger.check(author, len(context.ids) + context.virtual)
+    rows = [Row(list(ids), context.cache, author.slot, context._due) for context, ids in parts]
+    with first.lock:
+        out = first.base.forward(rows, attached=first.attached, keep=keep)
+    for context, ids in parts:
+        if context._due is not None:
+            context.virtual, context._due = context.virtual + len(context._due), None
+        context.ids.extend(ids)
+        context.ledger.record(author, len(context.ids) + context.virtual)
+    return out
 
 
 def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Required, TypedDict
 from torch import Tensor
 
 from loraloop.agent.engine.balance import Balance
+from loraloop.agent.engine.beam import search
 from loraloop.agent.engine.clock import Clock
 from loraloop.agent.engine.guide import Constraint, Guide
 from loraloop.agent.engine.sampling import Sampler
@@ -59,6 +60,7 @@ class Generated:
         first: `time.perf_counter()` when the first token was known.
         weighed: Probability of the first of the two ways that a balance weighed.
         threshold: From which the balance takes the first way.
+        beams: Hypotheses of the search that found it; 1: it was decoded token by token.
     """
 
     ids: list[int] = field(default_factory=list)
@@ -71,6 +73,7 @@ class Generated:
     first: float = 0.0
     weighed: float | None = None
     threshold: float | None = None
+    beams: int = 1
 
     @property
     def whole(self) -> bool:
@@ -87,6 +90,7 @@ class How(TypedDict, total=False):
     not_first: Tensor | None
     balance: Balance | None
     clock: Clock | None
+    beams: int
 
 
 def generate(
@@ -101,6 +105,7 @@ def generate(
     not_first: Tensor | None = None,
     balance: Balance | None = None,
     clock: Clock | None = None,
+    beams: int = 1,
 ) -> Iterator[Delta | Generated]:
     """Generates in `branch`; yields pieces of text, then one `Generated`, last.
 
@@ -113,12 +118,20 @@ def generate(
         not_first: Ids of tokens with which free text must not begin.
         balance: Weighs two ways in which a constrained text may go on, and may take one.
         clock: Where the time goes.
+        beams: Hypotheses of a beam search for a constrained text (`beam.search`), which is then given out at once;
+            1, a sampler that draws, or a search that found nothing: it is decoded token by token.
 
     Raises:
         LimitError: if not even the shortest completion fits the budget.
     """
     clock = clock or Clock()
     tokenizer = branch.tokenizer
+    if constraint is not None and beams > 1 and sampler.greedy:
+        out = _searched(branch, invocation, constraint, beams, budget, stop_ids, balance, clock)
+        if out is not None:
+            yield Delta(out.text, len(out.ids))
+            yield out
+            return
     text = TextStream(tokenizer.token_bytes, () if constraint is not None else stops)
     out = Generated()
     ids = out.ids
@@ -195,6 +208,31 @@ def generate(
     if text.stopped:
         _cut(ids, out.text, tokenizer)
     yield out
+
+
+def _searched(
+    branch: Branch,
+    invocation: Sequence[int],
+    state: Constraint,
+    beams: int,
+    budget: Budget,
+    stop_ids: frozenset[int],
+    balance: Balance | None,
+    clock: Clock,
+) -> Generated | None:
+    """What a beam search finds; None if it finds nothing, and then the balance has weighed nothing."""
+    found = search(branch, invocation, state.fork(), beams, budget, stop_ids, balance, clock)
+    if found is None:
+        if balance is not None:
+            balance.probability = None
+        return None
+    state.accept(found.ids)
+    text = branch.tokenizer.decode(found.ids, skip_special=False)
+    out = Generated(found.ids, text, "stop" if found.stopped else "done", found.forwards, found.forced, beams=beams)
+    out.first = perf_counter()
+    if balance is not None:
+        out.weighed, out.threshold = balance.probability, balance.threshold
+    return out
 
 
 def _end(out: Generated, guide: Guide, shown: int, limit: int) -> None:

@@ -88,6 +88,8 @@ def step_body(step: Step) -> RenderableType:
     if step.no_call is not None and step.outcome == "no_call":
         threshold = "" if step.no_call_from is None else f", no call from {step.no_call_from:.3f}"
         lines.append(Text(f"p(no call) = {step.no_call:.3f}{threshold}", style="dim"))
+    if step.beams > 1:
+        lines.append(Text(f"searched with {step.beams} beams", style="dim"))
     return Group(*lines)
 
 

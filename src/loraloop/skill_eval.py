@@ -134,9 +134,10 @@ class Bench:
         base: The base.
         skill: A skill, or the folder of one; None: only the base is measured.
         max_tokens: Of one step.
+        beams: Hypotheses of a search, 1 for none; what is on the skill's card where None.
     """
 
-    def __init__(self, base: Base, skill: Skill | str | Path | None, max_tokens: int) -> None:
+    def __init__(self, base: Base, skill: Skill | str | Path | None, max_tokens: int, beams: int | None = None) -> None:
         from loraloop.adapters.bank import Bank
         from loraloop.adapters.skill import Skill
         from loraloop.agent.engine.ledger import Author
@@ -147,7 +148,7 @@ class Bench:
         self._balance: Callable[[], Balance | None] = lambda: None
         self._compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
         weights = base.fingerprints.weights
-        self._authors, self._attached = {False: Author(weights)}, None
+        self._authors, self._attached, self._beams = {False: Author(weights)}, None, 1
         if skill is None:
             return
         skill = skill if isinstance(skill, Skill) else Skill.load(skill)
@@ -156,6 +157,7 @@ class Bench:
         slot, card = bank.pin(name), skill.card
         threshold = None if card.threshold is None else card.threshold.value
         self._balance = lambda: balance(base, card.contract, threshold)
+        self._beams = beams or card.beams
         self._authors[True] = Author(weights, name, slot, skill.card.activation, bank.identity(name))
         self._attached = bank.attached
 
@@ -235,6 +237,7 @@ class Bench:
                 stop_ids=self._base.stop_ids | self._base.tokenizer.special_ids,
                 constraint=constraint,
                 balance=self._balance() if author is not self._authors[False] else None,
+                beams=self._beams if author is not self._authors[False] else 1,
             ):
                 if isinstance(piece, Generated):
                     text = piece.text

@@ -93,7 +93,8 @@ def facts_of(kind: str, base: Base, skill: Skill | None) -> dict[str, Any]:
 def _named(skill: Skill) -> dict[str, Any]:
     card = skill.card
     threshold = {} if card.threshold is None else {"threshold": card.threshold.value}
-    return {"name": card.name, "sha256": card.sha256, **threshold}
+    beams = {} if card.beams == 1 else {"beams": card.beams}
+    return {"name": card.name, "sha256": card.sha256, **threshold, **beams}
 
 
 def systems_of(base: Base, example: Example, names: Sequence[str]) -> list[System]:

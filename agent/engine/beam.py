@@ -1,0 +1,211 @@
+"""Beam search in a branch: the likeliest text that a grammar allows, where greedy decoding takes the likeliest token.
+
+Hypotheses are branches of one trunk, which none of them computes again, and one forward feeds them all. They are
+compared by the sum of their tokens' log-probabilities over what the grammar allows, without a length penalty; a token
+that the grammar forces is certain. A hypothesis therefore never gets likelier, and the search ends with the first
+complete one that is likelier than all others (Lowerre 1976; arXiv 1702.01806).
+
+A hypothesis ends where it completes a value that fails its check.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from loraloop.agent.engine.clock import Clock
+from loraloop.agent.engine.computed import feed_together
+from loraloop.tool_schemas.errors import Violation
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from loraloop.agent.engine.balance import Balance
+    from loraloop.agent.engine.branch import Branch
+    from loraloop.agent.engine.computed import Computed
+    from loraloop.agent.engine.generate import Budget
+    from loraloop.agent.engine.guide import Constraint
+
+LIKELIER = 0.5
+"""From which probability the first of two ways is taken that a balance weighs without a threshold."""
+
+
+@dataclass(slots=True)
+class Found:
+    """The likeliest text.
+
+    Attributes:
+        ids: Its tokens, without the invocation and without a stop token.
+        log_probability: Of them, over what the grammar allows.
+        forced: Those of the tokens about which the grammar left no choice.
+        stopped: Whether the model ended it, rather than the grammar.
+        forwards: Of the search; each feeds all hypotheses.
+    """
+
+    ids: list[int]
+    log_probability: float
+    forced: int
+    stopped: bool
+    forwards: int = 0
+
+
+@dataclass(slots=True)
+class _Hypothesis:
+    """A text so far, where it stands in its grammar, and what its context has yet to be fed."""
+
+    context: Computed
+    state: Constraint
+    ids: list[int]
+    feed: list[int]
+    score: float = 0.0
+    forced: int = 0
+
+    def force(self) -> bool:
+        """Takes the tokens that must follow; False if they complete a value that fails its check."""
+        tokens = self.state.forced()
+        try:
+            self.state.accept(tokens)
+        except Violation:
+            return False
+        self.ids.extend(tokens)
+        self.feed.extend(tokens)
+        self.forced += len(tokens)
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Next:
+    """A token that may follow a hypothesis, and the log-probability of both."""
+
+    score: float
+    parent: int
+    token: int
+
+
+def search(
+    branch: Branch,
+    invocation: Sequence[int],
+    state: Constraint,
+    beams: int,
+    budget: Budget,
+    stop_ids: frozenset[int],
+    balance: Balance | None = None,
+    clock: Clock | None = None,
+) -> Found | None:
+    """The likeliest text in a branch; the branch is left as it was.
+
+    Args:
+        branch: Open, and nothing was fed to it.
+        invocation: Tokens that start the assistant's turn.
+        state: A grammar's fresh state.
+        beams: Hypotheses that are kept. Each but the first takes the memory of a copy of the context.
+        budget: As for `generate`.
+        stop_ids: Tokens that end the text.
+        balance: Weighs two ways in which the text may go on. What its threshold says is taken, or the likelier one: a
+            short text on one way is not set against a long one on the other.
+        clock: Where the time goes.
+
+    Returns:
+        None if none was complete within the budget, or all failed a check.
+    """
+    clock = clock or Clock()
+    contexts = _Contexts(branch)
+    live = [_Hypothesis(branch.computed, state, [], list(invocation))]
+    best: Found | None = None
+    forwards = 0
+    try:
+        while True:
+            with clock.phase("mask"):
+                live, best = _forced(live, best, budget.tokens)
+            if not live:
+                return best and replace(best, forwards=forwards)
+            if budget.spent():
+                return None
+            with clock.phase("decode"):
+                states = feed_together([(each.context, each.feed) for each in live], branch.author)
+                logits = branch.logits(states)
+            forwards += 1
+            with clock.phase("mask"):
+                kept: list[_Next] = []
+                for may in _following(live, logits, beams, balance):
+                    if len(kept) == beams or (best and may.score <= best.log_probability):
+                        break
+                    parent = live[may.parent]
+                    if may.token in stop_ids:
+                        best = Found(parent.ids, may.score, parent.forced, True)
+                    elif len(parent.ids) < budget.tokens:
+                        kept.append(may)
+                live = _grown(live, kept, contexts)
+    finally:
+        branch.computed.truncate(branch.start)
+
+
+def _forced(live: Sequence[_Hypothesis], best: Found | None, limit: int) -> tuple[list[_Hypothesis], Found | None]:
+    """Takes what must follow; returns the hypotheses that go on, and the best complete one."""
+    on: list[_Hypothesis] = []
+    for each in live:
+        if not each.force() or len(each.ids) > limit:
+            continue
+        if not each.state.done:
+            on.append(each)
+        elif best is None or each.score > best.log_probability:
+            best = Found(each.ids, each.score, each.forced, False)
+    return [each for each in on if best is None or each.score > best.log_probability], best
+
+
+def _following(live: Sequence[_Hypothesis], logits: Tensor, beams: int, balance: Balance | None) -> list[_Next]:
+    """What may follow, likeliest first: of each hypothesis as much as could be kept, its end besides."""
+    found: list[_Next] = []
+    for parent, (each, row) in enumerate(zip(live, logits, strict=True)):
+        each.state.mask_(row)
+        if balance is not None:
+            balance.weigh_(each.ids, row, LIKELIER)
+        values, tokens = row.log_softmax(-1).topk(beams + 1)
+        pairs = zip(values.tolist(), tokens.tolist(), strict=True)
+        found += [_Next(each.score + value, parent, token) for value, token in pairs if value > float("-inf")]
+    return sorted(found, key=lambda it: (-it.score, it.parent, it.token))
+
+
+def _grown(live: Sequence[_Hypothesis], kept: Sequence[_Next], contexts: _Contexts) -> list[_Hypothesis]:
+    """The hypotheses of the next round. The last child of a hypothesis takes its context, others a copy."""
+    left = Counter(each.parent for each in kept)
+    for index, ended in enumerate(live):
+        if not left[index]:
+            contexts.free(ended.context)
+    grown: list[_Hypothesis] = []
+    for each in kept:
+        parent = live[each.parent]
+        left[each.parent] -= 1
+        last = not left[each.parent]
+        state = parent.state if last else parent.state.fork()
+        try:
+            state.accept((each.token,))
+        except Violation:
+            if last:
+                contexts.free(parent.context)
+            continue
+        context = parent.context if last else contexts.copy(parent.context)
+        ids = [*parent.ids, each.token]
+        grown.append(_Hypothesis(context, state, ids, [each.token], each.score, parent.forced))
+    return grown
+
+
+class _Contexts:
+    """Contexts of hypotheses that ended, which all share the trunk, to be used again."""
+
+    def __init__(self, branch: Branch) -> None:
+        self._start = branch.start
+        self._free: list[Computed] = []
+
+    def free(self, context: Computed) -> None:
+        self._free.append(context)
+
+    def copy(self, context: Computed) -> Computed:
+        """A copy that grows apart from a context."""
+        if not self._free:
+            return context.fork(context.length)
+        spare = self._free.pop()
+        spare.follow(context, self._start)
+        return spare

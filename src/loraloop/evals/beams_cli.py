@@ -1,0 +1,57 @@
+"""``loraloop eval tools-beams``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from loraloop.evals.commands import BASE, BaseName, SkillFolder
+
+
+def tools_beams(
+    data: Annotated[Path, typer.Option("--data", help="The data folder; its training files are split.")],
+    base: BaseName = BASE,
+    skill: SkillFolder = None,
+    widths: Annotated[str, typer.Option("--widths", help="Numbers of hypotheses, with commas.")] = "1,2,4,8",
+    limit: Annotated[int, typer.Option("--limit", min=20, help="Validation cases.")] = 400,
+    seed: Annotated[int, typer.Option("--seed", help="Of the draw of the cases.")] = 0,
+    write: Annotated[bool, typer.Option("--write", help="Store it on the skill's card.")] = False,
+) -> None:
+    """Choose how many hypotheses the search for tool calls keeps; no evaluation file is read for it."""
+    from rich.table import Table
+
+    from loraloop.adapters.base import Base
+    from loraloop.adapters.card import MOST_BEAMS
+    from loraloop.adapters.skill import Skill, library
+    from loraloop.cli import console
+    from loraloop.evals.beams import choose, compare, store
+    from loraloop.waiting import counting, loading
+
+    folder = Path(skill) if skill else library()["tools"]
+    try:
+        numbers = sorted({int(each) for each in widths.split(",")})
+    except ValueError:
+        numbers = [0]
+    if not 1 <= numbers[0] <= numbers[-1] <= MOST_BEAMS:
+        raise typer.BadParameter(f"{widths!r}: give numbers from 1 to {MOST_BEAMS} with commas, such as 1,2,4,8")
+    with loading(quiet=False) as progress:
+        loaded = Base.load(base, progress=progress)
+    with counting("validation", limit) as step:
+        found = compare(loaded, Skill.load(folder), data, numbers, limit, seed, step)
+    chosen = choose(found)
+    table = Table("beams", "right", "ms a step", title=f"{chosen.beams} beams (n = {limit})")
+    for width in found:
+        table.add_row(str(width.beams), f"{100 * width.right:.1f} %", f"{width.ms:g}")
+    console().print(table)
+    if write:
+        how = {
+            "rule": "the fewest within half a point of the most right",
+            "data": "validation part of the tools mixture",
+            "right": {str(width.beams): width.right for width in found},
+            "n": limit,
+            "command": f"loraloop eval tools-beams --data DATA --base {Path(base).name} --widths {widths} "
+            f"--limit {limit} --seed {seed} --write",
+        }
+        store(chosen.beams, folder, how)
