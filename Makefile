@@ -29,13 +29,14 @@ export PYTHONSAFEPATH = 1
 # On busy cores libgomp's own default lets threads spin for so long that two are slower than one.
 export GOMP_SPINCOUNT ?= 1000
 
-.PHONY: help demo test test-gpu lint format types docs bench bench-gpu bench-training eval train-skills train-router clean
+.PHONY: help demo test test-slow test-gpu lint format types docs bench bench-gpu bench-training eval train-skills train-router clean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:  # benchmarks share the processor
 
 help:
 	@echo 'make demo          five requests through the shipped skills, each with its trace'
-	@echo 'make test          ruff, mypy and all tests'
+	@echo 'make test          ruff, mypy and the tests'
+	@echo 'make test-slow     the few tests that train a skill or run a benchmark from end to end'
 	@echo 'make test-gpu      the tests that need a CUDA device'
 	@echo 'make lint | types  only ruff | only mypy'
 	@echo 'make format        rewrite the code in the house style'
@@ -75,7 +76,10 @@ demo: $(VENV)/.demo
 # --- checks ------------------------------------------------------------------------------------------------------
 
 test: lint types
-	$(BIN)/pytest -m 'not gpu' $(ARGS)
+	$(BIN)/pytest -m 'not gpu and not slow' $(ARGS)
+
+test-slow: $(VENV)/.test
+	$(BIN)/pytest -m 'slow and not gpu' $(ARGS)
 
 test-gpu: $(VENV)/.test
 	$(BIN)/pytest -m gpu $(ARGS)

@@ -79,7 +79,7 @@ class DataSource(_Frozen):
 
 
 class Threshold(_Frozen):
-    """From which probability the first of a contract's two openings is taken: an unsafe verdict, or no call.
+    """From which probability the first of a contract's two openings is taken: an unsafe verdict, no call, no answer.
 
     Attributes:
         value: the probability; without a threshold the likelier one is decoded.
@@ -104,7 +104,7 @@ class Card(_Frozen):
         invocation: token ids with which a branch begins; the base's generation prompt.
         activation: "branch" (active from the invocation on) or "full" (active on the whole context).
         contract: what the skill writes.
-        threshold: of a verdict, or of calling nothing; only for these contracts.
+        threshold: of a verdict, of calling nothing, or of saying that nothing answers; only for these contracts.
         beams: hypotheses of the beam search for what it writes under a grammar; 1 decodes token by token.
         fingerprints: of the base it was trained on.
         base: that base's name, for people.
@@ -153,7 +153,8 @@ class Card(_Frozen):
             raise ValueError(f"targets: {self.method} needs at least one module")
         if self.threshold is not None and openings(self.contract) is None:
             raise ValueError(
-                f"threshold: only verdicts and calls have one, and this skill writes {self.contract!r}; remove it"
+                "threshold: only verdicts, calls and answers have one, and this skill writes "
+                f"{self.contract!r}; remove it"
             )
         return self
 

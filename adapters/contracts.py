@@ -246,13 +246,16 @@ def verdict_of(text: str) -> Verdict:
 def openings(contract: str) -> tuple[str, str] | None:
     """The two ways in which a contract's text begins that a threshold may weigh: the first is taken from it on.
 
-    A verdict is unsafe or safe; a step that calls tools calls none or one. None: the contract has no such ways.
+    A verdict is unsafe or safe; a step that calls tools calls none or one; a question is not answerable or is.
+    None: the contract has no such ways.
 
     Args:
         contract: Its name.
     """
     if contract == "verdict":
         return _dumps({"verdict": "unsafe"})[:-2], _dumps({"verdict": "safe"})[:-2]  # up to where their words are known
+    if contract == "answer":
+        return _dumps({"answerable": False})[:-1], _dumps({"answerable": True})[:-1]
     return ("[]", "[{") if contract == "calls" else None
 
 

@@ -301,6 +301,7 @@ class Run(CarryingOut):
             *((out.weighed, out.threshold) if active.contract == "verdict" else (None, None)),
             decision.routed,
             *((out.weighed, out.threshold) if active.contract == "calls" else (None, None)),
+            *((out.weighed, out.threshold) if active.contract == "answer" else (None, None)),
             None if judging else self._fence.left,
             out.beams,
         )

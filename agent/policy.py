@@ -33,6 +33,8 @@ class Policy:
             None for the router's choice. Of several, what cannot be chosen in the step is passed over.
         no_call_from: Probability of calling nothing from which a tool skill's step calls nothing; the one on its card
             where None. Lower calls less.
+        no_answer_from: Probability that the passages hold no answer from which a retrieval step says so; the one on its
+            card where None. Lower answers less.
         beams: Hypotheses of the beam search for what a step writes under a form; 1 decodes token by token. What is on
             the skill's card where None. No search where a temperature draws tokens.
         repeat_calls: Whether a call that was answered in this run already may run again. If not, a step that only
@@ -65,6 +67,7 @@ class Policy:
     forbid: frozenset[str] = frozenset()
     decide: Callable[[StepFacts], Wish] | None = None
     no_call_from: float | None = None
+    no_answer_from: float | None = None
     beams: int | None = None
     repeat_calls: bool = False
     prose: bool = True
@@ -86,8 +89,10 @@ class Policy:
             raise InputError(f"approve is {self.approve!r}: give a function of (call, context)")
         if self.after_answer not in ("end", "route"):
             raise InputError(f"after_answer is {self.after_answer!r}: use 'end' or 'route'")
-        if self.no_call_from is not None and not 0 <= self.no_call_from <= 1:
-            raise InputError(f"no_call_from is {self.no_call_from!r}: give a probability, such as 0.5, or None")
+        for name in ("no_call_from", "no_answer_from"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise InputError(f"{name} is {value!r}: give a probability, such as 0.5, or None")
         if self.beams is not None and not 1 <= self.beams <= MOST_BEAMS:
             raise InputError(f"beams is {self.beams!r}: give a number from 1 (no search) to {MOST_BEAMS}, or None")
         if isinstance(self.mix, bool) or not 0 <= self.mix < 1:

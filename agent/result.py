@@ -138,6 +138,8 @@ class Step:
         routed: The router's own choice, whoever decided; empty where it was not asked.
         no_call: Of a step that could call a tool or none, the skill's probability that none is called.
         no_call_from: The probability from which it was to call none; None where what is likelier counted.
+        no_answer: Of an answer from passages, the skill's probability that they hold none.
+        no_answer_from: The probability from which it was to say so; None where what is likelier counted.
         open_tools: Tools that it could call, where the guard left it some only; None where it left all.
         beams: Hypotheses of the search that found its text; 1 where it was decoded token by token.
     """
@@ -164,6 +166,8 @@ class Step:
     routed: str = ""
     no_call: float | None = None
     no_call_from: float | None = None
+    no_answer: float | None = None
+    no_answer_from: float | None = None
     open_tools: tuple[str, ...] | None = None
     beams: int = 1
 

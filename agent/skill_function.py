@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypedDict, TypeVar, Unpack
 
-from loraloop.adapters.contracts import Passage
+from loraloop.adapters.contracts import Passage, openings
 from loraloop.agent.engine.generate import Delta
 from loraloop.agent.engine.sampling import Sampling
 from loraloop.agent.one_step import GREEDY, HowWritten, Wrote, write_step
@@ -34,7 +34,7 @@ class StepOptions(TypedDict, total=False):
         instructions: What the system message says.
         max_tokens: That the step may generate; 512 by default. Where its form does not fit, that is an error.
         sampling: How tokens are drawn; greedy by default.
-        threshold: Of what the skill weighs (unsafe, no call), instead of the one on its card.
+        threshold: Of what the skill weighs (unsafe, no call, no answer), instead of the one on its card.
         beams: Hypotheses of a search for what it writes (1: none), instead of what is on its card.
         timeout: Seconds for the step.
         cancelled: Asked before every token; true ends the step with an error.
@@ -130,7 +130,7 @@ class SkillFunction(Generic[R]):
         system = system_content(how.get("instructions", ""), asked.tools)
         messages = request(asked.prompt, asked.passages, how.get("messages", ()), system)
         progress, written = how.get("progress"), 0
-        weigh = self.contract in ("verdict", "calls")
+        weigh = openings(self.contract) is not None
         for piece in write_step(self._runtime, messages, self.name, asked.term, writing, weigh=weigh):
             if not isinstance(piece, Delta):
                 return self._read(asked, piece, writing)

@@ -63,7 +63,8 @@ class AnswerFunction(SkillFunction[AnswerResult]):
             said = answer_of(wrote.text)
             cited = tuple(known[each] for each in said.citations)
             base = (self.name, wrote.text, wrote.tokens, wrote.ms)
-            return AnswerResult(*base, said.answerable, said.answer, said.citations, cited)
+            chance = wrote.weighed, wrote.threshold
+            return AnswerResult(*base, said.answerable, said.answer, said.citations, cited, *chance)
 
         return Asked(question, JsonSchema(answer_schema(known)), read, given)
 

@@ -41,12 +41,16 @@ class AnswerResult(SkillResult):
         answer: The answer.
         citations: Ids of the passages that it cites.
         cited: These passages, in that order.
+        no_answer: Probability that the passages hold none.
+        no_answer_from: From which it says so; None where what is likelier counted.
     """
 
     answerable: bool
     answer: str
     citations: tuple[str, ...]
     cited: tuple[Passage, ...]
+    no_answer: float | None
+    no_answer_from: float | None
 
     def __str__(self) -> str:
         return self.answer

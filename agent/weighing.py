@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def balance_of(runtime: Runtime, skill: str, given: float | None = None, contract: str = "verdict") -> Balance | None:
-    """What weighs unsafe against safe in a verdict, and no call against a call in a step that calls tools.
+    """What weighs unsafe against safe, no call against a call, or no answer against one, as the contract has it.
 
     Args:
         runtime: Of the skill.

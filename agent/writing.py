@@ -89,8 +89,8 @@ class Writer:
         cut: StopReason = "context" if tokens == room else "max_tokens"
         limited: dict[str, StopReason] = {"tokens": cut, "deadline": "deadline", "cancelled": "cancelled"}
         out, held = Generated(), self._job.guard.output is not None and contract != "verdict"
-        given = step.unsafe_from if contract == "verdict" else policy.no_call_from
-        balance = balance_of(self._runtime, step.decision.skill, given, contract)
+        given = {"verdict": step.unsafe_from, "calls": policy.no_call_from, "answer": policy.no_answer_from}
+        balance = balance_of(self._runtime, step.decision.skill, given.get(contract), contract)
         try:
             for piece in self._runtime.generate(
                 branch,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from loraloop.evals import beams_cli, commands, no_call_cli, safety_cli
+from loraloop.evals import abstention_cli, beams_cli, commands, safety_cli
 from loraloop.evals.agent_cli import agent
 from loraloop.evals.grammar import grammar
 from loraloop.evals.injections_cli import injections
@@ -12,7 +12,8 @@ from loraloop.evals.router_command import router
 
 eval_app = typer.Typer(no_args_is_help=True, help="Evaluations of skills and parts on data.")
 eval_app.command()(commands.tools)
-eval_app.command("tools-threshold")(no_call_cli.tools_threshold)
+eval_app.command("tools-threshold")(abstention_cli.tools_threshold)
+eval_app.command("retrieval-threshold")(abstention_cli.retrieval_threshold)
 eval_app.command("tools-beams")(beams_cli.tools_beams)
 eval_app.command()(commands.retrieval)
 eval_app.command()(commands.code)

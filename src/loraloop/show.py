@@ -88,6 +88,9 @@ def step_body(step: Step) -> RenderableType:
     if step.no_call is not None and step.outcome == "no_call":
         threshold = "" if step.no_call_from is None else f", no call from {step.no_call_from:.3f}"
         lines.append(Text(f"p(no call) = {step.no_call:.3f}{threshold}", style="dim"))
+    if step.no_answer is not None and step.outcome == "not_answerable":
+        threshold = "" if step.no_answer_from is None else f", none from {step.no_answer_from:.3f}"
+        lines.append(Text(f"p(no answer) = {step.no_answer:.3f}{threshold}", style="dim"))
     if step.beams > 1:
         lines.append(Text(f"searched with {step.beams} beams", style="dim"))
     return Group(*lines)

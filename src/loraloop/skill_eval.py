@@ -207,7 +207,7 @@ class Bench:
                 branch,
                 self._base.chat.generation_prompt,
                 Sampler(Sampling()),
-                Budget(4),
+                Budget(64),  # room for the shortest text; it stops where the ways part
                 stop_ids=self._base.stop_ids,
                 constraint=self._compiler.compile(term).start(),
                 balance=scale,

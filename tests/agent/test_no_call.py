@@ -1,4 +1,4 @@
-"""Calling nothing: how likely it is stands in the trace, and a threshold of card or policy decides."""
+"""Calling nothing and finding no answer: how likely it is stands in the trace; card or policy has a threshold."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from loraloop.adapters.base import Base
 from loraloop.adapters.card import Threshold
 from loraloop.adapters.skill import Skill
 from loraloop.agent import Agent, Guard, Limits, Policy, Runtime
-from loraloop.evals.no_call import Weighed, choose
+from loraloop.evals.abstention import Weighed, choose
 from loraloop.testing import ScriptedRouter
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.tools import Tool
@@ -50,6 +50,27 @@ def test_the_card_decides_where_the_policy_does_not(small: Base, make_skill: Cal
         bank.add(Skill(made.card.model_copy(update={"threshold": Threshold(value=value)}), made.tensors))
         runtime = Runtime(small, bank, ScriptedRouter(["tools"], ()))
         assert runtime.threshold("tools") == value and first(runtime).outcome == outcome
+
+
+def test_so_it_is_with_finding_no_answer(make_runtime: Callable[..., Runtime]) -> None:
+    def asked(runtime: Runtime, **policy: Any) -> Any:
+        agent = Agent(runtime, guard=Guard(input=None), policy=Policy(**policy), limits=LIMITS)
+        return agent.run_sync("Who?", passages=["Ada wrote it."]).steps[0]
+
+    runtime = make_runtime(*["retrieval"] * 4)
+    free = asked(runtime)
+    assert (
+        free.no_answer is not None and 0 < free.no_answer < 1 and free.no_answer_from is None and free.no_call is None
+    )
+    for threshold, outcome in ((0.0, "not_answerable"), (free.no_answer, "not_answerable"), (1.0, "answer")):
+        step = asked(runtime, no_answer_from=threshold)
+        assert (step.outcome, step.no_answer_from) == (outcome, threshold)
+        assert step.no_answer == pytest.approx(free.no_answer)
+    function: Any = runtime.skills.retrieval
+    said = function("Who?", ["Ada wrote it."], threshold=0.0)
+    assert not said.answerable and said.no_answer_from == 0.0 and 0 < said.no_answer < 1
+    with pytest.raises(InputError, match="no_answer_from"):
+        Policy(no_answer_from=-1)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.floats(0.001, 0.999)), min_size=2, max_size=40))

@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "merge.py"
 
 
+@pytest.mark.slow
 def test_one_skill_in_one_form(tmp_path: Path) -> None:
     target = tmp_path / "merge.json"
     command = [sys.executable, str(SCRIPT), "--limit", "1", "--form", "bf16", "--json", str(target)]

@@ -1,7 +1,7 @@
-"""Chooses the threshold of calling nothing on the validation part of the training files, and stores it on the card.
+"""Chooses the threshold of calling nothing, or of finding no answer, on the validation part of the training files.
 
 The threshold is the one at which the two mistakes are rarest, taken alike: Youden's index (Cancer 3:32, 1950) of
-abstaining where no tool fits against abstaining where one does. It does not depend on how many cases of either there
+abstaining where it is right against abstaining where it is not. It does not depend on how many cases of either there
 are.
 """
 
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from loraloop.adapters.base import Base
     from loraloop.adapters.skill import Skill
 
-NONE = "[]"
+MIXTURES = {"calls": "tools", "answer": "retrieval"}
+"""By contract, the mixture of training data whose validation part has its cases."""
 
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
-    """One validation case: its kind, whether no call is right, and the skill's probability of calling nothing."""
+    """One validation case: its kind, whether abstaining is right, and the skill's probability of it."""
 
     kind: str
     none: bool
@@ -32,13 +33,13 @@ class Weighed:
 
 
 @dataclass(frozen=True, slots=True)
-class NoCall:
+class Abstention:
     """What was chosen.
 
     Attributes:
-        value: Probability of calling nothing from which nothing is called.
-        rates: Shares at that threshold and, as `likelier/…`, without one: `abstained` of the cases that need no call,
-            `lost` of those that need one.
+        value: Probability of abstaining from which it abstains.
+        rates: Shares at that threshold and, as `likelier/…`, without one: `abstained` of the cases in which that is
+            right, `lost` of the others.
         n: Cases.
     """
 
@@ -50,11 +51,11 @@ class NoCall:
 def weigh(
     base: Base, skill: Skill, data: Path, limit: int, seed: int = 0, step: Callable[[], None] = lambda: None
 ) -> list[Weighed]:
-    """What the skill gives to calling nothing, on validation cases of the tools mixture.
+    """What the skill gives to abstaining, on validation cases of its kind.
 
     Args:
         base: The base.
-        skill: A skill that calls tools.
+        skill: A skill that calls tools or answers from passages.
         data: The data folder.
         limit: How many cases.
         seed: Of their draw.
@@ -63,27 +64,30 @@ def weigh(
     Raises:
         InputError: a training file is missing, or the skill writes something else.
     """
+    from loraloop.adapters.contracts import openings
     from loraloop.adapters.training.data import load_examples
     from loraloop.skill_eval import Bench, term_of
 
-    if skill.card.contract != "calls":
-        raise InputError(f"{skill.card.name!r} writes {skill.card.contract!r}: give a skill that calls tools")
+    contract = skill.card.contract
+    if contract not in MIXTURES:
+        raise InputError(f"{skill.card.name!r} writes {contract!r}: give a skill that calls tools or answers questions")
+    ways = openings(contract)
     bench, found = Bench(base, skill, 8), []
-    for example in load_examples("tools", data, "valid", limit, seed):
+    for example in load_examples(MIXTURES[contract], data, "valid", limit, seed):
         term = term_of(base, example)
-        assert term is not None
+        assert term is not None and ways is not None
         probability = bench.weighed(example.messages, term)
         if probability is not None:
-            found.append(Weighed(example.kind, example.completion == NONE, probability))
+            found.append(Weighed(example.kind, example.completion.startswith(ways[0]), probability))
         step()
     return found
 
 
-def choose(cases: Sequence[Weighed]) -> NoCall:
+def choose(cases: Sequence[Weighed]) -> Abstention:
     """The threshold with the highest Youden's index; half way between the probabilities on its sides.
 
     Raises:
-        InputError: all cases need a call, or none does.
+        InputError: abstaining is right in all cases, or in none.
     """
     rights = [case.probability for case in cases if case.none]
     wrongs = [case.probability for case in cases if not case.none]
@@ -99,10 +103,10 @@ def choose(cases: Sequence[Weighed]) -> NoCall:
         "likelier/abstained": _share(rights, 0.5),
         "likelier/lost": _share(wrongs, 0.5),
     }
-    return NoCall(value, {name: round(share, 4) for name, share in rates.items()}, len(cases))
+    return Abstention(value, {name: round(share, 4) for name, share in rates.items()}, len(cases))
 
 
-def store(found: NoCall, folder: Path, how: dict[str, Any]) -> None:
+def store(found: Abstention, folder: Path, how: dict[str, Any]) -> None:
     """Writes the threshold onto the card of a skill's folder.
 
     Raises:

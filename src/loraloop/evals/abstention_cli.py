@@ -1,0 +1,71 @@
+"""``loraloop eval tools-threshold`` and ``retrieval-threshold``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from loraloop.evals.commands import BASE, BaseName, SkillFolder
+
+DataFolder = Annotated[Path, typer.Option("--data", help="The data folder; its training files are split.")]
+Cases = Annotated[int, typer.Option("--limit", min=20, help="Validation cases.")]
+Seed = Annotated[int, typer.Option("--seed", help="Of the draw of the cases.")]
+Write = Annotated[bool, typer.Option("--write", help="Store it on the skill's card.")]
+
+
+def tools_threshold(
+    data: DataFolder,
+    base: BaseName = BASE,
+    skill: SkillFolder = None,
+    limit: Cases = 1200,
+    seed: Seed = 0,
+    write: Write = False,
+) -> None:
+    """Choose from which probability the tools skill calls nothing; no evaluation file is read for it."""
+    _threshold("tools", "a fitting tool", data, base, skill, limit, seed, write)
+
+
+def retrieval_threshold(
+    data: DataFolder,
+    base: BaseName = BASE,
+    skill: SkillFolder = None,
+    limit: Cases = 600,
+    seed: Seed = 0,
+    write: Write = False,
+) -> None:
+    """Choose from which probability the retrieval skill finds no answer; no evaluation file is read for it."""
+    _threshold("retrieval", "an answer", data, base, skill, limit, seed, write)
+
+
+def _threshold(
+    name: str, what: str, data: Path, base: str, skill: str | None, limit: int, seed: int, write: bool
+) -> None:
+    """Chooses, shows and stores the threshold of the skill `name`, or of a folder; `what` is what may be missing."""
+    from rich.table import Table
+
+    from loraloop.adapters.base import Base
+    from loraloop.adapters.skill import Skill, library
+    from loraloop.cli import console
+    from loraloop.evals.abstention import choose, store, weigh
+    from loraloop.waiting import counting, loading
+
+    folder = Path(skill) if skill else library()[name]
+    with loading(quiet=False) as progress:
+        loaded = Base.load(base, progress=progress)
+    with counting("validation", limit) as step:
+        found = choose(weigh(loaded, Skill.load(folder), data, limit, seed, step))
+    title = f"abstains from {found.value:g} (n = {found.n})"
+    table = Table("abstained", f"without {what}", f"with {what}", title=title)
+    for row, prefix in (("at the threshold", ""), ("what is likelier", "likelier/")):
+        table.add_row(row, *(f"{100 * found.rates[prefix + key]:.1f} %" for key in ("abstained", "lost")))
+    console().print(table)
+    if write:
+        how = {
+            "rule": f"the highest share of cases without {what} in which it abstains, less that of the others",
+            "data": f"validation part of the {name} mixture",
+            "command": f"loraloop eval {name}-threshold --data DATA --base {Path(base).name} --limit {limit} "
+            f"--seed {seed} --write",
+        }
+        store(found, folder, how)
