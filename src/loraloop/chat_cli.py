@@ -17,6 +17,7 @@ from loraloop.approving import Ask, asked, asked_about
 from loraloop.run_options import (
     Bare,
     BaseName,
+    Beams,
     Deadline,
     Documents,
     Instructions,
@@ -52,6 +53,7 @@ def chat(
     instructions: Instructions = "",
     python: Python = False,
     tool_choice: ToolChoice = "auto",
+    beams: Beams = None,
     max_steps: MaxSteps = 12,
     max_tokens: MaxTokens = 4096,
     deadline: Deadline = None,
@@ -84,7 +86,7 @@ def chat(
     names, guard = forced_skills(runtime, skill or []), default_guard(runtime)
     settings = {
         "limits": limits,
-        "policy": Policy(skills=names[1:], tool_choice=tool_choice, ask=asked_about(ask)),
+        "policy": Policy(skills=names[1:], tool_choice=tool_choice, beams=beams, ask=asked_about(ask)),
         "guard": guard if screen else replace(guard, input=None),
         "sampling": sampling,
         "python": python,

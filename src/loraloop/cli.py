@@ -25,6 +25,7 @@ from loraloop.run_options import (
     AsJson,
     Bare,
     BaseName,
+    Beams,
     Deadline,
     Documents,
     Instructions,
@@ -101,6 +102,7 @@ def run(
     instructions: Instructions = "",
     python: Python = False,
     tool_choice: ToolChoice = "auto",
+    beams: Beams = None,
     max_steps: MaxSteps = 12,
     max_tokens: MaxTokens = 4096,
     deadline: Deadline = None,
@@ -143,7 +145,9 @@ def run(
     limits = Limits(max_steps=max_steps, run_tokens=max_tokens, deadline=deadline)
     sampling = Sampling(temperature=temperature, seed=seed)
     runtime = open_runtime(base, quantize, as_json, bare)
-    policy = Policy(skills=forced_skills(runtime, skill or []), tool_choice=tool_choice, ask=asked_about(ask))
+    policy = Policy(
+        skills=forced_skills(runtime, skill or []), tool_choice=tool_choice, beams=beams, ask=asked_about(ask)
+    )
     guard = default_guard(runtime)
     agent = Agent(
         runtime,

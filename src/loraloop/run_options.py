@@ -38,6 +38,10 @@ Skills = Annotated[
     typer.Option("--skill", help="Skill of the first step, or a skill's folder (with a slash); repeatable."),
 ]
 ToolChoice = Annotated[str, typer.Option("--tool-choice", help="auto, required, none, or a tool's name.")]
+Beams = Annotated[
+    int | None,
+    typer.Option("--beams", min=1, max=64, help="Hypotheses of a search for calls and other forms; 1 for none."),
+]
 MaxSteps = Annotated[int, typer.Option("--max-steps", help="Most steps.")]
 MaxTokens = Annotated[int, typer.Option("--max-tokens", help="Most tokens that all steps together may generate.")]
 Deadline = Annotated[float | None, typer.Option("--deadline", help="Most seconds.")]
