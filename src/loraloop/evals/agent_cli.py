@@ -37,7 +37,7 @@ def agent(
 ) -> None:
     """The whole agent: multi-step tasks with checkable ends, by the router, by none, by one skill, by the truth.
 
-    Every system has the same base, tasks, grammars and limits, and decodes greedily: they differ in what chooses the
+    Every system has the same base, tasks, grammars and limits, and draws no token: they differ in what chooses the
     weights of a step. docs/agent-evaluation.md says what the tasks are and how they are judged.
     """
     from loraloop.evals.agent_eval import Asked, evaluate

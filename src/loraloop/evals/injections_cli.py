@@ -36,7 +36,7 @@ def injections(
     """Tool results that give orders: what is still done, and what attackers reach, with and without a guard.
 
     Small worlds with tools that really change them; each request alone, and with injections of several kinds in what
-    it has to read. Decoding is greedy. docs/guard.md says what is measured, and what it does not show.
+    it has to read. No token is drawn. docs/guard.md says what is measured, and what it does not show.
     """
     from loraloop.evals.injections import Asked, evaluate, report
 

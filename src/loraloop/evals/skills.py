@@ -1,4 +1,4 @@
-"""Evaluations of a skill against the bare base: same trunk, same grammar, greedy decoding."""
+"""Evaluations of a skill against the bare base: same trunk, same grammar, no token drawn."""
 
 from __future__ import annotations
 
