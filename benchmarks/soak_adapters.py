@@ -86,8 +86,9 @@ class Samples:
             if not chosen:
                 yield from plain(branch, invocation, sampler, budget, **how)
                 return
-            kept = Kept(branch.author.skill or "none", list(branch._computed.ids[: branch.start]))
+            kept = Kept(branch.author.skill or "none", list(branch.computed.ids[: branch.start]))
             last: Any = None
+            how = {**how, "beams": 1}  # a search asks no sampler; the other steps search
             for last in plain(branch, invocation, _Noting(branch, kept), budget, **how):
                 yield last
             if kept.picks and not getattr(last, "retried", 0):
