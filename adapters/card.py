@@ -25,8 +25,10 @@ from loraloop.adapters.methods.sites import MODULES
 from loraloop.tool_schemas.errors import SkillError
 
 BARE = "none"
-MOST_BEAMS = 64
 """The name under which the bare base is addressed; no skill may take it."""
+
+MOST_BEAMS = 64
+"""Hypotheses of a search, at most: each takes the memory of a context."""
 
 WIDE = ("lora", "rslora", "dora", "adalora", "vera", "galore")
 """Methods with low-rank pairs, whose cards say a rank."""

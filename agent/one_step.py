@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any
 
-from loraloop.adapters.card import MOST_BEAMS
+from loraloop.agent.engine.beam import check_beams
 from loraloop.agent.engine.generate import Budget, Delta, Generated
 from loraloop.agent.engine.sampling import Sampler, Sampling
 from loraloop.agent.result import Tokens
@@ -51,8 +51,7 @@ class HowWritten:
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
             raise InputError(f"max_tokens is {self.max_tokens}: it must be at least 1")
-        if self.beams is not None and not 1 <= self.beams <= MOST_BEAMS:
-            raise InputError(f"beams is {self.beams!r}: give a number from 1 (no search) to {MOST_BEAMS}, or None")
+        check_beams(self.beams)
         if self.timeout is not None and self.timeout <= 0:
             raise InputError(f"timeout is {self.timeout} seconds: it must be above 0, or None for no bound")
 

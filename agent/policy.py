@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from loraloop.adapters.card import MOST_BEAMS
+from loraloop.agent.engine.beam import check_beams
 from loraloop.agent.mixture import Mixture, as_choice, names_of
 from loraloop.agent.tool_choice import choice_of
 from loraloop.tool_schemas.errors import InputError
@@ -93,8 +93,7 @@ class Policy:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise InputError(f"{name} is {value!r}: give a probability, such as 0.5, or None")
-        if self.beams is not None and not 1 <= self.beams <= MOST_BEAMS:
-            raise InputError(f"beams is {self.beams!r}: give a number from 1 (no search) to {MOST_BEAMS}, or None")
+        check_beams(self.beams)
         if isinstance(self.mix, bool) or not 0 <= self.mix < 1:
             raise InputError(f"mix is {self.mix!r}: give the least probability of a runner-up, such as 0.2, or 0")
         object.__setattr__(self, "tool_choice", choice_of(self.tool_choice))

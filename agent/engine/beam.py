@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from loraloop.adapters.card import MOST_BEAMS
 from loraloop.agent.engine.clock import Clock
 from loraloop.agent.engine.computed import feed_together
-from loraloop.tool_schemas.errors import Violation
+from loraloop.tool_schemas.errors import InputError, Violation
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
 
 LIKELIER = 0.5
 """From which probability the first of two ways is taken that a balance weighs without a threshold."""
+
+
+def check_beams(beams: int | None) -> None:
+    """Raises InputError if it is no number of hypotheses; None leaves the number to a card."""
+    if beams is not None and not 1 <= beams <= MOST_BEAMS:
+        raise InputError(f"beams is {beams!r}: give a number from 1 (no search) to {MOST_BEAMS}, or None")
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Required, TypedDict
 from torch import Tensor
 
 from loraloop.agent.engine.balance import Balance
-from loraloop.agent.engine.beam import search
+from loraloop.agent.engine.beam import Found, search
 from loraloop.agent.engine.clock import Clock
 from loraloop.agent.engine.guide import Constraint, Guide
 from loraloop.agent.engine.sampling import Sampler
@@ -127,11 +127,15 @@ def generate(
     clock = clock or Clock()
     tokenizer = branch.tokenizer
     if constraint is not None and beams > 1 and sampler.greedy:
-        out = _searched(branch, invocation, constraint, beams, budget, stop_ids, balance, clock)
-        if out is not None:
-            yield Delta(out.text, len(out.ids))
-            yield out
+        found = search(branch, invocation, constraint.fork(), beams, budget, stop_ids, balance, clock)
+        if found is not None:
+            constraint.accept(found.ids)
+            searched = _generated(found, beams, balance, tokenizer)
+            yield Delta(searched.text, len(searched.ids))
+            yield searched
             return
+        if balance is not None:
+            balance.probability = None  # weighed again, token by token
     text = TextStream(tokenizer.token_bytes, () if constraint is not None else stops)
     out = Generated()
     ids = out.ids
@@ -210,26 +214,10 @@ def generate(
     yield out
 
 
-def _searched(
-    branch: Branch,
-    invocation: Sequence[int],
-    state: Constraint,
-    beams: int,
-    budget: Budget,
-    stop_ids: frozenset[int],
-    balance: Balance | None,
-    clock: Clock,
-) -> Generated | None:
-    """What a beam search finds; None if it finds nothing, and then the balance has weighed nothing."""
-    found = search(branch, invocation, state.fork(), beams, budget, stop_ids, balance, clock)
-    if found is None:
-        if balance is not None:
-            balance.probability = None
-        return None
-    state.accept(found.ids)
-    text = branch.tokenizer.decode(found.ids, skip_special=False)
-    out = Generated(found.ids, text, "stop" if found.stopped else "done", found.forwards, found.forced, beams=beams)
-    out.first = perf_counter()
+def _generated(found: Found, beams: int, balance: Balance | None, tokenizer: Tokenizer) -> Generated:
+    """What a search found, as generation reports it."""
+    text, reason = tokenizer.decode(found.ids, skip_special=False), "stop" if found.stopped else "done"
+    out = Generated(found.ids, text, reason, found.forwards, found.forced, first=perf_counter(), beams=beams)
     if balance is not None:
         out.weighed, out.threshold = balance.probability, balance.threshold
     return out

@@ -27,11 +27,11 @@ def decode(calls: ModuleType, runtime: Runtime, count: int, seed: int) -> list[o
     return found
 
 
-def test_a_hundred_calls(calls: ModuleType, base: Base) -> None:
-    done = decode(calls, Runtime.load(base), 100, 11)
+def test_two_hundred_calls(calls: ModuleType, base: Base) -> None:
+    done = decode(calls, Runtime.load(base), 200, 11)
     metrics = calls.report(done, 1.0, 1).metrics
     assert metrics["not_parsed"] == metrics["not_valid"] == 0
-    assert metrics["calls"] >= 100 and metrics["lists"] > len(done) * 0.7
+    assert metrics["calls"] >= 200 and metrics["lists"] > len(done) * 0.7
     right = Counter((each.mode, each.skill) for each in done if each.result == "valid")
     assert all(right[mode, skill] for mode in ("refuse", "check") for skill in ("tools", "safety", "code", "none"))
 
