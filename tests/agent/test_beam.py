@@ -6,6 +6,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -23,7 +24,7 @@ from loraloop.agent.engine import Budget, Generated, Sampler, Sampling, Trunk, g
 from loraloop.agent.engine.balance import Balance
 from loraloop.agent.engine.beam import search
 from loraloop.agent.engine.ledger import Author
-from loraloop.evals.beams import Width, choose
+from loraloop.evals.beams import Width, choose, store
 from loraloop.testing import ScriptedRouter
 from loraloop.tool_schemas.errors import InputError, SkillError
 from loraloop.tool_schemas.grammar import Choice, GrammarCompiler, JsonSchema
@@ -293,3 +294,17 @@ def test_the_fewest_that_are_as_good_as_the_best_are_chosen(drawn: list[tuple[in
     best = max(right for _, right in drawn)
     assert found.right >= best - 0.005
     assert all(width.right < best - 0.005 for width in widths if width.beams < found.beams)
+
+
+def test_what_was_chosen_is_stored_and_the_rest_of_the_card_stays(
+    small: Base, make_skill: Callable[..., Skill], tmp_path: Path
+) -> None:
+    make_skill(small, "tools", "calls").save(tmp_path)
+    before = Card.read(tmp_path / "card.json")
+    store(4, tmp_path, {"n": 3})
+    after = Skill.load(tmp_path).card
+    assert after.beams == 4 and after.training == {**before.training, "beams_chosen": {"n": 3}}
+    assert after.model_copy(update={"beams": 1, "training": before.training}) == before
+    (tmp_path / "card.json").write_text("{")
+    with pytest.raises(SkillError, match="not JSON"):
+        store(4, tmp_path, {})

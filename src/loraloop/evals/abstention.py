@@ -112,13 +112,10 @@ def store(found: Abstention, folder: Path, how: dict[str, Any]) -> None:
     Raises:
         SkillError: the card cannot be read.
     """
-    from loraloop.adapters.card import Card, Threshold
-    from loraloop.adapters.training.whole import write_text
+    from loraloop.adapters.card import Threshold
+    from loraloop.evals.amending import amend
 
-    path = folder / "card.json"
-    chosen = {**how, "n": found.n, "rates": found.rates}
-    card = Card.read(path).model_copy(update={"threshold": Threshold(value=found.value, chosen=chosen)})
-    write_text(path, card.to_json())
+    amend(folder, threshold=Threshold(value=found.value, chosen={**how, "n": found.n, "rates": found.rates}))
 
 
 def _share(probabilities: Sequence[float], cut: float) -> float:

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from loraloop.evals.commands import BASE, BaseName, SkillFolder
-
-DataFolder = Annotated[Path, typer.Option("--data", help="The data folder; its training files are split.")]
-Cases = Annotated[int, typer.Option("--limit", min=20, help="Validation cases.")]
-Seed = Annotated[int, typer.Option("--seed", help="Of the draw of the cases.")]
-Write = Annotated[bool, typer.Option("--write", help="Store it on the skill's card.")]
+from loraloop.evals.commands import BASE, BaseName, Cases, DrawSeed, SkillFolder, TrainingData, Write
 
 
 def tools_threshold(
-    data: DataFolder,
+    data: TrainingData,
     base: BaseName = BASE,
     skill: SkillFolder = None,
     limit: Cases = 1200,
-    seed: Seed = 0,
+    seed: DrawSeed = 0,
     write: Write = False,
 ) -> None:
     """Choose from which probability the tools skill calls nothing; no evaluation file is read for it."""
@@ -28,11 +20,11 @@ def tools_threshold(
 
 
 def retrieval_threshold(
-    data: DataFolder,
+    data: TrainingData,
     base: BaseName = BASE,
     skill: SkillFolder = None,
     limit: Cases = 600,
-    seed: Seed = 0,
+    seed: DrawSeed = 0,
     write: Write = False,
 ) -> None:
     """Choose from which probability the retrieval skill finds no answer; no evaluation file is read for it."""

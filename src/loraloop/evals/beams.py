@@ -83,10 +83,6 @@ def store(beams: int, folder: Path, how: dict[str, Any]) -> None:
     Raises:
         SkillError: the card cannot be read.
     """
-    from loraloop.adapters.card import Card
-    from loraloop.adapters.training.whole import write_text
+    from loraloop.evals.amending import amend
 
-    path = folder / "card.json"
-    card = Card.read(path)
-    card = card.model_copy(update={"beams": beams, "training": {**card.training, "beams_chosen": how}})
-    write_text(path, card.to_json())
+    amend(folder, {"beams_chosen": how}, beams=beams)

@@ -7,17 +7,17 @@ from typing import Annotated
 
 import typer
 
-from loraloop.evals.commands import BASE, BaseName, SkillFolder
+from loraloop.evals.commands import BASE, BaseName, Cases, DrawSeed, SkillFolder, TrainingData, Write
 
 
 def tools_beams(
-    data: Annotated[Path, typer.Option("--data", help="The data folder; its training files are split.")],
+    data: TrainingData,
     base: BaseName = BASE,
     skill: SkillFolder = None,
     widths: Annotated[str, typer.Option("--widths", help="Numbers of hypotheses, with commas.")] = "1,2,4,8",
-    limit: Annotated[int, typer.Option("--limit", min=20, help="Validation cases.")] = 400,
-    seed: Annotated[int, typer.Option("--seed", help="Of the draw of the cases.")] = 0,
-    write: Annotated[bool, typer.Option("--write", help="Store it on the skill's card.")] = False,
+    limit: Cases = 400,
+    seed: DrawSeed = 0,
+    write: Write = False,
 ) -> None:
     """Choose how many hypotheses the search for tool calls keeps; no evaluation file is read for it."""
     from rich.table import Table

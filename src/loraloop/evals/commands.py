@@ -32,6 +32,10 @@ Told = Annotated[bool, typer.Option("--told", help="Also the base that is told i
 OutputsFile = Annotated[Path | None, typer.Option("--outputs", help="Keep outputs here; a killed run goes on.")]
 ToFile = Annotated[Path | None, typer.Option("--json", help="Write the result here.")]
 PlotsFolder = Annotated[Path | None, typer.Option("--plots", help="Draw what outputs were taken for, as PNG, here.")]
+TrainingData = Annotated[Path, typer.Option("--data", help="The data folder; its training files are split.")]
+Cases = Annotated[int, typer.Option("--limit", min=20, help="Validation cases.")]
+DrawSeed = Annotated[int, typer.Option("--seed", help="Of the draw of the cases.")]
+Write = Annotated[bool, typer.Option("--write", help="Store it on the skill's card.")]
 ShowErrors = Annotated[int, typer.Option("--show-errors", min=0, metavar="N", help="Print N errors.")]
 
 

@@ -103,14 +103,12 @@ def store(found: Thresholds, skill: Path, router: Path | None, how: dict[str, An
     Raises:
         SkillError: card or router cannot be read.
     """
-    from loraloop.adapters.card import Card, Threshold
+    from loraloop.adapters.card import Threshold
     from loraloop.adapters.training.whole import write_text
+    from loraloop.evals.amending import amend
     from loraloop.router import Router
 
-    path = skill / "card.json"
-    card = Card.read(path)
-    chosen = {**how, "n": found.n, "rates": found.rates}
-    write_text(path, card.model_copy(update={"threshold": Threshold(value=found.verdict, chosen=chosen)}).to_json())
+    amend(skill, threshold=Threshold(value=found.verdict, chosen={**how, "n": found.n, "rates": found.rates}))
     if router is not None:
         Router.load(router)  # is it one?
         file = router / "router.json"
