@@ -115,7 +115,8 @@ def store(found: Abstention, folder: Path, how: dict[str, Any]) -> None:
     from loraloop.adapters.card import Threshold
     from loraloop.evals.amending import amend
 
-    amend(folder, threshold=Threshold(value=found.value, chosen={**how, "n": found.n, "rates": found.rates}))
+    chosen = {**how, "n": found.n, "rates": found.rates}
+    amend(folder, threshold=Threshold(value=found.value, chosen=chosen))
 
 
 def _share(probabilities: Sequence[float], cut: float) -> float:

@@ -108,7 +108,8 @@ def store(found: Thresholds, skill: Path, router: Path | None, how: dict[str, An
     from loraloop.evals.amending import amend
     from loraloop.router import Router
 
-    amend(skill, threshold=Threshold(value=found.verdict, chosen={**how, "n": found.n, "rates": found.rates}))
+    chosen = {**how, "n": found.n, "rates": found.rates}
+    amend(skill, threshold=Threshold(value=found.verdict, chosen=chosen))
     if router is not None:
         Router.load(router)  # is it one?
         file = router / "router.json"
