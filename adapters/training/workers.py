@@ -6,6 +6,7 @@ gradients are summed, once a step.
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -73,6 +74,9 @@ class Accelerated:
             raise InputError("several processes need accelerate: pip install 'loraloop[train]'") from error
         self.shared = _sharing()
         self._state: Any = PartialState(cpu=not torch.cuda.is_available())
+        if self._state.device.type == "cpu":
+            # gloo's threads let go of tensors; one that does so while the interpreter is torn down aborts the process.
+            atexit.register(self._state.destroy_process_group)
         self.rank: int = self._state.process_index
         self.count: int = self._state.num_processes
         self._shards: Shards | None = None

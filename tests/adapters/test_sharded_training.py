@@ -115,6 +115,7 @@ def test_a_killed_process_ends_all_and_the_run_resumes_with_the_same_bits(tmp_pa
     for kind in ("last", "best"):
         assert all(torch.equal(tensor, ends[1][kind][name]) for name, tensor in ends[0][kind].items())
     assert ends[0]["workers"] == 2
+    assert all((tmp_path / name / f"closed-{rank}").exists() for name in ("whole", "cut") for rank in (0, 1))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from loraloop.adapters.training.sources.code import usable
 from loraloop.adapters.training.sources.records import generator, in_valid
 from loraloop.adapters.training.sources.tools_public import case_of, figures_said
 from loraloop.adapters.training.sources.typed import drawn, family_specs, fill, parse, specs
-from loraloop.adapters.training.sources.typed_several import SeveralMaker as Maker
+from loraloop.adapters.training.sources.typed_runs import RunMaker as Maker
 from loraloop.adapters.training.sources.typed_shown import roughened
 from loraloop.skill_eval import term_of
 from loraloop.tool_schemas import Tool, calls_schema, parse_calls, render_tools
@@ -163,7 +163,7 @@ def test_notation():
         parse("@ x\nadd it | Adds.\n? what")
 
 
-@pytest.mark.parametrize("way", ["single", "parallel", "multiple", "near_miss", "lacking", "after_result"])
+@pytest.mark.parametrize("way", ["single", "parallel", "multiple", "near_miss", "lacking", "after_result", "failed"])
 def test_made_cases_are_valid_and_said(way):
     maker = Maker("train", random.Random(3))
     for _ in range(20):

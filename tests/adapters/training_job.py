@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import random
@@ -23,8 +24,15 @@ def examples(count: int, seed: int = 0) -> list[Encoded]:
     return [encode(base, [Message("user", f"say {x}" * rng.randint(1, 3))], x * rng.randint(2, 4)) for x in letters]
 
 
+def at_the_end(folder: Path) -> None:
+    """No thread of a process group is left that could need the interpreter."""
+    if torch.distributed.is_available() and not torch.distributed.is_initialized():
+        Path(folder, f"closed-{os.environ.get('RANK', '0')}").touch()
+
+
 def main(folder: str, settings: str) -> None:
     torch.set_num_threads(1)
+    atexit.register(at_the_end, Path(folder))  # runs after what is registered later
     Path(folder, f"pid-{os.environ.get('RANK', '0')}").write_text(str(os.getpid()), encoding="ascii")
     config = TrainConfig(**json.loads(Path(settings).read_text(encoding="utf-8")))
     trainer = Trainer(random_base(0), Lora(4, 8), examples(48), examples(12, 1), config, Path(folder))

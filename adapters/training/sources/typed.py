@@ -8,15 +8,18 @@ A specification is a header, arguments, and requests:
     > Solve the quadratic with a={a}                        a request
     ~ a={a}                                                 the request in short, after "and also for"
     ! Solve a quadratic equation for me.                    a request that lacks something required
+    & Solve the quadratic of {pupil}                        a request for the tool before and this one with its result
 
 Kinds: `int(low,high,step)`, `num(low,high,decimals)`, `rate` (a fraction, said in percent), `pct(low,high)` (a number,
-said in percent), `bool`, `date`, `when`, `enum(a/b)`, `pool(name)`, `[kind](least,most)`, `{name: kind, …}`. The
-clause of a flag has two wordings parted by `//`; in a request it is `{flag:words if true//words if false}`.
+said in percent), `bool`, `date`, `when`, `enum(a/b)`, `pool(name)`, `code(L)` (L and a number), `[kind](least,most)`,
+`{name: kind, …}`. The clause of a flag has two wordings parted by `//`; in a request it is `{flag:words if true//words
+if false}`.
 """
 
 from __future__ import annotations
 
 import datetime
+import itertools
 import random
 import re
 from collections.abc import Mapping, Sequence
@@ -24,11 +27,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from loraloop.adapters.training.sources.typed_pools import POOLS, pooled
+from loraloop.adapters.training.sources.typed_pools import MADE_UP, POOLS, pooled
 
 _NUMBER_WORDS = (
-    *("zero", "one", "two", "three", "four", "five", "six"),
-    *("seven", "eight", "nine", "ten", "eleven", "twelve"),
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
+    *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
 )
 
 
@@ -82,6 +85,7 @@ class Spec:
     requests: tuple[str, ...]
     short: str = ""
     lacking: tuple[str, ...] = ()
+    chained: tuple[str, ...] = ()
 
     def argument(self, name: str) -> Argument:
         """The argument of this name."""
@@ -101,6 +105,8 @@ def specs() -> tuple[Spec, ...]:
     """All made tools."""
     from loraloop.adapters.training.sources import (
         typed_catalog,
+        typed_catalog_chained,
+        typed_catalog_chains,
         typed_catalog_figures,
         typed_catalog_services,
         typed_catalog_work,
@@ -108,7 +114,13 @@ def specs() -> tuple[Spec, ...]:
     )
 
     parts = (typed_catalog, typed_catalog_world, typed_catalog_work, typed_catalog_figures, typed_catalog_services)
-    return tuple(spec for part in parts for spec in parse(part.CATALOG))
+    chained = (typed_catalog_chains, typed_catalog_chained)
+    return tuple(spec for part in (*parts, *chained) for spec in parse(part.CATALOG))
+
+
+def chains() -> tuple[tuple[Spec, Spec], ...]:
+    """Pairs of made tools: the first argument of the second is what the first one finds."""
+    return tuple((first, second) for first, second in itertools.pairwise(specs()) if second.chained)
 
 
 @lru_cache(maxsize=1)
@@ -141,7 +153,7 @@ def parse(text: str) -> tuple[Spec, ...]:
 
 def _spec(domain: str, lines: list[str]) -> Spec:
     words, description = lines[0].split(" | ")
-    marks: dict[str, list[str]] = {">": [], "~": [], "!": []}
+    marks: dict[str, list[str]] = {">": [], "~": [], "!": [], "&": []}
     arguments = []
     for line in lines[1:]:
         if line[0] in marks:
@@ -158,6 +170,7 @@ def _spec(domain: str, lines: list[str]) -> Spec:
         tuple(marks[">"]),
         "".join(marks["~"]),
         tuple(marks["!"]),
+        tuple(marks["&"]),
     )
 
 
@@ -190,7 +203,7 @@ def _kind(text: str) -> Kind:
         return Kind(form, tuple(float(x) if "." in x else int(x) for x in inside.split(",")))
     if form == "enum":
         return Kind(form, tuple(inside.split("/")))
-    if form == "pool" and inside not in POOLS:
+    if form == "pool" and inside not in POOLS and inside not in MADE_UP:
         raise ValueError(f"no pool {inside!r}")
     return Kind(form, (inside,) if inside else ())
 
@@ -233,6 +246,8 @@ def draw(kind: Kind, rng: random.Random, clause: str = "") -> Value:
             drawn = {name: draw(part, rng) for name, part in kind.options}
             said = _list([_pair(name, value) for name, value in drawn.items()], rng, False)
             return Value({name: value.value for name, value in drawn.items()}, said)
+        case "code":
+            return _same(f"{kind.options[0]}{rng.randrange(2, rng.choice((10, 100, 100, 1000)))}")
         case "when":
             return _same(rng.choice(POOLS["when"]))
         case _:
@@ -265,6 +280,11 @@ def _pair(name: str, value: Value) -> str:
 def _said_integer(number: int, rng: random.Random) -> str:
     if 0 < number < len(_NUMBER_WORDS) and rng.random() < 0.15:
         return _NUMBER_WORDS[number]
+    for size, words in ((10**6, (" million", "M")), (1000, (" thousand", "k")), (100, (" hundred",))):
+        times, rest = divmod(number, size)
+        if not rest and 0 < times < (10 if size == 100 else 1000) and not 1000 <= number <= 2100 and rng.random() < 0.2:
+            word = rng.choice(words)
+            return f"{_NUMBER_WORDS[times] if times < 13 and word[0] == ' ' else times}{word}"
     return f"{number:,}" if number >= 10000 and rng.random() < 0.5 else str(number)
 
 

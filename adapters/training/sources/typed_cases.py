@@ -26,6 +26,8 @@ from loraloop.adapters.training.sources.typed_shown import (
 )
 from loraloop.tool_schemas.jsontext import dumps
 
+ONE_EACH = ("pool", "code", "int", "num", "date")
+"""Forms of values that a request can list, one for each call."""
 SOURCE, LICENSE = "loraloop typed tools (made)", "Apache-2.0"
 
 
@@ -77,8 +79,10 @@ class Maker:
     def lacking(self) -> Case:
         """A request that lacks something the tool requires."""
         rng, style = self.rng, self._style()
-        offered = [one.spec for one in self._board] or self.specs
-        spec = rng.choice([s for s in offered if s.lacking] or [s for s in self.every if s.lacking])
+        offered = [s for s in ([one.spec for one in self._board] or self.specs) if s.lacking]
+        if not offered:
+            return self.near_miss()
+        spec = rng.choice(offered)
         shown, values, _ = self._asked(spec, style)
         text = fill(rng.choice(spec.lacking), values)
         if rng.random() < 0.35 and spec.requests:
@@ -182,7 +186,7 @@ class Maker:
         free = [
             a
             for a in spec.arguments
-            if a.required and a.kind.form in ("pool", "int", "num", "date") and request.count("{" + a.name + "}") == 1
+            if a.required and a.kind.form in ONE_EACH and request.count("{" + a.name + "}") == 1
         ]
         if not free or "{" + free[-1].name + "}." in request:
             return None

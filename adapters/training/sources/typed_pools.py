@@ -89,6 +89,7 @@ idcode: A1042; ORD-7731; X99-20; TK5580; 48213; INV-2024-017; C-310; 900417
 flightno: LH441; BA117; UA930; AF66; EK201; DL45; QF12; KL1023; SQ318; AA100
 river: Nile; Danube; Amazon; Thames; Mekong; Rhine
 mountain: Mont Blanc; Kilimanjaro; Everest; Denali; Elbrus; Aconcagua
+fish: clownfish; sea bass; trout; rays; seahorses; carp; sturgeon; moray eels; blue tangs; pike; tilapia; salmon
 vehicle: Toyota Corolla; Ford F-150; Tesla Model 3; Honda Civic; VW Golf; BMW X5
 """
 
@@ -137,8 +138,81 @@ for _name, _, _items in (line.partition(": ") for line in _MORE.strip().splitlin
     POOLS[_name] += tuple(item.strip() for item in _items.split(";"))
 
 
+_BEGINNINGS = (
+    "Al",
+    "Bren",
+    "Cor",
+    "Del",
+    "Fen",
+    "Gar",
+    "Hal",
+    "Ker",
+    "Lor",
+    "Mar",
+    "Nim",
+    "Or",
+    "Per",
+    "Rav",
+    "Tam",
+    "Vel",
+)
+_ENDINGS = ("a", "dan", "don", "ella", "en", "ia", "ick", "ina", "is", "mere", "o", "rin", "ta", "us", "vale", "wick")
+_QUALITIES = ("Black", "Bright", "Copper", "Grey", "Iron", "Little", "Lucky", "North", "Old", "Quiet", "Swift", "White")
+_BEINGS = (
+    "Arrow",
+    "Badger",
+    "Comet",
+    "Falcon",
+    "Heron",
+    "Lark",
+    "Otter",
+    "Raven",
+    "Star",
+    "Storm",
+    "Thistle",
+    "Willow",
+)
+_SHADES = (
+    "amber",
+    "autumn",
+    "blue",
+    "dusty pink",
+    "golden",
+    "old",
+    "pale",
+    "red",
+    "royal",
+    "smoked",
+    "stone",
+    "winter",
+)
+_STUFFS = ("agate", "apple", "barley", "bell", "birch", "fern", "garnet", "honey", "leaf", "moss", "pearl", "wheat")
+_TITLES = ("Mr", "Mrs", "Ms", "Dr", "Professor")
+
+MADE_UP = ("coined", "compound", "titled")
+"""Pools without a list."""
+
+
+def _made_up(name: str, rng: random.Random) -> str | None:
+    """An item of one of `MADE_UP`, None for another pool."""
+    match name:
+        case "coined" if rng.random() < 0.5:
+            return rng.choice(_BEGINNINGS) + rng.choice(_ENDINGS)
+        case "coined":
+            return f"{rng.choice(_QUALITIES)} {rng.choice(_BEINGS)}"
+        case "compound" if rng.random() < 0.3:
+            return rng.choice(_STUFFS)
+        case "compound":
+            return f"{rng.choice(_SHADES)} {rng.choice(_STUFFS)}"
+        case "titled":
+            return f"{rng.choice(_TITLES)} {rng.choice(SURNAMES)}"
+    return None
+
+
 def pooled(name: str, rng: random.Random) -> str:
     """An item of a pool; people and numbers of things are mostly made up."""
+    if (made_up := _made_up(name, rng)) is not None:
+        return made_up
     if name == "person" and rng.random() < 0.7:
         return f"{rng.choice(POOLS['firstname'])} {rng.choice(SURNAMES)}"
     if name == "idcode" and rng.random() < 0.7:

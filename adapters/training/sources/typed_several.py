@@ -9,7 +9,7 @@ from typing import Any
 from loraloop.adapters.training.sources.instructions import instructions_or_none
 from loraloop.adapters.training.sources.tools_public import Case
 from loraloop.adapters.training.sources.typed import Spec, Value, draw, drawn, fill
-from loraloop.adapters.training.sources.typed_cases import Maker, clauses
+from loraloop.adapters.training.sources.typed_cases import ONE_EACH, Maker, clauses
 from loraloop.adapters.training.sources.typed_shown import OWN, QUESTION, Shown, joined, show, wrap
 from loraloop.tool_schemas.jsontext import dumps
 
@@ -116,7 +116,7 @@ class SeveralMaker(Maker):
         free = [
             a
             for a in spec.arguments
-            if a.required and a.kind.form in ("pool", "int", "num", "date") and request.count("{" + a.name + "}") == 1
+            if a.required and a.kind.form in ONE_EACH and request.count("{" + a.name + "}") == 1
         ]
         if len(free) < 2 or '"{' in request or "({" in request:
             return None
