@@ -18,14 +18,21 @@ from loraloop.adapters.base import Base
 from loraloop.adapters.base.catalog import DEFAULT
 from loraloop.adapters.card import Card, DataSource, Fingerprints
 from loraloop.adapters.skill import Skill
+from loraloop.adapters.training.corrections import corrections
 from loraloop.adapters.training.data import counted_mixture, load_examples
+from loraloop.adapters.training.dpo import Dpo
 from loraloop.adapters.training.encode import Encoded, encode
 from loraloop.adapters.training.example import CONTRACTS, Example
+from loraloop.adapters.training.objective import Objective
+from loraloop.adapters.training.preferences import pairs
 from loraloop.adapters.training.recipes import RECIPES, ShippedRecipe, recipe
+from loraloop.adapters.training.reference import Reference
+from loraloop.adapters.training.sft import Sft
 from loraloop.adapters.training.trainer import Trainer
 from loraloop.tool_schemas.errors import LoraloopError
 
 _log = logging.getLogger("loraloop.training")
+_OBJECTIVE = "cross-entropy on the completion, trunk under no_grad (aLoRA, arXiv 2504.12397)"
 
 
 def train(
@@ -37,23 +44,35 @@ def train(
     library: Path,
     command: str,
     start: Path | None = None,
+    corrected: int = 0,
 ) -> Path:
     """Trains one skill of `base` and writes it to `library/skill`; checkpoints and log go to `work/skill`.
 
-    With `start`, the folder of a skill, training begins from that skill's tensors.
+    With `start`, the folder of a skill, training begins from that skill's tensors. With `corrected`, that skill first
+    writes so many training examples itself, and learns by DPO from those that it gets wrong.
     """
     seed = made.config.seed
     begun = None if start is None else Skill.load(start)
-    examples, counts = counted_mixture(skill, data, made.examples, seed=seed)
+    examples, counts = counted_mixture(skill, data, corrected or made.examples, seed=seed)
     held_out = load_examples(skill, data, "valid", limit=made.validation, seed=seed)
+    objective: Objective = Sft()
+    if corrected and begun:
+        objective = Dpo(reference=Reference.of_skill(begun, base.config), anchor=1.0)
+        train_set, valid_set = (
+            _corrected(base, begun, part, made, work / skill / f"{name}.jsonl")
+            for name, part in (("written", examples), ("written_valid", held_out))
+        )
+    else:
+        train_set, valid_set = _encoded(base, examples, made), _encoded(base, held_out, made)
     trainer = Trainer(
         base,
         made.method,
-        _encoded(base, examples, made),
-        _encoded(base, held_out, made),
+        train_set,
+        valid_set,
         made.config,
         work / skill,
         begun.tensors if begun else None,
+        objective,
     )
     _log.info("%s: %d examples, %d held out", skill, len(trainer.train_set), len(trainer.valid_set))
     best = trainer.run()
@@ -70,7 +89,7 @@ def train(
         base=f"{base.name} ({base.form})",
         data=_sources(examples),
         training={
-            "objective": "cross-entropy on the completion, trunk under no_grad (aLoRA, arXiv 2504.12397)",
+            "objective": objective.name if corrected else _OBJECTIVE,
             "command": command,
             "drawn": {**counts},
             **({"start": {"sha256": begun.card.sha256, "steps": begun.card.training.get("steps")}} if begun else {}),
@@ -89,6 +108,16 @@ def _encoded(base: Base, examples: list[Example], made: ShippedRecipe) -> list[E
     return [example for example in every if example.length <= made.longest]
 
 
+def _corrected(base: Base, skill: Skill, examples: list[Example], made: ShippedRecipe, kept: Path) -> list[Encoded]:
+    """Pairs of the right text and one that the skill wrote instead."""
+
+    def tell(at: int, wrong: int) -> None:
+        _log.info("%s: %d of %d written, %d wrong", kept.stem, at, len(examples), wrong)
+
+    found = corrections(base, skill, examples, kept, seed=made.config.seed, done=tell)
+    return [pair for pair in pairs(base, found) if pair.length <= 2 * made.longest]
+
+
 def _sources(examples: list[Example]) -> tuple[DataSource, ...]:
     counts = Counter((_source(example.source), example.license) for example in examples)
     return tuple(DataSource(name=name, license=terms, n=n) for (name, terms), n in counts.most_common())
@@ -102,7 +131,9 @@ def _source(text: str) -> str:
 
 def _command(skill: str, given: argparse.Namespace) -> str:
     """The command that makes the skill again, without this machine's paths."""
-    options = ((f"--{name}", getattr(given, name)) for name in ("steps", "seconds", "rank", "rate", "seed"))
+    options = (
+        (f"--{name}", getattr(given, name)) for name in ("steps", "seconds", "rank", "rate", "seed", "corrections")
+    )
     chosen = [text for name, value in options if value for text in (name, f"{value:g}")]
     if given.start:
         chosen += ["--start", "DIR"]
@@ -123,12 +154,20 @@ def main() -> int:
     parser.add_argument("--rate", type=float, help="another peak learning rate than the recipe's")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", type=Path, help="a skill's folder to begin from (with one --skill)")
+    parser.add_argument(
+        "--corrections",
+        type=int,
+        metavar="N",
+        help="with --start: learn from what the skill writes wrongly of N examples",
+    )
     parser.add_argument("--base", default=DEFAULT, help="the base to train for; with --library")
     given = parser.parse_args()
     if given.base != DEFAULT and given.library == parser.get_default("library"):
         parser.error(f"the shipped skills are for {DEFAULT}: give --library, a folder for those of {given.base}")
     if given.start and len(given.skill or ()) != 1:
         parser.error("--start is the beginning of one skill: name it with --skill")
+    if given.corrections and not given.start:
+        parser.error("--corrections are those of a skill: name its folder with --start")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
         base = Base.load(given.base)
@@ -136,7 +175,8 @@ def main() -> int:
             chosen = {name: getattr(given, name) for name in ("steps", "seconds", "rank", "rate", "seed")}
             made = recipe(skill, given.base, **chosen)
             command = _command(skill, given)
-            _log.info("wrote %s", train(base, skill, made, given.data, given.work, given.library, command, given.start))
+            places = given.data, given.work, given.library
+            _log.info("wrote %s", train(base, skill, made, *places, command, given.start, given.corrections or 0))
     except LoraloopError as error:
         parser.exit(2, f"error: {error}\n")
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,20 +26,24 @@ class Dpo:
     Attributes:
         beta: how hard it is to leave the reference.
         smoothing: probability that a pair is labelled the wrong way round (conservative DPO).
+        anchor: weight of the chosen completion's mean cross-entropy a token, which keeps it likely (RPO, arXiv
+            2404.19733); without it, both of a pair may become unlikely.
         reference: what is left.
     """
 
     beta: float = 0.1
     smoothing: float = 0.0
     reference: Reference = field(default_factory=Reference)
+    anchor: float = 0.0
 
     def __post_init__(self) -> None:
-        if not self.beta > 0 or not 0 <= self.smoothing < 0.5:
-            raise InputError("DPO's beta must be positive, its smoothing lie in 0..0.5")
+        if not self.beta > 0 or not 0 <= self.smoothing < 0.5 or not 0 <= self.anchor < math.inf:
+            raise InputError("DPO's beta must be positive, its smoothing lie in 0..0.5, its anchor not be negative")
 
     @property
     def name(self) -> str:
-        return f"dpo(beta={self.beta:g}, smoothing={self.smoothing:g}, reference={self.reference.identity})"
+        anchor = f", anchor={self.anchor:g}" if self.anchor else ""
+        return f"dpo(beta={self.beta:g}, smoothing={self.smoothing:g}{anchor}, reference={self.reference.identity})"
 
     def prepare(self, reader: Reader, examples: Sequence[Encoded], folder: Path, fingerprint: str, full: bool) -> None:
         for example in examples:
@@ -53,4 +58,8 @@ class Dpo:
         sums = scored.sums(log_probs(reader.decoder, scored.states, scored.targets))
         ratios = sums - self.reference.of(scored)
         margins = self.beta * (ratios[0::2] - ratios[1::2])
-        return -((1 - self.smoothing) * logsigmoid(margins) + self.smoothing * logsigmoid(-margins)).sum()
+        loss = -((1 - self.smoothing) * logsigmoid(margins) + self.smoothing * logsigmoid(-margins))
+        if self.anchor:
+            lengths = sums.new_tensor([branch.counted for branch in scored.branches[0::2]])
+            loss = loss - self.anchor * sums[0::2] / lengths
+        return loss.sum()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 OPTIONS: Mapping[str, tuple[str, ...]] = {
     "sft": (),
-    "dpo": ("beta", "smoothing", "reference"),
+    "dpo": ("beta", "smoothing", "anchor", "reference"),
     "kto": ("beta", "desirable", "undesirable", "reference"),
     "distill": ("teacher", "temperature", "share"),
 }

@@ -97,6 +97,25 @@ def test_dpo_is_its_formula(tmp_path: Path, reference: int | None) -> None:
     compare(Dpo(0.3, 0.1, Reference(held, str(reference))), examples, formula, tmp_path)
 
 
+def test_an_anchor_adds_the_cross_entropy_of_what_was_chosen(tmp_path: Path) -> None:
+    examples = pairs(3)
+
+    def formula(policy: Any) -> Tensor:
+        total = torch.zeros(())
+        for example in examples:
+            logs = [summed(example, branch, policy) for branch in example.branches]
+            ratios = [
+                log - summed(example, branch, None).detach() for log, branch in zip(logs, example.branches, strict=True)
+            ]
+            total = total - logsigmoid(0.3 * (ratios[0] - ratios[1])) - 0.5 * logs[0] / example.branches[0].counted
+        return total
+
+    compare(Dpo(0.3, anchor=0.5), examples, formula, tmp_path)
+    assert "anchor=0.5" in Dpo(anchor=0.5).name and "anchor" not in Dpo().name
+    with pytest.raises(InputError, match="anchor"):
+        Dpo(anchor=-1.0)
+
+
 def test_kto_is_its_formula(tmp_path: Path) -> None:
     examples = [replace(example, more=(), desirable=index % 2 == 0) for index, example in enumerate(pairs(4, seed=3))]
 
