@@ -258,7 +258,7 @@ class Run(CarryingOut):
                     active.contract,
                     left,
                     self._deadline,
-                    self._after,
+                    trunk.messages[-1].message.role,
                     "\n".join(filter(None, (aside, reminder))),
                     self._repair,
                     judging,

@@ -35,7 +35,7 @@ class Writing:
         contract: What it writes.
         tokens: That the run may still generate.
         deadline: The run's, of `time.monotonic()`.
-        after: What the transcript's last message is.
+        after: The role of the transcript's last message; a dropped branch leaves none.
         aside: What the caller tells this step alone.
         repair: What went wrong before, if the step is decoded again.
         judging: Whether a gate of the guard asks for a verdict.

@@ -216,6 +216,17 @@ def test_a_repair_after_a_tool_still_has_the_cue(play: Play) -> None:
     assert "Answer with JSON" in told[1]
 
 
+def test_an_answer_after_a_dropped_branch_still_has_the_cue(play: Play) -> None:
+    """The skill finds nothing more to call; what the base reads then is the tool's result, as if it had been routed."""
+    tool, _ = book()
+    runtime = play([GOOD, "[]", "booked"], "tools")
+    policy = Policy(decide=lambda facts: "tools" if "tools" in facts.open else "none")
+    result = Agent(runtime, [tool], policy=policy).run_sync("book it")
+    assert [step.outcome for step in result.steps] == ["calls", "no_call", "text"]
+    cued = ["using the result above" in told for told in heard(runtime)]
+    assert cued == [False, False, True]
+
+
 @pytest.mark.parametrize(
     ("text", "facts", "expected"),
     [
