@@ -11,6 +11,7 @@ from loraloop.adapters.training.example import SKILLS, Example, Split
 from loraloop.adapters.training.overlap import Overlap
 from loraloop.adapters.training.sources import code, retrieval, safety, tools_public
 from loraloop.adapters.training.sources.records import endless, generator
+from loraloop.adapters.training.sources.retrieval_made import FactMaker
 from loraloop.adapters.training.sources.tools_mix import tools_parts
 from loraloop.tool_schemas.errors import InputError, unknown
 
@@ -165,6 +166,7 @@ def _retrieval_parts(data: Path, split: Split, rng: random.Random) -> list[Part]
     answered = endless([r for r in open_questions if r["answerable"]], rng)
     unanswered = endless([r for r in open_questions if not r["answerable"]], rng)
     science = endless(retrieval.retrieval_records(data, "entailmentbank", split), rng)
+    facts = FactMaker(split, rng)
     return [
         (0.24, lambda: retrieval.as_passages(next(answered), rng)),
         (0.07, lambda: retrieval.as_passages(next(unanswered), rng)),
@@ -173,4 +175,6 @@ def _retrieval_parts(data: Path, split: Split, rng: random.Random) -> list[Part]
         (0.20, lambda: retrieval.as_document(next(nq), rng, False)),
         (0.12, lambda: retrieval.as_passages(next(science), rng)),
         (0.03, lambda: retrieval.withheld(next(science), rng)),
+        (0.20, facts.passages),
+        (0.10, facts.document),
     ]

@@ -1,0 +1,60 @@
+"""Passages made from templates of facts."""
+
+from __future__ import annotations
+
+import random
+import re
+
+import pytest
+
+from loraloop.adapters.contracts import answer_of
+from loraloop.adapters.training.sources.retrieval_made import FactMaker, things
+from loraloop.evals.task_texts import FACTS
+
+
+def test_every_question_asks_for_a_slot_of_its_sentence() -> None:
+    assert len(things()) >= 25
+    for thing in things():
+        assert thing.names and len(thing.facts) >= 3, thing.kind
+        assert any(fact.named for fact in thing.facts), thing.kind
+        for fact in thing.facts:
+            slots = set(re.findall(r"\{(\w+)\}", fact.sentence))
+            assert fact.questions and {slot for slot, _ in fact.questions} <= slots - {"it", "It"}, fact.sentence
+            assert all("{it}" in question and question.endswith("?") for _, question in fact.questions), fact.sentence
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+@pytest.mark.parametrize("way", ["passages", "document"])
+def test_the_cited_passage_holds_the_answer_and_only_it_is_of_the_thing_asked_for(split: str, way: str) -> None:
+    maker, kinds = FactMaker(split, random.Random(2)), set[bool]()
+    for _ in range(150):
+        example = getattr(maker, way)()
+        answer = answer_of(example.completion)
+        kinds.add(answer.answerable)
+        assert len({passage.id for passage in example.passages}) == len(example.passages) >= 1
+        assert bool(answer.citations) == answer.answerable
+        if not answer.answerable:
+            continue
+        ((cited,), (value,)) = answer.citations, example.gold["answers"]
+        (passage,) = (passage for passage in example.passages if passage.id == cited)
+        assert value in passage.text
+        assert answer.answer == (value if way == "passages" else passage.text)
+    assert kinds == {True, False}
+
+
+def test_kinds_are_split_and_examples_are_reproducible() -> None:
+    train, valid = ({thing.kind for thing in FactMaker(split, random.Random(0)).things} for split in ("train", "valid"))
+    assert len(train) >= 20 and len(valid) >= 3 and not train & valid
+    first, again = (FactMaker("train", random.Random(5)) for _ in range(2))
+    assert [first.passages() for _ in range(5)] == [again.passages() for _ in range(5)]
+
+
+def test_no_fact_is_one_of_the_agents_evaluation() -> None:
+    def words(text: str) -> set[str]:
+        return set(re.findall(r"[a-z]{4,}", re.sub(r"\{\w+\}", "", text.lower())))
+
+    theirs = [words(f"{sentence} {question}") for sentence, question, _ in FACTS]
+    for thing in things():
+        for fact in thing.facts:
+            mine = words(fact.sentence)
+            assert all(len(mine & other) <= 3 for other in theirs), fact.sentence
