@@ -25,19 +25,17 @@ class Repair:
     left: int
 
 
-def asides(job: Job, contract: str, cued: bool, repair: Repair | None, told: str = "") -> list[list[Message]]:
+def asides(job: Job, contract: str, cue: str, repair: Repair | None, told: str = "") -> list[list[Message]]:
     """Messages that a step is told, the fullest form first; a step takes the first that fits.
 
     Args:
         job: The run's.
         contract: What the step writes.
-        cued: Whether the base answers after a tool's result.
+        cue: What the policy tells the base here; empty for nothing.
         repair: What went wrong before, if the step is decoded again.
         told: What the caller tells this step.
     """
-    asked = [told] if told else []
-    if cued:
-        asked.append(job.policy.cue)
+    asked = [text for text in (told, cue) if text]
     if contract == "text" and job.policy.tell_form and (form := job.output.told()):
         asked.append(form)
     first = [Message("user", "\n".join(asked))] if asked else []

@@ -263,6 +263,7 @@ class Run(CarryingOut):
                     self._repair,
                     judging,
                     self._gates.unsafe_from,
+                    any(step.outcome == "not_answerable" for step in self._steps),
                 )
                 out, limit = yield from self._writer.write(branch, asked, clock)
                 outcome = self._judge(active.contract, out, limit)

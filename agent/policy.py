@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from loraloop.tool_schemas.context import Context
 
 CUE = "Answer my question in one sentence, using the result above."
+NO_ANSWER_CUE = "I looked: the answer is not in these passages. Reply with one sentence that says so."
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ class Policy:
             calling is the tools skill's work: what it writes is for the user.
         cue: What the base is told, in the branch alone, before it answers after a tool's result: a small base that has
             just read calls and JSON would else go on in their style. Empty for nothing. The transcript never holds it.
+        no_answer_cue: What the base is told, in the branch alone, where a skill has found that the passages hold no
+            answer: a small base would else make one up. Empty to let it answer from what it knows.
         after_answer: Whether the run ends with a retrieval answer or routes again.
         mix: Probability from which a runner-up takes part: the step then runs on a mixture of the chosen skill and
             these, weighted by their calibrated probabilities. What the step writes is the chosen skill's. 0: never.
@@ -72,6 +75,7 @@ class Policy:
     repeat_calls: bool = False
     prose: bool = True
     cue: str = CUE
+    no_answer_cue: str = NO_ANSWER_CUE
     after_answer: Literal["end", "route"] = "end"
     mix: float = 0.0
     tool_choice: str | Mapping[str, Any] = "auto"

@@ -41,7 +41,10 @@ def emptied(trace: Trace) -> Trace:
         return {} if isinstance(value, dict) else None
 
     changed = _changed(trace, lambda text: "", lambda text: LEFT_OUT if text else "", nothing)
-    policy, guard = {**changed.settings.policy, "cue": ""}, {**changed.settings.guard, "refusal": ""}
+    policy, guard = (
+        {**changed.settings.policy, "cue": "", "no_answer_cue": ""},
+        {**changed.settings.guard, "refusal": ""},
+    )
     settings = replace(changed.settings, policy=policy, guard=guard, output=None)
     return replace(changed, content="none", settings=settings)
 

@@ -40,6 +40,7 @@ class Writing:
         repair: What went wrong before, if the step is decoded again.
         judging: Whether a gate of the guard asks for a verdict.
         unsafe_from: That gate's threshold; None for the card's.
+        unanswered: Whether a skill has found in this run that the passages hold no answer.
     """
 
     index: int
@@ -52,6 +53,7 @@ class Writing:
     repair: Repair | None = None
     judging: bool = False
     unsafe_from: float | None = None
+    unanswered: bool = False
 
 
 class Writer:
@@ -117,8 +119,10 @@ class Writer:
 
     def _told(self, step: Writing, talks: bool, most: int) -> list[int]:
         """Ids of what the step is told in its branch alone, in at most so many tokens."""
-        cued = talks and step.after == "tool" and bool(self._job.policy.cue)
-        for messages in asides(self._job, step.contract, cued, step.repair, step.aside):
+        policy, cue = self._job.policy, ""
+        if talks:
+            cue = policy.cue if step.after == "tool" else policy.no_answer_cue if step.unanswered else ""
+        for messages in asides(self._job, step.contract, cue, step.repair, step.aside):
             ids = [token for each in messages for token in self._chat.message(each.role, each.content)]
             if len(ids) <= most:
                 return ids

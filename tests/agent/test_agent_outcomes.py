@@ -144,6 +144,23 @@ def test_not_answerable_leaves_nothing_and_masks_retrieval(play: Play) -> None:
     assert roles(result.messages) == ["user", "assistant"]
 
 
+@pytest.mark.parametrize("policy", [Policy(), Policy(no_answer_cue="Say no."), Policy(no_answer_cue="")])
+def test_the_base_is_told_in_its_branch_that_the_passages_hold_no_answer(play: Play, policy: Policy) -> None:
+    runtime = play(['{"answerable":false}', "The passages do not say."], "retrieval", "retrieval")
+    result = Agent(runtime, policy=policy).run_sync("Who?", passages=["Nothing."])
+    searched, answered = (turn.told for turn in runtime.turns)
+    assert "user" not in searched and ("user" in answered) == bool(policy.no_answer_cue)
+    assert policy.no_answer_cue in answered
+    assert roles(result.messages) == ["user", "assistant"], "the transcript does not hold it"
+
+
+def test_after_a_result_the_base_is_told_to_use_it_instead(play: Play) -> None:
+    """Passages had no answer; a tool did."""
+    runtime = play(['{"answerable":false}', CALL, "It is 3."], "retrieval", "tools")
+    Agent(runtime, [add]).run_sync("Who?", passages=["Nothing."])
+    assert Policy().cue in runtime.turns[-1].told and Policy().no_answer_cue not in runtime.turns[-1].told
+
+
 def test_unsafe_leaves_the_refusal_and_ends_the_run(play: Play) -> None:
     result = Agent(play([UNSAFE], unsafe=[True])).run_sync("How do I rob a bank?")
     assert (result.stop_reason, result.category) == ("refused", "crime")
