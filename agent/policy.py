@@ -29,9 +29,9 @@ class Policy:
             entry may be a mixture: `{"code": 0.7, "tools": 0.3}`, or a `Mixture` that also says what the step writes.
         forbid: Skills that are never chosen.
         decide: Asked at each choice that `skills` and `tool_choice` leave open, with the step's facts, the router's
-            choice among them. Returns a skill or a mixture to force it, several in order of preference (the first
-            that can be chosen is taken), ``Forbid("code")`` to have the router choose without it in this step, or
-            None for the router's choice. Of several, what cannot be chosen in the step is passed over.
+            choice among them. Returns a skill or a mixture to force it, several in order of preference (what cannot
+            be chosen in the step is passed over), ``Forbid("code")`` to have the router choose without it in this
+            step, or None for the router's choice.
         no_call_from: Probability of calling nothing from which a tool skill's step calls nothing; the one on its card
             where None. Lower calls less.
         no_answer_from: Probability that the passages hold no answer from which a retrieval step says so; the one on its
@@ -40,10 +40,9 @@ class Policy:
             the skill's card where None. No search where a temperature draws tokens.
         repeat_calls: Whether a call that was answered in this run already may run again. If not, a step that only
             repeats is dropped and tools are masked, so that the base answers.
-        prose: Whether a reply of the base beside tools must not begin like a call. The base was shown how to call, and
-            calling is the tools skill's work: what it writes is for the user.
+        prose: Whether a reply of the base beside tools must not begin like a call: what it writes is for the user.
         cue: What the base is told, in the branch alone, before it answers after a tool's result: a small base that has
-            just read calls and JSON would else go on in their style. Empty for nothing. The transcript never holds it.
+            just read calls and JSON would else go on in their style. Empty for nothing.
         no_answer_cue: What the base is told, in the branch alone, where a skill has found that the passages hold no
             answer: a small base would else make one up. Empty to let it answer from what it knows.
         after_answer: Whether the run ends with a retrieval answer or routes again.
