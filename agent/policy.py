@@ -38,8 +38,8 @@ class Policy:
             card where None. Lower answers less.
         beams: Hypotheses of the beam search for what a step writes under a form; 1 decodes token by token. What is on
             the skill's card where None. No search where a temperature draws tokens.
-        repeat_calls: Whether a call that was answered in this run already may run again. If not, a step that only
-            repeats is dropped and tools are masked, so that the base answers.
+        repeat_calls: Whether a call that was answered in this run may run again. If not, a step that only repeats is
+            dropped and the base answers.
         prose: Whether a reply of the base beside tools must not begin like a call: what it writes is for the user.
         cue: What the base is told, in the branch alone, before it answers after a tool's result: a small base that has
             just read calls and JSON would else go on in their style. Empty for nothing.
@@ -62,7 +62,7 @@ class Policy:
             a thread of its own. Returns `Approve()`, with other arguments if it likes, `Deny("why")`, or None. Where it
             says None, and where there is no such function, the run ends with `approval`; see `Agent.resume`.
         tell_form: Whether the base is also told, in the branch alone, what form its answer has to have. It writes that
-            form either way, and a small base that reads a schema loses sight of the question.
+            form either way; a small base that reads a schema loses sight of the question.
     """
 
     skills: tuple[str | Mapping[str, float] | Mixture, ...] = ()
