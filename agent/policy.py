@@ -41,10 +41,10 @@ class Policy:
         repeat_calls: Whether a call that was answered in this run may run again. If not, a step that only repeats is
             dropped and the base answers.
         prose: Whether a reply of the base beside tools must not begin like a call: what it writes is for the user.
-        cue: What the base is told, in the branch alone, before it answers after a tool's result: a small base that has
-            just read calls and JSON would else go on in their style. Empty for nothing.
-        no_answer_cue: What the base is told, in the branch alone, where a skill has found that the passages hold no
-            answer: a small base would else make one up. Empty to let it answer from what it knows.
+        cue: What the base is told, in the branch alone, before it answers after a tool's result, so that it does not
+            go on in the style of calls. Empty for nothing.
+        no_answer_cue: What it is told where a skill has found that the passages hold no answer, so that it does not
+            make one up. Empty to let it answer from what it knows.
         after_answer: Whether the run ends with a retrieval answer or routes again.
         mix: Probability from which a runner-up takes part: the step then runs on a mixture of the chosen skill and
             these, weighted by their calibrated probabilities. What the step writes is the chosen skill's. 0: never.
