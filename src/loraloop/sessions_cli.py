@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from loraloop.run_options import Beams
 from loraloop.tools_cli import Servers
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def resume(
     skill: Annotated[list[str] | None, typer.Option("--skill", help="As `run` was given it; repeatable.")] = None,
     python: Annotated[bool, typer.Option("--python", help="Run the code that the agent writes, in a sandbox.")] = False,
     tool_choice: Annotated[str, typer.Option(help="auto, required, none, or a tool's name.")] = "auto",
+    beams: Beams = None,
     max_steps: Annotated[int, typer.Option(help="Most steps, those before included.")] = 12,
     max_tokens: Annotated[int, typer.Option(help="Most tokens that all steps together may generate.")] = 4096,
     deadline: Annotated[float | None, typer.Option(help="Most seconds, those before included.")] = None,
@@ -127,7 +129,7 @@ def resume(
             tools=given,
             python=python,
             limits=Limits(max_steps=max_steps, run_tokens=max_tokens, deadline=deadline),
-            policy=Policy(skills=forced_skills(runtime, skill or []), tool_choice=tool_choice),
+            policy=Policy(skills=forced_skills(runtime, skill or []), tool_choice=tool_choice, beams=beams),
             sampling=Sampling(temperature=temperature, seed=seed),
             guard=guard if screen else replace(guard, input=None),
         )

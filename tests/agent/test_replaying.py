@@ -192,7 +192,8 @@ def test_a_difference_of_each_kind_is_found() -> None:
 
     changed = {
         ("step 1", "skill"): step(skill="code"), ("step 1", "probability"): step(probability=0.5),
-        ("step 1", "masked"): step(masked=()), ("step 1, call 1", "call"): step(calls=()),
+        ("step 1", "masked"): step(masked=()), ("step 1", "beams"): step(beams=4),
+        ("step 1, call 1", "call"): step(calls=()),
         ("step 1, call 1", "error"): call(error="no"), ("step 1, call 1", "result"): call(result=1),
         ("end", "stop_reason"): replace(trace, end=replace(trace.end, stop_reason="deadline")),
         ("end", "citations"): replace(trace, end=replace(trace.end, citations=("1",))),

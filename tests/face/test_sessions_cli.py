@@ -96,7 +96,9 @@ def test_resuming_streams_as_well(run: Run, say: Callable[..., None], tmp_path: 
     say("It is 3.")
     interrupted(file, StepFinished, ADD, "3.")
     given = ("sessions", "resume", "sums", "--sessions", str(file), "--tools", "sums.py:tools", "--stream", "--json")
-    code, out, err = run(*given)
+    code, _, err = run(*given, "--beams", "65")
+    assert code == 2 and "--beams" in err
+    code, out, err = run(*given, "--beams", "2")
     events = [json.loads(line) for line in out.splitlines()]
     assert code == 0 and events[0]["resumed"] is True and events[-1]["type"] == "RunFinished", err
 
