@@ -8,6 +8,7 @@ import re
 import pytest
 
 from loraloop.adapters.contracts import answer_of
+from loraloop.adapters.training.sources.retrieval import spaced
 from loraloop.adapters.training.sources.retrieval_made import FactMaker, things
 from loraloop.evals.task_texts import FACTS
 
@@ -37,9 +38,15 @@ def test_the_cited_passage_holds_the_answer_and_only_it_is_of_the_thing_asked_fo
             continue
         ((cited,), (value,)) = answer.citations, example.gold["answers"]
         (passage,) = (passage for passage in example.passages if passage.id == cited)
-        assert value in passage.text
+        assert value in passage.text or spaced(value) in passage.text
         assert answer.answer == (value if way == "passages" else passage.text)
     assert kinds == {True, False}
+
+
+def test_texts_are_parted_into_words() -> None:
+    text = 'It has 1,200 rooms, a bar (closed), and "Luna\'s" sign.'
+    assert spaced(text) == "It has 1,200 rooms , a bar ( closed ) , and `` Luna 's '' sign ."
+    assert spaced(spaced(text)) == spaced(text) and spaced("at 12:30") == "at 12:30"
 
 
 def test_kinds_are_split_and_examples_are_reproducible() -> None:

@@ -352,7 +352,7 @@ def test_evaluation_requests_stay_out(folder):
         asked
         and not {e.gold["question"] for e in load_examples("retrieval", folder, "eval", files=["nq_open"])} & questions
     )
-    assert counted_mixture("retrieval", folder, 100)[1]["in an evaluation file"] > 0
+    assert counted_mixture("retrieval", folder, 400)[1]["in an evaluation file"] > 0
 
 
 def test_evaluation_examples_are_the_files(folder):

@@ -18,6 +18,8 @@ from loraloop.adapters.training.sources.records import in_valid, read_records
 FILES = ("nq_open", "entailmentbank")
 EVAL_FILES = ("nq_open", "entailmentbank", "clapnq")
 LONGEST = 500
+SPACED = 0.25
+"""Share of the documents whose words and marks are parted by spaces."""
 _PRONOUN = re.compile(r"(He|She|It|They|This|These|That|His|Her|Its|Their)\b")
 
 
@@ -110,6 +112,8 @@ def as_document(record: Mapping[str, Any], rng: random.Random, answerable: bool)
     cited = _told(record["question"], sentences, holding[0]) if answerable else set()
     if not answerable:
         sentences = [text for i, text in enumerate(sentences) if i not in holding]
+    if rng.random() < SPACED:
+        sentences = [spaced(text) for text in sentences]
     name = id_style(rng)
     title = gold.get("title", "")
     head = title if rng.random() < 0.7 else ""
@@ -144,6 +148,14 @@ def _told(question: str, sentences: Sequence[str], holding: int) -> set[int]:
     if shared.get(best, 0) >= 2:
         told.add(best)
     return told
+
+
+def spaced(text: str) -> str:
+    """A text as corpora have it that were parted into words: with spaces round marks, and ``quotes''."""
+    text = re.sub(r'"([^"]*)"', r"`` \1 ''", text)
+    text = re.sub(r"(?<!\d)([,:])|([,:])(?!\d)|([;?!()])", r" \1\2\3 ", text)
+    text = re.sub(r"(\w)('s\b)", r"\1 \2", text)
+    return re.sub(r" +", " ", re.sub(r"\.$", " .", text.strip())).strip()
 
 
 def id_style(rng: random.Random) -> Any:

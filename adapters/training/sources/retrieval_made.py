@@ -16,7 +16,7 @@ from loraloop.adapters.contracts import Answer, Passage
 from loraloop.adapters.training.example import Example, Split
 from loraloop.adapters.training.sources.instructions import instructions_or_none
 from loraloop.adapters.training.sources.records import in_valid
-from loraloop.adapters.training.sources.retrieval import id_style, retrieval_example
+from loraloop.adapters.training.sources.retrieval import SPACED, id_style, retrieval_example, spaced
 from loraloop.adapters.training.sources.typed_pools import pooled
 
 SOURCE, LICENSE = "loraloop facts (made)", "Apache-2.0"
@@ -101,7 +101,8 @@ class FactMaker:
         """Short texts on several things; one of them answers, or none: it tells that of another, or something else."""
         rng = self.rng
         thing = rng.choice(self.things)
-        (mine, facts), (other, theirs) = self._told(thing), self._told(thing)
+        mine, facts = self._told(thing)
+        other, theirs = self._another(thing, mine)
         place = rng.randrange(len(facts))
         question, answer = rng.choice(facts[place].questions)
         answerable = rng.random() < 0.62
@@ -131,10 +132,9 @@ class FactMaker:
         name, facts = self._told(thing)
         place = rng.randrange(len(facts))
         question, answer = rng.choice(facts[place].questions)
-        if elsewhere := rng.random() < 0.2:
-            other, theirs = self._told(thing)
-            question, answer = rng.choice(theirs[place].questions)
-            elsewhere = other != name
+        elsewhere = rng.random() < 0.2
+        if elsewhere:
+            question, answer = rng.choice(self._another(thing, name)[1][place].questions)
         holding = self._text(name, [facts[place]])
         sentences = [fact.sentence for index, fact in enumerate(facts) if index != place]
         rng.shuffle(sentences)
@@ -142,6 +142,8 @@ class FactMaker:
         answerable = not elsewhere and rng.random() < 0.6
         if answerable:
             sentences.insert(rng.randint(0, len(sentences)), holding)
+        if rng.random() < SPACED:
+            sentences, holding = [spaced(text) for text in sentences], spaced(holding)
         style = id_style(rng)
         head = _title(name) if rng.random() < 0.7 else ""
         shown = [Passage(style(i), text, head if i == 0 else "") for i, text in enumerate(sentences)]
@@ -160,6 +162,11 @@ class FactMaker:
             asked = tuple((question.replace("{it}", name), values[slot]) for slot, question in fact.questions)
             told.append(Told(text, asked, fact.named))
         return name, told
+
+    def _another(self, thing: Thing, name: str) -> tuple[str, list[Told]]:
+        """A thing of the kind with another name."""
+        found = self._told(thing)
+        return found if found[0] != name else self._another(thing, name)
 
     def _filled(self, template: str) -> tuple[str, dict[str, str]]:
         """A template with values, a slot that occurs twice with two of them; the first ones by their slots."""
