@@ -11,6 +11,7 @@ import shlex
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -92,7 +93,7 @@ def train(
             "objective": objective.name if corrected else _OBJECTIVE,
             "command": command,
             "drawn": {**counts},
-            **({"start": {"sha256": begun.card.sha256, "steps": begun.card.training.get("steps")}} if begun else {}),
+            **({"start": _history(begun.card)} if begun else {}),
             "steps": trainer.step,
             "examples_seen": min(trainer.step * made.config.batch, len(trainer.train_set)),
             "minutes": round(trainer.spent / 60, 1),
@@ -101,6 +102,12 @@ def train(
         },
     )
     return Skill(card, best).to(torch.bfloat16).save(library / skill)
+
+
+def _history(card: Card) -> dict[str, Any]:
+    """What a training begins from: which skill, after how many steps, and what that began from."""
+    before = card.training.get("start")
+    return {"sha256": card.sha256, "steps": card.training.get("steps"), **({"start": before} if before else {})}
 
 
 def _encoded(base: Base, examples: list[Example], made: ShippedRecipe) -> list[Encoded]:
