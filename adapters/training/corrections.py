@@ -75,7 +75,5 @@ def corrections(
 
 
 def _judged(example: Example, texts: Sequence[str], runs: Runs | None) -> Judged:
-    made = Judged.of(
-        example.messages, texts, lambda text: right(example.skill, example, text, runs), example.completion
-    )
-    return Judged(made.messages, (example.completion,), made.wrong, example.completion)
+    wrong = tuple(text for text in dict.fromkeys(texts) if not right(example.skill, example, text, runs))
+    return Judged(example.messages, (example.completion,), wrong, example.completion)

@@ -49,7 +49,7 @@ class Fact:
     @property
     def named(self) -> bool:
         """Whether it begins with the thing, so that it can stand alone."""
-        return re.match(r"(\{It\}|Its?)\b", self.sentence) is not None or self.sentence.startswith("{It}")
+        return self.sentence.startswith(("{It}", "It ", "Its "))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from loraloop.adapters.base.messages import Message
@@ -88,9 +87,7 @@ class RunMaker(SeveralMaker):
         told = dumps({"name": call["name"], rng.choice(("error", "error", "retry")) if fixable else "error": error})
         turns = (Message("user", self._preface(text)), Message("assistant", dumps([call])), Message("tool", told))
         again = [shown.call(values)] if fixable else []
-        return replace(
-            self._case("single" if again else "none", turns, [shown], again, style), gold={"state": "after_result"}
-        )
+        return self._case("single" if again else "none", turns, [shown], again, style)
 
     def _found(self, first: Spec, second: Spec, values: Mapping[str, Value], found: Value) -> Any:
         """What the first tool answers, in one of the forms that functions answer in."""
