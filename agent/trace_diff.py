@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 ABSENT = "(absent)"
 """What stands for a step, a call or a setting that one of the two has not."""
 
-_STEP = ("skill", "decided_by", "routed", "abstained", "masked", "activation", "beams")
-_STEP += ("outcome", "kept", "text", "error")
+_STEP = (
+    *("skill", "decided_by", "routed", "abstained", "masked", "activation"),
+    *("beams", "outcome", "kept", "text", "error"),
+)
 _NUMBERS = ("probability", "unsafe", "no_call", "no_answer")
 _CALL = ("name", "arguments", "wanted", "result", "error", "retry", "repeated", "left_out")
 _END = ("stop_reason", "output", "citations", "category", "calls")
