@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -75,8 +76,7 @@ class Accelerated:
         self.shared = _sharing()
         self._state: Any = PartialState(cpu=not torch.cuda.is_available())
         if self._state.device.type == "cpu":
-            # gloo's threads let go of tensors; one that does so while the interpreter is torn down aborts the process.
-            atexit.register(self._state.destroy_process_group)
+            atexit.register(_leave, self._state)
         self.rank: int = self._state.process_index
         self.count: int = self._state.num_processes
         self._shards: Shards | None = None
@@ -106,6 +106,15 @@ class Accelerated:
         """Before all talk of something else, nobody must still be waiting for weights."""
         if self._shards is not None:
             self._shards.meet()
+
+
+def _leave(state: Any) -> None:
+    """Before the interpreter goes: gloo's threads drop tensors, and one that needs the GIL for it later aborts.
+
+    A group that a device mesh still holds keeps its threads, so they are also given the GIL for a moment.
+    """
+    state.destroy_process_group()
+    time.sleep(0.1)
 
 
 def current() -> Workers:

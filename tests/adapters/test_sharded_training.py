@@ -118,6 +118,15 @@ def test_a_killed_process_ends_all_and_the_run_resumes_with_the_same_bits(tmp_pa
     assert all((tmp_path / name / f"closed-{rank}").exists() for name in ("whole", "cut") for rank in (0, 1))
 
 
+@pytest.mark.timeout(300)
+def test_a_process_ends_well_while_threads_of_gloo_still_drop_tensors() -> None:
+    """One that needed the GIL after the interpreter had begun to go would abort the process."""
+    pytest.importorskip("accelerate")
+    job = [sys.executable, str(HERE / "leaving_job.py"), "12"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
+    finish(subprocess.Popen(job, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+
+
 @pytest.mark.parametrize(
     ("variables", "advice"),
     [
