@@ -23,8 +23,9 @@ import itertools
 import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from loraloop.adapters.training.sources.typed_pools import MADE_UP, POOLS, pooled
@@ -86,6 +87,16 @@ class Spec:
     short: str = ""
     lacking: tuple[str, ...] = ()
     chained: tuple[str, ...] = ()
+    said: tuple[str, ...] = ()
+    """Requests in a larger base's words, see `wording`."""
+
+    def says(self, request: str) -> bool:
+        """Whether a request says just what is required; tools of two domains may have the same words."""
+        return set(re.findall(r"\{(\w+)", request)) == {a.name for a in self.arguments if a.required}
+
+    def request(self, rng: random.Random) -> str:
+        """One of the requests; those in other words share a third of the draws."""
+        return rng.choice(self.said if self.said and rng.random() < 1 / 3 else self.requests)
 
     def argument(self, name: str) -> Argument:
         """The argument of this name."""
@@ -115,7 +126,17 @@ def specs() -> tuple[Spec, ...]:
 
     parts = (typed_catalog, typed_catalog_world, typed_catalog_work, typed_catalog_figures, typed_catalog_services)
     chained = (typed_catalog_chains, typed_catalog_chained)
-    return tuple(spec for part in (*parts, *chained) for spec in parse(part.CATALOG))
+    said: dict[str, list[str]] = {}
+    for line in said_file().read_text(encoding="utf-8").splitlines():
+        words, _, text = line.partition(" | ")
+        said.setdefault(words, []).append(text)
+    made = (spec for part in (*parts, *chained) for spec in parse(part.CATALOG))
+    return tuple(replace(spec, said=tuple(filter(spec.says, said.get(spec.words, ())))) for spec in made)
+
+
+def said_file() -> Path:
+    """Requests in a larger base's words: lines `words of the tool | request`, written by `wording`."""
+    return Path(__file__).with_name("typed_said.txt")
 
 
 def chains() -> tuple[tuple[Spec, Spec], ...]:

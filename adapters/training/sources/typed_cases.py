@@ -155,7 +155,7 @@ class Maker:
         shown = self._show(spec, style, [a.name for a in wanted], mask)
         wanted = [a for a in wanted if a.name in shown.names]
         values = drawn([a for a in spec.arguments if a.required or a in wanted], rng)
-        return shown, values, fill(rng.choice(spec.requests), values) + clauses(wanted, values)
+        return shown, values, fill(spec.request(rng), values) + clauses(wanted, values)
 
     def _shorts(self, spec: Spec, style: str, count: int) -> tuple[Shown, list[dict[str, Any]], str] | None:
         if not spec.short:
@@ -166,7 +166,7 @@ class Maker:
         rounds = [drawn(required, rng) for _ in range(count)]
         if len({dumps(shown.call(values)) for values in rounds}) < count:
             return None
-        head = wrap(fill(rng.choice(spec.requests), rounds[0]), rng)
+        head = wrap(fill(spec.request(rng), rounds[0]), rng)
         head = head if head[-1] in ".?!" else head + ("?" if QUESTION.match(head) else ".")
         rest = [fill(spec.short, values) for values in rounds[1:]]
         if rng.random() < 0.5:
@@ -182,7 +182,7 @@ class Maker:
         self, spec: Spec, style: str, count: int, raw: bool = False
     ) -> tuple[Shown, list[dict[str, Any]], str] | None:
         rng = self.rng
-        request = rng.choice(spec.requests)
+        request = spec.request(rng)
         free = [
             a
             for a in spec.arguments
@@ -224,7 +224,7 @@ class Maker:
         for index in range(count):
             asked = wanted if rng.random() < 0.6 else []
             values = drawn([a for a in spec.arguments if a.required or a in asked], rng)
-            texts.append(wrap(fill(rng.choice(spec.requests), values) + clauses(asked, values), rng, index == 0))
+            texts.append(wrap(fill(spec.request(rng), values) + clauses(asked, values), rng, index == 0))
             calls.append(shown.call(values))
         return shown, calls, joined(texts, rng)
 

@@ -112,7 +112,7 @@ class SeveralMaker(Maker):
 
     def _respectively(self, spec: Spec, style: str, count: int) -> Made | None:
         """Two arguments vary together: `with base 3 and 4 and height 6 and 8 respectively`."""
-        rng, request = self.rng, self.rng.choice(spec.requests)
+        rng, request = self.rng, spec.request(self.rng)
         free = [
             a
             for a in spec.arguments
@@ -152,7 +152,7 @@ class SeveralMaker(Maker):
         said = [fill(varied.clause, {varied.name: option}).lstrip(", ") for option in options]
         first = rng.choice(("once ", "first ", "", "both " if len(said) == 2 else ""))
         again = {"once ": "once ", "first ": "then "}.get(first, "")
-        text = f"{fill(rng.choice(spec.requests), values)}, {first}{said[0]}"
+        text = f"{fill(spec.request(rng), values)}, {first}{said[0]}"
         text += "".join(f", {again}{s}" for s in said[1:-1]) + f" and {again}{said[-1]}"
         return shown, [shown.call({**values, varied.name: option}) for option in options], text
 
@@ -166,7 +166,7 @@ class SeveralMaker(Maker):
         for _ in range(min(count, 4)):
             asked = [a for a in wanted if rng.random() < 0.7]
             values = drawn([a for a in spec.arguments if a.required or a in asked], rng)
-            texts.append(fill(rng.choice(spec.requests), values) + clauses(asked, values))
+            texts.append(fill(spec.request(rng), values) + clauses(asked, values))
             calls.append(shown.call(values))
         return shown, calls, self._linked(texts)
 
@@ -177,7 +177,7 @@ class SeveralMaker(Maker):
         rng = self.rng
         shown = self._show(spec, style)
         rounds = [drawn([a for a in spec.arguments if a.required], rng) for _ in range(count)]
-        head = wrap(fill(rng.choice(spec.requests), rounds[0]), rng)
+        head = wrap(fill(spec.request(rng), rounds[0]), rng)
         head = head if head[-1] in ".?!" else head + "."
         rest = [fill(spec.short, values) for values in rounds[1:]]
         mark = rng.choice(("- ", "* ", "{}. ", "{}) "))

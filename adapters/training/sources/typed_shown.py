@@ -33,7 +33,10 @@ PLAIN_VERBS = frozenset(
     )
 )
 VERBS_FOR_NOUNS = ("get", "calculate", "find", "fetch", "check", "")
-QUESTION = re.compile(r"(what|which|who|when|where|why|how|is|are|does|do|can|did|has|will|at what)\b", re.IGNORECASE)
+QUESTION = re.compile(
+    r"(what|which|who|when|where|why|how|is|are|does|do|can|did|has|will|(at|in|on|by|from|to) (what|which))\b",
+    re.IGNORECASE,
+)
 OWN = re.compile(r"(I|We|My|Our)\b")
 _SYNONYMS = {
     "city": ("location", "place", "city_name", "town"),

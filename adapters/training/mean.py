@@ -1,0 +1,82 @@
+"""The mean of several skills' updates: `python -m loraloop.adapters.training.mean FOLDER FOLDER … --out FOLDER`.
+
+Weights of rounds that began from each other, averaged, are often better on data unlike the training data than each of
+them (arXiv 2109.01903, 2203.05482). It is the updates that are averaged, not their factors, and the mean is cut to the
+rank of the last skill by its largest singular values.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from loraloop.adapters.skill import Skill
+from loraloop.tool_schemas.errors import InputError
+
+_A, _B = "lora_A", "lora_B"
+
+
+def mean(skills: Sequence[Skill], weights: Sequence[float] | None = None) -> Skill:
+    """A skill whose update of every matrix is the mean of theirs.
+
+    Args:
+        skills: of the same base, with updates of the same matrices; the last one gives rank, alpha and card.
+        weights: of each; equal where None. They are divided by their sum.
+
+    Raises:
+        InputError: fewer than two, weights that do not fit, or skills that do not fit each other.
+    """
+    given = [1.0] * len(skills) if weights is None else [*weights]
+    if len(skills) < 2 or len(given) != len(skills) or min(given) < 0 or not sum(given):
+        raise InputError("a mean needs two or more skills, and weights, if any, one for each and not all 0")
+    last = skills[-1]
+    for skill in skills:
+        if skill.card.method != "lora" or skill.card.fingerprints != last.card.fingerprints:
+            raise InputError(f"{skill.card.name!r} is no LoRA skill of the base of {last.card.name!r}")
+    for skill in skills:
+        if set(skill.tensors) != set(last.tensors):
+            raise InputError(f"{skill.card.name!r} changes other matrices than {last.card.name!r}")
+    shares = [weight / sum(given) for weight in given]
+    scales = [share * skill.card.alpha / skill.card.rank for share, skill in zip(shares, skills, strict=True)]
+    undo, rank = last.card.rank / last.card.alpha, last.card.rank
+    tensors: dict[str, Tensor] = {}
+    for name in (name for name in last.tensors if name.endswith(_A)):
+        other = name.removesuffix(_A) + _B
+        A = torch.cat([skill.tensors[name].double() for skill in skills])
+        B = torch.cat([skill.tensors[other].double() * s * undo for skill, s in zip(skills, scales, strict=True)], 1)
+        made = _cut(A, B, rank)
+        tensors[name], tensors[other] = (
+            new.to(last.tensors[old].dtype) for new, old in zip(made, (name, other), strict=True)
+        )
+    parts = [{"sha256": skill.card.sha256, "weight": share} for skill, share in zip(skills, shares, strict=True)]
+    training = {"mean_of": parts, "last": last.card.training}
+    card = last.card.model_copy(update={"training": training, "scores": {}, "threshold": None})
+    return replace(last, card=card, tensors=tensors)
+
+
+def _cut(A: Tensor, B: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """Factors `[rank, K]` and `[O, rank]` of the best approximation of B @ A, both of the same norm."""
+    Qb, Rb = torch.linalg.qr(B)
+    Qa, Ra = torch.linalg.qr(A.T)
+    U, S, Vh = torch.linalg.svd(Rb @ Ra.T)
+    root = S[:rank].sqrt()
+    return (Qa @ (Vh[:rank].T * root)).T, Qb @ (U[:, :rank] * root)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", type=Path, help="skills; the last one gives the card")
+    parser.add_argument("--weights", type=float, nargs="+", help="one for each")
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    skill = mean([Skill.load(folder) for folder in given.folders], given.weights)
+    skill.save(given.out)
+
+
+if __name__ == "__main__":
+    main()
