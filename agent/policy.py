@@ -41,10 +41,9 @@ class Policy:
         repeat_calls: Whether a call that was answered in this run may run again. If not, a step that only repeats is
             dropped and the base answers.
         prose: Whether a reply of the base beside tools must not begin like a call: what it writes is for the user.
-        cue: What the base is told, in the branch alone, before it answers after a tool's result, so that it does not
-            go on in the style of calls. Empty for nothing.
-        no_answer_cue: What it is told where a skill has found that the passages hold no answer, so that it does not
-            make one up. Empty to let it answer from what it knows.
+        cue: What the base is told, in the branch alone, before it answers after a tool's result. Empty for nothing.
+        tell_results: Whether that cue also names what the calls gave, where these are a few short values.
+        no_answer_cue: What it is told where the passages hold no answer, so that it makes none up. Empty for nothing.
         after_answer: Whether the run ends with a retrieval answer or routes again.
         mix: Probability from which a runner-up takes part: the step then runs on a mixture of the chosen skill and
             these, weighted by their calibrated probabilities. What the step writes is the chosen skill's. 0: never.
@@ -74,6 +73,7 @@ class Policy:
     repeat_calls: bool = False
     prose: bool = True
     cue: str = CUE
+    tell_results: bool = True
     no_answer_cue: str = NO_ANSWER_CUE
     after_answer: Literal["end", "route"] = "end"
     mix: float = 0.0

@@ -41,6 +41,7 @@ class Writing:
         judging: Whether a gate of the guard asks for a verdict.
         unsafe_from: That gate's threshold; None for the card's.
         unanswered: Whether a skill has found in this run that the passages hold no answer.
+        results: What the calls gave, in a sentence; empty where that is too much.
     """
 
     index: int
@@ -54,6 +55,7 @@ class Writing:
     judging: bool = False
     unsafe_from: float | None = None
     unanswered: bool = False
+    results: str = ""
 
 
 class Writer:
@@ -120,8 +122,10 @@ class Writer:
     def _told(self, step: Writing, talks: bool, most: int) -> list[int]:
         """Ids of what the step is told in its branch alone, in at most so many tokens."""
         policy, cue = self._job.policy, ""
-        if talks:
-            cue = policy.cue if step.after == "tool" else policy.no_answer_cue if step.unanswered else ""
+        if talks and step.after == "tool":
+            cue = f"{policy.cue} {step.results}".rstrip() if policy.cue and policy.tell_results else policy.cue
+        elif talks and step.unanswered:
+            cue = policy.no_answer_cue
         for messages in asides(self._job, step.contract, cue, step.repair, step.aside):
             ids = [token for each in messages for token in self._chat.message(each.role, each.content)]
             if len(ids) <= most:

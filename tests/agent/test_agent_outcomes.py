@@ -161,6 +161,16 @@ def test_after_a_result_the_base_is_told_to_use_it_instead(play: Play) -> None:
     assert Policy().cue in runtime.turns[-1].told and Policy().no_answer_cue not in runtime.turns[-1].told
 
 
+@pytest.mark.parametrize("policy", [Policy(), Policy(cue="Say it."), Policy(tell_results=False), Policy(cue="")])
+def test_the_base_is_told_in_its_branch_what_the_calls_gave(play: Play, policy: Policy) -> None:
+    runtime = play([CALL, "It is 3."], "tools")
+    result = Agent(runtime, [add], policy=policy).run_sync("What is 1 and 2?")
+    told = bool(policy.cue and policy.tell_results)
+    assert (f"{policy.cue} The result is 3." in runtime.turns[-1].told) == told
+    assert policy.cue in runtime.turns[-1].told and "The result is" not in runtime.turns[0].told
+    assert not any("The result is" in message.content for message in result.messages)
+
+
 def test_unsafe_leaves_the_refusal_and_ends_the_run(play: Play) -> None:
     result = Agent(play([UNSAFE], unsafe=[True])).run_sync("How do I rob a bank?")
     assert (result.stop_reason, result.category) == ("refused", "crime")

@@ -1,0 +1,106 @@
+"""What calls gave, as a sentence: told to the base before it answers, because a small one seldom finds it in JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from loraloop.adapters.base.messages import Message
+
+_MOST = 6
+_TRUSTED, _UNTRUSTED = (8, 64), (3, 32)
+"""Words and characters of a text that is named, by whether what the tool says may be followed."""
+_PLAIN = re.compile(r"[\w .,:/+°%€$£'()-]*")
+
+
+def results_told(messages: Sequence[Message]) -> str:
+    """A sentence that names what the calls since the user's last words gave; empty where that is more than a few values.
+
+    What tools say comes from outside, and this is said in the user's place: texts are named only if they are short and
+    of plain characters, those of untrusted tools only if they are three words or fewer, and the step that is told
+    writes prose alone.
+
+    Args:
+        messages: The transcript.
+    """
+    start = max((at for at, message in enumerate(messages) if message.role == "user"), default=-1) + 1
+    found: list[tuple[str, str, str]] = []  # name, arguments, value
+    calls: list[dict[str, Any]] = []
+    for message in messages[start:]:
+        if message.role == "assistant":
+            calls = _calls(message.content)
+        elif message.role == "tool":
+            call = calls.pop(0) if calls else {}
+            said = _read(message.content)
+            if "error" in said or "retry" in said:
+                continue
+            value = _value(_news(said.get("result"), call), _TRUSTED if message.trusted else _UNTRUSTED)
+            if value is None:
+                return ""
+            found.append((_words(str(said.get("name", "result"))), _arguments(said, call), value))
+    if not found or len(found) > _MOST:
+        return ""
+    if len(found) == 1:
+        return f"The result is {found[0][2]}."
+    names = [name for name, _, _ in found]
+    parts = [f"{n}{given if names.count(n) > 1 else ''}: {value}" for n, given, value in found]
+    return f"The results are {', '.join(parts[:-1])} and {parts[-1]}."
+
+
+def _calls(content: str) -> list[dict[str, Any]]:
+    """The calls that an assistant's message holds."""
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return []
+    return [call for call in found if isinstance(call, dict)] if isinstance(found, list) else []
+
+
+def _read(content: str) -> dict[str, Any]:
+    """What a tool's message says; nothing where it is no object."""
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _news(result: Any, call: dict[str, Any]) -> Any:
+    """A result without those properties that only repeat the call's arguments, if others are left."""
+    given = call.get("arguments")
+    if not isinstance(result, dict) or not isinstance(given, dict):
+        return result
+    news = {name: value for name, value in result.items() if value not in given.values()}
+    return news or result
+
+
+def _value(result: Any, limits: tuple[int, int]) -> str | None:
+    """A value in words; None where it is not short and plain."""
+    if isinstance(result, dict) and 0 < len(result) <= 3:
+        values = {name: _value(value, limits) for name, value in result.items() if not isinstance(value, dict)}
+        if len(values) < len(result) or any(value is None for value in values.values()):
+            return None
+        if len(values) == 1:
+            return next(iter(values.values()))
+        return ", ".join(f"{_words(name)} {value}" for name, value in values.items())
+    if isinstance(result, list | dict) or result is None:
+        return None
+    text = json.dumps(result) if not isinstance(result, str) else result.strip()
+    short = 0 < len(text) <= limits[1] and len(text.split()) <= limits[0]
+    return text if short and _PLAIN.fullmatch(text) else None
+
+
+def _arguments(said: dict[str, Any], call: dict[str, Any]) -> str:
+    """Up to two short arguments of a call, in brackets."""
+    arguments = call.get("arguments") if call.get("name") == said.get("name") else None
+    values = arguments.values() if isinstance(arguments, dict) else ()
+    given = [_value(value, _UNTRUSTED) for value in values if not isinstance(value, dict | bool)]
+    short = [value for value in given if value is not None][:2]
+    return f" ({', '.join(short)})" if short else ""
+
+
+def _words(name: str) -> str:
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
+    return " ".join(re.split(r"[^A-Za-z0-9]+", spaced)).strip().lower()
