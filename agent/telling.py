@@ -16,7 +16,7 @@ _PLAIN = re.compile(r"[\w .,:/+°%€$£'()-]*")
 
 
 def results_told(messages: Sequence[Message]) -> str:
-    """A sentence that names what the calls since the user's last words gave; empty where that is more than a few values.
+    """A sentence that names what the calls since the user's last words gave; empty where that is more than a few.
 
     What tools say comes from outside, and this is said in the user's place: texts are named only if they are short and
     of plain characters, those of untrusted tools only if they are three words or fewer, and the step that is told
@@ -53,7 +53,7 @@ def _calls(content: str) -> list[dict[str, Any]]:
     """The calls that an assistant's message holds."""
     try:
         found = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     return [call for call in found if isinstance(call, dict)] if isinstance(found, list) else []
 
@@ -62,7 +62,7 @@ def _read(content: str) -> dict[str, Any]:
     """What a tool's message says; nothing where it is no object."""
     try:
         found = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -84,6 +84,11 @@ def test_whatever_tools_say_it_is_one_short_line(results: list[tuple[str, Any]],
             assert json.dumps(value) in told
 
 
+def test_content_nested_beyond_what_can_be_read_names_nothing() -> None:
+    deep = '{"name":"add","result":' + "[" * 100_000 + "]" * 100_000 + "}"
+    assert results_told([Message("user", "Well?"), Message("tool", deep)]) == ""
+
+
 @given(st.text(max_size=60), st.sampled_from(("tool", "assistant")))
 def test_content_that_is_no_json_names_nothing(content: str, role: str) -> None:
     assert results_told([Message("user", "Well?"), Message(role, content)]) == ""
