@@ -11,7 +11,6 @@ import shlex
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -24,6 +23,7 @@ from loraloop.adapters.training.data import counted_mixture, load_examples
 from loraloop.adapters.training.dpo import Dpo
 from loraloop.adapters.training.encode import Encoded, encode
 from loraloop.adapters.training.example import CONTRACTS, Example
+from loraloop.adapters.training.mean import history
 from loraloop.adapters.training.objective import Objective
 from loraloop.adapters.training.preferences import pairs
 from loraloop.adapters.training.recipes import RECIPES, ShippedRecipe, recipe
@@ -93,7 +93,7 @@ def train(
             "objective": objective.name if corrected else _OBJECTIVE,
             "command": command,
             "drawn": {**counts},
-            **({"start": _history(begun.card)} if begun else {}),
+            **({"start": history(begun.card)} if begun else {}),
             "steps": trainer.step,
             "examples_seen": min(trainer.step * made.config.batch, len(trainer.train_set)),
             "minutes": round(trainer.spent / 60, 1),
@@ -102,12 +102,6 @@ def train(
         },
     )
     return Skill(card, best).to(torch.bfloat16).save(library / skill)
-
-
-def _history(card: Card) -> dict[str, Any]:
-    """What a training begins from: which skill, after how many steps, and what that began from."""
-    before = card.training.get("start")
-    return {"sha256": card.sha256, "steps": card.training.get("steps"), **({"start": before} if before else {})}
 
 
 def _encoded(base: Base, examples: list[Example], made: ShippedRecipe) -> list[Encoded]:

@@ -11,21 +11,25 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from loraloop.adapters.card import Card
 from loraloop.adapters.skill import Skill
 from loraloop.tool_schemas.errors import InputError
 
 _A, _B = "lora_A", "lora_B"
+_COMMAND = "python -m loraloop.adapters.training.mean"
 
 
 def mean(skills: Sequence[Skill], weights: Sequence[float] | None = None) -> Skill:
     """A skill whose update of every matrix is the mean of theirs.
 
     Args:
-        skills: of the same base, with updates of the same matrices; the last one gives rank, alpha and card.
+        skills: of the same base, with updates of the same matrices; the last one gives rank, alpha and card. Of
+            each source of data the card says the largest number of examples.
         weights: of each; equal where None. They are divided by their sum.
 
     Raises:
@@ -53,10 +57,21 @@ def mean(skills: Sequence[Skill], weights: Sequence[float] | None = None) -> Ski
         tensors[name], tensors[other] = (
             new.to(last.tensors[old].dtype) for new, old in zip(made, (name, other), strict=True)
         )
-    parts = [{"sha256": skill.card.sha256, "weight": share} for skill, share in zip(skills, shares, strict=True)]
-    training = {"mean_of": parts, "last": last.card.training}
-    card = last.card.model_copy(update={"training": training, "scores": {}, "threshold": None})
+    parts = [{**history(skill.card), "weight": share} for skill, share in zip(skills, shares, strict=True)]
+    given_data = [source for skill in skills for source in skill.card.data]
+    most = {source.name: source for source in sorted(given_data, key=lambda source: source.n)}
+    data = tuple(sorted(most.values(), key=lambda source: -source.n))
+    training = {"command": f"{_COMMAND} {' '.join(['FOLDER'] * len(skills))} --out FOLDER", "mean_of": parts}
+    changed = {"training": training, "data": data, "scores": {}, "threshold": None}
+    card = last.card.model_copy(update=changed)
     return replace(last, card=card, tensors=tensors)
+
+
+def history(card: Card) -> dict[str, Any]:
+    """Which skill this is, after how many steps, and what its training began from, or of what it is the mean."""
+    names = ("command", "steps", "start", "mean_of")
+    kept = {name: card.training[name] for name in names if card.training.get(name)}
+    return {"sha256": card.sha256, **kept}
 
 
 def _cut(A: Tensor, B: Tensor, rank: int) -> tuple[Tensor, Tensor]:

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loraloop.adapters.base import random_base
 from loraloop.adapters.skill import Skill
-from loraloop.adapters.training.mean import mean
+from loraloop.adapters.training.mean import history, mean
 from loraloop.tool_schemas.errors import InputError
 
 
@@ -49,6 +49,7 @@ def test_the_mean_of_a_skill_with_itself_is_it(skill_of: Any) -> None:
     close(mean([skill, skill, skill]), updates(skill))
 
 
+@settings(deadline=None, max_examples=20)
 @given(weight=st.floats(0.05, 0.95), alpha=st.sampled_from((2.0, 8.0)))
 def test_where_the_rank_is_enough_the_mean_is_exact(skill_of: Any, weight: float, alpha: float) -> None:
     """Also of another rank and scaling; the last one gives both."""
@@ -79,7 +80,9 @@ def test_the_card_says_of_what_it_is_and_keeps_no_score(skill_of: Any, tmp_path:
     command += ["--weights", "3", "1", "--out", str(tmp_path / "mean")]
     subprocess.run(command, check=True, capture_output=True)
     card, parts = Skill.load(tmp_path / "mean").card, [Skill.load(folder).card.sha256 for folder in folders]
-    assert card.training["mean_of"] == [{"sha256": parts[0], "weight": 0.75}, {"sha256": parts[1], "weight": 0.25}]
+    of = [{"sha256": parts[0], "weight": 0.75}, {"sha256": parts[1], "weight": 0.25}]
+    assert card.training["mean_of"] == of and history(card) == {"sha256": card.sha256, **card.training}
+    assert card.training["command"].endswith("training.mean FOLDER FOLDER --out FOLDER")
     assert not card.scores and card.threshold is None
 
 

@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loraloop.adapters.base import Base
@@ -60,6 +60,7 @@ def test_texts_that_say_nearly_the_same_are_one() -> None:
     assert len(accepted(SPEC, texts, VALUES, REQUEST, VERBS)) == 1
 
 
+@settings(deadline=None)
 @given(st.sampled_from(specs()), st.integers(0, 2**32))
 def test_an_example_can_be_turned_back(spec: object, seed: int) -> None:
     """Of what the request itself says, the request comes."""

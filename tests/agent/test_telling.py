@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loraloop.adapters.base.messages import Message, Origin
@@ -75,6 +75,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.text(max_size=12), VALUES), max_size=8), st.booleans())
 def test_whatever_tools_say_it_is_one_short_line(results: list[tuple[str, Any]], trusted: bool) -> None:
     told = results_told(said(*((name, {"x": value}, value) for name, value in results), trusted=trusted))
@@ -89,6 +90,7 @@ def test_content_nested_beyond_what_can_be_read_names_nothing() -> None:
     assert results_told([Message("user", "Well?"), Message("tool", deep)]) == ""
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60), st.sampled_from(("tool", "assistant")))
 def test_content_that_is_no_json_names_nothing(content: str, role: str) -> None:
     assert results_told([Message("user", "Well?"), Message(role, content)]) == ""
