@@ -105,26 +105,29 @@ def said(base: Base, kept: Path, seed: int = 0) -> Iterator[tuple[int, int]]:
     Yields:
         The number of requests said so far, and of all.
     """
-    lines = kept.read_text(encoding="utf-8").splitlines() if kept.exists() else []
-    there = {(line["words"], line["request"]) for line in map(json.loads, lines)}
+    text = kept.read_text(encoding="utf-8") if kept.exists() else ""
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:  # half a line, where a run was killed
+        kept.write_text(whole, encoding="utf-8")
+    there = {(line["words"], line["request"]) for line in map(json.loads, whole.splitlines())}
     asked = []
     for spec in specs():
         for request in spec.requests:
             rng = random.Random(f"{seed} {spec.words} {request}")
             if made := example(spec, request, rng):
                 asked.append((spec, request, *made, rng.choice(ASKED)))
-    # A cut run has whole groups, so the same ones are asked together.
     todo = [each for each in asked if (each[0].words, each[1]) not in there]
     for start in range(0, len(todo), TOGETHER):
         part = todo[start : start + TOGETHER]
         place = len(asked) - len(todo) + start
         sampler = Sampler(base, temperature=TEMPERATURE, longest=64, batch=SAMPLES * TOGETHER, seed=seed * 7919 + place)
         texts = sampler.write([[Message("user", way.format(request=text))] for *_, text, _, way in part], SAMPLES)
-        with kept.open("a", encoding="utf-8") as file:
-            for (spec, request, _, values, _), found in zip(part, texts, strict=True):
-                words = {name: value.words for name, value in values.items()}
-                line = {"words": spec.words, "request": request, "values": words, "texts": found}
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        lines = []
+        for (spec, request, _, values, _), found in zip(part, texts, strict=True):
+            words = {name: value.words for name, value in values.items()}
+            lines.append({"words": spec.words, "request": request, "values": words, "texts": found})
+        with kept.open("a", encoding="utf-8") as file:  # a group at once: a cut run then asks the same ones together
+            file.write("".join(json.dumps(line) + "\n" for line in lines))
         yield place + len(part), len(asked)
 
 

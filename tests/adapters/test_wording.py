@@ -98,7 +98,8 @@ def test_a_cut_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     counts = list(wording.said(base, whole))
     assert counts[-1][0] == counts[-1][1] == len(whole.read_text().splitlines())
     cut = tmp_path / "cut.jsonl"
-    cut.write_text("".join(line + "\n" for line in whole.read_text().splitlines()[: wording.TOGETHER]))
+    lines = whole.read_text().splitlines()
+    cut.write_text("".join(line + "\n" for line in lines[: wording.TOGETHER]) + lines[wording.TOGETHER][:20])
     list(wording.said(base, cut))
     assert cut.read_text() == whole.read_text()
     for text in (text for texts in collected(whole).values() for text in texts):
