@@ -187,12 +187,17 @@ class Terminal:
         return (before + found).decode()
 
     def interrupt(self, text: str) -> None:
-        """Ctrl-C until a text is shown: Python's input() overlooks a signal that comes while it handles a key."""
+        """Ctrl-C until a text is shown: Python's input() overlooks a signal that comes while it handles a key.
+
+        A key before the next one frees it where it waits for the rest of what Ctrl-C has taken out of the line.
+        """
         for _ in range(20):
             self.type("\x03")
             try:
                 self.until(text, 3)
             except AssertionError:
+                self.type("x")
+                time.sleep(0.3)
                 continue
             return
         self.until(text, 0)
