@@ -168,10 +168,16 @@ class Terminal:
             stdout=side,
             stderr=side,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=self._begin,
             env={**os.environ, "TERM": "dumb", **env},
         )
         os.close(side)
+
+    @staticmethod
+    def _begin() -> None:
+        """The terminal is the program's, and Ctrl-C reaches it, also where the tests run in the background."""
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     def type(self, keys: str) -> None:
         os.write(self._main, keys.encode())
@@ -187,17 +193,12 @@ class Terminal:
         return (before + found).decode()
 
     def interrupt(self, text: str) -> None:
-        """Ctrl-C until a text is shown: Python's input() overlooks a signal that comes while it handles a key.
-
-        A key before the next one frees it where it waits for the rest of what Ctrl-C has taken out of the line.
-        """
+        """Ctrl-C until a text is shown: Python's input() overlooks a signal that comes while it handles a key."""
         for _ in range(20):
             self.type("\x03")
             try:
                 self.until(text, 3)
             except AssertionError:
-                self.type("x")
-                time.sleep(0.3)
                 continue
             return
         self.until(text, 0)
