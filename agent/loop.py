@@ -42,7 +42,6 @@ from loraloop.agent.result import Compaction, RunResult, Step, StopReason, Token
 from loraloop.agent.run_state import restore, taken_up
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.stepping import Pending
-from loraloop.agent.telling import results_told
 from loraloop.agent.writing import UNENFORCED, Writer, Writing
 from loraloop.tool_schemas.context import Left
 
@@ -259,13 +258,12 @@ class Run(CarryingOut):
                     active.contract,
                     left,
                     self._deadline,
-                    trunk.messages[-1].message.role,
+                    [span.message for span in trunk.messages],
                     "\n".join(filter(None, (aside, reminder))),
                     self._repair,
                     judging,
                     self._gates.unsafe_from,
                     any(step.outcome == "not_answerable" for step in self._steps),
-                    results_told([span.message for span in trunk.messages]),
                 )
                 out, limit = yield from self._writer.write(branch, asked, clock)
                 outcome = self._judge(active.contract, out, limit)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from loraloop.adapters.base.messages import Message
 
+T = TypeVar("T")
 _MOST = 6
 _TRUSTED, _UNTRUSTED = (8, 64), (3, 32)
 """Words and characters of a text that is named, by whether what the tool says may be followed."""
@@ -30,10 +31,10 @@ def results_told(messages: Sequence[Message]) -> str:
     calls: list[dict[str, Any]] = []
     for message in messages[start:]:
         if message.role == "assistant":
-            calls = _calls(message.content)
+            calls = [call for call in _read(message.content, list) if isinstance(call, dict)]
         elif message.role == "tool":
             call = calls.pop(0) if calls else {}
-            said = _read(message.content)
+            said = _read(message.content, dict)
             if "error" in said or "retry" in said:
                 continue
             value = _value(_news(said.get("result"), call), _TRUSTED if message.trusted else _UNTRUSTED)
@@ -49,22 +50,13 @@ def results_told(messages: Sequence[Message]) -> str:
     return f"The results are {', '.join(parts[:-1])} and {parts[-1]}."
 
 
-def _calls(content: str) -> list[dict[str, Any]]:
-    """The calls that an assistant's message holds."""
+def _read(content: str, kind: type[T]) -> T:
+    """The JSON of a message; an empty one where it is none, or of another kind."""
     try:
         found = json.loads(content)
     except (ValueError, RecursionError):
-        return []
-    return [call for call in found if isinstance(call, dict)] if isinstance(found, list) else []
-
-
-def _read(content: str) -> dict[str, Any]:
-    """What a tool's message says; nothing where it is no object."""
-    try:
-        found = json.loads(content)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        return kind()
+    return found if isinstance(found, kind) else kind()
 
 
 def _news(result: Any, call: dict[str, Any]) -> Any:

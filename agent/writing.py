@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,10 +11,12 @@ from loraloop.agent.deciding import speaks
 from loraloop.agent.engine.generate import Budget, Generated
 from loraloop.agent.engine.sampling import Sampler
 from loraloop.agent.events import Event, TokenGenerated
+from loraloop.agent.telling import results_told
 from loraloop.agent.weighing import balance_of
 from loraloop.tool_schemas.errors import LimitError
 
 if TYPE_CHECKING:
+    from loraloop.adapters.base.messages import Message
     from loraloop.agent.engine.branch import Branch
     from loraloop.agent.engine.clock import Clock
     from loraloop.agent.forms import Forms
@@ -35,13 +37,12 @@ class Writing:
         contract: What it writes.
         tokens: That the run may still generate.
         deadline: The run's, of `time.monotonic()`.
-        after: The role of the transcript's last message; a dropped branch leaves none.
+        messages: The transcript; a dropped branch leaves none in it.
         aside: What the caller tells this step alone.
         repair: What went wrong before, if the step is decoded again.
         judging: Whether a gate of the guard asks for a verdict.
         unsafe_from: That gate's threshold; None for the card's.
         unanswered: Whether a skill has found in this run that the passages hold no answer.
-        results: What the calls gave, in a sentence; empty where that is too much.
     """
 
     index: int
@@ -49,13 +50,12 @@ class Writing:
     contract: str
     tokens: int
     deadline: float | None
-    after: str
+    messages: Sequence[Message]
     aside: str = ""
     repair: Repair | None = None
     judging: bool = False
     unsafe_from: float | None = None
     unanswered: bool = False
-    results: str = ""
 
 
 class Writer:
@@ -122,8 +122,9 @@ class Writer:
     def _told(self, step: Writing, talks: bool, most: int) -> list[int]:
         """Ids of what the step is told in its branch alone, in at most so many tokens."""
         policy, cue = self._job.policy, ""
-        if talks and step.after == "tool":
-            cue = f"{policy.cue} {step.results}".rstrip() if policy.cue and policy.tell_results else policy.cue
+        if talks and step.messages[-1].role == "tool":
+            told = results_told(step.messages) if policy.cue and policy.tell_results else ""
+            cue = f"{policy.cue} {told}" if told else policy.cue
         elif talks and step.unanswered:
             cue = policy.no_answer_cue
         for messages in asides(self._job, step.contract, cue, step.repair, step.aside):
