@@ -17,7 +17,7 @@ from pathlib import Path
 
 from loraloop.adapters.base import Base, Message
 from loraloop.adapters.training.sampler import Sampler
-from loraloop.adapters.training.sources.typed import Spec, Value, drawn, fill, said_file, specs
+from loraloop.adapters.training.sources.typed import Spec, Value, drawn, fill, specs
 from loraloop.adapters.training.sources.typed_shown import OWN, QUESTION
 
 _LOG = logging.getLogger(__name__)
@@ -83,13 +83,13 @@ def template(text: str, values: Mapping[str, Value], request: str, verbs: frozen
 
 
 def accepted(
-    spec: Spec, texts: Sequence[str], given: Mapping[str, Value], request: str, verbs: frozenset[str]
+    texts: Sequence[str], values: Mapping[str, Value], request: str, verbs: frozenset[str], known: Sequence[str]
 ) -> list[str]:
-    """The new templates among texts, none nearly the same as one that is there."""
+    """The templates among texts, none nearly the same as another one or a known one."""
     found: list[str] = []
     for text in texts:
-        made = template(text, given, request, verbs)
-        if made and all(_alike(made, other) < 0.75 for other in (*spec.requests, *found)):
+        made = template(text, values, request, verbs)
+        if made and all(_alike(made, other) < 0.75 for other in (*known, *found)):
             found.append(made)
     return found
 
@@ -141,9 +141,7 @@ def collected(kept: Path) -> dict[str, list[str]]:
         if spec := by_request.get((line["words"], line["request"])):
             values = {name: Value(words, words) for name, words in line["values"].items()}
             mine = found.setdefault(spec.words, [])
-            for text in accepted(spec, line["texts"], values, line["request"], verbs):
-                if all(_alike(text, other) < 0.75 for other in mine):
-                    mine.append(text)
+            mine += accepted(line["texts"], values, line["request"], verbs, (*spec.requests, *mine))
     return {words: texts for words, texts in sorted(found.items()) if texts}
 
 
@@ -160,7 +158,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", default="qwen2.5-coder-1.5b", help="the teacher")
     parser.add_argument("--work", type=Path, required=True, help="JSON Lines of what it says; a cut run goes on")
-    parser.add_argument("--out", type=Path, default=said_file(), help="where the templates go")
+    parser.add_argument("--out", type=Path, required=True, help="where the templates go, to be read before use")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

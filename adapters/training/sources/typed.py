@@ -135,7 +135,7 @@ def specs() -> tuple[Spec, ...]:
 
 
 def said_file() -> Path:
-    """Requests in a larger base's words: lines `words of the tool | request`, written by `wording`."""
+    """Requests in a larger base's words: lines `words of the tool | request`, made by `wording` and then read."""
     return Path(__file__).with_name("typed_said.txt")
 
 
