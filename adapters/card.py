@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from loraloop.adapters.contracts import openings
+from loraloop.adapters.grounding import FEATURES
 from loraloop.adapters.methods import METHODS
 from loraloop.adapters.methods.sites import MODULES
 from loraloop.tool_schemas.errors import SkillError
@@ -92,6 +93,29 @@ class Threshold(_Frozen):
     chosen: dict[str, JsonValue] = Field(default_factory=dict)
 
 
+class Reranking(_Frozen):
+    """How the lists of calls that a search finds are compared, and from which share of calling nothing none is made.
+
+    Attributes:
+        weights: of the features that they are compared by (`grounding.FEATURES`).
+        no_call_from: the share; `threshold` is for steps that are decoded token by token.
+        chosen: how these were found: on what, by which command, with which rates.
+    """
+
+    weights: dict[str, float]
+    no_call_from: Annotated[float, Field(ge=0, le=1)] = 0.5
+    chosen: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @field_validator("weights")
+    @classmethod
+    def _known_features(cls, weights: dict[str, float]) -> dict[str, float]:
+        for name in weights:
+            if name not in FEATURES:
+                near = difflib.get_close_matches(name, FEATURES, n=1, cutoff=0.0)[0]
+                raise ValueError(f"unknown feature {name!r}; did you mean {near!r}?")
+        return weights
+
+
 class Card(_Frozen):
     """A skill's card.
 
@@ -108,6 +132,7 @@ class Card(_Frozen):
         contract: what the skill writes.
         threshold: of a verdict, of calling nothing, or of saying that nothing answers; only for these contracts.
         beams: hypotheses of the beam search for what it writes under a grammar; 1 decodes token by token.
+        reranking: how the calls that a search finds are compared; None: the likeliest are made.
         fingerprints: of the base it was trained on.
         base: that base's name, for people.
         data: sources of the training records.
@@ -128,6 +153,7 @@ class Card(_Frozen):
     contract: Literal["calls", "code", "answer", "verdict", "text"] = "text"
     threshold: Threshold | None = None
     beams: Annotated[int, Field(ge=1, le=MOST_BEAMS)] = 1
+    reranking: Reranking | None = None
     fingerprints: Fingerprints
     base: str
     data: tuple[DataSource, ...] = ()
@@ -158,6 +184,8 @@ class Card(_Frozen):
                 "threshold: only verdicts, calls and answers have one, and this skill writes "
                 f"{self.contract!r}; remove it"
             )
+        if self.reranking is not None and self.contract != "calls":
+            raise ValueError(f"reranking: only calls are compared, and this skill writes {self.contract!r}; remove it")
         return self
 
     @property
@@ -224,10 +252,11 @@ class Card(_Frozen):
             raise SkillError(f"{where}: {_explain(error)}") from None
 
     def to_json(self) -> str:
-        """The card as indented JSON with a final newline; threshold and search are named only where there is one."""
+        """The card as indented JSON with a final newline; what a search needs is named only where there is one."""
         content = self.model_dump(mode="json")
-        if self.threshold is None:
-            del content["threshold"]
+        for name in ("threshold", "reranking"):
+            if content[name] is None:
+                del content[name]
         if self.beams == 1:
             del content["beams"]
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
@@ -241,7 +270,9 @@ def _explain(error: ValidationError) -> str:
     more = f" (and {count - 1} more)" if count > 1 else ""
     if problem["type"] == "extra_forbidden":
         field = str(problem["loc"][-1])
-        known = [name for model in (Card, Threshold, Fingerprints, DataSource) for name in model.model_fields]
+        known = [
+            name for model in (Card, Threshold, Reranking, Fingerprints, DataSource) for name in model.model_fields
+        ]
         near = difflib.get_close_matches(field, known, n=1, cutoff=0.0)[0]
         return f"unknown field {path!r}; did you mean {near!r}? Remove it or correct it{more}"
     if problem["type"] == "missing":

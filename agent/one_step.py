@@ -11,7 +11,7 @@ from loraloop.agent.engine.beam import check_beams
 from loraloop.agent.engine.generate import Budget, Delta, Generated
 from loraloop.agent.engine.sampling import Sampler, Sampling
 from loraloop.agent.result import Tokens
-from loraloop.agent.weighing import balance_of
+from loraloop.agent.weighing import weighed_by
 from loraloop.tool_schemas.errors import InputError, LimitError, SchemaError
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from loraloop.agent.engine.ledger import Author
     from loraloop.agent.engine.trunk import Trunk
     from loraloop.agent.runtime import Runtime
+    from loraloop.tool_schemas import Tool
     from loraloop.tool_schemas.grammar import Grammar, State
 
 
@@ -112,6 +113,7 @@ def write_step(
     how: HowWritten | None = None,
     *,
     weigh: bool = False,
+    tools: Sequence[Tool] = (),
     sampler: Sampler | None = None,
 ) -> Iterator[Delta | Wrote]:
     """Lets a skill write its step after `messages`; yields pieces of text, then one `Wrote`, last.
@@ -125,6 +127,7 @@ def write_step(
         term: What may be written; None for any text.
         how: Bounds and sampling.
         weigh: Whether the two ways of the skill's contract are weighed, as `term` is that contract's.
+        tools: What calls are compared by, if that contract is calls.
         sampler: Draws instead of a fresh one of `how.sampling`.
 
     Raises:
@@ -146,16 +149,22 @@ def write_step(
             try:
                 budget = Budget(min(how.max_tokens, _room(trunk, branch.left, runtime)), deadline, how.cancelled)
                 state, out = None if grammar is None else grammar.start(), Generated()
+                beams, draws = how.beams or runtime.beams(skill), sampler or Sampler(how.sampling)
+                searched = (messages, tools) if beams > 1 and draws.greedy else None
+                balance, judge = None, None
+                if weigh:
+                    balance, judge = weighed_by(runtime, skill, active.contract, how.threshold, searched)
                 for piece in runtime.generate(
                     branch,
                     chat.generation_prompt,
-                    sampler or Sampler(how.sampling),
+                    draws,
                     budget,
                     stop_ids=runtime.stop_ids,
                     constraint=state,
                     stops=how.stops,
-                    balance=balance_of(runtime, skill, how.threshold, active.contract) if weigh else None,
-                    beams=how.beams or runtime.beams(skill),
+                    balance=balance,
+                    beams=beams,
+                    judge=judge,
                 ):
                     if isinstance(piece, Delta):
                         yield piece

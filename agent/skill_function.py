@@ -131,7 +131,9 @@ class SkillFunction(Generic[R]):
         messages = request(asked.prompt, asked.passages, how.get("messages", ()), system)
         progress, written = how.get("progress"), 0
         weigh = openings(self.contract) is not None
-        for piece in write_step(self._runtime, messages, self.name, asked.term, writing, weigh=weigh):
+        for piece in write_step(
+            self._runtime, messages, self.name, asked.term, writing, weigh=weigh, tools=asked.tools
+        ):
             if not isinstance(piece, Delta):
                 return self._read(asked, piece, writing)
             written += piece.tokens

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from loraloop.adapters.contracts import Verdict, verdict_of, verdict_schema
 from loraloop.agent.one_step import written
-from loraloop.agent.weighing import balance_of
+from loraloop.agent.weighing import weighed_by
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.grammar import JsonSchema
 
@@ -81,7 +81,7 @@ class Judge:
     def judge(self, trunk: Trunk) -> Judgement:
         """The skill's verdict, whatever the screen says; the trunk is left as it was."""
         runtime, start = self._runtime, perf_counter()
-        balance = balance_of(runtime, self.skill, self._unsafe_from)
+        balance, _ = weighed_by(runtime, self.skill, "verdict", self._unsafe_from)
         assert balance is not None
         grammar = runtime.grammar(JsonSchema(verdict_schema()))
         with runtime.activate(self.skill) as active:

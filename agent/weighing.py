@@ -1,4 +1,4 @@
-"""Which two ways a step weighs under its contract, and from which probability it takes the first."""
+"""Which two ways a step weighs under its contract, from which probability it takes the first; what compares calls."""
 
 from __future__ import annotations
 
@@ -6,26 +6,48 @@ from typing import TYPE_CHECKING
 
 from loraloop.adapters.contracts import openings
 from loraloop.agent.engine.balance import Balance
+from loraloop.agent.reranking import Reranker, reranker
 
 if TYPE_CHECKING:
-    from loraloop.adapters.base import Base
+    from collections.abc import Sequence
+
+    from loraloop.adapters.base import Base, Message
+    from loraloop.adapters.card import Card, Reranking
     from loraloop.agent.runtime import Runtime
+    from loraloop.tool_schemas import Tool
 
 
-def balance_of(runtime: Runtime, skill: str, given: float | None = None, contract: str = "verdict") -> Balance | None:
-    """What weighs unsafe against safe, no call against a call, or no answer against one, as the contract has it.
+def weighed_by(
+    runtime: Runtime,
+    skill: str,
+    contract: str,
+    given: float | None = None,
+    searched: tuple[Sequence[Message], Sequence[Tool]] | None = None,
+) -> tuple[Balance | None, Reranker | None]:
+    """What weighs unsafe against safe, no call against a call, or no answer against one, and what compares calls.
 
     Args:
         runtime: Of the skill.
         skill: Which one writes.
-        given: The threshold; the one on the skill's card where None.
         contract: What it writes.
+        given: The threshold; the one on the skill's card where None.
+        searched: The messages and tools of a step that is searched for; None: it is decoded token by token.
 
     Returns:
-        None for a contract that weighs nothing.
+        None for a contract that weighs nothing, and where the skill's card has no weights for calls.
     """
-    threshold = runtime.threshold(skill) if given is None else given
-    return balance(runtime.base, contract, threshold)
+    card = runtime.bank.card(skill) if skill in runtime.bank else None
+    reranking = card.reranking if card and searched and contract == "calls" else None
+    return balance(runtime.base, contract, given if given is not None else threshold(card, reranking)), (
+        reranker(reranking, *searched) if reranking and searched else None
+    )
+
+
+def threshold(card: Card | None, reranking: Reranking | None) -> float | None:
+    """From which probability the first way is taken; None: what is likelier."""
+    if reranking is not None:
+        return reranking.no_call_from
+    return None if card is None or card.threshold is None else card.threshold.value
 
 
 def balance(base: Base, contract: str, threshold: float | None) -> Balance | None:

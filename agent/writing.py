@@ -12,7 +12,7 @@ from loraloop.agent.engine.generate import Budget, Generated
 from loraloop.agent.engine.sampling import Sampler
 from loraloop.agent.events import Event, TokenGenerated
 from loraloop.agent.telling import results_told
-from loraloop.agent.weighing import balance_of
+from loraloop.agent.weighing import weighed_by
 from loraloop.tool_schemas.errors import LimitError
 
 if TYPE_CHECKING:
@@ -93,8 +93,11 @@ class Writer:
         cut: StopReason = "context" if tokens == room else "max_tokens"
         limited: dict[str, StopReason] = {"tokens": cut, "deadline": "deadline", "cancelled": "cancelled"}
         out, held = Generated(), self._job.guard.output is not None and contract != "verdict"
+        skill = step.decision.skill
+        beams = policy.beams or self._runtime.beams(skill)
         given = {"verdict": step.unsafe_from, "calls": policy.no_call_from, "answer": policy.no_answer_from}
-        balance = balance_of(self._runtime, step.decision.skill, given.get(contract), contract)
+        searched = (step.messages, self._job.tools) if beams > 1 and self.sampler.greedy else None
+        balance, judge = weighed_by(self._runtime, skill, contract, given.get(contract), searched)
         try:
             for piece in self._runtime.generate(
                 branch,
@@ -107,7 +110,8 @@ class Writer:
                 not_first=self._runtime.call_openers if prose else None,
                 balance=balance,
                 clock=clock,
-                beams=policy.beams or self._runtime.beams(step.decision.skill),
+                beams=beams,
+                judge=judge,
             ):
                 if isinstance(piece, Generated):
                     out = piece

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 
 from torch import Tensor
 
@@ -30,6 +31,12 @@ class Balance:
         self._piece = piece
         self.threshold = threshold
         self.probability: float | None = None
+
+    def taking(self, threshold: float | None) -> Balance:
+        """The same ways, weighed afresh, with another threshold."""
+        other = copy(self)
+        other.threshold, other.probability = threshold, None
+        return other
 
     def weigh_(self, ids: Sequence[int], logits: Tensor, otherwise: float | None = None) -> None:
         """Looks at the logits `[V]` after `ids`, minus infinity where the grammar forbids a token; changed in place.

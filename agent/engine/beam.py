@@ -10,8 +10,9 @@ A hypothesis ends where it completes a value that fails its check.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -101,7 +102,30 @@ def search(
     balance: Balance | None = None,
     clock: Clock | None = None,
 ) -> Found | None:
-    """The likeliest text in a branch; the branch is left as it was.
+    """The likeliest text in a branch; the branch is left as it was. See `likeliest`.
+
+    Returns:
+        None if none was complete within the budget, or all failed a check.
+    """
+    found = likeliest(branch, invocation, state, beams, budget, stop_ids, balance, clock)
+    return found[0] if found else None
+
+
+def likeliest(
+    branch: Branch,
+    invocation: Sequence[int],
+    state: Constraint,
+    beams: int,
+    budget: Budget,
+    stop_ids: frozenset[int],
+    balance: Balance | None = None,
+    clock: Clock | None = None,
+    *,
+    kept: int = 1,
+    margin: float = 0.0,
+    refuses: Callable[[Sequence[int]], bool] | None = None,
+) -> list[Found]:
+    """The likeliest texts in a branch, best first; the branch is left as it was.
 
     Args:
         branch: Open, and nothing was fed to it.
@@ -113,53 +137,74 @@ def search(
         balance: Weighs two ways in which the text may go on. What its threshold says is taken, or the likelier one: a
             short text on one way is not set against a long one on the other.
         clock: Where the time goes.
+        kept: How many texts are wanted.
+        margin: By how much the logarithm of their probability may be lower than that of the best.
+        refuses: Of the tokens of a text so far, whether no text may go on, or end, with them.
 
     Returns:
-        None if none was complete within the budget, or all failed a check.
+        At most `kept`; none if none was complete within the budget, or all failed a check.
     """
     clock = clock or Clock()
     contexts = _Contexts(branch)
     live = [_Hypothesis(branch.computed, state, [], list(invocation))]
-    best: Found | None = None
+    done: list[Found] = []
     forwards = 0
     try:
         while True:
             with clock.phase("mask"):
-                live, best = _forced(live, best, budget.tokens)
+                live = _forced(live, done, budget.tokens, refuses)
+                floor = _floor(done, kept, margin)
+                live = [each for each in live if each.score > floor]
             if not live:
-                return best and replace(best, forwards=forwards)
+                best = sorted(done, key=lambda each: -each.log_probability)[:kept]
+                near = (each for each in best if each.log_probability >= best[0].log_probability - margin)
+                return [replace(each, forwards=forwards) for each in near]
             if budget.spent():
-                return None
+                return []
             with clock.phase("decode"):
                 states = feed_together([(each.context, each.feed) for each in live], branch.author)
                 logits = branch.logits(states)
             forwards += 1
             with clock.phase("mask"):
-                kept: list[_Next] = []
-                for may in _following(live, logits, beams, balance):
-                    if len(kept) == beams or (best and may.score <= best.log_probability):
+                on: list[_Next] = []
+                for may in _following(live, logits, beams + (refuses is not None), balance):
+                    if len(on) == beams or may.score <= floor:
                         break
                     parent = live[may.parent]
-                    if may.token in stop_ids:
-                        best = Found(parent.ids, may.score, parent.forced, True)
+                    ends = may.token in stop_ids
+                    if refuses is not None and refuses(parent.ids if ends else [*parent.ids, may.token]):
+                        continue
+                    if ends:
+                        done.append(Found(parent.ids, may.score, parent.forced, True))
+                        floor = _floor(done, kept, margin)
                     elif len(parent.ids) < budget.tokens:
-                        kept.append(may)
-                live = _grown(live, kept, contexts)
+                        on.append(may)
+                live = _grown(live, on, contexts)
     finally:
         branch.computed.truncate(branch.start)
 
 
-def _forced(live: Sequence[_Hypothesis], best: Found | None, limit: int) -> tuple[list[_Hypothesis], Found | None]:
-    """Takes what must follow; returns the hypotheses that go on, and the best complete one."""
+def _floor(done: Sequence[Found], kept: int, margin: float) -> float:
+    """The log-probability that a text must be above, so that it is still wanted beside those that are complete."""
+    scores = sorted((each.log_probability for each in done), reverse=True)
+    if not scores:
+        return -math.inf
+    return max(scores[0] - margin, scores[kept - 1] if len(scores) >= kept else -math.inf)
+
+
+def _forced(
+    live: Sequence[_Hypothesis], done: list[Found], limit: int, refuses: Callable[[Sequence[int]], bool] | None
+) -> list[_Hypothesis]:
+    """Takes what must follow; returns the hypotheses that go on, and adds those that are complete to `done`."""
     on: list[_Hypothesis] = []
     for each in live:
         if not each.force() or len(each.ids) > limit:
             continue
         if not each.state.done:
             on.append(each)
-        elif best is None or each.score > best.log_probability:
-            best = Found(each.ids, each.score, each.forced, False)
-    return [each for each in on if best is None or each.score > best.log_probability], best
+        elif refuses is None or not refuses(each.ids):
+            done.append(Found(each.ids, each.score, each.forced, False))
+    return on
 
 
 def _following(live: Sequence[_Hypothesis], logits: Tensor, beams: int, balance: Balance | None) -> list[_Next]:

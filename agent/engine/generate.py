@@ -13,12 +13,14 @@ from loraloop.agent.engine.balance import Balance
 from loraloop.agent.engine.beam import Found, search
 from loraloop.agent.engine.clock import Clock
 from loraloop.agent.engine.guide import Constraint, Guide
+from loraloop.agent.engine.nbest import judged
 from loraloop.agent.engine.sampling import Sampler
 from loraloop.agent.engine.text import TextStream
 
 if TYPE_CHECKING:
     from loraloop.adapters.base.tokenizer import Tokenizer
     from loraloop.agent.engine.branch import Branch
+    from loraloop.agent.engine.nbest import Judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ class How(TypedDict, total=False):
     balance: Balance | None
     clock: Clock | None
     beams: int
+    judge: Judge | None
 
 
 def generate(
@@ -106,6 +109,7 @@ def generate(
     balance: Balance | None = None,
     clock: Clock | None = None,
     beams: int = 1,
+    judge: Judge | None = None,
 ) -> Iterator[Delta | Generated]:
     """Generates in `branch`; yields pieces of text, then one `Generated`, last.
 
@@ -120,6 +124,7 @@ def generate(
         clock: Where the time goes.
         beams: Hypotheses of a beam search for a constrained text (`beam.search`), which is then given out at once;
             1, a sampler that draws, or a search that found nothing: it is decoded token by token.
+        judge: Compares the texts of the search (`nbest.judged`); None: the likeliest is written.
 
     Raises:
         LimitError: if not even the shortest completion fits the budget.
@@ -127,7 +132,8 @@ def generate(
     clock = clock or Clock()
     tokenizer = branch.tokenizer
     if constraint is not None and beams > 1 and sampler.greedy:
-        found = search(branch, invocation, constraint.fork(), beams, budget, stop_ids, balance, clock)
+        asked = branch, invocation, constraint.fork(), beams, budget, stop_ids
+        found = search(*asked, balance, clock) if judge is None else judged(*asked, judge, balance, clock)
         if found is not None:
             constraint.accept(found.ids)
             searched = _generated(found, beams, balance, tokenizer)

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from loraloop.adapters import grounding
     from loraloop.adapters.base import Base, Message
+    from loraloop.adapters.card import Reranking
     from loraloop.adapters.skill import Skill
     from loraloop.adapters.training.example import Example
     from loraloop.adapters.training.record import Record
     from loraloop.agent.engine.balance import Balance
     from loraloop.agent.engine.ledger import Author
+    from loraloop.agent.engine.nbest import Judge
     from loraloop.agent.engine.trunk import Trunk
     from loraloop.tool_schemas.grammar import Term
 
 LABELS = 64
 """Different completions up to which a text skill is taken for one that chooses among labels."""
 SAMPLES = 5
-System = tuple[str, "Sequence[Message]", bool, "Term | None"]
-"""What writes a step: its name, what it reads, whether the skill computes it, and the grammar."""
+
+
+class System(NamedTuple):
+    """What writes a step: its name, what it reads, whether the skill computes it, the grammar, and tools offered."""
+
+    name: str
+    messages: Sequence[Message]
+    skilled: bool
+    term: Term | None
+    tools: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +98,13 @@ def measure(
     for record in records:
         term = term_of(base, record, schema, choices)
         systems: list[System] = [
-            ("base", record.messages, False, term),
-            ("skill", record.messages, True, term),
+            System("base", record.messages, False, term),
+            System("skill", record.messages, True, term, record.tools),
         ]
         if told:
-            systems.insert(1, ("base_told", with_told(record.messages, told), False, term))
+            systems.insert(1, System("base_told", with_told(record.messages, told), False, term))
         if contract == "text" and term is not None:
-            systems.append(("skill_free", record.messages, True, None))
+            systems.append(System("skill_free", record.messages, True, None))
         for name, text, took in bench.steps(systems):
             outputs.setdefault(name, []).append(text)
             seconds[name] = seconds.get(name, 0.0) + took
@@ -127,6 +139,15 @@ class Said:
     fits: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A text that a search found, its log-probability, and its tokens."""
+
+    text: str
+    log_probability: float
+    tokens: int
+
+
 class Bench:
     """A base, and a skill if one is measured: lets either of them write a step, greedily.
 
@@ -141,11 +162,12 @@ class Bench:
         from loraloop.adapters.bank import Bank
         from loraloop.adapters.skill import Skill
         from loraloop.agent.engine.ledger import Author
-        from loraloop.agent.weighing import balance
+        from loraloop.agent.weighing import balance, threshold
         from loraloop.tool_schemas.grammar import GrammarCompiler
 
         self._base, self._max_tokens = base, max_tokens
         self._balance: Callable[[], Balance | None] = lambda: None
+        self._reranking: Reranking | None = None
         self._compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
         weights = base.fingerprints.weights
         self._authors, self._attached, self._beams = {False: Author(weights)}, None, 1
@@ -155,9 +177,9 @@ class Bench:
         bank = Bank(base, slots=1, rank=max(16, skill.card.rank))
         name = bank.add(skill)
         slot, card = bank.pin(name), skill.card
-        threshold = None if card.threshold is None else card.threshold.value
-        self._balance = lambda: balance(base, card.contract, threshold)
         self._beams = beams or card.beams
+        self._reranking = card.reranking if self._beams > 1 else None
+        self._balance = lambda: balance(base, card.contract, threshold(card, self._reranking))
         self._authors[True] = Author(weights, name, slot, skill.card.activation, bank.identity(name))
         self._attached = bank.attached
 
@@ -169,7 +191,7 @@ class Bench:
         """What each system writes; one trunk serves those that read the same messages."""
         trunks: dict[int, tuple[Trunk | None, float]] = {}
         found = []
-        for name, messages, skilled, term in systems:
+        for name, messages, skilled, term, tools in systems:
             if id(messages) not in trunks:
                 start = time.perf_counter()
                 made = self._trunk(messages)
@@ -178,8 +200,17 @@ class Bench:
             if trunk is None:
                 found.append(Said(name, "", 0.0, prefill, False))
             else:
-                found.append(Said(name, *self._step(trunk, self._authors[skilled], term), prefill))
+                judge = self._judge(messages, tools) if skilled else None
+                scale = self._balance() if skilled else None
+                found.append(Said(name, *self._step(trunk, self._authors[skilled], term, scale, judge), prefill))
         return found
+
+    def _judge(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> Judge | None:
+        from loraloop.adapters import grounding
+        from loraloop.agent.reranking import Reranker
+
+        reranking = self._reranking
+        return None if reranking is None else Reranker(reranking.weights, grounding.Said(messages, tools))
 
     def _trunk(self, messages: Sequence[Message]) -> Trunk | None:
         from loraloop.agent.engine.trunk import Trunk
@@ -192,6 +223,26 @@ class Bench:
             return None
         trunk.flush()  # here, or the first system's step would be charged for it
         return trunk
+
+    def compared(self, system: System) -> tuple[float | None, list[Compared]]:
+        """What a search under the skill finds for a step that calls tools, before it is reranked.
+
+        Returns:
+            The probability of calling nothing, None where that is not weighed; and the texts, none where nothing is
+            called for sure.
+        """
+        from loraloop.adapters import grounding
+
+        trunk, scale = self._trunk(system.messages), self._balance()
+        judge = _Recording(grounding.Said(system.messages, system.tools))
+        if trunk is None:
+            return None, []
+        if scale is not None:
+            scale.threshold = math.inf  # what is searched is wanted, whatever is likelier
+        self._step(trunk, self._authors[True], system.term, scale, judge)
+        if judge.log_odds is not None:
+            return 1 / (1 + math.exp(-judge.log_odds)), judge.texts
+        return None if scale is None else scale.probability, judge.texts
 
     def weighed(self, messages: Sequence[Message], term: Term) -> float | None:
         """How likely the skill takes the first of its contract's two ways (`openings`); None: it weighs none there."""
@@ -218,7 +269,9 @@ class Bench:
             branch.close()
         return scale.probability
 
-    def _step(self, trunk: Trunk, author: Author, term: Term | None) -> tuple[str, float]:
+    def _step(
+        self, trunk: Trunk, author: Author, term: Term | None, scale: Balance | None, judge: Judge | None
+    ) -> tuple[str, float]:
         from loraloop.agent.engine.generate import Budget, Generated, generate
         from loraloop.agent.engine.sampling import Sampler, Sampling
         from loraloop.tool_schemas.errors import LimitError
@@ -236,8 +289,9 @@ class Bench:
                 budget,
                 stop_ids=self._base.stop_ids | self._base.tokenizer.special_ids,
                 constraint=constraint,
-                balance=self._balance() if author is not self._authors[False] else None,
+                balance=scale,
                 beams=self._beams if author is not self._authors[False] else 1,
+                judge=judge,
             ):
                 if isinstance(piece, Generated):
                     text = piece.text
@@ -287,3 +341,23 @@ def runs_program(program: str) -> bool:
 
     result = run_python(program, timeout=8.0)
     return result.returncode == 0 and not result.timed_out
+
+
+class _Recording:
+    """A judge that keeps what it is shown, and takes the likeliest."""
+
+    def __init__(self, said: grounding.Said) -> None:
+        from loraloop.agent.reranking import Reranker
+
+        self._lists = Reranker({}, said)
+        self.short, self.longer = self._lists.short, self._lists.longer
+        self.texts: list[Compared] = []
+        self.log_odds: float | None = None
+
+    def score(self, text: str, log_probability: float, tokens: int) -> float:
+        self.texts.append(Compared(text, log_probability, tokens))
+        return log_probability
+
+    def nothing(self, log_odds: float) -> float:
+        self.log_odds = log_odds
+        return log_odds

@@ -94,18 +94,19 @@ def _named(skill: Skill) -> dict[str, Any]:
     card = skill.card
     threshold = {} if card.threshold is None else {"threshold": card.threshold.value}
     beams = {} if card.beams == 1 else {"beams": card.beams}
-    return {"name": card.name, "sha256": card.sha256, **threshold, **beams}
+    reranking = {} if card.reranking is None else {"reranking": card.reranking.model_dump(exclude={"chosen"})}
+    return {"name": card.name, "sha256": card.sha256, **threshold, **beams, **reranking}
 
 
 def systems_of(base: Base, example: Example, names: Sequence[str]) -> list[System]:
     """Of `base`, `skill` and `base_told` the named ones, on one example, under the grammar of its step."""
-    from loraloop.skill_eval import term_of, with_told
+    from loraloop.skill_eval import System, term_of, with_told
 
     term = term_of(base, example)
     every: dict[str, System] = {
-        "base": ("base", example.messages, False, term),
-        "skill": ("skill", example.messages, True, term),
-        "base_told": ("base_told", with_told(example.messages, TOLD[example.skill]), False, term),
+        "base": System("base", example.messages, False, term),
+        "skill": System("skill", example.messages, True, term, example.tools),
+        "base_told": System("base_told", with_told(example.messages, TOLD[example.skill]), False, term),
     }
     return [every[name] for name in names]
 
@@ -130,8 +131,8 @@ def ask(
     """
     found = {name: Outputs([], [], []) for name in systems}
     for example in examples:
-        asked = {system[0]: (system, _identity(example.id, system)) for system in made(example, systems)}
-        missing = [system for system, identity in asked.values() if kept.get(system[0], identity) is None]
+        asked = {system.name: (system, _identity(example.id, system)) for system in made(example, systems)}
+        missing = [system for system, identity in asked.values() if kept.get(system.name, identity) is None]
         for said in bench.said(missing):
             seconds, prefill = round(said.seconds, 4), round(said.prefill, 4)
             kept.put(
@@ -163,6 +164,5 @@ def _identity(name: str, system: System) -> str:
     """An example's id with a digest of what the system reads and may write, so that changed data is asked again."""
     import hashlib
 
-    _, messages, _, term = system
-    text = repr([(message.role, message.content) for message in messages]) + repr(term)
+    text = repr([(message.role, message.content) for message in system.messages]) + repr(system.term)
     return f"{name}/{hashlib.blake2b(text.encode(), digest_size=6).hexdigest()}"

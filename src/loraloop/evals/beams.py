@@ -52,7 +52,7 @@ def compare(
     """
     from loraloop.adapters.training.data import load_examples
     from loraloop.adapters.training.score import right
-    from loraloop.skill_eval import Bench, term_of
+    from loraloop.skill_eval import Bench, System, term_of
 
     if skill.card.contract != "calls":
         raise InputError(f"{skill.card.name!r} writes {skill.card.contract!r}: give a skill that calls tools")
@@ -63,7 +63,7 @@ def compare(
         term = term_of(base, example)
         for beams, bench in benches.items():
             started = time.perf_counter()
-            ((_, text, _),) = bench.steps([("skill", example.messages, True, term)])
+            ((_, text, _),) = bench.steps([System("skill", example.messages, True, term, example.tools)])
             seconds[beams] += time.perf_counter() - started
             hits[beams] += right("tools", example, text)
         step()

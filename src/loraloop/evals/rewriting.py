@@ -158,11 +158,12 @@ def evaluate(
 
 
 def _systems(question: Question, names: Sequence[str]) -> list[System]:
+    from loraloop.skill_eval import System
     from loraloop.tool_schemas.grammar import Regex
 
     every: dict[str, System] = {
-        "base_told": ("base_told", question.messages(TOLD), False, Regex(LINE)),
-        "skill": ("skill", question.messages(""), True, Regex(LINE)),
+        "base_told": System("base_told", question.messages(TOLD), False, Regex(LINE)),
+        "skill": System("skill", question.messages(""), True, Regex(LINE)),
     }
     return [every[name] for name in names]
 

@@ -1,0 +1,348 @@
+"""How the calls of a step stand to what was said: which of their values nobody said, and what was said that none has.
+
+These are the features by which `reranking` compares the texts that a search found. All are counts, but for the ones
+that say so, and none needs a model: figures, names and sentences are found by their form.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from loraloop.adapters.base.messages import Message
+
+Call = Mapping[str, Any]
+
+FEATURES = {
+    "log_probability": "of the text, over what the grammar allows (not a count)",
+    "tokens": "of the text, in tens (not a count)",
+    "calls": "in the text",
+    "optional": "arguments given that the tool does not require",
+    "flags": "of these, booleans",
+    "optional_unsaid": "of these, other values that nobody said",
+    "numbers_unsaid": "numbers that nobody said",
+    "texts_unsaid": "texts that nobody said",
+    "choices_unsaid": "values of an enum that nobody said",
+    "texts_digits": "texts with a digit",
+    "texts_mixed": "texts that begin as a name does and have common words",
+    "figures_left": "figures of the request that no call has",
+    "number_words_left": "figures in words that no call has",
+    "names_left": "capitalised words of the request that no call has",
+    "quotes_left": "quoted texts of the request that no call has",
+    "sentences_left": "sentences of the request of which no call has a value",
+    "same_number": "numbers that stand twice in one call",
+    "same_call": "calls that stand twice in the text",
+    "done_before": "calls that the transcript has already",
+    "calls_crossed": "pairs of calls whose values stand in the request the other way round",
+    "arguments_crossed": "the same, of neighbouring arguments of one call",
+    "near_own": "values that stand near the name of their argument",
+    "near_other": "values that stand nearer to another argument's name",
+    "relevance": "words that the request shares with the tools called, less those of the best other (not a count)",
+    "tools_left": "tools that share words with the request and are not called",
+    "none": "1 for the empty list",
+    "none_log_odds": "log-odds of calling nothing, for the empty list (not a count)",
+    "none_relevance": "words that the request shares with the best tool, for the empty list (not a count)",
+    "none_left": "figures, names and quotes of the request that no call before has, for the empty list",
+    "none_after": "1 for the empty list after a tool's result",
+}
+"""The features, and what each of them counts."""
+
+_UNITS = (
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
+    *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
+)
+_WORDS = {word: float(number) for number, word in enumerate(_UNITS)} | {
+    **dict.fromkeys(("single", "once"), 1.0),
+    "thirty": 30.0,
+    "forty": 40.0,
+    "fifty": 50.0,
+    "hundred": 100.0,
+    "half": 0.5,
+    "dozen": 12.0,
+    "twice": 2.0,
+}
+_SCALES = {"hundred": 1e2, "thousand": 1e3, "k": 1e3, "million": 1e6, "m": 1e6, "billion": 1e9, "dozen": 12.0}
+_SCALE = r"hundred|thousand|million|billion|dozen"
+_FIGURE = re.compile(
+    rf"(?<![\w.])(?P<digits>[-−]?\d[\d,]*(?:\.\d+)?)\s?(?P<unit>(?:{_SCALE}|k|m)\b|%|percent\b)?"
+    rf"|\b(?P<word>{'|'.join(_WORDS)})\b(?:\s(?P<scale>{_SCALE})\b)?",
+    re.IGNORECASE,
+)
+_MONTHS = (
+    *("january", "february", "march", "april", "may", "june", "july", "august", "september", "october"),
+    *("november", "december"),
+)
+_NAME = re.compile(r"(?<![.?!:\n] )(?<!^)(?<!\n)\b[A-Z][\w'’-]*")
+_NO_NAMES = frozenset(("I", "I'm", "I'd", "I'll", "I've", "Also", "Then", "And"))
+_QUOTE = re.compile(r"[\"“‘']([^\"”’']{2,60})[\"”’'](?!\w)")
+_SENTENCE = re.compile(r"[^.?!\n;]+(?:\.(?=\S)[^.?!\n;]+)*")
+_WORD = re.compile(r"[A-Za-z]+|\d[\d.,]*")
+_FAR = 9
+
+
+class Figure(NamedTuple):
+    """A number that is said: where, its values (5 % is 5 and 0.05, 5k is 5 and 5000), and whether in words."""
+
+    place: int
+    values: frozenset[float]
+    word: bool
+
+
+def figures(text: str) -> list[Figure]:
+    """The numbers that a text says, in digits or words."""
+    found = []
+    for match in _FIGURE.finditer(text):
+        if word := match["word"]:
+            value = _WORDS[word.lower()]
+            values = {value, value * _SCALES[match["scale"].lower()]} if match["scale"] else {value}
+        else:
+            value = float(match["digits"].replace(",", "").replace("−", "-"))
+            unit = (match["unit"] or "").lower()
+            values = {value}
+            if unit in ("%", "percent"):
+                values.add(round(value / 100, 8))
+            elif unit:
+                values.add(value * _SCALES[unit])
+        found.append(Figure(match.start(), frozenset(values), bool(word)))
+    return found
+
+
+@dataclass(slots=True)
+class Said:
+    """What the transcript of a step says, read once for all texts that are compared.
+
+    Args:
+        messages: The transcript; the last user message is the request.
+        tools: Those offered: name, description and parameters.
+    """
+
+    messages: Sequence[Message]
+    tools: Sequence[Mapping[str, Any]]
+    request: str = field(init=False)
+    figures: list[Figure] = field(init=False)
+    _context: str = field(init=False)
+    _plain: str = field(init=False)
+    _numbers: set[float] = field(init=False)
+    _names: list[str] = field(init=False)
+    _quotes: list[str] = field(init=False)
+    _sentences: list[tuple[int, int]] = field(init=False)
+    _words: list[tuple[int, str]] = field(init=False)
+    _relevance: dict[str, float] = field(init=False)
+    _before: set[str] = field(init=False)
+    _done: list[Call] = field(init=False)
+
+    def __post_init__(self) -> None:
+        spoken = [message for message in self.messages if message.role != "system"]
+        self.request = next((m.content for m in reversed(spoken) if m.role == "user"), "")
+        self._context = "\n".join(message.content for message in spoken)
+        self._plain = f" {_plain(self._context)} "
+        self.figures = figures(self.request)
+        self._numbers = {value for figure in figures(self._context) for value in figure.values}
+        self._names = [found for found in _NAME.findall(self.request) if found not in _NO_NAMES]
+        self._quotes = _QUOTE.findall(self.request)
+        self._sentences = [m.span() for m in _SENTENCE.finditer(self.request) if len(m[0].split()) > 2]
+        self._words = [(match.start(), _stem(match[0])) for match in _WORD.finditer(self.request)]
+        said = {_stem(match[0]) for match in _WORD.finditer(self.request) if len(match[0]) > 3}
+        self._relevance = {tool["name"]: _relevance(tool, said) for tool in self.tools}
+        self._before = {_key(call) for message in spoken for call in _calls_of(message)}
+        last = max((at for at, message in enumerate(spoken) if message.role == "user"), default=0)
+        self._done = [call for message in spoken[last:] for call in _calls_of(message)]
+
+    def features(self, calls: Sequence[Call]) -> dict[str, float]:
+        """The features of a list of calls, by their names in `FEATURES`; those that are zero are left out."""
+        has, found, left = _Has(), Counter[str](), Counter[str]()
+        for call in self._done:
+            self._call(call, Counter(), has)
+        if not calls:
+            self._left(left, has)
+            return {
+                "none": 1,
+                "none_relevance": max(self._relevance.values(), default=0.0),
+                "none_left": left["figures_left"] + left["names_left"] + left["quotes_left"],
+                "none_after": bool(self.messages) and self.messages[-1].role == "tool",
+            }
+        has.spans.clear()
+        for call in calls:
+            self._call(call, found, has)
+        found["calls"] = len(calls)
+        found["same_call"] = len(calls) - len({_key(call) for call in calls})
+        found["done_before"] = sum(_key(call) in self._before for call in calls)
+        firsts = [places[0] for places in has.spans]
+        found["calls_crossed"] = sum(a > b for at, a in enumerate(firsts) for b in firsts[at + 1 :])
+        relevance = found["relevance"] / len(calls)
+        called = {call["name"] for call in calls}
+        found["tools_left"] = sum(relevance > 0.5 and name not in called for name, relevance in self._relevance.items())
+        self._left(found, has)
+        return {name: count for name, count in {**found, "relevance": relevance}.items() if count}
+
+    def unsaid(self, call: Call) -> list[str]:
+        """Required arguments of a call of which nobody said any value; booleans are not looked at."""
+        schema = self._schema(call["name"])
+        return [
+            name
+            for name in schema.get("required", ())
+            if name in call["arguments"]
+            and (values := [v for v in leaves(call["arguments"][name]) if not isinstance(v, bool)])
+            and not any(self._is_said(value) for value in values)
+        ]
+
+    def _call(self, call: Call, found: Counter[str], has: _Has) -> None:
+        """Adds the features of one call, and what it has."""
+        schema = self._schema(call["name"])
+        required, properties = set(schema.get("required", ())), schema.get("properties", {})
+        placed: list[tuple[int, int, str]] = []  # where a value stands that stands once, its length, its argument
+        numbers: Counter[float] = Counter()
+        for name, given in call["arguments"].items():
+            unsaid = 0
+            for value in leaves(given):
+                if isinstance(value, bool):
+                    found["flags"] += name not in required
+                elif isinstance(value, int | float):
+                    numbers[float(value)] += 1
+                    if not self._is_said(value):
+                        found["numbers_unsaid"] += 1
+                        unsaid = 1
+                    places = [figure.place for figure in self.figures if float(value) in figure.values]
+                    if len(places) == 1:
+                        placed.append((places[0], 2, name))
+                elif isinstance(value, str):
+                    unsaid |= self._text(value, properties.get(name, {}), found, has)
+                    place = self.request.lower().find(value.lower())
+                    if place >= 0 and len(value) > 1 and self.request.lower().count(value.lower()) == 1:
+                        placed.append((place, len(value), name))
+                    if place >= 0:
+                        has.places.append(place)
+            if name not in required:
+                found["optional"] += 1
+                found["optional_unsaid"] += unsaid
+        self._near(placed, properties, found)
+        found["arguments_crossed"] += sum(a > b for (a, *_), (b, *_) in itertools.pairwise(placed))
+        found["same_number"] += sum(count - 1 for count in numbers.values())
+        mine = self._relevance.get(call["name"], 0.0)
+        others = [each for name, each in self._relevance.items() if name != call["name"]]
+        found["relevance"] += mine - max(others, default=mine)  # type: ignore[assignment]
+        has.numbers.update(numbers)
+        has.places += [place for place, *_ in placed]
+        if placed:
+            has.spans.append(sorted(place for place, *_ in placed))
+
+    def _text(self, value: str, schema: Any, found: Counter[str], has: _Has) -> int:
+        """Adds the features of a text; whether nobody said it."""
+        has.texts.append(_plain(value))
+        words = value.split()
+        found["texts_digits"] += any(char.isdigit() for char in value)
+        found["texts_mixed"] += (
+            value[:1].isupper() and len(value) < 50 and any(w.islower() and len(w) > 3 for w in words)
+        )
+        if self._is_said(value):
+            return 0
+        items = schema.get("items") if isinstance(schema, dict) else None
+        choice = "enum" in schema or (isinstance(items, dict) and "enum" in items)
+        found["choices_unsaid" if choice else "texts_unsaid"] += 1
+        return 1
+
+    def _near(self, placed: Sequence[tuple[int, int, str]], properties: Mapping[str, Any], found: Counter[str]) -> None:
+        """Counts values by whether the nearest name of an argument is that of their own."""
+        names = {name: {_stem(word) for word in _parts(name) if len(word) > 1} for name in properties}
+        for place, width, own in placed:
+            first, after = bisect_left(self._words, (place, "")), bisect_left(self._words, (place + width, ""))
+            before = self._words[max(0, first - 4) : first][::-1]
+            distance = dict.fromkeys(names, _FAR)
+            for side in (before, self._words[after : after + 3]):
+                for away, (_, word) in enumerate(side, 1):
+                    for name, words in names.items():
+                        if word in words:
+                            distance[name] = min(distance[name], away)
+            nearest = min(distance.values(), default=_FAR)
+            if nearest < _FAR:
+                found["near_own" if distance.get(own, _FAR) == nearest else "near_other"] += 1
+
+    def _left(self, found: Counter[str], has: _Has) -> None:
+        """Counts what the request says and no call has."""
+        texts = " ".join(has.texts)
+        parts = {float(part) for text in has.texts for part in re.findall(r"\d+(?:\.\d+)?", text)}
+        places = has.places + [each.place for each in self.figures if each.values & has.numbers]
+        for figure in self.figures:
+            if not figure.values & (has.numbers | parts):
+                if not figure.word:
+                    found["figures_left"] += 1
+                elif max(figure.values) > 1:
+                    found["number_words_left"] += 1
+        months = {_MONTHS[int(month) - 1] for month in re.findall(r"\d{4} (0[1-9]|1[0-2]) \d\d", texts)}
+        found["names_left"] = sum(_plain(name) not in texts and name.lower() not in months for name in self._names)
+        found["quotes_left"] = sum(_plain(quote) not in texts for quote in self._quotes)
+        found["sentences_left"] = sum(not any(a <= place < b for place in places) for a, b in self._sentences)
+
+    def _is_said(self, value: Any) -> bool:
+        if isinstance(value, str):
+            plain = _plain(value)
+            return not plain or f" {plain} " in self._plain
+        return not isinstance(value, int | float) or float(value) in self._numbers or str(value) in self._context
+
+    def _schema(self, name: str) -> Mapping[str, Any]:
+        found: Any = next((tool["parameters"] for tool in self.tools if tool["name"] == name), {})
+        return found if isinstance(found, dict) else {}
+
+
+@dataclass(slots=True)
+class _Has:
+    """What the calls of a text have: numbers, texts, and where in the request their values stand."""
+
+    numbers: set[float] = field(default_factory=set)
+    texts: list[str] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    spans: list[list[int]] = field(default_factory=list)
+
+
+def read_calls(text: str) -> list[dict[str, Any]] | None:
+    """The calls that a text lists; None if it is none."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, list):
+        return None
+    whole = all(isinstance(c, dict) and isinstance(c.get("arguments"), dict) and "name" in c for c in found)
+    return found if whole else None
+
+
+def _calls_of(message: Message) -> list[dict[str, Any]]:
+    return (read_calls(message.content) or []) if message.role == "assistant" else []
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """What stands in a JSON value, without its lists and objects."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for each in value:
+            yield from leaves(each)
+    else:
+        yield value
+
+
+def _relevance(tool: Mapping[str, Any], said: set[str]) -> float:
+    words = {_stem(word) for word in _parts(tool["name"] + " " + tool.get("description", "")) if len(word) > 3}
+    return float(len(words & said) / (1 + len(words)) ** 0.5)
+
+
+def _parts(name: str) -> list[str]:
+    return re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
+
+
+def _stem(word: str) -> str:
+    return word.lower()[:5]
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^\w]+|_", " ", text.lower()).strip()
+
+
+def _key(call: Call) -> str:
+    return json.dumps(call, sort_keys=True)

@@ -1,0 +1,112 @@
+"""N-best reranking (Collins and Koo, CL 31:25, 2005): of the texts that a search finds, the one a judge finds best.
+
+The likeliest text is not always the best one, and the best one is often among the likeliest. A judge scores each by
+whatever it knows beside its probability. Where a balance weighs two ways, the first is scored as one more text; what
+the threshold then decides about is its share among all scores (a softmax), which is reported as the probability.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+from loraloop.agent.engine.balance import Balance
+from loraloop.agent.engine.beam import LIKELIER, Found, likeliest
+from loraloop.agent.engine.clock import Clock
+
+if TYPE_CHECKING:
+    from loraloop.agent.engine.branch import Branch
+    from loraloop.agent.engine.generate import Budget
+    from loraloop.agent.engine.guide import Constraint
+
+KEPT, MORE, MARGIN = 10, 4, 6.0
+"""Texts that are compared, those that are searched beside them because they are longer, and how much less likely (in
+nats) than the likeliest they may be."""
+SURE = 0.99
+"""From which probability the first way is taken without a look at the second."""
+
+
+class Judge(Protocol):
+    """Scores texts of a search: the higher, the better. Scores are log-odds of one text being right before another."""
+
+    def score(self, text: str, log_probability: float, tokens: int) -> float:
+        """Of a complete text, by its log-probability and its length."""
+        ...
+
+    def nothing(self, log_odds: float) -> float:
+        """Of the first way of a balance, by the model's log-odds for it."""
+        ...
+
+    def short(self, text: str) -> bool:
+        """Whether longer texts than this one should be searched for as well."""
+        ...
+
+    def longer(self, text: str, than: str) -> bool:
+        """Whether a complete text is longer than another; one that is not complete is."""
+        ...
+
+
+def judged(
+    branch: Branch,
+    invocation: Sequence[int],
+    state: Constraint,
+    beams: int,
+    budget: Budget,
+    stop_ids: frozenset[int],
+    judge: Judge,
+    balance: Balance | None = None,
+    clock: Clock | None = None,
+) -> Found | None:
+    """The text that the judge finds best; the branch is left as it was.
+
+    Args:
+        branch, invocation, state, beams, budget, stop_ids, clock: As for `beam.likeliest`.
+        judge: Compares.
+        balance: Weighs two ways; its `probability` becomes the share of the first one.
+
+    Returns:
+        None if no text was complete within the budget, or all failed a check.
+    """
+    clock = clock or Clock()
+
+    def search(kept: int, ways: Balance | None, than: str = "") -> list[Found]:
+        def refuses(ids: Sequence[int]) -> bool:
+            return not judge.longer(branch.tokenizer.decode(list(ids), skip_special=False), than)
+
+        return likeliest(branch, invocation, state.fork(), beams, budget, stop_ids, ways, clock,
+                         kept=kept, margin=MARGIN, refuses=refuses if than else None)  # fmt: skip
+
+    threshold = LIKELIER if balance is None or balance.threshold is None else balance.threshold
+    sure = max(SURE, threshold)
+    ways = balance and balance.taking(sure)
+    found = search(KEPT, ways)
+    if not found:
+        return None
+    first = None if ways is None else ways.probability
+    if balance is not None and first is not None and first >= sure:
+        balance.probability = first
+        return found[0]
+    text = _text(branch, found[0])
+    forwards = found[0].forwards
+    if judge.short(text):
+        more = search(MORE, balance and balance.taking(math.inf), text)
+        forwards += more[0].forwards if more else 0
+        known = {tuple(each.ids) for each in found}
+        found += [each for each in more if tuple(each.ids) not in known]
+    with clock.phase("mask"):
+        scores = [judge.score(_text(branch, each), each.log_probability, len(each.ids)) for each in found]
+    best = replace(found[max(range(len(found)), key=scores.__getitem__)], forwards=forwards)
+    if balance is None or first is None:
+        return best
+    nothing = judge.nothing(math.log(max(first, 1e-6)) - math.log(max(1 - first, 1e-6)))
+    balance.probability = 1 / (1 + math.fsum(math.exp(min(score - nothing, 700.0)) for score in scores))
+    if balance.probability < threshold:
+        return best
+    short = search(1, balance.taking(0.0))
+    return replace(short[0], forwards=forwards + short[0].forwards) if short else best
+
+
+def _text(branch: Branch, found: Found) -> str:
+    return branch.tokenizer.decode(found.ids, skip_special=False)

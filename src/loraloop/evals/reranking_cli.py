@@ -1,0 +1,54 @@
+"""``loraloop eval tools-reranking``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from loraloop.evals.commands import BASE, BaseName, Cases, DrawSeed, SkillFolder, TrainingData, Write
+
+
+def tools_reranking(
+    data: TrainingData,
+    base: BaseName = BASE,
+    skill: SkillFolder = None,
+    beams: Annotated[int, typer.Option("--beams", min=2, max=64, help="Hypotheses of the search.")] = 6,
+    limit: Cases = 1000,
+    seed: DrawSeed = 0,
+    outputs: Annotated[Path | None, typer.Option(help="Keep what is found here; a killed run goes on.")] = None,
+    write: Write = False,
+) -> None:
+    """Fit by what the calls that a search finds are compared; no evaluation file is read for it."""
+    from rich.table import Table
+
+    from loraloop.adapters.base import Base
+    from loraloop.adapters.skill import Skill, library
+    from loraloop.cli import console
+    from loraloop.evals.reranking import fit, search, store
+    from loraloop.waiting import counting, loading
+
+    folder = Path(skill) if skill else library()["tools"]
+    with loading(quiet=False) as progress:
+        loaded = Base.load(base, progress=progress)
+    trained = Skill.load(folder)
+    threshold = 0.5 if trained.card.threshold is None else trained.card.threshold.value
+    with counting("validation", limit) as step:
+        fitted = fit(search(loaded, trained, data, limit, seed, beams, outputs, step), threshold)
+    table = Table("cases", "n", "likeliest", "reranked", "any is right", title=f"{beams} beams (n = {fitted.n})")
+    for kind, shares in {**fitted.kinds, "all": fitted.right}.items():
+        table.add_row(
+            kind, str(shares["n"]), *(f"{100 * shares[it]:.1f} %" for it in ("likeliest", "reranked", "best"))
+        )
+    console().print(table)
+    abstained, lost = (f"{100 * fitted.rates[name]:.1f} %" for name in ("abstained", "lost"))
+    console().print(f"calls nothing from {fitted.no_call_from:g}: in {abstained} of the cases without a fitting tool, "
+                    f"and in {lost} of the others")  # fmt: skip
+    if write:
+        how = {
+            "data": "validation part of the tools mixture, five folds",
+            "command": f"loraloop eval tools-reranking --data DATA --base {Path(base).name} --beams {beams} "
+            f"--limit {limit} --seed {seed} --write",
+        }
+        store(fitted, folder, beams, how)
