@@ -6,7 +6,6 @@ that say so, and none needs a model: figures, names and sentences are found by t
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 from bisect import bisect_left
@@ -21,28 +20,24 @@ Call = Mapping[str, Any]
 
 FEATURES = {
     "log_probability": "of the text, over what the grammar allows (not a count)",
-    "tokens": "of the text, in tens (not a count)",
     "calls": "in the text",
+    "values_said": "values in it, booleans aside, that somebody said",
+    "complete": "1 where somebody said all values, and no call lacks what the request says",
+    "shared": "words that the request shares with the tools called, on the mean (not a count)",
     "optional": "arguments given that the tool does not require",
     "flags": "of these, booleans",
     "optional_unsaid": "of these, other values that nobody said",
     "numbers_unsaid": "numbers that nobody said",
     "texts_unsaid": "texts that nobody said",
     "choices_unsaid": "values of an enum that nobody said",
-    "texts_digits": "texts with a digit",
-    "texts_mixed": "texts that begin as a name does and have common words",
     "figures_left": "figures of the request that no call has",
-    "number_words_left": "figures in words that no call has",
     "names_left": "capitalised words of the request that no call has",
     "quotes_left": "quoted texts of the request that no call has",
     "sentences_left": "sentences of the request of which no call has a value",
-    "same_number": "numbers that stand twice in one call",
     "same_call": "calls that stand twice in the text",
     "done_before": "calls that the transcript has already",
     "calls_crossed": "pairs of calls whose values stand in the request the other way round",
-    "arguments_crossed": "the same, of neighbouring arguments of one call",
-    "near_own": "values that stand near the name of their argument",
-    "near_other": "values that stand nearer to another argument's name",
+    "near_other": "values that stand nearer to another argument's name than to their own",
     "relevance": "words that the request shares with the tools called, less those of the best other (not a count)",
     "tools_left": "tools that share words with the request and are not called",
     "none": "1 for the empty list",
@@ -52,6 +47,9 @@ FEATURES = {
     "none_after": "1 for the empty list after a tool's result",
 }
 """The features, and what each of them counts."""
+UNSAID = ("numbers_unsaid", "texts_unsaid", "choices_unsaid")
+LEFT = ("figures_left", "names_left", "quotes_left", "sentences_left")
+"""Features of which any says that calls may be missing."""
 
 _UNITS = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
@@ -167,19 +165,19 @@ class Said:
                 "none_left": left["figures_left"] + left["names_left"] + left["quotes_left"],
                 "none_after": bool(self.messages) and self.messages[-1].role == "tool",
             }
-        has.spans.clear()
+        has.firsts.clear()
         for call in calls:
             self._call(call, found, has)
         found["calls"] = len(calls)
         found["same_call"] = len(calls) - len({_key(call) for call in calls})
         found["done_before"] = sum(_key(call) in self._before for call in calls)
-        firsts = [places[0] for places in has.spans]
-        found["calls_crossed"] = sum(a > b for at, a in enumerate(firsts) for b in firsts[at + 1 :])
-        relevance = found["relevance"] / len(calls)
+        found["calls_crossed"] = sum(a > b for at, a in enumerate(has.firsts) for b in has.firsts[at + 1 :])
         called = {call["name"] for call in calls}
-        found["tools_left"] = sum(relevance > 0.5 and name not in called for name, relevance in self._relevance.items())
+        found["tools_left"] = sum(each > 0.5 and name not in called for name, each in self._relevance.items())
         self._left(found, has)
-        return {name: count for name, count in {**found, "relevance": relevance}.items() if count}
+        found["complete"] = bool(found["values_said"]) and not any(found[name] for name in (*UNSAID, *LEFT))
+        means = {name: found[name] / len(calls) for name in ("relevance", "shared")}
+        return {name: count for name, count in {**found, **means}.items() if count}
 
     def unsaid(self, call: Call) -> list[str]:
         """Required arguments of a call of which nobody said any value; booleans are not looked at."""
@@ -197,15 +195,16 @@ class Said:
         schema = self._schema(call["name"])
         required, properties = set(schema.get("required", ())), schema.get("properties", {})
         placed: list[tuple[int, int, str]] = []  # where a value stands that stands once, its length, its argument
-        numbers: Counter[float] = Counter()
         for name, given in call["arguments"].items():
             unsaid = 0
             for value in leaves(given):
                 if isinstance(value, bool):
                     found["flags"] += name not in required
                 elif isinstance(value, int | float):
-                    numbers[float(value)] += 1
-                    if not self._is_said(value):
+                    has.numbers.add(float(value))
+                    if self._is_said(value):
+                        found["values_said"] += 1
+                    else:
                         found["numbers_unsaid"] += 1
                         unsaid = 1
                     places = [figure.place for figure in self.figures if float(value) in figure.values]
@@ -222,28 +221,22 @@ class Said:
                 found["optional"] += 1
                 found["optional_unsaid"] += unsaid
         self._near(placed, properties, found)
-        found["arguments_crossed"] += sum(a > b for (a, *_), (b, *_) in itertools.pairwise(placed))
-        found["same_number"] += sum(count - 1 for count in numbers.values())
         mine = self._relevance.get(call["name"], 0.0)
         others = [each for name, each in self._relevance.items() if name != call["name"]]
         found["relevance"] += mine - max(others, default=mine)  # type: ignore[assignment]
-        has.numbers.update(numbers)
+        found["shared"] += mine  # type: ignore[assignment]
         has.places += [place for place, *_ in placed]
         if placed:
-            has.spans.append(sorted(place for place, *_ in placed))
+            has.firsts.append(min(place for place, *_ in placed))
 
     def _text(self, value: str, schema: Any, found: Counter[str], has: _Has) -> int:
         """Adds the features of a text; whether nobody said it."""
         has.texts.append(_plain(value))
-        words = value.split()
-        found["texts_digits"] += any(char.isdigit() for char in value)
-        found["texts_mixed"] += (
-            value[:1].isupper() and len(value) < 50 and any(w.islower() and len(w) > 3 for w in words)
-        )
         if self._is_said(value):
+            found["values_said"] += 1
             return 0
-        items = schema.get("items") if isinstance(schema, dict) else None
-        choice = "enum" in schema or (isinstance(items, dict) and "enum" in items)
+        parts = (schema, schema.get("items")) if isinstance(schema, dict) else ()
+        choice = any(isinstance(part, dict) and "enum" in part for part in parts)
         found["choices_unsaid" if choice else "texts_unsaid"] += 1
         return 1
 
@@ -260,8 +253,7 @@ class Said:
                         if word in words:
                             distance[name] = min(distance[name], away)
             nearest = min(distance.values(), default=_FAR)
-            if nearest < _FAR:
-                found["near_own" if distance.get(own, _FAR) == nearest else "near_other"] += 1
+            found["near_other"] += nearest < distance.get(own, _FAR)
 
     def _left(self, found: Counter[str], has: _Has) -> None:
         """Counts what the request says and no call has."""
@@ -269,11 +261,8 @@ class Said:
         parts = {float(part) for text in has.texts for part in re.findall(r"\d+(?:\.\d+)?", text)}
         places = has.places + [each.place for each in self.figures if each.values & has.numbers]
         for figure in self.figures:
-            if not figure.values & (has.numbers | parts):
-                if not figure.word:
-                    found["figures_left"] += 1
-                elif max(figure.values) > 1:
-                    found["number_words_left"] += 1
+            if not figure.word and not figure.values & (has.numbers | parts):
+                found["figures_left"] += 1
         months = {_MONTHS[int(month) - 1] for month in re.findall(r"\d{4} (0[1-9]|1[0-2]) \d\d", texts)}
         found["names_left"] = sum(_plain(name) not in texts and name.lower() not in months for name in self._names)
         found["quotes_left"] = sum(_plain(quote) not in texts for quote in self._quotes)
@@ -292,12 +281,12 @@ class Said:
 
 @dataclass(slots=True)
 class _Has:
-    """What the calls of a text have: numbers, texts, and where in the request their values stand."""
+    """What the calls of a text have: numbers, texts, where their values stand in the request, and where each call begins."""
 
     numbers: set[float] = field(default_factory=set)
     texts: list[str] = field(default_factory=list)
     places: list[int] = field(default_factory=list)
-    spans: list[list[int]] = field(default_factory=list)
+    firsts: list[int] = field(default_factory=list)
 
 
 def read_calls(text: str) -> list[dict[str, Any]] | None:

@@ -8,15 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from loraloop.adapters.grounding import Said, read_calls
+from loraloop.adapters.grounding import LEFT, Said, read_calls
 
 if TYPE_CHECKING:
     from loraloop.adapters.base.messages import Message
     from loraloop.adapters.card import Reranking
     from loraloop.tool_schemas import Tool
 
-LEFT = ("figures_left", "number_words_left", "names_left", "quotes_left", "sentences_left")
-"""Features of which any says that calls may be missing."""
 MOST_CALLS = 6
 """Calls from which no longer list is searched for."""
 
@@ -33,8 +31,8 @@ class Reranker:
         self._weights = weights
         self._said = said
 
-    def score(self, text: str, log_probability: float, tokens: int) -> float:
-        return self._weighed(features(self._said, text, log_probability, tokens))
+    def score(self, text: str, log_probability: float) -> float:
+        return self._weighed(features(self._said, text, log_probability))
 
     def nothing(self, log_odds: float) -> float:
         return self._weighed(features_of_none(self._said, log_odds))
@@ -56,10 +54,9 @@ class Reranker:
         return sum(self._weights.get(name, 0.0) * value for name, value in found.items())
 
 
-def features(said: Said, text: str, log_probability: float, tokens: int) -> dict[str, float]:
+def features(said: Said, text: str, log_probability: float) -> dict[str, float]:
     """The features of a list of calls, as a search found it."""
-    model = {"log_probability": log_probability, "tokens": tokens / 10}
-    return said.features(calls) | model if (calls := read_calls(text)) else model
+    return {**said.features(read_calls(text) or []), "log_probability": log_probability}
 
 
 def features_of_none(said: Said, log_odds: float) -> dict[str, float]:

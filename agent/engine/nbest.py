@@ -31,8 +31,8 @@ SURE = 0.99
 class Judge(Protocol):
     """Scores texts of a search: the higher, the better. Scores are log-odds of one text being right before another."""
 
-    def score(self, text: str, log_probability: float, tokens: int) -> float:
-        """Of a complete text, by its log-probability and its length."""
+    def score(self, text: str, log_probability: float) -> float:
+        """Of a complete text."""
         ...
 
     def nothing(self, log_odds: float) -> float:
@@ -96,7 +96,7 @@ def judged(
         known = {tuple(each.ids) for each in found}
         found += [each for each in more if tuple(each.ids) not in known]
     with clock.phase("mask"):
-        scores = [judge.score(_text(branch, each), each.log_probability, len(each.ids)) for each in found]
+        scores = [judge.score(_text(branch, each), each.log_probability) for each in found]
     best = replace(found[max(range(len(found)), key=scores.__getitem__)], forwards=forwards)
     if balance is None or first is None:
         return best

@@ -141,11 +141,10 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A text that a search found, its log-probability, and its tokens."""
+    """A text that a search found, and its log-probability."""
 
     text: str
     log_probability: float
-    tokens: int
 
 
 class Bench:
@@ -354,8 +353,8 @@ class _Recording:
         self.texts: list[Compared] = []
         self.log_odds: float | None = None
 
-    def score(self, text: str, log_probability: float, tokens: int) -> float:
-        self.texts.append(Compared(text, log_probability, tokens))
+    def score(self, text: str, log_probability: float) -> float:
+        self.texts.append(Compared(text, log_probability))
         return log_probability
 
     def nothing(self, log_odds: float) -> float:

@@ -116,7 +116,7 @@ def search(
         if row is None:
             asked = System("skill", example.messages, True, term_of(base, example), example.tools)
             probability, texts = bench.compared(asked)
-            listed = [[each.text, each.log_probability, each.tokens] for each in texts]
+            listed = [[each.text, each.log_probability] for each in texts]
             row = kept.put("skill", str(place), probability=probability, texts=listed)
         found.append(_found(example, row))
         step()
