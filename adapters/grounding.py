@@ -81,7 +81,10 @@ _NO_NAMES = frozenset(("I", "I'm", "I'd", "I'll", "I've", "Also", "Then", "And")
 _QUOTE = re.compile(r"[\"“‘']([^\"”’']{2,60})[\"”’'](?!\w)")
 _SENTENCE = re.compile(r"[^.?!\n;]+(?:\.(?=\S)[^.?!\n;]+)*")
 _WORD = re.compile(r"[A-Za-z]+|\d[\d.,]*")
+_ARTICLES = frozenset(("a", "an", "the", "this", "that", "my", "your", "its", "it"))
 _FAR = 9
+RELEVANT = 0.5
+"""From which share of words a tool is one that the request is about."""
 
 
 class Figure(NamedTuple):
@@ -173,22 +176,25 @@ class Said:
         found["done_before"] = sum(_key(call) in self._before for call in calls)
         found["calls_crossed"] = sum(a > b for at, a in enumerate(has.firsts) for b in has.firsts[at + 1 :])
         called = {call["name"] for call in calls}
-        found["tools_left"] = sum(each > 0.5 and name not in called for name, each in self._relevance.items())
+        found["tools_left"] = sum(each > RELEVANT and name not in called for name, each in self._relevance.items())
         self._left(found, has)
         found["complete"] = bool(found["values_said"]) and not any(found[name] for name in (*UNSAID, *LEFT))
         means = {name: found[name] / len(calls) for name in ("relevance", "shared")}
         return {name: count for name, count in {**found, **means}.items() if count}
 
-    def unsaid(self, call: Call) -> list[str]:
+    def unsaid(self, call: Call) -> tuple[str, ...]:
         """Required arguments of a call of which nobody said any value; booleans are not looked at."""
-        schema = self._schema(call["name"])
-        return [
-            name
-            for name in schema.get("required", ())
-            if name in call["arguments"]
-            and (values := [v for v in leaves(call["arguments"][name]) if not isinstance(v, bool)])
-            and not any(self._is_said(value) for value in values)
-        ]
+        found = []
+        for name in self._schema(call["name"]).get("required", ()):
+            values = [value for value in leaves(call["arguments"].get(name)) if not isinstance(value, bool | None)]
+            if values and not any(self._is_said(value, name) for value in values):
+                found.append(name)
+        return tuple(found)
+
+    def missing(self, calls: Sequence[Call]) -> tuple[str, ...]:
+        """What has to be asked for so that calls can be made: what is `unsaid` of the first whose tool is asked for."""
+        asked = (call for call in calls if self._relevance.get(call["name"], 0.0) >= RELEVANT)
+        return next(filter(None, map(self.unsaid, asked)), ())
 
     def _call(self, call: Call, found: Counter[str], has: _Has) -> None:
         """Adds the features of one call, and what it has."""
@@ -202,7 +208,7 @@ class Said:
                     found["flags"] += name not in required
                 elif isinstance(value, int | float):
                     has.numbers.add(float(value))
-                    if self._is_said(value):
+                    if self._is_said(value, name):
                         found["values_said"] += 1
                     else:
                         found["numbers_unsaid"] += 1
@@ -211,7 +217,7 @@ class Said:
                     if len(places) == 1:
                         placed.append((places[0], 2, name))
                 elif isinstance(value, str):
-                    unsaid |= self._text(value, properties.get(name, {}), found, has)
+                    unsaid |= self._text(value, name, properties.get(name), found, has)
                     place = self.request.lower().find(value.lower())
                     if place >= 0 and len(value) > 1 and self.request.lower().count(value.lower()) == 1:
                         placed.append((place, len(value), name))
@@ -229,10 +235,10 @@ class Said:
         if placed:
             has.firsts.append(min(place for place, *_ in placed))
 
-    def _text(self, value: str, schema: Any, found: Counter[str], has: _Has) -> int:
+    def _text(self, value: str, name: str, schema: Any, found: Counter[str], has: _Has) -> int:
         """Adds the features of a text; whether nobody said it."""
         has.texts.append(_plain(value))
-        if self._is_said(value):
+        if self._is_said(value, name):
             found["values_said"] += 1
             return 0
         parts = (schema, schema.get("items")) if isinstance(schema, dict) else ()
@@ -268,10 +274,12 @@ class Said:
         found["quotes_left"] = sum(_plain(quote) not in texts for quote in self._quotes)
         found["sentences_left"] = sum(not any(a <= place < b for place in places) for a, b in self._sentences)
 
-    def _is_said(self, value: Any) -> bool:
+    def _is_said(self, value: Any, name: str) -> bool:
+        """Whether somebody said a value; `the film` for an argument `film` says none."""
         if isinstance(value, str):
             plain = _plain(value)
-            return not plain or f" {plain} " in self._plain
+            empty = plain and not set(plain.split()) - _ARTICLES - set(_parts(name))
+            return not plain or (f" {plain} " in self._plain and not empty)
         return not isinstance(value, int | float) or float(value) in self._numbers or str(value) in self._context
 
     def _schema(self, name: str) -> Mapping[str, Any]:
@@ -281,7 +289,7 @@ class Said:
 
 @dataclass(slots=True)
 class _Has:
-    """What the calls of a text have: numbers, texts, where their values stand in the request, and where each call begins."""
+    """What the calls of a text have: numbers, texts, where their values stand in the request, and each call's first."""
 
     numbers: set[float] = field(default_factory=set)
     texts: list[str] = field(default_factory=list)

@@ -264,6 +264,7 @@ class Run(CarryingOut):
                     judging,
                     self._gates.unsafe_from,
                     any(step.outcome == "not_answerable" for step in self._steps),
+                    self._steps[-1].missing if self._steps else (),
                 )
                 out, limit = yield from self._writer.write(branch, asked, clock)
                 outcome = self._judge(active.contract, out, limit)
@@ -305,6 +306,7 @@ class Run(CarryingOut):
             *((out.weighed, out.threshold) if active.contract == "answer" else (None, None)),
             None if judging else self._fence.left,
             out.beams,
+            out.missing,
         )
         yield from self._carry_out(trunk, step, decision, active.contract, outcome, clock)
 

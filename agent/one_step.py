@@ -68,6 +68,7 @@ class Wrote:
         ms: Milliseconds, with the prefill.
         weighed: Probability of the first of the two ways that its contract weighs; None where it weighs none.
         threshold: From which it takes that way.
+        missing: What a call that was not made would have needed.
     """
 
     text: str
@@ -76,6 +77,7 @@ class Wrote:
     ms: float
     weighed: float | None
     threshold: float | None
+    missing: tuple[str, ...] = ()
 
     @property
     def whole(self) -> bool:
@@ -179,7 +181,7 @@ def write_step(
     finally:
         runtime.store.put(trunk)
     ms = round((perf_counter() - start) * 1e3, 3)
-    yield Wrote(out.text, out.reason, Tokens(*counts), ms, out.weighed, out.threshold)
+    yield Wrote(out.text, out.reason, Tokens(*counts), ms, out.weighed, out.threshold, out.missing)
 
 
 def _room(trunk: Trunk, left: int, runtime: Runtime) -> int:

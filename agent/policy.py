@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from loraloop.tool_schemas.context import Context
 
 CUE = "Answer my question in one sentence, using the result above."
+MISSING_CUE = "Ask me for {missing}."
 NO_ANSWER_CUE = "I looked: the answer is not in these passages. Reply with one sentence that says so."
 
 
@@ -44,6 +45,8 @@ class Policy:
         cue: What the base is told, in the branch alone, before it answers after a tool's result. Empty for nothing.
         tell_results: Whether that cue also names what the calls gave, where these are a few short values.
         no_answer_cue: What it is told where the passages hold no answer, so that it makes none up. Empty for nothing.
+        missing_cue: What it is told where no tool was called because nobody said what the call needs; it then writes a
+            question that names that. `{missing}` stands for the arguments. Empty to have it answer freely.
         after_answer: Whether the run ends with a retrieval answer or routes again.
         mix: Probability from which a runner-up takes part: the step then runs on a mixture of the chosen skill and
             these, weighted by their calibrated probabilities. What the step writes is the chosen skill's. 0: never.
@@ -75,6 +78,7 @@ class Policy:
     cue: str = CUE
     tell_results: bool = True
     no_answer_cue: str = NO_ANSWER_CUE
+    missing_cue: str = MISSING_CUE
     after_answer: Literal["end", "route"] = "end"
     mix: float = 0.0
     tool_choice: str | Mapping[str, Any] = "auto"

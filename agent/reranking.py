@@ -50,6 +50,9 @@ class Reranker:
         calls = read_calls(text)
         return calls is None or len(calls) > len(read_calls(than) or [])
 
+    def missing(self, text: str) -> tuple[str, ...]:
+        return self._said.missing(read_calls(text) or [])
+
     def _weighed(self, found: Mapping[str, float]) -> float:
         return sum(self._weights.get(name, 0.0) * value for name, value in found.items())
 

@@ -142,6 +142,7 @@ class Step:
         no_answer_from: The probability from which it was to say so; None where what is likelier counted.
         open_tools: Tools that it could call, where the guard left it some only; None where it left all.
         beams: Hypotheses of the search that found its text; 1 where it was decoded token by token.
+        missing: Of a step that called none, required arguments of the call it would have made that nobody said.
     """
 
     index: int
@@ -170,6 +171,7 @@ class Step:
     no_answer_from: float | None = None
     open_tools: tuple[str, ...] | None = None
     beams: int = 1
+    missing: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON takes it."""

@@ -130,7 +130,8 @@ class CallsFunction(SkillFunction[CallsResult]):
 
         def read(wrote: Wrote) -> CallsResult:
             calls = parse_calls(wrote.text, form.tools)
-            return CallsResult(self.name, wrote.text, wrote.tokens, wrote.ms, calls, wrote.weighed, wrote.threshold)
+            told = wrote.weighed, wrote.threshold, wrote.missing
+            return CallsResult(self.name, wrote.text, wrote.tokens, wrote.ms, calls, *told)
 
         return Asked(request, form.term, read, tools=given)
 

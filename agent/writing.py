@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from loraloop.agent.aside import Repair, asides
+from loraloop.agent.asking import LEAST_TOKENS, cue_for, question
 from loraloop.agent.deciding import speaks
 from loraloop.agent.engine.generate import Budget, Generated
 from loraloop.agent.engine.sampling import Sampler
@@ -43,6 +44,7 @@ class Writing:
         judging: Whether a gate of the guard asks for a verdict.
         unsafe_from: That gate's threshold; None for the card's.
         unanswered: Whether a skill has found in this run that the passages hold no answer.
+        missing: What the step before would have needed for a call.
     """
 
     index: int
@@ -56,6 +58,7 @@ class Writing:
     judging: bool = False
     unsafe_from: float | None = None
     unanswered: bool = False
+    missing: tuple[str, ...] = ()
 
 
 class Writer:
@@ -90,6 +93,9 @@ class Writer:
         told = self._told(step, talks, max(room - tokens, room // 2))
         room -= len(told)
         tokens = min(tokens, room)
+        if self._asks(step, talks) and grammar is None and tokens >= LEAST_TOKENS:
+            with clock.phase("compile"):
+                grammar = self._runtime.grammar(question(step.missing))
         cut: StopReason = "context" if tokens == room else "max_tokens"
         limited: dict[str, StopReason] = {"tokens": cut, "deadline": "deadline", "cancelled": "cancelled"}
         out, held = Generated(), self._job.guard.output is not None and contract != "verdict"
@@ -123,12 +129,18 @@ class Writer:
             return Generated(reason=UNENFORCED, problem=str(error)), cut
         return out, limited.get(out.reason)
 
+    def _asks(self, step: Writing, talks: bool) -> bool:
+        """Whether the base asks the user for what is missing."""
+        return talks and bool(step.missing and self._job.policy.missing_cue) and step.repair is None
+
     def _told(self, step: Writing, talks: bool, most: int) -> list[int]:
         """Ids of what the step is told in its branch alone, in at most so many tokens."""
         policy, cue = self._job.policy, ""
         if talks and step.messages[-1].role == "tool":
             told = results_told(step.messages) if policy.cue and policy.tell_results else ""
             cue = f"{policy.cue} {told}" if told else policy.cue
+        elif self._asks(step, talks):
+            cue = cue_for(policy.missing_cue, step.missing)
         elif talks and step.unanswered:
             cue = policy.no_answer_cue
         for messages in asides(self._job, step.contract, cue, step.repair, step.aside):

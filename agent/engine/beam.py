@@ -50,6 +50,7 @@ class Found:
         forced: Those of the tokens about which the grammar left no choice.
         stopped: Whether the model ended it, rather than the grammar.
         forwards: Of the search; each feeds all hypotheses.
+        passed: Those of the best text on the way that a judge did not take; see `nbest`.
     """
 
     ids: list[int]
@@ -57,6 +58,7 @@ class Found:
     forced: int
     stopped: bool
     forwards: int = 0
+    passed: Sequence[int] = ()
 
 
 @dataclass(slots=True)

@@ -63,6 +63,7 @@ class Generated:
         weighed: Probability of the first of the two ways that a balance weighed.
         threshold: From which the balance takes the first way.
         beams: Hypotheses of the search that found it; 1: it was decoded token by token.
+        missing: What a text that was passed over would have needed, as its judge says.
     """
 
     ids: list[int] = field(default_factory=list)
@@ -76,6 +77,7 @@ class Generated:
     weighed: float | None = None
     threshold: float | None = None
     beams: int = 1
+    missing: tuple[str, ...] = ()
 
     @property
     def whole(self) -> bool:
@@ -137,6 +139,8 @@ def generate(
         if found is not None:
             constraint.accept(found.ids)
             searched = _generated(found, beams, balance, tokenizer)
+            if judge is not None and found.passed:
+                searched.missing = judge.missing(tokenizer.decode(list(found.passed), skip_special=False))
             yield Delta(searched.text, len(searched.ids))
             yield searched
             return

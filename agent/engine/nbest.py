@@ -39,6 +39,10 @@ class Judge(Protocol):
         """Of the first way of a balance, by the model's log-odds for it."""
         ...
 
+    def missing(self, text: str) -> tuple[str, ...]:
+        """What a text would need that nobody said, where the first way was taken instead of it."""
+        ...
+
     def short(self, text: str) -> bool:
         """Whether longer texts than this one should be searched for as well."""
         ...
@@ -105,7 +109,7 @@ def judged(
     if balance.probability < threshold:
         return best
     short = search(1, balance.taking(0.0))
-    return replace(short[0], forwards=forwards + short[0].forwards) if short else best
+    return replace(short[0], forwards=forwards + short[0].forwards, passed=best.ids) if short else best
 
 
 def _text(branch: Branch, found: Found) -> str:

@@ -88,6 +88,8 @@ def step_body(step: Step) -> RenderableType:
     if step.no_call is not None and step.outcome == "no_call":
         threshold = "" if step.no_call_from is None else f", no call from {step.no_call_from:.3f}"
         lines.append(Text(f"p(no call) = {step.no_call:.3f}{threshold}", style="dim"))
+    if step.missing:
+        lines.append(Text(f"missing for a call: {', '.join(step.missing)}", style="dim"))
     if step.no_answer is not None and step.outcome == "not_answerable":
         threshold = "" if step.no_answer_from is None else f", none from {step.no_answer_from:.3f}"
         lines.append(Text(f"p(no answer) = {step.no_answer:.3f}{threshold}", style="dim"))

@@ -349,7 +349,7 @@ class _Recording:
         from loraloop.agent.reranking import Reranker
 
         self._lists = Reranker({}, said)
-        self.short, self.longer = self._lists.short, self._lists.longer
+        self.short, self.longer, self.missing = self._lists.short, self._lists.longer, self._lists.missing
         self.texts: list[Compared] = []
         self.log_odds: float | None = None
 

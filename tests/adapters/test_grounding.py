@@ -119,9 +119,20 @@ def test_the_system_message_is_nothing_that_was_said() -> None:
     asked = said("What is the weather there?")
     found = asked.features([call("get_weather", city="London")])
     assert found["texts_unsaid"] == 1
-    assert asked.unsaid(call("get_weather", city="London")) == ["city"]
-    assert asked.unsaid(call("get_weather", city="weather", date="2020")) == []
-    assert said("The area for a base of 3?").unsaid(call("triangle_area", base=3, height=4, rounded=True)) == ["height"]
+    assert asked.unsaid(call("get_weather", city="London")) == ("city",)
+    assert asked.unsaid(call("get_weather", city="weather", date="2020")) == ()
+    lacking = call("triangle_area", base=3, height=4, rounded=True)
+    assert said("The area for a base of 3?").unsaid(lacking) == ("height",)
+
+
+def test_what_is_missing_is_asked_for_where_the_request_is_about_the_tool() -> None:
+    london, area = call("get_weather", city="London"), call("triangle_area", base=1, height=2)
+    asked = said("What is the weather forecast for the city?")
+    assert asked.missing([london]) == ("city",) and asked.missing([area, london]) == ("city",)
+    assert asked.missing([call("get_weather", city="the city")]) == ("city",)
+    assert asked.missing([area]) == () and asked.missing([]) == ()
+    assert said("Tell me a joke.").missing([london]) == ()
+    assert said("Weather forecast for the city of London").missing([london]) == ()
 
 
 VALUES = st.recursive(

@@ -81,6 +81,9 @@ class Fixed:
         self.log_odds = log_odds
         return self._nothing
 
+    def missing(self, text: str) -> tuple[str, ...]:
+        return (text,)
+
     def short(self, text: str) -> bool:
         return False
 
@@ -157,6 +160,7 @@ def test_the_first_way_is_scored_beside_the_texts_of_the_second(
         assert out.weighed == pytest.approx(share, abs=1e-6) and out.threshold == threshold
         assert (out.text == "[]") == (out.weighed >= (0.5 if threshold is None else threshold))
         assert "[]" not in judge.seen
+        assert out.missing == ((next(iter(judge.seen)),) if out.text == "[]" else ())
 
 
 def test_nothing_else_is_looked_at_where_the_first_way_is_sure(base: Base, compiler: GrammarCompiler) -> None:
