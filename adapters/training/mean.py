@@ -28,8 +28,9 @@ def mean(skills: Sequence[Skill], weights: Sequence[float] | None = None) -> Ski
     """A skill whose update of every matrix is the mean of theirs.
 
     Args:
-        skills: of the same base, with updates of the same matrices; the last one gives rank, alpha and card. Of
-            each source of data the card says the largest number of examples.
+        skills: of the same base, with updates of the same matrices; the last one gives rank, alpha and card, but for
+            threshold, search and reranking, which are to be chosen anew. Of each source of data the card says the
+            largest number of examples.
         weights: of each; equal where None. They are divided by their sum.
 
     Raises:
@@ -61,8 +62,9 @@ def mean(skills: Sequence[Skill], weights: Sequence[float] | None = None) -> Ski
     given_data = [source for skill in skills for source in skill.card.data]
     most = {source.name: source for source in sorted(given_data, key=lambda source: source.n)}
     data = tuple(sorted(most.values(), key=lambda source: -source.n))
-    training = {"command": f"{_COMMAND} {' '.join(['FOLDER'] * len(skills))} --out FOLDER", "mean_of": parts}
-    changed = {"training": training, "data": data, "scores": {}, "threshold": None}
+    shown = "" if weights is None else f" --weights {' '.join(f'{weight:g}' for weight in given)}"
+    training = {"command": f"{_COMMAND} {' '.join(['FOLDER'] * len(skills))}{shown} --out FOLDER", "mean_of": parts}
+    changed = {"training": training, "data": data, "scores": {}, "threshold": None, "beams": 1, "reranking": None}
     card = last.card.model_copy(update=changed)
     return replace(last, card=card, tensors=tensors)
 

@@ -82,7 +82,7 @@ def test_the_card_says_of_what_it_is_and_keeps_no_score(skill_of: Any, tmp_path:
     card, parts = Skill.load(tmp_path / "mean").card, [Skill.load(folder).card.sha256 for folder in folders]
     of = [{"sha256": parts[0], "weight": 0.75}, {"sha256": parts[1], "weight": 0.25}]
     assert card.training["mean_of"] == of and history(card) == {"sha256": card.sha256, **card.training}
-    assert card.training["command"].endswith("training.mean FOLDER FOLDER --out FOLDER")
+    assert card.training["command"].endswith("training.mean FOLDER FOLDER --weights 3 1 --out FOLDER")
     assert not card.scores and card.threshold is None
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from loraloop.adapters.bank import Bank
 from loraloop.adapters.base import Base, Message, random_base
-from loraloop.adapters.card import Card, Reranking
+from loraloop.adapters.card import Card, Reranking, Threshold
 from loraloop.adapters.grounding import Said
 from loraloop.adapters.skill import Skill
 from loraloop.agent import Agent, Guard, Limits, Policy, Runtime
@@ -24,6 +24,7 @@ from loraloop.agent.engine.balance import Balance
 from loraloop.agent.engine.beam import likeliest
 from loraloop.agent.engine.nbest import MARGIN
 from loraloop.agent.reranking import Reranker
+from loraloop.evals.agent_systems import identities
 from loraloop.evals.reranking import NAMES, Found, fit, store
 from loraloop.testing import ScriptedRouter
 from loraloop.tool_schemas.errors import InputError, SkillError
@@ -297,3 +298,16 @@ def test_too_few_cases_are_refused() -> None:
 def test_any_weights_survive_a_card(weights: dict[str, float], share: float) -> None:
     reranking = Reranking(weights=weights, no_call_from=share)
     assert Reranking.model_validate_json(reranking.model_dump_json()) == reranking
+
+
+def test_kept_outputs_belong_to_skills_and_to_how_these_are_decoded(
+    small: Base, make_skill: Callable[..., Skill]
+) -> None:
+    made = make_skill(small, "tools", "calls")
+
+    def of(**fields: Any) -> str:
+        return identities(with_card(small, made, **fields))["tools"]
+
+    other = of(reranking=Reranking(weights={"calls": 1.0}))
+    assert len({of(), of(beams=3), of(threshold=Threshold(value=0.2)), other}) == 4
+    assert of(threshold=Threshold(value=0.2, chosen={"n": 3})) == of(threshold=Threshold(value=0.2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -158,7 +159,12 @@ _FINISHERS = {"retrieval": "answer", "code": "code", "safety": "verdict"}
 
 
 def identities(runtime: Runtime) -> dict[str, str]:
-    """The weights of each skill, by name."""
+    """By name, the weights of each skill and, in short, how its card has it decoded."""
+    found = {}
     for name in runtime.skills:
         runtime.bank.slot(name)  # identities are known of skills that were read
-    return {name: runtime.bank.identity(name) for name in runtime.skills}
+        card = runtime.bank.card(name)
+        chosen = {"threshold": {"chosen"}, "reranking": {"chosen"}}
+        how = card.model_dump_json(include={"threshold", "beams", "reranking"}, exclude=chosen)
+        found[name] = f"{runtime.bank.identity(name)} {hashlib.sha256(how.encode()).hexdigest()[:12]}"
+    return found
