@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 LEAST_TOKENS = 64
 """A step with fewer has no room for a question."""
 _MOST = 3
-_GAP = "([a-zA-Z' ]{1,24} |)"
-_TAIL = "( [a-zA-Z' ]{1,40}|)"
+_GAP = "([a-zA-Z']{1,14} ){0,3}"
+_TAIL = "( [a-zA-Z']{1,14}){0,5}"
 
 
 def spoken(name: str) -> str:
@@ -31,7 +31,7 @@ def question(names: Sequence[str]) -> Regex:
 
     named = ",?( and|) ".join(_GAP + spoken(name) for name in names[:_MOST])
     told = f"(I need to know|Please tell me) {named}{_TAIL}\\."
-    asked = f"(Could you tell me|What is|What are|Which) {named}{_TAIL}\\?"
+    asked = f"((Could you tell me|What is) (the|your)|Which) {named}{_TAIL}\\?"
     return Regex(f"({told}|{asked})")
 
 
