@@ -11,14 +11,15 @@ if TYPE_CHECKING:
 
 LEAST_TOKENS = 64
 """A step with fewer has no room for a question."""
-_MOST = 3
+_MOST, _LONGEST = 3, 5
 _GAP = "([a-zA-Z']{1,14} ){0,3}"
 _TAIL = "( [a-zA-Z']{1,14}){0,5}"
 
 
 def spoken(name: str) -> str:
-    """The name of an argument as one says it: `startTime` and `start_time` are `start time`."""
-    return " ".join(re.findall(r"[^\W_]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name))).lower()
+    """The name of an argument as one says it, in at most five words: `startTime` and `start_time` are `start time`."""
+    words = re.findall(r"[^\W_]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name))
+    return " ".join(words[:_LONGEST]).lower()
 
 
 def question(names: Sequence[str]) -> Regex:

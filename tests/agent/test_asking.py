@@ -93,6 +93,6 @@ def test_the_form_takes_questions_that_name_all_that_is_asked_for(names: list[st
     assert all(f"the {each}" in cue_for("Ask me for {missing}.", names) for each in named)
 
 
-@pytest.mark.parametrize(("name", "words"), [("startTime", "start time"), ("start_time", "start time"), ("URL", "url")])
+@pytest.mark.parametrize(("name", "words"), [("startTime", "start time"), ("a_b_c_d_e_f", "a b c d e"), ("URL", "url")])
 def test_names_are_said_as_words(name: str, words: str) -> None:
     assert spoken(name) == words
