@@ -26,45 +26,43 @@ class Policy:
     """Overrides of a run's decisions; each one is visible in the trace.
 
     Attributes:
-        skills: Skills for the first choices, in order; the router decides after them. `"none"` is the bare base. An
-            entry may be a mixture: `{"code": 0.7, "tools": 0.3}`, or a `Mixture` that also says what the step writes.
-        forbid: Skills that are never chosen.
+        skills: Skills for the first choices, in order; then the router decides. `"none"` is the bare base. An entry
+            may be a mixture: `{"code": 0.7, "tools": 0.3}`, or a `Mixture` that also says what the step writes.
+        forbid: Skills never chosen.
         decide: Asked at each choice that `skills` and `tool_choice` leave open, with the step's facts, the router's
             choice among them. Returns a skill or a mixture to force it, several in order of preference (what cannot
-            be chosen in the step is passed over), ``Forbid("code")`` to have the router choose without it in this
-            step, or None for the router's choice.
+            be chosen is passed over), ``Forbid("code")`` to have the router choose without it, or None.
         no_call_from: Probability of calling nothing from which a tool skill's step calls nothing; the one on its card
             where None. Lower calls less.
         no_answer_from: Probability that the passages hold no answer from which a retrieval step says so; the one on its
             card where None. Lower answers less.
-        beams: Hypotheses of the beam search for what a step writes under a form; 1 decodes token by token. What is on
-            the skill's card where None. No search where a temperature draws tokens.
-        repeat_calls: Whether a call that was answered in this run may run again. If not, a step that only repeats is
-            dropped and the base answers.
-        prose: Whether a reply of the base beside tools must not begin like a call: what it writes is for the user.
-        cue: What the base is told, in the branch alone, before it answers after a tool's result. Empty for nothing.
-        tell_results: Whether that cue also names what the calls gave, where these are a few short values.
-        no_answer_cue: What it is told where the passages hold no answer, so that it makes none up. Empty for nothing.
-        missing_cue: What it is told where no tool was called because nobody said what the call needs; it then writes a
-            question that names that. `{missing}` stands for the arguments. Empty to have it answer freely.
+        beams: Hypotheses of the search for what a step writes under a form; 1 decodes token by token, and so does a
+            temperature. What is on the skill's card where None.
+        repeat_calls: Whether a call answered in this run may run again. If not, a step that only repeats is dropped.
+        prose: Whether a reply of the base beside tools must not begin like a call.
+        cue: What the base is told, in the branch alone, before it answers after a tool's result; empty: nothing.
+        tell_results: Whether that cue also names what the calls gave, where these are few short values.
+        no_answer_cue: What it is told where the passages hold no answer, so that it makes none up.
+        missing_cue: What it is told where no call was made because nobody said what one needs, `{missing}`; it then
+            writes a question that names that. Empty to have it answer freely.
         after_answer: Whether the run ends with a retrieval answer or routes again.
-        mix: Probability from which a runner-up takes part: the step then runs on a mixture of the chosen skill and
-            these, weighted by their calibrated probabilities. What the step writes is the chosen skill's. 0: never.
+        mix: Probability from which a runner-up takes part: the step runs on a mixture of the chosen skill and these,
+            weighted by their probabilities. What the step writes is the chosen skill's. 0: never.
         tool_choice: `auto` lets the router and the skill decide about calls. `required` has the run begin with at
-            least one call, a tool's name (or OpenAI's mapping form of it) with at least one call of that tool alone;
-            after that it is `auto`. `none` forbids calls.
+            least one call, a tool's name (or OpenAI's form of it) with at least one call of that tool alone; after
+            that it is `auto`. `none` forbids calls.
         min_calls: Calls that a step of a tool skill writes at least; 0 lets it write none, where no tool fits.
         max_calls: Calls that such a step writes at most; 1 for no parallel calls.
         repairs: How often a step may be decoded again because what it wrote is invalid: a call of a tool that is not
-            strict, or an answer that its `output_type` refuses. The model is told what is wrong, in the branch alone,
-            and at the last time the grammar enforces what it can also of tools that are not strict.
-        ask: Names of tools whose calls need approval, besides those that say so themselves (`requires_approval`); `"*"`
-            for all of them. `python` is the program that the code skill writes.
+            strict, or an answer that its `output_type` refuses. The model is told what is wrong, in the branch alone;
+            at the last time the grammar enforces what it can also of tools that are not strict.
+        ask: Names of tools whose calls need approval, besides those that say so (`requires_approval`); `"*"` for all
+            of them. `python` is the program that the code skill writes.
         approve: Asked about each call that needs approval, while the run waits: ``(call, context)``, async, or sync in
-            a thread of its own. Returns `Approve()`, with other arguments if it likes, `Deny("why")`, or None. Where it
-            says None, and where there is no such function, the run ends with `approval`; see `Agent.resume`.
-        tell_form: Whether the base is also told, in the branch alone, what form its answer has to have. It writes that
-            form either way; a small base that reads a schema loses sight of the question.
+            a thread of its own. Returns `Approve()`, with other arguments if it likes, `Deny("why")`, or None. At None,
+            and without such a function, the run ends with `approval`; see `Agent.resume`.
+        tell_form: Whether the base is also told, in the branch alone, what form its answer has to have, which it
+            writes either way; a small base that reads a schema loses sight of the question.
     """
 
     skills: tuple[str | Mapping[str, float] | Mixture, ...] = ()
