@@ -7,6 +7,7 @@ that say so, and none needs a model: figures, names and sentences are found by t
 from __future__ import annotations
 
 import json
+import math
 import re
 from bisect import bisect_left
 from collections import Counter
@@ -207,13 +208,13 @@ class Said:
                 if isinstance(value, bool):
                     found["flags"] += name not in required
                 elif isinstance(value, int | float):
-                    has.numbers.add(float(value))
+                    has.numbers.add(_number(value))
                     if self._is_said(value, name):
                         found["values_said"] += 1
                     else:
                         found["numbers_unsaid"] += 1
                         unsaid = 1
-                    places = [figure.place for figure in self.figures if float(value) in figure.values]
+                    places = [figure.place for figure in self.figures if _number(value) in figure.values]
                     if len(places) == 1:
                         placed.append((places[0], 2, name))
                 elif isinstance(value, str):
@@ -280,7 +281,7 @@ class Said:
             plain = _plain(value)
             empty = plain and not set(plain.split()) - _ARTICLES - set(_parts(name))
             return not plain or (f" {plain} " in self._plain and not empty)
-        return not isinstance(value, int | float) or float(value) in self._numbers or str(value) in self._context
+        return not isinstance(value, int | float) or _number(value) in self._numbers or str(value) in self._context
 
     def _schema(self, name: str) -> Mapping[str, Any]:
         found: Any = next((tool["parameters"] for tool in self.tools if tool["name"] == name), {})
@@ -305,8 +306,18 @@ def read_calls(text: str) -> list[dict[str, Any]] | None:
         return None
     if not isinstance(found, list):
         return None
-    whole = all(isinstance(c, dict) and isinstance(c.get("arguments"), dict) and "name" in c for c in found)
-    return found if whole else None
+    fits = all(
+        isinstance(c, dict) and isinstance(c.get("name"), str) and isinstance(c.get("arguments"), dict) for c in found
+    )
+    return found if fits else None
+
+
+def _number(value: int | float) -> float:
+    """A number of JSON, in which an integer may be larger than any float."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def _calls_of(message: Message) -> list[dict[str, Any]]:

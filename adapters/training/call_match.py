@@ -8,19 +8,7 @@ from typing import Any
 
 from loraloop.adapters.training.leaderboard import MISTAKES, Call, accepted, schema_of, unaccepted
 
-__all__ = ["accepted", "mistake", "read_calls", "same_calls"]
-
-
-def read_calls(text: str) -> list[dict[str, Any]] | None:
-    """The calls in a step's text; None if it is not a list of calls."""
-    try:
-        calls = json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
-        return None
-    fits = isinstance(calls, list) and all(
-        isinstance(c, dict) and isinstance(c.get("name"), str) and isinstance(c.get("arguments"), dict) for c in calls
-    )
-    return calls if fits else None
+__all__ = ["accepted", "mistake", "same_calls"]
 
 
 def same_calls(predicted: Sequence[Call], gold: Sequence[Call], tools: Sequence[Mapping[str, Any]]) -> bool:

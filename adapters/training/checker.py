@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import groupby
 from typing import Any, Literal
 
-from loraloop.adapters.training.call_match import read_calls
+from loraloop.adapters.grounding import read_calls
 from loraloop.adapters.training.overlap import SHARE, Overlap, normal
 from loraloop.adapters.training.readers import Broken
 from loraloop.adapters.training.record import Place, Record

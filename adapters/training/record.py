@@ -130,7 +130,7 @@ def completed(
     """
     import json
 
-    from loraloop.adapters.training.call_match import read_calls
+    from loraloop.adapters.grounding import read_calls
     from loraloop.adapters.training.sources.tools_public import in_order
     from loraloop.tool_schemas import dumps
 

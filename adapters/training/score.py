@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from loraloop.adapters import contracts
+from loraloop.adapters.grounding import read_calls
 from loraloop.adapters.training.asked import asked_names, defines, parsed
-from loraloop.adapters.training.call_match import accepted, read_calls, same_calls
+from loraloop.adapters.training.call_match import accepted, same_calls
 from loraloop.adapters.training.example import Example
 from loraloop.tool_schemas.errors import InputError, SchemaError
 

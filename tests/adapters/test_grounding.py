@@ -95,6 +95,12 @@ def test_a_request_for_two_calls_leaves_something_where_one_is_missing() -> None
     assert forecast.features([call("triangle_area", base=1, height=2)])["tools_left"] == 1
 
 
+def test_numbers_larger_than_any_float_are_numbers() -> None:
+    asked = said("The area for a base of 3 and a height of 4?")
+    found = asked.features([call("triangle_area", base=10**400, height=-(10**400))])
+    assert found["numbers_unsaid"] == 2 and found["figures_left"] == 2
+
+
 def test_dates_and_months_are_the_same_thing() -> None:
     asked = said("What is the weather in Oslo on March 5, 2024?")
     dated = asked.features([call("get_weather", city="Oslo", date="2024-03-05")])

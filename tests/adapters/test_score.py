@@ -8,8 +8,9 @@ import pytest
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.contracts import Passage
+from loraloop.adapters.grounding import read_calls
 from loraloop.adapters.training.asked import asked_names, defines
-from loraloop.adapters.training.call_match import accepted, mistake, read_calls, same_calls
+from loraloop.adapters.training.call_match import accepted, mistake, same_calls
 from loraloop.adapters.training.example import Example
 from loraloop.adapters.training.score import bootstrap, rate, right, score, summary, token_f1
 from loraloop.tool_schemas.errors import InputError

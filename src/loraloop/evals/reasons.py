@@ -24,7 +24,8 @@ def why_wrong(example: Example, output: str, runs: Runs | None = None) -> str:
     `other answer` (F1 below `ENOUGH`). Safety: `no verdict`, `let through`, `refused`.
     """
     if example.skill == "tools":
-        from loraloop.adapters.training.call_match import mistake, read_calls
+        from loraloop.adapters.grounding import read_calls
+        from loraloop.adapters.training.call_match import mistake
 
         gold = example.gold
         return mistake(read_calls(output), gold.get("calls", ()), gold.get("accepts"), example.tools)

@@ -129,7 +129,7 @@ def evaluate(
 
 
 def _calls_kind(text: str) -> str:
-    from loraloop.adapters.training.call_match import read_calls
+    from loraloop.adapters.grounding import read_calls
 
     calls = read_calls(text)
     return "no list" if calls is None else ("none", "one", "several")[min(2, len(calls))]
