@@ -25,7 +25,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from report import Report, finish, options
 
-from loraloop.adapters.training.call_match import accepted, read_calls
+from loraloop.adapters.grounding import read_calls
+from loraloop.adapters.training.call_match import accepted
 from loraloop.adapters.training.score import rate
 
 Calls = list[dict[str, Any]]
