@@ -90,10 +90,11 @@ class Writer:
         grammar = self._forms.grammar(contract, clock, step.repair is not None and not step.repair.left)
         talks = speaks(self._runtime, step.decision, contract)
         prose = talks and self._job.tools and policy.prose
-        told = self._told(step, talks, max(room - tokens, room // 2))
+        asks = talks and grammar is None and self._asks(step)
+        told = self._told(step, talks, asks, max(room - tokens, room // 2))
         room -= len(told)
         tokens = min(tokens, room)
-        if self._asks(step, talks) and grammar is None and tokens >= LEAST_TOKENS:
+        if asks and tokens >= LEAST_TOKENS:
             with clock.phase("compile"):
                 grammar = self._runtime.grammar(question(step.missing))
         cut: StopReason = "context" if tokens == room else "max_tokens"
@@ -129,17 +130,18 @@ class Writer:
             return Generated(reason=UNENFORCED, problem=str(error)), cut
         return out, limited.get(out.reason)
 
-    def _asks(self, step: Writing, talks: bool) -> bool:
-        """Whether the base asks the user for what is missing."""
-        return talks and bool(step.missing and self._job.policy.missing_cue) and step.repair is None
+    def _asks(self, step: Writing) -> bool:
+        """Whether the user is asked for what is missing: not where there is a result to answer from."""
+        wanted = bool(step.missing and self._job.policy.missing_cue) and step.repair is None
+        return wanted and step.messages[-1].role != "tool"
 
-    def _told(self, step: Writing, talks: bool, most: int) -> list[int]:
+    def _told(self, step: Writing, talks: bool, asks: bool, most: int) -> list[int]:
         """Ids of what the step is told in its branch alone, in at most so many tokens."""
         policy, cue = self._job.policy, ""
         if talks and step.messages[-1].role == "tool":
             told = results_told(step.messages) if policy.cue and policy.tell_results else ""
             cue = f"{policy.cue} {told}" if told else policy.cue
-        elif self._asks(step, talks):
+        elif asks:
             cue = cue_for(policy.missing_cue, step.missing)
         elif talks and step.unanswered:
             cue = policy.no_answer_cue

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,11 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loraloop.adapters.bank import Bank
-from loraloop.adapters.base import Base
+from loraloop.adapters.base import Base, Message
 from loraloop.adapters.card import Reranking
 from loraloop.adapters.skill import Skill
 from loraloop.agent import Agent, Guard, Limits, Policy, Runtime
 from loraloop.agent.asking import cue_for, question, spoken
+from loraloop.agent.job import Decision
+from loraloop.agent.writing import Writer, Writing
 from loraloop.testing import ScriptedRouter
 from loraloop.tool_schemas.tools import Tool
 
@@ -80,6 +84,26 @@ def test_a_step_without_room_for_a_question_answers_freely(
     runtime = runtime_of(small, make_skill(small, "tools", "calls"), "tools", "none")
     result = asked(runtime, "Park the car in a zone for 2 hours.")
     assert result.steps[0].missing and "parking zone" not in result.output
+
+
+def test_an_answer_in_a_form_is_no_question(small: Base, make_skill: Callable[..., Skill]) -> None:
+    runtime = runtime_of(small, make_skill(small, "tools", "calls"), *["tools", "none"] * 2)
+    limits = Limits(step_tokens=160, max_steps=2)
+    agent = Agent(runtime, [PARK], guard=Guard(input=None, tools=None), limits=limits, output_type=int)
+    policies = [Policy(max_calls=1, missing_cue=cue) for cue in ("Ask me for {missing}.", "")]
+    told, untold = (agent.run_sync("Park the car in a zone for 2 hours.", policy=policy) for policy in policies)
+    assert told.steps[0].missing and told.steps[1].text == untold.steps[1].text  # nor is it told to ask
+
+
+def test_where_there_is_a_result_the_base_answers_from_it() -> None:
+    writer = object.__new__(Writer)
+    writer._job = SimpleNamespace(policy=Policy())  # type: ignore[assignment]
+    asked_for = Message("user", "Park the car in a zone for 2 hours.")
+    decision = Decision("none", 1.0, False, (), (), "router")
+    step = Writing(1, decision, "text", 160, None, [asked_for], missing=("parking_zone",))
+    assert writer._asks(step)
+    assert not writer._asks(replace(step, messages=[asked_for, Message("tool", '{"result": "parked"}')]))
+    assert not writer._asks(replace(step, missing=()))
 
 
 @settings(deadline=None)
