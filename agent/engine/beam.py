@@ -94,25 +94,6 @@ class _Next:
     token: int
 
 
-def search(
-    branch: Branch,
-    invocation: Sequence[int],
-    state: Constraint,
-    beams: int,
-    budget: Budget,
-    stop_ids: frozenset[int],
-    balance: Balance | None = None,
-    clock: Clock | None = None,
-) -> Found | None:
-    """The likeliest text in a branch; the branch is left as it was. See `likeliest`.
-
-    Returns:
-        None if none was complete within the budget, or all failed a check.
-    """
-    found = likeliest(branch, invocation, state, beams, budget, stop_ids, balance, clock)
-    return found[0] if found else None
-
-
 def likeliest(
     branch: Branch,
     invocation: Sequence[int],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Required, TypedDict
 from torch import Tensor
 
 from loraloop.agent.engine.balance import Balance
-from loraloop.agent.engine.beam import Found, search
+from loraloop.agent.engine.beam import Found, likeliest
 from loraloop.agent.engine.clock import Clock
 from loraloop.agent.engine.guide import Constraint, Guide
 from loraloop.agent.engine.nbest import judged
@@ -124,7 +124,7 @@ def generate(
         not_first: Ids of tokens with which free text must not begin.
         balance: Weighs two ways in which a constrained text may go on, and may take one.
         clock: Where the time goes.
-        beams: Hypotheses of a beam search for a constrained text (`beam.search`), which is then given out at once;
+        beams: Hypotheses of a beam search for a constrained text (`beam.likeliest`), which is then given out at once;
             1, a sampler that draws, or a search that found nothing: it is decoded token by token.
         judge: Compares the texts of the search (`nbest.judged`); None: the likeliest is written.
 
@@ -135,7 +135,10 @@ def generate(
     tokenizer = branch.tokenizer
     if constraint is not None and beams > 1 and sampler.greedy:
         asked = branch, invocation, constraint.fork(), beams, budget, stop_ids
-        found = search(*asked, balance, clock) if judge is None else judged(*asked, judge, balance, clock)
+        if judge is None:
+            found = next(iter(likeliest(*asked, balance, clock)), None)
+        else:
+            found = judged(*asked, judge, balance, clock)
         if found is not None:
             constraint.accept(found.ids)
             searched = _generated(found, beams, balance, tokenizer)

@@ -22,7 +22,7 @@ from loraloop.adapters.skill import Skill
 from loraloop.agent import Agent, Guard, Limits, Policy, Runtime
 from loraloop.agent.engine import Budget, Generated, Sampler, Sampling, Trunk, generate
 from loraloop.agent.engine.balance import Balance
-from loraloop.agent.engine.beam import search
+from loraloop.agent.engine.beam import Found, likeliest
 from loraloop.agent.engine.ledger import Author
 from loraloop.evals.beams import Width, choose, store
 from loraloop.testing import ScriptedRouter
@@ -64,6 +64,10 @@ def asked(base: Base, said: str) -> Trunk:
 
 def stops(base: Base) -> frozenset[int]:
     return base.stop_ids | base.tokenizer.special_ids
+
+
+def search(*asked: Any) -> Found | None:
+    return next(iter(likeliest(*asked)), None)
 
 
 def likelihoods(base: Base, compiler: GrammarCompiler, trunk: Trunk, texts: tuple[str, ...]) -> dict[str, float]:
