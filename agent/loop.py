@@ -12,7 +12,7 @@ from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.origin import Origin
 from loraloop.agent.acting import Actor
 from loraloop.agent.ahead import RunAhead
-from loraloop.agent.approval import Approver
+from loraloop.agent.approval import ALL, Approver
 from loraloop.agent.aside import Repair
 from loraloop.agent.calling import ToolRunner
 from loraloop.agent.carrying_out import CarryingOut
@@ -265,6 +265,7 @@ class Run(CarryingOut):
                     self._gates.unsafe_from,
                     any(step.outcome == "not_answerable" for step in self._steps),
                     self._steps[-1].missing if self._steps else (),
+                    self._runs and not self._job.policy.asked & {ALL, PYTHON},
                 )
                 out, limit = yield from self._writer.write(branch, asked, clock)
                 outcome = self._judge(active.contract, out, limit)
@@ -307,6 +308,8 @@ class Run(CarryingOut):
             None if judging else self._fence.left,
             out.beams,
             out.missing,
+            out.tries,
+            out.passed,
         )
         yield from self._carry_out(trunk, step, decision, active.contract, outcome, clock)
 
@@ -316,6 +319,11 @@ class Run(CarryingOut):
         state = self._chooser.state(masked, self._after)
         features = self._runtime.router.features(trunk.features())
         return self._chooser.choose(features, state, last, self._steps, required, self._retry)
+
+    @property
+    def _runs(self) -> bool:
+        """Whether programs are run."""
+        return self._job.python is not None and self._fence.lets(PYTHON)
 
     def _left(self, index: int) -> Left:
         return self._job.limits.left(index, self._actor.made, self._generated, self._deadline)
@@ -342,7 +350,7 @@ class Run(CarryingOut):
             tools=calls.tools,
             answered=self._actor.answered,
             calls_left=self._job.limits.max_tool_calls - self._actor.made,
-            python=self._job.python is not None and self._fence.lets(PYTHON),
+            python=self._runs,
             repeat=policy.repeat_calls,
             go_on=policy.after_answer == "route",
             limit=limit,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from loraloop.agent.engine.beam import check_beams
+from loraloop.agent.engine.drawing import check_tries
 from loraloop.agent.mixture import Mixture, as_choice, names_of
 from loraloop.agent.tool_choice import choice_of
 from loraloop.tool_schemas.errors import InputError
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from loraloop.agent.choosing import StepFacts, Wish
     from loraloop.tool_schemas.context import Context
 
+TRIES = 8
 CUE = "Answer my question in one sentence, using the result above."
 MISSING_CUE = "Ask me for {missing}."
 NO_ANSWER_CUE = "I looked: the answer is not in these passages. Reply with one sentence that says so."
@@ -38,20 +40,21 @@ class Policy:
             card where None. Lower answers less.
         beams: Hypotheses of the search for what a step writes under a form; 1 decodes token by token, and so does a
             temperature. What is on the skill's card where None.
+        tries: Programs that a code step tries on the request's examples (asserts, doctests), where they are run.
         repeat_calls: Whether a call answered in this run may run again. If not, a step that only repeats is dropped.
-        prose: Whether a reply of the base beside tools must not begin like a call.
+        prose: Whether a reply of the base beside tools must not look like a call.
         cue: What the base is told, in the branch alone, before it answers after a tool's result; empty: nothing.
-        tell_results: Whether that cue also names what the calls gave, where these are few short values.
+        tell_results: Whether that cue also names what calls gave, where these are few short values.
         no_answer_cue: What it is told where the passages hold no answer, so that it makes none up.
-        missing_cue: What it is told where no call was made because nobody said what one needs, `{missing}`; it then
-            writes a question that names that. Empty to have it answer freely.
+        missing_cue: What it is told where nobody said what a call needs, `{missing}`, which it then asks for; empty to
+            have it answer freely.
         after_answer: Whether the run ends with a retrieval answer or routes again.
         mix: Probability from which a runner-up takes part: the step runs on a mixture of the chosen skill and these,
             weighted by their probabilities. What the step writes is the chosen skill's. 0: never.
         tool_choice: `auto` lets the router and the skill decide about calls. `required` has the run begin with at
             least one call, a tool's name (or OpenAI's form of it) with at least one call of that tool alone; after
             that it is `auto`. `none` forbids calls.
-        min_calls: Calls that a step of a tool skill writes at least; 0 lets it write none, where no tool fits.
+        min_calls: Calls that a step of a tool skill writes at least; 0 lets it write none.
         max_calls: Calls that such a step writes at most; 1 for no parallel calls.
         repairs: How often a step may be decoded again because what it wrote is invalid: a call of a tool that is not
             strict, or an answer that its `output_type` refuses. The model is told what is wrong, in the branch alone;
@@ -61,8 +64,8 @@ class Policy:
         approve: Asked about each call that needs approval, while the run waits: ``(call, context)``, async, or sync in
             a thread of its own. Returns `Approve()`, with other arguments if it likes, `Deny("why")`, or None. At None,
             and without such a function, the run ends with `approval`; see `Agent.resume`.
-        tell_form: Whether the base is also told, in the branch alone, what form its answer has to have, which it
-            writes either way; a small base that reads a schema loses sight of the question.
+        tell_form: Whether the base is also told what form its answer has to have; a small base loses sight of the
+            question then.
     """
 
     skills: tuple[str | Mapping[str, float] | Mixture, ...] = ()
@@ -71,6 +74,7 @@ class Policy:
     no_call_from: float | None = None
     no_answer_from: float | None = None
     beams: int | None = None
+    tries: int = TRIES
     repeat_calls: bool = False
     prose: bool = True
     cue: str = CUE
@@ -99,6 +103,7 @@ class Policy:
             if value is not None and not 0 <= value <= 1:
                 raise InputError(f"{name} is {value!r}: give a probability, such as 0.5, or None")
         check_beams(self.beams)
+        check_tries(self.tries)
         if isinstance(self.mix, bool) or not 0 <= self.mix < 1:
             raise InputError(f"mix is {self.mix!r}: give the least probability of a runner-up, such as 0.2, or 0")
         object.__setattr__(self, "tool_choice", choice_of(self.tool_choice))

@@ -143,6 +143,8 @@ class Step:
         open_tools: Tools that it could call, where the guard left it some only; None where it left all.
         beams: Hypotheses of the search that found its text; 1 where it was decoded token by token.
         missing: Of a step that called none, required arguments of the call it would have made that nobody said.
+        tries: Programs that were tried on the examples of the request until one got through.
+        passed: Whether the one that was written does; None where the request has no examples, or programs are not run.
     """
 
     index: int
@@ -172,6 +174,8 @@ class Step:
     open_tools: tuple[str, ...] | None = None
     beams: int = 1
     missing: tuple[str, ...] = ()
+    tries: int = 1
+    passed: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON takes it."""

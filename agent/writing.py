@@ -6,12 +6,16 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from loraloop.adapters.contracts import code_of
 from loraloop.agent.aside import Repair, asides
 from loraloop.agent.asking import LEAST_TOKENS, cue_for, question
 from loraloop.agent.deciding import speaks
+from loraloop.agent.engine.drawing import Tries
 from loraloop.agent.engine.generate import Budget, Generated
 from loraloop.agent.engine.sampling import Sampler
 from loraloop.agent.events import Event, TokenGenerated
+from loraloop.agent.examples import examples_in
+from loraloop.agent.python_tool import gets_through
 from loraloop.agent.telling import results_told
 from loraloop.agent.weighing import weighed_by
 from loraloop.tool_schemas.errors import LimitError
@@ -45,6 +49,7 @@ class Writing:
         unsafe_from: That gate's threshold; None for the card's.
         unanswered: Whether a skill has found in this run that the passages hold no answer.
         missing: What the step before would have needed for a call.
+        runs: Whether a program that it writes is run without asking anybody.
     """
 
     index: int
@@ -59,6 +64,7 @@ class Writing:
     unsafe_from: float | None = None
     unanswered: bool = False
     missing: tuple[str, ...] = ()
+    runs: bool = False
 
 
 class Writer:
@@ -99,6 +105,7 @@ class Writer:
                 grammar = self._runtime.grammar(question(step.missing))
         cut: StopReason = "context" if tokens == room else "max_tokens"
         limited: dict[str, StopReason] = {"tokens": cut, "deadline": "deadline", "cancelled": "cancelled"}
+        tries = self._tries(step) if contract == "code" else None
         out, held = Generated(), self._job.guard.output is not None and contract != "verdict"
         skill = step.decision.skill
         beams = policy.beams or self._runtime.beams(skill)
@@ -119,6 +126,7 @@ class Writer:
                 clock=clock,
                 beams=beams,
                 judge=judge,
+                tries=tries,
             ):
                 if isinstance(piece, Generated):
                     out = piece
@@ -129,6 +137,18 @@ class Writer:
                 raise
             return Generated(reason=UNENFORCED, problem=str(error)), cut
         return out, limited.get(out.reason)
+
+    def _tries(self, step: Writing) -> Tries | None:
+        """How often a program is tried on the examples that the request has; None where none is run, or it has none."""
+        python, policy = self._job.python, self._job.policy
+        request = next((message.content for message in reversed(step.messages) if message.role == "user"), "")
+        if python is None or not step.runs or policy.tries == 1 or not (examples := examples_in(request)):
+            return None
+        return Tries(
+            policy.tries,
+            lambda text: gets_through(python, f"{code_of(text)}\n\n{examples}"),
+            self._job.sampling.seed or 0,
+        )
 
     def _asks(self, step: Writing) -> bool:
         """Whether the user is asked for what is missing: not where there is a result to answer from."""

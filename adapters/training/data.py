@@ -9,7 +9,7 @@ from pathlib import Path
 
 from loraloop.adapters.training.example import SKILLS, Example, Split
 from loraloop.adapters.training.overlap import Overlap
-from loraloop.adapters.training.sources import code, retrieval, safety, tools_public
+from loraloop.adapters.training.sources import code, retrieval, retrieval_documents, safety, tools_public
 from loraloop.adapters.training.sources.records import endless, generator
 from loraloop.adapters.training.sources.retrieval_made import FactMaker
 from loraloop.adapters.training.sources.tools_mix import tools_parts
@@ -167,14 +167,18 @@ def _retrieval_parts(data: Path, split: Split, rng: random.Random) -> list[Part]
     unanswered = endless([r for r in open_questions if not r["answerable"]], rng)
     science = endless(retrieval.retrieval_records(data, "entailmentbank", split), rng)
     facts = FactMaker(split, rng)
+    neighbours = retrieval_documents.Neighbours([r for r in open_questions if r["answerable"]])
     return [
-        (0.24, lambda: retrieval.as_passages(next(answered), rng)),
-        (0.07, lambda: retrieval.as_passages(next(unanswered), rng)),
-        (0.07, lambda: retrieval.withheld(next(answered), rng)),
-        (0.27, lambda: retrieval.as_document(next(answered), rng, True)),
-        (0.20, lambda: retrieval.as_document(next(nq), rng, False)),
-        (0.12, lambda: retrieval.as_passages(next(science), rng)),
+        (0.22, lambda: retrieval.as_passages(next(answered), rng)),
+        (0.06, lambda: retrieval.as_passages(next(unanswered), rng)),
+        (0.06, lambda: retrieval.withheld(next(answered), rng)),
+        (0.30, lambda: retrieval_documents.as_document(next(answered), rng, True)),
+        (0.12, lambda: retrieval_documents.as_document(next(nq), rng, False)),
+        (0.18, lambda: retrieval_documents.near_document(next(answered), neighbours, rng)),
+        (0.11, lambda: retrieval.as_passages(next(science), rng)),
         (0.03, lambda: retrieval.withheld(next(science), rng)),
-        (0.20, facts.passages),
-        (0.10, facts.document),
+        (0.16, facts.passages),
+        (0.08, facts.document),
+        (0.06, facts.both),
+        (0.05, facts.about),
     ]

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from loraloop.adapters.card import MOST_BEAMS
 from loraloop.agent.engine.clock import Clock
 from loraloop.agent.engine.computed import feed_together
+from loraloop.agent.engine.hypotheses import Contexts, Hypothesis
 from loraloop.tool_schemas.errors import InputError, Violation
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from loraloop.agent.engine.balance import Balance
     from loraloop.agent.engine.branch import Branch
-    from loraloop.agent.engine.computed import Computed
     from loraloop.agent.engine.generate import Budget
     from loraloop.agent.engine.guide import Constraint
 
@@ -59,30 +59,6 @@ class Found:
     stopped: bool
     forwards: int = 0
     passed: Sequence[int] = ()
-
-
-@dataclass(slots=True)
-class _Hypothesis:
-    """A text so far, where it stands in its grammar, and what its context has yet to be fed."""
-
-    context: Computed
-    state: Constraint
-    ids: list[int]
-    feed: list[int]
-    score: float = 0.0
-    forced: int = 0
-
-    def force(self) -> bool:
-        """Takes the tokens that must follow; False if they complete a value that fails its check."""
-        tokens = self.state.forced()
-        try:
-            self.state.accept(tokens)
-        except Violation:
-            return False
-        self.ids.extend(tokens)
-        self.feed.extend(tokens)
-        self.forced += len(tokens)
-        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +104,8 @@ def likeliest(
         At most `kept`; none if none was complete within the budget, or all failed a check.
     """
     clock = clock or Clock()
-    contexts = _Contexts(branch)
-    live = [_Hypothesis(branch.computed, state, [], list(invocation))]
+    contexts = Contexts(branch)
+    live = [Hypothesis(branch.computed, state, [], list(invocation))]
     done: list[Found] = []
     forwards = 0
     try:
@@ -176,10 +152,10 @@ def _floor(done: Sequence[Found], kept: int, margin: float) -> float:
 
 
 def _forced(
-    live: Sequence[_Hypothesis], done: list[Found], limit: int, refuses: Callable[[Sequence[int]], bool] | None
-) -> list[_Hypothesis]:
+    live: Sequence[Hypothesis], done: list[Found], limit: int, refuses: Callable[[Sequence[int]], bool] | None
+) -> list[Hypothesis]:
     """Takes what must follow; returns the hypotheses that go on, and adds those that are complete to `done`."""
-    on: list[_Hypothesis] = []
+    on: list[Hypothesis] = []
     for each in live:
         if not each.force() or len(each.ids) > limit:
             continue
@@ -190,7 +166,7 @@ def _forced(
     return on
 
 
-def _following(live: Sequence[_Hypothesis], logits: Tensor, beams: int, balance: Balance | None) -> list[_Next]:
+def _following(live: Sequence[Hypothesis], logits: Tensor, beams: int, balance: Balance | None) -> list[_Next]:
     """What may follow, likeliest first: of each hypothesis as much as could be kept, its end besides."""
     found: list[_Next] = []
     for parent, (each, row) in enumerate(zip(live, logits, strict=True)):
@@ -203,13 +179,13 @@ def _following(live: Sequence[_Hypothesis], logits: Tensor, beams: int, balance:
     return sorted(found, key=lambda it: (-it.score, it.parent, it.token))
 
 
-def _grown(live: Sequence[_Hypothesis], kept: Sequence[_Next], contexts: _Contexts) -> list[_Hypothesis]:
+def _grown(live: Sequence[Hypothesis], kept: Sequence[_Next], contexts: Contexts) -> list[Hypothesis]:
     """The hypotheses of the next round. The last child of a hypothesis takes its context, others a copy."""
     left = Counter(each.parent for each in kept)
     for index, ended in enumerate(live):
         if not left[index]:
             contexts.free(ended.context)
-    grown: list[_Hypothesis] = []
+    grown: list[Hypothesis] = []
     for each in kept:
         parent = live[each.parent]
         left[each.parent] -= 1
@@ -223,24 +199,5 @@ def _grown(live: Sequence[_Hypothesis], kept: Sequence[_Next], contexts: _Contex
             continue
         context = parent.context if last else contexts.copy(parent.context)
         ids = [*parent.ids, each.token]
-        grown.append(_Hypothesis(context, state, ids, [each.token], each.score, parent.forced))
+        grown.append(Hypothesis(context, state, ids, [each.token], each.score, parent.forced))
     return grown
-
-
-class _Contexts:
-    """Contexts of hypotheses that ended, which all share the trunk, to be used again."""
-
-    def __init__(self, branch: Branch) -> None:
-        self._start = branch.start
-        self._free: list[Computed] = []
-
-    def free(self, context: Computed) -> None:
-        self._free.append(context)
-
-    def copy(self, context: Computed) -> Computed:
-        """A copy that grows apart from a context."""
-        if not self._free:
-            return context.fork(context.length)
-        spare = self._free.pop()
-        spare.follow(context, self._start)
-        return spare

@@ -20,6 +20,7 @@ from loraloop.agent.engine.text import TextStream
 if TYPE_CHECKING:
     from loraloop.adapters.base.tokenizer import Tokenizer
     from loraloop.agent.engine.branch import Branch
+    from loraloop.agent.engine.drawing import Tries
     from loraloop.agent.engine.nbest import Judge
 
 
@@ -64,6 +65,8 @@ class Generated:
         threshold: From which the balance takes the first way.
         beams: Hypotheses of the search that found it; 1: it was decoded token by token.
         missing: What a text that was passed over would have needed, as its judge says.
+        tries: Texts that were tried until one passed (`drawing`).
+        passed: Whether it passes what it was tried for; None where it was not tried.
     """
 
     ids: list[int] = field(default_factory=list)
@@ -78,6 +81,8 @@ class Generated:
     threshold: float | None = None
     beams: int = 1
     missing: tuple[str, ...] = ()
+    tries: int = 1
+    passed: bool | None = None
 
     @property
     def whole(self) -> bool:
@@ -96,6 +101,7 @@ class How(TypedDict, total=False):
     clock: Clock | None
     beams: int
     judge: Judge | None
+    tries: Tries | None
 
 
 def generate(
@@ -112,6 +118,7 @@ def generate(
     clock: Clock | None = None,
     beams: int = 1,
     judge: Judge | None = None,
+    tries: Tries | None = None,
 ) -> Iterator[Delta | Generated]:
     """Generates in `branch`; yields pieces of text, then one `Generated`, last.
 
@@ -127,12 +134,22 @@ def generate(
         beams: Hypotheses of a beam search for a constrained text (`beam.likeliest`), which is then given out at once;
             1, a sampler that draws, or a search that found nothing: it is decoded token by token.
         judge: Compares the texts of the search (`nbest.judged`); None: the likeliest is written.
+        tries: What a constrained text has to pass, and how many are tried (`drawing.first_that_passes`), of which one
+            is then given out at once.
 
     Raises:
         LimitError: if not even the shortest completion fits the budget.
     """
     clock = clock or Clock()
     tokenizer = branch.tokenizer
+    if tries is not None and constraint is not None:
+        from loraloop.agent.engine.drawing import first_that_passes
+
+        begin = constraint.fork()
+        pieces = generate(branch, invocation, sampler, budget, stop_ids=stop_ids, constraint=constraint, stops=stops,
+                          balance=balance, clock=clock, beams=beams, judge=judge)  # fmt: skip
+        yield from first_that_passes(pieces, branch, invocation, begin, budget, stop_ids, tries, clock)
+        return
     if constraint is not None and beams > 1 and sampler.greedy:
         asked = branch, invocation, constraint.fork(), beams, budget, stop_ids
         if judge is None:

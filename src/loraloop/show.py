@@ -93,6 +93,9 @@ def step_body(step: Step) -> RenderableType:
     if step.no_answer is not None and step.outcome == "not_answerable":
         threshold = "" if step.no_answer_from is None else f", none from {step.no_answer_from:.3f}"
         lines.append(Text(f"p(no answer) = {step.no_answer:.3f}{threshold}", style="dim"))
+    if step.passed is not None:
+        what = "gets through" if step.passed else "fails"
+        lines.append(Text(f"{what} the request's examples, of {step.tries} programs tried", style="dim"))
     if step.beams > 1:
         lines.append(Text(f"searched with {step.beams} beams", style="dim"))
     return Group(*lines)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from loraloop.adapters.training.example import Example
     from loraloop.adapters.training.record import Record
     from loraloop.agent.engine.balance import Balance
+    from loraloop.agent.engine.drawing import Tries
     from loraloop.agent.engine.ledger import Author
     from loraloop.agent.engine.nbest import Judge
     from loraloop.agent.engine.trunk import Trunk
@@ -28,13 +29,17 @@ SAMPLES = 5
 
 
 class System(NamedTuple):
-    """What writes a step: its name, what it reads, whether the skill computes it, the grammar, and tools offered."""
+    """What writes a step: its name, what it reads, whether the skill computes it, the grammar, and tools offered.
+
+    `tries` are programs that are tried on the examples of the request, as `Policy.tries` says.
+    """
 
     name: str
     messages: Sequence[Message]
     skilled: bool
     term: Term | None
     tools: Sequence[Mapping[str, Any]] = ()
+    tries: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +195,7 @@ class Bench:
         """What each system writes; one trunk serves those that read the same messages."""
         trunks: dict[int, tuple[Trunk | None, float]] = {}
         found = []
-        for name, messages, skilled, term, tools in systems:
+        for name, messages, skilled, term, tools, count in systems:
             if id(messages) not in trunks:
                 start = time.perf_counter()
                 made = self._trunk(messages)
@@ -201,7 +206,9 @@ class Bench:
             else:
                 judge = self._judge(messages, tools) if skilled else None
                 scale = self._balance() if skilled else None
-                found.append(Said(name, *self._step(trunk, self._authors[skilled], term, scale, judge), prefill))
+                tries = _tries(messages, count)
+                step = self._step(trunk, self._authors[skilled], term, scale, judge, tries)
+                found.append(Said(name, *step, prefill))
         return found
 
     def _judge(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> Judge | None:
@@ -269,7 +276,13 @@ class Bench:
         return scale.probability
 
     def _step(
-        self, trunk: Trunk, author: Author, term: Term | None, scale: Balance | None, judge: Judge | None
+        self,
+        trunk: Trunk,
+        author: Author,
+        term: Term | None,
+        scale: Balance | None,
+        judge: Judge | None,
+        tries: Tries | None = None,
     ) -> tuple[str, float]:
         from loraloop.agent.engine.generate import Budget, Generated, generate
         from loraloop.agent.engine.sampling import Sampler, Sampling
@@ -291,6 +304,7 @@ class Bench:
                 balance=scale,
                 beams=self._beams if author is not self._authors[False] else 1,
                 judge=judge,
+                tries=tries,
             ):
                 if isinstance(piece, Generated):
                     text = piece.text
@@ -340,6 +354,17 @@ def runs_program(program: str) -> bool:
 
     result = run_python(program, timeout=8.0)
     return result.returncode == 0 and not result.timed_out
+
+
+def _tries(messages: Sequence[Message], count: int) -> Tries | None:
+    """How a program for a request is tried on the examples that it has; None without any."""
+    from loraloop.adapters.contracts import code_of
+    from loraloop.agent.engine.drawing import Tries
+    from loraloop.agent.examples import examples_in
+
+    if count == 1 or not (examples := examples_in(messages[-1].content)):
+        return None
+    return Tries(count, lambda text: runs_program(f"{code_of(text)}\n\n{examples}"))
 
 
 class _Recording:

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from loraloop.adapters.contracts import answer_of
-from loraloop.adapters.training.sources.retrieval import spaced
+from loraloop.adapters.training.sources.retrieval_documents import spaced
 from loraloop.adapters.training.sources.retrieval_made import FactMaker, things
 from loraloop.evals.task_texts import FACTS
 
@@ -40,6 +40,32 @@ def test_the_cited_passage_holds_the_answer_and_only_it_is_of_the_thing_asked_fo
         (passage,) = (passage for passage in example.passages if passage.id == cited)
         assert value in passage.text or spaced(value) in passage.text
         assert answer.answer == (value if way == "passages" else passage.text)
+    assert kinds == {True, False}
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+def test_two_questions_are_answered_by_two_sentences(split: str) -> None:
+    maker = FactMaker(split, random.Random(3))
+    for _ in range(150):
+        example = maker.both()
+        answer, texts = answer_of(example.completion), {passage.id: passage.text for passage in example.passages}
+        assert len(answer.citations) == 2 and " and " in example.gold["question"]
+        assert answer.answer == " ".join(texts[each] for each in answer.citations)
+        assert list(answer.citations) == [each for each in texts if each in answer.citations]
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+def test_what_is_said_of_a_thing_is_all_its_sentences_and_no_others(split: str) -> None:
+    maker, kinds = FactMaker(split, random.Random(4)), set[bool]()
+    for _ in range(150):
+        example = maker.about()
+        answer, texts = answer_of(example.completion), {passage.id: passage.text for passage in example.passages}
+        kinds.add(answer.answerable)
+        if not answer.answerable:
+            continue
+        cited = [list(texts).index(each) for each in answer.citations]
+        assert cited == list(range(cited[0], cited[-1] + 1)) and len(cited) < len(texts)  # the other thing's are left
+        assert answer.answer == " ".join(texts[each] for each in answer.citations)
     assert kinds == {True, False}
 
 

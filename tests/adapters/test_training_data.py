@@ -14,7 +14,7 @@ from loraloop.adapters.base.messages import Message
 from loraloop.adapters.training.data import counted_mixture, eval_files, load_examples
 from loraloop.adapters.training.example import Example, estimate, system_content, transcript
 from loraloop.adapters.training.overlap import Overlap
-from loraloop.adapters.training.sources import retrieval, safety_made, safety_pairs, tools_made
+from loraloop.adapters.training.sources import retrieval_documents, safety_made, safety_pairs, tools_made
 from loraloop.adapters.training.sources.code import usable
 from loraloop.adapters.training.sources.records import generator, in_valid
 from loraloop.adapters.training.sources.tools_public import case_of, figures_said
@@ -287,7 +287,7 @@ def test_retrieval_cites_what_holds_the_answer(folder):
 
 
 def test_sentences():
-    assert retrieval.split_sentences('Dr. Who met J. Doe in 1999. It rained! "Fine," he said.') == [
+    assert retrieval_documents.split_sentences('Dr. Who met J. Doe in 1999. It rained! "Fine," he said.') == [
         "Dr. Who met J. Doe in 1999.",
         "It rained!",
         '"Fine," he said.',

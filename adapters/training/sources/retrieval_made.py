@@ -16,7 +16,8 @@ from loraloop.adapters.contracts import Answer, Passage
 from loraloop.adapters.training.example import Example, Split
 from loraloop.adapters.training.sources.instructions import instructions_or_none
 from loraloop.adapters.training.sources.records import in_valid
-from loraloop.adapters.training.sources.retrieval import SPACED, id_style, retrieval_example, spaced
+from loraloop.adapters.training.sources.retrieval import id_style, retrieval_example
+from loraloop.adapters.training.sources.retrieval_documents import SPACED, spaced
 from loraloop.adapters.training.sources.typed_pools import pooled
 
 SOURCE, LICENSE = "loraloop facts (made)", "Apache-2.0"
@@ -37,6 +38,16 @@ _WORDS = {
     "Milbury; Nantvale; Ostrava; Penrick; Quarndon; Rossheim; Selkirk; Tarnow; Ulverton; Vasto; Wexcombe; Yarrowby",
 }
 _LISTS = {name: tuple(text.split("; ")) for name, text in _WORDS.items()}
+
+
+_ABOUT = (
+    "What is known about {it}?",
+    "What does the text say about {it}?",
+    "Tell me about {it}.",
+    "What is there to know about {it}?",
+    "Sum up what is said of {it}.",
+    "Describe {it}.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,14 +153,65 @@ class FactMaker:
         answerable = not elsewhere and rng.random() < 0.6
         if answerable:
             sentences.insert(rng.randint(0, len(sentences)), holding)
+        cited = [holding] if answerable else []
+        return self._document(thing, name, question, sentences, cited, "facts_document", answer)
+
+    def both(self) -> Example:
+        """The sentences of a text on one thing, and a question for two of them: both are told."""
+        rng = self.rng
+        thing = rng.choice(self.things)
+        name, facts = self._told(thing)
+        first, second = rng.sample(facts, k=2)
+        (asked, _), (also, _) = rng.choice(first.questions), rng.choice(second.questions)
+        also = also[:1].lower() + also[1:].replace(name, "it")
+        question = f"{asked.rstrip('?')}{rng.choice((' and ', ', and '))}{also}"
+        rng.shuffle(facts)
+        sentences = self._shown(name, facts)
+        cited = [text for fact, text in zip(facts, sentences, strict=True) if fact in (first, second)]
+        return self._document(thing, name, question, sentences, cited, "facts_both")
+
+    def about(self) -> Example:
+        """Sentences on two things, and a question for all that is said of one, or of a third of which nothing is."""
+        rng = self.rng
+        thing = rng.choice(self.things)
+        mine, facts = self._told(thing)
+        theirs = self._another(thing, mine)
+        groups = [(mine, rng.sample(facts, k=rng.choice((1, 2, 2, 3)))), (theirs[0], rng.sample(theirs[1], k=2))]
+        rng.shuffle(groups)
+        known = rng.random() < 0.75
+        asked = mine if known else self._another(thing, mine)[0]
+        if asked == theirs[0]:
+            return self.about()
+        question = rng.choice(_ABOUT).replace("{it}", asked)
+        shown = [(name, text) for name, told in groups for text in self._shown(name, told)]
+        cited = [text for name, text in shown if known and name == mine]
+        return self._document(thing, shown[0][0], question, [text for _, text in shown], cited, "facts_about")
+
+    def _shown(self, name: str, facts: list[Told]) -> list[str]:
+        """The sentences of facts, the first of which names the thing."""
+        return [self._text(name, facts[:1]), *(fact.sentence for fact in facts[1:])]
+
+    def _document(
+        self,
+        thing: Thing,
+        name: str,
+        question: str,
+        sentences: list[str],
+        cited: list[str],
+        kind: str,
+        value: str | None = None,
+    ) -> Example:
+        """An example of a document's sentences, of which the cited ones are the answer, or hold this value."""
+        rng = self.rng
+        told = [text in cited for text in sentences]
         if rng.random() < SPACED:
-            sentences, holding = [spaced(text) for text in sentences], spaced(holding)
+            sentences = [spaced(text) for text in sentences]
         style = id_style(rng)
         head = _title(name) if rng.random() < 0.7 else ""
         shown = [Passage(style(i), text, head if i == 0 else "") for i, text in enumerate(sentences)]
-        cited = tuple(passage.id for passage in shown if answerable and passage.text == holding)
-        made = Answer(answerable, cited, holding if answerable else "")
-        return self._example(thing, question, shown, made, answer, "facts_document")
+        right = [passage for passage, mine in zip(shown, told, strict=True) if mine]
+        made = Answer(bool(right), tuple(p.id for p in right), " ".join(p.text for p in right))
+        return self._example(thing, question, shown, made, value or made.answer, kind)
 
     def _told(self, thing: Thing) -> tuple[str, list[Told]]:
         """A thing of a kind with a name, and all its facts."""

@@ -98,8 +98,11 @@ def _named(skill: Skill) -> dict[str, Any]:
     return {"name": card.name, "sha256": card.sha256, **threshold, **beams, **reranking}
 
 
-def systems_of(base: Base, example: Example, names: Sequence[str]) -> list[System]:
-    """Of `base`, `skill` and `base_told` the named ones, on one example, under the grammar of its step."""
+def systems_of(base: Base, tries: int, example: Example, names: Sequence[str]) -> list[System]:
+    """The named systems on one example, under the grammar of its step.
+
+    `base`, `skill`, `base_told`; `base_tries` and `skill_tries` try so many programs on the examples of the request.
+    """
     from loraloop.skill_eval import System, term_of, with_told
 
     term = term_of(base, example)
@@ -108,6 +111,7 @@ def systems_of(base: Base, example: Example, names: Sequence[str]) -> list[Syste
         "skill": System("skill", example.messages, True, term, example.tools),
         "base_told": System("base_told", with_told(example.messages, TOLD[example.skill]), False, term),
     }
+    every |= {f"{name}_tries": every[name]._replace(name=f"{name}_tries", tries=tries) for name in ("base", "skill")}
     return [every[name] for name in names]
 
 
@@ -165,4 +169,5 @@ def _identity(name: str, system: System) -> str:
     import hashlib
 
     text = repr([(message.role, message.content) for message in system.messages]) + repr(system.term)
+    text += f"{system.tries} tries" if system.tries > 1 else ""
     return f"{name}/{hashlib.blake2b(text.encode(), digest_size=6).hexdigest()}"

@@ -28,6 +28,9 @@ SkillFolder = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Records, at most: the first of each file.")]
 Seed = Annotated[int, typer.Option("--seed", help="Any but 0 takes other records than the first.")]
+TriesOption = Annotated[
+    int, typer.Option("--tries", help="Of code: also the first of N programs that gets through the request's examples.")
+]
 Told = Annotated[bool, typer.Option("--told", help="Also the base that is told in a sentence what to write.")]
 OutputsFile = Annotated[Path | None, typer.Option("--outputs", help="Keep outputs here; a killed run goes on.")]
 ToFile = Annotated[Path | None, typer.Option("--json", help="Write the result here.")]
@@ -49,6 +52,7 @@ def skill_command(name: str, about: str) -> Callable[..., None]:
         limit: Limit = None,
         seed: Seed = 0,
         told: Told = False,
+        tries: TriesOption = 1,
         outputs: OutputsFile = None,
         json_file: ToFile = None,
         plots: PlotsFolder = None,
@@ -66,8 +70,10 @@ def skill_command(name: str, about: str) -> Callable[..., None]:
         loaded = load_base(base)
         trained = skill_of(loaded, name, skill)
         with counting(name, len(asked)) as step:
-            found = evaluate(name, asked, loaded, trained, told=told, outputs=outputs, step=step)
-        command = shown_command(name, name, data, _options(base, skill, limit, seed) | {"told": told})
+            found = evaluate(name, asked, loaded, trained, told=told, tries=tries, outputs=outputs, step=step)
+        command = shown_command(
+            name, name, data, _options(base, skill, limit, seed) | {"told": told, "tries": tries if tries > 1 else None}
+        )
         report = found.report(json_file.stem if json_file else f"skill_{name}", command, [file.name for file in files])
         show(found, report, json_file, plots, show_errors)
 

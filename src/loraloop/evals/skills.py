@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loraloop.agent.engine.drawing import check_tries
 from loraloop.evals.asking import TOKENS, TOLD, Outputs, ask, facts_of, systems_of
 from loraloop.evals.kept import Kept
 from loraloop.evals.reasons import counted, why_wrong
+from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
@@ -97,6 +99,7 @@ def evaluate(
     skill: Skill | None,
     *,
     told: bool = False,
+    tries: int = 1,
     outputs: Path | None = None,
     step: Callable[[], None] = lambda: None,
 ) -> Evaluation:
@@ -108,19 +111,26 @@ def evaluate(
         base: The base.
         skill: None: the base alone.
         told: Also the base with a sentence on the output in its system message (`TOLD`).
+        tries: Of code: programs tried on the examples of each request, by two more systems (`base_tries`,
+            `skill_tries`).
         outputs: Where outputs are kept: what stands there is not asked again.
         step: Called after each example.
 
     Raises:
-        InputError: `outputs` belongs to another evaluation.
+        InputError: more tries than can be, or of another skill; or `outputs` belongs to another evaluation.
     """
     from loraloop.adapters.training.score import score
     from loraloop.skill_eval import Bench, runs_program
 
+    check_tries(tries)
+    if tries > 1 and skill_name != "code":
+        raise InputError("only programs are tried on the examples of a request: leave --tries out, or evaluate code")
     facts = facts_of(skill_name, base, skill)
     bench = Bench(base, skill, TOKENS[skill_name])
     names = ["base", *(["skill"] if skill else []), *(["base_told"] if told else [])]
-    said = ask(bench, examples, names, functools.partial(systems_of, base), Kept(outputs, facts), step)
+    if tries > 1:
+        names += [f"{name}_tries" for name in names if name != "base_told"]
+    said = ask(bench, examples, names, functools.partial(systems_of, base, tries), Kept(outputs, facts), step)
     tested = skill_name == "code" and any(example.gold.get("tests") for example in examples)
     runs: Runs | None = functools.cache(runs_program) if tested else None
     scores = {s: {**score(skill_name, examples, o.texts, runs), **o.times()} for s, o in said.items()}
