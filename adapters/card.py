@@ -94,11 +94,12 @@ class Threshold(_Frozen):
 
 
 class Reranking(_Frozen):
-    """How the lists of calls that a search finds are compared, and from which share of calling nothing none is made.
+    """How the lists of calls that a search finds are compared, and from when on none is made.
 
     Attributes:
         weights: of the features that they are compared by (`grounding.FEATURES`).
-        no_call_from: the share; `threshold` is for steps that are decoded token by token.
+        no_call_from: probability of calling nothing, against the best list, from which nothing is called; at 0.5 what
+            scores best is taken. `threshold` is for steps that are decoded token by token.
         chosen: how these were found: on what, by which command, with which rates.
     """
 

@@ -1,8 +1,9 @@
 """N-best reranking (Collins and Koo, CL 31:25, 2005): of the texts that a search finds, the one a judge finds best.
 
 The likeliest text is not always the best one, and the best one is often among the likeliest. A judge scores each by
-whatever it knows beside its probability. Where a balance weighs two ways, the first is scored as one more text; what
-the threshold then decides about is its share among all scores (a softmax), which is reported as the probability.
+whatever it knows beside its probability. Where a balance weighs two ways, the first is scored as one more text. What
+the threshold decides about, and what is reported as the probability, is that of the first way against the best text of
+the second (the logistic function of the difference of their scores): at 0.5, the best of all texts is taken.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def judged(
     Args:
         branch, invocation, state, beams, budget, stop_ids, clock: As for `beam.likeliest`.
         judge: Compares.
-        balance: Weighs two ways; its `probability` becomes the share of the first one.
+        balance: Weighs two ways; its `probability` becomes that of the first one against the best text.
 
     Returns:
         None if no text was complete within the budget, or all failed a check.
@@ -105,7 +106,7 @@ def judged(
     if balance is None or first is None:
         return best
     nothing = judge.nothing(math.log(max(first, 1e-6)) - math.log(max(1 - first, 1e-6)))
-    balance.probability = 1 / (1 + math.fsum(math.exp(min(score - nothing, 700.0)) for score in scores))
+    balance.probability = 1 / (1 + math.exp(min(max(scores) - nothing, 700.0)))
     if balance.probability < threshold:
         return best
     short = search(1, balance.taking(0.0))

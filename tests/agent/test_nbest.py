@@ -157,8 +157,7 @@ def test_the_first_way_is_scored_beside_the_texts_of_the_second(
         judge = Fixed({}, nothing - 100.0)
         out = written(base, compiler, trunk, term, beams=3, balance=balance, judge=judge)
         assert judge.log_odds == pytest.approx(math.log(first / (1 - first)), abs=1e-3)
-        share = 1 / (1 + len(judge.seen) * math.exp(-nothing))
-        assert out.weighed == pytest.approx(share, abs=1e-6) and out.threshold == threshold
+        assert out.weighed == pytest.approx(1 / (1 + math.exp(-nothing)), abs=1e-6) and out.threshold == threshold
         assert (out.text == "[]") == (out.weighed >= (0.5 if threshold is None else threshold))
         assert "[]" not in judge.seen
         assert out.missing == ((next(iter(judge.seen)),) if out.text == "[]" else ())
@@ -248,7 +247,7 @@ def test_a_card_keeps_its_weights_and_refuses_what_is_no_feature(
     store(fitted, tmp_path, 5, {"command": "x"})
     card = Skill.load(tmp_path).card
     assert card.reranking is not None and card.beams == 5
-    assert card.reranking.weights == fitted.weights and card.reranking.no_call_from == fitted.no_call_from
+    assert card.reranking.weights == fitted.weights and card.reranking.no_call_from == 0.5
     assert card.reranking.chosen["command"] == "x" and card.reranking.chosen["n"] == 40
     content = json.loads(card.to_json())
     content["reranking"]["weights"]["figure_left"] = 1.0
@@ -286,6 +285,7 @@ def test_weights_are_fitted_and_measured_on_cases_of_other_folds() -> None:
     useless = fit(cases(200, useful=0.0))
     assert useless.right["reranked"] <= useless.right["likeliest"] + 0.05
     assert fit(cases(200)) == fitted
+    assert fitted.rates["abstained"] > 0.9 > 0.1 > fitted.rates["lost"]
 
 
 def test_too_few_cases_are_refused() -> None:

@@ -59,16 +59,15 @@ class Fitted:
 
     Attributes:
         weights: Fitted on all cases.
-        no_call_from: The share of calling nothing from which nothing is called (see `abstention.choose`).
         penalty: The one of `PENALTIES` that was right most often.
         right: Share of cases: `likeliest` as without weights, `reranked`, and `best`, where any text was right.
         kinds: The same by kind of case.
-        rates: Of the threshold.
+        rates: Share of cases in which nothing is called: `abstained` of those in which that is right, `lost` of the
+            others; and the same of the likeliest, as `likelier/…`.
         n: Cases.
     """
 
     weights: dict[str, float]
-    no_call_from: float
     penalty: float
     right: dict[str, float]
     kinds: dict[str, dict[str, float]]
@@ -133,31 +132,27 @@ def fit(cases: Sequence[Found], threshold: float = 0.5) -> Fitted:
     Raises:
         InputError: there are too few cases, or all are of one kind.
     """
-    from loraloop.evals.abstention import Weighed, choose
-
     usable = [case for case in cases if len(case.right)]
     if sum(_telling(case) for case in usable) < 2 * FOLDS:
         raise InputError("in too few validation cases some text is right and another is not: raise --limit")
     tried = {penalty: _held_out(usable, penalty) for penalty in PENALTIES}
     penalty = max(PENALTIES, key=lambda each: sum(case.right[_best(case, w)] for case, w in tried[each]))
     held_out = tried[penalty]
-    share = choose([Weighed(case.kind, case.none, _share_of_none(case, weights)) for case, weights in held_out])
     weights = _weights(usable, penalty)
-    rows = [(case.kind, _rights(case, each, threshold, share.value)) for case, each in held_out]
+    rows = [(case.kind, _rights(case, each, threshold)) for case, each in held_out]
     by_kind = {kind: [row for name, row in rows if name == kind] for kind in sorted({name for name, _ in rows})}
     return Fitted(
         {name: round(float(weight), 4) for name, weight in zip(NAMES, weights, strict=True) if abs(weight) >= 5e-5},
-        share.value,
         penalty,
         _means([row for _, row in rows]),
         {kind: _means(mine) for kind, mine in by_kind.items()},
-        share.rates,
+        _rates([(case, *_chosen(case, each, threshold)) for case, each in held_out]),
         len(usable),
     )
 
 
 def store(fitted: Fitted, folder: Path, beams: int, how: dict[str, Any]) -> None:
-    """Writes weights and threshold onto the card of a skill's folder, and the width of the search they belong to.
+    """Writes weights onto the card of a skill's folder, and the width of the search they belong to.
 
     Raises:
         SkillError: the card cannot be read.
@@ -168,7 +163,7 @@ def store(fitted: Fitted, folder: Path, beams: int, how: dict[str, Any]) -> None
     facts: dict[str, Any] = {"n": fitted.n, "right": fitted.right, "rates": fitted.rates, "penalty": fitted.penalty}
     amend(
         folder,
-        reranking=Reranking(weights=fitted.weights, no_call_from=fitted.no_call_from, chosen={**how, **facts}),
+        reranking=Reranking(weights=fitted.weights, chosen={**how, **facts}),
         beams=beams,
     )
 
@@ -241,23 +236,32 @@ def _best(case: Found, weights: Vector) -> int:
     return int((case.features @ weights).argmax())
 
 
-def _share_of_none(case: Found, weights: Vector) -> float:
-    """What calling nothing has of all texts' exponentials; the model's own where nothing else was looked at."""
-    if case.probability is None or len(case.right) == 1:
-        return case.probability or 0.0
-    scores = case.features @ weights
-    return float(1 / np.exp(np.minimum(scores - scores[-1], 700)).sum())
-
-
-def _rights(case: Found, weights: Vector, threshold: float, share: float) -> dict[str, float]:
-    """Whether a case is right: as the model alone has it, reranked, and if any text is."""
-    calls = case.right if case.probability is None else case.right[:-1]
+def _chosen(case: Found, weights: Vector, threshold: float) -> tuple[int | None, int | None]:
+    """Places of the texts that are taken: the likeliest one, and the one that weighs most; None: nothing is called."""
+    calls = len(case.right) if case.probability is None else len(case.right) - 1
     none = case.probability is not None and case.probability >= threshold
-    likeliest = case.none if none or not len(calls) else calls[0]
-    chosen = case.none
-    if len(calls) and _share_of_none(case, weights) < share:
-        chosen = calls[int((case.features[: len(calls)] @ weights).argmax())]
-    return {"likeliest": float(likeliest), "reranked": float(chosen), "best": float(case.right.any())}
+    likeliest = None if none or not calls else 0
+    if not calls:
+        return likeliest, None
+    best = _best(case, weights)
+    return likeliest, best if best < calls else None
+
+
+def _rights(case: Found, weights: Vector, threshold: float) -> dict[str, float]:
+    """Whether a case is right: as the model alone has it, reranked, and if any text is."""
+    taken = (case.none if place is None else case.right[place] for place in _chosen(case, weights, threshold))
+    likeliest, reranked = map(float, taken)
+    return {"likeliest": likeliest, "reranked": reranked, "best": float(case.right.any())}
+
+
+def _rates(rows: Sequence[tuple[Found, int | None, int | None]]) -> dict[str, float]:
+    """How often nothing is called where that is right, and where it is not."""
+    rates = {}
+    for prefix, at in (("", 2), ("likelier/", 1)):
+        for name, none in (("abstained", True), ("lost", False)):
+            taken = [row[at] is None for row in rows if row[0].none == none]
+            rates[f"{prefix}{name}"] = round(sum(taken) / max(1, len(taken)), 4)
+    return rates
 
 
 def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -43,7 +43,7 @@ def tools_reranking(
         )
     console().print(table)
     abstained, lost = (f"{100 * fitted.rates[name]:.1f} %" for name in ("abstained", "lost"))
-    console().print(f"calls nothing from {fitted.no_call_from:g}: in {abstained} of the cases without a fitting tool, "
+    console().print(f"calls nothing in {abstained} of the cases without a fitting tool, "
                     f"and in {lost} of the others")  # fmt: skip
     if write:
         how = {
