@@ -23,7 +23,7 @@ from loraloop.adapters.training.data import counted_mixture, load_examples
 from loraloop.adapters.training.dpo import Dpo
 from loraloop.adapters.training.encode import Encoded, encode
 from loraloop.adapters.training.example import CONTRACTS, Example
-from loraloop.adapters.training.mean import history
+from loraloop.adapters.training.lineage import rounds
 from loraloop.adapters.training.objective import Objective
 from loraloop.adapters.training.preferences import pairs
 from loraloop.adapters.training.recipes import RECIPES, ShippedRecipe, recipe
@@ -93,7 +93,7 @@ def train(
             "objective": objective.name if corrected else _OBJECTIVE,
             "command": command,
             "drawn": {**counts},
-            **({"start": history(begun.card)} if begun else {}),
+            **({"start": begun.card.sha256, "rounds": rounds([begun.card])} if begun else {}),
             "steps": trainer.step,
             "examples_seen": min(trainer.step * made.config.batch, len(trainer.train_set)),
             "minutes": round(trainer.spent / 60, 1),

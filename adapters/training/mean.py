@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from loraloop.adapters.card import Card
 from loraloop.adapters.skill import Skill
+from loraloop.adapters.training.lineage import rounds
 from loraloop.tool_schemas.errors import InputError
 
 _A, _B = "lora_A", "lora_B"
@@ -58,22 +58,19 @@ def mean(skills: Sequence[Skill], weights: Sequence[float] | None = None) -> Ski
         tensors[name], tensors[other] = (
             new.to(last.tensors[old].dtype) for new, old in zip(made, (name, other), strict=True)
         )
-    parts = [{**history(skill.card), "weight": share} for skill, share in zip(skills, shares, strict=True)]
+    parts = [{"sha256": skill.card.sha256, "weight": share} for skill, share in zip(skills, shares, strict=True)]
     given_data = [source for skill in skills for source in skill.card.data]
     most = {source.name: source for source in sorted(given_data, key=lambda source: source.n)}
     data = tuple(sorted(most.values(), key=lambda source: -source.n))
     shown = "" if weights is None else f" --weights {' '.join(f'{weight:g}' for weight in given)}"
-    training = {"command": f"{_COMMAND} {' '.join(['FOLDER'] * len(skills))}{shown} --out FOLDER", "mean_of": parts}
+    training: dict[str, Any] = {
+        "command": f"{_COMMAND} {' '.join(['FOLDER'] * len(skills))}{shown} --out FOLDER",
+        "mean_of": parts,
+    }
+    training["rounds"] = rounds([skill.card for skill in skills])
     changed = {"training": training, "data": data, "scores": {}, "threshold": None, "beams": 1, "reranking": None}
     card = last.card.model_copy(update=changed)
     return replace(last, card=card, tensors=tensors)
-
-
-def history(card: Card) -> dict[str, Any]:
-    """Which skill this is, after how many steps, and what its training began from, or of what it is the mean."""
-    names = ("command", "steps", "start", "mean_of")
-    kept = {name: card.training[name] for name in names if card.training.get(name)}
-    return {"sha256": card.sha256, **kept}
 
 
 def _cut(A: Tensor, B: Tensor, rank: int) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from loraloop.adapters.base import random_base
 from loraloop.adapters.skill import Skill
-from loraloop.adapters.training.mean import history, mean
+from loraloop.adapters.training.lineage import rounds
+from loraloop.adapters.training.mean import mean
 from loraloop.tool_schemas.errors import InputError
 
 
@@ -81,9 +82,41 @@ def test_the_card_says_of_what_it_is_and_keeps_no_score(skill_of: Any, tmp_path:
     subprocess.run(command, check=True, capture_output=True)
     card, parts = Skill.load(tmp_path / "mean").card, [Skill.load(folder).card.sha256 for folder in folders]
     of = [{"sha256": parts[0], "weight": 0.75}, {"sha256": parts[1], "weight": 0.25}]
-    assert card.training["mean_of"] == of and history(card) == {"sha256": card.sha256, **card.training}
+    assert card.training["mean_of"] == of and set(card.training["rounds"]) == set(parts)
     assert card.training["command"].endswith("training.mean FOLDER FOLDER --weights 3 1 --out FOLDER")
     assert not card.scores and card.threshold is None
+
+
+def test_each_round_before_a_skill_is_told_once(skill_of: Any) -> None:
+    first, second, third = (skill_of().card.model_copy(update={"sha256": name}) for name in ("one", "two", "three"))
+    begun = second.model_copy(update={"training": {"command": "train", "steps": 9, "start": first.sha256,
+                                                   "rounds": rounds([first])}})  # fmt: skip
+    of = [{"sha256": each, "weight": 0.5} for each in (first.sha256, second.sha256)]
+    last = third.model_copy(update={"training": {"mean_of": of, "rounds": rounds([first, begun])}})
+    told = rounds([last])
+    assert list(told).count(first.sha256) == 1 and set(told) == {first.sha256, second.sha256, last.sha256}
+    assert told[second.sha256] == {"command": "train", "steps": 9, "start": first.sha256}
+    assert told[last.sha256] == {"mean_of": of}
+
+
+def test_rounds_that_older_cards_nest_are_told_as_well(skill_of: Any) -> None:
+    nested = {
+        "command": "mean",
+        "mean_of": [
+            {"sha256": "b", "command": "train b", "steps": 5, "weight": 0.5, "start": {"sha256": "a", "steps": 3}},
+            {"sha256": "c", "mean_of": [{"sha256": "a", "steps": 3, "weight": 1.0}], "weight": 0.5},
+        ],
+    }
+    card = skill_of(1).card.model_copy(update={"training": nested})
+    assert rounds([card]) == {
+        card.sha256: {
+            "command": "mean",
+            "mean_of": [{"sha256": "b", "weight": 0.5}, {"sha256": "c", "weight": 0.5}],
+        },
+        "a": {"steps": 3},
+        "b": {"command": "train b", "steps": 5, "start": "a"},
+        "c": {"mean_of": [{"sha256": "a", "weight": 1.0}]},
+    }
 
 
 def test_what_has_no_mean_is_refused(skill_of: Any, random_skill: Any) -> None:
