@@ -8,9 +8,9 @@ from typing import Any
 from loraloop.adapters.card import Card
 
 
-def rounds(cards: Sequence[Card]) -> dict[str, dict[str, Any]]:
+def rounds(cards: Sequence[Card]) -> dict[str, Any]:
     """These skills and all before them: command, steps, and which round each began from, or is the mean of."""
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Any] = {}
     for card in cards:
         for sha256, told in _walked(card.sha256, card.training):
             found[sha256] = found.get(sha256, {}) | told
