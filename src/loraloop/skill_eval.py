@@ -250,30 +250,18 @@ class Bench:
             return 1 / (1 + math.exp(-judge.log_odds)), judge.texts
         return None if scale is None else scale.probability, judge.texts
 
-    def weighed(self, messages: Sequence[Message], term: Term) -> float | None:
-        """How likely the skill takes the first of its contract's two ways (`openings`); None: it weighs none there."""
-        from loraloop.agent.engine.generate import Budget, generate
-        from loraloop.agent.engine.sampling import Sampler, Sampling
+    def weighed(self, messages: Sequence[Message], term: Term) -> tuple[float | None, str]:
+        """How likely the skill takes the first of its contract's two ways (`openings`), and its text on the second.
 
+        Returns:
+            The probability, None where it weighs none; and the text, empty where it does not fit.
+        """
         trunk, scale = self._trunk(messages), self._balance()
         if trunk is None or scale is None:
-            return None
-        branch = trunk.branch(self._authors[True])
-        try:
-            for _ in generate(
-                branch,
-                self._base.chat.generation_prompt,
-                Sampler(Sampling()),
-                Budget(64),  # room for the shortest text; it stops where the ways part
-                stop_ids=self._base.stop_ids,
-                constraint=self._compiler.compile(term).start(),
-                balance=scale,
-            ):
-                if scale.probability is not None:
-                    break
-        finally:
-            branch.close()
-        return scale.probability
+            return None, ""
+        scale.threshold = math.inf
+        text, _ = self._step(trunk, self._authors[True], term, scale, None)
+        return scale.probability, text
 
     def _step(
         self,

@@ -73,18 +73,22 @@ def test_so_it_is_with_finding_no_answer(make_runtime: Callable[..., Runtime]) -
         Policy(no_answer_from=-1)
 
 
-@given(st.lists(st.tuples(st.booleans(), st.floats(0.001, 0.999)), min_size=2, max_size=40))
-def test_no_other_threshold_tells_the_cases_better_apart(drawn: list[tuple[bool, float]]) -> None:
-    cases = [Weighed("any", none, round(p, 3)) for none, p in drawn]
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.floats(0.001, 0.999), st.sampled_from((0.0, 0.5, 1.0))), min_size=2, max_size=40
+    )
+)
+def test_the_cases_are_worth_no_more_at_any_other_threshold(drawn: list[tuple[bool, float, float]]) -> None:
+    cases = [Weighed("any", none, round(p, 3), 0.0 if none else worth) for none, p, worth in drawn]
     if len({case.none for case in cases}) < 2:
         with pytest.raises(InputError, match="raise --limit"):
             choose(cases)
         return
     found = choose(cases)
 
-    def index(cut: float) -> float:
-        parts = {kind: [case.probability >= cut for case in cases if case.none is kind] for kind in (True, False)}
-        return sum(parts[True]) / len(parts[True]) - sum(parts[False]) / len(parts[False])
+    def worth(cut: float) -> float:
+        return sum(float(case.none) if case.probability >= cut else case.worth for case in cases) / len(cases)
 
-    assert index(found.value) == pytest.approx(max(index(k / 2000) for k in range(2001)))
-    assert found.rates["abstained"] - found.rates["lost"] == pytest.approx(index(found.value), abs=2e-4)
+    assert worth(found.value) == pytest.approx(max(worth(k / 2000) for k in range(2001)))
+    assert found.rates["worth"] == pytest.approx(worth(found.value), abs=2e-4)
+    assert found.rates["likelier/worth"] == pytest.approx(worth(0.5), abs=2e-4)

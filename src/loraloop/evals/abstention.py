@@ -1,8 +1,8 @@
 """Chooses the threshold of calling nothing, or of finding no answer, on the validation part of the training files.
 
-The threshold is the one at which the two mistakes are rarest, taken alike: Youden's index (Cancer 3:32, 1950) of
-abstaining where it is right against abstaining where it is not. It does not depend on how many cases of either there
-are.
+The threshold is the one at which the cases are worth most. Abstaining is worth 1 where it is right, and 0 elsewhere;
+where it is not right, calls are worth 1 if they are right, and an answer the F1 of its citations. So what the skill
+would get wrong anyway is no reason not to abstain.
 """
 
 from __future__ import annotations
@@ -21,15 +21,25 @@ if TYPE_CHECKING:
 
 MIXTURES = {"calls": "tools", "answer": "retrieval"}
 """By contract, the mixture of training data whose validation part has its cases."""
+WORTH = {"tools": "all", "retrieval": "citation_f1"}
+"""By mixture, the measure of what is written where abstaining is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
-    """One validation case: its kind, whether abstaining is right, and the skill's probability of it."""
+    """One validation case.
+
+    Attributes:
+        kind: Of the case.
+        none: Whether abstaining is right.
+        probability: The skill's, of abstaining.
+        worth: Of what it writes where it does not abstain, from 0 to 1.
+    """
 
     kind: str
     none: bool
     probability: float
+    worth: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +48,8 @@ class Abstention:
 
     Attributes:
         value: Probability of abstaining from which it abstains.
-        rates: Shares at that threshold and, as `likelier/…`, without one: `abstained` of the cases in which that is
-            right, `lost` of the others.
+        rates: At that threshold and, as `likelier/…`, without one: `abstained`, the share of the cases in which that is
+            right; `lost`, that of the others; `worth`, the mean of all.
         n: Cases.
     """
 
@@ -66,43 +76,41 @@ def weigh(
     """
     from loraloop.adapters.contracts import openings
     from loraloop.adapters.training.data import load_examples
+    from loraloop.adapters.training.score import score
+    from loraloop.evals.asking import TOKENS
     from loraloop.skill_eval import Bench, term_of
 
     contract = skill.card.contract
     if contract not in MIXTURES:
         raise InputError(f"{skill.card.name!r} writes {contract!r}: give a skill that calls tools or answers questions")
     ways = openings(contract)
-    bench, found = Bench(base, skill, 8), []
-    for example in load_examples(MIXTURES[contract], data, "valid", limit, seed):
+    name = MIXTURES[contract]
+    bench, found = Bench(base, skill, TOKENS[name], beams=1), []
+    for example in load_examples(name, data, "valid", limit, seed):
         term = term_of(base, example)
         assert term is not None and ways is not None
-        probability = bench.weighed(example.messages, term)
+        probability, text = bench.weighed(example.messages, term)
+        none = example.completion.startswith(ways[0])
         if probability is not None:
-            found.append(Weighed(example.kind, example.completion.startswith(ways[0]), probability))
+            worth = 0.0 if none else score(name, [example], [text])[WORTH[name]]
+            found.append(Weighed(example.kind, none, probability, worth))
         step()
     return found
 
 
 def choose(cases: Sequence[Weighed]) -> Abstention:
-    """The threshold with the highest Youden's index; half way between the probabilities on its sides.
+    """The threshold at which the cases are worth most; half way between the probabilities on its sides.
 
     Raises:
         InputError: abstaining is right in all cases, or in none.
     """
-    rights = [case.probability for case in cases if case.none]
-    wrongs = [case.probability for case in cases if not case.none]
-    if not rights or not wrongs:
+    if len({case.none for case in cases}) < 2:
         raise InputError("the validation cases are all of one kind: raise --limit")
     levels = [0.0, *sorted({case.probability for case in cases}), 1.0]
     cuts = [(low + high) / 2 for low, high in itertools.pairwise(levels)]
-    best = max(cuts, key=lambda cut: _share(rights, cut) - _share(wrongs, cut))
+    best: float = max(cuts, key=lambda cut: _rates(cases, cut)["worth"])
     value = round(best, 4)
-    rates = {
-        "abstained": _share(rights, value),
-        "lost": _share(wrongs, value),
-        "likelier/abstained": _share(rights, 0.5),
-        "likelier/lost": _share(wrongs, 0.5),
-    }
+    rates = _rates(cases, value) | {f"likelier/{name}": rate for name, rate in _rates(cases, 0.5).items()}
     return Abstention(value, {name: round(share, 4) for name, share in rates.items()}, len(cases))
 
 
@@ -119,5 +127,13 @@ def store(found: Abstention, folder: Path, how: dict[str, Any]) -> None:
     amend(folder, threshold=Threshold(value=found.value, chosen=chosen))
 
 
-def _share(probabilities: Sequence[float], cut: float) -> float:
-    return sum(each >= cut for each in probabilities) / len(probabilities)
+def _rates(cases: Sequence[Weighed], cut: float) -> dict[str, float]:
+    """`Abstention.rates` at a threshold."""
+    abstains = [(case, case.probability >= cut) for case in cases]
+    of = {none: [taken for case, taken in abstains if case.none == none] for none in (True, False)}
+    worth = sum(float(case.none) if taken else case.worth for case, taken in abstains)
+    return {
+        "abstained": sum(of[True]) / len(of[True]),
+        "lost": sum(of[False]) / len(of[False]),
+        "worth": worth / len(cases),
+    }

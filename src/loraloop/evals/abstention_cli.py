@@ -49,13 +49,13 @@ def _threshold(
     with counting("validation", limit) as step:
         found = choose(weigh(loaded, Skill.load(folder), data, limit, seed, step))
     title = f"abstains from {found.value:g} (n = {found.n})"
-    table = Table("abstained", f"without {what}", f"with {what}", title=title)
+    table = Table("abstains", f"without {what}", f"with {what}", "worth", title=title)
     for row, prefix in (("at the threshold", ""), ("what is likelier", "likelier/")):
-        table.add_row(row, *(f"{100 * found.rates[prefix + key]:.1f} %" for key in ("abstained", "lost")))
+        table.add_row(row, *(f"{100 * found.rates[prefix + key]:.1f} %" for key in ("abstained", "lost", "worth")))
     console().print(table)
     if write:
         how = {
-            "rule": f"the highest share of cases without {what} in which it abstains, less that of the others",
+            "rule": f"the cases are worth most: without {what} abstaining counts 1, else what is written does",
             "data": f"validation part of the {name} mixture",
             "command": f"loraloop eval {name}-threshold --data DATA --base {Path(base).name} --limit {limit} "
             f"--seed {seed} --write",
