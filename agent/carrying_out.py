@@ -72,6 +72,9 @@ class CarryingOut(Pausing):
             self._job.journal.written(Written(ready, decision, contract, outcome, calls, last_line(trunk)), self)
             yield from self._tell(step.index, "tool", self._ahead.acting())
             yield from self._actor.act(trunk, step.index, calls, records, clock, self._deadline)
+            silent = bool(records) and all(record.error is None and record.result == "" for record in records)
+            if contract == "code" and silent and self._job.output.term is None:
+                outcome = replace(outcome, stop="code")  # nothing was printed: the program is the answer
         if outcome.refuse:
             refusal = Message("assistant", self._job.guard.refusal, Origin("guard", step=step.index))
             trunk.append(refusal, self._chat.message(refusal.role, refusal.content))

@@ -12,7 +12,7 @@
 | verdict | unsafe | the refusal | the run ends |
 | verdict | safe | nothing | go on |
 | verdict | unreadable | nothing | the run ends, or what the gate says |
-| code | code, with the `python` tool | the text, then what it printed | route again |
+| code | code, with the `python` tool | the text, then what it printed | route again; the run ends if that is nothing |
 | code | code | the text | the run ends |
 | code | nothing that parses was found | nothing | route again, this contract masked |
 | text | anything | the text | the run ends |

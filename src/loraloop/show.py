@@ -95,7 +95,8 @@ def step_body(step: Step) -> RenderableType:
         lines.append(Text(f"p(no answer) = {step.no_answer:.3f}{threshold}", style="dim"))
     if step.passed is not None:
         what = "gets through" if step.passed else "fails"
-        lines.append(Text(f"{what} the request's examples, of {step.tries} programs tried", style="dim"))
+        count = f", tried {step.tries} programs" if step.tries > 1 else ""
+        lines.append(Text(f"{what} the request's examples{count}", style="dim"))
     if step.beams > 1:
         lines.append(Text(f"searched with {step.beams} beams", style="dim"))
     return Group(*lines)

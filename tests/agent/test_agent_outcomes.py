@@ -211,6 +211,21 @@ def test_code_with_the_python_tool_leaves_its_result_too(play: Play) -> None:
     assert runtime.router.states[0].python
 
 
+@pytest.mark.parametrize(
+    ("program", "stop", "output"),
+    [("x = 1", "code", "```python\nx = 1\n```"), ("1 / 0", "answer", "Oh."), ("print()", "answer", "Oh.")],
+)
+def test_a_program_that_prints_nothing_is_the_answer(play: Play, program: str, stop: str, output: str) -> None:
+    result = Agent(play([f"```python\n{program}\n```", "Oh."], "code"), python=True).run_sync("go")
+    assert (result.stop_reason, result.output) == (stop, output)
+    assert result.messages[2].role == "tool" and len(result.steps[0].calls) == 1
+
+
+def test_a_form_is_still_answered_after_a_program_that_prints_nothing(play: Play) -> None:
+    result = Agent(play(["```python\nx = 1\n```", "3"], "code"), python=True, output_type=int).run_sync("go")
+    assert (result.stop_reason, result.value) == ("answer", 3)
+
+
 def test_none_ends_the_run(play: Play) -> None:
     result = Agent(play(["Hi."])).run_sync("Hello")
     assert (result.output, result.stop_reason, result.steps[0].skill) == ("Hi.", "answer", "none")
