@@ -78,6 +78,8 @@ def first_that_passes(
         sampled += max((other.sampled for other in others), default=0)
         seen = {first.text}
         for other in others:
+            if budget.spent():
+                break
             count += 1
             if other.text not in seen and tries.passes(other.text):
                 chosen, passed = other, True

@@ -122,6 +122,26 @@ def test_else_the_first_one_is(
     assert (found.text, found.ids, found.passed, found.tries) == (greedy.text, greedy.ids, passed, tries)
 
 
+def test_no_more_is_tried_once_the_run_is_cancelled(either: Base, compiler: GrammarCompiler, branch: Branch) -> None:
+    asked: list[str] = []
+
+    def passes(text: str) -> bool:
+        asked.append(text)
+        return False
+
+    *_, last = generate(
+        branch,
+        either.chat.generation_prompt,
+        Sampler(Sampling()),
+        Budget(60, cancelled=lambda: len(asked) >= 2),
+        stop_ids=stops(either),
+        constraint=compiler.compile(JsonSchema(FORM)).start(),
+        tries=Tries(8, passes),
+    )
+    assert isinstance(last, Generated) and len(asked) == 2
+    assert (last.text, last.passed, last.tries) == (asked[0], False, 2)
+
+
 def test_what_stays_after_a_try_is_what_a_bare_trunk_would_hold(either: Base, compiler: GrammarCompiler) -> None:
     trunk = Trunk(either)
     trunk.extend(either.chat.message("user", "go"))
