@@ -5,13 +5,30 @@ from __future__ import annotations
 import ast
 import doctest
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+from loraloop.adapters.contracts import code_of
+from loraloop.agent.engine.drawing import Tries
 
 _DOCTESTS = """
 import doctest, sys
 _test = doctest.DocTestParser().get_doctest({text!r}, globals(), "examples", None, 0)
 sys.exit(doctest.DocTestRunner(verbose=False).run(_test).failed > 0)
 """
+
+
+def tries_on(request: str, count: int, runs: Callable[[str], bool | None], seed: int = 0) -> Tries | None:
+    """How a code step is tried on the examples of its request; None for one try, or without any example.
+
+    Args:
+        request: What the user said.
+        count: Programs, the first one included.
+        runs: Whether a program ends without an error; None where that cannot be told.
+        seed: Of those that are drawn.
+    """
+    if count == 1 or not (examples := examples_in(request)):
+        return None
+    return Tries(count, lambda text: runs(f"{code_of(text)}\n\n{examples}"), seed)
 
 
 def examples_in(request: str) -> str:

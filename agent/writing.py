@@ -6,15 +6,13 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from loraloop.adapters.contracts import code_of
 from loraloop.agent.aside import Repair, asides
 from loraloop.agent.asking import LEAST_TOKENS, cue_for, question
 from loraloop.agent.deciding import speaks
-from loraloop.agent.engine.drawing import Tries
 from loraloop.agent.engine.generate import Budget, Generated
 from loraloop.agent.engine.sampling import Sampler
 from loraloop.agent.events import Event, TokenGenerated
-from loraloop.agent.examples import examples_in
+from loraloop.agent.examples import tries_on
 from loraloop.agent.python_tool import gets_through
 from loraloop.agent.telling import results_told
 from loraloop.agent.weighing import weighed_by
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from loraloop.adapters.base.messages import Message
     from loraloop.agent.engine.branch import Branch
     from loraloop.agent.engine.clock import Clock
+    from loraloop.agent.engine.drawing import Tries
     from loraloop.agent.forms import Forms
     from loraloop.agent.job import Decision, Job
     from loraloop.agent.result import StopReason
@@ -142,12 +141,10 @@ class Writer:
         """How often a program is tried on the examples that the request has; None where none is run, or it has none."""
         python, policy = self._job.python, self._job.policy
         request = next((message.content for message in reversed(step.messages) if message.role == "user"), "")
-        if python is None or not step.runs or policy.tries == 1 or not (examples := examples_in(request)):
+        if python is None or not step.runs:
             return None
-        return Tries(
-            policy.tries,
-            lambda text: gets_through(python, f"{code_of(text)}\n\n{examples}"),
-            self._job.sampling.seed or 0,
+        return tries_on(
+            request, policy.tries, lambda program: gets_through(python, program), self._job.sampling.seed or 0
         )
 
     def _asks(self, step: Writing) -> bool:

@@ -11,7 +11,6 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,11 +62,11 @@ def mean(skills: Sequence[Skill], weights: Sequence[float] | None = None) -> Ski
     most = {source.name: source for source in sorted(given_data, key=lambda source: source.n)}
     data = tuple(sorted(most.values(), key=lambda source: -source.n))
     shown = "" if weights is None else f" --weights {' '.join(f'{weight:g}' for weight in given)}"
-    training: dict[str, Any] = {
+    training = {
         "command": f"{_COMMAND} {' '.join(['FOLDER'] * len(skills))}{shown} --out FOLDER",
         "mean_of": parts,
+        "rounds": rounds([skill.card for skill in skills]),
     }
-    training["rounds"] = rounds([skill.card for skill in skills])
     changed = {"training": training, "data": data, "scores": {}, "threshold": None, "beams": 1, "reranking": None}
     card = last.card.model_copy(update=changed)
     return replace(last, card=card, tensors=tensors)

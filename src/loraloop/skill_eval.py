@@ -193,6 +193,8 @@ class Bench:
 
     def said(self, systems: Sequence[System]) -> list[Said]:
         """What each system writes; one trunk serves those that read the same messages."""
+        from loraloop.agent.examples import tries_on
+
         trunks: dict[int, tuple[Trunk | None, float]] = {}
         found = []
         for name, messages, skilled, term, tools, count in systems:
@@ -206,7 +208,7 @@ class Bench:
             else:
                 judge = self._judge(messages, tools) if skilled else None
                 scale = self._balance() if skilled else None
-                tries = _tries(messages, count)
+                tries = tries_on(messages[-1].content, count, runs_program)
                 step = self._step(trunk, self._authors[skilled], term, scale, judge, tries)
                 found.append(Said(name, *step, prefill))
         return found
@@ -342,17 +344,6 @@ def runs_program(program: str) -> bool:
 
     result = run_python(program, timeout=8.0)
     return result.returncode == 0 and not result.timed_out
-
-
-def _tries(messages: Sequence[Message], count: int) -> Tries | None:
-    """How a program for a request is tried on the examples that it has; None without any."""
-    from loraloop.adapters.contracts import code_of
-    from loraloop.agent.engine.drawing import Tries
-    from loraloop.agent.examples import examples_in
-
-    if count == 1 or not (examples := examples_in(messages[-1].content)):
-        return None
-    return Tries(count, lambda text: runs_program(f"{code_of(text)}\n\n{examples}"))
 
 
 class _Recording:

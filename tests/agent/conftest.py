@@ -46,6 +46,13 @@ def small() -> Base:
     return random_base(seed=3)
 
 
+@pytest.fixture(scope="module", params=["torch", "native"])
+def either(request: pytest.FixtureRequest, small: Base) -> Base:
+    """A tiny random base on each kind of cache."""
+    made: Base = small if request.param == "torch" else request.getfixturevalue("native_base")
+    return made
+
+
 @pytest.fixture(scope="session")
 def small_bank(small: Base) -> Bank:
     bank = Bank(small, slots=6)

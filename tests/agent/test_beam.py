@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loraloop.adapters.bank import Bank
-from loraloop.adapters.base import Base, random_base
+from loraloop.adapters.base import Base
 from loraloop.adapters.card import Card
 from loraloop.adapters.skill import Skill
 from loraloop.agent import Agent, Guard, Limits, Policy, Runtime
@@ -44,11 +44,9 @@ RECORDS: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module", params=["torch", "native"])
-def base(request: pytest.FixtureRequest) -> Base:
-    """On both kinds of cache."""
-    made: Base = random_base(3) if request.param == "torch" else request.getfixturevalue("native_base")
-    return made
+@pytest.fixture(scope="module")
+def base(either: Base) -> Base:
+    return either
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from loraloop.adapters.base import Base, random_base
+from loraloop.adapters.base import Base
 from loraloop.agent import Agent, Guard, Limits, Policy, Runtime
 from loraloop.agent.engine import Budget, Generated, Sampler, Sampling, Trunk, generate
 from loraloop.agent.engine.branch import Branch
@@ -28,13 +28,6 @@ FORM: dict[str, Any] = {
 }
 REQUEST = "Write add.\nassert add(2, 3) == 5\nassert add(1, 1) == 2"
 RIGHT, WRONG = "def add(a, b):\n    return a + b", "def add(a, b):\n    return a * b"
-
-
-@pytest.fixture(scope="module", params=["torch", "native"])
-def either(request: pytest.FixtureRequest) -> Base:
-    """On both kinds of cache."""
-    made: Base = random_base(3) if request.param == "torch" else request.getfixturevalue("native_base")
-    return made
 
 
 @pytest.fixture(scope="module")

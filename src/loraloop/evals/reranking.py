@@ -139,14 +139,15 @@ def fit(cases: Sequence[Found], threshold: float = 0.5) -> Fitted:
     penalty = max(PENALTIES, key=lambda each: sum(case.right[_best(case, w)] for case, w in tried[each]))
     held_out = tried[penalty]
     weights = _weights(usable, penalty)
-    rows = [(case.kind, _rights(case, each, threshold)) for case, each in held_out]
+    taken = [(case, *_taken(case, each, threshold)) for case, each in held_out]
+    rows = [(row[0].kind, _rights(*row)) for row in taken]
     by_kind = {kind: [row for name, row in rows if name == kind] for kind in sorted({name for name, _ in rows})}
     return Fitted(
         {name: round(float(weight), 4) for name, weight in zip(NAMES, weights, strict=True) if abs(weight) >= 5e-5},
         penalty,
         _means([row for _, row in rows]),
         {kind: _means(mine) for kind, mine in by_kind.items()},
-        _rates([(case, *_chosen(case, each, threshold)) for case, each in held_out]),
+        _rates(taken),
         len(usable),
     )
 
@@ -236,7 +237,7 @@ def _best(case: Found, weights: Vector) -> int:
     return int((case.features @ weights).argmax())
 
 
-def _chosen(case: Found, weights: Vector, threshold: float) -> tuple[int | None, int | None]:
+def _taken(case: Found, weights: Vector, threshold: float) -> tuple[int | None, int | None]:
     """Places of the texts that are taken: the likeliest one, and the one that weighs most; None: nothing is called."""
     calls = len(case.right) if case.probability is None else len(case.right) - 1
     none = case.probability is not None and case.probability >= threshold
@@ -247,11 +248,11 @@ def _chosen(case: Found, weights: Vector, threshold: float) -> tuple[int | None,
     return likeliest, best if best < calls else None
 
 
-def _rights(case: Found, weights: Vector, threshold: float) -> dict[str, float]:
+def _rights(case: Found, likeliest: int | None, chosen: int | None) -> dict[str, float]:
     """Whether a case is right: as the model alone has it, reranked, and if any text is."""
-    taken = (case.none if place is None else case.right[place] for place in _chosen(case, weights, threshold))
-    likeliest, reranked = map(float, taken)
-    return {"likeliest": likeliest, "reranked": reranked, "best": float(case.right.any())}
+    of = {"likeliest": likeliest, "reranked": chosen}
+    found = {name: float(case.none if place is None else case.right[place]) for name, place in of.items()}
+    return found | {"best": float(case.right.any())}
 
 
 def _rates(rows: Sequence[tuple[Found, int | None, int | None]]) -> dict[str, float]:
