@@ -256,7 +256,7 @@ def openings(contract: str) -> tuple[str, str] | None:
         return _dumps({"verdict": "unsafe"})[:-2], _dumps({"verdict": "safe"})[:-2]  # up to where their words are known
     if contract == "answer":
         return _dumps({"answerable": False})[:-1], _dumps({"answerable": True})[:-1]
-    return ("[]", "[{") if contract == "calls" else None
+    return ("[]", '[{"name":"') if contract == "calls" else None
 
 
 def code_of(text: str) -> str:

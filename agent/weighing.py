@@ -53,4 +53,7 @@ def threshold(card: Card | None, reranking: Reranking | None) -> float | None:
 def balance(base: Base, contract: str, threshold: float | None) -> Balance | None:
     """The same, of a base and a threshold; None: what is likelier, token by token, is written."""
     ways = openings(contract)
-    return None if ways is None else Balance(*ways, base.tokenizer.token_bytes, threshold)
+    if ways is None:
+        return None
+    first, second = map(base.tokenizer.encode, ways)
+    return Balance(*ways, base.tokenizer.token_bytes, threshold, (first, second))

@@ -12,8 +12,9 @@ class Balance:
     """Weighs two ways at the token where they part; with a threshold it also takes one of them.
 
     The probability is the model's over the tokens that the grammar allows there: several tokens may begin the same
-    way, and each counts for the way that its text is on. It does not depend on the threshold, nor on how tokens are
-    sampled; so a lower threshold never takes the first way less often.
+    way, and each counts for the way that its text is on. A token whose text is on both (a vocabulary may hold `[]`
+    beside `[`) counts for the one that is written with it. The probability does not depend on the threshold, nor on
+    how tokens are sampled; so a lower threshold never takes the first way less often.
 
     Args:
         first: How a text begins on the first way.
@@ -21,14 +22,23 @@ class Balance:
         piece: The bytes of a token.
         threshold: Probability of the first way from which it is taken, otherwise the second is; None: the sampler
             chooses among the tokens of both.
+        written: The tokens in which the tokenizer writes each of the two texts.
 
     Attributes:
         probability: Of the first way; None until the ways have parted.
     """
 
-    def __init__(self, first: str, second: str, piece: Callable[[int], bytes], threshold: float | None = None) -> None:
+    def __init__(
+        self,
+        first: str,
+        second: str,
+        piece: Callable[[int], bytes],
+        threshold: float | None = None,
+        written: tuple[Sequence[int], Sequence[int]] = ((), ()),
+    ) -> None:
         self._ways = first.encode(), second.encode()
         self._piece = piece
+        self._written = written
         self.threshold = threshold
         self.probability: float | None = None
 
@@ -55,6 +65,8 @@ class Balance:
         undecided: list[int] = []
         for token in logits.isfinite().nonzero().flatten().tolist():
             on = [_along(head + self._piece(token), way) for way in self._ways]
+            if on[0] == on[1]:
+                on = [list(own[: len(ids) + 1]) == [*ids, token] for own in self._written]
             if on[0] != on[1]:
                 sides[on[1]].append(token)
             else:

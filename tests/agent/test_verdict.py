@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 
 import pytest
@@ -125,6 +126,28 @@ def test_balance_counts_every_token_of_a_way():
     balance.weigh_([0], logits)
     assert balance.probability == pytest.approx(float(weights[2] + weights[3]))
     assert logits.isfinite().tolist() == [False, False, True, True, False, False]
+
+
+@pytest.mark.parametrize(("threshold", "allowed"), [(None, [0, 1, 2]), (0.0, [0]), (1.0, [1, 2])])
+def test_balance_counts_a_token_of_both_ways_for_the_one_that_is_written_with_it(threshold, allowed):
+    """`[]` may be one token where a list of calls begins with `[` and `{"`: most of the weight is on `[` then."""
+    pieces = [b"[]", b"[{", b"[", b'{"', b"x"]
+    logits = torch.tensor([-3.0, -6.0, 2.0, float("-inf"), float("-inf")])
+    balance = Balance(*openings("calls"), pieces.__getitem__, threshold, written=([0], [2, 3]))
+    weights = logits[:3].double().softmax(0)
+    balance.weigh_([], logits)
+    assert balance.probability == pytest.approx(float(weights[0]))
+    assert logits.isfinite().nonzero().flatten().tolist() == allowed
+
+
+def test_balance_waits_where_both_ways_are_written_with_a_token():
+    pieces = [b"[", b"]", b'{"', b"["]
+    balance = Balance(*openings("calls"), pieces.__getitem__, 0.5, written=([0, 1], [0, 2]))
+    balance.weigh_([], torch.tensor([1.0, *[float("-inf")] * 3]))
+    assert balance.probability is None
+    logits = torch.tensor([float("-inf"), 0.0, 2.0, float("-inf")])
+    balance.weigh_([0], logits)
+    assert balance.probability == pytest.approx(1 / (1 + math.exp(2.0)))
 
 
 def test_card_keeps_its_threshold(tmp_path, tiny_base, skills):
