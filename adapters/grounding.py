@@ -1,7 +1,8 @@
 """How the calls of a step stand to what was said: which of their values nobody said, and what was said that none has.
 
-These are the features by which `reranking` compares the texts that a search found. All are counts, but for the ones
-that say so, and none needs a model: figures, names and sentences are found by their form.
+These are the features by which `reranking` compares the texts that a search found, beside what the search knows of
+them. All are counts, but for the ones that say so, and none needs a model: figures, names and sentences are found by
+their form.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ Call = Mapping[str, Any]
 
 FEATURES = {
     "log_probability": "of the text, over what the grammar allows (not a count)",
+    "entropy": "of the choices that led to the text, in nats (not a count)",
     "calls": "in the text",
     "values_said": "values in it, booleans aside, that somebody said",
     "complete": "1 where somebody said all values, and no call lacks what the request says",

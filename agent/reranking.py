@@ -31,8 +31,8 @@ class Reranker:
         self._weights = weights
         self._said = said
 
-    def score(self, text: str, log_probability: float) -> float:
-        return self._weighed(features(self._said, text, log_probability))
+    def score(self, text: str, log_probability: float, entropy: float) -> float:
+        return self._weighed(features(self._said, text, log_probability, entropy))
 
     def nothing(self, log_odds: float) -> float:
         return self._weighed(features_of_none(self._said, log_odds))
@@ -57,9 +57,9 @@ class Reranker:
         return sum(self._weights.get(name, 0.0) * value for name, value in found.items())
 
 
-def features(said: Said, text: str, log_probability: float) -> dict[str, float]:
+def features(said: Said, text: str, log_probability: float, entropy: float) -> dict[str, float]:
     """The features of a list of calls, as a search found it."""
-    return {**said.features(read_calls(text) or []), "log_probability": log_probability}
+    return {**said.features(read_calls(text) or []), "log_probability": log_probability, "entropy": entropy}
 
 
 def features_of_none(said: Said, log_odds: float) -> dict[str, float]:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 LIKELIER = 0.5
 """From which probability the first of two ways is taken that a balance weighs without a threshold."""
+_NEVER = -1e4
+"""A finite log-probability whose probability is zero."""
 
 
 def check_beams(beams: int | None) -> None:
@@ -47,6 +49,7 @@ class Found:
     Attributes:
         ids: Its tokens, without the invocation and without a stop token.
         log_probability: Of them, over what the grammar allows.
+        entropy: Of the choices that led to them, over the same, in nats.
         forced: Those of the tokens about which the grammar left no choice.
         stopped: Whether the model ended it, rather than the grammar.
         forwards: Of the search; each feeds all hypotheses.
@@ -55,6 +58,7 @@ class Found:
 
     ids: list[int]
     log_probability: float
+    entropy: float
     forced: int
     stopped: bool
     forwards: int = 0
@@ -134,7 +138,7 @@ def likeliest(
                     if refuses is not None and refuses(parent.ids if ends else [*parent.ids, may.token]):
                         continue
                     if ends:
-                        done.append(Found(parent.ids, may.score, parent.forced, True))
+                        done.append(Found(parent.ids, may.score, parent.entropy, parent.forced, True))
                         floor = _floor(done, kept, margin)
                     elif len(parent.ids) < budget.tokens:
                         on.append(may)
@@ -162,18 +166,23 @@ def _forced(
         if not each.state.done:
             on.append(each)
         elif refuses is None or not refuses(each.ids):
-            done.append(Found(each.ids, each.score, each.forced, False))
+            done.append(Found(each.ids, each.score, each.entropy, each.forced, False))
     return on
 
 
 def _following(live: Sequence[Hypothesis], logits: Tensor, beams: int, balance: Balance | None) -> list[_Next]:
-    """What may follow, likeliest first: of each hypothesis as much as could be kept, its end besides."""
+    """What may follow, likeliest first: of each hypothesis as much as could be kept, its end besides.
+
+    The entropy of the choice is added to each hypothesis.
+    """
     found: list[_Next] = []
     for parent, (each, row) in enumerate(zip(live, logits, strict=True)):
         each.state.mask_(row)
         if balance is not None:
             balance.weigh_(each.ids, row, LIKELIER)
-        values, tokens = row.log_softmax(-1).topk(beams + 1)
+        logs = row.log_softmax(-1)
+        each.entropy -= float((logs.exp() * logs.clamp_min(_NEVER)).sum())
+        values, tokens = logs.topk(beams + 1)
         pairs = zip(values.tolist(), tokens.tolist(), strict=True)
         found += [_Next(each.score + value, parent, token) for value, token in pairs if value > float("-inf")]
     return sorted(found, key=lambda it: (-it.score, it.parent, it.token))
@@ -199,5 +208,5 @@ def _grown(live: Sequence[Hypothesis], kept: Sequence[_Next], contexts: Contexts
             continue
         context = parent.context if last else contexts.copy(parent.context)
         ids = [*parent.ids, each.token]
-        grown.append(Hypothesis(context, state, ids, [each.token], each.score, parent.forced))
+        grown.append(Hypothesis(context, state, ids, [each.token], each.score, parent.forced, parent.entropy))
     return grown

@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Hypothesis:
-    """A text so far, where it stands in its grammar, and what its context has yet to be fed."""
+    """A text so far, where it stands in its grammar, and what its context has yet to be fed.
+
+    Attributes:
+        score: Log-probability of the text.
+        forced: Tokens of it about which the grammar left no choice.
+        entropy: Of the choices that led to it, in nats: how unsure the model was on the way.
+    """
 
     context: Computed
     state: Constraint
@@ -23,6 +29,7 @@ class Hypothesis:
     feed: list[int]
     score: float = 0.0
     forced: int = 0
+    entropy: float = 0.0
 
     def force(self) -> bool:
         """Takes the tokens that must follow; False if they complete a value that fails its check."""

@@ -1,9 +1,10 @@
 """N-best reranking (Collins and Koo, CL 31:25, 2005): of the texts that a search finds, the one a judge finds best.
 
 The likeliest text is not always the best one, and the best one is often among the likeliest. A judge scores each by
-whatever it knows beside its probability. Where a balance weighs two ways, the first is scored as one more text. What
-the threshold decides about, and what is reported as the probability, is that of the first way against the best text of
-the second (the logistic function of the difference of their scores): at 0.5, the best of all texts is taken.
+whatever it knows beside its probability and its entropy (how unsure the model was on the way; arXiv 2002.07650). Where
+a balance weighs two ways, the first is scored as one more text. What the threshold decides about, and what is reported
+as the probability, is that of the first way against the best text of the second (the logistic function of the
+difference of their scores): at 0.5, the best of all texts is taken.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ SURE = 0.99
 class Judge(Protocol):
     """Scores texts of a search: the higher, the better. Scores are log-odds of one text being right before another."""
 
-    def score(self, text: str, log_probability: float) -> float:
-        """Of a complete text."""
+    def score(self, text: str, log_probability: float, entropy: float) -> float:
+        """Of a complete text, by what the search knows of it (`beam.Found`)."""
         ...
 
     def nothing(self, log_odds: float) -> float:
@@ -101,7 +102,7 @@ def judged(
         known = {tuple(each.ids) for each in found}
         found += [each for each in more if tuple(each.ids) not in known]
     with clock.phase("mask"):
-        scores = [judge.score(_text(branch, each), each.log_probability) for each in found]
+        scores = [judge.score(_text(branch, each), each.log_probability, each.entropy) for each in found]
     best = replace(found[max(range(len(found)), key=scores.__getitem__)], forwards=forwards)
     if balance is None or first is None:
         return best

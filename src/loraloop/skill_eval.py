@@ -146,10 +146,11 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A text that a search found, and its log-probability."""
+    """A text that a search found, its log-probability, and the entropy of the choices that led to it."""
 
     text: str
     log_probability: float
+    entropy: float
 
 
 class Bench:
@@ -357,8 +358,8 @@ class _Recording:
         self.texts: list[Compared] = []
         self.log_odds: float | None = None
 
-    def score(self, text: str, log_probability: float) -> float:
-        self.texts.append(Compared(text, log_probability))
+    def score(self, text: str, log_probability: float, entropy: float) -> float:
+        self.texts.append(Compared(text, log_probability, entropy))
         return log_probability
 
     def nothing(self, log_odds: float) -> float:

@@ -68,27 +68,34 @@ def search(*asked: Any) -> Found | None:
     return next(iter(likeliest(*asked)), None)
 
 
-def likelihoods(base: Base, compiler: GrammarCompiler, trunk: Trunk, texts: tuple[str, ...]) -> dict[str, float]:
-    """Log-probability of each text over what the grammar allows, by walking every way of writing it."""
-    total: dict[str, float] = dict.fromkeys(texts, float("-inf"))
+def likelihoods(
+    base: Base, compiler: GrammarCompiler, trunk: Trunk, texts: tuple[str, ...]
+) -> dict[str, tuple[float, float]]:
+    """Log-probability of each text over what the grammar allows, and the entropy on its way, by walking every way."""
+    total = dict.fromkeys(texts, (float("-inf"), 0.0))
 
-    def walk(ids: list[int], score: float) -> None:
+    def end(ids: list[int], score: float, entropy: float) -> None:
+        text = base.tokenizer.decode(ids)
+        total[text] = max(total[text], (score, entropy))
+
+    def walk(ids: list[int], score: float, entropy: float) -> None:
         state, branch = compiler.compile(Choice(texts)).start(), trunk.branch()
         state.accept(ids)
         logits = branch.feed([*base.chat.generation_prompt, *ids])
         branch.close()
         if state.done:
-            total[base.tokenizer.decode(ids)] = max(total[base.tokenizer.decode(ids)], score)
+            end(ids, score, entropy)
             return
         state.mask_(logits)
+        entropy += float(torch.distributions.Categorical(logits=logits[logits.isfinite()]).entropy())
         for token in logits.isfinite().nonzero().flatten().tolist():
             each = score + float(logits.log_softmax(-1)[token])
             if token in stops(base):
-                total[base.tokenizer.decode(ids)] = max(total[base.tokenizer.decode(ids)], each)
+                end(ids, each, entropy)
             else:
-                walk([*ids, token], each)
+                walk([*ids, token], each, entropy)
 
-    walk([], 0.0)
+    walk([], 0.0, 0.0)
     return total
 
 
@@ -104,7 +111,7 @@ def test_wide_enough_it_finds_the_likeliest_of_all_texts(base: Base, compiler: G
     assert found is not None
     text = base.tokenizer.decode(found.ids)
     assert text == max(scores, key=lambda each: scores[each])
-    assert found.log_probability == pytest.approx(scores[text], abs=2e-3)
+    assert (found.log_probability, found.entropy) == pytest.approx(scores[text], abs=2e-3)
 
 
 def test_with_one_hypothesis_it_is_greedy_and_leaves_the_branch_as_it_was(

@@ -74,7 +74,7 @@ class Fixed:
     def __init__(self, scores: dict[str, float], nothing: float = -math.inf) -> None:
         self.scores, self._nothing, self.seen = scores, nothing, dict[str, float]()
 
-    def score(self, text: str, log_probability: float) -> float:
+    def score(self, text: str, log_probability: float, entropy: float) -> float:
         self.seen[text] = log_probability
         return self.scores.get(text, -100.0)
 
@@ -234,7 +234,7 @@ def test_a_list_that_leaves_something_is_searched_for_longer_ones() -> None:
     assert judge.short(one) and not judge.short(two) and not judge.short("[]")
     assert judge.longer(two, one) and not judge.longer(one, one) and not judge.longer(one, two)
     assert judge.longer('[{"name":"pa', one) and judge.longer('[{"name":"park","arguments":{"zones":["A"]', one)
-    assert judge.score(two, -5.0) > judge.score(one, -1.0)
+    assert judge.score(two, -5.0, 0.0) > judge.score(one, -1.0, 0.0)
 
 
 def test_a_card_keeps_its_weights_and_refuses_what_is_no_feature(

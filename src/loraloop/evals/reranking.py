@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,21 +101,23 @@ def search(
         InputError: a training file is missing, the skill writes something else, or `outputs` belongs to another skill.
     """
     from loraloop.adapters.training.data import load_examples
+    from loraloop.agent.engine.nbest import KEPT, MARGIN, MORE
     from loraloop.evals.kept import Kept
-    from loraloop.skill_eval import Bench, System, term_of
+    from loraloop.skill_eval import Bench, Compared, System, term_of
 
     if skill.card.contract != "calls":
         raise InputError(f"{skill.card.name!r} writes {skill.card.contract!r}: give a skill that calls tools")
     width = beams or max(2, skill.card.beams)
     bench = Bench(base, skill, 256, width)
     facts = {"evaluation": "reranking", "base": base.name, "skill": skill.card.sha256, "beams": width, "seed": seed}
+    facts |= {"searched": [KEPT, MORE, MARGIN], "known": [each.name for each in fields(Compared)]}
     kept, found = Kept(outputs, {**facts, "n": limit}), []
     for place, example in enumerate(load_examples("tools", data, "valid", limit, seed)):
         row = kept.get("skill", str(place))
         if row is None:
             asked = System("skill", example.messages, True, term_of(base, example), example.tools)
             probability, texts = bench.compared(asked)
-            listed = [[each.text, each.log_probability] for each in texts]
+            listed = [[each.text, each.log_probability, each.entropy] for each in texts]
             row = kept.put("skill", str(place), probability=probability, texts=listed)
         found.append(_found(example, row))
         step()
