@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from loraloop.adapters.skill import Skill
     from loraloop.adapters.training.example import Example
 
-PENALTIES = (0.003, 0.001, 0.0003, 0.0001)
+PENALTIES = (0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
 FOLDS = 5
 NAMES = tuple(FEATURES)
 START = {"log_probability": 1.0, "none_log_odds": 1.0}
@@ -59,7 +59,7 @@ class Fitted:
 
     Attributes:
         weights: Fitted on all cases.
-        penalty: The one of `PENALTIES` that was right most often.
+        penalty: The one of `PENALTIES` under whose weights the right texts of other folds are likeliest.
         right: Share of cases: `likeliest` as without weights, `reranked`, and `best`, where any text was right.
         kinds: The same by kind of case.
         rates: Share of cases in which nothing is called: `abstained` of those in which that is right, `lost` of the
@@ -125,7 +125,7 @@ def search(
 
 
 def fit(cases: Sequence[Found], threshold: float = 0.5) -> Fitted:
-    """The weights that choose best, by the penalty that does so on other cases.
+    """The weights that choose best, by the penalty under which the right texts of other cases are likeliest.
 
     Args:
         cases: What was found.
@@ -138,7 +138,7 @@ def fit(cases: Sequence[Found], threshold: float = 0.5) -> Fitted:
     if sum(_telling(case) for case in usable) < 2 * FOLDS:
         raise InputError("in too few validation cases some text is right and another is not: raise --limit")
     tried = {penalty: _held_out(usable, penalty) for penalty in PENALTIES}
-    penalty = max(PENALTIES, key=lambda each: sum(case.right[_best(case, w)] for case, w in tried[each]))
+    penalty = max(PENALTIES, key=lambda each: sum(_log_likelihood(case, w) for case, w in tried[each]))
     held_out = tried[penalty]
     weights = _weights(usable, penalty)
     taken = [(case, *_taken(case, each, threshold)) for case, each in held_out]
@@ -233,6 +233,14 @@ def _log_sums(scores: Any, of: Any, count: int) -> Any:
 
     top = torch.full((count,), -math.inf, dtype=scores.dtype).scatter_reduce(0, of, scores.detach(), "amax")
     return top + torch.zeros(count, dtype=scores.dtype).index_add(0, of, (scores - top[of]).exp()).log()
+
+
+def _log_likelihood(case: Found, weights: Vector) -> float:
+    """Of a right text of a case, where that tells something."""
+    if not _telling(case):
+        return 0.0
+    scores = case.features @ weights
+    return float(np.logaddexp.reduce(scores[case.right]) - np.logaddexp.reduce(scores))
 
 
 def _best(case: Found, weights: Vector) -> int:
