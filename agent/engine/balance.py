@@ -59,7 +59,7 @@ class Balance:
         if self.probability is not None:
             return
         head = b"".join(map(self._piece, ids))
-        if not any(_along(head, way) for way in self._ways):
+        if not all(_along(head, way) for way in self._ways):
             return
         sides: tuple[list[int], list[int]] = [], []
         undecided: list[int] = []

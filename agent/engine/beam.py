@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from torch.special import entr
+
 from loraloop.adapters.card import MOST_BEAMS
 from loraloop.agent.engine.clock import Clock
 from loraloop.agent.engine.computed import feed_together
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
 
 LIKELIER = 0.5
 """From which probability the first of two ways is taken that a balance weighs without a threshold."""
-_NEVER = -1e4
-"""A finite log-probability whose probability is zero."""
 
 
 def check_beams(beams: int | None) -> None:
@@ -181,7 +181,7 @@ def _following(live: Sequence[Hypothesis], logits: Tensor, beams: int, balance: 
         if balance is not None:
             balance.weigh_(each.ids, row, LIKELIER)
         logs = row.log_softmax(-1)
-        each.entropy -= float((logs.exp() * logs.clamp_min(_NEVER)).sum())
+        each.entropy += float(entr(logs.exp()).sum())
         values, tokens = logs.topk(beams + 1)
         pairs = zip(values.tolist(), tokens.tolist(), strict=True)
         found += [_Next(each.score + value, parent, token) for value, token in pairs if value > float("-inf")]

@@ -150,6 +150,20 @@ def test_balance_waits_where_both_ways_are_written_with_a_token():
     assert balance.probability == pytest.approx(1 / (1 + math.exp(2.0)))
 
 
+def test_balance_looks_at_no_token_once_only_one_way_is_left():
+    """Where a call is required, nothing is weighed; a string leaves most of the vocabulary open, at every token."""
+    looked: list[int] = []
+
+    def piece(token: int) -> bytes:
+        looked.append(token)
+        return [b'[{"name":"', b"a", b"b"][token]
+
+    logits = torch.zeros(3)
+    balance = Balance(*openings("calls"), piece, 0.5)
+    balance.weigh_([0, 1], logits)
+    assert looked == [0, 1] and balance.probability is None and logits.isfinite().all()
+
+
 def test_card_keeps_its_threshold(tmp_path, tiny_base, skills):
     card = skills[0].card
     assert "threshold" not in json.loads(card.to_json())
