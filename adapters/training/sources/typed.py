@@ -11,9 +11,9 @@ A specification is a header, arguments, and requests:
     & Solve the quadratic of {pupil}                        a request for the tool before and this one with its result
 
 Kinds: `int(low,high,step)`, `num(low,high,decimals)`, `rate` (a fraction, said in percent), `pct(low,high)` (a number,
-said in percent), `bool`, `date`, `when`, `enum(a/b)`, `pool(name)`, `code(L)` (L and a number), `[kind](least,most)`,
-`{name: kind, …}`. The clause of a flag has two wordings parted by `//`; in a request it is `{flag:words if true//words
-if false}`.
+said in percent), `bool`, `date`, `when`, `poly` (a function of x), `enum(a/b)`, `pool(name)`, `code(L)` (L and a
+number), `[kind](least,most)`, `{name: kind, …}`. The clause of a flag has two wordings parted by `//`; in a request it
+is `{flag:words if true//words if false}`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from loraloop.adapters.training.sources.typed_forms import polynomial, spoken
 from loraloop.adapters.training.sources.typed_pools import MADE_UP, POOLS, pooled
 
 _NUMBER_WORDS = (
@@ -260,7 +261,8 @@ def draw(kind: Kind, rng: random.Random, clause: str = "") -> Value:
         case "date":
             return _date(rng)
         case "enum":
-            return _same(rng.choice(kind.options))
+            option = rng.choice(kind.options)
+            return Value(option, spoken(kind.form, kind.options, option, rng))
         case "array":
             return _array(kind, rng)
         case "object":
@@ -271,8 +273,11 @@ def draw(kind: Kind, rng: random.Random, clause: str = "") -> Value:
             return _same(f"{kind.options[0]}{rng.randrange(2, rng.choice((10, 100, 100, 1000)))}")
         case "when":
             return _same(rng.choice(POOLS["when"]))
+        case "poly":
+            return Value(*polynomial(rng))
         case _:
-            return _same(pooled(kind.options[0], rng))
+            word = pooled(kind.options[0], rng)
+            return Value(word, spoken(kind.form, kind.options, word, rng))
 
 
 def drawn(arguments: Sequence[Argument], rng: random.Random) -> dict[str, Value]:

@@ -13,6 +13,7 @@ from loraloop.adapters.training.sources.instructions import instructions_or_none
 from loraloop.adapters.training.sources.records import in_valid
 from loraloop.adapters.training.sources.tools_public import Case
 from loraloop.adapters.training.sources.typed import Spec, Value, draw, drawn, family_specs, fill, specs
+from loraloop.adapters.training.sources.typed_forms import rescaled
 from loraloop.adapters.training.sources.typed_pools import PREFACES
 from loraloop.adapters.training.sources.typed_shown import (
     PLAIN_VERBS,
@@ -240,6 +241,7 @@ class Maker:
     ) -> Case:
         rng = self.rng
         if isinstance(said, str):
+            said = rescaled(said, [told for one in shown for told in one.descriptions], rng)
             said = (Message("user", roughened(said, calls, rng) if rng.random() < 0.07 else said),)
         turns = said
         extra = rng.choices((0, 1, 2, 3, 4, 5), (40, 20, 16, 12, 8, 4))[0]

@@ -69,7 +69,7 @@ fibonacci sequence | First numbers of the Fibonacci sequence.
 > Generate the first {count} Fibonacci numbers
 > Give me {count} terms of the Fibonacci sequence
 integrate function | Numerical integral of a function over an interval.
- function: enum(x**2/x**3 + 1/sin(x)/exp(-x)/2*x + 5/log(x)) | Expression in x to integrate, in Python syntax
+ function: poly | Expression in x to integrate, in Python syntax
  lower: num(0,3,1) | Lower limit
  upper: num(4,12,1) | Upper limit
  method?: enum(simpson/trapezoid) = simpson | Integration rule | using the {method} rule

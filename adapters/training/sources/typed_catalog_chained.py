@@ -222,7 +222,7 @@ assign courier | Send a courier to a zone.
  courier: pool(firstname) | First name of the courier
  zone: code(Z) | Number of the zone
 > Send {courier} to zone {zone}
-> {courier} shall deliver in zone {zone}
+> Let {courier} deliver in zone {zone}
 ~ {courier} to {zone}
 ! Send Ben to another zone.
 @ observatory

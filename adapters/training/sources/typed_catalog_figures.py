@@ -105,7 +105,7 @@ logarithm | Logarithm of a value.
 > What is the log of {value}
 ~ {value}
 differentiate function | Derivative of a function at a point or as a formula.
- function: enum(x**2 + 3*x/sin(x)/5*x**3 - 2/exp(2*x)/x**4/log(x)/3*x + 7) | Function of x in Python notation
+ function: poly | Function of x in Python notation
  point?: int(-5,12) | Where to take it | at x = {point}
 > Differentiate {function}
 > What is the derivative of {function}

@@ -47,8 +47,8 @@ class RunMaker(SeveralMaker):
         first, second = rng.choice(self.chains)
         subject = second.arguments[0]
         wanted = [a for a in second.arguments if not a.required and a.clause and rng.random() < 0.25]
-        finder = show(first, style, rng)
-        user = show(second, style, rng, [a.name for a in wanted])
+        finder = show(first, style, rng, plain=True)
+        user = show(second, style, rng, [a.name for a in wanted], plain=True)
         values = drawn([*first.arguments, *(a for a in second.arguments[1:] if a.required or a in wanted)], rng)
         text = wrap(fill(rng.choice(second.chained), values) + clauses(wanted, values), rng)
         found = draw(subject.kind, rng)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from loraloop.adapters.training.sources.typed import Kind, Spec, Value, draw
+from loraloop.adapters.training.sources.typed import Argument, Kind, Spec, Value, draw
+from loraloop.adapters.training.sources.typed_forms import Form, wanted
 from loraloop.adapters.training.sources.typed_pools import OPENERS
 
 VERBS = {
@@ -105,16 +106,26 @@ MASKED = (
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A specification as one request shows it: the tool, and the names its arguments got."""
+    """A specification as one request shows it: the tool, the names its arguments got, and forms it wants values in."""
 
     spec: Spec
     tool: dict[str, Any]
     names: Mapping[str, str]
+    forms: Mapping[str, Form] = field(default_factory=dict)
 
     def call(self, values: Mapping[str, Value]) -> dict[str, Any]:
         """The call with these values."""
-        arguments = {self.names[a.name]: values[a.name].value for a in self.spec.arguments if a.name in values}
+        arguments = {self.names[a.name]: self._written(a.name, values) for a in self.spec.arguments if a.name in values}
         return {"name": self.tool["name"], "arguments": arguments}
+
+    @property
+    def descriptions(self) -> list[str]:
+        """Those of the arguments."""
+        return [schema.get("description", "") for schema in self.tool["parameters"]["properties"].values()]
+
+    def _written(self, name: str, values: Mapping[str, Value]) -> Any:
+        value = values[name].value
+        return self.forms[name].write(value) if name in self.forms else value
 
 
 def styled(words: Sequence[str], style: str, domain: str = "") -> str:
@@ -128,7 +139,9 @@ def styled(words: Sequence[str], style: str, domain: str = "") -> str:
     return f"{domain}.{snake}" if style == "dotted" and domain else snake
 
 
-def show(spec: Spec, style: str, rng: random.Random, keep: Sequence[str] = (), mask: bool = False) -> Shown:
+def show(
+    spec: Spec, style: str, rng: random.Random, keep: Sequence[str] = (), mask: bool = False, plain: bool = False
+) -> Shown:
     """A tool made of a specification: names in a style, defaults and choices written one way or another.
 
     Args:
@@ -137,6 +150,7 @@ def show(spec: Spec, style: str, rng: random.Random, keep: Sequence[str] = (), m
         rng: Source of randomness.
         keep: Optional arguments that must stay; others may be left out of the tool.
         mask: Give the tool a name that says nothing.
+        plain: It wants values as they are said.
     """
     first, *rest = spec.words.split()
     if first in VERBS:
@@ -149,6 +163,7 @@ def show(spec: Spec, style: str, rng: random.Random, keep: Sequence[str] = (), m
     properties: dict[str, Any] = {}
     required: list[str] = []
     names: dict[str, str] = {}
+    forms: dict[str, Form] = {}
     terse, other = rng.random() < 0.06, rng.random() < 0.35
     for argument in spec.arguments:
         if not argument.required and argument.name not in keep and rng.random() < 0.3:
@@ -161,7 +176,10 @@ def show(spec: Spec, style: str, rng: random.Random, keep: Sequence[str] = (), m
         if shown_name in properties:
             shown_name = argument.name
         names[argument.name] = shown_name
-        properties[shown_name] = _property(argument.kind, argument.description, argument.default, rng)
+        form = None if plain or terse else _form(spec, argument, forms, rng)
+        if form is not None:
+            forms[argument.name] = form
+        properties[shown_name] = _property(argument.kind, argument.description, argument.default, rng, form)
         if terse:
             del properties[shown_name]["description"]
         if argument.required:
@@ -171,22 +189,39 @@ def show(spec: Spec, style: str, rng: random.Random, keep: Sequence[str] = (), m
         "description": spec.description + (rng.choice(_TAILS) if rng.random() < 0.1 else ""),
         "parameters": {"type": "object", "properties": properties, "required": required},
     }
-    return Shown(spec, tool, names)
+    return Shown(spec, tool, names, forms)
 
 
-def _property(kind: Kind, description: str, default: Any, rng: random.Random) -> dict[str, Any]:
+def _form(spec: Spec, argument: Argument, forms: Mapping[str, Form], rng: random.Random) -> Form | None:
+    """The form that a tool wants an argument in; the same for all arguments of a kind."""
+    for other in spec.arguments:
+        if other is argument:
+            return wanted(argument.kind.form, argument.kind.options, argument.description, rng)
+        if other.kind == argument.kind:
+            return forms.get(other.name)
+    return None
+
+
+def _property(
+    kind: Kind, description: str, default: Any, rng: random.Random, form: Form | None = None
+) -> dict[str, Any]:
     schema = kind.schema()
-    text = description
+    write = form.write if form else lambda value: value
+    options = [write(option) for option in kind.options] if kind.form == "enum" else []
+    if options:
+        schema["enum"] = options
+    default = None if default is None else write(default)
+    text = form.told(description) if form else description
     if rng.random() < 0.2 and re.match(r"[A-Z][a-z]", text):
         text = f"The {text[0].lower()}{text[1:]}"
     if kind.form == "enum" and rng.random() < 0.4:
         schema = {"type": "string"}
-        options = ", ".join(rng.choice(("{}", "'{}'")).format(option) for option in kind.options)
-        text += rng.choice((f": {options}", f" (one of {options})", f". Options: {options}"))
+        listed = ", ".join(rng.choice(("{}", "'{}'")).format(option) for option in options)
+        text += rng.choice((f": {listed}", f" (one of {listed})", f". Options: {listed}"))
     elif kind.form == "rate":
         text += rng.choice((" as a decimal", ", as a fraction (0.05 for 5%)", " in decimal form"))
     elif kind.form in ("pool", "num", "int") and rng.random() < 0.3:
-        text += f" (e.g. {draw(kind, rng).value})"
+        text += f" (e.g. {write(draw(kind, rng).value)})"
     if default is not None:
         way = rng.random()
         if way < 0.45 and kind.form != "array":
