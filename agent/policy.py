@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 TRIES = 8
 CUE = "Answer my question in one sentence, using the result above."
 MISSING_CUE = "Ask me for {missing}."
+PROSE_CUE = "Answer me in plain words."
 NO_ANSWER_CUE = "I looked: the answer is not in these passages. Reply with one sentence that says so."
 
 
@@ -34,15 +35,16 @@ class Policy:
         decide: Asked at each choice that `skills` and `tool_choice` leave open, with the step's facts, the router's
             choice among them. Returns a skill or a mixture to force it, several in order of preference (what cannot
             be chosen is passed over), ``Forbid("code")`` to have the router choose without it, or None.
-        no_call_from: Probability of calling nothing from which a tool skill's step calls nothing; the one on its card
-            where None. Lower calls less.
-        no_answer_from: Probability that the passages hold no answer from which a retrieval step says so; the one on its
-            card where None. Lower answers less.
-        beams: Hypotheses of the search for what a step writes under a form; 1 decodes token by token, and so does a
-            temperature. What is on the skill's card where None.
-        tries: Programs that a code step tries on the request's examples (asserts, doctests), where they are run.
-        repeat_calls: Whether a call answered in this run may run again. If not, a step that only repeats is dropped.
-        prose: Whether a reply of the base beside tools must not look like a call.
+        no_call_from: Probability of calling nothing from which a tool skill's step does; None: its card's. Lower calls
+            less.
+        no_answer_from: Probability that the passages hold no answer from which a retrieval step says so; None: its
+            card's. Lower answers less.
+        beams: Hypotheses of the search for what a step writes under a form; None: its card's. 1 decodes token by token,
+            as a temperature does.
+        tries: Programs that a code step tries on the request's examples, where they are run.
+        repeat_calls: Whether a call answered in this run may run again. If not, a step of only those is dropped.
+        prose: Whether a reply of the base beside tools must not begin like a call.
+        prose_cue: What a base is told that would begin so all the same; empty for nothing.
         cue: What the base is told, in the branch alone, before it answers after a tool's result; empty: nothing.
         tell_results: Whether that cue also names what calls gave, where these are few short values.
         no_answer_cue: What it is told where the passages hold no answer, so that it makes none up.
@@ -57,15 +59,14 @@ class Policy:
         min_calls: Calls that a step of a tool skill writes at least; 0 lets it write none.
         max_calls: Calls that such a step writes at most; 1 for no parallel calls.
         repairs: How often a step may be decoded again because what it wrote is invalid: a call of a tool that is not
-            strict, or an answer that its `output_type` refuses. The model is told what is wrong, in the branch alone;
-            at the last time the grammar enforces what it can also of tools that are not strict.
-        ask: Names of tools whose calls need approval, besides those that say so (`requires_approval`); `"*"` for all
-            of them. `python` is the program that the code skill writes.
+            strict, or an answer that its `output_type` refuses. The model is told what is wrong; at the last time the
+            grammar enforces what it can also of tools that are not strict.
+        ask: Names of tools whose calls need approval, besides those that say so (`requires_approval`); `"*"`: all.
+            `python` is the program that the code skill writes.
         approve: Asked about each call that needs approval, while the run waits: ``(call, context)``, async, or sync in
-            a thread of its own. Returns `Approve()`, with other arguments if it likes, `Deny("why")`, or None. At None,
-            and without such a function, the run ends with `approval`; see `Agent.resume`.
-        tell_form: Whether the base is also told what form its answer has to have; a small base loses sight of the
-            question then.
+            a thread of its own. Returns `Approve()`, perhaps with other arguments, `Deny("why")`, or None, at which, as
+            without such a function, the run ends with `approval`; see `Agent.resume`.
+        tell_form: Whether the base is also told what form its answer has to have; that distracts a small one.
     """
 
     skills: tuple[str | Mapping[str, float] | Mixture, ...] = ()
@@ -77,6 +78,7 @@ class Policy:
     tries: int = TRIES
     repeat_calls: bool = False
     prose: bool = True
+    prose_cue: str = PROSE_CUE
     cue: str = CUE
     tell_results: bool = True
     no_answer_cue: str = NO_ANSWER_CUE

@@ -225,12 +225,12 @@ class Runtime:
 
     @cached_property
     def call_openers(self) -> Tensor:
-        """Ids of tokens that begin like a list of calls, or like any JSON array or object."""
+        """Ids of tokens that begin like a list of calls, or like any JSON array or object, or a fence before one."""
         import torch
 
         vocabulary = self.base.tokenizer.backend.get_vocab()
         blanks = "\u0120\u010a\u0109"  # how byte-level vocabularies write space, line break and tab
-        return torch.tensor(sorted(i for piece, i in vocabulary.items() if piece.lstrip(blanks)[:1] in ("[", "{")))
+        return torch.tensor(sorted(i for piece, i in vocabulary.items() if piece.lstrip(blanks)[:1] in ("[", "{", "`")))
 
     @contextmanager
     def activate(self, skill: str | Mapping[str, float] | Mixture, wait: float = SLOT_SECONDS) -> Iterator[Active]:

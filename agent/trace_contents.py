@@ -42,7 +42,7 @@ def emptied(trace: Trace) -> Trace:
 
     changed = _changed(trace, lambda text: "", lambda text: LEFT_OUT if text else "", nothing)
     policy, guard = (
-        {**changed.settings.policy, "cue": "", "no_answer_cue": ""},
+        {key: "" if key.endswith("cue") else value for key, value in changed.settings.policy.items()},
         {**changed.settings.guard, "refusal": ""},
     )
     settings = replace(changed.settings, policy=policy, guard=guard, output=None)

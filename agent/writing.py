@@ -97,7 +97,9 @@ class Writer:
         prose = talks and self._job.tools and policy.prose
         asks = talks and grammar is None and self._asks(step)
         told = self._told(step, talks, asks, max(room - tokens, room // 2))
-        room -= len(told)
+        cue = self._chat.message("user", policy.prose_cue) if prose and policy.prose_cue else []
+        otherwise = [*told, *cue, *self._chat.generation_prompt] if 0 < len(cue) < room // 4 else []
+        room -= len(told) + (len(cue) if otherwise else 0)
         tokens = min(tokens, room)
         if asks and tokens >= LEAST_TOKENS:
             with clock.phase("compile"):
@@ -121,6 +123,7 @@ class Writer:
                 stops=self._job.stops,
                 constraint=None if grammar is None else grammar.start(),
                 not_first=self._runtime.call_openers if prose else None,
+                otherwise=otherwise,
                 balance=balance,
                 clock=clock,
                 beams=beams,

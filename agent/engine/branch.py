@@ -74,12 +74,12 @@ class Branch:
             return self._trunk.base.logits(states)
 
     def rewind(self, ids: Sequence[int]) -> list[int]:
-        """Goes back to where the branch holds no more than `ids`, its first tokens, and their last is to be fed again.
+        """Goes back to where the branch holds only what it has in common with `ids`, without their last.
 
         Returns:
             The end of `ids` that has to be fed next: at least one token.
         """
-        held = min(self.computed.length - self.start, len(ids) - 1)
+        held = min(common_prefix(self.computed.ids[self.start :], list(ids)), len(ids) - 1)
         self.computed.truncate(self.start + held)
         return list(ids[held:])
 

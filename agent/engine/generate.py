@@ -97,6 +97,7 @@ class How(TypedDict, total=False):
     constraint: Constraint | None
     stops: Sequence[str]
     not_first: Tensor | None
+    otherwise: Sequence[int]
     balance: Balance | None
     clock: Clock | None
     beams: int
@@ -114,6 +115,7 @@ def generate(
     constraint: Constraint | None = None,
     stops: Sequence[str] = (),
     not_first: Tensor | None = None,
+    otherwise: Sequence[int] = (),
     balance: Balance | None = None,
     clock: Clock | None = None,
     beams: int = 1,
@@ -129,6 +131,7 @@ def generate(
         constraint: A grammar's fresh state; it has the last word over stop strings, which are not looked at then.
         stops: Strings that end the text.
         not_first: Ids of tokens with which free text must not begin.
+        otherwise: What starts the turn in place of `invocation` where the likeliest first token is one of those.
         balance: Weighs two ways in which a constrained text may go on, and may take one.
         clock: Where the time goes.
         beams: Hypotheses of a beam search for a constrained text (`beam.likeliest`), which is then given out at once;
@@ -208,6 +211,10 @@ def generate(
                 if balance is not None:
                     balance.weigh_(ids, logits)
             elif not_first is not None and not ids:
+                if otherwise and (not_first == logits.argmax()).any():
+                    feed, otherwise = branch.rewind(otherwise), ()
+                    clock.add("decode", perf_counter() - start)
+                    continue
                 logits[not_first] = float("-inf")
             masked = perf_counter()
             token = sampler.pick(logits)

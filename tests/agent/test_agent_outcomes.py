@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import torch
 
 from loraloop.adapters.base import Message
-from loraloop.agent import Agent, Guard, Policy
+from loraloop.agent import Agent, Guard, Limits, Policy, RunResult, Runtime
 from loraloop.agent.calling import call_key
 from loraloop.agent.outcomes import Facts, outcome_of
 from loraloop.testing import ScriptedRuntime, assert_called, assert_routes
@@ -169,6 +170,24 @@ def test_the_base_is_told_in_its_branch_what_the_calls_gave(play: Play, policy: 
     assert (f"{policy.cue} The result is 3." in runtime.turns[-1].told) == told
     assert policy.cue in runtime.turns[-1].told and "The result is" not in runtime.turns[0].told
     assert not any("The result is" in message.content for message in result.messages)
+
+
+def test_a_base_that_would_answer_with_a_call_is_told_to_use_words(make_runtime: Callable[..., Runtime]) -> None:
+    """In its branch alone, and only where it would begin so."""
+
+    def run(*openers: int, cue: str = Policy().prose_cue) -> RunResult:
+        runtime = make_runtime("none")
+        if openers:
+            runtime.call_openers = torch.tensor(openers)
+        return Agent(runtime, [add], limits=Limits(step_tokens=60), policy=Policy(prose_cue=cue)).run_sync("go")
+
+    plain = run()
+    first = plain.steps[0].text
+    begun = make_runtime("none").base.tokenizer.encode(first)[0]
+    told, untold = run(begun), run(begun, cue="")
+    assert len({first, told.steps[0].text, untold.steps[0].text}) == 3
+    assert run(begun + 1).steps[0].text == first
+    assert [message.content for message in told.messages] == [*(m.content for m in plain.messages[:-1]), told.output]
 
 
 def test_unsafe_leaves_the_refusal_and_ends_the_run(play: Play) -> None:

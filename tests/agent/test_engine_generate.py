@@ -48,7 +48,7 @@ def run(
     sampling = options.pop("sampling", Sampling(temperature=1.0, seed=options.pop("seed", 0)))
     *pieces, out = generate(
         branch,
-        base.chat.generation_prompt,
+        options.pop("invocation", base.chat.generation_prompt),
         Sampler(sampling),
         options.pop("budget", None) or Budget(tokens),
         stop_ids=base.stop_ids | base.tokenizer.special_ids,
@@ -133,6 +133,19 @@ def test_tokens_that_must_not_come_first(small: Base) -> None:
     first = run(small, 1, sampling=Sampling())[0].ids[0]
     out, _ = run(small, 1, sampling=Sampling(), not_first=torch.tensor([first]))
     assert out.ids[0] != first
+
+
+def test_a_turn_that_would_begin_with_them_is_started_otherwise(small: Base) -> None:
+    """Just as if it had been started so at first; one that would not begin with them is left as it is."""
+    greedy, prompt = Sampling(), small.chat.generation_prompt
+    other = [*prompt[:1], *small.tokenizer.encode("In words: "), *prompt]
+    plain, _ = run(small, 8, sampling=greedy)
+    banned = torch.tensor([plain.ids[0]])
+    kept, _ = run(small, 8, sampling=greedy, not_first=banned + 1, otherwise=other)
+    assert kept.ids == plain.ids
+    out, _ = run(small, 8, sampling=greedy, not_first=banned, otherwise=other)
+    expected, _ = run(small, 8, sampling=greedy, not_first=banned, invocation=other)
+    assert out.ids == expected.ids != run(small, 8, sampling=greedy, not_first=banned)[0].ids
 
 
 @pytest.mark.parametrize("top_p", [0.1, 0.5, 0.9])

@@ -106,7 +106,7 @@ class ScriptedRuntime(Runtime):
                 f"{place} is for the skill {step.skill!r}, but this step of the run is on {skill!r}, which was to "
                 f"write {step.text!r}"
             )
-        how = {**how, "beams": 1}  # a search would ask the model
+        how = {**how, "beams": 1, "otherwise": ()}  # a search would ask the model, and so would another beginning
         if not step.enforced:
             how = {**how, "constraint": None, "not_first": None}
         stops = () if how.get("constraint") is not None else how.get("stops", ())
