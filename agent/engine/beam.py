@@ -86,6 +86,7 @@ def likeliest(
     *,
     kept: int = 1,
     margin: float = 0.0,
+    width: float = math.inf,
     refuses: Callable[[Sequence[int]], bool] | None = None,
 ) -> list[Found]:
     """The likeliest texts in a branch, best first; the branch is left as it was.
@@ -102,6 +103,8 @@ def likeliest(
         clock: Where the time goes.
         kept: How many texts are wanted.
         margin: By how much the logarithm of their probability may be lower than that of the best.
+        width: By how much that of a hypothesis may be lower than that of the likeliest one that goes on; those below
+            are dropped, and a forward feeds fewer where the model is sure.
         refuses: Of the tokens of a text so far, whether no text may go on, or end, with them.
 
     Returns:
@@ -141,6 +144,7 @@ def likeliest(
                         done.append(Found(parent.ids, may.score, parent.entropy, parent.forced, True))
                         floor = _floor(done, kept, margin)
                     elif len(parent.ids) < budget.tokens:
+                        floor = max(floor, may.score - width) if not on else floor
                         on.append(may)
                 live = _grown(live, on, contexts)
     finally:

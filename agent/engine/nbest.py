@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 KEPT, MORE, MARGIN = 10, 4, 6.0
 """Texts that are compared, those that are searched beside them because they are longer, and how much less likely (in
-nats) than the likeliest they may be."""
+nats) than the likeliest they may be, also on the way."""
 SURE = 0.99
 """From which probability the first way is taken without a look at the second."""
 
@@ -82,7 +82,7 @@ def judged(
             return not judge.longer(branch.tokenizer.decode(list(ids), skip_special=False), than)
 
         return likeliest(branch, invocation, state.fork(), beams, budget, stop_ids, ways, clock,
-                         kept=kept, margin=MARGIN, refuses=refuses if than else None)  # fmt: skip
+                         kept=kept, margin=MARGIN, width=MARGIN, refuses=refuses if than else None)  # fmt: skip
 
     threshold = LIKELIER if balance is None or balance.threshold is None else balance.threshold
     sure = max(SURE, threshold)

@@ -130,6 +130,17 @@ def test_what_is_refused_is_not_found(base: Base, compiler: GrammarCompiler) -> 
     assert found.keys() == {text for text in TEXTS if not text.startswith("bl")}
 
 
+def test_hypotheses_far_behind_are_dropped(base: Base, compiler: GrammarCompiler) -> None:
+    """None at a great width; at none, all but the likeliest, which is what greedy decoding writes."""
+    trunk, term = asked(base, "go"), Choice(TEXTS)
+    every = found_by(base, compiler, trunk, term, 16, kept=16, margin=1e9)
+    assert found_by(base, compiler, trunk, term, 16, kept=16, margin=1e9, width=1e9) == every
+    some = found_by(base, compiler, trunk, term, 16, kept=16, margin=1e9, width=0.5)
+    assert some.keys() < every.keys()
+    (greedy,) = found_by(base, compiler, trunk, term, 16, kept=16, margin=1e9, width=0.0)
+    assert greedy == written(base, compiler, trunk, term).text and greedy in some
+
+
 def test_the_judge_chooses_among_what_was_found(base: Base, compiler: GrammarCompiler) -> None:
     trunk, term = asked(base, "go"), Choice(TEXTS)
     known = found_by(base, compiler, trunk, term, 16, kept=10, margin=MARGIN)
