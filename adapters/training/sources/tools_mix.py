@@ -15,7 +15,7 @@ from loraloop.adapters.training.sources.typed_runs import RunMaker
 
 
 def tools_parts(data: Path, split: Split, rng: random.Random) -> list[tuple[float, Callable[[], Example | None]]]:
-    """Shares and draws. About 23 % of the examples need no call, 30 % several calls, the rest one."""
+    """Shares and draws. About 24 % of the examples need no call, 34 % several calls, the rest one."""
     maker = RunMaker(split, rng)
     cases = {name: public_cases(data, name, split) for name in FILES}
     called = {name: endless([c for c in cases[name] if c.calls], rng) for name in FILES}
@@ -55,20 +55,20 @@ def tools_parts(data: Path, split: Split, rng: random.Random) -> list[tuple[floa
         return None if made is None else made.example()
 
     return [
-        (0.075, lambda: changed(next(called["sgd"]))),
+        (0.060, lambda: changed(next(called["sgd"]))),
         (0.040, lambda: changed(next(uncalled["sgd"]))),
         (0.075, lambda: changed(next(called["sealtools"]))),
         (0.045, lambda: changed(next(called["snips"]))),
         (0.010, lambda: changed(next(uncalled["snips"]))),
         (0.025, lambda: changed(next(called["toolformer"]))),
-        (0.370, lambda: next(rounds)),
+        (0.340, lambda: next(rounds)),
         (0.085, lambda: maker.single().example()),
-        (0.060, lambda: maker.parallel().example()),
-        (0.055, lambda: maker.multiple().example()),
-        (0.035, several),
+        (0.070, lambda: maker.parallel().example()),
+        (0.075, lambda: maker.multiple().example()),
+        (0.040, several),
         (0.040, gone),
         (0.020, lambda: maker.near_miss().example()),
-        (0.010, lambda: maker.lacking().example()),
+        (0.020, lambda: maker.lacking().example()),
         (0.025, lambda: maker.unrelated(chat).example()),
         (0.020, lambda: maker.after_result().example()),
         (0.045, lambda: maker.dependent().example()),

@@ -290,7 +290,6 @@ class Maker:
             source=SOURCE,
             license=LICENSE,
             instructions=begun.instructions,
-            gold={"state": "after_result"},
         )
 
     def _show(self, spec: Spec, style: str, keep: Sequence[str] = (), mask: bool = False) -> Shown:
