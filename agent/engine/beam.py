@@ -5,7 +5,8 @@ compared by the sum of their tokens' log-probabilities over what the grammar all
 that the grammar forces is certain. A hypothesis therefore never gets likelier, and the search ends with the first
 complete one that is likelier than all others (Lowerre 1976; arXiv 1702.01806).
 
-A hypothesis ends where it completes a value that fails its check.
+A hypothesis ends where it completes a value that fails its check. Of those that spell one text with different tokens
+only the likeliest goes on.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ def likeliest(
         At most `kept`; none if none was complete within the budget, or all failed a check.
     """
     clock = clock or Clock()
-    contexts = Contexts(branch)
+    contexts, spelling = Contexts(branch), branch.tokenizer.token_bytes
     live = [Hypothesis(branch.computed, state, [], list(invocation))]
     done: list[Found] = []
     forwards = 0
@@ -119,10 +120,10 @@ def likeliest(
         while True:
             with clock.phase("mask"):
                 live = _forced(live, done, budget.tokens, refuses)
-                floor = _floor(done, kept, margin)
+                floor = _floor(_distinct(done, spelling), kept, margin)
                 live = [each for each in live if each.score > floor]
             if not live:
-                best = sorted(done, key=lambda each: -each.log_probability)[:kept]
+                best = _distinct(done, spelling)[:kept]
                 near = (each for each in best if each.log_probability >= best[0].log_probability - margin)
                 return [replace(each, forwards=forwards) for each in near]
             if budget.spent():
@@ -132,7 +133,7 @@ def likeliest(
                 logits = branch.logits(states)
             forwards += 1
             with clock.phase("mask"):
-                on: list[_Next] = []
+                on, texts = list[_Next](), set[bytes]()
                 for may in _following(live, logits, beams + (refuses is not None), balance):
                     if len(on) == beams or may.score <= floor:
                         break
@@ -142,8 +143,8 @@ def likeliest(
                         continue
                     if ends:
                         done.append(Found(parent.ids, may.score, parent.entropy, parent.forced, True))
-                        floor = _floor(done, kept, margin)
-                    elif len(parent.ids) < budget.tokens:
+                        floor = _floor(_distinct(done, spelling), kept, margin)
+                    elif len(parent.ids) < budget.tokens and _new(texts, [*parent.ids, may.token], spelling):
                         floor = max(floor, may.score - width) if not on else floor
                         on.append(may)
                 live = _grown(live, on, contexts)
@@ -151,12 +152,25 @@ def likeliest(
         branch.computed.truncate(branch.start)
 
 
-def _floor(done: Sequence[Found], kept: int, margin: float) -> float:
+def _new(texts: set[bytes], ids: Sequence[int], spelling: Callable[[int], bytes]) -> bool:
+    """Whether tokens spell a text that is not among these yet; it is then."""
+    known = len(texts)
+    texts.add(b"".join(map(spelling, ids)))
+    return len(texts) > known
+
+
+def _distinct(done: Sequence[Found], spelling: Callable[[int], bytes]) -> list[Found]:
+    """The likeliest of those that spell one text, best first."""
+    texts = set[bytes]()
+    ranked = sorted(done, key=lambda each: -each.log_probability)
+    return [each for each in ranked if _new(texts, each.ids, spelling)]
+
+
+def _floor(best: Sequence[Found], kept: int, margin: float) -> float:
     """The log-probability that a text must be above, so that it is still wanted beside those that are complete."""
-    scores = sorted((each.log_probability for each in done), reverse=True)
-    if not scores:
+    if not best:
         return -math.inf
-    return max(scores[0] - margin, scores[kept - 1] if len(scores) >= kept else -math.inf)
+    return max(best[0].log_probability - margin, best[kept - 1].log_probability if len(best) >= kept else -math.inf)
 
 
 def _forced(

@@ -65,7 +65,9 @@ def found_by(
     assert branch.computed.length == len(trunk.ids)
     branch.close()
     assert [each.log_probability for each in found] == sorted((each.log_probability for each in found), reverse=True)
-    return {base.tokenizer.decode(each.ids): each.log_probability for each in found}
+    texts = {base.tokenizer.decode(each.ids): each.log_probability for each in found}
+    assert len(texts) == len(found)
+    return texts
 
 
 class Fixed:
@@ -118,6 +120,14 @@ def test_the_likeliest_texts_are_found_in_their_order(base: Base, compiler: Gram
     assert list(three.values()) == pytest.approx(best[:3], abs=2e-3)
     near = found_by(base, compiler, trunk, term, 64, kept=64, margin=1.0)
     assert near.keys() == {text for text, score in every.items() if score >= best[0] - 1.0}
+
+
+def test_a_text_is_found_once_however_its_tokens_spell_it() -> None:
+    """The shipped base has words, their parts and letters as tokens, unlike the random one."""
+    shipped = Base.load()
+    compiler = GrammarCompiler(shipped.tokenizer.json, shipped.config.vocab_size, shipped.chat.closing[0])
+    found = found_by(shipped, compiler, asked(shipped, "a colour"), Choice(TEXTS), 24, kept=24, margin=1e9)
+    assert found.keys() == set(TEXTS)
 
 
 def test_what_is_refused_is_not_found(base: Base, compiler: GrammarCompiler) -> None:
