@@ -17,7 +17,7 @@ from loraloop.adapters.bank import Bank
 from loraloop.adapters.base import Base, Message, random_base
 from loraloop.adapters.card import Card, Reranking, Threshold
 from loraloop.adapters.grounding import Said
-from loraloop.adapters.skill import Skill
+from loraloop.adapters.skill import Skill, library
 from loraloop.agent import Agent, Guard, Limits, Policy, Runtime
 from loraloop.agent.engine import Budget, Generated, Sampler, Sampling, Trunk, generate
 from loraloop.agent.engine.balance import Balance
@@ -25,7 +25,7 @@ from loraloop.agent.engine.beam import likeliest
 from loraloop.agent.engine.nbest import MARGIN
 from loraloop.agent.reranking import Reranker
 from loraloop.evals.agent_systems import identities
-from loraloop.evals.reranking import NAMES, Found, fit, store
+from loraloop.evals.reranking import NAMES, Found, fit, store, weights_of
 from loraloop.testing import ScriptedRouter
 from loraloop.tool_schemas.errors import InputError, SkillError
 from loraloop.tool_schemas.grammar import Choice, GrammarCompiler, JsonSchema
@@ -307,6 +307,16 @@ def test_weights_are_fitted_and_measured_on_cases_of_other_folds() -> None:
     assert useless.right["reranked"] <= useless.right["likeliest"] + 0.05
     assert fit(cases(200)) == fitted and fitted.penalty < useless.penalty
     assert fitted.rates["abstained"] > 0.9 > 0.1 > fitted.rates["lost"]
+
+
+def test_what_few_cases_do_not_tell_is_taken_from_another_skill() -> None:
+    """No case has quotes; the weight for them is the other skill's, and stays out without one."""
+    alone, helped = fit(cases(40)), fit(cases(40), start={"log_probability": 1.0, "quotes_left": -2.0})
+    assert helped.weights["quotes_left"] == -2.0 and "quotes_left" not in alone.weights
+    assert helped.weights["figures_left"] < -1 and helped.right["reranked"] > 0.9
+    assert weights_of(library()["tools"])["quotes_left"] < 0
+    with pytest.raises(InputError, match="tools-reranking --write"):
+        weights_of(library()["code"])
 
 
 def test_too_few_cases_are_refused() -> None:

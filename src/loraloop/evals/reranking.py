@@ -1,8 +1,8 @@
 """Fits what the calls that a search finds are compared by, on the validation part of the training files.
 
 A conditional logit (McFadden 1974) over the texts of each case, of which several may be right, with a quadratic
-penalty that draws the weights to those of the model alone. What it is worth is measured on cases that it was not
-fitted on: five folds, by groups of records.
+penalty that draws the weights to those of the model alone, or to another skill's. What it is worth is measured on cases
+that it was not fitted on: five folds, by groups of records.
 """
 
 from __future__ import annotations
@@ -124,12 +124,13 @@ def search(
     return found
 
 
-def fit(cases: Sequence[Found], threshold: float = 0.5) -> Fitted:
+def fit(cases: Sequence[Found], threshold: float = 0.5, start: Mapping[str, float] = START) -> Fitted:
     """The weights that choose best, by the penalty under which the right texts of other cases are likeliest.
 
     Args:
         cases: What was found.
         threshold: From which probability nothing is called without weights.
+        start: The weights that others are drawn to; those of another skill say much where there are few cases.
 
     Raises:
         InputError: there are too few cases, or all are of one kind.
@@ -137,10 +138,11 @@ def fit(cases: Sequence[Found], threshold: float = 0.5) -> Fitted:
     usable = [case for case in cases if len(case.right)]
     if sum(_telling(case) for case in usable) < 2 * FOLDS:
         raise InputError("in too few validation cases some text is right and another is not: raise --limit")
-    tried = {penalty: _held_out(usable, penalty) for penalty in PENALTIES}
+    drawn_to = np.array([start.get(name, 0.0) for name in NAMES])
+    tried = {penalty: _held_out(usable, penalty, drawn_to) for penalty in PENALTIES}
     penalty = max(PENALTIES, key=lambda each: sum(_log_likelihood(case, w) for case, w in tried[each]))
     held_out = tried[penalty]
-    weights = _weights(usable, penalty)
+    weights = _weights(usable, penalty, drawn_to)
     taken = [(case, *_taken(case, each, threshold)) for case, each in held_out]
     rows = [(row[0].kind, _rights(*row)) for row in taken]
     by_kind = {kind: [row for name, row in rows if name == kind] for kind in sorted({name for name, _ in rows})}
@@ -152,6 +154,21 @@ def fit(cases: Sequence[Found], threshold: float = 0.5) -> Fitted:
         _rates(taken),
         len(usable),
     )
+
+
+def weights_of(folder: Path) -> dict[str, float]:
+    """The weights on the card of a skill's folder.
+
+    Raises:
+        InputError: it has none.
+        SkillError: it cannot be read.
+    """
+    from loraloop.adapters.skill import Skill
+
+    reranking = Skill.load(folder).card.reranking
+    if reranking is None:
+        raise InputError(f"the skill in {folder} has no weights: fit some with `loraloop eval tools-reranking --write`")
+    return reranking.weights
 
 
 def store(fitted: Fitted, folder: Path, beams: int, how: dict[str, Any]) -> None:
@@ -193,22 +210,22 @@ def _telling(case: Found) -> bool:
     return bool(case.right.any()) and not case.right.all()
 
 
-def _held_out(cases: Sequence[Found], penalty: float) -> list[tuple[Found, Vector]]:
+def _held_out(cases: Sequence[Found], penalty: float, start: Vector) -> list[tuple[Found, Vector]]:
     """Each case with weights that were fitted on the other folds."""
     folds = [zlib.crc32(case.group.encode()) % FOLDS for case in cases]
     by_fold = {
-        fold: _weights([case for case, mine in zip(cases, folds, strict=True) if mine != fold], penalty)
+        fold: _weights([case for case, mine in zip(cases, folds, strict=True) if mine != fold], penalty, start)
         for fold in set(folds)
     }
     return [(case, by_fold[fold]) for case, fold in zip(cases, folds, strict=True)]
 
 
-def _weights(cases: Sequence[Found], penalty: float) -> Vector:
+def _weights(cases: Sequence[Found], penalty: float, drawn_to: Vector) -> Vector:
     """The weights under which the right texts are likeliest, by L-BFGS."""
     import torch
 
     told = [case for case in cases if _telling(case)]
-    start = torch.tensor([START.get(name, 0.0) for name in NAMES], dtype=torch.float64)
+    start = torch.tensor(drawn_to, dtype=torch.float64)
     table = torch.tensor(np.concatenate([case.features for case in told]))
     right = torch.tensor(np.concatenate([case.right for case in told]))
     of = torch.tensor(np.concatenate([np.full(len(case.right), at) for at, case in enumerate(told)]))

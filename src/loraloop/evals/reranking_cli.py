@@ -17,6 +17,9 @@ def tools_reranking(
     beams: Annotated[int, typer.Option("--beams", min=2, max=64, help="Hypotheses of the search.")] = 6,
     limit: Cases = 1000,
     seed: DrawSeed = 0,
+    start: Annotated[
+        Path | None, typer.Option(help="Folder of a skill whose weights are the start; then few cases do.")
+    ] = None,
     outputs: Annotated[Path | None, typer.Option(help="Keep what is found here; a killed run goes on.")] = None,
     write: Write = False,
 ) -> None:
@@ -26,16 +29,17 @@ def tools_reranking(
     from loraloop.adapters.base import Base
     from loraloop.adapters.skill import Skill, library
     from loraloop.cli import console
-    from loraloop.evals.reranking import fit, search, store
+    from loraloop.evals.reranking import START, fit, search, store, weights_of
     from loraloop.waiting import counting, loading
 
     folder = Path(skill) if skill else library()["tools"]
     with loading(quiet=False) as progress:
         loaded = Base.load(base, progress=progress)
     trained = Skill.load(folder)
+    known = START if start is None else weights_of(start)
     threshold = 0.5 if trained.card.threshold is None else trained.card.threshold.value
     with counting("validation", limit) as step:
-        fitted = fit(search(loaded, trained, data, limit, seed, beams, outputs, step), threshold)
+        fitted = fit(search(loaded, trained, data, limit, seed, beams, outputs, step), threshold, known)
     table = Table("cases", "n", "likeliest", "reranked", "any is right", title=f"{beams} beams (n = {fitted.n})")
     for kind, shares in {**fitted.kinds, "all": fitted.right}.items():
         table.add_row(
@@ -49,6 +53,6 @@ def tools_reranking(
         how = {
             "data": "validation part of the tools mixture, five folds",
             "command": f"loraloop eval tools-reranking --data DATA --base {Path(base).name} --beams {beams} "
-            f"--limit {limit} --seed {seed} --write",
+            f"--limit {limit} --seed {seed}{'' if start is None else ' --start FOLDER'} --write",
         }
         store(fitted, folder, beams, how)
