@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from loraloop.agent.engine.generate import Budget
     from loraloop.agent.engine.guide import Constraint
 
-KEPT, MORE, MARGIN = 10, 4, 6.0
+KEPT, MORE, MARGIN = 8, 4, 4.0
 """Texts that are compared, those that are searched beside them because they are longer, and how much less likely (in
 nats) than the likeliest they may be, also on the way."""
 SURE = 0.99
