@@ -15,6 +15,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from torch.special import entr
@@ -112,7 +113,7 @@ def likeliest(
         At most `kept`; none if none was complete within the budget, or all failed a check.
     """
     clock = clock or Clock()
-    contexts, spelling = Contexts(branch), branch.tokenizer.token_bytes
+    contexts, spelling = Contexts(branch), cache(branch.tokenizer.token_bytes)
     live = [Hypothesis(branch.computed, state, [], list(invocation))]
     done: list[Found] = []
     forwards = 0
