@@ -163,9 +163,9 @@ def weights_of(folder: Path) -> dict[str, float]:
         InputError: it has none.
         SkillError: it cannot be read.
     """
-    from loraloop.adapters.skill import Skill
+    from loraloop.adapters.card import Card
 
-    reranking = Skill.load(folder).card.reranking
+    reranking = Card.read(folder / "card.json").reranking
     if reranking is None:
         raise InputError(f"the skill in {folder} has no weights: fit some with `loraloop eval tools-reranking --write`")
     return reranking.weights
