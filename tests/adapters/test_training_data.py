@@ -188,6 +188,17 @@ def test_made_cases_are_valid_and_said(way):
                     assert value.lower() in said.lower()
 
 
+def test_what_was_called_before_a_follow_up_is_still_on_the_list():
+    maker, long = Maker("train", random.Random(5)), 0
+    for _ in range(150):
+        case = maker.after_result()
+        listed = {tool["name"] for tool in case.tools}
+        calls = [turn.content for turn in case.turns if turn.role == "assistant" and turn.content.startswith("[")]
+        assert {call["name"] for content in calls for call in json.loads(content)} <= listed
+        long += len(listed) > 3 and bool(case.calls)
+    assert long > 5
+
+
 def test_a_round_asks_one_set_of_tools_for_different_things():
     maker, kinds = Maker("train", random.Random(7)), set[str]()
     texts = iter(["Who wrote Faust?"] * 200)

@@ -117,7 +117,8 @@ class Maker:
         shown, values, text = self._asked(spec, style)
         if shown.tool["name"] in [tool["name"] for tool in begun.tools]:
             return self.after_result()
-        tools = [*begun.tools[:3], shown.tool]
+        called = {call["name"] for call in begun.calls}
+        tools = [*sorted(begun.tools, key=lambda tool: tool["name"] not in called)[:3], shown.tool]
         rng.shuffle(tools)
         done = Message("assistant", rng.choice(("Done.", "Here is the result.", "It is done; anything else?")))
         return self._grown(begun, (*turns, done, Message("user", text)), tuple(tools), (shown.call(values),), "single")
