@@ -262,7 +262,7 @@ def draw(kind: Kind, rng: random.Random, clause: str = "") -> Value:
             return _date(rng)
         case "enum":
             option = rng.choice(kind.options)
-            return Value(option, spoken(kind.form, kind.options, option, rng))
+            return Value(option, spoken(kind, option, rng))
         case "array":
             return _array(kind, rng)
         case "object":
@@ -277,7 +277,7 @@ def draw(kind: Kind, rng: random.Random, clause: str = "") -> Value:
             return Value(*polynomial(rng))
         case _:
             word = pooled(kind.options[0], rng)
-            return Value(word, spoken(kind.form, kind.options, word, rng))
+            return Value(word, spoken(kind, word, rng))
 
 
 def drawn(arguments: Sequence[Argument], rng: random.Random) -> dict[str, Value]:

@@ -11,7 +11,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from loraloop.adapters.training.sources.typed import Kind
 
 _COUNTRIES = """
 Austria AT; Kenya KE; Peru PE; Japan JP; Norway NO; Canada CA; Portugal PT; Vietnam VN; Mexico MX; Egypt EG;
@@ -100,16 +103,15 @@ class Form:
     write: Callable[[Any], Any]
 
 
-def wanted(form: str, options: Sequence[Any], description: str, rng: random.Random) -> Form | None:
+def wanted(kind: Kind, description: str, rng: random.Random) -> Form | None:
     """Another form of a kind's values than the plain one, or None: most tools want what is said.
 
     Args:
-        form: The kind's.
-        options: The kind's.
+        kind: The argument's.
         description: The argument's.
         rng: Source of randomness.
     """
-    match form, *options[:1]:
+    match kind.form, *kind.options[:1]:
         case "date", *_ if "YYYY-MM-DD" in description and rng.random() < 0.3:
             name, pattern = rng.choice(_DATES)
             return Form(lambda text: text.replace("YYYY-MM-DD", name), lambda value: _dated(value, pattern))
@@ -125,7 +127,7 @@ def wanted(form: str, options: Sequence[Any], description: str, rng: random.Rand
         case "pool", ("country" | "language" | "state") as pool if rng.random() < 0.2:
             codes = CODES[pool]
             return Form(_telling(_told_code(pool, rng)), lambda value: codes.get(value, value))
-        case "enum", *_ if all(re.fullmatch("[a-z ]+", option) for option in options) and rng.random() < 0.12:
+        case "enum", *_ if all(re.fullmatch("[a-z ]+", option) for option in kind.options) and rng.random() < 0.12:
             write = rng.choice((str.upper, str.title))
             return Form(lambda text: text, write)
     return None
@@ -177,12 +179,14 @@ def _alone(value: str) -> str:
     return value.partition(",")[0]
 
 
-def spoken(form: str, options: Sequence[Any], value: str, rng: random.Random) -> str:
+def spoken(kind: Kind, value: str, rng: random.Random) -> str:
     """A value in the words of a person: `EUR` as `euros`, `cm` as `centimeters`, most as they are."""
-    words: Mapping[str, tuple[str, ...]] = CURRENCIES if form == "pool" and options[0] == "currency" else UNITS
-    if form not in ("pool", "enum") or value not in words or rng.random() < 0.5:
+    words: Mapping[str, tuple[str, ...]] = (
+        CURRENCIES if kind.form == "pool" and kind.options[0] == "currency" else UNITS
+    )
+    if kind.form not in ("pool", "enum") or value not in words or rng.random() < 0.5:
         return value
-    others = [word for word in words[value] if form == "pool" or word not in options]
+    others = [word for word in words[value] if kind.form == "pool" or word not in kind.options]
     return rng.choice(others) if others else value
 
 

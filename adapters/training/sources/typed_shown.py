@@ -196,7 +196,7 @@ def _form(spec: Spec, argument: Argument, forms: Mapping[str, Form], rng: random
     """The form that a tool wants an argument in; the same for all arguments of a kind."""
     for other in spec.arguments:
         if other is argument:
-            return wanted(argument.kind.form, argument.kind.options, argument.description, rng)
+            return wanted(argument.kind, argument.description, rng)
         if other.kind == argument.kind:
             return forms.get(other.name)
     return None
