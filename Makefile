@@ -35,7 +35,7 @@ export GOMP_SPINCOUNT ?= 1000
 
 help:
 	@echo 'make demo          five requests through the shipped skills, each with its trace'
-	@echo 'make test          ruff, mypy and the tests'
+	@echo 'make test          ruff, mypy and the tests, on up to four cores'
 	@echo 'make test-slow     the few tests that train a skill or run a benchmark from end to end'
 	@echo 'make test-gpu      the tests that need a CUDA device'
 	@echo 'make lint | types  only ruff | only mypy'
@@ -75,8 +75,9 @@ demo: $(VENV)/.demo
 
 # --- checks ------------------------------------------------------------------------------------------------------
 
+# A worker a core, of one thread each; every worker loads the base for itself.
 test: lint types
-	$(BIN)/pytest -m 'not gpu and not slow' $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not gpu and not slow' -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/.test
 	$(BIN)/pytest -m 'slow and not gpu' $(ARGS)

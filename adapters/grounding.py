@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from loraloop.adapters.base.messages import Message
+from loraloop.adapters.value_forms import MONTHS, days, misshapen, times
 
 Call = Mapping[str, Any]
 
@@ -41,6 +42,8 @@ FEATURES = {
     "done_before": "calls that the transcript has already",
     "calls_crossed": "pairs of calls whose values stand in the request the other way round",
     "near_other": "values that stand nearer to another argument's name than to their own",
+    "near_stranger": "of the values that stand near no argument's name, those that stand near one of another tool",
+    "misshapen": "texts that have not the form that their argument's description names or shows",
     "relevance": "words that the request shares with the tools called, less those of the best other (not a count)",
     "tools_left": "tools that share words with the request and are not called",
     "none": "1 for the empty list",
@@ -74,10 +77,6 @@ _FIGURE = re.compile(
     rf"(?<![\w.])(?P<digits>[-−]?\d[\d,]*(?:\.\d+)?)\s?(?P<unit>(?:{_SCALE}|k|m)\b|%|percent\b)?"
     rf"|\b(?P<word>{'|'.join(_WORDS)})\b(?:\s(?P<scale>{_SCALE})\b)?",
     re.IGNORECASE,
-)
-_MONTHS = (
-    *("january", "february", "march", "april", "may", "june", "july", "august", "september", "october"),
-    *("november", "december"),
 )
 _NAME = re.compile(r"(?<![.?!:\n] )(?<!^)(?<!\n)\b[A-Z][\w'’-]*")
 _NO_NAMES = frozenset(("I", "I'm", "I'd", "I'll", "I've", "Also", "Then", "And"))
@@ -138,6 +137,9 @@ class Said:
     _sentences: list[tuple[int, int]] = field(init=False)
     _words: list[tuple[int, str]] = field(init=False)
     _relevance: dict[str, float] = field(init=False)
+    _days: set[tuple[int, int]] = field(init=False)
+    _times: set[int] = field(init=False)
+    _arguments: set[str] = field(init=False)
     _before: set[str] = field(init=False)
     _done: list[Call] = field(init=False)
 
@@ -148,12 +150,15 @@ class Said:
         self._plain = f" {_plain(self._context)} "
         self.figures = figures(self.request)
         self._numbers = {value for figure in figures(self._context) for value in figure.values}
+        self._days, self._times = days(self._context), times(self._context)
         self._names = [found for found in _NAME.findall(self.request) if found not in _NO_NAMES]
         self._quotes = _QUOTE.findall(self.request)
         self._sentences = [m.span() for m in _SENTENCE.finditer(self.request) if len(m[0].split()) > 2]
         self._words = [(match.start(), _stem(match[0])) for match in _WORD.finditer(self.request)]
         said = {_stem(match[0]) for match in _WORD.finditer(self.request) if len(match[0]) > 3}
         self._relevance = {tool["name"]: _relevance(tool, said) for tool in self.tools}
+        names = {name for tool in self.tools for name in self._schema(tool["name"]).get("properties", {})}
+        self._arguments = {_stem(word) for name in names for word in _parts(name) if len(word) > 1}
         self._before = {_key(call) for message in spoken for call in _calls_of(message)}
         last = max((at for at, message in enumerate(spoken) if message.role == "user"), default=0)
         self._done = [call for message in spoken[last:] for call in _calls_of(message)]
@@ -241,6 +246,10 @@ class Said:
     def _text(self, value: str, name: str, schema: Any, found: Counter[str], has: _Has) -> int:
         """Adds the features of a text; whether nobody said it."""
         has.texts.append(_plain(value))
+        has.parts |= {number for figure in figures(value) for number in figure.values}
+        has.parts |= {float(part) for part in re.findall(r"\d+", value)}
+        if isinstance(schema, dict) and isinstance(told := schema.get("description"), str):
+            found["misshapen"] += misshapen(value, told)
         if self._is_said(value, name):
             found["values_said"] += 1
             return 0
@@ -263,16 +272,17 @@ class Said:
                             distance[name] = min(distance[name], away)
             nearest = min(distance.values(), default=_FAR)
             found["near_other"] += nearest < distance.get(own, _FAR)
+            around = {word for _, word in (*before[:2], *self._words[after : after + 1])}
+            found["near_stranger"] += nearest == _FAR and bool(around & self._arguments)
 
     def _left(self, found: Counter[str], has: _Has) -> None:
         """Counts what the request says and no call has."""
         texts = " ".join(has.texts)
-        parts = {float(part) for text in has.texts for part in re.findall(r"\d+(?:\.\d+)?", text)}
         places = has.places + [each.place for each in self.figures if each.values & has.numbers]
         for figure in self.figures:
-            if not figure.word and not figure.values & (has.numbers | parts):
+            if not figure.word and not figure.values & (has.numbers | has.parts):
                 found["figures_left"] += 1
-        months = {_MONTHS[int(month) - 1] for month in re.findall(r"\d{4} (0[1-9]|1[0-2]) \d\d", texts)}
+        months = {MONTHS[int(month) - 1] for month in re.findall(r"\d{4} (0[1-9]|1[0-2]) \d\d", texts)}
         found["names_left"] = sum(_plain(name) not in texts and name.lower() not in months for name in self._names)
         found["quotes_left"] = sum(_plain(quote) not in texts for quote in self._quotes)
         found["sentences_left"] = sum(not any(a <= place < b for place in places) for a, b in self._sentences)
@@ -282,8 +292,14 @@ class Said:
         if isinstance(value, str):
             plain = _plain(value)
             empty = plain and not set(plain.split()) - _ARTICLES - set(_parts(name))
-            return not plain or (f" {plain} " in self._plain and not empty)
+            return not plain or (f" {plain} " in self._plain and not empty) or self._is_said_otherwise(value)
         return not isinstance(value, int | float) or _number(value) in self._numbers or str(value) in self._context
+
+    def _is_said_otherwise(self, value: str) -> bool:
+        """Whether a day or a time was said in another form, or a place without what is round it (`Oslo, Norway`)."""
+        place, comma, _ = value.partition(", ")
+        within = bool(comma) and bool(place := _plain(place)) and f" {place} " in self._plain
+        return within or bool(days(value) & self._days) or bool(times(value) & self._times)
 
     def _schema(self, name: str) -> Mapping[str, Any]:
         found: Any = next((tool["parameters"] for tool in self.tools if tool["name"] == name), {})
@@ -292,9 +308,10 @@ class Said:
 
 @dataclass(slots=True)
 class _Has:
-    """What the calls of a text have: numbers, texts, where their values stand in the request, and each call's first."""
+    """What the calls of a text have: numbers, also within texts, texts, and where their values stand in the request."""
 
     numbers: set[float] = field(default_factory=set)
+    parts: set[float] = field(default_factory=set)
     texts: list[str] = field(default_factory=list)
     places: list[int] = field(default_factory=list)
     firsts: list[int] = field(default_factory=list)

@@ -105,8 +105,39 @@ def test_dates_and_months_are_the_same_thing() -> None:
     asked = said("What is the weather in Oslo on March 5, 2024?")
     dated = asked.features([call("get_weather", city="Oslo", date="2024-03-05")])
     assert "names_left" not in dated and "figures_left" not in dated
+    assert "texts_unsaid" not in dated and dated["complete"]
     other = asked.features([call("get_weather", city="Oslo", date="2024-04-06")])
-    assert (other["names_left"], other["figures_left"]) == (1, 1)
+    assert (other["names_left"], other["figures_left"], other["texts_unsaid"]) == (1, 1, 1)
+
+
+def test_a_time_or_a_place_in_another_form_was_said() -> None:
+    asked = said("The weather in Oslo at half past, no, at 7:30 pm, please.")
+    assert "texts_unsaid" not in asked.features([call("get_weather", city="Oslo, Norway", date="19:30")])
+    assert asked.features([call("get_weather", city="Bergen, Norway", date="07:30")])["texts_unsaid"] == 2
+
+
+def test_decimals_within_a_text_are_figures() -> None:
+    asked = said("Houses in Oslo with a rating of at least 4.6.")
+    assert "figures_left" not in asked.features([call("get_weather", city="Oslo", date="4.6 and above")])
+    assert asked.features([call("get_weather", city="Oslo", date="6 and above")])["figures_left"] == 1
+
+
+def test_a_value_beside_the_name_of_another_tools_argument_may_be_that_ones() -> None:
+    text, number = {"type": "string"}, {"type": "integer"}
+    driver = {"name": "tram_driver", "parameters": {"properties": {"tram": number}}}
+    shift = {"name": "shift_end", "parameters": {"properties": {"driver": text}}}
+    asked = said("Who works on tram 72?", tools=(driver, shift))
+    assert asked.features([call("shift_end", driver="72")])["near_stranger"] == 1
+    assert "near_stranger" not in asked.features([call("tram_driver", tram=72)])
+
+
+def test_a_text_that_has_not_the_form_that_is_asked_for_is_misshapen() -> None:
+    day = {"type": "string", "description": "Day (YYYY-MM-DD)"}
+    asked = said(
+        "What is on in Oslo on May 5?", tools=({"name": "events", "parameters": {"properties": {"day": day}}},)
+    )
+    assert asked.features([call("events", day="May 5")])["misshapen"] == 1
+    assert "misshapen" not in asked.features([call("events", day="2026-05-05")])
 
 
 def test_calls_that_were_made_for_the_request_leave_nothing_of_theirs() -> None:
