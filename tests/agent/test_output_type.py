@@ -80,7 +80,7 @@ def answer(make_runtime: MakeRuntime, said: Any, seed: int = 0, tokens: int = 51
         (SCHEMA, lambda v: v in ({"ok": True}, {"ok": False})),
         (JsonSchema(SCHEMA), lambda v: v in ({"ok": True}, {"ok": False})),
     ],
-    ids=str,
+    ids=lambda each: "fits" if getattr(each, "__name__", "") == "<lambda>" else str(each),
 )
 def test_an_answer_is_a_value_of_its_type(make_runtime: MakeRuntime, said: Any, fits: Any, seed: int) -> None:
     result = answer(make_runtime, said, seed)
