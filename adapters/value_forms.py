@@ -26,7 +26,7 @@ _CLOCK = re.compile(
     r"|\b(?P<word>noon|midnight)\b",
     re.IGNORECASE,
 )
-_PATTERN = re.compile(r"\b(?:YYYY|MM|DD|HH|hh|mm|ss)(?:[-/.:]?(?:YYYY|MM|DD|HH|hh|mm|ss))+\b")
+_PATTERN = re.compile(r"\b(?:YYYY|MM|DD|HH|hh|mm|ss)(?:[-/.: T]?(?:YYYY|MM|DD|HH|hh|mm|ss|SS))+\b")
 _SHOWN = re.compile(r"(?:e\.g\.|i\.e\.|such as|like|for example|form(?:at)?(?: of)?)[,:]?\s*(?P<rest>.+)", re.DOTALL)
 _QUOTED = re.compile(r"(?<!\w)['\"“‘](?P<text>[^'\"”’]{2,40})['\"”’](?!\w)")
 _PLACE = re.compile(r"\b[A-Z][a-z]+(?: [A-Z][a-z]+)*, [A-Z][A-Za-z]+")
@@ -71,9 +71,9 @@ def _asked(description: str) -> tuple[tuple[str, ...], frozenset[tuple[bool, boo
     """What a description asks for: patterns, or the traits of its examples."""
     patterns = []
     for match in _PATTERN.finditer(description):
-        parts = re.findall(r"YYYY|[A-Za-z]{2}|[-/.:]", match[0])
+        parts = re.findall(r"YYYY|MM|DD|HH|hh|mm|ss|SS|[-/.: T]", match[0])
         patterns.append("".join(r"\d{4}" if p == "YYYY" else re.escape(p) if len(p) == 1 else r"\d\d" for p in parts))
-    if patterns:  # seconds may follow, and a time a day
+    if patterns:
         return tuple(patterns), frozenset()
     shown = _SHOWN.search(description)
     texts = [match["text"] for match in _QUOTED.finditer(shown["rest"])] if shown else []
