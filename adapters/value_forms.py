@@ -27,7 +27,10 @@ _CLOCK = re.compile(
     re.IGNORECASE,
 )
 _PATTERN = re.compile(r"\b(?:YYYY|MM|DD|HH|hh|mm|ss)(?:[-/.: T]?(?:YYYY|MM|DD|HH|hh|mm|ss|SS))+\b")
-_SHOWN = re.compile(r"(?:e\.g\.|i\.e\.|such as|like|for example|form(?:at)?(?: of)?)[,:]?\s*(?P<rest>.+)", re.DOTALL)
+_SHOWN = re.compile(
+    r"\b(?:e\.g\.|i\.e\.|(?:such as|like|for example|form(?:at)?(?: of)?)\b)[,:]?\s*(?P<rest>.+)",
+    re.DOTALL | re.IGNORECASE,
+)
 _QUOTED = re.compile(r"(?<!\w)['\"“‘](?P<text>[^'\"”’]{2,40})['\"”’](?!\w)")
 _PLACE = re.compile(r"\b[A-Z][a-z]+(?: [A-Z][a-z]+)*, [A-Z][A-Za-z]+")
 

@@ -63,6 +63,7 @@ def test_hours_without_minutes_and_words_for_them() -> None:
         ("Italy", "Two-letter country code, e.g. 'BE'", True),
         ("pizza", "A dish, such as pizza, sushi or soup", False),
         ("Rome", "The city", False),
+        ("ROME", "Information on 'places'", False),
     ],
 )
 def test_a_description_says_which_form_it_wants(value: str, description: str, wrong: bool) -> None:
