@@ -31,12 +31,13 @@ SAMPLES = 5
 class System(NamedTuple):
     """What writes a step: its name, what it reads, whether the skill computes it, the grammar, and tools offered.
 
-    `tries` are programs that are tried on the examples of the request, as `Policy.tries` says.
+    `skilled` may name one of the bench's variants instead; `tries` are programs that are tried on the examples of the
+    request, as `Policy.tries` says.
     """
 
     name: str
     messages: Sequence[Message]
-    skilled: bool
+    skilled: bool | str
     term: Term | None
     tools: Sequence[Mapping[str, Any]] = ()
     tries: int = 1
@@ -161,9 +162,17 @@ class Bench:
         skill: A skill, or the folder of one; None: only the base is measured.
         max_tokens: Of one step.
         beams: Hypotheses of a search, 1 for none; what is on the skill's card where None.
+        variants: Other skills by name, each with that name on its card; they write as `skill` does, on the same trunk.
     """
 
-    def __init__(self, base: Base, skill: Skill | str | Path | None, max_tokens: int, beams: int | None = None) -> None:
+    def __init__(
+        self,
+        base: Base,
+        skill: Skill | str | Path | None,
+        max_tokens: int,
+        beams: int | None = None,
+        variants: Mapping[str, Skill] | None = None,
+    ) -> None:
         from loraloop.adapters.bank import Bank
         from loraloop.adapters.skill import Skill
         from loraloop.agent.engine.ledger import Author
@@ -175,17 +184,20 @@ class Bench:
         self._reranking: Reranking | None = None
         self._compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
         weights = base.fingerprints.weights
-        self._authors, self._attached, self._beams = {False: Author(weights)}, None, 1
+        self._authors: dict[bool | str, Author] = {False: Author(weights)}
+        self._attached, self._beams = None, 1
         if skill is None:
             return
         skill = skill if isinstance(skill, Skill) else Skill.load(skill)
-        bank = Bank(base, slots=1, rank=max(16, skill.card.rank))
-        name = bank.add(skill)
-        slot, card = bank.pin(name), skill.card
+        others, card = variants or {}, skill.card
+        bank = Bank(base, slots=1 + len(others), rank=max(16, card.rank))
         self._beams = beams or card.beams
         self._reranking = card.reranking if self._beams > 1 else None
         self._balance = lambda: balance(base, card.contract, threshold(card, self._reranking))
-        self._authors[True] = Author(weights, name, slot, skill.card.activation, bank.identity(name))
+        systems: list[tuple[bool | str, Skill]] = [(True, skill), *others.items()]
+        for key, each in systems:
+            name = bank.add(each)
+            self._authors[key] = Author(weights, name, bank.pin(name), each.card.activation, bank.identity(name))
         self._attached = bank.attached
 
     def steps(self, systems: Sequence[System]) -> list[tuple[str, str, float]]:

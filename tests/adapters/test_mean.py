@@ -65,6 +65,15 @@ def test_where_the_rank_is_enough_the_mean_is_exact(skill_of: Any, weight: float
     close(made, {name: weight * a[name] + (1 - weight) * b[name] for name in a})
 
 
+@settings(deadline=None, max_examples=20)
+@given(share=st.floats(0.05, 1.0), alpha=st.sampled_from((2.0, 8.0)))
+def test_with_the_bare_base_the_update_is_that_much_smaller(skill_of: Any, share: float, alpha: float) -> None:
+    skill = skill_of(alpha=alpha)
+    made = mean([skill], [share], 1 - share) if share < 1 else mean([skill, skill])
+    close(made, {name: share * update for name, update in updates(skill).items()})
+    assert made.card.training["mean_of"][0]["weight"] == pytest.approx(share if share < 1 else 0.5)
+
+
 def test_what_is_cut_is_the_least(skill_of: Any) -> None:
     """No other update of the rank is nearer (Eckart–Young)."""
     one, other = skill_of(seed=1), skill_of(seed=2)
