@@ -30,6 +30,8 @@ BARE = "none"
 
 MOST_BEAMS = 64
 """Hypotheses of a search, at most: each takes the memory of a context."""
+MARGIN = 4.0
+"""By how many nats a text of a search may be less likely than the likeliest, where a card says nothing else."""
 
 WIDE = ("lora", "rslora", "dora", "adalora", "vera", "galore")
 """Methods with low-rank pairs, whose cards say a rank."""
@@ -100,11 +102,14 @@ class Reranking(_Frozen):
         weights: of the features that they are compared by (`grounding.FEATURES`).
         no_call_from: probability of calling nothing, against the best list, from which nothing is called; at 0.5 what
             scores best is taken. `threshold` is for steps that are decoded token by token.
+        margin: by how many nats a list may be less likely than the likeliest, also on the way to it; the smaller, the
+            less is searched.
         chosen: how these were found: on what, by which command, with which rates.
     """
 
     weights: dict[str, float]
     no_call_from: Annotated[float, Field(ge=0, le=1)] = 0.5
+    margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] = MARGIN
     chosen: dict[str, JsonValue] = Field(default_factory=dict)
 
     @field_validator("weights")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from loraloop.adapters.card import MARGIN
 from loraloop.adapters.grounding import LEFT, Said, read_calls
 
 if TYPE_CHECKING:
@@ -25,9 +26,11 @@ class Reranker:
     Args:
         weights: By feature.
         said: What the step was asked.
+        margin: By how many nats a list may be less likely than the likeliest.
     """
 
-    def __init__(self, weights: Mapping[str, float], said: Said) -> None:
+    def __init__(self, weights: Mapping[str, float], said: Said, margin: float = MARGIN) -> None:
+        self.margin = margin
         self._weights = weights
         self._said = said
 
@@ -70,4 +73,4 @@ def features_of_none(said: Said, log_odds: float) -> dict[str, float]:
 def reranker(reranking: Reranking, messages: Sequence[Message], tools: Sequence[Tool]) -> Reranker:
     """The judge of a step by what is on its skill's card."""
     shown = [{"name": each.name, "description": each.description, "parameters": each.parameters} for each in tools]
-    return Reranker(reranking.weights, Said(messages, shown))
+    return Reranker(reranking.weights, Said(messages, shown), reranking.margin)

@@ -23,15 +23,20 @@ if TYPE_CHECKING:
     from loraloop.agent.engine.generate import Budget
     from loraloop.agent.engine.guide import Constraint
 
-KEPT, MORE, MARGIN = 8, 4, 4.0
-"""Texts that are compared, those that are searched beside them because they are longer, and how much less likely (in
-nats) than the likeliest they may be, also on the way."""
+KEPT, MORE = 8, 4
+"""Texts that are compared, and those that are searched beside them because they are longer."""
 SURE = 0.99
 """From which probability the first way is taken without a look at the second."""
 
 
 class Judge(Protocol):
-    """Scores texts of a search: the higher, the better. Scores are log-odds of one text being right before another."""
+    """Scores texts of a search: the higher, the better. Scores are log-odds of one text being right before another.
+
+    Attributes:
+        margin: By how many nats a text may be less likely than the likeliest, also on the way to it.
+    """
+
+    margin: float
 
     def score(self, text: str, log_probability: float, entropy: float) -> float:
         """Of a complete text, by what the search knows of it (`beam.Found`)."""
@@ -81,8 +86,9 @@ def judged(
         def refuses(ids: Sequence[int]) -> bool:
             return not judge.longer(branch.tokenizer.decode(list(ids), skip_special=False), than)
 
+        near = judge.margin
         return likeliest(branch, invocation, state.fork(), beams, budget, stop_ids, ways, clock,
-                         kept=kept, margin=MARGIN, width=MARGIN, refuses=refuses if than else None)  # fmt: skip
+                         kept=kept, margin=near, width=near, refuses=refuses if than else None)  # fmt: skip
 
     threshold = LIKELIER if balance is None or balance.threshold is None else balance.threshold
     sure = max(SURE, threshold)

@@ -230,8 +230,9 @@ class Bench:
         from loraloop.adapters import grounding
         from loraloop.agent.reranking import Reranker
 
-        reranking = self._reranking
-        return None if reranking is None else Reranker(reranking.weights, grounding.Said(messages, tools))
+        if (how := self._reranking) is None:
+            return None
+        return Reranker(how.weights, grounding.Said(messages, tools), how.margin)
 
     def _trunk(self, messages: Sequence[Message]) -> Trunk | None:
         from loraloop.agent.engine.trunk import Trunk
@@ -245,8 +246,12 @@ class Bench:
         trunk.flush()  # here, or the first system's step would be charged for it
         return trunk
 
-    def compared(self, system: System) -> tuple[float | None, list[Compared]]:
+    def compared(self, system: System, margin: float) -> tuple[float | None, list[Compared]]:
         """What a search under the skill finds for a step that calls tools, before it is reranked.
+
+        Args:
+            system: What it reads.
+            margin: By how many nats a text may be less likely than the likeliest.
 
         Returns:
             The probability of calling nothing, None where that is not weighed; and the texts, none where nothing is
@@ -255,7 +260,7 @@ class Bench:
         from loraloop.adapters import grounding
 
         trunk, scale = self._trunk(system.messages), self._balance()
-        judge = _Recording(grounding.Said(system.messages, system.tools))
+        judge = _Recording(grounding.Said(system.messages, system.tools), margin)
         if trunk is None:
             return None, []
         if scale is not None:
@@ -362,10 +367,10 @@ def runs_program(program: str) -> bool:
 class _Recording:
     """A judge that keeps what it is shown, and takes the likeliest."""
 
-    def __init__(self, said: grounding.Said) -> None:
+    def __init__(self, said: grounding.Said, margin: float) -> None:
         from loraloop.agent.reranking import Reranker
 
-        self._lists = Reranker({}, said)
+        self.margin, self._lists = margin, Reranker({}, said)
         self.short, self.longer, self.missing = self._lists.short, self._lists.longer, self._lists.missing
         self.texts: list[Compared] = []
         self.log_odds: float | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable
@@ -15,14 +16,13 @@ from hypothesis import strategies as st
 
 from loraloop.adapters.bank import Bank
 from loraloop.adapters.base import Base, Message, random_base
-from loraloop.adapters.card import Card, Reranking, Threshold
+from loraloop.adapters.card import MARGIN, Card, Reranking, Threshold
 from loraloop.adapters.grounding import Said
 from loraloop.adapters.skill import Skill, library
 from loraloop.agent import Agent, Guard, Limits, Policy, Runtime
 from loraloop.agent.engine import Budget, Generated, Sampler, Sampling, Trunk, generate
 from loraloop.agent.engine.balance import Balance
 from loraloop.agent.engine.beam import likeliest
-from loraloop.agent.engine.nbest import MARGIN
 from loraloop.agent.reranking import Reranker
 from loraloop.evals.agent_systems import identities
 from loraloop.evals.reranking import NAMES, Found, fit, store, weights_of
@@ -73,7 +73,8 @@ def found_by(
 class Fixed:
     """A judge with a score for each text."""
 
-    def __init__(self, scores: dict[str, float], nothing: float = -math.inf) -> None:
+    def __init__(self, scores: dict[str, float], nothing: float = -math.inf, margin: float = MARGIN) -> None:
+        self.margin = margin
         self.scores, self._nothing, self.seen = scores, nothing, dict[str, float]()
 
     def score(self, text: str, log_probability: float, entropy: float) -> float:
@@ -162,6 +163,18 @@ def test_the_judge_chooses_among_what_was_found(base: Base, compiler: GrammarCom
     assert written(base, compiler, trunk, term, beams=1, judge=Fixed({})).beams == 1
     drawn = written(base, compiler, trunk, term, beams=4, judge=Fixed({}), sampling=Sampling(temperature=1.0, seed=1))
     assert drawn.beams == 1
+
+
+def test_the_judge_says_how_far_behind_a_text_may_be(base: Base, compiler: GrammarCompiler) -> None:
+    trunk, term = asked(base, "go"), Choice(TEXTS)
+    seen = []
+    for margin in (0.1, 1.0, 2.0, 4.0):
+        judge = Fixed({}, margin=margin)
+        written(base, compiler, trunk, term, beams=16, judge=judge)
+        best = max(judge.seen.values())
+        assert all(score >= best - margin for score in judge.seen.values())
+        seen.append(judge.seen.keys())
+    assert all(few <= more for few, more in itertools.pairwise(seen)) and len(seen[0]) < len(seen[-1])
 
 
 @pytest.mark.parametrize("threshold", [None, 0.0, 0.3, 0.9, 1.0])
@@ -265,9 +278,9 @@ def test_a_card_keeps_its_weights_and_refuses_what_is_no_feature(
     made.save(tmp_path)
     assert '"reranking"' not in made.card.to_json()
     fitted = fit(cases(40))
-    store(fitted, tmp_path, 5, {"command": "x"})
+    store(fitted, tmp_path, 5, {"command": "x"}, margin=2.5)
     card = Skill.load(tmp_path).card
-    assert card.reranking is not None and card.beams == 5
+    assert card.reranking is not None and (card.beams, card.reranking.margin) == (5, 2.5)
     assert card.reranking.weights == fitted.weights and card.reranking.no_call_from == 0.5
     assert card.reranking.chosen["command"] == "x" and card.reranking.chosen["n"] == 40
     content = json.loads(card.to_json())

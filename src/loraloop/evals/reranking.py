@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from loraloop.adapters.card import MARGIN
 from loraloop.adapters.grounding import FEATURES
 from loraloop.tool_schemas.errors import InputError
 
@@ -84,6 +85,7 @@ def search(
     beams: int | None = None,
     outputs: Path | None = None,
     step: Callable[[], None] = lambda: None,
+    margin: float = MARGIN,
 ) -> list[Found]:
     """What searches under a skill find, on validation cases of the tools mixture.
 
@@ -96,12 +98,13 @@ def search(
         beams: Hypotheses; what is on the card where None, but at least two.
         outputs: Where what was found is kept; what stands there is not searched again.
         step: Called after each case.
+        margin: By how many nats a list may be less likely than the likeliest.
 
     Raises:
         InputError: a training file is missing, the skill writes something else, or `outputs` belongs to another skill.
     """
     from loraloop.adapters.training.data import load_examples
-    from loraloop.agent.engine.nbest import KEPT, MARGIN, MORE
+    from loraloop.agent.engine.nbest import KEPT, MORE
     from loraloop.evals.kept import Kept
     from loraloop.skill_eval import Bench, Compared, System, term_of
 
@@ -110,13 +113,13 @@ def search(
     width = beams or max(2, skill.card.beams)
     bench = Bench(base, skill, 256, width)
     facts = {"evaluation": "reranking", "base": base.name, "skill": skill.card.sha256, "beams": width, "seed": seed}
-    facts |= {"searched": [KEPT, MORE, MARGIN], "known": [each.name for each in fields(Compared)]}
+    facts |= {"searched": [KEPT, MORE, margin], "known": [each.name for each in fields(Compared)]}
     kept, found = Kept(outputs, {**facts, "n": limit}), []
     for place, example in enumerate(load_examples("tools", data, "valid", limit, seed)):
         row = kept.get("skill", str(place))
         if row is None:
             asked = System("skill", example.messages, True, term_of(base, example), example.tools)
-            probability, texts = bench.compared(asked)
+            probability, texts = bench.compared(asked, margin)
             listed = [[each.text, each.log_probability, each.entropy] for each in texts]
             row = kept.put("skill", str(place), probability=probability, texts=listed)
         found.append(_found(example, row))
@@ -171,8 +174,8 @@ def weights_of(folder: Path) -> dict[str, float]:
     return reranking.weights
 
 
-def store(fitted: Fitted, folder: Path, beams: int, how: dict[str, Any]) -> None:
-    """Writes weights onto the card of a skill's folder, and the width of the search they belong to.
+def store(fitted: Fitted, folder: Path, beams: int, how: dict[str, Any], margin: float = MARGIN) -> None:
+    """Writes weights onto the card of a skill's folder, and the width and margin of the search they belong to.
 
     Raises:
         SkillError: the card cannot be read.
@@ -183,7 +186,7 @@ def store(fitted: Fitted, folder: Path, beams: int, how: dict[str, Any]) -> None
     facts: dict[str, Any] = {"n": fitted.n, "right": fitted.right, "rates": fitted.rates, "penalty": fitted.penalty}
     amend(
         folder,
-        reranking=Reranking(weights=fitted.weights, chosen={**how, **facts}),
+        reranking=Reranking(weights=fitted.weights, margin=margin, chosen={**how, **facts}),
         beams=beams,
     )
 

@@ -15,6 +15,9 @@ def tools_reranking(
     base: BaseName = BASE,
     skill: SkillFolder = None,
     beams: Annotated[int, typer.Option("--beams", min=2, max=64, help="Hypotheses of the search.")] = 6,
+    margin: Annotated[
+        float | None, typer.Option(min=0.1, help="Nats by which a list may be less likely than the likeliest; 4.")
+    ] = None,
     limit: Cases = 1000,
     seed: DrawSeed = 0,
     start: Annotated[
@@ -27,11 +30,13 @@ def tools_reranking(
     from rich.table import Table
 
     from loraloop.adapters.base import Base
+    from loraloop.adapters.card import MARGIN
     from loraloop.adapters.skill import Skill, library
     from loraloop.cli import console
     from loraloop.evals.reranking import START, fit, search, store, weights_of
     from loraloop.waiting import counting, loading
 
+    near = MARGIN if margin is None else margin
     folder = Path(skill) if skill else library()["tools"]
     with loading(quiet=False) as progress:
         loaded = Base.load(base, progress=progress)
@@ -39,7 +44,7 @@ def tools_reranking(
     known = START if start is None else weights_of(start)
     threshold = 0.5 if trained.card.threshold is None else trained.card.threshold.value
     with counting("validation", limit) as step:
-        fitted = fit(search(loaded, trained, data, limit, seed, beams, outputs, step), threshold, known)
+        fitted = fit(search(loaded, trained, data, limit, seed, beams, outputs, step, near), threshold, known)
     table = Table("cases", "n", "likeliest", "reranked", "any is right", title=f"{beams} beams (n = {fitted.n})")
     for kind, shares in {**fitted.kinds, "all": fitted.right}.items():
         table.add_row(
@@ -53,6 +58,7 @@ def tools_reranking(
         how = {
             "data": "validation part of the tools mixture, five folds",
             "command": f"loraloop eval tools-reranking --data DATA --base {Path(base).name} --beams {beams} "
-            f"--limit {limit} --seed {seed}{'' if start is None else ' --start FOLDER'} --write",
+            f"{'' if margin is None else f'--margin {margin:g} '}--limit {limit} --seed {seed}"
+            f"{'' if start is None else ' --start FOLDER'} --write",
         }
-        store(fitted, folder, beams, how)
+        store(fitted, folder, beams, how, near)
