@@ -9,6 +9,7 @@ of the last skill by its largest singular values.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -38,7 +39,8 @@ def mean(skills: Sequence[Skill], weights: Sequence[float] | None = None, bare: 
         InputError: fewer than two, the base counted, weights that do not fit, or skills that do not fit each other.
     """
     given = [1.0] * len(skills) if weights is None else [*weights]
-    if not skills or len(given) != len(skills) or min(*given, bare) < 0 or not sum(given):
+    fit = len(given) == len(skills) and all(0 <= weight < math.inf for weight in (*given, bare))
+    if not fit or not sum(given):
         raise InputError("a mean needs skills, and weights, if any, one for each, none below 0 and not all 0")
     if len(skills) < 2 and not bare:
         raise InputError("a mean needs two or more skills, or one and a weight for the bare base")

@@ -162,7 +162,7 @@ class Bench:
         skill: A skill, or the folder of one; None: only the base is measured.
         max_tokens: Of one step.
         beams: Hypotheses of a search, 1 for none; what is on the skill's card where None.
-        variants: Other skills by name, each with that name on its card; they write as `skill` does, on the same trunk.
+        variants: Other skills, by the name they get; they write as `skill` does, on the same trunk.
     """
 
     def __init__(
@@ -189,13 +189,14 @@ class Bench:
         if skill is None:
             return
         skill = skill if isinstance(skill, Skill) else Skill.load(skill)
-        others, card = variants or {}, skill.card
-        bank = Bank(base, slots=1 + len(others), rank=max(16, card.rank))
+        card = skill.card
+        renamed = {name: _named(each, name) for name, each in (variants or {}).items()}
+        bank = Bank(base, slots=1 + len(renamed), rank=max(16, card.rank))
         self._beams = beams or card.beams
         self._reranking = card.reranking if self._beams > 1 else None
         self._balance = lambda: balance(base, card.contract, threshold(card, self._reranking))
-        systems: list[tuple[bool | str, Skill]] = [(True, skill), *others.items()]
-        for key, each in systems:
+        skills: list[tuple[bool | str, Skill]] = [(True, skill), *renamed.items()]
+        for key, each in skills:
             name = bank.add(each)
             self._authors[key] = Author(weights, name, bank.pin(name), each.card.activation, bank.identity(name))
         self._attached = bank.attached
@@ -362,6 +363,10 @@ def runs_program(program: str) -> bool:
 
     result = run_python(program, timeout=8.0)
     return result.returncode == 0 and not result.timed_out
+
+
+def _named(skill: Skill, name: str) -> Skill:
+    return replace(skill, card=skill.card.model_copy(update={"name": name}))
 
 
 class _Recording:

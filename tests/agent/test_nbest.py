@@ -23,7 +23,7 @@ from loraloop.agent import Agent, Guard, Limits, Policy, Runtime
 from loraloop.agent.engine import Budget, Generated, Sampler, Sampling, Trunk, generate
 from loraloop.agent.engine.balance import Balance
 from loraloop.agent.engine.beam import likeliest
-from loraloop.agent.reranking import Reranker
+from loraloop.agent.reranking import Reranker, reranker
 from loraloop.evals.agent_systems import identities
 from loraloop.evals.reranking import NAMES, Found, fit, store, weights_of
 from loraloop.testing import ScriptedRouter
@@ -175,6 +175,8 @@ def test_the_judge_says_how_far_behind_a_text_may_be(base: Base, compiler: Gramm
         assert all(score >= best - margin for score in judge.seen.values())
         seen.append(judge.seen.keys())
     assert all(few <= more for few, more in itertools.pairwise(seen)) and len(seen[0]) < len(seen[-1])
+    on_card = Reranking(weights={}, margin=1.5)
+    assert reranker(on_card, [Message("user", "go")], []).margin == 1.5 != Reranking(weights={}).margin == MARGIN
 
 
 @pytest.mark.parametrize("threshold", [None, 0.0, 0.3, 0.9, 1.0])

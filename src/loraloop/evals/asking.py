@@ -79,6 +79,12 @@ def skill_of(base: Base, name: str, given: str | None) -> Skill | None:
     return Skill.load(folder)
 
 
+def check_calls(skill: Skill) -> None:
+    """Raises InputError if a skill writes anything but calls."""
+    if skill.card.contract != "calls":
+        raise InputError(f"{skill.card.name!r} writes {skill.card.contract!r}: give a skill that calls tools")
+
+
 def facts_of(kind: str, base: Base, skill: Skill | None) -> dict[str, Any]:
     """What outputs depend on beside the examples: the first line of a file of kept outputs."""
     return {

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loraloop.tool_schemas.errors import InputError
-
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
     from loraloop.adapters.skill import Skill
@@ -52,10 +50,10 @@ def compare(
     """
     from loraloop.adapters.training.data import load_examples
     from loraloop.adapters.training.score import right
+    from loraloop.evals.asking import check_calls
     from loraloop.skill_eval import Bench, System, term_of
 
-    if skill.card.contract != "calls":
-        raise InputError(f"{skill.card.name!r} writes {skill.card.contract!r}: give a skill that calls tools")
+    check_calls(skill)
     benches = {beams: Bench(base, skill, 256, beams) for beams in widths}
     hits, seconds = dict.fromkeys(widths, 0), dict.fromkeys(widths, 0.0)
     examples = load_examples("tools", data, "valid", limit, seed)

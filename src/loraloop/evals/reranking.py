@@ -105,11 +105,11 @@ def search(
     """
     from loraloop.adapters.training.data import load_examples
     from loraloop.agent.engine.nbest import KEPT, MORE
+    from loraloop.evals.asking import check_calls
     from loraloop.evals.kept import Kept
     from loraloop.skill_eval import Bench, Compared, System, term_of
 
-    if skill.card.contract != "calls":
-        raise InputError(f"{skill.card.name!r} writes {skill.card.contract!r}: give a skill that calls tools")
+    check_calls(skill)
     width = beams or max(2, skill.card.beams)
     bench = Bench(base, skill, 256, width)
     facts = {"evaluation": "reranking", "base": base.name, "skill": skill.card.sha256, "beams": width, "seed": seed}

@@ -34,6 +34,7 @@ def tools_reranking(
     from loraloop.adapters.skill import Skill, library
     from loraloop.cli import console
     from loraloop.evals.reranking import START, fit, search, store, weights_of
+    from loraloop.evals.showing import shown_command
     from loraloop.waiting import counting, loading
 
     near = MARGIN if margin is None else margin
@@ -55,10 +56,18 @@ def tools_reranking(
     console().print(f"calls nothing in {abstained} of the cases without a fitting tool, "
                     f"and in {lost} of the others")  # fmt: skip
     if write:
+        options = {
+            "base": Path(base).name,
+            "skill": skill,
+            "beams": beams,
+            "margin": margin,
+            "limit": limit,
+            "seed": seed,
+            "start": start,
+        }
+        command = shown_command("tools-reranking", "tools", [data], options)
         how = {
             "data": "validation part of the tools mixture, five folds",
-            "command": f"loraloop eval tools-reranking --data DATA --base {Path(base).name} --beams {beams} "
-            f"{'' if margin is None else f'--margin {margin:g} '}--limit {limit} --seed {seed}"
-            f"{'' if start is None else ' --start FOLDER'} --write",
+            "command": f"{command} --write",
         }
         store(fitted, folder, beams, how, near)

@@ -1,13 +1,13 @@
 """Chooses how much of a skill's update is kept, on the validation part of the training files.
 
 The mean of a base and of what was trained from it is often better than either, most of all on data unlike the training
-data (arXiv 2109.01903); a short training at a high rate leaves an update that is larger than it need be.
+data (arXiv 2109.01903).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,8 @@ from loraloop.tool_schemas.errors import InputError
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
     from loraloop.adapters.skill import Skill
+
+_NONE = "give at least one share above 0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +65,20 @@ def compare(
         step: Called after each case.
 
     Raises:
-        InputError: a training file is missing, a share is none, the skill writes something else, or `outputs` belongs
-            to another skill.
+        InputError: a training file is missing, a share is none, none is above 0, the skill writes something else, or
+            `outputs` belongs to another skill.
     """
     from loraloop.adapters.training.data import load_examples
     from loraloop.adapters.training.score import right
+    from loraloop.evals.asking import check_calls
     from loraloop.evals.kept import Kept
     from loraloop.skill_eval import Bench, System, term_of
 
-    if skill.card.contract != "calls":
-        raise InputError(f"{skill.card.name!r} writes {skill.card.contract!r}: give a skill that calls tools")
+    check_calls(skill)
     names = {f"share_{at}": share for at, share in enumerate(shares)}
-    variants = {name: _named(of_share(skill, share), name) for name, share in names.items() if share}
+    variants = {name: of_share(skill, share) for name, share in names.items() if share}
+    if not variants:
+        raise InputError(_NONE)
     bench = Bench(base, skill, 256, 1, variants)
     facts = {"evaluation": "shares", "base": base.name, "skill": skill.card.sha256, "shares": list(shares)}
     kept = Kept(outputs, {**facts, "seed": seed, "n": limit})
@@ -99,9 +103,5 @@ def choose(shares: Sequence[Share]) -> Share:
     """The share that gets most right; of equal ones the smallest."""
     trained = [each for each in shares if each.share]
     if not trained:
-        raise InputError("give at least one share above 0")
+        raise InputError(_NONE)
     return max(trained, key=lambda each: (each.right, -each.share))
-
-
-def _named(skill: Skill, name: str) -> Skill:
-    return replace(skill, card=skill.card.model_copy(update={"name": name}))

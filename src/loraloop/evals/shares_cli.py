@@ -20,7 +20,7 @@ def tools_shares(
     limit: Cases = 400,
     seed: DrawSeed = 0,
     outputs: Annotated[Path | None, typer.Option(help="Keep outputs here; a killed run goes on.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the skill with the best share here, as a new folder.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the skill with the best share to this folder.")] = None,
 ) -> None:
     """Choose how much of a skill's update is kept beside the bare base; no evaluation file is read for it."""
     from rich.table import Table

@@ -61,5 +61,9 @@ def shown_command(evaluation: str, kind: str, data: Sequence[Path], options: Map
         if value is True:
             words.append(f"--{name}")
         elif value not in (None, False, 0):
-            words += [f"--{name}", Path(str(value)).name if name == "skill" else str(value)]
+            words += [f"--{name}", _folder(Path(str(value))) if name in ("skill", "start") else str(value)]
     return " ".join(words)
+
+
+def _folder(path: Path) -> str:
+    return path.name if path.is_absolute() else path.as_posix()

@@ -70,9 +70,7 @@ def test_a_share_is_of_the_update() -> None:
 
 def test_a_variant_writes_as_the_skill_does_and_hardly_any_of_it_as_the_base(base: Base) -> None:
     skill = Skill.load(library()["tools"])
-    named = {name: of_share(skill, share) for name, share in (("all", 1.0), ("little", 0.01))}
-    variants = {name: Skill(each.card.model_copy(update={"name": name}), each.tensors) for name, each in named.items()}
-    bench = Bench(base, skill, 48, 1, variants)
+    bench = Bench(base, skill, 48, 1, {"all": skill, "little": of_share(skill, 0.01)})
     messages = [Message("user", "Tell me the capital of France.")]
     systems = [System(str(it), messages, it, None) for it in (False, True, "all", "little")]
     bare, whole, same, little = (text for _, text, _ in bench.steps(systems))

@@ -197,6 +197,8 @@ def test_files_of_a_folder_and_a_share_of_each(tmp_path: Path) -> None:
     assert others != ["sgd-0", "sgd-1"] and others == [e.id for e in examples("tools", [one], 2, seed=3)]
     told = shown_command("tools", "tools", [one, tmp_path], {"limit": 3, "told": True, "seed": 0, "skill": "/x/mine"})
     assert told == "loraloop eval tools --data DATA/tools/sgd.eval.jsonl --data DATA --limit 3 --told --skill mine"
+    told = shown_command("tools", "tools", [tmp_path], {"skill": "skills/mine", "start": Path("skills/other")})
+    assert told == "loraloop eval tools --data DATA --skill skills/mine --start skills/other"
     with pytest.raises(InputError, match="no evaluation files"):
         data_files("code", [tmp_path])
 
