@@ -125,20 +125,25 @@ class Compactor:
         users = [at for at, part in enumerate(parts) if part.message.role == "user"]
         if len(users) < 2:
             return parts, []
-        first, cut = users[0], users[0]
+        if total <= self._wanted:
+            return parts, []
+        first = cut = users[0]
         for following in users[1:]:
-            if total <= self._wanted:
-                break
             total -= sum(len(part.ids) for part in parts[cut:following])
             cut = following
-        if cut == first:
-            return parts, []
+            if total <= self._wanted:  # the note may be longer than what went
+                noted = self._opened(parts[first:cut], parts[cut])
+                if total + len(noted.ids) - len(parts[cut].ids) <= self._wanted:
+                    break
         gone = parts[first:cut]
-        known = sum(int(found[1]) for part in gone if (found := _NOTED.match(part.message.content)))
-        opened = parts[cut]
-        message = _noted(opened.message, _NOTE.format(known + len(gone)))
-        noted = replace(opened, message=message, ids=self._chat.message("user", message.content))
+        noted = self._opened(gone, parts[cut])
         return [*parts[:first], noted, *parts[cut + 1 :]], [part.was or part.message for part in gone]
+
+    def _opened(self, gone: Sequence[Part], part: Part) -> Part:
+        """A message of the user after a note of what went before it."""
+        known = sum(int(found[1]) for each in gone if (found := _NOTED.match(each.message.content)))
+        message = _noted(part.message, _NOTE.format(known + len(gone)))
+        return replace(part, message=message, ids=self._chat.message("user", message.content))
 
 
 def _noted(message: Message, note: str) -> Message:

@@ -133,6 +133,7 @@ def test_what_is_left_is_as_if_it_had_always_been_all(small: Base) -> None:
 
 @settings(max_examples=40, deadline=None)
 @example(drawn=[("user", 5)], context=120, free=55)
+@example(drawn=[("user", 5), ("user", 5)], context=132, free=32)
 @given(
     st.lists(st.tuples(st.sampled_from(["user", "assistant", "tool"]), st.integers(0, 40)), min_size=1, max_size=14),
     st.integers(120, 900),
