@@ -96,7 +96,7 @@ def written(
             runtime.base.chat.generation_prompt,
             Sampler(GREEDY),
             Budget(tokens),
-            stop_ids=runtime.stop_ids,
+            stop_ids=runtime.base.end_ids,
             constraint=grammar.start(),
             balance=balance,
         ):
@@ -161,7 +161,7 @@ def write_step(
                     chat.generation_prompt,
                     draws,
                     budget,
-                    stop_ids=runtime.stop_ids,
+                    stop_ids=runtime.base.end_ids,
                     constraint=state,
                     stops=how.stops,
                     balance=balance,

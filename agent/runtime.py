@@ -106,7 +106,6 @@ class Runtime:
         self.store = TrunkStore(reuse)
         self.full = FullCaches(full_reuse)
         self.ahead = Ahead(bank, base.device, prefetch)
-        self.stop_ids = base.stop_ids | base.tokenizer.special_ids
         self._bare = Active(Author(base.fingerprints.weights), "text", 0.0)
         self._authors: dict[str, tuple[Card, Author]] = {}
         self.grammar_engine = grammar_engine

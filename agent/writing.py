@@ -119,7 +119,7 @@ class Writer:
                 [*told, *self._chat.generation_prompt],
                 self.sampler,
                 Budget(tokens, step.deadline, self._cancelled),
-                stop_ids=self._runtime.stop_ids,
+                stop_ids=self._runtime.base.end_ids,
                 stops=self._job.stops,
                 constraint=None if grammar is None else grammar.start(),
                 not_first=self._runtime.call_openers if prose else None,

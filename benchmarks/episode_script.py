@@ -125,7 +125,7 @@ def read_episode(base: Base, limit: int | None = None, tokens: int = 96, path: P
     system = Message("system", script["instructions"] + "\n\n" + render_tools(tools))
     opening = [system, *(Message(**message) for message in script["history"])]
     steps = tuple(_steps(base, script["steps"][:limit], opening, passages, terms))
-    return Episode(steps, base.chat.generation_prompt, base.stop_ids | base.tokenizer.special_ids, tokens)
+    return Episode(steps, base.chat.generation_prompt, base.end_ids, tokens)
 
 
 def _steps(

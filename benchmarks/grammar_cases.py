@@ -100,7 +100,7 @@ def written(runtime: Runtime, branch: Branch, sampler: Any, tokens: int, state: 
     """What `generate` writes in a branch."""
     budget = Budget(tokens)
     prompt = runtime.base.chat.generation_prompt
-    for piece in generate(branch, prompt, sampler, budget, stop_ids=runtime.stop_ids, constraint=state):
+    for piece in generate(branch, prompt, sampler, budget, stop_ids=runtime.base.end_ids, constraint=state):
         if isinstance(piece, Generated):
             return piece
     raise RuntimeError("nothing was generated")

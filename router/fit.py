@@ -131,7 +131,15 @@ def fit_router(
         fitted_screen, found = _screen(states, features, screen, recall)
         scores |= found
     memory = remember(problem, fitted.scaler(x))
-    return Router(fitted, fitted_screen, memory, describe(base, states, scores))
+    card = describe(base, states, scores)
+    if isinstance(screen, Router):
+        card["data"] = sorted(card["data"] + screened(screen.card["data"]), key=lambda source: source["name"])
+    return Router(fitted, fitted_screen, memory, card)
+
+
+def screened(data: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of a card's sources those that the screen alone was fitted on."""
+    return [source for source in data if source["name"].startswith("safety_")]
 
 
 def _screen(
@@ -270,10 +278,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     given = parser.parse_args(argv)
     console = Console(stderr=True)
     base = Base.load(given.base)
-    states = share_of(base, build(given.data, "train", seed=given.seed), given.share)
+    every = share_of(base, build(given.data, "train", seed=given.seed), given.share)
     old = Router.load(given.keep_screen) if given.keep_screen else None
-    if old is not None:
-        states = [s for s in states if s.label is not None]
+    states = every if old is None else [s for s in every if s.label is not None]
     with console.status("reading states") as status:
         features = FeatureCache(given.cache, base, LAYERS).features(
             [s.messages for s in states], lambda done, total: status.update(f"reading states: {done} of {total}")
@@ -283,7 +290,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     choice, screen = Setting(tuple(given.choice), given.choice_l2), Setting(tuple(given.screen), given.screen_l2)
     router = fit_router(base, states, features, choice, old or screen, given.recall)
-    shared = {split: overlaps(states, build(given.data, split, seed=given.seed)) for split in ("eval", "cross")}
+    shared = {split: overlaps(every, build(given.data, split, seed=given.seed)) for split in ("eval", "cross")}
     router = replace(router, card={**router.card, "command": _command(given), "overlaps": {"ngram": NGRAM, **shared}})
     router.save(given.out)
     console.print(router.card)

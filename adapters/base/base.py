@@ -59,6 +59,7 @@ class Base:
         self.tokenizer = tokenizer
         self.chat = Chat(card.chat, tokenizer)
         self.stop_ids = frozenset((*card.eos_ids, self.chat.closing[0]))
+        self.end_ids = self.stop_ids | tokenizer.special_ids  # a step ends at them: no special token is text
 
     @classmethod
     def load(

@@ -66,7 +66,7 @@ _ENTRIES = (
     ),
     Entry(
         name="qwen2.5-coder-1.5b",
-        description="Qwen2.5-Coder-1.5B-Instruct in Q4_K_M: for real use on a laptop; no skills are shipped for it",
+        description="Qwen2.5-Coder-1.5B-Instruct in Q4_K_M: for real use on a laptop; examples/skills has tools",
         licence="Apache-2.0",
         file="qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
         sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",

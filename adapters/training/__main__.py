@@ -11,6 +11,7 @@ import shlex
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
+from typing import get_args
 
 import torch
 
@@ -29,10 +30,13 @@ from loraloop.adapters.training.preferences import pairs
 from loraloop.adapters.training.recipes import RECIPES, ShippedRecipe, recipe
 from loraloop.adapters.training.reference import Reference
 from loraloop.adapters.training.sft import Sft
+from loraloop.adapters.training.train_config import Trunks
 from loraloop.adapters.training.trainer import Trainer
+from loraloop.adapters.training.view import Precision
 from loraloop.tool_schemas.errors import LoraloopError
 
 _log = logging.getLogger("loraloop.training")
+_SETTINGS = ("steps", "seconds", "rank", "rate", "seed", "batch", "precision", "trunks")
 _OBJECTIVE = "cross-entropy on the completion, trunk under no_grad (aLoRA, arXiv 2504.12397)"
 
 
@@ -130,12 +134,10 @@ def _source(text: str) -> str:
     return " ".join(words[:2]) if words[0] == "PyPI" else words[0]
 
 
-def _command(skill: str, given: argparse.Namespace) -> str:
+def command(skill: str, given: argparse.Namespace) -> str:
     """The command that makes the skill again, without this machine's paths."""
-    options = (
-        (f"--{name}", getattr(given, name)) for name in ("steps", "seconds", "rank", "rate", "seed", "corrections")
-    )
-    chosen = [text for name, value in options if value for text in (name, f"{value:g}")]
+    options = ((f"--{name}", getattr(given, name)) for name in (*_SETTINGS, "corrections"))
+    chosen = [text for name, value in options if value for text in (name, _text(value))]
     if given.start:
         chosen += ["--start", "DIR"]
     if given.base != DEFAULT:
@@ -143,43 +145,58 @@ def _command(skill: str, given: argparse.Namespace) -> str:
     return shlex.join(["python", "-m", "loraloop.adapters.training", "--data", "DIR", "--skill", skill, *chosen])
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m loraloop.adapters.training", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the training data")
-    parser.add_argument("--skill", action="append", choices=sorted(RECIPES), help="which skills (default: all)")
-    parser.add_argument("--work", type=Path, default=Path("build/training"), help="checkpoints and logs")
-    parser.add_argument("--library", type=Path, default=Path("adapters/library"), help="where skills are written")
-    parser.add_argument("--steps", type=int, help="fewer steps than the recipe's")
-    parser.add_argument("--seconds", type=float, help="a time budget; the schedule fits itself into it")
-    parser.add_argument("--rank", type=int, help="another rank than the recipe's, at the same scaling")
-    parser.add_argument("--rate", type=float, help="another peak learning rate than the recipe's")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--start", type=Path, help="a skill's folder to begin from (with one --skill)")
-    parser.add_argument(
+def _text(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    found = argparse.ArgumentParser(prog="python -m loraloop.adapters.training", description=__doc__)
+    found.add_argument("--data", type=Path, required=True, help="folder of the training data")
+    found.add_argument("--skill", action="append", choices=sorted(RECIPES), help="which skills (default: all)")
+    found.add_argument("--work", type=Path, default=Path("build/training"), help="checkpoints and logs")
+    found.add_argument("--library", type=Path, default=Path("adapters/library"), help="where skills are written")
+    found.add_argument("--steps", type=int, help="fewer steps than the recipe's")
+    found.add_argument("--seconds", type=float, help="a time budget; the schedule fits itself into it")
+    found.add_argument("--rank", type=int, help="another rank than the recipe's, at the same scaling")
+    found.add_argument("--rate", type=float, help="another peak learning rate than the recipe's")
+    found.add_argument("--seed", type=int, default=0)
+    found.add_argument("--batch", type=int, help="another number of examples a step than the recipe's")
+    found.add_argument("--precision", choices=get_args(Precision), help="what the base computes in while training")
+    found.add_argument(
+        "--trunks", choices=get_args(Trunks), help="who computes contexts: the decoder that trains, or the C decoder"
+    )
+    found.add_argument("--start", type=Path, help="a skill's folder to begin from (with one --skill)")
+    found.add_argument(
         "--corrections",
         type=int,
         metavar="N",
         help="with --start: learn from what the skill writes wrongly of N examples",
     )
-    parser.add_argument("--base", default=DEFAULT, help="the base to train for; with --library")
-    given = parser.parse_args()
-    if given.base != DEFAULT and given.library == parser.get_default("library"):
-        parser.error(f"the shipped skills are for {DEFAULT}: give --library, a folder for those of {given.base}")
+    found.add_argument("--base", default=DEFAULT, help="the base to train for; with --library")
+    return found
+
+
+def main() -> int:
+    options = parser()
+    given = options.parse_args()
+    if given.base != DEFAULT and given.library == options.get_default("library"):
+        options.error(f"the shipped skills are for {DEFAULT}: give --library, a folder for those of {given.base}")
     if given.start and len(given.skill or ()) != 1:
-        parser.error("--start is the beginning of one skill: name it with --skill")
+        options.error("--start is the beginning of one skill: name it with --skill")
     if given.corrections and not given.start:
-        parser.error("--corrections are those of a skill: name its folder with --start")
+        options.error("--corrections are those of a skill: name its folder with --start")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
         base = Base.load(given.base)
         for skill in given.skill or RECIPES:
-            chosen = {name: getattr(given, name) for name in ("steps", "seconds", "rank", "rate", "seed")}
+            chosen = {name: getattr(given, name) for name in _SETTINGS}
             made = recipe(skill, given.base, **chosen)
-            command = _command(skill, given)
+            made_by = command(skill, given)
             places = given.data, given.work, given.library
-            _log.info("wrote %s", train(base, skill, made, *places, command, given.start, given.corrections or 0))
+            _log.info("wrote %s", train(base, skill, made, *places, made_by, given.start, given.corrections or 0))
     except LoraloopError as error:
-        parser.exit(2, f"error: {error}\n")
+        options.exit(2, f"error: {error}\n")
     return 0
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from loraloop.adapters.base.catalog import DEFAULT
 from loraloop.adapters.methods.lora import Lora
-from loraloop.adapters.training.trainer import TrainConfig
+from loraloop.adapters.training.train_config import TrainConfig, Trunks
+from loraloop.adapters.training.view import Precision
 from loraloop.tool_schemas.errors import unknown
 
 
@@ -68,10 +69,10 @@ LARGER: dict[str, dict[str, ShippedRecipe]] = {
             RECIPES["tools"],
             method=_LORA,
             config=TrainConfig(
-                steps=400, batch=4, learning_rate=5e-4, validate_every=60, precision="fp32", trunks="served"
+                steps=1000, batch=8, learning_rate=5e-4, validate_every=100, precision="fp32", trunks="served"
             ),
-            examples=2_000,
-            validation=20,
+            examples=8_000,
+            validation=64,
         )
     }
 }
@@ -87,6 +88,9 @@ def recipe(
     rank: int | None = None,
     rate: float | None = None,
     seed: int = 0,
+    batch: int | None = None,
+    precision: Precision | None = None,
+    trunks: Trunks | None = None,
 ) -> ShippedRecipe:
     """A shipped skill's recipe, with the schedule cut or reseeded, or for a base of another size.
 
@@ -98,6 +102,9 @@ def recipe(
         rank: of the update, which keeps its scaling alpha / rank.
         rate: peak learning rate.
         seed: of the data and the training.
+        batch: examples a step.
+        precision: what the base computes in, and
+        trunks: who computes contexts, where the recipe's are slow on a processor; see `TrainConfig`.
 
     Raises:
         UnknownNameError: for a skill without a recipe.
@@ -113,5 +120,8 @@ def recipe(
         seconds=seconds,
         learning_rate=rate or found.config.learning_rate,
         seed=seed,
+        batch=batch or found.config.batch,
+        precision=precision or found.config.precision,
+        trunks=trunks or found.config.trunks,
     )
     return replace(found, method=method, config=config)

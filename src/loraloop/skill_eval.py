@@ -308,7 +308,7 @@ class Bench:
                 self._base.chat.generation_prompt,
                 Sampler(Sampling()),
                 budget,
-                stop_ids=self._base.stop_ids | self._base.tokenizer.special_ids,
+                stop_ids=self._base.end_ids,
                 constraint=constraint,
                 balance=scale,
                 beams=self._beams if author is not self._authors[False] else 1,

@@ -60,10 +60,6 @@ def asked(base: Base, said: str) -> Trunk:
     return trunk
 
 
-def stops(base: Base) -> frozenset[int]:
-    return base.stop_ids | base.tokenizer.special_ids
-
-
 def search(*asked: Any) -> Found | None:
     return next(iter(likeliest(*asked)), None)
 
@@ -90,7 +86,7 @@ def likelihoods(
         entropy += float(torch.distributions.Categorical(logits=logits[logits.isfinite()]).entropy())
         for token in logits.isfinite().nonzero().flatten().tolist():
             each = score + float(logits.log_softmax(-1)[token])
-            if token in stops(base):
+            if token in base.end_ids:
                 end(ids, each, entropy)
             else:
                 walk([*ids, token], each, entropy)
@@ -105,7 +101,7 @@ def test_wide_enough_it_finds_the_likeliest_of_all_texts(base: Base, compiler: G
     scores = likelihoods(base, compiler, trunk, texts)
     branch = trunk.branch()
     found = search(
-        branch, base.chat.generation_prompt, compiler.compile(Choice(texts)).start(), 64, Budget(20), stops(base)
+        branch, base.chat.generation_prompt, compiler.compile(Choice(texts)).start(), 64, Budget(20), base.end_ids
     )
     branch.close()
     assert found is not None
@@ -119,14 +115,14 @@ def test_with_one_hypothesis_it_is_greedy_and_leaves_the_branch_as_it_was(
 ) -> None:
     trunk, grammar = asked(base, "go"), compiler.compile(JsonSchema(RECORDS))
     branch = trunk.branch()
-    found = search(branch, base.chat.generation_prompt, grammar.start(), 1, Budget(200), stops(base))
+    found = search(branch, base.chat.generation_prompt, grammar.start(), 1, Budget(200), base.end_ids)
     assert branch.ids == [] and branch.computed.length == len(trunk.ids)
     *_, greedy = generate(
         branch,
         base.chat.generation_prompt,
         Sampler(Sampling()),
         Budget(200),
-        stop_ids=stops(base),
+        stop_ids=base.end_ids,
         constraint=grammar.start(),
     )
     branch.close()
@@ -143,7 +139,7 @@ def written(base: Base, trunk: Trunk, grammar: Any, tokens: int, beams: int, **h
             base.chat.generation_prompt,
             Sampler(how.pop("sampling", Sampling())),
             how.pop("budget", None) or Budget(tokens),
-            stop_ids=stops(base),
+            stop_ids=base.end_ids,
             constraint=grammar.start(),
             beams=beams,
             **how,
@@ -171,7 +167,7 @@ def test_the_state_that_was_given_ends_where_the_text_does(base: Base, compiler:
         base.chat.generation_prompt,
         Sampler(Sampling()),
         Budget(200),
-        stop_ids=stops(base),
+        stop_ids=base.end_ids,
         constraint=state,
         beams=4,
     )
@@ -243,8 +239,8 @@ def test_a_skill_with_virtual_tokens_is_searched_too(
     trunk = Trunk(base, attached=bank.attached)
     trunk.extend(base.chat.message("user", "go"))
     branch = trunk.branch(author)
-    wide = search(branch, base.chat.generation_prompt, grammar.start(), 4, Budget(200), stops(base))
-    found = search(branch, base.chat.generation_prompt, grammar.start(), 1, Budget(200), stops(base))
+    wide = search(branch, base.chat.generation_prompt, grammar.start(), 4, Budget(200), base.end_ids)
+    found = search(branch, base.chat.generation_prompt, grammar.start(), 1, Budget(200), base.end_ids)
     branch.close()
     greedy = written(base, trunk, grammar, 200, 1, author=author)
     assert wide is not None and found is not None and found.ids == greedy.ids

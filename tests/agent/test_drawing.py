@@ -44,15 +44,11 @@ def branch(either: Base) -> Iterator[Branch]:
     made.close()
 
 
-def stops(either: Base) -> frozenset[int]:
-    return either.stop_ids | either.tokenizer.special_ids
-
-
 def draw(
     either: Base, compiler: GrammarCompiler, branch: Branch, count: int, seed: int = 0, tokens: int = 60
 ) -> list[str]:
     state, sampler = compiler.compile(JsonSchema(FORM)).start(), Sampler(Sampling(1.0, seed=seed))
-    asked = branch, either.chat.generation_prompt, state, count, sampler, Budget(tokens), stops(either)
+    asked = branch, either.chat.generation_prompt, state, count, sampler, Budget(tokens), either.end_ids
     return [each.text for each in drawn(*asked)]
 
 
@@ -62,7 +58,7 @@ def tried(either: Base, compiler: GrammarCompiler, branch: Branch, tries: Tries 
         either.chat.generation_prompt,
         Sampler(Sampling()),
         Budget(60),
-        stop_ids=stops(either),
+        stop_ids=either.end_ids,
         constraint=compiler.compile(JsonSchema(FORM)).start(),
         tries=tries,
     )
@@ -127,7 +123,7 @@ def test_no_more_is_tried_once_the_run_is_cancelled(either: Base, compiler: Gram
         either.chat.generation_prompt,
         Sampler(Sampling()),
         Budget(60, cancelled=lambda: len(asked) >= 2),
-        stop_ids=stops(either),
+        stop_ids=either.end_ids,
         constraint=compiler.compile(JsonSchema(FORM)).start(),
         tries=Tries(8, passes),
     )

@@ -51,7 +51,7 @@ def run(base: Base, compiler: GrammarCompiler, schema: dict[str, Any], seed: int
         base.chat.generation_prompt,
         Sampler(Sampling(temperature=1.0, seed=seed)),
         Budget(80),
-        stop_ids=base.stop_ids | base.tokenizer.special_ids,
+        stop_ids=base.end_ids,
         constraint=compiler.compile(JsonSchema(schema, on_unsupported="check")).start(),
     )
     branch.close()

@@ -51,7 +51,7 @@ def run(
         options.pop("invocation", base.chat.generation_prompt),
         Sampler(sampling),
         options.pop("budget", None) or Budget(tokens),
-        stop_ids=base.stop_ids | base.tokenizer.special_ids,
+        stop_ids=base.end_ids,
         constraint=compiler.compile(term).start() if term is not None else None,
         **options,
     )

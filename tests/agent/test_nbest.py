@@ -52,16 +52,12 @@ def asked(base: Base, said: str) -> Trunk:
     return trunk
 
 
-def stops(base: Base) -> frozenset[int]:
-    return base.stop_ids | base.tokenizer.special_ids
-
-
 def found_by(
     base: Base, compiler: GrammarCompiler, trunk: Trunk, term: Any, beams: int, **how: Any
 ) -> dict[str, float]:
     branch = trunk.branch()
     state = compiler.compile(term).start()
-    found = likeliest(branch, base.chat.generation_prompt, state, beams, Budget(60), stops(base), **how)
+    found = likeliest(branch, base.chat.generation_prompt, state, beams, Budget(60), base.end_ids, **how)
     assert branch.computed.length == len(trunk.ids)
     branch.close()
     assert [each.log_probability for each in found] == sorted((each.log_probability for each in found), reverse=True)
@@ -102,7 +98,7 @@ def written(base: Base, compiler: GrammarCompiler, trunk: Trunk, term: Any, **ho
         base.chat.generation_prompt,
         Sampler(how.pop("sampling", Sampling())),
         Budget(60),
-        stop_ids=stops(base),
+        stop_ids=base.end_ids,
         constraint=compiler.compile(term).start(),
         **how,
     )

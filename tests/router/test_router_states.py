@@ -188,6 +188,20 @@ def test_a_share_keeps_states_with_one_system_message_together(base: Base) -> No
     assert half == [state for state in states if state.messages[0] in heads]
 
 
+def test_a_screen_that_is_kept_keeps_its_sources_on_the_card(base: Base) -> None:
+    from loraloop.router.fit import CHOICE, LAYERS, fit_router
+
+    points = list(run_points(TRAIN, 40, random.Random(3), AROUND))
+    states = [state for point in points if (state := states_module._state(point)).label]
+    parts = len(parts_of(LAYERS))
+    features = torch.randn(len(states), parts, base.config.hidden_size, generator=torch.Generator().manual_seed(1))
+    shipped = Router.load()
+    fitted = fit_router(base, states, features.half(), CHOICE, shipped)
+    assert fitted.screen_model is shipped.screen_model
+    of_screen = {source["name"] for source in shipped.card["data"] if source["name"].startswith("safety_")}
+    assert of_screen and {source["name"] for source in fitted.card["data"]} == of_screen | {"practice"}
+
+
 def test_reading_stops_at_the_last_layer_that_is_asked_for() -> None:
     small = random_base()
     assert len(shortened(small, 1).layers) == 1 and shortened(small, small.config.layers) is small.decoder

@@ -134,7 +134,7 @@ def test_what_a_model_writes_parses(base: Base, tokens: int) -> None:
                 base.chat.generation_prompt,
                 Sampler(Sampling(temperature=1.3, seed=seed)),
                 Budget(tokens),
-                stop_ids=base.stop_ids | base.tokenizer.special_ids,
+                stop_ids=base.end_ids,
                 constraint=compiler.compile(Lark(code_grammar(), python=checked)).start(),
             )
             branch.close()

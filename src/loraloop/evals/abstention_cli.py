@@ -41,6 +41,7 @@ def _threshold(
     from loraloop.adapters.skill import Skill, library
     from loraloop.cli import console
     from loraloop.evals.abstention import choose, store, weigh
+    from loraloop.evals.showing import shown_command
     from loraloop.waiting import counting, loading
 
     folder = Path(skill) if skill else library()[name]
@@ -54,10 +55,10 @@ def _threshold(
         table.add_row(row, *(f"{100 * found.rates[prefix + key]:.1f} %" for key in ("abstained", "lost", "worth")))
     console().print(table)
     if write:
+        options = {"base": Path(base).name, "skill": skill, "limit": limit, "seed": seed}
         how = {
             "rule": f"the cases are worth most: without {what} abstaining counts 1, else what is written does",
             "data": f"validation part of the {name} mixture",
-            "command": f"loraloop eval {name}-threshold --data DATA --base {Path(base).name} --limit {limit} "
-            f"--seed {seed} --write",
+            "command": f"{shown_command(f'{name}-threshold', name, [data], options)} --write",
         }
         store(found, folder, how)

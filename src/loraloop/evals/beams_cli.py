@@ -27,6 +27,7 @@ def tools_beams(
     from loraloop.adapters.skill import Skill, library
     from loraloop.cli import console
     from loraloop.evals.beams import choose, compare, store
+    from loraloop.evals.showing import shown_command
     from loraloop.waiting import counting, loading
 
     folder = Path(skill) if skill else library()["tools"]
@@ -46,12 +47,12 @@ def tools_beams(
         table.add_row(str(width.beams), f"{100 * width.right:.1f} %", f"{width.ms:g}")
     console().print(table)
     if write:
+        options = {"base": Path(base).name, "skill": skill, "widths": widths, "limit": limit, "seed": seed}
         how = {
             "rule": "the fewest within half a point of the most right",
             "data": "validation part of the tools mixture",
             "right": {str(width.beams): width.right for width in found},
             "n": limit,
-            "command": f"loraloop eval tools-beams --data DATA --base {Path(base).name} --widths {widths} "
-            f"--limit {limit} --seed {seed} --write",
+            "command": f"{shown_command('tools-beams', 'tools', [data], options)} --write",
         }
         store(chosen.beams, folder, how)

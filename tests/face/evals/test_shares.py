@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -94,3 +95,15 @@ def test_the_command_chooses_writes_a_new_folder_and_goes_on(run: Run, data: Pat
     for wrong, about in (("a,1", "numbers"), ("2", "at most 1"), ("0", "above 0")):
         code, _, errors = run(*asked[:4], "--shares", wrong, "--limit", "20")
         assert code == 2 and about in errors, errors
+
+
+def test_a_card_names_the_folder_that_its_settings_were_chosen_for(
+    run: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(library()["tools"], "mine")
+    for chooser, own in (("tools-beams", ["--widths", "1,2"]), ("tools-threshold", [])):
+        code, _, errors = run("eval", chooser, "--data", str(data), "--skill", "mine", *own, "--limit", "20", "--write")
+        assert code == 0, errors
+        options = " ".join(["--base smollm2-135m --skill mine", *own, "--limit 20 --write"])
+        assert f'"loraloop eval {chooser} --data DATA {options}"' in Path("mine/card.json").read_text()
