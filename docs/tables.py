@@ -3,8 +3,8 @@
 A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``. NAME is that of a results file without ``.json``,
 which holds ``{"name", "command", "machine", "versions", "n", "metrics", "peers", "ratios"}``; ``NAME.SECTION`` is a
 section of its ``details``; ``skills`` is all of ``skill_*.json`` together, and ``safety``, whose skill is measured
-as the gate that it is part of. A metric whose name has a slash is a row and
-a column (``"first/eval": 0.61``), others are rows of one column. After NAME may stand ``ours`` (leave the peers out)
+as the gate that it is part of; ``aims`` holds results against what was aimed at (``aims.json``). A metric whose name
+has a slash is a row and a column (``"first/eval": 0.61``), others are rows of one column. After NAME may stand ``ours`` (leave the peers out)
 and, in brackets, patterns of the metrics to show: ``<!-- table: router ours [macro_f1/*, ece/*] -->``. ``if measured``
 at the end lets a page say so where a result does not exist, as that of a peer that is not installed everywhere.
 
@@ -29,6 +29,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PLOTS = ROOT / "docs" / "plots"
+AIMS = ROOT / "docs" / "aims.json"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MARKED = re.compile(
     r"(<!-- table: (?P<name>[\w.-]+)(?P<ours> ours)?( \[(?P<only>[^\]]*)\])?(?P<maybe> if measured)? -->\n)"
@@ -106,6 +107,8 @@ def table(name: str, ours: bool = False, patterns: Sequence[str] = ()) -> str:
     """The table of one results file, with a line that says where it comes from."""
     if name == "skills":
         return skills_table(patterns)
+    if name == "aims":
+        return aims_table()
     stem, _, section = name.partition(".")
     document = read(stem)
     if section:
@@ -153,6 +156,25 @@ def skills_table(patterns: Sequence[str] = ()) -> str:
     return f"{markdown(rows)}\nPercent, with 95 % intervals; {listed}\n"
 
 
+def aims_table() -> str:
+    """What was aimed at, of each part of the product, beside what its result says; shares in percent with intervals."""
+    rows, commands = [["", "aim", "measured", "n", "reached"]], []
+    for part in json.loads(AIMS.read_text(encoding="utf-8")):
+        document = read(part["result"])
+        metrics, base = document["metrics"], document["peers"].get("base", {})
+        commands.append(document["command"])
+        for measure, name, sign, aim in part["measures"]:
+            wanted = 2 * base[name] if aim == "2 base" else aim
+            value, whole = metrics[name], name.endswith("ms")
+            reached = value >= wanted if sign == ">=" else value <= wanted
+            shown = number(wanted) if whole else f"{100 * wanted:.3g}"
+            n = metrics.get(f"{name}_n") or metrics.get(f"n/{name.rpartition('/')[2]}") or document["n"]
+            cells = [f"{'≥' if sign == '>=' else '≤'} {shown}", number(value) if whole else percent(metrics, name)]
+            rows.append([f"{part['part']}: {measure}", *cells, number(n), "yes" if reached else "no"])
+    listed = ", ".join(f"`{command}`" for command in dict.fromkeys(commands))
+    return f"{markdown(rows)}\nShares in percent, with 95 % intervals; {listed}\n"
+
+
 def _skill(stem: str) -> str:
     return stem.removeprefix("skill_")
 
@@ -161,7 +183,8 @@ def percent(figures: dict[str, Any], name: str) -> str:
     """A share with its interval."""
     if name not in figures:
         return ""
-    low, high = figures.get(f"{name}_low"), figures.get(f"{name}_high")
+    measure, *split = name.rsplit("/", 1) if f"{name}_low" not in figures else (name,)
+    low, high = (figures.get("/".join([f"{measure}_{end}", *split])) for end in ("low", "high"))
     interval = "" if low is None or high is None else f" ({100 * low:.0f}–{100 * high:.0f})"
     return f"{100 * figures[name]:.1f}{interval}"
 

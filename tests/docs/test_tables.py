@@ -37,6 +37,33 @@ def test_a_results_file_has_the_agreed_form(path):
     assert document["command"] in tables.table(path.stem)
 
 
+def test_aims_are_held_against_results(tmp_path, monkeypatch):
+    metrics = {
+        "f1": 0.5,
+        "f1_low": 0.4,
+        "f1_high": 0.6,
+        "f1_n": 8,
+        "ece/cross": 0.02,
+        "n/cross": 5,
+        "ms": 2100,
+        "words": 0.3,
+    }
+    document = {"name": "x", "command": "c", "n": 9, "metrics": metrics, "peers": {"base": {"words": 0.2}}}
+    (tmp_path / "x.json").write_text(json.dumps(document))
+    measures = [["F1", "f1", ">=", 0.5], ["error", "ece/cross", "<=", 0.01], ["time", "ms", "<=", 2000]]
+    measures.append(["F1 of words", "words", ">=", "2 base"])
+    (tmp_path / "aims.json").write_text(json.dumps([{"part": "p", "result": "x", "measures": measures}]))
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    monkeypatch.setattr(tables, "AIMS", tmp_path / "aims.json")
+    rows = [line.strip("| ").split(" | ") for line in tables.table("aims").splitlines()[2:6]]
+    assert rows == [
+        ["p: F1", "≥ 50", "50.0 (40–60)", "8", "yes"],
+        ["p: error", "≤ 1", "2.0", "5", "no"],
+        ["p: time", "≤ 2\u202f000", "2\u202f100", "9", "no"],
+        ["p: F1 of words", "≥ 40", "30.0", "9", "no"],
+    ]
+
+
 def test_a_stale_page_is_noticed_and_rewritten(tmp_path, monkeypatch, capsys):
     results = tmp_path / "results"
     results.mkdir()
