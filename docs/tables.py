@@ -4,9 +4,10 @@ A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``. NAME is th
 which holds ``{"name", "command", "machine", "versions", "n", "metrics", "peers", "ratios"}``; ``NAME.SECTION`` is a
 section of its ``details``; ``skills`` is all of ``skill_*.json`` together, and ``safety``, whose skill is measured
 as the gate that it is part of; ``aims`` holds results against what was aimed at (``aims.json``). A metric whose name
-has a slash is a row and a column (``"first/eval": 0.61``), others are rows of one column. After NAME may stand ``ours`` (leave the peers out)
-and, in brackets, patterns of the metrics to show: ``<!-- table: router ours [macro_f1/*, ece/*] -->``. ``if measured``
-at the end lets a page say so where a result does not exist, as that of a peer that is not installed everywhere.
+has a slash is a row and a column (``"first/eval": 0.61``), others are rows of one column. After NAME may stand ``ours``
+(leave the peers out) and, in brackets, patterns of the metrics to show: ``<!-- table: router ours [macro_f1/*] -->``.
+``if measured`` at the end lets a page say so where a result does not exist, as that of a peer that is not installed
+everywhere.
 
 A plot stands between ``<!-- plot: NAME | what it shows -->`` and ``<!-- end -->``: the picture docs/plots/NAME.svg,
 where it exists; `plots.py` draws it.
