@@ -12,7 +12,7 @@ BIN    := $(VENV)/bin
 # What `make bench` measures; LLAMA_PYTHON and VLLM_PYTHON are interpreters with llama-cpp-python and with vLLM.
 BENCH  ?= switch episode coldstart memory bank mixed_batch tracing sessions grammar calls merge decode decode_qwen isa vllm_peer
 # What `make bench-training` measures: hours on two cores, so no part of `make bench`. A killed run goes on.
-BENCH_TRAINING ?= training methods train_a_skill
+BENCH_TRAINING ?= training methods train_a_skill recipe_sweep
 LLAMA  := $(if $(LLAMA_PYTHON),--llama-python $(LLAMA_PYTHON))
 ARGS_episode     := --repeats 2
 ARGS_memory      := $(LLAMA)
@@ -21,6 +21,7 @@ SCRIPT_decode_qwen := decode
 ARGS_decode_qwen := --base qwen2.5-coder-1.5b --limit 5 $(LLAMA)
 ARGS_grammar     := $(if $(wildcard $(DATA)/tools),--data $(DATA))
 ARGS_calls       := $(if $(wildcard $(DATA)/tools),--data $(DATA))
+ARGS_recipe_sweep := --data $(DATA)
 ARGS_vllm_peer   := $(if $(VLLM_PYTHON),--vllm-python $(VLLM_PYTHON))
 FARM   := build/mypy/loraloop
 ROOMS  := adapters agent kernels router tool_schemas

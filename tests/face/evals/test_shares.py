@@ -17,34 +17,6 @@ from loraloop.skill_eval import Bench, System
 from loraloop.tool_schemas.errors import InputError
 
 Run = Callable[..., tuple[int, str, str]]
-TOOLS = [
-    {
-        "name": name,
-        "description": about,
-        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
-    }
-    for name, about in (("GetWeather", "Weather of a city"), ("BookRoom", "Books a room in a city"))
-]
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """The training files that the tools mixture is drawn from, small and made here."""
-    folder = tmp_path / "data"
-    (folder / "tools").mkdir(parents=True)
-    for name in ("sgd", "snips", "sealtools", "toolformer"):
-        rows = [
-            {
-                "id": f"{name}-{index}", "source": "test", "license": "MIT", "n_tokens": 40, "tools": TOOLS,
-                "messages": [{"role": "user", "content": f"Weather in Town{index} for record {name} {index}"}],
-                "calls": [{"name": "GetWeather", "arguments": {"city": f"Town{index}"}}] if index % 4 else [],
-                "kind": "call" if index % 4 else "no_matching_tool",
-            }
-            for index in range(80)
-            if index % 4 or name != "toolformer"
-        ]  # fmt: skip
-        (folder / f"tools/{name}.train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return folder
 
 
 def test_the_share_that_gets_most_right_is_chosen_and_the_smallest_of_equal_ones() -> None:
@@ -78,8 +50,8 @@ def test_a_variant_writes_as_the_skill_does_and_hardly_any_of_it_as_the_base(bas
     assert whole == same and bare == little and bare != whole
 
 
-def test_the_command_chooses_writes_a_new_folder_and_goes_on(run: Run, data: Path, tmp_path: Path) -> None:
-    asked = ["eval", "tools-shares", "--data", str(data), "--shares", "0,0.5,1", "--limit", "20"]
+def test_the_command_chooses_writes_a_new_folder_and_goes_on(run: Run, tools_data: Path, tmp_path: Path) -> None:
+    asked = ["eval", "tools-shares", "--data", str(tools_data), "--shares", "0,0.5,1", "--limit", "20"]
     kept = ["--outputs", str(tmp_path / "kept.jsonl")]
     code, first, errors = run(*asked, *kept, "--out", str(tmp_path / "made"))
     assert code == 0, errors
@@ -98,12 +70,14 @@ def test_the_command_chooses_writes_a_new_folder_and_goes_on(run: Run, data: Pat
 
 
 def test_a_card_names_the_folder_that_its_settings_were_chosen_for(
-    run: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, tools_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(library()["tools"], "mine")
     for chooser, own in (("tools-beams", ["--widths", "1,2"]), ("tools-threshold", [])):
-        code, _, errors = run("eval", chooser, "--data", str(data), "--skill", "mine", *own, "--limit", "20", "--write")
+        code, _, errors = run(
+            "eval", chooser, "--data", str(tools_data), "--skill", "mine", *own, "--limit", "20", "--write"
+        )
         assert code == 0, errors
         options = " ".join(["--base smollm2-135m --skill mine", *own, "--limit 20 --write"])
         assert f'"loraloop eval {chooser} --data DATA {options}"' in Path("mine/card.json").read_text()

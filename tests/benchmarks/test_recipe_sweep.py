@@ -1,0 +1,44 @@
+"""The sweep of a recipe's choices: each row changes one thing, trains, and is scored; a killed run goes on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from loraloop.adapters.training.recipes import recipe
+
+
+@pytest.fixture(scope="module")
+def sweep(benchmark: Callable[[str], ModuleType]) -> ModuleType:
+    return benchmark("recipe_sweep")
+
+
+def test_a_row_changes_one_thing_and_keeps_the_scaling(sweep: ModuleType) -> None:
+    plain = recipe("tools")
+    wide, slow = (sweep.ROWS[name].change(plain) for name in ("twice_rank", "third_rate"))
+    assert wide.method.rank == 2 * plain.method.rank and wide.config == plain.config
+    assert wide.method.alpha / wide.method.rank == plain.method.alpha / plain.method.rank
+    assert slow.config.learning_rate == plain.config.learning_rate / 3 and slow.method == plain.method
+    assert sweep.ROWS["recipe"].change(plain) == sweep.ROWS["made"].change(plain) == plain
+
+
+def test_rows_are_trained_scored_and_kept(
+    sweep: ModuleType, tools_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--data", str(tools_data), "--steps", "1", "--limit", "20", "--work", str(tmp_path / "work")]
+    asked += ["--rows", "recipe,public", "--json", str(tmp_path / "recipe_sweep.json")]
+    kept = tmp_path / "work" / "0"
+    assert sweep.main(asked) == 0 and not kept.exists()
+    document = json.loads((tmp_path / "recipe_sweep.json").read_text())
+    metrics = document["metrics"]
+    assert metrics["recipe/examples"] == metrics["public/examples"] == 8 and 0 < document["n"] <= 20
+    assert 0 < metrics["recipe/loss"] != metrics["public/loss"] > 0
+    assert all(0 <= metrics[f"{row}/right"] <= 1 for row in ("recipe", "public"))
+    assert document["details"] == {"skill": "tools", "steps": 1}
+    with pytest.raises(SystemExit):
+        sweep.main([*asked[:-4], "--rows", "wider"])
+    assert "twice_rank" in capsys.readouterr().err
