@@ -31,7 +31,7 @@ from loraloop.adapters.base import Base
 from loraloop.adapters.blank import blank_skill
 from loraloop.adapters.skill import Skill
 from loraloop.adapters.training.data import counted_mixture, load_examples
-from loraloop.adapters.training.encode import Encoded, encode
+from loraloop.adapters.training.encode import fitting
 from loraloop.adapters.training.example import CONTRACTS, Example
 from loraloop.adapters.training.recipes import RECIPES, ShippedRecipe, recipe
 from loraloop.adapters.training.score import right
@@ -49,59 +49,50 @@ class Row:
     """One choice.
 
     Attributes:
-        change: Of the recipe.
+        rank, rate: What the recipe's rank and learning rate are multiplied by.
         takes: Which of the mixture's examples are trained on.
-        longest: Tokens of an example at most.
+        longest: Tokens of an example at most; None: the recipe's.
     """
 
-    change: Callable[[ShippedRecipe], ShippedRecipe] = lambda made: made
+    rank: float = 1
+    rate: float = 1
     takes: Callable[[Example], bool] = lambda example: True
     longest: int | None = None
 
 
-def of_rank(factor: float) -> Row:
-    def change(made: ShippedRecipe) -> ShippedRecipe:
-        rank = max(1, round(made.method.rank * factor))
-        return replace(made, method=replace(made.method, rank=rank, alpha=made.method.alpha * rank / made.method.rank))
-
-    return Row(change)
-
-
-def of_rate(factor: float) -> Row:
-    return Row(
-        lambda made: replace(made, config=replace(made.config, learning_rate=made.config.learning_rate * factor))
-    )
-
-
 ROWS = {
     "recipe": Row(),
-    "quarter_rank": of_rank(0.25),
-    "twice_rank": of_rank(2),
-    "third_rate": of_rate(1 / 3),
-    "thrice_rate": of_rate(3),
+    "quarter_rank": Row(rank=0.25),
+    "twice_rank": Row(rank=2),
+    "third_rate": Row(rate=1 / 3),
+    "thrice_rate": Row(rate=3),
     "made": Row(takes=lambda example: example.source.startswith(OWN)),
     "public": Row(takes=lambda example: not example.source.startswith(OWN)),
     "short": Row(longest=SHORT),
 }
 
 
-def encoded(base: Base, examples: Sequence[Example], longest: int) -> list[Encoded]:
-    every = (encode(base, example.messages, example.completion) for example in examples)
-    return [each for each in every if each.length <= longest]
+def changed(row: Row, skill: str, given: argparse.Namespace) -> ShippedRecipe:
+    """The skill's recipe with one row's rank and rate, cut to the steps that are asked for."""
+    plain = recipe(skill)
+    made = recipe(
+        skill, steps=given.steps, rank=max(1, round(row.rank * plain.method.rank)),
+        rate=row.rate * plain.config.learning_rate, seed=given.seed, precision=given.precision, trunks=given.trunks,
+    )  # fmt: skip
+    return replace(made, config=replace(made.config, validate_every=given.steps))
 
 
 def trained(
     base: Base, skill: str, row: Row, given: argparse.Namespace, folder: Path
 ) -> tuple[Skill, dict[str, float]]:
     """The skill of one row, and its figures; what an earlier run finished is read again."""
-    made = row.change(recipe(skill, seed=given.seed, steps=given.steps, precision=given.precision, trunks=given.trunks))
-    made = replace(made, config=replace(made.config, validate_every=given.steps))
+    made = changed(row, skill, given)
     kept = folder / "figures.json"
     if not kept.exists():
         wanted = given.steps * made.config.batch
         drawn, _ = counted_mixture(skill, given.data, 4 * wanted, seed=given.seed)
-        chosen = encoded(base, [each for each in drawn if row.takes(each)], row.longest or made.longest)[:wanted]
-        held_out = encoded(base, load_examples(skill, given.data, "valid", given.limit, given.seed), made.longest)
+        chosen = fitting(base, [each for each in drawn if row.takes(each)], row.longest or made.longest)[:wanted]
+        held_out = fitting(base, load_examples(skill, given.data, "valid", given.limit, given.seed), made.longest)
         started = time.perf_counter()
         trainer = Trainer(base, made.method, chosen, held_out, made.config, folder / "run", progress=lambda told: None)
         tensors = trainer.run()

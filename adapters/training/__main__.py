@@ -22,7 +22,7 @@ from loraloop.adapters.skill import Skill
 from loraloop.adapters.training.corrections import corrections
 from loraloop.adapters.training.data import counted_mixture, load_examples
 from loraloop.adapters.training.dpo import Dpo
-from loraloop.adapters.training.encode import Encoded, encode
+from loraloop.adapters.training.encode import Encoded, fitting
 from loraloop.adapters.training.example import CONTRACTS, Example
 from loraloop.adapters.training.lineage import rounds
 from loraloop.adapters.training.objective import Objective
@@ -68,7 +68,7 @@ def train(
             for name, part in (("written", examples), ("written_valid", held_out))
         )
     else:
-        train_set, valid_set = _encoded(base, examples, made), _encoded(base, held_out, made)
+        train_set, valid_set = fitting(base, examples, made.longest), fitting(base, held_out, made.longest)
     trainer = Trainer(
         base,
         made.method,
@@ -106,11 +106,6 @@ def train(
         },
     )
     return Skill(card, best).to(torch.bfloat16).save(library / skill)
-
-
-def _encoded(base: Base, examples: list[Example], made: ShippedRecipe) -> list[Encoded]:
-    every = (encode(base, example.messages, example.completion) for example in examples)
-    return [example for example in every if example.length <= made.longest]
 
 
 def _corrected(base: Base, skill: Skill, examples: list[Example], made: ShippedRecipe, kept: Path) -> list[Encoded]:

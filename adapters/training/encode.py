@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from loraloop.adapters.base import Base, Message
+from loraloop.adapters.training.example import Example
 from loraloop.tool_schemas.errors import InputError
 
 
@@ -83,6 +84,12 @@ def encode(base: Base, messages: Sequence[Message], completion: str) -> Encoded:
     """Renders the context as a trunk and the completion as the branch that a skill computes."""
     trunk, shared = _trunk(base, messages)
     return Encoded.of(trunk, (branch_of(base, completion),), shared)
+
+
+def fitting(base: Base, examples: Iterable[Example], longest: int) -> list[Encoded]:
+    """The examples of at most `longest` tokens, encoded."""
+    every = (encode(base, example.messages, example.completion) for example in examples)
+    return [example for example in every if example.length <= longest]
 
 
 def encode_pair(base: Base, messages: Sequence[Message], chosen: str, rejected: str) -> Encoded:

@@ -18,12 +18,14 @@ def sweep(benchmark: Callable[[str], ModuleType]) -> ModuleType:
 
 
 def test_a_row_changes_one_thing_and_keeps_the_scaling(sweep: ModuleType) -> None:
-    plain = recipe("tools")
-    wide, slow = (sweep.ROWS[name].change(plain) for name in ("twice_rank", "third_rate"))
+    given = sweep.parsed(["--data", ".", "--steps", "7"])
+    plain, wide, slow, made = (
+        sweep.changed(sweep.ROWS[name], "tools", given) for name in ("recipe", "twice_rank", "third_rate", "made")
+    )
+    assert plain == made and plain.method == recipe("tools").method and plain.config.steps == 7
     assert wide.method.rank == 2 * plain.method.rank and wide.config == plain.config
     assert wide.method.alpha / wide.method.rank == plain.method.alpha / plain.method.rank
     assert slow.config.learning_rate == plain.config.learning_rate / 3 and slow.method == plain.method
-    assert sweep.ROWS["recipe"].change(plain) == sweep.ROWS["made"].change(plain) == plain
 
 
 def test_rows_are_trained_scored_and_kept(
