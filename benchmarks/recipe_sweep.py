@@ -147,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{name}: {figures}", file=sys.stderr, flush=True)
     examples = load_examples(given.skill, given.data, "valid", given.limit, given.seed)
     metrics |= {f"{name}/right": round(share, 4) for name, share in rights(base, given.skill, skills, examples).items()}
-    command = re.sub(r"--data \S+", "--data DATA", command_line())
+    command = re.sub(r" --work \S+", "", re.sub(r"--data \S+", "--data DATA", command_line()))
     details = {"skill": given.skill, "steps": given.steps}
     finish(Report("recipe_sweep", len(examples), metrics, details=details, command=command), given.json)
     shutil.rmtree(given.work)
