@@ -141,8 +141,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(given.threads or torch.get_num_threads())
     base = Base.load()
     skills, metrics = {}, {}
+    settings = (given.skill, given.steps, given.limit, given.seed, given.precision, given.trunks)
+    work = given.work / "-".join(map(str, settings))  # another sweep keeps its rows elsewhere
     for name in given.rows:
-        skills[name], figures = trained(base, given.skill, ROWS[name], given, given.work / str(list(ROWS).index(name)))
+        skills[name], figures = trained(base, given.skill, ROWS[name], given, work / name)
         metrics |= {f"{name}/{key}": float(f"{value:.4g}") for key, value in figures.items()}
         print(f"{name}: {figures}", file=sys.stderr, flush=True)
     examples = load_examples(given.skill, given.data, "valid", given.limit, given.seed)
@@ -150,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = re.sub(r" --work \S+", "", re.sub(r"--data \S+", "--data DATA", command_line()))
     details = {"skill": given.skill, "steps": given.steps}
     finish(Report("recipe_sweep", len(examples), metrics, details=details, command=command), given.json)
-    shutil.rmtree(given.work)
+    shutil.rmtree(work)
     return 0
 
 

@@ -33,8 +33,10 @@ def test_rows_are_trained_scored_and_kept(
 ) -> None:
     asked = ["--data", str(tools_data), "--steps", "1", "--limit", "20", "--work", str(tmp_path / "work")]
     asked += ["--rows", "recipe,public", "--json", str(tmp_path / "recipe_sweep.json")]
-    kept = tmp_path / "work" / "0"
-    assert sweep.main(asked) == 0 and not kept.exists()
+    other = tmp_path / "work" / "tools-2-20-0-None-None" / "recipe"  # what a sweep of more steps kept
+    other.mkdir(parents=True)
+    assert sweep.main(asked) == 0
+    assert list((tmp_path / "work").iterdir()) == [other.parent]
     document = json.loads((tmp_path / "recipe_sweep.json").read_text())
     metrics = document["metrics"]
     assert metrics["recipe/examples"] == metrics["public/examples"] == 8 and 0 < document["n"] <= 20
