@@ -31,15 +31,15 @@ def test_a_row_changes_one_thing_and_keeps_the_scaling(sweep: ModuleType) -> Non
 def test_rows_are_trained_scored_and_kept(
     sweep: ModuleType, tools_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = ["--data", str(tools_data), "--steps", "1", "--limit", "20", "--work", str(tmp_path / "work")]
+    asked = ["--data", str(tools_data), "--steps", "1", "--limit", "6", "--work", str(tmp_path / "work")]
     asked += ["--rows", "recipe,public", "--json", str(tmp_path / "recipe_sweep.json")]
-    other = tmp_path / "work" / "tools-2-20-0-None-None" / "recipe"  # what a sweep of more steps kept
+    other = tmp_path / "work" / "tools-2-6-0-None-None" / "recipe"  # what a sweep of more steps kept
     other.mkdir(parents=True)
     assert sweep.main(asked) == 0
     assert list((tmp_path / "work").iterdir()) == [other.parent]
     document = json.loads((tmp_path / "recipe_sweep.json").read_text())
     metrics = document["metrics"]
-    assert metrics["recipe/examples"] == metrics["public/examples"] == 8 and 0 < document["n"] <= 20
+    assert metrics["recipe/examples"] == metrics["public/examples"] == 8 and 0 < document["n"] <= 6
     assert 0 < metrics["recipe/loss"] != metrics["public/loss"] > 0
     assert all(0 <= metrics[f"{row}/right"] <= 1 for row in ("recipe", "public"))
     assert document["details"] == {"skill": "tools", "steps": 1}
