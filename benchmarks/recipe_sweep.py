@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import shutil
 import sys
 import time
@@ -25,7 +24,7 @@ from typing import get_args
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import torch
-from report import Report, command_line, finish, options
+from report import Report, finish, options
 
 from loraloop.adapters.base import Base
 from loraloop.adapters.blank import blank_skill
@@ -149,9 +148,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{name}: {figures}", file=sys.stderr, flush=True)
     examples = load_examples(given.skill, given.data, "valid", given.limit, given.seed)
     metrics |= {f"{name}/right": round(share, 4) for name, share in rights(base, given.skill, skills, examples).items()}
-    command = re.sub(r" --work \S+", "", re.sub(r"--data \S+", "--data DATA", command_line()))
     details = {"skill": given.skill, "steps": given.steps}
-    finish(Report("recipe_sweep", len(examples), metrics, details=details, command=command), given.json)
+    finish(Report("recipe_sweep", len(examples), metrics, details=details), given.json)
     shutil.rmtree(work)
     return 0
 

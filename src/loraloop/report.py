@@ -94,13 +94,15 @@ class Report:
 def command_line() -> str:
     """This process's command line without paths of this machine: relative to the working folder, or the name alone.
 
-    An interpreter that an option names (`--llama-python`, `--vllm-python`) becomes `PYTHON`.
+    An interpreter that an option names (`--llama-python`, `--vllm-python`) becomes `PYTHON`, the folder of `--data`
+    `DATA`.
     """
     program = Path(sys.argv[0])
     is_ours = program.name == "loraloop" or (program.name == "__main__.py" and program.parent.name == "loraloop")
     shown = ["loraloop"] if is_ours else ["python", _shown(sys.argv[0])]
     for before, argument in zip(sys.argv, sys.argv[1:], strict=False):
-        shown.append("PYTHON" if before.endswith("-python") else _shown(argument))
+        data = before == "--data" and Path(argument).is_dir()
+        shown.append("PYTHON" if before.endswith("-python") else "DATA" if data else _shown(argument))
     return shlex.join(shown)
 
 

@@ -67,3 +67,5 @@ def test_a_command_holds_no_path_of_this_machine(report: ModuleType, monkeypatch
     assert shown == (
         "python benchmarks/demo.py --llama-python PYTHON --json benchmarks/results/demo.json --base a.gguf --limit 2"
     )
+    monkeypatch.setattr(sys, "argv", [script, "--data", str(FOLDER), "--data", "/m/tools/sgd.eval.jsonl"])
+    assert report.command_line() == "python benchmarks/demo.py --data DATA --data sgd.eval.jsonl"
