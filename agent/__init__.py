@@ -7,74 +7,74 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from loraloop.agent.agent import Agent
-    from loraloop.agent.approval import Approve, Deny, PendingCall
-    from loraloop.agent.choosing import Forbid, StepFacts
-    from loraloop.agent.documents import Document
-    from loraloop.agent.engine.sampling import Sampling
+    from loraloop.agent.engine.memory import Memory
+    from loraloop.agent.engine.sampler import Sampling
     from loraloop.agent.following import Follower, RunFacts
-    from loraloop.agent.guard import Gate, Guard, GuardFacts
+    from loraloop.agent.guard.guard import Gate, Guard, GuardFacts
     from loraloop.agent.hooks import Hook, RunHook
     from loraloop.agent.limits import Limits
-    from loraloop.agent.memory import Memory
-    from loraloop.agent.mixture import Mixture
-    from loraloop.agent.otel import OpenTelemetry
+    from loraloop.agent.loop.iterate import Pending, RunSteps
+    from loraloop.agent.loop.pending_run import PendingRun
+    from loraloop.agent.loop.route import Forbid, StepFacts
+    from loraloop.agent.loop.stream import RunStream
     from loraloop.agent.output_type import OutputType
-    from loraloop.agent.passage_index import PassageIndex
-    from loraloop.agent.pending_run import PendingRun
     from loraloop.agent.policy import Policy
-    from loraloop.agent.replaying import Replayed, replay
     from loraloop.agent.result import CallRecord, GateRecord, RunResult, Step, Tokens
-    from loraloop.agent.retrieval import Retriever
+    from loraloop.agent.retrieval.documents import Document
+    from loraloop.agent.retrieval.index import PassageIndex
+    from loraloop.agent.retrieval.retriever import Retriever
     from loraloop.agent.runtime import Runtime
-    from loraloop.agent.sandbox import Sandbox, SandboxResult
-    from loraloop.agent.stepping import Pending, RunSteps
-    from loraloop.agent.stream import RunStream
-    from loraloop.agent.trace import Trace
-    from loraloop.agent.trace_diff import Differences, diff
-    from loraloop.agent.tracing import Tracer
+    from loraloop.agent.sandbox.sandbox import Sandbox, SandboxResult
+    from loraloop.agent.skills.mixture import Mixture
+    from loraloop.agent.tools.approval import Approve, Deny, PendingCall
+    from loraloop.agent.tracing.diff import Differences, diff
+    from loraloop.agent.tracing.otel import OpenTelemetry
+    from loraloop.agent.tracing.replay import Replayed, replay
+    from loraloop.agent.tracing.trace import Trace
+    from loraloop.agent.tracing.tracer import Tracer
 
 _HOMES = {
     "Agent": "agent",
-    "Approve": "approval",
+    "Approve": "tools.approval",
     "CallRecord": "result",
-    "Deny": "approval",
-    "Differences": "trace_diff",
-    "Document": "documents",
+    "Deny": "tools.approval",
+    "Differences": "tracing.diff",
+    "Document": "retrieval.documents",
     "Follower": "following",
-    "Forbid": "choosing",
-    "Gate": "guard",
+    "Forbid": "loop.route",
+    "Gate": "guard.guard",
     "GateRecord": "result",
-    "Guard": "guard",
-    "GuardFacts": "guard",
+    "Guard": "guard.guard",
+    "GuardFacts": "guard.guard",
     "Hook": "hooks",
     "Limits": "limits",
-    "Memory": "memory",
-    "Mixture": "mixture",
-    "OpenTelemetry": "otel",
+    "Memory": "engine.memory",
+    "Mixture": "skills.mixture",
+    "OpenTelemetry": "tracing.otel",
     "OutputType": "output_type",
-    "PassageIndex": "passage_index",
-    "Pending": "stepping",
-    "PendingCall": "approval",
-    "PendingRun": "pending_run",
+    "PassageIndex": "retrieval.index",
+    "Pending": "loop.iterate",
+    "PendingCall": "tools.approval",
+    "PendingRun": "loop.pending_run",
     "Policy": "policy",
-    "Replayed": "replaying",
-    "Retriever": "retrieval",
+    "Replayed": "tracing.replay",
+    "Retriever": "retrieval.retriever",
     "RunFacts": "following",
     "RunHook": "hooks",
     "RunResult": "result",
-    "RunSteps": "stepping",
-    "RunStream": "stream",
+    "RunSteps": "loop.iterate",
+    "RunStream": "loop.stream",
     "Runtime": "runtime",
-    "Sampling": "engine.sampling",
-    "Sandbox": "sandbox",
-    "SandboxResult": "sandbox",
+    "Sampling": "engine.sampler",
+    "Sandbox": "sandbox.sandbox",
+    "SandboxResult": "sandbox.sandbox",
     "Step": "result",
-    "StepFacts": "choosing",
+    "StepFacts": "loop.route",
     "Tokens": "result",
-    "Trace": "trace",
-    "Tracer": "tracing",
-    "diff": "trace_diff",
-    "replay": "replaying",
+    "Trace": "tracing.trace",
+    "Tracer": "tracing.tracer",
+    "diff": "tracing.diff",
+    "replay": "tracing.replay",
 }
 
 __all__ = [

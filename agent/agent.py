@@ -10,41 +10,41 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from loraloop.adapters.base.messages import Message
-from loraloop.adapters.contracts import Passage
-from loraloop.agent.approval import ALL
-from loraloop.agent.engine.sampling import Sampling
-from loraloop.agent.guard import Guard, check_guard, default_guard
+from loraloop.adapters.skill.contracts import Passage
+from loraloop.agent.engine.sampler import Sampling
+from loraloop.agent.guard.guard import Guard, check_guard, default_guard
 from loraloop.agent.hooks import Hook, RunHook, as_hooks
-from loraloop.agent.job import Job, Resumed
-from loraloop.agent.journal import NO_JOURNAL, Journal
 from loraloop.agent.limits import Limits
-from loraloop.agent.loop import Run
-from loraloop.agent.mixture import Mixture
+from loraloop.agent.loop.iterate import RunSteps
+from loraloop.agent.loop.job import Job, Resumed
+from loraloop.agent.loop.journal import NO_JOURNAL, Journal
+from loraloop.agent.loop.outcome import PYTHON
+from loraloop.agent.loop.pending_run import PendingRun
+from loraloop.agent.loop.resuming import Resuming, awaited, decided, finished, running_loop
+from loraloop.agent.loop.run import Run
+from loraloop.agent.loop.stream import RunStream
+from loraloop.agent.loop.transcript import as_passages, as_tools, request, system_content
 from loraloop.agent.options import Options, Settings
-from loraloop.agent.outcomes import PYTHON
 from loraloop.agent.output_type import OutputType
-from loraloop.agent.passage_index import Changes, Given, PassageIndex
-from loraloop.agent.pending_run import PendingRun
 from loraloop.agent.policy import Policy
-from loraloop.agent.python_tool import python_tool
 from loraloop.agent.result import RunResult, T
-from loraloop.agent.resuming import Resuming, awaited, decided, finished, running_loop
-from loraloop.agent.retrieval import Retriever, found
+from loraloop.agent.retrieval.index import Changes, Given, PassageIndex
+from loraloop.agent.retrieval.retriever import Retriever, found
 from loraloop.agent.runtime import Runtime
-from loraloop.agent.sandbox import Sandbox
-from loraloop.agent.session_runs import after_approval, as_sessions, in_session
-from loraloop.agent.stepping import RunSteps
-from loraloop.agent.stream import RunStream
-from loraloop.agent.tool_choice import check_choice, check_names_free
-from loraloop.agent.transcript import as_passages, as_tools, request, system_content
+from loraloop.agent.sandbox.sandbox import Sandbox
+from loraloop.agent.sessions.runs import after_approval, as_sessions, in_session
+from loraloop.agent.skills.mixture import Mixture
+from loraloop.agent.tools.approval import ALL
+from loraloop.agent.tools.python_tool import python_tool
+from loraloop.agent.tools.tool_choice import check_choice, check_names_free
 from loraloop.router.decision import NONE
-from loraloop.tool_schemas.context import D, check_deps
 from loraloop.tool_schemas.errors import InputError, unknown
-from loraloop.tool_schemas.grammar import Choice, Lark, Regex
-from loraloop.tool_schemas.tools import Tool
+from loraloop.tool_schemas.grammar.grammar import Choice, Lark, Regex
+from loraloop.tool_schemas.tools.context import D, check_deps
+from loraloop.tool_schemas.tools.tool import Tool
 
 if TYPE_CHECKING:
-    from loraloop.agent.sessions import Session, Sessions
+    from loraloop.agent.sessions.sessions import Session, Sessions
 
 R = TypeVar("R")
 

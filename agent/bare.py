@@ -40,8 +40,8 @@ def bare_runtime(base: Base, *, context: int | None = None) -> Runtime:
         base: any base.
         context: Positions that a transcript may use.
     """
-    from loraloop.adapters.bank import Bank
-    from loraloop.adapters.blank import blank_skill
+    from loraloop.adapters.bank.bank import Bank
+    from loraloop.adapters.skill.blank import blank_skill
 
     bank = Bank(base)
     for name, contract in CONTRACTS.items():

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from loraloop.agent.approval import PendingCall
 from loraloop.agent.result import CallRecord, Compaction, GateRecord, RunResult, Step, plain
+from loraloop.agent.tools.approval import PendingCall
 from loraloop.tool_schemas.jsontext import dumps
 
 

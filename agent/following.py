@@ -13,7 +13,7 @@ from loraloop.agent.hooks import Hook, RunHook
 
 if TYPE_CHECKING:
     from loraloop.agent.events import Event
-    from loraloop.agent.job import Job
+    from loraloop.agent.loop.job import Job
     from loraloop.agent.runtime import Runtime
 
 log = logging.getLogger("loraloop.agent")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from time import monotonic
 
-from loraloop.tool_schemas.context import Left
 from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.tools.context import Left
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,19 +7,19 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, Generic, TypedDict
 
 from loraloop.adapters.base.messages import Message
-from loraloop.adapters.contracts import Passage
-from loraloop.agent.engine.sampling import Sampling
-from loraloop.agent.guard import Guard
+from loraloop.adapters.skill.contracts import Passage
+from loraloop.agent.engine.sampler import Sampling
+from loraloop.agent.guard.guard import Guard
 from loraloop.agent.hooks import Hook, RunHook
 from loraloop.agent.limits import Limits
 from loraloop.agent.policy import Policy
-from loraloop.agent.retrieval import Retriever
-from loraloop.agent.sandbox import Sandbox
-from loraloop.tool_schemas.context import D
+from loraloop.agent.retrieval.retriever import Retriever
+from loraloop.agent.sandbox.sandbox import Sandbox
+from loraloop.tool_schemas.tools.context import D
 
 if TYPE_CHECKING:
-    from loraloop.agent.session_journal import OnUnfinished
-    from loraloop.agent.sessions import Session, Sessions
+    from loraloop.agent.sessions.journal import OnUnfinished
+    from loraloop.agent.sessions.sessions import Session, Sessions
 
 
 class Options(TypedDict, Generic[D], total=False):

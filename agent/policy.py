@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from loraloop.agent.engine.beam import check_beams
 from loraloop.agent.engine.drawing import check_tries
-from loraloop.agent.mixture import Mixture, as_choice, names_of
-from loraloop.agent.tool_choice import choice_of
+from loraloop.agent.skills.mixture import Mixture, as_choice, names_of
+from loraloop.agent.tools.tool_choice import choice_of
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
-    from loraloop.agent.approval import Approval, PendingCall
-    from loraloop.agent.choosing import StepFacts, Wish
-    from loraloop.tool_schemas.context import Context
+    from loraloop.agent.loop.route import StepFacts, Wish
+    from loraloop.agent.tools.approval import Approval, PendingCall
+    from loraloop.tool_schemas.tools.context import Context
 
 TRIES = 8
 CUE = "Answer my question in one sentence, using the result above."

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from loraloop.adapters.card import MARGIN
 from loraloop.adapters.grounding import LEFT, Said, read_calls
+from loraloop.adapters.skill.card import MARGIN
 
 if TYPE_CHECKING:
     from loraloop.adapters.base.messages import Message
-    from loraloop.adapters.card import Reranking
+    from loraloop.adapters.skill.card import Reranking
     from loraloop.tool_schemas import Tool
 
 MOST_CALLS = 6

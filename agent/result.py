@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Generic, Literal
 from typing_extensions import TypeVar
 
 from loraloop.adapters.base.messages import Message
-from loraloop.adapters.contracts import Passage
-from loraloop.tool_schemas.calls import Call
+from loraloop.adapters.skill.contracts import Passage
 from loraloop.tool_schemas.jsontext import dumps
+from loraloop.tool_schemas.tools.calls import Call
 
 if TYPE_CHECKING:
-    from loraloop.agent.pending_run import PendingRun
+    from loraloop.agent.loop.pending_run import PendingRun
 
 T = TypeVar("T", default=Any)
 

@@ -12,31 +12,31 @@ from threading import Lock, RLock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
-from loraloop.agent.ahead import Ahead
 from loraloop.agent.engine.full import FullCaches
 from loraloop.agent.engine.generate import generate
 from loraloop.agent.engine.ledger import Author
-from loraloop.agent.engine.store import TrunkStore
+from loraloop.agent.engine.prefetch import Ahead
+from loraloop.agent.engine.prefix_cache import TrunkStore
 from loraloop.agent.engine.trunk import Trunk
-from loraloop.agent.mixture import Mixture, as_choice, names_of
-from loraloop.agent.skills import Skills
+from loraloop.agent.skills.mixture import Mixture, as_choice, names_of
+from loraloop.agent.skills.skills import Skills
 from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import InputError, unknown
-from loraloop.tool_schemas.grammar import ENGINES
+from loraloop.tool_schemas.grammar.grammar import ENGINES
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from loraloop.adapters.bank import Bank
+    from loraloop.adapters.bank.bank import Bank
     from loraloop.adapters.base import Base
-    from loraloop.adapters.card import Card
+    from loraloop.adapters.skill.card import Card
     from loraloop.agent.engine.branch import Branch
     from loraloop.agent.engine.generate import Budget, Delta, Generated, How
-    from loraloop.agent.engine.sampling import Sampler
-    from loraloop.agent.memory import Memory
-    from loraloop.agent.outlines_model import OutlinesModel
+    from loraloop.agent.engine.memory import Memory
+    from loraloop.agent.engine.sampler import Sampler
+    from loraloop.agent.skills.outlines_model import OutlinesModel
     from loraloop.router.decision import Route, RouterState, ScreenResult
-    from loraloop.tool_schemas.grammar import Grammar, GrammarCompiler, OnUnsupported
+    from loraloop.tool_schemas.grammar.grammar import Grammar, GrammarCompiler, OnUnsupported
 
 
 SLOT_SECONDS = 300.0
@@ -143,16 +143,16 @@ class Runtime:
         Raises:
             BaseModelError, SkillError, UnknownNameError: if something cannot be loaded; each says what to do.
         """
-        from loraloop.adapters.bank import Bank
+        from loraloop.adapters.bank.bank import Bank
+        from loraloop.adapters.bank.device import slots_for
+        from loraloop.adapters.bank.host import HOST_BYTES
         from loraloop.adapters.base import Base
-        from loraloop.adapters.device import slots_for
-        from loraloop.adapters.host import HOST_BYTES
-        from loraloop.adapters.registry import own_router, registered
-        from loraloop.adapters.skill import SkillFolder, library
+        from loraloop.adapters.skill.registry import own_router, registered
+        from loraloop.adapters.skill.skill import SkillFolder, library
         from loraloop.router import Router
 
         model = base if isinstance(base, Base) else Base.load(base, quantize=quantize, device=device)
-        shipped = library()
+        shipped = library(model.name)
         known = {**shipped, **registered()} if skills else shipped
         folders = []
         for skill in shipped.values() if skills is None else skills:
@@ -306,7 +306,7 @@ class Runtime:
         """What compiles terms for the base's tokenizer."""
         with self._compiling:
             if self._compiler is None:
-                from loraloop.tool_schemas.grammar import GrammarCompiler
+                from loraloop.tool_schemas.grammar.grammar import GrammarCompiler
 
                 base = self.base
                 self._compiler = GrammarCompiler(
@@ -316,7 +316,7 @@ class Runtime:
 
     def memory(self) -> Memory:
         """What is kept for later runs, each beside its bound."""
-        from loraloop.agent.memory import Memory
+        from loraloop.agent.engine.memory import Memory
 
         return Memory.of(self)
 
@@ -335,6 +335,6 @@ class Runtime:
         Raises:
             UnknownNameError: naming the nearest skill.
         """
-        from loraloop.agent.outlines_model import OutlinesModel
+        from loraloop.agent.skills.outlines_model import OutlinesModel
 
         return OutlinesModel(self, skill, max_tokens, on_unsupported)

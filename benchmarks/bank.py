@@ -44,7 +44,7 @@ from report import Report, finish, options
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
-    from loraloop.adapters.skill import Skill
+    from loraloop.adapters.skill.skill import Skill
 
 RANK, FILES, PEER = 8, 64, 60
 STEPS, TOKENS, TOOL, RIGHT = 200, 16, 0.03, 0.7
@@ -57,8 +57,8 @@ def made(base: Base, name: str, seed: int) -> Skill:
 
 def write(base: Base, root: Path, count: int, seed: int) -> list[Path]:
     """`count` skill folders."""
-    from loraloop.adapters import store
-    from loraloop.adapters.card import Card
+    from loraloop.adapters.skill import store
+    from loraloop.adapters.skill.card import Card
 
     files = [made(base, f"file-{i}", seed + i).save(root / "files" / str(i)) for i in range(min(FILES, count))]
     cards = [Card.from_json((folder / store.CARD).read_text()) for folder in files]
@@ -94,7 +94,7 @@ def resident() -> int:
 
 def tiers(base: Base, folders: Sequence[Path], metrics: dict[str, float]) -> None:
     """Registering, activating, memory."""
-    from loraloop.adapters.bank import Bank
+    from loraloop.adapters.bank.bank import Bank
 
     before = resident()
     bank = Bank(base)
@@ -122,7 +122,7 @@ def tiers(base: Base, folders: Sequence[Path], metrics: dict[str, float]) -> Non
 
 def trace(base: Base, folders: Sequence[Path], steps: int, seed: int, ahead: bool) -> tuple[list[float], list[float]]:
     """Milliseconds that each step waited for its skill, and that its tokens took."""
-    from loraloop.adapters.bank import Bank
+    from loraloop.adapters.bank.bank import Bank
     from loraloop.adapters.base import Row
 
     bank = Bank(base)
@@ -155,7 +155,7 @@ def trace(base: Base, folders: Sequence[Path], steps: int, seed: int, ahead: boo
 
 def beside(base: Base, folders: Sequence[Path], seed: int) -> dict[str, float]:
     """What a step takes alone, and while a skill is read and written into a slot beside it; the steps take turns."""
-    from loraloop.adapters.bank import Bank
+    from loraloop.adapters.bank.bank import Bank
     from loraloop.adapters.base import Row
 
     bank = Bank(base)

@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from report import Report, finish, options
 
 from loraloop.adapters.grounding import read_calls
-from loraloop.adapters.training.call_match import accepted
-from loraloop.adapters.training.score import rate
+from loraloop.adapters.training.scoring.call_match import accepted
+from loraloop.adapters.training.scoring.score import rate
 
 Calls = list[dict[str, Any]]
 Judge = Callable[[dict[str, Any], Calls], bool]

@@ -36,11 +36,11 @@ from grammar_cases import branch_of, trunk_of, written
 from report import Report, finish, options
 
 from loraloop.adapters.base import Message
-from loraloop.agent.engine.sampling import Sampler, Sampling
+from loraloop.agent.engine.sampler import Sampler, Sampling
 from loraloop.tool_schemas import Bounds, Tool, calls_schema
 from loraloop.tool_schemas.errors import LimitError, SchemaError
-from loraloop.tool_schemas.grammar import JsonSchema
-from loraloop.tool_schemas.keyword_checks import KEYWORDS
+from loraloop.tool_schemas.grammar.grammar import JsonSchema
+from loraloop.tool_schemas.schema.keyword_checks import KEYWORDS
 
 if TYPE_CHECKING:
     from loraloop.agent import Runtime

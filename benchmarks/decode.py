@@ -150,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _base(name: str | None) -> tuple[Base, Path]:
     """The base, and the GGUF file that it was converted from."""
     from loraloop.adapters.base import Base
-    from loraloop.adapters.base.fetch import gguf_file
+    from loraloop.adapters.base.loading.fetch import gguf_file
 
     if name is None:
         return Base.load(device="cpu"), gguf_file()

@@ -32,7 +32,7 @@ from report import Report, finish, options
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
-    from loraloop.adapters.skill import Skill
+    from loraloop.adapters.skill.skill import Skill
 
 
 class System(Protocol):
@@ -47,7 +47,7 @@ class System(Protocol):
 
 def shipped_skills(base: Base, names: Sequence[str], seed: int, drawn: bool = False) -> list[Skill]:
     """The shipped skills of these names; random ones of the same shape where they are asked for or not shipped."""
-    from loraloop.adapters.skill import Skill, library
+    from loraloop.adapters.skill.skill import Skill, library
 
     folders = {} if drawn else library()
     return [
@@ -58,10 +58,10 @@ def shipped_skills(base: Base, names: Sequence[str], seed: int, drawn: bool = Fa
 
 def random_skill(base: Base, name: str, seed: int, rank: int = 4) -> Skill:
     """A skill on all modules whose weights mean nothing; they cost the same time."""
-    from loraloop.adapters.card import Card
     from loraloop.adapters.methods.context import ConfigContext
     from loraloop.adapters.methods.lora import Lora
-    from loraloop.adapters.skill import Skill
+    from loraloop.adapters.skill.card import Card
+    from loraloop.adapters.skill.skill import Skill
 
     contracts = {"tools": "calls", "code": "code", "retrieval": "answer", "safety": "verdict"}
     method = Lora(rank, 2 * rank)

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from episode_script import Episode, Record, ScriptStep, fingerprint
 
-from loraloop.adapters.bank import Bank
+from loraloop.adapters.bank.bank import Bank
 from loraloop.agent.engine import Budget, Clock, Generated, Sampler, Sampling, Trunk, generate
 from loraloop.agent.runtime import Runtime
 from loraloop.router.decision import Route, RouterState, ScreenResult
-from loraloop.tool_schemas.grammar import Choice
+from loraloop.tool_schemas.grammar.grammar import Choice
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
-    from loraloop.adapters.skill import Skill
+    from loraloop.adapters.skill.skill import Skill
 
 
 class Untold:

@@ -16,12 +16,12 @@ import torch
 from episode_script import Episode, Record, ScriptStep, fingerprint
 from transformers_peer import transformers_model, transformers_tokenizer, with_adapters
 
-from loraloop.agent.engine.computed import common_prefix
-from loraloop.tool_schemas.grammar import JsonSchema, Lark, Term
+from loraloop.agent.engine.kv_context import common_prefix
+from loraloop.tool_schemas.grammar.grammar import JsonSchema, Lark, Term
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
-    from loraloop.adapters.skill import Skill
+    from loraloop.adapters.skill.skill import Skill
 
 COMPACT = {"whitespace_flexible": False}
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.base.messages import Message
-from loraloop.adapters.contracts import Passage, answer_schema, code_grammar, user_content, verdict_schema
+from loraloop.adapters.skill.contracts import Passage, answer_schema, code_grammar, user_content, verdict_schema
 from loraloop.tool_schemas import Tool, calls_schema, render_tools
-from loraloop.tool_schemas.grammar import JsonSchema, Lark, Term
+from loraloop.tool_schemas.grammar.grammar import JsonSchema, Lark, Term
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base

@@ -125,7 +125,7 @@ def copy_bandwidth(device: torch.device, time: Callable[..., float], repeats: in
 
 def steps(repeats: int) -> dict[str, float]:
     """Whole decode steps of the default base in NF4 under its graphs: bare, with a bank idle, with skills in use."""
-    from loraloop.adapters.bank import Bank
+    from loraloop.adapters.bank.bank import Bank
     from loraloop.adapters.base import Base, Row
     from loraloop.tool_schemas.errors import BaseModelError
 

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from loraloop.adapters.methods.sites import GROUPS, module_shape
-from loraloop.kernels import ops, triton_nf4
+from loraloop.adapters.payload.sites import GROUPS, module_shape
+from loraloop.kernels import ops
+from loraloop.kernels.gpu import triton_nf4
 from loraloop.kernels.nf4 import Nf4Weight
 from loraloop.kernels.reference import Choice
 from loraloop.kernels.rows import RowSlots

@@ -97,8 +97,8 @@ def masks(
 
 def both(runtime: Runtime, case: Case, trunk: Trunk, out: Generated, repeats: int) -> tuple[float, float]:
     """Median seconds of a call under the grammar, and of the same tokens without."""
-    from loraloop.agent.engine.sampling import Sampler, Sampling
-    from loraloop.tool_schemas.grammar import JsonSchema
+    from loraloop.agent.engine.sampler import Sampler, Sampling
+    from loraloop.tool_schemas.grammar.grammar import JsonSchema
 
     constrained, free = [], []
     grammar = runtime.grammar(JsonSchema(case.schema))

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.base import Message
 from loraloop.agent.engine.generate import Budget, Generated, generate
-from loraloop.agent.engine.sampling import Sampler, Sampling
+from loraloop.agent.engine.sampler import Sampler, Sampling
 from loraloop.tool_schemas import Tool, calls_schema, render_tools
 from loraloop.tool_schemas.errors import LimitError, LoraloopError
-from loraloop.tool_schemas.grammar import JsonSchema
+from loraloop.tool_schemas.grammar.grammar import JsonSchema
 
 if TYPE_CHECKING:
     from loraloop.agent import Runtime
     from loraloop.agent.engine import Branch, Trunk
-    from loraloop.tool_schemas.grammar import State
+    from loraloop.tool_schemas.grammar.grammar import State
 
 OWN = (
     ("weather.json", "What is the weather in Paris in celsius?"),

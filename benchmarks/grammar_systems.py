@@ -93,7 +93,7 @@ def in_time(compile: Callable[[], object]) -> bool:
 def ours(base: Base, engine: str) -> Run:
     """One of our engines: masks where there is a choice, forced tokens elsewhere."""
     from loraloop.tool_schemas.errors import InputError, SchemaError
-    from loraloop.tool_schemas.grammar import GrammarCompiler, JsonSchema
+    from loraloop.tool_schemas.grammar.grammar import GrammarCompiler, JsonSchema
 
     compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0], engine)
     compiler.compile({"type": "null"})

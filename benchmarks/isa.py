@@ -24,7 +24,7 @@ import torch
 from report import Report, finish, options
 
 from loraloop.adapters.base import Base, Row
-from loraloop.kernels import native
+from loraloop.kernels.cpu import native
 
 BUILDS = {"native": ["-march=native"], "avx512": ["-march=x86-64-v4"], "avx2": ["-march=x86-64-v3"]}
 CONTEXT, STEPS, PROMPT = 500, 16, 512

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from loraloop.adapters.base import Base
-    from loraloop.adapters.skill import Skill
+    from loraloop.adapters.skill.skill import Skill
 
 WORKER = Path(__file__).resolve().parent / "llama_worker.py"
 MODULES = {

@@ -44,7 +44,7 @@ from memory import used
 print(used("self"))
 """
 OURS = {
-    "import": "import loraloop.agent, loraloop.adapters.bank, loraloop.adapters.base",
+    "import": "import loraloop.agent, loraloop.adapters.bank.bank, loraloop.adapters.base",
     "base": """
 from loraloop.adapters.base import Base, Row
 base = Base.load()
@@ -176,7 +176,7 @@ def main() -> None:
     from transformers_peer import save_for_peft, save_for_transformers
 
     from loraloop.adapters.base import Base, Message
-    from loraloop.adapters.base.fetch import gguf_file
+    from loraloop.adapters.base.loading.fetch import gguf_file
 
     parser = options(__doc__.splitlines()[0], limit=3)
     parser.add_argument("--no-peers", action="store_true", help="measure loraloop alone")

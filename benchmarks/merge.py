@@ -22,8 +22,8 @@ FORMS = ("bf16", "int8", "int4")
 
 def main() -> None:
     from loraloop.adapters.base import Base
-    from loraloop.adapters.merge import PROMPTS, measure, merge
-    from loraloop.adapters.skill import Skill, library
+    from loraloop.adapters.peft.merge import PROMPTS, measure, merge
+    from loraloop.adapters.skill.skill import Skill, library
 
     parser = options(__doc__.splitlines()[0])
     parser.add_argument("--form", action="append", choices=[*FORMS, "nf4", "fp32"], help="repeatable; bf16, int8, int4")

@@ -28,11 +28,11 @@ from loraloop.agent.engine.ledger import Author
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from loraloop.adapters.bank import Bank
+    from loraloop.adapters.bank.bank import Bank
     from loraloop.adapters.base import Attached, Base
-    from loraloop.adapters.training.encode import Encoded
-    from loraloop.adapters.training.trainer import Trainer
-    from loraloop.tool_schemas.grammar import Grammar
+    from loraloop.adapters.training.data.encode import Encoded
+    from loraloop.adapters.training.trainer.trainer import Trainer
+    from loraloop.tool_schemas.grammar.grammar import Grammar
 
 TOKENS = 160
 """More than any record has."""
@@ -62,13 +62,13 @@ class Job:
 
 def encoded(base: Base, asked: Sequence[Case]) -> list[Encoded]:
     from loraloop.adapters.base import Message
-    from loraloop.adapters.training.encode import encode
+    from loraloop.adapters.training.data.encode import encode
 
     return [encode(base, [Message("user", case.text)], case.completion) for case in asked]
 
 
 def grammar(base: Base) -> Grammar:
-    from loraloop.tool_schemas.grammar import GrammarCompiler, JsonSchema
+    from loraloop.tool_schemas.grammar.grammar import GrammarCompiler, JsonSchema
 
     compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
     return compiler.compile(JsonSchema(SCHEMA))
@@ -76,7 +76,7 @@ def grammar(base: Base) -> Grammar:
 
 def trained(job: Job, kind: Kind, base: Base) -> tuple[Trainer, dict[str, Tensor], int]:
     """The trainer, the tensors that its skill stores, and the peak bytes of what one of its steps allocates."""
-    from loraloop.adapters.training.trainer import Progress, TrainConfig, Trainer
+    from loraloop.adapters.training.trainer.trainer import Progress, TrainConfig, Trainer
 
     allocations, told = Allocations(), 0
 
@@ -99,9 +99,9 @@ def trained(job: Job, kind: Kind, base: Base) -> tuple[Trainer, dict[str, Tensor
 
 def stored(job: Job, base: Base, trainer: Trainer, tensors: Mapping[str, Tensor]) -> Path:
     """The skill's folder, its tensors in bf16."""
-    from loraloop.adapters.card import Card
     from loraloop.adapters.methods import card_fields
-    from loraloop.adapters.skill import Skill
+    from loraloop.adapters.skill.card import Card
+    from loraloop.adapters.skill.skill import Skill
 
     fields = {
         "name": job.row.replace("+", "-plus"),
@@ -125,7 +125,7 @@ def served_outputs(base: Base, attached: Attached | None, author: Author, asked:
     from loraloop.adapters.base import Message
     from loraloop.agent.engine import Trunk
     from loraloop.agent.engine.generate import Budget, Generated, generate
-    from loraloop.agent.engine.sampling import Sampler, Sampling
+    from loraloop.agent.engine.sampler import Sampler, Sampling
 
     compiled, outputs = grammar(base), []
     for case in asked:
@@ -183,10 +183,10 @@ def overhead(base: Base, bank: Bank, author: Author, seed: int) -> float:
 
 def measure(job: Job) -> dict[str, Any]:
     """A row of the table."""
-    from loraloop.adapters.bank import Bank
+    from loraloop.adapters.bank.bank import Bank
     from loraloop.adapters.base import Base
     from loraloop.adapters.methods.galore import Galore, retained
-    from loraloop.adapters.skill import Skill
+    from loraloop.adapters.skill.skill import Skill
 
     torch.set_num_threads(job.threads)
     base = Base.load(job.base, quantize=job.form or None, device="cpu")

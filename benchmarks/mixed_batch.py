@@ -34,7 +34,7 @@ from report import Report, finish, options
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base, Choice
-    from loraloop.adapters.skill import Skill
+    from loraloop.adapters.skill.skill import Skill
 
 BATCHES = (1, 4, 8, 16)
 RANK, CONTEXT, TOKENS = 16, 256, 32
@@ -58,7 +58,7 @@ def turns(ways: dict[str, Callable[[], float]], repeats: int) -> dict[str, float
 
 def ours(base: Base, skills: Sequence[Skill], repeats: int, seed: int) -> dict[str, float]:
     """Tokens a second of each batch size and way."""
-    from loraloop.adapters.bank import Bank
+    from loraloop.adapters.bank.bank import Bank
     from loraloop.adapters.base import Row
 
     bank = Bank(base, slots=len(skills), rank=RANK)

@@ -64,7 +64,7 @@ def theirs(base: str, dtype: torch.dtype) -> tuple[Any, Any]:
     """Transformers' model and tokenizer of the base's GGUF file."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from loraloop.adapters.base.fetch import gguf_file
+    from loraloop.adapters.base.loading.fetch import gguf_file
 
     path = gguf_file(base)
     model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype).eval()

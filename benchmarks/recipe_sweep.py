@@ -27,16 +27,16 @@ import torch
 from report import Report, finish, options
 
 from loraloop.adapters.base import Base
-from loraloop.adapters.blank import blank_skill
-from loraloop.adapters.skill import Skill
-from loraloop.adapters.training.data import counted_mixture, load_examples
-from loraloop.adapters.training.encode import fitting
-from loraloop.adapters.training.example import CONTRACTS, Example
+from loraloop.adapters.skill.blank import blank_skill
+from loraloop.adapters.skill.skill import Skill
+from loraloop.adapters.training.data.encode import fitting
+from loraloop.adapters.training.data.example import CONTRACTS, Example
+from loraloop.adapters.training.data.shipped import counted_mixture, load_examples
+from loraloop.adapters.training.forward.view import Precision
 from loraloop.adapters.training.recipes import RECIPES, ShippedRecipe, recipe
-from loraloop.adapters.training.score import right
-from loraloop.adapters.training.train_config import Trunks
-from loraloop.adapters.training.trainer import Trainer
-from loraloop.adapters.training.view import Precision
+from loraloop.adapters.training.scoring.score import right
+from loraloop.adapters.training.trainer.train_config import Trunks
+from loraloop.adapters.training.trainer.trainer import Trainer
 from loraloop.skill_eval import Bench, System, runs_program, term_of
 
 OWN = "loraloop"

@@ -70,8 +70,8 @@ def fsyncs(folder: Path, count: int) -> list[float]:
 
 def main() -> None:
     from loraloop.agent import Agent, Limits, Policy, Runtime
-    from loraloop.agent.session_journal import SessionJournal
-    from loraloop.agent.sessions import Sessions
+    from loraloop.agent.sessions.journal import SessionJournal
+    from loraloop.agent.sessions.sessions import Sessions
 
     parser = options(__doc__.splitlines()[0], limit=40)
     parser.add_argument("--folder", type=Path, help="where the file lies, instead of the system's own")

@@ -38,8 +38,8 @@ LAUNCHERS = {
 
 def train(job: Job) -> None:
     """One process's part; writes what it found beside the others."""
-    from loraloop.adapters.training.shards import ShardedWeight
-    from loraloop.adapters.training.trainer import Progress, TrainConfig, Trainer
+    from loraloop.adapters.training.trainer.shards import ShardedWeight
+    from loraloop.adapters.training.trainer.trainer import Progress, TrainConfig, Trainer
 
     torch.set_num_threads(job.threads)
     seconds: list[float] = []

@@ -259,7 +259,7 @@ def distinct_skill(base: Any, name: str, seed: int, times: float, activation: st
     """A random skill whose weights are so many times larger that its logits are nobody else's."""
     from episode import random_skill
 
-    from loraloop.adapters.skill import Skill
+    from loraloop.adapters.skill.skill import Skill
 
     made = random_skill(base, name, seed)
     tensors = {key: value * times if key.endswith("lora_B") else value for key, value in made.tensors.items()}

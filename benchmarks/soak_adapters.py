@@ -13,8 +13,8 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from loraloop.agent import Mixture, Runtime
-from loraloop.agent.engine.computed import Computed
-from loraloop.agent.engine.sampling import Sampler, Sampling
+from loraloop.agent.engine.kv_context import Computed
+from loraloop.agent.engine.sampler import Sampler, Sampling
 
 if TYPE_CHECKING:
     from torch import Tensor

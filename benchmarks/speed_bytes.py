@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loraloop.adapters.methods.sites import MODULES, module_shape
+from loraloop.adapters.payload.sites import MODULES, module_shape
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
-    from loraloop.adapters.skill import Skill
+    from loraloop.adapters.skill.skill import Skill
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ from transformers_peer import transformers_model, with_adapters
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
-    from loraloop.adapters.base.cache import KVCache
-    from loraloop.adapters.skill import Skill
+    from loraloop.adapters.base.decoder.cache import KVCache
+    from loraloop.adapters.skill.skill import Skill
 
 WARM = 2
 """Untimed forwards before timed ones: whatever ran in between has taken the processor's caches."""
@@ -76,7 +76,7 @@ class Ours:
     name, variant = "loraloop", "int4"
 
     def __init__(self, base: Base, skill: Skill, steps: int = 16) -> None:
-        from loraloop.adapters.bank import Bank
+        from loraloop.adapters.bank.bank import Bank
 
         self._base, self._steps = base, steps
         self._bank = Bank(base, slots=1, rank=skill.card.rank)

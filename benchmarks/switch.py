@@ -35,7 +35,7 @@ from report import Report, finish, options, spread
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
-    from loraloop.adapters.skill import Skill
+    from loraloop.adapters.skill.skill import Skill
     from loraloop.agent import Runtime
     from loraloop.agent.engine import Trunk
 
@@ -76,7 +76,7 @@ def ours(base: Base, skills: Sequence[Skill], repeats: int, seed: int) -> dict[s
     """All of our figures."""
     from episode_ours import Untold
 
-    from loraloop.adapters.bank import Bank
+    from loraloop.adapters.bank.bank import Bank
     from loraloop.agent import Runtime
 
     bank = Bank(base)
@@ -119,7 +119,7 @@ def activation(runtime: Runtime, skill: str) -> float:
 
 def loads(base: Base, skills: Sequence[Skill], repeats: int) -> list[float]:
     """Milliseconds to write a skill that was read before into the bank's one slot."""
-    from loraloop.adapters.bank import Bank
+    from loraloop.adapters.bank.bank import Bank
 
     bank = Bank(base, slots=1)
     names = [bank.add(skill) for skill in skills[:2]]

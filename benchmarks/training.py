@@ -44,7 +44,7 @@ from own_process import found_before, found_now
 from report import Report, finish, options
 from training_systems import SYSTEMS, Job
 
-from loraloop.adapters.base.quantize import TILED
+from loraloop.adapters.base.loading.quantize import TILED
 
 MB = 1e6
 OURS = ("ours", "ours_fp32", "served", "cached", "full")

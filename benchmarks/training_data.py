@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
-    from loraloop.adapters.training.encode import Encoded
+    from loraloop.adapters.training.data.encode import Encoded
 
 ITEMS = ("lamp", "chair", "kettle", "carpet", "mirror", "shelf", "clock", "blanket", "bowl", "basket")
 CITIES = ("Oslo", "Porto", "Ghent", "Turin", "Graz", "Brno", "Lyon", "Kiel", "Malmö", "Split")
@@ -27,7 +27,7 @@ def examples(base: Base, count: int, context: int, completion: int, seed: int = 
 
 def _example(base: Base, rng: random.Random, context: int, completion: int) -> Encoded:
     from loraloop.adapters.base import Message
-    from loraloop.adapters.training.encode import Encoded
+    from loraloop.adapters.training.data.encode import Encoded
 
     orders = [
         (rng.randrange(1000, 9999), rng.randrange(2, 40), rng.choice(ITEMS), rng.choice(CITIES), rng.choice(STATES))

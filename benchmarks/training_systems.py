@@ -23,7 +23,7 @@ from training_memory import Allocations, Resident
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
     from loraloop.adapters.methods.lora import Lora
-    from loraloop.adapters.training.encode import Encoded
+    from loraloop.adapters.training.data.encode import Encoded
 
 IGNORED = -100  # a label without a loss
 BETAS, CLIP = (0.9, 0.99), 1.0
@@ -139,7 +139,7 @@ def plan_of(job: Job) -> dict[str, Any]:
 
 def ours(job: Job, watch: Watch, **settings: Any) -> None:
     """Our trainer; what it does in which order is written down for the peers."""
-    from loraloop.adapters.training.trainer import Progress, TrainConfig, Trainer
+    from loraloop.adapters.training.trainer.trainer import Progress, TrainConfig, Trainer
 
     rates: list[float] = []
 
@@ -264,9 +264,9 @@ def prepare(job: Job) -> None:
     """Writes what the peers start from: the served values as a transformers folder, and both adapters untrained."""
     from transformers_peer import save_for_peft, transformers_model, transformers_tokenizer
 
-    from loraloop.adapters.card import Card
     from loraloop.adapters.methods.context import ConfigContext
-    from loraloop.adapters.skill import Skill
+    from loraloop.adapters.skill.card import Card
+    from loraloop.adapters.skill.skill import Skill
 
     base, method = job.load(), job.method
     transformers_model(base, base.dtype).save_pretrained(job.place / "model")

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from loraloop.adapters.methods.sites import GROUPS, module_shape
+from loraloop.adapters.payload.sites import GROUPS, module_shape
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
-    from loraloop.adapters.skill import Skill
+    from loraloop.adapters.skill.skill import Skill
 
 TEMPLATE = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
@@ -132,7 +132,7 @@ def with_adapters(model: Any, skills: Sequence[Skill], folder: Path, *activation
 
 def save_for_peft(skill: Skill, folder: Path, activation: str) -> Path:
     """A skill as a PEFT folder; "branch" makes an aLoRA of it, "full" a plain LoRA."""
-    from loraloop.adapters.skill import Skill as Made
+    from loraloop.adapters.skill.skill import Skill as Made
 
     card = skill.card.model_copy(update={"activation": activation})
     return Made(card, skill.tensors).to_peft(folder)

@@ -36,7 +36,7 @@ from vllm_server import VllmServer, vllm_server
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
-    from loraloop.adapters.skill import Skill
+    from loraloop.adapters.skill.skill import Skill
 
 RANK, SWITCH_AT, TOKENS = 16, 1_500, 24
 FIRST, OTHER = "tools", "retrieval"
@@ -53,7 +53,7 @@ class Switches:
     def __init__(self, base: Base, skills: Sequence[Skill], rng: random.Random) -> None:
         from episode_ours import Untold
 
-        from loraloop.adapters.bank import Bank
+        from loraloop.adapters.bank.bank import Bank
         from loraloop.agent import Runtime
 
         bank = Bank(base, rank=RANK)

@@ -30,11 +30,11 @@ PAGES: dict[str, tuple[str, ...]] = {
     "loraloop.adapters": (
         *(
             "loraloop.adapters.base:Row,Forward,ModelConfig,random_base",
-            "loraloop.adapters.bank",
-            "loraloop.adapters.skill",
-            "loraloop.adapters.card",
+            "loraloop.adapters.bank.bank",
+            "loraloop.adapters.skill.skill",
+            "loraloop.adapters.skill.card",
         ),
-        *("loraloop.adapters.contracts", "loraloop.adapters.registry"),
+        *("loraloop.adapters.skill.contracts", "loraloop.adapters.skill.registry"),
     ),
     "loraloop.tool_schemas": ("loraloop.tool_schemas",),
     "loraloop.kernels": ("loraloop.kernels.ops", "loraloop.kernels.rows"),

@@ -13,8 +13,8 @@ import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
-from loraloop.tool_schemas.formats import ENGINE, FREE, NUMERIC, PATTERNS
-from loraloop.tool_schemas.keywords import ANNOTATIONS, CHECKED, ENFORCED
+from loraloop.tool_schemas.schema.formats import ENGINE, FREE, NUMERIC, PATTERNS
+from loraloop.tool_schemas.schema.keywords import ANNOTATIONS, CHECKED, ENFORCED
 
 PAGE = Path(__file__).resolve().parent / "tools.md"
 LISTS: dict[str, Iterable[str]] = {

@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-from loraloop.agent.trace_schema import trace_schema
+from loraloop.agent.tracing.schema import trace_schema
 
 FILE = Path(__file__).resolve().parent / "trace.schema.json"
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from loraloop.kernels.triton_switch import INTERPRETED
+from loraloop.kernels.gpu.triton_switch import INTERPRETED
 
 _TABLES = "Tensor slots, Tensor weights"
 _ADAPT = "Tensor? A, Tensor? B, Tensor? gain, Tensor? bias, " + _TABLES
@@ -124,9 +124,9 @@ torch.library.register_autograd(
     "loraloop::scale_input", _scale_input_gradients, setup_context=_keep_adapt, lib=_library
 )
 torch.library.register_autograd("loraloop::nf4_linear", _nf4_gradients, setup_context=_keep_nf4, lib=_library)
-_register("CPU", import_module("loraloop.kernels.ops_triton" if INTERPRETED else "loraloop.kernels.ops_torch"))
+_register("CPU", import_module("loraloop.kernels.gpu.ops_triton" if INTERPRETED else "loraloop.kernels.ops_torch"))
 if torch.cuda.is_available():
-    _register("CUDA", import_module("loraloop.kernels.ops_triton"))
+    _register("CUDA", import_module("loraloop.kernels.gpu.ops_triton"))
 
 lora_linear_ = torch.ops.loraloop.lora_linear_.default
 adapt_ = torch.ops.loraloop.adapt_.default

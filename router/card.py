@@ -8,7 +8,7 @@ from typing import Any
 
 from loraloop.tool_schemas.errors import SkillError
 
-WEIGHTS = Path(__file__).parent / "weights"
+WEIGHTS = Path(__file__).parent / "weights" / "smollm2-135m"
 FILES = ("router.json", "router.safetensors")
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from loraloop.adapters.base import Base
-    from loraloop.adapters.base.convert import AnyDecoder
+    from loraloop.adapters.base.loading.convert import AnyDecoder
 
 FORWARD_TOKENS = 2000
 SHARD = 512

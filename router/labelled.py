@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from loraloop.adapters.base.messages import Message
-from loraloop.adapters.contracts import Passage, user_content
+from loraloop.adapters.skill.contracts import Passage, user_content
 from loraloop.router.decision import RouterState
 from loraloop.router.labels import CHOICES
 from loraloop.router.practice_held_out import HELD_OUT

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from loraloop.adapters.base.messages import Message
-from loraloop.adapters.contracts import Passage
+from loraloop.adapters.skill.contracts import Passage
 from loraloop.router.labels import asks_for_code
 from loraloop.tool_schemas import Tool, render_tools
 from loraloop.tool_schemas.errors import InputError

@@ -22,7 +22,7 @@ from loraloop.tool_schemas.errors import SkillError, unknown
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
 
-WEIGHTS = Path(__file__).parent / "weights"
+WEIGHTS = Path(__file__).parent / "weights" / "smollm2-135m"
 FORMAT = 1
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.base.messages import Message
-from loraloop.adapters.contracts import user_content
+from loraloop.adapters.skill.contracts import user_content
 from loraloop.router import composed
 from loraloop.router.practice import Practice
 from loraloop.router.practice_requests import argument, argument_name
@@ -232,7 +232,7 @@ def _injected(main: Practice, others: Sequence[Practice], rng: random.Random) ->
 
 def python_points(rng: random.Random, instructions: Sequence[str]) -> Iterator[Point]:
     """Points after code was run: answer if it worked, code again if it failed."""
-    from loraloop.adapters.contracts import code_text
+    from loraloop.adapters.skill.contracts import code_text
     from loraloop.router.states import system
 
     for request, code in PYTHON:

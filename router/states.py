@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from loraloop.adapters.base.messages import Message
-from loraloop.adapters.contracts import Passage, user_content
+from loraloop.adapters.skill.contracts import Passage, user_content
 from loraloop.router import composed, records
 from loraloop.router.decision import RouterState
 from loraloop.router.functions import function_requests

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.base.messages import Message
-from loraloop.adapters.contracts import Passage, user_content
+from loraloop.adapters.skill.contracts import Passage, user_content
 from loraloop.adapters.training.sources.tools_public import Case
 from loraloop.adapters.training.sources.typed_several import SeveralMaker
 from loraloop.router.runs import Point

@@ -123,10 +123,10 @@ def native_base():
     from dataclasses import replace
 
     from loraloop.adapters.base import random_base
-    from loraloop.adapters.base.convert import cache_root
-    from loraloop.adapters.base.native_decoder import NativeDecoder
-    from loraloop.adapters.base.quantize import embedding_weight, fused
-    from loraloop.kernels import native
+    from loraloop.adapters.base.decoder.native_decoder import NativeDecoder
+    from loraloop.adapters.base.loading.convert import cache_root
+    from loraloop.adapters.base.loading.quantize import embedding_weight, fused
+    from loraloop.kernels.cpu import native
 
     library = native.load(cache_root() / "native") if native.has_compiler() else None
     if library is None:
@@ -152,10 +152,10 @@ def native_base():
 @pytest.fixture(scope="session")
 def method_skill():
     """`method_skill(base, method, name, activation, seed, **options)`: a random skill of any method."""
-    from loraloop.adapters.card import Card
     from loraloop.adapters.methods import card_fields, make_method
     from loraloop.adapters.methods.context import BaseContext
-    from loraloop.adapters.skill import Skill
+    from loraloop.adapters.skill.card import Card
+    from loraloop.adapters.skill.skill import Skill
 
     targets = ("q_proj", "v_proj", "o_proj", "up_proj", "down_proj")
     pairs = {"rank": 4, "alpha": 8, "targets": targets}

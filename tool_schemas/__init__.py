@@ -6,22 +6,31 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from loraloop.tool_schemas.calls import Call, calls_schema, parse_calls
-    from loraloop.tool_schemas.dialect import Bounds
-    from loraloop.tool_schemas.grammar import Choice, Grammar, GrammarCompiler, JsonSchema, Lark, Regex, State, Term
+    from loraloop.tool_schemas.grammar.grammar import (
+        Choice,
+        Grammar,
+        GrammarCompiler,
+        JsonSchema,
+        Lark,
+        Regex,
+        State,
+        Term,
+    )
+    from loraloop.tool_schemas.grammar.terms import term_of
     from loraloop.tool_schemas.http.auth import ApiKey, Basic, Bearer
     from loraloop.tool_schemas.http.client import HttpClient, Retries, Sending
     from loraloop.tool_schemas.http.endpoint import HttpError, http_tool
     from loraloop.tool_schemas.http.places import Place
     from loraloop.tool_schemas.http.policy import NetworkPolicy
     from loraloop.tool_schemas.jsontext import dumps
-    from loraloop.tool_schemas.loading import load_tools, python_tools
     from loraloop.tool_schemas.mcp.server import McpServer, mcp_tools
     from loraloop.tool_schemas.openapi.service import OpenApiTools, load_openapi, tools_from_openapi
-    from loraloop.tool_schemas.render import render_tools
-    from loraloop.tool_schemas.terms import term_of
-    from loraloop.tool_schemas.tool_lists import openai_tools
-    from loraloop.tool_schemas.tools import Tool, tool
+    from loraloop.tool_schemas.schema.dialect import Bounds
+    from loraloop.tool_schemas.tools.calls import Call, calls_schema, parse_calls
+    from loraloop.tool_schemas.tools.loading import load_tools, python_tools
+    from loraloop.tool_schemas.tools.render import render_tools
+    from loraloop.tool_schemas.tools.tool import Tool, tool
+    from loraloop.tool_schemas.tools.tool_lists import openai_tools
 
 _HOMES = {
     "calls": ("Call", "calls_schema", "parse_calls"),

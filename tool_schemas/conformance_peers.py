@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from loraloop.tool_schemas.conformance import Judge, Vocabulary
 from loraloop.tool_schemas.errors import InputError, SchemaError, unknown
+from loraloop.tool_schemas.grammar.conformance import Judge, Vocabulary
 
 SECONDS = 10.0  # that one schema may take to compile
 MEGABYTES = 4096

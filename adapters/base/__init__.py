@@ -1,13 +1,13 @@
 """The shared base: load, quantize, decoder forward, key-value cache, chat format."""
 
 from loraloop.adapters.base.base import Base
-from loraloop.adapters.base.cache import BranchCache, Cache, KVCache
-from loraloop.adapters.base.config import ModelConfig
-from loraloop.adapters.base.decoder import Attached, Forward, Row, Virtual
+from loraloop.adapters.base.decoder.cache import BranchCache, Cache, KVCache
+from loraloop.adapters.base.decoder.decoder import Attached, Forward, Row, Virtual
+from loraloop.adapters.base.decoder.native_cache import NativeCache
+from loraloop.adapters.base.loading.config import ModelConfig
 from loraloop.adapters.base.messages import Message
-from loraloop.adapters.base.native_cache import NativeCache
 from loraloop.adapters.base.random_base import random_base
-from loraloop.adapters.methods.sites import GROUPS
+from loraloop.adapters.payload.sites import GROUPS
 from loraloop.kernels.reference import Blend, Choice, Segments
 
 AnyCache = KVCache | NativeCache

@@ -10,11 +10,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from loraloop.adapters.base.cache import KVCache
-from loraloop.adapters.base.catalog import CATALOG, DEFAULT
 from loraloop.adapters.base.chat import Chat
-from loraloop.adapters.base.config import ModelConfig
-from loraloop.adapters.base.convert import (
+from loraloop.adapters.base.decoder.cache import KVCache
+from loraloop.adapters.base.decoder.decoder import Attached, Forward, Row
+from loraloop.adapters.base.decoder.native_cache import NativeCache
+from loraloop.adapters.base.decoder.native_decoder import NativeDecoder, serves
+from loraloop.adapters.base.loading.catalog import CATALOG, DEFAULT
+from loraloop.adapters.base.loading.config import ModelConfig
+from loraloop.adapters.base.loading.convert import (
     AnyDecoder,
     Converted,
     Fingerprints,
@@ -24,17 +27,14 @@ from loraloop.adapters.base.convert import (
     open_decoder,
     read_card,
 )  # fmt: skip
-from loraloop.adapters.base.decoder import Attached, Forward, Row
-from loraloop.adapters.base.fetch import fetch
-from loraloop.adapters.base.gguf_source import GGUFSource
-from loraloop.adapters.base.hf_source import HFSource
-from loraloop.adapters.base.native_cache import NativeCache
-from loraloop.adapters.base.native_decoder import NativeDecoder, serves
-from loraloop.adapters.base.quantize import TILED, check_form, default_form
-from loraloop.adapters.base.source import Source
+from loraloop.adapters.base.loading.fetch import fetch
+from loraloop.adapters.base.loading.gguf_source import GGUFSource
+from loraloop.adapters.base.loading.hf_source import HFSource
+from loraloop.adapters.base.loading.quantize import TILED, check_form, default_form
+from loraloop.adapters.base.loading.source import Source
 from loraloop.adapters.base.tokenizer import Tokenizer
-from loraloop.kernels import native
-from loraloop.kernels.native import Native
+from loraloop.kernels.cpu import native
+from loraloop.kernels.cpu.native import Native
 from loraloop.kernels.quantized import cpu_layout
 from loraloop.tool_schemas.errors import BaseModelError, unknown
 

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from loraloop.adapters.base.base import Base
 from loraloop.adapters.base.chat import ChatFormat
-from loraloop.adapters.base.config import ModelConfig
-from loraloop.adapters.base.convert import Converted, Fingerprints
-from loraloop.adapters.base.decoder import Decoder, Layer
+from loraloop.adapters.base.decoder.decoder import Decoder, Layer
+from loraloop.adapters.base.loading.config import ModelConfig
+from loraloop.adapters.base.loading.convert import Converted, Fingerprints
 from loraloop.adapters.base.tokenizer import Tokenizer
-from loraloop.adapters.methods.sites import GROUPS
+from loraloop.adapters.payload.sites import GROUPS
 from loraloop.kernels.quantized import DenseWeight
 
 _SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")

@@ -12,8 +12,8 @@ from loraloop.tool_schemas.errors import InputError, unknown
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from loraloop.adapters.card import Card
     from loraloop.adapters.methods.method import Method
+    from loraloop.adapters.skill.card import Card
 
 _WHERE = {
     "lora": "Lora",

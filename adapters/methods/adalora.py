@@ -15,9 +15,9 @@ from torch import Tensor
 
 from loraloop.adapters.methods.context import Context
 from loraloop.adapters.methods.method import Plain, checked_positive, checked_rank, checked_targets, modules
-from loraloop.adapters.methods.pairs import Factors, grouped, of_module, uniform
-from loraloop.adapters.methods.payload import Payload
-from loraloop.adapters.methods.sites import MODULES, module_shape, tensor_name
+from loraloop.adapters.payload.pairs import Factors, grouped, of_module, uniform
+from loraloop.adapters.payload.payload import Payload
+from loraloop.adapters.payload.sites import MODULES, module_shape, tensor_name
 from loraloop.tool_schemas.errors import InputError
 
 _FACTORS = ("lora_A", "lora_E", "lora_B")

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from loraloop.adapters.methods.context import Context
 from loraloop.adapters.methods.method import Plain
-from loraloop.adapters.methods.payload import ACTIVATIONS, Activation, Bottleneck, Payload
+from loraloop.adapters.payload.payload import ACTIVATIONS, Activation, Bottleneck, Payload
 from loraloop.tool_schemas.errors import InputError, unknown
 
 PLACEMENTS = {"houlsby": ("attention", "mlp"), "pfeiffer": ("mlp",)}

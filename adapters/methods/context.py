@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
-from loraloop.adapters.methods.sites import GROUPS, MODULE_PATHS, Dimensions, group_of, module_shape, rows_of
+from loraloop.adapters.payload.sites import GROUPS, MODULE_PATHS, Dimensions, group_of, module_shape, rows_of
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
-    from loraloop.adapters.base.decoder import Decoder
-    from loraloop.adapters.base.source import Source
+    from loraloop.adapters.base.decoder.decoder import Decoder
+    from loraloop.adapters.base.loading.source import Source
 
 
 class Context(Protocol):
@@ -135,7 +135,7 @@ class BaseContext:
         return held[rows_of(self.config, module)].float()
 
     def original(self, layer: int, module: str, checkpoint: str = "") -> Tensor:
-        from loraloop.adapters.base.quantize import dense
+        from loraloop.adapters.base.loading.quantize import dense
 
         name = f"model.layers.{layer}.{MODULE_PATHS[module]}.weight"
         if self.originals is not None and name in self.originals:
@@ -157,8 +157,8 @@ class BaseContext:
 
     @torch.no_grad()
     def keys_values(self, text: str) -> list[tuple[Tensor, Tensor]]:
-        from loraloop.adapters.base.decoder import Decoder, Row
-        from loraloop.adapters.training.view import training_view
+        from loraloop.adapters.base.decoder.decoder import Decoder, Row
+        from loraloop.adapters.training.forward.view import training_view
 
         decoder = self.decoder or (
             self.base.decoder if type(self.base.decoder) is Decoder else training_view(self.base)
@@ -179,8 +179,8 @@ class BaseContext:
 
 @lru_cache(maxsize=1)
 def _source(checkpoint: str) -> Source:
-    from loraloop.adapters.base.gguf_source import GGUFSource
-    from loraloop.adapters.base.hf_source import HFSource
+    from loraloop.adapters.base.loading.gguf_source import GGUFSource
+    from loraloop.adapters.base.loading.hf_source import HFSource
 
     path = Path(checkpoint).expanduser()
     return GGUFSource(path) if path.is_file() else HFSource(path)

@@ -15,9 +15,9 @@ from torch import Tensor
 from loraloop.adapters.methods.context import Context
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.methods.method import Plain, modules
-from loraloop.adapters.methods.pairs import Factors, grouped, of_module, spread, uniform
-from loraloop.adapters.methods.payload import Payload
-from loraloop.adapters.methods.sites import MODULES, Dimensions, module_shape, tensor_name
+from loraloop.adapters.payload.pairs import Factors, grouped, of_module, spread, uniform
+from loraloop.adapters.payload.payload import Payload
+from loraloop.adapters.payload.sites import MODULES, Dimensions, module_shape, tensor_name
 
 
 @dataclass(frozen=True, slots=True)

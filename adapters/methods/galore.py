@@ -15,9 +15,9 @@ from torch import Tensor
 
 from loraloop.adapters.methods.context import Context
 from loraloop.adapters.methods.method import Plain, checked_rank, checked_targets, modules
-from loraloop.adapters.methods.pairs import Factors, grouped, low_rank_of, of_module, spread, uniform
-from loraloop.adapters.methods.payload import LowRank, Payload
-from loraloop.adapters.methods.sites import GROUPS, MODULES, Dimensions, Site, module_shape, tensor_name
+from loraloop.adapters.payload.pairs import Factors, grouped, low_rank_of, of_module, spread, uniform
+from loraloop.adapters.payload.payload import LowRank, Payload
+from loraloop.adapters.payload.sites import GROUPS, MODULES, Dimensions, Site, module_shape, tensor_name
 
 
 @dataclass(frozen=True, slots=True)

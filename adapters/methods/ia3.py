@@ -14,9 +14,9 @@ from torch import Tensor
 
 from loraloop.adapters.methods.context import Context
 from loraloop.adapters.methods.method import Plain, checked_targets, modules
-from loraloop.adapters.methods.pairs import of_module, spread
-from loraloop.adapters.methods.payload import Payload
-from loraloop.adapters.methods.sites import group_of, module_shape, tensor_name
+from loraloop.adapters.payload.pairs import of_module, spread
+from loraloop.adapters.payload.payload import Payload
+from loraloop.adapters.payload.sites import group_of, module_shape, tensor_name
 from loraloop.tool_schemas.errors import InputError
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from loraloop.adapters.methods.context import Context
 from loraloop.adapters.methods.method import Plain, checked_positive, checked_rank, checked_targets, modules
-from loraloop.adapters.methods.pairs import (
+from loraloop.adapters.payload.pairs import (
     Factors,
     grouped,
     low_rank_of,
@@ -26,8 +26,8 @@ from loraloop.adapters.methods.pairs import (
     of_module,
     uniform,
 )
-from loraloop.adapters.methods.payload import Payload
-from loraloop.adapters.methods.sites import MODULES, module_shape, tensor_name
+from loraloop.adapters.payload.payload import Payload
+from loraloop.adapters.payload.sites import MODULES, module_shape, tensor_name
 from loraloop.tool_schemas.errors import InputError, unknown
 
 STARTS = ("kaiming", "gaussian", "pissa", "olora", "loftq")

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from loraloop.adapters.methods.context import Context
-from loraloop.adapters.methods.payload import Payload
-from loraloop.adapters.methods.sites import MODULES, Dimensions
+from loraloop.adapters.payload.payload import Payload
+from loraloop.adapters.payload.sites import MODULES, Dimensions
 from loraloop.tool_schemas.errors import InputError, unknown
 
 

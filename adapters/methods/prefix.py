@@ -15,7 +15,7 @@ from torch import Tensor
 
 from loraloop.adapters.methods.context import Context
 from loraloop.adapters.methods.method import Plain, checked_rank
-from loraloop.adapters.methods.payload import Payload
+from loraloop.adapters.payload.payload import Payload
 from loraloop.tool_schemas.errors import InputError
 
 

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from loraloop.adapters.methods.context import Context
 from loraloop.adapters.methods.method import Plain, checked_rank, checked_targets, modules
-from loraloop.adapters.methods.pairs import Factors, of_module, spread
-from loraloop.adapters.methods.payload import LowRank, Payload
-from loraloop.adapters.methods.sites import MODULES, Dimensions, group_shape, module_shape, tensor_name
+from loraloop.adapters.payload.pairs import Factors, of_module, spread
+from loraloop.adapters.payload.payload import LowRank, Payload
+from loraloop.adapters.payload.sites import MODULES, Dimensions, group_shape, module_shape, tensor_name
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,23 +16,23 @@ from typing import get_args
 import torch
 
 from loraloop.adapters.base import Base
-from loraloop.adapters.base.catalog import DEFAULT
-from loraloop.adapters.card import Card, DataSource, Fingerprints
-from loraloop.adapters.skill import Skill
+from loraloop.adapters.base.loading.catalog import DEFAULT
+from loraloop.adapters.skill.card import Card, DataSource, Fingerprints
+from loraloop.adapters.skill.skill import Skill
 from loraloop.adapters.training.corrections import corrections
-from loraloop.adapters.training.data import counted_mixture, load_examples
-from loraloop.adapters.training.dpo import Dpo
-from loraloop.adapters.training.encode import Encoded, fitting
-from loraloop.adapters.training.example import CONTRACTS, Example
+from loraloop.adapters.training.data.encode import Encoded, fitting
+from loraloop.adapters.training.data.example import CONTRACTS, Example
+from loraloop.adapters.training.data.shipped import counted_mixture, load_examples
+from loraloop.adapters.training.forward.view import Precision
 from loraloop.adapters.training.lineage import rounds
-from loraloop.adapters.training.objective import Objective
-from loraloop.adapters.training.preferences import pairs
+from loraloop.adapters.training.objectives.dpo import Dpo
+from loraloop.adapters.training.objectives.objective import Objective
+from loraloop.adapters.training.objectives.reference import Reference
+from loraloop.adapters.training.objectives.sft import Sft
 from loraloop.adapters.training.recipes import RECIPES, ShippedRecipe, recipe
-from loraloop.adapters.training.reference import Reference
-from loraloop.adapters.training.sft import Sft
-from loraloop.adapters.training.train_config import Trunks
-from loraloop.adapters.training.trainer import Trainer
-from loraloop.adapters.training.view import Precision
+from loraloop.adapters.training.teacher.preferences import pairs
+from loraloop.adapters.training.trainer.train_config import Trunks
+from loraloop.adapters.training.trainer.trainer import Trainer
 from loraloop.tool_schemas.errors import LoraloopError
 
 _log = logging.getLogger("loraloop.training")

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from loraloop.adapters.base import Base
-from loraloop.adapters.skill import Skill
-from loraloop.adapters.training.example import Example
-from loraloop.adapters.training.preferences import Judged
-from loraloop.adapters.training.sampler import Sampler
-from loraloop.adapters.training.score import Runs, right
+from loraloop.adapters.skill.skill import Skill
+from loraloop.adapters.training.data.example import Example
+from loraloop.adapters.training.scoring.score import Runs, right
+from loraloop.adapters.training.teacher.preferences import Judged
+from loraloop.adapters.training.teacher.sampler import Sampler
 from loraloop.tool_schemas.errors import InputError
 
 TEMPERATURE = 0.7

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from loraloop.adapters.card import Card
+from loraloop.adapters.skill.card import Card
 
 
 def rounds(cards: Sequence[Card]) -> dict[str, Any]:

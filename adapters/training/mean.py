@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from loraloop.adapters.skill import Skill
+from loraloop.adapters.skill.skill import Skill
 from loraloop.adapters.training.lineage import rounds
 from loraloop.tool_schemas.errors import InputError
 

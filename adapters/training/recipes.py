@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from loraloop.adapters.base.catalog import DEFAULT
+from loraloop.adapters.base.loading.catalog import DEFAULT
 from loraloop.adapters.methods.lora import Lora
-from loraloop.adapters.training.train_config import TrainConfig, Trunks
-from loraloop.adapters.training.view import Precision
+from loraloop.adapters.training.forward.view import Precision
+from loraloop.adapters.training.trainer.train_config import TrainConfig, Trunks
 from loraloop.tool_schemas.errors import unknown
 
 

@@ -16,9 +16,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from loraloop.adapters.base import Base, Message
-from loraloop.adapters.training.sampler import Sampler
 from loraloop.adapters.training.sources.typed import Spec, Value, drawn, fill, specs
 from loraloop.adapters.training.sources.typed_shown import OWN, QUESTION
+from loraloop.adapters.training.teacher.sampler import Sampler
 
 _LOG = logging.getLogger(__name__)
 ASKED = (

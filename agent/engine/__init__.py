@@ -1,12 +1,12 @@
 """Generation: a trunk computed by the bare base, and branches from its end under a skill."""
 
 from loraloop.agent.engine.branch import Branch
-from loraloop.agent.engine.clock import PHASES, Clock
 from loraloop.agent.engine.full import FullCaches
 from loraloop.agent.engine.generate import Budget, Delta, Generated, generate
 from loraloop.agent.engine.ledger import Author, Ledger, LedgerError
-from loraloop.agent.engine.sampling import Sampler, Sampling
-from loraloop.agent.engine.store import TrunkStore
+from loraloop.agent.engine.prefix_cache import TrunkStore
+from loraloop.agent.engine.sampler import Sampler, Sampling
+from loraloop.agent.engine.timer import PHASES, Clock
 from loraloop.agent.engine.trunk import MessageSpan, Trunk
 
 __all__ = [

@@ -20,19 +20,19 @@ from typing import TYPE_CHECKING
 
 from torch.special import entr
 
-from loraloop.adapters.card import MOST_BEAMS
-from loraloop.agent.engine.clock import Clock
-from loraloop.agent.engine.computed import feed_together
+from loraloop.adapters.skill.card import MOST_BEAMS
 from loraloop.agent.engine.hypotheses import Contexts, Hypothesis
+from loraloop.agent.engine.kv_context import feed_together
+from loraloop.agent.engine.timer import Clock
 from loraloop.tool_schemas.errors import InputError, Violation
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from loraloop.agent.engine.balance import Balance
     from loraloop.agent.engine.branch import Branch
+    from loraloop.agent.engine.constrained import Constraint
     from loraloop.agent.engine.generate import Budget
-    from loraloop.agent.engine.guide import Constraint
+    from loraloop.agent.engine.two_way_choice import Balance
 
 LIKELIER = 0.5
 """From which probability the first of two ways is taken that a balance weighs without a threshold."""

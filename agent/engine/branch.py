@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from loraloop.agent.engine.computed import Computed, common_prefix
+from loraloop.agent.engine.kv_context import Computed, common_prefix
 from loraloop.agent.engine.ledger import Author
 
 if TYPE_CHECKING:

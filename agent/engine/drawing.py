@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from loraloop.agent.engine.clock import Clock
-from loraloop.agent.engine.computed import feed_together
 from loraloop.agent.engine.generate import Budget, Delta, Generated
 from loraloop.agent.engine.hypotheses import Contexts, Hypothesis
-from loraloop.agent.engine.sampling import Sampler, Sampling
+from loraloop.agent.engine.kv_context import feed_together
+from loraloop.agent.engine.sampler import Sampler, Sampling
+from loraloop.agent.engine.timer import Clock
 from loraloop.tool_schemas.errors import InputError, Violation
 
 if TYPE_CHECKING:
     from loraloop.agent.engine.branch import Branch
-    from loraloop.agent.engine.guide import Constraint
+    from loraloop.agent.engine.constrained import Constraint
 
 MOST_TRIES = 64
 TEMPERATURE, TOP_P = 0.8, 0.95

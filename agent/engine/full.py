@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from threading import Lock
 
-from loraloop.agent.engine.computed import Computed, common_prefix
-from loraloop.agent.engine.held import Held
+from loraloop.agent.engine.cache_stats import Held
+from loraloop.agent.engine.kv_context import Computed, common_prefix
 from loraloop.agent.engine.ledger import Author
 
 WORTH = 16

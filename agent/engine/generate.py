@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Required, TypedDict
 
 from torch import Tensor
 
-from loraloop.agent.engine.balance import Balance
 from loraloop.agent.engine.beam import Found, likeliest
-from loraloop.agent.engine.clock import Clock
-from loraloop.agent.engine.guide import Constraint, Guide
+from loraloop.agent.engine.constrained import Constraint, Guide
+from loraloop.agent.engine.detokenizer import TextStream
 from loraloop.agent.engine.nbest import judged
-from loraloop.agent.engine.sampling import Sampler
-from loraloop.agent.engine.text import TextStream
+from loraloop.agent.engine.sampler import Sampler
+from loraloop.agent.engine.timer import Clock
+from loraloop.agent.engine.two_way_choice import Balance
 
 if TYPE_CHECKING:
     from loraloop.adapters.base.tokenizer import Tokenizer

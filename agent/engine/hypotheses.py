@@ -9,8 +9,8 @@ from loraloop.tool_schemas.errors import Violation
 
 if TYPE_CHECKING:
     from loraloop.agent.engine.branch import Branch
-    from loraloop.agent.engine.computed import Computed
-    from loraloop.agent.engine.guide import Constraint
+    from loraloop.agent.engine.constrained import Constraint
+    from loraloop.agent.engine.kv_context import Computed
 
 
 @dataclass(slots=True)

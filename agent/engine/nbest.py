@@ -14,14 +14,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from loraloop.agent.engine.balance import Balance
 from loraloop.agent.engine.beam import LIKELIER, Found, likeliest
-from loraloop.agent.engine.clock import Clock
+from loraloop.agent.engine.timer import Clock
+from loraloop.agent.engine.two_way_choice import Balance
 
 if TYPE_CHECKING:
     from loraloop.agent.engine.branch import Branch
+    from loraloop.agent.engine.constrained import Constraint
     from loraloop.agent.engine.generate import Budget
-    from loraloop.agent.engine.guide import Constraint
 
 KEPT, MORE = 8, 4
 """Texts that are compared, and those that are searched beside them because they are longer."""

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from loraloop.agent.engine.branch import Branch
-from loraloop.agent.engine.clock import Clock
-from loraloop.agent.engine.computed import Computed
 from loraloop.agent.engine.full import FullCaches
+from loraloop.agent.engine.kv_context import Computed
 from loraloop.agent.engine.ledger import Author
+from loraloop.agent.engine.timer import Clock
 from loraloop.tool_schemas.errors import ContextLengthError
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from loraloop.adapters.bank import Bank as Bank
+    from loraloop.adapters.bank.bank import Bank as Bank
     from loraloop.adapters.base import Base as Base
     from loraloop.adapters.base import Message as Message
-    from loraloop.adapters.skill import Skill as Skill
-    from loraloop.adapters.skill import library as library
+    from loraloop.adapters.skill.skill import Skill as Skill
+    from loraloop.adapters.skill.skill import library as library
     from loraloop.agent import Agent as Agent
     from loraloop.agent import Approve as Approve
     from loraloop.agent import Deny as Deny
@@ -36,27 +36,27 @@ if TYPE_CHECKING:
     from loraloop.agent import Tracer as Tracer
     from loraloop.agent import diff as diff
     from loraloop.agent import replay as replay
-    from loraloop.agent.sandbox import Sandbox as Sandbox
-    from loraloop.agent.sandbox import run_python as run_python
-    from loraloop.agent.sessions import Sessions as Sessions
+    from loraloop.agent.sandbox.sandbox import Sandbox as Sandbox
+    from loraloop.agent.sandbox.sandbox import run_python as run_python
+    from loraloop.agent.sessions.sessions import Sessions as Sessions
     from loraloop.recipe_run import run_recipe as run_recipe
     from loraloop.router import Router as Router
     from loraloop.tool_schemas import McpServer as McpServer
     from loraloop.tool_schemas import Tool as Tool
     from loraloop.tool_schemas import load_tools as load_tools
     from loraloop.tool_schemas import tool as tool
-    from loraloop.tool_schemas.context import Context as Context
     from loraloop.tool_schemas.errors import LoraloopError as LoraloopError
     from loraloop.tool_schemas.errors import ToolRetry as ToolRetry
+    from loraloop.tool_schemas.tools.context import Context as Context
 
     __version__: str
 
 _HOMES = {
     "Agent": "loraloop.agent",
     "Approve": "loraloop.agent",
-    "Bank": "loraloop.adapters.bank",
+    "Bank": "loraloop.adapters.bank.bank",
     "Base": "loraloop.adapters.base",
-    "Context": "loraloop.tool_schemas.context",
+    "Context": "loraloop.tool_schemas.tools.context",
     "Deny": "loraloop.agent",
     "Document": "loraloop.agent",
     "Forbid": "loraloop.agent",
@@ -76,18 +76,18 @@ _HOMES = {
     "RunResult": "loraloop.agent",
     "Runtime": "loraloop.agent",
     "Sampling": "loraloop.agent",
-    "Sessions": "loraloop.agent.sessions",
-    "Sandbox": "loraloop.agent.sandbox",
-    "Skill": "loraloop.adapters.skill",
+    "Sessions": "loraloop.agent.sessions.sessions",
+    "Sandbox": "loraloop.agent.sandbox.sandbox",
+    "Skill": "loraloop.adapters.skill.skill",
     "Tool": "loraloop.tool_schemas",
     "ToolRetry": "loraloop.tool_schemas.errors",
     "Trace": "loraloop.agent",
     "Tracer": "loraloop.agent",
     "diff": "loraloop.agent",
-    "library": "loraloop.adapters.skill",
+    "library": "loraloop.adapters.skill.skill",
     "load_tools": "loraloop.tool_schemas",
     "replay": "loraloop.agent",
-    "run_python": "loraloop.agent.sandbox",
+    "run_python": "loraloop.agent.sandbox.sandbox",
     "run_recipe": "loraloop.recipe_run",
     "tool": "loraloop.tool_schemas",
 }

@@ -123,7 +123,7 @@ class Waiting:
 
 def asked_about(names: Sequence[str] | None) -> frozenset[str]:
     """`Policy.ask` of what `--ask` names."""
-    from loraloop.agent.approval import ALL
+    from loraloop.agent.tools.approval import ALL
 
     return frozenset(ALL if name == EVERY else name for name in names or ())
 

@@ -10,9 +10,9 @@ from rich.table import Table
 
 def base_rows() -> list[dict[str, Any]]:
     """Each base of the catalog as a dictionary: what it is, whether its file is here, and the converted forms."""
-    from loraloop.adapters.base.catalog import CATALOG
-    from loraloop.adapters.base.convert import cache_root
-    from loraloop.adapters.base.fetch import location
+    from loraloop.adapters.base.loading.catalog import CATALOG
+    from loraloop.adapters.base.loading.convert import cache_root
+    from loraloop.adapters.base.loading.fetch import location
 
     root = cache_root()
     rows = []

@@ -15,12 +15,12 @@ from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Message
-    from loraloop.adapters.contracts import Passage
+    from loraloop.adapters.skill.contracts import Passage
     from loraloop.agent import Agent, PendingRun, RunResult, RunStream, Runtime
     from loraloop.agent.events import Event
-    from loraloop.agent.resuming import Decisions
-    from loraloop.agent.trace import Trace
-    from loraloop.agent.tracing import Tracer
+    from loraloop.agent.loop.resuming import Decisions
+    from loraloop.agent.tracing.trace import Trace
+    from loraloop.agent.tracing.tracer import Tracer
     from loraloop.tool_schemas import Tool
 
 
@@ -62,7 +62,7 @@ class Conversation:
         traces: Tracer | None = None,
         approve: Callable[[PendingRun, Mapping[str, Tool]], Decisions] | None = None,
     ) -> None:
-        from loraloop.agent.tracing import Tracer
+        from loraloop.agent.tracing.tracer import Tracer
 
         self.runtime = runtime
         self.tools = tuple(tools)

@@ -37,7 +37,7 @@ from loraloop.tools_cli import Servers
 
 if TYPE_CHECKING:
     from loraloop.agent import PendingRun
-    from loraloop.agent.resuming import Decisions
+    from loraloop.agent.loop.resuming import Decisions
     from loraloop.chat import Conversation
     from loraloop.chat_screen import ChatScreen
     from loraloop.tool_schemas import Tool
@@ -73,8 +73,8 @@ def chat(
 ) -> None:
     """Talk with the agent. `/help` lists what else can be said; piped lines are answered one by one."""
     from loraloop.agent import Limits, Policy, Sampling
-    from loraloop.agent.guard import default_guard
-    from loraloop.agent.tracing import Tracer
+    from loraloop.agent.guard.guard import default_guard
+    from loraloop.agent.tracing.tracer import Tracer
     from loraloop.chat import Conversation
     from loraloop.run_options import forced_skills, open_runtime, read_documents, read_passages
     from loraloop.tool_sources import tools_of
@@ -218,7 +218,7 @@ def _editing(talk: Conversation, history: bool) -> Iterator[Callable[[str], str]
     except ImportError:  # a Python without it
         yield input
         return
-    from loraloop.adapters.base.convert import cache_root
+    from loraloop.adapters.base.loading.convert import cache_root
     from loraloop.chat_commands import COMMANDS
 
     file = cache_root() / "chat_history"

@@ -131,9 +131,9 @@ def run(
 ) -> None:
     """Run one request and show its trace."""
     from loraloop.agent import Agent, Hook, Limits, Policy, Sampling
-    from loraloop.agent.guard import default_guard
-    from loraloop.agent.sessions import Sessions
-    from loraloop.agent.tracing import Tracer
+    from loraloop.agent.guard.guard import default_guard
+    from loraloop.agent.sessions.sessions import Sessions
+    from loraloop.agent.tracing.tracer import Tracer
     from loraloop.running import run_to_end
     from loraloop.tool_sources import tools_of
 

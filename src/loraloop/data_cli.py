@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from loraloop.adapters.training.checker import Checked
-    from loraloop.adapters.training.record import Record
+    from loraloop.adapters.training.data.checker import Checked
+    from loraloop.adapters.training.data.record import Record
 
 data_app = typer.Typer(no_args_is_help=True, help="Training data: what is wrong with it, and making more of it.")
 
@@ -59,14 +59,14 @@ def check(
 
     Exit codes: 0 nothing is broken, 1 some records cannot be used, 2 a file cannot be read.
     """
-    from loraloop.adapters.training.checker import Checker
-    from loraloop.adapters.training.gather import check_files
-    from loraloop.adapters.training.readers import Reading
+    from loraloop.adapters.training.data.checker import Checker
+    from loraloop.adapters.training.data.gather import check_files
+    from loraloop.adapters.training.data.readers import Reading
 
     checker = Checker(longest)
     if base:
         from loraloop.adapters.base import Base
-        from loraloop.adapters.training.objectives import encoded
+        from loraloop.adapters.training.objectives.registry import encoded
         from loraloop.waiting import loading
 
         with loading(as_json) as progress:
@@ -119,14 +119,14 @@ def teacher(
 
     What an endpoint has answered is kept beside the file that is written, so a command that was cut goes on.
     """
-    from loraloop.adapters.training.making import taught, write_rows
+    from loraloop.adapters.training.teacher.making import taught, write_rows
     from loraloop.tool_schemas.errors import InputError
 
     if bool(url) == bool(base):
         raise InputError("give a teacher: --url and --model for an endpoint, or --base for a local one")
     records = _records(files, contract, form, limit)
     if url:
-        from loraloop.adapters.training.endpoint import Endpoint
+        from loraloop.adapters.training.teacher.endpoint import Endpoint
 
         kept = out.with_name(f"{out.name}.answers")
         writer: Any = Endpoint(url, model, kept, key, {"max_tokens": max_tokens}, per_minute)
@@ -152,8 +152,8 @@ def preferences(
     limit: Limit = None,
 ) -> None:
     """Make preference records from a skill's own right and wrong outputs, for the objectives dpo and kto."""
-    from loraloop.adapters.training.making import preferences as made
-    from loraloop.adapters.training.making import write_rows
+    from loraloop.adapters.training.teacher.making import preferences as made
+    from loraloop.adapters.training.teacher.making import write_rows
     from loraloop.skill_eval import runs_program
 
     records = _records(files, contract, form, limit)
@@ -175,9 +175,9 @@ class _Single:
 
 def _records(files: Sequence[Path], contract: Contract, form: str, limit: int | None) -> list[Record]:
     """The usable records of some files; broken ones are an error."""
-    from loraloop.adapters.training.checker import Checker
-    from loraloop.adapters.training.gather import check_files
-    from loraloop.adapters.training.readers import Reading
+    from loraloop.adapters.training.data.checker import Checker
+    from loraloop.adapters.training.data.gather import check_files
+    from loraloop.adapters.training.data.readers import Reading
     from loraloop.tool_schemas.errors import InputError
 
     found = check_files(files, [], Reading(contract.value, form), Checker(10**9))
@@ -190,8 +190,8 @@ def _records(files: Sequence[Path], contract: Contract, form: str, limit: int | 
 
 def _sampler(base: str, quantize: str | None, skill: str, temperature: float, longest: int) -> Any:
     from loraloop.adapters.base import Base
-    from loraloop.adapters.training.objectives import find_skill
-    from loraloop.adapters.training.sampler import Sampler
+    from loraloop.adapters.training.objectives.registry import find_skill
+    from loraloop.adapters.training.teacher.sampler import Sampler
     from loraloop.waiting import loading
 
     with loading(False) as progress:

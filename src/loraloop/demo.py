@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from loraloop.adapters.contracts import Passage
+    from loraloop.adapters.skill.contracts import Passage
     from loraloop.agent import Runtime
     from loraloop.tool_schemas import Tool
 
@@ -27,7 +27,7 @@ class Request:
 
 def requests() -> tuple[Request, ...]:
     """The five requests."""
-    from loraloop.adapters.contracts import Passage
+    from loraloop.adapters.skill.contracts import Passage
 
     passages = (
         Passage(

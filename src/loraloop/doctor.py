@@ -101,7 +101,7 @@ def _device() -> Finding:
 
 
 def _compiler() -> Finding:
-    from loraloop.kernels.native import has_compiler
+    from loraloop.kernels.cpu.native import has_compiler
 
     if has_compiler():
         return Finding("C compiler", True, "found")
@@ -118,7 +118,7 @@ def _bases() -> Finding:
 
 
 def _sandbox() -> Finding:
-    from loraloop.agent.sandbox import mechanisms
+    from loraloop.agent.sandbox.sandbox import mechanisms
 
     working = mechanisms()
     todo = "" if working else "programs cannot be run (--python): pip install sandlock, or apt install bubblewrap"
@@ -126,8 +126,8 @@ def _sandbox() -> Finding:
 
 
 def _skills(base: Base) -> Iterator[Finding]:
-    from loraloop.adapters.registry import known_skills
-    from loraloop.adapters.skill import Skill
+    from loraloop.adapters.skill.registry import known_skills
+    from loraloop.adapters.skill.skill import Skill
 
     for name, folder in known_skills().items():
 

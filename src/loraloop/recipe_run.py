@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base, Message
-    from loraloop.adapters.skill import Skill
-    from loraloop.adapters.training.progress import Progress
-    from loraloop.adapters.training.recipe_file import Recipe
-    from loraloop.adapters.training.report import RecipeReport
-    from loraloop.adapters.training.run import Prepared, Trained
+    from loraloop.adapters.skill.skill import Skill
+    from loraloop.adapters.training.recipe.recipe_file import Recipe
+    from loraloop.adapters.training.recipe.report import RecipeReport
+    from loraloop.adapters.training.recipe.run import Prepared, Trained
+    from loraloop.adapters.training.trainer.progress import Progress
     from loraloop.router.refit import Refit
     from loraloop.skill_eval import Measured
 
@@ -68,8 +68,8 @@ def run_recipe(
         InputError: the recipe or its data are wrong; with file and line.
         BaseModelError, SkillError: the base cannot be loaded, or there is no place for the skill.
     """
-    from loraloop.adapters.training.recipe_file import read_recipe
-    from loraloop.adapters.training.run import load_base, prepare, train
+    from loraloop.adapters.training.recipe.recipe_file import read_recipe
+    from loraloop.adapters.training.recipe.run import load_base, prepare, train
 
     watch = observer or Silent()
     read = read_recipe(recipe)
@@ -128,7 +128,7 @@ def _merge(prepared: Prepared, trained: Trained, folder: Path) -> None:
     """Writes the base with the trained parameters in it; an earlier run's is replaced."""
     import shutil
 
-    from loraloop.adapters.merge import merge_payload
+    from loraloop.adapters.peft.merge import merge_payload
 
     draft = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(draft, ignore_errors=True)
@@ -213,7 +213,7 @@ def _texts(recipe: Recipe, given: Sequence[str] | str) -> list[str]:
 
 def _router(recipe: Recipe, base: Base) -> Any:
     """The recipe's router, else that of the user's skills for this base, else the shipped one."""
-    from loraloop.adapters.registry import router_folder
+    from loraloop.adapters.skill.registry import router_folder
     from loraloop.router import Router
 
     if start := recipe.content.router.start:
@@ -225,7 +225,7 @@ def _router(recipe: Recipe, base: Base) -> Any:
 
 
 def _register(recipe: Recipe, base: Base, skill: Path, router: Path | None) -> Path | None:
-    from loraloop.adapters import registry
+    from loraloop.adapters.skill import registry
 
     if not recipe.content.output.registered:
         return None
@@ -245,7 +245,7 @@ def _report(
     registered: Path | None,
     notes: Sequence[str],
 ) -> RecipeReport:
-    from loraloop.adapters.training.report import RecipeReport
+    from loraloop.adapters.training.recipe.report import RecipeReport
     from loraloop.report import machine, versions
 
     gathered, card = prepared.gathered, trained.skill.card

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from loraloop.adapters.contracts import Passage
+    from loraloop.adapters.skill.contracts import Passage
     from loraloop.agent import Runtime
     from loraloop.router.decision import Route, ScreenResult
     from loraloop.tool_schemas import Tool
@@ -38,9 +38,9 @@ def first_route(
         InputError: The prompt is empty.
         ContextLengthError: The request does not fit the context.
     """
-    from loraloop.agent.engine.clock import Clock
+    from loraloop.agent.engine.timer import Clock
+    from loraloop.agent.loop.transcript import request, system_content
     from loraloop.agent.result import plain
-    from loraloop.agent.transcript import request, system_content
     from loraloop.router.decision import RouterState
 
     chat, router = runtime.base.chat, runtime.router

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from loraloop.adapters.contracts import Passage
+    from loraloop.adapters.skill.contracts import Passage
     from loraloop.agent import PassageIndex, Runtime
 
 Prompt = Annotated[str, typer.Argument(help="The request; `-` reads it from standard input.")]
@@ -56,7 +56,7 @@ def open_runtime(base: str, quantize: str | None, quiet: bool, bare: bool = Fals
 
     with loading(quiet) as progress:
         from loraloop.adapters.base import Base
-        from loraloop.adapters.registry import all_skills
+        from loraloop.adapters.skill.registry import all_skills
         from loraloop.agent import Runtime
         from loraloop.agent.bare import bare_runtime
         from loraloop.tool_schemas.errors import SkillError
@@ -77,7 +77,7 @@ def forced_skills(runtime: Runtime, given: list[str]) -> tuple[str, ...]:
         if os.sep not in value:
             names.append(value)
             continue
-        from loraloop.adapters.skill import Skill
+        from loraloop.adapters.skill.skill import Skill
 
         folder = Path(value)
         peft = (folder / "adapter_config.json").exists()
@@ -94,7 +94,7 @@ def read_passages(file: Path | None) -> list[Passage]:
     Raises:
         InputError: The file cannot be read or holds something else; the message names the place.
     """
-    from loraloop.adapters.contracts import Passage
+    from loraloop.adapters.skill.contracts import Passage
     from loraloop.tool_schemas.errors import InputError
 
     if file is None:
@@ -125,7 +125,7 @@ def read_documents(places: list[Path] | None, passages: Path | None) -> PassageI
     """
     if not places:
         return None
-    from loraloop.agent.passage_index import PassageIndex
+    from loraloop.agent.retrieval.index import PassageIndex
     from loraloop.tool_schemas.errors import InputError
 
     if passages is not None:

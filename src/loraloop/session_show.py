@@ -11,14 +11,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from loraloop.agent.session_export import call_state
+from loraloop.agent.sessions.export import call_state
 from loraloop.show import shortened, trace_table
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from loraloop.agent.session_rows import SessionCall, SessionInfo
-    from loraloop.agent.sessions import Session
+    from loraloop.agent.sessions.rows import SessionCall, SessionInfo
+    from loraloop.agent.sessions.sessions import Session
 
 _STYLES = {"idle": "dim", "running": "green", "interrupted": "yellow"}
 

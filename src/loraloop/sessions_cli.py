@@ -16,7 +16,7 @@ from loraloop.run_options import Beams
 from loraloop.tools_cli import Servers
 
 if TYPE_CHECKING:
-    from loraloop.agent.sessions import Session, Sessions
+    from loraloop.agent.sessions.sessions import Session, Sessions
 
 sessions_app = typer.Typer(no_args_is_help=True, help="Sessions: conversations that are kept, and can be gone on with.")
 
@@ -66,7 +66,7 @@ def list_sessions(sessions: File = None, as_json: AsJson = False) -> None:
 @sessions_app.command()
 def show(session: Id, sessions: File = None, as_json: AsJson = False) -> None:
     """Show a session's runs: the steps with their skills, and the calls with their states."""
-    from loraloop.agent.session_export import document
+    from loraloop.agent.sessions.export import document
     from loraloop.cli import console, print_line
     from loraloop.session_show import show_session
 
@@ -110,7 +110,7 @@ def resume(
     What is done is not done again: completed steps and calls are read from the file.
     """
     from loraloop.agent import Agent, Limits, Policy, Sampling
-    from loraloop.agent.guard import default_guard
+    from loraloop.agent.guard.guard import default_guard
     from loraloop.approving import Waiting
     from loraloop.run_options import forced_skills, open_runtime
     from loraloop.running import run_to_end
@@ -146,7 +146,7 @@ def export(
     out: Annotated[Path | None, typer.Option("--out", help="A file; standard output without.")] = None,
 ) -> None:
     """Write a session for other programs, or to be read."""
-    from loraloop.agent.session_export import document, markdown, message_lines
+    from loraloop.agent.sessions.export import document, markdown, message_lines
     from loraloop.tool_schemas.errors import InputError
 
     with _store(sessions) as store:
@@ -198,7 +198,7 @@ def _store(file: Path | None) -> Sessions:
     Raises:
         InputError: It is not.
     """
-    from loraloop.agent.sessions import Sessions, sessions_file
+    from loraloop.agent.sessions.sessions import Sessions, sessions_file
     from loraloop.tool_schemas.errors import InputError
 
     if file is not None and not file.exists():

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from loraloop.adapters.card import Card
+    from loraloop.adapters.skill.card import Card
     from loraloop.agent.result import CallRecord, RunResult, Step
     from loraloop.router.decision import Route, ScreenResult
 

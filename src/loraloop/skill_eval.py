@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from loraloop.adapters import grounding
     from loraloop.adapters.base import Base, Message
-    from loraloop.adapters.card import Reranking
-    from loraloop.adapters.skill import Skill
-    from loraloop.adapters.training.example import Example
-    from loraloop.adapters.training.record import Record
-    from loraloop.agent.engine.balance import Balance
+    from loraloop.adapters.skill.card import Reranking
+    from loraloop.adapters.skill.skill import Skill
+    from loraloop.adapters.training.data.example import Example
+    from loraloop.adapters.training.data.record import Record
     from loraloop.agent.engine.drawing import Tries
     from loraloop.agent.engine.ledger import Author
     from loraloop.agent.engine.nbest import Judge
     from loraloop.agent.engine.trunk import Trunk
-    from loraloop.tool_schemas.grammar import Term
+    from loraloop.agent.engine.two_way_choice import Balance
+    from loraloop.tool_schemas.grammar.grammar import Term
 
 LABELS = 64
 """Different completions up to which a text skill is taken for one that chooses among labels."""
@@ -92,7 +92,7 @@ def measure(
         max_tokens: Of one step.
         each: Called after each record.
     """
-    from loraloop.adapters.training.metrics import main_score, scores
+    from loraloop.adapters.training.scoring.metrics import main_score, scores
 
     contract = skill.card.contract
     bench = Bench(base, skill, max_tokens)
@@ -173,11 +173,11 @@ class Bench:
         beams: int | None = None,
         variants: Mapping[str, Skill] | None = None,
     ) -> None:
-        from loraloop.adapters.bank import Bank
-        from loraloop.adapters.skill import Skill
+        from loraloop.adapters.bank.bank import Bank
+        from loraloop.adapters.skill.skill import Skill
         from loraloop.agent.engine.ledger import Author
-        from loraloop.agent.weighing import balance, threshold
-        from loraloop.tool_schemas.grammar import GrammarCompiler
+        from loraloop.agent.loop.thresholds import balance, threshold
+        from loraloop.tool_schemas.grammar.grammar import GrammarCompiler
 
         self._base, self._max_tokens = base, max_tokens
         self._balance: Callable[[], Balance | None] = lambda: None
@@ -207,7 +207,7 @@ class Bench:
 
     def said(self, systems: Sequence[System]) -> list[Said]:
         """What each system writes; one trunk serves those that read the same messages."""
-        from loraloop.agent.examples import tries_on
+        from loraloop.agent.loop.examples import tries_on
 
         trunks: dict[int, tuple[Trunk | None, float]] = {}
         found = []
@@ -294,7 +294,7 @@ class Bench:
         tries: Tries | None = None,
     ) -> tuple[str, float]:
         from loraloop.agent.engine.generate import Budget, Generated, generate
-        from loraloop.agent.engine.sampling import Sampler, Sampling
+        from loraloop.agent.engine.sampler import Sampler, Sampling
         from loraloop.tool_schemas.errors import LimitError
 
         constraint = None if term is None else self._compiler.compile(term).start()
@@ -328,9 +328,9 @@ def term_of(
     base: Base, step: Record | Example, schema: dict[str, Any] | None = None, choices: Sequence[str] = ()
 ) -> Term | None:
     """The grammar of a record's or an example's step; of text, by a schema or a choice; None: free text."""
-    from loraloop.adapters.contracts import answer_schema, code_grammar, verdict_schema
+    from loraloop.adapters.skill.contracts import answer_schema, code_grammar, verdict_schema
     from loraloop.tool_schemas import Tool, calls_schema
-    from loraloop.tool_schemas.grammar import Choice, JsonSchema, Lark
+    from loraloop.tool_schemas.grammar.grammar import Choice, JsonSchema, Lark
 
     match step.contract:
         case "calls":
@@ -359,7 +359,7 @@ def with_told(messages: Sequence[Message], sentence: str) -> tuple[Message, ...]
 
 def runs_program(program: str) -> bool:
     """Whether a program ends without an error in the sandbox."""
-    from loraloop.agent.sandbox import run_python
+    from loraloop.agent.sandbox.sandbox import run_python
 
     result = run_python(program, timeout=8.0)
     return result.returncode == 0 and not result.timed_out

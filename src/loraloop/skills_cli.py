@@ -12,7 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
-    from loraloop.adapters.skill import Skill
+    from loraloop.adapters.skill.skill import Skill
 
 skills_app = typer.Typer(no_args_is_help=True, help="Skills: what there is, and files of them for other programs.")
 
@@ -46,8 +46,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")
 @skills_app.command("list")
 def list_skills(as_json: AsJson = False) -> None:
     """List the shipped skills and your own."""
-    from loraloop.adapters.card import Card
-    from loraloop.adapters.registry import known_skills
+    from loraloop.adapters.skill.card import Card
+    from loraloop.adapters.skill.registry import known_skills
 
     folders = known_skills()
     cards = {name: Card.read(folder / "card.json") for name, folder in folders.items()}
@@ -63,8 +63,8 @@ def list_skills(as_json: AsJson = False) -> None:
 @skills_app.command("show")
 def show(name: Name, as_json: AsJson = False) -> None:
     """Show a skill's card: what it writes, what it was trained on, how it scores. `router` shows the router's."""
-    from loraloop.adapters.registry import known_skills
-    from loraloop.adapters.skill import SkillFolder
+    from loraloop.adapters.skill.registry import known_skills
+    from loraloop.adapters.skill.skill import SkillFolder
     from loraloop.router.card import card_of
 
     if name == "router" and name not in known_skills() and not (Path(name) / "card.json").is_file():
@@ -96,8 +96,8 @@ def merge(
     The skill is added to the values that the base serves in its form. The report says what is lost to the dtype of the
     file and, where the form is a quantized one, to quantizing again.
     """
-    from loraloop.adapters.merge import measure as measured
-    from loraloop.adapters.merge import merge as write
+    from loraloop.adapters.peft.merge import measure as measured
+    from loraloop.adapters.peft.merge import merge as write
 
     _check_new(out)
     loaded, skill = _opened(name, base, quantize, as_json)
@@ -137,9 +137,9 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write a skill for another program, and say what that program will do differently."""
-    from loraloop.adapters.merge import merge as merged
-    from loraloop.adapters.peft_export import to_peft
-    from loraloop.adapters.vllm_format import to_vllm
+    from loraloop.adapters.peft.export import to_peft
+    from loraloop.adapters.peft.merge import merge as merged
+    from loraloop.adapters.peft.vllm_format import to_vllm
 
     _check_new(out)
     loaded, skill = _opened(name, base, quantize, as_json)
@@ -163,10 +163,10 @@ def lint(name: Name, as_json: AsJson = False) -> None:
 
     Exit codes: 0 it can be served, 1 it is refused.
     """
-    from loraloop.adapters.peft_format import CONFIG
-    from loraloop.adapters.skill import Skill
-    from loraloop.adapters.vllm_format import lint as lint_skill
-    from loraloop.adapters.vllm_format import lint_peft
+    from loraloop.adapters.peft.format import CONFIG
+    from loraloop.adapters.peft.vllm_format import lint as lint_skill
+    from loraloop.adapters.peft.vllm_format import lint_peft
+    from loraloop.adapters.skill.skill import Skill
 
     folder = _folder_of(name)
     refused, notes = lint_peft(folder) if (folder / CONFIG).is_file() else lint_skill(Skill.load(folder))
@@ -184,7 +184,7 @@ def _folder_of(name: str) -> Path:
     Raises:
         UnknownNameError: it is neither.
     """
-    from loraloop.adapters.registry import known_skills
+    from loraloop.adapters.skill.registry import known_skills
     from loraloop.tool_schemas.errors import unknown
 
     known = known_skills()
@@ -204,13 +204,13 @@ def _check_new(folder: Path) -> None:
 
 
 def _opened(name: str, base: str, quantize: str | None, quiet: bool) -> tuple[Base, Skill]:
-    from loraloop.adapters.peft_format import CONFIG
+    from loraloop.adapters.peft.format import CONFIG
     from loraloop.waiting import loading
 
     folder = _folder_of(name)
     with loading(quiet) as progress:
         from loraloop.adapters.base import Base
-        from loraloop.adapters.skill import Skill
+        from loraloop.adapters.skill.skill import Skill
 
         loaded = Base.load(base, quantize=quantize, progress=progress)
         peft = (folder / CONFIG).is_file()

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import typer
 
     from loraloop.tool_schemas import Tool
-    from loraloop.tool_schemas.checking import Checker, Report
-    from loraloop.tool_schemas.grammar import GrammarCompiler, OnUnsupported
+    from loraloop.tool_schemas.grammar.grammar import GrammarCompiler, OnUnsupported
     from loraloop.tool_schemas.mcp.server import McpServer
+    from loraloop.tool_schemas.tools.checking import Checker, Report
 
 Tokens = tuple[str, int, tuple[int, ...]]
 
@@ -45,7 +45,7 @@ def tools_of(
         LoraloopError: If one cannot be read or is wrong.
     """
     from loraloop.tool_schemas import load_tools, python_tools, tools_from_openapi
-    from loraloop.tool_schemas.tools import check_names
+    from loraloop.tool_schemas.tools.tool import check_names
 
     tools: list[Tool] = []
     for source in sources or ():
@@ -82,8 +82,8 @@ def mcp_server(text: str) -> McpServer:
 
 def check_compiler() -> tuple[GrammarCompiler, str]:
     """A compiler for the embedded base's tokenizer, or for bytes where the base is not on this machine; and which."""
-    from loraloop.adapters.base.catalog import DEFAULT
-    from loraloop.tool_schemas.grammar import GrammarCompiler
+    from loraloop.adapters.base.loading.catalog import DEFAULT
+    from loraloop.tool_schemas.grammar.grammar import GrammarCompiler
 
     embedded = _embedded_vocabulary()
     return GrammarCompiler(*(embedded or _byte_vocabulary())), DEFAULT if embedded else "bytes"
@@ -105,9 +105,9 @@ def _byte_vocabulary() -> Tokens:
 
 def _embedded_vocabulary() -> Tokens | None:
     """That of the embedded base; None where it is not on this machine."""
-    from loraloop.adapters.base.catalog import CATALOG, DEFAULT
     from loraloop.adapters.base.chat import Chat
-    from loraloop.adapters.base.convert import cache_root, read_card
+    from loraloop.adapters.base.loading.catalog import CATALOG, DEFAULT
+    from loraloop.adapters.base.loading.convert import cache_root, read_card
     from loraloop.adapters.base.tokenizer import Tokenizer
 
     stem = f"{DEFAULT}-{CATALOG[DEFAULT].sha256[:12]}-"
@@ -125,7 +125,7 @@ def reports(source: str, checker: Checker, on_unsupported: OnUnsupported | None)
     Raises:
         LoraloopError: If it cannot be read at all.
     """
-    from loraloop.tool_schemas.loading import as_tool, python_values, tool_files
+    from loraloop.tool_schemas.tools.loading import as_tool, python_values, tool_files
 
     if is_url(source):
         yield from _of_service(source, source, checker, on_unsupported)
@@ -142,8 +142,8 @@ def reports(source: str, checker: Checker, on_unsupported: OnUnsupported | None)
 
 
 def _of_file(file: Path, checker: Checker, on_unsupported: OnUnsupported | None) -> Iterator[Report]:
-    from loraloop.tool_schemas.loading import file_entries, read_document
-    from loraloop.tool_schemas.tool_lists import is_openapi
+    from loraloop.tool_schemas.tools.loading import file_entries, read_document
+    from loraloop.tool_schemas.tools.tool_lists import is_openapi
 
     document = read_document(file)
     if is_openapi(document):
@@ -202,7 +202,7 @@ def all_reports(
     """
     from dataclasses import replace
 
-    from loraloop.tool_schemas.keywords import Note
+    from loraloop.tool_schemas.schema.keywords import Note
 
     found: list[Report] = []
     unreadable: list[tuple[str, str]] = []

@@ -14,8 +14,8 @@ import typer
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from loraloop.tool_schemas.checking import Report
-    from loraloop.tool_schemas.keywords import Note
+    from loraloop.tool_schemas.schema.keywords import Note
+    from loraloop.tool_schemas.tools.checking import Report
 
 tools_app = typer.Typer(no_args_is_help=True, help="Tools: what is enforced of them, and what the model sees.")
 
@@ -55,7 +55,7 @@ def check(
     Exit codes: 0 all tools can be used, 1 some are refused, 2 some input cannot be read.
     """
     from loraloop.cli import print_line
-    from loraloop.tool_schemas.checking import Checker
+    from loraloop.tool_schemas.tools.checking import Checker
     from loraloop.tool_sources import all_reports, check_compiler
 
     _need(sources, mcp)

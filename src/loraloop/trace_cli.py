@@ -12,7 +12,7 @@ from loraloop.run_options import BaseName, Quantize, ToolFiles
 from loraloop.tools_cli import Servers
 
 if TYPE_CHECKING:
-    from loraloop.agent.trace_diff import Differences
+    from loraloop.agent.tracing.diff import Differences
 
 trace_app = typer.Typer(no_args_is_help=True, help="Traces: show, compare, run again.")
 
@@ -27,7 +27,7 @@ Tolerance = Annotated[float, typer.Option("--tolerance", help="Probabilities tha
 @trace_app.command()
 def show(file: TraceFile, full: Full = False, width: Width = None, as_json: AsJson = False) -> None:
     """Draw a run: its steps, with routes, tokens and times, and their calls."""
-    from loraloop.agent.trace import Trace
+    from loraloop.agent.tracing.trace import Trace
     from loraloop.cli import print_line
     from loraloop.trace_show import trace_tree
 
@@ -49,8 +49,8 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """Compare two runs: what ran, each step, each call, the end. Times, dates and run ids are no difference."""
-    from loraloop.agent.trace import Trace
-    from loraloop.agent.trace_diff import diff as compared
+    from loraloop.agent.tracing.diff import diff as compared
+    from loraloop.agent.tracing.trace import Trace
 
     found = compared(Trace.load(before), Trace.load(after), tolerance=tolerance)
     _report(found, times, full, width, as_json)
@@ -79,8 +79,8 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Run a trace's request again, on the base that it names, and compare. What ran is shown, and is no difference."""
-    from loraloop.agent.replaying import replay as again
-    from loraloop.agent.trace import Trace
+    from loraloop.agent.tracing.replay import replay as again
+    from loraloop.agent.tracing.trace import Trace
     from loraloop.run_options import forced_skills, open_runtime
     from loraloop.tool_schemas.errors import InputError
     from loraloop.tool_sources import tools_of
@@ -103,7 +103,7 @@ def replay(
 @trace_app.command()
 def schema() -> None:
     """Print the JSON Schema of a trace."""
-    from loraloop.agent.trace_schema import trace_schema
+    from loraloop.agent.tracing.schema import trace_schema
     from loraloop.cli import print_line
 
     print_line(json.dumps(trace_schema(), indent=2, ensure_ascii=False))

@@ -16,8 +16,8 @@ from loraloop.show import harmless, short_time, shortened, skill_text
 
 if TYPE_CHECKING:
     from loraloop.agent.result import CallRecord, Step
-    from loraloop.agent.trace import Trace
-    from loraloop.agent.trace_diff import Difference, Differences, Took
+    from loraloop.agent.tracing.diff import Difference, Differences, Took
+    from loraloop.agent.tracing.trace import Trace
 
 _LINE = 160  # characters of a text in the short form
 

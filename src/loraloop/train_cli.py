@@ -14,9 +14,9 @@ import typer
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from loraloop.adapters.training.preview import Estimate, Shown
-    from loraloop.adapters.training.report import RecipeReport
-    from loraloop.adapters.training.run import Prepared
+    from loraloop.adapters.training.recipe.preview import Estimate, Shown
+    from loraloop.adapters.training.recipe.report import RecipeReport
+    from loraloop.adapters.training.recipe.run import Prepared
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -52,9 +52,9 @@ def train(
 
 
 def _dry_run(recipe: Path, count: int, watch: Any, as_json: bool, first: bool) -> None:
-    from loraloop.adapters.training.preview import estimate, shown
-    from loraloop.adapters.training.recipe_file import read_recipe
-    from loraloop.adapters.training.run import load_base, prepare
+    from loraloop.adapters.training.recipe.preview import estimate, shown
+    from loraloop.adapters.training.recipe.recipe_file import read_recipe
+    from loraloop.adapters.training.recipe.run import load_base, prepare
 
     read = read_recipe(recipe)
     with watch.loading() as progress:
@@ -119,7 +119,7 @@ def _marked(example: Shown) -> Text:
 def _show(report: RecipeReport) -> None:
     from rich.table import Table
 
-    from loraloop.adapters.training.report import SYSTEMS, interval, measures
+    from loraloop.adapters.training.recipe.report import SYSTEMS, interval, measures
     from loraloop.cli import console
 
     out = console()

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from loraloop.adapters.training.progress import Progress
+    from loraloop.adapters.training.trainer.progress import Progress
 
 LINES = 20
 """Lines that a training prints off a terminal, about; validations have their own."""

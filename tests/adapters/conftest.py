@@ -145,11 +145,11 @@ def write_gguf(random_blocks: Any) -> Callable[..., None]:
 def pair() -> Callable[..., Any]:
     """`pair(form, seed, **config)`: a native decoder, and the torch decoder in fp32 of the values in its tiles."""
     from loraloop.adapters.base import random_base
-    from loraloop.adapters.base.convert import cache_root
-    from loraloop.adapters.base.decoder import Decoder, Layer
-    from loraloop.adapters.base.native_decoder import NativeDecoder
-    from loraloop.adapters.base.quantize import embedding_weight, fused
-    from loraloop.kernels import native
+    from loraloop.adapters.base.decoder.decoder import Decoder, Layer
+    from loraloop.adapters.base.decoder.native_decoder import NativeDecoder
+    from loraloop.adapters.base.loading.convert import cache_root
+    from loraloop.adapters.base.loading.quantize import embedding_weight, fused
+    from loraloop.kernels.cpu import native
     from loraloop.kernels.quantized import DenseWeight
 
     sizes: dict[str, Any] = {
@@ -194,8 +194,8 @@ def pair() -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def payload_of() -> Callable[..., Any]:
     """`payload_of(config, kinds, seed, scale)`: random parts of these kinds, all of which need gradients."""
-    from loraloop.adapters.methods.payload import Bottleneck, LowRank, Payload
-    from loraloop.adapters.methods.sites import GROUPS, group_shape
+    from loraloop.adapters.payload.payload import Bottleneck, LowRank, Payload
+    from loraloop.adapters.payload.sites import GROUPS, group_shape
 
     def make(config: Any, kinds: tuple[str, ...], seed: int = 0, scale: float = 0.3) -> Payload:
         generator = torch.Generator().manual_seed(seed)
@@ -242,10 +242,10 @@ def moved() -> Callable[..., dict[str, torch.Tensor]]:
 @pytest.fixture(scope="session")
 def random_skill(moved: Any) -> Callable[..., Any]:
     """`random_skill(base, method, activation, scale, **options)`: a skill with random parameters."""
-    from loraloop.adapters.card import Card
     from loraloop.adapters.methods import card_fields, make_method
     from loraloop.adapters.methods.context import BaseContext
-    from loraloop.adapters.skill import Skill
+    from loraloop.adapters.skill.card import Card
+    from loraloop.adapters.skill.skill import Skill
 
     def make(base: Any, name: str, activation: str = "full", scale: float = 0.2, **options: Any) -> Skill:
         method, context = make_method(name, options), BaseContext(base)
@@ -264,7 +264,7 @@ def random_skill(moved: Any) -> Callable[..., Any]:
 def states() -> Callable[..., torch.Tensor]:
     """`states(base, payload, tokens)`: final states of the tokens under a payload that acts on all of them."""
     from loraloop.adapters.base import BranchCache, Row
-    from loraloop.adapters.methods.payload import PayloadAttached
+    from loraloop.adapters.payload.payload import PayloadAttached
 
     @torch.no_grad()
     def run(base: Any, payload: Any, tokens: list[int]) -> torch.Tensor:

@@ -11,7 +11,7 @@ import sys
 
 import torch
 
-from loraloop.adapters.training.workers import Accelerated
+from loraloop.adapters.training.trainer.workers import Accelerated
 
 
 def free_port() -> int:

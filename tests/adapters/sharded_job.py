@@ -14,12 +14,12 @@ import torch
 
 from loraloop.adapters.base import Base, Message, Row, random_base
 from loraloop.adapters.methods import make_method
-from loraloop.adapters.training import shards as shards_module
-from loraloop.adapters.training.distill import Distill, SkillTeacher
-from loraloop.adapters.training.dpo import Dpo
-from loraloop.adapters.training.encode import Encoded, encode_pair
-from loraloop.adapters.training.shards import Shards
-from loraloop.adapters.training.trainer import TrainConfig, Trainer
+from loraloop.adapters.training.data.encode import Encoded, encode_pair
+from loraloop.adapters.training.objectives.distill import Distill, SkillTeacher
+from loraloop.adapters.training.objectives.dpo import Dpo
+from loraloop.adapters.training.trainer import shards as shards_module
+from loraloop.adapters.training.trainer.shards import Shards
+from loraloop.adapters.training.trainer.trainer import TrainConfig, Trainer
 from loraloop.tool_schemas.errors import InputError
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -102,8 +102,8 @@ def test_the_regularizer_is_zero_for_orthonormal_vectors() -> None:
 def test_a_training_keeps_no_parameters_above_the_budget(tmp_path: Path, seconds: float | None) -> None:
     """However low the loss was before the last cut; a run that time cuts short keeps what it has."""
     from loraloop.adapters.base import random_base
-    from loraloop.adapters.training.encode import Encoded
-    from loraloop.adapters.training.trainer import TrainConfig, Trainer
+    from loraloop.adapters.training.data.encode import Encoded
+    from loraloop.adapters.training.trainer.trainer import TrainConfig, Trainer
 
     base = random_base(0)
     prompt = base.chat.generation_prompt

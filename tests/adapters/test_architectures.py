@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loraloop.adapters.base import Base, BranchCache, Row, random_base
-from loraloop.adapters.base.config import ARCHITECTURES, ModelConfig
-from loraloop.adapters.training.trainer import training_view
+from loraloop.adapters.base.loading.config import ARCHITECTURES, ModelConfig
+from loraloop.adapters.training.trainer.trainer import training_view
 from loraloop.tool_schemas.errors import BaseModelError
 
 TOLERANCE = 3e-4  # fp32 logits of magnitude ~1-10; sums run in another order

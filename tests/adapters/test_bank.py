@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from loraloop.adapters.bank import Bank
+from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Row, random_base
-from loraloop.adapters.card import Card
 from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.lora import Lora
-from loraloop.adapters.methods.payload import PayloadAttached
-from loraloop.adapters.methods.sites import MODULES
-from loraloop.adapters.skill import Skill
+from loraloop.adapters.payload.payload import PayloadAttached
+from loraloop.adapters.payload.sites import MODULES
+from loraloop.adapters.skill.card import Card
+from loraloop.adapters.skill.skill import Skill
 from loraloop.tool_schemas.errors import InputError, LimitError, SkillError, UnknownNameError
 
 TOKENS = list(range(40, 60))

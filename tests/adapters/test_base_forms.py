@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from loraloop.adapters.base import Base, Row
-from loraloop.adapters.base.quantize import fused
+from loraloop.adapters.base.loading.quantize import fused
 from loraloop.kernels.quantized import Int4Weight
 from loraloop.tool_schemas.errors import BaseModelError, UnknownNameError
 

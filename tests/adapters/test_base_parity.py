@@ -102,7 +102,7 @@ def test_default_base_equals_transformers_on_the_same_file(base: Base, tmp_path:
     """The file's dequantized values in fp32, both sides: only the order of sums differs."""
     from transformers import AutoModelForCausalLM
 
-    from loraloop.adapters.base.fetch import gguf_file
+    from loraloop.adapters.base.loading.fetch import gguf_file
 
     gguf = gguf_file()
     ours = Base.load(gguf, quantize="fp32", device="cpu", cache_dir=tmp_path)

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from loraloop.adapters.bank import Bank
+from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Blend, Row, random_base
-from loraloop.adapters.methods.payload import PayloadAttached
-from loraloop.adapters.skill import Skill
+from loraloop.adapters.payload.payload import PayloadAttached
+from loraloop.adapters.skill.skill import Skill
 
 from .test_bank import make
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from llguidance import LLMatcher, LLTokenizer
 
-from loraloop.adapters import contracts
-from loraloop.adapters.contracts import Answer, Passage, Verdict
+from loraloop.adapters.skill import contracts
+from loraloop.adapters.skill.contracts import Answer, Passage, Verdict
 from loraloop.tool_schemas.errors import SchemaError
 
 TOKENIZER = LLTokenizer("byte")

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from loraloop.adapters.base import Message, random_base
-from loraloop.adapters.blank import blank_skill
+from loraloop.adapters.skill.blank import blank_skill
 from loraloop.adapters.training import corrections as module
 from loraloop.adapters.training.corrections import corrections
-from loraloop.adapters.training.example import Example
-from loraloop.adapters.training.preferences import pairs
-from loraloop.adapters.training.sampler import Sampler
+from loraloop.adapters.training.data.example import Example
+from loraloop.adapters.training.teacher.preferences import pairs
+from loraloop.adapters.training.teacher.sampler import Sampler
 from loraloop.tool_schemas.errors import InputError
 
 BASE = random_base(0)

@@ -14,24 +14,24 @@ import pytest
 import torch
 
 from loraloop.adapters.base import Row
-from loraloop.adapters.base.cache import KVCache
-from loraloop.adapters.base.cuda_graphs import GraphedDecoder, Kind, served
+from loraloop.adapters.base.decoder.cache import KVCache
+from loraloop.adapters.base.decoder.cuda_graphs import GraphedDecoder, Kind, served
+from loraloop.adapters.base.decoder.step_cache import StepInputs
 from loraloop.adapters.base.random_base import random_base
-from loraloop.adapters.base.step_cache import StepInputs
 
 pytest.importorskip("triton", reason="triton is installed on Linux only")
 
 SCRIPT = """
 import torch
-from loraloop.adapters.attached_gpu import SegmentedAttached
-from loraloop.adapters.bank import Bank
+from loraloop.adapters.payload.attached_gpu import SegmentedAttached
+from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Row, random_base
-from loraloop.adapters.base.cuda_graphs import DecodeGraphs
-from loraloop.adapters.base.decoder import Decoder
-from loraloop.adapters.card import Card
+from loraloop.adapters.base.decoder.cuda_graphs import DecodeGraphs
+from loraloop.adapters.base.decoder.decoder import Decoder
+from loraloop.adapters.skill.card import Card
 from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.lora import Lora
-from loraloop.adapters.skill import Skill
+from loraloop.adapters.skill.skill import Skill
 from loraloop.kernels import triton_attention
 from loraloop.kernels.nf4 import Nf4Weight
 

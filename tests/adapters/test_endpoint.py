@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from loraloop.adapters.base import Message, random_base
-from loraloop.adapters.blank import blank_skill
-from loraloop.adapters.training.endpoint import Endpoint
-from loraloop.adapters.training.example import Example
-from loraloop.adapters.training.preferences import judged, pairs, verdicts
-from loraloop.adapters.training.sampler import Sampler
+from loraloop.adapters.skill.blank import blank_skill
+from loraloop.adapters.training.data.example import Example
+from loraloop.adapters.training.teacher.endpoint import Endpoint
+from loraloop.adapters.training.teacher.preferences import judged, pairs, verdicts
+from loraloop.adapters.training.teacher.sampler import Sampler
 from loraloop.tool_schemas.errors import InputError, LimitError
 
 

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from loraloop.adapters.base import Base
-from loraloop.adapters.base import fetch as fetching
-from loraloop.adapters.base.catalog import CATALOG, Entry, Member
-from loraloop.adapters.base.fetch import fetch, location
+from loraloop.adapters.base.loading import fetch as fetching
+from loraloop.adapters.base.loading.catalog import CATALOG, Entry, Member
+from loraloop.adapters.base.loading.fetch import fetch, location
 from loraloop.tool_schemas.errors import BaseModelError
 
 SIZES = (70_000, 70_000, 12_345)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from loraloop.adapters.training.gather import Gathered, gather, non_commercial, share_alike
-from loraloop.adapters.training.recipe_file import read_recipe
+from loraloop.adapters.training.data.gather import Gathered, gather, non_commercial, share_alike
+from loraloop.adapters.training.recipe.recipe_file import read_recipe
 from loraloop.tool_schemas.errors import InputError
 
 

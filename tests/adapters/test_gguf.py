@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loraloop.adapters.base import Base, Row
-from loraloop.adapters.base.gguf_source import GGUFSource
-from loraloop.adapters.base.kquants import CODES, FINE, KINDS, decode
-from loraloop.adapters.base.quantize import fused, group_parts
-from loraloop.adapters.base.source import Codes4, Fine
+from loraloop.adapters.base.loading.gguf_source import GGUFSource
+from loraloop.adapters.base.loading.kquants import CODES, FINE, KINDS, decode
+from loraloop.adapters.base.loading.quantize import fused, group_parts
+from loraloop.adapters.base.loading.source import Codes4, Fine
 from loraloop.kernels.quantized import Int4Weight, Int8Weight, StackedWeight
 from loraloop.tool_schemas.errors import BaseModelError
 

@@ -10,11 +10,11 @@ import torch
 
 from loraloop.adapters.base import Base
 from loraloop.adapters.methods.lora import Lora
-from loraloop.adapters.training.encode import encode
-from loraloop.adapters.training.grouping import encode_grouped
-from loraloop.adapters.training.readers import Reading, read_file
-from loraloop.adapters.training.record import Record
-from loraloop.adapters.training.trainer import TrainConfig, Trainer
+from loraloop.adapters.training.data.encode import encode
+from loraloop.adapters.training.data.grouping import encode_grouped
+from loraloop.adapters.training.data.readers import Reading, read_file
+from loraloop.adapters.training.data.record import Record
+from loraloop.adapters.training.trainer.trainer import TrainConfig, Trainer
 
 
 @pytest.fixture

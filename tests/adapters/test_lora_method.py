@@ -8,9 +8,9 @@ import torch
 
 from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.lora import Lora
-from loraloop.adapters.methods.payload import LowRank, PayloadAttached
 from loraloop.adapters.methods.rslora import RsLora
-from loraloop.adapters.methods.sites import GROUPS, MODULES, group_shape, module_shape
+from loraloop.adapters.payload.payload import LowRank, PayloadAttached
+from loraloop.adapters.payload.sites import GROUPS, MODULES, group_shape, module_shape
 from loraloop.tool_schemas.errors import InputError, UnknownNameError
 
 CONFIG = SimpleNamespace(hidden_size=24, intermediate_size=40, layers=2, heads=4, kv_heads=2, head_dim=6)

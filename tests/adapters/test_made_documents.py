@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from loraloop.adapters.contracts import ANSWER_LENGTH, answer_of
+from loraloop.adapters.skill.contracts import ANSWER_LENGTH, answer_of
 from loraloop.adapters.training.sources.retrieval_documents import (
     MOST_TOLD,
     Neighbours,

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from loraloop.adapters.contracts import answer_of
+from loraloop.adapters.skill.contracts import answer_of
 from loraloop.adapters.training.sources.retrieval_documents import spaced
 from loraloop.adapters.training.sources.retrieval_made import FactMaker, things
 from loraloop.evals.task_texts import FACTS

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loraloop.adapters.base import random_base
-from loraloop.adapters.skill import Skill
+from loraloop.adapters.skill.skill import Skill
 from loraloop.adapters.training.lineage import rounds
 from loraloop.adapters.training.mean import mean
 from loraloop.tool_schemas.errors import InputError

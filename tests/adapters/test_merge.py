@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 import torch
 
-from loraloop.adapters import merge as merging
 from loraloop.adapters.base import Base, Row
 from loraloop.adapters.base.chat import ChatFormat
 from loraloop.adapters.base.random_base import CHATML
-from loraloop.adapters.merge import MergeError, chat_template, measure, merge, merge_payload
 from loraloop.adapters.methods import make_method
 from loraloop.adapters.methods.context import BaseContext
-from loraloop.adapters.methods.payload import PayloadAttached
-from loraloop.adapters.skill import Skill
-from loraloop.adapters.training.trainer import training_view
+from loraloop.adapters.payload.payload import PayloadAttached
+from loraloop.adapters.peft import merge as merging
+from loraloop.adapters.peft.merge import MergeError, chat_template, measure, merge, merge_payload
+from loraloop.adapters.skill.skill import Skill
+from loraloop.adapters.training.trainer.trainer import training_view
 from loraloop.tool_schemas.errors import InputError, SkillError
 
 TOKENS = [7, 9, 30, 41, 55, 60, 61, 77, 90, 101]

@@ -11,14 +11,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from loraloop.adapters import store
-from loraloop.adapters.bank import Bank
+from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Row, random_base
-from loraloop.adapters.base.decoder import Decoder
+from loraloop.adapters.base.decoder.decoder import Decoder
 from loraloop.adapters.methods import METHODS
-from loraloop.adapters.methods.payload import PayloadAttached
-from loraloop.adapters.skill import Skill
-from loraloop.adapters.training.view import training_view
+from loraloop.adapters.payload.payload import PayloadAttached
+from loraloop.adapters.skill import store
+from loraloop.adapters.skill.skill import Skill
+from loraloop.adapters.training.forward.view import training_view
 from loraloop.tool_schemas.errors import InputError, SkillError
 
 Make = Callable[..., Skill]
@@ -227,7 +227,7 @@ def test_cards_name_methods_and_options() -> None:
     base = random_base(3)
     prints = {"architecture": base.fingerprints.architecture, "weights": base.fingerprints.weights}
     fields = {"name": "x", "description": "x", "invocation": [1], "fingerprints": prints, "base": "b"}
-    from loraloop.adapters.card import Card
+    from loraloop.adapters.skill.card import Card
 
     card = Card.checked({**fields, "method": "prefix", "options": {"tokens": 3}})
     assert (card.rank, card.targets, card.width, card.blends) == (0, (), 0, False)

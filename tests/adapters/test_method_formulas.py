@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from loraloop.adapters.base import Base, Row, random_base
-from loraloop.adapters.base.decoder import Decoder, Layer
-from loraloop.adapters.folding import folded
+from loraloop.adapters.base.decoder.decoder import Decoder, Layer
 from loraloop.adapters.methods import make_method
 from loraloop.adapters.methods.context import BaseContext, ConfigContext
 from loraloop.adapters.methods.galore import retained
-from loraloop.adapters.methods.pairs import low_rank_of
-from loraloop.adapters.methods.payload import Payload
-from loraloop.adapters.methods.sites import GROUPS, MODULE_PATHS, MODULES, module_shape
+from loraloop.adapters.payload.folding import folded
+from loraloop.adapters.payload.pairs import low_rank_of
+from loraloop.adapters.payload.payload import Payload
+from loraloop.adapters.payload.sites import GROUPS, MODULE_PATHS, MODULES, module_shape
 from loraloop.kernels.quantized import DenseWeight
 from loraloop.tool_schemas.errors import InputError, SkillError
 

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from safetensors.torch import load, save
 
 from loraloop.adapters.base import Base, BranchCache, Row, random_base
-from loraloop.adapters.card import Card
-from loraloop.adapters.folding import folded
 from loraloop.adapters.methods import METHODS, card_fields, make_method
 from loraloop.adapters.methods.context import BaseContext, ConfigContext
-from loraloop.adapters.methods.payload import PayloadAttached
-from loraloop.adapters.methods.sites import MODULES
-from loraloop.adapters.skill import Skill
+from loraloop.adapters.payload.folding import folded
+from loraloop.adapters.payload.payload import PayloadAttached
+from loraloop.adapters.payload.sites import MODULES
+from loraloop.adapters.skill.card import Card
+from loraloop.adapters.skill.skill import Skill
 from loraloop.tool_schemas.errors import InputError, UnknownNameError
 
 TOKENS = [7, 9, 30, 41, 55, 60, 61, 77]

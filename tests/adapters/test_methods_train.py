@@ -10,8 +10,8 @@ import torch
 
 from loraloop.adapters.base import random_base
 from loraloop.adapters.methods import METHODS, make_method
-from loraloop.adapters.training.head import cross_entropy
-from loraloop.adapters.training.trainer import TrainConfig, Trainer
+from loraloop.adapters.training.objectives.head import cross_entropy
+from loraloop.adapters.training.trainer.trainer import TrainConfig, Trainer
 
 from .training_job import examples
 

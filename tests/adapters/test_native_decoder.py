@@ -10,15 +10,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loraloop.adapters.attached import BankAttached
-from loraloop.adapters.attached_native import NativeAttached
+from loraloop.adapters.bank.slots import Prepared, SlotStack
 from loraloop.adapters.base import Base, KVCache, NativeCache, Row, random_base
-from loraloop.adapters.base.decoder import Decoder
-from loraloop.adapters.base.native_decoder import NativeDecoder, serves
+from loraloop.adapters.base.decoder.decoder import Decoder
+from loraloop.adapters.base.decoder.native_decoder import NativeDecoder, serves
 from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.lora import Lora
-from loraloop.adapters.slots import Prepared, SlotStack
-from loraloop.kernels import native
+from loraloop.adapters.payload.attached import BankAttached
+from loraloop.adapters.payload.attached_native import NativeAttached
+from loraloop.kernels.cpu import native
 
 Pair = Callable[..., tuple[NativeDecoder, Decoder]]
 KINDS: dict[str, dict[str, Any]] = {

@@ -10,12 +10,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loraloop.adapters.attached import BankAttached
-from loraloop.adapters.attached_native import NativeAttached
+from loraloop.adapters.bank.slots import Prepared, SlotStack
 from loraloop.adapters.base import Row
-from loraloop.adapters.extras import ExtraSlots
-from loraloop.adapters.methods.payload import Payload, PayloadAttached
-from loraloop.adapters.slots import Prepared, SlotStack
+from loraloop.adapters.payload.attached import BankAttached
+from loraloop.adapters.payload.attached_native import NativeAttached
+from loraloop.adapters.payload.extras import ExtraSlots
+from loraloop.adapters.payload.payload import Payload, PayloadAttached
 from loraloop.tool_schemas.errors import InputError
 
 Make = Callable[..., Any]

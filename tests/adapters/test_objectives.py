@@ -15,15 +15,15 @@ from torch.nn.functional import kl_div, log_softmax, logsigmoid
 from loraloop.adapters.base import BranchCache, Message, Row, random_base
 from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.lora import Lora
-from loraloop.adapters.methods.payload import PayloadAttached
-from loraloop.adapters.training.distill import BaseTeacher, Distill, SkillTeacher
-from loraloop.adapters.training.dpo import Dpo
-from loraloop.adapters.training.encode import Branch, Encoded, encode, encode_pair, encode_turns
-from loraloop.adapters.training.kto import Kto, mismatched
-from loraloop.adapters.training.objective import Objective
-from loraloop.adapters.training.reference import Reference
-from loraloop.adapters.training.scored import Reader
-from loraloop.adapters.training.trainer import TrainConfig, Trainer
+from loraloop.adapters.payload.payload import PayloadAttached
+from loraloop.adapters.training.data.encode import Branch, Encoded, encode, encode_pair, encode_turns
+from loraloop.adapters.training.forward.scored import Reader
+from loraloop.adapters.training.objectives.distill import BaseTeacher, Distill, SkillTeacher
+from loraloop.adapters.training.objectives.dpo import Dpo
+from loraloop.adapters.training.objectives.kto import Kto, mismatched
+from loraloop.adapters.training.objectives.objective import Objective
+from loraloop.adapters.training.objectives.reference import Reference
+from loraloop.adapters.training.trainer.trainer import TrainConfig, Trainer
 from loraloop.tool_schemas.errors import InputError
 
 BASE = random_base(0)

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn.functional import gelu, relu, rms_norm, silu
 
 from loraloop.adapters.base import Base, BranchCache, Row, random_base
-from loraloop.adapters.base.decoder import Decoder
-from loraloop.adapters.methods.payload import Bottleneck, LowRank, Payload, PayloadAttached
+from loraloop.adapters.base.decoder.decoder import Decoder
+from loraloop.adapters.payload.payload import Bottleneck, LowRank, Payload, PayloadAttached
 from loraloop.tool_schemas.errors import SkillError
 
 CONFIGS: dict[str, dict[str, Any]] = {

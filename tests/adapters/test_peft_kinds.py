@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import torch
 
-from loraloop.adapters.bank import Bank
+from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, BranchCache, Row
-from loraloop.adapters.card import Card
-from loraloop.adapters.methods.payload import PayloadAttached
-from loraloop.adapters.skill import Skill
-from loraloop.adapters.vllm_format import lint, lint_peft, to_vllm
+from loraloop.adapters.payload.payload import PayloadAttached
+from loraloop.adapters.peft.vllm_format import lint, lint_peft, to_vllm
+from loraloop.adapters.skill.card import Card
+from loraloop.adapters.skill.skill import Skill
 from loraloop.tool_schemas.errors import InputError, SkillError
 
 TOLERANCE = 2e-4

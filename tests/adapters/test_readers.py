@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loraloop.adapters.training.checker import Checker
-from loraloop.adapters.training.gather import check_files
-from loraloop.adapters.training.readers import FORMS, Broken, Reading, form_of, read_file
-from loraloop.adapters.training.record import Record
+from loraloop.adapters.training.data.checker import Checker
+from loraloop.adapters.training.data.gather import check_files
+from loraloop.adapters.training.data.readers import FORMS, Broken, Reading, form_of, read_file
+from loraloop.adapters.training.data.record import Record
 from loraloop.tool_schemas.errors import InputError, UnknownNameError
 
 TOOL = {

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from loraloop.adapters.methods.lora import Lora
-from loraloop.adapters.training.recipe_file import read_recipe
-from loraloop.adapters.training.recipe_lines import Lines, checked
-from loraloop.adapters.training.trainer import TrainConfig
+from loraloop.adapters.training.recipe.recipe_file import read_recipe
+from loraloop.adapters.training.recipe.recipe_lines import Lines, checked
+from loraloop.adapters.training.trainer.trainer import TrainConfig
 from loraloop.tool_schemas.errors import InputError
 
 WHOLE = """\

@@ -7,12 +7,12 @@ import math
 import pytest
 
 from loraloop.adapters.base.messages import Message
-from loraloop.adapters.contracts import Passage
 from loraloop.adapters.grounding import read_calls
-from loraloop.adapters.training.asked import asked_names, defines
-from loraloop.adapters.training.call_match import accepted, mistake, same_calls
-from loraloop.adapters.training.example import Example
-from loraloop.adapters.training.score import bootstrap, rate, right, score, summary, token_f1
+from loraloop.adapters.skill.contracts import Passage
+from loraloop.adapters.training.data.example import Example
+from loraloop.adapters.training.scoring.asked import asked_names, defines
+from loraloop.adapters.training.scoring.call_match import accepted, mistake, same_calls
+from loraloop.adapters.training.scoring.score import bootstrap, rate, right, score, summary, token_f1
 from loraloop.tool_schemas.errors import InputError
 
 TOOL = {

@@ -12,13 +12,13 @@ pytest.importorskip("triton", reason="triton is installed on Linux only")
 
 SCRIPT = """
 import torch
-from loraloop.adapters.attached_gpu import SegmentedAttached
-from loraloop.adapters.bank import Bank
+from loraloop.adapters.payload.attached_gpu import SegmentedAttached
+from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Row, random_base
-from loraloop.adapters.card import Card
+from loraloop.adapters.skill.card import Card
 from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.lora import Lora
-from loraloop.adapters.skill import Skill
+from loraloop.adapters.skill.skill import Skill
 
 base = random_base(1)
 bank, other = Bank(base, rank={8: 2, 16: 1}), Bank(base, rank={8: 2, 16: 1})
@@ -75,7 +75,7 @@ virtual = banks[1].attached.virtual(worded)
 cache = base.new_cache()
 cache.extend(virtual.prefix)
 assert cache.length == 3 and torch.equal(cache.keys[1][0, :, :3].transpose(0, 1), keys["layers.1.prefix.keys"])
-from loraloop.adapters.base.cuda_graphs import served
+from loraloop.adapters.base.decoder.cuda_graphs import served
 with torch.inference_mode():
     assert served([Row([5], base.new_cache(), worded), Row([5], base.new_cache())], banks[1].attached, ())
     assert not served([Row([5], base.new_cache(), worded), Row([5], base.new_cache(), scaled)], banks[1].attached, ())

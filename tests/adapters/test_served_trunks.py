@@ -9,9 +9,9 @@ import torch
 
 from loraloop.adapters.base import Base, Message, Row, random_base
 from loraloop.adapters.methods.lora import Lora
-from loraloop.adapters.training.encode import Encoded, encode
-from loraloop.adapters.training.served_trunks import served
-from loraloop.adapters.training.trainer import TrainConfig, Trainer
+from loraloop.adapters.training.data.encode import Encoded, encode
+from loraloop.adapters.training.forward.served_trunks import served
+from loraloop.adapters.training.trainer.trainer import TrainConfig, Trainer
 from loraloop.tool_schemas.errors import InputError
 
 

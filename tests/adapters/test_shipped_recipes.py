@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from loraloop.adapters.base.catalog import CATALOG, DEFAULT
+from loraloop.adapters.base.loading.catalog import CATALOG, DEFAULT
 from loraloop.adapters.training.__main__ import command, parser
 from loraloop.adapters.training.recipes import LARGER, RECIPES, recipe
 from loraloop.tool_schemas.errors import UnknownNameError

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from loraloop.adapters import store
-from loraloop.adapters.card import Card
 from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.lora import Lora
-from loraloop.adapters.skill import Skill, SkillFolder, SkillWarning, check_base, library
+from loraloop.adapters.skill import store
+from loraloop.adapters.skill.card import Card
+from loraloop.adapters.skill.skill import Skill, SkillFolder, SkillWarning, check_base, library
 from loraloop.tool_schemas.errors import SkillError
 
 CONFIG = SimpleNamespace(hidden_size=12, intermediate_size=20, layers=2, heads=2, kv_heads=1, head_dim=6)

@@ -18,7 +18,7 @@ def test_every_block_runs(run_page: Callable[[Path], list[str]], capsys: pytest.
 
 
 def test_the_table_names_every_field() -> None:
-    from loraloop.adapters.card import Card
+    from loraloop.adapters.skill.card import Card
 
     rows = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
     named = "".join(row.split("|")[1] for row in rows)

@@ -11,13 +11,13 @@ from time import monotonic, sleep
 import pytest
 import torch
 
-from loraloop.adapters import store
-from loraloop.adapters.bank import Bank
+from loraloop.adapters.bank.bank import Bank
+from loraloop.adapters.bank.entry import Entry
+from loraloop.adapters.bank.host import HostTier
+from loraloop.adapters.bank.prefetch import Prefetcher
 from loraloop.adapters.base import Base, Row, random_base
-from loraloop.adapters.entry import Entry
-from loraloop.adapters.host import HostTier
-from loraloop.adapters.prefetch import Prefetcher
-from loraloop.adapters.skill import Skill
+from loraloop.adapters.skill import store
+from loraloop.adapters.skill.skill import Skill
 from loraloop.tool_schemas.errors import InputError, LimitError, SkillError, UnknownNameError
 
 from .test_bank import TOKENS, make
@@ -235,7 +235,7 @@ def test_nobody_waits_for_another_skills_file(base: Base, tmp_path: Path, monkey
 
 
 def test_the_prefetching_thread_goes_when_there_is_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loraloop.adapters.prefetch.IDLE", 0.05)
+    monkeypatch.setattr("loraloop.adapters.bank.prefetch.IDLE", 0.05)
     done: list[str] = []
     gate = threading.Event()
 

@@ -7,9 +7,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from loraloop.adapters.bank import Bank
+from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, random_base
-from loraloop.adapters.skill import Skill
+from loraloop.adapters.skill.skill import Skill
 from loraloop.tool_schemas.errors import InputError, LimitError, UnknownNameError
 
 from .test_bank import make

@@ -14,9 +14,9 @@ import torch
 from loraloop.adapters.base import BranchCache, Message, Row, random_base
 from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.lora import Lora
-from loraloop.adapters.methods.payload import PayloadAttached
-from loraloop.adapters.training.encode import Encoded, encode
-from loraloop.adapters.training.trainer import TrainConfig, Trainer, training_view
+from loraloop.adapters.payload.payload import PayloadAttached
+from loraloop.adapters.training.data.encode import Encoded, encode
+from loraloop.adapters.training.trainer.trainer import TrainConfig, Trainer, training_view
 from loraloop.tool_schemas.errors import InputError
 
 

@@ -9,11 +9,11 @@ import re
 import jsonschema
 import pytest
 
-from loraloop.adapters import contracts
 from loraloop.adapters.base.messages import Message
-from loraloop.adapters.training.data import counted_mixture, eval_files, load_examples
-from loraloop.adapters.training.example import Example, estimate, system_content, transcript
-from loraloop.adapters.training.overlap import Overlap
+from loraloop.adapters.skill import contracts
+from loraloop.adapters.training.data.example import Example, estimate, system_content, transcript
+from loraloop.adapters.training.data.overlap import Overlap
+from loraloop.adapters.training.data.shipped import counted_mixture, eval_files, load_examples
 from loraloop.adapters.training.sources import retrieval_documents, safety_made, safety_pairs, tools_made
 from loraloop.adapters.training.sources.code import usable
 from loraloop.adapters.training.sources.records import generator, in_valid
@@ -25,7 +25,7 @@ from loraloop.adapters.training.sources.typed_shown import roughened
 from loraloop.skill_eval import term_of
 from loraloop.tool_schemas import Tool, calls_schema, parse_calls, render_tools
 from loraloop.tool_schemas.errors import InputError, UnknownNameError
-from loraloop.tool_schemas.grammar import JsonSchema
+from loraloop.tool_schemas.grammar.grammar import JsonSchema
 
 SPEC = """
 @ test

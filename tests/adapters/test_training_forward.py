@@ -13,12 +13,13 @@ from torch.nn.functional import log_softmax
 
 from loraloop.adapters.base import BranchCache, Row, random_base
 from loraloop.adapters.methods.lora import Lora
-from loraloop.adapters.methods.payload import Bottleneck, LowRank, Payload, PayloadAttached
-from loraloop.adapters.methods.sites import GROUPS, group_shape
-from loraloop.adapters.training import fused, head
-from loraloop.adapters.training.encode import Branch, Encoded
-from loraloop.adapters.training.forward import Dropout
-from loraloop.adapters.training.scored import Reader
+from loraloop.adapters.payload.payload import Bottleneck, LowRank, Payload, PayloadAttached
+from loraloop.adapters.payload.sites import GROUPS, group_shape
+from loraloop.adapters.training.data.encode import Branch, Encoded
+from loraloop.adapters.training.forward import fused
+from loraloop.adapters.training.forward.forward import Dropout
+from loraloop.adapters.training.forward.scored import Reader
+from loraloop.adapters.training.objectives import head
 from loraloop.kernels.quantized import DenseWeight
 
 LENGTHS = [(5, 4), (9, 7), (1, 3), (9, 2)]
@@ -180,7 +181,7 @@ def test_long_trunks_go_in_blocks() -> None:
 
 def test_bf16_stays_near_fp32() -> None:
     """Loss and gradients of a bf16 view of an fp32 base: within what bf16 rounds."""
-    from loraloop.adapters.training.view import training_view
+    from loraloop.adapters.training.forward.view import training_view
 
     base, method = random_base(0, scale=0.1, layers=3), Lora(4, 8)
     from loraloop.adapters.methods.context import ConfigContext

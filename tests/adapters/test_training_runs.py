@@ -18,12 +18,12 @@ import torch
 
 from loraloop.adapters.base import random_base
 from loraloop.adapters.methods.lora import Lora
-from loraloop.adapters.training import schedules
-from loraloop.adapters.training.galore_optimizer import GaLoreAdamW, leading, projected, restored
-from loraloop.adapters.training.past import Past
-from loraloop.adapters.training.progress import Progress
-from loraloop.adapters.training.trainer import TrainConfig, Trainer
-from loraloop.adapters.training.trunks import TrunkStore
+from loraloop.adapters.training.forward.past import Past
+from loraloop.adapters.training.forward.trunks import TrunkStore
+from loraloop.adapters.training.trainer import schedules
+from loraloop.adapters.training.trainer.galore_optimizer import GaLoreAdamW, leading, projected, restored
+from loraloop.adapters.training.trainer.progress import Progress
+from loraloop.adapters.training.trainer.trainer import TrainConfig, Trainer
 from loraloop.tool_schemas.errors import InputError, UnknownNameError
 
 from .training_job import examples

@@ -13,8 +13,8 @@ import torch
 
 from loraloop.adapters.base import Message, random_base
 from loraloop.adapters.methods.lora import Lora
-from loraloop.adapters.training.encode import Encoded, encode
-from loraloop.adapters.training.trainer import TrainConfig, Trainer
+from loraloop.adapters.training.data.encode import Encoded, encode
+from loraloop.adapters.training.trainer.trainer import TrainConfig, Trainer
 
 
 def examples(count: int, seed: int = 0) -> list[Encoded]:

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from loraloop.adapters.bank import Bank
+from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, random_base
-from loraloop.adapters.card import Card
 from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.lora import Lora
-from loraloop.adapters.skill import Skill
+from loraloop.adapters.skill.card import Card
+from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Runtime
 from loraloop.testing import ScriptedRouter, ScriptedRuntime, Written
 

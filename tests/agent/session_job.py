@@ -24,8 +24,8 @@ from typing import Any
 from loraloop import Agent, Hook, Limits, Runtime
 from loraloop.agent.events import StepFinished, ToolCallFinished
 from loraloop.agent.result import plain
-from loraloop.agent.session_file import SessionFile
-from loraloop.agent.sessions import Sessions
+from loraloop.agent.sessions.database import SessionFile
+from loraloop.agent.sessions.sessions import Sessions
 from loraloop.testing import ScriptedRuntime, calls
 from loraloop.tool_schemas import Tool
 

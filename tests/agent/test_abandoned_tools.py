@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from loraloop.agent.calling import ToolRunner
+from loraloop.agent.tools.runner import ToolRunner
 from loraloop.tool_schemas import McpServer, Tool
-from loraloop.tool_schemas.calls import Call
+from loraloop.tool_schemas.tools.calls import Call
 
 
 @pytest.mark.parametrize("why", ["timed out after 0.1 s", "cancelled"])

@@ -9,11 +9,11 @@ import torch
 
 from loraloop.adapters.base import Message
 from loraloop.agent import Agent, Guard, Limits, Policy, RunResult, Runtime
-from loraloop.agent.calling import call_key
-from loraloop.agent.outcomes import Facts, outcome_of
+from loraloop.agent.loop.outcome import Facts, outcome_of
+from loraloop.agent.tools.runner import call_key
 from loraloop.testing import ScriptedRuntime, assert_called, assert_routes
-from loraloop.tool_schemas.calls import Call
-from loraloop.tool_schemas.tools import Tool
+from loraloop.tool_schemas.tools.calls import Call
+from loraloop.tool_schemas.tools.tool import Tool
 
 Play = Callable[..., ScriptedRuntime]
 

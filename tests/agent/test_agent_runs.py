@@ -16,7 +16,6 @@ import pytest
 from loraloop.adapters.base import Message
 from loraloop.agent import Agent, Guard, Limits, Policy, Runtime, Sampling
 from loraloop.agent.events import EVENTS, RunFinished, StepFinished, TokenGenerated, ToolCallFinished
-from loraloop.tool_schemas.calls import Call, calls_schema, parse_calls
 from loraloop.tool_schemas.errors import (
     ContextLengthError,
     InputError,
@@ -24,7 +23,8 @@ from loraloop.tool_schemas.errors import (
     SchemaError,
     UnknownNameError,
 )
-from loraloop.tool_schemas.tools import Tool
+from loraloop.tool_schemas.tools.calls import Call, calls_schema, parse_calls
+from loraloop.tool_schemas.tools.tool import Tool
 
 MakeRuntime = Callable[..., Runtime]
 SHORT = Limits(step_tokens=60)

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import torch
 
-from loraloop.adapters.bank import Bank
+from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base
-from loraloop.adapters.skill import Skill
+from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Agent, Guard, Limits, Runtime
-from loraloop.agent.ahead import Ahead
 from loraloop.agent.engine import Generated
+from loraloop.agent.engine.prefetch import Ahead
 from loraloop.agent.events import Prefetched, StepFinished
-from loraloop.agent.writing import Writer, Writing
+from loraloop.agent.loop.write import Writer, Writing
 from loraloop.router.decision import Route
 from loraloop.tool_schemas.errors import SkillError
 

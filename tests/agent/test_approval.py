@@ -23,8 +23,8 @@ from loraloop.agent import (
 from loraloop.agent.events import ApprovalRequested, RunFinished, RunStarted, StepFinished, ToolCallStarted
 from loraloop.testing import ScriptedRuntime, calls, code
 from loraloop.tool_schemas import Tool, tool
-from loraloop.tool_schemas.context import Context
 from loraloop.tool_schemas.errors import InputError, SchemaError, UnknownNameError
+from loraloop.tool_schemas.tools.context import Context
 
 ORDER = {
     "type": "object",

@@ -12,16 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loraloop.adapters.bank import Bank
+from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Message
-from loraloop.adapters.card import Reranking
-from loraloop.adapters.skill import Skill
+from loraloop.adapters.skill.card import Reranking
+from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Agent, Guard, Limits, Policy, Runtime
-from loraloop.agent.asking import cue_for, question, spoken
-from loraloop.agent.job import Decision
-from loraloop.agent.writing import Writer, Writing
+from loraloop.agent.loop.asking import cue_for, question, spoken
+from loraloop.agent.loop.job import Decision
+from loraloop.agent.loop.write import Writer, Writing
 from loraloop.testing import ScriptedRouter
-from loraloop.tool_schemas.tools import Tool
+from loraloop.tool_schemas.tools.tool import Tool
 
 PARK = Tool(
     "park_car",
@@ -80,7 +80,7 @@ def test_nothing_is_asked_for_that_was_said_or_that_no_tool_is_about(
 def test_a_step_without_room_for_a_question_answers_freely(
     small: Base, make_skill: Callable[..., Skill], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loraloop.agent.writing.LEAST_TOKENS", 161)
+    monkeypatch.setattr("loraloop.agent.loop.write.LEAST_TOKENS", 161)
     runtime = runtime_of(small, make_skill(small, "tools", "calls"), "tools", "none")
     result = asked(runtime, "Park the car in a zone for 2 hours.")
     assert result.steps[0].missing and "parking zone" not in result.output

@@ -15,20 +15,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loraloop.adapters.bank import Bank
+from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base
-from loraloop.adapters.card import Card
-from loraloop.adapters.skill import Skill
+from loraloop.adapters.skill.card import Card
+from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Agent, Guard, Limits, Policy, Runtime
 from loraloop.agent.engine import Budget, Generated, Sampler, Sampling, Trunk, generate
-from loraloop.agent.engine.balance import Balance
 from loraloop.agent.engine.beam import Found, likeliest
 from loraloop.agent.engine.ledger import Author
+from loraloop.agent.engine.two_way_choice import Balance
 from loraloop.evals.beams import Width, choose, store
 from loraloop.testing import ScriptedRouter
 from loraloop.tool_schemas.errors import InputError, SkillError
-from loraloop.tool_schemas.grammar import Choice, GrammarCompiler, JsonSchema
-from loraloop.tool_schemas.tools import Tool
+from loraloop.tool_schemas.grammar.grammar import Choice, GrammarCompiler, JsonSchema
+from loraloop.tool_schemas.tools.tool import Tool
 
 TEXTS = ("red", "rose", "rosette", "blue", "black", "blackbird", "green", "grey", "a", "abacus")
 RECORDS: dict[str, Any] = {

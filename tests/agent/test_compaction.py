@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from loraloop.adapters.base import Base, Message
 from loraloop.agent import Agent, Guard, Limits
-from loraloop.agent.compaction import STUB, Compactor
 from loraloop.agent.engine.trunk import Trunk
 from loraloop.agent.events import Compacted, StepFinished
+from loraloop.agent.loop.compaction import STUB, Compactor
 from loraloop.testing import ScriptedRuntime, calls
 from loraloop.tool_schemas.errors import ContextLengthError, InputError
 

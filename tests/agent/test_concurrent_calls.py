@@ -18,8 +18,8 @@ from loraloop.agent import Agent, Limits, Policy, RunResult
 from loraloop.agent.events import ToolCallFinished, ToolCallStarted
 from loraloop.testing import ScriptedRuntime, calls
 from loraloop.tool_schemas import Tool, tool
-from loraloop.tool_schemas.context import Context
 from loraloop.tool_schemas.errors import InputError, SchemaError, ToolRetry
+from loraloop.tool_schemas.tools.context import Context
 
 NUMBER = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}
 WAIT = 5.0  # seconds after which something that should have happened did not

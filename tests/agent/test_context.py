@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 import pytest
 
 from loraloop.agent import Agent, Limits, Policy, Runtime
-from loraloop.tool_schemas.context import Context
 from loraloop.tool_schemas.errors import InputError, SchemaError, ToolError, ToolRetry
-from loraloop.tool_schemas.tools import Tool
+from loraloop.tool_schemas.tools.context import Context
+from loraloop.tool_schemas.tools.tool import Tool
 
 MakeRuntime = Callable[..., Runtime]
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loraloop.agent.cutting import cut
-from loraloop.agent.documents import FILE_BYTES, Document, html_text, read_path
+from loraloop.agent.retrieval.chunking import cut
+from loraloop.agent.retrieval.documents import FILE_BYTES, Document, html_text, read_path
 from loraloop.tool_schemas.errors import InputError
 
 PIECES = st.sampled_from(
@@ -31,7 +31,7 @@ def test_passages_are_short_lines_that_hold_every_word(text: str, size: int, ove
 
 
 def cleaned_words(text: str) -> list[str]:
-    from loraloop.agent.documents import cleaned
+    from loraloop.agent.retrieval.documents import cleaned
 
     return [word for word in cleaned(text).split() if not set(word) <= {"#"} and "。" not in word]
 

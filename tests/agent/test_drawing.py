@@ -14,11 +14,11 @@ from loraloop.agent import Agent, Guard, Limits, Policy, Runtime
 from loraloop.agent.engine import Budget, Generated, Sampler, Sampling, Trunk, generate
 from loraloop.agent.engine.branch import Branch
 from loraloop.agent.engine.drawing import MOST_TRIES, Tries, drawn
-from loraloop.agent.python_tool import gets_through, python_tool
-from loraloop.agent.sandbox import Sandbox
+from loraloop.agent.sandbox.sandbox import Sandbox
+from loraloop.agent.tools.python_tool import gets_through, python_tool
 from loraloop.testing import ScriptedRuntime, code
 from loraloop.tool_schemas.errors import InputError, SandboxError
-from loraloop.tool_schemas.grammar import GrammarCompiler, JsonSchema
+from loraloop.tool_schemas.grammar.grammar import GrammarCompiler, JsonSchema
 
 FORM: dict[str, Any] = {
     "type": "object",
@@ -150,7 +150,7 @@ def test_programs_are_run_by_the_python_tool(monkeypatch: pytest.MonkeyPatch) ->
     tool = python_tool(30.0)
     assert gets_through(tool, "assert 1 + 1 == 2") is True
     assert gets_through(tool, "assert 1 + 1 == 3") is False
-    monkeypatch.setattr("loraloop.agent.python_tool.EXAMPLE_SECONDS", 0.3)
+    monkeypatch.setattr("loraloop.agent.tools.python_tool.EXAMPLE_SECONDS", 0.3)
     assert gets_through(tool, "while True: pass") is False
 
     def refuse(self: Sandbox, program: str) -> None:

@@ -11,8 +11,8 @@ import torch
 from loraloop.adapters.base import Base
 from loraloop.agent.engine import Budget, Delta, Generated, Sampler, Sampling, Trunk, generate
 from loraloop.agent.engine.backtrack import Backtrack
-from loraloop.tool_schemas.grammar import GrammarCompiler, JsonSchema
-from loraloop.tool_schemas.validation import check_value
+from loraloop.tool_schemas.grammar.grammar import GrammarCompiler, JsonSchema
+from loraloop.tool_schemas.schema.validation import check_value
 
 SCHEMAS: list[dict[str, Any]] = [
     {"type": "array", "items": {"enum": ["red", "green", "blue"]}, "uniqueItems": True, "minItems": 2},

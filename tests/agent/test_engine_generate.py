@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from loraloop.adapters.base import Base
-from loraloop.adapters.contracts import code_grammar, code_of
+from loraloop.adapters.skill.contracts import code_grammar, code_of
 from loraloop.agent.engine import Budget, Delta, Generated, Sampler, Sampling, Trunk, generate
-from loraloop.agent.engine.text import TextStream
+from loraloop.agent.engine.detokenizer import TextStream
 from loraloop.tool_schemas.errors import InputError, LimitError
-from loraloop.tool_schemas.grammar import GrammarCompiler, JsonSchema, Lark
+from loraloop.tool_schemas.grammar.grammar import GrammarCompiler, JsonSchema, Lark
 
 SCHEMA: dict[str, Any] = {
     "type": "array",

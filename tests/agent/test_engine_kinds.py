@@ -13,13 +13,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loraloop.adapters.bank import Bank
+from loraloop.adapters.bank.bank import Bank
+from loraloop.adapters.bank.device import slots_for
 from loraloop.adapters.base import Base, Message, Row, random_base
-from loraloop.adapters.device import slots_for
-from loraloop.adapters.skill import Skill
+from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Agent, Limits, Policy, Runtime
 from loraloop.agent.engine import Author, FullCaches, LedgerError, Trunk
-from loraloop.agent.engine.computed import Computed
+from loraloop.agent.engine.kv_context import Computed
 from loraloop.tool_schemas.errors import ContextLengthError, InputError
 
 METHODS = ("lora", "dora", "ia3", "prefix", "prompt", "bottleneck", "vera")

@@ -9,11 +9,11 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from loraloop.adapters.bank import Bank
+from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Message, Row, random_base
-from loraloop.adapters.skill import Skill
+from loraloop.adapters.skill.skill import Skill
 from loraloop.agent.engine import Author, LedgerError, Trunk
-from loraloop.agent.engine.computed import Computed
+from loraloop.agent.engine.kv_context import Computed
 
 TOLERANCE = {"atol": 2e-4, "rtol": 1e-4}  # fp32: chunks of another shape add in another order
 

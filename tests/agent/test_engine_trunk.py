@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 
-from loraloop.adapters.bank import Bank
+from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Message
 from loraloop.agent.engine import Author, Clock, Trunk, TrunkStore
 from loraloop.tool_schemas.errors import ContextLengthError

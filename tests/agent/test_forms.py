@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from loraloop.agent import Agent, Limits, Policy, Runtime
-from loraloop.tool_schemas.tools import Tool
+from loraloop.tool_schemas.tools.tool import Tool
 
 MakeRuntime = Callable[..., Runtime]
 

@@ -13,12 +13,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loraloop.adapters.bank import Bank
+from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Choice, Message, Row
-from loraloop.adapters.skill import Skill
+from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Agent, Limits, Runtime
 from loraloop.agent.engine import Author, FullCaches, Ledger, LedgerError, Trunk
-from loraloop.agent.engine.computed import Computed
+from loraloop.agent.engine.kv_context import Computed
 
 TOLERANCE = {"atol": 2e-4, "rtol": 1e-4}
 

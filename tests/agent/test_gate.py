@@ -10,7 +10,7 @@ import pytest
 
 from loraloop.adapters.base import Base
 from loraloop.agent import Agent, Limits, Runtime
-from loraloop.tool_schemas.calls import calls_schema
+from loraloop.tool_schemas.tools.calls import calls_schema
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,13 @@ import pytest
 
 from loraloop.adapters.base import Base, Message
 from loraloop.agent import Agent, Guard, GuardFacts, Limits, Policy, Runtime
-from loraloop.agent.fence import REMINDER
-from loraloop.agent.planning import SYSTEM
+from loraloop.agent.guard.tool_filter import REMINDER
+from loraloop.agent.loop.intent import SYSTEM
 from loraloop.evals.injections_kinds import all_cases
 from loraloop.testing import ScriptedRuntime, ScriptError, calls
 from loraloop.tool_schemas.errors import InputError, UnknownNameError
 from loraloop.tool_schemas.jsontext import dumps
-from loraloop.tool_schemas.tools import Tool, tool
+from loraloop.tool_schemas.tools.tool import Tool, tool
 
 NO_GATES = {"input": None, "tools": None}
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from loraloop import Agent, Limits
-from loraloop.adapters.bank import Bank
+from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Message
 from loraloop.agent import PassageIndex, Runtime
-from loraloop.agent.engine.store import TrunkStore
+from loraloop.agent.engine.prefix_cache import TrunkStore
 from loraloop.agent.engine.trunk import Trunk
 from loraloop.testing import ScriptedRouter
 from loraloop.tool_schemas.errors import InputError, LimitError

@@ -14,22 +14,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loraloop.adapters.bank import Bank
+from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Message, random_base
-from loraloop.adapters.card import MARGIN, Card, Reranking, Threshold
 from loraloop.adapters.grounding import Said
-from loraloop.adapters.skill import Skill, library
+from loraloop.adapters.skill.card import MARGIN, Card, Reranking, Threshold
+from loraloop.adapters.skill.skill import Skill, library
 from loraloop.agent import Agent, Guard, Limits, Policy, Runtime
 from loraloop.agent.engine import Budget, Generated, Sampler, Sampling, Trunk, generate
-from loraloop.agent.engine.balance import Balance
 from loraloop.agent.engine.beam import likeliest
+from loraloop.agent.engine.two_way_choice import Balance
 from loraloop.agent.reranking import Reranker, reranker
 from loraloop.evals.agent_systems import identities
 from loraloop.evals.reranking import NAMES, Found, fit, store, weights_of
 from loraloop.testing import ScriptedRouter
 from loraloop.tool_schemas.errors import InputError, SkillError
-from loraloop.tool_schemas.grammar import Choice, GrammarCompiler, JsonSchema
-from loraloop.tool_schemas.tools import Tool
+from loraloop.tool_schemas.grammar.grammar import Choice, GrammarCompiler, JsonSchema
+from loraloop.tool_schemas.tools.tool import Tool
 
 TEXTS = ("red", "rose", "rosette", "blue", "black", "blackbird", "green", "grey")
 LETTERS = {"type": "array", "items": {"enum": ["a", "b", "c"]}, "maxItems": 3}

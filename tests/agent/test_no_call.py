@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loraloop.adapters.bank import Bank
+from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base
-from loraloop.adapters.card import Threshold
-from loraloop.adapters.skill import Skill
+from loraloop.adapters.skill.card import Threshold
+from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Agent, Guard, Limits, Policy, Runtime
 from loraloop.evals.abstention import Weighed, choose
 from loraloop.testing import ScriptedRouter
 from loraloop.tool_schemas.errors import InputError
-from loraloop.tool_schemas.tools import Tool
+from loraloop.tool_schemas.tools.tool import Tool
 
 LIMITS = Limits(step_tokens=160, max_steps=1)
 ACT = Tool("act", "Acts.", {"type": "object", "properties": {}, "additionalProperties": False}, lambda: "done")

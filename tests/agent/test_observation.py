@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from loraloop.adapters.base import Base
 from loraloop.agent import Agent, CallRecord, Limits, Policy, Runtime
-from loraloop.agent.calling import ToolRunner
-from loraloop.agent.observation import cut_json, observation, shortened
 from loraloop.agent.result import plain
-from loraloop.tool_schemas.calls import Call
+from loraloop.agent.tools.observation import cut_json, observation, shortened
+from loraloop.agent.tools.runner import ToolRunner
 from loraloop.tool_schemas.errors import InputError, ToolError
 from loraloop.tool_schemas.jsontext import dumps
-from loraloop.tool_schemas.tools import Tool
+from loraloop.tool_schemas.tools.calls import Call
+from loraloop.tool_schemas.tools.tool import Tool
 
 MakeRuntime = Callable[..., Runtime]
 NOTHING = {"type": "object", "properties": {}, "additionalProperties": False}
@@ -177,7 +177,7 @@ def test_a_tool_is_not_run_where_its_result_has_no_room(make_runtime: MakeRuntim
 
 
 def make_request(tool: Tool) -> Any:
-    from loraloop.agent.transcript import request, system_content
+    from loraloop.agent.loop.transcript import request, system_content
 
     return request("go", (), (), system_content("", [tool]))
 

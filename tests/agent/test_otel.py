@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode, get_current_span
 
 from loraloop.agent import Agent, Guard, Limits, Sampling
-from loraloop.agent.otel import CAPTURE, OpenTelemetry
+from loraloop.agent.tracing.otel import CAPTURE, OpenTelemetry
 from loraloop.testing import ScriptedRuntime, calls, verdict
 from loraloop.tool_schemas.errors import ContextLengthError, InputError, ToolRetry
 
@@ -215,7 +215,7 @@ def test_calls_that_run_together_are_told_apart() -> None:
     from loraloop.agent.events import Routed, RunStarted, StepFinished, ToolCallFinished, ToolCallStarted
     from loraloop.agent.following import RunFacts
     from loraloop.agent.result import CallRecord
-    from loraloop.tool_schemas.calls import Call
+    from loraloop.tool_schemas.tools.calls import Call
 
     seen = Seen()
     runtime = ScriptedRuntime(*OSLO)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from loraloop.agent import Runtime
 from loraloop.tool_schemas import parse_calls
 from loraloop.tool_schemas.errors import InputError, LimitError, SchemaError, UnknownNameError
-from loraloop.tool_schemas.tools import Tool
+from loraloop.tool_schemas.tools.tool import Tool
 
 
 class City(BaseModel):

@@ -10,7 +10,7 @@ from loraloop.adapters.base import Message
 from loraloop.adapters.base.origin import Origin
 from loraloop.agent import Agent, Guard, Limits
 from loraloop.testing import ScriptedRuntime, calls, code
-from loraloop.tool_schemas.tools import Tool, tool
+from loraloop.tool_schemas.tools.tool import Tool, tool
 
 PASSAGES = [{"id": "a", "text": "Rye grows here.", "source": "fields.txt"}, {"id": "b", "text": "So does oat."}]
 

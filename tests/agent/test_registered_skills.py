@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from loraloop.adapters import registry
 from loraloop.adapters.base import Base, random_base
-from loraloop.adapters.blank import blank_skill
-from loraloop.adapters.skill import Skill, library
+from loraloop.adapters.skill import registry
+from loraloop.adapters.skill.blank import blank_skill
+from loraloop.adapters.skill.skill import Skill, library
 from loraloop.agent import Runtime
 from loraloop.agent.bare import Unrouted
 from loraloop.tool_schemas.errors import SkillError, UnknownNameError

@@ -13,9 +13,9 @@ from loraloop.adapters.base import Message
 from loraloop.agent import Agent, Limits, Policy, Runtime, Sampling
 from loraloop.agent.engine import Delta, Generated
 from loraloop.agent.events import Routed
-from loraloop.agent.outcomes import Facts, outcome_of
+from loraloop.agent.loop.outcome import Facts, outcome_of
 from loraloop.testing import ScriptedRouter, ScriptedRuntime, Written, text
-from loraloop.tool_schemas.tools import Tool
+from loraloop.tool_schemas.tools.tool import Tool
 
 MakeRuntime = Callable[..., Runtime]
 Play = Callable[..., ScriptedRuntime]

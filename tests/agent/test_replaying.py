@@ -9,14 +9,14 @@ from typing import Any, Literal
 import pytest
 
 from loraloop.agent import Agent, Approve, Deny, Guard, Limits, Policy, Runtime, Sampling, Sandbox, SandboxResult
-from loraloop.agent.replaying import replay
-from loraloop.agent.trace import Trace
-from loraloop.agent.trace_diff import ABSENT, diff
-from loraloop.agent.tracing import Tracer
+from loraloop.agent.tracing.diff import ABSENT, diff
+from loraloop.agent.tracing.replay import replay
+from loraloop.agent.tracing.trace import Trace
+from loraloop.agent.tracing.tracer import Tracer
 from loraloop.testing import ScriptedRuntime, calls, code
 from loraloop.tool_schemas import Tool
 from loraloop.tool_schemas.errors import InputError, ToolRetry, UnknownNameError
-from loraloop.tool_schemas.grammar import JsonSchema, Lark, Regex
+from loraloop.tool_schemas.grammar.grammar import JsonSchema, Lark, Regex
 
 OSLO = (calls(weather={"city": "Oslo"}), "It is sunny.")
 ran: list[str] = []

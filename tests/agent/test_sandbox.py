@@ -9,8 +9,9 @@ import threading
 
 import pytest
 
-from loraloop.agent import sandbox, sandbox_seccomp
-from loraloop.agent.sandbox import mechanisms, run_python
+from loraloop.agent.sandbox import sandbox
+from loraloop.agent.sandbox import seccomp as sandbox_seccomp
+from loraloop.agent.sandbox.sandbox import mechanisms, run_python
 from loraloop.tool_schemas.errors import InputError, SandboxError, UnknownNameError
 
 WORKING = mechanisms()

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from loraloop.agent.sandbox import SandboxResult, mechanisms, run_python
+from loraloop.agent.sandbox.sandbox import SandboxResult, mechanisms, run_python
 
 Run = Callable[..., SandboxResult]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from loraloop import Agent, Sandbox
-from loraloop.agent import sandbox
-from loraloop.agent.python_tool import python_tool
+from loraloop.agent.sandbox import sandbox
+from loraloop.agent.tools.python_tool import python_tool
 from loraloop.testing import ScriptedRuntime, code
 from loraloop.tool_schemas.errors import InputError, SandboxError, ToolError, UnknownNameError
 

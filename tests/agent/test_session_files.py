@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from loraloop import Agent
-from loraloop.agent import session_file as session_file_module
-from loraloop.agent.sessions import Sessions, sessions_file
+from loraloop.agent.sessions import database as session_file_module
+from loraloop.agent.sessions.sessions import Sessions, sessions_file
 from loraloop.testing import ScriptedRuntime, calls
 from loraloop.tool_schemas.errors import SessionError
 

@@ -18,7 +18,7 @@ import pytest
 from loraloop import Agent, Approve, Context, Limits, Policy
 from loraloop.adapters.base import Message
 from loraloop.agent.events import RunFinished, StepFinished, ToolCallStarted
-from loraloop.agent.sessions import Session, Sessions
+from loraloop.agent.sessions.sessions import Session, Sessions
 from loraloop.testing import ScriptedRuntime, calls
 from loraloop.tool_schemas import Tool
 from loraloop.tool_schemas.errors import InputError, SessionBusyError, SessionError, UnknownNameError
@@ -269,7 +269,7 @@ def test_a_run_that_was_overtaken_does_not_begin(store: Sessions) -> None:
 
 HOLDER = """
 import os, pathlib, sys, time
-from loraloop.agent.session_lock import Lease
+from loraloop.agent.sessions.lock import Lease
 lease = Lease(pathlib.Path(sys.argv[1]), "s")
 child = os.fork()
 if child:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from loraloop.agent.sessions import Sessions
+from loraloop.agent.sessions.sessions import Sessions
 
 JOB = Path(__file__).with_name("session_job.py")
 COMMITS = 14  # opened, 2 for each of 4 calls, 4 steps, finished

@@ -11,12 +11,12 @@ import pytest
 from pydantic import BaseModel
 
 from loraloop import Agent, Limits, Policy, Sampling, ToolRetry
-from loraloop.adapters.bank import Bank
+from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Message
 from loraloop.agent import Mixture, Runtime
 from loraloop.agent.events import RunStarted, StepFinished, ToolCallStarted
 from loraloop.agent.result import RunResult
-from loraloop.agent.sessions import Sessions
+from loraloop.agent.sessions.sessions import Sessions
 from loraloop.testing import ScriptedRouter, ScriptedRuntime, answer, calls, code, text, verdict
 from loraloop.tool_schemas import Tool
 

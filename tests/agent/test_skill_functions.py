@@ -14,13 +14,13 @@ from jsonschema import Draft202012Validator
 
 from loraloop import Agent, Guard, Runtime
 from loraloop.adapters.base import Base, Message
-from loraloop.adapters.contracts import Passage
-from loraloop.agent.skill_functions import AnswerFunction, CallsFunction, TextFunction
-from loraloop.agent.skill_schemas import PARAMETERS, RETURNS
+from loraloop.adapters.skill.contracts import Passage
+from loraloop.agent.skills.functions import AnswerFunction, CallsFunction, TextFunction
+from loraloop.agent.skills.schemas import PARAMETERS, RETURNS
 from loraloop.testing import ScriptedRuntime, answer, calls, code, text, verdict
-from loraloop.tool_schemas.calls import Call
 from loraloop.tool_schemas.errors import InputError, LimitError, LoraloopError, SchemaError, UnknownNameError
-from loraloop.tool_schemas.tools import Tool
+from loraloop.tool_schemas.tools.calls import Call
+from loraloop.tool_schemas.tools.tool import Tool
 
 NAMES = ("code", "retrieval", "safety", "tools")
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loraloop.adapters.base.messages import Message, Origin
-from loraloop.agent.telling import results_told
+from loraloop.agent.loop.telling import results_told
 
 
 def said(*calls: tuple[str, dict[str, Any], Any], trusted: bool = False) -> list[Message]:

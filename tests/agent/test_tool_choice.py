@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 import pytest
 
-from loraloop.adapters.bank import Bank
+from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base
 from loraloop.agent import Agent, Limits, Policy, Runtime, Sampling
 from loraloop.agent.events import Routed
-from loraloop.agent.tool_choice import choice_of
+from loraloop.agent.tools.tool_choice import choice_of
 from loraloop.tool_schemas.errors import InputError, UnknownNameError
-from loraloop.tool_schemas.tools import Tool
+from loraloop.tool_schemas.tools.tool import Tool
 
 MakeRuntime = Callable[..., Runtime]
 SHORT = Limits(step_tokens=150, max_steps=2)

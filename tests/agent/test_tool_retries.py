@@ -11,7 +11,7 @@ import pytest
 from loraloop.agent import Agent, Limits, Policy, Runtime
 from loraloop.agent.events import ToolCallFinished
 from loraloop.tool_schemas.errors import InputError, SchemaError, ToolRetry
-from loraloop.tool_schemas.tools import Tool, tool
+from loraloop.tool_schemas.tools.tool import Tool, tool
 
 MakeRuntime = Callable[..., Runtime]
 EMPTY = {"type": "object", "properties": {}, "additionalProperties": False}

@@ -17,15 +17,15 @@ from loraloop.adapters.base.messages import ROLES, Message
 from loraloop.agent import Agent, Guard, Hook, Limits, Policy, Sampling
 from loraloop.agent.events import EVENTS, StepFinished
 from loraloop.agent.result import CallRecord, Compaction, Step, Tokens
-from loraloop.agent.trace import SCHEMA, Trace
-from loraloop.agent.trace_contents import LEFT_OUT
-from loraloop.agent.trace_parts import Ended, Happened
-from loraloop.agent.trace_schema import trace_schema
-from loraloop.agent.tracing import GIVEN_UP, Tracer
+from loraloop.agent.tracing.parts import Ended, Happened
+from loraloop.agent.tracing.redact import LEFT_OUT
+from loraloop.agent.tracing.schema import trace_schema
+from loraloop.agent.tracing.trace import SCHEMA, Trace
+from loraloop.agent.tracing.tracer import GIVEN_UP, Tracer
 from loraloop.router import Router
 from loraloop.testing import ScriptedRuntime, answer, calls, text, verdict
-from loraloop.tool_schemas.calls import Call
 from loraloop.tool_schemas.errors import ContextLengthError, HookError, InputError
+from loraloop.tool_schemas.tools.calls import Call
 
 
 def weather(city: str) -> str:
@@ -65,7 +65,7 @@ def test_a_trace_says_what_ran_and_what_happened() -> None:
 
 
 def test_skills_and_routers_are_named_by_their_weights(make_runtime: Callable[..., Any]) -> None:
-    from loraloop.agent.made_with import router_used, skills_used
+    from loraloop.agent.tracing.provenance import router_used, skills_used
 
     router = Router.load()
     said = router_used(router)
@@ -88,7 +88,7 @@ def test_what_was_drawn_as_a_seed_is_told() -> None:
 def test_a_drawn_seed_gives_the_same_draws_again() -> None:
     import torch
 
-    from loraloop.agent.engine.sampling import Sampler
+    from loraloop.agent.engine.sampler import Sampler
 
     logits = torch.zeros(1000)
     drawn = Sampler(Sampling(temperature=1.0))

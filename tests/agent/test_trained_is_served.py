@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from loraloop.adapters.bank import Bank
+from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import random_base
-from loraloop.adapters.card import Card
 from loraloop.adapters.methods import METHODS, card_fields, make_method
-from loraloop.adapters.skill import Skill
-from loraloop.adapters.training.encode import Encoded
-from loraloop.adapters.training.trainer import TrainConfig, Trainer
+from loraloop.adapters.skill.card import Card
+from loraloop.adapters.skill.skill import Skill
+from loraloop.adapters.training.data.encode import Encoded
+from loraloop.adapters.training.trainer.trainer import TrainConfig, Trainer
 from loraloop.agent.engine import Author, Trunk
 
 PAIRS = {"rank": 4, "alpha": 8}

@@ -9,14 +9,14 @@ import random
 import pytest
 import torch
 
-from loraloop.adapters.bank import Bank
+from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Message
-from loraloop.adapters.card import Card, Threshold
-from loraloop.adapters.contracts import openings, verdict_of
-from loraloop.adapters.skill import Skill
+from loraloop.adapters.skill.card import Card, Threshold
+from loraloop.adapters.skill.contracts import openings, verdict_of
+from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Agent, Gate, Guard, Runtime
-from loraloop.agent.engine.balance import Balance
-from loraloop.agent.verdict import Judge
+from loraloop.agent.engine.two_way_choice import Balance
+from loraloop.agent.guard.judge import Judge
 from loraloop.router.decision import Route, ScreenResult
 from loraloop.tool_schemas.errors import InputError, SkillError
 
@@ -106,7 +106,7 @@ def test_runs_take_the_cards_threshold_and_the_policy_overrides_it(tiny_base, sk
 
 
 def test_sampling_does_not_touch_the_decision(tiny_base, skills):
-    from loraloop.agent.engine.sampling import Sampling
+    from loraloop.agent.engine.sampler import Sampling
 
     runtime = runtime_with(tiny_base, skills[1], threshold=0.0)
     for seed in range(3):

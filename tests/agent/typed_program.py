@@ -38,7 +38,7 @@ from loraloop import (
     run_python,
     tool,
 )
-from loraloop.adapters.contracts import Passage
+from loraloop.adapters.skill.contracts import Passage
 from loraloop.agent import (
     CallRecord,
     Memory,

@@ -33,7 +33,7 @@ from loraloop.agent import (
     diff,
     replay,
 )
-from loraloop.agent.sessions import Session
+from loraloop.agent.sessions.sessions import Session
 
 
 @tool(requires_approval=True, idempotent=True, effects=True)

@@ -7,9 +7,9 @@ from typing import Any, assert_type
 from pydantic import BaseModel
 
 from loraloop import Runtime
-from loraloop.adapters.contracts import Passage
-from loraloop.agent.skill_functions import TextFunction
-from loraloop.agent.skill_results import AnswerResult, CallsResult, CodeResult, TextResult, VerdictResult
+from loraloop.adapters.skill.contracts import Passage
+from loraloop.agent.skills.functions import TextFunction
+from loraloop.agent.skills.results import AnswerResult, CallsResult, CodeResult, TextResult, VerdictResult
 from loraloop.tool_schemas import Call
 
 

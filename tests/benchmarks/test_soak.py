@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from loraloop.adapters.bank import Bank
+from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import random_base
 from loraloop.agent import Runtime
-from loraloop.agent.sessions import Sessions
+from loraloop.agent.sessions.sessions import Sessions
 from loraloop.testing import ScriptedRouter, calls
 
 SECONDS = 6.0

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from loraloop.adapters.base.catalog import CATALOG, DEFAULT
-from loraloop.adapters.base.config import ARCHITECTURES
-from loraloop.adapters.base.kquants import CODES, FINE, PLAIN
-from loraloop.adapters.base.quantize import FORMS
+from loraloop.adapters.base.loading.catalog import CATALOG, DEFAULT
+from loraloop.adapters.base.loading.config import ARCHITECTURES
+from loraloop.adapters.base.loading.kquants import CODES, FINE, PLAIN
+from loraloop.adapters.base.loading.quantize import FORMS
 
 PAGE = Path(__file__).parents[2] / "docs" / "bases.md"
 TEXT = PAGE.read_text(encoding="utf-8")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from loraloop.agent.skill_function import StepOptions
-from loraloop.agent.skill_functions import FUNCTIONS
+from loraloop.agent.skills.function import StepOptions
+from loraloop.agent.skills.functions import FUNCTIONS
 from loraloop.integrations.pydantic_ai import LoraloopModelSettings
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "ecosystem.md"

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from loraloop.adapters.training.leaderboard import MISTAKES
-from loraloop.adapters.training.score import score, summary
+from loraloop.adapters.training.scoring.leaderboard import MISTAKES
+from loraloop.adapters.training.scoring.score import score, summary
 from loraloop.cli import app
 from loraloop.evals.cases import CATEGORIES, examples
 from loraloop.evals.reasons import why_wrong

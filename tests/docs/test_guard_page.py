@@ -11,7 +11,7 @@ from typing import get_args
 import pytest
 
 from loraloop.adapters.base.origin import Kind
-from loraloop.agent.guard import Gate, Place, Reach
+from loraloop.agent.guard.guard import Gate, Place, Reach
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "guard.md"
 TEXT = PAGE.read_text(encoding="utf-8")

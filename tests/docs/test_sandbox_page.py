@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from loraloop import Sandbox
-from loraloop.agent import python_tool, sandbox, sandbox_scratch
-from loraloop.agent.sandbox_job import Job
+from loraloop.agent.sandbox import sandbox
+from loraloop.agent.sandbox import scratch as sandbox_scratch
+from loraloop.agent.sandbox.job import Job
+from loraloop.agent.tools import python_tool
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "sandbox.md"
 TEXT = PAGE.read_text(encoding="utf-8")

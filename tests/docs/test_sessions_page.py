@@ -9,7 +9,7 @@ from typing import get_args
 
 import pytest
 
-from loraloop.agent.sessions import OnUnfinished
+from loraloop.agent.sessions.sessions import OnUnfinished
 from loraloop.tool_schemas.http.client import Retries
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "sessions.md"

@@ -14,13 +14,13 @@ import yaml
 
 import loraloop
 from loraloop.adapters.methods import METHODS
-from loraloop.adapters.training.checker import Checker
-from loraloop.adapters.training.gather import check_files
-from loraloop.adapters.training.objectives import OPTIONS
-from loraloop.adapters.training.readers import FORMS, Reading, form_of
-from loraloop.adapters.training.recipe_file import RecipeFile, read_recipe
-from loraloop.adapters.training.run import _config, _method
-from loraloop.adapters.training.train_config import TrainConfig
+from loraloop.adapters.training.data.checker import Checker
+from loraloop.adapters.training.data.gather import check_files
+from loraloop.adapters.training.data.readers import FORMS, Reading, form_of
+from loraloop.adapters.training.objectives.registry import OPTIONS
+from loraloop.adapters.training.recipe.recipe_file import RecipeFile, read_recipe
+from loraloop.adapters.training.recipe.run import _config, _method
+from loraloop.adapters.training.trainer.train_config import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")

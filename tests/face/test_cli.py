@@ -140,10 +140,10 @@ def test_a_tool_choice_is_kept_or_refused(run):
 
 
 def test_a_damaged_skill_and_one_for_another_base_are_refused(run, tmp_path, base, tiny_base):
-    from loraloop.adapters.card import Card
     from loraloop.adapters.methods.context import ConfigContext
     from loraloop.adapters.methods.lora import Lora
-    from loraloop.adapters.skill import Skill
+    from loraloop.adapters.skill.card import Card
+    from loraloop.adapters.skill.skill import Skill
 
     def save(name, on):
         method = Lora(rank=2, alpha=4, targets=("q_proj",))

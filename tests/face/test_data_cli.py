@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from loraloop.adapters.base import Base, Message
-from loraloop.adapters.blank import blank_skill
-from loraloop.adapters.contracts import Passage
-from loraloop.adapters.training.example import transcript
-from loraloop.adapters.training.making import is_right, preferences, write_rows
-from loraloop.adapters.training.readers import Reading, read_file
-from loraloop.adapters.training.record import Place, Record
+from loraloop.adapters.skill.blank import blank_skill
+from loraloop.adapters.skill.contracts import Passage
+from loraloop.adapters.training.data.example import transcript
+from loraloop.adapters.training.data.readers import Reading, read_file
+from loraloop.adapters.training.data.record import Place, Record
+from loraloop.adapters.training.teacher.making import is_right, preferences, write_rows
 from loraloop.cli import run_command
 from loraloop.tool_schemas.errors import InputError
 

@@ -11,7 +11,7 @@ import pytest
 
 from loraloop import Agent
 from loraloop.agent.events import StepFinished, ToolCallStarted
-from loraloop.agent.sessions import Sessions
+from loraloop.agent.sessions.sessions import Sessions
 from loraloop.testing import ScriptedRuntime, calls
 
 Run = Callable[..., tuple[int, str, str]]

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from loraloop.adapters.base import Base, Message
-from loraloop.adapters.blank import blank_skill
-from loraloop.adapters.contracts import Passage, code_text
-from loraloop.adapters.training.example import transcript
-from loraloop.adapters.training.metrics import MAIN, scores
-from loraloop.adapters.training.record import Place, Record
+from loraloop.adapters.skill.blank import blank_skill
+from loraloop.adapters.skill.contracts import Passage, code_text
+from loraloop.adapters.training.data.example import transcript
+from loraloop.adapters.training.data.record import Place, Record
+from loraloop.adapters.training.scoring.metrics import MAIN, scores
 from loraloop.skill_eval import measure
 from loraloop.tool_schemas.errors import InputError
 

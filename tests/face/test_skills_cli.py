@@ -18,10 +18,10 @@ Run = Callable[..., tuple[int, str, str]]
 def place(tmp_path_factory: pytest.TempPathFactory, save_llama: Any) -> Path:
     """A folder with a model `tiny`, a cache, and skills `lora`, `branch` and `prefix` for it."""
     from loraloop.adapters.base import Base
-    from loraloop.adapters.card import Card
     from loraloop.adapters.methods import card_fields, make_method
     from loraloop.adapters.methods.context import BaseContext
-    from loraloop.adapters.skill import Skill
+    from loraloop.adapters.skill.card import Card
+    from loraloop.adapters.skill.skill import Skill
 
     root = tmp_path_factory.mktemp("skills-cli")
     save_llama(root / "tiny", 3, hidden_size=64, intermediate_size=96)

@@ -17,14 +17,14 @@ import yaml
 
 from loraloop.adapters.base import random_base
 from loraloop.adapters.methods import METHODS
-from loraloop.adapters.registry import registered, router_folder
-from loraloop.adapters.skill import Skill
-from loraloop.adapters.training.preview import estimate
-from loraloop.adapters.training.progress import Progress
-from loraloop.adapters.training.recipe_file import read_recipe
-from loraloop.adapters.training.run import prepare
-from loraloop.adapters.training.trainer import Trainer
-from loraloop.adapters.training.workers import Alone
+from loraloop.adapters.skill.registry import registered, router_folder
+from loraloop.adapters.skill.skill import Skill
+from loraloop.adapters.training.recipe.preview import estimate
+from loraloop.adapters.training.recipe.recipe_file import read_recipe
+from loraloop.adapters.training.recipe.run import prepare
+from loraloop.adapters.training.trainer.progress import Progress
+from loraloop.adapters.training.trainer.trainer import Trainer
+from loraloop.adapters.training.trainer.workers import Alone
 from loraloop.cli import run_command
 from loraloop.recipe_run import Silent, run_recipe
 from loraloop.tool_schemas.errors import InputError
@@ -260,7 +260,7 @@ def test_several_processes_share_the_epochs(tmp_path: Path, monkeypatch: pytest.
     made, base = recipe(tmp_path), random_base(0)
     made["schedule"] = {"epochs": 3, "batch": 4}
     alone = prepare(read_recipe(made), base).config.steps
-    monkeypatch.setattr("loraloop.adapters.training.run.current", Second)
+    monkeypatch.setattr("loraloop.adapters.training.recipe.run.current", Second)
     assert prepare(read_recipe(made), base).config.steps == math.ceil(alone / 2)
 
 
@@ -268,7 +268,7 @@ def test_each_process_measures_a_dry_run_by_itself(
     written: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RANK", "1")
-    monkeypatch.setattr("loraloop.adapters.training.trainer.current", Second)
+    monkeypatch.setattr("loraloop.adapters.training.trainer.trainer.current", Second)
     assert run_command(["train", str(written), "--dry-run"]) == 0
     assert not capsys.readouterr().out, "the first process tells it"
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from loraloop.adapters.skill import Skill
+from loraloop.adapters.skill.skill import Skill
 
 
 @pytest.mark.timeout(600)

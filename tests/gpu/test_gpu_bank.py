@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from loraloop.adapters.bank import Bank
+from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Row
-from loraloop.adapters.methods.sites import MODULES
+from loraloop.adapters.payload.sites import MODULES
 
 from .test_gpu_graphs import gpu_base, skill
 

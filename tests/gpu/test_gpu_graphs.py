@@ -7,16 +7,16 @@ import dataclasses
 import pytest
 import torch
 
-from loraloop.adapters.bank import Bank
+from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Row
-from loraloop.adapters.base.convert import Converted
-from loraloop.adapters.base.cuda_graphs import GraphedDecoder
-from loraloop.adapters.base.decoder import Decoder
+from loraloop.adapters.base.decoder.cuda_graphs import GraphedDecoder
+from loraloop.adapters.base.decoder.decoder import Decoder
+from loraloop.adapters.base.loading.convert import Converted
 from loraloop.adapters.base.random_base import random_base
-from loraloop.adapters.card import Card
 from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.lora import Lora
-from loraloop.adapters.skill import Skill
+from loraloop.adapters.skill.card import Card
+from loraloop.adapters.skill.skill import Skill
 from loraloop.kernels.nf4 import Nf4Weight
 from loraloop.kernels.quantized import DenseWeight
 from loraloop.kernels.reference import Choice

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from loraloop.kernels import lora, ops, reference, reference_ops
+from loraloop.kernels import ops, reference, reference_ops
+from loraloop.kernels.cpu import lora
 from loraloop.kernels.reference import Choice, Segments
 from loraloop.kernels.rows import RowSlots
 

@@ -54,7 +54,7 @@ def test_products_agree_with_the_definition(dtype: torch.dtype, shape: tuple[int
 def test_one_launch_agrees_with_the_definition(
     dtype: torch.dtype, shape: tuple[int, int], rows: int, rank: int
 ) -> None:
-    from loraloop.kernels import triton_nf4
+    from loraloop.kernels.gpu import triton_nf4
 
     inputs, outputs = shape
     weight = quantized(outputs, inputs)
@@ -107,7 +107,7 @@ def test_a_row_does_not_depend_on_its_neighbours() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_permutes_and_table_give_the_same_bits(dtype: torch.dtype) -> None:
-    from loraloop.kernels import triton_nf4
+    from loraloop.kernels.gpu import triton_nf4
 
     weight = quantized(960, 576)
     x = torch.randn(3, 576, device=DEVICE).to(dtype)

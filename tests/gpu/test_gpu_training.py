@@ -11,8 +11,8 @@ import torch
 
 from loraloop.adapters.base import Message
 from loraloop.adapters.methods.lora import Lora
-from loraloop.adapters.training.encode import Encoded, encode
-from loraloop.adapters.training.trainer import TrainConfig, Trainer
+from loraloop.adapters.training.data.encode import Encoded, encode
+from loraloop.adapters.training.trainer.trainer import TrainConfig, Trainer
 from loraloop.kernels.nf4 import Nf4Weight
 
 from .test_gpu_graphs import gpu_base

@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loraloop.kernels import lora, reference
+from loraloop.kernels import reference
+from loraloop.kernels.cpu import lora
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
 """Largest relative error against the fp32 reference (of the largest output)."""

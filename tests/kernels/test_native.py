@@ -10,11 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loraloop.kernels import native
-from loraloop.kernels.native import Native
-from loraloop.kernels.native_types import Linear, Pair
+from loraloop.kernels.cpu import native
+from loraloop.kernels.cpu.native import Native
+from loraloop.kernels.cpu.native_types import Linear, Pair
+from loraloop.kernels.cpu.tiles import Kind, TiledWeight, tile_expand_
 from loraloop.kernels.quantized import Int8Weight, StackedWeight, Weight
-from loraloop.kernels.tiles import Kind, TiledWeight, tile_expand_
 
 LEVELS = {"generic": [], "avx2": ["-march=x86-64-v3"], "avx512": ["-march=x86-64-v4"], "native": ["-march=native"]}
 

@@ -54,7 +54,7 @@ def test_other_forms_are_refused() -> None:
 def test_the_permutes_give_each_code_its_level(dtype: torch.dtype) -> None:
     """The PTX, run by a few lines of Python: every byte, at every place of a word."""
     pytest.importorskip("triton", reason="triton is installed on Linux only")
-    from loraloop.kernels.triton_nf4_codes import permute_code
+    from loraloop.kernels.gpu.triton_nf4_codes import permute_code
 
     levels = torch.tensor(reference_ops.LEVELS).to(dtype)
     for byte in range(256):

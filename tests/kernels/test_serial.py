@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from loraloop.kernels.serial import _openmp, serial
+from loraloop.kernels.cpu.serial import _openmp, serial
 
 
 def test_only_the_calling_thread_becomes_serial() -> None:

@@ -28,7 +28,7 @@ TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
     seed=st.integers(0, 999),
 )
 def test_agrees_with_the_definition(lengths, heads, dim, window, dtype, programs, seed) -> None:
-    from loraloop.kernels import triton_attention
+    from loraloop.kernels.gpu import triton_attention
 
     triton_attention.PROGRAMS = programs
     torch.manual_seed(seed)

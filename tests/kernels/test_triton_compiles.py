@@ -49,7 +49,7 @@ def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("capability", [80, 90])
 @pytest.mark.parametrize("rows", [1, 16])
 def test_low_rank(capability: int, rows: int) -> None:
-    from loraloop.kernels import triton_lora
+    from loraloop.kernels.gpu import triton_lora
 
     tile = {**TILE, "ROWS": rows}
     built = build(triton_lora._shrink, {**tile, "DEEP": 64}, capability)
@@ -62,7 +62,7 @@ def test_low_rank(capability: int, rows: int) -> None:
 @pytest.mark.parametrize("capability", [80, 90])
 @pytest.mark.parametrize("dtype", ["*bf16", "*fp16"])
 def test_nf4(capability: int, dtype: str) -> None:
-    from loraloop.kernels import triton_nf4
+    from loraloop.kernels.gpu import triton_nf4
 
     types = {name: dtype if kind == "*bf16" else kind for name, kind in POINTERS.items()}
     shape = {**TILE, "COLUMNS": 32, "BLOCKS": 4, "DEEP": 64, "PERMUTE": True}
@@ -79,7 +79,7 @@ def test_nf4(capability: int, dtype: str) -> None:
 def test_the_others(capability: int) -> None:
     import triton.language as tl
 
-    from loraloop.kernels import triton_attention, triton_lora, triton_nf4, triton_outer
+    from loraloop.kernels.gpu import triton_attention, triton_lora, triton_nf4, triton_outer
 
     cases: list[tuple[Any, dict[str, Any]]] = [
         (triton_lora._scale_input, {"MIX": 2, "COLUMNS": 256}),

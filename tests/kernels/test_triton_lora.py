@@ -69,7 +69,7 @@ def problems(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def adapt(x: Tensor, y: Tensor, segments: Segments, spans: Tensor | None = None, **operands: Tensor | None) -> Tensor:
-    from loraloop.kernels import triton_lora
+    from loraloop.kernels.gpu import triton_lora
 
     rows = RowSlots.of(segments)
     parts = [operands.get(name) for name in ("A", "B", "gain", "bias")]
@@ -144,7 +144,7 @@ def test_gains_of_dora_and_of_ia3_differ_in_the_layers_bias() -> None:
     rows=st.integers(1, 5), inputs=st.integers(1, 90), dtype=st.sampled_from(list(TOLERANCE)), seed=st.integers(0, 99)
 )
 def test_scales_inputs(rows: int, inputs: int, dtype: torch.dtype, seed: int) -> None:
-    from loraloop.kernels import triton_lora
+    from loraloop.kernels.gpu import triton_lora
 
     torch.manual_seed(seed)
     x, gain = torch.randn(rows, inputs).to(dtype), torch.randn(4, inputs).to(dtype)

@@ -31,7 +31,7 @@ def quantized(outputs: int, inputs: int) -> Any:
 @settings(max_examples=15, deadline=None)
 @given(outputs=st.integers(2, 50), inputs=st.integers(1, 200).map(lambda n: 2 * n), seed=st.integers(0, 999))
 def test_dequantizes_to_the_defined_values(outputs: int, inputs: int, seed: int) -> None:
-    from loraloop.kernels import triton_nf4
+    from loraloop.kernels.gpu import triton_nf4
 
     torch.manual_seed(seed)
     weight = quantized(outputs, inputs)
@@ -67,7 +67,7 @@ def problems(draw: st.DrawFn) -> dict[str, Any]:
 @settings(max_examples=25, deadline=None)
 @given(problem=problems(), dtype=st.sampled_from(list(TOLERANCE)))
 def test_one_launch_agrees_with_the_definition(problem: dict[str, Any], dtype: torch.dtype) -> None:
-    from loraloop.kernels import triton_nf4
+    from loraloop.kernels.gpu import triton_nf4
 
     weight, segments = problem.pop("weight"), problem.pop("segments")
     problem = {name: tensor if tensor is None else tensor.to(dtype) for name, tensor in problem.items()}
@@ -93,7 +93,7 @@ def test_one_launch_agrees_with_the_definition(problem: dict[str, Any], dtype: t
 
 @pytest.mark.parametrize("rows", [1, 3])
 def test_a_row_does_not_depend_on_its_neighbours(rows: int) -> None:
-    from loraloop.kernels import triton_nf4
+    from loraloop.kernels.gpu import triton_nf4
 
     torch.manual_seed(0)
     weight = quantized(40, 128)

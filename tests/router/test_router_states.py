@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from loraloop.adapters.base import Base, Message, Row, random_base
-from loraloop.adapters.contracts import Passage
+from loraloop.adapters.skill.contracts import Passage
 from loraloop.router import Router, RouterState, practice
 from loraloop.router import states as states_module
 from loraloop.router.composed import book, compose, fill

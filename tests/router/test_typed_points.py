@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from loraloop.adapters.contracts import Passage
+from loraloop.adapters.skill.contracts import Passage
 from loraloop.router.runs import Point
 from loraloop.router.states import INSTRUCTIONS, Pool
 from loraloop.router.typed_points import LONGEST, typed_lists, typed_points

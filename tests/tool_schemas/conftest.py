@@ -6,7 +6,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from loraloop.tool_schemas import GrammarCompiler
-from loraloop.tool_schemas.grammar import ENGINES
+from loraloop.tool_schemas.grammar.grammar import ENGINES
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 WORDS = (

@@ -2,8 +2,8 @@ import jsonschema
 import pytest
 
 from loraloop.tool_schemas import Call, Tool, calls_schema, dumps, parse_calls
-from loraloop.tool_schemas.calls import calls_term
 from loraloop.tool_schemas.errors import InputError, SchemaError
+from loraloop.tool_schemas.tools.calls import calls_term
 
 POINT = {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}
 ADD = Tool("add", "", {"type": "object", "properties": {"b": {"type": "integer"}, "a": {"type": "integer"}}})

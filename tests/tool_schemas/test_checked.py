@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from loraloop.tool_schemas import GrammarCompiler, JsonSchema, State, Tool, calls_schema, dumps
-from loraloop.tool_schemas.checked import CheckedState
 from loraloop.tool_schemas.errors import InputError, SchemaError, Violation
-from loraloop.tool_schemas.keywords import survey
-from loraloop.tool_schemas.reader import JsonReader
-from loraloop.tool_schemas.validation import check_value
+from loraloop.tool_schemas.grammar.checked import CheckedState
+from loraloop.tool_schemas.grammar.reader import JsonReader
+from loraloop.tool_schemas.schema.keywords import survey
+from loraloop.tool_schemas.schema.validation import check_value
 
 
 def start(compiler: GrammarCompiler, schema: dict[str, Any]) -> State:

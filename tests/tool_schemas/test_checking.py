@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loraloop.tool_schemas import GrammarCompiler, JsonSchema, Tool
-from loraloop.tool_schemas.checking import Checker, Report
 from loraloop.tool_schemas.errors import LimitError, SchemaError
-from loraloop.tool_schemas.keywords import ANNOTATIONS, CHECKED, ENFORCED
-from loraloop.tool_schemas.tool_lists import Entry
-from loraloop.tool_schemas.walks import Vocabulary, random_walk, shortest
+from loraloop.tool_schemas.grammar.walks import Vocabulary, random_walk, shortest
+from loraloop.tool_schemas.schema.keywords import ANNOTATIONS, CHECKED, ENFORCED
+from loraloop.tool_schemas.tools.checking import Checker, Report
+from loraloop.tool_schemas.tools.tool_lists import Entry
 
 
 @pytest.fixture(scope="module")

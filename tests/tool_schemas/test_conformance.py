@@ -7,9 +7,9 @@ import pytest
 
 from loraloop.adapters.base.random_base import byte_tokenizer_json
 from loraloop.cli import run_command
-from loraloop.tool_schemas.conformance import CASES, OurJudge, Vocabulary, keyword_of, read_cases, score
 from loraloop.tool_schemas.conformance_peers import peers
 from loraloop.tool_schemas.errors import InputError, SchemaError, UnknownNameError
+from loraloop.tool_schemas.grammar.conformance import CASES, OurJudge, Vocabulary, keyword_of, read_cases, score
 
 
 @pytest.fixture(scope="module")

@@ -46,7 +46,7 @@ from typing_extensions import TypedDict
 
 from loraloop.tool_schemas import Bounds, GrammarCompiler, JsonSchema, Tool
 from loraloop.tool_schemas.errors import SchemaError
-from loraloop.tool_schemas.walks import Vocabulary, random_walk
+from loraloop.tool_schemas.grammar.walks import Vocabulary, random_walk
 
 T = TypeVar("T")
 UserId = NewType("UserId", int)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from loraloop.adapters.base.random_base import byte_tokenizer_json
 from loraloop.tool_schemas import GrammarCompiler, JsonSchema, Tool
 from loraloop.tool_schemas.errors import LoraloopError, SchemaError
-from loraloop.tool_schemas.keyword_checks import SECONDS
-from loraloop.tool_schemas.keywords import ANNOTATIONS, CHECKED, ENFORCED, survey
-from loraloop.tool_schemas.validation import check_value
+from loraloop.tool_schemas.schema.keyword_checks import SECONDS
+from loraloop.tool_schemas.schema.keywords import ANNOTATIONS, CHECKED, ENFORCED, survey
+from loraloop.tool_schemas.schema.validation import check_value
 
 BOUND = 10.0  # seconds for one schema on a busy machine; alone none takes more than one
 

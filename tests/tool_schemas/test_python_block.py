@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loraloop.adapters.base import Base
-from loraloop.adapters.contracts import code_grammar, code_of, code_text
+from loraloop.adapters.skill.contracts import code_grammar, code_of, code_text
 from loraloop.tool_schemas.errors import SchemaError, Violation
-from loraloop.tool_schemas.grammar import GrammarCompiler, Lark
-from loraloop.tool_schemas.python_block import PythonState, python_problem
+from loraloop.tool_schemas.grammar.grammar import GrammarCompiler, Lark
+from loraloop.tool_schemas.grammar.python_block import PythonState, python_problem
 
 REAL = sorted(Path(__file__).parents[2].glob("kernels/*.py"))[:6]
 WRONG = {
@@ -119,7 +119,7 @@ def parses(text: str) -> bool:
 def test_what_a_model_writes_parses(base: Base, tokens: int) -> None:
     """At temperature 1.3 the small base writes wrong Python often; under the check it does not."""
     from loraloop.agent.engine.generate import Budget, Generated, generate
-    from loraloop.agent.engine.sampling import Sampler, Sampling
+    from loraloop.agent.engine.sampler import Sampler, Sampling
     from loraloop.agent.engine.trunk import Trunk
 
     compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])

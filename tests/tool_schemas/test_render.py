@@ -1,7 +1,7 @@
 import json
 
 from loraloop.tool_schemas import Tool, dumps, render_tools
-from loraloop.tool_schemas.render import signature
+from loraloop.tool_schemas.tools.render import signature
 
 
 def lines(parameters: dict, description: str = "") -> list[str]:

@@ -7,7 +7,7 @@ import pytest
 
 from loraloop.adapters.base import Base
 from loraloop.tool_schemas import GrammarCompiler
-from loraloop.tool_schemas.engines.splitting import shared_tokens
+from loraloop.tool_schemas.grammar.splitting import shared_tokens
 
 SCHEMA = {
     "type": "object",

@@ -8,8 +8,8 @@ import pytest
 from pydantic import BaseModel
 
 from loraloop.tool_schemas import JsonSchema, Tool, calls_schema, parse_calls, tool
-from loraloop.tool_schemas.calls import calls_term
 from loraloop.tool_schemas.errors import SchemaError, ToolError
+from loraloop.tool_schemas.tools.calls import calls_term
 
 UNIQUE = {"type": "object", "properties": {"tags": {"type": "array", "uniqueItems": True, "items": {"type": "string"}}}}
 

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loraloop.tool_schemas.checked import CheckedGrammar
-from loraloop.tool_schemas.checks import Checks
-from loraloop.tool_schemas.engines.mask import Masker
 from loraloop.tool_schemas.engines.outlines_core_schema import ENFORCED, Unsupported, schema_regex
 from loraloop.tool_schemas.engines.outlines_core_worker import IndexWorker, TooCostly
-from loraloop.tool_schemas.engines.splitting import shared_tokens
 from loraloop.tool_schemas.errors import InputError, LimitError, SchemaError
-from loraloop.tool_schemas.grammar import Choice, Grammar, JsonSchema, Lark, Regex, Term
-from loraloop.tool_schemas.keywords import relaxed
-from loraloop.tool_schemas.prepare import Prepared, sifted
-from loraloop.tool_schemas.validation import check_schema
+from loraloop.tool_schemas.grammar.checked import CheckedGrammar
+from loraloop.tool_schemas.grammar.checks import Checks
+from loraloop.tool_schemas.grammar.grammar import Choice, Grammar, JsonSchema, Lark, Regex, Term
+from loraloop.tool_schemas.grammar.mask import Masker
+from loraloop.tool_schemas.grammar.splitting import shared_tokens
+from loraloop.tool_schemas.schema.keywords import relaxed
+from loraloop.tool_schemas.schema.prepare import Prepared, sifted
+from loraloop.tool_schemas.schema.validation import check_schema
 
 if TYPE_CHECKING:
     import torch

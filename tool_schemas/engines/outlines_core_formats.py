@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loraloop.tool_schemas.formats import PATTERNS
+from loraloop.tool_schemas.schema.formats import PATTERNS
 
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _ATOM = "[a-zA-Z0-9_+-]+"

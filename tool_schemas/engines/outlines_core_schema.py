@@ -10,18 +10,18 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from loraloop.tool_schemas.dialect import Bounds
 from loraloop.tool_schemas.engines.outlines_core_formats import FORMATS
 from loraloop.tool_schemas.engines.outlines_core_numbers import decimals, integers
 from loraloop.tool_schemas.engines.outlines_core_pattern import ANY, quoted
 from loraloop.tool_schemas.errors import SchemaError
-from loraloop.tool_schemas.exclusion import disjoint, tag, tagged
-from loraloop.tool_schemas.formats import FREE, NUMERIC, RANGES
 from loraloop.tool_schemas.jsontext import dumps
-from loraloop.tool_schemas.keywords import Finding
-from loraloop.tool_schemas.normal import Parts
-from loraloop.tool_schemas.references import place_of
-from loraloop.tool_schemas.validation import check_value, json_path
+from loraloop.tool_schemas.schema.dialect import Bounds
+from loraloop.tool_schemas.schema.exclusion import disjoint, tag, tagged
+from loraloop.tool_schemas.schema.formats import FREE, NUMERIC, RANGES
+from loraloop.tool_schemas.schema.keywords import Finding
+from loraloop.tool_schemas.schema.normal import Parts
+from loraloop.tool_schemas.schema.references import place_of
+from loraloop.tool_schemas.schema.validation import check_value, json_path
 
 # fmt: off
 ENFORCED = frozenset({

@@ -15,10 +15,10 @@ from loraloop.tool_schemas.http.client import Answer, HttpClient, Retries, Sendi
 from loraloop.tool_schemas.http.places import Place, Where
 from loraloop.tool_schemas.http.policy import NetworkPolicy
 from loraloop.tool_schemas.http.request import Template
-from loraloop.tool_schemas.tools import Tool
+from loraloop.tool_schemas.tools.tool import Tool
 
 if TYPE_CHECKING:
-    from loraloop.tool_schemas.grammar import OnUnsupported
+    from loraloop.tool_schemas.grammar.grammar import OnUnsupported
 
 _FORM = "application/x-www-form-urlencoded"
 _MEDIA = {"body": "application/json", "json": "application/json", "form": _FORM, "text": "text/plain; charset=utf-8"}

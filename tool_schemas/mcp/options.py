@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 from loraloop.tool_schemas.errors import InputError, unknown
 
 if TYPE_CHECKING:
-    from loraloop.tool_schemas.grammar import OnUnsupported
-    from loraloop.tool_schemas.tools import Tool
+    from loraloop.tool_schemas.grammar.grammar import OnUnsupported
+    from loraloop.tool_schemas.tools.tool import Tool
 
 
 @dataclass(frozen=True, slots=True)

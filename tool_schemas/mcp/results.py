@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from loraloop.tool_schemas.errors import ToolError
-from loraloop.tool_schemas.tools import Tool
+from loraloop.tool_schemas.tools.tool import Tool
 
 if TYPE_CHECKING:
     import mcp_types
 
-    from loraloop.tool_schemas.grammar import OnUnsupported
+    from loraloop.tool_schemas.grammar.grammar import OnUnsupported
 
 _SAID = 2000  # characters of an error
 

@@ -17,7 +17,7 @@ from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.mcp.options import McpOptions, McpOptionsGiven, options_of
 from loraloop.tool_schemas.mcp.session import Session
 from loraloop.tool_schemas.mcp.transport import Http, Stdio
-from loraloop.tool_schemas.tools import Tool, check_names
+from loraloop.tool_schemas.tools.tool import Tool, check_names
 
 if TYPE_CHECKING:
     import mcp_types

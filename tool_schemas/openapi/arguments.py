@@ -13,7 +13,7 @@ from loraloop.tool_schemas.http.places import STYLES, Place, Where, check_header
 from loraloop.tool_schemas.openapi.document import Document, Parts
 from loraloop.tool_schemas.openapi.schema import Flat, SchemaWriter
 from loraloop.tool_schemas.openapi.selection import Operation
-from loraloop.tool_schemas.validation import json_path
+from loraloop.tool_schemas.schema.validation import json_path
 
 _FORM = "application/x-www-form-urlencoded"
 _MEDIA = re.compile(r"[\w.+-]+/[\w.+-]+(?:\s*;[\x20-\x7e]*)?", re.ASCII)

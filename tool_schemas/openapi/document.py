@@ -13,9 +13,9 @@ from loraloop.tool_schemas.errors import SchemaError, ToolError
 from loraloop.tool_schemas.http.client import HttpClient, Sending
 from loraloop.tool_schemas.http.policy import NetworkPolicy
 from loraloop.tool_schemas.http.request import Request
-from loraloop.tool_schemas.normal import pointer
-from loraloop.tool_schemas.references import place_of
-from loraloop.tool_schemas.validation import json_path
+from loraloop.tool_schemas.schema.normal import pointer
+from loraloop.tool_schemas.schema.references import place_of
+from loraloop.tool_schemas.schema.validation import json_path
 from loraloop.tool_schemas.yamltext import read_yaml
 
 Parts = tuple[str | int, ...]

@@ -9,10 +9,10 @@ from itertools import pairwise
 from typing import Any
 
 from loraloop.tool_schemas.errors import SchemaError
-from loraloop.tool_schemas.formats import ENGINE, FREE, NUMERIC, PATTERNS
 from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.openapi.document import Document, Parts
-from loraloop.tool_schemas.validation import json_path
+from loraloop.tool_schemas.schema.formats import ENGINE, FREE, NUMERIC, PATTERNS
+from loraloop.tool_schemas.schema.validation import json_path
 
 _MAPS = ("properties", "patternProperties", "dependentSchemas")
 _LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")

@@ -8,7 +8,7 @@ from typing import Any
 from loraloop.tool_schemas.errors import InputError, LoraloopError, SchemaError, unknown
 from loraloop.tool_schemas.http.auth import ApiKey, Auth, Basic, Bearer, Missing, ways_of
 from loraloop.tool_schemas.openapi.document import Document, Parts
-from loraloop.tool_schemas.validation import json_path
+from loraloop.tool_schemas.schema.validation import json_path
 
 Given = Mapping[str, str | tuple[str, str] | Auth] | Auth | Iterable[Auth]
 _Scheme = dict[str, Any]

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from loraloop.tool_schemas.errors import SchemaError, unknown
 from loraloop.tool_schemas.openapi.document import Document, Parts
-from loraloop.tool_schemas.validation import json_path
+from loraloop.tool_schemas.schema.validation import json_path
 
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 _LONGEST = 64  # characters of a tool's name that other clients and models accept

@@ -22,11 +22,11 @@ from loraloop.tool_schemas.openapi.document import Document, Parts, load_documen
 from loraloop.tool_schemas.openapi.schema import SchemaWriter, opened
 from loraloop.tool_schemas.openapi.security import Given, Security
 from loraloop.tool_schemas.openapi.selection import Omitted, Operation, Report, operations, select
-from loraloop.tool_schemas.tools import Tool
-from loraloop.tool_schemas.validation import check_schema, json_path
+from loraloop.tool_schemas.schema.validation import check_schema, json_path
+from loraloop.tool_schemas.tools.tool import Tool
 
 if TYPE_CHECKING:
-    from loraloop.tool_schemas.grammar import OnUnsupported
+    from loraloop.tool_schemas.grammar.grammar import OnUnsupported
 
 CheckResults = Literal["no", "open", "exact"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from loraloop.adapters.base.messages import Message
-from loraloop.adapters.contracts import code_text
-from loraloop.adapters.training.example import Example, Split, transcript
+from loraloop.adapters.skill.contracts import code_text
+from loraloop.adapters.training.data.example import Example, Split, transcript
 from loraloop.adapters.training.sources.instructions import instructions_or_none
 from loraloop.adapters.training.sources.records import generator, in_valid, read_records
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from loraloop.adapters.base.messages import Message
-from loraloop.adapters.contracts import ANSWER_LENGTH, CITATIONS, Answer, Passage, answer_text, user_content
-from loraloop.adapters.training.example import Example, Split, estimate, transcript
+from loraloop.adapters.skill.contracts import ANSWER_LENGTH, CITATIONS, Answer, Passage, answer_text, user_content
+from loraloop.adapters.training.data.example import Example, Split, estimate, transcript
 from loraloop.adapters.training.sources.instructions import instructions_or_none
 from loraloop.adapters.training.sources.records import in_valid, read_records
 

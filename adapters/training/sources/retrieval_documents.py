@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from loraloop.adapters.contracts import ANSWER_LENGTH, Answer, Passage
-from loraloop.adapters.training.example import Example
+from loraloop.adapters.skill.contracts import ANSWER_LENGTH, Answer, Passage
+from loraloop.adapters.training.data.example import Example
 from loraloop.adapters.training.sources.instructions import instructions_or_none
 from loraloop.adapters.training.sources.retrieval import LONGEST, id_style, retrieval_example
 

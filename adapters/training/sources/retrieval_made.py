@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from loraloop.adapters.contracts import Answer, Passage
-from loraloop.adapters.training.example import Example, Split
+from loraloop.adapters.skill.contracts import Answer, Passage
+from loraloop.adapters.training.data.example import Example, Split
 from loraloop.adapters.training.sources.instructions import instructions_or_none
 from loraloop.adapters.training.sources.records import in_valid
 from loraloop.adapters.training.sources.retrieval import id_style, retrieval_example

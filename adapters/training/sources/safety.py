@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from loraloop.adapters.base.messages import Message
-from loraloop.adapters.contracts import Verdict, verdict_text
-from loraloop.adapters.training.example import Example, Split, transcript
+from loraloop.adapters.skill.contracts import Verdict, verdict_text
+from loraloop.adapters.training.data.example import Example, Split, transcript
 from loraloop.adapters.training.sources import safety_made
 from loraloop.adapters.training.sources.instructions import instructions_or_none
 from loraloop.adapters.training.sources.records import endless, in_valid, read_records

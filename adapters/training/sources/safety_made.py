@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import re
 
-from loraloop.adapters.training.example import Split
+from loraloop.adapters.training.data.example import Split
 from loraloop.adapters.training.sources import safety_pairs
 from loraloop.adapters.training.sources.records import in_valid
 

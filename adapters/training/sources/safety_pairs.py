@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from loraloop.adapters.training.example import Split
+from loraloop.adapters.training.data.example import Split
 from loraloop.adapters.training.sources.records import in_valid
 
 WORDS = Path(__file__).with_name("safety_deeds.txt")

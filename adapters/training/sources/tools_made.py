@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from loraloop.adapters.base.messages import Message
-from loraloop.adapters.training.example import Split
+from loraloop.adapters.training.data.example import Split
 from loraloop.adapters.training.sources.instructions import instructions_or_none
 from loraloop.adapters.training.sources.records import endless, in_valid, read_records
 from loraloop.adapters.training.sources.tools_public import Case

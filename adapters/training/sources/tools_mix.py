@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from loraloop.adapters.training.example import Example, Split
+from loraloop.adapters.training.data.example import Example, Split
 from loraloop.adapters.training.sources import tools_made
 from loraloop.adapters.training.sources.records import endless
 from loraloop.adapters.training.sources.tools_public import FILES, Case, public_cases

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from loraloop.adapters.base.messages import Message
-from loraloop.adapters.training.example import Example, Split, transcript
+from loraloop.adapters.training.data.example import Example, Split, transcript
 from loraloop.adapters.training.sources.records import in_valid, read_records
 from loraloop.tool_schemas.jsontext import dumps
 

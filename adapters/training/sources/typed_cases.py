@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from loraloop.adapters.base.messages import Message
-from loraloop.adapters.training.example import Split
+from loraloop.adapters.training.data.example import Split
 from loraloop.adapters.training.sources.instructions import instructions_or_none
 from loraloop.adapters.training.sources.records import in_valid
 from loraloop.adapters.training.sources.tools_public import Case

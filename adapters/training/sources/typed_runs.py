@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from loraloop.adapters.base.messages import Message
-from loraloop.adapters.training.example import Split
+from loraloop.adapters.training.data.example import Split
 from loraloop.adapters.training.sources.records import in_valid
 from loraloop.adapters.training.sources.tools_public import Case
 from loraloop.adapters.training.sources.typed import Spec, Value, chains, draw, drawn, fill

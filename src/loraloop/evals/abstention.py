@@ -17,7 +17,7 @@ from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
-    from loraloop.adapters.skill import Skill
+    from loraloop.adapters.skill.skill import Skill
 
 MIXTURES = {"calls": "tools", "answer": "retrieval"}
 """By contract, the mixture of training data whose validation part has its cases."""
@@ -74,9 +74,9 @@ def weigh(
     Raises:
         InputError: a training file is missing, or the skill writes something else.
     """
-    from loraloop.adapters.contracts import openings
-    from loraloop.adapters.training.data import load_examples
-    from loraloop.adapters.training.score import score
+    from loraloop.adapters.skill.contracts import openings
+    from loraloop.adapters.training.data.shipped import load_examples
+    from loraloop.adapters.training.scoring.score import score
     from loraloop.evals.asking import TOKENS
     from loraloop.skill_eval import Bench, term_of
 
@@ -120,7 +120,7 @@ def store(found: Abstention, folder: Path, how: dict[str, Any]) -> None:
     Raises:
         SkillError: the card cannot be read.
     """
-    from loraloop.adapters.card import Threshold
+    from loraloop.adapters.skill.card import Threshold
     from loraloop.evals.amending import amend
 
     chosen = {**how, "n": found.n, "rates": found.rates}

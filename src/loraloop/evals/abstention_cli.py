@@ -38,7 +38,7 @@ def _threshold(
     from rich.table import Table
 
     from loraloop.adapters.base import Base
-    from loraloop.adapters.skill import Skill, library
+    from loraloop.adapters.skill.skill import Skill, library
     from loraloop.cli import console
     from loraloop.evals.abstention import choose, store, weigh
     from loraloop.evals.showing import shown_command

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from loraloop.adapters.base.messages import Message
-from loraloop.adapters.contracts import Answer, Verdict, answer_text, code_text, user_content, verdict_text
-from loraloop.adapters.training.data import load_examples
-from loraloop.adapters.training.example import Example
-from loraloop.adapters.training.score import right, score
+from loraloop.adapters.skill.contracts import Answer, Verdict, answer_text, code_text, user_content, verdict_text
+from loraloop.adapters.training.data.example import Example
+from loraloop.adapters.training.data.shipped import load_examples
+from loraloop.adapters.training.scoring.score import right, score
 from loraloop.adapters.training.sources.records import read_records
 from loraloop.agent.agent import Agent
 from loraloop.agent.events import Routed

@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from loraloop.agent.guard import Guard
-from loraloop.agent.mixture import MOST, Mixture
+from loraloop.agent.guard.guard import Guard
 from loraloop.agent.policy import Policy
+from loraloop.agent.skills.mixture import MOST, Mixture
 from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import InputError, unknown
 
 if TYPE_CHECKING:
-    from loraloop.agent.choosing import StepFacts
+    from loraloop.agent.loop.route import StepFacts
     from loraloop.agent.runtime import Runtime
 
 ROUTED, BASE, MIXTURE, ORACLE = "routed", "base", "mixture", "oracle"

@@ -12,8 +12,8 @@ def amend(folder: Path, notes: dict[str, Any] | None = None, **fields: Any) -> N
     Raises:
         SkillError: the card cannot be read.
     """
-    from loraloop.adapters.card import Card
-    from loraloop.adapters.training.whole import write_text
+    from loraloop.adapters.skill.card import Card
+    from loraloop.adapters.training.trainer.whole import write_text
 
     path = folder / "card.json"
     card = Card.read(path)

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loraloop.adapters.contracts import CATEGORIES
+from loraloop.adapters.skill.contracts import CATEGORIES
 from loraloop.evals.kept import Kept
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
-    from loraloop.adapters.skill import Skill
-    from loraloop.adapters.training.example import Example
+    from loraloop.adapters.skill.skill import Skill
+    from loraloop.adapters.training.data.example import Example
     from loraloop.skill_eval import Bench, System
 
 TOKENS = {"tools": 384, "code": 400, "retrieval": 192, "safety": 32, "rewriting": 64}
@@ -65,7 +65,7 @@ def skill_of(base: Base, name: str, given: str | None) -> Skill | None:
         InputError: there is no such folder.
         SkillError: it is damaged.
     """
-    from loraloop.adapters.skill import Skill, SkillFolder, library
+    from loraloop.adapters.skill.skill import Skill, SkillFolder, library
 
     if given == "none":
         return None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
-    from loraloop.adapters.skill import Skill
+    from loraloop.adapters.skill.skill import Skill
 
 NEAR = 0.005
 """A share right that is lower by no more than this is as good: fewer hypotheses cost less."""
@@ -48,8 +48,8 @@ def compare(
     Raises:
         InputError: a training file is missing, or the skill writes something else.
     """
-    from loraloop.adapters.training.data import load_examples
-    from loraloop.adapters.training.score import right
+    from loraloop.adapters.training.data.shipped import load_examples
+    from loraloop.adapters.training.scoring.score import right
     from loraloop.evals.asking import check_calls
     from loraloop.skill_eval import Bench, System, term_of
 

@@ -23,8 +23,8 @@ def tools_beams(
     from rich.table import Table
 
     from loraloop.adapters.base import Base
-    from loraloop.adapters.card import MOST_BEAMS
-    from loraloop.adapters.skill import Skill, library
+    from loraloop.adapters.skill.card import MOST_BEAMS
+    from loraloop.adapters.skill.skill import Skill, library
     from loraloop.cli import console
     from loraloop.evals.beams import choose, compare, store
     from loraloop.evals.showing import shown_command

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from loraloop.tool_schemas.errors import InputError, LoraloopError
 
 if TYPE_CHECKING:
-    from loraloop.adapters.training.example import Example
+    from loraloop.adapters.training.data.example import Example
 
 CATEGORIES = ("simple_python", "multiple", "parallel", "parallel_multiple", "irrelevance")
 """Of the Berkeley Function-Calling Leaderboard, which its records name."""
@@ -63,8 +63,8 @@ def limited(files: Sequence[Path], limit: int | None, seed: int) -> Iterator[tup
     Raises:
         InputError: a file or a record cannot be read.
     """
-    from loraloop.adapters.training.reading import read_rows
-    from loraloop.adapters.training.record import RecordError
+    from loraloop.adapters.training.data.reading import read_rows
+    from loraloop.adapters.training.data.record import RecordError
 
     left = limit
     for place, file in enumerate(files):
@@ -107,10 +107,10 @@ def _example(skill: str, row: Mapping[str, Any], file: Path, line: int) -> Examp
         _check_accepts(row["accepts"])
     if _of_the_page(skill, row):
         return _page_example(skill, row)
-    from loraloop.adapters.contracts import ANSWER_LENGTH
-    from loraloop.adapters.training.example import CONTRACTS
-    from loraloop.adapters.training.readers import Reading, records_of
-    from loraloop.adapters.training.record import Place
+    from loraloop.adapters.skill.contracts import ANSWER_LENGTH
+    from loraloop.adapters.training.data.example import CONTRACTS
+    from loraloop.adapters.training.data.readers import Reading, records_of
+    from loraloop.adapters.training.data.record import Place
 
     answer = row.get("answer")
     if skill == "retrieval" and isinstance(answer, str) and len(answer) > ANSWER_LENGTH:

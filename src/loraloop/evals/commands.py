@@ -58,7 +58,7 @@ def skill_command(name: str, about: str) -> Callable[..., None]:
         plots: PlotsFolder = None,
         show_errors: ShowErrors = 0,
     ) -> None:
-        from loraloop.adapters.training.data import eval_files
+        from loraloop.adapters.training.data.shipped import eval_files
         from loraloop.evals.asking import skill_of
         from loraloop.evals.cases import data_files, examples
         from loraloop.evals.showing import shown_command

@@ -10,7 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from loraloop.report import Report
-    from loraloop.tool_schemas.conformance import Score
+    from loraloop.tool_schemas.grammar.conformance import Score
 
 Data = Annotated[
     list[Path] | None,
@@ -38,8 +38,8 @@ def grammar(
     Ours is measured as tools are imported (what no grammar enforces is checked when a value closes) and as they are
     written by hand (it is refused). A schema passes if all its instances are judged rightly; a refused one does not.
     """
-    from loraloop.tool_schemas.conformance import CASES, OurJudge, Vocabulary, read_cases, score
     from loraloop.tool_schemas.conformance_peers import peers as others
+    from loraloop.tool_schemas.grammar.conformance import CASES, OurJudge, Vocabulary, read_cases, score
     from loraloop.tool_sources import check_vocabulary
     from loraloop.waiting import counting
 

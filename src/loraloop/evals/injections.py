@@ -106,8 +106,8 @@ def evaluate(asked: Asked, loaded: Base | None = None) -> Evaluated:
 
 def runtime_of(base: Base, skills: Sequence[str]) -> Runtime:
     """The base with skills from folders, or with the shipped ones and their router, or bare."""
-    from loraloop.adapters.bank import Bank
-    from loraloop.adapters.skill import Skill, library
+    from loraloop.adapters.bank.bank import Bank
+    from loraloop.adapters.skill.skill import Skill, library
     from loraloop.agent.bare import Unrouted, bare_runtime
     from loraloop.agent.runtime import Runtime
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.origin import Origin
 from loraloop.agent.agent import Agent
-from loraloop.agent.guard import Gate, Guard, judges
+from loraloop.agent.guard.guard import Gate, Guard, judges
 from loraloop.agent.limits import Limits
 from loraloop.agent.policy import Policy
 from loraloop.evals.agent_check import names
@@ -21,7 +21,7 @@ from loraloop.tool_schemas.jsontext import dumps
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from loraloop.agent.choosing import StepFacts
+    from loraloop.agent.loop.route import StepFacts
     from loraloop.agent.result import RunResult
     from loraloop.agent.runtime import Runtime
 

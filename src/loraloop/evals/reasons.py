@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from loraloop.tool_schemas.errors import SchemaError
 
 if TYPE_CHECKING:
-    from loraloop.adapters.training.example import Example
-    from loraloop.adapters.training.score import Runs
+    from loraloop.adapters.training.data.example import Example
+    from loraloop.adapters.training.scoring.score import Runs
 
 ENOUGH = 0.5
 """F1 of citations or of an answer below which it is counted as wrong."""
@@ -25,7 +25,7 @@ def why_wrong(example: Example, output: str, runs: Runs | None = None) -> str:
     """
     if example.skill == "tools":
         from loraloop.adapters.grounding import read_calls
-        from loraloop.adapters.training.call_match import mistake
+        from loraloop.adapters.training.scoring.call_match import mistake
 
         gold = example.gold
         return mistake(read_calls(output), gold.get("calls", ()), gold.get("accepts"), example.tools)
@@ -43,8 +43,8 @@ def counted(examples: Sequence[Example], outputs: Sequence[str], runs: Runs | No
 
 
 def _code(example: Example, output: str, runs: Runs | None) -> str:
-    from loraloop.adapters.contracts import code_of
-    from loraloop.adapters.training.asked import asked_names, defines, parsed
+    from loraloop.adapters.skill.contracts import code_of
+    from loraloop.adapters.training.scoring.asked import asked_names, defines, parsed
 
     try:
         code_of(output)
@@ -60,8 +60,8 @@ def _code(example: Example, output: str, runs: Runs | None) -> str:
 
 
 def _retrieval(example: Example, output: str) -> str:
-    from loraloop.adapters.contracts import answer_of
-    from loraloop.adapters.training.score import shared_f1, token_f1
+    from loraloop.adapters.skill.contracts import answer_of
+    from loraloop.adapters.training.scoring.score import shared_f1, token_f1
 
     try:
         said = answer_of(output)
@@ -78,7 +78,7 @@ def _retrieval(example: Example, output: str) -> str:
 
 
 def _safety(example: Example, output: str) -> str:
-    from loraloop.adapters.contracts import verdict_of
+    from loraloop.adapters.skill.contracts import verdict_of
 
     try:
         unsafe = verdict_of(output).unsafe

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from loraloop.adapters.card import MARGIN
 from loraloop.adapters.grounding import FEATURES
+from loraloop.adapters.skill.card import MARGIN
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
-    from loraloop.adapters.skill import Skill
-    from loraloop.adapters.training.example import Example
+    from loraloop.adapters.skill.skill import Skill
+    from loraloop.adapters.training.data.example import Example
 
 PENALTIES = (0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
 FOLDS = 5
@@ -103,7 +103,7 @@ def search(
     Raises:
         InputError: a training file is missing, the skill writes something else, or `outputs` belongs to another skill.
     """
-    from loraloop.adapters.training.data import load_examples
+    from loraloop.adapters.training.data.shipped import load_examples
     from loraloop.agent.engine.nbest import KEPT, MORE
     from loraloop.evals.asking import check_calls
     from loraloop.evals.kept import Kept
@@ -166,7 +166,7 @@ def weights_of(folder: Path) -> dict[str, float]:
         InputError: it has none.
         SkillError: it cannot be read.
     """
-    from loraloop.adapters.card import Card
+    from loraloop.adapters.skill.card import Card
 
     reranking = Card.read(folder / "card.json").reranking
     if reranking is None:
@@ -180,7 +180,7 @@ def store(fitted: Fitted, folder: Path, beams: int, how: dict[str, Any], margin:
     Raises:
         SkillError: the card cannot be read.
     """
-    from loraloop.adapters.card import Reranking
+    from loraloop.adapters.skill.card import Reranking
     from loraloop.evals.amending import amend
 
     facts: dict[str, Any] = {"n": fitted.n, "right": fitted.right, "rates": fitted.rates, "penalty": fitted.penalty}
@@ -193,7 +193,7 @@ def store(fitted: Fitted, folder: Path, beams: int, how: dict[str, Any], margin:
 
 def _found(example: Example, row: Mapping[str, Any]) -> Found:
     from loraloop.adapters.grounding import Said
-    from loraloop.adapters.training.score import right
+    from loraloop.adapters.training.scoring.score import right
     from loraloop.agent.reranking import features, features_of_none
 
     said, probability = Said(example.messages, example.tools), row["probability"]

@@ -30,8 +30,8 @@ def tools_reranking(
     from rich.table import Table
 
     from loraloop.adapters.base import Base
-    from loraloop.adapters.card import MARGIN
-    from loraloop.adapters.skill import Skill, library
+    from loraloop.adapters.skill.card import MARGIN
+    from loraloop.adapters.skill.skill import Skill, library
     from loraloop.cli import console
     from loraloop.evals.reranking import START, fit, search, store, weights_of
     from loraloop.evals.showing import shown_command

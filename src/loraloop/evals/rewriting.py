@@ -19,7 +19,7 @@ from loraloop.tool_schemas.errors import InputError
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
     from loraloop.adapters.base.messages import Message
-    from loraloop.adapters.skill import Skill
+    from loraloop.adapters.skill.skill import Skill
     from loraloop.report import Report
     from loraloop.skill_eval import System
 
@@ -159,7 +159,7 @@ def evaluate(
 
 def _systems(question: Question, names: Sequence[str]) -> list[System]:
     from loraloop.skill_eval import System
-    from loraloop.tool_schemas.grammar import Regex
+    from loraloop.tool_schemas.grammar.grammar import Regex
 
     every: dict[str, System] = {
         "base_told": System("base_told", question.messages(TOLD), False, Regex(LINE)),
@@ -169,7 +169,7 @@ def _systems(question: Question, names: Sequence[str]) -> list[System]:
 
 
 def _scores(asked: Sequence[Question], texts: Sequence[str], plain: Sequence[str] | None) -> dict[str, float]:
-    from loraloop.adapters.training.score import Scores, token_f1, words
+    from loraloop.adapters.training.scoring.score import Scores, token_f1, words
 
     found = Scores()
     changed = [words(question.text) != words(question.reference) for question in asked]

@@ -108,7 +108,7 @@ def _peers(given: str, data: Path) -> tuple[list[str], list[str]]:
 
 
 def _sha(folder: Path | None) -> str:
-    from loraloop.adapters.base.convert import file_sha256
+    from loraloop.adapters.base.loading.convert import file_sha256
     from loraloop.router.router import WEIGHTS
 
     return file_sha256((folder or WEIGHTS) / "router.safetensors")

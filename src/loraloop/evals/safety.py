@@ -111,7 +111,7 @@ def ask(
     Raises:
         InputError: `outputs` holds those of another evaluation, or no skill writes verdicts.
     """
-    from loraloop.agent.verdict import Judge
+    from loraloop.agent.guard.judge import Judge
     from loraloop.router.decision import NONE
     from loraloop.skill_eval import with_told
 

@@ -69,7 +69,7 @@ def validation_cases(data: Path, limit: int, seed: int = 0) -> list[Case]:
     Raises:
         InputError: a training file is missing.
     """
-    from loraloop.adapters.training.data import load_examples
+    from loraloop.adapters.training.data.shipped import load_examples
 
     examples = load_examples("safety", data, "valid", limit, seed)
     return [

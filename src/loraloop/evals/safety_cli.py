@@ -125,7 +125,7 @@ def safety_thresholds(
 
 
 def _folder(skill: str) -> Path:
-    from loraloop.adapters.registry import known_skills
+    from loraloop.adapters.skill.registry import known_skills
     from loraloop.tool_schemas.errors import unknown
 
     known = known_skills()

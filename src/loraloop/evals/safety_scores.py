@@ -21,7 +21,7 @@ def scores(cases: Sequence[Case], said: Sequence[Said]) -> dict[str, float]:
     Each figure `x` has `x_n`, `x_low` and `x_high`: Wilson's interval for rates, a percentile bootstrap within both
     labels for the area. What a file has no cases for is left out.
     """
-    from loraloop.adapters.training.score import Scores
+    from loraloop.adapters.training.scoring.score import Scores
 
     report = Scores()
     files = dict.fromkeys(case.file for case in cases)

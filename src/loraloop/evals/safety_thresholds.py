@@ -103,8 +103,8 @@ def store(found: Thresholds, skill: Path, router: Path | None, how: dict[str, An
     Raises:
         SkillError: card or router cannot be read.
     """
-    from loraloop.adapters.card import Threshold
-    from loraloop.adapters.training.whole import write_text
+    from loraloop.adapters.skill.card import Threshold
+    from loraloop.adapters.training.trainer.whole import write_text
     from loraloop.evals.amending import amend
     from loraloop.router import Router
 

@@ -27,7 +27,7 @@ def tfidf(data: Path, cases: Sequence[Case], examples: int = EXAMPLES) -> list[S
         from sklearn.pipeline import make_pipeline
     except ImportError as error:
         raise InputError("the peer tfidf needs scikit-learn: pip install scikit-learn, or --peers base") from error
-    from loraloop.adapters.training.data import load_examples
+    from loraloop.adapters.training.data.shipped import load_examples
 
     train = load_examples("safety", data, "train", examples)
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2)

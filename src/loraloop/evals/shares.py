@@ -15,7 +15,7 @@ from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
-    from loraloop.adapters.skill import Skill
+    from loraloop.adapters.skill.skill import Skill
 
 _NONE = "give at least one share above 0"
 
@@ -68,8 +68,8 @@ def compare(
         InputError: a training file is missing, a share is none, none is above 0, the skill writes something else, or
             `outputs` belongs to another skill.
     """
-    from loraloop.adapters.training.data import load_examples
-    from loraloop.adapters.training.score import right
+    from loraloop.adapters.training.data.shipped import load_examples
+    from loraloop.adapters.training.scoring.score import right
     from loraloop.evals.asking import check_calls
     from loraloop.evals.kept import Kept
     from loraloop.skill_eval import Bench, System, term_of

@@ -26,7 +26,7 @@ def tools_shares(
     from rich.table import Table
 
     from loraloop.adapters.base import Base
-    from loraloop.adapters.skill import Skill, library
+    from loraloop.adapters.skill.skill import Skill, library
     from loraloop.cli import console
     from loraloop.evals.shares import choose, compare, of_share
     from loraloop.waiting import counting, loading

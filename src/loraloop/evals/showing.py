@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loraloop.adapters.training.report import interval
-from loraloop.adapters.training.score import summary
+from loraloop.adapters.training.recipe.report import interval
+from loraloop.adapters.training.scoring.score import summary
 
 if TYPE_CHECKING:
     from rich.console import Console

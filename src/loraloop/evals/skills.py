@@ -17,9 +17,9 @@ from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
-    from loraloop.adapters.skill import Skill
-    from loraloop.adapters.training.example import Example
-    from loraloop.adapters.training.score import Runs
+    from loraloop.adapters.skill.skill import Skill
+    from loraloop.adapters.training.data.example import Example
+    from loraloop.adapters.training.scoring.score import Runs
     from loraloop.report import Report
 
 
@@ -52,7 +52,7 @@ class Evaluation:
 
     def report(self, name: str, command: str, files: Sequence[str]) -> Report:
         """The document that `--json` writes."""
-        from loraloop.adapters.training.score import summary
+        from loraloop.adapters.training.scoring.score import summary
         from loraloop.report import Report
 
         ours = self.scores[self.main]
@@ -119,7 +119,7 @@ def evaluate(
     Raises:
         InputError: more tries than can be, or of another skill; or `outputs` belongs to another evaluation.
     """
-    from loraloop.adapters.training.score import score
+    from loraloop.adapters.training.scoring.score import score
     from loraloop.skill_eval import Bench, runs_program
 
     check_tries(tries)
@@ -146,7 +146,7 @@ def _calls_kind(text: str) -> str:
 
 
 def _answer_kind(text: str) -> str:
-    from loraloop.adapters.contracts import answer_of
+    from loraloop.adapters.skill.contracts import answer_of
     from loraloop.tool_schemas.errors import SchemaError
 
     try:
@@ -156,7 +156,7 @@ def _answer_kind(text: str) -> str:
 
 
 def _verdict_kind(text: str) -> str:
-    from loraloop.adapters.contracts import verdict_of
+    from loraloop.adapters.skill.contracts import verdict_of
     from loraloop.tool_schemas.errors import SchemaError
 
     try:

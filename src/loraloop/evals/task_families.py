@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from loraloop.adapters.contracts import Passage
+from loraloop.adapters.skill.contracts import Passage
 from loraloop.evals import task_texts as texts
 from loraloop.evals.held_out_requests import BY_NAME, CHAINS, TOOLS, HeldOut
 from loraloop.evals.tasks import FAMILIES, PER_FAMILY, Call, End, Task, Turn

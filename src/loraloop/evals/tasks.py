@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from loraloop.adapters.contracts import Passage
+from loraloop.adapters.skill.contracts import Passage
 
 FAMILIES = (
     "single", "sequence", "dependent", "parallel", "follow_up", "ask", "irrelevant",

@@ -8,12 +8,12 @@ from functools import lru_cache
 from typing import Any
 
 from loraloop.adapters.base.messages import Message
-from loraloop.agent.calling import call_key
-from loraloop.agent.observation import observation
 from loraloop.agent.result import CallRecord, plain
-from loraloop.tool_schemas.calls import Call
+from loraloop.agent.tools.observation import observation
+from loraloop.agent.tools.runner import call_key
 from loraloop.tool_schemas.jsontext import dumps
-from loraloop.tool_schemas.tools import Tool
+from loraloop.tool_schemas.tools.calls import Call
+from loraloop.tool_schemas.tools.tool import Tool
 
 
 class Conversation:

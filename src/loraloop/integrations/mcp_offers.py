@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, get_args
 from loraloop.adapters.base.messages import Message
 from loraloop.agent.events import Routed, TokenGenerated, ToolCallStarted
 from loraloop.agent.result import StopReason, plain
-from loraloop.agent.skill_schemas import PARAMETERS
+from loraloop.agent.skills.schemas import PARAMETERS
 from loraloop.tool_schemas.errors import LimitError
-from loraloop.tool_schemas.tools import Tool, check_names
+from loraloop.tool_schemas.tools.tool import Tool, check_names
 
 if TYPE_CHECKING:
     from loraloop.agent import Agent, RunResult, RunStream

@@ -24,7 +24,7 @@ from pydantic_ai.messages import (
 from pydantic_ai.models import ModelRequestParameters
 
 from loraloop.integrations.conversation import Conversation
-from loraloop.tool_schemas.calls import Call
+from loraloop.tool_schemas.tools.calls import Call
 
 
 def conversation_of(messages: Sequence[ModelMessage], parameters: ModelRequestParameters) -> Conversation:

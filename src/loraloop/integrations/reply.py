@@ -7,23 +7,23 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.base.messages import Message
-from loraloop.agent.calling import call_key
-from loraloop.agent.engine.sampling import Sampling
+from loraloop.agent.engine.sampler import Sampling
 from loraloop.agent.events import Routed, RunStarted, TokenGenerated
-from loraloop.agent.guard import Guard, check_guard
-from loraloop.agent.job import Job
+from loraloop.agent.guard.guard import Guard, check_guard
 from loraloop.agent.limits import Limits
-from loraloop.agent.loop import Run
-from loraloop.agent.mixture import as_choice, names_of
-from loraloop.agent.one_step import GREEDY
+from loraloop.agent.loop.job import Job
+from loraloop.agent.loop.run import Run
+from loraloop.agent.loop.transcript import system_content
 from loraloop.agent.output_type import FREE, OutputType
 from loraloop.agent.policy import Policy
 from loraloop.agent.result import RunResult
-from loraloop.agent.tool_choice import check_choice, check_names_free
-from loraloop.agent.transcript import system_content
-from loraloop.tool_schemas.calls import Call
+from loraloop.agent.skills.mixture import as_choice, names_of
+from loraloop.agent.skills.one_step import GREEDY
+from loraloop.agent.tools.runner import call_key
+from loraloop.agent.tools.tool_choice import check_choice, check_names_free
 from loraloop.tool_schemas.errors import InputError, LimitError
-from loraloop.tool_schemas.tools import Tool, check_names
+from loraloop.tool_schemas.tools.calls import Call
+from loraloop.tool_schemas.tools.tool import Tool, check_names
 
 if TYPE_CHECKING:
     from loraloop.agent.runtime import Runtime

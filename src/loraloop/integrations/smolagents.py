@@ -21,8 +21,8 @@ try:
 except ImportError as error:
     raise ImportError(f"LoraloopModel needs smolagents ({error}): pip install 'loraloop[smolagents]'") from error
 
-from loraloop.agent.engine.sampling import Sampling
-from loraloop.agent.guard import Guard
+from loraloop.agent.engine.sampler import Sampling
+from loraloop.agent.guard.guard import Guard
 from loraloop.agent.output_type import FREE, OutputType
 from loraloop.agent.policy import Policy
 from loraloop.integrations.reply import UNGUARDED, Reply, Replying, Request

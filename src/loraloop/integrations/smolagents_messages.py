@@ -10,9 +10,9 @@ from typing import Any
 from smolagents.models import MessageRole, get_tool_json_schema  # type: ignore[import-untyped]
 
 from loraloop.integrations.conversation import Conversation, tool_of
-from loraloop.tool_schemas.calls import Call
 from loraloop.tool_schemas.errors import InputError
-from loraloop.tool_schemas.tools import Tool
+from loraloop.tool_schemas.tools.calls import Call
+from loraloop.tool_schemas.tools.tool import Tool
 
 _CALLING = "Calling tools:\n"
 _OBSERVED = "Observation:\n"

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from loraloop.adapters.base import Base
-from loraloop.adapters.base.decoder import Decoder, Forward
+from loraloop.adapters.base.decoder.decoder import Decoder, Forward
 from loraloop.adapters.base.random_base import random_base
 
 if TYPE_CHECKING:
-    from loraloop.adapters.base.decoder import Attached, Row
+    from loraloop.adapters.base.decoder.decoder import Attached, Row
 
 POSITIONS = 1 << 20
 """Of its context. Its tokens are bytes, so this is a megabyte of text."""

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from loraloop.agent.calling import call_key
-from loraloop.agent.transcript import as_tools
-from loraloop.tool_schemas.calls import Call
+from loraloop.agent.loop.transcript import as_tools
+from loraloop.agent.tools.runner import call_key
 from loraloop.tool_schemas.errors import InputError, ToolError, unknown
 from loraloop.tool_schemas.jsontext import dumps
-from loraloop.tool_schemas.tools import NO_RESULT, Tool
+from loraloop.tool_schemas.tools.calls import Call
+from loraloop.tool_schemas.tools.tool import NO_RESULT, Tool
 
 _FORMAT = 1  # of saved recordings
 

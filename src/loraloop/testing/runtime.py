@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Unpack
 
-from loraloop.adapters.bank import Bank
-from loraloop.adapters.blank import blank_skill
-from loraloop.agent.engine.computed import common_prefix
+from loraloop.adapters.bank.bank import Bank
+from loraloop.adapters.skill.blank import blank_skill
 from loraloop.agent.engine.generate import Budget, Delta, Generated, generate
-from loraloop.agent.engine.sampling import Sampler, Sampling
+from loraloop.agent.engine.kv_context import common_prefix
+from loraloop.agent.engine.sampler import Sampler, Sampling
 from loraloop.agent.runtime import Runtime
 from loraloop.router.decision import NONE
 from loraloop.testing.base import scripted_base

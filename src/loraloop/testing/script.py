@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from loraloop.adapters.contracts import Answer, Verdict, answer_text, code_text, verdict_text
+from loraloop.adapters.skill.contracts import Answer, Verdict, answer_text, code_text, verdict_text
 from loraloop.router.decision import NONE
-from loraloop.tool_schemas.calls import Call
 from loraloop.tool_schemas.errors import InputError, LoraloopError
 from loraloop.tool_schemas.jsontext import dumps
+from loraloop.tool_schemas.tools.calls import Call
 
 
 class ScriptError(LoraloopError, AssertionError):

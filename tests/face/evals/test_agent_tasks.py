@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loraloop.adapters.contracts import code_text
+from loraloop.adapters.skill.contracts import code_text
 from loraloop.adapters.training.sources import safety_made, typed
 from loraloop.evals import agent_check, task_texts
 from loraloop.evals.agent_check import REASONS, asks_for, calls_failure, names, passes

@@ -10,15 +10,15 @@ import pytest
 
 from loraloop.adapters.base import Base
 from loraloop.agent import Guard, Limits
-from loraloop.agent.guard import default_guard
+from loraloop.agent.guard.guard import default_guard
 from loraloop.evals import injections_runs
 from loraloop.evals.injections import FLOOR, Asked, Evaluated, evaluate, report
 from loraloop.evals.injections_kinds import TEMPLATES, Case, all_cases, digest
 from loraloop.evals.injections_runs import CUE, do, guards
 from loraloop.evals.injections_suites import SUITES, has
 from loraloop.testing import ScriptedRuntime, calls, verdict
-from loraloop.tool_schemas.calls import Call
 from loraloop.tool_schemas.errors import InputError, UnknownNameError
+from loraloop.tool_schemas.tools.calls import Call
 
 Run = Callable[..., tuple[int, str, str]]
 CASES = {case.id: case for case in all_cases()}

@@ -119,8 +119,8 @@ def test_threshold_lies_between_scores():
 def test_store_writes_card_and_router(tmp_path, base):
     import shutil
 
-    from loraloop.adapters.card import Card
-    from loraloop.adapters.skill import library
+    from loraloop.adapters.skill.card import Card
+    from loraloop.adapters.skill.skill import library
     from loraloop.router import Router
     from loraloop.router.router import WEIGHTS
 
@@ -172,7 +172,7 @@ def test_gate_says_what_a_run_does(base):
     """The evaluation's gate and a run screen and judge alike."""
     from loraloop.adapters.base import Message
     from loraloop.agent import Agent, Limits, Runtime
-    from loraloop.agent.verdict import Judge
+    from loraloop.agent.guard.judge import Judge
 
     runtime = Runtime.load(base, skills=["safety"])
     gate = Judge(runtime)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from loraloop.adapters.base import Base, Message
-from loraloop.adapters.skill import Skill, library
+from loraloop.adapters.skill.skill import Skill, library
 from loraloop.evals.shares import Share, choose, of_share
 from loraloop.skill_eval import Bench, System
 from loraloop.tool_schemas.errors import InputError

@@ -8,13 +8,13 @@ import pytest
 
 from loraloop import Guard, Policy
 from loraloop.adapters.base import Message
-from loraloop.agent.calling import call_key
 from loraloop.agent.output_type import OutputType
+from loraloop.agent.tools.runner import call_key
 from loraloop.integrations.conversation import Conversation, tool_of
 from loraloop.integrations.reply import Reply, Replying, Request
 from loraloop.testing import ScriptedRuntime, calls, code, text, verdict
-from loraloop.tool_schemas.calls import Call
 from loraloop.tool_schemas.errors import InputError, LimitError, SchemaError, UnknownNameError
+from loraloop.tool_schemas.tools.calls import Call
 
 NUMBER = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 DOUBLE, HALVE = tool_of("double", "Doubles.", NUMBER), tool_of("halve", "Halves.", NUMBER)

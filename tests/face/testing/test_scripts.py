@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from loraloop.adapters.contracts import Answer, Verdict
+from loraloop.adapters.skill.contracts import Answer, Verdict
 from loraloop.agent import Agent, Limits, Policy
 from loraloop.agent.events import TokenGenerated
 from loraloop.testing import ScriptedRouter, ScriptedRuntime, ScriptError, answer, calls, code, text, verdict
-from loraloop.tool_schemas.calls import Call
 from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.tools.calls import Call
 
 
 def add(a: int, b: int) -> int:

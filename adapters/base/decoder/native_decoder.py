@@ -1,0 +1,177 @@
+"""The decoder's forward pass in C, for a CPU: one call a forward, whatever its rows."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from loraloop.adapters.base.decoder.decoder import Attached, Forward, Layer, Row
+from loraloop.adapters.base.decoder.native_cache import STEP, NativeCache
+from loraloop.adapters.base.decoder.rope import RopeTable
+from loraloop.adapters.base.loading.config import ModelConfig
+from loraloop.kernels.cpu import native_types as c
+from loraloop.kernels.cpu.tiles import GROUP, LANES, TiledWeight
+from loraloop.kernels.quantized import Weight
+from loraloop.kernels.reference import Choice, plain
+
+if TYPE_CHECKING:
+    from loraloop.kernels.cpu.native import Native
+
+_MOST_HEAD = 256  # of head_dim
+
+
+def serves(config: ModelConfig) -> bool:
+    """Whether the kernels' tiles fit a base's dimensions; others are served by torch."""
+    widths = (config.hidden_size, config.intermediate_size, config.heads * config.head_dim)
+    return (
+        all(width % GROUP == 0 for width in widths)
+        and config.kv_heads * config.head_dim % LANES == 0
+        and config.head_dim % GROUP == 0
+        and config.head_dim <= _MOST_HEAD
+        and config.heads // config.kv_heads <= 64
+    )
+
+
+@dataclass(slots=True)
+class NativeDecoder:
+    """Weights in tiles and the forward pass over them; the counterpart of `Decoder`.
+
+    The residual stream and the norms are fp32; activations enter products as 16-bit whole numbers (quantized weights)
+    or bf16; keys and values are kept in bf16.
+    """
+
+    config: ModelConfig
+    embedding: TiledWeight
+    layers: list[Layer]
+    norm: Tensor
+    head: Weight
+    native: Native
+    dtype: torch.dtype = torch.bfloat16
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    rope: RopeTable = field(init=False)
+    _model: c.Model = field(init=False)
+    _alive: list[Any] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        config = self.config
+        self.rope = RopeTable(config, self.device)
+        layers = (c.Layer * config.layers)()
+        for made, layer in zip(layers, self.layers, strict=True):
+            bias = None if layer.qkv_bias is None else self._vector(layer.qkv_bias)
+            weights = (layer.qkv, layer.o, layer.gate_up, layer.down)
+            made.groups[:] = [c.Linear.of(w, bias if w is layer.qkv else None) for w in weights]
+            for name in ("attention_norm", "mlp_norm", "q_norm", "k_norm"):
+                values = getattr(layer, name)
+                setattr(made, name, None if values is None else self._vector(values).data_ptr())
+        shape = c.Shape(config.heads, config.kv_heads, config.head_dim, config.sliding_window or 0)
+        shape.scale = config.head_dim**-0.5 if config.attention_scale is None else config.attention_scale
+        self._model = c.Model(
+            shape, config.hidden_size, config.intermediate_size, config.layers,
+            config.rms_eps, config.residual_scale, config.embedding_scale,
+            ctypes.cast(layers, ctypes.POINTER(c.Layer)), self._vector(self.norm).data_ptr(),
+            c.Linear.of(self.head), c.Linear.of(self.embedding),
+        )  # fmt: skip
+        self._alive.append(layers)
+
+    def _vector(self, values: Tensor) -> Tensor:
+        """In fp32, kept alive."""
+        wide = values.float().contiguous()
+        self._alive.append(wide)
+        return wide
+
+    def new_cache(self, capacity: int = STEP) -> NativeCache:
+        """An empty cache."""
+        config = self.config
+        return NativeCache(config.layers, config.kv_heads, config.head_dim, capacity)
+
+    def forward(self, rows: Sequence[Row], attached: Attached | None = None, keep: Sequence[int] = ()) -> Forward:
+        """Runs all rows' tokens through the layers and appends them to their caches; see `Decoder.forward`.
+
+        Args:
+            rows: at least one, each with at least one token or embedding and a `NativeCache` of its own.
+            attached: a bank's `NativeAttached` for the rows on slots other than 0; None runs the bare base.
+            keep: layers whose output `[N, H]` (fp32) the result keeps.
+
+        Raises:
+            TypeError: caches or adapters of the torch decoder.
+            ValueError: no tokens, unknown ones, one cache twice, or a blend that cannot be.
+        """
+        if len({id(row.cache) for row in rows}) < len(rows):
+            raise ValueError("two rows of a forward cannot extend one cache: give each its own, or a fork")
+        made = (c.Row * len(rows))()
+        alive: list[object] = []  # what the request points to
+        tokens: list[int] = []
+        given: list[Tensor] = []  # embeddings that rows bring themselves
+        count = furthest = 0
+        for place, row in zip(made, rows, strict=True):
+            cache = row.cache
+            if not isinstance(cache, NativeCache):
+                raise TypeError(f"the C decoder needs caches from Base.new_cache, not {type(cache).__name__}")
+            ids = row.tokens.tolist() if isinstance(row.tokens, Tensor) else row.tokens
+            if ids and not 0 <= min(ids) <= max(ids) < self.config.vocab_size:
+                raise ValueError(f"token ids lie in 0..{self.config.vocab_size - 1}, not {min(ids)}..{max(ids)}")
+            if row.before is not None:
+                ids = [*range(-1 - count, -1 - (count := count + len(row.before)), -1), *ids]
+                given.append(row.before)
+            if not ids:
+                raise ValueError("a row of a forward needs at least one token")
+            cache.begin(len(ids))
+            place.cache = c.Cache(cache.data.data_ptr(), cache.length, cache.data.shape[3])
+            place.tokens = len(ids)
+            if attached is not None:
+                alive += _point(place, attached, plain(row.slot))
+            tokens.extend(ids)
+            furthest = max(furthest, cache.length + len(ids))
+        cos, sin = self.rope.at(0, furthest)
+        shape = (len(tokens), self.config.hidden_size)
+        hidden = torch.empty(shape)
+        kept = {layer: torch.empty(shape) for layer in sorted(set(keep))}
+        ids_ = (ctypes.c_int64 * len(tokens))(*tokens)
+        numbers = (ctypes.c_int64 * len(kept))(*kept)
+        places = (ctypes.c_void_p * len(kept))(*(states.data_ptr() for states in kept.values()))
+        alive += ids_, numbers, places
+        request = c.Request(
+            ctypes.pointer(self._model), made, len(rows), ctypes.addressof(ids_), cos.data_ptr(), sin.data_ptr(),
+            hidden.data_ptr(), len(kept), ctypes.addressof(numbers), ctypes.addressof(places),
+        )  # fmt: skip
+        if given:
+            embeddings = torch.cat(given).float().contiguous()
+            if embeddings.shape != (count, self.config.hidden_size):
+                raise ValueError(f"embeddings are [P, {self.config.hidden_size}], not {list(embeddings.shape)}")
+            request.given = embeddings.data_ptr()
+        self.native.forward(request)
+        del alive
+        for row in rows:
+            row.cache.commit()
+        return Forward(hidden, kept)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Next-token logits `[M, V]`, fp32, of final-normed states `[M, H]`."""
+        return self.native.product(self._model.head, hidden, 1 / self.config.logits_scale)
+
+
+def _point(place: c.Row, attached: Attached, choice: Choice) -> list[object]:
+    """Lets a row use a slot or a blend of slots; returns what must live as long as the row."""
+    from loraloop.adapters.payload.attached_native import NativeAttached
+
+    if not choice:
+        return []
+    if not isinstance(attached, NativeAttached):
+        raise TypeError(f"the C decoder reads a bank's slots, not {type(attached).__name__}")
+    members = ((choice, 1.0),) if isinstance(choice, int) else choice
+    if len(members) > c.MEMBERS:
+        raise ValueError(f"a row mixes at most {c.MEMBERS} slots, not {len(members)}")
+    tables = [attached.tables[slot] for slot, _ in members]
+    for index, (table, (_, weight)) in enumerate(zip(tables, members, strict=True)):
+        place.pairs[index] = table.address
+        place.weights[index] = weight
+    place.members = len(members)
+    if not isinstance(choice, int):
+        attached.check(choice)
+    place.beyond = tables[0].beyond
+    return list(tables)

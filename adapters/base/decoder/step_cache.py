@@ -1,0 +1,116 @@
+"""The caches of a decode step on a GPU: named by address, so that one captured graph serves them all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from loraloop.adapters.base.decoder.cache import KVCache
+from loraloop.adapters.base.loading.config import ModelConfig
+
+
+class StepCache:
+    """One new token of each of B rows, each with a `KVCache` of its own.
+
+    To the decoder it is the cache of one row of B tokens. Where the caches lie, how large they are and how much of them
+    counts is read from the device at every step; a cache may grow, or be another one, between two steps.
+
+    Attributes:
+        length: int64 [B] on the device, tokens that each cache holds: the positions of the new tokens.
+        addresses: int64 [B] of the caches' stores.
+        capacities: int64 [B].
+    """
+
+    def __init__(
+        self, config: ModelConfig, dtype: torch.dtype, addresses: Tensor, capacities: Tensor, lengths: Tensor
+    ) -> None:
+        self.addresses, self.capacities, self.length = addresses, capacities, lengths
+        self._layers, self._window, self._dtype = config.layers, config.sliding_window, dtype
+
+    def begin(self, count: int) -> None:
+        """The rows' own caches have made room already."""
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Appends `k`, `v` `[B, kv_heads, D]`, each to its row's cache, and attends `q[B, heads, D]`."""
+        from loraloop.kernels.gpu.triton_attention import decode_attention
+
+        planes = (layer, self._layers + layer)
+        return decode_attention(
+            q, k, v, self.addresses, self.capacities, self.length, self._dtype, planes, self._window
+        )
+
+    def commit(self) -> None:
+        """The rows' own caches count the tokens."""
+
+
+class StepInputs:
+    """What a step reads, in one block of memory: filled on the host, copied to the device in one piece.
+
+    Args:
+        batch: rows, idle ones counted.
+        tables: how many tables of slots (one a rank bucket in use).
+        width: slots a row may use at once.
+
+    Attributes:
+        tokens, addresses, capacities, lengths: int64 [batch] on the device.
+        slots: int32 [batch, width] of each table.
+        weights: fp32 [batch, width] of each table.
+    """
+
+    def __init__(self, batch: int, tables: int, width: int, device: torch.device) -> None:
+        size = batch * (4 * 8 + tables * width * 8)
+        self._host = torch.zeros(size, dtype=torch.uint8, pin_memory=device.type == "cuda")
+        self._device = torch.zeros(size, dtype=torch.uint8, device=device)
+        self._copied = torch.cuda.Event() if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+        self.tokens, self.addresses, self.capacities, self.lengths = self._numbers(self._device, batch)
+        self.slots, self.weights = self._tables(self._device, batch, tables, width)
+        self._rows = self._numbers(self._host, batch)
+        self._slots, self._weights = self._tables(self._host, batch, tables, width)
+
+    def fill(
+        self,
+        tokens: Sequence[int],
+        caches: Sequence[KVCache],
+        choices: Sequence[Sequence[Sequence[tuple[int, float]]]],
+    ) -> None:
+        """Writes a step's inputs and sends them.
+
+        Args:
+            tokens: one a row.
+            caches: of the rows, with room for one more token.
+            choices: for each table and row its (index in the table's stack, weight) pairs.
+        """
+        if self._copied is not None:
+            self._copied.synchronize()  # the copy before may still be reading
+        columns = (
+            tokens,
+            [cache.address for cache in caches],
+            [cache.capacity for cache in caches],
+            [cache.length for cache in caches],
+        )
+        for place, column in zip(self._rows, columns, strict=True):
+            place.copy_(torch.tensor(column))
+        for slots, weights, rows in zip(self._slots, self._weights, choices, strict=True):
+            slots.fill_(-1)
+            weights.zero_()
+            for row, pairs in enumerate(rows):
+                for column_, (slot, weight) in enumerate(pairs):
+                    slots[row, column_], weights[row, column_] = slot, weight
+        self._device.copy_(self._host, non_blocking=True)
+        if self._copied is not None:
+            self._copied.record()
+
+    @staticmethod
+    def _numbers(memory: Tensor, batch: int) -> tuple[Tensor, ...]:
+        return memory[: 32 * batch].view(torch.int64).view(4, batch).unbind(0)
+
+    @staticmethod
+    def _tables(memory: Tensor, batch: int, tables: int, width: int) -> tuple[list[Tensor], list[Tensor]]:
+        start, size = 32 * batch, 4 * batch * width
+        parts = [memory[start + at * size : start + (at + 1) * size] for at in range(2 * tables)]
+        return (
+            [part.view(torch.int32).view(batch, width) for part in parts[:tables]],
+            [part.view(torch.float32).view(batch, width) for part in parts[tables:]],
+        )

@@ -1,0 +1,171 @@
+"""The shape of a base: what its decoder needs to know, from a Hugging Face config or GGUF metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from loraloop.adapters.payload.sites import MODULES, module_shape
+from loraloop.tool_schemas.errors import BaseModelError
+
+ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3", "granite")
+_FIELDS = (
+    "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size", "rms_norm_eps",
+)  # fmt: skip
+_DIFFERENCES = (
+    "qkv_bias", "qk_norm", "sliding_window", "embedding_scale", "attention_scale", "residual_scale", "logits_scale",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """Dimensions and constants of a Llama-family decoder. The fields with a default beyond `architecture` say in
+    what a base differs from a plain Llama.
+
+    Attributes:
+        hidden_size, intermediate_size, layers, heads, kv_heads, head_dim, vocab_size: dimensions.
+        max_positions: positions of a context at most.
+        rope_theta: base of the rotary embedding's frequencies.
+        rms_eps: what the norms add before the root.
+        tied_embeddings: the output layer is the embedding.
+        architecture: the family, as checkpoints name it.
+        rope_scaling: empty, or Hugging Face's dictionary of type `linear` or `llama3`.
+        qkv_bias: the query, key and value projections have a bias (Qwen2).
+        qk_norm: each head's queries and keys are RMS-normalized before they are rotated (Qwen3).
+        sliding_window: positions that a token sees, itself included; None: all (Mistral 7B v0.1 has 4 096).
+        embedding_scale: embeddings are multiplied by it (Granite).
+        attention_scale: query-key products are multiplied by it; None: by `head_dim ** -0.5`.
+        residual_scale: what a block adds to the residual stream is multiplied by it.
+        logits_scale: logits are divided by it.
+    """
+
+    hidden_size: int
+    intermediate_size: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocab_size: int
+    max_positions: int
+    rope_theta: float = 10_000.0
+    rms_eps: float = 1e-5
+    tied_embeddings: bool = True
+    architecture: str = "llama"
+    rope_scaling: tuple[tuple[str, float | int | str], ...] = ()
+    qkv_bias: bool = False
+    qk_norm: bool = False
+    sliding_window: int | None = None
+    embedding_scale: float = 1.0
+    attention_scale: float | None = None
+    residual_scale: float = 1.0
+    logits_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.architecture not in ARCHITECTURES:
+            raise unsupported(self.architecture)
+        if self.sliding_window is not None and self.sliding_window < 1:
+            raise BaseModelError(f"a sliding window of {self.sliding_window} positions shows a token nothing")
+        if self.heads % self.kv_heads:
+            raise BaseModelError(f"{self.heads} query heads cannot share {self.kv_heads} key-value heads")
+        kind = dict(self.rope_scaling).get("rope_type")
+        if kind not in (None, "default", "linear", "llama3"):
+            raise BaseModelError(
+                f"unsupported rope scaling {kind!r}: use a base with linear or llama3 scaling, or none"
+            )
+
+    @classmethod
+    def from_hf(cls, config: Mapping[str, Any]) -> ModelConfig:
+        """From a `config.json` dictionary.
+
+        Raises:
+            BaseModelError: for another architecture, biases, or a missing field.
+        """
+        kind = str(config.get("model_type", "?"))
+        if kind not in ARCHITECTURES:
+            raise unsupported(kind, " in config.json")
+        missing = [name for name in _FIELDS if name not in config]
+        if missing:
+            raise BaseModelError(f"config.json lacks {', '.join(missing)}: it is not a whole {kind} config")
+        if config.get("attention_bias") or config.get("mlp_bias") or config.get("hidden_act", "silu") != "silu":
+            raise BaseModelError(
+                "config.json asks for an activation other than silu, or for biases where only Qwen2's q, k and v have "
+                "them: use a base without"
+            )
+        heads = int(config["num_attention_heads"])
+        rope = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
+        theta = rope.pop("rope_theta", None) or config.get("rope_theta", 10_000.0)
+        if "type" in rope:
+            rope.setdefault("rope_type", rope.pop("type"))
+        if rope.get("rope_type", "default") == "default":
+            rope = {}
+        return cls(
+            hidden_size=int(config["hidden_size"]),
+            intermediate_size=int(config["intermediate_size"]),
+            layers=int(config["num_hidden_layers"]),
+            heads=heads,
+            kv_heads=int(config.get("num_key_value_heads") or heads),
+            head_dim=int(config.get("head_dim") or (128 if kind == "qwen3" else config["hidden_size"] // heads)),
+            vocab_size=int(config["vocab_size"]),
+            max_positions=int(config.get("max_position_embeddings", 2048)),
+            rope_theta=float(theta),
+            rms_eps=float(config["rms_norm_eps"]),
+            tied_embeddings=bool(config.get("tie_word_embeddings", False)),
+            architecture=kind,
+            rope_scaling=tuple(sorted(rope.items())),
+            qkv_bias=kind == "qwen2",
+            qk_norm=kind == "qwen3",
+            sliding_window=_window(kind, config),
+            **(_granite(config) if kind == "granite" else {}),
+        )
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> ModelConfig:
+        """The inverse of `to_dict`."""
+        scaling = tuple((str(name), value) for name, value in given.get("rope_scaling", ()))
+        return cls(**{**given, "rope_scaling": scaling})
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it; what a plain Llama lacks is left out, so that fingerprints stay when a field is added."""
+        plain = {field.name: field.default for field in fields(self) if field.name in _DIFFERENCES}
+        return {name: value for name, value in asdict(self).items() if name not in plain or value != plain[name]}
+
+    def module_shapes(self) -> dict[str, tuple[int, int]]:
+        """`[out, in]` of each projection of a layer."""
+        return {module: module_shape(self, module) for module in MODULES}
+
+
+def unsupported(architecture: str, where: str = "") -> BaseModelError:
+    """The error for an architecture that the decoder does not know."""
+    return BaseModelError(
+        f"unsupported architecture {architecture!r}{where}: load a base of one of {', '.join(ARCHITECTURES)}"
+    )
+
+
+def _window(kind: str, config: Mapping[str, Any]) -> int | None:
+    """The sliding window of every layer; transformers' defaults stand in for absent fields.
+
+    Raises:
+        BaseModelError: if some layers slide and others see everything.
+    """
+    window = config.get("sliding_window", 4096)
+    if kind == "mistral":
+        return None if window is None else int(window)
+    if kind not in ("qwen2", "qwen3") or not config.get("use_sliding_window") or window is None:
+        return None
+    layers, full = int(config["num_hidden_layers"]), int(config.get("max_window_layers", 28))
+    kinds = config.get("layer_types") or ["sliding_attention" if i >= full else "full_attention" for i in range(layers)]
+    if len(set(kinds)) > 1:
+        raise BaseModelError(
+            "config.json mixes layers with and without a sliding window: set use_sliding_window to false"
+        )
+    return int(window) if kinds[0] == "sliding_attention" else None
+
+
+def _granite(config: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        "embedding_scale": float(config.get("embedding_multiplier", 1.0)),
+        "attention_scale": float(config.get("attention_multiplier", 1.0)),
+        "residual_scale": float(config.get("residual_multiplier", 1.0)),
+        "logits_scale": float(config.get("logits_scaling", 1.0)),
+    }

@@ -1,0 +1,261 @@
+"""Converts a source once into a cache folder, and opens a converted base.
+
+A converted base is a folder: `base.json` (config, chat format, hashes), `tokenizer.json` and `weights.safetensors`.
+For the C decoder the weights are in tiles. For torch they are in its own packed layout, with `dense-*.safetensors`
+beside them: each layer's values in bf16 for products of many rows (memory-mapped, so they cost nothing until a long
+prefill reads them).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from loraloop.adapters.base.chat import ChatFormat
+from loraloop.adapters.base.decoder.cuda_graphs import GraphedDecoder
+from loraloop.adapters.base.decoder.decoder import Decoder, Layer
+from loraloop.adapters.base.decoder.native_decoder import NativeDecoder
+from loraloop.adapters.base.loading.arena import aligned, read_arena
+from loraloop.adapters.base.loading.config import ModelConfig
+from loraloop.adapters.base.loading.quantize import compute_dtype, dense, embedding_weight, fused, group_parts
+from loraloop.adapters.base.loading.source import Source
+from loraloop.adapters.payload.sites import GROUPS, MODULE_PATHS, group_shape
+from loraloop.kernels.cpu.native import Native
+from loraloop.kernels.cpu.native import load as load_native
+from loraloop.kernels.cpu.tiles import TiledWeight
+from loraloop.kernels.nf4 import has_kernels
+from loraloop.kernels.quantized import GROUP, DenseWeight, Int4Weight, Int8Weight, Nf4Weight, StackedWeight, Weight
+from loraloop.tool_schemas.errors import BaseModelError
+
+AnyDecoder = Decoder | NativeDecoder
+Progress = Callable[[str, int, int], None]
+"""Called as `progress(what, done, total)`; units are bytes while fetching and layers while converting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprints:
+    """`architecture`: config, tokenizer and chat format. `weights`: the values and the quantization."""
+
+    architecture: str
+    weights: str
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """What `base.json` says."""
+
+    name: str
+    form: str
+    config: ModelConfig
+    chat: ChatFormat
+    eos_ids: tuple[int, ...]
+    fingerprints: Fingerprints
+    sha256: str
+
+
+def convert(
+    source: Source, name: str, form: str, folder: Path, progress: Progress | None = None, tiled: bool = False
+) -> None:
+    """Writes the converted base to `folder`, whole or not at all; `tiled` for the C decoder."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        _write(source, name, form, scratch, progress, tiled)
+        try:
+            scratch.rename(folder)
+        except OSError:
+            if not (folder / "base.json").exists():  # otherwise another process finished first
+                raise
+    except OSError as error:
+        raise BaseModelError(
+            f"cannot write the converted base to {folder}: {error}; set LORALOOP_CACHE elsewhere"
+        ) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _write(source: Source, name: str, form: str, folder: Path, progress: Progress | None, tiled: bool) -> None:
+    from safetensors.torch import save_file
+
+    config = source.config
+    dtype = compute_dtype(form)
+    digest = hashlib.sha256(form.encode())
+    stored: dict[str, Tensor] = {}
+
+    def put(key: str, weight: Weight) -> None:
+        stored.update({f"{key}.{part}": tensor for part, tensor in weight.state().items()})
+
+    def read(*names: str) -> Tensor:
+        parts = [dense(source.tensor(name)) for name in names]
+        values = parts[0] if len(parts) == 1 else torch.cat(parts)
+        _update(digest, values)
+        return values
+
+    for index in range(config.layers):
+        place, copies = f"model.layers.{index}", {}
+        for group in GROUPS:
+            key = f"layers.{index}.{group}"
+            parts = group_parts(source, index, group)
+            values = [dense(part) for part in parts]
+            for part_values in values:
+                _update(digest, part_values)
+            weight = fused(parts if form == "int4" else values, form, not tiled, tiled)
+            put(key, weight)
+            copies.update(_copies(key, weight))
+        vectors = {
+            "attention_norm": read(f"{place}.input_layernorm.weight"),
+            "mlp_norm": read(f"{place}.post_attention_layernorm.weight"),
+        }
+        if config.qkv_bias:
+            vectors["qkv_bias"] = read(*(f"{place}.{MODULE_PATHS[module]}.bias" for module in GROUPS["qkv"]))
+        if config.qk_norm:
+            vectors["q_norm"] = read(f"{place}.self_attn.q_norm.weight")
+            vectors["k_norm"] = read(f"{place}.self_attn.k_norm.weight")
+        stored.update({f"layers.{index}.{name}": vector.to(dtype) for name, vector in vectors.items()})
+        if copies:
+            save_file(copies, folder / f"dense-{index:03}.safetensors")
+        if progress:
+            progress("converting", index + 1, config.layers)
+    stored["norm"] = read("model.norm.weight").to(dtype)
+    put("embedding", embedding_weight(read("model.embed_tokens.weight"), form, tiled))
+    if not config.tied_embeddings:
+        put("head", embedding_weight(read("lm_head.weight"), form, tiled))
+    chat = ChatFormat.probe(source.chat_template, source.bos, source.eos)
+    identity = json.dumps([config.to_dict(), chat.to_dict()], sort_keys=True) + source.tokenizer_json
+    save_file({key: tensor.contiguous() for key, tensor in stored.items()}, folder / "weights.safetensors")
+    (folder / "tokenizer.json").write_text(source.tokenizer_json, encoding="utf-8")
+    fields = {
+        "name": name,
+        "form": form,
+        "config": config.to_dict(),
+        "chat": chat.to_dict(),
+        "eos_ids": list(source.eos_ids),
+        "architecture": hashlib.sha256(identity.encode()).hexdigest(),
+        "weights": digest.hexdigest(),
+        "sha256": file_sha256(folder / "weights.safetensors"),
+    }
+    (folder / "base.json").write_text(json.dumps(fields), encoding="utf-8")
+
+
+def _update(digest: hashlib._Hash, values: Tensor) -> None:
+    digest.update(values.contiguous().view(-1).numpy().data)
+
+
+def _copies(key: str, weight: Weight) -> dict[str, Tensor]:
+    """The dense copy of each packed part of a weight, under the part's own key."""
+    if isinstance(weight, StackedWeight):
+        parts = [_copies(f"{key}.{index}", part) for index, part in enumerate(weight.parts)]
+        return {name: copy for part in parts for name, copy in part.items()}
+    return {key: weight.dequantize()} if isinstance(weight, (Int4Weight, Int8Weight)) else {}
+
+
+def read_card(folder: Path) -> Converted:
+    """Reads `base.json`."""
+    fields: dict[str, Any] = json.loads((folder / "base.json").read_text(encoding="utf-8"))
+    return Converted(
+        fields["name"],
+        fields["form"],
+        ModelConfig.from_dict(fields["config"]),
+        ChatFormat.from_dict(fields["chat"]),
+        tuple(fields["eos_ids"]),
+        Fingerprints(fields["architecture"], fields["weights"]),
+        fields["sha256"],
+    )
+
+
+def open_decoder(folder: Path, card: Converted, device: torch.device, native: Native | None) -> AnyDecoder:
+    """The decoder over a converted base's tensors.
+
+    Args:
+        folder: what `convert` wrote.
+        card: its `base.json`.
+        device: where the tensors go.
+        native: the C library, which a folder in tiles needs; looked for where it is None.
+
+    Raises:
+        BaseModelError: if the weights on disk are not those that were written, or need the missing library.
+    """
+    from safetensors.torch import load_file
+
+    path = folder / "weights.safetensors"
+    try:
+        tensors = read_arena(path, card.sha256)
+    except (OSError, ValueError) as error:
+        raise BaseModelError(f"{path} is damaged: delete the folder {folder} and load the base again") from error
+    if device.type != "cpu":
+        tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
+    copies = {key: tensor for file in folder.glob("dense-*.safetensors") for key, tensor in load_file(file).items()}
+    config, form = card.config, card.form
+
+    def weight(key: str) -> Weight:
+        parts = {name[len(key) + 1 :]: tensor for name, tensor in tensors.items() if name.startswith(f"{key}.")}
+        if form == "nf4" and key.startswith("layers."):
+            return Nf4Weight.restore(parts)
+        if "codes" in parts:
+            return Int8Weight(parts["codes"], parts["scales"], copies.get(key))
+        if "packed" in parts:
+            groups, rows, _ = parts["scales_zeros"].shape
+            return Int4Weight(parts["packed"], parts["scales_zeros"], rows, groups * GROUP, copies.get(key))
+        if "values" in parts:
+            return DenseWeight(parts["values"])
+        if (kind := next(iter(parts))).startswith("tiles_"):
+            return TiledWeight.restore({kind: aligned(parts[kind])}, *_tiled_shape(config, key))
+        return StackedWeight(tuple(weight(f"{key}.{index}") for index in sorted({int(n.split(".")[0]) for n in parts})))
+
+    layers = [
+        Layer(
+            tensors[f"layers.{index}.attention_norm"],
+            weight(f"layers.{index}.qkv"),
+            weight(f"layers.{index}.o"),
+            tensors[f"layers.{index}.mlp_norm"],
+            weight(f"layers.{index}.gate_up"),
+            weight(f"layers.{index}.down"),
+            tensors.get(f"layers.{index}.qkv_bias"),
+            tensors.get(f"layers.{index}.q_norm"),
+            tensors.get(f"layers.{index}.k_norm"),
+        )
+        for index in range(config.layers)
+    ]
+    embedding = weight("embedding")
+    head = embedding if config.tied_embeddings else weight("head")
+    if isinstance(embedding, TiledWeight):
+        native = native or load_native(cache_root() / "native")
+        if native is None:
+            raise BaseModelError(f"{folder} is laid out for the C kernels, which cannot be built here: load it by name")
+        return NativeDecoder(config, embedding, layers, tensors["norm"], head, native)
+    assert isinstance(embedding, (Int8Weight, DenseWeight))
+    made: type[Decoder] = GraphedDecoder if has_kernels(device) else Decoder
+    return made(config, embedding, layers, tensors["norm"], head, compute_dtype(form), device)
+
+
+def _tiled_shape(config: ModelConfig, key: str) -> tuple[int, int | None]:
+    """In-features of a weight, and its out-features where tiles may be padded."""
+    if not key.startswith("layers."):
+        return config.hidden_size, config.vocab_size
+    return group_shape(config, key.split(".")[2])[1], None
+
+
+def file_sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def cache_root(given: str | os.PathLike[str] | None = None) -> Path:
+    """`given`, else `$LORALOOP_CACHE`, else `$XDG_CACHE_HOME/loraloop`, else `~/.cache/loraloop`."""
+    if given is not None:
+        return Path(given)
+    if own := os.environ.get("LORALOOP_CACHE"):
+        return Path(own)
+    shared = os.environ.get("XDG_CACHE_HOME")
+    return (Path(shared) if shared else Path.home() / ".cache") / "loraloop"

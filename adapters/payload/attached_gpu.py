@@ -1,0 +1,130 @@
+"""A bank's slots on a GPU: every product goes through the op table, for all rows at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from loraloop.adapters.bank.slots import Prepared, SlotStack, Views
+from loraloop.adapters.payload.attached import BankAttached
+from loraloop.adapters.payload.payload import Payload
+from loraloop.adapters.payload.sites import Site
+from loraloop.kernels.nf4 import Nf4Weight
+from loraloop.kernels.quantized import Weight
+from loraloop.kernels.reference import Choice, Segments, members
+from loraloop.kernels.rows import RowSlots
+
+Tables = tuple[RowSlots | None, ...]
+"""For each stack the slots of a forward's rows; None where no row uses the stack."""
+
+
+class SegmentedAttached(BankAttached):
+    """The resident skills for a GPU: one shrink and one expand launch for all rows whose slots share a rank bucket.
+
+    Attributes:
+        stacks: the slots by rank.
+        index: of each stack, where a slot lies in it.
+        spans: of each stack, by site, int32 [S, R, 2]: the columns of B that each rank of a slot reaches. Ranks that a
+            skill does not use, and sites that it does not change, have empty spans and cost nothing.
+    """
+
+    __slots__ = ("_latest", "_reach", "index", "spans", "stacks")
+
+    def __init__(self, slots: int, stacks: Sequence[SlotStack]) -> None:
+        super().__init__(slots)
+        self.stacks = tuple(stacks)
+        self.index = [{slot: row for row, slot in enumerate(stack.slots)} for stack in self.stacks]
+        self._reach = [_reach(stack) for stack in self.stacks]
+        self.spans = [_by_site(stack, reach) for stack, reach in zip(self.stacks, self._reach, strict=True)]
+        self._latest: tuple[Segments, Tables] | None = None
+
+    def put(self, slot: int, views: Views, prepared: Prepared, extras: Payload | None = None) -> None:
+        """Lets a slot contribute; its tensors are in place. The spans are written in place too."""
+        for stack, index, reach in zip(self.stacks, self.index, self._reach, strict=True):
+            if slot in index:
+                with torch.inference_mode():
+                    reach[index[slot]].copy_(torch.from_numpy(_spans(stack, prepared)))
+        super().put(slot, views, prepared, extras)
+
+    def used(self, choices: Sequence[Choice]) -> tuple[bool, ...]:
+        """Which stacks any of these choices needs."""
+        wanted = {slot for choice in choices for slot, _ in members(choice)}
+        return tuple(not wanted.isdisjoint(index) for index in self.index)
+
+    def tables(self, segments: Segments, device: torch.device) -> Tables:
+        """The tables of a forward, made once: all of its layers pass the same segments."""
+        latest = self._latest
+        if latest is None or latest[0] is not segments:
+            used = self.used([choice for _, _, choice in segments])
+            made = tuple(
+                RowSlots.of(segments, device, index) if wanted else None
+                for wanted, index in zip(used, self.index, strict=True)
+            )
+            latest = self._latest = (segments, made)
+        return latest[1]
+
+    def linear(self, layer: int, group: str, x: Tensor, y: Tensor, segments: Segments) -> Tensor:
+        """Adds to the base product y[N, O] of x[N, K], in place, what each row's slots contribute."""
+        site = (layer, group)
+        if not any(site in self.views[slot] for _, _, choice in segments for slot, _ in members(choice)):
+            return y
+        return self.add(site, x, y, self.tables(segments, x.device))
+
+    def add(self, site: Site, x: Tensor, y: Tensor, tables: Tables) -> Tensor:
+        """`linear` for tables that are already made. A mixture across rank buckets is rounded once a bucket."""
+        from loraloop.kernels import ops
+
+        for stack, spans, rows in zip(self.stacks, self.spans, tables, strict=True):
+            if rows is not None:
+                ops.lora_linear_(x, y, stack.A[site], stack.B[site], rows.slots, rows.weights, rows.tiles, spans[site])
+        return y
+
+    def product(self, site: Site, weight: Weight, x: Tensor, tables: Tables) -> Tensor:
+        """The base's product and what the slots add: one launch where the weight is NF4 and the rows are few."""
+        from loraloop.kernels import ops
+
+        first = next((at for at, rows in enumerate(tables) if rows is not None), None)
+        rows = None if first is None else tables[first]
+        if first is None or rows is None or not isinstance(weight, Nf4Weight):
+            return self.add(site, x, weight(x), tables)
+        stack = self.stacks[first]
+        y: Tensor = ops.nf4_adapt_linear(
+            x, *weight.tensors, weight.out_features, stack.A[site], stack.B[site], None, None, rows.slots, rows.weights,
+            None, self.spans[first][site],
+        )  # fmt: skip
+        return self.add(site, x, y, tuple(None if at == first else other for at, other in enumerate(tables)))
+
+
+def _reach(stack: SlotStack) -> Tensor:
+    """Empty spans [S, R of all sites, 2] on the stack's device."""
+    ranks = sum(A.shape[1] for A in stack.A.values())
+    device = next(iter(stack.A.values())).device
+    return torch.zeros(len(stack.slots), ranks, 2, dtype=torch.int32, device=device)
+
+
+def _spans(stack: SlotStack, prepared: Prepared) -> np.ndarray[Any, np.dtype[np.int32]]:
+    """One slot's spans [R of all sites, 2]."""
+    host = np.zeros((sum(A.shape[1] for A in stack.A.values()), 2), dtype=np.int32)
+    start = 0
+    for site, whole in stack.A.items():
+        if site in prepared.pairs:
+            A, B = prepared.pairs[site]
+            at = start
+            for ranks, first, last in prepared.blocks[site] or ((A.shape[0], 0, B.shape[1]),):
+                host[at : at + ranks] = first, last
+                at += ranks
+        start += whole.shape[1]
+    return host
+
+
+def _by_site(stack: SlotStack, reach: Tensor) -> dict[Site, Tensor]:
+    """Views [S, R, 2] of each site."""
+    views, start = {}, 0
+    for site, A in stack.A.items():
+        views[site] = reach[:, start : start + A.shape[1]]
+        start += A.shape[1]
+    return views

@@ -1,0 +1,150 @@
+"""What slots hold besides low-rank pairs: gains, biases, modules, virtual tokens, at addresses that never change."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import chain
+
+import torch
+from torch import Tensor
+
+from loraloop.adapters.payload.payload import Bottleneck, Payload
+from loraloop.kernels.cpu.memory import zeros
+from loraloop.tool_schemas.errors import SkillError
+
+SIZES: tuple[int, ...] = (8, 16, 32, 64, 128, 256, 512, 1024)
+"""Widths of modules and numbers of virtual tokens that places are made for; a skill's is rounded up."""
+
+_ALIGN = 16
+"""Elements; every tensor starts on a 64-byte boundary (fp32)."""
+
+
+def size_of(count: int, what: str) -> int:
+    """The smallest size that holds a count; SkillError where none does."""
+    found = next((size for size in SIZES if size >= count), None)
+    if found is None:
+        raise SkillError(f"{count} {what} are more than {SIZES[-1]}, which is what a slot holds: train a smaller skill")
+    return found
+
+
+def laid_out(payload: Payload, dtype: torch.dtype | None = None) -> Payload | None:
+    """All of a payload but its pairs, on the host, in the types that slots hold; None where there is nothing.
+
+    Args:
+        payload: what a skill leaves in a slot.
+        dtype: of matrices and of a prefix; their own where None. Vectors and prompts are fp32.
+    """
+    if not payload.kinds - {"pairs"}:
+        return None
+
+    def own(tensor: Tensor, kind: torch.dtype | None = torch.float32) -> Tensor:
+        return tensor.detach().to("cpu", kind or tensor.dtype, memory_format=torch.contiguous_format, copy=True)
+
+    def module(m: Bottleneck) -> Bottleneck:
+        first, last = (None if b is None else own(b) for b in (m.down_bias, m.up_bias))
+        return Bottleneck(own(m.down, dtype), own(m.up.T, dtype).T, first, last, m.activation)
+
+    return replace(
+        payload,
+        pairs={},
+        gains={site: own(v) for site, v in payload.gains.items()},
+        input_gains={site: own(v) for site, v in payload.input_gains.items()},
+        biases={site: own(v) for site, v in payload.biases.items()},
+        prefix={layer: (own(k, dtype), own(v, dtype)) for layer, (k, v) in payload.prefix.items()},
+        prompt=None if payload.prompt is None else own(payload.prompt),
+        bottlenecks={place: module(m) for place, m in payload.bottlenecks.items()},
+    )
+
+
+def bytes_of(extras: Payload | None) -> int:
+    """Memory of what `laid_out` made."""
+    return 0 if extras is None else sum(tensor.nbytes for tensor in _tensors(extras))
+
+
+class ExtraSlots:
+    """The places of all slots of a bank, made for a kind and size when the first skill needs it, and never moved.
+
+    Args:
+        slots: how many there are, slot 0 counted.
+        device: where they lie; on a CPU, pages that no skill has needed are not there yet.
+    """
+
+    def __init__(self, slots: int, device: torch.device) -> None:
+        self._slots, self._device = slots, device
+        self._blocks: dict[tuple[str, tuple[int, ...], torch.dtype], Tensor] = {}
+        self._used: dict[int, int] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def bytes(self) -> int:
+        """What its tensors occupy at most."""
+        return sum(block.nbytes for block in self._blocks.values())
+
+    def used(self, slot: int) -> int:
+        """Bytes of what a slot holds."""
+        return self._used.get(slot, 0)
+
+    def load(self, slot: int, extras: Payload | None) -> Payload | None:
+        """Copies what `laid_out` made into a slot; returns the same parts as they lie there, None for nothing.
+
+        A slot that is being written must not be read; slots next to it may be.
+        """
+        self._used[slot] = bytes_of(extras)
+        if extras is None:
+            return None
+        virtual, modules = "virtual tokens", "neurons of a bottleneck"
+        with torch.inference_mode():
+            return replace(
+                extras,
+                gains={site: self._put(slot, f"gains {site}", v) for site, v in extras.gains.items()},
+                input_gains={site: self._put(slot, f"input {site}", v) for site, v in extras.input_gains.items()},
+                biases={site: self._put(slot, f"biases {site}", v) for site, v in extras.biases.items()},
+                prefix={
+                    layer: (
+                        self._put(slot, f"keys {layer}", k, virtual),
+                        self._put(slot, f"values {layer}", v, virtual),
+                    )
+                    for layer, (k, v) in extras.prefix.items()
+                },
+                prompt=None if extras.prompt is None else self._put(slot, "prompt", extras.prompt, virtual),
+                bottlenecks={
+                    place: Bottleneck(
+                        self._put(slot, f"down {place}", m.down, modules),
+                        self._put(slot, f"up {place}", m.up.T, modules).T,
+                        None if m.down_bias is None else self._put(slot, f"down bias {place}", m.down_bias, modules),
+                        None if m.up_bias is None else self._put(slot, f"up bias {place}", m.up_bias),
+                        m.activation,
+                    )
+                    for place, m in extras.bottlenecks.items()
+                },
+            )
+
+    def _put(self, slot: int, name: str, tensor: Tensor, counted: str = "") -> Tensor:
+        """One tensor at its place; its first dimension is rounded up where it is `counted` in something."""
+        shape = (size_of(len(tensor), counted) if counted else len(tensor), *tensor.shape[1:])
+        key = (name, shape, tensor.dtype)
+        with self._lock:
+            block = self._blocks.get(key)
+            if block is None:
+                width = -(-math.prod(shape) // _ALIGN) * _ALIGN
+                block = self._blocks[key] = self._zeros(width, tensor.dtype)
+        place = block[slot, : tensor.numel()].view(tensor.shape)
+        place.copy_(tensor, non_blocking=True)
+        return place
+
+    def _zeros(self, width: int, dtype: torch.dtype) -> Tensor:
+        if self._device.type != "cpu":
+            return torch.zeros(self._slots, width, dtype=dtype, device=self._device)
+        return zeros(self._slots, width, dtype=dtype)
+
+
+def _tensors(extras: Payload) -> Iterator[Tensor]:
+    yield from chain(extras.gains.values(), extras.input_gains.values(), extras.biases.values())
+    yield from chain.from_iterable(extras.prefix.values())
+    for module in extras.bottlenecks.values():
+        yield from (t for t in (module.down, module.up, module.down_bias, module.up_bias) if t is not None)
+    if extras.prompt is not None:
+        yield extras.prompt

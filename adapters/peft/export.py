@@ -1,0 +1,199 @@
+"""From skills to PEFT's folders, as `PeftModel.from_pretrained` loads them.
+
+What PEFT would compute otherwise than the skill does is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from loraloop.adapters.methods.ia3 import Ia3
+from loraloop.adapters.methods.lora import Lora
+from loraloop.adapters.methods.vera import Vera
+from loraloop.adapters.payload.pairs import of_module, uniform
+from loraloop.adapters.payload.sites import MODULE_PATHS, MODULES, Dimensions, tensor_name
+from loraloop.adapters.peft.format import CONFIG, EMBEDDINGS, WEIGHTS, their_name
+from loraloop.adapters.skill import store
+from loraloop.adapters.skill.card import Card
+from loraloop.adapters.skill.skill import Skill
+from loraloop.tool_schemas.errors import InputError, SkillError
+
+_LOW_RANK = ("lora", "rslora", "adalora", "galore")
+_NO_BRANCH = {
+    "dora": "its aLoRA has no magnitudes",
+    "ia3": "its vectors have no invocation tokens",
+    "prefix": "its prefixes have no invocation tokens",
+    "prompt": "its prompts have no invocation tokens",
+}
+
+Files = tuple[dict[str, Any], dict[str, Tensor]]
+
+
+def to_peft(skill: Skill, folder: str | Path, config: Dimensions | None = None) -> Path:
+    """Writes a skill as a PEFT folder; returns the folder.
+
+    A "branch" skill becomes an aLoRA, whose invocation tokens PEFT looks for in the prompt: LoRA and rsLoRA as they
+    are, AdaLoRA, GaLore and VeRA as low-rank pairs. A "full" one becomes what it is in PEFT, and AdaLoRA and GaLore a
+    LoRA.
+
+    Args:
+        skill: what to write.
+        folder: where to; replaced if it is there.
+        config: dimensions of the base, which VeRA as an aLoRA, a prefix and a prompt need.
+
+    Raises:
+        SkillError: PEFT has no such adapter, or would compute something else.
+    """
+    card = skill.card
+    if card.activation == "branch" and card.method in _NO_BRANCH:
+        raise SkillError(
+            f"skill {card.name!r} is active in its branch only, and PEFT would apply {card.method} to the whole "
+            f"context: {_NO_BRANCH[card.method]}; merge it, or train it with activation 'full'"
+        )
+    if card.method == "bottleneck":
+        raise SkillError(f"skill {card.name!r}: PEFT has no bottleneck adapters; serve it here")
+    if card.method in _LOW_RANK or (card.method == "vera" and card.activation == "branch"):
+        made = low_rank(skill, config)
+        if card.activation == "branch":
+            made[0]["alora_invocation_tokens"] = list(card.invocation)
+    else:
+        makers = {"dora": _dora, "vera": _vera, "ia3": _ia3, "prefix": _prefix, "prompt": _prompt}
+        made = makers[card.method](skill, config)
+    return write(skill, folder, *made)
+
+
+def low_rank(skill: Skill, config: Dimensions | None) -> Files:
+    """A LORA configuration and its tensors."""
+    card, tensors = skill.card, dict(skill.tensors)
+    method, rank = skill.method, card.rank
+    if isinstance(method, Vera):
+        if config is None:
+            raise InputError("VeRA's pairs need the base's dimensions: give to_peft the base's config")
+        pairs = method.factors(tensors, config)
+        tensors = {}
+        for (layer, module), (A, B) in pairs.items():
+            tensors[tensor_name(layer, module, "lora_A")], tensors[tensor_name(layer, module, "lora_B")] = A, B
+    if isinstance(method, Lora):
+        if method.rank_pattern or method.alpha_pattern:  # programs differ in what they make of these
+            tensors = uniform(method.factors(tensors))
+            method = method.reader(tensors)
+        rank, alpha = method.rank, method.alpha
+    else:  # the pairs are scaled already
+        alpha = float(rank)
+    fields = {
+        "peft_type": "LORA",
+        "r": rank,
+        "lora_alpha": int(alpha) if float(alpha).is_integer() else alpha,
+        "lora_dropout": 0.0,
+        "use_rslora": card.method == "rslora",
+        "target_modules": _target_modules(tensors, "lora_A"),
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "init_lora_weights": True,
+    }
+    return fields, _named(tensors, {"lora_A": "lora_A.weight", "lora_B": "lora_B.weight"})
+
+
+def _dora(skill: Skill, config: Dimensions | None) -> Files:
+    fields, tensors = low_rank(skill, config)
+    fields |= {"use_dora": True, "lora_alpha": skill.card.alpha}
+    return fields, tensors | _named(skill.tensors, {"magnitude": "lora_magnitude_vector"})
+
+
+def _vera(skill: Skill, config: Dimensions | None) -> Files:
+    method = skill.method
+    assert isinstance(method, Vera)
+    fields = {
+        "peft_type": "VERA",
+        "r": method.rank,
+        "projection_prng_key": method.seed,
+        "save_projection": False,
+        "d_initial": method.d_initial,
+        "vera_dropout": 0.0,
+        "target_modules": _target_modules(skill.tensors, "vera_d"),
+        "bias": "none",
+    }
+    return fields, _named(skill.tensors, {"vera_d": "vera_lambda_d", "vera_b": "vera_lambda_b"})
+
+
+def _ia3(skill: Skill, config: Dimensions | None) -> Files:
+    method = skill.method
+    assert isinstance(method, Ia3)
+    columns = {name: tensor[:, None] for name, tensor in skill.tensors.items() if name.endswith(".gain")}
+    rows = {name: tensor[None] for name, tensor in skill.tensors.items() if name.endswith(".input_gain")}
+    targets = [*_target_modules(columns, "gain"), *(inner := _target_modules(rows, "input_gain"))]
+    fields = {"peft_type": "IA3", "target_modules": targets, "feedforward_modules": inner, "init_ia3_weights": True}
+    return fields, _named({**columns, **rows}, {"gain": "ia3_l", "input_gain": "ia3_l"})
+
+
+def _prefix(skill: Skill, config: Dimensions | None) -> Files:
+    layers = len(skill.tensors) // 2
+    planes = [skill.tensors[f"layers.{layer}.prefix.{name}"] for layer in range(layers) for name in ("keys", "values")]
+    tokens, heads, size = planes[0].shape
+    flat = torch.stack([plane.detach() for plane in planes], 1).reshape(tokens, -1)
+    fields = {
+        **_virtual("PREFIX_TUNING", tokens, heads * size, layers, heads),
+        "prefix_projection": False,
+        "encoder_hidden_size": heads * size,
+    }
+    return fields, {EMBEDDINGS: flat.cpu().contiguous()}
+
+
+def _prompt(skill: Skill, config: Dimensions | None) -> Files:
+    if config is None:
+        raise InputError("PEFT wants the base's dimensions with a prompt: give to_peft the base's config")
+    held = skill.tensors["prompt"]
+    tokens, width = held.shape
+    fields = {**_virtual("PROMPT_TUNING", tokens, width, config.layers, config.heads), "prompt_tuning_init": "RANDOM"}
+    return fields, {EMBEDDINGS: held.detach().cpu().contiguous()}
+
+
+def _virtual(kind: str, tokens: int, width: int, layers: int, heads: int) -> dict[str, Any]:
+    return {
+        "peft_type": kind,
+        "num_virtual_tokens": tokens,
+        "token_dim": width,
+        "num_transformer_submodules": 1,
+        "num_attention_heads": heads,
+        "num_layers": layers,
+    }
+
+
+def _named(tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
+    """PEFT's names for the factors that are listed; the others stay behind."""
+    found = {}
+    for ours, theirs in names.items():
+        for (layer, module), tensor in of_module(tensors, ours).items():
+            found[their_name(layer, module, theirs)] = tensor.detach().cpu().contiguous()
+    return found
+
+
+def _target_modules(tensors: Mapping[str, Tensor], factor: str) -> list[str]:
+    """Module names; with their layers where not every layer up to the last has all of them."""
+    places = sorted(of_module(tensors, factor))
+    if not places:
+        return []
+    modules = [module for module in MODULES if any(module == other for _, other in places)]
+    if len(places) == (1 + places[-1][0]) * len(modules):
+        return modules
+    return [f"layers.{layer}.{MODULE_PATHS[module]}" for layer, module in places]
+
+
+def write(skill: Skill, folder: str | Path, fields: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Path:
+    """Writes the two files of a PEFT folder; returns it."""
+    from safetensors.torch import save
+
+    card: Card = skill.card
+    store.check_finite(skill.tensors, f"skill {card.name!r}")
+    common = {"task_type": "CAUSAL_LM", "base_model_name_or_path": card.base, "inference_mode": True}
+    folder = Path(folder)
+    text = json.dumps({**common, **fields}, indent=2) + "\n"
+    data = save(dict(tensors), metadata={"format": "pt"})
+    store.write_folder(folder, {WEIGHTS: data, CONFIG: text.encode()})
+    return folder

@@ -1,0 +1,288 @@
+"""A skill inside a base: merged safetensors that transformers and `Base.load` read.
+
+The skill is added to the values that the given base serves, which are those that it was trained on; from a quantized
+base, that is its dequantized values. Quantizing the result again rounds once more: `measure` says what that costs.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from loraloop.adapters.base.loading.convert import cache_root
+from loraloop.adapters.methods.context import BaseContext
+from loraloop.adapters.payload.folding import folded
+from loraloop.adapters.payload.payload import Payload, PayloadAttached
+from loraloop.adapters.payload.sites import MODULE_PATHS, MODULES
+from loraloop.adapters.skill import store
+from loraloop.adapters.skill.skill import Skill, check_base
+from loraloop.tool_schemas.errors import InputError
+
+if TYPE_CHECKING:
+    from loraloop.adapters.base import Base
+    from loraloop.adapters.base.chat import ChatFormat
+    from loraloop.adapters.base.loading.config import ModelConfig
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+PROMPTS = (
+    "Write a Python function that returns the n-th Fibonacci number.",
+    "What is the weather in Paris tomorrow?",
+    "Summarize: The meeting was moved from Monday to Thursday because two people are ill.",
+)
+SHARD = 4 << 30
+"""Bytes of a file of weights; a larger model is written in several."""
+
+
+@dataclass(frozen=True, slots=True)
+class MergeError:
+    """How far a merged base is from the base with the skill in a slot.
+
+    Attributes:
+        form: in which the merged base was loaded.
+        weight: ‖loaded - exact‖ / ‖exact‖ over all changed matrices.
+        update: ‖loaded - exact‖ / ‖exact - base‖: how large the rounding is beside the skill.
+        logit_mean: mean absolute difference of logits, over the tokens of a few prompts.
+        logit_max: the largest one.
+        logit_scale: standard deviation of the logits, to compare with.
+        agreement: share of positions at which both give the same next token.
+        tokens: positions that were compared.
+    """
+
+    form: str
+    weight: float
+    update: float
+    logit_mean: float
+    logit_max: float
+    logit_scale: float
+    agreement: float
+    tokens: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def merge(base: Base, skill: Skill, folder: str | Path, dtype: str = "bf16") -> Path:
+    """Writes a base with a skill in it; returns the folder.
+
+    The merged model acts as the skill on every token: that of a "branch" skill, which acts from the invocation on, is
+    another computation, and its scores are not the card's.
+
+    Args:
+        base: what the skill was trained on, in the form that serves it.
+        skill: of a method that amounts to other matrices: not a prefix, a prompt or a bottleneck.
+        folder: config.json, tokenizer and safetensors, as transformers saves them; it must not be there yet.
+        dtype: of the written weights: "bf16", "fp16" or "fp32".
+
+    Raises:
+        SkillError: the skill cannot be merged, or belongs to another base.
+        InputError: the folder is there already, or the dtype is unknown.
+    """
+    check_base(skill.card, skill.shapes, base.config, base.fingerprints, base.name)
+    return merge_payload(base, skill.payload(base.config), folder, dtype, f"skill {skill.card.name!r}")
+
+
+def merge_payload(
+    base: Base, payload: Payload, folder: str | Path, dtype: str = "bf16", where: str = "the payload"
+) -> Path:
+    """Writes a base with a payload in it, such as that of GaLore's parameters, whose differences have full rank."""
+    folder = Path(folder)
+    if dtype not in DTYPES:
+        raise InputError(f"dtype is one of {', '.join(DTYPES)}, not {dtype!r}")
+    if folder.exists():
+        raise InputError(f"{folder} exists: name a new folder, or remove it")
+    context = BaseContext(base)
+    tensors: dict[str, Tensor] = {}
+
+    def put(name: str, tensor: Tensor) -> None:  # in its last dtype at once: no copy of the whole model in fp32
+        tensors[name] = tensor.detach().to("cpu", DTYPES[dtype]).contiguous()
+
+    for made in folded(payload, context, where):
+        place = f"model.layers.{made.layer}.{MODULE_PATHS[made.module]}"
+        put(f"{place}.weight", made.weight)
+        if made.bias is not None:
+            put(f"{place}.bias", made.bias)
+    put("model.embed_tokens.weight", base.decoder.embedding.dequantize())
+    for index, layer in enumerate(base.decoder.layers):
+        place = f"model.layers.{index}"
+        put(f"{place}.input_layernorm.weight", layer.attention_norm)
+        put(f"{place}.post_attention_layernorm.weight", layer.mlp_norm)
+        for name in ("q_norm", "k_norm"):
+            if (norm := getattr(layer, name)) is not None:
+                put(f"{place}.self_attn.{name}.weight", norm)
+        for module in MODULES:
+            path = f"{place}.{MODULE_PATHS[module]}"
+            if f"{path}.weight" in tensors:
+                continue
+            put(f"{path}.weight", context.weight(index, module))
+            if (bias := context.bias(index, module)) is not None:
+                put(f"{path}.bias", bias)
+    put("model.norm.weight", base.decoder.norm)
+    if not base.config.tied_embeddings:
+        put("lm_head.weight", base.decoder.head.dequantize())
+    store.write_folder(folder, {**_weights(tensors), **_described(base, dtype)})
+    return folder
+
+
+def _weights(tensors: Mapping[str, Tensor]) -> dict[str, bytes]:
+    """Safetensors files, with an index where they are several."""
+    from safetensors.torch import save
+
+    shards: list[dict[str, Tensor]] = [{}]
+    size = 0
+    for name, tensor in tensors.items():
+        if size and size + tensor.nbytes > SHARD:
+            shards.append({})
+            size = 0
+        shards[-1][name] = tensor
+        size += tensor.nbytes
+    if len(shards) == 1:
+        return {"model.safetensors": save(shards[0], metadata={"format": "pt"})}
+    names = [f"model-{number + 1:05}-of-{len(shards):05}.safetensors" for number in range(len(shards))]
+    places = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
+    total = sum(tensor.nbytes for tensor in tensors.values())
+    index = {"metadata": {"total_size": total}, "weight_map": places}
+    files = {name: save(shard, metadata={"format": "pt"}) for name, shard in zip(names, shards, strict=True)}
+    return {**files, "model.safetensors.index.json": (json.dumps(index, indent=2) + "\n").encode()}
+
+
+def _described(base: Base, dtype: str) -> dict[str, bytes]:
+    """config.json, generation_config.json and the tokenizer's files."""
+    special = {number: piece for piece, number in base.tokenizer.special.items()}
+    eos = list(base.tokenizer.eos_ids)
+    closing = special.get(base.chat.closing[0], special.get(eos[0], ""))
+    bos = base.chat.format.opening if base.chat.format.opening in base.tokenizer.special else None
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": bos,
+        "eos_token": closing,
+        "clean_up_tokenization_spaces": False,
+        "chat_template": chat_template(base.chat.format),
+    }
+    config = {**hf_config(base.config), "eos_token_id": eos, "torch_dtype": str(DTYPES[dtype]).removeprefix("torch.")}
+    if bos is not None:
+        config["bos_token_id"] = base.tokenizer.special[bos]
+    made = {"config.json": config, "generation_config.json": {"eos_token_id": eos}, "tokenizer_config.json": settings}
+    files = {
+        name: (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode() for name, content in made.items()
+    }
+    return {**files, "tokenizer.json": base.tokenizer.json.encode()}
+
+
+def hf_config(config: ModelConfig) -> dict[str, Any]:
+    """`config.json` of transformers for a base's dimensions; the inverse of `ModelConfig.from_hf`."""
+    kind = config.architecture
+    rope = {"rope_type": "default", **dict(config.rope_scaling), "rope_theta": config.rope_theta}
+    made: dict[str, Any] = {
+        "architectures": [{"qwen2": "Qwen2", "qwen3": "Qwen3"}.get(kind, kind.capitalize()) + "ForCausalLM"],
+        "model_type": kind,
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.intermediate_size,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "num_key_value_heads": config.kv_heads,
+        "head_dim": config.head_dim,
+        "vocab_size": config.vocab_size,
+        "max_position_embeddings": config.max_positions,
+        "rms_norm_eps": config.rms_eps,
+        "hidden_act": "silu",
+        "tie_word_embeddings": config.tied_embeddings,
+        "rope_parameters": rope,
+    }
+    if kind == "mistral" or config.sliding_window is not None:
+        made["sliding_window"] = config.sliding_window
+    if kind in ("qwen2", "qwen3"):
+        slides = config.sliding_window is not None
+        made |= {"use_sliding_window": slides, "max_window_layers": 0 if slides else config.layers}
+    if kind == "granite":
+        made |= {
+            "embedding_multiplier": config.embedding_scale,
+            "attention_multiplier": config.attention_scale,
+            "residual_multiplier": config.residual_scale,
+            "logits_scaling": config.logits_scale,
+        }
+    return made
+
+
+def chat_template(format: ChatFormat) -> str:
+    """A Jinja template that renders what a base's chat format does."""
+    pieces = {role: (json.dumps(head), json.dumps(tail)) for role, (head, tail) in format.around.items()}
+    branches = "".join(
+        f"{{% {'if' if number == 0 else 'elif'} m['role'] == '{role}' %}}{{{{ {head} + m['content'] + {tail} }}}}"
+        for number, (role, (head, tail)) in enumerate(pieces.items())
+    )
+    first = ""
+    if format.default_system is not None:
+        head, tail = format.around["system"]
+        first = f"{{{{ {json.dumps(head + format.default_system + tail)} }}}}"
+    elif format.opening:
+        first = f"{{{{ {json.dumps(format.opening)} }}}}"
+    begin = f"{{% if messages and messages[0]['role'] != 'system' %}}{first}{{% endif %}}" if first else ""
+    end = f"{{% if add_generation_prompt %}}{{{{ {json.dumps(format.generation)} }}}}{{% endif %}}"
+    return f"{begin}{{% for m in messages %}}{branches}{{% endif %}}{{% endfor %}}{end}"
+
+
+@torch.no_grad()
+def measure(
+    base: Base,
+    payload: Payload,
+    folder: str | Path,
+    form: str,
+    prompts: Sequence[str] = PROMPTS,
+    cache_dir: str | Path | None = None,
+) -> MergeError:
+    """What a merged folder, loaded in a form, differs from the base with the payload in it, active on everything.
+
+    Args:
+        base: the base that the payload was merged into.
+        payload: what was merged.
+        folder: the merged one.
+        form: to load it in: `int4`, `int8`, `bf16`, `fp32` or `nf4`.
+        prompts: texts whose logits are compared, as a user's messages.
+        cache_dir: where the converted base is kept; by default it is not kept.
+    """
+    from loraloop.adapters.base import Base as Loaded
+    from loraloop.adapters.base import Row
+    from loraloop.adapters.training.forward.view import training_view
+
+    with nullcontext(cache_dir) if cache_dir else _passing_cache() as cache:
+        made = Loaded.load(str(folder), quantize=form, device=base.device, cache_dir=cache)
+    served, other, off, size, moved = BaseContext(base), BaseContext(made), 0.0, 0.0, 0.0
+    for exact in folded(payload, served):
+        loaded, before = other.weight(exact.layer, exact.module), served.weight(exact.layer, exact.module)
+        off += float((loaded.cpu() - exact.weight).square().sum(dtype=torch.float64))
+        size += float(exact.weight.square().sum(dtype=torch.float64))
+        moved += float((exact.weight - before.cpu()).square().sum(dtype=torch.float64))
+    mine, its = training_view(base), training_view(made)  # one arithmetic for both: only the values differ
+    attached = PayloadAttached(payload, base.dtype)
+    differences, wanted, same = [], [], []
+    for prompt in prompts:
+        ids = [*base.chat.message("user", prompt), *base.chat.generation_prompt]
+        here = mine.logits(mine.forward([Row(ids, mine.new_cache(), 1)], attached).hidden).cpu()
+        there = its.logits(its.forward([Row(ids, its.new_cache())]).hidden).cpu()
+        differences.append((here - there).abs().flatten())
+        wanted.append(here.flatten())
+        same.append(here.argmax(-1) == there.argmax(-1))
+    found, scale, agree = torch.cat(differences), torch.cat(wanted).std(), torch.cat(same).float()
+    return MergeError(
+        form, math.sqrt(off / size), math.sqrt(off / moved) if moved else math.inf, float(found.mean()),
+        float(found.max()), float(scale), float(agree.mean()), len(agree),
+    )  # fmt: skip
+
+
+@contextmanager
+def _passing_cache() -> Iterator[Path]:
+    """A cache folder for one load, with the C library that is there already."""
+    with tempfile.TemporaryDirectory() as folder:
+        built = cache_root() / "native"
+        if built.is_dir():
+            (Path(folder) / "native").symlink_to(built)
+        yield Path(folder)

@@ -1,0 +1,1 @@
+"""A skill on disk: its card, its contract, its tensors, and the folders in which skills are found."""

@@ -1,0 +1,51 @@
+"""Skills that change nothing: the base itself, under an output contract."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from loraloop.adapters.methods.context import ConfigContext
+from loraloop.adapters.methods.lora import Lora
+from loraloop.adapters.skill.card import Card, Fingerprints
+from loraloop.adapters.skill.skill import Skill
+
+if TYPE_CHECKING:
+    from loraloop.adapters.base import Base
+
+_METHOD = Lora(rank=1, alpha=1.0, targets=("o_proj",))
+
+
+def blank_skill(base: Base, name: str, contract: str = "text", description: str = "") -> Skill:
+    """A skill for `base` whose update is zero.
+
+    Its steps are decoded under the contract's grammar like any skill's, so that a base without trained skills can call
+    tools, cite passages and write code.
+
+    Args:
+        base: what it runs on.
+        name: what it is called.
+        contract: `calls`, `code`, `answer`, `verdict` or `text`.
+        description: one sentence for people.
+
+    Raises:
+        SkillError: for another contract or an unusable name.
+    """
+    prints = base.fingerprints
+    card = Card.checked(
+        {
+            "name": name,
+            "description": description or f"{base.name} itself, writing {contract}",
+            "rank": _METHOD.rank,
+            "alpha": _METHOD.alpha,
+            "targets": list(_METHOD.targets),
+            "invocation": list(base.chat.generation_prompt),
+            "contract": contract,
+            "fingerprints": Fingerprints(architecture=prints.architecture, weights=prints.weights).model_dump(),
+            "base": base.name,
+            "training": {"objective": "none: the update is zero"},
+        },
+        f"blank skill {name!r}",
+    )
+    return Skill(card, _METHOD.init(ConfigContext(base.config))).to(torch.bfloat16)

@@ -1,0 +1,287 @@
+"""The card: what a skill says about itself, as `card.json` beside its tensors."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from loraloop.adapters.grounding import FEATURES
+from loraloop.adapters.methods import METHODS
+from loraloop.adapters.payload.sites import MODULES
+from loraloop.adapters.skill.contracts import openings
+from loraloop.tool_schemas.errors import SkillError
+
+BARE = "none"
+"""The name under which the bare base is addressed; no skill may take it."""
+
+MOST_BEAMS = 64
+"""Hypotheses of a search, at most: each takes the memory of a context."""
+MARGIN = 4.0
+"""By how many nats a text of a search may be less likely than the likeliest, where a card says nothing else."""
+
+WIDE = ("lora", "rslora", "dora", "adalora", "vera", "galore")
+"""Methods with low-rank pairs, whose cards say a rank."""
+BLENDS = ("lora", "rslora", "adalora", "vera", "galore")
+"""Methods that leave low-rank pairs and nothing else."""
+TARGETED = (*WIDE, "ia3")
+"""Methods that change linear modules, whose cards name them."""
+
+
+def _not_reserved(name: str) -> str:
+    if name == BARE:
+        raise ValueError(f"{BARE!r} means the bare base; choose another name")
+    return name
+
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$"), AfterValidator(_not_reserved)]
+"""What a skill may be called."""
+Token = Annotated[int, Field(ge=0)]
+Print = Annotated[str, Field(min_length=1)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
+
+
+class Fingerprints(_Frozen):
+    """Which base the skill was trained on.
+
+    Attributes:
+        architecture: dimensions, tokenizer and chat template; another one makes the skill meaningless.
+        weights: weights and quantization; another one may cost quality.
+    """
+
+    architecture: Print
+    weights: Print
+
+
+class DataSource(_Frozen):
+    """One source of training records: its name, its licence, and how many records came from it.
+
+    Attributes:
+        name: Of the data set.
+        license: As its publisher names it.
+        n: Records.
+    """
+
+    name: str
+    license: str
+    n: Annotated[int, Field(ge=0)]
+
+
+class Threshold(_Frozen):
+    """From which probability the first of a contract's two openings is taken: an unsafe verdict, no call, no answer.
+
+    Attributes:
+        value: the probability; without a threshold the likelier one is decoded.
+        chosen: how it was chosen: on what, by which rule, with which rates, by which command.
+    """
+
+    value: Annotated[float, Field(ge=0, le=1)]
+    chosen: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class Reranking(_Frozen):
+    """How the lists of calls that a search finds are compared, and from when on none is made.
+
+    Attributes:
+        weights: of the features that they are compared by (`grounding.FEATURES`).
+        no_call_from: probability of calling nothing, against the best list, from which nothing is called; at 0.5 what
+            scores best is taken. `threshold` is for steps that are decoded token by token.
+        margin: by how many nats a list may be less likely than the likeliest, also on the way to it; the smaller, the
+            less is searched.
+        chosen: how these were found: on what, by which command, with which rates.
+    """
+
+    weights: dict[str, float]
+    no_call_from: Annotated[float, Field(ge=0, le=1)] = 0.5
+    margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] = MARGIN
+    chosen: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @field_validator("weights")
+    @classmethod
+    def _known_features(cls, weights: dict[str, float]) -> dict[str, float]:
+        for name in weights:
+            if name not in FEATURES:
+                near = difflib.get_close_matches(name, FEATURES, n=1, cutoff=0.0)[0]
+                raise ValueError(f"unknown feature {name!r}; did you mean {near!r}?")
+        return weights
+
+
+class Card(_Frozen):
+    """A skill's card.
+
+    Attributes:
+        name: lower-case letters, digits, `-` and `_`; unique in a bank.
+        description: one sentence for people and for the router's explanations.
+        method: how the tensors become a payload; one of `methods.METHODS`.
+        rank: r of the low-rank update; 0 for a method without one.
+        alpha: numerator of its scaling.
+        targets: modules that the skill changes; none for a method that changes no linear module.
+        options: whatever else the method needs to know, by the names of its fields.
+        invocation: token ids with which a branch begins; the base's generation prompt.
+        activation: "branch" (active from the invocation on) or "full" (active on the whole context).
+        contract: what the skill writes.
+        threshold: of a verdict, of calling nothing, or of saying that nothing answers; only for these contracts.
+        beams: hypotheses of the beam search for what it writes under a grammar; 1 decodes token by token.
+        reranking: how the calls that a search finds are compared; None: the likeliest are made.
+        fingerprints: of the base it was trained on.
+        base: that base's name, for people.
+        data: sources of the training records.
+        scores: measured results by name.
+        training: how it was made: objective, schedule, command.
+        sha256: of `skill.safetensors`; filled in by `Skill.save`.
+    """
+
+    name: Name
+    description: Annotated[str, Field(min_length=1)]
+    method: str = "lora"
+    rank: Annotated[int, Field(ge=0, le=4096)] = 0
+    alpha: Annotated[float, Field(gt=0)] = 1.0
+    targets: tuple[str, ...] = ()
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+    invocation: tuple[Token, ...] = ()
+    activation: Literal["branch", "full"] = "branch"
+    contract: Literal["calls", "code", "answer", "verdict", "text"] = "text"
+    threshold: Threshold | None = None
+    beams: Annotated[int, Field(ge=1, le=MOST_BEAMS)] = 1
+    reranking: Reranking | None = None
+    fingerprints: Fingerprints
+    base: str
+    data: tuple[DataSource, ...] = ()
+    scores: dict[str, JsonValue] = Field(default_factory=dict)
+    training: dict[str, JsonValue] = Field(default_factory=dict)
+    sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+
+    @field_validator("method")
+    @classmethod
+    def _known_method(cls, method: str) -> str:
+        if method not in METHODS:
+            near = difflib.get_close_matches(method, METHODS, n=1, cutoff=0.0)[0]
+            raise ValueError(f"unknown method {method!r}; did you mean {near!r}? Use one of {', '.join(METHODS)}")
+        return method
+
+    @model_validator(mode="after")
+    def _whole_method(self) -> Card:
+        needs = (("rank", WIDE), ("alpha", ("lora", "rslora", "dora")), ("targets", TARGETED))
+        for name, methods in needs:
+            if self.method in methods and name not in self.model_fields_set:
+                raise ValueError(f"the field {name!r} is missing; add it")
+        if self.method in WIDE and not self.rank:
+            raise ValueError(f"rank: {self.method} needs at least 1")
+        if self.method in TARGETED and not self.targets:
+            raise ValueError(f"targets: {self.method} needs at least one module")
+        if self.threshold is not None and openings(self.contract) is None:
+            raise ValueError(
+                "threshold: only verdicts, calls and answers have one, and this skill writes "
+                f"{self.contract!r}; remove it"
+            )
+        if self.reranking is not None and self.contract != "calls":
+            raise ValueError(f"reranking: only calls are compared, and this skill writes {self.contract!r}; remove it")
+        return self
+
+    @property
+    def blends(self) -> bool:
+        """Whether it can take part in a mixture, which is a weighted sum of low-rank pairs."""
+        return self.method in BLENDS
+
+    @property
+    def width(self) -> int:
+        """The largest rank of a module: what a slot must hold."""
+        patterns = self.options.get("rank_pattern")
+        own = [rank for rank in patterns.values() if type(rank) is int] if isinstance(patterns, dict) else []
+        return max([self.rank, *own])
+
+    @field_validator("activation")
+    @classmethod
+    def _invoked(cls, activation: str, info: ValidationInfo) -> str:
+        if activation == "branch" and not info.data.get("invocation", True):
+            raise ValueError('"branch" needs the token ids of the invocation')
+        return activation
+
+    @field_validator("targets")
+    @classmethod
+    def _known_modules(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
+        for target in targets:
+            if target not in MODULES:
+                raise ValueError(f"{target!r} is not one of {', '.join(MODULES)}")
+        if len(set(targets)) != len(targets):
+            raise ValueError("a module is named twice")
+        return targets
+
+    @classmethod
+    def from_json(cls, text: str, where: str = "card.json") -> Card:
+        """Reads a card.
+
+        Args:
+            text: the file's content.
+            where: what to call the file in errors.
+
+        Raises:
+            SkillError: not JSON, a missing, wrong or unknown field (with the nearest known one).
+        """
+        try:
+            content = json.loads(text)
+        except ValueError as error:
+            raise SkillError(f"{where} is not JSON ({error}): export the skill again") from None
+        return cls.checked(content, where)
+
+    @classmethod
+    def read(cls, path: Path) -> Card:
+        """Reads a card's file; raises SkillError as `from_json` does, and where the file cannot be read."""
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SkillError(f"{path} cannot be read ({error}): restore the file") from None
+        return cls.from_json(text, str(path))
+
+    @classmethod
+    def checked(cls, content: Any, where: str = "card") -> Card:
+        """Validates a dictionary; raises SkillError as `from_json` does."""
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise SkillError(f"{where}: {_explain(error)}") from None
+
+    def to_json(self) -> str:
+        """The card as indented JSON with a final newline; what a search needs is named only where there is one."""
+        content = self.model_dump(mode="json")
+        for name in ("threshold", "reranking"):
+            if content[name] is None:
+                del content[name]
+        if self.beams == 1:
+            del content["beams"]
+        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def _explain(error: ValidationError) -> str:
+    """The first problem of a validation, in words."""
+    problem = error.errors(include_url=False)[0]
+    path = ".".join(str(part) for part in problem["loc"])
+    count = error.error_count()
+    more = f" (and {count - 1} more)" if count > 1 else ""
+    if problem["type"] == "extra_forbidden":
+        field = str(problem["loc"][-1])
+        known = [
+            name for model in (Card, Threshold, Reranking, Fingerprints, DataSource) for name in model.model_fields
+        ]
+        near = difflib.get_close_matches(field, known, n=1, cutoff=0.0)[0]
+        return f"unknown field {path!r}; did you mean {near!r}? Remove it or correct it{more}"
+    if problem["type"] == "missing":
+        return f"the field {path!r} is missing; add it{more}"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{path + ': ' if path else ''}{message}{more}"

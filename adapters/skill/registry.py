@@ -1,0 +1,109 @@
+"""The user's own skills: a folder in which the command line and `Runtime.load` find them by name."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loraloop.adapters.skill import store
+
+if TYPE_CHECKING:
+    from loraloop.adapters.base import Base
+
+ROUTERS = "routers"
+"""Folder beside the skills that holds a router for each architecture."""
+
+
+def skills_folder() -> Path:
+    """`$LORALOOP_SKILLS`, else `$XDG_DATA_HOME/loraloop/skills`, else `~/.local/share/loraloop/skills`."""
+    if own := os.environ.get("LORALOOP_SKILLS"):
+        return Path(own)
+    shared = os.environ.get("XDG_DATA_HOME")
+    return (Path(shared) if shared else Path.home() / ".local" / "share") / "loraloop" / "skills"
+
+
+def registered() -> dict[str, Path]:
+    """Folders of the user's skills, by name."""
+    return store.skill_folders(skills_folder())
+
+
+def known_skills() -> dict[str, Path]:
+    """Folders of the shipped skills and the user's, by name; a user's takes the place of a shipped one of its name."""
+    from loraloop.adapters.skill.skill import library
+
+    return {**library(), **registered()}
+
+
+def all_skills(base: Base) -> list[Path]:
+    """Folders of the shipped skills and of those of the user's that were made for a base.
+
+    A user's skill takes the place of a shipped one of its name.
+
+    Args:
+        base: The base.
+    """
+    from loraloop.adapters.skill.card import Card
+    from loraloop.adapters.skill.skill import library
+
+    found = library(base.name)
+    for name, folder in registered().items():
+        card = Card.read(folder / store.CARD)
+        if card.fingerprints.architecture == base.fingerprints.architecture:
+            found[name] = folder
+    return list(found.values())
+
+
+def register(folder: Path, name: str) -> Path:
+    """Copies a skill's folder to the user's skills; one of that name is replaced.
+
+    Args:
+        folder: With `card.json` and `skill.safetensors`.
+        name: The skill's.
+
+    Returns:
+        Where it is now.
+    """
+    files = {part: (folder / part).read_bytes() for part in (store.TENSORS, store.CARD)}
+    target = skills_folder() / name
+    store.write_folder(target, files)
+    return target
+
+
+def router_folder(architecture: str) -> Path:
+    """Where the router of the user's skills for bases of an architecture lies, or would lie.
+
+    Args:
+        architecture: The base's fingerprint.
+    """
+    return skills_folder() / ROUTERS / (re.sub(r"\W", "-", architecture)[:16] or "base")
+
+
+def register_router(folder: Path, architecture: str) -> Path:
+    """Copies a router to where the runtime finds it.
+
+    Args:
+        folder: The router's.
+        architecture: Fingerprint of the bases that it is for.
+    """
+    target = router_folder(architecture)
+    store.write_folder(target, {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()})
+    return target
+
+
+def own_router(architecture: str, skills: Collection[str]) -> Path | None:
+    """The folder of the user's router, if it knows one of some skills.
+
+    Args:
+        architecture: Fingerprint of the base.
+        skills: Names of skills, one of which it has to know.
+    """
+    folder = router_folder(architecture)
+    try:
+        known = json.loads((folder / "router.json").read_text(encoding="utf-8"))["names"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return folder if set(known).intersection(skills) else None

@@ -1,0 +1,246 @@
+"""A skill: adapter weights and the card that describes them."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor
+
+from loraloop.adapters.base.loading.catalog import DEFAULT
+from loraloop.adapters.methods import method_of
+from loraloop.adapters.methods.context import ConfigContext
+from loraloop.adapters.methods.method import Method
+from loraloop.adapters.payload.payload import Payload
+from loraloop.adapters.payload.sites import Dimensions
+from loraloop.adapters.skill import store
+from loraloop.adapters.skill.card import Card
+from loraloop.adapters.skill.tensors import PLAIN, check_card, check_shapes, pairs_of
+from loraloop.tool_schemas.errors import SkillError
+
+if TYPE_CHECKING:
+    from loraloop.adapters.base import Base
+
+
+class SkillWarning(UserWarning):
+    """A skill will run, but was made for slightly different weights."""
+
+
+class FingerprintPair(Protocol):
+    """Architecture and weights fingerprints; see `card.Fingerprints`."""
+
+    @property
+    def architecture(self) -> str:
+        """Of architecture, tokenizer and chat template."""
+        ...
+
+    @property
+    def weights(self) -> str:
+        """Of the weights as they are served."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Skill:
+    """Card and tensors; checked against each other when made.
+
+    Attributes:
+        card: what the skill says about itself.
+        tensors: what its method stores, by name: "layers.<i>.<module>.lora_A" [r, in] and "… .lora_B" [out, r]
+            (unscaled), "… .gain", "layers.<i>.prefix.keys", "prompt" …; see `tensors`.
+    """
+
+    card: Card
+    tensors: Mapping[str, Tensor]
+
+    def __post_init__(self) -> None:
+        shapes, where = self.shapes, f"skill {self.card.name!r}"
+        check_card(self.card, shapes, pairs_of(self.card, shapes, where), where)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of its tensors, by name."""
+        return {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
+
+    @property
+    def method(self) -> Method:
+        """What parametrizes its weights."""
+        return method_of(self.card)
+
+    @property
+    def bytes(self) -> int:
+        """Size of the tensors."""
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
+    def payload(self, config: Dimensions) -> Payload:
+        """What the skill puts into a slot of a base with these dimensions.
+
+        Raises:
+            SkillError: a tensor is missing, or one does not fit the others or the base.
+        """
+        where = f"skill {self.card.name!r}"
+        try:
+            made = self.method.payload(self.tensors, ConfigContext(config))
+        except KeyError as error:
+            raise SkillError(f"{where} lacks the tensor {error}: export the skill again") from None
+        except (ValueError, IndexError, RuntimeError) as error:
+            raise SkillError(f"{where}: its tensors do not fit together ({error}): export the skill again") from None
+        made.check(config, where)
+        return made
+
+    def to(self, dtype: torch.dtype) -> Skill:
+        """The same skill with its matrices in another dtype; bfloat16 halves its file.
+
+        Vectors stay: a gain is near 1, where bfloat16 has too few steps, and they are few bytes.
+        """
+        kept = {name: t.detach().to(dtype if t.ndim > 1 else t.dtype) for name, t in self.tensors.items()}
+        return Skill(self.card, kept)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Skill:
+        """Reads a skill folder; everything is checked before a tensor is allocated.
+
+        Raises:
+            SkillError: a file is missing, damaged, or contradicts the card.
+        """
+        return SkillFolder.open(folder).load()
+
+    def save(self, folder: str | Path) -> Path:
+        """Writes `skill.safetensors` and `card.json`; returns the folder. A skill that is there is replaced.
+
+        Raises:
+            SkillError: a tensor holds values that are not finite.
+        """
+        from safetensors.torch import save
+
+        store.check_finite(self.tensors, f"skill {self.card.name!r}")
+        data = save({name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()})
+        card = self.card.model_copy(update={"sha256": hashlib.sha256(data).hexdigest()})
+        folder = Path(folder)
+        store.write_folder(folder, {store.TENSORS: data, store.CARD: card.to_json().encode()})
+        return folder
+
+    @classmethod
+    def from_peft(cls, folder: str | Path, base: Base, **card: Any) -> Skill:
+        """Reads a PEFT folder; see `peft_import.from_peft`."""
+        from loraloop.adapters.peft.importer import from_peft
+
+        return from_peft(folder, base, **card)
+
+    def to_peft(self, folder: str | Path, config: Dimensions | None = None) -> Path:
+        """Writes the skill as a PEFT folder; see `peft_export.to_peft`."""
+        from loraloop.adapters.peft.export import to_peft
+
+        return to_peft(self, folder, config)
+
+
+@dataclass(frozen=True, slots=True)
+class SkillFolder:
+    """A skill on disk of which only the card and the header have been read.
+
+    Attributes:
+        path: the folder.
+        card: its card.
+        shapes: of its tensors, by name.
+        header: of its tensors' file.
+        written: size and times of that file, which change when it is replaced.
+    """
+
+    path: Path
+    card: Card
+    shapes: Mapping[str, tuple[int, ...]]
+    header: bytes = field(default=b"", repr=False)
+    written: tuple[int, ...] = ()
+
+    @classmethod
+    def open(cls, folder: str | Path) -> SkillFolder:
+        """Reads card and header; raises SkillError as `Skill.load` does."""
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise SkillError(f"{folder} is not a folder: give one with {store.CARD} and {store.TENSORS}")
+        for name in (store.CARD, store.TENSORS):
+            if not (folder / name).is_file():
+                hint = f"a skill is a folder with {store.CARD} and {store.TENSORS}"
+                if (folder / "adapter_config.json").is_file():
+                    hint = "this is a PEFT adapter, read it with Skill.from_peft"
+                raise SkillError(f"{folder} lacks {name}: {hint}")
+        card = Card.read(folder / store.CARD)
+        path = folder / store.TENSORS
+        header = store.read_header(path)
+        where = str(path)
+        pairs = header.pairs(where) if card.method in PLAIN else pairs_of(card, header.shapes, where)
+        check_card(card, header.shapes, pairs, where)
+        return cls(folder, card, header.shapes, header.text, header.written)
+
+    def load(self) -> Skill:
+        """Reads the tensors, after the whole check once more.
+
+        Raises:
+            SkillError: they are damaged, or the folder is another one than was opened: every field of the card, the
+                shapes, and the values (by the card's sha256; where it has none, by the file's size and times).
+        """
+        now = SkillFolder.open(self.path)
+        changed = [name for name in Card.model_fields if getattr(now.card, name) != getattr(self.card, name)]
+        if now.header != self.header or (not self.card.sha256 and now.written != self.written):
+            changed.append(store.TENSORS)
+        if changed:
+            raise SkillError(
+                f"{self.path} has changed since it was registered ({', '.join(changed)}): remove the skill "
+                f"{self.card.name!r} from the bank and add it again"
+            )
+        tensors = store.read_tensors(self.path / store.TENSORS, self.card.sha256, self.header)
+        return Skill(self.card, tensors)
+
+
+def check_base(
+    card: Card,
+    shapes: Mapping[str, tuple[int, ...]],
+    config: Dimensions,
+    fingerprints: FingerprintPair,
+    base: str,
+) -> None:
+    """Checks that a skill belongs to a base.
+
+    Args:
+        card: the skill's card.
+        shapes: of the skill's tensors, by name.
+        config: the base's dimensions.
+        fingerprints: the base's fingerprints.
+        base: the base's name, for messages.
+
+    Raises:
+        SkillError: another architecture, tokenizer or chat template, or shapes that do not fit.
+
+    Warns:
+        SkillWarning: other weights or another quantization.
+    """
+    cure = f"load {card.base!r}, or train the skill on {base!r}"
+    if card.fingerprints.architecture != fingerprints.architecture:
+        raise SkillError(
+            f"skill {card.name!r} was made for the base {card.base!r}, whose architecture, tokenizer or "
+            f"chat template differ from those of {base!r}: {cure}"
+        )
+    check_shapes(card, shapes, config, base)
+    if card.fingerprints.weights != fingerprints.weights:
+        warnings.warn(
+            f"skill {card.name!r} was trained on {card.base!r} with other weights or another quantization than "
+            f"{base!r} has; its scores may differ",
+            SkillWarning,
+            stacklevel=3,
+        )
+
+
+def library(base: str = DEFAULT) -> dict[str, Path]:
+    """Folders of the skills that ship with the package for a base, by name; none for a base that has none.
+
+    Args:
+        base: The base's name in the catalog.
+    """
+    folder = Path(str(resources.files("loraloop.adapters").joinpath("library", base)))
+    return store.skill_folders(folder) if folder.is_dir() else {}

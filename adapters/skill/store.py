@@ -1,0 +1,234 @@
+"""A skill's files: checked before a tensor is allocated, replaced as a whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from loraloop.adapters.payload.sites import MODULES
+from loraloop.tool_schemas.errors import SkillError
+
+TENSORS = "skill.safetensors"
+CARD = "card.json"
+
+HEADER_LIMIT = 8 << 20
+"""Bytes; a header names every tensor, so 8 MiB is far more than any adapter needs."""
+
+_WIDTHS = {"F32": 4, "F16": 2, "BF16": 2}
+_NAME = re.compile(rf"layers\.(0|[1-9]\d{{0,4}})\.({'|'.join(MODULES)})\.lora_([AB])")
+_AGAIN = "copy or export the skill again"
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a safetensors file promises, read without its data.
+
+    Attributes:
+        shapes: of each tensor, by name.
+        size: bytes of the whole file.
+        text: the header itself. Skills that were made alike have the same one, so it is parsed once.
+        written: size, inode and times of the file.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]]
+    size: int
+    text: bytes = field(default=b"", repr=False)
+    written: tuple[int, ...] = ()
+
+    def pairs(self, where: str) -> Mapping[tuple[int, str], PairShape]:
+        """The low-rank pairs that the shapes spell; see `pair_shapes`."""
+        try:
+            return _pairs(self.text)
+        except SkillError:
+            return pair_shapes(self.shapes, where)
+
+
+@dataclass(frozen=True, slots=True)
+class PairShape:
+    """The low-rank pair of one module: A[rank, inputs], B[outputs, rank]."""
+
+    rank: int
+    inputs: int
+    outputs: int
+
+
+def skill_folders(root: Path) -> dict[str, Path]:
+    """The folders with a card inside a folder, by name and in the order of names; none where it is not there."""
+    if not root.is_dir():
+        return {}
+    return {folder.name: folder for folder in sorted(root.iterdir()) if (folder / CARD).is_file()}
+
+
+def read_header(path: Path) -> Header:
+    """Reads and checks the header of a safetensors file (8-byte length, JSON, data); allocates no tensor.
+
+    Raises:
+        SkillError: missing, truncated, padded, malformed, or with a type other than F32, F16, BF16.
+    """
+    try:
+        with path.open("rb") as file:
+            facts = os.fstat(file.fileno())
+            size = facts.st_size
+            length = int.from_bytes(file.read(8), "little")
+            if size < 8 or length > min(HEADER_LIMIT, size - 8):
+                raise SkillError(f"{path} is not a whole safetensors file ({size} bytes): {_AGAIN}")
+            text = file.read(length)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    try:
+        shapes, data, text = _parsed(text)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise SkillError(f"{path} has a damaged header ({error}): {_AGAIN}") from None
+    promised = 8 + length + data
+    if size != promised:
+        raise SkillError(f"{path} has {size} bytes where its header promises {promised}: {_AGAIN}")
+    return Header(shapes, size, text, (size, facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns))
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: bytes) -> tuple[Mapping[str, tuple[int, ...]], int, bytes]:
+    """Shapes by name, the bytes of data that a header promises, and the header, so that equal ones are held once.
+
+    ValueError and others where it is damaged.
+    """
+    entries = json.loads(text)
+    entries.pop("__metadata__", None)
+    shapes, spans = {}, []
+    for name, entry in entries.items():
+        shape, span = _entry(entry)
+        shapes[name] = shape
+        spans.append(span)
+    position = 0
+    for start, end in sorted(spans):
+        if start != position:
+            raise ValueError("tensors overlap or leave gaps")
+        position = end
+    return shapes, position, text
+
+
+@lru_cache(maxsize=64)
+def _pairs(text: bytes) -> Mapping[tuple[int, str], PairShape]:
+    return pair_shapes(_parsed(text)[0], "")
+
+
+def _unreadable(path: Path, error: OSError) -> SkillError:
+    return SkillError(f"{path} cannot be read ({error.strerror}): check the path and its permissions")
+
+
+def _entry(entry: Mapping[str, Any]) -> tuple[tuple[int, ...], tuple[int, int]]:
+    """Shape and byte span of one header entry; ValueError where they contradict each other."""
+    width = _WIDTHS.get(entry["dtype"])
+    if width is None:
+        raise ValueError(f"type {entry['dtype']}; use {', '.join(_WIDTHS)}")
+    shape = tuple(entry["shape"])
+    start, end = entry["data_offsets"]
+    if not all(type(number) is int and number >= 0 for number in (*shape, start, end)):
+        raise ValueError("a shape or an offset is not a count")
+    if end - start != width * math.prod(shape):
+        raise ValueError("a tensor's bytes do not match its shape")
+    return shape, (start, end)
+
+
+def pair_shapes(shapes: Mapping[str, tuple[int, ...]], where: str) -> dict[tuple[int, str], PairShape]:
+    """The low-rank pairs that tensor shapes spell, by (layer, module).
+
+    Raises:
+        SkillError: a foreign name, half a pair, or two halves that do not fit.
+    """
+    halves: dict[tuple[int, str], dict[str, tuple[int, ...]]] = {}
+    for name, shape in shapes.items():
+        match = _NAME.fullmatch(name)
+        if match is None:
+            raise SkillError(
+                f"{where}: unexpected tensor {name!r}; a skill holds layers.<i>.<module>.lora_A and lora_B only"
+            )
+        halves.setdefault((int(match[1]), match[2]), {})[match[3]] = shape
+    pairs = {}
+    for (layer, module), pair in halves.items():
+        A, B = pair.get("A"), pair.get("B")
+        if A is None or B is None:
+            raise SkillError(f"{where}: layers.{layer}.{module} has only one of lora_A and lora_B; {_AGAIN}")
+        if len(A) != 2 or len(B) != 2 or A[0] != B[1] or 0 in A or 0 in B:
+            raise SkillError(
+                f"{where}: layers.{layer}.{module} has A{list(A)} and B{list(B)}, not A[r, in] and B[out, r]"
+            )
+        pairs[layer, module] = PairShape(A[0], A[1], B[0])
+    if not pairs:
+        raise SkillError(f"{where} holds no tensors; {_AGAIN}")
+    return pairs
+
+
+def read_tensors(path: Path, sha256: str = "", header: bytes = b"") -> dict[str, Tensor]:
+    """Reads the tensors of a file whose header has been checked.
+
+    Args:
+        path: a safetensors file.
+        sha256: what the file must hash to; empty if unknown.
+        header: what its header must be; empty if unknown.
+
+    Raises:
+        SkillError: the file changed, or holds a value that is not a finite number.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    if sha256 and hashlib.sha256(data).hexdigest() != sha256:
+        raise SkillError(f"{path} is damaged: its sha256 is not the one on the card; {_AGAIN}")
+    if header and data[8 : 8 + len(header)] != header:
+        raise SkillError(f"{path} is another file than the one that was checked: {_AGAIN}")
+    try:
+        tensors: dict[str, Tensor] = load(data)
+    except SafetensorError as error:
+        raise SkillError(f"{path} is damaged ({error}): {_AGAIN}") from None
+    check_finite(tensors, str(path))
+    return tensors
+
+
+def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
+    """Raises SkillError naming the first tensor that holds a NaN or an infinity."""
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            low, high = torch.aminmax(tensor)
+            if not (math.isfinite(low) and math.isfinite(high)):
+                raise SkillError(f"{where}: {name} holds values that are not finite; make the skill again")
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Writes files into a folder so that a reader sees the old ones or the new ones, never half a file.
+
+    A new folder appears at once with all its files; in an existing one the files are replaced in the order given.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = folder.parent / f".{folder.name}.{secrets.token_hex(4)}"
+    draft.mkdir()
+    try:
+        for name, content in files.items():
+            with (draft / name).open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        if not folder.exists():
+            draft.rename(folder)
+            return
+        for name in files:
+            os.replace(draft / name, folder / name)
+    finally:
+        if draft.exists():
+            shutil.rmtree(draft)

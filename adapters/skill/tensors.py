@@ -1,0 +1,142 @@
+"""What a skill's tensors must be called and look like, known from the header of their file alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from loraloop.adapters.methods import method_of
+from loraloop.adapters.payload.extras import SIZES
+from loraloop.adapters.payload.payload import PARTS
+from loraloop.adapters.payload.sites import MODULES, Dimensions, module_shape
+from loraloop.adapters.skill.store import PairShape, pair_shapes
+from loraloop.tool_schemas.errors import LoraloopError, SkillError
+
+if TYPE_CHECKING:
+    from loraloop.adapters.skill.card import Card
+
+Shape = tuple[int, ...]
+PLAIN = ("lora", "rslora")
+"""Methods whose tensors are the low-rank pairs and nothing else."""
+
+_NAME = re.compile(
+    r"prompt|layers\.(?P<layer>0|[1-9]\d{0,4})\.(?:prefix\.(?:keys|values)"
+    rf"|(?P<module>{'|'.join(MODULES)})\.(?P<factor>lora_A|lora_B|gain|input_gain|bias)"
+    rf"|(?:{'|'.join(PARTS)})\.bottleneck\.(?P<part>down|up|down_bias|up_bias))"
+)
+_ANY = 0  # a dimension that the method chooses: a rank, a width, a number of virtual tokens
+MOST = SIZES[-1]
+"""Of such a dimension."""
+
+
+def check_card(card: Card, shapes: Mapping[str, Shape], pairs: Mapping[tuple[int, str], PairShape], where: str) -> None:
+    """Raises SkillError where tensors and card contradict each other; asks nothing of a base."""
+    if not shapes:
+        raise SkillError(f"{where} holds no tensors; copy or export the skill again")
+    try:
+        method_of(card)
+    except LoraloopError as error:
+        raise SkillError(f"{where}: {error}") from None
+    found = {module for _, module in pairs}
+    if card.method not in PLAIN:
+        names = (_NAME.fullmatch(name) for name in shapes)
+        found |= {match["module"] for match in names if match is not None and match["module"]}
+    if found != set(card.targets) if card.method in PLAIN else not found <= set(card.targets):
+        raise SkillError(
+            f"{where} holds tensors for {', '.join(sorted(found))}, but the card's targets are "
+            f"{', '.join(sorted(card.targets))}; correct the card or export the skill again"
+        )
+    if card.method not in PLAIN:
+        return
+    patterned = "rank_pattern" in card.options
+    for (layer, module), pair in pairs.items():
+        if pair.rank > card.width if patterned else pair.rank != card.rank:
+            raise SkillError(
+                f"{where}: layers.{layer}.{module} has rank {pair.rank}, but the card says {card.width}; "
+                "correct the card or export the skill again"
+            )
+
+
+def pairs_of(card: Card, shapes: Mapping[str, Shape], where: str) -> dict[tuple[int, str], PairShape]:
+    """Shapes of the low-rank pairs, by (layer, module); of a method with other tensors, those of its pairs.
+
+    Raises:
+        SkillError: half a pair, two halves that do not fit or, for a method of pairs alone, a foreign name.
+    """
+    if card.method in PLAIN:
+        return pair_shapes(shapes, where)
+    own = {name: shape for name, shape in shapes.items() if name.endswith((".lora_A", ".lora_B"))}
+    return pair_shapes(own, where) if own else {}
+
+
+def check_shapes(card: Card, shapes: Mapping[str, Shape], config: Dimensions, base: str) -> None:
+    """Verifies that tensors fit a base.
+
+    Args:
+        card: the skill's card.
+        shapes: of its tensors, by name.
+        config: the base's dimensions.
+        base: its name, for messages.
+
+    Raises:
+        SkillError: a name that the method does not store, a layer that the base does not have, another shape.
+    """
+    listed = method_of(card).stored(config)
+    missing = _missing(shapes, listed, config)
+    if missing is not None:
+        raise SkillError(f"skill {card.name!r} lacks the tensor {missing!r}: export the skill again")
+    for name, shape in shapes.items():
+        wanted = listed.get(name) if listed is not None else _wanted(name, config)
+        if wanted is None:
+            raise SkillError(
+                f"skill {card.name!r}: {card.method} has no tensor {name!r} for the base {base!r} "
+                f"({config.layers} layers): correct the card's method, or export the skill again"
+            )
+        if len(wanted) != len(shape) or any(
+            not 0 < own <= MOST if want == _ANY else own != want for own, want in zip(shape, wanted, strict=True)
+        ):
+            sizes = ", ".join(f"1 … {MOST}" if want == _ANY else str(want) for want in wanted)
+            raise SkillError(
+                f"skill {card.name!r}: {name} is {list(shape)}, but the base {base!r} needs [{sizes}]: "
+                f"load {card.base!r}, or train the skill on {base!r}"
+            )
+
+
+def _missing(shapes: Mapping[str, Shape], listed: Mapping[str, Shape] | None, config: Dimensions) -> str | None:
+    """A tensor that belongs to others that are there: a place has all of its tensors or none."""
+    wanted: list[str] = []
+    if listed is not None:
+        places = {name.rpartition(".")[0] for name in shapes}
+        wanted = [name for name in listed if name.rpartition(".")[0] in places]
+    else:
+        for name in shapes:
+            place, _, last = name.rpartition(".")
+            if place.endswith(".bottleneck"):
+                wanted += [f"{place}.down", f"{place}.up"]
+            elif place.endswith(".prefix") and last in ("keys", "values"):
+                wanted += [f"layers.{i}.prefix.{half}" for i in range(config.layers) for half in ("keys", "values")]
+                break
+    return next((name for name in wanted if name not in shapes), None)
+
+
+def _wanted(name: str, config: Dimensions) -> Shape | None:
+    """The shape of a tensor by its name; None for a foreign name or a layer that is not there."""
+    match = _NAME.fullmatch(name)
+    if match is None or int(match["layer"] or 0) >= config.layers:
+        return None
+    hidden = config.hidden_size
+    if match["layer"] is None:
+        return (_ANY, hidden)
+    if match["part"]:
+        return {"down": (_ANY, hidden), "up": (hidden, _ANY), "down_bias": (_ANY,), "up_bias": (hidden,)}[match["part"]]
+    if match["module"] is None:
+        return (_ANY, config.kv_heads, config.head_dim)
+    outputs, inputs = module_shape(config, match["module"])
+    return {
+        "lora_A": (_ANY, inputs),
+        "lora_B": (outputs, _ANY),
+        "gain": (outputs,),
+        "input_gain": (inputs,),
+        "bias": (outputs,),
+    }[match["factor"]]

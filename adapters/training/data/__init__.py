@@ -1,0 +1,1 @@
+"""Records: read, checked, split, and encoded as tokens."""

@@ -1,0 +1,200 @@
+"""Dialogues of other tools' data: OpenAI's messages and ShareGPT's conversations, as turns and as steps to learn."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from loraloop.adapters.training.data.record import RecordError
+
+SPEAKERS = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "chatgpt": "assistant",
+    "model": "assistant",
+    "function_call": "calls",
+    "system": "system",
+    "tool": "tool",
+    "observation": "tool",
+    "function_response": "tool",
+}
+"""ShareGPT's speakers and our roles; `calls` is an assistant's turn that only calls."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A turn of a dialogue; `calls` is None where it is text."""
+
+    role: str
+    content: str
+    calls: tuple[dict[str, Any], ...] | None = None
+
+
+def openai_turns(given: Any) -> list[Turn]:
+    """The turns of a list of OpenAI chat messages.
+
+    Raises:
+        RecordError: the roles are wrong, or a message is not of that form.
+    """
+    if isinstance(given, str):
+        given = json.loads(given)
+    if not isinstance(given, list) or not given:
+        raise RecordError("wrong roles", "messages are a list of at least one {role, content}")
+    turns: list[Turn] = []
+    named: dict[Any, str] = {}
+    for index, message in enumerate(given):
+        if not isinstance(message, Mapping):
+            raise RecordError("wrong form", f"message {index} is not an object")
+        role, content = message.get("role"), _content(message.get("content"), index)
+        role = {"function": "tool", "developer": "system"}.get(str(role), role)
+        calls = message.get("tool_calls") or ([message["function_call"]] if message.get("function_call") else None)
+        if role == "assistant" and calls:
+            read = tuple(_call(call) for call in calls)
+            named.update((call.get("id"), said["name"]) for call, said in zip(calls, read, strict=True))
+            turns.append(Turn("assistant", _written(read), read))
+            continue
+        if role == "tool":
+            content = _result(content, str(message.get("name") or named.get(message.get("tool_call_id")) or ""), turns)
+        if role not in ("system", "user", "assistant", "tool"):
+            raise RecordError(
+                "wrong roles", f"message {index} has the role {role!r}: use system, user, assistant or tool"
+            )
+        if not content.strip() and role != "tool":
+            kind = "empty completion" if role == "assistant" else "empty message"
+            raise RecordError(kind, f"message {index} ({role}) is empty")
+        turns.append(Turn(str(role), content))
+    _ordered(turns)
+    return turns
+
+
+def sharegpt_turns(given: Any, system: str = "") -> list[Turn]:
+    """The turns of a ShareGPT conversation: `from` and `value`, or `role` and `content`.
+
+    Raises:
+        RecordError: as `openai_turns`.
+    """
+    if isinstance(given, str):
+        given = json.loads(given)
+    if not isinstance(given, list) or not given:
+        raise RecordError("wrong roles", "conversations are a list of at least one {from, value}")
+    turns: list[Turn] = [Turn("system", system)] if system else []
+    for index, entry in enumerate(given):
+        speaker = entry.get("from", entry.get("role"))
+        value = entry.get("value", entry.get("content"))
+        if speaker not in SPEAKERS:
+            raise RecordError("wrong roles", f"turn {index} is from {speaker!r}: use one of {', '.join(SPEAKERS)}")
+        role, text = SPEAKERS[speaker], _content(value, index)
+        if role == "calls":
+            read = json.loads(text)
+            calls = tuple(_call(call) for call in (read if isinstance(read, list) else [read]))
+            turns.append(Turn("assistant", _written(calls), calls))
+            continue
+        if not text.strip() and role != "tool":
+            kind = "empty completion" if role == "assistant" else "empty message"
+            raise RecordError(kind, f"turn {index} ({speaker}) is empty")
+        turns.append(Turn(role, _result(text, "", turns) if role == "tool" else text))
+    _ordered(turns)
+    return turns
+
+
+def steps(turns: Sequence[Turn], contract: str, tools: bool) -> Iterator[tuple[int, Any]]:
+    """The assistant's turns that a skill of a contract learns: (turns before it, what it says).
+
+    A skill of calls learns every turn that calls, and, where a user's message with tools was answered in words, that
+    there was nothing to call. Other skills learn the turns of words; a code skill those that are one block of code.
+    """
+    for index, turn in enumerate(turns):
+        if turn.role != "assistant" or index == 0 or turns[index - 1].role == "system":
+            continue
+        if contract == "calls":
+            if turn.calls is not None:
+                yield index, list(turn.calls)
+            elif tools and turns[index - 1].role == "user":
+                yield index, []
+        elif turn.calls is None and (contract != "code" or turn.content.lstrip().startswith("```")):
+            yield index, turn.content
+
+
+def tools_of(given: Any) -> tuple[dict[str, Any], ...]:
+    """Tools as `{name, description, parameters}`, from OpenAI's form or ours.
+
+    Raises:
+        RecordError: they are not of either form.
+    """
+    if isinstance(given, str):
+        given = json.loads(given) if given.strip() else []
+    found = []
+    for entry in given or ():
+        tool = entry.get("function", entry) if isinstance(entry, Mapping) else None
+        if not isinstance(tool, Mapping) or not isinstance(tool.get("name"), str):
+            raise RecordError("invalid tool", 'a tool is {"name": …, "description": …, "parameters": {…}}')
+        parameters = tool.get("parameters") or tool.get("input_schema") or {"type": "object", "properties": {}}
+        found.append(
+            {"name": tool["name"], "description": str(tool.get("description") or ""), "parameters": dict(parameters)}
+        )
+    return tuple(found)
+
+
+def _call(given: Any) -> dict[str, Any]:
+    if not isinstance(given, Mapping):
+        raise RecordError("invalid call", "a call is an object with name and arguments")
+    call = given.get("function", given)
+    arguments = call.get("arguments", call.get("parameters", {}))
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments) if arguments.strip() else {}
+        except ValueError as error:
+            raise RecordError("invalid call", f"the arguments of {call.get('name')} are no JSON: {error}") from None
+    if not isinstance(call.get("name"), str) or not isinstance(arguments, dict):
+        raise RecordError("invalid call", 'a call is {"name": …, "arguments": {…}}')
+    return {"name": call["name"], "arguments": arguments}
+
+
+def _written(calls: Sequence[Mapping[str, Any]]) -> str:
+    from loraloop.tool_schemas import dumps
+
+    return dumps([dict(call) for call in calls])
+
+
+def _result(content: str, name: str, turns: Sequence[Turn]) -> str:
+    """A tool's result as an agent shows it: the tool's name and the value, as JSON."""
+    from loraloop.tool_schemas import dumps
+
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError):
+        value = content
+    if isinstance(value, dict) and value.keys() in ({"name", "result"}, {"name", "error"}):
+        return dumps(value)
+    if not name:
+        calls = next((turn.calls for turn in reversed(turns) if turn.calls), ())
+        answered = sum(turn.role == "tool" for turn in turns[-len(calls) :]) if calls else 0
+        name = calls[min(answered, len(calls) - 1)]["name"] if calls else ""
+    return dumps({"name": name, "result": value})
+
+
+def _content(value: Any, index: int) -> str:
+    """Text, or the text parts of a list of parts."""
+    if value is None:
+        return ""
+    if isinstance(value, list) and all(isinstance(part, Mapping) and part.get("type") == "text" for part in value):
+        return "\n".join(str(part.get("text", "")) for part in value)
+    if not isinstance(value, str):
+        raise RecordError("wrong form", f"the content of message {index} must be text, not {type(value).__name__}")
+    return value
+
+
+def _ordered(turns: Sequence[Turn]) -> None:
+    """Roles that cannot follow one another."""
+    for index, turn in enumerate(turns):
+        before = turns[index - 1] if index else None
+        if turn.role == "system" and index:
+            raise RecordError("wrong roles", f"message {index} is a system message: only the first one may be")
+        if turn.role == "tool" and (before is None or (before.role != "tool" and before.calls is None)):
+            raise RecordError("wrong roles", f"message {index} is a tool's result, but nothing was called before it")
+        if turn.role == "assistant" and before is not None and before.role == "assistant":
+            raise RecordError("wrong roles", f"messages {index - 1} and {index} are both the assistant's")

@@ -1,0 +1,135 @@
+"""Training examples as token ids: the trunk (context) and its branches (invocation, completion, end of turn)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from loraloop.adapters.base import Base, Message
+from loraloop.adapters.training.data.example import Example
+from loraloop.tool_schemas.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """What a skill computes on a trunk. The loss covers `tokens[start:]`.
+
+    Attributes:
+        tokens: invocation, completion, and the token that ends the turn.
+        start: length of the invocation.
+        at: how many of the trunk's tokens it stands on; None: all of them. Turns of a dialogue stand at several places.
+        desirable: whether the completion is a wanted one; for objectives that learn from both kinds.
+    """
+
+    tokens: tuple[int, ...]
+    start: int
+    at: int | None = None
+    desirable: bool = True
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.start < len(self.tokens):
+            raise InputError(f"a branch of {len(self.tokens)} tokens cannot begin its completion at {self.start}")
+
+    @property
+    def counted(self) -> int:
+        """Tokens that the loss covers."""
+        return len(self.tokens) - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One example: a trunk and at least one branch. The loss of the first covers `branch[start:]`.
+
+    The first `shared` tokens of the trunk are its system message, which other examples may have too. `more` are
+    further branches of the same trunk, such as a pair's rejected completion or a dialogue's other turns.
+    """
+
+    trunk: tuple[int, ...]
+    branch: tuple[int, ...]
+    start: int
+    shared: int = 0
+    more: tuple[Branch, ...] = ()
+    at: int | None = None
+    desirable: bool = True
+
+    def __post_init__(self) -> None:
+        for branch in self.branches:
+            if branch.at is not None and not 0 <= branch.at <= len(self.trunk):
+                raise InputError(f"a branch at {branch.at} does not stand on a trunk of {len(self.trunk)} tokens")
+
+    @property
+    def branches(self) -> tuple[Branch, ...]:
+        return (Branch(self.branch, self.start, self.at, self.desirable), *self.more)
+
+    @property
+    def length(self) -> int:
+        """Tokens that a step computes."""
+        return len(self.trunk) + len(self.branch) + sum(len(branch.tokens) for branch in self.more)
+
+    @property
+    def counted(self) -> int:
+        """Tokens that the loss covers."""
+        return len(self.branch) - self.start + sum(branch.counted for branch in self.more)
+
+    @classmethod
+    def of(cls, trunk: Sequence[int], branches: Sequence[Branch], shared: int = 0) -> Encoded:
+        """An example of a trunk and its branches, the first of them first."""
+        if not branches:
+            raise InputError("an example needs at least one branch")
+        first, *more = branches
+        return cls(tuple(trunk), first.tokens, first.start, shared, tuple(more), first.at, first.desirable)
+
+
+def encode(base: Base, messages: Sequence[Message], completion: str) -> Encoded:
+    """Renders the context as a trunk and the completion as the branch that a skill computes."""
+    trunk, shared = _trunk(base, messages)
+    return Encoded.of(trunk, (branch_of(base, completion),), shared)
+
+
+def fitting(base: Base, examples: Iterable[Example], longest: int) -> list[Encoded]:
+    """The examples of at most `longest` tokens, encoded."""
+    every = (encode(base, example.messages, example.completion) for example in examples)
+    return [example for example in every if example.length <= longest]
+
+
+def encode_pair(base: Base, messages: Sequence[Message], chosen: str, rejected: str) -> Encoded:
+    """A preference pair: two branches of one trunk, the wanted one first."""
+    trunk, shared = _trunk(base, messages)
+    return Encoded.of(trunk, (branch_of(base, chosen), branch_of(base, rejected, desirable=False)), shared)
+
+
+def encode_turns(base: Base, messages: Sequence[Message]) -> Encoded:
+    """A dialogue whose assistant turns are all learnt: one trunk, and a branch at each of those turns.
+
+    The trunk holds everything before the last assistant turn, earlier assistant turns included, as the bare base reads
+    them when a run goes on; it is computed once for all branches.
+
+    Raises:
+        InputError: if no message but a first one is the assistant's.
+    """
+    turns = [place for place, message in enumerate(messages) if message.role == "assistant" and place]
+    if not turns:
+        raise InputError("a dialogue to learn from needs an assistant's message after another one")
+    trunk, shared = _trunk(base, messages[: turns[-1]])
+    branches = []
+    for place in turns:
+        before = base.chat.render(messages[:place])
+        if tuple(before) != trunk[: len(before)]:
+            raise InputError(
+                "this chat template changes what stands before a turn: encode each turn as its own example"
+            )
+        branches.append(branch_of(base, messages[place].content, at=len(before)))
+    return Encoded.of(trunk, branches, shared)
+
+
+def branch_of(base: Base, completion: str, *, at: int | None = None, desirable: bool = True) -> Branch:
+    """The branch in which a skill writes a completion."""
+    invocation = base.chat.generation_prompt
+    ids = base.tokenizer.encode(completion)
+    return Branch((*invocation, *ids, base.chat.closing[0]), len(invocation), at, desirable)
+
+
+def _trunk(base: Base, messages: Sequence[Message]) -> tuple[tuple[int, ...], int]:
+    """The context's tokens, and how many of them are its system message."""
+    shared = len(base.chat.render(messages[:1])) if messages[0].role == "system" and len(messages) > 1 else 0
+    return tuple(base.chat.render(messages)), shared

@@ -1,0 +1,267 @@
+"""Readers: from the forms in which people keep data to records under an output contract.
+
+| form | keys | contracts |
+|---|---|---|
+| `messages` | messages, completion (tools) | all |
+| `calls` | messages or request, tools, calls | calls |
+| `passages` | question, passages, answer, citations, or answerable: false | answer |
+| `label` | text, label | text, verdict |
+| `preference` | messages or prompt, chosen, rejected | all |
+| `openai` | messages that end with the assistant (tools) | text, calls, code |
+| `sharegpt` | conversations of from and value (system, tools) | text, calls, code |
+| `alpaca` | instruction, input, output | text, code |
+| `prompt` | prompt, completion or response (tools) | all |
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from loraloop.adapters.base.messages import Message
+from loraloop.adapters.skill.contracts import Passage, user_content
+from loraloop.adapters.training.data.dialogue import Turn, openai_turns, sharegpt_turns, steps, tools_of
+from loraloop.adapters.training.data.example import transcript
+from loraloop.adapters.training.data.reading import read_rows
+from loraloop.adapters.training.data.record import Place, Record, RecordError, completed
+from loraloop.tool_schemas.errors import unknown
+
+FORMS = {
+    "messages": ({"messages", "completion"},),
+    "preference": ({"messages", "chosen", "rejected"}, {"prompt", "chosen", "rejected"}),
+    "calls": ({"messages", "tools", "calls"}, {"request", "tools", "calls"}),
+    "passages": ({"question", "passages"},),
+    "label": ({"text", "label"},),
+    "openai": ({"messages"},),
+    "sharegpt": ({"conversations"},),
+    "alpaca": ({"instruction", "output"},),
+    "prompt": ({"prompt", "completion"}, {"prompt", "response"}),
+}
+"""The forms, in the order in which they are tried, with the keys that give them away."""
+OF_FORM = {
+    "calls": ("calls",),
+    "passages": ("answer",),
+    "label": ("text", "verdict"),
+    "openai": ("text", "calls", "code"),
+    "sharegpt": ("text", "calls", "code"),
+    "alpaca": ("text", "code"),
+}
+"""The contracts that a form can give, where it cannot give all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a file is read.
+
+    Attributes:
+        contract: What the records' steps write.
+        form: One of `FORMS`, or `auto`.
+        columns: The file's names for the form's keys.
+        instructions: System message put in front of records that have none.
+        turns: `all` turns of a dialogue, or the `last` one.
+        source: Name of the source.
+        license: Of the source.
+        shown: The file's name in places; its path by default.
+    """
+
+    contract: str = "text"
+    form: str = "auto"
+    columns: Mapping[str, str] = field(default_factory=dict)
+    instructions: str = ""
+    turns: str = "all"
+    source: str = ""
+    license: str = ""
+    shown: str = ""
+
+    def __post_init__(self) -> None:
+        if self.form != "auto" and self.form not in FORMS:
+            raise unknown("form of records", self.form, (*FORMS, "auto"))
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A record that cannot be used."""
+
+    place: Place
+    kind: str
+    reason: str
+
+
+def read_file(path: Path, how: Reading) -> Iterator[Record | Broken]:
+    """The records of a file, and what is broken in it, in its order.
+
+    A dialogue gives one record for each of the assistant's turns that its contract covers.
+
+    Raises:
+        InputError: the file itself cannot be read.
+    """
+    for line, row in read_rows(path):
+        place = Place(how.shown or str(path), line)
+        if isinstance(row, RecordError):
+            yield Broken(place, row.kind, row.reason)
+            continue
+        try:
+            yield from list(records_of(row, how, place))
+        except RecordError as error:
+            yield Broken(place, error.kind, error.reason)
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            yield Broken(place, "wrong form", f"the record does not have its form: {error!r}")
+
+
+def form_of(row: Mapping[str, Any]) -> str:
+    """The form that a record's keys give away.
+
+    Raises:
+        RecordError: none does.
+    """
+    for name, choices in FORMS.items():
+        if any(keys <= row.keys() for keys in choices):
+            return name
+    known = "; ".join(f"{name}: {', '.join(sorted(keys[0]))}" for name, keys in FORMS.items())
+    raise RecordError("wrong form", f"the keys {', '.join(map(str, row))} are of no known form ({known})")
+
+
+def records_of(row: Mapping[str, Any], how: Reading, place: Place) -> Iterator[Record]:
+    """The records that one row of a file stands for.
+
+    Raises:
+        RecordError: it cannot be used, with the reason.
+    """
+    named = {ours: row[theirs] for ours, theirs in how.columns.items() if theirs in row}
+    row = {**{key: value for key, value in row.items() if key not in how.columns.values()}, **named}
+    form = form_of(row) if how.form == "auto" else how.form
+    wanted = FORMS[form]
+    if not any(keys <= row.keys() for keys in wanted):
+        missing = min((sorted(keys - row.keys()) for keys in wanted), key=len)
+        raise RecordError("wrong form", f"a record of the form {form} needs {', '.join(missing)}")
+    if how.contract not in OF_FORM.get(form, (how.contract,)):
+        raise RecordError(
+            "wrong form", f"the form {form} gives {' or '.join(OF_FORM[form])}, and the skill writes {how.contract}"
+        )
+    if form in ("openai", "sharegpt"):
+        yield from _dialogue(form, row, how, place)
+        return
+    yield _single(form, row, how, place)
+
+
+def _single(form: str, row: Mapping[str, Any], how: Reading, place: Place) -> Record:
+    tools = tools_of(row.get("tools"))
+    passages: tuple[Passage, ...] = ()
+    rejected = None
+    if form == "passages":
+        passages = _passages(row["passages"])
+        turns = [Turn("user", user_content(_text(row["question"], "question"), passages))]
+        said: Any = _answered(row)
+    elif form == "label":
+        turns, said = [Turn("user", _text(row["text"], "text"))], row["label"]
+    elif form == "alpaca":
+        asked = _text(row["instruction"], "instruction")
+        more = str(row.get("input") or "").strip()
+        turns, said = [Turn("user", f"{asked}\n\n{more}" if more else asked)], row["output"]
+    else:
+        turns = _context(row)
+        said = row.get("completion", row.get("response"))
+        if form == "calls":
+            said = row["calls"]
+        if form == "preference":
+            said, rejected = row["chosen"], row["rejected"]
+    if not tools and how.contract == "calls":
+        raise RecordError("invalid call", "a record of calls shows the tools that were offered: add tools")
+    passages = passages or (_passages(row["passages"]) if how.contract == "answer" and row.get("passages") else ())
+    completion, gold = completed(said, how.contract, passages, tools)
+    gold = {**gold, **{key: row[key] for key in ("accepts", "tests", "answers") if row.get(key)}}
+    if rejected is not None:
+        rejected = _worse(rejected, how.contract, passages, tools)
+        if rejected == completion:
+            raise RecordError("wrong form", "chosen and rejected are the same")
+    return Record(
+        _shown(turns, how, tools),
+        completion,
+        how.contract,
+        place,
+        how.source,
+        how.license,
+        tools,
+        passages,
+        gold,
+        rejected,
+    )
+
+
+def _worse(said: Any, contract: str, passages: tuple[Passage, ...], tools: tuple[dict[str, Any], ...]) -> str:
+    """A rejected completion; as text it may be anything, since what breaks the contract is worth rejecting."""
+    try:
+        return completed(said, contract, passages, tools)[0]
+    except RecordError as error:
+        if isinstance(said, str) and error.kind != "empty completion":
+            return said.strip()
+        raise
+
+
+def _context(row: Mapping[str, Any]) -> list[Turn]:
+    given = row.get("messages", row.get("prompt", row.get("request")))
+    if isinstance(given, str):
+        return [Turn("user", _text(given, "prompt"))]
+    turns = openai_turns(given)
+    if turns[-1].role == "assistant":
+        raise RecordError("wrong roles", "the messages end with the assistant, but the completion is its next turn")
+    return turns
+
+
+def _dialogue(form: str, row: Mapping[str, Any], how: Reading, place: Place) -> Iterator[Record]:
+    tools = tools_of(row.get("tools") or row.get("functions"))
+    if form == "openai":
+        turns = openai_turns(row["messages"])
+    else:
+        turns = sharegpt_turns(row["conversations"], str(row.get("system") or ""))
+    found = list(steps(turns, how.contract, bool(tools)))
+    if not found:
+        raise RecordError("wrong roles", f"no turn of the assistant that a skill of {how.contract} could learn")
+    for count, said in found if how.turns == "all" else found[-1:]:
+        completion, gold = completed(said, how.contract, (), tools)
+        shown = _shown(turns[:count], how, tools)
+        yield Record(shown, completion, how.contract, place, how.source, how.license, tools, (), gold)
+
+
+def _shown(turns: Sequence[Turn], how: Reading, tools: tuple[dict[str, Any], ...]) -> tuple[Message, ...]:
+    """The transcript as an agent would have it: instructions and tools make the system message."""
+    instructions, rest = how.instructions, list(turns)
+    if rest and rest[0].role == "system":
+        instructions = rest.pop(0).content
+    if not rest:
+        raise RecordError("wrong roles", "there is no message for the step to follow")
+    return transcript([Message(turn.role, turn.content) for turn in rest], instructions, tools)
+
+
+def _passages(given: Any) -> tuple[Passage, ...]:
+    if isinstance(given, str):
+        given = json.loads(given)
+    if not isinstance(given, list) or not given:
+        raise RecordError("wrong form", "passages are a list of at least one text, or of {id, text, title}")
+    found = []
+    for index, entry in enumerate(given):
+        entry = {"id": str(index + 1), "text": entry} if isinstance(entry, str) else entry
+        found.append(Passage(str(entry["id"]), str(entry["text"]), str(entry.get("title") or "")))
+    if len({passage.id for passage in found}) != len(found):
+        raise RecordError("wrong form", "two passages share an id")
+    return tuple(found)
+
+
+def _answered(row: Mapping[str, Any]) -> dict[str, Any]:
+    if row.get("answerable") is False:
+        return {"answerable": False}
+    cited = row.get("citations")
+    listed = [cited] if isinstance(cited, str | int) else list(cited or ())
+    return {"answerable": True, "citations": [str(c) for c in listed], "answer": _text(row.get("answer"), "answer")}
+
+
+def _text(value: Any, name: str) -> str:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        kind = "empty completion" if name == "answer" else "empty message"
+        raise RecordError(kind, f"{name} is empty")
+    if not isinstance(value, str):
+        raise RecordError("wrong form", f"{name} must be text, not {type(value).__name__}")
+    return value

@@ -1,0 +1,153 @@
+"""Files of records: JSON Lines, JSON, CSV and Parquet, each record with its line."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from loraloop.adapters.training.data.record import RecordError
+from loraloop.tool_schemas.errors import InputError, unknown
+
+LINE_BYTES = 2**20
+"""Bytes of one record beyond which it is not read: a transcript that long fits no base."""
+KINDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | RecordError]]:
+    """Yields (line, record) for each record of a file; what cannot be read is an error in its place.
+
+    For Parquet the line is the row, counted from 1. A file is read record by record, so its size does not matter,
+    except of a `.json` file.
+
+    Raises:
+        InputError: the file is missing, of an unknown kind, or not of the kind that its name says.
+    """
+    if not path.is_file():
+        raise InputError(f"there is no file {path}")
+    kind = path.suffix.lower()
+    if kind not in KINDS:
+        raise unknown("kind of data file", kind or path.name, KINDS)
+    if kind in (".csv", ".tsv"):
+        yield from _table(path, "\t" if kind == ".tsv" else ",")
+    elif kind == ".parquet":
+        yield from _parquet(path)
+    elif kind == ".json":
+        yield from _document(path)
+    else:
+        yield from _lines(path)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | RecordError]]:
+    """JSON Lines, by line breaks alone; a line over the limit is passed over without being held in memory."""
+    with path.open("rb") as file:
+        line = 0
+        while raw := file.readline(LINE_BYTES + 1):
+            line += 1
+            if len(raw) > LINE_BYTES:
+                size = len(raw)
+                while not raw.endswith(b"\n") and (raw := file.readline(LINE_BYTES)):
+                    size += len(raw)
+                yield (
+                    line,
+                    RecordError("overlong line", f"the line has {size:,} bytes; at most {LINE_BYTES:,} are read"),
+                )
+            elif raw.strip():
+                yield line, _parsed(raw, line == 1)
+
+
+def _parsed(raw: bytes, first: bool) -> dict[str, Any] | RecordError:
+    try:
+        value = json.loads(raw.decode("utf-8-sig" if first else "utf-8"))
+    except UnicodeDecodeError as error:
+        return RecordError("broken JSON", f"the line is not UTF-8 (byte {error.start})")
+    except ValueError as error:
+        return RecordError("broken JSON", f"the line is no JSON: {error}")
+    except RecursionError:
+        return RecordError("broken JSON", "the line is nested too deeply")
+    return _mapping(value)
+
+
+def _mapping(value: Any) -> dict[str, Any] | RecordError:
+    if isinstance(value, dict):
+        return value
+    return RecordError("broken JSON", f"a record is a JSON object, not {type(value).__name__}")
+
+
+def _document(path: Path) -> Iterator[tuple[int, dict[str, Any] | RecordError]]:
+    """A JSON list of records; each one's line is found by decoding them one after another."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 (byte {error.start})") from None
+    decoder, at = json.JSONDecoder(), 0
+    start = len(text) - len(text.lstrip())
+    if text[start : start + 1] != "[":
+        raise InputError(f"{path}: a .json file of records is a JSON list; name files with one record a line .jsonl")
+    at, line, counted = start + 1, 1, 0
+    while True:
+        while text[at : at + 1] in (" ", "\t", "\r", "\n", ","):
+            at += 1
+        line += text.count("\n", counted, at)
+        counted = at
+        if text[at : at + 1] in ("]", ""):
+            return
+        try:
+            value, end = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError) as error:
+            yield line, RecordError("broken JSON", f"no JSON from here on: {error or 'nested too deeply'}")
+            return
+        size = end - at
+        yield line, _mapping(value) if size <= LINE_BYTES else RecordError("overlong line", f"{size:,} characters")
+        at = end
+
+
+def _table(path: Path, separator: str) -> Iterator[tuple[int, dict[str, Any] | RecordError]]:
+    csv.field_size_limit(LINE_BYTES)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file, delimiter=separator, strict=True)
+        line = 1
+        try:
+            header = rows.fieldnames or []
+            if not header or len(set(header)) != len(header):
+                raise InputError(f"{path}:1: a table begins with the names of its columns, each once")
+            while True:
+                line = rows.line_num + 1
+                row = next(rows, None)
+                if row is None:
+                    return
+                if None in row or None in row.values():
+                    yield line, RecordError("broken row", f"the row has not the {len(header)} columns of the first one")
+                    continue
+                yield line, {name: _cell(value) for name, value in row.items()}
+        except csv.Error as error:
+            yield line, RecordError("broken row", f"no CSV from here on: {error}")
+        except UnicodeDecodeError as error:
+            yield line, RecordError("broken row", f"not UTF-8 from here on (byte {error.start})")
+
+
+def _cell(text: str) -> Any:
+    """A cell's value: lists and objects are JSON in it."""
+    if text[:1] in ("[", "{"):
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            return text
+    return text
+
+
+def _parquet(path: Path) -> Iterator[tuple[int, dict[str, Any] | RecordError]]:
+    try:
+        from datasets import load_dataset
+    except ImportError:
+        raise InputError(f"{path} needs the datasets package: pip install 'loraloop[data]'") from None
+    try:
+        rows = load_dataset("parquet", data_files=str(path), split="train", streaming=True)
+        for index, row in enumerate(rows):
+            yield index + 1, {name: _cell(value) if isinstance(value, str) else value for name, value in row.items()}
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{path} cannot be read as Parquet: {error}") from None

@@ -1,0 +1,193 @@
+"""One record of a user's data: a transcript, the step that follows it, and the file and line it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from loraloop.adapters.base.messages import Message
+from loraloop.adapters.skill import contracts
+from loraloop.adapters.skill.contracts import Passage
+from loraloop.adapters.training.data.example import CONTRACTS, Example, estimate
+from loraloop.tool_schemas.errors import LoraloopError
+
+SKILL_OF = {contract: skill for skill, contract in CONTRACTS.items()}
+"""The shipped skill that writes a contract: scores of that contract are taken by its rule."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """A file and a line of it, counted from 1."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+class RecordError(LoraloopError):
+    """A record cannot be used.
+
+    Attributes:
+        kind: What is wrong, in one of the checker's words.
+        reason: The sentence that says so.
+    """
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind, self.reason = kind, reason
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A step to learn.
+
+    Attributes:
+        messages: The transcript that the step follows.
+        completion: The step's text, in the form of its contract.
+        contract: What it writes.
+        place: Where the record stands.
+        source: Name of its source.
+        license: Of the source.
+        tools: Tools that the system message shows.
+        passages: Passages that the last message shows.
+        gold: What scoring needs beyond the completion.
+        rejected: A worse completion, in preference data.
+    """
+
+    messages: tuple[Message, ...]
+    completion: str
+    contract: str
+    place: Place
+    source: str = ""
+    license: str = ""
+    tools: tuple[dict[str, Any], ...] = ()
+    passages: tuple[Passage, ...] = ()
+    gold: Mapping[str, Any] = field(default_factory=dict)
+    rejected: str | None = None
+
+    @property
+    def request(self) -> str:
+        """What the user said last."""
+        return next((m.content for m in reversed(self.messages) if m.role == "user"), self.messages[-1].content)
+
+    @property
+    def said(self) -> str:
+        """Everything the user said, for comparing requests."""
+        return "\n".join(m.content for m in self.messages if m.role == "user") or self.messages[-1].content
+
+    @property
+    def group(self) -> str:
+        """What the user said first: records that share it, such as the turns of a dialogue, are never split."""
+        return next((m.content for m in self.messages if m.role == "user"), self.messages[0].content)
+
+    @property
+    def key(self) -> str:
+        """The whole transcript, for comparing."""
+        return "\x1e".join(f"{m.role}\x1f{m.content}" for m in self.messages)
+
+    @property
+    def length(self) -> int:
+        """Tokens, estimated from the characters."""
+        return estimate(*(message.content for message in self.messages), self.completion)
+
+    def example(self) -> Example:
+        """The record as an example of the shipped skill with its contract; text has none.
+
+        Raises:
+            KeyError: the contract is `text`.
+        """
+        return Example(
+            skill=SKILL_OF[self.contract],
+            kind="record",
+            id=f"record-{self.place}",
+            group=self.group,
+            messages=self.messages,
+            completion=self.completion,
+            source=self.source,
+            license=self.license,
+            tools=self.tools,
+            passages=self.passages,
+            gold=self.gold,
+        )
+
+
+def completed(
+    text: Any, contract: str, passages: tuple[Passage, ...] = (), tools: tuple[dict[str, Any], ...] = ()
+) -> tuple[str, dict[str, Any]]:
+    """A step's text under a contract, and what scoring needs of it.
+
+    Args:
+        text: The completion as a file has it: text, or what it stands for (a list of calls, a verdict, a label).
+        contract: What the step writes.
+        passages: What an answer may cite.
+        tools: What calls may name; arguments are put into the order of their schemas, as decoding writes them.
+
+    Raises:
+        RecordError: it is empty, or not what the contract says.
+    """
+    import json
+
+    from loraloop.adapters.grounding import read_calls
+    from loraloop.adapters.training.sources.tools_public import in_order
+    from loraloop.tool_schemas import dumps
+
+    if text is None or (isinstance(text, str) and not text.strip()):
+        raise RecordError("empty completion", "the completion is empty: give the text that the skill should write")
+    if contract == "calls":
+        calls = read_calls(text if isinstance(text, str) else json.dumps(text))
+        if calls is None:
+            raise RecordError("invalid call", 'calls are a JSON list of {"name": …, "arguments": {…}}')
+        calls = [in_order({"name": c["name"], "arguments": c["arguments"]}, tools) for c in calls]
+        return dumps(calls), {"calls": calls}
+    if contract == "verdict":
+        return _verdict(text)
+    if contract == "answer":
+        return _answer(text, passages)
+    if not isinstance(text, str):
+        text = dumps(text)
+    if contract == "code":
+        return (text.strip() if text.lstrip().startswith("```") else contracts.code_text(text)), {}
+    return text.strip(), {}
+
+
+def _verdict(text: Any) -> tuple[str, dict[str, Any]]:
+    try:
+        if isinstance(text, str) and not text.lstrip().startswith("{"):
+            label = text.strip().lower()
+            if label != "safe" and label not in contracts.CATEGORIES:
+                known = ", ".join(("safe", *contracts.CATEGORIES))
+                raise RecordError("invalid label", f"the label {text!r} is no verdict: use one of {known}")
+            verdict = contracts.Verdict(label != "safe", "" if label == "safe" else label)
+        else:
+            verdict = contracts.verdict_of(text if isinstance(text, str) else _json(text))
+    except LoraloopError as error:
+        raise error if isinstance(error, RecordError) else RecordError("invalid label", str(error)) from None
+    return contracts.verdict_text(verdict), {"unsafe": verdict.unsafe, "category": verdict.category}
+
+
+def _answer(text: Any, passages: tuple[Passage, ...]) -> tuple[str, dict[str, Any]]:
+    try:
+        answer = contracts.answer_of(text if isinstance(text, str) else _json(text))
+    except LoraloopError as error:
+        raise RecordError("invalid answer", str(error)) from None
+    known = [passage.id for passage in passages]
+    if answer.answerable and not answer.answer:
+        raise RecordError("empty completion", "the answer is empty: give it, or say that it is not answerable")
+    if answer.answerable and not answer.citations:
+        raise RecordError("invalid answer", "an answer cites at least one passage: give its id")
+    if len(answer.answer) > contracts.ANSWER_LENGTH:
+        raise RecordError("invalid answer", f"the answer has more than {contracts.ANSWER_LENGTH} characters")
+    for citation in answer.citations:
+        if citation not in known:
+            raise RecordError("invalid answer", f"it cites {citation!r}; the passages are {', '.join(known) or 'none'}")
+    gold = {"answerable": answer.answerable, "citations": list(answer.citations), "answers": [answer.answer]}
+    return contracts.answer_text(answer), gold
+
+
+def _json(value: Any) -> str:
+    from loraloop.tool_schemas import dumps
+
+    return dumps(value)

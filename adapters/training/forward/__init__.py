@@ -1,0 +1,1 @@
+"""The training forward: branches with gradients on trunks without."""

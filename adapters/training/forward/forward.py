@@ -1,0 +1,198 @@
+"""The training forward: a batch's branches on their trunks, all rows' attention at once.
+
+It computes what `Decoder.forward` computes over `BranchCache`s. Products run on flat `[N, H]` matrices without padding;
+only attention pads, so batches are best made of similar lengths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from loraloop.adapters.base.decoder.decoder import Beyond, Decoder, Layer
+from loraloop.adapters.payload.payload import PayloadAttached
+from loraloop.adapters.training.forward.fused import (
+    AdaptedLinear,
+    Attend,
+    Linear,
+    RmsNorm,
+    SwiGlu,
+    apply,
+    attend,
+    keep_mask,
+)
+from loraloop.adapters.training.forward.past import Past
+from loraloop.adapters.training.forward.plan import Plan
+from loraloop.adapters.training.trainer.shards import ShardedWeight
+from loraloop.kernels.quantized import DenseWeight, Weight
+
+
+@dataclass(frozen=True, slots=True)
+class Dropout:
+    """Dropout on the adapters' input: each call's mask follows from the seed and the place."""
+
+    rate: float
+    seed: int
+
+    def at(self, layer: int, group: str) -> int:
+        return (self.seed * 1_000_003 + layer * 8 + ("qkv", "o", "gate_up", "down").index(group)) % (1 << 62)
+
+
+@dataclass(slots=True)
+class BranchForward:
+    """One forward of branches over the layers.
+
+    Attributes:
+        decoder: over dense weights, or others with a gradient of their own.
+        plan: where the rows' tokens stand, and which states are wanted.
+        past: the trunks' keys and values; None: there are none.
+        attached: the payload on all rows; None: the bare base.
+        dropout: on the adapters' input.
+        checkpointing: keep each layer's input alone and compute the layer again in the backward.
+    """
+
+    decoder: Decoder
+    plan: Plan
+    past: Past | None = None
+    attached: PayloadAttached | None = None
+    dropout: Dropout | None = None
+    checkpointing: bool = False
+    _cos: Tensor = field(init=False)
+    _sin: Tensor = field(init=False)
+    _bias: Tensor = field(init=False)
+    _beyond: Beyond | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._cos, self._sin = self.plan.angles(self.decoder.rope)
+        self._bias = self.plan.bias(self.decoder.config.sliding_window)
+        self._beyond = None if self.attached is None else self.attached.beyond(((0, self.plan.total, 1),))
+
+    @property
+    def _alone(self) -> bool:
+        """Whether rows see only themselves and no graph is kept: then attention goes in blocks."""
+        prefix = self.attached is not None and self.attached.payload.prefix
+        return self.past is None and not prefix and not torch.is_grad_enabled()
+
+    def states(self) -> Tensor:
+        """Final-normed states `[M, H]` of the places that the plan wants."""
+        decoder = self.decoder
+        h = self._embedded()
+        last = decoder.config.layers - 1
+        for index in range(last + 1):
+            wanted = self.plan.wanted if index == last else None
+            if self.checkpointing and torch.is_grad_enabled():
+                from torch.utils.checkpoint import checkpoint
+
+                h = checkpoint(self._layer, index, h, wanted, use_reentrant=False, preserve_rng_state=False)
+            else:
+                h = self._layer(index, h, wanted)
+        return _norm(h, decoder.norm, decoder.config.rms_eps)
+
+    def keys_values(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Keys and values `[B, kv_heads, L, D]` of each layer, where the rows are trunks. The last is cut short."""
+        h = self._embedded()
+        last = self.decoder.config.layers - 1
+        for index in range(last + 1):
+            q, k, v = self._projected(index, h)
+            yield k, v
+            if index < last:
+                h = self._rest(index, h, self._attended(index, q, k, v))
+
+    def _embedded(self) -> Tensor:
+        h = self.decoder.embed(self.plan.tokens)
+        prompt = None if self.attached is None else self.attached.payload.prompt
+        if prompt is None:
+            return h
+        given = prompt.to(h.device, h.dtype) * self.decoder.config.embedding_scale
+        parts = [part for row in torch.split(h, self.plan.given) for part in (given, row)]
+        return torch.cat(parts)
+
+    def _layer(self, index: int, h: Tensor, wanted: Tensor | None) -> Tensor:
+        x = self._attended(index, *self._projected(index, h))
+        if wanted is not None:
+            x, h = x.index_select(0, wanted), h.index_select(0, wanted)
+        return self._rest(index, h, x)
+
+    def _projected(self, index: int, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values `[B, heads, L, D]`, rotated."""
+        layer, config = self.decoder.layers[index], self.decoder.config
+        x = self._input(index, "qkv", _norm(h, layer.attention_norm, config.rms_eps))
+        y = self._product(index, layer, "qkv", x)
+        dtype = torch.float32 if config.qkv_bias else self.decoder.dtype
+        q, k, v = self.decoder._heads(layer, y, self._cos, self._sin)
+        if not self._alone:
+            q, k = q.to(dtype), k.to(dtype)
+        return self.plan.padded(q), self.plan.padded(k), self.plan.padded(v.to(dtype))
+
+    def _attended(self, index: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """What attention gives, `[N, heads · D]`."""
+        batch, heads, length, dim = q.shape
+        kv_heads = k.shape[1]
+        prefix = {} if self.attached is None else self.attached.payload.prefix
+        if prefix:
+            k, v = (
+                torch.cat([part.to(own.dtype).transpose(0, 1).expand(batch, -1, -1, -1), own], dim=2)
+                for part, own in zip(prefix[index], (k, v), strict=True)
+            )
+        if self._alone:
+            x = attend(q.reshape(batch, kv_heads, heads // kv_heads, length, dim), k, v, self._bias)
+        else:
+            grouped = q.reshape(batch, kv_heads, heads // kv_heads * length, dim)
+            past = (None, None) if self.past is None else self.past.layer(index)
+            x = apply(Attend, grouped, k, v, *past, self._bias)
+        return self.plan.flat(x.reshape(batch, heads, length, dim)).to(self.decoder.dtype)
+
+    def _rest(self, index: int, h: Tensor, x: Tensor) -> Tensor:
+        """From attention's result to the layer's output; both may be a choice of rows."""
+        layer, config = self.decoder.layers[index], self.decoder.config
+        y = self._product(index, layer, "o", self._input(index, "o", x))
+        h = self._added(h, self._output(index, "attention", y))
+        x = self._input(index, "gate_up", _norm(h, layer.mlp_norm, config.rms_eps))
+        y = self._product(index, layer, "gate_up", x)
+        x = self._input(index, "down", apply(SwiGlu, y))
+        y = self._product(index, layer, "down", x)
+        return self._added(h, self._output(index, "mlp", y))
+
+    def _added(self, h: Tensor, y: Tensor) -> Tensor:
+        scale = self.decoder.config.residual_scale
+        return h + y if scale == 1.0 else torch.add(h, y, alpha=scale)
+
+    def _product(self, index: int, layer: Layer, group: str, x: Tensor) -> Tensor:
+        weight: Weight = getattr(layer, group)
+        pair = None if self.attached is None else self.attached.payload.pairs.get((index, group))
+        dense = weight if isinstance(weight, DenseWeight | ShardedWeight) else None
+        rate, seed = (self.dropout.rate, self.dropout.at(index, group)) if self.dropout else (0.0, 0)
+        if pair is not None and dense is not None:
+            y = apply(AdaptedLinear, x, dense, pair.A, pair.B, rate, seed)
+        else:
+            y = weight(x) if dense is None else apply(Linear, x, dense)
+            if pair is not None:
+                dropped = x * keep_mask(x, rate, seed) if rate else x
+                y = y + (dropped @ pair.A.T) @ pair.B.T
+        return y if self._beyond is None else self._beyond.product(index, group, y)
+
+    def _input(self, index: int, group: str, x: Tensor) -> Tensor:
+        return x if self._beyond is None else self._beyond.input(index, group, x)
+
+    def _output(self, index: int, part: str, y: Tensor) -> Tensor:
+        return y if self._beyond is None else self._beyond.output(index, part, y)
+
+
+def _norm(h: Tensor, weight: Tensor, eps: float) -> Tensor:
+    return apply(RmsNorm, h, weight, eps)
+
+
+def prefill(decoder: Decoder, trunks: Sequence[Sequence[int]], past: Past | None = None) -> Past:
+    """Keys and values of trunks (or of what follows on `past`, which is not repeated), by the bare base."""
+    plan = Plan.of(trunks, decoder.device, past.lengths if past else None)
+    store: Tensor | None = None
+    with torch.no_grad():
+        for index, (k, v) in enumerate(BranchForward(decoder, plan, past).keys_values()):
+            if store is None:
+                store = v.new_empty(decoder.config.layers, 2, *v.shape)
+            store[index, 0], store[index, 1] = k, v
+    assert store is not None
+    return Past(store, tuple(len(trunk) for trunk in trunks))

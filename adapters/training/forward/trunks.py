@@ -1,0 +1,118 @@
+"""Trunks on disk: keys and values that every epoch reads again instead of computing them again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from array import array
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from loraloop.adapters.base.loading.config import ModelConfig
+
+_GB = 1 << 30
+_OLD = 3600  # seconds
+
+
+class TrunkStore:
+    """A bounded folder of trunks, one file each, memory-mapped when read.
+
+    A file's name is a digest of the base's weights, the dtype and the tokens. What came first stays: a cache that
+    evicted the oldest would, with epochs longer than itself, never hold what is asked for next. Files that no one of
+    this run wants make room. Several processes may share a folder.
+
+    Args:
+        folder: made if missing.
+        weights: fingerprint of the base's weights.
+        config: of the base.
+        dtype: of keys and values.
+        most: bound in GB.
+        wanted: trunks that this run will ask for; files of others are removed when room is needed.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        weights: str,
+        config: ModelConfig,
+        dtype: torch.dtype,
+        most: float,
+        wanted: Collection[Sequence[int]] = (),
+    ) -> None:
+        self.folder, self.dtype = folder, dtype
+        self._identity = f"{weights}|{dtype}|{config.layers}".encode()
+        self._shape = (config.layers, 2, config.kv_heads, -1, config.head_dim)
+        self._bound = int(most * _GB)
+        self._wanted = {self._name(trunk) for trunk in wanted}
+        folder.mkdir(parents=True, exist_ok=True)
+        for part in folder.glob("*.part"):  # of a killed run; a younger one may be another process's
+            if part.stat().st_mtime < time.time() - _OLD:
+                part.unlink(missing_ok=True)
+        self._sizes = {path.name: path.stat().st_size for path in folder.glob("*.kv")}
+        self.hits = self.misses = 0
+
+    @property
+    def nbytes(self) -> int:
+        """What the folder's trunks take."""
+        return sum(self._sizes.values())
+
+    def get(self, trunk: Sequence[int]) -> Tensor | None:
+        """Keys and values `[layers, 2, kv_heads, t, D]`, memory-mapped; None if they are not there."""
+        name = self._name(trunk)
+        path, width = self.folder / name, torch.empty((), dtype=self.dtype).element_size()
+        try:
+            size = path.stat().st_size
+        except OSError:
+            size = 0
+        if not size or size != self._expected(trunk, width):
+            self.misses += 1
+            return None
+        self.hits += 1
+        mapped = torch.from_file(str(path), shared=False, size=size // width, dtype=self.dtype)
+        return mapped.view(self._shape)
+
+    def put(self, trunks: Sequence[tuple[Sequence[int], Tensor]]) -> int:
+        """Keeps a batch's trunks as far as there is room; returns how many are there.
+
+        All are written before the first is named: what a batch computed together appears together, so that a run
+        killed here computes all of it again, with the same bits.
+        """
+        parts: list[tuple[Path, str]] = []
+        kept = 0
+        for trunk, data in trunks:
+            name = self._name(trunk)
+            self._wanted.add(name)
+            kept += name in self._sizes
+            if name in self._sizes or not self._has_room(data.nbytes):
+                continue
+            part = self.folder / f"{name}.{os.getpid()}.part"
+            data.detach().cpu().contiguous().view(torch.uint8).numpy().tofile(part)
+            parts.append((part, name))
+            self._sizes[name] = data.nbytes
+            kept += 1
+        for part, name in parts:
+            part.replace(self.folder / name)
+        return kept
+
+    def _has_room(self, needed: int) -> bool:
+        if self.nbytes + needed > self._bound:
+            self._make_room(needed)
+        return self.nbytes + needed <= self._bound
+
+    def _expected(self, trunk: Sequence[int], width: int) -> int:
+        layers, two, heads, _, dim = self._shape
+        return layers * two * heads * len(trunk) * dim * width
+
+    def _make_room(self, needed: int) -> None:
+        for name in [name for name in self._sizes if name not in self._wanted]:
+            if self.nbytes + needed <= self._bound:
+                return
+            (self.folder / name).unlink(missing_ok=True)
+            del self._sizes[name]
+
+    def _name(self, trunk: Sequence[int]) -> str:
+        return hashlib.sha256(self._identity + array("q", trunk).tobytes()).hexdigest()[:40] + ".kv"

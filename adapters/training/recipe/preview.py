@@ -1,0 +1,175 @@
+"""What a training would do, without doing it: examples as tokenized, and time and memory from a few steps."""
+
+from __future__ import annotations
+
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from loraloop.adapters.base import Base
+from loraloop.adapters.training.data.encode import Encoded
+from loraloop.adapters.training.recipe.run import Prepared, make_trainer
+from loraloop.adapters.training.trainer.workers import Alone, current
+
+STEPS = 3
+"""Steps that are measured, after one that is not: the first one allocates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Tokens with the text of each."""
+
+    ids: tuple[int, ...]
+    pieces: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class ShownBranch:
+    """A branch exactly as it is trained on.
+
+    Attributes:
+        at: How many of the trunk's tokens it stands on.
+        invocation: What it begins with.
+        learnt: What the loss covers: the completion and the end of the turn.
+        desirable: Whether it is wanted; of a pair, one is not.
+    """
+
+    at: int
+    invocation: Tokens
+    learnt: Tokens
+    desirable: bool = True
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "at": self.at,
+            "invocation": {"ids": list(self.invocation.ids), "text": self.invocation.text},
+            "learnt": {"ids": list(self.learnt.ids), "pieces": list(self.learnt.pieces)},
+            "desirable": self.desirable,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An example exactly as it is trained on.
+
+    Attributes:
+        trunk: The context, computed by the bare base.
+        branches: What the skill computes on it.
+    """
+
+    trunk: Tokens
+    branches: tuple[ShownBranch, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        trunk = {"ids": list(self.trunk.ids), "text": self.trunk.text}
+        return {"trunk": trunk, "branches": [branch.to_dict() for branch in self.branches]}
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a training would take.
+
+    Attributes:
+        steps: Steps of the schedule.
+        step_seconds: One of them.
+        validation_seconds: One pass over the validation records.
+        seconds: All of it, validations included.
+        memory_mb: Most memory of the process, or of the GPU, in the measured steps.
+        tokens: Mean tokens of an example, and how many of them are learnt.
+    """
+
+    steps: int
+    step_seconds: float
+    validation_seconds: float
+    seconds: float
+    memory_mb: float
+    tokens: tuple[float, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "steps": self.steps,
+            "step_seconds": round(self.step_seconds, 4),
+            "validation_seconds": round(self.validation_seconds, 2),
+            "seconds": round(self.seconds, 2),
+            "memory_mb": round(self.memory_mb),
+            "tokens_mean": round(self.tokens[0], 1),
+            "learnt_mean": round(self.tokens[1], 1),
+        }
+
+
+def shown(base: Base, example: Encoded) -> Shown:
+    """An example with the text of each token."""
+
+    def tokens(ids: Sequence[int]) -> Tokens:
+        return Tokens(tuple(ids), tuple(_text(base, token) for token in ids))
+
+    branches = []
+    for branch in example.branches:
+        at = len(example.trunk) if branch.at is None else branch.at
+        invocation, learnt = tokens(branch.tokens[: branch.start]), tokens(branch.tokens[branch.start :])
+        branches.append(ShownBranch(at, invocation, learnt, branch.desirable))
+    return Shown(tokens(example.trunk), tuple(branches))
+
+
+def estimate(prepared: Prepared) -> Estimate:
+    """Trains a few steps in a temporary folder and reckons up the schedule from them."""
+    config = prepared.config
+    together = current()
+    count = together.count if together.shared else 1  # that go through these steps together
+    valid = _spread(prepared.valid, config.batch * count)
+    few = replace(config, steps=1 + STEPS, validate_every=10**6, seconds=None, save_every=None)
+    took: list[float] = []
+    with tempfile.TemporaryDirectory(prefix="loraloop-") as folder:
+        trainer = make_trainer(
+            prepared,
+            Path(folder),
+            config=few,
+            valid=valid,
+            progress=lambda at: took.append(at.seconds),
+            workers=None if together.shared else Alone(),
+        )
+        trainer.advance()
+        start = time.perf_counter()
+        trainer.validate()
+        check = time.perf_counter() - start
+    step = sum(took[1:]) / STEPS  # of the first process, which alone is told
+    validation = check * len(prepared.valid) / len(valid)
+    seconds = step * config.steps + validation * math.ceil(config.steps / config.validate_every)
+    lengths = [example.length for example in prepared.train]
+    learnt = [example.counted for example in prepared.train]
+    mean = sum(lengths) / len(lengths), sum(learnt) / len(learnt)
+    return Estimate(config.steps, step, validation, min(seconds, config.seconds or math.inf), _memory_mb(), mean)
+
+
+def _spread(examples: Sequence[Encoded], count: int) -> list[Encoded]:
+    """Some examples of all lengths."""
+    ordered = sorted(examples, key=lambda example: example.length)
+    stride = max(1, len(ordered) // count)
+    return ordered[::stride][:count]
+
+
+def _text(base: Base, token: int) -> str:
+    """A token's text; a special one by its name."""
+    return base.tokenizer.token_bytes(token).decode("utf-8", "replace")
+
+
+def _memory_mb() -> float:
+    import torch
+
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return torch.cuda.max_memory_allocated() / 2**20
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

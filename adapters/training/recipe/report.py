@@ -1,0 +1,232 @@
+"""The report of a training: Markdown for people, JSON for programs, plots of losses and learning rate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from loraloop.adapters.training.trainer.whole import write_text
+
+SYSTEMS = {
+    "base": "base, same grammar",
+    "base_told": "base, told the task",
+    "skill": "skill, same grammar",
+    "skill_free": "skill, no grammar",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeReport:
+    """What `run_recipe` returns.
+
+    Attributes:
+        name: The skill's.
+        folder: Where everything lies.
+        skill: The skill's folder.
+        router: The router's folder; None where it was not refitted.
+        registered: Where the skill was copied to; None where it was not.
+        data: Records, findings, sources and terms.
+        training: Steps, seconds, losses, schedule, method, parameters.
+        evaluation: `Measured.to_dict()`, or nothing.
+        routing: The refit's scores, or nothing.
+        notes: What is worth saying aloud, such as why the router was left as it is.
+        facts: Command, fingerprints, versions.
+        log: The trainer's log.
+    """
+
+    name: str
+    folder: Path
+    skill: Path
+    router: Path | None
+    registered: Path | None
+    data: Mapping[str, Any]
+    training: Mapping[str, Any]
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
+    routing: Mapping[str, float] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    log: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON data; paths are relative to the folder where they lie in it."""
+        return {
+            "name": self.name,
+            "skill": self._shown(self.skill),
+            "router": self._shown(self.router),
+            "registered": self.registered is not None,
+            "data": dict(self.data),
+            "training": dict(self.training),
+            "evaluation": dict(self.evaluation),
+            "routing": dict(self.routing),
+            "notes": list(self.notes),
+            "facts": dict(self.facts),
+        }
+
+    def _shown(self, path: Path | None) -> str | None:
+        if path is None:
+            return None
+        return path.relative_to(self.folder).as_posix() if path.is_relative_to(self.folder) else path.name
+
+    def write(self) -> Path:
+        """Writes `report.json`, `report.md` and, where matplotlib is installed, the plots; returns the folder."""
+        plots = plot(self.log, self.folder)
+        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, default=str) + "\n"
+        for name, content in (("report.json", text), ("report.md", self.markdown(plots))):
+            write_text(self.folder / name, content)
+        return self.folder
+
+    def markdown(self, plots: Sequence[str] = ()) -> str:
+        """The report as a page."""
+        parts = [f"# {self.name}", self._summary()]
+        if self.notes:
+            parts.append("\n".join(f"- {note}" for note in self.notes))
+        if self.evaluation:
+            parts += ["## Before and after", self.table()]
+        if self.routing:
+            parts += ["## Routing", routing_table(self.routing)]
+        parts += ["## Training", *(f"![{Path(name).stem}]({name})" for name in plots if name.endswith(".svg"))]
+        parts.append(_pairs(self.training))
+        parts += ["## Data", _sources(self.data)]
+        if self.evaluation.get("samples"):
+            parts += ["## Samples", _samples(self.evaluation["samples"])]
+        parts += ["## Facts", _pairs(self.facts)]
+        return "\n\n".join(part for part in parts if part) + "\n"
+
+    def table(self) -> str:
+        """The before/after table as Markdown: percent with 95 % intervals."""
+        scores: Mapping[str, Mapping[str, float]] = self.evaluation["scores"]
+        systems = [name for name in SYSTEMS if name in scores]
+        rows = [
+            f"| measure | n | {' | '.join(SYSTEMS[name] for name in systems)} |",
+            f"| --- | ---: |{' ---: |' * len(systems)}",
+        ]
+        for name in measures(scores):
+            n = next(int(found[f"{name}_n"]) for found in scores.values() if f"{name}_n" in found)
+            cells = " | ".join(interval(scores[system], name) for system in systems)
+            rows.append(f"| {name.replace('_', ' ')} | {n} | {cells} |")
+        times = " | ".join(f"{self.evaluation['step_ms'][name]:.0f}" for name in systems)
+        rows.append(f"| ms a step | {self.evaluation['n']} | {times} |")
+        return "\n".join(rows)
+
+    def _summary(self) -> str:
+        said = [f"{self.training['steps']} steps in {self.training['seconds'] / 60:.1f} minutes"]
+        said.append(f"validation loss {self.training['validation_loss']:.4f}")
+        if self.evaluation:
+            main, scores = self.evaluation["main"], self.evaluation["scores"]
+            before, after = (scores[name].get(main, 0.0) for name in ("base", "skill"))
+            said.append(f"{main.replace('_', ' ')} {before:.1%} → {after:.1%} (n = {self.evaluation['n']})")
+        if self.routing:
+            said.append(f"{self.routing.get('new_test', self.routing['new_held_out']):.0%} of its requests reach it")
+        return "; ".join(said) + "."
+
+
+def measures(scores: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Names of the measures, in the order of the systems."""
+    return list(dict.fromkeys(name for found in scores.values() for name in found if f"{name}_n" in found))
+
+
+def routing_table(found: Mapping[str, float]) -> str:
+    """Accuracies before and after as Markdown."""
+    rows = ["| requests | n | before | after |", "| --- | ---: | ---: | ---: |"]
+    rows.append(
+        f"| of the other skills and of none | {found['n_known']:.0f} | {found['known_before']:.1%} "
+        f"| {found['known_after']:.1%} |"
+    )
+    rows.append(f"| of this skill, left out of the fit ¹ | {found['n_new']:.0f} | | {found['new_held_out']:.1%} |")
+    if "new_test" in found:
+        rows.append(f"| of this skill, for evaluation ¹ | {found['n_new_test']:.0f} | | {found['new_test']:.1%} |")
+    if "not_new" in found:
+        rows.append(f"| on its topic, not for it ¹ | {found['n_not_new']:.0f} | | {found['not_new']:.1%} |")
+    rows.append(f"| calibration error | | {found['ece_before']:.3f} | {found['ece_after']:.3f} |")
+    return "\n".join(rows) + "\n\n¹ each once as it is and once among tools or instructions"
+
+
+def plot(log: Sequence[Mapping[str, Any]], folder: Path) -> list[str]:
+    """Draws loss, validation loss and learning rate over the steps, as SVG and PNG.
+
+    Returns:
+        The files' names; none where matplotlib is not installed or nothing was logged.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
+        from matplotlib.figure import Figure
+    except ImportError:
+        return []
+    steps = [(r["step"], r["loss"]) for r in log if "loss" in r]
+    valid = [(r["step"], r["valid_loss"]) for r in log if "valid_loss" in r]
+    rates = [(r["step"], r["lr"]) for r in log if "lr" in r]
+    made: list[str] = []
+    for name, title, lines in (
+        ("loss", "loss a completion token", [("training", steps), ("validation", valid)]),
+        ("learning_rate", "learning rate", [("learning rate", rates)]),
+    ):
+        if not any(points for _, points in lines):
+            continue
+        figure = Figure(figsize=(7, 3.2), layout="constrained")
+        axes = figure.subplots()
+        for label, points in lines:
+            if points:
+                x, y = zip(*points, strict=True)
+                axes.plot(x, y, marker="o" if label == "validation" else None, markersize=3.5, lw=1.2, label=label)
+        values = [y for _, points in lines for _, y in points]
+        if name == "loss" and 0 < min(values) < max(values) / 20:
+            axes.set_yscale("log")
+        axes.set_xlabel("step")
+        axes.set_title(title, fontsize=10)
+        axes.spines[["top", "right"]].set_visible(False)
+        if len(lines) > 1:
+            axes.legend(frameon=False)
+        FigureCanvasSVG(figure).print_svg(str(folder / f"{name}.svg"), metadata={"Date": None})  # type: ignore[no-untyped-call]
+        FigureCanvasAgg(figure).print_png(str(folder / f"{name}.png"))  # type: ignore[no-untyped-call]
+        made += [f"{name}.svg", f"{name}.png"]
+    return made
+
+
+def interval(found: Mapping[str, float], name: str) -> str:
+    """A share in percent with its interval; empty where a system has no such measure."""
+    if name not in found:
+        return ""
+    low, high = 100 * found[f"{name}_low"], 100 * found[f"{name}_high"]
+    return f"{100 * found[name]:.1f} ({low:.0f}–{high:.0f})"
+
+
+def _pairs(facts: Mapping[str, Any]) -> str:
+    rows = ["| | |", "| --- | --- |"]
+    for name, value in facts.items():
+        text = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict | list) else str(value)
+        rows.append(f"| {name.replace('_', ' ')} | {_cell(text)} |")
+    return "\n".join(rows)
+
+
+def _sources(data: Mapping[str, Any]) -> str:
+    rows = ["| source | licence | records |", "| --- | --- | ---: |"]
+    rows += [f"| {_cell(s['name'])} | {_cell(s['license'])} | {s['n']} |" for s in data["sources"]]
+    found = ", ".join(f"{kind}: {count}" for kind, count in data["findings"].items()) or "nothing"
+    split = f"{data['train']} to train on, {data['valid']} to validate, {data['held_out']} to evaluate"
+    text = "\n".join(rows) + f"\n\n{data['read']} records read; {split}. Found: {found}."
+    for name, value in data.get("terms", {}).items():
+        listed = value.items() if isinstance(value, dict) else [("", item) for item in value]
+        text += f"\n\n{name.replace('_', ' ').capitalize()}: " + "; ".join(f"{k}: {v}" if k else v for k, v in listed)
+    return text
+
+
+def _samples(samples: Sequence[Mapping[str, str]]) -> str:
+    told = []
+    for sample in samples:
+        lines = [f"- {sample['place']}: {_line(sample['request'])}", f"  - wanted: `{_line(sample['wanted'])}`"]
+        lines += [f"  - {SYSTEMS[name]}: `{_line(sample[name])}`" for name in SYSTEMS if name in sample]
+        told.append("\n".join(lines))
+    return "\n".join(told)
+
+
+def _line(text: str) -> str:
+    flat = " ".join(text.split()).replace("`", "'")
+    return flat if len(flat) <= 240 else flat[:240] + " …"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")

@@ -1,0 +1,311 @@
+"""From a recipe to a trained skill: data, encoding, the trainer, the card. The router is not this floor's business."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from loraloop.adapters.base import Base
+from loraloop.adapters.methods import METHODS, card_fields, make_method
+from loraloop.adapters.methods.context import BaseContext
+from loraloop.adapters.methods.method import Method
+from loraloop.adapters.payload.payload import Payload
+from loraloop.adapters.skill.card import Card, Fingerprints
+from loraloop.adapters.skill.skill import Skill
+from loraloop.adapters.training.data.encode import Encoded
+from loraloop.adapters.training.data.gather import Gathered, gather
+from loraloop.adapters.training.data.grouping import encode_grouped
+from loraloop.adapters.training.data.record import Record
+from loraloop.adapters.training.objectives.objective import Objective
+from loraloop.adapters.training.objectives.registry import PAIRS, encoded, find_skill, make_objective
+from loraloop.adapters.training.recipe.recipe_file import Recipe
+from loraloop.adapters.training.recipe.recipe_lines import checked, unknown_key
+from loraloop.adapters.training.trainer.originals import Originals
+from loraloop.adapters.training.trainer.progress import ProgressCallback
+from loraloop.adapters.training.trainer.trainer import TrainConfig, Trainer
+from loraloop.adapters.training.trainer.whole import write_text
+from loraloop.adapters.training.trainer.workers import Workers, current
+from loraloop.tool_schemas.errors import InputError, LoraloopError
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Everything that a training needs; nothing has been written.
+
+    Attributes:
+        recipe: What is asked for.
+        base: What it is trained for.
+        gathered: The data.
+        train: Encoded records of one epoch.
+        valid: Encoded records that choose the checkpoint.
+        method: The parametrization.
+        config: The schedule.
+        objective: What is minimized.
+        start: Tensors of the skill that training begins from, if it begins from one.
+        context: What the method may know of the base, where that is more than the base holds.
+    """
+
+    recipe: Recipe
+    base: Base
+    gathered: Gathered
+    train: tuple[Encoded, ...]
+    valid: tuple[Encoded, ...]
+    method: Method
+    config: TrainConfig
+    objective: Objective
+    start: Mapping[str, Tensor] | None = None
+    context: BaseContext | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the data as it is trained on: the same records in the same order have the same."""
+        digest = hashlib.sha256()
+        for example in (*self.train, *self.valid):
+            digest.update(repr((example.trunk, example.branches)).encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A skill that was just trained, and what happened.
+
+    Attributes:
+        skill: Card and tensors; not saved yet.
+        log: What the trainer wrote down.
+        seconds: How long it trained, over all resumptions.
+        steps: How many it took.
+        payload: What the trained parameters are, before the skill was cut out of them: GaLore's have full rank.
+        first: Whether this process is the one that writes; with several, `accelerate launch` started the others.
+    """
+
+    skill: Skill
+    log: tuple[dict[str, Any], ...]
+    seconds: float
+    steps: int
+    payload: Payload
+    first: bool = True
+
+
+def load_base(recipe: Recipe, progress: Any = None) -> Base:
+    """The recipe's base, on this process's own device where several train together; on the CPU if they share it out."""
+    chosen = recipe.content.base
+    shared = current().shared  # then GPUs hold no more than parts
+    return Base.load(chosen.name, quantize=chosen.quantize, device="cpu" if shared else None, progress=progress)
+
+
+def prepare(recipe: Recipe, base: Base) -> Prepared:
+    """Reads, checks and encodes everything; raises before anything is written.
+
+    Raises:
+        InputError: something in the recipe or in the data is wrong; with file and line.
+    """
+    method, objective, kind = _method(recipe), make_objective(recipe, base), recipe.content.objective.name
+    context = _context(method, base, recipe.content.base.name)
+    start = find_skill(recipe.content.start, recipe.folder).tensors if recipe.content.start else None
+
+    def count(record: Record) -> int:
+        return encoded(base, record).length
+
+    limit = min(recipe.content.data.longest, base.config.max_positions)
+    if limit < recipe.content.data.longest:
+        raise InputError(f"{recipe.at('data', 'longest')}: {base.name} has {limit} positions")
+    seed = recipe.content.schedule.get("seed", 0)
+    gathered = gather(recipe, count, seed if isinstance(seed, int) else 0)
+    train, valid = (
+        tuple(
+            [encoded(base, record, kind) for record in records]
+            if kind in PAIRS
+            else encode_grouped(base, records, recipe.content.data.longest)
+        )
+        for records in (gathered.train, gathered.valid)
+    )
+    return Prepared(
+        recipe, base, gathered, train, valid, method, _config(recipe, len(train)), objective, start, context
+    )
+
+
+def train(prepared: Prepared, command: str, watch: ProgressCallback | None = None) -> Trained:
+    """Trains, or goes on where a killed run of the same recipe and data stopped.
+
+    Args:
+        prepared: What.
+        command: For the card: how to make the skill again.
+        watch: Told of every step.
+
+    Raises:
+        InputError: the folder holds a run of another recipe or of other data.
+    """
+    recipe, base = prepared.recipe, prepared.base
+    folder = recipe.output / "checkpoints"
+    first = current().rank == 0
+    if first:
+        _claim(folder, prepared)
+    trainer = make_trainer(prepared, folder, progress=watch)
+    tensors = trainer.run()
+    best = trainer.best_parameters()
+    with torch.no_grad():
+        payload = prepared.method.payload(best, trainer.context)
+    trainer.workers.wait()
+    content = recipe.content
+    card = Card.checked(
+        {
+            "name": content.skill.name,
+            "description": content.skill.description,
+            **card_fields(prepared.method, tensors),
+            "invocation": list(base.chat.generation_prompt),
+            "activation": "full" if prepared.config.mode == "full" else "branch",
+            "contract": content.skill.contract,
+            "fingerprints": Fingerprints(
+                architecture=base.fingerprints.architecture, weights=base.fingerprints.weights
+            ).model_dump(),
+            "base": f"{base.name} ({base.form})",
+            "data": [source.model_dump() for source in prepared.gathered.sources],
+            "training": {
+                "objective": prepared.objective.name,
+                **({"start": content.start} if content.start else {}),
+                **_facts(prepared.method, best),
+                "command": command,
+                "steps": trainer.step,
+                "examples": len(prepared.train),
+                "minutes": round(trainer.spent / 60, 1),
+                "validation_loss": round(trainer.best, 4),
+                "schedule": _plain(prepared.config),
+                "data_sha256": prepared.fingerprint,
+                **({"data_terms": prepared.gathered.terms} if prepared.gathered.terms else {}),
+                **({"schema": dict(content.skill.form)} if content.skill.form else {}),
+            },
+        },
+        f"the card of {content.skill.name}",
+    )
+    skill = Skill(card, tensors).to(getattr(torch, content.output.dtype))
+    return Trained(skill, tuple(read_log(folder / "log.jsonl")), trainer.spent, trainer.step, payload, first)
+
+
+def _facts(method: Method, best: Mapping[str, Tensor]) -> dict[str, float]:
+    """What a method has to say of its result: how much of GaLore's full-rank difference the skill keeps."""
+    if method.name != "galore":
+        return {}
+    from loraloop.adapters.methods.galore import Galore, retained
+
+    assert isinstance(method, Galore)
+    return {"retained_energy": round(retained(best, method.rank)["all"], 4)}
+
+
+def make_trainer(
+    prepared: Prepared,
+    folder: Path,
+    *,
+    config: TrainConfig | None = None,
+    valid: Sequence[Encoded] | None = None,
+    progress: ProgressCallback | None = None,
+    workers: Workers | None = None,
+) -> Trainer:
+    """The trainer of a prepared recipe, or one with another schedule, other validation records or other workers."""
+    return Trainer(
+        prepared.base,
+        prepared.method,
+        prepared.train,
+        prepared.valid if valid is None else valid,
+        config or prepared.config,
+        folder,
+        prepared.start,
+        prepared.objective,
+        progress,
+        workers,
+        prepared.context,
+    )
+
+
+def _context(method: Method, base: Base, name: str) -> BaseContext | None:
+    """What a method may know of the base where that is more than the base itself holds."""
+    if getattr(method, "start", "") != "loftq" or getattr(method, "checkpoint", ""):
+        return None
+    return BaseContext(base, originals=Originals(name))
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The records of a training's log; where a run went on from a checkpoint, a step's last record counts."""
+    found: dict[tuple[Any, bool], dict[str, Any]] = {}
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                record = json.loads(line)
+            except ValueError:  # cut off when the run was killed
+                continue
+            found[record.get("step"), "valid_loss" in record] = record
+    return sorted(found.values(), key=lambda record: (record.get("step") or 0, "valid_loss" in record))
+
+
+def _method(recipe: Recipe) -> Method:
+    part = recipe.content.method
+    if part.name not in METHODS:
+        raise InputError(f"{recipe.at('method')}: {unknown_key(f'method {part.name!r}', part.name, list(METHODS))}")
+    options = {name: tuple(value) if isinstance(value, list) else value for name, value in part.options.items()}
+    known = [field.name for field in fields(METHODS[part.name])]
+    for name in options:
+        if name not in known:
+            at = recipe.at("method", name)
+            raise InputError(f"{at}: {unknown_key(f'method.{name}', name, known)}")
+    try:
+        return make_method(part.name, options)
+    except LoraloopError as error:
+        raise InputError(f"{recipe.at('method')}: {error}") from None
+
+
+def _config(recipe: Recipe, examples: int) -> TrainConfig:
+    """The schedule; `epochs` may stand in place of `steps`."""
+    given = dict(recipe.content.schedule)
+    at = ("schedule", "epochs")
+    if "epochs" in given:
+        epochs = given.pop("epochs")
+        if "steps" in given:
+            raise InputError(f"{recipe.at(*at)}: give steps or epochs, not both")
+        if isinstance(epochs, bool) or not isinstance(epochs, int | float) or not 0 < epochs < 1e6:
+            raise InputError(f"{recipe.at(*at)}: schedule.epochs must be a positive number, not {epochs!r}")
+        batch = given.get("batch", 8)
+        accumulation = given.get("accumulation", 1)
+        each = (batch if isinstance(batch, int) else 8) * (accumulation if isinstance(accumulation, int) else 1)
+        each *= current().count
+        given["steps"] = max(1, math.ceil(epochs * examples / max(1, each)))
+    elif "steps" not in given:
+        raise InputError(f"{recipe.at('schedule')}: schedule.steps is missing: add it, or schedule.epochs")
+    if isinstance(steps := given["steps"], int):
+        given.setdefault("validate_every", max(1, min(200, steps // 4)))
+    config: TrainConfig = checked(TrainConfig, given, recipe.lines, ("schedule",))
+    return config
+
+
+def _claim(folder: Path, prepared: Prepared) -> None:
+    """Marks the folder as this recipe's and this data's, or refuses one that is another's."""
+    mark = {
+        "base": prepared.base.fingerprints.weights,
+        "method": _plain(prepared.method),
+        "objective": prepared.recipe.content.objective.model_dump(),
+        "start": prepared.recipe.content.start,
+        "data_sha256": prepared.fingerprint,
+    }
+    path = folder / "run.json"
+    text = json.dumps(mark, indent=1, sort_keys=True, default=str)
+    if path.exists():
+        known = json.loads(path.read_text(encoding="utf-8"))
+        changed = [name for name, value in json.loads(text).items() if known.get(name) != value]
+        if changed:
+            raise InputError(
+                f"{folder} holds a run with another {' and '.join(changed)}: remove it, or give another output.folder"
+            )
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(path, text)
+
+
+def _plain(value: Any) -> Any:
+    """A dataclass as JSON data."""
+    return json.loads(json.dumps(asdict(value) if is_dataclass(value) else value, default=str))  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""How right a skill's outputs are, by contract."""

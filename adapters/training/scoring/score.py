@@ -1,0 +1,259 @@
+"""Scores of a skill's outputs, each with its number of examples and a 95 % interval.
+
+A score `x` comes with `x_n`, `x_low` and `x_high`: Wilson's interval for rates, a percentile bootstrap for F1.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from loraloop.adapters.grounding import read_calls
+from loraloop.adapters.skill import contracts
+from loraloop.adapters.training.data.example import Example
+from loraloop.adapters.training.scoring.asked import asked_names, defines, parsed
+from loraloop.adapters.training.scoring.call_match import accepted, same_calls
+from loraloop.tool_schemas.errors import InputError, SchemaError
+
+Runs = Callable[[str], bool]
+"""Runs a Python program in a sandbox; whether it ended without an error."""
+T = TypeVar("T")
+_Z = 1.959964
+
+
+def score(
+    skill: str, examples: Sequence[Example], outputs: Sequence[str], runs: Runs | None = None
+) -> dict[str, float]:
+    """Scores a skill's outputs.
+
+    Args:
+        skill: One of the four skills.
+        examples: What was asked.
+        outputs: The text of each step, in the same order.
+        runs: How programs are run; without it code is only parsed.
+
+    Returns:
+        Named scores in [0, 1], with their intervals and counts. Tools: one for each BFCL category and each other file,
+        `bfcl`, `exact`, `irrelevance`. Code: `pass_at_1` of those with tests, `syntax_valid`, `defines` (the answer
+        has a definition of what the tests call) and, of those that define it, `syntax_valid_defining`. Retrieval:
+        `answerable_f1` (macro),
+        `citation_f1`, `answer_f1`, `answer_em`, for all and for each file. Safety: `accuracy`, `recall`,
+        `over_refusal`, `category`, and accuracy for each kind.
+
+    Raises:
+        InputError: Lists of different length, or empty.
+    """
+    pairs = paired(examples, outputs)
+    if skill == "tools":
+        return _tools(pairs)
+    if skill == "code":
+        return _code(pairs, runs)
+    if skill == "retrieval":
+        return _retrieval(pairs)
+    return _safety(pairs)
+
+
+def paired(examples: Sequence[T], outputs: Sequence[str]) -> list[tuple[T, str]]:
+    """Each example with its output.
+
+    Raises:
+        InputError: Lists of different length, or empty.
+    """
+    if len(examples) != len(outputs) or not examples:
+        raise InputError(
+            f"{len(examples)} examples and {len(outputs)} outputs: pass one output an example, at least one"
+        )
+    return list(zip(examples, outputs, strict=True))
+
+
+def right(skill: str, example: Example, output: str, runs: Runs | None = None) -> bool:
+    """Whether one output counts as right by the skill's main measure."""
+    found = score(skill, [example], [output], runs)
+    main = {
+        "tools": "all",
+        "code": "pass_at_1" if "pass_at_1" in found else "syntax_valid",
+        "retrieval": "answer_em",
+        "safety": "accuracy",
+    }
+    return found.get(main[skill], found.get("answerable_accuracy", 0.0)) >= 1.0
+
+
+def rate(hits: Sequence[bool]) -> tuple[float, float, float]:
+    """Share of hits with Wilson's 95 % interval: (share, low, high)."""
+    n = len(hits)
+    if not n:
+        return 0.0, 0.0, 1.0
+    p = sum(hits) / n
+    middle = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
+    half = _Z * ((p * (1 - p) / n + _Z**2 / (4 * n * n)) ** 0.5) / (1 + _Z**2 / n)
+    return p, max(0.0, middle - half), min(1.0, middle + half)
+
+
+def bootstrap(rows: Any, statistic: Callable[[Any], float], draws: int = 1000) -> tuple[float, float, float]:
+    """A statistic of rows with its 95 % percentile interval: (value, low, high)."""
+    table = np.asarray(rows)
+    if len(table) == 1:  # all that can be drawn
+        return (alone := statistic(table)), alone, alone
+    rng = np.random.default_rng(0)
+    drawn = [statistic(table[rng.integers(0, len(table), len(table))]) for _ in range(draws)]
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return statistic(table), float(low), float(high)
+
+
+def token_f1(predicted: str, gold: Sequence[str]) -> float:
+    """Best F1 of shared words with any accepted answer, after SQuAD's normalisation (arXiv 1606.05250)."""
+    return max((shared_f1(words(predicted), words(answer)) for answer in gold), default=0.0)
+
+
+class Scores(dict[str, float]):
+    """Scores with their intervals and counts; of nothing there is no score."""
+
+    def rate(self, name: str, hits: Sequence[bool]) -> None:
+        if hits:
+            self.put(name, rate(hits), len(hits))
+
+    def mean(self, name: str, values: Sequence[float]) -> None:
+        if values:
+            self.put(name, bootstrap(values, lambda table: float(table.mean())), len(values))
+
+    def put(self, name: str, found: tuple[float, float, float], n: int) -> None:
+        self[name], self[f"{name}_low"], self[f"{name}_high"] = found
+        self[f"{name}_n"] = n
+
+
+Pairs = list[tuple[Example, str]]
+
+
+def _tools(pairs: Pairs) -> dict[str, float]:
+    by_name: dict[str, list[bool]] = defaultdict(list)
+    for example, output in pairs:
+        calls = read_calls(output)
+        gold = example.gold.get("calls", ())
+        accepts = example.gold.get("accepts")
+        if calls is None:
+            hit = False
+        elif accepts:
+            hit = accepted(calls, accepts, example.tools)
+        else:
+            hit = same_calls(calls, gold, example.tools)
+        by_name["all"].append(hit)
+        category = example.gold.get("category")
+        if category:
+            by_name[str(category)].append(hit)
+            by_name["bfcl"].append(hit)
+            continue
+        by_name["exact"].append(hit)
+        by_name[example.kind].append(hit)
+        by_name[example.id.split("-")[0]].append(hit)
+        if not gold:
+            by_name["no_call"].append(calls == [])
+        else:
+            names = sorted(c["name"] for c in calls or ())
+            by_name["right_tools"].append(names == sorted(c["name"] for c in gold))
+    report = Scores()
+    for name, hits in by_name.items():
+        report.rate(name, hits)
+    return dict(report)
+
+
+def _code(pairs: Pairs, runs: Runs | None) -> dict[str, float]:
+    valid, passed, defining = [], [], []
+    for example, output in pairs:
+        code = parsed(output)
+        valid.append(code is not None)
+        if names := asked_names(example):
+            defining.append((defines(output, names), code is not None))
+        if tests := example.gold.get("tests", ""):
+            passed.append(bool(runs and code is not None and runs(f"{code}\n\n{tests}\n")))
+    report = Scores()
+    report.rate("syntax_valid", valid)
+    report.rate("defines", [said for said, _ in defining])
+    report.rate("syntax_valid_defining", [fits for said, fits in defining if said])
+    if runs is not None:
+        report.rate("pass_at_1", passed)
+    return dict(report)
+
+
+def _retrieval(pairs: Pairs) -> dict[str, float]:
+    report = Scores()
+    groups: dict[str, Pairs] = {"": pairs}
+    for example, output in pairs:
+        groups.setdefault(example.id.split("-")[0] + "/", []).append((example, output))
+    if len(groups) == 2:
+        groups = {"": pairs}
+    for prefix, members in groups.items():
+        _retrieval_group(report, prefix, members)
+    return dict(report)
+
+
+def _retrieval_group(report: Scores, prefix: str, pairs: Pairs) -> None:
+    verdicts, citations, answers, exact = [], [], [], []
+    for example, output in pairs:
+        try:
+            predicted = contracts.answer_of(output)
+        except SchemaError:
+            predicted = contracts.Answer(answerable=not example.gold["answerable"])
+        gold = bool(example.gold["answerable"])
+        verdicts.append((gold, predicted.answerable))
+        if gold:
+            citations.append(shared_f1(list(predicted.citations), list(example.gold["citations"])))
+            answers.append(token_f1(predicted.answer, example.gold["answers"]))
+            exact.append(any(words(predicted.answer) == words(a) for a in example.gold["answers"]))
+    report.rate(f"{prefix}answerable_accuracy", [gold == said for gold, said in verdicts])
+    if len({gold for gold, _ in verdicts}) == 2:
+        report.put(f"{prefix}answerable_f1", bootstrap(verdicts, _macro_f1), len(verdicts))
+    report.mean(f"{prefix}citation_f1", citations)
+    report.mean(f"{prefix}answer_f1", answers)
+    report.rate(f"{prefix}answer_em", exact)
+
+
+def _safety(pairs: Pairs) -> dict[str, float]:
+    by_name: dict[str, list[bool]] = defaultdict(list)
+    for example, output in pairs:
+        gold = bool(example.gold["unsafe"])
+        try:
+            verdict = contracts.verdict_of(output)
+        except SchemaError:
+            verdict = contracts.Verdict(unsafe=not gold)
+        by_name["accuracy"].append(verdict.unsafe == gold)
+        by_name["recall" if gold else "over_refusal"].append(verdict.unsafe)
+        by_name[f"{example.kind}/{'recall' if gold else 'over_refusal'}"].append(verdict.unsafe)
+        if gold and example.gold.get("category") in contracts.CATEGORIES:
+            by_name["category"].append(verdict.category == example.gold["category"])
+    report = Scores()
+    for name, hits in by_name.items():
+        report.rate(name, hits)
+    return dict(report)
+
+
+def _macro_f1(table: Any) -> float:
+    gold, said = table[:, 0].astype(bool), table[:, 1].astype(bool)
+    scores = []
+    for label in (True, False):
+        hit = int(((gold == label) & (said == label)).sum())
+        total = int((gold == label).sum() + (said == label).sum())
+        scores.append(2 * hit / total if total else 0.0)
+    return sum(scores) / 2
+
+
+def words(text: str) -> list[str]:
+    """Words without case, punctuation and articles: SQuAD's normalisation (arXiv 1606.05250)."""
+    plain = re.sub(r"[^\w\s]", " ", text.lower())
+    return [word for word in plain.split() if word not in ("a", "an", "the")]
+
+
+def shared_f1(left: Sequence[str], right_side: Sequence[str]) -> float:
+    """F1 of what two lists share, each entry as often as it stands there; two empty lists share all."""
+    if not left or not right_side:
+        return float(not left and not right_side)
+    shared = sum((Counter(left) & Counter(right_side)).values())
+    return 2 * shared / (len(left) + len(right_side))
+
+
+def summary(scores: Mapping[str, float]) -> dict[str, float]:
+    """The scores without their intervals and counts."""
+    return {name: value for name, value in scores.items() if f"{name}_n" in scores}

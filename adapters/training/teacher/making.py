@@ -1,0 +1,109 @@
+"""Records made from others: a teacher's completions of their requests, or preferences from a skill's own outputs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from loraloop.adapters.base.messages import Message
+from loraloop.adapters.training.data.example import system_content
+from loraloop.adapters.training.data.record import SKILL_OF, Record
+from loraloop.adapters.training.scoring.metrics import scores
+from loraloop.adapters.training.scoring.score import Runs, right
+from loraloop.adapters.training.teacher.preferences import Judged
+from loraloop.adapters.training.teacher.sampler import Sampler
+from loraloop.adapters.training.trainer.whole import write_text
+from loraloop.tool_schemas.errors import InputError
+
+Done = Callable[[int], None]
+Row = dict[str, Any]
+
+
+class Writer(Protocol):
+    """What writes a completion of each transcript; `endpoint.Endpoint` is one."""
+
+    def write(self, transcripts: Sequence[Sequence[Message]], done: Done | None = None) -> list[str]: ...
+
+
+def taught(records: Sequence[Record], teacher: Writer, done: Done | None = None) -> list[Row]:
+    """The records with a teacher's completions in place of their own."""
+    transcripts = _distinct(records)
+    written = teacher.write([record.messages for record in transcripts], done)
+    return [
+        {**_row(record), "completion": text} for record, text in zip(transcripts, written, strict=True) if text.strip()
+    ]
+
+
+def preferences(
+    records: Sequence[Record], sampler: Sampler, samples: int = 4, runs: Runs | None = None, done: Done | None = None
+) -> list[Row]:
+    """Preference records: of each transcript a right and a wrong output of a skill, at most two pairs.
+
+    An output is right by the rule of its contract, of text if it equals the record's completion. Where none is
+    right, the record's completion stands for it; where none is wrong, there is nothing to learn.
+
+    Args:
+        records: With completions that are known to be right.
+        sampler: Of the skill; its temperature should be above 0.
+        samples: Outputs of each transcript.
+        runs: How programs are run, for code with tests.
+        done: Called with the number of transcripts so far.
+    """
+    transcripts = _distinct(records)
+    written = sampler.write([record.messages for record in transcripts], samples, done)
+    rows: list[Row] = []
+    for record, texts in zip(transcripts, written, strict=True):
+        said = (text for text in texts if text.strip())
+        found = Judged.of(record.messages, said, partial(is_right, record, runs=runs), record.completion)
+        rows += [{**_row(record), "chosen": good, "rejected": bad} for good, bad in found.pairs()]
+    return rows
+
+
+def is_right(record: Record, text: str, runs: Runs | None = None) -> bool:
+    """Whether an output is right by the main measure of its contract."""
+    if record.contract == "text":
+        return scores("text", [record], [text])["exact"] == 1.0
+    return right(SKILL_OF[record.contract], record.example(), text, runs if record.gold.get("tests") else None)
+
+
+def write_rows(rows: Sequence[Row], path: Path) -> None:
+    """Writes JSON Lines, whole or not at all.
+
+    Raises:
+        InputError: there is nothing to write, or no place.
+    """
+    if not rows:
+        raise InputError("no record came of it: nothing was written")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def _distinct(records: Sequence[Record]) -> list[Record]:
+    return list({record.key: record for record in records}.values())
+
+
+def _row(record: Record) -> Row:
+    """The record's context in the form that the readers take."""
+    row: Row = {"messages": list(_messages(record))}
+    if record.tools:
+        row["tools"] = list(record.tools)
+    if record.passages:
+        row["passages"] = [{"id": p.id, "text": p.text, "title": p.title} for p in record.passages]
+    return {**row, **{key: record.gold[key] for key in ("accepts", "tests", "answers") if key in record.gold}}
+
+
+def _messages(record: Record) -> Iterator[dict[str, str]]:
+    """The transcript without the rendered tools, which a reader puts there again."""
+    for message in record.messages:
+        content = message.content
+        if message.role == "system" and record.tools:
+            content = content.removesuffix(system_content("", record.tools)).strip()
+            if not content:
+                continue
+        yield {"role": message.role, "content": content}

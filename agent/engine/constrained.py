@@ -1,0 +1,242 @@
+"""The grammar's side of a generation: forced tokens, the promise to close, and values that are decoded again.
+
+The promise: a constrained branch is complete before its token limit. A *snapshot* is a place from which a short path to
+completion is known and fits; one is taken before the first token, and new ones every few tokens while the limit is
+far, at every token when it is near. When the limit comes first, the branch goes back to its last snapshot and takes
+its path. Text is given out only up to a snapshot, so nothing that was shown is taken back.
+
+Under a grammar whose values are also checked as they close, a value that fails is decoded again from its most uncertain
+token (`Backtrack`); text is then given out no later than the values that may still fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from loraloop.agent.engine.backtrack import SPENT, Backtrack
+from loraloop.tool_schemas.errors import InputError, LimitError, Violation
+from loraloop.tool_schemas.grammar.checked import CheckedState
+
+if TYPE_CHECKING:
+    from loraloop.adapters.base.tokenizer import Tokenizer
+
+_STRIDE = 8  # tokens between snapshots while the limit is far
+_NEAR = 16  # slack in tokens below which every token is a snapshot
+_SEARCH = 4096  # tokens looked ahead to say what a grammar needs at least
+
+
+class Constraint(Protocol):
+    """What generation asks of a grammar's state."""
+
+    @property
+    def done(self) -> bool: ...
+
+    @property
+    def can_stop(self) -> bool: ...
+
+    def forced(self) -> list[int]: ...
+
+    def mask_(self, logits: Tensor) -> None: ...
+
+    def accept(self, tokens: Sequence[int]) -> None: ...
+
+    def rollback(self, n: int, /) -> None: ...
+
+    def fork(self) -> Constraint: ...
+
+    def closing(self, limit: int) -> list[int] | None: ...
+
+
+@runtime_checkable
+class Checked(Protocol):
+    """A state whose `accept` raises `Violation` where what was completed fails a check."""
+
+    @property
+    def settled(self) -> int: ...
+
+
+class Guide:
+    """Leads the generation of `ids` along a grammar.
+
+    Args:
+        state: The grammar's fresh state.
+        ids: The generated tokens; they are changed here and by the caller's `take`.
+        limit: The most tokens.
+        tokenizer: Of the tokens.
+
+    Attributes:
+        done: Whether the text is complete and nothing can follow.
+        forced: Tokens about which the grammar left no choice, including a closing path.
+        retried: Values that failed a check and were decoded again.
+        problem: The last check that failed.
+
+    Raises:
+        LimitError: If not even the shortest completion fits the limit.
+    """
+
+    def __init__(self, state: Constraint, ids: list[int], limit: int, tokenizer: Tokenizer) -> None:
+        self.done = False
+        self.forced = 0
+        self.retried = 0
+        self.problem = ""
+        self._state = state
+        self._ids = ids
+        self._snapshots = _Snapshots(state, limit, tokenizer)
+        self._first = self._snapshots.at, self._snapshots.path
+        self._checked = state if isinstance(state, Checked) else None
+        self._choices = Backtrack()
+
+    @property
+    def ready(self) -> int:
+        """Generated tokens that stay."""
+        at = self._snapshots.at
+        return at if self._checked is None else min(at, self._checked.settled)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the text has come to its end, and nothing of it is held back by a snapshot."""
+        return self.done and self._snapshots.at == len(self._ids)
+
+    @property
+    def closable(self) -> bool:
+        """Whether a way to an end is known that fits."""
+        return self._snapshots.known
+
+    def force(self, feed: list[int]) -> Violation | None:
+        """Takes the forced tokens, into `feed` too; what is wrong with the value that they complete, if anything is."""
+        forced = self._state.forced()
+        if forced:
+            failed = self._accepted(forced)
+            if failed is not None:
+                return failed
+            self._ids.extend(forced)
+            feed.extend(forced)
+            self.forced += len(forced)
+        self.done = self._state.done
+        if self.done or self._snapshots.due(len(self._ids)):
+            self._snapshots.update(self._ids)
+        return None
+
+    def mask_(self, logits: Tensor) -> None:
+        """Sets the logits [V] of tokens that cannot follow, or were taken back here, to minus infinity, in place."""
+        self._state.mask_(logits)
+        if self._checked is not None:
+            self._choices.ban_(len(self._ids), logits)
+
+    def take(self, token: int, logits: Tensor) -> Violation | None:
+        """Takes a token that was chosen by `logits`; what is wrong with the value that it completes, if anything is."""
+        if self._checked is not None:
+            self._choices.note(len(self._ids), token, logits)
+        failed = self._accepted((token,))
+        if failed is None:
+            self._ids.append(token)
+        return failed
+
+    def go_back(self, failed: Violation, shown: int, sampled: int) -> bool:
+        """Cuts the tokens back to where another one is to be chosen; False if no try is left.
+
+        Args:
+            failed: What is wrong with the value.
+            shown: Tokens that were given out and stay.
+            sampled: Tokens that were chosen so far.
+        """
+        self.retried += 1
+        self.problem = str(failed)
+        place = self._choices.back_to(failed.start, shown)
+        if place is None or sampled > SPENT * self._snapshots.limit:
+            return False
+        self._state.rollback(len(self._ids) - place)
+        del self._ids[place:]
+        if self._snapshots.at > place:
+            self._snapshots.back(self._ids, self._first)
+        return True
+
+    def close(self) -> None:
+        """Goes back to the last snapshot and takes its path."""
+        at, path = self._snapshots.at, self._snapshots.path
+        self._state.rollback(len(self._ids) - at)
+        self._state.accept(path)
+        self._ids[at:] = path
+        self.forced += len(path)
+
+    def _accepted(self, tokens: Sequence[int]) -> Violation | None:
+        try:
+            self._state.accept(tokens)
+        except Violation as violation:
+            return violation
+        return None
+
+
+@lru_cache(maxsize=4)
+def _block_ends(tokenizer: Tokenizer) -> tuple[list[int], ...]:
+    """Tokens that complete a fenced block from where it may stand, which a general search finds only slowly."""
+    return tuple(tokenizer.encode(text) for text in ("\n```", "```", "pass\n```", "```python\npass\n```"))
+
+
+class _Snapshots:
+    """The last place from which completion is known to fit."""
+
+    __slots__ = ("at", "ends", "limit", "path", "state")
+
+    def __init__(self, state: Constraint, limit: int, tokenizer: Tokenizer) -> None:
+        self.state, self.limit, self.ends = state, limit, _block_ends(tokenizer)
+        path = self._by_block_end()
+        if path is None:
+            self.ends = ()
+            path = self._path()
+        if path is None or len(path) > limit:
+            path = state.closing(limit) or path
+        if path is None and isinstance(state, CheckedState):  # the search knows nothing of what is checked
+            path = [-1] * (limit + 1)
+        elif path is None or len(path) > limit:
+            needs = "cannot be completed" if path is None else f"needs at least {len(path)} tokens"
+            raise LimitError(f"the output {needs}, but the step may use {limit}: raise its token limit")
+        self.at, self.path = 0, path
+
+    def update(self, ids: Sequence[int]) -> None:
+        """Moves the snapshot to the end of `ids` if completion fits from there."""
+        new = len(ids) - self.at
+        path: list[int] | None = self.path[new:]
+        if self.state.done:
+            path = []
+        elif self.path[:new] != ids[self.at :]:
+            path = self._path()
+        if path is not None and len(ids) + len(path) <= self.limit:
+            self.at, self.path = len(ids), path
+
+    def _path(self) -> list[int] | None:
+        """A short way to completion."""
+        # Asked without the limit: a search for a shorter path than the first costs more than it gives.
+        return self._by_block_end() if self.ends else self.state.closing(_SEARCH)
+
+    def _by_block_end(self) -> list[int] | None:
+        for end in self.ends:
+            trial = self.state.fork()
+            try:
+                trial.accept(end)
+            except (InputError, Violation):
+                continue
+            if trial.can_stop:
+                return end
+        return None
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a path that fits."""
+        return self.at + len(self.path) <= self.limit
+
+    def back(self, ids: Sequence[int], first: tuple[int, list[int]]) -> None:
+        """Moves the snapshot to the end of `ids`, which were cut back; if nothing is known from there, to the first."""
+        path = self._path()
+        fits = path is not None and len(ids) + len(path) <= self.limit
+        self.at, self.path = (len(ids), path) if fits and path is not None else first
+
+    def due(self, count: int) -> bool:
+        if not self.known:
+            return count % _STRIDE == 0
+        slack = self.limit - count - len(self.path)
+        return slack < _NEAR or count - self.at >= _STRIDE

@@ -1,0 +1,91 @@
+"""Screen and verdict alone: on a transcript's last message, by what runs use, without a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from loraloop.adapters.skill.contracts import Verdict, verdict_of, verdict_schema
+from loraloop.agent.loop.thresholds import weighed_by
+from loraloop.agent.skills.one_step import written
+from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.grammar.grammar import JsonSchema
+
+if TYPE_CHECKING:
+    from loraloop.adapters.base.messages import Message
+    from loraloop.agent.engine.trunk import Trunk
+    from loraloop.agent.runtime import Runtime
+    from loraloop.router.decision import ScreenResult
+
+TOKENS = 96
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a skill says of a message.
+
+    Attributes:
+        verdict: As decoded.
+        text: What was decoded.
+        probability: The skill's, that the message is unsafe.
+        threshold: From which it is judged so; None: the likelier verdict counts.
+        seconds: What the branch took.
+    """
+
+    verdict: Verdict
+    text: str
+    probability: float
+    threshold: float | None
+    seconds: float
+
+
+class Judge:
+    """Screens and judges messages on one runtime.
+
+    Args:
+        runtime: With a router, and a skill that writes verdicts.
+        skill: That skill; by default the first one that does. `none` is the bare base under the same grammar.
+        unsafe_from: Threshold of the verdict; the one on the skill's card where None.
+
+    Raises:
+        InputError: no skill of the runtime writes verdicts.
+        UnknownNameError: there is no such skill.
+    """
+
+    def __init__(self, runtime: Runtime, skill: str | None = None, unsafe_from: float | None = None) -> None:
+        known = runtime.with_contract("verdict")
+        if skill is None and not known:
+            raise InputError("no skill writes verdicts: load the runtime with skills=[..., 'safety']")
+        self.skill = skill or known[0]
+        runtime.check(self.skill)
+        self._runtime, self._unsafe_from = runtime, unsafe_from
+
+    def read(self, messages: Sequence[Message]) -> Trunk:
+        """The transcript's trunk; screen and verdict look at its last message.
+
+        Raises:
+            ContextLengthError: it does not fit.
+        """
+        chat, trunk = self._runtime.base.chat, self._runtime.trunk()
+        for message in chat.complete(messages):
+            trunk.append(message, chat.message(message.role, message.content))
+        return trunk
+
+    def screen(self, trunk: Trunk) -> ScreenResult:
+        """What the router's screen says."""
+        router = self._runtime.router
+        return router.screen(router.features(trunk.features()))
+
+    def judge(self, trunk: Trunk) -> Judgement:
+        """The skill's verdict, whatever the screen says; the trunk is left as it was."""
+        runtime, start = self._runtime, perf_counter()
+        balance, _ = weighed_by(runtime, self.skill, "verdict", self._unsafe_from)
+        assert balance is not None
+        grammar = runtime.grammar(JsonSchema(verdict_schema()))
+        with runtime.activate(self.skill) as active:
+            out = written(runtime, trunk, active.author, grammar, TOKENS, balance)
+        said = verdict_of(out.text)
+        chance = float(said.unsafe) if out.weighed is None else out.weighed
+        return Judgement(said, out.text, chance, balance.threshold, perf_counter() - start)

@@ -1,0 +1,1 @@
+"""The loop of one run: route, branch, write, judge, act, commit."""

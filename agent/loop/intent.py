@@ -1,0 +1,84 @@
+"""Asking the base which actions a request asks for, from the user's own words alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from loraloop.adapters.base.messages import Message
+from loraloop.agent.engine.two_way_choice import Balance
+from loraloop.agent.skills.one_step import written
+from loraloop.tool_schemas.errors import LoraloopError
+from loraloop.tool_schemas.grammar.grammar import Choice
+from loraloop.tool_schemas.jsontext import fold
+
+if TYPE_CHECKING:
+    from loraloop.agent.engine.trunk import Trunk
+    from loraloop.agent.loop.job import Job
+    from loraloop.agent.runtime import Runtime
+
+YES, NO = "yes", "no"
+SYSTEM = """Does a request ask for an action? Answer yes or no.
+Request: Which note mentions flour? Action: share a note with somebody.
+no
+Request: Find the note about flour and share it with Mara. Action: share a note with somebody.
+yes
+Request: Find the note about flour and share it with Mara. Action: remove a note.
+no
+Request: Copy what the old list says into a new note, then remove the old one. Action: write a new note.
+yes"""
+
+
+def asked(messages: Sequence[Message]) -> str:
+    """The user's own words in a transcript: no passages, and no message that is not trusted."""
+    words = []
+    for message in messages:
+        origin = message.origin
+        if message.role != "user" or (origin is not None and not origin.trusted):
+            continue
+        spans = origin.passages if origin is not None else ()
+        words.append(message.content[spans[-1].end :].strip() if spans else message.content)
+    return " ".join(words)
+
+
+def needed(runtime: Runtime, messages: Sequence[Message], job: Job) -> tuple[str, ...]:
+    """Names of the tools with effects that the user's words ask for, as the bare base says of each.
+
+    The questions stand in a transcript of their own that holds the words and the tools' descriptions, so that no
+    untrusted text of the run has a say. A tool about which the base cannot be asked counts as not needed.
+    """
+    words, chat = asked(messages), runtime.base.chat
+    acting = [tool for tool in job.tools if tool.effects]
+    if not words or not acting:
+        return ()
+    opening = chat.complete([Message("system", SYSTEM)])
+    own = runtime.store.take(opening) or runtime.trunk()
+    found = []
+    try:
+        for message in opening[len(own.messages) :]:
+            own.append(message, chat.message(message.role, message.content))
+        start = len(own.ids)
+        for tool in acting:
+            question = Message("user", f"Request: {words} Action: {_action(tool.description or tool.name)}")
+            own.append(question, chat.message(question.role, question.content))
+            if _says_yes(runtime, own, job.guard.planned_from):
+                found.append(tool.name)
+            own.cut(start)
+    except LoraloopError:  # the request does not fit beside the question
+        return ()
+    finally:
+        runtime.store.put(own)
+    return tuple(found)
+
+
+def _action(described: str) -> str:
+    """A description as the end of a sentence."""
+    said = fold(described)
+    return said[:1].lower() + said[1:]
+
+
+def _says_yes(runtime: Runtime, trunk: Trunk, threshold: float | None) -> bool:
+    balance = Balance(YES, NO, runtime.base.tokenizer.token_bytes, threshold)
+    grammar = runtime.grammar(Choice((YES, NO)))
+    out = written(runtime, trunk, trunk.author, grammar, 8, balance)
+    return out.text == YES

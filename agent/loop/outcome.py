@@ -1,0 +1,196 @@
+"""What a step's text means for the transcript and for the run: the table of outcomes, as functions of plain values.
+
+| contract | text | stays | next |
+|---|---|---|---|
+| calls | calls | the text, then each result | route again |
+| calls | `[]`, or only calls that were answered already | nothing | route again, this contract masked |
+| calls | a call that has no implementation | the text | the run ends, the calls are its output |
+| calls | an invalid call | nothing | the step again, told what is wrong |
+| calls | the same, and no repair is left | nothing | route again, this contract masked; the run ends if required |
+| answer | answerable | the text | the run ends, or routes again if the policy says so |
+| answer | not answerable | nothing | route again, this contract masked |
+| verdict | unsafe | the refusal | the run ends |
+| verdict | safe | nothing | go on |
+| verdict | unreadable | nothing | the run ends, or what the gate says |
+| code | code, with the `python` tool | the text, then what it printed | route again; the run ends if that is nothing |
+| code | code | the text | the run ends |
+| code | nothing that parses was found | nothing | route again, this contract masked |
+| text | anything | the text | the run ends |
+| text | not what the output type says | nothing | the step again, told what is wrong; else the run ends |
+
+A step that met a limit is never acted on: a call or a program that was cut short may mean something else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from loraloop.adapters.skill.contracts import answer_of, code_of, verdict_of
+from loraloop.agent.result import StopReason
+from loraloop.agent.tools.runner import call_key, clipped
+from loraloop.tool_schemas.errors import SchemaError
+from loraloop.tool_schemas.tools.calls import Call, parse_calls
+from loraloop.tool_schemas.tools.tool import Tool
+
+PYTHON = "python"
+"""The name under which the `python` tool's results stand in the transcript."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What an outcome depends on besides the text.
+
+    Attributes:
+        tools: Those that the step may call.
+        answered: Keys (`call_key`) of the calls that this run has answered.
+        calls_left: Calls that the limits still allow.
+        python: Whether code is run.
+        repeat: Whether an answered call may run again.
+        go_on: Whether the run routes again after a retrieval answer.
+        limit: The limit at which generation was cut; None if it ended by itself.
+        least: Calls that the step has to have.
+        required: Whether the caller asked for a call.
+        repairs: How often an invalid text may still be decoded again.
+        read: From the text of an answer to its value; None where it may be any text.
+        flaw: What is known to be wrong with the text already; empty for nothing.
+    """
+
+    tools: Sequence[Tool] = ()
+    answered: Collection[str] = ()
+    calls_left: int = 16
+    python: bool = False
+    repeat: bool = False
+    go_on: bool = False
+    limit: StopReason | None = None
+    least: int = 0
+    required: bool = False
+    repairs: int = 0
+    read: Callable[[str], Any] | None = None
+    flaw: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What to do after a step.
+
+    Attributes:
+        name: For the trace.
+        keep: Whether the step's text stays in the transcript.
+        stop: Why the run ends now; None to route again.
+        output: The run's output if it ends.
+        calls: What to run, or, with stop reason `tool_call`, what the caller has to run.
+        mask: Whether skills of this contract are masked from now on.
+        refuse: Whether the refusal is said.
+        error: What is wrong with an invalid text.
+        again: Whether the same step is decoded once more.
+        value: What an answer's text means under the run's output type.
+    """
+
+    name: str
+    keep: bool
+    stop: StopReason | None = None
+    output: str = ""
+    calls: tuple[Call, ...] = ()
+    citations: tuple[str, ...] = ()
+    category: str = ""
+    mask: bool = False
+    refuse: bool = False
+    error: str = ""
+    again: bool = False
+    value: Any = None
+
+
+def outcome_of(contract: str, text: str, facts: Facts) -> Outcome:
+    """Reads a step's text under its contract.
+
+    Raises:
+        SchemaError: if an answer or code is not what the contract says (a grammar makes that impossible).
+    """
+    if facts.limit is not None:
+        value = _read(text, facts)[0] if contract == "text" else None
+        return Outcome("truncated", keep=contract in ("text", "code"), stop=facts.limit, output=text, value=value)
+    if contract == "calls":
+        return _calls(text, facts)
+    if contract == "text":
+        value, error = _read(text, facts)
+        if error:
+            return _invalid(text, error, facts, required=True)
+        return Outcome("text", keep=True, stop="answer", output=text, value=value)
+    if contract == "answer":
+        answer = answer_of(text)
+        if not answer.answerable:
+            return Outcome("not_answerable", keep=False, mask=True)
+        if facts.go_on:
+            return Outcome("answer", keep=True, citations=answer.citations, output=answer.answer, mask=True)
+        return Outcome("answer", keep=True, stop="answer", output=answer.answer, citations=answer.citations)
+    if contract == "verdict":
+        return _verdict(text)
+    return _code(text, facts)
+
+
+def _invalid(text: str, error: str, facts: Facts, required: bool) -> Outcome:
+    """Once more, if that is allowed; else the run does without it, or ends."""
+    if facts.repairs:
+        return Outcome("invalid", keep=False, error=error, again=True)
+    if required:
+        return Outcome("invalid", keep=False, stop="invalid", output=text, error=error)
+    return Outcome("invalid", keep=False, mask=True, error=error)
+
+
+def _read(text: str, facts: Facts) -> tuple[Any, str]:
+    """The value of an answer's text, or what is wrong with it."""
+    if facts.flaw:
+        return None, facts.flaw
+    try:
+        return None if facts.read is None else facts.read(text), ""
+    except SchemaError as error:
+        return None, clipped(str(error))
+
+
+def _calls(text: str, facts: Facts) -> Outcome:
+    try:
+        if facts.flaw:
+            raise SchemaError(facts.flaw)
+        calls = parse_calls(text, facts.tools)
+        if len(calls) < facts.least:
+            raise SchemaError(f"at least {facts.least} calls are needed, not {len(calls)}")
+    except SchemaError as error:
+        return _invalid(text, clipped(str(error)), facts, facts.required)
+    if not calls:
+        return Outcome("no_call", keep=False, mask=True)
+    known = {tool.name: tool for tool in facts.tools}
+    if not all(known[call.name].executable for call in calls):
+        return Outcome("tool_call", keep=True, stop="tool_call", output=text, calls=calls)
+    keys = [call_key(call) for call in calls]
+    fresh = keys if facts.repeat else set(keys).difference(facts.answered)  # what repeats another call does not run
+    if not fresh:
+        return Outcome("repeated", keep=False, mask=True)
+    if len(fresh) > facts.calls_left:
+        return Outcome("calls", keep=False, stop="max_tool_calls", output=text)
+    return Outcome("calls", keep=True, calls=calls)
+
+
+def _verdict(text: str) -> Outcome:
+    try:
+        verdict = verdict_of(text)
+    except SchemaError as error:
+        return Outcome("invalid", keep=False, stop="invalid", error=clipped(str(error)))
+    if verdict.unsafe:
+        return Outcome("unsafe", keep=False, stop="refused", category=verdict.category, refuse=True)
+    return Outcome("safe", keep=False)
+
+
+def _code(text: str, facts: Facts) -> Outcome:
+    if facts.flaw:
+        return Outcome("invalid", keep=False, mask=True, error=facts.flaw)
+    code = code_of(text)
+    if not facts.python:
+        return Outcome("code", keep=True, stop="code", output=text)
+    call = Call(PYTHON, {"code": code})
+    if not facts.repeat and call_key(call) in facts.answered:
+        return Outcome("repeated", keep=False, mask=True)
+    if facts.calls_left < 1:
+        return Outcome("code", keep=True, stop="max_tool_calls", output=text)
+    return Outcome("code", keep=True, output=text, calls=(call,))

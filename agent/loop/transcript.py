@@ -1,0 +1,104 @@
+"""From what a caller gives to messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from loraloop.adapters.base.messages import Message
+from loraloop.adapters.base.origin import Origin, PassageSpan
+from loraloop.adapters.skill.contracts import Passage, user_content
+from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.tools.render import render_tools
+from loraloop.tool_schemas.tools.tool import Tool, check_names
+
+
+def as_tools(given: Sequence[Tool | Callable[..., Any] | Mapping[str, Any]]) -> tuple[Tool, ...]:
+    """Tools, typed functions and JSON forms of tools, as tools.
+
+    Raises:
+        SchemaError: if one is unusable, or two share a name.
+        InputError: if something else was given.
+    """
+    tools: list[Tool] = []
+    for each in given:
+        if isinstance(each, Tool):
+            tools.append(each)
+        elif isinstance(each, Mapping):
+            tools.append(Tool.from_schema(dict(each)))
+        elif callable(each):
+            tools.append(Tool.from_function(each))
+        else:
+            raise InputError(f"{each!r} is no tool: give a Tool, a typed function, or a tool's JSON form")
+    check_names(tools)
+    return tuple(tools)
+
+
+def as_passages(given: Sequence[Passage | Mapping[str, Any] | str]) -> tuple[Passage, ...]:
+    """Passages, dictionaries with id, text and title, or plain texts (numbered from 1), as passages.
+
+    Raises:
+        InputError: if one is unusable, or two share an id.
+    """
+    passages: list[Passage] = []
+    for number, each in enumerate(given, start=1):
+        try:
+            if isinstance(each, Passage):
+                passages.append(each)
+            elif isinstance(each, str):
+                passages.append(Passage(str(number), each))
+            else:
+                passages.append(Passage(**{"id": str(number), **each}))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"passage {number} is unusable ({error}): give id, text and maybe title") from None
+    if len({passage.id for passage in passages}) != len(passages):
+        raise InputError("passage ids must differ: rename the repeated one")
+    return tuple(passages)
+
+
+def system_content(instructions: str, tools: Sequence[Tool]) -> str:
+    """The system message's content; empty where there are neither instructions nor tools."""
+    return "\n\n".join(part for part in (instructions.strip(), render_tools(tools)) if part)
+
+
+def passage_spans(content: str, passages: Sequence[Passage], trusted: bool) -> tuple[PassageSpan, ...]:
+    """Where passages stand in a user's message.
+
+    Args:
+        content: What `user_content` made of them.
+        passages: In their order.
+        trusted: Whether they may be followed.
+    """
+    spans, at = [], 0
+    for passage in passages:
+        start = content.index(f"[{passage.id}] ", at)
+        at = content.index(passage.text, start) + len(passage.text)
+        spans.append(PassageSpan(passage.id, passage.source, start, at, trusted))
+    return tuple(spans)
+
+
+def request(
+    prompt: str, passages: Sequence[Passage], history: Sequence[Message], system: str, trust_passages: bool = False
+) -> tuple[Message, ...]:
+    """The messages of a run: system, history, and the prompt with its passages.
+
+    An agent's own system message takes the place of the history's. An empty prompt is allowed only where the history
+    ends with a tool's result, which then is what the run goes on from.
+
+    Raises:
+        InputError: for an empty prompt.
+    """
+    messages = list(history)
+    if messages and messages[0].role == "system" and system:
+        messages = messages[1:]
+    if system:
+        messages.insert(0, Message("system", system, Origin("system")))
+    if prompt.strip():
+        content = user_content(prompt, passages)
+        spans = passage_spans(content, passages, trust_passages)
+        messages.append(Message("user", content, Origin("user", passages=spans)))
+    elif not messages or messages[-1].role != "tool":
+        raise InputError("the prompt is empty: say what the agent should do")
+    elif passages:
+        raise InputError("passages need a question: give a prompt with them")
+    return tuple(messages)

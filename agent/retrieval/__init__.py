@@ -1,0 +1,1 @@
+"""Documents, and the passages of them that a question is given."""

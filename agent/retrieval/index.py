@@ -1,0 +1,278 @@
+"""Passages of documents in SQLite's full-text index (FTS5), ranked by BM25, on disk or in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loraloop.adapters.skill.contracts import Passage
+from loraloop.agent.retrieval.chunking import OVERLAP, SIZE, check_sizes, cut
+from loraloop.agent.retrieval.documents import Document, cleaned, one_line, read_path
+from loraloop.tool_schemas.errors import InputError
+
+Given = Document | Mapping[str, Any] | str | os.PathLike[str]
+"""What can be added: a document, its fields, or the path of a file or a folder."""
+
+TERMS = 64
+"""Most different words of a question that are looked for."""
+FORMAT = 1  # of the file: PRAGMA user_version
+_MARK = 0x4C4F4F50  # PRAGMA application_id
+_SCHEMA = """
+CREATE TABLE documents (id INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL UNIQUE, title TEXT NOT NULL,
+    digest TEXT NOT NULL, origin TEXT NOT NULL);
+CREATE TABLE passages (id INTEGER PRIMARY KEY AUTOINCREMENT, title TEXT NOT NULL, text TEXT NOT NULL,
+    document INTEGER NOT NULL REFERENCES documents (id));
+CREATE INDEX passages_of ON passages (document);
+CREATE VIRTUAL TABLE words USING fts5 (title, text, tokenize = 'porter unicode61 remove_diacritics 2');
+"""
+_FIND = """
+SELECT passages.id, passages.text, passages.title, documents.source FROM words
+    JOIN passages ON passages.id = words.rowid JOIN documents ON documents.id = passages.document
+    WHERE words MATCH ? ORDER BY bm25(words, 2.0, 1.0), passages.id LIMIT ?
+"""
+_UNSPACED = re.compile("([\u0e00-\u0eff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff])")
+_COMMON = frozenset((
+    "a", "about", "an", "and", "any", "are", "as", "at", "be", "been", "but", "by", "can", "could", "did", "do",
+    "does", "for", "from", "had", "has", "have", "how", "i", "if", "in", "into", "is", "it", "its", "me", "my",
+    "of", "on", "or", "our", "please", "should", "so", "some", "tell", "than", "that", "the", "their", "them",
+    "there", "these", "they", "this", "to", "was", "we", "were", "what", "when", "where", "which", "who", "whom",
+    "whose", "why", "will", "with", "would", "you", "your",
+))  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What adding or removing documents did.
+
+    Attributes:
+        added, replaced, unchanged, removed: Documents.
+        skipped: Files that were not read, with the reason.
+    """
+
+    added: int = 0
+    replaced: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    skipped: tuple[tuple[str, str], ...] = ()
+
+
+class PassageIndex:
+    """Finds passages by their words. A retriever; safe for threads, and on disk for processes (WAL).
+
+    Args:
+        path: The file, made where there is none; None keeps the index in memory.
+        size: Most characters of a passage.
+        overlap: Most characters that a passage repeats from the one before.
+
+    Raises:
+        InputError: sizes that cannot be, or a file that is no index of this format.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None = None, *, size: int = SIZE, overlap: int = OVERLAP) -> None:
+        check_sizes(size, overlap)
+        self.path = None if path is None else Path(path)
+        self._size, self._overlap = size, overlap
+        self._lock = threading.RLock()
+        self._owner = os.getpid()
+        self._database = self._open()
+
+    def retrieve(self, question: str, k: int = 4) -> list[Passage]:
+        """The `k` best passages for a question, the best first; none where no word of it occurs.
+
+        Args:
+            question: Any text: nothing in it is an operator.
+            k: Most passages.
+        """
+        terms = terms_of(question)
+        if not terms or k < 1:
+            return []
+        with self._connected() as database:
+            rows = database.execute(_FIND, (" OR ".join(f'"{term}"' for term in terms), k)).fetchall()
+        return [Passage(f"p{key}", text, title, source) for key, text, title, source in rows]
+
+    def add(self, documents: Given | Iterable[Given]) -> Changes:
+        """Adds documents in one transaction: unchanged ones are left alone, changed ones replaced.
+
+        Args:
+            documents: One or several documents, mappings with their fields, or paths. Of a folder, documents whose
+                files are gone are removed.
+
+        Raises:
+            InputError: something that is no document, a path that does not exist, or an index that cannot be written,
+                such as on a full disk; it is as it was then.
+        """
+        given = [documents] if isinstance(documents, Document | Mapping | str | os.PathLike) else list(documents)
+        read: list[Document] = []
+        skipped: list[tuple[str, str]] = []
+        folders = set()
+        for each in given:
+            if isinstance(each, str | os.PathLike):
+                reading = read_path(each)
+                read.extend(reading.documents)
+                skipped.extend(reading.skipped)
+                if Path(each).is_dir():
+                    folders.add(str(Path(each).resolve()))
+            else:
+                read.append(as_document(each))
+        counts = {"added": 0, "replaced": 0, "unchanged": 0}
+        with self._writing() as database:
+            for document in read:
+                counts[self._put(database, document)] += 1
+            gone = self._gone(database, folders, {cleaned(document.source) for document in read})
+            for source in gone:
+                self._drop(database, source)
+        return Changes(**counts, removed=len(gone), skipped=tuple(skipped))
+
+    def remove(self, *sources: str) -> Changes:
+        """Removes the documents of these sources; others are ignored."""
+        with self._writing() as database:
+            return Changes(removed=sum(self._drop(database, cleaned(str(source))) for source in sources))
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Sources of the documents, sorted."""
+        with self._connected() as database:
+            return tuple(row[0] for row in database.execute("SELECT source FROM documents ORDER BY source"))
+
+    def __len__(self) -> int:
+        """How many passages there are."""
+        with self._connected() as database:
+            return int(database.execute("SELECT count(*) FROM passages").fetchone()[0])
+
+    def close(self) -> None:
+        """Closes the file; an index in memory is gone."""
+        with self._lock:
+            self._database.close()
+
+    def __enter__(self) -> PassageIndex:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _put(self, database: sqlite3.Connection, document: Document) -> str:
+        source, title = cleaned(document.source), one_line(document.title)
+        parts = (title, document.text.encode("utf-8", "replace"), self._size, self._overlap)
+        digest = hashlib.sha256(repr(parts).encode()).hexdigest()
+        known = database.execute("SELECT digest FROM documents WHERE source = ?", (source,)).fetchone()
+        if known and known[0] == digest:
+            database.execute("UPDATE documents SET origin = ? WHERE source = ?", (cleaned(document.group), source))
+            return "unchanged"
+        self._drop(database, source)
+        row = (source, title, digest, cleaned(document.group))
+        key = database.execute("INSERT INTO documents (source, title, digest, origin) VALUES (?, ?, ?, ?)", row)
+        for heading, text in cut(Document(source, document.text, title), self._size, self._overlap):
+            made = database.execute(
+                "INSERT INTO passages (title, text, document) VALUES (?, ?, ?)", (heading, text, key.lastrowid)
+            )
+            words = (made.lastrowid, _spaced(heading), _spaced(text))
+            database.execute("INSERT INTO words (rowid, title, text) VALUES (?, ?, ?)", words)
+        return "replaced" if known else "added"
+
+    @staticmethod
+    def _drop(database: sqlite3.Connection, source: str) -> int:
+        within = "(SELECT passages.id FROM passages JOIN documents ON documents.id = document WHERE source = ?)"
+        database.execute(f"DELETE FROM words WHERE rowid IN {within}", (source,))
+        database.execute(f"DELETE FROM passages WHERE id IN {within}", (source,))
+        return database.execute("DELETE FROM documents WHERE source = ?", (source,)).rowcount
+
+    @staticmethod
+    def _gone(database: sqlite3.Connection, folders: set[str], present: set[str]) -> list[str]:
+        rows = (
+            row
+            for folder in folders
+            for row in database.execute("SELECT source FROM documents WHERE origin = ?", (cleaned(folder),))
+        )
+        return [source for (source,) in rows if source not in present]
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        if self.path is not None and self._owner != os.getpid():  # forked: a connection must not be shared
+            self._lock, self._database, self._owner = threading.RLock(), self._open(), os.getpid()
+        with self._lock:
+            yield self._database
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._connected() as database:
+            try:
+                database.execute("BEGIN IMMEDIATE")
+                yield database
+                database.execute("COMMIT")
+            except BaseException as error:
+                if database.in_transaction:  # SQLite itself has gone back where the disk is full
+                    database.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error):
+                    where = self.path or "in memory"
+                    problem = (
+                        f"the index {where} cannot be written: {error}; nothing was changed, so add again when it can"
+                    )
+                    raise InputError(problem) from error
+                raise
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            database = sqlite3.connect(
+                self.path or ":memory:", timeout=60, isolation_level=None, check_same_thread=False
+            )
+            try:
+                self._prepare(database)
+            except BaseException:
+                database.close()
+                raise
+        except sqlite3.Error as error:
+            raise InputError(f"cannot open the index {self.path or 'in memory'}: {error}; name another file") from error
+        return database
+
+    def _prepare(self, database: sqlite3.Connection) -> None:
+        database.execute("PRAGMA busy_timeout = 60000")
+        tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        mark = database.execute("PRAGMA application_id").fetchone()[0]
+        if tables and mark != _MARK:
+            raise InputError(f"{self.path} is another program's database: name another file for the index")
+        if self.path is not None:
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = NORMAL")
+        database.execute("BEGIN IMMEDIATE")
+        version = database.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            for statement in _SCHEMA.split(";"):
+                database.execute(statement)
+            database.execute(f"PRAGMA application_id = {_MARK}")
+            database.execute(f"PRAGMA user_version = {FORMAT}")
+        database.execute("COMMIT")
+        if version not in (0, FORMAT):
+            raise InputError(f"{self.path} is an index of format {version}, not {FORMAT}: delete it and add again")
+
+
+def as_document(given: Document | Mapping[str, Any]) -> Document:
+    """A document from its fields.
+
+    Raises:
+        InputError: if it is none.
+    """
+    if isinstance(given, Document):
+        return given
+    try:
+        return Document(**{key: str(value) for key, value in dict(given).items()})
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{given!r:.80} is no document ({error}): give source, text and maybe title") from None
+
+
+def terms_of(question: str) -> list[str]:
+    """The words of a question that are looked for: without the commonest, unless it has no others."""
+    words = list(dict.fromkeys(re.findall(r"[^\W_]+", _spaced(cleaned(question[:20_000])).lower())))
+    return ([word for word in words if word not in _COMMON] or words)[:TERMS]
+
+
+def _spaced(text: str) -> str:
+    """Text in which each character of a script without spaces is a word."""
+    return _UNSPACED.sub(r" \1 ", text)

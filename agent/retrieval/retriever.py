@@ -1,0 +1,45 @@
+"""Retrieval for runs: what a retriever is, and which of its passages a request is given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from loraloop.adapters.skill.contracts import Passage, user_content
+from loraloop.agent.loop.transcript import as_passages
+
+if TYPE_CHECKING:
+    from loraloop.agent.runtime import Runtime
+
+SHARE = 2
+"""One part in so many of a runtime's context is what a request and its retrieved passages may take."""
+
+
+@runtime_checkable
+class Retriever(Protocol):
+    """Finds passages for a question; `PassageIndex` is one. Asked by several threads at a time."""
+
+    def retrieve(self, question: str, k: int) -> Sequence[Passage]:
+        """At most `k` passages, the best first. Their ids differ, and mean the same in later runs."""
+        ...
+
+
+def found(runtime: Runtime, retriever: Retriever | None, question: str, k: int) -> tuple[Passage, ...]:
+    """The best passages for a request, as many as fit beside it; none for an empty one.
+
+    Args:
+        runtime: Whose context they have to fit in.
+        retriever: Where they come from; None gives none.
+        question: The request.
+        k: Most passages.
+
+    Raises:
+        InputError: the retriever gives something else than passages, or two of one id.
+    """
+    if retriever is None or not question.strip():
+        return ()
+    passages = as_passages(list(retriever.retrieve(question, k))[:k])
+    most = runtime.context // SHARE
+    while passages and len(runtime.base.chat.message("user", user_content(question, passages))) > most:
+        passages = passages[:-1]
+    return passages

@@ -1,0 +1,228 @@
+"""The journal of a session's run: each thing that happened is committed before the next one begins."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from threading import Lock
+from time import time
+from typing import TYPE_CHECKING, Any, Literal
+
+from loraloop.agent.checkpoint import Asked, lines_of, state_of
+from loraloop.agent.loop.journal import Journal
+from loraloop.agent.result import CallRecord
+from loraloop.agent.sessions.lock import Lease
+from loraloop.agent.sessions.rows import Place, begin, begin_again, calls_of, end, finish, touch, transcribe
+from loraloop.tool_schemas.errors import SessionBusyError
+from loraloop.tool_schemas.jsontext import dumps
+
+if TYPE_CHECKING:
+    from loraloop.adapters.base.messages import Message
+    from loraloop.agent.checkpoint import Interrupted, Line, Written
+    from loraloop.agent.engine.trunk import Trunk
+    from loraloop.agent.events import Event
+    from loraloop.agent.loop.act import CarryingOut
+    from loraloop.agent.result import RunResult, Step
+    from loraloop.agent.sessions.database import SessionFile
+    from loraloop.tool_schemas.tools.calls import Call
+    from loraloop.tool_schemas.tools.tool import Tool
+
+OnUnfinished = Literal["run_again", "report", "fail"]
+"""What becomes of a call that had begun and has no end: it is made again, it is told to the model as an error, or the
+run is not resumed."""
+
+UNFINISHED = (
+    "the program was stopped during this call: it may have run already, and what it gave is lost (at-least-once). It "
+    "was not run again: find out before you do so"
+)
+"""What the model is told of such a call."""
+
+
+class SessionJournal(Journal):
+    """Writes one run of a session into its file.
+
+    Args:
+        file: Where the session is.
+        session: Its id.
+        title: Of the session, if this is its first run; else the prompt's beginning.
+        version: Of the session when `lines` and `interrupted` were read.
+        lines: Its transcript.
+        interrupted: The run to go on with; None for a new one.
+        on_unfinished: What becomes of calls that were interrupted; None runs those of idempotent tools again and
+            reports others.
+        architecture: Fingerprint of the base whose tokens `lines` has.
+
+    Attributes:
+        asked: What the run is asked, prompt and passages left out.
+    """
+
+    def __init__(
+        self,
+        file: SessionFile,
+        session: str,
+        title: str,
+        version: int,
+        lines: tuple[Line, ...],
+        interrupted: Interrupted | None,
+        on_unfinished: OnUnfinished | None,
+        architecture: str,
+    ) -> None:
+        self.interrupted = interrupted
+        self.asked = Asked("")
+        self._file = file
+        self._session = session
+        self._title = title
+        self._version = version
+        self._lines = list(lines)
+        self._on_unfinished = on_unfinished
+        self._architecture = architecture
+        self._key = self._run = -1
+        self._written: tuple[str, str] | None = None  # a step that is about to act, and the run's state
+        self._made: dict[Place, CallRecord | None] = {}  # calls of the interrupted step; without a record, unfinished
+        self._again: set[Place] = set()
+        self._lock = Lock()
+
+    @property
+    def history(self) -> tuple[Message, ...]:
+        """The transcript that a new run goes on from."""
+        return tuple(message for message, _ in self._lines)
+
+    def around(self, events: Generator[Event, None, None]) -> Generator[Event, None, None]:
+        """Has the session for itself while the run goes.
+
+        Raises:
+            SessionBusyError: Another runner has it, or had it since it was read.
+        """
+        lease = Lease(self._file.path, self._session)
+        try:
+            self._check()
+            yield from events
+        finally:
+            lease.release()
+
+    def ids(self, index: int, message: Message) -> list[int] | None:
+        if self._architecture != self.asked.architecture or index >= len(self._lines):
+            return None
+        kept, ids = self._lines[index]
+        return ids if kept == message else None
+
+    def opened(self, run: CarryingOut, trunk: Trunk) -> None:
+        job, now = run._job, time()
+        asked = replace(self.asked, prompt=job.prompt, passages=job.passages)
+        title = self._title or " ".join(job.prompt.split())[:80]
+        with self._file.writing() as database:
+            database.execute(
+                "INSERT INTO sessions (id, title, created, updated, version) VALUES (?, ?, ?, ?, 0) "
+                "ON CONFLICT (id) DO NOTHING",
+                (self._session, title, now, now),
+            )
+            self._key, number = database.execute(
+                "SELECT key, (SELECT count(*) FROM runs WHERE session = key) FROM sessions WHERE id = ?",
+                (self._session,),
+            ).fetchone()
+            self._run = number
+            database.execute(
+                "INSERT INTO runs (session, run, run_id, started, asked, state) VALUES (?, ?, ?, ?, ?, ?)",
+                (self._key, number, run.id, now, dumps(asked), dumps(state_of(run))),
+            )
+            for step in run._steps:  # of a run that waited for approval
+                self._keep(database, step)
+            self._transcribe(database, lines_of(trunk))
+            touch(database, self._key, now)
+
+    def written(self, written: Written, run: CarryingOut) -> None:
+        self._written = dumps(written), dumps(state_of(run))
+
+    def begun(self, index: int, number: int, call: Call, tool: Tool) -> CallRecord | None:
+        place, now = (self._key, self._run, index, number), time()
+        with self._lock:
+            interrupted, known = place in self._made, self._made.pop(place, None)
+            if known is not None:
+                return known
+            with self._committing(now) as database:
+                if not interrupted:
+                    self._commit_written(database)
+                    begin(database, place, call, now)
+                elif runs_again(tool, self._on_unfinished):
+                    begin_again(database, place, now)
+                    self._again.add(place)
+                else:
+                    known = CallRecord(call.name, call.arguments, None, UNFINISHED, source=tool.source)
+                    known = replace(known, at_least_once=True)
+                    end(database, place, known, now)
+            return known
+
+    def ended(self, index: int, number: int, record: CallRecord) -> CallRecord:
+        place, now = (self._key, self._run, index, number), time()
+        record = replace(record, at_least_once=place in self._again)
+        with self._committing(now) as database:
+            end(database, place, record, now)
+        return record
+
+    def stepped(self, step: Step, run: CarryingOut, trunk: Trunk) -> None:
+        self._written = None
+        with self._committing(time()) as database:
+            self._keep(database, step)
+            database.execute(
+                "UPDATE runs SET state = ?, written = NULL WHERE session = ? AND run = ?",
+                (dumps(state_of(run)), self._key, self._run),
+            )
+            self._transcribe(database, lines_of(trunk))
+
+    def finished(self, result: RunResult[Any]) -> None:
+        now = time()
+        with self._committing(now) as database:
+            finish(database, self._key, self._run, result, now)
+            if self.history != result.messages:  # it was made shorter, and no step followed
+                self._transcribe(database, [(message, None) for message in result.messages])
+
+    def _check(self) -> None:
+        """Finds the session's place, and that nobody wrote to it since it was read."""
+        with self._file.reading() as database:
+            row = database.execute("SELECT key, version FROM sessions WHERE id = ?", (self._session,)).fetchone()
+            if (row[1] if row else 0) != self._version:
+                raise SessionBusyError(f"session {self._session!r} went on meanwhile: another run of it has just ended")
+            if self.interrupted is not None:
+                self._key = row[0]
+                self._run = database.execute("SELECT max(run) FROM runs WHERE session = ?", row[:1]).fetchone()[0]
+                for call in calls_of(database, self._session, self._run):
+                    if call.step == len(self.interrupted.steps):
+                        self._made[self._key, self._run, call.step, call.number] = call.record
+
+    @contextmanager
+    def _committing(self, now: float) -> Iterator[sqlite3.Connection]:
+        with self._file.writing() as database:
+            yield database
+            touch(database, self._key, now)
+
+    def _transcribe(self, database: sqlite3.Connection, lines: list[Line]) -> None:
+        """Makes the kept transcript that of the run; what they share stays."""
+        same = 0
+        while same < min(len(lines), len(self._lines)) and lines[same] == self._lines[same]:
+            same += 1
+        transcribe(database, self._key, lines, same)
+        self._lines = lines
+
+    def _keep(self, database: sqlite3.Connection, step: Step) -> None:
+        database.execute(
+            "INSERT INTO steps (session, run, step, body) VALUES (?, ?, ?, ?)",
+            (self._key, self._run, step.index, dumps(step)),
+        )
+
+    def _commit_written(self, database: sqlite3.Connection) -> None:
+        """Has the text of a step that acts committed together with the first of its calls."""
+        if self._written is not None:
+            database.execute(
+                "UPDATE runs SET written = ?, state = ? WHERE session = ? AND run = ?",
+                (*self._written, self._key, self._run),
+            )
+            self._written = None
+
+
+def runs_again(tool: Tool, on_unfinished: OnUnfinished | None) -> bool:
+    """Whether an interrupted call of a tool is made again."""
+    if on_unfinished is None:
+        return tool.idempotent or tool.function is None
+    return on_unfinished == "run_again"

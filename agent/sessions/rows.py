@@ -1,0 +1,281 @@
+"""A session's rows in the file: read as values, and the writes that several need."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, Literal, TypeVar
+
+from loraloop.adapters.base.messages import Message
+from loraloop.agent.checkpoint import Asked, Interrupted, Line, RunState, Written
+from loraloop.agent.result import CallRecord, RunResult, Step
+from loraloop.tool_schemas.jsontext import dumps
+from loraloop.tool_schemas.tools.calls import Call
+
+V = TypeVar("V")
+Place = tuple[int, int, int, int]
+"""Of a call: the key of its session, run, step, and its number in the step."""
+_PLACE = "session = ? AND run = ? AND step = ? AND number = ?"
+
+SessionState = Literal["idle", "running", "interrupted"]
+"""`running` while some process runs it; `interrupted` where its last run has not ended and nobody runs it any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionCall:
+    """One call of a tool, as the session knows it.
+
+    Attributes:
+        step: Of its run.
+        number: Within the step, from 0.
+        name: The tool.
+        arguments: JSON data.
+        begun: When it was begun; the last time, if that was more than once.
+        ended: When its end was recorded; None if it never was.
+        times: How often it was begun.
+        record: Its result or error; None without an end.
+    """
+
+    step: int
+    number: int
+    name: str
+    arguments: dict[str, Any]
+    begun: datetime
+    ended: datetime | None
+    times: int
+    record: CallRecord | None
+
+    @property
+    def at_least_once(self) -> bool:
+        """Whether it was interrupted: it may have been done more often than its record says."""
+        return self.times > 1 or self.record is None or self.record.at_least_once
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One run of a session.
+
+    Attributes:
+        number: From 0.
+        run_id: Of the run.
+        prompt: What the user said.
+        started: When.
+        ended: When; None if it has not.
+        stop_reason: Why it ended; empty if it has not.
+        steps: The completed ones.
+        calls: Of these, and of a step that is not complete.
+        result: What it left; None if it has not ended. Only the last turn's has `messages`: those of the session.
+    """
+
+    number: int
+    run_id: str
+    prompt: str
+    started: datetime
+    ended: datetime | None
+    stop_reason: str
+    steps: tuple[Step, ...] = ()
+    calls: tuple[SessionCall, ...] = ()
+    result: RunResult[Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """What a list of sessions shows of one.
+
+    Attributes:
+        id: Its name.
+        title: What it is about; the beginning of its first prompt, if nobody said.
+        created: When.
+        updated: When something was last written.
+        state: See `SessionState`.
+        turns: Runs.
+        steps: Completed steps.
+        calls: Calls of tools.
+        pid: The process that runs it; None for none.
+    """
+
+    id: str
+    title: str
+    created: datetime
+    updated: datetime
+    state: SessionState
+    turns: int = 0
+    steps: int = 0
+    calls: int = 0
+    pid: int | None = None
+
+
+@cache
+def _reader(kind: Any) -> Any:
+    from pydantic import TypeAdapter
+
+    from loraloop.agent.loop.pending_run import PendingRun  # noqa: F401  (pydantic looks for it here)
+
+    return TypeAdapter(kind)
+
+
+def loaded(kind: Callable[..., V], text: str) -> V:
+    """A value of a class, as `dumps` wrote it."""
+    value: V = _reader(kind).validate_json(text)
+    return value
+
+
+def moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def info_rows(database: sqlite3.Connection, session: str | None = None) -> list[tuple[SessionInfo, bool]]:
+    """What is known of one session, or of all, the last written first; and whether the last run has not ended."""
+    where = "" if session is None else "WHERE sessions.id = ?"
+    rows = database.execute(
+        f"""
+        SELECT id, title, created, updated,
+            (SELECT count(*) FROM runs WHERE session = key), (SELECT count(*) FROM steps WHERE session = key),
+            (SELECT count(*) FROM calls WHERE session = key),
+            (SELECT count(*) FROM runs WHERE session = key AND ended IS NULL)
+        FROM sessions {where} ORDER BY updated DESC, key DESC
+        """,
+        () if session is None else (session,),
+    )
+    return [
+        (SessionInfo(name, title, moment(created), moment(updated), "idle", *counts), bool(open_runs))
+        for name, title, created, updated, *counts, open_runs in rows
+    ]
+
+
+def last_run(database: sqlite3.Connection, session: str) -> tuple[int, str, str]:
+    """A session's version, which grows with every commit; of its last run the base's fingerprint, and why it ended."""
+    row = database.execute(
+        "SELECT version, asked, stop_reason FROM sessions JOIN runs ON session = key WHERE id = ? "
+        "ORDER BY run DESC LIMIT 1",
+        (session,),
+    ).fetchone()
+    return (0, "", "") if row is None else (row[0], loaded(Asked, row[1]).architecture, row[2] or "")
+
+
+def lines_of(database: sqlite3.Connection, session: str) -> tuple[Line, ...]:
+    """The transcript, each message with its tokens."""
+    rows = database.execute(
+        "SELECT body FROM messages JOIN sessions ON key = session WHERE id = ? ORDER BY place", (session,)
+    )
+    return tuple(_reader(tuple[Message, list[int] | None]).validate_json(body) for (body,) in rows)
+
+
+def turns_of(database: sqlite3.Connection, session: str) -> tuple[Turn, ...]:
+    """The runs with all that is known of them."""
+    messages = tuple(message for message, _ in lines_of(database, session))
+    rows = database.execute(
+        "SELECT run, run_id, asked, started, ended, stop_reason, result FROM runs JOIN sessions ON key = session "
+        "WHERE id = ? ORDER BY run",
+        (session,),
+    ).fetchall()
+    turns = []
+    for run, run_id, asked, started, ended, stop, result in rows:
+        steps = steps_of(database, session, run)
+        done = None
+        if result is not None:
+            said = messages if run == rows[-1][0] else ()
+            done = replace(loaded(RunResult, result), messages=said, steps=steps)
+        over = None if ended is None else moment(ended)
+        prompt = loaded(Asked, asked).prompt
+        calls = calls_of(database, session, run)
+        turns.append(Turn(run, run_id, prompt, moment(started), over, stop or "", steps, calls, done))
+    return tuple(turns)
+
+
+def steps_of(database: sqlite3.Connection, session: str, run: int) -> tuple[Step, ...]:
+    """The completed steps of a run."""
+    rows = database.execute(
+        "SELECT body FROM steps JOIN sessions ON key = session WHERE id = ? AND run = ? ORDER BY step", (session, run)
+    )
+    return tuple(loaded(Step, body) for (body,) in rows)
+
+
+def calls_of(database: sqlite3.Connection, session: str, run: int) -> tuple[SessionCall, ...]:
+    """The calls of a run."""
+    rows = database.execute(
+        "SELECT step, number, name, arguments, begun, ended, times, record FROM calls JOIN sessions ON key = session "
+        "WHERE id = ? AND run = ? ORDER BY step, number",
+        (session, run),
+    )
+    return tuple(
+        SessionCall(
+            step,
+            number,
+            name,
+            json.loads(arguments),
+            moment(begun),
+            None if ended is None else moment(ended),
+            times,
+            None if record is None else loaded(CallRecord, record),
+        )
+        for step, number, name, arguments, begun, ended, times, record in rows
+    )
+
+
+def interrupted_of(database: sqlite3.Connection, session: str) -> Interrupted | None:
+    """The last run, if it has not ended."""
+    row = database.execute(
+        "SELECT run, run_id, asked, state, written FROM runs JOIN sessions ON key = session "
+        "WHERE id = ? AND ended IS NULL",
+        (session,),
+    ).fetchone()
+    if row is None:
+        return None
+    run, run_id, asked, state, written = row
+    return Interrupted(
+        run_id,
+        loaded(Asked, asked),
+        lines_of(database, session),
+        steps_of(database, session, run),
+        loaded(RunState, state),
+        None if written is None else loaded(Written, written),
+    )
+
+
+def begin(database: sqlite3.Connection, place: Place, call: Call, now: float) -> None:
+    """Notes that a call is about to run."""
+    database.execute(
+        "INSERT INTO calls (session, run, step, number, name, arguments, begun, times) VALUES (?, ?, ?, ?, ?, ?, ?, 1)",
+        (*place, call.name, dumps(call.arguments), now),
+    )
+
+
+def begin_again(database: sqlite3.Connection, place: Place, now: float) -> None:
+    """Notes that a call that was interrupted is about to run once more."""
+    database.execute(
+        f"UPDATE calls SET begun = ?, times = times + 1 WHERE {_PLACE}",
+        (now, *place),
+    )
+
+
+def end(database: sqlite3.Connection, place: Place, record: CallRecord, now: float) -> None:
+    """Notes what a call gave."""
+    database.execute(f"UPDATE calls SET ended = ?, record = ? WHERE {_PLACE}", (now, dumps(record), *place))
+
+
+def finish(database: sqlite3.Connection, key: int, run: int, result: RunResult[Any], now: float) -> None:
+    """Ends a run. Of its result, messages and steps have rows of their own."""
+    database.execute(
+        "UPDATE runs SET ended = ?, stop_reason = ?, result = ?, state = NULL, written = NULL "
+        "WHERE session = ? AND run = ?",
+        (now, result.stop_reason, dumps(replace(result, messages=(), steps=())), key, run),
+    )
+
+
+def transcribe(database: sqlite3.Connection, key: int, lines: Sequence[Line], same: int) -> None:
+    """Makes a session's transcript these lines, of which the first `same` are there."""
+    database.execute("DELETE FROM messages WHERE session = ? AND place >= ?", (key, same))
+    database.executemany(
+        "INSERT INTO messages (session, place, body) VALUES (?, ?, ?)",
+        [(key, place, dumps(lines[place])) for place in range(same, len(lines))],
+    )
+
+
+def touch(database: sqlite3.Connection, key: int, now: float) -> None:
+    """Notes that a session was written to."""
+    database.execute("UPDATE sessions SET updated = ?, version = version + 1 WHERE key = ?", (now, key))

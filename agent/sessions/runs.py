@@ -1,0 +1,106 @@
+"""How a run gets its session: the history that it goes on from, or what it was asked before it was interrupted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+from loraloop.agent.checkpoint import Asked
+from loraloop.agent.loop.journal import NO_JOURNAL, Journal
+from loraloop.tool_schemas.errors import InputError, SessionError
+
+if TYPE_CHECKING:
+    from loraloop.agent.agent import Agent
+    from loraloop.agent.sessions.sessions import Session, Sessions
+
+_OBJECTS = ("policy", "deps", "output_type", "guard")  # what a run is given that is no data
+
+
+def as_sessions(given: Sessions | str | PathLike[str] | None) -> Sessions | None:
+    """A store, or the file of one."""
+    if given is None:
+        return None
+    from loraloop.agent.sessions.sessions import Sessions
+
+    return given if isinstance(given, Sessions) else Sessions(given)
+
+
+def in_session(agent: Agent[Any, Any], prompt: str, options: dict[str, Any]) -> tuple[Journal, str, dict[str, Any]]:
+    """The journal, the prompt and the options of a run, which may be one in a session.
+
+    Args:
+        agent: Who runs it.
+        prompt: Empty to go on with what was interrupted.
+        options: As the run was given them; `session` and `on_unfinished` may be among them, and are taken out.
+
+    Raises:
+        InputError: There is no session, or options that a resumed run cannot have.
+        SessionError: See `Session.journal`; or the run was begun on another base, or with options that are missing.
+        SessionBusyError: Another runner has it.
+    """
+    session, on_unfinished = options.pop("session", None), options.pop("on_unfinished", None)
+    if session is None and on_unfinished is None:
+        return NO_JOURNAL, prompt, options
+    if session is None:
+        raise InputError("on_unfinished is about the calls of a session: give session=… too")
+    session = _found(agent, session)
+    journal = session.journal(prompt, on_unfinished)
+    architecture = agent.runtime.base.fingerprints.architecture
+    objects = tuple(name for name in _OBJECTS if options.get(name) is not None)
+    if journal.interrupted is not None:
+        return (
+            journal,
+            journal.interrupted.asked.prompt,
+            _filled(journal.interrupted.asked, architecture, objects, options),
+        )
+    added = tuple(options.get("messages", ()))
+    if not prompt.strip() and not added:
+        raise SessionError(f"session {session.id!r} has no interrupted run to go on with: give a prompt")
+    skill, tool_choice = options.get("skill"), options.get("tool_choice")
+    journal.asked = Asked("", (), _plain(skill), _plain(tool_choice), objects, architecture)
+    return journal, prompt, {**options, "messages": (*journal.history, *added)}
+
+
+def _filled(asked: Asked, architecture: str, objects: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a run that is resumed: what it was asked, and what was given again."""
+    if asked.architecture != architecture:
+        raise SessionError(
+            "the run that was interrupted used another base, whose tokens this one cannot read: resume it with that "
+            "base, or give it up with give_up() and go on in words"
+        )
+    missing = [f"{name}=…" for name in asked.objects if name not in objects]
+    if missing:
+        raise SessionError(f"the run that was interrupted was given {', '.join(missing)}: give that again")
+    wrong = [name for name in ("messages", "passages", "skill", "tool_choice") if options.get(name)]
+    if wrong:
+        raise InputError(f"a run that is resumed goes on as it was asked: leave out {', '.join(wrong)}")
+    kept = {"passages": asked.passages, "skill": asked.skill, "tool_choice": asked.tool_choice}
+    return {**options, **kept}
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def after_approval(agent: Agent[Any, Any], session: Session | str | None, options: dict[str, Any]) -> Journal:
+    """The journal of a run that goes on, once its calls that waited are decided: in a session, a turn of its own.
+
+    Raises:
+        SessionError: The session does not wait for approval.
+        SessionBusyError: Another runner has it.
+    """
+    if session is None:
+        return NO_JOURNAL
+    journal = _found(agent, session).journal("", approval=True)
+    objects = tuple(name for name in _OBJECTS if options.get(name) is not None)
+    journal.asked = Asked("", (), None, None, objects, agent.runtime.base.fingerprints.architecture)
+    return journal
+
+
+def _found(agent: Agent[Any, Any], session: Session | str) -> Session:
+    if not isinstance(session, str):
+        return session
+    if agent.sessions is None:
+        raise InputError(f"session={session!r}: give the agent its sessions, Agent(…, sessions='FILE'), or a Session")
+    return agent.sessions.session(session)

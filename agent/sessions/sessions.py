@@ -1,0 +1,288 @@
+"""Sessions: conversations that outlive the process. What a run did is in a file before the run goes on."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from loraloop.adapters.base.messages import Message
+from loraloop.agent.result import RunResult
+from loraloop.agent.sessions.database import SessionFile
+from loraloop.agent.sessions.journal import OnUnfinished, SessionJournal
+from loraloop.agent.sessions.lock import Lease, forget, runner
+from loraloop.agent.sessions.rows import (
+    SessionCall,
+    SessionInfo,
+    SessionState,
+    Turn,
+    finish,
+    info_rows,
+    interrupted_of,
+    last_run,
+    lines_of,
+    touch,
+    transcribe,
+    turns_of,
+)
+from loraloop.tool_schemas.errors import InputError, SessionError, unknown
+
+if TYPE_CHECKING:
+    from loraloop.agent.agent import Agent
+
+__all__ = ["OnUnfinished", "Session", "SessionCall", "SessionInfo", "SessionState", "Sessions", "Turn"]
+
+
+def sessions_file() -> Path:
+    """`$LORALOOP_SESSIONS`, else `$XDG_DATA_HOME/loraloop/sessions.db`, else `~/.local/share/loraloop/sessions.db`."""
+    if own := os.environ.get("LORALOOP_SESSIONS"):
+        return Path(own)
+    shared = os.environ.get("XDG_DATA_HOME")
+    return (Path(shared) if shared else Path.home() / ".local" / "share") / "loraloop" / "sessions.db"
+
+
+class Sessions:
+    """Sessions in one SQLite file. Safe for threads and for processes; belongs on a local disk.
+
+    Args:
+        path: The file, made where there is none; by default the user's own, see `sessions_file`.
+
+    Raises:
+        SessionError: It cannot be opened, is no file of sessions, or is of another format.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        self.path = sessions_file() if path is None else Path(path)
+        self._file = SessionFile(self.path)
+
+    def session(self, id: str | None = None, title: str = "") -> Session:
+        """A session, known or new; it is in the file from its first run on.
+
+        Args:
+            id: Its name: one line, at most 200 characters; a new one where None.
+            title: Of a new session; by default the beginning of its first prompt.
+
+        Raises:
+            InputError: The name is unusable.
+        """
+        name = uuid.uuid4().hex[:12] if id is None else id
+        if not isinstance(name, str) or not name.strip() or len(name) > 200 or not name.isprintable():
+            raise InputError(f"a session's id is one line of 1 to 200 characters, not {name!r}")
+        return Session(self, name, title)
+
+    def __getitem__(self, id: str) -> Session:
+        """A session that is in the file.
+
+        Raises:
+            UnknownNameError: There is none of this name; the nearest is told.
+        """
+        if id not in self:
+            raise unknown("session", id, (each.id for each in self.list()))
+        return Session(self, id)
+
+    def __contains__(self, id: object) -> bool:
+        with self._file.reading() as database:
+            return database.execute("SELECT 1 FROM sessions WHERE id = ?", (str(id),)).fetchone() is not None
+
+    def __len__(self) -> int:
+        with self._file.reading() as database:
+            return int(database.execute("SELECT count(*) FROM sessions").fetchone()[0])
+
+    def list(self) -> tuple[SessionInfo, ...]:
+        """All sessions, the last written first."""
+        with self._file.reading() as database:
+            rows = info_rows(database)
+        return tuple(_judged(self.path, *row) for row in rows)
+
+    def prune(self, older_than: timedelta) -> tuple[str, ...]:
+        """Deletes the idle sessions to which nothing was written for so long; returns their ids."""
+        old = time() - older_than.total_seconds()
+        gone = [each.id for each in self.list() if each.state == "idle" and each.updated.timestamp() < old]
+        for name in gone:
+            self[name].delete()
+        return tuple(gone)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+        forget(self.path)
+
+    def __enter__(self) -> Sessions:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Session:
+    """One conversation of a store. What it says of itself is read from the file each time.
+
+    Attributes:
+        store: Where it is kept.
+        id: Its name.
+    """
+
+    def __init__(self, store: Sessions, id: str, title: str = "") -> None:
+        self.store = store
+        self.id = id
+        self._title = title
+
+    def __repr__(self) -> str:
+        return f"Session({self.id!r}, {str(self.store.path)!r})"
+
+    @property
+    def info(self) -> SessionInfo:
+        """What a list shows of it.
+
+        Raises:
+            UnknownNameError: It has had no run yet.
+        """
+        with self.store._file.reading() as database:
+            rows = info_rows(database, self.id)
+        if not rows:
+            raise unknown("session", self.id, (each.id for each in self.store.list()))
+        return _judged(self.store.path, *rows[0])
+
+    @property
+    def state(self) -> SessionState:
+        """`idle`, `running` in some process, or `interrupted`."""
+        return self.info.state if self.id in self.store else "idle"
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The transcript after the last completed step."""
+        with self.store._file.reading() as database:
+            return tuple(message for message, _ in lines_of(database, self.id))
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """Its runs, each with its steps and calls."""
+        with self.store._file.reading() as database:
+            return turns_of(database, self.id)
+
+    @property
+    def result(self) -> RunResult[Any] | None:
+        """What its last run left; None where that has not ended, or there is none."""
+        turns = self.turns
+        return turns[-1].result if turns else None
+
+    @property
+    def unfinished(self) -> tuple[SessionCall, ...]:
+        """Calls of the last run that began and have no end: they may have run."""
+        turns = self.turns
+        return tuple(call for call in turns[-1].calls if call.ended is None) if turns else ()
+
+    def resume(self, agent: Agent[Any, Any], on_unfinished: OnUnfinished | None = None, **options: Any) -> Any:
+        """Goes on with the run that was interrupted: ``agent.run_sync(session=…)`` without a prompt.
+
+        Args:
+            agent: As it was: tools of the same names, and the same base.
+            on_unfinished: What becomes of calls that had begun and have no end: `run_again`, `report` (the model is
+                told that they may have run), or `fail`. By default those of idempotent tools are run again, and
+                others reported.
+            **options: What the run was given that is no data: `deps`, `policy`, `output_type`.
+
+        Returns:
+            The result of the whole run.
+
+        Raises:
+            SessionError: There is nothing to resume, an option is missing, or a call has no end and is to `fail`.
+            SessionBusyError: Another runner has it.
+        """
+        return agent.run_sync(session=self, on_unfinished=on_unfinished, **options)
+
+    def give_up(self) -> None:
+        """Ends an interrupted run as it is, `stopped`. Its completed steps stay; a request without any is taken back.
+
+        Raises:
+            SessionError: No run was interrupted.
+            SessionBusyError: It is running.
+        """
+        with self._alone(), self.store._file.writing() as database:
+            interrupted = interrupted_of(database, self.id)
+            if interrupted is None:
+                raise SessionError(f"session {self.id!r} has no interrupted run to give up")
+            lines = list(interrupted.lines)
+            while lines and lines[-1][0].role == "user":
+                lines.pop()
+            messages = tuple(message for message, _ in lines)
+            key, run = database.execute(
+                "SELECT session, run FROM runs JOIN sessions ON key = session WHERE id = ? AND ended IS NULL",
+                (self.id,),
+            ).fetchone()
+            finish(
+                database, key, run, RunResult(interrupted.run_id, "", "stopped", messages, interrupted.steps), time()
+            )
+            transcribe(database, key, lines, len(lines))
+            touch(database, key, time())
+
+    def rename(self, title: str) -> None:
+        """Gives it another title."""
+        with self.store._file.writing() as database:
+            database.execute("UPDATE sessions SET title = ? WHERE id = ?", (title, self.id))
+
+    def delete(self) -> None:
+        """Takes it out of the file.
+
+        Raises:
+            SessionBusyError: It is running.
+        """
+        with self._alone(), self.store._file.writing() as database:
+            database.execute("DELETE FROM sessions WHERE id = ?", (self.id,))
+
+    def journal(self, prompt: str, on_unfinished: OnUnfinished | None = None, approval: bool = False) -> SessionJournal:
+        """The journal of a run that is about to begin, or, without a prompt, to go on.
+
+        Args:
+            prompt: The run's.
+            on_unfinished: See `resume`.
+            approval: Whether it goes on from calls that waited for approval.
+
+        Raises:
+            SessionError: There is a run to resume first, or a call of it has no end and is to `fail`.
+            SessionBusyError: Another runner has it.
+        """
+        if on_unfinished not in (None, "run_again", "report", "fail"):
+            raise InputError(f"on_unfinished is {on_unfinished!r}: use 'run_again', 'report' or 'fail'")
+        Lease(self.store.path, self.id).release()  # says who has it
+        with self.store._file.reading() as database:
+            version, architecture, stop = last_run(database, self.id)
+            lines, interrupted = lines_of(database, self.id), interrupted_of(database, self.id)
+        if (stop == "approval") != approval:
+            how = f"agent.resume_sync(session.result.pending, {{…}}, session={self.id!r})"
+            why = f"waits for approval: {how}" if stop == "approval" else f"is {self.state}: no call waits for approval"
+            raise SessionError(f"session {self.id!r} {why}")
+        if interrupted is not None and prompt.strip():
+            raise SessionError(
+                f"a run of session {self.id!r} was interrupted: resume it first (run it without a prompt), or give it "
+                "up with give_up()"
+            )
+        if interrupted is not None and on_unfinished == "fail" and (open_calls := self.unfinished):
+            listed = ", ".join(f"{call.name} in step {call.step}" for call in open_calls)
+            raise SessionError(
+                f"session {self.id!r} was interrupted during calls that may have run: {listed}. Find out, then resume "
+                "it with on_unfinished='run_again' or 'report'"
+            )
+        return SessionJournal(
+            self.store._file, self.id, self._title, version, lines, interrupted, on_unfinished, architecture
+        )
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        lease = Lease(self.store.path, self.id)
+        try:
+            yield
+        finally:
+            lease.release()
+
+
+def _judged(path: Path, info: SessionInfo, unfinished: bool) -> SessionInfo:
+    pid = runner(path, info.id)
+    state: SessionState = "running" if pid is not None else "interrupted" if unfinished else "idle"
+    return replace(info, state=state, pid=pid or None)

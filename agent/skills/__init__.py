@@ -1,0 +1,1 @@
+"""Skills without the loop: as functions, as Outlines models, and mixed."""

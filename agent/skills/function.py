@@ -1,0 +1,169 @@
+"""A skill as a function: what it is given becomes one step, whose text is read back."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypedDict, TypeVar, Unpack
+
+from loraloop.adapters.skill.contracts import Passage, openings
+from loraloop.agent.engine.generate import Delta
+from loraloop.agent.engine.sampler import Sampling
+from loraloop.agent.loop.transcript import request, system_content
+from loraloop.agent.skills.one_step import GREEDY, HowWritten, Wrote, write_step
+from loraloop.agent.skills.results import SkillResult
+from loraloop.router.decision import NONE
+from loraloop.tool_schemas.errors import InputError, LimitError
+from loraloop.tool_schemas.grammar.grammar import Term
+from loraloop.tool_schemas.tools.tool import Tool
+
+if TYPE_CHECKING:
+    from loraloop.adapters.base.messages import Message
+    from loraloop.agent.runtime import Runtime
+
+R = TypeVar("R", bound=SkillResult, covariant=True)
+
+
+class StepOptions(TypedDict, total=False):
+    """What every skill can be told besides what it works on.
+
+    Attributes:
+        messages: The transcript before.
+        instructions: What the system message says.
+        max_tokens: That the step may generate; 512 by default. Where its form does not fit, that is an error.
+        sampling: How tokens are drawn; greedy by default.
+        threshold: Of what the skill weighs (unsafe, no call, no answer), instead of the one on its card.
+        beams: Hypotheses of a search for what it writes (1: none), instead of what is on its card.
+        timeout: Seconds for the step.
+        cancelled: Asked before every token; true ends the step with an error.
+        progress: Told the number of tokens written so far.
+    """
+
+    messages: Sequence[Message]
+    instructions: str
+    max_tokens: int
+    sampling: Sampling
+    threshold: float | None
+    beams: int | None
+    timeout: float | None
+    cancelled: Callable[[], bool] | None
+    progress: Callable[[int], object] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked(Generic[R]):
+    """What a step is asked: the user's words and what they are about, what may be written, and how that is read."""
+
+    prompt: str
+    term: Term | None
+    read: Callable[[Wrote], R]
+    passages: tuple[Passage, ...] = ()
+    tools: tuple[Tool, ...] = ()
+
+
+class SkillFunction(Generic[R]):
+    """A skill as a function; each call is one step. Safe to share between threads.
+
+    Attributes:
+        name: The skill's.
+    """
+
+    contract: ClassVar[str]
+
+    def __init__(self, runtime: Runtime, name: str) -> None:
+        self.name = name
+        self._runtime = runtime
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
+
+    @property
+    def description(self) -> str:
+        """What the skill's card says that it does."""
+        return "Writes what it is asked for." if self.name == NONE else self._runtime.bank.card(self.name).description
+
+    def tool(self, name: str = "", description: str = "", *, timeout: float | None = None) -> Tool:
+        """The skill as a tool, with JSON Schemas of its arguments and its result.
+
+        Args:
+            name: What it is called; the skill's name where empty.
+            description: When to use it; what the skill does where empty.
+            timeout: Seconds that one call may take.
+        """
+        from loraloop.agent.skills.schemas import PARAMETERS, RETURNS
+
+        return Tool(
+            name or self.name,
+            description or self.description,
+            PARAMETERS[self.contract],
+            lambda **arguments: self.from_json(arguments).data(),
+            returns=RETURNS[self.contract],
+            timeout=timeout,
+            effects=False,
+            source=f"skill:{self.name}",
+        )
+
+    def to_openai(self) -> dict[str, Any]:
+        """The skill as a tool in OpenAI's form."""
+        return self.tool().to_openai()
+
+    def from_json(self, arguments: Mapping[str, Any], **how: Unpack[StepOptions]) -> R:
+        """The same with arguments as JSON data, as the tool's schema says; fields are named like the parameters."""
+        return self._run(self._asked(**arguments), how)
+
+    def _asked(self, *given: Any, **named: Any) -> Asked[R]:
+        raise NotImplementedError
+
+    def _run(self, asked: Asked[R], how: StepOptions) -> R:
+        if not isinstance(asked.prompt, str):
+            raise InputError(f"{type(asked.prompt).__name__} is no text: give the skill {self.name!r} a str")
+        writing = HowWritten(
+            how.get("max_tokens", 512),
+            how.get("sampling") or GREEDY,
+            threshold=how.get("threshold"),
+            beams=how.get("beams"),
+            timeout=how.get("timeout"),
+            cancelled=how.get("cancelled"),
+        )
+        system = system_content(how.get("instructions", ""), asked.tools)
+        messages = request(asked.prompt, asked.passages, how.get("messages", ()), system)
+        progress, written = how.get("progress"), 0
+        weigh = openings(self.contract) is not None
+        for piece in write_step(
+            self._runtime, messages, self.name, asked.term, writing, weigh=weigh, tools=asked.tools
+        ):
+            if not isinstance(piece, Delta):
+                return self._read(asked, piece, writing)
+            written += piece.tokens
+            if progress is not None:
+                progress(written)
+        raise AssertionError("a step ends with what it wrote")
+
+    async def _arun(self, asked: Callable[[], Asked[R]], how: StepOptions) -> R:
+        """`_run` in a thread; cancelling the task ends the step at its next token."""
+        gone, given = threading.Event(), how.get("cancelled")
+
+        def cancelled() -> bool:
+            return gone.is_set() or (given is not None and given())
+
+        work = asyncio.ensure_future(asyncio.to_thread(lambda: self._run(asked(), {**how, "cancelled": cancelled})))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            gone.set()
+            await asyncio.wait([work])
+            raise
+
+    def _read(self, asked: Asked[R], wrote: Wrote, writing: HowWritten) -> R:
+        if wrote.reason == "cancelled":
+            raise LimitError(f"the step of skill {self.name!r} was cancelled")
+        if wrote.reason == "deadline":
+            raise LimitError(f"the step of skill {self.name!r} took longer than {writing.timeout:g} s: raise timeout")
+        if not wrote.whole and asked.term is not None:
+            raise LimitError(
+                f"the step of skill {self.name!r} needs more than {writing.max_tokens} tokens: raise max_tokens, "
+                "or free the context"
+            )
+        return asked.read(wrote)

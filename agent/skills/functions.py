@@ -1,0 +1,248 @@
+"""The functions of the contracts: an answer, calls, code, a verdict, text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, Unpack, overload
+
+from loraloop.adapters.skill.contracts import (
+    Passage,
+    answer_of,
+    answer_schema,
+    code_grammar,
+    code_of,
+    verdict_of,
+    verdict_schema,
+)
+from loraloop.agent.loop.transcript import as_passages, as_tools
+from loraloop.agent.output_type import OutputType
+from loraloop.agent.policy import Policy
+from loraloop.agent.skills.function import Asked, SkillFunction, StepOptions
+from loraloop.agent.skills.one_step import Wrote
+from loraloop.agent.skills.results import AnswerResult, CallsResult, CodeResult, TextResult, VerdictResult
+from loraloop.agent.tools.tool_choice import check_names_free, choice_of, enforced, forms_of
+from loraloop.tool_schemas.errors import InputError, unknown
+from loraloop.tool_schemas.grammar.grammar import JsonSchema, Lark
+from loraloop.tool_schemas.tools.calls import parse_calls
+from loraloop.tool_schemas.tools.tool import Tool
+
+V = TypeVar("V")
+
+AnyTool = Tool | Callable[..., Any] | Mapping[str, Any]
+AnyPassage = Passage | Mapping[str, Any] | str
+
+
+class AnswerFunction(SkillFunction[AnswerResult]):
+    """Answers a question from passages, or says that they do not hold the answer."""
+
+    contract = "answer"
+
+    def __call__(self, question: str, passages: Sequence[AnyPassage], **how: Unpack[StepOptions]) -> AnswerResult:
+        """Answers `question` from `passages`: `Passage`s, mappings with their fields, or texts (numbered from 1).
+
+        Raises:
+            InputError: An empty question, no passage, or one that is unusable.
+            ContextLengthError: They do not fit.
+            LimitError: The answer does not fit into `max_tokens`, or took longer than `timeout`.
+        """
+        return self._run(self._asked(question, passages), how)
+
+    async def arun(self, question: str, passages: Sequence[AnyPassage], **how: Unpack[StepOptions]) -> AnswerResult:
+        """The same, awaited."""
+        return await self._arun(lambda: self._asked(question, passages), how)
+
+    def _asked(self, question: str, passages: Sequence[AnyPassage]) -> Asked[AnswerResult]:
+        if isinstance(passages, str | Mapping | Passage):
+            raise InputError("passages is one passage: give a list of them")
+        given = as_passages(passages)
+        if not given:
+            raise InputError(f"skill {self.name!r} answers from passages, and there are none: give passages=[…]")
+        known = {passage.id: passage for passage in given}
+
+        def read(wrote: Wrote) -> AnswerResult:
+            said = answer_of(wrote.text)
+            cited = tuple(known[each] for each in said.citations)
+            base = (self.name, wrote.text, wrote.tokens, wrote.ms)
+            chance = wrote.weighed, wrote.threshold
+            return AnswerResult(*base, said.answerable, said.answer, said.citations, cited, *chance)
+
+        return Asked(question, JsonSchema(answer_schema(known)), read, given)
+
+
+class CallsFunction(SkillFunction[CallsResult]):
+    """Writes the calls of tools that a request needs. It does not run them."""
+
+    contract = "calls"
+
+    def __call__(
+        self,
+        request: str,
+        tools: Sequence[AnyTool],
+        tool_choice: str | Mapping[str, Any] = "auto",
+        max_calls: int = 8,
+        **how: Unpack[StepOptions],
+    ) -> CallsResult:
+        """The calls for `request`, each valid under its tool's schema.
+
+        Args:
+            request: What the user wants.
+            tools: Tools, typed functions, or JSON forms of tools.
+            tool_choice: `auto` (also none), `required`, or a tool's name.
+            max_calls: Most calls.
+            **how: See `StepOptions`.
+
+        Raises:
+            InputError: An empty request, no tool, or a choice that cannot be kept.
+            UnknownNameError: There is no such tool.
+            SchemaError: A tool is unusable, or no valid call was found.
+            ContextLengthError: They do not fit.
+            LimitError: The calls do not fit into `max_tokens`, or took longer than `timeout`.
+        """
+        return self._run(self._asked(request, tools, tool_choice, max_calls), how)
+
+    async def arun(
+        self,
+        request: str,
+        tools: Sequence[AnyTool],
+        tool_choice: str | Mapping[str, Any] = "auto",
+        max_calls: int = 8,
+        **how: Unpack[StepOptions],
+    ) -> CallsResult:
+        """The same, awaited."""
+        return await self._arun(lambda: self._asked(request, tools, tool_choice, max_calls), how)
+
+    def _asked(
+        self,
+        request: str,
+        tools: Sequence[AnyTool],
+        tool_choice: str | Mapping[str, Any] = "auto",
+        max_calls: int = 8,
+    ) -> Asked[CallsResult]:
+        given, choice = as_tools(tools), choice_of(tool_choice)
+        if not given:
+            raise InputError(f"skill {self.name!r} calls tools, and there are none: give tools=[…]")
+        check_names_free(given)
+        if choice == "none":
+            raise InputError(f"tool_choice is 'none', and calling tools is all that skill {self.name!r} does")
+        if choice not in ("auto", "required", *(tool.name for tool in given)):
+            raise unknown("tool or tool choice", choice, (*(tool.name for tool in given), "auto", "required"))
+        form = enforced(forms_of(given, Policy(tool_choice=choice, max_calls=max_calls))[0])
+
+        def read(wrote: Wrote) -> CallsResult:
+            calls = parse_calls(wrote.text, form.tools)
+            told = wrote.weighed, wrote.threshold, wrote.missing
+            return CallsResult(self.name, wrote.text, wrote.tokens, wrote.ms, calls, *told)
+
+        return Asked(request, form.term, read, tools=given)
+
+
+class CodeFunction(SkillFunction[CodeResult]):
+    """Writes a Python program. It does not run it."""
+
+    contract = "code"
+
+    def __call__(self, request: str, **how: Unpack[StepOptions]) -> CodeResult:
+        """A program that does what is asked; it parses.
+
+        Raises:
+            InputError: An empty request.
+            SchemaError: No program that parses was found.
+            LimitError: It does not fit into `max_tokens`, or took longer than `timeout`.
+        """
+        return self._run(self._asked(request), how)
+
+    async def arun(self, request: str, **how: Unpack[StepOptions]) -> CodeResult:
+        """The same, awaited."""
+        return await self._arun(lambda: self._asked(request), how)
+
+    def _asked(self, request: str) -> Asked[CodeResult]:
+        term = Lark(code_grammar(self._runtime.base.tokenizer.joins_fences), python=True)
+        return Asked(
+            request,
+            term,
+            lambda wrote: CodeResult(self.name, wrote.text, wrote.tokens, wrote.ms, code_of(wrote.text)),
+        )
+
+
+class VerdictFunction(SkillFunction[VerdictResult]):
+    """Judges whether a text is unsafe."""
+
+    contract = "verdict"
+
+    def __call__(self, text: str, **how: Unpack[StepOptions]) -> VerdictResult:
+        """The verdict on `text` as a user's message, whatever the router's screen would say.
+
+        Raises:
+            InputError: An empty text.
+            ContextLengthError: It does not fit.
+        """
+        return self._run(self._asked(text), how)
+
+    async def arun(self, text: str, **how: Unpack[StepOptions]) -> VerdictResult:
+        """The same, awaited."""
+        return await self._arun(lambda: self._asked(text), how)
+
+    def _asked(self, text: str) -> Asked[VerdictResult]:
+        def read(wrote: Wrote) -> VerdictResult:
+            said = verdict_of(wrote.text)
+            chance = float(said.unsafe) if wrote.weighed is None else wrote.weighed
+            base = (self.name, wrote.text, wrote.tokens, wrote.ms)
+            return VerdictResult(*base, said.unsafe, said.category, chance, wrote.threshold)
+
+        return Asked(text, JsonSchema(verdict_schema()), read)
+
+
+class TextFunction(SkillFunction[TextResult[Any]]):
+    """Writes text, or a value of a type: a skill of the contract `text`, or the bare base (`none`)."""
+
+    contract = "text"
+
+    @overload
+    def __call__(
+        self, prompt: str, output_type: type[V] | OutputType[V], **how: Unpack[StepOptions]
+    ) -> TextResult[V]: ...
+    @overload
+    def __call__(self, prompt: str, output_type: None = None, **how: Unpack[StepOptions]) -> TextResult[None]: ...
+    @overload
+    def __call__(self, prompt: str, output_type: Any, **how: Unpack[StepOptions]) -> TextResult[Any]: ...
+    def __call__(self, prompt: str, output_type: Any = None, **how: Unpack[StepOptions]) -> TextResult[Any]:
+        """Writes what `prompt` asks for.
+
+        Args:
+            prompt: The user's message.
+            output_type: What the text has to be; see `OutputType.of`. None for any text.
+            **how: See `StepOptions`.
+
+        Raises:
+            InputError: An empty prompt.
+            SchemaError: The type cannot be enforced, or no value of it was found.
+            LimitError: A value does not fit into `max_tokens`. Text that does not is returned as it is, not `complete`.
+        """
+        return self._run(self._asked(prompt, output_type), how)
+
+    @overload
+    async def arun(
+        self, prompt: str, output_type: type[V] | OutputType[V], **how: Unpack[StepOptions]
+    ) -> TextResult[V]: ...
+    @overload
+    async def arun(self, prompt: str, output_type: None = None, **how: Unpack[StepOptions]) -> TextResult[None]: ...
+    @overload
+    async def arun(self, prompt: str, output_type: Any, **how: Unpack[StepOptions]) -> TextResult[Any]: ...
+    async def arun(self, prompt: str, output_type: Any = None, **how: Unpack[StepOptions]) -> TextResult[Any]:
+        """The same, awaited."""
+        return await self._arun(lambda: self._asked(prompt, output_type), how)
+
+    def _asked(self, prompt: str, output_type: Any = None) -> Asked[TextResult[Any]]:
+        output = OutputType.of(output_type)
+
+        def read(wrote: Wrote) -> TextResult[Any]:
+            base = (self.name, wrote.text, wrote.tokens, wrote.ms)
+            return TextResult(*base, output.read(wrote.text), wrote.whole)
+
+        return Asked(prompt, output.term, read)
+
+
+FUNCTIONS: dict[str, type[SkillFunction[Any]]] = {
+    each.contract: each for each in (AnswerFunction, CallsFunction, CodeFunction, VerdictFunction, TextFunction)
+}
+"""By contract."""

@@ -1,0 +1,199 @@
+"""One step of a skill on messages: not routed, screened or acted on. Its trunk is the base's, and is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from time import monotonic, perf_counter
+from typing import TYPE_CHECKING, Any
+
+from loraloop.agent.engine.beam import check_beams
+from loraloop.agent.engine.generate import Budget, Delta, Generated
+from loraloop.agent.engine.sampler import Sampler, Sampling
+from loraloop.agent.loop.thresholds import weighed_by
+from loraloop.agent.result import Tokens
+from loraloop.tool_schemas.errors import InputError, LimitError, SchemaError
+
+if TYPE_CHECKING:
+    from loraloop.adapters.base.messages import Message
+    from loraloop.agent.engine.ledger import Author
+    from loraloop.agent.engine.trunk import Trunk
+    from loraloop.agent.engine.two_way_choice import Balance
+    from loraloop.agent.runtime import Runtime
+    from loraloop.tool_schemas import Tool
+    from loraloop.tool_schemas.grammar.grammar import Grammar, State
+
+
+GREEDY = Sampling()
+
+
+@dataclass(frozen=True, slots=True)
+class HowWritten:
+    """How a step is written.
+
+    Attributes:
+        max_tokens: That it may generate.
+        sampling: How tokens are drawn; greedy by default.
+        stops: Strings that end a text without a form.
+        threshold: Of what the contract weighs; the one on the skill's card where None.
+        beams: Hypotheses of a search under a form, 1 for none; what is on the skill's card where None.
+        timeout: Seconds for the step; None for no bound.
+        cancelled: Asked before every token.
+    """
+
+    max_tokens: int = 512
+    sampling: Sampling = GREEDY
+    stops: tuple[str, ...] = ()
+    threshold: float | None = None
+    beams: int | None = None
+    timeout: float | None = None
+    cancelled: Callable[[], bool] | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1:
+            raise InputError(f"max_tokens is {self.max_tokens}: it must be at least 1")
+        check_beams(self.beams)
+        if self.timeout is not None and self.timeout <= 0:
+            raise InputError(f"timeout is {self.timeout} seconds: it must be above 0, or None for no bound")
+
+
+@dataclass(frozen=True, slots=True)
+class Wrote:
+    """A step that was written.
+
+    Attributes:
+        text: What it says.
+        reason: Why it ended: `stop` or `done` by itself, `tokens`, `deadline` or `cancelled` at a limit.
+        tokens: Counts.
+        ms: Milliseconds, with the prefill.
+        weighed: Probability of the first of the two ways that its contract weighs; None where it weighs none.
+        threshold: From which it takes that way.
+        missing: What a call that was not made would have needed.
+    """
+
+    text: str
+    reason: str
+    tokens: Tokens
+    ms: float
+    weighed: float | None
+    threshold: float | None
+    missing: tuple[str, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether it ended by itself rather than at a limit."""
+        return self.reason in ("stop", "done")
+
+
+def written(
+    runtime: Runtime, trunk: Trunk, author: Author, grammar: Grammar, tokens: int, balance: Balance | None
+) -> Generated:
+    """What is written greedily in a branch at a trunk's end, read to its end; the trunk is left as it was."""
+    out, branch = Generated(), trunk.branch(author)
+    try:
+        for piece in runtime.generate(
+            branch,
+            runtime.base.chat.generation_prompt,
+            Sampler(GREEDY),
+            Budget(tokens),
+            stop_ids=runtime.base.end_ids,
+            constraint=grammar.start(),
+            balance=balance,
+        ):
+            if isinstance(piece, Generated):
+                out = piece
+    finally:
+        branch.close()
+    return out
+
+
+def write_step(
+    runtime: Runtime,
+    messages: Sequence[Message],
+    skill: str,
+    term: Any = None,
+    how: HowWritten | None = None,
+    *,
+    weigh: bool = False,
+    tools: Sequence[Tool] = (),
+    sampler: Sampler | None = None,
+) -> Iterator[Delta | Wrote]:
+    """Lets a skill write its step after `messages`; yields pieces of text, then one `Wrote`, last.
+
+    The skill is active from the generation prompt on. What it writes does not stay in the trunk.
+
+    Args:
+        runtime: Where it runs.
+        messages: The transcript.
+        skill: The skill's name; `none` is the bare base.
+        term: What may be written; None for any text.
+        how: Bounds and sampling.
+        weigh: Whether the two ways of the skill's contract are weighed, as `term` is that contract's.
+        tools: What calls are compared by, if that contract is calls.
+        sampler: Draws instead of a fresh one of `how.sampling`.
+
+    Raises:
+        UnknownNameError: There is no such skill.
+        ContextLengthError: The messages leave no room in the context.
+        SchemaError: The term cannot be enforced, or no value was found that passes its checks.
+        LimitError: No text of the term fits into the tokens, or every slot is in use.
+    """
+    how, start, chat = how or HowWritten(), perf_counter(), runtime.base.chat
+    deadline = None if how.timeout is None else monotonic() + how.timeout
+    grammar = None if term is None else runtime.grammar(term)
+    complete = chat.complete(messages)
+    trunk = runtime.store.take(complete) or runtime.trunk()
+    try:
+        for message in complete[len(trunk.messages) :]:
+            trunk.append(message, chat.message(message.role, message.content))
+        with runtime.activate(skill) as active:
+            branch = trunk.branch(active.author)
+            try:
+                budget = Budget(min(how.max_tokens, _room(trunk, branch.left, runtime)), deadline, how.cancelled)
+                state, out = None if grammar is None else grammar.start(), Generated()
+                beams, draws = how.beams or runtime.beams(skill), sampler or Sampler(how.sampling)
+                searched = (messages, tools) if beams > 1 and draws.greedy else None
+                balance, judge = None, None
+                if weigh:
+                    balance, judge = weighed_by(runtime, skill, active.contract, how.threshold, searched)
+                for piece in runtime.generate(
+                    branch,
+                    chat.generation_prompt,
+                    draws,
+                    budget,
+                    stop_ids=runtime.base.end_ids,
+                    constraint=state,
+                    stops=how.stops,
+                    balance=balance,
+                    beams=beams,
+                    judge=judge,
+                ):
+                    if isinstance(piece, Delta):
+                        yield piece
+                    else:
+                        out = piece
+                if state is not None:
+                    _check_whole(out, state)
+                new = branch.recomputed if active.author.activation == "full" else branch.prefilled
+                counts = branch.prefilled, branch.start - new, len(out.ids), out.forced, branch.recomputed, out.retried
+            finally:
+                branch.close()
+    finally:
+        runtime.store.put(trunk)
+    ms = round((perf_counter() - start) * 1e3, 3)
+    yield Wrote(out.text, out.reason, Tokens(*counts), ms, out.weighed, out.threshold, out.missing)
+
+
+def _room(trunk: Trunk, left: int, runtime: Runtime) -> int:
+    """Tokens that a branch with so many positions left may generate: at least one."""
+    prompt = len(runtime.base.chat.generation_prompt)
+    trunk.room(trunk.context - left - len(trunk.ids) + prompt + 1)  # virtual tokens take positions too
+    return left - prompt
+
+
+def _check_whole(out: Generated, state: State) -> None:
+    """Raises if a text that had to pass checks ended before it did."""
+    if out.reason == "unenforced":
+        raise SchemaError(f"no value was found that passes its check ({out.problem}); loosen the schema")
+    if not state.can_stop:
+        raise LimitError(f"no text that passes its checks was found in {len(out.ids)} tokens: raise max_tokens")

@@ -1,0 +1,163 @@
+"""The base and its skills as a model of the `outlines` package, so that its generators write what they are asked for.
+
+`outlines.Generator` takes only instances of the model classes that it knows. Of these, offline vLLM is the closest: a
+model in this process that enforces types itself. So that class is subclassed, and nothing of vLLM is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from outlines.inputs import Chat
+from outlines.models.vllm_offline import VLLMOffline
+
+from loraloop.adapters.base.messages import ROLES, Message
+from loraloop.agent.engine.generate import Delta
+from loraloop.agent.engine.sampler import Sampler, Sampling
+from loraloop.agent.skills.one_step import HowWritten, write_step
+from loraloop.router.decision import NONE
+from loraloop.tool_schemas.errors import InputError, unknown
+from loraloop.tool_schemas.grammar.grammar import JsonSchema, OnUnsupported
+from loraloop.tool_schemas.grammar.terms import term_of
+
+if TYPE_CHECKING:
+    from loraloop.agent.runtime import Runtime
+    from loraloop.tool_schemas.grammar.grammar import Term
+
+_SAMPLING = ("temperature", "top_p", "min_p", "seed")
+_OPTIONS = ("max_tokens", "max_new_tokens", "stop", "n", *_SAMPLING)
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """What one call says beside its prompt and type."""
+
+    tokens: int
+    stops: tuple[str, ...]
+    n: int
+    sampling: Sampling
+
+
+class OutlinesModel(VLLMOffline):
+    """A runtime's base, or one of its skills, for `outlines`; see `Runtime.as_outlines`.
+
+    Args:
+        runtime: Where it runs.
+        skill: The skill that writes; None for the bare base.
+        max_tokens: Tokens of one answer, where a call does not say.
+        on_unsupported: What becomes of keywords of a JSON Schema that no grammar enforces; see `JsonSchema`.
+
+    Raises:
+        UnknownNameError: There is no such skill.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        skill: str | None = None,
+        max_tokens: int = 512,
+        on_unsupported: OnUnsupported = "refuse",
+    ) -> None:
+        runtime.check(skill or NONE)
+        self.runtime = runtime
+        self.skill = skill or NONE
+        self.max_tokens = max_tokens
+        self.on_unsupported = on_unsupported
+        self.tokenizer = runtime.base.tokenizer
+
+    def generate(self, model_input: Any, output_type: Any = None, **inference_kwargs: Any) -> str | list[str]:
+        """Writes one answer, or `n` of them.
+
+        Args:
+            model_input: A text, which becomes the user's message, or an `outlines.inputs.Chat`.
+            output_type: Anything that `term_of` takes; None for free text.
+            inference_kwargs: `max_tokens` (or `max_new_tokens`), `temperature`, `top_p`, `min_p`, `seed`, `stop`, `n`.
+
+        Raises:
+            SchemaError: The type cannot be enforced, with the JSON path, or no value was found that passes its checks.
+            LimitError: No text of the type fits into `max_tokens`.
+            ContextLengthError: The prompt leaves no room in the context.
+            InputError: An option is out of range, or the chat is not one of texts.
+            UnknownNameError: An option is none of ours.
+        """
+        options = self._options(inference_kwargs)
+        messages, term = _messages(model_input), self._term(output_type)
+        sampler = Sampler(options.sampling)
+        texts = ["".join(self._written(messages, term, options, sampler)) for _ in range(options.n)]
+        return texts[0] if options.n == 1 else texts
+
+    def generate_batch(self, model_input: Sequence[Any], output_type: Any = None, **inference_kwargs: Any) -> Any:
+        """Writes an answer to each of several inputs, one after another; what their prompts share is read once."""
+        return [self.generate(each, output_type, **inference_kwargs) for each in model_input]
+
+    def generate_stream(self, model_input: Any, output_type: Any = None, **inference_kwargs: Any) -> Iterator[str]:
+        """Writes one answer piece by piece. A piece is given out once the text can be completed from there."""
+        options = self._options(inference_kwargs)
+        if options.n != 1:
+            raise InputError(f"n is {options.n}: a stream is of one answer")
+        messages, term = _messages(model_input), self._term(output_type)
+        return self._written(messages, term, options, Sampler(options.sampling))
+
+    def _term(self, output_type: Any) -> Term | None:
+        """What may be written; compiled here, so that a type that cannot be enforced is refused at once."""
+        if output_type is None:
+            return None
+        term = term_of(output_type)
+        if isinstance(term, JsonSchema) and term is not output_type:
+            term = replace(term, on_unsupported=self.on_unsupported)
+        self.runtime.grammar(term)
+        return term
+
+    def _options(self, given: dict[str, Any]) -> _Options:
+        for name in given:
+            if name not in _OPTIONS:
+                raise unknown("option", name, _OPTIONS)
+        if "max_tokens" in given and "max_new_tokens" in given:
+            raise InputError("max_tokens and max_new_tokens say the same: give one of them")
+        tokens = given.get("max_tokens", given.get("max_new_tokens", self.max_tokens))
+        stop = given.get("stop") or ()
+        n = given.get("n", 1)
+        if tokens < 1 or n < 1:
+            raise InputError(f"max_tokens is {tokens} and n is {n}: both must be at least 1")
+        sampling = Sampling(**{name: given[name] for name in _SAMPLING if given.get(name) is not None})
+        return _Options(tokens, (stop,) if isinstance(stop, str) else tuple(stop), n, sampling)
+
+    def _written(
+        self, messages: Sequence[Message], term: Term | None, options: _Options, sampler: Sampler
+    ) -> Iterator[str]:
+        how = HowWritten(options.tokens, options.sampling, options.stops)
+        for piece in write_step(self.runtime, messages, self.skill, term, how, sampler=sampler):
+            if isinstance(piece, Delta) and piece.text:
+                yield piece.text
+
+
+def _messages(given: Any) -> list[Message]:
+    """The messages of a prompt."""
+    if isinstance(given, str):
+        if not given:
+            raise InputError("the prompt is empty: say what should be written")
+        return [Message("user", given)]
+    if not isinstance(given, Chat):
+        raise InputError(f"{type(given).__name__} is no prompt: give a str or an outlines.inputs.Chat of texts")
+    messages = []
+    for each in given.messages:
+        role, content = each.get("role"), each.get("content")
+        if isinstance(content, list):
+            content = _text(content)
+        if not isinstance(content, str):
+            raise InputError("a message of the chat is no text: this model reads nothing else")
+        if role not in ROLES:
+            raise unknown("role", str(role), ROLES)
+        messages.append(Message(role, content))
+    if not messages:
+        raise InputError("the chat is empty: add a message")
+    return messages
+
+
+def _text(parts: Sequence[Any]) -> str | None:
+    """The text of a message in parts; None if one of them is something else."""
+    texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
+    found = [text for text in texts if isinstance(text, str)]
+    return "\n".join(found) if len(found) == len(texts) else None

@@ -1,0 +1,1 @@
+"""Traces: one document a run, and what can be done with it."""

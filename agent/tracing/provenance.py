@@ -1,0 +1,100 @@
+"""Where a run's result comes from: the base, the skills and the router by fingerprint, versions, the machine."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from dataclasses import fields, is_dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from loraloop.agent.tracing.parts import BaseUsed, RouterUsed, SkillUsed
+
+if TYPE_CHECKING:
+    from loraloop.agent.runtime import Runtime
+
+PACKAGES = ("loraloop", "torch", "transformers", "tokenizers", "llguidance", "outlines_core", "jsonschema")
+_routers: dict[int, tuple[Any, RouterUsed]] = {}  # by id; holds them, so that their ids stay theirs
+_lock = Lock()
+
+
+def base_used(runtime: Runtime) -> BaseUsed:
+    """The base of a runtime."""
+    base = runtime.base
+    prints = base.fingerprints
+    return BaseUsed(base.name, base.form, prints.architecture, prints.weights, runtime.context, str(base.device))
+
+
+def skills_used(runtime: Runtime) -> tuple[SkillUsed, ...]:
+    """The skills of a runtime, in the order of its bank."""
+    cards = [runtime.bank.card(name) for name in runtime.skills]
+    return tuple(SkillUsed(c.name, c.contract, c.method, c.activation, c.sha256) for c in cards)
+
+
+def router_used(router: Any) -> RouterUsed:
+    """A router; its digest is computed once."""
+    with _lock:
+        known = _routers.get(id(router))
+        if known is None:
+            if len(_routers) >= 16:
+                _routers.pop(next(iter(_routers)))
+            known = _routers[id(router)] = (router, RouterUsed(type(router).__name__, _digest(router)))
+        return known[1]
+
+
+def _digest(router: Any) -> str:
+    """Of the numbers and names that decide; empty for a router that is no value."""
+    if not is_dataclass(router):
+        return ""
+    digest = hashlib.sha256()
+
+    def feed(value: Any) -> None:
+        import torch
+
+        if isinstance(value, torch.Tensor):
+            digest.update(str((value.dtype, tuple(value.shape))).encode())
+            digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+        elif is_dataclass(value) and not isinstance(value, type):
+            for each in fields(value):
+                digest.update(each.name.encode())
+                feed(getattr(value, each.name))
+        elif isinstance(value, list | tuple):
+            for item in value:
+                feed(item)
+        else:
+            digest.update(repr(value).encode())
+
+    for part in ("choice", "screen_model"):
+        feed(getattr(router, part, None))
+    return digest.hexdigest()
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that a result may depend on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@cache
+def machine() -> dict[str, str]:
+    """The machine, as far as a result may depend on it."""
+    import torch
+
+    facts = {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": torch.backends.cpu.get_cpu_capability(),
+        "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+        "threads": str(torch.get_num_threads()),
+    }
+    if torch.cuda.is_available():
+        facts["gpu"] = torch.cuda.get_device_name()
+    return facts

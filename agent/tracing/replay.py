@@ -1,0 +1,216 @@
+"""Running a trace again: the same request on a runtime or an agent, its tools giving what they gave."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from loraloop.agent.agent import Agent
+from loraloop.agent.engine.sampler import Sampling
+from loraloop.agent.hooks import as_hooks
+from loraloop.agent.limits import Limits
+from loraloop.agent.loop.job import Job
+from loraloop.agent.loop.outcome import PYTHON
+from loraloop.agent.loop.run import Run
+from loraloop.agent.loop.transcript import as_tools
+from loraloop.agent.tools.python_tool import python_tool
+from loraloop.agent.tools.runner import call_key
+from loraloop.agent.tracing.diff import Differences, diff
+from loraloop.agent.tracing.replay_settings import approving, guard_of, made, output_of, policy_of
+from loraloop.agent.tracing.tracer import Tracer, is_function
+from loraloop.tool_schemas.errors import InputError, ToolError, ToolRetry, unknown
+from loraloop.tool_schemas.jsontext import dumps
+from loraloop.tool_schemas.tools.calls import Call
+from loraloop.tool_schemas.tools.tool import NO_RESULT, Tool
+
+if TYPE_CHECKING:
+    from loraloop.agent.runtime import Runtime
+    from loraloop.agent.tracing.trace import Trace
+
+S = TypeVar("S")
+Given = Sequence[Tool | Callable[..., Any] | Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed(Differences):
+    """What was different when a trace was run again, and the trace of that run.
+
+    Attributes:
+        setup: What ran, and under which settings.
+        behaviour: What the run did: steps, calls and the end.
+        notes: What could not be compared, or was not run again as it was.
+        times: Of each step and phase, before and after.
+        trace: Of the new run.
+    """
+
+    trace: Trace | None = None
+
+
+def replay(
+    trace: Trace, on: Runtime | Agent[Any, Any], *, tools: Given | None = None, live: bool = False, deps: Any = None
+) -> Replayed:
+    """Runs a trace's request again and compares step by step.
+
+    Args:
+        trace: With its contents.
+        on: A runtime, for the settings of the trace, or an agent, for its own: instructions, tools, policy, limits. Its
+            hooks are not told.
+        tools: Instead of the trace's or the agent's. Where there is no function, what was recorded is given.
+        live: Whether tools run. If not, each call gives what it gave: an error again as an error, and a call that the
+            trace has not, or not once more, an error that says so.
+        deps: For live tools with a `Context`.
+
+    Raises:
+        InputError: The trace has no contents, or begins after a pause.
+        UnknownNameError: It forces a skill that the runtime does not have, calls a tool that should run and cannot, or
+            has a setting that is not known here.
+    """
+    if trace.content == "none":
+        raise InputError("the trace was made without contents: there is nothing that could be run again")
+    if any(event.type == "RunStarted" and event.data.get("resumed") for event in trace.events):
+        raise InputError(
+            "the trace is of a run that went on after a pause: it has no beginning that could be run again"
+        )
+    recorded = _Recorded(trace)
+    job = _of_agent(trace, on, deps) if isinstance(on, Agent) else _of_trace(trace, deps)
+    job = replace(job, policy=approving(trace, job.policy))
+    given = job.tools if tools is None else as_tools(tools)
+    if live:
+        _check_live(trace, given)
+    tracer = Tracer(keep=1)
+    job = replace(
+        job,
+        tools=given if live else tuple(map(recorded.tool, given)),
+        python=job.python if live or job.python is None else recorded.tool(job.python),
+        hooks=as_hooks([tracer]),
+    )
+    runtime = on.runtime if isinstance(on, Agent) else on
+    for choice in job.policy.choices:
+        runtime.check(choice)
+    try:
+        for _ in Run(runtime, job).events():
+            pass
+    except Exception:
+        if not trace.error:
+            raise
+    new = tracer.last
+    found = diff(trace, _as_decided(trace, new))
+    return Replayed(found.setup, found.behaviour, (*found.notes, *_notes(trace, recorded)), found.times, new)
+
+
+def _check_live(trace: Trace, tools: Sequence[Tool]) -> None:
+    able = [tool.name for tool in tools if tool.executable and tool.function is not _no_function]
+    for call in (call for step in trace.steps for call in step.calls):
+        if call.name not in (*able, PYTHON):
+            raise unknown("tool that can run", call.name, able)
+
+
+class _Recorded:
+    """What the calls of a trace gave, for tools that give it again."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._lock = threading.Lock()
+        self._left: dict[str, list[Any]] = {}
+        self.missing: list[Call] = []
+        for step in trace.steps:
+            for record in step.calls:
+                if not record.repeated:
+                    self._left.setdefault(call_key(Call(record.name, record.arguments)), []).append(record)
+
+    def tool(self, tool: Tool) -> Tool:
+        """The tool, giving what was recorded; one that nobody can run stays so."""
+        if not tool.executable:
+            return tool
+
+        def again(**arguments: Any) -> Any:
+            with self._lock:
+                found = self._left.get(call_key(Call(tool.name, arguments)))
+                if not found:
+                    self.missing.append(Call(tool.name, arguments))
+                    raise ToolError(f"this call is not in the trace: {tool.name}({dumps(arguments)})")
+                record = found.pop(0)
+            if record.error is not None:
+                raise (ToolRetry if record.retry else ToolError)(record.error)
+            return record.result
+
+        return replace(tool, function=again, result=NO_RESULT, bind=None, context="", deps=None)
+
+
+def _of_trace(trace: Trace, deps: Any) -> Job:
+    """The job that a trace says."""
+    settings = trace.settings
+    limits = made(Limits, settings.limits)
+    tools = tuple(
+        Tool(
+            each.name,
+            each.description,
+            each.parameters,
+            _no_function if each.executable else None,
+            strict=each.strict,
+            on_unsupported=each.on_unsupported,
+            returns=each.returns,
+            retries=each.retries,
+            source=each.source,
+        )
+        for each in trace.tools
+    )
+    return Job(
+        trace.prompt,
+        trace.messages,
+        trace.passages,
+        tools,
+        limits,
+        policy_of(trace),
+        made(Sampling, settings.sampling),
+        python_tool(limits.tool_timeout) if settings.python else None,
+        output_of(settings.output),
+        deps,
+        guard=guard_of(settings.guard),
+    )
+
+
+def _no_function(**arguments: Any) -> Any:
+    raise ToolError("a trace does not hold what a tool does: give its function with tools=[…], and live=True")
+
+
+def _of_agent(trace: Trace, agent: Agent[Any, Any], deps: Any) -> Job:
+    """The job of an agent that is asked what the trace was asked."""
+    history = trace.messages[:-1] if trace.prompt.strip() else trace.messages
+    if history and history[0].role == "system":
+        history = history[1:]
+    job = agent.job(trace.prompt, passages=trace.passages, messages=history, deps=deps)
+    seed = trace.settings.sampling.get("seed")
+    return replace(job, sampling=replace(job.sampling, seed=seed)) if job.sampling.seed is None else job
+
+
+def _as_decided(before: Trace, after: Trace) -> Trace:
+    """The new trace, saying who decided first what was decided again, and with the old policy's `decide`."""
+    was = {step.index: step.decided_by for step in before.steps}
+    steps = tuple(
+        replace(step, decided_by="caller") if step.decided_by == "policy" and was.get(step.index) == "caller" else step
+        for step in after.steps
+    )
+    old = before.settings.policy
+    policy = {
+        name: old.get(name) if name == "ask" or is_function(value) or is_function(old.get(name)) else value
+        for name, value in after.settings.policy.items()
+    }
+    guard = dict(after.settings.guard)
+    if is_function(before.settings.guard.get("allow")):
+        guard["allow"] = before.settings.guard["allow"]
+    return replace(after, steps=steps, settings=replace(after.settings, policy=policy, guard=guard))
+
+
+def _notes(trace: Trace, recorded: _Recorded) -> list[str]:
+    notes = [f"called, and not in the trace: {call.name}({dumps(call.arguments)})" for call in recorded.missing]
+    if any(step.decided_by == "caller" for step in trace.steps):
+        notes.append("the caller of iter took part: its skills were used again, what it told or edited was not")
+    settings = {**trace.settings.policy, **trace.settings.guard}
+    lost = [name for name, value in settings.items() if is_function(value) and name not in ("decide", "approve")]
+    if lost:
+        notes.append(f"functions of policy and guard are not in a trace, and were left out: {', '.join(lost)}")
+    if trace.content == "masked":
+        notes.append("the texts of the trace were masked: the model read the masks")
+    return notes

@@ -1,0 +1,108 @@
+"""The settings of a trace as values again, for a run that replays it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from loraloop.agent.guard.guard import Gate, Guard
+from loraloop.agent.output_type import OutputType
+from loraloop.agent.policy import Policy
+from loraloop.agent.skills.mixture import Mixture
+from loraloop.agent.tools.approval import ALL, Approval, Approve, Deny
+from loraloop.agent.tracing.tracer import is_function
+from loraloop.tool_schemas.errors import InputError, unknown
+from loraloop.tool_schemas.grammar.grammar import Choice, JsonSchema, Lark, Regex
+from loraloop.tool_schemas.schema.dialect import Bounds
+
+if TYPE_CHECKING:
+    from loraloop.agent.loop.route import StepFacts, Wish
+    from loraloop.agent.result import CallRecord
+    from loraloop.agent.tools.approval import PendingCall
+    from loraloop.agent.tracing.trace import Trace
+    from loraloop.tool_schemas.tools.context import Context
+
+S = TypeVar("S")
+
+
+def made(kind: type[S], said: Mapping[str, Any]) -> S:
+    """Settings from their fields."""
+    known = [each.name for each in fields(kind)]  # type: ignore[arg-type]
+    for name in said:
+        if name not in known:
+            raise unknown(f"field of {kind.__name__}", name, known)
+    return kind(**said)
+
+
+def policy_of(trace: Trace) -> Policy:
+    """A trace's policy; what its `decide` or the caller of `Agent.iter` decided is decided again."""
+    said = {name: value for name, value in trace.settings.policy.items() if not is_function(value)}
+    said.pop("ask", None)
+    skills = tuple(_choice(each) for each in said.pop("skills", ()))
+    forbid = frozenset(said.pop("forbid", ()))
+    by = {"caller", "policy"} if trace.settings.policy.get("decide") else {"caller"}
+    decided = {
+        step.index: Mixture(step.mixture) if step.mixture else step.skill
+        for step in trace.steps
+        if step.decided_by in by
+    }
+
+    def decide(facts: StepFacts) -> Wish:
+        return decided.get(facts.index)
+
+    return replace(made(Policy, said), skills=skills, forbid=forbid, decide=decide if decided else None)
+
+
+def approving(trace: Trace, policy: Policy) -> Policy:
+    """The policy, which says of each call what was said of it."""
+    records = [record for step in trace.steps for record in step.calls]
+    if trace.end is not None and trace.end.stop_reason == "approval":  # the calls of the last step wait again
+        waited: frozenset[str] = frozenset({ALL})
+        said: dict[str, Approval | None] = {record.id: _approval(record) for record in records}
+    else:
+        waited = frozenset(record.name for record in records if record.approval)
+        said = {record.id: _approval(record) for record in records if record.name in waited}
+
+    def approve(call: PendingCall, context: Context[Any]) -> Approval | None:
+        return said.get(call.id, Approve() if ALL not in waited else None)
+
+    return replace(policy, ask=waited, approve=approve if waited else None)
+
+
+def _approval(record: CallRecord) -> Approval:
+    if record.approval == "denied":
+        return Deny((record.error or "").removeprefix(Deny().error).removeprefix(": "))
+    return Approve(record.arguments if record.approval == "edited" else None)
+
+
+def guard_of(said: Mapping[str, Any]) -> Guard:
+    """A trace's guard, without its function."""
+    given = {name: value for name, value in said.items() if not is_function(value)}
+    for place in ("input", "tools", "output"):
+        if isinstance(given.get(place), dict):
+            given[place] = made(Gate, given[place])
+    if given.get("allow") is not None:
+        given["allow"] = frozenset(given["allow"])
+    return made(Guard, given)
+
+
+def output_of(said: Mapping[str, Any] | None) -> OutputType[Any]:
+    if said is None:
+        return OutputType.of(None)
+    match said:
+        case {"kind": "JsonSchema", "schema": schema, "bounds": bounds, "on_unsupported": wanted}:
+            term: Any = JsonSchema(schema, None if bounds is None else Bounds(**bounds), wanted)
+        case {"kind": "Choice", "options": options}:
+            term = Choice(tuple(options))
+        case {"kind": "Regex", "pattern": pattern}:
+            term = Regex(pattern)
+        case {"kind": "Lark", "grammar": grammar, "python": python}:
+            term = Lark(grammar, python)
+        case _:
+            raise InputError(f"the trace's form of the answer is none that is known here: {dict(said)!r}")
+    return OutputType.of(term)
+
+
+def _choice(said: Any) -> str | Mixture:
+    return said if isinstance(said, str) else Mixture([(name, w) for name, w in said["weights"]], said["contract"])

@@ -1,0 +1,258 @@
+"""Making traces: a hook that leaves a document of each run, in memory or in a file."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Lock
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from loraloop.agent.events import (
+    ApprovalRequested,
+    Event,
+    RunFinished,
+    StepFinished,
+    TokenGenerated,
+    ToolCallFinished,
+    ToolCallStarted,
+)
+from loraloop.agent.following import Follower, RunFacts
+from loraloop.agent.hooks import RunHook
+from loraloop.agent.result import RunResult, Step, plain
+from loraloop.agent.tracing.parts import Ended, Happened, SettingsUsed, ToolUsed
+from loraloop.agent.tracing.provenance import base_used, machine, router_used, skills_used, versions
+from loraloop.agent.tracing.trace import SCHEMA, Trace
+from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.jsontext import dumps
+
+if TYPE_CHECKING:
+    from loraloop.agent.guard.guard import Guard
+    from loraloop.agent.loop.job import Job
+    from loraloop.agent.output_type import OutputType
+    from loraloop.agent.policy import Policy
+    from loraloop.tool_schemas.tools.tool import Tool
+
+GIVEN_UP = "the run was given up before its end"
+
+
+class Tracer(RunHook):
+    """Makes a `Trace` of each run of the agents that have it among their `hooks`. Safe between threads.
+
+    Args:
+        path: Where traces are written, each when its run ends: a file, for the last run, or a folder that exists or
+            ends with a slash, for a file a run. None: nowhere.
+        content: Whether traces hold texts, arguments and results; without them they cannot be replayed.
+        mask: Let over every text of users, tools and the model, to hide secrets.
+        keep: Traces that are kept in memory, the newest.
+
+    Raises:
+        InputError: `keep` is negative, or there is a mask for contents that are left out.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        content: bool = True,
+        mask: Callable[[str], str] | None = None,
+        keep: int = 16,
+    ) -> None:
+        if keep < 0:
+            raise InputError(f"keep is {keep}: give the most traces that are kept in memory, or 0")
+        if mask is not None and not content:
+            raise InputError("there is a mask, and content=False leaves out what it would be let over: give one")
+        self.path = None if path is None else Path(path)
+        self._folder = path is not None and os.fspath(path).endswith((os.sep, "/"))
+        self._content = content
+        self._mask = mask
+        self._traces: deque[Trace] = deque(maxlen=keep)
+        self._lock = Lock()
+
+    @property
+    def traces(self) -> tuple[Trace, ...]:
+        """The newest traces, the oldest of them first."""
+        with self._lock:
+            return tuple(self._traces)
+
+    @property
+    def last(self) -> Trace:
+        """The newest trace.
+
+        Raises:
+            InputError: There is none yet.
+        """
+        with self._lock:
+            if self._traces:
+                return self._traces[-1]
+        raise InputError("there is no trace yet: run an agent that has this tracer among its hooks")
+
+    def begin(self, run: RunFacts) -> Follower:
+        """Follows one run."""
+        return TraceOfRun(run, self._made)
+
+    def _made(self, trace: Trace) -> None:
+        if not self._content:
+            trace = trace.without_contents()
+        elif self._mask is not None:
+            trace = trace.masked(self._mask)
+        with self._lock:
+            self._traces.append(trace)
+        if self.path is not None:
+            if self._folder:
+                self.path.mkdir(parents=True, exist_ok=True)
+            trace.save(self.path)
+
+
+class TraceOfRun(Follower):
+    """Notes what happens in one run and hands the trace over at its end.
+
+    Args:
+        run: What begins.
+        made: Takes the trace, once.
+    """
+
+    def __init__(self, run: RunFacts, made: Callable[[Trace], None]) -> None:
+        self._run = run
+        self._made = made
+        self._started = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._start = perf_counter()
+        self._events: list[Happened] = []
+        self._steps: list[Step] = []
+        self._finished = False
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, TokenGenerated):
+            return
+        self._events.append(happened(event, round((perf_counter() - self._start) * 1e3, 3)))
+        if isinstance(event, StepFinished):
+            self._steps.append(event.step)
+        elif isinstance(event, RunFinished):
+            self._hand_over(event.result, "")
+
+    def over(self, error: BaseException | None) -> None:
+        if not self._finished:
+            given_up = error is None or isinstance(error, GeneratorExit)
+            self._hand_over(None, GIVEN_UP if given_up else f"{type(error).__name__}: {error}")
+
+    def _hand_over(self, result: RunResult[Any] | None, error: str) -> None:
+        self._finished = True
+        run, job = self._run, self._run.job
+        trace = Trace(
+            SCHEMA,
+            run.run_id,
+            self._started,
+            base_used(run.runtime),
+            skills_used(run.runtime),
+            router_used(run.runtime.router),
+            tuple(map(tool_used, job.tools)),
+            settings_used(job, run.seed, run.runtime.grammar_engine),
+            job.prompt,
+            job.messages,
+            job.passages,
+            tuple(map(data_only, self._steps if result is None else result.steps)),
+            tuple(self._events),
+            None if result is None else ended(result),
+            error,
+            "full",
+            dict(versions()),
+            dict(machine()),
+        )
+        self._made(trace)
+
+
+def happened(event: Event, at: float) -> Happened:
+    """An event without what the steps and the end of a trace say as well."""
+    data: dict[str, Any] = {}
+    step = getattr(event, "step", None)
+    if isinstance(event, ToolCallStarted):
+        data = {"name": event.name}
+    elif isinstance(event, ToolCallFinished):
+        data = {"name": event.call.name, "ms": event.call.ms}
+    elif isinstance(event, ApprovalRequested):
+        data = {"calls": [call.name for call in event.calls]}
+    elif isinstance(event, StepFinished):
+        step = event.step.index
+    elif not isinstance(event, RunFinished):
+        data = dict(plain(event))
+        for name in ("run_id", "step", "prompt", "text"):
+            data.pop(name, None)
+        if isinstance(data.get("compaction"), dict):
+            data = {name: data["compaction"][name] for name in ("before", "after")}
+    return Happened(at, event.type, step, data)
+
+
+def as_data(value: Any) -> Any:
+    """A value as the data that its JSON text holds."""
+    return json.loads(dumps(plain(value)))
+
+
+def data_only(step: Step) -> Step:
+    """A step whose calls' arguments and results are JSON data."""
+    calls = tuple(replace(each, arguments=as_data(each.arguments), result=as_data(each.result)) for each in step.calls)
+    return replace(step, calls=calls) if calls else step
+
+
+def ended(result: RunResult[Any]) -> Ended:
+    """The end of a result."""
+    return Ended(
+        result.output,
+        result.stop_reason,
+        result.messages,
+        result.calls,
+        result.citations,
+        result.category,
+        as_data(result.value),
+        result.compactions,
+        result.ms,
+        result.gates,
+        result.planned,
+    )
+
+
+def tool_used(tool: Tool) -> ToolUsed:
+    """A tool without what runs it."""
+    return ToolUsed(
+        tool.name,
+        tool.description,
+        tool.parameters,
+        tool.strict,
+        tool.on_unsupported,
+        tool.returns,
+        tool.retries,
+        tool.executable,
+        tool.source,
+    )
+
+
+def settings_used(job: Job, seed: int | None, engine: str) -> SettingsUsed:
+    """What a run was run under."""
+    sampling = {**asdict(job.sampling), "seed": seed if job.sampling.seed is None else job.sampling.seed}
+    limits = dict(plain(job.limits))
+    policy, guard, output = _said(job.policy), _said(job.guard), _output(job.output)
+    return SettingsUsed(limits, policy, sampling, guard, output, job.python is not None, engine)
+
+
+def _said(settings: Policy | Guard) -> dict[str, Any]:
+    said = {each.name: getattr(settings, each.name) for each in fields(settings)}
+    return {name: _function(value) if callable(value) else as_data(value) for name, value in said.items()}
+
+
+def _function(value: Any) -> dict[str, str]:
+    """What stands for a function."""
+    return {"function": str(getattr(value, "__qualname__", type(value).__qualname__))}
+
+
+def is_function(value: Any) -> bool:
+    """Whether a setting of a trace stands for a function."""
+    return isinstance(value, dict) and set(value) == {"function"}
+
+
+def _output(output: OutputType[Any]) -> dict[str, Any] | None:
+    term = output.term
+    return None if term is None else {"kind": type(term).__name__, **as_data(term)}

@@ -1,0 +1,205 @@
+"""The structures of csrc/model.h, field by field, and how they are filled from tensors."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from loraloop.kernels.cpu.tiles import LANES, TiledWeight
+from loraloop.kernels.quantized import StackedWeight, Weight
+
+GROUPS = ("qkv", "o", "gate_up", "down")
+MEMBERS = 8  # skills that a row mixes at most
+BLOCKS = 3  # diagonal blocks of an expand matrix at most
+_PARTS = 3
+
+_int, _pointer, _float = ctypes.c_int64, ctypes.c_void_p, ctypes.c_float
+
+
+class Part(ctypes.Structure):
+    _fields_ = (("data", _pointer), ("rows", _int), ("kind", _int))
+
+
+class Linear(ctypes.Structure):
+    _fields_ = (("parts", Part * _PARTS), ("count", _int), ("inputs", _int), ("outputs", _int), ("bias", _pointer))
+
+    @classmethod
+    def of(cls, weight: Weight, bias: Tensor | None = None) -> Linear:
+        """Points to a weight's tiles and a bias [O] in fp32; the caller keeps both alive.
+
+        Raises:
+            TypeError: it is not in tiles.
+        """
+        parts = weight.parts if isinstance(weight, StackedWeight) else (weight,)
+        made = cls(count=len(parts), inputs=weight.in_features, outputs=weight.out_features)
+        made.bias = bias.data_ptr() if bias is not None else None
+        for place, part in zip(made.parts, parts, strict=False):
+            if not isinstance(part, TiledWeight):
+                raise TypeError(f"the C kernels read TiledWeight, not {type(part).__name__}")
+            place.data, place.kind = part.data.data_ptr(), int(part.kind)
+            place.rows = -(-part.out_features // LANES) * LANES
+        return made
+
+
+class Layer(ctypes.Structure):
+    _fields_ = (
+        ("groups", Linear * len(GROUPS)),
+        ("attention_norm", _pointer),
+        ("mlp_norm", _pointer),
+        ("q_norm", _pointer),
+        ("k_norm", _pointer),
+    )
+
+
+class Shape(ctypes.Structure):
+    _fields_ = (("heads", _int), ("kv_heads", _int), ("head_dim", _int), ("window", _int), ("scale", _float))
+
+
+class Model(ctypes.Structure):
+    _fields_ = (
+        ("attention", Shape),
+        ("hidden", _int),
+        ("inner", _int),
+        ("layers", _int),
+        ("eps", _float),
+        ("residual_scale", _float),
+        ("embedding_scale", _float),
+        ("layer", ctypes.POINTER(Layer)),
+        ("norm", _pointer),
+        ("head", Linear),
+        ("embedding", Linear),
+    )
+
+
+class Pair(ctypes.Structure):
+    """A site's low-rank matrices: shrink bf16 [R, K], expand bf16 [R, O], and where the latter is not zero."""
+
+    _fields_ = (
+        ("shrink", _pointer),
+        ("expand", _pointer),
+        ("rank", _int),
+        ("inputs", _int),
+        ("outputs", _int),
+        ("blocks", _int),
+        ("block", (_int * 4) * BLOCKS),
+    )
+
+    @classmethod
+    def of(cls, shrink: Tensor, expand: Tensor, blocks: Sequence[tuple[int, int, int]] = ()) -> Pair:
+        """Points to matrices that the caller keeps alive.
+
+        Args:
+            shrink: bf16 [R, K], contiguous; K a multiple of 32.
+            expand: bf16 [R, O], contiguous; O a multiple of 16.
+            blocks: (ranks, first column, one past the last) of a block-diagonal expand, from the top; none if dense.
+
+        Raises:
+            ValueError: operands that the kernels cannot read.
+        """
+        import torch
+
+        (rank, inputs), (height, outputs) = shrink.shape, expand.shape
+        for tensor in (shrink, expand):
+            if tensor.dtype is not torch.bfloat16 or not tensor.is_contiguous():
+                raise ValueError(f"wanted a contiguous bf16 tensor, not {tensor.dtype} {list(tensor.shape)}")
+        if rank != height or inputs % 32 or outputs % LANES:
+            raise ValueError(f"shrink[R, K] and expand[R, O] do not fit: {list(shrink.shape)}, {list(expand.shape)}")
+        made = cls(shrink.data_ptr(), expand.data_ptr(), rank, inputs, outputs)
+        at = 0
+        for ranks, first, end in blocks or ((rank, 0, outputs),):
+            if made.blocks == BLOCKS or first % LANES or end % LANES or not 0 <= first <= end <= outputs:
+                raise ValueError(f"blocks {list(blocks)} do not fit {rank} ranks of {outputs} columns")
+            made.block[made.blocks][:] = (at, at + ranks, first, end)
+            made.blocks += 1
+            at += ranks
+        if at != rank:
+            raise ValueError(f"blocks {list(blocks)} do not cover {rank} ranks")
+        return made
+
+
+ACTIVATIONS = ("relu", "gelu", "silu")
+AFTER = ("attention", "mlp")
+
+
+class Bottleneck(ctypes.Structure):
+    """A module on a sub-layer's output: both matrices bf16 [R, H], biases fp32 [R] and [H] or none."""
+
+    _fields_ = (
+        ("down", _pointer),
+        ("up", _pointer),
+        ("down_bias", _pointer),
+        ("up_bias", _pointer),
+        ("width", _int),
+        ("activation", _int),
+    )
+
+    @classmethod
+    def of(
+        cls, down: Tensor, up: Tensor, down_bias: Tensor | None, up_bias: Tensor | None, activation: str
+    ) -> Bottleneck:
+        """Points to tensors that the caller keeps alive.
+
+        Raises:
+            ValueError: operands that the kernels cannot read.
+        """
+        import torch
+
+        for tensor in (down, up):
+            if tensor.dtype is not torch.bfloat16 or not tensor.is_contiguous() or tensor.shape != down.shape:
+                raise ValueError(f"wanted contiguous bf16 [R, H], not {tensor.dtype} {list(tensor.shape)}")
+        biases = (None if bias is None else vector(bias) for bias in (down_bias, up_bias))
+        return cls(down.data_ptr(), up.data_ptr(), *biases, down.shape[0], ACTIVATIONS.index(activation))
+
+
+class Extra(ctypes.Structure):
+    """What a skill changes in a layer besides its pairs."""
+
+    _fields_ = (
+        ("gain", _pointer * len(GROUPS)),
+        ("bias", _pointer * len(GROUPS)),
+        ("input_gain", _pointer * len(GROUPS)),
+        ("after", Bottleneck * len(AFTER)),
+    )
+
+
+def vector(values: Tensor) -> int:
+    """Address of a contiguous fp32 vector."""
+    import torch
+
+    if values.dtype is not torch.float32 or not values.is_contiguous():
+        raise ValueError(f"wanted a contiguous fp32 vector, not {values.dtype} {list(values.shape)}")
+    return values.data_ptr()
+
+
+class Cache(ctypes.Structure):
+    _fields_ = (("data", _pointer), ("length", _int), ("blocks", _int))
+
+
+class Row(ctypes.Structure):
+    _fields_ = (
+        ("cache", Cache),
+        ("tokens", _int),
+        ("members", _int),
+        ("pairs", _pointer * MEMBERS),
+        ("weights", _float * MEMBERS),
+        ("beyond", _pointer),
+    )
+
+
+class Request(ctypes.Structure):
+    _fields_ = (
+        ("model", ctypes.POINTER(Model)),
+        ("rows", ctypes.POINTER(Row)),
+        ("count", _int),
+        ("tokens", _pointer),
+        ("cos", _pointer),
+        ("sin", _pointer),
+        ("hidden", _pointer),
+        ("kept", _int),
+        ("keep", _pointer),
+        ("kept_to", _pointer),
+        ("threads", _int),
+        ("given", _pointer),
+    )

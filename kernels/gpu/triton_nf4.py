@@ -1,0 +1,245 @@
+"""Products with NF4 weights in Triton: dequantized as they are read, with what the rows' slots add, in one launch.
+
+The first programs of a launch compute the shrink of the rows' slots; the others compute the base's product of their
+columns, wait for the shrink, expand it and write once. Waiting is safe because the hardware starts programs in order
+and the first ones wait for nothing (single-pass prefix sums rest on the same). One matrix holds a whole group (q|k|v,
+gate|up).
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from loraloop.kernels.gpu.triton_lora import shrink_shape
+from loraloop.kernels.gpu.triton_nf4_codes import LEVELS_TYPES, unpack
+from loraloop.kernels.gpu.triton_switch import INTERPRETED
+from loraloop.kernels.gpu.triton_tiles import expand_tile, gains_tile, product, shrink_tile
+from loraloop.kernels.reference_ops import BLOCK, LEVELS
+from loraloop.kernels.rows import FEW
+
+Nf4 = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+"""codes, absmax, absmax_code, absmax_scales, offset; see `reference_ops.nf4_dequantize`."""
+
+COLUMNS = 32
+"""Outputs a program computes. With 64 it spends fewer instructions a weight, but more registers and fewer programs."""
+
+BLOCKS = 4
+"""Blocks of 64 inputs that a program reads at once, one for each of its warps."""
+
+_levels: dict[torch.device, Tensor] = {}
+_counters: dict[tuple[torch.device, int], Tensor] = {}
+
+
+def levels(device: torch.device) -> Tensor:
+    """The value of each NF4 code, fp32 [16], on a device."""
+    if device not in _levels:
+        _levels[device] = torch.tensor(LEVELS, device=device)
+    return _levels[device]
+
+
+def counters(device: torch.device) -> Tensor:
+    """Two zeros on the device for launches of the current stream; each launch leaves them zero."""
+    stream = torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0
+    if (device, stream) not in _counters:
+        _counters[device, stream] = torch.zeros(2, dtype=torch.int32, device=device)
+    return _counters[device, stream]
+
+
+def fits(x: Tensor) -> bool:
+    """Whether the fused kernel takes these inputs: few rows, of whole blocks."""
+    return 0 < x.shape[0] <= FEW and x.shape[1] % BLOCK == 0
+
+
+def dequantize(weight: Nf4, rows: int, columns: int, dtype: torch.dtype, out: Tensor | None = None) -> Tensor:
+    """Dense values [rows, columns]; `out`, if given, is a flat buffer that is used again."""
+    codes, absmax, absmax_code, absmax_scales, offset = weight
+    total = rows * columns
+    values = torch.empty(total, dtype=dtype, device=codes.device) if out is None else out[:total]
+    size = 1024
+    _dequantize[(triton.cdiv(total, 2 * size),)](
+        codes, absmax, absmax_code, absmax_scales, offset, levels(codes.device), values, total, SIZE=size
+    )
+    return values.view(rows, columns)
+
+
+def linear(
+    x: Tensor,
+    weight: Nf4,
+    outputs: int,
+    A: Tensor | None = None,
+    B: Tensor | None = None,
+    gain: Tensor | None = None,
+    bias: Tensor | None = None,
+    input_gain: Tensor | None = None,
+    slots: Tensor | None = None,
+    weights: Tensor | None = None,
+    spans: Tensor | None = None,
+    permute: bool | None = None,
+    columns: int = COLUMNS,
+) -> Tensor:
+    """x [N, K] times the weight [O, K], and what the rows' slots make of it; N ≤ FEW and K a multiple of 64.
+
+    Without `slots` it is the base alone; rows on no slot have the same bits with them. The other operands are those of
+    `triton_lora.adapt`; `input_gain` [S, K] scales what the base's product sees. `permute` chooses how codes are turned
+    into values: by byte permutes (the default in 16 bits on a GPU) or by a table; `columns` is what a program computes.
+    """
+    count, inputs = x.shape
+    codes, absmax, absmax_code, absmax_scales, offset = weight
+    rows = 16 if count <= 16 else 32 if count <= 32 else 64
+    y = torch.empty(count, outputs, dtype=x.dtype, device=x.device)
+    middle, wide, deep, split, rank, producers, mix = None, 16, 16, 1, 0, 0, 1
+    if slots is not None:
+        mix = slots.shape[1]
+        if A is not None and B is not None:
+            rank = A.shape[1]
+            wide, deep, split = shrink_shape(inputs, rank, 16)
+            producers = triton.cdiv(rank, wide) * split * mix
+            middle = torch.empty(split, mix, count, rank, dtype=torch.float32, device=x.device)
+    strides = (*(A.stride() if A is not None else (0, 0, 0)), *(B.stride() if B is not None else (0, 0, 0)))
+    consumers = triton.cdiv(outputs, columns)
+    if permute is None:
+        permute = not INTERPRETED and torch.version.hip is None and x.dtype in LEVELS_TYPES
+    _linear[(producers + consumers,)](
+        x, codes, absmax, absmax_code, absmax_scales, offset, levels(x.device), y, middle, A, B, spans, gain, bias,
+        input_gain, slots, weights, counters(x.device) if producers else None,
+        count, inputs, outputs, rank, x.stride(0),
+        0 if spans is None else spans.stride(0), *strides, producers, consumers,
+        ADAPT=slots is not None, LOW_RANK=rank > 0, GAIN=gain is not None, BIAS=bias is not None,
+        INPUT_GAIN=input_gain is not None, SPANS=spans is not None and rank > 0, MIX=mix, SPLIT=split,
+        ROWS=rows, COLUMNS=columns, BLOCKS=BLOCKS, WIDE=wide, DEEP=deep, PERMUTE=permute, WIDEN=INTERPRETED,
+        num_warps=4, num_stages=4 if rows == 16 else 3,  # shared memory: below the 99 KB of small GPUs
+    )  # fmt: skip
+    return y
+
+
+@triton.jit
+def _linear(  # type: ignore[no-untyped-def]
+    x, codes, absmax, absmax_code, absmax_scales, offset, levels, y, middle, A, B, spans, gain, bias,
+    input_gain, slots, weights, counters,
+    count, inputs, outputs, rank, x_row, span_slot, A_slot, A_rank, A_column, B_slot, B_column, B_rank,
+    producers, consumers,
+    ADAPT: tl.constexpr, LOW_RANK: tl.constexpr, GAIN: tl.constexpr, BIAS: tl.constexpr,
+    INPUT_GAIN: tl.constexpr, SPANS: tl.constexpr, MIX: tl.constexpr, SPLIT: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, BLOCKS: tl.constexpr, WIDE: tl.constexpr, DEEP: tl.constexpr,
+    PERMUTE: tl.constexpr, WIDEN: tl.constexpr,
+):  # fmt: skip
+    program = tl.program_id(0)
+    if program < producers:
+        if LOW_RANK:
+            numbers = tl.cdiv(rank, WIDE)
+            part = program // numbers
+            shrink_tile(
+                x, A, spans, slots, weights, middle, count, inputs, rank, x_row, span_slot, A_slot, A_rank, A_column,
+                0, program % numbers, part // MIX, part % MIX, MIX, SPLIT, SPANS, ROWS, WIDE, DEEP, WIDEN,
+            )  # fmt: skip
+            tl.debug_barrier()  # all of the program's threads have written
+            tl.atomic_add(counters, 1, sem="release")
+    else:
+        rows = tl.arange(0, ROWS)
+        columns = (program - producers) * COLUMNS + tl.arange(0, COLUMNS)
+        total = _base_tile(
+            x, codes, absmax, absmax_code, absmax_scales, offset, levels, input_gain, slots, weights,
+            count, inputs, outputs, x_row, rows, columns, INPUT_GAIN, MIX, ROWS, COLUMNS, BLOCKS, PERMUTE, WIDEN,
+        )  # fmt: skip
+        if ADAPT:
+            if LOW_RANK:
+                while tl.atomic_add(counters, 0, sem="acquire") < producers:
+                    pass
+                tl.debug_barrier()
+            total = expand_tile(
+                total, middle, B, spans, gain, bias, slots, weights, count, outputs, rank,
+                span_slot, B_slot, B_column, B_rank, rows, columns,
+                MIX, SPLIT, SPANS, LOW_RANK, GAIN, BIAS, ROWS, WIDE, COLUMNS, WIDEN,
+            )  # fmt: skip
+        here = (rows < count)[:, None] & (columns < outputs)[None, :]
+        tl.store(y + rows[:, None] * outputs + columns[None, :], total.to(y.dtype.element_ty), mask=here)
+        if LOW_RANK:  # noqa: SIM102 - a constexpr, decided when compiling
+            if tl.atomic_add(counters + 1, 1) == consumers - 1:  # the last one: nobody waits any more
+                tl.atomic_xchg(counters, 0)
+                tl.atomic_xchg(counters + 1, 0)
+
+
+@triton.jit
+def _base_tile(  # type: ignore[no-untyped-def]
+    x, codes, absmax, absmax_code, absmax_scales, offset, levels, input_gain, slots, weights,
+    count, inputs, outputs, x_row, rows, columns,
+    INPUT_GAIN: tl.constexpr, MIX: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, BLOCKS: tl.constexpr,
+    PERMUTE: tl.constexpr, WIDEN: tl.constexpr,
+):  # fmt: skip
+    """x[rows] @ weight[columns].T: BLOCKS blocks of 64 columns side by side, one for each warp, added up at the end.
+
+    A block's product is scaled by its absmax afterwards. The upper halves of the bytes meet the even columns of x, the
+    lower halves the odd ones, so nothing is interleaved. Absmaxes are read two steps ahead of their use.
+    """
+    here, inside = (rows < count)[None, :, None], (columns < outputs)[None, :]
+    blocks = inputs // 64
+    own = tl.arange(0, BLOCKS)
+    pairs = tl.arange(0, 32)
+    shift = tl.load(offset)
+    total = tl.zeros((BLOCKS, ROWS, COLUMNS), dtype=tl.float32)
+    number = columns[None, :] * blocks + own[:, None]
+    known = inside & (own < blocks)[:, None]
+    coded = tl.load(absmax + number, mask=known, other=0)
+    scale = _scale(coded, absmax_code, absmax_scales, number, known, shift)
+    number += BLOCKS
+    known = inside & (own + BLOCKS < blocks)[:, None]
+    coded = tl.load(absmax + number, mask=known, other=0)
+    for first in range(0, blocks, BLOCKS):
+        block = first + own
+        ahead = inside & (block + 2 * BLOCKS < blocks)[:, None]
+        later = tl.load(absmax + number + BLOCKS, mask=ahead, other=0)
+        real = (block < blocks)[:, None, None]
+        byte = (block * 32)[:, None, None] + pairs[None, :, None]
+        packed = tl.load(
+            codes + columns.to(tl.int64)[None, None, :] * (inputs // 2) + byte, mask=real & inside[:, None, :], other=0
+        )
+        place = block[:, None] * 64 + tl.arange(0, 64)[None, :]
+        own_x = tl.load(x + rows[None, :, None] * x_row + place[:, None, :], mask=here & real, other=0.0)
+        if INPUT_GAIN:
+            flat = tl.reshape(place, (BLOCKS * 64,))
+            own_x = _gained(own_x, input_gain, slots, weights, count, inputs, rows, flat, MIX, ROWS, BLOCKS)
+        even, odd = tl.split(tl.reshape(own_x, (BLOCKS, ROWS, 32, 2)))
+        upper, lower = unpack(packed, levels, x.dtype.element_ty, PERMUTE)
+        total += (product(even, upper, ROWS, WIDEN) + product(odd, lower, ROWS, WIDEN)) * scale[:, None, :]
+        scale = _scale(coded, absmax_code, absmax_scales, number, known, shift)
+        number += BLOCKS
+        coded, known = later, ahead
+    return tl.sum(total, axis=0)
+
+
+@triton.jit
+def _scale(coded, absmax_code, absmax_scales, number, known, shift):  # type: ignore[no-untyped-def]
+    """The absmax of blocks, from their 8-bit codes; 0 where there is no block."""
+    value = tl.load(absmax_code + coded) * tl.load(absmax_scales + number // 256, mask=known, other=0.0) + shift
+    return tl.where(known, value, 0.0)
+
+
+@triton.jit
+def _gained(  # type: ignore[no-untyped-def]
+    values, gain, slots, weights, count, inputs, rows, columns,
+    MIX: tl.constexpr, ROWS: tl.constexpr, BLOCKS: tl.constexpr,
+):  # fmt: skip
+    """values [BLOCKS, ROWS, 64], times the input gains of their rows."""
+    scale = gains_tile(gain, slots, weights, count, inputs, rows, columns, MIX, ROWS, BLOCKS * 64)
+    scale = tl.permute(tl.reshape(scale, (ROWS, BLOCKS, 64)), (1, 0, 2))
+    return (values.to(tl.float32) * scale).to(values.dtype)
+
+
+@triton.jit
+def _dequantize(  # type: ignore[no-untyped-def]
+    codes, absmax, absmax_code, absmax_scales, offset, levels, values, total, SIZE: tl.constexpr
+):
+    """values[2 i], values[2 i + 1] of byte i."""
+    at = tl.program_id(0).to(tl.int64) * SIZE + tl.arange(0, SIZE)
+    inside = 2 * at < total
+    packed = tl.load(codes + at, mask=inside, other=0).to(tl.int32)
+    number = at // 32
+    coded = tl.load(absmax + number, mask=inside, other=0)
+    scale = tl.load(absmax_code + coded) * tl.load(absmax_scales + number // 256, mask=inside, other=0.0)
+    scale += tl.load(offset)
+    upper, lower = tl.load(levels + (packed >> 4)) * scale, tl.load(levels + (packed & 15)) * scale
+    place = tl.program_id(0).to(tl.int64) * 2 * SIZE + tl.arange(0, 2 * SIZE)
+    tl.store(values + place, tl.interleave(upper, lower).to(values.dtype.element_ty), mask=place < total)

@@ -1,0 +1,1 @@
+"""Grammars: which tokens may come next so that a text fits its schema."""

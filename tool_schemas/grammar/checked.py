@@ -1,0 +1,218 @@
+"""A grammar whose values are also checked as soon as they close."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING
+
+from loraloop.tool_schemas.errors import InputError, SchemaError, Violation
+from loraloop.tool_schemas.grammar.reader import Frame, JsonReader
+
+if TYPE_CHECKING:
+    import torch
+
+    from loraloop.tool_schemas.grammar.checks import Checks
+    from loraloop.tool_schemas.grammar.grammar import Grammar, State
+
+_WAYS_OUT = 8  # attempts to find an end that passes the checks
+
+
+class CheckedGrammar:
+    """A grammar and the checks that go with it.
+
+    Args:
+        grammar: What can be enforced.
+        checks: What cannot.
+        token_bytes: The bytes of a token.
+        ends: Tokens that end a text.
+        vocab_size: Number of logits.
+    """
+
+    def __init__(
+        self,
+        grammar: Grammar,
+        checks: Checks,
+        token_bytes: Callable[[int], bytes],
+        ends: Collection[int],
+        vocab_size: int,
+    ) -> None:
+        self.grammar = grammar
+        self.checks = checks
+        self.token_bytes = token_bytes
+        self.ends = sorted(ends)
+        self.vocab_size = vocab_size
+
+    def start(self) -> CheckedState:
+        """The state before the first token."""
+        return CheckedState(self, self.grammar.start(), [])
+
+
+class CheckedState:
+    """A place in a text; see `State`. `accept` raises `Violation` for a value that fails its check."""
+
+    __slots__ = ("_grammar", "_reader", "_state", "_taken")
+
+    def __init__(
+        self, grammar: CheckedGrammar, state: State, taken: list[int], reader: JsonReader | None = None
+    ) -> None:
+        self._grammar = grammar
+        self._state = state
+        self._taken = taken
+        self._reader = reader or self._read(taken)
+
+    @property
+    def done(self) -> bool:
+        """Whether the text is complete and nothing can follow."""
+        return self._state.done and self.can_stop
+
+    @property
+    def can_stop(self) -> bool:
+        """Whether the text is complete as it stands."""
+        return self._state.can_stop and self._end_problem() is None
+
+    @property
+    def settled(self) -> int:
+        """Number of accepted tokens that no check can have taken back; the last one of the whole text excepted."""
+        frames = self._reader.frames
+        open_values = [frame.start for frame in frames if self._grammar.checks.may_fail(frame)]
+        return min(open_values, default=len(self._taken))
+
+    def forced(self) -> list[int]:
+        """The tokens about which there is no choice from here."""
+        return self._state.forced()
+
+    def mask_(self, logits: torch.Tensor) -> None:
+        """Sets the logits [V] of tokens that cannot follow to minus infinity, in place."""
+        self._state.mask_(logits)
+        if self._state.can_stop and not self.can_stop:
+            logits[self._grammar.ends] = float("-inf")
+
+    def accept(self, tokens: Sequence[int]) -> None:
+        """Moves on by tokens, all or none of them."""
+        wanted = list(tokens)
+        self._state.accept(wanted)
+        before = len(self._taken)
+        self._taken += wanted
+        try:
+            for token in wanted:
+                self._reader.feed(self._grammar.token_bytes(token))
+            if self._state.done and (problem := self._end_problem()) is not None:
+                raise Violation(problem.reason, problem.path, 0)
+        except Violation:
+            self._state.rollback(len(wanted))
+            del self._taken[before:]
+            self._reader = self._read(self._taken)
+            raise
+
+    def rollback(self, n: int) -> None:
+        """Takes back the last `n` accepted tokens."""
+        if not 0 <= n <= len(self._taken):
+            raise InputError(f"cannot take back {n} tokens of {len(self._taken)}")
+        if n:
+            self._state.rollback(n)
+            del self._taken[len(self._taken) - n :]
+            self._reader = self._read(self._taken)
+
+    def fork(self) -> CheckedState:
+        """An independent copy of this place."""
+        watcher = _Watcher(self._grammar.checks, checking=True)
+        return CheckedState(self._grammar, self._state.fork(), list(self._taken), self._reader.copy(watcher))
+
+    def closing(self, limit: int) -> list[int] | None:
+        """A short path of at most `limit` tokens to a place where `can_stop` holds; None if none was found."""
+        banned: dict[tuple[int, ...], set[int]] = {}
+        before: list[int] = []
+        for _ in range(_WAYS_OUT):
+            place = self.fork()
+            path = list(before)
+            start = place._first_failure(path)
+            if start is None:
+                rest = place._state.closing(limit - len(path))
+                if rest is None:
+                    return None
+                path += rest
+                start = place._first_failure(rest)
+                if start is None and place.can_stop:
+                    return path
+                start = len(self._taken) if start is None else start
+            # Another token at the place where the value begins that cannot be.
+            at = min(max(start - len(self._taken), 0), max(len(path) - 1, 0))
+            if not path:
+                return None
+            tried = banned.setdefault(tuple(path[:at]), set())
+            tried.add(path[at])
+            place = self.fork()
+            if place._first_failure(path[:at]) is not None or (other := place._other(tried)) is None:
+                return None
+            tried.add(other)
+            before = [*path[:at], other]
+        return None
+
+    def _first_failure(self, path: Sequence[int]) -> int | None:
+        """Moves on by a path as far as it goes; where the value begins that fails, None if all is well."""
+        for token in path:
+            try:
+                self.accept((token,))
+            except Violation as violation:
+                return violation.start
+        return None
+
+    def _other(self, tried: set[int]) -> int | None:
+        """A token that may follow and has not been tried."""
+        import torch
+
+        logits = torch.zeros(self._grammar.vocab_size)
+        self._state.mask_(logits)
+        allowed = torch.isfinite(logits).nonzero().flatten().tolist()
+        return next((token for token in allowed if token not in tried and token not in self._grammar.ends), None)
+
+    def _read(self, tokens: Sequence[int]) -> JsonReader:
+        """A reader that has read these tokens, which passed their checks before, and checks what follows."""
+        watcher = _Watcher(self._grammar.checks)
+        reader = JsonReader(watcher)
+        for token in tokens:
+            reader.feed(self._grammar.token_bytes(token))
+        watcher.checking = True
+        return reader
+
+    def _end_problem(self) -> SchemaError | None:
+        """Why the text cannot end here."""
+        reader = self._reader
+        if reader.root is None and len(reader.frames) == 1:
+            reader = reader.copy(None)
+            reader.finish()
+        if reader.root is None:
+            return SchemaError("is not complete", "$")
+        return self._grammar.checks.whole_problem(reader.root[0])
+
+
+class _Watcher:
+    """Passes what the reader sees to the checks."""
+
+    __slots__ = ("_checks", "checking")
+
+    def __init__(self, checks: Checks, checking: bool = False) -> None:
+        self._checks = checks
+        self.checking = checking
+
+    def opened(self, frames: list[Frame]) -> None:
+        frames[-1].note = self._checks.governing(frames[-1], frames[-2] if len(frames) > 1 else None)
+
+    def closed(self, frames: list[Frame]) -> None:
+        if not self.checking:
+            return
+        frame = frames[-1]
+        problem = self._checks.problem(frame) if frame.note else None
+        if problem is None and len(frames) > 1 and frames[-2].note:
+            problem = self._checks.early_problem(frames[-2], frame.value)
+        if problem is None and len(frames) == 1:
+            problem = self._checks.whole_problem(frame.value)
+        if problem is not None:
+            path = _path(frames) + problem.path.removeprefix("$")
+            raise Violation(problem.reason, path, frame.start)
+
+
+def _path(frames: list[Frame]) -> str:
+    from loraloop.tool_schemas.schema.validation import json_path
+
+    return json_path([frame.step for frame in frames[1:]])

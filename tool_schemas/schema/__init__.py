@@ -1,0 +1,1 @@
+"""JSON Schemas: read in any draft, brought into one form, and checked."""

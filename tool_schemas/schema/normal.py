@@ -1,0 +1,228 @@
+"""Schemas of every draft in one form: 2020-12, each reference a local pointer, nothing shared and nothing fetched."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from loraloop.tool_schemas.errors import SchemaError
+from loraloop.tool_schemas.schema.validation import json_path
+
+Parts = tuple[str | int, ...]
+
+MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
+"""Keywords whose value maps names to sub-schemas."""
+LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
+"""Keywords whose value lists sub-schemas."""
+SINGLES = (
+    *("items", "additionalItems", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames"),
+    *("unevaluatedProperties", "unevaluatedItems", "contentSchema"),
+)
+"""Keywords whose value is a sub-schema; that of `items` may be a list in older drafts."""
+
+MOST_PLACES = 5_000  # sub-schemas of one schema
+DEEPEST = 200  # levels of a schema
+LONGEST = 500_000  # characters of its JSON text
+
+_DRAFTS = {"draft-04": 4, "draft-06": 6, "draft-07": 7, "2019-09": 2019, "2020-12": 2020}
+
+
+def draft_of(schema: dict[str, Any]) -> int:
+    """The draft that a schema names: 4, 6, 7, 2019 or 2020 (also where it names none).
+
+    Raises:
+        SchemaError: If it names another one.
+    """
+    named = schema.get("$schema")
+    if named is None:
+        return 2020
+    if isinstance(named, str):
+        for name, draft in _DRAFTS.items():
+            if re.fullmatch(rf"https?://json-schema\.org/(?:draft/)?{name}/schema#?", named):
+                return draft
+        if re.fullmatch(r"https?://json-schema\.org/schema#?", named):  # the newest one
+            return 2020
+    raise SchemaError(
+        f"draft {named!r} is not supported; use 2020-12, 2019-09, draft-07, draft-06 or draft-04", "$.$schema"
+    )
+
+
+def subschemas(schema: dict[str, Any]) -> Iterator[tuple[Parts, Any]]:
+    """The sub-schemas that stand directly in a schema, each with the keys that lead to it."""
+    for key, value in schema.items():
+        if key in MAPS and isinstance(value, dict):
+            for name, inner in value.items():
+                if isinstance(inner, dict | bool):
+                    yield (key, name), inner
+        elif isinstance(value, list) and (key in LISTS or key == "items"):
+            for index, inner in enumerate(value):
+                yield (key, index), inner
+        elif key in SINGLES and isinstance(value, dict | bool):
+            yield (key,), value
+
+
+def every(root: Any) -> Iterator[tuple[Parts, dict[str, Any]]]:
+    """Every schema object of a tree, the root first, each with the keys that lead to it.
+
+    Raises:
+        SchemaError: If there are more than `MOST_PLACES` of them, or they are nested more than `DEEPEST` deep.
+    """
+    pending: list[tuple[Parts, int, Any]] = [((), 0, root)]
+    count = 0
+    while pending:
+        parts, depth, schema = pending.pop()
+        if not isinstance(schema, dict):
+            continue
+        count += 1
+        if count > MOST_PLACES:
+            raise SchemaError(f"has more than {MOST_PLACES} sub-schemas; split it into several tools", "$")
+        if depth > DEEPEST:
+            raise SchemaError(f"is nested more than {DEEPEST} deep; flatten it", json_path(parts[:12]))
+        yield parts, schema
+        found = [((*parts, *steps), depth + 1, inner) for steps, inner in subschemas(schema)]
+        pending += reversed(found)
+
+
+def pointer(parts: Parts) -> str:
+    """A local reference to a place (RFC 6901, as an URI fragment)."""
+    steps = (str(part).replace("~", "~0").replace("/", "~1").replace("%", "%25") for part in parts)
+    return "#" + "".join(f"/{step}" for step in steps)
+
+
+def normalised(schema: dict[str, Any]) -> dict[str, Any]:
+    """A copy in one form, with the same structure and the same meaning.
+
+    Boolean exclusive bounds (draft 4), the tuple form of `items` (up to 2019-09) and `dependencies` (up to draft 7)
+    become their 2020-12 forms. What stands beside a ``$ref`` counts only from 2019-09 on. Anchors and identifiers are
+    resolved, so that each ``$ref`` leads to a place of the copy; they and ``$schema`` are left out.
+
+    Args:
+        schema: JSON data.
+
+    Raises:
+        SchemaError: If it is no JSON, too large, too deep, of an unknown draft, or refers to something outside it.
+    """
+    copy, places = copied(schema)
+    draft = draft_of(copy)
+    references: dict[int, Any] = {}
+    if any(isinstance(place.get("$ref"), str) for _, place in places):
+        references = _references(copy, places, draft)
+        places = list(every(copy))
+    identifier = "id" if draft == 4 else "$id"
+    for parts, place in places:
+        _modernise(place, draft, json_path(parts))
+        for key in ("$schema", "$anchor", "$recursiveAnchor", identifier):
+            if isinstance(place.get(key), str):
+                del place[key]
+    if references:
+        places = list(every(copy))
+        found = {id(place): parts for parts, place in places}
+        for _, place in places:
+            target = references.get(id(place))
+            if isinstance(target, bool):
+                del place["$ref"]
+                if not target:
+                    place["not"] = {}
+            elif target is not None:
+                place["$ref"] = pointer(found[id(target)])
+    return copy
+
+
+def copied(schema: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[Parts, dict[str, Any]]]]:
+    """A copy of a schema in which nothing is shared, and its schema objects; see `every`.
+
+    Raises:
+        SchemaError: If it is no JSON, or too large or too deep.
+    """
+    try:
+        text = json.dumps(schema, allow_nan=False, ensure_ascii=False)
+        if len(text) > LONGEST:
+            raise SchemaError(f"has more than {LONGEST} characters; leave out what the model need not see", "$")
+        text.encode()
+        copy: dict[str, Any] = json.loads(text)
+    except RecursionError:
+        raise SchemaError("is nested too deeply; flatten the schema", "$") from None
+    except UnicodeEncodeError:
+        raise SchemaError("holds half of a surrogate pair, which no text can hold; correct it", "$") from None
+    except (TypeError, ValueError) as error:
+        raise SchemaError(f"is no JSON: {error}", "$") from error
+    return copy, list(every(copy))
+
+
+def _references(root: dict[str, Any], places: list[tuple[Parts, dict[str, Any]]], draft: int) -> dict[int, Any]:
+    """What each reference leads to, by the identity of the schema object that refers.
+
+    A definition that stands where no schema is expected, such as under ``components``, is moved under ``$defs``.
+    """
+    from referencing import Registry, Resource
+    from referencing.exceptions import Unresolvable, Unretrievable
+    from referencing.jsonschema import specification_with
+
+    uri = f"http://json-schema.org/draft-0{draft}/schema#" if draft < 10 else ""
+    specification = specification_with(
+        uri or f"https://json-schema.org/draft/{'2019-09' if draft == 2019 else '2020-12'}/schema"
+    )
+    resource: Resource[Any] = specification.create_resource(root)
+    base = resource.id() or ""
+    registry: Registry[Any] = Registry().with_resource(base, resource).crawl()
+    found: dict[int, Any] = {}
+    known = {id(place) for _, place in places}
+    pending: list[tuple[Parts, Any, Any]] = [((), root, registry.resolver(base))]
+    while pending:
+        parts, place, resolver = pending.pop()
+        if not isinstance(place, dict):
+            continue
+        if parts:
+            resolver = resolver.in_subresource(specification.create_resource(place))
+        reference = place.get("$ref")
+        if isinstance(reference, str):
+            path = f"{json_path(parts)}.$ref"
+            try:
+                resolved = resolver.lookup(reference)
+            except (Unresolvable, Unretrievable, ValueError, LookupError, TypeError, AttributeError):
+                reason = "is not in the schema" if reference.startswith("#") else "lies outside the schema"
+                raise SchemaError(f"{reference!r} {reason}; put the definition under $defs", path) from None
+            target = found[id(place)] = resolved.contents
+            if isinstance(target, dict) and id(target) not in known:
+                definitions = root.setdefault("$defs", {})
+                name = next(f"ref{n}" for n in range(MOST_PLACES) if f"ref{n}" not in definitions)
+                definitions[name] = target
+                known |= {id(inner) for _, inner in every(target)}
+                pending.append((("$defs", name), target, resolved.resolver))
+            elif not isinstance(target, dict | bool):
+                raise SchemaError(f"{reference!r} leads to something that is no schema; correct it", path)
+        pending += [((*parts, *steps), inner, resolver) for steps, inner in subschemas(place)]
+    return found
+
+
+def _modernise(place: dict[str, Any], draft: int, path: str) -> None:
+    """Rewrites one schema object in place."""
+    if draft <= 7 and isinstance(place.get("$ref"), str):
+        for key in [key for key in place if key not in ("$ref", "$defs", "definitions", "$id", "id")]:
+            del place[key]
+        return
+    if draft == 4:
+        for exclusive, bound in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+            said = place.get(exclusive)
+            if isinstance(said, bool):
+                del place[exclusive]
+                if said and bound in place:
+                    place[exclusive] = place.pop(bound)
+    if isinstance(place.get("items"), list):
+        rest = place.pop("additionalItems", None)
+        place["prefixItems"] = place.pop("items")
+        if rest is not None:
+            place["items"] = rest
+    elif "additionalItems" in place:  # means nothing where `items` is no list
+        del place["additionalItems"]
+    dependencies = place.get("dependencies")
+    if isinstance(dependencies, dict):
+        del place["dependencies"]
+        for keyword, kind in (("dependentRequired", list), ("dependentSchemas", dict | bool)):
+            said = {name: each for name, each in dependencies.items() if isinstance(each, kind)}
+            if said and keyword in place:
+                raise SchemaError(f"says both 'dependencies' and {keyword!r}; use one", path)
+            if said:
+                place[keyword] = said

@@ -1,0 +1,135 @@
+"""Values against schemas, by jsonschema, with formats checked and nothing fetched from anywhere."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from loraloop.tool_schemas.errors import SchemaError
+from loraloop.tool_schemas.jsontext import dumps
+
+if TYPE_CHECKING:
+    from jsonschema import FormatChecker
+    from jsonschema.protocols import Validator
+
+
+def json_path(parts: Any, start: str = "$") -> str:
+    """Writes the keys and indices that lead to a place, such as ``$.items[0].name``."""
+    path = start
+    for part in parts:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        else:
+            path += f".{part}" if part.isidentifier() or part.startswith("$") else f"[{dumps(part)}]"
+    return path
+
+
+@functools.cache
+def format_checker() -> FormatChecker:
+    """Checks every format of the newest draft, whatever draft a schema names.
+
+    Internationalized references are mapped to plain ones first (RFC 3987, section 3.1): the package that jsonschema has
+    for them takes a second to import.
+    """
+    import copy
+
+    import jsonschema
+    from rfc3986_validator import validate_rfc3986
+
+    newest: FormatChecker = jsonschema.Draft202012Validator.FORMAT_CHECKER
+    checker = copy.copy(newest)  # a new one would read "time" as draft 3 did
+    checker.checkers = dict(newest.checkers)
+
+    def checks(rule: str) -> Callable[[object], bool]:
+        return lambda value: not isinstance(value, str) or bool(validate_rfc3986(_mapped(value), rule=rule))
+
+    for name, rule in (("iri", "URI"), ("iri-reference", "URI_reference")):
+        checker.checkers[name] = (checks(rule), ())
+    return checker
+
+
+def _mapped(text: str) -> str:
+    """An internationalized reference with what lies beyond ASCII percent-encoded."""
+    return "".join(character if character < "\x80" else quote(character) for character in text)
+
+
+@functools.cache
+def _class(draft: int) -> type[Validator]:
+    """jsonschema's validator of a draft, with patterns that cannot run on and exact decimals."""
+    import jsonschema
+
+    from loraloop.tool_schemas.schema import keyword_checks
+
+    made = {
+        4: jsonschema.Draft4Validator,
+        6: jsonschema.Draft6Validator,
+        7: jsonschema.Draft7Validator,
+        2019: jsonschema.Draft201909Validator,
+        2020: jsonschema.Draft202012Validator,
+    }[draft]
+    extended: type[Validator] = jsonschema.validators.extend(made, keyword_checks.KEYWORDS)  # type: ignore[no-untyped-call]
+    return extended
+
+
+def validator_of(schema: dict[str, Any]) -> Validator:
+    """A validator that checks formats and fetches nothing.
+
+    Raises:
+        SchemaError: If the schema names an unknown draft.
+    """
+    from referencing.jsonschema import EMPTY_REGISTRY
+
+    from loraloop.tool_schemas.schema.normal import draft_of
+
+    return _class(draft_of(schema))(schema, registry=EMPTY_REGISTRY, format_checker=format_checker())
+
+
+@functools.lru_cache(maxsize=512)
+def _validator(schema_text: str) -> Validator:
+    return validator_of(json.loads(schema_text))
+
+
+def check_schema(schema: dict[str, Any], start: str = "$") -> None:
+    """Checks that a schema is a valid JSON Schema of the draft it names (2020-12 if it names none).
+
+    Raises:
+        SchemaError: With the JSON path of the first keyword that is wrong.
+    """
+    import jsonschema
+
+    from loraloop.tool_schemas.schema.normal import copied, draft_of
+
+    copied(schema)  # bounds what follows, which takes a while for each sub-schema
+    try:
+        _class(draft_of(schema)).check_schema(schema)
+    except jsonschema.SchemaError as error:
+        raise SchemaError(f"{error.message}; correct the schema", json_path(error.absolute_path, start)) from None
+    except RecursionError:
+        raise SchemaError("is nested too deeply; flatten the schema", start) from None
+
+
+def check_value(value: Any, schema: dict[str, Any], start: str = "$") -> None:
+    """Checks a value against a schema.
+
+    Args:
+        value: JSON data.
+        schema: A valid schema whose references are all local.
+        start: How the path in an error begins.
+
+    Raises:
+        SchemaError: With the JSON path of what does not fit.
+    """
+    import jsonschema
+    from referencing.exceptions import Unresolvable
+
+    try:
+        error = jsonschema.exceptions.best_match(_validator(dumps(schema)).iter_errors(value))
+    except RecursionError:
+        raise SchemaError("is nested too deeply to be checked; flatten the value", start) from None
+    except Unresolvable as missing:
+        raise SchemaError(f"the schema refers to {missing.ref!r}, which is not in it; add it", start) from None
+    if error is not None:
+        raise SchemaError(error.message, json_path(error.absolute_path, start))

@@ -1,0 +1,150 @@
+"""Tool calls: the schema of a list of them, and reading them back from text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from loraloop.tool_schemas.errors import InputError, SchemaError, unknown
+from loraloop.tool_schemas.grammar.grammar import JsonSchema
+from loraloop.tool_schemas.jsontext import strict_loads
+from loraloop.tool_schemas.schema.normal import MAPS, normalised
+from loraloop.tool_schemas.schema.validation import check_value
+from loraloop.tool_schemas.single_flight import SingleFlight
+from loraloop.tool_schemas.tools.tool import Tool, check_names
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a tool: its name and its arguments (JSON data).
+
+    Attributes:
+        name: The tool's.
+        arguments: By parameter.
+    """
+
+    name: str
+    arguments: dict[str, Any]
+
+
+def calls_schema(tools: Sequence[Tool], min_calls: int = 0, max_calls: int = 8) -> dict[str, Any]:
+    """The JSON Schema of ``[{"name": …, "arguments": {…}}, …]`` over the given tools.
+
+    Args:
+        tools: At least one, unless `min_calls` is 0: then only ``[]`` fits.
+        min_calls: The least number of calls.
+        max_calls: The largest number of calls.
+
+    Returns:
+        A schema that stands for itself: each tool's definitions lie under its own entry of ``$defs``, and its
+        references lead there. The arguments of a tool that is not strict are any object.
+
+    Raises:
+        SchemaError: If two tools share a name.
+        InputError: If the bounds contradict each other, or calls are required where there is no tool.
+    """
+    check_names(tuple(tools))
+    if not 0 <= min_calls <= max_calls:
+        raise InputError(f"min_calls={min_calls}, max_calls={max_calls}: need 0 <= min_calls <= max_calls")
+    if not tools:
+        if min_calls:
+            raise InputError("a call is required but there is no tool; give a tool or set min_calls=0")
+        return {"type": "array", "maxItems": 0}
+    definitions: dict[str, Any] = {}
+    choices = []
+    for index, tool in enumerate(tools):
+        arguments = normalised(tool.parameters) if tool.strict else {"type": "object"}
+        if _refers(arguments):
+            place = f"#/$defs/t{index}"
+            definitions[f"t{index}"] = _moved(arguments, place)
+            arguments = {"$ref": place}
+        choices.append(
+            {
+                "type": "object",
+                "properties": {"name": {"const": tool.name}, "arguments": arguments},
+                "required": ["name", "arguments"],
+                "additionalProperties": False,
+            }
+        )
+    items = choices[0] if len(choices) == 1 else {"anyOf": choices}
+    schema: dict[str, Any] = {"type": "array", "items": items, "minItems": min_calls, "maxItems": max_calls}
+    return {**schema, "$defs": definitions} if definitions else schema
+
+
+def calls_term(tools: Sequence[Tool], min_calls: int = 0, max_calls: int = 8) -> JsonSchema:
+    """The grammar source of a list of calls; see `calls_schema`.
+
+    Keywords that decoding cannot enforce are checked if one of the tools asks for that; the others have none. The last
+    ones are kept: an agent asks for the same in each of its runs.
+    """
+
+    def made() -> tuple[JsonSchema, tuple[Tool, ...]]:
+        checked = any(tool.strict and tool.on_unsupported == "check" for tool in tools)
+        schema = calls_schema(tools, min_calls, max_calls)
+        return JsonSchema(schema, on_unsupported="check" if checked else "refuse"), tuple(tools)
+
+    return _terms.get((*map(id, tools), min_calls, max_calls), made)[0]
+
+
+# Holds the tools, so that their ids stay theirs.
+_terms: SingleFlight[tuple[JsonSchema, tuple[Tool, ...]]] = SingleFlight(64)
+
+
+def _refers(schema: Any) -> bool:
+    if isinstance(schema, dict):
+        return isinstance(schema.get("$ref"), str) or any(map(_refers, schema.values()))
+    return isinstance(schema, list) and any(map(_refers, schema))
+
+
+def _moved(schema: Any, place: str) -> Any:
+    """The schema with its references led to where it will stand; literals stay as they are."""
+    if isinstance(schema, list):
+        return [_moved(item, place) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    moved: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key == "$ref" and isinstance(value, str) and value.startswith("#"):
+            moved[key] = place + value[1:]
+        elif key in ("const", "enum", "default", "examples"):
+            moved[key] = value
+        elif key in MAPS and isinstance(value, dict):
+            moved[key] = {name: _moved(inner, place) for name, inner in value.items()}
+        else:
+            moved[key] = _moved(value, place)
+    return moved
+
+
+def parse_calls(text: str, tools: Sequence[Tool]) -> tuple[Call, ...]:
+    """Reads a list of calls and validates every one against its tool's schema.
+
+    Args:
+        text: What the model wrote.
+        tools: The tools that may be called.
+
+    Returns:
+        The calls in order; none for ``[]``.
+
+    Raises:
+        SchemaError: If the text is no such list, names no known tool, or arguments do not fit their schema.
+    """
+    try:
+        data = strict_loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SchemaError(f"the calls are not valid JSON ({error}); expected [{{'name':…,'arguments':…}}]") from None
+    if not isinstance(data, list):
+        raise SchemaError("expected a JSON list of calls", "$")
+    known = {tool.name: tool for tool in tools}
+    calls = []
+    for index, entry in enumerate(data):
+        if not isinstance(entry, dict) or set(entry) != {"name", "arguments"}:
+            raise SchemaError("a call is an object with 'name' and 'arguments', nothing else", f"$[{index}]")
+        name, arguments = entry["name"], entry["arguments"]
+        if not isinstance(name, str) or name not in known:
+            raise SchemaError(str(unknown("tool", str(name), known)), f"$[{index}].name")
+        if not isinstance(arguments, dict):
+            raise SchemaError("must be an object", f"$[{index}].arguments")
+        check_value(arguments, known[name].parameters, f"$[{index}].arguments")
+        calls.append(Call(name, arguments))
+    return tuple(calls)

@@ -1,0 +1,193 @@
+"""What becomes of a tool: which keywords are enforced, checked or refused, examples of calls, the time to compile."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import zlib
+from dataclasses import asdict, dataclass, replace
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from loraloop.tool_schemas.errors import LimitError, LoraloopError, SchemaError
+from loraloop.tool_schemas.grammar.walks import Vocabulary, random_walk, shortest
+from loraloop.tool_schemas.schema.dialect import Bounds
+from loraloop.tool_schemas.schema.keywords import Note, Survey, survey
+from loraloop.tool_schemas.tools.calls import calls_term, parse_calls
+from loraloop.tool_schemas.tools.tool import PARAMETERS
+from loraloop.tool_schemas.tools.tool_lists import Entry, plain_form
+
+if TYPE_CHECKING:
+    from loraloop.tool_schemas.grammar.grammar import GrammarCompiler, OnUnsupported
+    from loraloop.tool_schemas.tools.tool import Tool
+
+_SHORT = Bounds(text=16, items=3, keys=3, key=12, number=1000)  # of examples
+_REPEATS = 20
+_SECONDS = 0.5  # for compiling again and again
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What becomes of one tool.
+
+    Attributes:
+        name: The tool's name, as far as it has one.
+        place: Where it was found.
+        strict: Whether its arguments are decoded under their schema.
+        on_unsupported: What happens with keywords that cannot be enforced.
+        enforced: JSON path and note of each keyword that no decoded token can break.
+        checked: Those that are checked as soon as the value that they govern closes.
+        annotations: Those that make no value invalid.
+        refused: Why the tool cannot be used, each with its path; empty if it can.
+        shortest: A short call, decoded through the grammar.
+        random: A call decoded from random logits through the grammar, and then validated.
+        compile_ms_p50: Median milliseconds to compile its grammar.
+        compiled: How many times it was compiled for that.
+        problem: Why there are no examples, where a valid call is too rare to be found at random.
+    """
+
+    name: str
+    place: str
+    strict: bool = True
+    on_unsupported: OnUnsupported = "refuse"
+    enforced: tuple[Note, ...] = ()
+    checked: tuple[Note, ...] = ()
+    annotations: tuple[Note, ...] = ()
+    refused: tuple[Note, ...] = ()
+    shortest: dict[str, Any] | None = None
+    random: dict[str, Any] | None = None
+    compile_ms_p50: float | None = None
+    compiled: int = 0
+    problem: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON data."""
+        told = asdict(self)
+        for key in ("enforced", "checked", "annotations", "refused"):
+            told[key] = [{"path": note.path, "reason": note.reason} for note in getattr(self, key)]
+        return told
+
+
+class Checker:
+    """Checks tools against one tokenizer.
+
+    Args:
+        compiler: For the tokenizer; on the default engine.
+        seed: Of the random examples.
+    """
+
+    def __init__(self, compiler: GrammarCompiler, seed: int = 0) -> None:
+        self.compiler = compiler
+        self.seed = seed
+        self._vocabulary: Vocabulary | None = None
+
+    def entry(self, entry: Entry, place: str, on_unsupported: OnUnsupported | None = None) -> Report:
+        """Checks a tool of a list; what is wrong with it is in the report, all of it that can be told."""
+        chosen = entry.mode(on_unsupported)
+        try:
+            tool = entry.tool(chosen)
+        except LoraloopError as error:
+            return self.refusal(entry.body, place, error, chosen)
+        return self.tool(tool, place)
+
+    def refusal(self, body: Any, place: str, error: LoraloopError, on_unsupported: OnUnsupported = "refuse") -> Report:
+        """The report of a tool that could not be made."""
+        name, schema = _parts(body)
+        said = survey(schema, on_unsupported) if schema is not None else Survey((), (), (), ())
+        path = getattr(error, "path", "")
+        reason = (error.reason if isinstance(error, SchemaError) else str(error)).removeprefix(f"tool {name!r}: ")
+        first = () if any(note.path == path for note in said.refused) else (Note(path, reason),)
+        return Report(
+            name,
+            place,
+            on_unsupported=on_unsupported,
+            enforced=said.enforced,
+            checked=said.checked,
+            annotations=said.annotations,
+            refused=(*first, *said.refused),
+        )
+
+    def tool(self, tool: Tool, place: str, on_unsupported: OnUnsupported | None = None) -> Report:
+        """Checks a tool.
+
+        Args:
+            tool: The tool.
+            place: Where it was found.
+            on_unsupported: Instead of the tool's own.
+        """
+        chosen = on_unsupported or tool.on_unsupported
+        if tool.strict and chosen != tool.on_unsupported:
+            try:
+                tool = replace(tool, on_unsupported=chosen)
+            except SchemaError as error:
+                body = {"name": tool.name, "parameters": tool.parameters}
+                return self.refusal(body, place, error, chosen)
+        said = survey(tool.parameters, chosen)
+        report = Report(
+            tool.name,
+            place,
+            tool.strict,
+            chosen,
+            said.enforced if tool.strict else (),
+            said.checked,
+            said.annotations,
+            said.refused if tool.strict else (),
+        )
+        return self._with_examples(report, tool)
+
+    def _with_examples(self, report: Report, tool: Tool) -> Report:
+        """The report with calls that were decoded, and the time to compile."""
+        term = calls_term((tool,), 1, 1)
+        try:
+            times = self._times(term)
+            grammar = self.compiler.compile(replace(term, bounds=_SHORT))
+            if self._vocabulary is None:
+                self._vocabulary = Vocabulary.of(self.compiler)
+            short = _call(shortest(grammar, self._vocabulary), tool)
+            seed = self.seed + zlib.crc32(tool.name.encode())
+            drawn = _call(random_walk(grammar, self._vocabulary, seed), tool)
+        except LimitError as error:
+            return replace(report, problem=f"no call was found at random: {error}")
+        except SchemaError as error:
+            note = Note(error.path, f"a call was decoded that is not valid: {error.reason}")
+            return replace(report, refused=(*report.refused, note))
+        return replace(
+            report,
+            shortest=short,
+            random=drawn,
+            compile_ms_p50=round(statistics.median(times), 3),
+            compiled=len(times),
+        )
+
+    def _times(self, term: Any) -> list[float]:
+        """Milliseconds of compiling it afresh, several times."""
+        engine = self.compiler.engine()
+        times: list[float] = []
+        end = perf_counter() + _SECONDS
+        while len(times) < _REPEATS and (not times or perf_counter() < end):
+            start = perf_counter()
+            engine.compile(term)
+            times.append((perf_counter() - start) * 1e3)
+        return times
+
+
+def _call(text: str, tool: Tool) -> dict[str, Any]:
+    """The arguments of a decoded call, which has to be valid."""
+    if not tool.strict:
+        arguments: dict[str, Any] = json.loads(text)[0]["arguments"]
+        return arguments
+    return parse_calls(text, (tool,))[0].arguments
+
+
+def _parts(body: Any) -> tuple[str, dict[str, Any] | None]:
+    """The name and the schema of what may be no tool."""
+    try:
+        body = plain_form(body)
+    except SchemaError:
+        return str(body.get("name", "?")), None
+    if isinstance(body, dict) and isinstance(body.get("function"), dict):
+        body = body["function"]
+    if not isinstance(body, dict):
+        return "?", None
+    schema = next((body[key] for key in PARAMETERS if isinstance(body.get(key), dict)), None)
+    return str(body.get("name", "?")), schema

@@ -1,0 +1,165 @@
+"""Tools of typed Python functions and of pydantic models."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+import warnings
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from loraloop.tool_schemas.errors import SchemaError, ToolError
+from loraloop.tool_schemas.jsontext import dumps
+from loraloop.tool_schemas.tools.context import without_context
+from loraloop.tool_schemas.tools.function_signature import read_signature
+from loraloop.tool_schemas.tools.tool import Tool
+
+
+def tool_of_function(function: Callable[..., Any], name: str | None, description: str | None, **options: Any) -> Tool:
+    """Makes a tool of a function whose parameters are annotated with types that pydantic knows.
+
+    The docstring (Google, NumPy, Sphinx or Epytext style) gives the descriptions; ``Annotated[T, Field(...)]``
+    or ``Annotated[T, "text"]`` goes before it. A call converts the arguments to the declared types. A parameter
+    annotated `Context` or ``Context[Deps]`` is left out of the schema: the agent fills it.
+
+    Args:
+        function: Sync or async.
+        name: Instead of the function's own.
+        description: Instead of the docstring's.
+        **options: Further fields of the tool, such as `strict`.
+
+    Raises:
+        SchemaError: If a parameter has no type, is ``*args`` or ``**kwargs``, or has a type without a JSON form.
+    """
+    import pydantic
+
+    read = read_signature(function, name)
+    called = read.name
+    takes, parameters = without_context(read.parameters, called)
+    fields: dict[str, Any] = {}
+    for index, (parameter, annotation) in enumerate(parameters):
+        fields[f"p{index}"] = _field(parameter, annotation, read.told.get(parameter.name, ""))
+    try:
+        model = pydantic.create_model(
+            called, __config__=pydantic.ConfigDict(extra="forbid", protected_namespaces=()), **fields
+        )
+    except (pydantic.errors.PydanticUserError, TypeError, ValueError) as error:
+        raise SchemaError(f"tool {called!r}: {_first_line(error)}; use types that pydantic can read") from error
+
+    def bind(arguments: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        instance = _converted(model, arguments)
+        positional, keywords = [], {}
+        for index, (parameter, _) in enumerate(parameters):
+            given = f"p{index}" in instance.model_fields_set
+            if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+                positional.append(getattr(instance, f"p{index}"))
+            elif given or _is_field(parameter.default) or parameter.default is inspect.Parameter.empty:
+                keywords[parameter.name] = getattr(instance, f"p{index}")
+        return tuple(positional), keywords
+
+    told = read.description if description is None else description
+    return Tool(called, told, _schema_of(model, called), function, bind=bind, **takes, **options)
+
+
+def tool_of_model(
+    model: type[Any], function: Callable[..., Any] | None, name: str | None, description: str | None, **options: Any
+) -> Tool:
+    """Makes a tool whose arguments are a pydantic model; its docstring is the description.
+
+    Args:
+        model: The arguments.
+        function: Called with one instance of it.
+        name: Instead of the model's own.
+        description: Instead of the docstring.
+        **options: Further fields of the tool, such as `strict`.
+
+    Raises:
+        SchemaError: If `model` is no pydantic model, or has a field without a JSON form.
+    """
+    import pydantic
+
+    if not (isinstance(model, type) and issubclass(model, pydantic.BaseModel)):
+        raise SchemaError(f"{model!r} is no pydantic model; derive it from pydantic.BaseModel")
+    schema = _schema_of(model, model.__name__)
+    told = schema.pop("description", "")
+
+    def bind(arguments: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return (_converted(model, arguments),), {}
+
+    described = told if description is None else description
+    return Tool(name or model.__name__, described, schema, function, bind=bind, **options)
+
+
+def _is_field(default: Any) -> bool:
+    from pydantic.fields import FieldInfo
+
+    return isinstance(default, FieldInfo)
+
+
+def _field(parameter: inspect.Parameter, annotation: Any, told: str) -> tuple[Any, Any]:
+    """The annotation and the pydantic field of one parameter."""
+    from pydantic import Field
+
+    extras = typing.get_args(annotation)[1:] if typing.get_origin(annotation) is Annotated else ()
+    default = parameter.default
+    options: dict[str, Any] = {}
+    if _is_field(default):  # f(x: int = Field(3, ge=0))
+        annotation, extras = Annotated[annotation, default], (*extras, default)
+    elif default is not inspect.Parameter.empty:
+        options["default"] = default
+    if not any(_is_field(extra) and extra.description for extra in extras):
+        said = (getattr(extra, "documentation", extra) for extra in extras)  # typing_extensions.Doc, or plain text
+        text = next((extra for extra in said if isinstance(extra, str)), told)
+        if text:
+            options["description"] = text
+    if not any(_is_field(extra) and (extra.alias or extra.validation_alias) for extra in extras):
+        options["alias"] = parameter.name
+    return annotation, Field(**options)
+
+
+def _schema_of(model: type[Any], called: str) -> dict[str, Any]:
+    """The JSON Schema of a model, without the titles that pydantic makes up."""
+    import pydantic
+    from pydantic.json_schema import GenerateJsonSchema
+
+    class Plain(GenerateJsonSchema):
+        def decimal_schema(self, schema: Any) -> Any:
+            # The standard form is number or text with a look-around, which no grammar can decode.
+            bounds = {key: value for key, value in schema.items() if key in ("ge", "gt", "le", "lt")}
+            plain: Any = {"type": "float", **{key: float(value) for key, value in bounds.items()}}
+            return self.float_schema(plain)
+
+        def field_title_should_be_set(self, schema: Any) -> bool:
+            return False
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a default that has no JSON form is left out
+            schema: dict[str, Any] = model.model_json_schema(schema_generator=Plain)
+    except (pydantic.errors.PydanticUserError, TypeError, ValueError) as error:
+        raise SchemaError(f"tool {called!r}: {_first_line(error)}; use a type that JSON can hold") from error
+    root = schema.pop("$ref", "").removeprefix("#/$defs/")  # a model that contains itself
+    if root:
+        schema = {**schema, **schema["$defs"][root]}
+    schema.pop("title", None)
+    for definition in schema.get("$defs", {}).values():
+        definition.pop("title", None)
+    schema.setdefault("properties", {})
+    return schema
+
+
+def _converted(model: type[Any], arguments: dict[str, Any]) -> Any:
+    import pydantic
+
+    try:
+        return model.model_validate_json(dumps(arguments))  # as JSON: strict models take its texts for dates
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = "$" + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in first["loc"])
+        raise SchemaError(first["msg"], place) from error
+    except Exception as error:  # a validator of the user's own that fails
+        raise ToolError(f"{type(error).__name__}: {error}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

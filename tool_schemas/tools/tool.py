@@ -1,0 +1,390 @@
+"""A tool: a name, a description, the JSON Schema of its arguments and, mostly, a function."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import KW_ONLY, dataclass, field
+from typing import TYPE_CHECKING, Any, Final, overload
+
+from loraloop.tool_schemas.errors import SchemaError, ToolError, unknown
+from loraloop.tool_schemas.jsontext import dumps, fold
+from loraloop.tool_schemas.schema.normal import normalised
+from loraloop.tool_schemas.schema.validation import check_schema, check_value
+from loraloop.tool_schemas.tools.approval import check_rule, says_so
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from loraloop.tool_schemas.grammar.grammar import OnUnsupported
+    from loraloop.tool_schemas.http.endpoint import HttpOptions
+    from loraloop.tool_schemas.tools.approval import ApprovalRule
+    from loraloop.tool_schemas.tools.context import Context
+
+NO_RESULT: Final = object()  # a tool without a fixed result; None is a result
+
+_FIELDS = (
+    "name", "description", "parameters", "result", "returns", "strict", "effects", "trusted", "requires_approval",
+    "sequential",
+)  # fmt: skip
+_RETURNS = ("returns", "outputSchema", "output_schema")
+PARAMETERS = ("parameters", "inputSchema", "input_schema")
+"""What the forms of tools call the schema of the arguments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that an agent may call.
+
+    Attributes:
+        name: What the model calls it by: one line, at most 128 characters.
+        description: When to use it; shown to the model on one line.
+        parameters: JSON Schema of the arguments, an object type; its property order is the order in which the
+            arguments are decoded.
+        function: Called with the arguments as keywords; sync or async. None: there is no implementation here.
+        result: What a call returns where there is no function; ``NO_RESULT`` if there is none either.
+        bind: Turns validated arguments into what the function takes, as (positional, keyword) arguments.
+        strict: Whether the arguments are decoded under their schema. If not, they are decoded as any JSON object and
+            validated afterwards; what is wrong is told to the model, which writes the call again.
+        on_unsupported: What to do about a keyword that decoding cannot enforce: ``"refuse"`` raises here with its
+            JSON path, ``"check"`` has it checked while decoding. Without `strict` it means nothing.
+        returns: JSON Schema of the result. A result that does not fit becomes an error that says where.
+        timeout: Seconds that one call may take, instead of the agent's limit.
+        retries: How often the tool may ask the model to try again in one run (`ToolRetry`), instead of the agent's
+            limit.
+        context: The function's parameter that is filled with a `Context` at each call; empty for none.
+        deps: The class of the context's `deps`; None for anything.
+        source: Where the tool comes from, for the trace: ``"http"``, ``"mcp:NAME"``; empty for one that was given.
+        effects: Whether a call may change something or send something out. False for a tool that only reads.
+        trusted: Whether what it gives may be followed like the user's own words. Results are data from outside unless
+            this says otherwise; an agent's guard decides what that means.
+        requires_approval: Whether a call waits until somebody approved it: true, false, or a function of the arguments
+            (and the `Context`, if it takes two) that says so of each call.
+        sequential: Whether a call of it runs alone: after the calls before it in its step, and before those after it.
+        idempotent: Whether calling it twice with the same arguments does no more than calling it once. A call that was
+            interrupted is then made again when its session is resumed, and else it is told to the model.
+
+    Raises:
+        SchemaError: If the name or another field is unusable, or a schema is invalid or holds a keyword that decoding
+            cannot enforce; the message gives the JSON path.
+    """
+
+    name: str
+    description: str = ""
+    parameters: dict[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})
+    function: Callable[..., Any] | None = None
+    result: Any = NO_RESULT
+    bind: Callable[[dict[str, Any]], tuple[tuple[Any, ...], dict[str, Any]]] | None = field(
+        default=None, repr=False, compare=False
+    )
+    _: KW_ONLY
+    strict: bool = True
+    on_unsupported: OnUnsupported = "refuse"
+    returns: dict[str, Any] | None = None
+    timeout: float | None = None
+    retries: int | None = None
+    context: str = ""
+    deps: type[Any] | None = None
+    source: str = ""
+    effects: bool = True
+    trusted: bool = False
+    requires_approval: ApprovalRule = False
+    sequential: bool = False
+    idempotent: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.strip() or len(self.name) > 128:
+            raise SchemaError(f"a tool's name must be 1 to 128 characters, not {self.name!r}")
+        if fold(self.name) != self.name or not self.name.isprintable():
+            raise SchemaError(f"the tool's name {self.name!r} must be on one line and without control characters")
+        if not isinstance(self.parameters, dict):
+            raise SchemaError(f"tool {self.name!r}: the parameters must be a JSON Schema object")
+        if self.parameters.get("type", "object") != "object":
+            raise SchemaError(f"tool {self.name!r}: arguments are an object; set the type to 'object'", "$.type")
+        for said in ("strict", "effects", "trusted", "sequential"):
+            if not isinstance(getattr(self, said), bool):
+                raise SchemaError(f"tool {self.name!r}: {said} is {getattr(self, said)!r}; use true or false")
+        check_rule(self.requires_approval, self.name)
+        if self.on_unsupported not in ("refuse", "check"):
+            raise SchemaError(f"tool {self.name!r}: on_unsupported is {self.on_unsupported!r}; use 'refuse' or 'check'")
+        if self.timeout is not None and not self.timeout > 0:
+            raise SchemaError(f"tool {self.name!r}: timeout is {self.timeout!r} seconds; it must be above 0, or None")
+        if self.retries is not None and self.retries < 0:
+            raise SchemaError(f"tool {self.name!r}: retries is {self.retries!r}; it must be 0 or more, or None")
+        if self.returns is not None and not isinstance(self.returns, dict):
+            raise SchemaError(f"tool {self.name!r}: 'returns' must be a JSON Schema object, or None")
+        try:
+            self._check_parameters()
+            if self.returns is not None:
+                check_schema(self.returns, "$.returns")
+                normalised(self.returns)
+        except SchemaError as error:
+            raise SchemaError(f"tool {self.name!r}: {error.reason}", error.path) from error
+
+    def _check_parameters(self) -> None:
+        if self.strict:
+            from loraloop.tool_schemas.schema.prepare import prepared
+
+            prepared(self.parameters, self.on_unsupported)
+        else:
+            check_schema(self.parameters)
+            normalised(self.parameters)  # so that no reference leads out of it
+
+    @property
+    def executable(self) -> bool:
+        """Whether a call gives a result; if not, a call ends the run and is its output."""
+        return self.function is not None or self.result is not NO_RESULT
+
+    def needs_approval(self, arguments: dict[str, Any], context: Context[Any]) -> bool:
+        """Whether a call waits for approval; where `requires_approval` is a function that fails, it does."""
+        return says_so(self.requires_approval, self.name, arguments, context)
+
+    def validate(self, arguments: dict[str, Any]) -> None:
+        """Checks arguments against the schema, formats included.
+
+        Raises:
+            SchemaError: With the JSON path of the argument that does not fit.
+        """
+        check_value(arguments, self.parameters)
+
+    def check_result(self, result: Any) -> None:
+        """Checks what a call gave against `returns`, formats included.
+
+        Raises:
+            SchemaError: With the JSON path of what does not fit.
+            ValueError: If the result cannot be written as JSON.
+        """
+        if self.returns is not None:
+            check_value(json.loads(dumps(result)), self.returns)
+
+    def call(self, arguments: dict[str, Any], context: Context[Any] | None = None) -> Any:
+        """Validates the arguments, then runs the tool.
+
+        Args:
+            arguments: JSON data. A typed function gets them converted to the types it declares.
+            context: For the parameter that takes one; an agent gives it.
+
+        Returns:
+            The result, or an awaitable of it if the function is async.
+
+        Raises:
+            SchemaError: If the arguments do not fit; the function has not been called then.
+            ToolError: If the tool has no implementation or misses its context, or what the function raised: a
+                `ToolError` as it is, anything else as the cause of one.
+        """
+        self.validate(arguments)
+        if self.function is None:
+            if self.result is NO_RESULT:
+                raise ToolError(
+                    f"tool {self.name!r} has no implementation; give it a function or a 'result', or handle "
+                    "the call yourself"
+                )
+            return self.result
+        positional, keywords = self.bind(arguments) if self.bind else ((), dict(arguments))
+        if self.context:
+            if context is None:
+                raise ToolError(f"tool {self.name!r} takes a context; call it with context=Context(deps)")
+            keywords[self.context] = context
+        try:
+            result = self.function(*positional, **keywords)
+        except ToolError:
+            raise
+        except Exception as error:
+            raise self._failure(error) from error
+        return self._awaited(result) if inspect.isawaitable(result) else result
+
+    async def _awaited(self, result: Awaitable[Any]) -> Any:
+        try:
+            return await result
+        except ToolError:
+            raise
+        except Exception as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: Exception) -> ToolError:
+        return ToolError(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+
+    @classmethod
+    def from_function(
+        cls,
+        function: Callable[..., Any],
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        strict: bool = True,
+        on_unsupported: OnUnsupported = "refuse",
+        timeout: float | None = None,
+        retries: int | None = None,
+        effects: bool = True,
+        trusted: bool = False,
+        requires_approval: ApprovalRule = False,
+        sequential: bool = False,
+        idempotent: bool = False,
+    ) -> Tool:
+        """Makes a tool of a typed function; see `loraloop.tool_schemas.tools.function`."""
+        from loraloop.tool_schemas.tools.function import tool_of_function
+
+        options: dict[str, Any] = {
+            "on_unsupported": on_unsupported, "timeout": timeout, "retries": retries, "effects": effects,
+            "trusted": trusted, "requires_approval": requires_approval, "sequential": sequential,
+            "idempotent": idempotent,
+        }  # fmt: skip
+        return tool_of_function(function, name, description, strict=strict, **options)
+
+    @classmethod
+    def from_model(
+        cls,
+        model: type[Any],
+        function: Callable[..., Any] | None = None,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        strict: bool = True,
+        on_unsupported: OnUnsupported = "refuse",
+        timeout: float | None = None,
+        requires_approval: ApprovalRule = False,
+        sequential: bool = False,
+        idempotent: bool = False,
+    ) -> Tool:
+        """Makes a tool whose arguments are a pydantic model; the function gets one instance of it."""
+        from loraloop.tool_schemas.tools.function import tool_of_model
+
+        options: dict[str, Any] = {"on_unsupported": on_unsupported, "timeout": timeout}
+        options |= {"requires_approval": requires_approval, "sequential": sequential, "idempotent": idempotent}
+        return tool_of_model(model, function, name, description, strict=strict, **options)
+
+    @classmethod
+    def from_schema(
+        cls,
+        schema: dict[str, Any],
+        function: Callable[..., Any] | None = None,
+        *,
+        on_unsupported: OnUnsupported = "refuse",
+    ) -> Tool:
+        """Makes a tool of its JSON form.
+
+        Args:
+            schema: ``{"name", "description", "parameters"}`` (or ``inputSchema``, as MCP says it), or the
+                same inside OpenAI's ``{"type": "function", "function": {…}}``. ``"result"``, if given, is what
+                every call returns, ``"returns"`` (or ``outputSchema``) its JSON Schema; ``"strict": false``,
+                ``"effects"``, ``"trusted"``, ``"requires_approval"`` and ``"sequential"`` are the same as here, and
+                null is the same as nothing.
+            function: Called with the arguments as keywords.
+            on_unsupported: See the attribute.
+
+        Raises:
+            SchemaError: If something is missing or wrong.
+            UnknownNameError: If there is a field that means nothing.
+        """
+        if not isinstance(schema, dict):
+            raise SchemaError("a tool is a JSON object with 'name', 'description' and 'parameters'")
+        body = schema
+        if schema.get("type") == "function" and isinstance(schema.get("function"), dict):
+            body = {**schema, **schema["function"]}
+            del body["type"], body["function"]
+        for key in body:
+            if key not in (*_FIELDS, *PARAMETERS, *_RETURNS):
+                raise unknown("field of a tool", key, ("name", "description", "parameters", "result"))
+        if not isinstance(body.get("name"), str):
+            raise SchemaError("a tool needs a 'name' (text)", "$.name")
+        if not isinstance(body.get("description") or "", str):
+            raise SchemaError("must be text", "$.description")
+        parameters: Any = next((body[key] for key in PARAMETERS if body.get(key) is not None), {})
+        if parameters == {}:
+            parameters = {"type": "object", "properties": {}}
+        if isinstance(parameters, dict) and "type" not in parameters:
+            parameters = {"type": "object", **parameters}
+        return cls(
+            body["name"],
+            body.get("description") or "",
+            parameters,
+            function,
+            body.get("result", NO_RESULT),
+            strict=True if body.get("strict") is None else body["strict"],
+            on_unsupported=on_unsupported,
+            returns=next((body[key] for key in _RETURNS if body.get(key) is not None), None),
+            effects=body.get("effects", True),
+            trusted=body.get("trusted", False),
+            requires_approval=body.get("requires_approval") or False,
+            sequential=body.get("sequential") or False,
+        )
+
+    @classmethod
+    def from_http(
+        cls,
+        name: str,
+        description: str,
+        parameters: dict[str, Any],
+        method: str,
+        url: str,
+        **options: Unpack[HttpOptions],
+    ) -> Tool:
+        """Makes a tool of an HTTP endpoint; see `loraloop.tool_schemas.http_tool`."""
+        from loraloop.tool_schemas.http.endpoint import http_tool
+
+        return http_tool(name, description, parameters, method, url, **options)
+
+    def to_openai(self) -> dict[str, Any]:
+        """The tool in OpenAI's form."""
+        function: dict[str, Any] = {
+            "name": self.name,
+            "description": self.description,
+            "parameters": self.parameters,
+        }
+        if not self.strict:
+            function["strict"] = False
+        return {"type": "function", "function": function}
+
+
+@overload
+def tool(
+    function: Callable[..., Any],
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    strict: bool = True,
+    on_unsupported: OnUnsupported = "refuse",
+    timeout: float | None = None,
+    retries: int | None = None,
+) -> Tool: ...
+@overload
+def tool(
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    strict: bool = True,
+    on_unsupported: OnUnsupported = "refuse",
+    timeout: float | None = None,
+    retries: int | None = None,
+    effects: bool = True,
+    trusted: bool = False,
+    requires_approval: ApprovalRule = False,
+    sequential: bool = False,
+    idempotent: bool = False,
+) -> Callable[[Callable[..., Any]], Tool]: ...
+def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Tool | Callable[[Callable[..., Any]], Tool]:
+    """Decorates a typed function, which thereby becomes a `Tool`; the docstring gives the descriptions.
+
+    Args:
+        function: The function, where the decorator stands without parentheses, or is called with one.
+        **options: `name`, `description`, `strict`, `on_unsupported`, `timeout`, `retries`, `effects`, `trusted`,
+            `requires_approval`, `sequential` and `idempotent`; see `Tool`.
+    """
+    if function is not None:
+        return Tool.from_function(function, **options)
+    return lambda decorated: Tool.from_function(decorated, **options)
+
+
+def check_names(tools: list[Tool] | tuple[Tool, ...]) -> None:
+    """Checks that no two tools have one name.
+
+    Raises:
+        SchemaError: Naming the duplicate.
+    """
+    seen: set[str] = set()
+    for each in tools:
+        if each.name in seen:
+            raise SchemaError(f"two tools are called {each.name!r}; rename one")
+        seen.add(each.name)
