@@ -33,22 +33,22 @@ if TYPE_CHECKING:
     from loraloop.tool_schemas.tools.tool_lists import openai_tools
 
 _HOMES = {
-    "calls": ("Call", "calls_schema", "parse_calls"),
-    "dialect": ("Bounds",),
-    "grammar": ("Choice", "Grammar", "GrammarCompiler", "JsonSchema", "Lark", "Regex", "State", "Term"),
+    "tools.calls": ("Call", "calls_schema", "parse_calls"),
+    "schema.dialect": ("Bounds",),
+    "grammar.grammar": ("Choice", "Grammar", "GrammarCompiler", "JsonSchema", "Lark", "Regex", "State", "Term"),
     "http.auth": ("ApiKey", "Basic", "Bearer"),
     "http.client": ("HttpClient", "Retries", "Sending"),
     "http.places": ("Place",),
     "http.policy": ("NetworkPolicy",),
     "http.endpoint": ("HttpError", "http_tool"),
     "jsontext": ("dumps",),
-    "loading": ("load_tools", "python_tools"),
+    "tools.loading": ("load_tools", "python_tools"),
     "mcp.server": ("McpServer", "mcp_tools"),
     "openapi.service": ("OpenApiTools", "load_openapi", "tools_from_openapi"),
-    "render": ("render_tools",),
-    "terms": ("term_of",),
-    "tool_lists": ("openai_tools",),
-    "tools": ("Tool", "tool"),
+    "tools.render": ("render_tools",),
+    "grammar.terms": ("term_of",),
+    "tools.tool_lists": ("openai_tools",),
+    "tools.tool": ("Tool", "tool"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
