@@ -139,6 +139,8 @@ class Card(_Frozen):
         threshold: of a verdict, of calling nothing, or of saying that nothing answers; only for these contracts.
         beams: hypotheses of the beam search for what it writes under a grammar; 1 decodes token by token.
         reranking: how the calls that a search finds are compared; None: the likeliest are made.
+        asks: whether a skill that writes calls may instead name the arguments it needs to be told, as
+            `{"ask":["argument"]}`.
         fingerprints: of the base it was trained on.
         base: that base's name, for people.
         data: sources of the training records.
@@ -160,6 +162,7 @@ class Card(_Frozen):
     threshold: Threshold | None = None
     beams: Annotated[int, Field(ge=1, le=MOST_BEAMS)] = 1
     reranking: Reranking | None = None
+    asks: bool = False
     fingerprints: Fingerprints
     base: str
     data: tuple[DataSource, ...] = ()
@@ -190,6 +193,8 @@ class Card(_Frozen):
                 "threshold: only verdicts, calls and answers have one, and this skill writes "
                 f"{self.contract!r}; remove it"
             )
+        if self.asks and self.contract != "calls":
+            raise ValueError(f"asks: only calls can be asked for, and this skill writes {self.contract!r}; remove it")
         if self.reranking is not None and self.contract != "calls":
             raise ValueError(f"reranking: only calls are compared, and this skill writes {self.contract!r}; remove it")
         return self
@@ -263,6 +268,8 @@ class Card(_Frozen):
         for name in ("threshold", "reranking"):
             if content[name] is None:
                 del content[name]
+        if not self.asks:
+            del content["asks"]
         if self.beams == 1:
             del content["beams"]
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

@@ -185,6 +185,7 @@ def test_halves_and_ranks(tmp_path: Path) -> None:
         ({"invocation": []}, "needs the token ids of the invocation"),
         ({"method": "lorra"}, "lora"),
         ({"contract": "poem"}, "contract"),
+        ({"contract": "code", "asks": True}, "asks: only calls"),
     ],
 )
 def test_cards_are_checked(change: dict[str, object], message: str) -> None:
@@ -200,6 +201,12 @@ def test_a_card_with_a_missing_field() -> None:
         Card.from_json(json.dumps(fields))
     with pytest.raises(SkillError, match="is not JSON"):
         Card.from_json("{")
+
+
+def test_whether_a_skill_asks_back_is_on_its_card() -> None:
+    assert not make().card.asks and "asks" not in json.loads(make().card.to_json())
+    card = make(asks=True).card
+    assert card.asks and Card.from_json(card.to_json()) == card
 
 
 def test_only_the_right_base() -> None:
