@@ -100,7 +100,7 @@ types: $(VENV)/.test
 	@for f in src/loraloop/*; do ln -s "../../../$$f" $(FARM)/; done
 	@for r in $(ROOMS); do ln -s "../../../$$r" $(FARM)/$$r; done
 	MYPYPATH=build/mypy $(BIN)/mypy -p loraloop
-	MYPYPATH=build/mypy $(BIN)/mypy tests/agent/typed_results.py tests/agent/typed_skills.py tests/agent/typed_program.py tests/agent/typed_service.py
+	MYPYPATH=build/mypy $(BIN)/mypy tests/agent/typed_results.py tests/agent/skills/typed_skills.py tests/agent/typed_program.py tests/agent/typed_service.py
 
 # --- results -----------------------------------------------------------------------------------------------------
 
