@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from loraloop.tool_schemas.mcp.server import McpServer, mcp_tools
     from loraloop.tool_schemas.openapi.service import OpenApiTools, load_openapi, tools_from_openapi
     from loraloop.tool_schemas.schema.dialect import Bounds
-    from loraloop.tool_schemas.tools.calls import Call, calls_schema, parse_calls
+    from loraloop.tool_schemas.tools.calls import Ask, Call, calls_schema, parse_calls, parse_step
     from loraloop.tool_schemas.tools.loading import load_tools, python_tools
     from loraloop.tool_schemas.tools.render import render_tools
     from loraloop.tool_schemas.tools.tool import Tool, tool
     from loraloop.tool_schemas.tools.tool_lists import openai_tools
 
 _HOMES = {
-    "tools.calls": ("Call", "calls_schema", "parse_calls"),
+    "tools.calls": ("Ask", "Call", "calls_schema", "parse_calls", "parse_step"),
     "schema.dialect": ("Bounds",),
     "grammar.grammar": ("Choice", "Grammar", "GrammarCompiler", "JsonSchema", "Lark", "Regex", "State", "Term"),
     "http.auth": ("ApiKey", "Basic", "Bearer"),
@@ -54,6 +54,7 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "ApiKey",
+    "Ask",
     "Basic",
     "Bearer",
     "Bounds",
@@ -83,6 +84,7 @@ __all__ = [
     "mcp_tools",
     "openai_tools",
     "parse_calls",
+    "parse_step",
     "python_tools",
     "render_tools",
     "term_of",

@@ -44,7 +44,7 @@ class Fence:
         self._runtime, self._job, self._guard, self._run_id = runtime, job, job.guard, run_id
         tools = [*job.tools, *([job.python] if job.python is not None else [])]
         self._names = tuple(tool.name for tool in tools)
-        self._readers = frozenset(tool.name for tool in tools if not tool.effects)
+        self._readers = frozenset(tool.name for tool in tools if tool.effects is False)
         self.left: tuple[str, ...] | None = None
         self.planned: tuple[str, ...] | None = None
 

@@ -48,7 +48,7 @@ def needed(runtime: Runtime, messages: Sequence[Message], job: Job) -> tuple[str
     untrusted text of the run has a say. A tool about which the base cannot be asked counts as not needed.
     """
     words, chat = asked(messages), runtime.base.chat
-    acting = [tool for tool in job.tools if tool.effects]
+    acting = [tool for tool in job.tools if tool.effects is not False]
     if not words or not acting:
         return ()
     opening = chat.complete([Message("system", SYSTEM)])

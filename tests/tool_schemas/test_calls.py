@@ -1,7 +1,10 @@
+import json
+
 import jsonschema
 import pytest
+from tokenizers import Tokenizer
 
-from loraloop.tool_schemas import Call, Tool, calls_schema, dumps, parse_calls
+from loraloop.tool_schemas import Ask, Call, GrammarCompiler, Tool, calls_schema, dumps, parse_calls, parse_step
 from loraloop.tool_schemas.errors import InputError, SchemaError
 from loraloop.tool_schemas.tools.calls import calls_term
 
@@ -62,6 +65,64 @@ def test_a_property_may_be_called_like_a_keyword() -> None:
     check = jsonschema.Draft202012Validator(calls_schema([Tool("f", "", parameters, on_unsupported="check")]))
     assert check.is_valid([{"name": "f", "arguments": {"default": "x", "a": 1}}])
     assert not check.is_valid([{"name": "f", "arguments": {"default": "x"}}])
+
+
+def required(*names: str) -> dict[str, object]:
+    return {"type": "object", "properties": {name: {"type": "integer"} for name in names}, "required": list(names)}
+
+
+BOOK, SEND = Tool("book", "", required("day", "room")), Tool("send", "", required("to", "day"))
+
+
+def test_a_step_may_ask_for_required_arguments_instead_of_calling(
+    compiler: GrammarCompiler, tokenizer: Tokenizer
+) -> None:
+    tools = [BOOK, ADD, SEND]
+    schema = calls_schema(tools, ask=True)
+    check = jsonschema.Draft202012Validator(schema)
+    grammar = compiler.compile(calls_term(tools, ask=True))
+    for text, fits in (
+        ('{"ask":["day"]}', True),
+        ('{"ask":["room","to","day"]}', True),
+        ('[{"name":"book","arguments":{"day":1,"room":2}}]', True),
+        ("[]", True),
+        ('{"ask":[]}', False),
+        ('{"ask":["a"]}', False),  # an argument that may be left out
+        ('{"ask":["day"],"more":1}', False),
+        ('{"ask":["day","room","to","day","room"]}', False),
+    ):
+        state = grammar.start()
+        try:
+            state.accept(tokenizer.encode(text, add_special_tokens=False).ids)
+            taken = state.can_stop
+        except InputError:
+            taken = False
+        assert (check.is_valid(json.loads(text)), taken) == (fits, fits), text
+        if fits:
+            parse_step(text, tools)
+        else:
+            with pytest.raises(SchemaError):
+                parse_step(text, tools)
+    assert parse_step('{"ask":["room","day","room"]}', tools) == Ask(("room", "day"))
+    assert parse_step("[]", tools) == ()
+    assert parse_step('[{"name":"add","arguments":{"a":1}}]', tools) == (Call("add", {"a": 1}),)
+
+
+def test_nothing_is_asked_where_nothing_is_required_or_asking_is_not_allowed() -> None:
+    assert calls_schema([ADD], ask=True) == calls_schema([ADD])
+    assert calls_schema([], ask=True) == calls_schema([])
+    assert calls_term([BOOK], ask=True) != calls_term([BOOK])
+    with pytest.raises(SchemaError, match="JSON list"):
+        parse_calls('{"ask":["day"]}', [BOOK])
+    with pytest.raises(SchemaError, match=r"\$\.ask\[1\].*did you mean 'room'"):
+        parse_step('{"ask":["day","rom"]}', [BOOK])
+
+
+def test_definitions_stay_reachable_beside_asking() -> None:
+    check = jsonschema.Draft202012Validator(calls_schema([MOVE], ask=True))
+    assert check.is_valid([{"name": "move", "arguments": {"to": {"x": 1}}}])
+    assert not check.is_valid([{"name": "move", "arguments": {"to": {"x": "1"}}}])
+    assert check.is_valid({"ask": ["to"]}) and not check.is_valid({"ask": ["x"]})
 
 
 def test_bounds_and_names() -> None:

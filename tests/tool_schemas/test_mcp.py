@@ -78,13 +78,15 @@ def test_tools_of_all_pages_with_what_is_refused_left_out(hand: Hand) -> None:
         assert tools["echo"].description == "echo it" and tools["echo"].source == "mcp:by hand"
         assert tools["typed"].returns is not None and tools["typed"].returns["required"] == ["n"]
         assert dict(server.hints) == {"typed": {"readOnlyHint": True}}
-        assert all(tool.effects and not tool.trusted for tool in tools.values()), "what it says of itself is unproven"
+        assert all(tool.effects is not False and not tool.trusted for tool in tools.values()), (
+            "what it says of itself is unproven"
+        )
         left = {each.name: each for each in server.left_out}
         assert set(left) == {"broken", "bad\nname"}
         assert left["broken"].path == "$.properties.a.$ref" and "$defs" in left["broken"].reason
     assert not hand.alive()
     with pytest.warns(McpWarning), hand.server(trusted=True) as server:
-        assert [tool.name for tool in server.tools if not tool.effects] == ["typed"]
+        assert [tool.name for tool in server.tools if tool.effects is False] == ["typed"]
         assert all(tool.trusted for tool in server.tools)
     with pytest.raises(SchemaError, match=r"example\.com"), hand.server(on_refused="raise"):
         pass

@@ -43,7 +43,8 @@ def test_the_form_of_the_block() -> None:
     )
     assert render_tools([tool]) == header + block
     assert render_tools([tool, Tool("stop")]) == header + block + "\n\nstop"
-    assert render_tools([]) == ""
+    assert render_tools([]) == render_tools([], "# Other") == ""
+    assert render_tools([tool], "# Other") == "# Other\n\n" + block
 
 
 def test_notation() -> None:

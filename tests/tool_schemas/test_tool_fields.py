@@ -111,15 +111,46 @@ def test_a_tools_own_error_keeps_its_words() -> None:
         Tool("a", function=break_down).call({})
 
 
-def test_a_tool_has_effects_and_is_not_trusted_unless_it_says_otherwise() -> None:
+def test_nobody_said_whether_a_tool_has_effects_and_it_is_not_trusted_unless_it_says_so() -> None:
     @tool(effects=False, trusted=True)
     def look() -> str:
         return "here"
 
     assert (look.effects, look.trusted) == (False, True)
-    assert (Tool("a").effects, Tool("a").trusted) == (True, False)
+    assert (Tool("a").effects, Tool("a").trusted) == (None, False)
     read = Tool.from_schema({"name": "a", "effects": False, "trusted": True})
     assert (read.effects, read.trusted) == (False, True)
     for field in ("effects", "trusted"):
         with pytest.raises(SchemaError, match=f"{field} is 'no'; use true or false"):
             Tool.from_schema({"name": "a", field: "no"})
+
+
+def test_the_method_of_an_endpoint_says_whether_its_calls_have_effects() -> None:
+    nothing: dict[str, Any] = {"type": "object", "properties": {}}
+    made = {
+        method: Tool.from_http("a", "", nothing, method, "https://api.example.com/a").effects
+        for method in ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
+    }
+    assert [method for method, effects in made.items() if effects is None] == ["GET", "HEAD", "OPTIONS"]
+    assert all(made[method] is True for method in ("POST", "PUT", "PATCH", "DELETE"))
+
+
+@pytest.mark.parametrize(
+    ("hints", "trusted", "effects"),
+    [
+        (None, True, None),
+        ({"readOnlyHint": True}, False, None),
+        ({"readOnlyHint": True}, True, False),
+        ({"destructiveHint": True}, False, True),
+        ({"destructiveHint": False}, True, None),
+        ({"readOnlyHint": True, "destructiveHint": True}, False, None),
+    ],
+)
+def test_what_an_mcp_server_says_of_effects(hints: dict[str, bool] | None, trusted: bool, effects: bool | None) -> None:
+    import mcp_types
+
+    from loraloop.tool_schemas.mcp.results import tool_of
+
+    listed = mcp_types.Tool.model_validate({"name": "a", "inputSchema": {"type": "object"}, "annotations": hints})
+    options: dict[str, Any] = {"name": "a", "on_unsupported": "refuse", "timeout": 1.0, "source": "mcp:x"}
+    assert tool_of(listed, lambda: None, trusted=trusted, **options).effects is effects

@@ -20,6 +20,9 @@ from loraloop.tool_schemas.tools.tool import Tool
 if TYPE_CHECKING:
     from loraloop.tool_schemas.grammar.grammar import OnUnsupported
 
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+"""Methods that ask a service to change nothing."""
+
 _FORM = "application/x-www-form-urlencoded"
 _MEDIA = {"body": "application/json", "json": "application/json", "form": _FORM, "text": "text/plain; charset=utf-8"}
 
@@ -222,6 +225,7 @@ def endpoint_tool(
         returns=returns,
         timeout=endpoint.sending.timeout + 1.0,  # the client's own error says more
         source="http",
+        effects=None if endpoint.template.method in SAFE_METHODS else True,
         idempotent=endpoint.template.method in endpoint.sending.retries.methods,
     )
 
@@ -260,7 +264,7 @@ def _placed(parameters: dict[str, Any], method: str, url: str, places: Mapping[s
         raise SchemaError("arguments without a name have no place in a request; list them under 'properties'", "$")
     path = url.partition("://")[2].partition("?")[0]
     listed = {place if isinstance(place, str) else place.where for place in places.values()}
-    other: Where = "query" if method in ("GET", "HEAD", "OPTIONS", "DELETE") else "body"
+    other: Where = "query" if method in (*SAFE_METHODS, "DELETE") else "body"
     if other == "body" and "form" in listed:
         other = "form"
     put = {}

@@ -41,7 +41,7 @@ def tool_of(
 ) -> Tool:
     """The tool for an entry of a server's list; its `inputSchema` and `outputSchema` are used as they are.
 
-    Only a trusted server's word that a tool reads and changes nothing counts.
+    A server's word that a tool destroys something always counts, its word that a tool only reads if it is trusted.
 
     Raises:
         SchemaError: With the JSON path of what cannot be used.
@@ -55,9 +55,16 @@ def tool_of(
         returns=listed.output_schema,
         timeout=timeout,
         source=source,
-        effects=not (trusted and listed.annotations is not None and listed.annotations.read_only_hint is True),
+        effects=_effects(listed, trusted),
         trusted=trusted,
     )
+
+
+def _effects(listed: mcp_types.Tool, trusted: bool) -> bool | None:
+    hints = listed.annotations
+    if hints is not None and hints.destructive_hint is True and hints.read_only_hint is not True:
+        return True
+    return False if trusted and hints is not None and hints.read_only_hint is True else None
 
 
 def data_of(result: mcp_types.CallToolResult) -> Any:

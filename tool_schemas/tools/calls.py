@@ -14,6 +14,9 @@ from loraloop.tool_schemas.schema.validation import check_value
 from loraloop.tool_schemas.single_flight import SingleFlight
 from loraloop.tool_schemas.tools.tool import Tool, check_names
 
+MOST_ASKED = 4
+"""The most arguments that are asked for at once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -28,13 +31,26 @@ class Call:
     arguments: dict[str, Any]
 
 
-def calls_schema(tools: Sequence[Tool], min_calls: int = 0, max_calls: int = 8) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a model wrote instead of calls, because the user has not said all that a call needs.
+
+    Attributes:
+        arguments: Names of the required arguments that are missing, each once.
+    """
+
+    arguments: tuple[str, ...]
+
+
+def calls_schema(tools: Sequence[Tool], min_calls: int = 0, max_calls: int = 8, ask: bool = False) -> dict[str, Any]:
     """The JSON Schema of ``[{"name": …, "arguments": {…}}, …]`` over the given tools.
 
     Args:
         tools: At least one, unless `min_calls` is 0: then only ``[]`` fits.
         min_calls: The least number of calls.
         max_calls: The largest number of calls.
+        ask: Whether ``{"ask": ["argument", …]}`` may stand instead of the list: one to four names of arguments that one
+            of the tools requires. It makes no difference where no tool requires any.
 
     Returns:
         A schema that stands for itself: each tool's definitions lie under its own entry of ``$defs``, and its
@@ -69,10 +85,19 @@ def calls_schema(tools: Sequence[Tool], min_calls: int = 0, max_calls: int = 8) 
         )
     items = choices[0] if len(choices) == 1 else {"anyOf": choices}
     schema: dict[str, Any] = {"type": "array", "items": items, "minItems": min_calls, "maxItems": max_calls}
+    if ask and (names := required_arguments(tools)):
+        asked = {"type": "array", "items": {"enum": list(names)}, "minItems": 1, "maxItems": MOST_ASKED}
+        question = {"type": "object", "properties": {"ask": asked}, "required": ["ask"], "additionalProperties": False}
+        schema = {"anyOf": [schema, question]}
     return {**schema, "$defs": definitions} if definitions else schema
 
 
-def calls_term(tools: Sequence[Tool], min_calls: int = 0, max_calls: int = 8) -> JsonSchema:
+def required_arguments(tools: Sequence[Tool]) -> tuple[str, ...]:
+    """The names of the arguments that a tool requires, over all of the tools; each name once."""
+    return tuple(dict.fromkeys(name for tool in tools for name in tool.parameters.get("required", ())))
+
+
+def calls_term(tools: Sequence[Tool], min_calls: int = 0, max_calls: int = 8, ask: bool = False) -> JsonSchema:
     """The grammar source of a list of calls; see `calls_schema`.
 
     Keywords that decoding cannot enforce are checked if one of the tools asks for that; the others have none. The last
@@ -81,10 +106,10 @@ def calls_term(tools: Sequence[Tool], min_calls: int = 0, max_calls: int = 8) ->
 
     def made() -> tuple[JsonSchema, tuple[Tool, ...]]:
         checked = any(tool.strict and tool.on_unsupported == "check" for tool in tools)
-        schema = calls_schema(tools, min_calls, max_calls)
+        schema = calls_schema(tools, min_calls, max_calls, ask)
         return JsonSchema(schema, on_unsupported="check" if checked else "refuse"), tuple(tools)
 
-    return _terms.get((*map(id, tools), min_calls, max_calls), made)[0]
+    return _terms.get((*map(id, tools), min_calls, max_calls, ask), made)[0]
 
 
 # Holds the tools, so that their ids stay theirs.
@@ -116,6 +141,25 @@ def _moved(schema: Any, place: str) -> Any:
     return moved
 
 
+def parse_step(text: str, tools: Sequence[Tool]) -> tuple[Call, ...] | Ask:
+    """Reads what a model wrote under ``calls_schema(tools, …, ask=True)``: a list of calls, or what it asks for.
+
+    Raises:
+        SchemaError: If the text is neither; see `parse_calls`.
+    """
+    data = _loaded(text)
+    if not isinstance(data, dict):
+        return _calls(data, tools)
+    asked = data.get("ask")
+    if set(data) != {"ask"} or not isinstance(asked, list) or not 1 <= len(asked) <= MOST_ASKED:
+        raise SchemaError(f"expected calls, or {{'ask': […]}} with 1 to {MOST_ASKED} names and nothing else", "$")
+    known = required_arguments(tools)
+    for index, name in enumerate(asked):
+        if not isinstance(name, str) or name not in known:
+            raise SchemaError(str(unknown("required argument", str(name), known)), f"$.ask[{index}]")
+    return Ask(tuple(dict.fromkeys(asked)))
+
+
 def parse_calls(text: str, tools: Sequence[Tool]) -> tuple[Call, ...]:
     """Reads a list of calls and validates every one against its tool's schema.
 
@@ -129,10 +173,17 @@ def parse_calls(text: str, tools: Sequence[Tool]) -> tuple[Call, ...]:
     Raises:
         SchemaError: If the text is no such list, names no known tool, or arguments do not fit their schema.
     """
+    return _calls(_loaded(text), tools)
+
+
+def _loaded(text: str) -> Any:
     try:
-        data = strict_loads(text)
+        return strict_loads(text)
     except (ValueError, RecursionError) as error:
         raise SchemaError(f"the calls are not valid JSON ({error}); expected [{{'name':…,'arguments':…}}]") from None
+
+
+def _calls(data: Any, tools: Sequence[Tool]) -> tuple[Call, ...]:
     if not isinstance(data, list):
         raise SchemaError("expected a JSON list of calls", "$")
     known = {tool.name: tool for tool in tools}

@@ -233,15 +233,16 @@ def signature(tool: Tool) -> str:
     return "\n".join(lines)
 
 
-def render_tools(tools: Iterable[Tool]) -> str:
+def render_tools(tools: Iterable[Tool], header: str = HEADER) -> str:
     """The tools block of a system message; empty if there are no tools.
 
     Args:
         tools: The tools in the order in which the model shall see them.
+        header: The text above them.
 
     Returns:
-        A header that says how to call, then one signature a tool, parted by empty lines. The same tools
+        The header, then one signature a tool, parted by empty lines. The same tools
         always give the same bytes.
     """
     blocks = [signature(tool) for tool in tools]
-    return "\n\n".join([HEADER, *blocks]) if blocks else ""
+    return "\n\n".join([header, *blocks]) if blocks else ""

@@ -56,7 +56,9 @@ class Tool:
         context: The function's parameter that is filled with a `Context` at each call; empty for none.
         deps: The class of the context's `deps`; None for anything.
         source: Where the tool comes from, for the trace: ``"http"``, ``"mcp:NAME"``; empty for one that was given.
-        effects: Whether a call may change something or send something out. False for a tool that only reads.
+        effects: Whether a call may change something or send something out: false for a tool that only reads, true for a
+            tool whose calls wait for approval by default. None: nobody said. An agent's guard then takes it for a tool
+            with effects, but its calls do not wait.
         trusted: Whether what it gives may be followed like the user's own words. Results are data from outside unless
             this says otherwise; an agent's guard decides what that means.
         requires_approval: Whether a call waits until somebody approved it: true, false, or a function of the arguments
@@ -87,7 +89,7 @@ class Tool:
     context: str = ""
     deps: type[Any] | None = None
     source: str = ""
-    effects: bool = True
+    effects: bool | None = None
     trusted: bool = False
     requires_approval: ApprovalRule = False
     sequential: bool = False
@@ -102,9 +104,11 @@ class Tool:
             raise SchemaError(f"tool {self.name!r}: the parameters must be a JSON Schema object")
         if self.parameters.get("type", "object") != "object":
             raise SchemaError(f"tool {self.name!r}: arguments are an object; set the type to 'object'", "$.type")
-        for said in ("strict", "effects", "trusted", "sequential"):
+        for said in ("strict", "trusted", "sequential"):
             if not isinstance(getattr(self, said), bool):
                 raise SchemaError(f"tool {self.name!r}: {said} is {getattr(self, said)!r}; use true or false")
+        if not isinstance(self.effects, bool | None):
+            raise SchemaError(f"tool {self.name!r}: effects is {self.effects!r}; use true or false, or leave it out")
         check_rule(self.requires_approval, self.name)
         if self.on_unsupported not in ("refuse", "check"):
             raise SchemaError(f"tool {self.name!r}: on_unsupported is {self.on_unsupported!r}; use 'refuse' or 'check'")
@@ -216,7 +220,7 @@ class Tool:
         on_unsupported: OnUnsupported = "refuse",
         timeout: float | None = None,
         retries: int | None = None,
-        effects: bool = True,
+        effects: bool | None = None,
         trusted: bool = False,
         requires_approval: ApprovalRule = False,
         sequential: bool = False,
@@ -304,7 +308,7 @@ class Tool:
             strict=True if body.get("strict") is None else body["strict"],
             on_unsupported=on_unsupported,
             returns=next((body[key] for key in _RETURNS if body.get(key) is not None), None),
-            effects=body.get("effects", True),
+            effects=body.get("effects"),
             trusted=body.get("trusted", False),
             requires_approval=body.get("requires_approval") or False,
             sequential=body.get("sequential") or False,
@@ -358,7 +362,7 @@ def tool(
     on_unsupported: OnUnsupported = "refuse",
     timeout: float | None = None,
     retries: int | None = None,
-    effects: bool = True,
+    effects: bool | None = None,
     trusted: bool = False,
     requires_approval: ApprovalRule = False,
     sequential: bool = False,

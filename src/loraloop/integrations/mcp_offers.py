@@ -168,7 +168,7 @@ def agent_offer(agent: Agent[Any, Any], name: str = "run", description: str = ""
         return data, {"run_id": result.run_id, "ms": result.ms}
 
     acting = [tool for tool in agent.tools if tool.executable]
-    hints = {"read_only_hint": not any(tool.effects for tool in acting), "open_world_hint": bool(acting)}
+    hints = {"read_only_hint": all(tool.effects is False for tool in acting), "open_world_hint": bool(acting)}
     return Offer(Tool(name, description or said, _RUN, lambda: None, returns=_RAN), hints, call)
 
 
