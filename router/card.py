@@ -6,10 +6,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+from loraloop.adapters.base.loading.catalog import DEFAULT
 from loraloop.tool_schemas.errors import SkillError
 
-WEIGHTS = Path(__file__).parent / "weights" / "smollm2-135m"
 FILES = ("router.json", "router.safetensors")
+SHIPPED = Path(__file__).parent / "weights"
+WEIGHTS = SHIPPED / DEFAULT
+"""The folder of the embedded base's router."""
+
+
+def shipped_routers() -> dict[str, Path]:
+    """Folders of the routers that ship with the package, by the name of their base."""
+    return {folder.name: folder for folder in sorted(SHIPPED.iterdir()) if (folder / FILES[0]).is_file()}
 
 
 def card_of(folder: str | Path = WEIGHTS) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from loraloop.router.card import WEIGHTS, shipped_routers
 from loraloop.router.choice import Choice, Region
 from loraloop.router.decision import NONE, Route, RouterState, ScreenResult
 from loraloop.router.explain import Explanation, Memory
@@ -21,8 +22,8 @@ from loraloop.tool_schemas.errors import SkillError, unknown
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
+    from loraloop.adapters.base.messages import Message
 
-WEIGHTS = Path(__file__).parent / "weights" / "smollm2-135m"
 FORMAT = 1
 
 
@@ -55,8 +56,12 @@ class Router:
         """Layers whose output the engine must keep over the last message."""
         return tuple(sorted({part.layer for part in (*self.choice.parts, *self.screen_model.parts)}))
 
-    def features(self, kept: Mapping[int, Tensor]) -> RouterFeatures:
-        """Pool the last message's states `{layer: [T, H]}`, from its opening to its closing tokens.
+    def features(self, kept: Mapping[int, Tensor], messages: Sequence[Message] = ()) -> RouterFeatures:
+        """Pool the last message's states, from its opening to its closing tokens.
+
+        Args:
+            kept: Of each layer of `layers`, the states `[T, H]`.
+            messages: The transcript. Only a router with eyes of its own (`router.eyes`) reads it.
 
         Raises:
             ValueError: If a layer of `layers` is missing.
@@ -185,7 +190,10 @@ class Router:
 
     @classmethod
     def load(cls, folder: str | Path = WEIGHTS) -> Router:
-        """Read a router; by default the shipped one, for the embedded default base.
+        """Read a router; by default that of the embedded base.
+
+        Args:
+            folder: Where it is, or the name of a base for which a router ships.
 
         Raises:
             SkillError: If files are missing or damaged, or shapes do not agree.
@@ -193,7 +201,7 @@ class Router:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        path = Path(folder)
+        path = shipped_routers().get(str(folder)) or Path(folder)
         try:
             facts = json.loads((path / "router.json").read_text(encoding="utf-8"))
             tensors = load_file(str(path / "router.safetensors"))

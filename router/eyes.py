@@ -1,0 +1,184 @@
+"""The embedded base as the eyes of a router: it reads the transcript beside a base that has no router of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from loraloop.router.router import Router
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from loraloop.adapters.base import AnyCache, Base
+    from loraloop.adapters.base.messages import Message
+    from loraloop.router.decision import Route, RouterState, ScreenResult
+    from loraloop.router.explain import Explanation
+    from loraloop.router.features import RouterFeatures
+
+WINDOW = 2048
+"""Tokens of a transcript that are read at most."""
+KEPT = 4096
+"""Tokens whose keys and values are kept between two calls, over all transcripts."""
+_CHUNK = 512  # tokens in one forward
+
+
+@dataclass(slots=True)
+class _Transcript:
+    """A transcript that has been read: its tokens, their keys and values, and the features of its last message."""
+
+    ids: list[int]
+    cache: AnyCache
+    features: RouterFeatures
+
+
+class Eyes:
+    """A router for any base: the embedded base reads the same messages, and the router fitted on it decides.
+
+    It stands wherever a `Router` does. The serving base keeps no hidden states for it (`layers` is empty), so that base
+    can be any model, also one behind a server. Instead, `features` is given the transcript's messages, up to and
+    including the one that is to be routed: `router.features(trunk.features(at), messages)` serves both kinds.
+
+    A transcript that grows is read on from where the last call ended. Of one that is longer than the window, the system
+    message and the latest messages are read. All methods may be called from any thread.
+
+    Args:
+        base: The base that reads.
+        router: A router that was fitted on that base.
+        wording: Texts of the serving base's prompts and what the router has learned to read in their place, such as
+            the line before a list of tools.
+        window: Tokens of a transcript that are read at most.
+        kept: Tokens whose keys and values are kept between two calls, over all transcripts.
+    """
+
+    layers: tuple[int, ...] = ()
+
+    def __init__(
+        self,
+        base: Base,
+        router: Router,
+        wording: Mapping[str, str] | None = None,
+        window: int = WINDOW,
+        kept: int = KEPT,
+    ) -> None:
+        router.check(base)
+        self.base, self.router = base, router
+        self._wording = dict(wording or {})
+        self._window, self._limit = min(window, base.config.max_positions), kept
+        self._read: list[_Transcript] = []  # the most recently used last
+        self._lock = Lock()
+
+    @property
+    def skills(self) -> tuple[str, ...]:
+        """The skills that it can choose."""
+        return self.router.skills
+
+    @property
+    def kept(self) -> int:
+        """Tokens whose keys and values are kept now."""
+        with self._lock:
+            return sum(len(each.ids) for each in self._read)
+
+    def features(self, kept: Mapping[int, Tensor], messages: Sequence[Message]) -> RouterFeatures:
+        """Reads the last message of a transcript.
+
+        Args:
+            kept: Hidden states of the serving base, which are not used.
+            messages: The transcript, up to and including the message that is to be routed.
+
+        Raises:
+            ValueError: There is no message.
+        """
+        if not messages:
+            raise ValueError("the eyes of a router read messages: pass the transcript up to the one to be routed")
+        ids, last = self._ids(messages)
+        with self._lock:
+            known = self._take(ids)
+        found = known if known is not None and known.ids == ids else self._extended(known, ids, last)
+        with self._lock:
+            self._read.append(found)
+            while len(self._read) > 1 and sum(len(each.ids) for each in self._read) > self._limit:
+                del self._read[0]
+        return found.features
+
+    def screen(self, features: RouterFeatures) -> ScreenResult:
+        """Whether the last message is unsafe; see `Router.screen`."""
+        return self.router.screen(features)
+
+    def choose(self, features: RouterFeatures, state: RouterState) -> Route:
+        """Which skill the next step runs on; see `Router.choose`."""
+        return self.router.choose(features, state)
+
+    def explain(self, features: RouterFeatures, state: RouterState, nearest: int = 5) -> Explanation:
+        """Why a step was routed as it was; see `Router.explain`."""
+        return self.router.explain(features, state, nearest)
+
+    def _ids(self, messages: Sequence[Message]) -> tuple[list[int], int]:
+        """The tokens that are read, and how many of them are the last message's."""
+        chat = self.base.chat
+        whole = chat.complete(messages)
+        parts = [self._shortened(chat.message(m.role, self._worded(m.content))) for m in whole]
+        head = parts[0] if whole[0].role == "system" and len(parts) > 1 else []
+        body, start, size = parts[1:] if head else parts, 0, 0
+        for index, part in enumerate(body):
+            size += len(part)
+            if len(head) + size > self._window:
+                # Half of the window is given up at once: the transcripts that follow begin at the same message.
+                while start < index and len(head) + size > self._window // 2:
+                    size -= len(body[start])
+                    start += 1
+        return [*head, *(token for part in body[start:] for token in part)], len(parts[-1])
+
+    def _worded(self, content: str) -> str:
+        for theirs, ours in self._wording.items():
+            content = content.replace(theirs, ours)
+        return content
+
+    def _shortened(self, ids: list[int]) -> list[int]:
+        """A message's beginning and end, where it is longer than half of the window."""
+        most = self._window // 2
+        return ids if len(ids) <= most else [*ids[: most // 2], *ids[-(most - most // 2) :]]
+
+    def _take(self, ids: list[int]) -> _Transcript | None:
+        """The kept transcript that begins most like this one. One that `ids` goes on from leaves the store."""
+        best, shared = None, 0
+        for each in self._read:
+            same = _shared(each.ids, ids)
+            if same >= shared and same:
+                best, shared = each, same
+        if best is None or shared == len(best.ids):
+            self._read = [each for each in self._read if each is not best]
+            return best
+        cache = best.cache.fork()
+        cache.truncate(shared)
+        return _Transcript(best.ids[:shared], cache, best.features)
+
+    def _extended(self, known: _Transcript | None, ids: list[int], last: int) -> _Transcript:
+        """Computes what is not known of a transcript, and the features of its last message."""
+        import torch
+
+        from loraloop.adapters.base import Row
+
+        cache = self.base.new_cache() if known is None else known.cache
+        first = len(ids) - last  # of the last message, whose states the router reads
+        cache.truncate(min(cache.length, first))
+        states: dict[int, list[Tensor]] = {layer: [] for layer in self.router.layers}
+        while cache.length < len(ids):
+            start = cache.length
+            end = min(start + _CHUNK, len(ids)) if start >= first else min(start + _CHUNK, first)
+            row = Row(ids[start:end], cache)
+            kept = self.base.forward([row], keep=self.router.layers if start >= first else ()).kept
+            for layer, found in kept.items():
+                states[layer].append(found)
+        read = self.router.features({layer: torch.cat(parts) for layer, parts in states.items()})
+        return _Transcript(ids, cache, read)
+
+
+def _shared(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens two transcripts have in common at their beginning."""
+    for index, (a, b) in enumerate(zip(one, other, strict=False)):
+        if a != b:
+            return index
+    return min(len(one), len(other))
