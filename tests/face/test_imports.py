@@ -35,12 +35,12 @@ def test_help_does_not_load_torch():
     assert "--tools" in python(code)
 
 
-@pytest.mark.parametrize("name", loraloop.__all__)
+@pytest.mark.parametrize("name", [*loraloop.__all__])
 def test_every_public_name_resolves(name):
     assert getattr(loraloop, name) is not None
     assert name in dir(loraloop)
 
 
 def test_an_unknown_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="Runtime"):
+    with pytest.raises(AttributeError, match="Runtme"):
         loraloop.Runtme  # noqa: B018

@@ -1,0 +1,17 @@
+from .checks import assert_called as assert_called
+from .checks import assert_not_called as assert_not_called
+from .checks import assert_routes as assert_routes
+from .forbid import RealModelError as RealModelError
+from .forbid import forbid_real_model as forbid_real_model
+from .recorded import RecordedCall as RecordedCall
+from .recorded import RecordedTools as RecordedTools
+from .router import ScriptedRouter as ScriptedRouter
+from .runtime import ScriptedRuntime as ScriptedRuntime
+from .runtime import Turn as Turn
+from .script import ScriptError as ScriptError
+from .script import Written as Written
+from .script import answer as answer
+from .script import calls as calls
+from .script import code as code
+from .script import text as text
+from .script import verdict as verdict
