@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from loraloop.tool_schemas.tools.context import Context
 
 TRIES = 8
-CUE = "Answer my question in one sentence, using the result above."
-MISSING_CUE = "Ask me for {missing}."
-PROSE_CUE = "Answer me in plain words."
-NO_ANSWER_CUE = "I looked: the answer is not in these passages. Reply with one sentence that says so."
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +39,6 @@ class Policy:
             as a temperature does.
         tries: Programs that a code step tries on the request's examples, where they are run.
         repeat_calls: Whether a call answered in this run may run again. If not, a step of only those is dropped.
-        prose: Whether a reply of the base beside tools must not begin like a call.
-        prose_cue: What a base is told that would begin so all the same; empty for nothing.
-        cue: What the base is told, in the branch alone, before it answers after a tool's result; empty: nothing.
-        tell_results: Whether that cue also names what calls gave, where these are few short values.
-        no_answer_cue: What it is told where the passages hold no answer, so that it makes none up.
-        missing_cue: What it is told where nobody said what a call needs, `{missing}`, which it then asks for; empty to
-            have it answer freely.
         after_answer: Whether the run ends with a retrieval answer or routes again.
         mix: Probability from which a runner-up takes part: the step runs on a mixture of the chosen skill and these,
             weighted by their probabilities. What the step writes is the chosen skill's. 0: never.
@@ -66,7 +55,6 @@ class Policy:
         approve: Asked about each call that needs approval, while the run waits: ``(call, context)``, async, or sync in
             a thread of its own. Returns `Approve()`, perhaps with other arguments, `Deny("why")`, or None, at which, as
             without such a function, the run ends with `approval`; see `Agent.resume`.
-        tell_form: Whether the base is also told what form its answer has to have; that distracts a small one.
     """
 
     skills: tuple[str | Mapping[str, float] | Mixture, ...] = ()
@@ -77,12 +65,6 @@ class Policy:
     beams: int | None = None
     tries: int = TRIES
     repeat_calls: bool = False
-    prose: bool = True
-    prose_cue: str = PROSE_CUE
-    cue: str = CUE
-    tell_results: bool = True
-    no_answer_cue: str = NO_ANSWER_CUE
-    missing_cue: str = MISSING_CUE
     after_answer: Literal["end", "route"] = "end"
     mix: float = 0.0
     tool_choice: str | Mapping[str, Any] = "auto"
@@ -91,7 +73,6 @@ class Policy:
     repairs: int = 2
     ask: str | Collection[str] = frozenset()
     approve: Callable[[PendingCall, Context[Any]], Approval | Awaitable[Approval | None] | None] | None = None
-    tell_form: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "skills", tuple(map(as_choice, self.skills)))

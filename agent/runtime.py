@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from threading import Lock, RLock
 from time import perf_counter
@@ -110,6 +109,7 @@ class Runtime:
         self._authors: dict[str, tuple[Card, Author]] = {}
         self.grammar_engine = grammar_engine
         self._compiler: GrammarCompiler | None = None
+        self._openers: dict[str, Tensor] = {}
         self._compiling = Lock()
 
     @classmethod
@@ -222,14 +222,19 @@ class Runtime:
         """An empty trunk."""
         return Trunk(self.base, self.router.layers, self.bank.attached, self.lock, self.context, full=self.full)
 
-    @cached_property
-    def call_openers(self) -> Tensor:
-        """Ids of tokens that begin like a list of calls, or like any JSON array or object, or a fence before one."""
+    def openers(self, characters: str) -> Tensor:
+        """Ids of the tokens whose text begins with one of these characters, after white space."""
         import torch
 
+        if characters in self._openers:
+            return self._openers[characters]
         vocabulary = self.base.tokenizer.backend.get_vocab()
         blanks = "\u0120\u010a\u0109"  # how byte-level vocabularies write space, line break and tab
-        return torch.tensor(sorted(i for piece, i in vocabulary.items() if piece.lstrip(blanks)[:1] in ("[", "{", "`")))
+        found = torch.tensor(
+            sorted(i for piece, i in vocabulary.items() if piece.lstrip(blanks).startswith(tuple(characters)))
+        )
+        self._openers[characters] = found
+        return found
 
     @contextmanager
     def activate(self, skill: str | Mapping[str, float] | Mixture, wait: float = SLOT_SECONDS) -> Iterator[Active]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from loraloop.adapters.base.messages import Message
+from loraloop.adapters.base.prompting import CALLS_HEADER
 from loraloop.adapters.skill.contracts import Passage, user_content
 from loraloop.router import composed, records
 from loraloop.router.decision import RouterState
@@ -74,7 +75,7 @@ class State:
 
 def system(instructions: str, tools: Sequence[Tool]) -> tuple[Message, ...]:
     """The system message of a context, or nothing where neither is present."""
-    parts = [part for part in (instructions, render_tools(tools) if tools else "") if part]
+    parts = [part for part in (instructions, render_tools(tools, CALLS_HEADER) if tools else "") if part]
     return (Message("system", "\n\n".join(parts)),) if parts else ()
 
 

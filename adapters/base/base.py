@@ -32,6 +32,7 @@ from loraloop.adapters.base.loading.gguf_source import GGUFSource
 from loraloop.adapters.base.loading.hf_source import HFSource
 from loraloop.adapters.base.loading.quantize import TILED, check_form, default_form
 from loraloop.adapters.base.loading.source import Source
+from loraloop.adapters.base.prompting import READING, Prompting
 from loraloop.adapters.base.tokenizer import Tokenizer
 from loraloop.kernels.cpu import native
 from loraloop.kernels.cpu.native import Native
@@ -48,11 +49,15 @@ class Base:
         card: What the base is: name, dimensions, fingerprints.
         decoder: Runs forwards.
         tokenizer: Its tokenizer.
+
+    Attributes:
+        prompting: Extra prompt text that the runtime uses with this base; another record may be put in its place.
     """
 
     def __init__(self, card: Converted, decoder: AnyDecoder, tokenizer: Tokenizer) -> None:
         self.name = card.name
         self.form = card.form
+        self.prompting: Prompting = CATALOG[card.name].prompting if card.name in CATALOG else READING
         self.config: ModelConfig = card.config
         self.fingerprints: Fingerprints = card.fingerprints
         self.decoder = decoder

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.base.messages import Message
+from loraloop.adapters.base.prompting import Prompting
 from loraloop.adapters.skill.contracts import Passage
 from loraloop.agent.engine.sampler import Sampling
 from loraloop.agent.guard.guard import Guard
@@ -50,6 +51,7 @@ class Job:
     guard: Guard = field(default_factory=Guard)
     resumed: Resumed | None = None
     journal: Journal = NO_JOURNAL
+    prompting: Prompting | None = None  # instead of the base's
     stops: tuple[str, ...] = ()  # strings that end a text without a form
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from loraloop.adapters.base.messages import Message
+from loraloop.adapters.base.prompting import Prompting
 from loraloop.agent.loop.job import Decision, Job
 
 
@@ -25,18 +26,21 @@ class Repair:
     left: int
 
 
-def asides(job: Job, contract: str, cue: str, repair: Repair | None, told: str = "") -> list[list[Message]]:
+def asides(
+    job: Job, prompting: Prompting, contract: str, cue: str, repair: Repair | None, told: str = ""
+) -> list[list[Message]]:
     """Messages that a step is told, the fullest form first; a step takes the first that fits.
 
     Args:
         job: The run's.
+        prompting: Extra prompt text of the base.
         contract: What the step writes.
-        cue: What the policy tells the base here; empty for nothing.
+        cue: What the base is told here; empty for nothing.
         repair: What went wrong before, if the step is decoded again.
         told: What the caller tells this step.
     """
     asked = [text for text in (told, cue) if text]
-    if contract == "text" and job.policy.tell_form and (form := job.output.told()):
+    if contract == "text" and prompting.answer_form and (form := job.output.told()):
         asked.append(form)
     first = [Message("user", "\n".join(asked))] if asked else []
     if repair is None:

@@ -264,7 +264,6 @@ class Run(CarryingOut):
                     judging,
                     self._gates.unsafe_from,
                     any(step.outcome == "not_answerable" for step in self._steps),
-                    self._steps[-1].missing if self._steps else (),
                     self._runs and not self._job.policy.asked & {ALL, PYTHON},
                 )
                 out, limit = yield from self._writer.write(branch, asked, clock)

@@ -9,7 +9,7 @@ from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.origin import Origin, PassageSpan
 from loraloop.adapters.skill.contracts import Passage, user_content
 from loraloop.tool_schemas.errors import InputError
-from loraloop.tool_schemas.tools.render import render_tools
+from loraloop.tool_schemas.tools.render import HEADER, render_tools
 from loraloop.tool_schemas.tools.tool import Tool, check_names
 
 
@@ -56,9 +56,9 @@ def as_passages(given: Sequence[Passage | Mapping[str, Any] | str]) -> tuple[Pas
     return tuple(passages)
 
 
-def system_content(instructions: str, tools: Sequence[Tool]) -> str:
+def system_content(instructions: str, tools: Sequence[Tool], header: str = HEADER) -> str:
     """The system message's content; empty where there are neither instructions nor tools."""
-    return "\n\n".join(part for part in (instructions.strip(), render_tools(tools)) if part)
+    return "\n\n".join(part for part in (instructions.strip(), render_tools(tools, header)) if part)
 
 
 def passage_spans(content: str, passages: Sequence[Passage], trusted: bool) -> tuple[PassageSpan, ...]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from loraloop.agent.engine.generate import Budget, Generated
 from loraloop.agent.engine.sampler import Sampler
 from loraloop.agent.events import Event, TokenGenerated
-from loraloop.agent.loop.asking import LEAST_TOKENS, cue_for, question
 from loraloop.agent.loop.deciding import speaks
 from loraloop.agent.loop.examples import tries_on
 from loraloop.agent.loop.prompts import Repair, asides
@@ -47,7 +46,6 @@ class Writing:
         judging: Whether a gate of the guard asks for a verdict.
         unsafe_from: That gate's threshold; None for the card's.
         unanswered: Whether a skill has found in this run that the passages hold no answer.
-        missing: What the step before would have needed for a call.
         runs: Whether a program that it writes is run without asking anybody.
     """
 
@@ -62,7 +60,6 @@ class Writing:
     judging: bool = False
     unsafe_from: float | None = None
     unanswered: bool = False
-    missing: tuple[str, ...] = ()
     runs: bool = False
 
 
@@ -78,6 +75,7 @@ class Writer:
         self._run_id = run_id
         self._runtime = runtime
         self._chat = runtime.base.chat
+        self._prompting = job.prompting or runtime.base.prompting
         self._job = job
         self._forms = forms
         self._cancelled = cancelled
@@ -94,16 +92,13 @@ class Writer:
         tokens = min(limits.step_tokens, step.tokens, room)
         grammar = self._forms.grammar(contract, clock, step.repair is not None and not step.repair.left)
         talks = speaks(self._runtime, step.decision, contract)
-        prose = talks and self._job.tools and policy.prose
-        asks = talks and grammar is None and self._asks(step)
-        told = self._told(step, talks, asks, max(room - tokens, room // 2))
-        cue = self._chat.message("user", policy.prose_cue) if prose and policy.prose_cue else []
+        prose = talks and self._job.tools and self._prompting.call_openers
+        told = self._told(step, talks, max(room - tokens, room // 2))
+        words = self._prompting.plain_words
+        cue = self._chat.message("user", words) if prose and words else []
         otherwise = [*told, *cue, *self._chat.generation_prompt] if 0 < len(cue) < room // 4 else []
         room -= len(told) + (len(cue) if otherwise else 0)
         tokens = min(tokens, room)
-        if asks and tokens >= LEAST_TOKENS:
-            with clock.phase("compile"):
-                grammar = self._runtime.grammar(question(step.missing))
         cut: StopReason = "context" if tokens == room else "max_tokens"
         limited: dict[str, StopReason] = {"tokens": cut, "deadline": "deadline", "cancelled": "cancelled"}
         tries = self._tries(step) if contract == "code" else None
@@ -122,7 +117,7 @@ class Writer:
                 stop_ids=self._runtime.base.end_ids,
                 stops=self._job.stops,
                 constraint=None if grammar is None else grammar.start(),
-                not_first=self._runtime.call_openers if prose else None,
+                not_first=self._runtime.openers(self._prompting.call_openers) if prose else None,
                 otherwise=otherwise,
                 balance=balance,
                 clock=clock,
@@ -150,22 +145,16 @@ class Writer:
             request, policy.tries, lambda program: gets_through(python, program), self._job.sampling.seed or 0
         )
 
-    def _asks(self, step: Writing) -> bool:
-        """Whether the user is asked for what is missing: not where there is a result to answer from."""
-        wanted = bool(step.missing and self._job.policy.missing_cue) and step.repair is None
-        return wanted and step.messages[-1].role != "tool"
-
-    def _told(self, step: Writing, talks: bool, asks: bool, most: int) -> list[int]:
+    def _told(self, step: Writing, talks: bool, most: int) -> list[int]:
         """Ids of what the step is told in its branch alone, in at most so many tokens."""
-        policy, cue = self._job.policy, ""
+        prompting, cue = self._prompting, ""
         if talks and step.messages[-1].role == "tool":
-            told = results_told(step.messages) if policy.cue and policy.tell_results else ""
-            cue = f"{policy.cue} {told}" if told else policy.cue
-        elif asks:
-            cue = cue_for(policy.missing_cue, step.missing)
+            cue = prompting.after_result
+            told = results_told(step.messages) if cue and prompting.name_results else ""
+            cue = f"{cue} {told}" if told else cue
         elif talks and step.unanswered:
-            cue = policy.no_answer_cue
-        for messages in asides(self._job, step.contract, cue, step.repair, step.aside):
+            cue = prompting.no_answer
+        for messages in asides(self._job, prompting, step.contract, cue, step.repair, step.aside):
             ids = [token for each in messages for token in self._chat.message(each.role, each.content)]
             if len(ids) <= most:
                 return ids

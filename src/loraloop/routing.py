@@ -44,7 +44,8 @@ def first_route(
     from loraloop.router.decision import RouterState
 
     chat, router = runtime.base.chat, runtime.router
-    messages = chat.complete(request(prompt, passages, (), system_content(instructions, tools)))
+    system = system_content(instructions, tools, runtime.base.prompting.tools_header)
+    messages = chat.complete(request(prompt, passages, (), system))
     trunk = runtime.trunk()
     for message in messages:
         trunk.append(message, chat.message(message.role, message.content), more=message is not messages[-1])

@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 
 from loraloop.adapters.base.messages import Message
+from loraloop.adapters.base.prompting import CALLS_HEADER
 from loraloop.adapters.skill import contracts
 from loraloop.adapters.training.data.example import Example, estimate, system_content, transcript
 from loraloop.adapters.training.data.overlap import Overlap
@@ -229,7 +230,7 @@ def test_made_cases_are_reproducible_and_split_by_tool():
 def test_a_system_message_is_what_the_agent_writes():
     tool = Tool.from_schema({"name": "f", "description": "d", "parameters": {"type": "object", "properties": {}}})
     plain = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
-    assert system_content("Be kind.", [plain]) == "Be kind.\n\n" + render_tools([tool])
+    assert system_content("Be kind.", [plain]) == "Be kind.\n\n" + render_tools([tool], CALLS_HEADER)
     assert system_content("Be kind.") == "Be kind." and system_content() == ""
     assert transcript([Message("user", "hi")]) == (Message("user", "hi"),)
 

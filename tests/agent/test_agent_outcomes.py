@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 
 from loraloop.adapters.base import Message
+from loraloop.adapters.base.prompting import SMALL, Prompting
 from loraloop.agent import Agent, Guard, Limits, Policy, RunResult, Runtime
 from loraloop.agent.loop.outcome import Facts, outcome_of
 from loraloop.agent.tools.runner import call_key
@@ -145,46 +147,54 @@ def test_not_answerable_leaves_nothing_and_masks_retrieval(play: Play) -> None:
     assert roles(result.messages) == ["user", "assistant"]
 
 
-@pytest.mark.parametrize("policy", [Policy(), Policy(no_answer_cue="Say no."), Policy(no_answer_cue="")])
-def test_the_base_is_told_in_its_branch_that_the_passages_hold_no_answer(play: Play, policy: Policy) -> None:
+@pytest.mark.parametrize("prompting", [Prompting(), Prompting(no_answer="Say no."), Prompting(no_answer="")])
+def test_the_base_is_told_in_its_branch_that_the_passages_hold_no_answer(play: Play, prompting: Prompting) -> None:
     runtime = play(['{"answerable":false}', "The passages do not say."], "retrieval", "retrieval")
-    result = Agent(runtime, policy=policy).run_sync("Who?", passages=["Nothing."])
+    runtime.base.prompting = prompting
+    result = Agent(runtime).run_sync("Who?", passages=["Nothing."])
     searched, answered = (turn.told for turn in runtime.turns)
-    assert "user" not in searched and ("user" in answered) == bool(policy.no_answer_cue)
-    assert policy.no_answer_cue in answered
+    assert "user" not in searched and ("user" in answered) == bool(prompting.no_answer)
+    assert prompting.no_answer in answered
     assert roles(result.messages) == ["user", "assistant"], "the transcript does not hold it"
 
 
 def test_after_a_result_the_base_is_told_to_use_it_instead(play: Play) -> None:
     """Passages had no answer; a tool did."""
     runtime = play(['{"answerable":false}', CALL, "It is 3."], "retrieval", "tools")
+    runtime.base.prompting = SMALL
     Agent(runtime, [add]).run_sync("Who?", passages=["Nothing."])
-    assert Policy().cue in runtime.turns[-1].told and Policy().no_answer_cue not in runtime.turns[-1].told
+    assert SMALL.after_result in runtime.turns[-1].told and SMALL.no_answer not in runtime.turns[-1].told
 
 
-@pytest.mark.parametrize("policy", [Policy(), Policy(cue="Say it."), Policy(tell_results=False), Policy(cue="")])
-def test_the_base_is_told_in_its_branch_what_the_calls_gave(play: Play, policy: Policy) -> None:
+@pytest.mark.parametrize(
+    "prompting", [SMALL, replace(SMALL, after_result="Say it."), replace(SMALL, name_results=False), Prompting()]
+)
+def test_the_base_is_told_in_its_branch_what_the_calls_gave(play: Play, prompting: Prompting) -> None:
     runtime = play([CALL, "It is 3."], "tools")
-    result = Agent(runtime, [add], policy=policy).run_sync("What is 1 and 2?")
-    told = bool(policy.cue and policy.tell_results)
-    assert (f"{policy.cue} The result is 3." in runtime.turns[-1].told) == told
-    assert policy.cue in runtime.turns[-1].told and "The result is" not in runtime.turns[0].told
+    runtime.base.prompting = prompting
+    result = Agent(runtime, [add]).run_sync("What is 1 and 2?")
+    told = bool(prompting.after_result and prompting.name_results)
+    assert (f"{prompting.after_result} The result is 3." in runtime.turns[-1].told) == told
+    assert prompting.after_result in runtime.turns[-1].told and "The result is" not in runtime.turns[0].told
     assert not any("The result is" in message.content for message in result.messages)
 
 
-def test_a_base_that_would_answer_with_a_call_is_told_to_use_words(make_runtime: Callable[..., Runtime]) -> None:
+def test_a_base_that_would_answer_with_a_call_is_told_to_use_words(
+    make_runtime: Callable[..., Runtime], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In its branch alone, and only where it would begin so."""
 
-    def run(*openers: int, cue: str = Policy().prose_cue) -> RunResult:
+    def run(*openers: int, words: str = Prompting().plain_words) -> RunResult:
         runtime = make_runtime("none")
         if openers:
-            runtime.call_openers = torch.tensor(openers)
-        return Agent(runtime, [add], limits=Limits(step_tokens=60), policy=Policy(prose_cue=cue)).run_sync("go")
+            monkeypatch.setattr(runtime, "openers", lambda characters: torch.tensor(openers))
+        monkeypatch.setattr(runtime.base, "prompting", Prompting(plain_words=words))
+        return Agent(runtime, [add], limits=Limits(step_tokens=60)).run_sync("go")
 
     plain = run()
     first = plain.steps[0].text
     begun = make_runtime("none").base.tokenizer.encode(first)[0]
-    told, untold = run(begun), run(begun, cue="")
+    told, untold = run(begun), run(begun, words="")
     assert len({first, told.steps[0].text, untold.steps[0].text}) == 3
     assert run(begun + 1).steps[0].text == first
     assert [message.content for message in told.messages] == [*(m.content for m in plain.messages[:-1]), told.output]

@@ -7,13 +7,14 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from typing import Any, Literal
 
 import jsonschema
 import pytest
 
 from loraloop.adapters.base import Message
+from loraloop.adapters.base.prompting import SMALL
 from loraloop.agent import Agent, Guard, Limits, Policy, Runtime, Sampling
 from loraloop.agent.events import EVENTS, RunFinished, StepFinished, TokenGenerated, ToolCallFinished
 from loraloop.tool_schemas.errors import (
@@ -24,6 +25,7 @@ from loraloop.tool_schemas.errors import (
     UnknownNameError,
 )
 from loraloop.tool_schemas.tools.calls import Call, calls_schema, parse_calls
+from loraloop.tool_schemas.tools.render import HEADER
 from loraloop.tool_schemas.tools.tool import Tool
 
 MakeRuntime = Callable[..., Runtime]
@@ -181,10 +183,13 @@ def call_of(make_runtime: MakeRuntime, function: Callable[..., Any], **limits: A
     return run._tools.run(tool, Call("act", {}), agent.limits.tool_timeout)
 
 
-def test_the_cue_after_a_result_is_in_no_transcript_and_in_no_cache(make_runtime: MakeRuntime) -> None:
+def test_the_cue_after_a_result_is_in_no_transcript_and_in_no_cache(
+    make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runtime = make_runtime("tools", "none")
+    plain = Agent(make_runtime("tools", "none"), [pick], limits=SHORT).run_sync("go")
+    monkeypatch.setattr(runtime.base, "prompting", replace(SMALL, tools_header=HEADER))
     told = Agent(runtime, [pick], limits=SHORT).run_sync("go")
-    plain = Agent(make_runtime("tools", "none"), [pick], limits=SHORT, policy=Policy(cue="")).run_sync("go")
     assert [step.skill for step in told.steps] == [step.skill for step in plain.steps] == ["tools", "none"]
     assert told.messages[:-1] == plain.messages[:-1]
     assert told.steps[1].text != plain.steps[1].text  # a random base writes something else after other tokens

@@ -14,6 +14,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from loraloop.adapters.base import Message
+from loraloop.adapters.base.prompting import Prompting
 from loraloop.agent import Agent, Limits, OutputType, Policy, RunResult, Runtime, Sampling
 from loraloop.tool_schemas import Choice, JsonSchema, Lark, Regex
 from loraloop.tool_schemas.errors import SchemaError
@@ -152,9 +153,12 @@ def test_a_skill_that_writes_text_writes_the_type(make_runtime: MakeRuntime) -> 
     assert result.steps[0].skill == "prose" and isinstance(result.value, Colour)
 
 
-def test_the_base_can_be_told_the_form_in_its_branch_alone(make_runtime: MakeRuntime) -> None:
+def test_the_base_can_be_told_the_form_in_its_branch_alone(
+    make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runtime = make_runtime()
-    told = Agent(runtime, output_type=City, policy=Policy(tell_form=True)).run_sync("go")
+    told = Agent(runtime, output_type=City).run_sync("go")
+    monkeypatch.setattr(runtime.base, "prompting", Prompting(answer_form=False))
     silent = Agent(make_runtime(), output_type=City).run_sync("go")
     assert told.output != silent.output  # random weights write something else after other tokens
     trunk = runtime.store._trunks[-1]

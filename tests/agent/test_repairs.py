@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, field_validator
 
 from loraloop.adapters.base import Message
+from loraloop.adapters.base.prompting import SMALL
 from loraloop.agent import Agent, Limits, Policy, Runtime, Sampling
 from loraloop.agent.engine import Delta, Generated
 from loraloop.agent.events import Routed
@@ -207,9 +209,9 @@ def test_an_answer_that_stays_invalid_ends_the_run(play: Play) -> None:
 
 def test_a_repair_after_a_tool_still_has_the_cue(play: Play) -> None:
     tool, _ = book()
-    policy = Policy(tell_form=True)
     runtime = play([GOOD, '{"n":3}', '{"n":4}'], "tools")
-    result = Agent(runtime, [tool], output_type=Even, policy=policy).run_sync("book it")
+    runtime.base.prompting = replace(SMALL, answer_form=True)
+    result = Agent(runtime, [tool], output_type=Even).run_sync("book it")
     told = heard(runtime)
     assert result.value == Even(n=4)
     assert "using the result above" in told[1] and "using the result above" in told[2]
@@ -220,6 +222,7 @@ def test_an_answer_after_a_dropped_branch_still_has_the_cue(play: Play) -> None:
     """The skill finds nothing more to call; what the base reads then is the tool's result, as if it had been routed."""
     tool, _ = book()
     runtime = play([GOOD, "[]", "booked"], "tools")
+    runtime.base.prompting = SMALL
     policy = Policy(decide=lambda facts: "tools" if "tools" in facts.open else "none")
     result = Agent(runtime, [tool], policy=policy).run_sync("book it")
     assert [step.outcome for step in result.steps] == ["calls", "no_call", "text"]
@@ -268,9 +271,12 @@ def test_the_last_repair_is_decoded_under_the_schema(make_runtime: MakeRuntime, 
     assert [step.outcome for step in steps[:3]] == ["invalid", "invalid", "calls"] and len(seen) == 1
 
 
+LONG = Limits(step_tokens=2000, run_tokens=30_000, max_steps=9)
+
+
 def test_a_greedy_try_that_changes_nothing_is_followed_by_the_last(make_runtime: MakeRuntime) -> None:
     tool, seen = book()
-    agent = Agent(make_runtime(), [tool], policy=Policy(max_calls=1, repairs=7), limits=Limits(max_steps=9))
+    agent = Agent(make_runtime(), [tool], policy=Policy(max_calls=1, repairs=7), limits=LONG)
     steps = agent.run_sync("book it", tool_choice="required").steps
     tries = [step for step in steps if step.skill == "tools"]
     assert tries[-1].outcome == "calls" and len(seen) == 1

@@ -36,11 +36,7 @@ def test_the_form_of_the_block() -> None:
         "- city: string - Name of the city\n"
         '- unit?: "celsius"|"fahrenheit" = "celsius" - Temperature unit'
     )
-    header = (
-        "# Tools\n"
-        'Reply with a JSON list of calls like [{"name":…,"arguments":{…}}], or [] if no tool fits or a '
-        "required argument is missing.\n\n"
-    )
+    header = "# Tools\nYou can use these tools. `?` marks an argument that may be left out.\n\n"
     assert render_tools([tool]) == header + block
     assert render_tools([tool, Tool("stop")]) == header + block + "\n\nstop"
     assert render_tools([]) == render_tools([], "# Other") == ""

@@ -15,11 +15,8 @@ from loraloop.tool_schemas.schema.references import resolve
 if TYPE_CHECKING:
     from loraloop.tool_schemas.tools.tool import Tool
 
-HEADER = (
-    "# Tools\n"
-    'Reply with a JSON list of calls like [{"name":…,"arguments":{…}}], '
-    "or [] if no tool fits or a required argument is missing."
-)
+HEADER = "# Tools\nYou can use these tools. `?` marks an argument that may be left out."
+"""What stands before the signatures, where a base has no header of its own."""
 
 _SILENT = frozenset({"title", "description", "default", "$schema", "$id", "$comment", "$defs", "definitions"})
 _NAME = re.compile(r"[A-Za-z_$][\w$.-]*", re.ASCII)

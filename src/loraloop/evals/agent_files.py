@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from loraloop.adapters.base.messages import Message
+from loraloop.adapters.base.prompting import CALLS_HEADER
 from loraloop.adapters.skill.contracts import Answer, Verdict, answer_text, code_text, user_content, verdict_text
 from loraloop.adapters.training.data.example import Example
 from loraloop.adapters.training.data.shipped import load_examples
@@ -160,7 +161,7 @@ def _step(skill: str, name: str, example: Example) -> Step:
     messages, instructions = example.messages, ""
     if messages[0].role == "system":
         shown = [Tool.from_schema(tool, on_unsupported="check") for tool in example.tools]
-        instructions = messages[0].content.removesuffix(render_tools(shown)).strip()
+        instructions = messages[0].content.removesuffix(render_tools(shown, CALLS_HEADER)).strip()
         messages = messages[1:]
     return Step(_identity(name, example.id, messages), skill, messages, instructions, example)
 

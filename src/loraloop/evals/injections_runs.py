@@ -101,7 +101,8 @@ def _finished(agent: Agent[Any, Any], read: Sequence[Message], answered: bool) -
     policy = Policy(decide=_tools_first, tool_choice="required", max_calls=2)
     with agent.iter(messages=read, policy=policy) as steps:
         for pending in steps:
-            pending.tell(policy.cue if pending.skill == NONE else CUE)
+            if pending.skill != NONE:
+                pending.tell(CUE)
             if pending.skill == NONE and not answered:
                 pending.stop()
     return steps.result

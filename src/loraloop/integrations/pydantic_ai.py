@@ -169,7 +169,8 @@ class LoraloopModel(Model[None]):
     ) -> RequestUsage:
         """Tokens of the conversation as the base reads it, tools and instructions included."""
         request, _ = self._request(messages, model_settings, model_request_parameters)
-        return RequestUsage(input_tokens=len(self.runtime.base.chat.render(request.transcript)))
+        base = self.runtime.base
+        return RequestUsage(input_tokens=len(base.chat.render(request.transcript(base.prompting))))
 
     def _request(
         self, messages: list[ModelMessage], settings: ModelSettings | None, parameters: ModelRequestParameters

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.base.messages import Message
+from loraloop.adapters.base.prompting import Prompting
 from loraloop.agent.engine.sampler import Sampling
 from loraloop.agent.events import Routed, RunStarted, TokenGenerated
 from loraloop.agent.guard.guard import Guard, check_guard
@@ -66,11 +67,11 @@ class Request:
     stops: tuple[str, ...] = ()
     max_tokens: int = MAX_TOKENS
     timeout: float | None = None
+    prompting: Prompting | None = None
 
-    @property
-    def transcript(self) -> tuple[Message, ...]:
-        """The messages as the base reads them."""
-        system = system_content(self.system, self.tools)
+    def transcript(self, prompting: Prompting) -> tuple[Message, ...]:
+        """The messages as a base with this prompting reads them."""
+        system = system_content(self.system, self.tools, prompting.tools_header)
         return (Message("system", system), *self.messages) if system else self.messages
 
 
@@ -163,7 +164,7 @@ class Replying:
             runtime,
             Job(
                 request.messages[-1].content,
-                request.transcript,
+                request.transcript(runtime.base.prompting),
                 (),
                 tools,
                 limits,
@@ -173,6 +174,7 @@ class Replying:
                 request.output,
                 stops=request.stops,
                 guard=request.guard,
+                prompting=request.prompting,
             ),
         )
         if self._cancelled:

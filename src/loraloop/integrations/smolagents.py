@@ -143,7 +143,7 @@ class LoraloopModel(Model):  # type: ignore[misc]
         given = {**self.kwargs, **options}
         _check(given)
         talk = conversation_of(messages, calls=bool(tools))
-        policy = replace(self.policy, cue="", tool_choice=given.get("tool_choice", "required") if tools else "none")
+        policy = replace(self.policy, tool_choice=given.get("tool_choice", "required") if tools else "none")
         writer = None if tools else self.skill
         coding = writer is not None and self.runtime.contract(writer) == "code"
         if coding and _STEP not in (stops or ()):
@@ -170,6 +170,7 @@ class LoraloopModel(Model):  # type: ignore[misc]
                 () if coding and writer is not None else tuple(stops or ()),
                 given.get("max_tokens") or given.get("max_new_tokens") or _MAX_TOKENS,
                 given.get("timeout"),
+                replace(self.runtime.base.prompting, after_result=""),  # the agent says what comes after a result
             ),
         )
 
