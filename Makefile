@@ -128,8 +128,7 @@ eval: $(VENV)/.test
 		--plots docs/plots $(ARGS)
 	$(BIN)/python benchmarks/router_skills.py --data $(DATA) --json benchmarks/results/router_skills.json
 	$(BIN)/loraloop eval agent --data $(DATA) --json benchmarks/results/agent.json $(ARGS)
-	$(BIN)/loraloop eval grammar --data $(DATA)/jsonschema/maskbench.eval.jsonl \
-		--data $(DATA)/jsonschema/json_schema_test_suite.eval.jsonl --json benchmarks/results/grammar_conformance.json
+	$(BIN)/python benchmarks/grammar_conformance.py --data $(DATA) --json benchmarks/results/grammar_conformance.json
 
 train-skills: $(VENV)/.test
 	$(BIN)/python -m loraloop.adapters.training --data $(DATA) $(ARGS)

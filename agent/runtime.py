@@ -21,7 +21,6 @@ from loraloop.agent.skills.mixture import Mixture, as_choice, names_of
 from loraloop.agent.skills.skills import Skills
 from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import InputError, unknown
-from loraloop.tool_schemas.grammar.grammar import ENGINES
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,10 +76,6 @@ class Runtime:
         reuse: Positions that the kept caches of past transcripts take, for conversations that go on; see `memory`.
         prefetch: Whether skills that may be next are read in the background.
         full_reuse: Positions that contexts kept under full-activation skills take, over all of them.
-        grammar_engine: What compiles grammars: `llguidance` or `outlines_core`; see docs/grammars.md.
-
-    Raises:
-        UnknownNameError: There is no such grammar engine.
     """
 
     def __init__(
@@ -93,10 +88,7 @@ class Runtime:
         reuse: int = 16_384,
         prefetch: bool = True,
         full_reuse: int = 16_384,
-        grammar_engine: str = "llguidance",
     ) -> None:
-        if grammar_engine not in ENGINES:
-            raise unknown("grammar engine", grammar_engine, ENGINES)
         self.base = base
         self.bank = bank
         self.router = router
@@ -107,7 +99,6 @@ class Runtime:
         self.ahead = Ahead(bank, base.device, prefetch)
         self._bare = Active(Author(base.fingerprints.weights), "text", 0.0)
         self._authors: dict[str, tuple[Card, Author]] = {}
-        self.grammar_engine = grammar_engine
         self._compiler: GrammarCompiler | None = None
         self._openers: dict[str, Tensor] = {}
         self._compiling = Lock()
@@ -124,7 +115,6 @@ class Runtime:
         slots: int = 8,
         host_bytes: int | None = None,
         context: int | None = None,
-        grammar_engine: str = "llguidance",
     ) -> Runtime:
         """Loads a base with skills and a router.
 
@@ -138,7 +128,6 @@ class Runtime:
             slots: Skills that are resident at the same time; those of a rank above 16 have slots of their own.
             host_bytes: What other skills that have been read may take in memory; see `Bank`.
             context: Positions that a transcript may use.
-            grammar_engine: What compiles grammars: `llguidance` or `outlines_core`.
 
         Raises:
             BaseModelError, SkillError, UnknownNameError: if something cannot be loaded; each says what to do.
@@ -172,7 +161,7 @@ class Runtime:
             router = Router.load(router)
         if isinstance(router, Router):
             router.check(model)
-        return cls(model, bank, router, context=context, grammar_engine=grammar_engine)
+        return cls(model, bank, router, context=context)
 
     @property
     def skills(self) -> Skills:
@@ -314,9 +303,7 @@ class Runtime:
                 from loraloop.tool_schemas.grammar.grammar import GrammarCompiler
 
                 base = self.base
-                self._compiler = GrammarCompiler(
-                    base.tokenizer.json, base.config.vocab_size, base.chat.closing[0], self.grammar_engine
-                )
+                self._compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
             return self._compiler
 
     def memory(self) -> Memory:

@@ -174,13 +174,12 @@ def main() -> None:
     parser = options(__doc__.splitlines()[0], limit=10_000)
     parser.add_argument("--data", type=Path, metavar="DATA", help="folder of BFCL's tools and MaskBench's schemas")
     parser.add_argument("--outputs", type=Path, metavar="FILE", help="keep every outcome here, and go on from it")
-    parser.add_argument("--engine", default="llguidance", help="the grammar engine")
     given = parser.parse_args()
     done: list[Outcome] = []
     if given.outputs and given.outputs.exists():
         lines = given.outputs.read_text(encoding="utf-8").splitlines()
         done = [Outcome(**json.loads(line)) for line in lines if line.endswith("}")]
-    runtime = Runtime.load(grammar_engine=given.engine)
+    runtime = Runtime.load()
     start, count, known = perf_counter(), sum(each.calls for each in done), len(done)
     found = outcomes(runtime, mixed(given.data, given.seed), given.seed, len(done))
     with Progress(disable=not sys.stderr.isatty()) as progress:

@@ -5,7 +5,7 @@
 The tools skill answers requests with calls, greedily and under the grammar; the schemas and the tokens of those calls
 are what every system goes through. `mask_us` is the time for one token's mask, written into the logits, `token_us_mean`
 that of everything a grammar does per token, `compile_ms` is the first compilation of a schema and `again_ms` the next.
-`loraloop` is the default engine, `outlines_core` our second one, `outlines-…` are Outlines' own logits processors (each
+`outlines-…` are Outlines' own logits processors (each
 as a generator makes it, so its compilation includes what it reads of the tokenizer), `xgrammar` is that library alone.
 
 End to end: a call is decoded under the grammar; then the very same tokens are fed one by one, each after a forward and
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from loraloop.agent.engine import Trunk
     from loraloop.agent.engine.generate import Generated
 
-ENGINES = {"loraloop": "llguidance", "outlines_core": "outlines_core"}
 BACKENDS = ("llguidance", "outlines_core", "xgrammar")
 
 
@@ -57,7 +56,7 @@ class Scripted:
 
 def systems(base: Base, peers: bool) -> dict[str, Run]:
     """What can be measured here."""
-    found = {name: ours(base, engine) for name, engine in ENGINES.items()}
+    found = {"loraloop": ours(base)}
     if not peers:
         return found
     tokenizer = transformers_tokenizer(base)

@@ -1,4 +1,4 @@
-"""The systems whose masks the grammar benchmark times: our two engines, Outlines' processors, xgrammar alone."""
+"""The systems whose masks the grammar benchmark times: ours, Outlines' processors, xgrammar alone."""
 
 from __future__ import annotations
 
@@ -90,12 +90,12 @@ def in_time(compile: Callable[[], object]) -> bool:
     return False
 
 
-def ours(base: Base, engine: str) -> Run:
-    """One of our engines: masks where there is a choice, forced tokens elsewhere."""
+def ours(base: Base) -> Run:
+    """Ours: masks where there is a choice, forced tokens elsewhere."""
     from loraloop.tool_schemas.errors import InputError, SchemaError
     from loraloop.tool_schemas.grammar.grammar import GrammarCompiler, JsonSchema
 
-    compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0], engine)
+    compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
     compiler.compile({"type": "null"})
     logits = torch.zeros(base.config.vocab_size)
 

@@ -117,7 +117,7 @@ def _setup(before: Trace, after: Trace) -> Iterator[Difference]:
             yield from _fields(f"{kind}.{name}", old.get(name, ABSENT), new.get(name, ABSENT), changed)
     for part in ("limits", "policy", "sampling", "guard"):
         yield from _fields(part, getattr(before.settings, part), getattr(after.settings, part), changed)
-    for name in ("output", "python", "grammar_engine"):
+    for name in ("output", "python"):
         yield from changed(name, getattr(before.settings, name), getattr(after.settings, name))
     yield from changed("prompt", before.prompt, after.prompt)
     yield from changed("passages", before.passages, after.passages)

@@ -101,7 +101,6 @@ class SettingsUsed:
         guard: The fields of `Guard`; of a function, its name.
         output: The form of the answer: its `kind` and what that has; None for any text.
         python: Whether the programs of code steps were run.
-        grammar_engine: What compiled the grammars.
     """
 
     limits: dict[str, Any]
@@ -110,7 +109,6 @@ class SettingsUsed:
     guard: dict[str, Any]
     output: dict[str, Any] | None = None
     python: bool = False
-    grammar_engine: str = "llguidance"
 
 
 @dataclass(frozen=True, slots=True)

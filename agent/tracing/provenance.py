@@ -16,7 +16,7 @@ from loraloop.agent.tracing.parts import BaseUsed, RouterUsed, SkillUsed
 if TYPE_CHECKING:
     from loraloop.agent.runtime import Runtime
 
-PACKAGES = ("loraloop", "torch", "transformers", "tokenizers", "llguidance", "outlines_core", "jsonschema")
+PACKAGES = ("loraloop", "torch", "transformers", "tokenizers", "llguidance", "jsonschema")
 _routers: dict[int, tuple[Any, RouterUsed]] = {}  # by id; holds them, so that their ids stay theirs
 _lock = Lock()
 

@@ -151,7 +151,7 @@ class TraceOfRun(Follower):
             skills_used(run.runtime),
             router_used(run.runtime.router),
             tuple(map(tool_used, job.tools)),
-            settings_used(job, run.seed, run.runtime.grammar_engine),
+            settings_used(job, run.seed),
             job.prompt,
             job.messages,
             job.passages,
@@ -230,12 +230,12 @@ def tool_used(tool: Tool) -> ToolUsed:
     )
 
 
-def settings_used(job: Job, seed: int | None, engine: str) -> SettingsUsed:
+def settings_used(job: Job, seed: int | None) -> SettingsUsed:
     """What a run was run under."""
     sampling = {**asdict(job.sampling), "seed": seed if job.sampling.seed is None else job.sampling.seed}
     limits = dict(plain(job.limits))
     policy, guard, output = _said(job.policy), _said(job.guard), _output(job.output)
-    return SettingsUsed(limits, policy, sampling, guard, output, job.python is not None, engine)
+    return SettingsUsed(limits, policy, sampling, guard, output, job.python is not None)
 
 
 def _said(settings: Policy | Guard) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = (
-    *("loraloop", "torch", "transformers", "tokenizers", "peft", "outlines", "outlines_core", "llguidance"),
+    *("loraloop", "torch", "transformers", "tokenizers", "peft", "outlines", "llguidance"),
     *("xgrammar", "jsonschema", "trl"),
 )
 

@@ -36,10 +36,6 @@ def test_two_hundred_calls(calls: ModuleType, base: Base) -> None:
     assert all(right[mode, skill] for mode in ("refuse", "check") for skill in ("tools", "safety", "code", "none"))
 
 
-def test_calls_with_the_engine_outlines_core(calls: ModuleType, base: Base) -> None:
-    decode(calls, Runtime.load(base, grammar_engine="outlines_core"), 12, 5)
-
-
 def test_wrong_calls_are_seen(calls: ModuleType) -> None:
     schemas = {
         "f": {"type": "object", "properties": {"day": {"type": "string", "format": "date"}}, "required": ["day"]}

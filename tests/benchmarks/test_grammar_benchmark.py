@@ -26,12 +26,23 @@ def test_it_measures(grammar: ModuleType, base: Base) -> None:
         assert min(times) > 0
         texts.append((case.schema, out.ids))
     figures = grammar.masks(base, texts, peers=False)
-    assert set(figures) == {"loraloop", "outlines_core"}
+    assert set(figures) == {"loraloop"}
     for each in figures.values():
         metrics = each.metrics()
         assert metrics["refused"] == 0 and 0.3 < metrics["forced_share"] < 1
         assert metrics["mask_us_p50"] <= metrics["mask_us_p99"]
         assert each.forced + len(each.masks) == each.tokens
+
+
+def test_conformance_is_measured_beside_the_engine_alone(benchmark: Callable[[str], ModuleType]) -> None:
+    from loraloop.adapters.base.random_base import byte_tokenizer_json
+    from loraloop.tool_schemas.grammar.conformance import CASES, Vocabulary, read_cases, score
+
+    module = benchmark("grammar_conformance")
+    vocabulary = Vocabulary(byte_tokenizer_json(), 259, (0,))
+    ours, _, theirs = (score(judge, read_cases(CASES)) for judge in module.judges(vocabulary)[:3])
+    assert theirs.schemas == ours.schemas
+    assert 0 < theirs.passed < ours.passed
 
 
 def test_outlines_own_processors_take_the_same_tokens(benchmark: Callable[[str], ModuleType], base: Base) -> None:

@@ -6,7 +6,6 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from loraloop.tool_schemas import GrammarCompiler
-from loraloop.tool_schemas.grammar.grammar import ENGINES
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 WORDS = (
@@ -43,20 +42,5 @@ def tokenizer() -> Tokenizer:
 
 @pytest.fixture(scope="session")
 def compiler(tokenizer: Tokenizer) -> GrammarCompiler:
-    return _compiler(tokenizer, "llguidance")
-
-
-@pytest.fixture(scope="session")
-def outlines_core(tokenizer: Tokenizer) -> GrammarCompiler:
-    return _compiler(tokenizer, "outlines_core")
-
-
-@pytest.fixture(scope="session", params=sorted(ENGINES))
-def any_compiler(tokenizer: Tokenizer, request: pytest.FixtureRequest) -> GrammarCompiler:
-    """A compiler of each engine."""
-    return _compiler(tokenizer, request.param)
-
-
-def _compiler(tokenizer: Tokenizer, engine: str) -> GrammarCompiler:
     end = tokenizer.token_to_id("<|im_end|>")
-    return GrammarCompiler(tokenizer.to_str(), tokenizer.get_vocab_size(), end, engine)
+    return GrammarCompiler(tokenizer.to_str(), tokenizer.get_vocab_size(), end)

@@ -7,8 +7,7 @@ import pytest
 
 from loraloop.adapters.base.random_base import byte_tokenizer_json
 from loraloop.cli import run_command
-from loraloop.tool_schemas.conformance_peers import peers
-from loraloop.tool_schemas.errors import InputError, SchemaError, UnknownNameError
+from loraloop.tool_schemas.errors import InputError, SchemaError
 from loraloop.tool_schemas.grammar.conformance import CASES, OurJudge, Vocabulary, keyword_of, read_cases, score
 
 
@@ -29,18 +28,6 @@ def test_refusing_accepts_nothing_invalid_either(vocabulary: Vocabulary) -> None
     assert result.wrong == []
     assert {"uniqueItems", "contains", "not", "if", "dependentRequired", "oneOf", "format"} <= result.refused.keys()
     assert result.passed + result.refused.total() == result.schemas
-
-
-def test_llguidance_alone_is_judged_by_the_same_cases(vocabulary: Vocabulary) -> None:
-    ours = score(OurJudge(vocabulary, "check"), read_cases(CASES))
-    theirs = score(peers(["llguidance"], vocabulary)[0], read_cases(CASES))
-    assert theirs.schemas == ours.schemas
-    assert 0 < theirs.passed < ours.passed
-
-
-def test_an_unknown_engine_is_named_with_its_nearest(vocabulary: Vocabulary) -> None:
-    with pytest.raises(UnknownNameError, match="xgrammar"):
-        peers(["xgramar"], vocabulary)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +63,7 @@ def test_the_command_writes_the_agreed_document(tmp_path: Path, capsys: pytest.C
     file, out = tmp_path / "one.jsonl", tmp_path / "out.json"
     case = {"id": "x", "schema": {"type": "array", "uniqueItems": True}, "valid": [[1, 2]], "invalid": [[1, 1]]}
     file.write_text(json.dumps(case))
-    assert run_command(["eval", "grammar", "--data", str(file), "--peers", "none", "--json", str(out)]) == 0
+    assert run_command(["eval", "grammar", "--data", str(file), "--json", str(out)]) == 0
     assert "uniqueItems 1" in capsys.readouterr().out
     document = json.loads(out.read_text())
     assert document["name"] == "out" and document["n"] == 1

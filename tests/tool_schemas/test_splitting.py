@@ -3,8 +3,6 @@
 import json
 from typing import Any
 
-import pytest
-
 from loraloop.adapters.base import Base
 from loraloop.tool_schemas import GrammarCompiler
 from loraloop.tool_schemas.grammar.splitting import shared_tokens
@@ -30,9 +28,8 @@ VALUES = [
 ]
 
 
-@pytest.mark.parametrize("engine", ["llguidance", "outlines_core"])
-def test_forced_tokens_are_the_tokenizers_own(base: Base, engine: str) -> None:
-    compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0], engine)
+def test_forced_tokens_are_the_tokenizers_own(base: Base) -> None:
+    compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
     grammar = compiler.compile(SCHEMA)
     for value in VALUES:
         fields: dict[str, Any] = dict(zip(SCHEMA["properties"], value, strict=True))

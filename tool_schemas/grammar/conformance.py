@@ -122,13 +122,12 @@ class OurJudge:
     Args:
         vocabulary: Of any tokenizer.
         on_unsupported: See `JsonSchema`.
-        engine: See `GrammarCompiler`.
     """
 
-    def __init__(self, vocabulary: Vocabulary, on_unsupported: OnUnsupported, engine: str = "llguidance") -> None:
+    def __init__(self, vocabulary: Vocabulary, on_unsupported: OnUnsupported) -> None:
         self.name = "loraloop" if on_unsupported == "check" else f"loraloop, {on_unsupported}"
         self._tokenizer = vocabulary.ours
-        self._compiler = GrammarCompiler(vocabulary.text, vocabulary.size, vocabulary.ends, engine)
+        self._compiler = GrammarCompiler(vocabulary.text, vocabulary.size, vocabulary.ends)
         self._compiler.engine()
         self._on_unsupported: OnUnsupported = on_unsupported
 

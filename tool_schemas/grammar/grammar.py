@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from loraloop.tool_schemas.errors import unknown
 from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.schema.dialect import Bounds
 from loraloop.tool_schemas.single_flight import SingleFlight
 
 if TYPE_CHECKING:
     import torch
+
+    from loraloop.tool_schemas.grammar.llguidance_engine import LlguidanceEngine
 
 OnUnsupported = Literal["refuse", "check"]
 
@@ -120,20 +120,6 @@ class Grammar(Protocol):
         """The state before the first token."""
 
 
-class Engine(Protocol):
-    """Compiles terms for one tokenizer."""
-
-    def compile(self, term: Term) -> Grammar:
-        """Compiles a term; see `GrammarCompiler.compile`."""
-
-
-ENGINES = {
-    "llguidance": ("loraloop.tool_schemas.grammar.llguidance_engine", "LlguidanceEngine"),
-    "outlines_core": ("loraloop.tool_schemas.engines.outlines_core_engine", "OutlinesCoreEngine"),
-}
-"""The engines by name: module and class."""
-
-
 class GrammarCompiler:
     """Compiles terms for one tokenizer and keeps the results.
 
@@ -141,29 +127,21 @@ class GrammarCompiler:
         tokenizer_json: The tokenizer as the `tokenizers` library writes it.
         vocab_size: Number of logits.
         eos_id: The token, or tokens, that end a text.
-        engine: `llguidance` or `outlines_core`; see docs/grammars.md.
-
-    Raises:
-        UnknownNameError: No engine has that name.
     """
 
-    def __init__(
-        self, tokenizer_json: str, vocab_size: int, eos_id: int | Sequence[int], engine: str = "llguidance"
-    ) -> None:
-        if engine not in ENGINES:
-            raise unknown("grammar engine", engine, ENGINES)
-        self.name = engine
+    def __init__(self, tokenizer_json: str, vocab_size: int, eos_id: int | Sequence[int]) -> None:
         self._tokenizer = (tokenizer_json, vocab_size, eos_id)
-        self._engine: Engine | None = None
+        self._engine: LlguidanceEngine | None = None
         self._compiled: SingleFlight[Grammar] = SingleFlight(256)
         self._lock = threading.Lock()
 
-    def engine(self) -> Engine:
+    def engine(self) -> LlguidanceEngine:
         """The engine; the first call reads the tokenizer (a quarter of a second for 49 152 tokens)."""
         with self._lock:
             if self._engine is None:
-                module, name = ENGINES[self.name]
-                self._engine = getattr(importlib.import_module(module), name)(*self._tokenizer)
+                from loraloop.tool_schemas.grammar.llguidance_engine import LlguidanceEngine
+
+                self._engine = LlguidanceEngine(*self._tokenizer)
             return self._engine
 
     def compile(self, term: Any) -> Grammar:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from loraloop.tool_schemas.errors import LimitError, SchemaError, Violation
+from loraloop.tool_schemas.errors import LimitError, Violation
 
 if TYPE_CHECKING:
     import torch
@@ -39,14 +39,10 @@ class Vocabulary:
 
     @classmethod
     def of(cls, compiler: GrammarCompiler) -> Vocabulary:
-        """That of a compiler on the default engine."""
+        """That of a compiler."""
         import torch
 
-        from loraloop.tool_schemas.grammar.llguidance_engine import LlguidanceEngine
-
         engine = compiler.engine()
-        if not isinstance(engine, LlguidanceEngine):
-            raise SchemaError("walks need a compiler on the llguidance engine")
         decode = engine.tokenizer.decode_bytes
         liked = [_WORDS.fullmatch(decode([token])) is not None for token in range(engine.vocab_size)]
         liking = torch.tensor(liked, dtype=torch.float32) * _LIKED

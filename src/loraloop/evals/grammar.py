@@ -1,4 +1,4 @@
-"""``loraloop eval grammar``: whether schemas are enforced exactly, beside other engines."""
+"""``loraloop eval grammar``: whether schemas are enforced exactly."""
 
 from __future__ import annotations
 
@@ -19,9 +19,6 @@ Data = Annotated[
     ),
 ]
 Limit = Annotated[int | None, typer.Option("--limit", help="Schemas of each file, at most.")]
-Peers = Annotated[
-    str, typer.Option("--peers", help="Engines to compare with: llguidance, xgrammar, outlines_core; `none`.")
-]
 ToFile = Annotated[Path | None, typer.Option("--json", help="Write the result here.")]
 ShowErrors = Annotated[bool, typer.Option("--show-errors", help="Also the instances that were judged wrongly.")]
 
@@ -29,16 +26,14 @@ ShowErrors = Annotated[bool, typer.Option("--show-errors", help="Also the instan
 def grammar(
     data: Data = None,
     limit: Limit = None,
-    peers: Peers = "llguidance",
     show_errors: ShowErrors = False,
     json_file: ToFile = None,
 ) -> None:
     """Whether schemas are enforced exactly: what can be decoded of valid and invalid instances.
 
-    Ours is measured as tools are imported (what no grammar enforces is checked when a value closes) and as they are
+    It is measured as tools are imported (what no grammar enforces is checked when a value closes) and as they are
     written by hand (it is refused). A schema passes if all its instances are judged rightly; a refused one does not.
     """
-    from loraloop.tool_schemas.conformance_peers import peers as others
     from loraloop.tool_schemas.grammar.conformance import CASES, OurJudge, Vocabulary, read_cases, score
     from loraloop.tool_sources import check_vocabulary
     from loraloop.waiting import counting
@@ -46,8 +41,7 @@ def grammar(
     files = data or [CASES]
     cases = [case for file in files for case in list(read_cases(file))[:limit]]
     vocabulary = Vocabulary(*check_vocabulary())
-    names = [] if peers == "none" else [name.strip() for name in peers.split(",") if name.strip()]
-    judges = [OurJudge(vocabulary, "check"), OurJudge(vocabulary, "refuse"), *others(names, vocabulary)]
+    judges = [OurJudge(vocabulary, "check"), OurJudge(vocabulary, "refuse")]
     scores: dict[str, Score] = {}
     for judge in judges:
         with counting(judge.name, len(cases)) as step:
@@ -62,26 +56,18 @@ def grammar(
 
 def _report(name: str, scores: dict[str, Score], files: list[str]) -> Report:
     from loraloop.report import Report
-    from loraloop.tool_schemas.conformance_peers import PEERS
 
     ours = scores["loraloop"]
-    rates = {system: each.metrics()["pass_rate"] for system, each in scores.items()}
-    own = [system for system in scores if system not in PEERS]
-    keywords = {keyword: None for system in own for keyword, _ in scores[system].refused.most_common()}
-    counted = {f"{keyword}/{system}": scores[system].refused[keyword] for keyword in keywords for system in own}
+    keywords = {keyword: None for each in scores.values() for keyword, _ in each.refused.most_common()}
     return Report(
         name,
         ours.schemas,
         ours.metrics(),
         {system: each.metrics() for system, each in scores.items() if system != "loraloop"},
-        {
-            f"pass_rate_vs_{system}": rates["loraloop"] / rate
-            for system, rate in rates.items()
-            if rate and system in PEERS
-        },
+        {},
         {
             "files": files,
-            "refused": counted,
+            "refused": {f"{word}/{system}": each.refused[word] for word in keywords for system, each in scores.items()},
             "wrong": {system: [case for case, _ in each.wrong] for system, each in scores.items()},
         },
     )

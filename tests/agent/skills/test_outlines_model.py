@@ -129,10 +129,3 @@ def test_bad_input(model: Any) -> None:
         model(["a"])
     with pytest.raises(SchemaError):
         model("x", object())
-
-
-def test_the_other_engine_does_as_well(base: Any) -> None:
-    runtime = Runtime.load(base, grammar_engine="outlines_core")
-    assert City.model_validate_json(runtime.as_outlines()("Tell me about Paris.", City, temperature=1.0, seed=2))
-    with pytest.raises(UnknownNameError, match="llguidance"):
-        Runtime.load(base, grammar_engine="guidance")

@@ -1,1 +1,0 @@
-"""The engines behind the grammar interface."""
