@@ -14,10 +14,9 @@ from loraloop.agent.hooks import RunHook
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
-    from opentelemetry.metrics import Histogram, MeterProvider
-    from opentelemetry.trace import Tracer, TracerProvider
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import TracerProvider
 
-PROVIDER = "loraloop"
 CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 TOKEN_BUCKETS = tuple(4**power for power in range(14))
 SECONDS_BUCKETS = tuple(0.01 * 2**power for power in range(14))
@@ -55,35 +54,33 @@ class OpenTelemetry(RunHook):
             from opentelemetry import metrics, trace
         except ImportError as error:
             raise InputError("OpenTelemetry needs a package more: pip install 'loraloop[otel]'") from error
+        from loraloop.agent.tracing.otel_spans import Instruments
         from loraloop.agent.tracing.provenance import versions
 
         version = versions().get("loraloop", "")
         asked = os.environ.get(CAPTURE, "").strip().lower() in ("true", "1", "span_only", "span_and_event")
-        self.content = asked if content is None else content
-        self.agent = agent
-        self.conversation = conversation
-        self.tracer: Tracer = trace.get_tracer("loraloop", version, tracer_provider)
         meter = metrics.get_meter("loraloop", version, meter_provider)
-        self.tokens: Histogram = meter.create_histogram(
-            "gen_ai.client.token.usage",
-            unit="{token}",
-            description="Tokens that a step read and wrote.",
-            explicit_bucket_boundaries_advisory=TOKEN_BUCKETS,
-        )
-        self.seconds: Histogram = meter.create_histogram(
-            "gen_ai.client.operation.duration",
-            unit="s",
-            description="How long runs, steps and calls took.",
-            explicit_bucket_boundaries_advisory=SECONDS_BUCKETS,
+        self._instruments = Instruments(
+            tracer=trace.get_tracer("loraloop", version, tracer_provider),
+            tokens=meter.create_histogram(
+                "gen_ai.client.token.usage",
+                unit="{token}",
+                description="Tokens that a step read and wrote.",
+                explicit_bucket_boundaries_advisory=TOKEN_BUCKETS,
+            ),
+            seconds=meter.create_histogram(
+                "gen_ai.client.operation.duration",
+                unit="s",
+                description="How long runs, steps and calls took.",
+                explicit_bucket_boundaries_advisory=SECONDS_BUCKETS,
+            ),
+            content=asked if content is None else content,
+            agent=agent,
+            conversation=conversation,
         )
 
     def begin(self, run: RunFacts) -> Follower:
         """Starts the span of a run, in the context of whoever reads it."""
         from loraloop.agent.tracing.otel_spans import SpansOfRun
 
-        return SpansOfRun(self, run)
-
-    def record(self, seconds: float, operation: str, model: str, error: str = "") -> None:
-        """Notes in the metrics how long something took, and the kind of its error."""
-        named = {"gen_ai.operation.name": operation, "gen_ai.provider.name": PROVIDER, "gen_ai.request.model": model}
-        self.seconds.record(seconds, {**named, "error.type": error} if error else named)
+        return SpansOfRun(self._instruments, run)

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from loraloop.agent.following import RunFacts
     from loraloop.agent.loop.job import Job
 
+PROVIDER = "loraloop"
+
 __all__ = [
+    "PROVIDER",
     "as_json",
     "event_attributes",
     "input_messages",
@@ -76,7 +79,6 @@ def of_step(step: Step) -> Attributes:
         "loraloop.outcome": step.outcome,
         "loraloop.kept": step.kept,
         "loraloop.tokens.forced": step.tokens.forced,
-        "loraloop.beams": step.beams,
     }
     if step.runners_up:
         said["loraloop.runners_up"] = [f"{name} {probability:.3f}" for name, probability in step.runners_up]

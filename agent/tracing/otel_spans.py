@@ -23,8 +23,8 @@ from loraloop.agent.events import (
 )
 from loraloop.agent.following import Follower, RunFacts
 from loraloop.agent.result import CallRecord, RunResult, Step
-from loraloop.agent.tracing.otel import PROVIDER
 from loraloop.agent.tracing.otel_attributes import (
+    PROVIDER,
     as_json,
     event_attributes,
     input_messages,
@@ -36,9 +36,38 @@ from loraloop.agent.tracing.otel_attributes import (
 )
 
 if TYPE_CHECKING:
-    from loraloop.agent.tracing.otel import OpenTelemetry
+    from collections.abc import Callable
+
+    from opentelemetry.metrics import Histogram
+    from opentelemetry.trace import Tracer
 
 _OWN = (StepFinished, ToolCallFinished, ToolCallStarted, SkillActivated, Screened)
+
+
+@dataclass(frozen=True, slots=True)
+class Instruments:
+    """Where spans and metrics go, and what they may hold.
+
+    Attributes:
+        tracer: Makes the spans.
+        tokens: The metric of tokens that steps read and wrote.
+        seconds: The metric of how long runs, steps and calls took.
+        content: Whether spans hold messages, arguments, results and the texts of errors.
+        agent: The agent's name.
+        conversation: Gives the id of the conversation that a run belongs to.
+    """
+
+    tracer: Tracer
+    tokens: Histogram
+    seconds: Histogram
+    content: bool
+    agent: str
+    conversation: Callable[[RunFacts], str] | None
+
+    def record(self, seconds: float, operation: str, model: str, error: str = "") -> None:
+        """Notes in the metrics how long something took, and the kind of its error."""
+        named = {"gen_ai.operation.name": operation, "gen_ai.provider.name": PROVIDER, "gen_ai.request.model": model}
+        self.seconds.record(seconds, {**named, "error.type": error} if error else named)
 
 
 @dataclass(slots=True)
@@ -57,7 +86,7 @@ class SpansOfRun(Follower):
     event; it ends where its calls begin. Calls may run at the same time.
     """
 
-    def __init__(self, to: OpenTelemetry, run: RunFacts) -> None:
+    def __init__(self, to: Instruments, run: RunFacts) -> None:
         self._to = to
         self._run = run
         self._model = run.runtime.base.name

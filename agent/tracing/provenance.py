@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from loraloop.agent.tracing.parts import BaseUsed, RouterUsed, SkillUsed
+from loraloop.agent.tracing.trace import BaseUsed, RouterUsed, RuntimeUsed, SkillUsed, taken
 
 if TYPE_CHECKING:
     from loraloop.agent.runtime import Runtime
@@ -21,17 +21,19 @@ _routers: dict[int, tuple[Any, RouterUsed]] = {}  # by id; holds them, so that t
 _lock = Lock()
 
 
-def base_used(runtime: Runtime) -> BaseUsed:
-    """The base of a runtime."""
-    base = runtime.base
-    prints = base.fingerprints
-    return BaseUsed(base.name, base.form, prints.architecture, prints.weights, runtime.context, str(base.device))
-
-
-def skills_used(runtime: Runtime) -> tuple[SkillUsed, ...]:
-    """The skills of a runtime, in the order of its bank."""
-    cards = [runtime.bank.card(name) for name in runtime.skills]
-    return tuple(SkillUsed(c.name, c.contract, c.method, c.activation, c.sha256) for c in cards)
+def runtime_used(runtime: Runtime) -> RuntimeUsed:
+    """What a run on this runtime runs on."""
+    base, prints = runtime.base, runtime.base.fingerprints
+    used = BaseUsed(
+        name=base.name,
+        form=base.form,
+        architecture=prints.architecture,
+        weights=prints.weights,
+        context=runtime.context,
+        device=str(base.device),
+    )
+    skills = tuple(taken(SkillUsed, runtime.bank.card(name)) for name in runtime.skills)
+    return RuntimeUsed(used, skills, router_used(runtime.router), dict(versions()), dict(machine()))
 
 
 def router_used(router: Any) -> RouterUsed:

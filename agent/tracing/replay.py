@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from loraloop.agent.agent import Agent
 from loraloop.agent.engine.sampler import Sampling
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from loraloop.agent.runtime import Runtime
     from loraloop.agent.tracing.trace import Trace
 
-S = TypeVar("S")
 Given = Sequence[Tool | Callable[..., Any] | Mapping[str, Any]]
 
 
@@ -97,7 +96,8 @@ def replay(
             raise
     new = tracer.last
     found = diff(trace, _as_decided(trace, new))
-    return Replayed(found.setup, found.behaviour, (*found.notes, *_notes(trace, recorded)), found.times, new)
+    notes = (*found.notes, *_notes(trace, recorded))
+    return Replayed(setup=found.setup, behaviour=found.behaviour, notes=notes, times=found.times, trace=new)
 
 
 def _check_live(trace: Trace, tools: Sequence[Tool]) -> None:
@@ -144,10 +144,10 @@ def _of_trace(trace: Trace, deps: Any) -> Job:
     limits = made(Limits, settings.limits)
     tools = tuple(
         Tool(
-            each.name,
-            each.description,
-            each.parameters,
-            _no_function if each.executable else None,
+            name=each.name,
+            description=each.description,
+            parameters=each.parameters,
+            function=_no_function if each.executable else None,
             strict=each.strict,
             on_unsupported=each.on_unsupported,
             returns=each.returns,
@@ -157,16 +157,16 @@ def _of_trace(trace: Trace, deps: Any) -> Job:
         for each in trace.tools
     )
     return Job(
-        trace.prompt,
-        trace.messages,
-        trace.passages,
-        tools,
-        limits,
-        policy_of(trace),
-        made(Sampling, settings.sampling),
-        python_tool(limits.tool_timeout) if settings.python else None,
-        output_of(settings.output),
-        deps,
+        prompt=trace.prompt,
+        messages=trace.messages,
+        passages=trace.passages,
+        tools=tools,
+        limits=limits,
+        policy=policy_of(trace),
+        sampling=made(Sampling, settings.sampling),
+        python=python_tool(limits.tool_timeout) if settings.python else None,
+        output=output_of(settings.output),
+        deps=deps,
         guard=guard_of(settings.guard),
     )
 

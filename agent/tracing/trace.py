@@ -1,27 +1,197 @@
-"""A run as one JSON document: what ran, on what, under which settings, step by step."""
+"""A run as a JSON document: what ran, under which settings, every step and event, and how it ended."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import Passage
-from loraloop.agent.result import Step, plain
-from loraloop.agent.tracing.parts import BaseUsed, Ended, Happened, RouterUsed, SettingsUsed, SkillUsed, ToolUsed
+from loraloop.agent.result import Compaction, GateRecord, Step, StopReason, plain
+from loraloop.agent.tracing import redact
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.jsontext import dumps
+from loraloop.tool_schemas.tools.calls import Call
 
 if TYPE_CHECKING:
     import pydantic
 
-SCHEMA: Final = "loraloop.trace/1"
-"""What a trace's `schema` says: the format and its version, which grows with a change that a reader must know of."""
+K = TypeVar("K")
+SCHEMA: Final = "loraloop.trace/2"
+"""What a trace's `schema` says: the format and its version. The version grows when a reader must know of a change."""
+
+
+@dataclass(frozen=True, slots=True)
+class BaseUsed:
+    """The base of a run.
+
+    Attributes:
+        name: Its name in the catalog, or that of its file or folder.
+        form: The quantization that it was served in.
+        architecture: Fingerprint of architecture, tokenizer and chat format.
+        weights: Fingerprint of weights and quantization.
+        context: Positions that a transcript may use.
+        device: What it ran on.
+    """
+
+    name: str
+    form: str
+    architecture: str
+    weights: str
+    context: int
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class SkillUsed:
+    """A skill that could be chosen.
+
+    Attributes:
+        name: What it is called.
+        contract: What it writes.
+        method: How its weights are made.
+        activation: `branch` or `full`.
+        sha256: Digest of its weights; empty if the skill was never saved.
+    """
+
+    name: str
+    contract: str
+    method: str
+    activation: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class RouterUsed:
+    """The router of a run.
+
+    Attributes:
+        kind: Its class.
+        sha256: Digest of its weights and thresholds; empty if it has none.
+    """
+
+    kind: str
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeUsed:
+    """What a run ran on.
+
+    Attributes:
+        base: The base.
+        skills: The skills that could be chosen.
+        router: The router.
+        versions: Versions of Python and of packages.
+        machine: The machine.
+    """
+
+    base: BaseUsed
+    skills: tuple[SkillUsed, ...]
+    router: RouterUsed
+    versions: dict[str, str] = field(default_factory=dict)
+    machine: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolUsed:
+    """A tool that could be called.
+
+    Attributes:
+        name: The name by which the model calls it.
+        description: What the model was told.
+        parameters: JSON Schema of the arguments.
+        strict: Whether the arguments were decoded under that schema.
+        on_unsupported: What was done about keywords that decoding cannot enforce.
+        returns: JSON Schema of the result.
+        retries: How often the tool may ask for another try; None means as often as the limits say.
+        executable: Whether a call gives a result here.
+        source: Where the tool comes from.
+    """
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+    strict: bool = True
+    on_unsupported: Literal["refuse", "check"] = "refuse"
+    returns: dict[str, Any] | None = None
+    retries: int | None = None
+    executable: bool = True
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsUsed:
+    """The settings of a run.
+
+    Attributes:
+        limits: The fields of `Limits`.
+        policy: The fields of `Policy`; a function is given by its name.
+        sampling: The fields of `Sampling`; the seed is the one that was drawn if none was given.
+        guard: The fields of `Guard`; a function is given by its name.
+        output: The form of the answer: its `kind` and the fields of that; None for any text.
+        python: Whether the programs of code steps were run.
+    """
+
+    limits: dict[str, Any]
+    policy: dict[str, Any]
+    sampling: dict[str, Any]
+    guard: dict[str, Any]
+    output: dict[str, Any] | None = None
+    python: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EventRecord:
+    """An event of a run. It leaves out what the steps and the end say as well. Tokens are not listed.
+
+    Attributes:
+        at: Milliseconds since the run began.
+        type: The event's class.
+        step: The step; None for an event of the whole run.
+        data: Its other fields.
+    """
+
+    at: float
+    type: str
+    step: int | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnd:
+    """The end of a run; the fields are those of `RunResult`.
+
+    Attributes:
+        output: The answer, or what there was when a limit was met.
+        stop_reason: Why it ended.
+        messages: The transcript.
+        calls: Calls that the caller had to run.
+        citations: Ids of the passages that the answer cites.
+        category: Why a request was refused.
+        value: The answer as a value, as JSON data.
+        compactions: What was done to keep the transcript within the context.
+        ms: Wall time of the run.
+        gates: What the guard's gates decided.
+        planned: Tools with effects that the user's own words need, if the guard had that asked.
+    """
+
+    output: str
+    stop_reason: StopReason
+    messages: tuple[Message, ...]
+    calls: tuple[Call, ...] = ()
+    citations: tuple[str, ...] = ()
+    category: str = ""
+    value: Any = None
+    compactions: tuple[Compaction, ...] = ()
+    ms: float = 0.0
+    gates: tuple[GateRecord, ...] = ()
+    planned: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,46 +201,38 @@ class Trace:
     Attributes:
         schema: Format and version.
         run_id: The run.
-        started: When, in UTC (ISO 8601).
-        base: The base.
-        skills: What could be chosen.
-        router: What chose.
-        tools: What could be called.
-        settings: Limits, policy, sampling, form of the answer.
+        started: When it began, in UTC (ISO 8601).
+        runtime: The base, the skills and the router, versions, and the machine.
+        tools: The tools that could be called.
+        settings: Limits, policy, sampling, guard, and the form of the answer.
         prompt: What the user said.
         messages: What the run began with: system message, history, and the prompt with its passages.
         passages: What could be cited.
         steps: Every step, with its calls.
         events: What happened, in order, with times.
-        end: How it ended; None for a run that failed or was given up.
+        end: How the run ended; None if it failed or was given up.
         error: Why there is no end.
-        content: `full`; `masked` where a function was let over the texts; `none` where texts, arguments and results
-            were left out, and a replay is not possible.
-        versions: Of Python and packages.
-        machine: What it ran on.
+        content: `full`; `masked` if a function was let over the texts; `none` if texts, arguments and results were
+            left out, so that a replay is not possible.
     """
 
-    schema: Literal["loraloop.trace/1"]
+    schema: Literal["loraloop.trace/2"]
     run_id: str
     started: str
-    base: BaseUsed
-    skills: tuple[SkillUsed, ...]
-    router: RouterUsed
+    runtime: RuntimeUsed
     tools: tuple[ToolUsed, ...]
     settings: SettingsUsed
     prompt: str
     messages: tuple[Message, ...]
     passages: tuple[Passage, ...]
     steps: tuple[Step, ...]
-    events: tuple[Happened, ...]
-    end: Ended | None
+    events: tuple[EventRecord, ...]
+    end: RunEnd | None
     error: str = ""
     content: Literal["full", "masked", "none"] = "full"
-    versions: dict[str, str] = field(default_factory=dict)
-    machine: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON data, by the published schema."""
+        """JSON data that fits the published schema."""
         return dict(plain(self))
 
     def to_json(self, indent: int | None = None) -> str:
@@ -80,15 +242,18 @@ class Trace:
 
     @classmethod
     def from_dict(cls, data: Any) -> Trace:
-        """Reads a document.
+        """Reads a document. Documents of version 1 are read too.
 
         Raises:
-            InputError: It is none, or one of another version.
+            InputError: It is no trace, or is of a newer version.
         """
         import pydantic
 
         said = data.get("schema") if isinstance(data, dict) else None
-        if said != SCHEMA:
+        if said == "loraloop.trace/1":
+            names = ("base", "skills", "router", "versions", "machine")
+            data = {**data, "schema": SCHEMA, "runtime": {name: data[name] for name in names if name in data}}
+        elif said != SCHEMA:
             if isinstance(said, str) and said.startswith(SCHEMA.rpartition("/")[0] + "/"):
                 raise InputError(f"the trace says {said!r}, and this version of loraloop reads {SCHEMA!r}: update it")
             raise InputError(f"this is no trace: its schema is {said!r}, not {SCHEMA!r}")
@@ -104,7 +269,7 @@ class Trace:
         """Reads a document's text; raises InputError as `from_dict` does."""
         try:
             data = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"this is no trace: it is no JSON ({error})") from None
         return cls.from_dict(data)
 
@@ -124,7 +289,7 @@ class Trace:
         """Reads a file that `save` wrote.
 
         Raises:
-            InputError: It cannot be read, or is no trace of this version.
+            InputError: It cannot be read, or is no trace that this version reads.
         """
         try:
             text = Path(path).read_text(encoding="utf-8")
@@ -136,21 +301,23 @@ class Trace:
             raise InputError(f"{os.fspath(path)}: {error}") from None
 
     def masked(self, mask: Callable[[str], str]) -> Trace:
-        """The same with `mask` let over every text of users, tools and the model."""
-        from loraloop.agent.tracing.redact import masked
-
-        return masked(self, mask)
+        """The same trace with `mask` let over every text of users, tools and the model."""
+        return Trace.from_dict(redact.masked(self.to_dict(), mask))
 
     def without_contents(self) -> Trace:
-        """The same without texts, arguments and results: counts, times, routes and names stay."""
-        from loraloop.agent.tracing.redact import emptied
-
-        return emptied(self)
+        """The same trace without texts, arguments and results. Counts, times, routes and names stay."""
+        return Trace.from_dict(redact.emptied(self.to_dict()))
 
 
 @cache
 def trace_type() -> pydantic.TypeAdapter[Trace]:
-    """How documents are checked."""
+    """What checks documents."""
     import pydantic
 
     return pydantic.TypeAdapter(Trace)
+
+
+def taken(kind: type[K], source: Any, **other: Any) -> K:
+    """A part of a trace: its fields are those of the same names of another object."""
+    names = [each.name for each in fields(kind) if each.name not in other]  # type: ignore[arg-type]
+    return kind(**{name: getattr(source, name) for name in names}, **other)

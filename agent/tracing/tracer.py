@@ -25,9 +25,8 @@ from loraloop.agent.events import (
 from loraloop.agent.following import Follower, RunFacts
 from loraloop.agent.hooks import RunHook
 from loraloop.agent.result import RunResult, Step, plain
-from loraloop.agent.tracing.parts import Ended, Happened, SettingsUsed, ToolUsed
-from loraloop.agent.tracing.provenance import base_used, machine, router_used, skills_used, versions
-from loraloop.agent.tracing.trace import SCHEMA, Trace
+from loraloop.agent.tracing.provenance import runtime_used
+from loraloop.agent.tracing.trace import SCHEMA, EventRecord, RunEnd, SettingsUsed, ToolUsed, Trace, taken
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.jsontext import dumps
 
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from loraloop.agent.loop.job import Job
     from loraloop.agent.output_type import OutputType
     from loraloop.agent.policy import Policy
-    from loraloop.tool_schemas.tools.tool import Tool
 
 GIVEN_UP = "the run was given up before its end"
 
@@ -122,7 +120,7 @@ class TraceOfRun(Follower):
         self._made = made
         self._started = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._start = perf_counter()
-        self._events: list[Happened] = []
+        self._events: list[EventRecord] = []
         self._steps: list[Step] = []
         self._finished = False
 
@@ -144,29 +142,24 @@ class TraceOfRun(Follower):
         self._finished = True
         run, job = self._run, self._run.job
         trace = Trace(
-            SCHEMA,
-            run.run_id,
-            self._started,
-            base_used(run.runtime),
-            skills_used(run.runtime),
-            router_used(run.runtime.router),
-            tuple(map(tool_used, job.tools)),
-            settings_used(job, run.seed),
-            job.prompt,
-            job.messages,
-            job.passages,
-            tuple(map(data_only, self._steps if result is None else result.steps)),
-            tuple(self._events),
-            None if result is None else ended(result),
-            error,
-            "full",
-            dict(versions()),
-            dict(machine()),
+            schema=SCHEMA,
+            run_id=run.run_id,
+            started=self._started,
+            runtime=runtime_used(run.runtime),
+            tools=tuple(taken(ToolUsed, tool) for tool in job.tools),
+            settings=settings_used(job, run.seed),
+            prompt=job.prompt,
+            messages=job.messages,
+            passages=job.passages,
+            steps=tuple(map(data_only, self._steps if result is None else result.steps)),
+            events=tuple(self._events),
+            end=None if result is None else taken(RunEnd, result, value=as_data(result.value)),
+            error=error,
         )
         self._made(trace)
 
 
-def happened(event: Event, at: float) -> Happened:
+def happened(event: Event, at: float) -> EventRecord:
     """An event without what the steps and the end of a trace say as well."""
     data: dict[str, Any] = {}
     step = getattr(event, "step", None)
@@ -184,7 +177,7 @@ def happened(event: Event, at: float) -> Happened:
             data.pop(name, None)
         if isinstance(data.get("compaction"), dict):
             data = {name: data["compaction"][name] for name in ("before", "after")}
-    return Happened(at, event.type, step, data)
+    return EventRecord(at, event.type, step, data)
 
 
 def as_data(value: Any) -> Any:
@@ -198,44 +191,17 @@ def data_only(step: Step) -> Step:
     return replace(step, calls=calls) if calls else step
 
 
-def ended(result: RunResult[Any]) -> Ended:
-    """The end of a result."""
-    return Ended(
-        result.output,
-        result.stop_reason,
-        result.messages,
-        result.calls,
-        result.citations,
-        result.category,
-        as_data(result.value),
-        result.compactions,
-        result.ms,
-        result.gates,
-        result.planned,
-    )
-
-
-def tool_used(tool: Tool) -> ToolUsed:
-    """A tool without what runs it."""
-    return ToolUsed(
-        tool.name,
-        tool.description,
-        tool.parameters,
-        tool.strict,
-        tool.on_unsupported,
-        tool.returns,
-        tool.retries,
-        tool.executable,
-        tool.source,
-    )
-
-
 def settings_used(job: Job, seed: int | None) -> SettingsUsed:
     """What a run was run under."""
     sampling = {**asdict(job.sampling), "seed": seed if job.sampling.seed is None else job.sampling.seed}
-    limits = dict(plain(job.limits))
-    policy, guard, output = _said(job.policy), _said(job.guard), _output(job.output)
-    return SettingsUsed(limits, policy, sampling, guard, output, job.python is not None)
+    return SettingsUsed(
+        limits=dict(plain(job.limits)),
+        policy=_said(job.policy),
+        sampling=sampling,
+        guard=_said(job.guard),
+        output=_output(job.output),
+        python=job.python is not None,
+    )
 
 
 def _said(settings: Policy | Guard) -> dict[str, Any]:

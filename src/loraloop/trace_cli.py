@@ -89,8 +89,9 @@ def replay(
     given = tools_of(tools, mcp, context) or None
     if live_tools and trace.tools and given is None:
         raise InputError("--live-tools needs the tools: give --tools or --mcp as the run had them")
-    bare = trace.router.kind == "Unrouted"
-    runtime = open_runtime(base or trace.base.name, quantize or (None if base else trace.base.form), as_json, bare)
+    bare = trace.runtime.router.kind == "Unrouted"
+    used = trace.runtime.base
+    runtime = open_runtime(base or used.name, quantize or (None if base else used.form), as_json, bare)
     forced_skills(runtime, skill or [])
     found = again(trace, runtime, tools=given, live=live_tools)
     if save is not None and found.trace is not None:

@@ -16,7 +16,7 @@ from loraloop.show import harmless, short_time, shortened, skill_text
 
 if TYPE_CHECKING:
     from loraloop.agent.result import CallRecord, Step
-    from loraloop.agent.tracing.diff import Difference, Differences, Took
+    from loraloop.agent.tracing.diff import Difference, Differences, PhaseTimes
     from loraloop.agent.tracing.trace import Trace
 
 _LINE = 160  # characters of a text in the short form
@@ -29,7 +29,7 @@ def trace_tree(trace: Trace, full: bool = False) -> Tree:
         trace: The run.
         full: Texts in full, the messages and passages it began with, and what else happened.
     """
-    base, end = trace.base, trace.end
+    base, end = trace.runtime.base, trace.end
     how = end.stop_reason if end else "no end"
     took = f"{end.ms:.0f} ms" if end else ""
     steps = f"{len(trace.steps)} step{'s' if len(trace.steps) != 1 else ''}"
@@ -193,7 +193,7 @@ def _parting(before: str, after: str) -> tuple[str, str]:
     return mark + shortened(before[start:], _LINE), mark + shortened(after[start:], _LINE)
 
 
-def _times(times: Sequence[Took]) -> Table:
+def _times(times: Sequence[PhaseTimes]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("step", "phase", "ms before", "ms after", "after / before"):
         table.add_column(heading, justify="left" if heading == "phase" else "right")

@@ -86,11 +86,13 @@ def test_show_says_what_went_wrong(run: Run, tmp_path: Path) -> None:
 def test_diff_ends_with_1_where_something_differs(run: Run, file: Path, tmp_path: Path) -> None:
     trace = Trace.load(file)
     assert trace.end is not None
-    same = replace(trace, run_id="other", started="later", versions={}, machine={})
+    elsewhere = replace(trace.runtime, versions={}, machine={})
+    same = replace(trace, run_id="other", started="later", runtime=elsewhere)
     same.save(tmp_path / "same.json")
     assert run("trace", "diff", str(file), str(tmp_path / "same.json"))[:2] == (0, "no difference\n")
     step = replace(trace.steps[1], text=trace.steps[1].text.replace("there", "here"), ms={"decode": 9.0})
-    other = replace(trace, steps=(trace.steps[0], step), base=replace(trace.base, form="int8"))
+    runtime = replace(trace.runtime, base=replace(trace.runtime.base, form="int8"))
+    other = replace(trace, steps=(trace.steps[0], step), runtime=runtime)
     other.save(tmp_path / "other.json")
     code, out, _ = run("trace", "diff", str(file), str(tmp_path / "other.json"), "--times")
     assert code == 1 and "setup: 1 difference" in out and "- fp32" in out and "+ int8" in out
@@ -140,14 +142,14 @@ def test_run_writes_a_trace(run: Run, scripted: Callable[..., list[Any]], tmp_pa
 
 
 def test_the_schema_is_printed(run: Run) -> None:
-    assert json.loads(run("trace", "schema")[1])["$id"] == "loraloop.trace/1"
+    assert json.loads(run("trace", "schema")[1])["$id"] == "loraloop.trace/2"
 
 
 def test_a_run_of_the_embedded_base_is_the_same_again(run: Run, tmp_path: Path) -> None:
     file = str(tmp_path / "real.json")
     assert run("run", "What is the weather in Paris in celsius?", "--tools", str(WEATHER), "--trace", file)[0] == 0
     trace = Trace.load(file)
-    assert trace.base.name == "smollm2-135m" and all(len(skill.sha256) == 64 for skill in trace.skills)
-    assert trace.router.sha256 and trace.steps[0].calls[0].name == "get_weather"
+    assert trace.runtime.base.name == "smollm2-135m" and all(len(skill.sha256) == 64 for skill in trace.runtime.skills)
+    assert trace.runtime.router.sha256 and trace.steps[0].calls[0].name == "get_weather"
     code, out, _ = run("trace", "replay", file)
     assert code == 0, out

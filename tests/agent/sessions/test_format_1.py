@@ -73,7 +73,7 @@ def test_a_finished_session_is_read_and_goes_on(store: Sessions) -> None:
     assert second.result.cited[0].source == "pears.md"
     before = session.messages
     assert agent_of([], "You are welcome.").run_sync("Thanks.", session=session).output == "You are welcome."
-    assert session.messages[: len(before)] == before and len(session.turns) == 3
+    assert session.messages[1 : len(before)] == before[1:] and len(session.turns) == 3
 
 
 @pytest.mark.parametrize(

@@ -192,7 +192,7 @@ def test_a_difference_of_each_kind_is_found() -> None:
 
     changed = {
         ("step 1", "skill"): step(skill="code"), ("step 1", "probability"): step(probability=0.5),
-        ("step 1", "masked"): step(masked=()), ("step 1", "beams"): step(beams=4),
+        ("step 1", "masked"): step(masked=()),
         ("step 1, call 1", "call"): step(calls=()),
         ("step 1, call 1", "error"): call(error="no"), ("step 1, call 1", "result"): call(result=1),
         ("end", "stop_reason"): replace(trace, end=replace(trace.end, stop_reason="deadline")),
@@ -203,7 +203,8 @@ def test_a_difference_of_each_kind_is_found() -> None:
         assert places(diff(trace, other)) == [where]
     near = diff(trace, step(probability=trace.steps[0].probability + 1e-4))
     assert not near and diff(trace, step(probability=trace.steps[0].probability + 1e-4), tolerance=0.0)
-    setup = replace(trace, base=replace(trace.base, form="int8"), tools=(), prompt="hm", versions={}, started="")
+    runtime = replace(trace.runtime, base=replace(trace.runtime.base, form="int8"), versions={})
+    setup = replace(trace, runtime=runtime, tools=(), prompt="hm", started="")
     assert [each.field for each in diff(trace, setup).setup] == ["base.form", "tools.weather", "prompt"]
     assert not diff(trace, step(ms={"decode": 1.0})) and diff(trace, step(ms={"decode": 1.0})).times
 

@@ -17,10 +17,9 @@ from loraloop.adapters.base.messages import ROLES, Message
 from loraloop.agent import Agent, Guard, Hook, Limits, Policy, Sampling
 from loraloop.agent.events import EVENTS, StepFinished
 from loraloop.agent.result import CallRecord, Compaction, Step, Tokens
-from loraloop.agent.tracing.parts import Ended, Happened
 from loraloop.agent.tracing.redact import LEFT_OUT
 from loraloop.agent.tracing.schema import trace_schema
-from loraloop.agent.tracing.trace import SCHEMA, Trace
+from loraloop.agent.tracing.trace import SCHEMA, EventRecord, RunEnd, Trace
 from loraloop.agent.tracing.tracer import GIVEN_UP, Tracer
 from loraloop.router import Router
 from loraloop.testing import ScriptedRuntime, answer, calls, text, verdict
@@ -49,8 +48,9 @@ def test_a_trace_says_what_ran_and_what_happened() -> None:
     result = agent.run_sync("How is Oslo?", passages=["Oslo is cold."])
     trace = tracer.last
     assert (trace.schema, trace.run_id, trace.prompt) == (SCHEMA, result.run_id, "How is Oslo?")
-    assert trace.base.name == "scripted" and trace.base.architecture == runtime.base.fingerprints.architecture
-    assert [skill.name for skill in trace.skills] == list(runtime.skills) and trace.router.kind == "FollowingRouter"
+    used = trace.runtime
+    assert used.base.name == "scripted" and used.base.architecture == runtime.base.fingerprints.architecture
+    assert [skill.name for skill in used.skills] == list(runtime.skills) and used.router.kind == "FollowingRouter"
     assert trace.tools[0].parameters["properties"]["city"] == {"type": "string"}
     assert trace.settings.policy["max_calls"] == 2 and trace.settings.limits["max_steps"] == 5
     assert "lambda" in trace.settings.policy["decide"]["function"]
@@ -61,17 +61,17 @@ def test_a_trace_says_what_ran_and_what_happened() -> None:
     ]  # fmt: skip
     times = [event.at for event in trace.events]
     assert times == sorted(times) and times[-1] <= trace.end.ms + 1000
-    assert trace.versions["python"] and trace.machine["cores"] and trace.started.endswith("+00:00")
+    assert used.versions["python"] and used.machine["cores"] and trace.started.endswith("+00:00")
 
 
 def test_skills_and_routers_are_named_by_their_weights(make_runtime: Callable[..., Any]) -> None:
-    from loraloop.agent.tracing.provenance import router_used, skills_used
+    from loraloop.agent.tracing.provenance import router_used, runtime_used
 
     router = Router.load()
     said = router_used(router)
     assert len(said.sha256) == 64 and router_used(Router.load()) == said
     assert router_used(router.with_threshold(0.3)).sha256 != said.sha256
-    assert {used.method for used in skills_used(make_runtime())} == {"lora"}
+    assert {used.method for used in runtime_used(make_runtime()).skills} == {"lora"}
 
 
 def test_what_was_drawn_as_a_seed_is_told() -> None:
@@ -117,7 +117,7 @@ steps = st.builds(
     mixture=pairs, error=names, unsafe=st.none() | st.floats(0, 1), no_call=st.none() | st.floats(0, 1),
 )  # fmt: skip
 ends = st.builds(
-    Ended, names, st.sampled_from(["answer", "refused", "cancelled"]), st.lists(messages, max_size=2).map(tuple),
+    RunEnd, names, st.sampled_from(["answer", "refused", "cancelled"]), st.lists(messages, max_size=2).map(tuple),
     st.lists(st.builds(Call, names, st.dictionaries(names, data, max_size=2)), max_size=2).map(tuple),
     st.lists(names, max_size=2).map(tuple), names, data,
     st.lists(st.builds(Compaction, st.integers(0, 9), st.integers(0, 9), st.integers(0, 9),
@@ -126,7 +126,7 @@ ends = st.builds(
     st.floats(0, 1e9),
 )  # fmt: skip
 happenings = st.builds(
-    Happened, st.floats(0, 1e6), names, st.none() | st.integers(0, 9), st.dictionaries(names, data, max_size=3)
+    EventRecord, st.floats(0, 1e6), names, st.none() | st.integers(0, 9), st.dictionaries(names, data, max_size=3)
 )
 MADE = traced()
 FITS = jsonschema.Draft202012Validator(trace_schema()).validate
@@ -136,7 +136,9 @@ FITS = jsonschema.Draft202012Validator(trace_schema()).validate
 @given(
     run=st.lists(steps, max_size=3).map(tuple), end=st.none() | ends, events=st.lists(happenings, max_size=2).map(tuple)
 )
-def test_a_trace_reads_back_as_it_was(run: tuple[Step, ...], end: Ended | None, events: tuple[Happened, ...]) -> None:
+def test_a_trace_reads_back_as_it_was(
+    run: tuple[Step, ...], end: RunEnd | None, events: tuple[EventRecord, ...]
+) -> None:
     trace = replace(MADE, steps=run, end=end, events=events, error="" if end else "gone")
     assert Trace.from_json(trace.to_json()) == trace
     assert Trace.from_json(trace.to_json(indent=1)) == trace
@@ -145,8 +147,8 @@ def test_a_trace_reads_back_as_it_was(run: tuple[Step, ...], end: Ended | None, 
 
 def test_what_is_no_trace_is_refused_and_says_why(tmp_path: Path) -> None:
     data = MADE.to_dict()
-    with pytest.raises(InputError, match=r"'loraloop.trace/2'.*reads 'loraloop.trace/1'"):
-        Trace.from_dict({**data, "schema": "loraloop.trace/2"})
+    with pytest.raises(InputError, match=r"'loraloop.trace/3'.*reads 'loraloop.trace/2'"):
+        Trace.from_dict({**data, "schema": "loraloop.trace/3"})
     with pytest.raises(InputError, match="no trace: its schema is None"):
         Trace.from_dict({"messages": []})
     with pytest.raises(InputError, match=r"damaged at steps\.0\.probability"):
