@@ -47,7 +47,7 @@ help:
 	@echo 'make eval          skills, router and grammars on the evaluation sets (DATA=…)'
 	@echo 'make train-skills  train the four shipped skills again (DATA=…)'
 	@echo 'make train-router  fit the shipped router again (DATA=…)'
-	@echo 'make docs          docs/structures.md from the modules, tables and plots from benchmarks/results'
+	@echo 'make docs         the tables of README and docs from benchmarks/results, and the lists of keywords
 
 # --- environment -------------------------------------------------------------------------------------------------
 
@@ -137,13 +137,9 @@ train-router: $(VENV)/.test
 	$(BIN)/python -m loraloop.router.fit --data $(DATA) --out router/weights --cache build/router $(ARGS)
 
 docs: $(VENV)/.test
-	$(BIN)/python docs/map.py
 	$(BIN)/python docs/keywords.py
 	$(BIN)/python docs/trace_schema.py
-	$(BIN)/python docs/api.py
-	$(BIN)/python docs/plots.py
 	$(BIN)/python docs/tables.py
-	$(BIN)/python docs/cards.py
 
 clean:
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
