@@ -55,5 +55,3 @@ def test_commands_and_their_options_exist(page: Path) -> None:
             beside = [file for name in imported if (file := ROOT / "benchmarks" / f"{name}.py").is_file()]
             known = script + "".join(file.read_text(encoding="utf-8") for file in beside)
             assert all(f'"{word}"' in known for word in words if word.startswith("--")), words
-
-
