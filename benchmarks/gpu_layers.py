@@ -91,9 +91,9 @@ class Layers:
                 for group, weight in layer.items():
                     A, B, spans = bank[group]
                     if fused:
-                        ops.nf4_adapt_linear(
-                            x[group], *weight.tensors, weight.out_features, A, B, None, None, rows.slots, rows.weights,
-                            None, spans,
+                        ops.nf4_lora_linear(
+                            x[group], *weight.tensors, weight.out_features, A, B, rows.slots, rows.weights, rows.tiles,
+                            rows.counters, spans,
                         )  # fmt: skip
                     else:
                         y = ops.nf4_linear(x[group], *weight.tensors, weight.out_features)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from loraloop.kernels.reference_ops import BLOCK, LEVELS, nf4_dequantize
+from loraloop.kernels.reference import BLOCK, LEVELS, nf4_dequantize
 
 
 class Nf4Weight:
@@ -17,7 +17,7 @@ class Nf4Weight:
     Attributes:
         codes: uint8, two codes a byte, the first in the upper half, over the flattened [O, K].
         quant_state: bitsandbytes' own record of the scales.
-        tensors: codes, absmax, absmax_code, absmax_scales and offset, as `reference_ops.nf4_dequantize` takes them.
+        tensors: codes, absmax, absmax_code, absmax_scales and offset, as `reference.nf4_dequantize` takes them.
 
     Raises:
         ValueError: another 4-bit form than NF4 in blocks of 64 with nested statistics.

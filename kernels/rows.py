@@ -38,11 +38,14 @@ class RowSlots:
         slots: int32 [N, k], indices into A and B; NONE where a row uses fewer than k.
         weights: fp32 [N, k]; 0 beside NONE.
         tiles: int32 [T], the row tiles (of `tile_rows(N)` rows) in which any row uses a slot; they make the grid.
+        counters: int32 [2], zeros: through them the programs of one launch wait for each other. Launches that share
+            them run one after another, because a forward, or a captured graph, has tables of its own.
     """
 
     slots: Tensor
     weights: Tensor
     tiles: Tensor
+    counters: Tensor
 
     @classmethod
     def of(
@@ -71,14 +74,15 @@ class RowSlots:
             if pairs and end > start:
                 active.update(range(start // tile, (end - 1) // tile + 1))
         tiles = torch.tensor(sorted(active), dtype=torch.int32)
-        return cls(*(table.to(device, non_blocking=True) for table in (slots, weights, tiles)))
+        tables = (slots, weights, tiles, torch.zeros(2, dtype=torch.int32))
+        return cls(*(table.to(device, non_blocking=True) for table in tables))
 
     @classmethod
     def all_tiles(cls, slots: Tensor, weights: Tensor) -> RowSlots:
         """Tables whose contents may change later, as a captured graph reads them: every tile is in the grid."""
         count = slots.shape[0]
-        tiles = -(-count // tile_rows(count))
-        return cls(slots, weights, torch.arange(tiles, dtype=torch.int32, device=slots.device))
+        tiles = torch.arange(-(-count // tile_rows(count)), dtype=torch.int32, device=slots.device)
+        return cls(slots, weights, tiles, torch.zeros(2, dtype=torch.int32, device=slots.device))
 
 
 def _at(slot: int, index: Mapping[int, int] | None) -> int:

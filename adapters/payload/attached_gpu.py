@@ -80,7 +80,8 @@ class SegmentedAttached(BankAttached):
 
         for stack, spans, rows in zip(self.stacks, self.spans, tables, strict=True):
             if rows is not None:
-                ops.lora_linear_(x, y, stack.A[site], stack.B[site], rows.slots, rows.weights, rows.tiles, spans[site])
+                pair, tables_ = (stack.A[site], stack.B[site]), (rows.slots, rows.weights, rows.tiles)
+                ops.lora_linear_(x, y, *pair, *tables_, spans[site])
         return y
 
     def product(self, site: Site, weight: Weight, x: Tensor, tables: Tables) -> Tensor:
@@ -92,10 +93,18 @@ class SegmentedAttached(BankAttached):
         if first is None or rows is None or not isinstance(weight, Nf4Weight):
             return self.add(site, x, weight(x), tables)
         stack = self.stacks[first]
-        y: Tensor = ops.nf4_adapt_linear(
-            x, *weight.tensors, weight.out_features, stack.A[site], stack.B[site], None, None, rows.slots, rows.weights,
-            None, self.spans[first][site],
-        )  # fmt: skip
+        y: Tensor = ops.nf4_lora_linear(
+            x,
+            *weight.tensors,
+            weight.out_features,
+            A=stack.A[site],
+            B=stack.B[site],
+            slots=rows.slots,
+            weights=rows.weights,
+            tiles=rows.tiles,
+            counters=rows.counters,
+            spans=self.spans[first][site],
+        )
         return self.add(site, x, y, tuple(None if at == first else other for at, other in enumerate(tables)))
 
 

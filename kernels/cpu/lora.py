@@ -1,4 +1,4 @@
-"""Low-rank updates of a linear layer: the CPU's fast form and the choice of a backend."""
+"""Low-rank updates of a linear layer in torch, as fast as a CPU does them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,6 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor
-
-from loraloop.kernels import reference
-from loraloop.kernels.reference import Segments, plain
-from loraloop.kernels.rows import RowSlots
 
 
 def add_low_rank(x: Tensor, y: Tensor, shrink: Tensor, expand: Tensor) -> Tensor:
@@ -45,34 +41,3 @@ def add_blend(x: Tensor, y: Tensor, pairs: Iterable[tuple[Tensor, Tensor, float]
     for shrink, expand, weight in pairs:
         total.add_(torch.mm(torch.mm(x.to(shrink.dtype), shrink), expand), alpha=weight)
     return y.copy_(total)
-
-
-def lora_linear(x: Tensor, y: Tensor, A: Tensor, B: Tensor, segments: Segments) -> Tensor:
-    """`reference.lora_linear`, by the fastest backend for these operands.
-
-    The result may reuse y's storage; use what is returned. Every run of rows is computed on its own, so its bits do
-    not depend on what its neighbours use.
-    """
-    wants_grad = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, y, A, B))
-    if x.is_cuda:
-        from loraloop.kernels import ops
-
-        reference.check_lora_linear(x, y, A, B, segments)
-        rows = RowSlots.of(segments, x.device)
-        if wants_grad:
-            adapted: Tensor = ops.adapt(x, y, A, B, None, None, rows.slots, rows.weights, rows.tiles)
-            return adapted
-        ops.lora_linear_(x, y, A, B, rows.slots, rows.weights, rows.tiles)
-        return y
-    if wants_grad:
-        return reference.lora_linear(x, y, A, B, segments)
-    reference.check_lora_linear(x, y, A, B, segments)
-    for start, end, choice in segments:
-        choice = plain(choice)
-        if not choice or end == start:
-            continue
-        if isinstance(choice, int):
-            add_low_rank(x[start:end], y[start:end], A[choice].T, B[choice].T)
-        else:
-            add_blend(x[start:end], y[start:end], [(A[slot].T, B[slot].T, weight) for slot, weight in choice])
-    return y

@@ -1,4 +1,7 @@
-"""The op table on CUDA: the Triton kernels, and the GPU's matrix product where rows are many."""
+"""The op table on CUDA: the Triton kernels, and the GPU's matrix product where rows are many.
+
+A Triton kernel is launched on the current device, so every op makes its operands' device the current one first.
+"""
 
 from __future__ import annotations
 
@@ -6,101 +9,61 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from loraloop.kernels import backward
-from loraloop.kernels.gpu import triton_lora, triton_nf4, triton_outer
-from loraloop.kernels.gpu.triton_nf4 import Nf4
-from loraloop.kernels.rows import RowSlots
+from loraloop.kernels.gpu import triton_lora, triton_nf4
+from loraloop.kernels.gpu.triton_nf4 import Lora, Nf4
 
 _dense: dict[tuple[torch.device, torch.dtype, int], Tensor] = {}
-
-
-class _Pieces:
-    """`backward.Pieces` in Triton."""
-
-    def shrink(self, x: Tensor, A: Tensor, slots: Tensor, weights: Tensor, tiles: Tensor) -> Tensor:
-        return triton_lora.shrink(x, A, slots, weights, tiles).sum(0)[0]
-
-    def expand(self, middle: Tensor, y: Tensor, B: Tensor, slots: Tensor, weights: Tensor, tiles: Tensor) -> Tensor:
-        return triton_lora.expand(middle[None, None], y, B, None, None, slots, weights, tiles)
-
-    outer = staticmethod(triton_outer.outer)
-    segment_sum = staticmethod(triton_outer.segment_sum)
-
-
-_PIECES = _Pieces()
 
 
 def lora_linear_(
     x: Tensor, y: Tensor, A: Tensor, B: Tensor, slots: Tensor, weights: Tensor, tiles: Tensor,
     spans: Tensor | None = None,
 ) -> None:  # fmt: skip
-    triton_lora.adapt(x, y, A, B, None, None, slots, weights, tiles, spans)
-
-
-def adapt_(
-    x: Tensor, y: Tensor, A: Tensor | None, B: Tensor | None, gain: Tensor | None, bias: Tensor | None, slots: Tensor,
-    weights: Tensor, tiles: Tensor, spans: Tensor | None = None,
-) -> None:  # fmt: skip
-    triton_lora.adapt(x, y, A, B, gain, bias, slots, weights, tiles, spans)
-
-
-def adapt(
-    x: Tensor, y: Tensor, A: Tensor | None, B: Tensor | None, gain: Tensor | None, bias: Tensor | None, slots: Tensor,
-    weights: Tensor, tiles: Tensor,
-) -> Tensor:  # fmt: skip
-    out = y.clone(memory_format=torch.contiguous_format)
-    return triton_lora.adapt(x, out, A, B, gain, bias, slots, weights, tiles)
-
-
-def adapt_backward(
-    grad: Tensor, x: Tensor, y: Tensor, A: Tensor | None, B: Tensor | None, gain: Tensor | None, bias: Tensor | None,
-    slots: Tensor, weights: Tensor, tiles: Tensor,
-) -> tuple[Tensor, ...]:  # fmt: skip
-    return backward.adapt_backward(_PIECES, grad, x, y, A, B, gain, bias, slots, weights, tiles)
-
-
-def scale_input(x: Tensor, gain: Tensor, slots: Tensor, weights: Tensor) -> Tensor:
-    return triton_lora.scale_input(x, gain, slots, weights)
-
-
-def scale_input_backward(
-    grad: Tensor, x: Tensor, gain: Tensor, slots: Tensor, weights: Tensor
-) -> tuple[Tensor, Tensor]:
-    return backward.scale_input_backward(_PIECES, grad, x, gain, slots, weights)
+    with torch.cuda.device_of(x):
+        triton_lora.lora_linear_(x, y, A, B, slots, weights, tiles, spans)
 
 
 def nf4_dequantize(
     codes: Tensor, absmax: Tensor, absmax_code: Tensor, absmax_scales: Tensor, offset: Tensor, rows: int, columns: int,
     dtype: torch.dtype,
 ) -> Tensor:  # fmt: skip
-    return triton_nf4.dequantize((codes, absmax, absmax_code, absmax_scales, offset), rows, columns, dtype)
+    with torch.cuda.device_of(codes):
+        return triton_nf4.dequantize((codes, absmax, absmax_code, absmax_scales, offset), rows, columns, dtype)
 
 
 def nf4_linear(
     x: Tensor, codes: Tensor, absmax: Tensor, absmax_code: Tensor, absmax_scales: Tensor, offset: Tensor, outputs: int
 ) -> Tensor:
     weight = (codes, absmax, absmax_code, absmax_scales, offset)
-    return triton_nf4.linear(x, weight, outputs) if triton_nf4.fits(x) else _through_dense(x, weight, outputs)
+    with torch.cuda.device_of(x):
+        return triton_nf4.linear(x, weight, outputs) if triton_nf4.fits(x) else _through_dense(x, weight, outputs)
 
 
-def nf4_adapt_linear(
+def nf4_lora_linear(
     x: Tensor, codes: Tensor, absmax: Tensor, absmax_code: Tensor, absmax_scales: Tensor, offset: Tensor, outputs: int,
-    A: Tensor | None, B: Tensor | None, gain: Tensor | None, bias: Tensor | None, slots: Tensor, weights: Tensor,
-    input_gain: Tensor | None = None, spans: Tensor | None = None,
+    A: Tensor, B: Tensor, slots: Tensor, weights: Tensor, tiles: Tensor, counters: Tensor, spans: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     weight = (codes, absmax, absmax_code, absmax_scales, offset)
-    if triton_nf4.fits(x):
-        return triton_nf4.linear(x, weight, outputs, A, B, gain, bias, input_gain, slots, weights, spans)
-    scaled = x if input_gain is None else triton_lora.scale_input(x, input_gain, slots, weights)
-    y = _through_dense(scaled, weight, outputs)
-    return triton_lora.adapt(x, y, A, B, gain, bias, slots, weights, RowSlots.all_tiles(slots, weights).tiles, spans)
+    with torch.cuda.device_of(x):
+        if triton_nf4.fits(x):
+            return triton_nf4.linear(x, weight, outputs, Lora(A, B, slots, weights, counters, spans))
+        y = _through_dense(x, weight, outputs)
+        triton_lora.lora_linear_(x, y, A, B, slots, weights, tiles, spans)
+        return y
 
 
 def _through_dense(x: Tensor, weight: Nf4, outputs: int) -> Tensor:
-    """Dequantizes into a buffer that all weights of a stream share, then multiplies."""
+    """Dequantizes, then multiplies. All weights of a stream share one buffer, which may be replaced by a larger one.
+
+    A captured graph reads the same memory at every replay, so a capture takes a buffer of the graph's own.
+    """
     total = outputs * x.shape[1]
-    stream = torch.cuda.current_stream(x.device).cuda_stream if x.is_cuda else 0
-    buffer = _dense.get((x.device, x.dtype, stream))
-    if buffer is None or buffer.numel() < total:
-        buffer = _dense[x.device, x.dtype, stream] = torch.empty(total, dtype=x.dtype, device=x.device)
+    if x.is_cuda and torch.cuda.is_current_stream_capturing():
+        buffer = torch.empty(total, dtype=x.dtype, device=x.device)
+    else:
+        stream = torch.cuda.current_stream(x.device).cuda_stream if x.is_cuda else 0
+        found = _dense.get((x.device, x.dtype, stream))
+        if found is None or found.numel() < total:
+            found = _dense[x.device, x.dtype, stream] = torch.empty(total, dtype=x.dtype, device=x.device)
+        buffer = found
     return linear(x, triton_nf4.dequantize(weight, outputs, x.shape[1], x.dtype, buffer))

@@ -23,7 +23,7 @@ def decode_attention(
     q: Tensor, k: Tensor, v: Tensor, addresses: Tensor, capacities: Tensor, lengths: Tensor, dtype: torch.dtype,
     planes: tuple[int, int], window: int | None = None,
 ) -> Tensor:  # fmt: skip
-    """Appends k and v to the rows' caches and attends; see `reference_ops.decode_attention`.
+    """Appends k and v to the rows' caches and attends; see `reference.decode_attention`.
 
     Args:
         q: [B, heads, D].
@@ -63,7 +63,8 @@ def _attend(  # type: ignore[no-untyped-def]
     """parts[row and key head, split, query head] = (sum of weighted values [DIM], largest score, sum of weights)."""
     at, split = tl.program_id(0), tl.program_id(1)
     row, head = at // kv_heads, at % kv_heads
-    store = tl.load(addresses + row).to(tl.pointer_type(TYPE))
+    # Stores begin at multiples of 16 bytes, as torch allocates them: the compiler may read whole vectors.
+    store = tl.multiple_of(tl.load(addresses + row).to(tl.pointer_type(TYPE)), 16)
     capacity, length = tl.load(capacities + row), tl.load(lengths + row)
     keys = store + (key_plane * kv_heads + head) * capacity * DIM
     values = store + (value_plane * kv_heads + head) * capacity * DIM

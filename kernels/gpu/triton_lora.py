@@ -1,5 +1,5 @@
-"""What slots do to a linear layer, in Triton: segmented shrink and expand for a batch whose rows use different slots
-(after Punica's SGMV, arXiv 2310.18547), weighted mixtures of slots, gains and biases.
+"""What slots add to a linear layer, in Triton: segmented shrink and expand for a batch whose rows use different slots
+(after Punica's SGMV, arXiv 2310.18547), and weighted mixtures of slots.
 
 Runs on CUDA, and on a CPU in a process that was started with TRITON_INTERPRET=1.
 """
@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from loraloop.kernels.gpu.triton_switch import INTERPRETED
-from loraloop.kernels.gpu.triton_tiles import any_slot, expand_tile, gains_tile, shrink_tile
+from loraloop.kernels.gpu.triton_tiles import any_slot, expand_tile, shrink_tile
 from loraloop.kernels.rows import tile_rows
 
 
@@ -34,7 +34,7 @@ def shrink_shape(inputs: int, rank: int, rows: int) -> tuple[int, int, int]:
 
 
 def shrink(x: Tensor, A: Tensor, slots: Tensor, weights: Tensor, tiles: Tensor, spans: Tensor | None = None) -> Tensor:
-    """weight · x @ A[slot].T as fp32 [splits, k, N, R]; see `adapt` for the operands. Untouched outside `tiles`."""
+    """weight · x @ A[slot].T as fp32 [splits, k, N, R]; see `lora_linear_`. Untouched outside `tiles`."""
     (count, inputs), rank, mix = x.shape, A.shape[1], slots.shape[1]
     rows = tile_rows(count)
     wide, deep, split = shrink_shape(inputs, rank, rows)
@@ -50,75 +50,33 @@ def shrink(x: Tensor, A: Tensor, slots: Tensor, weights: Tensor, tiles: Tensor, 
     return middle
 
 
-def adapt(
-    x: Tensor,
-    y: Tensor,
-    A: Tensor | None,
-    B: Tensor | None,
-    gain: Tensor | None,
-    bias: Tensor | None,
-    slots: Tensor,
-    weights: Tensor,
-    tiles: Tensor,
+def lora_linear_(
+    x: Tensor, y: Tensor, A: Tensor, B: Tensor, slots: Tensor, weights: Tensor, tiles: Tensor,
     spans: Tensor | None = None,
-) -> Tensor:
-    """y becomes what the rows' slots make of it, in place; see `reference_ops.adapt`.
+) -> None:  # fmt: skip
+    """y += what the rows' slots add, in place; see `reference.lora_rows`.
 
     Args:
         x: [N, K], rows contiguous.
         y: [N, O], rows contiguous; changed.
-        A: [S, R, K], any strides; None where no slot has a low-rank part.
+        A: [S, R, K], any strides.
         B: [S, O, R], any strides.
-        gain: [S, O], contiguous.
-        bias: [S, O], contiguous.
         slots, weights, tiles: of `RowSlots`.
         spans: int32 [S, R, 2], contiguous within a slot: outside of [first, last) columns of B are taken for zero and
             not read, and a rank whose span is empty costs nothing.
     """
-    middle = None if A is None or B is None else shrink(x, A, slots, weights, tiles, spans)
-    return expand(middle, y, B, gain, bias, slots, weights, tiles, spans)
-
-
-def expand(
-    middle: Tensor | None,
-    y: Tensor,
-    B: Tensor | None,
-    gain: Tensor | None,
-    bias: Tensor | None,
-    slots: Tensor,
-    weights: Tensor,
-    tiles: Tensor,
-    spans: Tensor | None = None,
-) -> Tensor:
-    """The second half of `adapt`: `middle` is what `shrink` made."""
     if tiles.shape[0] == 0:
-        return y
-    (count, outputs), mix = y.shape, slots.shape[1]
+        return
+    middle = shrink(x, A, slots, weights, tiles, spans)
+    (count, outputs), rank = y.shape, B.shape[2]
     rows = tile_rows(count)
-    split, rank, strides = 1, 0, (0, 0, 0)
-    if middle is not None and B is not None:
-        split, rank = middle.shape[0], B.shape[2]
-        strides = (B.stride(0), B.stride(1), B.stride(2))
-    wide = ranks_at_once(rank, rows)
     columns = max(16, min(128 if rows == 1 else 64, triton.next_power_of_2(outputs)))
-    _adapt[(tiles.shape[0], triton.cdiv(outputs, columns))](
-        middle, B, spans, gain, bias, y, slots, weights, tiles, count, outputs, rank, y.stride(0),
-        0 if spans is None else spans.stride(0), *strides,
-        MIX=mix, SPLIT=split, SPANS=spans is not None and rank > 0, LOW_RANK=rank > 0, GAIN=gain is not None,
-        BIAS=bias is not None, ROWS=rows, WIDE=wide, COLUMNS=columns, WIDEN=rows > 1 and INTERPRETED,
+    _expand[(tiles.shape[0], triton.cdiv(outputs, columns))](
+        middle, B, spans, y, slots, tiles, count, outputs, rank, y.stride(0),
+        0 if spans is None else spans.stride(0), B.stride(0), B.stride(1), B.stride(2),
+        MIX=slots.shape[1], SPLIT=middle.shape[0], SPANS=spans is not None,
+        ROWS=rows, WIDE=ranks_at_once(rank, rows), COLUMNS=columns, WIDEN=rows > 1 and INTERPRETED,
     )  # fmt: skip
-    return y
-
-
-def scale_input(x: Tensor, gain: Tensor, slots: Tensor, weights: Tensor) -> Tensor:
-    """x [N, K] times each row's input gain [S, K]; rows on no slot keep their bits."""
-    count, inputs = x.shape
-    out = torch.empty(count, inputs, dtype=x.dtype, device=x.device)
-    columns = min(1024, triton.next_power_of_2(inputs))
-    _scale_input[(count, triton.cdiv(inputs, columns))](
-        x, gain, out, slots, weights, count, inputs, x.stride(0), MIX=slots.shape[1], COLUMNS=columns
-    )
-    return out
 
 
 @triton.jit
@@ -135,11 +93,9 @@ def _shrink(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _adapt(  # type: ignore[no-untyped-def]
-    middle, B, spans, gain, bias, y, slots, weights, tiles, count, outputs, rank, y_row,
-    span_slot, B_slot, B_column, B_rank,
+def _expand(  # type: ignore[no-untyped-def]
+    middle, B, spans, y, slots, tiles, count, outputs, rank, y_row, span_slot, B_slot, B_column, B_rank,
     MIX: tl.constexpr, SPLIT: tl.constexpr, SPANS: tl.constexpr,
-    LOW_RANK: tl.constexpr, GAIN: tl.constexpr, BIAS: tl.constexpr,
     ROWS: tl.constexpr, WIDE: tl.constexpr, COLUMNS: tl.constexpr, WIDEN: tl.constexpr,
 ):  # fmt: skip
     rows = tl.load(tiles + tl.program_id(0)) * ROWS + tl.arange(0, ROWS)
@@ -149,19 +105,7 @@ def _adapt(  # type: ignore[no-untyped-def]
     at = y + rows[:, None] * y_row + columns[None, :]
     total = tl.load(at, mask=here, other=0.0).to(tl.float32)
     total = expand_tile(
-        total, middle, B, spans, gain, bias, slots, weights, count, outputs, rank, span_slot, B_slot, B_column, B_rank,
-        rows, columns, MIX, SPLIT, SPANS, LOW_RANK, GAIN, BIAS, ROWS, WIDE, COLUMNS, WIDEN,
+        total, middle, B, spans, slots, count, outputs, rank, span_slot, B_slot, B_column, B_rank,
+        rows, columns, MIX, SPLIT, SPANS, ROWS, WIDE, COLUMNS, WIDEN,
     )  # fmt: skip
     tl.store(at, total.to(y.dtype.element_ty), mask=here)
-
-
-@triton.jit
-def _scale_input(  # type: ignore[no-untyped-def]
-    x, gain, out, slots, weights, count, inputs, x_row, MIX: tl.constexpr, COLUMNS: tl.constexpr
-):
-    rows = tl.program_id(0) + tl.arange(0, 1)
-    columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    inside = (columns < inputs)[None, :]
-    own = tl.load(x + rows[:, None] * x_row + columns[None, :], mask=inside, other=0.0)
-    scale = gains_tile(gain, slots, weights, count, inputs, rows, columns, MIX, 1, COLUMNS)
-    tl.store(out + rows[:, None] * inputs + columns[None, :], (own.to(tl.float32) * scale).to(own.dtype), mask=inside)

@@ -8,6 +8,8 @@ gate|up).
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import triton
 import triton.language as tl
@@ -16,12 +18,28 @@ from torch import Tensor
 from loraloop.kernels.gpu.triton_lora import shrink_shape
 from loraloop.kernels.gpu.triton_nf4_codes import LEVELS_TYPES, unpack
 from loraloop.kernels.gpu.triton_switch import INTERPRETED
-from loraloop.kernels.gpu.triton_tiles import expand_tile, gains_tile, product, shrink_tile
-from loraloop.kernels.reference_ops import BLOCK, LEVELS
+from loraloop.kernels.gpu.triton_tiles import expand_tile, product, shrink_tile
+from loraloop.kernels.reference import BLOCK, LEVELS
 from loraloop.kernels.rows import FEW
 
 Nf4 = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
-"""codes, absmax, absmax_code, absmax_scales, offset; see `reference_ops.nf4_dequantize`."""
+"""codes, absmax, absmax_code, absmax_scales, offset; see `reference.nf4_dequantize`."""
+
+
+class Lora(NamedTuple):
+    """What the rows' slots add to a product; the operands are those of `triton_lora.lora_linear_`.
+
+    Attributes:
+        counters: int32 [2], zeros, of which no other launch that may run at the same time knows; left as zeros.
+    """
+
+    A: Tensor
+    B: Tensor
+    slots: Tensor
+    weights: Tensor
+    counters: Tensor
+    spans: Tensor | None = None
+
 
 COLUMNS = 32
 """Outputs a program computes. With 64 it spends fewer instructions a weight, but more registers and fewer programs."""
@@ -30,7 +48,6 @@ BLOCKS = 4
 """Blocks of 64 inputs that a program reads at once, one for each of its warps."""
 
 _levels: dict[torch.device, Tensor] = {}
-_counters: dict[tuple[torch.device, int], Tensor] = {}
 
 
 def levels(device: torch.device) -> Tensor:
@@ -38,14 +55,6 @@ def levels(device: torch.device) -> Tensor:
     if device not in _levels:
         _levels[device] = torch.tensor(LEVELS, device=device)
     return _levels[device]
-
-
-def counters(device: torch.device) -> Tensor:
-    """Two zeros on the device for launches of the current stream; each launch leaves them zero."""
-    stream = torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0
-    if (device, stream) not in _counters:
-        _counters[device, stream] = torch.zeros(2, dtype=torch.int32, device=device)
-    return _counters[device, stream]
 
 
 def fits(x: Tensor) -> bool:
@@ -66,49 +75,34 @@ def dequantize(weight: Nf4, rows: int, columns: int, dtype: torch.dtype, out: Te
 
 
 def linear(
-    x: Tensor,
-    weight: Nf4,
-    outputs: int,
-    A: Tensor | None = None,
-    B: Tensor | None = None,
-    gain: Tensor | None = None,
-    bias: Tensor | None = None,
-    input_gain: Tensor | None = None,
-    slots: Tensor | None = None,
-    weights: Tensor | None = None,
-    spans: Tensor | None = None,
-    permute: bool | None = None,
-    columns: int = COLUMNS,
+    x: Tensor, weight: Nf4, outputs: int, lora: Lora | None = None, permute: bool | None = None, columns: int = COLUMNS
 ) -> Tensor:
-    """x [N, K] times the weight [O, K], and what the rows' slots make of it; N ≤ FEW and K a multiple of 64.
+    """x [N, K] times the weight [O, K], and what the rows' slots add; N ≤ FEW and K a multiple of 64.
 
-    Without `slots` it is the base alone; rows on no slot have the same bits with them. The other operands are those of
-    `triton_lora.adapt`; `input_gain` [S, K] scales what the base's product sees. `permute` chooses how codes are turned
-    into values: by byte permutes (the default in 16 bits on a GPU) or by a table; `columns` is what a program computes.
+    Without `lora` it is the base alone; rows on no slot have the same bits with it. `permute` chooses how codes are
+    turned into values: by byte permutes (the default in 16 bits on a GPU) or by a table; `columns` is what a program
+    computes.
     """
     count, inputs = x.shape
     codes, absmax, absmax_code, absmax_scales, offset = weight
     rows = 16 if count <= 16 else 32 if count <= 32 else 64
     y = torch.empty(count, outputs, dtype=x.dtype, device=x.device)
+    A, B, slots, weights, counters, spans = lora or (None,) * 6
     middle, wide, deep, split, rank, producers, mix = None, 16, 16, 1, 0, 0, 1
-    if slots is not None:
-        mix = slots.shape[1]
-        if A is not None and B is not None:
-            rank = A.shape[1]
-            wide, deep, split = shrink_shape(inputs, rank, 16)
-            producers = triton.cdiv(rank, wide) * split * mix
-            middle = torch.empty(split, mix, count, rank, dtype=torch.float32, device=x.device)
-    strides = (*(A.stride() if A is not None else (0, 0, 0)), *(B.stride() if B is not None else (0, 0, 0)))
+    strides = (0,) * 6
+    if A is not None and B is not None and slots is not None:
+        mix, rank, strides = slots.shape[1], A.shape[1], (*A.stride(), *B.stride())
+        wide, deep, split = shrink_shape(inputs, rank, 16)
+        producers = triton.cdiv(rank, wide) * split * mix
+        middle = torch.empty(split, mix, count, rank, dtype=torch.float32, device=x.device)
     consumers = triton.cdiv(outputs, columns)
     if permute is None:
         permute = not INTERPRETED and torch.version.hip is None and x.dtype in LEVELS_TYPES
     _linear[(producers + consumers,)](
-        x, codes, absmax, absmax_code, absmax_scales, offset, levels(x.device), y, middle, A, B, spans, gain, bias,
-        input_gain, slots, weights, counters(x.device) if producers else None,
-        count, inputs, outputs, rank, x.stride(0),
+        x, codes, absmax, absmax_code, absmax_scales, offset, levels(x.device), y, middle, A, B, spans,
+        slots, weights, counters, count, inputs, outputs, rank, x.stride(0),
         0 if spans is None else spans.stride(0), *strides, producers, consumers,
-        ADAPT=slots is not None, LOW_RANK=rank > 0, GAIN=gain is not None, BIAS=bias is not None,
-        INPUT_GAIN=input_gain is not None, SPANS=spans is not None and rank > 0, MIX=mix, SPLIT=split,
+        LORA=rank > 0, SPANS=spans is not None, MIX=mix, SPLIT=split,
         ROWS=rows, COLUMNS=columns, BLOCKS=BLOCKS, WIDE=wide, DEEP=deep, PERMUTE=permute, WIDEN=INTERPRETED,
         num_warps=4, num_stages=4 if rows == 16 else 3,  # shared memory: below the 99 KB of small GPUs
     )  # fmt: skip
@@ -117,18 +111,16 @@ def linear(
 
 @triton.jit
 def _linear(  # type: ignore[no-untyped-def]
-    x, codes, absmax, absmax_code, absmax_scales, offset, levels, y, middle, A, B, spans, gain, bias,
-    input_gain, slots, weights, counters,
+    x, codes, absmax, absmax_code, absmax_scales, offset, levels, y, middle, A, B, spans, slots, weights, counters,
     count, inputs, outputs, rank, x_row, span_slot, A_slot, A_rank, A_column, B_slot, B_column, B_rank,
     producers, consumers,
-    ADAPT: tl.constexpr, LOW_RANK: tl.constexpr, GAIN: tl.constexpr, BIAS: tl.constexpr,
-    INPUT_GAIN: tl.constexpr, SPANS: tl.constexpr, MIX: tl.constexpr, SPLIT: tl.constexpr,
+    LORA: tl.constexpr, SPANS: tl.constexpr, MIX: tl.constexpr, SPLIT: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, BLOCKS: tl.constexpr, WIDE: tl.constexpr, DEEP: tl.constexpr,
     PERMUTE: tl.constexpr, WIDEN: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
     if program < producers:
-        if LOW_RANK:
+        if LORA:
             numbers = tl.cdiv(rank, WIDE)
             part = program // numbers
             shrink_tile(
@@ -141,22 +133,20 @@ def _linear(  # type: ignore[no-untyped-def]
         rows = tl.arange(0, ROWS)
         columns = (program - producers) * COLUMNS + tl.arange(0, COLUMNS)
         total = _base_tile(
-            x, codes, absmax, absmax_code, absmax_scales, offset, levels, input_gain, slots, weights,
-            count, inputs, outputs, x_row, rows, columns, INPUT_GAIN, MIX, ROWS, COLUMNS, BLOCKS, PERMUTE, WIDEN,
+            x, codes, absmax, absmax_code, absmax_scales, offset, levels, count, inputs, outputs, x_row, rows, columns,
+            ROWS, COLUMNS, BLOCKS, PERMUTE, WIDEN,
         )  # fmt: skip
-        if ADAPT:
-            if LOW_RANK:
-                while tl.atomic_add(counters, 0, sem="acquire") < producers:
-                    pass
-                tl.debug_barrier()
+        if LORA:
+            while tl.atomic_add(counters, 0, sem="acquire") < producers:
+                pass
+            tl.debug_barrier()
             total = expand_tile(
-                total, middle, B, spans, gain, bias, slots, weights, count, outputs, rank,
-                span_slot, B_slot, B_column, B_rank, rows, columns,
-                MIX, SPLIT, SPANS, LOW_RANK, GAIN, BIAS, ROWS, WIDE, COLUMNS, WIDEN,
+                total, middle, B, spans, slots, count, outputs, rank, span_slot, B_slot, B_column, B_rank,
+                rows, columns, MIX, SPLIT, SPANS, ROWS, WIDE, COLUMNS, WIDEN,
             )  # fmt: skip
         here = (rows < count)[:, None] & (columns < outputs)[None, :]
         tl.store(y + rows[:, None] * outputs + columns[None, :], total.to(y.dtype.element_ty), mask=here)
-        if LOW_RANK:  # noqa: SIM102 - a constexpr, decided when compiling
+        if LORA:  # noqa: SIM102 - a constexpr, decided when compiling
             if tl.atomic_add(counters + 1, 1) == consumers - 1:  # the last one: nobody waits any more
                 tl.atomic_xchg(counters, 0)
                 tl.atomic_xchg(counters + 1, 0)
@@ -164,10 +154,8 @@ def _linear(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _base_tile(  # type: ignore[no-untyped-def]
-    x, codes, absmax, absmax_code, absmax_scales, offset, levels, input_gain, slots, weights,
-    count, inputs, outputs, x_row, rows, columns,
-    INPUT_GAIN: tl.constexpr, MIX: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, BLOCKS: tl.constexpr,
-    PERMUTE: tl.constexpr, WIDEN: tl.constexpr,
+    x, codes, absmax, absmax_code, absmax_scales, offset, levels, count, inputs, outputs, x_row, rows, columns,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, BLOCKS: tl.constexpr, PERMUTE: tl.constexpr, WIDEN: tl.constexpr,
 ):  # fmt: skip
     """x[rows] @ weight[columns].T: BLOCKS blocks of 64 columns side by side, one for each warp, added up at the end.
 
@@ -198,9 +186,6 @@ def _base_tile(  # type: ignore[no-untyped-def]
         )
         place = block[:, None] * 64 + tl.arange(0, 64)[None, :]
         own_x = tl.load(x + rows[None, :, None] * x_row + place[:, None, :], mask=here & real, other=0.0)
-        if INPUT_GAIN:
-            flat = tl.reshape(place, (BLOCKS * 64,))
-            own_x = _gained(own_x, input_gain, slots, weights, count, inputs, rows, flat, MIX, ROWS, BLOCKS)
         even, odd = tl.split(tl.reshape(own_x, (BLOCKS, ROWS, 32, 2)))
         upper, lower = unpack(packed, levels, x.dtype.element_ty, PERMUTE)
         total += (product(even, upper, ROWS, WIDEN) + product(odd, lower, ROWS, WIDEN)) * scale[:, None, :]
@@ -215,17 +200,6 @@ def _scale(coded, absmax_code, absmax_scales, number, known, shift):  # type: ig
     """The absmax of blocks, from their 8-bit codes; 0 where there is no block."""
     value = tl.load(absmax_code + coded) * tl.load(absmax_scales + number // 256, mask=known, other=0.0) + shift
     return tl.where(known, value, 0.0)
-
-
-@triton.jit
-def _gained(  # type: ignore[no-untyped-def]
-    values, gain, slots, weights, count, inputs, rows, columns,
-    MIX: tl.constexpr, ROWS: tl.constexpr, BLOCKS: tl.constexpr,
-):  # fmt: skip
-    """values [BLOCKS, ROWS, 64], times the input gains of their rows."""
-    scale = gains_tile(gain, slots, weights, count, inputs, rows, columns, MIX, ROWS, BLOCKS * 64)
-    scale = tl.permute(tl.reshape(scale, (ROWS, BLOCKS, 64)), (1, 0, 2))
-    return (values.to(tl.float32) * scale).to(values.dtype)
 
 
 @triton.jit

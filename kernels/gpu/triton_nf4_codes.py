@@ -11,7 +11,7 @@ import torch
 import triton
 import triton.language as tl
 
-from loraloop.kernels.reference_ops import LEVELS
+from loraloop.kernels.reference import LEVELS
 
 LEVELS_TYPES = (torch.bfloat16, torch.float16)
 """Dtypes whose values the permutes produce: the levels rounded to them."""

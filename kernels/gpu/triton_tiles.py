@@ -76,75 +76,45 @@ def shrink_tile(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def expand_tile(  # type: ignore[no-untyped-def]
-    total, middle, B, spans, gain, bias, slots, weights, count, outputs, rank, span_slot, B_slot, B_column, B_rank,
-    rows, columns,
+    total, middle, B, spans, slots, count, outputs, rank, span_slot, B_slot, B_column, B_rank, rows, columns,
     MIX: tl.constexpr, SPLIT: tl.constexpr, SPANS: tl.constexpr,
-    LOW_RANK: tl.constexpr, GAIN: tl.constexpr, BIAS: tl.constexpr,
     ROWS: tl.constexpr, WIDE: tl.constexpr, COLUMNS: tl.constexpr, WIDEN: tl.constexpr,
 ):  # fmt: skip
-    """What each row's slots make of `total` [ROWS, COLUMNS], the base's product; see `reference_ops.adapt`."""
+    """`total` [ROWS, COLUMNS], the base's product, with what each row's slots add to it; see `reference.lora_rows`."""
     here, inside = rows < count, columns < outputs
-    if GAIN:
-        total = total * gains_tile(gain, slots, weights, count, outputs, rows, columns, MIX, ROWS, COLUMNS)
     for mix in tl.static_range(MIX):
         own = tl.load(slots + rows * MIX + mix, mask=here, other=-1)
-        weight = tl.load(weights + rows * MIX + mix, mask=here, other=0.0)
         slot = next_slot(own, -1)
         while slot < _END:
             added = tl.zeros((ROWS, COLUMNS), dtype=tl.float32)
-            if LOW_RANK:
-                for start in tl.range(0, rank, WIDE, num_stages=1):
-                    ranks = start + tl.arange(0, WIDE)
-                    used = ranks < rank
-                    wanted = used[:, None] & inside[None, :]
-                    reached = 1
-                    if SPANS:  # parts that lie side by side reach few columns each
-                        span = spans + slot * span_slot + ranks * 2
-                        first = tl.load(span, mask=used, other=0)
-                        last = tl.load(span + 1, mask=used, other=0)
-                        wanted = wanted & (columns[None, :] >= first[:, None]) & (columns[None, :] < last[:, None])
-                        overlap = (first < tl.max(columns, axis=0) + 1) & (last > tl.min(columns, axis=0))
-                        reached = tl.max(overlap.to(tl.int32), axis=0)
-                    if reached > 0:
-                        left = tl.zeros((ROWS, WIDE), dtype=tl.float32)
-                        for split in tl.range(0, SPLIT, num_stages=1):  # unrolled it takes too many registers
-                            at = ((split * MIX + mix) * count + rows).to(tl.int64) * rank
-                            left += tl.load(
-                                middle + at[:, None] + ranks[None, :], mask=here[:, None] & used[None, :], other=0.0
-                            )
-                        right = tl.load(
-                            B + slot.to(tl.int64) * B_slot + columns[None, :] * B_column + ranks[:, None] * B_rank,
-                            mask=wanted,
-                            other=0.0,
+            for start in tl.range(0, rank, WIDE, num_stages=1):
+                ranks = start + tl.arange(0, WIDE)
+                used = ranks < rank
+                wanted = used[:, None] & inside[None, :]
+                reached = 1
+                if SPANS:  # parts that lie side by side reach few columns each
+                    span = spans + slot * span_slot + ranks * 2
+                    first = tl.load(span, mask=used, other=0)
+                    last = tl.load(span + 1, mask=used, other=0)
+                    wanted = wanted & (columns[None, :] >= first[:, None]) & (columns[None, :] < last[:, None])
+                    overlap = (first < tl.max(columns, axis=0) + 1) & (last > tl.min(columns, axis=0))
+                    reached = tl.max(overlap.to(tl.int32), axis=0)
+                if reached > 0:
+                    left = tl.zeros((ROWS, WIDE), dtype=tl.float32)
+                    for split in tl.range(0, SPLIT, num_stages=1):  # unrolled it takes too many registers
+                        at = ((split * MIX + mix) * count + rows).to(tl.int64) * rank
+                        left += tl.load(
+                            middle + at[:, None] + ranks[None, :], mask=here[:, None] & used[None, :], other=0.0
                         )
-                        added += product(left.to(right.dtype), right, ROWS, WIDEN)
-            if GAIN:
-                row = gain + slot.to(tl.int64) * outputs
-                added = added * tl.load(row + columns, mask=inside, other=0.0).to(tl.float32)[None, :]
-            if BIAS:
-                row = bias + slot.to(tl.int64) * outputs
-                added += weight[:, None] * tl.load(row + columns, mask=inside, other=0.0).to(tl.float32)[None, :]
+                    right = tl.load(
+                        B + slot.to(tl.int64) * B_slot + columns[None, :] * B_column + ranks[:, None] * B_rank,
+                        mask=wanted,
+                        other=0.0,
+                    )
+                    added += product(left.to(right.dtype), right, ROWS, WIDEN)
             total = tl.where((own == slot)[:, None], total + added, total)
             slot = next_slot(own, slot)
     return total
-
-
-@triton.jit
-def gains_tile(  # type: ignore[no-untyped-def]
-    gain, slots, weights, count, width, rows, columns, MIX: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
-):
-    """[ROWS, COLUMNS] of (1 - Σ w) + Σ w · gain[slot]: 1 for rows on no slot, exactly the gain for one of weight 1."""
-    here = rows < count
-    rest = tl.full((ROWS,), 1.0, dtype=tl.float32)
-    total = tl.zeros((ROWS, COLUMNS), dtype=tl.float32)
-    for mix in tl.static_range(MIX):
-        own = tl.load(slots + rows * MIX + mix, mask=here, other=-1)
-        weight = tl.load(weights + rows * MIX + mix, mask=here & (own >= 0), other=0.0)
-        rest -= weight
-        at = gain + own.to(tl.int64)[:, None] * width + columns[None, :]
-        wanted = (own >= 0)[:, None] & (columns < width)[None, :]
-        total += weight[:, None] * tl.load(at, mask=wanted, other=0.0).to(tl.float32)
-    return rest[:, None] + total
 
 
 @triton.jit

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from loraloop.kernels import ops, reference_ops
+from loraloop.kernels import ops, reference
+from loraloop.kernels.nf4 import Nf4Weight
 from loraloop.kernels.reference import Choice
 from loraloop.kernels.rows import RowSlots
 
@@ -16,11 +17,15 @@ SHAPES = [(576, 960), (1536, 576), (4096, 6144), (14336, 4096), (4096, 28672)]
 MIX: tuple[Choice, ...] = (1, 0, 3, ((1, 0.7), (2, -0.5)), 2)
 
 
-def quantized(outputs: int, inputs: int, dtype: torch.dtype = torch.bfloat16):
-    from loraloop.kernels.nf4 import Nf4Weight
-
+def quantized(outputs: int, inputs: int, dtype: torch.dtype = torch.bfloat16) -> Nf4Weight:
     torch.manual_seed(0)
     return Nf4Weight.quantize(torch.randn(outputs, inputs, device=DEVICE) / inputs**0.5, dtype)
+
+
+def product(x: Tensor, weight: Nf4Weight, A: Tensor, B: Tensor, table: RowSlots) -> Tensor:
+    """x times the weight, and what the slots add, in one launch."""
+    tables = (table.slots, table.weights, table.tiles, table.counters)
+    return ops.nf4_lora_linear(x, *weight.tensors, weight.out_features, A, B, *tables)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
@@ -41,7 +46,7 @@ def test_products_agree_with_the_definition(dtype: torch.dtype, shape: tuple[int
     inputs, outputs = shape
     weight = quantized(outputs, inputs)
     x = torch.randn(rows, inputs, device=DEVICE).to(dtype)
-    dense = reference_ops.nf4_dequantize(*weight.tensors, outputs, inputs, torch.float32)
+    dense = reference.nf4_dequantize(*weight.tensors, outputs, inputs, torch.float32)
     want = x.double() @ dense.double().T
     actual = ops.nf4_linear(x, *weight.tensors, outputs)
     assert (actual.double() - want).abs().max() <= TOLERANCE[dtype] * want.abs().max()
@@ -54,38 +59,23 @@ def test_products_agree_with_the_definition(dtype: torch.dtype, shape: tuple[int
 def test_one_launch_agrees_with_the_definition(
     dtype: torch.dtype, shape: tuple[int, int], rows: int, rank: int
 ) -> None:
-    from loraloop.kernels.gpu import triton_nf4
-
     inputs, outputs = shape
     weight = quantized(outputs, inputs)
     x = torch.randn(rows, inputs, device=DEVICE).to(dtype)
     A = (torch.randn(4, rank, inputs, device=DEVICE) / inputs**0.5).to(dtype)
     B = (torch.randn(4, rank, outputs, device=DEVICE) / rank**0.5).transpose(1, 2).to(dtype)
-    gain, bias = (torch.randn(4, outputs, device=DEVICE).to(dtype) for _ in range(2))
-    scale = torch.randn(4, inputs, device=DEVICE).to(dtype)
     choices = [MIX[row % len(MIX)] for row in range(rows)]
     table = RowSlots.of(tuple((row, row + 1, choice) for row, choice in enumerate(choices)), DEVICE)
-    dense = reference_ops.nf4_dequantize(*weight.tensors, outputs, inputs, torch.float32)
+    dense = reference.nf4_dequantize(*weight.tensors, outputs, inputs, torch.float32)
     bare = ops.nf4_linear(x, *weight.tensors, outputs)
-    for parts, input_gain in (
-        ((A, B, None, None), None),
-        ((A, B, gain, bias), scale),
-        ((None, None, gain, None), None),
-    ):
-        for _ in range(3):  # a launch leaves its counters as it found them
-            actual = ops.nf4_adapt_linear(
-                x, *weight.tensors, outputs, *parts, table.slots, table.weights, input_gain, None
-            )
-        floats = [None if part is None else part.float() for part in parts]
-        seen = x.float()
-        if input_gain is not None:
-            seen = reference_ops.scale_input(seen, input_gain.float(), table.slots, table.weights)
-        want = reference_ops.adapt(x.float(), seen @ dense.T, *floats, table.slots, table.weights)
-        assert (actual.float() - want).abs().max() <= TOLERANCE[dtype] * want.abs().max()
-        for row, choice in enumerate(choices):
-            if choice == 0:
-                assert torch.equal(actual[row], bare[row])
-    assert triton_nf4.counters(x.device).tolist() == [0, 0]
+    for _ in range(3):  # a launch leaves its counters as it found them
+        actual = product(x, weight, A, B, table)
+    want = reference.lora_rows(x.float(), x.float() @ dense.T, A.float(), B.float(), table.slots, table.weights)
+    assert (actual.float() - want).abs().max() <= TOLERANCE[dtype] * want.abs().max()
+    for row, choice in enumerate(choices):
+        if choice == 0:
+            assert torch.equal(actual[row], bare[row])
+    assert table.counters.tolist() == [0, 0]
 
 
 def test_a_row_does_not_depend_on_its_neighbours() -> None:
@@ -96,9 +86,7 @@ def test_a_row_does_not_depend_on_its_neighbours() -> None:
 
     def first(*choices: Choice) -> Tensor:
         table = RowSlots.of(tuple((row, row + 1, choice) for row, choice in enumerate(choices)), DEVICE)
-        return ops.nf4_adapt_linear(x, *weight.tensors, 6144, A, B, None, None, table.slots, table.weights, None, None)[
-            0
-        ]
+        return product(x, weight, A, B, table)[0]
 
     alone = first(1, 0, 0, 0)
     for others in ((1, 1, 1), (2, 0, 3), (3, 2, 2)):

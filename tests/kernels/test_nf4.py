@@ -9,7 +9,7 @@ import torch
 
 pytest.importorskip("bitsandbytes", reason="bitsandbytes is installed on Linux only")
 
-from loraloop.kernels import reference_ops
+from loraloop.kernels import reference
 from loraloop.kernels.nf4 import Nf4Weight, same_levels
 
 
@@ -19,7 +19,7 @@ def test_the_definition_has_bitsandbytes_values(shape: tuple[int, int], dtype: t
     torch.manual_seed(0)
     weight = Nf4Weight.quantize(torch.randn(shape) * torch.rand(shape[0], 1) * 3, dtype)
     assert same_levels(weight.quant_state)
-    ours = reference_ops.nf4_dequantize(*weight.tensors, *shape, dtype)
+    ours = reference.nf4_dequantize(*weight.tensors, *shape, dtype)
     # bitsandbytes' vectorized CPU kernel cuts its fp32 scale times its level to `dtype` in its own order
     torch.testing.assert_close(ours, weight.dequantize(), rtol=2**-7 if dtype is torch.bfloat16 else 1e-3, atol=1e-6)
 
@@ -32,7 +32,7 @@ def test_blocks_that_run_over_row_ends(shape: tuple[int, int]) -> None:
     weight = Nf4Weight.quantize(values, torch.float32)
     blocks = torch.nn.functional.pad(values.view(-1), (0, -values.numel() % 64)).view(-1, 64)
     absmax = blocks.abs().amax(1).repeat_interleave(64)[: values.numel()].view(shape)
-    step = torch.tensor(reference_ops.LEVELS).diff().max()
+    step = torch.tensor(reference.LEVELS).diff().max()
     assert ((weight.dequantize() - values).abs() <= absmax * (step / 2 + 0.01)).all()
 
 
@@ -56,7 +56,7 @@ def test_the_permutes_give_each_code_its_level(dtype: torch.dtype) -> None:
     pytest.importorskip("triton", reason="triton is installed on Linux only")
     from loraloop.kernels.gpu.triton_nf4_codes import permute_code
 
-    levels = torch.tensor(reference_ops.LEVELS).to(dtype)
+    levels = torch.tensor(reference.LEVELS).to(dtype)
     for byte in range(256):
         packed = [byte, (byte * 7 + 3) % 256, 255 - byte, (byte * 31) % 256]
         out = run(permute_code(dtype), sum(value << 8 * place for place, value in enumerate(packed)))

@@ -10,22 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from loraloop.kernels import ops, reference, reference_ops
+from loraloop.kernels import ops, reference
 from loraloop.kernels.reference import Choice, members
 from loraloop.kernels.rows import RowSlots
 
 SEGMENTS: reference.Segments = ((0, 2, 1), (2, 3, 0), (3, 5, ((2, 0.5), (1, -0.25))), (5, 6, 3))
 
 
-def operands(dtype: torch.dtype = torch.float32, grad: bool = False) -> dict[str, Any]:
+def operands() -> dict[str, Tensor]:
     torch.manual_seed(0)
-    made = {
+    return {
         "x": torch.randn(6, 64), "y": torch.randn(6, 20), "A": torch.randn(4, 8, 64), "B": torch.randn(4, 20, 8),
-        "gain": torch.randn(4, 20), "bias": torch.randn(4, 20),
     }  # fmt: skip
-    rows = RowSlots.of(SEGMENTS)
-    tensors = {name: tensor.to(dtype).requires_grad_(grad) for name, tensor in made.items()}
-    return {**tensors, "slots": rows.slots, "weights": rows.weights, "tiles": rows.tiles}
 
 
 def nf4() -> tuple[Tensor, ...]:
@@ -57,7 +53,7 @@ def test_tables_of_slots_mean_what_segments_mean(slots, rank, sizes, runs, dtype
         A[slot], B[slot] = float("nan"), float("nan")
     rows = RowSlots.of(tuple(segments))
     want = reference.lora_linear(x, y.float(), A, B, tuple(segments)).to(dtype)
-    actual = reference_ops.adapt(x, y, A, B, None, None, rows.slots, rows.weights)
+    actual = reference.lora_rows(x, y, A, B, rows.slots, rows.weights)
     torch.testing.assert_close(actual, want, rtol=2e-2 if dtype is torch.bfloat16 else 1e-4, atol=1e-4)
     changed = y.clone()
     ops.lora_linear_(x, changed, A, B, rows.slots, rows.weights, rows.tiles)
@@ -66,69 +62,65 @@ def test_tables_of_slots_mean_what_segments_mean(slots, rank, sizes, runs, dtype
 
 def test_torch_is_told_the_truth_about_every_op() -> None:
     """Schemas (what is written, what aliases), fakes (shapes, dtypes), gradients and their registration."""
-    own = operands(grad=True)
-    adapt = list(own.values())
-    plain = list(operands().values())
-    x, slots, weights = plain[0], own["slots"], own["weights"]
-    scale = torch.randn(4, 64, requires_grad=True)
-    quantized = (*nf4(), 20)
+    own, rows, quantized = operands(), RowSlots.of(SEGMENTS), (*nf4(), 20)
+    tables = (own["A"], own["B"], rows.slots, rows.weights, rows.tiles)
     cases: dict[str, tuple[Any, ...]] = {
-        "lora_linear_": (*plain[:4], *plain[6:]),
-        "adapt_": tuple(plain),
-        "adapt": tuple(adapt),
-        "adapt_backward": (torch.randn(6, 20), *plain),
-        "scale_input": (own["x"], scale, slots, weights),
-        "scale_input_backward": (torch.randn(6, 64), x, scale.detach(), slots, weights),
+        "lora_linear_": (own["x"], own["y"], *tables),
         "nf4_dequantize": (*nf4(), 20, 64, torch.bfloat16),
-        "nf4_linear": (own["x"], *quantized),
-        "nf4_adapt_linear": (x, *quantized, *plain[2:8]),
+        "nf4_linear": (own["x"].clone().requires_grad_(), *quantized),
+        "nf4_lora_linear": (own["x"], *quantized, *tables, rows.counters),
     }
     assert cases.keys() == ops.SCHEMAS.keys()
     for name, arguments in cases.items():
         torch.library.opcheck(getattr(torch.ops.loraloop, name).default, arguments)
-    torch.library.opcheck(ops.adapt, (adapt[0], adapt[1], None, None, adapt[4], None, *adapt[6:]))
-
-
-@pytest.mark.parametrize("present", ["A B gain bias", "A B", "gain bias"])
-def test_gradients_are_those_of_the_definition(present: str) -> None:
-    own = {n: t if n in present or n in "x y slots weights tiles" else None for n, t in operands(grad=True).items()}
-    leaves = [tensor for name, tensor in own.items() if name in f"y {present}"]
-    if "A" in present:
-        leaves.append(own["x"])
-    gradient = torch.randn(6, 20)
-    actual = torch.autograd.grad(ops.adapt(*own.values()), leaves, gradient)
-    without_tiles = {name: tensor for name, tensor in own.items() if name != "tiles"}
-    want = torch.autograd.grad(reference_ops.adapt(**without_tiles), leaves, gradient)
-    for left, right in zip(actual, want, strict=True):
-        torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 def test_a_compiled_step_holds_the_ops(backend: str) -> None:
     """No graph break: the compiler sees one op with one in-place write, and its result is the op's own."""
-    own = operands()
-    weight = nf4()
+    own, weight, rows = operands(), nf4(), RowSlots.of(SEGMENTS)
 
     def step(x: Tensor, slots: Tensor, weights: Tensor, tiles: Tensor) -> Tensor:
         y = ops.nf4_linear(x, *weight, 20)
         ops.lora_linear_(x, y, own["A"], own["B"], slots, weights, tiles)
-        ops.adapt_(x, y, None, None, own["gain"], own["bias"], slots, weights, tiles)
         return torch.relu(y)
 
-    tables = (own["slots"], own["weights"], own["tiles"])
+    tables = (rows.slots, rows.weights, rows.tiles)
     compiled = torch.compile(step, fullgraph=True, backend=backend)
     assert torch.equal(compiled(own["x"], *tables), step(own["x"], *tables))
 
 
-def test_a_compiled_training_step() -> None:
-    own = operands(grad=True)
-    tables = (own["slots"], own["weights"], own["tiles"])
+@pytest.mark.parametrize(
+    "shapes, segments, message",
+    [
+        (((3, 4), (3, 5), (2, 2, 4), (2, 5, 2)), ((0, 2, 1),), "cover the 3 rows"),
+        (((3, 4), (3, 5), (2, 2, 4), (2, 5, 2)), ((0, 2, 1), (1, 3, 1)), "cover the 3 rows"),
+        (((3, 4), (3, 5), (2, 2, 4), (2, 5, 2)), ((0, 3, 2),), "slot 2 is outside"),
+        (((3, 4), (3, 5), (2, 2, 4), (2, 5, 2)), ((0, 3, ((2, 0.5),)),), "slot 2 is outside"),
+        (((3, 4), (3, 5), (2, 2, 4), (2, 5, 3)), ((0, 3, 1),), "not x"),
+        (((4,), (3, 5), (2, 2, 4), (2, 5, 2)), ((0, 3, 1),), "wants x"),
+    ],
+)
+def test_operands_that_do_not_fit(shapes, segments, message) -> None:
+    x, y, A, B = (torch.zeros(shape) for shape in shapes)
+    with pytest.raises(ValueError, match=message):
+        reference.lora_linear(x, y, A, B, segments)
 
-    def loss(x: Tensor, A: Tensor, B: Tensor) -> Tensor:
-        y = torch.nn.functional.linear(x, torch.ones(20, 64))
-        return ops.adapt(x, y, A, B, None, None, *tables).square().mean()
 
-    inputs = (own["x"], own["A"], own["B"])
-    actual = torch.autograd.grad(torch.compile(loss, fullgraph=True, backend="aot_eager")(*inputs), inputs)
-    for left, right in zip(actual, torch.autograd.grad(loss(*inputs), inputs), strict=True):
-        torch.testing.assert_close(left, right)
+@pytest.mark.parametrize(
+    "blend, message",
+    [
+        ((), "names slots other than 0"),
+        (((0, 0.5), (1, 0.5)), "names slots other than 0"),
+        (((1, 0.5), (1, 0.5)), "each once"),
+        (((1, float("nan")),), "finite numbers"),
+    ],
+)
+def test_blends_that_make_no_sense(blend: Choice, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        reference.plain(blend)
+
+
+def test_a_choice_is_normalised() -> None:
+    assert reference.plain(3) == 3 and reference.plain(((3, 1.0),)) == 3
+    assert reference.plain(((3, 0.5),)) == ((3, 0.5),)

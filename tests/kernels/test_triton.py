@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("triton", reason="triton is installed on Linux only")
 
 HERE = Path(__file__).parent
-FILES = ("test_triton_lora.py", "test_triton_nf4.py", "test_triton_gradients.py", "test_triton_attention.py")
+FILES = ("test_triton_lora.py", "test_triton_nf4.py", "test_triton_attention.py")
 
 
 @pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="this is that process")

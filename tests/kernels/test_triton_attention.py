@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loraloop.kernels import reference_ops
+from loraloop.kernels import reference
 
 pytest.importorskip("triton", reason="triton is installed on Linux only")
 pytestmark = pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") != "1", reason="runs in test_triton.py's process")
@@ -45,7 +45,7 @@ def test_agrees_with_the_definition(lengths, heads, dim, window, dtype, programs
         torch.tensor([store.shape[2] for store in stores]), torch.tensor(lengths), dtype,
         (layer, layers + layer), window,
     )  # fmt: skip
-    want = reference_ops.decode_attention(q.to(dtype), k, v, keys, values, torch.tensor(lengths), window)
+    want = reference.decode_attention(q.to(dtype), k, v, keys, values, torch.tensor(lengths), window)
     assert (out - want).abs().max() <= TOLERANCE[dtype] * want.abs().max()
     for row, (store, old, n) in enumerate(zip(stores, before, lengths, strict=True)):
         error = (store[layer, :, n].float() - k[row]).abs().max()  # the interpreter cuts bfloat16 off

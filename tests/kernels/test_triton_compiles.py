@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ pytestmark = [
 ]
 
 POINTERS = {
-    **dict.fromkeys(("x", "y", "A", "B", "gain", "bias", "input_gain", "right", "out", "q", "k", "v"), "*bf16"),
-    **dict.fromkeys(("middle", "weights", "levels", "left", "parts"), "*fp32"),
+    **dict.fromkeys(("x", "y", "A", "B", "out", "q", "k", "v"), "*bf16"),
+    **dict.fromkeys(("middle", "weights", "levels", "parts"), "*fp32"),
     **dict.fromkeys(("absmax_code", "absmax_scales", "offset"), "*fp32"),
     **dict.fromkeys(("slots", "tiles", "spans", "counters"), "*i32"),
     **dict.fromkeys(("addresses", "capacities", "lengths"), "*i64"),
@@ -54,8 +55,7 @@ def test_low_rank(capability: int, rows: int) -> None:
     tile = {**TILE, "ROWS": rows}
     built = build(triton_lora._shrink, {**tile, "DEEP": 64}, capability)
     assert built["cubin"] and ("mma" in built["ptx"]) == (rows > 1)
-    parts = {"LOW_RANK": True, "GAIN": True, "BIAS": True, "COLUMNS": 64}
-    built = build(triton_lora._adapt, {**tile, **parts, "MIX": 2}, capability)
+    built = build(triton_lora._expand, {**tile, "COLUMNS": 64, "MIX": 2}, capability)
     assert built["cubin"] and ("mma" in built["ptx"]) == (rows > 1)
 
 
@@ -66,12 +66,10 @@ def test_nf4(capability: int, dtype: str) -> None:
 
     types = {name: dtype if kind == "*bf16" else kind for name, kind in POINTERS.items()}
     shape = {**TILE, "COLUMNS": 32, "BLOCKS": 4, "DEEP": 64, "PERMUTE": True}
-    absent = dict.fromkeys(("middle", "A", "B", "spans", "gain", "bias", "input_gain", "slots", "weights", "counters"))
-    none = dict.fromkeys(("ADAPT", "LOW_RANK", "GAIN", "BIAS", "INPUT_GAIN", "SPANS"), False)
-    alone = build(triton_nf4._linear, {**shape, **none, **absent}, capability, types)
+    absent = dict.fromkeys(("middle", "A", "B", "spans", "slots", "weights", "counters"))
+    alone = build(triton_nf4._linear, {**shape, "LORA": False, "SPANS": False, **absent}, capability, types)
     assert alone["cubin"] and "mma" in alone["ptx"] and "prmt" in alone["ptx"]
-    everything = dict.fromkeys(none, True)
-    whole = build(triton_nf4._linear, {**shape, **everything}, capability, types)
+    whole = build(triton_nf4._linear, {**shape, "LORA": True}, capability, types)
     assert whole["cubin"] and "atom" in whole["ptx"]
 
 
@@ -79,12 +77,10 @@ def test_nf4(capability: int, dtype: str) -> None:
 def test_the_others(capability: int) -> None:
     import triton.language as tl
 
-    from loraloop.kernels.gpu import triton_attention, triton_lora, triton_nf4, triton_outer
+    from loraloop.kernels.gpu import triton_attention, triton_nf4
 
     cases: list[tuple[Any, dict[str, Any]]] = [
-        (triton_lora._scale_input, {"MIX": 2, "COLUMNS": 256}),
         (triton_nf4._dequantize, {"SIZE": 1024}),
-        (triton_outer._outer, {"ROWS": 32, "WIDE": 16, "COLUMNS": 64, "WIDEN": False}),
         (
             triton_attention._attend,
             {"GROUP": 4, "GROUPED": 16, "DIM": 128, "WIDE": 128, "DEEP": 64, "SPLITS": 8, "TYPE": tl.bfloat16,
@@ -95,3 +91,21 @@ def test_the_others(capability: int) -> None:
         assert build(kernel, constants, capability)["cubin"], kernel
     join = {"GROUP": 4, "DIM": 128, "WIDE": 128, "SPLITS": 8}
     assert build(triton_attention._join, join, capability, {"parts": "*fp32", "out": "*fp32"})["cubin"]
+
+
+@pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize("dim", [64, 128])
+def test_attention_reads_its_keys_and_values_in_whole_vectors(capability: int, dim: int) -> None:
+    """The loop copies blocks to shared memory asynchronously, and loads nothing in pieces of two bytes."""
+    import triton.language as tl
+
+    from loraloop.kernels.gpu import triton_attention
+
+    shape = {"GROUP": 4, "GROUPED": 16, "DIM": dim, "WIDE": dim, "DEEP": 64, "SPLITS": 8}
+    ptx = build(triton_attention._attend, {**shape, "TYPE": tl.bfloat16, "WIDEN": False}, capability)["ptx"]
+    lines = ptx.splitlines()
+    labels = {line.split(":")[0]: number for number, line in enumerate(lines) if line.startswith("$L")}
+    jumps = [(labels[found[1]], at) for at, line in enumerate(lines) if (found := re.search(r"bra\S*\s+(\S+);", line))]
+    (loop,) = ["\n".join(lines[start:end]) for start, end in jumps if start < end]
+    assert "cp.async" in loop and "mma" in loop
+    assert not re.search(r"ld\.global\S*\.[bu]16|st\.shared\S*\.[bu]16", loop)

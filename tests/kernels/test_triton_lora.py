@@ -1,4 +1,4 @@
-"""The Triton form of `adapt` against the definition, in Triton's interpreter (see test_triton.py)."""
+"""What slots add, in Triton, against the definition, in Triton's interpreter (see test_triton.py)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from loraloop.kernels import reference_ops
+from loraloop.kernels import reference
 from loraloop.kernels.reference import Choice, Segments, members
 from loraloop.kernels.rows import RowSlots
 
@@ -46,8 +46,6 @@ def problems(draw: st.DrawFn) -> dict[str, Any]:
     tensors = {
         "A": torch.randn(slots, rank, inputs),
         "B": torch.randn(slots, rank, outputs).transpose(1, 2) / rank**0.5,
-        "gain": torch.randn(slots, outputs),
-        "bias": torch.randn(slots, outputs),
     }
     unread = set(range(slots)) - {slot for _, _, choice in segments for slot, _ in members(choice)}
     for tensor in tensors.values():
@@ -60,30 +58,23 @@ def problems(draw: st.DrawFn) -> dict[str, Any]:
         tensors["B"][outside] = float("nan")
         tensors["A"][(ends[..., 0] == ends[..., 1])] = float("nan")
         spans = ends
-    present = draw(st.sampled_from(["AB", "AB gain bias", "AB gain", "AB bias", "gain", "gain bias"]))
-    operands = {name: tensor if name in present else None for name, tensor in tensors.items()}
-    return {
-        "x": torch.randn(position, inputs), "y": torch.randn(position, outputs), **operands,
-        "spans": spans if "A" in present else None, "segments": tuple(segments),
-    }  # fmt: skip
+    operands = {"x": torch.randn(position, inputs), "y": torch.randn(position, outputs), **tensors}
+    return {**operands, "spans": spans, "segments": tuple(segments)}
 
 
-def adapt(x: Tensor, y: Tensor, segments: Segments, spans: Tensor | None = None, **operands: Tensor | None) -> Tensor:
+def added(x: Tensor, y: Tensor, A: Tensor, B: Tensor, segments: Segments, spans: Tensor | None = None) -> Tensor:
     from loraloop.kernels.gpu import triton_lora
 
     rows = RowSlots.of(segments)
-    parts = [operands.get(name) for name in ("A", "B", "gain", "bias")]
-    return triton_lora.adapt(x, y, *parts, rows.slots, rows.weights, rows.tiles, spans)
+    triton_lora.lora_linear_(x, y, A, B, rows.slots, rows.weights, rows.tiles, spans)
+    return y
 
 
 def expected(problem: dict[str, Any]) -> Tensor:
     """The definition in fp32. It multiplies by what the kernels do not read, so poison is taken out first."""
     rows = RowSlots.of(problem["segments"])
-    A, B, gain, bias = (
-        None if problem[name] is None else problem[name].float().nan_to_num() for name in ("A", "B", "gain", "bias")
-    )
-    x, y = problem["x"].float(), problem["y"].float()
-    return reference_ops.adapt(x, y, A, B, gain, bias, rows.slots, rows.weights, problem["spans"])
+    x, y, A, B = (problem[name].float().nan_to_num() for name in ("x", "y", "A", "B"))
+    return reference.lora_rows(x, y, A, B, rows.slots, rows.weights, problem["spans"])
 
 
 @settings(max_examples=50, deadline=None)
@@ -93,8 +84,7 @@ def test_agrees_with_the_definition(problem: dict[str, Any], dtype: torch.dtype)
     problem = {n: v if n in kept or v is None else v.to(dtype) for n, v in problem.items()}
     want = expected(problem)
     bare = problem["y"].clone()
-    actual = adapt(**problem)
-    assert actual is problem["y"]
+    actual = added(**problem)
     assert (actual.float() - want).abs().max() <= TOLERANCE[dtype] * want.abs().max()
     for start, end, choice in problem["segments"]:
         if choice == 0:
@@ -105,7 +95,7 @@ def operands(rows: int, slots: int = 4) -> dict[str, Tensor]:
     torch.manual_seed(0)
     return {
         "x": torch.randn(rows, 33), "y": torch.randn(rows, 20), "A": torch.randn(slots, 8, 33),
-        "B": torch.randn(slots, 20, 8), "gain": torch.randn(slots, 20), "bias": torch.randn(slots, 20),
+        "B": torch.randn(slots, 20, 8),
     }  # fmt: skip
 
 
@@ -114,7 +104,7 @@ def operands(rows: int, slots: int = 4) -> dict[str, Tensor]:
 def test_a_row_does_not_depend_on_its_neighbours(length: int, first: Choice) -> None:
     def run(*others: Choice) -> Tensor:
         segments = tuple((i * length, (i + 1) * length, choice) for i, choice in enumerate((first, *others)))
-        return adapt(segments=segments, **operands(3 * length))[:length]
+        return added(segments=segments, **operands(3 * length))[:length]
 
     alone = run(0, 0)
     for others in ((2, 0), (1, 2), (((2, 0.5), (3, 0.5)), 0), (((1, 1.0), (2, -1.0), (3, 2.0)), 3)):
@@ -123,36 +113,5 @@ def test_a_row_does_not_depend_on_its_neighbours(length: int, first: Choice) -> 
 
 @pytest.mark.parametrize("length", [1, 20])
 def test_a_blend_of_one_slot_has_its_bits(length: int) -> None:
-    plain = adapt(segments=((0, length, 2),), **operands(length))
-    assert torch.equal(adapt(segments=((0, length, ((2, 1.0),)),), **operands(length)), plain)
-
-
-def test_gains_of_dora_and_of_ia3_differ_in_the_layers_bias() -> None:
-    """DoRA's gain leaves the bias out: g · (W x + B A x) + b. IA3's takes it in: g · (W x + b)."""
-    one = operands(3)
-    x, base, gain, bias = one["x"], one["y"], one["gain"], torch.randn(20)
-    update = (x @ one["A"][1].T) @ one["B"][1].T
-    outside = reference_ops.bias_outside(bias, gain)
-    dora = adapt(x, base + bias, ((0, 3, 1),), A=one["A"], B=one["B"], gain=gain, bias=outside)
-    torch.testing.assert_close(dora, gain[1] * (base + update) + bias)
-    ia3 = adapt(x, base + bias, ((0, 3, 1),), gain=gain)
-    torch.testing.assert_close(ia3, gain[1] * (base + bias))
-
-
-@settings(max_examples=10, deadline=None)
-@given(
-    rows=st.integers(1, 5), inputs=st.integers(1, 90), dtype=st.sampled_from(list(TOLERANCE)), seed=st.integers(0, 99)
-)
-def test_scales_inputs(rows: int, inputs: int, dtype: torch.dtype, seed: int) -> None:
-    from loraloop.kernels.gpu import triton_lora
-
-    torch.manual_seed(seed)
-    x, gain = torch.randn(rows, inputs).to(dtype), torch.randn(4, inputs).to(dtype)
-    pool: tuple[Choice, ...] = (0, 1, ((2, 0.5), (3, 0.25)))
-    tables = RowSlots.of(tuple((row, row + 1, pool[(row + seed) % 3]) for row in range(rows)))
-    actual = triton_lora.scale_input(x, gain, tables.slots, tables.weights)
-    want = reference_ops.scale_input(x.float(), gain.float(), tables.slots, tables.weights)
-    assert (actual.float() - want).abs().max() <= TOLERANCE[dtype] * want.abs().max()
-    for row in range(rows):
-        if pool[(row + seed) % 3] == 0:
-            assert torch.equal(actual[row], x[row])
+    plain = added(segments=((0, length, 2),), **operands(length))
+    assert torch.equal(added(segments=((0, length, ((2, 1.0),)),), **operands(length)), plain)

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loraloop.kernels import reference_ops
+from loraloop.kernels import reference
 from loraloop.kernels.reference import Choice
 from loraloop.kernels.rows import RowSlots
 
@@ -35,7 +35,7 @@ def test_dequantizes_to_the_defined_values(outputs: int, inputs: int, seed: int)
 
     torch.manual_seed(seed)
     weight = quantized(outputs, inputs)
-    exact = reference_ops.nf4_dequantize(*weight.tensors, outputs, inputs, torch.float32)
+    exact = reference.nf4_dequantize(*weight.tensors, outputs, inputs, torch.float32)
     assert torch.equal(triton_nf4.dequantize(weight.tensors, outputs, inputs, torch.float32), exact)
     buffer = torch.full((outputs * inputs + 7,), float("nan"), dtype=torch.bfloat16)
     values = triton_nf4.dequantize(weight.tensors, outputs, inputs, torch.bfloat16, buffer)
@@ -52,15 +52,13 @@ def problems(draw: st.DrawFn) -> dict[str, Any]:
     torch.manual_seed(draw(st.integers(0, 2**31)))
     operands: dict[str, Any] = {
         "A": torch.randn(4, rank, inputs) / inputs**0.5, "B": torch.randn(4, rank, outputs).transpose(1, 2),
-        "gain": torch.randn(4, outputs), "bias": torch.randn(4, outputs), "input_gain": torch.randn(4, inputs),
     }  # fmt: skip
     for tensor in operands.values():
         tensor[0] = float("nan")  # nobody uses it
-    present = draw(st.sampled_from(["A B", "A B gain bias input_gain", "gain", "input_gain"])).split()
     return {
         "x": torch.randn(rows, inputs), "weight": quantized(outputs, inputs),
         "segments": tuple((row, row + 1, draw(st.sampled_from(POOL))) for row in range(rows)),
-        **{name: tensor if name in present else None for name, tensor in operands.items()},
+        **operands,
     }  # fmt: skip
 
 
@@ -70,20 +68,16 @@ def test_one_launch_agrees_with_the_definition(problem: dict[str, Any], dtype: t
     from loraloop.kernels.gpu import triton_nf4
 
     weight, segments = problem.pop("weight"), problem.pop("segments")
-    problem = {name: tensor if tensor is None else tensor.to(dtype) for name, tensor in problem.items()}
+    x, A, B = (tensor.to(dtype) for tensor in problem.values())
     rows = RowSlots.of(segments)
-    table = {"slots": rows.slots, "weights": rows.weights}
-    actual = triton_nf4.linear(weight=weight.tensors, outputs=weight.out_features, **problem, **table)
-    bare = triton_nf4.linear(problem["x"], weight.tensors, weight.out_features)
-    assert triton_nf4.counters(actual.device).tolist() == [0, 0]
+    lora = triton_nf4.Lora(A, B, rows.slots, rows.weights, rows.counters)
+    actual = triton_nf4.linear(x, weight.tensors, weight.out_features, lora)
+    bare = triton_nf4.linear(x, weight.tensors, weight.out_features)
+    assert rows.counters.tolist() == [0, 0]
 
-    x, A, B, gain, bias, scale = (
-        None if problem[name] is None else problem[name].float().nan_to_num()
-        for name in ("x", "A", "B", "gain", "bias", "input_gain")
-    )
-    dense = reference_ops.nf4_dequantize(*weight.tensors, weight.out_features, x.shape[1], torch.float32)
-    seen = x if scale is None else reference_ops.scale_input(x, scale, **table)
-    want = reference_ops.adapt(x, seen @ dense.T, A, B, gain, bias, **table)
+    x, A, B = (tensor.float().nan_to_num() for tensor in (x, A, B))
+    dense = reference.nf4_dequantize(*weight.tensors, weight.out_features, x.shape[1], torch.float32)
+    want = reference.lora_rows(x, x @ dense.T, A, B, rows.slots, rows.weights)
     error = ((actual.float() - want).abs().max() / want.abs().max()).item()
     assert error <= TOLERANCE[dtype]
     for row, (_, _, choice) in enumerate(segments):
@@ -101,8 +95,24 @@ def test_a_row_does_not_depend_on_its_neighbours(rows: int) -> None:
 
     def first(*choices: Choice) -> torch.Tensor:
         table = RowSlots.of(tuple((row, row + 1, choice) for row, choice in enumerate(choices)))
-        return triton_nf4.linear(x, weight.tensors, 40, A, B, slots=table.slots, weights=table.weights)[0]
+        lora = triton_nf4.Lora(A, B, table.slots, table.weights, table.counters)
+        return triton_nf4.linear(x, weight.tensors, 40, lora)[0]
 
     alone = first(1, *[0] * (rows - 1))
     for other in POOL:
         assert torch.equal(first(1, *[other] * (rows - 1)), alone)
+
+
+def test_the_gradient_goes_through_frozen_weights() -> None:
+    from loraloop.kernels import ops
+
+    torch.manual_seed(0)
+    weight = quantized(48, 128)
+    dense = reference.nf4_dequantize(*weight.tensors, 48, 128, torch.float32)
+    for count in (3, 80):  # the fused kernel, and the dense buffer
+        x = torch.randn(count, 128, requires_grad=True)
+        out = ops.nf4_linear(x, *weight.tensors, 48)
+        torch.testing.assert_close(out, x @ dense.T, rtol=1e-4, atol=1e-4)
+        gradient = torch.randn_like(out)
+        (actual,) = torch.autograd.grad(out, x, gradient)
+        torch.testing.assert_close(actual, gradient @ dense, rtol=1e-4, atol=1e-4)
