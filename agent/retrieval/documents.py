@@ -62,7 +62,7 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class DocumentsRead:
     """What was read of some files.
 
     Attributes:
@@ -74,7 +74,7 @@ class Reading:
     skipped: tuple[tuple[str, str], ...] = field(default=())
 
 
-def read_path(path: str | os.PathLike[str]) -> Reading:
+def read_path(path: str | os.PathLike[str]) -> DocumentsRead:
     """Reads a file, or the text files of a folder and its subfolders.
 
     Hidden files, links that lead out of the folder, binary files and files above `FILE_BYTES` are skipped.
@@ -90,10 +90,10 @@ def read_path(path: str | os.PathLike[str]) -> Reading:
     document = read_file(place)
     if isinstance(document, str):
         raise InputError(f"cannot use {str(place)!r}: {document}")
-    return Reading((document,))
+    return DocumentsRead((document,))
 
 
-def _read_folder(folder: Path) -> Reading:
+def _read_folder(folder: Path) -> DocumentsRead:
     documents, skipped = [], []
     for file in _files(folder):
         read = read_file(file, str(folder.resolve()))
@@ -101,7 +101,7 @@ def _read_folder(folder: Path) -> Reading:
             skipped.append((cleaned(str(file)), read))
         else:
             documents.append(read)
-    return Reading(tuple(documents), tuple(skipped))
+    return DocumentsRead(tuple(documents), tuple(skipped))
 
 
 def _files(folder: Path) -> Iterator[Path]:

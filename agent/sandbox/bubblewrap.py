@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 
 from loraloop.agent.sandbox.child import Child
-from loraloop.agent.sandbox.job import DEVICES, READABLE, Job, Running, python_folders
+from loraloop.agent.sandbox.job import DEVICES, READABLE, Running, SandboxJob, python_folders
 from loraloop.agent.sandbox.seccomp import filter_program
 
 NAME = "bubblewrap"
@@ -32,7 +32,7 @@ def programs() -> Iterator[str]:
         return
 
 
-def _arguments(program: str, job: Job, seccomp: int | None) -> list[str]:
+def _arguments(program: str, job: SandboxJob, seccomp: int | None) -> list[str]:
     arguments = [program, "--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--clearenv"]
     arguments += ["--cap-drop", "ALL", "--uid", "65534", "--gid", "65534", "--hostname", "sandbox"]
     for folder in READABLE:
@@ -52,7 +52,7 @@ def _arguments(program: str, job: Job, seccomp: int | None) -> list[str]:
     return [*arguments, "--", *job.command(confine=False)]
 
 
-def start(job: Job, program: str) -> Running:
+def start(job: SandboxJob, program: str) -> Running:
     """Starts the job under one of `programs`."""
     bpf = filter_program()
     fds: Sequence[int] = ()

@@ -72,7 +72,7 @@ class Running(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class SandboxJob:
     """Limits of one run.
 
     Attributes:

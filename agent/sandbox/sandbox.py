@@ -30,10 +30,10 @@ from typing import TypedDict, Unpack
 from loraloop.agent.sandbox import bubblewrap as sandbox_bubblewrap
 from loraloop.agent.sandbox import sandlock as sandbox_sandlock
 from loraloop.agent.sandbox import unconfined as sandbox_unconfined
-from loraloop.agent.sandbox.job import Job, Running
+from loraloop.agent.sandbox.job import Running, SandboxJob
 from loraloop.tool_schemas.errors import InputError, SandboxError, unknown
 
-Start = Callable[[Job], Running]
+Start = Callable[[SandboxJob], Running]
 
 _MECHANISMS = {module.NAME: module for module in (sandbox_bubblewrap, sandbox_sandlock)}
 _INSTALL = (
@@ -83,7 +83,7 @@ class SandboxResult:
         return self.returncode == 0 and not (self.timed_out or self.truncated or self.overfull)
 
 
-class Settings(TypedDict, total=False):
+class SandboxOptions(TypedDict, total=False):
     """The fields of `Sandbox`."""
 
     timeout: float
@@ -134,7 +134,7 @@ class Sandbox:
             SandboxError: No mechanism works on this machine, or the one asked for does not.
         """
         start = self._start()
-        job = Job(self.timeout, self.memory_mb, self.scratch_mb)
+        job = SandboxJob(self.timeout, self.memory_mb, self.scratch_mb)
         return _run(*start, code, job, self.timeout, self.output_bytes)
 
     def _start(self) -> tuple[str, Start]:
@@ -150,7 +150,7 @@ class Sandbox:
         raise SandboxError(f"{name} does not work on this machine; {_INSTALL}" if name else _INSTALL)
 
 
-def run_python(code: str, **settings: Unpack[Settings]) -> SandboxResult:
+def run_python(code: str, **settings: Unpack[SandboxOptions]) -> SandboxResult:
     """Runs code in a sandbox and waits for it: `Sandbox(**settings).run(code)`.
 
     Args:
@@ -187,7 +187,7 @@ def _working(name: str) -> tuple[str, Start] | None:
         for program in _MECHANISMS[name].programs():
             start = partial(_MECHANISMS[name].start, program=program)
             try:
-                result = _run(name, start, probe, Job(10, 512, 16), 10.0, 4096)
+                result = _run(name, start, probe, SandboxJob(10, 512, 16), 10.0, 4096)
             except Exception:
                 continue
             if result.ok and result.stdout == "True\n":
@@ -195,7 +195,7 @@ def _working(name: str) -> tuple[str, Start] | None:
     return None
 
 
-def _run(name: str, start: Start, code: str, job: Job, timeout: float, output_bytes: int) -> SandboxResult:
+def _run(name: str, start: Start, code: str, job: SandboxJob, timeout: float, output_bytes: int) -> SandboxResult:
     started = time.perf_counter()
     try:
         running = start(job)

@@ -14,7 +14,7 @@ import signal
 from collections.abc import Iterator
 from typing import IO, Any
 
-from loraloop.agent.sandbox.job import DEVICES, READABLE, Job, Running, python_folders, tasks
+from loraloop.agent.sandbox.job import DEVICES, READABLE, Running, SandboxJob, python_folders, tasks
 from loraloop.agent.sandbox.scratch import Scratch
 
 NAME = "sandlock"
@@ -53,7 +53,7 @@ class _Process:
         self._scratch.close()
 
 
-def start(job: Job, program: str) -> Running:
+def start(job: SandboxJob, program: str) -> Running:
     """Starts the job in a fresh scratch folder."""
     import sandlock
 

@@ -7,13 +7,13 @@ and, on x86-64 and aarch64, the filter, so that there is no network, no second p
 from __future__ import annotations
 
 from loraloop.agent.sandbox.child import Child
-from loraloop.agent.sandbox.job import Job, Running, tasks
+from loraloop.agent.sandbox.job import Running, SandboxJob, tasks
 from loraloop.agent.sandbox.scratch import Scratch
 
 NAME = "unconfined"
 
 
-def start(job: Job, program: str = "") -> Running:
+def start(job: SandboxJob, program: str = "") -> Running:
     """Starts the job in a fresh scratch folder, which it can leave."""
     scratch = Scratch(job.scratch_mb)
     try:

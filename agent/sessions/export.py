@@ -10,7 +10,7 @@ from loraloop.agent.result import plain
 from loraloop.tool_schemas.jsontext import dumps
 
 if TYPE_CHECKING:
-    from loraloop.agent.sessions.rows import SessionCall, Turn
+    from loraloop.agent.sessions.rows import SessionCall, SessionTurn
     from loraloop.agent.sessions.sessions import Session
 
 
@@ -43,7 +43,7 @@ def call_state(call: SessionCall) -> str:
     return f"{state}, at least once" if call.at_least_once else state
 
 
-def _turn(turn: Turn) -> Iterator[str]:
+def _turn(turn: SessionTurn) -> Iterator[str]:
     for step in turn.steps:
         dropped = "" if step.kept else ", dropped"
         yield from ("", f"**Step {step.index + 1}: {step.skill}** ({step.outcome}{dropped})")

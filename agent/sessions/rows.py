@@ -56,7 +56,7 @@ class SessionCall:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class SessionTurn:
     """One run of a session.
 
     Attributes:
@@ -165,7 +165,7 @@ def lines_of(database: sqlite3.Connection, session: str) -> tuple[Line, ...]:
     return tuple(_reader(tuple[Message, list[int] | None]).validate_json(body) for (body,) in rows)
 
 
-def turns_of(database: sqlite3.Connection, session: str) -> tuple[Turn, ...]:
+def turns_of(database: sqlite3.Connection, session: str) -> tuple[SessionTurn, ...]:
     """The runs with all that is known of them."""
     messages = tuple(message for message, _ in lines_of(database, session))
     rows = database.execute(
@@ -183,7 +183,7 @@ def turns_of(database: sqlite3.Connection, session: str) -> tuple[Turn, ...]:
         over = None if ended is None else moment(ended)
         prompt = loaded(Asked, asked).prompt
         calls = calls_of(database, session, run)
-        turns.append(Turn(run, run_id, prompt, moment(started), over, stop or "", steps, calls, done))
+        turns.append(SessionTurn(run, run_id, prompt, moment(started), over, stop or "", steps, calls, done))
     return tuple(turns)
 
 

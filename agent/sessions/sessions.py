@@ -21,7 +21,7 @@ from loraloop.agent.sessions.rows import (
     SessionCall,
     SessionInfo,
     SessionState,
-    Turn,
+    SessionTurn,
     finish,
     info_rows,
     interrupted_of,
@@ -36,7 +36,7 @@ from loraloop.tool_schemas.errors import InputError, SessionError, unknown
 if TYPE_CHECKING:
     from loraloop.agent.agent import Agent
 
-__all__ = ["OnUnfinished", "Session", "SessionCall", "SessionInfo", "SessionState", "Sessions", "Turn"]
+__all__ = ["OnUnfinished", "Session", "SessionCall", "SessionInfo", "SessionState", "SessionTurn", "Sessions"]
 
 
 def sessions_file() -> Path:
@@ -161,7 +161,7 @@ class Session:
             return tuple(message for message, _ in lines_of(database, self.id))
 
     @property
-    def turns(self) -> tuple[Turn, ...]:
+    def turns(self) -> tuple[SessionTurn, ...]:
         """Its runs, each with its steps and calls."""
         with self.store._file.reading() as database:
             return turns_of(database, self.id)

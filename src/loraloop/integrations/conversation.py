@@ -16,7 +16,7 @@ from loraloop.tool_schemas.tools.calls import Call
 from loraloop.tool_schemas.tools.tool import Tool
 
 
-class Conversation:
+class ConversationBuilder:
     """Messages, as they are added.
 
     Attributes:

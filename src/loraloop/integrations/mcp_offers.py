@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from loraloop.agent.runtime import Runtime
 
 
-class Watch:
+class CallWatch:
     """A call that is being answered in a thread: how far it is, and whether it is still wanted.
 
     Attributes:
@@ -48,7 +48,7 @@ class Offer:
 
     tool: Tool
     hints: dict[str, Any]
-    call: Callable[[dict[str, Any], Watch], tuple[dict[str, Any], dict[str, Any]]]
+    call: Callable[[dict[str, Any], CallWatch], tuple[dict[str, Any], dict[str, Any]]]
 
 
 _READS_ONLY = {"read_only_hint": True, "idempotent_hint": True, "open_world_hint": False}
@@ -71,7 +71,7 @@ def skill_offers(runtime: Runtime, skills: Sequence[str] | None = None, prefix: 
 def _skill(runtime: Runtime, name: str, prefix: str) -> Offer:
     function = runtime.skills[name]
 
-    def call(arguments: dict[str, Any], watch: Watch) -> tuple[dict[str, Any], dict[str, Any]]:
+    def call(arguments: dict[str, Any], watch: CallWatch) -> tuple[dict[str, Any], dict[str, Any]]:
         result = function.from_json(arguments, cancelled=lambda: watch.gone, progress=watch.progress)
         return result.data(), {"skill": name, "tokens": plain(result.tokens), "ms": result.ms}
 
@@ -133,7 +133,7 @@ def agent_offer(agent: Agent[Any, Any], name: str = "run", description: str = ""
     said += f" ({', '.join(tools)})" if tools else ""
     said += ", writes code, answers from passages with citations, refuses what is unsafe, or answers."
 
-    def read(stream: RunStream[Any], watch: Watch) -> RunResult[Any]:
+    def read(stream: RunStream[Any], watch: CallWatch) -> RunResult[Any]:
         for event in stream:
             if watch.gone:
                 stream.cancel()
@@ -145,7 +145,7 @@ def agent_offer(agent: Agent[Any, Any], name: str = "run", description: str = ""
                 watch.doing = f"step {event.step + 1}: calls {event.name}"
         return stream.result
 
-    def call(arguments: dict[str, Any], watch: Watch) -> tuple[dict[str, Any], dict[str, Any]]:
+    def call(arguments: dict[str, Any], watch: CallWatch) -> tuple[dict[str, Any], dict[str, Any]]:
         history = [Message(each["role"], each["content"]) for each in arguments.get("history", ())]
         result = read(agent.stream(arguments["prompt"], passages=arguments.get("passages"), messages=history), watch)
         while result.pending is not None:

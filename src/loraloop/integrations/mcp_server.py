@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from loraloop.integrations.mcp_offers import Offer, Watch, by_name
+from loraloop.integrations.mcp_offers import CallWatch, Offer, by_name
 from loraloop.tool_schemas.errors import InputError, LoraloopError, unknown
 from loraloop.tool_schemas.jsontext import dumps
 
@@ -89,7 +89,7 @@ async def _answer(
 ) -> mcp_types.CallToolResult:
     import mcp_types as types
 
-    watch, told = Watch(), 0
+    watch, told = CallWatch(), 0
 
     def work() -> tuple[dict[str, Any], dict[str, Any]]:
         offer.tool.validate(arguments)

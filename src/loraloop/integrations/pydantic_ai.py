@@ -28,7 +28,6 @@ try:
 except ImportError as error:
     raise ImportError(f"LoraloopModel needs pydantic-ai ({error}): pip install 'loraloop[pydantic-ai]'") from error
 
-from loraloop.agent.engine.sampler import Sampling
 from loraloop.agent.guard.guard import Guard
 from loraloop.agent.output_type import FREE, OutputType
 from loraloop.agent.policy import Policy
@@ -36,7 +35,7 @@ from loraloop.integrations.conversation import tool_of
 from loraloop.integrations.in_thread import in_thread
 from loraloop.integrations.pydantic_ai_messages import conversation_of
 from loraloop.integrations.pydantic_ai_tools import offered
-from loraloop.integrations.reply import MAX_TOKENS, UNGUARDED, Reply, Replying, Request
+from loraloop.integrations.reply import MAX_TOKENS, UNGUARDED, Reply, Replying, ReplyRequest, sampling_of
 from loraloop.tool_schemas.errors import ContextLengthError, LimitError, LoraloopError
 
 if TYPE_CHECKING:
@@ -174,7 +173,7 @@ class LoraloopModel(Model[None]):
 
     def _request(
         self, messages: list[ModelMessage], settings: ModelSettings | None, parameters: ModelRequestParameters
-    ) -> tuple[Request, ModelRequestParameters]:
+    ) -> tuple[ReplyRequest, ModelRequestParameters]:
         settings, parameters = self.prepare_request(settings, parameters)
         given: Mapping[str, Any] = settings or {}
         talk = conversation_of(messages, parameters)
@@ -187,24 +186,20 @@ class LoraloopModel(Model[None]):
         output: OutputType[Any] = FREE
         if parameters.output_object is not None:
             output = OutputType.of(parameters.output_object.json_schema, on_unsupported="check")
-        request = Request(
-            tuple(talk.messages),
-            "\n\n".join(talk.system),
-            tuple(tool_of(each.name, each.description or "", each.parameters_json_schema) for each in definitions),
-            frozenset(talk.answered),
-            talk.retry,
-            output,
-            policy,
-            self.guard,
-            Sampling(
-                given.get("temperature") or 0.0,
-                given.get("top_p") or 1.0,
-                given.get("loraloop_min_p") or 0.0,
-                given.get("seed"),
-            ),
-            tuple(given.get("stop_sequences") or ()),
-            given.get("max_tokens") or MAX_TOKENS,
-            given.get("timeout"),
+        tools = tuple(tool_of(each.name, each.description or "", each.parameters_json_schema) for each in definitions)
+        request = ReplyRequest(
+            messages=tuple(talk.messages),
+            system="\n\n".join(talk.system),
+            tools=tools,
+            answered=frozenset(talk.answered),
+            retry=talk.retry,
+            output=output,
+            policy=policy,
+            guard=self.guard,
+            sampling=sampling_of(given, given.get("loraloop_min_p")),
+            stops=tuple(given.get("stop_sequences") or ()),
+            max_tokens=given.get("max_tokens") or MAX_TOKENS,
+            timeout=given.get("timeout"),
         )
         return request, parameters
 

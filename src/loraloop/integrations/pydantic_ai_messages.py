@@ -23,11 +23,11 @@ from pydantic_ai.messages import (
 )
 from pydantic_ai.models import ModelRequestParameters
 
-from loraloop.integrations.conversation import Conversation
+from loraloop.integrations.conversation import ConversationBuilder
 from loraloop.tool_schemas.tools.calls import Call
 
 
-def conversation_of(messages: Sequence[ModelMessage], parameters: ModelRequestParameters) -> Conversation:
+def conversation_of(messages: Sequence[ModelMessage], parameters: ModelRequestParameters) -> ConversationBuilder:
     """The conversation of a request.
 
     System prompts and instructions are its system message. Thinking is left out.
@@ -35,7 +35,7 @@ def conversation_of(messages: Sequence[ModelMessage], parameters: ModelRequestPa
     Raises:
         UserError: A message holds what is no text, or a part that `prepare_messages` should have translated.
     """
-    talk = Conversation()
+    talk = ConversationBuilder()
     calls: dict[str, Call] = {}
     for message in messages:
         if isinstance(message, ModelRequest):
@@ -50,7 +50,7 @@ def conversation_of(messages: Sequence[ModelMessage], parameters: ModelRequestPa
     return talk
 
 
-def _add_part(talk: Conversation, part: Any, calls: dict[str, Call]) -> None:
+def _add_part(talk: ConversationBuilder, part: Any, calls: dict[str, Call]) -> None:
     if isinstance(part, SystemPromptPart):
         talk.system.append(part.content)
     elif isinstance(part, UserPromptPart):
@@ -69,7 +69,7 @@ def _add_part(talk: Conversation, part: Any, calls: dict[str, Call]) -> None:
         )
 
 
-def _add_response(talk: Conversation, message: ModelResponse, calls: dict[str, Call]) -> None:
+def _add_response(talk: ConversationBuilder, message: ModelResponse, calls: dict[str, Call]) -> None:
     made = []
     for part in message.parts:
         if isinstance(part, TextPart):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +37,7 @@ UNGUARDED = Guard(input=None, tools=None)
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ReplyRequest:
     """What a framework asks of its model.
 
     Attributes:
@@ -99,6 +99,16 @@ class Reply:
     forced: int
 
 
+def sampling_of(given: Mapping[str, Any], min_p: float | None) -> Sampling:
+    """How a request's tokens are drawn; what its options do not say is greedy."""
+    return Sampling(
+        temperature=given.get("temperature") or 0.0,
+        top_p=given.get("top_p") or 1.0,
+        min_p=min_p or 0.0,
+        seed=given.get("seed"),
+    )
+
+
 class Replying:
     """A request that is being answered: iterate it once, from any thread, for pieces of text and then the `Reply`.
 
@@ -114,7 +124,7 @@ class Replying:
         LimitError: Not even the shortest output fits into the tokens, or it takes longer than the timeout.
     """
 
-    def __init__(self, runtime: Runtime, request: Request) -> None:
+    def __init__(self, runtime: Runtime, request: ReplyRequest) -> None:
         check_names(request.tools)
         check_names_free(request.tools)
         if not request.messages or request.messages[-1].role not in ("user", "tool"):
@@ -163,15 +173,15 @@ class Replying:
         run = self._run = Run(
             runtime,
             Job(
-                request.messages[-1].content,
-                request.transcript(runtime.base.prompting),
-                (),
-                tools,
-                limits,
-                policy,
-                request.sampling,
-                None,
-                request.output,
+                prompt=request.messages[-1].content,
+                messages=request.transcript(runtime.base.prompting),
+                passages=(),
+                tools=tools,
+                limits=limits,
+                policy=policy,
+                sampling=request.sampling,
+                python=None,
+                output=request.output,
                 stops=request.stops,
                 guard=request.guard,
                 prompting=request.prompting,
@@ -204,8 +214,15 @@ class Replying:
         if text and not said:
             yield text  # a refusal
         counts = [step.tokens for step in result.steps]
-        written, forced = sum(each.generated for each in counts), sum(each.forced for each in counts)
-        return Reply(text, result.calls, result, read, reused, written, forced)
+        return Reply(
+            text=text,
+            calls=result.calls,
+            run=result,
+            read=read,
+            reused=reused,
+            written=sum(each.generated for each in counts),
+            forced=sum(each.forced for each in counts),
+        )
 
     def _kept(self, policy: Policy) -> Policy:
         """The policy without what would leave the form that is asked for, or be done twice."""

@@ -21,11 +21,10 @@ try:
 except ImportError as error:
     raise ImportError(f"LoraloopModel needs smolagents ({error}): pip install 'loraloop[smolagents]'") from error
 
-from loraloop.agent.engine.sampler import Sampling
 from loraloop.agent.guard.guard import Guard
 from loraloop.agent.output_type import FREE, OutputType
 from loraloop.agent.policy import Policy
-from loraloop.integrations.reply import UNGUARDED, Reply, Replying, Request
+from loraloop.integrations.reply import UNGUARDED, Reply, Replying, ReplyRequest, sampling_of
 from loraloop.integrations.smolagents_messages import conversation_of, tools_of
 from loraloop.tool_schemas.errors import InputError, unknown
 from loraloop.tool_schemas.jsontext import dumps
@@ -152,25 +151,20 @@ class LoraloopModel(Model):  # type: ignore[misc]
             policy = replace(policy, skills=(writer, *policy.skills))
         return Replying(
             self.runtime,
-            Request(
-                tuple(talk.messages),
-                "\n\n".join(talk.system),
-                tools_of(tools or ()),
-                frozenset(talk.answered),
-                talk.retry,
-                _output(response_format),
-                policy,
-                self.guard,
-                Sampling(
-                    given.get("temperature") or 0.0,
-                    given.get("top_p") or 1.0,
-                    given.get("min_p") or 0.0,
-                    given.get("seed"),
-                ),
-                () if coding and writer is not None else tuple(stops or ()),
-                given.get("max_tokens") or given.get("max_new_tokens") or _MAX_TOKENS,
-                given.get("timeout"),
-                replace(self.runtime.base.prompting, after_result=""),  # the agent says what comes after a result
+            ReplyRequest(
+                messages=tuple(talk.messages),
+                system="\n\n".join(talk.system),
+                tools=tools_of(tools or ()),
+                answered=frozenset(talk.answered),
+                retry=talk.retry,
+                output=_output(response_format),
+                policy=policy,
+                guard=self.guard,
+                sampling=sampling_of(given, given.get("min_p")),
+                stops=() if coding and writer is not None else tuple(stops or ()),
+                max_tokens=given.get("max_tokens") or given.get("max_new_tokens") or _MAX_TOKENS,
+                timeout=given.get("timeout"),
+                prompting=replace(self.runtime.base.prompting, after_result=""),  # the agent says what comes after it
             ),
         )
 

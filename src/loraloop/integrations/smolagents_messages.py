@@ -9,7 +9,7 @@ from typing import Any
 
 from smolagents.models import MessageRole, get_tool_json_schema  # type: ignore[import-untyped]
 
-from loraloop.integrations.conversation import Conversation, tool_of
+from loraloop.integrations.conversation import ConversationBuilder, tool_of
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.tools.calls import Call
 from loraloop.tool_schemas.tools.tool import Tool
@@ -20,7 +20,7 @@ _FAILED = re.compile(r"(?:Call id: .*\n)?Error:\n(.*?)(?:\nNow let's retry:.*)?\
 _OBJECTS = {"image": "string", "audio": "string"}  # are passed by the names under which an agent keeps them
 
 
-def conversation_of(messages: Sequence[Any], calls: bool) -> Conversation:
+def conversation_of(messages: Sequence[Any], calls: bool) -> ConversationBuilder:
     """The conversation of a request.
 
     Args:
@@ -31,7 +31,7 @@ def conversation_of(messages: Sequence[Any], calls: bool) -> Conversation:
     Raises:
         InputError: A message holds what is no text, or has no known role.
     """
-    talk = Conversation()
+    talk = ConversationBuilder()
     made: list[Call] = []
     for message in messages:
         role = message["role"] if isinstance(message, dict) else message.role
@@ -55,7 +55,7 @@ def conversation_of(messages: Sequence[Any], calls: bool) -> Conversation:
     return talk
 
 
-def _add_result(talk: Conversation, text: str, made: list[Call]) -> None:
+def _add_result(talk: ConversationBuilder, text: str, made: list[Call]) -> None:
     """What a step of calls gave, which smolagents joins to one text; an error is of the whole step."""
     if not made:
         talk.user(text)

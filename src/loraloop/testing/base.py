@@ -47,7 +47,13 @@ def scripted_base() -> Base:
     assert isinstance(drawn, Decoder)
     made.name = "scripted"
     made.decoder = SilentDecoder(
-        drawn.config, drawn.embedding, drawn.layers, drawn.norm, drawn.head, drawn.dtype, drawn.device
+        config=drawn.config,
+        embedding=drawn.embedding,
+        layers=drawn.layers,
+        norm=drawn.norm,
+        head=drawn.head,
+        dtype=drawn.dtype,
+        device=drawn.device,
     )
     return made
 

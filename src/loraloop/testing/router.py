@@ -49,7 +49,8 @@ class ScriptedRouter:
         self.states.append(state)
         skill = self._skill(state)
         others = () if skill == NONE else ((NONE, round(1 - self.probability, 6)),)
-        return Route(skill, self.probability, False, others, tuple(sorted(state.masked)), "scripted")
+        masked = tuple(sorted(state.masked))
+        return Route(skill, self.probability, abstained=False, runners_up=others, masked=masked, reason="scripted")
 
     def _unsafe(self) -> bool:
         return self.unsafe.popleft() if self.unsafe else False

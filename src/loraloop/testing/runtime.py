@@ -110,7 +110,8 @@ class ScriptedRuntime(Runtime):
         if not step.enforced:
             how = {**how, "constraint": None, "not_first": None}
         stops = () if how.get("constraint") is not None else how.get("stops", ())
-        pen = Pen(place, step, branch, len(invocation), self.base.chat.closing[0], stops)
+        end = self.base.chat.closing[0]
+        pen = Pen(place=place, step=step, branch=branch, start=len(invocation), end=end, stops=stops)
         for piece in generate(branch, invocation, pen, budget, **how):
             if isinstance(piece, Generated):
                 pen.check(piece)

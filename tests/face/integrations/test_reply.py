@@ -10,8 +10,8 @@ from loraloop import Guard, Policy
 from loraloop.adapters.base import Message
 from loraloop.agent.output_type import OutputType
 from loraloop.agent.tools.runner import call_key
-from loraloop.integrations.conversation import Conversation, tool_of
-from loraloop.integrations.reply import Reply, Replying, Request
+from loraloop.integrations.conversation import ConversationBuilder, tool_of
+from loraloop.integrations.reply import Reply, Replying, ReplyRequest
 from loraloop.testing import ScriptedRuntime, calls, code, text, verdict
 from loraloop.tool_schemas.errors import InputError, LimitError, SchemaError, UnknownNameError
 from loraloop.tool_schemas.tools.calls import Call
@@ -23,7 +23,7 @@ MADE = Call("double", {"n": 2})
 
 
 def replied(runtime: ScriptedRuntime, **fields: Any) -> tuple[list[str], Reply]:
-    pieces = list(Replying(runtime, Request(**{"messages": ASKED, **fields})))
+    pieces = list(Replying(runtime, ReplyRequest(**{"messages": ASKED, **fields})))
     reply = pieces.pop()
     assert isinstance(reply, Reply)
     runtime.assert_finished()
@@ -56,7 +56,7 @@ def test_a_form_and_stops_keep_the_code_skill_out() -> None:
     for fields in ({"output": output}, {"stops": ("END",)}):
         runtime = ScriptedRuntime(code("x = 1"))
         with pytest.raises(AssertionError, match="is for the skill 'code'"):
-            list(Replying(runtime, Request(ASKED, **fields)))  # type: ignore[arg-type]
+            list(Replying(runtime, ReplyRequest(ASKED, **fields)))  # type: ignore[arg-type]
 
 
 def test_a_stop_ends_the_text() -> None:
@@ -84,7 +84,7 @@ def test_a_call_that_was_answered_is_not_made_again() -> None:
 
 
 def test_after_a_tool_that_asked_for_another_try_the_tools_skill_goes_first() -> None:
-    talk = Conversation()
+    talk = ConversationBuilder()
     talk.user("Double 2.")
     talk.calls([MADE])
     talk.result(MADE, error="busy", retry=True)
@@ -108,7 +108,7 @@ def test_calls_that_were_cut_are_nothing() -> None:
 
 
 def test_a_cancelled_one_ends() -> None:
-    replying = Replying(ScriptedRuntime("A long answer."), Request(ASKED))
+    replying = Replying(ScriptedRuntime("A long answer."), ReplyRequest(ASKED))
     pieces = iter(replying)
     next(pieces)
     replying.cancel()
@@ -118,7 +118,7 @@ def test_a_cancelled_one_ends() -> None:
 
 def test_one_that_takes_too_long_is_an_error() -> None:
     with pytest.raises(LimitError, match="longer than 1e-06 s"):
-        list(Replying(ScriptedRuntime("Hello."), Request(ASKED, timeout=1e-6)))
+        list(Replying(ScriptedRuntime("Hello."), ReplyRequest(ASKED, timeout=1e-6)))
 
 
 def test_what_cannot_be_asked_says_so() -> None:
@@ -133,11 +133,11 @@ def test_what_cannot_be_asked_says_so() -> None:
     ]
     for kind, words, fields in wrong:
         with pytest.raises(kind, match=words):
-            Replying(runtime, Request(**fields))
+            Replying(runtime, ReplyRequest(**fields))
 
 
 def test_a_conversation_is_in_the_form_that_skills_know() -> None:
-    talk = Conversation()
+    talk = ConversationBuilder()
     talk.user("Double 2.")
     talk.user("Please.")
     talk.calls([MADE])
