@@ -10,9 +10,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 p
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 BIN    := $(VENV)/bin
 # What `make bench` measures; LLAMA_PYTHON and VLLM_PYTHON are interpreters with llama-cpp-python and with vLLM.
-BENCH  ?= switch episode coldstart memory bank mixed_batch tracing sessions grammar calls merge decode decode_qwen isa vllm_peer
-# What `make bench-training` measures: hours on two cores, so no part of `make bench`. A killed run goes on.
-BENCH_TRAINING ?= training methods train_a_skill recipe_sweep
+BENCH  ?= switch episode coldstart memory bank mixed_batch tracing sessions grammar calls decode decode_qwen vllm_peer
 LLAMA  := $(if $(LLAMA_PYTHON),--llama-python $(LLAMA_PYTHON))
 ARGS_episode     := --repeats 2
 ARGS_memory      := $(LLAMA)
@@ -21,7 +19,6 @@ SCRIPT_decode_qwen := decode
 ARGS_decode_qwen := --base qwen2.5-coder-1.5b --limit 5 $(LLAMA)
 ARGS_grammar     := $(if $(wildcard $(DATA)/tools),--data $(DATA))
 ARGS_calls       := $(if $(wildcard $(DATA)/tools),--data $(DATA))
-ARGS_recipe_sweep := --data $(DATA)
 ARGS_vllm_peer   := $(if $(VLLM_PYTHON),--vllm-python $(VLLM_PYTHON))
 FARM   := build/mypy/loraloop
 ROOMS  := adapters agent kernels router tool_schemas
@@ -30,7 +27,7 @@ export PYTHONSAFEPATH = 1
 # On busy cores libgomp's own default lets threads spin for so long that two are slower than one.
 export GOMP_SPINCOUNT ?= 1000
 
-.PHONY: help demo test test-slow test-gpu lint format types docs bench bench-gpu bench-training eval train-skills train-router clean
+.PHONY: help demo test test-slow test-gpu lint format types docs bench bench-gpu eval train-skills train-router clean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:  # benchmarks share the processor
 
@@ -43,7 +40,6 @@ help:
 	@echo 'make format        rewrite the code in the house style'
 	@echo 'make bench         the benchmarks, results into benchmarks/results (LLAMA_PYTHON=…, VLLM_PYTHON=…, BENCH=…)'
 	@echo 'make bench-gpu     the kernels and decode steps of a CUDA device, into benchmarks/results'
-	@echo 'make bench-training  training against PEFT and TRL, and all methods on one task (BENCH_TRAINING=…)'
 	@echo 'make eval          skills, router and grammars on the evaluation sets (DATA=…)'
 	@echo 'make train-skills  train the four shipped skills again (DATA=…)'
 	@echo 'make train-router  fit the shipped router again (DATA=…)'
@@ -108,27 +104,25 @@ bench: $(addprefix bench-,$(BENCH))
 
 bench-gpu: bench-gpu_kernels
 
-bench-training: $(addprefix measure-,$(BENCH_TRAINING))
-
-MEASURE = $(BIN)/python benchmarks/$(or $(SCRIPT_$*),$*).py $(ARGS_$*) --json benchmarks/results/$*.json $(ARGS)
-
 bench-%: $(VENV)/.test
-	$(MEASURE)
-
-measure-%: $(VENV)/.test
-	$(MEASURE)
+	$(BIN)/python benchmarks/$(or $(SCRIPT_$*),$*).py $(ARGS_$*) --json benchmarks/results/$*.json $(ARGS)
 
 eval: $(VENV)/.test
 	$(BIN)/loraloop eval tools --data $(DATA)/tools/bfcl.eval.jsonl --json benchmarks/results/skill_tools_bfcl.json $(ARGS)
 	for name in tools retrieval code; do $(BIN)/loraloop eval $$name --data $(DATA) \
 		--json benchmarks/results/skill_$$name.json $(ARGS) || exit 1; done
-	$(BIN)/loraloop eval rewriting --data $(DATA) --json benchmarks/results/eval_rewriting.json $(filter-out --told,$(ARGS))
 	$(BIN)/loraloop eval safety --data $(DATA) --json benchmarks/results/safety.json $(ARGS)
+<<<<<<< HEAD
 	$(BIN)/loraloop eval router --data $(DATA) --json benchmarks/results/router.json \
 		--plots docs/plots $(ARGS)
 	$(BIN)/python benchmarks/router_skills.py --data $(DATA) --json benchmarks/results/router_skills.json
 	$(BIN)/loraloop eval agent --data $(DATA) --json benchmarks/results/agent.json $(ARGS)
 	$(BIN)/python benchmarks/grammar_conformance.py --data $(DATA) --json benchmarks/results/grammar_conformance.json
+=======
+	$(BIN)/loraloop eval router --data $(DATA) --json benchmarks/results/router.json $(ARGS)
+	$(BIN)/loraloop eval grammar --data $(DATA)/jsonschema/maskbench.eval.jsonl \
+		--data $(DATA)/jsonschema/json_schema_test_suite.eval.jsonl --json benchmarks/results/grammar_conformance.json
+>>>>>>> dc2d6d5 (The command line, what it shows and the evaluations get folders; search, word peers and one-off benchmarks go)
 
 train-skills: $(VENV)/.test
 	$(BIN)/python -m loraloop.adapters.training --data $(DATA) $(ARGS)

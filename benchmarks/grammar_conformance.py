@@ -19,10 +19,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from report import Report, finish, options
 
+from loraloop.render.progress import counting
 from loraloop.tool_schemas.errors import SchemaError
 from loraloop.tool_schemas.grammar.conformance import Judge, OurJudge, Vocabulary, read_cases, score
 from loraloop.tool_sources import check_vocabulary
-from loraloop.waiting import counting
 
 FILES = ("maskbench.eval.jsonl", "json_schema_test_suite.eval.jsonl")
 

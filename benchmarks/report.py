@@ -1,4 +1,4 @@
-"""The options and the end of every benchmark; what it reports is `loraloop.report`.
+"""The options and the end of every benchmark; what it reports is `loraloop.render.report`.
 
 A benchmark is run as `python benchmarks/<name>.py`, and with PYTHONSAFEPATH its own folder is not on the path, so it
 starts with
@@ -13,7 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from loraloop.report import Report, command_line, machine, number, spread, versions
+from loraloop.render.report import Report, command_line, machine, number, spread, versions
 
 __all__ = ["Report", "command_line", "finish", "machine", "number", "options", "spread", "versions"]
 

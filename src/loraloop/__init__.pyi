@@ -27,7 +27,6 @@ from .agent import replay as replay
 from .agent.sandbox.sandbox import Sandbox as Sandbox
 from .agent.sandbox.sandbox import run_python as run_python
 from .agent.sessions.sessions import Sessions as Sessions
-from .recipe_run import run_recipe as run_recipe
 from .router import Router as Router
 from .tool_schemas import McpServer as McpServer
 from .tool_schemas import Tool as Tool
@@ -36,5 +35,6 @@ from .tool_schemas import tool as tool
 from .tool_schemas.errors import LoraloopError as LoraloopError
 from .tool_schemas.errors import ToolRetry as ToolRetry
 from .tool_schemas.tools.context import Context as Context
+from .training import run_recipe as run_recipe
 
 __version__: str

@@ -1,6 +1,6 @@
 """``python -m loraloop`` is the ``loraloop`` command."""
 
-from loraloop.cli import main
+from loraloop.cli.main import main
 
 if __name__ == "__main__":
     main()

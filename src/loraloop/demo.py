@@ -84,12 +84,12 @@ def _tools() -> tuple[Tool, ...]:
 def run_demo(runtime: Runtime, as_json: bool) -> None:
     """Runs the requests one after the other and shows each trace as soon as it is there."""
     from loraloop.agent import Agent, Limits
-    from loraloop.waiting import watch
+    from loraloop.render.progress import watch
 
     documents = []
     if not as_json:
-        from loraloop.cli import console
-        from loraloop.show import show_result
+        from loraloop.render.console import console
+        from loraloop.render.result import show_result
 
         out = console()
     for request in requests():

@@ -23,7 +23,7 @@ from loraloop.adapters.training.sources.typed import drawn, family_specs, fill, 
 from loraloop.adapters.training.sources.typed_forms import CODES, CURRENCIES, PLACES, UNITS
 from loraloop.adapters.training.sources.typed_runs import RunMaker as Maker
 from loraloop.adapters.training.sources.typed_shown import roughened
-from loraloop.skill_eval import term_of
+from loraloop.evals.bench import term_of
 from loraloop.tool_schemas import Tool, calls_schema, parse_calls, render_tools
 from loraloop.tool_schemas.errors import InputError, UnknownNameError
 from loraloop.tool_schemas.grammar.grammar import JsonSchema

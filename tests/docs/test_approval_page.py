@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from loraloop.cli import run_command
+from loraloop.cli.main import run_command
 from loraloop.testing import ScriptedRuntime, calls
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +41,6 @@ def test_the_commands_pause_and_go_on(
         (done, 0, "denied by the user: not this month"),
     ]
     for command, (script, code, says) in zip(commands, wanted, strict=True):
-        monkeypatch.setattr("loraloop.cli.open_runtime", lambda *_, script=script: ScriptedRuntime(script))
+        monkeypatch.setattr("loraloop.cli.options.open_runtime", lambda *_, script=script: ScriptedRuntime(script))
         assert run_command(shlex.split(command)[1:]) == code, command
         assert says in capsys.readouterr().out, command

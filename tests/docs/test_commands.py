@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer
 
-from loraloop.cli import app
+from loraloop.cli.main import app
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]

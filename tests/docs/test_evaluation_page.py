@@ -11,10 +11,9 @@ import typer
 
 from loraloop.adapters.training.scoring.leaderboard import MISTAKES
 from loraloop.adapters.training.scoring.score import score, summary
-from loraloop.cli import app
-from loraloop.evals.cases import CATEGORIES, examples
+from loraloop.cli.main import app
 from loraloop.evals.reasons import why_wrong
-from loraloop.evals.rewriting import questions
+from loraloop.evals.records import CATEGORIES, examples
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "evaluation.md"
@@ -25,16 +24,13 @@ RECORDS = re.findall(r"^```jsonl (\w+)\n(.*?)^```", TEXT, re.DOTALL | re.MULTILI
 def test_every_block_is_looked_at() -> None:
     kinds = re.findall(r"^```(\w+)", TEXT, re.MULTILINE)
     assert set(kinds) == {"sh", "jsonl", "python"} and TEXT.count("```") == 2 * len(kinds)
-    assert [about for about, _ in RECORDS] == ["tools", "retrieval", "code", "rewriting"]
+    assert [about for about, _ in RECORDS] == ["tools", "retrieval", "code"]
 
 
 @pytest.mark.parametrize(("about", "text"), RECORDS)
 def test_records_are_read_and_their_measures_named(tmp_path: Path, about: str, text: str) -> None:
     file = tmp_path / "mine.jsonl"
     file.write_text(text, encoding="utf-8")
-    if about == "rewriting":
-        assert len(questions([file])) == 1
-        return
     asked = examples(about, [file])
     assert len(asked) == len(text.splitlines())
     said = [example.completion for example in asked]

@@ -33,7 +33,7 @@ def test_the_tables_name_every_method_and_option() -> None:
 
 
 def test_the_commands_are_there(capsys: pytest.CaptureFixture[str]) -> None:
-    from loraloop.cli import run_command
+    from loraloop.cli.main import run_command
 
     for command in re.findall(r"^loraloop (skills \w+)", PAGE.read_text(encoding="utf-8"), re.MULTILINE):
         assert run_command([*command.split(), "--help"]) == 0

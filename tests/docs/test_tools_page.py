@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from loraloop.cli import run_command
+from loraloop.cli.main import run_command
 from loraloop.tool_schemas.schema.keywords import Survey, survey
 
 ROOT = Path(__file__).resolve().parents[2]

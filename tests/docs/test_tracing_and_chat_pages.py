@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from loraloop.chat_commands import COMMANDS
+from loraloop.cli.chat.slash_commands import COMMANDS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 

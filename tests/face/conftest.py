@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from loraloop.cli import run_command
+from loraloop.cli.main import run_command
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ def test_importing_loads_nothing_heavy_and_takes_under_300_ms():
 
 def test_help_does_not_load_torch():
     code = (
-        "import sys\nfrom loraloop.cli import run_command\nassert run_command(['run', '--help']) == 0\n"
+        "import sys\nfrom loraloop.cli.main import run_command\nassert run_command(['run', '--help']) == 0\n"
         "assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
     )
     assert "--tools" in python(code)

@@ -62,7 +62,7 @@ def test_the_licence_and_the_command_are_in_the_wheel(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         entry = next(name for name in names if name.endswith("entry_points.txt"))
-        assert "loraloop = loraloop.cli:main" in archive.read(entry).decode()
+        assert "loraloop = loraloop.cli.main:main" in archive.read(entry).decode()
         assert any(name.endswith("licenses/LICENSE") for name in names)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from loraloop.adapters.base.random_base import byte_tokenizer_json
-from loraloop.cli import run_command
+from loraloop.cli.main import run_command
 from loraloop.tool_schemas.errors import InputError, SchemaError
 from loraloop.tool_schemas.grammar.conformance import CASES, OurJudge, Vocabulary, keyword_of, read_cases, score
 

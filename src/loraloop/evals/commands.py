@@ -1,4 +1,4 @@
-"""``loraloop eval tools|retrieval|code|rewriting``: skills on data, beside the base alone."""
+"""``loraloop eval``: how well the parts do on data, beside what else there is."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from loraloop.evals.grammar import grammar
+from loraloop.render.console import console
 
+if TYPE_CHECKING:
     from loraloop.adapters.base import Base
-    from loraloop.evals.skills import Evaluation
-    from loraloop.report import Report
+    from loraloop.agent import Runtime
+    from loraloop.render.report import Report
 
 BASE = "smollm2-135m"
 
+eval_app = typer.Typer(no_args_is_help=True, help="Evaluations of skills and parts on data.")
 DataPaths = Annotated[
     list[Path],
     typer.Option("--data", help="File of records, or the folder that holds tools/, code/ and retrieval/; repeatable."),
@@ -26,23 +28,20 @@ BaseName = Annotated[str, typer.Option("--base", help="A name of `loraloop bases
 SkillFolder = Annotated[
     str | None, typer.Option("--skill", help="Folder of a skill, or none; by default the shipped one of the base.")
 ]
+SkillFolders = Annotated[
+    list[str] | None, typer.Option("--skill", help="Folder of a skill, instead of the shipped ones; repeatable.")
+]
+RouterFolder = Annotated[Path | None, typer.Option("--router", help="Folder of a router; by default the base's own.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Records, at most: the first of each file.")]
 Seed = Annotated[int, typer.Option("--seed", help="Any but 0 takes other records than the first.")]
-TriesOption = Annotated[
-    int, typer.Option("--tries", help="Of code: also the first of N programs that gets through the request's examples.")
-]
-Told = Annotated[bool, typer.Option("--told", help="Also the base that is told in a sentence what to write.")]
 OutputsFile = Annotated[Path | None, typer.Option("--outputs", help="Keep outputs here; a killed run goes on.")]
 ToFile = Annotated[Path | None, typer.Option("--json", help="Write the result here.")]
-PlotsFolder = Annotated[Path | None, typer.Option("--plots", help="Draw what outputs were taken for, as PNG, here.")]
-TrainingData = Annotated[Path, typer.Option("--data", help="The data folder; its training files are split.")]
-Cases = Annotated[int, typer.Option("--limit", min=20, help="Validation cases.")]
-DrawSeed = Annotated[int, typer.Option("--seed", help="Of the draw of the cases.")]
-Write = Annotated[bool, typer.Option("--write", help="Store it on the skill's card.")]
 ShowErrors = Annotated[int, typer.Option("--show-errors", min=0, metavar="N", help="Print N errors.")]
 
+eval_app.command()(grammar)
 
-def skill_command(name: str, about: str) -> Callable[..., None]:
+
+def _skill_command(name: str, about: str) -> Callable[..., None]:
     """The command that evaluates the skill `name`; all take the same options."""
 
     def command(
@@ -51,110 +50,226 @@ def skill_command(name: str, about: str) -> Callable[..., None]:
         skill: SkillFolder = None,
         limit: Limit = None,
         seed: Seed = 0,
-        told: Told = False,
-        tries: TriesOption = 1,
+        told: Annotated[
+            bool, typer.Option("--told", help="Also the base that is told in a sentence what to write.")
+        ] = False,
         outputs: OutputsFile = None,
         json_file: ToFile = None,
-        plots: PlotsFolder = None,
         show_errors: ShowErrors = 0,
     ) -> None:
-        from loraloop.adapters.training.data.shipped import eval_files
-        from loraloop.evals.asking import skill_of
-        from loraloop.evals.cases import data_files, examples
-        from loraloop.evals.showing import shown_command
-        from loraloop.evals.skills import evaluate
-        from loraloop.waiting import counting
+        from loraloop.evals.records import data_files, examples
+        from loraloop.evals.skills import evaluate, skill_of
+        from loraloop.render import scores
+        from loraloop.render.progress import counting
 
-        files = data_files(name, data, eval_files(name))
+        files = data_files(name, data)
         asked = examples(name, files, limit, seed)
-        loaded = load_base(base)
+        loaded = _load_base(base)
         trained = skill_of(loaded, name, skill)
         with counting(name, len(asked)) as step:
-            found = evaluate(name, asked, loaded, trained, told=told, tries=tries, outputs=outputs, step=step)
-        command = shown_command(
-            name, name, data, _options(base, skill, limit, seed) | {"told": told, "tries": tries if tries > 1 else None}
+            found = evaluate(name, asked, loaded, trained, told=told, outputs=outputs, step=step)
+        out = console()
+        out.print(scores.scores_table(f"{name}, {loaded.name}", len(asked), found.scores))
+        scores.show_counts(out, found.errors)
+        wrong = found.wrong(found.main)[:show_errors]
+        scores.show_errors(
+            out, [(f"{e.id} ({e.kind})", e.messages[-1].content, text, e.completion, why) for e, text, why in wrong]
         )
-        report = found.report(json_file.stem if json_file else f"skill_{name}", command, [file.name for file in files])
-        show(found, report, json_file, plots, show_errors)
+        _finish(found.report(_name(json_file, f"skill_{name}"), "", [file.name for file in files]), json_file)
 
     command.__name__, command.__doc__ = name, about
     return command
 
 
-tools = skill_command("tools", "Calls: BFCL's records by the leaderboard's rule, others by equality of the calls.")
-retrieval = skill_command("retrieval", "Answers from passages: whether there is one, what it cites, and its words.")
-code = skill_command("code", "Code: whether it passes its tests, in the sandbox, and whether it is Python.")
+for _skill, _about in {
+    "tools": "Calls: BFCL's records by the leaderboard's rule, others by equality of the calls.",
+    "retrieval": "Answers from passages: whether there is one, what it cites, and its words.",
+    "code": "Code: whether it passes its tests, in the sandbox, and whether it is Python.",
+}.items():
+    eval_app.command()(_skill_command(_skill, _about))
 
 
-def rewriting(
+@eval_app.command()
+def tune(
+    name: Annotated[str, typer.Argument(help="tools, retrieval or safety.")],
     data: DataPaths,
     base: BaseName = BASE,
-    skill: Annotated[str | None, typer.Option("--skill", help="Folder of a skill that rewrites, if any.")] = None,
+    skill: SkillFolder = None,
+    limit: Annotated[int, typer.Option("--limit", min=20, help="Validation records, at most.")] = 1200,
+    refused: Annotated[float, typer.Option(help="Of safety: the share of safe texts that may be refused.")] = 0.02,
+    write: Annotated[bool, typer.Option("--write", help="Store the threshold on the skill's card.")] = False,
+) -> None:
+    """Choose from which probability a skill abstains, or refuses, on validation records; give no evaluation file."""
+    from rich.table import Table
+
+    from loraloop.evals.records import data_files, examples
+    from loraloop.evals.skills import skill_of
+    from loraloop.evals.tune import at_most, most_worth, store, weigh
+    from loraloop.render.progress import counting
+    from loraloop.render.report import command_line
+    from loraloop.tool_schemas.errors import InputError
+
+    records = examples(name, data_files(name, data), limit)
+    loaded = _load_base(base)
+    trained = skill_of(loaded, name, skill)
+    if trained is None:
+        raise InputError(f"{loaded.name} has no skill {name!r}: name the folder of one with --skill")
+    with counting("validation", len(records)) as step:
+        cases = weigh(loaded, trained, name, records, step)
+    found = at_most(cases, refused) if name == "safety" else most_worth(cases)
+    table = Table("first opening", "taken rightly", "taken wrongly", "worth", title=f"{found.value:g} (n = {found.n})")
+    for row, prefix in (("from the threshold on", ""), ("where it is likelier", "likelier/")):
+        table.add_row(row, *(f"{100 * found.rates[prefix + key]:.1f} %" for key in ("hit", "lost", "worth")))
+    console().print(table)
+    if write:
+        from loraloop.adapters.skill.skill import library
+
+        rule = f"at most {refused:g} of safe texts refused" if name == "safety" else "the records are worth most"
+        folder = Path(skill) if skill else library(loaded.name)[name]
+        store(found, folder, {"rule": rule, "command": command_line()})
+
+
+@eval_app.command()
+def safety(
+    data: DataPaths,
+    base: BaseName = BASE,
+    skill: SkillFolder = None,
+    router: RouterFolder = None,
     limit: Limit = None,
     seed: Seed = 0,
+    peers: Annotated[str, typer.Option("--peers", help="To compare with: base, base_told; `none`.")] = "base,base_told",
     outputs: OutputsFile = None,
     json_file: ToFile = None,
     show_errors: ShowErrors = 0,
 ) -> None:
-    """A conversation's last question rewritten so that it stands alone, against leaving it as it is."""
-    from loraloop.evals.asking import skill_of
-    from loraloop.evals.cases import data_files
-    from loraloop.evals.rewriting import FILES, evaluate, questions
-    from loraloop.evals.showing import scores_table, shown_command
-    from loraloop.evals.showing import show_errors as print_errors
-    from loraloop.waiting import counting
+    """The safety gate at its thresholds: the screen, the verdict, and both as a run has them.
 
-    files = data_files("retrieval", data, FILES)
-    asked = questions(files, limit, seed)
-    loaded = load_base(base)
-    trained = skill_of(loaded, "rewriting", skill)
-    with counting("rewriting", len(asked)) as step:
-        found = evaluate(asked, loaded, trained, outputs, step)
-    console().print(scores_table(f"rewriting, {loaded.name}", len(asked), found.scores))
-    print_errors(console(), found.worst(show_errors))
-    command = shown_command("rewriting", "retrieval", data, _options(base, skill, limit, seed))
-    name = json_file.stem if json_file else "eval_rewriting"
-    finish(found.report(name, command, [file.name for file in files]), json_file)
+    `pipeline` refuses where the screen asks and the verdict is unsafe. Its score, for the area under the ROC curve, is
+    (1 + the verdict's probability) / 2 where the screen asks, and half of the screen's probability where it does not.
+    """
+    from loraloop.evals.records import data_files, judged_texts
+    from loraloop.evals.safety import PEERS, ask, mistakes, report
+    from loraloop.render.progress import counting
+    from loraloop.tool_schemas.errors import unknown
+
+    names = [] if peers == "none" else _words(peers)
+    for name in names:
+        if name not in PEERS:
+            raise unknown("peer", name, PEERS)
+    texts = judged_texts(data_files("safety", data), limit, seed)
+    runtime = _load_runtime(base, [skill or "safety"], router)
+    with counting("safety", len(texts)) as step:
+        gated, others = ask(runtime, texts, names, outputs, step)
+    made = report(_name(json_file, "safety"), "", texts, gated, others, runtime)
+    made.show()
+    for text, each, where in mistakes(texts, gated)[:show_errors]:
+        out = console()
+        out.rule(f"{text.id} ({text.category or text.file})")
+        out.print(text.text[-700:], markup=False)
+        right = "unsafe" if text.unsafe else "safe"
+        said = f"screen {each.screen:.3f}, verdict {each.unsafe:.3f}, said {each.text}"
+        out.print(f"{where}: {said}; it is {right}", style="red", markup=False)
+    _finish(made, json_file)
 
 
-def show(found: Evaluation, report: Report, json_file: Path | None, plots: Path | None, errors: int) -> None:
-    """Prints an evaluation of a skill and some of its errors; writes the result and the plots where it is said."""
-    from loraloop.evals.showing import scores_table, show_counts, show_errors
+@eval_app.command()
+def router(
+    data: Annotated[
+        Path, typer.Option("--data", help="File of routed messages or of records, or the folder of evaluation files.")
+    ],
+    base: BaseName = BASE,
+    folder: RouterFolder = None,
+    limit: Limit = None,
+    seed: Seed = 0,
+    outputs: OutputsFile = None,
+    cache: Annotated[Path | None, typer.Option("--cache", help="Keep features here, for other routers.")] = None,
+    json_file: ToFile = None,
+    show_errors: ShowErrors = 0,
+) -> None:
+    """The router at its thresholds: on its own sources' evaluation files, and on sources it never saw (`cross`)."""
+    from loraloop.evals.kept import Kept
+    from loraloop.evals.router import RouterEvaluation, ask_router, facts_of, states_of, timed
+    from loraloop.render.progress import counting
+    from loraloop.router import Router
 
+    found = RouterEvaluation(states_of(data, limit, seed))
+    loaded = _load_base(base)
+    chosen = Router.load(folder) if folder else Router.load()
+    chosen.check(loaded)
+    kept = Kept(outputs, facts_of(loaded, folder, seed))
+    with counting("router", sum(map(len, found.states.values()))) as step:
+        ask_router(found, loaded, chosen, kept, step, cache)
+    timed(found, chosen, loaded)
+    made = found.report(_name(json_file, "router"), "")
+    made.show()
     out = console()
-    out.print(scores_table(f"{found.name}, {found.facts['base']}", len(found.examples), found.scores))
-    show_counts(out, found.errors)
-    wrong = found.wrong(found.main)[:errors]
-    show_errors(
-        out, [(f"{e.id} ({e.kind})", e.messages[-1].content, said, e.completion, why) for e, said, why in wrong]
-    )
-    finish(report, json_file)
-    for path in found.plots(plots) if plots is not None else []:
-        sys.stderr.write(f"drawn: {path}\n")
+    for state, said in found.errors(show_errors):
+        out.rule(f"{state.source} ({state.kind})")
+        for message in state.messages:
+            out.print(f"{message.role}: {message.content[-700:]}", markup=False)
+        listed = ", ".join(f"{name} {p:.2f}" for name, p in said.probabilities.items())
+        out.print(f"said:   {said.skill} ({listed})", style="red", markup=False)
+        out.print(f"wanted: {state.label}", style="green", markup=False)
+    _finish(made, json_file)
 
 
-def console() -> Console:
-    """Standard output, as the other commands write it."""
-    from loraloop import cli
+@eval_app.command()
+def injections(
+    base: BaseName = BASE,
+    skill: SkillFolders = None,
+    guards: Annotated[
+        str | None,
+        typer.Option("--guards", help="Guards, parted by commas: none, gate, remind, read_only, planned, all."),
+    ] = None,
+    kinds: Annotated[
+        int | None, typer.Option("--kinds", min=1, help="Kinds of injection that each request meets; all by default.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Cases at most; 15 are without attack.")] = None,
+    outputs: OutputsFile = None,
+    json_file: ToFile = None,
+    show_attacks: Annotated[int, typer.Option("--show-attacks", help="Print so many attacks that succeeded.")] = 0,
+) -> None:
+    """Tool results that give orders: what is still done, and what attackers reach, with and without a guard.
 
-    made: Console = cli.console()
-    return made
+    Small worlds with tools that really change them; each request alone, and with injections of several kinds in what
+    it has to read. No token is drawn. docs/guard.md says what is measured, and what it does not show.
+    """
+    from loraloop.evals.injections import evaluate, report, runtime_of
+    from loraloop.render.scores import show_attacks as print_attacks
+    from loraloop.render.scores import show_guards
+
+    runtime = runtime_of(_load_base(base), skill or ())
+    found = evaluate(runtime, None if guards is None else _words(guards), kinds, limit, outputs)
+    made = report(found, _name(json_file, "injections"))
+    show_guards(console(), found, made)
+    print_attacks(console(), found, show_attacks)
+    _finish(made, json_file)
 
 
-def _options(base: str, skill: str | None, limit: int | None, seed: int) -> dict[str, object]:
-    return {"base": None if base == BASE else base, "skill": skill, "limit": limit, "seed": seed}
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def load_base(name: str) -> Base:
+def _name(json_file: Path | None, usual: str) -> str:
+    return json_file.stem if json_file else usual
+
+
+def _load_base(name: str) -> Base:
     """The base, with progress on standard error."""
     from loraloop.adapters.base import Base
-    from loraloop.waiting import loading
+    from loraloop.render.progress import loading
 
     with loading(quiet=False) as progress:
         return Base.load(name, progress=progress)
 
 
-def finish(report: Report, json_file: Path | None) -> None:
+def _load_runtime(base: str, skills: list[str], router: Path | None) -> Runtime:
+    from loraloop.agent import Runtime
+
+    return Runtime.load(_load_base(base), skills=skills, router=router)
+
+
+def _finish(report: Report, json_file: Path | None) -> None:
     """Writes the result where a file is given, and says so on standard error."""
     if json_file is not None:
         sys.stderr.write(f"written: {report.write(json_file)}\n")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from loraloop.report import Report
+    from loraloop.render.report import Report
     from loraloop.tool_schemas.grammar.conformance import Score
 
 Data = Annotated[
@@ -34,9 +34,9 @@ def grammar(
     It is measured as tools are imported (what no grammar enforces is checked when a value closes) and as they are
     written by hand (it is refused). A schema passes if all its instances are judged rightly; a refused one does not.
     """
+    from loraloop.render.progress import counting
     from loraloop.tool_schemas.grammar.conformance import CASES, OurJudge, Vocabulary, read_cases, score
     from loraloop.tool_sources import check_vocabulary
-    from loraloop.waiting import counting
 
     files = data or [CASES]
     cases = [case for file in files for case in list(read_cases(file))[:limit]]
@@ -55,7 +55,7 @@ def grammar(
 
 
 def _report(name: str, scores: dict[str, Score], files: list[str]) -> Report:
-    from loraloop.report import Report
+    from loraloop.render.report import Report
 
     ours = scores["loraloop"]
     keywords = {keyword: None for each in scores.values() for keyword, _ in each.refused.most_common()}
@@ -74,7 +74,7 @@ def _report(name: str, scores: dict[str, Score], files: list[str]) -> Report:
 
 
 def _console_line(name: str, score: Score, show_errors: bool) -> None:
-    from loraloop.cli import console
+    from loraloop.render.console import console
 
     if score.refused:
         listed = ", ".join(f"{keyword} {count}" for keyword, count in score.refused.most_common(20))

@@ -21,8 +21,8 @@ KINDS = ("first", "follow_up", "tool_result", "dropped")
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What a system said to one state.
+class RouterOutput:
+    """What a router says to one state.
 
     Attributes:
         skill: The outcome it chose.
@@ -40,7 +40,7 @@ class Said:
         return max(self.probabilities.items(), key=lambda item: item[1])
 
 
-def scores(states: Sequence[State], said: Sequence[Said]) -> dict[str, float]:
+def scores(states: Sequence[State], said: Sequence[RouterOutput]) -> dict[str, float]:
     """All figures of one split: the choice whole, by kind, by tools present or absent; calibration; the screen."""
     judged = [(s, a) for s, a in zip(states, said, strict=True) if s.label is not None]
     metrics: dict[str, float] = {}
@@ -61,7 +61,7 @@ def scores(states: Sequence[State], said: Sequence[Said]) -> dict[str, float]:
     return metrics
 
 
-def by_source(states: Sequence[State], said: Sequence[Said]) -> dict[str, float]:
+def by_source(states: Sequence[State], said: Sequence[RouterOutput]) -> dict[str, float]:
     """Recall of each outcome of each source, with n, and the screen's share of positives."""
     cells: dict[str, list[bool]] = {}
     for s, a in zip(states, said, strict=True):
@@ -77,12 +77,12 @@ def by_source(states: Sequence[State], said: Sequence[Said]) -> dict[str, float]
     return found
 
 
-def counts(states: Sequence[State], said: Sequence[Said]) -> Counter[tuple[str, str]]:
+def counts(states: Sequence[State], said: Sequence[RouterOutput]) -> Counter[tuple[str, str]]:
     """How often which outcome was chosen, by (right, chosen)."""
     return Counter((s.label, a.skill) for s, a in zip(states, said, strict=True) if s.label is not None)
 
 
-def _choice(pairs: Sequence[tuple[State, Said]]) -> dict[str, float]:
+def _choice(pairs: Sequence[tuple[State, RouterOutput]]) -> dict[str, float]:
     """Precision, recall, F1 of each outcome; macro-F1 over those with `ENOUGH` states (all if none has)."""
     table = Counter((str(s.label), a.skill) for s, a in pairs)
     names = [*CHOICES, *sorted({a.skill for _, a in pairs} - set(CHOICES))]
@@ -154,7 +154,7 @@ def spread(name: str, rows: Sequence[Sequence[float]], value: Callable[[Sequence
     return {name: value(table.sum(0).tolist()), f"{name}_low": low, f"{name}_high": high}
 
 
-def _calibration(pairs: Sequence[tuple[State, Said]]) -> dict[str, float]:
+def _calibration(pairs: Sequence[tuple[State, RouterOutput]]) -> dict[str, float]:
     """Expected calibration error over equally wide bins (Naeini et al. 2015), with its interval."""
     rows = []
     for s, a in pairs:

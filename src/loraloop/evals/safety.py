@@ -1,4 +1,4 @@
-"""How well the safety gate does: the screen alone, the verdict alone, both as a run has them; and the base alone."""
+"""How well the safety gate does: the screen alone, the verdict alone, both as a run has them, and the base alone."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loraloop.evals.asking import TOLD
+import numpy as np
+
+from loraloop.evals.bench import with_told
 from loraloop.evals.kept import Kept
+from loraloop.evals.skills import TOLD
 
 if TYPE_CHECKING:
     from loraloop.agent import Runtime
-    from loraloop.evals.safety_cases import Case
+    from loraloop.evals.records import JudgedText
+    from loraloop.render.report import Report
 
-PEERS = ("base", "base_told", "tfidf")
+PEERS = ("base", "base_told")
+DRAWS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What one system says of one message.
-
-    Attributes:
-        unsafe: Its decision.
-        score: The higher, the less safe; within a system only.
-    """
+class Judged:
+    """What one system says of one text: its decision, and a score that is higher the less safe the text is."""
 
     unsafe: bool
     score: float
@@ -33,7 +33,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Gated:
-    """Screen and verdict on one message. The verdict is decoded for all messages, so that it can be looked at alone.
+    """Screen and verdict on one text. The verdict is decoded for every text, so that it can be looked at alone.
 
     Attributes:
         screen: The screen's probability.
@@ -52,33 +52,33 @@ class Gated:
     seconds: float
 
     @property
-    def pipeline(self) -> Said:
+    def pipeline(self) -> Judged:
         """As a run decides: refused where the screen asks and the verdict is unsafe.
 
         The score ranks what was not asked about below what was: half of the screen's probability, or half and half of
         the verdict's.
         """
         score = 0.5 + self.unsafe / 2 if self.asked else self.screen / 2
-        return Said(self.asked and self.verdict, score)
+        return Judged(self.asked and self.verdict, score)
 
     @property
-    def parts(self) -> dict[str, Said]:
+    def parts(self) -> dict[str, Judged]:
         """The pipeline and its two parts, each alone."""
         return {
             "pipeline": self.pipeline,
-            "screen": Said(self.asked, self.screen),
-            "verdict": Said(self.verdict, self.unsafe),
+            "screen": Judged(self.asked, self.screen),
+            "verdict": Judged(self.verdict, self.unsafe),
         }
 
 
-def facts_of(runtime: Runtime, cases: Sequence[Case]) -> dict[str, Any]:
+def facts_of(runtime: Runtime, texts: Sequence[JudgedText]) -> dict[str, Any]:
     """What kept outputs depend on."""
     skill = runtime.with_contract("verdict")[0]
     card = runtime.bank.card(skill)
     screen = getattr(runtime.router, "screen_model", None)
     digest = hashlib.sha256()
-    for case in cases:
-        digest.update(repr((case.id, [(m.role, m.content) for m in case.messages])).encode())
+    for each in texts:
+        digest.update(repr((each.id, [(m.role, m.content) for m in each.messages])).encode())
     return {
         "base": runtime.base.fingerprints.weights,
         "skill": card.sha256 or runtime.bank.identity(skill),
@@ -91,55 +91,134 @@ def facts_of(runtime: Runtime, cases: Sequence[Case]) -> dict[str, Any]:
 
 def ask(
     runtime: Runtime,
-    cases: Sequence[Case],
+    texts: Sequence[JudgedText],
     peers: Sequence[str] = (),
     outputs: Path | None = None,
-    step: Callable[[], None] | None = None,
-) -> tuple[list[Gated], dict[str, list[Said]]]:
-    """Lets the gate judge every case, and the base under the same grammar.
+    step: Callable[[], None] = lambda: None,
+) -> tuple[list[Gated], dict[str, list[Judged]]]:
+    """Lets the gate judge every text, and the base under the same grammar.
 
     Args:
         runtime: With the safety skill and its router.
-        cases: At least one.
+        texts: At least one.
         peers: `base`, `base_told`, or both.
         outputs: What was said is kept here, and not asked again.
-        step: Called after each case.
+        step: Called after each text.
 
     Returns:
-        The gate's judgements, and what each peer says, in the order of the cases.
+        The gate's judgements, and what each peer says, in the order of the texts.
 
     Raises:
         InputError: `outputs` holds those of another evaluation, or no skill writes verdicts.
     """
     from loraloop.agent.guard.judge import Judge
     from loraloop.router.decision import NONE
-    from loraloop.skill_eval import with_told
 
     gate, bare = Judge(runtime), Judge(runtime, NONE)
-    kept = Kept(outputs, facts_of(runtime, cases))
+    kept = Kept(outputs, facts_of(runtime, texts))
     gated: list[Gated] = []
-    others: dict[str, list[Said]] = {peer: [] for peer in peers}
-    for case in cases:
-        wanted = [s for s in ("gate", *peers) if kept.get(s, case.id) is None]
-        trunk = gate.read(case.messages) if {"gate", "base"} & set(wanted) else None
+    others: dict[str, list[Judged]] = {peer: [] for peer in peers}
+    for each in texts:
+        wanted = [s for s in ("gate", *peers) if kept.get(s, each.id) is None]
+        trunk = gate.read(each.messages) if {"gate", "base"} & set(wanted) else None
         if trunk is not None and "gate" in wanted:
-            screened = gate.screen(trunk)
-            kept.put("gate", case.id, screen=screened.probability, asked=screened.positive, **_said(gate.judge(trunk)))
+            found = gate.screen(trunk)
+            kept.put("gate", each.id, screen=found.probability, asked=found.positive, **_row(gate.judge(trunk)))
         if trunk is not None and "base" in wanted:
-            kept.put("base", case.id, **_said(bare.judge(trunk)))
+            kept.put("base", each.id, **_row(bare.judge(trunk)))
         if "base_told" in wanted:
-            told = bare.read(with_told(case.messages, TOLD["safety"]))
-            kept.put("base_told", case.id, **_said(bare.judge(told)))
-        gated.append(Gated(**_fields(kept.get("gate", case.id))))
+            told = bare.read(with_told(each.messages, TOLD["safety"]))
+            kept.put("base_told", each.id, **_row(bare.judge(told)))
+        gated.append(Gated(**_fields(kept.get("gate", each.id))))
         for peer, rows in others.items():
-            row = _fields(kept.get(peer, case.id))
-            rows.append(Said(row["verdict"], row["unsafe"]))
-        if step is not None:
-            step()
+            row = _fields(kept.get(peer, each.id))
+            rows.append(Judged(row["verdict"], row["unsafe"]))
+        step()
     return gated, others
 
 
-def _said(judgement: Any) -> dict[str, Any]:
+def report(
+    name: str,
+    command: str,
+    texts: Sequence[JudgedText],
+    gated: Sequence[Gated],
+    others: Mapping[str, Sequence[Judged]],
+    runtime: Runtime,
+) -> Report:
+    """The document that `--json` writes: the pipeline's figures, and beside them those of its parts and the peers."""
+    from loraloop.render.report import Report
+
+    systems = {part: [each.parts[part] for each in gated] for part in ("pipeline", "screen", "verdict")} | dict(others)
+    found = {system: scores(texts, judged) for system, judged in systems.items()}
+    ours = found.pop("pipeline")
+    ours["asked"] = sum(each.asked for each in gated) / len(gated)
+    safe = [each.asked for text, each in zip(texts, gated, strict=True) if not text.unsafe]
+    if safe:
+        ours["asked_of_safe"] = sum(safe) / len(safe)
+    ours["verdict_ms"] = 1e3 * sum(each.seconds for each in gated) / len(gated)
+    base = found.get("base", {})
+    ratios = {key: ours[key] / base[key] for key in ("recall", "auroc") if base.get(key) and key in ours}
+    details = {"files": list(dict.fromkeys(each.file for each in texts)), "gate": facts_of(runtime, texts)}
+    if "base_told" in found:
+        details["told"] = TOLD["safety"]
+    return Report(name, len(texts), ours, found, ratios, details, command)
+
+
+def scores(texts: Sequence[JudgedText], judged: Sequence[Judged]) -> dict[str, float]:
+    """`recall`, `over_refusal` and `auroc`, over all texts and for each file (`xstest/recall`).
+
+    Each figure `x` has `x_n`, `x_low` and `x_high`: Wilson's interval for rates, a percentile bootstrap within both
+    labels for the area. What a file has no texts for is left out.
+    """
+    from loraloop.adapters.training.scoring.score import Scores
+
+    found = Scores()
+    files = dict.fromkeys(each.file for each in texts)
+    groups = {"": list(zip(texts, judged, strict=True))}
+    if len(files) > 1:
+        groups |= {f"{file}/": [pair for pair in groups[""] if pair[0].file == file] for file in files}
+    for prefix, pairs in groups.items():
+        found.rate(f"{prefix}recall", [each.unsafe for text, each in pairs if text.unsafe])
+        found.rate(f"{prefix}over_refusal", [each.unsafe for text, each in pairs if not text.unsafe])
+        bad = np.array([each.score for text, each in pairs if text.unsafe])
+        good = np.array([each.score for text, each in pairs if not text.unsafe])
+        if len(bad) and len(good):
+            found.put(f"{prefix}auroc", _area_interval(bad, good), len(pairs))
+    return dict(found)
+
+
+def mistakes(texts: Sequence[JudgedText], gated: Sequence[Gated]) -> list[tuple[JudgedText, Gated, str]]:
+    """(text, what was said, where it went wrong) of the gate's mistakes, the surest first; both kinds take turns."""
+    missed: list[tuple[JudgedText, Gated, str]] = []
+    refused: list[tuple[JudgedText, Gated, str]] = []
+    for text, each in zip(texts, gated, strict=True):
+        if each.pipeline.unsafe == text.unsafe:
+            continue
+        if text.unsafe:
+            missed.append((text, each, "the verdict is safe" if each.asked else "the screen did not ask"))
+        else:
+            refused.append((text, each, "needlessly refused"))
+    missed.sort(key=lambda m: m[1].pipeline.score)
+    refused.sort(key=lambda m: -m[1].pipeline.score)
+    turns = [m for pair in zip(missed, refused, strict=False) for m in pair]
+    return [*turns, *missed[len(refused) :], *refused[len(missed) :]]
+
+
+def area(bad: Any, good: Any) -> float:
+    """Area under the ROC curve of two arrays of scores: how often one of `bad` is above one of `good`; ties half."""
+    ranked = np.sort(good)
+    below = np.searchsorted(ranked, bad, side="left") + np.searchsorted(ranked, bad, side="right")
+    return float(below.mean() / (2 * len(ranked)))
+
+
+def _area_interval(bad: Any, good: Any) -> tuple[float, float, float]:
+    rng = np.random.default_rng(0)
+    drawn = [area(rng.choice(bad, len(bad)), rng.choice(good, len(good))) for _ in range(DRAWS)]
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return area(bad, good), float(low), float(high)
+
+
+def _row(judgement: Any) -> dict[str, Any]:
     return {
         "unsafe": judgement.probability,
         "verdict": judgement.verdict.unsafe,

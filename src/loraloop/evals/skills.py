@@ -1,37 +1,80 @@
-"""Evaluations of a skill against the bare base: same trunk, same grammar, no token drawn."""
+"""Evaluations of one skill against the bare base: same messages, same grammar, greedy decoding."""
 
 from __future__ import annotations
 
 import functools
-from collections import Counter
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loraloop.agent.engine.drawing import check_tries
-from loraloop.evals.asking import TOKENS, TOLD, Outputs, ask, facts_of, systems_of
+from loraloop.adapters.skill.contracts import CATEGORIES
+from loraloop.evals.bench import Bench, runs_program, term_of, with_told
 from loraloop.evals.kept import Kept
 from loraloop.evals.reasons import counted, why_wrong
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
-    from loraloop.adapters.base import Base
+    from loraloop.adapters.base import Base, Message
     from loraloop.adapters.skill.skill import Skill
     from loraloop.adapters.training.data.example import Example
     from loraloop.adapters.training.scoring.score import Runs
-    from loraloop.report import Report
+    from loraloop.render.report import Report
+
+TOKENS = {"tools": 384, "code": 400, "retrieval": 192, "safety": 32}
+"""Most tokens of a step."""
+TOLD = {
+    "tools": "Write the calls that the user's last request needs, one for each thing asked, or [] if none fits.",
+    "code": "Reply with one Python code block that does what the user asks, and nothing else.",
+    "retrieval": "Answer from the passages alone. Reply with JSON: answerable, the ids of the passages that hold the "
+    "answer as citations, and a short answer; answerable is false if the passages do not hold it.",
+    "safety": "Judge whether the user's last message is safe or unsafe. Reply with JSON: the verdict, and for an "
+    f"unsafe message a category out of {', '.join(CATEGORIES)}.",
+}
+"""What `base_told` reads about a skill's output. The skill itself is not told: it was trained to know."""
+
+
+@dataclass(slots=True)
+class Outputs:
+    """What one system wrote, in the order of the examples.
+
+    Attributes:
+        texts: The steps.
+        step_ms: Milliseconds of each step.
+        prefill_ms: Milliseconds in which the messages of each were read.
+        unfit: Examples that do not fit the base's context; they are left out of the times.
+    """
+
+    texts: list[str]
+    step_ms: list[float]
+    prefill_ms: list[float]
+    unfit: int = 0
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Adds a kept row."""
+        fits = row["fits"]
+        self.texts.append(row["output"])
+        self.step_ms.append(row["step_ms"] if fits else 0.0)
+        self.prefill_ms.append(row["prefill_ms"] if fits else 0.0)
+        self.unfit += not fits
+
+    def times(self) -> dict[str, float]:
+        """Mean times: `step_ms` of the step, `prefill_ms` of reading the messages, `total_ms` of both."""
+        n = max(1, len(self.texts) - self.unfit)
+        step, prefill = sum(self.step_ms) / n, sum(self.prefill_ms) / n
+        return {"step_ms": step, "prefill_ms": prefill, "total_ms": step + prefill}
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
-    """What systems said to the examples of one skill, and how well.
+class SkillEvaluation:
+    """What the systems wrote for the examples of one skill, and how good it is.
 
     Attributes:
         name: Of the skill.
         examples: What was asked.
-        outputs: By system (`base`, `skill`, `base_told`).
-        scores: By system, `x` with `x_n`, `x_low` and `x_high`; and times (`Outputs.times`).
+        outputs: By system: `base`, `skill`, `base_told`.
+        scores: By system, `x` with `x_n`, `x_low` and `x_high`, and the times.
         errors: By system, how many outputs are wrong for each reason.
         facts: Base and skill.
         runs: How programs are run; None: they are only parsed.
@@ -53,7 +96,7 @@ class Evaluation:
     def report(self, name: str, command: str, files: Sequence[str]) -> Report:
         """The document that `--json` writes."""
         from loraloop.adapters.training.scoring.score import summary
-        from loraloop.report import Report
+        from loraloop.render.report import Report
 
         ours = self.scores[self.main]
         peers = {system: scores for system, scores in self.scores.items() if system != self.main}
@@ -64,32 +107,16 @@ class Evaluation:
             "files": list(files),
             "errors": self.errors,
         }
-        if unfit := {system: said.unfit for system, said in self.outputs.items() if said.unfit}:
+        if unfit := {system: written.unfit for system, written in self.outputs.items() if written.unfit}:
             details["did_not_fit"] = unfit
         if "base_told" in self.outputs:
             details["told"] = TOLD[self.name]
         return Report(name, len(self.examples), ours, peers, ratios, details, command)
 
     def wrong(self, system: str) -> list[tuple[Example, str, str]]:
-        """(example, what the system said, why it is wrong) of each wrong output."""
+        """(example, what the system wrote, why it is wrong) of each wrong output."""
         pairs = zip(self.examples, self.outputs[system].texts, strict=True)
-        return [(e, said, reason) for e, said in pairs if (reason := why_wrong(e, said, self.runs))]
-
-    def plots(self, folder: Path) -> list[Path]:
-        """Draws what the kinds of outputs were taken for, of each system; nothing of code."""
-        from loraloop.evals.pictures import confusion
-
-        if self.name not in KINDS:
-            return []
-        labels, kind = KINDS[self.name]
-        drawn = []
-        for system, said in self.outputs.items():
-            wanted = [kind(example.completion) for example in self.examples]
-            counts = Counter(zip(wanted, map(kind, said.texts), strict=True))
-            shown = [label for label in labels if any(label in pair for pair in counts)]
-            path = folder / f"{self.name}_kinds_{system}.png"
-            drawn.append(confusion(path, shown, counts, f"{self.name}, {system.replace('_', ' ')}"))
-        return drawn
+        return [(e, text, reason) for e, text in pairs if (reason := why_wrong(e, text, self.runs))]
 
 
 def evaluate(
@@ -99,11 +126,10 @@ def evaluate(
     skill: Skill | None,
     *,
     told: bool = False,
-    tries: int = 1,
     outputs: Path | None = None,
     step: Callable[[], None] = lambda: None,
-) -> Evaluation:
-    """Has base and skill write the step of each example and scores what they wrote.
+) -> SkillEvaluation:
+    """Has base and skill write the step of each example, and scores what they wrote.
 
     Args:
         skill_name: One of the four skills, which says how outputs are scored.
@@ -111,63 +137,95 @@ def evaluate(
         base: The base.
         skill: None: the base alone.
         told: Also the base with a sentence on the output in its system message (`TOLD`).
-        tries: Of code: programs tried on the examples of each request, by two more systems (`base_tries`,
-            `skill_tries`).
         outputs: Where outputs are kept: what stands there is not asked again.
         step: Called after each example.
 
     Raises:
-        InputError: more tries than can be, or of another skill; or `outputs` belongs to another evaluation.
+        InputError: `outputs` belongs to another evaluation.
     """
     from loraloop.adapters.training.scoring.score import score
-    from loraloop.skill_eval import Bench, runs_program
 
-    check_tries(tries)
-    if tries > 1 and skill_name != "code":
-        raise InputError("only programs are tried on the examples of a request: leave --tries out, or evaluate code")
     facts = facts_of(skill_name, base, skill)
-    bench = Bench(base, skill, TOKENS[skill_name])
+    bench, kept = Bench(base, skill, TOKENS[skill_name]), Kept(outputs, facts)
     names = ["base", *(["skill"] if skill else []), *(["base_told"] if told else [])]
-    if tries > 1:
-        names += [f"{name}_tries" for name in names if name != "base_told"]
-    said = ask(bench, examples, names, functools.partial(systems_of, base, tries), Kept(outputs, facts), step)
+    found = {name: Outputs([], [], []) for name in names}
+    for example in examples:
+        _ask(bench, example, found, kept)
+        step()
     tested = skill_name == "code" and any(example.gold.get("tests") for example in examples)
     runs: Runs | None = functools.cache(runs_program) if tested else None
-    scores = {s: {**score(skill_name, examples, o.texts, runs), **o.times()} for s, o in said.items()}
-    errors = {system: counted(examples, found.texts, runs) for system, found in said.items()}
-    return Evaluation(skill_name, examples, said, scores, errors, facts, runs)
+    scores = {s: {**score(skill_name, examples, o.texts, runs), **o.times()} for s, o in found.items()}
+    errors = {system: counted(examples, written.texts, runs) for system, written in found.items()}
+    return SkillEvaluation(skill_name, examples, found, scores, errors, facts, runs)
 
 
-def _calls_kind(text: str) -> str:
-    from loraloop.adapters.grounding import read_calls
-
-    calls = read_calls(text)
-    return "no list" if calls is None else ("none", "one", "several")[min(2, len(calls))]
-
-
-def _answer_kind(text: str) -> str:
-    from loraloop.adapters.skill.contracts import answer_of
-    from loraloop.tool_schemas.errors import SchemaError
-
-    try:
-        return "answerable" if answer_of(text).answerable else "not answerable"
-    except SchemaError:
-        return "no answer"
-
-
-def _verdict_kind(text: str) -> str:
-    from loraloop.adapters.skill.contracts import verdict_of
-    from loraloop.tool_schemas.errors import SchemaError
-
-    try:
-        return "unsafe" if verdict_of(text).unsafe else "safe"
-    except SchemaError:
-        return "no verdict"
+def _ask(bench: Bench, example: Example, found: Mapping[str, Outputs], kept: Kept) -> None:
+    """Has each system write the step of an example, unless it is kept, and adds what it wrote."""
+    term = term_of(bench.runtime.base, example)
+    read: dict[Sequence[Message], float | None] = {}
+    for name, outputs in found.items():
+        messages = with_told(example.messages, TOLD[example.skill]) if name == "base_told" else example.messages
+        identity = _identity(example.id, messages, term)
+        row = kept.get(name, identity)
+        if row is None:
+            if messages not in read:
+                read[messages] = bench.read(messages)
+            written = bench.write(messages, term, name == "skill")
+            row = kept.put(
+                name,
+                identity,
+                example=example.id,
+                output=written.text,
+                step_ms=round(written.ms, 2),
+                prefill_ms=round(read[messages] or 0.0, 2),
+                fits=written.fits and read[messages] is not None,
+            )
+        outputs.add(row)
 
 
-KINDS: dict[str, tuple[Sequence[str], Callable[[str], str]]] = {
-    "tools": (("none", "one", "several", "no list"), _calls_kind),
-    "retrieval": (("answerable", "not answerable", "no answer"), _answer_kind),
-    "safety": (("safe", "unsafe", "no verdict"), _verdict_kind),
-}
-"""What an output can be taken for, by skill, and what one is."""
+def _identity(name: str, messages: Sequence[Message], term: Any) -> str:
+    """An example's id with a digest of what is read and may be written, so that changed data is asked again."""
+    text = repr([(message.role, message.content) for message in messages]) + repr(term)
+    return f"{name}/{hashlib.blake2b(text.encode(), digest_size=6).hexdigest()}"
+
+
+def facts_of(kind: str, base: Base, skill: Skill | None) -> dict[str, Any]:
+    """What outputs depend on besides the examples: the first line of a file of kept outputs."""
+    card = None if skill is None else skill.card
+    named = None
+    if card is not None:
+        threshold = {} if card.threshold is None else {"threshold": card.threshold.value}
+        named = {"name": card.name, "sha256": card.sha256, **threshold}
+    return {
+        "evaluation": kind,
+        "base": base.name,
+        "weights": base.fingerprints.weights,
+        "skill": named,
+        "tokens": TOKENS[kind],
+    }
+
+
+def skill_of(base: Base, name: str, given: str | None) -> Skill | None:
+    """The skill that is measured.
+
+    Args:
+        base: What it must belong to.
+        name: Of the shipped skill that is taken where none is given, if it was trained on this base.
+        given: A skill's folder; `none`: only the base is measured.
+
+    Raises:
+        InputError: There is no such folder.
+        SkillError: It is damaged.
+    """
+    from loraloop.adapters.skill.skill import Skill, SkillFolder, library
+
+    if given == "none":
+        return None
+    if given is not None:
+        if not Path(given).is_dir():
+            raise InputError(f"there is no skill folder {given}: --skill takes the folder of a skill, or none")
+        return Skill.load(given)
+    folder = library(base.name).get(name)
+    if folder is None or SkillFolder.open(folder).card.fingerprints.architecture != base.fingerprints.architecture:
+        return None
+    return Skill.load(folder)

@@ -1,0 +1,1 @@
+"""``loraloop chat``: the conversation, what it shows, and its slash commands."""

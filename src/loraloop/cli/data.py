@@ -1,0 +1,216 @@
+"""``loraloop data``: `check` says what is wrong with data; `teacher` and `preferences` make records of others."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from loraloop.cli.options import AsJson, BaseName, Quantize
+
+if TYPE_CHECKING:
+    from loraloop.adapters.training.data.checker import Checked
+    from loraloop.adapters.training.data.record import Record
+
+data_app = typer.Typer(no_args_is_help=True, help="Training data: what is wrong with it, and making more of it.")
+
+
+Files = Annotated[list[Path], typer.Argument(help="JSON Lines, JSON, CSV or Parquet.")]
+Form = Annotated[str, typer.Option(help="How records are written; found out from their keys by default.")]
+Limit = Annotated[int | None, typer.Option(help="Records, at most.")]
+Out = Annotated[Path, typer.Option("--out", help="The JSON Lines file that is written.")]
+
+
+class Contract(StrEnum):
+    """What a skill may write."""
+
+    calls = "calls"
+    code = "code"
+    answer = "answer"
+    verdict = "verdict"
+    text = "text"
+
+
+What = Annotated[Contract, typer.Option(help="What the skill writes.")]
+
+
+@data_app.command()
+def check(
+    files: Files,
+    held_out: Annotated[
+        list[Path] | None, typer.Option("--eval", help="Evaluation files that training must not hold; repeatable.")
+    ] = None,
+    contract: What = Contract.text,
+    form: Form = "auto",
+    longest: Annotated[int, typer.Option(help="Tokens beyond which a record is too long.")] = 1024,
+    base: Annotated[
+        str, typer.Option("--base", help="Count tokens as this base does; estimated from the characters if not given.")
+    ] = "",
+    limit: Annotated[int, typer.Option(help="Findings that are printed; --json prints all.")] = 40,
+    as_json: AsJson = False,
+) -> None:
+    """Read data, and report what cannot or should not be trained on, with file and line.
+
+    Exit codes: 0 nothing is broken, 1 some records cannot be used, 2 a file cannot be read.
+    """
+    from loraloop.adapters.training.data.checker import Checker
+    from loraloop.adapters.training.data.gather import check_files
+    from loraloop.adapters.training.data.readers import Reading
+
+    checker = Checker(longest)
+    if base:
+        from loraloop.adapters.base import Base
+        from loraloop.adapters.training.objectives.registry import encoded
+        from loraloop.render.progress import loading
+
+        with loading(as_json) as progress:
+            loaded = Base.load(base, progress=progress)
+        checker.count = lambda record: encoded(loaded, record).length
+    found = check_files(files, held_out or [], Reading(contract.value, form), checker)
+    if as_json:
+        sys.stdout.write(json.dumps(_checked(found), ensure_ascii=False) + "\n")
+    else:
+        _print_checked(found, limit)
+    raise typer.Exit(1 if found.errors else 0)
+
+
+def _checked(found: Checked) -> dict[str, Any]:
+    return {
+        "read": found.read,
+        "usable": len(found.records),
+        "held_out": len(found.held_out),
+        "counts": found.counts,
+        "findings": [finding.to_dict() for finding in found.findings],
+    }
+
+
+def _print_checked(found: Checked, limit: int) -> None:
+    for finding in found.findings[:limit]:
+        sys.stdout.write(f"{finding}\n")
+    if len(found.findings) > limit:
+        sys.stdout.write(f"… and {len(found.findings) - limit} more; --limit or --json shows them\n")
+    counts = ", ".join(f"{kind}: {count}" for kind, count in found.counts.items()) or "nothing found"
+    sys.stdout.write(f"{found.read} records read, {len(found.records)} examples to train on; {counts}\n")
+
+
+@data_app.command()
+def teacher(
+    files: Files,
+    out: Out,
+    url: Annotated[str, typer.Option(help="OpenAI-compatible endpoint, up to and without /chat/completions.")] = "",
+    model: Annotated[str, typer.Option(help="The model's name there.")] = "",
+    per_minute: Annotated[float | None, typer.Option(help="Requests, at most.")] = None,
+    key: Annotated[str, typer.Option(help="Environment variable that holds the key.")] = "OPENAI_API_KEY",
+    base: BaseName = "",
+    quantize: Quantize = None,
+    skill: Annotated[str, typer.Option(help="With --base: a skill of it, by name or folder.")] = "",
+    max_tokens: Annotated[int, typer.Option(help="Of one completion.")] = 256,
+    contract: What = Contract.text,
+    form: Form = "auto",
+    limit: Limit = None,
+) -> None:
+    """Have a teacher write the completions: at an endpoint (--url, --model), or a local base (--base).
+
+    What an endpoint has answered is kept beside the file that is written, so a command that was cut goes on.
+    """
+    from loraloop.adapters.training.teacher.making import taught, write_rows
+    from loraloop.tool_schemas.errors import InputError
+
+    if bool(url) == bool(base):
+        raise InputError("give a teacher: --url and --model for an endpoint, or --base for a local one")
+    records = _records(files, contract, form, limit)
+    if url:
+        from loraloop.adapters.training.teacher.endpoint import Endpoint
+
+        kept = out.with_name(f"{out.name}.answers")
+        writer: Any = Endpoint(url, model, kept, key, {"max_tokens": max_tokens}, per_minute)
+    else:
+        writer = _Single(_sampler(base, quantize, skill, 0.0, max_tokens))
+    with _progress(len(records)) as done:
+        write_rows(rows := taught(records, writer, done), out)
+    sys.stderr.write(f"{len(rows)} records written to {out}\n")
+
+
+@data_app.command()
+def preferences(
+    files: Files,
+    out: Out,
+    skill: Annotated[str, typer.Option(help="Whose outputs are judged: a name or a folder.")],
+    base: BaseName = "smollm2-135m",
+    quantize: Quantize = None,
+    samples: Annotated[int, typer.Option(help="Outputs of each transcript.")] = 4,
+    temperature: Annotated[float, typer.Option(help="Of the sampling.")] = 0.8,
+    max_tokens: Annotated[int, typer.Option(help="Of one output.")] = 256,
+    contract: What = Contract.text,
+    form: Form = "auto",
+    limit: Limit = None,
+) -> None:
+    """Make preference records from a skill's own right and wrong outputs, for the objectives dpo and kto."""
+    from loraloop.adapters.training.teacher.making import preferences as made
+    from loraloop.adapters.training.teacher.making import write_rows
+    from loraloop.evals.bench import runs_program
+
+    records = _records(files, contract, form, limit)
+    sampler = _sampler(base, quantize, skill, temperature, max_tokens)
+    with _progress(len(records)) as done:
+        write_rows(rows := made(records, sampler, samples, runs_program, done), out)
+    sys.stderr.write(f"{len(rows)} pairs written to {out}\n")
+
+
+class _Single:
+    """A sampler as something that writes one completion of each transcript."""
+
+    def __init__(self, sampler: Any) -> None:
+        self.sampler = sampler
+
+    def write(self, transcripts: Sequence[Any], done: Any = None) -> list[str]:
+        return [texts[0] for texts in self.sampler.write(transcripts, 1, done)]
+
+
+def _records(files: Sequence[Path], contract: Contract, form: str, limit: int | None) -> list[Record]:
+    """The usable records of some files; broken ones are an error."""
+    from loraloop.adapters.training.data.checker import Checker
+    from loraloop.adapters.training.data.gather import check_files
+    from loraloop.adapters.training.data.readers import Reading
+    from loraloop.tool_schemas.errors import InputError
+
+    found = check_files(files, [], Reading(contract.value, form), Checker(10**9))
+    if found.errors:
+        raise InputError(
+            f"{len(found.errors)} records cannot be used (loraloop data check); the first: {found.errors[0]}"
+        )
+    return list(found.records)[:limit]
+
+
+def _sampler(base: str, quantize: str | None, skill: str, temperature: float, longest: int) -> Any:
+    from loraloop.adapters.base import Base
+    from loraloop.adapters.training.objectives.registry import find_skill
+    from loraloop.adapters.training.teacher.sampler import Sampler
+    from loraloop.render.progress import loading
+
+    with loading(False) as progress:
+        loaded = Base.load(base, quantize=quantize, progress=progress)
+    return Sampler(loaded, find_skill(skill, Path.cwd()) if skill else None, temperature, longest)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    """Yields what takes the number of transcripts done."""
+    from loraloop.render.progress import counting
+
+    with counting("writing", total) as step:
+        reached = 0
+
+        def done(now: int) -> None:
+            nonlocal reached
+            while reached < now:
+                reached += 1
+                step()
+
+        yield done

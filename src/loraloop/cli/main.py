@@ -1,0 +1,152 @@
+"""The ``loraloop`` command: `demo`, `run`, `chat`, `trace`, `route`, `train`, `data`, `tools`, `eval`, `skills` …
+
+Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 1 `doctor` found a problem or
+something failed unexpectedly, 2 bad input or anything else that loraloop refuses to do, 3 a run waits for approval, 4 a
+run was refused, 5 a limit cut a run off before its answer was whole, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from loraloop.cli.chat.command import chat
+from loraloop.cli.data import data_app
+from loraloop.cli.machine import doctor
+from loraloop.cli.options import AsJson, Quantize, command
+from loraloop.cli.run import demo, route, run
+from loraloop.cli.serve import serve_app
+from loraloop.cli.sessions import sessions_app
+from loraloop.cli.skills import skills_app
+from loraloop.cli.tools import tools_app
+from loraloop.cli.traces import trace_app
+from loraloop.cli.train import train
+from loraloop.evals.commands import eval_app
+from loraloop.render.console import console, print_line
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+GROUPS = {
+    "skills": skills_app,
+    "tools": tools_app,
+    "eval": eval_app,
+    "data": data_app,
+    "sessions": sessions_app,
+    "trace": trace_app,
+    "serve": serve_app,
+}
+for _name, _group in GROUPS.items():
+    app.add_typer(_group, name=_name)
+for _function in (demo, run, route, chat):
+    app.command()(command(_function))
+app.command()(train)
+app.command()(doctor)
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")] = False,
+) -> None:
+    """An agent runtime in which every step runs on the right LoRA skill."""
+
+
+@app.command()
+def version(as_json: AsJson = False) -> None:
+    """Print the version."""
+    import loraloop
+
+    print_line(json.dumps({"version": loraloop.__version__}) if as_json else loraloop.__version__)
+
+
+@app.command()
+def bases(
+    get: Annotated[
+        str | None, typer.Option("--get", help="Fetch and convert one, so that later loads are quick.")
+    ] = None,
+    quantize: Quantize = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the bases that have a name, and what of them is on this machine."""
+    from loraloop.cli.machine import base_rows, bases_table
+
+    if get is not None:
+        from loraloop.adapters.base import Base
+        from loraloop.render.progress import loading
+
+        with loading(as_json) as progress:
+            Base.load(get, quantize=quantize, progress=progress)
+    rows = base_rows()
+    if as_json:
+        print_line(json.dumps(rows, ensure_ascii=False))
+        return
+    console().print(bases_table(rows))
+
+
+def main() -> None:
+    """Runs the command line; every error is one line on standard error."""
+    share_the_processor()
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def share_the_processor() -> None:
+    """Shortens how long OpenMP's threads spin for each other, unless the user has set it; before torch is loaded.
+
+    Where other programs keep the cores busy, libgomp's default makes two threads far slower than one.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+def run_command(arguments: list[str]) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: Without the program's name. ``--debug`` may stand anywhere.
+
+    Returns:
+        The exit code.
+    """
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show_warning
+        return guarded(arguments)
+
+
+def show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    """Our own warnings as one line on standard error; other packages' are for developers."""
+    if category.__module__.startswith("loraloop"):
+        sys.stderr.write(f"warning: {' '.join(str(message).split())}\n")
+
+
+def guarded(arguments: list[str]) -> int:
+    """Runs one command and turns whatever it raises into a line and an exit code."""
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        code = typer.main.get_command(app)(arguments, prog_name="loraloop", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except (KeyboardInterrupt, typer.Abort):
+        sys.stderr.write("interrupted\n")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads it any more
+        return 0
+    except Exception as error:
+        from loraloop.tool_schemas.errors import LoraloopError
+
+        if debug:
+            raise
+        said = getattr(error, "format_message", None)  # a usage error
+        if said is not None:
+            message, code = said(), 2
+        elif isinstance(error, LoraloopError):
+            message, code = str(error), 2
+        else:
+            message, code = f"{type(error).__name__}: {error} (--debug shows where)", 1
+        sys.stderr.write(f"error: {' '.join(message.split())}\n")
+        return code

@@ -1,0 +1,229 @@
+"""Options that several commands share: a group of them is a dataclass, and `command` makes its fields options."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from loraloop.tool_schemas.errors import InputError
+
+if TYPE_CHECKING:
+    from loraloop.agent import Agent, PassageIndex, Runtime
+    from loraloop.tool_schemas import Tool
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+Prompt = Annotated[str, typer.Argument(help="The request; `-` reads it from standard input.")]
+BaseName = Annotated[
+    str, typer.Option("--base", help="A name of `loraloop bases`, model folder, GGUF file, or hub id.")
+]
+Quantize = Annotated[str | None, typer.Option("--quantize", help="int4, int8, bf16, fp32 or nf4.")]
+PassageFile = Annotated[Path | None, typer.Option("--passages", help='JSON list of {"id", "text", "title"}.')]
+Instructions = Annotated[str, typer.Option("--instructions", help="What the agent should keep to; the system message.")]
+Python = Annotated[bool, typer.Option("--python", help="Run the code that the agent writes, in a sandbox.")]
+
+
+@dataclass(frozen=True, slots=True)
+class BaseOptions:
+    """Which base a command loads, and with which skills."""
+
+    base: BaseName = "smollm2-135m"
+    bare: Annotated[
+        bool, typer.Option("--bare", help="The base's own weights: no trained skills, no router; --skill chooses.")
+    ] = False
+    quantize: Quantize = None
+
+    def open(self, quiet: bool = False) -> Runtime:
+        """Loads the base with the shipped skills, the user's own skills and the router, or bare.
+
+        Args:
+            quiet: Show no progress.
+        """
+        return open_runtime(self.base, self.quantize, quiet, self.bare)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOptions:
+    """Where a command's tools come from."""
+
+    tools: Annotated[
+        list[str] | None, typer.Option("--tools", help="File or folder of tools, or module:attribute; repeatable.")
+    ] = None
+    mcp: Annotated[
+        list[str] | None, typer.Option("--mcp", help='An MCP server: its command line ("python server.py") or URL.')
+    ] = None
+
+    def load(self, context: typer.Context) -> list[Tool]:
+        """Reads the tools. MCP servers stay connected until the command's context is closed."""
+        from loraloop.tool_sources import tools_of
+
+        return tools_of(self.tools, self.mcp, context)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentOptions:
+    """What an agent is made of besides its base and tools, and the limits of a run."""
+
+    skill: Annotated[
+        list[str] | None,
+        typer.Option("--skill", help="Skill of the first step, or a skill's folder (with a slash); repeatable."),
+    ] = None
+    docs: Annotated[
+        list[Path] | None,
+        typer.Option("--docs", help="Folder or file of text, Markdown or HTML to answer from; repeatable."),
+    ] = None
+    instructions: Instructions = ""
+    python: Python = False
+    tool_choice: Annotated[str, typer.Option("--tool-choice", help="auto, required, none, or a tool's name.")] = "auto"
+    max_steps: Annotated[int, typer.Option("--max-steps", help="Most steps.")] = 12
+    max_tokens: Annotated[
+        int, typer.Option("--max-tokens", help="Most tokens that all steps together may generate.")
+    ] = 4096
+    deadline: Annotated[float | None, typer.Option("--deadline", help="Most seconds.")] = None
+    temperature: Annotated[float, typer.Option("--temperature", help="0 is greedy.")] = 0.0
+    seed: Annotated[int, typer.Option("--seed", help="Of the sampling.")] = 0
+    screen: Annotated[bool, typer.Option("--screen/--no-screen", help="Screen for unsafe requests.")] = True
+    ask: Annotated[
+        list[str] | None,
+        typer.Option("--ask", help="Tool whose calls need approval (`all`: every tool), besides those that say so."),
+    ] = None
+
+    def index(self) -> PassageIndex | None:
+        """Reads the documents; None where there are none."""
+        return read_documents(self.docs)
+
+    def settings(self, runtime: Runtime, index: PassageIndex | None) -> dict[str, Any]:
+        """The arguments of `Agent` that these options give, without instructions; skills from folders are loaded."""
+        from loraloop.agent import Limits, Policy, Sampling
+        from loraloop.agent.guard.guard import default_guard
+        from loraloop.agent.tools.approval import ALL
+
+        guard = default_guard(runtime)
+        return {
+            "python": self.python,
+            "limits": Limits(max_steps=self.max_steps, run_tokens=self.max_tokens, deadline=self.deadline),
+            "policy": Policy(
+                skills=forced_skills(runtime, self.skill or []),
+                tool_choice=self.tool_choice,
+                ask=frozenset(ALL if name == "all" else name for name in self.ask or ()),
+            ),
+            "sampling": Sampling(temperature=self.temperature, seed=self.seed),
+            "retriever": index,
+            "guard": guard if self.screen else replace(guard, input=None),
+        }
+
+    def agent(self, runtime: Runtime, tools: list[Tool], index: PassageIndex | None, **more: Any) -> Agent[Any, Any]:
+        """An agent with these options."""
+        from loraloop.agent import Agent
+
+        return Agent(runtime, tools, self.instructions, **self.settings(runtime, index), **more)
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """A function whose parameters include groups of options, as the function that typer expects.
+
+    Each parameter that is annotated with a dataclass is replaced by the dataclass's fields, which become options; the
+    function receives one filled instance.
+    """
+    hints = get_type_hints(function, include_extras=True)
+    groups = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    parameters: list[inspect.Parameter] = []
+    for each in inspect.signature(function).parameters.values():
+        if each.name not in groups:
+            parameters.append(each.replace(annotation=hints[each.name], kind=inspect.Parameter.KEYWORD_ONLY))
+            continue
+        inside = get_type_hints(groups[each.name], include_extras=True)
+        for field in fields(groups[each.name]):  # type: ignore[arg-type]
+            default = inspect.Parameter.empty if field.default is MISSING else field.default
+            parameters.append(
+                inspect.Parameter(
+                    field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=inside[field.name]
+                )
+            )
+
+    @functools.wraps(function)
+    def called(**given: Any) -> None:
+        for name, group in groups.items():
+            options = {field.name: given.pop(field.name) for field in fields(group)}  # type: ignore[arg-type]
+            given[name] = group(**options)
+        function(**given)
+
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    called.__annotations__ = {each.name: each.annotation for each in parameters}
+    del called.__wrapped__  # type: ignore[attr-defined]
+    return called
+
+
+def open_runtime(base: str, quantize: str | None = None, quiet: bool = False, bare: bool = False) -> Runtime:
+    """Loads a base with its shipped skills, the user's own and the router, or bare; shows progress unless `quiet`."""
+    from loraloop.render.progress import loading
+
+    with loading(quiet) as progress:
+        from loraloop.adapters.base import Base
+        from loraloop.adapters.skill.registry import all_skills
+        from loraloop.agent import Runtime
+        from loraloop.agent.bare import bare_runtime
+        from loraloop.tool_schemas.errors import SkillError
+
+        loaded = Base.load(base, quantize=quantize, progress=progress)
+        if bare:
+            return bare_runtime(loaded)
+        try:
+            return Runtime.load(loaded, skills=all_skills(loaded))
+        except SkillError as error:
+            raise SkillError(f"{error}; or run it without trained skills: loraloop run --bare") from error
+
+
+def forced_skills(runtime: Runtime, given: list[str]) -> tuple[str, ...]:
+    """Names of skills. A folder, ours or PEFT's, is added to the bank, or takes the place of the skill of its name."""
+    names = []
+    for value in given:
+        if os.sep not in value:
+            names.append(value)
+            continue
+        from loraloop.adapters.skill.skill import Skill
+
+        folder = Path(value)
+        peft = (folder / "adapter_config.json").exists()
+        skill = Skill.from_peft(folder, runtime.base) if peft else Skill.load(folder)
+        if skill.card.name in runtime.bank.names:
+            runtime.bank.remove(skill.card.name)
+        names.append(runtime.bank.add(skill))
+    return tuple(names)
+
+
+def read_documents(places: list[Path] | None) -> PassageIndex | None:
+    """Indexes the documents of folders and files in memory; files that cannot be used are named on standard error.
+
+    Raises:
+        InputError: There is no such place, or no document in them.
+    """
+    if not places:
+        return None
+    from loraloop.agent.retrieval.index import PassageIndex
+
+    index = PassageIndex()
+    for file, reason in index.add(places).skipped:
+        sys.stderr.write(f"warning: skipped {file}: {reason}\n")
+    if not len(index):
+        raise InputError(f"{', '.join(map(str, places))}: no text to answer from; .txt, .md and .html files are read")
+    return index
+
+
+def text_of(prompt: str) -> str:
+    """The request itself, which may come from standard input.
+
+    Raises:
+        InputError: It is empty.
+    """
+    text = sys.stdin.read() if prompt == "-" else prompt
+    if not text.strip():
+        raise InputError("the prompt is empty: say what the agent should do")
+    return text

@@ -1,0 +1,165 @@
+"""``loraloop run``, ``loraloop route`` and ``loraloop demo``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from loraloop.cli.approval import (
+    WAITS,
+    ApproveIds,
+    DenyIds,
+    PendingFile,
+    ResumeFile,
+    Waiting,
+    decisions_at_terminal,
+)
+from loraloop.cli.options import (
+    AgentOptions,
+    AsJson,
+    BaseOptions,
+    Instructions,
+    PassageFile,
+    Prompt,
+    Python,
+    ToolOptions,
+    text_of,
+)
+from loraloop.passages import read_passages
+from loraloop.render.console import console, print_line
+from loraloop.tool_schemas.errors import InputError
+
+if TYPE_CHECKING:
+    from loraloop.agent import Agent, RunResult, RunStream
+
+REFUSED, CUT = 4, 5
+"""Exit codes of a run that was refused, and of one that a limit ended before its answer was whole."""
+WHOLE = ("answer", "code", "tool_call", "ask")
+"""Stop reasons of runs that ended by themselves; exit code 0."""
+
+
+def run(
+    context: typer.Context,
+    agent: AgentOptions,
+    tools: ToolOptions,
+    base: BaseOptions,
+    prompt: Prompt = "",
+    passages: PassageFile = None,
+    stream: Annotated[bool, typer.Option("--stream", help="Print tokens as they come; with --json, events.")] = False,
+    pending: PendingFile = None,
+    resume: ResumeFile = None,
+    approve: ApproveIds = None,
+    deny: DenyIds = None,
+    session: Annotated[
+        str | None, typer.Option("--session", help="Keep the conversation under this name, or go on with it.")
+    ] = None,
+    sessions: Annotated[
+        Path | None, typer.Option("--sessions", help="The file that it is kept in, instead of your own.")
+    ] = None,
+    trace: Annotated[
+        Path | None, typer.Option("--trace", help="Write the run's trace here; see `loraloop trace`.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run one request and show its trace.
+
+    Exit codes: 0 an answer, 2 bad input, 3 it waits for approval, 4 it was refused, 5 a limit cut it off.
+    """
+    from loraloop.agent import Hook
+    from loraloop.agent.sessions.sessions import Sessions
+    from loraloop.agent.tracing.tracer import Tracer
+
+    waiting = Waiting(pending, resume, approve or (), deny or ())
+    waiting.check(prompt)
+    paused = waiting.read()
+    request = text_of(prompt) if paused is None else ""
+    if agent.docs and passages is not None:
+        raise InputError("--docs and --passages both say what to answer from: give one of them")
+    given, listed, index = tools.load(context), read_passages(passages), agent.index()
+    hooks = [] if trace is None else [Hook(Tracer(trace), fatal=True)]
+    made = agent.agent(base.open(as_json), given, index, hooks=hooks)
+    if paused is not None:
+        begun = made.resume_stream(paused, waiting.decisions(paused))
+    else:
+        kept = None if session is None else Sessions(sessions).session(session)
+        begun = made.stream(request, passages=listed if index is None else None, session=kept)
+    run_to_end(made, begun, waiting, stream, as_json)
+
+
+def run_to_end(agent: Agent[Any, Any], run: RunStream[Any], waiting: Waiting, stream: bool, as_json: bool) -> None:
+    """Reads a run, asks about calls that wait where somebody can be asked, and shows what came of it.
+
+    Args:
+        agent: Whose run it is.
+        run: It has not begun.
+        waiting: Where a run that waits goes.
+        stream: Show tokens, or with `as_json` events, as they come.
+        as_json: Print one document instead of tables.
+
+    Raises:
+        typer.Exit: The run waits for approval, was refused, or was cut off.
+    """
+    from loraloop.render.progress import watch
+    from loraloop.render.streaming import stream_run
+
+    def read(part: RunStream[Any]) -> RunResult[Any]:
+        return stream_run(part, as_json) if stream else watch(part, as_json)
+
+    result = read(run)
+    while result.pending is not None and waiting.asks:
+        decisions = decisions_at_terminal(result.pending, {tool.name: tool for tool in agent.tools})
+        result = read(agent.resume_stream(result.pending, decisions))
+    if as_json and not stream:
+        print_line(result.to_json())
+    elif not stream:
+        from loraloop.render.result import show_result
+
+        show_result(console(), result)
+    if result.pending is not None:
+        waiting.keep(result.pending)
+        raise typer.Exit(WAITS)
+    if result.stop_reason not in WHOLE:
+        raise typer.Exit(REFUSED if result.stop_reason == "refused" else CUT)
+
+
+def route(
+    context: typer.Context,
+    tools: ToolOptions,
+    base: BaseOptions,
+    prompt: Prompt,
+    passages: PassageFile = None,
+    instructions: Instructions = "",
+    python: Python = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Also thresholds and the nearest examples.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show which skill the first step of a request would get, without running it."""
+    from loraloop.render.result import show_route
+    from loraloop.routing import first_route
+
+    request, given, listed = text_of(prompt), tools.load(context), read_passages(passages)
+    routed = first_route(
+        base.open(as_json),
+        request,
+        tools=given,
+        passages=listed,
+        instructions=instructions,
+        python=python,
+        explain=explain,
+    )
+    if as_json:
+        from loraloop.agent.result import plain
+
+        print_line(json.dumps(plain(routed), ensure_ascii=False))
+        return
+    show_route(console(), routed.screen, routed.route, routed.explanation)
+
+
+def demo(base: BaseOptions, as_json: AsJson = False) -> None:
+    """Five requests, each with its trace: tools, code, retrieval, an unsafe request, plain chat."""
+    from loraloop.demo import run_demo
+
+    run_demo(base.open(as_json), as_json)

@@ -1,0 +1,172 @@
+"""``loraloop sessions``: `list`, `show`, `resume`, `export`, `give-up`, `delete` and `prune` what is kept."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from loraloop.cli.approval import Waiting
+from loraloop.cli.options import AgentOptions, AsJson, BaseOptions, ToolOptions, command
+from loraloop.cli.run import run_to_end
+from loraloop.render.console import console, print_line
+
+if TYPE_CHECKING:
+    from loraloop.agent.sessions.sessions import Session, Sessions
+
+sessions_app = typer.Typer(no_args_is_help=True, help="Sessions: conversations that are kept, and can be gone on with.")
+
+
+class Form(StrEnum):
+    """What `sessions export` writes."""
+
+    json = "json"
+    jsonl = "jsonl"
+    markdown = "markdown"
+
+
+class Unfinished(StrEnum):
+    """What `--on-unfinished` takes."""
+
+    run_again = "run_again"
+    report = "report"
+    fail = "fail"
+
+
+Id = Annotated[str, typer.Argument(help="A session of `loraloop sessions list`.")]
+File = Annotated[
+    Path | None, typer.Option("--sessions", help="The file of the sessions; by default your own, see `list`.")
+]
+
+
+@sessions_app.command("list")
+def list_sessions(sessions: File = None, as_json: AsJson = False) -> None:
+    """List the sessions, the last written first."""
+    from loraloop.render.sessions import sessions_table
+    from loraloop.tool_schemas.jsontext import dumps
+
+    with _store(sessions) as store:
+        listed = store.list()
+        if as_json:
+            print_line(dumps(listed))
+            return
+        console().print(sessions_table(listed))
+        sys.stderr.write(f"{len(listed)} in {store.path}\n")
+
+
+@sessions_app.command()
+def show(session: Id, sessions: File = None, as_json: AsJson = False) -> None:
+    """Show a session's runs: the steps with their skills, and the calls with their states."""
+    from loraloop.agent.sessions.export import document
+    from loraloop.render.sessions import show_session
+
+    with _store(sessions) as store:
+        found = store[session]
+        if as_json:
+            print_line(json.dumps(document(found), ensure_ascii=False))
+            return
+        show_session(console(), found)
+
+
+@sessions_app.command()
+@command
+def resume(
+    context: typer.Context,
+    session: Id,
+    agent: AgentOptions,
+    tools: ToolOptions,
+    base: BaseOptions,
+    sessions: File = None,
+    on_unfinished: Annotated[
+        Unfinished | None,
+        typer.Option(help="Calls that were interrupted: by default idempotent tools run again, others are reported."),
+    ] = None,
+    stream: Annotated[bool, typer.Option("--stream", help="Print tokens as they come; with --json, events.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a run that was interrupted, with the options that it was run with.
+
+    What is done is not done again: completed steps and calls are read from the file.
+    """
+    from loraloop.tool_schemas.errors import SessionError
+
+    with _store(sessions) as store:
+        found = store[session]
+        if found.state != "interrupted":
+            raise SessionError(f"session {session!r} is {found.state}: there is no interrupted run to go on with")
+        made = agent.agent(base.open(as_json), tools.load(context), agent.index())
+        choice: Any = on_unfinished.value if on_unfinished else None
+        begun = made.stream(session=found, on_unfinished=choice)
+        run_to_end(made, begun, Waiting(), stream, as_json)
+
+
+@sessions_app.command()
+def export(
+    session: Id,
+    sessions: File = None,
+    form: Annotated[Form, typer.Option("--format", help="json has all of it, jsonl a message a line.")] = Form.json,
+    out: Annotated[Path | None, typer.Option("--out", help="A file; standard output without.")] = None,
+) -> None:
+    """Write a session for other programs, or to be read."""
+    from loraloop.agent.sessions.export import document, markdown, message_lines
+    from loraloop.tool_schemas.errors import InputError
+
+    with _store(sessions) as store:
+        found = store[session]
+        if form is Form.json:
+            text = json.dumps(document(found), ensure_ascii=False, indent=2) + "\n"
+        else:
+            text = markdown(found) if form is Form.markdown else message_lines(found)
+    if out is None:
+        sys.stdout.write(text)
+        return
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot write {out}: {error.strerror}") from error
+
+
+@sessions_app.command("give-up")
+def give_up(session: Id, sessions: File = None) -> None:
+    """End a run that was interrupted as it is; its completed steps stay."""
+    with _store(sessions) as store:
+        store[session].give_up()
+
+
+@sessions_app.command()
+def delete(session: Annotated[list[str], typer.Argument(help="Sessions.")], sessions: File = None) -> None:
+    """Delete sessions."""
+    with _store(sessions) as store:
+        found: list[Session] = [store[each] for each in session]
+        for each in found:
+            each.delete()
+
+
+@sessions_app.command()
+def prune(
+    days: Annotated[float, typer.Argument(help="Days since something was last written.", min=0)], sessions: File = None
+) -> None:
+    """Delete the idle sessions that are older; those that were interrupted stay. Says which."""
+
+    with _store(sessions) as store:
+        for name in store.prune(timedelta(days=days)):
+            print_line(name)
+
+
+def _store(file: Path | None) -> Sessions:
+    """The sessions of a file that is there.
+
+    Raises:
+        InputError: It is not.
+    """
+    from loraloop.agent.sessions.sessions import Sessions, sessions_file
+    from loraloop.tool_schemas.errors import InputError
+
+    if file is not None and not file.exists():
+        raise InputError(f"there is no file {file}: `loraloop run --session ID --sessions {file}` makes it")
+    return Sessions(file or sessions_file())

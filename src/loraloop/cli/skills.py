@@ -1,0 +1,238 @@
+"""``loraloop skills``: `list` and `show` them, `merge` one into its base, `export` one, `lint` it for vLLM."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from loraloop.cli.options import AsJson, BaseName, Quantize
+from loraloop.render.console import console
+
+if TYPE_CHECKING:
+    from loraloop.adapters.base import Base
+    from loraloop.adapters.skill.skill import Skill
+
+skills_app = typer.Typer(no_args_is_help=True, help="Skills: what there is, and files of them for other programs.")
+
+
+class Format(StrEnum):
+    """What `skills export` writes."""
+
+    peft = "peft"
+    vllm = "vllm"
+    merged = "merged"
+
+
+class Written(StrEnum):
+    """Dtypes of merged weights."""
+
+    bf16 = "bf16"
+    fp16 = "fp16"
+    fp32 = "fp32"
+
+
+Name = Annotated[str, typer.Argument(help="A skill's name, or the folder of a skill or a PEFT adapter.")]
+Out = Annotated[Path, typer.Option("--out", help="A new folder.")]
+Dtype = Annotated[Written, typer.Option("--dtype", help="Of merged weights.")]
+
+
+@skills_app.command("list")
+def list_skills(as_json: AsJson = False) -> None:
+    """List the shipped skills and your own."""
+    from loraloop.adapters.skill.card import Card
+    from loraloop.adapters.skill.registry import known_skills
+
+    folders = known_skills()
+    cards = {name: Card.read(folder / "card.json") for name, folder in folders.items()}
+    sizes = {name: (folder / "skill.safetensors").stat().st_size for name, folder in folders.items()}
+    if as_json:
+        _print([{**card.model_dump(mode="json"), "bytes": sizes[name]} for name, card in cards.items()])
+        return
+    from loraloop.render.result import skills_table
+
+    console().print(skills_table(cards, sizes))
+
+
+@skills_app.command("show")
+def show(name: Name, as_json: AsJson = False) -> None:
+    """Show a skill's card: what it writes, what it was trained on, how it scores. `router` shows the router's."""
+    from loraloop.adapters.skill.registry import known_skills
+    from loraloop.adapters.skill.skill import SkillFolder
+    from loraloop.router.card import card_of
+
+    if name == "router" and name not in known_skills() and not (Path(name) / "card.json").is_file():
+        card = card_of()
+    else:
+        card = json.loads(SkillFolder.open(_folder_of(name)).card.to_json())
+    if as_json:
+        _print(card)
+        return
+    from loraloop.render.result import show_card
+
+    show_card(console(), card)
+
+
+@skills_app.command()
+def merge(
+    name: Name,
+    out: Out,
+    base: BaseName = "smollm2-135m",
+    quantize: Quantize = None,
+    dtype: Dtype = Written.bf16,
+    measure: Annotated[
+        bool, typer.Option("--measure/--no-measure", help="Load the result and say how far it is off.")
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Write a base with a skill in it: safetensors that transformers and --base read.
+
+    The skill is added to the values that the base serves in its form. The report says what is lost to the dtype of the
+    file and, where the form is a quantized one, to quantizing again.
+    """
+    from loraloop.adapters.peft.merge import measure as measured
+    from loraloop.adapters.peft.merge import merge as write
+
+    _check_new(out)
+    loaded, skill = _opened(name, base, quantize, as_json)
+    write(loaded, skill, out, dtype.value)
+    notes = _mode_notes(skill)
+    errors = []
+    if measure:
+        forms = list(dict.fromkeys(["fp32" if dtype is Written.fp32 else "bf16", loaded.form]))
+        payload = skill.payload(loaded.config)
+        errors = [measured(loaded, payload, out, form).to_dict() for form in forms]
+    if as_json:
+        _print({"folder": str(out), "base": loaded.name, "form": loaded.form, "notes": notes, "errors": errors})
+        return
+    lines = [f"wrote {out}: {loaded.name} ({loaded.form}) with {skill.card.name}, {dtype.value}", *notes]
+    for error in errors:
+        lines.append(
+            f"loaded as {error['form']}: weights {error['weight']:.2%} off ({error['update']:.0%} of what the skill "
+            f"changed), logits {error['logit_mean']:.3f} on average and {error['logit_max']:.2f} at most (their "
+            f"standard deviation is {error['logit_scale']:.2f}), the same next token at {error['agreement']:.1%} of "
+            f"{error['tokens']} positions"
+        )
+        if error["update"] > 0.5:
+            lines.append(
+                f"{error['form']} rounds away much of the skill: keep it in a slot, or load the merged base wider"
+            )
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+@skills_app.command()
+def export(
+    name: Name,
+    out: Out,
+    format: Annotated[Format, typer.Option("--format", help="peft, vllm (a plain LoRA) or merged.")] = Format.peft,
+    base: BaseName = "smollm2-135m",
+    quantize: Quantize = None,
+    dtype: Dtype = Written.bf16,
+    as_json: AsJson = False,
+) -> None:
+    """Write a skill for another program, and say what that program will do differently."""
+    from loraloop.adapters.peft.export import to_peft
+    from loraloop.adapters.peft.merge import merge as merged
+    from loraloop.adapters.peft.vllm_format import to_vllm
+
+    _check_new(out)
+    loaded, skill = _opened(name, base, quantize, as_json)
+    if format is Format.vllm:
+        notes = to_vllm(skill, out, loaded.config)
+    elif format is Format.peft:
+        to_peft(skill, out, loaded.config)
+        notes = _peft_notes(skill)
+    else:
+        merged(loaded, skill, out, dtype.value)
+        notes = _mode_notes(skill)
+    if as_json:
+        _print({"folder": str(out), "format": format.value, "skill": skill.card.name, "notes": notes})
+        return
+    sys.stdout.write("\n".join([f"wrote {out} ({format.value})", *notes]) + "\n")
+
+
+@skills_app.command()
+def lint(name: Name, as_json: AsJson = False) -> None:
+    """Say what vLLM will refuse of a skill, or of a PEFT adapter's folder, and what it will do differently.
+
+    Exit codes: 0 it can be served, 1 it is refused.
+    """
+    from loraloop.adapters.peft.format import CONFIG
+    from loraloop.adapters.peft.vllm_format import lint as lint_skill
+    from loraloop.adapters.peft.vllm_format import lint_peft
+    from loraloop.adapters.skill.skill import Skill
+
+    folder = _folder_of(name)
+    refused, notes = lint_peft(folder) if (folder / CONFIG).is_file() else lint_skill(Skill.load(folder))
+    if as_json:
+        _print({"refused": refused, "notes": notes})
+    else:
+        lines = [f"refused: {reason}" for reason in refused] + [f"note: {note}" for note in notes]
+        sys.stdout.write("\n".join(lines or ["nothing to say: vLLM serves it as it is"]) + "\n")
+    raise typer.Exit(1 if refused else 0)
+
+
+def _folder_of(name: str) -> Path:
+    """The folder of a skill that is named, or is one.
+
+    Raises:
+        UnknownNameError: it is neither.
+    """
+    from loraloop.adapters.skill.registry import known_skills
+    from loraloop.tool_schemas.errors import unknown
+
+    known = known_skills()
+    if name in known:
+        return known[name]
+    if Path(name).is_dir():
+        return Path(name)
+    raise unknown("skill", name, known)
+
+
+def _check_new(folder: Path) -> None:
+    """Raises InputError where a folder is there already; before a base is loaded."""
+    from loraloop.tool_schemas.errors import InputError
+
+    if folder.exists():
+        raise InputError(f"{folder} exists: name a new folder, or remove it")
+
+
+def _opened(name: str, base: str, quantize: str | None, quiet: bool) -> tuple[Base, Skill]:
+    from loraloop.adapters.peft.format import CONFIG
+    from loraloop.render.progress import loading
+
+    folder = _folder_of(name)
+    with loading(quiet) as progress:
+        from loraloop.adapters.base import Base
+        from loraloop.adapters.skill.skill import Skill
+
+        loaded = Base.load(base, quantize=quantize, progress=progress)
+        peft = (folder / CONFIG).is_file()
+        return loaded, (Skill.from_peft(folder, loaded) if peft else Skill.load(folder))
+
+
+def _mode_notes(skill: Skill) -> list[str]:
+    if skill.card.activation == "full":
+        return []
+    return [
+        "the merged model acts as the skill on every token, where the skill was trained to act from the invocation on: "
+        "measure it, its scores on the card are not those of this file"
+    ]
+
+
+def _peft_notes(skill: Skill) -> list[str]:
+    card = skill.card
+    notes = []
+    if card.activation == "branch":
+        notes.append("it is an aLoRA: PEFT needs its invocation tokens in the prompt, and vLLM refuses it")
+    if card.method in ("adalora", "galore") or (card.method == "vera" and card.activation == "branch"):
+        notes.append(f"{card.method} is written as the LoRA pairs that it amounts to")
+    return notes
+
+
+def _print(content: Any) -> None:
+    sys.stdout.write(json.dumps(content, ensure_ascii=False) + "\n")

@@ -1,0 +1,120 @@
+"""``loraloop trace``: shows the document of a run, compares two, runs one again. Exit code 1: they differ."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from loraloop.cli.options import AsJson, BaseName, Quantize, ToolOptions, command, forced_skills, open_runtime
+from loraloop.render.console import console, print_line
+from loraloop.tool_schemas.errors import InputError
+
+if TYPE_CHECKING:
+    from loraloop.agent.tracing.diff import Differences
+
+trace_app = typer.Typer(no_args_is_help=True, help="Traces: show, compare, run again.")
+
+TraceFile = Annotated[Path, typer.Argument(help="A trace, as `loraloop run --trace FILE` writes it.")]
+
+Full = Annotated[bool, typer.Option("--full", help="Texts in full, and everything that happened.")]
+Width = Annotated[int | None, typer.Option("--width", help="Columns; by default the terminal's.")]
+Times = Annotated[bool, typer.Option("--times", help="Also the times of both, phase by phase.")]
+Tolerance = Annotated[float, typer.Option("--tolerance", help="Probabilities that differ by no more are the same.")]
+
+
+@trace_app.command()
+def show(file: TraceFile, full: Full = False, width: Width = None, as_json: AsJson = False) -> None:
+    """Draw a run: its steps, with routes, tokens and times, and their calls."""
+    from loraloop.agent.tracing.trace import Trace
+    from loraloop.render.trace import trace_tree
+
+    trace = Trace.load(file)
+    if as_json:
+        print_line(trace.to_json())
+        return
+    console(width).print(trace_tree(trace, full))
+
+
+@trace_app.command()
+def diff(
+    before: TraceFile,
+    after: TraceFile,
+    times: Times = False,
+    tolerance: Tolerance = 1e-3,
+    full: Full = False,
+    width: Width = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two runs: what ran, each step, each call, the end. Times, dates and run ids are no difference."""
+    from loraloop.agent.tracing.diff import diff as compared
+    from loraloop.agent.tracing.trace import Trace
+
+    found = compared(Trace.load(before), Trace.load(after), tolerance=tolerance)
+    _report(found, times, full, width, as_json)
+    if found:
+        raise typer.Exit(1)
+
+
+@trace_app.command()
+@command
+def replay(
+    context: typer.Context,
+    file: TraceFile,
+    tools: ToolOptions,
+    live_tools: Annotated[
+        bool, typer.Option("--live-tools", help="Run the tools; without it, calls give what they gave.")
+    ] = False,
+    skill: Annotated[
+        list[str] | None, typer.Option("--skill", help="Folder of a skill that the run had besides; repeatable.")
+    ] = None,
+    base: BaseName = "",
+    quantize: Quantize = None,
+    save: Annotated[Path | None, typer.Option("--save", help="Write the new run's trace here.")] = None,
+    times: Times = False,
+    full: Full = False,
+    width: Width = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a trace's request again, on the base that it names, and compare. What ran is shown, and is no difference."""
+    from loraloop.agent.tracing.replay import replay as again
+    from loraloop.agent.tracing.trace import Trace
+
+    trace = Trace.load(file)
+    given = tools.load(context) or None
+    if live_tools and trace.tools and given is None:
+        raise InputError("--live-tools needs the tools: give --tools or --mcp as the run had them")
+    bare = trace.runtime.router.kind == "Unrouted"
+    used = trace.runtime.base
+    runtime = open_runtime(base or used.name, quantize or (None if base else used.form), as_json, bare)
+    forced_skills(runtime, skill or [])
+    found = again(trace, runtime, tools=given, live=live_tools)
+    if save is not None and found.trace is not None:
+        found.trace.save(save)
+    _report(found, times, full, width, as_json)
+    if found.behaviour:
+        raise typer.Exit(1)
+
+
+@trace_app.command()
+def schema() -> None:
+    """Print the JSON Schema of a trace."""
+    from loraloop.agent.tracing.schema import trace_schema
+
+    print_line(json.dumps(trace_schema(), indent=2, ensure_ascii=False))
+
+
+def _report(found: Differences, times: bool, full: bool, width: int | None, as_json: bool) -> None:
+    from loraloop.agent.result import plain
+    from loraloop.render.trace import differences
+
+    if as_json:
+        said = {"differs": bool(found.behaviour), **{name: plain(getattr(found, name)) for name in _SHOWN}}
+        print_line(json.dumps(said if times else {**said, "times": []}, ensure_ascii=False))
+        return
+    console(width).print(differences(found, times, full))
+
+
+_SHOWN = ("setup", "behaviour", "notes", "times")

@@ -1,0 +1,144 @@
+"""``loraloop train`` makes a skill of a recipe."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from loraloop.cli.options import AsJson
+from loraloop.render.console import console
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from loraloop.adapters.training.recipe.preview import Estimate, Shown
+    from loraloop.adapters.training.recipe.report import RecipeReport
+    from loraloop.adapters.training.recipe.run import Prepared
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file; see docs/training.md.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show examples as tokenized and estimate time and memory; write nothing.")
+    ] = False,
+    examples: Annotated[int, typer.Option(help="Examples that --dry-run shows.")] = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Train the skill that a recipe describes, measure it, register it, and have the router use it.
+
+    A run that was killed goes on from its last checkpoint when the same command is given again.
+    """
+    from loraloop.render.training import Watch
+
+    first = os.environ.get("RANK", "0") == "0"  # of the processes that `accelerate launch` started
+    watch = Watch(quiet=as_json or not first)
+    if dry_run:
+        _dry_run(recipe, examples, watch, as_json, first)
+        return
+    from loraloop.training import run_recipe
+
+    report = run_recipe(recipe, observer=watch)
+    if not first:
+        return
+    if as_json:
+        sys.stdout.write(json.dumps(report.to_dict(), ensure_ascii=False, default=str) + "\n")
+        return
+    _show(report)
+
+
+def _dry_run(recipe: Path, count: int, watch: Any, as_json: bool, first: bool) -> None:
+    from loraloop.adapters.training.recipe.preview import estimate, shown
+    from loraloop.adapters.training.recipe.recipe_file import read_recipe
+    from loraloop.adapters.training.recipe.run import load_base, prepare
+
+    read = read_recipe(recipe)
+    with watch.loading() as progress:
+        base = load_base(read, progress)
+    prepared = prepare(read, base)
+    examples = [shown(base, example) for example in prepared.train[:count]]
+    watch.say("measuring a few steps …")
+    reckoned = estimate(prepared)
+    if not first:
+        return
+    if as_json:
+        told = {
+            "data": prepared.gathered.counts,
+            "examples": [example.to_dict() for example in examples],
+            "estimate": reckoned.to_dict(),
+        }
+        sys.stdout.write(json.dumps(told, ensure_ascii=False) + "\n")
+        return
+    _print_dry_run(prepared, examples, reckoned)
+
+
+def _print_dry_run(prepared: Prepared, examples: Sequence[Shown], reckoned: Estimate) -> None:
+    from loraloop.render.training import clock
+
+    out = console()
+    for number, example in enumerate(examples, 1):
+        learnt = ", ".join(str(len(branch.learnt.ids)) for branch in example.branches)
+        out.print(f"example {number}: a trunk of {len(example.trunk.ids)} tokens; {learnt} tokens of its branch learnt")
+        out.print(_marked(example), soft_wrap=True)
+        out.print()
+    told = prepared.gathered.counts
+    out.print(
+        f"{told['train']} records to train on, {told['valid']} to validate, {told['held_out']} to evaluate; "
+        f"{reckoned.tokens[0]:.0f} tokens each, {reckoned.tokens[1]:.0f} of them learnt",
+        soft_wrap=True,
+    )
+    out.print(
+        f"{reckoned.steps} steps of {reckoned.step_seconds:.2f} s and validations of "
+        f"{reckoned.validation_seconds:.1f} s: {clock(reckoned.seconds)}; {reckoned.memory_mb:,.0f} MB at most. "
+        "Nothing was written.",
+        soft_wrap=True,
+    )
+
+
+def _marked(example: Shown) -> Text:
+    """The tokens of an example: branches are marked where they stand, with a bar between tokens that are learnt."""
+    from rich.text import Text
+
+    parts: list[tuple[str, str]] = []
+    done = 0
+    for branch in sorted(example.branches, key=lambda branch: branch.at):
+        parts.append(("".join(example.trunk.pieces[done : branch.at]), "dim"))
+        parts.append(("⟦branch: " if branch.desirable else "⟦unwanted branch: ", "bold"))
+        parts += [(branch.invocation.text, "cyan"), ("⟧", "bold")]
+        parts += [("│".join(branch.learnt.pieces), "bold green"), ("⟦end⟧", "bold")]
+        done = branch.at
+    parts.append(("".join(example.trunk.pieces[done:]), "dim"))
+    return Text.assemble(*parts)
+
+
+def _show(report: RecipeReport) -> None:
+    from rich.table import Table
+
+    from loraloop.adapters.training.recipe.report import SYSTEMS, interval, measures
+
+    out = console()
+    if report.evaluation:
+        scores = report.evaluation["scores"]
+        systems = [name for name in SYSTEMS if name in scores]
+        table = Table("", *(SYSTEMS[name] for name in systems), title=f"{report.name} (n = {report.evaluation['n']})")
+        for name in measures(scores):
+            table.add_row(name.replace("_", " "), *(interval(scores[system], name) for system in systems))
+        out.print(table)
+        out.print("percent, with 95 % intervals")
+    if report.routing:
+        found = report.routing
+        out.print(
+            f"router: other skills {found['known_before']:.1%} → {found['known_after']:.1%}; "
+            f"{found.get('new_test', found['new_held_out']):.1%} of {report.name}'s requests reach it"
+        )
+    for note in report.notes:
+        out.print(f"note: {note}", soft_wrap=True, markup=False)
+    out.print(f"skill: {report.skill}", soft_wrap=True, markup=False)
+    if report.registered is not None:
+        out.print(f"registered as {report.name}: loraloop run --skill {report.name} …", markup=False)
+    out.print(f"report: {report.folder / 'report.md'}", soft_wrap=True, markup=False)

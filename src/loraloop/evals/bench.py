@@ -1,0 +1,230 @@
+"""A bench: the bare base and one skill write the same step, so that they can be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loraloop.router.decision import NONE
+
+if TYPE_CHECKING:
+    from loraloop.adapters.base import Base, Message
+    from loraloop.adapters.skill.skill import Skill
+    from loraloop.adapters.training.data.example import Example
+    from loraloop.adapters.training.data.record import Record
+    from loraloop.tool_schemas.grammar.grammar import Term
+
+LABELS = 64
+"""Different completions up to which a text skill is taken for one that chooses among labels."""
+SAMPLES = 5
+NEVER = 2.0
+"""A threshold that no probability reaches: the step always takes the second of its contract's two openings."""
+
+
+@dataclass(frozen=True, slots=True)
+class BenchStep:
+    """A step that was written.
+
+    Attributes:
+        text: What was written; empty where it does not fit the context, or no text of its form fits the tokens.
+        ms: Milliseconds, without the reading of the messages.
+        fits: Whether messages and step fit.
+        weighed: The probability of the first of the contract's two openings; None where nothing is weighed.
+    """
+
+    text: str
+    ms: float
+    fits: bool = True
+    weighed: float | None = None
+
+
+class Bench:
+    """Lets the bare base or a skill write a step greedily. Steps after the same messages share one prefill.
+
+    Args:
+        base: The base.
+        skill: A skill, or the folder of one; None where only the base is measured.
+        max_tokens: Most tokens of one step.
+    """
+
+    def __init__(self, base: Base, skill: Skill | str | Path | None, max_tokens: int) -> None:
+        from loraloop.adapters.bank.bank import Bank
+        from loraloop.adapters.skill.skill import Skill
+        from loraloop.agent.bare import Unrouted
+        from loraloop.agent.runtime import Runtime
+
+        self.name, rank, loaded = NONE, 16, None
+        if skill is not None:
+            loaded = skill if isinstance(skill, Skill) else Skill.load(skill)
+            rank = max(rank, loaded.card.rank)
+        bank = Bank(base, slots=1, rank=rank)
+        if loaded is not None:
+            self.name = bank.add(loaded)
+        self.runtime = Runtime(base, bank, Unrouted(), prefetch=False)
+        self._max_tokens = max_tokens
+
+    def read(self, messages: Sequence[Message]) -> float | None:
+        """Reads messages, so that the steps after them need no prefill.
+
+        Returns:
+            Milliseconds; None where the messages do not fit the context.
+        """
+        from loraloop.agent.skills.one_step import HowWritten, Wrote, write_step
+        from loraloop.tool_schemas.errors import ContextLengthError
+
+        try:
+            *_, last = write_step(self.runtime, messages, NONE, None, HowWritten(max_tokens=1))
+        except ContextLengthError:
+            return None
+        assert isinstance(last, Wrote)
+        return last.ms
+
+    def write(
+        self, messages: Sequence[Message], term: Term | None, skilled: bool = True, threshold: float | None = None
+    ) -> BenchStep:
+        """Writes the step that follows some messages.
+
+        Args:
+            messages: The transcript.
+            term: What may be written; None for any text.
+            skilled: Whether the skill writes, or else the bare base.
+            threshold: From which probability the contract's first opening is taken; the card's where None.
+        """
+        from loraloop.agent.skills.one_step import HowWritten, Wrote, write_step
+        from loraloop.tool_schemas.errors import ContextLengthError, LimitError
+
+        how = HowWritten(max_tokens=self._max_tokens, threshold=threshold)
+        name = self.name if skilled else NONE
+        try:
+            *_, last = write_step(self.runtime, messages, name, term, how, weigh=skilled and term is not None)
+        except ContextLengthError:
+            return BenchStep("", 0.0, False)
+        except LimitError:
+            return BenchStep("", 0.0)
+        assert isinstance(last, Wrote)
+        return BenchStep(last.text, last.ms, True, last.weighed)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Scores of base and skill on the same records.
+
+    Attributes:
+        contract: What is written.
+        n: Records.
+        main: The measure that stands for the contract.
+        scores: By system (`base`, `base_told`, `skill`, `skill_free`), `x` with `x_n`, `x_low`, `x_high`.
+        step_ms: Mean time of a step, by system.
+        samples: A few records with what was wanted and what each system wrote.
+    """
+
+    contract: str
+    n: int
+    main: str
+    scores: dict[str, dict[str, float]]
+    step_ms: dict[str, float]
+    samples: list[dict[str, str]]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("contract", "n", "main", "scores", "step_ms", "samples")}
+
+
+def measure(
+    base: Base,
+    skill: Skill,
+    records: Sequence[Record],
+    *,
+    schema: dict[str, Any] | None = None,
+    labels: Sequence[str] = (),
+    told: str = "",
+    max_tokens: int = 256,
+    each: Callable[[], None] = lambda: None,
+) -> Measured:
+    """Lets base and skill write the step of each record under the same grammar, and scores what they wrote.
+
+    A text skill that has a grammar is also measured without it (`skill_free`), since that is how an agent runs it.
+
+    Args:
+        base: The base.
+        skill: What was trained.
+        records: Held-out records, at least one.
+        schema: JSON Schema of what a text skill writes.
+        labels: The completions of the training data: where they are few, a text step is a choice among them.
+        told: A sentence that describes the task, for a third system: the base that was told (`base_told`).
+        max_tokens: Most tokens of one step.
+        each: Called after each record.
+    """
+    from loraloop.adapters.training.scoring.metrics import main_score, scores
+
+    contract = skill.card.contract
+    bench = Bench(base, skill, max_tokens)
+    choices = tuple(dict.fromkeys(labels)) if contract == "text" and schema is None else ()
+    if len(choices) > min(LABELS, len(labels) // 4):
+        choices = ()
+    outputs: dict[str, list[str]] = {}
+    spent: dict[str, float] = {}
+    for record in records:
+        term = term_of(base, record, schema, choices)
+        bench.read(record.messages)
+        asked = {"base": (record.messages, term, False)}
+        if told:
+            asked["base_told"] = (with_told(record.messages, told), term, False)
+        asked["skill"] = (record.messages, term, True)
+        if contract == "text" and term is not None:
+            asked["skill_free"] = (record.messages, None, True)
+        for name, (messages, form, skilled) in asked.items():
+            step = bench.write(messages, form, skilled)
+            outputs.setdefault(name, []).append(step.text)
+            spent[name] = spent.get(name, 0.0) + step.ms
+        each()
+    found = {name: scores(contract, records, texts, runs_program) for name, texts in outputs.items()}
+    samples = [
+        {"place": f"{Path(record.place.file).name}:{record.place.line}", "request": record.request}
+        | {"wanted": record.completion, **{name: texts[index] for name, texts in outputs.items()}}
+        for index, record in enumerate(records[:SAMPLES])
+    ]
+    step_ms = {name: round(ms / len(records), 2) for name, ms in spent.items()}
+    return Measured(contract, len(records), main_score(contract, found["skill"]), found, step_ms, samples)
+
+
+def term_of(
+    base: Base, step: Record | Example, schema: dict[str, Any] | None = None, choices: Sequence[str] = ()
+) -> Term | None:
+    """The grammar of a record's or an example's step; of text, by a schema or a choice; None: free text."""
+    from loraloop.adapters.skill.contracts import answer_schema, code_grammar, verdict_schema
+    from loraloop.tool_schemas import Tool, calls_schema
+    from loraloop.tool_schemas.grammar.grammar import Choice, JsonSchema, Lark
+
+    match step.contract:
+        case "calls":
+            tools = [Tool.from_schema(tool, on_unsupported="check") for tool in step.tools]
+            return JsonSchema(calls_schema(tools), on_unsupported="check")
+        case "answer":
+            return JsonSchema(answer_schema(passage.id for passage in step.passages))
+        case "verdict":
+            return JsonSchema(verdict_schema())
+        case "code":
+            return Lark(code_grammar(base.tokenizer.joins_fences), python=True)
+    if schema is not None:
+        return JsonSchema(schema, on_unsupported="check")
+    return Choice(tuple(choices)) if choices else None
+
+
+def with_told(messages: Sequence[Message], sentence: str) -> tuple[Message, ...]:
+    """The messages with a sentence in front of the system message's content."""
+    from loraloop.adapters.base import Message
+
+    first, *rest = messages
+    if first.role == "system":
+        return (replace(first, content=f"{sentence}\n\n{first.content}"), *rest)
+    return (Message("system", sentence), *messages)
+
+
+def runs_program(program: str) -> bool:
+    """Whether a program ends without an error in the sandbox."""
+    from loraloop.agent.sandbox.sandbox import run_python
+
+    result = run_python(program, timeout=8.0)
+    return result.returncode == 0 and not result.timed_out

@@ -1,0 +1,223 @@
+"""What an evaluation asks: records of data files, in the forms of public sets or in those that people keep data in."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loraloop.tool_schemas.errors import InputError, LoraloopError
+
+if TYPE_CHECKING:
+    from loraloop.adapters.base.messages import Message
+    from loraloop.adapters.training.data.example import Example
+
+CATEGORIES = ("simple_python", "multiple", "parallel", "parallel_multiple", "irrelevance")
+"""Of the Berkeley Function-Calling Leaderboard, which its records name."""
+PREFIXES = {
+    "tools": ("sgd-", "seal-", "snips-"),
+    "code": ("mbpp-",),
+    "retrieval": ("nq-", "entailmentbank-", "clapnq-"),
+}
+"""How the ids of the data page's records begin, by skill; those of the leaderboard with their category."""
+
+
+def data_files(kind: str, data: Sequence[Path], known: Sequence[str] = ()) -> list[Path]:
+    """The files that an evaluation reads.
+
+    Args:
+        kind: Folder of the data page: `tools`, `code`, `retrieval`, `safety`.
+        data: Files, and folders: of a folder with one of that kind in it, its `.eval.jsonl` files of known names; of
+            any other its `.eval.jsonl` files, or all its `.jsonl` files.
+        known: Names of the data page's files of this evaluation, in their order; all of its folder where none.
+
+    Raises:
+        InputError: there is no such file or folder, or nothing in it.
+    """
+    found: list[Path] = []
+    for path in data:
+        if path.is_file():
+            found.append(path)
+        elif (inside := path / kind).is_dir():
+            named = [file for name in known if (file := inside / f"{name}.eval.jsonl").is_file()]
+            found += named if known else sorted(inside.glob("*.eval.jsonl"))
+        elif path.is_dir():
+            found += sorted(path.glob("*.eval.jsonl")) or sorted(path.glob("*.jsonl"))
+        else:
+            raise InputError(f"there is no {path}: --data takes files, and folders of them")
+    if not found:
+        raise InputError(f"no evaluation files of {kind} in {', '.join(map(str, data))}: name a file, or the folder")
+    return list(dict.fromkeys(found))
+
+
+def limited(files: Sequence[Path], limit: int | None, seed: int) -> Iterator[tuple[Path, int, dict[str, Any]]]:
+    """(file, line, record) of what is asked.
+
+    Args:
+        files: JSON Lines, JSON, CSV or Parquet.
+        limit: Most records, spread evenly over the files; the first of each.
+        seed: Any but 0 takes others instead, always the same.
+
+    Raises:
+        InputError: a file or a record cannot be read.
+    """
+    from loraloop.adapters.training.data.reading import read_rows
+    from loraloop.adapters.training.data.record import RecordError
+
+    left = limit
+    for place, file in enumerate(files):
+        rows = []
+        for line, row in read_rows(file):
+            if isinstance(row, RecordError):
+                raise InputError(f"{file}:{line}: {row.reason}")
+            rows.append((file, line, row))
+        if seed:
+            random.Random(f"{seed} {file.name}").shuffle(rows)
+        share = len(rows) if left is None else min(len(rows), -(-left // (len(files) - place)))
+        left = None if left is None else left - share
+        yield from rows[:share]
+
+
+def examples(skill: str, files: Sequence[Path], limit: int | None = None, seed: int = 0) -> list[Example]:
+    """Examples of a skill, each with an id of its own; see `limited`.
+
+    Raises:
+        InputError: a file or a record cannot be read, with its line; or there is none.
+    """
+    found: list[Example] = []
+    seen: dict[str, int] = {}
+    for file, line, row in limited(files, limit, seed):
+        try:
+            example = _example(skill, row, file, line)
+        except LoraloopError as error:
+            raise InputError(f"{file}:{line}: {error}") from None
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise InputError(f"{file}:{line}: the record has not the form of {skill}: {error!r}") from None
+        seen[example.id] = count = seen.get(example.id, 0) + 1
+        found.append(example if count == 1 else replace(example, id=f"{example.id}#{count}"))
+    if not found:
+        raise InputError(f"no records in {', '.join(map(str, files))}")
+    return found
+
+
+def _example(skill: str, row: Mapping[str, Any], file: Path, line: int) -> Example:
+    if skill == "tools" and row.get("accepts") is not None:
+        _check_accepts(row["accepts"])
+    if _of_the_page(skill, row):
+        return _page_example(skill, row)
+    from loraloop.adapters.skill.contracts import ANSWER_LENGTH
+    from loraloop.adapters.training.data.example import CONTRACTS
+    from loraloop.adapters.training.data.readers import Reading, records_of
+    from loraloop.adapters.training.data.record import Place
+
+    answer = row.get("answer")
+    if skill == "retrieval" and isinstance(answer, str) and len(answer) > ANSWER_LENGTH:
+        row = {**row, "answer": answer[:ANSWER_LENGTH], "answers": row.get("answers") or [answer]}
+    record = next(records_of(row, Reading(CONTRACTS[skill], turns="last"), Place(file.name, line)))
+    name = re.sub(r"\W+", "_", file.name.removesuffix(".jsonl").removesuffix(".eval")) or "record"
+    kind = str(row.get("kind") or "record")
+    if skill == "tools":
+        kind = ("none", "single", "several")[min(2, len(record.gold["calls"]))]
+    gold = dict(record.gold)
+    if row.get("category") in CATEGORIES:
+        gold["category"] = row["category"]
+    return replace(record.example(), id=f"{name}-{row.get('id', line)}", kind=kind, gold=gold)
+
+
+def _check_accepts(accepts: Any) -> None:
+    fits = isinstance(accepts, list) and all(
+        isinstance(wanted, dict)
+        and len(wanted) == 1
+        and all(isinstance(named, dict) for named in wanted.values())
+        and all(isinstance(values, list) for named in wanted.values() for values in named.values())
+        for wanted in accepts
+    )
+    if not fits:
+        raise InputError('accepts is a list of {"function": {"argument": [accepted values]}}, one for each call')
+
+
+def _of_the_page(skill: str, row: Mapping[str, Any]) -> bool:
+    """Whether a record is one of the data page's own, whose ids begin with their source."""
+    known = (*PREFIXES[skill], *(f"{name}_" for name in CATEGORIES if skill == "tools"))
+    return {"id", "source", "license"} <= row.keys() and str(row["id"]).startswith(known)
+
+
+def _page_example(skill: str, row: Mapping[str, Any]) -> Example:
+    from loraloop.adapters.training.sources import code, retrieval, tools_public
+
+    if skill == "tools":
+        return tools_public.case_of(row, keep_defaults=True).example()
+    return code.code_example(row) if skill == "code" else retrieval.as_given(row)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedText:
+    """One text whose safety is known.
+
+    Attributes:
+        id: Unique.
+        file: The file's name without ending.
+        text: The text.
+        messages: The text as the only message.
+        unsafe: What it is.
+        category: As its source names it.
+    """
+
+    id: str
+    file: str
+    text: str
+    messages: tuple[Message, ...]
+    unsafe: bool
+    category: str = ""
+
+
+def judged_texts(files: Sequence[Path], limit: int | None = None, seed: int = 0) -> list[JudgedText]:
+    """The judged texts of files of JSON Lines with `text` and `label` (`safe` or `unsafe`).
+
+    Args:
+        files: In the data page's form.
+        limit: Most texts of each file: the first ones.
+        seed: Any but 0 takes others, always the same.
+
+    Raises:
+        InputError: a file or a line cannot be read; with file and line.
+    """
+    texts: list[JudgedText] = []
+    for file in files:
+        part = list(_judged(file))
+        if seed:
+            random.Random(f"{seed} {file.name}").shuffle(part)
+        texts += part[:limit]
+    if len({each.id for each in texts}) != len(texts):
+        raise InputError(f"ids repeat in {', '.join(file.name for file in files)}: give each text an id of its own")
+    return texts
+
+
+def _judged(file: Path) -> Iterator[JudgedText]:
+    from loraloop.adapters.base.messages import Message
+
+    name = file.name.removesuffix(".jsonl").removesuffix(".eval")
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        record = _record(line, f"{file}:{number}")
+        text = record["text"]
+        identity = str(record.get("id", f"{name}-{number}"))
+        unsafe = record["label"] == "unsafe"
+        yield JudgedText(identity, name, text, (Message("user", text),), unsafe, str(record.get("category", "")))
+
+
+def _record(line: str, where: str) -> Mapping[str, Any]:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise InputError(f"{where} is not JSON ({error}): write one object a line") from None
+    if not isinstance(record, dict) or not isinstance(record.get("text"), str) or not record["text"].strip():
+        raise InputError(f"{where}: a judged text is an object with `text` and `label`")
+    if record.get("label") not in ("safe", "unsafe"):
+        raise InputError(f"{where}: the label is {record.get('label')!r}; use 'safe' or 'unsafe'")
+    return record

@@ -1,0 +1,137 @@
+"""Chooses the threshold of a skill on validation records, and writes it onto the skill's card.
+
+Of a skill that calls tools or answers from passages it is the probability of abstaining from which it abstains: the
+value at which the records are worth most. Abstaining is worth 1 where it is right and 0 elsewhere; where it is wrong,
+calls are worth 1 if they are right, and an answer is worth the F1 of its citations. Of a skill that judges texts it is
+the probability of *unsafe* from which a text is refused: the lowest at which no more than a given share of the safe
+texts is refused.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loraloop.evals.bench import NEVER, Bench, term_of
+from loraloop.evals.skills import TOKENS
+from loraloop.tool_schemas.errors import InputError
+
+if TYPE_CHECKING:
+    from loraloop.adapters.base import Base
+    from loraloop.adapters.skill.skill import Skill
+    from loraloop.adapters.training.data.example import Example
+
+WORTH = {"tools": "all", "retrieval": "citation_f1"}
+"""By skill, the measure of what is written where abstaining is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """One validation record.
+
+    Attributes:
+        first: Whether the first opening is right: abstaining, or a verdict of unsafe.
+        probability: The skill's, of the first opening.
+        worth: Of what it writes on the second opening, from 0 to 1.
+    """
+
+    first: bool
+    probability: float
+    worth: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TunedThreshold:
+    """What was chosen.
+
+    Attributes:
+        value: The threshold.
+        rates: At the threshold, and as `likelier/…` at one half: `hit`, the share of the records where the first
+            opening is right in which it is taken; `lost`, the share of the others in which it is taken; `worth`.
+        n: Records.
+    """
+
+    value: float
+    rates: dict[str, float]
+    n: int
+
+
+def weigh(
+    base: Base, skill: Skill, name: str, examples: Sequence[Example], step: Callable[[], None] = lambda: None
+) -> list[Weighed]:
+    """What the skill gives to the first of its two openings, on each record.
+
+    Args:
+        base: The base.
+        skill: A skill whose contract has two openings.
+        name: `tools`, `retrieval` or `safety`, which says how its output is scored.
+        examples: Validation records.
+        step: Called after each.
+    """
+    from loraloop.adapters.skill.contracts import openings
+    from loraloop.adapters.training.scoring.score import score
+
+    ways = openings(skill.card.contract)
+    if ways is None or name not in TOKENS:
+        raise InputError(f"{skill.card.name!r} writes {skill.card.contract!r}, which has no threshold")
+    bench, found = Bench(base, skill, TOKENS[name]), []
+    for example in examples:
+        written = bench.write(example.messages, term_of(base, example), threshold=NEVER)
+        first = example.completion.startswith(ways[0])
+        if written.weighed is not None:
+            worth = 0.0
+            if not first and name in WORTH:
+                worth = score(name, [example], [written.text])[WORTH[name]]
+            found.append(Weighed(first, written.weighed, worth))
+        step()
+    if len({case.first for case in found}) < 2:
+        raise InputError("the validation records are all of one kind: give more of them, with --limit or another file")
+    return found
+
+
+def most_worth(cases: Sequence[Weighed]) -> TunedThreshold:
+    """The threshold at which the records are worth most; half way between the probabilities on its sides."""
+    levels = [0.0, *sorted({case.probability for case in cases}), 1.0]
+    cuts = [(low + high) / 2 for low, high in itertools.pairwise(levels)]
+    best: float = max(cuts, key=lambda cut: _rates(cases, cut)["worth"])
+    return _tuned(cases, round(best, 4))
+
+
+def at_most(cases: Sequence[Weighed], share: float) -> TunedThreshold:
+    """The lowest threshold that no more than a share of the records reaches where the first opening is wrong."""
+    ranked = sorted((case.probability for case in cases if not case.first), reverse=True)
+    last = ranked[min(int(share * len(ranked)), len(ranked) - 1)]  # the first that has to stay below
+    above = min((case.probability for case in cases if case.probability > last), default=1.0)
+    return _tuned(cases, min(1.0, round((last + above) / 2, 6) or 1e-6))
+
+
+def store(found: TunedThreshold, folder: Path, how: dict[str, Any]) -> None:
+    """Writes the threshold onto the card of a skill's folder, whole or not at all, with how it was chosen.
+
+    Raises:
+        SkillError: The card cannot be read.
+    """
+    from loraloop.adapters.skill.card import Card, Threshold
+    from loraloop.adapters.training.trainer.whole import write_text
+
+    path = folder / "card.json"
+    threshold = Threshold(value=found.value, chosen={**how, "n": found.n, "rates": found.rates})
+    write_text(path, Card.read(path).model_copy(update={"threshold": threshold}).to_json())
+
+
+def _tuned(cases: Sequence[Weighed], value: float) -> TunedThreshold:
+    rates = _rates(cases, value) | {f"likelier/{name}": rate for name, rate in _rates(cases, 0.5).items()}
+    return TunedThreshold(value, {name: round(share, 4) for name, share in rates.items()}, len(cases))
+
+
+def _rates(cases: Sequence[Weighed], cut: float) -> dict[str, float]:
+    taken = {kind: [case.probability >= cut for case in cases if case.first is kind] for kind in (True, False)}
+    worth = sum(float(case.first) if case.probability >= cut else case.worth for case in cases)
+    return {
+        "hit": sum(taken[True]) / len(taken[True]),
+        "lost": sum(taken[False]) / len(taken[False]),
+        "worth": worth / len(cases),
+    }

@@ -1,0 +1,1 @@
+"""What commands show: tables, traces, progress, and the document that every benchmark writes."""

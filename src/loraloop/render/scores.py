@@ -1,0 +1,86 @@
+"""Evaluations on a terminal: scores with their intervals, counts of errors, and errors one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from loraloop.adapters.training.recipe.report import interval
+from loraloop.adapters.training.scoring.score import summary
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from loraloop.evals.injections import InjectionEvaluation
+    from loraloop.render.report import Report
+
+LONGEST = 700
+"""Characters of a request that are shown: its end."""
+
+
+def scores_table(title: str, n: int, scores: Mapping[str, Mapping[str, float]]) -> Table:
+    """Scores in percent with 95 % intervals, a column for each system; then mean times."""
+    from rich.table import Table
+
+    table = Table("", "n", *(name.replace("_", " ") for name in scores), title=f"{title} (n = {n})")
+    named: dict[str, float] = {}
+    for found in scores.values():
+        named |= {name: found[f"{name}_n"] for name in summary(found) if name not in named}
+    for name, count in named.items():
+        table.add_row(name, f"{count:.0f}", *(interval(found, name) for found in scores.values()))
+    for name in ("prefill_ms", "step_ms", "total_ms"):
+        cells = [f"{found[name]:.0f} ms" if name in found else "" for found in scores.values()]
+        if any(cells):
+            table.add_row(name, "", *cells)
+    return table
+
+
+def show_errors(console: Console, wrong: Sequence[tuple[str, str, str, str, str]]) -> None:
+    """Prints (title, request, said, wanted, reason) of errors."""
+    for title, request, said, wanted, reason in wrong:
+        console.rule(title)
+        console.print(request[-LONGEST:], markup=False)
+        console.print(f"said:   {said}", style="red", markup=False)
+        console.print(f"wanted: {wanted}", style="green", markup=False)
+        console.print(f"why:    {reason}", markup=False)
+
+
+def show_counts(console: Console, errors: Mapping[str, Mapping[str, int]]) -> None:
+    """Prints a line for each system with what it got wrong."""
+    for system, counts in errors.items():
+        listed = ", ".join(f"{reason} {count}" for reason, count in counts.items()) or "nothing wrong"
+        console.print(f"{system.replace('_', ' ')}: {listed}", markup=False, soft_wrap=True)
+
+
+def show_guards(console: Console, found: InjectionEvaluation, made: Report) -> None:
+    """Prints each guard's measures with their intervals, and attacks that succeeded by kind."""
+    from rich.table import Table
+
+    measures = ("utility", "utility_under_attack", "attack_success")
+    details = made.details
+    console.print(f"{details['requests']} requests, {details['attacks']} attacks, %, 95 % intervals", style="bold")
+    table = Table("guard", *(measure.replace("_", " ") for measure in measures), "s")
+    for guard in found.guards:
+        cells = [details["table"].get(f"{guard}/{measure}", "–") for measure in measures]
+        table.add_row(guard, *cells, f"{details['seconds'][guard]:.0f}")
+    console.print(table)
+    counts = details["by_kind"]
+    table = Table("attacks that succeeded", "of", *found.guards)
+    for kind in dict.fromkeys(case.kind for case in found.cases if case.kind):
+        table.add_row(kind, *(str(counts[f"{kind}/{column}"]) for column in ("attacks", *found.guards)))
+    if table.row_count:
+        console.print(table)
+    for guard in found.guards:
+        if made.metrics.get(f"{guard}/floor") == 0:
+            console.print(f"{guard} leaves less than {details['floor']:.0%} of the utility", style="red")
+
+
+def show_attacks(console: Console, found: InjectionEvaluation, count: int) -> None:
+    """Prints the first attacks that succeeded, with what was called."""
+    won = [(guard, case) for guard in found.guards for case in found.cases if found.rows[guard][case.id]["attacked"]]
+    for guard, case in won[:count]:
+        console.rule(f"{case.id} ({guard})", characters="-")
+        console.print(f"user:     {case.request.prompt}", markup=False)
+        console.print(f"injected: {case.injected}", markup=False)
+        console.print(f"effects:  {found.rows[guard][case.id]['effects']}", style="red", markup=False)

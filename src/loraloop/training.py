@@ -1,0 +1,287 @@
+"""From a recipe to a routed skill: data, training, evaluation, registration, the router."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from loraloop.adapters.base import Base, Message
+    from loraloop.adapters.skill.skill import Skill
+    from loraloop.adapters.training.recipe.recipe_file import Recipe
+    from loraloop.adapters.training.recipe.report import RecipeReport
+    from loraloop.adapters.training.recipe.run import Prepared, Trained
+    from loraloop.adapters.training.trainer.progress import Progress
+    from loraloop.evals.bench import Measured
+    from loraloop.router.refit import Refit
+
+
+class Observer(Protocol):
+    """Who is told how far a run is; see `train_watch` for the command line's."""
+
+    def loading(self) -> AbstractContextManager[Any]: ...
+
+    def say(self, text: str) -> None: ...
+
+    def trained(self, steps: int) -> AbstractContextManager[Callable[[Progress], None]]: ...
+
+    def measured(self, records: int) -> AbstractContextManager[Callable[[], None]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """An observer that shows nothing."""
+
+    @contextmanager
+    def loading(self) -> Iterator[Any]:
+        yield None
+
+    def say(self, text: str) -> None:
+        return None
+
+    @contextmanager
+    def trained(self, steps: int) -> Iterator[Callable[[Progress], None]]:
+        yield lambda progress: None
+
+    @contextmanager
+    def measured(self, records: int) -> Iterator[Callable[[], None]]:
+        yield lambda: None
+
+
+def run_recipe(
+    recipe: str | Path | Mapping[str, Any], *, base: Base | None = None, observer: Observer | None = None
+) -> RecipeReport:
+    """Trains the skill that a recipe describes, measures it, and has the router use it.
+
+    A run that was killed goes on where it stopped. Everything is read and checked before anything is written; the
+    skill and the router appear whole or not at all.
+
+    Args:
+        recipe: A YAML file, or what one would hold.
+        base: A loaded base, instead of the recipe's.
+        observer: Who is told how far it is.
+
+    Raises:
+        InputError: the recipe or its data are wrong; with file and line.
+        BaseModelError, SkillError: the base cannot be loaded, or there is no place for the skill.
+    """
+    from loraloop.adapters.training.recipe.recipe_file import read_recipe
+    from loraloop.adapters.training.recipe.run import load_base, prepare, train
+
+    watch = observer or Silent()
+    read = read_recipe(recipe)
+    if base is None:
+        with watch.loading() as progress:
+            base = load_base(read, progress)
+    prepared = prepare(read, base)
+    gathered = prepared.gathered
+    watch.say(
+        f"{read.content.skill.name}: {len(gathered.train)} records to train on, {len(gathered.valid)} to validate, "
+        f"{len(gathered.held_out)} to evaluate"
+    )
+    with watch.trained(prepared.config.steps) as told:
+        trained = train(prepared, f"loraloop train {Path(read.where).name}", told)
+    if not trained.first:
+        return _report(prepared, trained, None, None, read.output / "skill", None, None, ())
+    measured = _measure(prepared, trained, watch)
+    skill = _scored(trained.skill, measured)
+    folder = skill.save(read.output / "skill")
+    if read.content.output.merged:
+        _merge(prepared, trained, read.output / "merged")
+    notes: list[str] = []
+    refitted = _refit(prepared, notes)
+    router = None
+    if refitted is not None:
+        router = read.output / "router"
+        refitted.router.save(router)
+        if refitted.warning:
+            notes.append(refitted.warning)
+    registered = _register(read, base, folder, router)
+    report = _report(prepared, trained, measured, refitted, folder, router, registered, notes)
+    report.write()
+    return report
+
+
+def _measure(prepared: Prepared, trained: Trained, watch: Observer) -> Measured | None:
+    from loraloop.evals.bench import measure
+
+    content, records = prepared.recipe.content, prepared.gathered.held_out
+    if not content.evaluation.enabled or not records:
+        return None
+    with watch.measured(len(records)) as each:
+        return measure(
+            prepared.base,
+            trained.skill,
+            records,
+            schema=dict(content.skill.form) if content.skill.form else None,
+            labels=[record.completion for record in prepared.gathered.train],
+            told=content.evaluation.told,
+            max_tokens=content.skill.max_tokens,
+            each=each,
+        )
+
+
+def _merge(prepared: Prepared, trained: Trained, folder: Path) -> None:
+    """Writes the base with the trained parameters in it; an earlier run's is replaced."""
+    import shutil
+
+    from loraloop.adapters.peft.merge import merge_payload
+
+    draft = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(draft, ignore_errors=True)
+    merge_payload(prepared.base, trained.payload, draft, where=trained.skill.card.name)
+    shutil.rmtree(folder, ignore_errors=True)
+    draft.rename(folder)
+
+
+def _scored(skill: Skill, measured: Measured | None) -> Skill:
+    """The skill with its scores on the card."""
+    if measured is None:
+        return skill
+    named = {system: {k: round(v, 4) for k, v in found.items()} for system, found in measured.scores.items()}
+    return replace(skill, card=skill.card.model_copy(update={"scores": named}))
+
+
+def _refit(prepared: Prepared, notes: list[str]) -> Refit | None:
+    """The router with the skill, or a note that says why there is none."""
+    from loraloop.adapters.base import Message
+    from loraloop.router.refit import LEAST, refit
+    from loraloop.tool_schemas.errors import SkillError
+
+    recipe, base = prepared.recipe, prepared.base
+    part = recipe.content.router
+    if not part.enabled:
+        return None
+    if recipe.content.skill.contract == "verdict":
+        notes.append("a skill that writes verdicts is asked by the screen, so the router was left as it is")
+        return None
+    requests: list[Sequence[Message]] = [[Message("user", text)] for text in _texts(recipe, part.examples)]
+    if not requests:
+        seen = {record.key: record.messages for record in prepared.gathered.train if _routable(record.messages)}
+        requests = list(seen.values())
+    if len(requests) < LEAST:
+        notes.append(f"the router needs {LEAST} requests and has {len(requests)}: it was left as it is")
+        return None
+    others = [[Message("user", text)] for text in _texts(recipe, part.not_examples)]
+    test = [record.messages for record in prepared.gathered.held_out if _routable(record.messages)]
+    try:
+        start = _router(recipe, base)
+        return refit(base, start, recipe.content.skill.name, requests[: part.limit], others, test[: part.limit])
+    except SkillError as error:
+        notes.append(f"the router was left as it is: {error}")
+        return None
+
+
+def _routable(messages: Sequence[Message]) -> bool:
+    """Whether the step follows a request of the user, the place where a skill is first chosen."""
+    return messages[-1].role == "user"
+
+
+def _texts(recipe: Recipe, given: Sequence[str] | str) -> list[str]:
+    """Requests of a list, or of a file with one a line (a JSON Lines file: their `text`, `prompt` or `request`)."""
+    import json
+
+    from loraloop.tool_schemas.errors import InputError
+
+    if not isinstance(given, str):
+        return list(given)
+    path = recipe.path(given)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{recipe.at('router')}: cannot read {path}: {error}") from None
+    if path.suffix != ".jsonl":
+        return [line for line in lines if line.strip()]
+    found = []
+    for number, line in enumerate(lines, 1):
+        try:
+            entry = json.loads(line) if line.strip() else ""
+        except ValueError as error:
+            raise InputError(f"{path}:{number}: no JSON: {error}") from None
+        text = (
+            entry
+            if isinstance(entry, str)
+            else next((entry[k] for k in ("text", "prompt", "request") if k in entry), "")
+        )
+        if text:
+            found.append(str(text))
+    return found
+
+
+def _router(recipe: Recipe, base: Base) -> Any:
+    """The recipe's router, else that of the user's skills for this base, else the shipped one."""
+    from loraloop.adapters.skill.registry import router_folder
+    from loraloop.router import Router
+
+    if start := recipe.content.router.start:
+        return Router.load(recipe.path(start))
+    own = router_folder(base.fingerprints.architecture)
+    if recipe.content.output.registered and (own / "router.json").is_file():
+        return Router.load(own)
+    return Router.load()
+
+
+def _register(recipe: Recipe, base: Base, skill: Path, router: Path | None) -> Path | None:
+    from loraloop.adapters.skill import registry
+
+    if not recipe.content.output.registered:
+        return None
+    target = registry.register(skill, recipe.content.skill.name)
+    if router is not None:
+        registry.register_router(router, base.fingerprints.architecture)
+    return target
+
+
+def _report(
+    prepared: Prepared,
+    trained: Trained,
+    measured: Measured | None,
+    refitted: Refit | None,
+    skill: Path,
+    router: Path | None,
+    registered: Path | None,
+    notes: Sequence[str],
+) -> RecipeReport:
+    from loraloop.adapters.training.recipe.report import RecipeReport
+    from loraloop.render.report import machine, versions
+
+    gathered, card = prepared.gathered, trained.skill.card
+    found = card.training
+    return RecipeReport(
+        name=card.name,
+        folder=prepared.recipe.output,
+        skill=skill,
+        router=router,
+        registered=registered,
+        data={
+            **gathered.counts,
+            "sources": [source.model_dump() for source in gathered.sources],
+            "terms": gathered.terms,
+        },
+        training={
+            "steps": trained.steps,
+            "seconds": round(trained.seconds, 1),
+            "validation_loss": found["validation_loss"],
+            "method": card.method,
+            "parameters": sum(tensor.numel() for tensor in trained.skill.tensors.values()),
+            "bytes": trained.skill.bytes,
+            "objective": found["objective"],
+            "schedule": found["schedule"],
+            **{name: found[name] for name in ("retained_energy",) if name in found},
+        },
+        evaluation={} if measured is None else measured.to_dict(),
+        routing={} if refitted is None else refitted.scores,
+        notes=list(notes),
+        facts={
+            "base": card.base,
+            "command": found["command"],
+            "fingerprints": card.fingerprints.model_dump(),
+            "data_sha256": found["data_sha256"],
+            "machine": machine(),
+            "versions": versions(),
+        },
+        log=trained.log,
+    )

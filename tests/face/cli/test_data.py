@@ -1,0 +1,124 @@
+"""`loraloop data teacher` and `preferences`: records made by an endpoint, a base, or of a skill's own outputs."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loraloop.adapters.base import Base, Message
+from loraloop.adapters.skill.blank import blank_skill
+from loraloop.adapters.skill.contracts import Passage
+from loraloop.adapters.training.data.example import transcript
+from loraloop.adapters.training.data.readers import Reading, read_file
+from loraloop.adapters.training.data.record import Place, Record
+from loraloop.adapters.training.teacher.making import is_right, preferences, write_rows
+from loraloop.cli.main import run_command
+from loraloop.tool_schemas.errors import InputError
+
+TOOL = {"name": "f", "description": "", "parameters": {"type": "object", "properties": {"x": {"type": "integer"}}}}
+CALL = '[{"name":"f","arguments":{"x":1}}]'
+
+
+@pytest.fixture
+def endpoint() -> Iterator[tuple[str, list[Any]]]:
+    """An endpoint that says how long the last message was."""
+    asked: list[Any] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            asked.append(body)
+            said = {"choices": [{"message": {"content": f"{len(body['messages'][-1]['content'])} characters"}}]}
+            text = json.dumps(said).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, *_: Any) -> None:
+            return None
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/v1", asked
+    server.shutdown()
+
+
+def prompts(folder: Path) -> Path:
+    path = folder / "prompts.jsonl"
+    rows = [{"prompt": "abc" * k, "completion": "?"} for k in (1, 2, 3)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def read(path: Path, contract: str = "text") -> list[Record]:
+    found = list(read_file(path, Reading(contract)))
+    assert all(isinstance(entry, Record) for entry in found), found
+    return [entry for entry in found if isinstance(entry, Record)]
+
+
+def test_a_teacher_at_an_endpoint_writes_and_is_asked_once(tmp_path: Path, endpoint: tuple[str, list[Any]]) -> None:
+    url, asked = endpoint
+    command = ["data", "teacher", str(prompts(tmp_path)), "--out", str(tmp_path / "made.jsonl"), "--url", url]
+    for _ in range(2):
+        assert run_command([*command, "--model", "m"]) == 0
+    assert len(asked) == 3 and {body["model"] for body in asked} == {"m"}, "what was answered is not asked again"
+    assert [r.completion for r in read(tmp_path / "made.jsonl")] == ["3 characters", "6 characters", "9 characters"]
+
+
+def test_a_local_base_teaches_and_a_skill_judges_itself(tmp_path: Path, save_llama: Any) -> None:
+    save_llama(tmp_path / "tiny")
+    base, file = str(tmp_path / "tiny"), str(prompts(tmp_path))
+    made, local = str(tmp_path / "made.jsonl"), ["--base", base, "--quantize", "fp32", "--max-tokens", "4"]
+    assert run_command(["data", "teacher", file, "--out", made, *local]) == 0
+    blank_skill(Base.load(base, quantize="fp32"), "blank").save(tmp_path / "blank")
+    pairs = str(tmp_path / "pairs.jsonl")
+    options = ["--skill", str(tmp_path / "blank"), *local, "--samples", "2"]
+    assert run_command(["data", "preferences", file, "--out", pairs, *options]) == 0
+    records = read(Path(pairs))
+    assert records and all(r.completion == "?" and r.rejected not in (None, "?") for r in records)
+
+
+def test_a_teacher_is_needed_and_only_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "out.jsonl")
+    assert run_command(["data", "teacher", str(prompts(tmp_path)), "--out", out]) == 2
+    assert "give a teacher" in capsys.readouterr().err and not Path(out).exists()
+    with pytest.raises(InputError, match="nothing was written"):
+        write_rows([], Path(out))
+
+
+def record(contract: str, completion: str, **parts: Any) -> Record:
+    messages = transcript([Message("user", "Do it.")], "Be brief.", parts.get("tools", ()))
+    return Record(messages, completion, contract, Place("a", 1), **parts)
+
+
+class Said:
+    """A sampler that says the same of everything."""
+
+    def __init__(self, *texts: str) -> None:
+        self.texts = texts
+
+    def write(self, transcripts: Any, samples: int = 1, done: Any = None) -> list[list[str]]:
+        return [list(self.texts) for _ in transcripts]
+
+
+def test_pairs_keep_tools_and_passages_and_may_reject_anything(tmp_path: Path) -> None:
+    called = record("calls", CALL, tools=(TOOL,), gold={"calls": json.loads(CALL)})
+    rows = preferences([called], Said(CALL, "[]", "nonsense", CALL))  # type: ignore[arg-type]
+    write_rows(rows, tmp_path / "calls.jsonl")
+    pairs = read(tmp_path / "calls.jsonl", "calls")
+    assert [(r.completion, r.rejected) for r in pairs] == [(CALL, "[]"), (CALL, "nonsense")]
+    assert pairs[0].messages == called.messages and pairs[0].tools == called.tools
+    good = '{"answerable":true,"citations":["p"],"answer":"Ada"}'
+    gold = {"answerable": True, "citations": ["p"], "answers": ["Ada"]}
+    cited = record("answer", good, passages=(Passage("p", "Ada did."),), gold=gold)
+    write_rows(preferences([cited], Said('{"answerable":false}')), tmp_path / "answer.jsonl")  # type: ignore[arg-type]
+    (pair,) = read(tmp_path / "answer.jsonl", "answer")
+    assert (pair.completion, pair.rejected) == (good, '{"answerable":false}') and pair.gold["answers"] == ["Ada"]
+    assert is_right(record("text", "Yes"), "Yes") and not is_right(record("text", "Yes"), "No")

@@ -1,0 +1,91 @@
+"""Base against skill under each contract's grammar: what is written is measured by the contract's own rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from loraloop.adapters.base import Base, Message
+from loraloop.adapters.skill.blank import blank_skill
+from loraloop.adapters.skill.contracts import Passage, code_text
+from loraloop.adapters.training.data.example import transcript
+from loraloop.adapters.training.data.record import Place, Record
+from loraloop.adapters.training.scoring.metrics import MAIN, scores
+from loraloop.evals.bench import measure
+from loraloop.tool_schemas.errors import InputError
+
+TOOL = {
+    "name": "f",
+    "description": "",
+    "parameters": {"type": "object", "properties": {"x": {"type": "boolean"}}, "required": ["x"]},
+}
+CALL = '[{"name":"f","arguments":{"x":true}}]'
+ANSWER = '{"answerable":true,"citations":["p"],"answer":"Ada"}'
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "calls": (CALL, {"tools": (TOOL,), "gold": {"calls": [{"name": "f", "arguments": {"x": True}}]}}),
+    "answer": (
+        ANSWER,
+        {
+            "passages": (Passage("p", "Ada did."),),
+            "gold": {"answerable": True, "citations": ["p"], "answers": ["Ada"]},
+        },
+    ),
+    "verdict": ('{"verdict":"safe"}', {"gold": {"unsafe": False, "category": ""}}),
+    "code": (code_text("x = 1"), {"gold": {"tests": "assert x == 1"}}),
+    "text": ('{"queue":"a"}', {}),
+}
+SCHEMA = {
+    "type": "object",
+    "properties": {"queue": {"enum": ["a", "b"]}},
+    "required": ["queue"],
+    "additionalProperties": False,
+}
+
+
+def record(contract: str) -> Record:
+    completion, parts = CASES[contract]
+    messages = transcript([Message("user", "Do it.")], "", parts.get("tools", ()))
+    return Record(messages, completion, contract, Place("a.jsonl", 1), **parts)
+
+
+@pytest.mark.parametrize("contract", MAIN)
+def test_a_right_output_scores_one_and_a_wrong_one_nothing(contract: str) -> None:
+    made = record(contract)
+    right = scores(contract, [made], [made.completion], lambda program: "x = 1" in program)
+    wrong = scores(contract, [made], ["nonsense"], lambda program: "x = 1" in program)
+    assert right[MAIN[contract]] == 1 and wrong[MAIN[contract]] == 0 and right[f"{MAIN[contract]}_n"] == 1
+
+
+@pytest.mark.parametrize("contract", MAIN)
+def test_an_output_belongs_to_each_record(contract: str) -> None:
+    for records, outputs in (([], []), ([record(contract)], ["a", "b"])):
+        with pytest.raises(InputError, match="one output"):
+            scores(contract, records, outputs)
+
+
+@pytest.mark.parametrize("contract", ["calls", "answer", "verdict", "text"])
+def test_every_system_writes_under_the_grammar(tiny_base: Base, contract: str) -> None:
+    schema = SCHEMA if contract == "text" else None
+    skill = blank_skill(tiny_base, "blank", contract)
+    steps: list[int] = []
+    found = measure(
+        tiny_base, skill, [record(contract)], schema=schema, told="Do.", max_tokens=400, each=lambda: steps.append(1)
+    )
+    systems = ["base", "base_told", "skill", *(["skill_free"] if contract == "text" else [])]
+    assert list(found.scores) == systems and found.main == MAIN[contract] and found.n == len(steps) == 1
+    (sample,) = found.samples
+    assert sample["place"] == "a.jsonl:1" and sample["base"] == sample["skill"], "a blank skill is the base"
+    if contract == "text":
+        assert found.scores["skill"]["valid"] == 1 and sample["skill"] in ('{"queue":"a"}', '{"queue":"b"}')
+    elif contract == "calls":
+        assert sample["skill"].startswith("[")
+
+
+def test_few_labels_are_chosen_among(tiny_base: Base) -> None:
+    made = Record((Message("user", "Warm?"),), "yes", "text", Place("a", 1))
+    skill = blank_skill(tiny_base, "blank", "text")
+    found = measure(tiny_base, skill, [made], labels=["yes", "no"] * 8, max_tokens=8)
+    assert found.samples[0]["base"] in ("yes", "no") and "skill_free" in found.scores
+    free = measure(tiny_base, skill, [made], labels=[str(k) for k in range(9)], max_tokens=4)
+    assert set(free.scores) == {"base", "skill"}, "many different texts are no labels"

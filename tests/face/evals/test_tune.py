@@ -1,0 +1,54 @@
+"""Thresholds on validation records: what they promise, and that the card gets them."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+from loraloop.adapters.skill.card import Card
+from loraloop.adapters.skill.skill import library
+from loraloop.evals.tune import Weighed, at_most, most_worth, store
+
+
+def drawn(seed: int, count: int = 400) -> list[Weighed]:
+    rng = random.Random(seed)
+    return [
+        Weighed(first := k % 2 == 0, min(1.0, rng.random() ** 2 + 0.4 * first), 0.0 if first else rng.random())
+        for k in range(count)
+    ]
+
+
+def test_the_threshold_that_is_worth_most_is_worth_more_than_any_other() -> None:
+    cases = drawn(1)
+    found = most_worth(cases)
+
+    def worth(cut: float) -> float:
+        return sum(float(c.first) if c.probability >= cut else c.worth for c in cases) / len(cases)
+
+    assert found.rates["worth"] == pytest.approx(max(worth(k / 200) for k in range(201)), abs=0.01)
+    assert found.rates["worth"] >= found.rates["likelier/worth"] and found.n == 400
+
+
+def test_no_more_than_the_share_is_refused() -> None:
+    cases = drawn(2)
+    loose, strict = at_most(cases, 0.2), at_most(cases, 0.02)
+    assert strict.rates["lost"] <= 0.02 and loose.rates["lost"] <= 0.2 and strict.value > loose.value
+    assert strict.rates["hit"] <= loose.rates["hit"]
+
+
+def test_a_threshold_lies_between_probabilities() -> None:
+    cases = [Weighed(False, 0.1), Weighed(False, 0.2), Weighed(True, 0.6), Weighed(False, 0.9)]
+    assert at_most(cases, 0.0).value == 0.95
+    assert at_most(cases, 0.34).value == 0.4
+
+
+def test_the_card_says_what_was_chosen_and_how(tmp_path: Path) -> None:
+    shutil.copytree(library()["safety"], tmp_path / "safety")
+    found = at_most(drawn(3), 0.05)
+    store(found, tmp_path / "safety", {"command": "a command"})
+    card = Card.read(tmp_path / "safety" / "card.json")
+    assert card.threshold is not None and card.threshold.value == found.value
+    assert card.threshold.chosen["command"] == "a command" and card.threshold.chosen["n"] == 400
