@@ -112,17 +112,8 @@ eval: $(VENV)/.test
 	for name in tools retrieval code; do $(BIN)/loraloop eval $$name --data $(DATA) \
 		--json benchmarks/results/skill_$$name.json $(ARGS) || exit 1; done
 	$(BIN)/loraloop eval safety --data $(DATA) --json benchmarks/results/safety.json $(ARGS)
-<<<<<<< HEAD
-	$(BIN)/loraloop eval router --data $(DATA) --json benchmarks/results/router.json \
-		--plots docs/plots $(ARGS)
-	$(BIN)/python benchmarks/router_skills.py --data $(DATA) --json benchmarks/results/router_skills.json
-	$(BIN)/loraloop eval agent --data $(DATA) --json benchmarks/results/agent.json $(ARGS)
-	$(BIN)/python benchmarks/grammar_conformance.py --data $(DATA) --json benchmarks/results/grammar_conformance.json
-=======
 	$(BIN)/loraloop eval router --data $(DATA) --json benchmarks/results/router.json $(ARGS)
-	$(BIN)/loraloop eval grammar --data $(DATA)/jsonschema/maskbench.eval.jsonl \
-		--data $(DATA)/jsonschema/json_schema_test_suite.eval.jsonl --json benchmarks/results/grammar_conformance.json
->>>>>>> dc2d6d5 (The command line, what it shows and the evaluations get folders; search, word peers and one-off benchmarks go)
+	$(BIN)/python benchmarks/grammar_conformance.py --data $(DATA) --json benchmarks/results/grammar_conformance.json
 
 train-skills: $(VENV)/.test
 	$(BIN)/python -m loraloop.adapters.training --data $(DATA) $(ARGS)
