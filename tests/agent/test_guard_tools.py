@@ -12,7 +12,7 @@ from loraloop.adapters.base import Base, Message
 from loraloop.agent import Agent, Guard, GuardFacts, Limits, Policy, Runtime
 from loraloop.agent.guard.tool_filter import REMINDER
 from loraloop.agent.loop.intent import SYSTEM
-from loraloop.evals.injections_kinds import all_cases
+from loraloop.evals.injection_cases import all_cases
 from loraloop.testing import ScriptedRuntime, ScriptError, calls
 from loraloop.tool_schemas.errors import InputError, UnknownNameError
 from loraloop.tool_schemas.jsontext import dumps

@@ -6,15 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base
 from loraloop.adapters.skill.card import Threshold
 from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Agent, Guard, Limits, Policy, Runtime
-from loraloop.evals.abstention import Weighed, choose
 from loraloop.testing import ScriptedRouter
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.tools.tool import Tool
@@ -71,24 +68,3 @@ def test_so_it_is_with_finding_no_answer(make_runtime: Callable[..., Runtime]) -
     assert not said.answerable and said.no_answer_from == 0.0 and 0 < said.no_answer < 1
     with pytest.raises(InputError, match="no_answer_from"):
         Policy(no_answer_from=-1)
-
-
-@given(
-    st.lists(
-        st.tuples(st.booleans(), st.floats(0.001, 0.999), st.sampled_from((0.0, 0.5, 1.0))), min_size=2, max_size=40
-    )
-)
-def test_the_cases_are_worth_no_more_at_any_other_threshold(drawn: list[tuple[bool, float, float]]) -> None:
-    cases = [Weighed("any", none, round(p, 3), 0.0 if none else worth) for none, p, worth in drawn]
-    if len({case.none for case in cases}) < 2:
-        with pytest.raises(InputError, match="raise --limit"):
-            choose(cases)
-        return
-    found = choose(cases)
-
-    def worth(cut: float) -> float:
-        return sum(float(case.none) if case.probability >= cut else case.worth for case in cases) / len(cases)
-
-    assert worth(found.value) == pytest.approx(max(worth(k / 2000) for k in range(2001)))
-    assert found.rates["worth"] == pytest.approx(worth(found.value), abs=2e-4)
-    assert found.rates["likelier/worth"] == pytest.approx(worth(0.5), abs=2e-4)
