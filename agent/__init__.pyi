@@ -1,5 +1,5 @@
 from .agent import Agent as Agent
-from .engine.memory import Memory as Memory
+from .engine.prefix_cache import Memory as Memory
 from .engine.sampler import Sampling as Sampling
 from .following import Follower as Follower
 from .following import RunFacts as RunFacts

@@ -6,8 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from loraloop.agent.engine.beam import check_beams
-from loraloop.agent.engine.drawing import check_tries
+from loraloop.agent.engine.best_of_n import check_tries
 from loraloop.agent.skills.mixture import Mixture, as_choice, names_of
 from loraloop.agent.tools.tool_choice import choice_of
 from loraloop.tool_schemas.errors import InputError
@@ -35,8 +34,6 @@ class Policy:
             less.
         no_answer_from: Probability that the passages hold no answer from which a retrieval step says so; None: its
             card's. Lower answers less.
-        beams: Hypotheses of the search for what a step writes under a form; None: its card's. 1 decodes token by token,
-            as a temperature does.
         tries: Programs that a code step tries on the request's examples, where they are run.
         repeat_calls: Whether a call answered in this run may run again. If not, a step of only those is dropped.
         after_answer: Whether the run ends with a retrieval answer or routes again.
@@ -62,7 +59,6 @@ class Policy:
     decide: Callable[[StepFacts], Wish] | None = None
     no_call_from: float | None = None
     no_answer_from: float | None = None
-    beams: int | None = None
     tries: int = TRIES
     repeat_calls: bool = False
     after_answer: Literal["end", "route"] = "end"
@@ -85,7 +81,6 @@ class Policy:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise InputError(f"{name} is {value!r}: give a probability, such as 0.5, or None")
-        check_beams(self.beams)
         check_tries(self.tries)
         if isinstance(self.mix, bool) or not 0 <= self.mix < 1:
             raise InputError(f"mix is {self.mix!r}: give the least probability of a runner-up, such as 0.2, or 0")

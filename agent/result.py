@@ -31,6 +31,7 @@ StopReason = Literal[
     "context",
     "deadline",
     "cancelled",
+    "repetition",
     "stopped",
 ]
 """Why a run ended: `answer`, `code` and `refused` are complete; `tool_call` waits for the caller to run its calls;

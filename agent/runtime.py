@@ -11,13 +11,12 @@ from threading import Lock, RLock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
-from loraloop.agent.engine.full import FullCaches
-from loraloop.agent.engine.generate import generate
+from loraloop.agent.engine.best_of_n import best_of_n
 from loraloop.agent.engine.ledger import Author
-from loraloop.agent.engine.prefetch import Ahead
-from loraloop.agent.engine.prefix_cache import TrunkStore
-from loraloop.agent.engine.trunk import Trunk
+from loraloop.agent.engine.prefix_cache import FullCaches
+from loraloop.agent.engine.trunk import Trunk, TrunkStore
 from loraloop.agent.skills.mixture import Mixture, as_choice, names_of
+from loraloop.agent.skills.prefetch import Ahead
 from loraloop.agent.skills.skills import Skills
 from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import InputError, unknown
@@ -28,9 +27,10 @@ if TYPE_CHECKING:
     from loraloop.adapters.bank.bank import Bank
     from loraloop.adapters.base import Base
     from loraloop.adapters.skill.card import Card
+    from loraloop.agent.engine.best_of_n import Tries
     from loraloop.agent.engine.branch import Branch
-    from loraloop.agent.engine.generate import Budget, Delta, Generated, How
-    from loraloop.agent.engine.memory import Memory
+    from loraloop.agent.engine.generate import Budget, Delta, Form, Generated
+    from loraloop.agent.engine.prefix_cache import Memory
     from loraloop.agent.engine.sampler import Sampler
     from loraloop.agent.skills.outlines_model import OutlinesModel
     from loraloop.router.decision import Route, RouterState, ScreenResult
@@ -183,10 +183,6 @@ class Runtime:
             return "text"
         return str(self.bank.card(skill).contract)
 
-    def beams(self, skill: str) -> int:
-        """Hypotheses of the search that is on a skill's card; 1 for the bare base and for mixtures."""
-        return self.bank.card(skill).beams if skill in self.bank else 1
-
     def threshold(self, skill: str) -> float | None:
         """The probability from which a skill's verdict is unsafe, or its step calls nothing; None: what is likelier."""
         threshold = self.bank.card(skill).threshold if skill in self.bank else None
@@ -286,10 +282,16 @@ class Runtime:
             yield Active(author, self.contract(mixture), perf_counter() - start)
 
     def generate(
-        self, branch: Branch, invocation: Sequence[int], sampler: Sampler, budget: Budget, **how: Unpack[How]
+        self,
+        branch: Branch,
+        invocation: Sequence[int],
+        sampler: Sampler,
+        budget: Budget,
+        tries: Tries | None = None,
+        **form: Unpack[Form],
     ) -> Iterator[Delta | Generated]:
-        """Generates in a branch; see `engine.generate`. All of a runtime's text comes from here."""
-        return generate(branch, invocation, sampler, budget, **how)
+        """Generates in a branch; see `engine.generate` and `engine.best_of_n`. All of a runtime's text is from here."""
+        return best_of_n(branch, invocation, sampler, budget, tries, **form)
 
     def grammar(self, term: Any) -> Grammar:
         """Compiles a term against the base's tokenizer; what was compiled before is kept. Holds up no forward."""
@@ -308,9 +310,9 @@ class Runtime:
 
     def memory(self) -> Memory:
         """What is kept for later runs, each beside its bound."""
-        from loraloop.agent.engine.memory import Memory
+        from loraloop.agent.engine.prefix_cache import Memory
 
-        return Memory.of(self)
+        return Memory(self.store.held, self.full.held, self.bank.bytes, *self.compiler.kept)
 
     def as_outlines(
         self, skill: str | None = None, *, max_tokens: int = 512, on_unsupported: OnUnsupported = "refuse"

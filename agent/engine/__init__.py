@@ -1,19 +1,20 @@
 """Generation: a trunk computed by the bare base, and branches from its end under a skill."""
 
 from loraloop.agent.engine.branch import Branch
-from loraloop.agent.engine.full import FullCaches
 from loraloop.agent.engine.generate import Budget, Delta, Generated, generate
 from loraloop.agent.engine.ledger import Author, Ledger, LedgerError
-from loraloop.agent.engine.prefix_cache import TrunkStore
-from loraloop.agent.engine.sampler import Sampler, Sampling
+from loraloop.agent.engine.prefix_cache import FullCaches
+from loraloop.agent.engine.sampler import Sampler, Sampling, TwoWayChoice
+from loraloop.agent.engine.sequence import CachedSequence, MessageSpan
 from loraloop.agent.engine.timer import PHASES, Clock
-from loraloop.agent.engine.trunk import MessageSpan, Trunk
+from loraloop.agent.engine.trunk import Trunk, TrunkStore
 
 __all__ = [
     "PHASES",
     "Author",
     "Branch",
     "Budget",
+    "CachedSequence",
     "Clock",
     "Delta",
     "FullCaches",
@@ -25,5 +26,6 @@ __all__ = [
     "Sampling",
     "Trunk",
     "TrunkStore",
+    "TwoWayChoice",
     "generate",
 ]

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
-from loraloop.agent.engine.kv_context import Computed, common_prefix
 from loraloop.agent.engine.ledger import Author
+from loraloop.agent.engine.sequence import CachedSequence, MessageSpan, common_prefix
 
 if TYPE_CHECKING:
-    from loraloop.adapters.base import Message
+    from loraloop.adapters.base import Base, Message
     from loraloop.adapters.base.tokenizer import Tokenizer
-    from loraloop.agent.engine.trunk import Trunk
+
+
+class Stem(Protocol):
+    """What a branch asks of its trunk."""
+
+    base: Base
+    context: int
+    ids: list[int]
+    messages: list[MessageSpan]
+    sequence: CachedSequence
+
+    def extend(self, ids: Sequence[int]) -> None: ...
+
+    def mark(self, message: Message, start: int) -> MessageSpan: ...
+
+    def branch_closed(self, sequence: CachedSequence) -> None: ...
 
 
 class Branch:
@@ -23,32 +38,34 @@ class Branch:
     activation they stand before the whole context, and stay with it.
 
     Attributes:
-        computed: What it stands on and holds.
+        sequence: What it stands on and holds.
         start: Length of the trunk.
         prefilled: Tokens that were computed to open the branch.
         recomputed: Those of them that the bare base had computed before: what full activation costs.
     """
 
-    __slots__ = ("_closed", "_trunk", "author", "computed", "prefilled", "recomputed", "start")
+    __slots__ = ("_closed", "_trunk", "author", "prefilled", "recomputed", "sequence", "start")
 
-    def __init__(self, trunk: Trunk, author: Author, computed: Computed, prefilled: int, recomputed: int = 0) -> None:
+    def __init__(
+        self, trunk: Stem, author: Author, sequence: CachedSequence, prefilled: int, recomputed: int = 0
+    ) -> None:
         self._closed = False
         self._trunk = trunk
-        self.computed = computed
+        self.sequence = sequence
         self.author = author
-        self.start = computed.length
+        self.start = sequence.length
         self.prefilled = prefilled
         self.recomputed = recomputed
 
     @property
     def left(self) -> int:
         """Positions left in the context."""
-        return self._trunk.context - self.computed.positions
+        return self._trunk.context - self.sequence.positions
 
     @property
     def ids(self) -> list[int]:
         """Tokens that were fed and stand: the invocation, and what was generated after it."""
-        return self.computed.ids[self.start :]
+        return self.sequence.ids[self.start :]
 
     @property
     def messages(self) -> list[Message]:
@@ -66,11 +83,11 @@ class Branch:
 
     def feed(self, ids: Sequence[int]) -> Tensor:
         """One forward of `ids`; returns the logits `[V]` (fp32) after the last."""
-        return self.logits(self.computed.feed(self.author, ids).hidden[-1:])[0]
+        return self.logits(self.sequence.feed(self.author, ids).hidden[-1:])[0]
 
     def logits(self, states: Tensor) -> Tensor:
         """Logits `[M, V]` (fp32) of the tokens after final states `[M, H]`."""
-        with self.computed.lock:
+        with self.sequence.lock:
             return self._trunk.base.logits(states)
 
     def rewind(self, ids: Sequence[int]) -> list[int]:
@@ -79,8 +96,8 @@ class Branch:
         Returns:
             The end of `ids` that has to be fed next: at least one token.
         """
-        held = min(common_prefix(self.computed.ids[self.start :], list(ids)), len(ids) - 1)
-        self.computed.truncate(self.start + held)
+        held = min(common_prefix(self.sequence.ids[self.start :], list(ids)), len(ids) - 1)
+        self.sequence.truncate(self.start + held)
         return list(ids[held:])
 
     def close(self, ids: Sequence[int] = (), message: Message | None = None) -> None:
@@ -93,14 +110,14 @@ class Branch:
         if self._closed:
             return
         self._closed = True
-        computed, trunk = self.computed, self._trunk
+        sequence, trunk = self.sequence, self._trunk
         valid = 0
-        if ids and (self.author.bare or computed is not trunk.computed):
-            valid = common_prefix(computed.ids[self.start :], list(ids))
-        computed.truncate(self.start + valid)
-        if computed is trunk.computed:
-            computed.end()
-        trunk._branch_closed(computed)
+        if ids and (self.author.bare or sequence is not trunk.sequence):
+            valid = common_prefix(sequence.ids[self.start :], list(ids))
+        sequence.truncate(self.start + valid)
+        if sequence is trunk.sequence:
+            sequence.end()
+        trunk.branch_closed(sequence)
         if ids:
             start = len(trunk.ids)
             trunk.extend(ids)

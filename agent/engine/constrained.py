@@ -12,12 +12,12 @@ token (`Backtrack`); text is then given out no later than the values that may st
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from loraloop.agent.engine.backtrack import SPENT, Backtrack
 from loraloop.tool_schemas.errors import InputError, LimitError, Violation
 from loraloop.tool_schemas.grammar.checked import CheckedState
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _STRIDE = 8  # tokens between snapshots while the limit is far
 _NEAR = 16  # slack in tokens below which every token is a snapshot
 _SEARCH = 4096  # tokens looked ahead to say what a grammar needs at least
+RETRIES = 48  # values that one step may decode again
+SPENT = 3  # times its token limit that a step may decode, all in all
 
 
 class Constraint(Protocol):
@@ -59,32 +61,42 @@ class Checked(Protocol):
     def settled(self) -> int: ...
 
 
-class Guide:
+@dataclass(slots=True)
+class Counts:
+    """What a generation counts beside its tokens.
+
+    Attributes:
+        forced: Tokens about which the grammar left no choice, including a closing path.
+        retried: Values that failed a check and were decoded again.
+        problem: The last check that failed.
+    """
+
+    forced: int = 0
+    retried: int = 0
+    problem: str = ""
+
+
+class GrammarGuide:
     """Leads the generation of `ids` along a grammar.
 
     Args:
         state: The grammar's fresh state.
-        ids: The generated tokens; they are changed here and by the caller's `take`.
+        ids: The generated tokens; the guide appends to them and cuts them.
         limit: The most tokens.
         tokenizer: Of the tokens.
 
     Attributes:
-        done: Whether the text is complete and nothing can follow.
-        forced: Tokens about which the grammar left no choice, including a closing path.
-        retried: Values that failed a check and were decoded again.
-        problem: The last check that failed.
+        counts: Forced tokens, retries and the last problem.
 
     Raises:
         LimitError: If not even the shortest completion fits the limit.
     """
 
     def __init__(self, state: Constraint, ids: list[int], limit: int, tokenizer: Tokenizer) -> None:
-        self.done = False
-        self.forced = 0
-        self.retried = 0
-        self.problem = ""
+        self.counts = Counts()
         self._state = state
         self._ids = ids
+        self._done = False
         self._snapshots = _Snapshots(state, limit, tokenizer)
         self._first = self._snapshots.at, self._snapshots.path
         self._checked = state if isinstance(state, Checked) else None
@@ -96,15 +108,14 @@ class Guide:
         at = self._snapshots.at
         return at if self._checked is None else min(at, self._checked.settled)
 
-    @property
-    def complete(self) -> bool:
-        """Whether the text has come to its end, and nothing of it is held back by a snapshot."""
-        return self.done and self._snapshots.at == len(self._ids)
+    def ended(self) -> str:
+        """`done` where the text has come to its end, and nothing of it is held back by a snapshot; else empty."""
+        return "done" if self._done and self._snapshots.at == len(self._ids) else ""
 
     @property
-    def closable(self) -> bool:
-        """Whether a way to an end is known that fits."""
-        return self._snapshots.known
+    def full(self) -> bool:
+        """Whether no other token may be chosen: the text is complete, or the limit is reached."""
+        return self._done or len(self._ids) >= self._snapshots.limit
 
     def force(self, feed: list[int]) -> Violation | None:
         """Takes the forced tokens, into `feed` too; what is wrong with the value that they complete, if anything is."""
@@ -115,11 +126,15 @@ class Guide:
                 return failed
             self._ids.extend(forced)
             feed.extend(forced)
-            self.forced += len(forced)
-        self.done = self._state.done
-        if self.done or self._snapshots.due(len(self._ids)):
+            self.counts.forced += len(forced)
+        self._done = self._state.done
+        if self._done or self._snapshots.due(len(self._ids)):
             self._snapshots.update(self._ids)
         return None
+
+    def begins_badly(self, logits: Tensor) -> bool:
+        """A grammar says how its text begins."""
+        return False
 
     def mask_(self, logits: Tensor) -> None:
         """Sets the logits [V] of tokens that cannot follow, or were taken back here, to minus infinity, in place."""
@@ -144,8 +159,8 @@ class Guide:
             shown: Tokens that were given out and stay.
             sampled: Tokens that were chosen so far.
         """
-        self.retried += 1
-        self.problem = str(failed)
+        self.counts.retried += 1
+        self.counts.problem = str(failed)
         place = self._choices.back_to(failed.start, shown)
         if place is None or sampled > SPENT * self._snapshots.limit:
             return False
@@ -155,13 +170,29 @@ class Guide:
             self._snapshots.back(self._ids, self._first)
         return True
 
-    def close(self) -> None:
-        """Goes back to the last snapshot and takes its path."""
-        at, path = self._snapshots.at, self._snapshots.path
-        self._state.rollback(len(self._ids) - at)
-        self._state.accept(path)
-        self._ids[at:] = path
-        self.forced += len(path)
+    def end(self, reason: str, shown: int) -> str:
+        """Ends the text: completes it where a limit cut it, drops what was never shown where it failed.
+
+        Args:
+            reason: Why it ends; see `Generated.reason`.
+            shown: Tokens that were given out and stay.
+
+        Returns:
+            The reason, `unenforced` where no end that passes the checks is known.
+        """
+        snapshots = self._snapshots
+        if reason == "tokens" and not snapshots.known:
+            reason = "unenforced"
+            none_found = f"no end that passes the checks was found within {snapshots.limit} tokens"
+            self.counts.problem = self.counts.problem or none_found
+        if reason == "unenforced":
+            del self._ids[shown:]
+        elif reason not in ("stop", "done") and snapshots.known:
+            self._state.rollback(len(self._ids) - snapshots.at)
+            self._state.accept(snapshots.path)
+            self._ids[snapshots.at :] = snapshots.path
+            self.counts.forced += len(snapshots.path)
+        return reason
 
     def _accepted(self, tokens: Sequence[int]) -> Violation | None:
         try:
@@ -169,6 +200,61 @@ class Guide:
         except Violation as violation:
             return violation
         return None
+
+
+@dataclass(slots=True)
+class Backtrack:
+    """The choices of one step, and which of them are taken back.
+
+    A value that fails is decoded again from its most uncertain token: the one whose best alternative was the most
+    probable against it. That token is banned there, as long as what precedes it stays.
+
+    Attributes:
+        left: Values that may still be decoded again.
+    """
+
+    left: int = RETRIES
+    _gaps: dict[int, float] = field(default_factory=dict)
+    _tokens: dict[int, int] = field(default_factory=dict)
+    _banned: dict[int, set[int]] = field(default_factory=dict)
+
+    def ban_(self, index: int, logits: Tensor) -> None:
+        """Sets the logits [V] of tokens that may not come at a place to minus infinity, in place."""
+        banned = self._banned.get(index)
+        if banned:
+            logits[sorted(banned)] = float("-inf")
+
+    def note(self, index: int, token: int, logits: Tensor) -> None:
+        """Remembers a choice.
+
+        Args:
+            index: Its place among the generated tokens.
+            token: What was chosen.
+            logits: [V] What it was chosen from.
+        """
+        values, ids = logits.topk(2)
+        other = values[1] if int(ids[0]) == token else values[0]
+        self._tokens[index] = token
+        self._gaps[index] = float(logits[token] - other)  # infinite where nothing else may come
+
+    def back_to(self, start: int, shown: int) -> int | None:
+        """The place from which to decode again, its token banned there; None if there is none, or no try is left.
+
+        Args:
+            start: Where the value begins; if no token of it can change, the last one before it that can.
+            shown: Tokens that were given out already and stay.
+        """
+        free = [index for index, gap in self._gaps.items() if index >= shown and gap < float("inf")]
+        inside = [index for index in free if index >= start]
+        if not free or self.left < 1:
+            return None
+        self.left -= 1
+        index = min(inside, key=lambda place: (self._gaps[place], place)) if inside else max(free)
+        self._banned = {place: tokens for place, tokens in self._banned.items() if place <= index}
+        self._banned.setdefault(index, set()).add(self._tokens[index])
+        for place in [place for place in self._gaps if place >= index]:
+            del self._gaps[place], self._tokens[place]
+        return index
 
 
 @lru_cache(maxsize=4)

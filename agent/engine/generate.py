@@ -1,4 +1,4 @@
-"""Generation in a branch: sampling, stop conditions, and what a grammar forces and forbids (`Guide`)."""
+"""Generation in a branch: sampling, stop conditions, and what a grammar forces and forbids (`GrammarGuide`)."""
 
 from __future__ import annotations
 
@@ -9,19 +9,13 @@ from typing import TYPE_CHECKING, Required, TypedDict
 
 from torch import Tensor
 
-from loraloop.agent.engine.beam import Found, likeliest
-from loraloop.agent.engine.constrained import Constraint, Guide
-from loraloop.agent.engine.detokenizer import TextStream
-from loraloop.agent.engine.nbest import judged
-from loraloop.agent.engine.sampler import Sampler
+from loraloop.agent.engine.constrained import Constraint, GrammarGuide
+from loraloop.agent.engine.sampler import Sampler, TwoWayChoice
+from loraloop.agent.engine.stops import Detokenizer, FreeText, cut_to
 from loraloop.agent.engine.timer import Clock
-from loraloop.agent.engine.two_way_choice import Balance
 
 if TYPE_CHECKING:
-    from loraloop.adapters.base.tokenizer import Tokenizer
     from loraloop.agent.engine.branch import Branch
-    from loraloop.agent.engine.drawing import Tries
-    from loraloop.agent.engine.nbest import Judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +48,17 @@ class Generated:
     Attributes:
         ids: The tokens, without the invocation and without a stop token.
         text: Their text, up to a stop string.
-        reason: `stop` (the model ended it), `done` (the grammar did), `tokens`, `deadline`, `cancelled`, or
-            `unenforced` (values kept failing a check; `problem` says which).
+        reason: `stop` (the model ended it), `done` (the grammar did), `tokens`, `deadline`, `cancelled`, `repetition`
+            (free text that says the same over and over), or `unenforced` (values kept failing a check; `problem` says
+            which).
         sampled: Forwards that chose a token.
         forced: Tokens about which the grammar left no choice, including a closing path.
         retried: Values that failed a check and were decoded again.
         problem: The last check that failed.
         first: `time.perf_counter()` when the first token was known.
-        weighed: Probability of the first of the two ways that a balance weighed.
-        threshold: From which the balance takes the first way.
-        beams: Hypotheses of the search that found it; 1: it was decoded token by token.
-        missing: What a text that was passed over would have needed, as its judge says.
-        tries: Texts that were tried until one passed (`drawing`).
+        weighed: Probability of the first of the two openings that were weighed.
+        threshold: From which the first opening is taken.
+        tries: Texts that were tried until one passed (`best_of_n`).
         passed: Whether it passes what it was tried for; None where it was not tried.
     """
 
@@ -79,8 +72,6 @@ class Generated:
     first: float = 0.0
     weighed: float | None = None
     threshold: float | None = None
-    beams: int = 1
-    missing: tuple[str, ...] = ()
     tries: int = 1
     passed: bool | None = None
 
@@ -90,7 +81,7 @@ class Generated:
         return self.reason in ("stop", "done")
 
 
-class How(TypedDict, total=False):
+class Form(TypedDict, total=False):
     """What a generation can be told besides its branch, invocation, sampler and budget; see `generate`."""
 
     stop_ids: Required[frozenset[int]]
@@ -98,11 +89,8 @@ class How(TypedDict, total=False):
     stops: Sequence[str]
     not_first: Tensor | None
     otherwise: Sequence[int]
-    balance: Balance | None
+    two_way: TwoWayChoice | None
     clock: Clock | None
-    beams: int
-    judge: Judge | None
-    tries: Tries | None
 
 
 def generate(
@@ -116,168 +104,96 @@ def generate(
     stops: Sequence[str] = (),
     not_first: Tensor | None = None,
     otherwise: Sequence[int] = (),
-    balance: Balance | None = None,
+    two_way: TwoWayChoice | None = None,
     clock: Clock | None = None,
-    beams: int = 1,
-    judge: Judge | None = None,
-    tries: Tries | None = None,
 ) -> Iterator[Delta | Generated]:
     """Generates in `branch`; yields pieces of text, then one `Generated`, last.
 
     Args:
         branch: Open; it is left open, for the caller to close with what should stay.
         invocation: Tokens that start the assistant's turn.
-        stop_ids: Tokens that end it; none of them is kept.
+        sampler: Chooses the tokens.
+        budget: Tokens and time.
+        stop_ids: Tokens that end the text; none of them is kept.
         constraint: A grammar's fresh state; it has the last word over stop strings, which are not looked at then.
         stops: Strings that end the text.
         not_first: Ids of tokens with which free text must not begin.
         otherwise: What starts the turn in place of `invocation` where the likeliest first token is one of those.
-        balance: Weighs two ways in which a constrained text may go on, and may take one.
+        two_way: Weighs two openings of a constrained text, and may take one.
         clock: Where the time goes.
-        beams: Hypotheses of a beam search for a constrained text (`beam.likeliest`), which is then given out at once;
-            1, a sampler that draws, or a search that found nothing: it is decoded token by token.
-        judge: Compares the texts of the search (`nbest.judged`); None: the likeliest is written.
-        tries: What a constrained text has to pass, and how many are tried (`drawing.first_that_passes`), of which one
-            is then given out at once.
 
     Raises:
         LimitError: if not even the shortest completion fits the budget.
     """
-    clock = clock or Clock()
-    tokenizer = branch.tokenizer
-    if tries is not None and constraint is not None:
-        from loraloop.agent.engine.drawing import first_that_passes
-
-        begin = constraint.fork()
-        pieces = generate(branch, invocation, sampler, budget, stop_ids=stop_ids, constraint=constraint, stops=stops,
-                          balance=balance, clock=clock, beams=beams, judge=judge)  # fmt: skip
-        yield from first_that_passes(pieces, branch, invocation, begin, budget, stop_ids, tries, clock)
-        return
-    if constraint is not None and beams > 1 and sampler.greedy:
-        asked = branch, invocation, constraint.fork(), beams, budget, stop_ids
-        if judge is None:
-            found = next(iter(likeliest(*asked, balance, clock)), None)
-        else:
-            found = judged(*asked, judge, balance, clock)
-        if found is not None:
-            constraint.accept(found.ids)
-            searched = _generated(found, beams, balance, tokenizer)
-            if judge is not None and found.passed:
-                searched.missing = judge.missing(tokenizer.decode(list(found.passed), skip_special=False))
-            yield Delta(searched.text, len(searched.ids))
-            yield searched
-            return
-        if balance is not None:
-            balance.probability = None  # weighed again, token by token
-    text = TextStream(tokenizer.token_bytes, () if constraint is not None else stops)
-    out = Generated()
-    ids = out.ids
-    feed = list(invocation)
-    guide = None
-    if constraint is not None:
-        with clock.phase("mask"):
-            guide = Guide(constraint, ids, budget.tokens, tokenizer)
+    clock, out, feed = clock or Clock(), Generated(), list(invocation)
+    text = Detokenizer(branch.tokenizer.token_bytes, () if constraint is not None else stops)
+    with clock.phase("mask"):
+        guide = _guide(out.ids, budget.tokens, branch, constraint, not_first)
     shown = told = 0  # tokens turned into text; tokens reported with a piece
-
     while True:
-        failed = None
-        if guide is None:
-            ready = len(ids)
-            out.reason = "tokens" if ready >= budget.tokens else budget.spent()
-        else:
-            with clock.phase("mask"):
-                failed = guide.force(feed)
-            ready = guide.ready
-            out.reason = "done" if guide.complete else budget.spent()
-            if not out.reason and (guide.done or len(ids) >= budget.tokens):
-                out.reason = "tokens"
-        if ready > shown:
+        with clock.phase("mask"):
+            failed = guide.force(feed)
+            out.reason = guide.ended()
+        out.reason = out.reason or budget.spent() or ("tokens" if guide.full else "")
+        if guide.ready > shown:
             out.first = out.first or perf_counter()
-            piece = text.push(ids[shown:ready])
+            piece, shown = text.push(out.ids[shown : guide.ready]), guide.ready
             if piece:
-                yield Delta(piece, ready - told)
-                told = ready
-            shown = ready
-            if text.stopped:
-                out.reason = "stop"
+                yield Delta(piece, shown - told)
+                told = shown
+            out.reason = "stop" if text.stopped else out.reason
         if out.reason:
             break
         if failed is None:
-            start = perf_counter()
-            logits = branch.feed(feed)
-            middle = perf_counter()
-            if guide is not None:
-                guide.mask_(logits)
-                if balance is not None:
-                    balance.weigh_(ids, logits)
-            elif not_first is not None and not ids:
-                if otherwise and (not_first == logits.argmax()).any():
+            with clock.phase("decode"):
+                logits = branch.feed(feed)
+            with clock.phase("mask"):
+                if otherwise and guide.begins_badly(logits):
                     feed, otherwise = branch.rewind(otherwise), ()
-                    clock.add("decode", perf_counter() - start)
                     continue
-                logits[not_first] = float("-inf")
-            masked = perf_counter()
-            token = sampler.pick(logits)
-            clock.add("decode", perf_counter() - start - (masked - middle))
-            clock.add("mask", masked - middle)
+                guide.mask_(logits)
+                if two_way is not None and constraint is not None:
+                    two_way.weigh_(out.ids, logits)
+            with clock.phase("decode"):
+                token = sampler.pick(logits)
             out.sampled += 1
             if token in stop_ids:
                 out.reason = "stop"
                 break
-            feed = [token]
-            if guide is None:
-                ids.append(token)
-            else:
-                failed = guide.take(token, logits)
-        if guide is not None and failed is not None:
+            feed, failed = [token], guide.take(token, logits)
+        if failed is not None:
             with clock.phase("mask"):
                 again = guide.go_back(failed, shown, out.sampled)
             if not again:
                 out.reason = "unenforced"
                 break
-            feed = branch.rewind([*invocation, *ids])
-
-    if guide is not None:
-        with clock.phase("mask"):
-            _end(out, guide, shown, budget.tokens)
-    piece = text.push(ids[shown:]) + text.finish()
+            feed = branch.rewind([*invocation, *out.ids])
+    with clock.phase("mask"):
+        out.reason = guide.end(out.reason, shown)
+    piece = text.push(out.ids[shown:]) + text.finish()
     if piece:
-        yield Delta(piece, len(ids) - told)
-    out.text = text.text
-    if balance is not None:
-        out.weighed, out.threshold = balance.probability, balance.threshold
-    if text.stopped:
-        _cut(ids, out.text, tokenizer)
+        yield Delta(piece, len(out.ids) - told)
+    _report(out, guide, text, two_way, branch)
     yield out
 
 
-def _generated(found: Found, beams: int, balance: Balance | None, tokenizer: Tokenizer) -> Generated:
-    """What a search found, as generation reports it."""
-    text, reason = tokenizer.decode(found.ids, skip_special=False), "stop" if found.stopped else "done"
-    out = Generated(found.ids, text, reason, found.forwards, found.forced, first=perf_counter(), beams=beams)
-    if balance is not None:
-        out.weighed, out.threshold = balance.probability, balance.threshold
-    return out
+def _guide(
+    ids: list[int], limit: int, branch: Branch, constraint: Constraint | None, not_first: Tensor | None
+) -> GrammarGuide | FreeText:
+    """What leads the generation of `ids`."""
+    if constraint is None:
+        return FreeText(ids, limit, not_first)
+    return GrammarGuide(constraint, ids, limit, branch.tokenizer)
 
 
-def _end(out: Generated, guide: Guide, shown: int, limit: int) -> None:
-    """Ends a guided generation: complete where a limit cut it, without what was never shown where it failed."""
-    out.forced, out.retried, out.problem = guide.forced, guide.retried, guide.problem
-    if out.reason == "tokens" and not guide.closable:
-        out.reason = "unenforced"
-        out.problem = out.problem or f"no end that passes the checks was found within {limit} tokens"
-    if out.reason == "unenforced":
-        del out.ids[shown:]
-    elif not out.whole and guide.closable:
-        guide.close()
-        out.forced = guide.forced
-
-
-def _cut(ids: list[int], text: str, tokenizer: Tokenizer) -> None:
-    """Shortens `ids` to `text`, which may end inside the text of a token."""
-    size, kept = len(text.encode()), 0
-    while kept < len(ids) and size >= len(piece := tokenizer.token_bytes(ids[kept])):
-        size -= len(piece)
-        kept += 1
-    rest = text.encode()[len(text.encode()) - size :] if size else b""
-    ids[kept:] = tokenizer.encode(rest.decode(errors="ignore")) if rest else []
+def _report(
+    out: Generated, guide: GrammarGuide | FreeText, text: Detokenizer, two_way: TwoWayChoice | None, branch: Branch
+) -> None:
+    """Fills in what a generation says of itself when it has ended."""
+    out.text = text.text
+    counts = guide.counts
+    out.forced, out.retried, out.problem = counts.forced, counts.retried, counts.problem
+    if two_way is not None:
+        out.weighed, out.threshold = two_way.probability, two_way.threshold
+    if text.stopped:
+        cut_to(out.ids, out.text, branch.tokenizer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from threading import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from loraloop.agent.engine.branch import Branch
-from loraloop.agent.engine.full import FullCaches
-from loraloop.agent.engine.kv_context import Computed
 from loraloop.agent.engine.ledger import Author
+from loraloop.agent.engine.prefix_cache import WORTH, CacheStats, FullCaches
+from loraloop.agent.engine.sequence import CachedSequence, MessageSpan
 from loraloop.agent.engine.timer import Clock
 from loraloop.tool_schemas.errors import ContextLengthError
 
@@ -22,15 +22,6 @@ if TYPE_CHECKING:
     from loraloop.adapters.base import Attached, Base, Message
 
 CHUNK = 512  # tokens in one prefill forward
-
-
-@dataclass(frozen=True, slots=True)
-class MessageSpan:
-    """A message and the positions of its tokens."""
-
-    message: Message
-    start: int
-    end: int
 
 
 class Trunk:
@@ -64,7 +55,7 @@ class Trunk:
         self.ids: list[int] = []
         self.messages: list[MessageSpan] = []
         self.author = Author(base.fingerprints.weights)
-        self.computed = Computed(base, lock or nullcontext(), attached)
+        self.sequence = CachedSequence(base, lock or nullcontext(), attached)
         self._chunk = chunk
         self._kept: dict[int, list[Tensor]] = {layer: [] for layer in self.keep_layers}
         self._kept_from = 0  # first token whose hidden states are kept
@@ -74,7 +65,7 @@ class Trunk:
     @property
     def pending(self) -> int:
         """Tokens appended and not computed yet."""
-        return len(self.ids) - self.computed.length
+        return len(self.ids) - self.sequence.length
 
     def extend(self, ids: Sequence[int]) -> None:
         """Appends tokens; they are computed on slot 0 with whatever follows.
@@ -123,17 +114,17 @@ class Trunk:
     def flush(self, clock: Clock | None = None) -> int:
         """Computes what is pending, on slot 0. Returns the number of tokens computed."""
         self._closed()
-        begin, start = perf_counter(), self.computed.length
+        begin, start = perf_counter(), self.sequence.length
         while self.pending:
-            at = self.computed.length
-            out = self.computed.feed(self.author, self.ids[at : at + self._chunk], self.keep_layers)
+            at = self.sequence.length
+            out = self.sequence.feed(self.author, self.ids[at : at + self._chunk], self.keep_layers)
             first = max(self._kept_from - at, 0)
-            if first < self.computed.length - at:
+            if first < self.sequence.length - at:
                 for layer in self.keep_layers:
                     self._kept[layer].append(out.kept[layer][first:].clone())
-        if clock is not None and self.computed.length > start:
+        if clock is not None and self.sequence.length > start:
             clock.add("prefill", perf_counter() - begin)
-        return self.computed.length - start
+        return self.sequence.length - start
 
     def features(self, at: int = -1, clock: Clock | None = None) -> dict[int, Tensor]:
         """Hidden states `[T, H]` of the T tokens of message `at`, by layer. Computes what is pending first.
@@ -162,19 +153,19 @@ class Trunk:
         self._closed()
         author = author or self.author
         prefilled = self.flush(clock)
-        computed, recomputed = self.computed, 0
+        sequence, recomputed = self.sequence, 0
         if author.activation == "full":
-            computed, recomputed = self._under(author, clock)
+            sequence, recomputed = self._under(author, clock)
         else:
-            computed.begin(author)
-        branch = Branch(self, author, computed, prefilled + recomputed, recomputed)
+            sequence.begin(author)
+        branch = Branch(self, author, sequence, prefilled + recomputed, recomputed)
         self._open = branch
         return branch
 
     def cut(self, length: int) -> None:
         """Forgets everything after `length` tokens, and messages that do not end before."""
         self._closed()
-        self.computed.truncate(min(length, self.computed.length))
+        self.sequence.truncate(min(length, self.sequence.length))
         del self.ids[length:]
         self.messages = [span for span in self.messages if span.end <= length]
         self._kept = {layer: [] for layer in self.keep_layers}
@@ -183,39 +174,112 @@ class Trunk:
     def fork(self, length: int) -> Trunk:
         """A copy of the first `length` tokens that grows apart from this one."""
         self._closed()
-        other = Trunk.__new__(Trunk)
-        other.__dict__.update(self.__dict__)
+        sequence = self.sequence
+        other = Trunk(
+            self.base, self.keep_layers, sequence.attached, sequence.lock,
+            context=self.context, chunk=self._chunk, full=self._full,
+        )  # fmt: skip
         other.ids, other.messages = list(self.ids), list(self.messages)
-        other.computed = self.computed.fork(min(length, self.computed.length))
-        other._open = None
+        other.sequence = sequence.fork(min(length, sequence.length))
         other.cut(length)
         return other
 
     def rest(self) -> None:
         """Drops what only a running agent needs: kept hidden states, and room for more tokens."""
-        self.computed.cache.trim()
+        self.sequence.cache.trim()
         self._kept = {layer: [] for layer in self.keep_layers}
         self._kept_from = len(self.ids)
 
-    def _under(self, author: Author, clock: Clock | None) -> tuple[Computed, int]:
+    def _under(self, author: Author, clock: Clock | None) -> tuple[CachedSequence, int]:
         """The context under an adapter that acts on all of it: what is known of it, brought up to date here."""
         begin = perf_counter()
-        computed = self._full.take(author, self.ids)
-        if computed is None:
-            computed = Computed(self.base, self.computed.lock, self.computed.attached)
-            computed.begin(author)
-        start = computed.length
-        while computed.length < len(self.ids):
-            computed.feed(author, self.ids[computed.length : computed.length + self._chunk])
+        sequence = self._full.take(author, self.ids)
+        if sequence is None:
+            sequence = CachedSequence(self.base, self.sequence.lock, self.sequence.attached)
+            sequence.begin(author)
+        start = sequence.length
+        while sequence.length < len(self.ids):
+            sequence.feed(author, self.ids[sequence.length : sequence.length + self._chunk])
         if clock is not None:
             clock.add("recompute", perf_counter() - begin)
-        return computed, computed.length - start
+        return sequence, sequence.length - start
 
     def _closed(self) -> None:
         if self._open is not None:
             raise RuntimeError("a branch is open on this trunk: close it first")
 
-    def _branch_closed(self, computed: Computed) -> None:
+    def branch_closed(self, sequence: CachedSequence) -> None:
+        """The open branch has ended; what it computed under a full-activation skill is kept."""
         self._open = None
-        if computed is not self.computed:
-            self._full.put(computed)
+        if sequence is not self.sequence:
+            self._full.put(sequence)
+
+
+class TrunkStore:
+    """The last trunks, found again by their leading messages. Thread-safe.
+
+    The ids that a step generated are part of its trunk, so they are spliced in as they are: a conversation that
+    comes back as text is not tokenized again.
+
+    Args:
+        tokens: Positions that their caches take at most, over all trunks: their tokens, and what was made for more.
+    """
+
+    def __init__(self, tokens: int = 16_384) -> None:
+        self._limit = tokens
+        self._trunks: list[Trunk] = []
+        self._lock = Lock()
+
+    @property
+    def held(self) -> CacheStats:
+        """What is held now."""
+        with self._lock:
+            caches = [trunk.sequence.cache for trunk in self._trunks]
+            tokens = sum(len(trunk.ids) for trunk in self._trunks)
+            return CacheStats(len(caches), tokens, self._taken, self._limit, sum(cache.nbytes for cache in caches))
+
+    def take(self, messages: Sequence[Message]) -> Trunk | None:
+        """The trunk that shares most with `messages`, cut to what it shares; None if nothing is worth reusing.
+
+        A trunk that is continued leaves the store; one that only shares a beginning is copied.
+        """
+        with self._lock:
+            best, count, length = None, 0, WORTH - 1
+            for trunk in reversed(self._trunks):
+                n = _shared(trunk, messages)
+                end = trunk.messages[n - 1].end if n else 0
+                if end > length:
+                    best, count, length = trunk, n, end
+            if best is None:
+                return None
+            if count == len(best.messages):
+                self._trunks.remove(best)
+                best.cut(length)
+                return best
+            return best.fork(length)
+
+    def put(self, trunk: Trunk) -> None:
+        """Keeps a trunk that nobody uses any more."""
+        trunk.rest()
+        with self._lock:
+            self._trunks.append(trunk)
+            while self._taken > self._limit:
+                self._trunks.pop(0)
+
+    @property
+    def _taken(self) -> int:
+        return sum(max(trunk.sequence.cache.capacity, len(trunk.ids)) for trunk in self._trunks)
+
+    def clear(self) -> None:
+        """Forgets all of them."""
+        with self._lock:
+            self._trunks.clear()
+
+
+def _shared(trunk: Trunk, messages: Sequence[Message]) -> int:
+    count = 0
+    for span, message in zip(trunk.messages, messages, strict=False):
+        if span.message != message:
+            break
+        count += 1
+    return count

@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from loraloop.adapters.skill.contracts import Verdict, verdict_of, verdict_schema
-from loraloop.agent.loop.thresholds import weighed_by
+from loraloop.agent.loop.thresholds import openings_of
 from loraloop.agent.skills.one_step import written
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.grammar.grammar import JsonSchema
@@ -81,11 +81,11 @@ class Judge:
     def judge(self, trunk: Trunk) -> Judgement:
         """The skill's verdict, whatever the screen says; the trunk is left as it was."""
         runtime, start = self._runtime, perf_counter()
-        balance, _ = weighed_by(runtime, self.skill, "verdict", self._unsafe_from)
-        assert balance is not None
+        two_way = openings_of(runtime, self.skill, "verdict", self._unsafe_from)
+        assert two_way is not None
         grammar = runtime.grammar(JsonSchema(verdict_schema()))
         with runtime.activate(self.skill) as active:
-            out = written(runtime, trunk, active.author, grammar, TOKENS, balance)
+            out = written(runtime, trunk, active.author, grammar, TOKENS, two_way)
         said = verdict_of(out.text)
         chance = float(said.unsafe) if out.weighed is None else out.weighed
-        return Judgement(said, out.text, chance, balance.threshold, perf_counter() - start)
+        return Judgement(said, out.text, chance, two_way.threshold, perf_counter() - start)

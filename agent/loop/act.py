@@ -21,11 +21,11 @@ from loraloop.tool_schemas.tools.calls import Call
 
 if TYPE_CHECKING:
     from loraloop.adapters.base.chat import Chat
-    from loraloop.agent.engine.prefetch import RunAhead
     from loraloop.agent.engine.trunk import Trunk
     from loraloop.agent.loop.job import Decision, Resumed
     from loraloop.agent.loop.prompts import Repair
     from loraloop.agent.result import CallRecord, Step
+    from loraloop.agent.skills.prefetch import RunAhead
     from loraloop.agent.tools.approval import Approval, Approver
 
 

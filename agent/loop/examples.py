@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 
 from loraloop.adapters.skill.contracts import code_of
-from loraloop.agent.engine.drawing import Tries
+from loraloop.agent.engine.best_of_n import Tries
 
 _DOCTESTS = """
 import doctest, sys

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from loraloop.adapters.base.messages import Message
-from loraloop.agent.engine.two_way_choice import Balance
+from loraloop.agent.engine.sampler import TwoWayChoice
 from loraloop.agent.skills.one_step import written
 from loraloop.tool_schemas.errors import LoraloopError
 from loraloop.tool_schemas.grammar.grammar import Choice
@@ -78,7 +78,7 @@ def _action(described: str) -> str:
 
 
 def _says_yes(runtime: Runtime, trunk: Trunk, threshold: float | None) -> bool:
-    balance = Balance(YES, NO, runtime.base.tokenizer.token_bytes, threshold)
+    two_way = TwoWayChoice(YES, NO, runtime.base.tokenizer.token_bytes, threshold)
     grammar = runtime.grammar(Choice((YES, NO)))
-    out = written(runtime, trunk, trunk.author, grammar, 8, balance)
+    out = written(runtime, trunk, trunk.author, grammar, 8, two_way)
     return out.text == YES

@@ -12,7 +12,6 @@ from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.origin import Origin
 from loraloop.agent.checkpoint import restore, taken_up
 from loraloop.agent.engine.generate import Generated
-from loraloop.agent.engine.prefetch import RunAhead
 from loraloop.agent.engine.timer import Clock
 from loraloop.agent.engine.trunk import Trunk
 from loraloop.agent.events import (
@@ -40,6 +39,7 @@ from loraloop.agent.loop.route import StepChooser, unfit
 from loraloop.agent.loop.write import UNENFORCED, Writer, Writing
 from loraloop.agent.result import Compaction, RunResult, Step, StopReason, Tokens
 from loraloop.agent.runtime import Runtime
+from loraloop.agent.skills.prefetch import RunAhead
 from loraloop.agent.tools.approval import ALL, Approver
 from loraloop.agent.tools.executor import Actor
 from loraloop.agent.tools.runner import ToolRunner
@@ -194,9 +194,9 @@ class Run(CarryingOut):
 
     def _step(self, trunk: Trunk) -> Iterator[Event]:
         index, clock = len(self._steps), Clock()
-        reused = trunk.computed.length
+        reused = trunk.sequence.length
         trunk.flush(clock)
-        prefilled = trunk.computed.length - reused
+        prefilled = trunk.sequence.length - reused
         with clock.phase("route"):
             told = list(self._gates.look(trunk, index))
         yield from told
@@ -305,8 +305,8 @@ class Run(CarryingOut):
             *((out.weighed, out.threshold) if active.contract == "calls" else (None, None)),
             *((out.weighed, out.threshold) if active.contract == "answer" else (None, None)),
             None if judging else self._fence.left,
-            out.beams,
-            out.missing,
+            1,
+            (),
             out.tries,
             out.passed,
         )

@@ -1,59 +1,36 @@
-"""Which two ways a step weighs under its contract, from which probability it takes the first; what compares calls."""
+"""Thresholds: the two openings that a step weighs under its contract, and from which probability it takes the first."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from loraloop.adapters.skill.contracts import openings
-from loraloop.agent.engine.two_way_choice import Balance
-from loraloop.agent.reranking import Reranker, reranker
+from loraloop.agent.engine.sampler import TwoWayChoice
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from loraloop.adapters.base import Base, Message
-    from loraloop.adapters.skill.card import Card, Reranking
+    from loraloop.adapters.base import Base
     from loraloop.agent.runtime import Runtime
-    from loraloop.tool_schemas import Tool
 
 
-def weighed_by(
-    runtime: Runtime,
-    skill: str,
-    contract: str,
-    given: float | None = None,
-    searched: tuple[Sequence[Message], Sequence[Tool]] | None = None,
-) -> tuple[Balance | None, Reranker | None]:
-    """What weighs unsafe against safe, no call against a call, or no answer against one, and what compares calls.
+def openings_of(runtime: Runtime, skill: str, contract: str, threshold: float | None = None) -> TwoWayChoice | None:
+    """What weighs unsafe against safe, no call against a call, or no answer against one.
 
     Args:
         runtime: Of the skill.
         skill: Which one writes.
         contract: What it writes.
-        given: The threshold; the one on the skill's card where None.
-        searched: The messages and tools of a step that is searched for; None: it is decoded token by token.
+        threshold: The probability from which the first is taken; the one on the skill's card where None.
 
     Returns:
-        None for a contract that weighs nothing, and where the skill's card has no weights for calls.
+        None for a contract that weighs nothing.
     """
-    card = runtime.bank.card(skill) if skill in runtime.bank else None
-    reranking = card.reranking if card and searched and contract == "calls" else None
-    return balance(runtime.base, contract, given if given is not None else threshold(card, reranking)), (
-        reranker(reranking, *searched) if reranking and searched else None
-    )
+    return two_way_choice(runtime.base, contract, runtime.threshold(skill) if threshold is None else threshold)
 
 
-def threshold(card: Card | None, reranking: Reranking | None) -> float | None:
-    """From which probability the first way is taken; None: what is likelier."""
-    if reranking is not None:
-        return reranking.no_call_from
-    return None if card is None or card.threshold is None else card.threshold.value
-
-
-def balance(base: Base, contract: str, threshold: float | None) -> Balance | None:
+def two_way_choice(base: Base, contract: str, threshold: float | None) -> TwoWayChoice | None:
     """The same, of a base and a threshold; None: what is likelier, token by token, is written."""
     ways = openings(contract)
     if ways is None:
         return None
     first, second = map(base.tokenizer.encode, ways)
-    return Balance(*ways, base.tokenizer.token_bytes, threshold, (first, second))
+    return TwoWayChoice(*ways, base.tokenizer.token_bytes, threshold, (first, second))

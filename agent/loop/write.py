@@ -13,14 +13,14 @@ from loraloop.agent.loop.deciding import speaks
 from loraloop.agent.loop.examples import tries_on
 from loraloop.agent.loop.prompts import Repair, asides
 from loraloop.agent.loop.telling import results_told
-from loraloop.agent.loop.thresholds import weighed_by
+from loraloop.agent.loop.thresholds import openings_of
 from loraloop.agent.tools.python_tool import gets_through
 from loraloop.tool_schemas.errors import LimitError
 
 if TYPE_CHECKING:
     from loraloop.adapters.base.messages import Message
+    from loraloop.agent.engine.best_of_n import Tries
     from loraloop.agent.engine.branch import Branch
-    from loraloop.agent.engine.drawing import Tries
     from loraloop.agent.engine.timer import Clock
     from loraloop.agent.loop.grammars import Forms
     from loraloop.agent.loop.job import Decision, Job
@@ -100,14 +100,14 @@ class Writer:
         room -= len(told) + (len(cue) if otherwise else 0)
         tokens = min(tokens, room)
         cut: StopReason = "context" if tokens == room else "max_tokens"
-        limited: dict[str, StopReason] = {"tokens": cut, "deadline": "deadline", "cancelled": "cancelled"}
+        limited: dict[str, StopReason] = {
+            "tokens": cut, "deadline": "deadline", "cancelled": "cancelled", "repetition": "repetition"
+        }  # fmt: skip
         tries = self._tries(step) if contract == "code" else None
         out, held = Generated(), self._job.guard.output is not None and contract != "verdict"
         skill = step.decision.skill
-        beams = policy.beams or self._runtime.beams(skill)
         given = {"verdict": step.unsafe_from, "calls": policy.no_call_from, "answer": policy.no_answer_from}
-        searched = (step.messages, self._job.tools) if beams > 1 and self.sampler.greedy else None
-        balance, judge = weighed_by(self._runtime, skill, contract, given.get(contract), searched)
+        two_way = openings_of(self._runtime, skill, contract, given.get(contract))
         try:
             for piece in self._runtime.generate(
                 branch,
@@ -119,10 +119,8 @@ class Writer:
                 constraint=None if grammar is None else grammar.start(),
                 not_first=self._runtime.openers(self._prompting.call_openers) if prose else None,
                 otherwise=otherwise,
-                balance=balance,
+                two_way=two_way,
                 clock=clock,
-                beams=beams,
-                judge=judge,
                 tries=tries,
             ):
                 if isinstance(piece, Generated):

@@ -35,7 +35,6 @@ class StepOptions(TypedDict, total=False):
         max_tokens: That the step may generate; 512 by default. Where its form does not fit, that is an error.
         sampling: How tokens are drawn; greedy by default.
         threshold: Of what the skill weighs (unsafe, no call, no answer), instead of the one on its card.
-        beams: Hypotheses of a search for what it writes (1: none), instead of what is on its card.
         timeout: Seconds for the step.
         cancelled: Asked before every token; true ends the step with an error.
         progress: Told the number of tokens written so far.
@@ -46,7 +45,6 @@ class StepOptions(TypedDict, total=False):
     max_tokens: int
     sampling: Sampling
     threshold: float | None
-    beams: int | None
     timeout: float | None
     cancelled: Callable[[], bool] | None
     progress: Callable[[int], object] | None
@@ -123,7 +121,6 @@ class SkillFunction(Generic[R]):
             how.get("max_tokens", 512),
             how.get("sampling") or GREEDY,
             threshold=how.get("threshold"),
-            beams=how.get("beams"),
             timeout=how.get("timeout"),
             cancelled=how.get("cancelled"),
         )
@@ -131,9 +128,7 @@ class SkillFunction(Generic[R]):
         messages = request(asked.prompt, asked.passages, how.get("messages", ()), system)
         progress, written = how.get("progress"), 0
         weigh = openings(self.contract) is not None
-        for piece in write_step(
-            self._runtime, messages, self.name, asked.term, writing, weigh=weigh, tools=asked.tools
-        ):
+        for piece in write_step(self._runtime, messages, self.name, asked.term, writing, weigh=weigh):
             if not isinstance(piece, Delta):
                 return self._read(asked, piece, writing)
             written += piece.tokens

@@ -130,7 +130,7 @@ class CallsFunction(SkillFunction[CallsResult]):
 
         def read(wrote: Wrote) -> CallsResult:
             calls = parse_calls(wrote.text, form.tools)
-            told = wrote.weighed, wrote.threshold, wrote.missing
+            told = wrote.weighed, wrote.threshold
             return CallsResult(self.name, wrote.text, wrote.tokens, wrote.ms, calls, *told)
 
         return Asked(request, form.term, read, tools=given)

@@ -7,20 +7,18 @@ from dataclasses import dataclass
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any
 
-from loraloop.agent.engine.beam import check_beams
 from loraloop.agent.engine.generate import Budget, Delta, Generated
 from loraloop.agent.engine.sampler import Sampler, Sampling
-from loraloop.agent.loop.thresholds import weighed_by
+from loraloop.agent.loop.thresholds import openings_of
 from loraloop.agent.result import Tokens
 from loraloop.tool_schemas.errors import InputError, LimitError, SchemaError
 
 if TYPE_CHECKING:
     from loraloop.adapters.base.messages import Message
     from loraloop.agent.engine.ledger import Author
+    from loraloop.agent.engine.sampler import TwoWayChoice
     from loraloop.agent.engine.trunk import Trunk
-    from loraloop.agent.engine.two_way_choice import Balance
     from loraloop.agent.runtime import Runtime
-    from loraloop.tool_schemas import Tool
     from loraloop.tool_schemas.grammar.grammar import Grammar, State
 
 
@@ -36,7 +34,6 @@ class HowWritten:
         sampling: How tokens are drawn; greedy by default.
         stops: Strings that end a text without a form.
         threshold: Of what the contract weighs; the one on the skill's card where None.
-        beams: Hypotheses of a search under a form, 1 for none; what is on the skill's card where None.
         timeout: Seconds for the step; None for no bound.
         cancelled: Asked before every token.
     """
@@ -45,14 +42,12 @@ class HowWritten:
     sampling: Sampling = GREEDY
     stops: tuple[str, ...] = ()
     threshold: float | None = None
-    beams: int | None = None
     timeout: float | None = None
     cancelled: Callable[[], bool] | None = None
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
             raise InputError(f"max_tokens is {self.max_tokens}: it must be at least 1")
-        check_beams(self.beams)
         if self.timeout is not None and self.timeout <= 0:
             raise InputError(f"timeout is {self.timeout} seconds: it must be above 0, or None for no bound")
 
@@ -68,7 +63,6 @@ class Wrote:
         ms: Milliseconds, with the prefill.
         weighed: Probability of the first of the two ways that its contract weighs; None where it weighs none.
         threshold: From which it takes that way.
-        missing: What a call that was not made would have needed.
     """
 
     text: str
@@ -77,7 +71,6 @@ class Wrote:
     ms: float
     weighed: float | None
     threshold: float | None
-    missing: tuple[str, ...] = ()
 
     @property
     def whole(self) -> bool:
@@ -86,7 +79,7 @@ class Wrote:
 
 
 def written(
-    runtime: Runtime, trunk: Trunk, author: Author, grammar: Grammar, tokens: int, balance: Balance | None
+    runtime: Runtime, trunk: Trunk, author: Author, grammar: Grammar, tokens: int, two_way: TwoWayChoice | None
 ) -> Generated:
     """What is written greedily in a branch at a trunk's end, read to its end; the trunk is left as it was."""
     out, branch = Generated(), trunk.branch(author)
@@ -98,7 +91,7 @@ def written(
             Budget(tokens),
             stop_ids=runtime.base.end_ids,
             constraint=grammar.start(),
-            balance=balance,
+            two_way=two_way,
         ):
             if isinstance(piece, Generated):
                 out = piece
@@ -115,7 +108,6 @@ def write_step(
     how: HowWritten | None = None,
     *,
     weigh: bool = False,
-    tools: Sequence[Tool] = (),
     sampler: Sampler | None = None,
 ) -> Iterator[Delta | Wrote]:
     """Lets a skill write its step after `messages`; yields pieces of text, then one `Wrote`, last.
@@ -129,7 +121,6 @@ def write_step(
         term: What may be written; None for any text.
         how: Bounds and sampling.
         weigh: Whether the two ways of the skill's contract are weighed, as `term` is that contract's.
-        tools: What calls are compared by, if that contract is calls.
         sampler: Draws instead of a fresh one of `how.sampling`.
 
     Raises:
@@ -151,22 +142,16 @@ def write_step(
             try:
                 budget = Budget(min(how.max_tokens, _room(trunk, branch.left, runtime)), deadline, how.cancelled)
                 state, out = None if grammar is None else grammar.start(), Generated()
-                beams, draws = how.beams or runtime.beams(skill), sampler or Sampler(how.sampling)
-                searched = (messages, tools) if beams > 1 and draws.greedy else None
-                balance, judge = None, None
-                if weigh:
-                    balance, judge = weighed_by(runtime, skill, active.contract, how.threshold, searched)
+                two_way = openings_of(runtime, skill, active.contract, how.threshold) if weigh else None
                 for piece in runtime.generate(
                     branch,
                     chat.generation_prompt,
-                    draws,
+                    sampler or Sampler(how.sampling),
                     budget,
                     stop_ids=runtime.base.end_ids,
                     constraint=state,
                     stops=how.stops,
-                    balance=balance,
-                    beams=beams,
-                    judge=judge,
+                    two_way=two_way,
                 ):
                     if isinstance(piece, Delta):
                         yield piece
@@ -181,7 +166,7 @@ def write_step(
     finally:
         runtime.store.put(trunk)
     ms = round((perf_counter() - start) * 1e3, 3)
-    yield Wrote(out.text, out.reason, Tokens(*counts), ms, out.weighed, out.threshold, out.missing)
+    yield Wrote(out.text, out.reason, Tokens(*counts), ms, out.weighed, out.threshold)
 
 
 def _room(trunk: Trunk, left: int, runtime: Runtime) -> int:

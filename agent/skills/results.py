@@ -67,13 +67,11 @@ class CallsResult(SkillResult, Sequence[Call]):
         calls: The calls.
         no_call: Probability that none is called; None where a call was required.
         no_call_from: From which none is called; None where what is likelier counted.
-        missing: Where none is called, required arguments of the call it would have made that nobody said.
     """
 
     calls: tuple[Call, ...]
     no_call: float | None
     no_call_from: float | None
-    missing: tuple[str, ...] = ()
 
     @overload
     def __getitem__(self, index: int) -> Call: ...

@@ -198,7 +198,7 @@ def test_the_cue_after_a_result_is_in_no_transcript_and_in_no_cache(
     assert trunk is not None
     ids = [token for m in told.messages for token in runtime.base.chat.message(m.role, m.content)]
     trunk.flush()
-    assert (len(trunk.ids), trunk.computed.length) == (len(trunk.computed.ids), len(trunk.ids))
+    assert (len(trunk.ids), trunk.sequence.length) == (len(trunk.sequence.ids), len(trunk.ids))
     assert runtime.base.tokenizer.decode(trunk.ids) == runtime.base.tokenizer.decode(ids)
 
 

@@ -14,9 +14,9 @@ from loraloop.adapters.base import Base
 from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Agent, Guard, Limits, Runtime
 from loraloop.agent.engine import Generated
-from loraloop.agent.engine.prefetch import Ahead
 from loraloop.agent.events import Prefetched, StepFinished
 from loraloop.agent.loop.write import Writer, Writing
+from loraloop.agent.skills.prefetch import Ahead
 from loraloop.router.decision import Route
 from loraloop.tool_schemas.errors import SkillError
 

@@ -163,7 +163,7 @@ def test_the_base_can_be_told_the_form_in_its_branch_alone(
     assert told.output != silent.output  # random weights write something else after other tokens
     trunk = runtime.store._trunks[-1]
     trunk.flush()
-    assert "schema" not in runtime.base.tokenizer.decode(trunk.computed.ids)
+    assert "schema" not in runtime.base.tokenizer.decode(trunk.sequence.ids)
     assert OutputType.of(Colour).told() == "Answer with one of: red, green"
     assert '"maxLength":12' in OutputType.of(City).told() and OutputType.of(Regex("a")).told() == ""
 

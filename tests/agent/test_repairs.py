@@ -87,7 +87,7 @@ def test_an_invalid_call_is_told_and_written_again(play: Play) -> None:
     assert not any("tomorrow" in m.content for m in result.messages)
     trunk = agent.runtime.store._trunks[-1]
     trunk.flush()
-    assert "tomorrow" not in agent.runtime.base.tokenizer.decode(trunk.computed.ids)
+    assert "tomorrow" not in agent.runtime.base.tokenizer.decode(trunk.sequence.ids)
 
 
 def test_after_the_last_repair_the_run_goes_on_without_tools(play: Play) -> None:

@@ -15,7 +15,7 @@ from loraloop.adapters.skill.card import Card, Threshold
 from loraloop.adapters.skill.contracts import openings, verdict_of
 from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Agent, Gate, Guard, Runtime
-from loraloop.agent.engine.two_way_choice import Balance
+from loraloop.agent.engine.sampler import TwoWayChoice
 from loraloop.agent.guard.judge import Judge
 from loraloop.router.decision import Route, ScreenResult
 from loraloop.tool_schemas.errors import InputError, SkillError
@@ -118,7 +118,7 @@ def test_balance_counts_every_token_of_a_way():
     """Several tokens may begin a way; tokens of no way are not counted."""
     pieces = [b'{"verdict":"', b"s", b"un", b"u", b"safe", b"x"]
     logits = torch.tensor([0.0, 1.0, 2.0, 0.5, -1.0, float("-inf")])
-    balance = Balance(*openings("verdict"), pieces.__getitem__, 0.5)
+    balance = TwoWayChoice(*openings("verdict"), pieces.__getitem__, 0.5)
     balance.weigh_([], torch.tensor([3.0] + [float("-inf")] * 5))  # forced: nothing to weigh
     assert balance.probability is None
     logits[0] = float("-inf")
@@ -133,7 +133,7 @@ def test_balance_counts_a_token_of_both_ways_for_the_one_that_is_written_with_it
     """`[]` may be one token where a list of calls begins with `[` and `{"`: most of the weight is on `[` then."""
     pieces = [b"[]", b"[{", b"[", b'{"', b"x"]
     logits = torch.tensor([-3.0, -6.0, 2.0, float("-inf"), float("-inf")])
-    balance = Balance(*openings("calls"), pieces.__getitem__, threshold, written=([0], [2, 3]))
+    balance = TwoWayChoice(*openings("calls"), pieces.__getitem__, threshold, written=([0], [2, 3]))
     weights = logits[:3].double().softmax(0)
     balance.weigh_([], logits)
     assert balance.probability == pytest.approx(float(weights[0]))
@@ -142,7 +142,7 @@ def test_balance_counts_a_token_of_both_ways_for_the_one_that_is_written_with_it
 
 def test_balance_waits_where_both_ways_are_written_with_a_token():
     pieces = [b"[", b"]", b'{"', b"["]
-    balance = Balance(*openings("calls"), pieces.__getitem__, 0.5, written=([0, 1], [0, 2]))
+    balance = TwoWayChoice(*openings("calls"), pieces.__getitem__, 0.5, written=([0, 1], [0, 2]))
     balance.weigh_([], torch.tensor([1.0, *[float("-inf")] * 3]))
     assert balance.probability is None
     logits = torch.tensor([float("-inf"), 0.0, 2.0, float("-inf")])
@@ -159,7 +159,7 @@ def test_balance_looks_at_no_token_once_only_one_way_is_left():
         return [b'[{"name":"', b"a", b"b"][token]
 
     logits = torch.zeros(3)
-    balance = Balance(*openings("calls"), piece, 0.5)
+    balance = TwoWayChoice(*openings("calls"), piece, 0.5)
     balance.weigh_([0, 1], logits)
     assert looked == [0, 1] and balance.probability is None and logits.isfinite().all()
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.skill.blank import blank_skill
-from loraloop.agent.engine.generate import Budget, Delta, Generated, generate
-from loraloop.agent.engine.kv_context import common_prefix
+from loraloop.agent.engine.generate import Budget, Delta, Generated
 from loraloop.agent.engine.sampler import Sampler, Sampling
+from loraloop.agent.engine.sequence import common_prefix
 from loraloop.agent.runtime import Runtime
 from loraloop.router.decision import NONE
 from loraloop.testing.base import scripted_base
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from loraloop.adapters.base import Message
+    from loraloop.agent.engine.best_of_n import Tries
     from loraloop.agent.engine.branch import Branch
-    from loraloop.agent.engine.generate import How
+    from loraloop.agent.engine.generate import Form
     from loraloop.agent.runtime import Chooser
 
 SKILLS = {"tools": "calls", "code": "code", "retrieval": "answer", "safety": "verdict"}
@@ -94,7 +95,13 @@ class ScriptedRuntime(Runtime):
             raise ScriptError(f"the script has {len(left)} steps more than the runs:\n{listed}")
 
     def generate(
-        self, branch: Branch, invocation: Sequence[int], sampler: Sampler, budget: Budget, **how: Unpack[How]
+        self,
+        branch: Branch,
+        invocation: Sequence[int],
+        sampler: Sampler,
+        budget: Budget,
+        tries: Tries | None = None,
+        **form: Unpack[Form],
     ) -> Iterator[Delta | Generated]:
         """Writes the script's next text through the real generation; the sampler is not asked."""
         place, step = self.script.place, self.script.take()
@@ -106,13 +113,13 @@ class ScriptedRuntime(Runtime):
                 f"{place} is for the skill {step.skill!r}, but this step of the run is on {skill!r}, which was to "
                 f"write {step.text!r}"
             )
-        how = {**how, "beams": 1, "otherwise": ()}  # a search would ask the model, and so would another beginning
+        form = {**form, "otherwise": ()}  # another beginning would ask the model
         if not step.enforced:
-            how = {**how, "constraint": None, "not_first": None}
-        stops = () if how.get("constraint") is not None else how.get("stops", ())
+            form = {**form, "constraint": None, "not_first": None}
+        stops = () if form.get("constraint") is not None else form.get("stops", ())
         end = self.base.chat.closing[0]
         pen = Pen(place=place, step=step, branch=branch, start=len(invocation), end=end, stops=stops)
-        for piece in generate(branch, invocation, pen, budget, **how):
+        for piece in super().generate(branch, invocation, pen, budget, tries, **form):
             if isinstance(piece, Generated):
                 pen.check(piece)
             yield piece

@@ -97,7 +97,7 @@ def test_a_mixture_is_an_author_of_its_own(make_runtime: MakeRuntime) -> None:
         branch = trunk.branch(active.author)
         branch.feed([8])
         with pytest.raises(LedgerError, match=r"positions 3 to 4 were computed by skill '0\.5 code"):
-            trunk.computed.feed(alone, [9])
+            trunk.sequence.feed(alone, [9])
 
 
 def test_members_stay_in_their_slots_while_a_mixture_runs(make_runtime: MakeRuntime) -> None:

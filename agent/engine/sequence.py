@@ -1,9 +1,10 @@
-"""A cache together with the tokens it holds and the ledger of who computed them."""
+"""A sequence: the tokens of one context, their cache, and the ledger of who computed them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from loraloop.agent.engine.ledger import Author, Ledger
@@ -11,10 +12,19 @@ from loraloop.agent.engine.ledger import Author, Ledger
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from loraloop.adapters.base import AnyCache, Attached, Base, Forward
+    from loraloop.adapters.base import AnyCache, Attached, Base, Forward, Message
 
 
-class Computed:
+@dataclass(frozen=True, slots=True)
+class MessageSpan:
+    """A message and the positions of its tokens."""
+
+    message: Message
+    start: int
+    end: int
+
+
+class CachedSequence:
     """Keys and values of `ids`. Every forward checks the ledger first and writes it after.
 
     A skill's virtual tokens (a prefix, a prompt) may stand among them: after `at` tokens, `virtual` positions that are
@@ -97,25 +107,17 @@ class Computed:
         del self.ids[length:]
         self.ledger.truncate(positions)
 
-    def fork(self, length: int) -> Computed:
+    def fork(self, length: int) -> CachedSequence:
         """A copy of the first `length` tokens that grows apart from this one."""
-        other = Computed(self.base, self.lock, self.attached, self.cache.fork())
+        other = CachedSequence(self.base, self.lock, self.attached, self.cache.fork())
         other.ids = list(self.ids)
         other.ledger = self.ledger.fork()
         other.at, other.virtual, other._due = self.at, self.virtual, self._due
         other.truncate(length)
         return other
 
-    def follow(self, other: Computed, start: int) -> None:
-        """Becomes a copy of `other`, with which it shares the first `start` tokens and what stands before them."""
-        at = start + (self.virtual if start >= self.at else 0)
-        self.cache.follow(other.cache, at)  # type: ignore[arg-type]  # both of one base: of one kind
-        self.ids = list(other.ids)
-        self.ledger = other.ledger.fork()
-        self.at, self.virtual, self._due = other.at, other.virtual, other._due
 
-
-def feed_together(parts: Sequence[tuple[Computed, Sequence[int]]], author: Author) -> Tensor:
+def feed_together(parts: Sequence[tuple[CachedSequence, Sequence[int]]], author: Author) -> Tensor:
     """One forward of contexts of one base, each followed by its tokens, at least one.
 
     Returns:
@@ -131,7 +133,9 @@ def feed_together(parts: Sequence[tuple[Computed, Sequence[int]]], author: Autho
     return _together(parts, author).hidden[ends]
 
 
-def _together(parts: Sequence[tuple[Computed, Sequence[int]]], author: Author, keep: tuple[int, ...] = ()) -> Forward:
+def _together(
+    parts: Sequence[tuple[CachedSequence, Sequence[int]]], author: Author, keep: tuple[int, ...] = ()
+) -> Forward:
     """The forward of `feed_together`; virtual tokens that are due come before a context's own."""
     from loraloop.adapters.base import Row
 

@@ -15,8 +15,7 @@ from loraloop import Agent, Limits
 from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Message
 from loraloop.agent import PassageIndex, Runtime
-from loraloop.agent.engine.prefix_cache import TrunkStore
-from loraloop.agent.engine.trunk import Trunk
+from loraloop.agent.engine.trunk import Trunk, TrunkStore
 from loraloop.testing import ScriptedRouter
 from loraloop.tool_schemas.errors import InputError, LimitError
 
@@ -38,7 +37,7 @@ def kind(request: pytest.FixtureRequest) -> Base:
 def test_many_short_transcripts_take_no_more_than_few_long_ones(kind: Base) -> None:
     """A cache begins with room for 256 tokens, of which a short transcript needs a part."""
     store = TrunkStore(2_000)
-    fresh = filled(kind, "x").computed.cache.nbytes
+    fresh = filled(kind, "x").sequence.cache.nbytes
     for number in range(60):
         store.put(filled(kind, f"number {number}"))
     held = store.held
@@ -50,9 +49,9 @@ def test_many_short_transcripts_take_no_more_than_few_long_ones(kind: Base) -> N
 
 def test_a_trimmed_cache_goes_on_as_if_nothing_were(kind: Base) -> None:
     trunk, same = filled(kind, "Hello."), filled(kind, "Hello.")
-    before = trunk.computed.cache.capacity
+    before = trunk.sequence.cache.capacity
     trunk.rest()
-    assert len(trunk.ids) <= trunk.computed.cache.capacity < before
+    assert len(trunk.ids) <= trunk.sequence.cache.capacity < before
     more = Message("user", "And then? " * 20)
     values = []
     for each in (trunk, same):
@@ -61,7 +60,7 @@ def test_a_trimmed_cache_goes_on_as_if_nothing_were(kind: Base) -> None:
         values.append(branch.feed(list(kind.chat.generation_prompt)))
         branch.close()
     assert values[0].equal(values[1])
-    cache = same.computed.cache
+    cache = same.sequence.cache
     address = cache.capacity
     cache.trim()
     assert cache.capacity == address  # more than half of it is used: it is left alone

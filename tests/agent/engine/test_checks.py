@@ -10,7 +10,7 @@ import torch
 
 from loraloop.adapters.base import Base
 from loraloop.agent.engine import Budget, Delta, Generated, Sampler, Sampling, Trunk, generate
-from loraloop.agent.engine.backtrack import Backtrack
+from loraloop.agent.engine.constrained import Backtrack
 from loraloop.tool_schemas.grammar.grammar import GrammarCompiler, JsonSchema
 from loraloop.tool_schemas.schema.validation import check_value
 

@@ -11,9 +11,9 @@ import pytest
 
 from loraloop.adapters.base import Base
 from loraloop.agent import Agent, Guard, Limits, Policy, Runtime
-from loraloop.agent.engine import Budget, Generated, Sampler, Sampling, Trunk, generate
+from loraloop.agent.engine import Budget, Clock, Generated, Sampler, Sampling, Trunk
+from loraloop.agent.engine.best_of_n import MOST_TRIES, Draws, Tries, best_of_n
 from loraloop.agent.engine.branch import Branch
-from loraloop.agent.engine.drawing import MOST_TRIES, Tries, drawn
 from loraloop.agent.sandbox.sandbox import Sandbox
 from loraloop.agent.tools.python_tool import gets_through, python_tool
 from loraloop.testing import ScriptedRuntime, code
@@ -48,19 +48,19 @@ def draw(
     either: Base, compiler: GrammarCompiler, branch: Branch, count: int, seed: int = 0, tokens: int = 60
 ) -> list[str]:
     state, sampler = compiler.compile(JsonSchema(FORM)).start(), Sampler(Sampling(1.0, seed=seed))
-    asked = branch, either.chat.generation_prompt, state, count, sampler, Budget(tokens), either.end_ids
-    return [each.text for each in drawn(*asked)]
+    draws = Draws(branch, either.chat.generation_prompt, state, either.end_ids, Clock())
+    return [each.text for each in draws.texts(count, sampler, Budget(tokens))]
 
 
 def tried(either: Base, compiler: GrammarCompiler, branch: Branch, tries: Tries | None) -> Generated:
-    *pieces, last = generate(
+    *pieces, last = best_of_n(
         branch,
         either.chat.generation_prompt,
         Sampler(Sampling()),
         Budget(60),
+        tries,
         stop_ids=either.end_ids,
         constraint=compiler.compile(JsonSchema(FORM)).start(),
-        tries=tries,
     )
     assert isinstance(last, Generated)
     assert "".join(piece.text for piece in pieces) == last.text
@@ -70,12 +70,12 @@ def tried(either: Base, compiler: GrammarCompiler, branch: Branch, tries: Tries 
 def test_all_have_the_form_differ_and_come_again_by_the_seed(
     either: Base, compiler: GrammarCompiler, branch: Branch
 ) -> None:
-    start = branch.computed.length
+    start = branch.sequence.length
     texts = draw(either, compiler, branch, 8)
     assert len(texts) == 8 and len(set(texts)) > 4
     for text in texts:
         jsonschema.validate(json.loads(text), FORM)
-    assert branch.computed.length == start
+    assert branch.sequence.length == start
     assert draw(either, compiler, branch, 8) == texts != draw(either, compiler, branch, 8, seed=1)
 
 
@@ -87,7 +87,7 @@ def test_what_does_not_fit_the_budget_is_left_out(either: Base, compiler: Gramma
 
 def test_the_first_that_passes_is_written(either: Base, compiler: GrammarCompiler, branch: Branch) -> None:
     greedy = tried(either, compiler, branch, None)
-    branch.computed.truncate(branch.start)
+    branch.sequence.truncate(branch.start)
     assert (greedy.tries, greedy.passed) == (1, None)
     asked: list[str] = []
 
@@ -106,7 +106,7 @@ def test_else_the_first_one_is(
     either: Base, compiler: GrammarCompiler, branch: Branch, said: bool | None, passed: bool | None, tries: int
 ) -> None:
     greedy = tried(either, compiler, branch, None)
-    branch.computed.truncate(branch.start)
+    branch.sequence.truncate(branch.start)
     found = tried(either, compiler, branch, Tries(5, lambda text: said))
     assert (found.text, found.ids, found.passed, found.tries) == (greedy.text, greedy.ids, passed, tries)
 
@@ -118,14 +118,14 @@ def test_no_more_is_tried_once_the_run_is_cancelled(either: Base, compiler: Gram
         asked.append(text)
         return False
 
-    *_, last = generate(
+    *_, last = best_of_n(
         branch,
         either.chat.generation_prompt,
         Sampler(Sampling()),
         Budget(60, cancelled=lambda: len(asked) >= 2),
+        Tries(8, passes),
         stop_ids=either.end_ids,
         constraint=compiler.compile(JsonSchema(FORM)).start(),
-        tries=Tries(8, passes),
     )
     assert isinstance(last, Generated) and len(asked) == 2
     assert (last.text, last.passed, last.tries) == (asked[0], False, 2)
@@ -143,7 +143,7 @@ def test_what_stays_after_a_try_is_what_a_bare_trunk_would_hold(either: Base, co
     again = plain.branch()
     ids = either.chat.closing
     assert after.feed(ids).argmax() == again.feed(ids).argmax()
-    assert after.computed.ids == again.computed.ids
+    assert after.sequence.ids == again.sequence.ids
 
 
 def test_programs_are_run_by_the_python_tool(monkeypatch: pytest.MonkeyPatch) -> None:

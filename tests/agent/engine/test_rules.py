@@ -13,7 +13,7 @@ from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Message, Row, random_base
 from loraloop.adapters.skill.skill import Skill
 from loraloop.agent.engine import Author, LedgerError, Trunk
-from loraloop.agent.engine.kv_context import Computed
+from loraloop.agent.engine.sequence import CachedSequence
 
 TOLERANCE = {"atol": 2e-4, "rtol": 1e-4}  # fp32: chunks of another shape add in another order
 
@@ -58,7 +58,7 @@ def test_reused_keys_and_values_equal_recomputed_ones_in_any_order_of_skills(
         else:
             branch.close()
             assert trunk.ids == context
-    assert {span.author.skill for span in trunk.computed.ledger.spans} == {""}
+    assert {span.author.skill for span in trunk.sequence.ledger.spans} == {""}
 
 
 def test_a_branch_leaves_the_trunk_bit_for_bit_as_it_was(small: Base, small_bank: Bank) -> None:
@@ -138,7 +138,7 @@ def test_switching_moves_no_tensor(small: Base, make_skill: Callable[..., Skill]
 def test_the_ledger_refuses_what_another_skill_computed(small: Base, small_bank: Bank) -> None:
     one, two = author(small, small_bank, "tools"), author(small, small_bank, "code")
     bare, full = Author(small.fingerprints.weights), author(small, small_bank, "whole")
-    held = Computed(small, nullcontext(), small_bank.attached)
+    held = CachedSequence(small, nullcontext(), small_bank.attached)
     held.feed(bare, [5, 6, 7])
     held.feed(one, [8])
     held.feed(one, [9])

@@ -13,7 +13,7 @@ import torch
 from loraloop.adapters.base import Base
 from loraloop.adapters.skill.contracts import code_grammar, code_of
 from loraloop.agent.engine import Budget, Delta, Generated, Sampler, Sampling, Trunk, generate
-from loraloop.agent.engine.detokenizer import TextStream
+from loraloop.agent.engine.stops import Detokenizer
 from loraloop.tool_schemas.errors import InputError, LimitError
 from loraloop.tool_schemas.grammar.grammar import GrammarCompiler, JsonSchema, Lark
 
@@ -174,7 +174,7 @@ def test_sampling_out_of_range_is_refused(wrong: dict[str, float]) -> None:
 
 def test_pieces_are_whole_characters() -> None:
     raw = "aé€😀".encode()
-    stream = TextStream(lambda token: bytes([raw[token]]))
+    stream = Detokenizer(lambda token: bytes([raw[token]]))
     pieces = [stream.push([i]) for i in range(len(raw))]
     assert [piece for piece in pieces if piece] == ["a", "é", "€", "😀"]
     assert stream.finish() == ""
@@ -182,6 +182,6 @@ def test_pieces_are_whole_characters() -> None:
 
 def test_a_possible_stop_string_is_held_back() -> None:
     text = "one ENnot END two"
-    stream = TextStream(lambda token: text[token].encode(), stops=["END"])
+    stream = Detokenizer(lambda token: text[token].encode(), stops=["END"])
     pieces = [stream.push([i]) for i in range(len(text))]
     assert stream.stopped and "".join(pieces) == "one ENnot " and stream.finish() == ""

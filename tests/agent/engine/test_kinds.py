@@ -19,7 +19,7 @@ from loraloop.adapters.base import Base, Message, Row, random_base
 from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Agent, Limits, Policy, Runtime
 from loraloop.agent.engine import Author, FullCaches, LedgerError, Trunk
-from loraloop.agent.engine.kv_context import Computed
+from loraloop.agent.engine.sequence import CachedSequence
 from loraloop.tool_schemas.errors import ContextLengthError, InputError
 
 METHODS = ("lora", "dora", "ia3", "prefix", "prompt", "bottleneck", "vera")
@@ -113,8 +113,8 @@ def test_reused_keys_and_values_equal_recomputed_ones_for_every_method(
             branch.feed(ids[:cut])
             close(base, branch.feed(ids[cut:]), recomputed(base, skills, who, context, ids))
         branch.close(ids if then != "drop" else (), Message("assistant", "y") if then != "drop" else None)
-        assert trunk.computed.virtual == 0 and trunk.computed.cache.length == trunk.computed.length
-        assert all(span.author.bare for span in trunk.computed.ledger.spans)
+        assert trunk.sequence.virtual == 0 and trunk.sequence.cache.length == trunk.sequence.length
+        assert all(span.author.bare for span in trunk.sequence.ledger.spans)
         assert trunk.ids == [*context, *(ids if then != "drop" else ())]
         if then == "cut":
             trunk.cut(len(trunk.ids) - rng.randrange(1, 12))
@@ -132,7 +132,7 @@ def test_virtual_tokens_are_in_the_ledger_and_no_token(bank: tuple[Base, Bank]) 
         trunk.extend(tokens(random.Random(0), 20))
         branch = trunk.branch(who)
         branch.feed([7, 8])
-        held = trunk.computed
+        held = trunk.sequence
         assert (held.length, held.positions, held.virtual, held.cache.length) == (22, 27, 5, 27)
         assert [(span.start, span.end, span.author.skill) for span in held.ledger.spans] == [
             (0, 20, ""),
@@ -153,7 +153,7 @@ def test_a_branch_that_was_never_fed_leaves_nothing(bank: tuple[Base, Bank]) -> 
     before.close()
     for name in METHODS:
         trunk.branch(author(base, skills, name)).close()
-        assert trunk.computed.cache.length == 20
+        assert trunk.sequence.cache.length == 20
         again = trunk.branch()
         assert torch.equal(again.feed([5, 6]), expected)
         again.close()
@@ -185,7 +185,7 @@ def test_a_context_under_a_full_skill_keeps_its_virtual_tokens(bank: tuple[Base,
 def test_forks_keep_virtual_tokens_apart(bank: tuple[Base, Bank]) -> None:
     base, skills = bank
     who = author(base, skills, "prefix")
-    held = Computed(base, nullcontext(), skills.attached)
+    held = CachedSequence(base, nullcontext(), skills.attached)
     held.begin(who)
     held.feed(who, [5, 6, 7])
     twin = held.fork(2)

@@ -18,7 +18,7 @@ from loraloop.adapters.base import Base, Choice, Message, Row
 from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Agent, Limits, Runtime
 from loraloop.agent.engine import Author, FullCaches, Ledger, LedgerError, Trunk
-from loraloop.agent.engine.kv_context import Computed
+from loraloop.agent.engine.sequence import CachedSequence
 
 TOLERANCE = {"atol": 2e-4, "rtol": 1e-4}
 
@@ -83,7 +83,7 @@ def test_reused_contexts_equal_recomputed_ones_in_any_order(
             trunk.cut(max(1, len(trunk.ids) - rng.randrange(1, 20)))
         elif then == "fork":
             trunk = trunk.fork(max(1, len(trunk.ids) - rng.randrange(0, 20)))
-    assert {span.author.skill for span in trunk.computed.ledger.spans} <= {""}
+    assert {span.author.skill for span in trunk.sequence.ledger.spans} <= {""}
 
 
 def test_the_same_skill_goes_on_where_it_was(small: Base, bank: Bank) -> None:
@@ -150,7 +150,7 @@ def test_a_context_is_found_by_its_author_alone(small: Base, bank: Bank) -> None
     who = author(small, bank, "one")
     ids = tokens(random.Random(4), 40)
     full = FullCaches()
-    held = Computed(small, nullcontext(), bank.attached)
+    held = CachedSequence(small, nullcontext(), bank.attached)
     held.feed(who, ids)
     full.put(held)
     weights = small.fingerprints.weights

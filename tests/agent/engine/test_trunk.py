@@ -67,7 +67,7 @@ def test_a_skills_branch_is_recomputed_by_the_base_with_what_follows(small: Base
     branch.feed([5, 6])
     branch.close([5, 6, 7], Message("assistant", "x"))
     trunk.append(Message("tool", "y"), [9, 10])
-    assert trunk.pending == 5 and trunk.computed.length == length
+    assert trunk.pending == 5 and trunk.sequence.length == length
 
 
 def test_full_activation_keeps_its_own_cache_and_says_what_it_computed(small: Base, small_bank: Bank) -> None:

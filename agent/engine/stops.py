@@ -1,0 +1,149 @@
+"""Where free text ends: stop strings, text that repeats itself, a beginning that is not wanted; and tokens to text."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from loraloop.agent.engine.constrained import Counts
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from loraloop.adapters.base.tokenizer import Tokenizer
+    from loraloop.tool_schemas.errors import Violation
+
+PERIOD = 64
+"""Tokens of the longest stretch that is looked for."""
+COPIES, REPEATED = 4, 96
+"""Free text repeats itself where its end is this many copies of one stretch, and at least so many tokens."""
+_EVERY = 16  # tokens between two looks
+
+
+class FreeText:
+    """Free text's side of a generation of `ids`; the counterpart of `constrained.GrammarGuide`.
+
+    Args:
+        ids: The generated tokens.
+        limit: The most tokens.
+        not_first: Ids of tokens with which the text must not begin; None: any may.
+    """
+
+    def __init__(self, ids: list[int], limit: int, not_first: Tensor | None = None) -> None:
+        self.counts = Counts()
+        self._ids, self._limit, self._not_first = ids, limit, not_first
+
+    @property
+    def ready(self) -> int:
+        """Generated tokens that stay: all."""
+        return len(self._ids)
+
+    def ended(self) -> str:
+        """Why the text ends here: `tokens` or `repetition`; empty if it may go on."""
+        if self.full:
+            return "tokens"
+        return "repetition" if repeats(self._ids) else ""
+
+    @property
+    def full(self) -> bool:
+        """Whether the limit is reached."""
+        return len(self._ids) >= self._limit
+
+    def force(self, feed: list[int]) -> Violation | None:
+        """Nothing is forced."""
+
+    def begins_badly(self, logits: Tensor) -> bool:
+        """Whether the likeliest first token is one with which the text must not begin."""
+        return self._not_first is not None and not self._ids and bool((self._not_first == logits.argmax()).any())
+
+    def mask_(self, logits: Tensor) -> None:
+        """Sets the logits [V] of tokens that must not come first to minus infinity, in place."""
+        if self._not_first is not None and not self._ids:
+            logits[self._not_first] = float("-inf")
+
+    def take(self, token: int, logits: Tensor) -> Violation | None:
+        """Takes a token."""
+        self._ids.append(token)
+        return None
+
+    def go_back(self, failed: Violation, shown: int, sampled: int) -> bool:
+        """Nothing fails here."""
+        return False
+
+    def end(self, reason: str, shown: int) -> str:
+        """Nothing is to be closed."""
+        return reason
+
+
+def repeats(ids: Sequence[int]) -> bool:
+    """Whether the end of a text says the same over and over; looked at every few tokens only."""
+    if len(ids) < REPEATED or len(ids) % _EVERY:
+        return False
+    for period in range(1, PERIOD + 1):
+        if ids[-1] == ids[-1 - period]:
+            size = max(REPEATED, COPIES * period)
+            if size <= len(ids) and ids[-size:-period] == ids[period - size :]:
+                return True
+    return False
+
+
+class Detokenizer:
+    """Turns token ids into pieces of valid text.
+
+    A piece never ends inside a character, and never holds text that may yet turn out to be the beginning of a stop
+    string. `text` is everything that was given out.
+    """
+
+    __slots__ = ("_decoder", "_held", "_stops", "_token_bytes", "stopped", "text")
+
+    def __init__(self, token_bytes: Callable[[int], bytes], stops: Sequence[str] = ()) -> None:
+        self._token_bytes = token_bytes
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._stops = tuple(stop for stop in stops if stop)
+        self._held = ""
+        self.stopped = False
+        self.text = ""
+
+    def push(self, ids: Sequence[int]) -> str:
+        """The text that `ids` complete; may be empty."""
+        if self.stopped:
+            return ""
+        raw = self._token_bytes
+        return self._release(self._decoder.decode(b"".join([raw(token) for token in ids])), final=False)
+
+    def finish(self) -> str:
+        """What was still held back."""
+        if self.stopped:
+            return ""
+        return self._release(self._decoder.decode(b"", True), final=True)
+
+    def _release(self, piece: str, final: bool) -> str:
+        if self._stops:
+            piece = self._held + piece
+            found = [place for place in (piece.find(stop) for stop in self._stops) if place >= 0]
+            if found:
+                piece, self._held, self.stopped = piece[: min(found)], "", True
+            else:
+                hold = 0 if final else max(_overlap(piece, stop) for stop in self._stops)
+                piece, self._held = piece[: len(piece) - hold], piece[len(piece) - hold :]
+        self.text += piece
+        return piece
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of `text` that begins `stop`."""
+    for size in range(min(len(text), len(stop) - 1), 0, -1):
+        if stop.startswith(text[-size:]):
+            return size
+    return 0
+
+
+def cut_to(ids: list[int], text: str, tokenizer: Tokenizer) -> None:
+    """Shortens `ids` to `text`, which may end inside the text of a token."""
+    size, kept = len(text.encode()), 0
+    while kept < len(ids) and size >= len(piece := tokenizer.token_bytes(ids[kept])):
+        size -= len(piece)
+        kept += 1
+    rest = text.encode()[len(text.encode()) - size :] if size else b""
+    ids[kept:] = tokenizer.encode(rest.decode(errors="ignore")) if rest else []
