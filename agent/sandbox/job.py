@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import sys
+import sysconfig
 from dataclasses import dataclass
 from functools import cache
 from typing import IO, Protocol
@@ -98,6 +100,7 @@ class SandboxJob:
             "RLIMIT_FSIZE": self.scratch_mb << 20,
             "RLIMIT_NOFILE": 64,
             "RLIMIT_NPROC": 64 + tasks,  # threads count; the filter allows no second process. Root is exempt.
+            "RLIMIT_SIGPENDING": 64,  # signals that wait are counted together with those of the user's other processes
             "RLIMIT_CORE": 1,  # no file is that short, and the kernel starts no handler for it; 0 would start one
         }
         program = filter_program(shared=True) or b""
@@ -117,11 +120,21 @@ def python() -> str:
 
 @cache
 def python_folders() -> tuple[str, ...]:
-    """The folders outside `READABLE` that this Python needs to start."""
+    """The folders and files outside `READABLE` that this Python needs to start.
+
+    That is its prefix. If the home folder is the prefix or lies below it, only the interpreter, the standard library
+    and the shared libraries beside it are readable.
+    """
     roots = {os.path.realpath(sys.base_prefix), os.path.realpath(sys.base_exec_prefix)}
     roots.add(os.path.dirname(os.path.dirname(python())))
+    home = f"{os.path.realpath(os.path.expanduser('~'))}/"
+    wide = {root for root in roots if root == "/" or home.startswith(f"{root}/")}
+    needed = roots - wide
+    if wide:
+        needed |= {python(), *(os.path.realpath(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))}
+        needed.update(path for root in wide for path in glob.glob(f"{root}/lib/*.so*"))
     covered = tuple(f"{folder}/" for folder in READABLE)
-    return tuple(sorted(root for root in roots if root != "/" and not f"{root}/".startswith(covered)))
+    return tuple(sorted(each for each in needed if not f"{each}/".startswith(covered)))
 
 
 def tasks() -> int:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import shutil
+import secrets
 import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 LOOK_SECONDS = 0.05
 MOST_FILES = 10_000
+DEEPEST = 100
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_log = logging.getLogger("loraloop.sandbox")
 
 
 class Scratch:
@@ -20,7 +25,8 @@ class Scratch:
 
     Attributes:
         path: The folder; only this user can enter it.
-        overfull: Whether the process was killed for more, or for more than `MOST_FILES` files.
+        overfull: Whether the process was killed: for more than that, for more than `MOST_FILES` files, or for folders
+            nested more than `DEEPEST` deep.
     """
 
     def __init__(self, mb: int) -> None:
@@ -49,46 +55,101 @@ class Scratch:
         self._closed.set()
         if self._watch is not None:
             self._watch.join()
-        shutil.rmtree(self.path, onerror=_made_ours)
+        try:
+            _remove(self.path)
+        except OSError as error:
+            _log.warning("the scratch folder %s could not be removed: %s", self.path, error)
 
     def _used(self, pid: int) -> tuple[int, int]:
+        """Bytes and files. Folders are entered by descriptors, one of each depth, because a path can be too long."""
         size = files = 0
-        folders = [self.path]
-        while folders:
-            try:
-                with os.scandir(folders.pop()) as entries:
-                    for entry in entries:
-                        status = entry.stat(follow_symlinks=False)
-                        size, files = size + status.st_blocks * 512, files + 1
-                        if entry.is_dir(follow_symlinks=False):
-                            folders.append(entry.path)
-            except OSError:
-                continue  # gone meanwhile
+        entered: list[tuple[int, list[str]]] = []  # open folders, and the folders in them that are still to be entered
+
+        def enter(name: str, parent: int | None) -> None:
+            nonlocal size, files
+            inner: list[str] = []
+            entered.append((_opened(name, parent), inner))
+            with os.scandir(entered[-1][0]) as entries:
+                for entry in entries:
+                    status = entry.stat(follow_symlinks=False)
+                    size, files = size + status.st_blocks * 512, files + 1
+                    if entry.is_dir(follow_symlinks=False):
+                        inner.append(entry.name)
+
+        try:
+            enter(self.path, None)
+            while entered and files <= MOST_FILES:
+                folder, inner = entered[-1]
+                if not inner:
+                    os.close(entered.pop()[0])
+                elif len(entered) > DEEPEST:
+                    files = MOST_FILES + 1
+                else:
+                    with suppress(OSError):  # it is gone meanwhile
+                        enter(inner.pop(), folder)
+        finally:
+            for folder, _ in entered:
+                os.close(folder)
         return size + _deleted(pid), files
 
 
+def _opened(name: str, parent: int | None) -> int:
+    """A folder's descriptor, also if the process took from us the right to read it. Links are not followed."""
+    try:
+        return os.open(name, _FOLDER, dir_fd=parent)
+    except PermissionError:
+        handle = os.open(name, _FOLDER | os.O_PATH, dir_fd=parent)
+        try:
+            os.chmod(f"/proc/self/fd/{handle}", 0o700)
+        finally:
+            os.close(handle)
+        return os.open(name, _FOLDER, dir_fd=parent)
+
+
 def _deleted(pid: int) -> int:
-    """Bytes of deleted files that the process has open; 0 where its descriptors cannot be seen."""
+    """Bytes of deleted files that the process has open; 0 if its descriptors cannot be seen."""
     size = 0
     folder = f"/proc/{pid}/fd"
-    try:
+    with suppress(OSError):
         for name in os.listdir(folder):
             status = os.stat(f"{folder}/{name}")
             if status.st_nlink == 0:
                 size += status.st_blocks * 512
-    except OSError:
-        pass
     return size
 
 
-def _made_ours(function: Callable[[str], object], path: str, _: object) -> None:
-    """What the process took its own rights from: they are given back, and it is tried once more."""
+def _remove(path: str) -> None:
+    """Removes a folder of any depth: each folder in it is moved to the top before its own turn comes."""
+    mark, moved = secrets.token_hex(8), 0
+    top = _opened(path, None)
     try:
-        os.chmod(os.path.dirname(path), 0o700)
-        if os.path.isdir(path) and not os.path.islink(path):
-            os.chmod(path, 0o700)
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            os.unlink(path)
-    except OSError:
-        pass
+        os.fchmod(top, 0o700)
+        while names := os.listdir(top):
+            for name in names:
+                if _unlinked(name, top):
+                    continue
+                folder = _opened(name, top)
+                try:
+                    os.fchmod(folder, 0o700)
+                    for inner in os.listdir(folder):
+                        if not _unlinked(inner, folder):
+                            below = _opened(inner, folder)
+                            os.fchmod(below, 0o700)  # a folder has to be writable to be moved
+                            os.close(below)
+                            os.rename(inner, f"{mark}-{moved}", src_dir_fd=folder, dst_dir_fd=top)
+                            moved += 1
+                finally:
+                    os.close(folder)
+                os.rmdir(name, dir_fd=top)
+        os.rmdir(path)
+    finally:
+        os.close(top)
+
+
+def _unlinked(name: str, folder: int) -> bool:
+    """Removes a file; False for a folder."""
+    try:
+        os.unlink(name, dir_fd=folder)
+    except IsADirectoryError:
+        return False
+    return True

@@ -12,11 +12,14 @@ import platform
 import struct
 from dataclasses import dataclass
 
-_LOAD, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _JUMP_ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_LOAD, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _JUMP_ANY_BIT, _RETURN, _AND = 0x20, 0x15, 0x35, 0x45, 0x06, 0x54
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
-_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16  # offsets in struct seccomp_data, little-endian
+_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT, _SECOND_ARGUMENT = 0, 4, 16, 24  # in struct seccomp_data, little-endian
 _CLONE_THREAD = 0x00010000
 _X32 = 0x40000000  # x86-64's second set of system calls
+_SOCK_STREAM, _SOCK_TYPE = 1, 0xF  # a pair of datagram sockets can send to any Unix socket that has a path
+# F_SETOWN, F_SETSIG and F_SETOWN_EX of fcntl, FIOSETOWN and SIOCSPGRP of ioctl: the kernel then signals others for us.
+_OWNERS = {"fcntl": (8, 10, 15), "ioctl": (0x8901, 0x8902)}
 OWN_PID = 0x7FFFFFF1
 """Stands in a filter for the process's own id, which is known only where the filter is installed."""
 
@@ -26,6 +29,9 @@ class _Calls:
     audit: int
     clone: int
     prlimit: int
+    socketpair: int
+    fcntl: int
+    ioctl: int
     signals: tuple[int, ...]  # their first argument is a process
     denied: tuple[int, ...]
     metadata: tuple[int, ...]  # what changes or watches files by their names, whoever may read them
@@ -42,30 +48,52 @@ _COMMON = (*range(424, 435), 438, 440, 442, 443, 447, 448)
 # mknod, mknodat; what belongs to other processes: setpriority, sched_setparam, sched_setscheduler, sched_setaffinity,
 # sched_setattr, ioprio_set, migrate_pages, move_pages, kcmp; memory beside the address space: memfd_create, shmget,
 # shmat, semget, msgget, mq_open; ioperm, iopl, modify_ldt, kexec_file_load, fanotify_init, name_to_handle_at,
-# clock_adjtime, adjtimex, swapoff, setdomainname, vhangup.
+# clock_adjtime, adjtimex, swapoff, setdomainname, vhangup; memory of the kernel that no limit counts: setxattr,
+# lsetxattr, fsetxattr, setxattrat, io_setup, timer_create.
 _X86_64 = (
     *(57, 58, 41, 101, 310, 311, 272, 308, 165, 166, 155, 161, 321, 298, 323, 248, 249, 250, 246, 175, 313),
     *(176, 169, 167, 304, 179, 163, 164, 227, 170, 103),
     *(133, 259, 141, 142, 144, 203, 314, 251, 256, 279, 312, 319, 29, 30, 64, 68, 240),
     *(173, 172, 154, 320, 300, 303, 305, 159, 168, 171, 153),
+    *(188, 189, 190, 463, 206, 222),
 )
 _AARCH64 = (
     *(198, 117, 270, 271, 97, 268, 40, 39, 41, 51, 280, 241, 282, 217, 218, 219, 104, 105, 273, 106, 142, 224),
     *(265, 60, 89, 170, 112, 161, 116),
     *(33, 140, 118, 119, 122, 274, 30, 238, 239, 272, 279, 194, 196, 190, 186, 180),
     *(294, 262, 264, 266, 171, 225, 162, 58),
+    *(5, 6, 7, 463, 0, 107),
 )
-# chmod, fchmod, fchmodat, fchmodat2, chown, fchown, lchown, fchownat, utime, utimes, futimesat, utimensat, setxattr,
-# lsetxattr, fsetxattr, setxattrat, removexattr, lremovexattr, fremovexattr, removexattrat, file_setattr, inotify_init,
-# inotify_init1, as far as the machine has them.
-_X86_64_METADATA = (
-    *(90, 91, 268, 452, 92, 93, 94, 260, 132, 235, 261, 280, 188, 189, 190, 463, 197, 198, 199, 466, 469, 253, 294),
-)
-_AARCH64_METADATA = (53, 52, 452, 55, 54, 88, 5, 6, 7, 463, 14, 15, 16, 466, 469, 26)
+# chmod, fchmod, fchmodat, fchmodat2, chown, fchown, lchown, fchownat, utime, utimes, futimesat, utimensat, removexattr,
+# lremovexattr, fremovexattr, removexattrat, file_setattr, inotify_init, inotify_init1, as far as the machine has them.
+_X86_64_METADATA = (90, 91, 268, 452, 92, 93, 94, 260, 132, 235, 261, 280, 197, 198, 199, 466, 469, 253, 294)
+_AARCH64_METADATA = (53, 52, 452, 55, 54, 88, 14, 15, 16, 466, 469, 26)
 # kill, tkill, tgkill, rt_sigqueueinfo, rt_tgsigqueueinfo; the second one takes a thread, and so is never allowed.
 _MACHINES = {
-    "x86_64": _Calls(0xC000003E, 56, 302, (62, 200, 234, 129, 297), _X86_64 + _COMMON, _X86_64_METADATA, True),
-    "aarch64": _Calls(0xC00000B7, 220, 261, (129, 130, 131, 138, 240), _AARCH64 + _COMMON, _AARCH64_METADATA, False),
+    "x86_64": _Calls(
+        audit=0xC000003E,
+        clone=56,
+        prlimit=302,
+        socketpair=53,
+        fcntl=72,
+        ioctl=16,
+        signals=(62, 200, 234, 129, 297),
+        denied=_X86_64 + _COMMON,
+        metadata=_X86_64_METADATA,
+        x32=True,
+    ),
+    "aarch64": _Calls(
+        audit=0xC00000B7,
+        clone=220,
+        prlimit=261,
+        socketpair=199,
+        fcntl=25,
+        ioctl=29,
+        signals=(129, 130, 131, 138, 240),
+        denied=_AARCH64 + _COMMON,
+        metadata=_AARCH64_METADATA,
+        x32=False,
+    ),
 }
 _CLONE3 = 435  # its flags are behind a pointer that a filter cannot read; glibc falls back to clone on ENOSYS
 
@@ -87,7 +115,9 @@ def filter_program(machine: str | None = None, *, shared: bool = False) -> bytes
     tests: list[tuple[int, int, str]] = [(_JUMP_GREATER_EQUAL, _X32, "kill")] if calls.x32 else []
     tests.append((_JUMP_EQUAL, _CLONE3, "nosys"))
     tests += [(_JUMP_EQUAL, number, "deny") for number in calls.denied]
-    tests += [(_JUMP_EQUAL, calls.prlimit, "limit"), (_JUMP_EQUAL, calls.clone, "clone")]
+    judged = {"limit": calls.prlimit, "clone": calls.clone, "pair": calls.socketpair}
+    judged |= {"fcntl": calls.fcntl, "ioctl": calls.ioctl}
+    tests += [(_JUMP_EQUAL, number, block) for block, number in judged.items()]
     if shared:
         tests += [(_JUMP_EQUAL, number, "deny") for number in calls.metadata]
         tests += [(_JUMP_EQUAL, number, "signal") for number in calls.signals]
@@ -101,6 +131,19 @@ def filter_program(machine: str | None = None, *, shared: bool = False) -> bytes
         ],
         "clone": [(_LOAD, _FIRST_ARGUMENT, None, None), (_JUMP_ANY_BIT, _CLONE_THREAD, "allow", "again")],
         "limit": [(_LOAD, _FIRST_ARGUMENT, None, None), (_JUMP_EQUAL, 0, "allow", "deny")],
+        "pair": [
+            (_LOAD, _SECOND_ARGUMENT, None, None),
+            (_AND, _SOCK_TYPE, None, None),
+            (_JUMP_EQUAL, _SOCK_STREAM, "allow", "deny"),
+        ],
+        **{
+            name: [
+                (_LOAD, _SECOND_ARGUMENT, None, None),
+                *((_JUMP_EQUAL, command, "deny", None) for command in commands),
+                (_RETURN, _ALLOW, None, None),
+            ]
+            for name, commands in _OWNERS.items()
+        },
         "signal": [(_LOAD, _FIRST_ARGUMENT, None, None), (_JUMP_EQUAL, OWN_PID, "allow", "deny")] if shared else [],
         "allow": [(_RETURN, _ALLOW, None, None)],
         "deny": [(_RETURN, _ERRNO | errno.EPERM, None, None)],
