@@ -2,8 +2,8 @@ from .decision import NONE as NONE
 from .decision import Route as Route
 from .decision import RouterState as RouterState
 from .decision import ScreenResult as ScreenResult
-from .explain import Example as Example
 from .explain import Explanation as Explanation
-from .features import Part as Part
+from .explain import StoredExample as StoredExample
+from .features import FeaturePart as FeaturePart
 from .features import RouterFeatures as RouterFeatures
 from .router import Router as Router

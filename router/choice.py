@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from loraloop.router.decision import NONE, Route, RouterState
-from loraloop.router.features import Part
+from loraloop.router.features import FeaturePart
 from loraloop.router.logistic import Scaler, fit_softmax, mean_cross_entropy, minimise
 
 DIRECTIONS = 48
@@ -52,7 +52,7 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ChoiceModel:
     """A masked softmax over outcomes.
 
     Attributes:
@@ -67,7 +67,7 @@ class Choice:
     """
 
     names: tuple[str, ...]
-    parts: tuple[Part, ...]
+    parts: tuple[FeaturePart, ...]
     scaler: Scaler
     weight: Tensor
     bias: Tensor
@@ -108,7 +108,7 @@ class Choice:
             NONE, probability, False, tuple(ranked[1:]), masked, reason if len(ranked) > 1 else "nothing else applies"
         )
 
-    def with_skill(self, name: str, examples: Tensor, known: Tensor, known_labels: Tensor, l2: float) -> Choice:
+    def with_skill(self, name: str, examples: Tensor, known: Tensor, known_labels: Tensor, l2: float) -> ChoiceModel:
         """Add an outcome from standardised examples `[M, F]`, leaving the other outcomes' weights as they are.
 
         Args:
@@ -154,7 +154,7 @@ def taken(p: Tensor, threshold: float) -> Tensor:
 
 def fit_choice(
     names: tuple[str, ...],
-    parts: tuple[Part, ...],
+    parts: tuple[FeaturePart, ...],
     x: Tensor,
     target: Tensor,
     blocked: Tensor,
@@ -162,9 +162,9 @@ def fit_choice(
     l2: float,
     temperature: float = 1.0,
     threshold: float = 0.5,
-) -> Choice:
+) -> ChoiceModel:
     """Fit the choice to raw features `[N, F]` (see `fit_softmax` for the other arguments)."""
     scaler = Scaler.fit(x)
     z = scaler(x)
     weight, bias = fit_softmax(z, target, blocked, weights, l2)
-    return Choice(names, parts, scaler, weight, bias, temperature, threshold, Region.fit(z))
+    return ChoiceModel(names, parts, scaler, weight, bias, temperature, threshold, Region.fit(z))

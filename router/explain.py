@@ -14,7 +14,7 @@ from loraloop.router.decision import Route, ScreenResult
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class StoredExample:
     """A stored training example: what was right, what was said (empty where its licence keeps it out), and whence.
 
     Attributes:
@@ -47,11 +47,11 @@ class Explanation:
     threshold: float
     distance: float
     distance_limit: float
-    nearest: tuple[tuple[Example, float], ...]
+    nearest: tuple[tuple[StoredExample, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class ExampleMemory:
     """Stored examples with their standardised features as 8-bit codes.
 
     Attributes:
@@ -60,7 +60,7 @@ class Memory:
         scale: fp32 `[N]`; features are `codes * scale`.
     """
 
-    examples: tuple[Example, ...]
+    examples: tuple[StoredExample, ...]
     codes: Tensor
     scale: Tensor
 
@@ -69,7 +69,7 @@ class Memory:
         return tuple(example.label for example in self.examples)
 
     @classmethod
-    def store(cls, z: Tensor, examples: Sequence[Example]) -> Memory:
+    def store(cls, z: Tensor, examples: Sequence[StoredExample]) -> ExampleMemory:
         """Quantize standardised features `[N, F]`."""
         scale = z.abs().amax(1).clamp_min(1e-6) / 127.0
         return cls(tuple(examples), (z / scale[:, None]).round().to(torch.int8), scale)
@@ -78,16 +78,16 @@ class Memory:
         """Standardised features `[N, F]` in fp32."""
         return self.codes.float() * self.scale[:, None]
 
-    def nearest(self, point: Tensor, region: Region, count: int) -> tuple[tuple[Example, float], ...]:
+    def nearest(self, point: Tensor, region: Region, count: int) -> tuple[tuple[StoredExample, float], ...]:
         """The examples nearest to a whitened point `[D]`, by cosine."""
         known = torch.nn.functional.normalize(region.project(self.features()), dim=-1)
         similarity = known @ torch.nn.functional.normalize(point, dim=-1)
         best = similarity.topk(min(count, len(self.examples)))
         return tuple((self.examples[i], s) for i, s in zip(best.indices.tolist(), best.values.tolist(), strict=True))
 
-    def extended(self, z: Tensor, label: str, texts: Sequence[str]) -> Memory:
+    def extended(self, z: Tensor, label: str, texts: Sequence[str]) -> ExampleMemory:
         """The memory with the examples of one more skill."""
-        more = Memory.store(z, [Example(label, text, "added", "first") for text in texts])
+        more = ExampleMemory.store(z, [StoredExample(label, text, "added", "first") for text in texts])
         return replace(
             self,
             examples=(*self.examples, *more.examples),
@@ -99,5 +99,5 @@ class Memory:
         return [[e.label, e.text, e.source, e.kind] for e in self.examples]
 
     @classmethod
-    def from_json(cls, rows: Sequence[Sequence[Any]], codes: Tensor, scale: Tensor) -> Memory:
-        return cls(tuple(Example(*map(str, row)) for row in rows), codes, scale)
+    def from_json(cls, rows: Sequence[Sequence[Any]], codes: Tensor, scale: Tensor) -> ExampleMemory:
+        return cls(tuple(StoredExample(*map(str, row)) for row in rows), codes, scale)

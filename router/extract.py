@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loraloop.adapters.base.messages import Message
-from loraloop.router.features import POOLINGS, Part, pool
+from loraloop.router.features import POOLINGS, FeaturePart, pool
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,12 +47,12 @@ def jobs(transcripts: Sequence[Transcript]) -> Iterator[Job]:
             waiting = []
 
 
-def parts_of(layers: Sequence[int]) -> tuple[Part, ...]:
+def parts_of(layers: Sequence[int]) -> tuple[FeaturePart, ...]:
     """All parts of some layers, in the order in which `extract` lays them out."""
-    return tuple(Part(layer, pooling) for layer in layers for pooling in POOLINGS)
+    return tuple(FeaturePart(layer, pooling) for layer in layers for pooling in POOLINGS)
 
 
-def select(features: Tensor, parts: Sequence[Part], layers: Sequence[int]) -> Tensor:
+def select(features: Tensor, parts: Sequence[FeaturePart], layers: Sequence[int]) -> Tensor:
     """Concatenates some parts of features `[N, P, H]` that `extract` read of some layers, into fp32 `[N, F]`."""
     import torch
 

@@ -20,7 +20,7 @@ ALONE = 30_000  # elements below which torch reduces on the calling thread
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Part:
+class FeaturePart:
     """One pooled state.
 
     Attributes:
@@ -94,7 +94,7 @@ def _mean(rows: Tensor) -> Tensor:
     return total / len(rows)
 
 
-def read(kept: Mapping[int, Tensor], parts: Sequence[Part], closing: int) -> Tensor:
+def read(kept: Mapping[int, Tensor], parts: Sequence[FeaturePart], closing: int) -> Tensor:
     """Concatenate the parts of a message's kept states `{layer: [T, H]}` into one vector `[F]`.
 
     Raises:

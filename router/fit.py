@@ -23,13 +23,13 @@ import torch
 from torch import Tensor
 
 from loraloop.router.choice import fit_choice, taken
-from loraloop.router.explain import Example, Memory
+from loraloop.router.explain import ExampleMemory, StoredExample
 from loraloop.router.extract import FeatureCache, parts_of, select
-from loraloop.router.features import Part
+from loraloop.router.features import FeaturePart
 from loraloop.router.labels import CHOICES
 from loraloop.router.logistic import expected_calibration_error, fit_platt, fit_temperature
 from loraloop.router.router import Router
-from loraloop.router.screen import Screen, fit_screen
+from loraloop.router.screen import ScreenModel, fit_screen
 from loraloop.router.states import State, build
 from loraloop.router.validate import (
     Problem,
@@ -58,12 +58,14 @@ NGRAM = 8
 class Setting:
     """What validation decides: the parts to read and the penalty."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[FeaturePart, ...]
     l2: float
 
 
-CHOICE = Setting((Part(14, "end"), Part(14, "close"), Part(20, "end"), Part(20, "tail")), 3e-3)
-SCREEN = Setting((Part(14, "tail"), Part(14, "mean")), 1e-2)
+CHOICE = Setting(
+    (FeaturePart(14, "end"), FeaturePart(14, "close"), FeaturePart(20, "end"), FeaturePart(20, "tail")), 3e-3
+)
+SCREEN = Setting((FeaturePart(14, "tail"), FeaturePart(14, "mean")), 1e-2)
 
 
 def auroc(logits: Tensor, positive: Tensor) -> float:
@@ -144,7 +146,7 @@ def screened(data: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _screen(
     states: Sequence[State], features: Tensor, setting: Setting, recall: float
-) -> tuple[Screen, dict[str, float]]:
+) -> tuple[ScreenModel, dict[str, float]]:
     """A fitted screen and its scores: on requests left out, and on whole sources left out."""
     asked, asked_rows = screen_problem(states)
     sx = select(features[asked_rows], setting.parts, LAYERS)
@@ -174,7 +176,7 @@ def share_of(base: Base, states: Sequence[State], share: float) -> list[State]:
     return [state for state in states if share >= 1 or place(state) < share]
 
 
-def remember(problem: Problem, z: Tensor, count: int = STORED, seed: int = 0) -> Memory:
+def remember(problem: Problem, z: Tensor, count: int = STORED, seed: int = 0) -> ExampleMemory:
     """Store examples evenly over sources and outcomes; texts only where their licence allows it."""
     rng = random.Random(seed)
     cells: dict[str, list[int]] = {}
@@ -191,8 +193,8 @@ def remember(problem: Problem, z: Tensor, count: int = STORED, seed: int = 0) ->
     for k in chosen:
         state = problem.states[k]
         text = re.sub(r"\s+", " ", state.text)[:80] if state.licence in QUOTABLE else ""
-        examples.append(Example(str(state.label), text, state.source, state.kind))
-    return Memory.store(z[chosen], examples)
+        examples.append(StoredExample(str(state.label), text, state.source, state.kind))
+    return ExampleMemory.store(z[chosen], examples)
 
 
 def describe(base: Base, states: Sequence[State], scores: dict[str, float]) -> dict[str, Any]:
@@ -248,9 +250,9 @@ def _command(given: argparse.Namespace) -> str:
     return words + (" --keep-screen router/weights" if given.keep_screen else "")
 
 
-def _part(text: str) -> Part:
+def _part(text: str) -> FeaturePart:
     pooling, _, layer = text.partition("@")
-    return Part(int(layer), pooling)
+    return FeaturePart(int(layer), pooling)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

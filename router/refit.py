@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from loraloop.adapters.base.messages import Message
-from loraloop.router.choice import Choice, taken
+from loraloop.router.choice import ChoiceModel, taken
 from loraloop.router.decision import NONE
-from loraloop.router.explain import Memory
+from loraloop.router.explain import ExampleMemory
 from loraloop.router.extract import extract, select
 from loraloop.router.logistic import expected_calibration_error, mean_cross_entropy, minimise
 from loraloop.router.practice_requests import TRAIN
@@ -81,7 +81,7 @@ def without_skill(router: Router, name: str) -> Router:
         bias=router.choice.bias[keep],
     )
     rows = [i for i, label in enumerate(router.memory.labels) if label != name]
-    memory = Memory(
+    memory = ExampleMemory(
         tuple(router.memory.examples[i] for i in rows), router.memory.codes[rows], router.memory.scale[rows]
     )
     return replace(router, choice=choice, memory=memory)
@@ -159,8 +159,8 @@ def _surrounded(messages: Transcript, rng: random.Random) -> tuple[Message, ...]
 
 
 def _calibrated(
-    choice: Choice, name: str, new: Tensor, known: Tensor, labels: Tensor, rng: random.Random
-) -> tuple[Choice, Tensor, Tensor]:
+    choice: ChoiceModel, name: str, new: Tensor, known: Tensor, labels: Tensor, rng: random.Random
+) -> tuple[ChoiceModel, Tensor, Tensor]:
     """The choice with the new outcome, held-out logits `[N, C + 1]` of all examples, and their outcomes `[N]`."""
     count = len(choice.names)
     x = torch.cat([known, new])
@@ -204,7 +204,7 @@ def _fit_line(fixed: Tensor, row: Tensor, temperature: float, target: Tensor, we
 
 
 def _scores(
-    router: Router, fitted: Choice, left_out: Tensor, target: Tensor, negatives: int, test: Tensor
+    router: Router, fitted: ChoiceModel, left_out: Tensor, target: Tensor, negatives: int, test: Tensor
 ) -> dict[str, float]:
     """Shares that come out right, thresholds applied; the stored examples' states are not masked."""
     old, stored = router.choice, len(router.memory.examples)

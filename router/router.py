@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from loraloop.router.card import WEIGHTS, shipped_routers
-from loraloop.router.choice import Choice, Region
+from loraloop.router.choice import ChoiceModel, Region
 from loraloop.router.decision import NONE, Route, RouterState, ScreenResult
-from loraloop.router.explain import Explanation, Memory
-from loraloop.router.features import Part, RouterFeatures, read
+from loraloop.router.explain import ExampleMemory, Explanation
+from loraloop.router.features import FeaturePart, RouterFeatures, read
 from loraloop.router.logistic import Scaler
-from loraloop.router.screen import Screen
+from loraloop.router.screen import ScreenModel
 from loraloop.tool_schemas.errors import SkillError, unknown
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ class Router:
         card: Provenance: base, fingerprints, `closing`, data with licences, scores, the command that made it.
     """
 
-    choice: Choice
-    screen_model: Screen
-    memory: Memory
+    choice: ChoiceModel
+    screen_model: ScreenModel
+    memory: ExampleMemory
     card: Mapping[str, Any]
 
     @property
@@ -227,7 +227,7 @@ def _assemble(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Router
         raise ValueError(f"format {facts['format']}, this version reads {FORMAT}")
     names = tuple(facts["names"])
     parts, screen_parts = (
-        tuple(Part(int(layer), pooling) for layer, pooling in facts[k]["parts"]) for k in ("choice", "screen")
+        tuple(FeaturePart(int(layer), pooling) for layer, pooling in facts[k]["parts"]) for k in ("choice", "screen")
     )
     width, screen_width = facts["hidden"] * len(parts), facts["hidden"] * len(screen_parts)
     directions = tensors["region.centre"].shape[0]
@@ -256,7 +256,7 @@ def _assemble(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Router
     region = Region(
         tensors["region.basis"].float(), tensors["region.centre"], tensors["region.spread"], float(c["distance_limit"])
     )
-    choice = Choice(
+    choice = ChoiceModel(
         names,
         parts,
         Scaler(tensors["choice.mean"], tensors["choice.scale"]),
@@ -266,7 +266,7 @@ def _assemble(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Router
         float(c["threshold"]),
         region,
     )
-    screen = Screen(
+    screen = ScreenModel(
         screen_parts,
         Scaler(tensors["screen.mean"], tensors["screen.scale"]),
         tensors["screen.weight"],
@@ -275,5 +275,5 @@ def _assemble(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Router
         float(s["offset"]),
         float(s["threshold"]),
     )
-    memory = Memory.from_json(facts["examples"], tensors["memory.codes"], tensors["memory.scale"])
+    memory = ExampleMemory.from_json(facts["examples"], tensors["memory.codes"], tensors["memory.scale"])
     return Router(choice, screen, memory, facts["card"])

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from loraloop.router.decision import ScreenResult
-from loraloop.router.features import Part
+from loraloop.router.features import FeaturePart
 from loraloop.router.logistic import Scaler, fit_binary
 
 
 @dataclass(frozen=True, slots=True)
-class Screen:
+class ScreenModel:
     """A logistic regression with Platt scaling.
 
     Attributes:
@@ -25,7 +25,7 @@ class Screen:
         threshold: Probability from which the safety skill is asked.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[FeaturePart, ...]
     scaler: Scaler
     weight: Tensor
     bias: Tensor
@@ -48,7 +48,7 @@ class Screen:
 
 
 def fit_screen(
-    parts: tuple[Part, ...],
+    parts: tuple[FeaturePart, ...],
     x: Tensor,
     unsafe: Tensor,
     weights: Tensor,
@@ -56,8 +56,8 @@ def fit_screen(
     slope: float = 1.0,
     offset: float = 0.0,
     threshold: float = 0.5,
-) -> Screen:
+) -> ScreenModel:
     """Fit the screen to raw features `[N, F]` and labels `[N]` (bool)."""
     scaler = Scaler.fit(x)
     weight, bias = fit_binary(scaler(x), unsafe, weights, l2)
-    return Screen(parts, scaler, weight, bias, slope, offset, threshold)
+    return ScreenModel(parts, scaler, weight, bias, slope, offset, threshold)

@@ -124,11 +124,11 @@ def native_base():
 
     from loraloop.adapters.base import random_base
     from loraloop.adapters.base.decoder.native_decoder import NativeDecoder
-    from loraloop.adapters.base.loading.convert import cache_root
+    from loraloop.adapters.base.loading.folders import cache_folder
     from loraloop.adapters.base.loading.quantize import embedding_weight, fused
     from loraloop.kernels.cpu import native
 
-    library = native.load(cache_root() / "native") if native.has_compiler() else None
+    library = native.load(cache_folder() / "native") if native.has_compiler() else None
     if library is None:
         pytest.skip("no C compiler")
     sizes = {"hidden_size": 64, "intermediate_size": 96, "head_dim": 32, "scale": 0.1}

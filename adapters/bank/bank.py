@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from loraloop.adapters.bank.device import DeviceTier
-from loraloop.adapters.bank.entry import Entry
+from loraloop.adapters.bank.device import Claim, DeviceTier
+from loraloop.adapters.bank.entry import BankEntry
 from loraloop.adapters.bank.host import HOST_BYTES, HostTier
 from loraloop.adapters.bank.prefetch import Prefetcher
-from loraloop.adapters.bank.slots import Prepared, SlotStack, bucket_of
+from loraloop.adapters.bank.slots import HostPayload, bucket_of
 from loraloop.adapters.payload.attached import BankAttached
 from loraloop.adapters.payload.attached_native import NativeAttached
 from loraloop.adapters.skill import store
@@ -86,7 +86,7 @@ class Bank:
             self.attached = SegmentedAttached(count, self._stacks)
         else:
             self.attached = NativeAttached(count, base.config.layers) if base.native else BankAttached(count)
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, BankEntry] = {}
         self._writing: dict[str, dict[str, None]] = {}
         self._reading: set[str] = set()
         self._clock = 0
@@ -137,7 +137,7 @@ class Bank:
             InputError: a skill of that name is already there.
         """
         source = skill if isinstance(skill, Skill | SkillFolder) else SkillFolder.open(skill)
-        entry = Entry.of(source, self._base, self._stacks[-1].rank, bucket_of(source.card.width))
+        entry = BankEntry.of(source, self._base, self._stacks[-1].rank, bucket_of(source.card.width))
         name = entry.card.name
         with self._lock:
             if name in self._entries:
@@ -257,7 +257,7 @@ class Bank:
         """Waits until everything that was to be prefetched is ready; False if that took longer (seconds)."""
         return self._ahead.wait(timeout)
 
-    def _entry(self, name: str) -> Entry:
+    def _entry(self, name: str) -> BankEntry:
         entry = self._entries.get(name)
         if entry is None:
             raise unknown("skill", name, [*self._entries, BARE])
@@ -293,27 +293,27 @@ class Bank:
                     # Whoever writes a slot now may leave it free or unpinned; and pins are taken back.
                     self._changed.wait(None if self._device.claimed else end - monotonic())
                     continue
-                if place[2] is not None:
-                    self.attached.clear(place[1])
-            self._write(name, entry, place[0], place[1], prepared, pins)
-            return place[1]
+                if place.before is not None:
+                    self.attached.clear(place.slot)
+            self._write(entry, place, prepared, pins)
+            return place.slot
 
-    def _write(self, name: str, entry: Entry, stack: SlotStack, slot: int, prepared: Prepared, pins: int) -> None:
+    def _write(self, entry: BankEntry, place: Claim, prepared: HostPayload, pins: int) -> None:
         """Writes a claimed slot and lets it contribute."""
         written = False
         try:
             with serial():
-                extras = self._device.extras.load(slot, prepared.extras)
-                self.attached.put(slot, stack.load(slot, prepared), prepared, extras)
+                extras = self._device.extras.load(place.slot, prepared.extras)
+                self.attached.put(place.slot, place.stack.load(place.slot, prepared), prepared, extras)
             written = True
         finally:
             with self._changed:
-                self._device.settle(name, written)
+                self._device.settle(entry.card.name, written)
                 entry.used = self._clock = self._clock + 1
                 entry.pins += pins if written else 0
                 self._changed.notify_all()
 
-    def _prepared(self, name: str, entry: Entry) -> Prepared:
+    def _prepared(self, name: str, entry: BankEntry) -> HostPayload:
         """From memory, or read; one thread reads, others that want the same skill wait for it."""
         with self._changed:
             while True:
@@ -350,9 +350,9 @@ class Bank:
                 place = self._device.claim(name, entry.card.width, partial(self._idle, cold=True))
                 if place is None:
                     return
-                if place[2] is not None:
-                    self.attached.clear(place[1])
-            self._write(name, entry, place[0], place[1], prepared, 0)
+                if place.before is not None:
+                    self.attached.clear(place.slot)
+            self._write(entry, place, prepared, 0)
         except Exception as error:
             entry.failed = error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 import torch
 
@@ -11,6 +12,20 @@ from loraloop.adapters.bank.slots import BUCKETS, SlotStack, bucket_of
 from loraloop.adapters.payload.extras import ExtraSlots
 from loraloop.adapters.payload.sites import Dimensions
 from loraloop.tool_schemas.errors import InputError
+
+
+class Claim(NamedTuple):
+    """A slot that is about to be written.
+
+    Attributes:
+        stack: Where it lies.
+        slot: Its number.
+        before: The skill that it held; None if it was free.
+    """
+
+    stack: SlotStack
+    slot: int
+    before: str | None
 
 
 class DeviceTier:
@@ -67,11 +82,11 @@ class DeviceTier:
         """How many slots hold a rank."""
         return sum(len(stack.slots) for stack in self.stacks if stack.rank >= rank)
 
-    def claim(self, name: str, rank: int, may_go: Callable[[str], bool]) -> tuple[SlotStack, int, str | None] | None:
+    def claim(self, name: str, rank: int, may_go: Callable[[str], bool]) -> Claim | None:
         """Takes a free slot for a skill, or that of the least recently used skill that may go; narrow slots first.
 
         Returns:
-            The stack, the slot, and whose it was; None if there is none.
+            The slot; None if there is none.
         """
         stacks = [stack for stack in self.stacks if stack.rank >= rank]
         taken = {*self.resident.values(), *self.claimed.values()}
@@ -79,13 +94,13 @@ class DeviceTier:
             for slot in stack.slots:
                 if slot not in taken:
                     self.claimed[name] = slot
-                    return stack, slot, None
+                    return Claim(stack, slot, None)
         for stack in stacks:
             for other, slot in self.resident.items():
                 if slot in stack.slots and may_go(other):
                     del self.resident[other]
                     self.claimed[name] = slot
-                    return stack, slot, other
+                    return Claim(stack, slot, other)
         return None
 
     def settle(self, name: str, written: bool) -> None:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from loraloop.adapters.bank.slots import Prepared
+from loraloop.adapters.bank.slots import HostPayload
 from loraloop.adapters.skill.card import Card
-from loraloop.adapters.skill.skill import Skill, SkillFolder, check_base
+from loraloop.adapters.skill.skill import Skill, SkillFolder
+from loraloop.adapters.skill.tensors import check_base
 from loraloop.tool_schemas.errors import SkillError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Entry:
+class BankEntry:
     """A registered skill.
 
     Attributes:
@@ -39,7 +40,7 @@ class Entry:
     used: int = 0
     failed: Exception | None = None
 
-    def read(self, base: Base, dtype: torch.dtype) -> Prepared:
+    def read(self, base: Base, dtype: torch.dtype) -> HostPayload:
         """Reads the tensors and lays them out as slots of `dtype` want them.
 
         Raises:
@@ -55,7 +56,7 @@ class Entry:
             )
         self.identity = identity
         pinned, tiled = base.device.type == "cuda", base.native
-        made = Prepared.of(skill.payload(base.config), dtype, pinned, tiled)
+        made = HostPayload.of(skill.payload(base.config), dtype, pinned, tiled)
         if made.rank > self.card.width:
             raise SkillError(
                 f"skill {self.card.name!r} makes updates of rank {made.rank}, but its card says {self.card.width}: "
@@ -64,7 +65,7 @@ class Entry:
         return made
 
     @classmethod
-    def of(cls, source: Skill | SkillFolder, base: Base, widest: int, wider: int | None) -> Entry:
+    def of(cls, source: Skill | SkillFolder, base: Base, widest: int, wider: int | None) -> BankEntry:
         """Checks that a skill fits a base and the slots of a bank.
 
         Args:
@@ -77,7 +78,7 @@ class Entry:
             SkillError: made for another base, wider than every slot, or invoked by other tokens.
         """
         card = source.card
-        check_base(card, source.shapes, base.config, base.fingerprints, base.name)
+        check_base(card, source.shapes, base)
         if card.width > widest:
             cure = f"make the bank with rank={wider}" if wider else "so wide a skill is not served"
             raise SkillError(f"skill {card.name!r} has rank {card.width}, but no slot holds more than {widest}: {cure}")

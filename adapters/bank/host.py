@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from loraloop.adapters.bank.slots import Prepared
+from loraloop.adapters.bank.slots import HostPayload
 
 HOST_BYTES = 256 << 20
 """What the tier may hold where nothing else is said: about twenty skills of rank 16 on the embedded base."""
@@ -20,7 +20,7 @@ class HostTier:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
-        self._held: OrderedDict[str, Prepared] = OrderedDict()
+        self._held: OrderedDict[str, HostPayload] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._held)
@@ -28,14 +28,14 @@ class HostTier:
     def __contains__(self, name: object) -> bool:
         return name in self._held
 
-    def get(self, name: str) -> Prepared | None:
+    def get(self, name: str) -> HostPayload | None:
         """A skill, which becomes the most recently used one."""
         held = self._held.get(name)
         if held is not None:
             self._held.move_to_end(name)
         return held
 
-    def put(self, name: str, prepared: Prepared) -> None:
+    def put(self, name: str, prepared: HostPayload) -> None:
         """Keeps a skill, and lets others go until the limit is met; one that is larger than the limit is not kept."""
         self.drop(name)
         if prepared.bytes > self.limit:

@@ -28,7 +28,7 @@ def bucket_of(rank: int) -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class HostPayload:
     """A payload on the host, laid out as a slot wants it, so that activating it is copying.
 
     Attributes:
@@ -53,7 +53,7 @@ class Prepared:
     @classmethod
     def of(
         cls, payload: Payload, dtype: torch.dtype | None = None, pinned: bool = False, tiled: bool = False
-    ) -> Prepared:
+    ) -> HostPayload:
         """Lays a payload out.
 
         Args:
@@ -138,7 +138,7 @@ class SlotStack:
         block = self._store[:, offset : offset + rows * columns]
         return block.view(len(self.slots), rows, columns)
 
-    def load(self, slot: int, prepared: Prepared) -> Views:
+    def load(self, slot: int, prepared: HostPayload) -> Views:
         """Copies a payload into a slot, in place, and clears what the previous one left.
 
         A slot that is being written must not be read; slots next to it may be.

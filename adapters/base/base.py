@@ -19,19 +19,19 @@ from loraloop.adapters.base.loading.catalog import CATALOG, DEFAULT
 from loraloop.adapters.base.loading.config import ModelConfig
 from loraloop.adapters.base.loading.convert import (
     AnyDecoder,
+    BaseFingerprints,
     Converted,
-    Fingerprints,
     Progress,
-    cache_root,
     convert,
     open_decoder,
     read_card,
 )  # fmt: skip
 from loraloop.adapters.base.loading.fetch import fetch
+from loraloop.adapters.base.loading.folders import cache_folder
 from loraloop.adapters.base.loading.gguf_source import GGUFSource
 from loraloop.adapters.base.loading.hf_source import HFSource
 from loraloop.adapters.base.loading.quantize import TILED, check_form, default_form
-from loraloop.adapters.base.loading.source import Source
+from loraloop.adapters.base.loading.source import BaseSource
 from loraloop.adapters.base.prompting import READING, Prompting
 from loraloop.adapters.base.tokenizer import Tokenizer
 from loraloop.kernels.cpu import native
@@ -59,7 +59,7 @@ class Base:
         self.form = card.form
         self.prompting: Prompting = CATALOG[card.name].prompting if card.name in CATALOG else READING
         self.config: ModelConfig = card.config
-        self.fingerprints: Fingerprints = card.fingerprints
+        self.fingerprints: BaseFingerprints = card.fingerprints
         self.decoder = decoder
         self.tokenizer = tokenizer
         self.chat = Chat(card.chat, tokenizer)
@@ -92,7 +92,7 @@ class Base:
         """
         where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         form = quantize or default_form(where)
-        root = cache_root(cache_dir)
+        root = cache_folder(cache_dir)
         name, path, identity = _locate(str(model), root)
         library = native.load(root / "native") if where.type == "cpu" and form in TILED else None
 
@@ -105,7 +105,7 @@ class Base:
         if _made(plain) and not (library is not None and serves(read_card(plain).config)):
             return cls.open(plain, where)
         path = path or fetch(CATALOG[name], root, progress)
-        source: Source = GGUFSource(path) if path.is_file() else HFSource(path)
+        source: BaseSource = GGUFSource(path) if path.is_file() else HFSource(path)
         check_form(form, source.config, where)
         tiled = library is not None and serves(source.config)
         folder = tiles if tiled else plain

@@ -12,7 +12,7 @@ from loraloop.adapters.base.base import Base
 from loraloop.adapters.base.chat import ChatFormat
 from loraloop.adapters.base.decoder.decoder import Decoder, Layer
 from loraloop.adapters.base.loading.config import ModelConfig
-from loraloop.adapters.base.loading.convert import Converted, Fingerprints
+from loraloop.adapters.base.loading.convert import BaseFingerprints, Converted
 from loraloop.adapters.base.tokenizer import Tokenizer
 from loraloop.adapters.payload.sites import GROUPS
 from loraloop.kernels.quantized import DenseWeight
@@ -87,6 +87,6 @@ def random_base(seed: int = 0, *, dtype: torch.dtype = torch.float32, scale: flo
     decoder = Decoder(shape, embedding, layers, norm, head, dtype, torch.device("cpu"))
     tokenizer = Tokenizer(byte_tokenizer_json(), (0,))
     chat = ChatFormat.probe(CHATML)
-    prints = Fingerprints(f"random-{sorted(shape.to_dict().items())}", f"random-{seed}-{dtype}-{scale}")
+    prints = BaseFingerprints(f"random-{sorted(shape.to_dict().items())}", f"random-{seed}-{dtype}-{scale}")
     form = "fp32" if dtype == torch.float32 else "bf16"
     return Base(Converted("random", form, shape, chat, (0,), prints, ""), decoder, tokenizer)

@@ -13,20 +13,20 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from loraloop.adapters.methods.method import Method
-    from loraloop.adapters.skill.card import Card
 
 _WHERE = {
-    "lora": "Lora",
-    "rslora": "RsLora",
-    "dora": "Dora",
-    "adalora": "AdaLora",
-    "vera": "Vera",
-    "ia3": "Ia3",
-    "prefix": "Prefix",
-    "prompt": "Prompt",
-    "bottleneck": "BottleneckAdapter",
-    "galore": "Galore",
+    "lora": ("lora", "Lora"),
+    "rslora": ("lora", "RsLora"),
+    "dora": ("dora", "Dora"),
+    "adalora": ("adalora", "AdaLora"),
+    "vera": ("vera", "Vera"),
+    "ia3": ("ia3", "Ia3"),
+    "prefix": ("prefix", "Prefix"),
+    "prompt": ("prompt", "Prompt"),
+    "bottleneck": ("bottleneck", "BottleneckAdapter"),
+    "galore": ("galore", "Galore"),
 }
+"""Module and class of each method."""
 
 
 class _Methods(Mapping[str, Any]):
@@ -35,7 +35,8 @@ class _Methods(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         if name not in _WHERE:
             raise unknown("method", str(name), _WHERE)
-        return getattr(importlib.import_module(f"{__name__}.{name}"), _WHERE[name])
+        module, made = _WHERE[name]
+        return getattr(importlib.import_module(f"{__name__}.{module}"), made)
 
     def __contains__(self, name: object) -> bool:
         return name in _WHERE
@@ -49,7 +50,7 @@ class _Methods(Mapping[str, Any]):
 
 METHODS: Mapping[str, Any] = _Methods()
 
-_SHARED = ("rank", "alpha", "targets")
+SHARED = ("rank", "alpha", "targets")
 """Fields of a method that stand on a card under their own names; all others are its `options`."""
 
 
@@ -79,13 +80,6 @@ def make_method(name: str, options: Mapping[str, Any]) -> Method:
     return method
 
 
-def method_of(card: Card) -> Method:
-    """The method with the hyper-parameters of a card."""
-    own = {field.name for field in fields(METHODS[card.method])}
-    shared = {name: value for name in _SHARED if name in own and (value := getattr(card, name))}
-    return make_method(card.method, {**shared, **card.options})
-
-
 def card_fields(method: Method, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """What a card says of the method of finished tensors: `method`, `rank`, `alpha`, `targets` and `options`.
 
@@ -96,7 +90,7 @@ def card_fields(method: Method, tensors: Mapping[str, Tensor]) -> dict[str, Any]
     options = {}
     for field in fields(method):  # type: ignore[arg-type]
         value = getattr(method, field.name)
-        if field.name in _SHARED:
+        if field.name in SHARED:
             found[field.name] = value
         elif value != _default(field):
             options[field.name] = list(value) if isinstance(value, tuple) else value

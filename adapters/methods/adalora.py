@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from loraloop.adapters.methods.context import Context
-from loraloop.adapters.methods.method import Plain, checked_positive, checked_rank, checked_targets, modules
+from loraloop.adapters.methods.context import MethodContext
+from loraloop.adapters.methods.method import PlainMethod, checked_positive, checked_rank, checked_targets, modules
 from loraloop.adapters.payload.pairs import Factors, grouped, of_module, uniform
 from loraloop.adapters.payload.payload import Payload
 from loraloop.adapters.payload.sites import MODULES, module_shape, tensor_name
@@ -24,7 +24,7 @@ _FACTORS = ("lora_A", "lora_E", "lora_B")
 
 
 @dataclass(frozen=True, slots=True)
-class AdaLora(Plain):
+class AdaLora(PlainMethod):
     """The method.
 
     Attributes:
@@ -67,7 +67,7 @@ class AdaLora(Plain):
         if self.orthogonal < 0:
             raise InputError(f"orthogonal must not be negative, as {self.orthogonal} is")
 
-    def init(self, context: Context, seed: int = 0) -> dict[str, Tensor]:
+    def init(self, context: MethodContext, seed: int = 0) -> dict[str, Tensor]:
         """A and B normal (0.02), Λ zero; and the state: smoothed importance, and which triplets are kept at the end."""
         generator = torch.Generator().manual_seed(seed)
         parameters: dict[str, Tensor] = {}
@@ -85,7 +85,7 @@ class AdaLora(Plain):
             parameters[tensor_name(layer, module, "lora_kept")] = torch.ones(self.rank, 1)
         return parameters
 
-    def payload(self, parameters: Mapping[str, Tensor], context: Context) -> Payload:
+    def payload(self, parameters: Mapping[str, Tensor], context: MethodContext) -> Payload:
         """Low-rank pairs; a skill's folded tensors are taken as they are."""
         return Payload(grouped(self._factors(parameters), context.config))
 
@@ -179,7 +179,7 @@ class AdaLora(Plain):
         A, E, B = (of(factor) for factor in _FACTORS)
         return {place: E[place].flatten() + A[place].mean(1) + B[place].mean(0) for place in A}
 
-    def finished(self, parameters: Mapping[str, Tensor], context: Context) -> dict[str, Tensor]:
+    def finished(self, parameters: Mapping[str, Tensor], context: MethodContext) -> dict[str, Tensor]:
         """Pairs (Λ A, scaling · B) of the triplets that are left, of one rank; modules that lost all are left out."""
         folded: dict[tuple[int, str], Factors] = {}
         values, factors = of_module(parameters, "lora_E"), self._factors(parameters)

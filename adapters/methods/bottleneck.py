@@ -16,8 +16,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from loraloop.adapters.methods.context import Context
-from loraloop.adapters.methods.method import Plain
+from loraloop.adapters.methods.context import MethodContext
+from loraloop.adapters.methods.method import PlainMethod
 from loraloop.adapters.payload.payload import ACTIVATIONS, Activation, Bottleneck, Payload
 from loraloop.tool_schemas.errors import InputError, unknown
 
@@ -25,7 +25,7 @@ PLACEMENTS = {"houlsby": ("attention", "mlp"), "pfeiffer": ("mlp",)}
 
 
 @dataclass(frozen=True, slots=True)
-class BottleneckAdapter(Plain):
+class BottleneckAdapter(PlainMethod):
     """The method.
 
     Attributes:
@@ -49,7 +49,7 @@ class BottleneckAdapter(Plain):
         if not self.reduction > 0:
             raise InputError(f"reduction must be positive, not {self.reduction}")
 
-    def init(self, context: Context, seed: int = 0) -> dict[str, Tensor]:
+    def init(self, context: MethodContext, seed: int = 0) -> dict[str, Tensor]:
         """ "layers.<i>.<attention|mlp>.bottleneck.": down [R, H], up [H, R], down_bias [R], up_bias [H]."""
         generator = torch.Generator().manual_seed(seed)
         hidden = context.config.hidden_size
@@ -67,7 +67,7 @@ class BottleneckAdapter(Plain):
                     parameters[f"layers.{layer}.{part}.bottleneck.{name}"] = tensor.requires_grad_()
         return parameters
 
-    def payload(self, parameters: Mapping[str, Tensor], context: Context) -> Payload:
+    def payload(self, parameters: Mapping[str, Tensor], context: MethodContext) -> Payload:
         """A module on each sub-layer."""
         found = {}
         for layer in range(context.config.layers):

@@ -17,10 +17,10 @@ from loraloop.tool_schemas.errors import InputError
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
     from loraloop.adapters.base.decoder.decoder import Decoder
-    from loraloop.adapters.base.loading.source import Source
+    from loraloop.adapters.base.loading.source import BaseSource
 
 
-class Context(Protocol):
+class MethodContext(Protocol):
     """The base, as far as a method sees it."""
 
     @property
@@ -178,7 +178,7 @@ class BaseContext:
 
 
 @lru_cache(maxsize=1)
-def _source(checkpoint: str) -> Source:
+def _source(checkpoint: str) -> BaseSource:
     from loraloop.adapters.base.loading.gguf_source import GGUFSource
     from loraloop.adapters.base.loading.hf_source import HFSource
 

@@ -12,16 +12,16 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from loraloop.adapters.methods.context import Context
+from loraloop.adapters.methods.context import MethodContext
 from loraloop.adapters.methods.lora import Lora
-from loraloop.adapters.methods.method import Plain, modules
+from loraloop.adapters.methods.method import PlainMethod, modules
 from loraloop.adapters.payload.pairs import Factors, grouped, of_module, spread, uniform
 from loraloop.adapters.payload.payload import Payload
 from loraloop.adapters.payload.sites import MODULES, Dimensions, module_shape, tensor_name
 
 
 @dataclass(frozen=True, slots=True)
-class Dora(Plain):
+class Dora(PlainMethod):
     """Fields as in `Lora`; a "magnitude" [O] beside each pair."""
 
     rank: int
@@ -39,7 +39,7 @@ class Dora(Plain):
         """The method of the pairs alone."""
         return Lora(self.rank, self.alpha, self.targets, self.rank_pattern, self.alpha_pattern)
 
-    def init(self, context: Context, seed: int = 0) -> dict[str, Tensor]:
+    def init(self, context: MethodContext, seed: int = 0) -> dict[str, Tensor]:
         """LoRA's start, and the norms of W as magnitudes."""
         parameters = self._pairs.init(context, seed)
         for layer, module in modules(context.config, self.targets):
@@ -47,7 +47,7 @@ class Dora(Plain):
             parameters[tensor_name(layer, module, "magnitude")] = norms.cpu().clone().requires_grad_()
         return parameters
 
-    def payload(self, parameters: Mapping[str, Tensor], context: Context) -> Payload:
+    def payload(self, parameters: Mapping[str, Tensor], context: MethodContext) -> Payload:
         """Pairs and gains; the norms are taken from the base where the gains are not stored."""
         factors = self._pairs.factors(parameters)
         stored, magnitudes = of_module(parameters, "gain"), of_module(parameters, "magnitude")
@@ -57,7 +57,7 @@ class Dora(Plain):
         }
         return Payload(grouped(factors, context.config), spread(gains, context.config, 1.0))
 
-    def finished(self, parameters: Mapping[str, Tensor], context: Context) -> dict[str, Tensor]:
+    def finished(self, parameters: Mapping[str, Tensor], context: MethodContext) -> dict[str, Tensor]:
         """The pairs, magnitudes and gains; the pairs of one rank and with scaling 1 where patterns made them differ."""
         found = {name: tensor.detach() for name, tensor in parameters.items()}
         magnitudes, factors = of_module(found, "magnitude"), self._pairs.factors(found)
@@ -90,7 +90,7 @@ class Dora(Plain):
 
 
 @torch.no_grad()
-def _norms(context: Context, place: tuple[int, str], pair: Factors) -> Tensor:
+def _norms(context: MethodContext, place: tuple[int, str], pair: Factors) -> Tensor:
     """‖W + B A‖ of each row, [O]."""
     A, B = pair
     norms: Tensor = torch.linalg.vector_norm(
@@ -100,7 +100,7 @@ def _norms(context: Context, place: tuple[int, str], pair: Factors) -> Tensor:
 
 
 @torch.no_grad()
-def _norms_in_training(context: Context, place: tuple[int, str], pair: Factors) -> Tensor:
+def _norms_in_training(context: MethodContext, place: tuple[int, str], pair: Factors) -> Tensor:
     """The same from ‖W‖², W Aᵀ and A Aᵀ: no matrix of the weights' size is made at every step."""
     A, B = (part.float() for part in pair)
     cross = (context.times(*place, A).to(B.device) * B).sum(1)

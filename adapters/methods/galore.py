@@ -13,15 +13,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from loraloop.adapters.methods.context import Context
-from loraloop.adapters.methods.method import Plain, checked_rank, checked_targets, modules
+from loraloop.adapters.methods.context import MethodContext
+from loraloop.adapters.methods.method import PlainMethod, checked_rank, checked_targets, modules
 from loraloop.adapters.payload.pairs import Factors, grouped, low_rank_of, of_module, spread, uniform
 from loraloop.adapters.payload.payload import LowRank, Payload
 from loraloop.adapters.payload.sites import GROUPS, MODULES, Dimensions, Site, module_shape, tensor_name
 
 
 @dataclass(frozen=True, slots=True)
-class Galore(Plain):
+class Galore(PlainMethod):
     """The method.
 
     Attributes:
@@ -37,14 +37,14 @@ class Galore(Plain):
         checked_rank(self.rank)
         object.__setattr__(self, "targets", checked_targets(self.targets))
 
-    def init(self, context: Context, seed: int = 0) -> dict[str, Tensor]:
+    def init(self, context: MethodContext, seed: int = 0) -> dict[str, Tensor]:
         """Zeros: "layers.<i>.<module>.delta" [O, K]."""
         return {
             tensor_name(layer, module, "delta"): torch.zeros(module_shape(context.config, module)).requires_grad_()
             for layer, module in modules(context.config, self.targets)
         }
 
-    def payload(self, parameters: Mapping[str, Tensor], context: Context) -> Payload:
+    def payload(self, parameters: Mapping[str, Tensor], context: MethodContext) -> Payload:
         """The differences, as pairs one factor of which is the identity; a skill's low-rank pairs as they are."""
         config = context.config
         expands = of_module(parameters, "lora_B")
@@ -52,7 +52,7 @@ class Galore(Plain):
             return Payload(grouped({p: (A, expands[p]) for p, A in of_module(parameters, "lora_A").items()}, config))
         return Payload(_dense(of_module(parameters, "delta"), config))
 
-    def finished(self, parameters: Mapping[str, Tensor], context: Context) -> dict[str, Tensor]:
+    def finished(self, parameters: Mapping[str, Tensor], context: MethodContext) -> dict[str, Tensor]:
         """Low-rank pairs by truncated singular value decomposition."""
         deltas = of_module(parameters, "delta")
         if not deltas:

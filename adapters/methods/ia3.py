@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from loraloop.adapters.methods.context import Context
-from loraloop.adapters.methods.method import Plain, checked_targets, modules
+from loraloop.adapters.methods.context import MethodContext
+from loraloop.adapters.methods.method import PlainMethod, checked_targets, modules
 from loraloop.adapters.payload.pairs import of_module, spread
 from loraloop.adapters.payload.payload import Payload
 from loraloop.adapters.payload.sites import group_of, module_shape, tensor_name
@@ -21,7 +21,7 @@ from loraloop.tool_schemas.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
-class Ia3(Plain):
+class Ia3(PlainMethod):
     """The method.
 
     Attributes:
@@ -41,7 +41,7 @@ class Ia3(Plain):
             if module not in ("o_proj", "down_proj"):
                 raise InputError(f"the input of {module!r} feeds other modules too: scale that of o_proj or down_proj")
 
-    def init(self, context: Context, seed: int = 0) -> dict[str, Tensor]:
+    def init(self, context: MethodContext, seed: int = 0) -> dict[str, Tensor]:
         """Ones: "gain" [O] of each module, or "input_gain" [K]."""
         parameters = {}
         for layer, module in modules(context.config, self.targets):
@@ -51,7 +51,7 @@ class Ia3(Plain):
             parameters[name] = torch.ones(inputs if inner else outputs).requires_grad_()
         return parameters
 
-    def payload(self, parameters: Mapping[str, Tensor], context: Context) -> Payload:
+    def payload(self, parameters: Mapping[str, Tensor], context: MethodContext) -> Payload:
         """Gains; and, where a layer has its own bias b, what a gain g adds to it: (g - 1) · b."""
         gains, biases = of_module(parameters, "gain"), of_module(parameters, "bias")
         for place, gain in gains.items():
@@ -66,7 +66,7 @@ class Ia3(Plain):
     def trainable(self, parameters: Mapping[str, Tensor]) -> tuple[str, ...]:
         return tuple(name for name in parameters if not name.endswith(".bias"))
 
-    def finished(self, parameters: Mapping[str, Tensor], context: Context) -> dict[str, Tensor]:
+    def finished(self, parameters: Mapping[str, Tensor], context: MethodContext) -> dict[str, Tensor]:
         """The gains, and "bias" [O] where a layer has its own, so that loading needs no weights."""
         found = {name: tensor.detach() for name, tensor in parameters.items()}
         for place, gain in of_module(found, "gain").items():

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from loraloop.adapters.methods.context import Context
-from loraloop.adapters.methods.method import Plain, checked_positive, checked_rank, checked_targets, modules
+from loraloop.adapters.methods.context import MethodContext
+from loraloop.adapters.methods.method import PlainMethod, checked_positive, checked_rank, checked_targets, modules
 from loraloop.adapters.payload.pairs import (
     Factors,
     grouped,
@@ -34,7 +34,7 @@ STARTS = ("kaiming", "gaussian", "pissa", "olora", "loftq")
 
 
 @dataclass(frozen=True, slots=True)
-class Lora(Plain):
+class Lora(PlainMethod):
     """The method: hyper-parameters in, parameters and payload out.
 
     Attributes:
@@ -86,7 +86,7 @@ class Lora(Plain):
         alpha = matching(self.alpha_pattern, layer, module, self.alpha)
         return alpha / self._divisor(self.rank_of(layer, module))
 
-    def init(self, context: Context, seed: int = 0) -> dict[str, Tensor]:
+    def init(self, context: MethodContext, seed: int = 0) -> dict[str, Tensor]:
         """Fresh fp32 parameters; the skill starts as the base, but for LoftQ's.
 
         Where the start is taken from the weights, "lora_A0" and "lora_B0" keep it beside the trained pair.
@@ -113,7 +113,7 @@ class Lora(Plain):
         return parameters
 
     @torch.no_grad()
-    def _from_weights(self, context: Context, layer: int, module: str, rank: int) -> Factors:
+    def _from_weights(self, context: MethodContext, layer: int, module: str, rank: int) -> Factors:
         """A and B whose scaled product is the part of the weights that the start names."""
         weight = context.weight(layer, module).float().cpu()
         if self.start == "olora":
@@ -125,7 +125,7 @@ class Lora(Plain):
         root = math.sqrt(self.scaling_of(layer, module))
         return (A / root).contiguous(), (B / root).contiguous()
 
-    def payload(self, parameters: Mapping[str, Tensor], context: Context) -> Payload:
+    def payload(self, parameters: Mapping[str, Tensor], context: MethodContext) -> Payload:
         """Low-rank pairs of each site from the parameters, differentiably; absent modules stay absent."""
         return Payload(grouped(self.factors(parameters), context.config))
 
@@ -145,7 +145,7 @@ class Lora(Plain):
     def trainable(self, parameters: Mapping[str, Tensor]) -> tuple[str, ...]:
         return tuple(name for name in parameters if not name.endswith("0"))
 
-    def finished(self, parameters: Mapping[str, Tensor], context: Context) -> dict[str, Tensor]:
+    def finished(self, parameters: Mapping[str, Tensor], context: MethodContext) -> dict[str, Tensor]:
         """The pairs; of one rank and with scaling 1 where patterns or a start made them differ."""
         if self._simple:
             return {name: tensor.detach() for name, tensor in parameters.items()}
@@ -161,6 +161,16 @@ class Lora(Plain):
     @property
     def _simple(self) -> bool:
         return not self.rank_pattern and not self.alpha_pattern and self.start not in ("pissa", "olora")
+
+
+@dataclass(frozen=True, slots=True)
+class RsLora(Lora):
+    """rsLoRA (arXiv 2312.03732): scaled by alpha / sqrt(r), so that wide updates learn as fast as narrow ones."""
+
+    name = "rslora"
+
+    def _divisor(self, rank: int) -> float:
+        return math.sqrt(rank)
 
 
 def _compiles(pattern: str) -> None:

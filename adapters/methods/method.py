@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from loraloop.adapters.methods.context import Context
+from loraloop.adapters.methods.context import MethodContext
 from loraloop.adapters.payload.payload import Payload
 from loraloop.adapters.payload.sites import MODULES, Dimensions
 from loraloop.tool_schemas.errors import InputError, unknown
@@ -22,11 +22,11 @@ class Method(Protocol):
         """Its name in the registry, as a card says it."""
         ...
 
-    def init(self, context: Context, seed: int = 0) -> dict[str, Tensor]:
+    def init(self, context: MethodContext, seed: int = 0) -> dict[str, Tensor]:
         """Fresh fp32 parameters, all that a checkpoint of a training needs; the skill starts as the base."""
         ...
 
-    def payload(self, parameters: Mapping[str, Tensor], context: Context) -> Payload:
+    def payload(self, parameters: Mapping[str, Tensor], context: MethodContext) -> Payload:
         """What a slot holds, differentiably; of parameters in training and of a skill's tensors alike."""
         ...
 
@@ -46,7 +46,7 @@ class Method(Protocol):
         """Whether the parameters after step `step` of `steps` may be what the training results in."""
         ...
 
-    def finished(self, parameters: Mapping[str, Tensor], context: Context) -> dict[str, Tensor]:
+    def finished(self, parameters: Mapping[str, Tensor], context: MethodContext) -> dict[str, Tensor]:
         """What a skill stores: detached, and loadable without the base's weights."""
         ...
 
@@ -59,7 +59,7 @@ class Method(Protocol):
         ...
 
 
-class Plain:
+class PlainMethod:
     """The hooks of a method that needs none: everything trains, and is stored as it is."""
 
     __slots__ = ()
@@ -76,7 +76,7 @@ class Plain:
     def settled(self, step: int, steps: int) -> bool:
         return True
 
-    def finished(self, parameters: Mapping[str, Tensor], context: Context) -> dict[str, Tensor]:
+    def finished(self, parameters: Mapping[str, Tensor], context: MethodContext) -> dict[str, Tensor]:
         return {name: tensor.detach() for name, tensor in parameters.items()}
 
     def reader(self, tensors: Mapping[str, Tensor]) -> Any:

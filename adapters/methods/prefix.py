@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from loraloop.adapters.methods.context import Context
-from loraloop.adapters.methods.method import Plain, checked_rank
+from loraloop.adapters.methods.context import MethodContext
+from loraloop.adapters.methods.method import PlainMethod, checked_rank
 from loraloop.adapters.payload.payload import Payload
 from loraloop.tool_schemas.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
-class Prefix(Plain):
+class Prefix(PlainMethod):
     """The method. A fresh one is not the base: attention already goes to its tokens.
 
     Attributes:
@@ -41,7 +41,7 @@ class Prefix(Plain):
         if self.projection and self.text:
             raise InputError("a prefix that comes out of a perceptron cannot start at a text: give one of them")
 
-    def init(self, context: Context, seed: int = 0) -> dict[str, Tensor]:
+    def init(self, context: MethodContext, seed: int = 0) -> dict[str, Tensor]:
         """ "layers.<i>.prefix.keys" and "values" [P, kv_heads, head_dim]; with a perceptron, its parameters."""
         config, generator = context.config, torch.Generator().manual_seed(seed)
 
@@ -70,7 +70,7 @@ class Prefix(Plain):
             for name, tensor in zip(("keys", "values"), pair, strict=True)
         }
 
-    def payload(self, parameters: Mapping[str, Tensor], context: Context) -> Payload:
+    def payload(self, parameters: Mapping[str, Tensor], context: MethodContext) -> Payload:
         """Keys and values of every layer."""
         config = context.config
         if "prefix.embedding" in parameters:
@@ -87,7 +87,7 @@ class Prefix(Plain):
             }
         )
 
-    def finished(self, parameters: Mapping[str, Tensor], context: Context) -> dict[str, Tensor]:
+    def finished(self, parameters: Mapping[str, Tensor], context: MethodContext) -> dict[str, Tensor]:
         """Keys and values alone."""
         return {
             f"layers.{layer}.prefix.{name}": tensor.detach().contiguous()

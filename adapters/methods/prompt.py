@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from loraloop.adapters.methods.context import Context
-from loraloop.adapters.methods.method import Plain, checked_rank
+from loraloop.adapters.methods.context import MethodContext
+from loraloop.adapters.methods.method import PlainMethod, checked_rank
 from loraloop.adapters.payload.payload import Payload
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt(Plain):
+class Prompt(PlainMethod):
     """The method. A fresh one is not the base: its tokens are read like any others.
 
     Attributes:
@@ -29,7 +29,7 @@ class Prompt(Plain):
     def __post_init__(self) -> None:
         checked_rank(self.tokens, "tokens")
 
-    def init(self, context: Context, seed: int = 0) -> dict[str, Tensor]:
+    def init(self, context: MethodContext, seed: int = 0) -> dict[str, Tensor]:
         """ "prompt" [P, H], as the embedding table holds tokens."""
         if self.text:
             rows = context.embedded(self.text)
@@ -39,6 +39,6 @@ class Prompt(Plain):
             values = torch.empty(self.tokens, context.config.hidden_size).normal_(0, 0.02, generator=generator)
         return {"prompt": values.requires_grad_()}
 
-    def payload(self, parameters: Mapping[str, Tensor], context: Context) -> Payload:
+    def payload(self, parameters: Mapping[str, Tensor], context: MethodContext) -> Payload:
         """The embeddings."""
         return Payload(prompt=parameters["prompt"])

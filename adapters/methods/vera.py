@@ -15,15 +15,15 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from loraloop.adapters.methods.context import Context
-from loraloop.adapters.methods.method import Plain, checked_rank, checked_targets, modules
+from loraloop.adapters.methods.context import MethodContext
+from loraloop.adapters.methods.method import PlainMethod, checked_rank, checked_targets, modules
 from loraloop.adapters.payload.pairs import Factors, of_module, spread
 from loraloop.adapters.payload.payload import LowRank, Payload
 from loraloop.adapters.payload.sites import MODULES, Dimensions, group_shape, module_shape, tensor_name
 
 
 @dataclass(frozen=True, slots=True)
-class Vera(Plain):
+class Vera(PlainMethod):
     """The method.
 
     Attributes:
@@ -43,7 +43,7 @@ class Vera(Plain):
         checked_rank(self.rank)
         object.__setattr__(self, "targets", checked_targets(self.targets))
 
-    def init(self, context: Context, seed: int = 0) -> dict[str, Tensor]:
+    def init(self, context: MethodContext, seed: int = 0) -> dict[str, Tensor]:
         """The vectors "vera_d" [r] and "vera_b" [O] of each module."""
         parameters: dict[str, Tensor] = {}
         for layer, module in modules(context.config, self.targets):
@@ -53,7 +53,7 @@ class Vera(Plain):
             parameters[tensor_name(layer, module, "vera_b")] = b.requires_grad_()
         return parameters
 
-    def payload(self, parameters: Mapping[str, Tensor], context: Context) -> Payload:
+    def payload(self, parameters: Mapping[str, Tensor], context: MethodContext) -> Payload:
         """Pairs A and diag(b) B diag(d): what shares an input shares A, so a group's pair is as wide as a module's."""
         config = context.config
         shrink, expand = self.projections(config)

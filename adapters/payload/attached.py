@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-from loraloop.adapters.bank.slots import Prepared, Views
+from loraloop.adapters.bank.slots import HostPayload, Views
 from loraloop.adapters.payload.payload import BEYOND, PartsBeyond, Payload
 from loraloop.adapters.payload.sites import Site
 from loraloop.kernels.cpu.lora import add_blend, add_low_rank
@@ -29,7 +29,7 @@ class BankAttached:
         self.views: list[Views] = [{} for _ in range(slots)]
         self.extras: dict[int, Payload] = {}
 
-    def put(self, slot: int, views: Views, prepared: Prepared, extras: Payload | None = None) -> None:
+    def put(self, slot: int, views: Views, prepared: HostPayload, extras: Payload | None = None) -> None:
         """Lets a slot contribute; its tensors are in place."""
         self.views[slot] = views
         if extras is None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from loraloop.adapters.bank.slots import Prepared, SlotStack, Views
+from loraloop.adapters.bank.slots import HostPayload, SlotStack, Views
 from loraloop.adapters.payload.attached import BankAttached
 from loraloop.adapters.payload.payload import Payload
 from loraloop.adapters.payload.sites import Site
@@ -42,7 +42,7 @@ class SegmentedAttached(BankAttached):
         self.spans = [_by_site(stack, reach) for stack, reach in zip(self.stacks, self._reach, strict=True)]
         self._latest: tuple[Segments, Tables] | None = None
 
-    def put(self, slot: int, views: Views, prepared: Prepared, extras: Payload | None = None) -> None:
+    def put(self, slot: int, views: Views, prepared: HostPayload, extras: Payload | None = None) -> None:
         """Lets a slot contribute; its tensors are in place. The spans are written in place too."""
         for stack, index, reach in zip(self.stacks, self.index, self._reach, strict=True):
             if slot in index:
@@ -115,7 +115,7 @@ def _reach(stack: SlotStack) -> Tensor:
     return torch.zeros(len(stack.slots), ranks, 2, dtype=torch.int32, device=device)
 
 
-def _spans(stack: SlotStack, prepared: Prepared) -> np.ndarray[Any, np.dtype[np.int32]]:
+def _spans(stack: SlotStack, prepared: HostPayload) -> np.ndarray[Any, np.dtype[np.int32]]:
     """One slot's spans [R of all sites, 2]."""
     host = np.zeros((sum(A.shape[1] for A in stack.A.values()), 2), dtype=np.int32)
     start = 0

@@ -5,14 +5,14 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Mapping
 
-from loraloop.adapters.bank.slots import Prepared, Views
+from loraloop.adapters.bank.slots import HostPayload, Views
 from loraloop.adapters.payload.attached import BankAttached
 from loraloop.adapters.payload.payload import BEYOND, Payload
 from loraloop.adapters.payload.sites import GROUPS
-from loraloop.kernels.cpu.native_types import AFTER, Bottleneck, Extra, Pair, vector
+from loraloop.kernels.cpu.native_types import AFTER, CBottleneck, CExtra, CPair, vector
 
 
-class Table:
+class SlotTable:
     """A slot's pointers: for each layer and group, a `Pair` or nothing. Never changed, so that a forward on another
     thread sees one skill or none, whatever is loaded meanwhile.
 
@@ -23,23 +23,23 @@ class Table:
 
     __slots__ = ("_extras", "_pairs", "_places", "address", "beyond")
 
-    def __init__(self, sites: int, pairs: Mapping[int, Pair], extras: Payload | None = None) -> None:
-        self._pairs = (Pair * len(pairs))(*pairs.values())
+    def __init__(self, sites: int, pairs: Mapping[int, CPair], extras: Payload | None = None) -> None:
+        self._pairs = (CPair * len(pairs))(*pairs.values())
         self._places = (ctypes.c_void_p * sites)()
         for index, site in enumerate(pairs):
-            self._places[site] = ctypes.addressof(self._pairs) + index * ctypes.sizeof(Pair)
+            self._places[site] = ctypes.addressof(self._pairs) + index * ctypes.sizeof(CPair)
         self.address = ctypes.addressof(self._places)
         self._extras = None
         self.beyond: int | None = None
         if extras is not None and extras.kinds & BEYOND:
-            self._extras = (Extra * (sites // len(GROUPS)))()
+            self._extras = (CExtra * (sites // len(GROUPS)))()
             self.beyond = ctypes.addressof(self._extras)
             vectors = {"gain": extras.gains, "bias": extras.biases, "input_gain": extras.input_gains}
             for name, changed in vectors.items():
                 for (layer, group), values in changed.items():
                     getattr(self._extras[layer], name)[_ORDER[group]] = vector(values)
             for (layer, part), m in extras.bottlenecks.items():
-                made = Bottleneck.of(m.down, m.up.T, m.down_bias, m.up_bias, m.activation)
+                made = CBottleneck.of(m.down, m.up.T, m.down_bias, m.up_bias, m.activation)
                 self._extras[layer].after[AFTER.index(part)] = made
 
 
@@ -59,16 +59,16 @@ class NativeAttached(BankAttached):
     def __init__(self, slots: int, layers: int) -> None:
         super().__init__(slots)
         self._sites = layers * len(GROUPS)
-        self._empty = Table(self._sites, {})
+        self._empty = SlotTable(self._sites, {})
         self.tables = [self._empty] * slots
 
-    def put(self, slot: int, views: Views, prepared: Prepared, extras: Payload | None = None) -> None:
+    def put(self, slot: int, views: Views, prepared: HostPayload, extras: Payload | None = None) -> None:
         super().put(slot, views, prepared, extras)
         pairs = {
-            layer * len(GROUPS) + _ORDER[group]: Pair.of(shrink.T, expand, prepared.blocks[layer, group])
+            layer * len(GROUPS) + _ORDER[group]: CPair.of(shrink.T, expand, prepared.blocks[layer, group])
             for (layer, group), (shrink, expand) in views.items()
         }
-        self.tables[slot] = Table(self._sites, pairs, extras)
+        self.tables[slot] = SlotTable(self._sites, pairs, extras)
 
     def clear(self, slot: int) -> None:
         super().clear(slot)

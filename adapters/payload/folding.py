@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from loraloop.adapters.methods.context import Context
+from loraloop.adapters.methods.context import MethodContext
 from loraloop.adapters.payload.payload import Payload
 from loraloop.adapters.payload.sites import GROUPS, rows_of
 from loraloop.tool_schemas.errors import SkillError
@@ -37,7 +37,7 @@ def _check_foldable(payload: Payload, where: str) -> None:
 
 
 @torch.no_grad()
-def folded(payload: Payload, context: Context, where: str = "the skill") -> Iterator[Folded]:
+def folded(payload: Payload, context: MethodContext, where: str = "the skill") -> Iterator[Folded]:
     """Every module that a payload changes, as it is with the skill inside.
 
     The weight is gain · (W + B A) · input gain; the bias is the layer's own and the payload's.

@@ -20,8 +20,7 @@ from loraloop.adapters.payload.pairs import of_module, uniform
 from loraloop.adapters.payload.sites import MODULE_PATHS, MODULES, Dimensions, tensor_name
 from loraloop.adapters.peft.format import CONFIG, EMBEDDINGS, WEIGHTS, their_name
 from loraloop.adapters.skill import store
-from loraloop.adapters.skill.card import Card
-from loraloop.adapters.skill.skill import Skill
+from loraloop.adapters.skill.card import Card, method_of
 from loraloop.tool_schemas.errors import InputError, SkillError
 
 _LOW_RANK = ("lora", "rslora", "adalora", "galore")
@@ -35,7 +34,7 @@ _NO_BRANCH = {
 Files = tuple[dict[str, Any], dict[str, Tensor]]
 
 
-def to_peft(skill: Skill, folder: str | Path, config: Dimensions | None = None) -> Path:
+def to_peft(card: Card, tensors: Mapping[str, Tensor], folder: str | Path, config: Dimensions | None = None) -> Path:
     """Writes a skill as a PEFT folder; returns the folder.
 
     A "branch" skill becomes an aLoRA, whose invocation tokens PEFT looks for in the prompt: LoRA and rsLoRA as they
@@ -43,14 +42,14 @@ def to_peft(skill: Skill, folder: str | Path, config: Dimensions | None = None) 
     LoRA.
 
     Args:
-        skill: what to write.
+        card: of the skill.
+        tensors: of the skill.
         folder: where to; replaced if it is there.
         config: dimensions of the base, which VeRA as an aLoRA, a prefix and a prompt need.
 
     Raises:
         SkillError: PEFT has no such adapter, or would compute something else.
     """
-    card = skill.card
     if card.activation == "branch" and card.method in _NO_BRANCH:
         raise SkillError(
             f"skill {card.name!r} is active in its branch only, and PEFT would apply {card.method} to the whole "
@@ -59,19 +58,19 @@ def to_peft(skill: Skill, folder: str | Path, config: Dimensions | None = None) 
     if card.method == "bottleneck":
         raise SkillError(f"skill {card.name!r}: PEFT has no bottleneck adapters; serve it here")
     if card.method in _LOW_RANK or (card.method == "vera" and card.activation == "branch"):
-        made = low_rank(skill, config)
+        made = low_rank(card, tensors, config)
         if card.activation == "branch":
             made[0]["alora_invocation_tokens"] = list(card.invocation)
     else:
         makers = {"dora": _dora, "vera": _vera, "ia3": _ia3, "prefix": _prefix, "prompt": _prompt}
-        made = makers[card.method](skill, config)
-    return write(skill, folder, *made)
+        made = makers[card.method](card, tensors, config)
+    return write(card, folder, *made)
 
 
-def low_rank(skill: Skill, config: Dimensions | None) -> Files:
+def low_rank(card: Card, tensors: Mapping[str, Tensor], config: Dimensions | None) -> Files:
     """A LORA configuration and its tensors."""
-    card, tensors = skill.card, dict(skill.tensors)
-    method, rank = skill.method, card.rank
+    tensors = dict(tensors)
+    method, rank = method_of(card), card.rank
     if isinstance(method, Vera):
         if config is None:
             raise InputError("VeRA's pairs need the base's dimensions: give to_peft the base's config")
@@ -100,14 +99,14 @@ def low_rank(skill: Skill, config: Dimensions | None) -> Files:
     return fields, _named(tensors, {"lora_A": "lora_A.weight", "lora_B": "lora_B.weight"})
 
 
-def _dora(skill: Skill, config: Dimensions | None) -> Files:
-    fields, tensors = low_rank(skill, config)
-    fields |= {"use_dora": True, "lora_alpha": skill.card.alpha}
-    return fields, tensors | _named(skill.tensors, {"magnitude": "lora_magnitude_vector"})
+def _dora(card: Card, tensors: Mapping[str, Tensor], config: Dimensions | None) -> Files:
+    fields, pairs = low_rank(card, tensors, config)
+    fields |= {"use_dora": True, "lora_alpha": card.alpha}
+    return fields, pairs | _named(tensors, {"magnitude": "lora_magnitude_vector"})
 
 
-def _vera(skill: Skill, config: Dimensions | None) -> Files:
-    method = skill.method
+def _vera(card: Card, tensors: Mapping[str, Tensor], config: Dimensions | None) -> Files:
+    method = method_of(card)
     assert isinstance(method, Vera)
     fields = {
         "peft_type": "VERA",
@@ -116,25 +115,25 @@ def _vera(skill: Skill, config: Dimensions | None) -> Files:
         "save_projection": False,
         "d_initial": method.d_initial,
         "vera_dropout": 0.0,
-        "target_modules": _target_modules(skill.tensors, "vera_d"),
+        "target_modules": _target_modules(tensors, "vera_d"),
         "bias": "none",
     }
-    return fields, _named(skill.tensors, {"vera_d": "vera_lambda_d", "vera_b": "vera_lambda_b"})
+    return fields, _named(tensors, {"vera_d": "vera_lambda_d", "vera_b": "vera_lambda_b"})
 
 
-def _ia3(skill: Skill, config: Dimensions | None) -> Files:
-    method = skill.method
+def _ia3(card: Card, tensors: Mapping[str, Tensor], config: Dimensions | None) -> Files:
+    method = method_of(card)
     assert isinstance(method, Ia3)
-    columns = {name: tensor[:, None] for name, tensor in skill.tensors.items() if name.endswith(".gain")}
-    rows = {name: tensor[None] for name, tensor in skill.tensors.items() if name.endswith(".input_gain")}
+    columns = {name: tensor[:, None] for name, tensor in tensors.items() if name.endswith(".gain")}
+    rows = {name: tensor[None] for name, tensor in tensors.items() if name.endswith(".input_gain")}
     targets = [*_target_modules(columns, "gain"), *(inner := _target_modules(rows, "input_gain"))]
     fields = {"peft_type": "IA3", "target_modules": targets, "feedforward_modules": inner, "init_ia3_weights": True}
     return fields, _named({**columns, **rows}, {"gain": "ia3_l", "input_gain": "ia3_l"})
 
 
-def _prefix(skill: Skill, config: Dimensions | None) -> Files:
-    layers = len(skill.tensors) // 2
-    planes = [skill.tensors[f"layers.{layer}.prefix.{name}"] for layer in range(layers) for name in ("keys", "values")]
+def _prefix(card: Card, tensors: Mapping[str, Tensor], config: Dimensions | None) -> Files:
+    layers = len(tensors) // 2
+    planes = [tensors[f"layers.{layer}.prefix.{name}"] for layer in range(layers) for name in ("keys", "values")]
     tokens, heads, size = planes[0].shape
     flat = torch.stack([plane.detach() for plane in planes], 1).reshape(tokens, -1)
     fields = {
@@ -145,10 +144,10 @@ def _prefix(skill: Skill, config: Dimensions | None) -> Files:
     return fields, {EMBEDDINGS: flat.cpu().contiguous()}
 
 
-def _prompt(skill: Skill, config: Dimensions | None) -> Files:
+def _prompt(card: Card, tensors: Mapping[str, Tensor], config: Dimensions | None) -> Files:
     if config is None:
         raise InputError("PEFT wants the base's dimensions with a prompt: give to_peft the base's config")
-    held = skill.tensors["prompt"]
+    held = tensors["prompt"]
     tokens, width = held.shape
     fields = {**_virtual("PROMPT_TUNING", tokens, width, config.layers, config.heads), "prompt_tuning_init": "RANDOM"}
     return fields, {EMBEDDINGS: held.detach().cpu().contiguous()}
@@ -185,12 +184,11 @@ def _target_modules(tensors: Mapping[str, Tensor], factor: str) -> list[str]:
     return [f"layers.{layer}.{MODULE_PATHS[module]}" for layer, module in places]
 
 
-def write(skill: Skill, folder: str | Path, fields: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Path:
+def write(card: Card, folder: str | Path, fields: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Path:
     """Writes the two files of a PEFT folder; returns it."""
     from safetensors.torch import save
 
-    card: Card = skill.card
-    store.check_finite(skill.tensors, f"skill {card.name!r}")
+    store.check_finite(tensors, f"skill {card.name!r}")
     common = {"task_type": "CAUSAL_LM", "base_model_name_or_path": card.base, "inference_mode": True}
     folder = Path(folder)
     text = json.dumps({**common, **fields}, indent=2) + "\n"

@@ -20,18 +20,16 @@ from loraloop.adapters.methods.adalora import AdaLora
 from loraloop.adapters.methods.context import BaseContext
 from loraloop.adapters.methods.dora import Dora
 from loraloop.adapters.methods.ia3 import Ia3
-from loraloop.adapters.methods.lora import Lora
+from loraloop.adapters.methods.lora import Lora, RsLora
 from loraloop.adapters.methods.method import Method
 from loraloop.adapters.methods.prefix import Prefix
 from loraloop.adapters.methods.prompt import Prompt
-from loraloop.adapters.methods.rslora import RsLora
 from loraloop.adapters.methods.vera import Vera
 from loraloop.adapters.payload.pairs import Factors, matching, uniform
 from loraloop.adapters.payload.sites import MODULES, module_shape, tensor_name
 from loraloop.adapters.peft.format import CONFIG, EMBEDDINGS, WEIGHTS, number, our_names, read_config
 from loraloop.adapters.skill import store
 from loraloop.adapters.skill.card import Card
-from loraloop.adapters.skill.skill import Skill, check_base
 from loraloop.tool_schemas.errors import InputError, SkillError
 
 if TYPE_CHECKING:
@@ -48,7 +46,7 @@ _SIZES = {
 """Dimensions of a module's tensors: o(utputs), i(nputs), r(ank)."""
 
 
-def from_peft(
+def read_peft(
     folder: str | Path,
     base: Base,
     *,
@@ -56,8 +54,8 @@ def from_peft(
     description: str | None = None,
     contract: str = "text",
     **card: Any,
-) -> Skill:
-    """Reads a PEFT folder as a skill for `base`.
+) -> tuple[Card, dict[str, Tensor]]:
+    """Reads a PEFT folder: the card and the tensors of a skill for `base`.
 
     Args:
         folder: as PEFT's `save_pretrained` writes it, with safetensors.
@@ -96,9 +94,7 @@ def from_peft(
         )
 
     method, tensors = _Import(folder, base, config, shapes).made()
-    made = Skill(card_of(method, tensors), {name: tensor.contiguous() for name, tensor in tensors.items()})
-    check_base(made.card, made.shapes, base.config, base.fingerprints, base.name)
-    return made
+    return card_of(method, tensors), {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
 class _Import:

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from loraloop.adapters.base.loading.convert import cache_root
+from loraloop.adapters.base.loading.folders import cache_folder
 from loraloop.adapters.methods.context import BaseContext
 from loraloop.adapters.payload.folding import folded
 from loraloop.adapters.payload.payload import Payload, PayloadAttached
 from loraloop.adapters.payload.sites import MODULE_PATHS, MODULES
 from loraloop.adapters.skill import store
-from loraloop.adapters.skill.skill import Skill, check_base
+from loraloop.adapters.skill.skill import Skill
+from loraloop.adapters.skill.tensors import check_base
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def merge(base: Base, skill: Skill, folder: str | Path, dtype: str = "bf16") -> 
         SkillError: the skill cannot be merged, or belongs to another base.
         InputError: the folder is there already, or the dtype is unknown.
     """
-    check_base(skill.card, skill.shapes, base.config, base.fingerprints, base.name)
+    check_base(skill.card, skill.shapes, base)
     return merge_payload(base, skill.payload(base.config), folder, dtype, f"skill {skill.card.name!r}")
 
 
@@ -282,7 +283,7 @@ def measure(
 def _passing_cache() -> Iterator[Path]:
     """A cache folder for one load, with the C library that is there already."""
     with tempfile.TemporaryDirectory() as folder:
-        built = cache_root() / "native"
+        built = cache_folder() / "native"
         if built.is_dir():
             (Path(folder) / "native").symlink_to(built)
         yield Path(folder)

@@ -28,7 +28,7 @@ def to_vllm(skill: Skill, folder: str | Path, config: Dimensions | None = None) 
     refused, notes = lint(skill)
     if refused:
         raise SkillError(f"skill {skill.card.name!r} cannot be served by vLLM: {'; '.join(refused)}")
-    write(skill, folder, *low_rank(skill, config))
+    write(skill.card, folder, *low_rank(skill.card, skill.tensors, config))
     return notes
 
 

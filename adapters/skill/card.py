@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import json
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -20,10 +21,13 @@ from pydantic import (
 )
 
 from loraloop.adapters.grounding import FEATURES
-from loraloop.adapters.methods import METHODS
+from loraloop.adapters.methods import METHODS, SHARED, make_method
 from loraloop.adapters.payload.sites import MODULES
 from loraloop.adapters.skill.contracts import openings
 from loraloop.tool_schemas.errors import SkillError
+
+if TYPE_CHECKING:
+    from loraloop.adapters.methods.method import Method
 
 BARE = "none"
 """The name under which the bare base is addressed; no skill may take it."""
@@ -273,6 +277,13 @@ class Card(_Frozen):
         if self.beams == 1:
             del content["beams"]
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def method_of(card: Card) -> Method:
+    """The method with the hyper-parameters of a card."""
+    own = {field.name for field in fields(METHODS[card.method])}
+    shared = {name: value for name in SHARED if name in own and (value := getattr(card, name))}
+    return make_method(card.method, {**shared, **card.options})
 
 
 def _explain(error: ValidationError) -> str:

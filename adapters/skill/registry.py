@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loraloop.adapters.base.loading.folders import skills_folder
 from loraloop.adapters.skill import store
 
 if TYPE_CHECKING:
@@ -16,14 +16,6 @@ if TYPE_CHECKING:
 
 ROUTERS = "routers"
 """Folder beside the skills that holds a router for each architecture."""
-
-
-def skills_folder() -> Path:
-    """`$LORALOOP_SKILLS`, else `$XDG_DATA_HOME/loraloop/skills`, else `~/.local/share/loraloop/skills`."""
-    if own := os.environ.get("LORALOOP_SKILLS"):
-        return Path(own)
-    shared = os.environ.get("XDG_DATA_HOME")
-    return (Path(shared) if shared else Path.home() / ".local" / "share") / "loraloop" / "skills"
 
 
 def registered() -> dict[str, Path]:

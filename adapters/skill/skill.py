@@ -3,47 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from loraloop.adapters.base.loading.catalog import DEFAULT
-from loraloop.adapters.methods import method_of
 from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.method import Method
 from loraloop.adapters.payload.payload import Payload
 from loraloop.adapters.payload.sites import Dimensions
 from loraloop.adapters.skill import store
-from loraloop.adapters.skill.card import Card
-from loraloop.adapters.skill.tensors import PLAIN, check_card, check_shapes, pairs_of
+from loraloop.adapters.skill.card import Card, method_of
+from loraloop.adapters.skill.tensors import PLAIN, check_base, check_card, pairs_of
 from loraloop.tool_schemas.errors import SkillError
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
-
-
-class SkillWarning(UserWarning):
-    """A skill will run, but was made for slightly different weights."""
-
-
-class FingerprintPair(Protocol):
-    """Architecture and weights fingerprints; see `card.Fingerprints`."""
-
-    @property
-    def architecture(self) -> str:
-        """Of architecture, tokenizer and chat template."""
-        ...
-
-    @property
-    def weights(self) -> str:
-        """Of the weights as they are served."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,16 +108,18 @@ class Skill:
 
     @classmethod
     def from_peft(cls, folder: str | Path, base: Base, **card: Any) -> Skill:
-        """Reads a PEFT folder; see `peft_import.from_peft`."""
-        from loraloop.adapters.peft.importer import from_peft
+        """Reads a PEFT folder; see `peft.importer.read_peft`."""
+        from loraloop.adapters.peft.importer import read_peft
 
-        return from_peft(folder, base, **card)
+        made = cls(*read_peft(folder, base, **card))
+        check_base(made.card, made.shapes, base)
+        return made
 
     def to_peft(self, folder: str | Path, config: Dimensions | None = None) -> Path:
-        """Writes the skill as a PEFT folder; see `peft_export.to_peft`."""
+        """Writes the skill as a PEFT folder; see `peft.export.to_peft`."""
         from loraloop.adapters.peft.export import to_peft
 
-        return to_peft(self, folder, config)
+        return to_peft(self.card, self.tensors, folder, config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,44 +178,6 @@ class SkillFolder:
             )
         tensors = store.read_tensors(self.path / store.TENSORS, self.card.sha256, self.header)
         return Skill(self.card, tensors)
-
-
-def check_base(
-    card: Card,
-    shapes: Mapping[str, tuple[int, ...]],
-    config: Dimensions,
-    fingerprints: FingerprintPair,
-    base: str,
-) -> None:
-    """Checks that a skill belongs to a base.
-
-    Args:
-        card: the skill's card.
-        shapes: of the skill's tensors, by name.
-        config: the base's dimensions.
-        fingerprints: the base's fingerprints.
-        base: the base's name, for messages.
-
-    Raises:
-        SkillError: another architecture, tokenizer or chat template, or shapes that do not fit.
-
-    Warns:
-        SkillWarning: other weights or another quantization.
-    """
-    cure = f"load {card.base!r}, or train the skill on {base!r}"
-    if card.fingerprints.architecture != fingerprints.architecture:
-        raise SkillError(
-            f"skill {card.name!r} was made for the base {card.base!r}, whose architecture, tokenizer or "
-            f"chat template differ from those of {base!r}: {cure}"
-        )
-    check_shapes(card, shapes, config, base)
-    if card.fingerprints.weights != fingerprints.weights:
-        warnings.warn(
-            f"skill {card.name!r} was trained on {card.base!r} with other weights or another quantization than "
-            f"{base!r} has; its scores may differ",
-            SkillWarning,
-            stacklevel=3,
-        )
 
 
 def library(base: str = DEFAULT) -> dict[str, Path]:

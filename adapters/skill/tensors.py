@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from loraloop.adapters.methods import method_of
 from loraloop.adapters.payload.extras import SIZES
 from loraloop.adapters.payload.payload import PARTS
 from loraloop.adapters.payload.sites import MODULES, Dimensions, module_shape
+from loraloop.adapters.skill.card import Card, method_of
 from loraloop.adapters.skill.store import PairShape, pair_shapes
 from loraloop.tool_schemas.errors import LoraloopError, SkillError
 
 if TYPE_CHECKING:
-    from loraloop.adapters.skill.card import Card
+    from loraloop.adapters.base import Base
 
 Shape = tuple[int, ...]
 PLAIN = ("lora", "rslora")
@@ -28,6 +29,10 @@ _NAME = re.compile(
 _ANY = 0  # a dimension that the method chooses: a rank, a width, a number of virtual tokens
 MOST = SIZES[-1]
 """Of such a dimension."""
+
+
+class SkillWarning(UserWarning):
+    """A skill will run, but was made for slightly different weights."""
 
 
 def check_card(card: Card, shapes: Mapping[str, Shape], pairs: Mapping[tuple[int, str], PairShape], where: str) -> None:
@@ -68,6 +73,36 @@ def pairs_of(card: Card, shapes: Mapping[str, Shape], where: str) -> dict[tuple[
         return pair_shapes(shapes, where)
     own = {name: shape for name, shape in shapes.items() if name.endswith((".lora_A", ".lora_B"))}
     return pair_shapes(own, where) if own else {}
+
+
+def check_base(card: Card, shapes: Mapping[str, Shape], base: Base) -> None:
+    """Checks that a skill belongs to a base.
+
+    Args:
+        card: the skill's card.
+        shapes: of the skill's tensors, by name.
+        base: the base that is to serve it.
+
+    Raises:
+        SkillError: another architecture, tokenizer or chat template, or shapes that do not fit.
+
+    Warns:
+        SkillWarning: other weights or another quantization.
+    """
+    cure = f"load {card.base!r}, or train the skill on {base.name!r}"
+    if card.fingerprints.architecture != base.fingerprints.architecture:
+        raise SkillError(
+            f"skill {card.name!r} was made for the base {card.base!r}, whose architecture, tokenizer or "
+            f"chat template differ from those of {base.name!r}: {cure}"
+        )
+    check_shapes(card, shapes, base.config, base.name)
+    if card.fingerprints.weights != base.fingerprints.weights:
+        warnings.warn(
+            f"skill {card.name!r} was trained on {card.base!r} with other weights or another quantization than "
+            f"{base.name!r} has; its scores may differ",
+            SkillWarning,
+            stacklevel=3,
+        )
 
 
 def check_shapes(card: Card, shapes: Mapping[str, Shape], config: Dimensions, base: str) -> None:

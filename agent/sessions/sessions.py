@@ -12,6 +12,7 @@ from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Any
 
+from loraloop.adapters.base.loading.folders import data_folder
 from loraloop.adapters.base.messages import Message
 from loraloop.agent.result import RunResult
 from loraloop.agent.sessions.database import SessionFile
@@ -40,11 +41,9 @@ __all__ = ["OnUnfinished", "Session", "SessionCall", "SessionInfo", "SessionStat
 
 
 def sessions_file() -> Path:
-    """`$LORALOOP_SESSIONS`, else `$XDG_DATA_HOME/loraloop/sessions.db`, else `~/.local/share/loraloop/sessions.db`."""
-    if own := os.environ.get("LORALOOP_SESSIONS"):
-        return Path(own)
-    shared = os.environ.get("XDG_DATA_HOME")
-    return (Path(shared) if shared else Path.home() / ".local" / "share") / "loraloop" / "sessions.db"
+    """`$LORALOOP_SESSIONS`, else `sessions.db` in the user's data folder."""
+    own = os.environ.get("LORALOOP_SESSIONS")
+    return Path(own) if own else data_folder() / "sessions.db"
 
 
 class Sessions:

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from loraloop.kernels.cpu.native_types import Linear, Request
+from loraloop.kernels.cpu.native_types import CLinear, CRequest
 from loraloop.kernels.cpu.tiles import TiledWeight
 from loraloop.kernels.quantized import Weight
 
@@ -36,11 +36,11 @@ class Native:
     def __init__(self, path: Path) -> None:
         library = ctypes.CDLL(str(path))
         self._forward, self._product = library.loraloop_forward, library.loraloop_product
-        self._forward.argtypes = (ctypes.POINTER(Request),)
+        self._forward.argtypes = (ctypes.POINTER(CRequest),)
         address, size = ctypes.c_void_p, ctypes.c_int64
-        self._product.argtypes = (ctypes.POINTER(Linear), address, address, size, ctypes.c_float, size)
+        self._product.argtypes = (ctypes.POINTER(CLinear), address, address, size, ctypes.c_float, size)
 
-    def forward(self, request: Request) -> None:
+    def forward(self, request: CRequest) -> None:
         """Runs a forward on torch's number of threads. Releases the interpreter's lock.
 
         Raises:
@@ -50,7 +50,7 @@ class Native:
         if self._forward(ctypes.byref(request)):
             raise MemoryError("no memory for a forward's activations: feed fewer tokens at once")
 
-    def product(self, matrix: Linear, x: Tensor, scale: float = 1.0) -> Tensor:
+    def product(self, matrix: CLinear, x: Tensor, scale: float = 1.0) -> Tensor:
         """`scale * matrix @ x`: fp32 `[M, K]` -> fp32 `[M, O]`."""
         x = x.float().contiguous()
         if x.ndim != 2 or x.shape[1] != matrix.inputs:
@@ -63,7 +63,7 @@ class Native:
 
     def multiply(self, weight: Weight, x: Tensor) -> Tensor:
         """The product of a weight in tiles: `[M, K]` -> fp32 `[M, O]`."""
-        return self.product(Linear.of(weight), x)
+        return self.product(CLinear.of(weight), x)
 
 
 def load(folder: Path) -> Native | None:

@@ -18,15 +18,15 @@ _PARTS = 3
 _int, _pointer, _float = ctypes.c_int64, ctypes.c_void_p, ctypes.c_float
 
 
-class Part(ctypes.Structure):
+class CPart(ctypes.Structure):
     _fields_ = (("data", _pointer), ("rows", _int), ("kind", _int))
 
 
-class Linear(ctypes.Structure):
-    _fields_ = (("parts", Part * _PARTS), ("count", _int), ("inputs", _int), ("outputs", _int), ("bias", _pointer))
+class CLinear(ctypes.Structure):
+    _fields_ = (("parts", CPart * _PARTS), ("count", _int), ("inputs", _int), ("outputs", _int), ("bias", _pointer))
 
     @classmethod
-    def of(cls, weight: Weight, bias: Tensor | None = None) -> Linear:
+    def of(cls, weight: Weight, bias: Tensor | None = None) -> CLinear:
         """Points to a weight's tiles and a bias [O] in fp32; the caller keeps both alive.
 
         Raises:
@@ -43,9 +43,9 @@ class Linear(ctypes.Structure):
         return made
 
 
-class Layer(ctypes.Structure):
+class CLayer(ctypes.Structure):
     _fields_ = (
-        ("groups", Linear * len(GROUPS)),
+        ("groups", CLinear * len(GROUPS)),
         ("attention_norm", _pointer),
         ("mlp_norm", _pointer),
         ("q_norm", _pointer),
@@ -53,27 +53,27 @@ class Layer(ctypes.Structure):
     )
 
 
-class Shape(ctypes.Structure):
+class CShape(ctypes.Structure):
     _fields_ = (("heads", _int), ("kv_heads", _int), ("head_dim", _int), ("window", _int), ("scale", _float))
 
 
-class Model(ctypes.Structure):
+class CModel(ctypes.Structure):
     _fields_ = (
-        ("attention", Shape),
+        ("attention", CShape),
         ("hidden", _int),
         ("inner", _int),
         ("layers", _int),
         ("eps", _float),
         ("residual_scale", _float),
         ("embedding_scale", _float),
-        ("layer", ctypes.POINTER(Layer)),
+        ("layer", ctypes.POINTER(CLayer)),
         ("norm", _pointer),
-        ("head", Linear),
-        ("embedding", Linear),
+        ("head", CLinear),
+        ("embedding", CLinear),
     )
 
 
-class Pair(ctypes.Structure):
+class CPair(ctypes.Structure):
     """A site's low-rank matrices: shrink bf16 [R, K], expand bf16 [R, O], and where the latter is not zero."""
 
     _fields_ = (
@@ -87,7 +87,7 @@ class Pair(ctypes.Structure):
     )
 
     @classmethod
-    def of(cls, shrink: Tensor, expand: Tensor, blocks: Sequence[tuple[int, int, int]] = ()) -> Pair:
+    def of(cls, shrink: Tensor, expand: Tensor, blocks: Sequence[tuple[int, int, int]] = ()) -> CPair:
         """Points to matrices that the caller keeps alive.
 
         Args:
@@ -123,7 +123,7 @@ ACTIVATIONS = ("relu", "gelu", "silu")
 AFTER = ("attention", "mlp")
 
 
-class Bottleneck(ctypes.Structure):
+class CBottleneck(ctypes.Structure):
     """A module on a sub-layer's output: both matrices bf16 [R, H], biases fp32 [R] and [H] or none."""
 
     _fields_ = (
@@ -138,7 +138,7 @@ class Bottleneck(ctypes.Structure):
     @classmethod
     def of(
         cls, down: Tensor, up: Tensor, down_bias: Tensor | None, up_bias: Tensor | None, activation: str
-    ) -> Bottleneck:
+    ) -> CBottleneck:
         """Points to tensors that the caller keeps alive.
 
         Raises:
@@ -153,14 +153,14 @@ class Bottleneck(ctypes.Structure):
         return cls(down.data_ptr(), up.data_ptr(), *biases, down.shape[0], ACTIVATIONS.index(activation))
 
 
-class Extra(ctypes.Structure):
+class CExtra(ctypes.Structure):
     """What a skill changes in a layer besides its pairs."""
 
     _fields_ = (
         ("gain", _pointer * len(GROUPS)),
         ("bias", _pointer * len(GROUPS)),
         ("input_gain", _pointer * len(GROUPS)),
-        ("after", Bottleneck * len(AFTER)),
+        ("after", CBottleneck * len(AFTER)),
     )
 
 
@@ -173,13 +173,13 @@ def vector(values: Tensor) -> int:
     return values.data_ptr()
 
 
-class Cache(ctypes.Structure):
+class CCache(ctypes.Structure):
     _fields_ = (("data", _pointer), ("length", _int), ("blocks", _int))
 
 
-class Row(ctypes.Structure):
+class CRow(ctypes.Structure):
     _fields_ = (
-        ("cache", Cache),
+        ("cache", CCache),
         ("tokens", _int),
         ("members", _int),
         ("pairs", _pointer * MEMBERS),
@@ -188,10 +188,10 @@ class Row(ctypes.Structure):
     )
 
 
-class Request(ctypes.Structure):
+class CRequest(ctypes.Structure):
     _fields_ = (
-        ("model", ctypes.POINTER(Model)),
-        ("rows", ctypes.POINTER(Row)),
+        ("model", ctypes.POINTER(CModel)),
+        ("rows", ctypes.POINTER(CRow)),
         ("count", _int),
         ("tokens", _pointer),
         ("cos", _pointer),

@@ -14,7 +14,7 @@ GROUP = 32
 _INT4_BYTES = 320  # of a group of 32 columns in a tile
 
 
-class Kind(IntEnum):
+class TileKind(IntEnum):
     """How a tile's values are stored; the numbers are csrc/linear.h's."""
 
     INT4 = 0
@@ -33,7 +33,7 @@ class TiledWeight:
         in_features: K, a multiple of 32.
     """
 
-    kind: Kind
+    kind: TileKind
     data: Tensor
     out_features: int
     in_features: int
@@ -55,7 +55,7 @@ class TiledWeight:
         words = torch.stack(packed, -1).permute(0, 2, 3, 1, 4).flatten(2)
         both = torch.stack([_tiled(scales), _tiled(zeros)], -1).to(torch.bfloat16)
         pairs = both.transpose(1, 2).contiguous().view(torch.uint8).flatten(2)
-        return cls(Kind.INT4, torch.cat([words, pairs], -1).flatten(), rows, columns)
+        return cls(TileKind.INT4, torch.cat([words, pairs], -1).flatten(), rows, columns)
 
     @classmethod
     def int8(cls, codes: Tensor, scales: Tensor) -> TiledWeight:
@@ -63,14 +63,14 @@ class TiledWeight:
         rows, columns = codes.shape
         words = _tiled(codes).view(-1, LANES, columns // 2, 2).transpose(1, 2).contiguous().view(torch.uint8).flatten(1)
         factors = _tiled(scales.float()[:, None])[..., 0].contiguous().view(torch.uint8)
-        return cls(Kind.INT8, torch.cat([words, factors], -1).flatten(), rows, columns)
+        return cls(TileKind.INT8, torch.cat([words, factors], -1).flatten(), rows, columns)
 
     @classmethod
     def bf16(cls, values: Tensor) -> TiledWeight:
         """From `values[O, K]`."""
         rows, columns = values.shape
         tiles = _tiled(values.to(torch.bfloat16)).view(-1, LANES, columns // 2, 2)
-        return cls(Kind.BF16, tiles.transpose(1, 2).contiguous().view(torch.uint8).flatten(), rows, columns)
+        return cls(TileKind.BF16, tiles.transpose(1, 2).contiguous().view(torch.uint8).flatten(), rows, columns)
 
     def __call__(self, x: Tensor) -> Tensor:
         return torch.nn.functional.linear(x, self.dequantize().to(x.dtype))
@@ -88,9 +88,9 @@ class TiledWeight:
     def _dequantize(self, data: Tensor) -> Tensor:
         columns = self.in_features
         tiles = data.view(-1, tile_bytes(self.kind, columns))
-        if self.kind is Kind.BF16:
+        if self.kind is TileKind.BF16:
             return _untiled(tiles.contiguous().view(torch.bfloat16), columns)
-        if self.kind is Kind.INT8:
+        if self.kind is TileKind.INT8:
             codes = _untiled(tiles[:, : columns * LANES].contiguous().view(torch.int8), columns)
             scales = tiles[:, columns * LANES :].contiguous().view(torch.float32).flatten()
             return codes.to(torch.bfloat16) * scales.to(torch.bfloat16)[:, None]
@@ -112,7 +112,7 @@ class TiledWeight:
     def restore(cls, state: dict[str, Tensor], in_features: int, out_features: int | None = None) -> TiledWeight:
         """The inverse of `state`; `out_features` may be left out where it is a multiple of 16."""
         ((name, data),) = state.items()
-        kind = Kind[name.removeprefix("tiles_").upper()]
+        kind = TileKind[name.removeprefix("tiles_").upper()]
         rows = data.numel() // tile_bytes(kind, in_features) * LANES
         return cls(kind, data, rows if out_features is None else out_features, in_features)
 
@@ -139,11 +139,11 @@ def tile_expand_(matrices: Sequence[Tensor], blocks: Sequence[tuple[int, int, in
         at += count
 
 
-def tile_bytes(kind: Kind, columns: int) -> int:
+def tile_bytes(kind: TileKind, columns: int) -> int:
     """Bytes of one tile."""
-    if kind is Kind.INT4:
+    if kind is TileKind.INT4:
         return columns // GROUP * _INT4_BYTES
-    return columns * LANES * (1 if kind is Kind.INT8 else 2) + (4 * LANES if kind is Kind.INT8 else 0)
+    return columns * LANES * (1 if kind is TileKind.INT8 else 2) + (4 * LANES if kind is TileKind.INT8 else 0)
 
 
 def _tiled(rows: Tensor) -> Tensor:

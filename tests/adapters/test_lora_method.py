@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from loraloop.adapters.methods.context import ConfigContext
-from loraloop.adapters.methods.lora import Lora
-from loraloop.adapters.methods.rslora import RsLora
+from loraloop.adapters.methods.lora import Lora, RsLora
 from loraloop.adapters.payload.payload import LowRank, PayloadAttached
 from loraloop.adapters.payload.sites import GROUPS, MODULES, group_shape, module_shape
 from loraloop.tool_schemas.errors import InputError, UnknownNameError

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loraloop.adapters.bank.slots import Prepared, SlotStack
+from loraloop.adapters.bank.slots import HostPayload, SlotStack
 from loraloop.adapters.base import Base, KVCache, NativeCache, Row, random_base
 from loraloop.adapters.base.decoder.decoder import Decoder
 from loraloop.adapters.base.decoder.native_decoder import NativeDecoder, serves
@@ -50,16 +50,16 @@ def adapters(decoder: NativeDecoder, ranks: tuple[int, ...]) -> tuple[NativeAtta
         tensors = {name: value.bfloat16() for name, value in drawn.items()}
         for attached, dtype in ((ours, torch.bfloat16), (theirs, torch.float32)):
             payload = method.payload({n: t.to(dtype) for n, t in tensors.items()}, ConfigContext(config))
-            prepared = Prepared.of(payload, tiled=attached is ours)
+            prepared = HostPayload.of(payload, tiled=attached is ours)
             stack = SlotStack(config, (slot,), 64, dtype, torch.device("cpu"))
             attached.put(slot, stack.load(slot, prepared), prepared)
     return ours, theirs
 
 
-def _prepared(decoder: NativeDecoder, rank: int) -> Prepared:
+def _prepared(decoder: NativeDecoder, rank: int) -> HostPayload:
     method = Lora(rank, 2.0 * rank, ("gate_proj", "k_proj"))
     context = ConfigContext(decoder.config)
-    return Prepared.of(method.payload(method.init(context), context), torch.bfloat16, tiled=True)
+    return HostPayload.of(method.payload(method.init(context), context), torch.bfloat16, tiled=True)
 
 
 def ids(count: int, seed: int = 0) -> list[int]:

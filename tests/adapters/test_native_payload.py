@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loraloop.adapters.bank.slots import Prepared, SlotStack
+from loraloop.adapters.bank.slots import HostPayload, SlotStack
 from loraloop.adapters.base import Row
 from loraloop.adapters.payload.attached import BankAttached
 from loraloop.adapters.payload.attached_native import NativeAttached
@@ -40,7 +40,7 @@ def slots_of(config: Any, payloads: list[Payload], native: bool) -> BankAttached
     extras = ExtraSlots(len(payloads) + 1, torch.device("cpu"))
     dtype = torch.bfloat16 if native else torch.float32
     for slot, payload in enumerate(payloads, start=1):
-        prepared = Prepared.of(payload, dtype, tiled=native)
+        prepared = HostPayload.of(payload, dtype, tiled=native)
         stack = SlotStack(config, (slot,), 8, dtype, torch.device("cpu"))
         more = None if prepared.extras is None else extras.load(slot, prepared.extras)
         attached.put(slot, stack.load(slot, prepared), prepared, more)
@@ -135,7 +135,7 @@ def test_a_swap_never_moves_a_tensor_and_leaves_nothing_behind(pair: Make, paylo
     stack = SlotStack(ours.config, (1,), 8, torch.bfloat16, torch.device("cpu"))
 
     def swap(kinds: tuple[str, ...], seed: int) -> Payload | None:
-        prepared = Prepared.of(payload_of(ours.config, kinds, seed), torch.bfloat16, tiled=True)
+        prepared = HostPayload.of(payload_of(ours.config, kinds, seed), torch.bfloat16, tiled=True)
         more = None if prepared.extras is None else extras.load(1, prepared.extras)
         attached.put(1, stack.load(1, prepared), prepared, more)
         return more

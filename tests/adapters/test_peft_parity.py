@@ -17,8 +17,7 @@ from safetensors.torch import load_file, save_file
 from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Row
 from loraloop.adapters.methods.context import ConfigContext
-from loraloop.adapters.methods.lora import Lora
-from loraloop.adapters.methods.rslora import RsLora
+from loraloop.adapters.methods.lora import Lora, RsLora
 from loraloop.adapters.skill.card import Card
 from loraloop.adapters.skill.skill import Skill
 from loraloop.tool_schemas.errors import SkillError

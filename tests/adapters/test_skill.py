@@ -16,11 +16,17 @@ from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.skill import store
 from loraloop.adapters.skill.card import Card
-from loraloop.adapters.skill.skill import Skill, SkillFolder, SkillWarning, check_base, library
+from loraloop.adapters.skill.skill import Skill, SkillFolder, library
+from loraloop.adapters.skill.tensors import SkillWarning, check_base
 from loraloop.tool_schemas.errors import SkillError
 
 CONFIG = SimpleNamespace(hidden_size=12, intermediate_size=20, layers=2, heads=2, kv_heads=1, head_dim=6)
-PRINTS = SimpleNamespace(architecture="a1", weights="b2")
+
+
+def base(name: str = "small", architecture: str = "a1", weights: str = "b2", **config: int) -> SimpleNamespace:
+    """What a check reads of a base."""
+    prints = SimpleNamespace(architecture=architecture, weights=weights)
+    return SimpleNamespace(name=name, config=SimpleNamespace(**{**vars(CONFIG), **config}), fingerprints=prints)
 
 
 def make(name: str = "tools", **card: object) -> Skill:
@@ -213,17 +219,15 @@ def test_only_the_right_base() -> None:
     skill = make()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_base(skill.card, skill.shapes, CONFIG, PRINTS, "small")
+        check_base(skill.card, skill.shapes, base())
     with pytest.raises(SkillError, match=r"made for the base 'small'.*those of 'big'"):
-        check_base(skill.card, skill.shapes, CONFIG, SimpleNamespace(architecture="x", weights="b2"), "big")
-    other = SimpleNamespace(**{**vars(CONFIG), "hidden_size": 16})
+        check_base(skill.card, skill.shapes, base("big", architecture="x"))
     with pytest.raises(SkillError, match=r"the base 'big' needs \[1 … 1024, 16\]"):
-        check_base(skill.card, skill.shapes, other, PRINTS, "big")
-    shallow = SimpleNamespace(**{**vars(CONFIG), "layers": 1})
+        check_base(skill.card, skill.shapes, base("big", hidden_size=16))
     with pytest.raises(SkillError, match=r"no tensor 'layers.1.*\(1 layers\)"):
-        check_base(skill.card, skill.shapes, shallow, PRINTS, "big")
+        check_base(skill.card, skill.shapes, base("big", layers=1))
     with pytest.warns(SkillWarning, match="its scores may differ"):
-        check_base(skill.card, skill.shapes, CONFIG, SimpleNamespace(architecture="a1", weights="c3"), "small")
+        check_base(skill.card, skill.shapes, base(weights="c3"))
 
 
 def test_opening_reads_no_tensor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

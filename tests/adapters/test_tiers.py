@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from loraloop.adapters.bank.bank import Bank
-from loraloop.adapters.bank.entry import Entry
+from loraloop.adapters.bank.entry import BankEntry
 from loraloop.adapters.bank.host import HostTier
 from loraloop.adapters.bank.prefetch import Prefetcher
 from loraloop.adapters.base import Base, Row, random_base
@@ -207,16 +207,16 @@ def test_nobody_waits_for_another_skills_file(base: Base, tmp_path: Path, monkey
     for name in ("quick", "slow"):
         bank.add(make(base, name).save(tmp_path / name))
     bank.slot("quick")
-    go, began, read = threading.Event(), threading.Event(), Entry.read
+    go, began, read = threading.Event(), threading.Event(), BankEntry.read
     reads: list[str] = []
 
-    def slow(self: Entry, *args: object) -> object:
+    def slow(self: BankEntry, *args: object) -> object:
         reads.append(self.card.name)
         began.set()
         assert go.wait(10)
         return read(self, *args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Entry, "read", slow)
+    monkeypatch.setattr(BankEntry, "read", slow)
     bank.prefetch("slow")
     assert began.wait(10)
     start = monotonic()

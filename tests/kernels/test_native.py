@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from loraloop.kernels.cpu import native
 from loraloop.kernels.cpu.native import Native
-from loraloop.kernels.cpu.native_types import Linear, Pair
-from loraloop.kernels.cpu.tiles import Kind, TiledWeight, tile_expand_
+from loraloop.kernels.cpu.native_types import CLinear, CPair
+from loraloop.kernels.cpu.tiles import TiledWeight, TileKind, tile_expand_
 from loraloop.kernels.quantized import Int8Weight, StackedWeight, Weight
 
 LEVELS = {"generic": [], "avx2": ["-march=x86-64-v3"], "avx512": ["-march=x86-64-v4"], "native": ["-march=native"]}
@@ -32,17 +32,17 @@ def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return Native(path)
 
 
-def drawn(kind: Kind, rows: int, columns: int, seed: int) -> tuple[TiledWeight, torch.Tensor]:
+def drawn(kind: TileKind, rows: int, columns: int, seed: int) -> tuple[TiledWeight, torch.Tensor]:
     """A weight and the values it stands for, in fp32."""
     generator = torch.Generator().manual_seed(seed)
-    if kind is Kind.INT4:
+    if kind is TileKind.INT4:
         codes = torch.randint(0, 16, (rows, columns), generator=generator)
         scales = torch.rand(rows, columns // 32, generator=generator).bfloat16()
         zeros = torch.randn(rows, columns // 32, generator=generator).bfloat16()
         wide = (codes.view(rows, -1, 32) - 8) * scales.float()[..., None] + zeros.float()[..., None]
         return TiledWeight.int4(codes, scales, zeros), wide.view(rows, columns)
     values = torch.randn(rows, columns, generator=generator)
-    if kind is Kind.INT8:
+    if kind is TileKind.INT8:
         plain = Int8Weight.quantize(values)
         return TiledWeight.int8(plain.codes, plain.scales), plain.codes * plain.scales.float()[:, None]
     return TiledWeight.bf16(values), values.bfloat16().float()
@@ -50,7 +50,7 @@ def drawn(kind: Kind, rows: int, columns: int, seed: int) -> tuple[TiledWeight, 
 
 @settings(max_examples=25, deadline=None)
 @given(
-    kind=st.sampled_from(Kind),
+    kind=st.sampled_from(TileKind),
     tiles=st.integers(1, 5),
     short=st.integers(0, 15),
     groups=st.integers(1, 20),
@@ -59,19 +59,19 @@ def drawn(kind: Kind, rows: int, columns: int, seed: int) -> tuple[TiledWeight, 
     seed=st.integers(0, 99),
 )
 def test_a_product_is_that_of_the_dense_values(
-    library: Native, kind: Kind, tiles: int, short: int, groups: int, count: int, size: float, seed: int
+    library: Native, kind: TileKind, tiles: int, short: int, groups: int, count: int, size: float, seed: int
 ) -> None:
     weight, values = drawn(kind, tiles * 16 - short, groups * 32, seed)
     x = torch.randn(count, groups * 32, generator=torch.Generator().manual_seed(seed)) * size
-    if kind is Kind.BF16:
+    if kind is TileKind.BF16:
         x = x.bfloat16().float()
     ours, exact = library.multiply(weight, x), x.double() @ values.double().T
     bound = 2e-4 * size * values.abs().amax() * (groups * 32) ** 0.5
     assert ours.shape == exact.shape and (ours - exact).abs().max() <= bound
 
 
-@pytest.mark.parametrize("kind", Kind)
-def test_a_rows_bits_do_not_depend_on_the_other_rows_or_on_threads(library: Native, kind: Kind) -> None:
+@pytest.mark.parametrize("kind", TileKind)
+def test_a_rows_bits_do_not_depend_on_the_other_rows_or_on_threads(library: Native, kind: TileKind) -> None:
     weight, _ = drawn(kind, 80, 96, 1)
     x = torch.randn(21, 96)
     before = torch.get_num_threads()
@@ -86,8 +86,8 @@ def test_a_rows_bits_do_not_depend_on_the_other_rows_or_on_threads(library: Nati
 
 def test_what_nobody_writes_is_nowhere(library: Native) -> None:
     """The library writes every element of a result, the padding of the last tile left out."""
-    weight, values = drawn(Kind.INT8, 19, 64, 3)
-    matrix, x = Linear.of(weight), torch.ones(9, 64)
+    weight, values = drawn(TileKind.INT8, 19, 64, 3)
+    matrix, x = CLinear.of(weight), torch.ones(9, 64)
     y = torch.full((9, 19 + 1), float("nan")).flatten()
     assert not library._product(matrix, x.data_ptr(), y.data_ptr(), 9, 1.0, 1)
     assert torch.isfinite(y[: 9 * 19]).all() and torch.isnan(y[9 * 19 :]).all()
@@ -96,7 +96,7 @@ def test_what_nobody_writes_is_nowhere(library: Native) -> None:
 
 @pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
 def test_rows_that_are_not_numbers_do_no_harm(library: Native, value: float) -> None:
-    weight, values = drawn(Kind.INT4, 32, 64, 4)
+    weight, values = drawn(TileKind.INT4, 32, 64, 4)
     x = torch.randn(3, 64)
     x[1] = value
     y = library.multiply(weight, x)
@@ -106,8 +106,8 @@ def test_rows_that_are_not_numbers_do_no_harm(library: Native, value: float) -> 
 
 
 @settings(max_examples=20, deadline=None)
-@given(kind=st.sampled_from(Kind), tiles=st.integers(1, 4), groups=st.integers(1, 5), seed=st.integers(0, 99))
-def test_tiles_hold_the_values_that_they_were_made_of(kind: Kind, tiles: int, groups: int, seed: int) -> None:
+@given(kind=st.sampled_from(TileKind), tiles=st.integers(1, 4), groups=st.integers(1, 5), seed=st.integers(0, 99))
+def test_tiles_hold_the_values_that_they_were_made_of(kind: TileKind, tiles: int, groups: int, seed: int) -> None:
     weight, values = drawn(kind, tiles * 16, groups * 32, seed)
     assert torch.allclose(weight.dequantize().float(), values, rtol=2**-7, atol=1e-3)
     restored = TiledWeight.restore(weight.state(), groups * 32)
@@ -117,7 +117,9 @@ def test_tiles_hold_the_values_that_they_were_made_of(kind: Kind, tiles: int, gr
 
 
 def test_stacked_parts_are_multiplied_side_by_side(library: Native) -> None:
-    made = [drawn(kind, rows, 64, rows) for kind, rows in ((Kind.INT4, 48), (Kind.INT8, 16), (Kind.BF16, 32))]
+    made = [
+        drawn(kind, rows, 64, rows) for kind, rows in ((TileKind.INT4, 48), (TileKind.INT8, 16), (TileKind.BF16, 32))
+    ]
     stacked: Weight = StackedWeight(tuple(weight for weight, _ in made))
     x = torch.randn(2, 64).bfloat16().float()
     expected = x @ torch.cat([values for _, values in made]).T
@@ -126,7 +128,7 @@ def test_stacked_parts_are_multiplied_side_by_side(library: Native) -> None:
 
 def test_a_child_process_computes_too(library: Native) -> None:
     """A fork has none of its parent's threads, and makes its own."""
-    weight, _ = drawn(Kind.INT8, 640, 64, 5)
+    weight, _ = drawn(TileKind.INT8, 640, 64, 5)
     x = torch.randn(2, 64)
     expected = library.multiply(weight, x)
     context = multiprocessing.get_context("fork")
@@ -140,16 +142,16 @@ def test_a_child_process_computes_too(library: Native) -> None:
 
 def test_bad_operands_are_refused() -> None:
     with pytest.raises(ValueError, match="in groups of 32"):
-        TiledWeight(Kind.INT4, torch.zeros(7, dtype=torch.uint8), 16, 48)
+        TiledWeight(TileKind.INT4, torch.zeros(7, dtype=torch.uint8), 16, 48)
     with pytest.raises(TypeError, match="TiledWeight"):
-        Linear.of(Int8Weight.quantize(torch.randn(16, 32)))
+        CLinear.of(Int8Weight.quantize(torch.randn(16, 32)))
     bf16 = torch.zeros(4, 32, dtype=torch.bfloat16)
     with pytest.raises(ValueError, match="contiguous bf16"):
-        Pair.of(bf16.float(), bf16)
+        CPair.of(bf16.float(), bf16)
     with pytest.raises(ValueError, match="do not cover"):
-        Pair.of(bf16, bf16, [(3, 0, 32)])
+        CPair.of(bf16, bf16, [(3, 0, 32)])
     with pytest.raises(ValueError, match="do not fit"):
-        Pair.of(bf16, bf16, [(4, 0, 31)])
+        CPair.of(bf16, bf16, [(4, 0, 31)])
 
 
 def test_it_can_be_switched_off_and_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from loraloop.router import Router, RouterFeatures, RouterState
-from loraloop.router.choice import Choice, fit_choice
-from loraloop.router.explain import Example, Memory
-from loraloop.router.features import Part, pool, read
+from loraloop.router.choice import ChoiceModel, fit_choice
+from loraloop.router.explain import ExampleMemory, StoredExample
+from loraloop.router.features import FeaturePart, pool, read
 from loraloop.router.logistic import expected_calibration_error, fit_binary, fit_platt, fit_softmax, fit_temperature
 from loraloop.router.screen import fit_screen
 from loraloop.tool_schemas.errors import SkillError, UnknownNameError
 
 NAMES = ("none", "tools", "code", "retrieval")
-PARTS = (Part(2, "close"), Part(1, "tail"))
+PARTS = (FeaturePart(2, "close"), FeaturePart(1, "tail"))
 HIDDEN = 12
 
 
@@ -36,8 +36,8 @@ def make_router() -> Router:
     blocked = torch.zeros(len(x), 4, dtype=torch.bool)
     choice = fit_choice(NAMES, PARTS, x, target, blocked, torch.ones(len(x)), 1e-3)
     screen = fit_screen(PARTS[:1], x[:, :HIDDEN], target == 2, torch.ones(len(x)), 1e-3)
-    examples = [Example(NAMES[t], f"text {k}", "made", "first") for k, t in enumerate(target.tolist())]
-    memory = Memory.store(choice.scaler(x), examples)
+    examples = [StoredExample(NAMES[t], f"text {k}", "made", "first") for k, t in enumerate(target.tolist())]
+    memory = ExampleMemory.store(choice.scaler(x), examples)
     card = {"closing": 2, "base": "toy", "fingerprints": {"architecture": "a", "weights": "w"}}
     return Router(choice, screen, memory, card)
 
@@ -222,11 +222,11 @@ def test_unknown_names_and_values_are_errors(router: Router) -> None:
     with pytest.raises(ValueError, match="none"):
         RouterState(masked=frozenset({"none"}))
     with pytest.raises(ValueError, match="pooling"):
-        Part(3, "max")
+        FeaturePart(3, "max")
 
 
 def test_a_choice_is_quick(router: Router) -> None:
-    assert isinstance(router.choice, Choice)
+    assert isinstance(router.choice, ChoiceModel)
     kept = {layer: torch.randn(60, HIDDEN) for layer in router.layers}
     start = time.perf_counter()
     for _ in range(50):

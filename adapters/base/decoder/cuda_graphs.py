@@ -40,7 +40,7 @@ Capture = Callable[[Callable[[], Tensor]], Captured]
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class GraphKind:
     """What a graph is captured for.
 
     Attributes:
@@ -54,7 +54,7 @@ class Kind:
     width: int = 1
 
     @classmethod
-    def of(cls, rows: Sequence[Row], attached: SegmentedAttached | None) -> Kind:
+    def of(cls, rows: Sequence[Row], attached: SegmentedAttached | None) -> GraphKind:
         batch = _power_of_two(len(rows))
         used = attached.used([row.slot for row in rows]) if attached is not None else ()
         stacks = tuple(place for place, wanted in enumerate(used) if wanted)
@@ -80,13 +80,13 @@ class DecodeGraphs:
         self.captures = 0
         self._decoder, self._attached = decoder, attached
         self._capture = capture or CudaCapture(decoder.device)
-        self._steps: dict[Kind, _Step] = {}
+        self._steps: dict[GraphKind, _Step] = {}
         self._idle = decoder.new_cache(1)
         self._lock = threading.Lock()
 
     def forward(self, rows: Sequence[Row]) -> Tensor:
         """`hidden[N, H]` of N rows of one token each, which are appended to their caches; see `served`."""
-        kind = Kind.of(rows, self._attached)
+        kind = GraphKind.of(rows, self._attached)
         caches = [cast("KVCache", row.cache) for row in rows]
         for cache in caches:
             cache.begin(1)
@@ -113,11 +113,11 @@ class DecodeGraphs:
         index = self._attached.index[stack]
         return [[(index[slot], weight) for slot, weight in members(row.slot) if slot in index] for row in rows]
 
-    def _inputs(self, kind: Kind) -> StepInputs:
+    def _inputs(self, kind: GraphKind) -> StepInputs:
         with torch.inference_mode(False):
             return StepInputs(kind.batch, len(kind.stacks), kind.width, self._decoder.device)
 
-    def _step(self, kind: Kind, inputs: StepInputs) -> Callable[[], Tensor]:
+    def _step(self, kind: GraphKind, inputs: StepInputs) -> Callable[[], Tensor]:
         """The step as a function of what the inputs hold."""
         decoder = self._decoder
         if kind.stacks:

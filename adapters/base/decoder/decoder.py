@@ -71,7 +71,7 @@ class Row:
     before: Tensor | None = None
 
 
-class Table(Weight, Protocol):
+class EmbeddingTable(Weight, Protocol):
     """A weight whose rows can be looked up: an embedding."""
 
     def rows(self, index: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ class Decoder:
     """Weights and forward pass. `embedding` serves the look-up and, when tied, the head."""
 
     config: ModelConfig
-    embedding: Table
+    embedding: EmbeddingTable
     layers: list[Layer]
     norm: Tensor
     head: Weight

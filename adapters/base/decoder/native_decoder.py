@@ -54,27 +54,27 @@ class NativeDecoder:
     dtype: torch.dtype = torch.bfloat16
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     rope: RopeTable = field(init=False)
-    _model: c.Model = field(init=False)
+    _model: c.CModel = field(init=False)
     _alive: list[Any] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         config = self.config
         self.rope = RopeTable(config, self.device)
-        layers = (c.Layer * config.layers)()
+        layers = (c.CLayer * config.layers)()
         for made, layer in zip(layers, self.layers, strict=True):
             bias = None if layer.qkv_bias is None else self._vector(layer.qkv_bias)
             weights = (layer.qkv, layer.o, layer.gate_up, layer.down)
-            made.groups[:] = [c.Linear.of(w, bias if w is layer.qkv else None) for w in weights]
+            made.groups[:] = [c.CLinear.of(w, bias if w is layer.qkv else None) for w in weights]
             for name in ("attention_norm", "mlp_norm", "q_norm", "k_norm"):
                 values = getattr(layer, name)
                 setattr(made, name, None if values is None else self._vector(values).data_ptr())
-        shape = c.Shape(config.heads, config.kv_heads, config.head_dim, config.sliding_window or 0)
+        shape = c.CShape(config.heads, config.kv_heads, config.head_dim, config.sliding_window or 0)
         shape.scale = config.head_dim**-0.5 if config.attention_scale is None else config.attention_scale
-        self._model = c.Model(
+        self._model = c.CModel(
             shape, config.hidden_size, config.intermediate_size, config.layers,
             config.rms_eps, config.residual_scale, config.embedding_scale,
-            ctypes.cast(layers, ctypes.POINTER(c.Layer)), self._vector(self.norm).data_ptr(),
-            c.Linear.of(self.head), c.Linear.of(self.embedding),
+            ctypes.cast(layers, ctypes.POINTER(c.CLayer)), self._vector(self.norm).data_ptr(),
+            c.CLinear.of(self.head), c.CLinear.of(self.embedding),
         )  # fmt: skip
         self._alive.append(layers)
 
@@ -103,7 +103,7 @@ class NativeDecoder:
         """
         if len({id(row.cache) for row in rows}) < len(rows):
             raise ValueError("two rows of a forward cannot extend one cache: give each its own, or a fork")
-        made = (c.Row * len(rows))()
+        made = (c.CRow * len(rows))()
         alive: list[object] = []  # what the request points to
         tokens: list[int] = []
         given: list[Tensor] = []  # embeddings that rows bring themselves
@@ -121,7 +121,7 @@ class NativeDecoder:
             if not ids:
                 raise ValueError("a row of a forward needs at least one token")
             cache.begin(len(ids))
-            place.cache = c.Cache(cache.data.data_ptr(), cache.length, cache.data.shape[3])
+            place.cache = c.CCache(cache.data.data_ptr(), cache.length, cache.data.shape[3])
             place.tokens = len(ids)
             if attached is not None:
                 alive += _point(place, attached, plain(row.slot))
@@ -135,7 +135,7 @@ class NativeDecoder:
         numbers = (ctypes.c_int64 * len(kept))(*kept)
         places = (ctypes.c_void_p * len(kept))(*(states.data_ptr() for states in kept.values()))
         alive += ids_, numbers, places
-        request = c.Request(
+        request = c.CRequest(
             ctypes.pointer(self._model), made, len(rows), ctypes.addressof(ids_), cos.data_ptr(), sin.data_ptr(),
             hidden.data_ptr(), len(kept), ctypes.addressof(numbers), ctypes.addressof(places),
         )  # fmt: skip
@@ -155,7 +155,7 @@ class NativeDecoder:
         return self.native.product(self._model.head, hidden, 1 / self.config.logits_scale)
 
 
-def _point(place: c.Row, attached: Attached, choice: Choice) -> list[object]:
+def _point(place: c.CRow, attached: Attached, choice: Choice) -> list[object]:
     """Lets a row use a slot or a blend of slots; returns what must live as long as the row."""
     from loraloop.adapters.payload.attached_native import NativeAttached
 

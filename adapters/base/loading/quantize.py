@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from loraloop.adapters.base.loading.source import Codes4, Fine, Part, Source
+from loraloop.adapters.base.loading.source import BaseSource, Codes4, Fine, SourcePart
 from loraloop.adapters.payload.sites import GROUPS, MODULE_PATHS
 from loraloop.kernels.cpu.tiles import TiledWeight
 from loraloop.kernels.quantized import GROUP, DenseWeight, Int4Weight, Int8Weight, Nf4Weight, StackedWeight, Weight
@@ -45,12 +45,12 @@ def compute_dtype(form: str) -> torch.dtype:
     return torch.float32 if form == "fp32" else torch.bfloat16
 
 
-def group_parts(source: Source, layer: int, group: str) -> list[Part]:
+def group_parts(source: BaseSource, layer: int, group: str) -> list[SourcePart]:
     """What the source has of each module of a fused projection."""
     return [source.tensor(f"model.layers.{layer}.{MODULE_PATHS[module]}.weight") for module in GROUPS[group]]
 
 
-def fused(parts: Sequence[Part], form: str, copies: bool = False, tiled: bool = False) -> Weight:
+def fused(parts: Sequence[SourcePart], form: str, copies: bool = False, tiled: bool = False) -> Weight:
     """The parts' rows one after another in `form`; with `copies`, int4 weights get their dense copy.
 
     With `tiled`, in the tiles that the C decoder reads instead of torch's layout.
@@ -67,7 +67,7 @@ def fused(parts: Sequence[Part], form: str, copies: bool = False, tiled: bool = 
     return weights[0] if len(weights) == 1 else StackedWeight(weights)
 
 
-def _together(parts: Sequence[Part], form: str, copies: bool, tiled: bool) -> Weight:
+def _together(parts: Sequence[SourcePart], form: str, copies: bool, tiled: bool) -> Weight:
     if form == "int4":
         own = [part if isinstance(part, Codes4) else affine(dense(part)) for part in parts]
         codes, scales, zeros = (torch.cat([getattr(part, n) for part in own]) for n in ("codes", "scales", "zeros"))
@@ -106,6 +106,6 @@ def embedding_weight(values: Tensor, form: str, tiled: bool = False) -> Int8Weig
     return DenseWeight(values.to(compute_dtype(form)).contiguous())
 
 
-def dense(part: Part) -> Tensor:
+def dense(part: SourcePart) -> Tensor:
     """The values `[O, K]` in fp32."""
     return part.float() if isinstance(part, Tensor) else part.dense()

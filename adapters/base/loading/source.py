@@ -48,11 +48,11 @@ class Fine:
         return self.values
 
 
-Part = Tensor | Codes4 | Fine
+SourcePart = Tensor | Codes4 | Fine
 """One tensor of a source."""
 
 
-class Source(Protocol):
+class BaseSource(Protocol):
     """Where a base's parts come from. Names are Hugging Face's, such as `model.layers.0.mlp.up_proj.weight`."""
 
     config: ModelConfig
@@ -62,4 +62,4 @@ class Source(Protocol):
     bos: str
     eos: str
 
-    def tensor(self, name: str) -> Part: ...
+    def tensor(self, name: str) -> SourcePart: ...

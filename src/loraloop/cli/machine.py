@@ -163,10 +163,10 @@ def _self_test(base: Base) -> Finding:
 def base_rows() -> list[dict[str, Any]]:
     """Each base of the catalog as a dictionary: what it is, whether its file is here, and the converted forms."""
     from loraloop.adapters.base.loading.catalog import CATALOG
-    from loraloop.adapters.base.loading.convert import cache_root
     from loraloop.adapters.base.loading.fetch import location
+    from loraloop.adapters.base.loading.folders import cache_folder
 
-    root = cache_root()
+    root = cache_folder()
     rows = []
     for entry in CATALOG.values():
         stem = f"{entry.name}-{entry.sha256[:12]}-"

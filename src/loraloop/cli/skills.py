@@ -135,7 +135,6 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write a skill for another program, and say what that program will do differently."""
-    from loraloop.adapters.peft.export import to_peft
     from loraloop.adapters.peft.merge import merge as merged
     from loraloop.adapters.peft.vllm_format import to_vllm
 
@@ -144,7 +143,7 @@ def export(
     if format is Format.vllm:
         notes = to_vllm(skill, out, loaded.config)
     elif format is Format.peft:
-        to_peft(skill, out, loaded.config)
+        skill.to_peft(out, loaded.config)
         notes = _peft_notes(skill)
     else:
         merged(loaded, skill, out, dtype.value)

@@ -176,10 +176,10 @@ def _editing(talk: Conversation, history: bool) -> Iterator[Callable[[str], str]
     except ImportError:  # a Python without it
         yield input
         return
-    from loraloop.adapters.base.loading.convert import cache_root
+    from loraloop.adapters.base.loading.folders import cache_folder
     from loraloop.cli.chat.slash_commands import COMMANDS
 
-    file = cache_root() / "chat_history"
+    file = cache_folder() / "chat_history"
 
     def complete(text: str, state: int) -> str | None:
         line = readline.get_line_buffer()

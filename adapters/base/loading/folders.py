@@ -1,0 +1,27 @@
+"""Where Loraloop keeps its files, by the conventions of the operating system (platformdirs)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+_APP = "loraloop"
+
+
+def cache_folder(given: str | os.PathLike[str] | None = None) -> Path:
+    """What can be made again (bases, the C library): `given`, else `$LORALOOP_CACHE`, else the user's cache folder."""
+    own = given or os.environ.get("LORALOOP_CACHE")
+    return Path(own) if own else platformdirs.user_cache_path(_APP)
+
+
+def data_folder() -> Path:
+    """What belongs to the user (skills, sessions); `$XDG_DATA_HOME/loraloop` on Linux."""
+    return platformdirs.user_data_path(_APP)
+
+
+def skills_folder() -> Path:
+    """The user's own skills: `$LORALOOP_SKILLS`, else `skills` in the data folder."""
+    own = os.environ.get("LORALOOP_SKILLS")
+    return Path(own) if own else data_folder() / "skills"
