@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from loraloop.agent.sandbox.job import python_folders
 from loraloop.agent.sandbox.sandbox import SandboxResult, mechanisms, run_python
 
 Run = Callable[..., SandboxResult]
@@ -36,6 +37,16 @@ def attempt(what, *arguments):
 
 @pytest.fixture(params=mechanisms())
 def run(request: pytest.FixtureRequest) -> Run:
+    def call(code: str, **limits: Any) -> SandboxResult:
+        return run_python(TOOLS + code, mechanism=request.param, **limits)
+
+    return call
+
+
+@pytest.fixture(params=[*mechanisms(), "unconfined"])
+def anywhere(request: pytest.FixtureRequest) -> Run:
+    """The same, also without a mechanism."""
+
     def call(code: str, **limits: Any) -> SandboxResult:
         return run_python(TOOLS + code, mechanism=request.param, **limits)
 
@@ -397,3 +408,112 @@ def test_standard_input_is_not_a_way_back(run: Run) -> None:
     )
     shown = run(code).stdout
     assert shown.startswith("b'' \n") and "DONE" not in shown
+
+
+# --- what no limit counts -----------------------------------------------------------------------------------------
+
+
+def test_the_kernels_memory_cannot_be_used_up_beside_the_limits(anywhere: Run) -> None:
+    """Extended attributes of files in memory, contexts of asynchronous I/O, timers and signals that wait."""
+    code = (
+        "open('f', 'w').close()\n"
+        "attempt(os.setxattr, 'f', 'user.x', b'y' * 60000)\n"
+        "print(libc.io_setup(64, ctypes.byref(ctypes.c_void_p())) if hasattr(libc, 'io_setup') else -1)\n"
+        "print(libc.timer_create(0, None, ctypes.byref(ctypes.c_void_p())))\n"
+        "import resource\nprint(resource.getrlimit(resource.RLIMIT_SIGPENDING)[1] <= 64)\n"
+    )
+    shown = anywhere(code).stdout.splitlines()
+    assert shown[0].startswith("refused") and shown[1:] == ["-1", "-1", "True"]
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="numbers of x86-64")
+def test_calls_that_take_memory_of_the_kernel_are_refused_before_they_look_at_anything(anywhere: Run) -> None:
+    code = (
+        "for number in (188, 189, 190, 463, 206, 222):\n"
+        "    print(libc.syscall(number, 0, 0, 0, 0, 0, 0), ctypes.get_errno())"
+    )
+    assert set(anywhere(code).stdout.splitlines()) == {"-1 1"}
+
+
+def test_files_below_very_long_paths_are_counted(
+    anywhere: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    code = (
+        "import time\n"
+        "for n in range(40):\n    os.mkdir('d' * 200)\n    os.chdir('d' * 200)\n"
+        "for n in range(60):\n    open(f'f{n}', 'wb').write(b'x' * 2**20)\n    time.sleep(0.01)\nprint('filled')"
+    )
+    result = anywhere(code, scratch_mb=8, timeout=20)
+    assert "filled" not in result.stdout and not result.ok and not result.timed_out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("depth", [90, 3000])
+def test_folders_of_any_depth_are_removed(
+    anywhere: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, depth: int
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    step = "    os.mkdir('d', 0o300)\n    open('f', 'w').close()\n    os.chdir('d')\n"
+    code = f"for n in range({depth}):\n{step}print('made')"
+    result = anywhere(code, timeout=20)
+    assert result.overfull or result.stdout == "made\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pair_of_sockets_reaches_no_other_socket(anywhere: Run, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as service:
+        service.bind(str(tmp_path / "service"))
+        service.setblocking(False)
+        code = (
+            "import socket\n"
+            f"path = {str(tmp_path / 'service')!r}\n"
+            "for kind in (socket.SOCK_DGRAM, socket.SOCK_SEQPACKET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC):\n"
+            "    attempt(lambda: socket.socketpair(socket.AF_UNIX, kind)[0].sendto(b'x', path))\n"
+            "a, b = socket.socketpair()\na.send(b'own')\nprint(b.recv(9))\n"
+            "attempt(a.sendto, b'x', path)\n"
+        )
+        shown = anywhere(code).stdout
+        with pytest.raises(BlockingIOError):
+            service.recv(99)
+    assert "DONE" not in shown and "b'own'" in shown
+
+
+def test_the_kernel_signals_nobody_for_it(anywhere: Run) -> None:
+    got: list[int] = []
+    numbers = (signal.SIGUSR1, signal.SIGIO)
+    kept = {number: signal.signal(number, lambda number, _: got.append(number)) for number in numbers}
+    try:
+        code = (
+            "import fcntl, socket, struct\n"
+            "a, b = socket.socketpair()\n"
+            f"for pid in (os.getppid(), {os.getpid()}):\n"
+            "    attempt(fcntl.fcntl, a, fcntl.F_SETOWN, pid)\n"
+            "    attempt(fcntl.fcntl, a, 15, struct.pack('ii', 1, pid))\n"
+            "    for request in (0x8901, 0x8902):\n"
+            "        attempt(fcntl.ioctl, a, request, struct.pack('i', pid))\n"
+            f"attempt(fcntl.fcntl, a, 10, {int(signal.SIGUSR1)})\n"
+            "fcntl.fcntl(a, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)\nb.send(b'x')\n"
+        )
+        shown = anywhere(code).stdout
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+    assert got == [] and "DONE" not in shown and shown.count("refused") == 9
+
+
+def test_a_home_that_is_pythons_prefix_is_not_readable(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", sys.base_prefix)
+    python_folders.cache_clear()
+    try:
+        shown = run(
+            "import sys, ssl, sqlite3, json\n"
+            "attempt(lambda: len(open(sys.base_prefix + '/bin/python3-config').read()))\n"
+            "print('ran')\n"
+        ).stdout
+    finally:
+        monkeypatch.undo()
+        python_folders.cache_clear()
+    assert "DONE" not in shown and shown.endswith("ran\n")
