@@ -31,7 +31,7 @@ def card_of(folder: str | Path = WEIGHTS) -> dict[str, Any]:
         facts = json.loads((path / FILES[0]).read_text(encoding="utf-8"))
         size = sum((path / name).stat().st_size for name in FILES)
         card, choice, screen = dict(facts["card"]), facts["choice"], facts["screen"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RecursionError) as error:
         raise SkillError(f"no router's card in {path} ({error}): fetch or fit the router again") from error
     return {
         "name": "router",

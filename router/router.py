@@ -208,7 +208,7 @@ class Router:
             return _assemble(facts, tensors)
         except FileNotFoundError as error:
             raise SkillError(f"no router in {path}: it needs router.json and router.safetensors") from error
-        except (OSError, ValueError, KeyError, TypeError, IndexError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError, SafetensorError) as error:
             raise SkillError(f"the router in {path} is damaged ({error}): fetch or fit it again") from error
 
     def index(self, skill: str) -> int:

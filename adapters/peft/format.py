@@ -100,7 +100,7 @@ def read_config(folder: Path) -> Mapping[str, Any]:
         raise SkillError(f"{folder} lacks {WEIGHTS}: {cure}")
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SkillError(f"{folder / CONFIG} is not JSON ({error}): save the adapter again") from None
     kind = config.get("peft_type") if isinstance(config, dict) else config
     if not isinstance(config, dict) or not isinstance(kind, str) or kind not in FACTORS:

@@ -65,7 +65,7 @@ def lint_peft(folder: str | Path) -> tuple[list[str], list[str]]:
     path = Path(folder) / CONFIG
     try:
         config: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SkillError(
             f"{path} cannot be read ({error}): give a folder as PEFT's save_pretrained writes it"
         ) from None

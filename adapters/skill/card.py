@@ -20,7 +20,6 @@ from pydantic import (
     model_validator,
 )
 
-from loraloop.adapters.grounding import FEATURES
 from loraloop.adapters.methods import METHODS, SHARED, make_method
 from loraloop.adapters.payload.sites import MODULES
 from loraloop.adapters.skill.contracts import openings
@@ -32,10 +31,8 @@ if TYPE_CHECKING:
 BARE = "none"
 """The name under which the bare base is addressed; no skill may take it."""
 
-MOST_BEAMS = 64
-"""Hypotheses of a search, at most: each takes the memory of a context."""
-MARGIN = 4.0
-"""By how many nats a text of a search may be less likely than the likeliest, where a card says nothing else."""
+GONE = ("beams", "reranking")
+"""Fields of cards of version 0.1 that nothing reads any more; they are dropped when a card is read."""
 
 WIDE = ("lora", "rslora", "dora", "adalora", "vera", "galore")
 """Methods with low-rank pairs, whose cards say a rank."""
@@ -99,33 +96,6 @@ class Threshold(_Frozen):
     chosen: dict[str, JsonValue] = Field(default_factory=dict)
 
 
-class Reranking(_Frozen):
-    """How the lists of calls that a search finds are compared, and from when on none is made.
-
-    Attributes:
-        weights: of the features that they are compared by (`grounding.FEATURES`).
-        no_call_from: probability of calling nothing, against the best list, from which nothing is called; at 0.5 what
-            scores best is taken. `threshold` is for steps that are decoded token by token.
-        margin: by how many nats a list may be less likely than the likeliest, also on the way to it; the smaller, the
-            less is searched.
-        chosen: how these were found: on what, by which command, with which rates.
-    """
-
-    weights: dict[str, float]
-    no_call_from: Annotated[float, Field(ge=0, le=1)] = 0.5
-    margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] = MARGIN
-    chosen: dict[str, JsonValue] = Field(default_factory=dict)
-
-    @field_validator("weights")
-    @classmethod
-    def _known_features(cls, weights: dict[str, float]) -> dict[str, float]:
-        for name in weights:
-            if name not in FEATURES:
-                near = difflib.get_close_matches(name, FEATURES, n=1, cutoff=0.0)[0]
-                raise ValueError(f"unknown feature {name!r}; did you mean {near!r}?")
-        return weights
-
-
 class Card(_Frozen):
     """A skill's card.
 
@@ -141,8 +111,6 @@ class Card(_Frozen):
         activation: "branch" (active from the invocation on) or "full" (active on the whole context).
         contract: what the skill writes.
         threshold: of a verdict, of calling nothing, or of saying that nothing answers; only for these contracts.
-        beams: hypotheses of the beam search for what it writes under a grammar; 1 decodes token by token.
-        reranking: how the calls that a search finds are compared; None: the likeliest are made.
         asks: whether a skill that writes calls may instead name the arguments it needs to be told, as
             `{"ask":["argument"]}`.
         fingerprints: of the base it was trained on.
@@ -164,8 +132,6 @@ class Card(_Frozen):
     activation: Literal["branch", "full"] = "branch"
     contract: Literal["calls", "code", "answer", "verdict", "text"] = "text"
     threshold: Threshold | None = None
-    beams: Annotated[int, Field(ge=1, le=MOST_BEAMS)] = 1
-    reranking: Reranking | None = None
     asks: bool = False
     fingerprints: Fingerprints
     base: str
@@ -199,8 +165,6 @@ class Card(_Frozen):
             )
         if self.asks and self.contract != "calls":
             raise ValueError(f"asks: only calls can be asked for, and this skill writes {self.contract!r}; remove it")
-        if self.reranking is not None and self.contract != "calls":
-            raise ValueError(f"reranking: only calls are compared, and this skill writes {self.contract!r}; remove it")
         return self
 
     @property
@@ -247,6 +211,10 @@ class Card(_Frozen):
             content = json.loads(text)
         except ValueError as error:
             raise SkillError(f"{where} is not JSON ({error}): export the skill again") from None
+        except RecursionError:
+            raise SkillError(f"{where} is nested too deeply to be a card: export the skill again") from None
+        if isinstance(content, dict):
+            content = {name: value for name, value in content.items() if name not in GONE}
         return cls.checked(content, where)
 
     @classmethod
@@ -267,15 +235,9 @@ class Card(_Frozen):
             raise SkillError(f"{where}: {_explain(error)}") from None
 
     def to_json(self) -> str:
-        """The card as indented JSON with a final newline; what a search needs is named only where there is one."""
-        content = self.model_dump(mode="json")
-        for name in ("threshold", "reranking"):
-            if content[name] is None:
-                del content[name]
-        if not self.asks:
-            del content["asks"]
-        if self.beams == 1:
-            del content["beams"]
+        """The card as indented JSON with a final newline; a threshold and `asks` are named only where they are set."""
+        unset = {name for name in ("threshold", "asks") if not getattr(self, name)}
+        content = self.model_dump(mode="json", exclude=unset)
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -289,14 +251,12 @@ def method_of(card: Card) -> Method:
 def _explain(error: ValidationError) -> str:
     """The first problem of a validation, in words."""
     problem = error.errors(include_url=False)[0]
-    path = ".".join(str(part) for part in problem["loc"])
+    path = ".".join(str(part) for part in problem["loc"][:4])
     count = error.error_count()
     more = f" (and {count - 1} more)" if count > 1 else ""
     if problem["type"] == "extra_forbidden":
         field = str(problem["loc"][-1])
-        known = [
-            name for model in (Card, Threshold, Reranking, Fingerprints, DataSource) for name in model.model_fields
-        ]
+        known = [name for model in (Card, Threshold, Fingerprints, DataSource) for name in model.model_fields]
         near = difflib.get_close_matches(field, known, n=1, cutoff=0.0)[0]
         return f"unknown field {path!r}; did you mean {near!r}? Remove it or correct it{more}"
     if problem["type"] == "missing":

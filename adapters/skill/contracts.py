@@ -274,6 +274,26 @@ def code_of(text: str) -> str:
     return match[1].strip("\n") + "\n"
 
 
+def calls_of(text: str) -> list[dict[str, Any]] | None:
+    """The calls that a tools step lists, as JSON data; None if the text is no list of calls.
+
+    Nothing is said about their tools: `tool_schemas.tools.calls` reads calls against the schemas of tools.
+
+    Args:
+        text: What a step wrote.
+    """
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, list):
+        return None
+    fits = all(
+        isinstance(c, dict) and isinstance(c.get("name"), str) and isinstance(c.get("arguments"), dict) for c in found
+    )
+    return found if fits else None
+
+
 def _object(text: str, what: str) -> dict[str, Any]:
     try:
         data = json.loads(text)

@@ -96,6 +96,6 @@ def own_router(architecture: str, skills: Collection[str]) -> Path | None:
     folder = router_folder(architecture)
     try:
         known = json.loads((folder / "router.json").read_text(encoding="utf-8"))["names"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return folder if set(known).intersection(skills) else None

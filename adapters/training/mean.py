@@ -30,7 +30,7 @@ def mean(skills: Sequence[Skill], weights: Sequence[float] | None = None, bare: 
 
     Args:
         skills: of the same base, with updates of the same matrices; the last one gives rank, alpha and card, but for
-            threshold, search and reranking, which are to be chosen anew. Of each source of data the card says the
+            threshold, which is to be chosen anew. Of each source of data the card says the
             largest number of examples.
         weights: of each; equal where None. They are divided by the sum of all.
         bare: weight of the bare base, which has no update.
@@ -74,7 +74,7 @@ def mean(skills: Sequence[Skill], weights: Sequence[float] | None = None, bare: 
         "mean_of": parts,
         "rounds": rounds([skill.card for skill in skills]),
     }
-    changed = {"training": training, "data": data, "scores": {}, "threshold": None, "beams": 1, "reranking": None}
+    changed = {"training": training, "data": data, "scores": {}, "threshold": None}
     card = last.card.model_copy(update=changed)
     return replace(last, card=card, tensors=tensors)
 

@@ -7,8 +7,7 @@ import math
 import pytest
 
 from loraloop.adapters.base.messages import Message
-from loraloop.adapters.grounding import read_calls
-from loraloop.adapters.skill.contracts import Passage
+from loraloop.adapters.skill.contracts import Passage, calls_of
 from loraloop.adapters.training.data.example import Example
 from loraloop.adapters.training.scoring.asked import asked_names, defines
 from loraloop.adapters.training.scoring.call_match import accepted, mistake, same_calls
@@ -161,7 +160,7 @@ def test_exact_match_is_light():
 
 @pytest.mark.parametrize("text", ["", "{}", '[{"name":"trip"}]', "[1]", '[{"name":1,"arguments":{}}]'])
 def test_what_is_no_list_of_calls(text):
-    assert read_calls(text) is None
+    assert calls_of(text) is None
 
 
 def test_tools_scores_by_category():

@@ -209,6 +209,21 @@ def test_a_card_with_a_missing_field() -> None:
         Card.from_json("{")
 
 
+def test_a_card_of_an_older_version_loads_without_what_is_gone() -> None:
+    fields = json.loads(make().card.to_json())
+    assert Card.from_json(json.dumps({**fields, "beams": 4, "reranking": {"weights": {}}})) == make().card
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"scores": ' + '{"a":' * 100_000])
+def test_a_card_that_is_nested_too_deeply_is_refused(text: str, tmp_path: Path) -> None:
+    with pytest.raises(SkillError, match="nested too deeply"):
+        Card.from_json(text)
+    folder = make().save(tmp_path / "tools")
+    (folder / store.CARD).write_text(text)
+    with pytest.raises(SkillError, match="nested too deeply"):
+        SkillFolder.open(folder)
+
+
 def test_whether_a_skill_asks_back_is_on_its_card() -> None:
     assert not make().card.asks and "asks" not in json.loads(make().card.to_json())
     card = make(asks=True).card

@@ -50,7 +50,7 @@ class HFSource:
     def _json(self, name: str) -> dict[str, Any]:
         try:
             content: dict[str, Any] = json.loads(self._text(name))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BaseModelError(f"{self._folder / name} is not valid JSON: {error}") from error
         return content
 

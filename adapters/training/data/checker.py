@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import groupby
 from typing import Any, Literal
 
-from loraloop.adapters.grounding import read_calls
+from loraloop.adapters.skill.contracts import calls_of
 from loraloop.adapters.training.data.overlap import SHARE, Overlap, normal
 from loraloop.adapters.training.data.readers import Broken
 from loraloop.adapters.training.data.record import Place, Record
@@ -171,7 +171,7 @@ class Checker:
         try:
             texts = [record.completion] if record.contract == "calls" else []
             if tools:
-                texts += [m.content for m in record.messages if m.role == "assistant" and read_calls(m.content)]
+                texts += [m.content for m in record.messages if m.role == "assistant" and calls_of(m.content)]
             for text in texts:
                 parse_calls(text, tools)
         except LoraloopError as error:

@@ -130,14 +130,14 @@ def completed(
     """
     import json
 
-    from loraloop.adapters.grounding import read_calls
+    from loraloop.adapters.skill.contracts import calls_of
     from loraloop.adapters.training.sources.tools_public import in_order
     from loraloop.tool_schemas import dumps
 
     if text is None or (isinstance(text, str) and not text.strip()):
         raise RecordError("empty completion", "the completion is empty: give the text that the skill should write")
     if contract == "calls":
-        calls = read_calls(text if isinstance(text, str) else json.dumps(text))
+        calls = calls_of(text if isinstance(text, str) else json.dumps(text))
         if calls is None:
             raise RecordError("invalid call", 'calls are a JSON list of {"name": …, "arguments": {…}}')
         calls = [in_order({"name": c["name"], "arguments": c["arguments"]}, tools) for c in calls]

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from loraloop.adapters.grounding import read_calls
 from loraloop.adapters.skill import contracts
+from loraloop.adapters.skill.contracts import calls_of
 from loraloop.adapters.training.data.example import Example
 from loraloop.adapters.training.scoring.asked import asked_names, defines, parsed
 from loraloop.adapters.training.scoring.call_match import accepted, same_calls
@@ -131,7 +131,7 @@ Pairs = list[tuple[Example, str]]
 def _tools(pairs: Pairs) -> dict[str, float]:
     by_name: dict[str, list[bool]] = defaultdict(list)
     for example, output in pairs:
-        calls = read_calls(output)
+        calls = calls_of(output)
         gold = example.gold.get("calls", ())
         accepts = example.gold.get("accepts")
         if calls is None:

@@ -24,11 +24,11 @@ def why_wrong(example: Example, output: str, runs: Runs | None = None) -> str:
     `other answer` (F1 below `ENOUGH`). Safety: `no verdict`, `let through`, `refused`.
     """
     if example.skill == "tools":
-        from loraloop.adapters.grounding import read_calls
+        from loraloop.adapters.skill.contracts import calls_of
         from loraloop.adapters.training.scoring.call_match import mistake
 
         gold = example.gold
-        return mistake(read_calls(output), gold.get("calls", ()), gold.get("accepts"), example.tools)
+        return mistake(calls_of(output), gold.get("calls", ()), gold.get("accepts"), example.tools)
     if example.skill == "code":
         return _code(example, output, runs)
     return _retrieval(example, output) if example.skill == "retrieval" else _safety(example, output)
