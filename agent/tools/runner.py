@@ -7,10 +7,11 @@ import contextvars
 import inspect
 import queue
 import threading
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from time import monotonic
 from typing import Any
 
@@ -21,6 +22,8 @@ from loraloop.tool_schemas.tools.calls import Call
 from loraloop.tool_schemas.tools.context import Context
 from loraloop.tool_schemas.tools.tool import Tool
 
+DEEPEST = 100
+"""Levels of objects and lists that a result may have."""
 _POLL = 0.05  # seconds between looks at whether the run was cancelled
 CANCELLED = "cancelled"
 
@@ -256,6 +259,7 @@ def _other_loop(loop: asyncio.AbstractEventLoop | None) -> asyncio.AbstractEvent
 
 def _usable(tool: Tool, result: Any) -> None:
     """Raises ToolError if a result is not what the tool promises, or not for JSON."""
+    check_shape(result)
     try:
         dumps(result)
         tool.check_result(result)
@@ -263,6 +267,39 @@ def _usable(tool: Tool, result: Any) -> None:
         raise ToolError(f"the result is not what the tool promises: {clipped(str(problem))}") from problem
     except Exception as problem:
         raise ToolError(f"the result cannot be written as JSON: {clipped(str(problem))}") from problem
+
+
+def check_shape(result: Any) -> None:
+    """Refuses what has no end, and what is nested too deeply to be stored and read again.
+
+    Raises:
+        ToolError: The result is or holds an iterator, or is nested more than `DEEPEST` levels deep.
+    """
+    deepest: dict[int, int] = {}  # the depth at which each container was looked at
+    waiting = [(result, 1)]
+    while waiting:
+        value, depth = waiting.pop()
+        if isinstance(value, Iterator | AsyncIterator):
+            kind = type(value).__name__
+            raise ToolError(f"the result is or holds an iterator ({kind}), which may have no end: return list(…) of it")
+        inner = _inner(value)
+        if inner is None or deepest.get(id(value), 0) >= depth:
+            continue
+        if depth > DEEPEST:
+            raise ToolError(f"the result is nested more than {DEEPEST} levels deep: return it flatter, or as a text")
+        deepest[id(value)] = depth
+        waiting += [(each, depth + 1) for each in inner]
+
+
+def _inner(value: Any) -> Iterable[Any] | None:
+    """What a container of data holds; None for any other value."""
+    if isinstance(value, dict):
+        return value.values()
+    if isinstance(value, list | tuple | set | frozenset | deque):
+        return value
+    if is_dataclass(value) and not isinstance(value, type):
+        return [getattr(value, each.name) for each in fields(value)]
+    return vars(value).values() if hasattr(type(value), "model_fields") else None
 
 
 def _record(started: _Started, result: Any, error: str | None, end: float, retry: bool = False) -> CallRecord:

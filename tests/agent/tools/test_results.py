@@ -1,0 +1,99 @@
+"""Results that a run cannot keep: iterators, which may have no end, and what is nested too deeply."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+import textwrap
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from loraloop import Agent
+from loraloop.agent.sessions.sessions import Sessions
+from loraloop.agent.tools.runner import ToolRunner
+from loraloop.testing import ScriptedRuntime, calls
+from loraloop.tool_schemas import Tool
+from loraloop.tool_schemas.tools.calls import Call
+
+
+@dataclass
+class Rows:
+    rows: Any
+
+
+class Page(BaseModel):
+    rows: Any
+
+
+def endless() -> Iterator[int]:
+    yield from itertools.count()
+
+
+async def endless_async() -> AsyncIterator[int]:
+    yield 1
+
+
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        endless,
+        endless_async,
+        lambda: {"rows": endless()},
+        lambda: [1, (2, {"x": map(str, endless())})],
+        lambda: Rows(endless()),
+        lambda: Page(rows=[endless()]),
+    ],
+)
+def test_an_iterator_is_no_result(make: Callable[[], Any]) -> None:
+    record = ToolRunner().run(Tool("rows", function=make), Call("rows", {}), 20)
+    assert record.error is not None and "iterator" in record.error and "list(…)" in record.error
+
+
+def test_a_process_that_was_given_an_endless_result_ends(tmp_path: Path) -> None:
+    program = """
+        import itertools, resource
+        resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
+        from loraloop.agent.tools.runner import ToolRunner
+        from loraloop.tool_schemas import Tool
+        from loraloop.tool_schemas.tools.calls import Call
+        print(ToolRunner().run(Tool("count", function=lambda: itertools.count()), Call("count", {}), 0.5).error)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "iterator" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("levels", [101, 200, 5000])
+def test_a_result_that_is_nested_too_deeply_leaves_the_session_usable(levels: int, tmp_path: Path) -> None:
+    def deep() -> Any:
+        """Deep."""
+        return nested(levels)
+
+    with Sessions(tmp_path / "s.db") as store:
+        session = store.session("s")
+        runtime = ScriptedRuntime(calls(deep={}), "It was too deep.", "Yes.")
+        result = Agent(runtime, [deep]).run_sync("Go.", session=session)
+        assert "nested more than 100" in (result.steps[0].calls[0].error or "")
+        assert Agent(runtime, [deep]).run_sync("Really?", session=session).output == "Yes."
+        assert len(store["s"].turns) == 2
+
+
+def test_a_result_of_a_hundred_levels_is_kept_and_one_that_holds_itself_is_refused(tmp_path: Path) -> None:
+    record = ToolRunner().run(Tool("deep", function=lambda: nested(100)), Call("deep", {}), 20)
+    assert record.error is None and record.result == nested(100)
+    itself: list[Any] = []
+    itself += [itself, itself]
+    record = ToolRunner().run(Tool("itself", function=lambda: itself), Call("itself", {}), 20)
+    assert record.error is not None and "nested" in record.error
