@@ -40,8 +40,8 @@ from loraloop.agent.tools.tool_choice import check_choice, check_names_free
 from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import InputError, unknown
 from loraloop.tool_schemas.grammar.grammar import Choice, Lark, Regex
-from loraloop.tool_schemas.tools.context import D, check_deps
-from loraloop.tool_schemas.tools.tool import Tool
+from loraloop.tool_schemas.tools.context import D
+from loraloop.tool_schemas.tools.tool import Tool, check_deps
 
 if TYPE_CHECKING:
     from loraloop.agent.sessions.sessions import Session, Sessions

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from loraloop.agent.result import T
 from loraloop.tool_schemas.errors import SchemaError
-from loraloop.tool_schemas.grammar.grammar import Choice, JsonSchema, Lark, OnUnsupported, Regex, Term
-from loraloop.tool_schemas.grammar.terms import term_of
+from loraloop.tool_schemas.grammar.grammar import Choice, JsonSchema, Lark, Regex, Term, term_of
 from loraloop.tool_schemas.jsontext import dumps, strict_loads
-from loraloop.tool_schemas.schema.validation import check_value, json_path
+from loraloop.tool_schemas.schema.findings import OnUnsupported
+from loraloop.tool_schemas.schema.places import json_path
+from loraloop.tool_schemas.schema.validation import check_value
 
 if TYPE_CHECKING:
     import pydantic
@@ -137,7 +138,7 @@ def _schema_of(adapter: pydantic.TypeAdapter[Any]) -> dict[str, Any]:
 def _checked(term: JsonSchema) -> JsonSchema:
     """The term, if decoding takes it."""
     if isinstance(term.schema, dict):
-        from loraloop.tool_schemas.schema.prepare import prepared
+        from loraloop.tool_schemas.grammar.prepare import prepared
 
         try:
             prepared(term.schema, term.on_unsupported)

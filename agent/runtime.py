@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from loraloop.agent.engine.sampler import Sampler
     from loraloop.agent.skills.outlines_model import OutlinesModel
     from loraloop.router.decision import Route, RouterState, ScreenResult
-    from loraloop.tool_schemas.grammar.grammar import Grammar, GrammarCompiler, OnUnsupported
+    from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
+    from loraloop.tool_schemas.grammar.grammar import Grammar
+    from loraloop.tool_schemas.schema.findings import OnUnsupported
 
 
 SLOT_SECONDS = 300.0
@@ -302,7 +304,7 @@ class Runtime:
         """What compiles terms for the base's tokenizer."""
         with self._compiling:
             if self._compiler is None:
-                from loraloop.tool_schemas.grammar.grammar import GrammarCompiler
+                from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
 
                 base = self.base
                 self._compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])

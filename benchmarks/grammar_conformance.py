@@ -21,8 +21,9 @@ from report import Report, finish, options
 
 from loraloop.render.progress import counting
 from loraloop.tool_schemas.errors import SchemaError
-from loraloop.tool_schemas.grammar.conformance import Judge, OurJudge, Vocabulary, read_cases, score
-from loraloop.tool_sources import check_vocabulary
+from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
+from loraloop.tool_schemas.grammar.conformance import OurJudge, SchemaJudge, read_cases, score
+from loraloop.tool_sources import check_compiler
 
 FILES = ("maskbench.eval.jsonl", "json_schema_test_suite.eval.jsonl")
 
@@ -32,8 +33,8 @@ class LlguidanceJudge:
 
     name = "llguidance"
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self._tokenizer = vocabulary.ours
+    def __init__(self, compiler: GrammarCompiler) -> None:
+        self._tokenizer = compiler.vocabulary.tokenizer
 
     def compile(self, schema: dict[str, Any] | bool) -> Callable[[Any], bool]:
         from llguidance import LLMatcher
@@ -55,11 +56,13 @@ class XgrammarJudge:
 
     name = "xgrammar"
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, compiler: GrammarCompiler) -> None:
         import xgrammar
 
-        texts = vocabulary.texts
-        info = xgrammar.TokenizerInfo(texts, vocab_size=vocabulary.size, stop_token_ids=list(vocabulary.ends))
+        said = compiler.vocabulary
+        special = [token in said.ends or said.tokenizer.is_special_token(token) for token in range(said.size)]
+        texts = [b"" if special[token] else said.bytes_of(token) for token in range(said.size)]
+        info = xgrammar.TokenizerInfo(texts, vocab_size=said.size, stop_token_ids=said.ends)
         self._compiler = xgrammar.GrammarCompiler(info, cache_enabled=False)
 
     def compile(self, schema: dict[str, Any] | bool) -> Callable[[Any], bool]:
@@ -78,11 +81,11 @@ class XgrammarJudge:
         return accepts
 
 
-def judges(vocabulary: Vocabulary) -> list[Judge]:
+def judges(compiler: GrammarCompiler) -> list[SchemaJudge]:
     """What can be measured here, ours first."""
-    found: list[Judge] = [OurJudge(vocabulary, "check"), OurJudge(vocabulary, "refuse"), LlguidanceJudge(vocabulary)]
+    found: list[SchemaJudge] = [OurJudge(compiler, "check"), OurJudge(compiler, "refuse"), LlguidanceJudge(compiler)]
     try:
-        found.append(XgrammarJudge(vocabulary))
+        found.append(XgrammarJudge(compiler))
     except ImportError as error:
         print(f"not measured: xgrammar ({error})", file=sys.stderr)
     return found
@@ -92,7 +95,7 @@ def report(data: Path, limit: int | None) -> Report:
     """Every system over every schema."""
     cases = [case for name in FILES for case in list(read_cases(data / "jsonschema" / name))[:limit]]
     scores = {}
-    for judge in judges(Vocabulary(*check_vocabulary())):
+    for judge in judges(check_compiler()[0]):
         with counting(judge.name, len(cases)) as step:
             scores[judge.name] = score(judge, cases, step)
     own = [name for name in scores if name.startswith("loraloop")]

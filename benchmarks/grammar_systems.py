@@ -93,7 +93,8 @@ def in_time(compile: Callable[[], object]) -> bool:
 def ours(base: Base) -> Run:
     """Ours: masks where there is a choice, forced tokens elsewhere."""
     from loraloop.tool_schemas.errors import InputError, SchemaError
-    from loraloop.tool_schemas.grammar.grammar import GrammarCompiler, JsonSchema
+    from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
+    from loraloop.tool_schemas.grammar.grammar import JsonSchema
 
     compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
     compiler.compile({"type": "null"})

@@ -1,12 +1,12 @@
+from .grammar.compiler import GrammarCompiler as GrammarCompiler
 from .grammar.grammar import Choice as Choice
 from .grammar.grammar import Grammar as Grammar
-from .grammar.grammar import GrammarCompiler as GrammarCompiler
 from .grammar.grammar import JsonSchema as JsonSchema
 from .grammar.grammar import Lark as Lark
 from .grammar.grammar import Regex as Regex
 from .grammar.grammar import State as State
 from .grammar.grammar import Term as Term
-from .grammar.terms import term_of as term_of
+from .grammar.grammar import term_of as term_of
 from .http.auth import ApiKey as ApiKey
 from .http.auth import Basic as Basic
 from .http.auth import Bearer as Bearer
@@ -14,7 +14,6 @@ from .http.client import HttpClient as HttpClient
 from .http.client import Retries as Retries
 from .http.client import Sending as Sending
 from .http.endpoint import HttpError as HttpError
-from .http.endpoint import http_tool as http_tool
 from .http.places import Place as Place
 from .http.policy import NetworkPolicy as NetworkPolicy
 from .jsontext import dumps as dumps
@@ -33,5 +32,6 @@ from .tools.loading import load_tools as load_tools
 from .tools.loading import python_tools as python_tools
 from .tools.render import render_tools as render_tools
 from .tools.tool import Tool as Tool
+from .tools.tool import http_tool as http_tool
 from .tools.tool import tool as tool
 from .tools.tool_lists import openai_tools as openai_tools

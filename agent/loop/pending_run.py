@@ -14,7 +14,7 @@ from loraloop.agent.skills.mixture import Mixture
 from loraloop.agent.tools.approval import Deny, PendingCall
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.jsontext import dumps
-from loraloop.tool_schemas.schema.validation import json_path
+from loraloop.tool_schemas.schema.places import json_path
 
 VERSION = 1
 """Of the JSON form."""

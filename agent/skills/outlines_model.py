@@ -19,8 +19,8 @@ from loraloop.agent.engine.sampler import Sampler, Sampling
 from loraloop.agent.skills.one_step import HowWritten, write_step
 from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import InputError, unknown
-from loraloop.tool_schemas.grammar.grammar import JsonSchema, OnUnsupported
-from loraloop.tool_schemas.grammar.terms import term_of
+from loraloop.tool_schemas.grammar.grammar import JsonSchema, term_of
+from loraloop.tool_schemas.schema.findings import OnUnsupported
 
 if TYPE_CHECKING:
     from loraloop.agent.runtime import Runtime

@@ -186,7 +186,7 @@ class Actor:
             yield from self._end(index, due, known)
             return
         with clock.phase("tool"):
-            context = self.context(tool, index) if tool.context else None
+            context = self.context(tool, index) if tool.binding.context else None
             running.start(number, tool, call, timeout, context, due.pending.id)
 
     def _end(self, index: int, due: _Due, record: CallRecord) -> Iterator[Event]:

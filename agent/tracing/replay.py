@@ -23,7 +23,8 @@ from loraloop.agent.tracing.tracer import Tracer, is_function
 from loraloop.tool_schemas.errors import InputError, ToolError, ToolRetry, unknown
 from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.tools.calls import Call
-from loraloop.tool_schemas.tools.tool import NO_RESULT, Tool
+from loraloop.tool_schemas.tools.context import Binding
+from loraloop.tool_schemas.tools.tool import Tool
 
 if TYPE_CHECKING:
     from loraloop.agent.runtime import Runtime
@@ -135,7 +136,7 @@ class _Recorded:
                 raise (ToolRetry if record.retry else ToolError)(record.error)
             return record.result
 
-        return replace(tool, function=again, result=NO_RESULT, bind=None, context="", deps=None)
+        return replace(tool, function=again, binding=Binding())
 
 
 def _of_trace(trace: Trace, deps: Any) -> Job:

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     import typer
 
     from loraloop.tool_schemas import Tool
-    from loraloop.tool_schemas.grammar.grammar import GrammarCompiler, OnUnsupported
+    from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
     from loraloop.tool_schemas.mcp.server import McpServer
-    from loraloop.tool_schemas.tools.checking import Checker, Report
+    from loraloop.tool_schemas.schema.findings import OnUnsupported
+    from loraloop.tool_schemas.tools.checking import ToolChecker, ToolReport
 
 Tokens = tuple[str, int, tuple[int, ...]]
 
@@ -83,18 +84,10 @@ def mcp_server(text: str) -> McpServer:
 def check_compiler() -> tuple[GrammarCompiler, str]:
     """A compiler for the embedded base's tokenizer, or for bytes where the base is not on this machine; and which."""
     from loraloop.adapters.base.loading.catalog import DEFAULT
-    from loraloop.tool_schemas.grammar.grammar import GrammarCompiler
+    from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
 
     embedded = _embedded_vocabulary()
     return GrammarCompiler(*(embedded or _byte_vocabulary())), DEFAULT if embedded else "bytes"
-
-
-def check_vocabulary() -> Tokens:
-    """The embedded base's tokenizer, or one of bytes where the base is not on this machine: JSON, size, end tokens.
-
-    Nothing is fetched.
-    """
-    return _embedded_vocabulary() or _byte_vocabulary()
 
 
 def _byte_vocabulary() -> Tokens:
@@ -120,7 +113,7 @@ def _embedded_vocabulary() -> Tokens | None:
     return None
 
 
-def reports(source: str, checker: Checker, on_unsupported: OnUnsupported | None) -> Iterator[Report]:
+def reports(source: str, checker: ToolChecker, on_unsupported: OnUnsupported | None) -> Iterator[ToolReport]:
     """The report of each tool of a file, a folder, an OpenAPI document at a URL, or a Python module.
 
     Raises:
@@ -142,7 +135,7 @@ def reports(source: str, checker: Checker, on_unsupported: OnUnsupported | None)
         yield from _of_file(file, checker, on_unsupported)
 
 
-def _of_file(file: Path, checker: Checker, on_unsupported: OnUnsupported | None) -> Iterator[Report]:
+def _of_file(file: Path, checker: ToolChecker, on_unsupported: OnUnsupported | None) -> Iterator[ToolReport]:
     from loraloop.tool_schemas.tools.loading import file_entries, read_document
     from loraloop.tool_schemas.tools.tool_lists import is_openapi
 
@@ -154,7 +147,9 @@ def _of_file(file: Path, checker: Checker, on_unsupported: OnUnsupported | None)
         yield checker.entry(entry, f"{file}, {entry.place}", on_unsupported)
 
 
-def _of_service(document: Any, place: str, checker: Checker, on_unsupported: OnUnsupported | None) -> Iterator[Report]:
+def _of_service(
+    document: Any, place: str, checker: ToolChecker, on_unsupported: OnUnsupported | None
+) -> Iterator[ToolReport]:
     """The report of each operation of an OpenAPI document, or of one at a URL.
 
     Nothing is called, so a document that does not say where its service is can be checked as well.
@@ -173,7 +168,7 @@ def _of_service(document: Any, place: str, checker: Checker, on_unsupported: OnU
             yield checker.refusal({"name": each.name}, f"{place}, {each.operation}", error, "check")
 
 
-def mcp_reports(text: str, checker: Checker, on_unsupported: OnUnsupported | None) -> Iterator[Report]:
+def mcp_reports(text: str, checker: ToolChecker, on_unsupported: OnUnsupported | None) -> Iterator[ToolReport]:
     """The report of each tool of an MCP server.
 
     Raises:
@@ -195,17 +190,15 @@ def mcp_reports(text: str, checker: Checker, on_unsupported: OnUnsupported | Non
 
 
 def all_reports(
-    sources: Sequence[str], servers: Sequence[str], checker: Checker, on_unsupported: OnUnsupported | None
-) -> tuple[list[Report], list[tuple[str, str]]]:
+    sources: Sequence[str], servers: Sequence[str], checker: ToolChecker, on_unsupported: OnUnsupported | None
+) -> tuple[list[ToolReport], list[tuple[str, str]]]:
     """The reports of everything, and what could not be read, each with the reason.
 
     Two tools of one source that share a name are refused.
     """
-    from dataclasses import replace
+    from loraloop.tool_schemas.tools.survey import Note
 
-    from loraloop.tool_schemas.schema.keywords import Note
-
-    found: list[Report] = []
+    found: list[ToolReport] = []
     unreadable: list[tuple[str, str]] = []
     asked = [(source, reports(source, checker, on_unsupported)) for source in sources]
     asked += [(text, mcp_reports(text, checker, on_unsupported)) for text in servers]
@@ -215,7 +208,7 @@ def all_reports(
             for report in making:
                 if report.name in places:
                     note = Note("", f"another tool is called {report.name!r} ({places[report.name]}); rename one")
-                    report = replace(report, refused=(note, *report.refused))
+                    report = report.also_refused(note)
                 places[report.name] = report.place
                 found.append(report)
         except LoraloopError as error:

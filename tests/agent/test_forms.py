@@ -23,9 +23,9 @@ def fresh(name: str) -> Tool:
 
 def engine_of(runtime: Runtime, monkeypatch: pytest.MonkeyPatch, wait: threading.Event | None = None) -> list[Any]:
     """Notes what the runtime's engine compiles, and in which thread, and holds it up if asked."""
-    engine = runtime.compiler.engine()
+    compiler = runtime.compiler
     compiled: list[Any] = []
-    real = engine.compile
+    real = compiler.compile_anew
 
     def noting(term: Any) -> Any:
         compiled.append((threading.current_thread().name, term))
@@ -33,7 +33,7 @@ def engine_of(runtime: Runtime, monkeypatch: pytest.MonkeyPatch, wait: threading
             wait.wait(5)
         return real(term)
 
-    monkeypatch.setattr(engine, "compile", noting)
+    monkeypatch.setattr(compiler, "compile_anew", noting)
     return compiled
 
 
@@ -101,6 +101,6 @@ def test_an_error_of_the_compiler_is_told_by_the_step(
     def fail(term: Any) -> Any:
         raise SchemaError("no grammar today")
 
-    monkeypatch.setattr(runtime.compiler.engine(), "compile", fail)
+    monkeypatch.setattr(runtime.compiler, "compile_anew", fail)
     with pytest.raises(SchemaError, match="no grammar today"):
         Agent(runtime, [fresh("six")]).run_sync("go")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from loraloop.cli.main import run_command
-from loraloop.tool_schemas.schema.keywords import Survey, survey
+from loraloop.tool_schemas.tools.survey import Survey, survey
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "tools.md"

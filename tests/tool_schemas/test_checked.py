@@ -13,8 +13,8 @@ from loraloop.tool_schemas import GrammarCompiler, JsonSchema, State, Tool, call
 from loraloop.tool_schemas.errors import InputError, SchemaError, Violation
 from loraloop.tool_schemas.grammar.checked import CheckedState
 from loraloop.tool_schemas.grammar.reader import JsonReader
-from loraloop.tool_schemas.schema.keywords import survey
 from loraloop.tool_schemas.schema.validation import check_value
+from loraloop.tool_schemas.tools.survey import survey
 
 
 def start(compiler: GrammarCompiler, schema: dict[str, Any]) -> State:

@@ -12,19 +12,19 @@ from hypothesis import strategies as st
 
 from loraloop.tool_schemas import GrammarCompiler, JsonSchema, Tool
 from loraloop.tool_schemas.errors import LimitError, SchemaError
-from loraloop.tool_schemas.grammar.walks import Vocabulary, random_walk, shortest
+from loraloop.tool_schemas.grammar.walks import WalkVocabulary, random_walk, shortest
 from loraloop.tool_schemas.schema.keywords import ANNOTATIONS, CHECKED, ENFORCED
-from loraloop.tool_schemas.tools.checking import Checker, Report
-from loraloop.tool_schemas.tools.tool_lists import Entry
+from loraloop.tool_schemas.tools.checking import ToolChecker, ToolReport
+from loraloop.tool_schemas.tools.tool_lists import ToolEntry
 
 
 @pytest.fixture(scope="module")
-def checker(compiler: GrammarCompiler) -> Checker:
-    return Checker(compiler)
+def checker(compiler: GrammarCompiler) -> ToolChecker:
+    return ToolChecker(compiler)
 
 
-def keywords(report: Report, kind: str) -> set[str]:
-    return {note.path.rsplit(".", 1)[-1] for note in getattr(report, kind)}
+def keywords(report: ToolReport, kind: str) -> set[str]:
+    return {note.path.rsplit(".", 1)[-1] for note in getattr(report.survey, kind)}
 
 
 ENTRY = {
@@ -41,12 +41,12 @@ ENTRY = {
 }
 
 
-def test_what_is_checked_in_check_mode_is_refused_otherwise(checker: Checker) -> None:
-    refused = checker.entry(Entry("tool 0", ENTRY), "f.json, tool 0")
-    assert {note.path for note in refused.refused} == {"$.properties.tags.uniqueItems", "$.properties.n.not"}
-    assert "on_unsupported='check'" in refused.refused[0].reason and refused.shortest is None
-    told = checker.entry(Entry("tool 0", ENTRY), "f.json, tool 0", "check")
-    assert not told.refused and keywords(told, "checked") == {"uniqueItems", "not"}
+def test_what_is_checked_in_check_mode_is_refused_otherwise(checker: ToolChecker) -> None:
+    refused = checker.entry(ToolEntry("tool 0", ENTRY), "f.json, tool 0")
+    assert {note.path for note in refused.survey.refused} == {"$.properties.tags.uniqueItems", "$.properties.n.not"}
+    assert "on_unsupported='check'" in refused.survey.refused[0].reason and refused.shortest is None
+    told = checker.entry(ToolEntry("tool 0", ENTRY), "f.json, tool 0", "check")
+    assert not told.survey.refused and keywords(told, "checked") == {"uniqueItems", "not"}
     assert keywords(told, "annotations") == {"description"} and "minItems" in keywords(told, "enforced")
     for call in (told.shortest, told.random):
         jsonschema.validate(call, ENTRY["parameters"])
@@ -54,9 +54,9 @@ def test_what_is_checked_in_check_mode_is_refused_otherwise(checker: Checker) ->
     assert json.loads(json.dumps(told.to_dict()))["checked"][0]["path"].startswith("$.properties")
 
 
-def test_mcp_entries_are_checked_by_default(checker: Checker) -> None:
+def test_mcp_entries_are_checked_by_default(checker: ToolChecker) -> None:
     entry = {"name": "pick", "inputSchema": ENTRY["parameters"]}
-    assert not checker.entry(Entry("tool 0", entry, foreign=True), "x").refused
+    assert not checker.entry(ToolEntry("tool 0", entry, foreign=True), "x").survey.refused
 
 
 @pytest.mark.parametrize(
@@ -75,29 +75,29 @@ def test_mcp_entries_are_checked_by_default(checker: Checker) -> None:
         (3, "", "JSON object"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_place(body: Any, path: str, said: str, checker: Checker) -> None:
-    report = checker.entry(Entry("tool 0", body), "f.json, tool 0")
-    assert any(note.path == path and said in note.reason for note in report.refused), report.refused
+def test_what_is_wrong_is_told_with_its_place(body: Any, path: str, said: str, checker: ToolChecker) -> None:
+    report = checker.entry(ToolEntry("tool 0", body), "f.json, tool 0")
+    assert any(note.path == path and said in note.reason for note in report.survey.refused), report.survey.refused
     assert report.random is None
 
 
-def test_a_call_that_is_too_rare_to_be_found_is_no_refusal(checker: Checker) -> None:
+def test_a_call_that_is_too_rare_to_be_found_is_no_refusal(checker: ToolChecker) -> None:
     parameters = {
         "type": "object",
         "properties": {"a": {"type": "array", "items": {"type": "string"}, "contains": {"const": "administrator"}}},
         "required": ["a"],
     }
     report = checker.tool(Tool("rare", "", parameters, on_unsupported="check"), "x")
-    assert not report.refused and report.problem and report.random is None
+    assert not report.survey.refused and report.problem and report.random is None
 
 
-def test_tools_that_are_not_strict(checker: Checker) -> None:
+def test_tools_that_are_not_strict(checker: ToolChecker) -> None:
     report = checker.tool(Tool("loose", "", ENTRY["parameters"], strict=False), "x")
-    assert not report.refused and not report.enforced and report.random is not None
+    assert not report.survey.refused and not report.survey.enforced and report.random is not None
 
 
 def test_walks_are_the_seeds(compiler: GrammarCompiler) -> None:
-    vocabulary = Vocabulary.of(compiler)
+    vocabulary = WalkVocabulary.of(compiler)
     grammar = compiler.compile(JsonSchema({"type": "object", "properties": {"a": {"type": "string"}}}))
     texts = [random_walk(grammar, vocabulary, seed) for seed in (1, 1, 2, 3)]
     assert texts[0] == texts[1] and len(set(texts)) > 1
@@ -134,12 +134,14 @@ objects = st.recursive(
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(objects, st.integers(0, 1000))
-def test_every_keyword_is_accounted_for_and_examples_fit(checker: Checker, schema: dict[str, Any], seed: int) -> None:
+def test_every_keyword_is_accounted_for_and_examples_fit(
+    checker: ToolChecker, schema: dict[str, Any], seed: int
+) -> None:
     parameters = {"type": "object", "properties": {"value": schema}, "required": ["value"]}
     checker.seed = seed
     report = checker.tool(Tool("f", "", parameters, on_unsupported="check"), "x")
-    assert not report.refused
-    told = [note.path for kind in ("enforced", "checked", "annotations") for note in getattr(report, kind)]
+    assert not report.survey.refused
+    told = [note.path for kind in ("enforced", "checked", "annotations") for note in getattr(report.survey, kind)]
     said: list[str] = []
 
     def count(place: Any) -> None:

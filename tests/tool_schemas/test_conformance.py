@@ -8,23 +8,24 @@ import pytest
 from loraloop.adapters.base.random_base import byte_tokenizer_json
 from loraloop.cli.main import run_command
 from loraloop.tool_schemas.errors import InputError, SchemaError
-from loraloop.tool_schemas.grammar.conformance import CASES, OurJudge, Vocabulary, keyword_of, read_cases, score
+from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
+from loraloop.tool_schemas.grammar.conformance import CASES, OurJudge, keyword_of, read_cases, score
 
 
 @pytest.fixture(scope="module")
-def vocabulary() -> Vocabulary:
-    return Vocabulary(byte_tokenizer_json(), 259, (0,))
+def compiler() -> GrammarCompiler:
+    return GrammarCompiler(byte_tokenizer_json(), 259, 0)
 
 
-def test_checked_schemas_are_judged_as_json_schema_says(vocabulary: Vocabulary) -> None:
-    result = score(OurJudge(vocabulary, "check"), read_cases(CASES))
+def test_checked_schemas_are_judged_as_json_schema_says(compiler: GrammarCompiler) -> None:
+    result = score(OurJudge(compiler, "check"), read_cases(CASES))
     assert result.wrong == []
     assert not result.refused
     assert result.passed == result.schemas > 30
 
 
-def test_refusing_accepts_nothing_invalid_either(vocabulary: Vocabulary) -> None:
-    result = score(OurJudge(vocabulary, "refuse"), read_cases(CASES))
+def test_refusing_accepts_nothing_invalid_either(compiler: GrammarCompiler) -> None:
+    result = score(OurJudge(compiler, "refuse"), read_cases(CASES))
     assert result.wrong == []
     assert {"uniqueItems", "contains", "not", "if", "dependentRequired", "oneOf", "format"} <= result.refused.keys()
     assert result.passed + result.refused.total() == result.schemas

@@ -46,7 +46,7 @@ from typing_extensions import TypedDict
 
 from loraloop.tool_schemas import Bounds, GrammarCompiler, JsonSchema, Tool
 from loraloop.tool_schemas.errors import SchemaError
-from loraloop.tool_schemas.grammar.walks import Vocabulary, random_walk
+from loraloop.tool_schemas.grammar.walks import WalkVocabulary, random_walk
 
 T = TypeVar("T")
 UserId = NewType("UserId", int)
@@ -305,7 +305,7 @@ def test_whatever_is_decoded_reaches_the_function(annotation: Any, compiler: Gra
 
     f.__annotations__ = {"x": annotation}
     made = Tool.from_function(f, on_unsupported="check")
-    vocabulary = Vocabulary.of(compiler)
+    vocabulary = WalkVocabulary.of(compiler)
     term = JsonSchema(made.parameters, Bounds(text=12, items=3, keys=2, key=8, number=1e6), "check")
     grammar = compiler.compile(term)
     adapter = TypeAdapter(annotation)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from loraloop.adapters.base.random_base import byte_tokenizer_json
 from loraloop.tool_schemas import GrammarCompiler, JsonSchema, Tool
 from loraloop.tool_schemas.errors import LoraloopError, SchemaError
-from loraloop.tool_schemas.schema.keyword_checks import SECONDS
-from loraloop.tool_schemas.schema.keywords import ANNOTATIONS, CHECKED, ENFORCED, survey
-from loraloop.tool_schemas.schema.validation import check_value
+from loraloop.tool_schemas.schema.keywords import ANNOTATIONS, CHECKED, ENFORCED
+from loraloop.tool_schemas.schema.validation import SECONDS, check_value
+from loraloop.tool_schemas.tools.survey import survey
 
 BOUND = 10.0  # seconds for one schema on a busy machine; alone none takes more than one
 
@@ -136,7 +136,7 @@ def test_validation_gives_up_a_pattern_that_runs_on() -> None:
     assert time.monotonic() - start < BOUND * SECONDS + BOUND
 
 
-words = sorted(ENFORCED | CHECKED | (ANNOTATIONS - {"$schema"}))
+words = sorted({*ENFORCED, *CHECKED, *ANNOTATIONS} - {"$schema"})
 scalars = (
     st.none()
     | st.booleans()

@@ -4,8 +4,8 @@ import pytest
 
 from loraloop.tool_schemas import Tool
 from loraloop.tool_schemas.errors import SchemaError
+from loraloop.tool_schemas.grammar.prepare import prepared
 from loraloop.tool_schemas.schema.formats import portable
-from loraloop.tool_schemas.schema.prepare import prepared
 
 NODE = {"type": "object", "properties": {"n": {"$ref": "#/$defs/Node"}}, "required": ["n"]}
 REFUSED = [

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from loraloop.adapters.base import Base
 from loraloop.adapters.skill.contracts import code_grammar, code_of, code_text
 from loraloop.tool_schemas.errors import SchemaError, Violation
-from loraloop.tool_schemas.grammar.grammar import GrammarCompiler, Lark
+from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
+from loraloop.tool_schemas.grammar.grammar import Lark
 from loraloop.tool_schemas.grammar.python_block import PythonState, python_problem
 
 REAL = sorted(Path(__file__).parents[2].glob("kernels/*.py"))[:6]

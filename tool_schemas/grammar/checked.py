@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+import torch
 
 from loraloop.tool_schemas.errors import InputError, SchemaError, Violation
 from loraloop.tool_schemas.grammar.reader import Frame, JsonReader
+from loraloop.tool_schemas.schema.places import json_path
 
 if TYPE_CHECKING:
-    import torch
-
     from loraloop.tool_schemas.grammar.checks import Checks
-    from loraloop.tool_schemas.grammar.grammar import Grammar, State
+    from loraloop.tool_schemas.grammar.grammar import State
+    from loraloop.tool_schemas.grammar.matcher import LlguidanceGrammar, Vocabulary
 
 _WAYS_OUT = 8  # attempts to find an end that passes the checks
 
@@ -23,24 +25,15 @@ class CheckedGrammar:
     Args:
         grammar: What can be enforced.
         checks: What cannot.
-        token_bytes: The bytes of a token.
-        ends: Tokens that end a text.
-        vocab_size: Number of logits.
+        vocabulary: The tokens.
     """
 
-    def __init__(
-        self,
-        grammar: Grammar,
-        checks: Checks,
-        token_bytes: Callable[[int], bytes],
-        ends: Collection[int],
-        vocab_size: int,
-    ) -> None:
+    def __init__(self, grammar: LlguidanceGrammar, checks: Checks, vocabulary: Vocabulary) -> None:
         self.grammar = grammar
         self.checks = checks
-        self.token_bytes = token_bytes
-        self.ends = sorted(ends)
-        self.vocab_size = vocab_size
+        self.token_bytes = vocabulary.bytes_of
+        self.ends = sorted(vocabulary.ends)
+        self.vocab_size = vocabulary.size
 
     def start(self) -> CheckedState:
         """The state before the first token."""
@@ -159,8 +152,6 @@ class CheckedState:
 
     def _other(self, tried: set[int]) -> int | None:
         """A token that may follow and has not been tried."""
-        import torch
-
         logits = torch.zeros(self._grammar.vocab_size)
         self._state.mask_(logits)
         allowed = torch.isfinite(logits).nonzero().flatten().tolist()
@@ -213,6 +204,4 @@ class _Watcher:
 
 
 def _path(frames: list[Frame]) -> str:
-    from loraloop.tool_schemas.schema.validation import json_path
-
     return json_path([frame.step for frame in frames[1:]])

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from loraloop.tool_schemas.schema.exclusion import followed, literals
-from loraloop.tool_schemas.schema.keyword_checks import found as pattern_found
-from loraloop.tool_schemas.schema.keywords import judged, places
-from loraloop.tool_schemas.schema.references import resolve
-from loraloop.tool_schemas.schema.validation import json_path, validator_of
+from loraloop.tool_schemas.errors import SchemaError
+from loraloop.tool_schemas.schema.keywords import ENFORCED
+from loraloop.tool_schemas.schema.places import applied, followed, json_path, literals, resolve, subschemas
+from loraloop.tool_schemas.schema.validation import pattern_found, validator_of
 
 if TYPE_CHECKING:
-    from loraloop.tool_schemas.errors import SchemaError
     from loraloop.tool_schemas.grammar.reader import Frame
-    from loraloop.tool_schemas.schema.prepare import Prepared
+    from loraloop.tool_schemas.schema.findings import PreparedSchema
 
 _UNIONS = ("anyOf", "oneOf")
 
@@ -31,11 +29,11 @@ class Checks:
         prepared: The same, made ready.
     """
 
-    def __init__(self, schema: dict[str, Any], prepared: Prepared) -> None:
+    def __init__(self, schema: dict[str, Any], prepared: PreparedSchema) -> None:
         self.root = prepared.normal
         self._whole = validator_of(schema)
         self._validator = validator_of(self.root)
-        listed = list(places(self.root))
+        listed = list(applied(self.root))
         said = {each.parts for each in prepared.findings if each.checked}
         self._own = {id(place) for parts, place in listed if parts in said}
         self._reaching = self._closure([place for _, place in listed])
@@ -47,7 +45,7 @@ class Checks:
 
     def _closure(self, listed: list[dict[str, Any]]) -> set[int]:
         """The schema objects from which one that is checked can be reached."""
-        inside = {id(place): [id(inner) for _, inner in judged(place)] for place in listed}
+        inside = {id(place): [id(inner) for _, inner in subschemas(place, ENFORCED)] for place in listed}
         for place in listed:
             if "$ref" in place:
                 inside[id(place)] += [id(target) for target in resolve(self.root, place["$ref"]) or ()]
@@ -135,8 +133,6 @@ class Checks:
     def _error(self, validator: Any, value: Any) -> SchemaError | None:
         from jsonschema.exceptions import best_match
         from referencing.exceptions import Unresolvable
-
-        from loraloop.tool_schemas.errors import SchemaError
 
         try:
             error = best_match(validator.iter_errors(value))

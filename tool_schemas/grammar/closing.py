@@ -17,7 +17,7 @@ _TRIALS = 4000  # tokens that one attempt tries before it gives up; each takes s
 _FEW = 48  # so many allowed tokens are all tried
 
 
-class Place(NamedTuple):
+class JsonPosition(NamedTuple):
     """Where a piece of JSON text stands.
 
     Attributes:
@@ -30,7 +30,7 @@ class Place(NamedTuple):
     escaped: bool = False
     depth: int = 0
 
-    def after(self, text: bytes) -> Place:
+    def after(self, text: bytes) -> JsonPosition:
         """The place behind some more text."""
         quoted, escaped, depth = self
         for byte in text:
@@ -45,7 +45,7 @@ class Place(NamedTuple):
                 depth += 1
             elif byte in b"]}":
                 depth -= 1
-        return Place(quoted, escaped, depth)
+        return JsonPosition(quoted, escaped, depth)
 
 
 _WORDS = (
@@ -130,7 +130,7 @@ class Closing:
         Returns:
             The tokens, or None.
         """
-        place = Place().after(text) if self.json else Place()
+        place = JsonPosition().after(text) if self.json else JsonPosition()
         ways = [(self._walk, False), (self._search, True), (self._walk, True), (self._search, False)]
         if not self.json:
             ways[:2] = ways[1::-1]
@@ -150,7 +150,7 @@ class Closing:
         bits = np.unpackbits(self._bits, bitorder="little")
         return bits[: self.closers.size].view(np.bool_)
 
-    def _forced(self, matcher: LLMatcher, place: Place, path: list[int]) -> Place:
+    def _forced(self, matcher: LLMatcher, place: JsonPosition, path: list[int]) -> JsonPosition:
         """Follows the forced tokens."""
         forced = [] if matcher.is_stopped() else matcher.compute_ff_tokens()
         taken = forced[: matcher.try_consume_tokens(forced)] if forced else []
@@ -159,7 +159,7 @@ class Closing:
             place = place.after(self.closers.text(token))
         return place
 
-    def _options(self, matcher: LLMatcher, place: Place) -> tuple[list[int], bool]:
+    def _options(self, matcher: LLMatcher, place: JsonPosition) -> tuple[list[int], bool]:
         """The tokens to try from a place, best first, and whether the first is known to lead out."""
         closers = self.closers
         allowed = self._allowed(matcher)
@@ -185,7 +185,7 @@ class Closing:
         found = list(dict.fromkeys([*fences.tolist(), *singles.tolist(), *fillers.tolist()]))
         return found or np.flatnonzero(allowed)[:_FEW].tolist(), False
 
-    def _leads_out(self, matcher: LLMatcher, place: Place) -> tuple[bool, bytes]:
+    def _leads_out(self, matcher: LLMatcher, place: JsonPosition) -> tuple[bool, bytes]:
         """Whether the text is complete here or a closer may follow, and the mask."""
         if matcher.is_accepting():
             return True, b""
@@ -198,7 +198,7 @@ class Closing:
             out = bool(allowed[ends].any()) or (not place.quoted and bool(allowed[self.closers.values[0]]))
         return out, self._mask.tobytes()
 
-    def _walk(self, matcher: LLMatcher, place: Place, eager: bool) -> list[int] | None:
+    def _walk(self, matcher: LLMatcher, place: JsonPosition, eager: bool) -> list[int] | None:
         """Goes straight on, by the best token at each place.
 
         Args:
@@ -227,7 +227,7 @@ class Closing:
             place = place.after(self.closers.text(chosen))
         return None
 
-    def _best(self, matcher: LLMatcher, place: Place, options: list[int], eager: bool, seen: set[bytes]) -> int:
+    def _best(self, matcher: LLMatcher, place: JsonPosition, options: list[int], eager: bool, seen: set[bytes]) -> int:
         unseen = None
         self._trials += len(options)
         for token in options:
@@ -243,7 +243,7 @@ class Closing:
                 unseen = token
         return max(options, key=lambda token: len(self.closers.text(token))) if unseen is None else unseen
 
-    def _search(self, matcher: LLMatcher, place: Place, narrow: bool) -> list[int] | None:
+    def _search(self, matcher: LLMatcher, place: JsonPosition, narrow: bool) -> list[int] | None:
         """Best first: by the number of tokens and open brackets.
 
         Args:
@@ -252,7 +252,7 @@ class Closing:
             narrow: Branch only where the grammar parts: between literals and between kinds of values.
         """
         order = itertools.count()
-        heap: list[tuple[int, int, list[int], Place, LLMatcher]] = [(0, next(order), [], place, matcher)]
+        heap: list[tuple[int, int, list[int], JsonPosition, LLMatcher]] = [(0, next(order), [], place, matcher)]
         self._trials = 0
         while heap and self._trials <= _TRIALS:
             _, _, path, place, here = heapq.heappop(heap)
@@ -273,7 +273,7 @@ class Closing:
                     heapq.heappush(heap, (cost, next(order), [*path, token], there, trial))
         return None
 
-    def _branches(self, matcher: LLMatcher, place: Place, options: list[int]) -> list[int]:
+    def _branches(self, matcher: LLMatcher, place: JsonPosition, options: list[int]) -> list[int]:
         """One token for each way in which the grammar can go on."""
         if (place.quoted or not self.json) and len(options) <= _FEW:
             return options

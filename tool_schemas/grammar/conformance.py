@@ -7,24 +7,22 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from loraloop.tool_schemas.errors import InputError, LoraloopError, SchemaError
-from loraloop.tool_schemas.grammar.grammar import GrammarCompiler, JsonSchema, OnUnsupported
+from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
+from loraloop.tool_schemas.grammar.grammar import JsonSchema
 from loraloop.tool_schemas.jsontext import dumps
-
-if TYPE_CHECKING:
-    from llguidance import LLTokenizer
+from loraloop.tool_schemas.schema.findings import OnUnsupported
 
 CASES = Path(__file__).parents[1] / "cases" / "conformance.json"
 """Cases of our own."""
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class ConformanceCase:
     """A schema and instances of it.
 
     Attributes:
@@ -38,36 +36,7 @@ class Case:
     tests: tuple[tuple[Any, bool], ...]
 
 
-@dataclass(frozen=True)
-class Vocabulary:
-    """What an engine needs of a tokenizer.
-
-    Attributes:
-        text: The tokenizer as the `tokenizers` library writes it.
-        size: Number of tokens.
-        ends: Tokens that end a text.
-    """
-
-    text: str
-    size: int
-    ends: tuple[int, ...]
-
-    @cached_property
-    def ours(self) -> LLTokenizer:
-        """The tokenizer as llguidance reads it."""
-        from llguidance import LLTokenizer
-
-        return LLTokenizer(self.text, n_vocab=self.size, eos_token=list(self.ends))
-
-    @cached_property
-    def texts(self) -> list[bytes]:
-        """The bytes of each token; none for special tokens."""
-        ours = self.ours
-        special = [token in self.ends or ours.is_special_token(token) for token in range(self.size)]
-        return [b"" if special[token] else ours.decode_bytes([token]) for token in range(self.size)]
-
-
-class Judge(Protocol):
+class SchemaJudge(Protocol):
     """An engine, asked as its users would ask it."""
 
     name: str
@@ -120,15 +89,13 @@ class OurJudge:
     """Our own engine, decoding exactly the schema, without bounds.
 
     Args:
-        vocabulary: Of any tokenizer.
+        compiler: For any tokenizer.
         on_unsupported: See `JsonSchema`.
     """
 
-    def __init__(self, vocabulary: Vocabulary, on_unsupported: OnUnsupported) -> None:
+    def __init__(self, compiler: GrammarCompiler, on_unsupported: OnUnsupported) -> None:
         self.name = "loraloop" if on_unsupported == "check" else f"loraloop, {on_unsupported}"
-        self._tokenizer = vocabulary.ours
-        self._compiler = GrammarCompiler(vocabulary.text, vocabulary.size, vocabulary.ends)
-        self._compiler.engine()
+        self._compiler = compiler
         self._on_unsupported: OnUnsupported = on_unsupported
 
     def compile(self, schema: dict[str, Any] | bool) -> Callable[[Any], bool]:
@@ -137,7 +104,7 @@ class OurJudge:
         def accepts(instance: Any) -> bool:
             state = grammar.start()
             try:
-                state.accept(self._tokenizer.tokenize_str(dumps(instance)))
+                state.accept(self._compiler.vocabulary.tokenizer.tokenize_str(dumps(instance)))
             except LoraloopError:
                 return False
             return state.can_stop
@@ -145,7 +112,7 @@ class OurJudge:
         return accepts
 
 
-def score(judge: Judge, cases: Iterable[Case], step: Callable[[], None] = lambda: None) -> Score:
+def score(judge: SchemaJudge, cases: Iterable[ConformanceCase], step: Callable[[], None] = lambda: None) -> Score:
     """Asks an engine about every instance of every case.
 
     Args:
@@ -179,7 +146,7 @@ def keyword_of(error: SchemaError) -> str:
     return found[1] if found else error.reason.split(";")[0].split(":")[0][:48]
 
 
-def read_cases(path: str | Path) -> Iterator[Case]:
+def read_cases(path: str | Path) -> Iterator[ConformanceCase]:
     """Reads cases from a JSON list or from JSON Lines.
 
     Each is ``{"schema": …, "tests": [{"valid": true, "data": …}, …]}``, with an ``"id"`` or not; instead of
@@ -212,4 +179,4 @@ def read_cases(path: str | Path) -> Iterator[Case]:
             ]
         except (TypeError, KeyError) as error:
             raise InputError(f"{file}, {place}: each test needs 'data' and 'valid' ({error!r})") from error
-        yield Case(str(entry.get("id", place)), schema, tuple(tests))
+        yield ConformanceCase(str(entry.get("id", place)), schema, tuple(tests))

@@ -1,22 +1,18 @@
-"""The grammar interface: terms say what may be written, a compiled grammar masks and forces tokens."""
+"""The grammar interface: terms say what may be written; a compiled grammar masks and forces tokens."""
 
 from __future__ import annotations
 
-import threading
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from loraloop.tool_schemas.jsontext import dumps
+from loraloop.tool_schemas.errors import SchemaError
 from loraloop.tool_schemas.schema.dialect import Bounds
-from loraloop.tool_schemas.single_flight import SingleFlight
+from loraloop.tool_schemas.schema.findings import OnUnsupported
 
 if TYPE_CHECKING:
     import torch
-
-    from loraloop.tool_schemas.grammar.llguidance_engine import LlguidanceEngine
-
-OnUnsupported = Literal["refuse", "check"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +70,42 @@ class Lark:
 Term = JsonSchema | Regex | Choice | Lark
 
 
+def term_of(said: Any) -> Term:
+    """The term for a type.
+
+    Args:
+        said: A term (returned as it is), a JSON Schema as a dict, or anything that Outlines understands: a pydantic
+            model, a dataclass, ``Literal``, an enum, ``int``, ``list[str]``, ``outlines.regex(…)``,
+            ``outlines.json_schema(…)``, ``outlines.cfg(…)`` …
+
+    Raises:
+        SchemaError: If it means nothing to Outlines.
+    """
+    if isinstance(said, JsonSchema | Regex | Choice | Lark):
+        return said
+    if isinstance(said, dict):
+        return JsonSchema(said)
+    from outlines.types import dsl
+
+    try:
+        term = said if isinstance(said, dsl.Term) else dsl.python_types_to_terms(said)
+        if isinstance(term, dsl.JsonSchema):
+            schema = term.schema
+            return JsonSchema(json.loads(schema) if isinstance(schema, str) else schema)
+        if isinstance(term, dsl.CFG):
+            return Lark(term.definition)
+        if isinstance(term, dsl.Alternatives):
+            texts = [each.value for each in term.terms if isinstance(each, dsl.String)]
+            if len(texts) == len(term.terms):
+                return Choice(tuple(texts))
+        return Regex(dsl.to_regex(term))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise SchemaError(
+            f"{said!r} cannot be decoded: {str(error).splitlines()[0] if str(error) else type(error).__name__}; "
+            "give a pydantic model, a Literal, a JSON Schema, Regex, Choice or Lark"
+        ) from error
+
+
 class State(Protocol):
     """A place in a text that a grammar governs. Not for use by two threads at once; forks are independent."""
 
@@ -118,62 +150,3 @@ class Grammar(Protocol):
 
     def start(self) -> State:
         """The state before the first token."""
-
-
-class GrammarCompiler:
-    """Compiles terms for one tokenizer and keeps the results.
-
-    Args:
-        tokenizer_json: The tokenizer as the `tokenizers` library writes it.
-        vocab_size: Number of logits.
-        eos_id: The token, or tokens, that end a text.
-    """
-
-    def __init__(self, tokenizer_json: str, vocab_size: int, eos_id: int | Sequence[int]) -> None:
-        self._tokenizer = (tokenizer_json, vocab_size, eos_id)
-        self._engine: LlguidanceEngine | None = None
-        self._compiled: SingleFlight[Grammar] = SingleFlight(256)
-        self._lock = threading.Lock()
-
-    def engine(self) -> LlguidanceEngine:
-        """The engine; the first call reads the tokenizer (a quarter of a second for 49 152 tokens)."""
-        with self._lock:
-            if self._engine is None:
-                from loraloop.tool_schemas.grammar.llguidance_engine import LlguidanceEngine
-
-                self._engine = LlguidanceEngine(*self._tokenizer)
-            return self._engine
-
-    def compile(self, term: Any) -> Grammar:
-        """Compiles a term, or returns what an earlier call made of the same one.
-
-        Threads that ask for one term at the same time compile it once.
-
-        Args:
-            term: A `Term`, a JSON Schema as a dict, or what `term_of` takes.
-
-        Raises:
-            SchemaError: With the JSON path, if the term cannot be enforced exactly.
-        """
-        from loraloop.tool_schemas.grammar.terms import term_of
-
-        said = term_of(term)
-        return self._compiled.get(_key(said), lambda: self.engine().compile(said))
-
-    @property
-    def kept(self) -> tuple[int, int]:
-        """Grammars that are kept, and how many may be."""
-        return len(self._compiled), self._compiled.limit
-
-    def compiled(self, term: Any) -> bool:
-        """Whether `compile` would return at once."""
-        from loraloop.tool_schemas.grammar.terms import term_of
-
-        return self._compiled.ready(_key(term_of(term)))
-
-
-def _key(term: Term) -> str:
-    """Equal for terms that compile to the same grammar."""
-    if isinstance(term, JsonSchema):
-        return f"{term.on_unsupported}{term.bounds!r}{dumps(term.schema)}"
-    return repr(term)

@@ -13,7 +13,8 @@ from loraloop.tool_schemas.errors import LimitError, Violation
 if TYPE_CHECKING:
     import torch
 
-    from loraloop.tool_schemas.grammar.grammar import Grammar, GrammarCompiler, State
+    from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
+    from loraloop.tool_schemas.grammar.grammar import Grammar, State
 
 _WORDS = re.compile(rb" ?[A-Za-z0-9]+")
 _TRIES = 200  # values that fail their check before a walk gives up
@@ -22,7 +23,7 @@ _LIKED = 4.0  # in logits, for tokens of letters and digits: what a person can r
 
 
 @dataclass(frozen=True, slots=True)
-class Vocabulary:
+class WalkVocabulary:
     """What walks need of a tokenizer.
 
     Attributes:
@@ -38,18 +39,18 @@ class Vocabulary:
     liking: torch.Tensor
 
     @classmethod
-    def of(cls, compiler: GrammarCompiler) -> Vocabulary:
+    def of(cls, compiler: GrammarCompiler) -> WalkVocabulary:
         """That of a compiler."""
         import torch
 
-        engine = compiler.engine()
-        decode = engine.tokenizer.decode_bytes
-        liked = [_WORDS.fullmatch(decode([token])) is not None for token in range(engine.vocab_size)]
+        said = compiler.vocabulary
+        decode = said.tokenizer.decode_bytes
+        liked = [_WORDS.fullmatch(decode([token])) is not None for token in range(said.size)]
         liking = torch.tensor(liked, dtype=torch.float32) * _LIKED
-        return cls(decode, engine.vocab_size, frozenset(engine.ends), liking)
+        return cls(decode, said.size, frozenset(said.ends), liking)
 
 
-def shortest(grammar: Grammar, vocabulary: Vocabulary, limit: int = 1024) -> str:
+def shortest(grammar: Grammar, vocabulary: WalkVocabulary, limit: int = 1024) -> str:
     """A short text of the grammar, as an agent closes a call that runs out of tokens; else the shortest of some walks.
 
     Raises:
@@ -67,7 +68,7 @@ def shortest(grammar: Grammar, vocabulary: Vocabulary, limit: int = 1024) -> str
     return min(texts, key=len)
 
 
-def random_walk(grammar: Grammar, vocabulary: Vocabulary, seed: int, limit: int = 200) -> str:
+def random_walk(grammar: Grammar, vocabulary: WalkVocabulary, seed: int, limit: int = 200) -> str:
     """A text decoded token by token from random logits: whatever the model, the grammar lets through no other.
 
     A value that fails a check is decoded again from where it began, as an agent does.
@@ -106,7 +107,7 @@ def random_walk(grammar: Grammar, vocabulary: Vocabulary, seed: int, limit: int 
     return vocabulary.decode(taken).decode(errors="replace")
 
 
-def _drawn(state: State, vocabulary: Vocabulary, generator: torch.Generator) -> int:
+def _drawn(state: State, vocabulary: WalkVocabulary, generator: torch.Generator) -> int:
     """A token drawn from random logits under the mask."""
     import torch
 

@@ -18,7 +18,7 @@ from loraloop.tool_schemas.http.auth import Auth, Credentials, Redactor, gather
 from loraloop.tool_schemas.http.body import read
 from loraloop.tool_schemas.http.places import encode
 from loraloop.tool_schemas.http.policy import NetworkPolicy, port_of
-from loraloop.tool_schemas.http.request import Request
+from loraloop.tool_schemas.http.request import HttpRequest
 
 if TYPE_CHECKING:
     import httpcore
@@ -60,7 +60,7 @@ class Retries:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpAnswer:
     """What a server said.
 
     Attributes:
@@ -143,7 +143,7 @@ class HttpClient:
             self._closed = True
             self._finalizer()
 
-    def send(self, request: Request, sending: Sending) -> Answer:
+    def send(self, request: HttpRequest, sending: Sending) -> HttpAnswer:
         """Sends a request, following redirects and trying again as told.
 
         Returns:
@@ -181,8 +181,8 @@ class HttpClient:
         raise AssertionError  # the last try returns or raises
 
     def _follow(
-        self, request: Request, credentials: Credentials, hide: Redactor, sending: Sending, end: float
-    ) -> Answer:
+        self, request: HttpRequest, credentials: Credentials, hide: Redactor, sending: Sending, end: float
+    ) -> HttpAnswer:
         """One try: the request and the redirects that it meets."""
         import httpx
 
@@ -229,7 +229,7 @@ class HttpClient:
         content: bytes | None,
         sending: Sending,
         end: float,
-    ) -> Answer:
+    ) -> HttpAnswer:
         import httpcore
 
         pool, deadline = self._pool(url)
@@ -262,7 +262,7 @@ class HttpClient:
                 body = b"" if method == "HEAD" or moved else read(response, said, sending.max_bytes, end)
             finally:
                 response.close()
-            return Answer(response.status, said, body, hide)
+            return HttpAnswer(response.status, said, body, hide)
         except (httpcore.TimeoutException, TimeoutError):
             what = f"no answer within {sending.timeout:g} s" if time.monotonic() >= end else "timed out"
             place = "connecting" if connecting else "reading"

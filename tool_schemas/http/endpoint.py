@@ -6,23 +6,23 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 from loraloop.tool_schemas.errors import InputError, SchemaError, ToolError, unknown
 from loraloop.tool_schemas.http.auth import ApiKey, Auth, Basic, Bearer, ways_of
 from loraloop.tool_schemas.http.body import Kind, decode, excerpt
-from loraloop.tool_schemas.http.client import Answer, HttpClient, Retries, Sending
+from loraloop.tool_schemas.http.client import HttpAnswer, HttpClient, Retries, Sending
 from loraloop.tool_schemas.http.places import Place, Where
 from loraloop.tool_schemas.http.policy import NetworkPolicy
 from loraloop.tool_schemas.http.request import Template
-from loraloop.tool_schemas.tools.tool import Tool
-
-if TYPE_CHECKING:
-    from loraloop.tool_schemas.grammar.grammar import OnUnsupported
+from loraloop.tool_schemas.schema.findings import OnUnsupported
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 """Methods that ask a service to change nothing."""
 
+_SENDING = {  # field of `Sending`: the option
+    "timeout": "timeout", "connect": "connect_timeout", "read": "read_timeout", "max_bytes": "max_bytes"
+}  # fmt: skip
 _FORM = "application/x-www-form-urlencoded"
 _MEDIA = {"body": "application/json", "json": "application/json", "form": _FORM, "text": "text/plain; charset=utf-8"}
 
@@ -43,7 +43,7 @@ class HttpError(ToolError):
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class HttpEndpoint:
     """The function of an HTTP tool; neither its repr nor its errors hold a credential.
 
     Attributes:
@@ -57,6 +57,16 @@ class Endpoint:
     client: HttpClient = field(repr=False, compare=False)
     sending: Sending
     result: Kind = "auto"
+
+    @property
+    def safe(self) -> bool:
+        """Whether its method asks the service to change nothing."""
+        return self.template.method in SAFE_METHODS
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether sending a request twice does no more than sending it once."""
+        return self.template.method in self.sending.retries.methods
 
     def __call__(self, /, **arguments: Any) -> Any:
         """Sends the request that the arguments make.
@@ -75,7 +85,7 @@ class Endpoint:
             return {"status": answer.status}
         return decode(answer.content, answer.headers.get("content-type", ""), self.result, answer.hide)
 
-    def _error(self, answer: Answer) -> HttpError:
+    def _error(self, answer: HttpAnswer) -> HttpError:
         try:
             phrase = f" {HTTPStatus(answer.status).phrase}"
         except ValueError:
@@ -91,7 +101,7 @@ class Endpoint:
         return HttpError(f"{message}: {said}" if said else message, answer.status)
 
 
-def _readable(answer: Answer) -> bytes:
+def _readable(answer: HttpAnswer) -> bytes:
     """The body; JSON with its escapes undone, so that no secret hides behind them."""
     try:
         return json.dumps(answer.hide.value(json.loads(answer.content)), ensure_ascii=False).encode()
@@ -100,7 +110,25 @@ def _readable(answer: Answer) -> bytes:
 
 
 class HttpOptions(TypedDict, total=False):
-    """The options of `http_tool`."""
+    """The options of `Tool.from_http`.
+
+    Attributes:
+        places: Where arguments go, as a word or a `Place`. What is not listed goes into the path if the URL names it,
+            else into the query of GET, HEAD, OPTIONS and DELETE and into a JSON object of the others.
+        auth: `Bearer`, `Basic`, `ApiKey`, or several of them. They name environment variables, which are read at each
+            call.
+        headers: Fields that every request carries; no credentials (they are not redacted).
+        policy: Where it may connect; the URL's own host is allowed.
+        client: Shares its connections and its policy instead. Close it when its tools are not needed any more.
+        retries: A number, or a `Retries`.
+        timeout: Seconds for a whole call, retries included; 30 by default.
+        connect_timeout: Seconds until a connection is made; 5 by default.
+        read_timeout: Seconds between two pieces of an answer; 20 by default.
+        max_bytes: The most bytes of an answer; 1 MiB by default.
+        result: Take the answer for ``"json"`` or ``"text"``; ``"auto"``, the default: for what its content type says.
+        returns: JSON Schema of the answer, checked where given.
+        on_unsupported: See `Tool`.
+    """
 
     places: Mapping[str, Place | Where] | None
     auth: Auth | Iterable[Auth]
@@ -117,70 +145,30 @@ class HttpOptions(TypedDict, total=False):
     on_unsupported: OnUnsupported
 
 
-def http_tool(
-    name: str,
-    description: str,
-    parameters: dict[str, Any],
-    method: str,
-    url: str,
-    *,
-    places: Mapping[str, Place | Where] | None = None,
-    auth: Auth | Iterable[Auth] = (),
-    headers: Mapping[str, str] | None = None,
-    policy: NetworkPolicy | None = None,
-    client: HttpClient | None = None,
-    retries: Retries | int = 2,
-    timeout: float = 30.0,
-    connect_timeout: float = 5.0,
-    read_timeout: float = 20.0,
-    max_bytes: int = 1 << 20,
-    result: Kind = "auto",
-    returns: dict[str, Any] | None = None,
-    on_unsupported: OnUnsupported = "refuse",
-) -> Tool:
-    """Makes a tool of an HTTP endpoint.
-
-    Args:
-        name: What the model calls it by.
-        description: When to use it.
-        parameters: JSON Schema of the arguments.
-        method: ``"GET"``, ``"POST"``, …
-        url: Absolute; ``{name}`` in its path stands for an argument.
-        places: Where arguments go, as a word or a `Place`. What is not listed goes into the path if the URL names it,
-            else into the query of GET, HEAD, OPTIONS and DELETE and into a JSON object of the others.
-        auth: `Bearer`, `Basic`, `ApiKey`, or several of them. They name environment variables, which are read at each
-            call.
-        headers: Fields that every request carries; no credentials (they are not redacted).
-        policy: Where it may connect; the URL's own host is allowed.
-        client: Shares its connections and its policy instead. Close it when its tools are not needed any more.
-        retries: A number, or a `Retries`.
-        timeout: Seconds for a whole call, retries included.
-        connect_timeout: Seconds until a connection is made.
-        read_timeout: Seconds between two pieces of an answer.
-        max_bytes: The most bytes of an answer.
-        result: Take the answer for ``"json"`` or ``"text"``; ``"auto"``: for what its content type says.
-        returns: JSON Schema of the answer, checked where given.
-        on_unsupported: See `Tool`.
-
-    Returns:
-        The tool; its `function` is an `Endpoint`.
+def endpoint_of(parameters: dict[str, Any], method: str, url: str, options: HttpOptions) -> HttpEndpoint:
+    """The endpoint that takes arguments of a schema; see `Tool.from_http`.
 
     Raises:
-        SchemaError: If the schema is wrong or an argument has no place.
+        SchemaError: If an argument has no place.
+        UnknownNameError: If there is no such option.
         InputError: If the URL, a place or another option is unusable, or the policy refuses the host.
     """
+    for name in options:
+        if name not in HttpOptions.__annotations__:
+            raise unknown("option of an HTTP tool", name, HttpOptions.__annotations__)
+    client, policy, result = options.get("client"), options.get("policy"), options.get("result", "auto")
     if client is not None and policy is not None:
         raise InputError("give a client or a policy, not both: a client has its policy")
-    ways = ways_of(auth)
-    put = _placed(parameters, method.upper(), url, places or {})
+    ways = ways_of(options.get("auth", ()))
+    put = _placed(parameters, method, url, options.get("places") or {})
     for way in ways:
         _check_clash(way, put)
-    fields = dict(headers or {})
+    fields = dict(options.get("headers") or {})
     if not any(each.lower() == "accept" for each in fields):
         fields["Accept"] = "application/json, */*;q=0.5" if result != "text" else "*/*"
     bodies = {place.where for place in put.values()} & set(_MEDIA)
     template = Template(
-        method.upper(),
+        method,
         url,
         put,
         tuple(fields.items()),
@@ -190,44 +178,10 @@ def http_tool(
     if client is None:
         client = HttpClient((policy or NetworkPolicy()).allowing(_base(url)))
     check_reachable(client.policy, _base(url))
-    sending = Sending(
-        ways,
-        retries if isinstance(retries, Retries) else Retries(count=retries),
-        timeout,
-        connect_timeout,
-        read_timeout,
-        max_bytes,
-    )
-    return endpoint_tool(
-        name, description, parameters, Endpoint(template, client, sending, result), returns, on_unsupported
-    )
-
-
-def endpoint_tool(
-    name: str,
-    description: str,
-    parameters: dict[str, Any],
-    endpoint: Endpoint,
-    returns: dict[str, Any] | None,
-    on_unsupported: OnUnsupported,
-) -> Tool:
-    """The tool that calls an endpoint.
-
-    Raises:
-        SchemaError: See `Tool`.
-    """
-    return Tool(
-        name,
-        description,
-        parameters,
-        endpoint,
-        on_unsupported=on_unsupported,
-        returns=returns,
-        timeout=endpoint.sending.timeout + 1.0,  # the client's own error says more
-        source="http",
-        effects=None if endpoint.template.method in SAFE_METHODS else True,
-        idempotent=endpoint.template.method in endpoint.sending.retries.methods,
-    )
+    retries = options.get("retries", 2)
+    given: dict[str, Any] = {field: options[name] for field, name in _SENDING.items() if name in options}  # type: ignore[literal-required]
+    sending = Sending(retries=retries if isinstance(retries, Retries) else Retries(count=retries), auth=ways, **given)
+    return HttpEndpoint(template, client, sending, result)
 
 
 def check_reachable(policy: NetworkPolicy, url: str) -> None:

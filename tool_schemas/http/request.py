@@ -26,7 +26,7 @@ _VARIABLE = re.compile(r"\{([^{}]*)\}")
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class HttpRequest:
     """A request ready to be sent, without credentials.
 
     Attributes:
@@ -102,7 +102,7 @@ class Template:
         if len(whole) > 1:
             raise InputError(f"{' and '.join(map(repr, whole))} would both be the whole body")
 
-    def fill(self, arguments: Mapping[str, Any]) -> Request:
+    def fill(self, arguments: Mapping[str, Any]) -> HttpRequest:
         """Puts arguments where they go.
 
         Args:
@@ -144,7 +144,7 @@ class Template:
         if content is not None:
             headers["Content-Type"] = self.body or "application/json"
         url = self._url(path, query)
-        return Request(self.method, url, tuple(headers.items()), tuple(cookies), content)
+        return HttpRequest(self.method, url, tuple(headers.items()), tuple(cookies), content)
 
     def _content(self, fields: dict[str, Any], form: Pairs, whole: tuple[str, Any] | None) -> bytes | None:
         if whole is not None:

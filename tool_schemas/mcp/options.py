@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 from loraloop.tool_schemas.errors import InputError, unknown
 
 if TYPE_CHECKING:
-    from loraloop.tool_schemas.grammar.grammar import OnUnsupported
+    from loraloop.tool_schemas.schema.findings import OnUnsupported
     from loraloop.tool_schemas.tools.tool import Tool
 
 

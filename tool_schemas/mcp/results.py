@@ -11,7 +11,7 @@ from loraloop.tool_schemas.tools.tool import Tool
 if TYPE_CHECKING:
     import mcp_types
 
-    from loraloop.tool_schemas.grammar.grammar import OnUnsupported
+    from loraloop.tool_schemas.schema.findings import OnUnsupported
 
 _SAID = 2000  # characters of an error
 

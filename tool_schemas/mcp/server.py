@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from loraloop.tool_schemas.errors import InputError, LimitError, SchemaError, ToolError, unknown
 from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.mcp.options import McpOptions, McpOptionsGiven, options_of
-from loraloop.tool_schemas.mcp.session import Session
+from loraloop.tool_schemas.mcp.session import McpSession
 from loraloop.tool_schemas.mcp.transport import Http, Stdio
 from loraloop.tool_schemas.tools.tool import Tool, check_names
 
@@ -64,7 +64,7 @@ class McpServer:
     def __init__(self, transport: Stdio | Http, options: McpOptions | None = None) -> None:
         self.transport = transport
         self.options = options or McpOptions()
-        self._session: Session | None = None
+        self._session: McpSession | None = None
         self._tools: tuple[Tool, ...] = ()
         self._left_out: tuple[LeftOut, ...] = ()
         self._hints: dict[str, dict[str, Any]] = {}
@@ -217,20 +217,20 @@ class McpServer:
             raise LimitError(f"the result of {name!r} is too large ({size} bytes); ask for less, or raise max_bytes")
         return data
 
-    def _connected(self) -> Session:
+    def _connected(self) -> McpSession:
         if self._session is None:
             raise ToolError(
                 f"the MCP server {self.name!r} is not connected; call its tools inside `with` or `async with`"
             )
         return self._session
 
-    def _begin(self) -> Session:
+    def _begin(self) -> McpSession:
         _need_sdk()
         if self._session is not None and not self._session.ready.done():
             raise InputError(f"the MCP server {self.name!r} is being opened already")
         if self in _open:
             raise InputError(f"the MCP server {self.name!r} is open already; use one `with` block at a time")
-        self._session = Session(self.transport, self.options.start_timeout, self._listed)
+        self._session = McpSession(self.transport, self.options.start_timeout, self._listed)
         _open.add(self)
         self._session.begin()
         return self._session

@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
-class Session:
+class McpSession:
     """A connection that is open between `begin` and `end`; what it does happens in its own thread.
 
     Args:

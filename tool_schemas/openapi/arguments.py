@@ -10,10 +10,10 @@ from typing import Any
 from loraloop.tool_schemas.errors import LoraloopError, SchemaError
 from loraloop.tool_schemas.http.body import bare, is_json
 from loraloop.tool_schemas.http.places import STYLES, Place, Where, check_header_name
-from loraloop.tool_schemas.openapi.document import Document, Parts
+from loraloop.tool_schemas.openapi.document import OpenApiDocument, Parts
 from loraloop.tool_schemas.openapi.schema import Flat, SchemaWriter
 from loraloop.tool_schemas.openapi.selection import Operation
-from loraloop.tool_schemas.schema.validation import json_path
+from loraloop.tool_schemas.schema.places import json_path
 
 _FORM = "application/x-www-form-urlencoded"
 _MEDIA = re.compile(r"[\w.+-]+/[\w.+-]+(?:\s*;[\x20-\x7e]*)?", re.ASCII)
@@ -62,7 +62,7 @@ _BODIES: tuple[tuple[str, Callable[[str], bool]], ...] = (  # kinds of bodies, t
 )
 
 
-def arguments_of(document: Document, operation: Operation, taken: Collection[tuple[str, str]]) -> Arguments:
+def arguments_of(document: OpenApiDocument, operation: Operation, taken: Collection[tuple[str, str]]) -> Arguments:
     """The arguments of one operation.
 
     Args:
@@ -179,7 +179,7 @@ def _style(said: dict[str, Any], parts: Parts) -> tuple[str, bool | None]:
     return style, explode
 
 
-def check_style(document: Document, node: Any, parts: Parts, place: Place) -> None:
+def check_style(document: OpenApiDocument, node: Any, parts: Parts, place: Place) -> None:
     """Checks that a style says how every value that fits a schema is written.
 
     Raises:
@@ -200,13 +200,13 @@ def check_style(document: Document, node: Any, parts: Parts, place: Place) -> No
         raise SchemaError(f"style {style!r} does not say how an object is written with 'explode'", json_path(parts))
 
 
-def _kinds(document: Document, node: Any, parts: Parts) -> set[str]:
+def _kinds(document: OpenApiDocument, node: Any, parts: Parts) -> set[str]:
     """What values of a schema are: ``scalar``, ``list``, ``object``, ``list of object`` … where that is said."""
     return _kinds_at(document, node, parts, 0, {})
 
 
 def _kinds_at(
-    document: Document, node: Any, parts: Parts, depth: int, known: dict[tuple[str, int], set[str]]
+    document: OpenApiDocument, node: Any, parts: Parts, depth: int, known: dict[tuple[str, int], set[str]]
 ) -> set[str]:
     """See `_kinds`; `known` are those of references at some depth, which a schema that contains itself asks often."""
     if depth > 12 or not isinstance(node, dict):

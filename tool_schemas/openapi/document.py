@@ -12,10 +12,8 @@ from typing import Any
 from loraloop.tool_schemas.errors import SchemaError, ToolError
 from loraloop.tool_schemas.http.client import HttpClient, Sending
 from loraloop.tool_schemas.http.policy import NetworkPolicy
-from loraloop.tool_schemas.http.request import Request
-from loraloop.tool_schemas.schema.normal import pointer
-from loraloop.tool_schemas.schema.references import place_of
-from loraloop.tool_schemas.schema.validation import json_path
+from loraloop.tool_schemas.http.request import HttpRequest
+from loraloop.tool_schemas.schema.places import json_path, place_of, pointer
 from loraloop.tool_schemas.yamltext import read_yaml
 
 Parts = tuple[str | int, ...]
@@ -26,7 +24,7 @@ _ACCEPT = "application/json, application/yaml, application/vnd.oai.openapi+json,
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class OpenApiDocument:
     """A document of OpenAPI 3.0 or 3.1.
 
     Attributes:
@@ -121,7 +119,7 @@ class Document:
             node, parts = self.target(node["$ref"], parts)
 
 
-def load_document(source: Mapping[str, Any] | str | Path, policy: NetworkPolicy | None = None) -> Document:
+def load_document(source: Mapping[str, Any] | str | Path, policy: NetworkPolicy | None = None) -> OpenApiDocument:
     """Reads a document.
 
     Args:
@@ -138,9 +136,9 @@ def load_document(source: Mapping[str, Any] | str | Path, policy: NetworkPolicy 
             copy = json.loads(json.dumps(source, default=str))
         except (TypeError, ValueError, RecursionError) as error:
             raise SchemaError(f"the document is no JSON data: {error}") from None
-        return Document(_bounded(copy, "the document"))
+        return OpenApiDocument(_bounded(copy, "the document"))
     if isinstance(source, str) and re.match(r"https?://", source):
-        return Document(_bounded(_parsed(_fetched(source, policy or NetworkPolicy()), source), source), source)
+        return OpenApiDocument(_bounded(_parsed(_fetched(source, policy or NetworkPolicy()), source), source), source)
     file = Path(source)
     try:
         if file.stat().st_size > MOST_BYTES:
@@ -148,12 +146,12 @@ def load_document(source: Mapping[str, Any] | str | Path, policy: NetworkPolicy 
         content = file.read_bytes()
     except OSError as error:
         raise SchemaError(f"cannot read the OpenAPI document {file}: {error.strerror or error}") from error
-    return Document(_bounded(_parsed(content, str(file)), str(file)))
+    return OpenApiDocument(_bounded(_parsed(content, str(file)), str(file)))
 
 
 def _fetched(url: str, policy: NetworkPolicy) -> bytes:
     with HttpClient(policy.allowing(url)) as client:
-        answer = client.send(Request("GET", url, (("Accept", _ACCEPT),)), Sending(max_bytes=MOST_BYTES))
+        answer = client.send(HttpRequest("GET", url, (("Accept", _ACCEPT),)), Sending(max_bytes=MOST_BYTES))
     if answer.status != 200:
         raise ToolError(f"cannot fetch the OpenAPI document {url}: HTTP {answer.status}")
     return answer.content

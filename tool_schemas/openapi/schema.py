@@ -10,9 +10,9 @@ from typing import Any
 
 from loraloop.tool_schemas.errors import SchemaError
 from loraloop.tool_schemas.jsontext import dumps
-from loraloop.tool_schemas.openapi.document import Document, Parts
+from loraloop.tool_schemas.openapi.document import OpenApiDocument, Parts
 from loraloop.tool_schemas.schema.formats import ENGINE, FREE, NUMERIC, PATTERNS
-from loraloop.tool_schemas.schema.validation import json_path
+from loraloop.tool_schemas.schema.places import json_path
 
 _MAPS = ("properties", "patternProperties", "dependentSchemas")
 _LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
@@ -62,7 +62,7 @@ class SchemaWriter:
         request: Whether they are for requests: ``readOnly`` properties are left out then, ``writeOnly`` ones otherwise.
     """
 
-    def __init__(self, document: Document, request: bool) -> None:
+    def __init__(self, document: OpenApiDocument, request: bool) -> None:
         self.document = document
         self._unseen = "readOnly" if request else "writeOnly"
         self._names: dict[tuple[str, bool, frozenset[str]], str] = {}

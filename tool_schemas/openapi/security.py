@@ -7,8 +7,8 @@ from typing import Any
 
 from loraloop.tool_schemas.errors import InputError, LoraloopError, SchemaError, unknown
 from loraloop.tool_schemas.http.auth import ApiKey, Auth, Basic, Bearer, Missing, ways_of
-from loraloop.tool_schemas.openapi.document import Document, Parts
-from loraloop.tool_schemas.schema.validation import json_path
+from loraloop.tool_schemas.openapi.document import OpenApiDocument, Parts
+from loraloop.tool_schemas.schema.places import json_path
 
 Given = Mapping[str, str | tuple[str, str] | Auth] | Auth | Iterable[Auth]
 _Scheme = dict[str, Any]
@@ -27,7 +27,7 @@ class Security:
         InputError: If a scheme is given something of the wrong kind.
     """
 
-    def __init__(self, document: Document, given: Given) -> None:
+    def __init__(self, document: OpenApiDocument, given: Given) -> None:
         self._document = document
         self._schemes: dict[str, tuple[_Scheme, Parts]] = {}
         self._unreadable: dict[str, SchemaError] = {}

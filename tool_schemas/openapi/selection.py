@@ -9,8 +9,8 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from loraloop.tool_schemas.errors import SchemaError, unknown
-from loraloop.tool_schemas.openapi.document import Document, Parts
-from loraloop.tool_schemas.schema.validation import json_path
+from loraloop.tool_schemas.openapi.document import OpenApiDocument, Parts
+from loraloop.tool_schemas.schema.places import json_path
 
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 _LONGEST = 64  # characters of a tool's name that other clients and models accept
@@ -84,7 +84,7 @@ class Omitted:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class OpenApiReport:
     """What became of a document's operations.
 
     Attributes:
@@ -104,7 +104,7 @@ class Report:
         return "\n".join([*(f"{said} ({name})" for name, said in self.tools.items()), *map(str, self.omitted)])
 
 
-def operations(document: Document) -> list[Operation]:
+def operations(document: OpenApiDocument) -> list[Operation]:
     """All operations in the document's order, each with a name of its own.
 
     Raises:
@@ -128,7 +128,7 @@ def operations(document: Document) -> list[Operation]:
 _Listed = tuple[str, str, dict[str, Any], dict[str, Any], Parts, SchemaError | None]
 
 
-def _listed(document: Document) -> Iterator[_Listed]:
+def _listed(document: OpenApiDocument) -> Iterator[_Listed]:
     for path, entry in document.part("paths").items():
         if path.startswith("x-"):
             continue

@@ -13,20 +13,21 @@ from loraloop.tool_schemas.errors import InputError, LoraloopError, SchemaError
 from loraloop.tool_schemas.http.auth import Auth
 from loraloop.tool_schemas.http.body import is_json
 from loraloop.tool_schemas.http.client import HttpClient, Sending
-from loraloop.tool_schemas.http.endpoint import Endpoint, check_reachable, endpoint_tool
+from loraloop.tool_schemas.http.endpoint import HttpEndpoint, check_reachable
 from loraloop.tool_schemas.http.policy import NetworkPolicy
 from loraloop.tool_schemas.http.request import Template
 from loraloop.tool_schemas.jsontext import fold
 from loraloop.tool_schemas.openapi.arguments import Arguments, arguments_of
-from loraloop.tool_schemas.openapi.document import Document, Parts, load_document
+from loraloop.tool_schemas.openapi.document import OpenApiDocument, Parts, load_document
 from loraloop.tool_schemas.openapi.schema import SchemaWriter, opened
 from loraloop.tool_schemas.openapi.security import Given, Security
-from loraloop.tool_schemas.openapi.selection import Omitted, Operation, Report, operations, select
-from loraloop.tool_schemas.schema.validation import check_schema, json_path
+from loraloop.tool_schemas.openapi.selection import Omitted, OpenApiReport, Operation, operations, select
+from loraloop.tool_schemas.schema.places import json_path
+from loraloop.tool_schemas.schema.validation import check_schema
 from loraloop.tool_schemas.tools.tool import Tool
 
 if TYPE_CHECKING:
-    from loraloop.tool_schemas.grammar.grammar import OnUnsupported
+    from loraloop.tool_schemas.schema.findings import OnUnsupported
 
 CheckResults = Literal["no", "open", "exact"]
 
@@ -45,7 +46,7 @@ class OpenApiTools:
     """
 
     tools: tuple[Tool, ...]
-    report: Report
+    report: OpenApiReport
     client: HttpClient = field(repr=False)
 
     def __enter__(self) -> OpenApiTools:
@@ -117,33 +118,24 @@ def load_openapi(
     rules, place = policy or NetworkPolicy(), base_url or document.location
     if client is None and place:
         rules = rules.allowing(place)
-    built: list[tuple[Operation, str, tuple[Auth, ...], Arguments, dict[str, Any] | None]] = []
+    plans: list[_Plan] = []
     for operation in kept:
         try:
-            if operation.problem is not None:
-                raise operation.problem
-            if "$ref" in operation.node:
-                node, _ = document.followed(operation.node, operation.parts)
-                operation = replace(operation, node=node)
-            url = _server(document, operation, base_url, server_variables or {})
-            ways = security.of(operation.node, operation.parts)
-            taken = arguments_of(document, operation, security.taken(ways))
-            returns = _returns(document, operation, check_results)
+            plan = _planned(document, operation, security, check_results)
+            url = base_url if base_url is not None else _server(document, plan.operation, server_variables or {})
             if client is None and not place:
                 rules = rules.allowing(url)
-            built.append((operation, url, ways, taken, returns))
+            plans.append(replace(plan, url=url))
         except (LoraloopError, RecursionError) as error:
             omitted.append(_refusal(operation, error))
     if client is None:
         client = HttpClient(rules)
-    how = sending or Sending()
     tools = []
-    for operation, url, ways, taken, returns in built:
+    for plan in plans:
         try:
-            check_reachable(client.policy, url)
-            tools.append(_tool(operation, url, taken, returns, client, replace(how, auth=ways), on_unsupported))
+            tools.append(_tool(plan, client, sending or Sending(), on_unsupported))
         except (LoraloopError, RecursionError) as error:
-            omitted.append(_refusal(operation, error))
+            omitted.append(_refusal(plan.operation, error))
     refused = [each for each in omitted if each.why == "refused"]
     if refused and on_refused == "raise":
         lines = [str(each) for each in refused[:_SHOWN]]
@@ -154,10 +146,39 @@ def load_openapi(
         )
     by_name = {operation.name: f"{operation.method} {operation.path}" for operation in kept}
     said = {tool.name: by_name[tool.name] for tool in tools}
-    return OpenApiTools(tuple(tools), Report(said, tuple(omitted)), client)
+    return OpenApiTools(tuple(tools), OpenApiReport(said, tuple(omitted)), client)
 
 
-class Options(TypedDict, total=False):
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """An operation that can be translated.
+
+    Attributes:
+        operation: With its reference followed.
+        ways: How to authenticate.
+        taken: Its arguments.
+        returns: The schema of its answers, where they are checked.
+        url: Where the service is.
+    """
+
+    operation: Operation
+    ways: tuple[Auth, ...]
+    taken: Arguments
+    returns: dict[str, Any] | None
+    url: str = ""
+
+
+def _planned(document: OpenApiDocument, operation: Operation, security: Security, check: CheckResults) -> _Plan:
+    if operation.problem is not None:
+        raise operation.problem
+    if "$ref" in operation.node:
+        operation = replace(operation, node=document.followed(operation.node, operation.parts)[0])
+    ways = security.of(operation.node, operation.parts)
+    taken = arguments_of(document, operation, security.taken(ways))
+    return _Plan(operation, ways, taken, _returns(document, operation, check))
+
+
+class OpenApiOptions(TypedDict, total=False):
     """The options of `load_openapi`."""
 
     base_url: str | None
@@ -174,7 +195,7 @@ class Options(TypedDict, total=False):
     sending: Sending | None
 
 
-def tools_from_openapi(source: Mapping[str, Any] | str | Path, **options: Unpack[Options]) -> tuple[Tool, ...]:
+def tools_from_openapi(source: Mapping[str, Any] | str | Path, **options: Unpack[OpenApiOptions]) -> tuple[Tool, ...]:
     """The tools of an OpenAPI document; takes the options of `load_openapi`.
 
     Their connections are closed when none of the tools is held any more.
@@ -197,25 +218,22 @@ def _refusal(operation: Operation, error: Exception) -> Omitted:
     return Omitted(f"{operation.method} {operation.path}", operation.name, "refused", path, reason)
 
 
-def _tool(
-    operation: Operation,
-    url: str,
-    taken: Arguments,
-    returns: dict[str, Any] | None,
-    client: HttpClient,
-    sending: Sending,
-    on_unsupported: OnUnsupported,
-) -> Tool:
+def _tool(plan: _Plan, client: HttpClient, sending: Sending, on_unsupported: OnUnsupported) -> Tool:
+    check_reachable(client.policy, plan.url)
+    operation, taken = plan.operation, plan.taken
     template = Template(
         operation.method,
-        url.rstrip("/") + operation.path,
+        plan.url.rstrip("/") + operation.path,
         taken.places,
         (("Accept", _accepts(operation)),),
-        taken.body,
-        taken.always_body,
+        body=taken.body,
+        always_body=taken.always_body,
     )
-    endpoint = Endpoint(template, client, sending)
-    return endpoint_tool(operation.name, _description(operation), taken.schema, endpoint, returns, on_unsupported)
+    endpoint = HttpEndpoint(template, client, replace(sending, auth=plan.ways))
+    return Tool.from_endpoint(
+        operation.name, _description(operation), taken.schema, endpoint, returns=plan.returns,
+        on_unsupported=on_unsupported,
+    )  # fmt: skip
 
 
 def _description(operation: Operation) -> str:
@@ -233,10 +251,8 @@ def _description(operation: Operation) -> str:
     return joined if len(joined) <= _DESCRIBED else joined[: _DESCRIBED - 1].rsplit(" ", 1)[0] + "…"
 
 
-def _server(document: Document, operation: Operation, base_url: str | None, variables: Mapping[str, str]) -> str:
-    """The absolute URL that the operation's path is appended to."""
-    if base_url is not None:
-        return base_url
+def _server(document: OpenApiDocument, operation: Operation, variables: Mapping[str, str]) -> str:
+    """The absolute URL that the operation's path is appended to, by the document."""
     servers: Any = None
     parts: Parts = ("servers",)
     for holder, where in (
@@ -291,7 +307,7 @@ def _accepts(operation: Operation) -> str:
     return ", ".join([*kinds[:4], "*/*;q=0.1"]) if kinds else "application/json, */*;q=0.5"
 
 
-def _returns(document: Document, operation: Operation, check: CheckResults) -> dict[str, Any] | None:
+def _returns(document: OpenApiDocument, operation: Operation, check: CheckResults) -> dict[str, Any] | None:
     """The schema of the answers with a status of 2xx, if they are all JSON and say one."""
     if check == "no":
         return None

@@ -162,10 +162,3 @@ def without_assertions(pattern: str) -> str:
             out.append(pattern[place : place + taken])
         place += taken
     return "".join(out)
-
-
-def checkable_format(name: str) -> bool:
-    """Whether jsonschema can check a format."""
-    from loraloop.tool_schemas.schema.validation import format_checker
-
-    return name in format_checker().checkers

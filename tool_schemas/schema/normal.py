@@ -4,26 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from loraloop.tool_schemas.errors import SchemaError
-from loraloop.tool_schemas.schema.validation import json_path
+from loraloop.tool_schemas.schema.places import MOST_PLACES, Parts, every, json_path, pointer, subschemas
 
-Parts = tuple[str | int, ...]
-
-MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
-"""Keywords whose value maps names to sub-schemas."""
-LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
-"""Keywords whose value lists sub-schemas."""
-SINGLES = (
-    *("items", "additionalItems", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames"),
-    *("unevaluatedProperties", "unevaluatedItems", "contentSchema"),
-)
-"""Keywords whose value is a sub-schema; that of `items` may be a list in older drafts."""
-
-MOST_PLACES = 5_000  # sub-schemas of one schema
-DEEPEST = 200  # levels of a schema
 LONGEST = 500_000  # characters of its JSON text
 
 _DRAFTS = {"draft-04": 4, "draft-06": 6, "draft-07": 7, "2019-09": 2019, "2020-12": 2020}
@@ -47,48 +32,6 @@ def draft_of(schema: dict[str, Any]) -> int:
     raise SchemaError(
         f"draft {named!r} is not supported; use 2020-12, 2019-09, draft-07, draft-06 or draft-04", "$.$schema"
     )
-
-
-def subschemas(schema: dict[str, Any]) -> Iterator[tuple[Parts, Any]]:
-    """The sub-schemas that stand directly in a schema, each with the keys that lead to it."""
-    for key, value in schema.items():
-        if key in MAPS and isinstance(value, dict):
-            for name, inner in value.items():
-                if isinstance(inner, dict | bool):
-                    yield (key, name), inner
-        elif isinstance(value, list) and (key in LISTS or key == "items"):
-            for index, inner in enumerate(value):
-                yield (key, index), inner
-        elif key in SINGLES and isinstance(value, dict | bool):
-            yield (key,), value
-
-
-def every(root: Any) -> Iterator[tuple[Parts, dict[str, Any]]]:
-    """Every schema object of a tree, the root first, each with the keys that lead to it.
-
-    Raises:
-        SchemaError: If there are more than `MOST_PLACES` of them, or they are nested more than `DEEPEST` deep.
-    """
-    pending: list[tuple[Parts, int, Any]] = [((), 0, root)]
-    count = 0
-    while pending:
-        parts, depth, schema = pending.pop()
-        if not isinstance(schema, dict):
-            continue
-        count += 1
-        if count > MOST_PLACES:
-            raise SchemaError(f"has more than {MOST_PLACES} sub-schemas; split it into several tools", "$")
-        if depth > DEEPEST:
-            raise SchemaError(f"is nested more than {DEEPEST} deep; flatten it", json_path(parts[:12]))
-        yield parts, schema
-        found = [((*parts, *steps), depth + 1, inner) for steps, inner in subschemas(schema)]
-        pending += reversed(found)
-
-
-def pointer(parts: Parts) -> str:
-    """A local reference to a place (RFC 6901, as an URI fragment)."""
-    steps = (str(part).replace("~", "~0").replace("/", "~1").replace("%", "%25") for part in parts)
-    return "#" + "".join(f"/{step}" for step in steps)
 
 
 def normalised(schema: dict[str, Any]) -> dict[str, Any]:

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from loraloop.tool_schemas.errors import SchemaError
 from loraloop.tool_schemas.jsontext import dumps
+from loraloop.tool_schemas.schema.normal import copied, draft_of
+from loraloop.tool_schemas.schema.places import json_path
 
 if TYPE_CHECKING:
     from jsonschema import FormatChecker
     from jsonschema.protocols import Validator
-
-
-def json_path(parts: Any, start: str = "$") -> str:
-    """Writes the keys and indices that lead to a place, such as ``$.items[0].name``."""
-    path = start
-    for part in parts:
-        if isinstance(part, int):
-            path += f"[{part}]"
-        else:
-            path += f".{part}" if part.isidentifier() or part.startswith("$") else f"[{dumps(part)}]"
-    return path
 
 
 @functools.cache
@@ -56,12 +48,81 @@ def _mapped(text: str) -> str:
     return "".join(character if character < "\x80" else quote(character) for character in text)
 
 
+SECONDS = 0.5  # for one search
+
+
+def pattern_found(pattern: str, text: str) -> bool | None:
+    """Whether a pattern is found in a text; None if the search takes longer than `SECONDS`.
+
+    Python's own `re` cannot be stopped, and a hostile pattern keeps it busy for ever.
+    """
+    import regex
+
+    try:
+        return regex.search(pattern, text, timeout=SECONDS) is not None
+    except TimeoutError:
+        return None
+
+
+def _error(message: str) -> Exception:
+    from jsonschema import ValidationError
+
+    return ValidationError(message)
+
+
+def _pattern(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[Any]:
+    if validator.is_type(value, "string"):
+        fits = pattern_found(pattern, value)
+        if fits is None:
+            yield _error(f"{pattern!r} takes too long on {value[:40]!r}; simplify the pattern")
+        elif not fits:
+            yield _error(f"{value!r} does not match {pattern!r}")
+
+
+def _pattern_properties(validator: Any, patterns: Any, value: Any, schema: Any) -> Iterator[Any]:
+    if validator.is_type(value, "object"):
+        for pattern, inner in patterns.items():
+            for name, member in value.items():
+                if pattern_found(pattern, name) is not False:
+                    yield from validator.descend(member, inner, path=name, schema_path=pattern)
+
+
+def _additional_properties(validator: Any, said: Any, value: Any, schema: Any) -> Iterator[Any]:
+    if not validator.is_type(value, "object"):
+        return
+    known, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+    extra = [name for name in value if name not in known and not any(pattern_found(each, name) for each in patterns)]
+    if validator.is_type(said, "object"):
+        for name in extra:
+            yield from validator.descend(value[name], said, path=name)
+    elif said is False and extra:
+        listed = ", ".join(map(repr, extra[:5]))
+        yield _error(f"Additional properties are not allowed ({listed} unexpected)")
+
+
+def _multiple_of(validator: Any, step: Any, value: Any, schema: Any) -> Iterator[Any]:
+    if validator.is_type(value, "number"):
+        try:
+            fits = Decimal(repr(value)) % Decimal(repr(step)) == 0
+        except InvalidOperation:  # more digits than decimals hold
+            fits = value % step == 0
+        if not fits:
+            yield _error(f"{value!r} is not a multiple of {step}")
+
+
+_KEYWORDS: Mapping[str, Any] = {
+    "pattern": _pattern,
+    "patternProperties": _pattern_properties,
+    "additionalProperties": _additional_properties,
+    "multipleOf": _multiple_of,
+}
+"""Keywords that are checked otherwise than by jsonschema: patterns in bounded time, steps in exact decimals."""
+
+
 @functools.cache
 def _class(draft: int) -> type[Validator]:
     """jsonschema's validator of a draft, with patterns that cannot run on and exact decimals."""
     import jsonschema
-
-    from loraloop.tool_schemas.schema import keyword_checks
 
     made = {
         4: jsonschema.Draft4Validator,
@@ -70,7 +131,7 @@ def _class(draft: int) -> type[Validator]:
         2019: jsonschema.Draft201909Validator,
         2020: jsonschema.Draft202012Validator,
     }[draft]
-    extended: type[Validator] = jsonschema.validators.extend(made, keyword_checks.KEYWORDS)  # type: ignore[no-untyped-call]
+    extended: type[Validator] = jsonschema.validators.extend(made, _KEYWORDS)  # type: ignore[no-untyped-call]
     return extended
 
 
@@ -81,8 +142,6 @@ def validator_of(schema: dict[str, Any]) -> Validator:
         SchemaError: If the schema names an unknown draft.
     """
     from referencing.jsonschema import EMPTY_REGISTRY
-
-    from loraloop.tool_schemas.schema.normal import draft_of
 
     return _class(draft_of(schema))(schema, registry=EMPTY_REGISTRY, format_checker=format_checker())
 
@@ -99,8 +158,6 @@ def check_schema(schema: dict[str, Any], start: str = "$") -> None:
         SchemaError: With the JSON path of the first keyword that is wrong.
     """
     import jsonschema
-
-    from loraloop.tool_schemas.schema.normal import copied, draft_of
 
     copied(schema)  # bounds what follows, which takes a while for each sub-schema
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 from loraloop.tool_schemas.errors import InputError, SchemaError, unknown
 from loraloop.tool_schemas.grammar.grammar import JsonSchema
 from loraloop.tool_schemas.jsontext import strict_loads
-from loraloop.tool_schemas.schema.normal import MAPS, normalised
+from loraloop.tool_schemas.schema.normal import normalised
+from loraloop.tool_schemas.schema.places import every
 from loraloop.tool_schemas.schema.validation import check_value
 from loraloop.tool_schemas.single_flight import SingleFlight
 from loraloop.tool_schemas.tools.tool import Tool, check_names
@@ -70,15 +72,14 @@ def calls_schema(tools: Sequence[Tool], min_calls: int = 0, max_calls: int = 8, 
     definitions: dict[str, Any] = {}
     choices = []
     for index, tool in enumerate(tools):
-        arguments = normalised(tool.parameters) if tool.strict else {"type": "object"}
-        if _refers(arguments):
-            place = f"#/$defs/t{index}"
-            definitions[f"t{index}"] = _moved(arguments, place)
-            arguments = {"$ref": place}
+        place = f"#/$defs/t{index}"
+        moved, refers = _moved(normalised(tool.parameters) if tool.strict else {"type": "object"}, place)
+        if refers:
+            definitions[f"t{index}"] = moved
         choices.append(
             {
                 "type": "object",
-                "properties": {"name": {"const": tool.name}, "arguments": arguments},
+                "properties": {"name": {"const": tool.name}, "arguments": {"$ref": place} if refers else moved},
                 "required": ["name", "arguments"],
                 "additionalProperties": False,
             }
@@ -116,29 +117,13 @@ def calls_term(tools: Sequence[Tool], min_calls: int = 0, max_calls: int = 8, as
 _terms: SingleFlight[tuple[JsonSchema, tuple[Tool, ...]]] = SingleFlight(64)
 
 
-def _refers(schema: Any) -> bool:
-    if isinstance(schema, dict):
-        return isinstance(schema.get("$ref"), str) or any(map(_refers, schema.values()))
-    return isinstance(schema, list) and any(map(_refers, schema))
-
-
-def _moved(schema: Any, place: str) -> Any:
-    """The schema with its references led to where it will stand; literals stay as they are."""
-    if isinstance(schema, list):
-        return [_moved(item, place) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    moved: dict[str, Any] = {}
-    for key, value in schema.items():
-        if key == "$ref" and isinstance(value, str) and value.startswith("#"):
-            moved[key] = place + value[1:]
-        elif key in ("const", "enum", "default", "examples"):
-            moved[key] = value
-        elif key in MAPS and isinstance(value, dict):
-            moved[key] = {name: _moved(inner, place) for name, inner in value.items()}
-        else:
-            moved[key] = _moved(value, place)
-    return moved
+def _moved(schema: dict[str, Any], place: str) -> tuple[dict[str, Any], bool]:
+    """The schema with its references led to where it will stand, and whether there are any."""
+    copy: dict[str, Any] = json.loads(json.dumps(schema))
+    referring = [each for _, each in every(copy) if isinstance(each.get("$ref"), str)]
+    for each in referring:
+        each["$ref"] = place + each["$ref"][1:]
+    return copy, bool(referring)
 
 
 def parse_step(text: str, tools: Sequence[Tool]) -> tuple[Call, ...] | Ask:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 import statistics
 import zlib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from loraloop.tool_schemas.errors import LimitError, LoraloopError, SchemaError
-from loraloop.tool_schemas.grammar.walks import Vocabulary, random_walk, shortest
+from loraloop.tool_schemas.grammar.walks import WalkVocabulary, random_walk, shortest
 from loraloop.tool_schemas.schema.dialect import Bounds
-from loraloop.tool_schemas.schema.keywords import Note, Survey, survey
 from loraloop.tool_schemas.tools.calls import calls_term, parse_calls
+from loraloop.tool_schemas.tools.survey import Note, Survey, survey
 from loraloop.tool_schemas.tools.tool import PARAMETERS
-from loraloop.tool_schemas.tools.tool_lists import Entry, plain_form
+from loraloop.tool_schemas.tools.tool_lists import ToolEntry, plain_form
 
 if TYPE_CHECKING:
-    from loraloop.tool_schemas.grammar.grammar import GrammarCompiler, OnUnsupported
+    from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
+    from loraloop.tool_schemas.schema.findings import OnUnsupported
     from loraloop.tool_schemas.tools.tool import Tool
 
 _SHORT = Bounds(text=16, items=3, keys=3, key=12, number=1000)  # of examples
@@ -27,7 +28,7 @@ _SECONDS = 0.5  # for compiling again and again
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ToolReport:
     """What becomes of one tool.
 
     Attributes:
@@ -35,10 +36,7 @@ class Report:
         place: Where it was found.
         strict: Whether its arguments are decoded under their schema.
         on_unsupported: What happens with keywords that cannot be enforced.
-        enforced: JSON path and note of each keyword that no decoded token can break.
-        checked: Those that are checked as soon as the value that they govern closes.
-        annotations: Those that make no value invalid.
-        refused: Why the tool cannot be used, each with its path; empty if it can.
+        survey: What becomes of each keyword; the tool cannot be used if any is refused.
         shortest: A short call, decoded through the grammar.
         random: A call decoded from random logits through the grammar, and then validated.
         compile_ms_p50: Median milliseconds to compile its grammar.
@@ -50,38 +48,38 @@ class Report:
     place: str
     strict: bool = True
     on_unsupported: OnUnsupported = "refuse"
-    enforced: tuple[Note, ...] = ()
-    checked: tuple[Note, ...] = ()
-    annotations: tuple[Note, ...] = ()
-    refused: tuple[Note, ...] = ()
+    survey: Survey = field(default_factory=Survey)
     shortest: dict[str, Any] | None = None
     random: dict[str, Any] | None = None
     compile_ms_p50: float | None = None
     compiled: int = 0
     problem: str = ""
 
+    def also_refused(self, note: Note) -> ToolReport:
+        """The report with one more reason why the tool cannot be used, before the others."""
+        return replace(self, survey=replace(self.survey, refused=(note, *self.survey.refused)))
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON data."""
         told = asdict(self)
-        for key in ("enforced", "checked", "annotations", "refused"):
-            told[key] = [{"path": note.path, "reason": note.reason} for note in getattr(self, key)]
-        return told
+        said = told.pop("survey")
+        return told | {key: [each._asdict() for each in getattr(self.survey, key)] for key in said}
 
 
-class Checker:
+class ToolChecker:
     """Checks tools against one tokenizer.
 
     Args:
-        compiler: For the tokenizer; on the default engine.
+        compiler: For the tokenizer.
         seed: Of the random examples.
     """
 
     def __init__(self, compiler: GrammarCompiler, seed: int = 0) -> None:
         self.compiler = compiler
         self.seed = seed
-        self._vocabulary: Vocabulary | None = None
+        self._vocabulary: WalkVocabulary | None = None
 
-    def entry(self, entry: Entry, place: str, on_unsupported: OnUnsupported | None = None) -> Report:
+    def entry(self, entry: ToolEntry, place: str, on_unsupported: OnUnsupported | None = None) -> ToolReport:
         """Checks a tool of a list; what is wrong with it is in the report, all of it that can be told."""
         chosen = entry.mode(on_unsupported)
         try:
@@ -90,24 +88,19 @@ class Checker:
             return self.refusal(entry.body, place, error, chosen)
         return self.tool(tool, place)
 
-    def refusal(self, body: Any, place: str, error: LoraloopError, on_unsupported: OnUnsupported = "refuse") -> Report:
+    def refusal(
+        self, body: Any, place: str, error: LoraloopError, on_unsupported: OnUnsupported = "refuse"
+    ) -> ToolReport:
         """The report of a tool that could not be made."""
         name, schema = _parts(body)
-        said = survey(schema, on_unsupported) if schema is not None else Survey((), (), (), ())
+        said = survey(schema, on_unsupported) if schema is not None else Survey()
         path = getattr(error, "path", "")
         reason = (error.reason if isinstance(error, SchemaError) else str(error)).removeprefix(f"tool {name!r}: ")
-        first = () if any(note.path == path for note in said.refused) else (Note(path, reason),)
-        return Report(
-            name,
-            place,
-            on_unsupported=on_unsupported,
-            enforced=said.enforced,
-            checked=said.checked,
-            annotations=said.annotations,
-            refused=(*first, *said.refused),
-        )
+        report = ToolReport(name, place, on_unsupported=on_unsupported, survey=said)
+        known = any(note.path == path for note in said.refused)
+        return report if known else report.also_refused(Note(path, reason))
 
-    def tool(self, tool: Tool, place: str, on_unsupported: OnUnsupported | None = None) -> Report:
+    def tool(self, tool: Tool, place: str, on_unsupported: OnUnsupported | None = None) -> ToolReport:
         """Checks a tool.
 
         Args:
@@ -123,26 +116,18 @@ class Checker:
                 body = {"name": tool.name, "parameters": tool.parameters}
                 return self.refusal(body, place, error, chosen)
         said = survey(tool.parameters, chosen)
-        report = Report(
-            tool.name,
-            place,
-            tool.strict,
-            chosen,
-            said.enforced if tool.strict else (),
-            said.checked,
-            said.annotations,
-            said.refused if tool.strict else (),
-        )
-        return self._with_examples(report, tool)
+        if not tool.strict:
+            said = replace(said, enforced=(), refused=())
+        return self._with_examples(ToolReport(tool.name, place, tool.strict, chosen, said), tool)
 
-    def _with_examples(self, report: Report, tool: Tool) -> Report:
+    def _with_examples(self, report: ToolReport, tool: Tool) -> ToolReport:
         """The report with calls that were decoded, and the time to compile."""
         term = calls_term((tool,), 1, 1)
         try:
             times = self._times(term)
             grammar = self.compiler.compile(replace(term, bounds=_SHORT))
             if self._vocabulary is None:
-                self._vocabulary = Vocabulary.of(self.compiler)
+                self._vocabulary = WalkVocabulary.of(self.compiler)
             short = _call(shortest(grammar, self._vocabulary), tool)
             seed = self.seed + zlib.crc32(tool.name.encode())
             drawn = _call(random_walk(grammar, self._vocabulary, seed), tool)
@@ -150,7 +135,7 @@ class Checker:
             return replace(report, problem=f"no call was found at random: {error}")
         except SchemaError as error:
             note = Note(error.path, f"a call was decoded that is not valid: {error.reason}")
-            return replace(report, refused=(*report.refused, note))
+            return report.also_refused(note)
         return replace(
             report,
             shortest=short,
@@ -161,12 +146,11 @@ class Checker:
 
     def _times(self, term: Any) -> list[float]:
         """Milliseconds of compiling it afresh, several times."""
-        engine = self.compiler.engine()
         times: list[float] = []
         end = perf_counter() + _SECONDS
         while len(times) < _REPEATS and (not times or perf_counter() < end):
             start = perf_counter()
-            engine.compile(term)
+            self.compiler.compile_anew(term)
             times.append((perf_counter() - start) * 1e3)
         return times
 

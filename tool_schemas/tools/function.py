@@ -1,22 +1,39 @@
-"""Tools of typed Python functions and of pydantic models."""
+"""What typed Python functions and pydantic models say of the tools that they make."""
 
 from __future__ import annotations
 
 import inspect
 import typing
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from loraloop.tool_schemas.errors import SchemaError, ToolError
 from loraloop.tool_schemas.jsontext import dumps
-from loraloop.tool_schemas.tools.context import without_context
+from loraloop.tool_schemas.tools.context import Binding, Context
 from loraloop.tool_schemas.tools.function_signature import read_signature
-from loraloop.tool_schemas.tools.tool import Tool
 
 
-def tool_of_function(function: Callable[..., Any], name: str | None, description: str | None, **options: Any) -> Tool:
-    """Makes a tool of a function whose parameters are annotated with types that pydantic knows.
+@dataclass(frozen=True, slots=True)
+class FunctionTool:
+    """What a function or a model says of the tool that it makes.
+
+    Attributes:
+        name: What the model calls it by.
+        description: When to use it.
+        parameters: JSON Schema of the arguments.
+        binding: How the function takes them.
+    """
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+    binding: Binding
+
+
+def read_function(function: Callable[..., Any], name: str | None = None) -> FunctionTool:
+    """Reads a function whose parameters are annotated with types that pydantic knows.
 
     The docstring (Google, NumPy, Sphinx or Epytext style) gives the descriptions; ``Annotated[T, Field(...)]``
     or ``Annotated[T, "text"]`` goes before it. A call converts the arguments to the declared types. A parameter
@@ -25,8 +42,6 @@ def tool_of_function(function: Callable[..., Any], name: str | None, description
     Args:
         function: Sync or async.
         name: Instead of the function's own.
-        description: Instead of the docstring's.
-        **options: Further fields of the tool, such as `strict`.
 
     Raises:
         SchemaError: If a parameter has no type, is ``*args`` or ``**kwargs``, or has a type without a JSON form.
@@ -35,7 +50,7 @@ def tool_of_function(function: Callable[..., Any], name: str | None, description
 
     read = read_signature(function, name)
     called = read.name
-    takes, parameters = without_context(read.parameters, called)
+    context, parameters = _without_context(read.parameters, called)
     fields: dict[str, Any] = {}
     for index, (parameter, annotation) in enumerate(parameters):
         fields[f"p{index}"] = _field(parameter, annotation, read.told.get(parameter.name, ""))
@@ -57,21 +72,15 @@ def tool_of_function(function: Callable[..., Any], name: str | None, description
                 keywords[parameter.name] = getattr(instance, f"p{index}")
         return tuple(positional), keywords
 
-    told = read.description if description is None else description
-    return Tool(called, told, _schema_of(model, called), function, bind=bind, **takes, **options)
+    return FunctionTool(called, read.description, _schema_of(model, called), replace(context, bind=bind))
 
 
-def tool_of_model(
-    model: type[Any], function: Callable[..., Any] | None, name: str | None, description: str | None, **options: Any
-) -> Tool:
-    """Makes a tool whose arguments are a pydantic model; its docstring is the description.
+def read_model(model: type[Any], name: str | None = None) -> FunctionTool:
+    """Reads a pydantic model as the arguments of a tool; its docstring is the description.
 
     Args:
-        model: The arguments.
-        function: Called with one instance of it.
+        model: The arguments; the tool's function gets one instance of it.
         name: Instead of the model's own.
-        description: Instead of the docstring.
-        **options: Further fields of the tool, such as `strict`.
 
     Raises:
         SchemaError: If `model` is no pydantic model, or has a field without a JSON form.
@@ -86,8 +95,50 @@ def tool_of_model(
     def bind(arguments: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return (_converted(model, arguments),), {}
 
-    described = told if description is None else description
-    return Tool(name or model.__name__, described, schema, function, bind=bind, **options)
+    return FunctionTool(name or model.__name__, told, schema, Binding(bind))
+
+
+def _without_context(
+    parameters: Sequence[tuple[inspect.Parameter, Any]], called: str
+) -> tuple[Binding, list[tuple[inspect.Parameter, Any]]]:
+    """A function's parameters without the one that takes a `Context`, and the binding that says which it is.
+
+    Args:
+        parameters: Each with its annotation.
+        called: The tool, for errors.
+
+    Raises:
+        SchemaError: If more than one takes a context, or it cannot be passed by name.
+    """
+    takes = [(parameter, annotation) for parameter, annotation in parameters if _is_context(annotation)]
+    if not takes:
+        return Binding(), list(parameters)
+    if len(takes) > 1:
+        raise SchemaError(f"tool {called!r}: {' and '.join(one.name for one, _ in takes)} take a context; keep one")
+    ((parameter, annotation),) = takes
+    if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+        raise SchemaError(f"tool {called!r}: {parameter.name!r} takes a context, which is passed by name; drop the '/'")
+    rest = [each for each in parameters if each[0] is not parameter]
+    inner = next(iter(typing.get_args(_bare(annotation))), None)
+    return Binding(None, parameter.name, inner if _checkable(inner) else None), rest
+
+
+def _bare(annotation: Any) -> Any:
+    return typing.get_args(annotation)[0] if typing.get_origin(annotation) is Annotated else annotation
+
+
+def _checkable(kind: object) -> bool:
+    """Whether `isinstance` can be asked about it."""
+    try:
+        isinstance(None, kind)  # type: ignore[arg-type]
+    except TypeError:
+        return False
+    return isinstance(kind, type)
+
+
+def _is_context(annotation: Any) -> bool:
+    bare = _bare(annotation)
+    return bare is Context or typing.get_origin(bare) is Context
 
 
 def _is_field(default: Any) -> bool:
@@ -122,7 +173,7 @@ def _schema_of(model: type[Any], called: str) -> dict[str, Any]:
     import pydantic
     from pydantic.json_schema import GenerateJsonSchema
 
-    class Plain(GenerateJsonSchema):
+    class _Untitled(GenerateJsonSchema):
         def decimal_schema(self, schema: Any) -> Any:
             # The standard form is number or text with a look-around, which no grammar can decode.
             bounds = {key: value for key, value in schema.items() if key in ("ge", "gt", "le", "lt")}
@@ -135,7 +186,7 @@ def _schema_of(model: type[Any], called: str) -> dict[str, Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a default that has no JSON form is left out
-            schema: dict[str, Any] = model.model_json_schema(schema_generator=Plain)
+            schema: dict[str, Any] = model.model_json_schema(schema_generator=_Untitled)
     except (pydantic.errors.PydanticUserError, TypeError, ValueError) as error:
         raise SchemaError(f"tool {called!r}: {_first_line(error)}; use a type that JSON can hold") from error
     root = schema.pop("$ref", "").removeprefix("#/$defs/")  # a model that contains itself

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from loraloop.tool_schemas.errors import LoraloopError, SchemaError, unknown
 from loraloop.tool_schemas.jsontext import strict_loads
 from loraloop.tool_schemas.tools.tool import Tool
-from loraloop.tool_schemas.tools.tool_lists import Entry, entries, is_openapi
+from loraloop.tool_schemas.tools.tool_lists import ToolEntry, entries, is_openapi
 
 if TYPE_CHECKING:
-    from loraloop.tool_schemas.grammar.grammar import OnUnsupported
+    from loraloop.tool_schemas.schema.findings import OnUnsupported
 
 SUFFIXES = (".json", ".yaml", ".yml")
 _NODES = 1_000_000  # values in a file; YAML's aliases can make more of them than there are bytes
@@ -91,7 +91,7 @@ def _of_file(file: Path, on_unsupported: OnUnsupported | None, base_url: str | N
             raise SchemaError(f"{place}: {reason}", getattr(error, "path", "")) from error
 
 
-def file_entries(document: Any, file: Path) -> list[Entry]:
+def file_entries(document: Any, file: Path) -> list[ToolEntry]:
     """The tools that a file lists; see `entries`."""
     try:
         return entries(document)

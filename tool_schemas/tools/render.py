@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from loraloop.tool_schemas.jsontext import dumps, fold
-from loraloop.tool_schemas.schema.references import resolve
+from loraloop.tool_schemas.schema.places import resolve
 
 if TYPE_CHECKING:
     from loraloop.tool_schemas.tools.tool import Tool

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Awaitable, Callable
-from dataclasses import KW_ONLY, dataclass, field
-from typing import TYPE_CHECKING, Any, Final, overload
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypedDict, overload
 
-from loraloop.tool_schemas.errors import SchemaError, ToolError, unknown
+from loraloop.tool_schemas.errors import InputError, SchemaError, ToolError, unknown
 from loraloop.tool_schemas.jsontext import dumps, fold
+from loraloop.tool_schemas.schema.findings import OnUnsupported
 from loraloop.tool_schemas.schema.normal import normalised
 from loraloop.tool_schemas.schema.validation import check_schema, check_value
-from loraloop.tool_schemas.tools.approval import check_rule, says_so
+from loraloop.tool_schemas.tools.approval import ApprovalRule, check_rule, says_so
+from loraloop.tool_schemas.tools.context import Binding, Context
 
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from loraloop.tool_schemas.grammar.grammar import OnUnsupported
-    from loraloop.tool_schemas.http.endpoint import HttpOptions
-    from loraloop.tool_schemas.tools.approval import ApprovalRule
-    from loraloop.tool_schemas.tools.context import Context
-
-NO_RESULT: Final = object()  # a tool without a fixed result; None is a result
+    from loraloop.tool_schemas.http.endpoint import HttpEndpoint, HttpOptions
 
 _FIELDS = (
     "name", "description", "parameters", "result", "returns", "strict", "effects", "trusted", "requires_approval",
@@ -34,6 +31,34 @@ PARAMETERS = ("parameters", "inputSchema", "input_schema")
 
 
 @dataclass(frozen=True, slots=True)
+class FixedResult:
+    """The function of a tool whose calls all return the same, as a JSON file can say it.
+
+    Attributes:
+        value: The result.
+    """
+
+    value: Any
+
+    def __call__(self, /, **arguments: Any) -> Any:
+        return self.value
+
+
+class ToolOptions(TypedDict, total=False):
+    """The fields of a `Tool` that its makers pass on."""
+
+    strict: bool
+    on_unsupported: OnUnsupported
+    timeout: float | None
+    retries: int | None
+    effects: bool | None
+    trusted: bool
+    requires_approval: ApprovalRule
+    sequential: bool
+    idempotent: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
     """A function that an agent may call.
 
@@ -42,9 +67,9 @@ class Tool:
         description: When to use it; shown to the model on one line.
         parameters: JSON Schema of the arguments, an object type; its property order is the order in which the
             arguments are decoded.
-        function: Called with the arguments as keywords; sync or async. None: there is no implementation here.
-        result: What a call returns where there is no function; ``NO_RESULT`` if there is none either.
-        bind: Turns validated arguments into what the function takes, as (positional, keyword) arguments.
+        function: Called with the arguments as keywords; sync or async. None: there is no implementation here, and a
+            call is handed back to whoever started the run.
+        binding: How the function takes the arguments, where they are not passed on as keywords.
         strict: Whether the arguments are decoded under their schema. If not, they are decoded as any JSON object and
             validated afterwards; what is wrong is told to the model, which writes the call again.
         on_unsupported: What to do about a keyword that decoding cannot enforce: ``"refuse"`` raises here with its
@@ -53,8 +78,6 @@ class Tool:
         timeout: Seconds that one call may take, instead of the agent's limit.
         retries: How often the tool may ask the model to try again in one run (`ToolRetry`), instead of the agent's
             limit.
-        context: The function's parameter that is filled with a `Context` at each call; empty for none.
-        deps: The class of the context's `deps`; None for anything.
         source: Where the tool comes from, for the trace: ``"http"``, ``"mcp:NAME"``; empty for one that was given.
         effects: Whether a call may change something or send something out: false for a tool that only reads, true for a
             tool whose calls wait for approval by default. None: nobody said. An agent's guard then takes it for a tool
@@ -72,22 +95,16 @@ class Tool:
             cannot enforce; the message gives the JSON path.
     """
 
-    name: str
-    description: str = ""
-    parameters: dict[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})
-    function: Callable[..., Any] | None = None
-    result: Any = NO_RESULT
-    bind: Callable[[dict[str, Any]], tuple[tuple[Any, ...], dict[str, Any]]] | None = field(
-        default=None, repr=False, compare=False
-    )
-    _: KW_ONLY
+    name: str = field(kw_only=False)
+    description: str = field(default="", kw_only=False)
+    parameters: dict[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}}, kw_only=False)
+    function: Callable[..., Any] | None = field(default=None, kw_only=False)
+    binding: Binding = field(default=Binding(), repr=False, compare=False)
     strict: bool = True
     on_unsupported: OnUnsupported = "refuse"
     returns: dict[str, Any] | None = None
     timeout: float | None = None
     retries: int | None = None
-    context: str = ""
-    deps: type[Any] | None = None
     source: str = ""
     effects: bool | None = None
     trusted: bool = False
@@ -128,7 +145,7 @@ class Tool:
 
     def _check_parameters(self) -> None:
         if self.strict:
-            from loraloop.tool_schemas.schema.prepare import prepared
+            from loraloop.tool_schemas.grammar.prepare import prepared
 
             prepared(self.parameters, self.on_unsupported)
         else:
@@ -138,7 +155,7 @@ class Tool:
     @property
     def executable(self) -> bool:
         """Whether a call gives a result; if not, a call ends the run and is its output."""
-        return self.function is not None or self.result is not NO_RESULT
+        return self.function is not None
 
     def needs_approval(self, arguments: dict[str, Any], context: Context[Any]) -> bool:
         """Whether a call waits for approval; where `requires_approval` is a function that fails, it does."""
@@ -179,17 +196,16 @@ class Tool:
         """
         self.validate(arguments)
         if self.function is None:
-            if self.result is NO_RESULT:
-                raise ToolError(
-                    f"tool {self.name!r} has no implementation; give it a function or a 'result', or handle "
-                    "the call yourself"
-                )
-            return self.result
-        positional, keywords = self.bind(arguments) if self.bind else ((), dict(arguments))
-        if self.context:
+            raise ToolError(
+                f"tool {self.name!r} has no implementation; give it a function or a 'result', or handle the call "
+                "yourself"
+            )
+        binding = self.binding
+        positional, keywords = binding.bind(arguments) if binding.bind else ((), dict(arguments))
+        if binding.context:
             if context is None:
                 raise ToolError(f"tool {self.name!r} takes a context; call it with context=Context(deps)")
-            keywords[self.context] = context
+            keywords[binding.context] = context
         try:
             result = self.function(*positional, **keywords)
         except ToolError:
@@ -216,25 +232,14 @@ class Tool:
         *,
         name: str | None = None,
         description: str | None = None,
-        strict: bool = True,
-        on_unsupported: OnUnsupported = "refuse",
-        timeout: float | None = None,
-        retries: int | None = None,
-        effects: bool | None = None,
-        trusted: bool = False,
-        requires_approval: ApprovalRule = False,
-        sequential: bool = False,
-        idempotent: bool = False,
+        **options: Unpack[ToolOptions],
     ) -> Tool:
         """Makes a tool of a typed function; see `loraloop.tool_schemas.tools.function`."""
-        from loraloop.tool_schemas.tools.function import tool_of_function
+        from loraloop.tool_schemas.tools.function import read_function
 
-        options: dict[str, Any] = {
-            "on_unsupported": on_unsupported, "timeout": timeout, "retries": retries, "effects": effects,
-            "trusted": trusted, "requires_approval": requires_approval, "sequential": sequential,
-            "idempotent": idempotent,
-        }  # fmt: skip
-        return tool_of_function(function, name, description, strict=strict, **options)
+        read = read_function(function, name)
+        told = read.description if description is None else description
+        return cls(read.name, told, read.parameters, function, binding=read.binding, **options)
 
     @classmethod
     def from_model(
@@ -244,19 +249,14 @@ class Tool:
         *,
         name: str | None = None,
         description: str | None = None,
-        strict: bool = True,
-        on_unsupported: OnUnsupported = "refuse",
-        timeout: float | None = None,
-        requires_approval: ApprovalRule = False,
-        sequential: bool = False,
-        idempotent: bool = False,
+        **options: Unpack[ToolOptions],
     ) -> Tool:
         """Makes a tool whose arguments are a pydantic model; the function gets one instance of it."""
-        from loraloop.tool_schemas.tools.function import tool_of_model
+        from loraloop.tool_schemas.tools.function import read_model
 
-        options: dict[str, Any] = {"on_unsupported": on_unsupported, "timeout": timeout}
-        options |= {"requires_approval": requires_approval, "sequential": sequential, "idempotent": idempotent}
-        return tool_of_model(model, function, name, description, strict=strict, **options)
+        read = read_model(model, name)
+        told = read.description if description is None else description
+        return cls(read.name, told, read.parameters, function, binding=read.binding, **options)
 
     @classmethod
     def from_schema(
@@ -303,8 +303,7 @@ class Tool:
             body["name"],
             body.get("description") or "",
             parameters,
-            function,
-            body.get("result", NO_RESULT),
+            FixedResult(body["result"]) if function is None and "result" in body else function,
             strict=True if body.get("strict") is None else body["strict"],
             on_unsupported=on_unsupported,
             returns=next((body[key] for key in _RETURNS if body.get(key) is not None), None),
@@ -324,10 +323,53 @@ class Tool:
         url: str,
         **options: Unpack[HttpOptions],
     ) -> Tool:
-        """Makes a tool of an HTTP endpoint; see `loraloop.tool_schemas.http_tool`."""
-        from loraloop.tool_schemas.http.endpoint import http_tool
+        """Makes a tool of an HTTP endpoint.
 
-        return http_tool(name, description, parameters, method, url, **options)
+        Args:
+            name: What the model calls it by.
+            description: When to use it.
+            parameters: JSON Schema of the arguments.
+            method: ``"GET"``, ``"POST"``, …
+            url: Absolute; ``{name}`` in its path stands for an argument.
+            **options: See `HttpOptions`.
+
+        Returns:
+            The tool; its `function` is an `HttpEndpoint`.
+
+        Raises:
+            SchemaError: If the schema is wrong or an argument has no place.
+            UnknownNameError: If there is no such option.
+            InputError: If the URL, a place or another option is unusable, or the policy refuses the host.
+        """
+        from loraloop.tool_schemas.http.endpoint import endpoint_of
+
+        endpoint = endpoint_of(parameters, method.upper(), url, options)
+        mode = options.get("on_unsupported", "refuse")
+        return cls.from_endpoint(name, description, parameters, endpoint, options.get("returns"), mode)
+
+    @classmethod
+    def from_endpoint(
+        cls,
+        name: str,
+        description: str,
+        parameters: dict[str, Any],
+        endpoint: HttpEndpoint,
+        returns: dict[str, Any] | None = None,
+        on_unsupported: OnUnsupported = "refuse",
+    ) -> Tool:
+        """Makes the tool that calls an HTTP endpoint; only a method that is known to be safe has no effects."""
+        return cls(
+            name,
+            description,
+            parameters,
+            endpoint,
+            on_unsupported=on_unsupported,
+            returns=returns,
+            timeout=endpoint.sending.timeout + 1.0,  # the client's own error says more
+            source="http",
+            effects=None if endpoint.safe else True,
+            idempotent=endpoint.repeatable,
+        )
 
     def to_openai(self) -> dict[str, Any]:
         """The tool in OpenAI's form."""
@@ -348,25 +390,11 @@ def tool(
     *,
     name: str | None = None,
     description: str | None = None,
-    strict: bool = True,
-    on_unsupported: OnUnsupported = "refuse",
-    timeout: float | None = None,
-    retries: int | None = None,
+    **options: Unpack[ToolOptions],
 ) -> Tool: ...
 @overload
 def tool(
-    *,
-    name: str | None = None,
-    description: str | None = None,
-    strict: bool = True,
-    on_unsupported: OnUnsupported = "refuse",
-    timeout: float | None = None,
-    retries: int | None = None,
-    effects: bool | None = None,
-    trusted: bool = False,
-    requires_approval: ApprovalRule = False,
-    sequential: bool = False,
-    idempotent: bool = False,
+    *, name: str | None = None, description: str | None = None, **options: Unpack[ToolOptions]
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Decorates a typed function, which thereby becomes a `Tool`; the docstring gives the descriptions.
@@ -392,3 +420,25 @@ def check_names(tools: list[Tool] | tuple[Tool, ...]) -> None:
         if each.name in seen:
             raise SchemaError(f"two tools are called {each.name!r}; rename one")
         seen.add(each.name)
+
+
+def check_deps(deps: object, wanted: type[Any] | None, tools: Sequence[Tool]) -> None:
+    """Checks what a run is given as `deps`.
+
+    Args:
+        deps: What it is.
+        wanted: The class that the agent says; None for anything.
+        tools: Those that take a context may say a class too.
+
+    Raises:
+        InputError: It is something else; the message says who wants what.
+    """
+    who = [(f"tool {tool.name!r}", tool.binding.deps) for tool in tools if tool.binding.context]
+    for name, kind in (("the agent", wanted), *who):
+        if kind is not None and not isinstance(deps, kind):
+            given = "none were given" if deps is None else f"{type(deps).__name__} was given"
+            raise InputError(f"{name} needs deps of the type {kind.__name__}, and {given}: run it with deps=…")
+
+
+http_tool = Tool.from_http
+"""Makes a tool of an HTTP endpoint."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from loraloop.tool_schemas.errors import InputError, SchemaError
 
 if TYPE_CHECKING:
-    from loraloop.tool_schemas.grammar.grammar import OnUnsupported
+    from loraloop.tool_schemas.schema.findings import OnUnsupported
     from loraloop.tool_schemas.tools.tool import Tool
 
 # What says nothing about which calls are valid, and is left out, by the field that marks the form.
@@ -21,7 +21,7 @@ _KINDS = ("function", "custom")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ToolEntry:
     """A tool in a list.
 
     Attributes:
@@ -57,7 +57,7 @@ def is_openapi(document: Any) -> bool:
     return isinstance(document, dict) and ("openapi" in document or "swagger" in document)
 
 
-def entries(document: Any) -> list[Entry]:
+def entries(document: Any) -> list[ToolEntry]:
     """The tools of a document.
 
     Args:
@@ -77,11 +77,11 @@ def entries(document: Any) -> list[Entry]:
                     raise SchemaError("must be a list of tools", f"$.{key}")
                 break
     if isinstance(document, dict):
-        return [Entry("tool 0", document, "inputSchema" in document)]
+        return [ToolEntry("tool 0", document, "inputSchema" in document)]
     if not isinstance(document, list):
         raise SchemaError('holds no tools: give one tool, a list of tools, {"tools": […]} or an OpenAPI document', "$")
     return [
-        Entry(f"tool {index}", body, isinstance(body, dict) and "inputSchema" in body)
+        ToolEntry(f"tool {index}", body, isinstance(body, dict) and "inputSchema" in body)
         for index, body in enumerate(document)
     ]
 

@@ -17,8 +17,8 @@ from loraloop.render.console import console, print_line
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from loraloop.tool_schemas.schema.keywords import Note
-    from loraloop.tool_schemas.tools.checking import Report
+    from loraloop.tool_schemas.tools.checking import ToolReport
+    from loraloop.tool_schemas.tools.survey import Note
 
 tools_app = typer.Typer(no_args_is_help=True, help="Tools: what is enforced of them, and what the model sees.")
 
@@ -56,13 +56,13 @@ def check(
 
     Exit codes: 0 all tools can be used, 1 some are refused, 2 some input cannot be read.
     """
-    from loraloop.tool_schemas.tools.checking import Checker
+    from loraloop.tool_schemas.tools.checking import ToolChecker
     from loraloop.tool_sources import all_reports, check_compiler
 
     _need(sources, mcp)
     compiler, tokenizer = check_compiler()
     chosen: Any = on_unsupported.value if on_unsupported else None
-    found, unreadable = all_reports(sources or (), mcp or (), Checker(compiler, seed), chosen)
+    found, unreadable = all_reports(sources or (), mcp or (), ToolChecker(compiler, seed), chosen)
     if as_json:
         told = {
             "tokenizer": tokenizer,
@@ -74,7 +74,7 @@ def check(
         _print(found, tokenizer)
         for _, error in unreadable:
             sys.stderr.write(f"error: {' '.join(error.split())}\n")
-    raise typer.Exit(2 if unreadable else 1 if any(report.refused for report in found) else 0)
+    raise typer.Exit(2 if unreadable else 1 if any(report.survey.refused for report in found) else 0)
 
 
 @tools_app.command()
@@ -98,38 +98,38 @@ def _need(sources: list[str] | None, mcp: list[str] | None) -> None:
         raise InputError("give files, folders or module:attribute, or an MCP server with --mcp")
 
 
-def _print(found: Sequence[Report], tokenizer: str) -> None:
+def _print(found: Sequence[ToolReport], tokenizer: str) -> None:
 
     out = console()
     for report in found:
         for line in _lines(report):
             out.print(line, soft_wrap=True)
         out.print()
-    refused = sum(bool(report.refused) for report in found)
+    refused = sum(bool(report.survey.refused) for report in found)
     many = f"{len(found)} tool{'' if len(found) == 1 else 's'}"
     against = "a byte tokenizer (the embedded base is not on this machine)" if tokenizer == "bytes" else tokenizer
     out.print(f"{many}, {refused} refused; compiled for {against}", soft_wrap=True)
 
 
-def _lines(report: Report) -> Iterator[Text]:
+def _lines(report: ToolReport) -> Iterator[Text]:
     from rich.text import Text
 
     from loraloop.tool_schemas.jsontext import dumps
 
-    state = Text("refused", "bold red") if report.refused else Text("ok", "bold green")
+    state = Text("refused", "bold red") if report.survey.refused else Text("ok", "bold green")
     kind = "" if report.strict else ", not strict: decoded as any object, validated afterwards"
     yield Text.assemble((report.name, "bold"), f"  {report.place}{kind}  ", state)
-    if report.enforced:
-        yield Text(f"  enforced while decoding: {_counted(report.enforced)}")
-    if report.checked:
+    if report.survey.enforced:
+        yield Text(f"  enforced while decoding: {_counted(report.survey.enforced)}")
+    if report.survey.checked:
         yield Text("  checked when the value closes:", "yellow")
-        yield from (Text(f"    {note.path}: {note.reason.split(';')[0]}") for note in report.checked)
-    if report.annotations:
-        yield Text(f"  annotation only: {_counted(report.annotations)}")
-        yield from _notes([note for note in report.annotations if note.reason])
-    if report.refused:
+        yield from (Text(f"    {note.path}: {note.reason.split(';')[0]}") for note in report.survey.checked)
+    if report.survey.annotations:
+        yield Text(f"  annotation only: {_counted(report.survey.annotations)}")
+        yield from _notes([note for note in report.survey.annotations if note.reason])
+    if report.survey.refused:
         yield Text("  refused:", "red")
-        yield from _notes(report.refused)
+        yield from _notes(report.survey.refused)
     if report.shortest is not None:
         yield Text(f"  short call:  {dumps(report.shortest)}")
     if report.random is not None:

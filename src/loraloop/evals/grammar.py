@@ -35,13 +35,13 @@ def grammar(
     written by hand (it is refused). A schema passes if all its instances are judged rightly; a refused one does not.
     """
     from loraloop.render.progress import counting
-    from loraloop.tool_schemas.grammar.conformance import CASES, OurJudge, Vocabulary, read_cases, score
-    from loraloop.tool_sources import check_vocabulary
+    from loraloop.tool_schemas.grammar.conformance import CASES, OurJudge, read_cases, score
+    from loraloop.tool_sources import check_compiler
 
     files = data or [CASES]
     cases = [case for file in files for case in list(read_cases(file))[:limit]]
-    vocabulary = Vocabulary(*check_vocabulary())
-    judges = [OurJudge(vocabulary, "check"), OurJudge(vocabulary, "refuse")]
+    compiler, _ = check_compiler()
+    judges = [OurJudge(compiler, "check"), OurJudge(compiler, "refuse")]
     scores: dict[str, Score] = {}
     for judge in judges:
         with counting(judge.name, len(cases)) as step:

@@ -16,7 +16,7 @@ from loraloop.agent.tools.runner import call_key
 from loraloop.tool_schemas.errors import InputError, ToolError, unknown
 from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.tools.calls import Call
-from loraloop.tool_schemas.tools.tool import NO_RESULT, Tool
+from loraloop.tool_schemas.tools.tool import Tool
 
 _FORMAT = 1  # of saved recordings
 
@@ -111,7 +111,7 @@ class RecordedTools(Sequence[Tool]):
                 return self._again(tool.name, arguments)
             return self._run(tool, arguments)
 
-        return replace(tool, function=run, result=NO_RESULT, bind=None)
+        return replace(tool, function=run, binding=replace(tool.binding, bind=None))
 
     def _run(self, tool: Tool, arguments: dict[str, Any]) -> Any:
         try:

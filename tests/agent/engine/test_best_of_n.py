@@ -18,7 +18,8 @@ from loraloop.agent.sandbox.sandbox import Sandbox
 from loraloop.agent.tools.python_tool import gets_through, python_tool
 from loraloop.testing import ScriptedRuntime, code
 from loraloop.tool_schemas.errors import InputError, SandboxError
-from loraloop.tool_schemas.grammar.grammar import GrammarCompiler, JsonSchema
+from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
+from loraloop.tool_schemas.grammar.grammar import JsonSchema
 
 FORM: dict[str, Any] = {
     "type": "object",

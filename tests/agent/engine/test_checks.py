@@ -11,7 +11,8 @@ import torch
 from loraloop.adapters.base import Base
 from loraloop.agent.engine import Budget, Delta, Generated, Sampler, Sampling, Trunk, generate
 from loraloop.agent.engine.constrained import Backtrack
-from loraloop.tool_schemas.grammar.grammar import GrammarCompiler, JsonSchema
+from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
+from loraloop.tool_schemas.grammar.grammar import JsonSchema
 from loraloop.tool_schemas.schema.validation import check_value
 
 SCHEMAS: list[dict[str, Any]] = [

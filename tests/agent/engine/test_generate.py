@@ -15,7 +15,8 @@ from loraloop.adapters.skill.contracts import code_grammar, code_of
 from loraloop.agent.engine import Budget, Delta, Generated, Sampler, Sampling, Trunk, generate
 from loraloop.agent.engine.stops import Detokenizer
 from loraloop.tool_schemas.errors import InputError, LimitError
-from loraloop.tool_schemas.grammar.grammar import GrammarCompiler, JsonSchema, Lark
+from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
+from loraloop.tool_schemas.grammar.grammar import JsonSchema, Lark
 
 SCHEMA: dict[str, Any] = {
     "type": "array",

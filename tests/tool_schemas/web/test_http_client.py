@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import inspect
 import socket
 import threading
 import time
@@ -21,8 +20,7 @@ from loraloop.tool_schemas import (
     Tool,
     http_tool,
 )
-from loraloop.tool_schemas.errors import ToolError
-from loraloop.tool_schemas.http.endpoint import HttpOptions
+from loraloop.tool_schemas.errors import ToolError, UnknownNameError
 
 ARGUMENTS = {"type": "object", "properties": {"q": {"type": "string"}}}
 QUICK = Retries(count=2, backoff=0.01)
@@ -64,8 +62,9 @@ def test_results(service: Any, make: Any) -> None:
 def test_the_short_way_takes_the_same_options(service: Any, local: NetworkPolicy) -> None:
     tool = Tool.from_http("f", "", {"type": "object", "properties": {}}, "GET", service.url + "/x", policy=local)
     assert tool.call({})["target"] == "/x"
-    options = {name for name, each in inspect.signature(http_tool).parameters.items() if each.kind is each.KEYWORD_ONLY}
-    assert options == set(HttpOptions.__annotations__)
+    assert http_tool == Tool.from_http
+    with pytest.raises(UnknownNameError, match="did you mean 'timeout'"):
+        Tool.from_http("f", "", {"type": "object", "properties": {}}, "GET", service.url, timeot=1)  # type: ignore[call-arg]
 
 
 def test_an_error_says_its_status_and_a_part_of_the_body(service: Any, make: Any) -> None:

@@ -19,7 +19,7 @@ from loraloop.tool_schemas.errors import InputError, ToolError, UnknownNameError
 from loraloop.tool_schemas.http.addresses import kind_of, parts
 from loraloop.tool_schemas.http.client import Sending
 from loraloop.tool_schemas.http.policy import canonical
-from loraloop.tool_schemas.http.request import Request
+from loraloop.tool_schemas.http.request import HttpRequest
 from loraloop.tool_schemas.http.transport import Deadline, GuardedBackend
 
 ANYTHING = {"type": "object", "properties": {}}
@@ -311,7 +311,7 @@ def test_certificates_that_cannot_be_read(tmp_path: Path, content: str | None) -
         file.write_text(content)
     policy = NetworkPolicy(ca_file=str(file)).allowing("https://api.test")
     with HttpClient(policy) as client, pytest.raises(ToolError, match=r"cannot read the certificates .*ca\.pem"):
-        client.send(Request("GET", "https://api.test/"), Sending())
+        client.send(HttpRequest("GET", "https://api.test/"), Sending())
 
 
 def test_no_downgrade_to_plain_http(secure: Any, service: Any) -> None:

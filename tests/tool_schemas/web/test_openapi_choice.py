@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from loraloop.tool_schemas import ApiKey, OpenApiTools, load_openapi
 from loraloop.tool_schemas.errors import InputError, LoraloopError, SchemaError, UnknownNameError
-from loraloop.tool_schemas.openapi.document import Document
+from loraloop.tool_schemas.openapi.document import OpenApiDocument
 from loraloop.tool_schemas.openapi.selection import operations
-from loraloop.tool_schemas.openapi.service import Options
+from loraloop.tool_schemas.openapi.service import OpenApiOptions
 
 STRING = {"type": "string"}
 BASE = "https://api.test"
@@ -99,7 +99,7 @@ def test_names_are_unique_and_short() -> None:
         for number, identifier in enumerate(["x.y", "x/y", "x_y", long, long + "b", "é", "", "  "])
     }
     paths["/a/{b}/c"] = {"get": {}}
-    found = [operation.name for operation in operations(Document(document(paths)))]
+    found = [operation.name for operation in operations(OpenApiDocument(document(paths)))]
     assert found[:3] == ["x_y", "x_y_2", "x_y_3"] and found[-1] == "get_a_b_c"
     assert len(set(found)) == len(found) and all(0 < len(name) <= 64 and name.isascii() for name in found)
 
@@ -175,7 +175,7 @@ WHOLE["paths"]["/form"] = {
 
 def test_the_options_of_both_functions_are_the_same() -> None:
     taken = inspect.signature(load_openapi).parameters
-    assert set(Options.__annotations__) == set(taken) - {"source"}
+    assert set(OpenApiOptions.__annotations__) == set(taken) - {"source"}
 
 
 # --- refusals --------------------------------------------------------------------------------------------------------

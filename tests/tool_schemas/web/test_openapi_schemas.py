@@ -8,13 +8,13 @@ import jsonschema
 import pytest
 
 from loraloop.tool_schemas.errors import SchemaError
-from loraloop.tool_schemas.openapi.document import Document
+from loraloop.tool_schemas.openapi.document import OpenApiDocument
 from loraloop.tool_schemas.openapi.schema import SchemaWriter, opened
 
 
 def written(schema: Any, version: str = "3.0.3", request: bool = True, **components: Any) -> dict[str, Any]:
     root = {"openapi": version, "paths": {}, "components": {"schemas": components}}
-    writer = SchemaWriter(Document(root), request)
+    writer = SchemaWriter(OpenApiDocument(root), request)
     out = writer.write(schema, ("x",))
     out = {**out, **({"$defs": definitions} if (definitions := writer.definitions()) else {})}
     jsonschema.Draft202012Validator.check_schema(out)

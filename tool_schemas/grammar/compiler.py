@@ -1,0 +1,111 @@
+"""Compiles terms against a tokenizer, each once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from loraloop.tool_schemas.errors import SchemaError
+from loraloop.tool_schemas.grammar.checked import CheckedGrammar
+from loraloop.tool_schemas.grammar.checks import Checks
+from loraloop.tool_schemas.grammar.grammar import Grammar, JsonSchema, Lark, Term, term_of
+from loraloop.tool_schemas.grammar.matcher import LlguidanceGrammar, Vocabulary
+from loraloop.tool_schemas.grammar.prepare import json_source, prepared, reason_of, source_of
+from loraloop.tool_schemas.grammar.python_block import PythonGrammar
+from loraloop.tool_schemas.jsontext import dumps
+from loraloop.tool_schemas.schema.dialect import Bounds
+from loraloop.tool_schemas.schema.findings import sifted
+from loraloop.tool_schemas.single_flight import SingleFlight
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher
+
+
+class GrammarCompiler:
+    """Compiles terms for one tokenizer and keeps the results.
+
+    Args:
+        tokenizer_json: The tokenizer as the `tokenizers` library writes it.
+        vocab_size: Number of logits.
+        eos_id: The token, or tokens, that end a text.
+    """
+
+    def __init__(self, tokenizer_json: str, vocab_size: int, eos_id: int | Sequence[int]) -> None:
+        self._tokenizer = (tokenizer_json, vocab_size, eos_id)
+        self._vocabulary: Vocabulary | None = None
+        self._compiled: SingleFlight[Grammar] = SingleFlight(256)
+        self._lock = threading.Lock()
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The tokenizer; the first call reads it (a quarter of a second for 49 152 tokens)."""
+        with self._lock:
+            if self._vocabulary is None:
+                self._vocabulary = Vocabulary(*self._tokenizer)
+            return self._vocabulary
+
+    def compile(self, term: Any) -> Grammar:
+        """Compiles a term, or returns what an earlier call made of the same one.
+
+        Threads that ask for one term at the same time compile it once.
+
+        Args:
+            term: A `Term`, a JSON Schema as a dict, or what `term_of` takes.
+
+        Raises:
+            SchemaError: With the JSON path, if the term cannot be enforced exactly.
+        """
+        said = term_of(term)
+        return self._compiled.get(_key(said), lambda: self.compile_anew(said))
+
+    @property
+    def kept(self) -> tuple[int, int]:
+        """Grammars that are kept, and how many may be."""
+        return len(self._compiled), self._compiled.limit
+
+    def compiled(self, term: Any) -> bool:
+        """Whether `compile` would return at once."""
+        return self._compiled.ready(_key(term_of(term)))
+
+    def compile_anew(self, term: Term) -> Grammar:
+        """Compiles a term without keeping the result."""
+        vocabulary = self.vocabulary
+        if not isinstance(term, JsonSchema):
+            plain = LlguidanceGrammar(vocabulary, self._matcher(source_of(term)), False)
+            return PythonGrammar(plain, vocabulary.bytes_of) if isinstance(term, Lark) and term.python else plain
+        if term.schema is False:
+            raise SchemaError("nothing fits the schema 'false'; give one that something fits", "$")
+        schema = {} if term.schema is True else term.schema
+        try:
+            plan = sifted(schema, term.on_unsupported)
+            matcher = self._matcher_of(plan.schema, term.bounds)
+        except (SchemaError, TypeError, ValueError, AttributeError, KeyError, RecursionError):
+            plan = prepared(schema, term.on_unsupported)  # slow, so only where something is wrong: it says where
+            matcher = self._matcher_of(plan.schema, term.bounds)
+        grammar = LlguidanceGrammar(vocabulary, matcher, True)
+        return CheckedGrammar(grammar, Checks(schema, plan), vocabulary) if plan.findings else grammar
+
+    def _matcher_of(self, schema: dict[str, Any], bounds: Bounds | None) -> LLMatcher:
+        try:
+            return self._matcher(json_source(schema, schema, bounds))
+        except SchemaError:
+            if bounds is None:
+                raise
+        # A bound can contradict the schema, such as a pattern that only fits long texts.
+        return self._matcher(json_source(schema, schema, None))
+
+    def _matcher(self, source: str) -> LLMatcher:
+        from llguidance import LLMatcher
+
+        matcher = LLMatcher(self.vocabulary.tokenizer, source, log_level=0)
+        if matcher.is_error():
+            raise SchemaError(f"cannot be decoded: {reason_of(matcher.get_error())}", "$")
+        return matcher
+
+
+def _key(term: Term) -> str:
+    """Equal for terms that compile to the same grammar."""
+    if isinstance(term, JsonSchema):
+        return f"{term.on_unsupported}{term.bounds!r}{dumps(term.schema)}"
+    return repr(term)
