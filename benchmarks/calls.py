@@ -40,7 +40,7 @@ from loraloop.agent.engine.sampler import Sampler, Sampling
 from loraloop.tool_schemas import Bounds, Tool, calls_schema
 from loraloop.tool_schemas.errors import LimitError, SchemaError
 from loraloop.tool_schemas.grammar.grammar import JsonSchema
-from loraloop.tool_schemas.schema.keyword_checks import KEYWORDS
+from loraloop.tool_schemas.schema.validation import CHECKS
 
 if TYPE_CHECKING:
     from loraloop.agent import Runtime
@@ -130,7 +130,7 @@ def valid(calls: Any, schemas: dict[str, Any]) -> bool:
             return False
         schema = schemas[call["name"]]
         made = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
-        exact = jsonschema.validators.extend(made, {"multipleOf": KEYWORDS["multipleOf"]})
+        exact = jsonschema.validators.extend(made, {"multipleOf": CHECKS["multipleOf"]})
         if not exact(schema, format_checker=made.FORMAT_CHECKER).is_valid(call["arguments"]):
             return False
     return True

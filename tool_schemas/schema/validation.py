@@ -110,7 +110,7 @@ def _multiple_of(validator: Any, step: Any, value: Any, schema: Any) -> Iterator
             yield _error(f"{value!r} is not a multiple of {step}")
 
 
-_KEYWORDS: Mapping[str, Any] = {
+CHECKS: Mapping[str, Any] = {
     "pattern": _pattern,
     "patternProperties": _pattern_properties,
     "additionalProperties": _additional_properties,
@@ -131,7 +131,7 @@ def _class(draft: int) -> type[Validator]:
         2019: jsonschema.Draft201909Validator,
         2020: jsonschema.Draft202012Validator,
     }[draft]
-    extended: type[Validator] = jsonschema.validators.extend(made, _KEYWORDS)  # type: ignore[no-untyped-call]
+    extended: type[Validator] = jsonschema.validators.extend(made, CHECKS)  # type: ignore[no-untyped-call]
     return extended
 
 
