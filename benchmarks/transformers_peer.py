@@ -29,7 +29,7 @@ def transformers_model(base: Base, dtype: torch.dtype = torch.bfloat16, attentio
     from transformers import AutoConfig, AutoModelForCausalLM
 
     ours = base.config
-    rope = dict(ours.rope_scaling) or {"rope_type": "default"}
+    rope = dict(ours.rope.scaling) or {"rope_type": "default"}
     fields: dict[str, Any] = {
         "hidden_size": ours.hidden_size,
         "intermediate_size": ours.intermediate_size,
@@ -39,7 +39,7 @@ def transformers_model(base: Base, dtype: torch.dtype = torch.bfloat16, attentio
         "head_dim": ours.head_dim,
         "vocab_size": ours.vocab_size,
         "max_position_embeddings": ours.max_positions,
-        "rope_parameters": {**rope, "rope_theta": ours.rope_theta},
+        "rope_parameters": {**rope, "rope_theta": ours.rope.theta},
         "rms_norm_eps": ours.rms_eps,
         "tie_word_embeddings": ours.tied_embeddings,
         "bos_token_id": None,
@@ -51,10 +51,10 @@ def transformers_model(base: Base, dtype: torch.dtype = torch.bfloat16, attentio
         fields["sliding_window"] = ours.sliding_window
     if ours.architecture == "granite":
         fields |= {
-            "embedding_multiplier": ours.embedding_scale,
-            "attention_multiplier": ours.attention_scale,
-            "residual_multiplier": ours.residual_scale,
-            "logits_scaling": ours.logits_scale,
+            "embedding_multiplier": ours.scales.embedding,
+            "attention_multiplier": ours.scales.attention,
+            "residual_multiplier": ours.scales.residual,
+            "logits_scaling": ours.scales.logits,
         }
     config = AutoConfig.for_model(ours.architecture, **fields)
     model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention)

@@ -93,19 +93,24 @@ class ChoiceModel:
         )
         masked = tuple(name for name, b in zip(self.names, blocked, strict=True) if b)
         best, probability = ranked[0]
-        reason = "most probable"
+        reason = "most probable" if len(ranked) > 1 else "nothing else applies"
+        abstained = False
         if best != NONE:
             distance = float(self.region.distance(z))
             if probability < self.threshold:
                 reason = f"{best} at {probability:.2f} is below the threshold {self.threshold:.2f}"
+                abstained = True
             elif distance > self.region.limit:
                 reason = f"far from all training data ({distance:.2f} > {self.region.limit:.2f})"
-            else:
-                return Route(best, probability, False, tuple(ranked[1:]), masked, reason)
-            others = tuple(item for item in ranked if item[0] != NONE)
-            return Route(NONE, dict(ranked)[NONE], True, others, masked, reason)
+                abstained = True
+        skill = NONE if abstained else best
         return Route(
-            NONE, probability, False, tuple(ranked[1:]), masked, reason if len(ranked) > 1 else "nothing else applies"
+            skill=skill,
+            probability=dict(ranked)[skill],
+            abstained=abstained,
+            runners_up=tuple(item for item in ranked if item[0] != skill),
+            masked=masked,
+            reason=reason,
         )
 
     def with_skill(self, name: str, examples: Tensor, known: Tensor, known_labels: Tensor, l2: float) -> ChoiceModel:
@@ -167,4 +172,13 @@ def fit_choice(
     scaler = Scaler.fit(x)
     z = scaler(x)
     weight, bias = fit_softmax(z, target, blocked, weights, l2)
-    return ChoiceModel(names, parts, scaler, weight, bias, temperature, threshold, Region.fit(z))
+    return ChoiceModel(
+        names=names,
+        parts=parts,
+        scaler=scaler,
+        weight=weight,
+        bias=bias,
+        temperature=temperature,
+        threshold=threshold,
+        region=Region.fit(z),
+    )

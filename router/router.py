@@ -257,23 +257,23 @@ def _assemble(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Router
         tensors["region.basis"].float(), tensors["region.centre"], tensors["region.spread"], float(c["distance_limit"])
     )
     choice = ChoiceModel(
-        names,
-        parts,
-        Scaler(tensors["choice.mean"], tensors["choice.scale"]),
-        tensors["choice.weight"],
-        tensors["choice.bias"],
-        float(c["temperature"]),
-        float(c["threshold"]),
-        region,
+        names=names,
+        parts=parts,
+        scaler=Scaler(tensors["choice.mean"], tensors["choice.scale"]),
+        weight=tensors["choice.weight"],
+        bias=tensors["choice.bias"],
+        temperature=float(c["temperature"]),
+        threshold=float(c["threshold"]),
+        region=region,
     )
     screen = ScreenModel(
-        screen_parts,
-        Scaler(tensors["screen.mean"], tensors["screen.scale"]),
-        tensors["screen.weight"],
-        tensors["screen.bias"].squeeze(0),
-        float(s["slope"]),
-        float(s["offset"]),
-        float(s["threshold"]),
+        parts=screen_parts,
+        scaler=Scaler(tensors["screen.mean"], tensors["screen.scale"]),
+        weight=tensors["screen.weight"],
+        bias=tensors["screen.bias"].squeeze(0),
+        slope=float(s["slope"]),
+        offset=float(s["offset"]),
+        threshold=float(s["threshold"]),
     )
     memory = ExampleMemory.from_json(facts["examples"], tensors["memory.codes"], tensors["memory.scale"])
     return Router(choice, screen, memory, facts["card"])

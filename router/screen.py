@@ -60,4 +60,6 @@ def fit_screen(
     """Fit the screen to raw features `[N, F]` and labels `[N]` (bool)."""
     scaler = Scaler.fit(x)
     weight, bias = fit_binary(scaler(x), unsafe, weights, l2)
-    return ScreenModel(parts, scaler, weight, bias, slope, offset, threshold)
+    return ScreenModel(
+        parts=parts, scaler=scaler, weight=weight, bias=bias, slope=slope, offset=offset, threshold=threshold
+    )

@@ -109,7 +109,7 @@ class Base:
         check_form(form, source.config, where)
         tiled = library is not None and serves(source.config)
         folder = tiles if tiled else plain
-        convert(source, name, form, folder, progress, tiled)
+        convert(source, name, form, folder, progress=progress, tiled=tiled)
         return cls.open(folder, where, library)
 
     @classmethod

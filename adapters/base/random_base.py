@@ -43,7 +43,7 @@ def byte_tokenizer_json() -> str:
 
 
 def random_base(seed: int = 0, *, dtype: torch.dtype = torch.float32, scale: float = 0.2, **config: Any) -> Base:
-    """A random decoder in `dtype` over a byte tokenizer; `config` overrides `ModelConfig` fields.
+    """A random decoder in `dtype` over a byte tokenizer; `config` overrides fields of `ModelConfig.to_dict`.
 
     The weights are normal with standard deviation `scale`, enough for attention and adapters to matter.
 
@@ -51,13 +51,13 @@ def random_base(seed: int = 0, *, dtype: torch.dtype = torch.float32, scale: flo
         seed: Equal seeds give equal bases.
         dtype: Of the weights.
         scale: Standard deviation.
-        **config: Fields of `ModelConfig`.
+        **config: Fields as `ModelConfig.to_dict` names them.
     """
     fields: dict[str, Any] = {
         "hidden_size": 32, "intermediate_size": 48, "layers": 2, "heads": 4, "kv_heads": 2, "head_dim": 8,
         "vocab_size": 259, "max_positions": 4096, **config,
     }  # fmt: skip
-    shape = ModelConfig(**fields)
+    shape = ModelConfig.from_dict(fields)
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*size: int) -> Tensor:
@@ -76,17 +76,15 @@ def random_base(seed: int = 0, *, dtype: torch.dtype = torch.float32, scale: flo
             else (None, None)
         )
         layers.append(
-            Layer(
-                norms[0], weights["qkv"], weights["o"], norms[1], weights["gate_up"], weights["down"],
-                bias, q_norm, k_norm,
-            )
-        )  # fmt: skip
+            Layer(attention_norm=norms[0], mlp_norm=norms[1], **weights, qkv_bias=bias, q_norm=q_norm, k_norm=k_norm)
+        )
     embedding = DenseWeight(draw(shape.vocab_size, shape.hidden_size))
     head = embedding if shape.tied_embeddings else DenseWeight(draw(shape.vocab_size, shape.hidden_size))
     norm = (1 + draw(shape.hidden_size)).to(dtype)
-    decoder = Decoder(shape, embedding, layers, norm, head, dtype, torch.device("cpu"))
+    decoder = Decoder(shape, embedding, layers, norm, head, dtype=dtype, device=torch.device("cpu"))
     tokenizer = Tokenizer(byte_tokenizer_json(), (0,))
     chat = ChatFormat.probe(CHATML)
     prints = BaseFingerprints(f"random-{sorted(shape.to_dict().items())}", f"random-{seed}-{dtype}-{scale}")
     form = "fp32" if dtype == torch.float32 else "bf16"
-    return Base(Converted("random", form, shape, chat, (0,), prints, ""), decoder, tokenizer)
+    card = Converted(name="random", form=form, config=shape, chat=chat, eos_ids=(0,), fingerprints=prints, sha256="")
+    return Base(card, decoder, tokenizer)

@@ -181,7 +181,7 @@ def _described(base: Base, dtype: str) -> dict[str, bytes]:
 def hf_config(config: ModelConfig) -> dict[str, Any]:
     """`config.json` of transformers for a base's dimensions; the inverse of `ModelConfig.from_hf`."""
     kind = config.architecture
-    rope = {"rope_type": "default", **dict(config.rope_scaling), "rope_theta": config.rope_theta}
+    rope = {"rope_type": "default", **dict(config.rope.scaling), "rope_theta": config.rope.theta}
     made: dict[str, Any] = {
         "architectures": [{"qwen2": "Qwen2", "qwen3": "Qwen3"}.get(kind, kind.capitalize()) + "ForCausalLM"],
         "model_type": kind,
@@ -205,10 +205,10 @@ def hf_config(config: ModelConfig) -> dict[str, Any]:
         made |= {"use_sliding_window": slides, "max_window_layers": 0 if slides else config.layers}
     if kind == "granite":
         made |= {
-            "embedding_multiplier": config.embedding_scale,
-            "attention_multiplier": config.attention_scale,
-            "residual_multiplier": config.residual_scale,
-            "logits_scaling": config.logits_scale,
+            "embedding_multiplier": config.scales.embedding,
+            "attention_multiplier": config.scales.attention,
+            "residual_multiplier": config.scales.residual,
+            "logits_scaling": config.scales.logits,
         }
     return made
 
@@ -274,9 +274,15 @@ def measure(
         same.append(here.argmax(-1) == there.argmax(-1))
     found, scale, agree = torch.cat(differences), torch.cat(wanted).std(), torch.cat(same).float()
     return MergeError(
-        form, math.sqrt(off / size), math.sqrt(off / moved) if moved else math.inf, float(found.mean()),
-        float(found.max()), float(scale), float(agree.mean()), len(agree),
-    )  # fmt: skip
+        form=form,
+        weight=math.sqrt(off / size),
+        update=math.sqrt(off / moved) if moved else math.inf,
+        logit_mean=float(found.mean()),
+        logit_max=float(found.max()),
+        logit_scale=float(scale),
+        agreement=float(agree.mean()),
+        tokens=len(agree),
+    )
 
 
 @contextmanager

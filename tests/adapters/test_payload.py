@@ -34,7 +34,7 @@ def plain(base: Base, payload: Payload, trunk: list[int], branch: list[int]) -> 
     own[len(trunk) :] = 1  # rows that the payload changes
     table = base.decoder.embedding.dequantize()
     h = torch.cat([table[torch.tensor(trunk, dtype=torch.long)], given, table[torch.tensor(branch)]])
-    h = h * config.embedding_scale
+    h = h * config.scales.embedding
     positions = torch.arange(len(h)) + torch.where(own[:, 0] > 0, prefix, 0)
     angles = positions[:, None] / 10000 ** (torch.arange(0, config.head_dim, 2) / config.head_dim)
     cos, sin = angles.cos().repeat(1, 2)[:, None], angles.sin().repeat(1, 2)[:, None]
@@ -81,11 +81,11 @@ def plain(base: Base, payload: Payload, trunk: list[int], branch: list[int]) -> 
         scores = torch.einsum("qhd,khd->hqk", q, k) * dim**-0.5
         x = torch.einsum("hqk,khd->qhd", scores.masked_fill(~seen, -torch.inf).softmax(-1), v).reshape(len(h), -1)
         y = narrow(index, "attention", product(index, "o", x, layer.o.dequantize()))
-        h = h + config.residual_scale * y
+        h = h + config.scales.residual * y
         x = rms_norm(h, (config.hidden_size,), layer.mlp_norm, config.rms_eps)
         gate, up = product(index, "gate_up", x, layer.gate_up.dequantize()).chunk(2, 1)
         y = narrow(index, "mlp", product(index, "down", silu(gate) * up, layer.down.dequantize()))
-        h = h + config.residual_scale * y
+        h = h + config.scales.residual * y
     return rms_norm(h, (config.hidden_size,), decoder.norm, config.rms_eps)[len(h) - len(branch) :]
 
 

@@ -177,7 +177,7 @@ def adapted(decoder: Decoder, attached: SegmentedAttached, tables: Tables) -> De
         )
 
     layers = [layer(index, own) for index, own in enumerate(decoder.layers)]
-    return Decoder(decoder.config, decoder.embedding, layers, decoder.norm, decoder.head, decoder.dtype, decoder.device)
+    return replace(decoder, layers=layers)
 
 
 def served(rows: Sequence[Row], attached: Attached | None, keep: Sequence[int]) -> bool:

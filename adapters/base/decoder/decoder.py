@@ -129,14 +129,13 @@ class Decoder:
         """An empty cache: fp32 on a CPU, where attention at decode is many times quicker than in bf16."""
         config = self.config
         dtype = torch.float32 if self.device.type == "cpu" else self.dtype
-        return KVCache(
-            config.layers, config.kv_heads, config.head_dim, dtype, self.device, capacity, config.sliding_window
-        )
+        shape = config.layers, config.kv_heads, config.head_dim
+        return KVCache(*shape, dtype, self.device, capacity=capacity, window=config.sliding_window)
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Embeddings `[N, H]` of token ids `[N]`."""
         rows = self.embedding.rows(tokens)
-        return rows if self.config.embedding_scale == 1.0 else rows * self.config.embedding_scale
+        return rows if self.config.scales.embedding == 1.0 else rows * self.config.scales.embedding
 
     def forward(self, rows: Sequence[Row], attached: Attached | None = None, keep: Sequence[int] = ()) -> Forward:
         """Runs all rows' tokens through the layers and appends them to their caches.
@@ -153,7 +152,7 @@ class Decoder:
         cos, sin = self._angles(plan)
         for cache, start, end in plan:
             cache.begin(end - start)
-        eps, size, residual = config.rms_eps, (config.hidden_size,), config.residual_scale
+        eps, size, residual = config.rms_eps, (config.hidden_size,), config.scales.residual
         inner = config.intermediate_size
         wide = plan[0][0] if len(plan) == 1 else None
         h = self.embed(flat)
@@ -209,7 +208,7 @@ class Decoder:
     def logits(self, hidden: Tensor) -> Tensor:
         """Next-token logits `[M, V]`, fp32, of final-normed states `[M, H]`."""
         logits = self.head(hidden).float()
-        return logits if self.config.logits_scale == 1.0 else logits / self.config.logits_scale
+        return logits if self.config.scales.logits == 1.0 else logits / self.config.scales.logits
 
     def _with_given(self, rows: Sequence[Row], h: Tensor) -> Tensor:
         """Embeddings h of all rows' tokens, with those that rows bring themselves before them."""
@@ -217,7 +216,7 @@ class Decoder:
         start = 0
         for row in rows:
             if row.before is not None:
-                parts.append(row.before.to(h.device, h.dtype) * self.config.embedding_scale)
+                parts.append(row.before.to(h.device, h.dtype) * self.config.scales.embedding)
             parts.append(h[start : (start := start + len(row.tokens))])
         return torch.cat(parts)
 
@@ -237,8 +236,8 @@ class Decoder:
             turned = torch.cat([rms_norm(x, (config.head_dim,), w.float(), config.rms_eps) for x, w in parts], dim=1)
         turned = rotate(turned, cos, sin)
         q, k = turned[:, : config.heads], turned[:, config.heads :]
-        if config.attention_scale is not None:  # caches attend with head_dim ** -0.5
-            q = q * (config.attention_scale * config.head_dim**0.5)
+        if config.scales.attention is not None:  # caches attend with head_dim ** -0.5
+            q = q * (config.scales.attention * config.head_dim**0.5)
         return q, k, v
 
     def _angles(self, plan: list[tuple[Cache, int, int]]) -> tuple[Tensor, Tensor]:

@@ -69,13 +69,20 @@ class NativeDecoder:
                 values = getattr(layer, name)
                 setattr(made, name, None if values is None else self._vector(values).data_ptr())
         shape = c.CShape(config.heads, config.kv_heads, config.head_dim, config.sliding_window or 0)
-        shape.scale = config.head_dim**-0.5 if config.attention_scale is None else config.attention_scale
+        shape.scale = config.head_dim**-0.5 if config.scales.attention is None else config.scales.attention
         self._model = c.CModel(
-            shape, config.hidden_size, config.intermediate_size, config.layers,
-            config.rms_eps, config.residual_scale, config.embedding_scale,
-            ctypes.cast(layers, ctypes.POINTER(c.CLayer)), self._vector(self.norm).data_ptr(),
-            c.CLinear.of(self.head), c.CLinear.of(self.embedding),
-        )  # fmt: skip
+            attention=shape,
+            hidden=config.hidden_size,
+            inner=config.intermediate_size,
+            layers=config.layers,
+            eps=config.rms_eps,
+            residual_scale=config.scales.residual,
+            embedding_scale=config.scales.embedding,
+            layer=ctypes.cast(layers, ctypes.POINTER(c.CLayer)),
+            norm=self._vector(self.norm).data_ptr(),
+            head=c.CLinear.of(self.head),
+            embedding=c.CLinear.of(self.embedding),
+        )
         self._alive.append(layers)
 
     def _vector(self, values: Tensor) -> Tensor:
@@ -136,9 +143,17 @@ class NativeDecoder:
         places = (ctypes.c_void_p * len(kept))(*(states.data_ptr() for states in kept.values()))
         alive += ids_, numbers, places
         request = c.CRequest(
-            ctypes.pointer(self._model), made, len(rows), ctypes.addressof(ids_), cos.data_ptr(), sin.data_ptr(),
-            hidden.data_ptr(), len(kept), ctypes.addressof(numbers), ctypes.addressof(places),
-        )  # fmt: skip
+            model=ctypes.pointer(self._model),
+            rows=made,
+            count=len(rows),
+            tokens=ctypes.addressof(ids_),
+            cos=cos.data_ptr(),
+            sin=sin.data_ptr(),
+            hidden=hidden.data_ptr(),
+            kept=len(kept),
+            keep=ctypes.addressof(numbers),
+            kept_to=ctypes.addressof(places),
+        )
         if given:
             embeddings = torch.cat(given).float().contiguous()
             if embeddings.shape != (count, self.config.hidden_size):
@@ -152,7 +167,7 @@ class NativeDecoder:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Next-token logits `[M, V]`, fp32, of final-normed states `[M, H]`."""
-        return self.native.product(self._model.head, hidden, 1 / self.config.logits_scale)
+        return self.native.product(self._model.head, hidden, 1 / self.config.scales.logits)
 
 
 def _point(place: c.CRow, attached: Attached, choice: Choice) -> list[object]:

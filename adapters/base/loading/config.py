@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from loraloop.adapters.payload.sites import MODULES, module_shape
@@ -13,31 +13,54 @@ ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3", "granite")
 _FIELDS = (
     "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size", "rms_norm_eps",
 )  # fmt: skip
-_DIFFERENCES = (
-    "qkv_bias", "qk_norm", "sliding_window", "embedding_scale", "attention_scale", "residual_scale", "logits_scale",
-)  # fmt: skip
+_SCALES = ("embedding", "attention", "residual", "logits")
+
+
+@dataclass(frozen=True, slots=True)
+class Rope:
+    """Rotary position embeddings.
+
+    Attributes:
+        theta: base of the frequencies.
+        scaling: empty, or Hugging Face's dictionary of type `linear` or `llama3`.
+    """
+
+    theta: float = 10_000.0
+    scaling: tuple[tuple[str, float | int | str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Scales:
+    """Constants by which a Granite differs from a Llama.
+
+    Attributes:
+        embedding: embeddings are multiplied by it.
+        attention: query-key products are multiplied by it; None: by `head_dim ** -0.5`.
+        residual: what a block adds to the residual stream is multiplied by it.
+        logits: logits are divided by it.
+    """
+
+    embedding: float = 1.0
+    attention: float | None = None
+    residual: float = 1.0
+    logits: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """Dimensions and constants of a Llama-family decoder. The fields with a default beyond `architecture` say in
-    what a base differs from a plain Llama.
+    """Dimensions and constants of a Llama-family decoder.
 
     Attributes:
         hidden_size, intermediate_size, layers, heads, kv_heads, head_dim, vocab_size: dimensions.
         max_positions: positions of a context at most.
-        rope_theta: base of the rotary embedding's frequencies.
         rms_eps: what the norms add before the root.
         tied_embeddings: the output layer is the embedding.
         architecture: the family, as checkpoints name it.
-        rope_scaling: empty, or Hugging Face's dictionary of type `linear` or `llama3`.
         qkv_bias: the query, key and value projections have a bias (Qwen2).
         qk_norm: each head's queries and keys are RMS-normalized before they are rotated (Qwen3).
         sliding_window: positions that a token sees, itself included; None: all (Mistral 7B v0.1 has 4 096).
-        embedding_scale: embeddings are multiplied by it (Granite).
-        attention_scale: query-key products are multiplied by it; None: by `head_dim ** -0.5`.
-        residual_scale: what a block adds to the residual stream is multiplied by it.
-        logits_scale: logits are divided by it.
+        rope: rotary position embeddings.
+        scales: constants that a plain Llama does not have.
     """
 
     hidden_size: int
@@ -48,18 +71,14 @@ class ModelConfig:
     head_dim: int
     vocab_size: int
     max_positions: int
-    rope_theta: float = 10_000.0
     rms_eps: float = 1e-5
     tied_embeddings: bool = True
     architecture: str = "llama"
-    rope_scaling: tuple[tuple[str, float | int | str], ...] = ()
     qkv_bias: bool = False
     qk_norm: bool = False
     sliding_window: int | None = None
-    embedding_scale: float = 1.0
-    attention_scale: float | None = None
-    residual_scale: float = 1.0
-    logits_scale: float = 1.0
+    rope: Rope = Rope()
+    scales: Scales = Scales()
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:
@@ -68,7 +87,7 @@ class ModelConfig:
             raise BaseModelError(f"a sliding window of {self.sliding_window} positions shows a token nothing")
         if self.heads % self.kv_heads:
             raise BaseModelError(f"{self.heads} query heads cannot share {self.kv_heads} key-value heads")
-        kind = dict(self.rope_scaling).get("rope_type")
+        kind = dict(self.rope.scaling).get("rope_type")
         if kind not in (None, "default", "linear", "llama3"):
             raise BaseModelError(
                 f"unsupported rope scaling {kind!r}: use a base with linear or llama3 scaling, or none"
@@ -108,27 +127,34 @@ class ModelConfig:
             head_dim=int(config.get("head_dim") or (128 if kind == "qwen3" else config["hidden_size"] // heads)),
             vocab_size=int(config["vocab_size"]),
             max_positions=int(config.get("max_position_embeddings", 2048)),
-            rope_theta=float(theta),
             rms_eps=float(config["rms_norm_eps"]),
             tied_embeddings=bool(config.get("tie_word_embeddings", False)),
             architecture=kind,
-            rope_scaling=tuple(sorted(rope.items())),
+            rope=Rope(float(theta), tuple(sorted(rope.items()))),
             qkv_bias=kind == "qwen2",
             qk_norm=kind == "qwen3",
             sliding_window=_window(kind, config),
-            **(_granite(config) if kind == "granite" else {}),
+            scales=_granite(config) if kind == "granite" else Scales(),
         )
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> ModelConfig:
         """The inverse of `to_dict`."""
-        scaling = tuple((str(name), value) for name, value in given.get("rope_scaling", ()))
-        return cls(**{**given, "rope_scaling": scaling})
+        rest = dict(given)
+        scaling = tuple((str(name), value) for name, value in rest.pop("rope_scaling", ()))
+        scales = {name: rest.pop(f"{name}_scale") for name in _SCALES if f"{name}_scale" in rest}
+        rope = Rope(rest.pop("rope_theta", Rope().theta), scaling)
+        return cls(**rest, rope=rope, scales=Scales(**scales))
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it; what a plain Llama lacks is left out, so that fingerprints stay when a field is added."""
-        plain = {field.name: field.default for field in fields(self) if field.name in _DIFFERENCES}
-        return {name: value for name, value in asdict(self).items() if name not in plain or value != plain[name]}
+        """As JSON holds it, without groups; what a plain Llama lacks is left out: fingerprints are made of it."""
+        flat = asdict(self)
+        rope, scales = flat.pop("rope"), flat.pop("scales")
+        plain = {"qkv_bias": False, "qk_norm": False, "sliding_window": None}
+        plain |= {f"{name}_scale": value for name, value in asdict(Scales()).items()}
+        flat |= {f"rope_{name}": value for name, value in rope.items()}
+        flat |= {f"{name}_scale": value for name, value in scales.items()}
+        return {name: value for name, value in flat.items() if name not in plain or value != plain[name]}
 
     def module_shapes(self) -> dict[str, tuple[int, int]]:
         """`[out, in]` of each projection of a layer."""
@@ -162,10 +188,10 @@ def _window(kind: str, config: Mapping[str, Any]) -> int | None:
     return int(window) if kinds[0] == "sliding_attention" else None
 
 
-def _granite(config: Mapping[str, Any]) -> dict[str, float]:
-    return {
-        "embedding_scale": float(config.get("embedding_multiplier", 1.0)),
-        "attention_scale": float(config.get("attention_multiplier", 1.0)),
-        "residual_scale": float(config.get("residual_multiplier", 1.0)),
-        "logits_scale": float(config.get("logits_scaling", 1.0)),
-    }
+def _granite(config: Mapping[str, Any]) -> Scales:
+    return Scales(
+        embedding=float(config.get("embedding_multiplier", 1.0)),
+        attention=float(config.get("attention_multiplier", 1.0)),
+        residual=float(config.get("residual_multiplier", 1.0)),
+        logits=float(config.get("logits_scaling", 1.0)),
+    )

@@ -37,6 +37,8 @@ from loraloop.kernels.nf4 import has_kernels
 from loraloop.kernels.quantized import GROUP, DenseWeight, Int4Weight, Int8Weight, Nf4Weight, StackedWeight, Weight
 from loraloop.tool_schemas.errors import BaseModelError
 
+VECTORS = ("attention_norm", "mlp_norm", "qkv_bias", "q_norm", "k_norm")
+"""Of a layer, besides its matrices; a base has those that its family has."""
 AnyDecoder = Decoder | NativeDecoder
 Progress = Callable[[str, int, int], None]
 """Called as `progress(what, done, total)`; units are bytes while fetching and layers while converting."""
@@ -70,7 +72,7 @@ def convert(
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        _write(source, name, form, scratch, progress, tiled)
+        _write(source, name, form, scratch, progress=progress, tiled=tiled)
         try:
             scratch.rename(folder)
         except OSError:
@@ -163,13 +165,13 @@ def read_card(folder: Path) -> Converted:
     """Reads `base.json`."""
     fields: dict[str, Any] = json.loads((folder / "base.json").read_text(encoding="utf-8"))
     return Converted(
-        fields["name"],
-        fields["form"],
-        ModelConfig.from_dict(fields["config"]),
-        ChatFormat.from_dict(fields["chat"]),
-        tuple(fields["eos_ids"]),
-        BaseFingerprints(fields["architecture"], fields["weights"]),
-        fields["sha256"],
+        name=fields["name"],
+        form=fields["form"],
+        config=ModelConfig.from_dict(fields["config"]),
+        chat=ChatFormat.from_dict(fields["chat"]),
+        eos_ids=tuple(fields["eos_ids"]),
+        fingerprints=BaseFingerprints(fields["architecture"], fields["weights"]),
+        sha256=fields["sha256"],
     )
 
 
@@ -214,15 +216,8 @@ def open_decoder(folder: Path, card: Converted, device: torch.device, native: Na
 
     layers = [
         Layer(
-            tensors[f"layers.{index}.attention_norm"],
-            weight(f"layers.{index}.qkv"),
-            weight(f"layers.{index}.o"),
-            tensors[f"layers.{index}.mlp_norm"],
-            weight(f"layers.{index}.gate_up"),
-            weight(f"layers.{index}.down"),
-            tensors.get(f"layers.{index}.qkv_bias"),
-            tensors.get(f"layers.{index}.q_norm"),
-            tensors.get(f"layers.{index}.k_norm"),
+            **{group: weight(f"layers.{index}.{group}") for group in GROUPS},
+            **{name: tensors.get(f"layers.{index}.{name}") for name in VECTORS},
         )
         for index in range(config.layers)
     ]
@@ -232,10 +227,10 @@ def open_decoder(folder: Path, card: Converted, device: torch.device, native: Na
         native = native or load_native(cache_folder() / "native")
         if native is None:
             raise BaseModelError(f"{folder} is laid out for the C kernels, which cannot be built here: load it by name")
-        return NativeDecoder(config, embedding, layers, tensors["norm"], head, native)
+        return NativeDecoder(config, embedding, layers, tensors["norm"], head, native=native)
     assert isinstance(embedding, (Int8Weight, DenseWeight))
     made: type[Decoder] = GraphedDecoder if has_kernels(device) else Decoder
-    return made(config, embedding, layers, tensors["norm"], head, compute_dtype(form), device)
+    return made(config, embedding, layers, tensors["norm"], head, dtype=compute_dtype(form), device=device)
 
 
 def _tiled_shape(config: ModelConfig, key: str) -> tuple[int, int | None]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from loraloop.adapters.base.decoder.rope import frequencies
-from loraloop.adapters.base.loading.config import ARCHITECTURES, ModelConfig, unsupported
+from loraloop.adapters.base.loading.config import ARCHITECTURES, ModelConfig, Rope, Scales, unsupported
 from loraloop.adapters.base.loading.kquants import KINDS, decode
 from loraloop.adapters.base.loading.quantize import dense
 from loraloop.adapters.base.loading.source import Codes4, Fine, SourcePart
@@ -103,17 +103,19 @@ class GGUFSource:
             head_dim=int(self._field(f"{kind}.attention.key_length", hidden // heads)),
             vocab_size=len(self._field("tokenizer.ggml.tokens")),
             max_positions=int(self._field(f"{kind}.context_length")),
-            rope_theta=float(self._field(f"{kind}.rope.freq_base", 10_000.0)),
+            rope=Rope(float(self._field(f"{kind}.rope.freq_base", 10_000.0))),
             rms_eps=round(float(self._field(f"{kind}.attention.layer_norm_rms_epsilon")), 12),
             tied_embeddings="output.weight" not in self._tensors,
             architecture=kind,
             qkv_bias=kind == "qwen2",
             qk_norm=kind == "qwen3",
             sliding_window=self._field(f"{kind}.attention.sliding_window", None),
-            embedding_scale=float(self._field(f"{kind}.embedding_scale", 1.0)),
-            attention_scale=self._field(f"{kind}.attention.scale", None),
-            residual_scale=float(self._field(f"{kind}.residual_scale", 1.0)),
-            logits_scale=float(self._field(f"{kind}.logit_scale", 1.0)),
+            scales=Scales(
+                embedding=float(self._field(f"{kind}.embedding_scale", 1.0)),
+                attention=self._field(f"{kind}.attention.scale", None),
+                residual=float(self._field(f"{kind}.residual_scale", 1.0)),
+                logits=float(self._field(f"{kind}.logit_scale", 1.0)),
+            ),
         )
         factors = self._tensors.get("rope_freqs.weight")
         if factors is not None:
@@ -177,7 +179,7 @@ def _scaled_as_llama3(config: ModelConfig, factors: SourcePart) -> ModelConfig:
         "rope_type": "llama3", "factor": float(divisors.max()), "low_freq_factor": 1.0, "high_freq_factor": 4.0,
         "original_max_position_embeddings": 8192,
     }  # fmt: skip
-    scaled = replace(config, rope_scaling=tuple(sorted(scaling.items())))
+    scaled = replace(config, rope=replace(config.rope, scaling=tuple(sorted(scaling.items()))))
     if not torch.allclose(frequencies(config) / divisors, frequencies(scaled), rtol=1e-3, atol=0):
         raise _scaled()
     return scaled

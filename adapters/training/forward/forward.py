@@ -106,7 +106,7 @@ class BranchForward:
         prompt = None if self.attached is None else self.attached.payload.prompt
         if prompt is None:
             return h
-        given = prompt.to(h.device, h.dtype) * self.decoder.config.embedding_scale
+        given = prompt.to(h.device, h.dtype) * self.decoder.config.scales.embedding
         parts = [part for row in torch.split(h, self.plan.given) for part in (given, row)]
         return torch.cat(parts)
 
@@ -157,7 +157,7 @@ class BranchForward:
         return self._added(h, self._output(index, "mlp", y))
 
     def _added(self, h: Tensor, y: Tensor) -> Tensor:
-        scale = self.decoder.config.residual_scale
+        scale = self.decoder.config.scales.residual
         return h + y if scale == 1.0 else torch.add(h, y, alpha=scale)
 
     def _product(self, index: int, layer: Layer, group: str, x: Tensor) -> Tensor:

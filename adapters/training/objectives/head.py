@@ -21,12 +21,12 @@ CHUNK = 128  # states whose logits are held at once
 
 def cross_entropy(decoder: Decoder, states: Tensor, targets: Tensor) -> Tensor:
     """Summed cross-entropy of next tokens `[M]` after final-normed states `[M, H]`, fp32."""
-    return apply(_CrossEntropy, states, targets, _head(decoder), decoder.config.logits_scale)
+    return apply(_CrossEntropy, states, targets, _head(decoder), decoder.config.scales.logits)
 
 
 def log_probs(decoder: Decoder, states: Tensor, targets: Tensor) -> Tensor:
     """Log-probabilities `[M]` of next tokens, fp32."""
-    return apply(_LogProbs, states, targets, _head(decoder), decoder.config.logits_scale)
+    return apply(_LogProbs, states, targets, _head(decoder), decoder.config.scales.logits)
 
 
 def divergence(decoder: Decoder, states: Tensor, teacher: Decoder, taught: Tensor, temperature: float = 1.0) -> Tensor:
@@ -34,7 +34,7 @@ def divergence(decoder: Decoder, states: Tensor, teacher: Decoder, taught: Tenso
 
     The teacher's vocabulary may be padded differently: what both have is compared.
     """
-    scales = (temperature * decoder.config.logits_scale, temperature * teacher.config.logits_scale)
+    scales = (temperature * decoder.config.scales.logits, temperature * teacher.config.scales.logits)
     return apply(_Divergence, states, taught, _head(decoder), _head(teacher), scales, temperature**2)
 
 
