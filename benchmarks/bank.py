@@ -40,7 +40,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import torch
 from episode import random_skill
-from report import Report, finish, options
+from report import BenchmarkReport, finish, options
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
@@ -228,7 +228,7 @@ def main() -> None:
                 "disk_last": found["disk_last_100_ms"] / metrics["disk_last_100_ms"],
                 "hot": found["hot_us_median"] / metrics["hot_us_median"],
             }
-    finish(Report("bank", count, metrics, peers, ratios), given.json)
+    finish(BenchmarkReport("bank", count, metrics, peers, ratios), given.json)
 
 
 if __name__ == "__main__":

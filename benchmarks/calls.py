@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import jsonschema
 from calls_schemas import Given, mixed
 from grammar_cases import branch_of, trunk_of, written
-from report import Report, finish, options
+from report import BenchmarkReport, finish, options
 
 from loraloop.adapters.base import Message
 from loraloop.agent.engine.sampler import Sampler, Sampling
@@ -140,7 +140,7 @@ def _refused(text: str) -> None:
     raise ValueError(f"{text} is no JSON")
 
 
-def report(done: list[Outcome], seconds: float, fresh: int) -> Report:
+def report(done: list[Outcome], seconds: float, fresh: int) -> BenchmarkReport:
     """The counts; `seconds` is what the last `fresh` outcomes took."""
     results = Counter(each.result for each in done)
     calls = sum(each.calls for each in done) + results["not_parsed"] + results["not_valid"]
@@ -162,7 +162,9 @@ def report(done: list[Outcome], seconds: float, fresh: int) -> Report:
             metrics[f"calls_{value}"] = sum(each.calls for each in done if getattr(each, name) == value)
     keywords = Counter(each.keyword for each in done if each.result == "refused")
     wrong = [asdict(each) for each in done if each.result.startswith("not_")]
-    return Report("calls", calls, metrics, details={"refused_by_keyword": dict(keywords.most_common()), "wrong": wrong})
+    return BenchmarkReport(
+        "calls", calls, metrics, details={"refused_by_keyword": dict(keywords.most_common()), "wrong": wrong}
+    )
 
 
 def main() -> None:

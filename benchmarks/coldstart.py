@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from report import Report, finish, options, spread
+from report import BenchmarkReport, finish, options, spread
 
 PROMPT = "What is the capital of France?"
 BASE = f"""
@@ -75,7 +75,7 @@ def main() -> None:
     peer = spread("base_s", times["peer"])
     ratio = peer["base_s_median"] / metrics["base_s_median"]
     finish(
-        Report("coldstart", given.limit, metrics, {"transformers": peer}, {"base": ratio}),
+        BenchmarkReport("coldstart", given.limit, metrics, {"transformers": peer}, {"base": ratio}),
         given.json,
     )
 

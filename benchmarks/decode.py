@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import torch
 from limits import Limits, measure
 from llama_peer import add_option, interpreter, llama, write_lora
-from report import Report, finish, options
+from report import BenchmarkReport, finish, options
 from speed_bytes import flops, ggml_bytes, served_bytes
 from speed_figures import allowed_ms, fastest, figures, grids, tokens_of
 from speed_systems import Case, LlamaCpp, Ours, System, Transformers
@@ -143,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         details["llama.cpp"] = {**facts, **_own(theirs)}
     details["chosen"] = chosen
     name = given.json.stem if given.json else "decode"
-    finish(Report(name, given.limit, metrics, peers, ratios, details), given.json)
+    finish(BenchmarkReport(name, given.limit, metrics, peers, ratios, details), given.json)
     return 0
 
 

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import torch
 from episode_script import Episode, Record, read_episode
-from report import Report, finish, options
+from report import BenchmarkReport, finish, options
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
@@ -210,7 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             place = Path(folder)
             systems += [Plain(base, skills, place / Plain.name), Expert(base, skills, place / Expert.name)]
         runs = measure(systems, episode, given.repeats, _say, not given.no_warm_up)
-    report = Report(
+    report = BenchmarkReport(
         "episode",
         len(episode.steps),
         metrics_of(runs["loraloop"]),

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from report import Report, finish, options
+from report import BenchmarkReport, finish, options
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 RANKS = (8, 16, 32, 64)
@@ -46,7 +46,7 @@ def unfit() -> str:
     return ""
 
 
-def measure(given: argparse.Namespace, time: Callable[..., float] | None = None) -> Report:
+def measure(given: argparse.Namespace, time: Callable[..., float] | None = None) -> BenchmarkReport:
     """All figures; `time` replaces the clock of a GPU in tests."""
     from gpu_layers import LLAMA_8B, SMOLLM2, Layers
 
@@ -91,7 +91,7 @@ def measure(given: argparse.Namespace, time: Callable[..., float] | None = None)
     targets = {
         "lora_over_base_percent_at_most": 3, "nf4_gemv_of_copy_at_least": 0.8, "idle_overhead": 0, "device": "H100",
     }  # fmt: skip
-    return Report("gpu_kernels", given.limit, metrics, peers, ratios, {"targets": targets})
+    return BenchmarkReport("gpu_kernels", given.limit, metrics, peers, ratios, {"targets": targets})
 
 
 def microseconds(run: Callable[[], object], repeats: int) -> float:

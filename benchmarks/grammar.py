@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import torch
 from grammar_cases import TOKENS, Case, branch_of, cases, decoded, written
 from grammar_systems import Figures, Refused, Run, at, ours, outlines, xgrammar
-from report import Report, finish, options
+from report import BenchmarkReport, finish, options
 from transformers_peer import transformers_tokenizer
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def main() -> None:
         if "token_us_mean" in each:
             ratios[f"{name}_token"] = each["token_us_mean"] / metrics["token_us_mean"]
             ratios[f"{name}_compile"] = each["compile_ms_p50"] / metrics["compile_ms_p50"]
-    finish(Report("grammar", len(texts), metrics, peers, ratios), given.json)
+    finish(BenchmarkReport("grammar", len(texts), metrics, peers, ratios), given.json)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from report import Report, finish, options
+from report import BenchmarkReport, finish, options
 
 from loraloop.render.progress import counting
 from loraloop.tool_schemas.errors import SchemaError
@@ -91,7 +91,7 @@ def judges(compiler: GrammarCompiler) -> list[SchemaJudge]:
     return found
 
 
-def report(data: Path, limit: int | None) -> Report:
+def report(data: Path, limit: int | None) -> BenchmarkReport:
     """Every system over every schema."""
     cases = [case for name in FILES for case in list(read_cases(data / "jsonschema" / name))[:limit]]
     scores = {}
@@ -100,7 +100,7 @@ def report(data: Path, limit: int | None) -> Report:
             scores[judge.name] = score(judge, cases, step)
     own = [name for name in scores if name.startswith("loraloop")]
     words = dict.fromkeys(word for name in own for word, _ in scores[name].refused.most_common())
-    return Report(
+    return BenchmarkReport(
         "grammar_conformance",
         len(cases),
         scores["loraloop"].metrics(),

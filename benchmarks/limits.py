@@ -18,7 +18,7 @@ from time import perf_counter
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import torch
-from report import Report, finish, options
+from report import BenchmarkReport, finish, options
 
 GIB = 2**30
 SHAPES = ((1024, 2048, 2048), (2048, 2048, 2048), (1024, 4096, 4096))
@@ -109,7 +109,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.threads:
         torch.set_num_threads(given.threads)
-    finish(Report("limits", given.limit, measure(given.bytes, given.limit).metrics()), given.json)
+    finish(BenchmarkReport("limits", given.limit, measure(given.bytes, given.limit).metrics()), given.json)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from llama_peer import Llama, add_option, interpreter, write_lora
-from report import Report, finish, options
+from report import BenchmarkReport, finish, options
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
@@ -220,7 +220,7 @@ def main() -> None:
         for kind in ("rss", "anonymous")
     }
     details = {"memory": table({"loraloop": metrics, **columns})}
-    finish(Report("memory", given.limit, metrics, columns, ratios, details), given.json)
+    finish(BenchmarkReport("memory", given.limit, metrics, columns, ratios, details), given.json)
 
 
 if __name__ == "__main__":

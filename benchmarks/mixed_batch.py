@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import torch
 from episode import random_skill
-from report import Report, finish, options
+from report import BenchmarkReport, finish, options
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base, Choice
@@ -153,7 +153,7 @@ def main() -> None:
     if not given.no_peers:
         peers["peft"] = peft(base, skills, max(given.limit // 2, 1), given.seed)
         ratios = {f"each B={size}": metrics[f"each/B={size}"] / peers["peft"][f"each/B={size}"] for size in BATCHES}
-    finish(Report("mixed_batch", given.limit, metrics, peers, ratios), given.json)
+    finish(BenchmarkReport("mixed_batch", given.limit, metrics, peers, ratios), given.json)
 
 
 if __name__ == "__main__":

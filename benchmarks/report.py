@@ -4,7 +4,7 @@ A benchmark is run as `python benchmarks/<name>.py`, and with PYTHONSAFEPATH its
 starts with
 
     sys.path.insert(0, str(Path(__file__).resolve().parent))
-    from report import Report, options
+    from report import BenchmarkReport, options
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from loraloop.render.report import Report, command_line, machine, number, spread, versions
+from loraloop.render.report import BenchmarkReport, command_line, machine, number, spread, versions
 
-__all__ = ["Report", "command_line", "finish", "machine", "number", "options", "spread", "versions"]
+__all__ = ["BenchmarkReport", "command_line", "finish", "machine", "number", "options", "spread", "versions"]
 
 
 def options(description: str, limit: int | None = None, seed: int = 0) -> argparse.ArgumentParser:
@@ -34,7 +34,7 @@ def options(description: str, limit: int | None = None, seed: int = 0) -> argpar
     return parser
 
 
-def finish(report: Report, json_path: Path | None) -> None:
+def finish(report: BenchmarkReport, json_path: Path | None) -> None:
     """Prints the table; writes the document where a path was given."""
     report.show()
     if json_path is not None:

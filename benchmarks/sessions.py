@@ -23,7 +23,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from report import Report, finish, options, spread
+from report import BenchmarkReport, finish, options, spread
 
 PARTS = {
     "opened": "run_begun",
@@ -105,7 +105,7 @@ def main() -> None:
     metrics["share"] = both / 1e3 / median(steps)
     metrics["steps"] = len(steps)
     metrics["bytes_a_step"] = size / (len(steps) + len(steps) // given.limit)
-    finish(Report("sessions", given.limit, metrics), given.json)
+    finish(BenchmarkReport("sessions", given.limit, metrics), given.json)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import torch
 from episode import shipped_skills
-from report import Report, finish, options, spread
+from report import BenchmarkReport, finish, options, spread
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
@@ -197,7 +197,7 @@ def main() -> None:
         peers["peft"] = peft(base, skills, max(given.limit // 5, 1), given.seed)
         ratios = {f"switch_{n}": peers["peft"][f"switch_{n}_ms"] / metrics[f"switch_{n}_ms"] for n in CONTEXTS}
         ratios["bare_switch"] = peers["peft"]["bare_switch_us_median"] / metrics["bare_switch_us_median"]
-    finish(Report("switch", given.limit, metrics, peers, ratios), given.json)
+    finish(BenchmarkReport("switch", given.limit, metrics, peers, ratios), given.json)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from report import Report, finish, options
+from report import BenchmarkReport, finish, options
 
 if TYPE_CHECKING:
     from loraloop.agent import RunFacts, RunHook
@@ -118,7 +118,7 @@ def main() -> None:
         import torch
 
         torch.set_num_threads(given.threads)
-    finish(Report("tracing", given.limit, measure(given.limit)), given.json)
+    finish(BenchmarkReport("tracing", given.limit, measure(given.limit)), given.json)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import torch
-from report import Report, finish, options
+from report import BenchmarkReport, finish, options
 from speed_systems import Case, Ours, drawn
 from switch import OWN, RESULT, first_token
 from vllm_server import VllmServer, vllm_server
@@ -166,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keys = [*(f"{case.name}_ms" for case in CASES), f"same_{SWITCH_AT}_ms", f"switch_{SWITCH_AT}_ms"]
     ratios = {key.removesuffix("_ms"): peer[key] / metrics[key] for key in keys}
     details: dict[str, Any] = {"vllm": grid(metrics, peer), "version": version}
-    finish(Report("vllm_peer", given.limit, metrics, {"vllm": peer}, ratios, details), given.json)
+    finish(BenchmarkReport("vllm_peer", given.limit, metrics, {"vllm": peer}, ratios, details), given.json)
     return 0
 
 

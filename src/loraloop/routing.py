@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Routed:
+class FirstRoute:
     """A screen, a choice and, if asked for, what the router says for itself."""
 
     screen: ScreenResult
@@ -31,7 +31,7 @@ def first_route(
     instructions: str = "",
     python: bool = False,
     explain: bool = False,
-) -> Routed:
+) -> FirstRoute:
     """Decides the first step of a request as an agent with these tools would.
 
     Raises:
@@ -62,4 +62,4 @@ def first_route(
             "distance_limit": said.distance_limit,
             "nearest": [{"similarity": near, **plain(example)} for example, near in said.nearest],
         }
-    return Routed(router.screen(features), router.choose(features, state), explanation)
+    return FirstRoute(router.screen(features), router.choose(features, state), explanation)

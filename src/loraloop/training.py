@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Observer(Protocol):
-    """Who is told how far a run is; see `train_watch` for the command line's."""
+    """Who is told how far a training is; the command line's is `render.training.Watch`."""
 
     def loading(self) -> AbstractContextManager[Any]: ...
 
@@ -84,11 +85,11 @@ def run_recipe(
     )
     with watch.trained(prepared.config.steps) as told:
         trained = train(prepared, f"loraloop train {Path(read.where).name}", told)
-    if not trained.first:
-        return _report(prepared, trained, None, None, read.output / "skill", None, None, ())
+    report = _report(prepared, trained)
+    if not trained.first:  # another process writes
+        return report
     measured = _measure(prepared, trained, watch)
-    skill = _scored(trained.skill, measured)
-    folder = skill.save(read.output / "skill")
+    _scored(trained.skill, measured).save(report.skill)
     if read.content.output.merged:
         _merge(prepared, trained, read.output / "merged")
     notes: list[str] = []
@@ -99,8 +100,14 @@ def run_recipe(
         refitted.router.save(router)
         if refitted.warning:
             notes.append(refitted.warning)
-    registered = _register(read, base, folder, router)
-    report = _report(prepared, trained, measured, refitted, folder, router, registered, notes)
+    report = replace(
+        report,
+        router=router,
+        registered=_register(read, base, report.skill, router),
+        evaluation={} if measured is None else measured.to_dict(),
+        routing={} if refitted is None else refitted.scores,
+        notes=notes,
+    )
     report.write()
     return report
 
@@ -182,33 +189,26 @@ def _routable(messages: Sequence[Message]) -> bool:
 
 def _texts(recipe: Recipe, given: Sequence[str] | str) -> list[str]:
     """Requests of a list, or of a file with one a line (a JSON Lines file: their `text`, `prompt` or `request`)."""
-    import json
-
     from loraloop.tool_schemas.errors import InputError
 
     if not isinstance(given, str):
         return list(given)
     path = recipe.path(given)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{recipe.at('router')}: cannot read {path}: {error}") from None
     if path.suffix != ".jsonl":
-        return [line for line in lines if line.strip()]
+        return lines
     found = []
     for number, line in enumerate(lines, 1):
         try:
-            entry = json.loads(line) if line.strip() else ""
+            entry = json.loads(line)
         except ValueError as error:
             raise InputError(f"{path}:{number}: no JSON: {error}") from None
-        text = (
-            entry
-            if isinstance(entry, str)
-            else next((entry[k] for k in ("text", "prompt", "request") if k in entry), "")
-        )
-        if text:
-            found.append(str(text))
-    return found
+        named = entry if isinstance(entry, dict) else {"text": entry}
+        found.append(next((str(named[key]) for key in ("text", "prompt", "request") if named.get(key)), ""))
+    return [text for text in found if text]
 
 
 def _router(recipe: Recipe, base: Base) -> Any:
@@ -235,46 +235,34 @@ def _register(recipe: Recipe, base: Base, skill: Path, router: Path | None) -> P
     return target
 
 
-def _report(
-    prepared: Prepared,
-    trained: Trained,
-    measured: Measured | None,
-    refitted: Refit | None,
-    skill: Path,
-    router: Path | None,
-    registered: Path | None,
-    notes: Sequence[str],
-) -> RecipeReport:
+def _report(prepared: Prepared, trained: Trained) -> RecipeReport:
+    """What is known as soon as a skill is trained: data, training and facts."""
     from loraloop.adapters.training.recipe.report import RecipeReport
     from loraloop.render.report import machine, versions
 
     gathered, card = prepared.gathered, trained.skill.card
     found = card.training
+    training = {
+        "steps": trained.steps,
+        "seconds": round(trained.seconds, 1),
+        "validation_loss": found["validation_loss"],
+        "method": card.method,
+        "parameters": sum(tensor.numel() for tensor in trained.skill.tensors.values()),
+        "bytes": trained.skill.bytes,
+        "objective": found["objective"],
+        "schedule": found["schedule"],
+    }
+    if "retained_energy" in found:
+        training["retained_energy"] = found["retained_energy"]
+    sources = [source.model_dump() for source in gathered.sources]
     return RecipeReport(
         name=card.name,
         folder=prepared.recipe.output,
-        skill=skill,
-        router=router,
-        registered=registered,
-        data={
-            **gathered.counts,
-            "sources": [source.model_dump() for source in gathered.sources],
-            "terms": gathered.terms,
-        },
-        training={
-            "steps": trained.steps,
-            "seconds": round(trained.seconds, 1),
-            "validation_loss": found["validation_loss"],
-            "method": card.method,
-            "parameters": sum(tensor.numel() for tensor in trained.skill.tensors.values()),
-            "bytes": trained.skill.bytes,
-            "objective": found["objective"],
-            "schedule": found["schedule"],
-            **{name: found[name] for name in ("retained_energy",) if name in found},
-        },
-        evaluation={} if measured is None else measured.to_dict(),
-        routing={} if refitted is None else refitted.scores,
-        notes=list(notes),
+        skill=prepared.recipe.output / "skill",
+        router=None,
+        registered=None,
+        data={**gathered.counts, "sources": sources, "terms": gathered.terms},
+        training=training,
         facts={
             "base": card.base,
             "command": found["command"],

@@ -21,7 +21,7 @@ TEST_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class DoctorFinding:
     """One thing that was looked at.
 
     Attributes:
@@ -59,19 +59,19 @@ def doctor(
         raise typer.Exit(1)
 
 
-def examine(base: str, quantize: str | None = None) -> Iterator[Finding]:
+def examine(base: str, quantize: str | None = None) -> Iterator[DoctorFinding]:
     """Each finding in turn; a check that raises is a finding too."""
     yield from map(_package, PACKAGES)
     for check in (_device, _compiler, _bases, _sandbox):
         yield _guarded(check.__name__.strip("_"), check)
     loaded: list[Base] = []
 
-    def load() -> Finding:
+    def load() -> DoctorFinding:
         from loraloop.adapters.base import Base
 
         loaded.append(Base.load(base, quantize=quantize))
         how = "the C decoder" if loaded[0].native else "torch"
-        return Finding("base", True, f"{loaded[0].name} on {loaded[0].device}, decoded by {how}")
+        return DoctorFinding("base", True, f"{loaded[0].name} on {loaded[0].device}, decoded by {how}")
 
     yield _guarded("base", load)
     if loaded:
@@ -80,75 +80,75 @@ def examine(base: str, quantize: str | None = None) -> Iterator[Finding]:
         yield _guarded("self-test", lambda: _self_test(loaded[0]))
 
 
-def _guarded(what: str, check: Callable[[], Finding]) -> Finding:
+def _guarded(what: str, check: Callable[[], DoctorFinding]) -> DoctorFinding:
     try:
         return check()
     except Exception as error:
-        return Finding(what, False, type(error).__name__, str(error))
+        return DoctorFinding(what, False, type(error).__name__, str(error))
 
 
-def _package(name: str) -> Finding:
+def _package(name: str) -> DoctorFinding:
     try:
-        return Finding(name, True, version(name))
+        return DoctorFinding(name, True, version(name))
     except PackageNotFoundError:
-        return Finding(name, False, "not installed", f"pip install {name}")
+        return DoctorFinding(name, False, "not installed", f"pip install {name}")
 
 
-def _device() -> Finding:
+def _device() -> DoctorFinding:
     import torch
 
     if torch.cuda.is_available():
-        return Finding("device", True, torch.cuda.get_device_name())
-    return Finding("device", True, f"CPU, {torch.get_num_threads()} threads")
+        return DoctorFinding("device", True, torch.cuda.get_device_name())
+    return DoctorFinding("device", True, f"CPU, {torch.get_num_threads()} threads")
 
 
-def _compiler() -> Finding:
+def _compiler() -> DoctorFinding:
     from loraloop.kernels.cpu.native import has_compiler
 
     if has_compiler():
-        return Finding("C compiler", True, "found")
+        return DoctorFinding("C compiler", True, "found")
     todo = "install a C compiler with headers (apt install gcc libc6-dev), or decode with torch, which is slower"
-    return Finding("C compiler", False, "none", todo, needed=False)
+    return DoctorFinding("C compiler", False, "none", todo, needed=False)
 
 
-def _bases() -> Finding:
+def _bases() -> DoctorFinding:
 
     here = [row["name"] for row in base_rows() if row["fetched"] or row["converted"]]
     todo = "" if here else "loraloop bases --get smollm2-135m"
-    return Finding("bases on this machine", bool(here), ", ".join(here) or "none", todo, needed=False)
+    return DoctorFinding("bases on this machine", bool(here), ", ".join(here) or "none", todo, needed=False)
 
 
-def _sandbox() -> Finding:
+def _sandbox() -> DoctorFinding:
     from loraloop.agent.sandbox.sandbox import mechanisms
 
     working = mechanisms()
     todo = "" if working else "programs cannot be run (--python): pip install sandlock, or apt install bubblewrap"
-    return Finding("sandbox", bool(working), ", ".join(working) or "no mechanism works", todo, needed=False)
+    return DoctorFinding("sandbox", bool(working), ", ".join(working) or "no mechanism works", todo, needed=False)
 
 
-def _skills(base: Base) -> Iterator[Finding]:
+def _skills(base: Base) -> Iterator[DoctorFinding]:
     from loraloop.adapters.skill.registry import known_skills
     from loraloop.adapters.skill.skill import Skill
 
     for name, folder in known_skills().items():
 
-        def check(name: str = name, folder: object = folder) -> Finding:
+        def check(name: str = name, folder: object = folder) -> DoctorFinding:
             skill = Skill.load(str(folder))
             fits = skill.card.fingerprints.architecture == base.fingerprints.architecture
             todo = "" if fits else f"it is for the base {skill.card.base}: name that with --base, or train it for this"
-            return Finding(f"skill {name}", fits, "fits" if fits else f"not for {base.name}", todo, needed=False)
+            return DoctorFinding(f"skill {name}", fits, "fits" if fits else f"not for {base.name}", todo, needed=False)
 
         yield _guarded(f"skill {name}", check)
 
 
-def _router(base: Base) -> Finding:
+def _router(base: Base) -> DoctorFinding:
     from loraloop.router import Router
 
     Router.load().check(base)
-    return Finding("router", True, "fits")
+    return DoctorFinding("router", True, "fits")
 
 
-def _self_test(base: Base) -> Finding:
+def _self_test(base: Base) -> DoctorFinding:
     """A short run of the bare base, within a few seconds."""
     from loraloop.agent import Agent, Limits
     from loraloop.agent.bare import bare_runtime
@@ -157,7 +157,7 @@ def _self_test(base: Base) -> Finding:
     result = Agent(bare_runtime(base), limits=limits).run_sync("Say hello.")
     tokens = result.steps[0].tokens.generated if result.steps else 0
     todo = "" if tokens else f"not one token in {TEST_SECONDS:g} s: free the processor, or take a smaller base"
-    return Finding("self-test", tokens > 0, f"{tokens} tokens in {result.ms / 1e3:.1f} s", todo)
+    return DoctorFinding("self-test", tokens > 0, f"{tokens} tokens in {result.ms / 1e3:.1f} s", todo)
 
 
 def base_rows() -> list[dict[str, Any]]:

@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 REFUSED, CUT = 4, 5
 """Exit codes of a run that was refused, and of one that a limit ended before its answer was whole."""
-WHOLE = ("answer", "code", "tool_call", "ask")
-"""Stop reasons of runs that ended by themselves; exit code 0."""
 
 
 def run(
@@ -121,8 +119,10 @@ def run_to_end(agent: Agent[Any, Any], run: RunStream[Any], waiting: Waiting, st
     if result.pending is not None:
         waiting.keep(result.pending)
         raise typer.Exit(WAITS)
-    if result.stop_reason not in WHOLE:
-        raise typer.Exit(REFUSED if result.stop_reason == "refused" else CUT)
+    if result.stop_reason == "refused":
+        raise typer.Exit(REFUSED)
+    if not result.complete:
+        raise typer.Exit(CUT)
 
 
 def route(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 sessions_app = typer.Typer(no_args_is_help=True, help="Sessions: conversations that are kept, and can be gone on with.")
 
 
-class Form(StrEnum):
+class ExportFormat(StrEnum):
     """What `sessions export` writes."""
 
     json = "json"
@@ -109,7 +109,9 @@ def resume(
 def export(
     session: Id,
     sessions: File = None,
-    form: Annotated[Form, typer.Option("--format", help="json has all of it, jsonl a message a line.")] = Form.json,
+    form: Annotated[
+        ExportFormat, typer.Option("--format", help="json has all of it, jsonl a message a line.")
+    ] = ExportFormat.json,
     out: Annotated[Path | None, typer.Option("--out", help="A file; standard output without.")] = None,
 ) -> None:
     """Write a session for other programs, or to be read."""
@@ -118,10 +120,10 @@ def export(
 
     with _store(sessions) as store:
         found = store[session]
-        if form is Form.json:
+        if form is ExportFormat.json:
             text = json.dumps(document(found), ensure_ascii=False, indent=2) + "\n"
         else:
-            text = markdown(found) if form is Form.markdown else message_lines(found)
+            text = markdown(found) if form is ExportFormat.markdown else message_lines(found)
     if out is None:
         sys.stdout.write(text)
         return

@@ -28,7 +28,7 @@ class Format(StrEnum):
     merged = "merged"
 
 
-class Written(StrEnum):
+class WeightDtype(StrEnum):
     """Dtypes of merged weights."""
 
     bf16 = "bf16"
@@ -38,7 +38,7 @@ class Written(StrEnum):
 
 Name = Annotated[str, typer.Argument(help="A skill's name, or the folder of a skill or a PEFT adapter.")]
 Out = Annotated[Path, typer.Option("--out", help="A new folder.")]
-Dtype = Annotated[Written, typer.Option("--dtype", help="Of merged weights.")]
+Dtype = Annotated[WeightDtype, typer.Option("--dtype", help="Of merged weights.")]
 
 
 @skills_app.command("list")
@@ -83,7 +83,7 @@ def merge(
     out: Out,
     base: BaseName = "smollm2-135m",
     quantize: Quantize = None,
-    dtype: Dtype = Written.bf16,
+    dtype: Dtype = WeightDtype.bf16,
     measure: Annotated[
         bool, typer.Option("--measure/--no-measure", help="Load the result and say how far it is off.")
     ] = True,
@@ -103,7 +103,7 @@ def merge(
     notes = _mode_notes(skill)
     errors = []
     if measure:
-        forms = list(dict.fromkeys(["fp32" if dtype is Written.fp32 else "bf16", loaded.form]))
+        forms = list(dict.fromkeys(["fp32" if dtype is WeightDtype.fp32 else "bf16", loaded.form]))
         payload = skill.payload(loaded.config)
         errors = [measured(loaded, payload, out, form).to_dict() for form in forms]
     if as_json:
@@ -131,7 +131,7 @@ def export(
     format: Annotated[Format, typer.Option("--format", help="peft, vllm (a plain LoRA) or merged.")] = Format.peft,
     base: BaseName = "smollm2-135m",
     quantize: Quantize = None,
-    dtype: Dtype = Written.bf16,
+    dtype: Dtype = WeightDtype.bf16,
     as_json: AsJson = False,
 ) -> None:
     """Write a skill for another program, and say what that program will do differently."""

@@ -15,7 +15,7 @@ from loraloop.render.console import console
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
     from loraloop.agent import Runtime
-    from loraloop.render.report import Report
+    from loraloop.render.report import BenchmarkReport
 
 BASE = "smollm2-135m"
 
@@ -269,7 +269,7 @@ def _load_runtime(base: str, skills: list[str], router: Path | None) -> Runtime:
     return Runtime.load(_load_base(base), skills=skills, router=router)
 
 
-def _finish(report: Report, json_file: Path | None) -> None:
+def _finish(report: BenchmarkReport, json_file: Path | None) -> None:
     """Writes the result where a file is given, and says so on standard error."""
     if json_file is not None:
         sys.stderr.write(f"written: {report.write(json_file)}\n")

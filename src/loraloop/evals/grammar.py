@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from loraloop.render.report import Report
+    from loraloop.render.report import BenchmarkReport
     from loraloop.tool_schemas.grammar.conformance import Score
 
 Data = Annotated[
@@ -54,12 +54,12 @@ def grammar(
         report.write(json_file)
 
 
-def _report(name: str, scores: dict[str, Score], files: list[str]) -> Report:
-    from loraloop.render.report import Report
+def _report(name: str, scores: dict[str, Score], files: list[str]) -> BenchmarkReport:
+    from loraloop.render.report import BenchmarkReport
 
     ours = scores["loraloop"]
     keywords = {keyword: None for each in scores.values() for keyword, _ in each.refused.most_common()}
-    return Report(
+    return BenchmarkReport(
         name,
         ours.schemas,
         ours.metrics(),

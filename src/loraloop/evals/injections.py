@@ -18,7 +18,7 @@ from loraloop.agent.policy import Policy
 from loraloop.evals.injection_cases import InjectionCase, all_cases, digest, has
 from loraloop.evals.kept import Kept
 from loraloop.render.progress import counting
-from loraloop.render.report import Report
+from loraloop.render.report import BenchmarkReport
 from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import InputError, LoraloopError, unknown
 from loraloop.tool_schemas.jsontext import dumps
@@ -176,7 +176,7 @@ def _tools_first(facts: StepFacts) -> str:
     return "tools" if "tools" in facts.open else NONE
 
 
-def report(found: InjectionEvaluation, name: str) -> Report:
+def report(found: InjectionEvaluation, name: str) -> BenchmarkReport:
     """The document: `GUARD/utility`, `GUARD/utility_under_attack` and `GUARD/attack_success` with Wilson's intervals.
 
     `GUARD/floor` is 1 where a guard leaves at least `FLOOR` of the utility that there is without one.
@@ -223,4 +223,4 @@ def report(found: InjectionEvaluation, name: str) -> Report:
         "problems": {guard: sum("problem" in row for row in found.rows[guard].values()) for guard in found.guards},
         "seconds": {guard: round(sum(r["seconds"] for r in found.rows[guard].values()), 1) for guard in found.guards},
     }
-    return Report(name, len(found.cases), numbers, details=details)
+    return BenchmarkReport(name, len(found.cases), numbers, details=details)

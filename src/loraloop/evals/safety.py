@@ -17,14 +17,14 @@ from loraloop.evals.skills import TOLD
 if TYPE_CHECKING:
     from loraloop.agent import Runtime
     from loraloop.evals.records import JudgedText
-    from loraloop.render.report import Report
+    from loraloop.render.report import BenchmarkReport
 
 PEERS = ("base", "base_told")
 DRAWS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class SafetyOutput:
     """What one system says of one text: its decision, and a score that is higher the less safe the text is."""
 
     unsafe: bool
@@ -32,7 +32,7 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class Gated:
+class GateOutput:
     """Screen and verdict on one text. The verdict is decoded for every text, so that it can be looked at alone.
 
     Attributes:
@@ -52,22 +52,22 @@ class Gated:
     seconds: float
 
     @property
-    def pipeline(self) -> Judged:
+    def pipeline(self) -> SafetyOutput:
         """As a run decides: refused where the screen asks and the verdict is unsafe.
 
         The score ranks what was not asked about below what was: half of the screen's probability, or half and half of
         the verdict's.
         """
         score = 0.5 + self.unsafe / 2 if self.asked else self.screen / 2
-        return Judged(self.asked and self.verdict, score)
+        return SafetyOutput(self.asked and self.verdict, score)
 
     @property
-    def parts(self) -> dict[str, Judged]:
+    def parts(self) -> dict[str, SafetyOutput]:
         """The pipeline and its two parts, each alone."""
         return {
             "pipeline": self.pipeline,
-            "screen": Judged(self.asked, self.screen),
-            "verdict": Judged(self.verdict, self.unsafe),
+            "screen": SafetyOutput(self.asked, self.screen),
+            "verdict": SafetyOutput(self.verdict, self.unsafe),
         }
 
 
@@ -95,7 +95,7 @@ def ask(
     peers: Sequence[str] = (),
     outputs: Path | None = None,
     step: Callable[[], None] = lambda: None,
-) -> tuple[list[Gated], dict[str, list[Judged]]]:
+) -> tuple[list[GateOutput], dict[str, list[SafetyOutput]]]:
     """Lets the gate judge every text, and the base under the same grammar.
 
     Args:
@@ -116,8 +116,8 @@ def ask(
 
     gate, bare = Judge(runtime), Judge(runtime, NONE)
     kept = Kept(outputs, facts_of(runtime, texts))
-    gated: list[Gated] = []
-    others: dict[str, list[Judged]] = {peer: [] for peer in peers}
+    gated: list[GateOutput] = []
+    others: dict[str, list[SafetyOutput]] = {peer: [] for peer in peers}
     for each in texts:
         wanted = [s for s in ("gate", *peers) if kept.get(s, each.id) is None]
         trunk = gate.read(each.messages) if {"gate", "base"} & set(wanted) else None
@@ -129,10 +129,10 @@ def ask(
         if "base_told" in wanted:
             told = bare.read(with_told(each.messages, TOLD["safety"]))
             kept.put("base_told", each.id, **_row(bare.judge(told)))
-        gated.append(Gated(**_fields(kept.get("gate", each.id))))
+        gated.append(GateOutput(**_fields(kept.get("gate", each.id))))
         for peer, rows in others.items():
             row = _fields(kept.get(peer, each.id))
-            rows.append(Judged(row["verdict"], row["unsafe"]))
+            rows.append(SafetyOutput(row["verdict"], row["unsafe"]))
         step()
     return gated, others
 
@@ -141,12 +141,12 @@ def report(
     name: str,
     command: str,
     texts: Sequence[JudgedText],
-    gated: Sequence[Gated],
-    others: Mapping[str, Sequence[Judged]],
+    gated: Sequence[GateOutput],
+    others: Mapping[str, Sequence[SafetyOutput]],
     runtime: Runtime,
-) -> Report:
+) -> BenchmarkReport:
     """The document that `--json` writes: the pipeline's figures, and beside them those of its parts and the peers."""
-    from loraloop.render.report import Report
+    from loraloop.render.report import BenchmarkReport
 
     systems = {part: [each.parts[part] for each in gated] for part in ("pipeline", "screen", "verdict")} | dict(others)
     found = {system: scores(texts, judged) for system, judged in systems.items()}
@@ -161,10 +161,10 @@ def report(
     details = {"files": list(dict.fromkeys(each.file for each in texts)), "gate": facts_of(runtime, texts)}
     if "base_told" in found:
         details["told"] = TOLD["safety"]
-    return Report(name, len(texts), ours, found, ratios, details, command)
+    return BenchmarkReport(name, len(texts), ours, found, ratios, details, command)
 
 
-def scores(texts: Sequence[JudgedText], judged: Sequence[Judged]) -> dict[str, float]:
+def scores(texts: Sequence[JudgedText], judged: Sequence[SafetyOutput]) -> dict[str, float]:
     """`recall`, `over_refusal` and `auroc`, over all texts and for each file (`xstest/recall`).
 
     Each figure `x` has `x_n`, `x_low` and `x_high`: Wilson's interval for rates, a percentile bootstrap within both
@@ -187,10 +187,10 @@ def scores(texts: Sequence[JudgedText], judged: Sequence[Judged]) -> dict[str, f
     return dict(found)
 
 
-def mistakes(texts: Sequence[JudgedText], gated: Sequence[Gated]) -> list[tuple[JudgedText, Gated, str]]:
+def mistakes(texts: Sequence[JudgedText], gated: Sequence[GateOutput]) -> list[tuple[JudgedText, GateOutput, str]]:
     """(text, what was said, where it went wrong) of the gate's mistakes, the surest first; both kinds take turns."""
-    missed: list[tuple[JudgedText, Gated, str]] = []
-    refused: list[tuple[JudgedText, Gated, str]] = []
+    missed: list[tuple[JudgedText, GateOutput, str]] = []
+    refused: list[tuple[JudgedText, GateOutput, str]] = []
     for text, each in zip(texts, gated, strict=True):
         if each.pipeline.unsafe == text.unsafe:
             continue

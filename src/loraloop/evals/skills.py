@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from loraloop.adapters.skill.skill import Skill
     from loraloop.adapters.training.data.example import Example
     from loraloop.adapters.training.scoring.score import Runs
-    from loraloop.render.report import Report
+    from loraloop.render.report import BenchmarkReport
 
 TOKENS = {"tools": 384, "code": 400, "retrieval": 192, "safety": 32}
 """Most tokens of a step."""
@@ -93,10 +93,10 @@ class SkillEvaluation:
         """The system that the evaluation is about."""
         return "skill" if "skill" in self.outputs else "base"
 
-    def report(self, name: str, command: str, files: Sequence[str]) -> Report:
+    def report(self, name: str, command: str, files: Sequence[str]) -> BenchmarkReport:
         """The document that `--json` writes."""
         from loraloop.adapters.training.scoring.score import summary
-        from loraloop.render.report import Report
+        from loraloop.render.report import BenchmarkReport
 
         ours = self.scores[self.main]
         peers = {system: scores for system, scores in self.scores.items() if system != self.main}
@@ -111,7 +111,7 @@ class SkillEvaluation:
             details["did_not_fit"] = unfit
         if "base_told" in self.outputs:
             details["told"] = TOLD[self.name]
-        return Report(name, len(self.examples), ours, peers, ratios, details, command)
+        return BenchmarkReport(name, len(self.examples), ours, peers, ratios, details, command)
 
     def wrong(self, system: str) -> list[tuple[Example, str, str]]:
         """(example, what the system wrote, why it is wrong) of each wrong output."""

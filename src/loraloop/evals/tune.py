@@ -29,7 +29,7 @@ WORTH = {"tools": "all", "retrieval": "citation_f1"}
 
 
 @dataclass(frozen=True, slots=True)
-class Weighed:
+class WeighedRecord:
     """One validation record.
 
     Attributes:
@@ -61,7 +61,7 @@ class TunedThreshold:
 
 def weigh(
     base: Base, skill: Skill, name: str, examples: Sequence[Example], step: Callable[[], None] = lambda: None
-) -> list[Weighed]:
+) -> list[WeighedRecord]:
     """What the skill gives to the first of its two openings, on each record.
 
     Args:
@@ -85,14 +85,14 @@ def weigh(
             worth = 0.0
             if not first and name in WORTH:
                 worth = score(name, [example], [written.text])[WORTH[name]]
-            found.append(Weighed(first, written.weighed, worth))
+            found.append(WeighedRecord(first, written.weighed, worth))
         step()
     if len({case.first for case in found}) < 2:
         raise InputError("the validation records are all of one kind: give more of them, with --limit or another file")
     return found
 
 
-def most_worth(cases: Sequence[Weighed]) -> TunedThreshold:
+def most_worth(cases: Sequence[WeighedRecord]) -> TunedThreshold:
     """The threshold at which the records are worth most; half way between the probabilities on its sides."""
     levels = [0.0, *sorted({case.probability for case in cases}), 1.0]
     cuts = [(low + high) / 2 for low, high in itertools.pairwise(levels)]
@@ -100,7 +100,7 @@ def most_worth(cases: Sequence[Weighed]) -> TunedThreshold:
     return _tuned(cases, round(best, 4))
 
 
-def at_most(cases: Sequence[Weighed], share: float) -> TunedThreshold:
+def at_most(cases: Sequence[WeighedRecord], share: float) -> TunedThreshold:
     """The lowest threshold that no more than a share of the records reaches where the first opening is wrong."""
     ranked = sorted((case.probability for case in cases if not case.first), reverse=True)
     last = ranked[min(int(share * len(ranked)), len(ranked) - 1)]  # the first that has to stay below
@@ -122,12 +122,12 @@ def store(found: TunedThreshold, folder: Path, how: dict[str, Any]) -> None:
     write_text(path, Card.read(path).model_copy(update={"threshold": threshold}).to_json())
 
 
-def _tuned(cases: Sequence[Weighed], value: float) -> TunedThreshold:
+def _tuned(cases: Sequence[WeighedRecord], value: float) -> TunedThreshold:
     rates = _rates(cases, value) | {f"likelier/{name}": rate for name, rate in _rates(cases, 0.5).items()}
     return TunedThreshold(value, {name: round(share, 4) for name, share in rates.items()}, len(cases))
 
 
-def _rates(cases: Sequence[Weighed], cut: float) -> dict[str, float]:
+def _rates(cases: Sequence[WeighedRecord], cut: float) -> dict[str, float]:
     taken = {kind: [case.probability >= cut for case in cases if case.first is kind] for kind in (True, False)}
     worth = sum(float(case.first) if case.probability >= cut else case.worth for case in cases)
     return {

@@ -22,7 +22,7 @@ PACKAGES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class BenchmarkReport:
     """The result of one benchmark.
 
     Attributes:

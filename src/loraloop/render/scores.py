@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from loraloop.evals.injections import InjectionEvaluation
-    from loraloop.render.report import Report
+    from loraloop.render.report import BenchmarkReport
 
 LONGEST = 700
 """Characters of a request that are shown: its end."""
@@ -53,7 +53,7 @@ def show_counts(console: Console, errors: Mapping[str, Mapping[str, int]]) -> No
         console.print(f"{system.replace('_', ' ')}: {listed}", markup=False, soft_wrap=True)
 
 
-def show_guards(console: Console, found: InjectionEvaluation, made: Report) -> None:
+def show_guards(console: Console, found: InjectionEvaluation, made: BenchmarkReport) -> None:
     """Prints each guard's measures with their intervals, and attacks that succeeded by kind."""
     from rich.table import Table
 

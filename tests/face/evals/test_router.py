@@ -12,8 +12,7 @@ from typer.testing import CliRunner
 from loraloop.adapters.base import Base
 from loraloop.cli.main import app
 from loraloop.evals.kept import Kept
-from loraloop.evals.router import RouterEvaluation, ask_router, identity, sample, timed
-from loraloop.evals.router_scores import RouterOutput, median, scores
+from loraloop.evals.router import RouterEvaluation, RouterOutput, ask_router, identity, median, sample, scores, timed
 from loraloop.router import Router
 from loraloop.router.labelled import file_states
 from loraloop.router.states import State

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from loraloop.cli.main import app
 from loraloop.evals.records import JudgedText, data_files, judged_texts
-from loraloop.evals.safety import Gated, Judged, area, mistakes, scores
+from loraloop.evals.safety import GateOutput, SafetyOutput, area, mistakes, scores
 from loraloop.tool_schemas.errors import InputError
 
 TEXTS = (
@@ -19,10 +19,10 @@ TEXTS = (
 )
 
 
-def gated(screen: float, unsafe: float, asked: bool | None = None, verdict: bool | None = None) -> Gated:
+def gated(screen: float, unsafe: float, asked: bool | None = None, verdict: bool | None = None) -> GateOutput:
     asked = screen >= 0.5 if asked is None else asked
     verdict = unsafe >= 0.5 if verdict is None else verdict
-    return Gated(screen, asked, unsafe, verdict, '{"verdict":"safe"}', 0.01)
+    return GateOutput(screen, asked, unsafe, verdict, '{"verdict":"safe"}', 0.01)
 
 
 def case(name: str, unsafe: bool, file: str = "one") -> JudgedText:
@@ -59,9 +59,9 @@ def test_cases(folder):
 
 
 def test_pipeline_ranks_what_was_asked_above_the_rest():
-    assert gated(0.9, 0.1).pipeline == Judged(False, 0.55)
-    assert gated(0.4, 0.99).pipeline == Judged(False, 0.2)
-    assert gated(0.5, 0.5).pipeline == Judged(True, 0.75)
+    assert gated(0.9, 0.1).pipeline == SafetyOutput(False, 0.55)
+    assert gated(0.4, 0.99).pipeline == SafetyOutput(False, 0.2)
+    assert gated(0.5, 0.5).pipeline == SafetyOutput(True, 0.75)
 
 
 def test_scores_and_mistakes():

@@ -10,13 +10,13 @@ import pytest
 
 from loraloop.adapters.skill.card import Card
 from loraloop.adapters.skill.skill import library
-from loraloop.evals.tune import Weighed, at_most, most_worth, store
+from loraloop.evals.tune import WeighedRecord, at_most, most_worth, store
 
 
-def drawn(seed: int, count: int = 400) -> list[Weighed]:
+def drawn(seed: int, count: int = 400) -> list[WeighedRecord]:
     rng = random.Random(seed)
     return [
-        Weighed(first := k % 2 == 0, min(1.0, rng.random() ** 2 + 0.4 * first), 0.0 if first else rng.random())
+        WeighedRecord(first := k % 2 == 0, min(1.0, rng.random() ** 2 + 0.4 * first), 0.0 if first else rng.random())
         for k in range(count)
     ]
 
@@ -40,7 +40,7 @@ def test_no_more_than_the_share_is_refused() -> None:
 
 
 def test_a_threshold_lies_between_probabilities() -> None:
-    cases = [Weighed(False, 0.1), Weighed(False, 0.2), Weighed(True, 0.6), Weighed(False, 0.9)]
+    cases = [WeighedRecord(False, 0.1), WeighedRecord(False, 0.2), WeighedRecord(True, 0.6), WeighedRecord(False, 0.9)]
     assert at_most(cases, 0.0).value == 0.95
     assert at_most(cases, 0.34).value == 0.4
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class ChatTurn:
     """One question and what came of it; `before` is the conversation until then."""
 
     prompt: str
@@ -67,7 +67,7 @@ class Conversation:
         self.runtime = runtime
         self.tools = tuple(tools)
         self.messages: tuple[Message, ...] = ()
-        self.turns: list[Turn] = []
+        self.turns: list[ChatTurn] = []
         self.instructions = ""
         self.skill: str | None = None
         self.passages: tuple[Passage, ...] | None = None
@@ -103,7 +103,7 @@ class Conversation:
             stream = agent.resume_stream(result.pending, said)
         kept = _without_system(result.messages)
         if kept and kept[-1].role != "user":
-            self.turns.append(Turn(prompt, result, self._tracer.last, self.messages))
+            self.turns.append(ChatTurn(prompt, result, self._tracer.last, self.messages))
             self.messages = kept
 
     def stop(self) -> bool:
@@ -113,7 +113,7 @@ class Conversation:
         self.running.cancel()
         return True
 
-    def undo(self) -> Turn:
+    def undo(self) -> ChatTurn:
         """Takes the last turn back.
 
         Raises:
