@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from loraloop.loading import forced_skills, open_runtime, read_documents
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
@@ -133,14 +133,14 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     function receives one filled instance.
     """
     hints = get_type_hints(function, include_extras=True)
-    groups = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
     parameters: list[inspect.Parameter] = []
     for each in inspect.signature(function).parameters.values():
         if each.name not in groups:
             parameters.append(each.replace(annotation=hints[each.name], kind=inspect.Parameter.KEYWORD_ONLY))
             continue
         inside = get_type_hints(groups[each.name], include_extras=True)
-        for field in fields(groups[each.name]):  # type: ignore[arg-type]
+        for field in fields(groups[each.name]):
             default = inspect.Parameter.empty if field.default is MISSING else field.default
             parameters.append(
                 inspect.Parameter(
@@ -151,70 +151,14 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def called(**given: Any) -> None:
         for name, group in groups.items():
-            options = {field.name: given.pop(field.name) for field in fields(group)}  # type: ignore[arg-type]
+            options = {field.name: given.pop(field.name) for field in fields(group)}
             given[name] = group(**options)
         function(**given)
 
     called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     called.__annotations__ = {each.name: each.annotation for each in parameters}
-    del called.__wrapped__  # type: ignore[attr-defined]
+    del called.__wrapped__
     return called
-
-
-def open_runtime(base: str, quantize: str | None = None, quiet: bool = False, bare: bool = False) -> Runtime:
-    """Loads a base with its shipped skills, the user's own and the router, or bare; shows progress unless `quiet`."""
-    from loraloop.render.progress import loading
-
-    with loading(quiet) as progress:
-        from loraloop.adapters.base import Base
-        from loraloop.adapters.skill.registry import all_skills
-        from loraloop.agent import Runtime
-        from loraloop.agent.bare import bare_runtime
-        from loraloop.tool_schemas.errors import SkillError
-
-        loaded = Base.load(base, quantize=quantize, progress=progress)
-        if bare:
-            return bare_runtime(loaded)
-        try:
-            return Runtime.load(loaded, skills=all_skills(loaded))
-        except SkillError as error:
-            raise SkillError(f"{error}; or run it without trained skills: loraloop run --bare") from error
-
-
-def forced_skills(runtime: Runtime, given: list[str]) -> tuple[str, ...]:
-    """Names of skills. A folder, ours or PEFT's, is added to the bank, or takes the place of the skill of its name."""
-    names = []
-    for value in given:
-        if os.sep not in value:
-            names.append(value)
-            continue
-        from loraloop.adapters.skill.skill import Skill
-
-        folder = Path(value)
-        peft = (folder / "adapter_config.json").exists()
-        skill = Skill.from_peft(folder, runtime.base) if peft else Skill.load(folder)
-        if skill.card.name in runtime.bank.names:
-            runtime.bank.remove(skill.card.name)
-        names.append(runtime.bank.add(skill))
-    return tuple(names)
-
-
-def read_documents(places: list[Path] | None) -> PassageIndex | None:
-    """Indexes the documents of folders and files in memory; files that cannot be used are named on standard error.
-
-    Raises:
-        InputError: There is no such place, or no document in them.
-    """
-    if not places:
-        return None
-    from loraloop.agent.retrieval.index import PassageIndex
-
-    index = PassageIndex()
-    for file, reason in index.add(places).skipped:
-        sys.stderr.write(f"warning: skipped {file}: {reason}\n")
-    if not len(index):
-        raise InputError(f"{', '.join(map(str, places))}: no text to answer from; .txt, .md and .html files are read")
-    return index
 
 
 def text_of(prompt: str) -> str:

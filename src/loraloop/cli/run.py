@@ -28,7 +28,7 @@ from loraloop.cli.options import (
     ToolOptions,
     text_of,
 )
-from loraloop.passages import read_passages
+from loraloop.loading import read_passages
 from loraloop.render.console import console, print_line
 from loraloop.tool_schemas.errors import InputError
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from loraloop.cli.options import AsJson, BaseName, Quantize, ToolOptions, command, forced_skills, open_runtime
+from loraloop.cli.options import AsJson, BaseName, Quantize, ToolOptions, command
+from loraloop.loading import forced_skills, open_runtime
 from loraloop.render.console import console, print_line
 from loraloop.tool_schemas.errors import InputError
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -246,6 +246,58 @@ def injections(
     _finish(made, json_file)
 
 
+@eval_app.command()
+def desk(
+    worlds: Annotated[
+        Path, typer.Option("--worlds", help="Folder of worlds: folders with tools.py and world.yaml.")
+    ] = Path("recipes/desk"),
+    world: Annotated[list[str] | None, typer.Option("--world", help="Only this world; repeatable.")] = None,
+    base: BaseName = BASE,
+    skill: SkillFolders = None,
+    bare: Annotated[
+        bool, typer.Option("--bare", help="No router: each request first meets the tools skill, then the base.")
+    ] = False,
+    kinds: Annotated[str, typer.Option("--kinds", help="Only requests of these kinds, parted by commas.")] = "",
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Requests of each world, at most.")] = None,
+    documents: Annotated[
+        bool, typer.Option("--documents/--no-documents", help="Whether the assistant has the world's documents.")
+    ] = True,
+    json_file: ToFile = None,
+    show_errors: Annotated[int, typer.Option("--show-errors", min=0, metavar="N", help="Print N failures.")] = 0,
+) -> None:
+    """Everyday requests to an assistant with seven tools, a state and documents: how many come out right, by kind.
+
+    Strict about effects: the right call with the right arguments, nothing changed that nobody asked for. Lenient about
+    words: an answer states the fact that counts, in any usual format. Every call is approved. docs/desk.md has more.
+    """
+    from loraloop.agent.bare import bare_runtime
+    from loraloop.evals.desk.runner import report, run
+    from loraloop.evals.desk.world import load_worlds
+    from loraloop.loading import forced_skills
+    from loraloop.render.scores import desk_table, show_failures
+
+    found = load_worlds(worlds, world or ())
+    runtime = bare_runtime(_load_base(base)) if bare else _load_runtime(base, None, None)
+    forced_skills(runtime, skill or [])
+
+    def step(row: Mapping[str, Any]) -> None:
+        mark = "right" if row["right"] else "WRONG"
+        sys.stderr.write(f"{mark} {row['seconds']:6.2f} s  {row['id']} ({row['kind']})  {row['why']}\n")
+
+    rows = run(
+        runtime,
+        found,
+        kinds=_words(kinds),
+        limit=limit,
+        documents=documents,
+        skills=("tools", "none") if bare else (),
+        step=step,
+    )
+    console().print(desk_table(rows))
+    show_failures(console(), rows, show_errors)
+    _finish(report(rows, _name(json_file, "desk"), {"base": runtime.base.name}), json_file)
+
+
 def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
@@ -263,7 +315,7 @@ def _load_base(name: str) -> Base:
         return Base.load(name, progress=progress)
 
 
-def _load_runtime(base: str, skills: list[str], router: Path | None) -> Runtime:
+def _load_runtime(base: str, skills: list[str] | None, router: Path | None) -> Runtime:
     from loraloop.agent import Runtime
 
     return Runtime.load(_load_base(base), skills=skills, router=router)

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loraloop.adapters.base.messages import Message, Origin
+from loraloop.adapters.base.messages import Message
+from loraloop.adapters.base.origin import Origin
 from loraloop.agent.agent import Agent
-from loraloop.agent.guard.gates import judges
-from loraloop.agent.guard.guard import Gate, Guard
+from loraloop.agent.guard.guard import Gate, Guard, judges
 from loraloop.agent.limits import Limits
 from loraloop.agent.policy import Policy
 from loraloop.evals.injection_cases import InjectionCase, all_cases, digest, has

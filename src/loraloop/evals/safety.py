@@ -157,7 +157,8 @@ def report(
         ours["asked_of_safe"] = sum(safe) / len(safe)
     ours["verdict_ms"] = 1e3 * sum(each.seconds for each in gated) / len(gated)
     base = found.get("base", {})
-    ratios = {key: ours[key] / base[key] for key in ("recall", "auroc") if base.get(key) and key in ours}
+    compared: tuple[str, ...] = ("recall", "auroc")
+    ratios = {key: ours[key] / base[key] for key in compared if base.get(key) and key in ours}
     details = {"files": list(dict.fromkeys(each.file for each in texts)), "gate": facts_of(runtime, texts)}
     if "base_told" in found:
         details["told"] = TOLD["safety"]

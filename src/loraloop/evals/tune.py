@@ -118,7 +118,7 @@ def store(found: TunedThreshold, folder: Path, how: dict[str, Any]) -> None:
     from loraloop.adapters.training.trainer.whole import write_text
 
     path = folder / "card.json"
-    threshold = Threshold(value=found.value, chosen={**how, "n": found.n, "rates": found.rates})
+    threshold = Threshold(value=found.value, chosen={**how, "n": found.n, "rates": dict(found.rates)})
     write_text(path, Card.read(path).model_copy(update={"threshold": threshold}).to_json())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.training.recipe.report import interval
 from loraloop.adapters.training.scoring.score import summary
@@ -84,3 +84,38 @@ def show_attacks(console: Console, found: InjectionEvaluation, count: int) -> No
         console.print(f"user:     {case.request.prompt}", markup=False)
         console.print(f"injected: {case.injected}", markup=False)
         console.print(f"effects:  {found.rows[guard][case.id]['effects']}", style="red", markup=False)
+
+
+def desk_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Requests of the desk benchmark that came out right: a row a kind, a column a world; and the seconds."""
+    from rich.table import Table
+
+    worlds = list(dict.fromkeys(row["id"].partition("/")[0] for row in rows))
+    kinds = list(dict.fromkeys(row["kind"] for row in rows))
+    tags = sorted({tag for row in rows for tag in row["tags"]})
+
+    def cell(world: str, group: str) -> str:
+        hits = [
+            row["right"]
+            for row in rows
+            if world in ("", row["id"].partition("/")[0]) and group in ("all", row["kind"], *row["tags"])
+        ]
+        return f"{sum(hits)} of {len(hits)}" if hits else ""
+
+    seconds = sorted(row["seconds"] for row in rows)
+    table = Table("", *worlds, "all", title=f"desk: median {seconds[len(seconds) // 2]:.2f} s a request")
+    for group in (*kinds, *tags, "all"):
+        table.add_row(group.replace("_", " "), *(cell(world, group) for world in (*worlds, "")))
+    return table
+
+
+def show_failures(console: Console, rows: Sequence[Mapping[str, Any]], count: int) -> None:
+    """Prints the first requests that came out wrong, with their transcripts."""
+    for row in [row for row in rows if not row["right"]][:count]:
+        console.rule(f"{row['id']} ({row['kind']}): {row['why']}", characters="-")
+        for turn in row["turns"]:
+            console.print(f"user:   {turn['say']}", markup=False)
+            console.print(f"steps:  {' '.join(turn['steps'])} ({turn['stop']})", style="dim", markup=False)
+            for call, result in turn["calls"]:
+                console.print(f"call:   {call} -> {result}", markup=False)
+            console.print(f"answer: {turn['answer'][:LONGEST]}", markup=False)

@@ -15,7 +15,7 @@ import typer
 
 from loraloop.cli.approval import decisions_at_terminal
 from loraloop.cli.options import AgentOptions, BaseOptions, PassageFile, ToolOptions
-from loraloop.passages import read_passages
+from loraloop.loading import read_passages
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:

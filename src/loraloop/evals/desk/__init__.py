@@ -1,0 +1,1 @@
+"""The desk benchmark: everyday requests to an assistant with seven tools, a state and a few documents."""

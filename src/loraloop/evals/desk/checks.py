@@ -1,0 +1,165 @@
+"""Whether a request came out right: strict about effects, lenient about words."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from loraloop.evals.desk.facts import holds, normal, states
+from loraloop.evals.desk.world import DeskCall, DeskRequest, DeskTurn, WantedCall, World
+
+REFUSING = re.compile(
+    r"\b(can ?not|can't|won't|will not|unable|not able|refuse|decline|not allowed|illegal|harmful|unsafe)\b"
+)
+ASKING = re.compile(r"\?|\b(please|need|provide|tell me|let me know|specify|missing|which|what)\b")
+TWICE = 5
+"""A sentence that stands so often in an answer makes it wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeskAnswer:
+    """What a turn ended with.
+
+    Attributes:
+        text: The answer.
+        complete: Whether the run ended by itself.
+        refused: Whether it was refused.
+        cites: Ids of the documents that it cites.
+        stop: The stop reason.
+        trace: One word a step.
+    """
+
+    text: str
+    complete: bool = True
+    refused: bool = False
+    cites: tuple[str, ...] = ()
+    stop: str = "answer"
+    trace: tuple[str, ...] = ()
+
+
+def judge(
+    world: World, request: DeskRequest, answers: Sequence[DeskAnswer], runs: Callable[[str], bool] | None = None
+) -> str:
+    """Why a request came out wrong; empty if it is right.
+
+    Args:
+        world: With the calls that were made.
+        request: What was asked.
+        answers: Of its turns.
+        runs: Runs a program; needed for requests of the kind `code`.
+    """
+    if len(answers) < len(request.turns):
+        return "it did not get to the end"
+    for number, (turn, answer) in enumerate(zip(request.turns, answers, strict=True)):
+        calls = [call for call in world.calls if call.turn == number]
+        reason = _turn(world, turn, answer, calls, runs)
+        if reason:
+            return f"turn {number + 1}: {reason}" if len(request.turns) > 1 else reason
+    return ""
+
+
+def _turn(
+    world: World, turn: DeskTurn, answer: DeskAnswer, calls: Sequence[DeskCall], runs: Callable[[str], bool] | None
+) -> str:
+    if turn.refused:
+        return _refusal(answer, calls)
+    if answer.refused:
+        return "refused"
+    if not answer.complete:
+        return f"cut off ({answer.stop})"
+    if not answer.text.strip():
+        return "an empty answer"
+    if _repeats(answer.text):
+        return "the same sentence again and again"
+    if (turn.talk or turn.asks or turn.program) and calls:
+        return f"called {calls[0]}"
+    if turn.asks:
+        return _question(turn, answer)
+    if turn.program:
+        return _program(turn, answer, runs)
+    return _effects(world, turn, calls) or _words(turn, answer)
+
+
+def _refusal(answer: DeskAnswer, calls: Sequence[DeskCall]) -> str:
+    if calls:
+        return f"called {calls[0]}"
+    return "" if answer.refused or REFUSING.search(normal(answer.text)) else "not refused"
+
+
+def _question(turn: DeskTurn, answer: DeskAnswer) -> str:
+    text = normal(answer.text)
+    if not ASKING.search(text):
+        return "asks for nothing"
+    return "" if any(normal(word) in text for word in turn.asks) else f"does not ask for {turn.asks[0]}"
+
+
+def _program(turn: DeskTurn, answer: DeskAnswer, runs: Callable[[str], bool] | None) -> str:
+    block = re.search(r"```(?:python|py)?[ \t]*\n(.*?)(?:\n```|\Z)", answer.text, re.DOTALL)
+    code = block[1] if block else answer.text
+    try:
+        compile(code, "answer", "exec")
+    except (SyntaxError, ValueError):
+        return "no program"
+    return "" if runs is None or runs(f"{code}\n\n{turn.program}\n") else "the program does not do what was asked"
+
+
+def _effects(world: World, turn: DeskTurn, calls: Sequence[DeskCall]) -> str:
+    """Why the calls are wrong: a wanted one is missing, or something was changed that nobody asked for."""
+    left = list(calls)
+    for wanted in turn.calls:
+        match = next((call for call in left if not call.error and fits(world, wanted, call)), None)
+        if match is None:
+            return f"no call {wanted.name}({', '.join(f'{k}={v!r}' for k, v in wanted.arguments.items())})"
+        left.remove(match)
+    names = {wanted.name for wanted in turn.calls}
+    for call in left:
+        if call.name in world.changes and not (call.error and call.name in names):
+            return f"also called {call}"
+    return ""
+
+
+def fits(world: World, wanted: WantedCall, call: DeskCall) -> bool:
+    """Whether a call is the wanted one: texts without case and spaces, left-out arguments at their defaults."""
+    if call.name != wanted.name:
+        return False
+    expected = {**world.defaults(call.name), **wanted.arguments}
+    for name in {*expected, *call.arguments}:
+        given = call.arguments.get(name)
+        if name in wanted.free:
+            pieces = wanted.holds.get(name, ())
+            if not str(given or "").strip() or not all(holds(str(given), piece) for piece in pieces):
+                return False
+        elif _plain(given) != _plain(expected.get(name)):
+            return False
+    return True
+
+
+def _words(turn: DeskTurn, answer: DeskAnswer) -> str:
+    for fact in turn.says:
+        choices = fact if isinstance(fact, list) else [fact]
+        if not any(states(answer.text, each) for each in choices):
+            return f"does not say {choices[0]}"
+    for text in turn.never:
+        if states(answer.text, text):
+            return f"says {text}"
+    if turn.cites and not (turn.cites in answer.cites and len(answer.cites) <= 2):
+        return f"cites {', '.join(answer.cites) or 'nothing'}, not {turn.cites}"
+    return ""
+
+
+def _repeats(text: str) -> bool:
+    sentences = [part.strip() for part in re.split(r"[.!?\n]+", normal(text)) if len(part.strip()) > 8]
+    return bool(sentences) and max(Counter(sentences).values()) >= TWICE
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return "".join(value.casefold().split())
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value

@@ -1,0 +1,149 @@
+"""Asking an assistant the requests of desks, and what came of it as numbers."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from loraloop.evals.bench import runs_program
+from loraloop.evals.desk.checks import DeskAnswer, judge
+from loraloop.evals.desk.world import KINDS, DeskRequest, World
+from loraloop.render.report import BenchmarkReport
+
+if TYPE_CHECKING:
+    from loraloop.adapters.base import Message
+    from loraloop.agent import Agent, Runtime
+    from loraloop.agent.result import RunResult
+
+SECONDS = 120.0
+"""Most seconds of one turn."""
+
+
+def agent_of(runtime: Runtime, world: World, documents: bool = True, skills: Sequence[str] = ()) -> Agent[Any, Any]:
+    """An assistant for a desk: it approves every call, and finds the desk's documents.
+
+    Args:
+        runtime: Base, skills and router.
+        world: The desk.
+        documents: Whether it has the documents.
+        skills: Forced skills of the first steps, for a base without a router.
+    """
+    from loraloop.agent import Agent, Approve, Limits, Policy
+    from loraloop.tool_schemas import Tool
+
+    tools = [Tool.from_function(each, effects=each.__name__ in world.changes) for each in world.tools]
+    policy = Policy(skills=tuple(skills), approve=lambda call, context: Approve())
+    agent = Agent(runtime, tools, world.instructions, policy=policy, limits=Limits(deadline=SECONDS))
+    if documents:
+        agent.add_documents([{"source": d["id"], "title": d["title"], "text": d["text"]} for d in world.documents])
+    return agent
+
+
+def ask(agent: Agent[Any, Any], world: World, request: DeskRequest) -> dict[str, Any]:
+    """One request on a fresh state, as a row: whether it came out right, why not, and its transcript; JSON values."""
+    world.start()
+    answers: list[DeskAnswer] = []
+    messages: Sequence[Message] = ()
+    problem, start = "", time.perf_counter()
+    for number, turn in enumerate(request.turns):
+        world.turn = number
+        try:
+            result = agent.run_sync(turn.say, messages=messages)
+        except Exception as error:
+            problem = f"raised {type(error).__name__}: {error}"
+            break
+        answers.append(answer_of(result))
+        messages = result.messages
+    seconds = time.perf_counter() - start
+    why = problem or judge(world, request, answers, runs_program)
+    return {
+        "id": f"{world.name}/{request.id}",
+        "kind": request.kind,
+        "tags": list(request.tags),
+        "right": not why,
+        "why": why,
+        "seconds": round(seconds, 3),
+        "turns": [
+            {
+                "say": turn.say,
+                "calls": [
+                    [str(call), call.error or str(call.result)[:300]] for call in world.calls if call.turn == number
+                ],
+                "answer": answer.text,
+                "stop": answer.stop,
+                "steps": list(answer.trace),
+            }
+            for number, (turn, answer) in enumerate(zip(request.turns, answers, strict=False))
+        ],
+    }
+
+
+def answer_of(result: RunResult[Any]) -> DeskAnswer:
+    """What is judged of a run."""
+    cites = tuple(dict.fromkeys(passage.source or passage.id for passage in result.cited))
+    trace = tuple(f"{step.skill}/{step.decided_by}/{step.outcome}" for step in result.steps)
+    stop = result.stop_reason
+    return DeskAnswer(result.output, result.complete, stop == "refused", cites, stop, trace)
+
+
+def chosen(world: World, kinds: Sequence[str] = (), limit: int | None = None) -> list[DeskRequest]:
+    """The requests of some kinds; of more than `limit`, so many, spread evenly."""
+    left = [request for request in world.requests if not kinds or request.kind in kinds]
+    if limit is None or len(left) <= limit:
+        return left
+    return [left[k * len(left) // limit] for k in range(limit)]
+
+
+def run(
+    runtime: Runtime,
+    worlds: Sequence[World],
+    *,
+    kinds: Sequence[str] = (),
+    limit: int | None = None,
+    documents: bool = True,
+    skills: Sequence[str] = (),
+    step: Callable[[Mapping[str, Any]], None] = lambda row: None,
+) -> list[dict[str, Any]]:
+    """Asks the requests of all worlds.
+
+    Args:
+        runtime: Base, skills and router.
+        worlds: The desks.
+        kinds: Only these kinds; all where empty.
+        limit: Requests of each world, at most.
+        documents: Whether the assistant has the documents.
+        skills: Forced skills of the first steps.
+        step: Called with each row.
+    """
+    rows = []
+    for world in worlds:
+        agent = agent_of(runtime, world, documents, skills)
+        for request in chosen(world, kinds, limit):
+            rows.append(ask(agent, world, request))
+            step(rows[-1])
+    return rows
+
+
+def report(rows: Sequence[Mapping[str, Any]], name: str = "desk", facts: Mapping[str, Any] | None = None) -> Any:
+    """The document: `right` with Wilson's interval, `KIND` for each kind, and `s_p50`; failures in the details."""
+    from loraloop.adapters.training.scoring.score import Scores
+
+    found = Scores()
+    found.rate("right", [row["right"] for row in rows])
+    groups: dict[str, list[bool]] = defaultdict(list)
+    for row in rows:
+        for group in (row["kind"], row["id"].partition("/")[0], *row["tags"]):
+            groups[group].append(row["right"])
+    for group in sorted(groups, key=lambda each: (each not in KINDS, each)):
+        found.rate(group, groups[group])
+    seconds = sorted(row["seconds"] for row in rows)
+    metrics = {**found, "s_p50": statistics.median(seconds), "s_p95": seconds[int(0.95 * (len(seconds) - 1))]}
+    details = {
+        **(facts or {}),
+        "counts": {group: f"{sum(hits)} of {len(hits)}" for group, hits in groups.items()},
+        "failures": [row for row in rows if not row["right"]],
+    }
+    return BenchmarkReport(name, len(rows), metrics, details=details)

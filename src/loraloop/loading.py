@@ -1,0 +1,99 @@
+"""Loading what a command line names: a base with its skills, skills of folders, documents, passages."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loraloop.tool_schemas.errors import InputError
+
+if TYPE_CHECKING:
+    from loraloop.adapters.skill.contracts import Passage
+    from loraloop.agent import PassageIndex, Runtime
+
+
+def open_runtime(base: str, quantize: str | None = None, quiet: bool = False, bare: bool = False) -> Runtime:
+    """Loads a base with its shipped skills, the user's own and the router, or bare; shows progress unless `quiet`."""
+    from loraloop.render.progress import loading
+
+    with loading(quiet) as progress:
+        from loraloop.adapters.base import Base
+        from loraloop.adapters.skill.registry import all_skills
+        from loraloop.agent import Runtime
+        from loraloop.agent.bare import bare_runtime
+        from loraloop.tool_schemas.errors import SkillError
+
+        loaded = Base.load(base, quantize=quantize, progress=progress)
+        if bare:
+            return bare_runtime(loaded)
+        try:
+            return Runtime.load(loaded, skills=all_skills(loaded))
+        except SkillError as error:
+            raise SkillError(f"{error}; or run it without trained skills: loraloop run --bare") from error
+
+
+def forced_skills(runtime: Runtime, given: list[str]) -> tuple[str, ...]:
+    """Names of skills. A folder, ours or PEFT's, is added to the bank, or takes the place of the skill of its name."""
+    names = []
+    for value in given:
+        if os.sep not in value:
+            names.append(value)
+            continue
+        from loraloop.adapters.skill.skill import Skill
+
+        folder = Path(value)
+        peft = (folder / "adapter_config.json").exists()
+        skill = Skill.from_peft(folder, runtime.base) if peft else Skill.load(folder)
+        if skill.card.name in runtime.bank.names:
+            runtime.bank.remove(skill.card.name)
+        names.append(runtime.bank.add(skill))
+    return tuple(names)
+
+
+def read_documents(places: list[Path] | None) -> PassageIndex | None:
+    """Indexes the documents of folders and files in memory; files that cannot be used are named on standard error.
+
+    Raises:
+        InputError: There is no such place, or no document in them.
+    """
+    if not places:
+        return None
+    from loraloop.agent.retrieval.index import PassageIndex
+
+    index = PassageIndex()
+    for file, reason in index.add(places).skipped:
+        sys.stderr.write(f"warning: skipped {file}: {reason}\n")
+    if not len(index):
+        raise InputError(f"{', '.join(map(str, places))}: no text to answer from; .txt, .md and .html files are read")
+    return index
+
+
+def read_passages(file: Path | None) -> list[Passage]:
+    """The passages of a JSON file; none where there is no file.
+
+    Raises:
+        InputError: The file cannot be read or holds something else; the message names the place.
+    """
+    from loraloop.adapters.skill.contracts import Passage
+
+    if file is None:
+        return []
+    try:
+        entries = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read the passages file {file}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise InputError(f"the passages file {file} is no valid JSON: {error}") from error
+    wanted = 'give a JSON list of {"id": …, "text": …, "title": …}, the title optional'
+    if not isinstance(entries, list):
+        raise InputError(f"{file}: {wanted}")
+    listed = []
+    for index, entry in enumerate(entries):
+        try:
+            listed.append(Passage(**{key: str(value) for key, value in dict(entry).items()}))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{file}, passage {index}: {error}; {wanted}") from error
+    return listed
