@@ -25,7 +25,8 @@ def report() -> ModuleType:
 
 
 def test_the_document_has_the_agreed_form(report: ModuleType, tmp_path: Path) -> None:
-    made = report.Report("demo", 3, {"total_ms": 12.345678}, {"peft": {"total_ms": 123.0}}, {"peft": 9.963}, {})
+    peers = {"peft": {"total_ms": 123.0}}
+    made = report.BenchmarkReport("demo", 3, {"total_ms": 12.345678}, peers, {"peft": 9.963}, {})
     path = made.write(tmp_path / "deep" / "demo.json")
     document = json.loads(path.read_text())
     assert list(document) == ["name", "command", "machine", "versions", "n", "metrics", "peers", "ratios"]
@@ -39,11 +40,12 @@ def test_the_document_has_the_agreed_form(report: ModuleType, tmp_path: Path) ->
 @pytest.mark.parametrize("value", [math.nan, math.inf, None, True, "1"])
 def test_a_number_that_is_none_is_refused(report: ModuleType, value: object) -> None:
     with pytest.raises(ValueError, match=r"metrics\.x"):
-        report.Report("demo", 1, {"x": value}).document()
+        report.BenchmarkReport("demo", 1, {"x": value}).document()
 
 
 def test_the_table_shows_every_system(report: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    report.Report("demo", 3, {"total_ms": 12.3}, {"peft": {"total_ms": 1234.0, "extra": 1}}, {"peft": 100.3}).show()
+    peers = {"peft": {"total_ms": 1234.0, "extra": 1}}
+    report.BenchmarkReport("demo", 3, {"total_ms": 12.3}, peers, {"peft": 100.3}).show()
     shown = capsys.readouterr().out
     assert all(text in shown for text in ("loraloop", "peft", "12.3", "1,234", "extra", "100×"))
 

@@ -124,7 +124,7 @@ def test_a_killed_evaluation_goes_on_where_it_was(tmp_path: Path) -> None:
         for scores in (found["metrics"], *found["peers"].values()):
             for time_name in () if times else ("step_ms", "prefill_ms", "total_ms"):
                 del scores[time_name]
-        return {key: value for key, value in found.items() if key not in ("name", "machine")}
+        return {key: value for key, value in found.items() if key not in ("name", "machine", "command")}
 
     assert comparable("whole") == comparable("killed")
     assert comparable("killed", times=True) == comparable("again", times=True)
