@@ -6,12 +6,13 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+from loraloop.agent.sessions.migration import migrate
 from loraloop.tool_schemas.errors import SessionError
 
-FORMAT = 1
+FORMAT = 2
 """Of the file: ``PRAGMA user_version``."""
 WAIT = 10.0
 """Seconds that a write waits for another one."""
@@ -29,7 +30,7 @@ _MEANING = {
 }
 _SCHEMA = """
 CREATE TABLE sessions (key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, title TEXT NOT NULL, created REAL NOT NULL,
-    updated REAL NOT NULL, version INTEGER NOT NULL);
+    updated REAL NOT NULL, version INTEGER NOT NULL, owner TEXT NOT NULL DEFAULT '');
 CREATE TABLE messages (session INTEGER NOT NULL REFERENCES sessions (key) ON DELETE CASCADE, place INTEGER NOT NULL,
     body TEXT NOT NULL, PRIMARY KEY (session, place));
 CREATE TABLE runs (session INTEGER NOT NULL REFERENCES sessions (key) ON DELETE CASCADE, run INTEGER NOT NULL,
@@ -128,16 +129,19 @@ class SessionFile:
         if mark != _MARK and database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             raise SessionError(f"{self.path} is another program's database: name another file for the sessions")
         version = database.execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, FORMAT):
+        if version > FORMAT:
             raise SessionError(
-                f"{self.path} has sessions of format {version}, and this loraloop reads format {FORMAT}: name another "
-                "file, or use the loraloop that wrote it"
+                f"{self.path} has sessions of format {version}, and this loraloop reads formats up to {FORMAT}: "
+                "name another file, or use the loraloop that wrote it"
             )
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
         database.execute("PRAGMA foreign_keys = ON")
+        database.text_factory = lambda raw: raw.decode("utf-8", "replace")  # a damaged row is told by its place
         if version == 0:
             self._create(database)
+        elif version < FORMAT:
+            self._migrate(database)
 
     @staticmethod
     def _create(database: sqlite3.Connection) -> None:
@@ -146,6 +150,19 @@ class SessionFile:
             for statement in _SCHEMA.split(";"):
                 database.execute(statement)
             database.execute(f"PRAGMA application_id = {_MARK}")
+            database.execute(f"PRAGMA user_version = {FORMAT}")
+        database.execute("COMMIT")
+
+    def _migrate(self, database: sqlite3.Connection) -> None:
+        """Brings a file of 0.1 to this format. Before, the file is copied as it is: `FILE.format-1`."""
+        database.execute("BEGIN IMMEDIATE")
+        if database.execute("PRAGMA user_version").fetchone()[0] == 1:  # nobody else was faster
+            kept = self.path.with_name(f"{self.path.name}.format-1")
+            part = kept.with_name(f".{kept.name}.{os.getpid()}")
+            with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(part)) as target:
+                source.backup(target)
+            part.replace(kept)
+            migrate(database)
             database.execute(f"PRAGMA user_version = {FORMAT}")
         database.execute("COMMIT")
 

@@ -14,7 +14,7 @@ from loraloop.agent.checkpoint import Asked, lines_of, state_of
 from loraloop.agent.loop.journal import Journal
 from loraloop.agent.result import CallRecord
 from loraloop.agent.sessions.lock import Lease
-from loraloop.agent.sessions.rows import Place, begin, begin_again, calls_of, end, finish, touch, transcribe
+from loraloop.agent.sessions.rows import Place, begin, begin_again, calls_of, claim, end, finish, touch, transcribe
 from loraloop.tool_schemas.errors import SessionBusyError
 from loraloop.tool_schemas.jsontext import dumps
 
@@ -79,6 +79,8 @@ class SessionJournal(Journal):
         self._on_unfinished = on_unfinished
         self._architecture = architecture
         self._key = self._run = -1
+        self._owner = ""
+        self._taken = False
         self._written: tuple[str, str] | None = None  # a step that is about to act, and the run's state
         self._made: dict[Place, CallRecord | None] = {}  # calls of the interrupted step; without a record, unfinished
         self._again: set[Place] = set()
@@ -96,6 +98,7 @@ class SessionJournal(Journal):
             SessionBusyError: Another runner has it, or had it since it was read.
         """
         lease = Lease(self._file.path, self._session)
+        self._owner = lease.owner
         try:
             self._check()
             yield from events
@@ -118,10 +121,11 @@ class SessionJournal(Journal):
                 "ON CONFLICT (id) DO NOTHING",
                 (self._session, title, now, now),
             )
-            self._key, number = database.execute(
-                "SELECT key, (SELECT count(*) FROM runs WHERE session = key) FROM sessions WHERE id = ?",
+            self._key, number, version = database.execute(
+                "SELECT key, (SELECT count(*) FROM runs WHERE session = key), version FROM sessions WHERE id = ?",
                 (self._session,),
             ).fetchone()
+            self._take(database, version)
             self._run = number
             database.execute(
                 "INSERT INTO runs (session, run, run_id, started, asked, state) VALUES (?, ?, ?, ?, ?, ?)",
@@ -130,7 +134,7 @@ class SessionJournal(Journal):
             for step in run._steps:  # of a run that waited for approval
                 self._keep(database, step)
             self._transcribe(database, lines_of(trunk))
-            touch(database, self._key, now)
+            touch(database, self._key, now, self._owner)
 
     def written(self, written: Written, run: CarryingOut) -> None:
         self._written = dumps(written), dumps(state_of(run))
@@ -182,8 +186,7 @@ class SessionJournal(Journal):
         """Finds the session's place, and that nobody wrote to it since it was read."""
         with self._file.reading() as database:
             row = database.execute("SELECT key, version FROM sessions WHERE id = ?", (self._session,)).fetchone()
-            if (row[1] if row else 0) != self._version:
-                raise SessionBusyError(f"session {self._session!r} went on meanwhile: another run of it has just ended")
+            self._check_version(row[1] if row else 0)
             if self.interrupted is not None:
                 self._key = row[0]
                 self._run = database.execute("SELECT max(run) FROM runs WHERE session = ?", row[:1]).fetchone()[0]
@@ -191,11 +194,24 @@ class SessionJournal(Journal):
                     if call.step == len(self.interrupted.steps):
                         self._made[self._key, self._run, call.step, call.number] = call.record
 
+    def _check_version(self, version: int) -> None:
+        if version != self._version:
+            raise SessionBusyError(f"session {self._session!r} went on meanwhile: another run of it has just ended")
+
+    def _take(self, database: sqlite3.Connection, version: int) -> None:
+        """Makes the session this run's, with its first commit: later ones of another runner fail."""
+        self._check_version(version)
+        claim(database, self._key, self._owner)
+        self._taken = True
+
     @contextmanager
     def _committing(self, now: float) -> Iterator[sqlite3.Connection]:
         with self._file.writing() as database:
+            if not self._taken:
+                row = database.execute("SELECT version FROM sessions WHERE key = ?", (self._key,)).fetchone()
+                self._take(database, row[0] if row else -1)
             yield database
-            touch(database, self._key, now)
+            touch(database, self._key, now, self._owner)
 
     def _transcribe(self, database: sqlite3.Connection, lines: list[Line]) -> None:
         """Makes the kept transcript that of the run; what they share stays."""

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Literal, TypeVar
 
-from loraloop.adapters.base.messages import Message
 from loraloop.agent.checkpoint import Asked, Interrupted, Line, RunState, Written
 from loraloop.agent.result import CallRecord, RunResult, Step
+from loraloop.tool_schemas.errors import SessionBusyError, SessionError
 from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.tools.calls import Call
 
@@ -118,14 +118,34 @@ def _reader(kind: Any) -> Any:
     return TypeAdapter(kind)
 
 
-def loaded(kind: Callable[..., V], text: str) -> V:
-    """A value of a class, as `dumps` wrote it."""
-    value: V = _reader(kind).validate_json(text)
+def loaded(kind: Callable[..., V], text: str, what: str) -> V:
+    """A value of a class, as `dumps` wrote it.
+
+    Raises:
+        SessionError: The row is damaged.
+    """
+    import pydantic
+
+    try:
+        value: V = _reader(kind).validate_python(json.loads(text))
+    except (ValueError, TypeError, RecursionError) as error:
+        why = str(error).partition("\n")[0]
+        if isinstance(error, pydantic.ValidationError):
+            first = error.errors(include_url=False, include_input=False)[0]
+            why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise SessionError(
+            f"the sessions: {what} is damaged ({why}). give_up() of the session keeps its messages up to the first "
+            "damaged one, and ends a run that was interrupted; or restore a copy of the file"
+        ) from None
     return value
 
 
 def moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
+    """A time of the file; the epoch for one that is damaged."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (TypeError, ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(0, UTC)
 
 
 def info_rows(database: sqlite3.Connection, session: str | None = None) -> list[tuple[SessionInfo, bool]]:
@@ -142,8 +162,20 @@ def info_rows(database: sqlite3.Connection, session: str | None = None) -> list[
         () if session is None else (session,),
     )
     return [
-        (SessionInfo(name, title, moment(created), moment(updated), "idle", *counts), bool(open_runs))
-        for name, title, created, updated, *counts, open_runs in rows
+        (
+            SessionInfo(
+                id=name,
+                title=title,
+                created=moment(created),
+                updated=moment(updated),
+                state="idle",
+                turns=turns,
+                steps=steps,
+                calls=calls,
+            ),
+            bool(open_runs),
+        )
+        for name, title, created, updated, turns, steps, calls, open_runs in rows
     ]
 
 
@@ -154,15 +186,35 @@ def last_run(database: sqlite3.Connection, session: str) -> tuple[int, str, str]
         "ORDER BY run DESC LIMIT 1",
         (session,),
     ).fetchone()
-    return (0, "", "") if row is None else (row[0], loaded(Asked, row[1]).architecture, row[2] or "")
+    if row is None:
+        return 0, "", ""
+    try:
+        architecture = loaded(Asked, row[1], "what the last run was asked").architecture
+    except SessionError:  # the tokens of the transcript are made anew
+        architecture = ""
+    return row[0], architecture, row[2] or ""
 
 
 def lines_of(database: sqlite3.Connection, session: str) -> tuple[Line, ...]:
     """The transcript, each message with its tokens."""
     rows = database.execute(
+        "SELECT place, body FROM messages JOIN sessions ON key = session WHERE id = ? ORDER BY place", (session,)
+    )
+    return tuple(loaded(Line, body, f"message {place} of session {session!r}") for place, body in rows)
+
+
+def readable_lines(database: sqlite3.Connection, session: str) -> tuple[list[Line], bool]:
+    """The transcript up to the first damaged message, and whether there is one."""
+    rows = database.execute(
         "SELECT body FROM messages JOIN sessions ON key = session WHERE id = ? ORDER BY place", (session,)
     )
-    return tuple(_reader(tuple[Message, list[int] | None]).validate_json(body) for (body,) in rows)
+    lines: list[Line] = []
+    for (body,) in rows:
+        try:
+            lines.append(loaded(Line, body, "a message"))
+        except SessionError:
+            return lines, True
+    return lines, False
 
 
 def turns_of(database: sqlite3.Connection, session: str) -> tuple[SessionTurn, ...]:
@@ -179,20 +231,34 @@ def turns_of(database: sqlite3.Connection, session: str) -> tuple[SessionTurn, .
         done = None
         if result is not None:
             said = messages if run == rows[-1][0] else ()
-            done = replace(loaded(RunResult, result), messages=said, steps=steps)
+            read = loaded(RunResult, result, f"the result of run {run} of session {session!r}")
+            done = replace(read, messages=said, steps=steps)
         over = None if ended is None else moment(ended)
-        prompt = loaded(Asked, asked).prompt
+        prompt = loaded(Asked, asked, f"the request of run {run} of session {session!r}").prompt
         calls = calls_of(database, session, run)
-        turns.append(SessionTurn(run, run_id, prompt, moment(started), over, stop or "", steps, calls, done))
+        turns.append(
+            SessionTurn(
+                number=run,
+                run_id=run_id,
+                prompt=prompt,
+                started=moment(started),
+                ended=over,
+                stop_reason=stop or "",
+                steps=steps,
+                calls=calls,
+                result=done,
+            )
+        )
     return tuple(turns)
 
 
 def steps_of(database: sqlite3.Connection, session: str, run: int) -> tuple[Step, ...]:
     """The completed steps of a run."""
     rows = database.execute(
-        "SELECT body FROM steps JOIN sessions ON key = session WHERE id = ? AND run = ? ORDER BY step", (session, run)
+        "SELECT step, body FROM steps JOIN sessions ON key = session WHERE id = ? AND run = ? ORDER BY step",
+        (session, run),
     )
-    return tuple(loaded(Step, body) for (body,) in rows)
+    return tuple(loaded(Step, body, f"step {step} of run {run} of session {session!r}") for step, body in rows)
 
 
 def calls_of(database: sqlite3.Connection, session: str, run: int) -> tuple[SessionCall, ...]:
@@ -204,14 +270,14 @@ def calls_of(database: sqlite3.Connection, session: str, run: int) -> tuple[Sess
     )
     return tuple(
         SessionCall(
-            step,
-            number,
-            name,
-            json.loads(arguments),
-            moment(begun),
-            None if ended is None else moment(ended),
-            times,
-            None if record is None else loaded(CallRecord, record),
+            step=step,
+            number=number,
+            name=name,
+            arguments=loaded(dict, arguments, f"the arguments of a call of {name!r} in session {session!r}"),
+            begun=moment(begun),
+            ended=None if ended is None else moment(ended),
+            times=times,
+            record=None if record is None else loaded(CallRecord, record, f"a call of {name!r} in session {session!r}"),
         )
         for step, number, name, arguments, begun, ended, times, record in rows
     )
@@ -227,13 +293,14 @@ def interrupted_of(database: sqlite3.Connection, session: str) -> Interrupted | 
     if row is None:
         return None
     run, run_id, asked, state, written = row
+    where = f"of run {run} of session {session!r}"
     return Interrupted(
-        run_id,
-        loaded(Asked, asked),
-        lines_of(database, session),
-        steps_of(database, session, run),
-        loaded(RunState, state),
-        None if written is None else loaded(Written, written),
+        run_id=run_id,
+        asked=loaded(Asked, asked, f"the request {where}"),
+        lines=lines_of(database, session),
+        steps=steps_of(database, session, run),
+        state=loaded(RunState, state, f"the state {where}"),
+        written=None if written is None else loaded(Written, written, f"the step {where} that was acting"),
     )
 
 
@@ -276,6 +343,23 @@ def transcribe(database: sqlite3.Connection, key: int, lines: Sequence[Line], sa
     )
 
 
-def touch(database: sqlite3.Connection, key: int, now: float) -> None:
-    """Notes that a session was written to."""
-    database.execute("UPDATE sessions SET updated = ?, version = version + 1 WHERE key = ?", (now, key))
+def touch(database: sqlite3.Connection, key: int, now: float, owner: str) -> None:
+    """Notes that a session was written to by the runner that has it.
+
+    Raises:
+        SessionBusyError: Another runner has taken the session meanwhile.
+    """
+    found = database.execute(
+        "UPDATE sessions SET updated = ?, version = version + 1 WHERE key = ? AND owner = ?", (now, key, owner)
+    )
+    if found.rowcount != 1:
+        raise SessionBusyError(
+            "another runner has taken the session, or it was deleted, while this run went on: its lock file was "
+            "removed. What this run has done since then is not kept in the session",
+            None,
+        )
+
+
+def claim(database: sqlite3.Connection, key: int, owner: str) -> None:
+    """Gives a session to a runner; commits of the one that had it fail from now on."""
+    database.execute("UPDATE sessions SET owner = ? WHERE key = ?", (owner, key))

@@ -23,11 +23,13 @@ from loraloop.agent.sessions.rows import (
     SessionInfo,
     SessionState,
     SessionTurn,
+    claim,
     finish,
     info_rows,
     interrupted_of,
     last_run,
     lines_of,
+    readable_lines,
     touch,
     transcribe,
     turns_of,
@@ -110,7 +112,6 @@ class Sessions:
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
-        forget(self.path)
 
     def __enter__(self) -> Sessions:
         return self
@@ -199,27 +200,29 @@ class Session:
     def give_up(self) -> None:
         """Ends an interrupted run as it is, `stopped`. Its completed steps stay; a request without any is taken back.
 
+        This works for a session with damaged rows too: its messages up to the first damaged one stay.
+
         Raises:
             SessionError: No run was interrupted.
             SessionBusyError: It is running.
         """
-        with self._alone(), self.store._file.writing() as database:
-            interrupted = interrupted_of(database, self.id)
-            if interrupted is None:
-                raise SessionError(f"session {self.id!r} has no interrupted run to give up")
-            lines = list(interrupted.lines)
-            while lines and lines[-1][0].role == "user":
-                lines.pop()
-            messages = tuple(message for message, _ in lines)
-            key, run = database.execute(
-                "SELECT session, run FROM runs JOIN sessions ON key = session WHERE id = ? AND ended IS NULL",
+        with self._alone() as owner, self.store._file.writing() as database:
+            row = database.execute(
+                "SELECT key, run, run_id FROM sessions LEFT JOIN runs ON session = key AND ended IS NULL WHERE id = ?",
                 (self.id,),
             ).fetchone()
-            finish(
-                database, key, run, RunResult(interrupted.run_id, "", "stopped", messages, interrupted.steps), time()
-            )
+            lines, damaged = readable_lines(database, self.id)
+            if row is None or (row[1] is None and not damaged):
+                raise SessionError(f"session {self.id!r} has no interrupted run to give up")
+            key, run, run_id = row
+            while lines and lines[-1][0].role == "user":
+                lines.pop()
+            if run is not None:
+                done = RunResult(run_id, output="", stop_reason="stopped", messages=(), steps=())
+                finish(database, key, run, done, time())
             transcribe(database, key, lines, len(lines))
-            touch(database, key, time())
+            claim(database, key, owner)
+            touch(database, key, time(), owner)
 
     def rename(self, title: str) -> None:
         """Gives it another title."""
@@ -234,6 +237,7 @@ class Session:
         """
         with self._alone(), self.store._file.writing() as database:
             database.execute("DELETE FROM sessions WHERE id = ?", (self.id,))
+        forget(self.store.path, self.id)
 
     def journal(self, prompt: str, on_unfinished: OnUnfinished | None = None, approval: bool = False) -> SessionJournal:
         """The journal of a run that is about to begin, or, without a prompt, to go on.
@@ -269,14 +273,21 @@ class Session:
                 "it with on_unfinished='run_again' or 'report'"
             )
         return SessionJournal(
-            self.store._file, self.id, self._title, version, lines, interrupted, on_unfinished, architecture
+            file=self.store._file,
+            session=self.id,
+            title=self._title,
+            version=version,
+            lines=lines,
+            interrupted=interrupted,
+            on_unfinished=on_unfinished,
+            architecture=architecture,
         )
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _alone(self) -> Iterator[str]:
         lease = Lease(self.store.path, self.id)
         try:
-            yield
+            yield lease.owner
         finally:
             lease.release()
 

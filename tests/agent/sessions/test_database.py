@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from loraloop import Agent
+from loraloop.agent.events import StepFinished
 from loraloop.agent.sessions import database as session_file_module
 from loraloop.agent.sessions.sessions import Sessions, sessions_file
 from loraloop.testing import ScriptedRuntime, calls
@@ -42,7 +43,7 @@ def test_files_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     Sessions(tmp_path / "new.db").close()
     with sqlite3.connect(tmp_path / "new.db") as newer:
         newer.execute("PRAGMA user_version = 7")
-    with pytest.raises(SessionError, match="format 7, and this loraloop reads format 1"):
+    with pytest.raises(SessionError, match="format 7, and this loraloop reads formats up to 2"):
         Sessions(tmp_path / "new.db")
     monkeypatch.setattr(session_file_module, "WAIT", 0.1)
     with Sessions(tmp_path / "s.db") as store:
@@ -67,6 +68,86 @@ def test_a_damaged_file(tmp_path: Path) -> None:
     with pytest.raises(SessionError, match=r"s\.db is damaged .*\.recover"), Sessions(file) as store:
         for each in store.list():
             assert store[each.id].turns
+
+
+def damage(store: Sessions, statement: str) -> None:
+    with store._file.writing() as database:
+        assert database.execute(statement).rowcount > 0
+
+
+def killed(store: Sessions) -> Any:
+    """A session whose run was left after its first step; one turn before it is finished."""
+    session = store.session("s")
+    agent_of("Hi.").run_sync("Hello.", session=session)
+    stream = agent_of(calls(add={"a": 1, "b": 2}), "3.", tools=[add]).stream("Add 1 and 2.", session=session)
+    next(event for event in stream if isinstance(event, StepFinished))
+    stream.close()
+    return session
+
+
+def add(a: int, b: int) -> int:
+    """Adds."""
+    return a + b
+
+
+DEEP = "'{\"x\":' || replace(hex(zeroblob(20000)), '00', '[') || replace(hex(zeroblob(20000)), '00', ']') || '}'"
+PLACES = ("runs SET state", "runs SET asked", "steps SET body", "calls SET record", "messages SET body")
+
+
+@pytest.mark.parametrize("body", ["'{'", "'{}'", "NULL", "x'ff00'", "7", DEEP])
+@pytest.mark.parametrize("place", PLACES)
+def test_damaged_rows_are_told_and_what_can_be_read_is_saved(store: Sessions, place: str, body: str) -> None:
+    session = killed(store)
+    table, _, column = place.partition(" SET ")
+    if body == "NULL" and (table, column) not in (("runs", "state"), ("calls", "record")):
+        pytest.skip("the table does not take it")
+    last = "place = 4" if table == "messages" else "run = 1"
+    damage(store, f"UPDATE {table} SET {column} = {body} WHERE {last}")
+    told = 0
+    for act in (
+        lambda: session.turns,
+        lambda: session.messages,
+        lambda: session.result,
+        lambda: session.resume(agent_of("3.", tools=[add])),
+        lambda: agent_of("x").run_sync("Something else.", session=session),
+    ):
+        try:
+            act()
+        except SessionError as error:
+            told += "damaged" in str(error) and "give_up()" in str(error)
+            if session.state == "idle":
+                break
+    assert session.info.id == "s" and store.list()
+    if (table, body) != ("calls", "NULL"):
+        assert told
+    if session.state == "interrupted":
+        session.give_up()
+    before = session.messages
+    assert before[1].content == "Hello." and session.state == "idle"
+    assert agent_of("Yes.").run_sync("Still there?", session=session).output == "Yes."
+    assert session.messages[1 : len(before)] == before[1:]
+
+
+def test_a_finished_session_with_a_damaged_message_goes_on_from_what_can_be_read(store: Sessions) -> None:
+    session = store.session("s")
+    agent = agent_of("Hi.", "Good.", "Again.")
+    agent.run_sync("Hello.", session=session)
+    agent.run_sync("How are you?", session=session)
+    damage(store, "UPDATE messages SET body = '[' WHERE place = 2")
+    with pytest.raises(SessionError, match=r"message 2 of session 's' is damaged .*give_up\(\)"):
+        agent.run_sync("And now?", session=session)
+    session.give_up()
+    assert [message.content for message in session.messages] == ["Hello.", "Hi."]
+    assert agent.run_sync("And now?", session=session).output == "Again."
+
+
+def test_a_result_nested_by_hundreds_of_levels_in_an_old_file_is_read(store: Sessions) -> None:
+    session = killed(store)
+    deep = "'" + "[" * 400 + "]" * 400 + "'"
+    damage(store, f"UPDATE calls SET record = json_set(record, '$.result', json({deep})) WHERE run = 1")
+    damage(store, f"UPDATE steps SET body = json_set(body, '$.calls[0].result', json({deep})) WHERE run = 1")
+    assert session.turns[1].steps[0].calls[0].result
+    assert session.resume(agent_of("3.", tools=[add])).output == "3."
 
 
 def test_a_full_disk_ends_the_run_and_keeps_what_was_committed(store: Sessions) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,19 @@ def store(tmp_path: Path) -> Iterator[Sessions]:
     shutil.copy(FIXTURES / "sessions.db", tmp_path / "s.db")
     with Sessions(tmp_path / "s.db") as opened:
         yield opened
+
+
+def test_the_file_is_migrated_and_the_original_is_kept(tmp_path: Path) -> None:
+    shutil.copy(FIXTURES / "sessions.db", tmp_path / "s.db")
+    for _ in range(2):
+        Sessions(tmp_path / "s.db").close()
+    with sqlite3.connect(tmp_path / "s.db") as new, sqlite3.connect(tmp_path / "s.db.format-1") as old:
+        assert new.execute("PRAGMA user_version").fetchone() == (2,)
+        assert old.execute("PRAGMA user_version").fetchone() == (1,)
+        with sqlite3.connect(FIXTURES / "sessions.db") as original:
+            for table in ("sessions", "messages", "runs", "steps", "calls"):
+                query = f"SELECT * FROM {table}"
+                assert old.execute(query).fetchall() == original.execute(query).fetchall()
 
 
 def agent_of(made: list[str], *script: Any) -> Agent[Any, Any]:

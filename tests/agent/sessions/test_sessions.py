@@ -296,6 +296,37 @@ def test_a_killed_process_gives_the_session_back_at_once_though_a_child_of_it_li
             os.kill(child, signal.SIGKILL)
 
 
+@pytest.mark.parametrize("how", ["removed", "opened and closed"])
+def test_a_runner_that_lost_its_lock_is_told_and_writes_nothing_more(store: Sessions, how: str) -> None:
+    session, order = store.session("s"), list[str]()
+    agent_of("Hi.").run_sync("Hello.", session=session)
+    (lock,) = store.path.with_name("sessions.db-locks").iterdir()
+
+    def slow() -> str:
+        """Slow."""
+        if how == "removed":
+            lock.unlink()
+        else:
+            lock.open().close()
+        try:
+            session.give_up()
+        except SessionBusyError:
+            order.append("busy")
+            return "done"
+        order.append("taken")
+        assert agent_of("Second.").run_sync("And I?", session=session).output == "Second."
+        return "done"
+
+    first = agent_of(calls(slow={}), "First.", tools=[slow])
+    if how == "removed":
+        with pytest.raises(SessionBusyError, match=r"another runner has taken the session.*not kept"):
+            first.run_sync("Go.", session=session)
+        assert order == ["taken"] and [turn.stop_reason for turn in session.turns] == ["answer", "stopped", "answer"]
+        assert session.messages[-1].content == "Second." and session.state == "idle"
+    else:
+        assert first.run_sync("Go.", session=session).output == "First." and order == ["busy"]
+
+
 def in_child(store: Sessions, name: str) -> None:
     agent_of("From the child.").run_sync("Hi.", session=store.session(name))
 
