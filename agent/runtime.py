@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock, RLock
+from threading import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 from loraloop.agent.engine.best_of_n import best_of_n
 from loraloop.agent.engine.ledger import Author
 from loraloop.agent.engine.prefix_cache import FullCaches
+from loraloop.agent.engine.scheduler import QUEUE, Scheduler
 from loraloop.agent.engine.trunk import Trunk, TrunkStore
 from loraloop.agent.skills.mixture import Mixture, as_choice, names_of
 from loraloop.agent.skills.prefetch import Ahead
@@ -68,7 +69,7 @@ class Active:
 
 
 class Runtime:
-    """Shared by agents and threads: a lock is held during each forward, so that runs take turns token by token.
+    """Shared by agents and threads: runs that generate at the same time share each forward, whatever their skills.
 
     Args:
         base: The model.
@@ -78,6 +79,7 @@ class Runtime:
         reuse: Positions that the kept caches of past transcripts take, for conversations that go on; see `memory`.
         prefetch: Whether skills that may be next are read in the background.
         full_reuse: Positions that contexts kept under full-activation skills take, over all of them.
+        queue: Rows of runs that wait for the base at most; one more is a LimitError.
     """
 
     def __init__(
@@ -90,12 +92,13 @@ class Runtime:
         reuse: int = 16_384,
         prefetch: bool = True,
         full_reuse: int = 16_384,
+        queue: int = QUEUE,
     ) -> None:
         self.base = base
         self.bank = bank
         self.router = router
         self.context = min(context or base.config.max_positions, base.config.max_positions)
-        self.lock = RLock()
+        self.scheduler = Scheduler(base, bank.attached, queue)
         self.store = TrunkStore(reuse)
         self.full = FullCaches(full_reuse)
         self.ahead = Ahead(bank, base.device, prefetch)
@@ -207,7 +210,7 @@ class Runtime:
 
     def trunk(self) -> Trunk:
         """An empty trunk."""
-        return Trunk(self.base, self.router.layers, self.bank.attached, self.lock, self.context, full=self.full)
+        return Trunk(self.base, self.router.layers, scheduler=self.scheduler, context=self.context, full=self.full)
 
     def openers(self, characters: str) -> Tensor:
         """Ids of the tokens whose text begins with one of these characters, after white space."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from loraloop.agent.engine.generate import Budget, Delta, Form, Generated, generate
 from loraloop.agent.engine.sampler import Sampler, Sampling
-from loraloop.agent.engine.sequence import feed_together
+from loraloop.agent.engine.sequence import Work
 from loraloop.agent.engine.timer import Clock
 from loraloop.tool_schemas.errors import InputError, Violation
 
@@ -160,12 +160,14 @@ class Draws:
                 if not live or budget.spent():
                     return [self._ended(each.out) for each in drawn if each.out.whole]
                 with self.clock.phase("decode"):
-                    states = feed_together([(each.context, each.feed) for each in live], self.branch.author)
-                    logits = self.branch.logits(states)
+                    author, clock = self.branch.author, self.clock
+                    works = [Work(each.context, author, each.feed, logits=True, clock=clock) for each in live]
+                    own.scheduler.compute(works)
                 forwards += 1
                 with self.clock.phase("mask"):
-                    for each, row in zip(live, logits, strict=True):
-                        each.out.sampled = forwards
+                    for each, work in zip(live, works, strict=True):
+                        each.out.sampled, row = forwards, work.scores
+                        assert row is not None
                         each.state.mask_(row)
                         token = sampler.pick(row)
                         if token in self.stop_ids:
@@ -173,6 +175,8 @@ class Draws:
                         elif not each.takes(token):
                             each.out.reason = "unenforced"
         finally:
+            for each in drawn:
+                own.scheduler.leave(each.context)
             own.truncate(self.branch.start)
 
     def _goes_on(self, each: _Draw, limit: int) -> bool:

@@ -13,6 +13,7 @@ from loraloop.agent.engine.sequence import CachedSequence, MessageSpan, common_p
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base, Message
     from loraloop.adapters.base.tokenizer import Tokenizer
+    from loraloop.agent.engine.timer import Clock
 
 
 class Stem(Protocol):
@@ -81,14 +82,16 @@ class Branch:
     def tokenizer(self) -> Tokenizer:
         return self._trunk.base.tokenizer
 
-    def feed(self, ids: Sequence[int]) -> Tensor:
-        """One forward of `ids`; returns the logits `[V]` (fp32) after the last."""
-        return self.logits(self.sequence.feed(self.author, ids).hidden[-1:])[0]
+    def feed(self, ids: Sequence[int], clock: Clock | None = None) -> Tensor:
+        """Computes `ids`; returns the logits `[V]` (fp32) after the last.
 
-    def logits(self, states: Tensor) -> Tensor:
-        """Logits `[M, V]` (fp32) of the tokens after final states `[M, H]`."""
-        with self.sequence.lock:
-            return self._trunk.base.logits(states)
+        Args:
+            ids: At least one token.
+            clock: Told how long that waited for other runs.
+        """
+        scores = self.sequence.feed(self.author, ids, logits=True, clock=clock).scores
+        assert scores is not None  # the scheduler raises where there are none
+        return scores
 
     def rewind(self, ids: Sequence[int]) -> list[int]:
         """Goes back to where the branch holds only what it has in common with `ids`, without their last.
@@ -111,6 +114,7 @@ class Branch:
             return
         self._closed = True
         sequence, trunk = self.sequence, self._trunk
+        sequence.scheduler.leave(sequence)
         valid = 0
         if ids and (self.author.bare or sequence is not trunk.sequence):
             valid = common_prefix(sequence.ids[self.start :], list(ids))

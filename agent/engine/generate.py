@@ -146,7 +146,7 @@ def generate(
             break
         if failed is None:
             with clock.phase("decode"):
-                logits = branch.feed(feed)
+                logits = branch.feed(feed, clock)
             with clock.phase("mask"):
                 if otherwise and guide.begins_badly(logits):
                     feed, otherwise = branch.rewind(otherwise), ()

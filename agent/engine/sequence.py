@@ -1,18 +1,55 @@
-"""A sequence: the tokens of one context, their cache, and the ledger of who computed them."""
+"""A sequence: the tokens of one context, their cache, and the ledger of who computed them; and its rows in forwards."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+from time import monotonic, perf_counter
+from typing import TYPE_CHECKING, Protocol
 
 from loraloop.agent.engine.ledger import Author, Ledger
+from loraloop.tool_schemas.errors import BaseModelError, LimitError, SkillError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from loraloop.adapters.base import AnyCache, Attached, Base, Forward, Message
+    from loraloop.adapters.base import AnyCache, Attached, Base, Forward, Message, Row
+    from loraloop.agent.engine.timer import Clock
+
+
+class Interrupted(LimitError):
+    """A run was cancelled, or its time was up, while it waited for the base.
+
+    Attributes:
+        reason: `cancelled` or `deadline`.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the run ended while it waited for the base: {reason}")
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """On whose behalf a sequence asks for forwards.
+
+    Attributes:
+        priority: Where not all fit into one forward, higher ones come first; 0 for most, 1 for runs with a person
+            waiting.
+        deadline: Of `time.monotonic()`, after which nothing more is computed.
+        cancelled: Asked between forwards; true ends the waiting.
+    """
+
+    priority: int = 0
+    deadline: float | None = None
+    cancelled: Callable[[], bool] | None = None
+
+    def gone(self) -> str:
+        """Why nothing more is wanted; empty while something is."""
+        if self.deadline is not None and monotonic() >= self.deadline:
+            return "deadline"
+        return "cancelled" if self.cancelled is not None and self.cancelled() else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,30 +61,43 @@ class MessageSpan:
     end: int
 
 
+class Computes(Protocol):
+    """What a sequence asks of the scheduler."""
+
+    base: Base
+    attached: Attached | None
+
+    def compute(self, works: Sequence[Work]) -> None: ...
+
+    def leave(self, sequence: CachedSequence) -> None: ...
+
+
 class CachedSequence:
     """Keys and values of `ids`. Every forward checks the ledger first and writes it after.
 
     A skill's virtual tokens (a prefix, a prompt) may stand among them: after `at` tokens, `virtual` positions that are
     no part of `ids`, computed by that skill. The ledger counts positions, everything else counts tokens.
+
+    Args:
+        scheduler: Computes; it belongs to one base.
+        cache: What is held already; empty where None.
+
+    Attributes:
+        claim: On whose behalf it is computed.
+        broken: Whether something that is not finite was computed on it; then nobody else may go on from it.
     """
 
-    __slots__ = ("_due", "at", "attached", "base", "cache", "ids", "ledger", "lock", "virtual")
+    __slots__ = ("at", "broken", "cache", "claim", "due", "ids", "ledger", "scheduler", "virtual")
 
-    def __init__(
-        self,
-        base: Base,
-        lock: AbstractContextManager[object],
-        attached: Attached | None,
-        cache: AnyCache | None = None,
-    ) -> None:
-        self.base = base
-        self.lock = lock
-        self.attached = attached
-        self.cache = base.new_cache() if cache is None else cache
+    def __init__(self, scheduler: Computes, cache: AnyCache | None = None) -> None:
+        self.scheduler = scheduler
+        self.cache = scheduler.base.new_cache() if cache is None else cache
         self.ids: list[int] = []
         self.ledger = Ledger()
         self.at = self.virtual = 0
-        self._due: Tensor | None = None  # a prompt's embeddings, computed with the tokens that follow
+        self.due: Tensor | None = None  # a prompt's embeddings, computed with the tokens that follow
+        self.claim = Claim()
+        self.broken = False
 
     @property
     def length(self) -> int:
@@ -57,42 +107,50 @@ class CachedSequence:
     @property
     def positions(self) -> int:
         """Positions that are taken, virtual tokens that are due included."""
-        return len(self.ids) + self.virtual + (0 if self._due is None else len(self._due))
+        return len(self.ids) + self.virtual + (0 if self.due is None else len(self.due))
 
     def begin(self, author: Author) -> None:
         """Puts the author's virtual tokens, if it has any, at the end of what is held.
 
         Raises:
             LedgerError: if something held is not valid for `author`.
+            SkillError: if they are not finite.
         """
-        found = None if self.attached is None else self.attached.virtual(author.slot)
+        attached = self.scheduler.attached
+        found = None if attached is None else attached.virtual(author.slot)
         if found is None:
             return
         self.ledger.check(author, self.positions)
         self.at = len(self.ids)
         if found.prefix:
-            with self.lock:
-                self.cache.extend(found.prefix)
+            if not all(bool(part.isfinite().all()) for pair in found.prefix.values() for part in pair):
+                raise not_finite(author)
+            self.cache.extend(found.prefix)
             self.virtual = self.cache.length - self.at
             self.ledger.record(author, self.cache.length)
-        self._due = found.prompt
+        self.due = found.prompt
 
     def end(self) -> None:
         """Forgets virtual tokens and all that stands after them."""
-        if self.virtual or self._due is not None:
+        if self.virtual or self.due is not None:
             self._cut(self.at, self.at)
 
-    def feed(self, author: Author, ids: Sequence[int], keep: tuple[int, ...] = ()) -> Forward:
-        """One forward of `ids` (T tokens) on top of what is held.
+    def feed(self, author: Author, ids: Sequence[int], **wanted: object) -> Work:
+        """Computes `ids` on top of what is held, with whatever else the base has to do.
+
+        Args:
+            author: Who computes.
+            ids: At least one token.
+            **wanted: Of `Work`: `keep`, `keep_from`, `logits`, `clock`.
 
         Raises:
             LedgerError: if something held is not valid for `author`.
+            SkillError: if the author's weights give what is not finite.
+            LimitError: if too much waits for the base, or `Interrupted`.
         """
-        out = _together(((self, ids),), author, keep)
-        skipped = len(out.hidden) - len(ids)
-        if skipped:
-            return type(out)(out.hidden[skipped:], {layer: states[skipped:] for layer, states in out.kept.items()})
-        return out
+        work = Work(self, author, ids, **wanted)  # type: ignore[arg-type]
+        self.scheduler.compute((work,))
+        return work
 
     def truncate(self, length: int) -> None:
         """Forgets everything after `length` tokens; nothing is computed. Virtual tokens stay if they stand before."""
@@ -102,55 +160,119 @@ class CachedSequence:
 
     def _cut(self, length: int, positions: int) -> None:
         if positions == length:
-            self.virtual, self._due = 0, None
+            self.virtual, self.due = 0, None
         self.cache.truncate(positions)
         del self.ids[length:]
         self.ledger.truncate(positions)
 
     def fork(self, length: int) -> CachedSequence:
         """A copy of the first `length` tokens that grows apart from this one."""
-        other = CachedSequence(self.base, self.lock, self.attached, self.cache.fork())
+        other = CachedSequence(self.scheduler, self.cache.fork())
         other.ids = list(self.ids)
         other.ledger = self.ledger.fork()
-        other.at, other.virtual, other._due = self.at, self.virtual, self._due
+        other.at, other.virtual, other.due, other.claim = self.at, self.virtual, self.due, self.claim
         other.truncate(length)
         return other
 
 
-def feed_together(parts: Sequence[tuple[CachedSequence, Sequence[int]]], author: Author) -> Tensor:
-    """One forward of contexts of one base, each followed by its tokens, at least one.
+@dataclass(slots=True, eq=False)
+class Work:
+    """Tokens that a sequence has to compute next, and what is wanted of them; the scheduler may cut them into chunks.
 
-    Returns:
-        `[B, H]`: of each, the state after its last token.
-
-    Raises:
-        LedgerError: if something that one of them holds is not valid for `author`.
+    Attributes:
+        sequence: What they stand on, and are appended to.
+        author: Who computes.
+        ids: The tokens.
+        keep: Layers whose output is kept.
+        keep_from: The first of the tokens whose outputs are kept.
+        logits: Whether the logits after the last token are wanted, as a run does that goes on from token to token.
+        clock: Told how long the work waited, and with how many it shared its forwards.
+        state: [H] The final state of the last token, once all are computed.
+        kept: By layer [T, H] of the tokens from `keep_from` on.
+        scores: [V] The logits, in fp32.
+        error: Why there is none of that.
+        done: Tokens that are computed.
     """
-    ends, end = [], -1
-    for context, ids in parts:
-        end += len(ids) + (0 if context._due is None else len(context._due))
-        ends.append(end)
-    return _together(parts, author).hidden[ends]
+
+    sequence: CachedSequence
+    author: Author
+    ids: Sequence[int]
+    keep: tuple[int, ...] = ()
+    keep_from: int = 0
+    logits: bool = False
+    clock: Clock | None = None
+    state: Tensor | None = None
+    kept: dict[int, list[Tensor]] = field(default_factory=dict)
+    scores: Tensor | None = None
+    error: BaseException | None = None
+    done: int = 0
+    submitted: float = field(default_factory=perf_counter)
+    gate: Lock = field(default_factory=Lock)
+
+    @property
+    def rest(self) -> int:
+        """Tokens that are not computed yet."""
+        return len(self.ids) - self.done
+
+    def row(self, count: int) -> Row:
+        """The next `count` tokens as a row of a forward; virtual tokens that are due come before them.
+
+        Raises:
+            LedgerError: if something that the sequence holds is not valid for the author.
+        """
+        from loraloop.adapters.base import Row
+
+        sequence = self.sequence
+        sequence.ledger.check(self.author, len(sequence.ids) + sequence.virtual)
+        tokens = list(self.ids[self.done : self.done + count])
+        return Row(tokens, sequence.cache, self.author.slot, sequence.due)
+
+    def take(self, out: Forward, start: int, count: int, finite: bool = True) -> int:
+        """Takes what a forward says of the next `count` tokens.
+
+        Args:
+            out: The forward.
+            start: Where the work's row begins in it.
+            count: Tokens of the row.
+            finite: Whether all that the forward gave is known to be finite.
+
+        Returns:
+            Where the row ends.
+        """
+        sequence = self.sequence
+        before = 0 if sequence.due is None else len(sequence.due)
+        first, end = start + before, start + before + count
+        if before:
+            sequence.virtual, sequence.due = sequence.virtual + before, None
+        sequence.ids.extend(self.ids[self.done : self.done + count])
+        sequence.ledger.record(self.author, len(sequence.ids) + sequence.virtual)
+        if not finite and not bool(out.hidden[start:end].isfinite().all()):
+            self.fail(count)
+            return end
+        skipped = max(self.keep_from - self.done, 0)
+        if skipped < count:
+            for layer in self.keep:
+                self.kept.setdefault(layer, []).append(out.kept[layer][first + skipped : end].clone())
+        self.done += count
+        if not self.rest:
+            self.state = out.hidden[end - 1]
+        return end
+
+    def fail(self, count: int) -> None:
+        """The last `count` tokens gave what is not finite: they are forgotten, and the error names the author."""
+        sequence = self.sequence
+        sequence.broken = True
+        sequence.truncate(len(sequence.ids) - count)
+        self.error = not_finite(self.author)
 
 
-def _together(
-    parts: Sequence[tuple[CachedSequence, Sequence[int]]], author: Author, keep: tuple[int, ...] = ()
-) -> Forward:
-    """The forward of `feed_together`; virtual tokens that are due come before a context's own."""
-    from loraloop.adapters.base import Row
-
-    first = parts[0][0]
-    for context, _ in parts:
-        context.ledger.check(author, len(context.ids) + context.virtual)
-    rows = [Row(list(ids), context.cache, author.slot, context._due) for context, ids in parts]
-    with first.lock:
-        out = first.base.forward(rows, attached=first.attached, keep=keep)
-    for context, ids in parts:
-        if context._due is not None:
-            context.virtual, context._due = context.virtual + len(context._due), None
-        context.ids.extend(ids)
-        context.ledger.record(author, len(context.ids) + context.virtual)
-    return out
+def not_finite(author: Author) -> BaseModelError | SkillError:
+    """The error of weights that compute what is no number."""
+    if author.bare:
+        return BaseModelError("the base computed values that are not finite: convert it again, or use another form")
+    return SkillError(
+        f"skill {author.skill!r} computed values that are not finite: its weights are damaged; train or fetch it again"
+    )
 
 
 def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
@@ -158,4 +280,11 @@ def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
     size = min(len(left), len(right))
     if left[:size] == right[:size]:
         return size
-    return next(i for i in range(size) if left[i] != right[i])
+    low, high = 0, size  # the first `low` are the same, the first `high` are not
+    while high - low > 1:
+        middle = (low + high) // 2
+        if left[low:middle] == right[low:middle]:
+            low = middle
+        else:
+            high = middle
+    return low

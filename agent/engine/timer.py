@@ -6,16 +6,31 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
 
-PHASES = ("prefill", "recompute", "route", "gate", "plan", "switch", "compile", "decode", "mask", "tool")
+PHASES = ("prefill", "recompute", "queue", "route", "gate", "plan", "switch", "compile", "decode", "mask", "tool")
 
 
 class Clock:
-    """Seconds spent in each of `PHASES`."""
+    """Seconds spent in each of `PHASES`.
 
-    __slots__ = ("seconds",)
+    Time in the scheduler's queue counts as `queue`, and not for the phase whose forward waited.
+
+    Attributes:
+        seconds: By phase.
+        forwards: Forwards that computed something for this step.
+        rows: Rows in them, those of other runs included.
+    """
+
+    __slots__ = ("forwards", "rows", "seconds")
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = dict.fromkeys(PHASES, 0.0)
+        self.forwards = self.rows = 0
+
+    def shared(self, waited: float, rows: int) -> None:
+        """Notes a forward: how long it was waited for, and how many rows it had."""
+        self.seconds["queue"] += waited
+        self.forwards += 1
+        self.rows += rows
 
     def add(self, phase: str, seconds: float) -> None:
         self.seconds[phase] += seconds
@@ -23,11 +38,11 @@ class Clock:
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Adds what its block takes to `name`."""
-        start = perf_counter()
+        start, queued = perf_counter(), self.seconds["queue"]
         try:
             yield
         finally:
-            self.seconds[name] += perf_counter() - start
+            self.seconds[name] += perf_counter() - start - (self.seconds["queue"] - queued)
 
     def milliseconds(self) -> dict[str, float]:
         """Phase -> milliseconds, phases that took no time left out."""

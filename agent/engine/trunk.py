@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from threading import Lock
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,7 +12,8 @@ from torch import Tensor
 from loraloop.agent.engine.branch import Branch
 from loraloop.agent.engine.ledger import Author
 from loraloop.agent.engine.prefix_cache import WORTH, CacheStats, FullCaches
-from loraloop.agent.engine.sequence import CachedSequence, MessageSpan
+from loraloop.agent.engine.scheduler import Scheduler
+from loraloop.agent.engine.sequence import CachedSequence, Claim, MessageSpan
 from loraloop.agent.engine.timer import Clock
 from loraloop.tool_schemas.errors import ContextLengthError
 
@@ -34,7 +33,7 @@ class Trunk:
         base: The shared model.
         keep_layers: Layers whose hidden states of the last message are kept, for the router.
         attached: The bank's adapters, for branches.
-        lock: Held during each forward.
+        scheduler: Computes; one of the trunk's own where None.
         context: Positions to use at most; the base's own number where None.
         full: Where contexts under full-activation skills are kept; by default a place of this trunk's own.
     """
@@ -44,7 +43,7 @@ class Trunk:
         base: Base,
         keep_layers: Sequence[int] = (),
         attached: Attached | None = None,
-        lock: AbstractContextManager[object] | None = None,
+        scheduler: Scheduler | None = None,
         context: int | None = None,
         chunk: int = CHUNK,
         full: FullCaches | None = None,
@@ -55,12 +54,22 @@ class Trunk:
         self.ids: list[int] = []
         self.messages: list[MessageSpan] = []
         self.author = Author(base.fingerprints.weights)
-        self.sequence = CachedSequence(base, lock or nullcontext(), attached)
+        self.scheduler = scheduler or Scheduler(base, attached)
+        self.sequence = CachedSequence(self.scheduler)
         self._chunk = chunk
         self._kept: dict[int, list[Tensor]] = {layer: [] for layer in self.keep_layers}
         self._kept_from = 0  # first token whose hidden states are kept
         self._full = FullCaches() if full is None else full
         self._open: Branch | None = None
+
+    @property
+    def claim(self) -> Claim:
+        """On whose behalf it is computed."""
+        return self.sequence.claim
+
+    @claim.setter
+    def claim(self, claim: Claim) -> None:
+        self.sequence.claim = claim
 
     @property
     def pending(self) -> int:
@@ -114,16 +123,17 @@ class Trunk:
     def flush(self, clock: Clock | None = None) -> int:
         """Computes what is pending, on slot 0. Returns the number of tokens computed."""
         self._closed()
-        begin, start = perf_counter(), self.sequence.length
-        while self.pending:
-            at = self.sequence.length
-            out = self.sequence.feed(self.author, self.ids[at : at + self._chunk], self.keep_layers)
-            first = max(self._kept_from - at, 0)
-            if first < self.sequence.length - at:
-                for layer in self.keep_layers:
-                    self._kept[layer].append(out.kept[layer][first:].clone())
-        if clock is not None and self.sequence.length > start:
-            clock.add("prefill", perf_counter() - begin)
+        start = self.sequence.length
+        if not self.pending:
+            return 0
+        clock = clock or Clock()
+        with clock.phase("prefill"):
+            while self.pending:
+                at = self.sequence.length
+                ids, first = self.ids[at : at + self._chunk], max(self._kept_from - at, 0)
+                done = self.sequence.feed(self.author, ids, keep=self.keep_layers, keep_from=first, clock=clock)
+                for layer, states in done.kept.items():
+                    self._kept[layer] += states
         return self.sequence.length - start
 
     def features(self, at: int = -1, clock: Clock | None = None) -> dict[int, Tensor]:
@@ -176,9 +186,13 @@ class Trunk:
         self._closed()
         sequence = self.sequence
         other = Trunk(
-            self.base, self.keep_layers, sequence.attached, sequence.lock,
-            context=self.context, chunk=self._chunk, full=self._full,
-        )  # fmt: skip
+            self.base,
+            self.keep_layers,
+            scheduler=self.scheduler,
+            context=self.context,
+            chunk=self._chunk,
+            full=self._full,
+        )
         other.ids, other.messages = list(self.ids), list(self.messages)
         other.sequence = sequence.fork(min(length, sequence.length))
         other.cut(length)
@@ -192,16 +206,15 @@ class Trunk:
 
     def _under(self, author: Author, clock: Clock | None) -> tuple[CachedSequence, int]:
         """The context under an adapter that acts on all of it: what is known of it, brought up to date here."""
-        begin = perf_counter()
-        sequence = self._full.take(author, self.ids)
-        if sequence is None:
-            sequence = CachedSequence(self.base, self.sequence.lock, self.sequence.attached)
-            sequence.begin(author)
-        start = sequence.length
-        while sequence.length < len(self.ids):
-            sequence.feed(author, self.ids[sequence.length : sequence.length + self._chunk])
-        if clock is not None:
-            clock.add("recompute", perf_counter() - begin)
+        clock = clock or Clock()
+        with clock.phase("recompute"):
+            sequence = self._full.take(author, self.ids)
+            if sequence is None:
+                sequence = CachedSequence(self.scheduler)
+                sequence.begin(author)
+            sequence.claim, start = self.claim, sequence.length
+            while sequence.length < len(self.ids):
+                sequence.feed(author, self.ids[sequence.length : sequence.length + self._chunk], clock=clock)
         return sequence, sequence.length - start
 
     def _closed(self) -> None:
@@ -211,7 +224,7 @@ class Trunk:
     def branch_closed(self, sequence: CachedSequence) -> None:
         """The open branch has ended; what it computed under a full-activation skill is kept."""
         self._open = None
-        if sequence is not self.sequence:
+        if sequence is not self.sequence and not sequence.broken:
             self._full.put(sequence)
 
 

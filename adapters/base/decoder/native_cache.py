@@ -69,10 +69,26 @@ class NativeCache:
         self.commit()
 
     def truncate(self, length: int) -> None:
-        """Forgets everything after `length` tokens. No tensor moves."""
+        """Forgets everything after `length` tokens, and writes zeros there. Nothing else moves."""
         if not 0 <= length <= self.length:
             raise ValueError(f"cannot truncate a cache of {self.length} tokens to {length}")
+        if length < self.length:
+            self._clear(length)
         self.length = length
+
+    def _clear(self, start: int) -> None:
+        """Zeros from `start` to the end of what is held: masked positions must not meet what is not finite."""
+        with torch.inference_mode() if self.data.is_inference() else torch.no_grad():
+            block, lane, end = start // BLOCK, start % BLOCK, -(-self.length // BLOCK)
+            if lane:
+                layers, _, heads, _, width = self.data.shape
+                edge = self.data[:, :, :, block]
+                edge[:, 0].view(layers, heads, -1, BLOCK, 2)[:, :, :, lane:] = 0
+                values = edge[:, 1].view(layers, heads, BLOCK // 2, width // BLOCK, 2)
+                values[:, :, lane // 2, :, lane % 2 :] = 0
+                values[:, :, lane // 2 + 1 :] = 0
+                block += 1
+            self.data[:, :, :, block:end] = 0
 
     def trim(self) -> None:
         """Gives memory back where more than half of it holds nothing; for a cache that rests."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from loraloop.adapters.base import Base, Choice, Message, Row
 from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Agent, Limits, Runtime
 from loraloop.agent.engine import Author, FullCaches, Ledger, LedgerError, Trunk
+from loraloop.agent.engine.scheduler import Scheduler
 from loraloop.agent.engine.sequence import CachedSequence
 
 TOLERANCE = {"atol": 2e-4, "rtol": 1e-4}
@@ -150,7 +150,7 @@ def test_a_context_is_found_by_its_author_alone(small: Base, bank: Bank) -> None
     who = author(small, bank, "one")
     ids = tokens(random.Random(4), 40)
     full = FullCaches()
-    held = CachedSequence(small, nullcontext(), bank.attached)
+    held = CachedSequence(Scheduler(small, bank.attached))
     held.feed(who, ids)
     full.put(held)
     weights = small.fingerprints.weights

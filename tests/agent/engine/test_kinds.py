@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from loraloop.adapters.base import Base, Message, Row, random_base
 from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Agent, Limits, Policy, Runtime
 from loraloop.agent.engine import Author, FullCaches, LedgerError, Trunk
+from loraloop.agent.engine.scheduler import Scheduler
 from loraloop.agent.engine.sequence import CachedSequence
 from loraloop.tool_schemas.errors import ContextLengthError, InputError
 
@@ -185,14 +185,14 @@ def test_a_context_under_a_full_skill_keeps_its_virtual_tokens(bank: tuple[Base,
 def test_forks_keep_virtual_tokens_apart(bank: tuple[Base, Bank]) -> None:
     base, skills = bank
     who = author(base, skills, "prefix")
-    held = CachedSequence(base, nullcontext(), skills.attached)
+    held = CachedSequence(Scheduler(base, skills.attached))
     held.begin(who)
     held.feed(who, [5, 6, 7])
     twin = held.fork(2)
     assert (twin.length, twin.virtual, twin.cache.length) == (2, 5, 7)
-    mine, theirs = held.feed(who, [9]).hidden, twin.feed(who, [7]).hidden
+    mine, theirs = held.feed(who, [9]).state, twin.feed(who, [7]).state
     held.truncate(2)
-    assert torch.allclose(held.feed(who, [7]).hidden, theirs, atol=1e-4) and not torch.equal(mine, theirs)
+    assert torch.allclose(held.feed(who, [7]).state, theirs, atol=1e-4) and not torch.equal(mine, theirs)
     held.end()
     assert (held.length, held.virtual, held.cache.length, held.ledger.length) == (0, 0, 0, 0)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from contextlib import nullcontext
 
 import pytest
 import torch
@@ -13,6 +12,7 @@ from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Message, Row, random_base
 from loraloop.adapters.skill.skill import Skill
 from loraloop.agent.engine import Author, LedgerError, Trunk
+from loraloop.agent.engine.scheduler import Scheduler
 from loraloop.agent.engine.sequence import CachedSequence
 
 TOLERANCE = {"atol": 2e-4, "rtol": 1e-4}  # fp32: chunks of another shape add in another order
@@ -138,7 +138,7 @@ def test_switching_moves_no_tensor(small: Base, make_skill: Callable[..., Skill]
 def test_the_ledger_refuses_what_another_skill_computed(small: Base, small_bank: Bank) -> None:
     one, two = author(small, small_bank, "tools"), author(small, small_bank, "code")
     bare, full = Author(small.fingerprints.weights), author(small, small_bank, "whole")
-    held = CachedSequence(small, nullcontext(), small_bank.attached)
+    held = CachedSequence(Scheduler(small, small_bank.attached))
     held.feed(bare, [5, 6, 7])
     held.feed(one, [8])
     held.feed(one, [9])

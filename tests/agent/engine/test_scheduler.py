@@ -1,0 +1,376 @@
+"""The scheduler: runs share forwards, and none of them can tell, wait without end, or harm another."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loraloop.adapters.bank.bank import Bank
+from loraloop.adapters.base import Base, Row
+from loraloop.adapters.skill.skill import Skill
+from loraloop.agent.engine import Author, Budget, Clock, Generated, Sampler, Sampling, Trunk, generate
+from loraloop.agent.engine.scheduler import Scheduler
+from loraloop.agent.engine.sequence import CachedSequence, Claim, Interrupted, Work
+from loraloop.tool_schemas.errors import BaseModelError, LimitError, SkillError
+
+TOLERANCE = {"atol": 2e-4, "rtol": 1e-4}
+NAMES = ("none", "tools", "code", "prose")
+
+
+def author(base: Base, bank: Bank, name: str) -> Author:
+    weights = base.fingerprints.weights
+    return Author(weights) if name == "none" else Author(weights, name, bank.slot(name), "branch", bank.identity(name))
+
+
+def tokens(seed: int, count: int) -> list[int]:
+    rng = random.Random(seed)
+    return [rng.randrange(3, 259) for _ in range(count)]
+
+
+def begun(scheduler: Scheduler, seed: int, count: int) -> CachedSequence:
+    """A sequence that holds a context of the bare base."""
+    made = CachedSequence(scheduler)
+    made.feed(Author(scheduler.base.fingerprints.weights), tokens(seed, count))
+    return made
+
+
+class Watched:
+    """A base whose forwards are noted, and wait at a gate while that is closed."""
+
+    def __init__(self, base: Base) -> None:
+        self.base, self.gate, self.rows, self.threads = base, threading.Event(), list[list[int]](), list[int]()
+        self.gate.set()
+        self.entered = threading.Semaphore(0)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.base, name)
+
+    def forward(self, rows: Sequence[Any], **options: Any) -> Any:
+        self.rows.append([len(row.tokens) for row in rows])
+        self.threads.append(threading.get_ident())
+        self.entered.release()
+        assert self.gate.wait(20)
+        return self.base.forward(rows, **options)
+
+    @contextmanager
+    def closed(self) -> Iterator[None]:
+        self.gate.clear()
+        try:
+            yield
+        finally:
+            self.gate.set()
+
+
+@pytest.fixture
+def watched(small: Base) -> Watched:
+    return Watched(small)
+
+
+@pytest.fixture
+def scheduler(watched: Watched, small_bank: Bank) -> Scheduler:
+    return Scheduler(watched, small_bank.attached)  # type: ignore[arg-type]  # a base in all that is asked of it
+
+
+@contextmanager
+def at_once(*jobs: Callable[[], object]) -> Iterator[list[BaseException]]:
+    """Runs jobs in threads of their own; what they raise is listed, in no order."""
+    raised: list[BaseException] = []
+
+    def run(job: Callable[[], object]) -> None:
+        try:
+            job()
+        except BaseException as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=run, args=(job,), daemon=True) for job in jobs]
+    for thread in threads:
+        thread.start()
+    yield raised
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+@settings(max_examples=8, deadline=None)
+@given(data=st.data())
+def test_a_row_depends_on_its_own_slot_alone_while_others_join_and_leave(
+    small: Base, small_bank: Bank, data: st.DataObject
+) -> None:
+    """Rule 2, in threads: each run decodes as if alone, whoever shares its forwards, and whenever these come and go."""
+    runs = data.draw(st.lists(st.tuples(st.sampled_from(NAMES), st.integers(1, 40), st.integers(1, 12)), min_size=2,
+                              max_size=6), label="skill, prompt and steps of each run")  # fmt: skip
+    shared = Scheduler(small, small_bank.attached)
+    found: dict[int, list[torch.Tensor]] = {}
+
+    def decode(scheduler: Scheduler, at: int) -> list[torch.Tensor]:
+        name, prompt, steps = runs[at]
+        held, who, out = begun(scheduler, at, prompt), author(small, small_bank, name), []
+        for step in range(steps):
+            work = held.feed(who, tokens(1000 * at + step, 1 + (step % 3 == 1) * 5), logits=True)
+            assert work.scores is not None
+            out.append(work.scores.clone())
+        scheduler.leave(held)
+        return out
+
+    with at_once(*(lambda at=at: found.update({at: decode(shared, at)}) for at in range(len(runs)))) as raised:
+        pass
+    assert raised == []
+    for at in range(len(runs)):
+        alone = decode(Scheduler(small, small_bank.attached), at)
+        for mine, others in zip(alone, found[at], strict=True):
+            torch.testing.assert_close(mine, others, **TOLERANCE)
+
+
+@settings(max_examples=8, deadline=None)
+@given(mates=st.lists(st.sampled_from(NAMES), min_size=3, max_size=3), other=st.lists(st.sampled_from(NAMES),
+       min_size=3, max_size=3), mine=st.sampled_from(NAMES))  # fmt: skip
+def test_at_one_batch_shape_the_bits_are_the_same(
+    small: Base, small_bank: Bank, mates: list[str], other: list[str], mine: str
+) -> None:
+    def scores(names: list[str], seed: int) -> torch.Tensor:
+        scheduler = Scheduler(small, small_bank.attached)
+        works = [
+            Work(begun(scheduler, seed * at, 20), author(small, small_bank, name), tokens(seed * at, 2), logits=True)
+            for at, name in enumerate([mine, *names])
+        ]
+        scheduler.compute(works)
+        assert works[0].scores is not None
+        return works[0].scores
+
+    assert torch.equal(scores(mates, 3), scores(other, 7))
+
+
+def test_a_lone_run_computes_on_its_own_thread_in_its_own_shapes(watched: Watched, scheduler: Scheduler) -> None:
+    held, clock = begun(scheduler, 1, 600), Clock()
+    for token in (5, 6, 7):
+        held.feed(Author(watched.fingerprints.weights), [token], logits=True, clock=clock)
+    assert watched.rows == [[512], [88], [1], [1], [1]] and set(watched.threads) == {threading.get_ident()}
+    assert (clock.forwards, clock.rows, clock.seconds["queue"]) == (3, 3, 0.0)
+
+
+def test_runs_share_forwards_and_are_told(
+    small: Base, small_bank: Bank, watched: Watched, scheduler: Scheduler
+) -> None:
+    clocks = [Clock() for _ in range(4)]
+    made = [begun(scheduler, at, 9) for at in range(4)]
+    done = len(watched.rows)
+
+    def run(at: int) -> None:
+        who = author(small, small_bank, NAMES[at])
+        for step in range(6):
+            made[at].feed(who, [5 + step], logits=True, clock=clocks[at])
+        scheduler.leave(made[at])
+
+    with watched.closed(), at_once(*(lambda at=at: run(at) for at in range(4))) as raised:
+        until(lambda: scheduler.stats.waiting == 3)
+        watched.gate.set()
+    assert raised == []
+    assert watched.rows[done] == [1] and [1] * 4 in watched.rows, "the first alone, then all of them"
+    assert all(clock.forwards == 6 for clock in clocks) and sum(clock.rows for clock in clocks) > 40
+    assert sum(clock.seconds["queue"] > 0 for clock in clocks) >= 3
+
+
+def test_a_prompt_is_computed_in_chunks_beside_those_that_decode(watched: Watched, scheduler: Scheduler) -> None:
+    bare = Author(watched.fingerprints.weights)
+    decoding, reading = begun(scheduler, 1, 5), CachedSequence(scheduler)
+    for token in range(10):
+        decoding.feed(bare, [5 + token], logits=True)
+    prompt, stop = tokens(2, 500), threading.Event()
+
+    def decode() -> None:
+        while not stop.is_set():
+            decoding.feed(bare, [9], logits=True)
+
+    with at_once(decode) as raised:
+        until(lambda: len(watched.rows) > 20)
+        before = len(watched.rows)
+        work = reading.feed(bare, prompt, keep=(1,), keep_from=100)
+        stop.set()
+        mixed = [rows for rows in watched.rows[before:] if len(rows) == 2]
+        scheduler.leave(decoding)
+    assert raised == [] and len(mixed) > 1 and max(map(max, mixed)) < 500
+    alone = CachedSequence(Scheduler(watched.base)).feed(bare, prompt, keep=(1,), keep_from=100)
+    assert work.state is not None and alone.state is not None
+    torch.testing.assert_close(work.state, alone.state, **TOLERANCE)
+    torch.testing.assert_close(torch.cat(work.kept[1]), torch.cat(alone.kept[1]), **TOLERANCE)
+    assert len(torch.cat(work.kept[1])) == 400
+
+
+def test_a_full_queue_is_an_error_that_names_the_numbers(small: Base, watched: Watched) -> None:
+    scheduler, bare = Scheduler(watched, queue=2), Author(small.fingerprints.weights)  # type: ignore[arg-type]
+    jobs = [lambda: begun(scheduler, 1, 3) for _ in range(3)]
+    with watched.closed(), at_once(*jobs) as raised:
+        until(lambda: scheduler.stats.waiting == 2)
+        with pytest.raises(LimitError, match=r"2 works wait .* 1 more .* at most 2 may wait.*concurrency"):
+            CachedSequence(scheduler).feed(bare, [5])
+        watched.gate.set()
+    assert raised == [] and scheduler.stats.waiting == 0 and scheduler.stats.most_waiting == 2
+
+
+def test_what_is_cancelled_or_late_leaves_the_queue(small: Base, watched: Watched, scheduler: Scheduler) -> None:
+    bare, gone = Author(small.fingerprints.weights), threading.Event()
+    claims = [Claim(cancelled=gone.is_set), Claim(deadline=time.monotonic()), Claim()]
+    held = [CachedSequence(scheduler) for _ in claims]
+    for each, claim in zip(held, claims, strict=True):
+        each.claim = claim
+    with watched.closed(), at_once(lambda: begun(scheduler, 1, 3)) as first:
+        until(lambda: bool(watched.rows))
+        with at_once(*(lambda s=s: s.feed(bare, [5, 6]) for s in held)) as raised:
+            until(lambda: scheduler.stats.waiting == 3)
+            gone.set()
+            watched.gate.set()
+    reasons = sorted(error.reason for error in raised if isinstance(error, Interrupted))
+    assert first == [] and reasons == ["cancelled", "deadline"] and [each.length for each in held] == [0, 0, 2]
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_cancelled_prompt_frees_the_base_between_two_chunks(
+    watched: Watched, scheduler: Scheduler, beside: bool
+) -> None:
+    bare, gone = Author(watched.fingerprints.weights), threading.Event()
+    reading, decoding = CachedSequence(scheduler), begun(scheduler, 2, 3)
+    decoding.feed(bare, [5], logits=True)
+    if not beside:
+        scheduler.leave(decoding)
+    reading.claim = Claim(cancelled=gone.is_set)
+    begins = len(watched.rows)
+    with watched.closed(), at_once(lambda: reading.feed(bare, tokens(1, 1100))) as raised:
+        until(lambda: len(watched.rows) > begins)
+        gone.set()
+        watched.gate.set()
+    assert [error.reason for error in raised if isinstance(error, Interrupted)] == ["cancelled"]
+    assert 0 < reading.length < 1100 and reading.length == reading.cache.length == reading.ledger.length
+
+
+def test_higher_priorities_go_first_where_not_all_fit(
+    small: Base, watched: Watched, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loraloop.agent.engine.scheduler.ROWS", 1)
+    bare, order = Author(small.fingerprints.weights), list[int]()
+
+    def run(priority: int) -> None:
+        held = CachedSequence(scheduler)
+        held.claim = Claim(priority)
+        held.feed(bare, [5], logits=True)
+        order.append(priority)
+        scheduler.leave(held)
+
+    with watched.closed(), at_once(lambda: begun(scheduler, 1, 3)) as raised:
+        until(lambda: bool(watched.rows))
+        with at_once(*(lambda p=p: run(p) for p in (0, 2, 1))):
+            until(lambda: scheduler.stats.waiting == 3)
+            watched.gate.set()
+    assert raised == [] and order == [2, 1, 0]
+
+
+@pytest.fixture(scope="module")
+def poisoned(either: Base, make_skill: Callable[..., Skill]) -> Bank:
+    """A bank with one good skill and two whose weights are not finite."""
+    bank = Bank(either, slots=4)
+    bank.add(make_skill(either, "good", seed=1))
+    for name, value in (("nan", float("nan")), ("huge", 3e38)):
+        skill = make_skill(either, name, seed=2)
+        tensors = {key: torch.full_like(tensor, value) for key, tensor in skill.tensors.items()}
+        bank.add(Skill(skill.card, tensors))
+    return bank
+
+
+@pytest.mark.parametrize("bad", ["nan", "huge"])
+def test_a_bad_skill_is_an_error_that_names_it_and_its_mates_go_on(either: Base, poisoned: Bank, bad: str) -> None:
+    scheduler = Scheduler(either, poisoned.attached)
+    good, wrong = author(either, poisoned, "good"), author(either, poisoned, bad)
+    mine, theirs = begun(scheduler, 1, 21), begun(scheduler, 2, 21)
+    works = [Work(mine, good, [5, 6], logits=True), Work(theirs, wrong, [5, 6], logits=True)]
+    with pytest.raises(SkillError, match=bad):
+        scheduler.compute(works)
+    assert works[0].error is None and works[0].scores is not None and bool(works[0].scores.isfinite().all())
+    assert (mine.length, theirs.length, theirs.cache.length) == (23, 21, 21) and theirs.broken and not mine.broken
+    expected = begun(Scheduler(either, poisoned.attached), 2, 21).feed(good, [7, 8], logits=True).scores
+    assert expected is not None
+    again = theirs.feed(good, [7, 8], logits=True).scores
+    assert again is not None
+    torch.testing.assert_close(again, expected, atol=0.02, rtol=0.02)
+
+
+def test_a_trunk_is_whole_after_a_bad_skill(either: Base, poisoned: Bank) -> None:
+    trunk, fresh = Trunk(either, (), poisoned.attached), Trunk(either, (), poisoned.attached)
+    for each in (trunk, fresh):
+        each.extend(tokens(3, 45))
+        each.flush()
+    branch = trunk.branch(author(either, poisoned, "nan"))
+    with pytest.raises(SkillError, match="nan"):
+        list(generate(branch, [5], Sampler(Sampling()), Budget(8), stop_ids=either.end_ids))
+    branch.close()
+    for each in (trunk, fresh):
+        each.extend([9, 10, 11])
+    for step in range(20):
+        left, right = (each.branch().feed([5 + step]) for each in (trunk, fresh))
+        assert torch.equal(left, right)
+        for each in (trunk, fresh):
+            assert each._open is not None
+            each._open.close([5 + step])
+
+
+def test_a_base_that_is_damaged_says_so(small: Base) -> None:
+    class Damaged(Watched):
+        def forward(self, rows: Sequence[Any], **options: Any) -> Any:
+            out = super().forward(rows, **options)
+            return out._replace(hidden=out.hidden * float("nan"))
+
+    with pytest.raises(BaseModelError, match="not finite"):
+        begun(Scheduler(Damaged(small)), 1, 3)  # type: ignore[arg-type]
+
+
+def test_positions_that_are_dropped_leave_nothing_behind(either: Base) -> None:
+    """Masked positions are multiplied by zero: what is not finite there must not be met."""
+    cache, fresh = either.new_cache(), either.new_cache()
+    planes = {
+        layer: (torch.full((40, either.config.kv_heads, either.config.head_dim), float("nan")),) * 2
+        for layer in range(either.config.layers)
+    }
+    for each in (cache, fresh):
+        either.forward([Row(tokens(1, 21), each)])
+    cache.extend(planes)
+    cache.truncate(21)
+    for token in range(30):
+        left, right = (either.forward([Row([5 + token], each)]).hidden for each in (cache, fresh))
+        assert torch.equal(left, right)
+
+
+def test_generation_in_threads_writes_what_it_writes_alone(small: Base, small_bank: Bank) -> None:
+    shared = Scheduler(small, small_bank.attached)
+
+    def write(scheduler: Scheduler, at: int, into: dict[int, list[int]]) -> None:
+        trunk = Trunk(small, (1,), scheduler=scheduler)
+        trunk.extend(tokens(at, 30 + at))
+        branch = trunk.branch(author(small, small_bank, NAMES[at % 4]))
+        *_, last = generate(branch, [5, 6], Sampler(Sampling(0.9, seed=at)), Budget(24), stop_ids=frozenset())
+        assert isinstance(last, Generated)
+        branch.close(last.ids)
+        into[at] = last.ids
+
+    alone: dict[int, list[int]] = {}
+    together: dict[int, list[int]] = {}
+    for at in range(8):
+        write(Scheduler(small, small_bank.attached), at, alone)
+    with at_once(*(lambda at=at: write(shared, at, together) for at in range(8))) as raised:
+        pass
+    assert raised == [] and together == alone
+    stats = shared.stats
+    assert stats.rows > stats.forwards
