@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from loraloop.adapters.bank.slots import HostPayload
+from loraloop.adapters.bank.slots import HostPayload, check_size
 from loraloop.adapters.skill.card import Card
 from loraloop.adapters.skill.skill import Skill, SkillFolder
 from loraloop.adapters.skill.tensors import check_base
@@ -57,6 +57,7 @@ class BankEntry:
         self.identity = identity
         pinned, tiled = base.device.type == "cuda", base.native
         made = HostPayload.of(skill.payload(base.config), dtype, pinned, tiled)
+        check_size(made, f"skill {self.card.name!r}")
         if made.rank > self.card.width:
             raise SkillError(
                 f"skill {self.card.name!r} makes updates of rank {made.rank}, but its card says {self.card.width}: "

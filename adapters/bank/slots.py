@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import cast
@@ -9,14 +10,18 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from loraloop.adapters.payload.extras import bytes_of, laid_out
+from loraloop.adapters.payload.extras import bytes_of, laid_out, tensors_of
 from loraloop.adapters.payload.payload import Payload
 from loraloop.adapters.payload.sites import GROUPS, Dimensions, Site, group_shape
 from loraloop.kernels.cpu.memory import zeros
 from loraloop.kernels.cpu.tiles import tile_expand_
+from loraloop.tool_schemas.errors import SkillError
 
 BUCKETS: tuple[int, ...] = (8, 16, 32, 64, 256)
 """Ranks that slots are made for; a skill's rank is rounded up, so that few shapes exist."""
+
+LARGEST = 1e6
+"""What a value of a served skill may be at most, and the product of the largest values of a low-rank pair."""
 
 _ALIGN = 16
 """Elements; every matrix starts on a 64-byte boundary (fp32)."""
@@ -35,14 +40,15 @@ class HostPayload:
         pairs: A [R, K] and the transposed B [R, O] of each site.
         bytes: size of all of them.
         blocks: of each site, what `LowRank.blocks` says of B.
+        store: the block of memory in which all matrices lie, so that reading and forgetting many skills leaves no
+            holes behind.
         extras: what the payload holds besides pairs; None if nothing.
-
-    All matrices lie in one block of memory, so that reading and forgetting many skills leaves no holes behind.
     """
 
     pairs: Mapping[Site, tuple[Tensor, Tensor]]
     bytes: int
     blocks: Mapping[Site, tuple[tuple[int, int, int], ...]]
+    store: Tensor
     extras: Payload | None = None
 
     @property
@@ -82,7 +88,28 @@ class HostPayload:
                 tile_expand_(matrices, cast("tuple[tuple[int, int, int], ...]", blocks))
         extras = laid_out(payload, dtype)
         blocks = {site: pair.blocks for site, pair in payload.pairs.items()}
-        return cls(pairs, store.nbytes + bytes_of(extras), blocks, extras)
+        return cls(pairs, store.nbytes + bytes_of(extras), blocks, store, extras)
+
+
+def check_size(made: HostPayload, where: str) -> None:
+    """Verifies that a payload, scaled and in the dtype in which it is served, is of a size that can be computed with.
+
+    Weights may be finite and still so large that a product with them is not: every row that they meet would be NaN.
+
+    Raises:
+        SkillError: a value, or the product of the largest values of a pair, is above `LARGEST` or not a number.
+    """
+    rest = [] if made.extras is None else list(tensors_of(made.extras))
+    ends = [float(end) for tensor in (made.store, *rest) if tensor.numel() for end in torch.aminmax(tensor)]
+    largest = max([abs(end) if math.isfinite(end) else math.inf for end in ends], default=0.0)
+    if largest**2 > LARGEST:  # then each pair is looked at
+        products = [math.prod(float(part.abs().max()) for part in pair) for pair in made.pairs.values()]
+        largest = max([largest, *products])
+    if not largest <= LARGEST:
+        raise SkillError(
+            f"{where} has updates as large as {largest:.3g} once they are scaled, and {LARGEST:.0e} is the most that "
+            "can be computed with: its file is damaged or the alpha of its card is wrong; export or train it again"
+        )
 
 
 Views = dict[Site, tuple[Tensor, Tensor]]

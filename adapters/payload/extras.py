@@ -61,7 +61,7 @@ def laid_out(payload: Payload, dtype: torch.dtype | None = None) -> Payload | No
 
 def bytes_of(extras: Payload | None) -> int:
     """Memory of what `laid_out` made."""
-    return 0 if extras is None else sum(tensor.nbytes for tensor in _tensors(extras))
+    return 0 if extras is None else sum(tensor.nbytes for tensor in tensors_of(extras))
 
 
 class ExtraSlots:
@@ -141,7 +141,8 @@ class ExtraSlots:
         return zeros(self._slots, width, dtype=dtype)
 
 
-def _tensors(extras: Payload) -> Iterator[Tensor]:
+def tensors_of(extras: Payload) -> Iterator[Tensor]:
+    """All tensors of a payload but those of its pairs."""
     yield from chain(extras.gains.values(), extras.input_gains.values(), extras.biases.values())
     yield from chain.from_iterable(extras.prefix.values())
     for module in extras.bottlenecks.values():

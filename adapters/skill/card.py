@@ -23,6 +23,7 @@ from pydantic import (
 from loraloop.adapters.methods import METHODS, SHARED, make_method
 from loraloop.adapters.payload.sites import MODULES
 from loraloop.adapters.skill.contracts import openings
+from loraloop.adapters.skill.store import NAME
 from loraloop.tool_schemas.errors import SkillError
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def _not_reserved(name: str) -> str:
     return name
 
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$"), AfterValidator(_not_reserved)]
+Name = Annotated[str, Field(pattern=f"^{NAME}$"), AfterValidator(_not_reserved)]
 """What a skill may be called."""
 Token = Annotated[int, Field(ge=0)]
 Print = Annotated[str, Field(min_length=1)]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from loraloop.adapters.base.loading.folders import skills_folder
 from loraloop.adapters.skill import store
+from loraloop.tool_schemas.errors import SkillError
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
@@ -58,10 +59,21 @@ def register(folder: Path, name: str) -> Path:
 
     Returns:
         Where it is now.
+
+    Raises:
+        SkillError: No skill can have that name, or the folder is not there or lacks a file.
     """
-    files = {part: (folder / part).read_bytes() for part in (store.TENSORS, store.CARD)}
+    if not re.fullmatch(store.NAME, name) or name == ROUTERS:
+        raise SkillError(f"{name!r} is no name of a skill: use lower-case letters, digits, '-' and '_', 64 at most")
+
+    def read() -> dict[str, bytes]:
+        try:
+            return {part: (folder / part).read_bytes() for part in (store.TENSORS, store.CARD)}
+        except OSError as error:
+            raise SkillError(f"{folder} cannot be registered ({error}): give a skill's folder") from None
+
     target = skills_folder() / name
-    store.write_folder(target, files)
+    store.write_folder(target, store.unchanged(folder, read))
     return target
 
 

@@ -89,7 +89,7 @@ class Skill:
         Raises:
             SkillError: a file is missing, damaged, or contradicts the card.
         """
-        return SkillFolder.open(folder).load()
+        return store.unchanged(Path(folder), lambda: SkillFolder._opened(Path(folder))._loaded())
 
     def save(self, folder: str | Path) -> Path:
         """Writes `skill.safetensors` and `card.json`; returns the folder. A skill that is there is replaced.
@@ -143,7 +143,10 @@ class SkillFolder:
     @classmethod
     def open(cls, folder: str | Path) -> SkillFolder:
         """Reads card and header; raises SkillError as `Skill.load` does."""
-        folder = Path(folder)
+        return store.unchanged(Path(folder), lambda: cls._opened(Path(folder)))
+
+    @classmethod
+    def _opened(cls, folder: Path) -> SkillFolder:
         if not folder.is_dir():
             raise SkillError(f"{folder} is not a folder: give one with {store.CARD} and {store.TENSORS}")
         for name in (store.CARD, store.TENSORS):
@@ -167,7 +170,10 @@ class SkillFolder:
             SkillError: they are damaged, or the folder is another one than was opened: every field of the card, the
                 shapes, and the values (by the card's sha256; where it has none, by the file's size and times).
         """
-        now = SkillFolder.open(self.path)
+        return store.unchanged(self.path, self._loaded)
+
+    def _loaded(self) -> Skill:
+        now = SkillFolder._opened(self.path)
         changed = [name for name in Card.model_fields if getattr(now.card, name) != getattr(self.card, name)]
         if now.header != self.header or (not self.card.sha256 and now.written != self.written):
             changed.append(store.TENSORS)

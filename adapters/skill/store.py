@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import math
@@ -9,11 +10,12 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from time import sleep
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,9 +25,18 @@ from loraloop.tool_schemas.errors import SkillError
 
 TENSORS = "skill.safetensors"
 CARD = "card.json"
+NAME = "[a-z0-9][a-z0-9_-]{0,63}"
+"""Regular expression of what a skill may be called."""
 
 HEADER_LIMIT = 8 << 20
 """Bytes; a header names every tensor, so 8 MiB is far more than any adapter needs."""
+
+ATTEMPTS = 50
+"""How often a folder is read that others replace all the time."""
+PAUSE = 0.01
+"""Seconds until a folder that could not be read is looked at again."""
+
+Found = TypeVar("Found")
 
 _WIDTHS = {"F32": 4, "F16": 2, "BF16": 2}
 _NAME = re.compile(rf"layers\.(0|[1-9]\d{{0,4}})\.({'|'.join(MODULES)})\.lora_([AB])")
@@ -69,7 +80,8 @@ def skill_folders(root: Path) -> dict[str, Path]:
     """The folders with a card inside a folder, by name and in the order of names; none where it is not there."""
     if not root.is_dir():
         return {}
-    return {folder.name: folder for folder in sorted(root.iterdir()) if (folder / CARD).is_file()}
+    folders = sorted(folder for folder in root.iterdir() if not folder.name.startswith("."))  # those are drafts
+    return {folder.name: folder for folder in folders if (folder / CARD).is_file()}
 
 
 def read_header(path: Path) -> Header:
@@ -211,9 +223,10 @@ def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Writes files into a folder so that a reader sees the old ones or the new ones, never half a file.
+    """Writes files into a folder so that a reader (see `unchanged`) gets all of the old ones or all of the new ones.
 
-    A new folder appears at once with all its files; in an existing one the files are replaced in the order given.
+    A new folder appears at once with all its files. One that holds nothing else is exchanged for the new one as a
+    whole; in a folder that holds other files too, the given ones are replaced one by one, in the order given.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = folder.parent / f".{folder.name}.{secrets.token_hex(4)}"
@@ -226,9 +239,55 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
                 os.fsync(file.fileno())
         if not folder.exists():
             draft.rename(folder)
-            return
-        for name in files:
-            os.replace(draft / name, folder / name)
+        elif {path.name for path in folder.iterdir()} - files.keys() or not _exchange(draft, folder):
+            for name in files:
+                os.replace(draft / name, folder / name)
     finally:
-        if draft.exists():
-            shutil.rmtree(draft)
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swaps the names of two folders in one step; False where the system or the file system has no such step."""
+    library = ctypes.CDLL(None, use_errno=True)
+    paths = os.fsencode(one), os.fsencode(other)
+    if hasattr(library, "renameat2"):  # Linux
+        here, exchange = -100, 2
+        return not library.renameat2(here, paths[0], here, paths[1], exchange)
+    if hasattr(library, "renamex_np"):  # macOS
+        return not library.renamex_np(*paths, 2)
+    return False
+
+
+def unchanged(folder: Path, read: Callable[[], Found]) -> Found:
+    """What `read` makes of a skill's folder; it reads again where the folder was replaced meanwhile.
+
+    Raises:
+        SkillError: as `read` does of a folder that nobody is replacing.
+    """
+    for attempt in range(ATTEMPTS):
+        before = _written(folder)
+        try:
+            found = read()
+        except SkillError:
+            # Whoever replaces the files one by one has a draft beside the folder, and may be between two of them.
+            drafts = any(folder.parent.glob(f".{folder.name}.*"))
+            if attempt == ATTEMPTS - 1 or (_written(folder) == before and not drafts):
+                raise
+            sleep(PAUSE)
+            continue
+        if _written(folder) == before:
+            return found
+    raise SkillError(f"{folder} is replaced again and again: read it when that has ended")
+
+
+def _written(folder: Path) -> list[tuple[int, ...]]:
+    """What changes when one of a skill's files, or its folder, is replaced."""
+    found = []
+    for path in (folder, folder / CARD, folder / TENSORS):
+        try:
+            facts = path.stat()
+        except OSError:
+            found.append(())
+        else:
+            found.append((facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns))
+    return found

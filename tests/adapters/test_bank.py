@@ -9,6 +9,7 @@ import torch
 from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Row, random_base
 from loraloop.adapters.methods.context import ConfigContext
+from loraloop.adapters.methods.ia3 import Ia3
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.payload.payload import PayloadAttached
 from loraloop.adapters.payload.sites import MODULES
@@ -217,3 +218,26 @@ def test_a_bf16_base() -> None:
     assert torch.equal(states(half, bank, one, two, 0)[0], first)
     assert torch.equal(states(half, bank, one, one, two)[0], first)
     assert torch.equal(states(half, bank, one, 0)[1], states(half, None, 0, 0)[1])
+
+
+@pytest.mark.parametrize("huge", ["weights of 3e38", "everything times 1e15", "an alpha of 1e30", "one bias"])
+def test_finite_weights_that_no_product_survives_are_refused(base: Base, huge: str, tmp_path: Path) -> None:
+    skill = make(base, "huge")
+    if huge == "weights of 3e38":
+        skill = Skill(skill.card, {name: torch.full_like(tensor, 3e38) for name, tensor in skill.tensors.items()})
+    elif huge == "everything times 1e15":
+        skill = Skill(skill.card, {name: tensor * 1e15 for name, tensor in skill.tensors.items()})
+    elif huge == "an alpha of 1e30":
+        skill = Skill(skill.card.model_copy(update={"alpha": 1e30}), skill.tensors)
+    else:
+        method = Ia3()
+        tensors = {name: tensor.detach().clone() for name, tensor in method.init(ConfigContext(base.config)).items()}
+        next(iter(tensors.values()))[0] = 1e20
+        own = {"method": "ia3", "targets": method.targets, "rank": 0, "activation": "full", "invocation": ()}
+        skill = Skill(Card.checked({**skill.card.model_dump(exclude={"options"}), **own}), tensors)
+    bank = Bank(base, slots=2)
+    bank.add(make(base, "good"))
+    bank.add(skill.save(tmp_path / "huge"))
+    with pytest.raises(SkillError, match="'huge' has updates as large as"):
+        bank.slot("huge")
+    assert bank.slot("good") and "huge" not in bank.resident

@@ -190,6 +190,29 @@ def test_a_fork_grows_apart_and_a_truncated_cache_is_as_before(pair: Pair) -> No
         cache.truncate(40)
 
 
+@pytest.mark.parametrize("length", [5, 16, 33])
+def test_what_a_poisoned_branch_leaves_is_never_read(pair: Pair, length: int) -> None:
+    """A skill of infinite weights fills its branch with NaN; what comes after the branch was dropped is as before."""
+    decoder, _ = pair("int8")
+    attached, _ = adapters(decoder, (4,))
+    for shrink, expand in attached.views[1].values():
+        shrink.fill_(3e38)
+        expand.fill_(3e38)
+    caches = [decoder.new_cache(16) for _ in range(2)]
+    for cache in caches:
+        decoder.forward([Row(ids(length), cache)])
+    poisoned = decoder.forward([Row(ids(40, 1), caches[0], 1)], attached).hidden
+    assert not poisoned.isfinite().all()
+    caches[0].truncate(length)
+    fork = caches[0].fork()
+    for cache in (caches[0], fork):
+        follows = decoder.new_cache(16)
+        follows.follow(caches[1], 0)
+        for count in (1, 2, 9, 20):
+            ours = decoder.forward([Row(ids(count, count), cache)]).hidden
+            assert torch.equal(ours, decoder.forward([Row(ids(count, count), follows)]).hidden)
+
+
 def test_what_a_forward_holds_of_a_slot_does_not_change(pair: Pair) -> None:
     """Another thread may load a slot meanwhile: the pointers that a forward took stay those of one skill."""
     decoder, _ = pair()

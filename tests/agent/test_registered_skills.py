@@ -44,7 +44,7 @@ def test_all_skills_are_those_that_fit_the_base(tmp_path: Path, tiny_base: Base)
     other = random_base(0, layers=1)
     place = registry.register(made(other, tmp_path / "a"), "mine")
     assert place not in registry.all_skills(tiny_base)
-    assert registry.all_skills(other) == [*library().values(), place]
+    assert registry.all_skills(other) == [*library(other.name).values(), place]
 
 
 def test_the_users_router_is_taken_where_it_knows_a_skill_that_is_named(home: Path, tmp_path: Path) -> None:
