@@ -204,8 +204,10 @@ def test_what_a_poisoned_branch_leaves_is_never_read(pair: Pair, length: int) ->
     poisoned = decoder.forward([Row(ids(40, 1), caches[0], 1)], attached).hidden
     assert not poisoned.isfinite().all()
     caches[0].truncate(length)
-    fork = caches[0].fork()
-    for cache in (caches[0], fork):
+    fork, followed = caches[0].fork(), decoder.new_cache(16)
+    decoder.forward([Row(ids(70, 1), followed, 1)], attached)
+    followed.follow(caches[1], 0)
+    for cache in (caches[0], fork, followed):
         follows = decoder.new_cache(16)
         follows.follow(caches[1], 0)
         for count in (1, 2, 9, 20):

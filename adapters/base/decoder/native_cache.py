@@ -110,6 +110,8 @@ class NativeCache:
     def follow(self, other: NativeCache, start: int) -> None:
         """Becomes equal to `other`, with which it shares the first `start` tokens: only what follows is copied."""
         with torch.inference_mode():
+            if self.length > other.length:
+                self.truncate(other.length)
             if self.capacity < other.length:
                 self.length = min(start, self.length)
                 self.begin(other.length - self.length)
