@@ -5,20 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 from loraloop.agent.engine.best_of_n import best_of_n
-from loraloop.agent.engine.ledger import Author
+from loraloop.agent.engine.ledger import Active, Author
 from loraloop.agent.engine.prefix_cache import FullCaches
 from loraloop.agent.engine.scheduler import QUEUE, Scheduler
 from loraloop.agent.engine.trunk import Trunk, TrunkStore
 from loraloop.agent.skills.mixture import Mixture, as_choice, names_of
 from loraloop.agent.skills.prefetch import Ahead
-from loraloop.agent.skills.skills import Skills
 from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import InputError, unknown
 
@@ -34,6 +32,7 @@ if TYPE_CHECKING:
     from loraloop.agent.engine.prefix_cache import Memory
     from loraloop.agent.engine.sampler import Sampler
     from loraloop.agent.skills.outlines_model import OutlinesModel
+    from loraloop.agent.skills.skills import Skills
     from loraloop.router.decision import Route, RouterState, ScreenResult
     from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
     from loraloop.tool_schemas.grammar.grammar import Grammar
@@ -57,15 +56,6 @@ class Chooser(Protocol):
     def screen(self, features: Any) -> ScreenResult: ...
 
     def choose(self, features: Any, state: RouterState) -> Route: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Active:
-    """A skill that is ready to run, and the seconds that took."""
-
-    author: Author
-    contract: str
-    seconds: float
 
 
 class Runtime:
@@ -170,7 +160,9 @@ class Runtime:
 
     @property
     def skills(self) -> Skills:
-        """The skills that can be chosen, `none` being always one more: a tuple of names, each also a function."""
+        """The skills that can be chosen: a sequence of their names, each also a function. `none` is always one more."""
+        from loraloop.agent.skills.skills import Skills
+
         return Skills(self)
 
     def contract(self, skill: str | Mixture) -> str:

@@ -77,7 +77,7 @@ def make_app(runtime: Runtime, at_once: int = AT_ONCE) -> FastAPI:
     @app.get("/health")
     async def health() -> dict[str, Any]:
         memory = await asyncio.to_thread(runtime.memory)
-        return {"running": len(running), "skills": runtime.skills, "memory": memory.to_dict()}
+        return {"running": len(running), "skills": list(runtime.skills), "memory": memory.to_dict()}
 
     return app
 

@@ -122,3 +122,12 @@ class Ledger:
 
     def fork(self) -> Ledger:
         return Ledger(list(self.spans))
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """A skill that is ready to run, and the seconds that took."""
+
+    author: Author
+    contract: str
+    seconds: float

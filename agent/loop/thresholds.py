@@ -9,10 +9,12 @@ from loraloop.agent.engine.sampler import TwoWayChoice
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
-    from loraloop.agent.runtime import Runtime
+    from loraloop.agent.skills.one_step import SkillRuntime
 
 
-def openings_of(runtime: Runtime, skill: str, contract: str, threshold: float | None = None) -> TwoWayChoice | None:
+def openings_of(
+    runtime: SkillRuntime, skill: str, contract: str, threshold: float | None = None
+) -> TwoWayChoice | None:
     """What weighs unsafe against safe, no call against a call, or no answer against one.
 
     Args:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from loraloop.agent.checkpoint import Asked, Interrupted, Line, RunState, Written
 from loraloop.agent.result import CallRecord, RunResult, Step
@@ -16,7 +16,6 @@ from loraloop.tool_schemas.errors import SessionBusyError, SessionError
 from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.tools.calls import Call
 
-V = TypeVar("V")
 Place = tuple[int, int, int, int]
 """Of a call: the key of its session, run, step, and its number in the step."""
 _PLACE = "session = ? AND run = ? AND step = ? AND number = ?"
@@ -118,7 +117,7 @@ def _reader(kind: Any) -> Any:
     return TypeAdapter(kind)
 
 
-def loaded(kind: Callable[..., V], text: str, what: str) -> V:
+def loaded(kind: Any, text: str, what: str) -> Any:
     """A value of a class, as `dumps` wrote it.
 
     Raises:
@@ -127,7 +126,7 @@ def loaded(kind: Callable[..., V], text: str, what: str) -> V:
     import pydantic
 
     try:
-        value: V = _reader(kind).validate_python(json.loads(text))
+        return _reader(kind).validate_python(json.loads(text))
     except (ValueError, TypeError, RecursionError) as error:
         why = str(error).partition("\n")[0]
         if isinstance(error, pydantic.ValidationError):
@@ -137,7 +136,6 @@ def loaded(kind: Callable[..., V], text: str, what: str) -> V:
             f"the sessions: {what} is damaged ({why}). give_up() of the session keeps its messages up to the first "
             "damaged one, and ends a run that was interrupted; or restore a copy of the file"
         ) from None
-    return value
 
 
 def moment(seconds: float) -> datetime:
@@ -189,7 +187,7 @@ def last_run(database: sqlite3.Connection, session: str) -> tuple[int, str, str]
     if row is None:
         return 0, "", ""
     try:
-        architecture = loaded(Asked, row[1], "what the last run was asked").architecture
+        architecture: str = loaded(Asked, row[1], "what the last run was asked").architecture
     except SessionError:  # the tokens of the transcript are made anew
         architecture = ""
     return row[0], architecture, row[2] or ""

@@ -14,6 +14,7 @@ from loraloop.agent.engine.sampler import Sampling
 from loraloop.agent.loop.transcript import request, system_content
 from loraloop.agent.skills.one_step import GREEDY, HowWritten, Wrote, write_step
 from loraloop.agent.skills.results import SkillResult
+from loraloop.agent.skills.schemas import PARAMETERS, RETURNS
 from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import InputError, LimitError
 from loraloop.tool_schemas.grammar.grammar import Term
@@ -21,7 +22,7 @@ from loraloop.tool_schemas.tools.tool import Tool
 
 if TYPE_CHECKING:
     from loraloop.adapters.base.messages import Message
-    from loraloop.agent.runtime import Runtime
+    from loraloop.agent.skills.one_step import SkillRuntime
 
 R = TypeVar("R", bound=SkillResult, covariant=True)
 
@@ -36,7 +37,7 @@ class StepOptions(TypedDict, total=False):
         sampling: How tokens are drawn; greedy by default.
         threshold: Of what the skill weighs (unsafe, no call, no answer), instead of the one on its card.
         timeout: Seconds for the step.
-        cancelled: Asked before every token; true ends the step with an error.
+        cancelled: StepRequest before every token; true ends the step with an error.
         progress: Told the number of tokens written so far.
     """
 
@@ -51,7 +52,7 @@ class StepOptions(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked(Generic[R]):
+class StepRequest(Generic[R]):
     """What a step is asked: the user's words and what they are about, what may be written, and how that is read."""
 
     prompt: str
@@ -70,7 +71,7 @@ class SkillFunction(Generic[R]):
 
     contract: ClassVar[str]
 
-    def __init__(self, runtime: Runtime, name: str) -> None:
+    def __init__(self, runtime: SkillRuntime, name: str) -> None:
         self.name = name
         self._runtime = runtime
 
@@ -90,13 +91,11 @@ class SkillFunction(Generic[R]):
             description: When to use it; what the skill does where empty.
             timeout: Seconds that one call may take.
         """
-        from loraloop.agent.skills.schemas import PARAMETERS, RETURNS
-
         return Tool(
-            name or self.name,
-            description or self.description,
-            PARAMETERS[self.contract],
-            lambda **arguments: self.from_json(arguments).data(),
+            name=name or self.name,
+            description=description or self.description,
+            parameters=PARAMETERS[self.contract],
+            function=lambda **arguments: self.from_json(arguments).data(),
             returns=RETURNS[self.contract],
             timeout=timeout,
             effects=False,
@@ -111,10 +110,34 @@ class SkillFunction(Generic[R]):
         """The same with arguments as JSON data, as the tool's schema says; fields are named like the parameters."""
         return self._run(self._asked(**arguments), how)
 
-    def _asked(self, *given: Any, **named: Any) -> Asked[R]:
+    async def arun(self, *given: Any, **options: Any) -> R:
+        """The same as calling it, awaited: it takes what the call takes. Cancelling it ends the step."""
+        how: Any = {name: options.pop(name) for name in [*options] if name in StepOptions.__annotations__}
+        gone, ended = threading.Event(), how.get("cancelled")
+
+        def cancelled() -> bool:
+            return gone.is_set() or (ended is not None and ended())
+
+        def run() -> R:
+            how["cancelled"] = cancelled
+            return self._run(self._asked(*given, **options), how)
+
+        work = asyncio.ensure_future(asyncio.to_thread(run))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            gone.set()
+            await asyncio.wait([work])
+            raise
+
+    def _common(self, wrote: Wrote) -> dict[str, Any]:
+        """The fields that all results have."""
+        return {"skill": self.name, "text": wrote.text, "tokens": wrote.tokens, "ms": wrote.ms}
+
+    def _asked(self, *given: Any, **named: Any) -> StepRequest[R]:
         raise NotImplementedError
 
-    def _run(self, asked: Asked[R], how: StepOptions) -> R:
+    def _run(self, asked: StepRequest[R], how: StepOptions) -> R:
         if not isinstance(asked.prompt, str):
             raise InputError(f"{type(asked.prompt).__name__} is no text: give the skill {self.name!r} a str")
         writing = HowWritten(
@@ -136,22 +159,7 @@ class SkillFunction(Generic[R]):
                 progress(written)
         raise AssertionError("a step ends with what it wrote")
 
-    async def _arun(self, asked: Callable[[], Asked[R]], how: StepOptions) -> R:
-        """`_run` in a thread; cancelling the task ends the step at its next token."""
-        gone, given = threading.Event(), how.get("cancelled")
-
-        def cancelled() -> bool:
-            return gone.is_set() or (given is not None and given())
-
-        work = asyncio.ensure_future(asyncio.to_thread(lambda: self._run(asked(), {**how, "cancelled": cancelled})))
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            gone.set()
-            await asyncio.wait([work])
-            raise
-
-    def _read(self, asked: Asked[R], wrote: Wrote, writing: HowWritten) -> R:
+    def _read(self, asked: StepRequest[R], wrote: Wrote, writing: HowWritten) -> R:
         if wrote.reason == "cancelled":
             raise LimitError(f"the step of skill {self.name!r} was cancelled")
         if wrote.reason == "deadline":

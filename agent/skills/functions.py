@@ -17,7 +17,7 @@ from loraloop.adapters.skill.contracts import (
 from loraloop.agent.loop.transcript import as_passages, as_tools
 from loraloop.agent.output_type import OutputType
 from loraloop.agent.policy import Policy
-from loraloop.agent.skills.function import Asked, SkillFunction, StepOptions
+from loraloop.agent.skills.function import SkillFunction, StepOptions, StepRequest
 from loraloop.agent.skills.one_step import Wrote
 from loraloop.agent.skills.results import AnswerResult, CallsResult, CodeResult, TextResult, VerdictResult
 from loraloop.agent.tools.tool_choice import check_names_free, choice_of, enforced, forms_of
@@ -47,11 +47,7 @@ class AnswerFunction(SkillFunction[AnswerResult]):
         """
         return self._run(self._asked(question, passages), how)
 
-    async def arun(self, question: str, passages: Sequence[AnyPassage], **how: Unpack[StepOptions]) -> AnswerResult:
-        """The same, awaited."""
-        return await self._arun(lambda: self._asked(question, passages), how)
-
-    def _asked(self, question: str, passages: Sequence[AnyPassage]) -> Asked[AnswerResult]:
+    def _asked(self, question: str, passages: Sequence[AnyPassage]) -> StepRequest[AnswerResult]:
         if isinstance(passages, str | Mapping | Passage):
             raise InputError("passages is one passage: give a list of them")
         given = as_passages(passages)
@@ -61,12 +57,17 @@ class AnswerFunction(SkillFunction[AnswerResult]):
 
         def read(wrote: Wrote) -> AnswerResult:
             said = answer_of(wrote.text)
-            cited = tuple(known[each] for each in said.citations)
-            base = (self.name, wrote.text, wrote.tokens, wrote.ms)
-            chance = wrote.weighed, wrote.threshold
-            return AnswerResult(*base, said.answerable, said.answer, said.citations, cited, *chance)
+            return AnswerResult(
+                **self._common(wrote),
+                answerable=said.answerable,
+                answer=said.answer,
+                citations=said.citations,
+                cited=tuple(known[each] for each in said.citations),
+                no_answer=wrote.weighed,
+                no_answer_from=wrote.threshold,
+            )
 
-        return Asked(question, JsonSchema(answer_schema(known)), read, given)
+        return StepRequest(question, JsonSchema(answer_schema(known)), read, given)
 
 
 class CallsFunction(SkillFunction[CallsResult]):
@@ -100,24 +101,13 @@ class CallsFunction(SkillFunction[CallsResult]):
         """
         return self._run(self._asked(request, tools, tool_choice, max_calls), how)
 
-    async def arun(
-        self,
-        request: str,
-        tools: Sequence[AnyTool],
-        tool_choice: str | Mapping[str, Any] = "auto",
-        max_calls: int = 8,
-        **how: Unpack[StepOptions],
-    ) -> CallsResult:
-        """The same, awaited."""
-        return await self._arun(lambda: self._asked(request, tools, tool_choice, max_calls), how)
-
     def _asked(
         self,
         request: str,
         tools: Sequence[AnyTool],
         tool_choice: str | Mapping[str, Any] = "auto",
         max_calls: int = 8,
-    ) -> Asked[CallsResult]:
+    ) -> StepRequest[CallsResult]:
         given, choice = as_tools(tools), choice_of(tool_choice)
         if not given:
             raise InputError(f"skill {self.name!r} calls tools, and there are none: give tools=[…]")
@@ -130,10 +120,10 @@ class CallsFunction(SkillFunction[CallsResult]):
 
         def read(wrote: Wrote) -> CallsResult:
             calls = parse_calls(wrote.text, form.tools)
-            told = wrote.weighed, wrote.threshold
-            return CallsResult(self.name, wrote.text, wrote.tokens, wrote.ms, calls, *told)
+            common = self._common(wrote)
+            return CallsResult(**common, calls=calls, no_call=wrote.weighed, no_call_from=wrote.threshold)
 
-        return Asked(request, form.term, read, tools=given)
+        return StepRequest(request, form.term, read, tools=given)
 
 
 class CodeFunction(SkillFunction[CodeResult]):
@@ -151,17 +141,9 @@ class CodeFunction(SkillFunction[CodeResult]):
         """
         return self._run(self._asked(request), how)
 
-    async def arun(self, request: str, **how: Unpack[StepOptions]) -> CodeResult:
-        """The same, awaited."""
-        return await self._arun(lambda: self._asked(request), how)
-
-    def _asked(self, request: str) -> Asked[CodeResult]:
+    def _asked(self, request: str) -> StepRequest[CodeResult]:
         term = Lark(code_grammar(self._runtime.base.tokenizer.joins_fences), python=True)
-        return Asked(
-            request,
-            term,
-            lambda wrote: CodeResult(self.name, wrote.text, wrote.tokens, wrote.ms, code_of(wrote.text)),
-        )
+        return StepRequest(request, term, lambda wrote: CodeResult(**self._common(wrote), code=code_of(wrote.text)))
 
 
 class VerdictFunction(SkillFunction[VerdictResult]):
@@ -178,18 +160,19 @@ class VerdictFunction(SkillFunction[VerdictResult]):
         """
         return self._run(self._asked(text), how)
 
-    async def arun(self, text: str, **how: Unpack[StepOptions]) -> VerdictResult:
-        """The same, awaited."""
-        return await self._arun(lambda: self._asked(text), how)
-
-    def _asked(self, text: str) -> Asked[VerdictResult]:
+    def _asked(self, text: str) -> StepRequest[VerdictResult]:
         def read(wrote: Wrote) -> VerdictResult:
             said = verdict_of(wrote.text)
             chance = float(said.unsafe) if wrote.weighed is None else wrote.weighed
-            base = (self.name, wrote.text, wrote.tokens, wrote.ms)
-            return VerdictResult(*base, said.unsafe, said.category, chance, wrote.threshold)
+            return VerdictResult(
+                **self._common(wrote),
+                unsafe=said.unsafe,
+                category=said.category,
+                probability=chance,
+                threshold=wrote.threshold,
+            )
 
-        return Asked(text, JsonSchema(verdict_schema()), read)
+        return StepRequest(text, JsonSchema(verdict_schema()), read)
 
 
 class TextFunction(SkillFunction[TextResult[Any]]):
@@ -220,26 +203,13 @@ class TextFunction(SkillFunction[TextResult[Any]]):
         """
         return self._run(self._asked(prompt, output_type), how)
 
-    @overload
-    async def arun(
-        self, prompt: str, output_type: type[V] | OutputType[V], **how: Unpack[StepOptions]
-    ) -> TextResult[V]: ...
-    @overload
-    async def arun(self, prompt: str, output_type: None = None, **how: Unpack[StepOptions]) -> TextResult[None]: ...
-    @overload
-    async def arun(self, prompt: str, output_type: Any, **how: Unpack[StepOptions]) -> TextResult[Any]: ...
-    async def arun(self, prompt: str, output_type: Any = None, **how: Unpack[StepOptions]) -> TextResult[Any]:
-        """The same, awaited."""
-        return await self._arun(lambda: self._asked(prompt, output_type), how)
-
-    def _asked(self, prompt: str, output_type: Any = None) -> Asked[TextResult[Any]]:
+    def _asked(self, prompt: str, output_type: Any = None) -> StepRequest[TextResult[Any]]:
         output = OutputType.of(output_type)
 
         def read(wrote: Wrote) -> TextResult[Any]:
-            base = (self.name, wrote.text, wrote.tokens, wrote.ms)
-            return TextResult(*base, output.read(wrote.text), wrote.whole)
+            return TextResult(**self._common(wrote), value=output.read(wrote.text), complete=wrote.whole)
 
-        return Asked(prompt, output.term, read)
+        return StepRequest(prompt, output.term, read)
 
 
 FUNCTIONS: dict[str, type[SkillFunction[Any]]] = {

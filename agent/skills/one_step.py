@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 from loraloop.agent.engine.generate import Budget, Delta, Generated
 from loraloop.agent.engine.sampler import Sampler, Sampling
@@ -14,15 +15,49 @@ from loraloop.agent.result import Tokens
 from loraloop.tool_schemas.errors import InputError, LimitError, SchemaError
 
 if TYPE_CHECKING:
+    from loraloop.adapters.bank.bank import Bank
+    from loraloop.adapters.base import Base
     from loraloop.adapters.base.messages import Message
-    from loraloop.agent.engine.ledger import Author
+    from loraloop.agent.engine.best_of_n import Tries
+    from loraloop.agent.engine.branch import Branch
+    from loraloop.agent.engine.generate import Form
+    from loraloop.agent.engine.ledger import Active, Author
     from loraloop.agent.engine.sampler import TwoWayChoice
-    from loraloop.agent.engine.trunk import Trunk
-    from loraloop.agent.runtime import Runtime
+    from loraloop.agent.engine.trunk import Trunk, TrunkStore
     from loraloop.tool_schemas.grammar.grammar import Grammar, State
 
 
 GREEDY = Sampling()
+
+
+class SkillRuntime(Protocol):
+    """What one step of a skill needs of a runtime."""
+
+    base: Base
+    bank: Bank
+    store: TrunkStore
+
+    def trunk(self) -> Trunk: ...
+
+    def grammar(self, term: Any) -> Grammar: ...
+
+    def contract(self, skill: str) -> str: ...
+
+    def check(self, skill: str) -> None: ...
+
+    def threshold(self, skill: str) -> float | None: ...
+
+    def activate(self, skill: str) -> AbstractContextManager[Active]: ...
+
+    def generate(
+        self,
+        branch: Branch,
+        invocation: Sequence[int],
+        sampler: Sampler,
+        budget: Budget,
+        tries: Tries | None = None,
+        **form: Unpack[Form],
+    ) -> Iterator[Delta | Generated]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +114,7 @@ class Wrote:
 
 
 def written(
-    runtime: Runtime, trunk: Trunk, author: Author, grammar: Grammar, tokens: int, two_way: TwoWayChoice | None
+    runtime: SkillRuntime, trunk: Trunk, author: Author, grammar: Grammar, tokens: int, two_way: TwoWayChoice | None
 ) -> Generated:
     """What is written greedily in a branch at a trunk's end, read to its end; the trunk is left as it was."""
     out, branch = Generated(), trunk.branch(author)
@@ -101,7 +136,7 @@ def written(
 
 
 def write_step(
-    runtime: Runtime,
+    runtime: SkillRuntime,
     messages: Sequence[Message],
     skill: str,
     term: Any = None,
@@ -169,7 +204,7 @@ def write_step(
     yield Wrote(out.text, out.reason, Tokens(*counts), ms, out.weighed, out.threshold)
 
 
-def _room(trunk: Trunk, left: int, runtime: Runtime) -> int:
+def _room(trunk: Trunk, left: int, runtime: SkillRuntime) -> int:
     """Tokens that a branch with so many positions left may generate: at least one."""
     prompt = len(runtime.base.chat.generation_prompt)
     trunk.room(trunk.context - left - len(trunk.ids) + prompt + 1)  # virtual tokens take positions too

@@ -2,85 +2,91 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar, overload
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from loraloop.agent.skills.functions import (
+    FUNCTIONS,
+    AnswerFunction,
+    CallsFunction,
+    CodeFunction,
+    TextFunction,
+    VerdictFunction,
+)
 from loraloop.router.decision import NONE
-from loraloop.tool_schemas.errors import InputError, UnknownNameError, unknown
+from loraloop.tool_schemas.errors import InputError, unknown
 
 if TYPE_CHECKING:
-    from loraloop.agent.runtime import Runtime
     from loraloop.agent.skills.function import SkillFunction
-    from loraloop.agent.skills.functions import (
-        AnswerFunction,
-        CallsFunction,
-        CodeFunction,
-        TextFunction,
-        VerdictFunction,
-    )
+    from loraloop.agent.skills.one_step import SkillRuntime
 
 F = TypeVar("F", bound="SkillFunction[Any]")
 
 
-class Skills(tuple[str, ...]):
-    """Names of the skills that can be chosen, and each as a function: `skills.retrieval(question, passages)`.
+class Skills(Sequence[str]):
+    """Names of the skills that can be chosen, in their order, and each as a function.
 
-    It is the tuple of the names. `skills["name"]` is the function of any skill, with the result of its contract;
-    `skills["none"]` that of the bare base, which is not among the names. `skills.function("name", TextFunction)` is the
-    same to a type checker, and checks the contract.
+    `skills["name"]` is the function of any skill, with the result of its contract. `skills["none"]` is that of the bare
+    base, which is not among the names. The skills that are shipped are attributes, and so are typed.
+    `skills.function("name", TextFunction)` is the same for others.
     """
 
-    if TYPE_CHECKING:
-        retrieval: AnswerFunction
-        tools: CallsFunction
-        code: CodeFunction
-        safety: VerdictFunction
-        none: TextFunction
+    def __init__(self, runtime: SkillRuntime) -> None:
+        self._runtime = runtime
+        self._names: tuple[str, ...] = runtime.bank.names
 
-    _runtime: Runtime
-
-    def __new__(cls, runtime: Runtime) -> Skills:
-        made = super().__new__(cls, runtime.bank.names)
-        made._runtime = runtime
-        return made
-
-    def __reduce__(self) -> tuple[type[tuple[str, ...]], tuple[list[str]]]:
-        return tuple, (list(self),)
+    def __len__(self) -> int:
+        return len(self._names)
 
     @overload
-    def __getitem__(self, key: SupportsIndex) -> str: ...
+    def __getitem__(self, key: int) -> str: ...
     @overload
     def __getitem__(self, key: slice) -> tuple[str, ...]: ...
     @overload
     def __getitem__(self, key: str) -> Any: ...
     def __getitem__(self, key: Any) -> Any:
-        return self._function(key) if isinstance(key, str) else super().__getitem__(key)
+        if not isinstance(key, str):
+            return self._names[key]
+        if key != NONE and key not in self._names:
+            raise unknown("skill", key, (*self._names, NONE))
+        return FUNCTIONS[self._runtime.contract(key)](self._runtime, key)
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        try:
-            return self._function(name)
-        except UnknownNameError as error:
-            raise AttributeError(str(error), name=name) from None
-
-    def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *(name for name in self if name.isidentifier()), NONE})
+    def __repr__(self) -> str:
+        return f"Skills({', '.join(self._names)})"
 
     def function(self, name: str, kind: type[F]) -> F:
         """A skill as a function of a class, such as `TextFunction`.
 
         Raises:
-            UnknownNameError: Naming the nearest skill.
-            InputError: Its contract is another.
+            UnknownNameError: There is no such skill; the nearest is named.
+            InputError: Its contract is another one.
         """
-        made = self._function(name)
+        made = self[name]
         if not isinstance(made, kind):
             raise InputError(f"skill {name!r} is a {type(made).__name__}, not a {kind.__name__}: ask for that class")
         return made
 
-    def _function(self, name: str) -> SkillFunction[Any]:
-        from loraloop.agent.skills.functions import FUNCTIONS
+    @property
+    def retrieval(self) -> AnswerFunction:
+        """Answers from passages."""
+        return self.function("retrieval", AnswerFunction)
 
-        if name != NONE and name not in self._runtime.bank:
-            raise unknown("skill", name, (*self._runtime.bank.names, NONE))
-        return FUNCTIONS[self._runtime.contract(name)](self._runtime, name)
+    @property
+    def tools(self) -> CallsFunction:
+        """Writes calls of tools."""
+        return self.function("tools", CallsFunction)
+
+    @property
+    def code(self) -> CodeFunction:
+        """Writes a program."""
+        return self.function("code", CodeFunction)
+
+    @property
+    def safety(self) -> VerdictFunction:
+        """Judges a text."""
+        return self.function("safety", VerdictFunction)
+
+    @property
+    def none(self) -> TextFunction:
+        """The bare base."""
+        return self.function(NONE, TextFunction)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, assert_type
 
 from pydantic import BaseModel
@@ -19,7 +20,7 @@ class City(BaseModel):
 
 def of_skills(runtime: Runtime) -> None:
     skills = runtime.skills
-    names: tuple[str, ...] = skills
+    names: Sequence[str] = skills
     assert_type(skills[0], str)
     assert_type(skills[:2], tuple[str, ...])
     found = assert_type(skills.retrieval("x", ["y"], max_tokens=9), AnswerResult)
