@@ -1,23 +1,97 @@
-"""``loraloop serve``: `mcp` offers the skills, and the agent, to other programs."""
+"""``loraloop serve``: OpenAI's API, decisions, hosted agents and a page; `serve mcp` offers skills as MCP tools."""
 
 from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from loraloop.cli.options import BaseOptions, Instructions, Python, ToolOptions, command
+from loraloop.cli.options import AgentOptions, BaseOptions, Instructions, Python, ToolOptions, command
+from loraloop.tool_schemas.errors import InputError
 
 serve_app = typer.Typer(no_args_is_help=True, help="Serve skills and agents to other programs.")
 
 Many = list[str] | None
 
 
-@serve_app.callback()
-def serve() -> None:
-    """Serve skills and agents to other programs."""
+@serve_app.callback(invoke_without_command=True)
+@command
+def serve(
+    context: typer.Context,
+    agent: AgentOptions,
+    tools: ToolOptions,
+    base: BaseOptions,
+    agents: Annotated[
+        Path | None, typer.Option("--agents", help="YAML file of hosted agents; see docs/serve.md.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; another than this machine's own needs a key.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 for a free one.")] = 8000,
+    key_env: Annotated[
+        str, typer.Option("--key-env", help="Variable with the keys that clients bring, parted by commas.")
+    ] = "",
+    admin_key_env: Annotated[
+        str, typer.Option("--admin-key-env", help="Variable with the key with which skills are changed.")
+    ] = "",
+    allow_host: Annotated[
+        Many, typer.Option("--allow-host", help="Name under which the server may be asked, such as gpu.example:8000.")
+    ] = None,
+    allow_origin: Annotated[
+        Many, typer.Option("--allow-origin", help="Origin of pages that may ask it, such as https://chat.example.")
+    ] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests that run at the same time.")] = 16,
+    queue: Annotated[int, typer.Option(min=0, help="Requests that may wait; one more is answered with 429.")] = 64,
+    folder: Annotated[
+        Path | None, typer.Option("--state", help="Folder for runs that wait for approval, to go on after a restart.")
+    ] = None,
+) -> None:
+    """Serve OpenAI's API, decisions, hosted agents and a page: open the address in a browser.
+
+    `auto` routes, a skill's name forces it, `assistant` is an agent with --tools, --docs and --instructions.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from loraloop.server.serve import need_extra
+
+    need_extra()
+    from loraloop.server.agents import HostedAgent, Resources, read_agents
+    from loraloop.server.serve import serve as start
+    from loraloop.server.settings import ServerLimits, ServerSettings
+
+    settings = ServerSettings(
+        host,
+        port,
+        keys=frozenset(word for word in _secret(key_env).split(",") if word),
+        admin_key=_secret(admin_key_env),
+        hosts=tuple(allow_host or ()),
+        origins=tuple(allow_origin or ()),
+        limits=ServerLimits(concurrency, queue),
+        folder=folder,
+    )
+    given, index = tools.load(context), agent.index()
+    runtime = base.open()
+    with Resources() as resources:
+        hosted = {
+            "assistant": HostedAgent("assistant", agent.agent(runtime, given, index), "The agent of the command line")
+        }
+        hosted |= read_agents(agents, runtime, resources) if agents is not None else {}
+        start(runtime, settings, hosted, lambda url: sys.stderr.write(f"listening on {url}\n"))
+
+
+def _secret(variable: str) -> str:
+    """What a variable holds.
+
+    Raises:
+        InputError: It is empty.
+    """
+    value = os.environ.get(variable, "") if variable else ""
+    if variable and not value:
+        raise InputError(f"the variable {variable} is empty: put the key there")
+    return value
 
 
 @serve_app.command()
@@ -53,16 +127,13 @@ def mcp(
     from loraloop.integrations.mcp_offers import agent_offer, skill_offers
     from loraloop.integrations.mcp_server import mcp_server, need_sdk
     from loraloop.integrations.mcp_serving import http_app, serve_http, serve_stdio
-    from loraloop.tool_schemas.errors import InputError
 
     need_sdk()
     import mcp.server.lowlevel as lowlevel
 
     if not run and (tools.tools or tools.mcp or python or instructions):
         raise InputError("--tools, --mcp, --python and --instructions are of the agent: add --run to offer it")
-    token = os.environ.get(token_env, "") if token_env else ""
-    if token_env and not token:
-        raise InputError(f"the variable {token_env} is empty: put the token there")
+    token = _secret(token_env)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
 
     def make() -> lowlevel.Server:

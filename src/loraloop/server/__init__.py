@@ -1,0 +1,1 @@
+"""``loraloop serve``: OpenAI's API, decisions, hosted agents and a page over one runtime."""

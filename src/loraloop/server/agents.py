@@ -1,0 +1,268 @@
+"""Hosted agents: read from a YAML file, run by `POST /v1/agents/{name}/runs`, approved and cancelled."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import Field, ValidationError
+from sse_starlette import EventSourceResponse
+
+from loraloop.loading import read_documents
+from loraloop.server.errors import ApiError
+from loraloop.server.runs import HostedRun
+from loraloop.server.state import key_of, state_of
+from loraloop.server.wire import Strict
+from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.yamltext import read_yaml
+
+if TYPE_CHECKING:
+    from loraloop.agent import Agent
+    from loraloop.agent.runtime import Runtime
+    from loraloop.server.state import ServerState, Turn
+
+routes = APIRouter()
+
+
+class AgentLimits(Strict):
+    """Bounds of each run."""
+
+    max_steps: int = Field(default=12, ge=1)
+    run_tokens: int = Field(default=4096, ge=1)
+    deadline: float | None = Field(default=None, gt=0)
+
+
+class AgentSpec(Strict):
+    """An agent of the file."""
+
+    description: str = ""
+    instructions: str = ""
+    tools: list[str] = Field(default_factory=list)
+    mcp: list[str] = Field(default_factory=list)
+    documents: list[Path] = Field(default_factory=list)
+    python: bool = False
+    ask: list[str] = Field(default_factory=list)
+    skills: list[str] = Field(default_factory=list)
+    limits: AgentLimits = AgentLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class HostedAgent:
+    """An agent that the server runs, and what is told of it."""
+
+    name: str
+    agent: Agent[Any, Any]
+    description: str = ""
+
+    def document(self) -> dict[str, Any]:
+        """What clients are told."""
+        tools = [{"name": tool.name, "description": tool.description} for tool in self.agent.tools]
+        return {"name": self.name, "description": self.description, "tools": tools}
+
+
+class Resources(ExitStack):
+    """What agents hold while the server runs, such as connections to MCP servers."""
+
+    with_resource = ExitStack.enter_context
+
+
+def read_agents(file: Path, runtime: Runtime, resources: Resources) -> dict[str, HostedAgent]:
+    """The agents of a YAML file: `agents:` with a mapping of names.
+
+    Raises:
+        InputError: It is wrong; the message names the place.
+        LoraloopError: A tool, a document or a server cannot be read.
+    """
+    try:
+        content = read_yaml(file.read_text(encoding="utf-8"), str(file))
+    except OSError as error:
+        raise InputError(f"cannot read {file}: {error.strerror or error}") from None
+    if not isinstance(content, dict) or not isinstance(content.get("agents"), dict):
+        raise InputError(f"{file}: write agents: with a name for each, see docs/serve.md")
+    found = {}
+    for name, given in content["agents"].items():
+        try:
+            spec = AgentSpec.model_validate(given or {})
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise InputError(f"{file}: agents.{name}.{place}: {first['msg']}") from None
+        found[name] = HostedAgent(name, agent_of(spec, runtime, file.parent, resources), spec.description)
+    return found
+
+
+def agent_of(spec: AgentSpec, runtime: Runtime, folder: Path, resources: Resources) -> Agent[Any, Any]:
+    """The agent that a specification describes; its paths are relative to `folder`."""
+    from loraloop.agent import Agent, Limits, Policy
+    from loraloop.tool_sources import is_url, tools_of
+
+    def place(source: str) -> str:
+        inside = folder / source
+        return (
+            str(inside) if not is_url(source) and (inside.exists() or source.split(":")[0].endswith(".py")) else source
+        )
+
+    return Agent(
+        runtime,
+        tools_of([place(source) for source in spec.tools], spec.mcp, resources),
+        spec.instructions,
+        python=spec.python,
+        limits=Limits(**spec.limits.model_dump()),
+        policy=Policy(skills=tuple(spec.skills), ask=frozenset("*" if name == "all" else name for name in spec.ask)),
+        retriever=read_documents([folder / path for path in spec.documents]),
+    )
+
+
+class RunBody(Strict):
+    """The body of a run: what is asked, and the session that it goes on with."""
+
+    input: str = Field(min_length=1)
+    session: str | None = None
+    skill: str | None = None
+    messages: list[dict[str, str]] = Field(default_factory=list)
+
+
+class CallDecision(Strict):
+    """What is decided about a call."""
+
+    approve: bool
+    arguments: dict[str, Any] | None = None
+    reason: str = ""
+
+
+class ApproveBody(Strict):
+    """Decisions by the ids of calls."""
+
+    decisions: dict[str, CallDecision]
+
+
+@routes.get("/v1/agents")
+async def list_agents(request: Request) -> JSONResponse:
+    """The hosted agents."""
+    return JSONResponse({"agents": [agent.document() for agent in state_of(request).agents.values()]})
+
+
+@routes.post("/v1/agents/{name}/runs")
+async def start_run(name: str, body: RunBody, request: Request) -> Response:
+    """Runs an agent; its events come as server-sent events."""
+    from loraloop.adapters.base import Message
+
+    state = state_of(request)
+    hosted = hosted_agent(state, name)
+    options: dict[str, Any] = {"skill": body.skill}
+    if body.messages:
+        try:
+            options["messages"] = [Message(each["role"], each["content"]) for each in body.messages]
+        except (KeyError, ValueError) as error:
+            raise ApiError(400, f"a message needs role and content: {error}", "invalid_value", "messages") from None
+    owner = key_of(request)
+    if body.session is not None:
+        options["session"] = f"{name}/{body.session}"
+    turn = await state.turnstile.enter(owner)
+    try:
+        stream = hosted.agent.stream(body.input, **options)
+        first = await anext(events := aiter(_opened(state, hosted, owner, body.input, stream, turn)))
+    except BaseException:
+        turn.leave()
+        raise
+    return EventSourceResponse(_sent(first, events), ping=15)
+
+
+async def _opened(
+    state: ServerState, hosted: HostedAgent, owner: str, prompt: str, stream: Any, turn: Turn
+) -> AsyncGenerator[dict[str, Any], None]:
+    """The events of a new run; the run is known by the id that its first event has."""
+    run: HostedRun | None = None
+    placeholder = HostedRun("", hosted.name, owner, prompt)
+    try:
+        async for event in state.runs.events(placeholder, stream, state.metrics):
+            if run is None:
+                run = placeholder
+                run.id = event["run_id"]
+                state.runs.add(run)
+            yield event
+    finally:
+        turn.leave()
+
+
+@routes.post("/v1/agents/{name}/runs/{run_id}/approve")
+async def approve_run(name: str, run_id: str, body: ApproveBody, request: Request) -> Response:
+    """Decides about calls that wait; the run goes on, and its events come as server-sent events."""
+    from loraloop.agent import Approve, Deny
+
+    state, owner = state_of(request), key_of(request)
+    hosted, run = hosted_agent(state, name), state.runs.get(run_id, owner)
+    if run.pending is None or run.agent != name:
+        raise ApiError(409, f"run {run_id} does not wait for approval", "not_waiting")
+    decisions = {
+        call: Approve(each.arguments) if each.approve else Deny(each.reason) for call, each in body.decisions.items()
+    }
+    stream = hosted.agent.resume_stream(run.pending, decisions)
+    turn = await state.turnstile.enter(owner)
+
+    async def events() -> AsyncGenerator[dict[str, Any], None]:
+        try:
+            async for event in state.runs.events(run, stream, state.metrics):
+                yield event
+        finally:
+            turn.leave()
+
+    following = events()
+    try:
+        first = await anext(following)
+    except BaseException:
+        turn.leave()
+        raise
+    return EventSourceResponse(_sent(first, following), ping=15)
+
+
+@routes.post("/v1/agents/{name}/runs/{run_id}/cancel")
+async def cancel_run(name: str, run_id: str, request: Request) -> JSONResponse:
+    """Ends a run at its next token."""
+    run = state_of(request).runs.get(run_id, key_of(request))
+    if run.stream is not None:
+        run.stream.cancel()
+    return JSONResponse(run.summary())
+
+
+@routes.get("/v1/runs")
+async def list_runs(request: Request) -> JSONResponse:
+    """The last runs of whoever asks, the newest first."""
+    owner = key_of(request)
+    return JSONResponse({"runs": [run.summary() for run in state_of(request).runs if run.owner == owner]})
+
+
+@routes.get("/v1/runs/{run_id}")
+async def show_run(run_id: str, request: Request) -> JSONResponse:
+    """A run with all its events."""
+    return JSONResponse(state_of(request).runs.get(run_id, key_of(request)).document())
+
+
+def hosted_agent(state: ServerState, name: str) -> HostedAgent:
+    """An agent.
+
+    Raises:
+        ApiError: 404, there is none.
+    """
+    if name not in state.agents:
+        raise ApiError(404, f"there is no agent {name!r}; there are {', '.join(state.agents)}", "agent_not_found")
+    return state.agents[name]
+
+
+async def _sent(
+    first: Mapping[str, Any], events: AsyncIterator[Mapping[str, Any]]
+) -> AsyncGenerator[dict[str, str], None]:
+    """Server-sent events, named by their type."""
+    yield _event(first)
+    async for event in events:
+        yield _event(event)
+
+
+def _event(event: Mapping[str, Any]) -> dict[str, str]:
+    return {"event": event["type"], "data": json.dumps(event, ensure_ascii=False, default=str)}

@@ -1,0 +1,191 @@
+"""The application: routes, who may ask, how errors look, and the page."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.exceptions import HTTPException
+
+from loraloop.server import agents, chat, decisions, models, responses
+from loraloop.server.errors import ApiError, api_error
+from loraloop.server.state import ServerState, state_of
+from loraloop.tool_schemas.errors import LoraloopError
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+log = logging.getLogger("loraloop.server")
+PAGE = Path(__file__).parent / "page"
+FILES = {"/": "index.html", "/app.js": "app.js", "/style.css": "style.css"}
+OPEN = ("/health", "/ready", *FILES)
+"""Paths that need no key."""
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+def create_app(state: ServerState) -> FastAPI:
+    """The ASGI application of a server."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        limits = state.settings.limits
+        pool = ThreadPoolExecutor(limits.concurrency + 8, thread_name_prefix="loraloop")
+        asyncio.get_running_loop().set_default_executor(pool)
+        yield
+        state.ready = False
+        state.runs.cancel_all()
+
+    app = FastAPI(title="loraloop", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.state.loraloop = state
+    for module in (chat, responses, decisions, models, agents):
+        app.include_router(module.routes)
+    app.get("/health")(health)
+    app.get("/ready")(ready)
+    app.get("/metrics")(metrics)
+    for path in FILES:
+        app.get(path, include_in_schema=False)(page)
+    app.add_exception_handler(ApiError, on_error)
+    app.add_exception_handler(LoraloopError, on_error)
+    app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(Exception, on_error)
+    app.add_middleware(BodyLimit, most=state.settings.limits.max_bytes)
+    app.add_middleware(Gatekeeper, state=state)
+    return app
+
+
+async def health() -> PlainTextResponse:
+    """The process answers."""
+    return PlainTextResponse("ok")
+
+
+async def ready(request: Request) -> Response:
+    """Requests are taken."""
+    if state_of(request).ready:
+        return PlainTextResponse("ready")
+    return PlainTextResponse("shutting down", 503)
+
+
+async def metrics(request: Request) -> Response:
+    """Prometheus metrics."""
+    return Response(state_of(request).metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+async def page(request: Request) -> FileResponse:
+    """A file of the page."""
+    return FileResponse(PAGE / FILES[request.url.path], headers={**HEADERS, "Cache-Control": "no-cache"})
+
+
+class Gatekeeper:
+    """Refuses foreign hosts, pages of other sites and requests without a key; counts and logs every request."""
+
+    def __init__(self, app: ASGIApp, state: ServerState) -> None:
+        self._app, self._state = app, state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start, status = time.perf_counter(), 500
+
+        async def sent(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        refused = refusal(self._state, Request(scope))
+        app = self._app if refused is None else refused.response()
+        try:
+            await app(scope, receive, sent)
+        finally:
+            name = getattr(scope.get("route"), "path", "other")
+            self._state.metrics.requests.labels(name, str(status)).inc()
+            log.info("%s %s %s %.0f ms", scope["method"], name, status, 1e3 * (time.perf_counter() - start))
+
+
+def refusal(state: ServerState, request: Request) -> ApiError | None:
+    """Why a request is not answered; None if it may be."""
+    settings, host = state.settings, request.headers.get("host", "")
+    if not settings.knows_host(host):
+        return ApiError(421, f"this server is not {host!r}: name it with --allow-host", "unknown_host")
+    origin = request.headers.get("origin")
+    if origin is not None and not settings.knows_origin(origin, host):
+        return ApiError(403, f"pages of {origin!r} may not ask this server: see --allow-origin", "foreign_origin")
+    if request.url.path in OPEN or not settings.keys:
+        return None
+    brought = request.headers.get("authorization", "").removeprefix("Bearer ").strip().encode()
+    known = [*settings.keys, *([settings.admin_key] if settings.admin_key else [])]
+    if not sum(hmac.compare_digest(brought, key.encode()) for key in known):
+        return ApiError(401, "bring a key: Authorization: Bearer …", "invalid_api_key")
+    return None
+
+
+async def on_error(request: Request, error: Exception) -> JSONResponse:
+    """Any error as a document."""
+    return api_error(error).response()
+
+
+async def on_http(request: Request, error: Exception) -> JSONResponse:
+    """Unknown paths and methods as documents."""
+    assert isinstance(error, HTTPException)
+    return ApiError(error.status_code, str(error.detail), "http").response()
+
+
+async def on_invalid(request: Request, error: Exception) -> JSONResponse:
+    """A body that does not fit: the first thing that is wrong with it."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"] if part != "body")
+    code = "unknown_parameter" if first["type"] == "extra_forbidden" else "invalid_value"
+    said = f"unknown parameter {place!r}" if code == "unknown_parameter" else f"{place}: {first['msg']}"
+    return ApiError(400, said, code, place).response()
+
+
+class BodyLimit:
+    """Refuses bodies that are too large, whatever their headers say."""
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self._app, self._most = app, most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        declared, read, over = dict(scope["headers"]).get(b"content-length", b"0"), 0, False
+        error = ApiError(413, f"a request may have {self._most} bytes", "too_large")
+        if not declared.isdigit() or int(declared) > self._most:
+            await error.response()(scope, receive, send)
+            return
+
+        async def limited() -> Message:
+            nonlocal read, over
+            message = await receive()
+            read += len(message.get("body", b""))
+            over = over or read > self._most
+            return {"type": "http.disconnect"} if over else message
+
+        async def sent(message: Message) -> None:
+            if not over:  # else what the application says of half a body is not told
+                await send(message)
+
+        try:
+            await self._app(scope, limited, sent)
+        finally:
+            if over:
+                await error.response()(scope, receive, send)

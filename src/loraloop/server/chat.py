@@ -1,0 +1,197 @@
+"""`POST /v1/chat/completions`."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from sse_starlette import EventSourceResponse
+
+from loraloop.integrations.in_thread import in_thread
+from loraloop.integrations.reply import Reply, Replying
+from loraloop.server.errors import ApiError, api_error
+from loraloop.server.hosted_chat import hosted_completion
+from loraloop.server.state import ServerState, key_of, state_of
+from loraloop.server.wire import ChatRequest, chat_options, conversation_of, reply_request
+
+if TYPE_CHECKING:
+    from loraloop.agent.result import RunResult
+    from loraloop.integrations.reply import ReplyRequest
+    from loraloop.server.state import Turn
+
+routes = APIRouter()
+FINISH = {"answer": "stop", "code": "stop", "tool_call": "tool_calls", "refused": "content_filter"}
+"""`finish_reason` by stop reason; every other one is `length`."""
+
+
+@routes.post("/v1/chat/completions")
+async def chat_completions(body: ChatRequest, request: Request) -> Response:
+    """Answers a conversation: text, or calls of the tools that are offered."""
+    state = state_of(request)
+    options = chat_options(body)
+    if body.model in state.agents and body.model not in state.runtime.skills:
+        if body.tools or body.response_format or body.stream:
+            raise ApiError(400, f"{body.model} is an agent with its own tools: stream its runs at /v1/agents", "agent")
+        turn = await state.turnstile.enter(key_of(request))
+        with turn:
+            return JSONResponse(await hosted_completion(state, body))
+    asked = reply_request(state, conversation_of(body.messages), options)
+    usage = bool(body.stream_options and body.stream_options.include_usage)
+    turn = await state.turnstile.enter(key_of(request))
+    pieces = replying(state, asked, turn)
+    if body.stream:
+        first = await anext(pieces)  # what is wrong with the request is told before the stream begins
+        return EventSourceResponse(chunks(body.model, first, pieces, usage), ping=15)
+    reply = None
+    async for piece in pieces:
+        if isinstance(piece, Reply):
+            reply = piece
+    assert reply is not None
+    return JSONResponse(completion(body.model, reply))
+
+
+async def replying(state: ServerState, asked: ReplyRequest, turn: Turn) -> AsyncGenerator[str | Reply, None]:
+    """Pieces of text, then the reply; the turn is given back at the end, however it comes."""
+    start, first = time.perf_counter(), True
+    try:
+        made = Replying(state.runtime, asked)
+        pieces = in_thread(iter(made), made.cancel)
+        held = ""
+        try:
+            async for piece in pieces:
+                if first:
+                    state.metrics.first.observe(time.perf_counter() - start)
+                    first = False
+                if piece == asked.guard.refusal:  # said as a refusal, not as text, if the run is refused
+                    held = piece
+                    continue
+                if isinstance(piece, Reply):
+                    state.metrics.count(piece.run)
+                    state.metrics.whole.observe(time.perf_counter() - start)
+                    held = "" if piece.run.stop_reason == "refused" else held
+                if held:
+                    yield held
+                    held = ""
+                yield piece
+        finally:
+            await pieces.aclose()
+    finally:
+        turn.leave()
+
+
+def completion(model: str, reply: Reply) -> dict[str, Any]:
+    """The document of a whole reply."""
+    refused = reply.run.stop_reason == "refused"
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": None if refused or reply.calls else reply.text,
+        "refusal": reply.run.output if refused else None,
+    }
+    if reply.calls:
+        message["tool_calls"] = tool_calls(reply)
+    return {
+        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": model,
+        "choices": [{"index": 0, "message": message, "finish_reason": finish_of(reply.run), "logprobs": None}],
+        "usage": usage_of(reply),
+        "loraloop": facts_of(reply.run, reply.forced),
+    }
+
+
+async def chunks(
+    model: str, first: str | Reply, pieces: AsyncIterator[str | Reply], usage: bool
+) -> AsyncGenerator[dict[str, str], None]:
+    """The events of a stream."""
+    head = {
+        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        "object": "chat.completion.chunk",
+        "created": int(time.time()),
+        "model": model,
+    }
+
+    def event(delta: dict[str, Any], finish: str | None = None, **more: Any) -> dict[str, str]:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
+        return {"data": json.dumps({**head, "choices": [choice], **more}, ensure_ascii=False)}
+
+    yield event({"role": "assistant", "content": ""})
+    try:
+        async for piece in _from(first, pieces):
+            if isinstance(piece, str):
+                yield event({"content": piece})
+                continue
+            if piece.run.stop_reason == "refused":
+                yield event({"refusal": piece.run.output})
+            for index, call in enumerate(tool_calls(piece)):
+                yield event({"tool_calls": [{"index": index, **call}]})
+            yield event({}, finish_of(piece.run), loraloop=facts_of(piece.run, piece.forced))
+            if usage:
+                told = {**head, "choices": [], "usage": usage_of(piece)}
+                yield {"data": json.dumps(told)}
+    except Exception as error:
+        yield {"data": json.dumps(api_error(error).document())}
+    yield {"data": "[DONE]"}
+
+
+async def _from(first: str | Reply, pieces: AsyncIterator[str | Reply]) -> AsyncGenerator[str | Reply, None]:
+    yield first
+    async for piece in pieces:
+        yield piece
+
+
+def finish_of(run: RunResult[Any]) -> str:
+    """Why it ended, in OpenAI's words."""
+    return FINISH.get(run.stop_reason, "length")
+
+
+def tool_calls(reply: Reply) -> list[dict[str, Any]]:
+    """The calls of a reply."""
+    return [
+        {
+            "id": f"call_{uuid.uuid4().hex[:24]}",
+            "type": "function",
+            "function": {"name": call.name, "arguments": json.dumps(call.arguments, ensure_ascii=False)},
+        }
+        for call in reply.calls
+    ]
+
+
+def usage_of(reply: Reply) -> dict[str, Any]:
+    """The tokens of a reply. Those of dropped branches count too: they were computed."""
+    return {
+        "prompt_tokens": reply.read,
+        "completion_tokens": reply.written,
+        "total_tokens": reply.read + reply.written,
+        "prompt_tokens_details": {"cached_tokens": reply.reused, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
+    }
+
+
+def facts_of(run: RunResult[Any], forced: int) -> dict[str, Any]:
+    """What no other server says: the skill of each step, how sure the router was, and the milliseconds."""
+    steps = [
+        {
+            "skill": step.skill,
+            "probability": round(step.probability, 4),
+            "decided_by": step.decided_by,
+            "outcome": step.outcome,
+            "ms": {name: round(ms, 2) for name, ms in step.ms.items()},
+        }
+        for step in run.steps
+    ]
+    last = run.steps[-1] if run.steps else None
+    return {
+        "skill": last.skill if last else "none",
+        "probability": round(last.probability, 4) if last else 0.0,
+        "stop_reason": run.stop_reason,
+        "category": run.category or None,
+        "forced_tokens": forced,
+        "ms": round(run.ms, 2),
+        "steps": steps,
+    }

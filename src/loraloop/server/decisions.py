@@ -1,0 +1,413 @@
+"""`POST /v1/decisions`: questions about an input, answered with probabilities, as openai-python sends and reads them.
+
+The input is read once, by the bare base. Each question is a branch at its end: the question is read there, and the
+answer is one token out of the labels of that question, so the probabilities are the base's over these labels. They are
+divided by what the base gives the same labels without the input, and scaled to one (contextual calibration, arXiv
+2102.09690). `model="router"` answers a choice among skills by the router, and a predicate by its screen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from pydantic import Field, StrictBool, StrictStr
+
+from loraloop.adapters.base.messages import Message
+from loraloop.agent.engine.generate import Budget
+from loraloop.agent.engine.sampler import Sampler, Sampling
+from loraloop.router.decision import NONE, RouterState
+from loraloop.server.errors import ApiError
+from loraloop.server.state import key_of, state_of
+from loraloop.server.wire import (
+    AUTO,
+    BASE,
+    ChatMessage,
+    FunctionCall,
+    Strict,
+    TextPart,
+    ToolCallItem,
+    conversation_of,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from loraloop.agent.engine.trunk import Trunk
+    from loraloop.agent.runtime import Runtime
+
+routes = APIRouter()
+ROUTER = "router"
+NOTHING = "N/A"
+"""The input without content by which probabilities are calibrated."""
+
+
+class JsonPart(Strict):
+    """JSON data as a part of a text."""
+
+    type: Literal["input_json"]
+    data: Any
+
+
+class ImagePart(Strict):
+    """An image, which no base here reads."""
+
+    type: Literal["input_image"]
+    image_url: str = ""
+    detail: str | None = None
+    prompt_cache_breakpoint: Any = None
+
+
+class CachedText(TextPart):
+    """Text, perhaps with a mark for a cache, which is not needed here."""
+
+    type: Literal["input_text", "output_text", "text"]
+    prompt_cache_breakpoint: Any = None
+
+
+class RefusalText(Strict):
+    """What the assistant said instead of an answer."""
+
+    type: Literal["refusal"]
+    refusal: str
+
+
+Parts = str | list[CachedText | JsonPart | ImagePart | RefusalText]
+
+
+class DecisionItem(Strict):
+    """A message, a call, or a call's output."""
+
+    type: Literal["message", "function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output"] = (
+        "message"
+    )
+    role: Literal["user", "developer", "system", "assistant"] | None = None
+    content: Parts | None = None
+    phase: str | None = None
+    id: str | None = None
+    status: str | None = None
+    namespace: str | None = None
+    call_id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
+    input: str | None = None
+    output: Parts | None = None
+
+
+class ChoiceOption(Strict):
+    """One of the options of a choice."""
+
+    value: StrictStr | StrictBool
+    description: str | None = None
+
+
+class ScoreLevel(Strict):
+    """One of the ordered levels of a score."""
+
+    label: str
+    description: str | None = None
+
+
+class PredicateQuestion(Strict):
+    """How likely a statement about the input is true."""
+
+    type: Literal["predicate"]
+    instructions: Parts
+    name: str | None = None
+
+
+class ChoiceQuestion(Strict):
+    """Which of the options fits the input."""
+
+    type: Literal["choice"]
+    instructions: Parts
+    choices: list[ChoiceOption] = Field(min_length=2, max_length=255)
+    name: str | None = None
+
+
+class ScoreQuestion(Strict):
+    """Which of the ordered levels fits the input."""
+
+    type: Literal["score"]
+    instructions: Parts
+    levels: list[ScoreLevel] = Field(min_length=2, max_length=255)
+    name: str | None = None
+
+
+Question = PredicateQuestion | ChoiceQuestion | ScoreQuestion
+
+
+class DecisionRequest(Strict):
+    """The body of `POST /v1/decisions`."""
+
+    model: str
+    input: str | list[DecisionItem]
+    questions: list[Question] = Field(min_length=1, max_length=400)
+    prompt_cache_key: str | None = None
+    prompt_cache_options: dict[str, Any] | None = None
+    safety_identifier: str | None = None
+
+
+@routes.post("/v1/decisions")
+async def create_decision(body: DecisionRequest, request: Request) -> JSONResponse:
+    """Answers questions about an input."""
+    state = state_of(request)
+    known = (AUTO, BASE, state.runtime.base.name, ROUTER)
+    if body.model not in known:
+        raise ApiError(
+            404, f"there is no decision model {body.model!r}; there are {', '.join(known)}", "model_not_found"
+        )
+    messages = messages_of(body.input)
+    turn = await state.turnstile.enter(key_of(request))
+    with turn:
+        decided = await asyncio.to_thread(decide, state.runtime, messages, body.questions, body.model == ROUTER)
+    return JSONResponse({"model": body.model, **decided})
+
+
+def messages_of(given: str | list[DecisionItem]) -> list[Message]:
+    """The input as messages.
+
+    Raises:
+        ApiError: 400, it holds an image, is empty, or an output has no call.
+    """
+    items = [DecisionItem(role="user", content=given)] if isinstance(given, str) else given
+    listed: list[ChatMessage] = []
+    for place, item in enumerate(items):
+        where = f"input.{place}"
+        if item.type.endswith("_output"):
+            listed.append(ChatMessage(role="tool", content=text_of(item.output, where), tool_call_id=item.call_id))
+        elif item.type != "message":
+            arguments = item.arguments if item.type == "function_call" else json.dumps({"input": item.input or ""})
+            call = ToolCallItem(
+                id=item.call_id or "", function=FunctionCall(name=item.name or "", arguments=arguments or "{}")
+            )
+            listed.append(ChatMessage(role="assistant", tool_calls=[call]))
+        elif item.role is None:
+            raise ApiError(400, "a message needs a role", "missing", where)
+        else:
+            listed.append(ChatMessage(role=item.role, content=text_of(item.content, where)))
+    talk = conversation_of(listed)
+    if not talk.messages:
+        raise ApiError(400, "the input is empty", "invalid_value", "input")
+    system = [Message("system", "\n\n".join(talk.system))] if talk.system else []
+    return [*system, *talk.messages]
+
+
+def text_of(parts: Parts | None, where: str) -> str:
+    """The text of parts; JSON as text.
+
+    Raises:
+        ApiError: 400, one is an image.
+    """
+    if isinstance(parts, str) or parts is None:
+        return parts or ""
+    said = []
+    for part in parts:
+        if isinstance(part, ImagePart):
+            raise ApiError(400, "images cannot be read by this base: describe them in words", "unsupported", where)
+        if isinstance(part, JsonPart):
+            said.append(json.dumps(part.data, ensure_ascii=False))
+        else:
+            said.append(part.refusal if isinstance(part, RefusalText) else part.text)
+    return "\n".join(said)
+
+
+def decide(
+    runtime: Runtime, messages: Sequence[Message], questions: Sequence[Question], routed: bool
+) -> dict[str, Any]:
+    """Answers and usage: the input is read once, whatever the number of questions.
+
+    Raises:
+        ContextLengthError: Input and question do not fit the context.
+        ApiError: A question cannot be answered.
+    """
+    trunk, reused = read(runtime, messages)
+    answers, asked = [], 0
+    try:
+        for question in questions:
+            if routed:
+                answers.append(by_router(runtime, trunk, question))
+                continue
+            found, tokens = by_base(runtime, trunk, question)
+            asked += tokens
+            answers.append(found)
+        size = len(trunk.ids)
+    finally:
+        runtime.store.put(trunk)
+    usage = {
+        "input_tokens": size + asked,
+        "input_tokens_details": {"cached_tokens": reused, "cache_write_tokens": size - reused},
+        "output_tokens": len(questions),
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": size + asked + len(questions),
+    }
+    return {"answers": answers, "usage": usage}
+
+
+def read(runtime: Runtime, messages: Sequence[Message]) -> tuple[Trunk, int]:
+    """The trunk of some messages, and how many of its tokens were known."""
+    chat = runtime.base.chat
+    complete = chat.complete(list(messages))
+    trunk = runtime.store.take(complete) or runtime.trunk()
+    reused = len(trunk.ids)
+    for message in complete[len(trunk.messages) :]:
+        trunk.append(message, chat.message(message.role, message.content))
+    return trunk, reused
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A question as it is asked: its text, and a single token for each answer."""
+
+    text: str
+    ids: tuple[int, ...]
+
+
+def labelled(runtime: Runtime, question: Question) -> Labelled:
+    """How a question is asked."""
+    said = text_of(question.instructions, "questions")
+    if isinstance(question, PredicateQuestion):
+        return Labelled(f"Is this statement about the text above true?\n{said}\nAnswer Yes or No.", yes_no(runtime))
+    if isinstance(question, ChoiceQuestion):
+        options = [(str(each.value).lower() if isinstance(each.value, bool) else each.value, each.description)
+                   for each in question.choices]  # fmt: skip
+        if len({(type(each.value), each.value) for each in question.choices}) < len(options):
+            raise ApiError(400, "the choices repeat: each has to be unique", "invalid_value", "questions")
+    else:
+        options = [(each.label, each.description) for each in question.levels]
+    names = label_names(runtime, len(options))
+    lines = [
+        f"{name}. {value}" + (f": {about}" if about else "")
+        for (name, _), (value, about) in zip(names, options, strict=True)
+    ]
+    listed = "\n".join(lines)
+    text = f"Question about the text above: {said}\n{listed}\nAnswer with the letter of the answer that fits best."
+    return Labelled(text, tuple(token for _, token in names))
+
+
+def yes_no(runtime: Runtime) -> tuple[int, ...]:
+    """The tokens of Yes and No."""
+    encode = runtime.base.tokenizer.encode
+    return encode("Yes")[0], encode("No")[0]
+
+
+def label_names(runtime: Runtime, count: int) -> list[tuple[str, int]]:
+    """So many labels that are one token each: letters, then pairs of letters."""
+    encode = runtime.base.tokenizer.encode
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    found: list[tuple[str, int]] = []
+    for name in [*letters, *(one + two for one in letters for two in letters)]:
+        ids = encode(name)
+        if len(ids) == 1 and ids[0] not in {token for _, token in found}:
+            found.append((name, ids[0]))
+        if len(found) == count:
+            return found
+    raise ApiError(400, f"this base has {len(found)} labels of one token: give fewer choices", "invalid_value")
+
+
+class Probe(Sampler):
+    """Takes the likeliest of some tokens, and notes how likely each of them is."""
+
+    def __init__(self, ids: Sequence[int]) -> None:
+        super().__init__(Sampling())
+        self._ids = list(ids)
+        self.logits: list[float] = []
+
+    def pick(self, logits: Tensor) -> int:
+        """The likeliest of the tokens."""
+        self.logits = logits[self._ids].float().tolist()
+        return self._ids[max(range(len(self._ids)), key=self.logits.__getitem__)]
+
+
+def weigh(runtime: Runtime, trunk: Trunk, asked: Labelled) -> tuple[list[float], int]:
+    """The logits of a question's labels at a trunk's end, and the tokens that were read for it."""
+    chat, probe = runtime.base.chat, Probe(asked.ids)
+    invocation = [*chat.message("user", asked.text), *chat.generation_prompt]
+    trunk.room(len(invocation) + 1)
+    with runtime.activate(NONE) as active:
+        branch = trunk.branch(active.author)
+        try:
+            for _ in runtime.generate(branch, invocation, probe, Budget(1), stop_ids=frozenset()):
+                pass
+        finally:
+            branch.close()
+    return probe.logits, len(invocation)
+
+
+def by_base(runtime: Runtime, trunk: Trunk, question: Question) -> tuple[dict[str, Any], int]:
+    """The base's answer, calibrated by what it says without an input; and the tokens that were read for it."""
+    asked = labelled(runtime, question)
+    logits, tokens = weigh(runtime, trunk, asked)
+    empty = runtime.trunk()
+    message = Message("user", NOTHING)
+    for each in runtime.base.chat.complete([message]):
+        empty.append(each, runtime.base.chat.message(each.role, each.content))
+    prior, _ = weigh(runtime, empty, asked)
+    return answer(question, softmax([own - without for own, without in zip(logits, prior, strict=True)])), tokens
+
+
+def by_router(runtime: Runtime, trunk: Trunk, question: Question) -> dict[str, Any]:
+    """The router's answer: a choice among skills, or a predicate, which its screen answers.
+
+    Raises:
+        ApiError: 400, a choice is no skill, or a score is asked for.
+    """
+    router = runtime.router
+    trunk.flush()
+    features = router.features(trunk.features())
+    if isinstance(question, PredicateQuestion):
+        return answer(question, [router.screen(features).probability])
+    if isinstance(question, ScoreQuestion):
+        raise ApiError(400, "the router answers choices among skills, and predicates", "unsupported", "questions")
+    route = router.choose(features, RouterState(True, True, True, frozenset(), "user"))
+    found = {route.skill: route.probability, **dict(route.runners_up)}
+    found = dict(getattr(route, "probabilities", ())) or found
+    unknown = [each.value for each in question.choices if each.value not in (*runtime.skills, NONE)]
+    if unknown:
+        skills = ", ".join((*runtime.skills, NONE))
+        raise ApiError(400, f"{unknown[0]!r} is no skill; there are {skills}", "invalid_value", "questions")
+    shares = [max(found.get(str(each.value), 0.0), 1e-9) for each in question.choices]
+    return answer(question, [share / sum(shares) for share in shares])
+
+
+def answer(question: Question, shares: Sequence[float]) -> dict[str, Any]:
+    """An answer of a question's kind, from the probabilities of its labels."""
+    if isinstance(question, PredicateQuestion):
+        return {"type": "predicate", "name": question.name, "probability": shares[0]}
+    best = max(range(len(shares)), key=shares.__getitem__)
+    if isinstance(question, ChoiceQuestion):
+        listed = [
+            {"value": each.value, "probability": share} for each, share in zip(question.choices, shares, strict=True)
+        ]
+        return {
+            "type": "choice",
+            "name": question.name,
+            "choice": question.choices[best].value,
+            "confidence": shares[best],
+            "probabilities": listed,
+        }
+    levels = [
+        {"label": each.label, "value": value, "probability": share}
+        for value, (each, share) in enumerate(zip(question.levels, shares, strict=True))
+    ]
+    return {
+        "type": "score",
+        "name": question.name,
+        "score": sum(value * share for value, share in enumerate(shares)),
+        "confidence": shares[best],
+        "probabilities": levels,
+    }
+
+
+def softmax(values: Sequence[float]) -> list[float]:
+    """Probabilities of logits."""
+    import math
+
+    top = max(values)
+    weights = [math.exp(value - top) for value in values]
+    return [weight / sum(weights) for weight in weights]

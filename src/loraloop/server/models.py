@@ -1,0 +1,99 @@
+"""`/v1/models`, `/v1/skills` and `/v1/load`: what can be asked, what it is made of, and how busy it is."""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import asdict
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+
+from loraloop.server.errors import ApiError
+from loraloop.server.state import ServerState, state_of
+from loraloop.server.wire import AUTO, BASE, Strict
+
+routes = APIRouter()
+
+
+def model_names(state: ServerState) -> list[str]:
+    """`auto`, `base`, each skill and each hosted agent."""
+    return list(dict.fromkeys([AUTO, BASE, "router", *state.runtime.skills, *state.agents]))
+
+
+@routes.get("/v1/models")
+async def list_models(request: Request) -> JSONResponse:
+    """The models."""
+    state = state_of(request)
+    return JSONResponse({"object": "list", "data": [_model(name) for name in model_names(state)]})
+
+
+@routes.get("/v1/models/{name}")
+async def show_model(name: str, request: Request) -> JSONResponse:
+    """One model."""
+    if name not in model_names(state_of(request)):
+        raise ApiError(404, f"there is no model {name!r}", "model_not_found", "model")
+    return JSONResponse(_model(name))
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "loraloop"}
+
+
+@routes.get("/v1/skills")
+async def list_skills(request: Request) -> JSONResponse:
+    """The skills with their cards, and where each of them is."""
+    runtime = state_of(request).runtime
+    found = []
+    for name in runtime.skills:
+        card = runtime.bank.card(name).model_dump(mode="json")
+        found.append({**card, "tier": runtime.bank.tier(name), "slot": runtime.bank.resident.get(name)})
+    return JSONResponse({"base": runtime.base.name, "skills": found})
+
+
+class SkillBody(Strict):
+    """What is done with a skill: a folder is loaded, or a skill by its name is brought into its slot or removed."""
+
+    action: Literal["load", "warm", "remove"]
+    folder: str = ""
+    name: str = ""
+
+
+@routes.post("/v1/skills")
+async def change_skills(body: SkillBody, request: Request) -> JSONResponse:
+    """Loads, warms or removes a skill without a restart; needs the admin key."""
+    state = state_of(request)
+    brought = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
+    if not state.settings.admin_key or not hmac.compare_digest(brought.encode(), state.settings.admin_key.encode()):
+        raise ApiError(403, "skills are changed with the admin key (--admin-key-env)", "forbidden")
+    bank = state.runtime.bank
+    if body.action == "load":
+        if not body.folder:
+            raise ApiError(400, "say which folder", "missing", "folder")
+        name = bank.add(body.folder)
+    else:
+        name = body.name
+        state.runtime.check(name)
+    if body.action == "remove":
+        bank.remove(name)
+        return JSONResponse({"name": name, "removed": True})
+    slot = bank.slot(name)
+    return JSONResponse({"name": name, "identity": bank.identity(name), "slot": slot})
+
+
+@routes.get("/v1/load")
+async def show_load(request: Request) -> JSONResponse:
+    """How busy the server is, and what is kept in memory."""
+    state = state_of(request)
+    limits = state.settings.limits
+    return JSONResponse(
+        {
+            "running": state.turnstile.running,
+            "waiting": state.turnstile.waiting,
+            "concurrency": limits.concurrency,
+            "queue": limits.queue,
+            "runs": [run.summary() for run in state.runs if run.state == "running"],
+            "skills": dict(state.runtime.bank.resident),
+            "memory": asdict(state.runtime.memory()),
+        }
+    )

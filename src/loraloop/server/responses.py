@@ -1,0 +1,291 @@
+"""`POST /v1/responses`, without anything that is kept: the client sends the whole conversation each time."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import Field
+from sse_starlette import EventSourceResponse
+
+from loraloop.integrations.conversation import ConversationBuilder
+from loraloop.integrations.reply import Reply
+from loraloop.server.chat import facts_of, replying, tool_calls
+from loraloop.server.errors import ApiError, api_error
+from loraloop.server.state import key_of, state_of
+from loraloop.server.wire import (
+    ChatMessage,
+    FunctionCall,
+    FunctionDefinition,
+    ReplyOptions,
+    Strict,
+    TextPart,
+    ToolCallItem,
+    conversation_of,
+    reply_request,
+)
+
+routes = APIRouter()
+
+
+class RefusalPart(Strict):
+    """A refusal in an earlier message."""
+
+    type: Literal["refusal"]
+    refusal: str
+
+
+class OutputPart(TextPart):
+    """Text of an earlier answer."""
+
+    annotations: list[Any] = Field(default_factory=list)
+    logprobs: list[Any] | None = None
+
+
+class InputItem(Strict):
+    """An item of the conversation: a message, a call, or a call's output."""
+
+    type: Literal["message", "function_call", "function_call_output"] = "message"
+    id: str | None = None
+    status: str | None = None
+    role: Literal["system", "developer", "user", "assistant"] | None = None
+    content: str | list[OutputPart | RefusalPart] | None = None
+    phase: str | None = None
+    call_id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
+    output: str | list[TextPart] | None = None
+
+
+class ResponseTool(FunctionDefinition):
+    """A tool that may be called."""
+
+    type: Literal["function"]
+
+
+class TextFormat(Strict):
+    """The form of the text."""
+
+    type: Literal["text", "json_object", "json_schema"] = "text"
+    name: str | None = None
+    description: str | None = None
+    schema_: dict[str, Any] | None = Field(default=None, alias="schema")
+    strict: bool | None = None
+
+
+class TextOptions(Strict):
+    """How the text is to be."""
+
+    format: TextFormat = TextFormat()
+    verbosity: Literal["medium"] | None = None
+
+
+class ResponseRequest(Strict):
+    """The body of `POST /v1/responses`."""
+
+    model: str
+    input: str | list[InputItem]
+    instructions: str | None = None
+    tools: list[ResponseTool] | None = Field(default=None, max_length=512)
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    text: TextOptions | None = None
+    stream: bool | None = False
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    max_output_tokens: int | None = Field(default=None, ge=1)
+    store: bool | None = None
+    metadata: dict[str, str] | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    truncation: Literal["disabled"] | None = None
+
+
+@routes.post("/v1/responses")
+async def create_response(body: ResponseRequest, request: Request) -> Response:
+    """Answers a conversation: text, or calls of the tools that are offered. Nothing of it is kept."""
+    if body.store:
+        raise ApiError(400, "responses are not kept: send store: false", "unsupported", "store")
+    state = state_of(request)
+    asked = reply_request(state, talk_of(body), options_of(body))
+    turn = await state.turnstile.enter(key_of(request))
+    pieces = replying(state, asked, turn)
+    if body.stream:
+        return EventSourceResponse(_events(body, await anext(pieces), pieces), ping=15)
+    reply = None
+    async for piece in pieces:
+        if isinstance(piece, Reply):
+            reply = piece
+    assert reply is not None
+    return JSONResponse(response_document(body, reply))
+
+
+def options_of(body: ResponseRequest) -> ReplyOptions:
+    """The options of a request."""
+    schema: dict[str, Any] | None = None
+    if body.text is not None and body.text.format.type != "text":
+        schema = body.text.format.schema_ or {"type": "object"}
+    choice = body.tool_choice
+    if isinstance(choice, dict) and "name" in choice:
+        choice = {"type": "function", "function": {"name": choice["name"]}}
+    return ReplyOptions(
+        model=body.model,
+        tools=body.tools or (),
+        tool_choice=choice,
+        parallel=body.parallel_tool_calls,
+        schema=schema,
+        temperature=body.temperature,
+        top_p=body.top_p,
+        max_tokens=body.max_output_tokens,
+    )
+
+
+def talk_of(body: ResponseRequest) -> ConversationBuilder:
+    """The conversation in our form: calls that follow each other are one message."""
+    messages = [ChatMessage(role="system", content=body.instructions)] if body.instructions else []
+    items = [InputItem(role="user", content=body.input)] if isinstance(body.input, str) else body.input
+    for place, item in enumerate(items):
+        messages = _with(messages, item, f"input.{place}")
+    return conversation_of(messages)
+
+
+def _with(messages: list[ChatMessage], item: InputItem, where: str) -> list[ChatMessage]:
+    """The messages and an item."""
+    if item.type == "function_call_output":
+        output = item.output if isinstance(item.output, str) else "".join(part.text for part in item.output or ())
+        return [*messages, ChatMessage(role="tool", content=output, tool_call_id=item.call_id)]
+    if item.type == "function_call":
+        if not item.name or not item.call_id:
+            raise ApiError(400, "a function_call needs call_id, name and arguments", "missing", where)
+        call = ToolCallItem(id=item.call_id, function=FunctionCall(name=item.name, arguments=item.arguments or "{}"))
+        if messages and messages[-1].role == "assistant" and messages[-1].tool_calls:
+            messages[-1].tool_calls.append(call)
+            return messages
+        return [*messages, ChatMessage(role="assistant", tool_calls=[call])]
+    if item.role is None:
+        raise ApiError(400, "a message needs a role", "missing", where)
+    if isinstance(item.content, list):
+        text = "".join(part.refusal if isinstance(part, RefusalPart) else part.text for part in item.content)
+    else:
+        text = item.content or ""
+    return [*messages, ChatMessage(role=item.role, content=text)]
+
+
+def response_document(body: ResponseRequest, reply: Reply, identity: str = "") -> dict[str, Any]:
+    """The document of a reply."""
+    run = reply.run
+    cut = run.stop_reason not in ("answer", "code", "tool_call", "refused")
+    return {
+        "id": identity or f"resp_{uuid.uuid4().hex}",
+        "object": "response",
+        "created_at": time.time(),
+        "status": "incomplete" if cut else "completed",
+        "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
+        "error": None,
+        "model": body.model,
+        "instructions": body.instructions,
+        "output": output_items(reply),
+        "parallel_tool_calls": body.parallel_tool_calls is not False,
+        "tool_choice": body.tool_choice or "auto",
+        "tools": [tool.model_dump(exclude_none=True) for tool in body.tools or ()],
+        "temperature": body.temperature or 0.0,
+        "top_p": body.top_p or 1.0,
+        "metadata": body.metadata or {},
+        "store": False,
+        "usage": {
+            "input_tokens": reply.read,
+            "input_tokens_details": {"cached_tokens": reply.reused, "cache_write_tokens": 0},
+            "output_tokens": reply.written,
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": reply.read + reply.written,
+        },
+        "loraloop": facts_of(run, reply.forced),
+    }
+
+
+def output_items(reply: Reply) -> list[dict[str, Any]]:
+    """The items of a reply: calls, or a message with text or a refusal."""
+    if reply.calls:
+        return [
+            {
+                "type": "function_call",
+                "id": f"fc_{uuid.uuid4().hex}",
+                "call_id": call["id"],
+                "name": call["function"]["name"],
+                "arguments": call["function"]["arguments"],
+                "status": "completed",
+            }
+            for call in tool_calls(reply)
+        ]
+    if reply.run.stop_reason == "refused":
+        part: dict[str, Any] = {"type": "refusal", "refusal": reply.run.output}
+    else:
+        part = {"type": "output_text", "text": reply.text, "annotations": [], "logprobs": []}
+    return [_message(f"msg_{uuid.uuid4().hex}", [part], "completed")]
+
+
+def _message(identity: str, content: list[dict[str, Any]], status: str) -> dict[str, Any]:
+    return {"type": "message", "id": identity, "role": "assistant", "status": status, "content": content}
+
+
+async def _events(
+    body: ResponseRequest, first: str | Reply, pieces: AsyncIterator[str | Reply]
+) -> AsyncGenerator[dict[str, str], None]:
+    """The events of a stream: the text as it comes, calls whole."""
+    identity, message, number, text = f"resp_{uuid.uuid4().hex}", f"msg_{uuid.uuid4().hex}", 0, ""
+
+    def event(kind: str, **fields: Any) -> dict[str, str]:
+        nonlocal number
+        document = {"type": kind, "sequence_number": number, **fields}
+        number += 1
+        return {"event": kind, "data": json.dumps(document, ensure_ascii=False)}
+
+    begun = {
+        "id": identity,
+        "object": "response",
+        "created_at": time.time(),
+        "status": "in_progress",
+        "output": [],
+        "model": body.model,
+        "parallel_tool_calls": True,
+        "tool_choice": "auto",
+        "tools": [],
+    }
+    yield event("response.created", response=begun)
+    here: dict[str, Any] = {"output_index": 0, "item_id": message, "content_index": 0}
+    piece: str | Reply | None = first
+    try:
+        while isinstance(piece, str):
+            if not text:
+                yield event("response.output_item.added", output_index=0, item=_message(message, [], "in_progress"))
+                yield event(
+                    "response.content_part.added", part={"type": "output_text", "text": "", "annotations": []}, **here
+                )
+            text += piece
+            yield event("response.output_text.delta", delta=piece, logprobs=[], **here)
+            piece = await anext(pieces)
+        assert isinstance(piece, Reply)
+        document = response_document(body, piece, identity)
+        for index, item in enumerate(document["output"]):
+            if text:
+                item["id"] = message
+                yield event("response.output_text.done", text=text, logprobs=[], **here)
+                yield event("response.content_part.done", part=item["content"][0], **here)
+            else:
+                yield event("response.output_item.added", output_index=index, item=item)
+            if item["type"] == "function_call":
+                place = {"output_index": index, "item_id": item["id"]}
+                yield event("response.function_call_arguments.delta", delta=item["arguments"], **place)
+                yield event(
+                    "response.function_call_arguments.done", arguments=item["arguments"], name=item["name"], **place
+                )
+            yield event("response.output_item.done", output_index=index, item=item)
+        yield event(f"response.{document['status']}", response=document)
+    except Exception as error:
+        problem = api_error(error).document()["error"]
+        yield event("error", code=problem["code"], message=problem["message"], param=problem["param"])

@@ -1,0 +1,193 @@
+"""Runs of hosted agents: their events as they come, calls that wait for somebody, and what is kept of them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loraloop.integrations.in_thread import in_thread
+from loraloop.server.errors import ApiError, api_error
+from loraloop.tool_schemas.errors import InputError
+
+if TYPE_CHECKING:
+    from loraloop.agent import PendingRun, RunStream
+    from loraloop.server.metrics import Metrics
+
+KEPT = 200
+"""Runs of which events and results are kept in memory."""
+
+
+@dataclass(slots=True)
+class HostedRun:
+    """A run of a hosted agent.
+
+    Attributes:
+        id: The run's.
+        agent: Name of the agent.
+        owner: Whose run it is.
+        prompt: What was asked.
+        started: Seconds since 1970.
+        state: `running`, `waiting`, `finished` or `failed`.
+        events: All so far, as documents.
+        result: The result's document, when it is there.
+        pending: What waits for approval.
+        stream: What is being read.
+    """
+
+    id: str
+    agent: str
+    owner: str
+    prompt: str
+    started: float = field(default_factory=time.time)
+    state: str = "running"
+    events: list[dict[str, Any]] = field(default_factory=list)
+    result: dict[str, Any] | None = None
+    pending: PendingRun | None = None
+    stream: RunStream[Any] | None = None
+
+    def summary(self) -> dict[str, Any]:
+        """A line of a list of runs."""
+        result = self.result or {}
+        skills = [event["skill"] for event in self.events if event["type"] == "Routed"]
+        return {
+            "id": self.id,
+            "agent": self.agent,
+            "prompt": self.prompt,
+            "started": self.started,
+            "state": self.state,
+            "stop_reason": result.get("stop_reason"),
+            "ms": result.get("ms"),
+            "skills": skills,
+        }
+
+    def document(self) -> dict[str, Any]:
+        """The whole run."""
+        return {**self.summary(), "events": self.events, "result": self.result}
+
+
+class RunRegistry:
+    """The last runs, and those that wait for approval.
+
+    Args:
+        folder: Where runs that wait are kept as files, so that they go on after a restart; None: in memory alone.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._runs: OrderedDict[str, HostedRun] = OrderedDict()
+        self._folder = folder
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def __iter__(self) -> Iterator[HostedRun]:
+        return iter(reversed(self._runs.values()))
+
+    def add(self, run: HostedRun) -> None:
+        """Keeps a run; the oldest that is over goes."""
+        self._runs[run.id] = run
+        for old in [each for each in self._runs.values() if each.state in ("finished", "failed")]:
+            if len(self._runs) <= KEPT:
+                break
+            del self._runs[old.id]
+
+    def get(self, run_id: str, owner: str) -> HostedRun:
+        """A run of this owner.
+
+        Raises:
+            ApiError: 404, there is none.
+        """
+        run = self._runs.get(run_id) or self._read(run_id)
+        if run is None or run.owner != owner:
+            raise ApiError(404, f"there is no run {run_id!r}", "run_not_found")
+        return run
+
+    def cancel_all(self) -> None:
+        """Ends every run that is being read at its next token."""
+        for run in self._runs.values():
+            if run.stream is not None:
+                run.stream.cancel()
+
+    async def events(
+        self, run: HostedRun, stream: RunStream[Any], metrics: Metrics
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Reads a run's events to their end, and keeps what it comes to. Who stops reading, cancels the run."""
+        run.state, run.stream, run.pending = "running", stream, None
+        try:
+            async for event in in_thread(iter(stream), stream.cancel):
+                document = event.to_dict()
+                run.events.append(document)
+                yield document
+            result = stream.result
+            run.result, run.pending = result.to_dict(), result.pending
+            run.state = "waiting" if result.pending is not None else "finished"
+            metrics.count(result)
+        except Exception as error:
+            run.state = "failed"
+            document = {"type": "RunFailed", "run_id": run.id, **api_error(error).document()}
+            run.events.append(document)
+            yield document
+        finally:
+            run.stream = None
+            if run.state == "running":
+                run.state = "failed"
+            self._write(run)
+
+    def _file(self, run_id: str) -> Path | None:
+        if self._folder is None or not run_id.isalnum():
+            return None
+        return self._folder / f"{run_id}.json"
+
+    def _write(self, run: HostedRun) -> None:
+        """Keeps a run that waits as a file, which goes when the run has gone on."""
+        file = self._file(run.id)
+        if file is None:
+            return
+        if run.pending is None:
+            file.unlink(missing_ok=True)
+            return
+        content = {
+            "agent": run.agent,
+            "owner": sha256(run.owner.encode()).hexdigest(),
+            "prompt": run.prompt,
+            "started": run.started,
+            "pending": json.loads(run.pending.to_json()),
+        }
+        scratch = file.with_suffix(".part")
+        scratch.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+        scratch.chmod(0o600)
+        scratch.replace(file)
+
+    def _read(self, run_id: str) -> HostedRun | None:
+        """A run that an earlier server left waiting."""
+        from loraloop.agent import PendingRun
+
+        file = self._file(run_id)
+        if file is None or not file.is_file():
+            return None
+        content: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        try:
+            pending = PendingRun.from_json(json.dumps(content["pending"]))
+        except InputError:
+            return None
+        run = HostedRun(run_id, content["agent"], "", content["prompt"], content["started"], "waiting")
+        run.pending = pending
+        run.owner = _Hashed(content["owner"])
+        self._runs[run_id] = run
+        return run
+
+
+class _Hashed(str):
+    """The owner of a run that was read from a file: equal to the key whose hash it is."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and sha256(other.encode()).hexdigest() == str(self)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = str.__hash__

@@ -1,0 +1,77 @@
+"""What a server is started with, and what it refuses to be started with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from loraloop.tool_schemas.errors import InputError
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLimits:
+    """What requests may take.
+
+    Attributes:
+        concurrency: Requests that run at the same time.
+        queue: Requests that may wait for their turn; one more is answered with 429.
+        per_key: Requests of one key, or without keys of one address, that may run and wait.
+        max_bytes: Bytes of a request's body.
+        max_tokens: Tokens that a request may ask for.
+        seconds: Seconds that a request may run.
+    """
+
+    concurrency: int = 16
+    queue: int = 64
+    per_key: int = 32
+    max_bytes: int = 4_000_000
+    max_tokens: int = 4096
+    seconds: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Where a server listens and whom it answers.
+
+    Attributes:
+        host: The address.
+        port: The port; 0 for a free one.
+        keys: Keys of which requests bring one as a bearer token; empty for no keys.
+        admin_key: What requests bring that change skills; empty: nobody can change them.
+        hosts: More names under which the server may be asked.
+        origins: Origins of pages that may ask it, besides its own.
+        limits: What requests may take.
+        folder: Where runs that wait for approval are kept, so that they go on after a restart; None: in memory.
+
+    Raises:
+        InputError: Others can reach the address and there is no key, or a key is too short to be one.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    keys: frozenset[str] = frozenset()
+    admin_key: str = ""
+    hosts: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    limits: ServerLimits = ServerLimits()
+    folder: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.host not in LOOPBACK and not self.keys:
+            raise InputError(
+                f"{self.host} can be reached by others: put keys into a variable and name it with --key-env, or listen "
+                "on 127.0.0.1"
+            )
+        if any(len(key) < 8 for key in (*self.keys, self.admin_key) if key):
+            raise InputError("a key has less than 8 characters: take a long random one")
+
+    def knows_host(self, host: str) -> bool:
+        """Whether a `Host` header names this server: without its port where it is one of the loopback's names."""
+        name = host.rsplit(":", 1)[0].strip("[]") if not host.endswith("]") else host.strip("[]")
+        return name in LOOPBACK or name == self.host or host in self.hosts or name in self.hosts
+
+    def knows_origin(self, origin: str, host: str) -> bool:
+        """Whether a page of this origin may ask: one of the server's own address, or one that is allowed."""
+        return origin in self.origins or origin.partition("://")[2] == host

@@ -1,0 +1,125 @@
+"""What the routes of a server share: the runtime, the agents, whose turn it is, and the metrics."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from loraloop.server.errors import ApiError
+from loraloop.server.metrics import Metrics
+from loraloop.server.settings import ServerLimits, ServerSettings
+
+if TYPE_CHECKING:
+    from fastapi import Request
+
+    from loraloop.agent.runtime import Runtime
+    from loraloop.server.agents import HostedAgent
+    from loraloop.server.runs import RunRegistry
+
+
+class Turnstile:
+    """Lets so many requests run at the same time; so many more wait, in the order in which they came.
+
+    Attributes:
+        running: Requests that run.
+        waiting: Requests that wait.
+    """
+
+    def __init__(self, limits: ServerLimits) -> None:
+        self._limits = limits
+        self._free = asyncio.Semaphore(limits.concurrency)
+        self._by_key: Counter[str] = Counter()
+        self.running = self.waiting = 0
+
+    async def enter(self, key: str) -> Turn:
+        """Waits for a turn.
+
+        Args:
+            key: Whose request it is.
+
+        Raises:
+            ApiError: 429, where too many wait already.
+        """
+        if self.waiting >= self._limits.queue and self._free.locked():
+            raise ApiError(429, f"{self.waiting} requests wait already: try again later", "queue_full", "", 2)
+        if self._by_key[key] >= self._limits.per_key:
+            raise ApiError(429, f"{self._by_key[key]} requests of yours run or wait", "too_many_requests", "", 2)
+        self._by_key[key] += 1
+        self.waiting += 1
+        try:
+            await self._free.acquire()
+        except BaseException:
+            self._leave(key)
+            raise
+        finally:
+            self.waiting -= 1
+        self.running += 1
+        return Turn(self, key)
+
+    def leave(self, key: str) -> None:
+        """Gives a turn back."""
+        self.running -= 1
+        self._free.release()
+        self._leave(key)
+
+    def _leave(self, key: str) -> None:
+        self._by_key[key] -= 1
+        if not self._by_key[key]:
+            del self._by_key[key]
+
+
+class Turn:
+    """A request's turn, given back once, however often it is left."""
+
+    def __init__(self, turnstile: Turnstile, key: str) -> None:
+        self._turnstile, self._key, self._over = turnstile, key, False
+
+    def __enter__(self) -> Turn:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """Gives it back."""
+        if not self._over:
+            self._over = True
+            self._turnstile.leave(self._key)
+
+
+class ServerState:
+    """Shared by all routes.
+
+    Args:
+        runtime: Base, skills and router.
+        settings: Of the server.
+        agents: Hosted agents by name.
+        runs: Their runs.
+    """
+
+    def __init__(
+        self, runtime: Runtime, settings: ServerSettings, agents: Mapping[str, HostedAgent], runs: RunRegistry
+    ) -> None:
+        self.runtime, self.settings, self.agents, self.runs = runtime, settings, dict(agents), runs
+        self.turnstile = Turnstile(settings.limits)
+        self.metrics = Metrics()
+        self.ready = True
+        bank = runtime.bank
+        self.metrics.watch("loraloop_running", "Requests that run.", lambda: self.turnstile.running)
+        self.metrics.watch("loraloop_waiting", "Requests that wait.", lambda: self.turnstile.waiting)
+        self.metrics.watch("loraloop_resident_skills", "Skills in slots.", lambda: len(bank.resident))
+
+
+def state_of(request: Request) -> ServerState:
+    """The state of the server that a request came to."""
+    state: ServerState = request.app.state.loraloop
+    return state
+
+
+def key_of(request: Request) -> str:
+    """Whose request it is: the key that it brings, or the address that it came from."""
+    brought = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
+    known = brought in state_of(request).settings.keys
+    return brought if known else (request.client.host if request.client else "")

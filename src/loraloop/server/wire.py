@@ -1,0 +1,283 @@
+"""What clients send, checked: unknown fields are errors; and a request of ours made of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from loraloop.agent.guard.guard import default_guard
+from loraloop.agent.output_type import FREE, OutputType
+from loraloop.agent.policy import Policy
+from loraloop.integrations.conversation import ConversationBuilder, tool_of
+from loraloop.integrations.reply import MAX_TOKENS, ReplyRequest, sampling_of
+from loraloop.server.errors import ApiError
+from loraloop.tool_schemas.tools.calls import Call
+
+if TYPE_CHECKING:
+    from loraloop.agent.runtime import Runtime
+    from loraloop.server.state import ServerState
+
+AUTO, BASE = "auto", "base"
+
+
+class Strict(BaseModel):
+    """A part of a request; a field that it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class TextPart(Strict):
+    """A piece of text in a message."""
+
+    type: Literal["text", "input_text", "output_text"]
+    text: str
+
+
+class FunctionCall(Strict):
+    """The function of a call, its arguments as JSON text."""
+
+    name: str
+    arguments: str
+
+
+class ToolCallItem(Strict):
+    """A call that the assistant made."""
+
+    id: str
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
+
+class ChatMessage(Strict):
+    """A message of a conversation."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[TextPart] | None = None
+    name: str | None = None
+    refusal: str | None = None
+    tool_calls: list[ToolCallItem] | None = None
+    tool_call_id: str | None = None
+
+    @property
+    def text(self) -> str:
+        """What it says."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.text for part in self.content or ()) or (self.refusal or "")
+
+
+class FunctionDefinition(Strict):
+    """A function that may be called."""
+
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class ToolDefinition(Strict):
+    """A tool that may be called."""
+
+    type: Literal["function"]
+    function: FunctionDefinition
+
+
+class NamedSchema(Strict):
+    """The schema of a structured output."""
+
+    name: str = "output"
+    description: str | None = None
+    schema_: dict[str, Any] = Field(alias="schema")
+    strict: bool | None = None
+
+
+class ResponseFormat(Strict):
+    """The form of a text."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: NamedSchema | None = None
+
+
+class StreamOptions(Strict):
+    """What a stream tells besides its text."""
+
+    include_usage: bool = False
+    include_obfuscation: bool = False
+
+
+class ChatRequest(Strict):
+    """The body of `POST /v1/chat/completions`."""
+
+    model: str
+    messages: list[ChatMessage] = Field(min_length=1, max_length=10_000)
+    tools: list[ToolDefinition] | None = Field(default=None, max_length=512)
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    n: Literal[1] | None = 1
+    user: str | None = None
+    safety_identifier: str | None = None
+    metadata: dict[str, str] | None = None
+    store: Literal[False] | None = None
+    frequency_penalty: Literal[0] | None = None
+    presence_penalty: Literal[0] | None = None
+    logprobs: Literal[False] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyOptions:
+    """How a reply is written, whichever way the client said it."""
+
+    model: str
+    tools: Sequence[FunctionDefinition] = ()
+    tool_choice: str | dict[str, Any] | None = None
+    parallel: bool | None = None
+    schema: dict[str, Any] | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    stop: Sequence[str] = ()
+    max_tokens: int | None = None
+
+
+def chat_options(body: ChatRequest) -> ReplyOptions:
+    """The options of a chat request."""
+    stop = [body.stop] if isinstance(body.stop, str) else body.stop or []
+    if len(stop) > 4 or any(not text for text in stop):
+        raise ApiError(400, "stop takes one to four texts, none of them empty", "invalid_value", "stop")
+    if body.stream_options is not None and not body.stream:
+        raise ApiError(400, "stream_options need stream: true", "invalid_value", "stream_options")
+    return ReplyOptions(
+        model=body.model,
+        tools=[each.function for each in body.tools or ()],
+        tool_choice=body.tool_choice,
+        parallel=body.parallel_tool_calls,
+        schema=schema_of(body.response_format),
+        temperature=body.temperature,
+        top_p=body.top_p,
+        seed=body.seed,
+        stop=stop,
+        max_tokens=body.max_completion_tokens or body.max_tokens,
+    )
+
+
+def schema_of(form: ResponseFormat | None) -> dict[str, Any] | None:
+    """The JSON Schema that a form of text stands for; None for any text."""
+    if form is None or form.type == "text":
+        return None
+    if form.type == "json_object":
+        return {"type": "object"}
+    if form.json_schema is None:
+        raise ApiError(400, "response_format of the type json_schema needs json_schema", "missing", "response_format")
+    return form.json_schema.schema_
+
+
+def conversation_of(messages: Sequence[ChatMessage]) -> ConversationBuilder:
+    """A conversation in our form.
+
+    Raises:
+        ApiError: 400, where a tool's result answers no call, or arguments are no JSON object.
+    """
+    talk = ConversationBuilder()
+    calls: dict[str, Call] = {}
+    for place, message in enumerate(messages):
+        where = f"messages.{place}"
+        match message.role:
+            case "system" | "developer":
+                talk.system.append(message.text)
+            case "user":
+                talk.user(message.text)
+            case "assistant":
+                made = [(each.id, call_of(each.function, where)) for each in message.tool_calls or ()]
+                calls |= dict(made)
+                talk.assistant(message.text)
+                talk.calls([call for _, call in made])
+            case "tool":
+                call = calls.get(message.tool_call_id or "")
+                if call is None:
+                    raise ApiError(400, f"no call has the id {message.tool_call_id!r}", "invalid_value", where)
+                talk.result(call, result_of(message.text))
+    return talk
+
+
+def call_of(function: FunctionCall, where: str) -> Call:
+    """A call of ours."""
+    try:
+        arguments = json.loads(function.arguments or "{}")
+    except (ValueError, RecursionError):
+        arguments = None
+    if not isinstance(arguments, dict):
+        raise ApiError(400, f"the arguments of {function.name} are no JSON object", "invalid_value", where)
+    return Call(function.name, arguments)
+
+
+def result_of(text: str) -> Any:
+    """A tool's result: JSON as its value, anything else as text."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def reply_request(state: ServerState, talk: ConversationBuilder, options: ReplyOptions) -> ReplyRequest:
+    """What the runtime is asked.
+
+    Raises:
+        ApiError: An option cannot be kept.
+        SchemaError: A tool's parameters, or the output's schema, cannot be enforced or checked.
+    """
+    runtime, limits = state.runtime, state.settings.limits
+    tokens = options.max_tokens or min(MAX_TOKENS, limits.max_tokens)
+    if tokens > limits.max_tokens:
+        raise ApiError(400, f"at most {limits.max_tokens} tokens may be asked for, not {tokens}", "invalid_value")
+    if options.tool_choice not in (None, "auto", "none") and not options.tools:
+        raise ApiError(400, "tool_choice needs tools", "invalid_value", "tool_choice")
+    policy = policy_of(runtime, options.model)
+    if options.tool_choice is not None:
+        policy = replace(policy, tool_choice=options.tool_choice)
+    if options.parallel is False:
+        policy = replace(policy, max_calls=1)
+    return ReplyRequest(
+        messages=tuple(talk.messages),
+        system="\n\n".join(talk.system),
+        tools=tuple(
+            tool_of(each.name, each.description or "", each.parameters or {"type": "object"}) for each in options.tools
+        ),
+        answered=frozenset(talk.answered),
+        retry=talk.retry,
+        output=FREE if options.schema is None else OutputType.of(options.schema, on_unsupported="check"),
+        policy=policy,
+        guard=default_guard(runtime),
+        sampling=sampling_of({"temperature": options.temperature, "top_p": options.top_p, "seed": options.seed}, None),
+        stops=tuple(options.stop),
+        max_tokens=tokens,
+        timeout=limits.seconds,
+    )
+
+
+def policy_of(runtime: Runtime, model: str) -> Policy:
+    """What a model's name decides: `auto` routes, `base` takes no skill, a skill's name takes that skill first.
+
+    Raises:
+        ApiError: 404, there is no such model.
+    """
+    if model == AUTO:
+        return Policy()
+    if model in (BASE, runtime.base.name):
+        return Policy(forbid=frozenset(runtime.skills))
+    if model in runtime.skills:
+        return Policy(skills=(model,))
+    known = ", ".join((AUTO, BASE, *runtime.skills))
+    raise ApiError(404, f"there is no model {model!r}; there are {known}", "model_not_found", "model")

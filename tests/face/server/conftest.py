@@ -1,0 +1,52 @@
+"""A real server on a free port, over a scripted runtime or the embedded base."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+import uvicorn
+
+from loraloop.agent.runtime import Runtime
+from loraloop.server.agents import HostedAgent
+from loraloop.server.app import create_app
+from loraloop.server.runs import RunRegistry
+from loraloop.server.settings import ServerSettings
+from loraloop.server.state import ServerState
+
+
+@contextlib.contextmanager
+def running(
+    runtime: Runtime, settings: ServerSettings | None = None, agents: Mapping[str, HostedAgent] | None = None
+) -> Iterator[str]:
+    """The address of a server that runs."""
+    settings = settings or ServerSettings()
+    app = create_app(ServerState(runtime, settings, agents or {}, RunRegistry(settings.folder)))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+@pytest.fixture
+def serving() -> Iterator[Callable[..., str]]:
+    """`serving(runtime, settings, agents)`: the address of a server that runs until the test is over."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*given: Any, **more: Any) -> str:
+            return stack.enter_context(running(*given, **more))
+
+        yield start

@@ -1,0 +1,128 @@
+"""Hosted agents: events of runs, approval, cancelling, sessions of owners, the file, and a restart between."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from loraloop import Agent, tool
+from loraloop.server.agents import HostedAgent, Resources, read_agents
+from loraloop.server.settings import ServerSettings
+from loraloop.testing import ScriptedRuntime, calls
+from loraloop.tool_schemas.errors import InputError
+
+
+@tool(requires_approval=True)
+def pay(to: str, amount: int) -> str:
+    """Pays."""
+    return f"paid {amount} to {to}"
+
+
+PAY = calls(pay={"to": "ann", "amount": 5})
+
+
+def hosted(*script: Any) -> tuple[ScriptedRuntime, dict[str, HostedAgent]]:
+    runtime = ScriptedRuntime(*script)
+    return runtime, {"bank": HostedAgent("bank", Agent(runtime, [pay], "You pay."), "Pays bills.")}
+
+
+def events(answer: httpx.Response) -> list[dict[str, Any]]:
+    assert answer.status_code == 200, answer.text
+    return [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: ")]
+
+
+@pytest.fixture
+def http() -> Iterator[httpx.Client]:
+    with httpx.Client(timeout=30) as client:
+        yield client
+
+
+def test_a_run_waits_is_approved_and_ends(serving: Callable[..., str], http: httpx.Client) -> None:
+    runtime, agents = hosted(PAY, "I paid Ann.")
+    url = serving(runtime, agents=agents)
+    assert http.get(f"{url}/v1/agents").json()["agents"][0]["tools"][0]["name"] == "pay"
+    told = events(http.post(f"{url}/v1/agents/bank/runs", json={"input": "Pay Ann 5."}))
+    kinds = [event["type"] for event in told]
+    assert kinds[0] == "RunStarted" and kinds[-1] == "RunFinished" and {"Routed", "ApprovalRequested"} <= set(kinds)
+    run = told[0]["run_id"]
+    (call,) = next(event for event in told if event["type"] == "ApprovalRequested")["calls"]
+    assert [each["state"] for each in http.get(f"{url}/v1/runs").json()["runs"]] == ["waiting"]
+    answer = http.post(f"{url}/v1/agents/bank/runs/{run}/approve", json={"decisions": {"nobody": {"approve": True}}})
+    assert answer.status_code == 400 and call["id"] in answer.json()["error"]["message"]
+    decided = {"decisions": {call["id"]: {"approve": True, "arguments": {"to": "ann", "amount": 4}}}}
+    more = events(http.post(f"{url}/v1/agents/bank/runs/{run}/approve", json=decided))
+    assert more[-1]["result"]["output"] == "I paid Ann."
+    assert any(event["type"] == "ToolCallFinished" and event["call"]["result"] == "paid 4 to ann" for event in more)
+    whole = http.get(f"{url}/v1/runs/{run}").json()
+    assert whole["state"] == "finished" and len(whole["events"]) == len(told) + len(more)
+    assert http.post(f"{url}/v1/agents/bank/runs/{run}/approve", json=decided).status_code == 409
+
+
+def test_a_denied_call_is_told_to_the_model(serving: Callable[..., str], http: httpx.Client) -> None:
+    runtime, agents = hosted(PAY, "Then not.")
+    url = serving(runtime, agents=agents)
+    told = events(http.post(f"{url}/v1/agents/bank/runs", json={"input": "Pay Ann 5."}))
+    waiting = told[-1]["result"]["pending"]["calls"][0]["id"]
+    denied = {"decisions": {waiting: {"approve": False, "reason": "too much"}}}
+    more = events(http.post(f"{url}/v1/agents/bank/runs/{told[0]['run_id']}/approve", json=denied))
+    assert more[-1]["result"]["output"] == "Then not." and "denied by the user: too much" in json.dumps(more)
+
+
+def test_a_waiting_run_survives_a_restart(serving: Callable[..., str], http: httpx.Client, tmp_path: Path) -> None:
+    settings = ServerSettings(folder=tmp_path / "state")
+    runtime, agents = hosted(PAY)
+    told = events(http.post(f"{serving(runtime, settings, agents)}/v1/agents/bank/runs", json={"input": "Pay Ann 5."}))
+    run = told[0]["run_id"]
+    (file,) = (tmp_path / "state").iterdir()
+    assert file.stem == run and file.stat().st_mode & 0o077 == 0
+    runtime, agents = hosted("I paid Ann.")
+    url = serving(runtime, settings, agents)
+    waiting = told[-1]["result"]["pending"]["calls"][0]["id"]
+    more = events(
+        http.post(f"{url}/v1/agents/bank/runs/{run}/approve", json={"decisions": {waiting: {"approve": True}}})
+    )
+    assert more[-1]["result"]["output"] == "I paid Ann." and not list((tmp_path / "state").iterdir())
+
+
+def test_runs_belong_to_their_key(serving: Callable[..., str], http: httpx.Client) -> None:
+    runtime, agents = hosted(PAY)
+    url = serving(runtime, ServerSettings(keys=frozenset(("first-key", "second-key"))), agents)
+    mine, other = ({"Authorization": f"Bearer {key}-key"} for key in ("first", "second"))
+    run = events(http.post(f"{url}/v1/agents/bank/runs", json={"input": "Pay Ann 5."}, headers=mine))[0]["run_id"]
+    assert http.get(f"{url}/v1/runs/{run}", headers=mine).status_code == 200
+    assert http.get(f"{url}/v1/runs/{run}", headers=other).status_code == 404
+    assert http.get(f"{url}/v1/runs", headers=other).json() == {"runs": []}
+    assert http.post(f"{url}/v1/agents/bank/runs/{run}/cancel", headers=other).status_code == 404
+
+
+def test_an_agent_is_a_model_too(serving: Callable[..., str], http: httpx.Client) -> None:
+    runtime, agents = hosted("Hello.")
+    url = serving(runtime, agents=agents)
+    asked = {"model": "bank", "messages": [{"role": "user", "content": "Hi"}]}
+    done = http.post(f"{url}/v1/chat/completions", json=asked).json()
+    assert done["choices"][0]["message"]["content"] == "Hello." and done["loraloop"]["run_id"]
+    assert http.post(f"{url}/v1/agents/nobody/runs", json={"input": "x"}).status_code == 404
+
+
+def test_agents_are_read_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(
+        'def look(word: str) -> str:\n    """Looks."""\n    return word\nTOOLS = [look]\n'
+    )
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "returns.md").write_text("# Returns\n\nGoods can be sent back within 30 days.")
+    file = tmp_path / "agents.yaml"
+    file.write_text("agents: {desk: {instructions: You help., tools: ['shop.py:look'], documents: [docs], ask: [all]}}")
+    with Resources() as resources:
+        agent = read_agents(file, ScriptedRuntime(), resources)["desk"].agent
+        assert [each.name for each in agent.tools] == ["look"]
+        file.write_text("agents:\n  desk:\n    tool: [x]\n")
+        with pytest.raises(InputError, match=r"agents\.desk\.tool"):
+            read_agents(file, ScriptedRuntime(), resources)
+        file.write_text("desk: {}\n")
+        with pytest.raises(InputError, match="agents:"):
+            read_agents(file, ScriptedRuntime(), resources)

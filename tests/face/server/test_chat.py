@@ -1,0 +1,142 @@
+"""`/v1/chat/completions` by the openai package: text, calls, structured output, streams, refusals, errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from loraloop.testing import ScriptedRuntime, calls, verdict
+
+TOOL: dict[str, Any] = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "The weather in a city.",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
+ASKED: list[Any] = [{"role": "user", "content": "How is Oslo?"}]
+
+
+@pytest.fixture
+def client(serving: Callable[..., str]) -> Callable[..., openai.OpenAI]:
+    """`client(*script)`: a client of a server whose model writes the script."""
+
+    def make(*script: Any, **options: Any) -> openai.OpenAI:
+        return openai.OpenAI(
+            base_url=serving(ScriptedRuntime(*script), **options) + "/v1", api_key="none", max_retries=0
+        )
+
+    return make
+
+
+def test_text_is_answered_with_usage_and_route(client: Callable[..., openai.OpenAI]) -> None:
+    done = client("It is sunny.").chat.completions.create(model="auto", messages=ASKED)
+    (choice,) = done.choices
+    assert choice.message.content == "It is sunny." and choice.finish_reason == "stop"
+    assert done.usage is not None and done.usage.total_tokens == done.usage.prompt_tokens + done.usage.completion_tokens
+    facts = done.model_extra["loraloop"]  # type: ignore[index]
+    assert facts["skill"] == "none" and facts["steps"][0]["decided_by"] == "router"
+
+
+def test_calls_are_made_and_their_results_read(client: Callable[..., openai.OpenAI]) -> None:
+    asking = client(calls(weather={"city": "Oslo"}), "Sunny in Oslo.")
+    first = asking.chat.completions.create(model="auto", messages=ASKED, tools=[TOOL])
+    (choice,) = first.choices
+    assert choice.finish_reason == "tool_calls" and choice.message.content is None
+    (call,) = choice.message.tool_calls or ()
+    assert call.type == "function" and json.loads(call.function.arguments) == {"city": "Oslo"}
+    told = [
+        *ASKED,
+        choice.message.model_dump(exclude_none=True),
+        {"role": "tool", "tool_call_id": call.id, "content": "sunny"},
+    ]
+    second = asking.chat.completions.create(model="auto", messages=told, tools=[TOOL])
+    assert second.choices[0].message.content == "Sunny in Oslo."
+
+
+def test_a_named_tool_is_called(client: Callable[..., openai.OpenAI]) -> None:
+    asking = client(calls(weather={"city": "Rome"}))
+    named: Any = {"type": "function", "function": {"name": "weather"}}
+    done = asking.chat.completions.create(model="auto", messages=ASKED, tools=[TOOL], tool_choice=named)
+    assert done.choices[0].finish_reason == "tool_calls"
+
+
+def test_structured_output_is_enforced(client: Callable[..., openai.OpenAI]) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"n": {"type": "integer"}},
+        "required": ["n"],
+        "additionalProperties": False,
+    }
+    form: Any = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema, "strict": True}}
+    done = client('{"n":3}').chat.completions.create(model="auto", messages=ASKED, response_format=form)
+    assert json.loads(done.choices[0].message.content or "") == {"n": 3}
+
+
+def test_a_stream_tells_text_then_usage(client: Callable[..., openai.OpenAI]) -> None:
+    stream = client("It is sunny.").chat.completions.create(
+        model="auto", messages=ASKED, stream=True, stream_options={"include_usage": True}
+    )
+    chunks = list(stream)
+    assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == "It is sunny."
+    assert chunks[-1].usage is not None and not chunks[-1].choices and chunks[-2].choices[0].finish_reason == "stop"
+
+
+def test_a_stream_has_calls_whole(client: Callable[..., openai.OpenAI]) -> None:
+    made = client(calls(weather={"city": "Oslo"})).chat.completions.create(
+        model="tools", messages=ASKED, tools=[TOOL], stream=True
+    )
+    parts = [part for chunk in made for part in chunk.choices[0].delta.tool_calls or ()]
+    assert len(parts) == 1 and json.loads(parts[0].function.arguments or "") == {"city": "Oslo"}  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_refusal_has_a_field_of_its_own(client: Callable[..., openai.OpenAI], stream: bool) -> None:
+    done: Any = client(verdict("crime")).chat.completions.create(model="auto", messages=ASKED, stream=stream)
+    if stream:
+        chunks = list(done)
+        assert not any(c.choices[0].delta.content for c in chunks)
+        assert (
+            "".join(c.choices[0].delta.refusal or "" for c in chunks)
+            and chunks[-1].choices[0].finish_reason == "content_filter"
+        )
+    else:
+        (choice,) = done.choices
+        assert choice.finish_reason == "content_filter" and choice.message.content is None and choice.message.refusal
+
+
+@pytest.mark.parametrize(
+    ("given", "status", "said"),
+    [
+        ({"logit_bias": {"1": 2}}, 400, "unknown parameter 'logit_bias'"),
+        ({"n": 2}, 400, "n:"),
+        ({"model": "gpt-6"}, 404, "there is no model 'gpt-6'"),
+        ({"stop": ["a"] * 5}, 400, "one to four"),
+        ({"tool_choice": "required"}, 400, "tool_choice needs tools"),
+        ({"max_completion_tokens": 100_000}, 400, "at most 4096 tokens"),
+        ({"messages": [{"role": "tool", "tool_call_id": "x", "content": "1"}]}, 400, "no call has the id"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
+            400,
+            "messages",
+        ),
+        ({"messages": [{"role": "user", "content": "word " * 300_000}]}, 400, "1048576"),
+        ({"messages": [{"role": "assistant", "content": "Hi"}]}, 400, "nothing to reply to"),
+    ],
+)
+def test_what_cannot_be_done_is_said(serving: Callable[..., str], given: Any, status: int, said: str) -> None:
+    url = serving(ScriptedRuntime("x"))
+    answer = httpx.post(f"{url}/v1/chat/completions", json={"model": "auto", "messages": ASKED, **given}, timeout=60)
+    assert answer.status_code == status and said in answer.json()["error"]["message"], answer.text
+
+
+def test_a_forced_skill_and_the_bare_base(client: Callable[..., openai.OpenAI]) -> None:
+    done = client("Hello.").chat.completions.create(model="base", messages=ASKED)
+    assert done.choices[0].message.content == "Hello."
+    assert "tools" in [model.id for model in client().models.list()]

@@ -1,0 +1,121 @@
+"""Who may ask, and how much: keys, hosts, origins, sizes, the queue; health, metrics and skills."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from loraloop import Agent
+from loraloop.server.agents import HostedAgent
+from loraloop.server.settings import ServerLimits, ServerSettings
+from loraloop.testing import ScriptedRuntime, calls
+from loraloop.tool_schemas.errors import InputError
+
+ASKED = {"model": "auto", "messages": [{"role": "user", "content": "Hi"}]}
+
+
+def test_another_address_needs_a_key() -> None:
+    with pytest.raises(InputError, match="--key-env"):
+        ServerSettings(host="0.0.0.0")
+    with pytest.raises(InputError, match="8 characters"):
+        ServerSettings(keys=frozenset(("short",)))
+    assert ServerSettings(host="0.0.0.0", keys=frozenset(("long-enough",)))
+
+
+def test_keys_hosts_and_origins(serving: Callable[..., str]) -> None:
+    settings = ServerSettings(keys=frozenset(("long-enough",)), origins=("https://chat.example",))
+    url = serving(ScriptedRuntime("a", "b"), settings)
+    path, key = f"{url}/v1/models", {"Authorization": "Bearer long-enough"}
+    assert httpx.get(path).status_code == 401 and httpx.get(path).headers["www-authenticate"] == "Bearer"
+    assert httpx.get(path, headers=key).status_code == 200
+    assert httpx.get(path, headers={**key, "Host": "evil.example"}).status_code == 421
+    assert httpx.get(path, headers={**key, "Origin": "https://evil.example"}).status_code == 403
+    assert httpx.get(path, headers={**key, "Origin": "null"}).status_code == 403
+    assert httpx.get(path, headers={**key, "Origin": "https://chat.example"}).status_code == 200
+    assert httpx.get(path, headers={**key, "Origin": url}).status_code == 200
+    assert "access-control-allow-origin" not in httpx.get(path, headers={**key, "Origin": url}).headers
+    assert httpx.get(f"{url}/health").text == "ok" and httpx.get(f"{url}/ready").status_code == 200
+    assert httpx.get(f"{url}/metrics").status_code == 401
+
+
+def test_metrics_count_what_was_done(serving: Callable[..., str]) -> None:
+    url = serving(ScriptedRuntime("Hello."))
+    assert httpx.post(f"{url}/v1/chat/completions", json=ASKED).status_code == 200
+    text = httpx.get(f"{url}/metrics").text
+    assert 'loraloop_requests_total{route="/v1/chat/completions",status="200"} 1.0' in text
+    assert 'loraloop_steps_total{skill="none"} 1.0' in text and "loraloop_ttft_seconds_count 1.0" in text
+    assert "loraloop_running 0.0" in text
+
+
+def test_too_large_bodies_and_nonsense_are_refused(serving: Callable[..., str]) -> None:
+    url = serving(ScriptedRuntime(), ServerSettings(limits=ServerLimits(max_bytes=2000)))
+    path = f"{url}/v1/chat/completions"
+    assert httpx.post(path, json={"model": "x" * 3000}).status_code == 413
+
+    def pieces() -> Any:
+        for _ in range(30):
+            yield b"x" * 100
+
+    assert httpx.post(path, content=pieces(), headers={"content-type": "application/json"}).status_code == 413
+    assert httpx.post(path, content=b"{", headers={"content-type": "application/json"}).status_code == 400
+    assert httpx.post(path, content=b'"\xff"', headers={"content-type": "application/json"}).status_code == 400
+    assert httpx.get(f"{url}/nowhere").status_code == 404 and httpx.delete(path).status_code == 405
+    deep = b'{"model":"auto","messages":' + b"[" * 900 + b"]" * 900 + b"}"
+    assert httpx.post(path, content=deep, headers={"content-type": "application/json"}).status_code == 400
+
+
+def test_a_full_queue_says_when_to_come_back(serving: Callable[..., str]) -> None:
+    hold = threading.Event()
+
+    def wait() -> str:
+        """Waits."""
+        hold.wait(20)
+        return "done"
+
+    runtime = ScriptedRuntime(calls(wait={}), "Done.")
+    agents = {"slow": HostedAgent("slow", Agent(runtime, [wait]))}
+    url = serving(runtime, ServerSettings(limits=ServerLimits(concurrency=1, queue=0)), agents)
+    first = threading.Thread(target=lambda: httpx.post(f"{url}/v1/agents/slow/runs", json={"input": "x"}, timeout=30))
+    first.start()
+    while httpx.get(f"{url}/v1/load").json()["running"] == 0:
+        time.sleep(0.02)
+    refused = httpx.post(f"{url}/v1/chat/completions", json=ASKED)
+    assert refused.status_code == 429 and int(refused.headers["retry-after"]) > 0
+    assert refused.json()["error"]["code"] == "queue_full"
+    hold.set()
+    first.join()
+    while httpx.get(f"{url}/v1/load").json()["running"]:
+        time.sleep(0.02)
+
+
+def test_a_client_that_goes_away_frees_its_turn(serving: Callable[..., str]) -> None:
+    runtime = ScriptedRuntime("word " * 4000)
+    url = serving(runtime, ServerSettings(limits=ServerLimits(concurrency=1, max_tokens=100_000)))
+    asked = {**ASKED, "stream": True, "max_completion_tokens": 20_000}
+    with httpx.stream("POST", f"{url}/v1/chat/completions", json=asked, timeout=30) as answer:
+        next(answer.iter_lines())
+    for _ in range(500):
+        if httpx.get(f"{url}/v1/load").json()["running"] == 0:
+            return
+        time.sleep(0.02)
+    raise AssertionError("the turn was not given back")
+
+
+def test_skills_are_changed_with_the_admin_key(serving: Callable[..., str], tmp_path: Path) -> None:
+    settings = ServerSettings(keys=frozenset(("long-enough",)), admin_key="admin-enough")
+    url = serving(ScriptedRuntime(), settings)
+    user, admin = ({"Authorization": f"Bearer {key}-enough"} for key in ("long", "admin"))
+    assert {each["name"] for each in httpx.get(f"{url}/v1/skills", headers=user).json()["skills"]} >= {"tools", "code"}
+    body = {"action": "warm", "name": "tools"}
+    assert httpx.post(f"{url}/v1/skills", json=body, headers=user).status_code == 403
+    assert httpx.post(f"{url}/v1/skills", json=body, headers=admin).json()["slot"] > 0
+    assert httpx.post(f"{url}/v1/skills", json={"action": "remove", "name": "code"}, headers=admin).json()["removed"]
+    assert "code" not in [each["id"] for each in httpx.get(f"{url}/v1/models", headers=user).json()["data"]]
+    answer = httpx.post(f"{url}/v1/skills", json={"action": "load", "folder": str(tmp_path)}, headers=admin)
+    assert answer.status_code == 400
