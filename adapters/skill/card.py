@@ -141,6 +141,12 @@ class Card(_Frozen):
     training: dict[str, JsonValue] = Field(default_factory=dict)
     sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
 
+    @property
+    def text_schema(self) -> dict[str, JsonValue] | None:
+        """JSON Schema of what a text skill writes, as its recipe said; None for any text."""
+        schema = self.training.get("schema") if self.contract == "text" else None
+        return schema if isinstance(schema, dict) else None
+
     @field_validator("method")
     @classmethod
     def _known_method(cls, method: str) -> str:

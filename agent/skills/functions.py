@@ -21,6 +21,7 @@ from loraloop.agent.skills.function import SkillFunction, StepOptions, StepReque
 from loraloop.agent.skills.one_step import Wrote
 from loraloop.agent.skills.results import AnswerResult, CallsResult, CodeResult, TextResult, VerdictResult
 from loraloop.agent.tools.tool_choice import check_names_free, choice_of, enforced, forms_of
+from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import InputError, unknown
 from loraloop.tool_schemas.grammar.grammar import JsonSchema, Lark
 from loraloop.tool_schemas.tools.calls import parse_calls
@@ -193,7 +194,8 @@ class TextFunction(SkillFunction[TextResult[Any]]):
 
         Args:
             prompt: The user's message.
-            output_type: What the text has to be; see `OutputType.of`. None for any text.
+            output_type: What the text has to be; see `OutputType.of`. None for what the skill's recipe says: its
+                schema, or any text.
             **how: See `StepOptions`.
 
         Raises:
@@ -204,6 +206,8 @@ class TextFunction(SkillFunction[TextResult[Any]]):
         return self._run(self._asked(prompt, output_type), how)
 
     def _asked(self, prompt: str, output_type: Any = None) -> StepRequest[TextResult[Any]]:
+        if output_type is None and self.name != NONE:
+            output_type = self._runtime.bank.card(self.name).text_schema
         output = OutputType.of(output_type)
 
         def read(wrote: Wrote) -> TextResult[Any]:

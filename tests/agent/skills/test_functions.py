@@ -1,10 +1,11 @@
-"""Skills as functions: names that stay a tuple, typed results, what they are given, limits, and skills as tools."""
+"""Skills as functions: a sequence of names, typed results, what they are given, limits, and skills as tools."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
@@ -12,10 +13,11 @@ from jsonschema import Draft202012Validator
 
 from loraloop import Agent, Guard, Runtime
 from loraloop.adapters.base import Base, Message
+from loraloop.adapters.skill.blank import blank_skill
 from loraloop.adapters.skill.contracts import Passage
 from loraloop.agent.skills.functions import AnswerFunction, CallsFunction, TextFunction
 from loraloop.agent.skills.schemas import PARAMETERS, RETURNS
-from loraloop.testing import ScriptedRuntime, answer, calls, code, text, verdict
+from loraloop.testing import ScriptedRuntime, ScriptError, answer, calls, code, text, verdict
 from loraloop.tool_schemas.errors import InputError, LimitError, LoraloopError, SchemaError, UnknownNameError
 from loraloop.tool_schemas.tools.calls import Call
 from loraloop.tool_schemas.tools.tool import Tool
@@ -85,6 +87,17 @@ def test_a_conversation_and_values() -> None:
     assert value.value == {"a": 1}
     assert [each.content for each in runtime.turns[0].messages] == ["Be exact.", "Hello.", "Hi.", "A number?"]
     assert runtime.skills["none"]("Red or blue?", Literal["red", "blue"]).value == "red"
+
+
+def test_a_text_skill_writes_under_the_schema_of_its_recipe() -> None:
+    runtime = ScriptedRuntime(text('{"urgent":true}', "triage"), text("true", "triage"), text("Not so.", "triage"))
+    blank = blank_skill(runtime.base, "triage", "text")
+    schema = {"type": "object", "properties": {"urgent": {"type": "boolean"}}, "required": ["urgent"]}
+    runtime.bank.add(replace(blank, card=blank.card.model_copy(update={"training": {"schema": schema}})))
+    assert runtime.skills["triage"]("My house is on fire.").value == {"urgent": True}
+    assert runtime.skills["triage"]("Is it?", bool).value is True
+    with pytest.raises(ScriptError, match="cannot write here"):
+        runtime.skills["triage"]("My house is on fire.")
 
 
 def test_what_cannot_be_done_says_so() -> None:
