@@ -302,7 +302,7 @@ class Bank:
         """Writes a claimed slot and lets it contribute."""
         written = False
         try:
-            with serial():
+            with serial(), self.attached.writing(place.slot):
                 extras = self._device.extras.load(place.slot, prepared.extras)
                 self.attached.put(place.slot, place.stack.load(place.slot, prepared), prepared, extras)
             written = True

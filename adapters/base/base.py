@@ -12,6 +12,7 @@ from torch import Tensor
 
 from loraloop.adapters.base.chat import Chat
 from loraloop.adapters.base.decoder.cache import KVCache
+from loraloop.adapters.base.decoder.cuda_graphs import GraphedDecoder
 from loraloop.adapters.base.decoder.decoder import Attached, Forward, Row
 from loraloop.adapters.base.decoder.native_cache import NativeCache
 from loraloop.adapters.base.decoder.native_decoder import NativeDecoder, serves
@@ -138,6 +139,15 @@ class Base:
     def new_cache(self, capacity: int = 256) -> KVCache | NativeCache:
         """An empty cache with room for `capacity` tokens before it first grows."""
         return self.decoder.new_cache(capacity)
+
+    def warm_up(self, attached: Attached | None = None) -> None:
+        """On a GPU, captures the decode steps that serving needs; elsewhere there is nothing to do.
+
+        Args:
+            attached: the adapters behind the slots, usually `bank.attached`.
+        """
+        if isinstance(self.decoder, GraphedDecoder):
+            self.decoder.capture(attached)
 
     def forward(
         self, rows: Sequence[Row], *, attached: Attached | None = None, keep: Sequence[int] = (), grad: bool = False

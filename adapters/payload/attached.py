@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 
 from torch import Tensor
 
@@ -36,6 +37,10 @@ class BankAttached:
             self.extras.pop(slot, None)
         else:
             self.extras[slot] = extras
+
+    def writing(self, slot: int) -> AbstractContextManager[object]:
+        """The block writes a slot's tensors."""
+        return nullcontext()
 
     def clear(self, slot: int) -> None:
         """Lets a slot contribute nothing."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from loraloop.adapters.bank.slots import HostPayload, SlotStack, Views
 from loraloop.adapters.payload.attached import BankAttached
 from loraloop.adapters.payload.payload import Payload
 from loraloop.adapters.payload.sites import Site
+from loraloop.adapters.payload.slot_events import SlotEvents
 from loraloop.kernels.nf4 import Nf4Weight
 from loraloop.kernels.quantized import Weight
 from loraloop.kernels.reference import Choice, Segments, members
@@ -32,7 +34,7 @@ class SegmentedAttached(BankAttached):
             skill does not use, and sites that it does not change, have empty spans and cost nothing.
     """
 
-    __slots__ = ("_latest", "_reach", "index", "spans", "stacks")
+    __slots__ = ("_events", "_latest", "_reach", "index", "spans", "stacks")
 
     def __init__(self, slots: int, stacks: Sequence[SlotStack]) -> None:
         super().__init__(slots)
@@ -41,6 +43,8 @@ class SegmentedAttached(BankAttached):
         self._reach = [_reach(stack) for stack in self.stacks]
         self.spans = [_by_site(stack, reach) for stack, reach in zip(self.stacks, self._reach, strict=True)]
         self._latest: tuple[Segments, Tables] | None = None
+        device = next(iter(self.stacks[0].A.values())).device
+        self._events = SlotEvents.of(device) if device.type == "cuda" else None
 
     def put(self, slot: int, views: Views, prepared: HostPayload, extras: Payload | None = None) -> None:
         """Lets a slot contribute; its tensors are in place. The spans are written in place too."""
@@ -49,6 +53,13 @@ class SegmentedAttached(BankAttached):
                 with torch.inference_mode():
                     reach[index[slot]].copy_(torch.from_numpy(_spans(stack, prepared)))
         super().put(slot, views, prepared, extras)
+
+    def writing(self, slot: int) -> AbstractContextManager[object]:
+        return nullcontext() if self._events is None else self._events.writing(slot)
+
+    def reading(self, slots: Collection[int]) -> AbstractContextManager[object]:
+        """The block's work reads slots: it follows their last writes, and whoever writes them next follows it."""
+        return nullcontext() if self._events is None or not slots else self._events.reading(slots)
 
     def used(self, choices: Sequence[Choice]) -> tuple[bool, ...]:
         """Which stacks any of these choices needs."""

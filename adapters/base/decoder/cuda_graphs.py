@@ -8,7 +8,8 @@ context or a cache that has grown. Rows all on slot 0 run the graph without adap
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -26,6 +27,9 @@ from loraloop.kernels.rows import FEW, RowSlots
 if TYPE_CHECKING:
     from loraloop.adapters.payload.attached_gpu import SegmentedAttached, Tables
 
+BATCHES = (1, 2, 4, 8, 16, 32, 64)
+"""Rows of the steps that are captured at start."""
+
 
 class Captured(Protocol):
     """A captured step: `replay` computes `output` again from what the inputs hold then."""
@@ -35,8 +39,20 @@ class Captured(Protocol):
     def replay(self) -> None: ...
 
 
-Capture = Callable[[Callable[[], Tensor]], Captured]
-"""Captures a step, given as a function that can be called any number of times."""
+class StepStream(Protocol):
+    """Where steps are captured and replayed; `CudaStream` is the one of a GPU."""
+
+    def running(self) -> AbstractContextManager[object]:
+        """One thread at a time: the block's work follows that of the caller, whose further work follows the block's."""
+        ...
+
+    def capture(self, run: Callable[[], Tensor]) -> Captured:
+        """Captures a step, given as a function that can be called any number of times."""
+        ...
+
+    def handed_over(self, made: Tensor) -> Tensor:
+        """A tensor that was made while running, for the caller's stream."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +81,14 @@ class GraphKind:
 
 @dataclass(slots=True)
 class _Step:
+    """A captured step and all that its replay reads: the graph knows addresses alone, and keeps nothing alive.
+
+    Attributes:
+        run: what was captured. It holds the adapted weights, the tables of slots and the caches' addresses.
+    """
+
     inputs: StepInputs
+    run: Callable[[], Tensor]
     captured: Captured
 
 
@@ -76,13 +99,11 @@ class DecodeGraphs:
         captures: how many graphs were captured.
     """
 
-    def __init__(self, decoder: Decoder, attached: SegmentedAttached | None = None, capture: Capture | None = None):
+    def __init__(self, decoder: Decoder, attached: SegmentedAttached | None, stream: StepStream) -> None:
         self.captures = 0
-        self._decoder, self._attached = decoder, attached
-        self._capture = capture or CudaCapture(decoder.device)
+        self._decoder, self._attached, self._stream = decoder, attached, stream
         self._steps: dict[GraphKind, _Step] = {}
         self._idle = decoder.new_cache(1)
-        self._lock = threading.Lock()
 
     def forward(self, rows: Sequence[Row]) -> Tensor:
         """`hidden[N, H]` of N rows of one token each, which are appended to their caches; see `served`."""
@@ -91,7 +112,7 @@ class DecodeGraphs:
         for cache in caches:
             cache.begin(1)
         idle = kind.batch - len(rows)
-        with self._lock:
+        with self._stream.running(), reading(self._attached, rows):
             step = self._steps.get(kind)
             inputs = self._inputs(kind) if step is None else step.inputs
             inputs.fill(
@@ -99,14 +120,26 @@ class DecodeGraphs:
                 caches + [self._idle] * idle,
                 [self._choices(stack, rows) for stack in kind.stacks],
             )
-            if step is None:
-                step = self._steps[kind] = _Step(inputs, self._capture(self._step(kind, inputs)))
-                self.captures += 1
+            step = step or self._captured(kind, inputs)
             step.captured.replay()
-            hidden = step.captured.output[: len(rows)].clone()
+            hidden = self._stream.handed_over(step.captured.output[: len(rows)].clone())
         for cache in caches:
             cache.commit()
         return hidden
+
+    def capture(self, kind: GraphKind) -> None:
+        """Captures a kind of step before anybody needs it, with idle rows only."""
+        with self._stream.running():
+            if kind not in self._steps:
+                inputs = self._inputs(kind)
+                inputs.fill([0] * kind.batch, [self._idle] * kind.batch, [[] for _ in kind.stacks])
+                self._captured(kind, inputs)
+
+    def _captured(self, kind: GraphKind, inputs: StepInputs) -> _Step:
+        run = self._step(kind, inputs)
+        made = self._steps[kind] = _Step(inputs, run, self._stream.capture(run))
+        self.captures += 1
+        return made
 
     def _choices(self, stack: int, rows: Sequence[Row]) -> list[list[tuple[int, float]]]:
         assert self._attached is not None
@@ -176,8 +209,26 @@ def adapted(decoder: Decoder, attached: SegmentedAttached, tables: Tables) -> De
             down=with_slots("down", own.down),
         )
 
-    layers = [layer(index, own) for index, own in enumerate(decoder.layers)]
-    return replace(decoder, layers=layers)
+    made = Decoder(
+        decoder.config,
+        decoder.embedding,
+        [layer(index, own) for index, own in enumerate(decoder.layers)],
+        decoder.norm,
+        decoder.head,
+        dtype=decoder.dtype,
+        device=decoder.device,
+    )
+    made.rope = decoder.rope
+    return made
+
+
+def reading(attached: Attached | None, rows: Sequence[Row]) -> AbstractContextManager[object]:
+    """The block reads the rows' slots: it follows their last writes, and whoever writes them next follows it."""
+    from loraloop.adapters.payload.attached_gpu import SegmentedAttached
+
+    if not isinstance(attached, SegmentedAttached):
+        return nullcontext()
+    return attached.reading({slot for row in rows for slot, _ in members(row.slot)})
 
 
 def served(rows: Sequence[Row], attached: Attached | None, keep: Sequence[int]) -> bool:
@@ -199,42 +250,85 @@ def served(rows: Sequence[Row], attached: Attached | None, keep: Sequence[int]) 
 
 @dataclass(slots=True)
 class GraphedDecoder(Decoder):
-    """The decoder of a CUDA device: decode steps run under graphs, everything else as in `Decoder`."""
+    """The decoder of a CUDA device: decode steps run under graphs, everything else as in `Decoder`.
+
+    All steps, those of every bank and of the bare base, run on one stream of the decoder's own.
+    """
 
     _graphs: dict[int, tuple[Attached | None, DecodeGraphs]] = field(init=False, repr=False, default_factory=dict)
+    _stream: StepStream | None = field(init=False, repr=False, default=None)
 
     def graphs(self, attached: Attached | None = None) -> DecodeGraphs:
         """The graphs of a bank's slots, or of the bare base."""
         if id(attached) not in self._graphs:
-            graphs = DecodeGraphs(self, cast("SegmentedAttached | None", attached))
+            self._stream = self._stream or CudaStream(self.device)
+            graphs = DecodeGraphs(self, cast("SegmentedAttached | None", attached), self._stream)
             self._graphs[id(attached)] = (attached, graphs)
         return self._graphs[id(attached)][1]
 
+    def capture(self, attached: Attached | None = None, batches: Sequence[int] = BATCHES) -> int:
+        """Captures at start what serving needs, so that no step waits for it; returns how many graphs there are.
+
+        Steps of the bare base, and of a bank whose slots are of one rank or of all its ranks at once. Other kinds
+        (mixtures, some of several ranks) are captured when they first come.
+        """
+        from loraloop.adapters.payload.attached_gpu import SegmentedAttached
+
+        stacks = range(len(attached.stacks)) if isinstance(attached, SegmentedAttached) else ()
+        wanted = {(), tuple(stacks), *((stack,) for stack in stacks)}
+        for batch in sorted({_power_of_two(batch) for batch in batches}):
+            self.graphs().capture(GraphKind(batch))
+            for used in wanted - {()}:
+                self.graphs(attached).capture(GraphKind(batch, used))
+        return sum(graphs.captures for _, graphs in self._graphs.values())
+
     def forward(self, rows: Sequence[Row], attached: Attached | None = None, keep: Sequence[int] = ()) -> Forward:
-        if not served(rows, attached, keep):
-            return Decoder.forward(self, rows, attached, keep)
-        if not any(row.slot for row in rows):
-            attached = None
-        return Forward(self.graphs(attached).forward(rows), {})
+        with torch.cuda.device_of(self.norm):
+            if not served(rows, attached, keep):
+                with reading(attached, rows):
+                    return Decoder.forward(self, rows, attached, keep)
+            if not any(row.slot for row in rows):
+                attached = None
+            return Forward(self.graphs(attached).forward(rows), {})
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        with torch.cuda.device_of(self.norm):
+            return Decoder.logits(self, hidden)
 
 
-class CudaCapture:
-    """Captures steps as CUDA graphs that share one memory pool: they run one at a time, and their output is copied."""
+class CudaStream:
+    """One stream of a GPU, on which steps are captured as CUDA graphs and replayed, and nothing else happens.
+
+    The graphs share one memory pool: they run one at a time, and their output is copied before the next one runs.
+    """
 
     def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._pool = torch.cuda.graph_pool_handle()
+        self._lock = threading.Lock()
+        self._caller = self._stream
 
-    def __call__(self, run: Callable[[], Tensor]) -> Captured:
-        self._stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self._stream):
-            for _ in range(2):  # compiles kernels and makes buffers, neither of which can be captured
-                run()
-        torch.cuda.current_stream().wait_stream(self._stream)
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        with self._lock, torch.cuda.device(self._device):
+            self._caller = torch.cuda.current_stream()
+            self._stream.wait_stream(self._caller)
+            with torch.cuda.stream(self._stream):
+                yield
+            self._caller.wait_stream(self._stream)
+
+    def capture(self, run: Callable[[], Tensor]) -> Captured:
+        for _ in range(2):  # compiles kernels and makes buffers, neither of which can be captured
+            run()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
             output = run()
         return _Graph(graph, output)
+
+    def handed_over(self, made: Tensor) -> Tensor:
+        made.record_stream(self._caller)
+        return made
 
 
 @dataclass(slots=True)
