@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from loraloop.tool_schemas.grammar.splitting import Splitter
+
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
 
@@ -67,8 +69,9 @@ class Closers:
         fillers: Tokens of letters alone, longest first.
     """
 
-    def __init__(self, tokenizer: LLTokenizer) -> None:
+    def __init__(self, tokenizer: LLTokenizer, splitter: Splitter) -> None:
         self.size = tokenizer.vocab_size
+        self.splitter = splitter
         self._tokenizer = tokenizer
         self._texts: dict[int, bytes] = {}
         ends = ["".join(each) for n in range(5) for each in itertools.product("}]", repeat=n)]
@@ -152,7 +155,7 @@ class Closing:
 
     def _forced(self, matcher: LLMatcher, place: JsonPosition, path: list[int]) -> JsonPosition:
         """Follows the forced tokens."""
-        forced = [] if matcher.is_stopped() else matcher.compute_ff_tokens()
+        forced = [] if matcher.is_stopped() else self.closers.splitter.sure(matcher)
         taken = forced[: matcher.try_consume_tokens(forced)] if forced else []
         path += taken
         for token in taken:

@@ -57,6 +57,7 @@ class Score:
         schemas: How many there are.
         passed: Schemas whose instances were all judged rightly.
         refused: Schemas that were not compiled, by keyword (or by the first words of the reason).
+        crashed: Schemas that made the engine raise something else, by what it raised.
         invalid_accepted: Invalid instances that can be decoded.
         valid_rejected: Valid instances that cannot.
         wrong: The schemas of those, with an instance each.
@@ -66,6 +67,7 @@ class Score:
     schemas: int = 0
     passed: int = 0
     refused: Counter[str] = field(default_factory=Counter)
+    crashed: Counter[str] = field(default_factory=Counter)
     invalid_accepted: int = 0
     valid_rejected: int = 0
     wrong: list[tuple[str, str]] = field(default_factory=list)
@@ -78,6 +80,7 @@ class Score:
             "pass_rate": self.passed / max(self.schemas, 1),
             "passed": self.passed,
             "refused": self.refused.total(),
+            "crashed": self.crashed.total(),
             "invalid_accepted": self.invalid_accepted,
             "valid_rejected": self.valid_rejected,
             "compile_ms_p50": ordered[len(ordered) // 2],
@@ -128,6 +131,8 @@ def score(judge: SchemaJudge, cases: Iterable[ConformanceCase], step: Callable[[
             accepts = judge.compile(case.schema)
         except SchemaError as error:
             out.refused[keyword_of(error)] += 1
+        except Exception as error:  # a crash is counted, and the rest is still measured
+            out.crashed[type(error).__name__] += 1
         else:
             out.compile_ms.append((perf_counter() - start) * 1e3)
             wrong = [(instance, valid) for instance, valid in case.tests if accepts(instance) != valid]

@@ -99,7 +99,7 @@ class Vocabulary:
     @cached_property
     def closers(self) -> Closers:
         """The tokens that close values."""
-        return Closers(self.tokenizer)
+        return Closers(self.tokenizer, self.splitter)
 
     def bytes_of(self, token: int) -> bytes:
         """The bytes of a token."""
@@ -150,12 +150,13 @@ class LlguidanceState:
         """
         if self._matcher.is_stopped():
             return []
-        sure, place = list(self._matcher.compute_ff_tokens()), self._matcher
+        splitter, place = self._grammar.vocabulary.splitter, self._matcher
+        sure = splitter.sure(place)
         if sure:
             place = place.deep_copy()
             if place.try_consume_tokens(sure) < len(sure) or place.is_stopped():
                 return sure
-        return sure + self._grammar.vocabulary.splitter.split(place)
+        return sure + splitter.split(place)
 
     def mask_(self, logits: torch.Tensor) -> None:
         """Sets the logits [V] of tokens that cannot follow to minus infinity, in place."""

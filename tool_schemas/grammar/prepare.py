@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from loraloop.tool_schemas.errors import SchemaError
 from loraloop.tool_schemas.grammar.closing import Closers, Closing
 from loraloop.tool_schemas.grammar.grammar import Choice, Lark, Regex
+from loraloop.tool_schemas.grammar.splitting import Splitter
 from loraloop.tool_schemas.schema.dialect import Bounds, Dialect
 from loraloop.tool_schemas.schema.findings import OnUnsupported, PreparedSchema, SchemaFinding, relaxed, sifted
 from loraloop.tool_schemas.schema.keywords import ENFORCED
@@ -142,7 +143,7 @@ def _bytes() -> tuple[LLTokenizer, Closers]:
     from llguidance import LLTokenizer
 
     tokenizer = LLTokenizer("byte")
-    return tokenizer, Closers(tokenizer)
+    return tokenizer, Closers(tokenizer, Splitter(tokenizer))
 
 
 def reason_of(message: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +31,31 @@ class Splitter:
         self._words = (tokenizer.vocab_size + 31) // 32
         self._known: dict[tuple[bytes, bytes, bool], list[int]] = {}
 
+    def tokens(self, text: bytes) -> list[int]:
+        """The tokens of a text, none of them special: where the text spells a special token, it stays text."""
+        found = self._tokenizer.tokenize_bytes(text)
+        cuts, at = [0], 0
+        for token in found:
+            if self._tokenizer.is_special_token(token):
+                cuts.append(at + 1)  # in the spelling, so that it is none any more
+            at += len(self._tokenizer.decode_bytes([token]))
+        if len(cuts) == 1:
+            return found
+        pieces = [text[start:end] for start, end in pairwise([*cuts, len(text)])]
+        return [token for piece in pieces for token in self.tokens(piece)]
+
+    def sure(self, matcher: LLMatcher) -> list[int]:
+        """The tokens that llguidance forces from a place; where it gives special ones, those of the same text.
+
+        Args:
+            matcher: The place. It is not changed.
+        """
+        forced = list(matcher.compute_ff_tokens())
+        if not any(map(self._tokenizer.is_special_token, forced)):
+            return forced
+        forced = self.tokens(self._tokenizer.decode_bytes(forced))
+        return forced[: matcher.deep_copy().try_consume_tokens(forced)]
+
     def split(self, matcher: LLMatcher) -> list[int]:
         """The first tokens of what is forced from a place; empty if they depend on what follows.
 
@@ -40,7 +66,7 @@ class Splitter:
         if not text:
             return []
         after = matcher.deep_copy()
-        tokens = self._tokenizer.tokenize_bytes(text)
+        tokens = self.tokens(text)
         if after.try_consume_tokens(tokens) < len(tokens):
             return []
         complete = after.is_accepting()
@@ -54,31 +80,30 @@ class Splitter:
                 self._known.clear()
             bits = np.unpackbits(mask.view(np.uint8), bitorder="little")[: self._tokenizer.vocab_size]
             following = [each for each in np.flatnonzero(bits).tolist() if not self._tokenizer.is_special_token(each)]
-            found = self._known[key] = shared_tokens(self._tokenizer, text, following, complete)
+            found = self._known[key] = self.shared(text, following, complete)
         return list(found)
 
+    def shared(self, text: bytes, following: Sequence[int], complete: bool) -> list[int]:
+        """The first tokens of a text that the tokenizer gives it whichever token is written next.
 
-def shared_tokens(tokenizer: LLTokenizer, text: bytes, following: Sequence[int], complete: bool) -> list[int]:
-    """The first tokens of a text that the tokenizer gives it whichever token is written next.
+        Args:
+            text: What has to be written.
+            following: The tokens that can come after it.
+            complete: Whether the text can also end there.
 
-    Args:
-        tokenizer: The tokenizer.
-        text: What has to be written.
-        following: The tokens that can come after it.
-        complete: Whether the text can also end there.
-
-    Returns:
-        Those tokens; none if there are too many ways to go on.
-    """
-    if len(following) > _FEW:
-        return []
-    ways = [tokenizer.tokenize_bytes(text + tokenizer.decode_bytes([token])) for token in following]
-    ways += [tokenizer.tokenize_bytes(text)] if complete else []
-    shared: list[int] = []
-    size = 0
-    for each in zip(*ways, strict=False):
-        size += len(tokenizer.decode_bytes([each[0]]))
-        if len(set(each)) > 1 or size > len(text):
-            break
-        shared.append(each[0])
-    return shared
+        Returns:
+            Those tokens; none if there are too many ways to go on.
+        """
+        if len(following) > _FEW:
+            return []
+        decode = self._tokenizer.decode_bytes
+        ways = [self.tokens(text + decode([token])) for token in following]
+        ways += [self.tokens(text)] if complete else []
+        shared: list[int] = []
+        size = 0
+        for each in zip(*ways, strict=False):
+            size += len(decode([each[0]]))
+            if len(set(each)) > 1 or size > len(text):
+                break
+            shared.append(each[0])
+        return shared

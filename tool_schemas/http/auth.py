@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import base64
-import html
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from html.entities import codepoint2name
 from typing import Any, Literal, Protocol, runtime_checkable
-from urllib.parse import quote, quote_plus
 
 from loraloop.tool_schemas.errors import InputError, ToolError
 from loraloop.tool_schemas.http.places import TOKEN
 
 REDACTED = "[redacted]"
+_LEAST_BASE64 = 6  # characters of a part of base64 that is looked for
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -186,8 +185,8 @@ def _read(name: str) -> str:
 class Redactor:
     """Replaces secrets, in the spellings in which a server may echo them.
 
-    As they are, percent-encoded, escaped for JSON or HTML, and in base64, in either case. A server that transforms a
-    secret in another way (reversed, hashed) is not followed.
+    Each character as it is, percent-encoded, or escaped for JSON or HTML, and the whole in base64, also as a part of a
+    longer text; in either case. A server that transforms a secret in another way (reversed, hashed) is not followed.
 
     Args:
         secrets: Texts that must not be seen.
@@ -196,15 +195,10 @@ class Redactor:
     __slots__ = ("_pattern",)
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        spellings: set[str] = set()
-        for secret in filter(None, secrets):
-            raw = secret.encode()
-            spellings |= {secret, quote(secret), quote(secret, safe=""), quote_plus(secret), html.escape(secret)}
-            spellings |= {json.dumps(secret)[1:-1], json.dumps(secret)[1:-1].replace("/", "\\/")}
-            spellings |= {coded(raw).decode().rstrip("=") for coded in (base64.b64encode, base64.urlsafe_b64encode)}
-            spellings.add("".join(f"%{byte:02X}" for byte in raw))
-        longest = sorted(filter(None, spellings), key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, longest)), re.IGNORECASE) if longest else None
+        found = sorted(filter(None, secrets), key=len, reverse=True)
+        ways = ["".join(map(_spelled, secret)) for secret in found]
+        ways += [re.escape(part) for secret in found for part in _base64_parts(secret.encode())]
+        self._pattern = re.compile("|".join(ways), re.IGNORECASE) if ways else None
 
     def __repr__(self) -> str:
         return "Redactor()"
@@ -230,3 +224,29 @@ class Redactor:
         if isinstance(value, int | float) and not isinstance(value, bool) and self.finds(repr(value)):
             return REDACTED
         return value
+
+
+def _spelled(character: str) -> str:
+    """A regular expression for the ways to write a character."""
+    code = ord(character)
+    ways = [re.escape(character), "".join(f"%(?:25)*{byte:02x}" for byte in character.encode())]
+    ways += [rf"\\+u{code:04x}", rf"\\+x{code:02x}", f"&(?:amp;)*#0*{code};", f"&(?:amp;)*#x0*{code:x};"]
+    if character in '"\\/':
+        ways.append(rf"\\+{re.escape(character)}")
+    if character == " ":
+        ways.append(r"\+")
+    if code in codepoint2name:
+        ways.append(f"&(?:amp;)*{codepoint2name[code]};")
+    return f"(?:{'|'.join(ways)})"
+
+
+def _base64_parts(secret: bytes) -> set[str]:
+    """What base64 makes of a secret wherever it begins in a longer text, without what its neighbours change."""
+    parts = set()
+    for coded in (base64.b64encode, base64.urlsafe_b64encode):
+        for before in range(3):
+            text = coded(bytes(before) + secret).decode().rstrip("=")
+            inner = text[(before * 8 + 5) // 6 : (before + len(secret)) * 8 // 6]
+            parts |= {inner} if len(inner) >= _LEAST_BASE64 else set()
+        parts.add(coded(secret).decode().rstrip("="))
+    return parts

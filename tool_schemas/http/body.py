@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import zlib
 from collections.abc import Iterator, Mapping
@@ -12,8 +13,6 @@ from loraloop.tool_schemas.errors import ToolError
 from loraloop.tool_schemas.jsontext import strict_loads
 
 if TYPE_CHECKING:
-    import httpcore
-
     from loraloop.tool_schemas.http.auth import Redactor
 
 Kind = Literal["auto", "json", "text"]
@@ -24,6 +23,19 @@ _TEXTUAL = re.compile(
     r"text/.*|application/(?:.*\+)?(?:json|xml|yaml|x-yaml|javascript|ecmascript|graphql|toml|sql|csv|xhtml"
     r"|x-www-form-urlencoded|x-ndjson|jsonl|problem|rtf)",
 )
+
+
+_CHARSETS = frozenset(
+    codecs.lookup(name).name
+    for name in (
+        *("utf-8", "utf-8-sig", "ascii", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"),
+        *(f"iso8859-{part}" for part in range(1, 17) if part != 12),
+        *(f"cp{page}" for page in (437, 850, 852, 866, 874, 932, 949, 950, *range(1250, 1259))),
+        *("koi8-r", "koi8-u", "mac-roman", "shift_jis", "euc_jp", "iso2022_jp", "euc_kr", "gb2312", "gbk", "gb18030"),
+        "big5",
+    )
+)
+"""The codecs that a server may name: each takes time in proportion to the text. Python's others may not."""
 
 
 def bare(content_type: str) -> str:
@@ -37,13 +49,13 @@ def is_json(content_type: str) -> bool:
     return media in ("application/json", "text/json") or media.endswith("+json")
 
 
-def read(response: httpcore.Response, headers: Mapping[str, str], limit: int, end: float) -> bytes:
+def read(stream: Iterator[bytes], headers: Mapping[str, str], limit: int, end: float) -> bytes:
     """Reads a body and stops as soon as it is too long or too late.
 
     Args:
-        response: An open one.
-        headers: Its fields, names in lower case.
-        limit: The most bytes, after decompression.
+        stream: The body as it comes.
+        headers: The fields, names in lower case.
+        limit: The most bytes, after decompression; compressed ones may be a little more.
         end: When reading has to be over (seconds of `monotonic`).
 
     Raises:
@@ -58,7 +70,7 @@ def read(response: httpcore.Response, headers: Mapping[str, str], limit: int, en
     if plain and announced.isdigit() and len(announced) < 16 and int(announced) > limit:
         raise _too_long(limit)
     found = bytearray()
-    pieces = _pieces(response, end)
+    pieces = _pieces(stream, end, limit + _PIECE)
     for piece in pieces if plain else _inflated(pieces, limit, encoding):
         found += piece
         if len(found) > limit:
@@ -66,15 +78,19 @@ def read(response: httpcore.Response, headers: Mapping[str, str], limit: int, en
     return bytes(found)
 
 
-def _pieces(response: httpcore.Response, end: float) -> Iterator[bytes]:
-    for piece in response.iter_stream():
+def _pieces(stream: Iterator[bytes], end: float, limit: int) -> Iterator[bytes]:
+    size = 0
+    for piece in stream:
         yield piece
+        size += len(piece)
+        if size > limit:
+            raise _too_long(limit)
         if monotonic() > end:
             raise TimeoutError
 
 
 def _inflated(pieces: Iterator[bytes], limit: int, encoding: str) -> Iterator[bytes]:
-    """Decompresses piece by piece, never more than the limit at once."""
+    """Decompresses piece by piece, never more than the limit at once, and reads nothing behind the end."""
     machine: Any = None
     for piece in pieces:
         if machine is None and piece:
@@ -84,6 +100,8 @@ def _inflated(pieces: Iterator[bytes], limit: int, encoding: str) -> Iterator[by
             while piece:
                 yield machine.decompress(piece, min(limit + 1, _PIECE))
                 piece = machine.unconsumed_tail
+                if machine.eof:
+                    return
         except zlib.error:
             raise ToolError(f"the answer says that it is encoded as {encoding!r}, and it is not") from None
     if machine is not None and not machine.eof:
@@ -119,15 +137,18 @@ def decode(content: bytes, content_type: str, kind: Kind, hide: Redactor) -> Any
             raise ToolError(f"the answer is no valid JSON ({hide.text(str(error))}): {said}") from None
     text, media = _text(content, content_type), bare(content_type)
     if text is None or (media and not _TEXTUAL.fullmatch(media) and "\x00" in text):
-        raise ToolError(f"the answer is no text but {media or 'binary data'} ({len(content)} bytes)")
+        raise ToolError(f"the answer is no text but {hide.text(media) or 'binary data'} ({len(content)} bytes)")
     return hide.text(text)
 
 
 def _text(content: bytes, content_type: str) -> str | None:
     charset = re.search(r"charset=\"?([\w.:-]+)", content_type, re.IGNORECASE)
     try:
-        return content.decode(charset[1] if charset else "utf-8-sig")
-    except (LookupError, UnicodeDecodeError, ValueError):
+        codec = codecs.lookup(charset[1] if charset else "utf-8-sig")
+        if codec.name not in _CHARSETS:
+            raise LookupError
+        return content.decode(codec.name)
+    except (LookupError, ValueError):
         return content.decode("utf-8", "replace") if _TEXTUAL.fullmatch(bare(content_type)) else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import email.utils
 import random
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from loraloop.tool_schemas.http.transport import Deadline, Resolver
 
 _REDIRECTS = (301, 302, 303, 307, 308)
+_LINGER = 0.1  # seconds in which a complete body has to come to its end
 _AGENT = ("User-Agent", "loraloop")
 
 
@@ -259,7 +261,11 @@ class HttpClient:
             try:
                 said = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
                 moved = response.status in _REDIRECTS and "location" in said
-                body = b"" if method == "HEAD" or moved else read(response, said, sending.max_bytes, end)
+                stream = iter(response.iter_stream())
+                body = b"" if method == "HEAD" or moved else read(stream, said, sending.max_bytes, end)
+                deadline.end = min(end, time.monotonic() + _LINGER)
+                with contextlib.suppress(Exception):  # the end, after which the connection can be used again
+                    next(stream, None)
             finally:
                 response.close()
             return HttpAnswer(response.status, said, body, hide)

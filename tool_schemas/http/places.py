@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -131,6 +132,15 @@ def encode(text: str) -> str:
     return quote(text.encode("utf-8", "replace"), safe="")
 
 
+def leads_out(text: str) -> bool:
+    """Whether a server may take a part of a path for the folder itself or the one above it.
+
+    Some drop what follows a semicolon, some drop spaces, some take full-width characters for plain ones.
+    """
+    parts = re.split(r"[/\\\u2044\u2215]", unicodedata.normalize("NFKC", text))
+    return any(part.partition(";")[0].strip() in (".", "..") for part in parts)
+
+
 def in_path(value: Any, place: Place, name: str) -> str:
     """An argument as a part of one path segment.
 
@@ -142,7 +152,7 @@ def in_path(value: Any, place: Place, name: str) -> str:
         said = scalar(item, name)
         read = said
         for _ in range(4):
-            if any(part in (".", "..") for part in re.split(r"[/\\]", read)) or _CONTROL.search(read):
+            if leads_out(read) or _CONTROL.search(read):
                 raise ToolError(f"argument {name!r} would lead out of its place in the path; give the plain value")
             if (again := unquote(read)) == read:
                 break

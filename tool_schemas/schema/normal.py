@@ -9,6 +9,7 @@ from typing import Any
 from loraloop.tool_schemas.errors import SchemaError
 from loraloop.tool_schemas.schema.places import MOST_PLACES, Parts, every, json_path, pointer, subschemas
 
+_COUNTS = ("minItems", "maxItems", "minProperties", "maxProperties", "minLength", "maxLength")
 LONGEST = 500_000  # characters of its JSON text
 
 _DRAFTS = {"draft-04": 4, "draft-06": 6, "draft-07": 7, "2019-09": 2019, "2020-12": 2020}
@@ -153,6 +154,9 @@ def _modernise(place: dict[str, Any], draft: int, path: str) -> None:
                 del place[exclusive]
                 if said and bound in place:
                     place[exclusive] = place.pop(bound)
+    for key in _COUNTS:
+        if isinstance(place.get(key), float):  # 2.0 is a whole number
+            place[key] = int(place[key])
     if isinstance(place.get("items"), list):
         rest = place.pop("additionalItems", None)
         place["prefixItems"] = place.pop("items")

@@ -201,3 +201,24 @@ def test_no_value_changes_segments_parameters_or_headers(
     assert {name.lower() for name in seen.headers} == usual
     assert seen.headers["X-Said"] == header.strip(" \t")
     assert ";" not in seen.headers["Cookie"] and unquote(seen.headers["Cookie"]).removeprefix("said=") == cookie
+
+
+@pytest.mark.parametrize(
+    "text", ["..;", "..;x=1", ".. ", " ..", ".;a", "\uff0e\uff0e", "\u2025", "a\uff0f..", "%2e%2e;", "x\u2215.."]
+)
+def test_what_some_servers_take_for_the_folder_above_is_not_sent(text: str) -> None:
+    template = Template("GET", "https://h/a/{p}/b", {"p": Place("path")})
+    with pytest.raises(ToolError, match="'p'"):
+        template.fill({"p": text})
+    beside = Template("GET", "https://h/a/.{p}/b", {"p": Place("path")})
+    for tail in (";x", ".", " "):
+        with pytest.raises(ToolError, match="'p'"):
+            beside.fill({"p": tail})
+
+
+@pytest.mark.parametrize("text", ["a..b", "...", "v1.2;x", "..a", "日本", "a b"])
+def test_dots_inside_a_value_are_sent(text: str) -> None:
+    from urllib.parse import quote
+
+    template = Template("GET", "https://h/a/{p}", {"p": Place("path")})
+    assert template.fill({"p": text}).url == f"https://h/a/{quote(text, safe='')}"

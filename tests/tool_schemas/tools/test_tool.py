@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from loraloop.tool_schemas import Tool, load_tools, render_tools, tool
 from loraloop.tool_schemas.errors import SchemaError, ToolError, UnknownNameError
 
-EXAMPLES = Path(__file__).parents[2] / "tool_schemas" / "examples"
+EXAMPLES = Path(__file__).parents[3] / "tool_schemas" / "examples"
 
 
 class Color(enum.Enum):

@@ -5,7 +5,7 @@ from typing import Any
 
 from loraloop.adapters.base import Base
 from loraloop.tool_schemas import GrammarCompiler
-from loraloop.tool_schemas.grammar.splitting import shared_tokens
+from loraloop.tool_schemas.grammar.splitting import Splitter
 
 SCHEMA = {
     "type": "object",
@@ -48,11 +48,11 @@ def test_forced_tokens_are_the_tokenizers_own(base: Base) -> None:
 def test_what_depends_on_what_follows_is_not_sure(base: Base) -> None:
     from llguidance import LLTokenizer
 
-    tokenizer = LLTokenizer(base.tokenizer.json)
+    splitter = Splitter(LLTokenizer(base.tokenizer.json))
     name = base.tokenizer.encode('":')
     digits = [base.tokenizer.encode(each)[0] for each in ("1", "2", "-")]
-    assert shared_tokens(tokenizer, b'":', digits, False) == name
+    assert splitter.shared(b'":', digits, False) == name
     comma = base.tokenizer.encode(",")
-    assert shared_tokens(tokenizer, b"}}", comma, False) == base.tokenizer.encode("}},")[:1]
-    assert shared_tokens(tokenizer, b"}}", comma, True) == []  # "}}" at the end, "}" and "}," before another call
-    assert shared_tokens(tokenizer, b'":', list(range(100)), False) == []
+    assert splitter.shared(b"}}", comma, False) == base.tokenizer.encode("}},")[:1]
+    assert splitter.shared(b"}}", comma, True) == []  # "}}" at the end, "}" and "}," before another call
+    assert splitter.shared(b'":', list(range(100)), False) == []

@@ -139,6 +139,10 @@ def test_a_secret_is_seen_nowhere(
 SPELLED = st.sampled_from(
     [
         lambda text: text,
+        lambda text: "".join(f"\\u{ord(each):04X}" for each in text),
+        lambda text: "".join(f"&#{ord(each)};" for each in text),
+        lambda text: "".join(f"&#x{ord(each):x};" for each in text),
+        lambda text: quote(quote(text, safe=""), safe=""),
         lambda text: quote(text, safe=""),
         lambda text: json.dumps(text)[1:-1],
         lambda text: html.escape(text),
@@ -157,6 +161,22 @@ def test_any_secret_is_taken_out(secret: str, before: str, after: str, spelled: 
     texts = [key, *inner.values()]
     assert all(secret not in text.replace(REDACTED, "") or secret in REDACTED for text in texts)
     assert repr(hide) == "Redactor()"
+
+
+@pytest.mark.parametrize("before", ["", "a", "ab"])
+@pytest.mark.parametrize("coded", [b64encode, urlsafe_b64encode])
+def test_a_secret_inside_something_longer_in_base64(before: str, coded: Any) -> None:
+    said = coded(f"{before}{SECRET}, he said".encode()).decode()
+    left = Redactor([SECRET]).text(said)
+    assert REDACTED in left and len(left.replace(REDACTED, "")) < len(said) - len(SECRET)
+
+
+def test_a_secret_in_the_type_of_an_answer(service: Any, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN", "s3cr3t-token-42")
+    service.gives("/x", b"\x00\xff\xfe", Content_Type="application/s3cr3t-token-42")
+    with pytest.raises(ToolError, match="no text but") as caught:
+        make(auth=Bearer("TOKEN")).call({})
+    assert "s3cr3t" not in str(caught.value) and REDACTED in str(caught.value)
 
 
 def test_a_secret_at_the_edge_of_an_excerpt(service: Any, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
 from loraloop.tool_schemas.grammar.grammar import Lark
 from loraloop.tool_schemas.grammar.python_block import PythonState, python_problem
 
-REAL = sorted(Path(__file__).parents[2].glob("kernels/*.py"))[:6]
+REAL = sorted(Path(__file__).parents[3].glob("kernels/*.py"))[:6]
 WRONG = {
     "def f(:\n    pass\n": 1,
     "x = 1\nprint 'x'\n": 2,

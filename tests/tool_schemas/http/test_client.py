@@ -261,6 +261,49 @@ def test_compressed_answers(service: Any, make: Any) -> None:
             make(path).call({})
 
 
+def test_what_follows_a_compressed_body_is_not_read(service: Any, make: Any) -> None:
+    body, sent = gzip.compress(b"hello"), [0]
+
+    def endless(handler: Any, _: Any) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Encoding: gzip\r\n\r\n" + body)
+        while sent[0] < 200 << 20:
+            sent[0] += handler.wfile.write(body[:4] + bytes(65536))
+
+    service.on("/x", endless)
+    service.on("/drip", drip(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + body, b"x"))
+    start = time.monotonic()
+    assert make("/x", timeout=5).call({}) == make("/drip", timeout=5).call({}) == "hello"
+    assert time.monotonic() - start < 2 and sent[0] < 50 << 20
+
+
+def test_compressed_bytes_that_say_nothing_are_bounded(service: Any, make: Any) -> None:
+    def act(handler: Any, _: Any) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(b"")[:10])
+        while True:
+            handler.wfile.write(b"\x00\x00\x00\xff\xff" * 10_000)  # empty blocks without end
+
+    service.on("/x", act)
+    start = time.monotonic()
+    with pytest.raises(ToolError, match="larger than 165536 bytes"):
+        make(max_bytes=100_000, timeout=20).call({})
+    assert time.monotonic() - start < 3
+
+
+@pytest.mark.parametrize("charset", ["punycode", "idna", "utf-7", "unicode_escape", "rot13", "zlib", "hex"])
+def test_a_server_cannot_choose_a_slow_codec(service: Any, make: Any, charset: str) -> None:
+    service.gives("/x", b"a-" + b"b9" * 200_000, Content_Type=f"text/plain; charset={charset}")
+    start = time.monotonic()
+    assert make(timeout=3).call({}).startswith("a-b9")  # as UTF-8, like a charset that nobody knows
+    assert time.monotonic() - start < 2
+
+
+def test_charsets_that_are_in_use(service: Any, make: Any) -> None:
+    for charset in ("utf-8", "iso-8859-1", "windows-1252", "Shift_JIS", "GB18030", "utf-16", "koi8-r"):
+        text = {"Shift_JIS": "日本", "GB18030": "中文", "koi8-r": "мир"}.get(charset, "é")
+        service.gives("/x", text.encode(charset), Content_Type=f"text/plain; charset={charset}")
+        assert make().call({}) == text
+
+
 def test_an_address_has_a_longest_form(service: Any, make: Any) -> None:
     with pytest.raises(ToolError, match="no usable address"):
         make().call({"q": "x" * 70_000})
@@ -282,6 +325,9 @@ def test_connections_are_kept_shared_and_closed(service: Any, make: Any, local: 
     for thread in threads:
         thread.join()
     assert len(service.seen) == 14
+    service.gives("/gzip", gzip.compress(b"hello"), Content_Encoding="gzip")
+    packed = make("/gzip", client=client)
+    assert packed.call({}) == packed.call({}) == "hello" and service.seen[-1].connection == service.seen[-2].connection
     client.close()
     with pytest.raises(ToolError, match="closed"):
         one.call({})

@@ -22,7 +22,7 @@ from loraloop.tool_schemas.mcp.options import McpOptions, McpOptionsGiven
 from loraloop.tool_schemas.mcp.server import McpServer, McpWarning, mcp_tools
 
 pytestmark = pytest.mark.filterwarnings("ignore::loraloop.tool_schemas.mcp.server.McpWarning")
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Hand:
