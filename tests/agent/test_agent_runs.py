@@ -403,3 +403,18 @@ def test_threads_share_a_runtime_and_get_what_they_would_get_alone(make_runtime:
     for thread in threads:
         thread.join(60)
     assert got == alone
+
+
+@pytest.mark.parametrize("where", ["name", "property", "value"])
+def test_a_foreign_tool_that_spells_a_special_token_does_not_end_the_run(make_runtime: MakeRuntime, where: str) -> None:
+    end = "<|im_end|>"
+    inner = {"const": end} if where == "value" else {"type": "boolean"}
+    key = end if where == "property" else "a"
+    parameters = {"type": "object", "properties": {key: inner}, "required": [key]}
+    must = Policy(tool_choice="required")
+    foreign = Tool(end if where == "name" else "foreign", "", parameters, lambda **_: "done")
+    for tools in ([foreign], [Tool.from_function(pick), foreign]):
+        result = Agent(make_runtime("tools", "none"), tools, policy=must, limits=SHORT).run_sync("go")
+        calls = parse_calls(result.steps[0].text, tools)  # closed in time, as every call is
+        assert result.steps[0].skill == "tools" and calls
+        assert len(tools) > 1 or (calls[0].name == foreign.name and key in calls[0].arguments)
