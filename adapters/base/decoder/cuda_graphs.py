@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from loraloop.adapters.base.decoder.cache import Cache, KVCache
-from loraloop.adapters.base.decoder.decoder import Attached, Decoder, Forward, Layer, Row
+from loraloop.adapters.base.decoder.decoder import Attached, Decoder, Forward, Layer, Plan, Row
+from loraloop.adapters.base.decoder.flash_rows import flash_rows
 from loraloop.adapters.base.decoder.step_cache import StepCache, StepInputs
 from loraloop.adapters.payload.sites import Site
 from loraloop.kernels.quantized import Weight
@@ -290,6 +291,9 @@ class GraphedDecoder(Decoder):
             if not any(row.slot for row in rows):
                 attached = None
             return Forward(self.graphs(attached).forward(rows), {})
+
+    def attention(self, plan: Plan) -> Callable[[int, Tensor, Tensor, Tensor], Tensor]:
+        return flash_rows(plan, self.config.layers) or Decoder.attention(self, plan)
 
     def logits(self, hidden: Tensor) -> Tensor:
         with torch.cuda.device_of(self.norm):

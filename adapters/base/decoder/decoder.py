@@ -6,7 +6,7 @@ one `[N, H]` matrix, so nothing is padded; only attention goes row by row, throu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -20,6 +20,8 @@ from loraloop.adapters.base.decoder.rope import RopeTable, rotate
 from loraloop.adapters.base.loading.config import ModelConfig
 from loraloop.kernels.quantized import Weight
 from loraloop.kernels.reference import Choice, Segments, plain
+
+Plan = list[tuple[Cache, int, int]]
 
 
 class Attached(Protocol):
@@ -154,7 +156,7 @@ class Decoder:
             cache.begin(end - start)
         eps, size, residual = config.rms_eps, (config.hidden_size,), config.scales.residual
         inner = config.intermediate_size
-        wide = plan[0][0] if len(plan) == 1 else None
+        attend = self.attention(plan)
         h = self.embed(flat)
         if any(row.before is not None for row in rows):
             h = self._with_given(rows, h)
@@ -169,11 +171,7 @@ class Decoder:
             if beyond is not None:
                 y = beyond.product(index, "qkv", y)
             q, k, v = self._heads(layer, y, cos, sin)
-            if wide is not None:
-                x = wide.attend(index, q, k, v)
-            else:
-                x = torch.cat([c.attend(index, q[s:e], k[s:e], v[s:e]) for c, s, e in plan])
-            x = x.to(h.dtype)
+            x = attend(index, q, k, v).to(h.dtype)
             if beyond is not None:
                 x = beyond.input(index, "o", x)
             y = layer.o(x)
@@ -204,6 +202,16 @@ class Decoder:
         for cache, _, _ in plan:
             cache.commit()
         return Forward(rms_norm(h, size, self.norm, eps), kept)
+
+    def attention(self, plan: Plan) -> Callable[[int, Tensor, Tensor, Tensor], Tensor]:
+        """What appends the new keys and values of a layer and attends, for all rows of a forward: row by row here.
+
+        Args:
+            plan: each row's cache, and where its tokens start and end.
+        """
+        if len(plan) == 1:
+            return plan[0][0].attend
+        return lambda layer, q, k, v: torch.cat([c.attend(layer, q[s:e], k[s:e], v[s:e]) for c, s, e in plan])
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Next-token logits `[M, V]`, fp32, of final-normed states `[M, H]`."""
@@ -240,7 +248,7 @@ class Decoder:
             q = q * (config.scales.attention * config.head_dim**0.5)
         return q, k, v
 
-    def _angles(self, plan: list[tuple[Cache, int, int]]) -> tuple[Tensor, Tensor]:
+    def _angles(self, plan: Plan) -> tuple[Tensor, Tensor]:
         parts = [self.rope.at(cache.length, end - start) for cache, start, end in plan]
         if len(parts) == 1:
             return parts[0]
