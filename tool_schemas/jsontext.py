@@ -70,6 +70,17 @@ def _no_constant(word: str) -> Any:
     raise ValueError(f"{word} is not JSON")
 
 
+def levels(value: Any) -> int:
+    """How deeply JSON data is nested: 0 for a text or a number, 1 for a list of these."""
+    deepest, waiting = 0, [(value, 0)]
+    while waiting:
+        inner, depth = waiting.pop()
+        if isinstance(inner, dict | list):
+            deepest = max(deepest, depth + 1)
+            waiting += [(each, depth + 1) for each in (inner.values() if isinstance(inner, dict) else inner)]
+    return deepest
+
+
 def fold(text: str | None) -> str:
     """The text on one line: every run of white space becomes one space."""
     return " ".join(text.split()) if text else ""

@@ -15,13 +15,15 @@ from loraloop.adapters.skill.contracts import Passage
 from loraloop.agent.result import Compaction, GateRecord, Step, StopReason, plain
 from loraloop.agent.tracing import redact
 from loraloop.tool_schemas.errors import InputError
-from loraloop.tool_schemas.jsontext import dumps
+from loraloop.tool_schemas.jsontext import dumps, levels
 from loraloop.tool_schemas.tools.calls import Call
 
 if TYPE_CHECKING:
     import pydantic
 
 K = TypeVar("K")
+DEEPEST = 200
+"""Levels of a document that is read; results of tools have at most 100."""
 SCHEMA: Final = "loraloop.trace/2"
 """What a trace's `schema` says: the format and its version. The version grows when a reader must know of a change."""
 
@@ -257,6 +259,8 @@ class Trace:
             if isinstance(said, str) and said.startswith(SCHEMA.rpartition("/")[0] + "/"):
                 raise InputError(f"the trace says {said!r}, and this version of loraloop reads {SCHEMA!r}: update it")
             raise InputError(f"this is no trace: its schema is {said!r}, not {SCHEMA!r}")
+        if levels(data) > DEEPEST:
+            raise InputError(f"the trace is nested more than {DEEPEST} levels deep: it is none that loraloop wrote")
         try:
             return trace_type().validate_python(data)
         except pydantic.ValidationError as error:
