@@ -87,17 +87,7 @@ def bases(
 
 def main() -> None:
     """Runs the command line; every error is one line on standard error."""
-    share_the_processor()
     sys.exit(run_command(sys.argv[1:]))
-
-
-def share_the_processor() -> None:
-    """Shortens how long OpenMP's threads spin for each other, unless the user has set it; before torch is loaded.
-
-    Where other programs keep the cores busy, libgomp's default makes two threads far slower than one.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def run_command(arguments: list[str]) -> int:

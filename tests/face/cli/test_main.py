@@ -198,13 +198,12 @@ def test_the_module_runs_as_a_program():
     assert done.stderr == "error: the prompt is empty: say what the agent should do\n"
 
 
-def test_threads_do_not_spin_unless_the_user_wants_them_to(monkeypatch):
-    from loraloop.cli.main import share_the_processor
-
-    for given, expected in (({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)):
-        for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
-            monkeypatch.delenv(name, raising=False)
-        for name, value in given.items():
-            monkeypatch.setenv(name, value)
-        share_the_processor()
-        assert os.environ.get("GOMP_SPINCOUNT") == expected
+@pytest.mark.parametrize(
+    "given, expected", [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "")]
+)
+def test_threads_do_not_spin_in_a_program_that_imports_the_package(given, expected):
+    """OpenMP reads the setting when torch is loaded, which importing the package does not do."""
+    code = "import os, sys, loraloop; print(os.environ.get('GOMP_SPINCOUNT', ''), 'torch' in sys.modules)"
+    rest = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=rest | given, timeout=60)
+    assert done.stdout.split() == [*([expected] if expected else []), "False"], done.stderr
