@@ -27,7 +27,7 @@ export PYTHONSAFEPATH = 1
 # On busy cores libgomp's own default lets threads spin for so long that two are slower than one.
 export GOMP_SPINCOUNT ?= 1000
 
-.PHONY: help demo test test-slow test-gpu lint format types docs bench bench-gpu eval train-skills train-router clean
+.PHONY: help demo test test-slow test-web test-gpu lint format types docs bench bench-gpu eval train-skills train-router clean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:  # benchmarks share the processor
 
@@ -35,6 +35,7 @@ help:
 	@echo 'make demo          five requests through the shipped skills, each with its trace'
 	@echo 'make test          ruff, mypy and the tests, on up to four cores'
 	@echo 'make test-slow     the few tests that train a skill or run a benchmark from end to end'
+	@echo 'make test-web      the page of the server, in Chromium (apt install chromium)'
 	@echo 'make test-gpu      the tests that need a CUDA device'
 	@echo 'make lint | types  only ruff | only mypy'
 	@echo 'make format        rewrite the code in the house style'
@@ -74,10 +75,13 @@ demo: $(VENV)/.demo
 
 # A worker a core, of one thread each; every worker loads the base for itself.
 test: lint types
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not gpu and not slow' -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not gpu and not slow and not web' -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/.test
 	$(BIN)/pytest -m 'slow and not gpu' $(ARGS)
+
+test-web: $(VENV)/.test
+	$(BIN)/pytest -m web tests/face/server $(ARGS)
 
 test-gpu: $(VENV)/.test
 	$(BIN)/pytest -m gpu $(ARGS)

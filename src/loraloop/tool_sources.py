@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from loraloop.tool_schemas.errors import InputError, LoraloopError, SchemaError
 
 if TYPE_CHECKING:
-    import typer
-
     from loraloop.tool_schemas import Tool
     from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
     from loraloop.tool_schemas.mcp.server import McpServer
@@ -21,6 +19,14 @@ if TYPE_CHECKING:
     from loraloop.tool_schemas.tools.checking import ToolChecker, ToolReport
 
 Tokens = tuple[str, int, tuple[int, ...]]
+T = TypeVar("T")
+
+
+class Holds(Protocol):
+    """What keeps a connection open until it is closed itself, such as a command's context."""
+
+    def with_resource(self, resource: AbstractContextManager[T]) -> T: ...
+
 
 _PYTHON = re.compile(r"(?:[\w.]+|.*\.py):[\w.]+")
 
@@ -36,7 +42,7 @@ def is_python(source: str) -> bool:
 
 
 def tools_of(
-    sources: Sequence[str] | None, servers: Sequence[str] | None = None, context: typer.Context | None = None
+    sources: Sequence[str] | None, servers: Sequence[str] | None = None, context: Holds | None = None
 ) -> list[Tool]:
     """The tools of files, folders, OpenAPI documents at URLs, Python modules, and MCP servers.
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from loraloop.server.state import ServerState, Turn
 
 routes = APIRouter()
+T = TypeVar("T")
 
 
 class AgentLimits(Strict):
@@ -69,7 +70,9 @@ class HostedAgent:
 class Resources(ExitStack):
     """What agents hold while the server runs, such as connections to MCP servers."""
 
-    with_resource = ExitStack.enter_context
+    def with_resource(self, resource: AbstractContextManager[T]) -> T:
+        """Enters a resource, which is left when the server ends."""
+        return self.enter_context(resource)
 
 
 def read_agents(file: Path, runtime: Runtime, resources: Resources) -> dict[str, HostedAgent]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -18,7 +18,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        made = {"registry": self.registry}
+        made: Any = {"registry": self.registry}
         self.requests = Counter("loraloop_requests", "Requests by route and status.", ("route", "status"), **made)
         self.first = Histogram("loraloop_ttft_seconds", "Seconds to the first text.", buckets=BUCKETS, **made)
         self.whole = Histogram("loraloop_request_seconds", "Seconds of a request.", buckets=BUCKETS, **made)

@@ -1,1 +1,398 @@
+"use strict";
+// Everything that comes from a model, a tool or a document is put on the page as text, never as markup.
 
+const $ = (id) => document.getElementById(id);
+const SKILLS = ["tools", "code", "retrieval", "safety", "none"];
+let key = sessionStorage.getItem("loraloop-key") || "";
+let messages = [];
+let current = null; // the run that is being read: {agent, id, abort}
+
+function make(tag, text = "", className = "", ...children) {
+  const element = document.createElement(tag);
+  if (text !== "") element.textContent = text;
+  if (className) element.className = className;
+  element.append(...children);
+  return element;
+}
+
+const shown = (value) => (typeof value === "string" ? value : JSON.stringify(value, null, 1));
+const percent = (share) => `${(100 * share).toFixed(1)} %`;
+
+async function api(path, body, signal) {
+  const headers = { ...(key && { Authorization: `Bearer ${key}` }), ...(body && { "Content-Type": "application/json" }) };
+  const answer = await fetch(path, { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), signal });
+  if (answer.status === 401) {
+    await askForKey();
+    return api(path, body, signal);
+  }
+  if (!answer.ok) {
+    const told = await answer.json().catch(() => ({}));
+    throw new Error(told.error ? told.error.message : `${answer.status} ${answer.statusText}`);
+  }
+  return answer;
+}
+
+function askForKey() {
+  return new Promise((done) => {
+    $("key-dialog").addEventListener("close", () => {
+      key = $("key").value;
+      sessionStorage.setItem("loraloop-key", key);
+      done();
+    }, { once: true });
+    $("key-dialog").showModal();
+  });
+}
+
+async function* eventsOf(answer) {
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const blocks = (rest + value).replaceAll("\r\n", "\n").split("\n\n");
+    rest = blocks.pop();
+    for (const block of blocks) {
+      const data = block.split("\n").filter((line) => line.startsWith("data: ")).map((line) => line.slice(6)).join("\n");
+      if (data) yield JSON.parse(data);
+    }
+  }
+}
+
+// ---- a run ---------------------------------------------------------------------------------------------------------
+
+class RunView {
+  constructor(parent, agent) {
+    this.parent = parent;
+    this.agent = agent;
+    this.steps = new Map();
+    this.calls = new Map();
+    this.screen = null;
+    this.pending = null;
+  }
+
+  show(event) {
+    const handler = this[event.type];
+    if (handler) handler.call(this, event);
+  }
+
+  step(index) {
+    if (!this.steps.has(index)) {
+      const head = make("summary", "", "", make("span", `step ${index + 1}`, "name"));
+      const text = make("pre");
+      text.hidden = true;
+      const card = make("details", "", "step", head, text);
+      card.open = true;
+      this.parent.append(card);
+      this.steps.set(index, { card, head, text });
+    }
+    return this.steps.get(index);
+  }
+
+  Screened(event) {
+    this.screen = event;
+  }
+
+  Routed(event) {
+    const { card, head, text } = this.step(event.step);
+    card.classList.add(`skill-${SKILLS.includes(event.skill) ? event.skill : "other"}`);
+    head.firstChild.textContent = event.skill;
+    head.append(make("span", percent(event.probability)), make("span", `by the ${event.decided_by}`, "facts"));
+    if (event.abstained) head.append(make("span", "abstained", "facts"));
+    const rows = make("div", "", "routes");
+    rows.setAttribute("aria-label", "How likely each skill was");
+    for (const [name, share] of [[event.skill, event.probability], ...event.runners_up]) {
+      const bar = make("meter");
+      bar.max = 1;
+      bar.value = share;
+      bar.setAttribute("aria-label", `${name} ${percent(share)}`);
+      rows.append(make("span", name), bar, make("span", percent(share)));
+    }
+    card.insertBefore(rows, text);
+    if (event.masked.length) card.insertBefore(make("p", `masked: ${event.masked.join(", ")}`, "facts"), text);
+    if (this.screen) {
+      const { probability, threshold, positive } = this.screen;
+      const said = `screen ${percent(probability)}, asks from ${percent(threshold)}`;
+      card.insertBefore(make("p", said, positive ? "refused facts" : "facts"), text);
+      this.screen = null;
+    }
+  }
+
+  TokenGenerated(event) {
+    const { text } = this.step(event.step);
+    text.hidden = false;
+    text.append(event.text);
+  }
+
+  ToolCallStarted(event) {
+    this.call(event.step, event.id, event.name, event.arguments);
+  }
+
+  call(step, id, name, given) {
+    const result = make("pre", "…");
+    const left = make("div", "", "", make("strong", name), make("pre", shown(given)));
+    this.step(step).card.append(make("div", "", "call", left, result));
+    this.calls.set(id, result);
+    return result;
+  }
+
+  ToolCallFinished(event) {
+    const { id, name, result, error, ms } = event.call;
+    const place = this.calls.get(id) || this.call(event.step, id, name, event.call.arguments);
+    place.textContent = error === null ? shown(result) : `error: ${error}`;
+    if (error !== null) place.classList.add("error");
+    place.parentElement.append(make("p", `${ms.toFixed(0)} ms`, "facts"));
+  }
+
+  Refused(event) {
+    this.parent.append(make("p", `refused: ${event.category}`, "refused"));
+  }
+
+  StepFinished(event) {
+    const { step } = event;
+    const { card, text } = this.step(step.index);
+    if (!step.calls.length && step.text && text.hidden) {
+      text.hidden = false;
+      text.textContent = step.text;
+    }
+    const phases = Object.entries(step.ms).map(([name, ms]) => `${name} ${ms.toFixed(1)} ms`);
+    const { generated, forced, prefilled, reused } = step.tokens;
+    const counted = `${generated} tokens, ${forced} of them forced; ${prefilled} read, ${reused} known`;
+    card.append(make("p", `${step.outcome}${step.kept ? "" : ", dropped"} · ${counted} · ${phases.join(", ")}`, "facts"));
+    if (step.error) card.append(make("p", step.error, "error"));
+  }
+
+  RunFinished(event) {
+    const { result } = event;
+    if (result.pending) {
+      this.pending = result.pending;
+      this.parent.append(this.approval(event.run_id, result.pending.calls));
+      return;
+    }
+    this.parent.append(make("div", result.output || `(${result.stop_reason})`, `answer ${result.stop_reason === "refused" ? "refused" : ""}`));
+    for (const passage of result.cited || []) {
+      const opened = make("details", "", "facts", make("summary", `cites ${passage.title || passage.id}`), make("p", passage.text));
+      this.parent.append(opened);
+    }
+    const skills = result.steps.map((step) => step.skill).join(" → ");
+    this.parent.append(make("p", `${skills} · ${result.stop_reason} · ${result.ms.toFixed(0)} ms`, "facts"));
+  }
+
+  RunFailed(event) {
+    this.parent.append(make("p", event.error.message, "error"));
+  }
+
+  approval(run, calls) {
+    const box = make("form", "", "approval");
+    box.setAttribute("aria-label", "Calls that wait for approval");
+    const decisions = {};
+    const open = calls.filter((call) => call.waits);
+    for (const call of open) {
+      const given = make("textarea", JSON.stringify(call.arguments));
+      given.rows = 2;
+      given.setAttribute("aria-label", `Arguments of ${call.name}`);
+      const buttons = make("div", "", "buttons");
+      const decide = (approve) => {
+        try {
+          decisions[call.id] = approve ? { approve, arguments: JSON.parse(given.value) } : { approve };
+        } catch (error) {
+          given.setCustomValidity("This is no JSON object.");
+          given.reportValidity();
+          return;
+        }
+        buttons.replaceChildren(make("span", approve ? "approved" : "denied", "facts"));
+        if (Object.keys(decisions).length === open.length) {
+          box.querySelectorAll("textarea").forEach((area) => (area.disabled = true));
+          follow(this, run, decisions);
+        }
+      };
+      for (const [text, approve] of [["Approve", true], ["Deny", false]]) {
+        const button = make("button", text);
+        button.type = "button";
+        button.addEventListener("click", () => decide(approve));
+        buttons.append(button);
+      }
+      box.append(make("strong", `${call.name} waits for your approval`), given, buttons);
+    }
+    return box;
+  }
+}
+
+async function read(view, path, body) {
+  const abort = new AbortController();
+  current = { agent: view.agent, id: null, abort };
+  $("stop").disabled = false;
+  try {
+    const answer = await api(path, body, abort.signal);
+    for await (const event of eventsOf(answer)) {
+      current.id = event.run_id;
+      view.show(event);
+      if (event.type === "RunFinished" && !event.result.pending) {
+        messages = event.result.messages.filter((message) => message.role !== "system").map(({ role, content }) => ({ role, content }));
+      }
+      $("log").lastElementChild.scrollIntoView({ block: "end" });
+    }
+  } catch (error) {
+    view.parent.append(make("p", error.name === "AbortError" ? "stopped" : error.message, "error"));
+  } finally {
+    current = null;
+    $("stop").disabled = true;
+  }
+}
+
+function follow(view, run, decisions) {
+  return read(view, `/v1/agents/${encodeURIComponent(view.agent)}/runs/${encodeURIComponent(run)}/approve`, { decisions });
+}
+
+async function ask(event) {
+  event.preventDefault();
+  const input = $("input").value.trim();
+  if (!input || current) return;
+  $("input").value = "";
+  const turn = make("div", "", "", make("div", input, "said"));
+  $("log").append(turn);
+  const agent = $("agent").value;
+  const body = { input, messages, ...($("skill").value && { skill: $("skill").value }) };
+  await read(new RunView(turn, agent), `/v1/agents/${encodeURIComponent(agent)}/runs`, body);
+  $("input").focus();
+}
+
+function stop() {
+  if (!current) return;
+  const { agent, id, abort } = current;
+  if (id) api(`/v1/agents/${encodeURIComponent(agent)}/runs/${encodeURIComponent(id)}/cancel`, {}).catch(() => abort.abort());
+  else abort.abort();
+}
+
+// ---- runs ----------------------------------------------------------------------------------------------------------
+
+let marked = [];
+
+async function listRuns() {
+  const { runs } = await (await api("/v1/runs")).json();
+  const wanted = $("search").value.toLowerCase();
+  const items = runs.filter((run) => `${run.prompt} ${run.skills.join(" ")} ${run.state}`.toLowerCase().includes(wanted)).map((run) => {
+    const mark = make("input");
+    mark.type = "checkbox";
+    mark.checked = marked.includes(run.id);
+    mark.setAttribute("aria-label", `Compare ${run.prompt}`);
+    mark.addEventListener("change", () => {
+      marked = mark.checked ? [...marked.slice(-1), run.id] : marked.filter((id) => id !== run.id);
+      openRuns(marked);
+      listRuns();
+    });
+    const open = make("button", run.prompt, "prompt");
+    open.addEventListener("click", () => openRuns([run.id]));
+    const took = run.ms === null ? run.state : `${run.stop_reason}, ${run.ms.toFixed(0)} ms`;
+    return make("li", "", "", mark, open, make("span", run.skills.join(" → "), "facts"), make("span", took, "facts"));
+  });
+  $("run-list").replaceChildren(...(items.length ? items : [make("li", "no runs yet", "facts")]));
+}
+
+async function openRuns(ids) {
+  const columns = await Promise.all(ids.map(async (id) => {
+    const run = await (await api(`/v1/runs/${encodeURIComponent(id)}`)).json();
+    return column(run.prompt, run.agent, run.events);
+  }));
+  $("run-view").replaceChildren(...columns);
+}
+
+function column(prompt, agent, events) {
+  const place = make("div", "", "", make("div", prompt, "said"));
+  const view = new RunView(place, agent);
+  events.forEach((event) => view.show(event));
+  return place;
+}
+
+async function openFile(event) {
+  const [file] = event.target.files;
+  if (!file) return;
+  try {
+    const trace = JSON.parse(await file.text());
+    const place = column(trace.prompt || file.name, "", []);
+    const view = new RunView(place, "");
+    for (const step of trace.steps) {
+      const screened = trace.events.find((each) => each.type === "Screened" && each.step === step.index);
+      if (screened) view.Screened(screened.data);
+      view.Routed({ ...step, step: step.index });
+      for (const call of step.calls) view.ToolCallFinished({ step: step.index, call });
+      view.StepFinished({ step });
+    }
+    if (trace.end) place.append(make("div", trace.end.output, "answer"));
+    $("run-view").replaceChildren(place);
+  } catch (error) {
+    $("run-view").replaceChildren(make("p", `${file.name} is no trace: ${error.message}`, "error"));
+  }
+}
+
+// ---- skills and load -----------------------------------------------------------------------------------------------
+
+async function listSkills() {
+  const { base, skills } = await (await api("/v1/skills")).json();
+  const table = make("table");
+  const head = make("tr");
+  for (const name of ["skill", "writes", "method", "rank", "where", "what it is for", "scores"]) head.append(make("th", name));
+  table.append(head);
+  for (const card of skills) {
+    const row = make("tr");
+    const name = make("td", card.name, `skill-${SKILLS.includes(card.name) ? card.name : "other"}`);
+    const scores = make("details", "", "", make("summary", "show"), make("pre", shown(card.scores || {})));
+    const where = card.slot === null ? card.tier : `slot ${card.slot}`;
+    row.append(name, make("td", card.contract), make("td", card.method), make("td", String(card.rank)));
+    row.append(make("td", where), make("td", card.description), make("td", "", "", scores));
+    table.append(row);
+  }
+  $("skill-list").replaceChildren(make("p", `on the base ${base}`, "facts"), make("div", "", "scroll", table));
+}
+
+async function listLoad() {
+  const load = await (await api("/v1/load")).json();
+  const rows = [
+    ["running", `${load.running} of ${load.concurrency}`],
+    ["waiting", `${load.waiting} of ${load.queue}`],
+    ["runs", load.runs.map((run) => `${run.agent}: ${run.prompt}`).join("\n") || "none"],
+    ["skills in slots", Object.entries(load.skills).map(([name, slot]) => `${name} in ${slot}`).join(", ") || "none"],
+    ["kept in memory", shown(load.memory)],
+  ];
+  $("load-list").replaceChildren(...rows.flatMap(([name, value]) => [make("dt", name), make("dd", "", "", make("pre", value))]));
+}
+
+// ---- views ---------------------------------------------------------------------------------------------------------
+
+const VIEWS = { chat: () => {}, runs: listRuns, skills: listSkills, load: listLoad };
+let timer = 0;
+
+function view() {
+  const name = location.hash.slice(1) in VIEWS ? location.hash.slice(1) : "chat";
+  for (const each of Object.keys(VIEWS)) $(each).hidden = each !== name;
+  for (const link of document.querySelectorAll("nav a")) {
+    if (link.hash === `#${name}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  clearInterval(timer);
+  const show = () => Promise.resolve(VIEWS[name]()).catch((error) => console.error(error.message));
+  show();
+  if (name === "load") timer = setInterval(show, 2000);
+}
+
+async function begin() {
+  $("ask").addEventListener("submit", ask);
+  $("stop").addEventListener("click", stop);
+  $("clear").addEventListener("click", () => {
+    messages = [];
+    $("log").replaceChildren();
+  });
+  $("search").addEventListener("input", listRuns);
+  $("file").addEventListener("change", openFile);
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") stop();
+    if (event.key === "Enter" && event.ctrlKey && event.target === $("input")) $("ask").requestSubmit();
+  });
+  window.addEventListener("hashchange", view);
+  view();
+  const { agents } = await (await api("/v1/agents")).json();
+  $("agent").replaceChildren(...agents.map((agent) => new Option(agent.name, agent.name)));
+  const { skills } = await (await api("/v1/skills")).json();
+  for (const { name } of [...skills, { name: "none" }]) $("skill").append(new Option(name, name));
+}
+
+begin().catch((error) => $("log").append(make("p", error.message, "error")));

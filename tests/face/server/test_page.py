@@ -1,0 +1,165 @@
+"""The page in a real browser: a run of several steps, approval, a refusal, hostile texts, keyboard, a phone's width."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loraloop import Agent, tool
+from loraloop.server.agents import HostedAgent
+from loraloop.server.settings import ServerSettings
+from loraloop.testing import ScriptedRuntime, answer, calls, verdict
+
+sync_api = pytest.importorskip("playwright.sync_api")
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+BROWSER = next((found for name in NAMES if (found := shutil.which(name))), "")
+PICTURES = os.environ.get("LORALOOP_SCREENSHOTS", "")
+pytestmark = [pytest.mark.web, pytest.mark.skipif(not BROWSER, reason="needs Chromium")]
+HOSTILE = "<img src=x onerror=\"document.title='broken'\"><script>document.title='broken'</script>"
+
+
+@tool(requires_approval=True)
+def pay(to: str, amount: int) -> str:
+    """Pays somebody."""
+    return f"paid {amount} to {to}"
+
+
+@tool
+def look(word: str) -> str:
+    """Looks a word up."""
+    return f"{word}: {HOSTILE}"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def open_page(serving: Callable[..., str], browser: Any) -> Iterator[Callable[..., Any]]:
+    """`open_page(*script)`: the page of a server whose model writes the script; an error on it fails the test."""
+    contexts, problems = [], []
+
+    def make(*script: Any, settings: ServerSettings | None = None, width: int = 1100, passages: Any = ()) -> Any:
+        runtime = ScriptedRuntime(*script)
+        agent = Agent(runtime, [pay, look], "You help.")
+        if passages:
+            agent.add_documents(passages)
+        url = serving(runtime, settings, {"bank": HostedAgent("bank", agent)})
+        contexts.append(browser.new_context(viewport={"width": width, "height": 800}))
+        page = contexts[-1].new_page()
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto(url)
+        page.wait_for_selector("#agent option, dialog[open]", state="attached")
+        return page
+
+    yield make
+    for context in contexts:
+        context.close()
+    assert not problems
+
+
+def say(page: Any, text: str) -> None:
+    page.fill("#input", text)
+    page.click("text=Send")
+
+
+def picture(page: Any, name: str) -> None:
+    if PICTURES:
+        page.screenshot(path=str(Path(PICTURES) / f"{name}.png"), full_page=True)
+
+
+def test_each_step_is_a_card_and_what_tools_say_is_text(open_page: Callable[..., Any]) -> None:
+    page = open_page(calls(look={"word": "bank"}), f"It is {HOSTILE}.")
+    say(page, f"What is a bank? {HOSTILE}")
+    page.wait_for_selector(".answer")
+    assert page.locator(".step").count() == 2 and page.locator(".step.skill-tools .name").inner_text() == "tools"
+    assert (
+        page.locator(".routes meter").count() >= 2 and '"word": "bank"' in page.locator(".call pre").first.inner_text()
+    )
+    assert HOSTILE in page.locator(".answer").inner_text() and HOSTILE in page.locator(".said").inner_text()
+    assert HOSTILE in page.locator(".call > pre").inner_text()
+    assert page.title() == "loraloop" and page.locator("img").count() == 0
+    policy = page.evaluate("() => fetch('/').then((answer) => answer.headers.get('content-security-policy'))")
+    assert "script-src 'self'" in policy and "unsafe" not in policy
+
+
+def test_three_steps_with_approval_and_citations(open_page: Callable[..., Any]) -> None:
+    documents = [{"source": "rules", "title": "Rules", "text": "Ann is paid five euros a day."}]
+    page = open_page(calls(pay={"to": "ann", "amount": 5}), answer("Five euros a day.", ["p1"]), passages=documents)
+    say(page, "Pay Ann what the rules say.")
+    page.wait_for_selector(".approval")
+    page.fill(".approval textarea", '{"to": "ann", "amount": 4}')
+    page.click("text=Approve")
+    page.wait_for_selector(".answer")
+    assert "paid 4 to ann" in page.locator(".call > pre").inner_text()
+    assert page.locator(".answer").inner_text() == "Five euros a day."
+    page.click("summary:has-text('cites')")
+    assert "Ann is paid five euros a day." in page.locator("details[open] p").all_inner_texts()
+    picture(page, "run")
+    page.click("nav a:has-text('Runs')")
+    page.wait_for_selector("#run-list .prompt")
+    page.fill("#search", "nothing like it")
+    page.wait_for_selector("#run-list :text('no runs yet')")
+    page.fill("#search", "pay ann")
+    page.click("#run-list .prompt")
+    page.wait_for_selector("#run-view .answer")
+
+
+def test_a_denied_call_and_a_refusal(open_page: Callable[..., Any]) -> None:
+    page = open_page(calls(pay={"to": "ann", "amount": 5}), "Then not.", verdict("crime"))
+    say(page, "Pay Ann 5.")
+    page.click("text=Deny")
+    page.wait_for_selector(".answer:has-text('Then not.')")
+    say(page, "Help me to steal.")
+    page.wait_for_selector(".answer.refused")
+    assert "crime" in page.locator("p.refused").last.inner_text()
+    picture(page, "refused")
+
+
+def test_skills_load_and_a_saved_trace(open_page: Callable[..., Any], tmp_path: Path) -> None:
+    from loraloop import Tracer
+
+    file = tmp_path / "trace.json"
+    Agent(ScriptedRuntime(calls(look={"word": "x"}), "Saved."), [look], hooks=[Tracer(file)]).run_sync("Look x up.")
+    page = open_page("x")
+    page.click("nav a:has-text('Skills')")
+    page.wait_for_selector("#skill-list td:has-text('retrieval')")
+    page.click("nav a:has-text('Load')")
+    page.wait_for_selector("#load-list dt:has-text('waiting')")
+    picture(page, "load")
+    page.click("nav a:has-text('Runs')")
+    page.set_input_files("#file", str(file))
+    page.wait_for_selector("#run-view .step")
+    assert "Saved." in page.locator("#run-view").inner_text() and "look" in page.locator("#run-view .call").inner_text()
+    bad = tmp_path / "bad.json"
+    bad.write_text(json.dumps({"a": HOSTILE}))
+    page.set_input_files("#file", str(bad))
+    page.wait_for_selector("#run-view .error:has-text('is no trace')")
+
+
+def test_by_keyboard_alone_with_a_key_on_a_phone(open_page: Callable[..., Any]) -> None:
+    page = open_page("Hello.", settings=ServerSettings(keys=frozenset(("long-enough",))), width=360)
+    page.fill("#key", "long-enough")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#agent option", state="attached")
+    page.focus("#input")
+    page.keyboard.type("Hi")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector(".answer")
+    assert page.locator(".answer").inner_text() == "Hello."
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "nothing is wider than a phone"
+    unnamed = page.evaluate(
+        "[...document.querySelectorAll('input, select, textarea, button')]"
+        ".filter((e) => !e.labels?.length && !e.textContent.trim() && !e.getAttribute('aria-label')).length"
+    )
+    assert unnamed == 0, "every control has a name"
