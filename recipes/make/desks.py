@@ -595,15 +595,23 @@ def main() -> None:
     parser.add_argument("--together", type=int, default=4, help="conversations that share their tools")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument(
+        "--bare", type=float, default=0.0, help="share of the conversations that show no tools, for routers"
+    )
     parser.add_argument("--valid", action="store_true", help="of the desks that training never sees")
     given = parser.parse_args()
     rng = random.Random(f"{given.seed}/{given.valid}")
+    FIRSTS.update(TABLE["routed"] if given.bare else {})
     desks = [desk for at, desk in enumerate(read_desks()) if (at % 7 == 3) == given.valid]
     with given.out.open("w") as out:
         for n in range(0, given.conversations, given.together):
             for m, talk in enumerate(group(rng.choice(desks), rng, given.together)):
                 run = f"{'v' if given.valid else 't'}{given.seed}-{n + m}"
-                out.writelines(dumps(row) + "\n" for row in talk.rows(run))
+                rows = talk.rows(run)
+                if rng.random() < given.bare:  # what a call would have answered, the base has to
+                    label = rows[0]["label"].replace("tools", "none")
+                    rows = [{**rows[0], "tools": [], "completion": "", "label": label}]
+                out.writelines(dumps(row) + "\n" for row in rows)
 
 
 if __name__ == "__main__":
