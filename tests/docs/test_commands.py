@@ -35,7 +35,7 @@ def options_of(words: list[str]) -> set[str]:
             return set.intersection(*each)
     command: Any = typer.main.get_command(app)
     known = {option for parameter in command.params for option in parameter.opts}
-    while hasattr(command, "commands") and words:
+    while hasattr(command, "commands") and words and not words[0].startswith("-"):
         command = command.commands[words.pop(0)]
         known |= {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     return known
