@@ -282,7 +282,7 @@ def unchanged(folder: Path, read: Callable[[], Found]) -> Found:
 
 def _written(folder: Path) -> list[tuple[int, ...]]:
     """What changes when one of a skill's files, or its folder, is replaced."""
-    found = []
+    found: list[tuple[int, ...]] = []
     for path in (folder, folder / CARD, folder / TENSORS):
         try:
             facts = path.stat()

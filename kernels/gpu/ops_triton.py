@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from loraloop.kernels.gpu import triton_lora, triton_nf4
+from loraloop.kernels.gpu.device import on_device
 from loraloop.kernels.gpu.triton_nf4 import LoraOperands, Nf4
 
 _dense: dict[tuple[torch.device, torch.dtype, int], Tensor] = {}
@@ -19,7 +20,7 @@ def lora_linear_(
     x: Tensor, y: Tensor, A: Tensor, B: Tensor, slots: Tensor, weights: Tensor, tiles: Tensor,
     spans: Tensor | None = None,
 ) -> None:  # fmt: skip
-    with torch.cuda.device_of(x):
+    with on_device(x):
         triton_lora.lora_linear_(x, y, A, B, slots, weights, tiles, spans)
 
 
@@ -27,7 +28,7 @@ def nf4_dequantize(
     codes: Tensor, absmax: Tensor, absmax_code: Tensor, absmax_scales: Tensor, offset: Tensor, rows: int, columns: int,
     dtype: torch.dtype,
 ) -> Tensor:  # fmt: skip
-    with torch.cuda.device_of(codes):
+    with on_device(codes):
         return triton_nf4.dequantize((codes, absmax, absmax_code, absmax_scales, offset), rows, columns, dtype)
 
 
@@ -35,7 +36,7 @@ def nf4_linear(
     x: Tensor, codes: Tensor, absmax: Tensor, absmax_code: Tensor, absmax_scales: Tensor, offset: Tensor, outputs: int
 ) -> Tensor:
     weight = (codes, absmax, absmax_code, absmax_scales, offset)
-    with torch.cuda.device_of(x):
+    with on_device(x):
         return triton_nf4.linear(x, weight, outputs) if triton_nf4.fits(x) else _through_dense(x, weight, outputs)
 
 
@@ -44,7 +45,7 @@ def nf4_lora_linear(
     A: Tensor, B: Tensor, slots: Tensor, weights: Tensor, tiles: Tensor, counters: Tensor, spans: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     weight = (codes, absmax, absmax_code, absmax_scales, offset)
-    with torch.cuda.device_of(x):
+    with on_device(x):
         if triton_nf4.fits(x):
             return triton_nf4.linear(x, weight, outputs, LoraOperands(A, B, slots, weights, counters, spans))
         y = _through_dense(x, weight, outputs)

@@ -15,9 +15,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from loraloop.kernels.gpu.device import INTERPRETED
 from loraloop.kernels.gpu.triton_lora import shrink_shape
 from loraloop.kernels.gpu.triton_nf4_codes import LEVELS_TYPES, unpack
-from loraloop.kernels.gpu.triton_switch import INTERPRETED
 from loraloop.kernels.gpu.triton_tiles import expand_tile, product, shrink_tile
 from loraloop.kernels.reference import BLOCK, LEVELS
 from loraloop.kernels.rows import FEW
@@ -94,7 +94,7 @@ def linear(
     y = torch.empty(count, outputs, dtype=x.dtype, device=x.device)
     A, B, slots, weights, counters, spans = lora or (None,) * 6
     middle, wide, deep, split, rank, producers, mix = None, 16, 16, 1, 0, 0, 1
-    strides = (0,) * 6
+    strides: tuple[int, ...] = (0,) * 6
     if A is not None and B is not None and slots is not None:
         mix, rank, strides = slots.shape[1], A.shape[1], (*A.stride(), *B.stride())
         wide, deep, split = shrink_shape(inputs, rank, 16)

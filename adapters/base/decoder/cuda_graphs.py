@@ -21,6 +21,7 @@ from loraloop.adapters.base.decoder.decoder import Attached, Decoder, Forward, L
 from loraloop.adapters.base.decoder.flash_rows import flash_rows
 from loraloop.adapters.base.decoder.step_cache import StepCache, StepInputs
 from loraloop.adapters.payload.sites import Site
+from loraloop.kernels.gpu.device import on_device
 from loraloop.kernels.quantized import Weight
 from loraloop.kernels.reference import members
 from loraloop.kernels.rows import FEW, RowSlots
@@ -284,7 +285,7 @@ class GraphedDecoder(Decoder):
         return sum(graphs.captures for _, graphs in self._graphs.values())
 
     def forward(self, rows: Sequence[Row], attached: Attached | None = None, keep: Sequence[int] = ()) -> Forward:
-        with torch.cuda.device_of(self.norm):
+        with on_device(self.norm):
             if not served(rows, attached, keep):
                 with reading(attached, rows):
                     return Decoder.forward(self, rows, attached, keep)
@@ -296,7 +297,7 @@ class GraphedDecoder(Decoder):
         return flash_rows(plan, self.config.layers) or Decoder.attention(self, plan)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        with torch.cuda.device_of(self.norm):
+        with on_device(self.norm):
             return Decoder.logits(self, hidden)
 
 

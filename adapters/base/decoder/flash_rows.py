@@ -31,7 +31,7 @@ class FlashRows:
         decode: `kernels.gpu.triton_attention.decode_attention`.
     """
 
-    def __init__(self, plan: Plan, layers: int, varlen: Callable[..., Tensor], decode: Callable[..., Tensor]) -> None:
+    def __init__(self, plan: Plan, layers: int, varlen: Callable[..., Any], decode: Callable[..., Tensor]) -> None:
         self._plan, self._layers, self._varlen, self._decode = plan, layers, varlen, decode
         self._window = plan[0][0].window
         self._singles = [row for row in plan if row[2] - row[1] == 1]
@@ -78,7 +78,7 @@ class FlashRows:
     def _flash(self, *operands: Any) -> Tensor:
         """Causal from the end: the last query sees all keys. One split, so that no row's bits depend on its mates."""
         left = -1 if self._window is None else self._window - 1
-        found = self._varlen(*operands, window_size=(left, 0), enable_gqa=True, num_splits=1)
+        found: Tensor = self._varlen(*operands, window_size=(left, 0), enable_gqa=True, num_splits=1)
         return found.flatten(1)
 
 

@@ -37,8 +37,6 @@ from loraloop.kernels.nf4 import has_kernels
 from loraloop.kernels.quantized import GROUP, DenseWeight, Int4Weight, Int8Weight, Nf4Weight, StackedWeight, Weight
 from loraloop.tool_schemas.errors import BaseModelError
 
-VECTORS = ("attention_norm", "mlp_norm", "qkv_bias", "q_norm", "k_norm")
-"""Of a layer, besides its matrices; a base has those that its family has."""
 AnyDecoder = Decoder | NativeDecoder
 Progress = Callable[[str, int, int], None]
 """Called as `progress(what, done, total)`; units are bytes while fetching and layers while converting."""
@@ -216,8 +214,15 @@ def open_decoder(folder: Path, card: Converted, device: torch.device, native: Na
 
     layers = [
         Layer(
-            **{group: weight(f"layers.{index}.{group}") for group in GROUPS},
-            **{name: tensors.get(f"layers.{index}.{name}") for name in VECTORS},
+            qkv=weight(f"layers.{index}.qkv"),
+            o=weight(f"layers.{index}.o"),
+            gate_up=weight(f"layers.{index}.gate_up"),
+            down=weight(f"layers.{index}.down"),
+            attention_norm=tensors[f"layers.{index}.attention_norm"],
+            mlp_norm=tensors[f"layers.{index}.mlp_norm"],
+            qkv_bias=tensors.get(f"layers.{index}.qkv_bias"),
+            q_norm=tensors.get(f"layers.{index}.q_norm"),
+            k_norm=tensors.get(f"layers.{index}.k_norm"),
         )
         for index in range(config.layers)
     ]
