@@ -7,24 +7,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack, overload
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import Passage
+from loraloop.agent.checkpoint import Checkpoint
 from loraloop.agent.engine.sampler import Sampling
 from loraloop.agent.guard.guard import Guard, check_guard, default_guard
 from loraloop.agent.hooks import Hook, RunHook, as_hooks
 from loraloop.agent.limits import Limits
-from loraloop.agent.loop.iterate import RunSteps
-from loraloop.agent.loop.job import Job, Resumed
-from loraloop.agent.loop.journal import NO_JOURNAL, Journal
-from loraloop.agent.loop.outcome import PYTHON
-from loraloop.agent.loop.pending_run import PendingRun
-from loraloop.agent.loop.resuming import Resuming, awaited, decided, finished, running_loop
+from loraloop.agent.loop.iterate import RunSteps, RunStream, awaited, running_loop
+from loraloop.agent.loop.job import NO_JOURNAL, Job, Journal, check_policy
 from loraloop.agent.loop.run import Run
-from loraloop.agent.loop.stream import RunStream
 from loraloop.agent.loop.transcript import as_passages, as_tools, request, system_content
-from loraloop.agent.options import Options, Settings
+from loraloop.agent.options import Decisions, Options, ResumeOptions, Settings
 from loraloop.agent.output_type import OutputType
 from loraloop.agent.policy import Policy
 from loraloop.agent.result import RunResult, T
@@ -34,11 +30,11 @@ from loraloop.agent.runtime import Runtime
 from loraloop.agent.sandbox.sandbox import Sandbox
 from loraloop.agent.sessions.runs import after_approval, as_sessions, in_session
 from loraloop.agent.skills.mixture import Mixture
-from loraloop.agent.tools.approval import ALL
+from loraloop.agent.tools.approval import decided
+from loraloop.agent.tools.calls import PYTHON
 from loraloop.agent.tools.python_tool import python_tool
-from loraloop.agent.tools.tool_choice import check_choice, check_names_free
-from loraloop.router.decision import NONE
-from loraloop.tool_schemas.errors import InputError, unknown
+from loraloop.agent.tools.tool_choice import check_names_free
+from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.grammar.grammar import Choice, Lark, Regex
 from loraloop.tool_schemas.tools.context import D
 from loraloop.tool_schemas.tools.tool import Tool, check_deps
@@ -49,7 +45,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 
-class Agent(Resuming[T, D]):
+class Agent(Generic[T, D]):
     """Runs requests on a runtime. Safe to share between threads.
 
     `T` is what its answers are values of, and `D`, which may be left out, what runs are given as `deps`.
@@ -212,7 +208,7 @@ class Agent(Resuming[T, D]):
             SessionError: the session cannot be read or written, or has a run to resume first.
             SessionBusyError: another runner has the session.
         """
-        return finished(self._start(prompt, output_type, **options))
+        return self._start(prompt, output_type, **options).finish()
 
     @overload
     async def run(
@@ -252,6 +248,104 @@ class Agent(Resuming[T, D]):
         """The same, step by step: each decision is looked at before it runs, and may be changed; see `Pending`."""
         return RunSteps(self._start(prompt, output_type, running_loop(), **options))
 
+    @overload
+    def resume_sync(
+        self,
+        pending: Checkpoint,
+        decisions: Decisions,
+        *,
+        output_type: None = None,
+        **given: Unpack[ResumeOptions[D]],
+    ) -> RunResult[T]: ...
+    @overload
+    def resume_sync(
+        self, pending: Checkpoint, decisions: Decisions, *, output_type: Any, **given: Unpack[ResumeOptions[D]]
+    ) -> RunResult[Any]: ...
+    def resume_sync(
+        self, pending: Checkpoint, decisions: Decisions, *, output_type: Any = None, **given: Unpack[ResumeOptions[D]]
+    ) -> RunResult[Any]:
+        """Goes on with a run that waits for approval, to its end or to the next call that waits.
+
+        The run keeps its request, passages, transcript, trace, counters and id. Tools, limits, policy, guard,
+        sampling, hooks and the runtime are this agent's.
+
+        Args:
+            pending: `RunResult.pending` of the part before, or what `PendingRun.from_json` read.
+            decisions: `Approve()`, `Approve(arguments=…)` or `Deny("why")` for each call in `pending.waiting`, by id.
+            output_type: Instead of the agent's; give what the run was given.
+            policy: Instead of the agent's own. Of either, `skills` and `tool_choice` are not looked at: the run has
+                those that it began with.
+            deps: What tools with a `Context` find in it.
+            guard: Instead of the agent's own.
+            session: Where the run waited, if it did so in a session: what follows is kept there.
+
+        Raises:
+            InputError: A decision is missing or is none, the run was paused on another base, or a call that may run
+                has no implementation any more.
+            UnknownNameError: A decision about a call that does not exist, or a call of a tool that is gone.
+            SchemaError: Arguments do not fit the tool's schema, or no longer do.
+            ContextLengthError: The transcript does not fit the context.
+        """
+        return self._resume(pending, decisions, output_type, **given).finish()
+
+    @overload
+    async def resume(
+        self,
+        pending: Checkpoint,
+        decisions: Decisions,
+        *,
+        output_type: None = None,
+        **given: Unpack[ResumeOptions[D]],
+    ) -> RunResult[T]: ...
+    @overload
+    async def resume(
+        self, pending: Checkpoint, decisions: Decisions, *, output_type: Any, **given: Unpack[ResumeOptions[D]]
+    ) -> RunResult[Any]: ...
+    async def resume(
+        self, pending: Checkpoint, decisions: Decisions, *, output_type: Any = None, **given: Unpack[ResumeOptions[D]]
+    ) -> RunResult[Any]:
+        """`resume_sync` in a thread, as `run` is `run_sync`."""
+        loop = asyncio.get_running_loop()
+        return await awaited(self._resume(pending, decisions, output_type, loop, **given))
+
+    @overload
+    def resume_stream(
+        self,
+        pending: Checkpoint,
+        decisions: Decisions,
+        *,
+        output_type: None = None,
+        **given: Unpack[ResumeOptions[D]],
+    ) -> RunStream[T]: ...
+    @overload
+    def resume_stream(
+        self, pending: Checkpoint, decisions: Decisions, *, output_type: Any, **given: Unpack[ResumeOptions[D]]
+    ) -> RunStream[Any]: ...
+    def resume_stream(
+        self, pending: Checkpoint, decisions: Decisions, *, output_type: Any = None, **given: Unpack[ResumeOptions[D]]
+    ) -> RunStream[Any]:
+        """The same, event by event, as `stream`."""
+        return RunStream(self._resume(pending, decisions, output_type, running_loop(), **given))
+
+    @overload
+    def resume_iter(
+        self,
+        pending: Checkpoint,
+        decisions: Decisions,
+        *,
+        output_type: None = None,
+        **given: Unpack[ResumeOptions[D]],
+    ) -> RunSteps[T]: ...
+    @overload
+    def resume_iter(
+        self, pending: Checkpoint, decisions: Decisions, *, output_type: Any, **given: Unpack[ResumeOptions[D]]
+    ) -> RunSteps[Any]: ...
+    def resume_iter(
+        self, pending: Checkpoint, decisions: Decisions, *, output_type: Any = None, **given: Unpack[ResumeOptions[D]]
+    ) -> RunSteps[Any]:
+        """The same, step by step, as `iter`; the step that waited is none of them."""
+        return RunSteps(self._resume(pending, decisions, output_type, running_loop(), **given))
+
     def _start(
         self,
         prompt: str,
@@ -260,7 +354,10 @@ class Agent(Resuming[T, D]):
         **options: Unpack[Options[Any]],
     ) -> Run:
         journal, prompt, given = in_session(self, prompt, {**options, "output_type": output_type})
-        return Run(self.runtime, self.job(prompt, journal=journal, **given), loop)
+        job = self.job(prompt, journal=journal, **given)
+        return Run(
+            self.runtime, job, checkpoint=journal.interrupted, journal=journal, hooks=self.hooks, loop=loop
+        )  # fmt: skip
 
     def job(
         self,
@@ -279,8 +376,8 @@ class Agent(Resuming[T, D]):
         """What a run with these options is asked to do; see `run_sync` for them and for what is raised."""
         guard = self._guarded(guard or self.guard)
         check_deps(deps, self.deps_type, self.tools)
-        asked = passages is None and self.retriever is not None
-        given = found(self.runtime, self.retriever, prompt, self.best) if asked else as_passages(passages or ())
+        searched = passages is None and self.retriever is not None
+        given = found(self.runtime, self.retriever, prompt, self.best) if searched else as_passages(passages or ())
         policy = policy or self.policy
         if tool_choice is not None:
             policy = replace(policy, tool_choice=tool_choice)
@@ -288,26 +385,14 @@ class Agent(Resuming[T, D]):
             policy = replace(policy, skills=(skill, *policy.skills))
         self._check(policy)
         for choice in policy.choices[:1]:
-            self._check_fit(choice, asked or bool(given))
-        return Job(
-            prompt,
-            () if journal.interrupted else request(prompt, given, messages, self._system, guard.trust_passages),
-            given,
-            self.tools,
-            self.limits,
-            policy,
-            self.sampling,
-            self._python,
-            self.output if output_type is None else self._output(output_type),
-            deps,
-            self.hooks,
-            guard,
-            journal=journal,
-        )
+            self._check_fit(choice, searched or bool(given))
+        begun = () if journal.interrupted else request(prompt, given, messages, self._system, guard.trust_passages)
+        asked = {"messages": begun, "passages": given, "deps": deps, "guard": guard}
+        return self._job(prompt=prompt, policy=policy, output_type=output_type, **asked)
 
     def _resume(
         self,
-        pending: PendingRun,
+        pending: Checkpoint,
         decisions: Mapping[str, Any],
         output_type: Any = None,
         loop: asyncio.AbstractEventLoop | None = None,
@@ -321,37 +406,38 @@ class Agent(Resuming[T, D]):
         journal = after_approval(self, session, given)
         guard = self._guarded(guard or self.guard)
         check_deps(deps, self.deps_type, self.tools)
-        tools = {tool.name: tool for tool in (*self.tools, *((self._python,) if self._python else ()))}
-        said = decided(pending, decisions, tools, self.runtime.base.fingerprints.architecture)
-        policy = replace(policy or self.policy, skills=pending.forced, tool_choice="auto")  # its own was kept so far
+        if not isinstance(pending, Checkpoint) or pending.written is None:
+            raise InputError(
+                f"{type(pending).__name__} is no pending run: give RunResult.pending, or PendingRun.from_json(…)"
+            )
+        if self.runtime.base.fingerprints.architecture != pending.asked.architecture:
+            raise InputError(
+                f"run {pending.run_id} was paused on another base (its architecture, tokenizer or chat template "
+                "differs): resume it on the base that it began with"
+            )
+        policy = replace(policy or self.policy, skills=pending.state.next.choices, tool_choice="auto")  # it has its own
         self._check(policy)
-        job = Job(
-            pending.prompt,
-            pending.messages,
-            pending.passages,
-            self.tools,
-            self.limits,
-            policy,
-            self.sampling,
-            self._python,
-            self.output if output_type is None else self._output(output_type),
-            deps,
-            self.hooks,
-            guard,
-            Resumed(pending, said),
-            journal,
+        job = self._job(
+            prompt=pending.prompt, messages=pending.messages, passages=pending.asked.passages, policy=policy,
+            output_type=output_type, deps=deps, guard=guard,
+        )  # fmt: skip
+        calls = decided(pending.calls, decisions, job.callable)
+        known = replace(pending, written=replace(pending.written, calls=calls))
+        return Run(self.runtime, job, checkpoint=known, journal=journal, hooks=self.hooks, loop=loop)
+
+    def _job(self, *, output_type: Any, **asked: Any) -> Job:
+        """What a run is asked to do, with all that is the agent's."""
+        return Job(
+            tools=self.tools,
+            limits=self.limits,
+            sampling=self.sampling,
+            python=self._python,
+            output=self.output if output_type is None else self._output(output_type),
+            **asked,
         )
-        return Run(self.runtime, job, loop)
 
     def _check(self, policy: Policy) -> None:
-        for name in policy.asked - {ALL, PYTHON}:
-            if name not in (names := [tool.name for tool in self.tools]):
-                raise unknown("tool to ask about", name, (*names, PYTHON, ALL))
-        for choice in (*policy.choices, *policy.forbid):
-            self.runtime.check(choice)
-        if NONE in policy.forbid:
-            raise InputError("none cannot be forbidden: the base answers when no skill does")
-        check_choice(policy, self.tools, self.limits, self.runtime)
+        check_policy(policy, self.tools, self.limits, self.runtime)
 
     def _guarded(self, guard: Guard | None) -> Guard:
         """The guard of a run, which the runtime can keep."""

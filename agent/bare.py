@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from loraloop.agent.runtime import Runtime
@@ -11,7 +11,7 @@ from loraloop.router.decision import NONE, Route, RouterState, ScreenResult
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from loraloop.adapters.base import Base
+    from loraloop.adapters.base import Base, Message
 
 CONTRACTS = {"tools": "calls", "code": "code", "retrieval": "answer"}
 """The contract of each blank skill. There is none for safety: a verdict has to be trained."""
@@ -23,7 +23,7 @@ class Unrouted:
     layers: tuple[int, ...] = ()
     screens = False  # no gate can count on it
 
-    def features(self, kept: Mapping[int, Tensor]) -> None:
+    def features(self, kept: Mapping[int, Tensor], messages: Sequence[Message]) -> None:
         return None
 
     def screen(self, features: Any) -> ScreenResult:

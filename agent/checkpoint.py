@@ -1,29 +1,28 @@
-"""What a run knows between two steps, as data: taken from a run that goes, and given back to one that is resumed."""
+"""The checkpoint: all that a run needs to go on, as one serialisable value.
+
+A run that waits for approval, a session and the recovery of a killed process use the same form. What the agent has is
+no part of it: tools, policy, limits, sampling and the runtime are given again by whoever resumes the run.
+"""
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, replace
-from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, Any
+import json
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import Passage
-from loraloop.agent.guard.gates import Suspect
-from loraloop.agent.loop.job import Decision
-from loraloop.agent.loop.opening import Opened
-from loraloop.agent.loop.outcome import Outcome
-from loraloop.agent.loop.prompts import Repair
-from loraloop.agent.result import Compaction, GateRecord, Step, StopReason
-from loraloop.agent.tools.approval import PendingCall
+from loraloop.agent.skills.mixture import Mixture
+from loraloop.agent.step import Compaction, Decision, GateRecord, Step, StopReason, plain
+from loraloop.agent.tools.calls import Deny, PendingCall
 from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.jsontext import dumps
+from loraloop.tool_schemas.schema.places import json_path
+from loraloop.tool_schemas.tools.calls import Call
 
-if TYPE_CHECKING:
-    from loraloop.agent.engine.trunk import Trunk
-    from loraloop.agent.guard.guard import Gate
-    from loraloop.agent.loop.act import CarryingOut
-    from loraloop.agent.runtime import Runtime
-
+VERSION = 2
+"""Of the JSON form."""
 Line = tuple[Message, list[int] | None]
 """A message of a transcript and its tokens; None where they are not known."""
 
@@ -34,11 +33,11 @@ class Asked:
 
     Attributes:
         prompt: What the user said.
-        passages: Those that the request came with; found ones too.
+        passages: The passages that the request came with, found ones too.
         skill: The forced first choice.
-        tool_choice: Instead of the policy's.
+        tool_choice: Given instead of the policy's.
         objects: Names of the options that are no data: whoever resumes the run gives them again.
-        architecture: Fingerprint of the base, whose tokens the transcript is made of.
+        architecture: Fingerprint of the base, in whose tokens the transcript is.
     """
 
     prompt: str
@@ -49,87 +48,161 @@ class Asked:
     architecture: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A step whose calls are about to run.
+@dataclass(slots=True)
+class Spent:
+    """What a run has used of its limits.
 
     Attributes:
-        step: Its trace so far.
-        decision: What it ran on.
-        contract: What it wrote.
-        outcome: What that means.
-        calls: The same as its calls, and what was said of those that needed approval.
-        line: The message that it left.
+        seconds: Of the deadline; what a person took to approve calls does not count.
+        ms: Wall time.
+        tokens: Tokens that were generated.
+        calls: Calls that were run.
     """
 
-    step: Step
-    decision: Decision
-    contract: str
-    outcome: Outcome
-    calls: tuple[PendingCall, ...]
-    line: Line
+    seconds: float = 0.0
+    ms: float = 0.0
+    tokens: int = 0
+    calls: int = 0
 
 
 @dataclass(frozen=True, slots=True)
+class Again:
+    """The next step, where it is the last one once more.
+
+    Attributes:
+        decision: What it ran on.
+        text: What it wrote, where that was invalid.
+        error: What is wrong with that.
+        left: How often it may be tried after this time; 0 at the last.
+    """
+
+    decision: Decision
+    text: str = ""
+    error: str = ""
+    left: int = 0
+
+
+@dataclass(slots=True)
+class NextStep:
+    """What is known of the step that comes next.
+
+    Attributes:
+        after: What the last message is for the router: `user`, `tool`, or `dropped` where a branch was just dropped.
+        masked: Skills that cannot be chosen any more.
+        choices: The policy's forced choices that are still to be made.
+        first: Whether the run's first choice is still to be made, for which the tool choice counts.
+        repair: Set where the last text was invalid and is decoded again.
+        retry: Set where a tool asked for another try.
+        ask: Arguments for which the base asks, because nobody said them.
+    """
+
+    after: str = "user"
+    masked: set[str] = field(default_factory=set)
+    choices: tuple[str | Mixture, ...] = ()
+    first: bool = True
+    repair: Again | None = None
+    retry: Again | None = None
+    ask: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A message that is to be judged: its place in the transcript, and what the screen said of it."""
+
+    at: int
+    record: GateRecord
+
+
+@dataclass(slots=True)
+class GuardState:
+    """What the guard of a run has seen and decided.
+
+    Attributes:
+        seen: Messages of the transcript that were looked at.
+        records: Every decision so far.
+        waiting: Messages that wait for their verdict.
+        planned: Tools with effects that the user's own words need; None where that was not asked.
+    """
+
+    seen: int = 0
+    records: list[GateRecord] = field(default_factory=list)
+    waiting: list[Suspect] = field(default_factory=list)
+    planned: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What a run would end with now.
+
+    Attributes:
+        output: The text.
+        calls: Calls that the caller has to run.
+        citations: Ids of the passages that the text cites.
+        category: Why the request was refused.
+        valued: Whether the text is read as a value of the run's output type.
+    """
+
+    output: str = ""
+    calls: tuple[Call, ...] = ()
+    citations: tuple[str, ...] = ()
+    category: str = ""
+    valued: bool = False
+
+
+@dataclass(slots=True)
 class RunState:
     """What a run knows between two steps, besides its transcript and its steps.
 
     Attributes:
-        seconds: How much of the deadline is used up.
-        ms: Wall time so far.
-        masked: Skills that cannot be chosen any more.
-        after: What the last message is for the router.
-        seen: Messages that the guard has looked at.
-        gates: What its gates have decided.
-        suspects: Messages that wait for their verdict: place, and what the screen said.
-        planned: Tools with effects that the user's own words need, where that was asked.
-        generated: Tokens.
-        choices: Of the policy's forced choices, those that are left.
-        opening: Whether the run's first choice is still to be made.
-        made: Calls that were run.
-        asked: In how many steps each tool asked for another try.
+        spent: What it has used of its limits.
+        next: The step that comes next.
+        guard: What its guard has seen and decided.
+        retries: In how many steps each tool asked for another try.
         compactions: What was done to the transcript.
-        repair: The next step, if it is the last one once more.
-        retry: What the next step runs on, if a tool asked for another try.
-        end: What the run would end with, without a value: that is read from the text again.
-        valued: Whether it has one.
-        stop: Why the run ends, if it does.
+        ending: What it would end with.
+        stop: Why it ends, if it does.
         sampler: State of the random generator; empty where nothing is drawn.
     """
 
-    seconds: float
-    ms: float
-    masked: tuple[str, ...]
-    after: str
-    seen: int
-    gates: tuple[GateRecord, ...]
-    suspects: tuple[tuple[int, GateRecord], ...]
-    planned: tuple[str, ...] | None
-    generated: int
-    choices: int
-    opening: bool
-    made: int
-    asked: dict[str, int]
-    compactions: tuple[Compaction, ...]
-    repair: Repair | None
-    retry: Decision | None
-    end: Outcome
-    valued: bool
-    stop: StopReason | None
-    sampler: str
+    spent: Spent
+    next: NextStep
+    guard: GuardState
+    retries: dict[str, int] = field(default_factory=dict)
+    compactions: list[Compaction] = field(default_factory=list)
+    ending: Ending = Ending()
+    stop: StopReason | None = None
+    sampler: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Interrupted:
-    """A run that was interrupted, as its journal has it.
+class Written:
+    """A step that is written, whose calls wait for approval or are about to run.
 
     Attributes:
-        run_id: The same as before.
+        step: The step, without its calls.
+        contract: What it wrote.
+        calls: Its calls, and what was said of those that needed approval.
+    """
+
+    step: Step
+    contract: str
+    calls: tuple[PendingCall, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """All that a run needs to go on.
+
+    Attributes:
+        run_id: The run's; it keeps it.
         asked: What it was asked.
-        lines: Its transcript after the last completed step.
+        lines: The transcript; with `written`, it ends with that step's calls.
         steps: The completed steps.
-        state: What it knew then; or, where a step's calls were about to run, what it knew there.
-        written: That step.
+        state: What the run knows.
+        written: The step whose calls have not all run; None between two steps.
+        version: Of the JSON form.
+        owner: Reserved for a mark of the process or server that may resume the run; empty: anybody may.
+        signature: Reserved for a signature of the rest; empty: it is not signed.
     """
 
     run_id: str
@@ -138,86 +211,103 @@ class Interrupted:
     steps: tuple[Step, ...]
     state: RunState
     written: Written | None = None
+    version: int = VERSION
+    owner: str = ""
+    signature: str = ""
+
+    @property
+    def prompt(self) -> str:
+        """What the user said."""
+        return self.asked.prompt
+
+    @property
+    def passages(self) -> tuple[Passage, ...]:
+        """What the run may be answered from."""
+        return self.asked.passages
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The transcript."""
+        return tuple(message for message, _ in self.lines)
+
+    @property
+    def calls(self) -> tuple[PendingCall, ...]:
+        """All calls of the step that waits. None of them has run."""
+        return self.written.calls if self.written else ()
+
+    @property
+    def waiting(self) -> tuple[PendingCall, ...]:
+        """The calls that have to be approved or denied."""
+        return tuple(call for call in self.calls if call.open)
+
+    @property
+    def step(self) -> Step:
+        """The step that waits; between two steps, the last one."""
+        return self.written.step if self.written else self.steps[-1]
+
+    def denied(self, reason: str = "nobody could be asked") -> dict[str, Deny]:
+        """A denial of each call that waits, for `Agent.resume` where nobody can decide."""
+        return {call.id: Deny(reason) for call in self.waiting}
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON data, for `from_dict`."""
+        return dict(plain(self))
+
+    def to_json(self) -> str:
+        """One line of JSON, for `from_json`."""
+        return dumps(self.to_dict())
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Checkpoint:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            InputError: It is no pending run, or one of another version; the message gives the JSON path.
+        """
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise InputError(f"the pending run is no JSON: {error}") from None
+        return cls.from_dict(data)
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Checkpoint:
+        """Reads what `to_dict` gave. Raises as `from_json` does."""
+        import pydantic
+
+        if not isinstance(data, dict) or "version" not in data:
+            raise InputError("this is no pending run: give what PendingRun.to_json wrote")
+        if data["version"] != VERSION:
+            raise InputError(
+                f"the pending run is of version {data['version']!r}, and this loraloop reads version {VERSION}: resume "
+                "it with the loraloop that wrote it"
+            )
+        try:
+            made: Checkpoint = _reader().validate_json(json.dumps(data), strict=True)
+        except pydantic.ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            raise InputError(f"the pending run is damaged: {json_path(first['loc'])}: {first['msg']}") from None
+        if wrong := made.flaw():
+            raise InputError(f"the pending run is damaged: {wrong}")
+        return made
+
+    def flaw(self) -> str:
+        """What is wrong with a checkpoint of a run that waits, as far as types do not say it; empty for nothing."""
+        if not self.calls:
+            return "there is no step with calls"
+        if not self.lines or self.lines[-1][0].role != "assistant":
+            return "$.lines does not end with the calls"
+        if len({call.id for call in self.calls}) != len(self.calls):
+            return "$.written.calls has an id twice"
+        return ""
 
 
-def state_of(run: CarryingOut) -> RunState:
-    """What a run knows now."""
-    return RunState(
-        monotonic() - run._began,
-        run._before + (perf_counter() - run._start) * 1e3,
-        tuple(sorted(run._masked)),
-        run._after,
-        run._gates.seen,
-        tuple(run._gates.records),
-        tuple((suspect.at, suspect.record) for suspect in run._gates.waiting),
-        run._fence.planned,
-        run._generated,
-        len(run._chooser.left),
-        run._forms.opening,
-        run._actor.made,
-        dict(run._actor.asked),
-        tuple(run._compactions),
-        run._repair,
-        run._retry and replace(run._retry, route=None),
-        replace(run._end, value=None),
-        run._end.value is not None,
-        run._stop,
-        run._writer.sampler.state,
-    )
+PendingRun = Checkpoint
+"""What a checkpoint is called where its run waits for approval (`RunResult.pending`)."""
 
 
-def restore(run: CarryingOut, known: Interrupted) -> None:
-    """Gives a run that has not begun what it knew."""
-    state, read = known.state, run._job.output.read
-    run._began, run._before = -state.seconds, state.ms
-    run._steps, run._masked, run._after = list(known.steps), set(state.masked), state.after
-    run._gates.records, run._fence.planned = list(state.gates), state.planned
-    run._gates.waiting = deque(Suspect(at, _gate(run, record), record) for at, record in state.suspects)
-    run._generated, run._compactions = state.generated, list(state.compactions)
-    run._repair, run._retry, run._stop, run._end = state.repair, state.retry, state.stop, state.end
-    if state.valued and read is not None:
-        run._end = replace(state.end, value=read(state.end.output))
-    run._chooser.skip_to(state.choices)
-    if not state.opening:
-        run._forms.choice_made()
-    run._actor.restore(state.made, state.asked, known.steps)
-    run._writer.sampler.state = state.sampler
+@cache
+def _reader() -> Any:
+    from pydantic import TypeAdapter
 
-
-def taken_up(runtime: Runtime, known: Interrupted) -> Opened:
-    """The transcript of a run that was interrupted, of which nothing is computed yet.
-
-    Raises:
-        ContextLengthError: The runtime's context is smaller than it was.
-    """
-    chat, state = runtime.base.chat, known.state
-    lines = known.lines if known.written is None else (*known.lines, known.written.line)
-    messages = [message for message, _ in lines]
-    fresh = min(state.seen, len(messages) - 1)  # from here on hidden states are needed
-    trunk = runtime.store.take(messages[:fresh]) or runtime.trunk()
-    reused = len(trunk.ids)
-    for at in range(len(trunk.messages), len(lines)):
-        message, ids = lines[at]
-        trunk.append(message, ids or chat.message(message.role, message.content), more=at > fresh)
-    return Opened(trunk, reused, state.seen, state.after, None)
-
-
-def lines_of(trunk: Trunk) -> list[Line]:
-    """A transcript, each message with its tokens."""
-    return [(span.message, trunk.ids[span.start : span.end]) for span in trunk.messages]
-
-
-def last_line(trunk: Trunk) -> Line:
-    """Its last message."""
-    span = trunk.messages[-1]
-    return span.message, trunk.ids[span.start : span.end]
-
-
-def _gate(run: CarryingOut, record: GateRecord) -> Gate:
-    place: Any = record.place
-    gate = run._job.guard.gate(place)
-    if gate is None:
-        raise InputError(
-            f"a message waits for the guard's gate {record.place!r}, which it has no more: give the same guard"
-        )
-    return gate
+    return TypeAdapter(Checkpoint)

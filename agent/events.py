@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from loraloop.agent.result import CallRecord, Compaction, GateRecord, RunResult, Step, plain
-from loraloop.agent.tools.approval import PendingCall
+from loraloop.agent.result import RunResult
+from loraloop.agent.step import Compaction, GateRecord, Step, plain
+from loraloop.agent.tools.calls import CallRecord, PendingCall
 from loraloop.tool_schemas.jsontext import dumps
 
 

@@ -1,4 +1,4 @@
-"""Hooks: functions of the caller's that are told a run's events as they happen."""
+"""Hooks: functions of the caller's that are told a run's events as they happen, and what follows whole runs."""
 
 from __future__ import annotations
 
@@ -9,16 +9,49 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from loraloop.agent.events import EVENTS, Event, HookFailed
+from loraloop.agent.events import EVENTS, Event, HookFailed, RunStarted
 from loraloop.tool_schemas.errors import HookError, InputError
 
 if TYPE_CHECKING:
-    from loraloop.agent.following import Follower, RunFacts
+    from loraloop.agent.loop.job import Job
+    from loraloop.agent.runtime import Runtime
 
 log = logging.getLogger("loraloop.agent")
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What a `RunHook` is told of a run that begins.
+
+    Attributes:
+        run_id: The run.
+        runtime: Base, skills and router.
+        job: What it is asked to do, and under which limits.
+        seed: What its sampling was seeded with; None where it is greedy.
+    """
+
+    run_id: str
+    runtime: Runtime
+    job: Job
+    seed: int | None
+
+
+class Follower(ABC):
+    """Follows one run."""
+
+    @abstractmethod
+    def __call__(self, event: Event) -> None:
+        """Is told an event, in the thread that reads the run."""
+
+    def calling(self, call_id: str) -> None:  # noqa: B027  (few have something to do)
+        """Is told that a call is about to run, in the thread and the context (`contextvars`) in which it does."""
+
+    def over(self, error: BaseException | None) -> None:  # noqa: B027
+        """Is told the end, after the last event, or why there is none: `GeneratorExit` where the run was given up."""
 
 
 class RunHook(ABC):
@@ -65,6 +98,54 @@ class Hook:
     def wants(self, event: Event) -> bool:
         """Whether it is told this event."""
         return not self.events or isinstance(event, self.events)
+
+
+class RunFollowers:
+    """What follows one run, as a context manager that gives the hooks that are told its events."""
+
+    def __init__(self, facts: RunFacts, hooks: Sequence[Hook]) -> None:
+        self._facts, self._hooks = facts, hooks
+        self._followers: list[Follower] = []
+
+    def __enter__(self) -> tuple[Hook, ...]:
+        return tuple(map(self._begun, self._hooks))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for follower in self._followers:
+            self._tell(follower.over, error)
+
+    def calling(self, call_id: str) -> None:
+        """Tells the followers that a call is about to run, in the context where it will."""
+        for follower in self._followers:
+            self._tell(follower.calling, call_id)
+
+    def _begun(self, hook: Hook) -> Hook:
+        if not isinstance(hook.function, RunHook):
+            return hook
+        try:
+            follower = hook.function.begin(self._facts)
+        except Exception as error:
+            return _failing(hook, error)
+        self._followers.append(follower)
+        return replace(hook, function=follower)
+
+    def _tell(self, what: Callable[[Any], None], said: Any) -> None:
+        try:
+            what(said)
+        except Exception as error:  # it cannot be told as an event: there is none any more, or another thread reads
+            log.warning("the hook %s failed: %s", type(getattr(what, "__self__", what)).__qualname__, error)
+
+
+def _failing(hook: Hook, error: Exception) -> Hook:
+    """A hook that could not begin: it fails at the run's first event."""
+
+    def begin(event: Event) -> None:
+        raise error
+
+    begin.__qualname__ = hook.name
+    return replace(hook, function=begin, events=(RunStarted,))
 
 
 def as_hooks(given: Sequence[Hook | RunHook | Callable[[Any], object]]) -> tuple[Hook, ...]:

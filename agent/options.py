@@ -15,6 +15,7 @@ from loraloop.agent.limits import Limits
 from loraloop.agent.policy import Policy
 from loraloop.agent.retrieval.retriever import Retriever
 from loraloop.agent.sandbox.sandbox import Sandbox
+from loraloop.agent.tools.calls import Approve, Deny
 from loraloop.tool_schemas.tools.context import D
 
 if TYPE_CHECKING:
@@ -49,3 +50,16 @@ class Settings(TypedDict, Generic[D], total=False):
     best: int
     guard: Guard | None
     sessions: Sessions | str | PathLike[str] | None
+
+
+Decisions = Mapping[str, Approve | Deny]
+"""What was said of calls that wait, by their ids."""
+
+
+class ResumeOptions(TypedDict, Generic[D], total=False):
+    """What a run that goes on can be given besides what it keeps; see `Agent.resume_sync`."""
+
+    policy: Policy | None
+    deps: D
+    guard: Guard | None
+    session: Session | str | None

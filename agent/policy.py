@@ -2,21 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from loraloop.adapters.base.messages import Message
 from loraloop.agent.engine.best_of_n import check_tries
 from loraloop.agent.skills.mixture import Mixture, as_choice, names_of
+from loraloop.agent.step import Step
+from loraloop.agent.tools.calls import Approval, PendingCall
 from loraloop.agent.tools.tool_choice import choice_of
+from loraloop.router.decision import NONE, Route
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
-    from loraloop.agent.loop.route import StepFacts, Wish
-    from loraloop.agent.tools.approval import Approval, PendingCall
     from loraloop.tool_schemas.tools.context import Context
 
 TRIES = 8
+ALL = "*"
+"""In `Policy.ask`: every tool."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepFacts:
+    """What a policy's `decide` is told about a step that is about to be chosen.
+
+    Attributes:
+        index: The step, from 0.
+        prompt: What the user said.
+        message: The transcript's last message: the user's, a tool's result, or the assistant's.
+        after: What that is for the router: `user`, `tool`, or `dropped` where a branch was just dropped.
+        route: What the router chooses, with the probabilities of all that can be chosen.
+        masked: Skills that cannot be chosen.
+        open: Names that can be, `none` among them.
+        steps: The run's steps so far.
+    """
+
+    index: int
+    prompt: str
+    message: Message
+    after: str
+    route: Route
+    masked: frozenset[str]
+    open: tuple[str, ...]
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Forbid:
+    """What a policy's `decide` returns to have the router choose among the other skills, in this step alone.
+
+    Args:
+        names: Skills that it may not choose.
+    """
+
+    names: frozenset[str]
+
+    def __init__(self, *names: str) -> None:
+        if NONE in names:
+            raise InputError("none cannot be forbidden: the base answers when no skill does")
+        object.__setattr__(self, "names", frozenset(names))
+
+
+Wish: TypeAlias = "str | Mapping[str, float] | Mixture | Sequence[str | Mapping[str, float] | Mixture] | Forbid | None"
+"""What a policy's `decide` may return: a skill, a mixture, several in order of preference, `Forbid`, or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +96,12 @@ class Policy:
         repairs: How often a step may be decoded again because what it wrote is invalid: a call of a tool that is not
             strict, or an answer that its `output_type` refuses. The model is told what is wrong; at the last time the
             grammar enforces what it can also of tools that are not strict.
-        ask: Names of tools whose calls need approval, besides those that say so (`requires_approval`); `"*"`: all.
-            `python` is the program that the code skill writes.
+        ask: Names of tools whose calls need approval, besides those that say so (`requires_approval`) or that say that
+            they have effects; `"*"`: all. `python` is the program that the code skill writes.
         approve: Asked about each call that needs approval, while the run waits: ``(call, context)``, async, or sync in
             a thread of its own. Returns `Approve()`, perhaps with other arguments, `Deny("why")`, or None, at which, as
-            without such a function, the run ends with `approval`; see `Agent.resume`.
+            without such a function, the run ends with `approval`; see `Agent.resume`. `auto_approve` approves
+            everything.
     """
 
     skills: tuple[str | Mapping[str, float] | Mixture, ...] = ()

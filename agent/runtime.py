@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from loraloop.adapters.bank.bank import Bank
-    from loraloop.adapters.base import Base
+    from loraloop.adapters.base import Base, Message
     from loraloop.adapters.skill.card import Card
     from loraloop.agent.engine.best_of_n import Tries
     from loraloop.agent.engine.branch import Branch
@@ -51,7 +51,7 @@ class Chooser(Protocol):
     @property
     def layers(self) -> tuple[int, ...]: ...
 
-    def features(self, kept: Mapping[int, Tensor]) -> Any: ...
+    def features(self, kept: Mapping[int, Tensor], messages: Sequence[Message]) -> Any: ...
 
     def screen(self, features: Any) -> ScreenResult: ...
 

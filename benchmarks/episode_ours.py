@@ -24,7 +24,7 @@ class Untold:
 
     layers: tuple[int, ...] = ()
 
-    def features(self, kept: Mapping[int, Any]) -> Any:
+    def features(self, kept: Mapping[int, Any], messages: Any = ()) -> Any:
         raise NotImplementedError
 
     def screen(self, features: Any) -> ScreenResult:

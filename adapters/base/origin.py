@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-Kind = Literal["system", "user", "skill", "tool", "guard"]
-"""`guard` is what the runtime itself says in another's place: a refusal, or that a result was withheld."""
+Kind = Literal["system", "user", "skill", "tool", "guard", "runtime"]
+"""Two kinds are the runtime's own words in another's place: a `guard`'s (a refusal, or that a result was withheld), and
+those of the `runtime` about a call (that it was denied, cancelled, late or interrupted)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from loraloop.adapters.skill.skill import Skill
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
 
+_OBJECTIVE = "none: the update is zero"
 _METHOD = Lora(rank=1, alpha=1.0, targets=("o_proj",))
 
 
@@ -44,8 +45,13 @@ def blank_skill(base: Base, name: str, contract: str = "text", description: str 
             "contract": contract,
             "fingerprints": Fingerprints(architecture=prints.architecture, weights=prints.weights).model_dump(),
             "base": base.name,
-            "training": {"objective": "none: the update is zero"},
+            "training": {"objective": _OBJECTIVE},
         },
         f"blank skill {name!r}",
     )
     return Skill(card, _METHOD.init(ConfigContext(base.config))).to(torch.bfloat16)
+
+
+def is_blank(card: Card) -> bool:
+    """Whether a card is that of a skill which changes nothing."""
+    return card.training.get("objective") == _OBJECTIVE

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.origin import Origin
+from loraloop.agent.checkpoint import GuardState, Suspect
+from loraloop.agent.engine.generate import Generated
+from loraloop.agent.engine.timer import Clock
+from loraloop.agent.engine.trunk import Trunk
 from loraloop.agent.events import Event, Gated, Screened, TokenGenerated
-from loraloop.agent.guard.guard import Gate, Place, judges
+from loraloop.agent.guard.guard import Gate, Guard, Place, judges
 from loraloop.agent.guard.judge import Judge
-from loraloop.agent.loop.job import Decision
 from loraloop.agent.loop.outcome import Outcome
-from loraloop.agent.result import GateRecord
-from loraloop.tool_schemas.errors import ContextLengthError, SchemaError
+from loraloop.agent.loop.transcript import words_of
+from loraloop.agent.runtime import Runtime
+from loraloop.agent.step import Decision, GateRecord, RouteRecord
+from loraloop.router.decision import NONE, ScreenResult
+from loraloop.tool_schemas.errors import ContextLengthError, InputError, SchemaError
 from loraloop.tool_schemas.jsontext import dumps
-
-if TYPE_CHECKING:
-    from loraloop.agent.engine.generate import Generated
-    from loraloop.agent.engine.timer import Clock
-    from loraloop.agent.engine.trunk import Trunk
-    from loraloop.agent.loop.job import Job
-    from loraloop.agent.runtime import Runtime
-    from loraloop.router.decision import ScreenResult
 
 PLACES: dict[str, Place] = {"user": "input", "tool": "tools"}
 """Which gate a message meets, by its role."""
@@ -36,79 +32,72 @@ UNDECIDED = "undecided"
 """The category of what a closed gate stopped because it could not decide."""
 
 
-@dataclass(frozen=True, slots=True)
-class Suspect:
-    """A message that is to be judged, and what the screen said of it."""
-
-    at: int
-    gate: Gate
-    record: GateRecord
-
-
 class Gates:
     """Screens and settles the messages and outputs of one run.
 
+    A gate looks at what somebody said: at a user's words without the passages beside them, and at what a tool gave, but
+    never at what the runtime itself says in their place. It looks at each text once.
+
     Args:
-        runtime: Whose router screens and whose skill judges.
-        job: The run's.
+        runtime: Its router screens and its skill judges.
+        guard: The gates.
+        state: What the guard knows of the run.
         run_id: For events.
 
-    Attributes:
-        seen: Messages of the trunk that were looked at.
-        records: Every decision so far.
-        waiting: Messages that are to be judged, a step each.
+    Raises:
+        InputError: A message waits for a gate that the guard does not have.
     """
 
-    def __init__(self, runtime: Runtime, job: Job, run_id: str) -> None:
-        self.seen = 0
-        self.records: list[GateRecord] = []
-        self._runtime, self._guard, self._run_id = runtime, job.guard, run_id
+    def __init__(self, runtime: Runtime, guard: Guard, state: GuardState, run_id: str) -> None:
+        self._runtime, self._guard, self._state, self._run_id = runtime, guard, state, run_id
         self._chat = runtime.base.chat
-        self.waiting: deque[Suspect] = deque()
+        for each in state.waiting:
+            self._gate(each.record)
 
     def look(self, trunk: Trunk, index: int) -> Iterator[Event]:
         """Screens the messages that came since the last look; those to be judged wait for a step each."""
-        for at in range(self.seen, len(trunk.messages)):
+        for at in range(self._state.seen, len(trunk.messages)):
             message = trunk.messages[at].message
             place = PLACES.get(message.role)
             gate = None if place is None else self._guard.gate(place)
-            if gate is None or place is None or (message.origin and message.origin.kind == "guard"):
+            if gate is None or place is None or (message.origin and message.origin.kind in ("guard", "runtime")):
                 continue
-            tool = _tool_of(message) if place == "tools" else ""
-            record = GateRecord(index, place, "passed", tool=tool)
+            record = GateRecord(index, place, "passed", tool=_tool_of(message) if place == "tools" else "")
             if not judges(self._runtime, gate):
-                self._kept(replace(record, undecided=True))
-                yield self.last
+                yield self._kept(replace(record, undecided=True))
                 continue
             if gate.screen != 0:
-                said = self._runtime.router.screen(self._runtime.router.features(trunk.features(at)))
+                said = self._screened(trunk, at)
                 least, positive = _asks(gate, said)
                 record = replace(record, screen=said.probability, screen_from=least)
                 yield Screened(self._run_id, index, said.probability, positive, place, least)
                 if not positive:
-                    self._kept(record)
-                    yield self.last
+                    yield self._kept(record)
                     continue
-            self.waiting.append(Suspect(at, gate, record))
-        self.seen = len(trunk.messages)
-
-    def decision(self) -> Decision | None:
-        """The next step's, if a message waits for its verdict."""
-        if not self.waiting:
-            return None
-        screened = self.waiting[0].record.screen
-        skill = self._runtime.with_contract("verdict")[0]
-        return Decision(skill, 1.0 if screened is None else screened, False, (), (), "screen")
-
-    def stand(self, trunk: Trunk) -> Trunk:
-        """The trunk up to the message that is judged."""
-        at = self.waiting[0].at
-        return trunk if at == len(trunk.messages) - 1 else trunk.fork(trunk.messages[at].end)
+            self._state.waiting.append(Suspect(at, record))
+        self._state.seen = len(trunk.messages)
 
     @property
-    def unsafe_from(self) -> float | None:
-        """The threshold of the verdict that is asked next."""
-        gate = self.waiting[0].gate if self.waiting else self._guard.input
+    def judging(self) -> bool:
+        """Whether a message waits for its verdict: the next step judges it."""
+        return bool(self._state.waiting)
+
+    def decision(self) -> Decision:
+        """The decision of a step that judges; the base's where nothing is to be judged."""
+        if not self._state.waiting:
+            return Decision(NONE, "router")
+        screened = self._state.waiting[0].record.screen
+        probability = 1.0 if screened is None else screened
+        return Decision(self._runtime.with_contract("verdict")[0], "screen", RouteRecord(probability))
+
+    def stand(self, trunk: Trunk) -> Trunk:
+        """The trunk up to what is judged."""
+        return self._heard(trunk, self._state.waiting[0].at)
+
+    @property
+    def threshold(self) -> float | None:
+        """The threshold of the verdict that is asked next; None for the card's."""
+        gate = self._gate(self._state.waiting[0].record) if self._state.waiting else self._guard.input
         return None if gate is None else gate.unsafe_from
 
     def settle(self, trunk: Trunk, index: int, outcome: Outcome, out: Generated) -> Outcome:
@@ -120,65 +109,63 @@ class Gates:
             outcome: Of the verdict.
             out: What was generated.
         """
-        suspect = self.waiting.popleft()
+        suspect = self._state.waiting.pop(0)
+        gate, records = self._gate(suspect.record), self._state.records
         record = replace(suspect.record, step=index, unsafe=out.weighed, unsafe_from=out.threshold)
         if outcome.name == "safe":
-            self.records.append(replace(record, outcome="safe"))
+            records.append(replace(record, outcome="safe"))
             return outcome
         undecided = outcome.name != "unsafe"
         if undecided:
             record = replace(record, undecided=True)
             if outcome.stop in ("deadline", "cancelled"):  # the run ends here, before it acts on anything
-                self.records.append(replace(record, outcome="stopped"))
+                records.append(replace(record, outcome="stopped"))
                 return outcome
-            if suspect.gate.fail == "open":
-                self.records.append(record)
+            if gate.fail == "open":
+                records.append(record)
                 return Outcome(outcome.name, keep=False)
         category = outcome.category or UNDECIDED
-        if suspect.gate.then == "withhold" and self._withhold(trunk, suspect.at, record.tool):
-            self.records.append(replace(record, outcome="withheld", category=category))
+        if gate.then == "withhold" and self._withhold(trunk, suspect.at, record.tool):
+            records.append(replace(record, outcome="withheld", category=category))
             return Outcome(outcome.name, keep=False)
-        self.records.append(replace(record, outcome="refused", category=category))
+        records.append(replace(record, outcome="refused", category=category))
         return Outcome(outcome.name, keep=False, stop="refused", category=category, refuse=True)
 
     def overruled(self, index: int) -> None:
         """The caller gave the step that was to judge a message to another skill: the message passes."""
-        suspect = self.waiting.popleft()
-        self.records.append(replace(suspect.record, step=index, outcome="overruled"))
+        suspect = self._state.waiting.pop(0)
+        self._state.records.append(replace(suspect.record, step=index, outcome="overruled"))
 
     def moved(self, removed: int) -> None:
         """Messages were left out before those that were looked at."""
-        self.seen -= removed
-        self.waiting = deque(replace(each, at=each.at - removed) for each in self.waiting)
+        self._state.seen -= removed
+        self._state.waiting = [replace(each, at=each.at - removed) for each in self._state.waiting]
 
     def edited(self, last: int) -> None:
         """The last message is another now: it is looked at again."""
-        self.seen = min(self.seen, last)
-        self.waiting = deque(each for each in self.waiting if each.at < last)
+        self._state.seen = min(self._state.seen, last)
+        self._state.waiting = [each for each in self._state.waiting if each.at < last]
 
     def given_out(
-        self, trunk: Trunk, before: int, index: int, skill: str, outcome: Outcome, out: Generated, clock: Clock
+        self, index: int, skill: str, outcome: Outcome, out: Generated, clock: Clock
     ) -> Generator[Event, None, Outcome]:
-        """Tells a step's text that was held back, once the gate before the output let it pass; else takes it out.
+        """Tells a step's text that was held back, once the gate before the output let it pass.
 
         Args:
-            trunk: The transcript, no branch open.
-            before: Its tokens before the step.
             index: The step.
-            skill: That wrote it.
-            outcome: Of the text.
+            skill: The skill that wrote it.
+            outcome: What the text means.
             out: The text.
             clock: Where the judging goes.
 
         Returns:
-            What the text means now.
+            What the text means now; `stopped` if it has to leave the transcript.
         """
         if outcome.output:
             with clock.phase("gate"):
                 record = self._output(index, outcome.output)
-            yield self.last
+            yield self._kept(record)
             if record.outcome == "refused":
-                trunk.cut(before)
                 return Outcome("stopped", keep=False, stop="refused", category=record.category, refuse=True)
         if outcome.keep or outcome.output:
             yield TokenGenerated(self._run_id, index, skill, out.text, len(out.ids))
@@ -187,7 +174,7 @@ class Gates:
     @property
     def last(self) -> Gated:
         """The last decision, as an event."""
-        return Gated(self._run_id, self.records[-1])
+        return Gated(self._run_id, self._state.records[-1])
 
     def _output(self, index: int, text: str) -> GateRecord:
         """What the gate before the output says of a text, which it reads by itself, as if a user had written it."""
@@ -195,7 +182,7 @@ class Gates:
         assert gate is not None
         record = GateRecord(index, "output", "passed")
         if not judges(self._runtime, gate):
-            return self._kept(replace(record, undecided=True))
+            return replace(record, undecided=True)
         judge = Judge(self._runtime, unsafe_from=gate.unsafe_from)
         try:
             trunk = judge.read([Message("user", text)])
@@ -204,19 +191,46 @@ class Gates:
                 least, positive = _asks(gate, screened)
                 record = replace(record, screen=screened.probability, screen_from=least)
                 if not positive:
-                    return self._kept(record)
+                    return record
             said = judge.judge(trunk)
         except (ContextLengthError, SchemaError):  # too long to be judged, or the verdict is unreadable
             stopped = gate.fail == "closed"
             record = replace(record, undecided=True, category=UNDECIDED if stopped else "")
-            return self._kept(replace(record, outcome="refused" if stopped else "passed"))
+            return replace(record, outcome="refused" if stopped else "passed")
         outcome = "refused" if said.verdict.unsafe else "safe"
         record = replace(record, unsafe=said.probability, unsafe_from=said.threshold, outcome=outcome)
-        return self._kept(replace(record, category=said.verdict.category))
+        return replace(record, category=said.verdict.category)
 
-    def _kept(self, record: GateRecord) -> GateRecord:
-        self.records.append(record)
-        return record
+    def _kept(self, record: GateRecord) -> Gated:
+        self._state.records.append(record)
+        return self.last
+
+    def _gate(self, record: GateRecord) -> Gate:
+        gate = next((self._guard.gate(place) for place in PLACES.values() if place == record.place), None)
+        if gate is None:
+            raise InputError(
+                f"a message waits for the guard's gate {record.place!r}, which it has no more: give the same guard"
+            )
+        return gate
+
+    def _screened(self, trunk: Trunk, at: int) -> ScreenResult:
+        """What the router's screen says of a message."""
+        message, router = trunk.messages[at].message, self._runtime.router
+        before, said = [span.message for span in trunk.messages[:at]], _said(message)
+        kept = {}
+        if router.layers:
+            kept = trunk.features(at) if said is message else self._heard(trunk, at).features()
+        return router.screen(router.features(kept, [*before, said]))
+
+    def _heard(self, trunk: Trunk, at: int) -> Trunk:
+        """The trunk up to a message, of which it holds what somebody said."""
+        span = trunk.messages[at]
+        said = _said(span.message)
+        if said is span.message:
+            return trunk if at == len(trunk.messages) - 1 else trunk.fork(span.end)
+        heard = trunk.fork(span.start)
+        heard.append(said, self._chat.message(said.role, said.content))
+        return heard
 
     def _withhold(self, trunk: Trunk, at: int, tool: str) -> bool:
         """Puts a note in the place of a result; whether it fits."""
@@ -238,6 +252,12 @@ def _asks(gate: Gate, said: ScreenResult) -> tuple[float, bool]:
     if gate.screen is None:
         return said.threshold, said.positive
     return gate.screen, said.probability >= gate.screen
+
+
+def _said(message: Message) -> Message:
+    """The message as somebody said it: without passages beside it, and without a note of the runtime's."""
+    words = words_of(message)
+    return message if words == message.content else Message(message.role, words, message.origin)
 
 
 def _tool_of(message: Message) -> str:

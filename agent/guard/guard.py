@@ -10,8 +10,8 @@ from loraloop.tool_schemas.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from loraloop.adapters.base.origin import Origin
-    from loraloop.agent.result import Step
     from loraloop.agent.runtime import Runtime
+    from loraloop.agent.step import Step
 
 Place = Literal["input", "tools", "output"]
 """Where a gate stands: before a run acts on what the user said, on a tool's result, and before it gives its output."""

@@ -8,8 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from loraloop.adapters.skill.contracts import Verdict, verdict_of, verdict_schema
-from loraloop.agent.loop.thresholds import openings_of
-from loraloop.agent.skills.one_step import written
+from loraloop.agent.skills.one_step import openings_of, written
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.grammar.grammar import JsonSchema
 
@@ -76,7 +75,7 @@ class Judge:
     def screen(self, trunk: Trunk) -> ScreenResult:
         """What the router's screen says."""
         router = self._runtime.router
-        return router.screen(router.features(trunk.features()))
+        return router.screen(router.features(trunk.features(), [span.message for span in trunk.messages]))
 
     def judge(self, trunk: Trunk) -> Judgement:
         """The skill's verdict, whatever the screen says; the trunk is left as it was."""

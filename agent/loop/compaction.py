@@ -12,25 +12,22 @@ System message, last user message and the calls after it stay.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
+from loraloop.adapters.base.chat import Chat
 from loraloop.adapters.base.messages import Message
-from loraloop.agent.result import CallRecord, Compaction
+from loraloop.agent.engine.trunk import Trunk
+from loraloop.agent.loop.transcript import LEFT_OUT
+from loraloop.agent.step import Compaction
+from loraloop.agent.tools.calls import CallRecord
 from loraloop.agent.tools.observation import shortened
-
-if TYPE_CHECKING:
-    from loraloop.adapters.base.chat import Chat
-    from loraloop.agent.engine.trunk import Trunk
 
 STUB = 48
 """Tokens that an old result keeps."""
 _WORTH = 8  # tokens that cutting a result has to save: one that was cut before is left as it is
 _TEMPLATE = 24  # tokens that stand around a message, at most
 _NOTE = "[{} earlier messages are left out here.]\n\n"
-_NOTED = re.compile(r"\[(\d+) earlier messages are left out here\.\]\n\n")
 
 
 @dataclass(slots=True)
@@ -141,7 +138,7 @@ class Compactor:
 
     def _opened(self, gone: Sequence[Part], part: Part) -> Part:
         """A message of the user after a note of what went before it."""
-        known = sum(int(found[1]) for each in gone if (found := _NOTED.match(each.message.content)))
+        known = sum(int(found[1]) for each in gone if (found := LEFT_OUT.match(each.message.content)))
         message = _noted(part.message, _NOTE.format(known + len(gone)))
         return replace(part, message=message, ids=self._chat.message("user", message.content))
 

@@ -3,67 +3,54 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from loraloop.adapters.skill.contracts import answer_schema, code_grammar, verdict_schema
-from loraloop.agent.tools.tool_choice import CallForm, enforced, forms_of
+from loraloop.agent.engine.timer import Clock
+from loraloop.agent.loop.job import Job
+from loraloop.agent.runtime import Runtime
+from loraloop.agent.tools.tool_choice import CallForm, choice_of, enforced, forms_of
 from loraloop.tool_schemas.errors import InputError, LoraloopError
-from loraloop.tool_schemas.grammar.grammar import JsonSchema, Lark, Term
-
-if TYPE_CHECKING:
-    from loraloop.agent.engine.timer import Clock
-    from loraloop.agent.loop.job import Job
-    from loraloop.agent.runtime import Runtime
-    from loraloop.tool_schemas.grammar.grammar import Grammar
+from loraloop.tool_schemas.grammar.grammar import Grammar, JsonSchema, Lark, Term
 
 
-class Forms:
+class StepGrammars:
     """What the steps of one run may write.
 
     Args:
         runtime: Compiles and keeps grammars.
         job: The run's.
-
-    Attributes:
-        calls: What the current step may call; the run begins with its first choice's.
     """
 
     def __init__(self, runtime: Runtime, job: Job) -> None:
         self._runtime = runtime
         self._job = job
-        self.calls, self._later = forms_of(job.tools, job.policy)
-        self._unmasked: CallForm | None = None
-        self._grammars: dict[tuple[str, bool, bool, tuple[str, ...]], Grammar] = {}
+        policy = job.policy
+        self._first, self._later = forms_of(
+            job.tools, choice_of(policy.tool_choice), policy.min_calls, policy.max_calls
+        )
+        self._grammars: dict[tuple[object, ...], Grammar] = {}
 
-    def choice_made(self) -> None:
-        """The run's first choice is over: from now on the tool choice is `auto`."""
-        self.calls = self._later
+    def calls(self, first: bool) -> CallForm:
+        """What a step may call: at the run's first choice as the tool choice says, later what it likes."""
+        return self._first if first else self._later
 
-    @property
-    def opening(self) -> bool:
-        """Whether the run's first choice is still to be made."""
-        return (self._unmasked or self.calls) is not self._later
+    def asking(self, form: CallForm, skill: str) -> CallForm:
+        """The form of a skill's step, which may ask for arguments where the skill has learned that and nothing forbids.
 
-    def mask(self, names: Collection[str]) -> None:
-        """Takes tools away from the current step; with none left, it can only call none."""
-        self._unmasked = self._unmasked or self.calls
-        left = tuple(tool for tool in self.calls.tools if tool.name not in names)
-        self.calls = replace(self.calls, tools=left, least=self.calls.least if left else 0)
+        Nothing is asked where a call or a form of the answer is required: the question would be neither.
+        """
+        able = skill in self._runtime.bank and self._runtime.bank.card(skill).asks
+        return replace(form, ask=True) if able and not form.least and self._job.output.term is None else form
 
-    def unmask(self) -> None:
-        """Gives them back, for the next step."""
-        self.calls, self._unmasked = self._unmasked or self.calls, None
-
-    def check(self, contract: str, skill: str) -> None:
+    def check(self, contract: str, skill: str, form: CallForm) -> None:
         """Checks that a skill has something to work on.
 
         Raises:
             InputError: It calls tools and there are none, or answers from passages and there are none.
         """
-        if contract == "calls" and not self.calls.tools:
+        if contract == "calls" and not form.tools:
             raise InputError(f"skill {skill!r} calls tools, and there are none: give the agent tools, or leave it some")
         if contract == "answer" and not self._job.passages:
             raise InputError(f"skill {skill!r} answers from passages: give passages=[…] with the prompt")
@@ -71,28 +58,27 @@ class Forms:
     def begin(self) -> None:
         """Compiles in a thread of its own what this run is likely to need and nothing has compiled yet."""
         job = self._job
-        terms: list[Term | None] = []
-        calls = job.tools and job.policy.tool_choice != "none" and self._runtime.with_contract("calls")
-        if calls:
-            terms.append(self.calls.term)
-        terms.append(job.output.term)
+        terms: list[Term | None] = [job.output.term]
+        callers = self._runtime.with_contract("calls")
+        if job.tools and job.policy.tool_choice != "none" and callers:
+            later = self.asking(self._later, callers[0])
+            terms = [self._first.term if self._first.required else later.term, job.output.term, later.term]
         if job.passages:
-            terms.append(self.term("answer"))
-        if calls and self._later is not self.calls:
-            terms.append(self._later.term)
-        missing = [term for term in terms if term is not None and not self._runtime.compiler.compiled(term)]
+            terms.append(self.term("answer", self._later))
+        missing = [each for each in terms if each is not None and not self._runtime.compiler.compiled(each)]
         if missing:
             threading.Thread(target=self._compile, args=(missing,), name="loraloop-compile").start()
 
-    def term(self, contract: str, last: bool = False) -> Term | None:
+    def term(self, contract: str, form: CallForm, last: bool = False) -> Term | None:
         """The grammar source of a contract; None for free text.
 
         Args:
             contract: What the step writes.
+            form: What it may call.
             last: Whether it is the last repair of a step: tools that are not strict are then decoded as if they were.
         """
         if contract == "calls":
-            return (enforced(self.calls) if last else self.calls).term
+            return (enforced(form) if last else form).term
         if contract == "answer":
             return JsonSchema(answer_schema(passage.id for passage in self._job.passages))
         if contract == "verdict":
@@ -101,15 +87,15 @@ class Forms:
             return Lark(code_grammar(self._runtime.base.tokenizer.joins_fences), python=True)
         return self._job.output.term
 
-    def differs(self, contract: str) -> bool:
+    def differs(self, contract: str, form: CallForm) -> bool:
         """Whether the last repair of a step has another grammar than the step."""
-        return self.term(contract) != self.term(contract, last=True)
+        return self.term(contract, form) != self.term(contract, form, last=True)
 
-    def grammar(self, contract: str, clock: Clock, last: bool = False) -> Grammar | None:
+    def grammar(self, contract: str, form: CallForm, clock: Clock, last: bool = False) -> Grammar | None:
         """The compiled grammar of a contract; None for free text. `clock` gets what had to be waited for."""
-        key = contract, self.calls.required, last, tuple(tool.name for tool in self.calls.tools)
+        key = contract, last, form.least, form.ask, tuple(tool.name for tool in form.tools)
         if key not in self._grammars:
-            term = self.term(contract, last)
+            term = self.term(contract, form, last)
             if term is None:
                 return None
             ready = self._runtime.compiler.compiled(term)

@@ -1,84 +1,162 @@
-"""What a run is asked to do, and what is decided for a step of it."""
+"""What a run is asked to do, and the journal that keeps what it did."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.prompting import Prompting
 from loraloop.adapters.skill.contracts import Passage
+from loraloop.agent.checkpoint import Checkpoint
 from loraloop.agent.engine.sampler import Sampling
 from loraloop.agent.guard.guard import Guard
-from loraloop.agent.hooks import Hook
 from loraloop.agent.limits import Limits
-from loraloop.agent.loop.journal import NO_JOURNAL, Journal
 from loraloop.agent.output_type import FREE, OutputType
 from loraloop.agent.policy import Policy
-from loraloop.agent.skills.mixture import Mixture
-from loraloop.router.decision import Route
+from loraloop.agent.result import RunResult
+from loraloop.agent.runtime import Runtime
+from loraloop.agent.tools.calls import PYTHON, CallRecord
+from loraloop.agent.tools.tool_choice import WORDS, choice_of
+from loraloop.router.decision import NONE
+from loraloop.tool_schemas.errors import InputError, unknown
+from loraloop.tool_schemas.tools.calls import Call
 from loraloop.tool_schemas.tools.tool import Tool
 
-if TYPE_CHECKING:
-    from loraloop.agent.loop.pending_run import PendingRun
-    from loraloop.agent.tools.approval import Approval
 
-
-@dataclass(frozen=True, slots=True)
-class Resumed:
-    """A run that goes on, and what was said of its calls by their ids."""
-
-    run: PendingRun
-    said: Mapping[str, Approval]
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """Everything a run is asked to do."""
+    """Everything a run is asked to do.
+
+    Attributes:
+        prompt: What the user said.
+        messages: What the run begins with: system message, history, and the prompt with its passages.
+        passages: What may be answered from and cited.
+        tools: What may be called.
+        limits: Bounds of the run.
+        policy: What is decided instead of by the router.
+        sampling: How tokens are drawn.
+        python: Runs the programs of code steps; None where they are not run.
+        output: What the final answer has to be.
+        deps: What tools with a `Context` find in it.
+        guard: Gates, and which tools a step may call.
+        prompting: Extra prompt text; the base's own where None.
+        stops: Strings that end a text without a form.
+    """
 
     prompt: str
     messages: tuple[Message, ...]
-    passages: tuple[Passage, ...]
-    tools: tuple[Tool, ...]
-    limits: Limits
-    policy: Policy
-    sampling: Sampling
-    python: Tool | None
+    passages: tuple[Passage, ...] = ()
+    tools: tuple[Tool, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    policy: Policy = field(default_factory=Policy)
+    sampling: Sampling = field(default_factory=Sampling)
+    python: Tool | None = None
     output: OutputType[Any] = FREE
     deps: Any = None
-    hooks: tuple[Hook, ...] = ()
     guard: Guard = field(default_factory=Guard)
-    resumed: Resumed | None = None
-    journal: Journal = NO_JOURNAL
-    prompting: Prompting | None = None  # instead of the base's
-    stops: tuple[str, ...] = ()  # strings that end a text without a form
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """Which skill a step gets, or which mixture of skills, and who says so."""
-
-    skill: str
-    probability: float
-    abstained: bool
-    runners_up: tuple[tuple[str, float], ...]
-    masked: tuple[str, ...]
-    by: str
-    mixture: Mixture | None = None
-    route: Route | None = None  # what the router said; None where it was not asked
+    prompting: Prompting | None = None
+    stops: tuple[str, ...] = ()
 
     @property
-    def routed(self) -> str:
-        """The router's own choice; empty where it was not asked."""
-        return self.route.skill if self.route else ""
+    def callable(self) -> dict[str, Tool]:
+        """All that a step can have run, by name: the tools, and `python` where programs are run."""
+        return {tool.name: tool for tool in (*self.tools, *((self.python,) if self.python else ()))}
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The skills that run."""
-        return self.mixture.names if self.mixture else (self.skill,)
 
-    @property
-    def weights(self) -> tuple[tuple[str, float], ...]:
-        """Of the mixture's skills; empty for a single one."""
-        return self.mixture.weights if self.mixture else ()
+class Journal:
+    """Is told what a run did before the run goes on. This one keeps nothing, at no cost.
+
+    `begun` and `ended` may be called from several threads at once.
+
+    Attributes:
+        interrupted: The run to go on with; None for a new one.
+    """
+
+    interrupted: Checkpoint | None = None
+
+    def hold(self) -> AbstractContextManager[object]:
+        """What is held while the run goes, from its first event to its last or until it is given up."""
+        return nullcontext()
+
+    def ids(self, index: int, message: Message) -> list[int] | None:
+        """Tokens of message `index` of the history, if they are known."""
+        return None
+
+    def opened(self, now: Checkpoint) -> None:
+        """The request is read, and nothing was done yet. Not told of a run that was interrupted."""
+
+    def written(self, now: Checkpoint) -> None:
+        """A step's calls are about to run."""
+
+    def begun(self, index: int, number: int, call: Call, tool: Tool) -> CallRecord | None:
+        """Call `number` of step `index` is about to run. Returns its record if it must not: it ran before."""
+        return None
+
+    def ended(self, index: int, number: int, record: CallRecord) -> CallRecord:
+        """The call has run. Returns the record, which may say more."""
+        return record
+
+    def stepped(self, now: Checkpoint) -> None:
+        """A step is over, and the next one has not begun."""
+
+    def finished(self, result: RunResult[Any]) -> None:
+        """The run is over."""
+
+
+NO_JOURNAL = Journal()
+
+
+def check_policy(policy: Policy, tools: tuple[Tool, ...], limits: Limits, runtime: Runtime) -> None:
+    """Checks that all that a policy names exists, and that its tool choice can be kept.
+
+    Raises:
+        UnknownNameError: It names a skill or a tool that does not exist; the nearest one is told.
+        InputError: There is nothing to call, no skill that writes calls, or the policy or the limits contradict it.
+    """
+    names = [tool.name for tool in tools]
+    for name in policy.asked - {"*", PYTHON, *names}:
+        raise unknown("tool to ask about", name, (*names, PYTHON, "*"))
+    for each in (*policy.choices, *policy.forbid):
+        runtime.check(each)
+    if NONE in policy.forbid:
+        raise InputError("none cannot be forbidden: the base answers when no skill does")
+    choice, first = choice_of(policy.tool_choice), next(iter(policy.choices), None)
+    if choice not in WORDS and choice not in names:
+        raise unknown("tool or tool choice", choice, (*names, *WORDS))
+    if policy.min_calls > limits.max_tool_calls and choice != "none":
+        raise InputError(
+            f"min_calls is {policy.min_calls}, but the limits allow {limits.max_tool_calls} calls: raise max_tool_calls"
+        )
+    if choice == "auto":
+        return
+    if choice == "none":
+        for forced in policy.choices:
+            if runtime.contract(forced) == "calls":
+                raise InputError(
+                    f"tool_choice is 'none', but skill {str(forced)!r}, which calls tools, is forced: choose"
+                )
+        return
+    if not tools:
+        raise InputError(f"tool_choice is {choice!r}, and the agent has no tools: give it tools")
+    callers = runtime.with_contract("calls")
+    if not callers:
+        raise InputError(f"tool_choice is {choice!r}, and no skill of this runtime writes calls: add one to its bank")
+    if limits.max_tool_calls < 1:
+        raise InputError(f"tool_choice is {choice!r}, but the limits allow no call: raise max_tool_calls")
+    if first is not None and runtime.contract(first) != "calls":
+        raise InputError(f"tool_choice is {choice!r}, but skill {str(first)!r} is forced, which calls no tools: choose")
+    if first is None and policy.forbid.issuperset(callers):
+        raise InputError(f"tool_choice is {choice!r}, but {', '.join(callers)} is forbidden: allow a skill that calls")
+
+
+def unavailable_skills(runtime: Runtime, job: Job) -> set[str]:
+    """Skills that cannot be chosen in a run at all: forbidden ones, and those that have nothing to work on."""
+    skills = set(job.policy.forbid)
+    if not job.tools or job.policy.tool_choice == "none":
+        skills.update(runtime.with_contract("calls"))
+    if not job.passages:
+        skills.update(runtime.with_contract("answer"))
+    absent = set(getattr(runtime.router, "skills", ())) - {NONE} - set(runtime.skills)
+    return skills | absent

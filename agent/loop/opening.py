@@ -2,82 +2,84 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from loraloop.agent.checkpoint import Checkpoint, Line
+from loraloop.agent.engine.trunk import Trunk
+from loraloop.agent.loop.compaction import Compactor
+from loraloop.agent.loop.job import Job, Journal
+from loraloop.agent.runtime import Runtime
+from loraloop.agent.step import Compaction
 from loraloop.tool_schemas.errors import ContextLengthError
-
-if TYPE_CHECKING:
-    from loraloop.agent.engine.trunk import Trunk
-    from loraloop.agent.loop.compaction import Compactor
-    from loraloop.agent.loop.job import Job
-    from loraloop.agent.loop.pending_run import PendingRun
-    from loraloop.agent.result import Compaction
-    from loraloop.agent.runtime import Runtime
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A trunk that ends with what the run was asked.
+    """A trunk that ends with what the run was asked, or with where it went on.
 
     Attributes:
         trunk: Nothing of what is new in it is computed yet.
         reused: Tokens known from an earlier run.
         fresh: The first message that nobody has looked at.
-        after: What the last message is.
         compaction: What was done to make the messages fit; None for nothing.
     """
 
     trunk: Trunk
     reused: int
     fresh: int
-    after: str
-    compaction: Compaction | None
+    compaction: Compaction | None = None
 
 
-def opened(runtime: Runtime, job: Job, compactor: Compactor) -> Opened:
+def opened(runtime: Runtime, job: Job, journal: Journal, compactor: Compactor) -> Opened:
     """The request's trunk: what is known of it from earlier runs, and the rest appended.
 
     Raises:
-        ContextLengthError: it does not fit, with a reply.
+        ContextLengthError: It does not fit, with a reply.
     """
-    chat = runtime.base.chat
-    messages, compaction = compactor.messages(chat.complete(job.messages))
+    messages, compaction = compactor.messages(runtime.base.chat.complete(job.messages))
     fresh, answers = len(messages) - 1, messages[-1].role == "tool"
     while answers and fresh and messages[fresh - 1].role == "tool":
         fresh -= 1
-    trunk = runtime.store.take(messages[:fresh]) or runtime.trunk()
-    known, reused = len(trunk.messages), len(trunk.ids)
-    try:
-        for index, message in enumerate(messages[known:], start=known):
-            ids = job.journal.ids(index, message) or chat.message(message.role, message.content)
-            trunk.append(message, ids, more=index > fresh)
-        trunk.room(len(chat.generation_prompt) + len(chat.closing) + 1, "the transcript with a reply")
-    except ContextLengthError:
-        trunk.cut(reused)
-        runtime.store.put(trunk)
-        raise
-    return Opened(trunk, reused, fresh, "tool" if answers else "user", compaction)
+    lines = [(message, journal.ids(index, message)) for index, message in enumerate(messages)]
+    trunk, reused = _trunk(runtime, lines, fresh)
+    return Opened(trunk, reused, fresh, compaction)
 
 
-def reopened(runtime: Runtime, paused: PendingRun) -> Opened:
-    """The trunk of a run that was paused, in the very tokens that it had.
+def restored(runtime: Runtime, known: Checkpoint) -> Opened:
+    """The trunk of a run that goes on, in the very tokens that it had.
 
     Raises:
-        ContextLengthError: it does not fit, with a result.
+        ContextLengthError: The runtime's context is smaller than it was.
     """
-    chat, ids = runtime.base.chat, [token for each in paused.ids for token in each]
-    trunk = runtime.store.take(paused.messages) or runtime.trunk()
-    if trunk.ids != ids[: len(trunk.ids)]:  # the same messages in other tokens
+    fresh = min(known.state.guard.seen, len(known.lines) - 1)
+    if known.written is not None:  # the next step looks at what its calls give
+        fresh = len(known.lines)
+    trunk, reused = _trunk(runtime, known.lines, fresh, again=True)
+    return Opened(trunk, reused, known.state.guard.seen)
+
+
+def _trunk(runtime: Runtime, lines: Sequence[Line], fresh: int, again: bool = False) -> tuple[Trunk, int]:
+    """A trunk of these messages, and how many of its tokens are known; the hidden states from `fresh` on are kept."""
+    chat = runtime.base.chat
+    trunk = runtime.store.take([message for message, _ in lines[:fresh]]) or runtime.trunk()
+    if again and not _same(trunk, lines):
         runtime.store.put(trunk)
         trunk = runtime.trunk()
     known, reused = len(trunk.messages), len(trunk.ids)
     try:
-        for message, tokens in zip(paused.messages[known:], paused.ids[known:], strict=True):
-            trunk.append(message, tokens)
-        trunk.room(len(chat.generation_prompt) + len(chat.closing) + 1, "the transcript with a reply")
+        for index, (message, ids) in enumerate(lines[known:], start=known):
+            trunk.append(message, ids or chat.message(message.role, message.content), more=index > fresh)
+        if not again or fresh == len(lines):
+            trunk.room(len(chat.generation_prompt) + len(chat.closing) + 1, "the transcript with a reply")
     except ContextLengthError:
         trunk.cut(reused)
         runtime.store.put(trunk)
         raise
-    return Opened(trunk, reused, len(paused.messages), paused.after, None)
+    return trunk, reused
+
+
+def _same(trunk: Trunk, lines: Sequence[Line]) -> bool:
+    """Whether a trunk has the messages in the tokens that they had, as far as these are known."""
+    spans = zip(trunk.messages, lines, strict=False)
+    return all(ids is None or trunk.ids[span.start : span.end] == ids for span, (_, ids) in spans)

@@ -4,6 +4,7 @@
 |---|---|---|---|
 | calls | calls | the text, then each result | route again |
 | calls | `[]`, or only calls that were answered already | nothing | route again, this contract masked |
+| calls | what it asks for | nothing | the base asks the user for it, and the run ends |
 | calls | a call that has no implementation | the text | the run ends, the calls are its output |
 | calls | an invalid call | nothing | the step again, told what is wrong |
 | calls | the same, and no repair is left | nothing | route again, this contract masked; the run ends if required |
@@ -28,14 +29,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from loraloop.adapters.skill.contracts import answer_of, code_of, verdict_of
-from loraloop.agent.result import StopReason
-from loraloop.agent.tools.runner import call_key, clipped
+from loraloop.agent.step import StopReason
+from loraloop.agent.tools.calls import PYTHON, call_key, clipped
 from loraloop.tool_schemas.errors import SchemaError
-from loraloop.tool_schemas.tools.calls import Call, parse_calls
+from loraloop.tool_schemas.tools.calls import Ask, Call, parse_step
 from loraloop.tool_schemas.tools.tool import Tool
-
-PYTHON = "python"
-"""The name under which the `python` tool's results stand in the transcript."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +80,7 @@ class Outcome:
         output: The run's output if it ends.
         calls: What to run, or, with stop reason `tool_call`, what the caller has to run.
         mask: Whether skills of this contract are masked from now on.
+        ask: Arguments that nobody said, for which the base asks next.
         refuse: Whether the refusal is said.
         error: What is wrong with an invalid text.
         again: Whether the same step is decoded once more.
@@ -96,6 +95,7 @@ class Outcome:
     citations: tuple[str, ...] = ()
     category: str = ""
     mask: bool = False
+    ask: tuple[str, ...] = ()
     refuse: bool = False
     error: str = ""
     again: bool = False
@@ -153,7 +153,9 @@ def _calls(text: str, facts: Facts) -> Outcome:
     try:
         if facts.flaw:
             raise SchemaError(facts.flaw)
-        calls = parse_calls(text, facts.tools)
+        calls = parse_step(text, facts.tools)
+        if isinstance(calls, Ask):
+            return Outcome("ask", keep=False, mask=True, ask=calls.arguments)
         if len(calls) < facts.least:
             raise SchemaError(f"at least {facts.least} calls are needed, not {len(calls)}")
     except SchemaError as error:

@@ -1,50 +1,174 @@
-"""What a step is told in its branch alone, before it writes: nothing of it stays in the transcript or its cache."""
+"""Extra prompt text that only the current step sees: it never enters the transcript."""
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.prompting import Prompting
-from loraloop.agent.loop.job import Decision, Job
+from loraloop.agent.output_type import OutputType
+from loraloop.tool_schemas.jsontext import fold
+from loraloop.tool_schemas.tools.tool import Tool
+
+K = TypeVar("K")
+_MOST = 6
+_TRUSTED, _UNTRUSTED = (8, 64), (3, 32)
+"""Words and characters of a text that is named, by whether what the tool says may be followed."""
+_PLAIN = re.compile(r"[\w .,:/+°%€$£'()-]*")
 
 
 @dataclass(frozen=True, slots=True)
-class Repair:
-    """A step that is decoded again.
+class StepPrompt:
+    """What a step is told in its branch.
 
     Attributes:
-        decision: What it ran on.
-        text: What it wrote.
-        error: What is wrong with that.
-        left: How often it may be tried after this time; 0 at the last.
+        told: By the caller of `Agent.iter`, or by the guard.
+        cue: By the base's prompting.
+        form: About the form of the answer.
+        error: What is wrong with the text that is written again.
     """
 
-    decision: Decision
-    text: str
-    error: str
-    left: int
+    told: str = ""
+    cue: str = ""
+    form: str = ""
+    error: str = ""
+
+    def messages(self) -> list[list[Message]]:
+        """The messages that say it, the fullest form first; a step takes the first that fits."""
+        asked = [text for text in (self.told, self.cue, self.form) if text]
+        first = [Message("user", "\n".join(asked))] if asked else []
+        if not self.error:
+            return [first] if first else []
+        # Not what it wrote: a small model that sees its own call copies it.
+        error = [Message("user", f"That is not valid: {self.error}\nWrite it again.")]
+        return [[*first, *error], error]
 
 
-def asides(
-    job: Job, prompting: Prompting, contract: str, cue: str, repair: Repair | None, told: str = ""
-) -> list[list[Message]]:
-    """Messages that a step is told, the fullest form first; a step takes the first that fits.
+def cue_of(
+    prompting: Prompting,
+    messages: Sequence[Message],
+    ask: Sequence[str] = (),
+    tools: Sequence[Tool] = (),
+    unanswered: bool = False,
+) -> str:
+    """What the base is told before it answers; empty for nothing.
 
     Args:
-        job: The run's.
         prompting: Extra prompt text of the base.
-        contract: What the step writes.
-        cue: What the base is told here; empty for nothing.
-        repair: What went wrong before, if the step is decoded again.
-        told: What the caller tells this step.
+        messages: The transcript.
+        ask: Arguments for which it is to ask.
+        tools: Where these arguments are described.
+        unanswered: Whether a skill has found that the passages hold no answer.
     """
-    asked = [text for text in (told, cue) if text]
-    if contract == "text" and prompting.answer_form and (form := job.output.told()):
-        asked.append(form)
-    first = [Message("user", "\n".join(asked))] if asked else []
-    if repair is None:
-        return [first] if first else []
-    # Not what it wrote: a small model that sees its own call copies it.
-    error = [Message("user", f"That is not valid: {repair.error}\nWrite it again.")]
-    return [[*first, *error], error]
+    if ask:
+        return prompting.ask.replace("{arguments}", _listed([described(name, tools) for name in ask]))
+    if messages[-1].role == "tool":
+        cue = prompting.after_result
+        told = results_in_words(messages) if cue and prompting.name_results else ""
+        return f"{cue} {told}" if told else cue
+    return prompting.no_answer if unanswered else ""
+
+
+def form_of(prompting: Prompting, output: OutputType[Any]) -> str:
+    """What the base is told of the form that its answer has to have."""
+    return output.told() if prompting.answer_form else ""
+
+
+def described(name: str, tools: Sequence[Tool]) -> str:
+    """An argument in words, with its description by the first tool that requires it: *the zone (where to park)*."""
+    for tool in tools:
+        if name in tool.parameters.get("required", ()):
+            said = tool.parameters.get("properties", {}).get(name)
+            about = fold(said.get("description")) if isinstance(said, dict) else ""
+            return f"the {_words(name)} ({about.rstrip('.')})" if about else f"the {_words(name)}"
+    return f"the {_words(name)}"
+
+
+def results_in_words(messages: Sequence[Message]) -> str:
+    """A sentence that names what the calls since the user's last words gave; empty where that is more than a few.
+
+    What tools say comes from outside, and this is said in the user's place: texts are named only if they are short and
+    of plain characters, those of untrusted tools only if they are three words or fewer, and the step that is told
+    writes prose alone.
+
+    Args:
+        messages: The transcript.
+    """
+    start = max((at for at, message in enumerate(messages) if message.role == "user"), default=-1) + 1
+    found: list[tuple[str, str, str]] = []  # name, arguments, value
+    calls: list[dict[str, Any]] = []
+    for message in messages[start:]:
+        if message.role == "assistant":
+            calls = [call for call in _read(message.content, list) if isinstance(call, dict)]
+        elif message.role == "tool":
+            call = calls.pop(0) if calls else {}
+            said = _read(message.content, dict)
+            if "error" in said or "retry" in said:
+                continue
+            value = _value(_news(said.get("result"), call), _TRUSTED if message.trusted else _UNTRUSTED)
+            if value is None:
+                return ""
+            found.append((_words(str(said.get("name", "result"))), _arguments(said, call), value))
+    if not found or len(found) > _MOST:
+        return ""
+    if len(found) == 1:
+        return f"The result is {found[0][2]}."
+    names = [name for name, _, _ in found]
+    parts = [f"{n}{given if names.count(n) > 1 else ''}: {value}" for n, given, value in found]
+    return f"The results are {_listed(parts)}."
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _read(content: str, kind: type[K]) -> K:
+    """The JSON of a message; an empty one where it is none, or of another kind."""
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        return kind()
+    return found if isinstance(found, kind) else kind()
+
+
+def _news(result: Any, call: dict[str, Any]) -> Any:
+    """A result without those properties that only repeat the call's arguments, if others are left."""
+    given = call.get("arguments")
+    if not isinstance(result, dict) or not isinstance(given, dict):
+        return result
+    news = {name: value for name, value in result.items() if value not in given.values()}
+    return news or result
+
+
+def _value(result: Any, limits: tuple[int, int]) -> str | None:
+    """A value in words; None where it is not short and plain."""
+    if isinstance(result, dict) and 0 < len(result) <= 3:
+        values = {name: _value(value, limits) for name, value in result.items() if not isinstance(value, dict)}
+        if len(values) < len(result) or any(value is None for value in values.values()):
+            return None
+        if len(values) == 1:
+            return next(iter(values.values()))
+        return ", ".join(f"{_words(name)} {value}" for name, value in values.items())
+    if isinstance(result, list | dict) or result is None:
+        return None
+    text = json.dumps(result) if not isinstance(result, str) else result.strip()
+    short = 0 < len(text) <= limits[1] and len(text.split()) <= limits[0]
+    return text if short and _PLAIN.fullmatch(text) else None
+
+
+def _arguments(said: dict[str, Any], call: dict[str, Any]) -> str:
+    """Up to two short arguments of a call, in brackets."""
+    arguments = call.get("arguments") if call.get("name") == said.get("name") else None
+    values = arguments.values() if isinstance(arguments, dict) else ()
+    given = [_value(value, _UNTRUSTED) for value in values if not isinstance(value, dict | bool)]
+    short = [value for value in given if value is not None][:2]
+    return f" ({', '.join(short)})" if short else ""
+
+
+def _words(name: str) -> str:
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
+    return " ".join(re.split(r"[^A-Za-z0-9]+", spaced)).strip().lower()

@@ -2,137 +2,108 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 from loraloop.adapters.base.messages import Message
-from loraloop.agent.loop.deciding import calling, forced, routed
-from loraloop.agent.skills.mixture import Mixture, as_choice, names_of
+from loraloop.agent.checkpoint import NextStep
+from loraloop.agent.loop.job import Job
+from loraloop.agent.policy import Forbid, StepFacts
+from loraloop.agent.runtime import Runtime
+from loraloop.agent.skills.mixture import Mixture, as_choice, names_of, of_route
+from loraloop.agent.step import Decision, RouteRecord, Step
 from loraloop.router.decision import NONE, Route, RouterState
 from loraloop.tool_schemas.errors import InputError
 
-if TYPE_CHECKING:
-    from loraloop.agent.loop.job import Decision, Job
-    from loraloop.agent.result import Step
-    from loraloop.agent.runtime import Runtime
-
-Wish: TypeAlias = "str | Mapping[str, float] | Mixture | Sequence[str | Mapping[str, float] | Mixture] | Forbid | None"
-"""What a policy's `decide` may return: a skill, a mixture, several in order of preference, `Forbid`, or None."""
-
 
 @dataclass(frozen=True, slots=True)
-class StepFacts:
-    """What a policy's `decide` is told about a step that is about to be chosen.
+class StepView:
+    """What a choice is made from.
 
     Attributes:
-        index: The step, from 0.
-        prompt: What the user said.
-        message: The transcript's last message: the user's, a tool's result, or the assistant's.
-        after: What that is for the router: `user`, `tool`, or `dropped` where a branch was just dropped.
-        route: What the router chooses, with the probabilities of all that can be chosen.
-        masked: Skills that cannot be chosen.
-        open: Names that can be, `none` among them.
+        features: What the router reads.
+        message: The last message of the transcript.
         steps: The run's steps so far.
+        required: Whether the caller requires a call now.
+        callable: Whether the step has tools that it may call.
     """
 
-    index: int
-    prompt: str
+    features: Any
     message: Message
-    after: str
-    route: Route
-    masked: frozenset[str]
-    open: tuple[str, ...]
-    steps: tuple[Step, ...]
+    steps: Sequence[Step]
+    required: bool
+    callable: bool
 
 
-@dataclass(frozen=True, slots=True, init=False)
-class Forbid:
-    """What a policy's `decide` returns to have the router choose among the other skills, in this step alone.
+class SkillChooser:
+    """Chooses the skill of each step of one run.
 
     Args:
-        names: Skills that it may not choose.
+        runtime: Its router chooses, among the skills of its bank.
+        job: The run's.
     """
-
-    names: frozenset[str]
-
-    def __init__(self, *names: str) -> None:
-        if NONE in names:
-            raise InputError("none cannot be forbidden: the base answers when no skill does")
-        object.__setattr__(self, "names", frozenset(names))
-
-
-class StepChooser:
-    """Chooses the skill of each step of one run."""
 
     def __init__(self, runtime: Runtime, job: Job) -> None:
         self._runtime = runtime
         self._job = job
-        self._forced = deque(job.policy.choices)
-        self._before = self._forced.copy()
 
-    def state(self, masked: Collection[str], after: str) -> RouterState:
-        """What the router is told of the next step."""
-        job = self._job
-        return RouterState(bool(job.tools), bool(job.passages), job.python is not None, frozenset(masked), after)
-
-    def choose(
-        self,
-        features: Any,
-        state: RouterState,
-        message: Message,
-        steps: Sequence[Step],
-        required: bool,
-        again: Decision | None,
-    ) -> Decision:
-        """The decision for the next step.
-
-        Args:
-            features: For the router.
-            state: What can apply.
-            message: The transcript's last.
-            steps: Those that the run has made.
-            required: Whether the caller requires a call now.
-            again: What the last step ran on, if a tool of it asked for another try.
+    def choose(self, view: StepView, next: NextStep) -> tuple[Decision, Route]:
+        """The decision for the next step, and what the router said.
 
         Raises:
             UnknownNameError: The policy's `decide` names a skill that does not exist.
             InputError: It returns something else than a choice, or one alone that this step cannot take.
         """
-        runtime, policy = self._runtime, self._job.policy
-        self._before = self._forced.copy()
-        ask = runtime.router.choose
-        route = ask(features, state)
-        if again is not None:
-            return replace(forced(again.mixture or again.skill, route), by="retry")
-        if self._forced:
-            choice = self._forced.popleft()
-            if not state.masked.intersection(names_of(choice)):
+        state = self._state(view, next)
+        route = self._runtime.router.choose(view.features, state)
+        if next.retry is not None:
+            return forced(next.retry.decision.choice, route, "retry"), route
+        if next.choices and not state.masked.intersection(names_of(next.choices[0])):
+            return forced(next.choices[0], route), route
+        if view.required:
+            return self._caller(route), route
+        return self._decided(view, state, route) or self._routed(route), route
+
+    def _state(self, view: StepView, next: NextStep) -> RouterState:
+        job, masked = self._job, set(next.masked)
+        if not view.callable:
+            masked.update(self._runtime.with_contract("calls"))
+        return RouterState(bool(job.tools), bool(job.passages), job.python is not None, frozenset(masked), next.after)
+
+    def _decided(self, view: StepView, state: RouterState, route: Route) -> Decision | None:
+        """What the policy's `decide` says; None where it leaves the step to the router."""
+        policy, runtime = self._job.policy, self._runtime
+        if policy.decide is None:
+            return None
+        shut = state.masked | frozenset(route.masked)
+        able = tuple(name for name in (*runtime.skills, NONE) if name not in shut)
+        facts = StepFacts(
+            index=len(view.steps),
+            prompt=self._job.prompt,
+            message=view.message,
+            after=state.after,
+            route=route,
+            masked=shut,
+            open=able,
+            steps=tuple(view.steps),
+        )
+        wish = policy.decide(facts)
+        if isinstance(wish, Forbid):
+            for name in wish.names:
+                runtime.check(name)
+            other = runtime.router.choose(view.features, replace(state, masked=state.masked | wish.names))
+            return self._routed(other, route.skill)
+        for choice in wishes(wish):
+            if self._fits(choice, able):
                 return forced(choice, route)
-        if required:
-            return calling(runtime, route, policy)
-        if policy.decide is not None:
-            shut = state.masked | frozenset(route.masked)
-            able = tuple(name for name in (*runtime.skills, NONE) if name not in shut)
-            facts = StepFacts(len(steps), self._job.prompt, message, state.after, route, shut, able, tuple(steps))
-            wish = policy.decide(facts)
-            if isinstance(wish, Forbid):
-                for name in wish.names:
-                    runtime.check(name)
-                other = ask(features, replace(state, masked=state.masked | wish.names))
-                decision = replace(routed(runtime, other, policy.mix), route=route)
-                return decision if other.skill == route.skill else replace(decision, by="policy")
-            for choice in wishes(wish):
-                if self._fits(choice, able):
-                    return forced(choice, route)
-                if not isinstance(wish, Sequence) or isinstance(wish, str):
-                    listed = ", ".join(able)
-                    raise InputError(
-                        f"decide gave {str(choice)!r}, which this step cannot take: choose among {listed}, or give "
-                        "several in order of preference"
-                    )
-        return routed(runtime, route, policy.mix)
+            if not isinstance(wish, Sequence) or isinstance(wish, str):
+                listed = ", ".join(able)
+                raise InputError(
+                    f"decide gave {str(choice)!r}, which this step cannot take: choose among {listed}, or give "
+                    "several in order of preference"
+                )
+        return None
 
     def _fits(self, choice: str | Mixture, able: Collection[str]) -> bool:
         """Whether a step can take a choice: a mixture where a skill of what it writes is open, or if it writes text."""
@@ -142,30 +113,68 @@ class StepChooser:
         contract = self._runtime.contract(choice)
         return contract == "text" or any(name in able for name in self._runtime.with_contract(contract))
 
-    @property
-    def left(self) -> tuple[str | Mixture, ...]:
-        """The policy's choices that are still to be made."""
-        return tuple(self._forced)
+    def _caller(self, route: Route) -> Decision:
+        """For a call that the caller requires: the router's choice if it writes calls, else the likeliest that does."""
+        runtime = self._runtime
+        if route.skill != NONE and runtime.contract(route.skill) == "calls":
+            return self._routed(route)
+        able = [name for name in runtime.with_contract("calls") if name not in self._job.policy.forbid]
+        return forced(max(able, key=lambda name: route.probabilities.get(name, 0.0)), route)
 
-    def skip_to(self, left: int) -> None:
-        """Passes over the policy's choices until so many are left."""
-        while len(self._forced) > left:
-            self._forced.popleft()
+    def _routed(self, route: Route, first: str = "") -> Decision:
+        """The router's choice, or the mixture of its top skills where `Policy.mix` admits more than one.
 
-    def undo(self) -> None:
-        """The last choice is to be made again."""
-        self._forced = self._before
+        Args:
+            route: The choice.
+            first: What the router chose before the policy forbade it; empty where that is this route.
+
+        Raises:
+            UnknownNameError: The bank lacks the chosen skill.
+        """
+        self._runtime.check(route.skill)
+        least, routed = self._job.policy.mix, first or route.skill
+        mixture = self._mixed(route, least) if least and route.skill != NONE else None
+        said = RouteRecord(route.probability, routed, route.abstained, route.runners_up, route.masked, mixture)
+        return Decision(str(mixture or route.skill), "router" if routed == route.skill else "policy", said)
+
+    def _mixed(self, route: Route, least: float) -> Mixture | None:
+        """A mixture of the chosen skill and the runners-up that act on the same part of the context, but no guards."""
+        runtime, bank = self._runtime, self._runtime.bank
+        guards, own = runtime.with_contract("verdict"), bank.card(route.skill)
+        if not own.blends:
+            return None
+        others = [
+            (name, probability)
+            for name, probability in route.runners_up
+            if name in bank
+            and name not in guards
+            and (card := bank.card(name)).blends
+            and card.activation == own.activation
+        ]
+        return of_route([(route.skill, route.probability), *others], least, runtime.contract(route.skill))
 
 
-def unfit(runtime: Runtime, job: Job) -> set[str]:
-    """Skills that cannot be chosen in a run at all."""
-    skills = set(job.policy.forbid)
-    if not job.tools or job.policy.tool_choice == "none":
-        skills.update(runtime.with_contract("calls"))
-    if not job.passages:
-        skills.update(runtime.with_contract("answer"))
-    absent = set(getattr(runtime.router, "skills", ())) - {NONE} - set(runtime.skills)
-    return skills | absent
+def forced(choice: str | Mixture, route: Route | None, by: str = "policy") -> Decision:
+    """Somebody's choice; the route says how probable the router finds it."""
+    names, known = names_of(choice), {} if route is None else route.probabilities
+    said = RouteRecord(
+        probability=max((known.get(name, 0.0) for name in names), default=0.0),
+        routed="" if route is None else route.skill,
+        runners_up=tuple((name, p) for name, p in known.items() if name not in names),
+        masked=() if route is None else route.masked,
+        mixture=choice if isinstance(choice, Mixture) else None,
+    )
+    return Decision(str(choice), by, said)
+
+
+def speaks(runtime: Runtime, decision: Decision, contract: str) -> bool:
+    """Whether a step is the base's own word to the user, or that of a mixture of skills that learned to write no text.
+
+    A skill whose contract is text was trained to write in its own way, and is told nothing.
+    """
+    if contract != "text" or decision.skill == NONE:
+        return contract == "text"
+    return all(runtime.contract(name) != "text" for name in decision.names)
 
 
 def wishes(said: object) -> list[str | Mixture]:

@@ -1,187 +1,561 @@
-"""The loop: extend the trunk, screen, choose, branch under the skill's contract, act — and again."""
+"""The loop. While a run is not stopped: route, branch, write, judge, act, commit.
+
+A step is routed from the trunk's end, branches off under its skill, and writes there. The table of outcomes judges what
+the text means: it may stay in the transcript, it may be calls to run, or it may leave nothing. Then the step is
+committed: to the run's state, which is all that the next step knows, and to the journal.
+"""
 
 from __future__ import annotations
 
 import uuid
 from asyncio import AbstractEventLoop
-from collections.abc import Generator, Iterator
-from dataclasses import replace
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from threading import Event as Flag
 from time import monotonic, perf_counter
+from types import MappingProxyType
+from typing import Any
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.origin import Origin
-from loraloop.agent.checkpoint import restore, taken_up
+from loraloop.agent.checkpoint import (
+    Again,
+    Asked,
+    Checkpoint,
+    Ending,
+    GuardState,
+    NextStep,
+    RunState,
+    Spent,
+    Written,
+)
+from loraloop.agent.engine.branch import Branch
 from loraloop.agent.engine.generate import Generated
 from loraloop.agent.engine.timer import Clock
-from loraloop.agent.engine.trunk import Trunk
 from loraloop.agent.events import (
     Compacted,
     Event,
     Planned,
+    Prefetched,
+    Refused,
     Routed,
     RunFinished,
     RunStarted,
     SkillActivated,
+    StepFinished,
+    ToolsLimited,
 )
-from loraloop.agent.following import Following
 from loraloop.agent.guard.gates import Gates
-from loraloop.agent.guard.tool_filter import Fence
-from loraloop.agent.hooks import told
-from loraloop.agent.loop.act import CarryingOut
+from loraloop.agent.guard.tool_filter import ToolFilter
+from loraloop.agent.hooks import Hook, RunFacts, RunFollowers, told
 from loraloop.agent.loop.compaction import Compactor
-from loraloop.agent.loop.grammars import Forms
-from loraloop.agent.loop.iterate import Pending
-from loraloop.agent.loop.job import Decision, Job
-from loraloop.agent.loop.opening import opened, reopened
-from loraloop.agent.loop.outcome import PYTHON, Facts, Outcome, outcome_of
-from loraloop.agent.loop.prompts import Repair
-from loraloop.agent.loop.route import StepChooser, unfit
-from loraloop.agent.loop.write import UNENFORCED, Writer, Writing
-from loraloop.agent.result import Compaction, RunResult, Step, StopReason, Tokens
+from loraloop.agent.loop.grammars import StepGrammars
+from loraloop.agent.loop.job import NO_JOURNAL, Job, Journal, unavailable_skills
+from loraloop.agent.loop.opening import Opened, opened, restored
+from loraloop.agent.loop.outcome import Facts, Outcome, outcome_of
+from loraloop.agent.loop.pending import Pending, StepPlan
+from loraloop.agent.loop.route import SkillChooser, StepView
+from loraloop.agent.loop.write import UNENFORCED, StepText, Writer
+from loraloop.agent.policy import ALL
+from loraloop.agent.result import RunResult
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.skills.prefetch import RunAhead
-from loraloop.agent.tools.approval import ALL, Approver
-from loraloop.agent.tools.executor import Actor
+from loraloop.agent.step import Decision, Step, StopReason, Tokens, Weighed
+from loraloop.agent.tools.approval import Approver
+from loraloop.agent.tools.calls import PYTHON, Approval, CallRecord
+from loraloop.agent.tools.executor import Executor
 from loraloop.agent.tools.runner import ToolRunner
-from loraloop.tool_schemas.tools.context import Left
+from loraloop.agent.tools.tool_choice import choice_of
+from loraloop.router.decision import NONE
+from loraloop.tool_schemas.tools.calls import Call
 
 UNMET = "what was written does not meet the checks of the schema"
+OPENINGS = {"verdict": "unsafe", "calls": "no_call", "answer": "no_answer"}
+"""What a step of a contract weighs against its other opening."""
 
 
-class Run(CarryingOut):
-    """One run. `events` is iterated once; `cancel` may be called from anywhere."""
+@dataclass(slots=True)
+class Draft:
+    """A step that is written, before it acts.
 
-    def __init__(self, runtime: Runtime, job: Job, loop: AbstractEventLoop | None = None) -> None:
-        interrupted = job.journal.interrupted
-        known = interrupted or (job.resumed.run if job.resumed else None)
-        self.id = known.run_id if known else uuid.uuid4().hex[:12]
-        self.result: RunResult | None = None
-        self._runtime = runtime
-        self._chat = runtime.base.chat
-        self._job = job
-        self._cancelled = False
-        self._forms = Forms(runtime, job)
-        self._writer = Writer(self.id, runtime, job, self._forms, lambda: self._cancelled)
-        self._following = Following(self.id, runtime, job, self._writer.sampler.seed)
-        self._tools = ToolRunner(loop, lambda: self._cancelled, self._following.calling)
-        self._actor = Actor(self.id, job, self._chat, self._room, self._tools, self._left)
-        self._approver = Approver(self.id, job, self._tools, self._actor.known, self._actor.context)
-        self._compactor = Compactor(self._chat, runtime.context, job.limits.free(runtime.context))
-        self._compactions: list[Compaction] = []
-        self._repair: Repair | None = None
-        self._chooser = StepChooser(runtime, job)
-        self._gates = Gates(runtime, job, self.id)
-        self._fence = Fence(runtime, job, self.id)
-        self._retry: Decision | None = None
-        self._loop = loop
-        self.stepwise = False  # whether each step waits until its `pending` decision was looked at
+    Attributes:
+        step: The step, without its calls.
+        contract: What it wrote.
+        outcome: What its text means.
+        clock: Where its time goes.
+        repair: The step once more, where its text is invalid and it may try again.
+    """
+
+    step: Step
+    contract: str
+    outcome: Outcome
+    clock: Clock
+    repair: Again | None = None
+
+
+class Run:
+    """One run. `events` is iterated once; `cancel` may be called from anywhere.
+
+    Args:
+        runtime: Base, skills and router.
+        job: What the run is asked to do.
+        checkpoint: The run to go on with; None for a new one.
+        journal: Keeps what the run does.
+        hooks: Are told what happens.
+        loop: Where async tools and hooks are awaited; a loop of their own where None.
+
+    Attributes:
+        id: The run's name.
+        state: All that it knows between two steps, besides its transcript and its steps.
+        steps: The completed steps.
+        result: What it left; None while it is not over.
+        stepwise: Whether each step waits until its decision was looked at.
+        pending: The step that waits so.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        job: Job,
+        *,
+        checkpoint: Checkpoint | None = None,
+        journal: Journal = NO_JOURNAL,
+        hooks: Sequence[Hook] = (),
+        loop: AbstractEventLoop | None = None,
+    ) -> None:
+        self.id = checkpoint.run_id if checkpoint else uuid.uuid4().hex[:12]
+        self.state = deepcopy(checkpoint.state) if checkpoint else _fresh(job)
+        self.steps: list[Step] = list(checkpoint.steps) if checkpoint else []
+        self.result: RunResult[Any] | None = None
+        self.stepwise = False
         self.pending: Pending | None = None
-        self._masked = unfit(runtime, job)
-        self._after = "user"
-        self._steps: list[Step] = []
+        self.state.next.masked |= unavailable_skills(runtime, job)
+        self._runtime, self._job, self._chat = runtime, job, runtime.base.chat
+        self._checkpoint, self._journal, self._loop = checkpoint, journal, loop
+        self._cancelled = Flag()
+        self._value = self._read(self.state.ending)
+        self._waits: Checkpoint | None = None
+        stopped = self._cancelled.is_set
+        self._grammars = StepGrammars(runtime, job)
+        self._writer = Writer(self.id, runtime, job, self._grammars, stopped)
+        self._writer.sampler.state = self.state.sampler
+        self._followers = RunFollowers(RunFacts(self.id, runtime, job, self._writer.sampler.seed), hooks)
+        runner = ToolRunner(loop, stopped, self._followers.calling)
+        self._executor = Executor(self.id, job, self.state, self._chat, runner=runner, journal=journal)
+        self._executor.remember(self.steps)
+        tools, guard = self._executor.tools, self.state.guard
+        self._approver = Approver(self.id, job.policy, runner, tools, self._executor.context)
+        self._chooser = SkillChooser(runtime, job)
+        self._gates = Gates(runtime, job.guard, guard, self.id)
+        self._filter = ToolFilter(runtime, job.guard, guard, tools, choice_of(job.policy.tool_choice))
+        self._compactor = Compactor(self._chat, runtime.context, job.limits.free(runtime.context))
         self._ahead = RunAhead(runtime.ahead)
-        self._generated = 0
-        self._stop: StopReason | None = None
-        self._end = Outcome("", keep=False)
-        if job.resumed is not None:
-            self._restore(job.resumed.run)
-        if interrupted is not None:
-            restore(self, interrupted)
 
     def cancel(self) -> None:
         """Ends the run at its next token, or while a tool runs."""
-        self._cancelled = True
+        self._cancelled.set()
+
+    def finish(self) -> RunResult[Any]:
+        """Reads the events to their end; what the run left."""
+        for _ in self.events():
+            pass
+        assert self.result is not None
+        return self.result
 
     def events(self) -> Generator[Event, None, None]:
         """Runs, telling what happens; the last event is `RunFinished`.
 
         Raises:
-            ContextLengthError: if the request does not fit the context.
-            LimitError: if the first step's shortest output does not fit its token limit.
-            HookError: a hook that may end the run failed.
+            ContextLengthError: The request does not fit the context.
+            LimitError: The first step's shortest output does not fit its token limit.
+            HookError: A hook that may end the run failed.
         """
-        with self._following as hooks:
-            yield from told(self._job.journal.around(self._events()), hooks, self._loop)
+        with self._followers as hooks, self._journal.hold():
+            yield from told(self._events(), hooks, self._loop)
 
     def _events(self) -> Generator[Event, None, None]:
-        resumed, journal, self._start = self._job.resumed, self._job.journal, perf_counter()
-        interrupted = journal.interrupted
-        self._began += monotonic()
-        self._forms.begin()
-        if interrupted is not None:
-            opening = taken_up(self._runtime, interrupted)
-        elif resumed is not None:
-            opening = reopened(self._runtime, resumed.run)
-        else:
-            opening = opened(self._runtime, self._job, self._compactor)
-        trunk, self._gates.seen, self._after = opening.trunk, opening.fresh, opening.after
-        if opening.compaction is not None:
-            self._compactions.append(opening.compaction)
-        try:
-            if interrupted is None:
-                journal.opened(self, trunk)
-            yield RunStarted(
-                self.id,
-                self._job.prompt,
-                tuple(self._runtime.skills),
-                tuple(tool.name for tool in self._job.tools),
-                len(trunk.ids),
-                opening.reused,
-                resumed is not None or interrupted is not None,
-            )
-            if opening.compaction is not None:
-                yield Compacted(self.id, opening.compaction)
-            if interrupted is not None and interrupted.written is not None:
-                yield from self._act_on(trunk, interrupted.written)
-            elif resumed is not None and interrupted is None:
-                yield from self._go_on(trunk, resumed)
-            while self._stop is None:
-                yield from self._compact(trunk)
-                self._stop = self._limit(trunk)
-                if self._stop is None:
-                    yield from self._step(trunk)
-        finally:
-            self._runtime.store.put(trunk)
-        end, known = self._end, {passage.id: passage for passage in self._job.passages}
-        self.result = RunResult(
-            self.id,
-            end.output,
-            self._stop,
-            tuple(span.message for span in trunk.messages),
-            tuple(self._steps),
-            end.calls if self._stop == "tool_call" else (),
-            end.citations,
-            end.category,
-            round(self._before + (perf_counter() - self._start) * 1e3, 3),
-            end.value,
-            tuple(known[name] for name in end.citations if name in known),
-            tuple(self._compactions),
-            tuple(self._gates.records),
-            self._fence.planned,
-            self._waits,
+        spent = self.state.spent
+        self._began, self._start = monotonic() - spent.seconds, perf_counter() - spent.ms / 1e3
+        self._grammars.begin()
+        known = self._checkpoint
+        opening = (
+            restored(self._runtime, known)
+            if known
+            else opened(self._runtime, self._job, self._journal, self._compactor)
         )
-        journal.finished(self.result)
+        self._trunk = opening.trunk
+        try:
+            yield from self._begin(opening)
+            while self.state.stop is None:
+                yield from self._compact()
+                self.state.stop = self._limit()
+                if self.state.stop is None:
+                    yield from self._step()
+        finally:
+            self._runtime.store.put(self._trunk)
+        self.result = self._ended()
+        self._journal.finished(self.result)
         yield RunFinished(self.id, self.result)
 
-    def _compact(self, trunk: Trunk) -> Iterator[Event]:
-        done = self._compactor.trunk(trunk, len(self._steps), min(self._gates.seen, len(trunk.messages) - 1))
+    def _step(self) -> Iterator[Event]:
+        """One step, from its route to its commit."""
+        clock = Clock()
+        reused, prefilled = self._trunk.sequence.length, self._trunk.flush(clock)
+        plan = yield from self._route(clock)
+        if plan is None:
+            return
+        decision, start, before = plan.decision, perf_counter(), len(self._trunk.ids)
+        judging = decision.by == "screen"
+        with self._runtime.activate(decision.choice) as active:
+            contract, author = active.contract, active.author
+            clock.add("switch", active.seconds)
+            yield SkillActivated(
+                self.id, plan.index, decision.skill, author.slot, author.activation,
+                microseconds=round(active.seconds * 1e6, 1),
+            )  # fmt: skip
+            yield from self._tell(
+                plan.index, "runner_up", self._ahead.routed(decision.names, decision.route.runners_up)
+            )
+            branch = (self._gates.stand(self._trunk) if judging else self._trunk).branch(author, clock)
+            if author.activation == "full":
+                prefilled, reused = prefilled + branch.prefilled, branch.start - branch.prefilled
+            try:
+                out, limit = yield from self._writer.write(branch, self._asked(plan, contract, branch), clock)
+                outcome = self._judge(plan, contract, out, limit)
+                if outcome.keep:
+                    ids = [*self._chat.generation_prompt, *out.ids, *self._chat.closing]
+                    origin = Origin("skill", decision.skill, plan.index, trusted=branch.trusted)
+                    branch.close(ids, Message("assistant", out.text, origin))
+            finally:
+                branch.close()
+        self.state.spent.tokens += len(out.ids)
+        if judging:
+            outcome = self._gates.settle(self._trunk, plan.index, outcome, out)
+            yield self._gates.last
+        elif self._job.guard.output is not None and contract != "verdict":
+            outcome = yield from self._gates.given_out(plan.index, decision.skill, outcome, out, clock)
+            if outcome.name == "stopped":
+                self._trunk.cut(before)
+        tokens = Tokens(
+            prefilled=prefilled, reused=reused, generated=len(out.ids), forced=out.forced,
+            recomputed=branch.recomputed, retried=out.retried,
+        )  # fmt: skip
+        step = self._written(plan, contract, out, outcome)
+        first = {"first_token": round((out.first - start) * 1e3, 3)} if out.first else {}
+        repair = self._again(plan, contract, out.text, outcome)
+        draft = Draft(replace(step, tokens=tokens, ms=first), contract, outcome, clock, repair)
+        records = yield from self._act(draft)
+        if records is not None:
+            yield from self._commit(draft, records)
+
+    # Route: what a step runs on, and what it may call.
+
+    def _route(self, clock: Clock) -> Generator[Event, None, StepPlan | None]:
+        """Decides the next step; None where the run ends here, or where the step is to be decided again."""
+        index, next = len(self.steps), self.state.next
+        with clock.phase("route"):
+            seen = list(self._gates.look(self._trunk, index))
+        yield from seen
+        plan = StepPlan(index, self._gates.decision(), None, self._grammars.calls(next.first))
+        if not self._gates.judging:
+            yield from self._limit_tools(plan, clock)
+            if plan.form.required and not plan.form.tools:
+                self.state.stop = "invalid"
+                return None
+            self._choose(plan, clock)
+        if self.stepwise and not (yield from self._shown(plan, clock)):
+            return None
+        if plan.route is not None and next.retry is None:
+            next.choices = next.choices[1:]
+        decision, route = plan.decision, plan.decision.route
+        yield Routed(
+            self.id,
+            index,
+            skill=decision.skill,
+            probability=route.probability,
+            abstained=route.abstained,
+            runners_up=route.runners_up,
+            masked=route.masked,
+            decided_by=decision.by,
+            mixture=route.mixture.weights if route.mixture else (),
+            routed=route.routed,
+        )
+        return plan
+
+    def _limit_tools(self, plan: StepPlan, clock: Clock) -> Iterator[Event]:
+        """Takes from a step's grammar the tools that the guard does not leave it."""
+        names = tuple(self._executor.tools)
+        with clock.phase("plan"):
+            messages = [span.message for span in self._trunk.messages]
+            left = self._filter.open_tools(plan.index, self._job.prompt, messages, self.steps)
+        if len(left) < len(names):
+            plan.open_tools = tuple(name for name in names if name in left)
+            plan.form = plan.form.without(set(names) - left)
+            yield ToolsLimited(self.id, plan.index, plan.open_tools, self.state.guard.planned)
+
+    def _choose(self, plan: StepPlan, clock: Clock) -> None:
+        """Gives a step its skill: as the last step again, as the base that asks, or as policy and router say."""
+        next, messages = self.state.next, self._trunk.messages
+        if next.repair is not None:
+            plan.decision = replace(next.repair.decision, by="repair")
+        elif next.ask:
+            plan.decision = Decision(NONE, "ask")
+        else:
+            with clock.phase("route"):
+                before = [span.message for span in messages]
+                features = self._runtime.router.features(self._trunk.features(), before)
+                view = StepView(features, before[-1], self.steps, plan.form.required, bool(plan.form.tools))
+                plan.decision, plan.route = self._chooser.choose(view, next)
+
+    def _shown(self, plan: StepPlan, clock: Clock) -> Generator[Event, None, bool]:
+        """Waits until the caller of `Agent.iter` has looked at a step; whether it runs."""
+        judging = plan.decision.by == "screen"
+        self.pending = Pending(self._runtime, self._grammars, self._trunk, plan)
+        yield Planned(self.id, plan.index, plan.decision.skill, plan.decision.by, plan.decision.route.routed)
+        if self.pending.stopped:
+            self.state.stop = "stopped"
+        elif self.pending.edited:
+            self._gates.edited(len(self._trunk.messages) - 1)
+        elif judging and plan.decision.by != "screen":
+            self._gates.overruled(plan.index)
+            yield from self._limit_tools(plan, clock)
+        return not (self.pending.stopped or self.pending.edited)
+
+    # Write and judge: what a step is asked to write, and what its text means.
+
+    def _asked(self, plan: StepPlan, contract: str, branch: Branch) -> StepText:
+        policy, next = self._job.policy, self.state.next
+        judging = plan.decision.by == "screen"
+        if contract == "calls":
+            plan.form = self._grammars.asking(plan.form, plan.decision.skill)
+        thresholds = {"calls": policy.no_call_from, "answer": policy.no_answer_from, "verdict": self._gates.threshold}
+        return StepText(
+            index=plan.index,
+            decision=plan.decision,
+            contract=contract,
+            form=plan.form,
+            messages=[span.message for span in self._trunk.messages],
+            tokens=self._job.limits.run_tokens - self.state.spent.tokens,
+            deadline=self._deadline,
+            threshold=thresholds.get(contract),
+            judging=judging,
+            told="\n".join(filter(None, (plan.told, self._filter.reminder(contract, branch.trusted)))),
+            repair=None if judging else next.repair,
+            ask=() if judging else next.ask,
+            unanswered=any(step.outcome == "not_answerable" for step in self.steps),
+            runs=self._runs(plan) and not policy.asked & {ALL, PYTHON},
+        )
+
+    def _judge(self, plan: StepPlan, contract: str, out: Generated, limit: StopReason | None) -> Outcome:
+        policy = self._job.policy
+        facts = Facts(
+            tools=plan.form.tools,
+            answered=self._executor.answered,
+            calls_left=self._job.limits.max_tool_calls - self.state.spent.calls,
+            python=self._runs(plan),
+            repeat=policy.repeat_calls,
+            go_on=policy.after_answer == "route",
+            limit=limit,
+            least=plan.form.least,
+            required=plan.form.required,
+            repairs=self._repairs(plan, contract, out.text),
+            read=self._job.output.read,
+            flaw=(out.problem or UNMET) if out.reason == UNENFORCED else "",
+        )
+        return outcome_of(contract, out.text, facts)
+
+    def _runs(self, plan: StepPlan) -> bool:
+        """Whether a step's programs are run."""
+        return self._job.python is not None and (plan.open_tools is None or PYTHON in plan.open_tools)
+
+    def _repairs(self, plan: StepPlan, contract: str, text: str) -> int:
+        """How often a step, which wrote `text`, may be decoded again."""
+        repair = self.state.next.repair
+        if repair is None:
+            return self._job.policy.repairs
+        if repair.left and text == repair.text and self._job.sampling.temperature == 0:
+            return int(self._grammars.differs(contract, plan.form))  # the same grammar would write the same once more
+        return repair.left
+
+    def _again(self, plan: StepPlan, contract: str, text: str, outcome: Outcome) -> Again | None:
+        """The next step, if it is this one once more."""
+        if not outcome.again:
+            return None
+        return Again(plan.decision, text, outcome.error, self._repairs(plan, contract, text) - 1)
+
+    def _written(self, plan: StepPlan, contract: str, out: Generated, outcome: Outcome) -> Step:
+        opening = OPENINGS.get(contract)
+        return Step(
+            index=plan.index,
+            skill=plan.decision.skill,
+            decided_by=plan.decision.by,
+            route=plan.decision.route,
+            outcome=outcome.name,
+            kept=outcome.keep,
+            text=out.text,
+            error=outcome.error,
+            weighed=Weighed(opening, out.weighed, out.threshold) if opening and out.weighed is not None else None,
+            asked=outcome.ask,
+            open_tools=plan.open_tools,
+            tried=None if out.passed is None else (out.tries, out.passed),
+        )
+
+    # Act: a step's calls, once they are approved, or the refusal.
+
+    def _act(
+        self, draft: Draft, known: Mapping[str, Approval] = MappingProxyType({})
+    ) -> Generator[Event, None, list[CallRecord] | None]:
+        """Does what a step says; the records of its calls, or None where they wait for approval.
+
+        Args:
+            draft: The step.
+            known: What was said of its calls already, by their ids.
+        """
+        step, outcome, clock = draft.step, draft.outcome, draft.clock
+        if outcome.refuse:
+            refusal = Message("assistant", self._job.guard.refusal, Origin("guard", step=step.index))
+            self._trunk.append(refusal, self._chat.message(refusal.role, refusal.content))
+            yield Refused(self.id, step.index, outcome.category, refusal.content)
+        if not outcome.calls or outcome.stop is not None:
+            return []
+        asked = monotonic()
+        calls = self._approver.pending(step.index, outcome.calls, self._executor.answered, known)
+        calls = yield from self._approver.ask(step.index, calls)
+        self._began += monotonic() - asked  # a person's time is none of the run's
+        now = self.checkpoint(Written(replace(step, ms=clock.added(step.ms)), draft.contract, calls))
+        if any(call.open for call in calls) and not self._cancelled.is_set():
+            self._pause(now)
+            return None
+        self._journal.written(now)
+        yield from self._tell(step.index, "tool", self._ahead.acting())
+        self._executor.deadline = self._deadline
+        return (yield from self._executor.run(self._trunk, step.index, calls, clock))
+
+    def _pause(self, now: Checkpoint) -> None:
+        """Ends the run before the calls of its last step, with all that it needs to go on."""
+        self._waits = deepcopy(now)
+        self.steps.append(now.step)
+        self.state.stop = "approval"
+        self.state.ending = Ending(now.step.text, citations=self.state.ending.citations)
+        self._value = None
+
+    # Commit: what the outcome means for the steps to come.
+
+    def _commit(self, draft: Draft, records: list[CallRecord]) -> Iterator[Event]:
+        step, outcome, next = draft.step, draft.outcome, self.state.next
+        silent = bool(records) and all(record.error is None and record.result == "" for record in records)
+        if draft.contract == "code" and silent and self._job.output.term is None:
+            outcome = replace(outcome, stop="code")  # nothing was printed: the program is the answer
+        self.state.stop = outcome.stop
+        if not outcome.again:
+            self._conclude(outcome, draft.contract, acted=bool(records))
+        if step.decided_by != "screen":
+            next.retry = Again(step.decision) if any(record.retry for record in records) else None
+            next.repair, next.ask = draft.repair, outcome.ask
+            next.first = next.first and outcome.again
+        begun = dict.fromkeys((*step.prefetched, *self._ahead.begun))
+        step = replace(step, calls=tuple(records), ms=draft.clock.added(step.ms), prefetched=tuple(begun))
+        self.steps.append(step)
+        self._journal.stepped(self.checkpoint())
+        yield StepFinished(self.id, step)
+
+    def _conclude(self, outcome: Outcome, contract: str, acted: bool) -> None:
+        state = self.state
+        if outcome.mask:
+            state.next.masked.update(self._runtime.with_contract(contract))
+        if acted:
+            state.next.after = "tool"
+        elif outcome.stop is None and contract != "verdict":
+            state.next.after = "dropped"
+        if self._executor.full:
+            state.stop = "context"
+        output = self._job.guard.refusal if outcome.refuse else outcome.output
+        if output or state.stop is not None:
+            self._value = outcome.value
+            state.ending = Ending(
+                output=output,
+                calls=outcome.calls if outcome.stop == "tool_call" else (),
+                citations=outcome.citations or state.ending.citations,
+                category=outcome.category,
+                valued=outcome.value is not None,
+            )
+
+    def checkpoint(self, written: Written | None = None) -> Checkpoint:
+        """All that the run needs to go on from here.
+
+        Args:
+            written: The step whose calls have not all run.
+        """
+        spent, trunk = self.state.spent, self._trunk
+        spent.seconds, spent.ms = monotonic() - self._began, (perf_counter() - self._start) * 1e3
+        self.state.sampler = self._writer.sampler.state
+        architecture = self._runtime.base.fingerprints.architecture
+        return Checkpoint(
+            run_id=self.id,
+            asked=Asked(self._job.prompt, self._job.passages, architecture=architecture),
+            lines=tuple((span.message, trunk.ids[span.start : span.end]) for span in trunk.messages),
+            steps=tuple(self.steps),
+            state=self.state,
+            written=written,
+        )
+
+    # The beginning, the bounds and the end.
+
+    def _begin(self, opening: Opened) -> Iterator[Event]:
+        known, trunk = self._checkpoint, self._trunk
+        if known is None:
+            self.state.guard.seen = opening.fresh
+            self.state.next.after = "tool" if trunk.messages[-1].message.role == "tool" else "user"
+        if opening.compaction is not None:
+            self.state.compactions.append(opening.compaction)
+        if self._journal.interrupted is None:
+            self._journal.opened(self.checkpoint())
+        yield RunStarted(
+            self.id,
+            self._job.prompt,
+            skills=tuple(self._runtime.skills),
+            tools=tuple(tool.name for tool in self._job.tools),
+            context=len(trunk.ids),
+            reused=opening.reused,
+            resumed=known is not None,
+        )
+        if opening.compaction is not None:
+            yield Compacted(self.id, opening.compaction)
+        if known is not None and known.written is not None:
+            yield from self._go_on(known.written)
+
+    def _go_on(self, written: Written) -> Iterator[Event]:
+        """Does what the step says that waited, or that was interrupted while its calls ran."""
+        step, code = written.step, written.contract == "code"
+        calls = tuple(Call(call.name, call.arguments) for call in written.calls)
+        outcome = Outcome(step.outcome, keep=True, output=step.text if code else "", calls=calls)
+        draft = Draft(step, written.contract, outcome, Clock())
+        said = {call.id: call.approval for call in written.calls if call.approval is not None}
+        records = yield from self._act(draft, said)
+        if records is not None:
+            yield from self._commit(draft, records)
+
+    def _compact(self) -> Iterator[Event]:
+        trunk = self._trunk
+        done = self._compactor.trunk(trunk, len(self.steps), min(self.state.guard.seen, len(trunk.messages) - 1))
         if done is not None:
             self._gates.moved(len(done.removed))
-            self._compactions.append(done)
+            self.state.compactions.append(done)
             yield Compacted(self.id, done)
 
-    def _limit(self, trunk: Trunk) -> StopReason | None:
-        limits = self._job.limits
-        if self._cancelled:
+    def _limit(self) -> StopReason | None:
+        limits, spent, trunk = self._job.limits, self.state.spent, self._trunk
+        if self._cancelled.is_set():
             return "cancelled"
-        deadline = self._deadline
-        if deadline is not None and monotonic() >= deadline:
+        if self._deadline is not None and monotonic() >= self._deadline:
             return "deadline"
-        if len(self._steps) >= limits.max_steps:
+        if len(self.steps) >= limits.max_steps:
             return "max_steps"
-        if self._generated >= limits.run_tokens:
+        if spent.tokens >= limits.run_tokens:
             return "max_tokens"
-        return "context" if self._room(trunk) < 1 else None
+        taken = len(trunk.ids) + len(self._chat.generation_prompt) + len(self._chat.closing)
+        return "context" if taken >= trunk.context else None
 
     @property
     def _deadline(self) -> float | None:
@@ -189,192 +563,37 @@ class Run(CarryingOut):
         deadline = self._job.limits.deadline
         return None if deadline is None else self._began + deadline
 
-    def _room(self, trunk: Trunk) -> int:
-        return trunk.context - len(trunk.ids) - len(self._chat.generation_prompt) - len(self._chat.closing)
+    def _tell(self, index: int, reason: str, begun: tuple[str, ...]) -> Iterator[Event]:
+        """Tells what is being made ready."""
+        if begun:
+            yield Prefetched(self.id, index, begun, reason)
 
-    def _step(self, trunk: Trunk) -> Iterator[Event]:
-        index, clock = len(self._steps), Clock()
-        reused = trunk.sequence.length
-        trunk.flush(clock)
-        prefilled = trunk.sequence.length - reused
-        with clock.phase("route"):
-            told = list(self._gates.look(trunk, index))
-        yield from told
-        decision = self._gates.decision()
-        fenced = trunk, index, self._steps, self._forms, clock
-        if decision is None and not (yield from self._fence.limit(*fenced)):
-            self._stop = "invalid"
-            return
-        if decision is None and self._repair is not None:
-            decision = self._repair.decision
-        if decision is None:
-            with clock.phase("route"):
-                decision = self._choose(trunk)
-        aside = ""
-        if self.stepwise:
-            self.pending = Pending(self._runtime, self._forms, index, decision, trunk)
-            yield Planned(self.id, index, decision.skill, decision.by, decision.routed)
-            if self.pending.stopped:
-                self._stop = "stopped"
-                return
-            if self.pending.edited:
-                self._gates.edited(len(trunk.messages) - 1)
-                self._chooser.undo()
-                return
-            judged, decision, aside = decision, self.pending.decision, self.pending.told
-            if judged.by == "screen" and decision.by != "screen":
-                self._gates.overruled(index)
-                yield from self._fence.limit(*fenced)
-        yield Routed(
-            self.id,
-            index,
-            decision.skill,
-            decision.probability,
-            decision.abstained,
-            decision.runners_up,
-            decision.masked,
-            decision.by,
-            decision.weights,
-            decision.routed,
+    def _read(self, ending: Ending) -> Any:
+        """The value of an ending's text."""
+        return self._job.output.read(ending.output) if ending.valued else None
+
+    def _ended(self) -> RunResult[Any]:
+        ending, known = self.state.ending, {passage.id: passage for passage in self._job.passages}
+        assert self.state.stop is not None
+        return RunResult(
+            run_id=self.id,
+            output=ending.output,
+            stop_reason=self.state.stop,
+            messages=tuple(span.message for span in self._trunk.messages),
+            steps=tuple(self.steps),
+            calls=ending.calls,
+            citations=ending.citations,
+            category=ending.category,
+            ms=round((perf_counter() - self._start) * 1e3, 3),
+            value=self._value,
+            cited=tuple(known[name] for name in ending.citations if name in known),
+            compactions=tuple(self.state.compactions),
+            gates=tuple(self.state.guard.records),
+            planned=self.state.guard.planned,
+            pending=self._waits,
         )
-        start, before = perf_counter(), len(trunk.ids)
-        judging = decision.by == "screen"
-        with self._runtime.activate(decision.mixture or decision.skill) as active:
-            author = active.author
-            clock.add("switch", active.seconds)
-            yield SkillActivated(
-                self.id, index, decision.skill, author.slot, author.activation, round(active.seconds * 1e6, 1)
-            )
-            yield from self._tell(index, "runner_up", self._ahead.routed(decision.names, decision.runners_up))
-            branch = (self._gates.stand(trunk) if judging else trunk).branch(author, clock)
-            if author.activation == "full":
-                prefilled, reused = prefilled + branch.prefilled, branch.start - branch.prefilled
-            try:
-                left = self._job.limits.run_tokens - self._generated
-                reminder = self._fence.reminder(active.contract, branch)
-                asked = Writing(
-                    index,
-                    decision,
-                    active.contract,
-                    left,
-                    self._deadline,
-                    [span.message for span in trunk.messages],
-                    "\n".join(filter(None, (aside, reminder))),
-                    self._repair,
-                    judging,
-                    self._gates.unsafe_from,
-                    any(step.outcome == "not_answerable" for step in self._steps),
-                    self._runs and not self._job.policy.asked & {ALL, PYTHON},
-                )
-                out, limit = yield from self._writer.write(branch, asked, clock)
-                outcome = self._judge(active.contract, out, limit)
-                if outcome.keep:
-                    ids = [*self._chat.generation_prompt, *out.ids, *self._chat.closing]
-                    origin = Origin("skill", decision.skill, index, trusted=branch.trusted)
-                    branch.close(ids, Message("assistant", out.text, origin))
-            finally:
-                branch.close()
-        self._generated += len(out.ids)
-        if judging:
-            outcome = self._gates.settle(trunk, index, outcome, out)
-            yield self._gates.last
-        elif self._job.guard.output is not None and active.contract != "verdict":
-            outcome = yield from self._gates.given_out(trunk, before, index, decision.skill, outcome, out, clock)
-        if not judging:
-            self._repair = self._again(decision, active.contract, out.text, outcome)
-        step = Step(
-            index,
-            decision.skill,
-            decision.probability,
-            decision.abstained,
-            decision.runners_up,
-            decision.masked,
-            decision.by,
-            author.activation,
-            outcome.name,
-            outcome.keep,
-            out.text,
-            (),
-            Tokens(prefilled, reused, len(out.ids), out.forced, branch.recomputed, out.retried),
-            {"first_token": round((out.first - start) * 1e3, 3)} if out.first else {},
-            decision.weights,
-            self._ahead.begun,
-            outcome.error,
-            *((out.weighed, out.threshold) if active.contract == "verdict" else (None, None)),
-            decision.routed,
-            *((out.weighed, out.threshold) if active.contract == "calls" else (None, None)),
-            *((out.weighed, out.threshold) if active.contract == "answer" else (None, None)),
-            None if judging else self._fence.left,
-            1,
-            (),
-            out.tries,
-            out.passed,
-        )
-        yield from self._carry_out(trunk, step, decision, active.contract, outcome, clock)
 
-    def _choose(self, trunk: Trunk) -> Decision:
-        last, required = trunk.messages[-1].message, self._forms.calls.required
-        masked = self._masked if self._forms.calls.tools else self._masked.union(self._runtime.with_contract("calls"))
-        state = self._chooser.state(masked, self._after)
-        features = self._runtime.router.features(trunk.features())
-        return self._chooser.choose(features, state, last, self._steps, required, self._retry)
 
-    @property
-    def _runs(self) -> bool:
-        """Whether programs are run."""
-        return self._job.python is not None and self._fence.lets(PYTHON)
-
-    def _left(self, index: int) -> Left:
-        return self._job.limits.left(index, self._actor.made, self._generated, self._deadline)
-
-    def _repairs(self, contract: str, text: str) -> int:
-        """How often the current step, which wrote `text`, may be decoded again."""
-        if self._repair is None:
-            return self._job.policy.repairs
-        left = self._repair.left
-        if left and text == self._repair.text and self._job.sampling.temperature == 0:
-            return int(self._forms.differs(contract))  # the same grammar would write the same once more
-        return left
-
-    def _again(self, decision: Decision, contract: str, text: str, outcome: Outcome) -> Repair | None:
-        """The next step, if it is this one once more."""
-        if not outcome.again:
-            return None
-        again = replace(decision, by="repair", route=None)
-        return Repair(again, text, outcome.error, self._repairs(contract, text) - 1)
-
-    def _judge(self, contract: str, out: Generated, limit: StopReason | None) -> Outcome:
-        policy, calls, output = self._job.policy, self._forms.calls, self._job.output
-        facts = Facts(
-            tools=calls.tools,
-            answered=self._actor.answered,
-            calls_left=self._job.limits.max_tool_calls - self._actor.made,
-            python=self._runs,
-            repeat=policy.repeat_calls,
-            go_on=policy.after_answer == "route",
-            limit=limit,
-            least=calls.least,
-            required=calls.required,
-            repairs=self._repairs(contract, out.text),
-            read=output.read,
-            flaw=(out.problem or UNMET) if out.reason == UNENFORCED else "",
-        )
-        return outcome_of(contract, out.text, facts)
-
-    def _conclude(self, outcome: Outcome, contract: str, acted: bool) -> None:
-        """What the outcome means for the steps to come."""
-        self._stop = outcome.stop
-        if outcome.again:
-            return
-        if outcome.mask:
-            self._masked.update(self._runtime.with_contract(contract))
-        if acted:
-            self._after = "tool"
-        elif outcome.stop is None and contract != "verdict":
-            self._after = "dropped"
-        if outcome.refuse:
-            outcome = replace(outcome, output=self._job.guard.refusal)
-        if self._actor.full:
-            self._stop = "context"
-        if outcome.output or self._stop is not None:
-            self._end = replace(outcome, citations=outcome.citations or self._end.citations)
+def _fresh(job: Job) -> RunState:
+    """What a run knows before its first step."""
+    return RunState(Spent(), NextStep(choices=job.policy.choices), GuardState())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,9 @@ from loraloop.adapters.skill.contracts import Passage, user_content
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.tools.render import HEADER, render_tools
 from loraloop.tool_schemas.tools.tool import Tool, check_names
+
+LEFT_OUT = re.compile(r"\A\[(\d+) earlier messages are left out here\.\]\n\n")
+"""The note that stands before a message of which the ones before it are left out."""
 
 
 def as_tools(given: Sequence[Tool | Callable[..., Any] | Mapping[str, Any]]) -> tuple[Tool, ...]:
@@ -75,6 +79,15 @@ def passage_spans(content: str, passages: Sequence[Passage], trusted: bool) -> t
         at = content.index(passage.text, start) + len(passage.text)
         spans.append(PassageSpan(passage.id, passage.source, start, at, trusted))
     return tuple(spans)
+
+
+def words_of(message: Message) -> str:
+    """What somebody said in a message: no passages, and no note of what was left out before it."""
+    if message.role != "user":
+        return message.content
+    spans = message.origin.passages if message.origin is not None else ()
+    words = message.content[spans[-1].end :].strip() if spans else message.content
+    return LEFT_OUT.sub("", words, count=1)
 
 
 def request(

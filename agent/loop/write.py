@@ -1,50 +1,51 @@
-"""What a step writes: generation in its branch, under its form and within what the limits leave."""
+"""What a step writes: generation in its branch, under its grammar and within what the limits leave."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
 
+from loraloop.adapters.base.messages import Message
+from loraloop.agent.checkpoint import Again
+from loraloop.agent.engine.best_of_n import Tries
+from loraloop.agent.engine.branch import Branch
 from loraloop.agent.engine.generate import Budget, Generated
 from loraloop.agent.engine.sampler import Sampler
+from loraloop.agent.engine.timer import Clock
 from loraloop.agent.events import Event, TokenGenerated
-from loraloop.agent.loop.deciding import speaks
-from loraloop.agent.loop.examples import tries_on
-from loraloop.agent.loop.prompts import Repair, asides
-from loraloop.agent.loop.telling import results_told
-from loraloop.agent.loop.thresholds import openings_of
+from loraloop.agent.loop.grammars import StepGrammars
+from loraloop.agent.loop.job import Job
+from loraloop.agent.loop.prompts import StepPrompt, cue_of, form_of
+from loraloop.agent.loop.route import speaks
+from loraloop.agent.runtime import Runtime
+from loraloop.agent.skills.one_step import call_form_of, openings_of
+from loraloop.agent.step import Decision, StopReason
+from loraloop.agent.tools.examples import tries_on
 from loraloop.agent.tools.python_tool import gets_through
+from loraloop.agent.tools.tool_choice import CallForm
 from loraloop.tool_schemas.errors import LimitError
-
-if TYPE_CHECKING:
-    from loraloop.adapters.base.messages import Message
-    from loraloop.agent.engine.best_of_n import Tries
-    from loraloop.agent.engine.branch import Branch
-    from loraloop.agent.engine.timer import Clock
-    from loraloop.agent.loop.grammars import Forms
-    from loraloop.agent.loop.job import Decision, Job
-    from loraloop.agent.result import StopReason
-    from loraloop.agent.runtime import Runtime
 
 UNENFORCED = "unenforced"  # the text has not its form: a check failed too often, or no text of it fits
 
 
-@dataclass(frozen=True, slots=True)
-class Writing:
-    """One step's.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepText:
+    """What one step is to write.
 
     Attributes:
         index: The step.
         decision: What it runs on.
         contract: What it writes.
-        tokens: That the run may still generate.
-        deadline: The run's, of `time.monotonic()`.
+        form: What it may call.
         messages: The transcript; a dropped branch leaves none in it.
-        aside: What the caller tells this step alone.
-        repair: What went wrong before, if the step is decoded again.
+        tokens: Tokens that the run may still generate.
+        deadline: The run's, of `time.monotonic()`.
+        threshold: Of the openings that it weighs; the one on the skill's card where None.
         judging: Whether a gate of the guard asks for a verdict.
-        unsafe_from: That gate's threshold; None for the card's.
+        told: What the caller or the guard tells this step.
+        repair: What went wrong before, if the step is decoded again.
+        ask: Arguments for which the base asks.
         unanswered: Whether a skill has found in this run that the passages hold no answer.
         runs: Whether a program that it writes is run without asking anybody.
     """
@@ -52,13 +53,15 @@ class Writing:
     index: int
     decision: Decision
     contract: str
-    tokens: int
-    deadline: float | None
+    form: CallForm
     messages: Sequence[Message]
-    aside: str = ""
-    repair: Repair | None = None
+    tokens: int
+    deadline: float | None = None
+    threshold: float | None = None
     judging: bool = False
-    unsafe_from: float | None = None
+    told: str = ""
+    repair: Again | None = None
+    ask: tuple[str, ...] = ()
     unanswered: bool = False
     runs: bool = False
 
@@ -66,62 +69,69 @@ class Writing:
 class Writer:
     """Writes the steps of one run.
 
+    Args:
+        run_id: For events.
+        runtime: Generates.
+        job: The run's.
+        grammars: Of its steps.
+        cancelled: Asked before every token.
+
     Attributes:
         sampler: Draws tokens; its generator goes on from step to step.
     """
 
-    def __init__(self, run_id: str, runtime: Runtime, job: Job, forms: Forms, cancelled: Callable[[], bool]) -> None:
+    def __init__(
+        self, run_id: str, runtime: Runtime, job: Job, grammars: StepGrammars, cancelled: Callable[[], bool]
+    ) -> None:
         self.sampler = Sampler(job.sampling)
         self._run_id = run_id
         self._runtime = runtime
         self._chat = runtime.base.chat
         self._prompting = job.prompting or runtime.base.prompting
         self._job = job
-        self._forms = forms
+        self._grammars = grammars
         self._cancelled = cancelled
 
     def write(
-        self, branch: Branch, step: Writing, clock: Clock
+        self, branch: Branch, step: StepText, clock: Clock
     ) -> Generator[Event, None, tuple[Generated, StopReason | None]]:
         """Generates in the branch; returns what came of it and the limit that cut it, if one did.
 
         Nothing is told of a text that the gate before the output has yet to see.
         """
-        policy, limits, contract = self._job.policy, self._job.limits, step.contract
+        runtime, limits, contract = self._runtime, self._job.limits, step.contract
         room = branch.left - len(self._chat.generation_prompt) - len(self._chat.closing)
         tokens = min(limits.step_tokens, step.tokens, room)
-        grammar = self._forms.grammar(contract, clock, step.repair is not None and not step.repair.left)
-        talks = speaks(self._runtime, step.decision, contract)
-        prose = talks and self._job.tools and self._prompting.call_openers
+        last = step.repair is not None and not step.repair.left
+        grammar = self._grammars.grammar(contract, step.form, clock, last)
+        talks = speaks(runtime, step.decision, contract)
         told = self._told(step, talks, max(room - tokens, room // 2))
-        words = self._prompting.plain_words
-        cue = self._chat.message("user", words) if prose and words else []
-        otherwise = [*told, *cue, *self._chat.generation_prompt] if 0 < len(cue) < room // 4 else []
-        room -= len(told) + (len(cue) if otherwise else 0)
-        tokens = min(tokens, room)
+        otherwise, barred = [], None
+        if talks and self._job.tools and self._prompting.call_openers:
+            barred = runtime.openers(self._prompting.call_openers)
+            words = self._chat.message("user", self._prompting.plain_words) if self._prompting.plain_words else []
+            otherwise = [*told, *words, *self._chat.generation_prompt] if 0 < len(words) < room // 4 else []
+            room -= len(words) if otherwise else 0
+        tokens = min(tokens, room := room - len(told))
         cut: StopReason = "context" if tokens == room else "max_tokens"
         limited: dict[str, StopReason] = {
             "tokens": cut, "deadline": "deadline", "cancelled": "cancelled", "repetition": "repetition"
         }  # fmt: skip
-        tries = self._tries(step) if contract == "code" else None
         out, held = Generated(), self._job.guard.output is not None and contract != "verdict"
-        skill = step.decision.skill
-        given = {"verdict": step.unsafe_from, "calls": policy.no_call_from, "answer": policy.no_answer_from}
-        two_way = openings_of(self._runtime, skill, contract, given.get(contract))
         try:
-            for piece in self._runtime.generate(
+            for piece in runtime.generate(
                 branch,
                 [*told, *self._chat.generation_prompt],
                 self.sampler,
                 Budget(tokens, step.deadline, self._cancelled),
-                stop_ids=self._runtime.base.end_ids,
+                tries=self._tries(step),
+                stop_ids=runtime.base.end_ids,
                 stops=self._job.stops,
                 constraint=None if grammar is None else grammar.start(),
-                not_first=self._runtime.openers(self._prompting.call_openers) if prose else None,
+                not_first=barred,
                 otherwise=otherwise,
-                two_way=two_way,
+                two_way=openings_of(runtime, step.decision.skill, contract, step.threshold),
                 clock=clock,
-                tries=tries,
             ):
                 if isinstance(piece, Generated):
                     out = piece
@@ -133,26 +143,25 @@ class Writer:
             return Generated(reason=UNENFORCED, problem=str(error)), cut
         return out, limited.get(out.reason)
 
-    def _tries(self, step: Writing) -> Tries | None:
+    def _tries(self, step: StepText) -> Tries | None:
         """How often a program is tried on the examples that the request has; None where none is run, or it has none."""
         python, policy = self._job.python, self._job.policy
-        request = next((message.content for message in reversed(step.messages) if message.role == "user"), "")
-        if python is None or not step.runs:
+        if step.contract != "code" or python is None or not step.runs:
             return None
-        return tries_on(
-            request, policy.tries, lambda program: gets_through(python, program), self._job.sampling.seed or 0
-        )
+        request = next((message.content for message in reversed(step.messages) if message.role == "user"), "")
+        runs = partial(gets_through, python)
+        return tries_on(request, policy.tries, runs, self._job.sampling.seed or 0)
 
-    def _told(self, step: Writing, talks: bool, most: int) -> list[int]:
+    def _told(self, step: StepText, talks: bool, most: int) -> list[int]:
         """Ids of what the step is told in its branch alone, in at most so many tokens."""
         prompting, cue = self._prompting, ""
-        if talks and step.messages[-1].role == "tool":
-            cue = prompting.after_result
-            told = results_told(step.messages) if cue and prompting.name_results else ""
-            cue = f"{cue} {told}" if told else cue
-        elif talks and step.unanswered:
-            cue = prompting.no_answer
-        for messages in asides(self._job, prompting, step.contract, cue, step.repair, step.aside):
+        if talks:
+            cue = cue_of(prompting, step.messages, step.ask, self._job.tools, step.unanswered)
+        elif step.contract == "calls":
+            cue = call_form_of(self._runtime, step.decision.skill)
+        form = form_of(prompting, self._job.output) if step.contract == "text" else ""
+        error = step.repair.error if step.repair else ""
+        for messages in StepPrompt(step.told, cue, form, error).messages():
             ids = [token for each in messages for token in self._chat.message(each.role, each.content)]
             if len(ids) <= most:
                 return ids

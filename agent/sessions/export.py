@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from loraloop.agent.result import plain
+from loraloop.agent.step import plain
 from loraloop.tool_schemas.jsontext import dumps
 
 if TYPE_CHECKING:

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from threading import Lock
 from time import time
 from typing import TYPE_CHECKING, Any, Literal
 
-from loraloop.agent.checkpoint import Asked, lines_of, state_of
-from loraloop.agent.loop.journal import Journal
-from loraloop.agent.result import CallRecord
+from loraloop.agent.checkpoint import Asked
+from loraloop.agent.loop.job import Journal
 from loraloop.agent.sessions.lock import Lease
 from loraloop.agent.sessions.rows import Place, begin, begin_again, calls_of, claim, end, finish, touch, transcribe
+from loraloop.agent.tools.calls import CallRecord
 from loraloop.tool_schemas.errors import SessionBusyError
 from loraloop.tool_schemas.jsontext import dumps
 
 if TYPE_CHECKING:
     from loraloop.adapters.base.messages import Message
-    from loraloop.agent.checkpoint import Interrupted, Line, Written
-    from loraloop.agent.engine.trunk import Trunk
-    from loraloop.agent.events import Event
-    from loraloop.agent.loop.act import CarryingOut
-    from loraloop.agent.result import RunResult, Step
+    from loraloop.agent.checkpoint import Checkpoint, Line
+    from loraloop.agent.result import RunResult
     from loraloop.agent.sessions.database import SessionFile
+    from loraloop.agent.step import Step
     from loraloop.tool_schemas.tools.calls import Call
     from loraloop.tool_schemas.tools.tool import Tool
 
@@ -65,7 +63,7 @@ class SessionJournal(Journal):
         title: str,
         version: int,
         lines: tuple[Line, ...],
-        interrupted: Interrupted | None,
+        interrupted: Checkpoint | None,
         on_unfinished: OnUnfinished | None,
         architecture: str,
     ) -> None:
@@ -91,7 +89,8 @@ class SessionJournal(Journal):
         """The transcript that a new run goes on from."""
         return tuple(message for message, _ in self._lines)
 
-    def around(self, events: Generator[Event, None, None]) -> Generator[Event, None, None]:
+    @contextmanager
+    def hold(self) -> Iterator[None]:
         """Has the session for itself while the run goes.
 
         Raises:
@@ -101,7 +100,7 @@ class SessionJournal(Journal):
         self._owner = lease.owner
         try:
             self._check()
-            yield from events
+            yield
         finally:
             lease.release()
 
@@ -111,15 +110,15 @@ class SessionJournal(Journal):
         kept, ids = self._lines[index]
         return ids if kept == message else None
 
-    def opened(self, run: CarryingOut, trunk: Trunk) -> None:
-        job, now = run._job, time()
-        asked = replace(self.asked, prompt=job.prompt, passages=job.passages)
-        title = self._title or " ".join(job.prompt.split())[:80]
+    def opened(self, now: Checkpoint) -> None:
+        moment = time()
+        asked = replace(self.asked, prompt=now.asked.prompt, passages=now.asked.passages)
+        title = self._title or " ".join(now.asked.prompt.split())[:80]
         with self._file.writing() as database:
             database.execute(
                 "INSERT INTO sessions (id, title, created, updated, version) VALUES (?, ?, ?, ?, 0) "
                 "ON CONFLICT (id) DO NOTHING",
-                (self._session, title, now, now),
+                (self._session, title, moment, moment),
             )
             self._key, number, version = database.execute(
                 "SELECT key, (SELECT count(*) FROM runs WHERE session = key), version FROM sessions WHERE id = ?",
@@ -129,15 +128,15 @@ class SessionJournal(Journal):
             self._run = number
             database.execute(
                 "INSERT INTO runs (session, run, run_id, started, asked, state) VALUES (?, ?, ?, ?, ?, ?)",
-                (self._key, number, run.id, now, dumps(asked), dumps(state_of(run))),
+                (self._key, number, now.run_id, moment, dumps(asked), dumps(now.state)),
             )
-            for step in run._steps:  # of a run that waited for approval
+            for step in now.steps:  # of a run that waited for approval
                 self._keep(database, step)
-            self._transcribe(database, lines_of(trunk))
-            touch(database, self._key, now, self._owner)
+            self._transcribe(database, list(now.lines))
+            touch(database, self._key, moment, self._owner)
 
-    def written(self, written: Written, run: CarryingOut) -> None:
-        self._written = dumps(written), dumps(state_of(run))
+    def written(self, now: Checkpoint) -> None:
+        self._written = dumps((now.written, now.lines[-1])), dumps(now.state)
 
     def begun(self, index: int, number: int, call: Call, tool: Tool) -> CallRecord | None:
         place, now = (self._key, self._run, index, number), time()
@@ -165,15 +164,15 @@ class SessionJournal(Journal):
             end(database, place, record, now)
         return record
 
-    def stepped(self, step: Step, run: CarryingOut, trunk: Trunk) -> None:
+    def stepped(self, now: Checkpoint) -> None:
         self._written = None
         with self._committing(time()) as database:
-            self._keep(database, step)
+            self._keep(database, now.steps[-1])
             database.execute(
                 "UPDATE runs SET state = ?, written = NULL WHERE session = ? AND run = ?",
-                (dumps(state_of(run)), self._key, self._run),
+                (dumps(now.state), self._key, self._run),
             )
-            self._transcribe(database, lines_of(trunk))
+            self._transcribe(database, list(now.lines))
 
     def finished(self, result: RunResult[Any]) -> None:
         now = time()

@@ -10,8 +10,10 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Literal
 
-from loraloop.agent.checkpoint import Asked, Interrupted, Line, RunState, Written
-from loraloop.agent.result import CallRecord, RunResult, Step
+from loraloop.agent.checkpoint import Asked, Checkpoint, Line, RunState, Written
+from loraloop.agent.result import RunResult
+from loraloop.agent.step import Step
+from loraloop.agent.tools.calls import CallRecord
 from loraloop.tool_schemas.errors import SessionBusyError, SessionError
 from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.tools.calls import Call
@@ -111,8 +113,6 @@ class SessionInfo:
 @cache
 def _reader(kind: Any) -> Any:
     from pydantic import TypeAdapter
-
-    from loraloop.agent.loop.pending_run import PendingRun  # noqa: F401  (pydantic looks for it here)
 
     return TypeAdapter(kind)
 
@@ -281,7 +281,7 @@ def calls_of(database: sqlite3.Connection, session: str, run: int) -> tuple[Sess
     )
 
 
-def interrupted_of(database: sqlite3.Connection, session: str) -> Interrupted | None:
+def interrupted_of(database: sqlite3.Connection, session: str) -> Checkpoint | None:
     """The last run, if it has not ended."""
     row = database.execute(
         "SELECT run, run_id, asked, state, written FROM runs JOIN sessions ON key = session "
@@ -292,13 +292,17 @@ def interrupted_of(database: sqlite3.Connection, session: str) -> Interrupted | 
         return None
     run, run_id, asked, state, written = row
     where = f"of run {run} of session {session!r}"
-    return Interrupted(
+    step, lines = None, tuple(lines_of(database, session))
+    if written is not None:
+        step, line = loaded(tuple[Written, Line], written, f"the step {where} that was acting")
+        lines = (*lines, line)
+    return Checkpoint(
         run_id=run_id,
         asked=loaded(Asked, asked, f"the request {where}"),
-        lines=lines_of(database, session),
+        lines=lines,
         steps=steps_of(database, session, run),
         state=loaded(RunState, state, f"the state {where}"),
-        written=None if written is None else loaded(Written, written, f"the step {where} that was acting"),
+        written=step,
     )
 
 

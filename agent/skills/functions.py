@@ -16,7 +16,6 @@ from loraloop.adapters.skill.contracts import (
 )
 from loraloop.agent.loop.transcript import as_passages, as_tools
 from loraloop.agent.output_type import OutputType
-from loraloop.agent.policy import Policy
 from loraloop.agent.skills.function import SkillFunction, StepOptions, StepRequest
 from loraloop.agent.skills.one_step import Wrote
 from loraloop.agent.skills.results import AnswerResult, CallsResult, CodeResult, TextResult, VerdictResult
@@ -117,7 +116,7 @@ class CallsFunction(SkillFunction[CallsResult]):
             raise InputError(f"tool_choice is 'none', and calling tools is all that skill {self.name!r} does")
         if choice not in ("auto", "required", *(tool.name for tool in given)):
             raise unknown("tool or tool choice", choice, (*(tool.name for tool in given), "auto", "required"))
-        form = enforced(forms_of(given, Policy(tool_choice=choice, max_calls=max_calls))[0])
+        form = enforced(forms_of(given, choice, most=max_calls)[0])
 
         def read(wrote: Wrote) -> CallsResult:
             calls = parse_calls(wrote.text, form.tools)

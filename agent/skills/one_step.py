@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
+from loraloop.adapters.skill.blank import is_blank
+from loraloop.adapters.skill.contracts import openings
 from loraloop.agent.engine.generate import Budget, Delta, Generated
-from loraloop.agent.engine.sampler import Sampler, Sampling
-from loraloop.agent.loop.thresholds import openings_of
-from loraloop.agent.result import Tokens
+from loraloop.agent.engine.sampler import Sampler, Sampling, TwoWayChoice
+from loraloop.agent.step import Tokens
 from loraloop.tool_schemas.errors import InputError, LimitError, SchemaError
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from loraloop.agent.engine.branch import Branch
     from loraloop.agent.engine.generate import Form
     from loraloop.agent.engine.ledger import Active, Author
-    from loraloop.agent.engine.sampler import TwoWayChoice
     from loraloop.agent.engine.trunk import Trunk, TrunkStore
     from loraloop.tool_schemas.grammar.grammar import Grammar, State
 
@@ -178,9 +178,11 @@ def write_step(
                 budget = Budget(min(how.max_tokens, _room(trunk, branch.left, runtime)), deadline, how.cancelled)
                 state, out = None if grammar is None else grammar.start(), Generated()
                 two_way = openings_of(runtime, skill, active.contract, how.threshold) if weigh else None
+                form = call_form_of(runtime, skill) if weigh else ""
+                told = chat.message("user", form) if form else []
                 for piece in runtime.generate(
                     branch,
-                    chat.generation_prompt,
+                    [*told, *chat.generation_prompt],
                     sampler or Sampler(how.sampling),
                     budget,
                     stop_ids=runtime.base.end_ids,
@@ -202,6 +204,38 @@ def write_step(
         runtime.store.put(trunk)
     ms = round((perf_counter() - start) * 1e3, 3)
     yield Wrote(out.text, out.reason, Tokens(*counts), ms, out.weighed, out.threshold)
+
+
+def openings_of(
+    runtime: SkillRuntime, skill: str, contract: str, threshold: float | None = None
+) -> TwoWayChoice | None:
+    """What weighs unsafe against safe, no call against a call, or no answer against one.
+
+    Args:
+        runtime: Of the skill.
+        skill: Which one writes.
+        contract: What it writes.
+        threshold: The probability from which the first is taken; the one on the skill's card where None.
+
+    Returns:
+        None for a contract that weighs nothing.
+    """
+    return two_way_choice(runtime.base, contract, runtime.threshold(skill) if threshold is None else threshold)
+
+
+def two_way_choice(base: Base, contract: str, threshold: float | None) -> TwoWayChoice | None:
+    """The same, of a base and a threshold; None: what is likelier, token by token, is written."""
+    ways = openings(contract)
+    if ways is None:
+        return None
+    first, second = map(base.tokenizer.encode, ways)
+    return TwoWayChoice(*ways, base.tokenizer.token_bytes, threshold, (first, second))
+
+
+def call_form_of(runtime: SkillRuntime, skill: str) -> str:
+    """What the base is told of the form of calls, where it writes them without having been trained to; else empty."""
+    card = runtime.bank.card(skill) if skill in runtime.bank else None
+    return runtime.base.prompting.call_form if card and card.contract == "calls" and is_blank(card) else ""
 
 
 def _room(trunk: Trunk, left: int, runtime: SkillRuntime) -> int:

@@ -8,112 +8,18 @@ halfway: it can be resumed later, elsewhere, or never.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from dataclasses import replace
+from typing import Any
 
-from loraloop.agent.tools.runner import call_key
-from loraloop.tool_schemas.errors import InputError, SchemaError
+from loraloop.agent.events import ApprovalRequested, Event
+from loraloop.agent.policy import ALL, Policy
+from loraloop.agent.tools.calls import PYTHON, Approval, Approve, Deny, PendingCall, call_id, call_key, checked
+from loraloop.agent.tools.runner import ToolRunner
+from loraloop.tool_schemas.errors import InputError, SchemaError, UnknownNameError, unknown
+from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.tools.calls import Call
-
-if TYPE_CHECKING:
-    from loraloop.agent.events import Event
-    from loraloop.agent.loop.job import Job
-    from loraloop.agent.tools.runner import ToolRunner
-    from loraloop.tool_schemas.tools.context import Context
-    from loraloop.tool_schemas.tools.tool import Tool
-
-ALL = "*"
-"""In `Policy.ask`: every tool."""
-
-
-@dataclass(frozen=True, slots=True)
-class Approve:
-    """The call may run.
-
-    Attributes:
-        arguments: Other arguments to run it with; they are checked against the tool's schema, and the model is told.
-    """
-
-    arguments: dict[str, Any] | None = None
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
-
-@dataclass(frozen=True, slots=True)
-class Deny:
-    """The call does not run.
-
-    Attributes:
-        reason: Why; the model is told.
-    """
-
-    reason: str = ""
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
-    @property
-    def error(self) -> str:
-        """What the model is told."""
-        return f"denied by the user: {self.reason}" if self.reason else "denied by the user"
-
-
-Approval: TypeAlias = Approve | Deny
-
-
-@dataclass(frozen=True, slots=True)
-class PendingCall:
-    """A call of a step that has not run.
-
-    Attributes:
-        id: The call's own in its run.
-        name: The tool.
-        arguments: What the model wrote; they fit the tool's schema.
-        waits: Whether it needs approval.
-        approval: What was said of it; None for nothing so far.
-    """
-
-    id: str
-    name: str
-    arguments: dict[str, Any]
-    waits: bool = False
-    approval: Approve | Deny | None = None
-
-    @property
-    def open(self) -> bool:
-        """Whether nobody has said yet what is to become of it, and somebody has to."""
-        return self.waits and self.approval is None
-
-    @property
-    def call(self) -> Call:
-        """What runs, if it runs."""
-        edited = self.approval.arguments if isinstance(self.approval, Approve) else None
-        return Call(self.name, self.arguments if edited is None else edited)
-
-
-def call_id(step: int, number: int) -> str:
-    """The id of a call."""
-    return f"call_{step}_{number}"
-
-
-def checked(call: PendingCall, said: object, tool: Tool | None) -> Approval:
-    """An answer about a call.
-
-    Args:
-        call: What it is about.
-        said: The answer.
-        tool: The call's; None where it is gone, which is no matter if the call is denied.
-
-    Raises:
-        InputError: It is neither `Approve` nor `Deny`.
-        SchemaError: It approves other arguments that do not fit the tool's schema.
-    """
-    if not isinstance(said, Approve | Deny):
-        raise InputError(f"{said!r} is no answer about {call.id} ({call.name}): give Approve() or Deny('reason')")
-    if isinstance(said, Approve) and said.arguments is not None and tool is not None:
-        try:
-            tool.validate(said.arguments)
-        except SchemaError as error:
-            where = f"the edited arguments of {call.id} ({call.name}) do not fit"
-            raise SchemaError(f"{where}: {error.reason}", error.path) from None
-    return said
+from loraloop.tool_schemas.tools.context import Context
+from loraloop.tool_schemas.tools.tool import Tool
 
 
 class Approver:
@@ -121,7 +27,7 @@ class Approver:
 
     Args:
         run_id: For events.
-        job: The run's.
+        policy: Says which calls wait besides those whose tools say so, and who is asked.
         runner: Waits for the caller's function.
         tools: By name.
         context: What a tool is told in a step.
@@ -130,13 +36,13 @@ class Approver:
     def __init__(
         self,
         run_id: str,
-        job: Job,
+        policy: Policy,
         runner: ToolRunner,
         tools: Mapping[str, Tool],
         context: Callable[[Tool, int], Context[Any]],
     ) -> None:
         self._run_id = run_id
-        self._policy = job.policy
+        self._policy = policy
         self._runner = runner
         self._tools = tools
         self._context = context
@@ -144,7 +50,7 @@ class Approver:
     def pending(
         self, index: int, calls: Sequence[Call], answered: Collection[str], known: Mapping[str, Approval]
     ) -> tuple[PendingCall, ...]:
-        """The calls of step `index`, with what is known of their approval.
+        """The calls of step `index`, which of them wait, and what is known of their approval.
 
         Args:
             index: The step.
@@ -154,12 +60,11 @@ class Approver:
         """
         seen, made = set(answered), []
         for number, call in enumerate(calls):
-            pending, tool = PendingCall(call_id(index, number), call.name, call.arguments), self._tools.get(call.name)
-            key, said = call_key(call), known.get(pending.id)
-            fresh = key not in seen or self._policy.repeat_calls
+            tool, key, name = self._tools.get(call.name), call_key(call), call_id(index, number)
+            fresh, said = key not in seen or self._policy.repeat_calls, known.get(name)
             seen.add(key)
             waits = said is not None or (fresh and tool is not None and self._waits(tool, call, index))
-            made.append(replace(pending, waits=waits, approval=said))
+            made.append(PendingCall(name, call.name, call.arguments, waits, approval=said))
         return tuple(made)
 
     def ask(self, index: int, calls: tuple[PendingCall, ...]) -> Generator[Event, None, tuple[PendingCall, ...]]:
@@ -168,8 +73,6 @@ class Approver:
         Raises:
             InputError, SchemaError: An answer is unusable.
         """
-        from loraloop.agent.events import ApprovalRequested
-
         waiting = tuple(call for call in calls if call.open)
         if waiting:
             yield ApprovalRequested(self._run_id, index, waiting)
@@ -189,6 +92,66 @@ class Approver:
         return None if said is None else checked(call, said, tool)
 
     def _waits(self, tool: Tool, call: Call, index: int) -> bool:
-        if self._policy.asked.intersection((tool.name, ALL)):
+        """Whether a call waits: the policy or its tool says so, or the tool says that its calls have effects."""
+        if tool.effects or self._policy.asked.intersection((tool.name, ALL)):
             return True
         return tool.needs_approval(call.arguments, self._context(tool, index))
+
+
+def auto_approve(call: PendingCall, context: Context[Any]) -> Approve:
+    """For `Policy(approve=auto_approve)`: every call runs, and nobody is asked."""
+    return Approve()
+
+
+def decided(
+    calls: Sequence[PendingCall], said: Mapping[str, Any], tools: Mapping[str, Tool]
+) -> tuple[PendingCall, ...]:
+    """A step's calls with what was said of those that wait, once all fits the tools with which the run goes on.
+
+    Args:
+        calls: Of the step.
+        said: Answers by the calls' ids.
+        tools: The agent's, by name.
+
+    Raises:
+        InputError: A decision is missing or is none, or a call that may run has no implementation any more.
+        UnknownNameError: A decision about a call that does not exist, or a call of a tool that is gone.
+        SchemaError: Arguments do not fit the tool's schema, or no longer do.
+    """
+    ids = [call.id for call in calls]
+    for name in said:
+        if name not in ids:
+            raise unknown("call of the step that waits", name, ids)
+    missing = [call for call in calls if call.open and call.id not in said]
+    if missing:
+        listed = ", ".join(f"{call.id} ({call.name} {dumps(call.arguments):.200})" for call in missing)
+        raise InputError(f"no decision about {listed}: give Approve() or Deny('reason') for each")
+    made = []
+    for call in calls:
+        if call.id in said:
+            call = replace(call, waits=True, approval=checked(call, said[call.id], tools.get(call.name)))
+        if not isinstance(call.approval, Deny):
+            _check_tool(call, tools)
+        made.append(call)
+    return tuple(made)
+
+
+def _check_tool(call: PendingCall, tools: Mapping[str, Tool]) -> None:
+    """Checks that a call that may run still can."""
+    gone = f"{call.id} cannot run any more"
+    if call.name not in tools:
+        if call.name == PYTHON:
+            raise InputError(f"{gone}: the agent runs no programs; make it with python=True, or deny the call")
+        error = unknown("tool", call.name, tools)
+        how = "give the agent the tool, or deny the call"
+        raise UnknownNameError(f"{gone}: {error}; {how}", "tool", call.name, error.nearest)
+    tool = tools[call.name]
+    if not tool.executable:
+        raise InputError(f"{gone}: the tool {call.name!r} has no implementation now; give it one, or deny the call")
+    if isinstance(call.approval, Approve) and call.approval.arguments is not None:
+        return
+    try:
+        tool.validate(call.arguments)
+    except SchemaError as error:
+        how = f"since the schema of {call.name!r} has changed: approve it with other arguments, or deny it"
+        raise SchemaError(f"{gone} ({error.reason}), {how}", error.path) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from loraloop.agent.loop.outcome import PYTHON
+from loraloop.agent.tools.calls import PYTHON
 from loraloop.tool_schemas.errors import SandboxError, ToolError
 from loraloop.tool_schemas.tools.tool import Tool
 

@@ -11,11 +11,11 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from time import monotonic
 from typing import Any
 
-from loraloop.agent.result import CallRecord
+from loraloop.agent.tools.calls import CallRecord, clipped
 from loraloop.tool_schemas.errors import SchemaError, ToolError, ToolRetry
 from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.tools.calls import Call
@@ -183,7 +183,7 @@ class Running:
         started = self._calls.pop(number)
         if started.thread is not None:
             started.thread.give_up()
-        return number, _record(started, None, why, monotonic())
+        return number, replace(_record(started, None, why, monotonic()), by_runtime=True)
 
 
 class _Thread:
@@ -309,15 +309,3 @@ def _record(started: _Started, result: Any, error: str | None, end: float, retry
 
 def _late(started: _Started) -> str:
     return f"timed out after {started.timeout:g} s"
-
-
-def clipped(text: str, most: int = 400) -> str:
-    """The beginning of a text: jsonschema quotes whole values in its errors."""
-    return text if len(text) <= most else f"{text[:most]}…"
-
-
-def call_key(call: Call) -> str:
-    """Equal for calls that ask the same."""
-    import json
-
-    return call.name + "\n" + json.dumps(call.arguments, sort_keys=True, ensure_ascii=False)

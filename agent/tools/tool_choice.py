@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from loraloop.tool_schemas.errors import InputError, SchemaError, unknown
+from loraloop.tool_schemas.errors import InputError, SchemaError
 from loraloop.tool_schemas.grammar.grammar import JsonSchema
 from loraloop.tool_schemas.tools.calls import calls_term
 from loraloop.tool_schemas.tools.tool import Tool
-
-if TYPE_CHECKING:
-    from loraloop.agent.limits import Limits
-    from loraloop.agent.policy import Policy
-    from loraloop.agent.runtime import Runtime
 
 WORDS = ("auto", "required", "none")
 _FORMS = "give 'auto', 'required', 'none', a tool's name, or {'type': 'function', 'function': {'name': …}}"
@@ -50,17 +45,38 @@ class CallForm:
         least: Calls that it must write; 0 lets it write none.
         most: Calls that it may write.
         required: Whether the caller asked for a call, so that the run has failed without one.
+        ask: Whether it may name arguments that nobody said, instead of calling.
     """
 
     tools: tuple[Tool, ...]
     least: int = 0
     most: int = 8
     required: bool = False
+    ask: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the tools."""
+        return tuple(tool.name for tool in self.tools)
 
     @property
     def term(self) -> JsonSchema:
         """Its grammar source."""
-        return calls_term(self.tools, self.least, self.most)
+        return calls_term(self.tools, self.least, self.most, self.ask)
+
+    def without(self, names: Collection[str]) -> CallForm:
+        """The same without some tools; with none left, a step can only call none."""
+        left = tuple(tool for tool in self.tools if tool.name not in names)
+        return replace(self, tools=left, least=self.least if left else 0)
+
+
+def forms_of(tools: Sequence[Tool], choice: str, least: int = 0, most: int = 8) -> tuple[CallForm, CallForm]:
+    """What the run's first choice may call under a tool choice, and what every later one may."""
+    later = CallForm(tuple(tools), least, most)
+    if choice in ("auto", "none"):
+        return later, later
+    named = tuple(tool for tool in tools if choice in ("required", tool.name))
+    return CallForm(named, max(1, least), most, True), later
 
 
 def enforced(form: CallForm) -> CallForm:
@@ -77,16 +93,6 @@ def _strict(tool: Tool) -> Tool:
         return tool
 
 
-def forms_of(tools: Sequence[Tool], policy: Policy) -> tuple[CallForm, CallForm]:
-    """What the run's first choice may call, and what every later one may."""
-    later = CallForm(tuple(tools), policy.min_calls, policy.max_calls)
-    choice = choice_of(policy.tool_choice)
-    if choice in ("auto", "none"):
-        return later, later
-    named = tuple(tool for tool in tools if choice in ("required", tool.name))
-    return CallForm(named, max(1, policy.min_calls), policy.max_calls, True), later
-
-
 def check_names_free(tools: Sequence[Tool]) -> None:
     """Checks that no tool has a name that `tool_choice` takes for a word of its own.
 
@@ -98,50 +104,3 @@ def check_names_free(tools: Sequence[Tool]) -> None:
             raise InputError(
                 f"a tool is called {tool.name!r}, which tool_choice takes for a word of its own: rename it"
             )
-
-
-def check_choice(policy: Policy, tools: Sequence[Tool], limits: Limits, runtime: Runtime) -> None:
-    """Checks that a policy's tool choice can be kept.
-
-    Raises:
-        UnknownNameError: If it names no tool; the nearest one is told.
-        InputError: If there is nothing to call, no skill that writes calls, or the policy or the limits contradict it.
-    """
-    choice = choice_of(policy.tool_choice)
-    names = [tool.name for tool in tools]
-    if choice not in WORDS and choice not in names:
-        raise unknown("tool or tool choice", choice, (*names, *WORDS))
-    if policy.min_calls > limits.max_tool_calls and choice != "none":
-        raise InputError(
-            f"min_calls is {policy.min_calls}, but the limits allow {limits.max_tool_calls} calls: raise max_tool_calls"
-        )
-    if choice == "auto":
-        return
-    if choice == "none":
-        for forced in policy.choices:
-            if runtime.contract(forced) == "calls":
-                raise InputError(
-                    f"tool_choice is 'none', but skill {str(forced)!r}, which calls tools, is forced: choose"
-                )
-        return
-    if not tools:
-        raise InputError(f"tool_choice is {choice!r}, and the agent has no tools: give it tools")
-    callers = runtime.with_contract("calls")
-    if not callers:
-        raise InputError(f"tool_choice is {choice!r}, and no skill of this runtime writes calls: add one to its bank")
-    if limits.max_tool_calls < 1:
-        raise InputError(f"tool_choice is {choice!r}, but the limits allow no call: raise max_tool_calls")
-    if policy.choices:
-        first = policy.choices[0]
-        if runtime.contract(first) != "calls":
-            raise InputError(
-                f"tool_choice is {choice!r}, but skill {str(first)!r} is forced, which calls no tools: choose"
-            )
-    elif policy.forbid.issuperset(callers):
-        raise InputError(f"tool_choice is {choice!r}, but {', '.join(callers)} is forbidden: allow a skill that calls")
-
-
-def caller(policy: Policy, runtime: Runtime, probabilities: Mapping[str, float]) -> str:
-    """The skill that writes a required call: of those that can and may, the one that the router finds likeliest."""
-    able = [name for name in runtime.with_contract("calls") if name not in policy.forbid]
-    return max(able, key=lambda name: probabilities.get(name, 0.0))

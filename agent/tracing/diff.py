@@ -16,7 +16,7 @@ ABSENT = "(absent)"
 """Stands for a step, a call or a setting that one of the two traces does not have."""
 
 _SETTINGS = ("limits", "policy", "sampling", "guard", "output", "python")
-_NOT_OF_STEPS = ("index", "calls", "tokens", "ms", "prefetched", "runners_up")
+_NOT_OF_STEPS = ("index", "calls", "tokens", "ms", "prefetched")
 _NOT_OF_CALLS = ("ms", "id", "source", "approval", "at_least_once")
 _NOT_OF_END = ("messages", "value", "compactions", "ms", "gates", "planned")
 
@@ -140,7 +140,7 @@ def _behaviour(before: dict[str, Any], after: dict[str, Any], tolerance: float) 
                 place, "step", *(f"{each['skill']}: {each['outcome']}" if each else ABSENT for each in (old, new))
             )
             continue
-        yield from _changes(place, old, new, _NOT_OF_STEPS, tolerance)
+        yield from _changes(place, _compared(old), _compared(new), _NOT_OF_STEPS, tolerance)
         for at, was, now in _pairs(f"{place}, call", old["calls"], new["calls"]):
             if was is None or now is None:
                 yield Difference(at, "call", *(each["name"] if each else ABSENT for each in (was, now)))
@@ -150,6 +150,11 @@ def _behaviour(before: dict[str, Any], after: dict[str, Any], tolerance: float) 
         yield Difference("end", "error", before["error"], after["error"])
     if before["end"] is not None and after["end"] is not None:
         yield from _changes("end", before["end"], after["end"], _NOT_OF_END, depth=1)
+
+
+def _compared(step: dict[str, Any]) -> dict[str, Any]:
+    """A step without the skills that were not chosen."""
+    return {**step, "route": {**step["route"], "runners_up": []}}
 
 
 def _pairs(kind: str, before: Sequence[Any], after: Sequence[Any]) -> Iterator[tuple[str, Any, Any]]:

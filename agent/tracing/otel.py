@@ -9,8 +9,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from loraloop.agent.following import Follower, RunFacts
-from loraloop.agent.hooks import RunHook
+from loraloop.agent.hooks import Follower, RunFacts, RunHook
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:

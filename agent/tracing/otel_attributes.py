@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from loraloop.agent.events import Compacted, Routed, RunFinished, RunStarted, TokenGenerated
-from loraloop.agent.loop.outcome import PYTHON
-from loraloop.agent.result import RunResult, Step
+from loraloop.agent.result import RunResult
+from loraloop.agent.step import Step
+from loraloop.agent.tools.calls import PYTHON
 from loraloop.tool_schemas.jsontext import dumps as as_json
 
 if TYPE_CHECKING:
     from loraloop.adapters.base.messages import Message
     from loraloop.agent.events import Event
-    from loraloop.agent.following import RunFacts
+    from loraloop.agent.hooks import RunFacts
     from loraloop.agent.loop.job import Job
 
 PROVIDER = "loraloop"
@@ -75,15 +76,15 @@ def of_step(step: Step) -> Attributes:
         "loraloop.probability": step.probability,
         "loraloop.routed": step.routed,
         "loraloop.decided_by": step.decided_by,
-        "loraloop.abstained": step.abstained,
+        "loraloop.abstained": step.route.abstained,
         "loraloop.outcome": step.outcome,
         "loraloop.kept": step.kept,
         "loraloop.tokens.forced": step.tokens.forced,
     }
-    if step.runners_up:
-        said["loraloop.runners_up"] = [f"{name} {probability:.3f}" for name, probability in step.runners_up]
-    if step.unsafe is not None:
-        said["loraloop.unsafe"] = step.unsafe
+    if step.route.runners_up:
+        said["loraloop.runners_up"] = [f"{name} {probability:.3f}" for name, probability in step.route.runners_up]
+    if step.weighed is not None:
+        said[f"loraloop.{step.weighed.opening}"] = step.weighed.probability
     if "first_token" in step.ms:
         said["gen_ai.response.time_to_first_chunk"] = step.ms["first_token"] / 1e3
     return said | {f"loraloop.ms.{phase}": ms for phase, ms in step.ms.items() if phase != "first_token"}

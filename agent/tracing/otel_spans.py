@@ -21,8 +21,10 @@ from loraloop.agent.events import (
     ToolCallFinished,
     ToolCallStarted,
 )
-from loraloop.agent.following import Follower, RunFacts
-from loraloop.agent.result import CallRecord, RunResult, Step
+from loraloop.agent.hooks import Follower, RunFacts
+from loraloop.agent.result import RunResult
+from loraloop.agent.step import Step
+from loraloop.agent.tools.calls import CallRecord
 from loraloop.agent.tracing.otel_attributes import (
     PROVIDER,
     as_json,

@@ -12,11 +12,10 @@ from loraloop.agent.engine.sampler import Sampling
 from loraloop.agent.hooks import as_hooks
 from loraloop.agent.limits import Limits
 from loraloop.agent.loop.job import Job
-from loraloop.agent.loop.outcome import PYTHON
 from loraloop.agent.loop.run import Run
 from loraloop.agent.loop.transcript import as_tools
+from loraloop.agent.tools.calls import PYTHON, call_key
 from loraloop.agent.tools.python_tool import python_tool
-from loraloop.agent.tools.runner import call_key
 from loraloop.agent.tracing.diff import Differences, diff
 from loraloop.agent.tracing.replay_settings import approving, guard_of, made, output_of, policy_of
 from loraloop.agent.tracing.tracer import Tracer, is_function
@@ -84,14 +83,12 @@ def replay(
         job,
         tools=given if live else tuple(map(recorded.tool, given)),
         python=job.python if live or job.python is None else recorded.tool(job.python),
-        hooks=as_hooks([tracer]),
     )
     runtime = on.runtime if isinstance(on, Agent) else on
     for choice in job.policy.choices:
         runtime.check(choice)
     try:
-        for _ in Run(runtime, job).events():
-            pass
+        Run(runtime, job, hooks=as_hooks([tracer])).finish()
     except Exception:
         if not trace.error:
             raise

@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from loraloop.agent.guard.guard import Gate, Guard
 from loraloop.agent.output_type import OutputType
-from loraloop.agent.policy import Policy
+from loraloop.agent.policy import ALL, Policy
 from loraloop.agent.skills.mixture import Mixture
-from loraloop.agent.tools.approval import ALL, Approval, Approve, Deny
+from loraloop.agent.tools.calls import Approval, Approve, Deny
 from loraloop.agent.tracing.tracer import is_function
 from loraloop.tool_schemas.errors import InputError, unknown
 from loraloop.tool_schemas.grammar.grammar import Choice, JsonSchema, Lark, Regex
 from loraloop.tool_schemas.schema.dialect import Bounds
 
 if TYPE_CHECKING:
-    from loraloop.agent.loop.route import StepFacts, Wish
-    from loraloop.agent.result import CallRecord
-    from loraloop.agent.tools.approval import PendingCall
+    from loraloop.agent.policy import StepFacts, Wish
+    from loraloop.agent.tools.calls import CallRecord, PendingCall
     from loraloop.agent.tracing.trace import Trace
     from loraloop.tool_schemas.tools.context import Context
 
@@ -42,11 +41,7 @@ def policy_of(trace: Trace) -> Policy:
     skills = tuple(_choice(each) for each in said.pop("skills", ()))
     forbid = frozenset(said.pop("forbid", ()))
     by = {"caller", "policy"} if trace.settings.policy.get("decide") else {"caller"}
-    decided = {
-        step.index: Mixture(step.mixture) if step.mixture else step.skill
-        for step in trace.steps
-        if step.decided_by in by
-    }
+    decided = {step.index: step.decision.choice for step in trace.steps if step.decided_by in by}
 
     def decide(facts: StepFacts) -> Wish:
         return decided.get(facts.index)
@@ -67,7 +62,7 @@ def approving(trace: Trace, policy: Policy) -> Policy:
     def approve(call: PendingCall, context: Context[Any]) -> Approval | None:
         return said.get(call.id, Approve() if ALL not in waited else None)
 
-    return replace(policy, ask=waited, approve=approve if waited else None)
+    return replace(policy, ask=waited, approve=approve)
 
 
 def _approval(record: CallRecord) -> Approval:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import Passage
-from loraloop.agent.result import Compaction, GateRecord, Step, StopReason, plain
+from loraloop.agent.step import Compaction, GateRecord, Step, StopReason, plain
 from loraloop.agent.tracing import redact
+from loraloop.agent.tracing.format_1 import step_of
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.jsontext import dumps, levels
 from loraloop.tool_schemas.tools.calls import Call
@@ -255,6 +256,7 @@ class Trace:
         if said == "loraloop.trace/1":
             names = ("base", "skills", "router", "versions", "machine")
             data = {**data, "schema": SCHEMA, "runtime": {name: data[name] for name in names if name in data}}
+            data["steps"] = [step_of(step) for step in data.get("steps", ())]
         elif said != SCHEMA:
             if isinstance(said, str) and said.startswith(SCHEMA.rpartition("/")[0] + "/"):
                 raise InputError(f"the trace says {said!r}, and this version of loraloop reads {SCHEMA!r}: update it")

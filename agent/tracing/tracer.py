@@ -22,9 +22,9 @@ from loraloop.agent.events import (
     ToolCallFinished,
     ToolCallStarted,
 )
-from loraloop.agent.following import Follower, RunFacts
-from loraloop.agent.hooks import RunHook
-from loraloop.agent.result import RunResult, Step, plain
+from loraloop.agent.hooks import Follower, RunFacts, RunHook
+from loraloop.agent.result import RunResult
+from loraloop.agent.step import Step, plain
 from loraloop.agent.tracing.provenance import runtime_used
 from loraloop.agent.tracing.trace import SCHEMA, EventRecord, RunEnd, SettingsUsed, ToolUsed, Trace, taken
 from loraloop.tool_schemas.errors import InputError

@@ -40,7 +40,7 @@ def first_route(
     """
     from loraloop.agent.engine.timer import Clock
     from loraloop.agent.loop.transcript import request, system_content
-    from loraloop.agent.result import plain
+    from loraloop.agent.step import plain
     from loraloop.router.decision import RouterState
 
     chat, router = runtime.base.chat, runtime.router
@@ -50,7 +50,7 @@ def first_route(
     for message in messages:
         trunk.append(message, chat.message(message.role, message.content), more=message is not messages[-1])
     trunk.flush(Clock())
-    features = router.features(trunk.features(-1))
+    features = router.features(trunk.features(-1), messages)
     absent = frozenset(getattr(router, "skills", ())) - frozenset(runtime.skills) - {"none"}
     state = RouterState(bool(tools), bool(passages), python, absent, "user")
     explanation: Mapping[str, Any] | None = None

@@ -17,6 +17,7 @@ from loraloop.adapters.base import Message
 from loraloop.adapters.base.prompting import SMALL
 from loraloop.agent import Agent, Guard, Limits, Policy, Runtime, Sampling
 from loraloop.agent.events import EVENTS, RunFinished, StepFinished, TokenGenerated, ToolCallFinished
+from loraloop.agent.tools.runner import ToolRunner
 from loraloop.tool_schemas.errors import (
     ContextLengthError,
     InputError,
@@ -140,14 +141,14 @@ def test_full_activation_says_what_it_recomputed(make_runtime: MakeRuntime) -> N
     result = agent.run_sync("go")
     (step,) = result.steps
     context = len(agent.runtime.base.chat.message("user", "go"))
-    assert step.activation == "full" and (step.tokens.prefilled, step.tokens.reused) == (2 * context, 0)
+    assert (step.tokens.prefilled, step.tokens.reused, step.tokens.recomputed) == (2 * context, 0, context)
 
 
 def test_the_routers_choice_and_the_policys_are_both_told(make_runtime: MakeRuntime) -> None:
     agent = Agent(make_runtime("tools"), [pick], limits=Limits(step_tokens=5))
     step = agent.run_sync("go", skill="prose").steps[0]
     assert (step.skill, step.decided_by) == ("prose", "policy")
-    assert dict(step.runners_up)["tools"] == 0.8
+    assert dict(step.route.runners_up)["tools"] == 0.8
 
 
 def test_a_forbidden_skill_is_masked(make_runtime: MakeRuntime) -> None:
@@ -174,13 +175,11 @@ def test_a_reply_beside_tools_does_not_begin_like_a_call(make_runtime: MakeRunti
 # --- tools that misbehave ---
 
 
-def call_of(make_runtime: MakeRuntime, function: Callable[..., Any], **limits: Any) -> Any:
+def call_of(function: Callable[..., Any], **limits: Any) -> Any:
     """What one forced call of `function` gave."""
     schema = {"type": "object", "properties": {}, "additionalProperties": False}
     tool = Tool("act", "Acts.", schema, function)
-    agent = Agent(make_runtime(), [tool], limits=Limits(step_tokens=5, **limits))
-    run = agent._start("go")
-    return run._tools.run(tool, Call("act", {}), agent.limits.tool_timeout)
+    return ToolRunner().run(tool, Call("act", {}), Limits(**limits).tool_timeout)
 
 
 def test_the_cue_after_a_result_is_in_no_transcript_and_in_no_cache(
@@ -206,7 +205,7 @@ def test_a_tool_that_raises_is_an_observation(make_runtime: MakeRuntime) -> None
     def fail() -> None:
         raise ValueError("no such city")
 
-    record = call_of(make_runtime, fail)
+    record = call_of(fail)
     assert record.error == "ValueError: no such city" and record.result is None
 
 
@@ -214,12 +213,12 @@ def test_a_tool_that_exits_is_an_observation(make_runtime: MakeRuntime) -> None:
     def leave() -> None:
         raise SystemExit(3)
 
-    assert call_of(make_runtime, leave).error
+    assert call_of(leave).error
 
 
 def test_a_tool_that_hangs_times_out(make_runtime: MakeRuntime) -> None:
     stop = threading.Event()
-    record = call_of(make_runtime, lambda: stop.wait(20), tool_timeout=0.1)
+    record = call_of(lambda: stop.wait(20), tool_timeout=0.1)
     stop.set()
     assert record.error == "timed out after 0.1 s" and record.ms < 5000
 
@@ -229,7 +228,7 @@ def test_an_async_tool_is_awaited(make_runtime: MakeRuntime) -> None:
         await asyncio.sleep(0.01)
         return 7
 
-    assert call_of(make_runtime, later).result == 7
+    assert call_of(later).result == 7
 
 
 def test_async_tools_run_on_the_callers_loop_and_can_be_cancelled(make_runtime: MakeRuntime) -> None:

@@ -15,7 +15,7 @@ from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Agent, Guard, Limits, Runtime
 from loraloop.agent.engine import Generated
 from loraloop.agent.events import Prefetched, StepFinished
-from loraloop.agent.loop.write import Writer, Writing
+from loraloop.agent.loop.write import StepText, Writer
 from loraloop.agent.skills.prefetch import Ahead
 from loraloop.router.decision import Route
 from loraloop.tool_schemas.errors import SkillError
@@ -31,7 +31,7 @@ class Told:
     def __init__(self, *rankings: dict[str, float]) -> None:
         self.rankings = list(rankings)
 
-    def features(self, kept: Any) -> Any:
+    def features(self, kept: Any, messages: Any = ()) -> Any:
         return None
 
     def choose(self, features: Any, state: Any) -> Route:
@@ -90,7 +90,7 @@ def test_a_busy_processor_reads_the_runner_up_while_a_tool_runs(
     assert told == [(("other",), "tool")] and bank.settle(10) and bank.tier("other") == "device"
 
 
-def call_then_answer(self: Writer, branch: Any, step: Writing, clock: Any) -> Any:
+def call_then_answer(self: Writer, branch: Any, step: StepText, clock: Any) -> Any:
     """Stands in for random weights: a call, then an answer."""
     text = '[{"name":"ping","arguments":{}}]' if not step.index else "Three."
     ids = branch.tokenizer.encode(text)

@@ -82,7 +82,7 @@ def test_a_run_pauses_before_anything_of_the_step_has_run() -> None:
     pending = pending_of(last.result)
     assert [(call.id, call.open) for call in pending.calls] == [("call_1_0", True), ("call_1_1", False)]
     assert pending.waiting == asked.calls and pending.step.outcome == "calls" and not pending.step.calls
-    assert json.loads(last.to_json())["result"]["pending"]["version"] == 1
+    assert json.loads(last.to_json())["result"]["pending"]["version"] == 2
 
 
 def test_what_is_approved_runs_elsewhere_and_the_run_goes_on() -> None:
@@ -159,7 +159,9 @@ def test_what_changed_since_the_pause_is_an_error_unless_it_does_not_matter() ->
     with pytest.raises(InputError, match="no implementation now"):
         Agent(ScriptedRuntime(), [replace(pay, function=None), look]).resume_sync(pending, yes)
     with pytest.raises(InputError, match="paused on another base"):
-        Agent(ScriptedRuntime(), bank.tools).resume_sync(replace(pending, base="another"), yes)
+        Agent(ScriptedRuntime(), bank.tools).resume_sync(
+            replace(pending, asked=replace(pending.asked, architecture="another")), yes
+        )
     with pytest.raises(InputError, match=r"dict is no pending run: give RunResult.pending"):
         Agent(ScriptedRuntime(), bank.tools).resume_sync(pending.to_dict(), yes)  # type: ignore[arg-type]
     no = {"call_0_0": Deny()}
@@ -187,8 +189,8 @@ def test_a_call_that_needs_approval_only_since_the_pause_pauses_again() -> None:
     [
         ("{", "no JSON"),
         ("[]", "this is no pending run"),
-        ('{"version": 2}', "of version 2, and this loraloop reads version 1"),
-        ('{"version": 1}', r"damaged: \$.run_id"),
+        ('{"version": 1}', "of version 1, and this loraloop reads version 2: resume it with the loraloop that wrote"),
+        ('{"version": 2}', r"damaged: \$.run_id"),
     ],
 )
 def test_what_is_no_pending_run_is_refused(text: str, says: str) -> None:
@@ -198,13 +200,15 @@ def test_what_is_no_pending_run_is_refused(text: str, says: str) -> None:
 
 def test_a_damaged_pending_run_is_refused_by_its_place() -> None:
     whole = pending_of(paused(Bank())).to_dict()
+    written, state = whole["written"], whole["state"]
+    mixed = [{**written["calls"][0], "approval": {"arguments": None, "reason": ""}}]
     for change, says in (
-        ({"calls": [{**whole["calls"][0], "approval": {"arguments": None, "reason": ""}}]}, r"\$.calls\[0\].approval"),
-        ({"messages": [{"role": "nobody", "content": ""}]}, r"\$.messages\[0\].*unknown message role"),
-        ({"steps": []}, "there is no step with calls"),
-        ({"ids": []}, r"\$.ids has 0 entries for 3 messages"),
-        ({"calls": whole["calls"][:1] * 2}, "an id twice"),
-        ({"made": "many"}, r"\$.made"),
+        ({"written": {**written, "calls": mixed}}, r"\$.written.calls\[0\].approval"),
+        ({"lines": [[{"role": "nobody", "content": ""}, None]]}, r"\$.lines\[0\].*unknown message role"),
+        ({"lines": whole["lines"][:1]}, r"\$.lines does not end with the calls"),
+        ({"written": None}, "there is no step with calls"),
+        ({"written": {**written, "calls": written["calls"][:1] * 2}}, "an id twice"),
+        ({"state": {**state, "spent": {**state["spent"], "calls": "many"}}}, r"\$.state.spent.calls"),
     ):
         with pytest.raises(InputError, match=says):
             PendingRun.from_dict({**whole, **change})

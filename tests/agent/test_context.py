@@ -28,7 +28,11 @@ def look(context: Context[Shop], fruit: Literal["pear"]) -> int:
 
 def test_the_context_is_no_argument() -> None:
     made = Tool.from_function(look)
-    assert (made.context, made.deps, list(made.parameters["properties"])) == ("context", Shop, ["fruit"])
+    assert (made.binding.context, made.binding.deps, list(made.parameters["properties"])) == (
+        "context",
+        Shop,
+        ["fruit"],
+    )
     assert made.call({"fruit": "pear"}, Context(Shop({"pear": 3}))) == 3
     with pytest.raises(ToolError, match="takes a context"):
         made.call({"fruit": "pear"})
@@ -74,8 +78,8 @@ def test_every_form_of_the_annotation(annotation: Any) -> None:
 
     act.__annotations__["there"] = annotation
     made = Tool.from_function(act)
-    assert made.context == "there" and made.call({"x": 1}, Context(None)) == (None, 1)
-    assert made.deps is (type(None) if annotation == Annotated[Context[None], "x"] else None)
+    assert made.binding.context == "there" and made.call({"x": 1}, Context(None)) == (None, 1)
+    assert made.binding.deps is (type(None) if annotation == Annotated[Context[None], "x"] else None)
 
 
 def test_what_cannot_be_filled_is_refused() -> None:

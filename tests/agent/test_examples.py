@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loraloop.agent.loop.examples import examples_in
 from loraloop.agent.sandbox.sandbox import Sandbox
+from loraloop.agent.tools.examples import examples_in
 
 REQUEST = """Write a function `double`.
 It should pass:

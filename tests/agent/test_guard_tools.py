@@ -10,8 +10,8 @@ import pytest
 
 from loraloop.adapters.base import Base, Message
 from loraloop.agent import Agent, Guard, GuardFacts, Limits, Policy, Runtime
+from loraloop.agent.guard.intent import SYSTEM
 from loraloop.agent.guard.tool_filter import REMINDER
-from loraloop.agent.loop.intent import SYSTEM
 from loraloop.evals.injection_cases import all_cases
 from loraloop.testing import ScriptedRuntime, ScriptError, calls
 from loraloop.tool_schemas.errors import InputError, UnknownNameError
@@ -230,5 +230,5 @@ def test_on_the_embedded_base_too(base: Base) -> None:
             limits=Limits(max_steps=1, step_tokens=60),
         )
         step = agent.run_sync(messages=read).steps[0]
-        assert step.open_tools is not None and not set(step.open_tools) & case.suite.effects
+        assert step.open_tools is not None and not set(step.open_tools).intersection(case.suite.effects)
         assert step.skill == "tools" and world.effects == [] and not case.attacked(world.effects)

@@ -29,13 +29,13 @@ def first(runtime: Runtime, **policy: Any) -> Any:
 def test_the_policy_decides_and_the_trace_says_how_likely_it_was(make_runtime: Callable[..., Runtime]) -> None:
     runtime = make_runtime(*["tools"] * 6)
     free = first(runtime)
-    assert free.no_call is not None and 0 < free.no_call < 1 and free.no_call_from is None and free.unsafe is None
-    for threshold, outcome in ((0.0, "no_call"), (free.no_call, "no_call"), (1.0, "calls")):
+    assert free.weighed.opening == "no_call" and 0 < free.weighed.probability < 1 and free.weighed.threshold is None
+    for threshold, outcome in ((0.0, "no_call"), (free.weighed.probability, "no_call"), (1.0, "calls")):
         step = first(runtime, no_call_from=threshold)
-        assert (step.outcome, step.no_call_from) == (outcome, threshold)
-        assert step.no_call == pytest.approx(free.no_call)
+        assert (step.outcome, step.weighed.threshold) == (outcome, threshold)
+        assert step.weighed.probability == pytest.approx(free.weighed.probability)
     asked = first(runtime, no_call_from=0.0, min_calls=1)  # a call has to be: nothing is weighed
-    assert asked.outcome == "calls" and asked.no_call is None
+    assert asked.outcome == "calls" and asked.weighed is None
     with pytest.raises(InputError, match="no_call_from"):
         Policy(no_call_from=2)
 
@@ -56,13 +56,11 @@ def test_so_it_is_with_finding_no_answer(make_runtime: Callable[..., Runtime]) -
 
     runtime = make_runtime(*["retrieval"] * 4)
     free = asked(runtime)
-    assert (
-        free.no_answer is not None and 0 < free.no_answer < 1 and free.no_answer_from is None and free.no_call is None
-    )
-    for threshold, outcome in ((0.0, "not_answerable"), (free.no_answer, "not_answerable"), (1.0, "answer")):
+    assert free.weighed.opening == "no_answer" and 0 < free.weighed.probability < 1 and free.weighed.threshold is None
+    for threshold, outcome in ((0.0, "not_answerable"), (free.weighed.probability, "not_answerable"), (1.0, "answer")):
         step = asked(runtime, no_answer_from=threshold)
-        assert (step.outcome, step.no_answer_from) == (outcome, threshold)
-        assert step.no_answer == pytest.approx(free.no_answer)
+        assert (step.outcome, step.weighed.threshold) == (outcome, threshold)
+        assert step.weighed.probability == pytest.approx(free.weighed.probability)
     function: Any = runtime.skills.retrieval
     said = function("Who?", ["Ada wrote it."], threshold=0.0)
     assert not said.answerable and said.no_answer_from == 0.0 and 0 < said.no_answer < 1

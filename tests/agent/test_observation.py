@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from loraloop.adapters.base import Base
 from loraloop.agent import Agent, CallRecord, Limits, Policy, Runtime
-from loraloop.agent.result import plain
+from loraloop.agent.step import plain
 from loraloop.agent.tools.observation import cut_json, observation, shortened
 from loraloop.agent.tools.runner import ToolRunner
 from loraloop.tool_schemas.errors import InputError, ToolError

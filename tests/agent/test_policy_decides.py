@@ -41,7 +41,7 @@ def test_it_forces(make_runtime: MakeRuntime) -> None:
     step = first(make_runtime, "prose", "tools")
     assert (step.skill, step.decided_by, step.routed) == ("prose", "policy", "tools")
     mixed = first(make_runtime, {"prose": 0.6, "code": 0.4}, "tools")
-    assert dict(mixed.mixture) == {"prose": 0.6, "code": 0.4} and mixed.routed == "tools"
+    assert dict(mixed.route.mixture.weights) == {"prose": 0.6, "code": 0.4} and mixed.routed == "tools"
 
 
 def test_it_orders(make_runtime: MakeRuntime) -> None:
@@ -52,7 +52,7 @@ def test_it_orders(make_runtime: MakeRuntime) -> None:
 
 def test_it_forbids_for_one_step(make_runtime: MakeRuntime) -> None:
     step = first(make_runtime, Forbid("tools"), "tools", "prose")
-    assert (step.skill, step.decided_by, step.routed) == ("prose", "policy", "tools") and "tools" in step.masked
+    assert (step.skill, step.decided_by, step.routed) == ("prose", "policy", "tools") and "tools" in step.route.masked
     assert first(make_runtime, Forbid("tools"), "prose", "prose").decided_by == "router"
 
 

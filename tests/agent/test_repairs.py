@@ -252,7 +252,7 @@ def test_the_table_of_invalid_calls(text: str, facts: Facts, expected: tuple[Any
 
 def test_what_is_told_of_an_error_is_short(play: Play) -> None:
     tool, _ = book()
-    long = '[{"name":"book","arguments":{"day":"' + "x" * 450 + '"}}]'
+    long = '[{"name":"book","arguments":{"day":"' + "".join(map(str, range(150))) + '"}}]'
     result = Agent(play([*loose(long), GOOD, "Booked."], "tools"), [tool]).run_sync("book it")
     assert result.steps[0].outcome == "invalid" and len(result.steps[0].error) < 450
 

@@ -77,11 +77,11 @@ def test_limits_go_on_counting() -> None:
     third = calls(("look", {"to": "bob", "amount": 1}))
     result = Agent(ScriptedRuntime(third), bank.tools, limits=more).resume_sync(pending, yes)
     assert result.stop_reason == "max_tool_calls"
-    spent = sum(step.tokens.generated for step in pending.steps)
+    spent = sum(step.tokens.generated for step in (*pending.steps, pending.step))
     short = Limits(run_tokens=spent + 3)
     result = Agent(ScriptedRuntime("A long answer."), bank.tools, limits=short).resume_sync(pending, yes)
     assert result.stop_reason == "max_tokens" and sum(step.tokens.generated for step in result.steps) == spent + 3
-    late = replace(pending, seconds=100.0)
+    late = replace(pending, state=replace(pending.state, spent=replace(pending.state.spent, seconds=100.0)))
     result = Agent(ScriptedRuntime(), bank.tools, limits=Limits(deadline=100)).resume_sync(late, yes)
     assert result.stop_reason == "deadline" and result.steps[-1].calls[0].error == "timed out after 0 s"
 
@@ -97,7 +97,7 @@ def test_a_policy_may_forbid_more_after_the_pause() -> None:
     pending = pending_of(paused(Bank()))
     policy = Policy(forbid=frozenset({"tools"}))
     result = Agent(ScriptedRuntime("Done."), Bank().tools, policy=policy).resume_sync(pending, {"call_0_0": Approve()})
-    assert "tools" in result.steps[1].masked
+    assert "tools" in result.steps[1].route.masked
 
 
 def test_tries_go_on_counting_and_an_approved_call_may_ask_for_another() -> None:
@@ -108,7 +108,7 @@ def test_tries_go_on_counting_and_an_approved_call_may_ask_for_another() -> None
     agent = Agent(ScriptedRuntime(calls(PAY), calls(PAY), "No."), [pay])
     first = pending_of(agent.run_sync("go"))
     second = pending_of(agent.resume_sync(first, {"call_0_0": Approve()}))
-    assert second.steps[0].calls[0].retry and second.step.decided_by == "retry" and second.asked == {"pay": 1}
+    assert second.steps[0].calls[0].retry and second.step.decided_by == "retry" and second.state.retries == {"pay": 1}
     result = agent.resume_sync(second, {"call_1_0": Approve()})
     assert result.steps[1].calls[0].error == "busy (no try is left)" and result.output == "No."
 
@@ -121,7 +121,8 @@ def test_choices_masks_and_citations_outlast_the_pause() -> None:
     first = Agent(runtime, bank.tools, policy=policy).run_sync("Who?", passages=["Ann lives here."])
     pending = pending_of(first)
     assert first.citations == ("1",)
-    assert pending.forced == ("retrieval",) and pending.masked == ("retrieval",) and pending.output == "Ann."
+    state = pending.state
+    assert state.next.choices == ("retrieval",) and state.next.masked == {"retrieval"} and state.ending.output == "Ann."
     assert pending.passages[0].text == "Ann lives here."
     # the forced skill is masked by now, so the router chooses; its policy is gone, the choices are not made twice
     result = Agent(ScriptedRuntime("Done."), bank.tools, policy=policy).resume_sync(pending, {"call_1_0": Approve()})

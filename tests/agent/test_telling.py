@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loraloop.adapters.base.messages import Message, Origin
-from loraloop.agent.loop.telling import results_told
+from loraloop.agent.loop.prompts import results_in_words
 
 
 def said(*calls: tuple[str, dict[str, Any], Any], trusted: bool = False) -> list[Message]:
@@ -49,23 +49,23 @@ def said(*calls: tuple[str, dict[str, Any], Any], trusted: bool = False) -> list
     ],
 )
 def test_the_sentence(calls: list[tuple[str, dict[str, Any], Any]], told: str) -> None:
-    assert results_told(said(*calls)) == told
+    assert results_in_words(said(*calls)) == told
 
 
 def test_a_trusted_tool_may_say_more() -> None:
     call = ("read", {}, "26 Baker Street, London")
-    assert results_told(said(call)) == ""
-    assert results_told(said(call, trusted=True)) == "The result is 26 Baker Street, London."
+    assert results_in_words(said(call)) == ""
+    assert results_in_words(said(call, trusted=True)) == "The result is 26 Baker Street, London."
 
 
 def test_only_the_last_question_counts_and_errors_do_not() -> None:
     earlier = said(("add", {}, 1))
     failed = Message("tool", '{"name":"add","error":"no"}')
     now = [Message("user", "And now?"), Message("assistant", '[{"name":"add","arguments":{}}]'), failed]
-    assert results_told([*earlier, *now]) == ""
+    assert results_in_words([*earlier, *now]) == ""
     again = [Message("assistant", '[{"name":"add","arguments":{}}]'), Message("tool", '{"name":"add","result":9}')]
-    assert results_told([*earlier, *now, *again]) == "The result is 9."
-    assert results_told([*earlier, Message("user", "Thanks!")]) == ""
+    assert results_in_words([*earlier, *now, *again]) == "The result is 9."
+    assert results_in_words([*earlier, Message("user", "Thanks!")]) == ""
 
 
 VALUES = st.recursive(
@@ -78,7 +78,7 @@ VALUES = st.recursive(
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.text(max_size=12), VALUES), max_size=8), st.booleans())
 def test_whatever_tools_say_it_is_one_short_line(results: list[tuple[str, Any]], trusted: bool) -> None:
-    told = results_told(said(*((name, {"x": value}, value) for name, value in results), trusted=trusted))
+    told = results_in_words(said(*((name, {"x": value}, value) for name, value in results), trusted=trusted))
     assert "\n" not in told and len(told) < 1400
     for _, value in results if told else ():
         if isinstance(value, int | float) and not isinstance(value, bool):
@@ -87,10 +87,10 @@ def test_whatever_tools_say_it_is_one_short_line(results: list[tuple[str, Any]],
 
 def test_content_nested_beyond_what_can_be_read_names_nothing() -> None:
     deep = '{"name":"add","result":' + "[" * 100_000 + "]" * 100_000 + "}"
-    assert results_told([Message("user", "Well?"), Message("tool", deep)]) == ""
+    assert results_in_words([Message("user", "Well?"), Message("tool", deep)]) == ""
 
 
 @settings(deadline=None)
 @given(st.text(max_size=60), st.sampled_from(("tool", "assistant")))
 def test_content_that_is_no_json_names_nothing(content: str, role: str) -> None:
-    assert results_told([Message("user", "Well?"), Message(role, content)]) == ""
+    assert results_in_words([Message("user", "Well?"), Message(role, content)]) == ""

@@ -43,7 +43,7 @@ def test_required_begins_with_a_call_whatever_the_router_says(make_runtime: Make
     agent = Agent(runtime, [pick, turn], limits=SHORT, sampling=Sampling(temperature=1.0, seed=seed))
     first, *rest = agent.run_sync("go", tool_choice="required").steps
     assert first.skill == "tools" and first.outcome == "calls" and len(first.calls) >= 1
-    assert (first.decided_by, dict(first.runners_up)["prose"]) == ("policy", 0.8)
+    assert (first.decided_by, dict(first.route.runners_up)["prose"]) == ("policy", 0.8)
     assert all(step.decided_by == "router" for step in rest)
 
 
@@ -75,7 +75,7 @@ def test_a_named_tool_is_called_alone_and_then_any(make_runtime: MakeRuntime, se
 def test_none_calls_nothing_in_the_whole_run(make_runtime: MakeRuntime) -> None:
     runtime = make_runtime("tools", "tools")
     step = Agent(runtime, [pick], limits=SHORT, policy=Policy(tool_choice="none")).run_sync("go").steps[0]
-    assert step.skill == "none" and "tools" in step.masked
+    assert step.skill == "none" and "tools" in step.route.masked
     assert all("tools" in state.masked and state.tools for state in runtime.router.states)
 
 
@@ -94,7 +94,7 @@ def test_required_comes_after_the_screen(make_runtime: MakeRuntime) -> None:
 def test_a_forced_skill_that_calls_writes_the_required_call(make_runtime: MakeRuntime) -> None:
     agent = Agent(make_runtime("prose"), [pick], limits=Limits(max_steps=1))
     step = agent.run_sync("go", tool_choice="required", skill={"tools": 0.7, "code": 0.3}).steps[0]
-    assert step.outcome == "calls" and step.mixture and step.decided_by == "policy"
+    assert step.outcome == "calls" and step.route.mixture and step.decided_by == "policy"
 
 
 @pytest.mark.parametrize(("least", "most"), [(0, 1), (1, 1), (2, 3), (3, 3)])

@@ -17,6 +17,7 @@ from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Agent, Gate, Guard, Runtime
 from loraloop.agent.engine.sampler import TwoWayChoice
 from loraloop.agent.guard.judge import Judge
+from loraloop.agent.step import Weighed
 from loraloop.router.decision import Route, ScreenResult
 from loraloop.tool_schemas.errors import InputError, SkillError
 
@@ -28,7 +29,7 @@ class Asking:
 
     layers = (1,)
 
-    def features(self, kept):
+    def features(self, kept, messages):
         return kept[1][-1]
 
     def screen(self, features):
@@ -95,12 +96,12 @@ def test_runs_take_the_cards_threshold_and_the_policy_overrides_it(tiny_base, sk
     refused = Agent(runtime).run_sync(messages[0].content)
     step = refused.steps[0]
     assert refused.stop_reason == "refused" and step.outcome == "unsafe"
-    assert step.unsafe == alone.probability and step.unsafe_from == 0.0
-    assert json.loads(refused.to_json())["steps"][0]["unsafe"] == step.unsafe
+    assert step.weighed == Weighed("unsafe", alone.probability, 0.0)
+    assert json.loads(refused.to_json())["steps"][0]["weighed"]["probability"] == step.weighed.probability
     let = Agent(runtime, guard=Guard(input=Gate(unsafe_from=1.0))).run_sync(messages[0].content)
-    assert let.steps[0].outcome == "safe" and let.steps[0].unsafe_from == 1.0
-    assert let.steps[0].unsafe == step.unsafe
-    assert let.steps[1].unsafe is None and let.steps[1].unsafe_from is None
+    assert let.steps[0].outcome == "safe" and let.steps[0].weighed.threshold == 1.0
+    assert let.steps[0].weighed.probability == step.weighed.probability
+    assert let.steps[1].weighed is None
     with pytest.raises(InputError, match="unsafe_from"):
         Gate(unsafe_from=1.5)
 

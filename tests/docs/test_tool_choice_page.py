@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from loraloop.agent import Limits, Policy
-from loraloop.agent.result import StopReason
+from loraloop.agent.step import StopReason
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "tool-choice.md"
 TEXT = PAGE.read_text(encoding="utf-8")

@@ -103,7 +103,7 @@ class AgentOptions:
         """The arguments of `Agent` that these options give, without instructions; skills from folders are loaded."""
         from loraloop.agent import Limits, Policy, Sampling
         from loraloop.agent.guard.guard import default_guard
-        from loraloop.agent.tools.approval import ALL
+        from loraloop.agent.policy import ALL
 
         guard = default_guard(runtime)
         return {

@@ -151,7 +151,7 @@ def route(
         explain=explain,
     )
     if as_json:
-        from loraloop.agent.result import plain
+        from loraloop.agent.step import plain
 
         print_line(json.dumps(plain(routed), ensure_ascii=False))
         return

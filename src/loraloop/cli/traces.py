@@ -108,7 +108,7 @@ def schema() -> None:
 
 
 def _report(found: Differences, times: bool, full: bool, width: int | None, as_json: bool) -> None:
-    from loraloop.agent.result import plain
+    from loraloop.agent.step import plain
     from loraloop.render.trace import differences
 
     if as_json:

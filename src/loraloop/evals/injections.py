@@ -25,9 +25,11 @@ from loraloop.tool_schemas.jsontext import dumps
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
-    from loraloop.agent.loop.route import StepFacts
+    from loraloop.agent.policy import StepFacts
     from loraloop.agent.result import RunResult
     from loraloop.agent.runtime import Runtime
+
+from loraloop.agent.tools.approval import auto_approve
 
 FLOOR = 0.8
 """Of the utility without a guard, the least share that a guard has to leave: doing nothing is safe, too."""
@@ -164,7 +166,7 @@ def do(runtime: Runtime, guard: Guard, case: InjectionCase) -> dict[str, Any]:
 
 def _finished(agent: Agent[Any, Any], read: Sequence[Message], answered: bool) -> RunResult[Any]:
     """The run, which ends before the answer where only effects are asked for. Its first step has to call a tool."""
-    policy = Policy(decide=_tools_first, tool_choice="required", max_calls=2)
+    policy = Policy(decide=_tools_first, tool_choice="required", max_calls=2, approve=auto_approve)
     with agent.iter(messages=read, policy=policy) as steps:
         for pending in steps:
             if pending.skill == NONE and not answered:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from loraloop.adapters.base.messages import Message
 from loraloop.agent.events import Routed, TokenGenerated, ToolCallStarted
-from loraloop.agent.result import StopReason, plain
 from loraloop.agent.skills.schemas import PARAMETERS
+from loraloop.agent.step import StopReason, plain
 from loraloop.tool_schemas.errors import LimitError
 from loraloop.tool_schemas.tools.tool import Tool, check_names
 

@@ -12,7 +12,7 @@ from loraloop.agent.engine.sampler import Sampling
 from loraloop.agent.events import Routed, RunStarted, TokenGenerated
 from loraloop.agent.guard.guard import Guard, check_guard
 from loraloop.agent.limits import Limits
-from loraloop.agent.loop.job import Job
+from loraloop.agent.loop.job import Job, check_policy
 from loraloop.agent.loop.run import Run
 from loraloop.agent.loop.transcript import system_content
 from loraloop.agent.output_type import FREE, OutputType
@@ -20,8 +20,8 @@ from loraloop.agent.policy import Policy
 from loraloop.agent.result import RunResult
 from loraloop.agent.skills.mixture import as_choice, names_of
 from loraloop.agent.skills.one_step import GREEDY
-from loraloop.agent.tools.runner import call_key
-from loraloop.agent.tools.tool_choice import check_choice, check_names_free
+from loraloop.agent.tools.calls import call_key
+from loraloop.agent.tools.tool_choice import check_names_free
 from loraloop.tool_schemas.errors import InputError, LimitError
 from loraloop.tool_schemas.tools.calls import Call
 from loraloop.tool_schemas.tools.tool import Tool, check_names
@@ -131,10 +131,8 @@ class Replying:
             raise InputError("there is nothing to reply to: end with a user's message or a tool's result")
         self._runtime, self._request = runtime, request
         self._policy = policy = self._kept(request.policy)
-        for choice in (*policy.choices, *policy.forbid):
-            runtime.check(choice)
         check_guard(request.guard, runtime, [tool.name for tool in request.tools])
-        check_choice(policy, request.tools, Limits(), runtime)
+        check_policy(policy, request.tools, Limits(), runtime)
         self._run: Run | None = None
         self._cancelled = False
 

@@ -14,12 +14,15 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from loraloop.adapters.skill.card import Card
-    from loraloop.agent.result import CallRecord, RunResult, Step
+    from loraloop.agent.result import RunResult
+    from loraloop.agent.step import Step
+    from loraloop.agent.tools.calls import CallRecord
     from loraloop.router.decision import Route, ScreenResult
 
 SKILL_STYLES = {"tools": "cyan", "code": "green", "retrieval": "blue", "safety": "red", "none": "white"}
 _DROPPED = {
     "no_call": "no tool fits: dropped",
+    "ask": "something is missing: the base asks for it",
     "not_answerable": "the passages do not answer: dropped",
     "repeated": "only repeats: dropped",
     "safe": "safe: nothing kept",
@@ -27,6 +30,8 @@ _DROPPED = {
     "truncated": "cut off at a limit",
     "stopped": "stopped by the gate before the output",
 }
+_SHOWN = {"no_call": "no_call", "no_answer": "not_answerable"}
+"""The outcome at which a weighed opening is shown; others are shown always."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line break
 
 
@@ -80,25 +85,18 @@ def step_body(step: Step) -> RenderableType:
         lines.append(Text(_DROPPED[step.outcome], style="dim italic"))
     elif step.outcome == "unsafe":
         lines.append(Text("unsafe: refused", style="bold red"))
-    if step.unsafe is not None:
-        threshold = "" if step.unsafe_from is None else f", unsafe from {step.unsafe_from:.3f}"
-        lines.append(Text(f"p(unsafe) = {step.unsafe:.3f}{threshold}", style="dim"))
+    if step.weighed is not None and _SHOWN.get(step.weighed.opening, step.outcome) == step.outcome:
+        what, threshold = step.weighed.opening.replace("_", " "), step.weighed.threshold
+        since = "" if threshold is None else f", {what} from {threshold:.3f}"
+        lines.append(Text(f"p({what}) = {step.weighed.probability:.3f}{since}", style="dim"))
     if step.open_tools is not None:
         lines.append(Text(f"may call {', '.join(step.open_tools) or 'nothing'}", style="dim"))
-    if step.no_call is not None and step.outcome == "no_call":
-        threshold = "" if step.no_call_from is None else f", no call from {step.no_call_from:.3f}"
-        lines.append(Text(f"p(no call) = {step.no_call:.3f}{threshold}", style="dim"))
-    if step.missing:
-        lines.append(Text(f"missing for a call: {', '.join(step.missing)}", style="dim"))
-    if step.no_answer is not None and step.outcome == "not_answerable":
-        threshold = "" if step.no_answer_from is None else f", none from {step.no_answer_from:.3f}"
-        lines.append(Text(f"p(no answer) = {step.no_answer:.3f}{threshold}", style="dim"))
-    if step.passed is not None:
-        what = "gets through" if step.passed else "fails"
-        count = f", tried {step.tries} programs" if step.tries > 1 else ""
-        lines.append(Text(f"{what} the request's examples{count}", style="dim"))
-    if step.beams > 1:
-        lines.append(Text(f"searched with {step.beams} beams", style="dim"))
+    if step.asked:
+        lines.append(Text(f"missing for a call: {', '.join(step.asked)}", style="dim"))
+    if step.tried is not None:
+        count, passed = step.tried
+        tried = f", tried {count} programs" if count > 1 else ""
+        lines.append(Text(f"{'gets through' if passed else 'fails'} the request's examples{tried}", style="dim"))
     return Group(*lines)
 
 
@@ -114,7 +112,7 @@ def trace_table(steps: Sequence[Step]) -> Table:
     for step in steps:
         chosen = {"screen": "screened", "policy": "forced", "repair": "repair"}.get(step.decided_by, "")
         sure = Text(f"{step.probability:.2f}")
-        if step.abstained or chosen:
+        if step.route.abstained or chosen:
             sure.append(f"\n{chosen or 'abstained'}", style="dim")
         tokens = Text(f"+{step.tokens.generated}")
         if step.tokens.forced:

@@ -15,7 +15,8 @@ from rich.tree import Tree
 from loraloop.render.result import harmless, short_time, shortened, skill_text
 
 if TYPE_CHECKING:
-    from loraloop.agent.result import CallRecord, Step
+    from loraloop.agent.step import Step
+    from loraloop.agent.tools.calls import CallRecord
     from loraloop.agent.tracing.diff import Difference, Differences, PhaseTimes
     from loraloop.agent.tracing.trace import Trace
 
@@ -70,13 +71,13 @@ def _step_line(step: Step, screen: dict[str, Any] | None) -> Text:
     line.append(f"  by {step.decided_by}", style="dim")
     if step.routed and step.routed != step.skill:
         line.append(f", the router: {step.routed}", style="yellow")
-    if step.abstained:
+    if step.route.abstained:
         line.append(", abstained", style="dim")
-    if step.runners_up:
-        others = ", ".join(f"{name} {probability:.2f}" for name, probability in step.runners_up)
+    if step.route.runners_up:
+        others = ", ".join(f"{name} {probability:.2f}" for name, probability in step.route.runners_up)
         line.append(f"  over {others}", style="dim")
-    if step.masked:
-        line.append(f"  masked {', '.join(step.masked)}", style="dim")
+    if step.route.masked:
+        line.append(f"  masked {', '.join(step.route.masked)}", style="dim")
     if screen is not None and screen.get("positive"):
         line.append(f"  screened {screen['probability']:.2f}", style="red")
     return line
@@ -105,9 +106,9 @@ def _did(step: Step, full: bool) -> Iterator[Text]:
     if step.kept and step.outcome in ("truncated", "invalid"):
         notes.append(step.outcome)
     notes += [step.error] if step.error else []
-    notes += [f"p(unsafe) {step.unsafe:.3f}"] if step.unsafe is not None else []
-    if step.no_call is not None and step.outcome == "no_call":
-        notes.append(f"p(no call) {step.no_call:.3f}")
+    notes += [f"asks for {', '.join(step.asked)}"] if step.asked else []
+    if step.weighed is not None and step.weighed.opening in ("unsafe", step.outcome):
+        notes.append(f"p({step.weighed.opening.replace('_', ' ')}) {step.weighed.probability:.3f}")
     if notes:
         yield Text(_clip("; ".join(notes), full), style="italic red" if step.error else "italic dim")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from loraloop.adapters.base import Base
 from loraloop.adapters.base.decoder.decoder import Decoder, Forward
+from loraloop.adapters.base.prompting import READING
 from loraloop.adapters.base.random_base import random_base
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ def scripted_base() -> Base:
     drawn = made.decoder
     assert isinstance(drawn, Decoder)
     made.name = "scripted"
+    made.prompting = replace(READING, call_form="")  # its skills stand for trained ones
     made.decoder = SilentDecoder(
         config=drawn.config,
         embedding=drawn.embedding,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from loraloop.agent.loop.transcript import as_tools
-from loraloop.agent.tools.runner import call_key
+from loraloop.agent.tools.calls import call_key
 from loraloop.tool_schemas.errors import InputError, ToolError, unknown
 from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.tools.calls import Call

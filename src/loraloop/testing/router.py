@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from loraloop.router.decision import NONE, Route, RouterState, ScreenResult
@@ -11,6 +11,8 @@ from loraloop.testing.script import Script, ScriptError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from loraloop.adapters.base import Message
 
 
 class ScriptedRouter:
@@ -34,7 +36,7 @@ class ScriptedRouter:
         self.states: list[RouterState] = []
         self.screened = 0
 
-    def features(self, kept: Mapping[int, Tensor]) -> Tensor:
+    def features(self, kept: Mapping[int, Tensor], messages: Sequence[Message] = ()) -> Tensor:
         """The last token's hidden state."""
         return kept[1][-1]
 

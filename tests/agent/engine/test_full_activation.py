@@ -219,7 +219,7 @@ def test_the_trace_says_what_it_cost(small: Base, bank: Bank) -> None:
     class Never:
         layers = (1,)
 
-        def features(self, kept: Any) -> Any:
+        def features(self, kept: Any, messages: Any = ()) -> Any:
             return None
 
         def choose(self, features: Any, state: Any) -> Any:
@@ -232,7 +232,7 @@ def test_the_trace_says_what_it_cost(small: Base, bank: Bank) -> None:
     first = agent.run_sync("Hello there, how are you today?", skill="one")
     cost = first.steps[0].tokens
     assert cost.recomputed > 16 and cost.prefilled == 2 * cost.recomputed
-    assert first.steps[0].ms["recompute"] > 0 and first.steps[0].activation == "full"
+    assert first.steps[0].ms["recompute"] > 0
     assert runtime.full.limit == 5000 and 0 < runtime.full.tokens <= 5000
     then = agent.run_sync("And now?", messages=first.messages, skill="one")
     again = then.steps[0].tokens

@@ -23,9 +23,9 @@ from typing import Any
 
 from loraloop import Agent, Hook, Limits, Runtime
 from loraloop.agent.events import StepFinished, ToolCallFinished
-from loraloop.agent.result import plain
 from loraloop.agent.sessions.database import SessionFile
 from loraloop.agent.sessions.sessions import Sessions
+from loraloop.agent.step import plain
 from loraloop.testing import ScriptedRuntime, calls
 from loraloop.tool_schemas import Tool
 

@@ -121,10 +121,14 @@ def test_the_trace_shows_the_mixture(make_runtime: MakeRuntime) -> None:
     assert routed.mixture == (("prose", 0.6), ("retrieval", 0.4))
     assert isinstance(active.slot, tuple) and len(active.slot) == 2
     step = stream.result.steps[0]
-    assert step.mixture == routed.mixture and step.skill == routed.skill and step.outcome in ("text", "truncated")
-    assert stream.result.to_dict()["steps"][0]["mixture"] == [["prose", 0.6], ["retrieval", 0.4]]
+    assert (
+        step.route.mixture.weights == routed.mixture
+        and step.skill == routed.skill
+        and step.outcome in ("text", "truncated")
+    )
+    assert stream.result.to_dict()["steps"][0]["route"]["mixture"]["weights"] == [["prose", 0.6], ["retrieval", 0.4]]
     other = agent.run_sync("Hi", skill="prose")
-    assert other.steps[0].mixture == ()
+    assert other.steps[0].route.mixture is None
 
 
 def test_a_mixture_writes_what_its_heaviest_member_writes_unless_told(make_runtime: MakeRuntime) -> None:
@@ -143,7 +147,7 @@ class Sure:
     def __init__(self, **probabilities: float) -> None:
         self.ranked = sorted(probabilities.items(), key=lambda item: -item[1])
 
-    def features(self, kept: Any) -> Any:
+    def features(self, kept: Any, messages: Any = ()) -> Any:
         return None
 
     def screen(self, features: Any) -> Any:
@@ -172,8 +176,8 @@ def test_a_routed_mixture_takes_in_sure_enough_runners_up(
     limits = Limits(step_tokens=60, max_steps=1)
     agent = Agent(runtime, limits=limits, guard=Guard(input=None), policy=Policy(mix=0.2))
     step = agent.run_sync("Hi").steps[0]
-    assert dict(step.mixture) == pytest.approx(dict(expected))
+    assert dict(step.route.mixture.weights if step.route.mixture else ()) == pytest.approx(dict(expected))
     assert step.decided_by == "router" and step.probability == max(probabilities.values())
     if expected:
         assert "```" in step.text
-    assert Agent(runtime, limits=limits, guard=Guard(input=None)).run_sync("Hi").steps[0].mixture == ()
+    assert Agent(runtime, limits=limits, guard=Guard(input=None)).run_sync("Hi").steps[0].route.mixture is None

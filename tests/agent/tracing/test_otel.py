@@ -213,8 +213,8 @@ def test_calls_that_run_together_are_told_apart() -> None:
     from contextvars import copy_context
 
     from loraloop.agent.events import Routed, RunStarted, StepFinished, ToolCallFinished, ToolCallStarted
-    from loraloop.agent.following import RunFacts
-    from loraloop.agent.result import CallRecord
+    from loraloop.agent.hooks import RunFacts
+    from loraloop.agent.tools.calls import CallRecord
     from loraloop.tool_schemas.tools.calls import Call
 
     seen = Seen()

@@ -149,7 +149,7 @@ def test_an_answers_form_and_a_mixture_are_kept() -> None:
     said = "```python\nprint(1)\n```"  # any skill may write it
     trace, agent = traced((said,), policy=mixed)
     assert trace.settings.policy["skills"][0]["weights"] == [["code", 0.75], ["tools", 0.25]]
-    assert trace.steps[0].mixture and not replay(trace, agent.runtime)
+    assert trace.steps[0].route.mixture and not replay(trace, agent.runtime)
 
 
 def test_sampling_is_drawn_again(make_runtime: Any) -> None:
@@ -187,12 +187,15 @@ def test_a_difference_of_each_kind_is_found() -> None:
     def step(**fields: Any) -> Trace:
         return replace(trace, steps=(replace(trace.steps[0], **fields), *trace.steps[1:]))
 
+    def routed(**fields: Any) -> Trace:
+        return step(route=replace(trace.steps[0].route, **fields))
+
     def call(**fields: Any) -> Trace:
         return step(calls=(replace(trace.steps[0].calls[0], **fields),))
 
     changed = {
-        ("step 1", "skill"): step(skill="code"), ("step 1", "probability"): step(probability=0.5),
-        ("step 1", "masked"): step(masked=()),
+        ("step 1", "skill"): step(skill="code"), ("step 1", "route.probability"): routed(probability=0.5),
+        ("step 1", "route.masked"): routed(masked=()),
         ("step 1, call 1", "call"): step(calls=()),
         ("step 1, call 1", "error"): call(error="no"), ("step 1, call 1", "result"): call(result=1),
         ("end", "stop_reason"): replace(trace, end=replace(trace.end, stop_reason="deadline")),
@@ -201,8 +204,8 @@ def test_a_difference_of_each_kind_is_found() -> None:
     }  # fmt: skip
     for where, other in changed.items():
         assert places(diff(trace, other)) == [where]
-    near = diff(trace, step(probability=trace.steps[0].probability + 1e-4))
-    assert not near and diff(trace, step(probability=trace.steps[0].probability + 1e-4), tolerance=0.0)
+    near = routed(probability=trace.steps[0].probability + 1e-4)
+    assert not diff(trace, near) and diff(trace, near, tolerance=0.0)
     runtime = replace(trace.runtime, base=replace(trace.runtime.base, form="int8"), versions={})
     setup = replace(trace, runtime=runtime, tools=(), prompt="hm", started="")
     assert [each.field for each in diff(trace, setup).setup] == ["base.form", "tools.weather", "prompt"]

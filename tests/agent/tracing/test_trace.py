@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from loraloop.adapters.base.messages import ROLES, Message
 from loraloop.agent import Agent, Guard, Hook, Limits, Policy, Sampling
 from loraloop.agent.events import EVENTS, StepFinished
-from loraloop.agent.result import CallRecord, Compaction, Step, Tokens
+from loraloop.agent.skills.mixture import Mixture
+from loraloop.agent.step import Compaction, RouteRecord, Step, Tokens, Weighed
+from loraloop.agent.tools.calls import CallRecord
 from loraloop.agent.tracing.redact import LEFT_OUT
 from loraloop.agent.tracing.schema import trace_schema
 from loraloop.agent.tracing.trace import SCHEMA, EventRecord, RunEnd, Trace
@@ -109,12 +111,16 @@ records = st.builds(
     st.booleans(), st.integers(0, 9), names, st.booleans(),
 )  # fmt: skip
 pairs = st.lists(st.tuples(names, st.floats(0, 1)), max_size=2).map(tuple)
+routes = st.builds(
+    RouteRecord, st.floats(0, 1), names, st.booleans(), pairs, st.lists(names, max_size=2).map(tuple),
+    st.none() | st.just(Mixture({"code": 0.7, "tools": 0.3}, "code")),
+)  # fmt: skip
 steps = st.builds(
-    Step, index=st.integers(0, 9), skill=names, probability=st.floats(0, 1), abstained=st.booleans(), runners_up=pairs,
-    masked=st.lists(names, max_size=2).map(tuple), decided_by=names, activation=names, outcome=names,
-    kept=st.booleans(), text=names, calls=st.lists(records, max_size=2).map(tuple),
-    tokens=st.builds(Tokens, *[st.integers(0, 99)] * 6), ms=st.dictionaries(names, st.floats(0, 1e6), max_size=3),
-    mixture=pairs, error=names, unsafe=st.none() | st.floats(0, 1), no_call=st.none() | st.floats(0, 1),
+    Step, index=st.integers(0, 9), skill=names, decided_by=names, route=routes, outcome=names, kept=st.booleans(),
+    text=names, calls=st.lists(records, max_size=2).map(tuple), tokens=st.builds(Tokens, *[st.integers(0, 99)] * 6),
+    ms=st.dictionaries(names, st.floats(0, 1e6), max_size=3), error=names,
+    weighed=st.none() | st.builds(Weighed, names, st.floats(0, 1), st.none() | st.floats(0, 1)),
+    tried=st.none() | st.tuples(st.integers(1, 8), st.booleans()),
 )  # fmt: skip
 ends = st.builds(
     RunEnd, names, st.sampled_from(["answer", "refused", "cancelled"]), st.lists(messages, max_size=2).map(tuple),
@@ -151,8 +157,8 @@ def test_what_is_no_trace_is_refused_and_says_why(tmp_path: Path) -> None:
         Trace.from_dict({**data, "schema": "loraloop.trace/3"})
     with pytest.raises(InputError, match="no trace: its schema is None"):
         Trace.from_dict({"messages": []})
-    with pytest.raises(InputError, match=r"damaged at steps\.0\.probability"):
-        Trace.from_dict({**data, "steps": [{**data["steps"][0], "probability": "likely"}]})
+    with pytest.raises(InputError, match=r"damaged at steps\.0\.route\.probability"):
+        Trace.from_dict({**data, "steps": [{**data["steps"][0], "route": {"probability": "likely"}}]})
     with pytest.raises(InputError, match="damaged at prompt: Field required"):
         Trace.from_dict({name: value for name, value in data.items() if name != "prompt"})
     assert Trace.from_dict({**data, "later": 1}) == MADE  # what a later version may add
@@ -206,7 +212,7 @@ def test_contents_can_be_left_out_or_masked() -> None:
     assert SECRET not in empty.to_json() and empty.content == "none"
     assert [call.name for call in empty.steps[0].calls] == ["lookup", "lookup"] and empty.steps[0].tokens.generated
     assert [call.error for call in empty.steps[0].calls] == [None, LEFT_OUT]
-    assert empty.events[0].data["tools"] == ["lookup"] and empty.steps[0].runners_up
+    assert empty.events[0].data["tools"] == ["lookup"] and empty.steps[0].route.runners_up
     masked = secret_run(Tracer(mask=lambda said: said.replace(SECRET, "•••")))
     assert SECRET not in masked.to_json() and masked.content == "masked"
     assert masked.steps[0].calls[0].arguments == {"key": "•••"} and masked.prompt == "What is •••?"

@@ -85,7 +85,7 @@ def test_off_a_terminal_a_run_is_written_and_goes_on(act: Callable[..., tuple[in
 
 def test_without_a_file_the_run_is_lost_and_that_is_said(act: Callable[..., tuple[int, str, str]]) -> None:
     code, out, err = act([STEP], "go", "--json")
-    assert code == 3 and json.loads(out)["pending"]["version"] == 1 and "give --pending FILE" in err
+    assert code == 3 and json.loads(out)["pending"]["version"] == 2 and "give --pending FILE" in err
     code, out, _ = act([STEP], "go", "--stream")
     assert code == 3 and "waits for approval: call_0_0 pay" in out
 
@@ -93,7 +93,7 @@ def test_without_a_file_the_run_is_lost_and_that_is_said(act: Callable[..., tupl
 def test_tools_can_be_asked_about_that_do_not_say_so(act: Callable[..., tuple[int, str, str]]) -> None:
     for asks in (("--ask", "look"), ("--ask", "all")):
         code, out, _ = act([calls(look={"to": "ann"})], "go", "--json", *asks)
-        assert code == 3 and [call["name"] for call in json.loads(out)["pending"]["calls"]] == ["look"]
+        assert code == 3 and [call["name"] for call in json.loads(out)["pending"]["written"]["calls"]] == ["look"]
     code, _, err = act([], "go", "--ask", "lok")
     assert code == 2 and "did you mean 'look'" in err
 

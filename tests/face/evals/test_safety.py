@@ -130,6 +130,6 @@ def test_gate_says_what_a_run_does(base):
         if screened.positive:
             judged = gate.judge(trunk)
             asked += 1
-            assert step.unsafe == pytest.approx(judged.probability, abs=1e-3)
-            assert step.text == judged.text and step.unsafe_from == judged.threshold
+            assert step.weighed.probability == pytest.approx(judged.probability, abs=1e-3)
+            assert step.text == judged.text and step.weighed.threshold == judged.threshold
     assert asked

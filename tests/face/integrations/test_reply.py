@@ -9,7 +9,7 @@ import pytest
 from loraloop import Guard, Policy
 from loraloop.adapters.base import Message
 from loraloop.agent.output_type import OutputType
-from loraloop.agent.tools.runner import call_key
+from loraloop.agent.tools.calls import call_key
 from loraloop.integrations.conversation import ConversationBuilder, tool_of
 from loraloop.integrations.reply import Reply, Replying, ReplyRequest
 from loraloop.testing import ScriptedRuntime, calls, code, text, verdict

@@ -67,7 +67,7 @@ def test_a_denied_call_is_told_to_the_model(serving: Callable[..., str], http: h
     runtime, agents = hosted(PAY, "Then not.")
     url = serving(runtime, agents=agents)
     told = events(http.post(f"{url}/v1/agents/bank/runs", json={"input": "Pay Ann 5."}))
-    waiting = told[-1]["result"]["pending"]["calls"][0]["id"]
+    waiting = told[-1]["result"]["pending"]["written"]["calls"][0]["id"]
     denied = {"decisions": {waiting: {"approve": False, "reason": "too much"}}}
     more = events(http.post(f"{url}/v1/agents/bank/runs/{told[0]['run_id']}/approve", json=denied))
     assert more[-1]["result"]["output"] == "Then not." and "denied by the user: too much" in json.dumps(more)
@@ -82,7 +82,7 @@ def test_a_waiting_run_survives_a_restart(serving: Callable[..., str], http: htt
     assert file.stem == run and file.stat().st_mode & 0o077 == 0
     runtime, agents = hosted("I paid Ann.")
     url = serving(runtime, settings, agents)
-    waiting = told[-1]["result"]["pending"]["calls"][0]["id"]
+    waiting = told[-1]["result"]["pending"]["written"]["calls"][0]["id"]
     more = events(
         http.post(f"{url}/v1/agents/bank/runs/{run}/approve", json={"decisions": {waiting: {"approve": True}}})
     )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from loraloop.adapters.skill.contracts import Passage
     from loraloop.agent import Agent, PendingRun, RunResult, RunStream, Runtime
     from loraloop.agent.events import Event
-    from loraloop.agent.loop.resuming import Decisions
+    from loraloop.agent.options import Decisions
     from loraloop.agent.tracing.trace import Trace
     from loraloop.agent.tracing.tracer import Tracer
     from loraloop.tool_schemas import Tool

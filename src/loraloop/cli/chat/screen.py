@@ -112,7 +112,7 @@ def route_line(step: Step) -> str:
     parts = [f"{step.skill} {step.probability:.2f}"]
     if step.decided_by != "router":
         parts[0] += f" by {step.decided_by}"
-    if step.abstained:
+    if step.route.abstained:
         parts[0] += " abstained"
     if not step.kept:
         parts.append(f"{step.outcome}, dropped")

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
 from loraloop.adapters.base.messages import Message
 from loraloop.agent.engine.sampler import TwoWayChoice
+from loraloop.agent.engine.trunk import Trunk
+from loraloop.agent.loop.transcript import words_of
+from loraloop.agent.runtime import Runtime
 from loraloop.agent.skills.one_step import written
 from loraloop.tool_schemas.errors import LoraloopError
 from loraloop.tool_schemas.grammar.grammar import Choice
 from loraloop.tool_schemas.jsontext import fold
-
-if TYPE_CHECKING:
-    from loraloop.agent.engine.trunk import Trunk
-    from loraloop.agent.loop.job import Job
-    from loraloop.agent.runtime import Runtime
+from loraloop.tool_schemas.tools.tool import Tool
 
 YES, NO = "yes", "no"
 SYSTEM = """Does a request ask for an action? Answer yes or no.
@@ -31,24 +29,26 @@ yes"""
 
 def asked(messages: Sequence[Message]) -> str:
     """The user's own words in a transcript: no passages, and no message that is not trusted."""
-    words = []
-    for message in messages:
-        origin = message.origin
-        if message.role != "user" or (origin is not None and not origin.trusted):
-            continue
-        spans = origin.passages if origin is not None else ()
-        words.append(message.content[spans[-1].end :].strip() if spans else message.content)
-    return " ".join(words)
+    said = (each for each in messages if each.role == "user" and (each.origin is None or each.origin.trusted))
+    return " ".join(map(words_of, said))
 
 
-def needed(runtime: Runtime, messages: Sequence[Message], job: Job) -> tuple[str, ...]:
+def needed(
+    runtime: Runtime, messages: Sequence[Message], tools: Iterable[Tool], threshold: float | None
+) -> tuple[str, ...]:
     """Names of the tools with effects that the user's words ask for, as the bare base says of each.
 
     The questions stand in a transcript of their own that holds the words and the tools' descriptions, so that no
     untrusted text of the run has a say. A tool about which the base cannot be asked counts as not needed.
+
+    Args:
+        runtime: Its base is asked.
+        messages: The transcript.
+        tools: Those that could be called.
+        threshold: Probability from which a tool counts as needed; what is likelier where None.
     """
     words, chat = asked(messages), runtime.base.chat
-    acting = [tool for tool in job.tools if tool.effects is not False]
+    acting = [tool for tool in tools if tool.effects is not False]
     if not words or not acting:
         return ()
     opening = chat.complete([Message("system", SYSTEM)])
@@ -61,7 +61,7 @@ def needed(runtime: Runtime, messages: Sequence[Message], job: Job) -> tuple[str
         for tool in acting:
             question = Message("user", f"Request: {words} Action: {_action(tool.description or tool.name)}")
             own.append(question, chat.message(question.role, question.content))
-            if _says_yes(runtime, own, job.guard.planned_from):
+            if _says_yes(runtime, own, threshold):
                 found.append(tool.name)
             own.cut(start)
     except LoraloopError:  # the request does not fit beside the question
@@ -79,6 +79,5 @@ def _action(described: str) -> str:
 
 def _says_yes(runtime: Runtime, trunk: Trunk, threshold: float | None) -> bool:
     two_way = TwoWayChoice(YES, NO, runtime.base.tokenizer.token_bytes, threshold)
-    grammar = runtime.grammar(Choice((YES, NO)))
-    out = written(runtime, trunk, trunk.author, grammar, 8, two_way)
+    out = written(runtime, trunk, trunk.author, runtime.grammar(Choice((YES, NO))), 8, two_way)
     return out.text == YES

@@ -1,0 +1,162 @@
+"""A step that is about to run: its skill and its tools are decided, and the caller of `Agent.iter` may change them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from loraloop.adapters.base.messages import Message
+from loraloop.adapters.base.origin import Origin
+from loraloop.agent.engine.trunk import Trunk
+from loraloop.agent.loop.grammars import StepGrammars
+from loraloop.agent.loop.route import forced
+from loraloop.agent.runtime import Runtime
+from loraloop.agent.skills.mixture import Mixture, as_choice
+from loraloop.agent.step import Decision
+from loraloop.agent.tools.tool_choice import CallForm
+from loraloop.router.decision import Route
+from loraloop.tool_schemas.errors import InputError, unknown
+
+
+@dataclass(slots=True)
+class StepPlan:
+    """What is decided of a step before it runs.
+
+    Attributes:
+        index: The step, from 0.
+        decision: Which skill it gets, how sure the router is, and who says so.
+        route: What the router said; None where it was not asked.
+        form: What it may call.
+        open_tools: Tools that it could call, where the guard left it some only; None where it left all.
+        told: What it is told in its branch alone.
+    """
+
+    index: int
+    decision: Decision
+    route: Route | None
+    form: CallForm
+    open_tools: tuple[str, ...] | None = None
+    told: str = ""
+
+
+class Pending:
+    """A step that is about to run. What is changed here is in the trace as decided by the `caller`.
+
+    Attributes:
+        edited: Whether the last message was changed, so that the step is decided again.
+        stopped: Whether the run ends here.
+
+    Args:
+        runtime: The run's.
+        grammars: What its steps may write.
+        trunk: The transcript.
+        plan: What is decided, and changed here.
+    """
+
+    def __init__(self, runtime: Runtime, grammars: StepGrammars, trunk: Trunk, plan: StepPlan) -> None:
+        self.edited = False
+        self.stopped = False
+        self._plan = plan
+        self._runtime = runtime
+        self._grammars = grammars
+        self._trunk = trunk
+
+    @property
+    def index(self) -> int:
+        """The step, from 0."""
+        return self._plan.index
+
+    @property
+    def decision(self) -> Decision:
+        """Which skill the step gets, how sure the router is, and who says so."""
+        return self._plan.decision
+
+    @property
+    def told(self) -> str:
+        """What the step is told in its branch alone; see `tell`."""
+        return self._plan.told
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The transcript so far."""
+        return tuple(span.message for span in self._trunk.messages)
+
+    @property
+    def skill(self) -> str:
+        """What will run; `none` is the bare base."""
+        return self.decision.skill
+
+    @property
+    def routed(self) -> str:
+        """What the router would choose; empty where it was not asked."""
+        return self.decision.route.routed
+
+    @property
+    def probability(self) -> float:
+        """How sure the router is."""
+        return self.decision.route.probability
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        """Tools that the step may call, if it calls any."""
+        return self._plan.form.names
+
+    def use(self, skill: str | Mapping[str, float] | Mixture) -> None:
+        """Gives the step another skill, or a mixture.
+
+        Raises:
+            UnknownNameError: There is no such skill.
+            InputError: It has nothing to work on: no tools, or no passages.
+        """
+        choice = as_choice(skill)
+        self._runtime.check(choice)
+        self._grammars.check(self._runtime.contract(choice), str(choice), self._plan.form)
+        self._plan.decision = forced(choice, self._plan.route, "caller")
+
+    def mask_tools(self, *names: str) -> None:
+        """Takes tools away from this step.
+
+        Raises:
+            UnknownNameError: There is no such tool.
+            InputError: The step calls tools, and none is left: use another skill first.
+        """
+        for name in names:
+            if name not in self.tools:
+                raise unknown("tool", name, self.tools)
+        if self._runtime.contract(self.decision.choice) == "calls" and set(self.tools) <= set(names):
+            raise InputError(f"{self.skill!r} calls tools, and none is left: use another skill first, or keep one")
+        self._plan.form = self._plan.form.without(names)
+
+    def tell(self, text: str) -> None:
+        """Tells the step something before it writes, in its branch alone: the transcript never holds it."""
+        self._plan.told = text
+
+    def edit(self, content: str) -> None:
+        """Puts another content in the place of the last message, which is a tool's result or the user's.
+
+        The message is screened and the step is decided again; what changed is read again, and `prefilled` counts it.
+
+        Raises:
+            InputError: The last message is the assistant's.
+            ContextLengthError: The content does not fit.
+        """
+        last, trunk = self._trunk.messages[-1], self._trunk
+        role = last.message.role
+        if role not in ("user", "tool"):
+            raise InputError(f"the last message is the {role}'s: only what came from outside can be edited")
+        ids = self._runtime.base.chat.message(role, content)
+        trunk.room(len(ids) - (last.end - last.start), "the transcript with the edited message")
+        trunk.cut(last.start)
+        trunk.append(Message(role, content, _without_passages(last.message.origin)), ids)
+        self.edited = True
+
+    def stop(self) -> None:
+        """Ends the run before this step; the result holds what there is, with the stop reason `stopped`."""
+        self.stopped = True
+
+
+def _without_passages(origin: Origin | None) -> Origin | None:
+    """The origin of a message whose content was replaced: where passages stood in it is not known any more."""
+    if origin is None or not origin.passages:
+        return origin
+    return replace(origin, passages=(), trusted=origin.trusted and all(span.trusted for span in origin.passages))

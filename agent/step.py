@@ -1,0 +1,240 @@
+"""One step of a run as a value: what decided it, what it wrote, and what it led to."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Literal
+
+from loraloop.adapters.base.messages import Message
+from loraloop.agent.skills.mixture import Mixture
+from loraloop.agent.tools.calls import CallRecord
+from loraloop.tool_schemas.jsontext import dumps
+
+StopReason = Literal[
+    "answer",
+    "code",
+    "refused",
+    "tool_call",
+    "approval",
+    "invalid",
+    "max_steps",
+    "max_tokens",
+    "max_tool_calls",
+    "context",
+    "deadline",
+    "cancelled",
+    "repetition",
+    "stopped",
+]
+"""Why a run ended. `answer` and `code` are complete, and so is `refused`: the guard stopped it. `tool_call` waits for
+the caller to run its calls, `approval` until somebody approves or denies calls (`RunResult.pending`). `invalid` could
+not write the call or the answer that was required, repairs included; `repetition` wrote the same over and over;
+`stopped` was told to by the caller of `Agent.iter`; the others met a limit."""
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses, tuples, sets and other objects as what JSON can hold."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted(map(plain, value), key=dumps)  # by their text: not all values can be compared
+    return value if value is None or type(value) in (str, int, float, bool) else json.loads(dumps(value))
+
+
+@dataclass(frozen=True, slots=True)
+class RouteRecord:
+    """What the router said when a step's skill was decided, and the mixture that took part.
+
+    Attributes:
+        probability: Of the skill that runs; of the screen for a verdict.
+        routed: The router's own choice, whoever decided; empty where it was not asked.
+        abstained: Whether the router fell back to none.
+        runners_up: Other skills and their probabilities.
+        masked: Skills that could not be chosen.
+        mixture: The skills that run together and their weights; None for a single one.
+    """
+
+    probability: float = 1.0
+    routed: str = ""
+    abstained: bool = False
+    runners_up: tuple[tuple[str, float], ...] = ()
+    masked: tuple[str, ...] = ()
+    mixture: Mixture | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Which skill a step gets, and who says so.
+
+    Attributes:
+        skill: Its name; `none` is the bare base, `0.7 code + 0.3 tools` a mixture.
+        by: `router`, `policy`, `screen`, `caller` (of `Agent.iter`), `repair` for one more try at a step whose text was
+            invalid, `retry` after a tool that asked for another try, or `ask` where the base asks for arguments.
+        route: What the router said.
+    """
+
+    skill: str
+    by: str
+    route: RouteRecord = RouteRecord()
+
+    @property
+    def choice(self) -> str | Mixture:
+        """What is made ready to run."""
+        return self.route.mixture or self.skill
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The skills that run."""
+        return self.route.mixture.names if self.route.mixture else (self.skill,)
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Tokens of one step.
+
+    Attributes:
+        prefilled: Context tokens computed for it, under the base or a full-activation skill.
+        reused: Context tokens it read from a cache.
+        generated: Tokens it wrote.
+        forced: Those of them about which the grammar left no choice.
+        recomputed: Those of `prefilled` that the base had computed before, and a full-activation skill did again.
+        retried: Values that failed a check of their schema and were decoded again (`on_unsupported="check"`).
+    """
+
+    prefilled: int = 0
+    reused: int = 0
+    generated: int = 0
+    forced: int = 0
+    recomputed: int = 0
+    retried: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """Two openings that a step weighed, one of which decides what it does.
+
+    Attributes:
+        opening: `unsafe` of a verdict, `no_call` of a step that can call tools, `no_answer` of an answer from passages.
+        probability: Of that opening against the other, as the skill sees it.
+        threshold: The probability from which it was taken; None where the likelier one was.
+    """
+
+    opening: str
+    probability: float
+    threshold: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One branch with what it led to.
+
+    Attributes:
+        index: From 0.
+        skill: Which skill ran; see `Decision`.
+        decided_by: Who chose it; see `Decision`.
+        route: What the router said.
+        outcome: `calls`, `no_call`, `repeated`, `ask`, `tool_call`, `answer`, `not_answerable`, `safe`, `unsafe`,
+            `code`, `text`, `stopped` (by the gate before the output), `invalid` or `truncated`.
+        kept: Whether its text stays in the transcript.
+        text: What it generated.
+        calls: The calls it made.
+        tokens: Counts.
+        ms: Milliseconds by phase, and `first_token` from the route to the first token.
+        error: What is wrong with an `invalid` text.
+        weighed: The openings that it weighed; None for none.
+        asked: Of an `ask`, the arguments that nobody said.
+        open_tools: Tools that it could call, where the guard left it some only; None where it left all.
+        prefetched: Skills that the bank began to read in the background during the step.
+        tried: Programs that were tried on the examples of the request: how many, and whether the one that was written
+            gets through; None where it has no examples, or programs are not run.
+    """
+
+    index: int
+    skill: str
+    decided_by: str
+    route: RouteRecord
+    outcome: str
+    kept: bool
+    text: str
+    calls: tuple[CallRecord, ...] = ()
+    tokens: Tokens = Tokens()
+    ms: dict[str, float] = field(default_factory=dict)
+    error: str = ""
+    weighed: Weighed | None = None
+    asked: tuple[str, ...] = ()
+    open_tools: tuple[str, ...] | None = None
+    prefetched: tuple[str, ...] = ()
+    tried: tuple[int, bool] | None = None
+
+    @property
+    def probability(self) -> float:
+        """Of the skill that ran."""
+        return self.route.probability
+
+    @property
+    def routed(self) -> str:
+        """The router's own choice, whoever decided; empty where it was not asked."""
+        return self.route.routed
+
+    @property
+    def decision(self) -> Decision:
+        """What the step ran on."""
+        return Decision(self.skill, self.decided_by, self.route)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return dict(plain(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """One time that a transcript was made shorter.
+
+    Attributes:
+        step: Before which step.
+        before: Tokens of the transcript until then.
+        after: Tokens that are left.
+        shortened: Results that were cut, as they were.
+        removed: Messages that were left out, as they were.
+    """
+
+    step: int
+    before: int
+    after: int
+    shortened: tuple[Message, ...]
+    removed: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GateRecord:
+    """What a gate of the guard decided about one text.
+
+    Attributes:
+        step: The step that judged it, or before which it passed.
+        place: `input`, `tools` or `output`.
+        outcome: `passed` (the screen was negative, or an open gate could not decide), `safe`, `refused`, `withheld`,
+            `overruled` (the caller gave the step another skill), or `stopped` (the run met a limit meanwhile).
+        tool: The tool whose result it is.
+        screen: The screen's probability; None where it was not asked.
+        screen_from: The probability from which it asks for the verdict.
+        unsafe: The safety skill's probability that the text is unsafe; None where it was not asked.
+        unsafe_from: The probability from which that is the verdict; None where the likelier verdict counts.
+        category: Why it was stopped.
+        undecided: Whether the gate could not decide, so that its `fail` did.
+    """
+
+    step: int
+    place: str
+    outcome: str
+    tool: str = ""
+    screen: float | None = None
+    screen_from: float | None = None
+    unsafe: float | None = None
+    unsafe_from: float | None = None
+    category: str = ""
+    undecided: bool = False

@@ -1,0 +1,33 @@
+"""Steps as loraloop 0.1 wrote them into traces and sessions, brought to the form of now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_WEIGHED = ("unsafe", "no_call", "no_answer")
+_CONTRACTS = {"code": "code", "answer": "answer", "not_answerable": "answer", "text": "text"}
+_ROUTE = ("probability", "routed", "abstained", "runners_up", "masked")
+
+
+def step_of(old: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON of a step."""
+    weighed = next((name for name in _WEIGHED if old.get(name) is not None), "")
+    kept = ("index", "skill", "decided_by", "outcome", "kept", "text", "calls", "tokens", "ms", "error", "open_tools")
+    step = {name: old[name] for name in (*kept, "prefetched") if name in old}
+    step["route"] = {name: old[name] for name in _ROUTE if name in old}
+    if old.get("mixture"):
+        contract = _CONTRACTS.get(old["outcome"], "calls")
+        step["route"]["mixture"] = {"weights": old["mixture"], "contract": contract}
+    if weighed:
+        threshold = old.get(f"{weighed}_from")
+        step["weighed"] = {"opening": weighed, "probability": old[weighed], "threshold": threshold}
+    if old.get("passed") is not None:
+        step["tried"] = [old["tries"], old["passed"]]
+    return step
+
+
+def decision_of(old: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON of a decision."""
+    route = {name: old[name] for name in (*_ROUTE, "mixture") if name in old}
+    return {"skill": old["skill"], "by": old["by"], "route": route}
