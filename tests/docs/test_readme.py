@@ -21,11 +21,18 @@ def test_it_opens_with_the_two_commands():
 
 
 def test_the_embedding_example_is_short_and_runs(tmp_path):
-    (example,) = blocks("python")
+    example, _ = blocks("python")
     assert len([line for line in example.splitlines() if line.strip()]) <= 10
     done = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "tools" in done.stdout
+
+
+def test_the_blocks_run_one_after_the_other(tmp_path):
+    whole = "\n".join(blocks("python"))
+    done = subprocess.run([sys.executable, "-c", whole], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "run_finished" in done.stdout and list((tmp_path / "traces").iterdir())
 
 
 def test_make_targets_that_pages_name_exist():
