@@ -32,7 +32,7 @@ def test_the_blocks_run_one_after_the_other(tmp_path):
     whole = "\n".join(blocks("python"))
     done = subprocess.run([sys.executable, "-c", whole], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert "run_finished" in done.stdout and list((tmp_path / "traces").iterdir())
+    assert "RunFinished" in done.stdout and list((tmp_path / "traces").iterdir())
 
 
 def test_make_targets_that_pages_name_exist():
