@@ -129,6 +129,7 @@ docs: $(VENV)/.test
 	$(BIN)/python docs/keywords.py
 	$(BIN)/python docs/trace_schema.py
 	$(BIN)/python docs/tables.py
+	$(BIN)/python docs/picture.py
 
 clean:
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
