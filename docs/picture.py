@@ -1,4 +1,4 @@
-"""Draws docs/trace.svg, the trace that the README shows: a tool call on the embedded base, as `loraloop trace show` has it."""
+"""Draws docs/trace.svg, the trace that the README shows: a tool call on the embedded base."""
 
 from __future__ import annotations
 
