@@ -27,7 +27,7 @@ export PYTHONSAFEPATH = 1
 # On busy cores libgomp's own default lets threads spin for so long that two are slower than one.
 export GOMP_SPINCOUNT ?= 1000
 
-.PHONY: help demo test test-slow test-web test-gpu lint format types docs bench bench-gpu eval train-skills train-router clean
+.PHONY: help demo test fuzz test-slow test-web test-gpu lint format types docs bench bench-gpu eval train-skills train-router clean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:  # benchmarks share the processor
 
@@ -85,6 +85,11 @@ test-web: $(VENV)/.test
 
 test-gpu: $(VENV)/.test
 	$(BIN)/pytest -m gpu $(ARGS)
+
+# Parsers that meet strangers, guided by coverage where atheris can be installed; SECONDS for all of them.
+fuzz: $(VENV)/.test
+	-$(BIN)/python -m pip install --quiet 'atheris>=2.3'
+	PYTHONSAFEPATH=1 $(BIN)/python tests/fuzz/fuzz.py --seconds $(or $(SECONDS),600) $(ARGS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

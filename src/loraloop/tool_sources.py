@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from loraloop.tool_schemas.errors import InputError, LoraloopError, SchemaError
 
 if TYPE_CHECKING:
-    from loraloop.tool_schemas import Tool
+    from loraloop.tool_schemas import NetworkPolicy, Tool
     from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
     from loraloop.tool_schemas.mcp.server import McpServer
     from loraloop.tool_schemas.schema.findings import OnUnsupported
@@ -42,11 +42,20 @@ def is_python(source: str) -> bool:
 
 
 def tools_of(
-    sources: Sequence[str] | None, servers: Sequence[str] | None = None, context: Holds | None = None
+    sources: Sequence[str] | None,
+    servers: Sequence[str] | None = None,
+    context: Holds | None = None,
+    policy: NetworkPolicy | None = None,
 ) -> list[Tool]:
     """The tools of files, folders, OpenAPI documents at URLs, Python modules, and MCP servers.
 
     Modules are looked for in the working folder first. Servers stay connected until the command's context is closed.
+
+    Args:
+        sources: All but servers.
+        servers: Command lines or URLs of MCP servers.
+        context: The command's.
+        policy: Where the tools of OpenAPI documents may connect.
 
     Raises:
         LoraloopError: If one cannot be read or is wrong.
@@ -57,9 +66,9 @@ def tools_of(
     tools: list[Tool] = []
     for source in sources or ():
         if is_url(source):
-            tools += tools_from_openapi(source)
+            tools += tools_from_openapi(source, policy=policy)
         else:
-            tools += python_tools(source, Path.cwd()) if is_python(source) else load_tools(source)
+            tools += python_tools(source, Path.cwd()) if is_python(source) else load_tools(source, policy=policy)
     for text in servers or ():
         assert context is not None
         server: McpServer = context.with_resource(mcp_server(text))
@@ -119,7 +128,9 @@ def _embedded_vocabulary() -> Tokens | None:
     return None
 
 
-def reports(source: str, checker: ToolChecker, on_unsupported: OnUnsupported | None) -> Iterator[ToolReport]:
+def reports(
+    source: str, checker: ToolChecker, on_unsupported: OnUnsupported | None, policy: NetworkPolicy | None = None
+) -> Iterator[ToolReport]:
     """The report of each tool of a file, a folder, an OpenAPI document at a URL, or a Python module.
 
     Raises:
@@ -128,7 +139,7 @@ def reports(source: str, checker: ToolChecker, on_unsupported: OnUnsupported | N
     from loraloop.tool_schemas.tools.loading import as_tool, python_values, tool_files
 
     if is_url(source):
-        yield from _of_service(source, source, checker, on_unsupported)
+        yield from _of_service(source, source, checker, on_unsupported, policy)
         return
     if is_python(source):
         for value in python_values(source, Path.cwd()):
@@ -154,7 +165,11 @@ def _of_file(file: Path, checker: ToolChecker, on_unsupported: OnUnsupported | N
 
 
 def _of_service(
-    document: Any, place: str, checker: ToolChecker, on_unsupported: OnUnsupported | None
+    document: Any,
+    place: str,
+    checker: ToolChecker,
+    on_unsupported: OnUnsupported | None,
+    policy: NetworkPolicy | None = None,
 ) -> Iterator[ToolReport]:
     """The report of each operation of an OpenAPI document, or of one at a URL.
 
@@ -166,7 +181,7 @@ def _of_service(
         is_url(str(server.get("url"))) for server in document.get("servers") or () if isinstance(server, dict)
     )
     base = "https://service.invalid" if nowhere else None
-    with load_openapi(document, on_unsupported="check", on_refused="skip", base_url=base) as service:
+    with load_openapi(document, on_unsupported="check", on_refused="skip", base_url=base, policy=policy) as service:
         for tool in service.tools:
             yield checker.tool(tool, f"{place}, {service.report.tools[tool.name]}", on_unsupported)
         for each in service.report.refused:
@@ -196,7 +211,11 @@ def mcp_reports(text: str, checker: ToolChecker, on_unsupported: OnUnsupported |
 
 
 def all_reports(
-    sources: Sequence[str], servers: Sequence[str], checker: ToolChecker, on_unsupported: OnUnsupported | None
+    sources: Sequence[str],
+    servers: Sequence[str],
+    checker: ToolChecker,
+    on_unsupported: OnUnsupported | None,
+    policy: NetworkPolicy | None = None,
 ) -> tuple[list[ToolReport], list[tuple[str, str]]]:
     """The reports of everything, and what could not be read, each with the reason.
 
@@ -206,7 +225,7 @@ def all_reports(
 
     found: list[ToolReport] = []
     unreadable: list[tuple[str, str]] = []
-    asked = [(source, reports(source, checker, on_unsupported)) for source in sources]
+    asked = [(source, reports(source, checker, on_unsupported, policy)) for source in sources]
     asked += [(text, mcp_reports(text, checker, on_unsupported)) for text in servers]
     for source, making in asked:
         places: dict[str, str] = {}

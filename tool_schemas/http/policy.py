@@ -121,6 +121,28 @@ class NetworkPolicy:
             added += [f"{host}:{each}" for each in ((80, 443) if port == 80 else (port,))]
         return replace(self, hosts=tuple(dict.fromkeys(added)))
 
+    @classmethod
+    def local(cls, *services: str) -> NetworkPolicy:
+        """A policy under which some services of this machine or of the local network may be reached too.
+
+        Their names are resolved now, and just these addresses are allowed.
+
+        Args:
+            services: Each ``HOST`` or ``HOST:PORT``, such as ``"localhost:8000"``; without a port, any port.
+
+        Raises:
+            InputError: If one is no host, or has no address.
+        """
+        hosts, networks = [], list[str]()
+        for each in services:
+            host, ports = _entry(each)
+            hosts.append(each if ports != tuple(PORTS.values()) else f"{each}:*")
+            try:
+                networks += [str(found[4][0]) for found in socket.getaddrinfo(host, None)]
+            except OSError as error:
+                raise InputError(f"{each!r} has no address: {error}") from None
+        return cls(hosts=tuple(hosts), networks=tuple(dict.fromkeys(networks)))
+
     def check_url(self, url: httpx.URL) -> None:
         """Checks everything about a URL that can be known without resolving its host.
 

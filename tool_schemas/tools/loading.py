@@ -18,6 +18,7 @@ from loraloop.tool_schemas.tools.tool import Tool
 from loraloop.tool_schemas.tools.tool_lists import ToolEntry, entries, is_openapi
 
 if TYPE_CHECKING:
+    from loraloop.tool_schemas.http.policy import NetworkPolicy
     from loraloop.tool_schemas.schema.findings import OnUnsupported
 
 SUFFIXES = (".json", ".yaml", ".yml")
@@ -25,7 +26,11 @@ _NODES = 1_000_000  # values in a file; YAML's aliases can make more of them tha
 
 
 def load_tools(
-    path: str | os.PathLike[str], *, on_unsupported: OnUnsupported | None = None, base_url: str | None = None
+    path: str | os.PathLike[str],
+    *,
+    on_unsupported: OnUnsupported | None = None,
+    base_url: str | None = None,
+    policy: NetworkPolicy | None = None,
 ) -> tuple[Tool, ...]:
     """Reads tools from a JSON or YAML file, or from all such files of a folder, in the order of their paths.
 
@@ -39,6 +44,7 @@ def load_tools(
         path: The file or folder.
         on_unsupported: See `Tool`; by default ``"refuse"``, and ``"check"`` for what others publish (MCP, OpenAPI).
         base_url: Where the service of an OpenAPI document is, if the document does not say so or it is elsewhere.
+        policy: Where the tools of an OpenAPI document may connect.
 
     Raises:
         SchemaError: If a file cannot be read, or a tool in it is wrong, or two tools share a name; it names the file
@@ -47,7 +53,7 @@ def load_tools(
     found: dict[str, str] = {}
     tools: list[Tool] = []
     for file in tool_files(path):
-        for place, tool in _of_file(file, on_unsupported, base_url):
+        for place, tool in _of_file(file, on_unsupported, base_url, policy):
             if tool.name in found:
                 raise SchemaError(f"two tools are called {tool.name!r} ({found[tool.name]} and {place}); rename one")
             found[tool.name] = place
@@ -76,11 +82,20 @@ def tool_files(path: str | os.PathLike[str]) -> list[Path]:
     return files
 
 
-def _of_file(file: Path, on_unsupported: OnUnsupported | None, base_url: str | None) -> Iterator[tuple[str, Tool]]:
+def _of_file(
+    file: Path, on_unsupported: OnUnsupported | None, base_url: str | None, policy: NetworkPolicy | None
+) -> Iterator[tuple[str, Tool]]:
     document = read_document(file)
     if is_openapi(document):
-        for tool in _openapi_tools(document, file, on_unsupported, base_url):
-            yield str(file), tool
+        from loraloop.tool_schemas.openapi.service import tools_from_openapi
+
+        try:
+            made = tools_from_openapi(
+                document, base_url=base_url, on_unsupported=on_unsupported or "check", policy=policy
+            )
+        except SchemaError as error:
+            raise SchemaError(f"{file}: {error.reason}", error.path) from error
+        yield from ((str(file), tool) for tool in made)
         return
     for entry in file_entries(document, file):
         place = f"{file}, {entry.place}"
@@ -97,18 +112,6 @@ def file_entries(document: Any, file: Path) -> list[ToolEntry]:
         return entries(document)
     except SchemaError as error:
         raise SchemaError(f"{file}: {error.reason}", error.path) from None
-
-
-def _openapi_tools(
-    document: Any, file: Path, on_unsupported: OnUnsupported | None, base_url: str | None
-) -> tuple[Tool, ...]:
-    """The HTTP tools of an OpenAPI document."""
-    from loraloop.tool_schemas.openapi.service import tools_from_openapi
-
-    try:
-        return tools_from_openapi(document, base_url=base_url, on_unsupported=on_unsupported or "check")
-    except SchemaError as error:
-        raise SchemaError(f"{file}: {error.reason}", error.path) from error
 
 
 def read_document(path: str | os.PathLike[str]) -> Any:

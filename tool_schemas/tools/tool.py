@@ -44,7 +44,7 @@ class FixedResult:
         return self.value
 
 
-class ToolOptions(TypedDict, total=False):
+class ToolFields(TypedDict, total=False):
     """The fields of a `Tool` that its makers pass on."""
 
     strict: bool
@@ -232,7 +232,7 @@ class Tool:
         *,
         name: str | None = None,
         description: str | None = None,
-        **options: Unpack[ToolOptions],
+        **options: Unpack[ToolFields],
     ) -> Tool:
         """Makes a tool of a typed function; see `loraloop.tool_schemas.tools.function`."""
         from loraloop.tool_schemas.tools.function import read_function
@@ -249,7 +249,7 @@ class Tool:
         *,
         name: str | None = None,
         description: str | None = None,
-        **options: Unpack[ToolOptions],
+        **options: Unpack[ToolFields],
     ) -> Tool:
         """Makes a tool whose arguments are a pydantic model; the function gets one instance of it."""
         from loraloop.tool_schemas.tools.function import read_model
@@ -390,11 +390,11 @@ def tool(
     *,
     name: str | None = None,
     description: str | None = None,
-    **options: Unpack[ToolOptions],
+    **options: Unpack[ToolFields],
 ) -> Tool: ...
 @overload
 def tool(
-    *, name: str | None = None, description: str | None = None, **options: Unpack[ToolOptions]
+    *, name: str | None = None, description: str | None = None, **options: Unpack[ToolFields]
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Decorates a typed function, which thereby becomes a `Tool`; the docstring gives the descriptions.

@@ -17,7 +17,7 @@ from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
     from loraloop.agent import Agent, PassageIndex, Runtime
-    from loraloop.tool_schemas import Tool
+    from loraloop.tool_schemas import NetworkPolicy, Tool
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 Prompt = Annotated[str, typer.Argument(help="The request; `-` reads it from standard input.")]
@@ -49,6 +49,23 @@ class BaseOptions:
         return open_runtime(self.base, self.quantize, quiet, self.bare)
 
 
+AllowLocal = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-local",
+        metavar="HOST[:PORT]",
+        help="A service of this machine or network that tools of OpenAPI documents may reach; repeatable.",
+    ),
+]
+
+
+def policy_of(local: list[str] | None) -> NetworkPolicy | None:
+    """The network policy that `--allow-local` gives; None: the default."""
+    from loraloop.tool_schemas import NetworkPolicy
+
+    return NetworkPolicy.local(*local) if local else None
+
+
 @dataclass(frozen=True, slots=True)
 class ToolOptions:
     """Where a command's tools come from."""
@@ -60,11 +77,13 @@ class ToolOptions:
         list[str] | None, typer.Option("--mcp", help='An MCP server: its command line ("python server.py") or URL.')
     ] = None
 
+    allow_local: AllowLocal = None
+
     def load(self, context: typer.Context) -> list[Tool]:
         """Reads the tools. MCP servers stay connected until the command's context is closed."""
         from loraloop.tool_sources import tools_of
 
-        return tools_of(self.tools, self.mcp, context)
+        return tools_of(self.tools, self.mcp, context, policy_of(self.allow_local))
 
 
 @dataclass(frozen=True, slots=True)

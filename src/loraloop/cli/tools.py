@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from loraloop.cli.options import AsJson
+from loraloop.cli.options import AllowLocal, AsJson, policy_of
 from loraloop.render.console import console, print_line
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def check(
         typer.Option(help="What to do about what decoding cannot enforce; by default check for MCP and OpenAPI."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the random calls.")] = 0,
+    allow_local: AllowLocal = None,
     as_json: AsJson = False,
 ) -> None:
     """Say for each tool what is enforced, checked or refused, with example calls and the time to compile.
@@ -62,7 +63,9 @@ def check(
     _need(sources, mcp)
     compiler, tokenizer = check_compiler()
     chosen: Any = on_unsupported.value if on_unsupported else None
-    found, unreadable = all_reports(sources or (), mcp or (), ToolChecker(compiler, seed), chosen)
+    found, unreadable = all_reports(
+        sources or (), mcp or (), ToolChecker(compiler, seed), chosen, policy_of(allow_local)
+    )
     if as_json:
         told = {
             "tokenizer": tokenizer,
@@ -78,13 +81,19 @@ def check(
 
 
 @tools_app.command()
-def render(context: typer.Context, sources: Sources = None, mcp: Servers = None, as_json: AsJson = False) -> None:
+def render(
+    context: typer.Context,
+    sources: Sources = None,
+    mcp: Servers = None,
+    allow_local: AllowLocal = None,
+    as_json: AsJson = False,
+) -> None:
     """Print tools as the model sees them in the system message; with --json, in OpenAI's form too."""
     from loraloop.tool_schemas import openai_tools, render_tools
     from loraloop.tool_sources import tools_of
 
     _need(sources, mcp)
-    tools = tools_of(sources, mcp, context)
+    tools = tools_of(sources, mcp, context, policy_of(allow_local))
     text = render_tools(tools)
     if as_json:
         text = json.dumps({"rendered": text, "tools": openai_tools(tools)}, ensure_ascii=False)

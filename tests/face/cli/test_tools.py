@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -145,3 +148,21 @@ def test_render(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch:
     assert told["tools"] == openai_tools(load_tools(EXAMPLES / "weather.json")) and "get_forecast" in told["rendered"]
     assert run_command(["tools", "render", str(EXAMPLES), str(EXAMPLES)]) == 2
     assert "two tools" in capsys.readouterr().err
+
+
+def test_a_service_of_this_machine(capsys: pytest.CaptureFixture[str], bytes_only: None, tmp_path: Path) -> None:
+    operation = {"get": {"operationId": "a", "responses": {"200": {"description": "ok"}}}}
+    document = {"openapi": "3.1.0", "info": {"title": "t", "version": "1"}, "paths": {"/a": operation}}
+    (tmp_path / "openapi.json").write_text(json.dumps(document))
+    serving = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), serving) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        place = f"127.0.0.1:{server.server_port}"
+        try:
+            assert run_command(["tools", "check", f"http://{place}/openapi.json"]) == 2
+            assert "is no public address" in capsys.readouterr().err
+            code, told = checked(capsys, f"http://{place}/openapi.json", "--allow-local", place)
+            assert code == 0 and [each["name"] for each in told["tools"]] == ["a"]
+            assert run_command(["tools", "render", f"http://{place}/openapi.json", "--allow-local", place]) == 0
+        finally:
+            server.shutdown()

@@ -346,3 +346,20 @@ def test_proxies_are_used_only_if_asked_for(service: Any, serve: Any, monkeypatc
 def test_canonical_hosts() -> None:
     assert canonical("EXAMPLE.com.") == "example.com" and canonical("[::0001]") == "::1"
     assert canonical("8.8.8.8") == "8.8.8.8" and canonical("Bücher.de") == "xn--bcher-kva.de"
+
+
+def test_a_local_service_is_reached_and_nothing_else_of_this_machine(service: Any) -> None:
+    url = f"http://localhost:{service.port}/x"
+    policy = NetworkPolicy.local(f"localhost:{service.port}")
+    assert (
+        http_tool("f", "", {"type": "object", "properties": {}}, "GET", url, policy=policy).call({})["target"] == "/x"
+    )
+    for other in ("http://localhost:1/", f"http://127.0.0.2:{service.port}/"):
+        with pytest.raises(ToolError, match="not allowed"):
+            policy.check_url(httpx.URL(other))
+    assert policy.refusal(ipaddress.ip_address("127.0.0.2")) and policy.refusal(ipaddress.ip_address("10.0.0.1"))
+    NetworkPolicy.local("localhost").check_url(httpx.URL(url))
+    assert NetworkPolicy.local() == NetworkPolicy()
+    for wrong in ("no.such.host.invalid", "a b:1"):
+        with pytest.raises(InputError):
+            NetworkPolicy.local(wrong)
