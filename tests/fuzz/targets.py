@@ -173,7 +173,7 @@ def _changed(value: Any, chance: random.Random) -> Any:
         holder[key] = deepcopy(chance.choice(ODD))
     elif kind == 2:
         other, there = chance.choice(places)
-        with suppress(LookupError):
+        with suppress(LookupError, RecursionError):
             holder[key] = json.loads(json.dumps(other[there]))
     elif kind == 3:
         for _ in range(chance.choice((1, 3, 120, 400))):

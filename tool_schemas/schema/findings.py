@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import difflib
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -113,12 +113,12 @@ def relaxed(schema: dict[str, Any], found: Iterable[SchemaFinding]) -> dict[str,
 
     What lies deeper is left out first: what stands for a keyword may take the place of all that lies under it.
     """
-    out = copy.deepcopy(schema)
+    out = json.loads(json.dumps(schema))
     for each in sorted(found, key=lambda each: -len(each.parts)):
         place: Any = out
         for part in each.parts:
             place = place[part]
-        stands = copy.deepcopy(each.instead(place))
+        stands = json.loads(json.dumps(each.instead(place)))
         place.pop(each.keyword, None)
         place.update(stands)
     return out

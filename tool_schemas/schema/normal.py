@@ -10,6 +10,7 @@ from loraloop.tool_schemas.errors import SchemaError
 from loraloop.tool_schemas.schema.places import MOST_PLACES, Parts, every, json_path, pointer, subschemas
 
 _COUNTS = ("minItems", "maxItems", "minProperties", "maxProperties", "minLength", "maxLength")
+_DEEPEST_JSON = 300  # levels of objects and lists, also in defaults and examples
 LONGEST = 500_000  # characters of its JSON text
 
 _DRAFTS = {"draft-04": 4, "draft-06": 6, "draft-07": 7, "2019-09": 2019, "2020-12": 2020}
@@ -86,13 +87,23 @@ def copied(schema: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[Parts, di
             raise SchemaError(f"has more than {LONGEST} characters; leave out what the model need not see", "$")
         text.encode()
         copy: dict[str, Any] = json.loads(text)
+        level: list[Any] = [copy]
     except RecursionError:
         raise SchemaError("is nested too deeply; flatten the schema", "$") from None
     except UnicodeEncodeError:
         raise SchemaError("holds half of a surrogate pair, which no text can hold; correct it", "$") from None
     except (TypeError, ValueError) as error:
         raise SchemaError(f"is no JSON: {error}", "$") from error
-    return copy, list(every(copy))
+    for _ in range(_DEEPEST_JSON):
+        level = [
+            inner
+            for each in level
+            for inner in (each.values() if isinstance(each, dict) else each)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return copy, list(every(copy))
+    raise SchemaError(f"is nested more than {_DEEPEST_JSON} levels deep; flatten the schema", "$")
 
 
 def _references(root: dict[str, Any], places: list[tuple[Parts, dict[str, Any]]], draft: int) -> dict[int, Any]:

@@ -14,7 +14,8 @@ Parts = tuple[str | int, ...]
 """The keys and indices that lead to a place."""
 
 MOST_PLACES = 5_000  # sub-schemas of one schema
-DEEPEST = 200  # levels of a schema
+DEEPEST = 50  # levels of a schema that is given
+_AROUND = 8  # more levels, that a list of calls may put around it
 
 
 def json_path(parts: Any, start: str = "$") -> str:
@@ -51,11 +52,11 @@ def subschemas(schema: dict[str, Any], table: Mapping[str, Holds] = HOLDS) -> It
             yield (key,), value
 
 
-def every(root: Any) -> Iterator[tuple[Parts, dict[str, Any]]]:
+def every(root: Any, deepest: int = DEEPEST + _AROUND) -> Iterator[tuple[Parts, dict[str, Any]]]:
     """Every schema object of a tree, the root first, each with the keys that lead to it.
 
     Raises:
-        SchemaError: If there are more than `MOST_PLACES` of them, or they are nested more than `DEEPEST` deep.
+        SchemaError: If there are more than `MOST_PLACES` of them, or they are nested more than `deepest` levels deep.
     """
     pending: list[tuple[Parts, int, Any]] = [((), 0, root)]
     count = 0
@@ -66,8 +67,8 @@ def every(root: Any) -> Iterator[tuple[Parts, dict[str, Any]]]:
         count += 1
         if count > MOST_PLACES:
             raise SchemaError(f"has more than {MOST_PLACES} sub-schemas; split it into several tools", "$")
-        if depth > DEEPEST:
-            raise SchemaError(f"is nested more than {DEEPEST} deep; flatten it", json_path(parts[:12]))
+        if depth > deepest:
+            raise SchemaError(f"is nested more than {deepest} deep; flatten it", json_path(parts[:12]))
         yield parts, schema
         found = [((*parts, *steps), depth + 1, inner) for steps, inner in subschemas(schema)]
         pending += reversed(found)

@@ -11,10 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loraloop.adapters.base.random_base import byte_tokenizer_json
-from loraloop.tool_schemas import GrammarCompiler, JsonSchema, Tool
+from loraloop.tool_schemas import GrammarCompiler, JsonSchema, Tool, parse_calls, render_tools
 from loraloop.tool_schemas.errors import LoraloopError, SchemaError
 from loraloop.tool_schemas.schema.keywords import ANNOTATIONS, CHECKED, ENFORCED
+from loraloop.tool_schemas.schema.places import DEEPEST
 from loraloop.tool_schemas.schema.validation import SECONDS, check_value
+from loraloop.tool_schemas.tools.calls import calls_term
 from loraloop.tool_schemas.tools.survey import survey
 
 BOUND = 10.0  # seconds for one schema on a busy machine; alone none takes more than one
@@ -134,6 +136,32 @@ def test_validation_gives_up_a_pattern_that_runs_on() -> None:
         keys = {"patternProperties": {"^(a+)+$": {"type": "string"}}, "additionalProperties": False}
         check_value({"a" * 60 + "!": "x"}, keys)
     assert time.monotonic() - start < BOUND * SECONDS + BOUND
+
+
+@pytest.mark.parametrize("around", ["properties", "items", "anyOf", "additionalProperties"])
+def test_the_deepest_schema_that_is_taken_can_be_shown_decoded_and_checked(
+    bytewise: GrammarCompiler, around: str
+) -> None:
+    shapes = {
+        "properties": lambda inner: {"type": "object", "properties": {"a": inner}},
+        "items": lambda inner: {"type": "array", "items": inner},
+        "anyOf": lambda inner: {"anyOf": [{"type": "null"}, inner]},
+        "additionalProperties": lambda inner: {"type": "object", "additionalProperties": inner},
+    }
+    parameters = {"type": "object", "properties": {"v": nested(DEEPEST - 1, shapes[around])}}
+    tool = Tool("f", "", parameters)
+    assert render_tools([tool])
+    assert bytewise.compile(calls_term([tool, Tool("g")], ask=True)).start().closing(2000) is not None
+    assert parse_calls('[{"name":"f","arguments":{}}]', [tool])
+    with pytest.raises(SchemaError, match="nested more than 50"):
+        Tool("f", "", {"type": "object", "properties": {"v": nested(DEEPEST, shapes[around])}})
+
+
+@pytest.mark.parametrize("keyword", ["default", "const", "examples"])
+def test_what_is_no_schema_has_a_depth_too(keyword: str) -> None:
+    deep = nested(400, lambda inner: {"a": inner})
+    with pytest.raises(SchemaError, match=r"levels deep|too deeply"):
+        Tool("f", "", {"type": "object", "properties": {"v": {keyword: [deep], "not": {}}}}, on_unsupported="check")
 
 
 words = sorted({*ENFORCED, *CHECKED, *ANNOTATIONS} - {"$schema"})
