@@ -67,7 +67,7 @@ def policy_of(local: list[str] | None) -> NetworkPolicy | None:
 
 
 @dataclass(frozen=True, slots=True)
-class ToolOptions:
+class ToolSources:
     """Where a command's tools come from."""
 
     tools: Annotated[

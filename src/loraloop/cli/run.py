@@ -25,7 +25,7 @@ from loraloop.cli.options import (
     PassageFile,
     Prompt,
     Python,
-    ToolOptions,
+    ToolSources,
     text_of,
 )
 from loraloop.loading import read_passages
@@ -42,7 +42,7 @@ REFUSED, CUT = 4, 5
 def run(
     context: typer.Context,
     agent: AgentOptions,
-    tools: ToolOptions,
+    tools: ToolSources,
     base: BaseOptions,
     prompt: Prompt = "",
     passages: PassageFile = None,
@@ -127,7 +127,7 @@ def run_to_end(agent: Agent[Any, Any], run: RunStream[Any], waiting: Waiting, st
 
 def route(
     context: typer.Context,
-    tools: ToolOptions,
+    tools: ToolSources,
     base: BaseOptions,
     prompt: Prompt,
     passages: PassageFile = None,

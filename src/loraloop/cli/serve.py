@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from loraloop.cli.options import AgentOptions, BaseOptions, Instructions, Python, ToolOptions, command
+from loraloop.cli.options import AgentOptions, BaseOptions, Instructions, Python, ToolSources, command
 from loraloop.tool_schemas.errors import InputError
 
 serve_app = typer.Typer(no_args_is_help=True, help="Serve skills and agents to other programs.")
@@ -22,7 +22,7 @@ Many = list[str] | None
 def serve(
     context: typer.Context,
     agent: AgentOptions,
-    tools: ToolOptions,
+    tools: ToolSources,
     base: BaseOptions,
     agents: Annotated[
         Path | None, typer.Option("--agents", help="YAML file of hosted agents; see docs/serve.md.")
@@ -55,12 +55,11 @@ def serve(
     """
     if context.invoked_subcommand is not None:
         return
-    from loraloop.server.serve import need_extra
+    from loraloop.server.settings import ServerLimits, ServerSettings, need_extra
 
     need_extra()
     from loraloop.server.agents import HostedAgent, Resources, read_agents
-    from loraloop.server.serve import serve as start
-    from loraloop.server.settings import ServerLimits, ServerSettings
+    from loraloop.server.app import serve as start
 
     settings = ServerSettings(
         host,
@@ -98,7 +97,7 @@ def _secret(variable: str) -> str:
 @command
 def mcp(
     context: typer.Context,
-    tools: ToolOptions,
+    tools: ToolSources,
     base: BaseOptions,
     skills: Annotated[
         Many, typer.Option("--skill", help="A skill to offer; repeatable. All where none is named; `none` is the base.")

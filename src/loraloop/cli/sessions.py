@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from loraloop.cli.approval import Waiting
-from loraloop.cli.options import AgentOptions, AsJson, BaseOptions, ToolOptions, command
+from loraloop.cli.options import AgentOptions, AsJson, BaseOptions, ToolSources, command
 from loraloop.cli.run import run_to_end
 from loraloop.render.console import console, print_line
 
@@ -79,7 +79,7 @@ def resume(
     context: typer.Context,
     session: Id,
     agent: AgentOptions,
-    tools: ToolOptions,
+    tools: ToolSources,
     base: BaseOptions,
     sessions: File = None,
     on_unfinished: Annotated[

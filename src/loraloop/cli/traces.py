@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from loraloop.cli.options import AsJson, BaseName, Quantize, ToolOptions, command
+from loraloop.cli.options import AsJson, BaseName, Quantize, ToolSources, command
 from loraloop.loading import forced_skills, open_runtime
 from loraloop.render.console import console, print_line
 from loraloop.tool_schemas.errors import InputError
@@ -64,7 +64,7 @@ def diff(
 def replay(
     context: typer.Context,
     file: TraceFile,
-    tools: ToolOptions,
+    tools: ToolSources,
     live_tools: Annotated[
         bool, typer.Option("--live-tools", help="Run the tools; without it, calls give what they gave.")
     ] = False,

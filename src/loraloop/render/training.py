@@ -39,7 +39,7 @@ class Watch:
     @contextmanager
     def trained(self, steps: int) -> Iterator[Callable[[Progress], None]]:
         """Yields what takes the trainer's progress, once a step."""
-        pace = Pace(steps)
+        pace = TrainingPace(steps)
         if not self.live:
             every = max(1, steps // LINES)
 
@@ -76,7 +76,7 @@ class Watch:
             yield step
 
 
-class Pace:
+class TrainingPace:
     """Loss, speed and time left, from a trainer's progress.
 
     Attributes:

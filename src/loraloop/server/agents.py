@@ -25,7 +25,7 @@ from loraloop.tool_schemas.yamltext import read_yaml
 if TYPE_CHECKING:
     from loraloop.agent import Agent
     from loraloop.agent.runtime import Runtime
-    from loraloop.server.state import ServerState, Turn
+    from loraloop.server.state import RequestTurn, ServerState
 
 routes = APIRouter()
 T = TypeVar("T")
@@ -178,7 +178,7 @@ async def start_run(name: str, body: RunBody, request: Request) -> Response:
 
 
 async def _opened(
-    state: ServerState, hosted: HostedAgent, owner: str, prompt: str, stream: Any, turn: Turn
+    state: ServerState, hosted: HostedAgent, owner: str, prompt: str, stream: Any, turn: RequestTurn
 ) -> AsyncGenerator[dict[str, Any], None]:
     """The events of a new run; the run is known by the id that its first event has."""
     run: HostedRun | None = None

@@ -1,17 +1,19 @@
-"""The application: routes, who may ask, how errors look, and the page."""
+"""The application: routes, who may ask, how errors look, the page; and how it is started and stopped."""
 
 from __future__ import annotations
 
 import asyncio
 import hmac
 import logging
+import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
@@ -19,15 +21,22 @@ from starlette.exceptions import HTTPException
 
 from loraloop.server import agents, chat, decisions, models, responses
 from loraloop.server.errors import ApiError, api_error
+from loraloop.server.runs import RunRegistry
 from loraloop.server.state import ServerState, state_of
-from loraloop.tool_schemas.errors import LoraloopError
+from loraloop.tool_schemas.errors import InputError, LoraloopError
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from loraloop.agent.runtime import Runtime
+    from loraloop.server.agents import HostedAgent
+    from loraloop.server.settings import ServerSettings
+
 log = logging.getLogger("loraloop.server")
 PAGE = Path(__file__).parent / "page"
 FILES = {"/": "index.html", "/app.js": "app.js", "/style.css": "style.css"}
+GRACE = 10
+"""Seconds that requests may go on when the server is told to stop."""
 OPEN = ("/health", "/ready", *FILES)
 """Paths that need no key."""
 HEADERS = {
@@ -189,3 +198,36 @@ class BodyLimit:
         finally:
             if over:
                 await error.response()(scope, receive, send)
+
+
+def serve(
+    runtime: Runtime,
+    settings: ServerSettings,
+    agents: Mapping[str, HostedAgent],
+    ready: Callable[[str], object] = lambda url: None,
+) -> None:
+    """Serves until the process is told to stop (SIGINT, SIGTERM); what runs then may go on for a few seconds.
+
+    Args:
+        runtime: Base, skills and router.
+        settings: Where and for whom.
+        agents: Hosted agents by name.
+        ready: Told the URL once it is listened on.
+
+    Raises:
+        InputError: The address or the port cannot be had.
+    """
+    logging.basicConfig(format='{"at":"%(asctime)s","level":"%(levelname)s","message":"%(message)s"}')
+    logging.getLogger("loraloop.server").setLevel(logging.INFO)
+    host, six = settings.host, ":" in settings.host
+    try:
+        listening = socket.create_server((host, settings.port), family=socket.AF_INET6 if six else socket.AF_INET)
+    except OSError as error:
+        raise InputError(f"{host}:{settings.port} cannot be listened on ({error}): choose another port, or 0") from None
+    app = create_app(ServerState(runtime, settings, agents, RunRegistry(settings.folder)))
+    config = uvicorn.Config(
+        app, log_level="warning", timeout_graceful_shutdown=GRACE, h11_max_incomplete_event_size=65536
+    )
+    with listening:
+        ready(f"http://{f'[{host}]' if six else host}:{listening.getsockname()[1]}")
+        uvicorn.Server(config).run(sockets=[listening])

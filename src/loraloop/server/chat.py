@@ -15,14 +15,13 @@ from sse_starlette import EventSourceResponse
 from loraloop.integrations.in_thread import in_thread
 from loraloop.integrations.reply import Reply, Replying
 from loraloop.server.errors import ApiError, api_error
-from loraloop.server.hosted_chat import hosted_completion
 from loraloop.server.state import ServerState, key_of, state_of
 from loraloop.server.wire import ChatRequest, chat_options, conversation_of, reply_request
 
 if TYPE_CHECKING:
     from loraloop.agent.result import RunResult
     from loraloop.integrations.reply import ReplyRequest
-    from loraloop.server.state import Turn
+    from loraloop.server.state import RequestTurn
 
 routes = APIRouter()
 FINISH = {"answer": "stop", "code": "stop", "tool_call": "tool_calls", "refused": "content_filter"}
@@ -55,7 +54,7 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
     return JSONResponse(completion(body.model, reply))
 
 
-async def replying(state: ServerState, asked: ReplyRequest, turn: Turn) -> AsyncGenerator[str | Reply, None]:
+async def replying(state: ServerState, asked: ReplyRequest, turn: RequestTurn) -> AsyncGenerator[str | Reply, None]:
     """Pieces of text, then the reply; the turn is given back at the end, however it comes."""
     start, first = time.perf_counter(), True
     try:
@@ -194,4 +193,42 @@ def facts_of(run: RunResult[Any], forced: int) -> dict[str, Any]:
         "forced_tokens": forced,
         "ms": round(run.ms, 2),
         "steps": steps,
+    }
+
+
+async def hosted_completion(state: ServerState, body: ChatRequest) -> dict[str, Any]:
+    """Runs an agent on a conversation; the document of its answer.
+
+    A run that waits for approval ends with `finish_reason` `approval_required`: approve it at /v1/agents.
+    """
+    talk = conversation_of(body.messages)
+    *history, last = talk.messages
+    stream = state.agents[body.model].agent.stream(last.content, messages=history)
+    async for _ in in_thread(iter(stream), stream.cancel):
+        pass
+    run = stream.result
+    state.metrics.count(run)
+    refused = run.stop_reason == "refused"
+    finish = {"answer": "stop", "code": "stop", "refused": "content_filter", "approval": "approval_required"}
+    read = sum(step.tokens.prefilled + step.tokens.reused for step in run.steps[-1:])
+    written = sum(step.tokens.generated for step in run.steps)
+    return {
+        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": body.model,
+        "choices": [
+            {
+                "index": 0,
+                "message": {
+                    "role": "assistant",
+                    "content": None if refused else run.output,
+                    "refusal": run.output if refused else None,
+                },
+                "finish_reason": finish.get(run.stop_reason, "length"),
+                "logprobs": None,
+            }
+        ],
+        "usage": {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written},
+        "loraloop": {"run_id": run.run_id, "stop_reason": run.stop_reason, "citations": list(run.citations)},
     }

@@ -75,3 +75,14 @@ class ServerSettings:
     def knows_origin(self, origin: str, host: str) -> bool:
         """Whether a page of this origin may ask: one of the server's own address, or one that is allowed."""
         return origin in self.origins or origin.partition("://")[2] == host
+
+
+def need_extra() -> None:
+    """Raises InputError where the packages of the server are not installed."""
+    try:
+        import fastapi  # noqa: F401
+        import prometheus_client  # noqa: F401
+        import sse_starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise InputError(f"the server needs {error.name}: pip install 'loraloop[serve]'") from None

@@ -33,7 +33,7 @@ class Turnstile:
         self._by_key: Counter[str] = Counter()
         self.running = self.waiting = 0
 
-    async def enter(self, key: str) -> Turn:
+    async def enter(self, key: str) -> RequestTurn:
         """Waits for a turn.
 
         Args:
@@ -56,7 +56,7 @@ class Turnstile:
         finally:
             self.waiting -= 1
         self.running += 1
-        return Turn(self, key)
+        return RequestTurn(self, key)
 
     def leave(self, key: str) -> None:
         """Gives a turn back."""
@@ -70,13 +70,13 @@ class Turnstile:
             del self._by_key[key]
 
 
-class Turn:
+class RequestTurn:
     """A request's turn, given back once, however often it is left."""
 
     def __init__(self, turnstile: Turnstile, key: str) -> None:
         self._turnstile, self._key, self._over = turnstile, key, False
 
-    def __enter__(self) -> Turn:
+    def __enter__(self) -> RequestTurn:
         return self
 
     def __exit__(self, *_: object) -> None:

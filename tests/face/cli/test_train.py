@@ -26,7 +26,7 @@ from loraloop.adapters.training.trainer.progress import Progress
 from loraloop.adapters.training.trainer.trainer import Trainer
 from loraloop.adapters.training.trainer.workers import Alone
 from loraloop.cli.main import run_command
-from loraloop.render.training import Pace, Watch, clock
+from loraloop.render.training import TrainingPace, Watch, clock
 from loraloop.tool_schemas.errors import InputError
 from loraloop.training import Silent, run_recipe
 
@@ -333,7 +333,7 @@ def test_progress_off_a_terminal_is_plain_lines(capsys: pytest.CaptureFixture[st
     assert len(lines) == 21 and lines[0] == "step 2/40, loss 0.7500, 1,234 tokens/s, 0:19 left"
     assert lines[-1].startswith("step 40/40, loss 0.0") and lines[-1].endswith("validation 0.5000, 1,234 tokens/s")
     assert any(line.startswith("step 11/40") for line in lines), "a new validation has its line"
-    assert Pace(10).text() == "step 0/10" and clock(3725) == "1 h 02 min" and clock(61) == "1:01"
+    assert TrainingPace(10).text() == "step 0/10" and clock(3725) == "1 h 02 min" and clock(61) == "1:01"
 
 
 def test_progress_on_a_terminal_is_one_live_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from loraloop.cli.approval import decisions_at_terminal
-from loraloop.cli.options import AgentOptions, BaseOptions, PassageFile, ToolOptions
+from loraloop.cli.options import AgentOptions, BaseOptions, PassageFile, ToolSources
 from loraloop.loading import read_passages
 from loraloop.tool_schemas.errors import InputError
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def chat(
     context: typer.Context,
     agent: AgentOptions,
-    tools: ToolOptions,
+    tools: ToolSources,
     base: BaseOptions,
     passages: PassageFile = None,
     messages: Annotated[Path | None, typer.Option("--messages", help="Go on from these, as /save writes them.")] = None,
