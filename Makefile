@@ -1,10 +1,12 @@
 # Everything is set up by the target that needs it: `make demo` and `make test` work on a fresh clone
 # of a machine that has Python >= 3.11 and make. pip's own settings (PIP_* variables, pip.conf) are honoured.
 #   PYTHON=…   the interpreter to build the environment with     VENV=…   where to put it (default .venv)
-#   DATA=…     the folder of training data                       ARGS=…   extra arguments for the command
+#   DATA=…     the folder of public data sets                    ARGS=…   extra arguments for the command
+#   BASE=…     the base whose skills and router are trained (default smollm2-135m)
 
 VENV   ?= .venv
 DATA   ?= data
+BASE   ?= smollm2-135m
 ARGS   ?=
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
@@ -21,7 +23,7 @@ ARGS_grammar     := $(if $(wildcard $(DATA)/tools),--data $(DATA))
 ARGS_calls       := $(if $(wildcard $(DATA)/tools),--data $(DATA))
 ARGS_vllm_peer   := $(if $(VLLM_PYTHON),--vllm-python $(VLLM_PYTHON))
 FARM   := build/mypy/loraloop
-ROOMS  := adapters agent kernels router tool_schemas
+ROOMS  := adapters agent kernels recipes router tool_schemas
 
 export PYTHONSAFEPATH = 1
 # On busy cores libgomp's own default lets threads spin for so long that two are slower than one.
@@ -42,8 +44,8 @@ help:
 	@echo 'make bench         the benchmarks, results into benchmarks/results (LLAMA_PYTHON=…, VLLM_PYTHON=…, BENCH=…)'
 	@echo 'make bench-gpu     the kernels and decode steps of a CUDA device, into benchmarks/results'
 	@echo 'make eval          skills, router and grammars on the evaluation sets (DATA=…)'
-	@echo 'make train-skills  train the four shipped skills again (DATA=…)'
-	@echo 'make train-router  fit the shipped router again (DATA=…)'
+	@echo 'make train-skills  train the shipped skills of a base again (BASE=…, DATA=…)'
+	@echo 'make train-router  fit the shipped router of a base again (BASE=…, DATA=…)'
 	@echo 'make docs         the tables of README and docs from benchmarks/results, and the lists of keywords
 
 # --- environment -------------------------------------------------------------------------------------------------
@@ -125,10 +127,11 @@ eval: $(VENV)/.test
 	$(BIN)/python benchmarks/grammar_conformance.py --data $(DATA) --json benchmarks/results/grammar_conformance.json
 
 train-skills: $(VENV)/.test
-	$(BIN)/python -m loraloop.adapters.training --data $(DATA) $(ARGS)
+	for skill in tools retrieval safety code; do \
+		$(BIN)/loraloop train recipes/$(BASE)/$$skill.yaml --data $(DATA) $(ARGS) || exit 1; done
 
 train-router: $(VENV)/.test
-	$(BIN)/python -m loraloop.router.fit --data $(DATA) --out router/weights --cache build/router $(ARGS)
+	$(BIN)/loraloop train recipes/$(BASE)/router.yaml --data $(DATA) $(ARGS)
 
 docs: $(VENV)/.test
 	$(BIN)/python docs/keywords.py

@@ -15,15 +15,14 @@ import torch
 from torch import Tensor
 
 from loraloop.adapters.base.messages import Message
+from loraloop.adapters.training.data.frozen import frozen_rows
 from loraloop.router.choice import ChoiceModel, taken
 from loraloop.router.decision import NONE
 from loraloop.router.explain import ExampleMemory
 from loraloop.router.extract import extract, select
 from loraloop.router.logistic import expected_calibration_error, mean_cross_entropy, minimise
-from loraloop.router.practice_requests import TRAIN
 from loraloop.router.router import Router
-from loraloop.router.states import INSTRUCTIONS, system
-from loraloop.tool_schemas import Tool
+from loraloop.router.states import state_of
 from loraloop.tool_schemas.errors import InputError, SkillError
 
 if TYPE_CHECKING:
@@ -35,6 +34,8 @@ FOLDS = 5
 PENALTIES = (2e-4, 2e-3, 1e-2)
 LOST = 0.02
 """Share of the stored examples that may lose their outcome before `Refit.warning` says so."""
+HEADS, LONGEST_HEAD = 300, 900
+"""How many frozen system messages a new skill's requests are also read under, and their most characters."""
 Transcript = Sequence[Message]
 
 
@@ -143,19 +144,24 @@ def _features(base: Base, router: Router, texts: Sequence[Transcript], rng: rand
     """Standardised features of transcripts as they are and among other surroundings: `[2N, F]`."""
     if not texts:
         return torch.zeros(0, router.choice.weight.shape[1])
-    placed = [variant for messages in texts for variant in (tuple(messages), _surrounded(messages, rng))]
+    heads = _heads(base)
+    placed = [variant for messages in texts for variant in (tuple(messages), _surrounded(messages, heads, rng))]
     layers = tuple(sorted({part.layer for part in router.choice.parts}))
     return router.choice.scaler(select(extract(base, placed, layers), router.choice.parts, layers))
 
 
-def _surrounded(messages: Transcript, rng: random.Random) -> tuple[Message, ...]:
-    """The transcript with instructions, tools or both in front; as it is where it has a system message."""
-    if messages[0].role == "system":
-        return tuple(messages)
-    tools = [Tool.from_function(p.function) for p in rng.sample(TRAIN, k=rng.randrange(1, 4))]
-    kind = rng.random()
-    head = system(rng.choice(INSTRUCTIONS) if kind < 0.6 else "", tools if kind > 0.3 else ())
-    return (*head, *messages)
+def _heads(base: Base) -> list[Message]:
+    """Short system messages of the frozen states: instructions, tools, or both."""
+    rows = [
+        row for _, row in frozen_rows("router") if row["kind"] == "first" and ("tools" in row or "instructions" in row)
+    ]
+    states = [state_of(row, base.prompting.tools_header) for row in rows[:HEADS]]
+    return [state.messages[0] for state in states if len(state.messages[0].content) < LONGEST_HEAD]
+
+
+def _surrounded(messages: Transcript, heads: Sequence[Message], rng: random.Random) -> tuple[Message, ...]:
+    """The transcript with a system message in front; as it is where it has one."""
+    return tuple(messages) if messages[0].role == "system" else (rng.choice(heads), *messages)
 
 
 def _calibrated(

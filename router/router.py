@@ -138,7 +138,7 @@ class Router:
         if base.fingerprints.architecture != expected:
             raise SkillError(
                 f"this router reads the states of {self.card['base']}, not of {base.name}: fit one with "
-                "python -m loraloop.router.fit --base …"
+                "loraloop train on the recipe of a router"
             )
         if max(self.layers) > base.config.layers:
             raise SkillError(f"this router reads layer {max(self.layers)}, the base has {base.config.layers}")

@@ -9,9 +9,9 @@ from zlib import crc32
 import torch
 from torch import Tensor
 
-from loraloop.router.labels import CHOICES
 from loraloop.router.logistic import Scaler, fit_binary, fit_softmax
-from loraloop.router.states import State
+from loraloop.router.states import CHOICES, State
+from loraloop.tool_schemas.errors import InputError
 
 # Each fold leaves out at least one source of most outcomes; practice tools are split by tool.
 FOLDS: tuple[tuple[str, ...], ...] = (
@@ -79,9 +79,9 @@ def group(state: State) -> str:
 
 
 def folds(states: Sequence[State]) -> Tensor:
-    """The fold `[N]` in which each state is held out."""
+    """The fold `[N]` in which each state is held out; a source that no fold names goes into one by its name."""
     home = {name: k for k, names in enumerate(FOLDS) for name in names}
-    return torch.tensor([home[group(s)] for s in states])
+    return torch.tensor([home.get(name := group(s), crc32(name.encode()) % len(FOLDS)) for s in states])
 
 
 def text_folds(states: Sequence[State]) -> Tensor:
@@ -118,8 +118,14 @@ class Problem:
 
 
 def choice_problem(states: Sequence[State]) -> tuple[Problem, Tensor]:
-    """The states judged for the choice, and their positions among `states`."""
+    """The states judged for the choice, and their positions among `states`.
+
+    Raises:
+        InputError: An outcome has no states.
+    """
     rows = torch.tensor([k for k, s in enumerate(states) if s.label is not None])
+    if missing := set(CHOICES) - {s.label for s in states}:
+        raise InputError(f"no state is labelled {', '.join(sorted(missing))}: a router is fitted on all outcomes")
     used = tuple(states[k] for k in rows.tolist())
     blocked = torch.tensor([[s.state.blocked(name) for name in CHOICES] for s in used])
     target = torch.tensor([CHOICES.index(str(s.label)) for s in used])
@@ -130,8 +136,14 @@ def choice_problem(states: Sequence[State]) -> tuple[Problem, Tensor]:
 
 
 def screen_problem(states: Sequence[State]) -> tuple[Problem, Tensor]:
-    """The states judged for the screen, and their positions among `states`."""
+    """The states judged for the screen, and their positions among `states`.
+
+    Raises:
+        InputError: No state is labelled unsafe, or none safe.
+    """
     rows = torch.tensor([k for k, s in enumerate(states) if s.unsafe is not None])
+    if len({s.unsafe for s in states} - {None}) < 2:
+        raise InputError("a screen is fitted on states labelled unsafe and on states labelled safe")
     used = tuple(states[k] for k in rows.tolist())
     target = torch.tensor([bool(s.unsafe) for s in used])
     weights = balance([f"{group(s)}-{s.unsafe}" for s in used])
@@ -200,31 +212,3 @@ def macro_f1(target: Tensor, predicted: Tensor, weights: Tensor, classes: int) -
 def even(problem: Problem) -> Tensor:
     """Weights `[N]` under which each (source, label, kind) counts alike."""
     return balance([f"{group(s)}-{s.label}-{s.kind}-{s.unsafe}" for s in problem.states], power=1.0)
-
-
-def ridge_logits(problem: Problem, x: Tensor, targets: Tensor, penalty: float = 0.1) -> Tensor:
-    """Held-out least-squares scores, in closed form: a quick stand-in for the logistic fits when parts are compared.
-
-    Args:
-        problem: What is fitted.
-        x: Raw features `[N, F]`.
-        targets: What the scores should be `[N, C]`.
-        penalty: Added to the diagonal of the mean weighted Gram matrix of the standardised features.
-
-    Returns:
-        `[N, C]`, each row from a model that saw none of its sources.
-    """
-    z = torch.cat([Scaler.fit(x)(x), torch.ones(len(x), 1)], 1)
-    weighted = z * (problem.weights / problem.weights.sum())[:, None]
-    out = torch.zeros_like(targets)
-    pieces = []
-    for k in range(len(FOLDS)):
-        inside = problem.fold == k
-        pieces.append((weighted[inside].T @ z[inside], weighted[inside].T @ targets[inside]))
-    gram, moment = sum(p[0] for p in pieces), sum(p[1] for p in pieces)
-    ridge = penalty * torch.eye(z.shape[1])
-    ridge[-1, -1] = 0.0
-    for k, (g, m) in enumerate(pieces):
-        inside = problem.fold == k
-        out[inside] = z[inside] @ torch.linalg.solve(gram - g + ridge, moment - m)
-    return out

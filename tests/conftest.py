@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable
@@ -34,37 +33,6 @@ def tiny_base():
     from loraloop.adapters.base import random_base
 
     return random_base(seed=0)
-
-
-@pytest.fixture
-def tools_data(tmp_path: Path) -> Path:
-    """A data folder with the training files that the tools mixture is drawn from, small and made here."""
-    folder = tmp_path / "data"
-    (folder / "tools").mkdir(parents=True)
-    city = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
-    abouts = {"GetWeather": "Weather of a city", "BookRoom": "Books a room in a city"}
-    tools = [{"name": name, "description": about, "parameters": city} for name, about in abouts.items()]
-    for name in ("sgd", "snips", "sealtools", "toolformer"):
-        rows = [
-            {
-                "id": f"{name}-{index}", "source": "test", "license": "MIT", "n_tokens": 40, "tools": tools,
-                "messages": [{"role": "user", "content": f"Weather in Town{index} for record {name} {index}"}],
-                "calls": [{"name": "GetWeather", "arguments": {"city": f"Town{index}"}}] if index % 4 else [],
-                "kind": "call" if index % 4 else "no_matching_tool",
-            }
-            for index in range(80)
-            if index % 4 or name != "toolformer"
-        ]  # fmt: skip
-        (folder / f"tools/{name}.train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    for name in ("general/gsm8k", "general/roleplay", "code/codegen_instruct", "retrieval/nq_open"):
-        asked = [f"What does {name} say about number {index}?" for index in range(60)]
-        chats = [
-            {"id": f"{name}-{index}", "question": text, "messages": [{"role": "user", "content": text}]}
-            for index, text in enumerate(asked)
-        ]
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / f"{name}.train.jsonl").write_text("".join(json.dumps(chat) + "\n" for chat in chats))
-    return folder
 
 
 @pytest.fixture

@@ -53,7 +53,12 @@ class Silent:
 
 
 def run_recipe(
-    recipe: str | Path | Mapping[str, Any], *, base: Base | None = None, observer: Observer | None = None
+    recipe: str | Path | Mapping[str, Any],
+    *,
+    data: str | Path = "",
+    output: str | Path = "",
+    base: Base | None = None,
+    observer: Observer | None = None,
 ) -> RecipeReport:
     """Trains the skill that a recipe describes, measures it, and has the router use it.
 
@@ -62,6 +67,8 @@ def run_recipe(
 
     Args:
         recipe: A YAML file, or what one would hold.
+        data: The folder of the public sets, in place of the recipe's.
+        output: The folder to write to, in place of the recipe's.
         base: A loaded base, instead of the recipe's.
         observer: Who is told how far it is.
 
@@ -73,7 +80,7 @@ def run_recipe(
     from loraloop.adapters.training.recipe.run import load_base, prepare, train
 
     watch = observer or Silent()
-    read = read_recipe(recipe)
+    read = read_recipe(recipe, data=data, output=output)
     if base is None:
         with watch.loading() as progress:
             base = load_base(read, progress)
@@ -110,6 +117,54 @@ def run_recipe(
     )
     report.write()
     return report
+
+
+def run_router_recipe(
+    recipe: str | Path | Mapping[str, Any],
+    *,
+    data: str | Path = "",
+    output: str | Path = "",
+    base: Base | None = None,
+    observer: Observer | None = None,
+) -> Path:
+    """Fits the router that a recipe describes, and returns the folder that it was written to.
+
+    The features of states are kept beside that folder, so that a fit that was killed goes on.
+
+    Args:
+        recipe: A YAML file, or what one would hold.
+        data: The folder of the public sets, in place of the recipe's.
+        output: The folder to write to, in place of the recipe's.
+        base: A loaded base, instead of the recipe's.
+        observer: Who is told how far it is.
+
+    Raises:
+        InputError: The recipe is wrong, or the public sets are not those that the states stand on.
+    """
+    from loraloop.adapters.base import Base
+    from loraloop.router.fit import fit_recipe, read_router_recipe
+
+    watch = observer or Silent()
+    read = read_router_recipe(recipe)
+    changed = {"folder": str(data or read.folder), "output": str(output or read.output)}
+    read = read.model_copy(update=changed)
+    if base is None:
+        with watch.loading() as progress:
+            base = Base.load(read.base.name, quantize=read.base.quantize, progress=progress)
+    folder = Path(read.output)
+    watch.say(f"reading the states of {base.name}")
+    router = fit_recipe(read, base, folder.with_name(f"{folder.name}.features"))
+    router.save(folder)
+    scores = {name: value for name, value in router.card["scores"].items() if name.startswith("held_out")}
+    watch.say(", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in scores.items()))
+    return folder
+
+
+def is_router_recipe(path: Path) -> bool:
+    """Whether a recipe describes a router: it names no skill."""
+    from loraloop.adapters.training.recipe.recipe_lines import read_yaml
+
+    return "skill" not in read_yaml(path)[0]
 
 
 def _measure(prepared: Prepared, trained: Trained, watch: Observer) -> Measured | None:

@@ -1,114 +1,75 @@
-"""States: executed practice tools, labels, prefix sharing, and the shipped router on the real base."""
+"""States: frozen and read from files; prefix sharing; a fit; the shipped router on the real base."""
 
 from __future__ import annotations
 
 import json
-import random
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 
 from loraloop.adapters.base import Base, Message, Row, random_base
-from loraloop.adapters.skill.contracts import Passage
-from loraloop.router import Router, RouterState, practice
-from loraloop.router import states as states_module
-from loraloop.router.composed import book, compose, fill
+from loraloop.router import Router, RouterState
 from loraloop.router.extract import FeatureCache, extract, jobs, parts_of, shortened
 from loraloop.router.features import pool
-from loraloop.router.labels import RULES, asks_for_code
-from loraloop.router.practice_held_out import HELD_OUT
-from loraloop.router.practice_requests import TRAIN
-from loraloop.router.records import read
-from loraloop.router.runs import need, python_points, run_points
-from loraloop.router.states import INSTRUCTIONS, Pool, system
+from loraloop.router.fit import fit_recipe, read_router_recipe, share_of
+from loraloop.router.states import CHOICES, State, file_states, frozen_states
 from loraloop.router.validate import FOLDS
-from loraloop.tool_schemas import Tool, parse_calls
 from loraloop.tool_schemas.errors import InputError, SkillError
 
-AROUND = Pool((), ((Passage("1", "Oslo is the capital of Norway."),),), INSTRUCTIONS)
+WEATHER = {
+    "name": "get_weather",
+    "description": "Current weather of a city.",
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+}
 
 
-@pytest.mark.parametrize("kind", [*TRAIN, *HELD_OUT], ids=lambda p: p.name)
-def test_practice_requests_execute(kind: practice.Practice) -> None:
-    rng = random.Random(1)
-    tool = Tool.from_function(kind.function)
-    outcomes = [need(kind, rng) for _ in range(12)]
-    assert any("result" in one.outcome for one in outcomes)
-    for one in outcomes:
-        assert "{" not in one.asked
-        if "result" in one.outcome:
-            tool.validate(one.call["arguments"])
-    assert need(kind, random.Random(3)) == need(kind, random.Random(3)), "the same seed draws and computes the same"
-    assert kind.near and kind.follow
+@pytest.fixture(scope="module")
+def states() -> list[State]:
+    return frozen_states()
 
 
-def test_held_out_tools_are_not_trained_on() -> None:
-    assert not {p.name for p in TRAIN} & {p.name for p in HELD_OUT}
+def test_frozen_states_hold_what_their_labels_need(states: list[State]) -> None:
+    labels = Counter(state.label for state in states if state.label)
+    assert set(labels) <= set(CHOICES) and labels["none"] > 500 and labels["tools"] > 500
+    for state in states:
+        assert state.label is None or not state.state.blocked(state.label)
+        assert state.state.tools == (state.messages[0].role == "system" and "# Tools" in state.messages[0].content)
+        assert (state.kind == "dropped") == bool(state.state.masked)
+    tools = [{s.source for s in part if s.source.startswith("practice")} for part in (frozen_states("eval"), states)]
+    assert tools[0] and not tools[0] & tools[1], "what is evaluated on uses tools that nothing was fitted on"
 
 
-def test_run_points_hold_real_messages_and_their_labels() -> None:
-    points = list(run_points(TRAIN, 4 * len(TRAIN), random.Random(0), AROUND))
-    for point in points:
-        *_, last = point.messages
-        assert last.role in ("user", "tool")
-        assert (point.kind == "tool_result") == (last.role == "tool")
-        calls = [m for m in point.messages if m.role == "assistant" and m.content.startswith("[")]
-        made = sum(len(parse_calls(m.content, list(point.tools))) for m in calls)
-        results = [json.loads(m.content) for m in point.messages if m.role == "tool"]
-        assert made == len(results)
-    kinds = {(p.kind, p.label) for p in points}
-    assert {("first", "tools"), ("tool_result", "tools"), ("tool_result", "none")} <= kinds
-
-
-def test_python_points_go_on_after_an_error_and_answer_after_a_result() -> None:
-    for point in python_points(random.Random(0), INSTRUCTIONS):
-        if point.kind == "tool_result":
-            failed = "error" in json.loads(point.messages[-1].content)
-            assert point.label == ("code" if failed else "none")
-
-
-def test_the_system_message_holds_what_is_present() -> None:
-    tool = Tool.from_function(practice.get_weather)
-    assert system("", ()) == ()
-    assert system("Be brief.", ())[0].content == "Be brief."
-    assert system("Be brief.", (tool,))[0].content.startswith("Be brief.\n\n# Tools")
-
-
-@pytest.mark.parametrize(
-    ("text", "wanted"),
-    [
-        ("Write a Python function that adds.", True),
-        ("Write a function that adds two numbers.", True),
-        ("Write a Java function that adds.", False),
-        ("Write a script for a horror film.", False),
-        ("What is a function?", False),
-        ("Design a training program for a runner.", False),
-    ],
-)
-def test_the_code_rule(text: str, wanted: bool) -> None:
-    assert asks_for_code(text) is wanted
-
-
-def test_composed_templates_fill() -> None:
-    rng = random.Random(0)
-    assert book()["unsafe"] and book()["benign"] and len(book().none) >= 10
-    for templates in (*book().none.values(), book()["code"], book()["unsafe"]):
-        for text in compose(templates, 20, rng):
-            assert "{" not in text
-    left, right = fill("{topic}|{topic2}", book().slots, rng).split("|")
-    assert left != right
-
-
-def test_every_rule_names_a_licence_and_no_source_is_in_two_folds() -> None:
-    assert all(rule.rule and rule.licence for rule in RULES)
+def test_no_source_is_in_two_folds() -> None:
     names = [name for fold in FOLDS for name in fold]
     assert len(names) == len(set(names))
 
 
-def test_missing_data_says_what_to_give(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--data"):
-        read(tmp_path, "tools/sgd", "train", 3)
+def test_states_of_a_file_and_what_is_wrong_with_one(tmp_path: Path) -> None:
+    ask = [{"role": "user", "content": "How warm is it in Paris?"}]
+    rows = [
+        {"messages": ask, "tools": [WEATHER], "route": "tools"},
+        {"messages": ask, "passages": [{"id": "1", "text": "Paris has 21 degrees."}], "route": "retrieval"},
+        {"messages": [*ask, {"role": "tool", "content": "{}"}], "route": "none", "masked": ["tools"]},
+    ]
+    path = tmp_path / "asked.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    called, cited, dropped = file_states(path)
+    assert "get_weather" in called.messages[0].content and called.state.tools and called.source == "asked"
+    assert cited.state.passages and "21 degrees" in cited.messages[-1].content
+    assert dropped.state.after == "dropped" and dropped.state.blocked("tools")
+    assert len(file_states(path, limit=1)) == 1
+    path.write_text(json.dumps({"messages": ask}), encoding="utf-8")
+    with pytest.raises(InputError, match="route"):
+        file_states(path)
+    with pytest.raises(ValueError, match="cross"):
+        frozen_states("valid")
+
+
+def test_states_on_public_sets_need_their_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no data file"):
+        frozen_states("cross", tmp_path)
 
 
 def _transcripts() -> list[tuple[Message, ...]]:
@@ -149,17 +110,19 @@ def test_the_shipped_router_refuses_another_base(toy: Base) -> None:
         Router.load().check(toy)
 
 
-def test_the_shipped_router_on_the_shipped_base() -> None:
-    base, router = Base.load(), Router.load()
+def test_the_shipped_router_on_the_shipped_base(base: Base) -> None:
+    from loraloop.adapters.training.data.example import system_content
+
+    router = Router.load()
     router.check(base)
-    tools = (Tool.from_function(practice.get_weather),)
     states = {
         "tools": ("What is the weather in Paris?", RouterState(tools=True)),
         "code": ("Write a Python function that reverses a string.", RouterState(tools=True)),
         "none": ("Hello, how are you today?", RouterState(tools=True)),
     }
     for wanted, (text, state) in states.items():
-        head, last = base.chat.message("system", system("", tools)[0].content), base.chat.message("user", text)
+        head = base.chat.message("system", system_content("", [WEATHER], base.prompting.tools_header))
+        last = base.chat.message("user", text)
         kept = base.forward([Row(head + last, base.new_cache())], keep=router.layers).kept
         features = router.features({layer: x[len(head) :] for layer, x in kept.items()})
         route = router.choose(features, state)
@@ -177,34 +140,36 @@ def test_the_shipped_weights_are_small() -> None:
     assert sum(f.stat().st_size for f in WEIGHTS.iterdir()) < 3_000_000
 
 
-def test_a_share_keeps_states_with_one_system_message_together(base: Base) -> None:
-    from loraloop.router.fit import share_of
-
-    points = list(run_points(TRAIN[:6], 24, random.Random(2), AROUND))
-    states = [states_module._state(point) for point in points]
-    half = share_of(base, states, 0.5)
-    assert 0 < len(half) < len(states) and share_of(base, states, 1.0) == states
-    heads = {state.messages[0] for state in half}
-    assert half == [state for state in states if state.messages[0] in heads]
-
-
-def test_a_screen_that_is_kept_keeps_its_sources_on_the_card(base: Base) -> None:
-    from loraloop.router.fit import CHOICE, LAYERS, fit_router
-
-    points = list(run_points(TRAIN, 40, random.Random(3), AROUND))
-    states = [state for point in points if (state := states_module._state(point)).label]
-    parts = len(parts_of(LAYERS))
-    features = torch.randn(len(states), parts, base.config.hidden_size, generator=torch.Generator().manual_seed(1))
-    shipped = Router.load()
-    fitted = fit_router(base, states, features.half(), CHOICE, shipped)
-    assert fitted.screen_model is shipped.screen_model
-    of_screen = {source["name"] for source in shipped.card["data"] if source["name"].startswith("safety_")}
-    assert of_screen and {source["name"] for source in fitted.card["data"]} == of_screen | {"practice"}
-
-
 def test_reading_stops_at_the_last_layer_that_is_asked_for() -> None:
     small = random_base()
     assert len(shortened(small, 1).layers) == 1 and shortened(small, small.config.layers) is small.decoder
     transcripts = [(Message("user", "hello there"),)]
     lower, whole = extract(small, transcripts, (1,)), extract(small, transcripts, (1, small.config.layers))
     assert torch.equal(lower, whole[:, : lower.shape[1]])
+
+
+def test_a_share_keeps_states_with_one_system_message_together(toy: Base, states: list[State]) -> None:
+    some = states[:400]
+    half = share_of(toy, some, 0.5)
+    assert 0 < len(half) < len(some) and share_of(toy, some, 1.0) == some
+    heads = {toy.chat.complete(list(state.messages))[0] for state in half}
+    assert half == [state for state in some if toy.chat.complete(list(state.messages))[0] in heads]
+
+
+def test_a_recipe_fits_a_router_for_a_base(toy: Base, tmp_path: Path) -> None:
+    recipe = read_router_recipe({"base": toy.name, "share": 0.06})
+    router = fit_recipe(recipe, toy, tmp_path)
+    router.check(toy)
+    assert router.choice.names == CHOICES and router.card["scores"]["held_out_ece"] >= 0
+    assert {source["license"] for source in router.card["data"]} == {"Apache-2.0"}
+    again = fit_recipe(recipe, toy, tmp_path)
+    assert torch.equal(again.choice.weight, router.choice.weight), "features come from the cache"
+    router.save(tmp_path / "router")
+    assert Router.load(tmp_path / "router").choice.names == CHOICES
+
+
+def test_what_is_wrong_with_the_recipe_of_a_router(toy: Base, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="choice"):
+        read_router_recipe({"choise": {"l2": 1.0}})
+    with pytest.raises(InputError, match="tail@4"):
+        fit_recipe(read_router_recipe({"share": 0.06, "choice": {"parts": ["end@99"]}}), toy, tmp_path)

@@ -126,6 +126,15 @@ class Checker:
             kept += self._row(list(entries))
         return kept
 
+    def fitting(self, found: Iterable[Record]) -> list[Record]:
+        """The records that are not overlong, of data that has been checked before."""
+        kept = []
+        for record in found:
+            self.read += 1
+            if not self._overlong(record):
+                kept.append(record)
+        return kept
+
     def leaking(self, records: Sequence[Record], held_out: Sequence[Record]) -> list[Record]:
         """The records whose request no evaluation record nearly holds (n-grams; see `overlap`)."""
         if not held_out:
@@ -154,13 +163,16 @@ class Checker:
         return [record for entry in entries if isinstance(entry, Record) and (record := self._one(entry))]
 
     def _one(self, entry: Record) -> Record | None:
-        if (tokens := self.count(entry)) > self.longest:
-            self._add("overlong record", entry.place, f"{tokens:,} tokens; the limit is {self.longest:,}: left out")
-            return None
-        return entry if self._new(entry) else None
+        return entry if not self._overlong(entry) and self._new(entry) else None
+
+    def _overlong(self, record: Record) -> bool:
+        if (tokens := self.count(record)) <= self.longest:
+            return False
+        self._add("overlong record", record.place, f"{tokens:,} tokens; the limit is {self.longest:,}: left out")
+        return True
 
     def _wrong(self, record: Record) -> tuple[str, Place, str] | None:
-        from loraloop.tool_schemas.tools.calls import parse_calls
+        from loraloop.tool_schemas.tools.calls import parse_step
 
         tools: tuple[Any, ...] = ()
         try:
@@ -173,7 +185,7 @@ class Checker:
             if tools:
                 texts += [m.content for m in record.messages if m.role == "assistant" and calls_of(m.content)]
             for text in texts:
-                parse_calls(text, tools)
+                parse_step(text, tools)
         except LoraloopError as error:
             return "invalid call", record.place, str(error)
         if (

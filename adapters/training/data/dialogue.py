@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from loraloop.adapters.skill.contracts import calls_of
 from loraloop.adapters.training.data.record import RecordError
 
 SPEAKERS = {
@@ -56,6 +57,9 @@ def openai_turns(given: Any) -> list[Turn]:
             read = tuple(_call(call) for call in calls)
             named.update((call.get("id"), said["name"]) for call, said in zip(calls, read, strict=True))
             turns.append(Turn("assistant", _written(read), read))
+            continue
+        if role == "assistant" and _answers(given[index + 1 : index + 2]) and (written := calls_of(content)):
+            turns.append(Turn("assistant", content, tuple(written)))  # as a transcript keeps calls
             continue
         if role == "tool":
             content = _result(content, str(message.get("name") or named.get(message.get("tool_call_id")) or ""), turns)
@@ -139,6 +143,11 @@ def tools_of(given: Any) -> tuple[dict[str, Any], ...]:
     return tuple(found)
 
 
+def _answers(following: Sequence[Any]) -> bool:
+    """Whether the message that follows is the result of a tool."""
+    return any(isinstance(message, Mapping) and message.get("role") in ("tool", "function") for message in following)
+
+
 def _call(given: Any) -> dict[str, Any]:
     if not isinstance(given, Mapping):
         raise RecordError("invalid call", "a call is an object with name and arguments")
@@ -168,7 +177,7 @@ def _result(content: str, name: str, turns: Sequence[Turn]) -> str:
         value = json.loads(content)
     except (ValueError, RecursionError):
         value = content
-    if isinstance(value, dict) and value.keys() in ({"name", "result"}, {"name", "error"}):
+    if isinstance(value, dict) and value.keys() in ({"name", "result"}, {"name", "error"}, {"name", "retry"}):
         return dumps(value)
     if not name:
         calls = next((turn.calls for turn in reversed(turns) if turn.calls), ())

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from loraloop.adapters.base.messages import Message
+from loraloop.adapters.base.prompting import CALLS_HEADER
 from loraloop.adapters.skill.contracts import Passage
 
-Split = Literal["train", "valid", "eval"]
+Part = Literal["train", "valid", "test"]
 SKILLS = ("tools", "code", "retrieval", "safety")
 CONTRACTS = {"tools": "calls", "code": "code", "retrieval": "answer", "safety": "verdict"}
 
@@ -80,21 +81,29 @@ def estimate(*texts: str) -> int:
     return round(sum(len(text) for text in texts) / 3.6) + 4 * len(texts)
 
 
-def system_content(instructions: str = "", tools: Sequence[Mapping[str, Any]] = ()) -> str:
-    """Content of the system message: instructions, then the tools block; empty if there is neither."""
-    from loraloop.adapters.base.prompting import CALLS_HEADER
+def system_content(instructions: str = "", tools: Sequence[Mapping[str, Any]] = (), header: str = CALLS_HEADER) -> str:
+    """Content of the system message: instructions, then the tools block; empty if there is neither.
+
+    Args:
+        instructions: Text of the application.
+        tools: Tools as `{name, description, parameters}`.
+        header: Stands above the tools; see `Prompting.tools_header`.
+    """
     from loraloop.tool_schemas.tools.render import render_tools
 
     shown: list[Any] = [
         _Shown(t["name"], t.get("description") or "", t.get("parameters") or {"type": "object", "properties": {}})
         for t in tools
     ]
-    return "\n\n".join(part for part in (instructions, render_tools(shown, CALLS_HEADER) if shown else "") if part)
+    return "\n\n".join(part for part in (instructions, render_tools(shown, header) if shown else "") if part)
 
 
 def transcript(
-    turns: Iterable[Message], instructions: str = "", tools: Sequence[Mapping[str, Any]] = ()
+    turns: Iterable[Message],
+    instructions: str = "",
+    tools: Sequence[Mapping[str, Any]] = (),
+    header: str = CALLS_HEADER,
 ) -> tuple[Message, ...]:
     """Turns with the system message in front, where there is something for it to say."""
-    content = system_content(instructions, tools)
+    content = system_content(instructions, tools, header)
     return (Message("system", content), *turns) if content else tuple(turns)

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from loraloop.adapters.base.prompting import CALLS_HEADER
 from loraloop.adapters.skill.card import DataSource
 from loraloop.adapters.training.data.checker import Checked, Checker
-from loraloop.adapters.training.data.readers import Reading, read_file
-from loraloop.adapters.training.data.record import Record
+from loraloop.adapters.training.data.example import Part
+from loraloop.adapters.training.data.frozen import PUBLIC, frozen_rows
+from loraloop.adapters.training.data.readers import Reading, read_file, records_of
+from loraloop.adapters.training.data.record import Place, Record, ordered
 from loraloop.adapters.training.recipe.recipe_file import Recipe, Source
-from loraloop.adapters.training.sources.records import generator, in_valid
-from loraloop.adapters.training.sources.tools_public import in_order
 from loraloop.tool_schemas import dumps
 from loraloop.tool_schemas.errors import InputError
 
+FROZEN_LICENSE = "Apache-2.0"
 SHOWN = 12
 """Findings that an error message lists."""
 
@@ -55,63 +59,81 @@ class Gathered:
         }
 
 
-def gather(recipe: Recipe, count: Callable[[Record], int] | None = None, seed: int = 0) -> Gathered:
+def gather(
+    recipe: Recipe, count: Callable[[Record], int] | None = None, seed: int = 0, header: str = CALLS_HEADER
+) -> Gathered:
     """Reads and splits a recipe's data; nothing is written.
 
     Args:
         recipe: Whose data.
         count: Tokens of a record.
-        seed: Of what a limit or a weight draws.
+        seed: Of what a limit, a weight or a share draws.
+        header: Stands above the tools of a transcript; see `Prompting.tools_header`.
 
     Raises:
         InputError: a file cannot be read; records are broken and the recipe does not say to skip them (with file and
             line of each, the first dozen); nothing is left.
     """
     data, evaluation = recipe.content.data, recipe.content.evaluation
-    checker = _checker(recipe, count)
-    parts = {_name(source): _read(recipe, source, checker) for source in data.sources}
-    if len(parts) < len(data.sources):
+    if len({source.title for source in data.sources}) < len(data.sources):
         raise InputError(f"{recipe.at('data', 'sources')}: two sources have the same name; give each its own")
-    held_out: list[Record] = []
-    if evaluation.enabled:
-        for source in evaluation.sources:
-            held_out += _read(recipe, source, checker.beside())
-    elif evaluation.sources:
+    checker = _checker(recipe, count)
+    read = [_read(recipe, source, checker, header) for source in data.sources]
+    if evaluation.sources and not evaluation.enabled:
         raise InputError(f"{recipe.at('evaluation', 'enabled')}: there are sources, but nothing is measured")
-    train: list[Record] = []
-    valid: list[Record] = []
-    own: list[Record] = []
+    held_out = [record for s in evaluation.sources for record in _read(recipe, s, checker.beside(), header)]
     share = evaluation.share if evaluation.enabled and not evaluation.sources else 0.0
-    for source in data.sources:
-        for record in checker.leaking(parts[_name(source)], held_out):
-            if share and in_valid(f"evaluation {record.group}", round(share * 100)):
-                own.append(record)
-            elif in_valid(f"validation {record.group}", max(1, round(data.validation * 100))):
-                valid.append(record)
-            else:
-                train.append(record)
-    if own:
-        train, valid = checker.leaking(train, own), checker.leaking(valid, own)
+    parts: list[dict[str, list[Record]]] = []
+    for records in read:
+        split: dict[str, list[Record]] = {"train": [], "valid": [], "test": []}
+        for record in checker.leaking(records, held_out):
+            split[record.part or _part_of(record, share, data.validation)].append(record)
+        parts.append(split)
+    own = [record for split in parts for record in split["test"]] if share else []
+    train = [checker.leaking(split["train"], own) for split in parts]
+    valid = checker.leaking([record for split in parts for record in split["valid"]], own)
     _refuse(recipe, checker)
-    if not train or not valid:
+    if not any(train) or not valid:
         raise InputError(
-            f"{recipe.where}: {len(train)} training and {len(valid)} validation records are left after checking: "
-            "give more data, or a larger data.validation"
+            f"{recipe.where}: {sum(map(len, train))} training and {len(valid)} validation records are left after "
+            "checking: give more data, or a larger data.validation"
         )
-    weighted = _weighted(train, {_name(s): s.weight for s in data.sources}, seed)
-    if data.limit is not None:
-        weighted = weighted[: data.limit]
-    held = tuple(held_out or own)
-    generator("evaluation", seed).shuffle(shuffled := list(held))
-    checked = Checked(tuple(train), held, tuple(sorted(checker.findings, key=lambda f: f.place)), checker.read)
-    return Gathered(
-        tuple(weighted),
-        tuple(valid),
-        tuple(shuffled[: evaluation.limit]),
-        checked,
-        _sources(weighted, data.sources),
-        _terms(data.sources),
+    epoch = _epoch(train, data.sources, data.limit, seed)
+    held = list(held_out or own)
+    generator("evaluation", seed).shuffle(held)
+    checked = Checked(
+        records=tuple(record for records in train for record in records),
+        held_out=tuple(held_out or own),
+        findings=tuple(sorted(checker.findings, key=lambda f: f.place)),
+        read=checker.read,
     )
+    return Gathered(
+        train=tuple(epoch),
+        valid=tuple(valid),
+        held_out=tuple(held[: evaluation.limit]),
+        checked=checked,
+        sources=_sources(epoch),
+        terms=_terms(_sources(epoch), data.sources),
+    )
+
+
+def _part_of(record: Record, test: float, valid: float) -> Part:
+    """The part of a record that has none of its own, from what the user said first."""
+    if test and in_part(f"evaluation {record.group}", round(test * 100)):
+        return "test"
+    return "valid" if in_part(f"validation {record.group}", max(1, round(valid * 100))) else "train"
+
+
+def in_part(group: str, percent: int) -> bool:
+    """Whether a group of records belongs to a part of so many percent; it depends on the group's name alone."""
+    digest = hashlib.blake2b(group.encode(), digest_size=4).digest()
+    return int.from_bytes(digest) % 100 < percent
+
+
+def generator(*parts: object) -> random.Random:
+    """A random generator that depends on these values alone."""
+    text = "\x1f".join(str(part) for part in parts)
+    return random.Random(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()))
 
 
 def check_files(files: Sequence[Path], held_out: Sequence[Path], how: Reading, checker: Checker) -> Checked:
@@ -120,7 +142,7 @@ def check_files(files: Sequence[Path], held_out: Sequence[Path], how: Reading, c
     evaluation = [record for file in held_out for record in other.check(read_file(file, how))]
     records = [record for file in files for record in checker.check(read_file(file, how))]
     kept = checker.leaking(records, evaluation)
-    return Checked(tuple(kept), tuple(evaluation), tuple(checker.findings), checker.read)
+    return Checked(records=tuple(kept), held_out=tuple(evaluation), findings=tuple(checker.findings), read=checker.read)
 
 
 def _checker(recipe: Recipe, count: Callable[[Record], int] | None) -> Checker:
@@ -131,35 +153,43 @@ def _checker(recipe: Recipe, count: Callable[[Record], int] | None) -> Checker:
     return made
 
 
-def _name(source: Source) -> str:
-    return source.name or Path(source.file).name
-
-
-def _read(recipe: Recipe, source: Source, checker: Checker) -> list[Record]:
+def _read(recipe: Recipe, source: Source, checker: Checker, header: str) -> list[Record]:
     how = Reading(
-        recipe.content.skill.contract,
-        source.form,
-        source.columns,
-        source.instructions,
-        source.turns,
-        _name(source),
-        source.license,
-        source.file,
+        contract=recipe.content.skill.contract,
+        form=source.form,
+        columns=source.columns,
+        instructions=source.instructions,
+        turns=source.turns,
+        source=source.title,
+        license=source.license or FROZEN_LICENSE,
+        shown=source.file,
+        header=header,
     )
-    records = checker.check(read_file(recipe.path(source.file), how))
+    if source.file:
+        records = checker.check(read_file(recipe.path(source.file), how))
+    else:
+        records = checker.fitting(_frozen(recipe, source, how))
     if form := recipe.content.skill.form:
         records = [_compact(record, dict(form)) for record in records]
     if source.limit is not None and len(records) > source.limit:
-        records = sorted(
-            generator("limit", _name(source)).sample(records, source.limit), key=lambda record: record.place
-        )
+        drawn = generator("limit", source.title).sample(records, source.limit)
+        records = sorted(drawn, key=lambda record: record.place)
     return records
+
+
+def _frozen(recipe: Recipe, source: Source, how: Reading) -> Iterator[Record]:
+    """The records of frozen data, each with the part that it belongs to."""
+    name = source.frozen or f"{source.public}{PUBLIC}"
+    folder = recipe.path(recipe.content.data.folder) if recipe.content.data.folder else None
+    for line, row in frozen_rows(name, folder if source.public else None):
+        own = replace(how, source=row.get("source", how.source), license=row.get("license", how.license))
+        for record in records_of(row, own, Place(name, line)):
+            yield replace(record, part=row.get("part", "train"))
 
 
 def _compact(record: Record, schema: dict[str, Any]) -> Record:
     """The completion as decoding under the schema writes it: compact, keys in the schema's order."""
-    value = in_order({"name": "", "arguments": json.loads(record.completion)}, [{"name": "", "parameters": schema}])
-    return replace(record, completion=dumps(value["arguments"]))
+    return replace(record, completion=dumps(ordered(json.loads(record.completion), schema)))
 
 
 def _refuse(recipe: Recipe, checker: Checker) -> None:
@@ -172,40 +202,40 @@ def _refuse(recipe: Recipe, checker: Checker) -> None:
     raise InputError(f"{len(errors)} records cannot be used; correct them, or say data.on_error: skip:\n{listed}{more}")
 
 
-def _weighted(records: Sequence[Record], weights: dict[str, float], seed: int) -> list[Record]:
-    """One epoch: each record as often as its source's weight says, the fraction by chance; shuffled."""
+def _epoch(parts: Sequence[Sequence[Record]], sources: Sequence[Source], limit: int | None, seed: int) -> list[Record]:
+    """One epoch, shuffled: each record as often as its source's weight or share says, the fraction by chance."""
     rng = random.Random(seed)
+    total = sum(source.share or 0.0 for source in sources)
     epoch: list[Record] = []
-    for record in records:
-        weight = weights[record.source]
-        epoch += [record] * (int(weight) + (rng.random() < weight % 1))
+    for records, source in zip(parts, sources, strict=True):
+        if source.share is None:
+            for record in records:
+                epoch += [record] * (int(source.weight) + (rng.random() < source.weight % 1))
+        elif records:
+            times, more = divmod(round((limit or 0) * source.share / total), len(records))
+            epoch += [*records] * times + rng.sample(records, more)
     rng.shuffle(epoch)
-    return epoch
+    return epoch[:limit]
 
 
-def _sources(records: Sequence[Record], sources: Sequence[Source]) -> tuple[DataSource, ...]:
-    counts = {_name(source): 0 for source in sources}
-    for record in records:
-        counts[record.source] += 1
-    return tuple(DataSource(name=_name(s), license=s.license, n=counts[_name(s)]) for s in sources)
+def _sources(records: Sequence[Record]) -> tuple[DataSource, ...]:
+    """The sources of an epoch with their number of records, the largest first."""
+    counts = Counter((record.source, record.license) for record in records)
+    return tuple(DataSource(name=name, license=terms, n=n) for (name, terms), n in counts.most_common())
 
 
-def _terms(sources: Sequence[Source]) -> dict[str, Any]:
+def _terms(used: Sequence[DataSource], sources: Sequence[Source]) -> dict[str, Any]:
     """What the licences and the makers of generated texts ask, in the words of the recipe where it has any."""
     found: dict[str, Any] = {}
-    alike = [f"{_name(s)} ({s.license})" for s in sources if share_alike(s.license)]
-    if alike:
+    if alike := [f"{s.name} ({s.license})" for s in used if share_alike(s.license)]:
         found["share_alike"] = alike
-    limited = [f"{_name(s)} ({s.license})" for s in sources if non_commercial(s.license)]
-    if limited:
+    if limited := [f"{s.name} ({s.license})" for s in used if non_commercial(s.license)]:
         found["non_commercial"] = limited
-    made = [
-        f"{_name(s)}: written by {s.generated_by}; {s.terms or 'terms not stated'}" for s in sources if s.generated_by
-    ]
-    if made:
-        found["generated_text"] = made
-    said = {_name(s): s.terms for s in sources if s.terms and not s.generated_by}
-    if said:
+    written = [s for s in sources if s.generated_by]
+    if written:
+        told = [f"{s.title}: written by {s.generated_by}; {s.terms or 'terms not stated'}" for s in written]
+        found["generated_text"] = told
+    if said := {s.title: s.terms for s in sources if s.terms and not s.generated_by}:
         found["terms"] = said
     return found
 

@@ -1,15 +1,10 @@
-"""Keeps evaluation requests out of training: the evaluation files are read for nothing else here."""
+"""Texts that nearly are one of a set of evaluation texts, so that those stay out of training."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from functools import lru_cache
-from pathlib import Path
-from typing import Any
-
-from loraloop.adapters.training.sources.records import read_records
 
 N = 8
 """Words of an n-gram."""
@@ -28,11 +23,6 @@ class Overlap:
             self._whole.setdefault(" ".join(words), index)
             for gram in _grams(words):
                 self._grams[gram].append(index)
-
-    @classmethod
-    def of(cls, data: Path, skill: str) -> Overlap:
-        """The index over all evaluation files of a skill's folder."""
-        return _index(data / skill)
 
     def hit(self, text: str) -> bool:
         """Whether the text is nearly one of the evaluation texts."""
@@ -58,19 +48,3 @@ def normal(text: str) -> list[str]:
 
 def _grams(words: list[str]) -> set[tuple[str, ...]]:
     return {tuple(words[i : i + N]) for i in range(len(words) - N + 1)}
-
-
-@lru_cache(maxsize=8)
-def _index(folder: Path) -> Overlap:
-    texts = []
-    for path in sorted(folder.glob("*.eval.jsonl")):
-        texts += [_request(record) for record in read_records(path)]
-    return Overlap(texts)
-
-
-def _request(record: dict[str, Any]) -> str:
-    if "question" in record:
-        return str(record["question"])
-    if "text" in record:
-        return str(record["text"])
-    return "\n".join(m["content"] for m in record.get("messages", ()) if m["role"] == "user")

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from loraloop.adapters.base.messages import Message
+from loraloop.adapters.base.prompting import CALLS_HEADER
 from loraloop.adapters.skill.contracts import Passage, user_content
 from loraloop.adapters.training.data.dialogue import Turn, openai_turns, sharegpt_turns, steps, tools_of
 from loraloop.adapters.training.data.example import transcript
@@ -65,6 +66,7 @@ class Reading:
         source: Name of the source.
         license: Of the source.
         shown: The file's name in places; its path by default.
+        header: Stands above the tools of a transcript; see `Prompting.tools_header`.
     """
 
     contract: str = "text"
@@ -75,6 +77,7 @@ class Reading:
     source: str = ""
     license: str = ""
     shown: str = ""
+    header: str = CALLS_HEADER
 
     def __post_init__(self) -> None:
         if self.form != "auto" and self.form not in FORMS:
@@ -178,16 +181,16 @@ def _single(form: str, row: Mapping[str, Any], how: Reading, place: Place) -> Re
         if rejected == completion:
             raise RecordError("wrong form", "chosen and rejected are the same")
     return Record(
-        _shown(turns, how, tools),
-        completion,
-        how.contract,
-        place,
-        how.source,
-        how.license,
-        tools,
-        passages,
-        gold,
-        rejected,
+        messages=_shown(turns, how, tools, str(row.get("instructions") or "")),
+        completion=completion,
+        contract=how.contract,
+        place=place,
+        source=how.source,
+        license=how.license,
+        tools=tools,
+        passages=passages,
+        gold=gold,
+        rejected=rejected,
     )
 
 
@@ -223,17 +226,28 @@ def _dialogue(form: str, row: Mapping[str, Any], how: Reading, place: Place) -> 
     for count, said in found if how.turns == "all" else found[-1:]:
         completion, gold = completed(said, how.contract, (), tools)
         shown = _shown(turns[:count], how, tools)
-        yield Record(shown, completion, how.contract, place, how.source, how.license, tools, (), gold)
+        yield Record(
+            messages=shown,
+            completion=completion,
+            contract=how.contract,
+            place=place,
+            source=how.source,
+            license=how.license,
+            tools=tools,
+            gold=gold,
+        )
 
 
-def _shown(turns: Sequence[Turn], how: Reading, tools: tuple[dict[str, Any], ...]) -> tuple[Message, ...]:
+def _shown(
+    turns: Sequence[Turn], how: Reading, tools: tuple[dict[str, Any], ...], instructions: str = ""
+) -> tuple[Message, ...]:
     """The transcript as an agent would have it: instructions and tools make the system message."""
-    instructions, rest = how.instructions, list(turns)
+    instructions, rest = instructions or how.instructions, list(turns)
     if rest and rest[0].role == "system":
         instructions = rest.pop(0).content
     if not rest:
         raise RecordError("wrong roles", "there is no message for the step to follow")
-    return transcript([Message(turn.role, turn.content) for turn in rest], instructions, tools)
+    return transcript([Message(turn.role, turn.content) for turn in rest], instructions, tools, how.header)
 
 
 def _passages(given: Any) -> tuple[Passage, ...]:

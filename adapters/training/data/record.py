@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill import contracts
-from loraloop.adapters.skill.contracts import Passage
-from loraloop.adapters.training.data.example import CONTRACTS, Example, estimate
+from loraloop.adapters.skill.contracts import Passage, calls_of
+from loraloop.adapters.training.data.example import CONTRACTS, Example, Part, estimate
 from loraloop.tool_schemas.errors import LoraloopError
+from loraloop.tool_schemas.jsontext import dumps
 
 SKILL_OF = {contract: skill for skill, contract in CONTRACTS.items()}
 """The shipped skill that writes a contract: scores of that contract are taken by its rule."""
@@ -55,6 +57,7 @@ class Record:
         passages: Passages that the last message shows.
         gold: What scoring needs beyond the completion.
         rejected: A worse completion, in preference data.
+        part: What frozen data uses the record for; empty where the recipe's shares decide.
     """
 
     messages: tuple[Message, ...]
@@ -67,6 +70,7 @@ class Record:
     passages: tuple[Passage, ...] = ()
     gold: Mapping[str, Any] = field(default_factory=dict)
     rejected: str | None = None
+    part: Part | Literal[""] = ""
 
     @property
     def request(self) -> str:
@@ -128,18 +132,15 @@ def completed(
     Raises:
         RecordError: it is empty, or not what the contract says.
     """
-    import json
-
-    from loraloop.adapters.skill.contracts import calls_of
-    from loraloop.adapters.training.sources.tools_public import in_order
-    from loraloop.tool_schemas import dumps
-
     if text is None or (isinstance(text, str) and not text.strip()):
         raise RecordError("empty completion", "the completion is empty: give the text that the skill should write")
+    if contract == "calls" and (asked := _asked(text)):
+        return dumps({"ask": asked}), {"calls": [], "ask": asked}
     if contract == "calls":
         calls = calls_of(text if isinstance(text, str) else json.dumps(text))
         if calls is None:
-            raise RecordError("invalid call", 'calls are a JSON list of {"name": …, "arguments": {…}}')
+            told = 'calls are a JSON list of {"name": …, "arguments": {…}}, or {"ask": ["argument", …]}'
+            raise RecordError("invalid call", told)
         calls = [in_order({"name": c["name"], "arguments": c["arguments"]}, tools) for c in calls]
         return dumps(calls), {"calls": calls}
     if contract == "verdict":
@@ -153,6 +154,35 @@ def completed(
     return text.strip(), {}
 
 
+def in_order(call: Mapping[str, Any], tools: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The call with its arguments in the order of the tool's schema, as constrained decoding writes them."""
+    schema: dict[str, Any] = next((t["parameters"] for t in tools if t["name"] == call["name"]), {})
+    return {"name": call["name"], "arguments": ordered(call["arguments"], schema)}
+
+
+def ordered(value: Any, schema: Mapping[str, Any]) -> Any:
+    """A value with the keys of its objects in the order of its schema."""
+    if isinstance(value, dict):
+        properties = schema.get("properties", {})
+        names = [name for name in properties if name in value] + [name for name in value if name not in properties]
+        return {name: ordered(value[name], properties.get(name, {})) for name in names}
+    if isinstance(value, list):
+        items = schema.get("items", {})
+        return [ordered(item, items if isinstance(items, dict) else {}) for item in value]
+    return value
+
+
+def _asked(given: Any) -> list[str] | None:
+    """The arguments that a step asks for, where it asks in place of calling."""
+    if isinstance(given, str):
+        try:
+            given = json.loads(given)
+        except (ValueError, RecursionError):
+            return None
+    names = given.get("ask") if isinstance(given, dict) and given.keys() == {"ask"} else None
+    return names if isinstance(names, list) and names and all(isinstance(name, str) for name in names) else None
+
+
 def _verdict(text: Any) -> tuple[str, dict[str, Any]]:
     try:
         if isinstance(text, str) and not text.lstrip().startswith("{"):
@@ -162,7 +192,7 @@ def _verdict(text: Any) -> tuple[str, dict[str, Any]]:
                 raise RecordError("invalid label", f"the label {text!r} is no verdict: use one of {known}")
             verdict = contracts.Verdict(label != "safe", "" if label == "safe" else label)
         else:
-            verdict = contracts.verdict_of(text if isinstance(text, str) else _json(text))
+            verdict = contracts.verdict_of(text if isinstance(text, str) else dumps(text))
     except LoraloopError as error:
         raise error if isinstance(error, RecordError) else RecordError("invalid label", str(error)) from None
     return contracts.verdict_text(verdict), {"unsafe": verdict.unsafe, "category": verdict.category}
@@ -170,7 +200,7 @@ def _verdict(text: Any) -> tuple[str, dict[str, Any]]:
 
 def _answer(text: Any, passages: tuple[Passage, ...]) -> tuple[str, dict[str, Any]]:
     try:
-        answer = contracts.answer_of(text if isinstance(text, str) else _json(text))
+        answer = contracts.answer_of(text if isinstance(text, str) else dumps(text))
     except LoraloopError as error:
         raise RecordError("invalid answer", str(error)) from None
     known = [passage.id for passage in passages]
@@ -185,9 +215,3 @@ def _answer(text: Any, passages: tuple[Passage, ...]) -> tuple[str, dict[str, An
             raise RecordError("invalid answer", f"it cites {citation!r}; the passages are {', '.join(known) or 'none'}")
     gold = {"answerable": answer.answerable, "citations": list(answer.citations), "answers": [answer.answer]}
     return contracts.answer_text(answer), gold
-
-
-def _json(value: Any) -> str:
-    from loraloop.tool_schemas import dumps
-
-    return dumps(value)

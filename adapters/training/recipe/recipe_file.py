@@ -66,51 +66,80 @@ class SkillPart(_Part):
 
 
 class Source(_Part):
-    """A file of records.
+    """Where records come from: a file, or frozen data of this package.
 
     Attributes:
         file: JSON Lines, JSON, CSV or Parquet; relative to the recipe.
-        license: of the records: an SPDX identifier, or `proprietary`. It goes onto the skill's card.
+        frozen: a name of `recipes/data`, for records that were written for this project.
+        public: a name of `recipes/data`, for records that are rebuilt from the folder of public sets (`data.folder`).
+        license: of the records of a file: an SPDX identifier, or `proprietary`. It goes onto the skill's card.
         name: for the card; the file's name by default.
         form: how records are written; found out from the keys by default (see `readers.FORMS`).
         columns: the file's names for the form's keys, such as `{text: body, label: queue}`.
         instructions: system message put in front of records that have none.
         weight: how often a record is taken in an epoch: 2 takes each twice, 0.5 half of them.
+        share: part of an epoch of `data.limit` records, in proportion to the shares of the other sources.
         limit: most records.
         turns: which turns of a dialogue become examples.
         generated_by: the model that wrote the records, if one did.
         terms: what its provider's terms, or the licence, say about the use of them.
     """
 
-    file: str
-    license: Annotated[str, Field(min_length=1)]
+    file: str = ""
+    frozen: str = ""
+    public: str = ""
+    license: str = ""
     name: str = ""
     form: str = "auto"
     columns: dict[str, str] = Field(default_factory=dict)
     instructions: str = ""
     weight: Annotated[float, Field(gt=0, le=100)] = 1.0
+    share: Annotated[float | None, Field(gt=0)] = None
     limit: Count | None = None
     turns: Literal["all", "last"] = "all"
     generated_by: str = ""
     terms: str = ""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Source:
+        if sum(map(bool, (self.file, self.frozen, self.public))) != 1:
+            raise ValueError("give one of file, frozen and public")
+        if self.file and not self.license:
+            raise ValueError("license is missing: add the SPDX identifier of the file's records, or `proprietary`")
+        return self
+
+    @property
+    def title(self) -> str:
+        """The source's name in messages and on the card."""
+        return self.name or Path(self.file).name or self.frozen or f"{self.public}.public"
 
 
 class Data(_Part):
     """What is learnt from.
 
     Attributes:
-        sources: at least one file.
-        validation: share of the records that is kept out of training and chooses the checkpoint.
+        sources: at least one.
+        folder: of the public sets, for sources that are `public`; relative to the recipe.
+        validation: share of the records that is kept out of training and chooses the checkpoint. Frozen data has a
+            part for it.
         longest: tokens beyond which a record is left out; a step's cost is linear in them.
         limit: most training records over all sources.
         on_error: whether a broken record stops the run or is left out.
     """
 
     sources: Annotated[list[Source], Field(min_length=1)]
+    folder: str = ""
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.05
     longest: Count = 1024
     limit: Count | None = None
     on_error: Literal["refuse", "skip"] = "refuse"
+
+    @model_validator(mode="after")
+    def _whole_mixture(self) -> Data:
+        shares = [source.share is not None for source in self.sources]
+        if any(shares) and not (all(shares) and self.limit):
+            raise ValueError("a mixture needs a share of every source, and data.limit")
+        return self
 
 
 class Options(_Named):
@@ -224,8 +253,13 @@ class Recipe:
         return self.lines.at(path)
 
 
-def read_recipe(given: str | Path | Mapping[str, Any]) -> Recipe:
+def read_recipe(given: str | Path | Mapping[str, Any], *, data: str | Path = "", output: str | Path = "") -> Recipe:
     """Reads a recipe from a YAML file, or takes it as a mapping.
+
+    Args:
+        given: The file, or its content.
+        data: The folder of the public sets, in place of the recipe's `data.folder`.
+        output: The folder to write to, in place of the recipe's `output.folder`.
 
     Raises:
         InputError: it cannot be read, a key is unknown (with the nearest one), or a value is wrong; each with its line.
@@ -240,4 +274,10 @@ def read_recipe(given: str | Path | Mapping[str, Any]) -> Recipe:
         content = RecipeFile.model_validate(document)
     except ValidationError as error:
         raise InputError(explain(error, RecipeFile, lines)) from None
+    if data:
+        changed = content.data.model_copy(update={"folder": str(Path(data).expanduser().resolve())})
+        content = content.model_copy(update={"data": changed})
+    if output:
+        moved = content.output.model_copy(update={"folder": str(Path(output).expanduser().resolve())})
+        content = content.model_copy(update={"output": moved})
     return Recipe(content, folder, where, lines)

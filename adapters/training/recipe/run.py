@@ -118,7 +118,7 @@ def prepare(recipe: Recipe, base: Base) -> Prepared:
     if limit < recipe.content.data.longest:
         raise InputError(f"{recipe.at('data', 'longest')}: {base.name} has {limit} positions")
     seed = recipe.content.schedule.get("seed", 0)
-    gathered = gather(recipe, count, seed if isinstance(seed, int) else 0)
+    gathered = gather(recipe, count, seed if isinstance(seed, int) else 0, base.prompting.tools_header)
     train, valid = (
         tuple(
             [encoded(base, record, kind) for record in records]
@@ -163,6 +163,7 @@ def train(prepared: Prepared, command: str, watch: ProgressCallback | None = Non
             "invocation": list(base.chat.generation_prompt),
             "activation": "full" if prepared.config.mode == "full" else "branch",
             "contract": content.skill.contract,
+            "asks": any("ask" in record.gold for record in prepared.gathered.train),
             "fingerprints": Fingerprints(
                 architecture=base.fingerprints.architecture, weights=base.fingerprints.weights
             ).model_dump(),

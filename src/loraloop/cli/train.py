@@ -28,22 +28,30 @@ def train(
         bool, typer.Option("--dry-run", help="Show examples as tokenized and estimate time and memory; write nothing.")
     ] = False,
     examples: Annotated[int, typer.Option(help="Examples that --dry-run shows.")] = 2,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="The folder of public sets that the recipe's `public` sources need.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The folder to write to, in place of the recipe's.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train the skill that a recipe describes, measure it, register it, and have the router use it.
 
-    A run that was killed goes on from its last checkpoint when the same command is given again.
+    The recipe of a router fits that router. A run that was killed goes on from its last checkpoint when the same
+    command is given again.
     """
     from loraloop.render.training import Watch
 
     first = os.environ.get("RANK", "0") == "0"  # of the processes that `accelerate launch` started
     watch = Watch(quiet=as_json or not first)
-    if dry_run:
-        _dry_run(recipe, examples, watch, as_json, first)
-        return
-    from loraloop.training import run_recipe
+    from loraloop.training import is_router_recipe, run_recipe, run_router_recipe
 
-    report = run_recipe(recipe, observer=watch)
+    if is_router_recipe(recipe):
+        console().print(f"router: {run_router_recipe(recipe, data=data or '', output=out or '', observer=watch)}")
+        return
+    if dry_run:
+        _dry_run(recipe, examples, watch, as_json, first, data)
+        return
+    report = run_recipe(recipe, data=data or "", output=out or "", observer=watch)
     if not first:
         return
     if as_json:
@@ -52,12 +60,12 @@ def train(
     _show(report)
 
 
-def _dry_run(recipe: Path, count: int, watch: Any, as_json: bool, first: bool) -> None:
+def _dry_run(recipe: Path, count: int, watch: Any, as_json: bool, first: bool, data: Path | None) -> None:
     from loraloop.adapters.training.recipe.preview import estimate, shown
     from loraloop.adapters.training.recipe.recipe_file import read_recipe
     from loraloop.adapters.training.recipe.run import load_base, prepare
 
-    read = read_recipe(recipe)
+    read = read_recipe(recipe, data=data or "")
     with watch.loading() as progress:
         base = load_base(read, progress)
     prepared = prepare(read, base)

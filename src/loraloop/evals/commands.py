@@ -63,8 +63,8 @@ def _skill_command(name: str, about: str) -> Callable[..., None]:
         from loraloop.render.progress import counting
 
         files = data_files(name, data)
-        asked = examples(name, files, limit, seed)
         loaded = _load_base(base)
+        asked = examples(name, files, limit, seed, loaded.prompting.tools_header)
         trained = skill_of(loaded, name, skill)
         with counting(name, len(asked)) as step:
             found = evaluate(name, asked, loaded, trained, told=told, outputs=outputs, step=step)
@@ -109,8 +109,9 @@ def tune(
     from loraloop.render.report import command_line
     from loraloop.tool_schemas.errors import InputError
 
-    records = examples(name, data_files(name, data), limit)
+    files = data_files(name, data)
     loaded = _load_base(base)
+    records = examples(name, files, limit, header=loaded.prompting.tools_header)
     trained = skill_of(loaded, name, skill)
     if trained is None:
         raise InputError(f"{loaded.name} has no skill {name!r}: name the folder of one with --skill")
@@ -192,8 +193,8 @@ def router(
     from loraloop.render.progress import counting
     from loraloop.router import Router
 
-    found = RouterEvaluation(states_of(data, limit, seed))
     loaded = _load_base(base)
+    found = RouterEvaluation(states_of(data, limit, seed, loaded.prompting.tools_header))
     chosen = Router.load(folder) if folder else Router.load()
     chosen.check(loaded)
     kept = Kept(outputs, facts_of(loaded, folder, seed))

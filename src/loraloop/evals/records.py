@@ -10,6 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loraloop.adapters.base.prompting import CALLS_HEADER
+from loraloop.adapters.training.data.evaluation import eval_example
+from loraloop.adapters.training.data.record import Place
 from loraloop.tool_schemas.errors import InputError, LoraloopError
 
 if TYPE_CHECKING:
@@ -82,8 +85,10 @@ def limited(files: Sequence[Path], limit: int | None, seed: int) -> Iterator[tup
         yield from rows[:share]
 
 
-def examples(skill: str, files: Sequence[Path], limit: int | None = None, seed: int = 0) -> list[Example]:
-    """Examples of a skill, each with an id of its own; see `limited`.
+def examples(
+    skill: str, files: Sequence[Path], limit: int | None = None, seed: int = 0, header: str = CALLS_HEADER
+) -> list[Example]:
+    """Examples of a skill, each with an id of its own; see `limited`. `header` is that of the base's tool lists.
 
     Raises:
         InputError: a file or a record cannot be read, with its line; or there is none.
@@ -92,7 +97,7 @@ def examples(skill: str, files: Sequence[Path], limit: int | None = None, seed: 
     seen: dict[str, int] = {}
     for file, line, row in limited(files, limit, seed):
         try:
-            example = _example(skill, row, file, line)
+            example = _example(skill, row, Place(file.name, line), header)
         except LoraloopError as error:
             raise InputError(f"{file}:{line}: {error}") from None
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
@@ -104,28 +109,27 @@ def examples(skill: str, files: Sequence[Path], limit: int | None = None, seed: 
     return found
 
 
-def _example(skill: str, row: Mapping[str, Any], file: Path, line: int) -> Example:
+def _example(skill: str, row: Mapping[str, Any], place: Place, header: str) -> Example:
     if skill == "tools" and row.get("accepts") is not None:
         _check_accepts(row["accepts"])
     if _of_the_page(skill, row):
-        return _page_example(skill, row)
+        return eval_example(skill, row, header)
     from loraloop.adapters.skill.contracts import ANSWER_LENGTH
     from loraloop.adapters.training.data.example import CONTRACTS
     from loraloop.adapters.training.data.readers import Reading, records_of
-    from loraloop.adapters.training.data.record import Place
 
     answer = row.get("answer")
     if skill == "retrieval" and isinstance(answer, str) and len(answer) > ANSWER_LENGTH:
         row = {**row, "answer": answer[:ANSWER_LENGTH], "answers": row.get("answers") or [answer]}
-    record = next(records_of(row, Reading(CONTRACTS[skill], turns="last"), Place(file.name, line)))
-    name = re.sub(r"\W+", "_", file.name.removesuffix(".jsonl").removesuffix(".eval")) or "record"
+    record = next(records_of(row, Reading(CONTRACTS[skill], turns="last", header=header), place))
+    name = re.sub(r"\W+", "_", place.file.removesuffix(".jsonl").removesuffix(".eval")) or "record"
     kind = str(row.get("kind") or "record")
     if skill == "tools":
         kind = ("none", "single", "several")[min(2, len(record.gold["calls"]))]
     gold = dict(record.gold)
     if row.get("category") in CATEGORIES:
         gold["category"] = row["category"]
-    return replace(record.example(), id=f"{name}-{row.get('id', line)}", kind=kind, gold=gold)
+    return replace(record.example(), id=f"{name}-{row.get('id', place.line)}", kind=kind, gold=gold)
 
 
 def _check_accepts(accepts: Any) -> None:
@@ -144,14 +148,6 @@ def _of_the_page(skill: str, row: Mapping[str, Any]) -> bool:
     """Whether a record is one of the data page's own, whose ids begin with their source."""
     known = (*PREFIXES[skill], *(f"{name}_" for name in CATEGORIES if skill == "tools"))
     return {"id", "source", "license"} <= row.keys() and str(row["id"]).startswith(known)
-
-
-def _page_example(skill: str, row: Mapping[str, Any]) -> Example:
-    from loraloop.adapters.training.sources import code, retrieval, tools_public
-
-    if skill == "tools":
-        return tools_public.case_of(row, keep_defaults=True).example()
-    return code.code_example(row) if skill == "code" else retrieval.as_given(row)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loraloop.adapters.base.prompting import CALLS_HEADER
 from loraloop.evals.kept import Kept
 from loraloop.render.report import BenchmarkReport
 from loraloop.router.labels import CHOICES
@@ -99,14 +100,13 @@ class RouterEvaluation:
         return sorted(wrong, key=lambda pair: -pair[1].probabilities.get(pair[1].skill, 0.0))[:count]
 
 
-def states_of(data: Path, limit: int | None, seed: int) -> dict[str, list[State]]:
-    """States of a folder's `eval` and `cross` splits, or of one file; `limit` of each, drawn by the seed."""
-    from loraloop.router.labelled import file_states
-    from loraloop.router.states import build
+def states_of(data: Path, limit: int | None, seed: int, header: str = CALLS_HEADER) -> dict[str, list[State]]:
+    """States of the frozen parts `eval` and `cross`, or of one file; `limit` of each, drawn by the seed."""
+    from loraloop.router.states import file_states, frozen_states
 
     if data.is_file():
-        return {data.name.split(".")[0]: sample(file_states(data, seed), limit, seed)}
-    return {split: sample(build(data, split, seed=seed), limit, seed) for split in SPLITS}
+        return {data.name.split(".")[0]: sample(file_states(data, header=header), limit, seed)}
+    return {split: sample(frozen_states(split, data, header), limit, seed) for split in SPLITS}
 
 
 def sample(states: list[State], limit: int | None, seed: int) -> list[State]:

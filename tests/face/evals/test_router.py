@@ -14,8 +14,7 @@ from loraloop.cli.main import app
 from loraloop.evals.kept import Kept
 from loraloop.evals.router import RouterEvaluation, RouterOutput, ask_router, identity, median, sample, scores, timed
 from loraloop.router import Router
-from loraloop.router.labelled import file_states
-from loraloop.router.states import State
+from loraloop.router.states import State, file_states
 from loraloop.tool_schemas.errors import InputError
 
 WEATHER = {
@@ -82,12 +81,9 @@ def test_states_are_read_by_form_and_unknown_ones_refused(tmp_path: Path, file: 
     states = file_states(file)
     assert [s.label for s in states] == [row["route"] for row in ROWS]
     assert states[0].state.tools and "get_weather" in states[0].messages[0].content and not states[3].state.tools
-    general = tmp_path / "talk.eval.jsonl"
-    row = {"messages": [{"role": "user", "content": "Hi"}], "completion": "Hello", "source": "x", "license": "MIT"}
-    general.write_text(json.dumps(row) + "\n", encoding="utf-8")
-    assert file_states(general)[0].label == "none"
+    general = tmp_path / "talk.jsonl"
     general.write_text('{"a": 1}\n', encoding="utf-8")
-    with pytest.raises(InputError, match="no known form"):
+    with pytest.raises(InputError, match="a record needs messages, and a route"):
         file_states(general)
     general.write_text('{"messages": [], "route": "fly"}\n', encoding="utf-8")
     with pytest.raises(InputError, match="route among none, tools"):

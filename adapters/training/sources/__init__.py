@@ -1,1 +1,0 @@
-"""Where training examples come from: one module a source family, read from files or made."""

@@ -1,0 +1,137 @@
+"""Frozen data is right under its contracts, public records are rebuilt, evaluation records become examples."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loraloop.adapters.base.messages import Message
+from loraloop.adapters.base.prompting import CALLS_HEADER
+from loraloop.adapters.skill import contracts
+from loraloop.adapters.training.data.checker import Checker
+from loraloop.adapters.training.data.evaluation import eval_example
+from loraloop.adapters.training.data.example import CONTRACTS, system_content, transcript
+from loraloop.adapters.training.data.frozen import PublicSets, frozen_names, frozen_rows
+from loraloop.adapters.training.data.overlap import Overlap
+from loraloop.adapters.training.data.readers import Reading, records_of
+from loraloop.adapters.training.data.record import Place, Record
+from loraloop.tool_schemas import Tool, render_tools
+from loraloop.tool_schemas.errors import InputError, UnknownNameError
+
+MADE = ("tools", "retrieval", "safety")
+
+
+def records(name: str) -> list[Record]:
+    how = Reading(CONTRACTS[name])
+    rows = frozen_rows(name)
+    return [
+        replace(record, part=row.get("part", "train"))
+        for line, row in rows
+        for record in records_of(row, how, Place(name, line))
+    ]
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_frozen_records_are_right_under_their_contracts(name: str) -> None:
+    found = records(name)
+    checker = Checker(longest=4000)
+    kept = checker.check(found[::7])
+    assert not [finding for finding in checker.findings if finding.severity == "error"]
+    assert len(kept) > 0.95 * len(found[::7])
+    parts = Counter(record.part for record in found)
+    assert parts["train"] > 1000 and parts["valid"] >= 60 and parts["test"] >= 40
+    held = {record.key for record in found if record.part != "train"}
+    assert not held & {record.key for record in found if record.part == "train"}
+
+
+def test_frozen_tools_call_abstain_and_ask() -> None:
+    found = records("tools")
+    asked = [record for record in found if "ask" in record.gold]
+    assert len(asked) > 200 and all(not record.gold["calls"] for record in asked)
+    nothing = sum(record.completion == "[]" for record in found) / len(found)
+    several = sum(len(record.gold["calls"]) > 1 for record in found) / len(found)
+    assert 0.08 < nothing < 0.4 and 0.2 < several < 0.5
+
+
+def test_frozen_answers_cite_what_they_say() -> None:
+    for record in records("retrieval"):
+        answer = contracts.answer_of(record.completion)
+        shown = " ".join(passage.text for passage in record.passages if passage.id in answer.citations)
+        assert set(answer.citations) <= {passage.id for passage in record.passages}
+        assert bool(answer.citations) == answer.answerable == bool(shown)
+
+
+def test_public_records_are_put_back(tmp_path: Path) -> None:
+    (tmp_path / "tools").mkdir()
+    record = {
+        "id": "a-1",
+        "messages": [{"role": "user", "content": "Book a table in Rome."}],
+        "source": "someone/set file.json",
+        "license": "MIT",
+    }
+    (tmp_path / "tools/a.train.jsonl").write_text(json.dumps(record) + "\n", encoding="utf-8")
+    sets = PublicSets(tmp_path)
+    row: dict[str, Any] = {
+        "from": ["tools/a.train#a-1"],
+        "kind": "single",
+        "messages": {"$": [[0, 2]]},
+        "request": {"$": ["Please ", [0, 5, 5, 21]]},
+    }
+    assert sets.rebuilt(row) == {
+        "source": "someone/set",
+        "license": "MIT",
+        "kind": "single",
+        "messages": record["messages"],
+        "request": "Please a table in Rome.",
+    }
+    with pytest.raises(InputError, match="another version"):
+        sets.record("tools/a.train#a-2")
+    with pytest.raises(InputError, match="no data file"):
+        sets.record("tools/b.train#a-1")
+
+
+def test_what_is_wrong_with_a_name_or_a_folder(tmp_path: Path) -> None:
+    assert {*MADE, "router", "tools.public", "code.public"} <= set(frozen_names())
+    with pytest.raises(UnknownNameError, match="tools"):
+        next(frozen_rows("tool"))
+    with pytest.raises(InputError, match="--data"):
+        next(frozen_rows("tools.public"))
+
+
+def test_a_system_message_is_what_the_agent_writes() -> None:
+    tool = Tool.from_schema({"name": "f", "description": "d", "parameters": {"type": "object", "properties": {}}})
+    plain = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+    assert system_content("Be kind.", [plain]) == "Be kind.\n\n" + render_tools([tool], CALLS_HEADER)
+    assert system_content("Be kind.", [plain], "# Tools") == "Be kind.\n\n" + render_tools([tool], "# Tools")
+    assert system_content("Be kind.") == "Be kind." and system_content() == ""
+    assert transcript([Message("user", "hi")]) == (Message("user", "hi"),)
+
+
+def test_evaluation_records_become_examples() -> None:
+    named = {"id": "x-1", "source": "s", "license": "MIT"}
+    tool = {"name": "go", "description": "", "parameters": {"type": "object", "properties": {"a": {}, "b": {}}}}
+    said = {"messages": [{"role": "user", "content": "Go."}]}
+    calls = [{"name": "go", "arguments": {"b": 1, "a": 2}}]
+    called = eval_example("tools", {**named, **said, "tools": [tool], "calls": calls, "kind": "call"})
+    assert called.completion == '[{"name":"go","arguments":{"a":2,"b":1}}]' and called.kind == "single"
+    passage = {"id": "1", "text": "It is blue."}
+    asked = {"question": "Which colour?", "passages": [passage], "title": "The sky", "answer": "blue"}
+    cited = eval_example("retrieval", {**named, **asked, "citations": ["1"], "answerable": True})
+    assert "The sky" in cited.messages[-1].content and cited.gold["answers"] == ("blue",)
+    judged = eval_example("safety", {**named, "text": "How do I kill a process?", "label": "safe", "category": "b"})
+    assert judged.gold["unsafe"] is False and not contracts.verdict_of(judged.completion).unsafe
+    code = eval_example("code", {**named, **said, "completion": "x = 1\n", "tests": "assert x"})
+    assert code.completion == contracts.code_text("x = 1") and code.gold["tests"] == "assert x"
+
+
+def test_overlap_finds_near_copies() -> None:
+    overlap = Overlap(["Book me a table for two at the Green Garden tonight please", "Short one"])
+    assert overlap.hit("book me a table for two at the green garden tonight, please!")
+    assert overlap.hit("Hello, book me a table for two at the Green Garden tonight please")
+    assert overlap.hit("short ONE") and not overlap.hit("another short one")
+    assert not overlap.hit("Book me a table for nine people at some other place on Monday evening, please")

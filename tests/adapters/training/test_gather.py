@@ -1,0 +1,111 @@
+"""A recipe's sources: weights, limits, splits that part nothing that belongs together, licences and their terms."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loraloop.adapters.training.data.gather import Gathered, gather, non_commercial, share_alike
+from loraloop.adapters.training.recipe.recipe_file import read_recipe
+from loraloop.tool_schemas.errors import InputError
+
+
+def rows(folder: Path, name: str, count: int, **more: Any) -> dict[str, Any]:
+    path = folder / name
+    talk = [{"role": "user", "content": ""}, {"role": "assistant", "content": "yes"}]
+    lines = []
+    for k in range(count):
+        first = {"role": "user", "content": f"{name} number {k}"}
+        messages = [first, talk[1], {"role": "user", "content": "Go on."}, {"role": "assistant", "content": f"{k}"}]
+        lines.append(json.dumps({"messages": messages}))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return {"file": str(path), "license": "MIT", "form": "openai", **more}
+
+
+def gathered(*sources: dict[str, Any], **parts: dict[str, Any]) -> Gathered:
+    data = {"sources": list(sources), "validation": 0.2, **parts.pop("data", {})}
+    return gather(read_recipe({"skill": {"name": "x", "description": "y"}, "data": data, **parts}))
+
+
+def test_weights_say_how_often_a_record_is_taken(tmp_path: Path) -> None:
+    found = gathered(rows(tmp_path, "a.jsonl", 100, weight=2), rows(tmp_path, "b.jsonl", 100, weight=0.5))
+    times = Counter((record.source, record.key) for record in found.train)
+    assert {count for (source, _), count in times.items() if source == "a.jsonl"} == {2}
+    half = [count for (source, _), count in times.items() if source == "b.jsonl"]
+    assert set(half) == {1} and 0.3 < len(half) / sum(r.source == "b.jsonl" for r in found.checked.records) < 0.7
+    assert {source.name: source.n for source in found.sources} == Counter(record.source for record in found.train)
+    assert gathered(rows(tmp_path, "a.jsonl", 30), data={"limit": 7}).sources[0].n == 7
+
+
+def test_no_dialogue_is_parted(tmp_path: Path) -> None:
+    found = gathered(rows(tmp_path, "a.jsonl", 200), evaluation={"share": 0.2, "limit": 1000})
+    places = [{record.place.line for record in part} for part in (found.train, found.valid, found.held_out)]
+    assert all(len(part) >= 15 for part in places)
+    assert not places[0] & places[1] and not places[0] & places[2] and not places[1] & places[2]
+    assert len(found.train) == 2 * len(places[0]), "both turns are there"
+    again = gathered(rows(tmp_path, "a.jsonl", 200), evaluation={"share": 0.2, "limit": 1000})
+    assert again.train == found.train and again.held_out == found.held_out
+
+
+def test_evaluation_files_are_kept_out_of_training(tmp_path: Path) -> None:
+    held_out = rows(tmp_path, "held_out.jsonl", 5)
+    source = rows(tmp_path, "a.jsonl", 40)
+    with open(tmp_path / "a.jsonl", "a", encoding="utf-8") as file:
+        file.write((tmp_path / "held_out.jsonl").read_text(encoding="utf-8"))
+    found = gathered(source, evaluation={"sources": [held_out], "limit": 3})
+    assert found.checked.counts["leakage"] == 5 and len(found.held_out) == 3
+    assert not any("held_out" in record.group for record in (*found.train, *found.valid))
+
+
+def test_licences_and_generated_texts_are_named(tmp_path: Path) -> None:
+    found = gathered(
+        rows(tmp_path, "a.jsonl", 20, license="CC-BY-SA-4.0"),
+        rows(tmp_path, "b.jsonl", 20, license="CC-BY-NC-4.0", terms="ask first"),
+        rows(tmp_path, "c.jsonl", 20, generated_by="a model", terms="no competing models"),
+    )
+    assert found.terms == {
+        "share_alike": ["a.jsonl (CC-BY-SA-4.0)"],
+        "non_commercial": ["b.jsonl (CC-BY-NC-4.0)"],
+        "generated_text": ["c.jsonl: written by a model; no competing models"],
+        "terms": {"b.jsonl": "ask first"},
+    }
+    assert share_alike("GPL-3.0-only") and share_alike("ODbL-1.0") and not share_alike("MIT")
+    assert non_commercial("cc-by-nc-sa-4.0") and not non_commercial("Apache-2.0")
+
+
+def test_contradictions_of_a_recipe_are_refused(tmp_path: Path) -> None:
+    source = rows(tmp_path, "a.jsonl", 40)
+    with pytest.raises(InputError, match="two sources have the same name"):
+        gathered(source, source)
+    with pytest.raises(InputError, match="there are sources, but nothing is measured"):
+        gathered(source, evaluation={"sources": [rows(tmp_path, "b.jsonl", 4)], "enabled": False})
+    with pytest.raises(InputError, match="0 training and 0 validation records are left"):
+        gathered({**source, "file": str(tmp_path / "a.jsonl")}, data={"longest": 1})
+
+
+def test_a_mixture_has_the_shares_of_its_sources_and_the_parts_of_frozen_data() -> None:
+    recipe = {
+        "skill": {"name": "x", "description": "y", "contract": "verdict"},
+        "data": {"sources": [{"frozen": "safety", "share": 1.0}], "limit": 3000},
+        "evaluation": {"limit": 20},
+    }
+    found = gather(read_recipe(recipe))
+    assert len(found.train) == 3000 and len(found.held_out) == 20
+    assert [(source.name, source.license) for source in found.sources] == [("safety", "Apache-2.0")]
+    assert {record.part for record in found.train} == {"train"} and {r.part for r in found.valid} == {"valid"}
+
+
+def test_what_is_wrong_with_a_source(tmp_path: Path) -> None:
+    own = rows(tmp_path, "a.jsonl", 40)
+    with pytest.raises(InputError, match="one of file, frozen and public"):
+        gathered({**own, "frozen": "tools"})
+    with pytest.raises(InputError, match="license is missing"):
+        gathered({"file": own["file"]})
+    with pytest.raises(InputError, match="share of every source"):
+        gathered(own, {**own, "name": "b", "share": 1})
+    with pytest.raises(InputError, match="--data"):
+        gathered({"public": "tools"})
