@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from loraloop.adapters.base.prompting import CALLS_HEADER
 from loraloop.evals.kept import Kept
 from loraloop.render.report import BenchmarkReport
-from loraloop.router.labels import CHOICES
+from loraloop.router.states import CHOICES
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
