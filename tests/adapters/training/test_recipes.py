@@ -13,7 +13,7 @@ from loraloop.adapters.training.recipe.recipe_file import read_recipe
 from loraloop.router.fit import read_router_recipe
 
 FOLDER = Path(str(files("loraloop.recipes")))
-RECIPES = sorted(FOLDER.glob("*/*.yaml"))
+RECIPES = sorted(path for path in FOLDER.glob("*/*.yaml") if path.parent.name in CATALOG)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}-{path.stem}")
