@@ -29,6 +29,7 @@ from loraloop.agent.retrieval.retriever import Retriever, found
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.sandbox.sandbox import Sandbox
 from loraloop.agent.sessions.runs import after_approval, as_sessions, in_session
+from loraloop.agent.signing import use_once
 from loraloop.agent.skills.mixture import Mixture
 from loraloop.agent.tools.approval import decided
 from loraloop.agent.tools.calls import PYTHON
@@ -415,6 +416,7 @@ class Agent(Generic[T, D]):
                 f"run {pending.run_id} was paused on another base (its architecture, tokenizer or chat template "
                 "differs): resume it on the base that it began with"
             )
+        pending.check_tokens(self.runtime.base.config.vocab_size)
         policy = replace(policy or self.policy, skills=pending.state.next.choices, tool_choice="auto")  # it has its own
         self._check(policy)
         job = self._job(
@@ -423,6 +425,7 @@ class Agent(Generic[T, D]):
         )  # fmt: skip
         calls = decided(pending.calls, decisions, job.callable)
         known = replace(pending, written=replace(pending.written, calls=calls))
+        use_once(pending.mark, signed=bool(pending.signature))
         return Run(self.runtime, job, checkpoint=known, journal=journal, hooks=self.hooks, loop=loop)
 
     def _job(self, *, output_type: Any, **asked: Any) -> Job:

@@ -13,16 +13,19 @@ from typing import Any
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import Passage
+from loraloop.agent.signing import check, sign
 from loraloop.agent.skills.mixture import Mixture
 from loraloop.agent.step import Compaction, Decision, GateRecord, Step, StopReason, plain
 from loraloop.agent.tools.calls import Deny, PendingCall
 from loraloop.tool_schemas.errors import InputError
-from loraloop.tool_schemas.jsontext import dumps
+from loraloop.tool_schemas.jsontext import dumps, levels
 from loraloop.tool_schemas.schema.places import json_path
 from loraloop.tool_schemas.tools.calls import Call
 
 VERSION = 2
 """Of the JSON form."""
+DEEPEST = 200
+"""Levels of a document that is read; results of tools have at most 100."""
 Line = tuple[Message, list[int] | None]
 """A message of a transcript and its tokens; None where they are not known."""
 
@@ -201,8 +204,7 @@ class Checkpoint:
         state: What the run knows.
         written: The step whose calls have not all run; None between two steps.
         version: Of the JSON form.
-        owner: Reserved for a mark of the process or server that may resume the run; empty: anybody may.
-        signature: Reserved for a signature of the rest; empty: it is not signed.
+        signature: What `to_json` signed the rest with; empty for a run that was not read from a text.
     """
 
     run_id: str
@@ -212,8 +214,7 @@ class Checkpoint:
     state: RunState
     written: Written | None = None
     version: int = VERSION
-    owner: str = ""
-    signature: str = ""
+    signature: str = field(default="", compare=False)
 
     @property
     def prompt(self) -> str:
@@ -249,29 +250,44 @@ class Checkpoint:
         """A denial of each call that waits, for `Agent.resume` where nobody can decide."""
         return {call.id: Deny(reason) for call in self.waiting}
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON data, for `from_dict`."""
-        return dict(plain(self))
+    @property
+    def mark(self) -> str:
+        """The run and the step that waits."""
+        return f"{self.run_id}/{self.step.index}"
 
-    def to_json(self) -> str:
-        """One line of JSON, for `from_json`."""
-        return dumps(self.to_dict())
+    def to_dict(self, key: str | bytes | None = None) -> dict[str, Any]:
+        """JSON data for `from_dict`, signed as `to_json` does."""
+        data = dict(plain(self))
+        return {**data, "signature": sign(data, key)}
+
+    def to_json(self, key: str | bytes | None = None) -> str:
+        """One line of JSON for `from_json`, signed so that nobody changes it.
+
+        Args:
+            key: What it is signed with, at least 16 bytes, if another machine is to read it. By default
+                `$LORALOOP_SIGNING_KEY`, else a key in the user's data folder, which is made when it is first needed.
+        """
+        return dumps(self.to_dict(key))
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Checkpoint:
-        """Reads what `to_json` wrote.
+    def from_json(cls, text: str | bytes, key: str | bytes | None = None) -> Checkpoint:
+        """Reads what `to_json` wrote. The run can be resumed once.
+
+        Args:
+            text: As it was written.
+            key: The key that it was written with.
 
         Raises:
-            InputError: It is no pending run, or one of another version; the message gives the JSON path.
+            InputError: It is no pending run, one of another version (the message gives the JSON path), or was changed.
         """
         try:
             data = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"the pending run is no JSON: {error}") from None
-        return cls.from_dict(data)
+        return cls.from_dict(data, key)
 
     @classmethod
-    def from_dict(cls, data: Any) -> Checkpoint:
+    def from_dict(cls, data: Any, key: str | bytes | None = None) -> Checkpoint:
         """Reads what `to_dict` gave. Raises as `from_json` does."""
         import pydantic
 
@@ -282,6 +298,8 @@ class Checkpoint:
                 f"the pending run is of version {data['version']!r}, and this loraloop reads version {VERSION}: resume "
                 "it with the loraloop that wrote it"
             )
+        if levels(data) > DEEPEST:
+            raise InputError(f"the pending run is damaged: it is nested more than {DEEPEST} levels deep")
         try:
             made: Checkpoint = _reader().validate_json(json.dumps(data), strict=True)
         except pydantic.ValidationError as error:
@@ -289,6 +307,7 @@ class Checkpoint:
             raise InputError(f"the pending run is damaged: {json_path(first['loc'])}: {first['msg']}") from None
         if wrong := made.flaw():
             raise InputError(f"the pending run is damaged: {wrong}")
+        check(data, key)
         return made
 
     def flaw(self) -> str:
@@ -299,7 +318,26 @@ class Checkpoint:
             return "$.lines does not end with the calls"
         if len({call.id for call in self.calls}) != len(self.calls):
             return "$.written.calls has an id twice"
+        if self.written and self.written.contract == "calls":
+            text, made = (
+                self.lines[-1][0].content,
+                [{"name": call.name, "arguments": call.arguments} for call in self.calls],
+            )
+            if text != dumps(made):
+                return "$.written.calls are not the calls of the transcript"
         return ""
+
+    def check_tokens(self, count: int) -> None:
+        """Checks that a base with so many tokens can read the transcript.
+
+        Raises:
+            InputError: The transcript has a token that the base does not have.
+        """
+        for place, (_, ids) in enumerate(self.lines):
+            if any(not 0 <= each < count for each in ids or ()):
+                raise InputError(
+                    f"the pending run is damaged: $.lines[{place}] has a token that the base does not have"
+                )
 
 
 PendingRun = Checkpoint

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +15,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may need a hub
 os.environ.setdefault("LORALOOP_SKILLS", os.path.join(os.devnull, "skills"))  # no skill of the user's
+os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="loraloop-tests-")  # no session and no key of the user's
 
 import pytest
 import torch
 
+atexit.register(shutil.rmtree, os.environ["XDG_DATA_HOME"], ignore_errors=True)
 SaveLlama = Callable[..., Any]
 
 

@@ -46,11 +46,10 @@ def paused(bank: Bank, *steps: Any, **options: Any) -> RunResult[Any]:
 
 
 def pending_of(result: RunResult[Any]) -> PendingRun:
-    """The paused run, through JSON."""
+    """The paused run, which can be read from its JSON too."""
     assert result.stop_reason == "approval" and result.pending is not None
-    again = PendingRun.from_json(result.pending.to_json())
-    assert again == result.pending
-    return again
+    assert PendingRun.from_json(result.pending.to_json()) == result.pending
+    return result.pending
 
 
 def timeless(steps: tuple[Step, ...]) -> list[Step]:
