@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from loraloop.router.calibration import Scaler, fit_softmax, mean_cross_entropy, minimise
 from loraloop.router.decision import NONE, Route, RouterState
 from loraloop.router.features import FeaturePart
-from loraloop.router.logistic import Scaler, fit_softmax, mean_cross_entropy, minimise
 
 DIRECTIONS = 48
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from loraloop.adapters.base import AnyCache, Base
     from loraloop.adapters.base.messages import Message
+    from loraloop.adapters.base.prompting import Prompting
     from loraloop.router.decision import Route, RouterState, ScreenResult
     from loraloop.router.explain import Explanation
     from loraloop.router.features import RouterFeatures
@@ -69,6 +71,18 @@ class Eyes:
         self._window, self._limit = min(window, base.config.max_positions), kept
         self._read: list[_Transcript] = []  # the most recently used last
         self._lock = Lock()
+
+    @classmethod
+    def beside(cls, prompting: Prompting) -> Eyes:
+        """The embedded base with its router, for a base that has none.
+
+        Args:
+            prompting: Of the base that serves. What it says in its own words before a list of tools, the embedded base
+                reads in the words that its router knows.
+        """
+        base = _embedded()
+        theirs, ours = prompting.tools_header, base.prompting.tools_header
+        return cls(base, Router.load(base.name), {theirs: ours} if theirs != ours else None)
 
     @property
     def skills(self) -> tuple[str, ...]:
@@ -174,6 +188,14 @@ class Eyes:
                 states[layer].append(found)
         read = self.router.features({layer: torch.cat(parts) for layer, parts in states.items()})
         return _Transcript(ids, cache, read)
+
+
+@cache
+def _embedded() -> Base:
+    """Loaded once a process, on the CPU: it is small, and a GPU is for the base that serves."""
+    from loraloop.adapters.base import Base
+
+    return Base.load(device="cpu")
 
 
 def _shared(one: Sequence[int], other: Sequence[int]) -> int:

@@ -21,11 +21,11 @@ from torch import Tensor
 
 from loraloop.adapters.training.recipe.recipe_file import BaseChoice
 from loraloop.adapters.training.recipe.recipe_lines import Lines, explain, read_yaml
+from loraloop.router.calibration import expected_calibration_error, fit_platt, fit_temperature
 from loraloop.router.choice import fit_choice, taken
 from loraloop.router.explain import ExampleMemory, StoredExample
 from loraloop.router.extract import FeatureCache, Progress, select
 from loraloop.router.features import FeaturePart
-from loraloop.router.logistic import expected_calibration_error, fit_platt, fit_temperature
 from loraloop.router.router import Router
 from loraloop.router.screen import ScreenModel, fit_screen
 from loraloop.router.states import CHOICES, State, frozen_states

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.training.data.frozen import frozen_rows
+from loraloop.router.calibration import expected_calibration_error, mean_cross_entropy, minimise
 from loraloop.router.choice import ChoiceModel, taken
 from loraloop.router.decision import NONE
 from loraloop.router.explain import ExampleMemory
 from loraloop.router.extract import extract, select
-from loraloop.router.logistic import expected_calibration_error, mean_cross_entropy, minimise
 from loraloop.router.router import Router
 from loraloop.router.states import state_of
 from loraloop.tool_schemas.errors import InputError, SkillError

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from loraloop.router.calibration import Scaler
 from loraloop.router.card import WEIGHTS, shipped_routers
 from loraloop.router.choice import ChoiceModel, Region
 from loraloop.router.decision import NONE, Route, RouterState, ScreenResult
 from loraloop.router.explain import ExampleMemory, Explanation
 from loraloop.router.features import FeaturePart, RouterFeatures, read
-from loraloop.router.logistic import Scaler
 from loraloop.router.screen import ScreenModel
 from loraloop.tool_schemas.errors import SkillError, unknown
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from loraloop.router.calibration import Scaler, fit_binary
 from loraloop.router.decision import ScreenResult
 from loraloop.router.features import FeaturePart
-from loraloop.router.logistic import Scaler, fit_binary
 
 
 @dataclass(frozen=True, slots=True)

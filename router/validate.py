@@ -9,7 +9,7 @@ from zlib import crc32
 import torch
 from torch import Tensor
 
-from loraloop.router.logistic import Scaler, fit_binary, fit_softmax
+from loraloop.router.calibration import Scaler, fit_binary, fit_softmax
 from loraloop.router.states import CHOICES, State
 from loraloop.tool_schemas.errors import InputError
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from loraloop.adapters.bank.device import Claim, DeviceTier
+from loraloop.adapters.bank.device import DeviceTier, SlotClaim
 from loraloop.adapters.bank.entry import BankEntry
 from loraloop.adapters.bank.host import HOST_BYTES, HostTier
 from loraloop.adapters.bank.prefetch import Prefetcher
@@ -298,7 +298,7 @@ class Bank:
             self._write(entry, place, prepared, pins)
             return place.slot
 
-    def _write(self, entry: BankEntry, place: Claim, prepared: HostPayload, pins: int) -> None:
+    def _write(self, entry: BankEntry, place: SlotClaim, prepared: HostPayload, pins: int) -> None:
         """Writes a claimed slot and lets it contribute."""
         written = False
         try:

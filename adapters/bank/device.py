@@ -14,7 +14,7 @@ from loraloop.adapters.payload.sites import Dimensions
 from loraloop.tool_schemas.errors import InputError
 
 
-class Claim(NamedTuple):
+class SlotClaim(NamedTuple):
     """A slot that is about to be written.
 
     Attributes:
@@ -82,7 +82,7 @@ class DeviceTier:
         """How many slots hold a rank."""
         return sum(len(stack.slots) for stack in self.stacks if stack.rank >= rank)
 
-    def claim(self, name: str, rank: int, may_go: Callable[[str], bool]) -> Claim | None:
+    def claim(self, name: str, rank: int, may_go: Callable[[str], bool]) -> SlotClaim | None:
         """Takes a free slot for a skill, or that of the least recently used skill that may go; narrow slots first.
 
         Returns:
@@ -94,13 +94,13 @@ class DeviceTier:
             for slot in stack.slots:
                 if slot not in taken:
                     self.claimed[name] = slot
-                    return Claim(stack, slot, None)
+                    return SlotClaim(stack, slot, None)
         for stack in stacks:
             for other, slot in self.resident.items():
                 if slot in stack.slots and may_go(other):
                     del self.resident[other]
                     self.claimed[name] = slot
-                    return Claim(stack, slot, other)
+                    return SlotClaim(stack, slot, other)
         return None
 
     def settle(self, name: str, written: bool) -> None:

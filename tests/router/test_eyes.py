@@ -6,12 +6,15 @@ import pytest
 import torch
 
 from loraloop.adapters.base import Base, Message, Row
+from loraloop.adapters.base.prompting import READING
 from loraloop.router.card import shipped_routers
 from loraloop.router.decision import RouterState
 from loraloop.router.eyes import Eyes
 from loraloop.router.features import RouterFeatures
 from loraloop.router.router import Router
 from loraloop.tool_schemas.errors import SkillError
+from loraloop.tool_schemas.tools.render import render_tools
+from loraloop.tool_schemas.tools.tool import Tool
 
 TALK = [
     Message("system", "You are helpful."),
@@ -94,6 +97,19 @@ def test_wording_is_the_serving_bases(base: Base, router: Router) -> None:
     theirs = [Message("system", "# Tools\n[]"), TALK[1]]
     ours = [Message("system", "Tools:\n[]"), TALK[1]]
     assert torch.equal(eyes.features({}, theirs).choice, Eyes(base, router).features({}, ours).choice)
+
+
+def test_eyes_beside_another_base_read_its_tools_in_the_words_that_the_router_knows(base: Base) -> None:
+    city = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    tools = [Tool(name="get_weather", description="Current weather of a city.", parameters=city)]
+    theirs, ours = (
+        [Message("system", render_tools(tools, header=prompting.tools_header)), TALK[1]]
+        for prompting in (READING, base.prompting)
+    )
+    eyes = Eyes.beside(READING)
+    assert torch.equal(eyes.features({}, theirs).choice, Eyes(base, eyes.router).features({}, ours).choice)
+    assert Eyes.beside(READING).base is eyes.base
+    assert eyes.choose(eyes.features({}, theirs), RouterState(tools=True)).skill == "tools"
 
 
 def test_a_router_of_another_base_is_refused(base: Base, router: Router) -> None:

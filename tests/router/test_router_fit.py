@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from loraloop.router import Router, RouterFeatures, RouterState
+from loraloop.router.calibration import expected_calibration_error, fit_binary, fit_platt, fit_softmax, fit_temperature
 from loraloop.router.choice import ChoiceModel, fit_choice
 from loraloop.router.explain import ExampleMemory, StoredExample
 from loraloop.router.features import FeaturePart, pool, read
-from loraloop.router.logistic import expected_calibration_error, fit_binary, fit_platt, fit_softmax, fit_temperature
 from loraloop.router.screen import fit_screen
 from loraloop.tool_schemas.errors import SkillError, UnknownNameError
 

@@ -68,17 +68,17 @@ class FlashRows:
             cache.values[layer][0, :, here] = v[start:end].transpose(0, 1)
         if self._begun:
             at, most = self._places, max(end - start for _, start, end in self._begun)
-            out[at] = self._flash(q[at], k[at], v[at], self._ends[0], self._ends[0], most, most)
+            out[at] = self._flash((q[at], k[at], v[at]), (self._ends[0], self._ends[0]), (most, most))
         for (cache, start, end), new, seen in zip(self._rest, self._ends[1:], self._seen, strict=True):
             total = cache.length + end - start
             keys, values = (planes[layer][0, :, :total].transpose(0, 1) for planes in (cache.keys, cache.values))
-            out[start:end] = self._flash(q[start:end], keys, values, new, seen, end - start, total)
+            out[start:end] = self._flash((q[start:end], keys, values), (new, seen), (end - start, total))
         return out
 
-    def _flash(self, *operands: Any) -> Tensor:
+    def _flash(self, qkv: tuple[Tensor, ...], ends: tuple[Tensor, ...], most: tuple[int, int]) -> Tensor:
         """Causal from the end: the last query sees all keys. One split, so that no row's bits depend on its mates."""
         left = -1 if self._window is None else self._window - 1
-        found: Tensor = self._varlen(*operands, window_size=(left, 0), enable_gqa=True, num_splits=1)
+        found: Tensor = self._varlen(*qkv, *ends, *most, window_size=(left, 0), enable_gqa=True, num_splits=1)
         return found.flatten(1)
 
 
