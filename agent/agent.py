@@ -354,7 +354,8 @@ class Agent(Generic[T, D]):
         loop: asyncio.AbstractEventLoop | None = None,
         **options: Unpack[Options[Any]],
     ) -> Run:
-        journal, prompt, given = in_session(self, prompt, {**options, "output_type": output_type})
+        base = self.runtime.base.fingerprints.architecture
+        journal, prompt, given = in_session(self.sessions, base, prompt, {**options, "output_type": output_type})
         job = self.job(prompt, journal=journal, **given)
         return Run(
             self.runtime, job, checkpoint=journal.interrupted, journal=journal, hooks=self.hooks, loop=loop
@@ -404,14 +405,15 @@ class Agent(Generic[T, D]):
         session: Session | str | None = None,
     ) -> Run:
         given = {"policy": policy, "deps": deps, "guard": guard, "output_type": output_type}
-        journal = after_approval(self, session, given)
+        base = self.runtime.base.fingerprints.architecture
+        journal = after_approval(self.sessions, base, session, given)
         guard = self._guarded(guard or self.guard)
         check_deps(deps, self.deps_type, self.tools)
         if not isinstance(pending, Checkpoint) or pending.written is None:
             raise InputError(
                 f"{type(pending).__name__} is no pending run: give RunResult.pending, or PendingRun.from_json(…)"
             )
-        if self.runtime.base.fingerprints.architecture != pending.asked.architecture:
+        if base != pending.asked.architecture:
             raise InputError(
                 f"run {pending.run_id} was paused on another base (its architecture, tokenizer or chat template "
                 "differs): resume it on the base that it began with"
