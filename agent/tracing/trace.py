@@ -256,7 +256,10 @@ class Trace:
         if said == "loraloop.trace/1":
             names = ("base", "skills", "router", "versions", "machine")
             data = {**data, "schema": SCHEMA, "runtime": {name: data[name] for name in names if name in data}}
-            data["steps"] = [step_of(step) for step in data.get("steps", ())]
+            try:
+                data["steps"] = [step_of(step) for step in data.get("steps", ())]
+            except (TypeError, AttributeError, KeyError) as error:
+                raise InputError(f"the trace is damaged at steps: {error!r}") from None
         elif said != SCHEMA:
             if isinstance(said, str) and said.startswith(SCHEMA.rpartition("/")[0] + "/"):
                 raise InputError(f"the trace says {said!r}, and this version of loraloop reads {SCHEMA!r}: update it")
