@@ -10,10 +10,11 @@ import json
 import random
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from zlib import crc32
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -21,29 +22,225 @@ from torch import Tensor
 
 from loraloop.adapters.training.recipe.recipe_file import BaseChoice
 from loraloop.adapters.training.recipe.recipe_lines import Lines, explain, read_yaml
-from loraloop.router.calibration import expected_calibration_error, fit_platt, fit_temperature
+from loraloop.router.calibration import (
+    Scaler,
+    expected_calibration_error,
+    fit_binary,
+    fit_platt,
+    fit_softmax,
+    fit_temperature,
+)
 from loraloop.router.choice import fit_choice, taken
 from loraloop.router.explain import ExampleMemory, StoredExample
-from loraloop.router.extract import FeatureCache, Progress, select
-from loraloop.router.features import FeaturePart
+from loraloop.router.features import FeatureCache, FeaturePart, Progress, select
 from loraloop.router.router import Router
 from loraloop.router.screen import ScreenModel, fit_screen
-from loraloop.router.states import CHOICES, State, frozen_states
-from loraloop.router.validate import (
-    Problem,
-    choice_logits,
-    choice_problem,
-    even,
-    group,
-    macro_f1,
-    screen_logits,
-    screen_problem,
-    text_folds,
-)
+from loraloop.router.states import CHOICES, LabelledState, frozen_states
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
+
+# Each fold leaves out at least one source of most outcomes; practice tools are split by tool.
+FOLDS: tuple[tuple[str, ...], ...] = (
+    (
+        "snips",
+        "thealgorithms",
+        "nq_open",
+        "gsm8k",
+        "composed_chat",
+        "composed_text",
+        "composed_reason",
+        "safety_advbench",
+        "composed_benign",
+        "practice_0",
+    ),
+    (
+        "sealtools",
+        "codegen_instruct",
+        "entailmentbank",
+        "roleplay",
+        "safety_jailbreak",
+        "safety_cyber_benign_borderline",
+        "practice_1",
+    ),
+    (
+        "toolformer",
+        "mbpp",
+        "composed_creative",
+        "composed_advice",
+        "composed_explain",
+        "composed_follow",
+        "safety_code_interpreter_abuse",
+        "functions",
+        "practice_2",
+    ),
+    (
+        "composed_code",
+        "composed_other_code",
+        "composed_about_code",
+        "typed",
+        "safety_prompt_injection",
+        "safety_benign_document",
+        "practice_3",
+    ),
+    ("sgd", "composed_about_tools", "composed_about_passages", "composed_unsafe", "safety_airt", "practice_4"),
+)
+
+
+def group(state: LabelledState) -> str:
+    """The source that validation leaves out together with this state."""
+    source = state.source
+    if source.startswith("practice_"):
+        tool = source.removeprefix("practice_")
+        return f"practice_{sum(tool.encode()) % len(FOLDS)}"
+    for prefix in ("safety_airt", "safety_prompt_injection"):
+        if source.startswith(prefix):
+            return prefix
+    return (
+        source.removesuffix("_bare")
+        if source.endswith("_bare")
+        else "codegen_instruct"
+        if source.startswith("codegen")
+        else source
+    )
+
+
+def folds(states: Sequence[LabelledState]) -> Tensor:
+    """The fold `[N]` in which each state is held out; a source that no fold names goes into one by its name."""
+    home = {name: k for k, names in enumerate(FOLDS) for name in names}
+    return torch.tensor([home.get(name := group(s), crc32(name.encode()) % len(FOLDS)) for s in states])
+
+
+def text_folds(states: Sequence[LabelledState]) -> Tensor:
+    """Folds `[N]` by request: all states of one request are held out together, sources are not."""
+    return torch.tensor([crc32(s.text.encode()) % len(FOLDS) for s in states])
+
+
+def balance(keys: Sequence[str], power: float = 0.5) -> Tensor:
+    """Weights `[N]` that give a kind of state of size n a total weight of n ** (1 - power), with mean 1."""
+    sizes: dict[str, int] = {}
+    for key in keys:
+        sizes[key] = sizes.get(key, 0) + 1
+    weights = torch.tensor([sizes[key] ** -power for key in keys])
+    return weights / weights.mean()
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What the choice (or the screen) is fitted on.
+
+    Attributes:
+        states: N states.
+        target: Their outcomes `[N]` (positions in `CHOICES`), or the unsafe flag.
+        blocked: `[N, C]`, True where an outcome is impossible; empty for the screen.
+        weights: `[N]`.
+        fold: `[N]`.
+    """
+
+    states: tuple[LabelledState, ...]
+    target: Tensor
+    blocked: Tensor
+    weights: Tensor
+    fold: Tensor
+
+
+def choice_problem(states: Sequence[LabelledState]) -> tuple[Problem, Tensor]:
+    """The states judged for the choice, and their positions among `states`.
+
+    Raises:
+        InputError: An outcome has no states.
+    """
+    rows = torch.tensor([k for k, s in enumerate(states) if s.label is not None])
+    if missing := set(CHOICES) - {s.label for s in states}:
+        raise InputError(f"no state is labelled {', '.join(sorted(missing))}: a router is fitted on all outcomes")
+    used = tuple(states[k] for k in rows.tolist())
+    blocked = torch.tensor([[s.state.blocked(name) for name in CHOICES] for s in used])
+    target = torch.tensor([CHOICES.index(str(s.label)) for s in used])
+    weights = balance([f"{group(s)}-{s.label}-{s.kind}" for s in used])
+    for name in range(len(CHOICES)):
+        weights[target == name] *= len(used) / (len(CHOICES) * weights[target == name].sum())
+    return Problem(used, target, blocked, weights, folds(used)), rows
+
+
+def screen_problem(states: Sequence[LabelledState]) -> tuple[Problem, Tensor]:
+    """The states judged for the screen, and their positions among `states`.
+
+    Raises:
+        InputError: No state is labelled unsafe, or none safe.
+    """
+    rows = torch.tensor([k for k, s in enumerate(states) if s.unsafe is not None])
+    if len({s.unsafe for s in states} - {None}) < 2:
+        raise InputError("a screen is fitted on states labelled unsafe and on states labelled safe")
+    used = tuple(states[k] for k in rows.tolist())
+    target = torch.tensor([bool(s.unsafe) for s in used])
+    weights = balance([f"{group(s)}-{s.unsafe}" for s in used])
+    for side in (target, ~target):
+        weights[side] *= len(used) / (2 * weights[side].sum())
+    return Problem(used, target, torch.empty(0), weights, folds(used)), rows
+
+
+def held_out(problem: Problem, x: Tensor, fit: Callable[[Tensor, Tensor], Callable[[Tensor], Tensor]]) -> Tensor:
+    """Logits of every state from a model that saw none of its sources.
+
+    Args:
+        problem: What is fitted.
+        x: Raw features `[N, F]`.
+        fit: From (features of the training rows, their positions) to a predictor of raw features.
+    """
+    out: Tensor | None = None
+    for k in range(len(FOLDS)):
+        test = (problem.fold == k).nonzero().squeeze(1)
+        train = (problem.fold != k).nonzero().squeeze(1)
+        if len(test) == 0:
+            continue
+        predicted = fit(x[train], train)(x[test])
+        if out is None:
+            out = torch.zeros(len(x), *predicted.shape[1:])
+        out[test] = predicted
+    assert out is not None
+    return out
+
+
+def choice_logits(problem: Problem, x: Tensor, l2: float) -> Tensor:
+    """Held-out logits `[N, C]`, blocked outcomes at -1e9."""
+
+    def fit(rows: Tensor, index: Tensor) -> Callable[[Tensor], Tensor]:
+        scaler = Scaler.fit(rows)
+        weight, bias = fit_softmax(
+            scaler(rows), problem.target[index], problem.blocked[index], problem.weights[index], l2
+        )
+        return lambda other: scaler(other) @ weight.T + bias
+
+    return held_out(problem, x, fit).masked_fill(problem.blocked, -1e9)
+
+
+def screen_logits(problem: Problem, x: Tensor, l2: float) -> Tensor:
+    """Held-out logits `[N]`."""
+
+    def fit(rows: Tensor, index: Tensor) -> Callable[[Tensor], Tensor]:
+        scaler = Scaler.fit(rows)
+        weight, bias = fit_binary(scaler(rows), problem.target[index], problem.weights[index], l2)
+        return lambda other: scaler(other) @ weight + bias
+
+    return held_out(problem, x, fit)
+
+
+def macro_f1(target: Tensor, predicted: Tensor, weights: Tensor, classes: int) -> float:
+    """Mean over outcomes of the weighted F1."""
+    scores = []
+    for c in range(classes):
+        hit = float(weights[(target == c) & (predicted == c)].sum())
+        wrong = float(weights[(target == c) ^ (predicted == c)].sum())
+        if float(weights[target == c].sum()) > 0:
+            scores.append(2 * hit / (2 * hit + wrong))
+    return sum(scores) / len(scores)
+
+
+def even(problem: Problem) -> Tensor:
+    """Weights `[N]` under which each (source, label, kind) counts alike."""
+    return balance([f"{group(s)}-{s.label}-{s.kind}-{s.unsafe}" for s in problem.states], power=1.0)
+
 
 STORED = 640
 QUOTABLE = ("MIT", "Apache-2.0", "CC0-1.0")
@@ -116,7 +313,7 @@ def fit_recipe(recipe: RouterRecipe, base: Base, cache: Path, progress: Progress
 
 
 def fit_router(
-    base: Base, states: Sequence[State], recipe: RouterRecipe, cache: Path, progress: Progress | None = None
+    base: Base, states: Sequence[LabelledState], recipe: RouterRecipe, cache: Path, progress: Progress | None = None
 ) -> Router:
     """A router for a base, fitted on labelled states: read, fit, calibrate, set thresholds.
 
@@ -213,10 +410,10 @@ def recall_threshold(p: Tensor, unsafe: Tensor, weights: Tensor, recall: float) 
     return float(positive[order][int((covered < recall).sum().clamp(max=len(order) - 1))])
 
 
-def share_of(base: Base, states: Sequence[State], share: float) -> list[State]:
+def share_of(base: Base, states: Sequence[LabelledState], share: float) -> list[LabelledState]:
     """The states under a share of all system messages, drawn by their hash: states that share one stay together."""
 
-    def place(state: State) -> float:
+    def place(state: LabelledState) -> float:
         head = base.chat.complete(list(state.messages))[0].content
         return int(hashlib.sha256(json.dumps("s" + head).encode()).hexdigest()[:8], 16) / 2**32
 
@@ -244,7 +441,7 @@ def remember(problem: Problem, z: Tensor, count: int = STORED, seed: int = 0) ->
     return ExampleMemory.store(z[chosen], examples)
 
 
-def describe(base: Base, states: Sequence[State], scores: dict[str, float]) -> dict[str, Any]:
+def describe(base: Base, states: Sequence[LabelledState], scores: dict[str, float]) -> dict[str, Any]:
     """The router's card."""
     counts = Counter(
         (s.source.split("_")[0] if s.source.startswith(("composed", "practice")) else s.source, s.licence)

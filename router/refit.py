@@ -20,7 +20,7 @@ from loraloop.router.calibration import expected_calibration_error, mean_cross_e
 from loraloop.router.choice import ChoiceModel, taken
 from loraloop.router.decision import NONE
 from loraloop.router.explain import ExampleMemory
-from loraloop.router.extract import extract, select
+from loraloop.router.features import extract, select
 from loraloop.router.router import Router
 from loraloop.router.states import state_of
 from loraloop.tool_schemas.errors import InputError, SkillError

@@ -23,7 +23,7 @@ PARTS = ("train", "eval", "cross")
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class LabelledState:
     """One routing point.
 
     Attributes:
@@ -47,7 +47,7 @@ class State:
     licence: str
 
 
-def frozen_states(part: str = "train", data: Path | None = None, header: str = CALLS_HEADER) -> list[State]:
+def frozen_states(part: str = "train", data: Path | None = None, header: str = CALLS_HEADER) -> list[LabelledState]:
     """The frozen states of a part (`recipes/data/README.md`).
 
     Args:
@@ -70,7 +70,7 @@ def frozen_states(part: str = "train", data: Path | None = None, header: str = C
     ]
 
 
-def file_states(path: Path, limit: int | None = None, header: str = CALLS_HEADER) -> list[State]:
+def file_states(path: Path, limit: int | None = None, header: str = CALLS_HEADER) -> list[LabelledState]:
     """The states of a file of JSON lines: `{"messages", "route", "tools", "passages"}`, the last two optional.
 
     Raises:
@@ -89,7 +89,7 @@ def file_states(path: Path, limit: int | None = None, header: str = CALLS_HEADER
     return [state_of({"source": path.name.split(".")[0], **row}, header) for row in rows]
 
 
-def state_of(row: Mapping[str, Any], header: str = CALLS_HEADER) -> State:
+def state_of(row: Mapping[str, Any], header: str = CALLS_HEADER) -> LabelledState:
     """The state that a record describes."""
     *history, last = (Message(message["role"], message["content"]) for message in row["messages"])
     instructions = str(row.get("instructions") or "")
@@ -101,7 +101,7 @@ def state_of(row: Mapping[str, Any], header: str = CALLS_HEADER) -> State:
     masked = frozenset(row.get("masked", ()))
     after = "dropped" if masked else "tool" if last.role == "tool" else "user"
     kind = "tool_result" if after == "tool" else "follow_up" if history else "first"
-    return State(
+    return LabelledState(
         messages=transcript([*history, said], instructions, tools, header),
         state=RouterState(
             tools=bool(tools),

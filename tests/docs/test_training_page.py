@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import re
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from loraloop.adapters.training.data.readers import FORMS, Reading, form_of
 from loraloop.adapters.training.objectives.registry import OPTIONS
 from loraloop.adapters.training.recipe.recipe_file import RecipeFile, read_recipe
 from loraloop.adapters.training.recipe.run import _config, _method
-from loraloop.adapters.training.trainer.train_config import TrainConfig
+from loraloop.adapters.training.trainer.train_config import setting_names
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
@@ -75,5 +74,5 @@ def test_python_names_what_exists() -> None:
 
 
 def test_it_names_every_method_schedule_objective_and_part() -> None:
-    known = [*METHODS, *(field.name for field in fields(TrainConfig)), *OPTIONS, *RecipeFile.model_fields]
+    known = [*METHODS, *setting_names(), *OPTIONS, *RecipeFile.model_fields]
     assert not [name for name in known if not re.search(rf"\b{name}\b", TEXT)]

@@ -11,11 +11,9 @@ import torch
 
 from loraloop.adapters.base import Base, Message, Row, random_base
 from loraloop.router import Router, RouterState
-from loraloop.router.extract import FeatureCache, extract, jobs, parts_of, shortened
-from loraloop.router.features import pool
-from loraloop.router.fit import fit_recipe, read_router_recipe, share_of
-from loraloop.router.states import CHOICES, State, file_states, frozen_states
-from loraloop.router.validate import FOLDS
+from loraloop.router.features import FeatureCache, extract, jobs, parts_of, pool, shortened
+from loraloop.router.fit import FOLDS, fit_recipe, read_router_recipe, share_of
+from loraloop.router.states import CHOICES, LabelledState, file_states, frozen_states
 from loraloop.tool_schemas.errors import InputError, SkillError
 
 WEATHER = {
@@ -26,11 +24,11 @@ WEATHER = {
 
 
 @pytest.fixture(scope="module")
-def states() -> list[State]:
+def states() -> list[LabelledState]:
     return frozen_states()
 
 
-def test_frozen_states_hold_what_their_labels_need(states: list[State]) -> None:
+def test_frozen_states_hold_what_their_labels_need(states: list[LabelledState]) -> None:
     labels = Counter(state.label for state in states if state.label)
     assert set(labels) <= set(CHOICES) and labels["none"] > 500 and labels["tools"] > 500
     for state in states:
@@ -148,7 +146,7 @@ def test_reading_stops_at_the_last_layer_that_is_asked_for() -> None:
     assert torch.equal(lower, whole[:, : lower.shape[1]])
 
 
-def test_a_share_keeps_states_with_one_system_message_together(toy: Base, states: list[State]) -> None:
+def test_a_share_keeps_states_with_one_system_message_together(toy: Base, states: list[LabelledState]) -> None:
     some = states[:400]
     half = share_of(toy, some, 0.5)
     assert 0 < len(half) < len(some) and share_of(toy, some, 1.0) == some

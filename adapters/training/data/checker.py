@@ -12,7 +12,7 @@ from typing import Any, Literal
 from loraloop.adapters.skill.contracts import calls_of
 from loraloop.adapters.training.data.overlap import SHARE, Overlap, normal
 from loraloop.adapters.training.data.readers import Broken
-from loraloop.adapters.training.data.record import Place, Record
+from loraloop.adapters.training.data.record import Record, RecordPlace
 from loraloop.tool_schemas.errors import LoraloopError
 
 KINDS = {
@@ -49,7 +49,7 @@ class Finding:
     """Something about one record."""
 
     kind: str
-    place: Place
+    place: RecordPlace
     message: str
 
     @property
@@ -70,7 +70,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class CheckedRecords:
     """Records and what was found about them.
 
     Attributes:
@@ -111,8 +111,8 @@ class Checker:
     schema: dict[str, Any] | None = None
     findings: list[Finding] = field(default_factory=list)
     read: int = 0
-    _seen: dict[str, tuple[Place, str]] = field(default_factory=dict)
-    _places: list[Place] = field(default_factory=list)
+    _seen: dict[str, tuple[RecordPlace, str]] = field(default_factory=dict)
+    _places: list[RecordPlace] = field(default_factory=list)
     _grams: dict[tuple[str, ...], list[int]] = field(default_factory=lambda: defaultdict(list))
 
     def beside(self) -> Checker:
@@ -171,7 +171,7 @@ class Checker:
         self._add("overlong record", record.place, f"{tokens:,} tokens; the limit is {self.longest:,}: left out")
         return True
 
-    def _wrong(self, record: Record) -> tuple[str, Place, str] | None:
+    def _wrong(self, record: Record) -> tuple[str, RecordPlace, str] | None:
         from loraloop.tool_schemas.tools.calls import parse_step
 
         tools: tuple[Any, ...] = ()
@@ -212,7 +212,7 @@ class Checker:
             self._add("near duplicate", record.place, f"{near[1]:.0%} of its request stands in {near[0]} already")
         return True
 
-    def _nearest(self, record: Record) -> tuple[Place, float] | None:
+    def _nearest(self, record: Record) -> tuple[RecordPlace, float] | None:
         """The earlier record of another line that holds most of this one's request, and how much of it."""
         words = normal(record.said)
         grams = {tuple(words[i : i + WORDS]) for i in range(len(words) - WORDS + 1)}
@@ -231,7 +231,7 @@ class Checker:
                 return self._places[best], hits / len(grams)
         return None
 
-    def _add(self, kind: str, place: Place, message: str) -> None:
+    def _add(self, kind: str, place: RecordPlace, message: str) -> None:
         finding = Finding(kind, place, message)
         if finding not in self.findings[-1:]:  # the turns of one dialogue say the same of themselves
             self.findings.append(finding)

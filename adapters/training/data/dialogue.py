@@ -27,7 +27,7 @@ SPEAKERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class DialogueTurn:
     """A turn of a dialogue; `calls` is None where it is text."""
 
     role: str
@@ -35,7 +35,7 @@ class Turn:
     calls: tuple[dict[str, Any], ...] | None = None
 
 
-def openai_turns(given: Any) -> list[Turn]:
+def openai_turns(given: Any) -> list[DialogueTurn]:
     """The turns of a list of OpenAI chat messages.
 
     Raises:
@@ -45,7 +45,7 @@ def openai_turns(given: Any) -> list[Turn]:
         given = json.loads(given)
     if not isinstance(given, list) or not given:
         raise RecordError("wrong roles", "messages are a list of at least one {role, content}")
-    turns: list[Turn] = []
+    turns: list[DialogueTurn] = []
     named: dict[Any, str] = {}
     for index, message in enumerate(given):
         if not isinstance(message, Mapping):
@@ -56,10 +56,10 @@ def openai_turns(given: Any) -> list[Turn]:
         if role == "assistant" and calls:
             read = tuple(_call(call) for call in calls)
             named.update((call.get("id"), said["name"]) for call, said in zip(calls, read, strict=True))
-            turns.append(Turn("assistant", _written(read), read))
+            turns.append(DialogueTurn("assistant", _written(read), read))
             continue
         if role == "assistant" and _answers(given[index + 1 : index + 2]) and (written := calls_of(content)):
-            turns.append(Turn("assistant", content, tuple(written)))  # as a transcript keeps calls
+            turns.append(DialogueTurn("assistant", content, tuple(written)))  # as a transcript keeps calls
             continue
         if role == "tool":
             content = _result(content, str(message.get("name") or named.get(message.get("tool_call_id")) or ""), turns)
@@ -70,12 +70,12 @@ def openai_turns(given: Any) -> list[Turn]:
         if not content.strip() and role != "tool":
             kind = "empty completion" if role == "assistant" else "empty message"
             raise RecordError(kind, f"message {index} ({role}) is empty")
-        turns.append(Turn(str(role), content))
+        turns.append(DialogueTurn(str(role), content))
     _ordered(turns)
     return turns
 
 
-def sharegpt_turns(given: Any, system: str = "") -> list[Turn]:
+def sharegpt_turns(given: Any, system: str = "") -> list[DialogueTurn]:
     """The turns of a ShareGPT conversation: `from` and `value`, or `role` and `content`.
 
     Raises:
@@ -85,7 +85,7 @@ def sharegpt_turns(given: Any, system: str = "") -> list[Turn]:
         given = json.loads(given)
     if not isinstance(given, list) or not given:
         raise RecordError("wrong roles", "conversations are a list of at least one {from, value}")
-    turns: list[Turn] = [Turn("system", system)] if system else []
+    turns: list[DialogueTurn] = [DialogueTurn("system", system)] if system else []
     for index, entry in enumerate(given):
         speaker = entry.get("from", entry.get("role"))
         value = entry.get("value", entry.get("content"))
@@ -95,17 +95,17 @@ def sharegpt_turns(given: Any, system: str = "") -> list[Turn]:
         if role == "calls":
             read = json.loads(text)
             calls = tuple(_call(call) for call in (read if isinstance(read, list) else [read]))
-            turns.append(Turn("assistant", _written(calls), calls))
+            turns.append(DialogueTurn("assistant", _written(calls), calls))
             continue
         if not text.strip() and role != "tool":
             kind = "empty completion" if role == "assistant" else "empty message"
             raise RecordError(kind, f"turn {index} ({speaker}) is empty")
-        turns.append(Turn(role, _result(text, "", turns) if role == "tool" else text))
+        turns.append(DialogueTurn(role, _result(text, "", turns) if role == "tool" else text))
     _ordered(turns)
     return turns
 
 
-def steps(turns: Sequence[Turn], contract: str, tools: bool) -> Iterator[tuple[int, Any]]:
+def steps(turns: Sequence[DialogueTurn], contract: str, tools: bool) -> Iterator[tuple[int, Any]]:
     """The assistant's turns that a skill of a contract learns: (turns before it, what it says).
 
     A skill of calls learns every turn that calls, and, where a user's message with tools was answered in words, that
@@ -169,7 +169,7 @@ def _written(calls: Sequence[Mapping[str, Any]]) -> str:
     return dumps([dict(call) for call in calls])
 
 
-def _result(content: str, name: str, turns: Sequence[Turn]) -> str:
+def _result(content: str, name: str, turns: Sequence[DialogueTurn]) -> str:
     """A tool's result as an agent shows it: the tool's name and the value, as JSON."""
     from loraloop.tool_schemas import dumps
 
@@ -197,7 +197,7 @@ def _content(value: Any, index: int) -> str:
     return value
 
 
-def _ordered(turns: Sequence[Turn]) -> None:
+def _ordered(turns: Sequence[DialogueTurn]) -> None:
     """Roles that cannot follow one another."""
     for index, turn in enumerate(turns):
         before = turns[index - 1] if index else None

@@ -1,17 +1,18 @@
-"""Training examples as token ids: the trunk (context) and its branches (invocation, completion, end of turn)."""
+"""Training examples as token ids, trunks and the branches on them; and the order in which they are trained on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import random
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from loraloop.adapters.base import Base, Message
-from loraloop.adapters.training.data.example import Example
+from loraloop.adapters.training.data.record import Record, RecordPlace
 from loraloop.tool_schemas.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
-class Branch:
+class EncodedBranch:
     """What a skill computes on a trunk. The loss covers `tokens[start:]`.
 
     Attributes:
@@ -48,7 +49,7 @@ class Encoded:
     branch: tuple[int, ...]
     start: int
     shared: int = 0
-    more: tuple[Branch, ...] = ()
+    more: tuple[EncodedBranch, ...] = ()
     at: int | None = None
     desirable: bool = True
 
@@ -58,8 +59,8 @@ class Encoded:
                 raise InputError(f"a branch at {branch.at} does not stand on a trunk of {len(self.trunk)} tokens")
 
     @property
-    def branches(self) -> tuple[Branch, ...]:
-        return (Branch(self.branch, self.start, self.at, self.desirable), *self.more)
+    def branches(self) -> tuple[EncodedBranch, ...]:
+        return (EncodedBranch(self.branch, self.start, self.at, self.desirable), *self.more)
 
     @property
     def length(self) -> int:
@@ -72,7 +73,7 @@ class Encoded:
         return len(self.branch) - self.start + sum(branch.counted for branch in self.more)
 
     @classmethod
-    def of(cls, trunk: Sequence[int], branches: Sequence[Branch], shared: int = 0) -> Encoded:
+    def of(cls, trunk: Sequence[int], branches: Sequence[EncodedBranch], shared: int = 0) -> Encoded:
         """An example of a trunk and its branches, the first of them first."""
         if not branches:
             raise InputError("an example needs at least one branch")
@@ -84,12 +85,6 @@ def encode(base: Base, messages: Sequence[Message], completion: str) -> Encoded:
     """Renders the context as a trunk and the completion as the branch that a skill computes."""
     trunk, shared = _trunk(base, messages)
     return Encoded.of(trunk, (branch_of(base, completion),), shared)
-
-
-def fitting(base: Base, examples: Iterable[Example], longest: int) -> list[Encoded]:
-    """The examples of at most `longest` tokens, encoded."""
-    every = (encode(base, example.messages, example.completion) for example in examples)
-    return [example for example in every if example.length <= longest]
 
 
 def encode_pair(base: Base, messages: Sequence[Message], chosen: str, rejected: str) -> Encoded:
@@ -122,14 +117,85 @@ def encode_turns(base: Base, messages: Sequence[Message]) -> Encoded:
     return Encoded.of(trunk, branches, shared)
 
 
-def branch_of(base: Base, completion: str, *, at: int | None = None, desirable: bool = True) -> Branch:
+def branch_of(base: Base, completion: str, *, at: int | None = None, desirable: bool = True) -> EncodedBranch:
     """The branch in which a skill writes a completion."""
     invocation = base.chat.generation_prompt
     ids = base.tokenizer.encode(completion)
-    return Branch((*invocation, *ids, base.chat.closing[0]), len(invocation), at, desirable)
+    return EncodedBranch((*invocation, *ids, base.chat.closing[0]), len(invocation), at, desirable)
 
 
 def _trunk(base: Base, messages: Sequence[Message]) -> tuple[tuple[int, ...], int]:
     """The context's tokens, and how many of them are its system message."""
     shared = len(base.chat.render(messages[:1])) if messages[0].role == "system" and len(messages) > 1 else 0
     return tuple(base.chat.render(messages)), shared
+
+
+def encode_grouped(base: Base, records: Sequence[Record], longest: int) -> list[Encoded]:
+    """Encodes records; those of one dialogue share an example where each one's context begins the next one's.
+
+    The loss is that of examples of their own: a branch stands on as much of the trunk as its context has. An epoch that
+    holds a record several times has it in several examples.
+
+    Args:
+        base: Whose tokens.
+        records: One epoch, in its order.
+        longest: Tokens of an example.
+    """
+    groups: list[list[Record]] = []
+    open_groups: dict[tuple[str, RecordPlace], list[list[Record]]] = {}
+    for record in records:
+        known = open_groups.setdefault((record.source, record.place), [])
+        group = next((g for g in known if all(other.key != record.key for other in g)), None)
+        if group is None:
+            group = []
+            known.append(group)
+            groups.append(group)
+        group.append(record)
+    return [example for group in groups for example in _encoded(base, group, longest)]
+
+
+def _encoded(base: Base, group: Sequence[Record], longest: int) -> list[Encoded]:
+    """One example of a dialogue's records, or several where it is too long or its template forbids it."""
+    ordered = sorted(group, key=lambda record: len(record.messages))
+    alone = [encode(base, record.messages, record.completion) for record in ordered]
+    if len(alone) == 1:
+        return alone
+    trunk = alone[-1].trunk
+    tokens = len(trunk) + sum(len(example.branch) for example in alone)
+    if tokens > longest or any(trunk[: len(example.trunk)] != example.trunk for example in alone):
+        return alone
+    branches = [
+        branch_of(base, record.completion, at=len(example.trunk))
+        for record, example in zip(ordered, alone, strict=True)
+    ]
+    return [Encoded.of(trunk, branches, alone[-1].shared)]
+
+
+_TOGETHER = 4  # examples of one system message that stay together
+
+
+def batches(examples: Sequence[Encoded], size: int, seed: int) -> Iterator[list[Encoded]]:
+    """Endless batches of similar length, in a seeded random order, each example once an epoch.
+
+    Up to four examples with the same system message stay together, since they share its forward.
+    """
+    rng = random.Random(seed)
+    while True:
+        units: list[list[Encoded]] = []
+        open_units: dict[tuple[int, ...], list[Encoded]] = {}
+        for example in rng.sample(examples, len(examples)):
+            head = example.trunk[: example.shared]
+            unit = open_units.get(head)
+            if head and unit is not None and len(unit) < min(_TOGETHER, size):
+                unit.append(example)
+                continue
+            units.append([example])
+            open_units[head] = units[-1]
+        rng.shuffle(units)
+        made = []
+        for start in range(0, len(units), size * 8):
+            part = sorted(units[start : start + size * 8], key=lambda unit: max(e.length for e in unit))
+            flat = [example for unit in part for example in unit]
+            made += [flat[i : i + size] for i in range(0, len(flat), size)]
+        rng.shuffle(made)
+        yield from made

@@ -13,11 +13,11 @@ from typing import Any
 
 from loraloop.adapters.base.prompting import CALLS_HEADER
 from loraloop.adapters.skill.card import DataSource
-from loraloop.adapters.training.data.checker import Checked, Checker
+from loraloop.adapters.training.data.checker import CheckedRecords, Checker
 from loraloop.adapters.training.data.example import Part
 from loraloop.adapters.training.data.frozen import PUBLIC, frozen_rows
 from loraloop.adapters.training.data.readers import Reading, read_file, records_of
-from loraloop.adapters.training.data.record import Place, Record, ordered
+from loraloop.adapters.training.data.record import Record, RecordPlace, ordered
 from loraloop.adapters.training.recipe.recipe_file import Recipe, Source
 from loraloop.tool_schemas import dumps
 from loraloop.tool_schemas.errors import InputError
@@ -43,7 +43,7 @@ class Gathered:
     train: tuple[Record, ...]
     valid: tuple[Record, ...]
     held_out: tuple[Record, ...]
-    checked: Checked
+    checked: CheckedRecords
     sources: tuple[DataSource, ...]
     terms: dict[str, Any]
 
@@ -101,7 +101,7 @@ def gather(
     epoch = _epoch(train, data.sources, data.limit, seed)
     held = list(held_out or own)
     generator("evaluation", seed).shuffle(held)
-    checked = Checked(
+    checked = CheckedRecords(
         records=tuple(record for records in train for record in records),
         held_out=tuple(held_out or own),
         findings=tuple(sorted(checker.findings, key=lambda f: f.place)),
@@ -136,13 +136,15 @@ def generator(*parts: object) -> random.Random:
     return random.Random(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()))
 
 
-def check_files(files: Sequence[Path], held_out: Sequence[Path], how: Reading, checker: Checker) -> Checked:
+def check_files(files: Sequence[Path], held_out: Sequence[Path], how: Reading, checker: Checker) -> CheckedRecords:
     """Checks files without a recipe, and training files against evaluation files."""
     other = checker.beside()
     evaluation = [record for file in held_out for record in other.check(read_file(file, how))]
     records = [record for file in files for record in checker.check(read_file(file, how))]
     kept = checker.leaking(records, evaluation)
-    return Checked(records=tuple(kept), held_out=tuple(evaluation), findings=tuple(checker.findings), read=checker.read)
+    return CheckedRecords(
+        records=tuple(kept), held_out=tuple(evaluation), findings=tuple(checker.findings), read=checker.read
+    )
 
 
 def _checker(recipe: Recipe, count: Callable[[Record], int] | None) -> Checker:
@@ -183,7 +185,7 @@ def _frozen(recipe: Recipe, source: Source, how: Reading) -> Iterator[Record]:
     folder = recipe.path(recipe.content.data.folder) if recipe.content.data.folder else None
     for line, row in frozen_rows(name, folder if source.public else None):
         own = replace(how, source=row.get("source", how.source), license=row.get("license", how.license))
-        for record in records_of(row, own, Place(name, line)):
+        for record in records_of(row, own, RecordPlace(name, line)):
             yield replace(record, part=row.get("part", "train"))
 
 

@@ -24,10 +24,10 @@ from typing import Any
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.prompting import CALLS_HEADER
 from loraloop.adapters.skill.contracts import Passage, user_content
-from loraloop.adapters.training.data.dialogue import Turn, openai_turns, sharegpt_turns, steps, tools_of
+from loraloop.adapters.training.data.dialogue import DialogueTurn, openai_turns, sharegpt_turns, steps, tools_of
 from loraloop.adapters.training.data.example import transcript
 from loraloop.adapters.training.data.reading import read_rows
-from loraloop.adapters.training.data.record import Place, Record, RecordError, completed
+from loraloop.adapters.training.data.record import Record, RecordError, RecordPlace, completed
 from loraloop.tool_schemas.errors import unknown
 
 FORMS = {
@@ -88,7 +88,7 @@ class Reading:
 class Broken:
     """A record that cannot be used."""
 
-    place: Place
+    place: RecordPlace
     kind: str
     reason: str
 
@@ -102,7 +102,7 @@ def read_file(path: Path, how: Reading) -> Iterator[Record | Broken]:
         InputError: the file itself cannot be read.
     """
     for line, row in read_rows(path):
-        place = Place(how.shown or str(path), line)
+        place = RecordPlace(how.shown or str(path), line)
         if isinstance(row, RecordError):
             yield Broken(place, row.kind, row.reason)
             continue
@@ -127,7 +127,7 @@ def form_of(row: Mapping[str, Any]) -> str:
     raise RecordError("wrong form", f"the keys {', '.join(map(str, row))} are of no known form ({known})")
 
 
-def records_of(row: Mapping[str, Any], how: Reading, place: Place) -> Iterator[Record]:
+def records_of(row: Mapping[str, Any], how: Reading, place: RecordPlace) -> Iterator[Record]:
     """The records that one row of a file stands for.
 
     Raises:
@@ -150,20 +150,20 @@ def records_of(row: Mapping[str, Any], how: Reading, place: Place) -> Iterator[R
     yield _single(form, row, how, place)
 
 
-def _single(form: str, row: Mapping[str, Any], how: Reading, place: Place) -> Record:
+def _single(form: str, row: Mapping[str, Any], how: Reading, place: RecordPlace) -> Record:
     tools = tools_of(row.get("tools"))
     passages: tuple[Passage, ...] = ()
     rejected = None
     if form == "passages":
         passages = _passages(row["passages"])
-        turns = [Turn("user", user_content(_text(row["question"], "question"), passages))]
+        turns = [DialogueTurn("user", user_content(_text(row["question"], "question"), passages))]
         said: Any = _answered(row)
     elif form == "label":
-        turns, said = [Turn("user", _text(row["text"], "text"))], row["label"]
+        turns, said = [DialogueTurn("user", _text(row["text"], "text"))], row["label"]
     elif form == "alpaca":
         asked = _text(row["instruction"], "instruction")
         more = str(row.get("input") or "").strip()
-        turns, said = [Turn("user", f"{asked}\n\n{more}" if more else asked)], row["output"]
+        turns, said = [DialogueTurn("user", f"{asked}\n\n{more}" if more else asked)], row["output"]
     else:
         turns = _context(row)
         said = row.get("completion", row.get("response"))
@@ -204,17 +204,17 @@ def _worse(said: Any, contract: str, passages: tuple[Passage, ...], tools: tuple
         raise
 
 
-def _context(row: Mapping[str, Any]) -> list[Turn]:
+def _context(row: Mapping[str, Any]) -> list[DialogueTurn]:
     given = row.get("messages", row.get("prompt", row.get("request")))
     if isinstance(given, str):
-        return [Turn("user", _text(given, "prompt"))]
+        return [DialogueTurn("user", _text(given, "prompt"))]
     turns = openai_turns(given)
     if turns[-1].role == "assistant":
         raise RecordError("wrong roles", "the messages end with the assistant, but the completion is its next turn")
     return turns
 
 
-def _dialogue(form: str, row: Mapping[str, Any], how: Reading, place: Place) -> Iterator[Record]:
+def _dialogue(form: str, row: Mapping[str, Any], how: Reading, place: RecordPlace) -> Iterator[Record]:
     tools = tools_of(row.get("tools") or row.get("functions"))
     if form == "openai":
         turns = openai_turns(row["messages"])
@@ -239,7 +239,7 @@ def _dialogue(form: str, row: Mapping[str, Any], how: Reading, place: Place) -> 
 
 
 def _shown(
-    turns: Sequence[Turn], how: Reading, tools: tuple[dict[str, Any], ...], instructions: str = ""
+    turns: Sequence[DialogueTurn], how: Reading, tools: tuple[dict[str, Any], ...], instructions: str = ""
 ) -> tuple[Message, ...]:
     """The transcript as an agent would have it: instructions and tools make the system message."""
     instructions, rest = instructions or how.instructions, list(turns)

@@ -19,7 +19,7 @@ SKILL_OF = {contract: skill for skill, contract in CONTRACTS.items()}
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Place:
+class RecordPlace:
     """A file and a line of it, counted from 1."""
 
     file: str
@@ -63,7 +63,7 @@ class Record:
     messages: tuple[Message, ...]
     completion: str
     contract: str
-    place: Place
+    place: RecordPlace
     source: str = ""
     license: str = ""
     tools: tuple[dict[str, Any], ...] = ()

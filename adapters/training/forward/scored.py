@@ -11,12 +11,12 @@ from torch import Tensor
 from loraloop.adapters.base import Base
 from loraloop.adapters.base.decoder.decoder import Decoder
 from loraloop.adapters.payload.payload import Payload, PayloadAttached
-from loraloop.adapters.training.data.encode import Branch, Encoded
+from loraloop.adapters.training.data.encode import Encoded, EncodedBranch
 from loraloop.adapters.training.forward.forward import BranchForward, Dropout, prefill
 from loraloop.adapters.training.forward.past import Past
 from loraloop.adapters.training.forward.plan import Plan
 from loraloop.adapters.training.forward.served_trunks import served
-from loraloop.adapters.training.forward.trunks import TrunkStore
+from loraloop.adapters.training.forward.trunks import TrunkCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Scored:
     """
 
     examples: Sequence[Encoded]
-    branches: tuple[Branch, ...]
+    branches: tuple[EncodedBranch, ...]
     owners: tuple[int, ...]
     states: Tensor
     targets: Tensor
@@ -60,7 +60,7 @@ class Reader:
     """
 
     decoder: Decoder
-    store: TrunkStore | None = None
+    store: TrunkCache | None = None
     checkpointing: bool = False
     server: Base | None = None
 
@@ -153,5 +153,5 @@ class Reader:
         return torch.float32 if self.decoder.config.qkv_bias else self.decoder.dtype
 
 
-def _context(example: Encoded, branch: Branch) -> tuple[int, ...]:
+def _context(example: Encoded, branch: EncodedBranch) -> tuple[int, ...]:
     return example.trunk if branch.at is None else example.trunk[: branch.at]

@@ -18,7 +18,7 @@ _GB = 1 << 30
 _OLD = 3600  # seconds
 
 
-class TrunkStore:
+class TrunkCache:
     """A bounded folder of trunks, one file each, memory-mapped when read.
 
     A file's name is a digest of the base's weights, the dtype and the tokens. What came first stays: a cache that

@@ -21,7 +21,7 @@ STEPS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
+class ShownTokens:
     """Tokens with the text of each."""
 
     ids: tuple[int, ...]
@@ -44,8 +44,8 @@ class ShownBranch:
     """
 
     at: int
-    invocation: Tokens
-    learnt: Tokens
+    invocation: ShownTokens
+    learnt: ShownTokens
     desirable: bool = True
 
     def to_dict(self) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class Shown:
         branches: What the skill computes on it.
     """
 
-    trunk: Tokens
+    trunk: ShownTokens
     branches: tuple[ShownBranch, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -109,8 +109,8 @@ class Estimate:
 def shown(base: Base, example: Encoded) -> Shown:
     """An example with the text of each token."""
 
-    def tokens(ids: Sequence[int]) -> Tokens:
-        return Tokens(tuple(ids), tuple(_text(base, token) for token in ids))
+    def tokens(ids: Sequence[int]) -> ShownTokens:
+        return ShownTokens(tuple(ids), tuple(_text(base, token) for token in ids))
 
     branches = []
     for branch in example.branches:
@@ -147,7 +147,14 @@ def estimate(prepared: Prepared) -> Estimate:
     lengths = [example.length for example in prepared.train]
     learnt = [example.counted for example in prepared.train]
     mean = sum(lengths) / len(lengths), sum(learnt) / len(learnt)
-    return Estimate(config.steps, step, validation, min(seconds, config.seconds or math.inf), _memory_mb(), mean)
+    return Estimate(
+        steps=config.steps,
+        step_seconds=step,
+        validation_seconds=validation,
+        seconds=min(seconds, config.seconds or math.inf),
+        memory_mb=_memory_mb(),
+        tokens=mean,
+    )
 
 
 def _spread(examples: Sequence[Encoded], count: int) -> list[Encoded]:

@@ -142,7 +142,7 @@ class Data(_Part):
         return self
 
 
-class Options(_Named):
+class NamedOptions(_Named):
     """A method or an objective by its name, and its options."""
 
     model_config = ConfigDict(extra="allow")
@@ -214,8 +214,8 @@ class RecipeFile(_Part):
     base: BaseChoice = BaseChoice()
     skill: SkillPart
     data: Data
-    method: Options = Options.model_validate({"name": "lora", "rank": 8, "alpha": 16})
-    objective: Options = Options(name="sft")
+    method: NamedOptions = NamedOptions.model_validate({"name": "lora", "rank": 8, "alpha": 16})
+    objective: NamedOptions = NamedOptions(name="sft")
     start: str = ""
     schedule: dict[str, JsonValue] = Field(default_factory=dict)
     evaluation: Evaluation = Evaluation()

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,8 @@ from loraloop.adapters.methods.method import Method
 from loraloop.adapters.payload.payload import Payload
 from loraloop.adapters.skill.card import Card, Fingerprints
 from loraloop.adapters.skill.skill import Skill
-from loraloop.adapters.training.data.encode import Encoded
+from loraloop.adapters.training.data.encode import Encoded, encode_grouped
 from loraloop.adapters.training.data.gather import Gathered, gather
-from loraloop.adapters.training.data.grouping import encode_grouped
 from loraloop.adapters.training.data.record import Record
 from loraloop.adapters.training.objectives.objective import Objective
 from loraloop.adapters.training.objectives.registry import PAIRS, encoded, find_skill, make_objective
@@ -30,7 +29,8 @@ from loraloop.adapters.training.recipe.recipe_file import Recipe
 from loraloop.adapters.training.recipe.recipe_lines import checked, unknown_key
 from loraloop.adapters.training.trainer.originals import Originals
 from loraloop.adapters.training.trainer.progress import ProgressCallback
-from loraloop.adapters.training.trainer.trainer import TrainConfig, Trainer
+from loraloop.adapters.training.trainer.train_config import GROUPS, TrainConfig, setting_names
+from loraloop.adapters.training.trainer.trainer import Trainer
 from loraloop.adapters.training.trainer.whole import write_text
 from loraloop.adapters.training.trainer.workers import Workers, current
 from loraloop.tool_schemas.errors import InputError, LoraloopError
@@ -128,7 +128,16 @@ def prepare(recipe: Recipe, base: Base) -> Prepared:
         for records in (gathered.train, gathered.valid)
     )
     return Prepared(
-        recipe, base, gathered, train, valid, method, _config(recipe, len(train)), objective, start, context
+        recipe=recipe,
+        base=base,
+        gathered=gathered,
+        train=train,
+        valid=valid,
+        method=method,
+        config=_config(recipe, len(train)),
+        objective=objective,
+        start=start,
+        context=context,
     )
 
 
@@ -178,7 +187,7 @@ def train(prepared: Prepared, command: str, watch: ProgressCallback | None = Non
                 "examples": len(prepared.train),
                 "minutes": round(trainer.spent / 60, 1),
                 "validation_loss": round(trainer.best, 4),
-                "schedule": _plain(prepared.config),
+                "schedule": prepared.config.settings(),
                 "data_sha256": prepared.fingerprint,
                 **({"data_terms": prepared.gathered.terms} if prepared.gathered.terms else {}),
                 **({"schema": dict(content.skill.form)} if content.skill.form else {}),
@@ -187,7 +196,14 @@ def train(prepared: Prepared, command: str, watch: ProgressCallback | None = Non
         f"the card of {content.skill.name}",
     )
     skill = Skill(card, tensors).to(getattr(torch, content.output.dtype))
-    return Trained(skill, tuple(read_log(folder / "log.jsonl")), trainer.spent, trainer.step, payload, first)
+    return Trained(
+        skill=skill,
+        log=tuple(read_log(folder / "log.jsonl")),
+        seconds=trainer.spent,
+        steps=trainer.step,
+        payload=payload,
+        first=first,
+    )
 
 
 def _facts(method: Method, best: Mapping[str, Tensor]) -> dict[str, float]:
@@ -213,15 +229,15 @@ def make_trainer(
     return Trainer(
         prepared.base,
         prepared.method,
-        prepared.train,
-        prepared.valid if valid is None else valid,
-        config or prepared.config,
-        folder,
-        prepared.start,
-        prepared.objective,
-        progress,
-        workers,
-        prepared.context,
+        train=prepared.train,
+        valid=prepared.valid if valid is None else valid,
+        config=config or prepared.config,
+        folder=folder,
+        start=prepared.start,
+        objective=prepared.objective,
+        progress=progress,
+        workers=workers,
+        context=prepared.context,
     )
 
 
@@ -280,8 +296,18 @@ def _config(recipe: Recipe, examples: int) -> TrainConfig:
         raise InputError(f"{recipe.at('schedule')}: schedule.steps is missing: add it, or schedule.epochs")
     if isinstance(steps := given["steps"], int):
         given.setdefault("validate_every", max(1, min(200, steps // 4)))
-    config: TrainConfig = checked(TrainConfig, given, recipe.lines, ("schedule",))
-    return config
+    for name in given:
+        if name not in setting_names():
+            told = unknown_key(f"schedule.{name}", name, setting_names())
+            raise InputError(f"{recipe.at('schedule', name)}: {told}")
+    if "optimizer" in given:
+        given["name"] = given.pop("optimizer")
+    parts: dict[str, Any] = {}
+    for group, kind in GROUPS.items():
+        inner = {field.name: given.pop(field.name) for field in fields(kind) if field.name in given}
+        parts[group] = checked(kind, inner, recipe.lines, ("schedule",))
+    plain: TrainConfig = checked(TrainConfig, given, recipe.lines, ("schedule",))
+    return replace(plain, **parts)
 
 
 def _claim(folder: Path, prepared: Prepared) -> None:

@@ -14,7 +14,7 @@ from loraloop.adapters.training.data.record import SKILL_OF, Record
 from loraloop.adapters.training.scoring.metrics import scores
 from loraloop.adapters.training.scoring.score import Runs, right
 from loraloop.adapters.training.teacher.preferences import Judged
-from loraloop.adapters.training.teacher.sampler import Sampler
+from loraloop.adapters.training.teacher.sampler import SkillSampler
 from loraloop.adapters.training.trainer.whole import write_text
 from loraloop.tool_schemas.errors import InputError
 
@@ -22,13 +22,13 @@ Done = Callable[[int], None]
 Row = dict[str, Any]
 
 
-class Writer(Protocol):
+class CompletionWriter(Protocol):
     """What writes a completion of each transcript; `endpoint.Endpoint` is one."""
 
     def write(self, transcripts: Sequence[Sequence[Message]], done: Done | None = None) -> list[str]: ...
 
 
-def taught(records: Sequence[Record], teacher: Writer, done: Done | None = None) -> list[Row]:
+def taught(records: Sequence[Record], teacher: CompletionWriter, done: Done | None = None) -> list[Row]:
     """The records with a teacher's completions in place of their own."""
     transcripts = _distinct(records)
     written = teacher.write([record.messages for record in transcripts], done)
@@ -38,7 +38,11 @@ def taught(records: Sequence[Record], teacher: Writer, done: Done | None = None)
 
 
 def preferences(
-    records: Sequence[Record], sampler: Sampler, samples: int = 4, runs: Runs | None = None, done: Done | None = None
+    records: Sequence[Record],
+    sampler: SkillSampler,
+    samples: int = 4,
+    runs: Runs | None = None,
+    done: Done | None = None,
 ) -> list[Row]:
     """Preference records: of each transcript a right and a wrong output of a skill, at most two pairs.
 

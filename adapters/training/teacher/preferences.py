@@ -10,7 +10,7 @@ from loraloop.adapters.base import Base, Message
 from loraloop.adapters.training.data.encode import Encoded, branch_of, encode, encode_pair
 from loraloop.adapters.training.data.example import Example
 from loraloop.adapters.training.scoring.score import Runs, right
-from loraloop.adapters.training.teacher.sampler import Sampler
+from loraloop.adapters.training.teacher.sampler import SkillSampler
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Judged:
 
 
 def judged(
-    sampler: Sampler,
+    sampler: SkillSampler,
     examples: Sequence[Example],
     samples: int = 4,
     *,

@@ -18,7 +18,7 @@ from loraloop.tool_schemas.errors import InputError
 
 
 @dataclass(slots=True)
-class Sampler:
+class SkillSampler:
     """Writes completions as a step would, from the trunk on.
 
     Attributes:

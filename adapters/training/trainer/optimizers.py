@@ -25,26 +25,34 @@ def make(config: TrainConfig, parameters: Mapping[str, Tensor]) -> torch.optim.O
         InputError: for an optimizer that cannot run here, with the cure.
     """
     groups = _groups(config, parameters)
-    settings: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay, "betas": BETAS}
-    if config.optimizer == "adamw":
+    settings: dict[str, Any] = {
+        "lr": config.learning_rate,
+        "weight_decay": config.optimizer.weight_decay,
+        "betas": BETAS,
+    }
+    if config.optimizer.name == "adamw":
         return torch.optim.AdamW(groups, fused=True, **settings)
-    if config.optimizer == "galore":
+    if config.optimizer.name == "galore":
         from loraloop.adapters.training.trainer.galore_optimizer import GaLoreAdamW
 
         return GaLoreAdamW(
-            groups, rank=config.galore_rank, every=config.galore_every, scale=config.galore_scale, **settings
+            groups,
+            rank=config.optimizer.galore_rank,
+            every=config.optimizer.galore_every,
+            scale=config.optimizer.galore_scale,
+            **settings,
         )
-    return _eight_bit(config.optimizer, groups, settings, next(iter(parameters.values())).device)
+    return _eight_bit(config.optimizer.name, groups, settings, next(iter(parameters.values())).device)
 
 
 def _groups(config: TrainConfig, parameters: Mapping[str, Tensor]) -> list[dict[str, Any]]:
-    if config.lr_ratio == 1.0:
+    if config.optimizer.lr_ratio == 1.0:
         return [{"params": list(parameters.values()), "ratio": 1.0}]
     second = [tensor for name, tensor in parameters.items() if name.endswith("lora_B")]
     if not second:
         raise InputError("lr_ratio (LoRA+) is for methods with a B: leave it at 1 for this one")
     first = [tensor for name, tensor in parameters.items() if not name.endswith("lora_B")]
-    return [{"params": first, "ratio": 1.0}, {"params": second, "ratio": config.lr_ratio}]
+    return [{"params": first, "ratio": 1.0}, {"params": second, "ratio": config.optimizer.lr_ratio}]
 
 
 def _eight_bit(

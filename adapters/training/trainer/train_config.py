@@ -2,23 +2,80 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from loraloop.adapters.training.forward.view import Precision
 from loraloop.tool_schemas.errors import InputError, unknown
 
-Optimizer = Literal["adamw", "adamw8bit", "paged_adamw8bit", "galore"]
+OptimizerName = Literal["adamw", "adamw8bit", "paged_adamw8bit", "galore"]
 Schedule = Literal["cosine", "linear", "constant"]
 Mode = Literal["branch", "full", "mixed"]
 Trunks = Literal["trained", "served"]
-_CHOICES = {"optimizer": Optimizer, "schedule": Schedule, "mode": Mode, "precision": Precision, "trunks": Trunks}
-_MAY_CHANGE = frozenset(("steps", "seconds", "patience", "trunk_cache_gb", "checkpointing", "save_every"))
+_MAY_CHANGE = frozenset(("steps", "seconds", "patience", "save_every", "trunk_cache_gb", "checkpointing"))
+
+
+def _check_choice(name: str, value: str, kind: Any) -> None:
+    if value not in get_args(kind):
+        raise unknown(name, value, get_args(kind))
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerConfig:
+    """How parameters are changed by their gradients.
+
+    Attributes:
+        name: `adamw`; `adamw8bit` and `paged_adamw8bit` of bitsandbytes; or `galore`.
+        weight_decay: AdamW's.
+        clip: largest norm of the gradient.
+        lr_ratio: learning rate of B over that of A (LoRA+, arXiv 2402.12354).
+        galore_rank, galore_every, galore_scale: of the projection; see `galore_optimizer`.
+    """
+
+    name: OptimizerName = "adamw"
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    lr_ratio: float = 1.0
+    galore_rank: int = 128
+    galore_every: int = 200
+    galore_scale: float = 0.25
+
+    def __post_init__(self) -> None:
+        _check_choice("optimizer", self.name, OptimizerName)
+        if min(self.galore_rank, self.galore_every) < 1:
+            raise InputError("galore_rank and galore_every must be at least 1")
+        if not (self.lr_ratio > 0 and self.galore_scale > 0 and self.clip > 0):
+            raise InputError("lr_ratio, galore_scale and clip must be positive")
+
+
+@dataclass(frozen=True, slots=True)
+class ComputeConfig:
+    """What a step computes with; none of it is meant to change what is learnt.
+
+    Attributes:
+        precision: what the base computes in while training; see `view.training_view`.
+        trunks: who computes them: `trained`, the decoder that also trains; or `served`, the C decoder, so that a
+            skill learns on the very states that it will stand on. Which is faster depends on the processor.
+        trunk_cache_gb: keep trunks on disk across epochs, up to so many GB (0: not at all).
+        checkpointing: compute each layer again in the backward instead of keeping its states.
+    """
+
+    precision: Precision = "base"
+    trunks: Trunks = "trained"
+    trunk_cache_gb: float = 0.0
+    checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        _check_choice("precision", self.precision, Precision)
+        _check_choice("trunks", self.trunks, Trunks)
+        if self.trunk_cache_gb < 0:
+            raise InputError(f"trunk_cache_gb must not be negative, as {self.trunk_cache_gb} is")
 
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """How long, how fast and how to train.
+    """How long, how fast and how to train. `TrainConfig.of` takes all settings by name, those of the groups too.
 
     Attributes:
         steps: optimizer steps.
@@ -26,80 +83,81 @@ class TrainConfig:
         learning_rate: peak, after a linear warm-up.
         warmup: fraction of the steps that warm up.
         validate_every: steps between measurements of the validation loss (also checkpoints).
+        seed: of the order of examples and of new parameters.
         seconds: stop after this much time, at a completed schedule position (None: no limit). The schedule then
             follows the larger of the two fractions done, so a run cut by time still anneals.
         accumulation: forwards a step; their gradients are those of one forward of all their examples.
-        optimizer: `adamw`; `adamw8bit` and `paged_adamw8bit` of bitsandbytes; or `galore`.
-        lr_ratio: learning rate of B over that of A (LoRA+, arXiv 2402.12354).
         schedule: after the warm-up: a cosine or a line down to `floor` of the peak, or the peak itself.
+        floor: see `schedule`.
         patience: stop after so many validations in a row without a lower loss (None: never).
         dropout: of the adapters' input, in training.
         mode: `branch` (the skill computes branches, as it will be served here), `full` (it computes the whole
             context, as a server without branches will use it), or `mixed`: one forward so, the next so.
-        checkpointing: compute each layer again in the backward instead of keeping its states.
-        precision: what the base computes in while training; see `view.training_view`.
-        trunks: who computes them: `trained`, the decoder that also trains; or `served`, the C decoder, so that a
-            skill learns on the very states that it will stand on. Which is faster depends on the processor.
-        trunk_cache_gb: keep trunks on disk across epochs, up to so many GB (0: not at all).
         save_every: steps between checkpoints without a validation (None: only with one).
-        galore_rank, galore_every, galore_scale: of the projection; see `galore_optimizer`.
+        optimizer: how parameters are changed.
+        compute: what a step computes with.
     """
 
     steps: int
     batch: int = 8
     learning_rate: float = 2e-3
     warmup: float = 0.04
-    weight_decay: float = 0.0
-    clip: float = 1.0
     validate_every: int = 200
     seed: int = 0
     seconds: float | None = None
     accumulation: int = 1
-    optimizer: Optimizer = "adamw"
-    lr_ratio: float = 1.0
     schedule: Schedule = "cosine"
     floor: float = 0.1
     patience: int | None = None
     dropout: float = 0.0
     mode: Mode = "branch"
-    checkpointing: bool = False
-    precision: Precision = "base"
-    trunks: Trunks = "trained"
-    trunk_cache_gb: float = 0.0
     save_every: int | None = None
-    galore_rank: int = 128
-    galore_every: int = 200
-    galore_scale: float = 0.25
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
 
     def __post_init__(self) -> None:
-        counts = (self.steps, self.batch, self.validate_every, self.accumulation, self.galore_rank, self.galore_every)
-        if min(counts) < 1:
-            raise InputError("steps, batch, validate_every, accumulation and galore_* must be at least 1")
+        _check_choice("schedule", self.schedule, Schedule)
+        _check_choice("mode", self.mode, Mode)
+        if min(self.steps, self.batch, self.validate_every, self.accumulation) < 1:
+            raise InputError("steps, batch, validate_every and accumulation must be at least 1")
         if any(count is not None and count < 1 for count in (self.patience, self.save_every)):
             raise InputError("patience and save_every must be at least 1, or left out")
         if not self.learning_rate > 0:
             raise InputError(f"learning_rate must be positive, not {self.learning_rate}")
-        if not (self.lr_ratio > 0 and self.galore_scale > 0 and self.clip > 0):
-            raise InputError("lr_ratio, galore_scale and clip must be positive")
         if not (0 <= self.warmup <= 1 and 0 <= self.floor <= 1 and 0 <= self.dropout < 1):
             raise InputError("warmup and floor lie in 0..1, dropout in 0..1 without 1")
-        if self.trunk_cache_gb < 0:
-            raise InputError(f"trunk_cache_gb must not be negative, as {self.trunk_cache_gb} is")
-        for name, kind in _CHOICES.items():
-            if getattr(self, name) not in get_args(kind):
-                raise unknown(name, str(getattr(self, name)), get_args(kind))
+
+    @classmethod
+    def of(cls, **settings: Any) -> TrainConfig:
+        """A config from settings that are all given by their own names; `optimizer` is the optimizer's name."""
+        return cls(**grouped(settings))
+
+    def settings(self) -> dict[str, Any]:
+        """The settings by their own names, as `of` takes them."""
+        found = asdict(self)
+        optimizer, compute = found.pop("optimizer"), found.pop("compute")
+        return {**found, "optimizer": optimizer.pop("name"), **optimizer, **compute}
 
 
-def lasting(config: dict[str, Any]) -> dict[str, Any]:
-    """The settings that a resumed run must share, of a config as a dictionary; an older one lacks later fields.
-
-    It may be given more steps or time, and what changes no value.
-    """
-    return {**_DEFAULTS, **{name: value for name, value in config.items() if name not in _MAY_CHANGE}}
+GROUPS = {"optimizer": OptimizerConfig, "compute": ComputeConfig}
 
 
-_DEFAULTS = {
-    name: TrainConfig.__dataclass_fields__[name].default
-    for name in TrainConfig.__dataclass_fields__
-    if name not in _MAY_CHANGE
-}
+def setting_names() -> tuple[str, ...]:
+    """The names of all settings, as a recipe gives them."""
+    return tuple(TrainConfig(steps=1).settings())
+
+
+def grouped(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by their own names, with those of a group in that group."""
+    given = {("name" if name == "optimizer" else name): value for name, value in settings.items()}
+    found: dict[str, Any] = {}
+    for group, kind in GROUPS.items():
+        inner = {f.name: given.pop(f.name) for f in fields(kind) if f.name in given}
+        if inner:
+            found[group] = kind(**inner)
+    return given | found
+
+
+def lasting(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a resumed run must share; it may be given more steps or time, and what changes no value."""
+    return {name: value for name, value in config.items() if name not in _MAY_CHANGE}

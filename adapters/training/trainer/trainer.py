@@ -22,11 +22,10 @@ from loraloop.adapters.base import Base
 from loraloop.adapters.methods.context import BaseContext
 from loraloop.adapters.methods.method import Method
 from loraloop.adapters.payload.payload import Payload
-from loraloop.adapters.training.data.batches import batches
-from loraloop.adapters.training.data.encode import Encoded
+from loraloop.adapters.training.data.encode import Encoded, batches
 from loraloop.adapters.training.forward.forward import Dropout
 from loraloop.adapters.training.forward.scored import Reader
-from loraloop.adapters.training.forward.trunks import TrunkStore
+from loraloop.adapters.training.forward.trunks import TrunkCache
 from loraloop.adapters.training.forward.view import training_view as training_view
 from loraloop.adapters.training.objectives.objective import Objective
 from loraloop.adapters.training.objectives.sft import Sft
@@ -99,9 +98,9 @@ class Trainer:
         if isinstance(base.decoder.embedding, ShardedWeight):
             raise InputError("an earlier trainer has shared this base out: load it again for each trainer")
         server, self.shards = self._server(), self.workers.shards()
-        self.decoder = training_view(base, config.precision, self.shards)
+        self.decoder = training_view(base, config.compute.precision, self.shards)
         self.context = context or BaseContext(base, self.decoder)
-        self.reader = Reader(self.decoder, self._store(), config.checkpointing, server)
+        self.reader = Reader(self.decoder, self._store(), config.compute.checkpointing, server)
         made = method.init(self.context, config.seed)
         if self.shards:
             self.context = replace(self.context, decoder=self.decoder)
@@ -167,7 +166,18 @@ class Trainer:
                 if config.seconds is not None:
                     left = max(0.0, min(left, config.seconds - self.spent))
                 pace = tokens / max(seconds, 1e-9)
-                self.progress(Progress(self.step, config.steps, loss, lr, seconds, pace, left, self._at.valid))
+                self.progress(
+                    Progress(
+                        step=self.step,
+                        steps=config.steps,
+                        loss=loss,
+                        lr=lr,
+                        seconds=seconds,
+                        tokens_per_s=pace,
+                        eta_s=left,
+                        valid_loss=self._at.valid,
+                    )
+                )
 
     def best_parameters(self) -> dict[str, Tensor]:
         """The method's parameters with the lowest validation loss so far."""
@@ -220,7 +230,7 @@ class Trainer:
             if tensor.grad is None:
                 tensor.grad = torch.zeros_like(tensor)
         self.workers.sum_([*(t.grad for t in self.trained.values() if t.grad is not None), mean])
-        torch.nn.utils.clip_grad_norm_(self.trained.values(), config.clip)
+        torch.nn.utils.clip_grad_norm_(self.trained.values(), config.optimizer.clip)
         self.optimizer.step()
         self.method.after_step(self.parameters, self.step + 1, config.steps)
         self.optimizer.zero_grad(set_to_none=True)
@@ -278,7 +288,7 @@ class Trainer:
         if self.workers.rank == 0:
             log = self.folder / checkpoint.LOG
             state = {
-                "parameters": self._plain(), "optimizer": self.optimizer.state_dict(), "config": asdict(self.config),
+                "parameters": self._plain(), "optimizer": self.optimizer.state_dict(), "config": self.config.settings(),
                 "log": log.stat().st_size if log.exists() else 0, **self._identity(), **asdict(self._at),
             }  # fmt: skip
             checkpoint.write(state, self.folder / checkpoint.STATE)
@@ -290,7 +300,7 @@ class Trainer:
             if self.workers.rank == 0:
                 checkpoint.cut_log(self.folder, 0)
             return
-        same = lasting(state["config"]) == lasting(asdict(self.config))
+        same = lasting(state["config"]) == lasting(self.config.settings())
         if not same or any(state.get(name, value) != value for name, value in self._identity().items()):
             raise InputError(
                 f"{self.folder} holds a run with other settings: give another folder, or the same settings"
@@ -304,16 +314,20 @@ class Trainer:
             checkpoint.cut_log(self.folder, state.get("log"))
         self.workers.wait()
 
-    def _store(self) -> TrunkStore | None:
+    def _store(self) -> TrunkCache | None:
         config = self.config
-        if not config.trunk_cache_gb or config.mode == "full":
+        if not config.compute.trunk_cache_gb or config.mode == "full":
             return None
         dtype = torch.float32 if self.decoder.config.qkv_bias else self.decoder.dtype
         wanted = [example.trunk for example in (*self.train_set, *self.valid_set)]
-        return TrunkStore(
-            self.folder / "trunks", self.base.fingerprints.weights, self.base.config, dtype, config.trunk_cache_gb,
-            wanted,
-        )  # fmt: skip
+        return TrunkCache(
+            self.folder / "trunks",
+            self.base.fingerprints.weights,
+            config=self.base.config,
+            dtype=dtype,
+            most=config.compute.trunk_cache_gb,
+            wanted=wanted,
+        )
 
     def _server(self) -> Base | None:
         """The base, if trunks are to be computed as they are served.
@@ -321,7 +335,7 @@ class Trainer:
         Raises:
             InputError: another decoder than the C one serves it.
         """
-        if self.config.trunks == "trained":
+        if self.config.compute.trunks == "trained":
             return None
         if not self.base.native:
             raise InputError(

@@ -15,7 +15,7 @@ import typer
 from loraloop.cli.options import AsJson, BaseName, Quantize
 
 if TYPE_CHECKING:
-    from loraloop.adapters.training.data.checker import Checked
+    from loraloop.adapters.training.data.checker import CheckedRecords
     from loraloop.adapters.training.data.record import Record
 
 data_app = typer.Typer(no_args_is_help=True, help="Training data: what is wrong with it, and making more of it.")
@@ -80,7 +80,7 @@ def check(
     raise typer.Exit(1 if found.errors else 0)
 
 
-def _checked(found: Checked) -> dict[str, Any]:
+def _checked(found: CheckedRecords) -> dict[str, Any]:
     return {
         "read": found.read,
         "usable": len(found.records),
@@ -90,7 +90,7 @@ def _checked(found: Checked) -> dict[str, Any]:
     }
 
 
-def _print_checked(found: Checked, limit: int) -> None:
+def _print_checked(found: CheckedRecords, limit: int) -> None:
     for finding in found.findings[:limit]:
         sys.stdout.write(f"{finding}\n")
     if len(found.findings) > limit:
@@ -191,12 +191,12 @@ def _records(files: Sequence[Path], contract: Contract, form: str, limit: int | 
 def _sampler(base: str, quantize: str | None, skill: str, temperature: float, longest: int) -> Any:
     from loraloop.adapters.base import Base
     from loraloop.adapters.training.objectives.registry import find_skill
-    from loraloop.adapters.training.teacher.sampler import Sampler
+    from loraloop.adapters.training.teacher.sampler import SkillSampler
     from loraloop.render.progress import loading
 
     with loading(False) as progress:
         loaded = Base.load(base, quantize=quantize, progress=progress)
-    return Sampler(loaded, find_skill(skill, Path.cwd()) if skill else None, temperature, longest)
+    return SkillSampler(loaded, find_skill(skill, Path.cwd()) if skill else None, temperature, longest)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.base.prompting import CALLS_HEADER
 from loraloop.adapters.training.data.evaluation import eval_example
-from loraloop.adapters.training.data.record import Place
+from loraloop.adapters.training.data.record import RecordPlace
 from loraloop.tool_schemas.errors import InputError, LoraloopError
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def examples(
     seen: dict[str, int] = {}
     for file, line, row in limited(files, limit, seed):
         try:
-            example = _example(skill, row, Place(file.name, line), header)
+            example = _example(skill, row, RecordPlace(file.name, line), header)
         except LoraloopError as error:
             raise InputError(f"{file}:{line}: {error}") from None
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
@@ -109,7 +109,7 @@ def examples(
     return found
 
 
-def _example(skill: str, row: Mapping[str, Any], place: Place, header: str) -> Example:
+def _example(skill: str, row: Mapping[str, Any], place: RecordPlace, header: str) -> Example:
     if skill == "tools" and row.get("accepts") is not None:
         _check_accepts(row["accepts"])
     if _of_the_page(skill, row):

@@ -20,7 +20,7 @@ from loraloop.router.states import CHOICES
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
     from loraloop.router import Router
-    from loraloop.router.states import State
+    from loraloop.router.states import LabelledState
 
 SPLITS = ("eval", "cross")
 SYSTEM = "router"
@@ -63,7 +63,7 @@ class RouterEvaluation:
         times: Milliseconds of single decisions.
     """
 
-    states: dict[str, list[State]]
+    states: dict[str, list[LabelledState]]
     outputs: dict[str, list[RouterOutput]] = field(default_factory=dict)
     times: list[float] = field(default_factory=list)
 
@@ -93,14 +93,14 @@ class RouterEvaluation:
         total = sum(len(states) for states in self.states.values())
         return BenchmarkReport(name, total, figures, details=details, command=command)
 
-    def errors(self, count: int) -> list[tuple[State, RouterOutput]]:
+    def errors(self, count: int) -> list[tuple[LabelledState, RouterOutput]]:
         """The most confident wrong choices of the main split."""
         pairs = zip(self.states[self.main], self.outputs.get(self.main, ()), strict=True)
         wrong = [(s, a) for s, a in pairs if s.label is not None and a.skill != s.label]
         return sorted(wrong, key=lambda pair: -pair[1].probabilities.get(pair[1].skill, 0.0))[:count]
 
 
-def states_of(data: Path, limit: int | None, seed: int, header: str = CALLS_HEADER) -> dict[str, list[State]]:
+def states_of(data: Path, limit: int | None, seed: int, header: str = CALLS_HEADER) -> dict[str, list[LabelledState]]:
     """States of the frozen parts `eval` and `cross`, or of one file; `limit` of each, drawn by the seed."""
     from loraloop.router.states import file_states, frozen_states
 
@@ -109,7 +109,7 @@ def states_of(data: Path, limit: int | None, seed: int, header: str = CALLS_HEAD
     return {split: sample(frozen_states(split, data, header), limit, seed) for split in SPLITS}
 
 
-def sample(states: list[State], limit: int | None, seed: int) -> list[State]:
+def sample(states: list[LabelledState], limit: int | None, seed: int) -> list[LabelledState]:
     """All states, or `limit` of them in their order."""
     if limit is None or len(states) <= limit:
         return states
@@ -134,7 +134,7 @@ def ask_router(
         step: Called after each state.
         cache: Folder that keeps features between calls.
     """
-    from loraloop.router.extract import FeatureCache, extract
+    from loraloop.router.features import FeatureCache, extract
 
     layers = router.layers
     store = FeatureCache(cache, base, layers) if cache is not None else None
@@ -152,11 +152,11 @@ def ask_router(
         evaluation.outputs[split] = [RouterOutput(row["skill"], row["p"], row.get("unsafe")) for row in rows]
 
 
-def _routed(router: Router, row: Any, state: State) -> dict[str, Any]:
+def _routed(router: Router, row: Any, state: LabelledState) -> dict[str, Any]:
     import torch
 
     from loraloop.router import RouterFeatures
-    from loraloop.router.extract import parts_of
+    from loraloop.router.features import parts_of
 
     parts = parts_of(router.layers)
     choice, screen = (
@@ -177,7 +177,7 @@ def facts_of(base: Base, folder: Path | None, seed: int) -> dict[str, Any]:
     return {"base": base.fingerprints.weights, "router": digest, "seed": seed}
 
 
-def identity(state: State) -> str:
+def identity(state: LabelledState) -> str:
     """What a state is kept under: a hash of all that a router is told."""
     told = [[m.role, m.content] for m in state.messages], sorted(state.state.masked), state.state.after
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:24]
@@ -200,7 +200,7 @@ def timed(evaluation: RouterEvaluation, router: Router, base: Base, rounds: int 
         evaluation.times.append(1e3 * (time.perf_counter() - start))
 
 
-def scores(states: Sequence[State], said: Sequence[RouterOutput]) -> dict[str, float]:
+def scores(states: Sequence[LabelledState], said: Sequence[RouterOutput]) -> dict[str, float]:
     """All figures of one split: the choice whole, by kind, by tools present or absent; calibration; the screen."""
     judged = [(s, a) for s, a in zip(states, said, strict=True) if s.label is not None]
     metrics: dict[str, float] = {}
@@ -221,7 +221,7 @@ def scores(states: Sequence[State], said: Sequence[RouterOutput]) -> dict[str, f
     return metrics
 
 
-def by_source(states: Sequence[State], said: Sequence[RouterOutput]) -> dict[str, float]:
+def by_source(states: Sequence[LabelledState], said: Sequence[RouterOutput]) -> dict[str, float]:
     """Recall of each outcome of each source, with n, and the screen's share of positives."""
     cells: dict[str, list[bool]] = {}
     for s, a in zip(states, said, strict=True):
@@ -237,7 +237,7 @@ def by_source(states: Sequence[State], said: Sequence[RouterOutput]) -> dict[str
     return found
 
 
-def _choice(pairs: Sequence[tuple[State, RouterOutput]]) -> dict[str, float]:
+def _choice(pairs: Sequence[tuple[LabelledState, RouterOutput]]) -> dict[str, float]:
     """Precision, recall, F1 of each outcome; macro-F1 over those with `ENOUGH` states (all if none has)."""
     table = Counter((str(s.label), a.skill) for s, a in pairs)
     names = [*CHOICES, *sorted({a.skill for _, a in pairs} - set(CHOICES))]
@@ -309,7 +309,7 @@ def spread(name: str, rows: Sequence[Sequence[float]], value: Callable[[Sequence
     return {name: value(table.sum(0).tolist()), f"{name}_low": low, f"{name}_high": high}
 
 
-def _calibration(pairs: Sequence[tuple[State, RouterOutput]]) -> dict[str, float]:
+def _calibration(pairs: Sequence[tuple[LabelledState, RouterOutput]]) -> dict[str, float]:
     """Expected calibration error over equally wide bins (Naeini et al. 2015), with its interval."""
     rows = []
     for s, a in pairs:

@@ -51,7 +51,7 @@ def pairs(base: Base, count: int) -> list[Encoded]:
 def trainer_of(case: str, folder: Path, accumulation: int = 1) -> Trainer:
     given = dict(CASES[case])
     base, name, options = base_of(case), given.pop("method", case), given.pop("options", _PAIR)
-    config = TrainConfig(
+    config = TrainConfig.of(
         **{"steps": 4, "batch": 2, "accumulation": accumulation, "learning_rate": 1e-2, "validate_every": 2, **given}
     )
     method, objective = make_method(name, options), None

@@ -19,7 +19,7 @@ from loraloop.adapters.training.data.example import CONTRACTS, system_content, t
 from loraloop.adapters.training.data.frozen import PublicSets, frozen_names, frozen_rows
 from loraloop.adapters.training.data.overlap import Overlap
 from loraloop.adapters.training.data.readers import Reading, records_of
-from loraloop.adapters.training.data.record import Place, Record
+from loraloop.adapters.training.data.record import Record, RecordPlace
 from loraloop.tool_schemas import Tool, render_tools
 from loraloop.tool_schemas.errors import InputError, UnknownNameError
 
@@ -32,7 +32,7 @@ def records(name: str) -> list[Record]:
     return [
         replace(record, part=row.get("part", "train"))
         for line, row in rows
-        for record in records_of(row, how, Place(name, line))
+        for record in records_of(row, how, RecordPlace(name, line))
     ]
 
 

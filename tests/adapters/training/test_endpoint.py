@@ -17,7 +17,7 @@ from loraloop.adapters.skill.blank import blank_skill
 from loraloop.adapters.training.data.example import Example
 from loraloop.adapters.training.teacher.endpoint import Endpoint
 from loraloop.adapters.training.teacher.preferences import judged, pairs, verdicts
-from loraloop.adapters.training.teacher.sampler import Sampler
+from loraloop.adapters.training.teacher.sampler import SkillSampler
 from loraloop.tool_schemas.errors import InputError, LimitError
 
 
@@ -130,7 +130,7 @@ def example(number: int) -> Example:
 
 def test_a_skill_s_own_outputs_become_preferences() -> None:
     base = random_base(0, scale=0.02)
-    sampler = Sampler(base, blank_skill(base, "plain", "text"), temperature=1.0, longest=6, seed=1)
+    sampler = SkillSampler(base, blank_skill(base, "plain", "text"), temperature=1.0, longest=6, seed=1)
     found = judged(sampler, [example(n) for n in range(3)], 4, check=lambda _, text: len(text) % 2 == 0)
     assert [outputs.messages[0].content for outputs in found] == [f"request {n}" for n in range(3)]
     assert all(len(text) % 2 == 0 for outputs in found for text in outputs.right)
@@ -146,11 +146,11 @@ def test_a_skill_s_own_outputs_become_preferences() -> None:
 @pytest.mark.parametrize("wrong", [{"temperature": float("nan")}, {"temperature": float("inf")}, {"longest": 0}])
 def test_sampling_settings_are_checked(wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="must be"):
-        Sampler(random_base(0), **wrong)
+        SkillSampler(random_base(0), **wrong)
 
 
 def test_greedy_samples_are_those_of_the_base() -> None:
     base = random_base(3)
-    alone = [Sampler(base, longest=5).write([[Message("user", text)]])[0][0] for text in ("a", "longer one")]
-    skilled = Sampler(base, blank_skill(base, "plain", "text"), longest=5)
+    alone = [SkillSampler(base, longest=5).write([[Message("user", text)]])[0][0] for text in ("a", "longer one")]
+    skilled = SkillSampler(base, blank_skill(base, "plain", "text"), longest=5)
     assert [texts[0] for texts in skilled.write([[Message("user", "a")], [Message("user", "longer one")]])] == alone

@@ -10,8 +10,7 @@ import torch
 
 from loraloop.adapters.base import Base
 from loraloop.adapters.methods.lora import Lora
-from loraloop.adapters.training.data.encode import encode
-from loraloop.adapters.training.data.grouping import encode_grouped
+from loraloop.adapters.training.data.encode import encode, encode_grouped
 from loraloop.adapters.training.data.readers import Reading, read_file
 from loraloop.adapters.training.data.record import Record
 from loraloop.adapters.training.trainer.trainer import TrainConfig, Trainer

@@ -32,8 +32,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
 def trainer(folder: Path, name: str, mode: str = "branch") -> Trainer:
     optimizer = "galore" if name == "galore" else "adamw"
     rate = 2e-2 if name in ("lora", "rslora", "dora", "adalora", "galore") else 1e-1
-    config = TrainConfig(
-        steps=40, batch=8, learning_rate=rate, validate_every=10, optimizer=optimizer, galore_rank=4, mode=mode  # type: ignore[arg-type]
+    config = TrainConfig.of(
+        steps=40, batch=8, learning_rate=rate, validate_every=10, optimizer=optimizer, galore_rank=4, mode=mode
     )  # fmt: skip
     method = make_method(name, SETTINGS[name])
     return Trainer(random_base(0), method, examples(48), examples(12, 1), config, folder)

@@ -16,7 +16,7 @@ from loraloop.adapters.base import BranchCache, Message, Row, random_base
 from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.payload.payload import PayloadAttached
-from loraloop.adapters.training.data.encode import Branch, Encoded, encode, encode_pair, encode_turns
+from loraloop.adapters.training.data.encode import Encoded, EncodedBranch, encode, encode_pair, encode_turns
 from loraloop.adapters.training.forward.scored import Reader
 from loraloop.adapters.training.objectives.distill import BaseTeacher, Distill, SkillTeacher
 from loraloop.adapters.training.objectives.dpo import Dpo
@@ -49,7 +49,7 @@ def pairs(count: int, seed: int = 0) -> list[Encoded]:
     return [encode_pair(BASE, [Message("user", a)], b, c) for a, b, c in zip(*[iter(texts)] * 3, strict=True)]
 
 
-def logits(example: Encoded, branch: Branch, made: Any, base: Any = BASE) -> Tensor:
+def logits(example: Encoded, branch: EncodedBranch, made: Any, base: Any = BASE) -> Tensor:
     """Of each completion token, by `Decoder.forward`."""
     trunk = example.trunk[: branch.at]
     cache = base.decoder.new_cache()
@@ -60,7 +60,7 @@ def logits(example: Encoded, branch: Branch, made: Any, base: Any = BASE) -> Ten
     return base.decoder.logits(hidden[branch.start - 1 :])
 
 
-def summed(example: Encoded, branch: Branch, made: Any) -> Tensor:
+def summed(example: Encoded, branch: EncodedBranch, made: Any) -> Tensor:
     targets = torch.tensor(branch.tokens[branch.start :])[:, None]
     return log_softmax(logits(example, branch, made), -1).gather(1, targets).sum()
 

@@ -54,7 +54,7 @@ def test_a_loss_on_them_is_near_that_on_trained_ones(native: Base, tmp_path: Pat
     examples = asked(native)
     losses = []
     for trunks in ("served", "trained"):
-        config = TrainConfig(steps=2, batch=3, precision="fp32", trunks=trunks)  # type: ignore[arg-type]
+        config = TrainConfig.of(steps=2, batch=3, precision="fp32", trunks=trunks)  # type: ignore[arg-type]
         made = Trainer(native, Lora(4, 8), examples, examples, config, tmp_path / trunks)
         assert (made.reader.server is native) == (trunks == "served")
         losses.append(float(made.loss(examples, grad=False)))
@@ -66,4 +66,4 @@ def test_a_base_that_torch_serves_is_refused(tmp_path: Path) -> None:
     base = random_base(0)
     examples = asked(base)
     with pytest.raises(InputError, match="set trunks to 'trained'"):
-        Trainer(base, Lora(4, 8), examples, examples, TrainConfig(steps=1, trunks="served"), tmp_path)
+        Trainer(base, Lora(4, 8), examples, examples, TrainConfig.of(steps=1, trunks="served"), tmp_path)

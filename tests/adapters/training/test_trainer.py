@@ -29,7 +29,7 @@ def examples(count: int, seed: int = 0) -> list[Encoded]:
 
 def trainer(folder: Path, **config: Any) -> Trainer:
     settings = {"steps": 40, "batch": 4, "learning_rate": 1e-2, "validate_every": 10, **config}
-    return Trainer(random_base(0), Lora(4, 8), examples(64), examples(16, seed=1), TrainConfig(**settings), folder)
+    return Trainer(random_base(0), Lora(4, 8), examples(64), examples(16, seed=1), TrainConfig.of(**settings), folder)
 
 
 def test_it_learns_and_keeps_the_best(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from loraloop.adapters.base import BranchCache, Row, random_base
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.payload.payload import Bottleneck, LowRank, Payload, PayloadAttached
 from loraloop.adapters.payload.sites import GROUPS, group_shape
-from loraloop.adapters.training.data.encode import Branch, Encoded
+from loraloop.adapters.training.data.encode import Encoded, EncodedBranch
 from loraloop.adapters.training.forward import fused
 from loraloop.adapters.training.forward.forward import Dropout
 from loraloop.adapters.training.forward.scored import Reader
@@ -205,7 +205,7 @@ def test_bf16_stays_near_fp32() -> None:
 def test_branches_of_a_trunk_stand_where_they_say() -> None:
     base = random_base(0)
     (example,) = examples(0, [(9, 5)])
-    both = Encoded.of(example.trunk, [Branch(example.branch, 2, at=4), Branch(example.branch, 2)])
+    both = Encoded.of(example.trunk, [EncodedBranch(example.branch, 2, at=4), EncodedBranch(example.branch, 2)])
     cut = Encoded(example.trunk[:4], example.branch, 2)
     states = Reader(base.decoder).read([both], None).states
     torch.testing.assert_close(states, expected(base, [cut, example], None), atol=1e-5, rtol=1e-5)

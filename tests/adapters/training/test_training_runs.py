@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import torch
 from loraloop.adapters.base import random_base
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.training.forward.past import Past
-from loraloop.adapters.training.forward.trunks import TrunkStore
+from loraloop.adapters.training.forward.trunks import TrunkCache
 from loraloop.adapters.training.trainer import schedules
 from loraloop.adapters.training.trainer.galore_optimizer import GaLoreAdamW, leading, projected, restored
 from loraloop.adapters.training.trainer.progress import Progress
@@ -36,7 +35,7 @@ def settings(**given: Any) -> dict[str, Any]:
 
 
 def trainer(folder: Path, **given: Any) -> Trainer:
-    config = TrainConfig(**settings(**given))
+    config = TrainConfig.of(**settings(**given))
     return Trainer(random_base(0), Lora(4, 8), examples(48), examples(12, 1), config, folder)
 
 
@@ -229,8 +228,8 @@ def test_the_trunk_store_is_bounded_and_knows_its_base(tmp_path: Path) -> None:
     data = torch.randn(config.layers, 2, config.kv_heads, 5, config.head_dim)
     most = 2.5 * data.nbytes / (1 << 30)
 
-    def store(weights: str = "w", wanted: tuple[tuple[int, ...], ...] = ()) -> TrunkStore:
-        return TrunkStore(tmp_path, weights, config, torch.float32, most, wanted)
+    def store(weights: str = "w", wanted: tuple[tuple[int, ...], ...] = ()) -> TrunkCache:
+        return TrunkCache(tmp_path, weights, config, torch.float32, most, wanted)
 
     first = store()
     assert first.get((1, 2, 3, 4, 5)) is None
@@ -249,9 +248,9 @@ def test_the_trunk_store_is_bounded_and_knows_its_base(tmp_path: Path) -> None:
 
 
 def test_settings_are_checked() -> None:
-    assert TrainConfig(**asdict(TrainConfig(steps=1))) == TrainConfig(steps=1)
+    assert TrainConfig.of(**TrainConfig(steps=1).settings()) == TrainConfig(steps=1)
     with pytest.raises(UnknownNameError, match="adamw"):
-        TrainConfig(steps=1, optimizer="adam")  # type: ignore[arg-type]
+        TrainConfig.of(steps=1, optimizer="adam")  # type: ignore[arg-type]
     for wrong in ({"dropout": 1.0}, {"patience": 0}, {"lr_ratio": 0.0}, {"trunk_cache_gb": -1.0}, {"accumulation": 0}):
         with pytest.raises(InputError):
-            TrainConfig(steps=1, **wrong)  # type: ignore[arg-type]
+            TrainConfig.of(steps=1, **wrong)  # type: ignore[arg-type]

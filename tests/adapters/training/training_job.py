@@ -34,7 +34,7 @@ def main(folder: str, settings: str) -> None:
     torch.set_num_threads(1)
     atexit.register(at_the_end, Path(folder))  # runs after what is registered later
     Path(folder, f"pid-{os.environ.get('RANK', '0')}").write_text(str(os.getpid()), encoding="ascii")
-    config = TrainConfig(**json.loads(Path(settings).read_text(encoding="utf-8")))
+    config = TrainConfig.of(**json.loads(Path(settings).read_text(encoding="utf-8")))
     trainer = Trainer(random_base(0), Lora(4, 8), examples(48), examples(12, 1), config, Path(folder))
     best = trainer.run()
     if trainer.workers.rank == 0:

@@ -14,7 +14,7 @@ from loraloop.cli.main import app
 from loraloop.evals.kept import Kept
 from loraloop.evals.router import RouterEvaluation, RouterOutput, ask_router, identity, median, sample, scores, timed
 from loraloop.router import Router
-from loraloop.router.states import State, file_states
+from loraloop.router.states import LabelledState, file_states
 from loraloop.tool_schemas.errors import InputError
 
 WEATHER = {
@@ -46,7 +46,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def said(states: list[State], wrong: int = 0) -> list[RouterOutput]:
+def said(states: list[LabelledState], wrong: int = 0) -> list[RouterOutput]:
     """What is right, but for the first few."""
     found = []
     for k, s in enumerate(states):
