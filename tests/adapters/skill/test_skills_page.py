@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-PAGE = Path(__file__).parents[2] / "docs" / "skills.md"
+PAGE = Path(__file__).parents[3] / "docs" / "skills.md"
 
 
 def test_every_block_runs(run_page: Callable[[Path], list[str]], capsys: pytest.CaptureFixture[str]) -> None:
