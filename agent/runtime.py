@@ -180,6 +180,10 @@ class Runtime:
             return "text"
         return str(self.bank.card(skill).contract)
 
+    def text_schema(self, skill: str) -> dict[str, Any] | None:
+        """JSON Schema of what a text skill writes, as its recipe says; None for any text."""
+        return self.bank.card(skill).text_schema if skill in self.bank else None
+
     def threshold(self, skill: str) -> float | None:
         """The probability from which a skill's verdict is unsafe, or its step calls nothing; None: what is likelier."""
         threshold = self.bank.card(skill).threshold if skill in self.bank else None

@@ -91,11 +91,18 @@ class StepGrammars:
         """Whether the last repair of a step has another grammar than the step."""
         return self.term(contract, form) != self.term(contract, form, last=True)
 
-    def grammar(self, contract: str, form: CallForm, clock: Clock, last: bool = False) -> Grammar | None:
-        """The compiled grammar of a contract; None for free text. `clock` gets what had to be waited for."""
-        key = contract, last, form.least, form.ask, tuple(tool.name for tool in form.tools)
+    def grammar(
+        self, contract: str, form: CallForm, clock: Clock, last: bool = False, skill: str = ""
+    ) -> Grammar | None:
+        """The compiled grammar of a contract; None for free text. `clock` gets what had to be waited for.
+
+        A text skill with a schema of its recipe writes under it, unless the run says what its answer has to be.
+        """
+        schema = self._runtime.text_schema(skill) if contract == "text" and self._job.output.term is None else None
+        named = skill if schema is not None else ""
+        key = contract, last, form.least, form.ask, tuple(tool.name for tool in form.tools), named
         if key not in self._grammars:
-            term = self.term(contract, form, last)
+            term = self.term(contract, form, last) if schema is None else JsonSchema(schema, on_unsupported="check")
             if term is None:
                 return None
             ready = self._runtime.compiler.compiled(term)

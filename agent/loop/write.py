@@ -103,7 +103,7 @@ class Writer:
         room = branch.left - len(self._chat.generation_prompt) - len(self._chat.closing)
         tokens = min(limits.step_tokens, step.tokens, room)
         last = step.repair is not None and not step.repair.left
-        grammar = self._grammars.grammar(contract, step.form, clock, last)
+        grammar = self._grammars.grammar(contract, step.form, clock, last, step.decision.skill)
         talks = speaks(runtime, step.decision, contract)
         told = self._told(step, talks, max(room - tokens, room // 2))
         otherwise, barred = [], None

@@ -206,7 +206,7 @@ class TextFunction(SkillFunction[TextResult[Any]]):
 
     def _asked(self, prompt: str, output_type: Any = None) -> StepRequest[TextResult[Any]]:
         if output_type is None and self.name != NONE:
-            output_type = self._runtime.bank.card(self.name).text_schema
+            output_type = self._runtime.text_schema(self.name)
         output = OutputType.of(output_type)
 
         def read(wrote: Wrote) -> TextResult[Any]:

@@ -98,6 +98,11 @@ def test_a_text_skill_writes_under_the_schema_of_its_recipe() -> None:
     assert runtime.skills["triage"]("Is it?", bool).value is True
     with pytest.raises(ScriptError, match="cannot write here"):
         runtime.skills["triage"]("My house is on fire.")
+    runtime.say(text('{"urgent":false}', "triage"), text("Not so.", "triage"))
+    agent = Agent(runtime, guard=Guard(input=None, tools=None))
+    assert agent.run_sync("It rains.", skill="triage").output == '{"urgent":false}'
+    with pytest.raises(ScriptError, match="cannot write here"):
+        agent.run_sync("It rains.", skill="triage")
 
 
 def test_what_cannot_be_done_says_so() -> None:
