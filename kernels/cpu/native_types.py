@@ -174,7 +174,7 @@ def vector(values: Tensor) -> int:
 
 
 class CCache(ctypes.Structure):
-    _fields_ = (("data", _pointer), ("length", _int), ("blocks", _int))
+    _fields_ = (("pages", _pointer), ("length", _int))
 
 
 class CRow(ctypes.Structure):

@@ -156,19 +156,11 @@ class KVCache:
         """A copy that grows apart from this one."""
         other = object.__new__(KVCache)
         other.length, other._shape, other.window = self.length, self._shape, self.window
-        other._store = self._store.clone()
+        other._store = torch.empty_like(self._store)
+        other._store[:, :, :, : self.length] = self._store[:, :, :, : self.length]
         other._bind()
         other._pending, other._mask = 0, None
         return other
-
-    def follow(self, other: KVCache, start: int) -> None:
-        """Becomes equal to `other`, with which it shares the first `start` tokens: only what follows is copied."""
-        with torch.inference_mode():
-            if self.capacity < other.length:
-                self.length = min(start, self.length)
-                self.begin(other.length - self.length)
-            self._store[:, :, :, start : other.length] = other._store[:, :, :, start : other.length]
-            self.length, self._pending, self._mask = other.length, 0, None
 
 
 class BranchCache:

@@ -1,51 +1,157 @@
-"""The key-value cache of the C decoder: bf16, in the layout of csrc/attention.h."""
+"""The key-value cache of the C decoder: bf16, in pages that several caches may share (csrc/attention.h).
+
+A fork shares all pages of the cache that it is made of. A page that was shared is *frozen*: nobody writes to it any
+more. Whoever goes on from the middle of one takes a copy of it first, so a fork copies at most its last page. A page's
+memory is used again when no cache holds it.
+"""
 
 from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from threading import Lock
 
 import torch
 from torch import Tensor
 
 from loraloop.adapters.base.decoder.cache import Prefix
-from loraloop.kernels.cpu.memory import zeros
+from loraloop.kernels.cpu.memory import block
 
-BLOCK = 16  # positions that stand together
-STEP = 256  # positions a cache grows by, at least
+LANES = 16  # positions that stand together
+PAGE = 128  # positions of a page; csrc/attention.h says the same
+_SLAB = 8  # pages that are allocated together, so that huge pages serve them
+_SPARE = 16  # free pages that are kept for reuse
+
+
+class PagePool:
+    """Where the caches of one decoder get their pages from. Thread-safe.
+
+    Attributes:
+        bytes: Of one page.
+    """
+
+    def __init__(self, layers: int, kv_heads: int, head_dim: int) -> None:
+        self.layers, self.kv_heads, self.head_dim = layers, kv_heads, head_dim
+        self.bytes = layers * 2 * kv_heads * PAGE * head_dim * 2
+        self._fresh: list[Tensor] = []
+        self._used: list[Tensor] = []
+        self._lock = Lock()
+
+    def page(self) -> Page:
+        """A page of zeros: masked positions are multiplied by zero, which must not meet a NaN."""
+        if self._used:
+            try:
+                data = self._used.pop()
+            except IndexError:  # another thread took it
+                return self.page()
+            with torch.inference_mode():
+                data.zero_()
+            return Page(self, data)
+        with self._lock:
+            if not self._fresh:
+                memory, shape = block(_SLAB * self.bytes), (self.layers, 2, self.kv_heads, PAGE // LANES, -1)
+                for at in range(_SLAB):
+                    flat = torch.frombuffer(memory, dtype=torch.bfloat16, count=self.bytes // 2, offset=at * self.bytes)
+                    self._fresh.append(flat.view(shape))
+            return Page(self, self._fresh.pop())
+
+    def give_back(self, data: Tensor) -> None:
+        """Takes the memory of a page that nobody holds."""
+        if len(self._used) < _SPARE:
+            self._used.append(data)
+
+
+class Page:
+    """PAGE positions of all layers.
+
+    Attributes:
+        data: bf16 `[layers, 2, kv_heads, blocks, 16 * head_dim]`: keys and values in blocks of 16 positions.
+        frozen: Whether nobody may write to it.
+    """
+
+    __slots__ = ("_pool", "data", "frozen")
+
+    def __init__(self, pool: PagePool, data: Tensor) -> None:
+        self._pool, self.data, self.frozen = pool, data, False
+
+    def __del__(self) -> None:
+        self._pool.give_back(self.data)
+
+    def keys(self) -> Tensor:
+        """`[layers, kv_heads, blocks, head_dim / 2, 16, 2]`."""
+        pool = self._pool
+        return self.data[:, 0].view(pool.layers, pool.kv_heads, -1, pool.head_dim // 2, LANES, 2)
+
+    def values(self) -> Tensor:
+        """`[layers, kv_heads, blocks, 8, head_dim, 2]`."""
+        pool = self._pool
+        return self.data[:, 1].view(pool.layers, pool.kv_heads, -1, LANES // 2, pool.head_dim, 2)
+
+    def clear(self, start: int) -> None:
+        """Writes zeros from position `start` on."""
+        with torch.inference_mode():
+            at, lane = start // LANES, start % LANES
+            if lane:
+                self.keys()[:, :, at, :, lane:] = 0
+                values = self.values()[:, :, at]
+                values[:, :, lane // 2, :, lane % 2 :] = 0
+                values[:, :, lane // 2 + 1 :] = 0
+                at += 1
+            self.data[:, :, :, at:] = 0
+
+    def copy(self, count: int) -> Page:
+        """A page of its own that begins with the same `count` positions."""
+        other, blocks = self._pool.page(), -(-count // LANES)
+        with torch.inference_mode():
+            other.data[:, :, :, :blocks] = self.data[:, :, :, :blocks]
+        if count % LANES:
+            other.clear(count)
+        return other
 
 
 class NativeCache:
-    """A cache of one row, grown in steps; truncating it is setting a number.
+    """A cache of one row; truncating it is forgetting pages, forking it is sharing them.
+
+    Args:
+        pool: Gives the pages.
+        capacity: Positions to make room for at once.
 
     Attributes:
-        data: bf16 `[layers, 2, kv_heads, blocks, 16 * head_dim]`: keys and values in blocks of 16 positions. What was
-            never written is zero: masked positions are multiplied by zero, which must not meet a NaN.
+        pages: In their order; what stands beyond `length` in the last one is zero, or it is frozen.
+        length: Positions that are held.
     """
 
-    __slots__ = ("_pending", "data", "length")
+    __slots__ = ("_pending", "_pool", "_table", "length", "pages")
 
-    def __init__(self, layers: int, kv_heads: int, head_dim: int, capacity: int = STEP) -> None:
-        blocks = -(-capacity // BLOCK)
-        self.data = zeros(layers, 2, kv_heads, blocks, BLOCK * head_dim, dtype=torch.bfloat16)
-        self.length = 0
-        self._pending = 0
+    def __init__(self, pool: PagePool, capacity: int = 0) -> None:
+        self._pool = pool
+        self.pages: list[Page] = []
+        self.length = self._pending = 0
+        self._table: ctypes.Array[ctypes.c_void_p] | None = None
+        self._grow(capacity)
 
     @property
     def capacity(self) -> int:
-        return self.data.shape[3] * BLOCK
+        return len(self.pages) * PAGE
 
     @property
     def nbytes(self) -> int:
-        return self.data.nbytes
+        """Of all its pages, shared ones included."""
+        return len(self.pages) * self._pool.bytes
+
+    @property
+    def table(self) -> int:
+        """Address of the pages' addresses."""
+        if self._table is None:
+            self._table = (ctypes.c_void_p * len(self.pages))(*(page.data.data_ptr() for page in self.pages))
+        return ctypes.addressof(self._table)
 
     def begin(self, count: int) -> None:
-        """Makes room for `count` more tokens."""
-        need = self.length + count
-        if need > self.capacity:
-            grown = max(need, self.capacity + self.capacity // 2)
-            blocks, used = -(-grown // STEP) * STEP // BLOCK, -(-self.length // BLOCK)
-            layers, halves, heads, _, width = self.data.shape
-            data = zeros(layers, halves, heads, blocks, width, dtype=torch.bfloat16)
-            data[:, :, :, :used] = self.data[:, :, :, :used]
-            self.data = data
+        """Makes room for `count` more tokens, on pages that are its own."""
+        at, used = self.length // PAGE, self.length % PAGE
+        if used and self.pages[at].frozen:
+            self.pages[at], self._table = self.pages[at].copy(used), None
+        self._grow(self.length + count)
         self._pending = count
 
     def commit(self) -> None:
@@ -55,75 +161,68 @@ class NativeCache:
 
     def extend(self, prefix: Prefix) -> None:
         """Appends P positions whose keys and values are given, without a graph; see `cache.Prefix`."""
-        with torch.inference_mode() if self.data.is_inference() else torch.no_grad():
-            keys, values = (torch.stack([pair[i] for _, pair in sorted(prefix.items())]) for i in (0, 1))
-            layers, count, heads, dim = keys.shape
-            self.begin(count)
-            at = torch.arange(self.length, self.length + count)
-            block, lane = at // BLOCK, at % BLOCK
-            whole = self.data.view(layers, 2, heads, -1, BLOCK * dim)
-            theirs = whole[:, 0].view(layers, heads, -1, dim // 2, BLOCK, 2)
-            theirs[:, :, block, :, lane] = keys.bfloat16().view(layers, count, heads, dim // 2, 2).transpose(0, 1)
-            ours = whole[:, 1].view(layers, heads, -1, BLOCK // 2, dim, 2)
-            ours[:, :, block, lane // 2, :, lane % 2] = values.bfloat16().transpose(0, 1)
+        keys, values = (torch.stack([pair[i] for _, pair in sorted(prefix.items())]) for i in (0, 1))
+        layers, count, heads, dim = keys.shape
+        self.begin(count)
+        at = torch.arange(self.length, self.length + count)
+        with torch.inference_mode():
+            for number in range(self.length // PAGE, (self.length + count - 1) // PAGE + 1):
+                here = at // PAGE == number
+                block, lane = at[here] % PAGE // LANES, at[here] % LANES
+                given = keys[:, here].bfloat16().view(layers, -1, heads, dim // 2, 2)
+                self.pages[number].keys()[:, :, block, :, lane] = given.transpose(0, 1)
+                given = values[:, here].bfloat16()
+                self.pages[number].values()[:, :, block, lane // 2, :, lane % 2] = given.transpose(0, 1)
         self.commit()
 
     def truncate(self, length: int) -> None:
-        """Forgets everything after `length` tokens, and writes zeros there. Nothing else moves."""
+        """Forgets everything after `length` tokens. No page moves."""
         if not 0 <= length <= self.length:
             raise ValueError(f"cannot truncate a cache of {self.length} tokens to {length}")
-        if length < self.length:
-            self._clear(length)
+        if length == self.length:
+            return
         self.length = length
-
-    def _clear(self, start: int) -> None:
-        """Zeros from `start` to the end of what is held: masked positions must not meet what is not finite."""
-        with torch.inference_mode() if self.data.is_inference() else torch.no_grad():
-            block, lane, end = start // BLOCK, start % BLOCK, -(-self.length // BLOCK)
-            if lane:
-                layers, _, heads, _, width = self.data.shape
-                edge = self.data[:, :, :, block]
-                edge[:, 0].view(layers, heads, -1, BLOCK, 2)[:, :, :, lane:] = 0
-                values = edge[:, 1].view(layers, heads, BLOCK // 2, width // BLOCK, 2)
-                values[:, :, lane // 2, :, lane % 2 :] = 0
-                values[:, :, lane // 2 + 1 :] = 0
-                block += 1
-            self.data[:, :, :, block:end] = 0
+        self.trim()
+        if length % PAGE and not self.pages[-1].frozen:
+            self.pages[-1].clear(length % PAGE)
 
     def trim(self) -> None:
-        """Gives memory back where more than half of it holds nothing; for a cache that rests."""
-        used = max(-(-self.length // BLOCK), 1)
-        if 2 * used < self.data.shape[3]:
-            layers, halves, heads, _, width = self.data.shape
-            data = zeros(layers, halves, heads, used, width, dtype=torch.bfloat16)
-            data.copy_(self.data[:, :, :, :used])
-            self.data = data
+        """Gives back pages that hold nothing."""
+        count = -(-self.length // PAGE)
+        if count < len(self.pages):
+            del self.pages[count:]
+            self._table = None
 
     def fork(self) -> NativeCache:
-        """A copy that grows apart from this one."""
-        other = object.__new__(NativeCache)
-        other.data, other.length, other._pending = zeros(*self.data.shape, dtype=self.data.dtype), self.length, 0
-        used = -(-self.length // BLOCK)
-        other.data[:, :, :, :used] = self.data[:, :, :, :used]
+        """A cache that shares all pages, and grows apart from this one."""
+        other = NativeCache(self._pool)
+        other.pages, other.length = self.pages[: -(-self.length // PAGE)], self.length
+        for page in other.pages:
+            page.frozen = True
         return other
-
-    def follow(self, other: NativeCache, start: int) -> None:
-        """Becomes equal to `other`, with which it shares the first `start` tokens: only what follows is copied."""
-        with torch.inference_mode():
-            if self.length > other.length:
-                self.truncate(other.length)
-            if self.capacity < other.length:
-                self.length = min(start, self.length)
-                self.begin(other.length - self.length)
-            first, end = start // BLOCK, -(-other.length // BLOCK)
-            self.data[:, :, :, first:end] = other.data[:, :, :, first:end]
-            self.length, self._pending = other.length, 0
 
     def planes(self, layer: int) -> tuple[Tensor, Tensor]:
         """Keys and values `[kv_heads, length, head_dim]` of a layer, in fp32."""
-        keys, values = self.data[layer].float()
-        heads, blocks, width = keys.shape
-        dim = width // BLOCK
-        keys = keys.view(heads, blocks, dim // 2, BLOCK, 2).permute(0, 1, 3, 2, 4).reshape(heads, -1, dim)
-        values = values.view(heads, blocks, BLOCK // 2, dim, 2).transpose(3, 4).reshape(heads, -1, dim)
+        heads, dim = self._pool.kv_heads, self._pool.head_dim
+        keys = torch.cat([page.keys()[layer] for page in self.pages], dim=1).float()
+        values = torch.cat([page.values()[layer] for page in self.pages], dim=1).float()
+        keys = keys.permute(0, 1, 3, 2, 4).reshape(heads, -1, dim)
+        values = values.transpose(3, 4).reshape(heads, -1, dim)
         return keys[:, : self.length], values[:, : self.length]
+
+    def _grow(self, capacity: int) -> None:
+        while len(self.pages) * PAGE < capacity:
+            self.pages.append(self._pool.page())
+            self._table = None
+
+
+def distinct_bytes(caches: Sequence[object]) -> int:
+    """Memory of caches; a page that several of them share counts once."""
+    pages: dict[int, int] = {}
+    other = 0
+    for cache in caches:
+        if isinstance(cache, NativeCache):
+            pages.update((id(page), cache._pool.bytes) for page in cache.pages)
+        else:
+            other += cache.nbytes  # type: ignore[attr-defined]  # a KVCache
+    return other + sum(pages.values())

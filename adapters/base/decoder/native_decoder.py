@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from loraloop.adapters.base.decoder.decoder import Attached, Forward, Layer, Row
-from loraloop.adapters.base.decoder.native_cache import STEP, NativeCache
+from loraloop.adapters.base.decoder.native_cache import NativeCache, PagePool
 from loraloop.adapters.base.decoder.rope import RopeTable
 from loraloop.adapters.base.loading.config import ModelConfig
 from loraloop.kernels.cpu import native_types as c
@@ -55,11 +55,13 @@ class NativeDecoder:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     rope: RopeTable = field(init=False)
     _model: c.CModel = field(init=False)
+    _pages: PagePool = field(init=False)
     _alive: list[Any] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         config = self.config
         self.rope = RopeTable(config, self.device)
+        self._pages = PagePool(config.layers, config.kv_heads, config.head_dim)
         layers = (c.CLayer * config.layers)()
         for made, layer in zip(layers, self.layers, strict=True):
             bias = None if layer.qkv_bias is None else self._vector(layer.qkv_bias)
@@ -91,10 +93,9 @@ class NativeDecoder:
         self._alive.append(wide)
         return wide
 
-    def new_cache(self, capacity: int = STEP) -> NativeCache:
+    def new_cache(self, capacity: int = 0) -> NativeCache:
         """An empty cache."""
-        config = self.config
-        return NativeCache(config.layers, config.kv_heads, config.head_dim, capacity)
+        return NativeCache(self._pages, capacity)
 
     def forward(self, rows: Sequence[Row], attached: Attached | None = None, keep: Sequence[int] = ()) -> Forward:
         """Runs all rows' tokens through the layers and appends them to their caches; see `Decoder.forward`.
@@ -128,7 +129,7 @@ class NativeDecoder:
             if not ids:
                 raise ValueError("a row of a forward needs at least one token")
             cache.begin(len(ids))
-            place.cache = c.CCache(cache.data.data_ptr(), cache.length, cache.data.shape[3])
+            place.cache = c.CCache(cache.table, cache.length)
             place.tokens = len(ids)
             if attached is not None:
                 alive += _point(place, attached, plain(row.slot))

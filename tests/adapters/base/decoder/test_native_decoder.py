@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from loraloop.adapters.bank.slots import HostPayload, SlotStack
 from loraloop.adapters.base import Base, KVCache, NativeCache, Row, random_base
 from loraloop.adapters.base.decoder.decoder import Decoder
+from loraloop.adapters.base.decoder.native_cache import distinct_bytes
 from loraloop.adapters.base.decoder.native_decoder import NativeDecoder, serves
 from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.lora import Lora
@@ -176,16 +177,15 @@ def test_a_fork_grows_apart_and_a_truncated_cache_is_as_before(pair: Pair) -> No
     decoder, _ = pair("int8")
     cache = decoder.new_cache(16)
     decoder.forward([Row(ids(33), cache)])
-    place = cache.data.data_ptr()
     fork = cache.fork()
+    assert fork.pages[0] is cache.pages[0], "a fork copies nothing"
     decoder.forward([Row(ids(4, 1), fork)])
-    assert (cache.length, fork.length) == (33, 37)
+    assert (cache.length, fork.length) == (33, 37) and fork.pages[0] is not cache.pages[0]
     expected = decoder.forward([Row(ids(3, 2), cache)]).hidden
     cache.truncate(33)
     decoder.forward([Row(ids(20, 3), cache)])
     cache.truncate(33)
     assert torch.equal(decoder.forward([Row(ids(3, 2), cache)]).hidden, expected)
-    assert cache.data.data_ptr() == place, "no tensor moves while there is room"
     with pytest.raises(ValueError, match="cannot truncate a cache of 36 tokens to 40"):
         cache.truncate(40)
 
@@ -204,15 +204,42 @@ def test_what_a_poisoned_branch_leaves_is_never_read(pair: Pair, length: int) ->
     poisoned = decoder.forward([Row(ids(40, 1), caches[0], 1)], attached).hidden
     assert not poisoned.isfinite().all()
     caches[0].truncate(length)
-    fork, followed = caches[0].fork(), decoder.new_cache(16)
-    decoder.forward([Row(ids(70, 1), followed, 1)], attached)
-    followed.follow(caches[1], 0)
-    for cache in (caches[0], fork, followed):
-        follows = decoder.new_cache(16)
-        follows.follow(caches[1], 0)
+    for cache in (caches[0].fork(), caches[0]):
+        follows = caches[1].fork()
         for count in (1, 2, 9, 20):
             ours = decoder.forward([Row(ids(count, count), cache)]).hidden
             assert torch.equal(ours, decoder.forward([Row(ids(count, count), follows)]).hidden)
+
+
+def test_forks_hold_the_same_pages_and_only_their_own_last_one(pair: Pair) -> None:
+    decoder, _ = pair("int8")
+    trunk = decoder.new_cache()
+    decoder.forward([Row(ids(200), trunk)])
+    forks = [trunk.fork() for _ in range(8)]
+    assert distinct_bytes([trunk, *forks]) == trunk.nbytes == 2 * decoder._pages.bytes
+    found = [decoder.forward([Row(ids(3, seed), fork)]).hidden for seed, fork in enumerate(forks)]
+    assert distinct_bytes([trunk, *forks]) == trunk.nbytes + 8 * decoder._pages.bytes
+    assert all(fork.pages[:1] == trunk.pages[:1] for fork in forks)
+    for seed, states in enumerate(found):
+        alone = decoder.new_cache()
+        decoder.forward([Row(ids(200), alone)])
+        assert torch.equal(decoder.forward([Row(ids(3, seed), alone)]).hidden, states)
+    forks[0].truncate(130)
+    decoder.forward([Row(ids(40, 9), forks[0])])
+    assert torch.equal(trunk.planes(0)[0], forks[1].planes(0)[0][:, :200]), "what is shared is never written to"
+
+
+def test_pages_are_used_again_and_are_clean_then(pair: Pair) -> None:
+    decoder, _ = pair("int8")
+    cache = decoder.new_cache()
+    decoder.forward([Row(ids(500), cache)])
+    places = {page.data.data_ptr() for page in cache.pages}
+    for page in cache.pages:
+        page.data.fill_(float("nan"))
+    cache.truncate(0)
+    again = decoder.new_cache(512)
+    assert len(places & {page.data.data_ptr() for page in again.pages}) >= 3
+    assert all(not page.data.any() for page in again.pages)
 
 
 def test_what_a_forward_holds_of_a_slot_does_not_change(pair: Pair) -> None:
