@@ -281,13 +281,15 @@ def test_higher_priorities_go_first_where_not_all_fit(
 
 @pytest.fixture(scope="module")
 def poisoned(either: Base, make_skill: Callable[..., Skill]) -> Bank:
-    """A bank with one good skill and two whose weights are not finite."""
+    """A bank with one good skill and two whose weights are not finite, as a damaged memory has them."""
     bank = Bank(either, slots=4)
     bank.add(make_skill(either, "good", seed=1))
-    for name, value in (("nan", float("nan")), ("huge", 3e38)):
-        skill = make_skill(either, name, seed=2)
-        tensors = {key: torch.full_like(tensor, value) for key, tensor in skill.tensors.items()}
-        bank.add(Skill(skill.card, tensors))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("loraloop.adapters.bank.slots.LARGEST", float("inf"))
+        for name, value in (("nan", float("nan")), ("huge", 3e38)):
+            skill = make_skill(either, name, seed=2)
+            tensors = {key: torch.full_like(tensor, value) for key, tensor in skill.tensors.items()}
+            bank.slot(bank.add(Skill(skill.card, tensors)))
     return bank
 
 
