@@ -17,6 +17,7 @@ from .output_type import OutputType as OutputType
 from .policy import Forbid as Forbid
 from .policy import Policy as Policy
 from .policy import StepFacts as StepFacts
+from .policy import Thresholds as Thresholds
 from .result import RunResult as RunResult
 from .retrieval.documents import Document as Document
 from .retrieval.index import PassageIndex as PassageIndex

@@ -15,7 +15,7 @@ from loraloop.agent.checkpoint import Checkpoint
 from loraloop.agent.engine.sampler import Sampling
 from loraloop.agent.guard.guard import Guard, check_guard, default_guard
 from loraloop.agent.hooks import Hook, RunHook, as_hooks
-from loraloop.agent.limits import Limits
+from loraloop.agent.limits import Limits, check_kind, check_number
 from loraloop.agent.loop.iterate import RunSteps, RunStream, awaited, running_loop
 from loraloop.agent.loop.job import NO_JOURNAL, Job, Journal, check_policy
 from loraloop.agent.loop.run import Run
@@ -126,6 +126,11 @@ class Agent(Generic[T, D]):
         guard: Guard | None = None,
         sessions: Sessions | str | PathLike[str] | None = None,
     ) -> None:
+        for name, value, kind in (
+            ("limits", limits, Limits), ("policy", policy, Policy), ("sampling", sampling, Sampling)
+        ):  # fmt: skip
+            check_kind(name, value, kind)
+        check_number("best", best, least=1, why=": give the most passages of a request")
         self.runtime = runtime
         self.tools = as_tools(tools)
         self.instructions = instructions
@@ -140,8 +145,6 @@ class Agent(Generic[T, D]):
         self.guard = guard
         self.sessions = as_sessions(sessions)
         self._making = Lock()
-        if best < 1:
-            raise InputError(f"best is {best}: give the most passages of a request, 1 or more")
         if python and any(tool.name == PYTHON for tool in self.tools):
             raise InputError(f"a tool is called {PYTHON!r}, which means the sandbox where python=True: rename it")
         check_names_free(self.tools)
@@ -354,8 +357,7 @@ class Agent(Generic[T, D]):
         loop: asyncio.AbstractEventLoop | None = None,
         **options: Unpack[Options[Any]],
     ) -> Run:
-        base = self.runtime.base.fingerprints.architecture
-        journal, prompt, given = in_session(self.sessions, base, prompt, {**options, "output_type": output_type})
+        journal, prompt, given = in_session(self, prompt, {**options, "output_type": output_type})
         job = self.job(prompt, journal=journal, **given)
         return Run(
             self.runtime, job, checkpoint=journal.interrupted, journal=journal, hooks=self.hooks, loop=loop
@@ -380,6 +382,7 @@ class Agent(Generic[T, D]):
         check_deps(deps, self.deps_type, self.tools)
         searched = passages is None and self.retriever is not None
         given = found(self.runtime, self.retriever, prompt, self.best) if searched else as_passages(passages or ())
+        check_kind("policy", policy, Policy)
         policy = policy or self.policy
         if tool_choice is not None:
             policy = replace(policy, tool_choice=tool_choice)
@@ -405,15 +408,14 @@ class Agent(Generic[T, D]):
         session: Session | str | None = None,
     ) -> Run:
         given = {"policy": policy, "deps": deps, "guard": guard, "output_type": output_type}
-        base = self.runtime.base.fingerprints.architecture
-        journal = after_approval(self.sessions, base, session, given)
+        journal = after_approval(self, session, given)
         guard = self._guarded(guard or self.guard)
         check_deps(deps, self.deps_type, self.tools)
         if not isinstance(pending, Checkpoint) or pending.written is None:
             raise InputError(
                 f"{type(pending).__name__} is no pending run: give RunResult.pending, or PendingRun.from_json(…)"
             )
-        if base != pending.asked.architecture:
+        if self.runtime.base.fingerprints.architecture != pending.asked.architecture:
             raise InputError(
                 f"run {pending.run_id} was paused on another base (its architecture, tokenizer or chat template "
                 "differs): resume it on the base that it began with"
@@ -446,6 +448,7 @@ class Agent(Generic[T, D]):
 
     def _guarded(self, guard: Guard | None) -> Guard:
         """The guard of a run, which the runtime can keep."""
+        check_kind("guard", guard, Guard)
         if guard is None:
             return default_guard(self.runtime)
         tools = [tool.name for tool in self.tools]

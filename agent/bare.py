@@ -18,9 +18,13 @@ CONTRACTS = {"tools": "calls", "code": "code", "retrieval": "answer"}
 
 
 class Unrouted:
-    """Stands where a router would: it never screens, and always chooses the base. The policy chooses the rest."""
+    """Stands where a router would, and never screens. Tools are called where they may be, else the base answers.
+
+    A step that calls nothing masks the tools, so that the base answers next. The policy chooses all other skills.
+    """
 
     layers: tuple[int, ...] = ()
+    skills = ("tools",)
     screens = False  # no gate can count on it
 
     def features(self, kept: Mapping[int, Tensor], messages: Sequence[Message]) -> None:
@@ -30,11 +34,18 @@ class Unrouted:
         return ScreenResult(0.0, False, 1.0)
 
     def choose(self, features: Any, state: RouterState) -> Route:
-        return Route(NONE, 1.0, False, (), tuple(sorted(state.masked)), "there is no router for this base")
+        return Route(
+            skill=NONE if state.blocked("tools") else "tools",
+            probability=1.0,
+            abstained=False,
+            runners_up=(),
+            masked=tuple(sorted(state.masked)),
+            reason="there is no router for this base",
+        )
 
 
 def bare_runtime(base: Base, *, context: int | None = None) -> Runtime:
-    """A runtime on `base` with blank skills `tools`, `code` and `retrieval`, which only a policy chooses.
+    """A runtime on `base` with blank skills `tools`, `code` and `retrieval`; only a policy chooses the last two.
 
     Args:
         base: any base.

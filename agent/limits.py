@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from time import monotonic
+from typing import Any
 
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.tools.context import Left
+
+MOST_TRIES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,7 @@ class Limits:
         keep_free: Positions that a step should find free. Where it does not, the oldest results and turns are made
             shorter or left out (`compaction`). None: `step_tokens` and `result_tokens`, at most a third of the
             context. 0: nothing is, and the run ends with `context`.
+        tries: Programs that a code step tries on the request's examples, where they are run.
     """
 
     max_steps: int = 12
@@ -40,6 +44,7 @@ class Limits:
     tool_retries: int = 2
     result_tokens: int = 1024
     keep_free: int | None = None
+    tries: int = 8
 
     def left(self, index: int, calls: int, tokens: int, deadline: float | None) -> Left:
         """What is left in step `index`, after so many calls and tokens, until a time of `time.monotonic()`."""
@@ -53,15 +58,53 @@ class Limits:
         return min(self.keep_free, context - 1)
 
     def __post_init__(self) -> None:
-        for name in ("max_steps", "step_tokens", "run_tokens", "concurrent_calls"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}: it must be at least 1")
-        if self.result_tokens < 64:
-            raise InputError(f"result_tokens is {self.result_tokens}: it must be at least 64, so that an error fits")
-        for name in ("max_tool_calls", "tool_retries", "keep_free"):
-            if (getattr(self, name) or 0) < 0:
-                raise InputError(f"{name} is {getattr(self, name)}: it must be 0 or more")
-        if self.deadline is not None and self.deadline <= 0:
-            raise InputError(f"deadline is {self.deadline} seconds: it must be above 0, or None for no bound")
-        if self.tool_timeout <= 0:
-            raise InputError(f"tool_timeout is {self.tool_timeout} seconds: it must be above 0")
+        for name in ("max_steps", "step_tokens", "run_tokens", "concurrent_calls", "tries"):
+            check_number(name, getattr(self, name), least=1)
+        for name in ("max_tool_calls", "tool_retries"):
+            check_number(name, getattr(self, name), least=0)
+        check_number("result_tokens", self.result_tokens, least=64, why=", so that an error fits")
+        if self.keep_free is not None:
+            check_number("keep_free", self.keep_free, least=0)
+        if self.deadline is not None:
+            check_number("deadline", self.deadline, above=0, unit=" seconds", why=", or None for no bound")
+        check_number("tool_timeout", self.tool_timeout, above=0, unit=" seconds")
+        if self.tries > MOST_TRIES:
+            raise InputError(f"tries is {self.tries}: give at most {MOST_TRIES}")
+
+
+def check_number(
+    name: str, value: object, *, least: int | None = None, above: float | None = None, unit: str = "", why: str = ""
+) -> None:
+    """Checks an option that is a number.
+
+    Args:
+        name: The option's.
+        value: What was given.
+        least: The least whole number that it may be; None: it may have a fraction.
+        above: What it has to be above.
+        unit: What it counts.
+        why: The end of the message.
+
+    Raises:
+        InputError: It is something else.
+    """
+    kinds = (int,) if least is not None else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        raise InputError(f"{name} is {value!r}: give a {'whole ' if least is not None else ''}number{why}")
+    if least is not None and value < least:
+        bound = f"at least {least}" if least else "0 or more"
+        raise InputError(f"{name} is {value}: it must be {bound}{why}")
+    if above is not None and not value > above:
+        raise InputError(f"{name} is {value}{unit}: it must be above {above:g}{why}")
+
+
+def check_probability(name: str, value: object) -> None:
+    """Checks an option that is a probability or None; raises InputError."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1):
+        raise InputError(f"{name} is {value!r}: give a probability, such as 0.5, or None")
+
+
+def check_kind(name: str, value: object, kind: type[Any]) -> None:
+    """Checks an option that is a value of a class or None; raises InputError."""
+    if value is not None and not isinstance(value, kind):
+        raise InputError(f"{name} is {value!r}: give {kind.__name__}(…), or leave it out")

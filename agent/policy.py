@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from loraloop.adapters.base.messages import Message
-from loraloop.agent.engine.best_of_n import check_tries
+from loraloop.agent.limits import check_number, check_probability
 from loraloop.agent.skills.mixture import Mixture, as_choice, names_of
 from loraloop.agent.step import Step
 from loraloop.agent.tools.calls import Approval, PendingCall
@@ -18,7 +18,6 @@ from loraloop.tool_schemas.errors import InputError
 if TYPE_CHECKING:
     from loraloop.tool_schemas.tools.context import Context
 
-TRIES = 8
 ALL = "*"
 """In `Policy.ask`: every tool."""
 
@@ -69,6 +68,28 @@ Wish: TypeAlias = "str | Mapping[str, float] | Mixture | Sequence[str | Mapping[
 
 
 @dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Probabilities at which a step does something.
+
+    Attributes:
+        no_call: Of calling nothing, from which a step that can call tools does so; None: its skill's card's. Lower
+            calls less.
+        no_answer: That the passages hold no answer, from which a retrieval step says so; None: its skill's card's.
+            Lower answers less.
+        mix: Of a runner-up, from which it takes part: the step runs on a mixture of the chosen skill and these,
+            weighted by their probabilities. What the step writes is the chosen skill's. None: never.
+    """
+
+    no_call: float | None = None
+    no_answer: float | None = None
+    mix: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("no_call", "no_answer", "mix"):
+            check_probability(name, getattr(self, name))
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """Overrides of a run's decisions; each one is visible in the trace.
 
@@ -79,15 +100,9 @@ class Policy:
         decide: Asked at each choice that `skills` and `tool_choice` leave open, with the step's facts, the router's
             choice among them. Returns a skill or a mixture to force it, several in order of preference (what cannot
             be chosen is passed over), ``Forbid("code")`` to have the router choose without it, or None.
-        no_call_from: Probability of calling nothing from which a tool skill's step does; None: its card's. Lower calls
-            less.
-        no_answer_from: Probability that the passages hold no answer from which a retrieval step says so; None: its
-            card's. Lower answers less.
-        tries: Programs that a code step tries on the request's examples, where they are run.
+        thresholds: Probabilities from which a step calls nothing, finds no answer, or runs on a mixture.
         repeat_calls: Whether a call answered in this run may run again. If not, a step of only those is dropped.
         after_answer: Whether the run ends with a retrieval answer or routes again.
-        mix: Probability from which a runner-up takes part: the step runs on a mixture of the chosen skill and these,
-            weighted by their probabilities. What the step writes is the chosen skill's. 0: never.
         tool_choice: `auto` lets the router and the skill decide about calls. `required` has the run begin with at
             least one call, a tool's name (or OpenAI's form of it) with at least one call of that tool alone; after
             that it is `auto`. `none` forbids calls.
@@ -107,12 +122,9 @@ class Policy:
     skills: tuple[str | Mapping[str, float] | Mixture, ...] = ()
     forbid: frozenset[str] = frozenset()
     decide: Callable[[StepFacts], Wish] | None = None
-    no_call_from: float | None = None
-    no_answer_from: float | None = None
-    tries: int = TRIES
+    thresholds: Thresholds = Thresholds()
     repeat_calls: bool = False
     after_answer: Literal["end", "route"] = "end"
-    mix: float = 0.0
     tool_choice: str | Mapping[str, Any] = "auto"
     min_calls: int = 0
     max_calls: int = 8
@@ -121,27 +133,27 @@ class Policy:
     approve: Callable[[PendingCall, Context[Any]], Approval | Awaitable[Approval | None] | None] | None = None
 
     def __post_init__(self) -> None:
+        for name in ("skills", "forbid", "ask"):
+            given = getattr(self, name)
+            if not isinstance(given, Collection) or (isinstance(given, str | Mapping) and name != "ask"):
+                raise InputError(f"{name} is {given!r}: give a list of names, such as ('tools', 'none')")
         object.__setattr__(self, "skills", tuple(map(as_choice, self.skills)))
+        object.__setattr__(self, "forbid", frozenset(self.forbid))
         object.__setattr__(self, "ask", frozenset((self.ask,) if isinstance(self.ask, str) else self.ask))
         if self.approve is not None and not callable(self.approve):
             raise InputError(f"approve is {self.approve!r}: give a function of (call, context)")
         if self.after_answer not in ("end", "route"):
             raise InputError(f"after_answer is {self.after_answer!r}: use 'end' or 'route'")
-        for name in ("no_call_from", "no_answer_from"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise InputError(f"{name} is {value!r}: give a probability, such as 0.5, or None")
-        check_tries(self.tries)
-        if isinstance(self.mix, bool) or not 0 <= self.mix < 1:
-            raise InputError(f"mix is {self.mix!r}: give the least probability of a runner-up, such as 0.2, or 0")
+        if not isinstance(self.thresholds, Thresholds):
+            raise InputError(f"thresholds is {self.thresholds!r}: give Thresholds(no_call=…, no_answer=…, mix=…)")
         object.__setattr__(self, "tool_choice", choice_of(self.tool_choice))
-        if not 0 <= self.min_calls <= self.max_calls or self.max_calls < 1:
+        check_number("min_calls", self.min_calls, least=0)
+        check_number("max_calls", self.max_calls, least=1, why="; tool_choice='none' forbids calls")
+        if self.min_calls > self.max_calls:
             raise InputError(
-                f"min_calls is {self.min_calls} and max_calls {self.max_calls}: give 0 <= min_calls <= max_calls, "
-                "and max_calls of 1 or more; tool_choice='none' forbids calls"
+                f"min_calls is {self.min_calls} and max_calls {self.max_calls}: give 0 <= min_calls <= max_calls"
             )
-        if self.repairs < 0:
-            raise InputError(f"repairs is {self.repairs}: it must be 0 or more")
+        check_number("repairs", self.repairs, least=0)
         both = self.forbid.intersection(name for choice in self.choices for name in names_of(choice))
         if both:
             raise InputError(f"skill {min(both)!r} is both forced and forbidden: choose one")

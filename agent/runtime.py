@@ -117,9 +117,11 @@ class Runtime:
             base: What `Base.load` takes, or a loaded base.
             quantize: `int4`, `int8`, `bf16`, `fp32` or `nf4`; by default int4 on a CPU and nf4 on a GPU.
             device: By default the first CUDA device, else the CPU.
-            skills: Skill folders, or names of shipped skills or of the user's; all shipped ones where None.
+            skills: Skill folders, or names of shipped skills or of the user's; all shipped ones where None. Where none
+                of them calls tools, the base itself does, as the skill `tools`.
             router: A router, or its folder. Where None: that of the user's skills if it knows one of those that are
-                named, else the shipped one.
+                named, else the one that ships for the base. For a base without one, the embedded base reads the
+                transcript too, and its router decides.
             slots: Skills that are resident at the same time; those of a rank above 16 have slots of their own.
             host_bytes: What other skills that have been read may take in memory; see `Bank`.
             context: Positions that a transcript may use.
@@ -131,9 +133,11 @@ class Runtime:
         from loraloop.adapters.bank.device import slots_for
         from loraloop.adapters.bank.host import HOST_BYTES
         from loraloop.adapters.base import Base
+        from loraloop.adapters.skill.blank import blank_skill
         from loraloop.adapters.skill.registry import own_router, registered
         from loraloop.adapters.skill.skill import SkillFolder, library
         from loraloop.router import Router
+        from loraloop.router.eyes import router_for
 
         model = base if isinstance(base, Base) else Base.load(base, quantize=quantize, device=device)
         shipped = library(model.name)
@@ -149,9 +153,11 @@ class Runtime:
         bank = Bank(model, rank=ranks, host_bytes=HOST_BYTES if host_bytes is None else host_bytes)
         for folder in folders:
             bank.add(folder)
+        if not bank.with_contract("calls") and "tools" not in bank:
+            bank.add(blank_skill(model, "tools", "calls"))  # the base itself calls, under the grammar
         if router is None:
             names = {name for name in bank.names if name not in shipped}
-            router = own_router(model.fingerprints.architecture, names) or Router.load()
+            router = own_router(model.fingerprints.architecture, names) or router_for(model)
         if isinstance(router, str | Path):
             router = Router.load(router)
         if isinstance(router, Router):

@@ -8,6 +8,7 @@ from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from loraloop.router.card import shipped_routers
 from loraloop.router.router import Router
 
 if TYPE_CHECKING:
@@ -204,3 +205,23 @@ def _shared(one: Sequence[int], other: Sequence[int]) -> int:
         if a != b:
             return index
     return min(len(one), len(other))
+
+
+def router_for(base: Base) -> Router | Eyes:
+    """The router that ships for a base; where none does, the embedded base and its router as eyes.
+
+    Args:
+        base: The base that serves.
+
+    Raises:
+        BaseModelError: The embedded base cannot be loaded.
+    """
+    from loraloop.adapters.base import Base
+
+    shipped = shipped_routers()
+    for name in sorted(shipped, key=lambda each: each != base.name):  # that of its name first
+        router = Router.load(shipped[name])
+        if router.card["fingerprints"]["architecture"] == base.fingerprints.architecture:
+            return router
+    eyes = Base.load(device=str(base.device))
+    return Eyes(eyes, Router.load(), {base.prompting.tools_header: eyes.prompting.tools_header})

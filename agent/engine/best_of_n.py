@@ -11,22 +11,15 @@ from loraloop.agent.engine.generate import Budget, Delta, Form, Generated, gener
 from loraloop.agent.engine.sampler import Sampler, Sampling
 from loraloop.agent.engine.sequence import Work
 from loraloop.agent.engine.timer import Clock
-from loraloop.tool_schemas.errors import InputError, Violation
+from loraloop.tool_schemas.errors import Violation
 
 if TYPE_CHECKING:
     from loraloop.agent.engine.branch import Branch
     from loraloop.agent.engine.constrained import Constraint
     from loraloop.agent.engine.sequence import CachedSequence
 
-MOST_TRIES = 64
 TEMPERATURE, TOP_P = 0.8, 0.95
 """How tries after the first are drawn."""
-
-
-def check_tries(tries: int) -> None:
-    """Raises InputError if it is no number of tries."""
-    if isinstance(tries, bool) or not 1 <= tries <= MOST_TRIES:
-        raise InputError(f"tries is {tries!r}: give a number from 1 (no other try) to {MOST_TRIES}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from loraloop.agent.limits import check_number
 from loraloop.tool_schemas.errors import InputError
 
 _NUCLEUS = 256  # candidates looked at first; more only where they do not add up to top_p
@@ -31,6 +32,10 @@ class Sampling:
     seed: int | None = None
 
     def __post_init__(self) -> None:
+        for name in ("temperature", "top_p", "min_p"):
+            check_number(name, getattr(self, name))
+        if self.seed is not None:
+            check_number("seed", self.seed, least=0)
         if self.temperature < 0:
             raise InputError(f"temperature is {self.temperature}: use 0 (greedy) or more")
         if not 0 < self.top_p <= 1:
@@ -114,8 +119,9 @@ class TwoWayChoice:
 
     The probability is the model's over the tokens that the grammar allows there: several tokens may begin the same
     way, and each counts for the way that its text is on. A token whose text is on both (a vocabulary may hold `[]`
-    beside `[`) counts for the one that is written with it. The probability does not depend on the threshold, nor on
-    how tokens are sampled; so a lower threshold never takes the first way less often.
+    beside `[`) counts for the one that is written with it. A token that is on neither way stays open, and where it is
+    the likeliest nothing is weighed. The probability does not depend on the threshold, nor on how tokens are sampled;
+    so a lower threshold never takes the first way less often.
 
     Args:
         first: How a text begins on the first way.
@@ -156,16 +162,20 @@ class TwoWayChoice:
         if not all(_along(head, way) for way in self._ways):
             return
         sides: tuple[list[int], list[int]] = [], []
+        others: set[int] = set()
         undecided: list[int] = []
         for token in logits.isfinite().nonzero().flatten().tolist():
             on = [_along(head + self._piece(token), way) for way in self._ways]
+            if not any(on):
+                others.add(token)
+                continue
             if on[0] == on[1]:
                 on = [list(own[: len(ids) + 1]) == [*ids, token] for own in self._written]
             if on[0] != on[1]:
                 sides[on[1]].append(token)
             else:
                 undecided.append(token)
-        if not all(sides):
+        if not all(sides) or int(logits.argmax()) in others:
             return
         weights = logits[[*sides[0], *sides[1]]].double().softmax(0)
         self.probability = float(weights[: len(sides[0])].sum())

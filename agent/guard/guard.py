@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
+from loraloop.agent.limits import check_probability
 from loraloop.tool_schemas.errors import InputError, unknown
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Gate:
 
     def __post_init__(self) -> None:
         for name in ("screen", "unsafe_from"):
-            _check_probability(name, getattr(self, name))
+            check_probability(name, getattr(self, name))
         if self.fail not in ("closed", "open"):
             raise InputError(f"fail is {self.fail!r}: use 'closed' or 'open'")
         if self.then not in ("refuse", "withhold"):
@@ -112,7 +113,7 @@ class Guard:
                 raise InputError(f"{place} has a gate that withholds: only results of tools can be withheld")
         if self.after_untrusted not in get_args(Reach):
             raise unknown("value of after_untrusted", str(self.after_untrusted), get_args(Reach))
-        _check_probability("planned_from", self.planned_from)
+        check_probability("planned_from", self.planned_from)
         if isinstance(self.allow, str):
             raise InputError(f"allow is {self.allow!r}: give a list of names, or a function")
         if not self.refusal.strip():
@@ -122,11 +123,6 @@ class Guard:
         """The gate at a place."""
         gate: Gate | None = getattr(self, place)
         return gate
-
-
-def _check_probability(name: str, value: float | None) -> None:
-    if value is not None and (isinstance(value, bool) or not 0 <= value <= 1):
-        raise InputError(f"{name} is {value!r}: give a probability, such as 0.5, or None")
 
 
 def judges(runtime: Runtime, gate: Gate) -> bool:

@@ -122,7 +122,7 @@ class SkillChooser:
         return forced(max(able, key=lambda name: route.probabilities.get(name, 0.0)), route)
 
     def _routed(self, route: Route, first: str = "") -> Decision:
-        """The router's choice, or the mixture of its top skills where `Policy.mix` admits more than one.
+        """The router's choice, or the mixture of its top skills where the policy's threshold admits more than one.
 
         Args:
             route: The choice.
@@ -132,7 +132,7 @@ class SkillChooser:
             UnknownNameError: The bank lacks the chosen skill.
         """
         self._runtime.check(route.skill)
-        least, routed = self._job.policy.mix, first or route.skill
+        least, routed = self._job.policy.thresholds.mix, first or route.skill
         mixture = self._mixed(route, least) if least and route.skill != NONE else None
         said = RouteRecord(route.probability, routed, route.abstained, route.runners_up, route.masked, mixture)
         return Decision(str(mixture or route.skill), "router" if routed == route.skill else "policy", said)

@@ -329,7 +329,8 @@ class Run:
         judging = plan.decision.by == "screen"
         if contract == "calls":
             plan.form = self._grammars.asking(plan.form, plan.decision.skill)
-        thresholds = {"calls": policy.no_call_from, "answer": policy.no_answer_from, "verdict": self._gates.threshold}
+        own = policy.thresholds
+        thresholds = {"calls": own.no_call, "answer": own.no_answer, "verdict": self._gates.threshold}
         return StepText(
             index=plan.index,
             decision=plan.decision,

@@ -101,7 +101,12 @@ def request(
     Raises:
         InputError: for an empty prompt.
     """
+    if not isinstance(prompt, str):
+        raise InputError(f"the prompt is {prompt!r}: give a text")
     messages = list(history)
+    for each in messages:
+        if not isinstance(each, Message):
+            raise InputError(f"messages has {each!r}: give Message('user', 'text'), such as those of a result")
     if messages and messages[0].role == "system" and system:
         messages = messages[1:]
     if system:

@@ -145,12 +145,12 @@ class Writer:
 
     def _tries(self, step: StepText) -> Tries | None:
         """How often a program is tried on the examples that the request has; None where none is run, or it has none."""
-        python, policy = self._job.python, self._job.policy
+        python, limits = self._job.python, self._job.limits
         if step.contract != "code" or python is None or not step.runs:
             return None
         request = next((message.content for message in reversed(step.messages) if message.role == "user"), "")
         runs = partial(gets_through, python)
-        return tries_on(request, policy.tries, runs, self._job.sampling.seed or 0)
+        return tries_on(request, limits.tries, runs, self._job.sampling.seed or 0)
 
     def _told(self, step: StepText, talks: bool, most: int) -> list[int]:
         """Ids of what the step is told in its branch alone, in at most so many tokens."""

@@ -11,6 +11,7 @@ from loraloop.agent.loop.job import NO_JOURNAL, Journal
 from loraloop.tool_schemas.errors import InputError, SessionError
 
 if TYPE_CHECKING:
+    from loraloop.agent.agent import Agent
     from loraloop.agent.sessions.sessions import Session, Sessions
 
 _OBJECTS = ("policy", "deps", "output_type", "guard")  # what a run is given that is no data
@@ -25,14 +26,11 @@ def as_sessions(given: Sessions | str | PathLike[str] | None) -> Sessions | None
     return given if isinstance(given, Sessions) else Sessions(given)
 
 
-def in_session(
-    sessions: Sessions | None, architecture: str, prompt: str, options: dict[str, Any]
-) -> tuple[Journal, str, dict[str, Any]]:
+def in_session(agent: Agent[Any, Any], prompt: str, options: dict[str, Any]) -> tuple[Journal, str, dict[str, Any]]:
     """The journal, the prompt and the options of a run, which may be one in a session.
 
     Args:
-        sessions: Where a session is found by its id.
-        architecture: Fingerprint of the base that the run uses.
+        agent: Who runs it.
         prompt: Empty to go on with what was interrupted.
         options: As the run was given them; `session` and `on_unfinished` may be among them, and are taken out.
 
@@ -46,43 +44,22 @@ def in_session(
         return NO_JOURNAL, prompt, options
     if session is None:
         raise InputError("on_unfinished is about the calls of a session: give session=… too")
-    session = _found(sessions, session)
+    session = _found(agent, session)
     journal = session.journal(prompt, on_unfinished)
-    objects = _objects(options)
+    architecture = agent.runtime.base.fingerprints.architecture
+    objects = tuple(name for name in _OBJECTS if options.get(name) is not None)
     if journal.interrupted is not None:
-        asked = journal.interrupted.asked
-        return journal, asked.prompt, _filled(asked, architecture, objects, options)
+        return (
+            journal,
+            journal.interrupted.asked.prompt,
+            _filled(journal.interrupted.asked, architecture, objects, options),
+        )
     added = tuple(options.get("messages", ()))
     if not prompt.strip() and not added:
         raise SessionError(f"session {session.id!r} has no interrupted run to go on with: give a prompt")
-    journal.asked = Asked(
-        prompt="",
-        skill=_plain(options.get("skill")),
-        tool_choice=_plain(options.get("tool_choice")),
-        objects=objects,
-        architecture=architecture,
-    )
+    skill, tool_choice = options.get("skill"), options.get("tool_choice")
+    journal.asked = Asked("", (), _plain(skill), _plain(tool_choice), objects, architecture)
     return journal, prompt, {**options, "messages": (*journal.history, *added)}
-
-
-def after_approval(
-    sessions: Sessions | None, architecture: str, session: Session | str | None, options: dict[str, Any]
-) -> Journal:
-    """The journal of a run that goes on, once its calls that waited are decided: in a session, a turn of its own.
-
-    Raises:
-        SessionError: The session does not wait for approval.
-        SessionBusyError: Another runner has it.
-    """
-    if session is None:
-        return NO_JOURNAL
-    journal = _found(sessions, session).journal("", approval=True)
-    journal.asked = Asked(prompt="", objects=_objects(options), architecture=architecture)
-    return journal
-
-
-def _objects(options: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(name for name in _OBJECTS if options.get(name) is not None)
 
 
 def _filled(asked: Asked, architecture: str, objects: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
@@ -90,7 +67,7 @@ def _filled(asked: Asked, architecture: str, objects: tuple[str, ...], options: 
     if asked.architecture != architecture:
         raise SessionError(
             "the run that was interrupted used another base, whose tokens this one cannot read: resume it with that "
-            "base, or end it as it is (session.give_up(), or `loraloop sessions give-up`) and go on in words"
+            "base, or give it up with give_up() and go on in words"
         )
     missing = [f"{name}=…" for name in asked.objects if name not in objects]
     if missing:
@@ -106,9 +83,24 @@ def _plain(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else value
 
 
-def _found(sessions: Sessions | None, session: Session | str) -> Session:
+def after_approval(agent: Agent[Any, Any], session: Session | str | None, options: dict[str, Any]) -> Journal:
+    """The journal of a run that goes on, once its calls that waited are decided: in a session, a turn of its own.
+
+    Raises:
+        SessionError: The session does not wait for approval.
+        SessionBusyError: Another runner has it.
+    """
+    if session is None:
+        return NO_JOURNAL
+    journal = _found(agent, session).journal("", approval=True)
+    objects = tuple(name for name in _OBJECTS if options.get(name) is not None)
+    journal.asked = Asked("", (), None, None, objects, agent.runtime.base.fingerprints.architecture)
+    return journal
+
+
+def _found(agent: Agent[Any, Any], session: Session | str) -> Session:
     if not isinstance(session, str):
         return session
-    if sessions is None:
+    if agent.sessions is None:
         raise InputError(f"session={session!r}: give the agent its sessions, Agent(…, sessions='FILE'), or a Session")
-    return sessions.session(session)
+    return agent.sessions.session(session)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from time import time
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.base.loading.folders import data_folder
 from loraloop.adapters.base.messages import Message
@@ -36,6 +36,9 @@ from loraloop.agent.sessions.rows import (
 )
 from loraloop.tool_schemas.errors import InputError, SessionError, unknown
 
+if TYPE_CHECKING:
+    from loraloop.agent.agent import Agent
+
 __all__ = ["OnUnfinished", "Session", "SessionCall", "SessionInfo", "SessionState", "SessionTurn", "Sessions"]
 
 
@@ -43,12 +46,6 @@ def sessions_file() -> Path:
     """`$LORALOOP_SESSIONS`, else `sessions.db` in the user's data folder."""
     own = os.environ.get("LORALOOP_SESSIONS")
     return Path(own) if own else data_folder() / "sessions.db"
-
-
-class ResumesRuns(Protocol):
-    """An agent, as far as a session needs one."""
-
-    def run_sync(self, *, session: Any, on_unfinished: Any, **options: Any) -> Any: ...
 
 
 class Sessions:
@@ -181,7 +178,7 @@ class Session:
         turns = self.turns
         return tuple(call for call in turns[-1].calls if call.ended is None) if turns else ()
 
-    def resume(self, agent: ResumesRuns, on_unfinished: OnUnfinished | None = None, **options: Any) -> Any:
+    def resume(self, agent: Agent[Any, Any], on_unfinished: OnUnfinished | None = None, **options: Any) -> Any:
         """Goes on with the run that was interrupted: ``agent.run_sync(session=…)`` without a prompt.
 
         Args:
@@ -266,8 +263,8 @@ class Session:
             raise SessionError(f"session {self.id!r} {why}")
         if interrupted is not None and prompt.strip():
             raise SessionError(
-                f"a run of session {self.id!r} was interrupted: resume it first (run it without a prompt), or end "
-                "it as it is: session.give_up(), or `loraloop sessions give-up`"
+                f"a run of session {self.id!r} was interrupted: resume it first (run it without a prompt), or give it "
+                "up with give_up()"
             )
         if interrupted is not None and on_unfinished == "fail" and (open_calls := self.unfinished):
             listed = ", ".join(f"{call.name} in step {call.step}" for call in open_calls)

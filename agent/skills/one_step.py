@@ -12,8 +12,9 @@ from loraloop.adapters.skill.blank import is_blank
 from loraloop.adapters.skill.contracts import openings
 from loraloop.agent.engine.generate import Budget, Delta, Generated
 from loraloop.agent.engine.sampler import Sampler, Sampling, TwoWayChoice
+from loraloop.agent.limits import check_number, check_probability
 from loraloop.agent.step import Tokens
-from loraloop.tool_schemas.errors import InputError, LimitError, SchemaError
+from loraloop.tool_schemas.errors import LimitError, SchemaError
 
 if TYPE_CHECKING:
     from loraloop.adapters.bank.bank import Bank
@@ -83,10 +84,10 @@ class HowWritten:
     cancelled: Callable[[], bool] | None = None
 
     def __post_init__(self) -> None:
-        if self.max_tokens < 1:
-            raise InputError(f"max_tokens is {self.max_tokens}: it must be at least 1")
-        if self.timeout is not None and self.timeout <= 0:
-            raise InputError(f"timeout is {self.timeout} seconds: it must be above 0, or None for no bound")
+        check_number("max_tokens", self.max_tokens, least=1)
+        check_probability("threshold", self.threshold)
+        if self.timeout is not None:
+            check_number("timeout", self.timeout, above=0, unit=" seconds", why=", or None for no bound")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Steps as loraloop 0.1 wrote them into traces and sessions, brought to the form of now."""
+"""Traces and steps as loraloop 0.1 wrote them, brought to the form of now."""
 
 from __future__ import annotations
 
@@ -8,6 +8,16 @@ from typing import Any
 _WEIGHED = ("unsafe", "no_call", "no_answer")
 _CONTRACTS = {"code": "code", "answer": "answer", "not_answerable": "answer", "text": "text"}
 _ROUTE = ("probability", "routed", "abstained", "runners_up", "masked")
+
+
+_RUNTIME = ("base", "skills", "router", "versions", "machine")
+
+
+def trace_of(old: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON of a trace."""
+    settings = {**old["settings"], "policy": policy_of(old["settings"]["policy"])}
+    runtime = {name: old[name] for name in _RUNTIME if name in old}
+    return {**old, "runtime": runtime, "settings": settings, "steps": [step_of(step) for step in old["steps"]]}
 
 
 def step_of(old: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,6 +35,15 @@ def step_of(old: Mapping[str, Any]) -> dict[str, Any]:
     if old.get("passed") is not None:
         step["tried"] = [old["tries"], old["passed"]]
     return step
+
+
+def policy_of(old: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON of a policy, without what is the base's or is gone."""
+    kept = ("skills", "forbid", "decide", "tool_choice", "min_calls", "max_calls", "repeat_calls", "repairs", "ask")
+    policy = {name: old[name] for name in (*kept, "approve", "after_answer") if name in old}
+    mix = old.get("mix") or None
+    policy["thresholds"] = {"no_call": old.get("no_call_from"), "no_answer": old.get("no_answer_from"), "mix": mix}
+    return policy
 
 
 def decision_of(old: Mapping[str, Any]) -> dict[str, Any]:

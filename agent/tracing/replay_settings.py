@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from loraloop.agent.guard.guard import Gate, Guard
 from loraloop.agent.output_type import OutputType
-from loraloop.agent.policy import ALL, Policy
+from loraloop.agent.policy import ALL, Policy, Thresholds
 from loraloop.agent.skills.mixture import Mixture
 from loraloop.agent.tools.calls import Approval, Approve, Deny
 from loraloop.agent.tracing.tracer import is_function
@@ -40,13 +40,15 @@ def policy_of(trace: Trace) -> Policy:
     said.pop("ask", None)
     skills = tuple(_choice(each) for each in said.pop("skills", ()))
     forbid = frozenset(said.pop("forbid", ()))
+    thresholds = made(Thresholds, said.pop("thresholds", {}))
     by = {"caller", "policy"} if trace.settings.policy.get("decide") else {"caller"}
     decided = {step.index: step.decision.choice for step in trace.steps if step.decided_by in by}
 
     def decide(facts: StepFacts) -> Wish:
         return decided.get(facts.index)
 
-    return replace(made(Policy, said), skills=skills, forbid=forbid, decide=decide if decided else None)
+    again = made(Policy, {**said, "skills": skills, "forbid": forbid, "thresholds": thresholds})
+    return replace(again, decide=decide if decided else None)
 
 
 def approving(trace: Trace, policy: Policy) -> Policy:

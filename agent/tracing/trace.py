@@ -14,7 +14,7 @@ from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import Passage
 from loraloop.agent.step import Compaction, GateRecord, Step, StopReason, plain
 from loraloop.agent.tracing import redact
-from loraloop.agent.tracing.format_1 import step_of
+from loraloop.agent.tracing.format_1 import trace_of
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.jsontext import dumps, levels
 from loraloop.tool_schemas.tools.calls import Call
@@ -254,12 +254,10 @@ class Trace:
 
         said = data.get("schema") if isinstance(data, dict) else None
         if said == "loraloop.trace/1":
-            names = ("base", "skills", "router", "versions", "machine")
-            data = {**data, "schema": SCHEMA, "runtime": {name: data[name] for name in names if name in data}}
             try:
-                data["steps"] = [step_of(step) for step in data.get("steps", ())]
-            except (TypeError, AttributeError, KeyError) as error:
-                raise InputError(f"the trace is damaged at steps: {error!r}") from None
+                data = trace_of({**data, "schema": SCHEMA})
+            except (KeyError, TypeError, AttributeError) as error:
+                raise InputError(f"the trace is damaged: it is none of version 1 ({error!r})") from None
         elif said != SCHEMA:
             if isinstance(said, str) and said.startswith(SCHEMA.rpartition("/")[0] + "/"):
                 raise InputError(f"the trace says {said!r}, and this version of loraloop reads {SCHEMA!r}: update it")

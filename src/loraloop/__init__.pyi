@@ -20,8 +20,10 @@ from .agent import Policy as Policy
 from .agent import RunResult as RunResult
 from .agent import Runtime as Runtime
 from .agent import Sampling as Sampling
+from .agent import Thresholds as Thresholds
 from .agent import Trace as Trace
 from .agent import Tracer as Tracer
+from .agent import auto_approve as auto_approve
 from .agent import diff as diff
 from .agent import replay as replay
 from .agent.sandbox.sandbox import Sandbox as Sandbox

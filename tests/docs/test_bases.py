@@ -32,7 +32,7 @@ def test_every_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
         here = block.replace("qwen2.5-coder-1.5b", DEFAULT)
         exec(compile(here, f"{PAGE.name}, block {number + 1}", "exec"), names)
     printed = capsys.readouterr().out
-    assert "was made for the base" in printed and "this router reads the states of" in printed
+    assert "('tools',) Eyes" in printed
     assert "['tools', 'none']" in printed
 
 

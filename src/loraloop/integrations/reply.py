@@ -224,7 +224,7 @@ class Replying:
 
     def _kept(self, policy: Policy) -> Policy:
         """The policy without what would leave the form that is asked for, or be done twice."""
-        policy = replace(policy, repairs=0, mix=0.0)
+        policy = replace(policy, repairs=0, thresholds=replace(policy.thresholds, mix=None))
         if self._request.retry and self._request.tools and policy.tool_choice == "auto" and not policy.skills:
             callers = [name for name in self._runtime.with_contract("calls") if name not in policy.forbid]
             policy = replace(policy, skills=tuple(callers[:1]))

@@ -33,7 +33,7 @@ def test_a_registered_skill_is_found_by_its_name(tmp_path: Path, tiny_base: Base
         Runtime.load(tiny_base, skills=["mine"], router=Unrouted())
     place = registry.register(made(tiny_base, tmp_path / "a"), "mine")
     assert registry.registered() == {"mine": place}
-    assert Runtime.load(tiny_base, skills=["mine"], router=Unrouted()).skills[:] == ("mine",)
+    assert Runtime.load(tiny_base, skills=["mine"], router=Unrouted()).skills[:] == ("mine", "tools")
     registry.register(made(tiny_base, tmp_path / "b", "Another."), "mine")
     assert Skill.load(registry.registered()["mine"]).card.description == "Another."
     shutil.rmtree(place)

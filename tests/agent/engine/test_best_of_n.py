@@ -12,8 +12,9 @@ import pytest
 from loraloop.adapters.base import Base
 from loraloop.agent import Agent, Guard, Limits, Policy, Runtime
 from loraloop.agent.engine import Budget, Clock, Generated, Sampler, Sampling, Trunk
-from loraloop.agent.engine.best_of_n import MOST_TRIES, Draws, Tries, best_of_n
+from loraloop.agent.engine.best_of_n import Draws, Tries, best_of_n
 from loraloop.agent.engine.branch import Branch
+from loraloop.agent.limits import MOST_TRIES
 from loraloop.agent.sandbox.sandbox import Sandbox
 from loraloop.agent.tools.python_tool import gets_through, python_tool
 from loraloop.testing import ScriptedRuntime, code
@@ -164,7 +165,7 @@ def test_programs_are_run_by_the_python_tool(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("tries", [0, MOST_TRIES + 1, True])
 def test_numbers_that_cannot_be(tries: int) -> None:
     with pytest.raises(InputError, match="tries is"):
-        Policy(tries=tries)
+        Limits(tries=tries)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +174,7 @@ def test_numbers_that_cannot_be(tries: int) -> None:
         (REQUEST, {"python": True}, True),
         (REQUEST, {"python": False}, False),
         ("Write add.", {"python": True}, False),
-        (REQUEST, {"python": True, "policy": Policy(tries=1)}, False),
+        (REQUEST, {"python": True, "limits": Limits(tries=1)}, False),
         (REQUEST, {"python": True, "policy": Policy(ask="python")}, False),  # nobody has approved of any run
     ],
 )
@@ -200,4 +201,4 @@ def test_the_embedded_base_and_its_skill(base: Base) -> None:
     step = agent.run_sync(REQUEST, skill="code").steps[0]
     assert step.tried is not None and step.tried[0] >= 1 and step.tried[1] and "def add" in step.text
     hopeless = agent.run_sync("Write add.\nassert add(2, 3) == 5\nassert add(2, 3) == 6", skill="code").steps[0]
-    assert hopeless.tried is not None and 1 < hopeless.tried[0] <= Policy().tries and not hopeless.tried[1]
+    assert hopeless.tried is not None and 1 < hopeless.tried[0] <= Limits().tries and not hopeless.tried[1]

@@ -13,6 +13,7 @@ from loraloop.adapters.base import Message, Row
 from loraloop.agent import Agent, Guard, Limits, Mixture, Policy, Runtime
 from loraloop.agent.engine import LedgerError
 from loraloop.agent.events import Routed, SkillActivated
+from loraloop.agent.policy import Thresholds
 from loraloop.router.decision import Route
 from loraloop.tool_schemas.errors import InputError, UnknownNameError
 
@@ -48,8 +49,8 @@ def test_unknown_members_name_the_nearest(make_runtime: MakeRuntime) -> None:
         Policy(skills=({"code": 0.7, "prose": 0.3},), forbid=frozenset({"prose"}))
     with pytest.raises(InputError, match="give it tools"):
         Agent(make_runtime()).run_sync("Hi", skill={"prose": 0.3, "tools": 0.7})
-    with pytest.raises(InputError, match="mix is 1"):
-        Policy(mix=1)
+    with pytest.raises(InputError, match="mix is 2"):
+        Thresholds(mix=2)
 
 
 def test_a_mixture_runs_as_one_row_with_several_slots(make_runtime: MakeRuntime) -> None:
@@ -174,7 +175,7 @@ def test_a_routed_mixture_takes_in_sure_enough_runners_up(
     runtime = make_runtime()
     runtime.router = Sure(**probabilities)  # type: ignore[assignment]
     limits = Limits(step_tokens=60, max_steps=1)
-    agent = Agent(runtime, limits=limits, guard=Guard(input=None), policy=Policy(mix=0.2))
+    agent = Agent(runtime, limits=limits, guard=Guard(input=None), policy=Policy(thresholds=Thresholds(mix=0.2)))
     step = agent.run_sync("Hi").steps[0]
     assert dict(step.route.mixture.weights if step.route.mixture else ()) == pytest.approx(dict(expected))
     assert step.decided_by == "router" and step.probability == max(probabilities.values())

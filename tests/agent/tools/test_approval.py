@@ -21,6 +21,7 @@ from loraloop.agent import (
     RunResult,
 )
 from loraloop.agent.events import ApprovalRequested, RunFinished, RunStarted, StepFinished, ToolCallStarted
+from loraloop.agent.tools.approval import auto_approve
 from loraloop.testing import ScriptedRuntime, calls, code
 from loraloop.tool_schemas import Tool, tool
 from loraloop.tool_schemas.errors import InputError, SchemaError, UnknownNameError
@@ -363,3 +364,14 @@ def test_one_answer_is_for_all_calls_of_the_step_that_ask_the_same() -> None:
     result = Agent(ScriptedRuntime("Done."), bank.tools).resume_sync(pending, edited)
     assert bank.done == [("ann", 1)] and [call.repeated for call in result.steps[0].calls] == [False, True]
     assert result.steps[0].calls[1].arguments == {"to": "ann", "amount": 1}
+
+
+@pytest.mark.parametrize(("effects", "waits"), [(True, True), (None, False), (False, False)])
+def test_only_calls_of_tools_that_say_that_they_have_effects_wait(effects: bool | None, waits: bool) -> None:
+    done: list[str] = []
+    tool = Tool("send", "Sends.", {"type": "object", "properties": {}}, lambda: done.append("sent"), effects=effects)
+    result = Agent(ScriptedRuntime(calls(send={}), "Sent."), [tool]).run_sync("Send it.")
+    assert (result.stop_reason == "approval") == waits and bool(done) != waits
+    opened = Policy(approve=auto_approve)
+    assert Agent(ScriptedRuntime(calls(send={}), "Sent."), [tool], policy=opened).run_sync("Send it.").output == "Sent."
+    assert done

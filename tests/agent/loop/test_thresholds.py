@@ -12,6 +12,7 @@ from loraloop.adapters.base import Base
 from loraloop.adapters.skill.card import Threshold
 from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Agent, Guard, Limits, Policy, Runtime
+from loraloop.agent.policy import Thresholds
 from loraloop.testing import ScriptedRouter
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.tools.tool import Tool
@@ -31,13 +32,13 @@ def test_the_policy_decides_and_the_trace_says_how_likely_it_was(make_runtime: C
     free = first(runtime)
     assert free.weighed.opening == "no_call" and 0 < free.weighed.probability < 1 and free.weighed.threshold is None
     for threshold, outcome in ((0.0, "no_call"), (free.weighed.probability, "no_call"), (1.0, "calls")):
-        step = first(runtime, no_call_from=threshold)
+        step = first(runtime, thresholds=Thresholds(no_call=threshold))
         assert (step.outcome, step.weighed.threshold) == (outcome, threshold)
         assert step.weighed.probability == pytest.approx(free.weighed.probability)
-    asked = first(runtime, no_call_from=0.0, min_calls=1)  # a call has to be: nothing is weighed
+    asked = first(runtime, thresholds=Thresholds(no_call=0.0), min_calls=1)  # a call has to be: nothing is weighed
     assert asked.outcome == "calls" and asked.weighed is None
-    with pytest.raises(InputError, match="no_call_from"):
-        Policy(no_call_from=2)
+    with pytest.raises(InputError, match="no_call"):
+        Thresholds(no_call=2)
 
 
 def test_the_card_decides_where_the_policy_does_not(small: Base, make_skill: Callable[..., Skill]) -> None:
@@ -58,11 +59,11 @@ def test_so_it_is_with_finding_no_answer(make_runtime: Callable[..., Runtime]) -
     free = asked(runtime)
     assert free.weighed.opening == "no_answer" and 0 < free.weighed.probability < 1 and free.weighed.threshold is None
     for threshold, outcome in ((0.0, "not_answerable"), (free.weighed.probability, "not_answerable"), (1.0, "answer")):
-        step = asked(runtime, no_answer_from=threshold)
+        step = asked(runtime, thresholds=Thresholds(no_answer=threshold))
         assert (step.outcome, step.weighed.threshold) == (outcome, threshold)
         assert step.weighed.probability == pytest.approx(free.weighed.probability)
     function: Any = runtime.skills.retrieval
     said = function("Who?", ["Ada wrote it."], threshold=0.0)
     assert not said.answerable and said.no_answer_from == 0.0 and 0 < said.no_answer < 1
-    with pytest.raises(InputError, match="no_answer_from"):
-        Policy(no_answer_from=-1)
+    with pytest.raises(InputError, match="no_answer"):
+        Thresholds(no_answer=-1)

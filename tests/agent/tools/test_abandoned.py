@@ -70,7 +70,7 @@ def test_a_tool_for_which_no_time_is_left_is_not_started() -> None:
 
 
 def test_a_call_that_is_given_up_is_cancelled_at_its_mcp_server(tmp_path: Path) -> None:
-    script = Path(__file__).parents[1] / "tool_schemas" / "mcp" / "mcp_by_hand.py"
+    script = Path(__file__).parents[2] / "tool_schemas" / "mcp" / "mcp_by_hand.py"
     log = tmp_path / "log"
     with McpServer.stdio(sys.executable, ["-S", str(script), "good", str(log)], include=["slow"]) as server:
         record = ToolRunner().run(server.tools[0], Call("slow", {}), 0.3)

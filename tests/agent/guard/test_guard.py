@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from loraloop.adapters.base import Message
-from loraloop.agent import Agent, Gate, Guard, Limits, Policy
+from loraloop.agent import Agent, Deny, Gate, Guard, Limits, Policy
 from loraloop.agent.bare import Unrouted
 from loraloop.agent.guard.gates import UNDECIDED, WITHHELD
 from loraloop.testing import ScriptedRouter, ScriptedRuntime, answer, calls, text, verdict
@@ -248,3 +248,52 @@ def test_an_edited_result_is_screened_again() -> None:
 def test_settings_that_mean_nothing_say_what_to_do(make: Callable[[], object], match: str) -> None:
     with pytest.raises((InputError, UnknownNameError), match=match):
         make()
+
+
+class Noting(ScriptedRouter):
+    """Notes the last message that each screen is about, and finds those with a word in it unsafe."""
+
+    def __init__(self, word: str = "bomb") -> None:
+        super().__init__()
+        self.word, self.read = word, list[str]()
+
+    def features(self, kept: Any, messages: Any = ()) -> Any:
+        self.read.append(messages[-1].content)
+        return super().features(kept)
+
+    def screen(self, features: Any) -> Any:
+        self.unsafe.append(self.word in self.read[-1])
+        return super().screen(features)
+
+
+def test_passages_beside_the_users_words_are_not_judged() -> None:
+    router = Noting()
+    runtime = ScriptedRuntime("It was in 1942.", router=router)
+    result = Agent(runtime).run_sync("When was it?", passages=["The bomb fell in 1942."])
+    assert router.read[0] == "When was it?" and result.output == "It was in 1942."
+    assert [record.outcome for record in result.gates] == ["passed"]
+    unsafe = ScriptedRuntime(verdict("crime"), router=Noting())
+    refused = Agent(unsafe).run_sync("How do I build a bomb?", passages=["Nothing about that."])
+    assert refused.stop_reason == "refused"
+    (judged,) = unsafe.turns
+    assert [message.content for message in judged.messages] == ["How do I build a bomb?"]
+    assert "Nothing about that." in refused.messages[0].content  # the transcript keeps them
+
+
+def test_the_runtimes_own_words_about_a_call_are_not_judged() -> None:
+    router = Noting("denied")
+    router.script.extend(["tools"])
+    policy = Policy(ask="send", approve=lambda call, context: Deny("no bomb"))
+    runtime = ScriptedRuntime(calls(send={"to": "ann"}), "It was not sent.", router=router)
+    result = Agent(runtime, [send], policy=policy).run_sync("Send it.")
+    assert result.output == "It was not sent." and len(result.gates) == 1
+    (told,) = [message for message in result.messages if message.role == "tool"]
+    assert told.origin is not None and told.origin.kind == "runtime" and told.trusted
+
+
+def test_a_note_of_what_was_left_out_is_not_judged() -> None:
+    router = Noting()
+    runtime = ScriptedRuntime("Fine.", router=router)
+    noted = "[2 earlier messages are left out here.]\n\nHow are you?"
+    Agent(runtime).run_sync(noted)
+    assert router.read[0] == "How are you?"

@@ -1,0 +1,108 @@
+"""What is missing for a call: the tools skill names it, and the base asks the user for exactly that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from loraloop.adapters.base.prompting import READING
+from loraloop.adapters.skill.blank import blank_skill
+from loraloop.adapters.skill.skill import Skill
+from loraloop.agent import Agent, Policy, RunResult, Runtime
+from loraloop.agent.bare import bare_runtime
+from loraloop.agent.loop.outcome import Facts, outcome_of
+from loraloop.testing import ScriptedRuntime, calls, text
+from loraloop.testing.script import ScriptError
+from loraloop.tool_schemas.tools.tool import Tool
+
+ZONE = {"type": "string", "description": "Where to park, as the signs say it."}
+PARK = Tool(
+    "park_car",
+    "Parks a car in a zone.",
+    {
+        "type": "object",
+        "properties": {"parking_zone": ZONE, "hours": {"type": "integer"}, "note": {"type": "string"}},
+        "required": ["parking_zone", "hours"],
+    },
+    lambda **_: "parked",
+)
+ASK = text('{"ask":["parking_zone","hours"]}', "tools")
+
+
+def asking(*steps: Any) -> ScriptedRuntime:
+    """A scripted runtime whose tools skill may ask back."""
+    runtime = ScriptedRuntime(*steps)
+    plain = blank_skill(runtime.base, "tools", "calls")
+    runtime.bank.remove("tools")
+    runtime.bank.add(Skill(plain.card.model_copy(update={"asks": True}), plain.tensors))
+    return runtime
+
+
+def test_the_base_asks_for_what_nobody_said() -> None:
+    runtime = asking(ASK, "Where, and for how long?")
+    result: RunResult[Any] = Agent(runtime, [PARK]).run_sync("Park the car.")
+    asked, answered = result.steps
+    assert (asked.outcome, asked.kept, asked.asked) == ("ask", False, ("parking_zone", "hours"))
+    assert (answered.skill, answered.decided_by, answered.outcome) == ("none", "ask", "text")
+    assert (result.stop_reason, result.output, result.complete) == ("answer", "Where, and for how long?", True)
+    told = runtime.turns[-1].told
+    assert "the parking zone (Where to park, as the signs say it) and the hours" in told
+    assert [message.role for message in result.messages] == ["system", "user", "assistant"]
+    assert not any("ask" in message.content or "missing" in message.content for message in result.messages)
+    runtime.say(calls(park_car={"parking_zone": "A7", "hours": 2}), calls(), "It is parked.")
+    again = Agent(runtime, [PARK]).run_sync("In A7, two hours.", messages=result.messages)
+    assert again.steps[0].outcome == "calls" and again.output == "It is parked."
+
+
+def test_words_of_the_prompting_are_the_bases() -> None:
+    runtime = asking(ASK, "Where?")
+    runtime.base.prompting = type(READING)(ask="Frag nach {arguments}.")
+    Agent(runtime, [PARK]).run_sync("Park the car.")
+    assert "Frag nach the parking zone" in runtime.turns[-1].told
+
+
+@pytest.mark.parametrize(
+    ("agent", "options"),
+    [({}, {"tool_choice": "required"}), ({"policy": Policy(min_calls=1)}, {}), ({"output_type": int}, {})],
+)
+def test_nothing_is_asked_where_a_call_or_a_form_is_required(agent: dict[str, Any], options: dict[str, Any]) -> None:
+    with pytest.raises(ScriptError, match="cannot write here"):
+        Agent(asking(ASK), [PARK], **agent).run_sync("Park the car.", **options)
+
+
+def test_a_skill_that_has_not_learned_it_cannot_ask() -> None:
+    with pytest.raises(ScriptError, match="cannot write here"):
+        Agent(ScriptedRuntime(ASK), [PARK]).run_sync("Park the car.")
+
+
+def test_the_table_of_what_is_asked() -> None:
+    outcome = outcome_of("calls", ASK.text, Facts(tools=(PARK,)))
+    assert (outcome.name, outcome.keep, outcome.stop, outcome.mask) == ("ask", False, None, True)
+    assert outcome.ask == ("parking_zone", "hours")
+    wrong = outcome_of("calls", '{"ask":["colour"]}', Facts(tools=(PARK,), repairs=1))
+    assert wrong.again and "required argument" in wrong.error
+
+
+def test_a_base_without_a_tools_skill_calls_under_the_grammar(make_runtime: Any) -> None:
+    """It is told in its branch how calls are written, and answers in words once it calls nothing."""
+    base = make_runtime().base
+    runtime, told = bare_runtime(base), []
+    plain = runtime.generate
+
+    def spied(branch: Any, invocation: Any, *rest: Any, **form: Any) -> Any:
+        told.append(base.tokenizer.decode(list(invocation)))
+        return plain(branch, invocation, *rest, **form)
+
+    runtime.generate = spied  # type: ignore[method-assign]
+    result = Agent(runtime, [PARK]).run_sync("Park the car.")
+    assert result.steps[0].skill == "tools" and base.prompting.call_form in told[0]
+    assert not any(base.prompting.call_form in message.content for message in result.messages)
+
+
+def test_a_runtime_without_a_tools_skill_has_the_base_call(tiny_base: Any, tmp_path: Any) -> None:
+    from loraloop.agent.bare import Unrouted
+
+    folder = blank_skill(tiny_base, "mine").save(tmp_path / "mine")
+    runtime = Runtime.load(tiny_base, skills=[folder], router=Unrouted())
+    assert runtime.with_contract("calls") == ("tools",)

@@ -1,0 +1,65 @@
+"""Values of options that mean nothing are an InputError that names the option, never a TypeError."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from loraloop.agent import Agent, Gate, Guard, Limits, Policy, Sampling, Thresholds
+from loraloop.testing import ScriptedRuntime
+from loraloop.tool_schemas.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Limits(max_steps="3"), "max_steps is '3': give a whole number"),  # type: ignore[arg-type]
+        (lambda: Limits(step_tokens=1.5), "step_tokens is 1.5"),  # type: ignore[arg-type]
+        (lambda: Limits(deadline="soon"), "deadline is 'soon': give a number"),  # type: ignore[arg-type]
+        (lambda: Limits(tool_timeout=None), "tool_timeout is None"),  # type: ignore[arg-type]
+        (lambda: Limits(keep_free=True), "keep_free is True"),
+        (lambda: Policy(max_calls="2"), "max_calls is '2'"),  # type: ignore[arg-type]
+        (lambda: Policy(repairs=None), "repairs is None"),  # type: ignore[arg-type]
+        (lambda: Policy(skills="tools"), "skills is 'tools': give a list"),  # type: ignore[arg-type]
+        (lambda: Policy(forbid=3), "forbid is 3"),  # type: ignore[arg-type]
+        (lambda: Policy(thresholds=0.5), "thresholds is 0.5"),  # type: ignore[arg-type]
+        (lambda: Thresholds(no_call="often"), "no_call is 'often': give a probability"),  # type: ignore[arg-type]
+        (lambda: Gate(screen="high"), "screen is 'high': give a probability"),  # type: ignore[arg-type]
+        (lambda: Guard(planned_from="x"), "planned_from is 'x'"),  # type: ignore[arg-type]
+        (lambda: Sampling(temperature="hot"), "temperature is 'hot'"),  # type: ignore[arg-type]
+        (lambda: Sampling(seed="a"), "seed is 'a'"),  # type: ignore[arg-type]
+    ],
+)
+def test_settings(make: Callable[[], object], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"limits": {"max_steps": 3}}, r"limits is .*: give Limits\(…\)"),
+        ({"policy": "auto"}, r"policy is 'auto': give Policy\(…\)"),
+        ({"sampling": 0.5}, "sampling is 0.5"),
+        ({"guard": True}, r"guard is True: give Guard\(…\)"),
+        ({"best": "all"}, "best is 'all'"),
+    ],
+)
+def test_an_agents_settings(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        Agent(ScriptedRuntime(), **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"messages": [{"role": "user", "content": "Hi."}]}, "messages has"),
+        ({"policy": {"skills": ["tools"]}}, "policy is"),
+        ({"prompt": 3}, "the prompt is 3: give a text"),
+    ],
+)
+def test_a_runs_options(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        Agent(ScriptedRuntime()).run_sync(**{"prompt": "Go.", **options})
