@@ -11,7 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from loraloop.tool_schemas.errors import InputError, ToolError
@@ -192,7 +192,7 @@ class HttpClient:
             origin = url = httpx.URL(request.url)
         except httpx.InvalidURL as error:
             raise ToolError(f"the arguments make no usable address: {error}") from None
-        method, content, headers = request.method, request.content, list(request.headers)
+        headers = list(request.headers)
         cookies = [*request.cookies, *((name, encode(value)) for name, value in credentials.cookies)]
         if cookies:
             headers.append(("Cookie", "; ".join(f"{name}={value}" for name, value in cookies)))
@@ -203,7 +203,8 @@ class HttpClient:
             if not _trusted(origin, url):  # from here on; what arguments put into headers may be confidential as well
                 headers = [(name, value) for name, value in headers if name.lower() in ("accept", "content-type")]
                 query = ()
-            answer = self._once(method, url, hide, _target(url, query), headers, content, sending, end)
+            request = replace(request, headers=tuple(headers))
+            answer = self._once(request, url, _target(url, query), sending, end, hide=hide)
             location = answer.headers.get("location")
             if answer.status not in _REDIRECTS or location is None:
                 return answer
@@ -215,25 +216,19 @@ class HttpClient:
                 raise ToolError("redirected from https to plain http, which is refused")
             if not _trusted(origin, target) and hide.finds(str(target)):
                 raise ToolError("redirected to another host with a credential in the address, which is refused")
-            if answer.status == 303 or (answer.status in (301, 302) and method == "POST"):
-                method, content = ("HEAD" if method == "HEAD" else "GET"), None
+            if answer.status == 303 or (answer.status in (301, 302) and request.method == "POST"):
+                request = replace(request, method="HEAD" if request.method == "HEAD" else "GET", content=None)
                 headers = [(name, value) for name, value in headers if name != "Content-Type"]
             url = target.copy_with(fragment=None)
         raise ToolError(f"more than {self.policy.redirects} redirects")
 
     def _once(
-        self,
-        method: str,
-        url: httpx.URL,
-        hide: Redactor,
-        target: bytes,
-        headers: Sequence[tuple[str, str]],
-        content: bytes | None,
-        sending: Sending,
-        end: float,
+        self, request: HttpRequest, url: httpx.URL, target: bytes, sending: Sending, end: float, *, hide: Redactor
     ) -> HttpAnswer:
+        """Sends a request to one address, where `target` is its path with the credentials that go there."""
         import httpcore
 
+        method, content, headers = request.method, request.content, request.headers
         pool, deadline = self._pool(url)
         connecting = True
 

@@ -266,14 +266,14 @@ def _body(writer: SchemaWriter, body: dict[str, Any], parts: Parts) -> tuple[str
     if kind == "text":
         if _kinds(writer.document, node, there) - {"scalar"}:
             raise SchemaError("a list or an object cannot be sent as plain text", json_path(there))
-        return sent, [_whole(writer, node, there, "text", body, required)]
+        return sent, [_whole(writer.write(node, there), "text", body)]
     flat = writer.flat(node, there) if isinstance(node, dict) and not writer.has_heirs(node, there) else None
     if kind == "form":
         if flat is None:
             raise SchemaError("a form has to be an object with properties, without alternatives", json_path(there))
         return sent, list(_form(writer, flat, described.get("encoding", {}), parts))
     fields = None if flat is None or flat.extra not in (None, False) else _fields(writer, flat, required)
-    return sent, fields or [_whole(writer, node, there, "json", body, required)]
+    return sent, fields or [_whole(writer.write(node, there), "json", body)]
 
 
 def _fields(writer: SchemaWriter, flat: Flat, required: bool) -> list[Argument]:
@@ -286,13 +286,10 @@ def _fields(writer: SchemaWriter, flat: Flat, required: bool) -> list[Argument]:
     return [Argument(Place("body", name), schema, name in needs) for name, schema in schemas.items()]
 
 
-def _whole(
-    writer: SchemaWriter, node: Any, parts: Parts, where: Where, body: dict[str, Any], required: bool
-) -> Argument:
-    schema = writer.write(node, parts)
+def _whole(schema: Any, where: Where, body: dict[str, Any]) -> Argument:
     if isinstance(description := body.get("description"), str) and description.strip():
         schema = {**(schema if isinstance(schema, dict) else {}), "description": description.strip()}
-    return Argument(Place(where, "body"), schema, required)
+    return Argument(Place(where, "body"), schema, body.get("required") is True)
 
 
 def _form(writer: SchemaWriter, flat: Flat, encoding: Any, parts: Parts) -> Iterator[Argument]:

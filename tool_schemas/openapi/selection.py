@@ -121,7 +121,9 @@ def operations(document: OpenApiDocument) -> list[Operation]:
             number += 1
             name = f"{stem[: _LONGEST - len(str(number)) - 1]}_{number}"
         names.add(name)
-        found.append(Operation(method.upper(), path, node, item, parts, name, problem))
+        found.append(
+            Operation(method=method.upper(), path=path, node=node, item=item, parts=parts, name=name, problem=problem)
+        )
     return found
 
 

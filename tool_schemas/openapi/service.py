@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec
 from urllib.parse import urljoin
 
 from loraloop.tool_schemas.errors import InputError, LoraloopError, SchemaError
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from loraloop.tool_schemas.schema.findings import OnUnsupported
 
 CheckResults = Literal["no", "open", "exact"]
+P = ParamSpec("P")
 
 _DESCRIBED = 400  # characters of a description
 _SHOWN = 20  # refusals that an error lists
@@ -178,33 +179,18 @@ def _planned(document: OpenApiDocument, operation: Operation, security: Security
     return _Plan(operation, ways, taken, _returns(document, operation, check))
 
 
-class OpenApiOptions(TypedDict, total=False):
-    """The options of `load_openapi`."""
+def _alone(load: Callable[P, OpenApiTools]) -> Callable[P, tuple[Tool, ...]]:
+    def tools(*args: P.args, **kwargs: P.kwargs) -> tuple[Tool, ...]:
+        return load(*args, **kwargs).tools
 
-    base_url: str | None
-    include: Iterable[str] | None
-    exclude: Iterable[str]
-    deprecated: bool
-    policy: NetworkPolicy | None
-    auth: Given
-    server_variables: Mapping[str, str] | None
-    on_unsupported: OnUnsupported
-    on_refused: Literal["raise", "skip"]
-    check_results: CheckResults
-    client: HttpClient | None
-    sending: Sending | None
+    return tools
 
 
-def tools_from_openapi(source: Mapping[str, Any] | str | Path, **options: Unpack[OpenApiOptions]) -> tuple[Tool, ...]:
-    """The tools of an OpenAPI document; takes the options of `load_openapi`.
+tools_from_openapi = _alone(load_openapi)
+"""The tools of an OpenAPI document; takes what `load_openapi` takes.
 
-    Their connections are closed when none of the tools is held any more.
-
-    Args:
-        source: The document, its file or its URL.
-        **options: See `load_openapi`.
-    """
-    return load_openapi(source, **options).tools
+Their connections are closed when none of the tools is held any more.
+"""
 
 
 def _refusal(operation: Operation, error: Exception) -> Omitted:

@@ -113,7 +113,7 @@ def relaxed(schema: dict[str, Any], found: Iterable[SchemaFinding]) -> dict[str,
 
     What lies deeper is left out first: what stands for a keyword may take the place of all that lies under it.
     """
-    out = json.loads(json.dumps(schema))
+    out: dict[str, Any] = json.loads(json.dumps(schema))
     for each in sorted(found, key=lambda each: -len(each.parts)):
         place: Any = out
         for part in each.parts:

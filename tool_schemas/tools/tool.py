@@ -345,7 +345,9 @@ class Tool:
 
         endpoint = endpoint_of(parameters, method.upper(), url, options)
         mode = options.get("on_unsupported", "refuse")
-        return cls.from_endpoint(name, description, parameters, endpoint, options.get("returns"), mode)
+        return cls.from_endpoint(
+            name, description, parameters, endpoint, returns=options.get("returns"), on_unsupported=mode
+        )
 
     @classmethod
     def from_endpoint(

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import inspect
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loraloop.tool_schemas import ApiKey, OpenApiTools, load_openapi
+from loraloop.tool_schemas import ApiKey, OpenApiTools, load_openapi, tools_from_openapi
 from loraloop.tool_schemas.errors import InputError, LoraloopError, SchemaError, UnknownNameError
 from loraloop.tool_schemas.openapi.document import OpenApiDocument
 from loraloop.tool_schemas.openapi.selection import operations
-from loraloop.tool_schemas.openapi.service import OpenApiOptions
 
 STRING = {"type": "string"}
 BASE = "https://api.test"
@@ -173,9 +171,13 @@ WHOLE["paths"]["/form"] = {
 }
 
 
-def test_the_options_of_both_functions_are_the_same() -> None:
-    taken = inspect.signature(load_openapi).parameters
-    assert set(OpenApiOptions.__annotations__) == set(taken) - {"source"}
+def test_the_tools_alone() -> None:
+    document = {"openapi": "3.1.0", "info": {}, "paths": {"/a": {"get": {"operationId": "a", "responses": {}}}}}
+    both = (
+        load_openapi(document, base_url="https://h.test").tools,
+        tools_from_openapi(document, base_url="https://h.test"),
+    )
+    assert [[tool.name for tool in tools] for tools in both] == [["a"], ["a"]]
 
 
 # --- refusals --------------------------------------------------------------------------------------------------------
