@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, Unpack, overload
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import Passage
@@ -20,7 +20,6 @@ from loraloop.agent.loop.iterate import RunSteps, RunStream, awaited, running_lo
 from loraloop.agent.loop.job import NO_JOURNAL, Job, Journal, check_policy
 from loraloop.agent.loop.run import Run
 from loraloop.agent.loop.transcript import as_passages, as_tools, request, system_content
-from loraloop.agent.options import Decisions, Options, ResumeOptions, Settings
 from loraloop.agent.output_type import OutputType
 from loraloop.agent.policy import Policy
 from loraloop.agent.result import RunResult, T
@@ -32,7 +31,7 @@ from loraloop.agent.sessions.runs import after_approval, as_sessions, in_session
 from loraloop.agent.signing import use_once
 from loraloop.agent.skills.mixture import Mixture
 from loraloop.agent.tools.approval import decided
-from loraloop.agent.tools.calls import PYTHON
+from loraloop.agent.tools.calls import PYTHON, Approve, Deny
 from loraloop.agent.tools.python_tool import python_tool
 from loraloop.agent.tools.tool_choice import check_names_free
 from loraloop.tool_schemas.errors import InputError
@@ -41,9 +40,52 @@ from loraloop.tool_schemas.tools.context import D
 from loraloop.tool_schemas.tools.tool import Tool, check_deps
 
 if TYPE_CHECKING:
+    from loraloop.agent.sessions.journal import OnUnfinished
     from loraloop.agent.sessions.sessions import Session, Sessions
 
 R = TypeVar("R")
+
+
+class Options(TypedDict, Generic[D], total=False):
+    """What a run can be given besides its prompt and its output type; see `Agent.run_sync`."""
+
+    passages: Sequence[Passage | Mapping[str, Any] | str] | None
+    messages: Sequence[Message]
+    skill: str | Mapping[str, float] | None
+    policy: Policy | None
+    tool_choice: str | Mapping[str, Any] | None
+    deps: D
+    guard: Guard | None
+    session: Session | str | None
+    on_unfinished: OnUnfinished | None
+
+
+class Settings(TypedDict, Generic[D], total=False):
+    """What an agent can be given besides tools, instructions and output type; see `Agent`."""
+
+    limits: Limits | None
+    policy: Policy | None
+    sampling: Sampling | None
+    python: bool | Sandbox
+    hooks: Sequence[Hook | RunHook | Callable[[Any], object]]
+    deps_type: type[D] | None
+    retriever: Retriever | None
+    best: int
+    guard: Guard | None
+    sessions: Sessions | str | PathLike[str] | None
+
+
+Decisions = Mapping[str, Approve | Deny]
+"""What was said of calls that wait, by their ids."""
+
+
+class ResumeOptions(TypedDict, Generic[D], total=False):
+    """What a run that goes on can be given besides what it keeps; see `Agent.resume_sync`."""
+
+    policy: Policy | None
+    deps: D
+    guard: Guard | None
+    session: Session | str | None
 
 
 class Agent(Generic[T, D]):
@@ -357,7 +399,9 @@ class Agent(Generic[T, D]):
         loop: asyncio.AbstractEventLoop | None = None,
         **options: Unpack[Options[Any]],
     ) -> Run:
-        journal, prompt, given = in_session(self, prompt, {**options, "output_type": output_type})
+        journal, prompt, given = in_session(
+            self.sessions, self._architecture, prompt, {**options, "output_type": output_type}
+        )
         job = self.job(prompt, journal=journal, **given)
         return Run(
             self.runtime, job, checkpoint=journal.interrupted, journal=journal, hooks=self.hooks, loop=loop
@@ -408,14 +452,14 @@ class Agent(Generic[T, D]):
         session: Session | str | None = None,
     ) -> Run:
         given = {"policy": policy, "deps": deps, "guard": guard, "output_type": output_type}
-        journal = after_approval(self, session, given)
+        journal = after_approval(self.sessions, self._architecture, session, given)
         guard = self._guarded(guard or self.guard)
         check_deps(deps, self.deps_type, self.tools)
         if not isinstance(pending, Checkpoint) or pending.written is None:
             raise InputError(
                 f"{type(pending).__name__} is no pending run: give RunResult.pending, or PendingRun.from_json(…)"
             )
-        if self.runtime.base.fingerprints.architecture != pending.asked.architecture:
+        if self._architecture != pending.asked.architecture:
             raise InputError(
                 f"run {pending.run_id} was paused on another base (its architecture, tokenizer or chat template "
                 "differs): resume it on the base that it began with"
@@ -442,6 +486,10 @@ class Agent(Generic[T, D]):
             output=self.output if output_type is None else self._output(output_type),
             **asked,
         )
+
+    @property
+    def _architecture(self) -> str:
+        return self.runtime.base.fingerprints.architecture
 
     def _check(self, policy: Policy) -> None:
         check_policy(policy, self.tools, self.limits, self.runtime)

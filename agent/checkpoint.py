@@ -178,7 +178,7 @@ class RunState:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class ActingStep:
     """A step that is written, whose calls wait for approval or are about to run.
 
     Attributes:
@@ -212,7 +212,7 @@ class Checkpoint:
     lines: tuple[Line, ...]
     steps: tuple[Step, ...]
     state: RunState
-    written: Written | None = None
+    written: ActingStep | None = None
     version: int = VERSION
     signature: str = field(default="", compare=False)
 

@@ -70,7 +70,7 @@ class Gates:
                 said = self._screened(trunk, at)
                 least, positive = _asks(gate, said)
                 record = replace(record, screen=said.probability, screen_from=least)
-                yield Screened(self._run_id, index, said.probability, positive, place, least)
+                yield Screened(self._run_id, index, said.probability, positive, place=place, threshold=least)
                 if not positive:
                     yield self._kept(record)
                     continue

@@ -79,5 +79,5 @@ def _action(described: str) -> str:
 
 def _says_yes(runtime: Runtime, trunk: Trunk, threshold: float | None) -> bool:
     two_way = TwoWayChoice(YES, NO, runtime.base.tokenizer.token_bytes, threshold)
-    out = written(runtime, trunk, trunk.author, runtime.grammar(Choice((YES, NO))), 8, two_way)
+    out = written(runtime, trunk, trunk.author, runtime.grammar(Choice((YES, NO))), tokens=8, two_way=two_way)
     return out.text == YES

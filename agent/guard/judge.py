@@ -84,7 +84,7 @@ class Judge:
         assert two_way is not None
         grammar = runtime.grammar(JsonSchema(verdict_schema()))
         with runtime.activate(self.skill) as active:
-            out = written(runtime, trunk, active.author, grammar, TOKENS, two_way)
+            out = written(runtime, trunk, active.author, grammar, tokens=TOKENS, two_way=two_way)
         said = verdict_of(out.text)
         chance = float(said.unsafe) if out.weighed is None else out.weighed
         return Judgement(said, out.text, chance, two_way.threshold, perf_counter() - start)

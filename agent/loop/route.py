@@ -134,7 +134,14 @@ class SkillChooser:
         self._runtime.check(route.skill)
         least, routed = self._job.policy.thresholds.mix, first or route.skill
         mixture = self._mixed(route, least) if least and route.skill != NONE else None
-        said = RouteRecord(route.probability, routed, route.abstained, route.runners_up, route.masked, mixture)
+        said = RouteRecord(
+            probability=route.probability,
+            routed=routed,
+            abstained=route.abstained,
+            runners_up=route.runners_up,
+            masked=route.masked,
+            mixture=mixture,
+        )
         return Decision(str(mixture or route.skill), "router" if routed == route.skill else "policy", said)
 
     def _mixed(self, route: Route, least: float) -> Mixture | None:

@@ -20,6 +20,7 @@ from typing import Any
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.origin import Origin
 from loraloop.agent.checkpoint import (
+    ActingStep,
     Again,
     Asked,
     Checkpoint,
@@ -28,7 +29,6 @@ from loraloop.agent.checkpoint import (
     NextStep,
     RunState,
     Spent,
-    Written,
 )
 from loraloop.agent.engine.branch import Branch
 from loraloop.agent.engine.generate import Generated
@@ -424,7 +424,7 @@ class Run:
         calls = self._approver.pending(step.index, outcome.calls, self._executor.answered, known)
         calls = yield from self._approver.ask(step.index, calls)
         self._began += monotonic() - asked  # a person's time is none of the run's
-        now = self.checkpoint(Written(replace(step, ms=clock.added(step.ms)), draft.contract, calls))
+        now = self.checkpoint(ActingStep(replace(step, ms=clock.added(step.ms)), draft.contract, calls))
         if any(call.open for call in calls) and not self._cancelled.is_set():
             self._pause(now)
             return None
@@ -482,7 +482,7 @@ class Run:
                 valued=outcome.value is not None,
             )
 
-    def checkpoint(self, written: Written | None = None) -> Checkpoint:
+    def checkpoint(self, written: ActingStep | None = None) -> Checkpoint:
         """All that the run needs to go on from here.
 
         Args:
@@ -526,7 +526,7 @@ class Run:
         if known is not None and known.written is not None:
             yield from self._go_on(known.written)
 
-    def _go_on(self, written: Written) -> Iterator[Event]:
+    def _go_on(self, written: ActingStep) -> Iterator[Event]:
         """Does what the step says that waited, or that was interrupted while its calls ran."""
         step, code = written.step, written.contract == "code"
         calls = tuple(Call(call.name, call.arguments) for call in written.calls)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Literal
 
-from loraloop.agent.checkpoint import Asked, Checkpoint, Line, RunState, Written
+from loraloop.agent.checkpoint import ActingStep, Asked, Checkpoint, Line, RunState
 from loraloop.agent.result import RunResult
 from loraloop.agent.step import Step
 from loraloop.agent.tools.calls import CallRecord
@@ -294,7 +294,7 @@ def interrupted_of(database: sqlite3.Connection, session: str) -> Checkpoint | N
     where = f"of run {run} of session {session!r}"
     step, lines = None, tuple(lines_of(database, session))
     if written is not None:
-        step, line = loaded(tuple[Written, Line], written, f"the step {where} that was acting")
+        step, line = loaded(tuple[ActingStep, Line], written, f"the step {where} that was acting")
         lines = (*lines, line)
     return Checkpoint(
         run_id=run_id,

@@ -11,7 +11,6 @@ from loraloop.agent.loop.job import NO_JOURNAL, Journal
 from loraloop.tool_schemas.errors import InputError, SessionError
 
 if TYPE_CHECKING:
-    from loraloop.agent.agent import Agent
     from loraloop.agent.sessions.sessions import Session, Sessions
 
 _OBJECTS = ("policy", "deps", "output_type", "guard")  # what a run is given that is no data
@@ -26,11 +25,14 @@ def as_sessions(given: Sessions | str | PathLike[str] | None) -> Sessions | None
     return given if isinstance(given, Sessions) else Sessions(given)
 
 
-def in_session(agent: Agent[Any, Any], prompt: str, options: dict[str, Any]) -> tuple[Journal, str, dict[str, Any]]:
+def in_session(
+    store: Sessions | None, architecture: str, prompt: str, options: dict[str, Any]
+) -> tuple[Journal, str, dict[str, Any]]:
     """The journal, the prompt and the options of a run, which may be one in a session.
 
     Args:
-        agent: Who runs it.
+        store: Where sessions are that are named by their ids.
+        architecture: Fingerprint of the base that runs it.
         prompt: Empty to go on with what was interrupted.
         options: As the run was given them; `session` and `on_unfinished` may be among them, and are taken out.
 
@@ -44,9 +46,8 @@ def in_session(agent: Agent[Any, Any], prompt: str, options: dict[str, Any]) -> 
         return NO_JOURNAL, prompt, options
     if session is None:
         raise InputError("on_unfinished is about the calls of a session: give session=… too")
-    session = _found(agent, session)
+    session = _found(store, session)
     journal = session.journal(prompt, on_unfinished)
-    architecture = agent.runtime.base.fingerprints.architecture
     objects = tuple(name for name in _OBJECTS if options.get(name) is not None)
     if journal.interrupted is not None:
         return (
@@ -58,7 +59,9 @@ def in_session(agent: Agent[Any, Any], prompt: str, options: dict[str, Any]) -> 
     if not prompt.strip() and not added:
         raise SessionError(f"session {session.id!r} has no interrupted run to go on with: give a prompt")
     skill, tool_choice = options.get("skill"), options.get("tool_choice")
-    journal.asked = Asked("", (), _plain(skill), _plain(tool_choice), objects, architecture)
+    journal.asked = Asked(
+        "", skill=_plain(skill), tool_choice=_plain(tool_choice), objects=objects, architecture=architecture
+    )
     return journal, prompt, {**options, "messages": (*journal.history, *added)}
 
 
@@ -83,7 +86,9 @@ def _plain(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else value
 
 
-def after_approval(agent: Agent[Any, Any], session: Session | str | None, options: dict[str, Any]) -> Journal:
+def after_approval(
+    store: Sessions | None, architecture: str, session: Session | str | None, options: dict[str, Any]
+) -> Journal:
     """The journal of a run that goes on, once its calls that waited are decided: in a session, a turn of its own.
 
     Raises:
@@ -92,15 +97,15 @@ def after_approval(agent: Agent[Any, Any], session: Session | str | None, option
     """
     if session is None:
         return NO_JOURNAL
-    journal = _found(agent, session).journal("", approval=True)
+    journal = _found(store, session).journal("", approval=True)
     objects = tuple(name for name in _OBJECTS if options.get(name) is not None)
-    journal.asked = Asked("", (), None, None, objects, agent.runtime.base.fingerprints.architecture)
+    journal.asked = Asked("", objects=objects, architecture=architecture)
     return journal
 
 
-def _found(agent: Agent[Any, Any], session: Session | str) -> Session:
+def _found(store: Sessions | None, session: Session | str) -> Session:
     if not isinstance(session, str):
         return session
-    if agent.sessions is None:
+    if store is None:
         raise InputError(f"session={session!r}: give the agent its sessions, Agent(…, sessions='FILE'), or a Session")
-    return agent.sessions.session(session)
+    return store.session(session)

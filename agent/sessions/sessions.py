@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from loraloop.adapters.base.loading.folders import data_folder
 from loraloop.adapters.base.messages import Message
@@ -35,9 +35,6 @@ from loraloop.agent.sessions.rows import (
     turns_of,
 )
 from loraloop.tool_schemas.errors import InputError, SessionError, unknown
-
-if TYPE_CHECKING:
-    from loraloop.agent.agent import Agent
 
 __all__ = ["OnUnfinished", "Session", "SessionCall", "SessionInfo", "SessionState", "SessionTurn", "Sessions"]
 
@@ -120,6 +117,13 @@ class Sessions:
         self.close()
 
 
+class SessionAgent(Protocol):
+    """What goes on with an interrupted run: an `Agent`."""
+
+    @property
+    def run_sync(self) -> Callable[..., Any]: ...
+
+
 class Session:
     """One conversation of a store. What it says of itself is read from the file each time.
 
@@ -178,7 +182,7 @@ class Session:
         turns = self.turns
         return tuple(call for call in turns[-1].calls if call.ended is None) if turns else ()
 
-    def resume(self, agent: Agent[Any, Any], on_unfinished: OnUnfinished | None = None, **options: Any) -> Any:
+    def resume(self, agent: SessionAgent, on_unfinished: OnUnfinished | None = None, **options: Any) -> Any:
         """Goes on with the run that was interrupted: ``agent.run_sync(session=…)`` without a prompt.
 
         Args:

@@ -206,7 +206,7 @@ def write_step(
     finally:
         runtime.store.put(trunk)
     ms = round((perf_counter() - start) * 1e3, 3)
-    yield Wrote(out.text, out.reason, Tokens(*counts), ms, out.weighed, out.threshold)
+    yield Wrote(out.text, out.reason, Tokens(*counts), ms, weighed=out.weighed, threshold=out.threshold)
 
 
 def openings_of(

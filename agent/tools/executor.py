@@ -23,7 +23,7 @@ from loraloop.agent.loop.job import Job, Journal
 from loraloop.agent.step import Step
 from loraloop.agent.tools.calls import Approve, CallRecord, Deny, PendingCall, call_key
 from loraloop.agent.tools.observation import observation, shortened
-from loraloop.agent.tools.runner import CANCELLED, Running, ToolRunner
+from loraloop.agent.tools.runner import CANCELLED, RunningCalls, ToolRunner
 from loraloop.tool_schemas.tools.calls import Call
 from loraloop.tool_schemas.tools.context import Context
 from loraloop.tool_schemas.tools.tool import Tool
@@ -145,9 +145,11 @@ class Executor:
         state = self._state
         left = self._job.limits.left(index, state.spent.calls, state.spent.tokens, self.deadline)
         attempt = state.retries.get(tool.name, 0) + 1
-        return Context(self._job.deps, self._run_id, index, attempt, left, self._runner.cancelled)  # fmt: skip
+        return Context(
+            self._job.deps, self._run_id, index, attempt=attempt, left=left, cancelled=self._runner.cancelled
+        )
 
-    def _begin(self, index: int, number: int, due: _Due, running: Running, clock: Clock) -> Iterator[Event]:
+    def _begin(self, index: int, number: int, due: _Due, running: RunningCalls, clock: Clock) -> Iterator[Event]:
         """A call begins. When its event is told, nothing of it has happened."""
         if self._runner.cancelled():
             due.record = due.without_result(CANCELLED)
@@ -175,7 +177,7 @@ class Executor:
         due.record = due.noted(self._bounded(record))
         yield ToolCallFinished(self._run_id, index, due.record)
 
-    def _may_begin(self, due: _Due, running: Running) -> bool:
+    def _may_begin(self, due: _Due, running: RunningCalls) -> bool:
         """Whether a call may run beside those that run."""
         if not running:
             return True

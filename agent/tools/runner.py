@@ -65,9 +65,9 @@ class ToolRunner:
         finally:
             running.give_up()
 
-    def running(self) -> Running:
+    def running(self) -> RunningCalls:
         """A place for calls that run at the same time."""
-        return Running(self._loop, self.cancelled, self._calling)
+        return RunningCalls(self._loop, self.cancelled, self._calling)
 
     def ask(self, function: Callable[[], Any]) -> Any:
         """What a function of the caller's gives, sync or async; None if the run is cancelled before.
@@ -100,7 +100,7 @@ class _Started:
     thread: _Thread | None
 
 
-class Running:
+class RunningCalls:
     """The calls that run at the moment."""
 
     def __init__(

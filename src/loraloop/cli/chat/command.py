@@ -20,7 +20,7 @@ from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
     from loraloop.agent import PendingRun
-    from loraloop.agent.options import Decisions
+    from loraloop.agent.agent import Decisions
     from loraloop.cli.chat.conversation import Conversation
     from loraloop.cli.chat.screen import ChatScreen
     from loraloop.tool_schemas import Tool

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from loraloop.adapters.base import Message
     from loraloop.adapters.skill.contracts import Passage
     from loraloop.agent import Agent, PendingRun, RunResult, RunStream, Runtime
+    from loraloop.agent.agent import Decisions
     from loraloop.agent.events import Event
-    from loraloop.agent.options import Decisions
     from loraloop.agent.tracing.trace import Trace
     from loraloop.agent.tracing.tracer import Tracer
     from loraloop.tool_schemas import Tool
