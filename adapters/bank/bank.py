@@ -96,7 +96,7 @@ class Bank:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of all registered skills, in the order in which they were added."""
+        """Names of all registered skills, in the order in which they were added."""
         with self._lock:
             return tuple(self._entries)
 

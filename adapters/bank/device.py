@@ -1,4 +1,4 @@
-"""The bank's upper tier: the slots, which skill is in which, and which one makes room."""
+"""The bank's device tier: which skill is in which slot, and which skill makes room for the next."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class DeviceTier:
 
     @property
     def bytes(self) -> int:
-        """Of all slots."""
+        """Bytes of all slots, used or not."""
         return sum(stack.bytes for stack in self.stacks) + self.extras.bytes
 
     @property

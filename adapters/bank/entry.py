@@ -1,4 +1,4 @@
-"""What a bank knows of one of its skills."""
+"""One registered skill of a bank."""
 
 from __future__ import annotations
 

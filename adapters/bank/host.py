@@ -1,4 +1,4 @@
-"""The bank's middle tier: skills that have been read and laid out, in memory from which a slot is written quickly."""
+"""The bank's host tier: skills that have been read and laid out in memory, so that a slot is written by copying."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class HostPayload:
 
     @property
     def rank(self) -> int:
-        """What a module's update may have at least: the ranks that a slot needs."""
+        """The rank that a slot needs to hold this payload."""
         return max((-(-A.shape[0] // len(GROUPS[group])) for (_, group), (A, _) in self.pairs.items()), default=0)
 
     @classmethod
@@ -113,7 +113,7 @@ def check_size(made: HostPayload, where: str) -> None:
 
 
 Views = dict[Site, tuple[Tensor, Tensor]]
-"""Of one slot, for each site in use: shrink [K, r] and expand [r, O], r the rank in use; see `kernels.lora`."""
+"""The matrices of one slot, for each site in use: shrink [K, r] and expand [r, O], r the rank in use."""
 
 
 class SlotStack:
@@ -153,12 +153,12 @@ class SlotStack:
 
     @property
     def bytes(self) -> int:
-        """What its tensors occupy at most; on a CPU, pages that no skill has needed are not there yet."""
+        """Bytes of all slots; on a CPU, pages that no skill has needed yet take no memory."""
         return self._store.nbytes
 
     @property
     def slot_bytes(self) -> int:
-        """Of one slot."""
+        """Bytes of one slot."""
         return self._store.nbytes // len(self.slots)
 
     def _block(self, offset: int, rows: int, columns: int) -> Tensor:

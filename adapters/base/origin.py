@@ -1,4 +1,4 @@
-"""Where a message of a transcript comes from, and whether what it says may be followed."""
+"""The origin of a message: who wrote it, and whether instructions in it may be followed."""
 
 from __future__ import annotations
 

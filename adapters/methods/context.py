@@ -1,4 +1,4 @@
-"""What a method may know of the base it is trained on: its dimensions and, where it asks, the values it serves."""
+"""What a method can read of the base that it is trained on: dimensions and, where it asks, weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a method is: hyper-parameters that make parameters, and turn them into a payload."""
+"""The interface of a method: hyper-parameters that make parameters and turn them into a payload."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What slots hold besides low-rank pairs: gains, biases, modules, virtual tokens, at addresses that never change."""
+"""The parts of slots besides low-rank pairs: gains, biases, bottlenecks and virtual tokens, at fixed addresses."""
 
 from __future__ import annotations
 
@@ -80,11 +80,11 @@ class ExtraSlots:
 
     @property
     def bytes(self) -> int:
-        """What its tensors occupy at most."""
+        """Bytes of all places that were made."""
         return sum(block.nbytes for block in self._blocks.values())
 
     def used(self, slot: int) -> int:
-        """Bytes of what a slot holds."""
+        """Bytes that the parts of a slot take."""
         return self._used.get(slot, 0)
 
     def load(self, slot: int, extras: Payload | None) -> Payload | None:

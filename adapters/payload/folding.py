@@ -1,4 +1,4 @@
-"""What a payload makes of the base's own matrices, where it is nothing more than other matrices."""
+"""Payloads folded into the base's own matrices, for those skills that amount to other matrices."""
 
 from __future__ import annotations
 

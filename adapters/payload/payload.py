@@ -1,4 +1,4 @@
-"""What every method reduces to, and how it attaches to a forward while it is being trained."""
+"""The payload: the one form that every method reduces to, and how a payload joins a forward in training."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Bottleneck:
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """The parts that a method leaves in a slot; what is not named is untouched.
+    """What a skill changes in a forward, as a slot holds it. A site that no part names is computed as in the bare base.
 
     Virtual tokens (`prefix`, `prompt`) take the positions after the trunk's, the invocation follows them; under full
     activation they stand before everything. They are no part of a transcript.
@@ -114,12 +114,12 @@ class Payload:
 
     @property
     def kinds(self) -> frozenset[str]:
-        """Of the parts that are there; see `KINDS`."""
+        """The kinds of parts that this payload has; see `KINDS`."""
         return frozenset(kind for kind in KINDS if (part := getattr(self, kind)) is not None and len(part))
 
     @property
     def virtual(self) -> int:
-        """Positions that its virtual tokens take."""
+        """Number of positions that the virtual tokens take."""
         prefix = next(iter(self.prefix.values()))[0].shape[0] if self.prefix else 0
         return prefix + (0 if self.prompt is None else self.prompt.shape[0])
 

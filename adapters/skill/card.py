@@ -1,4 +1,4 @@
-"""The card: what a skill says about itself, as `card.json` beside its tensors."""
+"""The card of a skill: its description, method, contract, data and scores, as `card.json` beside its tensors."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _not_reserved(name: str) -> str:
 
 
 Name = Annotated[str, Field(pattern=f"^{NAME}$"), AfterValidator(_not_reserved)]
-"""What a skill may be called."""
+"""The name of a skill."""
 Token = Annotated[int, Field(ge=0)]
 Print = Annotated[str, Field(min_length=1)]
 
@@ -60,7 +60,7 @@ class _Frozen(BaseModel):
 
 
 class Fingerprints(_Frozen):
-    """Which base the skill was trained on.
+    """Fingerprints of the base that the skill was trained on.
 
     Attributes:
         architecture: dimensions, tokenizer and chat template; another one makes the skill meaningless.
@@ -86,11 +86,11 @@ class DataSource(_Frozen):
 
 
 class Threshold(_Frozen):
-    """From which probability the first of a contract's two openings is taken: an unsafe verdict, no call, no answer.
+    """The probability of the cautious outcome from which a step takes it: an unsafe verdict, no call, or no answer.
 
     Attributes:
-        value: the probability; without a threshold the likelier one is decoded.
-        chosen: how it was chosen: on what, by which rule, with which rates, by which command.
+        value: the probability. A skill without a threshold takes the likelier outcome.
+        chosen: how the value was chosen: on which data, by which rule and command, and with which rates.
     """
 
     value: Annotated[float, Field(ge=0, le=1)]
@@ -176,7 +176,7 @@ class Card(_Frozen):
 
     @property
     def blends(self) -> bool:
-        """Whether it can take part in a mixture, which is a weighted sum of low-rank pairs."""
+        """Whether the skill can take part in a mixture, which is a weighted sum of low-rank pairs."""
         return self.method in BLENDS
 
     @property

@@ -45,21 +45,21 @@ class Skill:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of its tensors, by name."""
+        """The shapes of the tensors, by name."""
         return {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
 
     @property
     def method(self) -> Method:
-        """What parametrizes its weights."""
+        """The method that made the tensors, with the card's hyper-parameters."""
         return method_of(self.card)
 
     @property
     def bytes(self) -> int:
-        """Size of the tensors."""
+        """Size of the tensors in bytes."""
         return sum(tensor.nbytes for tensor in self.tensors.values())
 
     def payload(self, config: Dimensions) -> Payload:
-        """What the skill puts into a slot of a base with these dimensions.
+        """The skill in the form that a slot of a base with these dimensions holds.
 
         Raises:
             SkillError: a tensor is missing, or one does not fit the others or the base.

@@ -28,7 +28,7 @@ _NAME = re.compile(
 )
 _ANY = 0  # a dimension that the method chooses: a rank, a width, a number of virtual tokens
 MOST = SIZES[-1]
-"""Of such a dimension."""
+"""The largest size of a dimension that the method chooses."""
 
 
 class SkillWarning(UserWarning):

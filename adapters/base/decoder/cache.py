@@ -16,11 +16,11 @@ from torch.nn.functional import scaled_dot_product_attention as sdpa
 STEP = 256  # positions a cache grows by, at least
 
 Prefix = Mapping[int, tuple[Tensor, Tensor]]
-"""Of every layer, rotated keys and values [P, kv_heads, head_dim]."""
+"""The rotated keys and values [P, kv_heads, head_dim] of every layer."""
 
 
 class Cache(Protocol):
-    """What the decoder asks of a cache."""
+    """The interface of a cache, as the decoder uses it."""
 
     length: int
 

@@ -18,7 +18,7 @@ Plan = Sequence[tuple[KVCache, int, int]]
 """Each row's cache, and where its tokens start and end among the forward's."""
 
 DTYPES = (torch.bfloat16, torch.float16)
-"""Of caches that torch's kernels read."""
+"""Dtypes of caches that torch's kernels read."""
 
 
 class FlashRows:

@@ -36,9 +36,16 @@ class StepCache:
         """Appends `k`, `v` `[B, kv_heads, D]`, each to its row's cache, and attends `q[B, heads, D]`."""
         from loraloop.kernels.gpu.triton_attention import decode_attention
 
-        planes = (layer, self._layers + layer)
         return decode_attention(
-            q, k, v, self.addresses, self.capacities, self.length, self._dtype, planes, self._window
+            q,
+            k,
+            v,
+            addresses=self.addresses,
+            capacities=self.capacities,
+            lengths=self.length,
+            dtype=self._dtype,
+            planes=(layer, self._layers + layer),
+            window=self._window,
         )
 
     def commit(self) -> None:
