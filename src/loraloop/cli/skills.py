@@ -1,4 +1,4 @@
-"""``loraloop skills``: `list` and `show` them, `merge` one into its base, `export` one, `lint` it for vLLM."""
+"""``loraloop skills``: `list`, `show`, `build` them for a base; `merge` one into its base, `export`, `lint` one."""
 
 from __future__ import annotations
 
@@ -173,6 +173,64 @@ def lint(name: Name, as_json: AsJson = False) -> None:
         lines = [f"refused: {reason}" for reason in refused] + [f"note: {note}" for note in notes]
         sys.stdout.write("\n".join(lines or ["nothing to say: vLLM serves it as it is"]) + "\n")
     raise typer.Exit(1 if refused else 0)
+
+
+@skills_app.command()
+def build(
+    base: Annotated[str, typer.Option("--base", help="A name of `loraloop bases`, folder, GGUF file, or hub id.")],
+    out: Annotated[Path, typer.Option("--out", help="Where skills, router and report go; a killed build goes on.")],
+    skills: Annotated[
+        str, typer.Option("--skills", help="Parted by commas: tools, retrieval, safety, code.")
+    ] = "tools,retrieval,safety,code",
+    data: Annotated[Path | None, typer.Option("--data", help="The folder of public sets; see recipes/data.")] = None,
+    quantize: Quantize = None,
+    minutes: Annotated[float | None, typer.Option("--minutes", help="Most minutes that a skill is trained.")] = None,
+    records: Annotated[int | None, typer.Option("--records", min=8, help="Most training records of a skill.")] = None,
+    measured: Annotated[int, typer.Option("--measured", min=1, help="Held-out records a skill is measured on.")] = 100,
+    only_plan: Annotated[bool, typer.Option("--plan", help="Say time, memory and disk; write nothing.")] = False,
+    gpu: Annotated[str, typer.Option("--gpu", help="With --plan: reckon for t4, l4, rtx4090, a100, h100, h200.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Train the shipped skills and a router for another base, and measure them beside the bare base.
+
+    A build that was killed goes on where it stopped when the same command is given again.
+    """
+    from loraloop.build_plan import plan
+    from loraloop.render.training import Watch, clock
+    from loraloop.skill_build import BuildOrder, load
+    from loraloop.skill_build import build as built
+
+    names = tuple(name.strip() for name in skills.split(",") if name.strip())
+    order = BuildOrder(
+        base=base,
+        out=out,
+        skills=names,
+        data=data,
+        quantize=quantize,
+        minutes=minutes,
+        records=records,
+        measured=measured,
+    )
+    watch = Watch(quiet=as_json)
+    if not only_plan:
+        report = built(order, observer=watch)
+        if as_json:
+            _print(report.to_dict())
+        else:
+            console().print(report.markdown(), markup=False, soft_wrap=True)
+        return
+    parts = plan(order, load(order, watch), gpu)
+    if as_json:
+        _print([part.to_dict() for part in parts])
+        return
+    from rich.table import Table
+
+    table = Table("part", "steps or states", "time", "memory", "disk", title=f"{base}, {gpu or 'this machine'}")
+    for part in parts:
+        sizes = f"{part.memory_mb:,.0f} MB", f"{part.disk_mb:,.0f} MB"
+        table.add_row(part.name, f"{part.steps:,}", clock(part.seconds), *sizes)
+    console().print(table)
+    console().print(f"{clock(sum(part.seconds for part in parts))} in all, without the evaluation")
 
 
 def _folder_of(name: str) -> Path:

@@ -1,0 +1,121 @@
+"""What building skills for a base would take: time, memory and disk, from a few measured steps or for a named GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from loraloop.skill_build import BuildOrder, parameters, router_document, skill_document
+from loraloop.tool_schemas.errors import unknown
+
+if TYPE_CHECKING:
+    from loraloop.adapters.base import Base
+    from loraloop.adapters.training.recipe.run import Prepared
+
+SAMPLED = 64
+"""Training records, and router states, that a plan measures."""
+GPUS: Mapping[str, tuple[float, int]] = {
+    "t4": (65, 16), "l4": (121, 24), "rtx4090": (165, 24), "a100": (312, 80), "h100": (990, 80), "h200": (990, 141),
+}  # fmt: skip
+"""By name: teraflops of dense bf16 products (fp16 for the T4), and gigabytes of memory."""
+REACHED = 0.2
+"""Share of its peak that a GPU is taken to reach in a training of short rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedPart:
+    """What one part of a build takes.
+
+    Attributes:
+        name: A skill, or `router`.
+        steps: Of its training; states to read for the router.
+        seconds: All of it but the evaluation.
+        memory_mb: Most memory.
+        disk_mb: While it is built.
+    """
+
+    name: str
+    steps: int
+    seconds: float
+    memory_mb: float
+    disk_mb: float
+
+    def to_dict(self) -> dict[str, Any]:
+        times = {"seconds": round(self.seconds), "memory_mb": round(self.memory_mb), "disk_mb": round(self.disk_mb)}
+        return {"name": self.name, "steps": self.steps, **times}
+
+
+def plan(order: BuildOrder, base: Base, gpu: str = "") -> list[PlannedPart]:
+    """What `build` would take for an order, part by part; nothing is written.
+
+    Args:
+        order: What would be built.
+        base: The loaded base.
+        gpu: A name of `GPUS`, to reckon for that GPU what is else measured here.
+
+    Raises:
+        UnknownNameError: There is no such GPU.
+    """
+    from loraloop.adapters.training.recipe.preview import estimate
+    from loraloop.adapters.training.recipe.recipe_file import read_recipe
+    from loraloop.adapters.training.recipe.run import prepare
+
+    if gpu and gpu not in GPUS:
+        raise unknown("GPU", gpu, GPUS)
+    parts = []
+    for name in order.skills:
+        document = skill_document(name, base, order)
+        if document is None:
+            continue
+        document["data"]["limit"] = SAMPLED
+        prepared = prepare(read_recipe(document), base)
+        disk = _disk_mb(prepared, base)
+        if gpu:
+            seconds, memory = _on_gpu(prepared, base, gpu)
+        else:
+            found = estimate(prepared)
+            seconds, memory = found.seconds, found.memory_mb
+        parts.append(PlannedPart(name, prepared.config.steps, seconds, memory, disk))
+    return [*parts, _router(order, base, gpu)]
+
+
+def _disk_mb(prepared: Prepared, base: Base) -> float:
+    """Two copies of the parameters, the optimizer's state, the skill, and the trunks that are kept."""
+    from loraloop.adapters.methods.context import BaseContext
+
+    count = sum(tensor.numel() for tensor in prepared.method.init(BaseContext(base), 0).values())
+    return count * (4 * 4 + 2 * 2) / 2**20 + 1024 * prepared.config.compute.trunk_cache_gb
+
+
+def _on_gpu(prepared: Prepared, base: Base, gpu: str) -> tuple[float, float]:
+    """Seconds and megabytes: two operations a parameter and token forward, four backward on the branch alone."""
+    speed, weights = GPUS[gpu][0] * 1e12 * REACHED, parameters(base)
+    trunk = sum(len(example.trunk) for example in prepared.train) / len(prepared.train)
+    branch = sum(example.length for example in prepared.train) / len(prepared.train) - trunk
+    step = prepared.config.batch * weights * (2 * trunk + 6 * branch) / speed
+    memory = (2 * weights + prepared.config.batch * (trunk + branch) * base.config.hidden_size * 80) / 2**20
+    return max(step, 0.05) * prepared.config.steps, memory
+
+
+def _router(order: BuildOrder, base: Base, gpu: str) -> PlannedPart:
+    """Reading the states, each once, and the fits, which take about two minutes on a processor."""
+    import time
+
+    from loraloop.router.features import extract
+    from loraloop.router.fit import read_router_recipe, share_of
+    from loraloop.router.states import frozen_states
+
+    recipe = read_router_recipe(router_document(base, order))
+    states = share_of(base, frozen_states("train", order.data, base.prompting.tools_header), recipe.share)
+    some = states[:: max(1, len(states) // SAMPLED)]
+    layer = max(1, round(base.config.layers * 2 / 3))
+    if gpu:
+        tokens = sum(len(base.chat.render(list(state.messages))) for state in some) / len(some)
+        each = max(2 * parameters(base) * tokens / (GPUS[gpu][0] * 1e12 * REACHED), 0.002)
+    else:
+        start = time.perf_counter()
+        extract(base, [state.messages for state in some], (layer,))
+        each = (time.perf_counter() - start) / len(some)
+    disk = len(states) * 2 * 4 * 2 * base.config.hidden_size / 2**20
+    return PlannedPart("router", len(states), each * len(states) + 120, 2 * parameters(base) / 2**20, disk)

@@ -1,0 +1,297 @@
+"""Skills and a router for another base: the shipped recipes trained, measured beside the bare base, and reported."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loraloop.tool_schemas.errors import InputError, unknown
+from loraloop.training import Observer, Silent, run_recipe, run_router_recipe
+
+if TYPE_CHECKING:
+    from loraloop.adapters.base import Base
+    from loraloop.adapters.training.recipe.report import RecipeReport
+
+SKILLS = ("tools", "retrieval", "safety", "code")
+TUNED = ("tools", "retrieval", "safety")
+"""Skills whose steps have two openings, so that a threshold is set."""
+SMALL, LARGE = "smollm2-135m", "qwen2.5-coder-1.5b"
+SMALL_PARAMETERS = 400_000_000
+"""Parameters up to which a base is trained like the embedded one."""
+REFUSED = 0.02
+"""Share of safe validation texts that the safety skill may refuse."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOrder:
+    """What is to be built.
+
+    Attributes:
+        base: A name of `loraloop bases`, a folder, a GGUF file or a hub id.
+        out: The folder that everything is written to.
+        skills: Which of `SKILLS`.
+        data: The folder of public sets. Without it the skills learn from the records of this package alone.
+        quantize: The form that the base is served in.
+        minutes: Most minutes that a skill is trained; its schedule fits into them.
+        records: Most training records of a skill; the schedule shrinks with them.
+        measured: Most held-out records that a skill is measured on, and half of those that choose its threshold.
+        router_share: Of the frozen system messages that the router's states are read under; fewer are faster.
+    """
+
+    base: str
+    out: Path
+    skills: Sequence[str] = SKILLS
+    data: Path | None = None
+    quantize: str | None = None
+    minutes: float | None = None
+    records: int | None = None
+    measured: int = 100
+    router_share: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.skills:
+            if name not in SKILLS:
+                raise unknown("skill", name, SKILLS)
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltSkill:
+    """A skill that was built.
+
+    Attributes:
+        name: Of the skill.
+        folder: Where it lies.
+        report: What its training reported, as JSON data.
+        threshold: The threshold on its card and its rates; None where it has none.
+    """
+
+    name: str
+    folder: Path
+    report: Mapping[str, Any]
+    threshold: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BuildReport:
+    """What was built for a base.
+
+    Attributes:
+        base: The base's name and form.
+        folder: Where everything lies.
+        skills: The skills, in the order in which they were built.
+        router: The router's folder.
+        router_scores: Its scores on sources that were left out.
+        notes: What is worth saying aloud.
+        facts: Command, machine, versions and seconds.
+    """
+
+    base: str
+    folder: Path
+    skills: Sequence[BuiltSkill]
+    router: Path
+    router_scores: Mapping[str, float]
+    notes: Sequence[str] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        skills = {
+            skill.name: {
+                "folder": skill.folder.name,
+                "evaluation": skill.report["evaluation"],
+                "training": skill.report["training"],
+                "threshold": skill.threshold,
+            }
+            for skill in self.skills
+        }
+        router = {"folder": self.router.name, "scores": dict(self.router_scores)}
+        told = {"base": self.base, "skills": skills, "router": router, "notes": list(self.notes)}
+        return {**told, "facts": dict(self.facts)}
+
+    def markdown(self) -> str:
+        """The report as a page: each skill's main measure beside the bare base's, and the router."""
+        from loraloop.adapters.training.recipe.report import interval
+
+        rows = ["| skill | measure | n | bare base, same grammar | skill |", "| --- | --- | ---: | ---: | ---: |"]
+        for skill in self.skills:
+            if not (found := skill.report["evaluation"]):
+                continue
+            main, scores = found["main"], found["scores"]
+            cells = " | ".join(interval(scores[system], main) for system in ("base", "skill"))
+            rows.append(f"| {skill.name} | {main.replace('_', ' ')} | {found['n']} | {cells} |")
+        router = [f"- {name.replace('_', ' ')}: {value:.3f}" for name, value in self.router_scores.items()]
+        use = ", ".join(f'"{skill.folder}"' for skill in self.skills)
+        return "\n".join(
+            [
+                f"# Skills of {self.base}\n",
+                "Percent with 95 % intervals, on records that were held out of training.\n",
+                *rows,
+                "\n## Router\n",
+                *router,
+                *(["\n## Notes\n", *(f"- {note}" for note in self.notes)] if self.notes else []),
+                "\n## Use\n\n```python",
+                f'Runtime.load("{self.facts["base"]}", skills=[{use}], router="{self.router}")\n```',
+                "",
+            ]
+        )
+
+    def write(self) -> None:
+        """Writes `report.json` and `report.md`."""
+        from loraloop.adapters.training.trainer.whole import write_text
+
+        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, default=str) + "\n"
+        write_text(self.folder / "report.json", text)
+        write_text(self.folder / "report.md", self.markdown())
+
+
+def build(order: BuildOrder, *, base: Base | None = None, observer: Observer | None = None) -> BuildReport:
+    """Trains the shipped recipes for a base, sets thresholds, fits its router, and writes cards and a report.
+
+    A build that was killed goes on where it stopped when it is called again with the same order: finished skills and a
+    finished router are kept, and a training goes on from its last checkpoint.
+
+    Args:
+        order: What is to be built.
+        base: The loaded base, if there is one already.
+        observer: Who is told how far it is.
+
+    Raises:
+        InputError: Nothing could be trained, or the data folder lacks what the records stand on.
+        BaseModelError: The base cannot be loaded.
+    """
+    from loraloop.render.report import command_line, machine, versions
+
+    watch, start = observer or Silent(), time.perf_counter()
+    loaded = base or load(order, watch)
+    notes: list[str] = []
+    built = []
+    for name in order.skills:
+        document = skill_document(name, loaded, order)
+        if document is None:
+            notes.append(f"{name} learns from public sets alone: give their folder with --data to train it")
+            continue
+        built.append(_skill(name, document, loaded, order, watch))
+    if not built:
+        raise InputError("; ".join(notes) or "name at least one skill")
+    router = order.out / "router"
+    if not (router / "router.json").is_file():
+        run_router_recipe(router_document(loaded, order), output=router, base=loaded, observer=watch)
+    card = json.loads((router / "router.json").read_text(encoding="utf-8"))["card"]
+    if order.data is None:
+        notes.append("trained on the records of this package alone; --data names the folder of public sets for more")
+    facts = {"base": order.base, "command": command_line(), "machine": machine(), "versions": versions()}
+    report = BuildReport(
+        base=f"{loaded.name} ({loaded.form})",
+        folder=order.out,
+        skills=built,
+        router=router,
+        router_scores=card["scores"],
+        notes=notes,
+        facts={**facts, "seconds": round(time.perf_counter() - start, 1)},
+    )
+    report.write()
+    return report
+
+
+def load(order: BuildOrder, watch: Observer) -> Base:
+    """The base of an order."""
+    from loraloop.adapters.base import Base
+
+    with watch.loading() as progress:
+        return Base.load(order.base, quantize=order.quantize, progress=progress)
+
+
+def parameters(base: Base) -> int:
+    """The parameters of a base's matrices."""
+    config = base.config
+    width = config.head_dim * (2 * config.heads + 2 * config.kv_heads)
+    layer = config.hidden_size * (width + 3 * config.intermediate_size)
+    return config.layers * layer + config.vocab_size * config.hidden_size * (1 if config.tied_embeddings else 2)
+
+
+def recipe_folder(base: Base) -> Path:
+    """The folder of the recipes that a base is trained by: its own, else those of the shipped base of its size."""
+    folder = Path(str(files("loraloop.recipes")))
+    if (folder / base.name).is_dir():
+        return folder / base.name
+    return folder / (SMALL if parameters(base) <= SMALL_PARAMETERS else LARGE)
+
+
+def skill_document(name: str, base: Base, order: BuildOrder) -> dict[str, Any] | None:
+    """The recipe of a skill, changed for a base and an order; None if it has no data without public sets."""
+    from loraloop.adapters.training.recipe.recipe_lines import read_yaml
+
+    document = read_yaml(recipe_folder(base) / f"{name}.yaml")[0]
+    data, schedule = document["data"], document["schedule"]
+    if order.data is None:
+        data["sources"] = [source for source in data["sources"] if "public" not in source]
+        if not data["sources"]:
+            return None
+    else:
+        data["folder"] = str(order.data)
+    if order.records is not None:
+        whole = data.get("limit", 2000)
+        data["limit"] = min(whole, order.records)
+        schedule["steps"] = max(2, round(schedule["steps"] * data["limit"] / whole))
+        schedule["validate_every"] = max(1, min(schedule["validate_every"], schedule["steps"] // 2))
+    if order.minutes is not None:
+        schedule["seconds"] = 60 * order.minutes
+    if not base.native:
+        schedule["trunks"] = "trained"
+    document["evaluation"] = {"limit": order.measured}
+    document["base"] = {"name": order.base, "quantize": order.quantize}
+    document["output"] = {"folder": str(order.out.resolve() / "work" / name), "register": False}
+    return document
+
+
+def router_document(base: Base, order: BuildOrder) -> dict[str, Any]:
+    """The recipe of the router, changed for a base and an order."""
+    from loraloop.adapters.training.recipe.recipe_lines import read_yaml
+
+    document = read_yaml(recipe_folder(base) / "router.yaml")[0]
+    document["base"] = {"name": order.base, "quantize": order.quantize}
+    if order.data is not None:
+        document["folder"] = str(order.data)
+    if order.router_share is not None:
+        document["share"] = order.router_share
+    return document
+
+
+def _skill(name: str, document: Mapping[str, Any], base: Base, order: BuildOrder, watch: Observer) -> BuiltSkill:
+    """Trains a skill, or takes the one that an earlier call finished; it appears in its folder whole or not at all."""
+    work, folder = order.out / "work" / name, order.out / name
+    if not (folder / "card.json").is_file():
+        report: RecipeReport = run_recipe(document, base=base, observer=watch)
+        if name in TUNED:
+            _tune(name, report.skill, document, base, count=2 * order.measured, watch=watch)
+        draft = folder.with_name(f".{name}.part")
+        shutil.rmtree(draft, ignore_errors=True)
+        shutil.copytree(report.skill, draft)
+        draft.rename(folder)
+    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    found = json.loads((work / "report.json").read_text(encoding="utf-8"))
+    return BuiltSkill(name, folder, found, card.get("threshold"))
+
+
+def _tune(name: str, folder: Path, document: Mapping[str, Any], base: Base, count: int, watch: Observer) -> None:
+    """Sets the threshold of a skill on validation records, where these are of both kinds."""
+    from loraloop.adapters.skill.skill import Skill
+    from loraloop.adapters.training.data.gather import gather
+    from loraloop.adapters.training.recipe.recipe_file import read_recipe
+    from loraloop.evals.tune import at_most, most_worth, store, weigh
+
+    valid = gather(read_recipe(document), header=base.prompting.tools_header).valid
+    examples = [record.example() for record in valid if "ask" not in record.gold][:count]
+    with watch.measured(len(examples)) as step:
+        try:
+            cases = weigh(base, Skill.load(folder), name, examples, step)
+        except InputError as error:
+            watch.say(f"{name}: no threshold was set: {error}")
+            return
+    found = at_most(cases, REFUSED) if name == "safety" else most_worth(cases)
+    store(found, folder, {"data": "validation part of the frozen records", "command": "loraloop skills build"})
