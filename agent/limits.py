@@ -32,6 +32,8 @@ class Limits:
             shorter or left out (`compaction`). None: `step_tokens` and `result_tokens`, at most a third of the
             context. 0: nothing is, and the run ends with `context`.
         tries: Programs that a code step tries on the request's examples, where they are run.
+        priority: Where not all runs fit into one forward of the base, those of a higher priority come first; 1 for a
+            run that a person waits for, 0 for the others.
     """
 
     max_steps: int = 12
@@ -45,6 +47,7 @@ class Limits:
     result_tokens: int = 1024
     keep_free: int | None = None
     tries: int = 8
+    priority: int = 0
 
     def left(self, index: int, calls: int, tokens: int, deadline: float | None) -> Left:
         """What is left in step `index`, after so many calls and tokens, until a time of `time.monotonic()`."""

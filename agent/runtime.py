@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 from loraloop.agent.engine.best_of_n import best_of_n
 from loraloop.agent.engine.ledger import Active, Author
-from loraloop.agent.engine.prefix_cache import FullCaches
+from loraloop.agent.engine.prefix_cache import FullCaches, PrefixCache
 from loraloop.agent.engine.scheduler import QUEUE, Scheduler
 from loraloop.agent.engine.trunk import Trunk, TrunkStore
 from loraloop.agent.skills.mixture import Mixture, as_choice, names_of
@@ -90,6 +90,7 @@ class Runtime:
         self.context = min(context or base.config.max_positions, base.config.max_positions)
         self.scheduler = Scheduler(base, bank.attached, queue)
         self.store = TrunkStore(reuse)
+        self.prefixes = PrefixCache(reuse)
         self.full = FullCaches(full_reuse)
         self.ahead = Ahead(bank, base.device, prefetch)
         self._bare = Active(Author(base.fingerprints.weights), "text", 0.0)
@@ -212,7 +213,14 @@ class Runtime:
 
     def trunk(self) -> Trunk:
         """An empty trunk."""
-        return Trunk(self.base, self.router.layers, scheduler=self.scheduler, context=self.context, full=self.full)
+        return Trunk(
+            self.base,
+            self.router.layers,
+            scheduler=self.scheduler,
+            context=self.context,
+            full=self.full,
+            prefixes=self.prefixes,
+        )
 
     def openers(self, characters: str) -> Tensor:
         """Ids of the tokens whose text begins with one of these characters, after white space."""
@@ -319,7 +327,7 @@ class Runtime:
         """What is kept for later runs, each beside its bound."""
         from loraloop.agent.engine.prefix_cache import Memory
 
-        return Memory(self.store.held, self.full.held, self.bank.bytes, *self.compiler.kept)
+        return Memory(self.store.held, self.prefixes.held, self.full.held, self.bank.bytes, *self.compiler.kept)
 
     def as_outlines(
         self, skill: str | None = None, *, max_tokens: int = 512, on_unsupported: OnUnsupported = "refuse"

@@ -104,6 +104,8 @@ class Tokens:
         forced: Those of them about which the grammar left no choice.
         recomputed: Those of `prefilled` that the base had computed before, and a full-activation skill did again.
         retried: Values that failed a check of their schema and were decoded again (`on_unsupported="check"`).
+        shared: With how many rows the step's forwards went through the base, on average: 1 where it was alone. How
+            long it waited for them is `queue` in the step's `ms`.
     """
 
     prefilled: int = 0
@@ -112,6 +114,7 @@ class Tokens:
     forced: int = 0
     recomputed: int = 0
     retried: int = 0
+    shared: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,9 +136,9 @@ class Base:
         """Where its weights are."""
         return self.decoder.device
 
-    def new_cache(self, capacity: int = 256) -> KVCache | NativeCache:
+    def new_cache(self, capacity: int | None = None) -> KVCache | NativeCache:
         """An empty cache with room for `capacity` tokens before it first grows."""
-        return self.decoder.new_cache(capacity)
+        return self.decoder.new_cache() if capacity is None else self.decoder.new_cache(capacity)
 
     def warm_up(self, attached: Attached | None = None) -> None:
         """On a GPU, captures the decode steps that serving needs; elsewhere there is nothing to do.

@@ -1,20 +1,24 @@
-"""Contexts under full-activation skills, kept for later; and counts of all that a runtime keeps in memory."""
+"""What is computed once and used again: beginnings of transcripts, and contexts under full-activation skills."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from threading import Lock
+from threading import Condition, Lock
 from typing import TYPE_CHECKING, Any
 
+from loraloop.adapters.base.decoder.native_cache import distinct
 from loraloop.agent.engine.ledger import Author
-from loraloop.agent.engine.sequence import CachedSequence, common_prefix
+from loraloop.agent.engine.sequence import CachedSequence, Claim, common_prefix
 
 if TYPE_CHECKING:
     from loraloop.adapters.bank.bank import BankBytes
 
 WORTH = 16
 """Tokens below which a copy is not worth its time."""
+WAIT = 64
+"""Tokens from which it is worth waiting for another run that is computing them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +30,8 @@ class CacheStats:
         tokens: Tokens in them.
         positions: Positions that their caches take, with what was made for more tokens.
         limit: What `positions` never exceeds.
-        bytes: Memory of the caches.
+        bytes: Memory of the caches; what several of them share counts once.
+        evicted: Contexts that were let go so far, since there was no room for more.
     """
 
     count: int
@@ -34,6 +39,7 @@ class CacheStats:
     positions: int
     limit: int
     bytes: int
+    evicted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,7 @@ class Memory:
 
     Attributes:
         trunks: Transcripts of past runs, for conversations that go on (`Runtime(reuse=…)`).
+        prefixes: Beginnings of transcripts, shared by runs in memory (`Runtime(reuse=…)`), also with `trunks`.
         contexts: Contexts under full-activation skills (`Runtime(full_reuse=…)`).
         bank: Bytes of the skills' tiers: all slots, and what has been read (`host_bytes=…`).
         grammars: Compiled grammars that are kept.
@@ -49,6 +56,7 @@ class Memory:
     """
 
     trunks: CacheStats
+    prefixes: CacheStats
     contexts: CacheStats
     bank: BankBytes
     grammars: int
@@ -57,11 +65,129 @@ class Memory:
     @property
     def bytes(self) -> int:
         """Of all caches and tiers; grammars cannot be measured."""
-        return self.trunks.bytes + self.contexts.bytes + self.bank.device + self.bank.host
+        return self.trunks.bytes + self.prefixes.bytes + self.contexts.bytes + self.bank.device + self.bank.host
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON takes it."""
         return {**asdict(self), "bytes": self.bytes}
+
+
+def stats_of(held: Sequence[CachedSequence], limit: int, evicted: int = 0) -> CacheStats:
+    """What sequences hold."""
+    positions, size = distinct(each.cache for each in held)
+    return CacheStats(len(held), sum(each.length for each in held), positions, limit, size, evicted)
+
+
+@dataclass(slots=True, eq=False)
+class Reading:
+    """A transcript that a run is computing just now.
+
+    Attributes:
+        ids: Its tokens.
+        wanted: Tokens from its beginning that others wait for; 0 for none.
+    """
+
+    ids: Sequence[int]
+    wanted: int = 0
+
+
+class PrefixCache:
+    """Beginnings of transcripts, computed by the bare base once and held by all runs that begin so. Thread-safe.
+
+    Runs hold the same pages of memory: taking a beginning copies at most its last page. A run that would compute what
+    another is just computing waits for it.
+
+    Args:
+        tokens: Positions that they take at most; the least recently used go first. 0 keeps none.
+    """
+
+    def __init__(self, tokens: int = 16_384) -> None:
+        self.limit = tokens
+        self._held: list[CachedSequence] = []  # the last used one is last
+        self._pinned: list[CachedSequence] = []
+        self._reading: list[Reading] = []
+        self._evicted = 0
+        self._changed = Condition()
+
+    @property
+    def held(self) -> CacheStats:
+        """What is held now, pinned beginnings included."""
+        with self._changed:
+            return stats_of([*self._pinned, *self._held], self.limit, self._evicted)
+
+    def take(self, ids: Sequence[int], known: int, claim: Claim) -> CachedSequence | None:
+        """The longest beginning of `ids` that is held; None if it is not worth more than what is known.
+
+        Args:
+            ids: A transcript.
+            known: Tokens of it that the caller holds itself.
+            claim: The caller's; it ends the waiting.
+        """
+        with self._changed:
+            while (reading := self._read_now(ids, known)) is not None and not claim.gone():
+                reading.wanted = max(reading.wanted, common_prefix(reading.ids, ids))
+                self._changed.wait(0.05)
+            best, count = self._best(ids)
+            if best is None or count < known + WORTH:
+                return None
+            if best in self._held:
+                self._held.remove(best)
+                self._held.append(best)
+            return best.fork(count)
+
+    @contextmanager
+    def reading(self, ids: Sequence[int]) -> Iterator[Reading]:
+        """While the block runs, others who begin so wait for it."""
+        now = Reading(ids)
+        with self._changed:
+            self._reading.append(now)
+        try:
+            yield now
+        finally:
+            with self._changed:
+                self._reading.remove(now)
+                self._changed.notify_all()
+
+    def advanced(self, now: Reading, sequence: CachedSequence) -> None:
+        """A part of it is computed: what others wait for is given to them."""
+        if 0 < now.wanted <= sequence.length:
+            self.put(sequence.fork(now.wanted))
+            now.wanted = 0
+
+    def put(self, sequence: CachedSequence, pinned: bool = False) -> None:
+        """Keeps a beginning, of which nobody goes on to write; with `pinned`, whatever else comes."""
+        with self._changed:
+            if pinned:
+                self._pinned.append(sequence)
+            elif WORTH <= sequence.length <= self.limit:
+                known = len(sequence.ids)
+                self._held = [e for e in self._held if e.ids != sequence.ids[: len(e.ids)] or len(e.ids) > known]
+                self._held.append(sequence)
+                while self._held and stats_of(self._held, self.limit).positions > self.limit:
+                    self._held.pop(0)
+                    self._evicted += 1
+            self._changed.notify_all()
+
+    def clear(self) -> None:
+        """Forgets all of them, pinned ones too."""
+        with self._changed:
+            self._held.clear()
+            self._pinned.clear()
+
+    def _best(self, ids: Sequence[int]) -> tuple[CachedSequence | None, int]:
+        best, count = None, 0
+        for each in (*self._pinned, *self._held):
+            shared = common_prefix(each.ids, ids)
+            if shared > count:
+                best, count = each, shared
+        return best, count
+
+    def _read_now(self, ids: Sequence[int], known: int) -> Reading | None:
+        """What another is computing of `ids`, if that is worth waiting for."""
+        best = max(self._best(ids)[1], known)
+        found = ((common_prefix(each.ids, ids), each) for each in self._reading)
+        shared, reading = max(found, key=lambda pair: pair[0], default=(0, None))
+        return reading if shared >= best + WAIT else None
 
 
 class FullCaches:
@@ -77,6 +203,7 @@ class FullCaches:
     def __init__(self, tokens: int = 16_384) -> None:
         self.limit = tokens
         self._held: list[CachedSequence] = []
+        self._evicted = 0
         self._lock = Lock()
 
     def __len__(self) -> int:
@@ -96,8 +223,7 @@ class FullCaches:
     def held(self) -> CacheStats:
         """What is held now."""
         with self._lock:
-            tokens, size = sum(h.length for h in self._held), sum(h.cache.nbytes for h in self._held)
-            return CacheStats(len(self._held), tokens, self._taken, self.limit, size)
+            return stats_of(self._held, self.limit, self._evicted)
 
     def take(self, author: Author, ids: Sequence[int]) -> CachedSequence | None:
         """The context that shares most with `ids`, cut to what it shares; None where nothing is worth reusing.
@@ -127,12 +253,9 @@ class FullCaches:
                 return
             sequence.cache.trim()
             self._held.append(sequence)
-            while self._taken > self.limit:
+            while stats_of(self._held, self.limit).positions > self.limit:
                 self._held.pop(0)
-
-    @property
-    def _taken(self) -> int:
-        return sum(held.cache.capacity for held in self._held)
+                self._evicted += 1
 
     def clear(self) -> None:
         """Forgets all of them."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from loraloop.agent.engine.ledger import Author, Ledger
 from loraloop.tool_schemas.errors import BaseModelError, LimitError, SkillError
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from loraloop.agent.engine.timer import Clock
 
 
+Reason = Literal["cancelled", "deadline"]
+
+
 class Interrupted(LimitError):
     """A run was cancelled, or its time was up, while it waited for the base.
 
@@ -25,9 +28,9 @@ class Interrupted(LimitError):
         reason: `cancelled` or `deadline`.
     """
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: Reason) -> None:
         super().__init__(f"the run ended while it waited for the base: {reason}")
-        self.reason = reason
+        self.reason: Reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +48,11 @@ class Claim:
     deadline: float | None = None
     cancelled: Callable[[], bool] | None = None
 
-    def gone(self) -> str:
-        """Why nothing more is wanted; empty while something is."""
+    def gone(self) -> Reason | None:
+        """Why nothing more is wanted; None while something is."""
         if self.deadline is not None and monotonic() >= self.deadline:
             return "deadline"
-        return "cancelled" if self.cancelled is not None and self.cancelled() else ""
+        return "cancelled" if self.cancelled is not None and self.cancelled() else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,11 +170,16 @@ class CachedSequence:
 
     def fork(self, length: int) -> CachedSequence:
         """A copy of the first `length` tokens that grows apart from this one."""
-        other = CachedSequence(self.scheduler, self.cache.fork())
-        other.ids = list(self.ids)
+        whole = self.virtual or self.due is not None
+        other = CachedSequence(self.scheduler, self.cache.fork(None if whole else length))
         other.ledger = self.ledger.fork()
-        other.at, other.virtual, other.due, other.claim = self.at, self.virtual, self.due, self.claim
-        other.truncate(length)
+        if whole:
+            other.ids = list(self.ids)
+            other.at, other.virtual, other.due = self.at, self.virtual, self.due
+            other.truncate(length)
+        else:
+            other.ids = self.ids[:length]
+            other.ledger.truncate(length)
         return other
 
 

@@ -32,6 +32,11 @@ class Clock:
         self.forwards += 1
         self.rows += rows
 
+    @property
+    def sharing(self) -> float:
+        """Rows of a forward, on average; 1 where there was none."""
+        return round(self.rows / self.forwards, 2) if self.forwards else 1.0
+
     def add(self, phase: str, seconds: float) -> None:
         self.seconds[phase] += seconds
 

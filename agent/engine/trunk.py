@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from loraloop.adapters.base.decoder.native_cache import PAGE, NativeCache
 from loraloop.agent.engine.branch import Branch
 from loraloop.agent.engine.ledger import Author
-from loraloop.agent.engine.prefix_cache import WORTH, CacheStats, FullCaches
+from loraloop.agent.engine.prefix_cache import WORTH, CacheStats, FullCaches, PrefixCache, stats_of
 from loraloop.agent.engine.scheduler import Scheduler
 from loraloop.agent.engine.sequence import CachedSequence, Claim, MessageSpan
 from loraloop.agent.engine.timer import Clock
@@ -36,6 +39,7 @@ class Trunk:
         scheduler: Computes; one of the trunk's own where None.
         context: Positions to use at most; the base's own number where None.
         full: Where contexts under full-activation skills are kept; by default a place of this trunk's own.
+        prefixes: Where beginnings are found that other trunks have computed; None: nothing is shared.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class Trunk:
         context: int | None = None,
         chunk: int = CHUNK,
         full: FullCaches | None = None,
+        prefixes: PrefixCache | None = None,
     ) -> None:
         self.base = base
         self.keep_layers = tuple(keep_layers)
@@ -60,6 +65,7 @@ class Trunk:
         self._kept: dict[int, list[Tensor]] = {layer: [] for layer in self.keep_layers}
         self._kept_from = 0  # first token whose hidden states are kept
         self._full = FullCaches() if full is None else full
+        self._prefixes = prefixes if prefixes is not None and isinstance(self.sequence.cache, NativeCache) else None
         self._open: Branch | None = None
 
     @property
@@ -123,18 +129,40 @@ class Trunk:
     def flush(self, clock: Clock | None = None) -> int:
         """Computes what is pending, on slot 0. Returns the number of tokens computed."""
         self._closed()
-        start = self.sequence.length
         if not self.pending:
             return 0
-        clock = clock or Clock()
+        clock, prefixes, fresh = clock or Clock(), self._prefixes, not self.sequence.length
         with clock.phase("prefill"):
-            while self.pending:
-                at = self.sequence.length
-                ids, first = self.ids[at : at + self._chunk], max(self._kept_from - at, 0)
-                done = self.sequence.feed(self.author, ids, keep=self.keep_layers, keep_from=first, clock=clock)
-                for layer, states in done.kept.items():
-                    self._kept[layer] += states
+            if prefixes is not None and fresh and self.pending >= WORTH:
+                self._share(prefixes)
+            start = self.sequence.length
+            with nullcontext() if prefixes is None else prefixes.reading(self.ids) as reading:
+                while self.pending:
+                    at = self.sequence.length
+                    ids, first = self.ids[at : at + self._chunk], max(self._kept_from - at, 0)
+                    done = self.sequence.feed(self.author, ids, keep=self.keep_layers, keep_from=first, clock=clock)
+                    for layer, states in done.kept.items():
+                        self._kept[layer] += states
+                    if prefixes is not None and reading is not None:
+                        prefixes.advanced(reading, self.sequence)
+                if prefixes is not None and fresh:
+                    self._publish(prefixes)
         return self.sequence.length - start
+
+    def _share(self, prefixes: PrefixCache) -> None:
+        """Begins with what other trunks have computed; the states of the last message are this one's own to compute."""
+        wanted = self.ids if not self.keep_layers else self.ids[: self._kept_from]
+        found = prefixes.take(wanted, 0, self.claim) if len(wanted) >= WORTH else None
+        if found is not None:
+            found.claim = self.claim
+            self.sequence = found
+
+    def _publish(self, prefixes: PrefixCache) -> None:
+        """Lets other trunks begin as this one does: to the end of its first message, and on in whole pages."""
+        whole = self.sequence.length // PAGE * PAGE
+        first = self.messages[0].end if len(self.messages) > 1 else 0
+        if max(whole, first) >= WORTH:
+            prefixes.put(self.sequence.fork(max(whole, first)))
 
     def features(self, at: int = -1, clock: Clock | None = None) -> dict[int, Tensor]:
         """Hidden states `[T, H]` of the T tokens of message `at`, by layer. Computes what is pending first.
@@ -192,6 +220,7 @@ class Trunk:
             context=self.context,
             chunk=self._chunk,
             full=self._full,
+            prefixes=self._prefixes,
         )
         other.ids, other.messages = list(self.ids), list(self.messages)
         other.sequence = sequence.fork(min(length, sequence.length))
@@ -240,6 +269,7 @@ class TrunkStore:
 
     def __init__(self, tokens: int = 16_384) -> None:
         self._limit = tokens
+        self._evicted = 0
         self._trunks: list[Trunk] = []
         self._lock = Lock()
 
@@ -247,9 +277,7 @@ class TrunkStore:
     def held(self) -> CacheStats:
         """What is held now."""
         with self._lock:
-            caches = [trunk.sequence.cache for trunk in self._trunks]
-            tokens = sum(len(trunk.ids) for trunk in self._trunks)
-            return CacheStats(len(caches), tokens, self._taken, self._limit, sum(cache.nbytes for cache in caches))
+            return self._stats()
 
     def take(self, messages: Sequence[Message]) -> Trunk | None:
         """The trunk that shares most with `messages`, cut to what it shares; None if nothing is worth reusing.
@@ -276,17 +304,20 @@ class TrunkStore:
         trunk.rest()
         with self._lock:
             self._trunks.append(trunk)
-            while self._taken > self._limit:
+            while self._stats().positions > self._limit:
                 self._trunks.pop(0)
-
-    @property
-    def _taken(self) -> int:
-        return sum(max(trunk.sequence.cache.capacity, len(trunk.ids)) for trunk in self._trunks)
+                self._evicted += 1
 
     def clear(self) -> None:
         """Forgets all of them."""
         with self._lock:
             self._trunks.clear()
+
+    def _stats(self) -> CacheStats:
+        """What is held; tokens that are not computed yet count as if they were."""
+        stats = stats_of([trunk.sequence for trunk in self._trunks], self._limit, self._evicted)
+        pending = sum(trunk.pending for trunk in self._trunks)
+        return replace(stats, tokens=stats.tokens + pending, positions=stats.positions + pending)
 
 
 def _shared(trunk: Trunk, messages: Sequence[Message]) -> int:

@@ -32,6 +32,7 @@ from loraloop.agent.checkpoint import (
 )
 from loraloop.agent.engine.branch import Branch
 from loraloop.agent.engine.generate import Generated
+from loraloop.agent.engine.sequence import Claim, Interrupted
 from loraloop.agent.engine.timer import Clock
 from loraloop.agent.events import (
     Compacted,
@@ -185,13 +186,17 @@ class Run:
             else opened(self._runtime, self._job, self._journal, self._compactor)
         )
         self._trunk = opening.trunk
+        self._trunk.claim = Claim(self._job.limits.priority, self._deadline, self._cancelled.is_set)
         try:
             yield from self._begin(opening)
             while self.state.stop is None:
                 yield from self._compact()
                 self.state.stop = self._limit()
                 if self.state.stop is None:
-                    yield from self._step()
+                    try:
+                        yield from self._step()
+                    except Interrupted as interrupted:  # it waited for the base, or its prompt was computed
+                        self.state.stop = interrupted.reason
         finally:
             self._runtime.store.put(self._trunk)
         self.result = self._ended()
@@ -201,7 +206,8 @@ class Run:
     def _step(self) -> Iterator[Event]:
         """One step, from its route to its commit."""
         clock = Clock()
-        reused, prefilled = self._trunk.sequence.length, self._trunk.flush(clock)
+        prefilled = self._trunk.flush(clock)
+        reused = self._trunk.sequence.length - prefilled
         plan = yield from self._route(clock)
         if plan is None:
             return
@@ -239,7 +245,7 @@ class Run:
                 self._trunk.cut(before)
         tokens = Tokens(
             prefilled=prefilled, reused=reused, generated=len(out.ids), forced=out.forced,
-            recomputed=branch.recomputed, retried=out.retried,
+            recomputed=branch.recomputed, retried=out.retried, shared=clock.sharing,
         )  # fmt: skip
         step = self._written(plan, contract, out, outcome)
         first = {"first_token": round((out.first - start) * 1e3, 3)} if out.first else {}

@@ -152,12 +152,13 @@ class KVCache:
             raise ValueError(f"cannot truncate a cache of {self.length} tokens to {length}")
         self.length = length
 
-    def fork(self) -> KVCache:
-        """A copy that grows apart from this one."""
+    def fork(self, length: int | None = None) -> KVCache:
+        """A copy of the first `length` tokens, or of all, that grows apart from this one."""
         other = object.__new__(KVCache)
-        other.length, other._shape, other.window = self.length, self._shape, self.window
+        other.length = count = self.length if length is None else length
+        other._shape, other.window = self._shape, self.window
         other._store = torch.empty_like(self._store)
-        other._store[:, :, :, : self.length] = self._store[:, :, :, : self.length]
+        other._store[:, :, :, :count] = self._store[:, :, :, :count]
         other._bind()
         other._pending, other._mask = 0, None
         return other

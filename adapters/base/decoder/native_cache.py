@@ -8,13 +8,13 @@ memory is used again when no cache holds it.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterable
 from threading import Lock
 
 import torch
 from torch import Tensor
 
-from loraloop.adapters.base.decoder.cache import Prefix
+from loraloop.adapters.base.decoder.cache import KVCache, Prefix
 from loraloop.kernels.cpu.memory import block
 
 LANES = 16  # positions that stand together
@@ -193,10 +193,11 @@ class NativeCache:
             del self.pages[count:]
             self._table = None
 
-    def fork(self) -> NativeCache:
-        """A cache that shares all pages, and grows apart from this one."""
+    def fork(self, length: int | None = None) -> NativeCache:
+        """A cache that shares the pages of the first `length` tokens, or of all, and grows apart from this one."""
         other = NativeCache(self._pool)
-        other.pages, other.length = self.pages[: -(-self.length // PAGE)], self.length
+        other.length = self.length if length is None else length
+        other.pages = self.pages[: -(-other.length // PAGE)]
         for page in other.pages:
             page.frozen = True
         return other
@@ -216,13 +217,13 @@ class NativeCache:
             self._table = None
 
 
-def distinct_bytes(caches: Sequence[object]) -> int:
-    """Memory of caches; a page that several of them share counts once."""
+def distinct(caches: Iterable[KVCache | NativeCache]) -> tuple[int, int]:
+    """Positions and bytes that caches take; a page that several of them share counts once."""
     pages: dict[int, int] = {}
-    other = 0
+    positions = size = 0
     for cache in caches:
         if isinstance(cache, NativeCache):
             pages.update((id(page), cache._pool.bytes) for page in cache.pages)
         else:
-            other += cache.nbytes  # type: ignore[attr-defined]  # a KVCache
-    return other + sum(pages.values())
+            positions, size = positions + cache.capacity, size + cache.nbytes
+    return positions + len(pages) * PAGE, size + sum(pages.values())
