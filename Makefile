@@ -85,8 +85,12 @@ test-slow: $(VENV)/.test
 test-web: $(VENV)/.test
 	$(BIN)/pytest -m web tests/face/server $(ARGS)
 
+# First what everything rests on: one launch, neighbours, permutes, the lifetime of what graphs read. A hang is a stop.
 test-gpu: $(VENV)/.test
+	$(BIN)/pytest -m gpu -x --timeout 120 -k 'one_launch or neighbours or permutes or lifetime or streams' $(ARGS)
 	$(BIN)/pytest -m gpu $(ARGS)
+	@if command -v compute-sanitizer >/dev/null; then compute-sanitizer --error-exitcode 1 $(BIN)/python -m pytest -m gpu \
+		tests/gpu/test_gpu_lora.py -k neighbours; else echo 'compute-sanitizer is not installed: skipped'; fi
 
 # Parsers that meet strangers, guided by coverage where atheris can be installed; SECONDS for all of them.
 fuzz: $(VENV)/.test

@@ -302,6 +302,8 @@ class Checkpoint:
             raise InputError(f"the pending run is damaged: it is nested more than {DEEPEST} levels deep")
         try:
             made: Checkpoint = _reader().validate_json(json.dumps(data), strict=True)
+        except RecursionError:
+            raise InputError("the pending run is nested too deeply to be one") from None
         except pydantic.ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             raise InputError(f"the pending run is damaged: {json_path(first['loc'])}: {first['msg']}") from None

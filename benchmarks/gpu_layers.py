@@ -33,7 +33,6 @@ class Dimensions:
 
 
 LLAMA_8B = Dimensions("llama-3-8b", 4096, 14336, 32, 8, 128, 32)
-SMOLLM2 = Dimensions("smollm2-135m", 576, 1536, 9, 3, 64, 30)
 
 Run = Callable[[], object]
 
@@ -62,6 +61,15 @@ class Layers:
         """Read by one step of the base: codes, absmaxes and their scales."""
         codes = [weight.tensors for layer in self.groups for weight in layer.values()]
         return sum(tensor.nbytes for tensors in codes for tensor in (tensors[0], tensors[1], tensors[3]))
+
+    def floor(self, rank: int, skills: int) -> float:
+        """Bytes of distinct skills on all projections over the base's: what their least extra time is a share of."""
+        per_layer = sum(
+            sum(module_shape(self.dimensions, part))
+            for parts in GROUPS.values()
+            for part in parts  # type: ignore[arg-type]
+        )
+        return 2 * rank * per_layer * self.count * skills / self.bytes
 
     def inputs(self, batch: int) -> dict[str, Tensor]:
         """Random inputs of each group."""

@@ -14,15 +14,22 @@ def _plain(value: Any) -> Any:
     return to_jsonable_python(value, fallback=str, bytes_mode="base64")
 
 
-def _finite(value: Any) -> Any:
-    """The value with NaN and infinities, for which JSON has no word, replaced by null."""
+def _written(value: Any) -> Any:
+    """The value without what JSON has no word for: NaN and infinities become null, halves of surrogate pairs U+FFFD."""
     if isinstance(value, float):
         return value if value - value == 0.0 else None
+    if isinstance(value, str):
+        return _whole(value)
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {_whole(key) if isinstance(key, str) else key: _written(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [_written(item) for item in value]
     return value
+
+
+def _whole(text: str) -> str:
+    """The text with halves of surrogate pairs replaced."""
+    return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def dumps(value: Any) -> str:
@@ -39,16 +46,20 @@ def dumps(value: Any) -> str:
         One line of JSON.
 
     Raises:
-        ValueError: If the value contains itself.
+        ValueError: If the value contains itself, or is nested too deeply.
     """
     try:
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain, allow_nan=False)
     except (ValueError, TypeError):  # a NaN, or a key that is no string
-        text = json.dumps(_finite(_plain(value)), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        try:
+            plain = _written(_plain(_written(value)))
+        except RecursionError:
+            raise ValueError("the value contains itself, or is nested too deeply") from None
+        text = json.dumps(plain, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     try:
         text.encode()
     except UnicodeEncodeError:
-        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        text = _whole(text)
     return text
 
 

@@ -29,8 +29,8 @@ sys.path.insert(0, {str(ROOT / "benchmarks")!r})
 import gpu_layers
 from gpu_kernels import measure
 small = gpu_layers.Dimensions("small", 64, 64, 4, 2, 16, 1)
-gpu_layers.SMOLLM2 = gpu_layers.LLAMA_8B = small
-given = argparse.Namespace(bases=["smollm2"], batches=[2], ranks=[8], layers=1, limit=1, no_steps=True)
+gpu_layers.LLAMA_8B = small
+given = argparse.Namespace(batches=[1, 2], ranks=[16], layers=1, limit=1, steps=[])
 
 def clock(run, repeats):
     run()
@@ -38,9 +38,27 @@ def clock(run, repeats):
 
 report = measure(given, clock)
 assert all(math.isfinite(number) for number in report.document()["metrics"].values())
-assert report.metrics["smollm2_b2_r8_overhead_percent"] == 0
-assert report.ratios["smollm2_b2_r8_peft"] == report.ratios["smollm2_b2_r8_bitsandbytes"] == 1
+assert report.metrics["b2_r16_overhead_percent"] == 0
+assert report.ratios["b2_r16_peft"] == report.ratios["b2_r16_bitsandbytes"] == 1
+assert report.details["gates"]["b1_r16_overhead_percent"].endswith("holds")
 """
     environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_a_random_base_of_a_shape_serves_and_swaps_skills(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is made on a card, here small, dense and without graphs."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import gpu_steps
+
+    shape = {"hidden_size": 64, "intermediate_size": 96, "layers": 2, "heads": 2, "kv_heads": 1, "head_dim": 32}
+    base = gpu_steps.made_base(shape, torch.device("cpu"), nf4=False)
+    bank, names = gpu_steps.made_bank(base, slots=2, skills=3)
+    states = []
+    for name in (*names, names[0]):
+        cache = gpu_steps.filled(base, 8)
+        cache.truncate(0)
+        rows = [gpu_steps.Row([40, 41, 42], cache, bank.slot(name))]
+        states.append(base.forward(rows, attached=bank.attached).hidden)
+    assert torch.equal(states[0], states[3]) and not torch.equal(states[0], states[1])

@@ -18,7 +18,7 @@ import pydantic
 
 from loraloop.adapters.skill.card import Card
 from loraloop.adapters.skill.store import read_header
-from loraloop.agent.loop.pending_run import PendingRun
+from loraloop.agent.checkpoint import PendingRun
 from loraloop.agent.tools.observation import cut_json
 from loraloop.agent.tools.runner import check_shape
 from loraloop.agent.tracing.trace import Trace

@@ -52,6 +52,9 @@ def normalised(schema: dict[str, Any]) -> dict[str, Any]:
     copy, places = copied(schema)
     draft = draft_of(copy)
     references: dict[int, Any] = {}
+    for parts, place in places:
+        if not isinstance(place.get("$ref", ""), str):
+            raise SchemaError("must be text", f"{json_path(parts)}.$ref")
     if any(isinstance(place.get("$ref"), str) for _, place in places):
         references = _references(copy, places, draft)
         places = list(every(copy))

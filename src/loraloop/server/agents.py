@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 from sse_starlette import EventSourceResponse
 
 from loraloop.loading import read_documents
+from loraloop.server.ag_ui import AgUiInput, translated
 from loraloop.server.errors import ApiError
 from loraloop.server.runs import HostedRun
 from loraloop.server.state import key_of, state_of
@@ -123,10 +124,14 @@ def agent_of(spec: AgentSpec, runtime: Runtime, folder: Path, resources: Resourc
 
 
 class RunBody(Strict):
-    """The body of a run: what is asked, and the session that it goes on with."""
+    """The body of a run: what is asked, and the session that it goes on with.
 
-    input: str = Field(min_length=1)
-    session: str | None = None
+    With `resume` and without an input, a run of the session that was interrupted goes on.
+    """
+
+    input: str = ""
+    session: str | None = Field(default=None, min_length=1, max_length=100)
+    resume: bool = False
     skill: str | None = None
     messages: list[dict[str, str]] = Field(default_factory=list)
 
@@ -152,12 +157,20 @@ async def list_agents(request: Request) -> JSONResponse:
 
 
 @routes.post("/v1/agents/{name}/runs")
-async def start_run(name: str, body: RunBody, request: Request) -> Response:
-    """Runs an agent; its events come as server-sent events."""
+async def start_run(
+    name: str, body: RunBody | AgUiInput, request: Request, protocol: Literal["loraloop", "ag-ui"] = "loraloop"
+) -> Response:
+    """Runs an agent; its events come as server-sent events, of our own or of the AG-UI protocol."""
     from loraloop.adapters.base import Message
 
     state = state_of(request)
     hosted = hosted_agent(state, name)
+    client = body if isinstance(body, AgUiInput) else None
+    if (client is not None) != (protocol == "ag-ui"):
+        raise ApiError(400, "the body is not one of this protocol: ?protocol=ag-ui takes a RunAgentInput", "protocol")
+    if isinstance(body, AgUiInput):
+        prompt, history = body.split()
+        body = RunBody(input=prompt, messages=history)
     options: dict[str, Any] = {"skill": body.skill}
     if body.messages:
         try:
@@ -165,8 +178,10 @@ async def start_run(name: str, body: RunBody, request: Request) -> Response:
         except (KeyError, ValueError) as error:
             raise ApiError(400, f"a message needs role and content: {error}", "invalid_value", "messages") from None
     owner = key_of(request)
+    if bool(body.input.strip()) == body.resume or (body.resume and body.session is None):
+        raise ApiError(400, "give an input, or resume: true with a session", "invalid_value", "input")
     if body.session is not None:
-        options["session"] = f"{name}/{body.session}"
+        options["session"] = state.session(owner, name, body.session)
     turn = await state.turnstile.enter(owner)
     try:
         stream = hosted.agent.stream(body.input, **options)
@@ -174,7 +189,7 @@ async def start_run(name: str, body: RunBody, request: Request) -> Response:
     except BaseException:
         turn.leave()
         raise
-    return EventSourceResponse(_sent(first, events), ping=15)
+    return EventSourceResponse(_sent(first, events, client), ping=15)
 
 
 async def _opened(
@@ -259,13 +274,18 @@ def hosted_agent(state: ServerState, name: str) -> HostedAgent:
 
 
 async def _sent(
-    first: Mapping[str, Any], events: AsyncIterator[Mapping[str, Any]]
+    first: Mapping[str, Any], events: AsyncIterator[Mapping[str, Any]], client: AgUiInput | None = None
 ) -> AsyncGenerator[dict[str, str], None]:
-    """Server-sent events, named by their type."""
-    yield _event(first)
-    async for event in events:
-        yield _event(event)
+    """Server-sent events, named by their type; of a client of AG-UI, its own."""
 
+    async def every() -> AsyncGenerator[Mapping[str, Any], None]:
+        yield first
+        async for event in events:
+            yield event
 
-def _event(event: Mapping[str, Any]) -> dict[str, str]:
-    return {"event": event["type"], "data": json.dumps(event, ensure_ascii=False, default=str)}
+    if client is not None:
+        async for event in translated(client, every()):
+            yield {"data": json.dumps(event, ensure_ascii=False, default=str)}
+        return
+    async for event in every():
+        yield {"event": event["type"], "data": json.dumps(event, ensure_ascii=False, default=str)}

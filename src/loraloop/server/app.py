@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import json
 import logging
 import socket
 import time
@@ -45,6 +46,16 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
+
+
+class JsonLines(logging.Formatter):
+    """Each record of the log on one line of JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        said = {"at": self.formatTime(record), "level": record.levelname, "message": record.getMessage()}
+        if record.exc_info:
+            said["error"] = self.formatException(record.exc_info)
+        return json.dumps(said, ensure_ascii=False)
 
 
 def create_app(state: ServerState) -> FastAPI:
@@ -217,8 +228,11 @@ def serve(
     Raises:
         InputError: The address or the port cannot be had.
     """
-    logging.basicConfig(format='{"at":"%(asctime)s","level":"%(levelname)s","message":"%(message)s"}')
-    logging.getLogger("loraloop.server").setLevel(logging.INFO)
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines())
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
     host, six = settings.host, ":" in settings.host
     try:
         listening = socket.create_server((host, settings.port), family=socket.AF_INET6 if six else socket.AF_INET)

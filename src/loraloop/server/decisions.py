@@ -34,6 +34,7 @@ from loraloop.server.wire import (
     ToolCallItem,
     conversation_of,
 )
+from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -336,6 +337,8 @@ def weigh(runtime: Runtime, trunk: Trunk, asked: Labelled) -> tuple[list[float],
                 pass
         finally:
             branch.close()
+    if not probe.logits:
+        raise InputError("this runtime writes a script, so it has no probabilities to decide by")
     return probe.logits, len(invocation)
 
 
@@ -359,7 +362,7 @@ def by_router(runtime: Runtime, trunk: Trunk, question: Question) -> dict[str, A
     """
     router = runtime.router
     trunk.flush()
-    features = router.features(trunk.features())
+    features = router.features(trunk.features(), [span.message for span in trunk.messages])
     if isinstance(question, PredicateQuestion):
         return answer(question, [router.screen(features).probability])
     if isinstance(question, ScoreQuestion):

@@ -17,7 +17,7 @@ from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
     from loraloop.agent import PendingRun, RunStream
-    from loraloop.server.metrics import Metrics
+    from loraloop.server.state import Metrics
 
 KEPT = 200
 """Runs of which events and results are kept in memory."""

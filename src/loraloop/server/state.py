@@ -4,19 +4,63 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
+from prometheus_client import Counter as Count
 
 from loraloop.server.errors import ApiError
-from loraloop.server.metrics import Metrics
 from loraloop.server.settings import ServerLimits, ServerSettings
 
 if TYPE_CHECKING:
     from fastapi import Request
 
+    from loraloop.agent.result import RunResult
     from loraloop.agent.runtime import Runtime
+    from loraloop.agent.sessions.sessions import Session, Sessions
     from loraloop.server.agents import HostedAgent
     from loraloop.server.runs import RunRegistry
+
+
+BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class Metrics:
+    """Counts requests, tokens, steps by skill, and refusals; measures first tokens and whole requests."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        made: Any = {"registry": self.registry}
+        self.requests = Count("loraloop_requests", "Requests by route and status.", ("route", "status"), **made)
+        self.first = Histogram("loraloop_ttft_seconds", "Seconds to the first text.", buckets=BUCKETS, **made)
+        self.whole = Histogram("loraloop_request_seconds", "Seconds of a request.", buckets=BUCKETS, **made)
+        self.tokens = Count("loraloop_tokens", "Tokens: read, cached, written, forced.", ("kind",), **made)
+        self.steps = Count("loraloop_steps", "Steps by skill.", ("skill",), **made)
+        self.switches = Count("loraloop_skill_switches", "Steps on another skill than the one before.", **made)
+        self.refusals = Count("loraloop_refusals", "Refused runs.", **made)
+
+    def watch(self, name: str, about: str, read: Callable[[], float]) -> None:
+        """Adds a gauge that is read when it is asked for."""
+        Gauge(name, about, registry=self.registry).set_function(read)
+
+    def count(self, run: RunResult[object]) -> None:
+        """Counts the steps and tokens of a run."""
+        before = ""
+        for step in run.steps:
+            self.steps.labels(step.skill).inc()
+            self.switches.inc(step.skill != before and before != "")
+            before = step.skill
+            self.tokens.labels("read").inc(step.tokens.prefilled)
+            self.tokens.labels("cached").inc(step.tokens.reused)
+            self.tokens.labels("written").inc(step.tokens.generated)
+            self.tokens.labels("forced").inc(step.tokens.forced)
+        self.refusals.inc(run.stop_reason == "refused")
+
+    def text(self) -> bytes:
+        """All of them in the text format."""
+        return generate_latest(self.registry)
 
 
 class Turnstile:
@@ -106,10 +150,25 @@ class ServerState:
         self.turnstile = Turnstile(settings.limits)
         self.metrics = Metrics()
         self.ready = True
+        self._sessions: Sessions | None = None
         bank = runtime.bank
         self.metrics.watch("loraloop_running", "Requests that run.", lambda: self.turnstile.running)
         self.metrics.watch("loraloop_waiting", "Requests that wait.", lambda: self.turnstile.waiting)
         self.metrics.watch("loraloop_resident_skills", "Skills in slots.", lambda: len(bank.resident))
+
+    def session(self, owner: str, agent: str, name: str) -> Session:
+        """A session of an agent; everybody has their own.
+
+        Raises:
+            ApiError: 400, the server keeps none.
+        """
+        from loraloop.agent.sessions.sessions import Sessions
+
+        if self.settings.folder is None:
+            raise ApiError(400, "sessions are kept where the server is started with --state FOLDER", "no_sessions")
+        if self._sessions is None:
+            self._sessions = Sessions(self.settings.folder / "sessions.db")
+        return self._sessions.session(f"{sha256(owner.encode()).hexdigest()[:16]}-{agent}-{name}")
 
 
 def state_of(request: Request) -> ServerState:

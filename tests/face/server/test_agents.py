@@ -109,6 +109,26 @@ def test_an_agent_is_a_model_too(serving: Callable[..., str], http: httpx.Client
     assert http.post(f"{url}/v1/agents/nobody/runs", json={"input": "x"}).status_code == 404
 
 
+def test_sessions_are_kept_for_each_owner(serving: Callable[..., str], http: httpx.Client, tmp_path: Path) -> None:
+    runtime, agents = hosted("Hello Ann.", "You are Ann.", "Who are you?")
+    settings = ServerSettings(keys=frozenset(("first-key", "second-key")), folder=tmp_path)
+    url = serving(runtime, settings, agents)
+    mine, other = ({"Authorization": f"Bearer {key}-key"} for key in ("first", "second"))
+
+    def say(text: str, who: dict[str, str]) -> str:
+        body = {"input": text, "session": "talk"}
+        return str(events(http.post(f"{url}/v1/agents/bank/runs", json=body, headers=who))[-1]["result"]["output"])
+
+    assert say("I am Ann.", mine) == "Hello Ann." and say("Who am I?", mine) == "You are Ann."
+    assert "I am Ann." in [message.content for message in runtime.turns[1].messages]
+    assert say("Who am I?", other) == "Who are you?"
+    assert "I am Ann." not in [message.content for message in runtime.turns[2].messages]
+    nothing = http.post(f"{url}/v1/agents/bank/runs", json={"session": "talk", "resume": True}, headers=mine)
+    assert (
+        nothing.status_code == 400 and http.post(f"{url}/v1/agents/bank/runs", json={}, headers=mine).status_code == 400
+    )
+
+
 def test_agents_are_read_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(
         'def look(word: str) -> str:\n    """Looks."""\n    return word\nTOOLS = [look]\n'
@@ -126,3 +146,27 @@ def test_agents_are_read_from_a_file(tmp_path: Path) -> None:
         file.write_text("desk: {}\n")
         with pytest.raises(InputError, match="agents:"):
             read_agents(file, ScriptedRuntime(), resources)
+
+
+def test_a_client_of_ag_ui_reads_its_own_events(serving: Callable[..., str], http: httpx.Client) -> None:
+    from ag_ui.core import Event, RunAgentInput, UserMessage
+    from pydantic import TypeAdapter
+
+    runtime, agents = hosted("Hello.", PAY)
+    url = serving(runtime, agents=agents)
+    message = UserMessage(id="1", role="user", content="Hi")
+    asked = RunAgentInput(
+        thread_id="t", run_id="r", state={}, messages=[message], tools=[], context=[], forwarded_props={}
+    )
+    path = f"{url}/v1/agents/bank/runs"
+    body = asked.model_dump(by_alias=True, mode="json", exclude_none=True)
+    told = [
+        TypeAdapter(Event).validate_python(event) for event in events(http.post(f"{path}?protocol=ag-ui", json=body))
+    ]
+    kinds = [event.type.value for event in told]
+    assert kinds[0] == "RUN_STARTED" and kinds[-1] == "RUN_FINISHED" and "STEP_STARTED" in kinds
+    assert "".join(event.delta for event in told if event.type.value == "TEXT_MESSAGE_CONTENT") == "Hello."
+    told = events(http.post(f"{path}?protocol=ag-ui", json=body))
+    assert "loraloop.approval" in [event.get("name") for event in told] and told[-1]["type"] == "RUN_FINISHED"
+    assert http.post(path, json=body).status_code == 400
+    assert http.post(f"{path}?protocol=ag-ui", json={"input": "x"}).status_code == 400

@@ -1,0 +1,99 @@
+"""A run's events in the AG-UI protocol (docs.ag-ui.com), as its clients read them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from loraloop.server.errors import ApiError
+
+
+class AgUiMessage(BaseModel):
+    """A message of an AG-UI client."""
+
+    role: str
+    content: Any = ""
+
+    @property
+    def text(self) -> str:
+        """What it says; parts that are no text are left out."""
+        if isinstance(self.content, str):
+            return self.content
+        parts = self.content if isinstance(self.content, list) else []
+        return "".join(part.get("text", "") for part in parts if isinstance(part, dict))
+
+
+class AgUiInput(BaseModel):
+    """What an AG-UI client posts (`RunAgentInput`). Tools of the client and its state are not used."""
+
+    model_config = ConfigDict(populate_by_name=True)
+    thread_id: str = Field(alias="threadId")
+    run_id: str = Field(alias="runId")
+    messages: list[AgUiMessage] = Field(min_length=1)
+
+    def split(self) -> tuple[str, list[dict[str, str]]]:
+        """The request, and the conversation before it.
+
+        Raises:
+            ApiError: 400, the last message is not the user's.
+        """
+        *before, last = self.messages
+        if last.role != "user" or not last.text.strip():
+            raise ApiError(400, "the last message has to be the user's", "invalid_value", "messages")
+        told = [{"role": each.role, "content": each.text} for each in before if each.role in ("user", "assistant")]
+        return last.text, [each for each in told if each["content"].strip()]
+
+
+async def translated(
+    asked: AgUiInput, events: AsyncIterator[Mapping[str, Any]]
+) -> AsyncGenerator[dict[str, Any], None]:
+    """The events of a run as AG-UI's. What the protocol has no word for (routes, approval) is `CUSTOM`."""
+    here = {"threadId": asked.thread_id, "runId": asked.run_id}
+    writing = said = ""
+    async for event in events:
+        step = f"step {event['step'] + 1}" if isinstance(event.get("step"), int) else ""
+        match event["type"]:
+            case "RunStarted":
+                if not event["resumed"]:
+                    yield {"type": "RUN_STARTED", **here}
+            case "Routed":
+                yield {"type": "STEP_STARTED", "stepName": f"{step}: {event['skill']}"}
+                yield {"type": "CUSTOM", "name": "loraloop.routed", "value": dict(event)}
+            case "TokenGenerated":
+                if not writing:
+                    writing = f"{event['run_id']}-{event['step']}"
+                    yield {"type": "TEXT_MESSAGE_START", "messageId": writing, "role": "assistant"}
+                said += event["text"]
+                yield {"type": "TEXT_MESSAGE_CONTENT", "messageId": writing, "delta": event["text"]}
+            case "ToolCallStarted":
+                call = {"toolCallId": event["id"]}
+                yield {"type": "TOOL_CALL_START", "toolCallName": event["name"], **call}
+                yield {"type": "TOOL_CALL_ARGS", "delta": json.dumps(event["arguments"], ensure_ascii=False), **call}
+                yield {"type": "TOOL_CALL_END", **call}
+            case "ToolCallFinished":
+                done = event["call"]
+                content = done["error"] if done["error"] is not None else json.dumps(done["result"], default=str)
+                result = {"messageId": f"{done['id']}-result", "toolCallId": done["id"], "content": content}
+                yield {"type": "TOOL_CALL_RESULT", "role": "tool", **result}
+            case "ApprovalRequested":
+                yield {"type": "CUSTOM", "name": "loraloop.approval", "value": dict(event)}
+            case "StepFinished":
+                if writing:
+                    yield {"type": "TEXT_MESSAGE_END", "messageId": writing}
+                    writing = ""
+                index, skill = event["step"]["index"], event["step"]["skill"]
+                yield {"type": "STEP_FINISHED", "stepName": f"step {index + 1}: {skill}"}
+            case "RunFinished":
+                output = event["result"]["output"]
+                if output and output.strip() != said.strip() and event["result"]["pending"] is None:
+                    message = {"messageId": f"{event['run_id']}-output"}
+                    yield {"type": "TEXT_MESSAGE_START", "role": "assistant", **message}
+                    yield {"type": "TEXT_MESSAGE_CONTENT", "delta": output, **message}
+                    yield {"type": "TEXT_MESSAGE_END", **message}
+                told = {"stopReason": event["result"]["stop_reason"], "run": event["run_id"]}
+                yield {"type": "RUN_FINISHED", **here, "result": told}
+            case "RunFailed":
+                yield {"type": "RUN_ERROR", "message": event["error"]["message"], "code": event["error"]["code"]}
