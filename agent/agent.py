@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, Unpack, overload
@@ -30,6 +31,7 @@ from loraloop.agent.sandbox.sandbox import Sandbox
 from loraloop.agent.sessions.runs import after_approval, as_sessions, in_session
 from loraloop.agent.signing import use_once
 from loraloop.agent.skills.mixture import Mixture
+from loraloop.agent.skills.threads import OnError, run_all
 from loraloop.agent.tools.approval import decided
 from loraloop.agent.tools.calls import PYTHON, Approve, Deny
 from loraloop.agent.tools.python_tool import python_tool
@@ -255,6 +257,26 @@ class Agent(Generic[T, D]):
             SessionBusyError: another runner has the session.
         """
         return self._start(prompt, output_type, **options).finish()
+
+    def run_batch(
+        self,
+        prompts: Sequence[str | Mapping[str, Any]],
+        *,
+        concurrency: int = 16,
+        on_error: OnError = "raise",
+        **options: Unpack[Options[D]],
+    ) -> list[RunResult[T]]:
+        """Runs several requests at once, which share the base's forwards; results are in the requests' order.
+
+        Args:
+            prompts: What the user says, or a mapping of what `run_sync` takes.
+            concurrency: Runs at a time.
+            on_error: `raise` raises the first error once all runs have ended, `return` gives it in its place.
+            **options: What all runs are given, as `run_sync` takes it.
+        """
+        shared: dict[str, Any] = dict(options)
+        asked = [{**shared, **(each if isinstance(each, Mapping) else {"prompt": each})} for each in prompts]
+        return run_all([partial(self.run_sync, **each) for each in asked], concurrency, on_error)
 
     @overload
     async def run(

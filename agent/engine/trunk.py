@@ -230,6 +230,7 @@ class Trunk:
     def rest(self) -> None:
         """Drops what only a running agent needs: kept hidden states, and room for more tokens."""
         self.sequence.cache.trim()
+        self.claim = Claim()
         self._kept = {layer: [] for layer in self.keep_layers}
         self._kept_from = len(self.ids)
 

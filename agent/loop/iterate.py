@@ -12,6 +12,7 @@ from loraloop.agent.events import Event, Planned
 from loraloop.agent.loop.pending import Pending
 from loraloop.agent.loop.run import Run
 from loraloop.agent.result import RunResult, T
+from loraloop.agent.skills.threads import in_thread
 from loraloop.tool_schemas.errors import InputError
 
 _END = object()
@@ -19,7 +20,7 @@ _END = object()
 
 async def awaited(run: Run) -> RunResult[Any]:
     """The result of a run that goes in a thread; where this is cancelled, the run is."""
-    work = asyncio.ensure_future(asyncio.to_thread(run.finish))
+    work = in_thread(run.finish)
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
@@ -72,7 +73,7 @@ class RunStream(Generic[T]):
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         while True:
-            step = asyncio.ensure_future(asyncio.to_thread(next, self._events, _END))
+            step = in_thread(next, self._events, _END)
             try:
                 event = await asyncio.shield(step)
             except asyncio.CancelledError:
@@ -154,7 +155,7 @@ class RunSteps(Generic[T]):
 
     async def __aiter__(self) -> AsyncIterator[Pending]:
         while True:
-            step = asyncio.ensure_future(asyncio.to_thread(self._next))
+            step = in_thread(self._next)
             try:
                 pending = await asyncio.shield(step)
             except asyncio.CancelledError:

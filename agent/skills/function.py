@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypedDict, TypeVar, Unpack
 
 from loraloop.adapters.skill.contracts import Passage, openings
@@ -15,6 +16,7 @@ from loraloop.agent.loop.transcript import request, system_content
 from loraloop.agent.skills.one_step import GREEDY, HowWritten, Wrote, write_step
 from loraloop.agent.skills.results import SkillResult
 from loraloop.agent.skills.schemas import PARAMETERS, RETURNS
+from loraloop.agent.skills.threads import OnError, in_thread, run_all
 from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import InputError, LimitError
 from loraloop.tool_schemas.grammar.grammar import Term
@@ -122,13 +124,32 @@ class SkillFunction(Generic[R]):
             how["cancelled"] = cancelled
             return self._run(self._asked(*given, **options), how)
 
-        work = asyncio.ensure_future(asyncio.to_thread(run))
+        work = in_thread(run)
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
             gone.set()
             await asyncio.wait([work])
             raise
+
+    def batch(
+        self, inputs: Sequence[Any], *, concurrency: int = 16, on_error: OnError = "raise", **how: Any
+    ) -> list[R]:
+        """The same for several inputs at once, which share the base's forwards; results are in the inputs' order.
+
+        Args:
+            inputs: Of each step what the call takes first, or a mapping of what it takes by name.
+            concurrency: Steps that run at a time.
+            on_error: `raise` raises the first error once all steps have ended, `return` gives it in its place.
+            **how: What all of them are called with.
+        """
+        named = [dict(each) if isinstance(each, Mapping) else None for each in inputs]
+        call: Any = self
+        jobs = [
+            partial(call, each, **how) if mine is None else partial(call, **{**how, **mine})
+            for each, mine in zip(inputs, named, strict=True)
+        ]
+        return run_all(jobs, concurrency, on_error)
 
     def _common(self, wrote: Wrote) -> dict[str, Any]:
         """The fields that all results have."""

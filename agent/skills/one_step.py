@@ -12,6 +12,7 @@ from loraloop.adapters.skill.blank import is_blank
 from loraloop.adapters.skill.contracts import openings
 from loraloop.agent.engine.generate import Budget, Delta, Generated
 from loraloop.agent.engine.sampler import Sampler, Sampling, TwoWayChoice
+from loraloop.agent.engine.sequence import Claim
 from loraloop.agent.limits import check_number, check_probability
 from loraloop.agent.step import Tokens
 from loraloop.tool_schemas.errors import LimitError, SchemaError
@@ -172,6 +173,7 @@ def write_step(
     grammar = None if term is None else runtime.grammar(term)
     complete = chat.complete(messages)
     trunk = runtime.store.take(complete) or runtime.trunk()
+    trunk.claim = Claim(0, deadline, how.cancelled)
     try:
         for message in complete[len(trunk.messages) :]:
             trunk.append(message, chat.message(message.role, message.content))

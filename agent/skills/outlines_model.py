@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from outlines.inputs import Chat
@@ -17,6 +18,7 @@ from loraloop.adapters.base.messages import ROLES, Message
 from loraloop.agent.engine.generate import Delta
 from loraloop.agent.engine.sampler import Sampler, Sampling
 from loraloop.agent.skills.one_step import HowWritten, write_step
+from loraloop.agent.skills.threads import run_all
 from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import InputError, unknown
 from loraloop.tool_schemas.grammar.grammar import JsonSchema, term_of
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from loraloop.agent.skills.one_step import SkillRuntime
     from loraloop.tool_schemas.grammar.grammar import Term
 
+BATCH = 16
+"""Answers of a batch that are written at a time."""
 _SAMPLING = ("temperature", "top_p", "min_p", "seed")
 _OPTIONS = ("max_tokens", "max_new_tokens", "stop", "n", *_SAMPLING)
 
@@ -89,8 +93,11 @@ class OutlinesModel(VLLMOffline):
         return texts[0] if options.n == 1 else texts
 
     def generate_batch(self, model_input: Sequence[Any], output_type: Any = None, **inference_kwargs: Any) -> Any:
-        """Writes an answer to each of several inputs, one after another; what their prompts share is read once."""
-        return [self.generate(each, output_type, **inference_kwargs) for each in model_input]
+        """Writes an answer to each of several inputs, side by side; what their prompts share is read once."""
+        self._options(inference_kwargs)
+        term = self._term(output_type)
+        jobs = [partial(self.generate, each, term, **inference_kwargs) for each in model_input]
+        return run_all(jobs, BATCH)
 
     def generate_stream(self, model_input: Any, output_type: Any = None, **inference_kwargs: Any) -> Iterator[str]:
         """Writes one answer piece by piece. A piece is given out once the text can be completed from there."""
