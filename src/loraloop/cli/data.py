@@ -1,4 +1,4 @@
-"""``loraloop data``: `check` says what is wrong with data; `teacher` and `preferences` make records of others."""
+"""``loraloop data``: `check` says what is wrong with data; `teacher`, `preferences` and `from-traces` make records."""
 
 from __future__ import annotations
 
@@ -161,6 +161,36 @@ def preferences(
     with _progress(len(records)) as done:
         write_rows(rows := made(records, sampler, samples, runs_program, done), out)
     sys.stderr.write(f"{len(rows)} pairs written to {out}\n")
+
+
+@data_app.command("from-traces")
+def from_traces(
+    place: Annotated[Path, typer.Argument(help="A folder of traces, a trace, or a file of sessions (.db).")],
+    out: Out,
+    texts: Annotated[
+        bool, typer.Option("--texts", help="Answers in words of runs rated good, in place of calls.")
+    ] = False,
+    tools: Annotated[
+        Path | None,
+        typer.Option("--tools", help="Of sessions: a JSON file with the schemas of the agent's tools."),
+    ] = None,
+) -> None:
+    """Make training records of real runs: calls that worked or were approved, rated runs, corrections as pairs.
+
+    `loraloop trace rate` says whether a run was good. Secrets are replaced, and what was said twice is kept once.
+    """
+    from loraloop.tool_schemas.errors import InputError
+    from loraloop.trace_data import from_traces as harvest
+
+    schemas = [] if tools is None else json.loads(tools.read_text(encoding="utf-8"))
+    found = harvest(place, "text" if texts else "calls", schemas if isinstance(schemas, list) else [schemas])
+    told = "; ".join(f"{reason}: {count}" for reason, count in found.left_out.most_common())
+    if not found.records:
+        raise InputError(f"{place} gives no records" + (f" ({told})" if told else ""))
+    for path in found.write(out):
+        sys.stderr.write(f"written: {path}\n")
+    left = f"; left out: {told}" if told else ""
+    sys.stderr.write(f"{len(found.records)} records, {len(found.pairs)} pairs{left}\n")
 
 
 class _Single:

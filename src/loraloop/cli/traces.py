@@ -40,6 +40,23 @@ def show(file: TraceFile, full: Full = False, width: Width = None, as_json: AsJs
 
 
 @trace_app.command()
+def rate(
+    file: TraceFile,
+    rating: Annotated[str, typer.Argument(help="good or bad.")],
+    correct: Annotated[
+        str, typer.Option("--correct", help="What was wanted: a JSON list of calls, or the text of the answer.")
+    ] = "",
+    step: Annotated[int | None, typer.Option("--step", min=0, help="The step that --correct is about.")] = None,
+) -> None:
+    """Say whether a run did what was wanted, for `loraloop data from-traces`. It is kept beside the trace."""
+    from loraloop.trace_data import rate as keep
+
+    if rating not in ("good", "bad"):
+        raise InputError(f"a run is good or bad, not {rating!r}")
+    console().print(f"kept in {keep(file, rating, correct, step)}", markup=False)  # type: ignore[arg-type]
+
+
+@trace_app.command()
 def diff(
     before: TraceFile,
     after: TraceFile,

@@ -1,0 +1,290 @@
+"""Training records of real runs: from traces and sessions, with ratings and corrections of people."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.jsontext import dumps
+
+if TYPE_CHECKING:
+    from loraloop.adapters.base.messages import Message
+    from loraloop.agent.step import Step
+    from loraloop.agent.tracing.trace import Trace
+
+RATED = ".rating.json"
+"""The ending of the file beside a trace that holds its rating."""
+REDACTED = "[redacted]"
+_SECRETS = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----"
+    r"|\b(?:sk|pk|rk)[-_](?:live|test|proj|ant|or)?[-_]?[A-Za-z0-9_-]{16,}"
+    r"|\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{16,}|\bxox[abprs]-[\w-]{10,}"
+    r"|\bAKIA[0-9A-Z]{16}\b|\bAIza[\w-]{30,}|\bhf_[A-Za-z0-9]{20,}"
+    r"|\beyJ[\w-]{5,}\.[\w-]{5,}\.[\w-]{5,}"
+    r"|(?<=Bearer )[\w.~+/=-]{8,}"
+    r"|(?i:(?<=password[:=])|(?<=password[:=] )|(?<=password is )|(?<=passwd=)|(?<=secret[:=])|(?<=token[:=])"
+    r"|(?<=api_key[:=])|(?<=apikey[:=])|(?<=api key is ))[^\s\"',;]{4,}",
+    re.DOTALL,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rating:
+    """What a person said of a run.
+
+    Attributes:
+        rating: Whether the run did what was wanted.
+        correct: What a step should have written: a list of calls, or the text of the answer; None if nobody said.
+        step: The step that `correct` is about; None for the first one that could call, or the last one for a text.
+    """
+
+    rating: Literal["good", "bad"]
+    correct: Any = None
+    step: int | None = None
+
+
+@dataclass(slots=True)
+class Harvest:
+    """Records of runs.
+
+    Attributes:
+        records: In the form `calls`, or `messages` for texts.
+        pairs: In the form `preference`: what a person put in the place of what the skill wrote.
+        left_out: How many steps gave no record, by reason.
+    """
+
+    records: list[dict[str, Any]] = field(default_factory=list)
+    pairs: list[dict[str, Any]] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+    def write(self, out: Path) -> tuple[Path, ...]:
+        """Writes the records to `out` and the pairs, if any, to `NAME.pairs.jsonl` beside it; returns the files."""
+        from loraloop.adapters.training.trainer.whole import write_text
+
+        written = []
+        for path, rows in ((out, self.records), (out.with_suffix(".pairs.jsonl"), self.pairs)):
+            if rows:
+                write_text(path, "".join(dumps(row) + "\n" for row in rows))
+                written.append(path)
+        return tuple(written)
+
+
+def rate(trace: Path, rating: Literal["good", "bad"], correct: str = "", step: int | None = None) -> Path:
+    """Keeps what a person says of a run, in a file beside its trace; an earlier rating is replaced.
+
+    Args:
+        trace: The file of the trace.
+        rating: Whether the run did what was wanted.
+        correct: What should have been written: a JSON list of calls, or the text of the answer.
+        step: The step that it is about; see `Rating`.
+
+    Raises:
+        InputError: The trace cannot be read, has no such step, or the calls do not fit its tools.
+    """
+    from loraloop.adapters.training.trainer.whole import write_text
+    from loraloop.agent.tracing.trace import Trace
+    from loraloop.tool_schemas import Tool, parse_calls
+
+    loaded = Trace.load(trace)
+    if step is not None and step not in range(len(loaded.steps)):
+        raise InputError(f"the run has no step {step}: it has {len(loaded.steps)}, counted from 0")
+    meant: Any = correct or None
+    if correct.lstrip().startswith("["):
+        tools = [Tool.from_schema(tool, on_unsupported="check") for tool in _tools(loaded)]
+        meant = [{"name": call.name, "arguments": call.arguments} for call in parse_calls(correct, tools)]
+    path = trace.with_name(trace.name.removesuffix(".json") + RATED)
+    write_text(path, dumps({"rating": rating, "correct": meant, "step": step}) + "\n")
+    return path
+
+
+def rating_of(trace: Path) -> Rating | None:
+    """The rating beside a trace; None where there is none."""
+    path = trace.with_name(trace.name.removesuffix(".json") + RATED)
+    return Rating(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def from_traces(place: Path, contract: Literal["calls", "text"] = "calls", tools: Sequence[Any] = ()) -> Harvest:
+    """The training records of runs.
+
+    Of calls, a step gives a record where all its calls worked, nobody denied one, and it needed no repair; a step that
+    called nothing only where the run was rated good. Of texts, the answer of a run that was rated good. Of a run that
+    was rated bad only what was corrected is taken. Edited calls and corrections are preference pairs too.
+    Secrets are replaced, and records that say the same are kept once.
+
+    Args:
+        place: A folder of traces, one trace, or a file of sessions.
+        contract: What the records are for.
+        tools: Of sessions, which do not keep them: schemas of the tools that the agent had.
+
+    Raises:
+        InputError: There is nothing to read, or a file is damaged.
+    """
+    found = Harvest()
+    if place.suffix == ".db":
+        _of_sessions(found, place, contract, list(tools))
+    else:
+        paths = [place] if place.is_file() else sorted(p for p in place.glob("**/*.json") if not p.name.endswith(RATED))
+        if not paths:
+            raise InputError(f"{place} holds no traces: name a folder that `loraloop run --trace` writes to")
+        for path in paths:
+            _of_trace(found, path, contract)
+    for rows in (found.records, found.pairs):
+        rows[:] = _distinct(_over(row, redacted) for row in rows)
+    return found
+
+
+def redacted(text: str) -> str:
+    """The text without keys, tokens, passwords and private keys that give themselves away by their form."""
+    return _SECRETS.sub(REDACTED, text)
+
+
+def _of_trace(found: Harvest, path: Path, contract: str) -> None:
+    from loraloop.agent.tracing.trace import Trace
+
+    trace = Trace.load(path)
+    if trace.end is None or trace.content == "none" or trace.end.compactions:
+        found.left_out["a run without an end, without texts, or compacted"] += 1
+        return
+    messages, start = trace.end.messages, len(trace.messages)
+    if messages[:start] != trace.messages:
+        found.left_out["a run without an end, without texts, or compacted"] += 1
+        return
+    writer = _Writer(found, _tools(trace), trace.run_id, rating_of(path))
+    writer.run(trace.steps, messages, start, contract)
+
+
+def _of_sessions(found: Harvest, path: Path, contract: str, tools: list[Any]) -> None:
+    from loraloop.agent.sessions.sessions import Sessions
+
+    if not path.is_file():
+        raise InputError(f"there is no file of sessions {path}")
+    if contract == "calls" and not tools:
+        raise InputError("sessions do not keep the schemas of tools: name the tools that the agent had with --tools")
+    with Sessions(path) as store:
+        for info in store.list():
+            session, at = store[info.id], 0
+            messages = session.messages
+            for turn in session.turns:
+                while at < len(messages) and messages[at].role in ("system", "tool"):
+                    at += 1
+                at += 1  # the user's message
+                at = _Writer(found, tools, turn.run_id, None).run(turn.steps, messages, at, contract)
+
+
+def _tools(trace: Trace) -> list[dict[str, Any]]:
+    return [{"name": t.name, "description": t.description, "parameters": t.parameters} for t in trace.tools]
+
+
+class _Writer:
+    """Writes the records of one run."""
+
+    def __init__(self, found: Harvest, tools: list[Any], run: str, rating: Rating | None) -> None:
+        self.found, self.tools, self.id, self.rating = found, tools, run, rating
+
+    def run(self, steps: Sequence[Step], messages: Sequence[Message], at: int, contract: str) -> int:
+        """Goes through the steps of a run, whose first one follows `messages[:at]`; returns where the run ends."""
+        corrected = self._corrected(steps, contract)
+        for place, step in enumerate(steps):
+            if at > len(messages):
+                self.found.left_out["a transcript that was changed"] += 1
+                break
+            follows = steps[place + 1].decided_by if place + 1 < len(steps) else ""
+            if contract == "calls" and step.outcome in ("calls", "no_call", "ask"):
+                self._calls(step, messages[:at], follows, place == corrected)
+            elif contract == "text" and step.outcome == "text":
+                self._text(step, messages[:at], place == corrected)
+            if step.kept:
+                at += 1
+                while at < len(messages) and messages[at].role == "tool":
+                    at += 1
+        return at
+
+    def _corrected(self, steps: Sequence[Step], contract: str) -> int | None:
+        """The step that the rating corrects, if it corrects one of this contract."""
+        if self.rating is None or self.rating.correct is None:
+            return None
+        if (contract == "calls") != isinstance(self.rating.correct, list):
+            return None
+        if self.rating.step is not None:
+            return self.rating.step
+        wanted = ("calls", "no_call", "ask") if contract == "calls" else ("text",)
+        places = [place for place, step in enumerate(steps) if step.outcome in wanted]
+        if not places:
+            return None
+        return places[0] if contract == "calls" else places[-1]
+
+    def _calls(self, step: Step, context: Sequence[Message], follows: str, corrected: bool) -> None:
+        written = [{"name": c.name, "arguments": c.arguments if c.wanted is None else c.wanted} for c in step.calls]
+        done = [{"name": call.name, "arguments": call.arguments} for call in step.calls]
+        if corrected and self.rating is not None:
+            said = {"ask": list(step.asked)} if step.outcome == "ask" else written
+            self._record(context, "corrected", calls=self.rating.correct)
+            self._pair(context, self.rating.correct, said)
+            return
+        if self.rating is not None and self.rating.rating == "bad":
+            self.found.left_out["a run rated bad"] += 1
+        elif any(call.approval == "denied" for call in step.calls):
+            self.found.left_out["a denied call"] += 1
+        elif any(call.error is not None or call.retry for call in step.calls):
+            self.found.left_out["a call that failed"] += 1
+        elif step.decided_by == "repair" or follows == "repair":
+            self.found.left_out["a step that needed repair"] += 1
+        elif step.outcome != "calls" and self.rating is None:
+            self.found.left_out["nothing called, and the run not rated"] += 1
+        elif step.outcome == "ask":
+            self._record(context, "rated good", calls={"ask": list(step.asked)})
+        else:
+            why = "rated good" if self.rating else "approved" if any(c.approval for c in step.calls) else "worked"
+            self._record(context, why, calls=done)
+            if written != done:
+                self._pair(context, done, written)
+
+    def _text(self, step: Step, context: Sequence[Message], corrected: bool) -> None:
+        if corrected and self.rating is not None:
+            self._record(context, "corrected", completion=self.rating.correct)
+            self._pair(context, self.rating.correct, step.text)
+        elif self.rating is not None and self.rating.rating == "good":
+            self._record(context, "rated good", completion=step.text)
+        else:
+            self.found.left_out["an answer that was not rated good"] += 1
+
+    def _record(self, context: Sequence[Message], why: str, **said: Any) -> None:
+        self.found.records.append({**self._shown(context), **said, "origin": {"run": self.id, "why": why}})
+
+    def _pair(self, context: Sequence[Message], chosen: Any, rejected: Any) -> None:
+        if chosen != rejected:
+            texts = [value if isinstance(value, str) else dumps(value) for value in (chosen, rejected)]
+            pair = {"chosen": texts[0], "rejected": texts[1], "origin": {"run": self.id, "why": "corrected"}}
+            self.found.pairs.append({**self._shown(context), **pair})
+
+    def _shown(self, context: Sequence[Message]) -> dict[str, Any]:
+        """The transcript as a record has it: instructions without the list of tools, which stands beside them."""
+        turns = [{"role": message.role, "content": message.content} for message in context]
+        head = turns.pop(0)["content"] if turns and turns[0]["role"] == "system" else ""
+        instructions = re.split(r"(?:^|\n\n)# Tools\n", head)[0] if self.tools else head
+        shown: dict[str, Any] = {"instructions": instructions} if instructions else {}
+        return {**shown, "messages": turns, **({"tools": self.tools} if self.tools else {})}
+
+
+def _over(value: Any, mask: Callable[[str], str]) -> Any:
+    """JSON data with a function let over its texts."""
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, dict):
+        return {name: _over(inner, mask) for name, inner in value.items()}
+    return [_over(inner, mask) for inner in value] if isinstance(value, list) else value
+
+
+def _distinct(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    seen = set()
+    for row in rows:
+        key = dumps({name: value for name, value in row.items() if name != "origin"})
+        if key not in seen:
+            seen.add(key)
+            yield row

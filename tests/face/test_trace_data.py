@@ -1,0 +1,139 @@
+"""Training records of runs: what is taken, what is left out, ratings, corrections, secrets, sessions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from loraloop import Agent, Approve
+from loraloop.adapters.training.data.checker import Checker
+from loraloop.adapters.training.data.readers import Reading, read_file
+from loraloop.agent.sessions.sessions import Sessions
+from loraloop.agent.tracing.tracer import Tracer
+from loraloop.cli.main import app
+from loraloop.testing import ScriptedRuntime, calls
+from loraloop.tool_schemas import Tool
+from loraloop.tool_schemas.errors import InputError, SchemaError
+from loraloop.trace_data import from_traces, rate, redacted
+
+
+def weather(city: str) -> str:
+    """The weather in a city."""
+    if city == "Nowhere":
+        raise ValueError("no such city")
+    return f"sunny in {city}"
+
+
+def ran(folder: Path, *steps: Any, prompt: str = "How is Oslo?", **options: Any) -> Path:
+    """The trace of a run that writes these steps."""
+    tracer = Tracer()
+    Agent(ScriptedRuntime(*steps), [weather], "Be brief.", hooks=[tracer], **options).run_sync(prompt)
+    return tracer.last.save(folder / f"{tracer.last.run_id}.json")
+
+
+def checked(path: Path, contract: str = "calls") -> list[Any]:
+    checker = Checker()
+    found = checker.check(read_file(path, Reading(contract)))
+    assert not [finding for finding in checker.findings if finding.severity == "error"], checker.findings
+    return found
+
+
+def test_calls_that_worked_become_records_that_training_reads(tmp_path: Path) -> None:
+    ran(tmp_path, calls(weather={"city": "Oslo"}), "It is sunny.")
+    ran(tmp_path, calls(weather={"city": "Oslo"}), "It is sunny.")
+    ran(tmp_path, calls(weather={"city": "Nowhere"}), "There is no such city.", prompt="How is Nowhere?")
+    found = from_traces(tmp_path)
+    assert len(found.records) == 1 and not found.pairs and found.left_out["a call that failed"] == 1
+    out = tmp_path / "out" / "runs.jsonl"
+    out.parent.mkdir()
+    assert found.write(out) == (out,)
+    (record,) = checked(out)
+    assert record.completion == '[{"name":"weather","arguments":{"city":"Oslo"}}]'
+    assert (
+        record.messages[0].content.startswith("Be brief.\n\n# Tools")
+        and record.messages[0].content.count("# Tools") == 1
+    )
+    assert found.records[0]["origin"]["why"] == "worked"
+
+
+def test_ratings_and_corrections(tmp_path: Path) -> None:
+    wrong = ran(tmp_path, calls(weather={"city": "Rome"}), "It is sunny.", prompt="And in Oslo?")
+    idle = ran(tmp_path, calls(), "Hello!", prompt="Hello")
+    bad = ran(tmp_path, calls(weather={"city": "Bern"}), "It is sunny.", prompt="How is Bern?")
+    assert len(from_traces(tmp_path).records) == 2, "nobody has said anything yet"
+    rate(wrong, "bad", '[{"name":"weather","arguments":{"city":"Oslo"}}]')
+    rate(idle, "good")
+    rate(bad, "bad")
+    found = from_traces(tmp_path)
+    assert {row["origin"]["why"] for row in found.records} == {"corrected", "rated good"}
+    assert [row["calls"] for row in found.records if row["messages"][0]["content"] == "Hello"] == [[]]
+    (pair,) = found.pairs
+    assert "Oslo" in pair["chosen"] and "Rome" in pair["rejected"]
+    out = tmp_path / "out" / "runs.jsonl"
+    out.parent.mkdir()
+    records, pairs = found.write(out)
+    assert len(checked(records)) == 2 and checked(pairs)[0].rejected
+    assert [row["completion"] for row in from_traces(tmp_path, "text").records] == ["Hello!"]
+    with pytest.raises(InputError, match="no step 7"):
+        rate(wrong, "bad", step=7)
+    with pytest.raises(SchemaError):
+        rate(wrong, "bad", '[{"name":"wether","arguments":{}}]')
+
+
+def test_edited_calls_are_pairs_and_denied_ones_are_left_out(tmp_path: Path) -> None:
+    careful = Tool.from_function(weather, effects=True)
+    tracer = Tracer()
+    agent = Agent(ScriptedRuntime(calls(weather={"city": "Rome"}), "Done."), [careful], hooks=[tracer])
+    waiting = agent.run_sync("How is Oslo?")
+    assert waiting.stop_reason == "approval" and waiting.pending is not None
+    agent.resume_sync(waiting.pending, {waiting.pending.calls[0].id: Approve({"city": "Oslo"})})
+    tracer.last.save(tmp_path / "edited.json")
+    found = from_traces(tmp_path)
+    assert [row["calls"][0]["arguments"] for row in found.records] == [{"city": "Oslo"}]
+    assert "Rome" in found.pairs[0]["rejected"] and "Oslo" in found.pairs[0]["chosen"]
+
+
+def test_sessions_give_records_with_the_tools_that_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.db"
+    runtime = ScriptedRuntime(calls(weather={"city": "Oslo"}), "Sunny.", calls(weather={"city": "Rome"}), "Sunny too.")
+    agent = Agent(runtime, [weather])
+    with Sessions(path) as store:
+        agent.run_sync("How is Oslo?", session=store.session("one"))
+        agent.run_sync("And Rome?", session=store.session("one"))
+    with pytest.raises(InputError, match="--tools"):
+        from_traces(path)
+    made = Tool.from_function(weather)
+    schema = {"name": made.name, "description": made.description, "parameters": made.parameters}
+    found = from_traces(path, tools=[schema])
+    assert [row["calls"][0]["arguments"]["city"] for row in found.records] == ["Oslo", "Rome"]
+    assert [m["role"] for m in found.records[1]["messages"]] == ["user", "assistant", "tool", "assistant", "user"]
+
+
+@pytest.mark.parametrize(
+    "secret",
+    ["sk-proj-abcdefghijklmnop1234", "ghp_" + "a1B2" * 9, "AKIAABCDEFGHIJKLMNOP", "eyJhbGciOi.eyJzdWIiOi.abcdefgh12"],
+)
+def test_secrets_are_replaced(secret: str, tmp_path: Path) -> None:
+    assert redacted(f"My key is {secret}.") == "My key is [redacted]."
+    assert redacted("password: hunter22, please") == "password: [redacted], please"
+    assert redacted("Order A-1042 costs 12.50 and the word secretary stays.").count("[redacted]") == 0
+    ran(tmp_path, calls(weather={"city": "Oslo"}), "Sunny.", prompt=f"How is Oslo? My key is {secret}")
+    assert secret not in json.dumps(from_traces(tmp_path).records)
+
+
+def test_the_commands(tmp_path: Path) -> None:
+    trace = ran(tmp_path, calls(weather={"city": "Rome"}), "It is sunny.", prompt="And in Oslo?")
+    run = CliRunner().invoke
+    told = run(
+        app, ["trace", "rate", str(trace), "bad", "--correct", '[{"name":"weather","arguments":{"city":"Oslo"}}]']
+    )
+    assert told.exit_code == 0, told.output
+    out = tmp_path / "runs.jsonl"
+    told = run(app, ["data", "from-traces", str(trace), "--out", str(out)])
+    assert told.exit_code == 0 and out.is_file() and out.with_suffix(".pairs.jsonl").is_file()
+    assert run(app, ["trace", "rate", str(trace), "fine"]).exit_code != 0
+    assert run(app, ["data", "from-traces", str(tmp_path / "out"), "--out", str(out)]).exit_code != 0
