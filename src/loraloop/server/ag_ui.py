@@ -88,7 +88,7 @@ async def translated(
                 yield {"type": "STEP_FINISHED", "stepName": f"step {index + 1}: {skill}"}
             case "RunFinished":
                 output = event["result"]["output"]
-                if output and output.strip() != said.strip() and event["result"]["pending"] is None:
+                if output and output.strip() != said.strip() and event["result"]["stop_reason"] != "approval":
                     message = {"messageId": f"{event['run_id']}-output"}
                     yield {"type": "TEXT_MESSAGE_START", "role": "assistant", **message}
                     yield {"type": "TEXT_MESSAGE_CONTENT", "delta": output, **message}

@@ -284,8 +284,8 @@ async def _sent(
             yield event
 
     if client is not None:
-        async for event in translated(client, every()):
-            yield {"data": json.dumps(event, ensure_ascii=False, default=str)}
+        async for told in translated(client, every()):
+            yield {"data": json.dumps(told, ensure_ascii=False, default=str)}
         return
     async for event in every():
         yield {"event": event["type"], "data": json.dumps(event, ensure_ascii=False, default=str)}

@@ -31,6 +31,12 @@ def hosted(*script: Any) -> tuple[ScriptedRuntime, dict[str, HostedAgent]]:
     return runtime, {"bank": HostedAgent("bank", Agent(runtime, [pay], "You pay."), "Pays bills.")}
 
 
+def waiting_call(told: list[dict[str, Any]]) -> str:
+    """The id of the call that waits."""
+    (call,) = next(event for event in told if event["type"] == "ApprovalRequested")["calls"]
+    return str(call["id"])
+
+
 def events(answer: httpx.Response) -> list[dict[str, Any]]:
     assert answer.status_code == 200, answer.text
     return [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: ")]

@@ -67,7 +67,7 @@ class RunView {
     this.steps = new Map();
     this.calls = new Map();
     this.screen = null;
-    this.pending = null;
+    this.waiting = [];
   }
 
   show(event) {
@@ -143,6 +143,10 @@ class RunView {
     place.parentElement.append(make("p", `${ms.toFixed(0)} ms`, "facts"));
   }
 
+  ApprovalRequested(event) {
+    this.waiting = event.calls;
+  }
+
   Refused(event) {
     this.parent.append(make("p", `refused: ${event.category}`, "refused"));
   }
@@ -163,9 +167,8 @@ class RunView {
 
   RunFinished(event) {
     const { result } = event;
-    if (result.pending) {
-      this.pending = result.pending;
-      this.parent.append(this.approval(event.run_id, result.pending.calls));
+    if (result.stop_reason === "approval") {
+      this.parent.append(this.approval(event.run_id, this.waiting));
       return;
     }
     this.parent.append(make("div", result.output || `(${result.stop_reason})`, `answer ${result.stop_reason === "refused" ? "refused" : ""}`));
@@ -226,7 +229,7 @@ async function read(view, path, body) {
     for await (const event of eventsOf(answer)) {
       current.id = event.run_id;
       view.show(event);
-      if (event.type === "RunFinished" && !event.result.pending) {
+      if (event.type === "RunFinished" && event.result.stop_reason !== "approval") {
         messages = event.result.messages.filter((message) => message.role !== "system").map(({ role, content }) => ({ role, content }));
       }
       $("log").lastElementChild.scrollIntoView({ block: "end" });
@@ -313,7 +316,7 @@ async function openFile(event) {
     for (const step of trace.steps) {
       const screened = trace.events.find((each) => each.type === "Screened" && each.step === step.index);
       if (screened) view.Screened(screened.data);
-      view.Routed({ ...step, step: step.index });
+      view.Routed({ ...step, ...step.route, step: step.index });
       for (const call of step.calls) view.ToolCallFinished({ step: step.index, call });
       view.StepFinished({ step });
     }
