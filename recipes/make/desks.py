@@ -278,9 +278,6 @@ class Talk:
     def finish(self, offer: Offer, given: dict[str, Any]) -> None:
         """Calls, and what the base says then."""
         denied = offer.role in ("create", "cancel", "message", "switch") and self.rng.random() < 0.06
-        if "id" in given and offer.role != "get" and self.messages[-1]["role"] == "user" and self.rng.random() < 0.2:
-            self.call(self.world.offers["get"].call(id=given["id"]))
-            self.steps.pop()  # a look that nobody asked for: not learned, but gone on from
         (result,) = self.call(offer.call(**given), denied=denied)
         if near := re.search(r"did you mean '(.+)'", self.messages[-1]["content"]):
             (result,) = self.call(offer.call(person=near[1]))

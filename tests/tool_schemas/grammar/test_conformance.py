@@ -1,7 +1,9 @@
 """Schemas are enforced exactly: nothing invalid can be decoded, and what no grammar enforces is checked or refused."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,7 +11,7 @@ from loraloop.adapters.base.random_base import byte_tokenizer_json
 from loraloop.cli.main import run_command
 from loraloop.tool_schemas.errors import InputError, SchemaError
 from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
-from loraloop.tool_schemas.grammar.conformance import CASES, OurJudge, keyword_of, read_cases, score
+from loraloop.tool_schemas.grammar.conformance import CASES, ConformanceCase, OurJudge, keyword_of, read_cases, score
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +72,18 @@ def test_the_command_writes_the_agreed_document(tmp_path: Path, capsys: pytest.C
     assert document["name"] == "out" and document["n"] == 1
     assert document["metrics"]["pass_rate"] == 1 and document["metrics"]["invalid_accepted"] == 0
     assert document["peers"]["loraloop, refuse"]["refused"] == 1
+
+
+def test_a_crash_is_counted_and_the_rest_is_still_measured() -> None:
+    class Crashing:
+        name = "crashing"
+
+        def compile(self, schema: dict[str, Any] | bool) -> Callable[[Any], bool]:
+            if schema == {"type": "null"}:
+                raise AttributeError("no such place")
+            return lambda instance: True
+
+    cases = [ConformanceCase(str(at), {"type": kind}, ((None, True),)) for at, kind in enumerate(["null", "string"])]
+    result = score(Crashing(), cases)
+    assert (result.schemas, result.passed, dict(result.crashed)) == (2, 1, {"AttributeError": 1})
+    assert result.metrics()["crashed"] == 1
