@@ -195,6 +195,8 @@ class Agent(Generic[T, D]):
         self.output: OutputType[Any] = self._output(output_type)
         sandbox = None if isinstance(python, bool) else python
         self._python = python_tool(self.limits.tool_timeout, sandbox) if python else None
+        if self.tools:
+            runtime.let_call()
         self._system = system_content(instructions, self.tools, runtime.base.prompting.tools_header)
         self._check(self.policy)
         self._guarded(guard)

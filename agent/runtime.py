@@ -211,6 +211,14 @@ class Runtime:
         """Names of the skills that write this."""
         return self.bank.with_contract(contract)
 
+    def let_call(self) -> None:
+        """Sees to it that some skill writes calls: if none does, the base itself under the grammar, as `tools`."""
+        with self._compiling:
+            if not self.with_contract("calls"):
+                from loraloop.adapters.skill.blank import blank_skill
+
+                self.bank.add(blank_skill(self.base, "calls" if "tools" in self.bank else "tools", "calls"))
+
     def trunk(self) -> Trunk:
         """An empty trunk."""
         return Trunk(

@@ -113,7 +113,7 @@ def check_policy(policy: Policy, tools: tuple[Tool, ...], limits: Limits, runtim
 
     Raises:
         UnknownNameError: It names a skill or a tool that does not exist; the nearest one is told.
-        InputError: There is nothing to call, no skill that writes calls, or the policy or the limits contradict it.
+        InputError: There is nothing to call, or the policy or the limits contradict it.
     """
     names = [tool.name for tool in tools]
     for name in policy.asked - {"*", PYTHON, *names}:
@@ -141,8 +141,6 @@ def check_policy(policy: Policy, tools: tuple[Tool, ...], limits: Limits, runtim
     if not tools:
         raise InputError(f"tool_choice is {choice!r}, and the agent has no tools: give it tools")
     callers = runtime.with_contract("calls")
-    if not callers:
-        raise InputError(f"tool_choice is {choice!r}, and no skill of this runtime writes calls: add one to its bank")
     if limits.max_tool_calls < 1:
         raise InputError(f"tool_choice is {choice!r}, but the limits allow no call: raise max_tool_calls")
     if first is not None and runtime.contract(first) != "calls":

@@ -63,7 +63,16 @@ class SkillChooser:
             return forced(next.choices[0], route), route
         if view.required:
             return self._caller(route), route
-        return self._decided(view, state, route) or self._routed(route), route
+        return self._decided(view, state, route) or self._unknown(state, route) or self._routed(route), route
+
+    def _unknown(self, state: RouterState, route: Route) -> Decision | None:
+        """In the base's place, a skill for calls that the router does not know: `[]` leaves the word to the base."""
+        known = getattr(self._runtime.router, "skills", None)
+        callers = self._runtime.with_contract("calls") if state.tools else ()
+        if known is None or route.skill != NONE or set(known).intersection(callers):
+            return None
+        able = [name for name in callers if name not in state.masked | self._job.policy.forbid]
+        return forced(able[0], route, "router") if able else None
 
     def _state(self, view: StepView, next: NextStep) -> RouterState:
         job, masked = self._job, set(next.masked)

@@ -125,6 +125,8 @@ class Replying:
     """
 
     def __init__(self, runtime: Runtime, request: ReplyRequest) -> None:
+        if request.tools:
+            runtime.let_call()
         check_names(request.tools)
         check_names_free(request.tools)
         if not request.messages or request.messages[-1].role not in ("user", "tool"):
