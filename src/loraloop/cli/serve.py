@@ -58,8 +58,9 @@ def serve(
     from loraloop.server.settings import ServerLimits, ServerSettings, need_extra
 
     need_extra()
-    from loraloop.server.agents import HostedAgent, Resources, read_agents
+    from loraloop.server.agents import Resources, read_agents
     from loraloop.server.app import serve as start
+    from loraloop.server.runs import HostedAgent
 
     settings = ServerSettings(
         host,

@@ -186,7 +186,8 @@ def measure(
         for index, record in enumerate(records[:SAMPLES])
     ]
     step_ms = {name: round(ms / len(records), 2) for name, ms in spent.items()}
-    return Measured(contract, len(records), main_score(contract, found["skill"]), found, step_ms, samples)
+    main = main_score(contract, found["skill"])
+    return Measured(contract, len(records), main, scores=found, step_ms=step_ms, samples=samples)
 
 
 def term_of(

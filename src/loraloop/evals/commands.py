@@ -161,7 +161,7 @@ def safety(
     runtime = _load_runtime(base, [skill or "safety"], router)
     with counting("safety", len(texts)) as step:
         gated, others = ask(runtime, texts, names, outputs, step)
-    made = report(_name(json_file, "safety"), "", texts, gated, others, runtime)
+    made = report(_name(json_file, "safety"), "", texts, gated=gated, others=others, runtime=runtime)
     made.show()
     for text, each, where in mistakes(texts, gated)[:show_errors]:
         out = console()
@@ -199,7 +199,7 @@ def router(
     chosen.check(loaded)
     kept = Kept(outputs, facts_of(loaded, folder, seed))
     with counting("router", sum(map(len, found.states.values()))) as step:
-        ask_router(found, loaded, chosen, kept, step, cache)
+        ask_router(found, loaded, chosen, kept, step=step, cache=cache)
     timed(found, chosen, loaded)
     made = found.report(_name(json_file, "router"), "")
     made.show()

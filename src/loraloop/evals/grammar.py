@@ -63,9 +63,8 @@ def _report(name: str, scores: dict[str, Score], files: list[str]) -> BenchmarkR
         name,
         ours.schemas,
         ours.metrics(),
-        {system: each.metrics() for system, each in scores.items() if system != "loraloop"},
-        {},
-        {
+        peers={system: each.metrics() for system, each in scores.items() if system != "loraloop"},
+        details={
             "files": files,
             "refused": {f"{word}/{system}": each.refused[word] for word in keywords for system, each in scores.items()},
             "wrong": {system: [case for case, _ in each.wrong] for system, each in scores.items()},

@@ -204,7 +204,9 @@ def _judged(file: Path) -> Iterator[JudgedText]:
         text = record["text"]
         identity = str(record.get("id", f"{name}-{number}"))
         unsafe = record["label"] == "unsafe"
-        yield JudgedText(identity, name, text, (Message("user", text),), unsafe, str(record.get("category", "")))
+        category = str(record.get("category", ""))
+        messages = (Message("user", text),)
+        yield JudgedText(identity, name, text, messages=messages, unsafe=unsafe, category=category)
 
 
 def _record(line: str, where: str) -> Mapping[str, Any]:

@@ -162,7 +162,7 @@ def report(
     details = {"files": list(dict.fromkeys(each.file for each in texts)), "gate": facts_of(runtime, texts)}
     if "base_told" in found:
         details["told"] = TOLD["safety"]
-    return BenchmarkReport(name, len(texts), ours, found, ratios, details, command)
+    return BenchmarkReport(name, len(texts), ours, peers=found, ratios=ratios, details=details, command=command)
 
 
 def scores(texts: Sequence[JudgedText], judged: Sequence[SafetyOutput]) -> dict[str, float]:

@@ -111,7 +111,9 @@ class SkillEvaluation:
             details["did_not_fit"] = unfit
         if "base_told" in self.outputs:
             details["told"] = TOLD[self.name]
-        return BenchmarkReport(name, len(self.examples), ours, peers, ratios, details, command)
+        return BenchmarkReport(
+            name, len(self.examples), ours, peers=peers, ratios=ratios, details=details, command=command
+        )
 
     def wrong(self, system: str) -> list[tuple[Example, str, str]]:
         """(example, what the system wrote, why it is wrong) of each wrong output."""
@@ -156,7 +158,9 @@ def evaluate(
     runs: Runs | None = functools.cache(runs_program) if tested else None
     scores = {s: {**score(skill_name, examples, o.texts, runs), **o.times()} for s, o in found.items()}
     errors = {system: counted(examples, written.texts, runs) for system, written in found.items()}
-    return SkillEvaluation(skill_name, examples, found, scores, errors, facts, runs)
+    return SkillEvaluation(
+        name=skill_name, examples=examples, outputs=found, scores=scores, errors=errors, facts=facts, runs=runs
+    )
 
 
 def _ask(bench: Bench, example: Example, found: Mapping[str, Outputs], kept: Kept) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -17,14 +16,14 @@ from sse_starlette import EventSourceResponse
 from loraloop.loading import read_documents
 from loraloop.server.ag_ui import AgUiInput, translated
 from loraloop.server.errors import ApiError
-from loraloop.server.runs import HostedRun
+from loraloop.server.runs import HostedAgent, HostedRun
 from loraloop.server.state import key_of, state_of
 from loraloop.server.wire import Strict
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.yamltext import read_yaml
 
 if TYPE_CHECKING:
-    from loraloop.agent import Agent
+    from loraloop.agent import Agent, RunStream
     from loraloop.agent.runtime import Runtime
     from loraloop.server.state import RequestTurn, ServerState
 
@@ -52,20 +51,6 @@ class AgentSpec(Strict):
     ask: list[str] = Field(default_factory=list)
     skills: list[str] = Field(default_factory=list)
     limits: AgentLimits = AgentLimits()
-
-
-@dataclass(frozen=True, slots=True)
-class HostedAgent:
-    """An agent that the server runs, and what is told of it."""
-
-    name: str
-    agent: Agent[Any, Any]
-    description: str = ""
-
-    def document(self) -> dict[str, Any]:
-        """What clients are told."""
-        tools = [{"name": tool.name, "description": tool.description} for tool in self.agent.tools]
-        return {"name": self.name, "description": self.description, "tools": tools}
 
 
 class Resources(ExitStack):
@@ -185,7 +170,9 @@ async def start_run(
     turn = await state.turnstile.enter(owner)
     try:
         stream = hosted.agent.stream(body.input, **options)
-        first = await anext(events := aiter(_opened(state, hosted, owner, body.input, stream, turn)))
+        first = await anext(
+            events := aiter(_opened(state, HostedRun("", hosted.name, owner, body.input), stream, turn))
+        )
     except BaseException:
         turn.leave()
         raise
@@ -193,15 +180,12 @@ async def start_run(
 
 
 async def _opened(
-    state: ServerState, hosted: HostedAgent, owner: str, prompt: str, stream: Any, turn: RequestTurn
+    state: ServerState, run: HostedRun, stream: RunStream[Any], turn: RequestTurn
 ) -> AsyncGenerator[dict[str, Any], None]:
-    """The events of a new run; the run is known by the id that its first event has."""
-    run: HostedRun | None = None
-    placeholder = HostedRun("", hosted.name, owner, prompt)
+    """The events of a new run, which is known by the id that its first event has."""
     try:
-        async for event in state.runs.events(placeholder, stream, state.metrics):
-            if run is None:
-                run = placeholder
+        async for event in state.runs.events(run, stream, state.metrics.count):
+            if not run.id:
                 run.id = event["run_id"]
                 state.runs.add(run)
             yield event
@@ -226,7 +210,7 @@ async def approve_run(name: str, run_id: str, body: ApproveBody, request: Reques
 
     async def events() -> AsyncGenerator[dict[str, Any], None]:
         try:
-            async for event in state.runs.events(run, stream, state.metrics):
+            async for event in state.runs.events(run, stream, state.metrics.count):
                 yield event
         finally:
             turn.leave()

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from loraloop.agent.runtime import Runtime
-    from loraloop.server.agents import HostedAgent
+    from loraloop.server.runs import HostedAgent
     from loraloop.server.settings import ServerSettings
 
 log = logging.getLogger("loraloop.server")

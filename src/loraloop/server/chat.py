@@ -39,7 +39,7 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
         turn = await state.turnstile.enter(key_of(request))
         with turn:
             return JSONResponse(await hosted_completion(state, body))
-    asked = reply_request(state, conversation_of(body.messages), options)
+    asked = reply_request(state.runtime, state.settings.limits, conversation_of(body.messages), options)
     usage = bool(body.stream_options and body.stream_options.include_usage)
     turn = await state.turnstile.enter(key_of(request))
     pieces = replying(state, asked, turn)

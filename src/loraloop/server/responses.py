@@ -112,7 +112,7 @@ async def create_response(body: ResponseRequest, request: Request) -> Response:
     if body.store:
         raise ApiError(400, "responses are not kept: send store: false", "unsupported", "store")
     state = state_of(request)
-    asked = reply_request(state, talk_of(body), options_of(body))
+    asked = reply_request(state.runtime, state.settings.limits, talk_of(body), options_of(body))
     turn = await state.turnstile.enter(key_of(request))
     pieces = replying(state, asked, turn)
     if body.stream:

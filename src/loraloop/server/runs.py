@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -16,11 +16,24 @@ from loraloop.server.errors import ApiError, api_error
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
-    from loraloop.agent import PendingRun, RunStream
-    from loraloop.server.state import Metrics
+    from loraloop.agent import Agent, PendingRun, RunResult, RunStream
 
 KEPT = 200
 """Runs of which events and results are kept in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostedAgent:
+    """An agent that the server runs, and what is told of it."""
+
+    name: str
+    agent: Agent[Any, Any]
+    description: str = ""
+
+    def document(self) -> dict[str, Any]:
+        """What clients are told."""
+        tools = [{"name": tool.name, "description": tool.description} for tool in self.agent.tools]
+        return {"name": self.name, "description": self.description, "tools": tools}
 
 
 @dataclass(slots=True)
@@ -113,7 +126,7 @@ class RunRegistry:
                 run.stream.cancel()
 
     async def events(
-        self, run: HostedRun, stream: RunStream[Any], metrics: Metrics
+        self, run: HostedRun, stream: RunStream[Any], count: Callable[[RunResult[Any]], object]
     ) -> AsyncGenerator[dict[str, Any], None]:
         """Reads a run's events to their end, and keeps what it comes to. Who stops reading, cancels the run."""
         run.state, run.stream, run.pending = "running", stream, None
@@ -125,7 +138,7 @@ class RunRegistry:
             result = stream.result
             run.result, run.pending = result.to_dict(), result.pending
             run.state = "waiting" if result.pending is not None else "finished"
-            metrics.count(result)
+            count(result)
         except Exception as error:
             run.state = "failed"
             document = {"type": "RunFailed", "run_id": run.id, **api_error(error).document()}
@@ -174,9 +187,9 @@ class RunRegistry:
             pending = PendingRun.from_json(json.dumps(content["pending"]))
         except InputError:
             return None
-        run = HostedRun(run_id, content["agent"], "", content["prompt"], content["started"], "waiting")
-        run.pending = pending
-        run.owner = _Hashed(content["owner"])
+        owner = _Hashed(content["owner"])
+        run = HostedRun(run_id, content["agent"], owner, content["prompt"], state="waiting", pending=pending)
+        run.started = content["started"]
         self._runs[run_id] = run
         return run
 

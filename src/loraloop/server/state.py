@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from loraloop.agent.result import RunResult
     from loraloop.agent.runtime import Runtime
     from loraloop.agent.sessions.sessions import Session, Sessions
-    from loraloop.server.agents import HostedAgent
-    from loraloop.server.runs import RunRegistry
+    from loraloop.server.runs import HostedAgent, RunRegistry
 
 
 BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)

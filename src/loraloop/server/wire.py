@@ -19,7 +19,7 @@ from loraloop.tool_schemas.tools.calls import Call
 
 if TYPE_CHECKING:
     from loraloop.agent.runtime import Runtime
-    from loraloop.server.state import ServerState
+    from loraloop.server.settings import ServerLimits
 
 AUTO, BASE = "auto", "base"
 
@@ -231,14 +231,15 @@ def result_of(text: str) -> Any:
         return text
 
 
-def reply_request(state: ServerState, talk: ConversationBuilder, options: ReplyOptions) -> ReplyRequest:
+def reply_request(
+    runtime: Runtime, limits: ServerLimits, talk: ConversationBuilder, options: ReplyOptions
+) -> ReplyRequest:
     """What the runtime is asked.
 
     Raises:
         ApiError: An option cannot be kept.
         SchemaError: A tool's parameters, or the output's schema, cannot be enforced or checked.
     """
-    runtime, limits = state.runtime, state.settings.limits
     tokens = options.max_tokens or min(MAX_TOKENS, limits.max_tokens)
     if tokens > limits.max_tokens:
         raise ApiError(400, f"at most {limits.max_tokens} tokens may be asked for, not {tokens}", "invalid_value")

@@ -24,7 +24,7 @@ def test_findings_say_what_fits_and_what_to_do(run: Any, on_random: None) -> Non
     found = {each["what"]: each for each in told["findings"]}
     assert found["torch"]["ok"] and found["base"]["ok"] and found["device"]["ok"]
     assert found["self-test"]["ok"] and " tokens in " in found["self-test"]["found"]
-    assert not found["router"]["ok"] and "router.fit" in found["router"]["todo"]  # it was fitted on another base
+    assert not found["router"]["ok"] and "fit one" in found["router"]["todo"]  # it was fitted on another base
     assert not found["skill tools"]["ok"] and "--base" in found["skill tools"]["todo"]
     assert (code, told["ok"]) == (1, False)
     lines = run("doctor")[1].splitlines()

@@ -13,9 +13,8 @@ import pytest
 import uvicorn
 
 from loraloop.agent.runtime import Runtime
-from loraloop.server.agents import HostedAgent
 from loraloop.server.app import create_app
-from loraloop.server.runs import RunRegistry
+from loraloop.server.runs import HostedAgent, RunRegistry
 from loraloop.server.settings import ServerSettings
 from loraloop.server.state import ServerState
 

@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from loraloop import Agent, tool
-from loraloop.server.agents import HostedAgent, Resources, read_agents
+from loraloop.server.agents import Resources, read_agents
+from loraloop.server.runs import HostedAgent
 from loraloop.server.settings import ServerSettings
 from loraloop.testing import ScriptedRuntime, calls
 from loraloop.tool_schemas.errors import InputError

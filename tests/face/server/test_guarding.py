@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from loraloop import Agent
-from loraloop.server.agents import HostedAgent
+from loraloop.server.runs import HostedAgent
 from loraloop.server.settings import ServerLimits, ServerSettings
 from loraloop.testing import ScriptedRuntime, calls
 from loraloop.tool_schemas.errors import InputError

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from loraloop import Agent
-from loraloop.server.agents import HostedAgent
+from loraloop.server.runs import HostedAgent
 from loraloop.server.settings import ServerLimits, ServerSettings
 from loraloop.testing import ScriptedRuntime
 

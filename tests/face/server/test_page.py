@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from loraloop import Agent, tool
-from loraloop.server.agents import HostedAgent
+from loraloop.server.runs import HostedAgent
 from loraloop.server.settings import ServerSettings
 from loraloop.testing import ScriptedRuntime, answer, calls, verdict
 

@@ -86,7 +86,9 @@ def answer_of(result: RunResult[Any]) -> DeskAnswer:
     cites = tuple(dict.fromkeys(passage.source or passage.id for passage in result.cited))
     trace = tuple(f"{step.skill}/{step.decided_by}/{step.outcome}" for step in result.steps)
     stop = result.stop_reason
-    return DeskAnswer(result.output, result.complete, stop == "refused", cites, stop, trace)
+    return DeskAnswer(
+        result.output, complete=result.complete, refused=stop == "refused", cites=cites, stop=stop, trace=trace
+    )
 
 
 def chosen(world: World, kinds: Sequence[str] = (), limit: int | None = None) -> list[DeskRequest]:

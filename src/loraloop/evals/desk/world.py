@@ -183,12 +183,12 @@ def read_world(folder: Path) -> World:
     try:
         requests = tuple(_request(row) for row in content["requests"])
         return World(
-            folder.name,
-            content["instructions"],
-            content["documents"],
-            frozenset(content["changes"]),
-            requests,
-            module,
+            name=folder.name,
+            instructions=content["instructions"],
+            documents=content["documents"],
+            changes=frozenset(content["changes"]),
+            requests=requests,
+            module=module,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{file} is no world: {error!r}") from None
