@@ -163,6 +163,7 @@ class Runtime:
             router = Router.load(router)
         if isinstance(router, Router):
             router.check(model)
+        model.warm_up(bank.attached)
         return cls(model, bank, router, context=context)
 
     @property

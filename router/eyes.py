@@ -216,12 +216,9 @@ def router_for(base: Base) -> Router | Eyes:
     Raises:
         BaseModelError: The embedded base cannot be loaded.
     """
-    from loraloop.adapters.base import Base
-
     shipped = shipped_routers()
     for name in sorted(shipped, key=lambda each: each != base.name):  # that of its name first
         router = Router.load(shipped[name])
         if router.card["fingerprints"]["architecture"] == base.fingerprints.architecture:
             return router
-    eyes = Base.load(device=str(base.device))
-    return Eyes(eyes, Router.load(), {base.prompting.tools_header: eyes.prompting.tools_header})
+    return Eyes.beside(base.prompting)
