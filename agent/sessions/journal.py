@@ -152,8 +152,14 @@ class SessionJournal(Journal):
                     begin_again(database, place, now)
                     self._again.add(place)
                 else:
-                    known = CallRecord(call.name, call.arguments, None, UNFINISHED, source=tool.source)
-                    known = replace(known, at_least_once=True)
+                    known = CallRecord(
+                        name=call.name,
+                        arguments=call.arguments,
+                        error=UNFINISHED,
+                        source=tool.source,
+                        at_least_once=True,
+                        by_runtime=True,
+                    )
                     end(database, place, known, now)
             return known
 

@@ -133,8 +133,8 @@ def loaded(kind: Any, text: str, what: str) -> Any:
             first = error.errors(include_url=False, include_input=False)[0]
             why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         raise SessionError(
-            f"the sessions: {what} is damaged ({why}). give_up() of the session keeps its messages up to the first "
-            "damaged one, and ends a run that was interrupted; or restore a copy of the file"
+            f"the sessions: {what} is damaged ({why}). session.give_up(), or `loraloop sessions give-up`, keeps "
+            "its messages up to the first damaged one and ends an interrupted run; or restore a copy of the file"
         ) from None
 
 

@@ -70,7 +70,7 @@ def _filled(asked: Asked, architecture: str, objects: tuple[str, ...], options: 
     if asked.architecture != architecture:
         raise SessionError(
             "the run that was interrupted used another base, whose tokens this one cannot read: resume it with that "
-            "base, or give it up with give_up() and go on in words"
+            "base, or end it as it is (session.give_up(), or `loraloop sessions give-up`) and go on in words"
         )
     missing = [f"{name}=…" for name in asked.objects if name not in objects]
     if missing:

@@ -267,8 +267,8 @@ class Session:
             raise SessionError(f"session {self.id!r} {why}")
         if interrupted is not None and prompt.strip():
             raise SessionError(
-                f"a run of session {self.id!r} was interrupted: resume it first (run it without a prompt), or give it "
-                "up with give_up()"
+                f"a run of session {self.id!r} was interrupted: resume it first (run it without a prompt), or end "
+                "it as it is: session.give_up(), or `loraloop sessions give-up`"
             )
         if interrupted is not None and on_unfinished == "fail" and (open_calls := self.unfinished):
             listed = ", ".join(f"{call.name} in step {call.step}" for call in open_calls)

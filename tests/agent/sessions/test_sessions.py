@@ -194,6 +194,8 @@ def test_calls_without_an_end(store: Sessions, monkeypatch: pytest.MonkeyPatch) 
         (record,) = result.steps[0].calls
         assert record.at_least_once and len(made) == seen and not session.unfinished
         assert error in (record.error or "") and bool(record.error) == bool(error)
+        told = next(message for message in result.messages if message.role == "tool")
+        assert told.origin is not None and (told.origin.kind == "runtime") == bool(error)  # no gate judges its own note
         (call,) = session.turns[0].calls
         assert call.at_least_once and call.times == seen
 
