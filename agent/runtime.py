@@ -332,6 +332,21 @@ class Runtime:
                 self._compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
             return self._compiler
 
+    def pin(self, messages: Sequence[Message]) -> None:
+        """Reads the beginning of transcripts and keeps it for all that begin so; `prefixes.clear()` lets it go.
+
+        Args:
+            messages: The beginning: usually one system message, the first of a result's `messages`.
+
+        Raises:
+            ContextLengthError: It does not fit the context.
+        """
+        trunk = self.trunk()
+        for message in messages:
+            trunk.append(message, self.base.chat.message(message.role, message.content))
+        trunk.flush()
+        self.prefixes.put(trunk.sequence, pinned=True)
+
     def memory(self) -> Memory:
         """What is kept for later runs, each beside its bound."""
         from loraloop.agent.engine.prefix_cache import Memory

@@ -38,7 +38,7 @@ ROWS = 64
 """Rows of one forward at most."""
 CHUNK = 512
 """Tokens of a prompt in one forward, where no run generates."""
-STRETCH = 1.5
+STRETCH = 1.0
 """By how many times its own duration a tick may be prolonged by a prompt's chunk."""
 LEAST_CHUNK = 16
 URGENT = 64

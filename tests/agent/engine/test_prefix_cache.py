@@ -9,12 +9,15 @@ import time
 import pytest
 import torch
 
+from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Message
 from loraloop.adapters.base.decoder.native_cache import PAGE, distinct
+from loraloop.agent import Agent, Limits, Runtime
 from loraloop.agent.engine import Clock, Trunk
 from loraloop.agent.engine.prefix_cache import PrefixCache
 from loraloop.agent.engine.scheduler import Scheduler
 from loraloop.agent.engine.sequence import CachedSequence, Claim
+from loraloop.testing import ScriptedRouter
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +117,14 @@ def test_a_longer_beginning_takes_the_place_of_a_shorter_one(base: Base) -> None
     assert prefixes.held.count == 1
     found = prefixes.take(tokens(1, 70), 0, Claim())
     assert found is not None and found.length == found.cache.length == found.ledger.length == 70
+
+
+def test_a_pinned_beginning_serves_all_runs_that_begin_so(base: Base) -> None:
+    bank = Bank(base, slots=1)
+    runtime = Runtime(base, bank, ScriptedRouter(["none"] * 2), reuse=0)
+    agent = Agent(runtime, instructions="Be brief. " * 20, limits=Limits(max_steps=1, step_tokens=4))
+    known = agent.run_sync("Hi.")
+    runtime.pin(known.messages[:1])
+    again = agent.run_sync("Hi again.")
+    assert known.steps[0].tokens.reused == 0 and again.steps[0].tokens.reused > 150
+    assert runtime.memory().prefixes.count == 1
