@@ -250,8 +250,8 @@ def injections(
 @eval_app.command()
 def desk(
     worlds: Annotated[
-        Path, typer.Option("--worlds", help="Folder of worlds: folders with tools.py and world.yaml.")
-    ] = Path("recipes/desk"),
+        Path | None, typer.Option("--worlds", help="Folder of worlds: folders with tools.py and world.yaml.")
+    ] = None,
     world: Annotated[list[str] | None, typer.Option("--world", help="Only this world; repeatable.")] = None,
     base: BaseName = BASE,
     skill: SkillFolders = None,
@@ -273,11 +273,11 @@ def desk(
     """
     from loraloop.agent.bare import bare_runtime
     from loraloop.evals.desk.runner import report, run
-    from loraloop.evals.desk.world import load_worlds
+    from loraloop.evals.desk.world import SHIPPED, load_worlds
     from loraloop.loading import forced_skills
     from loraloop.render.scores import desk_table, show_failures
 
-    found = load_worlds(worlds, world or ())
+    found = load_worlds(worlds or SHIPPED, world or ())
     runtime = bare_runtime(_load_base(base)) if bare else _load_runtime(base, None, None)
     forced_skills(runtime, skill or [])
 

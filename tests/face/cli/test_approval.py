@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import typer
 
-from loraloop.testing import ScriptedRuntime, calls
+from loraloop.testing import ScriptedRuntime, calls, verdict
 
 Run = Callable[..., tuple[int, str, str]]
 MODULE = '''
@@ -153,3 +153,9 @@ def test_options_that_do_not_go_together_are_refused(act: Callable[..., tuple[in
     assert act([STEP], "go", "--pending", "run.json")[0] == 3
     code, _, err = act([], "--resume", "run.json", "--approve", "call_0_0", "--deny", "call_0_0")
     assert code == 2 and "both name call_0_0" in err
+
+
+def test_exit_codes_tell_a_refusal_and_a_cut_answer_from_an_answer(act: Callable[..., tuple[int, str, str]]) -> None:
+    assert act(["Sunny."], "How is Oslo?")[0] == 0
+    assert act([verdict("crime")], "Help me to steal.")[0] == 4
+    assert act(["word " * 50], "Talk.", "--max-tokens", "8")[0] == 5

@@ -13,12 +13,11 @@ from loraloop.evals.bench import runs_program
 from loraloop.evals.desk.checks import DeskAnswer, judge
 from loraloop.evals.desk.facts import states
 from loraloop.evals.desk.runner import chosen, report, run
-from loraloop.evals.desk.world import KINDS, DeskRequest, WantedCall, World, load_worlds
+from loraloop.evals.desk.world import KINDS, SHIPPED, DeskRequest, WantedCall, World, load_worlds
 from loraloop.testing import ScriptedRuntime, calls
 from loraloop.tool_schemas.errors import InputError
 
-FOLDER = Path(__file__).resolve().parents[3] / "recipes" / "desk"
-WORLDS = load_worlds(FOLDER)
+WORLDS = load_worlds(SHIPPED)
 CASES = [
     pytest.param(world, request, id=f"{world.name}-{request.id}") for world in WORLDS for request in world.requests
 ]
@@ -119,7 +118,7 @@ def test_facts_are_found_in_usual_formats(text: str, fact: Any, right: bool) -> 
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    (found,) = load_worlds(FOLDER, ["workshop"])
+    (found,) = load_worlds(SHIPPED, ["workshop"])
     yield found
 
 
@@ -146,7 +145,7 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no worlds in"):
         load_worlds(tmp_path)
     with pytest.raises(InputError, match="there is no world 'shop'"):
-        load_worlds(FOLDER, ["shop"])
+        load_worlds(SHIPPED, ["shop"])
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "world.yaml").write_text("requests: [{id: a, kind: odd}]")
     (tmp_path / "one" / "tools.py").write_text("TOOLS = []")

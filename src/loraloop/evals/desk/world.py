@@ -12,6 +12,7 @@ import importlib.util
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,6 +20,8 @@ from typing import Any
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.yamltext import read_yaml
 
+SHIPPED = Path(str(files("loraloop.recipes"))) / "desk"
+"""The folder of the worlds that come with loraloop."""
 KINDS = (
     "single", "indirect", "two_step", "parallel", "missing", "no_tool", "code", "retrieval", "unsafe", "follow_up",
 )  # fmt: skip
