@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("adapters", "agent", "kernels", "router", "tool_schemas")
 HOMES = {"src/loraloop": "loraloop"} | {room: f"loraloop/{room}" for room in (*ROOMS, "recipes")}
-TOOLS = ("recipes/make", "recipes/desk")  # what made the data, and worlds to measure on: in the repository alone
+TOOLS = ("recipes/make",)  # what made the data: in the repository alone
 
 
 def expected(tree: Path) -> set[str]:
