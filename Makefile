@@ -23,7 +23,7 @@ ARGS_grammar     := $(if $(wildcard $(DATA)/tools),--data $(DATA))
 ARGS_calls       := $(if $(wildcard $(DATA)/tools),--data $(DATA))
 ARGS_vllm_peer   := $(if $(VLLM_PYTHON),--vllm-python $(VLLM_PYTHON))
 FARM   := build/mypy/loraloop
-ROOMS  := adapters agent kernels recipes router tool_schemas
+ROOMS  := adapters agent kernels router tool_schemas
 
 export PYTHONSAFEPATH = 1
 # On busy cores libgomp's own default lets threads spin for so long that two are slower than one.
@@ -110,6 +110,7 @@ types: $(VENV)/.test
 	@rm -rf $(FARM) && mkdir -p $(FARM)
 	@for f in src/loraloop/*; do ln -s "../../../$$f" $(FARM)/; done
 	@for r in $(ROOMS); do ln -s "../../../$$r" $(FARM)/$$r; done
+	@mkdir $(FARM)/recipes && ln -s ../../../../recipes/__init__.py $(FARM)/recipes/
 	MYPYPATH=build/mypy $(BIN)/mypy -p loraloop
 	MYPYPATH=build/mypy $(BIN)/mypy tests/agent/typed_results.py tests/agent/skills/typed_skills.py tests/agent/typed_program.py tests/agent/typed_service.py
 
