@@ -329,7 +329,7 @@ def _format(form: Any, node: dict[str, Any]) -> dict[str, Any]:
     """The format, if it is one that says what a value must be; OpenAPI allows any word there."""
     if form == "byte" and "pattern" not in node:
         return {"pattern": _BASE64}
-    return {"format": form} if form in _FORMATS else {}
+    return {"format": form} if isinstance(form, str) and form in _FORMATS else {}
 
 
 def _examples(node: dict[str, Any]) -> dict[str, Any]:
