@@ -23,6 +23,7 @@ from loraloop.tool_schemas.grammar.checked import CheckedState
 
 if TYPE_CHECKING:
     from loraloop.adapters.base.tokenizer import Tokenizer
+    from loraloop.agent.engine.sampler import TwoWayChoice
 
 _STRIDE = 8  # tokens between snapshots while the limit is far
 _NEAR = 16  # slack in tokens below which every token is a snapshot
@@ -84,6 +85,7 @@ class GrammarGuide:
         ids: The generated tokens; the guide appends to them and cuts them.
         limit: The most tokens.
         tokenizer: Of the tokens.
+        two_way: Weighs two openings of the text, and may take one.
 
     Attributes:
         counts: Forced tokens, retries and the last problem.
@@ -92,8 +94,16 @@ class GrammarGuide:
         LimitError: If not even the shortest completion fits the limit.
     """
 
-    def __init__(self, state: Constraint, ids: list[int], limit: int, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self,
+        state: Constraint,
+        ids: list[int],
+        limit: int,
+        tokenizer: Tokenizer,
+        two_way: TwoWayChoice | None = None,
+    ) -> None:
         self.counts = Counts()
+        self.two_way = two_way
         self._state = state
         self._ids = ids
         self._done = False
@@ -141,6 +151,8 @@ class GrammarGuide:
         self._state.mask_(logits)
         if self._checked is not None:
             self._choices.ban_(len(self._ids), logits)
+        if self.two_way is not None:
+            self.two_way.weigh_(self._ids, logits)
 
     def take(self, token: int, logits: Tensor) -> Violation | None:
         """Takes a token that was chosen by `logits`; what is wrong with the value that it completes, if anything is."""

@@ -128,7 +128,7 @@ def generate(
     clock, out, feed = clock or Clock(), Generated(), list(invocation)
     text = Detokenizer(branch.tokenizer.token_bytes, () if constraint is not None else stops)
     with clock.phase("mask"):
-        guide = _guide(out.ids, budget.tokens, branch, constraint, not_first)
+        guide = _guide(out.ids, budget.tokens, branch, constraint=constraint, not_first=not_first, two_way=two_way)
     shown = told = 0  # tokens turned into text; tokens reported with a piece
     while True:
         with clock.phase("mask"):
@@ -152,8 +152,6 @@ def generate(
                     feed, otherwise = branch.rewind(otherwise), ()
                     continue
                 guide.mask_(logits)
-                if two_way is not None and constraint is not None:
-                    two_way.weigh_(out.ids, logits)
             with clock.phase("decode"):
                 token = sampler.pick(logits)
             out.sampled += 1
@@ -163,37 +161,40 @@ def generate(
             feed, failed = [token], guide.take(token, logits)
         if failed is not None:
             with clock.phase("mask"):
-                again = guide.go_back(failed, shown, out.sampled)
-            if not again:
-                out.reason = "unenforced"
+                out.reason = "" if guide.go_back(failed, shown, out.sampled) else "unenforced"
+            if out.reason:
                 break
             feed = branch.rewind([*invocation, *out.ids])
     with clock.phase("mask"):
         out.reason = guide.end(out.reason, shown)
-    piece = text.push(out.ids[shown:]) + text.finish()
-    if piece:
-        yield Delta(piece, len(out.ids) - told)
-    _report(out, guide, text, two_way, branch)
+    generated = len(out.ids) - told
+    if piece := _finish(out, guide, text, shown, branch):
+        yield Delta(piece, generated)
     yield out
 
 
 def _guide(
-    ids: list[int], limit: int, branch: Branch, constraint: Constraint | None, not_first: Tensor | None
+    ids: list[int],
+    limit: int,
+    branch: Branch,
+    *,
+    constraint: Constraint | None,
+    not_first: Tensor | None,
+    two_way: TwoWayChoice | None,
 ) -> GrammarGuide | FreeText:
     """What leads the generation of `ids`."""
     if constraint is None:
         return FreeText(ids, limit, not_first)
-    return GrammarGuide(constraint, ids, limit, branch.tokenizer)
+    return GrammarGuide(constraint, ids, limit, branch.tokenizer, two_way)
 
 
-def _report(
-    out: Generated, guide: GrammarGuide | FreeText, text: Detokenizer, two_way: TwoWayChoice | None, branch: Branch
-) -> None:
-    """Fills in what a generation says of itself when it has ended."""
+def _finish(out: Generated, guide: GrammarGuide | FreeText, text: Detokenizer, shown: int, branch: Branch) -> str:
+    """The last piece of text, of tokens that were not shown yet; what was counted on the way is filled in."""
+    piece = text.push(out.ids[shown:]) + text.finish()
     out.text = text.text
-    counts = guide.counts
-    out.forced, out.retried, out.problem = counts.forced, counts.retried, counts.problem
-    if two_way is not None:
-        out.weighed, out.threshold = two_way.probability, two_way.threshold
+    out.forced, out.retried, out.problem = guide.counts.forced, guide.counts.retried, guide.counts.problem
+    if guide.two_way is not None:
+        out.weighed, out.threshold = guide.two_way.probability, guide.two_way.threshold
     if text.stopped:
         cut_to(out.ids, out.text, branch.tokenizer)
+    return piece

@@ -75,11 +75,12 @@ class Memory:
 def stats_of(held: Sequence[CachedSequence], limit: int, evicted: int = 0) -> CacheStats:
     """What sequences hold."""
     positions, size = distinct(each.cache for each in held)
-    return CacheStats(len(held), sum(each.length for each in held), positions, limit, size, evicted)
+    tokens = sum(each.length for each in held)
+    return CacheStats(len(held), tokens, positions=positions, limit=limit, bytes=size, evicted=evicted)
 
 
 @dataclass(slots=True, eq=False)
-class Reading:
+class PrefixInProgress:
     """A transcript that a run is computing just now.
 
     Attributes:
@@ -105,7 +106,7 @@ class PrefixCache:
         self.limit = tokens
         self._held: list[CachedSequence] = []  # the last used one is last
         self._pinned: list[CachedSequence] = []
-        self._reading: list[Reading] = []
+        self._reading: list[PrefixInProgress] = []
         self._evicted = 0
         self._changed = Condition()
 
@@ -136,9 +137,9 @@ class PrefixCache:
             return best.fork(count)
 
     @contextmanager
-    def reading(self, ids: Sequence[int]) -> Iterator[Reading]:
+    def reading(self, ids: Sequence[int]) -> Iterator[PrefixInProgress]:
         """While the block runs, others who begin so wait for it."""
-        now = Reading(ids)
+        now = PrefixInProgress(ids)
         with self._changed:
             self._reading.append(now)
         try:
@@ -148,7 +149,7 @@ class PrefixCache:
                 self._reading.remove(now)
                 self._changed.notify_all()
 
-    def advanced(self, now: Reading, sequence: CachedSequence) -> None:
+    def advanced(self, now: PrefixInProgress, sequence: CachedSequence) -> None:
         """A part of it is computed: what others wait for is given to them."""
         if 0 < now.wanted <= sequence.length:
             self.put(sequence.fork(now.wanted))
@@ -182,7 +183,7 @@ class PrefixCache:
                 best, count = each, shared
         return best, count
 
-    def _read_now(self, ids: Sequence[int], known: int) -> Reading | None:
+    def _read_now(self, ids: Sequence[int], known: int) -> PrefixInProgress | None:
         """What another is computing of `ids`, if that is worth waiting for."""
         best = max(self._best(ids)[1], known)
         found = ((common_prefix(each.ids, ids), each) for each in self._reading)

@@ -238,10 +238,8 @@ class Scheduler:
                     return None
             until = perf_counter() + self._pace.alone
             waited_for = list(self._between)
-            while self._between and not self._busy and (left := until - perf_counter()) > 0:
+            while self._between and (left := until - perf_counter()) > 0:  # while anything waits, no run goes alone
                 self._changed.wait(left)
-            if self._busy:
-                continue
             if perf_counter() >= until:  # who has not come is busy with something else
                 for sequence in waited_for:
                     self._between.pop(sequence, None)

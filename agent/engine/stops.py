@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from loraloop.adapters.base.tokenizer import Tokenizer
+    from loraloop.agent.engine.sampler import TwoWayChoice
     from loraloop.tool_schemas.errors import Violation
 
 PERIOD = 64
@@ -32,6 +33,7 @@ class FreeText:
 
     def __init__(self, ids: list[int], limit: int, not_first: Tensor | None = None) -> None:
         self.counts = Counts()
+        self.two_way: TwoWayChoice | None = None
         self._ids, self._limit, self._not_first = ids, limit, not_first
 
     @property

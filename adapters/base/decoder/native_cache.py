@@ -80,12 +80,12 @@ class Page:
     def keys(self) -> Tensor:
         """`[layers, kv_heads, blocks, head_dim / 2, 16, 2]`."""
         pool = self._pool
-        return self.data[:, 0].view(pool.layers, pool.kv_heads, -1, pool.head_dim // 2, LANES, 2)
+        return self.data[:, 0].view((pool.layers, pool.kv_heads, -1, pool.head_dim // 2, LANES, 2))
 
     def values(self) -> Tensor:
         """`[layers, kv_heads, blocks, 8, head_dim, 2]`."""
         pool = self._pool
-        return self.data[:, 1].view(pool.layers, pool.kv_heads, -1, LANES // 2, pool.head_dim, 2)
+        return self.data[:, 1].view((pool.layers, pool.kv_heads, -1, LANES // 2, pool.head_dim, 2))
 
     def clear(self, start: int) -> None:
         """Writes zeros from position `start` on."""

@@ -186,3 +186,26 @@ def test_a_possible_stop_string_is_held_back() -> None:
     stream = Detokenizer(lambda token: text[token].encode(), stops=["END"])
     pieces = [stream.push([i]) for i in range(len(text))]
     assert stream.stopped and "".join(pieces) == "one ENnot " and stream.finish() == ""
+
+
+@pytest.mark.parametrize("period", [1, 7, 24, 64])
+def test_free_text_that_says_the_same_over_and_over_ends_with_a_reason_of_its_own(small: Base, period: int) -> None:
+    class Loops(Sampler):
+        def pick(self, logits: torch.Tensor) -> int:
+            super().pick(logits)
+            self.count = getattr(self, "count", 7) + 1
+            return 10 + self.count if self.count < 20 else 40 + self.count % period
+
+    trunk = Trunk(small)
+    trunk.extend([5, 6])
+    *_, last = generate(trunk.branch(), [7], Loops(Sampling()), Budget(600), stop_ids=frozenset())
+    assert isinstance(last, Generated) and last.reason == "repetition" and not last.whole
+    assert len(last.ids) <= 12 + max(96, 4 * period) + 16
+
+
+def test_what_repeats_itself_a_few_times_is_no_repetition() -> None:
+    from loraloop.agent.engine.stops import repeats
+
+    row = list(range(32))
+    assert not repeats([*range(100, 196), *row * 2]) and not repeats([*range(500)][:496]) and not repeats([3] * 80)
+    assert repeats([3] * 96) and repeats([*range(100, 132), *row * 4])
