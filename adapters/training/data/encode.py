@@ -78,7 +78,15 @@ class Encoded:
         if not branches:
             raise InputError("an example needs at least one branch")
         first, *more = branches
-        return cls(tuple(trunk), first.tokens, first.start, shared, tuple(more), first.at, first.desirable)
+        return cls(
+            trunk=tuple(trunk),
+            branch=first.tokens,
+            start=first.start,
+            shared=shared,
+            more=tuple(more),
+            at=first.at,
+            desirable=first.desirable,
+        )
 
 
 def encode(base: Base, messages: Sequence[Message], completion: str) -> Encoded:

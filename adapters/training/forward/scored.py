@@ -97,11 +97,21 @@ class Reader:
         attached = None if payload is None else PayloadAttached(payload, self.decoder.dtype)
         prompt = 0 if payload is None or payload.prompt is None else len(payload.prompt)
         prefix = 0 if payload is None else payload.virtual - prompt
-        plan = Plan.of(rows, self.decoder.device, own.lengths if own else None, starts, prompt, prefix)
-        states = BranchForward(self.decoder, plan, own, attached, dropout, self.checkpointing).states()
+        plan = Plan.of(rows, self.decoder.device, own.lengths if own else None, starts, prompt=prompt, prefix=prefix)
+        states = BranchForward(
+            self.decoder, plan, own, attached, dropout=dropout, checkpointing=self.checkpointing
+        ).states()
         targets = [token for branch in branches for token in branch.tokens[branch.start :]]
         wanted = torch.tensor(targets, device=states.device)
-        return Scored(examples, branches, owners, states, wanted, None if full else past, payload)
+        return Scored(
+            examples=examples,
+            branches=branches,
+            owners=owners,
+            states=states,
+            targets=wanted,
+            past=None if full else past,
+            payload=payload,
+        )
 
     def trunks(self, examples: Sequence[Encoded]) -> Past:
         """The examples' trunks: from the disk, or computed, a system message that several begin with once."""

@@ -129,7 +129,9 @@ def teacher(
         from loraloop.adapters.training.teacher.endpoint import Endpoint
 
         kept = out.with_name(f"{out.name}.answers")
-        writer: Any = Endpoint(url, model, kept, key, {"max_tokens": max_tokens}, per_minute)
+        writer: Any = Endpoint(
+            url, model, folder=kept, key_variable=key, options={"max_tokens": max_tokens}, per_minute=per_minute
+        )
     else:
         writer = _Single(_sampler(base, quantize, skill, 0.0, max_tokens))
     with _progress(len(records)) as done:
