@@ -135,7 +135,7 @@ class Sandbox:
         """
         start = self._start()
         job = SandboxJob(self.timeout, self.memory_mb, self.scratch_mb)
-        return _run(*start, code, job, self.timeout, self.output_bytes)
+        return _run(*start, code, job, self.output_bytes)
 
     def _start(self) -> tuple[str, Start]:
         """The mechanism's name and how it starts a job."""
@@ -187,7 +187,7 @@ def _working(name: str) -> tuple[str, Start] | None:
         for program in _MECHANISMS[name].programs():
             start = partial(_MECHANISMS[name].start, program=program)
             try:
-                result = _run(name, start, probe, SandboxJob(10, 512, 16), 10.0, 4096)
+                result = _run(name, start, probe, SandboxJob(10.0, 512, 16), output_bytes=4096)
             except Exception:
                 continue
             if result.ok and result.stdout == "True\n":
@@ -195,14 +195,14 @@ def _working(name: str) -> tuple[str, Start] | None:
     return None
 
 
-def _run(name: str, start: Start, code: str, job: SandboxJob, timeout: float, output_bytes: int) -> SandboxResult:
+def _run(name: str, start: Start, code: str, job: SandboxJob, output_bytes: int) -> SandboxResult:
     started = time.perf_counter()
     try:
         running = start(job)
     except (OSError, RuntimeError) as error:
         raise SandboxError(f"{name} failed to start: {error}") from error
     try:
-        deadline = started + timeout
+        deadline = started + job.seconds
         texts, ended = _converse(running, code.encode("utf-8", "surrogatepass"), deadline, output_bytes)
         if ended:
             running.kill()
@@ -212,7 +212,16 @@ def _run(name: str, start: Start, code: str, job: SandboxJob, timeout: float, ou
     stdout, stderr = (text.decode("utf-8", "replace") for text in texts)
     ms = (time.perf_counter() - started) * 1e3
     timed_out = ended == "time" or (late and not ended)
-    return SandboxResult(stdout, stderr, returncode, timed_out, ended == "output", name, ms, running.overfull)
+    return SandboxResult(
+        stdout=stdout,
+        stderr=stderr,
+        returncode=returncode,
+        timed_out=timed_out,
+        truncated=ended == "output",
+        mechanism=name,
+        ms=ms,
+        overfull=running.overfull,
+    )
 
 
 def _converse(running: Running, code: bytes, deadline: float, limit: int) -> tuple[list[bytes], str]:

@@ -86,8 +86,6 @@ class Reply:
         run: The run, with every step.
         read: Tokens of the transcript.
         reused: Those of them that a cache held.
-        written: Tokens that were generated, dropped branches included.
-        forced: Those of them about which the grammar left no choice.
     """
 
     text: str
@@ -95,8 +93,16 @@ class Reply:
     run: RunResult[Any]
     read: int
     reused: int
-    written: int
-    forced: int
+
+    @property
+    def written(self) -> int:
+        """Tokens that were generated, those of dropped branches included."""
+        return sum(step.tokens.generated for step in self.run.steps)
+
+    @property
+    def forced(self) -> int:
+        """Those of them about which the grammar left no choice."""
+        return sum(step.tokens.forced for step in self.run.steps)
 
 
 def sampling_of(given: Mapping[str, Any], min_p: float | None) -> Sampling:
@@ -175,12 +181,10 @@ class Replying:
             Job(
                 prompt=request.messages[-1].content,
                 messages=request.transcript(runtime.base.prompting),
-                passages=(),
                 tools=tools,
                 limits=limits,
                 policy=policy,
                 sampling=request.sampling,
-                python=None,
                 output=request.output,
                 stops=request.stops,
                 guard=request.guard,
@@ -213,16 +217,7 @@ class Replying:
             text = ""  # a refusal has not the form that is asked for
         if text and not said:
             yield text  # a refusal
-        counts = [step.tokens for step in result.steps]
-        return Reply(
-            text=text,
-            calls=result.calls,
-            run=result,
-            read=read,
-            reused=reused,
-            written=sum(each.generated for each in counts),
-            forced=sum(each.forced for each in counts),
-        )
+        return Reply(text=text, calls=result.calls, run=result, read=read, reused=reused)
 
     def _kept(self, policy: Policy) -> Policy:
         """The policy without what would leave the form that is asked for, or be done twice."""
