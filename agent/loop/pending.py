@@ -38,6 +38,11 @@ class StepPlan:
     open_tools: tuple[str, ...] | None = None
     told: str = ""
 
+    @property
+    def judging(self) -> bool:
+        """Whether a gate of the guard asks for a verdict."""
+        return self.decision.by == "screen"
+
 
 class Pending:
     """A step that is about to run. What is changed here is in the trace as decided by the `caller`.

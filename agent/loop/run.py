@@ -204,26 +204,37 @@ class Run:
         yield RunFinished(self.id, self.result)
 
     def _step(self) -> Iterator[Event]:
-        """One step, from its route to its commit."""
+        """One step: route, branch, write, judge, act, commit."""
         clock = Clock()
         prefilled = self._trunk.flush(clock)
-        reused = self._trunk.sequence.length - prefilled
         plan = yield from self._route(clock)
         if plan is None:
             return
+        draft = yield from self._draft(plan, prefilled, clock)
+        records = yield from self._act(draft)
+        if records is not None:
+            yield from self._commit(draft, records)
+
+    def _draft(self, plan: StepPlan, prefilled: int, clock: Clock) -> Generator[Event, None, Draft]:
+        """Branches off under the step's skill, writes there, and judges what the text means.
+
+        Args:
+            plan: The step.
+            prefilled: Tokens of the trunk that were computed for it.
+            clock: Where its time goes.
+        """
         decision, start, before = plan.decision, perf_counter(), len(self._trunk.ids)
-        judging = decision.by == "screen"
+        reused = self._trunk.sequence.length - prefilled
         with self._runtime.activate(decision.choice) as active:
             contract, author = active.contract, active.author
             clock.add("switch", active.seconds)
+            took = round(active.seconds * 1e6, 1)
             yield SkillActivated(
-                self.id, plan.index, decision.skill, author.slot, author.activation,
-                microseconds=round(active.seconds * 1e6, 1),
-            )  # fmt: skip
-            yield from self._tell(
-                plan.index, "runner_up", self._ahead.routed(decision.names, decision.route.runners_up)
+                self.id, plan.index, decision.skill, author.slot, activation=author.activation, microseconds=took
             )
-            branch = (self._gates.stand(self._trunk) if judging else self._trunk).branch(author, clock)
+            begun = self._ahead.routed(decision.names, decision.route.runners_up)
+            yield from self._tell(plan.index, "runner_up", begun)
+            branch = (self._gates.stand(self._trunk) if plan.judging else self._trunk).branch(author, clock)
             if author.activation == "full":
                 prefilled, reused = prefilled + branch.prefilled, branch.start - branch.prefilled
             try:
@@ -236,7 +247,7 @@ class Run:
             finally:
                 branch.close()
         self.state.spent.tokens += len(out.ids)
-        if judging:
+        if plan.judging:
             outcome = self._gates.settle(self._trunk, plan.index, outcome, out)
             yield self._gates.last
         elif self._job.guard.output is not None and contract != "verdict":
@@ -244,16 +255,17 @@ class Run:
             if outcome.name == "stopped":
                 self._trunk.cut(before)
         tokens = Tokens(
-            prefilled=prefilled, reused=reused, generated=len(out.ids), forced=out.forced,
-            recomputed=branch.recomputed, retried=out.retried, shared=clock.sharing,
-        )  # fmt: skip
-        step = self._written(plan, contract, out, outcome)
+            prefilled=prefilled,
+            reused=reused,
+            generated=len(out.ids),
+            forced=out.forced,
+            recomputed=branch.recomputed,
+            retried=out.retried,
+            shared=clock.sharing,
+        )
         first = {"first_token": round((out.first - start) * 1e3, 3)} if out.first else {}
-        repair = self._again(plan, contract, out.text, outcome)
-        draft = Draft(replace(step, tokens=tokens, ms=first), contract, outcome, clock, repair)
-        records = yield from self._act(draft)
-        if records is not None:
-            yield from self._commit(draft, records)
+        step = replace(self._written(plan, contract, out, outcome), tokens=tokens, ms=first)
+        return Draft(step, contract, outcome, clock, self._again(plan, contract, out.text, outcome))
 
     # Route: what a step runs on, and what it may call.
 
@@ -316,14 +328,14 @@ class Run:
 
     def _shown(self, plan: StepPlan, clock: Clock) -> Generator[Event, None, bool]:
         """Waits until the caller of `Agent.iter` has looked at a step; whether it runs."""
-        judging = plan.decision.by == "screen"
+        judging = plan.judging
         self.pending = Pending(self._runtime, self._grammars, self._trunk, plan)
         yield Planned(self.id, plan.index, plan.decision.skill, plan.decision.by, plan.decision.route.routed)
         if self.pending.stopped:
             self.state.stop = "stopped"
         elif self.pending.edited:
             self._gates.edited(len(self._trunk.messages) - 1)
-        elif judging and plan.decision.by != "screen":
+        elif judging and not plan.judging:
             self._gates.overruled(plan.index)
             yield from self._limit_tools(plan, clock)
         return not (self.pending.stopped or self.pending.edited)
@@ -332,7 +344,6 @@ class Run:
 
     def _asked(self, plan: StepPlan, contract: str, branch: Branch) -> StepText:
         policy, next = self._job.policy, self.state.next
-        judging = plan.decision.by == "screen"
         if contract == "calls":
             plan.form = self._grammars.asking(plan.form, plan.decision.skill)
         own = policy.thresholds
@@ -346,10 +357,10 @@ class Run:
             tokens=self._job.limits.run_tokens - self.state.spent.tokens,
             deadline=self._deadline,
             threshold=thresholds.get(contract),
-            judging=judging,
+            judging=plan.judging,
             told="\n".join(filter(None, (plan.told, self._filter.reminder(contract, branch.trusted)))),
-            repair=None if judging else next.repair,
-            ask=() if judging else next.ask,
+            repair=None if plan.judging else next.repair,
+            ask=() if plan.judging else next.ask,
             unanswered=any(step.outcome == "not_answerable" for step in self.steps),
             runs=self._runs(plan) and not policy.asked & {ALL, PYTHON},
         )
