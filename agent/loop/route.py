@@ -63,15 +63,18 @@ class SkillChooser:
             return forced(next.choices[0], route), route
         if view.required:
             return self._caller(route), route
-        return self._decided(view, state, route) or self._unknown(state, route) or self._routed(route), route
+        return self._decided(view, state, route) or self._asked_first(state, route) or self._routed(route), route
 
-    def _unknown(self, state: RouterState, route: Route) -> Decision | None:
-        """In the base's place, a skill for calls that the router does not know: `[]` leaves the word to the base."""
-        known = getattr(self._runtime.router, "skills", None)
-        callers = self._runtime.with_contract("calls") if state.tools else ()
-        if known is None or route.skill != NONE or set(known).intersection(callers):
-            return None
-        able = [name for name in callers if name not in state.masked | self._job.policy.forbid]
+    def _asked_first(self, state: RouterState, route: Route) -> Decision | None:
+        """In the base's place, a skill for calls that has learned to call nothing, or that the router does not know.
+
+        What it writes where nothing is to be called, `[]`, leaves the word to the base.
+        """
+        runtime, known = self._runtime, getattr(self._runtime.router, "skills", None)
+        callers = runtime.with_contract("calls") if state.tools and route.skill == NONE else ()
+        unknown = known is not None and not set(known).intersection(callers)
+        shut = state.masked | self._job.policy.forbid
+        able = [name for name in callers if name not in shut and (unknown or runtime.bank.card(name).asks)]
         return forced(able[0], route, "router") if able else None
 
     def _state(self, view: StepView, next: NextStep) -> RouterState:
