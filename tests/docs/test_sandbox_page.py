@@ -12,7 +12,7 @@ import pytest
 from loraloop import Sandbox
 from loraloop.agent.sandbox import sandbox
 from loraloop.agent.sandbox import scratch as sandbox_scratch
-from loraloop.agent.sandbox.job import Job
+from loraloop.agent.sandbox.job import SandboxJob
 from loraloop.agent.tools import python_tool
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "sandbox.md"
@@ -35,5 +35,5 @@ def test_mechanisms_limits_and_numbers_are_the_codes() -> None:
     assert set(known) - set(limits) == {"mechanism", "allow_unconfined"}
     assert f"at most {python_tool.OUTPUT} characters" in TEXT
     assert f"looked at {1 / sandbox_scratch.LOOK_SECONDS:.0f} times" in TEXT
-    assert f"{sandbox_scratch.MOST_FILES} end the process" in TEXT
-    assert "'RLIMIT_NOFILE': 64" in Job(1, 1, 1).command(confine=False)[-1]
+    assert f"{sandbox_scratch.MOST_FILES:,}, or {sandbox_scratch.DEEPEST} nested".replace(",", " ", 1) in TEXT
+    assert "'RLIMIT_NOFILE': 64" in SandboxJob(1, 1, 1).command(confine=False)[-1]
