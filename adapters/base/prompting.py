@@ -33,6 +33,7 @@ class Prompting:
         plain_words: Tells the base to answer in words, where its answer would begin with one of `call_openers`.
         after_result: Tells the base to answer, where the last message is the result of a tool.
         name_results: Whether `after_result` is followed by the results in words, where these are few short values.
+        no_call: Tells the base to answer by itself, where the tools skill called nothing for the user's request.
         no_answer: Tells the base that a skill found no answer in the passages.
         ask: Tells the base to ask the user for missing arguments; `{arguments}` stands for their names.
         answer_form: Whether the base is told the form of an answer that has an output type.
@@ -44,6 +45,10 @@ class Prompting:
     plain_words: str = "Answer me in plain words."
     after_result: str = ""
     name_results: bool = False
+    no_call: str = (
+        "No tool was used. If you need a number, a name or a date from me to do this, ask me for it in one short "
+        "question. Otherwise just answer me. Use the language of my message."
+    )
     no_answer: str = "I looked: the answer is not in these passages. Reply with one sentence that says so."
     ask: str = (
         "Something is missing before you can do this: {arguments}. Ask me for exactly that, in one short question in "
@@ -60,6 +65,7 @@ SMALL = Prompting(
     call_openers="[{`",
     after_result="Answer my question in one sentence, using the result above.",
     name_results=True,
+    no_call="",
     ask="Ask me for {arguments}.",
     answer_form=False,
 )

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.prompting import Prompting
 from loraloop.agent.output_type import OutputType
+from loraloop.agent.step import Step
 from loraloop.tool_schemas.jsontext import fold
 from loraloop.tool_schemas.tools.tool import Tool
 
@@ -53,7 +54,7 @@ def cue_of(
     messages: Sequence[Message],
     ask: Sequence[str] = (),
     tools: Sequence[Tool] = (),
-    unanswered: bool = False,
+    steps: Sequence[Step] = (),
 ) -> str:
     """What the base is told before it answers; empty for nothing.
 
@@ -62,7 +63,7 @@ def cue_of(
         messages: The transcript.
         ask: Arguments for which it is to ask.
         tools: Where these arguments are described.
-        unanswered: Whether a skill has found that the passages hold no answer.
+        steps: The run's steps so far.
     """
     if ask:
         return prompting.ask.replace("{arguments}", _listed([described(name, tools) for name in ask]))
@@ -70,7 +71,10 @@ def cue_of(
         cue = prompting.after_result
         told = results_in_words(messages) if cue and prompting.name_results else ""
         return f"{cue} {told}" if told else cue
-    return prompting.no_answer if unanswered else ""
+    found = {step.outcome for step in steps}
+    if "not_answerable" in found:
+        return prompting.no_answer
+    return prompting.no_call if "no_call" in found else ""
 
 
 def form_of(prompting: Prompting, output: OutputType[Any]) -> str:

@@ -361,7 +361,7 @@ class Run:
             told="\n".join(filter(None, (plan.told, self._filter.reminder(contract, branch.trusted)))),
             repair=None if plan.judging else next.repair,
             ask=() if plan.judging else next.ask,
-            unanswered=any(step.outcome == "not_answerable" for step in self.steps),
+            steps=self.steps,
             runs=self._runs(plan) and not policy.asked & {ALL, PYTHON},
         )
 

@@ -20,7 +20,7 @@ from loraloop.agent.loop.prompts import StepPrompt, cue_of, form_of
 from loraloop.agent.loop.route import speaks
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.skills.one_step import call_form_of, openings_of
-from loraloop.agent.step import Decision, StopReason
+from loraloop.agent.step import Decision, Step, StopReason
 from loraloop.agent.tools.examples import tries_on
 from loraloop.agent.tools.python_tool import gets_through
 from loraloop.agent.tools.tool_choice import CallForm
@@ -46,7 +46,7 @@ class StepText:
         told: What the caller or the guard tells this step.
         repair: What went wrong before, if the step is decoded again.
         ask: Arguments for which the base asks.
-        unanswered: Whether a skill has found in this run that the passages hold no answer.
+        steps: The run's steps so far.
         runs: Whether a program that it writes is run without asking anybody.
     """
 
@@ -62,7 +62,7 @@ class StepText:
     told: str = ""
     repair: Again | None = None
     ask: tuple[str, ...] = ()
-    unanswered: bool = False
+    steps: Sequence[Step] = ()
     runs: bool = False
 
 
@@ -156,7 +156,7 @@ class Writer:
         """Ids of what the step is told in its branch alone, in at most so many tokens."""
         prompting, cue = self._prompting, ""
         if talks:
-            cue = cue_of(prompting, step.messages, step.ask, self._job.tools, step.unanswered)
+            cue = cue_of(prompting, step.messages, step.ask, self._job.tools, step.steps)
         elif step.contract == "calls":
             cue = call_form_of(self._runtime, step.decision.skill)
         form = form_of(prompting, self._job.output) if step.contract == "text" else ""

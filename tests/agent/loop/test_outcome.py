@@ -179,6 +179,16 @@ def test_the_base_is_told_in_its_branch_what_the_calls_gave(play: Play, promptin
     assert not any("The result is" in message.content for message in result.messages)
 
 
+def test_a_base_that_answers_where_nothing_was_called_is_told_so(play: Play) -> None:
+    runtime = play(["[]", "Which order?"], "tools", "tools")
+    result = Agent(runtime, [add]).run_sync("Cancel my order.")
+    assert runtime.base.prompting.no_call in runtime.turns[-1].told and result.output == "Which order?"
+    assert roles(result.messages) == ["system", "user", "assistant"], "the transcript does not hold it"
+    runtime = play([CALL, "[]", "It is 3."], "tools", "tools")
+    Agent(runtime, [add]).run_sync("What is 1 and 2?")
+    assert runtime.base.prompting.no_call not in runtime.turns[-1].told, "there is a result to answer from"
+
+
 def test_a_base_that_would_answer_with_a_call_is_told_to_use_words(
     make_runtime: Callable[..., Runtime], monkeypatch: pytest.MonkeyPatch
 ) -> None:
