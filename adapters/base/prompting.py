@@ -51,8 +51,8 @@ class Prompting:
     )
     no_answer: str = "I looked: the answer is not in these passages. Reply with one sentence that says so."
     ask: str = (
-        "Something is missing before you can do this: {arguments}. Ask me for exactly that, in one short question in "
-        "the language of my message. Do not guess a value, and do not say that it is done."
+        "You still need from me: {arguments}. Ask me for all of it in one short question, in the language in which I "
+        "wrote to you. Do not guess a value."
     )
     answer_form: bool = True
 
