@@ -197,6 +197,11 @@ class Runtime:
         threshold = self.bank.card(skill).threshold if skill in self.bank else None
         return None if threshold is None else threshold.value
 
+    def ask_threshold(self, skill: str) -> float | None:
+        """The probability from which a step of a tools skill asks for arguments; None: what is likelier."""
+        threshold = self.bank.card(skill).ask_threshold if skill in self.bank else None
+        return None if threshold is None else threshold.value
+
     def check(self, skill: str | Mixture) -> None:
         """Raises UnknownNameError, naming the nearest skill, if there is no such skill; InputError if it cannot mix."""
         for name in names_of(skill):

@@ -112,6 +112,7 @@ class Card(_Frozen):
         activation: "branch" (active from the invocation on) or "full" (active on the whole context).
         contract: what the skill writes.
         threshold: of a verdict, of calling nothing, or of saying that nothing answers; only for these contracts.
+        ask_threshold: of asking for arguments rather than calling something or nothing; only where `asks`.
         asks: whether a skill that writes calls may instead name the arguments it needs to be told, as
             `{"ask":["argument"]}`.
         fingerprints: of the base it was trained on.
@@ -133,6 +134,7 @@ class Card(_Frozen):
     activation: Literal["branch", "full"] = "branch"
     contract: Literal["calls", "code", "answer", "verdict", "text"] = "text"
     threshold: Threshold | None = None
+    ask_threshold: Threshold | None = None
     asks: bool = False
     fingerprints: Fingerprints
     base: str
@@ -172,6 +174,8 @@ class Card(_Frozen):
             )
         if self.asks and self.contract != "calls":
             raise ValueError(f"asks: only calls can be asked for, and this skill writes {self.contract!r}; remove it")
+        if self.ask_threshold is not None and not self.asks:
+            raise ValueError("ask_threshold: this skill does not ask; remove it, or set `asks`")
         return self
 
     @property
@@ -242,8 +246,8 @@ class Card(_Frozen):
             raise SkillError(f"{where}: {_explain(error)}") from None
 
     def to_json(self) -> str:
-        """The card as indented JSON with a final newline; a threshold and `asks` are named only where they are set."""
-        unset = {name for name in ("threshold", "asks") if not getattr(self, name)}
+        """The card as indented JSON with a final newline; thresholds and `asks` are named only where set."""
+        unset = {name for name in ("threshold", "ask_threshold", "asks") if not getattr(self, name)}
         content = self.model_dump(mode="json", exclude=unset)
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 

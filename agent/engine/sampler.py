@@ -130,6 +130,7 @@ class TwoWayChoice:
         threshold: Probability of the first way from which it is taken, otherwise the second is; None: the sampler
             chooses among the tokens of both.
         written: The tokens in which the tokenizer writes each of the two texts.
+        before: Another choice, which is weighed first on the same logits.
 
     Attributes:
         probability: Of the first way; None until the ways have parted.
@@ -142,10 +143,12 @@ class TwoWayChoice:
         piece: Callable[[int], bytes],
         threshold: float | None = None,
         written: tuple[Sequence[int], Sequence[int]] = ((), ()),
+        before: TwoWayChoice | None = None,
     ) -> None:
         self._ways = first.encode(), second.encode()
         self._piece = piece
         self._written = written
+        self.before = before
         self.threshold = threshold
         self.probability: float | None = None
 
@@ -156,6 +159,8 @@ class TwoWayChoice:
             ids: The text so far.
             logits: Of what follows.
         """
+        if self.before is not None:
+            self.before.weigh_(ids, logits)
         if self.probability is not None:
             return
         head = b"".join(map(self._piece, ids))

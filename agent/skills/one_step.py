@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 
 GREEDY = Sampling()
+ASKING = '{"ask"', "["
+"""How a step of a tools skill begins that asks for arguments, and one that does not."""
 
 
 class SkillRuntime(Protocol):
@@ -50,6 +52,8 @@ class SkillRuntime(Protocol):
     def text_schema(self, skill: str) -> dict[str, Any] | None: ...
 
     def threshold(self, skill: str) -> float | None: ...
+
+    def ask_threshold(self, skill: str) -> float | None: ...
 
     def activate(self, skill: str) -> AbstractContextManager[Active]: ...
 
@@ -225,7 +229,11 @@ def openings_of(
     Returns:
         None for a contract that weighs nothing.
     """
-    return two_way_choice(runtime.base, contract, runtime.threshold(skill) if threshold is None else threshold)
+    chosen = two_way_choice(runtime.base, contract, runtime.threshold(skill) if threshold is None else threshold)
+    if chosen is not None and (least := runtime.ask_threshold(skill)) is not None:
+        asked = [runtime.base.tokenizer.encode(way) for way in ASKING]
+        chosen.before = TwoWayChoice(*ASKING, runtime.base.tokenizer.token_bytes, least, (asked[0], asked[1]))
+    return chosen
 
 
 def two_way_choice(base: Base, contract: str, threshold: float | None) -> TwoWayChoice | None:

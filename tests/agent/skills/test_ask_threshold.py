@@ -1,0 +1,39 @@
+"""From which probability a tools skill asks for arguments rather than calling something, or nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from loraloop.adapters.bank.bank import Bank
+from loraloop.adapters.base import Message
+from loraloop.adapters.skill.card import Threshold
+from loraloop.adapters.skill.skill import Skill
+from loraloop.agent import Runtime
+from loraloop.agent.skills.one_step import HowWritten, Wrote, write_step
+from loraloop.testing import ScriptedRouter
+from loraloop.tool_schemas import Ask, JsonSchema, Tool, calls_schema, parse_step
+
+SCHEMA = {"type": "object", "properties": {"id": {"type": "integer"}}, "required": ["id"]}
+TOOLS = [Tool(name="show", description="Shows an order.", parameters=SCHEMA)]
+
+
+def wrote(base, skill: Skill, threshold: float | None) -> str:
+    asks = {"asks": True, "ask_threshold": None if threshold is None else Threshold(value=threshold)}
+    bank = Bank(base)
+    bank.add(Skill(skill.card.model_copy(update=asks), skill.tensors))
+    runtime = Runtime(base, bank, ScriptedRouter([], ()))
+    term = JsonSchema(calls_schema(TOOLS, ask=True))
+    how = HowWritten(max_tokens=64)
+    *_, last = write_step(runtime, [Message("user", "Show my order.")], "tools", term, how, weigh=True)
+    assert isinstance(last, Wrote)
+    return last.text
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_threshold_decides_whether_a_step_asks(tiny_base, make_skill, seed):
+    skill = make_skill(tiny_base, "tools", "calls", seed)
+    asked = parse_step(wrote(tiny_base, skill, 0.0), TOOLS)
+    called = parse_step(wrote(tiny_base, skill, 1.0), TOOLS)
+    assert asked == Ask(("id",))
+    assert not isinstance(called, Ask)
+    assert wrote(tiny_base, skill, None) in (wrote(tiny_base, skill, 0.0), wrote(tiny_base, skill, 1.0))
