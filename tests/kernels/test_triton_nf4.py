@@ -70,7 +70,7 @@ def test_one_launch_agrees_with_the_definition(problem: dict[str, Any], dtype: t
     weight, segments = problem.pop("weight"), problem.pop("segments")
     x, A, B = (tensor.to(dtype) for tensor in problem.values())
     rows = RowSlots.of(segments)
-    lora = triton_nf4.Lora(A, B, rows.slots, rows.weights, rows.counters)
+    lora = triton_nf4.LoraOperands(A, B, rows.slots, rows.weights, rows.counters)
     actual = triton_nf4.linear(x, weight.tensors, weight.out_features, lora)
     bare = triton_nf4.linear(x, weight.tensors, weight.out_features)
     assert rows.counters.tolist() == [0, 0]
@@ -95,7 +95,7 @@ def test_a_row_does_not_depend_on_its_neighbours(rows: int) -> None:
 
     def first(*choices: Choice) -> torch.Tensor:
         table = RowSlots.of(tuple((row, row + 1, choice) for row, choice in enumerate(choices)))
-        lora = triton_nf4.Lora(A, B, table.slots, table.weights, table.counters)
+        lora = triton_nf4.LoraOperands(A, B, table.slots, table.weights, table.counters)
         return triton_nf4.linear(x, weight.tensors, 40, lora)[0]
 
     alone = first(1, *[0] * (rows - 1))

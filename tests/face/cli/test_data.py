@@ -16,7 +16,7 @@ from loraloop.adapters.skill.blank import blank_skill
 from loraloop.adapters.skill.contracts import Passage
 from loraloop.adapters.training.data.example import transcript
 from loraloop.adapters.training.data.readers import Reading, read_file
-from loraloop.adapters.training.data.record import Place, Record
+from loraloop.adapters.training.data.record import Record, RecordPlace
 from loraloop.adapters.training.teacher.making import is_right, preferences, write_rows
 from loraloop.cli.main import run_command
 from loraloop.tool_schemas.errors import InputError
@@ -95,7 +95,7 @@ def test_a_teacher_is_needed_and_only_one(tmp_path: Path, capsys: pytest.Capture
 
 def record(contract: str, completion: str, **parts: Any) -> Record:
     messages = transcript([Message("user", "Do it.")], "Be brief.", parts.get("tools", ()))
-    return Record(messages, completion, contract, Place("a", 1), **parts)
+    return Record(messages, completion, contract, RecordPlace("a", 1), **parts)
 
 
 class Said:

@@ -10,7 +10,7 @@ from loraloop.adapters.base import Base, Message
 from loraloop.adapters.skill.blank import blank_skill
 from loraloop.adapters.skill.contracts import Passage, code_text
 from loraloop.adapters.training.data.example import transcript
-from loraloop.adapters.training.data.record import Place, Record
+from loraloop.adapters.training.data.record import Record, RecordPlace
 from loraloop.adapters.training.scoring.metrics import MAIN, scores
 from loraloop.evals.bench import measure
 from loraloop.tool_schemas.errors import InputError
@@ -46,7 +46,7 @@ SCHEMA = {
 def record(contract: str) -> Record:
     completion, parts = CASES[contract]
     messages = transcript([Message("user", "Do it.")], "", parts.get("tools", ()))
-    return Record(messages, completion, contract, Place("a.jsonl", 1), **parts)
+    return Record(messages, completion, contract, RecordPlace("a.jsonl", 1), **parts)
 
 
 @pytest.mark.parametrize("contract", MAIN)
@@ -83,7 +83,7 @@ def test_every_system_writes_under_the_grammar(tiny_base: Base, contract: str) -
 
 
 def test_few_labels_are_chosen_among(tiny_base: Base) -> None:
-    made = Record((Message("user", "Warm?"),), "yes", "text", Place("a", 1))
+    made = Record((Message("user", "Warm?"),), "yes", "text", RecordPlace("a", 1))
     skill = blank_skill(tiny_base, "blank", "text")
     found = measure(tiny_base, skill, [made], labels=["yes", "no"] * 8, max_tokens=8)
     assert found.samples[0]["base"] in ("yes", "no") and "skill_free" in found.scores
