@@ -45,7 +45,7 @@ def test_an_exception_is_a_traceback_and_not_an_error_of_ours(run):
 
 def test_starting_is_quick(run):
     times = sorted(run("print(1)").ms for _ in range(7))
-    assert times[0] < 250  # 12-17 ms on a quiet machine; the margin is for a busy one
+    assert times[3] < 250  # 12-17 ms on a quiet machine; the margin is for a busy one
 
 
 def test_the_network_is_refused(run):

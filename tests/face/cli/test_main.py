@@ -69,7 +69,8 @@ def test_a_bare_base_calls_tools_where_it_is_told_to(run):
     wanted = ("--bare", "--skill", "tools", "--tools", str(WEATHER), "--json")
     code, out, _ = run("run", "Get the weather in Rome in celsius.", *wanted)
     steps = json.loads(out)["steps"]
-    assert code == 0 and steps[0]["skill"] == "tools" and steps[0]["calls"] and steps[-1]["skill"] == "none"
+    assert code == 0 and [step["skill"] for step in steps] == ["tools", "tools", "none"]
+    assert [len(step["calls"]) for step in steps] == [1, 0, 0]  # asked again after the result, it calls nothing
 
 
 def test_debug_shows_the_traceback(run):
