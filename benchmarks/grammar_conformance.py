@@ -1,9 +1,11 @@
 """How exactly schemas are enforced, beside llguidance and xgrammar alone.
 
     python benchmarks/grammar_conformance.py --data DATA --json benchmarks/results/grammar_conformance.json
+    python benchmarks/grammar_conformance.py --file CASES.jsonl
 
 The schemas and their instances are those of MaskBench and of the JSON Schema test suite. A schema passes if every
-instance is judged rightly: a valid one can be decoded, an invalid one cannot. A refused schema does not pass.
+instance is judged rightly: a valid one can be decoded, an invalid one cannot. A refused schema does not pass. Without
+`--data` and `--file` the cases are our own.
 """
 
 from __future__ import annotations
@@ -11,18 +13,18 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from conformance import CASES, OurJudge, SchemaJudge, read_cases, score
 from report import BenchmarkReport, finish, options
 
 from loraloop.render.progress import counting
 from loraloop.tool_schemas.errors import SchemaError
 from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
-from loraloop.tool_schemas.grammar.conformance import OurJudge, SchemaJudge, read_cases, score
 from loraloop.tool_sources import check_compiler
 
 FILES = ("maskbench.eval.jsonl", "json_schema_test_suite.eval.jsonl")
@@ -91,9 +93,9 @@ def judges(compiler: GrammarCompiler) -> list[SchemaJudge]:
     return found
 
 
-def report(data: Path, limit: int | None) -> BenchmarkReport:
-    """Every system over every schema."""
-    cases = [case for name in FILES for case in list(read_cases(data / "jsonschema" / name))[:limit]]
+def report(files: Sequence[Path], limit: int | None) -> BenchmarkReport:
+    """Every system over every schema of some files."""
+    cases = [case for file in files for case in list(read_cases(file))[:limit]]
     scores = {}
     for judge in judges(check_compiler()[0]):
         with counting(judge.name, len(cases)) as step:
@@ -120,9 +122,11 @@ def report(data: Path, limit: int | None) -> BenchmarkReport:
 def main() -> None:
     """Measures and reports."""
     parser = options(__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, metavar="DATA", required=True, help="folder with jsonschema/")
+    parser.add_argument("--data", type=Path, metavar="DATA", help="folder with jsonschema/")
+    parser.add_argument("--file", type=Path, nargs="+", help="files of schemas with instances, JSON or JSON Lines")
     given = parser.parse_args()
-    finish(report(given.data, given.limit), given.json)
+    public = [given.data / "jsonschema" / name for name in FILES] if given.data else []
+    finish(report([*public, *(given.file or ())] or [CASES], given.limit), given.json)
 
 
 if __name__ == "__main__":

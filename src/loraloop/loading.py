@@ -11,28 +11,44 @@ from typing import TYPE_CHECKING
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
+    from loraloop.adapters.base import Base
     from loraloop.adapters.skill.contracts import Passage
+    from loraloop.adapters.skill.skill import Skill
     from loraloop.agent import PassageIndex, Runtime
 
 
-def open_runtime(base: str, quantize: str | None = None, quiet: bool = False, bare: bool = False) -> Runtime:
-    """Loads a base with its shipped skills, the user's own and the router, or bare; shows progress unless `quiet`."""
+def open_base(base: str, quantize: str | None = None, quiet: bool = False) -> Base:
+    """Loads a base; shows progress unless `quiet`."""
     from loraloop.render.progress import loading
 
     with loading(quiet) as progress:
         from loraloop.adapters.base import Base
-        from loraloop.adapters.skill.registry import all_skills
-        from loraloop.agent import Runtime
-        from loraloop.agent.bare import bare_runtime
-        from loraloop.tool_schemas.errors import SkillError
 
-        loaded = Base.load(base, quantize=quantize, progress=progress)
-        if bare:
-            return bare_runtime(loaded)
-        try:
-            return Runtime.load(loaded, skills=all_skills(loaded))
-        except SkillError as error:
-            raise SkillError(f"{error}; or run it without trained skills: loraloop run --bare") from error
+        return Base.load(base, quantize=quantize, progress=progress)
+
+
+def read_skill(folder: Path, base: Base) -> Skill:
+    """The skill in a folder, which is ours or PEFT's."""
+    from loraloop.adapters.peft.format import CONFIG
+    from loraloop.adapters.skill.skill import Skill
+
+    return Skill.from_peft(folder, base) if (folder / CONFIG).is_file() else Skill.load(folder)
+
+
+def open_runtime(base: str, quantize: str | None = None, quiet: bool = False, bare: bool = False) -> Runtime:
+    """Loads a base with its shipped skills, the user's own and the router, or bare; shows progress unless `quiet`."""
+    loaded = open_base(base, quantize, quiet)
+    from loraloop.adapters.skill.registry import all_skills
+    from loraloop.agent import Runtime
+    from loraloop.agent.bare import bare_runtime
+    from loraloop.tool_schemas.errors import SkillError
+
+    if bare:
+        return bare_runtime(loaded)
+    try:
+        return Runtime.load(loaded, skills=all_skills(loaded))
+    except SkillError as error:
+        raise SkillError(f"{error}; or run it without trained skills: loraloop run --bare") from error
 
 
 def forced_skills(runtime: Runtime, given: list[str]) -> tuple[str, ...]:
@@ -42,11 +58,7 @@ def forced_skills(runtime: Runtime, given: list[str]) -> tuple[str, ...]:
         if os.sep not in value:
             names.append(value)
             continue
-        from loraloop.adapters.skill.skill import Skill
-
-        folder = Path(value)
-        peft = (folder / "adapter_config.json").exists()
-        skill = Skill.from_peft(folder, runtime.base) if peft else Skill.load(folder)
+        skill = read_skill(Path(value), runtime.base)
         if skill.card.name in runtime.bank.names:
             runtime.bank.remove(skill.card.name)
         names.append(runtime.bank.add(skill))

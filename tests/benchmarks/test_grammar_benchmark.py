@@ -37,11 +37,10 @@ def test_it_measures(grammar: ModuleType, base: Base) -> None:
 def test_conformance_is_measured_beside_the_engine_alone(benchmark: Callable[[str], ModuleType]) -> None:
     from loraloop.adapters.base.random_base import byte_tokenizer_json
     from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
-    from loraloop.tool_schemas.grammar.conformance import CASES, read_cases, score
 
     module = benchmark("grammar_conformance")
     compiler = GrammarCompiler(byte_tokenizer_json(), 259, 0)
-    ours, _, theirs = (score(judge, read_cases(CASES)) for judge in module.judges(compiler)[:3])
+    ours, _, theirs = (module.score(judge, module.read_cases(module.CASES)) for judge in module.judges(compiler)[:3])
     assert theirs.schemas == ours.schemas
     assert 0 < theirs.passed < ours.passed
 

@@ -6,13 +6,13 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from loraloop.cli.options import AsJson, BaseName, Quantize
+from loraloop.render.console import print_json
 
 if TYPE_CHECKING:
     from loraloop.adapters.training.data.checker import CheckedRecords
@@ -27,16 +27,7 @@ Limit = Annotated[int | None, typer.Option(help="Records, at most.")]
 Out = Annotated[Path, typer.Option("--out", help="The JSON Lines file that is written.")]
 
 
-class Contract(StrEnum):
-    """What a skill may write."""
-
-    calls = "calls"
-    code = "code"
-    answer = "answer"
-    verdict = "verdict"
-    text = "text"
-
-
+Contract = Literal["calls", "code", "answer", "verdict", "text"]
 What = Annotated[Contract, typer.Option(help="What the skill writes.")]
 
 
@@ -46,7 +37,7 @@ def check(
     held_out: Annotated[
         list[Path] | None, typer.Option("--eval", help="Evaluation files that training must not hold; repeatable.")
     ] = None,
-    contract: What = Contract.text,
+    contract: What = "text",
     form: Form = "auto",
     longest: Annotated[int, typer.Option(help="Tokens beyond which a record is too long.")] = 1024,
     base: Annotated[
@@ -65,16 +56,14 @@ def check(
 
     checker = Checker(longest)
     if base:
-        from loraloop.adapters.base import Base
         from loraloop.adapters.training.objectives.registry import encoded
-        from loraloop.render.progress import loading
+        from loraloop.loading import open_base
 
-        with loading(as_json) as progress:
-            loaded = Base.load(base, progress=progress)
+        loaded = open_base(base, quiet=as_json)
         checker.count = lambda record: encoded(loaded, record).length
-    found = check_files(files, held_out or [], Reading(contract.value, form), checker)
+    found = check_files(files, held_out or [], Reading(contract, form), checker)
     if as_json:
-        sys.stdout.write(json.dumps(_checked(found), ensure_ascii=False) + "\n")
+        print_json(_checked(found))
     else:
         _print_checked(found, limit)
     raise typer.Exit(1 if found.errors else 0)
@@ -111,7 +100,7 @@ def teacher(
     quantize: Quantize = None,
     skill: Annotated[str, typer.Option(help="With --base: a skill of it, by name or folder.")] = "",
     max_tokens: Annotated[int, typer.Option(help="Of one completion.")] = 256,
-    contract: What = Contract.text,
+    contract: What = "text",
     form: Form = "auto",
     limit: Limit = None,
 ) -> None:
@@ -149,7 +138,7 @@ def preferences(
     samples: Annotated[int, typer.Option(help="Outputs of each transcript.")] = 4,
     temperature: Annotated[float, typer.Option(help="Of the sampling.")] = 0.8,
     max_tokens: Annotated[int, typer.Option(help="Of one output.")] = 256,
-    contract: What = Contract.text,
+    contract: What = "text",
     form: Form = "auto",
     limit: Limit = None,
 ) -> None:
@@ -212,7 +201,7 @@ def _records(files: Sequence[Path], contract: Contract, form: str, limit: int | 
     from loraloop.adapters.training.data.readers import Reading
     from loraloop.tool_schemas.errors import InputError
 
-    found = check_files(files, [], Reading(contract.value, form), Checker(10**9))
+    found = check_files(files, [], Reading(contract, form), Checker(10**9))
     if found.errors:
         raise InputError(
             f"{len(found.errors)} records cannot be used (loraloop data check); the first: {found.errors[0]}"
@@ -221,13 +210,11 @@ def _records(files: Sequence[Path], contract: Contract, form: str, limit: int | 
 
 
 def _sampler(base: str, quantize: str | None, skill: str, temperature: float, longest: int) -> Any:
-    from loraloop.adapters.base import Base
     from loraloop.adapters.training.objectives.registry import find_skill
     from loraloop.adapters.training.teacher.sampler import SkillSampler
-    from loraloop.render.progress import loading
+    from loraloop.loading import open_base
 
-    with loading(False) as progress:
-        loaded = Base.load(base, quantize=quantize, progress=progress)
+    loaded = open_base(base, quantize)
     return SkillSampler(loaded, find_skill(skill, Path.cwd()) if skill else None, temperature, longest)
 
 

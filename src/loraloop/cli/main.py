@@ -26,7 +26,7 @@ from loraloop.cli.tools import tools_app
 from loraloop.cli.traces import trace_app
 from loraloop.cli.train import train
 from loraloop.evals.commands import eval_app
-from loraloop.render.console import console, print_line
+from loraloop.render.console import console, print_json, print_line
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 GROUPS = {
@@ -73,14 +73,12 @@ def bases(
     from loraloop.cli.machine import base_rows, bases_table
 
     if get is not None:
-        from loraloop.adapters.base import Base
-        from loraloop.render.progress import loading
+        from loraloop.loading import open_base
 
-        with loading(as_json) as progress:
-            Base.load(get, quantize=quantize, progress=progress)
+        open_base(get, quantize, as_json)
     rows = base_rows()
     if as_json:
-        print_line(json.dumps(rows, ensure_ascii=False))
+        print_json(rows)
         return
     console().print(bases_table(rows))
 

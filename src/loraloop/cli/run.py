@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,7 +28,7 @@ from loraloop.cli.options import (
     text_of,
 )
 from loraloop.loading import read_passages
-from loraloop.render.console import console, print_line
+from loraloop.render.console import console, print_json, print_line
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
@@ -153,7 +152,7 @@ def route(
     if as_json:
         from loraloop.agent.step import plain
 
-        print_line(json.dumps(plain(routed), ensure_ascii=False))
+        print_json(plain(routed))
         return
     show_route(console(), routed.screen, routed.route, routed.explanation)
 

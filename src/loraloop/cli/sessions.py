@@ -5,37 +5,20 @@ from __future__ import annotations
 import json
 import sys
 from datetime import timedelta
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from loraloop.cli.approval import Waiting
 from loraloop.cli.options import AgentOptions, AsJson, BaseOptions, ToolSources, command
 from loraloop.cli.run import run_to_end
-from loraloop.render.console import console, print_line
+from loraloop.render.console import console, print_json, print_line
 
 if TYPE_CHECKING:
     from loraloop.agent.sessions.sessions import Session, Sessions
 
 sessions_app = typer.Typer(no_args_is_help=True, help="Sessions: conversations that are kept, and can be gone on with.")
-
-
-class ExportFormat(StrEnum):
-    """What `sessions export` writes."""
-
-    json = "json"
-    jsonl = "jsonl"
-    markdown = "markdown"
-
-
-class Unfinished(StrEnum):
-    """What `--on-unfinished` takes."""
-
-    run_again = "run_again"
-    report = "report"
-    fail = "fail"
 
 
 Id = Annotated[str, typer.Argument(help="A session of `loraloop sessions list`.")]
@@ -68,7 +51,7 @@ def show(session: Id, sessions: File = None, as_json: AsJson = False) -> None:
     with _store(sessions) as store:
         found = store[session]
         if as_json:
-            print_line(json.dumps(document(found), ensure_ascii=False))
+            print_json(document(found))
             return
         show_session(console(), found)
 
@@ -83,7 +66,7 @@ def resume(
     base: BaseOptions,
     sessions: File = None,
     on_unfinished: Annotated[
-        Unfinished | None,
+        Literal["run_again", "report", "fail"] | None,
         typer.Option(help="Calls that were interrupted: by default idempotent tools run again, others are reported."),
     ] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Print tokens as they come; with --json, events.")] = False,
@@ -100,8 +83,7 @@ def resume(
         if found.state != "interrupted":
             raise SessionError(f"session {session!r} is {found.state}: there is no interrupted run to go on with")
         made = agent.agent(base.open(as_json), tools.load(context), agent.index())
-        choice: Any = on_unfinished.value if on_unfinished else None
-        begun = made.stream(session=found, on_unfinished=choice)
+        begun = made.stream(session=found, on_unfinished=on_unfinished)
         run_to_end(made, begun, Waiting(), stream, as_json)
 
 
@@ -110,8 +92,9 @@ def export(
     session: Id,
     sessions: File = None,
     form: Annotated[
-        ExportFormat, typer.Option("--format", help="json has all of it, jsonl a message a line.")
-    ] = ExportFormat.json,
+        Literal["json", "jsonl", "markdown"],
+        typer.Option("--format", help="json has all of it, jsonl a message a line."),
+    ] = "json",
     out: Annotated[Path | None, typer.Option("--out", help="A file; standard output without.")] = None,
 ) -> None:
     """Write a session for other programs, or to be read."""
@@ -120,10 +103,10 @@ def export(
 
     with _store(sessions) as store:
         found = store[session]
-        if form is ExportFormat.json:
+        if form == "json":
             text = json.dumps(document(found), ensure_ascii=False, indent=2) + "\n"
         else:
-            text = markdown(found) if form is ExportFormat.markdown else message_lines(found)
+            text = markdown(found) if form == "markdown" else message_lines(found)
     if out is None:
         sys.stdout.write(text)
         return

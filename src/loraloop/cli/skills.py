@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from loraloop.cli.options import AsJson, BaseName, Quantize
-from loraloop.render.console import console
+from loraloop.render.console import console, print_json
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
@@ -20,25 +19,10 @@ if TYPE_CHECKING:
 skills_app = typer.Typer(no_args_is_help=True, help="Skills: what there is, and files of them for other programs.")
 
 
-class Format(StrEnum):
-    """What `skills export` writes."""
-
-    peft = "peft"
-    vllm = "vllm"
-    merged = "merged"
-
-
-class WeightDtype(StrEnum):
-    """Dtypes of merged weights."""
-
-    bf16 = "bf16"
-    fp16 = "fp16"
-    fp32 = "fp32"
-
-
+Format = Literal["peft", "vllm", "merged"]
 Name = Annotated[str, typer.Argument(help="A skill's name, or the folder of a skill or a PEFT adapter.")]
 Out = Annotated[Path, typer.Option("--out", help="A new folder.")]
-Dtype = Annotated[WeightDtype, typer.Option("--dtype", help="Of merged weights.")]
+Dtype = Annotated[Literal["bf16", "fp16", "fp32"], typer.Option("--dtype", help="Of merged weights.")]
 
 
 @skills_app.command("list")
@@ -51,7 +35,7 @@ def list_skills(as_json: AsJson = False) -> None:
     cards = {name: Card.read(folder / "card.json") for name, folder in folders.items()}
     sizes = {name: (folder / "skill.safetensors").stat().st_size for name, folder in folders.items()}
     if as_json:
-        _print([{**card.model_dump(mode="json"), "bytes": sizes[name]} for name, card in cards.items()])
+        print_json([{**card.model_dump(mode="json"), "bytes": sizes[name]} for name, card in cards.items()])
         return
     from loraloop.render.result import skills_table
 
@@ -70,7 +54,7 @@ def show(name: Name, as_json: AsJson = False) -> None:
     else:
         card = json.loads(SkillFolder.open(_folder_of(name)).card.to_json())
     if as_json:
-        _print(card)
+        print_json(card)
         return
     from loraloop.render.result import show_card
 
@@ -83,7 +67,7 @@ def merge(
     out: Out,
     base: BaseName = "smollm2-135m",
     quantize: Quantize = None,
-    dtype: Dtype = WeightDtype.bf16,
+    dtype: Dtype = "bf16",
     measure: Annotated[
         bool, typer.Option("--measure/--no-measure", help="Load the result and say how far it is off.")
     ] = True,
@@ -99,17 +83,17 @@ def merge(
 
     _check_new(out)
     loaded, skill = _opened(name, base, quantize, as_json)
-    write(loaded, skill, out, dtype.value)
+    write(loaded, skill, out, dtype)
     notes = _mode_notes(skill)
     errors = []
     if measure:
-        forms = list(dict.fromkeys(["fp32" if dtype is WeightDtype.fp32 else "bf16", loaded.form]))
+        forms = list(dict.fromkeys(["fp32" if dtype == "fp32" else "bf16", loaded.form]))
         payload = skill.payload(loaded.config)
         errors = [measured(loaded, payload, out, form).to_dict() for form in forms]
     if as_json:
-        _print({"folder": str(out), "base": loaded.name, "form": loaded.form, "notes": notes, "errors": errors})
+        print_json({"folder": str(out), "base": loaded.name, "form": loaded.form, "notes": notes, "errors": errors})
         return
-    lines = [f"wrote {out}: {loaded.name} ({loaded.form}) with {skill.card.name}, {dtype.value}", *notes]
+    lines = [f"wrote {out}: {loaded.name} ({loaded.form}) with {skill.card.name}, {dtype}", *notes]
     for error in errors:
         lines.append(
             f"loaded as {error['form']}: weights {error['weight']:.2%} off ({error['update']:.0%} of what the skill "
@@ -128,10 +112,10 @@ def merge(
 def export(
     name: Name,
     out: Out,
-    format: Annotated[Format, typer.Option("--format", help="peft, vllm (a plain LoRA) or merged.")] = Format.peft,
+    format: Annotated[Format, typer.Option("--format", help="peft, vllm (a plain LoRA) or merged.")] = "peft",
     base: BaseName = "smollm2-135m",
     quantize: Quantize = None,
-    dtype: Dtype = WeightDtype.bf16,
+    dtype: Dtype = "bf16",
     as_json: AsJson = False,
 ) -> None:
     """Write a skill for another program, and say what that program will do differently."""
@@ -140,18 +124,18 @@ def export(
 
     _check_new(out)
     loaded, skill = _opened(name, base, quantize, as_json)
-    if format is Format.vllm:
+    if format == "vllm":
         notes = to_vllm(skill, out, loaded.config)
-    elif format is Format.peft:
+    elif format == "peft":
         skill.to_peft(out, loaded.config)
         notes = _peft_notes(skill)
     else:
-        merged(loaded, skill, out, dtype.value)
+        merged(loaded, skill, out, dtype)
         notes = _mode_notes(skill)
     if as_json:
-        _print({"folder": str(out), "format": format.value, "skill": skill.card.name, "notes": notes})
+        print_json({"folder": str(out), "format": format, "skill": skill.card.name, "notes": notes})
         return
-    sys.stdout.write("\n".join([f"wrote {out} ({format.value})", *notes]) + "\n")
+    sys.stdout.write("\n".join([f"wrote {out} ({format})", *notes]) + "\n")
 
 
 @skills_app.command()
@@ -168,7 +152,7 @@ def lint(name: Name, as_json: AsJson = False) -> None:
     folder = _folder_of(name)
     refused, notes = lint_peft(folder) if (folder / CONFIG).is_file() else lint_skill(Skill.load(folder))
     if as_json:
-        _print({"refused": refused, "notes": notes})
+        print_json({"refused": refused, "notes": notes})
     else:
         lines = [f"refused: {reason}" for reason in refused] + [f"note: {note}" for note in notes]
         sys.stdout.write("\n".join(lines or ["nothing to say: vLLM serves it as it is"]) + "\n")
@@ -215,13 +199,13 @@ def build(
     if not only_plan:
         report = built(order, observer=watch)
         if as_json:
-            _print(report.to_dict())
+            print_json(report.to_dict())
         else:
             console().print(report.markdown(), markup=False, soft_wrap=True)
         return
     parts = plan(order, load(order, watch), gpu)
     if as_json:
-        _print([part.to_dict() for part in parts])
+        print_json([part.to_dict() for part in parts])
         return
     from rich.table import Table
 
@@ -259,17 +243,11 @@ def _check_new(folder: Path) -> None:
 
 
 def _opened(name: str, base: str, quantize: str | None, quiet: bool) -> tuple[Base, Skill]:
-    from loraloop.adapters.peft.format import CONFIG
-    from loraloop.render.progress import loading
+    from loraloop.loading import open_base, read_skill
 
     folder = _folder_of(name)
-    with loading(quiet) as progress:
-        from loraloop.adapters.base import Base
-        from loraloop.adapters.skill.skill import Skill
-
-        loaded = Base.load(base, quantize=quantize, progress=progress)
-        peft = (folder / CONFIG).is_file()
-        return loaded, (Skill.from_peft(folder, loaded) if peft else Skill.load(folder))
+    loaded = open_base(base, quantize, quiet)
+    return loaded, read_skill(folder, loaded)
 
 
 def _mode_notes(skill: Skill) -> list[str]:
@@ -289,7 +267,3 @@ def _peft_notes(skill: Skill) -> list[str]:
     if card.method in ("adalora", "galore") or (card.method == "vera" and card.activation == "branch"):
         notes.append(f"{card.method} is written as the LoRA pairs that it amounts to")
     return notes
-
-
-def _print(content: Any) -> None:
-    sys.stdout.write(json.dumps(content, ensure_ascii=False) + "\n")

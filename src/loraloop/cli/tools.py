@@ -6,13 +6,12 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from loraloop.cli.options import AllowLocal, AsJson, policy_of
-from loraloop.render.console import console, print_line
+from loraloop.render.console import console, print_json, print_line
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -21,13 +20,6 @@ if TYPE_CHECKING:
     from loraloop.tool_schemas.tools.survey import Note
 
 tools_app = typer.Typer(no_args_is_help=True, help="Tools: what is enforced of them, and what the model sees.")
-
-
-class OnUnsupportedChoice(StrEnum):
-    """What `--on-unsupported` takes."""
-
-    check = "check"
-    refuse = "refuse"
 
 
 Sources = Annotated[
@@ -44,7 +36,7 @@ def check(
     sources: Sources = None,
     mcp: Servers = None,
     on_unsupported: Annotated[
-        OnUnsupportedChoice | None,
+        Literal["check", "refuse"] | None,
         typer.Option(help="What to do about what decoding cannot enforce; by default check for MCP and OpenAPI."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the random calls.")] = 0,
@@ -62,9 +54,8 @@ def check(
 
     _need(sources, mcp)
     compiler, tokenizer = check_compiler()
-    chosen: Any = on_unsupported.value if on_unsupported else None
     found, unreadable = all_reports(
-        sources or (), mcp or (), ToolChecker(compiler, seed), chosen, policy_of(allow_local)
+        sources or (), mcp or (), ToolChecker(compiler, seed), on_unsupported, policy_of(allow_local)
     )
     if as_json:
         told = {
@@ -72,7 +63,7 @@ def check(
             "tools": [report.to_dict() for report in found],
             "unreadable": [{"source": source, "error": error} for source, error in unreadable],
         }
-        print_line(json.dumps(told, ensure_ascii=False))
+        print_json(told)
     else:
         _print(found, tokenizer)
         for _, error in unreadable:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from loraloop.cli.options import AsJson, BaseName, Quantize, ToolSources, command
 from loraloop.loading import forced_skills, open_runtime
-from loraloop.render.console import console, print_line
+from loraloop.render.console import console, print_json, print_line
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def show(file: TraceFile, full: Full = False, width: Width = None, as_json: AsJs
 @trace_app.command()
 def rate(
     file: TraceFile,
-    rating: Annotated[str, typer.Argument(help="good or bad.")],
+    rating: Annotated[Literal["good", "bad"], typer.Argument(help="good or bad.")],
     correct: Annotated[
         str, typer.Option("--correct", help="What was wanted: a JSON list of calls, or the text of the answer.")
     ] = "",
@@ -51,9 +51,7 @@ def rate(
     """Say whether a run did what was wanted, for `loraloop data from-traces`. It is kept beside the trace."""
     from loraloop.trace_data import rate as keep
 
-    if rating not in ("good", "bad"):
-        raise InputError(f"a run is good or bad, not {rating!r}")
-    console().print(f"kept in {keep(file, rating, correct, step)}", markup=False)  # type: ignore[arg-type]
+    console().print(f"kept in {keep(file, rating, correct, step)}", markup=False)
 
 
 @trace_app.command()
@@ -130,7 +128,7 @@ def _report(found: Differences, times: bool, full: bool, width: int | None, as_j
 
     if as_json:
         said = {"differs": bool(found.behaviour), **{name: plain(getattr(found, name)) for name in _SHOWN}}
-        print_line(json.dumps(said if times else {**said, "times": []}, ensure_ascii=False))
+        print_json(said if times else {**said, "times": []})
         return
     console(width).print(differences(found, times, full))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from loraloop.cli.options import AsJson
-from loraloop.render.console import console
+from loraloop.render.console import console, print_json
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -80,7 +80,7 @@ def _dry_run(recipe: Path, count: int, watch: Any, as_json: bool, first: bool, d
             "examples": [example.to_dict() for example in examples],
             "estimate": reckoned.to_dict(),
         }
-        sys.stdout.write(json.dumps(told, ensure_ascii=False) + "\n")
+        print_json(told)
         return
     _print_dry_run(prepared, examples, reckoned)
 

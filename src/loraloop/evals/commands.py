@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from loraloop.evals.grammar import grammar
+from loraloop.loading import open_base
 from loraloop.render.console import console
 
 if TYPE_CHECKING:
-    from loraloop.adapters.base import Base
     from loraloop.agent import Runtime
     from loraloop.render.report import BenchmarkReport
 
@@ -38,8 +37,6 @@ OutputsFile = Annotated[Path | None, typer.Option("--outputs", help="Keep output
 ToFile = Annotated[Path | None, typer.Option("--json", help="Write the result here.")]
 ShowErrors = Annotated[int, typer.Option("--show-errors", min=0, metavar="N", help="Print N errors.")]
 
-eval_app.command()(grammar)
-
 
 def _skill_command(name: str, about: str) -> Callable[..., None]:
     """The command that evaluates the skill `name`; all take the same options."""
@@ -63,7 +60,7 @@ def _skill_command(name: str, about: str) -> Callable[..., None]:
         from loraloop.render.progress import counting
 
         files = data_files(name, data)
-        loaded = _load_base(base)
+        loaded = open_base(base)
         asked = examples(name, files, limit, seed, loaded.prompting.tools_header)
         trained = skill_of(loaded, name, skill)
         with counting(name, len(asked)) as step:
@@ -110,7 +107,7 @@ def tune(
     from loraloop.tool_schemas.errors import InputError
 
     files = data_files(name, data)
-    loaded = _load_base(base)
+    loaded = open_base(base)
     records = examples(name, files, limit, header=loaded.prompting.tools_header)
     trained = skill_of(loaded, name, skill)
     if trained is None:
@@ -193,7 +190,7 @@ def router(
     from loraloop.render.progress import counting
     from loraloop.router import Router
 
-    loaded = _load_base(base)
+    loaded = open_base(base)
     found = RouterEvaluation(states_of(data, limit, seed, loaded.prompting.tools_header))
     chosen = Router.load(folder) if folder else Router.load()
     chosen.check(loaded)
@@ -239,7 +236,7 @@ def injections(
     from loraloop.render.scores import show_attacks as print_attacks
     from loraloop.render.scores import show_guards
 
-    runtime = runtime_of(_load_base(base), skill or ())
+    runtime = runtime_of(open_base(base), skill or ())
     found = evaluate(runtime, None if guards is None else _words(guards), kinds, limit, outputs)
     made = report(found, _name(json_file, "injections"))
     show_guards(console(), found, made)
@@ -278,7 +275,7 @@ def desk(
     from loraloop.render.scores import desk_table, show_failures
 
     found = load_worlds(worlds or SHIPPED, world or ())
-    runtime = bare_runtime(_load_base(base)) if bare else _load_runtime(base, None, None)
+    runtime = bare_runtime(open_base(base)) if bare else _load_runtime(base, None, None)
     forced_skills(runtime, skill or [])
 
     def step(row: Mapping[str, Any]) -> None:
@@ -307,19 +304,10 @@ def _name(json_file: Path | None, usual: str) -> str:
     return json_file.stem if json_file else usual
 
 
-def _load_base(name: str) -> Base:
-    """The base, with progress on standard error."""
-    from loraloop.adapters.base import Base
-    from loraloop.render.progress import loading
-
-    with loading(quiet=False) as progress:
-        return Base.load(name, progress=progress)
-
-
 def _load_runtime(base: str, skills: list[str] | None, router: Path | None) -> Runtime:
     from loraloop.agent import Runtime
 
-    return Runtime.load(_load_base(base), skills=skills, router=router)
+    return Runtime.load(open_base(base), skills=skills, router=router)
 
 
 def _finish(report: BenchmarkReport, json_file: Path | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import Any
 
@@ -15,6 +16,11 @@ def console(width: int | None = None) -> Any:
     from rich.console import Console
 
     return Console(width=width or (None if sys.stdout.isatty() else 100), highlight=False)
+
+
+def print_json(content: Any) -> None:
+    """Writes plain data to standard output, as JSON on one line."""
+    print_line(json.dumps(content, ensure_ascii=False))
 
 
 def print_line(text: str) -> None:

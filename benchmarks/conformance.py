@@ -17,7 +17,7 @@ from loraloop.tool_schemas.grammar.grammar import JsonSchema
 from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.schema.findings import OnUnsupported
 
-CASES = Path(__file__).parents[1] / "cases" / "conformance.json"
+CASES = Path(__file__).with_name("conformance_cases.json")
 """Cases of our own."""
 
 

@@ -3,15 +3,21 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from loraloop.adapters.base.random_base import byte_tokenizer_json
-from loraloop.cli.main import run_command
 from loraloop.tool_schemas.errors import InputError, SchemaError
 from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
-from loraloop.tool_schemas.grammar.conformance import CASES, ConformanceCase, OurJudge, keyword_of, read_cases, score
+
+MODES = ("check", "refuse")
+
+
+@pytest.fixture(scope="module")
+def exact(benchmark: Callable[[str], ModuleType]) -> ModuleType:
+    return benchmark("conformance")
 
 
 @pytest.fixture(scope="module")
@@ -19,15 +25,15 @@ def compiler() -> GrammarCompiler:
     return GrammarCompiler(byte_tokenizer_json(), 259, 0)
 
 
-def test_checked_schemas_are_judged_as_json_schema_says(compiler: GrammarCompiler) -> None:
-    result = score(OurJudge(compiler, "check"), read_cases(CASES))
+def test_checked_schemas_are_judged_as_json_schema_says(exact: ModuleType, compiler: GrammarCompiler) -> None:
+    result = exact.score(exact.OurJudge(compiler, "check"), exact.read_cases(exact.CASES))
     assert result.wrong == []
     assert not result.refused
     assert result.passed == result.schemas > 30
 
 
-def test_refusing_accepts_nothing_invalid_either(compiler: GrammarCompiler) -> None:
-    result = score(OurJudge(compiler, "refuse"), read_cases(CASES))
+def test_refusing_accepts_nothing_invalid_either(exact: ModuleType, compiler: GrammarCompiler) -> None:
+    result = exact.score(exact.OurJudge(compiler, "refuse"), exact.read_cases(exact.CASES))
     assert result.wrong == []
     assert {"uniqueItems", "contains", "not", "if", "dependentRequired", "oneOf", "format"} <= result.refused.keys()
     assert result.passed + result.refused.total() == result.schemas
@@ -42,39 +48,36 @@ def test_refusing_accepts_nothing_invalid_either(compiler: GrammarCompiler) -> N
         ("{", "no JSON"),
     ],
 )
-def test_wrong_cases_are_named_by_their_place(tmp_path: Path, text: str, wrong: str) -> None:
+def test_wrong_cases_are_named_by_their_place(exact: ModuleType, tmp_path: Path, text: str, wrong: str) -> None:
     file = tmp_path / "cases.jsonl"
     file.write_text(text)
     with pytest.raises(InputError, match=wrong):
-        list(read_cases(file))
+        list(exact.read_cases(file))
     with pytest.raises(InputError, match="cannot read"):
-        list(read_cases(tmp_path / "none.jsonl"))
+        list(exact.read_cases(tmp_path / "none.jsonl"))
 
 
-def test_lines_end_at_line_breaks_alone(tmp_path: Path) -> None:
+def test_lines_end_at_line_breaks_alone(exact: ModuleType, tmp_path: Path) -> None:
     file = tmp_path / "cases.jsonl"
     file.write_text('{"schema": {}, "valid": ["a\u2028b"]}\n\n{"schema": {}}\n', encoding="utf-8")
-    assert [case.id for case in read_cases(file)] == ["line 1", "line 3"]
+    assert [case.id for case in exact.read_cases(file)] == ["line 1", "line 3"]
 
 
-def test_a_refusal_counts_under_its_keyword() -> None:
-    assert keyword_of(SchemaError("no", "$.properties.a.uniqueItems")) == "uniqueItems"
-    assert keyword_of(SchemaError("takes too long: why", "$")) == "takes too long"
+def test_a_refusal_counts_under_its_keyword(exact: ModuleType) -> None:
+    assert exact.keyword_of(SchemaError("no", "$.properties.a.uniqueItems")) == "uniqueItems"
+    assert exact.keyword_of(SchemaError("takes too long: why", "$")) == "takes too long"
 
 
-def test_the_command_writes_the_agreed_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file, out = tmp_path / "one.jsonl", tmp_path / "out.json"
+def test_the_report_counts_a_systems_refusals(exact: ModuleType, compiler: GrammarCompiler, tmp_path: Path) -> None:
+    file = tmp_path / "one.jsonl"
     case = {"id": "x", "schema": {"type": "array", "uniqueItems": True}, "valid": [[1, 2]], "invalid": [[1, 1]]}
     file.write_text(json.dumps(case))
-    assert run_command(["eval", "grammar", "--data", str(file), "--json", str(out)]) == 0
-    assert "uniqueItems 1" in capsys.readouterr().out
-    document = json.loads(out.read_text())
-    assert document["name"] == "out" and document["n"] == 1
-    assert document["metrics"]["pass_rate"] == 1 and document["metrics"]["invalid_accepted"] == 0
-    assert document["peers"]["loraloop, refuse"]["refused"] == 1
+    checking, refusing = (exact.score(exact.OurJudge(compiler, mode), exact.read_cases(file)) for mode in MODES)
+    assert checking.metrics()["pass_rate"] == 1 and checking.metrics()["invalid_accepted"] == 0
+    assert refusing.metrics()["refused"] == 1 and refusing.refused == {"uniqueItems": 1}
 
 
-def test_a_crash_is_counted_and_the_rest_is_still_measured() -> None:
+def test_a_crash_is_counted_and_the_rest_is_still_measured(exact: ModuleType) -> None:
     class Crashing:
         name = "crashing"
 
@@ -83,7 +86,9 @@ def test_a_crash_is_counted_and_the_rest_is_still_measured() -> None:
                 raise AttributeError("no such place")
             return lambda instance: True
 
-    cases = [ConformanceCase(str(at), {"type": kind}, ((None, True),)) for at, kind in enumerate(["null", "string"])]
-    result = score(Crashing(), cases)
+    cases = [
+        exact.ConformanceCase(str(at), {"type": kind}, ((None, True),)) for at, kind in enumerate(["null", "string"])
+    ]
+    result = exact.score(Crashing(), cases)
     assert (result.schemas, result.passed, dict(result.crashed)) == (2, 1, {"AttributeError": 1})
     assert result.metrics()["crashed"] == 1
