@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from threading import Condition, Lock, Thread
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -171,13 +172,19 @@ class Scheduler:
         finally:
             with self._lock:
                 self._busy = False
-                self._between.update((w.sequence, None) for w in works if w.logits and w.error is None and not w.rest)
+                self._expect(works)
                 if self._queue:
                     self._wake()
                 if live:
                     self._enqueue(live)
         if live:
             self._wait(live)
+
+    def _expect(self, works: Sequence[Work]) -> None:
+        """Runs that have their logits will soon submit the token that they choose; the lock is held."""
+        for work in works:
+            if work.scores is not None and work.error is None:
+                self._between[work.sequence] = None
 
     def _enqueue(self, works: Sequence[Work]) -> None:
         """Adds works to the queue; the lock is held."""
@@ -226,7 +233,7 @@ class Scheduler:
             with self._lock:
                 self._busy = False
                 self._queue.extend(work for work, _ in batch if work not in done)
-                self._between.update((w.sequence, None) for w in done if w.logits and w.error is None)
+                self._expect(done)
             for work in done:
                 work.gate.release()
 
@@ -301,26 +308,33 @@ class Scheduler:
 
     def _forward(self, batch: Sequence[tuple[Work, int]], alone: bool = False) -> None:
         start = perf_counter()
+        keep: tuple[int, ...] = ()
+        for work, _ in batch:
+            keep = work.keep if not keep else tuple(sorted({*keep, *work.keep})) if work.keep else keep
         rows = [work.row(count) for work, count in batch]
-        keep = tuple(sorted({layer for work, _ in batch for layer in work.keep}))
         out = self.base.forward(rows, attached=self.attached, keep=keep)
-        finite = bool(out.hidden.sum().isfinite())
-        place = 0
+        finite = isfinite(out.hidden.sum().item())
+        place = tokens = prompt = 0
         for work, count in batch:
             if work.clock is not None:
                 work.clock.shared(0.0 if alone else start - work.submitted, len(batch))
             place = work.take(out, place, count, finite)
-        wanted = [work for work, _ in batch if work.logits and work.state is not None]
-        if wanted:
-            states = [work.state for work in wanted if work.state is not None]
-            scores = self.base.logits(states[0][None] if len(states) == 1 else torch.stack(states))
-            for work, row in zip(wanted, scores, strict=True):
-                work.scores = row
-        end, tokens = perf_counter(), sum(count for _, count in batch)
+            tokens += count
+            prompt += count if not work.logits or count > URGENT else 0
+        self._score([work for work, _ in batch if work.logits and work.state is not None])
+        end = perf_counter()
         for work, _ in batch:
             work.submitted = end  # what it waits from now on is for its next chunk
-        prompt = sum(count for work, count in batch if not work.logits or count > URGENT)
         self._pace.measured(len(batch), tokens, prompt, end - start)
         self._forwards += 1
         self._rows += len(batch)
         self._tokens += tokens
+
+    def _score(self, works: Sequence[Work]) -> None:
+        """The logits of works whose last token is computed."""
+        if len(works) == 1 and works[0].state is not None:
+            works[0].scores = self.base.logits(works[0].state[None])[0]
+        elif works:
+            scores = self.base.logits(torch.stack([work.state for work in works if work.state is not None]))
+            for work, row in zip(works, scores, strict=True):
+                work.scores = row
