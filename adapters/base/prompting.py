@@ -43,7 +43,10 @@ class Prompting:
     call_form: str = CALL_FORM
     call_openers: str = "[{"
     plain_words: str = "Answer me in plain words."
-    after_result: str = ""
+    after_result: str = (
+        "Tell me in one or two sentences what came of my request, with the names, numbers, dates and times above. "
+        "Use the language of my message, and no code."
+    )
     name_results: bool = False
     no_call: str = (
         "No tool was used. If you need a number, a name or a date from me to do this, ask me for it in one short "

@@ -68,10 +68,12 @@ class SkillChooser:
     def _asked_first(self, state: RouterState, route: Route) -> Decision | None:
         """In the base's place, a skill for calls that has learned to call nothing, or that the router does not know.
 
-        What it writes where nothing is to be called, `[]`, leaves the word to the base.
+        It is also asked after each result, whatever the router says: whether another call is needed, it knows best.
+        What it writes where nothing is to be called, `[]`, leaves the step to the others.
         """
         runtime, known = self._runtime, getattr(self._runtime.router, "skills", None)
-        callers = runtime.with_contract("calls") if state.tools and route.skill == NONE else ()
+        open_to_it = state.tools and (route.skill == NONE or state.after == "tool")
+        callers = runtime.with_contract("calls") if open_to_it else ()
         unknown = known is not None and not set(known).intersection(callers)
         shut = state.masked | self._job.policy.forbid
         able = [name for name in callers if name not in shut and (unknown or runtime.bank.card(name).asks)]

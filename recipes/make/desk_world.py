@@ -16,6 +16,7 @@ HERE = Path(__file__).parent
 TABLE = yaml.safe_load((HERE / "desks_tools.yaml").read_text())
 ROLES = tuple(TABLE["tools"])
 FIRST, LAST = TABLE["first_names"].split(), TABLE["last_names"].split()
+STREETS, TOWNS = TABLE["streets"], TABLE["towns"]
 
 
 class DeskError(Exception):
@@ -191,6 +192,12 @@ class World:
         domain = self.rng.choice(("example.com", "example.org", "example.net", "mail.example.com"))
         return form.format(a=first, b=last, i=first[0], d=domain)
 
+    def address(self) -> dict[str, str]:
+        """Street, postal code and town of some place."""
+        street, town = self.rng.choice(STREETS), self.rng.choice(TOWNS)
+        code = numbered(self.rng.choice(("#####", "####", "#####")), self.rng)
+        return {"street": f"{street} {self.rng.randint(1, 180)}", "postcode": code, "city": town}
+
     # what tools look like
 
     def cased(self, name: str) -> str:
@@ -306,7 +313,9 @@ class World:
         more |= {self.words["place"]: each["place"], plural(self.words["i"]): self.lines(each["lines"])}
         return self.told(id, **more, assigned=each.get("worker"), priority=each.get("level"))
 
-    def run_search(self, query: str = "", group: str = "", most: float | None = None, sort: str = "name") -> Any:
+    def run_search(
+        self, query: str = "", group: str = "", most: float | None = None, sort: str = "name", flag: bool = False
+    ) -> Any:
         price = self.words["price"]
         found = [
             {self.cased(self.names["ITEM"]): code, "name": each["name"], price: each[price]}
@@ -314,11 +323,31 @@ class World:
             if query.lower() in each["name"].lower()
             and group in ("", each["group"])
             and (most is None or each[price] <= most)
+            and (not flag or any(each["left"].values()))
         ]
         return found if sort == "name" else sorted(found, key=lambda e: float(e[price]), reverse=sort.endswith("desc"))
 
-    def run_range(self, start: str, end: str, group: str = "") -> Any:
-        return [each for at, each in enumerate(self.run_search(group=group)) if (at + int(start[-2:])) % 3]
+    def run_range(self, start: str, end: str, group: str = "", most: float | None = None) -> Any:
+        return [each for at, each in enumerate(self.run_search(group=group, most=most)) if (at + int(start[-2:])) % 3]
+
+    def run_stay(self, item: str, person: str, start: str, end: str, count: int = 1) -> Any:
+        made = self.run_create(item, person, start, count=count)
+        return {**made, "until": end}
+
+    def run_address(self, id: str, street: str, postcode: str, city: str) -> Any:
+        self.record(id)
+        return self.told(id, address=f"{street}, {postcode} {city}")
+
+    def run_update(self, id: str, change: str = "", note: str = "", worker: str = "") -> Any:
+        each = self.record(id)
+        each["status"] = change or each["status"]
+        return self.told(id, status=each["status"], note=note, assigned=worker)
+
+    def run_history(self, id: str) -> Any:
+        day = datetime.date.fromisoformat(self.record(id)["date"])
+        entries = self.rng.sample(TABLE["entries"], self.rng.choice((2, 3, 3, 4)))
+        days = [day - datetime.timedelta(3 * n) for n in range(len(entries), 0, -1)]
+        return [{"day": each.isoformat(), "entry": text} for each, text in zip(days, entries, strict=True)]
 
     def run_stock(self, item: str, place: str = "") -> Any:
         place = place or self.desk.places[0]

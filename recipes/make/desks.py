@@ -188,6 +188,11 @@ class Talk:
             ways = (("cheapest first", "asc"), ("starting with the cheapest", "asc"), ("the dearest first", "desc"))
             said, way = rng.choice(ways)
             return self.maybe("sort" in takes, f", {said}", f"{world.words['price']}_{way}")
+        if name == "avail":
+            ways = (" that can be had now", " right now", " in stock", ", only what is really there,")
+            return self.maybe("flag" in takes, rng.choice(ways), True)
+        if name in ("worker", "note", "change") and MEANS[name] not in takes:
+            raise LookupError(f"{offer.name} takes no {name}")
         if name == "lines":
             return self.lines(world.mains[id]["lines"] if offer.role == "back" else ())
         return self._plain(name, id)
@@ -202,7 +207,7 @@ class Talk:
         if name == "urgency":
             level = rng.choice(list(URGENCY))
             return rng.choice(URGENCY[level]), level
-        if name == "status":
+        if name in ("status", "change"):
             status = rng.choice([*world.desk.states[0], *world.desk.states[1]])
             return status.replace("_", " "), status
         if name == "person_first":
@@ -234,6 +239,9 @@ class Talk:
             elif name == "why":
                 shown[name], reason = self.reason()
                 given |= {"reason": reason, "why": shown[name]}
+            elif name == "where":
+                given |= self.world.address()
+                shown[name] = "{street}, {postcode} {city}".format(**given)
             elif name == "gist":
                 shown[name], given["text"], subject = self.rng.choice(SAID["gist"]).split(" | ")
                 given.setdefault("subject", subject)
@@ -505,6 +513,34 @@ class Talk:
         self.user(words)
         (found,) = self.call(look.call(**given))
         self.finish_if(found["left"] < few, offer, {"to": email, "subject": "Low", "text": mail})
+
+    def do_rangestay(self) -> None:
+        free, offer = self.world.offers["range"], self.world.offers["stay"]
+        text, (group, _) = self.pick("rangestay"), self.group()
+        person, (said, start, end) = (
+            self.rng.choice(self.world.clients),
+            span_said(self.soon(), self.world.today, self.rng),
+        )
+        number = self.rng.randint(2, 6) if "count" in offer.meanings.values() and "{number}" in text else None
+        shown = {"group": group, "person": person, "span": said, "number": f", {number} of them" if number else ""}
+        self.user(self.fill(text, **shown))
+        (found,) = self.call(
+            free.call(start=start, end=end, group=group if "group" in free.meanings.values() else None)
+        )
+        price = self.world.words["price"]
+        fits = [each for each in found if self.world.items[next(iter(each.values()))]["group"] == group]
+        if fits:
+            item = next(iter(min(fits, key=lambda each: float(each[price])).values()))
+            self.finish(offer, {"item": item, "person": person, "start": start, "end": end, "count": number})
+        else:
+            self.done("Nothing of that kind is free then.")
+
+    def do_historymail(self) -> None:
+        look, offer, id = self.world.offers["history"], self.world.offers["message"], self.id()
+        words, given, _ = self.filled(self.pick("historymail"), offer, id)
+        self.user(words)
+        (found,) = self.call(look.call(id=id))
+        self.finish(offer, {**given, "text": found[-1]["entry"]})
 
     def do_need(self) -> None:
         roles = [role for role in self.world.offers if "?" + role in SAID]

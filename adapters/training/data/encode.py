@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from loraloop.adapters.base import Base, Message
-from loraloop.adapters.training.data.record import Record, RecordPlace
+from loraloop.adapters.training.data.record import Record
 from loraloop.tool_schemas.errors import InputError
 
 
@@ -139,7 +140,7 @@ def _trunk(base: Base, messages: Sequence[Message]) -> tuple[tuple[int, ...], in
 
 
 def encode_grouped(base: Base, records: Sequence[Record], longest: int) -> list[Encoded]:
-    """Encodes records; those of one dialogue share an example where each one's context begins the next one's.
+    """Encodes records; those whose contexts go on from one another, such as the turns of a dialogue, share an example.
 
     The loss is that of examples of their own: a branch stands on as much of the trunk as its context has. An epoch that
     holds a record several times has it in several examples.
@@ -149,23 +150,32 @@ def encode_grouped(base: Base, records: Sequence[Record], longest: int) -> list[
         records: One epoch, in its order.
         longest: Tokens of an example.
     """
-    groups: list[list[Record]] = []
-    open_groups: dict[tuple[str, RecordPlace], list[list[Record]]] = {}
+    starts: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
-        known = open_groups.setdefault((record.source, record.place), [])
-        group = next((g for g in known if all(other.key != record.key for other in g)), None)
-        if group is None:
-            group = []
-            known.append(group)
-            groups.append(group)
-        group.append(record)
-    return [example for group in groups for example in _encoded(base, group, longest)]
+        first = 1 + (record.messages[0].role == "system")
+        starts.setdefault((record.source, *record.messages[:first]), []).append(record)
+    return [
+        example for alike in starts.values() for chain in _chains(alike) for example in _encoded(base, chain, longest)
+    ]
 
 
-def _encoded(base: Base, group: Sequence[Record], longest: int) -> list[Encoded]:
-    """One example of a dialogue's records, or several where it is too long or its template forbids it."""
-    ordered = sorted(group, key=lambda record: len(record.messages))
-    alone = [encode(base, record.messages, record.completion) for record in ordered]
+def _chains(records: Sequence[Record]) -> list[list[Record]]:
+    """Records in chains, in each of which a context begins the next one, which is longer."""
+    chains: list[list[Record]] = []
+    for record in sorted(records, key=lambda record: len(record.messages)):
+        for chain in chains:
+            before = chain[-1].messages
+            if len(before) < len(record.messages) and record.messages[: len(before)] == before:
+                chain.append(record)
+                break
+        else:
+            chains.append([record])
+    return chains
+
+
+def _encoded(base: Base, chain: Sequence[Record], longest: int) -> list[Encoded]:
+    """One example of a chain's records, or several where it is too long or its template forbids it."""
+    alone = [encode(base, record.messages, record.completion) for record in chain]
     if len(alone) == 1:
         return alone
     trunk = alone[-1].trunk
@@ -173,8 +183,7 @@ def _encoded(base: Base, group: Sequence[Record], longest: int) -> list[Encoded]
     if tokens > longest or any(trunk[: len(example.trunk)] != example.trunk for example in alone):
         return alone
     branches = [
-        branch_of(base, record.completion, at=len(example.trunk))
-        for record, example in zip(ordered, alone, strict=True)
+        branch_of(base, record.completion, at=len(example.trunk)) for record, example in zip(chain, alone, strict=True)
     ]
     return [Encoded.of(trunk, branches, alone[-1].shared)]
 

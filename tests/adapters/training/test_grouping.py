@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from loraloop.adapters.base import Base
+from loraloop.adapters.base import Base, Message
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.training.data.encode import encode, encode_grouped
 from loraloop.adapters.training.data.readers import Reading, read_file
-from loraloop.adapters.training.data.record import Record
+from loraloop.adapters.training.data.record import Record, RecordPlace
 from loraloop.adapters.training.trainer.trainer import TrainConfig, Trainer
 
 
@@ -38,6 +38,20 @@ def test_a_dialogue_is_one_example_with_a_branch_a_turn(tiny_base: Base, records
     assert len(encode_grouped(tiny_base, shuffled, 100)) > 3, "no example is longer than it may be"
     twice = encode_grouped(tiny_base, [*records, *records], 1000)
     assert sorted(len(example.branches) for example in twice) == [1, 1, 2, 2, 3, 3]
+
+
+def test_records_that_go_on_from_one_another_share_an_example(tiny_base: Base, tmp_path: Path) -> None:
+    talk = [{"role": ("user", "assistant")[k % 2], "content": text} for k, text in enumerate("abcde")]
+    other = [*talk[:2], {"role": "user", "content": "else"}]
+    rows = [{"messages": part, "completion": "x"} for part in (talk, talk[:1], talk[:3], other)]
+    found = [
+        Record(tuple(Message(**m) for m in row["messages"]), "x", "text", RecordPlace("f", k))
+        for k, row in enumerate(rows)
+    ]
+    grouped = encode_grouped(tiny_base, found, 1000)
+    assert sorted(len(example.branches) for example in grouped) == [1, 3]
+    alone = {(e.trunk, e.branch) for r in found for e in [encode(tiny_base, r.messages, r.completion)]}
+    assert {(e.trunk[: b.at], b.tokens) for e in grouped for b in e.branches} == alone
 
 
 def test_the_loss_is_that_of_turns_alone(tiny_base: Base, records: list[Record], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -82,6 +83,19 @@ def test_the_table_of_what_is_asked() -> None:
     assert outcome.ask == ("parking_zone", "hours")
     wrong = outcome_of("calls", '{"ask":["colour"]}', Facts(tools=(PARK,), repairs=1))
     assert wrong.again and "required argument" in wrong.error
+
+
+def test_after_a_result_the_skill_for_calls_is_asked_whatever_the_router_says() -> None:
+    runtime = asking(calls(park_car={"parking_zone": "A7", "hours": 2}), calls(), "It is parked.")
+    choose = runtime.router.choose
+
+    def wrong(features: Any, state: Any) -> Any:
+        route = choose(features, state)
+        return replace(route, skill="code") if state.after == "tool" else route
+
+    runtime.router.choose = wrong  # type: ignore[method-assign]
+    result: RunResult[Any] = Agent(runtime, [PARK]).run_sync("Park the car in A7, two hours.")
+    assert [step.outcome for step in result.steps] == ["calls", "no_call", "text"] and result.output == "It is parked."
 
 
 def test_a_base_without_a_tools_skill_calls_under_the_grammar(make_runtime: Any) -> None:
