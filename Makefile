@@ -29,7 +29,7 @@ export PYTHONSAFEPATH = 1
 # On busy cores libgomp's own default lets threads spin for so long that two are slower than one.
 export GOMP_SPINCOUNT ?= 1000
 
-.PHONY: help demo test fuzz test-slow test-web test-gpu lint format types docs bench bench-gpu eval train-skills train-router clean
+.PHONY: help demo test fuzz test-slow test-hostile test-web test-gpu lint format types docs bench bench-gpu eval train-skills train-router clean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:  # benchmarks share the processor
 
@@ -37,6 +37,7 @@ help:
 	@echo 'make demo          five requests through the shipped skills, each with its trace'
 	@echo 'make test          ruff, mypy and the tests, on up to four cores'
 	@echo 'make test-slow     the few tests that train a skill or run a benchmark from end to end'
+	@echo 'make test-hostile  many requests made from the server'\''s OpenAPI document (EXAMPLES=300 of each route)'
 	@echo 'make test-web      the page of the server, in Chromium (apt install chromium)'
 	@echo 'make test-gpu      the tests that need a CUDA device'
 	@echo 'make lint | types  only ruff | only mypy'
@@ -81,6 +82,9 @@ test: lint types
 
 test-slow: $(VENV)/.test
 	$(BIN)/pytest -m 'slow and not gpu' $(ARGS)
+
+test-hostile: $(VENV)/.test
+	LORALOOP_EXAMPLES=$(or $(EXAMPLES),300) $(BIN)/pytest --timeout 3600 tests/face/server/test_openapi.py $(ARGS)
 
 test-web: $(VENV)/.test
 	$(BIN)/pytest -m web tests/face/server $(ARGS)

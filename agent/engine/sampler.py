@@ -13,6 +13,7 @@ from loraloop.agent.limits import check_number
 from loraloop.tool_schemas.errors import InputError
 
 _NUCLEUS = 256  # candidates looked at first; more only where they do not add up to top_p
+_COLDEST = 1e-6  # below it, logits that are divided by the temperature are no numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class Sampling:
             check_number(name, getattr(self, name))
         if self.seed is not None:
             check_number("seed", self.seed, least=0)
+            if self.seed >= 2**64:
+                raise InputError(f"seed is {self.seed}: use a number below 2**64")
         if self.temperature < 0:
             raise InputError(f"temperature is {self.temperature}: use 0 (greedy) or more")
         if not 0 < self.top_p <= 1:
@@ -90,7 +93,7 @@ class Sampler:
         if self._generator is None:
             return int(logits.argmax())
         how = self.sampling
-        probabilities = torch.softmax(logits.float() / how.temperature, -1).cpu()
+        probabilities = torch.softmax(logits.float() / max(how.temperature, _COLDEST), -1).cpu()
         ids: Tensor | None = None
         if how.top_p < 1:
             probabilities, ids = _nucleus(probabilities, how.top_p)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,20 @@ serve_app = typer.Typer(no_args_is_help=True, help="Serve skills and agents to o
 Many = list[str] | None
 
 
+@dataclass(frozen=True, slots=True)
+class LimitOptions:
+    """How much may be asked of a server."""
+
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests that run at the same time.")] = 16
+    queue: Annotated[int, typer.Option(min=0, help="Requests that may wait; one more is answered with 429.")] = 64
+    per_key: Annotated[
+        int, typer.Option(min=1, help="Requests of a key, or of an address, that run and wait at the same time.")
+    ] = 32
+    per_minute: Annotated[
+        int, typer.Option(min=0, help="Requests of a key, or of an address, in a minute; 0 for no bound.")
+    ] = 0
+
+
 @serve_app.callback(invoke_without_command=True)
 @command
 def serve(
@@ -24,6 +39,7 @@ def serve(
     agent: AgentOptions,
     tools: ToolSources,
     base: BaseOptions,
+    bounds: LimitOptions,
     agents: Annotated[
         Path | None, typer.Option("--agents", help="YAML file of hosted agents; see docs/serve.md.")
     ] = None,
@@ -43,8 +59,6 @@ def serve(
     allow_origin: Annotated[
         Many, typer.Option("--allow-origin", help="Origin of pages that may ask it, such as https://chat.example.")
     ] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="Requests that run at the same time.")] = 16,
-    queue: Annotated[int, typer.Option(min=0, help="Requests that may wait; one more is answered with 429.")] = 64,
     folder: Annotated[
         Path | None, typer.Option("--state", help="Folder for runs that wait for approval, to go on after a restart.")
     ] = None,
@@ -69,7 +83,7 @@ def serve(
         admin_key=_secret(admin_key_env),
         hosts=tuple(allow_host or ()),
         origins=tuple(allow_origin or ()),
-        limits=ServerLimits(concurrency, queue),
+        limits=ServerLimits(**asdict(bounds)),
         folder=folder,
     )
     given, index = tools.load(context), agent.index()

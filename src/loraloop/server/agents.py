@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import Field, ValidationError
-from sse_starlette import EventSourceResponse
 
 from loraloop.loading import read_documents
 from loraloop.server.ag_ui import AgUiInput, translated
-from loraloop.server.errors import ApiError
+from loraloop.server.errors import STREAM, ApiError, documented
 from loraloop.server.runs import HostedAgent, HostedRun
-from loraloop.server.state import key_of, state_of
+from loraloop.server.state import event_stream, key_of, state_of
 from loraloop.server.wire import Strict
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.yamltext import read_yaml
@@ -141,7 +140,7 @@ async def list_agents(request: Request) -> JSONResponse:
     return JSONResponse({"agents": [agent.document() for agent in state_of(request).agents.values()]})
 
 
-@routes.post("/v1/agents/{name}/runs")
+@routes.post("/v1/agents/{name}/runs", responses={**STREAM, **documented({404, 409})})
 async def start_run(
     name: str, body: RunBody | AgUiInput, request: Request, protocol: Literal["loraloop", "ag-ui"] = "loraloop"
 ) -> Response:
@@ -176,7 +175,7 @@ async def start_run(
     except BaseException:
         turn.leave()
         raise
-    return EventSourceResponse(_sent(first, events, client), ping=15)
+    return event_stream(state, _sent(first, events, client))
 
 
 async def _opened(
@@ -193,7 +192,7 @@ async def _opened(
         turn.leave()
 
 
-@routes.post("/v1/agents/{name}/runs/{run_id}/approve")
+@routes.post("/v1/agents/{name}/runs/{run_id}/approve", responses={**STREAM, **documented({404, 409})})
 async def approve_run(name: str, run_id: str, body: ApproveBody, request: Request) -> Response:
     """Decides about calls that wait; the run goes on, and its events come as server-sent events."""
     from loraloop.agent import Approve, Deny
@@ -221,10 +220,10 @@ async def approve_run(name: str, run_id: str, body: ApproveBody, request: Reques
     except BaseException:
         turn.leave()
         raise
-    return EventSourceResponse(_sent(first, following), ping=15)
+    return event_stream(state, _sent(first, following))
 
 
-@routes.post("/v1/agents/{name}/runs/{run_id}/cancel")
+@routes.post("/v1/agents/{name}/runs/{run_id}/cancel", responses=documented({404}))
 async def cancel_run(name: str, run_id: str, request: Request) -> JSONResponse:
     """Ends a run at its next token."""
     run = state_of(request).runs.get(run_id, key_of(request))
@@ -240,7 +239,7 @@ async def list_runs(request: Request) -> JSONResponse:
     return JSONResponse({"runs": [run.summary() for run in state_of(request).runs if run.owner == owner]})
 
 
-@routes.get("/v1/runs/{run_id}")
+@routes.get("/v1/runs/{run_id}", responses=documented({404}))
 async def show_run(run_id: str, request: Request) -> JSONResponse:
     """A run with all its events."""
     return JSONResponse(state_of(request).runs.get(run_id, key_of(request)).document())

@@ -12,18 +12,20 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from sse_starlette.sse import SendTimeoutError
 from starlette.exceptions import HTTPException
 
+from loraloop.agent.tracing.provenance import versions
 from loraloop.server import agents, chat, decisions, models, responses
-from loraloop.server.errors import ApiError, api_error
+from loraloop.server.errors import MEANINGS, ApiError, api_error, documented
 from loraloop.server.runs import RunRegistry
-from loraloop.server.state import ServerState, state_of
+from loraloop.server.state import ServerState, key_of, state_of
 from loraloop.tool_schemas.errors import InputError, LoraloopError
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
     from loraloop.agent.runtime import Runtime
     from loraloop.server.runs import HostedAgent
-    from loraloop.server.settings import ServerSettings
+    from loraloop.server.settings import ServerLimits, ServerSettings
 
 log = logging.getLogger("loraloop.server")
 PAGE = Path(__file__).parent / "page"
@@ -58,6 +60,19 @@ class JsonLines(logging.Formatter):
         return json.dumps(said, ensure_ascii=False)
 
 
+class Application(FastAPI):
+    """Describes itself as it is: what does not fit is a 400, and a key is brought as a bearer token."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        document = super().openapi()
+        for operation in (each for path in document["paths"].values() for each in path.values()):
+            operation["responses"].pop("422", None)
+        document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        document["security"] = [{}, {"key": []}]
+        return document
+
+
 def create_app(state: ServerState) -> FastAPI:
     """The ASGI application of a server."""
 
@@ -70,13 +85,20 @@ def create_app(state: ServerState) -> FastAPI:
         state.ready = False
         state.runs.cancel_all()
 
-    app = FastAPI(title="loraloop", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = Application(
+        title="loraloop",
+        version=versions().get("loraloop", ""),
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        responses=documented({400, 401, 403, 405, 408, 413, 421, 429, 500}),
+    )
     app.state.loraloop = state
     for module in (chat, responses, decisions, models, agents):
         app.include_router(module.routes)
-    app.get("/health")(health)
-    app.get("/ready")(ready)
-    app.get("/metrics")(metrics)
+    app.get("/health", response_class=PlainTextResponse)(health)
+    app.get("/ready", response_class=PlainTextResponse, responses={503: {"description": MEANINGS[503]}})(ready)
+    app.get("/metrics", response_class=PlainTextResponse)(metrics)
     for path in FILES:
         app.get(path, include_in_schema=False)(page)
     app.add_exception_handler(ApiError, on_error)
@@ -84,7 +106,7 @@ def create_app(state: ServerState) -> FastAPI:
     app.add_exception_handler(RequestValidationError, on_invalid)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(Exception, on_error)
-    app.add_middleware(BodyLimit, most=state.settings.limits.max_bytes)
+    app.add_middleware(BodyLimit, limits=state.settings.limits)
     app.add_middleware(Gatekeeper, state=state)
     return app
 
@@ -129,10 +151,13 @@ class Gatekeeper:
                 status = message["status"]
             await send(message)
 
-        refused = refusal(self._state, Request(scope))
+        request = Request(scope)
+        refused = refusal(self._state, request) or too_many(self._state, request)
         app = self._app if refused is None else refused.response()
         try:
             await app(scope, receive, sent)
+        except SendTimeoutError:
+            log.info("a client did not take its stream, which was ended")
         finally:
             name = getattr(scope.get("route"), "path", "other")
             self._state.metrics.requests.labels(name, str(status)).inc()
@@ -154,6 +179,15 @@ def refusal(state: ServerState, request: Request) -> ApiError | None:
     if not sum(hmac.compare_digest(brought, key.encode()) for key in known):
         return ApiError(401, "bring a key: Authorization: Bearer …", "invalid_api_key")
     return None
+
+
+def too_many(state: ServerState, request: Request) -> ApiError | None:
+    """Why a request of a key has to come later; None if it need not. What only reads is not counted."""
+    seconds = 0 if request.method in ("GET", "HEAD") else state.rate.take(key_of(request))
+    if not seconds:
+        return None
+    said = f"{state.settings.limits.per_minute} requests a minute are yours: try again in {seconds} s"
+    return ApiError(429, said, "rate_limit_exceeded", retry_after=seconds)
 
 
 async def on_error(request: Request, error: Exception) -> JSONResponse:
@@ -178,37 +212,47 @@ async def on_invalid(request: Request, error: Exception) -> JSONResponse:
 
 
 class BodyLimit:
-    """Refuses bodies that are too large, whatever their headers say."""
+    """Refuses bodies that are too large, whatever their headers say, or too slow."""
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
-        self._app, self._most = app, most
+    def __init__(self, app: ASGIApp, limits: ServerLimits) -> None:
+        self._app, self._most, self._seconds = app, limits.max_bytes, limits.transfer_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        declared, read, over = dict(scope["headers"]).get(b"content-length", b"0"), 0, False
-        error = ApiError(413, f"a request may have {self._most} bytes", "too_large")
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        deadline, read, whole = time.monotonic() + self._seconds, 0, False
+        problem: ApiError | None = None
+        large = ApiError(413, f"a request may have {self._most} bytes", "too_large")
         if not declared.isdigit() or int(declared) > self._most:
-            await error.response()(scope, receive, send)
+            await large.response()(scope, receive, send)
             return
 
         async def limited() -> Message:
-            nonlocal read, over
-            message = await receive()
+            nonlocal read, whole, problem
+            if whole:  # what follows is that the client goes away
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), deadline - time.monotonic())
+            except TimeoutError:
+                problem = ApiError(408, f"a body has {self._seconds:g} seconds to come", "too_slow")
+                return {"type": "http.disconnect"}
             read += len(message.get("body", b""))
-            over = over or read > self._most
-            return {"type": "http.disconnect"} if over else message
+            whole = not message.get("more_body", False)
+            if read > self._most:
+                problem = large
+            return {"type": "http.disconnect"} if problem else message
 
         async def sent(message: Message) -> None:
-            if not over:  # else what the application says of half a body is not told
+            if problem is None:  # else what the application says of half a body is not told
                 await send(message)
 
         try:
             await self._app(scope, limited, sent)
         finally:
-            if over:
-                await error.response()(scope, receive, send)
+            if problem is not None:
+                await problem.response()(scope, receive, send)
 
 
 def serve(

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
-from sse_starlette import EventSourceResponse
 
 from loraloop.integrations.in_thread import in_thread
 from loraloop.integrations.reply import Reply, Replying
-from loraloop.server.errors import ApiError, api_error
-from loraloop.server.state import ServerState, key_of, state_of
+from loraloop.server.errors import STREAM, ApiError, api_error, documented
+from loraloop.server.state import ServerState, event_stream, key_of, state_of
 from loraloop.server.wire import ChatRequest, chat_options, conversation_of, reply_request
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ FINISH = {"answer": "stop", "code": "stop", "tool_call": "tool_calls", "refused"
 """`finish_reason` by stop reason; every other one is `length`."""
 
 
-@routes.post("/v1/chat/completions")
+@routes.post("/v1/chat/completions", responses={**STREAM, **documented({404})})
 async def chat_completions(body: ChatRequest, request: Request) -> Response:
     """Answers a conversation: text, or calls of the tools that are offered."""
     state = state_of(request)
@@ -45,7 +44,7 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
     pieces = replying(state, asked, turn)
     if body.stream:
         first = await anext(pieces)  # what is wrong with the request is told before the stream begins
-        return EventSourceResponse(chunks(body.model, first, pieces, usage), ping=15)
+        return event_stream(state, chunks(body.model, first, pieces, usage))
     reply = None
     async for piece in pieces:
         if isinstance(piece, Reply):

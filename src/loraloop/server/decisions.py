@@ -22,7 +22,7 @@ from loraloop.adapters.base.messages import Message
 from loraloop.agent.engine.generate import Budget
 from loraloop.agent.engine.sampler import Sampler, Sampling
 from loraloop.router.decision import NONE, RouterState
-from loraloop.server.errors import ApiError
+from loraloop.server.errors import ApiError, documented
 from loraloop.server.state import key_of, state_of
 from loraloop.server.wire import (
     AUTO,
@@ -154,7 +154,7 @@ class DecisionRequest(Strict):
     safety_identifier: str | None = None
 
 
-@routes.post("/v1/decisions")
+@routes.post("/v1/decisions", responses=documented({404}))
 async def create_decision(body: DecisionRequest, request: Request) -> JSONResponse:
     """Answers questions about an input."""
     state = state_of(request)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import uuid
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Literal
 
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 
 from loraloop.tool_schemas.errors import (
     ContextLengthError,
@@ -18,6 +20,44 @@ from loraloop.tool_schemas.errors import (
 )
 
 log = logging.getLogger("loraloop.server")
+MEANINGS = {
+    400: "The request cannot be answered: the message names the field and what to do.",
+    401: "The key is missing or wrong.",
+    403: "The page's origin, or the key, may not do this.",
+    404: "There is no such model, agent or run.",
+    405: "The path knows other methods.",
+    408: "The body came too slowly.",
+    409: "The run does not wait for approval, or the session is in use.",
+    413: "The body is too large.",
+    421: "The server is not known under this name.",
+    429: "Too many requests: `Retry-After` says when to come back.",
+    500: "Something failed; the message has the id under which the log has it.",
+    503: "The server is shutting down.",
+}
+
+
+class ErrorDetails(BaseModel):
+    """What is wrong, for people and programs."""
+
+    message: str
+    type: Literal["invalid_request_error", "rate_limit_error", "server_error"]
+    param: str | None
+    code: str | None
+
+
+class ErrorDocument(BaseModel):
+    """The body of every error."""
+
+    error: ErrorDetails
+
+
+STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
+"""An answer that may be a stream of events, for the OpenAPI document."""
+
+
+def documented(statuses: Iterable[int]) -> dict[int | str, dict[str, Any]]:
+    """Error statuses for the OpenAPI document."""
+    return {status: {"model": ErrorDocument, "description": MEANINGS[status]} for status in sorted(statuses)}
 
 
 class ApiError(Exception):

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from loraloop.server.errors import ApiError
+from loraloop.server.errors import ApiError, documented
 from loraloop.server.state import ServerState, state_of
 from loraloop.server.wire import AUTO, BASE, Strict
 
@@ -28,7 +28,7 @@ async def list_models(request: Request) -> JSONResponse:
     return JSONResponse({"object": "list", "data": [_model(name) for name in model_names(state)]})
 
 
-@routes.get("/v1/models/{name}")
+@routes.get("/v1/models/{name}", responses=documented({404}))
 async def show_model(name: str, request: Request) -> JSONResponse:
     """One model."""
     if name not in model_names(state_of(request)):

@@ -11,13 +11,12 @@ from typing import Any, Literal
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import Field
-from sse_starlette import EventSourceResponse
 
 from loraloop.integrations.conversation import ConversationBuilder
 from loraloop.integrations.reply import Reply
 from loraloop.server.chat import facts_of, replying, tool_calls
-from loraloop.server.errors import ApiError, api_error
-from loraloop.server.state import key_of, state_of
+from loraloop.server.errors import STREAM, ApiError, api_error, documented
+from loraloop.server.state import event_stream, key_of, state_of
 from loraloop.server.wire import (
     ChatMessage,
     FunctionCall,
@@ -106,7 +105,7 @@ class ResponseRequest(Strict):
     truncation: Literal["disabled"] | None = None
 
 
-@routes.post("/v1/responses")
+@routes.post("/v1/responses", responses={**STREAM, **documented({404})})
 async def create_response(body: ResponseRequest, request: Request) -> Response:
     """Answers a conversation: text, or calls of the tools that are offered. Nothing of it is kept."""
     if body.store:
@@ -116,7 +115,7 @@ async def create_response(body: ResponseRequest, request: Request) -> Response:
     turn = await state.turnstile.enter(key_of(request))
     pieces = replying(state, asked, turn)
     if body.stream:
-        return EventSourceResponse(_events(body, await anext(pieces), pieces), ping=15)
+        return event_stream(state, _events(body, await anext(pieces), pieces))
     reply = None
     async for piece in pieces:
         if isinstance(piece, Reply):

@@ -18,17 +18,21 @@ class ServerLimits:
         concurrency: Requests that run at the same time.
         queue: Requests that may wait for their turn; one more is answered with 429.
         per_key: Requests of one key, or without keys of one address, that may run and wait.
+        per_minute: Requests of one key in a minute, other than those that only read; 0 for no bound.
         max_bytes: Bytes of a request's body.
         max_tokens: Tokens that a request may ask for.
         seconds: Seconds that a request may run.
+        transfer_seconds: Seconds in which a body has to come, and in which a client has to take an event of a stream.
     """
 
     concurrency: int = 16
     queue: int = 64
     per_key: int = 32
+    per_minute: int = 0
     max_bytes: int = 4_000_000
     max_tokens: int = 4096
     seconds: float = 300.0
+    transfer_seconds: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)

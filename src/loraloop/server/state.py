@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
 from prometheus_client import Counter as Count
+from sse_starlette import EventSourceResponse
 
 from loraloop.server.errors import ApiError
 from loraloop.server.settings import ServerLimits, ServerSettings
@@ -60,6 +63,35 @@ class Metrics:
     def text(self) -> bytes:
         """All of them in the text format."""
         return generate_latest(self.registry)
+
+
+class RateLimit:
+    """Bounds the requests of each key in a minute: a bucket for each, which fills steadily.
+
+    Args:
+        per_minute: Requests in a minute; as many may come at once. 0 for no bound.
+    """
+
+    def __init__(self, per_minute: int) -> None:
+        self._most = per_minute
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    def take(self, key: str) -> int:
+        """Takes one request of a key; the seconds until there is one, 0 if it was taken."""
+        if not self._most:
+            return 0
+        now = time.monotonic()
+        left = self._left(key, now)
+        if left < 1:
+            return math.ceil((1 - left) * 60 / self._most)
+        if len(self._buckets) > 10_000:
+            self._buckets = {each: kept for each, kept in self._buckets.items() if self._left(each, now) < self._most}
+        self._buckets[key] = (left - 1, now)
+        return 0
+
+    def _left(self, key: str, now: float) -> float:
+        left, at = self._buckets.get(key, (float(self._most), now))
+        return min(float(self._most), left + (now - at) * self._most / 60)
 
 
 class Turnstile:
@@ -147,6 +179,7 @@ class ServerState:
     ) -> None:
         self.runtime, self.settings, self.agents, self.runs = runtime, settings, dict(agents), runs
         self.turnstile = Turnstile(settings.limits)
+        self.rate = RateLimit(settings.limits.per_minute)
         self.metrics = Metrics()
         self.ready = True
         self._sessions: Sessions | None = None
@@ -174,6 +207,11 @@ def state_of(request: Request) -> ServerState:
     """The state of the server that a request came to."""
     state: ServerState = request.app.state.loraloop
     return state
+
+
+def event_stream(state: ServerState, events: AsyncGenerator[dict[str, str], None]) -> EventSourceResponse:
+    """Server-sent events. A client that does not take them in time is left, and its run is cancelled."""
+    return EventSourceResponse(events, ping=15, send_timeout=state.settings.limits.transfer_seconds)
 
 
 def key_of(request: Request) -> str:

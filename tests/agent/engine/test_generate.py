@@ -120,6 +120,13 @@ def test_seeds_repeat_and_greedy_needs_none(small: Base) -> None:
     assert run(small, 20, seed=4)[0].ids != run(small, 20, seed=5)[0].ids
     greedy = Sampling()
     assert run(small, 20, sampling=greedy)[0].ids == run(small, 20, sampling=greedy)[0].ids
+    with pytest.raises(InputError, match=r"2\*\*64"):
+        Sampling(temperature=1.0, seed=2**64)
+
+
+def test_the_coldest_sampling_takes_the_likeliest() -> None:
+    logits = torch.tensor([1.0, 30.0, -torch.inf, 29.0])
+    assert {Sampler(Sampling(temperature=5e-324, top_p=top)).pick(logits) for top in (1.0, 0.5, 5e-324)} == {1}
 
 
 def test_a_stop_string_ends_text_and_ids(small: Base) -> None:

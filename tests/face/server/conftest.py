@@ -21,13 +21,18 @@ from loraloop.server.state import ServerState
 
 @contextlib.contextmanager
 def running(
-    runtime: Runtime, settings: ServerSettings | None = None, agents: Mapping[str, HostedAgent] | None = None
+    runtime: Runtime,
+    settings: ServerSettings | None = None,
+    agents: Mapping[str, HostedAgent] | None = None,
+    send_buffer: int = 0,
 ) -> Iterator[str]:
-    """The address of a server that runs."""
+    """The address of a server that runs; `send_buffer` bytes are kept of what a client has not read."""
     settings = settings or ServerSettings()
     app = create_app(ServerState(runtime, settings, agents or {}, RunRegistry(settings.folder)))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
     with socket.create_server(("127.0.0.1", 0)) as listening:
+        if send_buffer:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         while not server.started:
@@ -43,6 +48,16 @@ def running(
 @pytest.fixture
 def serving() -> Iterator[Callable[..., str]]:
     """`serving(runtime, settings, agents)`: the address of a server that runs until the test is over."""
+    yield from servers()
+
+
+@pytest.fixture(scope="module")
+def module_serving() -> Iterator[Callable[..., str]]:
+    """The same, until the last test of the module is over."""
+    yield from servers()
+
+
+def servers() -> Iterator[Callable[..., str]]:
     with contextlib.ExitStack() as stack:
 
         def start(*given: Any, **more: Any) -> str:

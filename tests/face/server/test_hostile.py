@@ -37,6 +37,7 @@ BODIES: dict[str, dict[str, Any]] = {
         "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}},
         "stream": False,
         "seed": 1,
+        "temperature": 5e-324,
         "stop": ["a"],
         "max_completion_tokens": 4,
     },
@@ -96,7 +97,7 @@ def url(serving: Callable[..., str]) -> str:
 def test_changed_bodies_never_break_it(url: str, path: str) -> None:
     rng = random.Random(path)
     with httpx.Client(timeout=30) as client:
-        for _ in range(150):
+        for _ in range(40):
             body = json.dumps(changed(BODIES[path], rng))
             answer = client.post(url + path, content=body, headers={"content-type": "application/json"})
             assert answer.status_code < 500, f"{body}\n{answer.text}"
