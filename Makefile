@@ -29,7 +29,7 @@ export PYTHONSAFEPATH = 1
 # On busy cores libgomp's own default lets threads spin for so long that two are slower than one.
 export GOMP_SPINCOUNT ?= 1000
 
-.PHONY: help demo test fuzz test-slow test-hostile test-web test-gpu lint format types docs bench bench-gpu eval train-skills train-router clean
+.PHONY: help demo test fuzz test-slow test-large test-hostile test-web test-gpu lint format types docs bench bench-gpu eval train-skills train-router clean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:  # benchmarks share the processor
 
@@ -38,6 +38,7 @@ help:
 	@echo 'make test          ruff, mypy and the tests, on up to four cores'
 	@echo 'make test-slow     the few tests that train a skill or run a benchmark from end to end'
 	@echo 'make test-hostile  many requests made from the server'\''s OpenAPI document (EXAMPLES=300 of each route)'
+	@echo 'make test-large    what ships for the recommended base, on that base (a gigabyte)'
 	@echo 'make test-web      the page of the server, in Chromium (apt install chromium)'
 	@echo 'make test-gpu      the tests that need a CUDA device'
 	@echo 'make lint | types  only ruff | only mypy'
@@ -78,10 +79,14 @@ demo: $(VENV)/.demo
 
 # A worker a core, of one thread each; every worker loads the base for itself.
 test: lint types
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not gpu and not slow and not web' -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not gpu and not slow and not web and not large' -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/.test
 	$(BIN)/pytest -m 'slow and not gpu' $(ARGS)
+
+# On the base that one recommends: it loads a gigabyte, and takes some minutes.
+test-large: $(VENV)/.test
+	$(BIN)/pytest -m large $(ARGS)
 
 test-hostile: $(VENV)/.test
 	LORALOOP_EXAMPLES=$(or $(EXAMPLES),300) $(BIN)/pytest --timeout 3600 tests/face/server/test_openapi.py $(ARGS)
