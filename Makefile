@@ -48,7 +48,8 @@ help:
 	@echo 'make eval          skills, router and grammars on the evaluation sets (DATA=…)'
 	@echo 'make train-skills  train the shipped skills of a base again (BASE=…, DATA=…)'
 	@echo 'make train-router  fit the shipped router of a base again (BASE=…, DATA=…)'
-	@echo 'make docs         the tables of README and docs from benchmarks/results, and the lists of keywords
+	@echo 'make fuzz          the parsers that meet strangers, for ten minutes (SECONDS=…)'
+	@echo 'make docs          the tables of README and docs from benchmarks/results, and the lists of keywords'
 
 # --- environment -------------------------------------------------------------------------------------------------
 
