@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 
@@ -11,7 +12,18 @@ def _plain(value: Any) -> Any:
     """What `json` cannot write, as plain data: pydantic models, dataclasses, enums, dates, sets, bytes."""
     from pydantic_core import to_jsonable_python
 
-    return to_jsonable_python(value, fallback=str, bytes_mode="base64")
+    try:
+        return to_jsonable_python(value, fallback=str, bytes_mode="base64")
+    except UnicodeEncodeError:  # pydantic writes half of a surrogate pair in a value, but not in a key
+        opened = _any().dump_python(value, by_alias=True, fallback=str)
+        return to_jsonable_python(_written(opened), bytes_mode="base64")
+
+
+@cache
+def _any() -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Any)
 
 
 def _written(value: Any) -> Any:

@@ -299,7 +299,10 @@ def _inner(value: Any) -> Iterable[Any] | None:
         return value
     if is_dataclass(value) and not isinstance(value, type):
         return [getattr(value, each.name) for each in fields(value)]
-    return vars(value).values() if hasattr(type(value), "model_fields") else None
+    if not hasattr(type(value), "model_fields"):
+        return None
+    computed = (getattr(value, name) for name in type(value).model_computed_fields)
+    return [*vars(value).values(), *(value.model_extra or {}).values(), *computed]
 
 
 def _record(started: _Started, result: Any, error: str | None, end: float, retry: bool = False) -> CallRecord:

@@ -42,6 +42,18 @@ def test_make_targets_that_pages_name_exist():
         assert named <= targets, named - targets
 
 
+def test_make_help_names_the_targets():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    phony = re.search(r"^\.PHONY: (.*)", makefile, re.MULTILINE)
+    said = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True)
+    assert phony and said.returncode == 0, said.stderr
+    assert not [
+        name
+        for name in phony[1].split()
+        if name not in ("help", "clean") and not re.search(rf"\b{name}\b", said.stdout)
+    ]
+
+
 def test_links_into_the_tree_lead_somewhere():
     for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):

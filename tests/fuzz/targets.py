@@ -19,6 +19,7 @@ import pydantic
 from loraloop.adapters.skill.card import Card
 from loraloop.adapters.skill.store import read_header
 from loraloop.agent.checkpoint import PendingRun
+from loraloop.agent.tools.calls import CallRecord
 from loraloop.agent.tools.observation import cut_json
 from loraloop.agent.tools.runner import check_shape
 from loraloop.agent.tracing.trace import Trace
@@ -86,6 +87,7 @@ def result(said: Any) -> None:
     check_shape(said)
     text = dumps(said)
     assert strict_loads(text) == strict_loads(dumps(strict_loads(text)))
+    json.loads(dumps(CallRecord("look", {}, said)))  # as it is stored
     for length in (0, 7, len(text) // 2):
         cut_json(text, length, "…").encode()
 

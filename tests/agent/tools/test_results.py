@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, computed_field
 
 from loraloop import Agent
 from loraloop.agent.sessions.sessions import Sessions
@@ -29,6 +29,13 @@ class Rows:
 
 class Page(BaseModel):
     rows: Any
+
+
+class Open(BaseModel, extra="allow"):
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def counted(self) -> Any:
+        return itertools.count() if self.model_extra == {} else 1
 
 
 def endless() -> Iterator[int]:
@@ -55,6 +62,8 @@ def nested(levels: int) -> Any:
         lambda: [1, (2, {"x": map(str, endless())})],
         lambda: Rows(endless()),
         lambda: Page(rows=[endless()]),
+        lambda: Open(rows=endless()),  # type: ignore[call-arg]
+        lambda: Open(),
     ],
 )
 def test_an_iterator_is_no_result(make: Callable[[], Any]) -> None:
@@ -97,3 +106,14 @@ def test_a_result_of_a_hundred_levels_is_kept_and_one_that_holds_itself_is_refus
     itself += [itself, itself]
     record = ToolRunner().run(Tool("itself", function=lambda: itself), Call("itself", {}), 20)
     assert record.error is not None and "nested" in record.error
+
+
+@pytest.mark.parametrize("make", [lambda: {"\ud800": "\udfff"}, lambda: Page(rows={"\ud800": b"x"})])
+def test_half_of_a_surrogate_pair_in_a_key_is_kept_as_a_replacement(make: Callable[[], Any], tmp_path: Path) -> None:
+    def odd() -> Any:
+        """Odd."""
+        return make()
+
+    with Sessions(tmp_path / "s.db") as store:
+        result = Agent(ScriptedRuntime(calls(odd={}), "Odd."), [odd]).run_sync("Go.", session=store.session("s"))
+        assert result.output == "Odd." and "\ufffd" in str(store["s"].turns[0].calls[0].record)
