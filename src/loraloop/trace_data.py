@@ -22,11 +22,11 @@ RATED = ".rating.json"
 """The ending of the file beside a trace that holds its rating."""
 REDACTED = "[redacted]"
 _SECRETS = re.compile(
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----"
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
     r"|\b(?:sk|pk|rk)[-_](?:live|test|proj|ant|or)?[-_]?[A-Za-z0-9_-]{16,}"
     r"|\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{16,}|\bxox[abprs]-[\w-]{10,}"
     r"|\bAKIA[0-9A-Z]{16}\b|\bAIza[\w-]{30,}|\bhf_[A-Za-z0-9]{20,}"
-    r"|\beyJ[\w-]{5,}\.[\w-]{5,}\.[\w-]{5,}"
+    r"|(?<![\w-])eyJ[\w-]{5,}\.[\w-]{5,}\.[\w-]{5,}"
     r"|(?<=Bearer )[\w.~+/=-]{8,}"
     r"|(?i:(?<=password[:=])|(?<=password[:=] )|(?<=password is )|(?<=passwd=)|(?<=secret[:=])|(?<=token[:=])"
     r"|(?<=api_key[:=])|(?<=apikey[:=])|(?<=api key is ))[^\s\"',;]{4,}",

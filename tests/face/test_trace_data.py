@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from loraloop.cli.main import app
 from loraloop.testing import ScriptedRuntime, calls
 from loraloop.tool_schemas import Tool
 from loraloop.tool_schemas.errors import InputError, SchemaError
-from loraloop.trace_data import from_traces, rate, redacted
+from loraloop.trace_data import REDACTED, from_traces, rate, redacted
 
 
 def weather(city: str) -> str:
@@ -123,6 +124,17 @@ def test_secrets_are_replaced(secret: str, tmp_path: Path) -> None:
     assert redacted("Order A-1042 costs 12.50 and the word secretary stays.").count("[redacted]") == 0
     ran(tmp_path, calls(weather={"city": "Oslo"}), "Sunny.", prompt=f"How is Oslo? My key is {secret}")
     assert secret not in json.dumps(from_traces(tmp_path).records)
+
+
+@pytest.mark.parametrize("text", ["-eyJ" * 100_000, "-----BEGIN PRIVATE KEY-----" * 15_000, "Bearer " * 60_000])
+def test_texts_are_redacted_in_bounded_time(text: str) -> None:
+    start = time.thread_time()
+    redacted(text)
+    assert time.thread_time() - start < 5
+
+
+def test_a_key_that_was_cut_off_is_replaced_to_the_end() -> None:
+    assert redacted("It is -----BEGIN RSA PRIVATE KEY-----\nMIIEow") == f"It is {REDACTED}"
 
 
 def test_the_commands(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from loraloop.tool_schemas.errors import SchemaError
 from loraloop.tool_schemas.schema.keywords import ENFORCED
-from loraloop.tool_schemas.schema.places import applied, followed, json_path, literals, resolve, subschemas
-from loraloop.tool_schemas.schema.validation import pattern_found, validator_of
+from loraloop.tool_schemas.schema.places import applied, followed, literals, resolve, subschemas
+from loraloop.tool_schemas.schema.validation import first_error, pattern_found, validator_of
 
 if TYPE_CHECKING:
     from loraloop.tool_schemas.grammar.reader import Frame
@@ -110,7 +110,7 @@ class Checks:
         """Why a complete value does not fit; None if it does, or nothing has to be checked."""
         for place in self._certain(frame.note, frame.value):
             if id(place) in self._judging:
-                error = self._error(self._validator.evolve(schema=place), frame.value)
+                error = _error(self._validator.evolve(schema=place), frame.value)
                 if error is not None:
                     return error
         return None
@@ -121,26 +121,23 @@ class Checks:
             return None
         for place in self._certain(outer.note, outer.value):
             if place.get("uniqueItems") is True and id(place) in self._own:
-                error = self._error(self._validator.evolve(schema={"uniqueItems": True}), [*outer.value, value])
+                error = _error(self._validator.evolve(schema={"uniqueItems": True}), [*outer.value, value])
                 if error is not None:
                     return error
         return None
 
     def whole_problem(self, value: Any) -> SchemaError | None:
         """Why the whole text does not fit the schema as it was given."""
-        return self._error(self._whole, value)
+        return _error(self._whole, value)
 
-    def _error(self, validator: Any, value: Any) -> SchemaError | None:
-        from jsonschema.exceptions import best_match
-        from referencing.exceptions import Unresolvable
 
-        try:
-            error = best_match(validator.iter_errors(value))
-        except RecursionError:
-            return SchemaError("is nested too deeply to be checked", "$")
-        except Unresolvable:  # a dynamic anchor of the schema as it was given: the whole text is checked by that
-            return None
-        return None if error is None else SchemaError(error.message, json_path(error.absolute_path))
+def _error(validator: Any, value: Any) -> SchemaError | None:
+    from referencing.exceptions import Unresolvable
+
+    try:
+        return first_error(validator, value)
+    except Unresolvable:  # a dynamic anchor of the schema as it was given: the whole text is checked by that
+        return None
 
 
 def _members(place: dict[str, Any], step: str | int | None) -> Iterator[Any]:

@@ -24,7 +24,8 @@ _TEXTUAL = re.compile(
     r"|x-www-form-urlencoded|x-ndjson|jsonl|problem|rtf)",
 )
 
-
+_MARKUP = re.compile(r"<(script|style)\b.*?(?:</\1>|\Z)|<[^<>]*>", re.DOTALL | re.IGNORECASE)
+"""What an excerpt of HTML leaves out. Whatever the text, each character is looked at a bounded number of times."""
 _CHARSETS = frozenset(
     codecs.lookup(name).name
     for name in (
@@ -159,6 +160,6 @@ def excerpt(content: bytes, content_type: str, hide: Redactor) -> str:
         return f"({len(content)} bytes that are no text)"
     text = hide.text(text)
     if "html" in content_type:
-        text = re.sub(r"<(script|style)\b.*?</\1>|<[^>]*>", " ", text, flags=re.DOTALL | re.IGNORECASE)
+        text = _MARKUP.sub(" ", text)
     text = " ".join("".join(character if character.isprintable() else " " for character in text).split())
     return text if len(text) <= _EXCERPT else text[: _EXCERPT - 1] + "…"

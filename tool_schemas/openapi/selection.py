@@ -112,15 +112,17 @@ def operations(document: OpenApiDocument) -> list[Operation]:
     """
     found: list[Operation] = []
     names: set[str] = set()
+    same: dict[str, int] = {}  # the last number that each name was given
     for path, method, node, item, parts, problem in _listed(document):
         identifier = node.get("operationId")
         stem = identifier if isinstance(identifier, str) else f"{method}_{path}"
-        stem = re.sub(r"_*[^A-Za-z0-9_-]+_*", "_", stem).strip("_")[:_LONGEST] or method
-        name, number = stem, 1
+        stem = re.sub(r"_*[^A-Za-z0-9_-]+_*", "_", stem[: 4 * _LONGEST]).strip("_")[:_LONGEST] or method
+        name, number = stem, same.get(stem, 1)
         while name in names:
             number += 1
             name = f"{stem[: _LONGEST - len(str(number)) - 1]}_{number}"
         names.add(name)
+        same[stem] = number
         found.append(
             Operation(method=method.upper(), path=path, node=node, item=item, parts=parts, name=name, problem=problem)
         )

@@ -6,7 +6,9 @@ import functools
 import json
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -35,6 +37,8 @@ def format_checker() -> FormatChecker:
     newest: FormatChecker = jsonschema.Draft202012Validator.FORMAT_CHECKER
     checker = copy.copy(newest)  # a new one would read "time" as draft 3 did
     checker.checkers = dict(newest.checkers)
+    template, raises = newest.checkers["uri-template"]  # whose time grows faster than the text
+    checker.checkers["uri-template"] = (lambda value: len(str(value)) <= 4096 and template(value), raises)
 
     def checks(rule: str) -> Callable[[object], bool]:
         return lambda value: not isinstance(value, str) or bool(validate_rfc3986(_mapped(value), rule=rule))
@@ -50,6 +54,18 @@ def _mapped(text: str) -> str:
 
 
 SECONDS = 0.5  # for one search
+WORK = 1_000_000
+"""Searches of patterns that the check of one value may take. A reference counts for ten, one given up for 50 000."""
+_left: ContextVar[list[int] | None] = ContextVar("_left", default=None)
+
+
+def _spend(work: int) -> None:
+    """Raises TimeoutError where a check has no work left. Schemas can ask for more than any machine can do."""
+    left = _left.get()
+    if left is not None:
+        left[0] -= work
+        if left[0] < 0:
+            raise TimeoutError
 
 
 def pattern_found(pattern: str, text: str) -> bool | None:
@@ -59,9 +75,11 @@ def pattern_found(pattern: str, text: str) -> bool | None:
     """
     import regex
 
+    _spend(1)
     try:
         return regex.search(pattern, text, timeout=SECONDS) is not None
     except TimeoutError:
+        _spend(WORK // 20)
         return None
 
 
@@ -106,9 +124,36 @@ def _multiple_of(validator: Any, step: Any, value: Any, schema: Any) -> Iterator
         try:
             fits = Decimal(repr(value)) % Decimal(repr(step)) == 0
         except InvalidOperation:  # more digits than decimals hold
-            fits = value % step == 0
+            fits = Fraction(repr(value)) % Fraction(repr(step)) == 0
         if not fits:
             yield _error(f"{value!r} is not a multiple of {step}")
+
+
+def _unique_items(validator: Any, said: Any, value: Any, schema: Any) -> Iterator[Any]:
+    if said and validator.is_type(value, "array") and len(set(map(_alike, value))) < len(value):
+        yield _error(f"{value!r} has non-unique elements")
+
+
+def _enum(validator: Any, allowed: Any, value: Any, schema: Any) -> Iterator[Any]:
+    if value not in allowed or _alike(value) not in [_alike(each) for each in allowed if each == value]:
+        yield _error(f"{value!r} is not one of {allowed!r}")
+
+
+def _alike(value: Any) -> Any:
+    """What is the same for values that JSON Schema takes for equal, and can be looked up: 1 and 1.0, not 1 and true."""
+    if isinstance(value, dict):
+        return dict, frozenset((name, _alike(member)) for name, member in value.items())
+    return (list, *map(_alike, value)) if isinstance(value, list) else (isinstance(value, bool), value)
+
+
+def _following(keyword: Any) -> Any:
+    """A keyword that follows a reference, each time for a bit of the work that a check may take."""
+
+    def follow(validator: Any, reference: Any, value: Any, schema: Any) -> Iterator[Any]:
+        _spend(10)
+        yield from keyword(validator, reference, value, schema) or ()
+
+    return follow
 
 
 CHECKS: Mapping[str, Any] = {
@@ -116,13 +161,15 @@ CHECKS: Mapping[str, Any] = {
     "patternProperties": _pattern_properties,
     "additionalProperties": _additional_properties,
     "multipleOf": _multiple_of,
+    "uniqueItems": _unique_items,
+    "enum": _enum,
 }
-"""Keywords that are checked otherwise than by jsonschema: patterns in bounded time, steps in exact decimals."""
+"""Keywords that are checked otherwise than by jsonschema: patterns, items and values in bounded time, steps exactly."""
 
 
 @functools.cache
 def _class(draft: int) -> type[Validator]:
-    """jsonschema's validator of a draft, with patterns that cannot run on and exact decimals."""
+    """jsonschema's validator of a draft, with `CHECKS`, and references that are counted."""
     import jsonschema
 
     made = {
@@ -132,7 +179,8 @@ def _class(draft: int) -> type[Validator]:
         2019: jsonschema.Draft201909Validator,
         2020: jsonschema.Draft202012Validator,
     }[draft]
-    extended: type[Validator] = jsonschema.validators.extend(made, CHECKS)  # type: ignore[no-untyped-call]
+    own = {name: _following(rule) for name, rule in made.VALIDATORS.items() if name.endswith(("Ref", "$ref"))}
+    extended: type[Validator] = jsonschema.validators.extend(made, {**CHECKS, **own})  # type: ignore[no-untyped-call]
     return extended
 
 
@@ -180,14 +228,31 @@ def check_value(value: Any, schema: dict[str, Any], start: str = "$") -> None:
     Raises:
         SchemaError: With the JSON path of what does not fit.
     """
-    import jsonschema
     from referencing.exceptions import Unresolvable
 
     try:
-        error = jsonschema.exceptions.best_match(_validator(dumps(schema)).iter_errors(value))
-    except RecursionError:
-        raise SchemaError("is nested too deeply to be checked; flatten the value", start) from None
+        error = first_error(_validator(dumps(schema)), value, start)
     except Unresolvable as missing:
         raise SchemaError(f"the schema refers to {missing.ref!r}, which is not in it; add it", start) from None
     if error is not None:
-        raise SchemaError(error.message, json_path(error.absolute_path, start))
+        raise error
+
+
+def first_error(validator: Validator, value: Any, start: str = "$") -> SchemaError | None:
+    """Why a value does not fit, or cannot be checked; None if it fits. The work that this may take is bounded.
+
+    Raises:
+        Unresolvable: A reference leads to nothing.
+    """
+    from jsonschema.exceptions import best_match
+
+    token = _left.set([WORK])
+    try:
+        error = best_match(validator.iter_errors(value))
+    except RecursionError:
+        return SchemaError("is nested too deeply to be checked; flatten the value", start)
+    except TimeoutError:
+        return SchemaError("takes too long to be checked; simplify the schema, or its patterns and references", start)
+    finally:
+        _left.reset(token)
+    return None if error is None else SchemaError(error.message, json_path(error.absolute_path, start))

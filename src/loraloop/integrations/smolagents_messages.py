@@ -16,7 +16,7 @@ from loraloop.tool_schemas.tools.tool import Tool
 
 _CALLING = "Calling tools:\n"
 _OBSERVED = "Observation:\n"
-_FAILED = re.compile(r"(?:Call id: .*\n)?Error:\n(.*?)(?:\nNow let's retry:.*)?\s*", re.DOTALL)
+_FAILED = re.compile(r"(?:Call id: .*\n)?Error:\n(.*?)(?:\nNow let's retry:.*)?", re.DOTALL)
 _OBJECTS = {"image": "string", "audio": "string"}  # are passed by the names under which an agent keeps them
 
 
@@ -60,7 +60,7 @@ def _add_result(talk: ConversationBuilder, text: str, made: list[Call]) -> None:
     if not made:
         talk.user(text)
         return
-    if failed := _FAILED.fullmatch(text):
+    if failed := _FAILED.fullmatch(text.rstrip()):
         talk.result(made[0], error=failed[1].strip())
         return
     said = text.removeprefix(_OBSERVED).strip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from smolagents.models import CODEAGENT_RESPONSE_FORMAT, ChatMessage, MessageRol
 from loraloop import Guard, Runtime
 from loraloop.adapters.base import Base
 from loraloop.integrations.smolagents import LoraloopModel
+from loraloop.integrations.smolagents_messages import _FAILED
 from loraloop.testing import ScriptedRuntime, calls, text, verdict
 from loraloop.tool_schemas.errors import InputError, SchemaError, UnknownNameError
 
@@ -148,3 +150,9 @@ def test_the_real_base_keeps_to_the_schemas(base: Base) -> None:
     assert set(made.tool_calls[0].function.arguments) <= {"city", "unit"}
     formed = json.loads(model.generate(ASKED, response_format=CODEAGENT_RESPONSE_FORMAT).content)
     assert set(formed) == {"thought", "code"}
+
+
+def test_an_error_of_much_white_space_is_read_in_bounded_time() -> None:
+    start = time.thread_time()
+    assert _FAILED.fullmatch("Error:\n" + " " * 400_000 + "x") is not None
+    assert time.thread_time() - start < 5

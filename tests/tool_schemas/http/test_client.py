@@ -21,6 +21,8 @@ from loraloop.tool_schemas import (
     http_tool,
 )
 from loraloop.tool_schemas.errors import ToolError, UnknownNameError
+from loraloop.tool_schemas.http.auth import Redactor
+from loraloop.tool_schemas.http.body import excerpt
 
 ARGUMENTS = {"type": "object", "properties": {"q": {"type": "string"}}}
 QUICK = Retries(count=2, backoff=0.01)
@@ -295,6 +297,18 @@ def test_a_server_cannot_choose_a_slow_codec(service: Any, make: Any, charset: s
     start = time.monotonic()
     assert make(timeout=3).call({}).startswith("a-b9")  # as UTF-8, like a charset that nobody knows
     assert time.monotonic() - start < 2
+
+
+@pytest.mark.parametrize("piece", ["<", "<script ", "<style>", "</script", "<!--", "&#", "%"])
+def test_a_page_of_an_error_is_excerpted_in_bounded_time(piece: str) -> None:
+    page, start = ("<b>Sorry</b> " + piece * (400_000 // len(piece))).encode(), time.thread_time()
+    assert "Sorry" in excerpt(page, "text/html", Redactor(["s3cr3t/Token+42"]))
+    assert time.thread_time() - start < 5
+
+
+def test_markup_and_scripts_are_left_out_of_an_excerpt() -> None:
+    page = b"<html><style>p { color: red }</style><SCRIPT>x < 1</script><p>Not <b>found</b>.</p><script>never closed"
+    assert excerpt(page, "text/html", Redactor([])) == "Not found ."
 
 
 def test_charsets_that_are_in_use(service: Any, make: Any) -> None:
