@@ -25,6 +25,12 @@ OWN = {"license": "Apache-2.0"}
 Row = dict[str, Any]
 
 
+def kind_of(messages: list[dict[str, str]]) -> str:
+    """What a state follows: the first message, a result, or a later message."""
+    said = [message for message in messages if message["role"] != "system"]
+    return "tool_result" if said[-1]["role"] == "tool" else "follow_up" if len(said) > 1 else "first"
+
+
 def choices(steps: list[Row], most: int, rng: random.Random) -> list[Row]:
     """Steps with the skill that each belongs to, drawn so that the skills have their shares."""
     by_label: dict[str, list[Row]] = defaultdict(list)
@@ -98,7 +104,11 @@ def main() -> None:
     rng = random.Random(71)
     steps = [json.loads(line) for line in given.steps.read_text().splitlines()]
     business = [json.loads(line)["text"] for line in given.business.read_text().splitlines()]
-    own = [row for _, row in frozen_rows("safety") if row.get("part", "train") == "train" and len(row["messages"]) == 1]
+    own = [
+        row
+        for _, row in frozen_rows("safety")
+        if row.get("part", "train") == "train" and len(row["messages"]) == 1 and row["kind"] not in ("desk", "business")
+    ]
     rng.shuffle(own)
     said = [(row["messages"][0]["content"], row["completion"] != "safe") for row in own]
     texts = [(text, False, "business") for text in business]
@@ -110,7 +120,7 @@ def main() -> None:
         {**OWN, "source": "business", "messages": [{"role": "user", "content": text}], "route": None, "unsafe": False}
         for text in business
     ]
-    write(given.out, rows)
+    write(given.out, [{"kind": kind_of(row["messages"]), **row} for row in rows])
     if given.verdicts:
         judged = [(text, "safe") for text in business]
         judged += [(row["messages"][0]["content"], row["completion"]) for row in own[-2 * given.unsafe :]]
