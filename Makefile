@@ -29,7 +29,7 @@ export PYTHONSAFEPATH = 1
 # On busy cores libgomp's own default lets threads spin for so long that two are slower than one.
 export GOMP_SPINCOUNT ?= 1000
 
-.PHONY: help demo test fuzz test-slow test-large test-hostile test-web test-gpu lint format types docs bench bench-gpu eval train-skills train-router clean
+.PHONY: help demo test fuzz test-slow test-large test-clients test-hostile test-web test-gpu lint format types docs bench bench-gpu eval train-skills train-router clean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:  # benchmarks share the processor
 
@@ -37,6 +37,7 @@ help:
 	@echo 'make demo          five requests through the shipped skills, each with its trace'
 	@echo 'make test          ruff, mypy and the tests, on up to four cores'
 	@echo 'make test-slow     the few tests that train a skill or run a benchmark from end to end'
+	@echo 'make test-clients  clients of other projects against the server (LangChain, pydantic-ai)'
 	@echo 'make test-hostile  many requests made from the server'\''s OpenAPI document (EXAMPLES=300 of each route)'
 	@echo 'make test-large    what ships for the recommended base, on that base (a gigabyte)'
 	@echo 'make test-web      the page of the server, in Chromium (apt install chromium)'
@@ -88,6 +89,10 @@ test-slow: $(VENV)/.test
 # On the base that one recommends: it loads a gigabyte, and takes some minutes.
 test-large: $(VENV)/.test
 	$(BIN)/pytest -m large $(ARGS)
+
+test-clients: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet -e '.[clients]'
+	$(BIN)/pytest -rs tests/face/server/test_clients.py $(ARGS)
 
 test-hostile: $(VENV)/.test
 	LORALOOP_EXAMPLES=$(or $(EXAMPLES),300) $(BIN)/pytest --timeout 3600 tests/face/server/test_openapi.py $(ARGS)

@@ -39,10 +39,21 @@ def blocks(kind: str) -> list[str]:
     return re.findall(rf"^```{kind}\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 
 
-def test_its_python_runs(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def run(programs: list[str], url: str) -> None:
     names: dict[str, object] = {"__name__": "serve_page"}
-    for number, block in enumerate(blocks("python")):
-        exec(compile(block.replace(ADDRESS, url), f"serve.md, block {number + 1}", "exec"), names)
+    for program in programs:
+        exec(compile(program.replace(ADDRESS, url), "serve.md", "exec"), names)
+
+
+def test_its_langchain_runs(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("langchain_openai.decisions", reason="make test-clients installs it")
+    run([block for block in blocks("python") if "langchain" in block or "weather = " in block], url)
+    shown = capsys.readouterr().out
+    assert "'name': 'get_weather', 'args': {'city': 'Paris'}" in shown and 0 < float(shown.split()[-1]) < 1
+
+
+def test_its_python_runs(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run([block for block in blocks("python") if "langchain" not in block], url)
     shown = capsys.readouterr().out
     assert "get_weather" in shown and "tools 0." in shown and "name='Paris'" in shown and "score=" in shown
 

@@ -72,6 +72,7 @@ def serve(
     from loraloop.server.settings import ServerLimits, ServerSettings, need_extra
 
     need_extra()
+    from loraloop.agent.tracing.otel import OpenTelemetry
     from loraloop.server.agents import Resources, read_agents
     from loraloop.server.app import serve as start
     from loraloop.server.runs import HostedAgent
@@ -89,9 +90,8 @@ def serve(
     given, index = tools.load(context), agent.index()
     runtime = base.open()
     with Resources() as resources:
-        hosted = {
-            "assistant": HostedAgent("assistant", agent.agent(runtime, given, index), "The agent of the command line")
-        }
+        own = agent.agent(runtime, given, index, hooks=[OpenTelemetry(agent="assistant")])
+        hosted = {"assistant": HostedAgent("assistant", own, "The agent of the command line")}
         hosted |= read_agents(agents, runtime, resources) if agents is not None else {}
         start(runtime, settings, hosted, lambda url: sys.stderr.write(f"listening on {url}\n"))
 

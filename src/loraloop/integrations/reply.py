@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from loraloop.tool_schemas.tools.calls import Call
 from loraloop.tool_schemas.tools.tool import Tool, check_names
 
 if TYPE_CHECKING:
+    from loraloop.agent.hooks import Hook
     from loraloop.agent.runtime import Runtime
 
 MAX_TOKENS = 512
@@ -130,14 +131,14 @@ class Replying:
         LimitError: Not even the shortest output fits into the tokens, or it takes longer than the timeout.
     """
 
-    def __init__(self, runtime: Runtime, request: ReplyRequest) -> None:
+    def __init__(self, runtime: Runtime, request: ReplyRequest, hooks: Sequence[Hook] = ()) -> None:
         if request.tools:
             runtime.let_call()
         check_names(request.tools)
         check_names_free(request.tools)
         if not request.messages or request.messages[-1].role not in ("user", "tool"):
             raise InputError("there is nothing to reply to: end with a user's message or a tool's result")
-        self._runtime, self._request = runtime, request
+        self._runtime, self._request, self._hooks = runtime, request, hooks
         self._policy = policy = self._kept(request.policy)
         check_guard(request.guard, runtime, [tool.name for tool in request.tools])
         check_policy(policy, request.tools, Limits(), runtime)
@@ -190,6 +191,7 @@ class Replying:
                 guard=request.guard,
                 prompting=request.prompting,
             ),
+            hooks=self._hooks,
         )
         if self._cancelled:
             run.cancel()

@@ -81,13 +81,14 @@ def read_agents(file: Path, runtime: Runtime, resources: Resources) -> dict[str,
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"]))
             raise InputError(f"{file}: agents.{name}.{place}: {first['msg']}") from None
-        found[name] = HostedAgent(name, agent_of(spec, runtime, file.parent, resources), spec.description)
+        found[name] = HostedAgent(name, agent_of(name, spec, runtime, file.parent, resources), spec.description)
     return found
 
 
-def agent_of(spec: AgentSpec, runtime: Runtime, folder: Path, resources: Resources) -> Agent[Any, Any]:
+def agent_of(name: str, spec: AgentSpec, runtime: Runtime, folder: Path, resources: Resources) -> Agent[Any, Any]:
     """The agent that a specification describes; its paths are relative to `folder`."""
     from loraloop.agent import Agent, Limits, Policy
+    from loraloop.agent.tracing.otel import OpenTelemetry
     from loraloop.tool_sources import is_url, tools_of
 
     def place(source: str) -> str:
@@ -104,6 +105,7 @@ def agent_of(spec: AgentSpec, runtime: Runtime, folder: Path, resources: Resourc
         limits=Limits(**spec.limits.model_dump()),
         policy=Policy(skills=tuple(spec.skills), ask=frozenset("*" if name == "all" else name for name in spec.ask)),
         retriever=read_documents([folder / path for path in spec.documents]),
+        hooks=[OpenTelemetry(agent=name)],
     )
 
 

@@ -8,6 +8,7 @@ import json
 import logging
 import socket
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -55,6 +56,8 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         said = {"at": self.formatTime(record), "level": record.levelname, "message": record.getMessage()}
+        if hasattr(record, "request"):
+            said["request"] = record.request
         if record.exc_info:
             said["error"] = self.formatException(record.exc_info)
         return json.dumps(said, ensure_ascii=False)
@@ -94,6 +97,7 @@ def create_app(state: ServerState) -> FastAPI:
         responses=documented({400, 401, 403, 405, 408, 413, 421, 429, 500}),
     )
     app.state.loraloop = state
+    app.state.decider = decisions.Decider(state.runtime)
     for module in (chat, responses, decisions, models, agents):
         app.include_router(module.routes)
     app.get("/health", response_class=PlainTextResponse)(health)
@@ -143,12 +147,13 @@ class Gatekeeper:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        start, status = time.perf_counter(), 500
+        start, status, number = time.perf_counter(), 500, uuid.uuid4().hex[:12]
 
         async def sent(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", number.encode())]
             await send(message)
 
         request = Request(scope)
@@ -161,7 +166,8 @@ class Gatekeeper:
         finally:
             name = getattr(scope.get("route"), "path", "other")
             self._state.metrics.requests.labels(name, str(status)).inc()
-            log.info("%s %s %s %.0f ms", scope["method"], name, status, 1e3 * (time.perf_counter() - start))
+            ms = 1e3 * (time.perf_counter() - start)
+            log.info("%s %s %s %.0f ms", scope["method"], name, status, ms, extra={"request": number})
 
 
 def refusal(state: ServerState, request: Request) -> ApiError | None:

@@ -57,7 +57,7 @@ async def replying(state: ServerState, asked: ReplyRequest, turn: RequestTurn) -
     """Pieces of text, then the reply; the turn is given back at the end, however it comes."""
     start, first = time.perf_counter(), True
     try:
-        made = Replying(state.runtime, asked)
+        made = Replying(state.runtime, asked, state.hooks)
         pieces = in_thread(iter(made), made.cancel)
         held = ""
         try:

@@ -3,15 +3,19 @@
 The input is read once, by the bare base. Each question is a branch at its end: the question is read there, and the
 answer is one token out of the labels of that question, so the probabilities are the base's over these labels. They are
 divided by what the base gives the same labels without the input, and scaled to one (contextual calibration, arXiv
-2102.09690). `model="router"` answers a choice among skills by the router, and a predicate by its screen.
+2102.09690). A question that itself asks for harm is declined: its answer is a refusal. A skill that writes text decides
+under its own name. `model="router"` answers a choice among skills by the router, and a predicate by its screen.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from threading import Lock
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import APIRouter, Request
@@ -21,6 +25,8 @@ from pydantic import Field, StrictBool, StrictStr
 from loraloop.adapters.base.messages import Message
 from loraloop.agent.engine.generate import Budget
 from loraloop.agent.engine.sampler import Sampler, Sampling
+from loraloop.agent.guard.guard import default_guard
+from loraloop.agent.guard.judge import Judge
 from loraloop.router.decision import NONE, RouterState
 from loraloop.server.errors import ApiError, documented
 from loraloop.server.state import key_of, state_of
@@ -34,7 +40,7 @@ from loraloop.server.wire import (
     ToolCallItem,
     conversation_of,
 )
-from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.errors import InputError, LimitError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,13 +52,18 @@ routes = APIRouter()
 ROUTER = "router"
 NOTHING = "N/A"
 """The input without content by which probabilities are calibrated."""
+DECLINED_FROM = 0.7
+"""What screen and verdict both have to say of a question that is declined. It is more than a request needs to be
+refused: a question about harm is seldom a wish for it."""
+KEPT = 1024
+"""Questions of which something is kept."""
 
 
 class JsonPart(Strict):
     """JSON data as a part of a text."""
 
     type: Literal["input_json"]
-    data: Any
+    data: dict[str, Any] | list[dict[str, Any]]
 
 
 class ImagePart(Strict):
@@ -158,15 +169,15 @@ class DecisionRequest(Strict):
 async def create_decision(body: DecisionRequest, request: Request) -> JSONResponse:
     """Answers questions about an input."""
     state = state_of(request)
-    known = (AUTO, BASE, state.runtime.base.name, ROUTER)
-    if body.model not in known:
-        raise ApiError(
-            404, f"there is no decision model {body.model!r}; there are {', '.join(known)}", "model_not_found"
-        )
+    decider: Decider = request.app.state.decider
+    if body.model not in (known := decider.models()):
+        said = f"there is no decision model {body.model!r}; there are {', '.join(known)}"
+        raise ApiError(404, said, "model_not_found", "model")
     messages = messages_of(body.input)
     turn = await state.turnstile.enter(key_of(request))
     with turn:
-        decided = await asyncio.to_thread(decide, state.runtime, messages, body.questions, body.model == ROUTER)
+        until = monotonic() + state.settings.limits.seconds
+        decided = await asyncio.to_thread(decider.decide, messages, body.questions, body.model, until)
     return JSONResponse({"model": body.model, **decided})
 
 
@@ -218,36 +229,107 @@ def text_of(parts: Parts | None, where: str) -> str:
     return "\n".join(said)
 
 
-def decide(
-    runtime: Runtime, messages: Sequence[Message], questions: Sequence[Question], routed: bool
-) -> dict[str, Any]:
-    """Answers and usage: the input is read once, whatever the number of questions.
+class Decider:
+    """Answers questions about inputs: the input is read once, whatever the number of questions.
 
-    Raises:
-        ContextLengthError: Input and question do not fit the context.
-        ApiError: A question cannot be answered.
+    What is known of a question whatever the input, its labels' probabilities without one and whether it is declined, is
+    kept for the next input.
+
+    Args:
+        runtime: Its base, its skills that write text, and its router decide.
     """
-    trunk, reused = read(runtime, messages)
-    answers, asked = [], 0
-    try:
-        for question in questions:
-            if routed:
-                answers.append(by_router(runtime, trunk, question))
-                continue
-            found, tokens = by_base(runtime, trunk, question)
-            asked += tokens
-            answers.append(found)
-        size = len(trunk.ids)
-    finally:
-        runtime.store.put(trunk)
-    usage = {
-        "input_tokens": size + asked,
-        "input_tokens_details": {"cached_tokens": reused, "cache_write_tokens": size - reused},
-        "output_tokens": len(questions),
-        "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": size + asked + len(questions),
-    }
-    return {"answers": answers, "usage": usage}
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._known: OrderedDict[tuple[str, ...], Any] = OrderedDict()
+        self._knowing = Lock()
+
+    def models(self) -> tuple[str, ...]:
+        """What decides: the base under its names, the router, and each skill that writes text."""
+        return (AUTO, BASE, self._runtime.base.name, ROUTER, *self._runtime.with_contract("text"))
+
+    def decide(
+        self, messages: Sequence[Message], questions: Sequence[Question], model: str, until: float
+    ) -> dict[str, Any]:
+        """Answers and usage.
+
+        Args:
+            messages: The input.
+            questions: About it.
+            model: One of `models()`.
+            until: The moment of `time.monotonic()` after which no further question is answered.
+
+        Raises:
+            ContextLengthError: Input and question do not fit the context.
+            LimitError: There was not enough time for every question.
+            ApiError: A question cannot be answered.
+        """
+        runtime = self._runtime
+        skill = model if model in runtime.with_contract("text") else NONE
+        trunk, reused = read(runtime, messages)
+        answers, written = [], 0
+        try:
+            for number, question in enumerate(questions):
+                if monotonic() >= until:
+                    raise LimitError(f"{number} of {len(questions)} questions were answered in time: ask fewer at once")
+                if model == ROUTER:
+                    answers.append(by_router(runtime, trunk, question))
+                elif self.declines(asked := labelled(runtime, question)):
+                    answers.append({"type": "refusal", "name": question.name})
+                else:
+                    shares, tokens = self.shares(trunk, asked, skill)
+                    answers.append(answer(question, shares))
+                    written += tokens
+            size = len(trunk.ids)
+        finally:
+            runtime.store.put(trunk)
+        usage = {
+            "input_tokens": size + written,
+            "input_tokens_details": {"cached_tokens": reused, "cache_write_tokens": size - reused},
+            "output_tokens": len(questions),
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": size + written + len(questions),
+        }
+        return {"answers": answers, "usage": usage}
+
+    def shares(self, trunk: Trunk, asked: Labelled, skill: str = NONE) -> tuple[list[float], int]:
+        """The calibrated probabilities of a question's labels, and the tokens that were read for it."""
+        runtime = self._runtime
+        logits, tokens = weigh(runtime, trunk, asked, skill)
+        identity = runtime.bank.identity(skill) if skill != NONE else NONE
+        prior = self._once(
+            ("prior", identity, asked.text),
+            lambda: weigh(runtime, read(runtime, [Message("user", NOTHING)])[0], asked, skill)[0],
+        )
+        return softmax([own - without for own, without in zip(logits, prior, strict=True)]), tokens
+
+    def declines(self, asked: Labelled) -> bool:
+        """Whether the question itself asks for harm, by the screen and the verdict that requests of runs meet."""
+        runtime = self._runtime
+        if default_guard(runtime).input is None:
+            return False
+        judge = Judge(runtime)
+
+        def judged() -> bool:
+            said = judge.read([Message("user", asked.text)])
+            if judge.screen(said).probability < DECLINED_FROM:
+                return False
+            return judge.judge(said).probability >= DECLINED_FROM
+
+        return bool(self._once(("declined", runtime.bank.identity(judge.skill), asked.text), judged))
+
+    def _once(self, key: tuple[str, ...], find: Callable[[], Any]) -> Any:
+        """What is known under a key; the one that was not asked for the longest is forgotten."""
+        with self._knowing:
+            if key in self._known:
+                self._known.move_to_end(key)
+                return self._known[key]
+        found = find()
+        with self._knowing:
+            self._known[key] = found
+            while len(self._known) > KEPT:
+                self._known.popitem(last=False)
+        return found
 
 
 def read(runtime: Runtime, messages: Sequence[Message]) -> tuple[Trunk, int]:
@@ -325,12 +407,12 @@ class Probe(Sampler):
         return self._ids[max(range(len(self._ids)), key=self.logits.__getitem__)]
 
 
-def weigh(runtime: Runtime, trunk: Trunk, asked: Labelled) -> tuple[list[float], int]:
+def weigh(runtime: Runtime, trunk: Trunk, asked: Labelled, skill: str = NONE) -> tuple[list[float], int]:
     """The logits of a question's labels at a trunk's end, and the tokens that were read for it."""
     chat, probe = runtime.base.chat, Probe(asked.ids)
     invocation = [*chat.message("user", asked.text), *chat.generation_prompt]
     trunk.room(len(invocation) + 1)
-    with runtime.activate(NONE) as active:
+    with runtime.activate(skill) as active:
         branch = trunk.branch(active.author)
         try:
             for _ in runtime.generate(branch, invocation, probe, Budget(1), stop_ids=frozenset()):
@@ -340,18 +422,6 @@ def weigh(runtime: Runtime, trunk: Trunk, asked: Labelled) -> tuple[list[float],
     if not probe.logits:
         raise InputError("this runtime writes a script, so it has no probabilities to decide by")
     return probe.logits, len(invocation)
-
-
-def by_base(runtime: Runtime, trunk: Trunk, question: Question) -> tuple[dict[str, Any], int]:
-    """The base's answer, calibrated by what it says without an input; and the tokens that were read for it."""
-    asked = labelled(runtime, question)
-    logits, tokens = weigh(runtime, trunk, asked)
-    empty = runtime.trunk()
-    message = Message("user", NOTHING)
-    for each in runtime.base.chat.complete([message]):
-        empty.append(each, runtime.base.chat.message(each.role, each.content))
-    prior, _ = weigh(runtime, empty, asked)
-    return answer(question, softmax([own - without for own, without in zip(logits, prior, strict=True)])), tokens
 
 
 def by_router(runtime: Runtime, trunk: Trunk, question: Question) -> dict[str, Any]:

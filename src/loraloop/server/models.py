@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from loraloop.server.errors import ApiError, documented
-from loraloop.server.state import ServerState, state_of
+from loraloop.server.state import ServerState, key_of, state_of
 from loraloop.server.wire import AUTO, BASE, Strict
 
 routes = APIRouter()
@@ -85,14 +85,16 @@ async def change_skills(body: SkillBody, request: Request) -> JSONResponse:
 async def show_load(request: Request) -> JSONResponse:
     """How busy the server is, and what is kept in memory."""
     state = state_of(request)
-    limits = state.settings.limits
+    limits, owner = state.settings.limits, key_of(request)
     return JSONResponse(
         {
             "running": state.turnstile.running,
             "waiting": state.turnstile.waiting,
             "concurrency": limits.concurrency,
             "queue": limits.queue,
-            "runs": [run.summary() for run in state.runs if run.state == "running"],
+            "runs": [run.load(run.owner == owner) for run in state.runs if run.state == "running"],
+            "scheduler": asdict(state.runtime.scheduler.stats),
+            "tokens": {kind: state.metrics.total(kind) for kind in ("read", "cached")},
             "skills": dict(state.runtime.bank.resident),
             "memory": asdict(state.runtime.memory()),
         }

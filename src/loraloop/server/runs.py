@@ -79,6 +79,12 @@ class HostedRun:
             "skills": skills,
         }
 
+    def load(self, own: bool) -> dict[str, Any]:
+        """What is told of a run while it goes on: to whom it does not belong, nothing of what was said."""
+        told = self.summary()
+        known = {name: told[name] for name in ("agent", "started", "skills")}
+        return {**known, "seconds": time.time() - self.started, "prompt": self.prompt if own else ""}
+
     def document(self) -> dict[str, Any]:
         """The whole run."""
         return {**self.summary(), "events": self.events, "result": self.result}

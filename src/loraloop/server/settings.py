@@ -85,6 +85,7 @@ def need_extra() -> None:
     """Raises InputError where the packages of the server are not installed."""
     try:
         import fastapi  # noqa: F401
+        import opentelemetry  # noqa: F401
         import prometheus_client  # noqa: F401
         import sse_starlette  # noqa: F401
         import uvicorn  # noqa: F401

@@ -14,6 +14,8 @@ from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_late
 from prometheus_client import Counter as Count
 from sse_starlette import EventSourceResponse
 
+from loraloop.agent.hooks import as_hooks
+from loraloop.agent.tracing.otel import OpenTelemetry
 from loraloop.server.errors import ApiError
 from loraloop.server.settings import ServerLimits, ServerSettings
 
@@ -59,6 +61,10 @@ class Metrics:
             self.tokens.labels("written").inc(step.tokens.generated)
             self.tokens.labels("forced").inc(step.tokens.forced)
         self.refusals.inc(run.stop_reason == "refused")
+
+    def total(self, kind: str) -> int:
+        """The tokens of a kind so far."""
+        return int(self.registry.get_sample_value("loraloop_tokens_total", {"kind": kind}) or 0)
 
     def text(self) -> bytes:
         """All of them in the text format."""
@@ -181,6 +187,7 @@ class ServerState:
         self.turnstile = Turnstile(settings.limits)
         self.rate = RateLimit(settings.limits.per_minute)
         self.metrics = Metrics()
+        self.hooks = as_hooks([OpenTelemetry(agent="reply")])
         self.ready = True
         self._sessions: Sessions | None = None
         bank = runtime.bank

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +107,33 @@ def test_runs_belong_to_their_key(serving: Callable[..., str], http: httpx.Clien
     assert http.get(f"{url}/v1/runs/{run}", headers=mine).status_code == 200
     assert http.get(f"{url}/v1/runs/{run}", headers=other).status_code == 404
     assert http.get(f"{url}/v1/runs", headers=other).json() == {"runs": []}
+    approve = {"decisions": {"any": {"approve": True}}}
+    assert http.post(f"{url}/v1/agents/bank/runs/{run}/approve", json=approve, headers=other).status_code == 404
     assert http.post(f"{url}/v1/agents/bank/runs/{run}/cancel", headers=other).status_code == 404
+
+
+def test_the_load_tells_nobody_what_others_ask(serving: Callable[..., str], http: httpx.Client) -> None:
+    hold = threading.Event()
+
+    def wait() -> str:
+        """Waits."""
+        hold.wait(20)
+        return "done"
+
+    runtime = ScriptedRuntime(calls(wait={}), "Done.")
+    keys = ServerSettings(keys=frozenset(("first-key", "second-key")))
+    url = serving(runtime, keys, {"slow": HostedAgent("slow", Agent(runtime, [wait]))})
+    mine, other = ({"Authorization": f"Bearer {key}-key"} for key in ("first", "second"))
+    with ThreadPoolExecutor(1) as pool:
+        path, asked = f"{url}/v1/agents/slow/runs", {"input": "A secret of mine."}
+        going = pool.submit(httpx.post, path, json=asked, headers=mine, timeout=30)
+        while not (runs := http.get(f"{url}/v1/load", headers=mine).json()["runs"]) or not runs[0]["skills"]:
+            time.sleep(0.02)
+        assert runs[0]["prompt"] == "A secret of mine." and runs[0]["skills"] == ["tools"]
+        told = http.get(f"{url}/v1/load", headers=other)
+        assert told.json()["runs"][0]["agent"] == "slow" and "secret" not in told.text
+        hold.set()
+        assert going.result().status_code == 200
 
 
 def test_an_agent_is_a_model_too(serving: Callable[..., str], http: httpx.Client) -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from loraloop import Agent, tool
+from loraloop import Agent, Limits, Policy, tool
+from loraloop.adapters.base import Base
+from loraloop.agent.runtime import Runtime
 from loraloop.server.runs import HostedAgent
 from loraloop.server.settings import ServerSettings
 from loraloop.testing import ScriptedRuntime, answer, calls, verdict
@@ -75,7 +81,7 @@ def say(page: Any, text: str) -> None:
 
 def picture(page: Any, name: str) -> None:
     if PICTURES:
-        page.screenshot(path=str(Path(PICTURES) / f"{name}.png"), full_page=True)
+        page.screenshot(path=str(Path(PICTURES) / f"server-{name}.png"), full_page=True)
 
 
 def test_each_step_is_a_card_and_what_tools_say_is_text(open_page: Callable[..., Any]) -> None:
@@ -136,7 +142,6 @@ def test_skills_load_and_a_saved_trace(open_page: Callable[..., Any], tmp_path: 
     page.wait_for_selector("#skill-list td:has-text('retrieval')")
     page.click("nav a:has-text('Load')")
     page.wait_for_selector("#load-list dt:has-text('waiting')")
-    picture(page, "load")
     page.click("nav a:has-text('Runs')")
     page.set_input_files("#file", str(file))
     page.wait_for_selector("#run-view .step")
@@ -145,6 +150,50 @@ def test_skills_load_and_a_saved_trace(open_page: Callable[..., Any], tmp_path: 
     bad.write_text(json.dumps({"a": HOSTILE}))
     page.set_input_files("#file", str(bad))
     page.wait_for_selector("#run-view .error:has-text('is no trace')")
+
+
+def test_the_load_of_sixteen_agents(serving: Callable[..., str], browser: Any, base: Base) -> None:
+    """Sixteen runs of four agents at once on the embedded base: the batch that they share, what they found known."""
+    runtime = Runtime.load(base)
+    limits = Limits(max_steps=3, step_tokens=600, run_tokens=1200)
+    names = {
+        "desk": "You answer customers.",
+        "coder": "You write programs.",
+        "clerk": "You pay.",
+        "tutor": "You teach.",
+    }
+    agents = {
+        name: HostedAgent(name, Agent(runtime, [look], instructions, limits=limits, policy=Policy(tool_choice="none")))
+        for name, instructions in names.items()
+    }
+    url = serving(runtime, agents=agents)
+    prompts = ("Write a long story about a lighthouse.", "Write a Python program that plays chess.",
+               "List all the countries that you know.", "Explain photosynthesis in every detail.")  # fmt: skip
+
+    def run(number: int) -> None:
+        asked = {"input": f"{prompts[number % 4]} Begin with {number}.", "skill": ("none", "code")[number % 4 == 1]}
+        path = f"{url}/v1/agents/{list(names)[number % 4]}/runs"
+        with contextlib.suppress(httpx.HTTPError), httpx.stream("POST", path, json=asked, timeout=120) as answer:
+            for _ in answer.iter_lines():
+                if over.is_set():
+                    return
+
+    over = threading.Event()
+    opened = browser.new_context(viewport={"width": 1100, "height": 800})
+    with ThreadPoolExecutor(16) as pool, contextlib.closing(opened) as context:
+        for number in range(16):
+            pool.submit(run, number)
+        try:
+            page = context.new_page()
+            page.goto(f"{url}/#load")
+            page.wait_for_selector("caption:has-text('16 agents at work')", timeout=60_000)
+            page.wait_for_timeout(4500)  # two looks, so that there is a batch between them
+            rows = float(page.locator("dt:has-text('batch') + dd").inner_text().split()[0])
+            assert rows > 2 and page.locator("#load-agents tr").count() >= 10
+            assert "tokens were known" in page.locator("dt:has-text('prefix hits') + dd").inner_text()
+            picture(page, "load")
+        finally:
+            over.set()
 
 
 def test_by_keyboard_alone_with_a_key_on_a_phone(open_page: Callable[..., Any]) -> None:

@@ -347,16 +347,47 @@ async function listSkills() {
   $("skill-list").replaceChildren(make("p", `on the base ${base}`, "facts"), make("div", "", "scroll", table));
 }
 
+let before = { forwards: 0, rows: 0 }; // of the scheduler, when the load was last asked for
+
+function bar(name, value, most, text) {
+  const meter = make("meter");
+  meter.max = most;
+  meter.value = value;
+  meter.setAttribute("aria-label", name);
+  return [make("dt", name), make("dd", "", "", meter, make("span", text))];
+}
+
 async function listLoad() {
   const load = await (await api("/v1/load")).json();
-  const rows = [
-    ["running", `${load.running} of ${load.concurrency}`],
-    ["waiting", `${load.waiting} of ${load.queue}`],
-    ["runs", load.runs.map((run) => `${run.agent}: ${run.prompt}`).join("\n") || "none"],
-    ["skills in slots", Object.entries(load.skills).map(([name, slot]) => `${name} in ${slot}`).join(", ") || "none"],
-    ["kept in memory", shown(load.memory)],
-  ];
-  $("load-list").replaceChildren(...rows.flatMap(([name, value]) => [make("dt", name), make("dd", "", "", make("pre", value))]));
+  const { scheduler, tokens, memory } = load;
+  const forwards = scheduler.forwards - before.forwards;
+  const rows = forwards ? (scheduler.rows - before.rows) / forwards : 0;
+  before = scheduler;
+  const read = tokens.read + tokens.cached;
+  const megabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MB`;
+  const caches = { "past transcripts": memory.trunks, "shared beginnings": memory.prefixes, "full contexts": memory.contexts };
+  const kept = Object.entries(caches).flatMap(([name, { positions, limit, bytes }]) =>
+    bar(name, positions, limit, `${positions} of ${limit} positions, ${megabytes(bytes)}`));
+  $("load-list").replaceChildren(
+    ...bar("running", load.running, load.concurrency, `${load.running} of ${load.concurrency} requests`),
+    ...bar("waiting", load.waiting, load.queue, `${load.waiting} of ${load.queue} requests`),
+    ...bar("batch", rows, load.concurrency, `${rows.toFixed(1)} rows in a forward, ${forwards} forwards since the last look`),
+    ...bar("prefix hits", tokens.cached, read || 1, `${percent(read ? tokens.cached / read : 0)} of ${read} tokens were known`),
+    ...kept,
+    make("dt", "skills in slots"),
+    make("dd", Object.entries(load.skills).map(([name, slot]) => `${name} in ${slot}`).join(", ") || "none"),
+  );
+  const table = make("table", "", "", make("caption", `${load.runs.length} agents at work`));
+  const head = make("tr");
+  for (const name of ["agent", "skill", "steps", "seconds", "what was asked"]) head.append(make("th", name));
+  table.append(head);
+  for (const run of load.runs) {
+    const skill = run.skills.at(-1) || "none";
+    const name = make("td", "", "", make("span", skill, `name skill-${SKILLS.includes(skill) ? skill : "other"}`));
+    const cells = [run.skills.length, run.seconds.toFixed(1), run.prompt || "somebody else's"];
+    table.append(make("tr", "", "", make("td", run.agent), name, ...cells.map((cell) => make("td", String(cell)))));
+  }
+  $("load-agents").replaceChildren(table);
 }
 
 // ---- views ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,264 @@
+"""A server under load: requests a second, latencies, errors and memory, beside the engine without a server.
+
+    python benchmarks/serve.py --json benchmarks/results/serve.json
+    python benchmarks/serve.py --clients 16 --minutes 30 --json benchmarks/results/serve_memory.json
+
+`loraloop serve` runs as a process of its own on the loopback, on a real base. Clients ask one request after another:
+text of the bare base, calls, programs and structured output in turn, half of them as streams. The peer is the engine:
+the same requests to the same runtime in this process, by as many threads. Rounds of both take turns, so that both meet
+the same machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import httpx
+from report import BenchmarkReport, finish, options
+
+from loraloop.agent.runtime import Runtime
+from loraloop.integrations.reply import Reply, Replying
+from loraloop.server.settings import ServerLimits
+from loraloop.server.wire import ChatRequest, chat_options, conversation_of, reply_request
+
+TOKENS = 32
+LIMITS = ServerLimits(concurrency=64, queue=512, per_key=512)
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "Current weather of a city.",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
+CITY = {
+    "type": "object",
+    "properties": {"name": {"type": "string", "maxLength": 20}, "large": {"type": "boolean"}},
+    "required": ["name", "large"],
+    "additionalProperties": False,
+}
+
+
+@dataclass(slots=True)
+class Round:
+    """What a round of requests came to."""
+
+    seconds: float = 0.0
+    latencies: list[float] = field(default_factory=list)
+    firsts: list[float] = field(default_factory=list)
+    errors: int = 0
+
+    @property
+    def rate(self) -> float:
+        """Requests a second."""
+        return len(self.latencies) / self.seconds
+
+    def add(self, other: Round) -> None:
+        """Adds another round of the same clients."""
+        self.seconds += other.seconds
+        self.latencies += other.latencies
+        self.firsts += other.firsts
+        self.errors += other.errors
+
+
+def body(number: int) -> dict[str, Any]:
+    """A request: its kind goes by its number, and no two are the same."""
+    asked, kind = {"max_completion_tokens": TOKENS, "stream": number % 8 >= 4}, number % 4
+    if kind == 0:
+        return {
+            **asked,
+            "model": "base",
+            "messages": [{"role": "user", "content": f"Tell me about the number {number}."}],
+        }
+    if kind == 1:
+        said = f"What is the weather in Town {number}?"
+        return {**asked, "model": "tools", "messages": [{"role": "user", "content": said}], "tools": [TOOL]}
+    if kind == 2:
+        said = f"Write a Python function that adds {number}."
+        return {**asked, "model": "code", "messages": [{"role": "user", "content": said}]}
+    form = {"type": "json_schema", "json_schema": {"name": "city", "schema": CITY}}
+    said = f"Town {number} is a large town."
+    return {**asked, "model": "base", "messages": [{"role": "user", "content": said}], "response_format": form}
+
+
+async def ask(http: httpx.AsyncClient, number: int, into: Round) -> None:
+    """Sends a request and reads its answer to the end."""
+    asked, start = body(number), time.perf_counter()
+    try:
+        if asked["stream"]:
+            async with http.stream("POST", "/v1/chat/completions", json=asked) as answer:
+                lines = [line async for line in marked(answer, start, into)]
+            good = "data: [DONE]" in lines and not any('"error"' in line for line in lines)
+        else:
+            answer = await http.post("/v1/chat/completions", json=asked)
+            good = answer.status_code == 200
+    except httpx.HTTPError:
+        good = False
+    into.latencies.append(1e3 * (time.perf_counter() - start))
+    into.errors += not good
+
+
+async def marked(answer: httpx.Response, start: float, into: Round) -> Any:
+    """The lines of a stream; the time of its first text or call is noted."""
+    known = False
+    async for line in answer.aiter_lines():
+        if not known and ('"content": "' in line or '"tool_calls"' in line) and '"content": ""' not in line:
+            into.firsts.append(1e3 * (time.perf_counter() - start))
+            known = True
+        yield line
+
+
+async def clients(url: str, many: int, numbers: Iterator[int], requests: int, until: float) -> Round:
+    """So many clients, each of which asks one request after another, until all are asked or the time is over."""
+    into, start = Round(), time.perf_counter()
+    left = iter(range(requests))
+
+    async def client() -> None:
+        for _ in left:
+            if time.monotonic() >= until:
+                return
+            await ask(http, next(numbers), into)
+
+    limits = httpx.Limits(max_connections=many)
+    async with httpx.AsyncClient(base_url=url, timeout=600, limits=limits) as http:
+        await asyncio.gather(*(client() for _ in range(many)))
+    into.seconds = time.perf_counter() - start
+    return into
+
+
+def engine(runtime: Runtime, many: int, numbers: Iterator[int], requests: int) -> Round:
+    """The same requests without a server."""
+    into, start = Round(), time.perf_counter()
+
+    def one(number: int) -> None:
+        begun, asked = time.perf_counter(), ChatRequest.model_validate(body(number))
+        request = reply_request(runtime, LIMITS, conversation_of(asked.messages), chat_options(asked))
+        said = list(Replying(runtime, request))
+        into.errors += not isinstance(said[-1], Reply)
+        into.latencies.append(1e3 * (time.perf_counter() - begun))
+
+    with ThreadPoolExecutor(many) as pool:
+        list(pool.map(one, (next(numbers) for _ in range(requests))))
+    into.seconds = time.perf_counter() - start
+    return into
+
+
+@contextmanager
+def server(base: str) -> Iterator[tuple[str, int]]:
+    """Address and process of a server."""
+    bounds = [f"--{name}={getattr(LIMITS, name.replace('-', '_'))}" for name in ("concurrency", "queue", "per-key")]
+    command = [sys.executable, "-m", "loraloop", "serve", "--port", "0", "--base", base, *bounds]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ}) as process:
+        assert process.stderr is not None
+        line = ""
+        while "listening on" not in line:
+            line = process.stderr.readline()
+            if not line and process.poll() is not None:
+                raise SystemExit("the server ended: try the command alone")
+        reader = ThreadPoolExecutor(1)
+        reader.submit(lambda: [None for _ in process.stderr or ()])  # so that its log never fills the pipe
+        try:
+            yield line.split()[-1], process.pid
+        finally:
+            process.terminate()
+            process.wait(60)
+            reader.shutdown()
+
+
+def resident(pid: int) -> float:
+    """Megabytes that a process has in memory."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
+
+
+def quantile(values: list[float], share: float) -> float:
+    """The smallest value that this share of the values does not exceed."""
+    return sorted(values)[min(int(share * len(values)), len(values) - 1)]
+
+
+def figures(name: str, done: Round) -> dict[str, float]:
+    """A round's figures."""
+    found = {
+        f"{name}_requests_per_s": done.rate,
+        f"{name}_p50_ms": quantile(done.latencies, 0.5),
+        f"{name}_p99_ms": quantile(done.latencies, 0.99),
+        f"{name}_errors": float(done.errors),
+    }
+    return found | ({f"{name}_first_p50_ms": quantile(done.firsts, 0.5)} if done.firsts else {})
+
+
+def soak(url: str, pid: int, many: int, minutes: float) -> dict[str, float]:
+    """Load for some minutes; memory at its beginning and end, and how it grows in the second half."""
+    numbers, until, samples, into = count(10_000_000), time.monotonic() + 60 * minutes, [], Round()
+    begun = time.monotonic()
+    while time.monotonic() < until:
+        into.add(asyncio.run(clients(url, many, numbers, 4 * many, until)))
+        samples.append(((time.monotonic() - begun) / 60, resident(pid)))
+    later = samples[len(samples) // 2 :]
+    middle_at = sum(at for at, _ in later) / len(later)
+    middle = sum(size for _, size in later) / len(later)
+    spread = sum((at - middle_at) ** 2 for at, _ in later)
+    slope = sum((at - middle_at) * (size - middle) for at, size in later) / spread if spread else 0.0
+    return {
+        "soak_minutes": minutes,
+        "soak_requests": float(len(into.latencies)),
+        "soak_errors": float(into.errors),
+        "rss_first_mb": samples[0][1],
+        "rss_middle_mb": samples[len(samples) // 2][1],
+        "rss_last_mb": samples[-1][1],
+        "rss_growth_mb_per_minute": slope,
+    }
+
+
+def main() -> None:
+    parser = options(__doc__.splitlines()[0], limit=8)
+    parser.add_argument("--base", default="smollm2-135m")
+    parser.add_argument("--clients", default="1,4,16,64", help="numbers of clients, parted by commas")
+    parser.add_argument("--rounds", type=int, default=3, help="of the server and of the engine, in turn")
+    parser.add_argument("--minutes", type=float, default=0.0, help="load by the last number of clients; 0 for none")
+    given = parser.parse_args()
+    many = [int(word) for word in given.clients.split(",")]
+    runtime = Runtime.load(given.base)
+    ours: dict[str, float] = {}
+    peer: dict[str, float] = {}
+    ratios: dict[str, float] = {}
+    numbers, total = count(), 0
+    with server(given.base) as (url, pid):
+        asyncio.run(clients(url, 4, numbers, 16, time.monotonic() + 600))
+        engine(runtime, 4, numbers, 16)
+        for each in many:
+            requests = given.limit * max(each, 4)
+            served, direct = Round(), Round()
+            for turn in range(given.rounds):
+                first = next(numbers)
+                for own in (True, False) if turn % 2 else (False, True):
+                    again = count(8 * (first // 8 + 1))
+                    if own:
+                        served.add(asyncio.run(clients(url, each, again, requests, time.monotonic() + 3600)))
+                    else:
+                        direct.add(engine(runtime, each, again, requests))
+                numbers = count(first + requests + 16)
+            ours |= figures(f"clients_{each}", served)
+            peer |= figures(f"clients_{each}", direct)
+            ratios[f"clients_{each}_share_of_engine"] = served.rate / direct.rate
+            total += len(served.latencies)
+        if given.minutes:
+            ours |= soak(url, pid, many[-1], given.minutes)
+            total += int(ours["soak_requests"])
+    finish(BenchmarkReport("serve", total, ours, {"engine": peer}, ratios), given.json)
+
+
+if __name__ == "__main__":
+    main()
