@@ -55,16 +55,16 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
 
 async def replying(state: ServerState, asked: ReplyRequest, turn: RequestTurn) -> AsyncGenerator[str | Reply, None]:
     """Pieces of text, then the reply; the turn is given back at the end, however it comes."""
-    start, first = time.perf_counter(), True
+    start = last = time.perf_counter()
+    waited = state.metrics.first
     try:
         made = Replying(state.runtime, asked, state.hooks)
         pieces = in_thread(iter(made), made.cancel)
         held = ""
         try:
             async for piece in pieces:
-                if first:
-                    state.metrics.first.observe(time.perf_counter() - start)
-                    first = False
+                waited.observe((now := time.perf_counter()) - last)
+                waited, last = state.metrics.gaps, now
                 if piece == asked.guard.refusal:  # said as a refusal, not as text, if the run is refused
                     held = piece
                     continue

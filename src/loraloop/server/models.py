@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from dataclasses import asdict
 from typing import Any, Literal
@@ -52,33 +53,57 @@ async def list_skills(request: Request) -> JSONResponse:
 
 
 class SkillBody(Strict):
-    """What is done with a skill: a folder is loaded, or a skill by its name is brought into its slot or removed."""
+    """What is done with a skill: a folder is loaded, or one that is there is brought into its slot, kept or removed.
 
-    action: Literal["load", "warm", "remove"]
+    With `identity`, the hash of its weights, nothing else than these weights is brought into a slot.
+    """
+
+    action: Literal["load", "warm", "pin", "unpin", "remove"]
     folder: str = ""
     name: str = ""
+    identity: str = ""
 
 
 @routes.post("/v1/skills")
 async def change_skills(body: SkillBody, request: Request) -> JSONResponse:
-    """Loads, warms or removes a skill without a restart; needs the admin key."""
+    """Loads, warms, pins or removes a skill without a restart; needs the admin key."""
     state = state_of(request)
     brought = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
     if not state.settings.admin_key or not hmac.compare_digest(brought.encode(), state.settings.admin_key.encode()):
         raise ApiError(403, "skills are changed with the admin key (--admin-key-env)", "forbidden")
+    if body.action == "load" and not body.folder:
+        raise ApiError(400, "say which folder", "missing", "folder")
+    return JSONResponse(await asyncio.to_thread(_changed, state, body))
+
+
+def _changed(state: ServerState, body: SkillBody) -> dict[str, Any]:
+    """What became of a skill.
+
+    Raises:
+        ApiError: 400, its weights are others than those that are meant; a skill that was loaded for it is removed.
+        LoraloopError: It cannot be read, is not there, or is in use.
+    """
     bank = state.runtime.bank
-    if body.action == "load":
-        if not body.folder:
-            raise ApiError(400, "say which folder", "missing", "folder")
-        name = bank.add(body.folder)
-    else:
-        name = body.name
-        state.runtime.check(name)
+    name = bank.add(body.folder) if body.action == "load" else body.name
+    state.runtime.check(name)
     if body.action == "remove":
         bank.remove(name)
-        return JSONResponse({"name": name, "removed": True})
-    slot = bank.slot(name)
-    return JSONResponse({"name": name, "identity": bank.identity(name), "slot": slot})
+        return {"name": name, "removed": True}
+    try:
+        slot, identity = bank.slot(name), bank.identity(name)
+        if body.identity not in ("", identity):
+            raise ApiError(400, f"{name} has the weights {identity}", "other_weights", "identity")
+    except Exception:
+        if body.action == "load":
+            bank.remove(name)
+        raise
+    if body.action == "pin" and name not in state.pinned:
+        bank.pin(name)
+        state.pinned.add(name)
+    if body.action == "unpin" and name in state.pinned:
+        state.pinned.discard(name)
+        bank.unpin(name)
+    return {"name": name, "identity": identity, "slot": slot, "pinned": name in state.pinned}
 
 
 @routes.get("/v1/load")

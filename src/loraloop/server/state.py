@@ -32,13 +32,14 @@ BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
 class Metrics:
-    """Counts requests, tokens, steps by skill, and refusals; measures first tokens and whole requests."""
+    """Counts requests, tokens, steps by skill, and refusals; measures first tokens, gaps and whole requests."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         made: Any = {"registry": self.registry}
         self.requests = Count("loraloop_requests", "Requests by route and status.", ("route", "status"), **made)
         self.first = Histogram("loraloop_ttft_seconds", "Seconds to the first text.", buckets=BUCKETS, **made)
+        self.gaps = Histogram("loraloop_gap_seconds", "Seconds between two texts.", buckets=BUCKETS, **made)
         self.whole = Histogram("loraloop_request_seconds", "Seconds of a request.", buckets=BUCKETS, **made)
         self.tokens = Count("loraloop_tokens", "Tokens: read, cached, written, forced.", ("kind",), **made)
         self.steps = Count("loraloop_steps", "Steps by skill.", ("skill",), **made)
@@ -187,6 +188,7 @@ class ServerState:
         self.turnstile = Turnstile(settings.limits)
         self.rate = RateLimit(settings.limits.per_minute)
         self.metrics = Metrics()
+        self.pinned: set[str] = set()
         self.hooks = as_hooks([OpenTelemetry(agent="reply")])
         self.ready = True
         self._sessions: Sessions | None = None

@@ -50,6 +50,7 @@ def test_metrics_count_what_was_done(serving: Callable[..., str]) -> None:
     text = httpx.get(f"{url}/metrics").text
     assert 'loraloop_requests_total{route="/v1/chat/completions",status="200"} 1.0' in text
     assert 'loraloop_steps_total{skill="none"} 1.0' in text and "loraloop_ttft_seconds_count 1.0" in text
+    assert "loraloop_gap_seconds_count" in text
     assert "loraloop_running 0.0" in text
 
 
@@ -115,7 +116,19 @@ def test_skills_are_changed_with_the_admin_key(serving: Callable[..., str], tmp_
     body = {"action": "warm", "name": "tools"}
     assert httpx.post(f"{url}/v1/skills", json=body, headers=user).status_code == 403
     assert httpx.post(f"{url}/v1/skills", json=body, headers=admin).json()["slot"] > 0
-    assert httpx.post(f"{url}/v1/skills", json={"action": "remove", "name": "code"}, headers=admin).json()["removed"]
+
+    def change(**body: str) -> httpx.Response:
+        return httpx.post(f"{url}/v1/skills", json=body, headers=admin)
+
+    pinned = change(action="pin", name="code").json()
+    assert pinned["pinned"] and change(action="pin", name="code").json() == pinned
+    refused = change(action="remove", name="code")
+    assert refused.status_code == 400 and "unpin it" in refused.text
+    assert not change(action="unpin", name="code").json()["pinned"]
+    assert change(action="warm", name="code", identity=pinned["identity"]).status_code == 200
+    other = change(action="warm", name="code", identity="another")
+    assert other.status_code == 400 and pinned["identity"] in other.text
+    assert change(action="remove", name="code").json()["removed"]
     assert "code" not in [each["id"] for each in httpx.get(f"{url}/v1/models", headers=user).json()["data"]]
     answer = httpx.post(f"{url}/v1/skills", json={"action": "load", "folder": str(tmp_path)}, headers=admin)
     assert answer.status_code == 400
