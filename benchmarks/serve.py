@@ -156,10 +156,11 @@ def engine(runtime: Runtime, many: int, numbers: Iterator[int], requests: int) -
 
 
 @contextmanager
-def server(base: str) -> Iterator[tuple[str, int]]:
-    """Address and process of a server."""
+def server(base: str) -> Iterator[tuple[str, int, float]]:
+    """Address and process of a server, and the seconds from its start until it listens."""
     bounds = [f"--{name}={getattr(LIMITS, name.replace('-', '_'))}" for name in ("concurrency", "queue", "per-key")]
     command = [sys.executable, "-m", "loraloop", "serve", "--port", "0", "--base", base, *bounds]
+    start = time.perf_counter()
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ}) as process:
         assert process.stderr is not None
         line = ""
@@ -167,10 +168,11 @@ def server(base: str) -> Iterator[tuple[str, int]]:
             line = process.stderr.readline()
             if not line and process.poll() is not None:
                 raise SystemExit("the server ended: try the command alone")
+        listening = time.perf_counter() - start
         reader = ThreadPoolExecutor(1)
         reader.submit(lambda: [None for _ in process.stderr or ()])  # so that its log never fills the pipe
         try:
-            yield line.split()[-1], process.pid
+            yield line.split()[-1], process.pid, listening
         finally:
             process.terminate()
             process.wait(60)
@@ -235,21 +237,23 @@ def main() -> None:
     peer: dict[str, float] = {}
     ratios: dict[str, float] = {}
     numbers, total = count(), 0
-    with server(given.base) as (url, pid):
+    with server(given.base) as (url, pid, listening):
+        first = asyncio.run(clients(url, 1, numbers, 1, time.monotonic() + 600))
+        ours |= {"start_s": listening, "first_request_s": first.seconds}
         asyncio.run(clients(url, 4, numbers, 16, time.monotonic() + 600))
         engine(runtime, 4, numbers, 16)
         for each in many:
             requests = given.limit * max(each, 4)
             served, direct = Round(), Round()
             for turn in range(given.rounds):
-                first = next(numbers)
+                begin = next(numbers)
                 for own in (True, False) if turn % 2 else (False, True):
-                    again = count(8 * (first // 8 + 1))
+                    again = count(8 * (begin // 8 + 1))
                     if own:
                         served.add(asyncio.run(clients(url, each, again, requests, time.monotonic() + 3600)))
                     else:
                         direct.add(engine(runtime, each, again, requests))
-                numbers = count(first + requests + 16)
+                numbers = count(begin + requests + 16)
             ours |= figures(f"clients_{each}", served)
             peer |= figures(f"clients_{each}", direct)
             ratios[f"clients_{each}_share_of_engine"] = served.rate / direct.rate
@@ -257,7 +261,8 @@ def main() -> None:
         if given.minutes:
             ours |= soak(url, pid, many[-1], given.minutes)
             total += int(ours["soak_requests"])
-    finish(BenchmarkReport("serve", total, ours, {"engine": peer}, ratios), given.json)
+    name = given.json.stem if given.json else "serve"
+    finish(BenchmarkReport(name, total, ours, {"engine": peer}, ratios), given.json)
 
 
 if __name__ == "__main__":

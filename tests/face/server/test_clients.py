@@ -6,15 +6,21 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import openai
 import pytest
 from pydantic import BaseModel
 
+from loraloop import Agent
 from loraloop.adapters.base import Base
 from loraloop.agent.runtime import Runtime
+from loraloop.server.runs import HostedAgent
 
 CITY = "What is the weather in Paris?"
 WEATHER: dict[str, Any] = {
@@ -32,9 +38,29 @@ class City(BaseModel):
     country: str
 
 
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "clients"
+SAYS = {
+    "openai_client.py": ("openai", "the router says code"),
+    "pydantic_ai_client.py": ("pydantic_ai.models.openai", "asked for Paris"),
+    "langchain_client.py": ("langchain_openai.decisions", "City(name="),
+    "curl.sh": ("loraloop", 'loraloop_requests_total{route="/v1/chat/completions",status="200"}'),
+}
+
+
 @pytest.fixture(scope="module")
 def url(module_serving: Callable[..., str], base: Base) -> str:
-    return module_serving(Runtime.load(base)) + "/v1"
+    runtime = Runtime.load(base)
+    return module_serving(runtime, agents={"assistant": HostedAgent("assistant", Agent(runtime))}) + "/v1"
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.iterdir() if path.is_file()))
+def test_each_example_runs(url: str, name: str) -> None:
+    package, said = SAYS[name]
+    pytest.importorskip(package, reason=NEED)
+    command = [sys.executable, name] if name.endswith(".py") else ["sh", name]
+    env = {**os.environ, "LORALOOP_URL": url.removesuffix("/v1")}
+    done = subprocess.run(command, cwd=EXAMPLES, env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and said in done.stdout, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
