@@ -7,9 +7,12 @@ runs' own threads' business, while the next forward runs.
 
 - **One run alone** computes on its own thread, in the shapes it asks for: as fast as without a scheduler, bit for bit.
 - **Waiting.** What a row saves by joining a forward is one reading of the weights, which is what a forward of one row
-  takes. So a tick waits for runs that are between two tokens, but no longer than that.
-- **Prompts** are computed in chunks. Beside runs that generate, a chunk is as large as it can be while the tick takes
-  at most `STRETCH` times as long again as without it; so a long prompt never stalls the others.
+  takes. So a tick waits for runs that are between two tokens, but no longer than that after they got their logits.
+- **Prompts** are computed in chunks. Beside runs that generate, a chunk has as many tokens as prolong the tick by
+  `STRETCH` times what it takes without a chunk, by the measured time of such a tick and of a prompt's token; at least
+  one. So a gap between two tokens is at most about doubled by prompts, however long they are. A number of
+  rows that was not seen yet goes once without a chunk, to be measured. Where no run generates, or none has asked for
+  anything for `AWAY` seconds, chunks have `CHUNK` tokens.
 - **Fairness.** Rows that generate come first in the order in which they were submitted, prompts take turns; where not
   all fit, higher priorities go before lower ones.
 - **Limits.** At most `queue` works wait; one more is a LimitError. What was cancelled, or is past its deadline, leaves
@@ -19,7 +22,7 @@ runs' own threads' business, while the next forward runs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 from threading import Condition, Lock, Thread
 from time import perf_counter
@@ -40,8 +43,9 @@ ROWS = 64
 CHUNK = 512
 """Tokens of a prompt in one forward, where no run generates."""
 STRETCH = 1.0
-"""By how many times its own duration a tick may be prolonged by a prompt's chunk."""
-LEAST_CHUNK = 16
+"""By how many times its own duration a tick of runs that generate may be prolonged by a prompt's chunk."""
+AWAY = 0.1
+"""Seconds after its last token from which a run that asks for nothing does not count as one that generates."""
 URGENT = 64
 """Tokens up to which a forced stretch is computed whole, beside the rows of single tokens."""
 IDLE = 5.0
@@ -53,30 +57,32 @@ class Pace:
     """How long forwards take, as measured: moving averages in seconds.
 
     Attributes:
-        alone: Of a forward of one row.
-        tick: Of a forward of rows that generate.
+        ticks: Of forwards without prompts, by their tokens.
         token: What a prompt's token adds.
     """
 
-    alone: float = 0.0
-    tick: float = 0.0
+    ticks: dict[int, float] = field(default_factory=dict)
     token: float = 0.0
 
-    def measured(self, rows: int, tokens: int, prompt: int, seconds: float) -> None:
-        """Learns from a forward of so many rows and tokens, `prompt` of them of prompts."""
-        if prompt:
-            own = max(seconds - (self.tick if tokens > prompt else 0.0), seconds / 10)
-            self.token = _average(self.token, own / prompt)
-        else:
-            self.tick = _average(self.tick, seconds)
-            if rows == tokens == 1 or not self.alone:
-                self.alone = _average(self.alone, seconds)
+    @property
+    def alone(self) -> float:
+        """Of a forward of one row, or of the fewest rows that were seen."""
+        return self.ticks.get(1) or (self.ticks[min(self.ticks)] if self.ticks else 0.0)
 
-    def chunk(self) -> int:
-        """Tokens of prompts that a tick has room for beside rows that generate."""
-        if not self.token or not self.tick:
-            return URGENT
-        return max(LEAST_CHUNK, min(CHUNK, int(STRETCH * self.tick / self.token)))
+    def measured(self, tokens: int, prompt: int, seconds: float) -> None:
+        """Learns from a forward of so many tokens, `prompt` of them of prompts."""
+        if not prompt:
+            self.ticks[tokens] = _average(self.ticks.get(tokens, 0.0), seconds)
+        elif tokens == prompt or tokens - prompt in self.ticks:
+            own = seconds - self.ticks.get(tokens - prompt, 0.0)
+            self.token = _average(self.token, max(own, seconds / 10) / prompt)
+
+    def chunk(self, tokens: int) -> int:
+        """Tokens of prompts that a tick has room for beside so many of rows that generate."""
+        if tokens not in self.ticks:
+            return 0
+        room = int(STRETCH * self.ticks[tokens] / self.token) if self.token else 0
+        return max(1, min(CHUNK, room))
 
 
 def _average(before: float, now: float) -> float:
@@ -119,7 +125,7 @@ class Scheduler:
         self._lock = Lock()
         self._changed = Condition(self._lock)
         self._queue: list[Work] = []
-        self._between: dict[CachedSequence, None] = {}  # those whose run is between two tokens
+        self._between: dict[CachedSequence, float] = {}  # those whose run is between two tokens, and since when
         self._busy = False
         self._thread: Thread | None = None
         self._forwards = self._rows = self._tokens = self._most = 0
@@ -141,7 +147,7 @@ class Scheduler:
         with self._lock:
             for work in works:
                 self._between.pop(work.sequence, None)
-            alone = not self._busy and not self._queue and not self._between
+            alone = not self._busy and not self._queue and not self._generating()
             if alone:
                 self._busy = True
             else:
@@ -180,11 +186,22 @@ class Scheduler:
         if live:
             self._wait(live)
 
+    def _generating(self) -> bool:
+        """Whether a run is between two tokens; those that are away are forgotten. The lock is held."""
+        if self._between:
+            since = perf_counter() - AWAY
+            self._between = {sequence: given for sequence, given in self._between.items() if given > since}
+        return bool(self._between)
+
+    def _worth_waiting(self) -> float:
+        """Seconds for which a tick waits for runs that are between two tokens. The lock is held."""
+        return max(self._between.values(), default=0.0) + self._pace.alone - perf_counter()
+
     def _expect(self, works: Sequence[Work]) -> None:
         """Runs that have their logits will soon submit the token that they choose; the lock is held."""
         for work in works:
             if work.scores is not None and work.error is None:
-                self._between[work.sequence] = None
+                self._between[work.sequence] = work.submitted
 
     def _enqueue(self, works: Sequence[Work]) -> None:
         """Adds works to the queue; the lock is held."""
@@ -195,10 +212,10 @@ class Scheduler:
             )
         for work in works:
             work.gate.acquire()
-        sleeps = not self._queue or not self._between
+        begins = not self._queue
         self._queue.extend(works)
         self._most = max(self._most, len(self._queue))
-        if sleeps:
+        if begins or self._worth_waiting() <= 0:
             self._wake()
 
     def _wake(self) -> None:
@@ -243,13 +260,8 @@ class Scheduler:
             while self._busy or not self._queue:
                 if not self._changed.wait(IDLE) and not self._queue and not self._busy:
                     return None
-            until = perf_counter() + self._pace.alone
-            waited_for = list(self._between)
-            while self._between and (left := until - perf_counter()) > 0:  # while anything waits, no run goes alone
+            while (left := self._worth_waiting()) > 0:  # while anything waits, no run goes alone
                 self._changed.wait(left)
-            if perf_counter() >= until:  # who has not come is busy with something else
-                for sequence in waited_for:
-                    self._between.pop(sequence, None)
             self._drop()
             if self._queue:
                 self._busy = True
@@ -282,10 +294,14 @@ class Scheduler:
             if not batch or tokens + work.rest <= 2 * URGENT:
                 batch.append((work, work.rest))
                 tokens += work.rest
-        room = self._pace.chunk() if batch or self._between else CHUNK
+        room = CHUNK
+        if batch:
+            room = self._pace.chunk(tokens)
+        elif self._generating():
+            room = max(1, self._pace.chunk(len(self._between)))
         for work in queue:
             prompt = not work.logits or work.rest > URGENT
-            if prompt and room >= min(work.rest, LEAST_CHUNK) and len(batch) < ROWS:
+            if prompt and room and len(batch) < ROWS:
                 batch.append((work, min(work.rest, room)))
                 room -= min(work.rest, room)
         taken = {id(work) for work, _ in batch}
@@ -325,7 +341,7 @@ class Scheduler:
         end = perf_counter()
         for work, _ in batch:
             work.submitted = end  # what it waits from now on is for its next chunk
-        self._pace.measured(len(batch), tokens, prompt, end - start)
+        self._pace.measured(tokens, prompt, end - start)
         self._forwards += 1
         self._rows += len(batch)
         self._tokens += tokens

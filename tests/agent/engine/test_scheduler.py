@@ -18,7 +18,7 @@ from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Row
 from loraloop.adapters.skill.skill import Skill
 from loraloop.agent.engine import Author, Budget, Clock, Generated, Sampler, Sampling, Trunk, generate
-from loraloop.agent.engine.scheduler import Scheduler
+from loraloop.agent.engine.scheduler import CHUNK, Pace, Scheduler
 from loraloop.agent.engine.sequence import CachedSequence, Claim, Interrupted, Work
 from loraloop.tool_schemas.errors import BaseModelError, LimitError, SkillError
 
@@ -212,6 +212,56 @@ def test_a_prompt_is_computed_in_chunks_beside_those_that_decode(watched: Watche
     assert len(torch.cat(work.kept[1])) == 400
 
 
+@pytest.mark.parametrize(("decoding", "floor", "row", "token"), [
+    (1, 1.5, 0.5, 0.42), (8, 1.5, 0.6, 0.42), (64, 1.5, 0.5, 0.42), (8, 20.0, 3.0, 8.0), (8, 2.0, 0.01, 0.005),
+])  # fmt: skip
+def test_a_chunk_is_as_long_as_the_runs_that_decode_can_bear(
+    decoding: int, floor: float, row: float, token: float
+) -> None:
+    """A model of a computer: what a prompt's token costs grows with what stands before it, as attention does."""
+    pace, tick = Pace(), floor + row * decoding
+    assert pace.chunk(decoding) == 0, "what was never measured goes once without a prompt"
+    pace.measured(decoding, 0, tick)
+    stretched = list[float]()
+    for length in (4000, 300, 4000):
+        done = 0
+        while done < length:
+            count = min(pace.chunk(decoding), length - done)
+            assert count, "a prompt always advances"
+            seconds = tick + count * token * (1 + (done + count / 2) / 2500)
+            pace.measured(decoding + count, count, seconds)
+            stretched.append(seconds / tick)
+            done += count
+    assert max(stretched) < 2.3 and sum(stretched) / len(stretched) > 1.6, "no more than bearable, and not much less"
+
+
+def test_a_chunk_knows_what_other_numbers_of_rows_and_prompts_alone_took() -> None:
+    pace = Pace()
+    pace.measured(512, 512, 0.256)  # a prompt alone: half a millisecond a token
+    pace.measured(1, 0, 0.002)
+    pace.measured(8, 0, 0.006)
+    assert (pace.chunk(1), pace.chunk(8), pace.chunk(9)) == (4, 12, 0)
+    assert pace.alone == 0.002
+    pace.measured(9, 0, 1.0)
+    assert pace.chunk(9) == CHUNK
+
+
+def test_a_prompt_waits_for_those_that_decode_even_where_all_of_them_are_late(
+    watched: Watched, scheduler: Scheduler
+) -> None:
+    """A run that got its logits just now will be back: nobody may begin a long chunk meanwhile."""
+    bare = Author(watched.fingerprints.weights)
+    decoding = begun(scheduler, 1, 5)
+    decoding.feed(bare, [5], logits=True)
+    begins = len(watched.rows)
+    begun(scheduler, 2, 1200)
+    assert watched.rows[begins][0] < CHUNK, "while the other may come back"
+    time.sleep(0.15)
+    begins = len(watched.rows)
+    begun(scheduler, 3, 1200)
+    assert watched.rows[begins : begins + 3] == [[512], [512], [176]], "it did not"
+
+
 def test_a_full_queue_is_an_error_that_names_the_numbers(small: Base, watched: Watched) -> None:
     scheduler, bare = Scheduler(watched, queue=2), Author(small.fingerprints.weights)  # type: ignore[arg-type]
     jobs = [lambda: begun(scheduler, 1, 3) for _ in range(3)]
@@ -262,13 +312,12 @@ def test_higher_priorities_go_first_where_not_all_fit(
     small: Base, watched: Watched, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("loraloop.agent.engine.scheduler.ROWS", 1)
-    bare, order = Author(small.fingerprints.weights), list[int]()
+    bare = Author(small.fingerprints.weights)
 
     def run(priority: int) -> None:
         held = CachedSequence(scheduler)
         held.claim = Claim(priority)
-        held.feed(bare, [5], logits=True)
-        order.append(priority)
+        held.feed(bare, [5] * (1 + priority), logits=True)
         scheduler.leave(held)
 
     with watched.closed(), at_once(lambda: begun(scheduler, 1, 3)) as raised:
@@ -276,7 +325,7 @@ def test_higher_priorities_go_first_where_not_all_fit(
         with at_once(*(lambda p=p: run(p) for p in (0, 2, 1))):
             until(lambda: scheduler.stats.waiting == 3)
             watched.gate.set()
-    assert raised == [] and order == [2, 1, 0]
+    assert raised == [] and watched.rows == [[3], [3], [2], [1]], "the first alone, then by priority"
 
 
 @pytest.fixture(scope="module")
