@@ -1,35 +1,40 @@
 """Many agents at once on one base: tokens a second, the wait for the first token, gaps between tokens, and memory.
 
     python benchmarks/agents.py --json benchmarks/results/agents.json
+    python benchmarks/agents.py --parts free --agents 1,8 --base qwen2.5-coder-1.5b --json …
 
 N agents (1, 4, 8, 16, 32, 64) begin together, each in a thread of its own: it reads its prompt of 64 tokens, perhaps
-after instructions of 1 500 tokens that all agents have, and writes 48 tokens greedily under a skill. Skills are random
-LoRAs of rank 16 on every linear module: `same` has all agents on one of them, `mixed` each on another (of 16). `free`
-is free text; `forced` is JSON under a schema, most of whose tokens the grammar forces.
+after instructions of 1 500 tokens that all agents have, and writes 48 tokens under a skill. Skills are random LoRAs of
+rank 16 on every linear module: `same` has all agents on one of them, `mixed` each on another (of 16). Each of `--parts`
+can be measured alone; with `--json`, figures are added to those of the file after each number of agents.
 
-- `tokens/s`: what all agents wrote, forced tokens included, over the time it took once all prompts were read.
-- `first`: milliseconds of reading the prompt and writing the first token, mean over agents that begin at once; `gap`:
-  between an agent's tokens, p50 and p99.
-- `MB`: the agents' caches when all have written; pages that they share count once.
+- `alone`: one agent with the scheduler and with a lock, in turn, `--pairs` times: the median of the lock's time over
+  the scheduler's, and its 95 % interval.
+- `free`: free text, same and mixed skills, each with and without the instructions.
+- `forced`: JSON under a schema, most of whose tokens the grammar forces.
+- `bare`: the decoder alone with as many rows, one forward after the other, tokens given.
+- `lock`: the agents with a lock around each forward, as it was before there was a scheduler; nothing is shared.
+- `prompts`: prompts of 4 000 tokens arrive, one after the other, while eight agents write.
+- `peers`: of those that are here, PEFT on transformers, one request after the other with `set_adapter`; llama.cpp's
+  server (`--llama-server`, `--gguf`) and vLLM's (`--vllm-python`), which are asked by as many clients at once.
 
-Beside them: `bare` is the decoder alone with as many rows (one forward after the other, tokens given); `turns` is the
-same agents with a lock around each forward, as it was before there was a scheduler; `prompts` lets prompts of 4 000
-tokens arrive, one after the other, while eight agents write. Peers in the same run: PEFT on transformers, one request
-after the other with `set_adapter`; llama.cpp (`--llama-python`), which does not batch different LoRAs, likewise.
+`tokens/s` is what all agents wrote, forced tokens included, over the time once all prompts were read; `whole/s` counts
+the reading too. `first_ms`: of reading the prompt and writing the first token, on average; `gap`: between an agent's
+tokens. `MB`: the agents' caches when all have written; pages that they share count once.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import sys
-import tempfile
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import mean, median, quantiles
+from statistics import mean, median
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -37,9 +42,11 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import agents_peers
 import torch
+from agents_peers import Wrote, figures_of
 from episode import random_skill
-from report import BenchmarkReport, finish, options
+from report import BenchmarkReport, finish, number, options
 
 from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Row
@@ -54,6 +61,7 @@ if TYPE_CHECKING:
     from loraloop.adapters.skill.skill import Skill
     from loraloop.agent.engine.sequence import Work
 
+PARTS = ("alone", "bare", "free", "forced", "lock", "prompts", "peers")
 AGENTS = (1, 4, 8, 16, 32, 64)
 SKILLS, RANK, PROMPT, TOKENS, INSTRUCTIONS, LONG = 16, 16, 64, 48, 1500, 4000
 NAMES = [f"the_value_of_the_{number}_property" for number in ("first", "second", "third", "fourth", "fifth", "sixth")]
@@ -65,8 +73,8 @@ FORM = {
 }
 
 
-class Turns(Scheduler):
-    """As it was: runs take turns token by token under one lock, and nothing is shared."""
+class Locked(Scheduler):
+    """As it was: a lock around each forward, token by token, and nothing is shared."""
 
     def __init__(self, base: Base, attached: Any) -> None:
         super().__init__(base, attached)
@@ -75,31 +83,27 @@ class Turns(Scheduler):
     def compute(self, works: Sequence[Work]) -> None:
         for work in works:
             while work.rest:
+                count = min(work.rest, 512)
                 with self._turn:
-                    self._forward([(work, min(work.rest, 512))], alone=True)
+                    out = self.base.forward([work.row(count)], attached=self.attached, keep=work.keep)
+                work.take(out, 0, count)
+            if work.logits and work.state is not None:
+                with self._turn:
+                    work.scores = self.base.logits(work.state[None])[0]
 
 
 class Timed(Sampler):
-    """Greedy, and notes when each token was chosen."""
+    """Notes when each token was chosen. Free text costs what greedy text does, but is drawn: it repeats nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, seed: int | None) -> None:
         super().__init__(Sampling())
         self.times: list[float] = []
+        self._drawn = None if seed is None else random.Random(seed)
 
     def pick(self, logits: torch.Tensor) -> int:
         token = super().pick(logits)
         self.times.append(perf_counter())
-        return token
-
-
-@dataclass
-class Wrote:
-    """What one agent wrote, and when."""
-
-    times: list[float] = field(default_factory=list)
-    read: float = 0.0
-    tokens: int = 0
-    trunk: Trunk | None = None
+        return token if self._drawn is None else self._drawn.randrange(100, 20_000)
 
 
 @dataclass
@@ -119,67 +123,83 @@ class Bench:
         base = self.base
         compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
         self.grammar = compiler.compile(JsonSchema(FORM))
-        self.instructions = self.drawn(0, INSTRUCTIONS)
 
     def drawn(self, seed: int, count: int) -> list[int]:
         rng = random.Random(1000 * self.seed + seed)
         return [rng.randrange(100, 20_000) for _ in range(count)]
 
+    def prompt(self, at: int, shared: bool) -> list[int]:
+        """What an agent reads."""
+        return [*(self.drawn(0, INSTRUCTIONS) if shared else ()), *self.drawn(1 + at, PROMPT)]
+
     def agents(
-        self, count: int, *, mixed: bool, shared: bool = False, forced: bool = False, turns: bool = False,
+        self, count: int, *, mixed: bool, shared: bool = False, forced: bool = False, lock: bool = False,
         prompts: int = 0,
     ) -> dict[str, float]:  # fmt: skip
-        """Figures of so many agents; `prompts` long ones arrive while they write."""
-        scheduler = (Turns if turns else Scheduler)(self.base, self.bank.attached)
-        prefixes = None if turns else PrefixCache()
+        """Figures of so many agents; where `prompts` long ones arrive, they write until the last one is read."""
+        scheduler = (Locked if lock else Scheduler)(self.base, self.bank.attached)
+        prefixes = None if lock else PrefixCache()
         done, barrier = [Wrote() for _ in range(count)], threading.Barrier(count + 1)
+        first, arrived, all_begin = list[float](), threading.Event(), list[float]()
 
         def write(at: int) -> None:
             trunk = Trunk(self.base, scheduler=scheduler, prefixes=prefixes)
-            trunk.extend([*(self.instructions if shared else ()), *self.drawn(1 + at, PROMPT)])
-            sampler, mine = Timed(), done[at]
+            trunk.extend(self.prompt(at, shared))
+            sampler, mine = Timed(None if forced else at), done[at]
             barrier.wait()
-            begin = perf_counter()
             trunk.flush()
-            mine.read = perf_counter() - begin
+            mine.ready = perf_counter() - all_begin[0]
             barrier.wait()
+            go = perf_counter()
             branch = trunk.branch(self.authors[at % SKILLS if mixed else 0])
-            state, budget = self.grammar.start() if forced else None, Budget(160 if forced else self.tokens)
+            state = self.grammar.start() if forced else None
+            most = 160 if forced else 4000 if prompts else self.tokens
+            budget = Budget(most, cancelled=arrived.is_set if prompts else None)
             for piece in generate(branch, [5], sampler, budget, stop_ids=frozenset(), constraint=state):
                 if isinstance(piece, Generated):
                     mine.tokens = len(piece.ids)
-            mine.times, mine.trunk = sampler.times, trunk
+            branch.close()
+            mine.times, mine.trunk = [time - all_begin[0] for time in sampler.times], trunk
+            mine.first = mine.ready + sampler.times[0] - go
 
         def arrive() -> None:
-            began.wait()
-            for number in range(prompts):
-                trunk = Trunk(self.base, scheduler=scheduler)
-                trunk.extend(self.drawn(900 + number, LONG))
+            for at in range(prompts):
+                trunk, start = Trunk(self.base, scheduler=scheduler), perf_counter()
+                trunk.extend(self.drawn(900 + at, LONG))
                 trunk.flush()
-                first.append(perf_counter())
+                first.append(perf_counter() - start)
+            arrived.set()
 
-        first, began = list[float](), threading.Event()
         threads = [threading.Thread(target=write, args=(at,)) for at in range(count)]
-        threads += [threading.Thread(target=arrive)] if prompts else []
         for thread in threads:
             thread.start()
+        all_begin.append(perf_counter())
         barrier.wait()
         barrier.wait()
-        start = perf_counter()
-        began.set()
+        if prompts:
+            arrive()
         for thread in threads:
             thread.join()
-        gaps = [after - before for each in done for before, after in zip(each.times, each.times[1:], strict=False)]
-        ends, cut = max(each.times[-1] for each in done), quantiles(gaps, n=100)
-        caches = [each.trunk.sequence.cache for each in done if each.trunk is not None]
-        figures = {
-            "tokens/s": sum(each.tokens for each in done) / (ends - start),
-            "first_ms": 1e3 * mean(each.read + each.times[0] - start for each in done),
-            "gap_p50_ms": 1e3 * cut[49],
-            "gap_p99_ms": 1e3 * cut[98],
-            "MB": distinct(caches)[1] / 1e6,
-        }
-        return figures | ({"long_first_ms": 1e3 * (first[0] - start)} if first else {})
+        size = distinct([each.trunk.sequence.cache for each in done if each.trunk is not None])[1]
+        figures = figures_of(done) | {"MB": size / 1e6}
+        return figures | ({"long_first_ms": 1e3 * mean(first)} if first else {})
+
+    def long_alone(self) -> float:
+        """Milliseconds of reading a long prompt where nobody writes."""
+        trunk, start = Trunk(self.base), perf_counter()
+        trunk.extend(self.drawn(900, LONG))
+        trunk.flush()
+        return 1e3 * (perf_counter() - start)
+
+    def one(self, lock: bool) -> float:
+        """Seconds of one agent's writing."""
+        scheduler = (Locked if lock else Scheduler)(self.base, self.bank.attached)
+        trunk = Trunk(self.base, scheduler=scheduler)
+        trunk.extend(self.prompt(0, shared=False))
+        branch, start = trunk.branch(self.authors[0]), perf_counter()
+        for _ in generate(branch, [5], Timed(0), Budget(self.tokens), stop_ids=frozenset()):
+            pass
+        return perf_counter() - start
 
     def bare(self, count: int) -> float:
         """Tokens a second of the decoder alone, every row on another skill."""
@@ -193,98 +213,150 @@ class Bench:
         return count * self.tokens / (perf_counter() - start)
 
 
-def ours(bench: Bench, counts: Sequence[int], repeats: int) -> dict[str, float]:
-    """All ways, which take turns; medians."""
+def interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """The median and its 95 % interval, by order: the sign test's."""
+    ordered, half = sorted(values), 0.98 * len(values) ** 0.5
+    low = max(0, int(len(ordered) / 2 - half))
+    return median(ordered), ordered[low], ordered[-1 - low]
+
+
+def alone(bench: Bench, pairs: int) -> dict[str, float]:
+    """Lock over scheduler for one agent; the order changes from pair to pair."""
+    bench.one(lock=False)
+    ratios, ours = list[float](), list[float]()
+    for pair in range(pairs):
+        seconds = {lock: bench.one(lock) for lock in ((False, True) if pair % 2 else (True, False))}
+        ours.append(seconds[False])
+        ratios.append(seconds[True] / seconds[False])
+    middle, low, high = interval(ratios)
+    share = {"alone, of the lock": middle, "alone, of the lock_low": low, "alone, of the lock_high": high}
+    return {"alone, tokens/s": bench.tokens / median(ours), **share}
+
+
+def measured(bench: Bench, part: str, count: int, repeats: int) -> dict[str, float]:
+    """The figures of one part at one number of agents: medians."""
     found: dict[str, list[float]] = {}
 
     def note(name: str, figures: dict[str, float]) -> None:
         for figure, value in figures.items():
             found.setdefault(f"{name}, {figure}", []).append(value)
 
-    for count in counts:
-        for _ in range(repeats):
+    for _ in range(repeats):
+        if part == "bare":
             note(f"bare, {count}", {"tokens/s": bench.bare(count)})
+        elif part == "free":
             for mixed in (False, True):
                 way = "mixed" if mixed else "same"
                 note(f"free, {way}, {count}", bench.agents(count, mixed=mixed))
                 note(f"free, {way}, shared prefix, {count}", bench.agents(count, mixed=mixed, shared=True))
+        elif part == "forced":
             note(f"forced, mixed, {count}", bench.agents(count, mixed=True, forced=True))
-            if count <= 16:
-                note(f"turns, mixed, {count}", bench.agents(count, mixed=True, turns=True))
-    for _ in range(repeats):
-        note("without prompts, mixed, 8", bench.agents(8, mixed=True))
-        note("with prompts, mixed, 8", bench.agents(8, mixed=True, prompts=2))
+        elif part == "lock":
+            note(f"lock, mixed, {count}", bench.agents(count, mixed=True, lock=True))
+        elif part == "prompts":
+            note(f"prompts, without, {count}", bench.agents(count, mixed=True) | {"long_first_ms": bench.long_alone()})
+            note(f"prompts, with, {count}", bench.agents(count, mixed=True, prompts=1))
     return {name: median(values) for name, values in found.items()}
 
 
-def peft(bench: Bench, count: int) -> float:
-    """Tokens a second of PEFT: one request after the other, each with its own adapter set."""
-    from transformers_peer import transformers_model, with_adapters
+def ratios_of(metrics: Mapping[str, float], peers: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """All that what is known allows; above 1 is better for us but for the gap, whose aim is at most 3."""
+    found: dict[str, float] = {}
+    for count in AGENTS:
+        free = metrics.get(f"free, mixed, {count}, tokens/s")
+        forced = metrics.get(f"forced, mixed, {count}, tokens/s")
+        if (lock := metrics.get(f"lock, mixed, {count}, tokens/s")) and free:
+            found[f"scheduler over lock, {count} agents"] = free / lock
+        one, bare = metrics.get("bare, 1, tokens/s"), metrics.get(f"bare, {count}, tokens/s")
+        for way, speed in (("free", free), ("forced", forced)):
+            first = metrics.get(f"{way}, mixed, 1, tokens/s")
+            if count > 1 and one and bare and speed and first:
+                found[f"share of the decoder's own gain, {way}, {count} agents"] = (speed / first) / (bare / one)
+        before, after = (
+            metrics.get(f"prompts, {w}, {count}, gap_{g}_ms") for w, g in (("without", "p50"), ("with", "p99"))
+        )
+        if before and after:
+            found[f"gap p99 with prompts over p50 without, {count} agents"] = after / before
+        plain, shared = (metrics.get(f"free, mixed, {way}{count}, MB") for way in ("", "shared prefix, "))
+        single = metrics.get("free, mixed, shared prefix, 1, MB")
+        if plain and shared and single and count > 1:
+            found[f"memory without sharing over with it, {count} agents"] = count * single / shared
+        for name, theirs in peers.items():
+            for way in ("mixed", "same"):
+                own, other = metrics.get(f"free, {way}, {count}, whole/s"), theirs.get(f"free, {way}, {count}, whole/s")
+                if own and other:
+                    found[f"over {name}, {way}, {count} agents"] = own / other
+    return found
 
-    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
-        model = with_adapters(transformers_model(bench.base), bench.skills, Path(folder), "full")
-        seconds, told = 0.0, {"max_new_tokens": bench.tokens, "min_new_tokens": bench.tokens, "do_sample": False}
-        for at in range(count):
-            model.set_adapter(f"full-{bench.skills[at % SKILLS].card.name}")
-            ids = torch.tensor([bench.drawn(1 + at, PROMPT)])
-            start = perf_counter()
-            model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), pad_token_id=0, **told)
-            seconds += perf_counter() - start
-    return count * bench.tokens / seconds
+
+@dataclass
+class Results:
+    """The document so far; written after each figure, and added to what the file had."""
+
+    base: str
+    repeats: int
+    path: Path | None
+    metrics: dict[str, float] = field(default_factory=dict)
+    peers: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.path is not None and self.path.exists():
+            known = json.loads(self.path.read_text(encoding="utf-8"))
+            self.metrics, self.peers = known["metrics"], known["peers"]
+
+    def add(self, figures: Mapping[str, float], peer: str = "") -> None:
+        """Adds figures of this base, of a peer where one is named."""
+        into = self.peers.setdefault(peer, {}) if peer else self.metrics
+        for name, value in figures.items():
+            into[f"{self.base}: {name}"] = value
+            print(f"{peer or 'loraloop'}: {name} {number(value)}", file=sys.stderr, flush=True)
+        if self.path is not None:
+            self.report().write(self.path)
+
+    def report(self) -> BenchmarkReport:
+        """With the ratios of each base."""
+        ratios: dict[str, float] = {}
+        for base in dict.fromkeys(name.partition(": ")[0] for name in self.metrics):
+            own = _of(base, self.metrics)
+            peers = {name: _of(base, figures) for name, figures in self.peers.items()}
+            ratios |= {f"{base}: {name}": ratio for name, ratio in ratios_of(own, peers).items()}
+        command = "python benchmarks/agents.py --json benchmarks/results/agents.json"
+        return BenchmarkReport("agents", self.repeats, self.metrics, self.peers, ratios, command=command)
 
 
-def llama(bench: Bench, python: str, gguf: Path, threads: int) -> float:
-    """Tokens a second of llama.cpp with one adapter applied: what agents on different ones share among them."""
-    import llama_peer
-
-    with tempfile.TemporaryDirectory() as folder:
-        lora = llama_peer.write_lora(bench.base, bench.skills[0], Path(folder) / "lora.gguf")
-        with llama_peer.llama(python, gguf, threads, lora) as worker:
-            assert worker is not None
-            return 1 / float(
-                worker.ask("decode", context=PROMPT, flash=True, skill=True, steps=bench.tokens)["seconds"]
-            )
+def _of(base: str, figures: Mapping[str, float]) -> dict[str, float]:
+    return {name.partition(": ")[2]: value for name, value in figures.items() if name.startswith(f"{base}: ")}
 
 
 def main() -> None:
-    import llama_peer
-
     parser = options(__doc__.splitlines()[0], limit=3)
     parser.add_argument("--base", default="smollm2-135m")
+    parser.add_argument("--parts", default=",".join(PARTS), help="what to measure, separated by commas")
     parser.add_argument("--agents", default=",".join(map(str, AGENTS)), help="how many at once, separated by commas")
-    parser.add_argument("--tokens", type=int, default=TOKENS, help="that each agent writes; at most 95")
-    parser.add_argument("--no-peers", action="store_true", help="measure loraloop alone")
-    parser.add_argument("--gguf", type=Path, help="the base for llama.cpp")
-    llama_peer.add_option(parser)
+    parser.add_argument("--tokens", type=int, default=TOKENS, help="that each agent writes")
+    parser.add_argument("--pairs", type=int, default=24, help="of the part `alone`")
+    agents_peers.add_options(parser)
     given = parser.parse_args()
+    parts, counts = given.parts.split(","), [int(each) for each in given.agents.split(",")]
+    if wrong := set(parts) - set(PARTS):
+        parser.error(f"--parts has {', '.join(sorted(wrong))}: use {', '.join(PARTS)}")
     torch.set_num_threads(given.threads or torch.get_num_threads())
     warnings.simplefilter("ignore")
-    base, counts = Base.load(given.base), [int(each) for each in given.agents.split(",")]
+    base = Base.load(given.base)
     skills = [random_skill(base, f"skill-{at}", given.seed + at, RANK).to(torch.bfloat16) for at in range(SKILLS)]
     bench = Bench(base, skills, given.seed, given.tokens)
-    metrics = ours(bench, counts, given.limit)
-    ratios = {
-        f"scheduler over turns, {count} agents": metrics[f"free, mixed, {count}, tokens/s"]
-        / metrics[f"turns, mixed, {count}, tokens/s"]
-        for count in counts
-        if count <= 16
-    }
-    most = max(count for count in counts if count <= 16)
-    if 1 in counts and most > 1:
-        gain = metrics[f"bare, {most}, tokens/s"] / metrics["bare, 1, tokens/s"]
-        own = metrics[f"free, mixed, {most}, tokens/s"] / metrics["free, mixed, 1, tokens/s"]
-        ratios[f"share of the decoder's own gain, {most} agents"] = own / gain
-    peers: dict[str, dict[str, float]] = {}
-    if not given.no_peers:
-        peers["peft"] = {"one after the other, tokens/s": peft(bench, 4)}
-        python = llama_peer.interpreter(given.llama_python) if given.gguf else None
-        if python is not None:
-            speed = llama(bench, python, given.gguf, torch.get_num_threads())
-            peers["llama.cpp"] = {"one after the other, tokens/s": speed}
-        for name, figures in peers.items():
-            best = metrics[f"free, mixed, {most}, tokens/s"]
-            ratios[f"{most} agents over {name}"] = best / figures["one after the other, tokens/s"]
-    finish(BenchmarkReport("agents", given.limit, metrics, peers, ratios), given.json)
+    results = Results(given.base, given.limit, given.json)
+    for part in parts:
+        if part == "alone":
+            results.add(alone(bench, given.pairs))
+        elif part == "peers":
+            for peer, figures in agents_peers.measured(bench, counts, given):
+                results.add(figures, peer)
+        else:
+            chosen = [8] if part == "prompts" else [n for n in counts if part != "lock" or n <= 16]
+            for count in chosen:
+                results.add(measured(bench, part, count, given.limit))
+    finish(results.report(), given.json)
 
 
 if __name__ == "__main__":

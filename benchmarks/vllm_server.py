@@ -28,7 +28,7 @@ class Streamed:
 
 
 class VllmServer:
-    """A running server; requests go one at a time."""
+    """A running server. Thread-safe."""
 
     def __init__(self, url: str, base: str) -> None:
         self._client = httpx.Client(base_url=url, timeout=600, trust_env=False)
@@ -40,6 +40,15 @@ class VllmServer:
 
     def stream(self, prompt: Sequence[int], tokens: int, adapter: str | None = None) -> Streamed:
         """Generates `tokens` tokens greedily after a prompt of token ids.
+
+        Raises:
+            RuntimeError: the server refuses, or ends the answer early.
+        """
+        arrivals = self.arrivals(prompt, tokens, adapter)
+        return Streamed(arrivals[0], (arrivals[-1] - arrivals[0]) / max(tokens - 1, 1))
+
+    def arrivals(self, prompt: Sequence[int], tokens: int, adapter: str | None = None) -> list[float]:
+        """When each piece of the answer came, in seconds.
 
         Raises:
             RuntimeError: the server refuses, or ends the answer early.
@@ -62,12 +71,18 @@ class VllmServer:
                     arrivals.append(perf_counter() - start)
         if len(arrivals) < min(tokens, 2):
             raise RuntimeError(f"vLLM sent {len(arrivals)} of {tokens} tokens")
-        return Streamed(arrivals[0], (arrivals[-1] - arrivals[0]) / max(tokens - 1, 1))
+        return arrivals
 
 
 @contextmanager
 def vllm_server(
-    python: str, folder: Path, adapters: Mapping[str, Path], rank: int, threads: int, log: Path
+    python: str,
+    folder: Path,
+    adapters: Mapping[str, Path],
+    rank: int,
+    threads: int,
+    log: Path,
+    cache_gb: int = 1,
 ) -> Iterator[VllmServer]:
     """A server for the length of a block, listening on this machine only.
 
@@ -78,6 +93,7 @@ def vllm_server(
         rank: of the adapters.
         threads: of its workers.
         log: where its output goes.
+        cache_gb: of its keys and values.
 
     Raises:
         RuntimeError: it does not come up; the message ends with its last lines.
@@ -92,7 +108,9 @@ def vllm_server(
         "--max-model-len", "4096", "--host", "127.0.0.1", "--port", str(port),
     ]  # fmt: skip
     with open(log, "wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=_environment(python, threads))
+        process = subprocess.Popen(
+            command, stdout=out, stderr=subprocess.STDOUT, env=_environment(python, threads, cache_gb)
+        )
         try:
             url = f"http://127.0.0.1:{port}"
             _wait(url, process, log)
@@ -106,7 +124,7 @@ def vllm_server(
                 process.wait()
 
 
-def _environment(python: str, threads: int) -> dict[str, str]:
+def _environment(python: str, threads: int, cache_gb: int) -> dict[str, str]:
     """Its own defaults, and what its documentation asks for: Intel's OpenMP and tcmalloc, where they are installed."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_", "PYTHON"))}
     preload = [str(path) for path in (Path(python).parent.parent / "lib" / "libiomp5.so",) if path.exists()]
@@ -116,7 +134,7 @@ def _environment(python: str, threads: int) -> dict[str, str]:
         clean["LD_PRELOAD"] = ":".join(preload)
     if threads < len(os.sched_getaffinity(0)):
         clean["VLLM_CPU_OMP_THREADS_BIND"] = f"0-{threads - 1}" if threads > 1 else "0"
-    return {**clean, "HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"}
+    return {**clean, "HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": str(cache_gb), "VLLM_NO_USAGE_STATS": "1"}
 
 
 def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

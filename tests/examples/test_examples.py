@@ -17,6 +17,7 @@ SAYS = {
     "embedding": "tools",
     "handoff": "weather: get_weather",
     "function_tool": "'leaves': datetime.date(2026, 5, 5)",
+    "many_agents": "4 agents, ",
     "mcp_both_ways": "(mcp:loraloop)",
     "mcp_tools": "'temperature': 64.0, 'unit': 'fahrenheit'",
     "openapi_service": "'asked with': '[redacted]'}\nthe key is somewhere in the run: False",
@@ -29,6 +30,7 @@ SAYS = {
     "tools_folder": "order_status({'order': 4711}) -> {'order': 4711, 'status': 'shipped'",
     "typed_answer": "Report(city='Paris', celsius=18.0, sky='light clouds')",
 }
+ARGUMENTS = {"many_agents": ["4"]}
 SERVERS = {"mcp_server", "fastapi_app"}  # run by an example, and by test_fastapi_app.py
 
 
@@ -44,7 +46,7 @@ def test_every_example_is_listed():
 @pytest.mark.parametrize("name", SAYS)
 def test_an_example_runs(name, tmp_path):
     done = subprocess.run(
-        [sys.executable, ROOT / "examples" / f"{name}.py"],
+        [sys.executable, ROOT / "examples" / f"{name}.py", *ARGUMENTS.get(name, ())],
         cwd=tmp_path,
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
         capture_output=True,

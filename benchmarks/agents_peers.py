@@ -1,0 +1,236 @@
+"""The peers of `agents.py`: servers that are asked by many clients at once, and PEFT in a loop."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import mean, quantiles
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Protocol
+
+import httpx
+import torch
+
+if TYPE_CHECKING:
+    from loraloop.adapters.base import Base
+    from loraloop.adapters.skill.skill import Skill
+    from loraloop.agent.engine import Trunk
+
+START_LIMIT_S = 300
+REQUESTS_OF_PEFT = 4
+
+Ask = Callable[[Sequence[int], int, int], list[float]]
+"""Prompt, tokens and the skill's number -> when each piece came, in seconds since it was asked."""
+
+
+class Prompts(Protocol):
+    """What is asked of `agents.Bench`."""
+
+    base: Base
+    skills: list[Skill]
+    tokens: int
+
+    def prompt(self, at: int, shared: bool) -> list[int]: ...
+
+
+@dataclass
+class Wrote:
+    """What one agent wrote, and when: seconds since all began.
+
+    Attributes:
+        times: Of its tokens.
+        tokens: How many they are.
+        ready: When its prompt was read.
+        first: When it had its first token, had it not waited for the others' prompts.
+        trunk: What it stands on.
+    """
+
+    times: list[float] = field(default_factory=list)
+    tokens: int = 0
+    ready: float = 0.0
+    first: float = 0.0
+    trunk: Trunk | None = None
+
+
+def figures_of(done: Sequence[Wrote]) -> dict[str, float]:
+    """What all agents did; each has written at least two tokens."""
+    gaps = [after - before for each in done for before, after in zip(each.times, each.times[1:], strict=False)]
+    end, cut = max(each.times[-1] for each in done), quantiles(gaps, n=100, method="inclusive")
+    written, ready = sum(each.tokens for each in done), max(each.ready for each in done)
+    figures = {"tokens/s": written / (end - ready)} if ready else {}
+    return figures | {
+        "whole/s": written / end,
+        "first_ms": 1e3 * mean(each.first for each in done),
+        "gap_p50_ms": 1e3 * cut[49],
+        "gap_p99_ms": 1e3 * cut[98],
+    }
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Where the peers are."""
+    parser.add_argument(
+        "--llama-server", type=Path, metavar="FILE", help="llama.cpp's server, for which --gguf is needed"
+    )
+    parser.add_argument("--gguf", type=Path, metavar="FILE", help="the base for llama.cpp")
+    parser.add_argument("--vllm-python", metavar="PYTHON", help="interpreter with vLLM for the processor")
+
+
+def measured(bench: Prompts, counts: Sequence[int], given: Namespace) -> Iterator[tuple[str, dict[str, float]]]:
+    """Each peer's name and figures, as they are known; peers that are not here are left out, and that is said."""
+    threads = given.threads or torch.get_num_threads()
+    yield "PEFT", {"one after the other, whole/s": peft(bench, REQUESTS_OF_PEFT)}
+    with tempfile.TemporaryDirectory() as folder:
+        if given.llama_server and given.gguf:
+            for count in counts:
+                with llama_server(bench, given, count, threads, Path(folder)) as ask:
+                    yield "llama-server", clients(bench, ask, count)
+        else:
+            print("llama-server is left out: give --llama-server FILE and --gguf FILE", file=sys.stderr)
+        if given.vllm_python:
+            with vllm(bench, given.vllm_python, threads, Path(folder)) as ask:
+                for count in counts:
+                    yield "vLLM", clients(bench, ask, count)
+        else:
+            print("vLLM is left out: give --vllm-python PYTHON", file=sys.stderr)
+
+
+def clients(bench: Prompts, ask: Ask, count: int) -> dict[str, float]:
+    """What so many clients see who ask at once; the same prompts were never asked before."""
+    found: dict[str, float] = {}
+    for way in ("same", "mixed"):
+        for name, shared in ((f"free, {way}", False), (f"free, {way}, shared prefix", True)):
+            done = [Wrote(tokens=bench.tokens) for _ in range(count)]
+            base = 1000 * (1 + len(found))  # numbers of prompts that no other way has
+
+            def write(
+                at: int, done: list[Wrote] = done, way: str = way, shared: bool = shared, base: int = base
+            ) -> None:
+                skill = at % len(bench.skills) if way == "mixed" else 0
+                done[at].times = ask(bench.prompt(base + at, shared), bench.tokens, skill)
+                done[at].first = done[at].times[0]
+
+            threads = [threading.Thread(target=write, args=(at,)) for at in range(count)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            if any(len(each.times) < 2 for each in done):
+                raise RuntimeError(f"{name}: a client got no answer; what went wrong is above")
+            found |= {f"{name}, {count}, {figure}": value for figure, value in figures_of(done).items()}
+    return found
+
+
+def streamed(client: httpx.Client, path: str, asked: dict[str, Any]) -> list[float]:
+    """When each event of an answer came that has text or a token in it.
+
+    Raises:
+        RuntimeError: The server refuses.
+    """
+    times: list[float] = []
+    start = perf_counter()
+    with client.stream("POST", path, json=asked) as answer:
+        if answer.status_code != 200:
+            raise RuntimeError(f"{path} answers {answer.status_code}: {answer.read().decode()[:500]}")
+        for line in answer.iter_lines():
+            if line.startswith("data: {"):
+                event = json.loads(line[6:])
+                if event.get("choices") or event.get("tokens") or event.get("content"):
+                    times.append(perf_counter() - start)
+    return times
+
+
+@contextmanager
+def llama_server(bench: Prompts, given: Namespace, count: int, threads: int, folder: Path) -> Iterator[Ask]:
+    """llama.cpp's server with as many slots, which has all skills as adapters and applies those of each request."""
+    from llama_peer import write_lora
+
+    loras = [folder / f"{skill.card.name}.gguf" for skill in bench.skills]
+    for skill, path in zip(bench.skills, loras, strict=True):
+        if not path.exists():
+            write_lora(bench.base, skill, path)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    room = len(bench.prompt(0, True)) + bench.tokens + 64
+    command = [
+        str(given.llama_server), "-m", str(given.gguf), "--lora-init-without-apply",
+        *(word for path in loras for word in ("--lora", str(path))),
+        "-np", str(count), "-c", str(count * room), "-t", str(threads), "-tb", str(threads),
+        "--host", "127.0.0.1", "--port", str(port),
+    ]  # fmt: skip
+    log = folder / "llama-server.log"
+    with open(log, "wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+    limits = httpx.Limits(max_connections=None)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=900, trust_env=False, limits=limits) as client:
+            _wait(client, process, log)
+
+            def ask(prompt: Sequence[int], tokens: int, skill: int) -> list[float]:
+                fields = {"n_predict": tokens, "temperature": 0, "ignore_eos": True, "return_tokens": True}
+                lora = [{"id": skill, "scale": 1.0}]
+                asked = {"prompt": list(prompt), "stream": True, "cache_prompt": True, "lora": lora, **fields}
+                return streamed(client, "/completion", asked)
+
+            yield ask
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def _wait(client: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Until the server is there.
+
+    Raises:
+        RuntimeError: It does not come up; the message ends with its last lines.
+    """
+    end = time.monotonic() + START_LIMIT_S
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            if client.get("/health", timeout=5).status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.5)
+    last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-5:]
+    raise RuntimeError("llama-server does not come up: " + " | ".join(last))
+
+
+@contextmanager
+def vllm(bench: Prompts, python: str, threads: int, folder: Path) -> Iterator[Ask]:
+    """vLLM's server with all skills as LoRAs."""
+    from transformers_peer import save_for_peft, save_for_transformers
+    from vllm_server import vllm_server
+
+    save_for_transformers(bench.base, folder / "model")
+    names = [skill.card.name for skill in bench.skills]
+    adapters = {s.card.name: save_for_peft(s, folder / s.card.name, "full") for s in bench.skills}
+    rank, log = bench.skills[0].card.rank, folder / "vllm.log"
+    with vllm_server(python, folder / "model", adapters, rank, threads, log, cache_gb=4) as server:
+        yield lambda prompt, tokens, skill: server.arrivals(prompt, tokens, names[skill])
+
+
+def peft(bench: Prompts, count: int) -> float:
+    """Tokens a second of PEFT: one request after the other, each with its own adapter set."""
+    from transformers_peer import transformers_model, with_adapters
+
+    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+        model = with_adapters(transformers_model(bench.base), bench.skills[:count], Path(folder), "full")
+        seconds, told = 0.0, {"max_new_tokens": bench.tokens, "min_new_tokens": bench.tokens, "do_sample": False}
+        for at, skill in enumerate(bench.skills[:count]):
+            model.set_adapter(f"full-{skill.card.name}")
+            ids = torch.tensor([bench.prompt(at, False)])
+            start = perf_counter()
+            model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), pad_token_id=0, **told)
+            seconds += perf_counter() - start
+    return count * bench.tokens / seconds
