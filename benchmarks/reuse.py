@@ -8,7 +8,8 @@ branch that a run opens is a prompt: the context that it stands on. `prompt` cou
 
 Peers replay the same token sequences with the same skills, on paper: prefix caches of blocks of 16 tokens and without
 a limit. `lora` keeps blocks by adapter, as vLLM and SGLang do: every token belongs to the adapter that read it. `alora`
-shares the blocks of the bare base before the invocation; what an adapter wrote is read again.
+shares the blocks of the bare base before the invocation; what an adapter wrote is read again. `alora, token by token`
+is the same with blocks of one token: what nobody can do without.
 """
 
 from __future__ import annotations
@@ -50,29 +51,31 @@ class Replay:
 
     Attributes:
         shares: Whether the blocks of a context are the bare base's, whichever adapter writes after it.
+        block: Tokens of a block.
         computed: Tokens of prompts that were not known.
     """
 
     shares: bool
+    block: int = BLOCK
     computed: int = 0
     _known: set[tuple[str, int]] = field(default_factory=set)
 
     def read(self, prompt: Prompt) -> None:
         """Reads a prompt, and what was written after it."""
         context = "" if self.shares else prompt.skill
-        places = _blocks(prompt.ids)
-        whole = prompt.start // BLOCK
+        places = _blocks(prompt.ids, self.block)
+        whole = prompt.start // self.block
         known = next((at for at in range(whole) if (context, places[at]) not in self._known), whole)
-        self.computed += prompt.start - known * BLOCK
+        self.computed += prompt.start - known * self.block
         for at, place in enumerate(places):
             self._known.add((context if at < whole else prompt.skill, place))
 
 
-def _blocks(ids: Sequence[int]) -> list[int]:
+def _blocks(ids: Sequence[int], size: int) -> list[int]:
     """A hash for each whole block, of it and all before it."""
     found, before = list[int](), 0
-    for at in range(0, len(ids) - BLOCK + 1, BLOCK):
-        before = hash((before, *ids[at : at + BLOCK]))
+    for at in range(0, len(ids) - size + 1, size):
+        before = hash((before, *ids[at : at + size]))
         found.append(before)
     return found
 
@@ -130,7 +133,11 @@ def main() -> None:
     runtime = Runtime.load(given.base)
     with counted() as found:
         rows = run(runtime, load_worlds(SHIPPED, names), limit=given.limit, step=_say)
-    peers = {"lora, by adapter": Replay(shares=False), "alora, shared": Replay(shares=True)}
+    peers = {
+        "lora, by adapter": Replay(shares=False),
+        "alora, shared": Replay(shares=True),
+        "alora, token by token": Replay(shares=True, block=1),
+    }
     for prompt in found.prompts:
         for peer in peers.values():
             peer.read(prompt)

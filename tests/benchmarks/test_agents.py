@@ -1,0 +1,113 @@
+"""Many agents at once, and what is not computed again: what the benchmarks make of what they measure."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def agents(benchmark: Callable[[str], ModuleType]) -> ModuleType:
+    return benchmark("agents")
+
+
+@pytest.fixture(scope="module")
+def peers(benchmark: Callable[[str], ModuleType]) -> ModuleType:
+    return benchmark("agents_peers")
+
+
+def test_the_interval_of_a_median_is_by_order(agents: ModuleType) -> None:
+    assert agents.interval([float(at) for at in range(24)]) == (11.5, 7.0, 16.0)
+    assert agents.interval([1.0, 1.0]) == (1.0, 1.0, 1.0)
+
+
+def test_figures_of_agents_that_write(peers: ModuleType) -> None:
+    done = [
+        peers.Wrote([1.0, 1.5, 2.0], 3, ready=0.5, first=0.9),
+        peers.Wrote([2.0, 3.0, 4.5], 6, ready=0.75, first=1.1),
+    ]
+    found = peers.figures_of(done)
+    assert found["tokens/s"] == 9 / 3.75 and found["whole/s"] == 2 and found["first_ms"] == pytest.approx(1000)
+    assert found["gap_p50_ms"] == 750 and 1480 < found["gap_p99_ms"] <= 1500
+    assert "tokens/s" not in peers.figures_of([peers.Wrote([1.0, 2.0], 2)]), "who reads is not known of a server"
+
+
+def test_results_are_added_to_those_of_the_file(agents: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "agents.json"
+    agents.Results("one", 3, path).add({"bare, 1, tokens/s": 400.0, "free, mixed, 1, tokens/s": 390.0})
+    agents.Results("one", 3, path).add({"bare, 16, tokens/s": 1000.0})
+    agents.Results("two", 3, path).add({"prompts, without, 8, gap_p50_ms": 10.0, "prompts, with, 8, gap_p99_ms": 25.0})
+    last = agents.Results("one", 3, path)
+    last.add(
+        {"free, mixed, 16, tokens/s": 858.0, "free, mixed, 16, whole/s": 600.0, "lock, mixed, 16, tokens/s": 429.0}
+    )
+    last.add({"free, mixed, 16, whole/s": 300.0}, "vLLM")
+    document = json.loads(path.read_text(encoding="utf-8"))
+    assert document["ratios"] == {
+        "one: scheduler over lock, 16 agents": 2.0,
+        "one: share of the decoder's own gain, free, 16 agents": 0.88,
+        "one: over vLLM, mixed, 16 agents": 2.0,
+        "two: gap p99 with prompts over p50 without, 8 agents": 2.5,
+    }
+    assert document["peers"]["vLLM"] == {"one: free, mixed, 16, whole/s": 300}
+
+
+def test_clients_ask_at_once_and_never_the_same_twice(peers: ModuleType) -> None:
+    asked: list[tuple[tuple[int, ...], int]] = []
+
+    def ask(prompt: Sequence[int], tokens: int, skill: int) -> list[float]:
+        asked.append((tuple(prompt), skill))
+        return [0.5 + 0.1 * at for at in range(tokens)]
+
+    bench = SimpleNamespace(skills=[None] * 2, tokens=4, prompt=lambda at, shared: [7] * 9 * shared + [at])
+    found = peers.clients(bench, ask, 3)
+    assert found["free, mixed, shared prefix, 3, whole/s"] == pytest.approx(12 / 0.8)
+    assert len({prompt for prompt, _ in asked}) == len(asked) == 12
+    assert sorted(skill for _, skill in asked) == [0] * 10 + [1] * 2
+
+
+def test_only_events_with_text_or_a_token_count(peers: ModuleType) -> None:
+    events = [
+        {"content": "a", "tokens": [5], "stop": False},
+        {"content": "", "tokens": [6], "stop": False},
+        {"content": "", "tokens": [], "stop": True},
+    ]
+    body = "".join(f"data: {json.dumps(event)}\n\n" for event in events)
+    ways = {"/completion": httpx.Response(200, text=body), "/full": httpx.Response(503, text="no slot")}
+    client = httpx.Client(transport=httpx.MockTransport(lambda asked: ways[asked.url.path]), base_url="http://here")
+    assert len(peers.streamed(client, "/completion", {})) == 2
+    with pytest.raises(RuntimeError, match="/full answers 503: no slot"):
+        peers.streamed(client, "/full", {})
+
+
+def test_prefix_caches_on_paper(benchmark: Callable[[str], ModuleType]) -> None:
+    reuse = benchmark("reuse")
+    context, result = tuple(range(100, 140)), tuple(range(200, 210))
+    said = (1, 2, 3, 4)
+    told = [reuse.Prompt("tools", 40, context + said), reuse.Prompt("", 54, context + said + result)]
+    by_adapter, shared, single = reuse.Replay(False), reuse.Replay(True), reuse.Replay(True, block=1)
+    for cache in (by_adapter, shared, single):
+        for prompt in (*told, told[0]):
+            cache.read(prompt)
+    assert by_adapter.computed == 40 + 54 + 8, "the adapter's own blocks are found, but for what fills none"
+    assert shared.computed == 40 + (54 - 32) + 8
+    assert single.computed == 40 + 14
+
+
+@pytest.mark.slow
+def test_all_parts_run(tmp_path: Path) -> None:
+    command = [sys.executable, ROOT / "benchmarks" / "agents.py", "--agents", "1,2", "--limit", "1", "--tokens", "4"]
+    command += ["--pairs", "2", "--parts", "alone,bare,free,forced,lock", "--json", tmp_path / "agents.json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "agents.json").read_text(encoding="utf-8"))["metrics"]
+    assert len(metrics) == 3 + 1 + 2 * (1 + 4 * 6 + 6 + 6)
