@@ -10,9 +10,9 @@ runs' own threads' business, while the next forward runs.
   takes. So a tick waits for runs that are between two tokens, but no longer than that after they got their logits.
 - **Prompts** are computed in chunks. Beside runs that generate, a chunk has as many tokens as prolong the tick by
   `STRETCH` times what it takes without a chunk, by the measured time of such a tick and of a prompt's token; at least
-  one. So a gap between two tokens is at most about doubled by prompts, however long they are. A number of
-  rows that was not seen yet goes once without a chunk, to be measured. Where no run generates, or none has asked for
-  anything for `AWAY` seconds, chunks have `CHUNK` tokens.
+  one. So a gap between two tokens is at most about doubled by prompts, however long they are. A tick of more than twice
+  as many tokens as were measured goes once without a chunk, to be measured. Where no run generates, or none has asked
+  for anything for `AWAY` seconds, chunks have `CHUNK` tokens.
 - **Fairness.** Rows that generate come first in the order in which they were submitted, prompts take turns; where not
   all fit, higher priorities go before lower ones.
 - **Limits.** At most `queue` works wait; one more is a LimitError. What was cancelled, or is past its deadline, leaves
@@ -69,20 +69,22 @@ class Pace:
         """Of a forward of one row, or of the fewest rows that were seen."""
         return self.ticks.get(1) or (self.ticks[min(self.ticks)] if self.ticks else 0.0)
 
+    def tick(self, tokens: int) -> float:
+        """Of a forward without prompts: of the measured number of tokens next to it, from half of it on; else 0."""
+        return self.ticks.get(max((n for n in self.ticks if n <= tokens <= 2 * n), default=0), 0.0)
+
     def measured(self, tokens: int, prompt: int, seconds: float) -> None:
         """Learns from a forward of so many tokens, `prompt` of them of prompts."""
         if not prompt:
             self.ticks[tokens] = _average(self.ticks.get(tokens, 0.0), seconds)
-        elif tokens == prompt or tokens - prompt in self.ticks:
-            own = seconds - self.ticks.get(tokens - prompt, 0.0)
-            self.token = _average(self.token, max(own, seconds / 10) / prompt)
+        elif (tick := self.tick(tokens - prompt)) or tokens == prompt:
+            self.token = _average(self.token, max(seconds - tick, seconds / 10) / prompt)
 
     def chunk(self, tokens: int) -> int:
         """Tokens of prompts that a tick has room for beside so many of rows that generate."""
-        if tokens not in self.ticks:
+        if not (tick := self.tick(tokens)):
             return 0
-        room = int(STRETCH * self.ticks[tokens] / self.token) if self.token else 0
-        return max(1, min(CHUNK, room))
+        return max(1, min(CHUNK, int(STRETCH * tick / self.token) if self.token else 1))
 
 
 def _average(before: float, now: float) -> float:
