@@ -63,7 +63,7 @@ class Wrote:
 
 
 def figures_of(done: Sequence[Wrote]) -> dict[str, float]:
-    """What all agents did; each has written at least two tokens."""
+    """What all agents did; there are two gaps between tokens at least."""
     gaps = [after - before for each in done for before, after in zip(each.times, each.times[1:], strict=False)]
     end, cut = max(each.times[-1] for each in done), quantiles(gaps, n=100, method="inclusive")
     written, ready = sum(each.tokens for each in done), max(each.ready for each in done)
