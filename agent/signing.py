@@ -19,6 +19,7 @@ from loraloop.tool_schemas.errors import InputError
 _VARIABLE = "LORALOOP_SIGNING_KEY"
 _resumed: set[str] = set()
 _lock = threading.Lock()
+_written = threading.Event()  # whether this process has signed anything, so that a text of a run may exist
 
 
 def sign(data: Mapping[str, Any], key: str | bytes | None = None) -> str:
@@ -32,6 +33,7 @@ def sign(data: Mapping[str, Any], key: str | bytes | None = None) -> str:
     Raises:
         InputError: The key is too short, or its file cannot be made.
     """
+    _written.set()
     signed = json.dumps({name: value for name, value in data.items() if name != "signature"}, sort_keys=True)
     return hmac.new(_key(key), signed.encode(), hashlib.sha256).hexdigest()
 
@@ -65,7 +67,7 @@ def use_once(mark: str, signed: bool) -> None:
     with _lock:
         again = mark in _resumed
         _resumed.add(mark)
-    if signed or _key_file().exists():  # else no text of it can exist
+    if signed or _written.is_set():  # else no text of it can exist
         folder = data_folder() / "resumed"
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -92,10 +94,13 @@ def _key(given: str | bytes | None) -> bytes:
     try:
         if not file.exists():
             _make(file)
-        return file.read_bytes()
+        key = file.read_bytes()
     except OSError as error:
         why = error.strerror or error
         raise InputError(f"cannot keep a key for signatures in {file} ({why}): give key=…, or {_VARIABLE}") from error
+    if len(key) < 16:
+        raise InputError(f"the key for signatures in {file} is damaged: remove it; what it has signed is lost")
+    return key
 
 
 def _key_file() -> Path:

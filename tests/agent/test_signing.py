@@ -133,6 +133,25 @@ def test_a_run_that_was_resumed_in_memory_is_not_resumed_from_its_file() -> None
     assert paid == [5]
 
 
+def test_a_run_whose_text_was_signed_with_a_given_key_is_not_resumed_elsewhere_after_it_was_in_memory(
+    data: Path,
+) -> None:
+    first = pending()
+    text = first.to_json(key=KEY)
+    agent("Done.").resume_sync(first, {"call_0_0": Approve()})
+    program = PROGRAM.replace("sys.stdin.read()", f"sys.stdin.read(), key={KEY!r}")
+    done = subprocess.run([sys.executable, "-c", program], input=text, capture_output=True, text=True, timeout=120)
+    assert "was resumed before" in done.stderr and "paid" not in done.stdout
+
+
+def test_a_key_that_was_emptied_signs_nothing(data: Path) -> None:
+    pending().to_json()
+    (file,) = data.rglob("signing.key")
+    file.write_bytes(b"")
+    with pytest.raises(InputError, match=r"signing\.key is damaged: remove it"):
+        pending().to_json()
+
+
 PROGRAM = """
 import sys
 from loraloop import Agent, Approve, PendingRun

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from html.entities import codepoint2name
+from html.entities import html5
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from loraloop.tool_schemas.errors import InputError, ToolError
@@ -235,8 +235,7 @@ def _spelled(character: str) -> str:
         ways.append(rf"\\+{re.escape(character)}")
     if character == " ":
         ways.append(r"\+")
-    if code in codepoint2name:
-        ways.append(f"&(?:amp;)*{codepoint2name[code]};")
+    ways += [f"&(?:amp;)*{name}" for name, meant in html5.items() if meant == character and name.endswith(";")]
     return f"(?:{'|'.join(ways)})"
 
 

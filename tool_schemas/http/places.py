@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 from urllib.parse import quote, unquote
@@ -135,10 +135,21 @@ def encode(text: str) -> str:
 def leads_out(text: str) -> bool:
     """Whether a server may take a part of a path for the folder itself or the one above it.
 
-    Some drop what follows a semicolon, some drop spaces, some take full-width characters for plain ones.
+    Some drop what follows a semicolon, some drop spaces, some take full-width characters for plain ones, some decode more
+    than once.
     """
-    parts = re.split(r"[/\\\u2044\u2215]", unicodedata.normalize("NFKC", text))
+    plain = (unicodedata.normalize("NFKC", each) for each in readings(text))
+    parts = (part for each in plain for part in re.split(r"[/\\\u2044\u2215]", each))
     return any(part.partition(";")[0].strip() in (".", "..") for part in parts)
+
+
+def readings(text: str) -> Iterator[str]:
+    """The text as it is, and as servers read it that decode it once, twice, up to four times."""
+    yield text
+    for _ in range(4):
+        if (again := unquote(text)) == text:
+            return
+        yield (text := again)
 
 
 def in_path(value: Any, place: Place, name: str) -> str:
@@ -150,13 +161,8 @@ def in_path(value: Any, place: Place, name: str) -> str:
 
     def text(item: Any) -> str:
         said = scalar(item, name)
-        read = said
-        for _ in range(4):
-            if leads_out(read) or _CONTROL.search(read):
-                raise ToolError(f"argument {name!r} would lead out of its place in the path; give the plain value")
-            if (again := unquote(read)) == read:
-                break
-            read = again
+        if leads_out(said) or any(map(_CONTROL.search, readings(said))):
+            raise ToolError(f"argument {name!r} would lead out of its place in the path; give the plain value")
         return encode(said)
 
     label = encode(place.name or name)

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote
 
 from loraloop.tool_schemas.errors import InputError, ToolError, unknown
 from loraloop.tool_schemas.http.places import (
@@ -172,6 +171,6 @@ class Template:
             if missing:
                 raise ToolError(f"argument {missing[0]!r} is a part of the path and has to be given")
             text = _VARIABLE.sub(lambda found: path[found[1]], segment)
-            if names and (not text or leads_out(unquote(text))):
+            if names and (not text or leads_out(text)):
                 raise ToolError(f"argument {names[0]!r} is {text!r}, which would be another path; give a value")
             yield text

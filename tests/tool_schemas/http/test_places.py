@@ -216,6 +216,15 @@ def test_what_some_servers_take_for_the_folder_above_is_not_sent(text: str) -> N
             beside.fill({"p": tail})
 
 
+@pytest.mark.parametrize(
+    ("first", "second"), [("%2", "e%2e"), ("%252e%", "252e"), (".%2", "e"), ("%", "2e."), ("", "")]
+)
+def test_two_arguments_of_one_segment_do_not_lead_out_together(first: str, second: str) -> None:
+    template = Template("GET", "https://h/a/{p}{q}/b", {"p": Place("path"), "q": Place("path")})
+    with pytest.raises(ToolError, match="'p'"):
+        template.fill({"p": first, "q": second})
+
+
 @pytest.mark.parametrize("text", ["a..b", "...", "v1.2;x", "..a", "日本", "a b"])
 def test_dots_inside_a_value_are_sent(text: str) -> None:
     from urllib.parse import quote

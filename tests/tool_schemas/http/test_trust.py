@@ -163,6 +163,13 @@ def test_any_secret_is_taken_out(secret: str, before: str, after: str, spelled: 
     assert repr(hide) == "Redactor()"
 
 
+def test_a_secret_in_the_names_that_html_has_for_characters() -> None:
+    named = {"/": "&sol;", "+": "&plus;", "=": "&equals;", ".": "&period;", ":": "&colon;", "_": "&lowbar;"}
+    secret = "u_ser:pa/ss+w=rd."
+    said = "".join(named.get(each, each) for each in secret)
+    assert Redactor([secret]).text(f"<b>{said}</b>") == f"<b>{REDACTED}</b>"
+
+
 @pytest.mark.parametrize("before", ["", "a", "ab"])
 @pytest.mark.parametrize("coded", [b64encode, urlsafe_b64encode])
 def test_a_secret_inside_something_longer_in_base64(before: str, coded: Any) -> None:
