@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-HEADS = ("| surface |", "| route |", "| --- ")
+HEADS = ("| surface |", "| route |", "| --- ", "| found |")
 
 
 def test_every_row_names_a_test_that_exists() -> None:

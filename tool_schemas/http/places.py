@@ -135,8 +135,8 @@ def encode(text: str) -> str:
 def leads_out(text: str) -> bool:
     """Whether a server may take a part of a path for the folder itself or the one above it.
 
-    Some drop what follows a semicolon, some drop spaces, some take full-width characters for plain ones, some decode more
-    than once.
+    Some drop what follows a semicolon, some drop spaces, some take full-width characters for plain ones, and some
+    decode more than once.
     """
     plain = (unicodedata.normalize("NFKC", each) for each in readings(text))
     parts = (part for each in plain for part in re.split(r"[/\\\u2044\u2215]", each))
