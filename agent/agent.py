@@ -16,7 +16,7 @@ from loraloop.agent.checkpoint import Checkpoint
 from loraloop.agent.engine.sampler import Sampling
 from loraloop.agent.guard.guard import Guard, check_guard, default_guard
 from loraloop.agent.hooks import Hook, RunHook, as_hooks
-from loraloop.agent.limits import Limits, check_kind, check_number
+from loraloop.agent.limits import Limits, check_kind, check_list, check_number
 from loraloop.agent.loop.iterate import RunSteps, RunStream, awaited, running_loop
 from loraloop.agent.loop.job import NO_JOURNAL, Job, Journal, check_policy
 from loraloop.agent.loop.run import Run
@@ -170,6 +170,10 @@ class Agent(Generic[T, D]):
         guard: Guard | None = None,
         sessions: Sessions | str | PathLike[str] | None = None,
     ) -> None:
+        if not hasattr(runtime, "base"):
+            raise InputError(f"runtime is {runtime!r}: give a Runtime, such as Runtime.load()")
+        if not isinstance(instructions, str):
+            raise InputError(f"instructions is {instructions!r}: give a text")
         for name, value, kind in (
             ("limits", limits, Limits), ("policy", policy, Policy), ("sampling", sampling, Sampling)
         ):  # fmt: skip
@@ -276,6 +280,7 @@ class Agent(Generic[T, D]):
             on_error: `raise` raises the first error once all runs have ended, `return` gives it in its place.
             **options: What all runs are given, as `run_sync` takes it.
         """
+        check_list("prompts", prompts)
         shared: dict[str, Any] = dict(options)
         asked = [{**shared, **(each if isinstance(each, Mapping) else {"prompt": each})} for each in prompts]
         return run_all([partial(self.run_sync, **each) for each in asked], concurrency, on_error)

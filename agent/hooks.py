@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from loraloop.agent.events import EVENTS, Event, HookFailed, RunStarted
+from loraloop.agent.limits import check_list
 from loraloop.tool_schemas.errors import HookError, InputError
 
 if TYPE_CHECKING:
@@ -150,6 +151,7 @@ def _failing(hook: Hook, error: Exception) -> Hook:
 
 def as_hooks(given: Sequence[Hook | RunHook | Callable[[Any], object]]) -> tuple[Hook, ...]:
     """Hooks, and plain functions and what follows runs as hooks that are told every event."""
+    check_list("hooks", given)
     return tuple(each if isinstance(each, Hook) else Hook(each) for each in given)
 
 

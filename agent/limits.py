@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -105,6 +106,12 @@ def check_probability(name: str, value: object) -> None:
     """Checks an option that is a probability or None; raises InputError."""
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1):
         raise InputError(f"{name} is {value!r}: give a probability, such as 0.5, or None")
+
+
+def check_list(name: str, value: object) -> None:
+    """Checks an option that is a list of something, so that a single one is told; raises InputError."""
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise InputError(f"{name} is {value!r}: give a list")
 
 
 def check_kind(name: str, value: object, kind: type[Any]) -> None:

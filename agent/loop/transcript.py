@@ -9,6 +9,7 @@ from typing import Any
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.origin import Origin, PassageSpan
 from loraloop.adapters.skill.contracts import Passage, user_content
+from loraloop.agent.limits import check_list
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.tools.render import HEADER, render_tools
 from loraloop.tool_schemas.tools.tool import Tool, check_names
@@ -24,6 +25,7 @@ def as_tools(given: Sequence[Tool | Callable[..., Any] | Mapping[str, Any]]) -> 
         SchemaError: if one is unusable, or two share a name.
         InputError: if something else was given.
     """
+    check_list("tools", given)
     tools: list[Tool] = []
     for each in given:
         if isinstance(each, Tool):
@@ -44,6 +46,7 @@ def as_passages(given: Sequence[Passage | Mapping[str, Any] | str]) -> tuple[Pas
     Raises:
         InputError: if one is unusable, or two share an id.
     """
+    check_list("passages", given)
     passages: list[Passage] = []
     for number, each in enumerate(given, start=1):
         try:

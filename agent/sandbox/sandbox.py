@@ -119,7 +119,10 @@ class Sandbox:
     allow_unconfined: bool = False
 
     def __post_init__(self) -> None:
-        if min(self.timeout, self.memory_mb, self.output_bytes, self.scratch_mb) <= 0:
+        sizes = (self.timeout, self.memory_mb, self.output_bytes, self.scratch_mb)
+        if not all(isinstance(size, int | float) for size in sizes):
+            raise InputError("the sandbox's limits (timeout, memory_mb, output_bytes, scratch_mb) must be numbers")
+        if min(sizes) <= 0:
             raise InputError("the sandbox's limits (timeout, memory_mb, output_bytes, scratch_mb) must be positive")
         if self.mechanism is not None and self.mechanism not in (*_MECHANISMS, sandbox_unconfined.NAME):
             raise unknown("sandbox mechanism", self.mechanism, (*_MECHANISMS, sandbox_unconfined.NAME))

@@ -68,6 +68,8 @@ def as_choice(given: str | Mapping[str, float] | Mixture) -> str | Mixture:
     """A skill's name, or a mixture; one of a single skill of weight 1 is that skill."""
     if isinstance(given, str):
         return given
+    if not isinstance(given, Mapping | Mixture):
+        raise InputError(f"{given!r} is no skill: give the name of one, or a mapping of names to weights")
     made = given if isinstance(given, Mixture) else Mixture(given)
     alone = len(made.weights) == 1 and made.weights[0][1] == 1 and not made.contract
     return made.weights[0][0] if alone else made

@@ -37,7 +37,7 @@ def run_all(jobs: Sequence[Callable[[], T]], concurrency: int, on_error: OnError
         concurrency: At most.
         on_error: `raise` raises the first error once all jobs have ended, `return` gives it in its place.
     """
-    if isinstance(concurrency, bool) or not 1 <= concurrency <= MOST:
+    if not isinstance(concurrency, int) or isinstance(concurrency, bool) or not 1 <= concurrency <= MOST:
         raise InputError(f"concurrency is {concurrency!r}: give a number from 1 to {MOST}")
     if on_error not in ("raise", "return"):
         raise InputError(f"on_error is {on_error!r}: use 'raise' or 'return'")

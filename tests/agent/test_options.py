@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from loraloop.agent import Agent, Gate, Guard, Limits, Policy, Sampling, Thresholds
+from loraloop.agent import Agent, Gate, Guard, Limits, Policy, Sampling, Sandbox, Thresholds
 from loraloop.testing import ScriptedRuntime
 from loraloop.tool_schemas.errors import InputError
 
@@ -30,6 +30,9 @@ from loraloop.tool_schemas.errors import InputError
         (lambda: Guard(planned_from="x"), "planned_from is 'x'"),  # type: ignore[arg-type]
         (lambda: Sampling(temperature="hot"), "temperature is 'hot'"),  # type: ignore[arg-type]
         (lambda: Sampling(seed="a"), "seed is 'a'"),  # type: ignore[arg-type]
+        (lambda: Sandbox(memory_mb="64"), "must be numbers"),  # type: ignore[arg-type]
+        (lambda: Agent(ScriptedRuntime()).run_batch("Hello."), "prompts is 'Hello.': give a list"),
+        (lambda: Agent(ScriptedRuntime()).run_batch(["Hello."], concurrency="2"), "concurrency is '2'"),  # type: ignore[arg-type]
     ],
 )
 def test_settings(make: Callable[[], object], says: str) -> None:
@@ -45,11 +48,16 @@ def test_settings(make: Callable[[], object], says: str) -> None:
         ({"sampling": 0.5}, "sampling is 0.5"),
         ({"guard": True}, r"guard is True: give Guard\(…\)"),
         ({"best": "all"}, "best is 'all'"),
+        ({"tools": print}, "tools is .*: give a list"),
+        ({"tools": None}, "tools is None: give a list"),
+        ({"hooks": print}, "hooks is .*: give a list"),
+        ({"instructions": ["Be brief."]}, "instructions is .*: give a text"),
+        ({"runtime": "smollm2-135m"}, r"runtime is 'smollm2-135m': give a Runtime, such as Runtime\.load\(\)"),
     ],
 )
 def test_an_agents_settings(options: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
-        Agent(ScriptedRuntime(), **options)
+        Agent(**{"runtime": ScriptedRuntime(), **options})
 
 
 @pytest.mark.parametrize(
@@ -58,6 +66,9 @@ def test_an_agents_settings(options: dict[str, Any], says: str) -> None:
         ({"messages": [{"role": "user", "content": "Hi."}]}, "messages has"),
         ({"policy": {"skills": ["tools"]}}, "policy is"),
         ({"prompt": 3}, "the prompt is 3: give a text"),
+        ({"skill": 3}, "3 is no skill: give the name of one"),
+        ({"skill": ["tools"]}, "is no skill: give the name of one"),
+        ({"passages": "The mill was built in 1712."}, "passages is 'The mill .*': give a list"),
     ],
 )
 def test_a_runs_options(options: dict[str, Any], says: str) -> None:

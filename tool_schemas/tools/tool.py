@@ -129,6 +129,11 @@ class Tool:
         check_rule(self.requires_approval, self.name)
         if self.on_unsupported not in ("refuse", "check"):
             raise SchemaError(f"tool {self.name!r}: on_unsupported is {self.on_unsupported!r}; use 'refuse' or 'check'")
+        if not isinstance(self.description, str):
+            raise SchemaError(f"tool {self.name!r}: the description is {self.description!r}; give a text")
+        for said in ("timeout", "retries"):
+            if isinstance(value := getattr(self, said), bool) or not isinstance(value, int | float | None):
+                raise SchemaError(f"tool {self.name!r}: {said} is {value!r}; give a number, or None")
         if self.timeout is not None and not self.timeout > 0:
             raise SchemaError(f"tool {self.name!r}: timeout is {self.timeout!r} seconds; it must be above 0, or None")
         if self.retries is not None and self.retries < 0:
