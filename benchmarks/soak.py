@@ -53,6 +53,7 @@ STUCK = 120.0  # seconds without an event
 TOLERANCE = 0.5  # mean distance of logits under one skill in forwards of other shapes
 GROWTH = 0.02  # share of the resident memory, a minute, that it may seem to grow by
 WARM = 240.0  # seconds until grammars, slots and skills in memory are filled; growth before is not judged
+FILLED = 500  # runs that it takes as well, on however slow a machine
 HANG = 0.3  # seconds that a tool may take which takes longer
 SAMPLES = 24  # steps that are computed again
 PAYMENTS = 20
@@ -494,7 +495,7 @@ def report(soak: Soak, before: dict[str, float], after: dict[str, float], concur
     own, wrong = wrong_skills(soak.runtime, soak.kept, random.Random(soak.seed))
     problems = soak.problems + wrong
     memory, grown = median(value for _, value in soak.memory), growth(soak.memory)
-    if soak.memory[-1][0] > WARM and grown > GROWTH * memory:
+    if soak.memory[-1][0] > WARM and soak.counts["runs"] >= FILLED and grown > GROWTH * memory:
         problems.append(f"memory grew by {grown:.1f} MB a minute, of {memory:.0f} MB")
     for name in ("threads", "descriptors", "processes", "temporary_folders"):
         if after[name] > before[name]:
