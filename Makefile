@@ -29,7 +29,7 @@ export PYTHONSAFEPATH = 1
 # On busy cores libgomp's own default lets threads spin for so long that two are slower than one.
 export GOMP_SPINCOUNT ?= 1000
 
-.PHONY: help demo test fuzz test-slow test-large test-clients test-hostile test-web test-gpu lint format types docs bench bench-gpu eval train-skills train-router clean
+.PHONY: help demo test fuzz test-slow test-large test-clients test-hostile test-web test-gpu lint format types docs site bench bench-gpu eval train-skills train-router clean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:  # benchmarks share the processor
 
@@ -51,6 +51,7 @@ help:
 	@echo 'make train-router  fit the shipped router of a base again (BASE=…, DATA=…)'
 	@echo 'make fuzz          the parsers that meet strangers, for ten minutes (SECONDS=…)'
 	@echo 'make docs          the tables of README and docs from benchmarks/results, and the lists of keywords'
+	@echo 'make site          the pages of docs/ as a website with search, into build/site'
 
 # --- environment -------------------------------------------------------------------------------------------------
 
@@ -71,6 +72,10 @@ $(VENV)/.demo: pyproject.toml | $(BIN)/python
 $(VENV)/.test: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -e '.[test]'
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.docs: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -e '.[docs]'
+	@touch $@
 
 # --- use ---------------------------------------------------------------------------------------------------------
 
@@ -158,6 +163,10 @@ docs: $(VENV)/.test
 	$(BIN)/python docs/trace_schema.py
 	$(BIN)/python docs/tables.py
 	$(BIN)/python docs/picture.py
+
+# Without a network. A link that leads nowhere is an error.
+site: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 clean:
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

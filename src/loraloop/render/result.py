@@ -1,138 +1,27 @@
-"""Traces, routes and skills as tables on a terminal."""
+"""Results, routes and skills on a terminal."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from loraloop.render.steps import shortened, skill_text, steps_tree
 
 if TYPE_CHECKING:
     from loraloop.adapters.skill.card import Card
     from loraloop.agent.result import RunResult
-    from loraloop.agent.step import Step
-    from loraloop.agent.tools.calls import CallRecord
     from loraloop.router.decision import Route, ScreenResult
 
-SKILL_STYLES = {"tools": "cyan", "code": "green", "retrieval": "blue", "safety": "red", "none": "white"}
-_DROPPED = {
-    "no_call": "no tool fits: dropped",
-    "ask": "something is missing: the base asks for it",
-    "not_answerable": "the passages do not answer: dropped",
-    "repeated": "only repeats: dropped",
-    "safe": "safe: nothing kept",
-    "invalid": "invalid: dropped",
-    "truncated": "cut off at a limit",
-    "stopped": "stopped by the gate before the output",
-}
-_SHOWN = {"no_call": "no_call", "no_answer": "not_answerable"}
-"""The outcome at which a weighed opening is shown; others are shown always."""
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line break
 
-
-def harmless(text: str) -> str:
-    """The text without control characters: what a model or a tool writes must not steer the terminal."""
-    return _CONTROL.sub("", text)
-
-
-def skill_text(name: str) -> Text:
-    """A skill's name in its colour."""
-    return Text(name, style=f"bold {SKILL_STYLES.get(name, 'magenta')}")
-
-
-def shortened(text: str, width: int = 160) -> str:
-    """One line of at most `width` characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= width else f"{line[: width - 1]}…"
-
-
-def short_time(ms: float) -> str:
-    """Milliseconds, or microseconds below one."""
-    return f"{ms * 1e3:.0f} µs" if ms < 1 else f"{ms:.0f} ms"
-
-
-def call_lines(call: CallRecord) -> Iterator[Text]:
-    """A tool call, then its result or its error."""
-    arguments = ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in call.arguments.items())
-    yield Text.assemble((call.name, "bold"), f"({shortened(arguments)})")
-    if call.error is not None:
-        yield Text(f"→ error: {shortened(call.error)}", style="red")
-    elif call.result is not None:
-        noted = " (answered before)" if call.repeated else ""
-        if call.left_out:
-            noted += f" ({call.left_out} tokens not shown to the model)"
-        yield Text(f"→ {shortened(json.dumps(call.result, ensure_ascii=False, default=str))}{noted}")
-
-
-def step_body(step: Step) -> RenderableType:
-    """What a step did: its calls, or the text it left."""
-    lines: list[Text] = []
-    if step.calls and step.outcome != "code":
-        for call in step.calls:
-            lines.extend(call_lines(call))
-    elif step.text:
-        lines.append(Text(shortened(step.text)))
-        for call in step.calls:
-            lines.extend(list(call_lines(call))[1:])
-    if step.error:
-        lines.append(Text(shortened(step.error), style="red"))
-    if step.outcome in _DROPPED:
-        lines.append(Text(_DROPPED[step.outcome], style="dim italic"))
-    elif step.outcome == "unsafe":
-        lines.append(Text("unsafe: refused", style="bold red"))
-    if step.weighed is not None and _SHOWN.get(step.weighed.opening, step.outcome) == step.outcome:
-        what, threshold = step.weighed.opening.replace("_", " "), step.weighed.threshold
-        since = "" if threshold is None else f", {what} from {threshold:.3f}"
-        lines.append(Text(f"p({what}) = {step.weighed.probability:.3f}{since}", style="dim"))
-    if step.open_tools is not None:
-        lines.append(Text(f"may call {', '.join(step.open_tools) or 'nothing'}", style="dim"))
-    if step.asked:
-        lines.append(Text(f"missing for a call: {', '.join(step.asked)}", style="dim"))
-    if step.tried is not None:
-        count, passed = step.tried
-        tried = f", tried {count} programs" if count > 1 else ""
-        lines.append(Text(f"{'gets through' if passed else 'fails'} the request's examples{tried}", style="dim"))
-    return Group(*lines)
-
-
-def trace_table(steps: Sequence[Step]) -> Table:
-    """One row a step: which skill, how sure, what it did, its tokens and its milliseconds."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=True)
-    table.add_column("", justify="right", style="dim", no_wrap=True)
-    table.add_column("skill", no_wrap=True)
-    table.add_column("p", justify="right", no_wrap=True)
-    table.add_column("what", ratio=1)
-    table.add_column("tokens", justify="right", no_wrap=True)
-    table.add_column("ms", justify="right", no_wrap=True)
-    for step in steps:
-        chosen = {"screen": "screened", "policy": "forced", "repair": "repair"}.get(step.decided_by, "")
-        sure = Text(f"{step.probability:.2f}")
-        if step.route.abstained or chosen:
-            sure.append(f"\n{chosen or 'abstained'}", style="dim")
-        tokens = Text(f"+{step.tokens.generated}")
-        if step.tokens.forced:
-            tokens.append(f"\n{step.tokens.forced} forced", style="dim")
-        tokens.append(f"\n{step.tokens.prefilled} prefilled", style="dim")
-        if step.tokens.recomputed:
-            tokens.append(f"\n{step.tokens.recomputed} recomputed", style="dim")
-        phases = {name: ms for name, ms in step.ms.items() if name != "first_token"}
-        total = Text(f"{sum(phases.values()):.0f}")
-        for name, ms in phases.items():
-            if ms >= 1.0:
-                total.append(f"\n{name} {ms:.0f}", style="dim")
-        table.add_row(str(step.index + 1), skill_text(step.skill), sure, step_body(step), tokens, total)
-    return table
-
-
-def show_result(console: Console, result: RunResult, trace: bool = True) -> None:
-    """A run's trace and what came of it."""
-    if trace:
-        console.print(trace_table(result.steps))
+def show_result(console: Console, result: RunResult) -> None:
+    """A run's steps and what came of them."""
+    console.print(steps_tree(result.steps))
     for gate in result.gates:
         if gate.outcome not in ("passed", "safe") or gate.undecided:
             which = f"{gate.place} ({gate.tool})" if gate.tool else gate.place

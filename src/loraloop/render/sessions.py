@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from loraloop.agent.sessions.export import call_state
-from loraloop.render.result import shortened, trace_table
+from loraloop.render.steps import shortened, steps_tree
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -40,7 +40,7 @@ def show_session(console: Console, session: Session) -> None:
     console.print(Text.assemble((info.id, "bold"), f"  {info.title}  ", _state(info)))
     for turn in session.turns:
         console.print(Text.assemble("\n", (f"{turn.number + 1}. ", "bold"), shortened(turn.prompt, 200)))
-        console.print(trace_table(turn.steps))
+        console.print(steps_tree(turn.steps))
         if turn.calls:
             console.print(_calls_table(turn.calls))
         if turn.result is not None and turn.result.output:

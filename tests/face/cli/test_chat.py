@@ -24,7 +24,7 @@ from loraloop.agent.loop.transcript import as_tools
 from loraloop.cli.chat.command import converse
 from loraloop.cli.chat.conversation import Conversation, read_messages
 from loraloop.cli.chat.slash_commands import COMMANDS
-from loraloop.render.result import harmless
+from loraloop.render.steps import harmless
 from loraloop.testing import ScriptedRuntime, answer, calls, code
 from loraloop.tool_schemas.errors import InputError
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from loraloop.render.result import short_time
+from loraloop.render.steps import short_time
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from loraloop.render.result import harmless, short_time, shortened
+from loraloop.render.steps import harmless, short_time, shortened
 
 if TYPE_CHECKING:
     from loraloop.agent import Runtime, Step

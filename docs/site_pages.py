@@ -1,0 +1,62 @@
+"""A hook of `mkdocs.yml`: the README as the first page, and a page for each file outside docs/ that a page links to."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).resolve().parents[1]
+LINK = re.compile(r"(?<=\]\()([^)#:\s]+)(?=[#)])")
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Adds the generated pages."""
+    made: dict[str, str] = {}
+    waiting = {page.src_uri: f"docs/{page.src_uri}" for page in files.documentation_pages()} | {"index.md": "README.md"}
+    while waiting:
+        uri, path = waiting.popitem()
+        text = (ROOT / path).read_text(encoding="utf-8")
+        made[uri] = LINK.sub(lambda found, uri=uri, path=path: _relative(found[1], uri, path), text)
+        targets = {posixpath.normpath(posixpath.join(posixpath.dirname(path), link)) for link in LINK.findall(text)}
+        for target in targets:
+            page = _page(target)
+            if not page.startswith("source/") or not (ROOT / target).exists() or page in made or page in waiting:
+                continue
+            if target.endswith(".md"):
+                waiting[page] = target
+            else:
+                made[page] = _shown(target)
+    for uri, text in made.items():
+        if (known := files.get_file_from_path(uri)) is not None:
+            files.remove(known)
+        files.append(File.generated(config, uri, content=text))
+    return files
+
+
+def _page(path: str) -> str:
+    """The page that shows a file or folder of the repository; for what is in docs/, itself."""
+    if path == "README.md":
+        return "index.md"
+    if path.startswith("docs/"):
+        return path.removeprefix("docs/")
+    return f"source/{path.removesuffix('.md')}.md"
+
+
+def _relative(link: str, uri: str, path: str) -> str:
+    """A link of a file of the repository, as its page has to say it."""
+    target = posixpath.normpath(posixpath.join(posixpath.dirname(path), link))
+    return posixpath.relpath(_page(target), posixpath.dirname(uri) or ".")
+
+
+def _shown(path: str) -> str:
+    """A file as a block of code, or the names in a folder."""
+    place = ROOT / path
+    if place.is_dir():
+        names = sorted(each.relative_to(place).as_posix() for each in place.rglob("*") if each.is_file())
+        return f"# {path}\n\n" + "\n".join(f"- `{name}`" for name in names if "__pycache__" not in name) + "\n"
+    text = place.read_text(encoding="utf-8")
+    return f"# {path}\n\n````{place.suffix.removeprefix('.')}\n{text.rstrip()}\n````\n"

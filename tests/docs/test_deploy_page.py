@@ -1,0 +1,72 @@
+"""The page on deploying: its container file and its unit start a command that exists, with extras that exist."""
+
+from __future__ import annotations
+
+import configparser
+import importlib.util
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import typer
+
+from loraloop.cli.main import app
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+CONTAINER = ROOT / "examples" / "deploy" / "Containerfile"
+UNIT = ROOT / "examples" / "deploy" / "loraloop.service"
+
+
+def check_command(words: list[str]) -> None:
+    """The command line is one that `loraloop serve` takes."""
+    program, name, *rest = words
+    group: object = typer.main.get_command(app)
+    serve = group.commands[name]  # type: ignore[attr-defined]
+    assert Path(program).name == "loraloop"
+    serve.make_context(name, list(rest))
+
+
+def test_the_containers_command_and_extras_exist() -> None:
+    lines = CONTAINER.read_text(encoding="utf-8").splitlines()
+    kinds = {line.partition(" ")[0] for line in lines if line and not line.startswith("#")}
+    assert kinds <= {"FROM", "RUN", "COPY", "USER", "ENV", "EXPOSE", "VOLUME", "HEALTHCHECK", "CMD"}
+    check_command(json.loads(lines[-1].removeprefix("CMD ")))
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    for file in (CONTAINER.read_text(encoding="utf-8"), PAGE):
+        named = re.findall(r"(?:loraloop|/src)\[([\w,-]+)\]", file)
+        assert named and {name for each in named for name in each.split(",")} <= extras.keys()
+
+
+@pytest.mark.skipif(shutil.which("hadolint") is None, reason="hadolint is not installed")
+def test_the_container_file_is_linted() -> None:
+    done = subprocess.run(["hadolint", "--failure-threshold", "info", str(CONTAINER)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_units_command_exists_and_systemd_accepts_it(tmp_path: Path) -> None:
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read(UNIT, encoding="utf-8")
+    check_command(shlex.split(unit["Service"]["ExecStart"]))
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd is not installed")
+    copy = tmp_path / UNIT.name
+    copy.write_text(UNIT.read_text(encoding="utf-8").replace("/opt/loraloop/bin/loraloop", sys.executable))
+    done = subprocess.run(["systemd-analyze", "verify", str(copy)], capture_output=True, text=True)
+    assert done.returncode == 0 and UNIT.name not in done.stderr, done.stderr
+
+
+def test_the_metrics_that_are_worth_an_alarm_exist() -> None:
+    found = importlib.util.find_spec("loraloop.server")
+    assert found is not None and found.submodule_search_locations
+    (folder,) = found.submodule_search_locations
+    code = "".join(file.read_text(encoding="utf-8") for file in Path(folder).glob("*.py"))
+    named = re.findall(r"`(loraloop_\w+)", PAGE)
+    assert len(named) == 3 and all(name.removesuffix("_total") in code for name in named)
