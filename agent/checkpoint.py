@@ -19,7 +19,7 @@ from loraloop.agent.step import Compaction, Decision, GateRecord, Step, StopReas
 from loraloop.agent.tools.calls import Deny, PendingCall
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.jsontext import dumps, levels
-from loraloop.tool_schemas.schema.places import json_path
+from loraloop.tool_schemas.schema.untitled import first_problem
 from loraloop.tool_schemas.tools.calls import Call
 
 VERSION = 2
@@ -305,8 +305,7 @@ class Checkpoint:
         except RecursionError:
             raise InputError("the pending run is nested too deeply to be one") from None
         except pydantic.ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            raise InputError(f"the pending run is damaged: {json_path(first['loc'])}: {first['msg']}") from None
+            raise InputError(f"the pending run is damaged: {': '.join(first_problem(error))}") from None
         if wrong := made.flaw():
             raise InputError(f"the pending run is damaged: {wrong}")
         check(data, key)

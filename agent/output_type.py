@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import typing
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic
@@ -14,7 +13,7 @@ from loraloop.tool_schemas.errors import SchemaError
 from loraloop.tool_schemas.grammar.grammar import Choice, JsonSchema, Lark, Regex, Term, term_of
 from loraloop.tool_schemas.jsontext import dumps, strict_loads
 from loraloop.tool_schemas.schema.findings import OnUnsupported
-from loraloop.tool_schemas.schema.places import json_path
+from loraloop.tool_schemas.schema.untitled import first_problem, untitled_schema
 from loraloop.tool_schemas.schema.validation import check_value
 
 if TYPE_CHECKING:
@@ -121,16 +120,9 @@ def _adapter(said: Any) -> pydantic.TypeAdapter[Any] | None:
 
 def _schema_of(adapter: pydantic.TypeAdapter[Any]) -> dict[str, Any]:
     import pydantic
-    from pydantic.json_schema import GenerateJsonSchema
-
-    class Untitled(GenerateJsonSchema):
-        def field_title_should_be_set(self, schema: Any) -> bool:
-            return False
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a default that has no JSON form is left out
-            return adapter.json_schema(schema_generator=Untitled)
+        return untitled_schema(adapter.json_schema)
     except (pydantic.errors.PydanticUserError, TypeError, ValueError) as error:
         raise SchemaError(f"the output type has no JSON form: {str(error).splitlines()[0]}") from error
 
@@ -164,5 +156,5 @@ def _parsed(adapter: pydantic.TypeAdapter[Any], text: str) -> Any:
     try:
         return adapter.validate_json(text)
     except pydantic.ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise SchemaError(first["msg"], json_path(first["loc"])) from error
+        place, wrong = first_problem(error)
+        raise SchemaError(wrong, place) from error

@@ -13,9 +13,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from loraloop.render.report import BenchmarkReport, command_line, machine, number, spread, versions
+from loraloop.render.report import BenchmarkReport, command_line, machine, number, spread
 
-__all__ = ["BenchmarkReport", "command_line", "finish", "machine", "number", "options", "spread", "versions"]
+__all__ = ["BenchmarkReport", "command_line", "finish", "machine", "number", "options", "spread"]
 
 
 def options(description: str, limit: int | None = None, seed: int = 0) -> argparse.ArgumentParser:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from loraloop.kernels.reference import BLOCK, LEVELS, nf4_dequantize
+from loraloop.kernels.reference import BLOCK, nf4_dequantize
 
 
 class Nf4Weight:
@@ -84,8 +84,3 @@ class Nf4Weight:
 def has_kernels(device: torch.device) -> bool:
     """Whether our kernels serve this device: bfloat16 products on tensor cores begin with Ampere (8.0)."""
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
-
-
-def same_levels(quant_state: Any) -> bool:
-    """Whether bitsandbytes means the same values by its codes as our kernels do."""
-    return torch.equal(quant_state.code.cpu(), torch.tensor(LEVELS))

@@ -126,10 +126,10 @@ def refit(
     if len(others):
         known = torch.cat([known, negative])
         labels = torch.cat([labels, torch.zeros(len(negative), dtype=torch.long)])
-    fitted, left_out, target = _calibrated(router.choice, name, new, known, labels, rng)
+    fitted, left_out, target = _calibrated(router.choice, name, new, known=known, labels=labels, rng=rng)
     words = [texts[-1].content[:90] for texts in requests]
     memory = router.memory.extended(new, name, [text for text in words for _ in range(len(new) // len(words))])
-    scores = _scores(router, fitted, left_out, target, len(negative), held)
+    scores = _scores(router, fitted, left_out, target, negatives=len(negative), test=held)
     made = replace(router, choice=fitted, memory=memory, card=_card(router, name, len(requests), scores))
     return Refit(made, name, scores)
 

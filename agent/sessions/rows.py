@@ -16,6 +16,7 @@ from loraloop.agent.step import Step
 from loraloop.agent.tools.calls import CallRecord
 from loraloop.tool_schemas.errors import SessionBusyError, SessionError
 from loraloop.tool_schemas.jsontext import dumps
+from loraloop.tool_schemas.schema.untitled import first_problem
 from loraloop.tool_schemas.tools.calls import Call
 
 Place = tuple[int, int, int, int]
@@ -130,8 +131,7 @@ def loaded(kind: Any, text: str, what: str) -> Any:
     except (ValueError, TypeError, RecursionError) as error:
         why = str(error).partition("\n")[0]
         if isinstance(error, pydantic.ValidationError):
-            first = error.errors(include_url=False, include_input=False)[0]
-            why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+            why = ": ".join(first_problem(error))
         raise SessionError(
             f"the sessions: {what} is damaged ({why}). session.give_up(), or `loraloop sessions give-up`, keeps "
             "its messages up to the first damaged one and ends an interrupted run; or restore a copy of the file"

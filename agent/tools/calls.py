@@ -124,9 +124,9 @@ def call_key(call: Call) -> str:
     return call.name + "\n" + json.dumps(call.arguments, sort_keys=True, ensure_ascii=False)
 
 
-def clipped(text: str, most: int = 400) -> str:
+def clipped(text: str) -> str:
     """The beginning of a text: jsonschema quotes whole values in its errors."""
-    return text if len(text) <= most else f"{text[:most]}…"
+    return text if len(text) <= 400 else f"{text[:400]}…"
 
 
 def checked(call: PendingCall, said: object, tool: Tool | None) -> Approval:

@@ -75,10 +75,10 @@ def _digest(router: Any) -> str:
 
 
 @cache
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that a result may depend on."""
+def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
+    """Versions of Python and of the packages that are installed; by default those that a result may depend on."""
     found = {"python": platform.python_version()}
-    for package in PACKAGES:
+    for package in packages:
         try:
             found[package] = version(package)
         except PackageNotFoundError:

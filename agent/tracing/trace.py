@@ -17,6 +17,7 @@ from loraloop.agent.tracing import redact
 from loraloop.agent.tracing.format_1 import trace_of
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.jsontext import dumps, levels
+from loraloop.tool_schemas.schema.untitled import first_problem
 from loraloop.tool_schemas.tools.calls import Call
 
 if TYPE_CHECKING:
@@ -267,9 +268,7 @@ class Trace:
         try:
             return trace_type().validate_python(data)
         except pydantic.ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            place = ".".join(map(str, first["loc"]))
-            raise InputError(f"the trace is damaged at {place}: {first['msg']}") from None
+            raise InputError(f"the trace is damaged at {': '.join(first_problem(error))}") from None
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Trace:

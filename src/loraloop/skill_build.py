@@ -164,7 +164,8 @@ def build(order: BuildOrder, *, base: Base | None = None, observer: Observer | N
         InputError: Nothing could be trained, or the data folder lacks what the records stand on.
         BaseModelError: The base cannot be loaded.
     """
-    from loraloop.render.report import command_line, machine, versions
+    from loraloop.agent.tracing.provenance import versions
+    from loraloop.render.report import PACKAGES, command_line, machine
 
     watch, start = observer or Silent(), time.perf_counter()
     loaded = base or load(order, watch)
@@ -184,7 +185,7 @@ def build(order: BuildOrder, *, base: Base | None = None, observer: Observer | N
     card = json.loads((router / "router.json").read_text(encoding="utf-8"))["card"]
     if order.data is None:
         notes.append("trained on the records of this package alone; --data names the folder of public sets for more")
-    facts = {"base": order.base, "command": command_line(), "machine": machine(), "versions": versions()}
+    facts = {"base": order.base, "command": command_line(), "machine": machine(), "versions": versions(PACKAGES)}
     report = BuildReport(
         base=f"{loaded.name} ({loaded.form})",
         folder=order.out,

@@ -231,7 +231,14 @@ def _refit(prepared: Prepared, notes: list[str]) -> Refit | None:
     test = [record.messages for record in prepared.gathered.held_out if _routable(record.messages)]
     try:
         start = _router(recipe, base)
-        return refit(base, start, recipe.content.skill.name, requests[: part.limit], others, test[: part.limit])
+        return refit(
+            base,
+            start,
+            recipe.content.skill.name,
+            requests=requests[: part.limit],
+            others=others,
+            test=test[: part.limit],
+        )
     except SkillError as error:
         notes.append(f"the router was left as it is: {error}")
         return None
@@ -293,7 +300,8 @@ def _register(recipe: Recipe, base: Base, skill: Path, router: Path | None) -> P
 def _report(prepared: Prepared, trained: Trained) -> RecipeReport:
     """What is known as soon as a skill is trained: data, training and facts."""
     from loraloop.adapters.training.recipe.report import RecipeReport
-    from loraloop.render.report import machine, versions
+    from loraloop.agent.tracing.provenance import versions
+    from loraloop.render.report import PACKAGES, machine
 
     gathered, card = prepared.gathered, trained.skill.card
     found = card.training
@@ -324,7 +332,7 @@ def _report(prepared: Prepared, trained: Trained) -> RecipeReport:
             "fingerprints": card.fingerprints.model_dump(),
             "data_sha256": found["data_sha256"],
             "machine": machine(),
-            "versions": versions(),
+            "versions": versions(PACKAGES),
         },
         log=trained.log,
     )

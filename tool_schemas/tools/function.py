@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 import typing
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from loraloop.tool_schemas.errors import SchemaError, ToolError
 from loraloop.tool_schemas.jsontext import dumps
+from loraloop.tool_schemas.schema.untitled import first_problem, untitled_schema
 from loraloop.tool_schemas.tools.context import Binding, Context
 from loraloop.tool_schemas.tools.function_signature import read_signature
 
@@ -171,22 +171,9 @@ def _field(parameter: inspect.Parameter, annotation: Any, told: str) -> tuple[An
 def _schema_of(model: type[Any], called: str) -> dict[str, Any]:
     """The JSON Schema of a model, without the titles that pydantic makes up."""
     import pydantic
-    from pydantic.json_schema import GenerateJsonSchema
-
-    class _Untitled(GenerateJsonSchema):
-        def decimal_schema(self, schema: Any) -> Any:
-            # The standard form is number or text with a look-around, which no grammar can decode.
-            bounds = {key: value for key, value in schema.items() if key in ("ge", "gt", "le", "lt")}
-            plain: Any = {"type": "float", **{key: float(value) for key, value in bounds.items()}}
-            return self.float_schema(plain)
-
-        def field_title_should_be_set(self, schema: Any) -> bool:
-            return False
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a default that has no JSON form is left out
-            schema: dict[str, Any] = model.model_json_schema(schema_generator=_Untitled)
+        schema = untitled_schema(model.model_json_schema)
     except (pydantic.errors.PydanticUserError, TypeError, ValueError) as error:
         raise SchemaError(f"tool {called!r}: {_first_line(error)}; use a type that JSON can hold") from error
     root = schema.pop("$ref", "").removeprefix("#/$defs/")  # a model that contains itself
@@ -205,9 +192,8 @@ def _converted(model: type[Any], arguments: dict[str, Any]) -> Any:
     try:
         return model.model_validate_json(dumps(arguments))  # as JSON: strict models take its texts for dates
     except pydantic.ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = "$" + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in first["loc"])
-        raise SchemaError(first["msg"], place) from error
+        place, wrong = first_problem(error)
+        raise SchemaError(wrong, place) from error
     except Exception as error:  # a validator of the user's own that fails
         raise ToolError(f"{type(error).__name__}: {error}") from error
 

@@ -66,13 +66,13 @@ class Plan:
             offset += count
         flat = [token for row in rows for token in row]
         return cls(
-            torch.tensor(flat, dtype=torch.long, device=device),
-            given,
-            counts,
-            list(past) if past is not None else [0] * len(counts),
-            prefix,
-            torch.tensor(wanted, dtype=torch.long, device=device),
-            None if min(counts) == longest else torch.tensor(places, dtype=torch.long, device=device),
+            tokens=torch.tensor(flat, dtype=torch.long, device=device),
+            given=given,
+            counts=counts,
+            past=list(past) if past is not None else [0] * len(counts),
+            prefix=prefix,
+            wanted=torch.tensor(wanted, dtype=torch.long, device=device),
+            places=None if min(counts) == longest else torch.tensor(places, dtype=torch.long, device=device),
         )
 
     @property

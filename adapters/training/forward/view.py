@@ -61,4 +61,5 @@ def training_view(base: Base, precision: Precision = "base", shards: Shards | No
     else:
         head = shards.repeat(embedding) if shards and isinstance(embedding, ShardedWeight) else embedding
     assert isinstance(embedding, DenseWeight | ShardedWeight)
-    return Decoder(served.config, embedding, layers, served.norm.to(device, dtype), head, dtype, device)
+    norm = served.norm.to(device, dtype)
+    return Decoder(served.config, embedding, layers, norm=norm, head=head, dtype=dtype, device=device)

@@ -43,13 +43,13 @@ class SkillTeacher:
 
 
 class BaseTeacher:
-    """Another base with the same tokenizer, bare or with a skill.
+    """Another base with the same tokenizer.
 
     Raises:
         InputError: if the tokenizers differ.
     """
 
-    def __init__(self, teacher: Base, student: Base, payload: Payload | None = None) -> None:
+    def __init__(self, teacher: Base, student: Base) -> None:
         words = [[base.tokenizer.token_bytes(token) for token in _probe(base)] for base in (teacher, student)]
         if words[0] != words[1] or not _same_words(teacher, student):
             raise InputError(
@@ -57,10 +57,10 @@ class BaseTeacher:
                 "(a teacher at an endpoint, or a Sampler), or take a teacher of the same family"
             )
         self.identity = teacher.fingerprints.weights
-        self._reader, self._payload = Reader(training_view(teacher)), payload
+        self._reader = Reader(training_view(teacher))
 
     def states(self, reader: Reader, scored: Scored) -> tuple[Decoder, Tensor]:
-        return self._reader.decoder, self._reader.read(scored.examples, self._payload).states
+        return self._reader.decoder, self._reader.read(scored.examples, None).states
 
 
 @dataclass(frozen=True, slots=True)

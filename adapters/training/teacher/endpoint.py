@@ -59,12 +59,12 @@ class Endpoint:
         if clash := {"model", "messages", "stream", "n"} & set(self.options):
             raise InputError(f"options cannot hold {', '.join(sorted(clash))}: the teacher sets them itself")
 
-    def write(self, transcripts: Sequence[Sequence[Message]], done: Callable[[int], None] | None = None) -> list[str]:
+    def write(self, transcripts: Sequence[Sequence[Message]], done: Callable[[], None] = lambda: None) -> list[str]:
         """A completion of each transcript, in their order.
 
         Args:
             transcripts: messages up to the step.
-            done: called with the number of completions there are so far, one after another, in the caller's thread.
+            done: called after each completion, in the caller's thread.
 
         Raises:
             InputError: the endpoint refuses a request, or answers something else than a completion.
@@ -80,10 +80,9 @@ class Endpoint:
         with client, ThreadPoolExecutor(self.at_once) as pool:
             jobs = [pool.submit(self._one, client, messages) for messages in transcripts]
             try:
-                for finished, job in enumerate(as_completed(jobs), 1):
+                for job in as_completed(jobs):
                     job.result()
-                    if done:
-                        done(finished)
+                    done()
                 return [job.result() for job in jobs]
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)

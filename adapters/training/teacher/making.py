@@ -4,34 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.training.data.example import system_content
 from loraloop.adapters.training.data.record import SKILL_OF, Record
 from loraloop.adapters.training.scoring.metrics import scores
 from loraloop.adapters.training.scoring.score import Runs, right
-from loraloop.adapters.training.teacher.preferences import Judged
 from loraloop.adapters.training.teacher.sampler import SkillSampler
 from loraloop.adapters.training.trainer.whole import write_text
 from loraloop.tool_schemas.errors import InputError
 
-Done = Callable[[int], None]
+PAIRS = 2
+"""Most preference pairs of one transcript."""
 Row = dict[str, Any]
 
 
-class CompletionWriter(Protocol):
-    """What writes a completion of each transcript; `endpoint.Endpoint` is one."""
-
-    def write(self, transcripts: Sequence[Sequence[Message]], done: Done | None = None) -> list[str]: ...
-
-
-def taught(records: Sequence[Record], teacher: CompletionWriter, done: Done | None = None) -> list[Row]:
-    """The records with a teacher's completions in place of their own."""
+def taught(records: Sequence[Record], write: Callable[[Sequence[Sequence[Message]]], list[str]]) -> list[Row]:
+    """The records with a teacher's completions in place of their own; `write` writes one of each transcript."""
     transcripts = _distinct(records)
-    written = teacher.write([record.messages for record in transcripts], done)
+    written = write([record.messages for record in transcripts])
     return [
         {**_row(record), "completion": text} for record, text in zip(transcripts, written, strict=True) if text.strip()
     ]
@@ -42,7 +35,7 @@ def preferences(
     sampler: SkillSampler,
     samples: int = 4,
     runs: Runs | None = None,
-    done: Done | None = None,
+    done: Callable[[], None] = lambda: None,
 ) -> list[Row]:
     """Preference records: of each transcript a right and a wrong output of a skill, at most two pairs.
 
@@ -54,15 +47,16 @@ def preferences(
         sampler: Of the skill; its temperature should be above 0.
         samples: Outputs of each transcript.
         runs: How programs are run, for code with tests.
-        done: Called with the number of transcripts so far.
+        done: Called after each transcript.
     """
     transcripts = _distinct(records)
     written = sampler.write([record.messages for record in transcripts], samples, done)
     rows: list[Row] = []
     for record, texts in zip(transcripts, written, strict=True):
-        said = (text for text in texts if text.strip())
-        found = Judged.of(record.messages, said, partial(is_right, record, runs=runs), record.completion)
-        rows += [{**_row(record), "chosen": good, "rejected": bad} for good, bad in found.pairs()]
+        hits = {text: is_right(record, text, runs) for text in dict.fromkeys(texts) if text.strip()}
+        good = [text for text, hit in hits.items() if hit] or [record.completion]
+        bad = [text for text, hit in hits.items() if not hit][:PAIRS]
+        rows += [{**_row(record), "chosen": good[at % len(good)], "rejected": text} for at, text in enumerate(bad)]
     return rows
 
 

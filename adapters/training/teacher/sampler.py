@@ -46,14 +46,14 @@ class SkillSampler:
             self._bank.add(self.skill)
 
     def write(
-        self, transcripts: Sequence[Sequence[Message]], samples: int = 1, done: Callable[[int], None] | None = None
+        self, transcripts: Sequence[Sequence[Message]], samples: int = 1, done: Callable[[], None] = lambda: None
     ) -> list[list[str]]:
         """`samples` completions of each transcript.
 
         Args:
             transcripts: messages up to the step.
             samples: drawn independently.
-            done: called with the number of transcripts written so far.
+            done: called after each transcript.
         """
         written: list[list[str]] = [[] for _ in transcripts]
         step = max(1, self.batch // samples)
@@ -63,8 +63,7 @@ class SkillSampler:
             texts = self._together([transcripts[place] for place in places], places, samples)
             for place, found in zip(places, texts, strict=True):
                 written[place] = found
-            if done:
-                done(start + len(places))
+                done()
         return written
 
     def _together(self, transcripts: Sequence[Sequence[Message]], places: Sequence[int], samples: int) -> Any:

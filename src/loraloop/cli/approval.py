@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,29 +25,28 @@ WAITS = 3
 """Exit code of a run that waits for approval."""
 EVERY = "all"
 
-PendingFile = Annotated[
-    Path | None,
-    typer.Option("--pending", help="Do not ask for approval here: write the run that waits to this file, exit code 3."),
-]
-ResumeFile = Annotated[
-    Path | None, typer.Option("--resume", help="Go on with the run in a file that --pending wrote; no prompt.")
-]
-ApproveIds = Annotated[
-    list[str] | None, typer.Option("--approve", help="With --resume: id of a call that may run, or `all`; repeatable.")
-]
-DenyIds = Annotated[
-    list[str] | None, typer.Option("--deny", help="With --resume: ID or ID=REASON of a call that may not; repeatable.")
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """What the command line says about runs that wait: where they go, where one comes from, and what is decided."""
 
-    pending: Path | None = None
-    resume: Path | None = None
-    approve: Sequence[str] = ()
-    deny: Sequence[str] = ()
+    pending: Annotated[
+        Path | None,
+        typer.Option(
+            "--pending", help="Do not ask for approval here: write the run that waits to this file, exit code 3."
+        ),
+    ] = None
+    resume: Annotated[
+        Path | None, typer.Option("--resume", help="Go on with the run in a file that --pending wrote; no prompt.")
+    ] = None
+    approve: Annotated[
+        list[str] | None,
+        typer.Option("--approve", help="With --resume: id of a call that may run, or `all`; repeatable."),
+    ] = None
+    deny: Annotated[
+        list[str] | None,
+        typer.Option("--deny", help="With --resume: ID or ID=REASON of a call that may not; repeatable."),
+    ] = None
 
     def check(self, prompt: str) -> None:
         """Raises InputError if the options do not go together."""
@@ -87,15 +86,16 @@ class Waiting:
         from loraloop.agent import Approve, Deny
 
         decisions: dict[str, Approve | Deny] = {}
-        for text in self.deny:
+        for text in self.deny or ():
             name, _, reason = text.partition("=")
             decisions[name] = Deny(reason)
-        for name in self.approve:
+        approved = self.approve or ()
+        for name in approved:
             if name in decisions:
                 raise InputError(f"--approve and --deny both name {name}: choose one")
-        if EVERY in self.approve:
+        if EVERY in approved:
             decisions = {**{call.id: Approve() for call in pending.waiting}, **decisions}
-        return {**decisions, **{name: Approve() for name in self.approve if name != EVERY}}
+        return {**decisions, **{name: Approve() for name in approved if name != EVERY}}
 
     def keep(self, pending: PendingRun) -> None:
         """Writes a run that waits to its file, whole or not at all, for nobody else to read; says how to go on."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -109,6 +108,7 @@ def teacher(
     What an endpoint has answered is kept beside the file that is written, so a command that was cut goes on.
     """
     from loraloop.adapters.training.teacher.making import taught, write_rows
+    from loraloop.render.progress import counting
     from loraloop.tool_schemas.errors import InputError
 
     if bool(url) == bool(base):
@@ -118,13 +118,18 @@ def teacher(
         from loraloop.adapters.training.teacher.endpoint import Endpoint
 
         kept = out.with_name(f"{out.name}.answers")
-        writer: Any = Endpoint(
+        teacher: Any = Endpoint(
             url, model, folder=kept, key_variable=key, options={"max_tokens": max_tokens}, per_minute=per_minute
         )
     else:
-        writer = _Single(_sampler(base, quantize, skill, 0.0, max_tokens))
-    with _progress(len(records)) as done:
-        write_rows(rows := taught(records, writer, done), out)
+        teacher = _sampler(base, quantize, skill, 0.0, max_tokens)
+    with counting("writing", len(records)) as done:
+
+        def write(transcripts: Sequence[Any]) -> list[str]:
+            written = teacher.write(transcripts, done=done)
+            return written if url else [text for (text,) in written]
+
+        write_rows(rows := taught(records, write), out)
     sys.stderr.write(f"{len(rows)} records written to {out}\n")
 
 
@@ -146,10 +151,11 @@ def preferences(
     from loraloop.adapters.training.teacher.making import preferences as made
     from loraloop.adapters.training.teacher.making import write_rows
     from loraloop.evals.bench import runs_program
+    from loraloop.render.progress import counting
 
     records = _records(files, contract, form, limit)
     sampler = _sampler(base, quantize, skill, temperature, max_tokens)
-    with _progress(len(records)) as done:
+    with counting("writing", len(records)) as done:
         write_rows(rows := made(records, sampler, samples, runs_program, done), out)
     sys.stderr.write(f"{len(rows)} pairs written to {out}\n")
 
@@ -184,16 +190,6 @@ def from_traces(
     sys.stderr.write(f"{len(found.records)} records, {len(found.pairs)} pairs{left}\n")
 
 
-class _Single:
-    """A sampler as something that writes one completion of each transcript."""
-
-    def __init__(self, sampler: Any) -> None:
-        self.sampler = sampler
-
-    def write(self, transcripts: Sequence[Any], done: Any = None) -> list[str]:
-        return [texts[0] for texts in self.sampler.write(transcripts, 1, done)]
-
-
 def _records(files: Sequence[Path], contract: Contract, form: str, limit: int | None) -> list[Record]:
     """The usable records of some files; broken ones are an error."""
     from loraloop.adapters.training.data.checker import Checker
@@ -216,20 +212,3 @@ def _sampler(base: str, quantize: str | None, skill: str, temperature: float, lo
 
     loaded = open_base(base, quantize)
     return SkillSampler(loaded, find_skill(skill, Path.cwd()) if skill else None, temperature, longest)
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """Yields what takes the number of transcripts done."""
-    from loraloop.render.progress import counting
-
-    with counting("writing", total) as step:
-        reached = 0
-
-        def done(now: int) -> None:
-            nonlocal reached
-            while reached < now:
-                reached += 1
-                step()
-
-        yield done

@@ -7,15 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from loraloop.cli.approval import (
-    WAITS,
-    ApproveIds,
-    DenyIds,
-    PendingFile,
-    ResumeFile,
-    Waiting,
-    decisions_at_terminal,
-)
+from loraloop.cli.approval import WAITS, Waiting, decisions_at_terminal
 from loraloop.cli.options import (
     AgentOptions,
     AsJson,
@@ -43,13 +35,10 @@ def run(
     agent: AgentOptions,
     tools: ToolSources,
     base: BaseOptions,
+    waiting: Waiting,
     prompt: Prompt = "",
     passages: PassageFile = None,
     stream: Annotated[bool, typer.Option("--stream", help="Print tokens as they come; with --json, events.")] = False,
-    pending: PendingFile = None,
-    resume: ResumeFile = None,
-    approve: ApproveIds = None,
-    deny: DenyIds = None,
     session: Annotated[
         str | None, typer.Option("--session", help="Keep the conversation under this name, or go on with it.")
     ] = None,
@@ -69,7 +58,6 @@ def run(
     from loraloop.agent.sessions.sessions import Sessions
     from loraloop.agent.tracing.tracer import Tracer
 
-    waiting = Waiting(pending, resume, approve or (), deny or ())
     waiting.check(prompt)
     paused = waiting.read()
     request = text_of(prompt) if paused is None else ""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from loraloop.adapters.training.recipe.preview import Estimate, Shown
     from loraloop.adapters.training.recipe.report import RecipeReport
     from loraloop.adapters.training.recipe.run import Prepared
+    from loraloop.render.training import Watch
 
 
 def train(
@@ -49,7 +49,9 @@ def train(
         console().print(f"router: {run_router_recipe(recipe, data=data or '', output=out or '', observer=watch)}")
         return
     if dry_run:
-        _dry_run(recipe, examples, watch, as_json, first, data)
+        prepared, reckoned = _measured(recipe, data, watch)
+        if first:
+            _show_dry_run(prepared, examples, reckoned, as_json)
         return
     report = run_recipe(recipe, data=data or "", output=out or "", observer=watch)
     if not first:
@@ -60,8 +62,9 @@ def train(
     _show(report)
 
 
-def _dry_run(recipe: Path, count: int, watch: Any, as_json: bool, first: bool, data: Path | None) -> None:
-    from loraloop.adapters.training.recipe.preview import estimate, shown
+def _measured(recipe: Path, data: Path | None, watch: Watch) -> tuple[Prepared, Estimate]:
+    """A training that is ready to begin, and what it would take; each process of it measures a few steps."""
+    from loraloop.adapters.training.recipe.preview import estimate
     from loraloop.adapters.training.recipe.recipe_file import read_recipe
     from loraloop.adapters.training.recipe.run import load_base, prepare
 
@@ -69,11 +72,15 @@ def _dry_run(recipe: Path, count: int, watch: Any, as_json: bool, first: bool, d
     with watch.loading() as progress:
         base = load_base(read, progress)
     prepared = prepare(read, base)
-    examples = [shown(base, example) for example in prepared.train[:count]]
     watch.say("measuring a few steps …")
-    reckoned = estimate(prepared)
-    if not first:
-        return
+    return prepared, estimate(prepared)
+
+
+def _show_dry_run(prepared: Prepared, count: int, reckoned: Estimate, as_json: bool) -> None:
+    from loraloop.adapters.training.recipe.preview import shown
+    from loraloop.render.training import clock
+
+    examples = [shown(prepared.base, example) for example in prepared.train[:count]]
     if as_json:
         told = {
             "data": prepared.gathered.counts,
@@ -82,12 +89,6 @@ def _dry_run(recipe: Path, count: int, watch: Any, as_json: bool, first: bool, d
         }
         print_json(told)
         return
-    _print_dry_run(prepared, examples, reckoned)
-
-
-def _print_dry_run(prepared: Prepared, examples: Sequence[Shown], reckoned: Estimate) -> None:
-    from loraloop.render.training import clock
-
     out = console()
     for number, example in enumerate(examples, 1):
         learnt = ", ".join(str(len(branch.learnt.ids)) for branch in example.branches)

@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from loraloop.adapters.base.prompting import CALLS_HEADER
+from loraloop.adapters.training.scoring.score import bootstrap
 from loraloop.evals.kept import Kept
 from loraloop.render.report import BenchmarkReport
 from loraloop.router.states import CHOICES
@@ -283,53 +286,28 @@ def interval(
     kinds = sorted({pair for table in groups.values() for pair in table})
     rows = [[float(table[kind]) for kind in kinds] for table in groups.values()]
 
-    def value(totals: Sequence[float]) -> float:
-        return macro_f1(dict(zip(kinds, totals, strict=True)), counted)
+    def value(table: Any) -> float:
+        return macro_f1(dict(zip(kinds, table.sum(0).tolist(), strict=True)), counted)
 
-    return spread(name, rows, value)
+    return _named(name, bootstrap(rows, value, DRAWS))
 
 
-def spread(name: str, rows: Sequence[Sequence[float]], value: Callable[[Sequence[float]], float]) -> dict[str, float]:
-    """A figure of column totals, `{name}`, and its 95 % percentile-bootstrap interval, `{name}_low` and `_high`.
-
-    Args:
-        name: Of the figure.
-        rows: What each drawn thing adds to the columns `[N, K]`.
-        value: From totals `[K]` to the figure.
-    """
-    import torch
-
-    table = torch.tensor(rows, dtype=torch.float64)
-    chosen = torch.randint(len(table), (DRAWS, len(table)), generator=torch.Generator().manual_seed(0))
-    times = torch.zeros(DRAWS, len(table), dtype=torch.float64).scatter_add_(
-        1, chosen, torch.ones_like(chosen).double()
-    )
-    drawn = sorted(value(totals) for totals in (times @ table).tolist())
-    low, high = drawn[int(0.025 * DRAWS)], drawn[int(0.975 * DRAWS) - 1]
-    return {name: value(table.sum(0).tolist()), f"{name}_low": low, f"{name}_high": high}
+def _named(name: str, found: tuple[float, float, float]) -> dict[str, float]:
+    return dict(zip((name, f"{name}_low", f"{name}_high"), found, strict=True))
 
 
 def _calibration(pairs: Sequence[tuple[LabelledState, RouterOutput]]) -> dict[str, float]:
     """Expected calibration error over equally wide bins (Naeini et al. 2015), with its interval."""
-    rows = []
-    for s, a in pairs:
-        best, confidence = a.best
-        row = [0.0] * (3 * BINS)
-        place = min(int(confidence * BINS), BINS - 1)
-        row[place], row[BINS + place], row[2 * BINS + place] = 1.0, confidence, float(best == s.label)
-        rows.append(row)
+    rows = [(confidence, best == s.label) for s, a in pairs for best, confidence in [a.best]]
 
-    def value(totals: Sequence[float]) -> float:
-        n = sum(totals[:BINS])
-        return sum(abs(totals[BINS + k] - totals[2 * BINS + k]) for k in range(BINS)) / n
+    def value(table: Any) -> float:
+        places = np.minimum((table[:, 0] * BINS).astype(int), BINS - 1)
+        gaps = np.bincount(places, weights=table[:, 0] - table[:, 1])
+        return float(np.abs(gaps).sum() / len(table))
 
-    return spread("ece", rows, value)
+    return _named("ece", bootstrap(rows, value, DRAWS))
 
 
 def median(name: str, values: Sequence[float]) -> dict[str, float]:
     """A median with its 95 % bootstrap interval."""
-    rng = random.Random(0)
-    middle = len(values) // 2
-    drawn = sorted(sorted(rng.choices(values, k=len(values)))[middle] for _ in range(DRAWS))
-    low, high = drawn[int(0.025 * DRAWS)], drawn[int(0.975 * DRAWS) - 1]
-    return {name: sorted(values)[middle], f"{name}_low": low, f"{name}_high": high}
+    return _named(name, bootstrap(values, lambda drawn: float(np.median(drawn)), DRAWS))

@@ -11,9 +11,10 @@ import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from loraloop.agent.tracing.provenance import versions
 
 PACKAGES = (
     *("loraloop", "torch", "transformers", "tokenizers", "peft", "outlines", "llguidance"),
@@ -57,7 +58,7 @@ class BenchmarkReport:
             "name": self.name,
             "command": self.command or command_line(),
             "machine": machine(),
-            "versions": versions(),
+            "versions": versions(PACKAGES),
             "n": self.n,
             "metrics": _tidy(self.metrics),
             "peers": {peer: _tidy(numbers) for peer, numbers in self.peers.items()},
@@ -131,17 +132,6 @@ def machine() -> dict[str, str]:
     if torch.cuda.is_available():
         facts["gpu"] = torch.cuda.get_device_name()
     return facts
-
-
-def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
-    """Versions of Python and of the packages that are installed."""
-    found = {"python": platform.python_version()}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def spread(name: str, values: Sequence[float]) -> dict[str, float]:

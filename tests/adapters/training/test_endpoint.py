@@ -14,9 +14,7 @@ import pytest
 
 from loraloop.adapters.base import Message, random_base
 from loraloop.adapters.skill.blank import blank_skill
-from loraloop.adapters.training.data.example import Example
 from loraloop.adapters.training.teacher.endpoint import Endpoint
-from loraloop.adapters.training.teacher.preferences import judged, pairs, verdicts
 from loraloop.adapters.training.teacher.sampler import SkillSampler
 from loraloop.tool_schemas.errors import InputError, LimitError
 
@@ -72,10 +70,10 @@ ASKED = [[Message("user", f"say {letter}")] for letter in "abc"]
 
 def test_completions_are_asked_for_once(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LORALOOP_TEST_KEY", "k")
-    seen: list[tuple[int, int]] = []
+    seen: list[int] = []
     teacher = endpoint(server, tmp_path, options={"temperature": 0})
-    assert teacher.write(ASKED, lambda now: seen.append((now, threading.get_ident()))) == ["SAY A", "SAY B", "SAY C"]
-    assert seen == [(now, threading.get_ident()) for now in (1, 2, 3)], "in order, and never in two threads at once"
+    assert teacher.write(ASKED, lambda: seen.append(threading.get_ident())) == ["SAY A", "SAY B", "SAY C"]
+    assert seen == [threading.get_ident()] * 3, "in the thread that asks"
     assert {key for _, key, _ in server.seen} == {"Bearer k"}
     assert server.seen[0][2]["model"] == "teacher" and server.seen[0][2]["temperature"] == 0
     again = endpoint(server, tmp_path, options={"temperature": 0})
@@ -121,26 +119,6 @@ def test_the_rate_is_kept(server: Server, tmp_path: Path) -> None:
     endpoint(server, tmp_path, per_minute=600).write(ASKED)
     assert time.monotonic() - began >= 0.2
     assert len(server.seen) == 3
-
-
-def example(number: int) -> Example:
-    turn = Message("user", f"request {number}")
-    return Example("safety", "plain", str(number), str(number), (turn,), "gold", "made", "CC0")
-
-
-def test_a_skill_s_own_outputs_become_preferences() -> None:
-    base = random_base(0, scale=0.02)
-    sampler = SkillSampler(base, blank_skill(base, "plain", "text"), temperature=1.0, longest=6, seed=1)
-    found = judged(sampler, [example(n) for n in range(3)], 4, check=lambda _, text: len(text) % 2 == 0)
-    assert [outputs.messages[0].content for outputs in found] == [f"request {n}" for n in range(3)]
-    assert all(len(text) % 2 == 0 for outputs in found for text in outputs.right)
-    assert any(outputs.wrong for outputs in found)
-    for pair in pairs(base, found):
-        assert [branch.desirable for branch in pair.branches] == [True, False]
-    marks = [single.desirable for single in verdicts(base, found)]
-    assert marks.count(False) == sum(len(outputs.wrong) for outputs in found)
-    again = judged(sampler, [example(n) for n in range(3)], 4, check=lambda _, text: len(text) % 2 == 0)
-    assert again == found
 
 
 @pytest.mark.parametrize("wrong", [{"temperature": float("nan")}, {"temperature": float("inf")}, {"longest": 0}])

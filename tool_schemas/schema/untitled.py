@@ -1,0 +1,42 @@
+"""What pydantic says of types and values: JSON Schemas without made-up titles, and the first thing that is wrong."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from loraloop.tool_schemas.schema.places import json_path
+
+if TYPE_CHECKING:
+    import pydantic
+
+
+def untitled_schema(make: Callable[..., dict[str, Any]], **options: Any) -> dict[str, Any]:
+    """The schema of a model or an adapter, without titles; decimals are numbers, and what has no JSON form is left out.
+
+    Args:
+        make: `model_json_schema` of a model, or `json_schema` of an adapter.
+        options: Of `make`.
+    """
+    from pydantic.json_schema import GenerateJsonSchema
+
+    class Untitled(GenerateJsonSchema):
+        def decimal_schema(self, schema: Any) -> Any:
+            # The standard form is number or text with a look-around, which no grammar can decode.
+            bounds = {key: float(schema[key]) for key in ("ge", "gt", "le", "lt") if schema.get(key) is not None}
+            plain: Any = {"type": "float", **bounds}
+            return self.float_schema(plain)
+
+        def field_title_should_be_set(self, schema: Any) -> bool:
+            return False
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a default that has no JSON form is left out
+        return make(schema_generator=Untitled, **options)
+
+
+def first_problem(error: pydantic.ValidationError) -> tuple[str, str]:
+    """Where the first wrong value stands, as a JSON path, and what is wrong with it."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return json_path(first["loc"]), first["msg"]
