@@ -1,4 +1,4 @@
-"""The tutorials run as they are shown, in order; blocks that say `slow=` and why only name what exists."""
+"""The tutorials run: their commands in order, then their Python as one program. Blocks that say `slow=` say why."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 def run(page: Path, folder: Path) -> str:
-    """Runs a page in a folder: its files are written, its shell runs, each block of Python goes on after the last."""
-    done, shown = "", []
+    """What a page shows when it runs in a folder: its files are written, its commands run, then all its Python."""
+    program, shown = "", []
     for language, about, text in BLOCK.findall(page.read_text(encoding="utf-8")):
         if "slow=" in about:
             assert len(about.partition("slow=")[2]) > 10, about
         elif language == "json":
             (folder / about.partition("file=")[2]).write_text(text, encoding="utf-8")
         elif language == "python":
-            command = [sys.executable, "-c", f"{done}\nprint('=====')\n{text}"]
-            done += text
-            shown.append(_shown(command, folder).rpartition("=====\n")[2])
+            program += text
         else:
             assert language == "sh"
             script = re.sub(r"^loraloop ", f"{sys.executable} -m loraloop ", text, flags=re.MULTILINE)
             script = re.sub(r"^python ", f"{sys.executable} ", script, flags=re.MULTILINE)
             shown.append(_shown(["bash", "-ec", script], folder))
+    if program:
+        shown.append(_shown([sys.executable, "-c", program], folder))
     return "\n".join(shown)
 
 
