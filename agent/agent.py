@@ -17,7 +17,7 @@ from loraloop.agent.engine.sampler import Sampling
 from loraloop.agent.guard.guard import Guard, check_guard, default_guard
 from loraloop.agent.hooks import Hook, RunHook, as_hooks
 from loraloop.agent.limits import Limits, check_kind, check_list, check_number
-from loraloop.agent.loop.iterate import RunSteps, RunStream, awaited, running_loop
+from loraloop.agent.loop.iterate import RunSteps, RunStream, running_loop
 from loraloop.agent.loop.job import NO_JOURNAL, Job, Journal, check_policy
 from loraloop.agent.loop.run import Run
 from loraloop.agent.loop.transcript import as_passages, as_tools, request, system_content
@@ -31,7 +31,7 @@ from loraloop.agent.sandbox.sandbox import Sandbox
 from loraloop.agent.sessions.runs import after_approval, as_sessions, in_session
 from loraloop.agent.signing import use_once
 from loraloop.agent.skills.mixture import Mixture
-from loraloop.agent.skills.threads import OnError, run_all
+from loraloop.agent.skills.threads import OnError, awaited, run_all
 from loraloop.agent.tools.approval import decided
 from loraloop.agent.tools.calls import PYTHON, Approve, Deny
 from loraloop.agent.tools.python_tool import python_tool
@@ -297,7 +297,8 @@ class Agent(Generic[T, D]):
     async def run(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options[D]]) -> RunResult[Any]: ...
     async def run(self, prompt: str = "", *, output_type: Any = None, **options: Unpack[Options[D]]) -> RunResult[Any]:
         """`run_sync` in a thread; async tools are awaited on the caller's loop. Cancelling it cancels the run."""
-        return await awaited(self._start(prompt, output_type, asyncio.get_running_loop(), **options))
+        run = self._start(prompt, output_type, asyncio.get_running_loop(), **options)
+        return await awaited(run.finish, run.cancel)
 
     @overload
     def stream(
@@ -381,7 +382,8 @@ class Agent(Generic[T, D]):
     ) -> RunResult[Any]:
         """`resume_sync` in a thread, as `run` is `run_sync`."""
         loop = asyncio.get_running_loop()
-        return await awaited(self._resume(pending, decisions, output_type, loop, **given))
+        run = self._resume(pending, decisions, output_type, loop, **given)
+        return await awaited(run.finish, run.cancel)
 
     @overload
     def resume_stream(

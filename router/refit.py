@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
@@ -152,10 +153,9 @@ def _features(base: Base, router: Router, texts: Sequence[Transcript], rng: rand
 
 def _heads(base: Base) -> list[Message]:
     """Short system messages of the frozen states: instructions, tools, or both."""
-    rows = [
-        row for _, row in frozen_rows("router") if row["kind"] == "first" and ("tools" in row or "instructions" in row)
-    ]
-    states = [state_of(row, base.prompting.tools_header) for row in rows[:HEADS]]
+    header = base.prompting.tools_header
+    rows = (row for _, row in frozen_rows("router") if "tools" in row or "instructions" in row)
+    states = islice((state for row in rows if (state := state_of(row, header)).kind == "first"), HEADS)
     return [state.messages[0] for state in states if len(state.messages[0].content) < LONGEST_HEAD]
 
 

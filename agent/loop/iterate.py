@@ -4,29 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
 from types import TracebackType
-from typing import Any, Generic
+from typing import Generic
 
 from loraloop.agent.events import Event, Planned
 from loraloop.agent.loop.pending import Pending
 from loraloop.agent.loop.run import Run
 from loraloop.agent.result import RunResult, T
-from loraloop.agent.skills.threads import in_thread
+from loraloop.agent.skills.threads import awaited
 from loraloop.tool_schemas.errors import InputError
-
-_END = object()
-
-
-async def awaited(run: Run) -> RunResult[Any]:
-    """The result of a run that goes in a thread; where this is cancelled, the run is."""
-    work = in_thread(run.finish)
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        run.cancel()
-        await asyncio.wait([work])
-        raise
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
@@ -73,20 +59,13 @@ class RunStream(Generic[T]):
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         while True:
-            step = in_thread(next, self._events, _END)
             try:
-                event = await asyncio.shield(step)
+                event = await awaited(lambda: next(self._events, None), self._run.cancel)
             except asyncio.CancelledError:
-                self._run.cancel()
-                while not step.done():  # whoever cancels may do so again while a token is computed
-                    with suppress(asyncio.CancelledError):
-                        await asyncio.wait([step])
-                if step.exception() is None:
-                    self._events.close()  # its slot and its memory are free now, and not when this is collected
+                self._events.close()  # its slot and its memory are free now, and not when this is collected
                 raise
-            if event is _END:
+            if event is None:
                 return
-            assert isinstance(event, Event)
             yield event
 
 
@@ -155,13 +134,7 @@ class RunSteps(Generic[T]):
 
     async def __aiter__(self) -> AsyncIterator[Pending]:
         while True:
-            step = in_thread(self._next)
-            try:
-                pending = await asyncio.shield(step)
-            except asyncio.CancelledError:
-                self._run.cancel()
-                await asyncio.wait([step])
-                raise
+            pending = await awaited(self._next, self._run.cancel)
             if pending is None:
                 return
             yield pending

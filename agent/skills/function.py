@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from loraloop.agent.loop.transcript import request, system_content
 from loraloop.agent.skills.one_step import GREEDY, HowWritten, Wrote, write_step
 from loraloop.agent.skills.results import SkillResult
 from loraloop.agent.skills.schemas import PARAMETERS, RETURNS
-from loraloop.agent.skills.threads import OnError, in_thread, run_all
+from loraloop.agent.skills.threads import OnError, awaited, run_all
 from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import InputError, LimitError
 from loraloop.tool_schemas.grammar.grammar import Term
@@ -124,13 +123,7 @@ class SkillFunction(Generic[R]):
             how["cancelled"] = cancelled
             return self._run(self._asked(*given, **options), how)
 
-        work = in_thread(run)
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            gone.set()
-            await asyncio.wait([work])
-            raise
+        return await awaited(run, gone.set)
 
     def batch(
         self, inputs: Sequence[Any], *, concurrency: int = 16, on_error: OnError = "raise", **how: Any

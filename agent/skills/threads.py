@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
 from functools import cache
 from typing import Literal, TypeVar
@@ -24,9 +25,25 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(MOST, thread_name_prefix="loraloop-run")
 
 
-def in_thread(function: Callable[..., T], *given: object) -> asyncio.Future[T]:
-    """`asyncio.to_thread` with a thread for each run: the loop's own executor has few on a small machine."""
-    return asyncio.get_running_loop().run_in_executor(_pool(), copy_context().run, function, *given)
+async def awaited(function: Callable[[], T], cancel: Callable[[], object]) -> T:
+    """What a function gives that blocks, as by `asyncio.to_thread`, but with a thread for each run.
+
+    The loop's own executor has few threads on a small machine.
+
+    Args:
+        function: Called in a thread.
+        cancel: Called when the caller is cancelled; the function has to end soon after it, and is waited for.
+    """
+    work = asyncio.get_running_loop().run_in_executor(_pool(), copy_context().run, function)
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        cancel()
+        while not work.done():  # whoever cancels may do so again
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([work])
+        work.exception()  # it is nobody's any more
+        raise
 
 
 def run_all(jobs: Sequence[Callable[[], T]], concurrency: int, on_error: OnError = "raise") -> list[T]:

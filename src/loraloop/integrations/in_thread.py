@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import TypeVar
+
+from loraloop.agent.skills.threads import awaited
 
 T = TypeVar("T")
 _END = object()
@@ -20,13 +21,7 @@ async def in_thread(items: Iterator[T], cancel: Callable[[], object]) -> AsyncGe
     over = False
     try:
         while True:
-            step = asyncio.ensure_future(asyncio.to_thread(next, items, _END))
-            try:
-                item = await asyncio.shield(step)
-            except asyncio.CancelledError:
-                cancel()
-                await asyncio.wait([step])
-                raise
+            item = await awaited(lambda: next(items, _END), cancel)
             if item is _END:
                 over = True
                 return
