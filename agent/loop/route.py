@@ -63,14 +63,16 @@ class SkillChooser:
             return forced(next.choices[0], route), route
         if view.required:
             return self._caller(route), route
-        return self._decided(view, state, route) or self._asked_first(state, route) or self._routed(route), route
+        return self._decided(view, state, route) or self._asked_first(view, state, route) or self._routed(route), route
 
-    def _asked_first(self, state: RouterState, route: Route) -> Decision | None:
+    def _asked_first(self, view: StepView, state: RouterState, route: Route) -> Decision | None:
         """In the base's place, a skill for calls that has learned to call nothing, or that the router does not know.
 
         It is also asked after each result, whatever the router says: whether another call is needed, it knows best.
-        What it writes where nothing is to be called, `[]`, leaves the step to the others.
+        What it writes where nothing is to be called, `[]`, leaves the step to the others; after a result, to the base.
         """
+        if state.after == "dropped" and view.message.role == "tool":
+            return forced(NONE, route, "router")  # nothing more is to be called: what is left is the answer
         runtime, known = self._runtime, getattr(self._runtime.router, "skills", None)
         open_to_it = state.tools and (route.skill == NONE or state.after == "tool")
         callers = runtime.with_contract("calls") if open_to_it else ()

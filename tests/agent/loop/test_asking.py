@@ -85,13 +85,13 @@ def test_the_table_of_what_is_asked() -> None:
     assert wrong.again and "required argument" in wrong.error
 
 
-def test_after_a_result_the_skill_for_calls_is_asked_whatever_the_router_says() -> None:
+def test_what_follows_a_result_is_a_call_or_the_answer_whatever_the_router_says() -> None:
     runtime = asking(calls(park_car={"parking_zone": "A7", "hours": 2}), calls(), "It is parked.")
     choose = runtime.router.choose
 
     def wrong(features: Any, state: Any) -> Any:
         route = choose(features, state)
-        return replace(route, skill="code") if state.after == "tool" else route
+        return route if state.after == "user" else replace(route, skill="code")
 
     runtime.router.choose = wrong  # type: ignore[method-assign]
     result: RunResult[Any] = Agent(runtime, [PARK]).run_sync("Park the car in A7, two hours.")
