@@ -69,4 +69,4 @@ def test_the_metrics_that_are_worth_an_alarm_exist() -> None:
     (folder,) = found.submodule_search_locations
     code = "".join(file.read_text(encoding="utf-8") for file in Path(folder).glob("*.py"))
     named = re.findall(r"`(loraloop_\w+)", PAGE)
-    assert len(named) == 3 and all(name.removesuffix("_total") in code for name in named)
+    assert named and all(name.removesuffix("_total") in code for name in named)
