@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from loraloop.agent.tracing.provenance import versions
-
 PACKAGES = (
     *("loraloop", "torch", "transformers", "tokenizers", "peft", "outlines", "llguidance"),
     *("xgrammar", "jsonschema", "trl"),
@@ -54,6 +52,8 @@ class BenchmarkReport:
             for name, number in numbers.items():
                 if not _finite(number):
                     raise ValueError(f"{self.name}: {what}.{name} is {number!r}, not a finite number")
+        from loraloop.agent.tracing.provenance import versions  # it loads torch
+
         document: dict[str, Any] = {
             "name": self.name,
             "command": self.command or command_line(),

@@ -152,4 +152,5 @@ def test_a_conversation_is_in_the_form_that_skills_know() -> None:
     ]
     assert talk.answered == {call_key(MADE)}
     talk.user("And 3?")
-    assert not talk.answered and tool_of("double", "Doubles.", NUMBER) is DOUBLE
+    assert not talk.answered
+    assert tool_of("double", "Doubles.", NUMBER) is tool_of("double", "Doubles.", dict(NUMBER))
