@@ -45,7 +45,7 @@ class Prompting:
     plain_words: str = "Answer me in plain words."
     after_result: str = (
         "Tell me in one or two sentences what came of my request, with the names, numbers, dates and times above. "
-        "Use the language of my message, and no code."
+        "Where a result is an error, say that it was not done, and why. Use the language of my message, and no code."
     )
     name_results: bool = False
     no_call: str = (

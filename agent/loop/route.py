@@ -66,15 +66,17 @@ class SkillChooser:
         return self._decided(view, state, route) or self._asked_first(view, state, route) or self._routed(route), route
 
     def _asked_first(self, view: StepView, state: RouterState, route: Route) -> Decision | None:
-        """In the base's place, a skill for calls that has learned to call nothing, or that the router does not know.
+        """A skill for calls that has learned to call nothing, or that the router does not know, before an answer.
 
-        It is also asked after each result, whatever the router says: whether another call is needed, it knows best.
+        It is asked in the base's place, before an answer from passages, and after each result whatever the router says:
+        whether a call is needed first, it knows best.
         What it writes where nothing is to be called, `[]`, leaves the step to the others; after a result, to the base.
         """
         if state.after == "dropped" and view.message.role == "tool":
             return forced(NONE, route, "router")  # nothing more is to be called: what is left is the answer
         runtime, known = self._runtime, getattr(self._runtime.router, "skills", None)
-        open_to_it = state.tools and (route.skill == NONE or state.after == "tool")
+        answers = route.skill == NONE or route.skill in runtime.with_contract("answer")
+        open_to_it = state.tools and (answers or state.after == "tool")
         callers = runtime.with_contract("calls") if open_to_it else ()
         unknown = known is not None and not set(known).intersection(callers)
         shut = state.masked | self._job.policy.forbid

@@ -9,11 +9,12 @@ import pytest
 
 from loraloop.adapters.base.prompting import READING
 from loraloop.adapters.skill.blank import blank_skill
+from loraloop.adapters.skill.contracts import Passage
 from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Agent, Policy, RunResult, Runtime
 from loraloop.agent.bare import bare_runtime
 from loraloop.agent.loop.outcome import Facts, outcome_of
-from loraloop.testing import ScriptedRuntime, calls, text
+from loraloop.testing import ScriptedRuntime, answer, calls, text
 from loraloop.testing.script import ScriptError
 from loraloop.tool_schemas.tools.tool import Tool
 
@@ -96,6 +97,20 @@ def test_what_follows_a_result_is_a_call_or_the_answer_whatever_the_router_says(
     runtime.router.choose = wrong  # type: ignore[method-assign]
     result: RunResult[Any] = Agent(runtime, [PARK]).run_sync("Park the car in A7, two hours.")
     assert [step.outcome for step in result.steps] == ["calls", "no_call", "text"] and result.output == "It is parked."
+
+
+def test_before_an_answer_from_passages_the_skill_for_calls_is_asked() -> None:
+    runtime = asking(calls(), answer("Ten euros an hour.", ["p1"]))
+    choose = runtime.router.choose
+
+    def documents(features: Any, state: Any) -> Any:
+        route = choose(features, state)
+        return replace(route, skill="retrieval") if state.after == "user" else route
+
+    runtime.router.choose = documents  # type: ignore[method-assign]
+    passages = [Passage("p1", "A zone costs ten euros an hour.")]
+    result: RunResult[Any] = Agent(runtime, [PARK]).run_sync("What does a zone cost?", passages=passages)
+    assert [step.skill for step in result.steps] == ["tools", "retrieval"] and result.citations == ("p1",)
 
 
 def test_a_base_without_a_tools_skill_calls_under_the_grammar(make_runtime: Any) -> None:
