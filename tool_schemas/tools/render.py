@@ -23,6 +23,8 @@ _NAME = re.compile(r"[A-Za-z_$][\w$.-]*", re.ASCII)
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _ROOT = "arguments"  # the name of the whole schema in its own signature
 _INLINE = 240  # characters up to which a definition is written where it is used
+_FORMATS = {"date": "YYYY-MM-DD", "time": "HH:MM:SSZ", "date-time": "YYYY-MM-DDTHH:MM:SSZ"}
+"""How formats are written out: a small model does not know them by their names (RFC 3339, with the zone in UTC)."""
 _PYTHON = {
     "string": (str,),
     "integer": (int,),
@@ -53,6 +55,8 @@ class _Signature:
             return dumps(schema)
         rest = {key: value for key, value in schema.items() if key not in _SILENT}
         text = self._core(rest)
+        if text == "string" and rest.get("format") in _FORMATS:
+            text = f"string({_FORMATS[rest.pop('format')]})"
         if rest:
             text = f"{_grouped(text)}({', '.join(f'{key}={dumps(value)}' for key, value in rest.items())})"
         return text

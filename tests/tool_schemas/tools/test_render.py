@@ -66,7 +66,7 @@ def test_notation() -> None:
 
 def test_what_has_no_notation_is_json() -> None:
     assert one({"type": "integer", "minimum": 0, "maximum": 9}) == "integer(minimum=0, maximum=9)"
-    assert one({"type": "string", "format": "date"}) == 'string(format="date")'
+    assert one({"type": "string", "format": "date"}) == "string(YYYY-MM-DD)"
     assert one({"enum": ["a", "b"], "type": "string", "pattern": "a"}) == '("a"|"b")(pattern="a")'
     assert one({"type": "object", "additionalProperties": True}) == "object(additionalProperties=true)"
     closing = lines({"type": "object", "properties": {}, "minProperties": 1, "required": ["z"]})[-1]
