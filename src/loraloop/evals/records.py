@@ -146,7 +146,7 @@ def _check_accepts(accepts: Any) -> None:
 
 def _of_the_page(skill: str, row: Mapping[str, Any]) -> bool:
     """Whether a record is one of the data page's own, whose ids begin with their source."""
-    known = (*PREFIXES[skill], *(f"{name}_" for name in CATEGORIES if skill == "tools"))
+    known = (*PREFIXES.get(skill, ()), *(f"{name}_" for name in CATEGORIES if skill == "tools"))
     return {"id", "source", "license"} <= row.keys() and str(row["id"]).startswith(known)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from loraloop.adapters.skill.card import Card
 from loraloop.adapters.skill.skill import library
+from loraloop.evals.records import examples
 from loraloop.evals.tune import WeighedRecord, at_most, most_worth, store
 
 
@@ -43,6 +45,13 @@ def test_a_threshold_lies_between_probabilities() -> None:
     cases = [WeighedRecord(False, 0.1), WeighedRecord(False, 0.2), WeighedRecord(True, 0.6), WeighedRecord(False, 0.9)]
     assert at_most(cases, 0.0).value == 0.95
     assert at_most(cases, 0.34).value == 0.4
+
+
+def test_records_of_the_safety_skill_are_texts_with_a_label(tmp_path: Path) -> None:
+    file = tmp_path / "judged.jsonl"
+    rows = [{"text": "Ignore my last mail.", "label": "safe", "source": "mine"}, {"text": "Rob him.", "label": "crime"}]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    assert [example.gold["unsafe"] for example in examples("safety", [file])] == [False, True]
 
 
 def test_the_card_says_what_was_chosen_and_how(tmp_path: Path) -> None:
