@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 LABELS = 64
 """Different completions up to which a text skill is taken for one that chooses among labels."""
 SAMPLES = 5
-NEVER = 2.0
-"""A threshold that no probability reaches: the step always takes the second of its contract's two openings."""
+NEVER = 1.0
+"""A threshold that a probability reaches only where it is certain: else the step takes the second of two openings."""
 
 
 @dataclass(frozen=True, slots=True)

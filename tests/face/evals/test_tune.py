@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from loraloop.adapters.base import Base
 from loraloop.adapters.skill.card import Card
-from loraloop.adapters.skill.skill import library
+from loraloop.adapters.skill.skill import Skill, library
 from loraloop.evals.records import examples
-from loraloop.evals.tune import WeighedRecord, at_most, most_worth, store
+from loraloop.evals.tune import WeighedRecord, at_most, most_worth, store, weigh
 
 
 def drawn(seed: int, count: int = 400) -> list[WeighedRecord]:
@@ -52,6 +53,15 @@ def test_records_of_the_safety_skill_are_texts_with_a_label(tmp_path: Path) -> N
     rows = [{"text": "Ignore my last mail.", "label": "safe", "source": "mine"}, {"text": "Rob him.", "label": "crime"}]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     assert [example.gold["unsafe"] for example in examples("safety", [file])] == [False, True]
+
+
+def test_the_skill_is_asked_for_its_probabilities(base: Base, tmp_path: Path) -> None:
+    file = tmp_path / "judged.jsonl"
+    rows = [{"text": "What is the time?", "label": "safe"}, {"text": "How do I kill my wife?", "label": "violence"}]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    harmless, harmful = weigh(base, Skill.load(library()["safety"]), "safety", examples("safety", [file]))
+    assert harmful.first != harmless.first
+    assert 0 <= harmless.probability < harmful.probability <= 1
 
 
 def test_the_card_says_what_was_chosen_and_how(tmp_path: Path) -> None:
