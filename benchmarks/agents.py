@@ -18,7 +18,7 @@ can be measured alone; with `--json`, figures are added to those of the file aft
 - `peers`: of those that are here, PEFT on transformers, one request after the other with `set_adapter`; llama.cpp's
   server (`--llama-server`, `--gguf`) and vLLM's (`--vllm-python`), which are asked by as many clients at once.
 
-`tokens/s` is what all agents wrote, forced tokens included, over the time once all prompts were read; `whole/s` counts
+`tokens_per_s` is what all agents wrote, forced tokens included, over the time once all prompts were read; `whole_per_s` counts
 the reading too. `first_ms`: of reading the prompt and writing the first token, on average; `gap`: between an agent's
 tokens. `MB`: the agents' caches when all have written; pages that they share count once.
 """
@@ -230,7 +230,7 @@ def alone(bench: Bench, pairs: int) -> dict[str, float]:
         ratios.append(seconds[True] / seconds[False])
     middle, low, high = interval(ratios)
     share = {"alone, of the lock": middle, "alone, of the lock_low": low, "alone, of the lock_high": high}
-    return {"alone, tokens/s": bench.tokens / median(ours), **share}
+    return {"alone, tokens_per_s": bench.tokens / median(ours), **share}
 
 
 def measured(bench: Bench, part: str, count: int, repeats: int) -> dict[str, float]:
@@ -243,7 +243,7 @@ def measured(bench: Bench, part: str, count: int, repeats: int) -> dict[str, flo
 
     for _ in range(repeats):
         if part == "bare":
-            note(f"bare, {count}", {"tokens/s": bench.bare(count)})
+            note(f"bare, {count}", {"tokens_per_s": bench.bare(count)})
         elif part == "free":
             for mixed in (False, True):
                 way = "mixed" if mixed else "same"
@@ -263,13 +263,13 @@ def ratios_of(metrics: Mapping[str, float], peers: Mapping[str, Mapping[str, flo
     """All that what is known allows; above 1 is better for us but for the gap, whose aim is at most 3."""
     found: dict[str, float] = {}
     for count in AGENTS:
-        free = metrics.get(f"free, mixed, {count}, tokens/s")
-        forced = metrics.get(f"forced, mixed, {count}, tokens/s")
-        if (lock := metrics.get(f"lock, mixed, {count}, tokens/s")) and free:
+        free = metrics.get(f"free, mixed, {count}, tokens_per_s")
+        forced = metrics.get(f"forced, mixed, {count}, tokens_per_s")
+        if (lock := metrics.get(f"lock, mixed, {count}, tokens_per_s")) and free:
             found[f"scheduler over lock, {count} agents"] = free / lock
-        one, bare = metrics.get("bare, 1, tokens/s"), metrics.get(f"bare, {count}, tokens/s")
+        one, bare = metrics.get("bare, 1, tokens_per_s"), metrics.get(f"bare, {count}, tokens_per_s")
         for way, speed in (("free", free), ("forced", forced)):
-            first = metrics.get(f"{way}, mixed, 1, tokens/s")
+            first = metrics.get(f"{way}, mixed, 1, tokens_per_s")
             if count > 1 and one and bare and speed and first:
                 found[f"share of the decoder's own gain, {way}, {count} agents"] = (speed / first) / (bare / one)
         before, after = (
@@ -283,7 +283,7 @@ def ratios_of(metrics: Mapping[str, float], peers: Mapping[str, Mapping[str, flo
             found[f"memory without sharing over with it, {count} agents"] = count * single / shared
         for name, theirs in peers.items():
             for way in ("mixed", "same"):
-                own, other = metrics.get(f"free, {way}, {count}, whole/s"), theirs.get(f"free, {way}, {count}, whole/s")
+                own, other = metrics.get(f"free, {way}, {count}, whole_per_s"), theirs.get(f"free, {way}, {count}, whole_per_s")
                 if own and other:
                     found[f"over {name}, {way}, {count} agents"] = own / other
     return found

@@ -67,9 +67,9 @@ def figures_of(done: Sequence[Wrote]) -> dict[str, float]:
     gaps = [after - before for each in done for before, after in zip(each.times, each.times[1:], strict=False)]
     end, cut = max(each.times[-1] for each in done), quantiles(gaps, n=100, method="inclusive")
     written, ready = sum(each.tokens for each in done), max(each.ready for each in done)
-    figures = {"tokens/s": written / (end - ready)} if ready else {}
+    figures = {"tokens_per_s": written / (end - ready)} if ready else {}
     return figures | {
-        "whole/s": written / end,
+        "whole_per_s": written / end,
         "first_ms": 1e3 * mean(each.first for each in done),
         "gap_p50_ms": 1e3 * cut[49],
         "gap_p99_ms": 1e3 * cut[98],
@@ -88,7 +88,7 @@ def add_options(parser: ArgumentParser) -> None:
 def measured(bench: Prompts, counts: Sequence[int], given: Namespace) -> Iterator[tuple[str, dict[str, float]]]:
     """Each peer's name and figures, as they are known; peers that are not here are left out, and that is said."""
     threads = given.threads or torch.get_num_threads()
-    yield "PEFT", {"one after the other, whole/s": peft(bench, REQUESTS_OF_PEFT)}
+    yield "PEFT", {"one after the other, whole_per_s": peft(bench, REQUESTS_OF_PEFT)}
     with tempfile.TemporaryDirectory() as folder:
         if given.llama_server and given.gguf:
             for count in counts:

@@ -36,21 +36,21 @@ def test_figures_of_agents_that_write(peers: ModuleType) -> None:
         peers.Wrote([2.0, 3.0, 4.5], 6, ready=0.75, first=1.1),
     ]
     found = peers.figures_of(done)
-    assert found["tokens/s"] == 9 / 3.75 and found["whole/s"] == 2 and found["first_ms"] == pytest.approx(1000)
+    assert found["tokens_per_s"] == 9 / 3.75 and found["whole_per_s"] == 2 and found["first_ms"] == pytest.approx(1000)
     assert found["gap_p50_ms"] == 750 and 1480 < found["gap_p99_ms"] <= 1500
-    assert "tokens/s" not in peers.figures_of([peers.Wrote([1.0, 2.0, 4.0], 3)]), "who reads is not known of a server"
+    assert "tokens_per_s" not in peers.figures_of([peers.Wrote([1.0, 2.0, 4.0], 3)]), "who reads is not known of a server"
 
 
 def test_results_are_added_to_those_of_the_file(agents: ModuleType, tmp_path: Path) -> None:
     path = tmp_path / "agents.json"
-    agents.Results("one", 3, path).add({"bare, 1, tokens/s": 400.0, "free, mixed, 1, tokens/s": 390.0})
-    agents.Results("one", 3, path).add({"bare, 16, tokens/s": 1000.0})
+    agents.Results("one", 3, path).add({"bare, 1, tokens_per_s": 400.0, "free, mixed, 1, tokens_per_s": 390.0})
+    agents.Results("one", 3, path).add({"bare, 16, tokens_per_s": 1000.0})
     agents.Results("two", 3, path).add({"prompts, without, 8, gap_p50_ms": 10.0, "prompts, with, 8, gap_p99_ms": 25.0})
     last = agents.Results("one", 3, path)
     last.add(
-        {"free, mixed, 16, tokens/s": 858.0, "free, mixed, 16, whole/s": 600.0, "lock, mixed, 16, tokens/s": 429.0}
+        {"free, mixed, 16, tokens_per_s": 858.0, "free, mixed, 16, whole_per_s": 600.0, "lock, mixed, 16, tokens_per_s": 429.0}
     )
-    last.add({"free, mixed, 16, whole/s": 300.0}, "vLLM")
+    last.add({"free, mixed, 16, whole_per_s": 300.0}, "vLLM")
     document = json.loads(path.read_text(encoding="utf-8"))
     assert document["ratios"] == {
         "one: scheduler over lock, 16 agents": 2.0,
@@ -58,7 +58,7 @@ def test_results_are_added_to_those_of_the_file(agents: ModuleType, tmp_path: Pa
         "one: over vLLM, mixed, 16 agents": 2.0,
         "two: gap p99 with prompts over p50 without, 8 agents": 2.5,
     }
-    assert document["peers"]["vLLM"] == {"one: free, mixed, 16, whole/s": 300}
+    assert document["peers"]["vLLM"] == {"one: free, mixed, 16, whole_per_s": 300}
 
 
 def test_clients_ask_at_once_and_never_the_same_twice(peers: ModuleType) -> None:
@@ -70,7 +70,7 @@ def test_clients_ask_at_once_and_never_the_same_twice(peers: ModuleType) -> None
 
     bench = SimpleNamespace(skills=[None] * 2, tokens=4, prompt=lambda at, shared: [7] * 9 * shared + [at])
     found = peers.clients(bench, ask, 3)
-    assert found["free, mixed, shared prefix, 3, whole/s"] == pytest.approx(12 / 0.8)
+    assert found["free, mixed, shared prefix, 3, whole_per_s"] == pytest.approx(12 / 0.8)
     assert len({prompt for prompt, _ in asked}) == len(asked) == 12
     assert sorted(skill for _, skill in asked) == [0] * 10 + [1] * 2
 
