@@ -18,9 +18,9 @@ can be measured alone; with `--json`, figures are added to those of the file aft
 - `peers`: of those that are here, PEFT on transformers, one request after the other with `set_adapter`; llama.cpp's
   server (`--llama-server`, `--gguf`) and vLLM's (`--vllm-python`), which are asked by as many clients at once.
 
-`tokens_per_s` is what all agents wrote, forced tokens included, over the time once all prompts were read; `whole_per_s` counts
-the reading too. `first_ms`: of reading the prompt and writing the first token, on average; `gap`: between an agent's
-tokens. `MB`: the agents' caches when all have written; pages that they share count once.
+`tokens_per_s` is what all agents wrote, forced tokens included, over the time once all prompts were read;
+`whole_per_s` counts the reading too. `first_ms`: of reading the prompt and writing the first token, on average;
+`gap`: between an agent's tokens. `MB`: the agents' caches when all have written; pages that they share count once.
 """
 
 from __future__ import annotations
@@ -283,7 +283,8 @@ def ratios_of(metrics: Mapping[str, float], peers: Mapping[str, Mapping[str, flo
             found[f"memory without sharing over with it, {count} agents"] = count * single / shared
         for name, theirs in peers.items():
             for way in ("mixed", "same"):
-                own, other = metrics.get(f"free, {way}, {count}, whole_per_s"), theirs.get(f"free, {way}, {count}, whole_per_s")
+                name_of = f"free, {way}, {count}, whole_per_s"
+                own, other = metrics.get(name_of), theirs.get(name_of)
                 if own and other:
                     found[f"over {name}, {way}, {count} agents"] = own / other
     return found
