@@ -211,6 +211,11 @@ class Router:
         except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError, SafetensorError) as error:
             raise SkillError(f"the router in {path} is damaged ({error}): fetch or fit it again") from error
 
+    @classmethod
+    def shipped(cls, base: str) -> Router:
+        """The router that ships for a base of this name; that of the embedded base where none does."""
+        return cls.load(base) if base in shipped_routers() else cls.load()
+
     def index(self, skill: str) -> int:
         """Position of an outcome.
 

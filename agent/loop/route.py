@@ -70,11 +70,13 @@ class SkillChooser:
 
         It is asked in the base's place, before an answer from passages, and after each result whatever the router says:
         whether a call is needed first, it knows best.
-        What it writes where nothing is to be called, `[]`, leaves the step to the others; after a result, to the base.
+        What it writes where nothing is to be called, `[]`, leaves the step to the others; after a result, to those that
+        write text: what is left then is to say what came of it.
         """
-        if state.after == "dropped" and view.message.role == "tool":
-            return forced(NONE, route, "router")  # nothing more is to be called: what is left is the answer
         runtime, known = self._runtime, getattr(self._runtime.router, "skills", None)
+        told = state.after == "dropped" and view.message.role == "tool"
+        if told and route.skill not in runtime.with_contract("text"):
+            return forced(NONE, route, "router")
         answers = route.skill == NONE or route.skill in runtime.with_contract("answer")
         open_to_it = state.tools and (answers or state.after == "tool")
         callers = runtime.with_contract("calls") if open_to_it else ()

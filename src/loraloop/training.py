@@ -283,7 +283,7 @@ def _router(recipe: Recipe, base: Base) -> Any:
     own = router_folder(base.fingerprints.architecture)
     if recipe.content.output.registered and (own / "router.json").is_file():
         return Router.load(own)
-    return Router.load()
+    return Router.shipped(base.name)
 
 
 def _register(recipe: Recipe, base: Base, skill: Path, router: Path | None) -> Path | None:

@@ -112,8 +112,14 @@ def test_eyes_beside_another_base_read_its_tools_in_the_words_that_the_router_kn
     assert eyes.choose(eyes.features({}, theirs), RouterState(tools=True)).skill == "tools"
 
 
+def test_each_base_has_the_router_of_its_name() -> None:
+    for name in shipped_routers():
+        assert Router.shipped(name).card["base"] == name
+    assert {"smollm2-135m", "qwen2.5-coder-1.5b"} <= shipped_routers().keys()
+    assert Router.shipped("a base of one's own").card["base"] == "smollm2-135m"
+
+
 def test_a_router_of_another_base_is_refused(base: Base, router: Router) -> None:
-    assert "smollm2-135m" in shipped_routers()
     foreign = Router(
         router.choice, router.screen_model, router.memory, {**router.card, "fingerprints": {"architecture": "x"}}
     )

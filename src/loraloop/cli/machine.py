@@ -144,7 +144,7 @@ def _skills(base: Base) -> Iterator[DoctorFinding]:
 def _router(base: Base) -> DoctorFinding:
     from loraloop.router import Router
 
-    Router.load().check(base)
+    Router.shipped(base.name).check(base)
     return DoctorFinding("router", True, "fits")
 
 

@@ -192,7 +192,7 @@ def router(
 
     loaded = open_base(base)
     found = RouterEvaluation(states_of(data, limit, seed, loaded.prompting.tools_header))
-    chosen = Router.load(folder) if folder else Router.load()
+    chosen = Router.load(folder) if folder else Router.shipped(loaded.name)
     chosen.check(loaded)
     kept = Kept(outputs, facts_of(loaded, folder, seed))
     with counting("router", sum(map(len, found.states.values()))) as step:
