@@ -10,7 +10,7 @@ from typing import Any
 
 from desk_world import HERE, TABLE
 
-MONTHS, SOON, ON, MODES = (TABLE[key] for key in ("months", "soon", "upon", "modes"))
+MONTHS, SOON, ON, WEEKDAYS, MODES = (TABLE[key] for key in ("months", "soon", "upon", "weekdays", "modes"))
 WORDS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
 
@@ -27,6 +27,12 @@ def read_said() -> dict[str, list[str]]:
 
 SAID = read_said()
 URGENCY = {line.split(":")[0]: [each.strip() for each in line.split(":")[1].split("|")] for line in SAID["urgency"]}
+
+
+def ordinal(number: int) -> str:
+    """1st, 2nd, 3rd and so on."""
+    ending = "th" if 3 < number < 21 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
 
 
 def day_said(
@@ -50,6 +56,8 @@ def day_said(
     if lang in ON:
         if alone and ahead in (0, 1):
             return SOON[lang][ahead]
+        if alone and 1 < ahead < 7 and rng.random() < 0.5:
+            return str(WEEKDAYS[lang].split(", ")[day.weekday()])
         said = ON[lang].format(day.day, month)
         return said if alone else said.replace("am ", "den ") if lang == "de" else said.split(" ", 1)[1]
     weekday = f"{day:%A}"
@@ -58,6 +66,9 @@ def day_said(
         f"on {month} {day.day}",
         f"on {weekday}, {day.day} {month}",
         f"on {day.isoformat()}",
+        f"on {day.day} {month} {day.year}",
+        f"on the {ordinal(day.day)} of {month}",
+        f"on {month} {ordinal(day.day)}",
     ]
     near = {
         0: ["today"] * 3,
@@ -67,12 +78,15 @@ def day_said(
     }
     ways += near.get(ahead, ["in two weeks"] if ahead == 14 else [])
     if 0 < ahead < 7:
-        ways += [f"on {weekday}", f"this {weekday}"] * 2
+        ways += [f"on {weekday}", f"on {weekday}", f"this {weekday}", f"this coming {weekday}"] * 2
+    if 7 <= ahead + today.weekday() < 14:
+        ways += [f"on {weekday} next week", f"on {weekday} of next week", f"next week on {weekday}"]
+    if ahead > 20 and (day + datetime.timedelta(1)).day == 1:
+        ways += [f"on the last day of {month}"] * 3
     if 2 < ahead < 12:
         ways.append(f"in {WORDS[ahead - 2]} days")
     if 0 < ahead < 25:
-        ending = "th" if 3 < day.day < 21 else {1: "st", 2: "nd", 3: "rd"}.get(day.day % 10, "th")
-        ways += [f"on the {day.day}{ending}"] * 2
+        ways += [f"on the {ordinal(day.day)}"] * 2
     return rng.choice(ways)
 
 

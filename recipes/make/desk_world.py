@@ -148,6 +148,7 @@ class World:
             "ID": rng.choice(id_names), "ITEM": rng.choice((f"{item}_id", f"{item}_code", f"{item}_number", item)),
             "DATE": rng.choice(("date", "day", "new_date")), "PERSON": rng.choice((person, f"{person}_name", "name")),
             "PLACE": desk.place[0],
+            "CLIENT": rng.choice((f"{person}_id", f"{person}_number", "card", "account", "member")),
         }  # fmt: skip
         self._state()
         wanted = list(dict.fromkeys(("get", *needed)))
@@ -163,6 +164,9 @@ class World:
         people = [f"{a} {b}" for a, b in zip(rng.sample(FIRST, 8), rng.sample(LAST, 8), strict=True)]
         self.people = {name: {"email": self._address(name), "phone": numbered("+## ### #####", rng)} for name in people}
         self.clients, self.staff = people[:5], people[5:]
+        pattern = rng.choice(("M-####", "K####", "C-###", "9#####", "NO ###", "QX##-#"))
+        self.numbers = {name: numbered(pattern, rng) for name in self.clients}
+        self.balances = {name: rng.choice((0.0, 3.4, 12.5, 40.0, 87.25, 150.0, 219.9)) for name in self.clients}
         codes = list(dict.fromkeys(numbered(desk.item[1], rng) for _ in range(60)))[: len(desk.items)]
         scale = rng.choice((1, 1, 5, 20))
         self.items = {
@@ -262,6 +266,7 @@ class World:
             "MAIN": numbered(self.desk.main[1], rng),
             "CODE": numbered(self.desk.item[1], rng),
             "DAY": "2023-05-17",
+            "CLIENT": numbered(next(iter(self.numbers.values()))[:2] + "###", rng),
         }
         if example and self.examples:
             ways = (', e.g. "{}"', ", e.g. {}", " (for example {})", ", such as {}", ", like '{}'")
@@ -393,6 +398,26 @@ class World:
             raise DeskError(f"there is no {self.words['q']} {person!r}" + (f"; did you mean {near!r}?" if near else ""))
         numbers = [id for id, each in self.mains.items() if each["person"] == person]
         return {"name": person, **self.people[person], self.words["ns"]: numbers}
+
+    def client(self, client: str) -> str:
+        """The name of somebody by number."""
+        name = next((name for name, number in self.numbers.items() if number == client), None)
+        if name is None:
+            raise DeskError(f"there is no {self.words['q']} {client}")
+        return name
+
+    def run_account(self, client: str) -> Any:
+        name, key = self.client(client), self.cased(self.names["ID"])
+        own = [(id, each) for id, each in self.mains.items() if each["person"] == name]
+        shown = [{key: id, "date": each["date"], "status": each["status"]} for id, each in own]
+        return {"name": name, "balance": self.balances[name], self.words["ns"]: shown}
+
+    def run_take(self, client: str, item: str, place: str = "") -> Any:
+        self.known(item)
+        return {self.cased(self.names["ITEM"]): item, "kept_for": self.client(client)}
+
+    def run_tell(self, client: str, text: str) -> Any:
+        return self.rng.choice(({"sent": True, "to": self.client(client)}, "sent"))
 
     def run_duty(self, date: str) -> Any:
         name = self.staff[datetime.date.fromisoformat(date).toordinal() % len(self.staff)]

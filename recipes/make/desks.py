@@ -22,7 +22,7 @@ from desk_said import MODES, SAID, URGENCY, day_said, dumps, mistyped, span_said
 from desk_world import FIRST, ROLES, TABLE, Desk, DeskError, Offer, World, plural, read_desks
 
 MEANS, NEEDS, FIRSTS, IDLE, QUESTIONS = (TABLE[key] for key in ("means", "needs", "firsts", "idle", "questions"))
-FREE_TEXT = frozenset(("message", "tellowner", "notify", "note", "lessthan", "several", "case"))
+FREE_TEXT = frozenset(("message", "tellowner", "notify", "note", "lessthan", "several", "case", "tell"))
 
 
 class Talk:
@@ -92,9 +92,10 @@ class Talk:
         """What the base answers."""
         self.messages.append({"role": "assistant", "content": text})
 
-    def call(self, *calls: dict[str, Any], denied: bool = False) -> list[Any]:
-        """Calls, carried out; None stands for what was refused."""
-        self.step(dumps(list(calls)), "tools")
+    def call(self, *calls: dict[str, Any], denied: bool = False, learnt: bool = True) -> list[Any]:
+        """Calls, carried out; None stands for what was refused. What is not learnt is a mistake to go on from."""
+        if learnt:
+            self.step(dumps(list(calls)), "tools")
         self.say(dumps(list(calls)))
         results = []
         for call in calls:
@@ -218,6 +219,7 @@ class Talk:
             "item": lambda: str(rng.choice(list(world.items.values()))["name"]),
             "person": lambda: rng.choice(world.clients),
             "worker": lambda: rng.choice(world.staff),
+            "client": lambda: rng.choice(list(world.numbers.values())),
             "group": lambda: self.group()[0],
             "email": lambda: str(world.people[rng.choice(list(world.people))]["email"]),
             "subject": lambda: self.fill(rng.choice(SAID["subject"]), id=self.id()),
@@ -269,14 +271,17 @@ class Talk:
         missing = [meaning for meaning in offer.required if meaning not in given]
         if missing and not situation.startswith("?"):
             raise LookupError(text)
-        if "id" in missing and any(step["label"] == "tools" for step in self.steps):
+        if {"id", "client"} & set(missing) and any(step["label"] == "tools" for step in self.steps):
             raise LookupError("the number may have been said")
         self.user(words)
         if missing:
             self.ask(offer, *missing)
-            if not {"id", "date", "item", "person", "place"}.issuperset(missing) or self.rng.random() < 0.5:
+            texts = {
+                "id": "{id}", "date": "{when}", "item": "{code}", "person": "{person}", "place": "{at}",
+                "client": "{client}",
+            }  # fmt: skip
+            if not texts.keys() >= set(missing) or self.rng.random() < 0.5:
                 return
-            texts = {"id": "{id}", "date": "{when}", "item": "{code}", "person": "{person}", "place": "{at}"}
             text = self.pick("answer", lang=False) if missing == ["id"] else ", ".join(texts[m] for m in missing)
             words, more, _ = self.filled(text, offer, said["id"])
             given |= more
@@ -388,7 +393,12 @@ class Talk:
             asked = {"query": self.world.items[code]["name"]}
             text = text.replace("{item}", asked["query"])
         words, given, _ = self.filled(text, offer)
+        missing = set(offer.required) - {"item", *given}
+        if missing:
+            raise LookupError(text)
         self.user(words)
+        if not cheapest and self.rng.random() < 0.25:  # the name was taken for a number; the error leads to the search
+            self.call(offer.call(**given, item=asked["query"]), learnt=False)
         self.call(search.call(**asked))
         return {**given, "item": code}
 
@@ -399,6 +409,10 @@ class Talk:
     def do_findcount(self) -> None:
         offer = self.world.offers["stock"]
         self.finish(offer, self._found(offer, ("cheapeststock", "stockname")))
+
+    def do_findtake(self) -> None:
+        offer = self.world.offers["take"]
+        self.finish(offer, self._found(offer, ("cheapesttake", "takename")))
 
     def do_freemake(self) -> None:
         free, offer = self.world.offers["free"], self.world.offers["create"]
@@ -465,6 +479,36 @@ class Talk:
             self.done("That is cancelled.")
         else:
             self.done("There is nothing left to cancel.")
+
+    def do_pick(self) -> None:
+        offer, mains = self.world.offers["cancel"], self.world.mains
+        owners = [record["person"] for record in mains.values()]
+        person = self.rng.choice([p for p in self.world.clients if owners.count(p) > 1])
+        left = [id for id, each in mains.items() if each["person"] == person and each["status"] in self.world.open]
+        id = left[0]  # one at most; where there is none, the situation does not arise
+        day, state = datetime.date.fromisoformat(mains[id]["date"]), mains[id]["status"].replace("_", " ")
+        ways = (f"of {day.day} {day:%B}", "with the latest date", f"that is {state}")
+        client = self.world.numbers[person]
+        text = self.pick("pick").replace("{which}", self.rng.choice(ways)).replace("{client}", client)
+        words, given, _ = self.filled(text, offer)
+        self.user(words)
+        self.call(self.world.offers["account"].call(client=client))
+        self.finish(offer, {**given, "id": id})
+
+    def do_telldebt(self) -> None:
+        offer = self.world.offers["tell"]
+        words, given, _ = self.filled(self.pick("telldebt"), offer)
+        self.user(words)
+        (found,) = self.call(self.world.offers["account"].call(**given))
+        ways = ("Your balance is {} euros.", "You owe {} euros.", "The amount is {} euros.")
+        self.finish(offer, {**given, "text": self.rng.choice(ways).format(found["balance"])})
+
+    def do_tellstate(self) -> None:
+        offer, id = self.world.offers["notify"], self.id()
+        self.user(self.fill(self.pick("tellstate"), id=id))
+        (told,) = self.call(self.world.offers["get"].call(id=id))
+        text = f"Your {self.world.words['m']} {id} is {told['status'].replace('_', ' ')}; the date is {told['date']}."
+        self.finish(offer, {"id": id, "text": text})
 
     def do_dutyassign(self) -> None:
         duty, offer, id = self.world.offers["duty"], self.world.offers["assign"], self.id()
