@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -40,6 +41,10 @@ def found(runtime: Runtime, retriever: Retriever | None, question: str, k: int) 
         return ()
     passages = as_passages(list(retriever.retrieve(question, k))[:k])
     most = runtime.context // SHARE
-    while passages and len(runtime.base.chat.message("user", user_content(question, passages))) > most:
-        passages = passages[:-1]
-    return passages
+
+    def size(count: int) -> int:
+        return len(runtime.base.chat.message("user", user_content(question, passages[:count])))
+
+    if size(len(passages)) <= most:
+        return passages
+    return passages[: bisect_right(range(1, len(passages)), most, key=size)]

@@ -27,6 +27,12 @@ def decode(calls: ModuleType, runtime: Runtime, count: int, seed: int) -> list[o
     return found
 
 
+def test_thirty_calls(calls: ModuleType, base: Base) -> None:
+    done = decode(calls, Runtime.load(base), 30, 12)
+    assert not {each.result for each in done} & {"not_parsed", "not_valid"}
+
+
+@pytest.mark.slow
 def test_two_hundred_calls(calls: ModuleType, base: Base) -> None:
     done = decode(calls, Runtime.load(base), 200, 11)
     metrics = calls.report(done, 1.0, 1).metrics

@@ -20,6 +20,7 @@ def test_it_says_what_it_needs() -> None:
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "needs a CUDA device" in done.stderr
 
 
+@pytest.mark.slow
 def test_every_figure_is_computed() -> None:
     """With a clock that only calls, in Triton's interpreter, on one layer of a very small base."""
     pytest.importorskip("triton", reason="triton is installed on Linux only")

@@ -45,6 +45,7 @@ def test_conformance_is_measured_beside_the_engine_alone(benchmark: Callable[[st
     assert 0 < theirs.passed < ours.passed
 
 
+@pytest.mark.slow
 def test_outlines_own_processors_take_the_same_tokens(benchmark: Callable[[str], ModuleType], base: Base) -> None:
     systems = benchmark("grammar_systems")
     tokenizer = benchmark("transformers_peer").transformers_tokenizer(base)

@@ -15,6 +15,7 @@ import yaml
 from loraloop.adapters.skill.skill import Skill
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_recipe_is_trained_by_processes_that_share_the_base_out(tmp_path: Path, save_llama: Any) -> None:
     """An estimate first; then a skill, measured by the first process on the base that it still serves."""

@@ -52,7 +52,7 @@ def fetch_hugging_face_kernels(target: Path) -> None:
         raise AssertionError(done.stderr)
 
 
-@pytest.mark.parametrize("mode", ["wheel", "editable"])
+@pytest.mark.parametrize("mode", ["wheel", pytest.param("editable", marks=pytest.mark.slow)])
 def test_hugging_face_kernels_and_ours_live_side_by_side(mode, tree, environment, tmp_path):
     fetch_hugging_face_kernels(environment.site)
     environment.install(*(str(tree) if part == "." else part for part in MODES[mode]))

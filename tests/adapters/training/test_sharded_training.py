@@ -118,6 +118,7 @@ def test_a_killed_process_ends_all_and_the_run_resumes_with_the_same_bits(tmp_pa
     assert all((tmp_path / name / f"closed-{rank}").exists() for name in ("whole", "cut") for rank in (0, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_process_ends_well_while_threads_of_gloo_still_drop_tensors() -> None:
     """One that needed the GIL after the interpreter had begun to go would abort the process."""
