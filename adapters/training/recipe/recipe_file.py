@@ -48,7 +48,7 @@ class SkillPart(_Part):
         description: one sentence for the card.
         contract: what it writes.
         schema: JSON Schema of what a `text` skill writes; every completion is checked against it, and the evaluation
-            decodes under it.
+            and the agent decode under it.
         max_tokens: of one step, in the evaluation.
     """
 

@@ -21,8 +21,8 @@ data_app = typer.Typer(no_args_is_help=True, help="Training data: what is wrong 
 
 
 Files = Annotated[list[Path], typer.Argument(help="JSON Lines, JSON, CSV or Parquet.")]
-Form = Annotated[str, typer.Option(help="How records are written; found out from their keys by default.")]
-Limit = Annotated[int | None, typer.Option(help="Records, at most.")]
+Form = Annotated[str, typer.Option(help="Form of the records; found out from their keys by default.")]
+Limit = Annotated[int | None, typer.Option(help="Most records.")]
 Out = Annotated[Path, typer.Option("--out", help="The JSON Lines file that is written.")]
 
 
@@ -93,19 +93,19 @@ def teacher(
     out: Out,
     url: Annotated[str, typer.Option(help="OpenAI-compatible endpoint, up to and without /chat/completions.")] = "",
     model: Annotated[str, typer.Option(help="The model's name there.")] = "",
-    per_minute: Annotated[float | None, typer.Option(help="Requests, at most.")] = None,
+    per_minute: Annotated[float | None, typer.Option(help="Most requests in a minute.")] = None,
     key: Annotated[str, typer.Option(help="Environment variable that holds the key.")] = "OPENAI_API_KEY",
     base: BaseName = "",
     quantize: Quantize = None,
     skill: Annotated[str, typer.Option(help="With --base: a skill of it, by name or folder.")] = "",
-    max_tokens: Annotated[int, typer.Option(help="Of one completion.")] = 256,
+    max_tokens: Annotated[int, typer.Option(help="Most tokens of one completion.")] = 256,
     contract: What = "text",
     form: Form = "auto",
     limit: Limit = None,
 ) -> None:
     """Have a teacher write the completions: at an endpoint (--url, --model), or a local base (--base).
 
-    What an endpoint has answered is kept beside the file that is written, so a command that was cut goes on.
+    Answers of an endpoint are kept beside the output file, so an interrupted command continues when it is given again.
     """
     from loraloop.adapters.training.teacher.making import taught, write_rows
     from loraloop.render.progress import counting
@@ -141,8 +141,8 @@ def preferences(
     base: BaseName = "smollm2-135m",
     quantize: Quantize = None,
     samples: Annotated[int, typer.Option(help="Outputs of each transcript.")] = 4,
-    temperature: Annotated[float, typer.Option(help="Of the sampling.")] = 0.8,
-    max_tokens: Annotated[int, typer.Option(help="Of one output.")] = 256,
+    temperature: Annotated[float, typer.Option(help="Temperature of the sampling.")] = 0.8,
+    max_tokens: Annotated[int, typer.Option(help="Most tokens of one output.")] = 256,
     contract: What = "text",
     form: Form = "auto",
     limit: Limit = None,
@@ -165,16 +165,16 @@ def from_traces(
     place: Annotated[Path, typer.Argument(help="A folder of traces, a trace, or a file of sessions (.db).")],
     out: Out,
     texts: Annotated[
-        bool, typer.Option("--texts", help="Answers in words of runs rated good, in place of calls.")
+        bool, typer.Option("--texts", help="Take the answers of runs rated good, in place of calls.")
     ] = False,
     tools: Annotated[
         Path | None,
-        typer.Option("--tools", help="Of sessions: a JSON file with the schemas of the agent's tools."),
+        typer.Option("--tools", help="For sessions: a JSON file with the schemas of the agent's tools."),
     ] = None,
 ) -> None:
     """Make training records of real runs: calls that worked or were approved, rated runs, corrections as pairs.
 
-    `loraloop trace rate` says whether a run was good. Secrets are replaced, and what was said twice is kept once.
+    `loraloop trace rate` says whether a run was good. Secrets are replaced, and duplicates are written once.
     """
     from loraloop.tool_schemas.errors import InputError
     from loraloop.trace_data import from_traces as harvest

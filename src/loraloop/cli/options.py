@@ -26,7 +26,7 @@ BaseName = Annotated[
 ]
 Quantize = Annotated[str | None, typer.Option("--quantize", help="int4, int8, bf16, fp32 or nf4.")]
 PassageFile = Annotated[Path | None, typer.Option("--passages", help='JSON list of {"id", "text", "title"}.')]
-Instructions = Annotated[str, typer.Option("--instructions", help="What the agent should keep to; the system message.")]
+Instructions = Annotated[str, typer.Option("--instructions", help="The system message.")]
 Python = Annotated[bool, typer.Option("--python", help="Run the code that the agent writes, in a sandbox.")]
 
 
@@ -36,7 +36,7 @@ class BaseOptions:
 
     base: BaseName = "smollm2-135m"
     bare: Annotated[
-        bool, typer.Option("--bare", help="The base's own weights: no trained skills, no router; --skill chooses.")
+        bool, typer.Option("--bare", help="The base alone: no trained skills, no router; --skill chooses.")
     ] = False
     quantize: Quantize = None
 
@@ -101,14 +101,14 @@ class AgentOptions:
     instructions: Instructions = ""
     python: Python = False
     tool_choice: Annotated[str, typer.Option("--tool-choice", help="auto, required, none, or a tool's name.")] = "auto"
-    max_steps: Annotated[int, typer.Option("--max-steps", help="Most steps.")] = 12
+    max_steps: Annotated[int, typer.Option("--max-steps", help="Most steps of a run.")] = 12
     max_tokens: Annotated[
         int, typer.Option("--max-tokens", help="Most tokens that all steps together may generate.")
     ] = 4096
-    deadline: Annotated[float | None, typer.Option("--deadline", help="Most seconds.")] = None
+    deadline: Annotated[float | None, typer.Option("--deadline", help="Most seconds of a run.")] = None
     temperature: Annotated[float, typer.Option("--temperature", help="0 is greedy.")] = 0.0
-    seed: Annotated[int, typer.Option("--seed", help="Of the sampling.")] = 0
-    screen: Annotated[bool, typer.Option("--screen/--no-screen", help="Screen for unsafe requests.")] = True
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the sampling.")] = 0
+    screen: Annotated[bool, typer.Option("--screen/--no-screen", help="Refuse unsafe requests.")] = True
     ask: Annotated[
         list[str] | None,
         typer.Option("--ask", help="Tool whose calls need approval (`all`: every tool), besides those that say so."),

@@ -43,7 +43,7 @@ def run(
         str | None, typer.Option("--session", help="Keep the conversation under this name, or go on with it.")
     ] = None,
     sessions: Annotated[
-        Path | None, typer.Option("--sessions", help="The file that it is kept in, instead of your own.")
+        Path | None, typer.Option("--sessions", help="The file of sessions, instead of your own.")
     ] = None,
     trace: Annotated[
         Path | None, typer.Option("--trace", help="Write the run's trace here; see `loraloop trace`.")
@@ -120,7 +120,7 @@ def route(
     passages: PassageFile = None,
     instructions: Instructions = "",
     python: Python = False,
-    explain: Annotated[bool, typer.Option("--explain", help="Also thresholds and the nearest examples.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Show thresholds and the nearest examples too.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show which skill the first step of a request would get, without running it."""

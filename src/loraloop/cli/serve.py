@@ -48,19 +48,19 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 for a free one.")] = 8000,
     key_env: Annotated[
-        str, typer.Option("--key-env", help="Variable with the keys that clients bring, parted by commas.")
+        str, typer.Option("--key-env", help="Environment variable with the keys of clients, separated by commas.")
     ] = "",
     admin_key_env: Annotated[
-        str, typer.Option("--admin-key-env", help="Variable with the key with which skills are changed.")
+        str, typer.Option("--admin-key-env", help="Environment variable with the key that may change skills.")
     ] = "",
     allow_host: Annotated[
-        Many, typer.Option("--allow-host", help="Name under which the server may be asked, such as gpu.example:8000.")
+        Many, typer.Option("--allow-host", help="Host name that requests may have, such as gpu.example:8000.")
     ] = None,
     allow_origin: Annotated[
-        Many, typer.Option("--allow-origin", help="Origin of pages that may ask it, such as https://chat.example.")
+        Many, typer.Option("--allow-origin", help="Origin of web pages that may use it, such as https://chat.example.")
     ] = None,
     folder: Annotated[
-        Path | None, typer.Option("--state", help="Folder for runs that wait for approval, to go on after a restart.")
+        Path | None, typer.Option("--state", help="Folder for waiting runs and conversations, kept across restarts.")
     ] = None,
 ) -> None:
     """Serve OpenAI's API, decisions, hosted agents and a page: open the address in a browser.
@@ -117,7 +117,7 @@ def mcp(
     skills: Annotated[
         Many, typer.Option("--skill", help="A skill to offer; repeatable. All where none is named; `none` is the base.")
     ] = None,
-    prefix: Annotated[str, typer.Option(help="Put before each tool's name.")] = "",
+    prefix: Annotated[str, typer.Option(help="Text before each tool's name.")] = "",
     run: Annotated[bool, typer.Option("--run", help="Offer the whole agent too, as the tool `run`.")] = False,
     python: Python = False,
     instructions: Instructions = "",
@@ -125,13 +125,13 @@ def mcp(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 for a free one.")] = 8000,
     allow_host: Annotated[
-        Many, typer.Option("--allow-host", help="Name under which the server may be asked, such as gpu.example:8000.")
+        Many, typer.Option("--allow-host", help="Host name that requests may have, such as gpu.example:8000.")
     ] = None,
     allow_origin: Annotated[
-        Many, typer.Option("--allow-origin", help="Origin of pages that may ask it, such as https://chat.example.")
+        Many, typer.Option("--allow-origin", help="Origin of web pages that may use it, such as https://chat.example.")
     ] = None,
     token_env: Annotated[
-        str, typer.Option("--token-env", help="Variable with the bearer token that HTTP requests have to bring.")
+        str, typer.Option("--token-env", help="Environment variable with the bearer token that HTTP requests need.")
     ] = "",
 ) -> None:
     """Offer skills as MCP tools, over standard input and output or HTTP. All else is written to standard error."""

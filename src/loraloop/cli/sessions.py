@@ -18,7 +18,7 @@ from loraloop.render.console import console, print_json, print_line
 if TYPE_CHECKING:
     from loraloop.agent.sessions.sessions import Session, Sessions
 
-sessions_app = typer.Typer(no_args_is_help=True, help="Sessions: conversations that are kept, and can be gone on with.")
+sessions_app = typer.Typer(no_args_is_help=True, help="Sessions: conversations that are kept and can be continued.")
 
 
 Id = Annotated[str, typer.Argument(help="A session of `loraloop sessions list`.")]
@@ -134,9 +134,9 @@ def delete(session: Annotated[list[str], typer.Argument(help="Sessions.")], sess
 
 @sessions_app.command()
 def prune(
-    days: Annotated[float, typer.Argument(help="Days since something was last written.", min=0)], sessions: File = None
+    days: Annotated[float, typer.Argument(help="Days without anything written.", min=0)], sessions: File = None
 ) -> None:
-    """Delete the idle sessions that are older; those that were interrupted stay. Says which."""
+    """Delete idle sessions to which nothing was written for so many days, and print their names."""
 
     with _store(sessions) as store:
         for name in store.prune(timedelta(days=days)):

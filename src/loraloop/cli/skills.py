@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from loraloop.adapters.base import Base
     from loraloop.adapters.skill.skill import Skill
 
-skills_app = typer.Typer(no_args_is_help=True, help="Skills: what there is, and files of them for other programs.")
+skills_app = typer.Typer(no_args_is_help=True, help="Skills: list, build for a base, write files for other programs.")
 
 
 Format = Literal["peft", "vllm", "merged"]
 Name = Annotated[str, typer.Argument(help="A skill's name, or the folder of a skill or a PEFT adapter.")]
 Out = Annotated[Path, typer.Option("--out", help="A new folder.")]
-Dtype = Annotated[Literal["bf16", "fp16", "fp32"], typer.Option("--dtype", help="Of merged weights.")]
+Dtype = Annotated[Literal["bf16", "fp16", "fp32"], typer.Option("--dtype", help="Number format of merged weights.")]
 
 
 @skills_app.command("list")
 def list_skills(as_json: AsJson = False) -> None:
-    """List the shipped skills and your own."""
+    """List the shipped skills of smollm2-135m and your own."""
     from loraloop.adapters.skill.card import Card
     from loraloop.adapters.skill.registry import known_skills
 
@@ -162,9 +162,9 @@ def lint(name: Name, as_json: AsJson = False) -> None:
 @skills_app.command()
 def build(
     base: Annotated[str, typer.Option("--base", help="A name of `loraloop bases`, folder, GGUF file, or hub id.")],
-    out: Annotated[Path, typer.Option("--out", help="Where skills, router and report go; a killed build goes on.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for skills, router and report; a killed build goes on.")],
     skills: Annotated[
-        str, typer.Option("--skills", help="Parted by commas: tools, retrieval, safety, code.")
+        str, typer.Option("--skills", help="Which skills, separated by commas.")
     ] = "tools,retrieval,safety,code",
     data: Annotated[Path | None, typer.Option("--data", help="The folder of public sets; see recipes/data.")] = None,
     quantize: Quantize = None,
@@ -172,7 +172,7 @@ def build(
     records: Annotated[int | None, typer.Option("--records", min=8, help="Most training records of a skill.")] = None,
     measured: Annotated[int, typer.Option("--measured", min=1, help="Held-out records a skill is measured on.")] = 100,
     only_plan: Annotated[bool, typer.Option("--plan", help="Say time, memory and disk; write nothing.")] = False,
-    gpu: Annotated[str, typer.Option("--gpu", help="With --plan: reckon for t4, l4, rtx4090, a100, h100, h200.")] = "",
+    gpu: Annotated[str, typer.Option("--gpu", help="With --plan: times of t4, l4, rtx4090, a100, h100, h200.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Train the shipped skills and a router for another base, and measure them beside the bare base.

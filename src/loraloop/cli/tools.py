@@ -37,9 +37,9 @@ def check(
     mcp: Servers = None,
     on_unsupported: Annotated[
         Literal["check", "refuse"] | None,
-        typer.Option(help="What to do about what decoding cannot enforce; by default check for MCP and OpenAPI."),
+        typer.Option(help="What to do with keywords that decoding cannot enforce; for MCP and OpenAPI check."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the random calls.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the random calls.")] = 0,
     allow_local: AllowLocal = None,
     as_json: AsJson = False,
 ) -> None:

@@ -16,7 +16,7 @@ from loraloop.tool_schemas.errors import InputError
 if TYPE_CHECKING:
     from loraloop.agent.tracing.diff import Differences
 
-trace_app = typer.Typer(no_args_is_help=True, help="Traces: show, compare, run again.")
+trace_app = typer.Typer(no_args_is_help=True, help="Traces: show, rate, compare, run again.")
 
 TraceFile = Annotated[Path, typer.Argument(help="A trace, as `loraloop run --trace FILE` writes it.")]
 

@@ -144,7 +144,7 @@ def measure(
 ) -> Measured:
     """Lets base and skill write the step of each record under the same grammar, and scores what they wrote.
 
-    A text skill that has a grammar is also measured without it (`skill_free`), since that is how an agent runs it.
+    A text skill that has a grammar is also measured without it (`skill_free`).
 
     Args:
         base: The base.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 BASE = "smollm2-135m"
 
-eval_app = typer.Typer(no_args_is_help=True, help="Evaluations of skills and parts on data.")
+eval_app = typer.Typer(no_args_is_help=True, help="Measure skills, the router, the guard and the whole agent.")
 DataPaths = Annotated[
     list[Path],
     typer.Option("--data", help="File of records, or the folder that holds tools/, code/ and retrieval/; repeatable."),
@@ -32,7 +32,7 @@ SkillFolders = Annotated[
 ]
 RouterFolder = Annotated[Path | None, typer.Option("--router", help="Folder of a router; by default the base's own.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Records, at most: the first of each file.")]
-Seed = Annotated[int, typer.Option("--seed", help="Any but 0 takes other records than the first.")]
+Seed = Annotated[int, typer.Option("--seed", help="With a seed other than 0, other records than the first.")]
 OutputsFile = Annotated[Path | None, typer.Option("--outputs", help="Keep outputs here; a killed run goes on.")]
 ToFile = Annotated[Path | None, typer.Option("--json", help="Write the result here.")]
 ShowErrors = Annotated[int, typer.Option("--show-errors", min=0, metavar="N", help="Print N errors.")]
@@ -48,7 +48,7 @@ def _skill_command(name: str, about: str) -> Callable[..., None]:
         limit: Limit = None,
         seed: Seed = 0,
         told: Annotated[
-            bool, typer.Option("--told", help="Also the base that is told in a sentence what to write.")
+            bool, typer.Option("--told", help="Also measure the base with a sentence that says what to write.")
         ] = False,
         outputs: OutputsFile = None,
         json_file: ToFile = None,
@@ -217,7 +217,7 @@ def injections(
     skill: SkillFolders = None,
     guards: Annotated[
         str | None,
-        typer.Option("--guards", help="Guards, parted by commas: none, gate, remind, read_only, planned, all."),
+        typer.Option("--guards", help="Guards, separated by commas: none, gate, remind, read_only, planned, all."),
     ] = None,
     kinds: Annotated[
         int | None, typer.Option("--kinds", min=1, help="Kinds of injection that each request meets; all by default.")
@@ -255,7 +255,7 @@ def desk(
     bare: Annotated[
         bool, typer.Option("--bare", help="No router: each request first meets the tools skill, then the base.")
     ] = False,
-    kinds: Annotated[str, typer.Option("--kinds", help="Only requests of these kinds, parted by commas.")] = "",
+    kinds: Annotated[str, typer.Option("--kinds", help="Only requests of these kinds, separated by commas.")] = "",
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Requests of each world, at most.")] = None,
     documents: Annotated[
         bool, typer.Option("--documents/--no-documents", help="Whether the assistant has the world's documents.")

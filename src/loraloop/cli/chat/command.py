@@ -32,7 +32,7 @@ def chat(
     tools: ToolSources,
     base: BaseOptions,
     passages: PassageFile = None,
-    messages: Annotated[Path | None, typer.Option("--messages", help="Go on from these, as /save writes them.")] = None,
+    messages: Annotated[Path | None, typer.Option("--messages", help="Go on from a file that /save wrote.")] = None,
     traces: Annotated[Path | None, typer.Option("--traces", help="Folder for a trace of each turn.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Answers alone, without routes and calls.")] = False,
     history: Annotated[
