@@ -92,7 +92,7 @@ def cases() -> dict[str, list[Case]]:
     chosen = []
     for row in of_part("tools", "test"):
         names = [tool["name"] for tool in row["tools"]]
-        if len(row["calls"]) == 1 and len(names) > 1:
+        if isinstance(row["calls"], list) and len(row["calls"]) == 1 and len(names) > 1:
             listed = [ChoiceOption(value=tool["name"], description=tool["description"]) for tool in row["tools"]]
             question = ChoiceQuestion(type="choice", instructions="Which function does it need?", choices=listed)
             chosen.append(Case(messages_of(row), question, names.index(row["calls"][0]["name"])))

@@ -266,7 +266,7 @@ class Decider:
         """
         runtime = self._runtime
         skill = model if model in runtime.with_contract("text") else NONE
-        trunk, reused = read(runtime, messages)
+        trunk, reused = read(runtime, messages, anew=int(model == ROUTER))
         answers, written = [], 0
         try:
             for number, question in enumerate(questions):
@@ -332,11 +332,17 @@ class Decider:
         return found
 
 
-def read(runtime: Runtime, messages: Sequence[Message]) -> tuple[Trunk, int]:
-    """The trunk of some messages, and how many of its tokens were known."""
+def read(runtime: Runtime, messages: Sequence[Message], anew: int = 0) -> tuple[Trunk, int]:
+    """The trunk of some messages, and how many of its tokens were known.
+
+    Args:
+        runtime: Its store may know the messages, or their beginning.
+        messages: The input.
+        anew: The last messages that are computed again, because the router reads their hidden states.
+    """
     chat = runtime.base.chat
     complete = chat.complete(list(messages))
-    trunk = runtime.store.take(complete) or runtime.trunk()
+    trunk = runtime.store.take(complete[: len(complete) - anew]) or runtime.trunk()
     reused = len(trunk.ids)
     for message in complete[len(trunk.messages) :]:
         trunk.append(message, chat.message(message.role, message.content))

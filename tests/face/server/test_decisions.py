@@ -67,6 +67,15 @@ def test_conversations_with_calls_are_read(client: openai.OpenAI) -> None:
     assert found.answers[0].type == "predicate"
 
 
+def test_the_router_reads_an_input_that_is_known_already(client: openai.OpenAI) -> None:
+    skills = [{"value": name} for name in ("code", "none")]
+    question: Any = {"type": "choice", "instructions": "Which skill?", "choices": skills}
+    long = "Write a Python function that adds two numbers. " * 8
+    models = ("base", "router", "router")
+    said = [client.decisions.create(model=model, input=long, questions=[question]).answers for model in models]
+    assert said[1] == said[2]
+
+
 def test_the_router_answers_as_a_decision_model(client: openai.OpenAI) -> None:
     skills = [{"value": name} for name in ("tools", "code", "retrieval", "none")]
     question: Any = {"type": "choice", "instructions": "Which skill?", "choices": skills}
