@@ -140,13 +140,11 @@ class RunSteps(Generic[T]):
             yield pending
 
     def _next(self) -> Pending | None:
-        happened: list[Event] = []
+        happened, pending = list[Event](), None
         for event in self._events:
             happened.append(event)
             if isinstance(event, Planned):
+                pending = self._run.pending
                 break
-        else:
-            self.happened = tuple(happened)
-            return None
         self.happened = tuple(happened)
-        return self._run.pending
+        return pending

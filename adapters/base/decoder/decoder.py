@@ -161,42 +161,28 @@ class Decoder:
         if any(row.before is not None for row in rows):
             h = self._with_given(rows, h)
         kept = {0: h} if 0 in keep else {}
+
+        def product(index: int, group: str, x: Tensor) -> Tensor:
+            """The product of a group's matrix with x, and what the rows' slots make of both."""
+            if beyond is not None:
+                x = beyond.input(index, group, x)
+            y: Tensor = getattr(self.layers[index], group)(x)
+            if attached is not None:
+                y = attached.linear(index, group, x, y, segments)
+            return y if beyond is None else beyond.product(index, group, y)
+
+        def added(h: Tensor, index: int, part: str, y: Tensor) -> Tensor:
+            """The residual stream with a sub-layer's output added."""
+            if beyond is not None:
+                y = beyond.output(index, part, y)
+            return h + y if residual == 1.0 else torch.add(h, y, alpha=residual)
+
         for index, layer in enumerate(self.layers):
-            x = rms_norm(h, size, layer.attention_norm, eps)
-            if beyond is not None:
-                x = beyond.input(index, "qkv", x)
-            y = layer.qkv(x)
-            if attached is not None:
-                y = attached.linear(index, "qkv", x, y, segments)
-            if beyond is not None:
-                y = beyond.product(index, "qkv", y)
-            q, k, v = self._heads(layer, y, cos, sin)
-            x = attend(index, q, k, v).to(h.dtype)
-            if beyond is not None:
-                x = beyond.input(index, "o", x)
-            y = layer.o(x)
-            if attached is not None:
-                y = attached.linear(index, "o", x, y, segments)
-            if beyond is not None:
-                y = beyond.output(index, "attention", beyond.product(index, "o", y))
-            h = h + y if residual == 1.0 else torch.add(h, y, alpha=residual)
-            x = rms_norm(h, size, layer.mlp_norm, eps)
-            if beyond is not None:
-                x = beyond.input(index, "gate_up", x)
-            y = layer.gate_up(x)
-            if attached is not None:
-                y = attached.linear(index, "gate_up", x, y, segments)
-            if beyond is not None:
-                y = beyond.product(index, "gate_up", y)
-            x = silu(y[:, :inner]) * y[:, inner:]
-            if beyond is not None:
-                x = beyond.input(index, "down", x)
-            y = layer.down(x)
-            if attached is not None:
-                y = attached.linear(index, "down", x, y, segments)
-            if beyond is not None:
-                y = beyond.output(index, "mlp", beyond.product(index, "down", y))
-            h = h + y if residual == 1.0 else torch.add(h, y, alpha=residual)
+            y = product(index, "qkv", rms_norm(h, size, layer.attention_norm, eps))
+            x = attend(index, *self._heads(layer, y, cos, sin))
+            h = added(h, index, "attention", product(index, "o", x.to(h.dtype)))
+            y = product(index, "gate_up", rms_norm(h, size, layer.mlp_norm, eps))
+            h = added(h, index, "mlp", product(index, "down", silu(y[:, :inner]) * y[:, inner:]))
             if index + 1 in keep:
                 kept[index + 1] = h
         for cache, _, _ in plan:
