@@ -6,9 +6,7 @@ import hashlib
 import os
 import re
 import sqlite3
-import threading
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 from loraloop.adapters.skill.contracts import Passage
 from loraloop.agent.retrieval.chunking import OVERLAP, SIZE, check_sizes, cut
 from loraloop.agent.retrieval.documents import Document, cleaned, one_line, read_path
+from loraloop.agent.sessions.sqlite_file import SqliteFile, create, is_ours
 from loraloop.tool_schemas.errors import InputError
 
 Given = Document | Mapping[str, Any] | str | os.PathLike[str]
@@ -64,6 +63,32 @@ class Changes:
     skipped: tuple[tuple[str, str], ...] = ()
 
 
+class IndexFile(SqliteFile):
+    """The file of an index, or an index in memory."""
+
+    wait = 60.0
+
+    def prepare(self, database: sqlite3.Connection) -> None:
+        """Checks the format."""
+        if not is_ours(database, _MARK):
+            raise InputError(f"{self.path} is another program's database: name another file for the index")
+        if self.path is not None:
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = NORMAL")
+        version = database.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            create(database, _SCHEMA, _MARK, FORMAT)
+        elif version != FORMAT:
+            raise InputError(f"{self.path} is an index of format {version}, not {FORMAT}: delete it and add again")
+
+    def explained(self, error: sqlite3.Error) -> InputError:
+        """The error in words: nothing was changed."""
+        where = self.path or "in memory"
+        return InputError(
+            f"cannot open or write the index {where}: {error}; nothing was changed: try again when it can, or name another file"
+        )
+
+
 class PassageIndex:
     """Finds passages by their words. A retriever; safe for threads, and on disk for processes (WAL).
 
@@ -80,9 +105,7 @@ class PassageIndex:
         check_sizes(size, overlap)
         self.path = None if path is None else Path(path)
         self._size, self._overlap = size, overlap
-        self._lock = threading.RLock()
-        self._owner = os.getpid()
-        self._database = self._open()
+        self._file = IndexFile(self.path)
 
     def retrieve(self, question: str, k: int = 4) -> list[Passage]:
         """The `k` best passages for a question, the best first; none where no word of it occurs.
@@ -94,7 +117,7 @@ class PassageIndex:
         terms = terms_of(question)
         if not terms or k < 1:
             return []
-        with self._connected() as database:
+        with self._file.reading() as database:
             rows = database.execute(_FIND, (" OR ".join(f'"{term}"' for term in terms), k)).fetchall()
         return [Passage(f"p{key}", text, title, source) for key, text, title, source in rows]
 
@@ -123,7 +146,7 @@ class PassageIndex:
             else:
                 read.append(as_document(each))
         counts = {"added": 0, "replaced": 0, "unchanged": 0}
-        with self._writing() as database:
+        with self._file.writing() as database:
             for document in read:
                 counts[self._put(database, document)] += 1
             gone = self._gone(database, folders, {cleaned(document.source) for document in read})
@@ -133,24 +156,23 @@ class PassageIndex:
 
     def remove(self, *sources: str) -> Changes:
         """Removes the documents of these sources; others are ignored."""
-        with self._writing() as database:
+        with self._file.writing() as database:
             return Changes(removed=sum(self._drop(database, cleaned(str(source))) for source in sources))
 
     @property
     def sources(self) -> tuple[str, ...]:
         """Sources of the documents, sorted."""
-        with self._connected() as database:
+        with self._file.reading() as database:
             return tuple(row[0] for row in database.execute("SELECT source FROM documents ORDER BY source"))
 
     def __len__(self) -> int:
         """How many passages there are."""
-        with self._connected() as database:
+        with self._file.reading() as database:
             return int(database.execute("SELECT count(*) FROM passages").fetchone()[0])
 
     def close(self) -> None:
         """Closes the file; an index in memory is gone."""
-        with self._lock:
-            self._database.close()
+        self._file.close()
 
     def __enter__(self) -> PassageIndex:
         return self
@@ -192,65 +214,6 @@ class PassageIndex:
             for row in database.execute("SELECT source FROM documents WHERE origin = ?", (cleaned(folder),))
         )
         return [source for (source,) in rows if source not in present]
-
-    @contextmanager
-    def _connected(self) -> Iterator[sqlite3.Connection]:
-        if self.path is not None and self._owner != os.getpid():  # forked: a connection must not be shared
-            self._lock, self._database, self._owner = threading.RLock(), self._open(), os.getpid()
-        with self._lock:
-            yield self._database
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._connected() as database:
-            try:
-                database.execute("BEGIN IMMEDIATE")
-                yield database
-                database.execute("COMMIT")
-            except BaseException as error:
-                if database.in_transaction:  # SQLite itself has gone back where the disk is full
-                    database.execute("ROLLBACK")
-                if isinstance(error, sqlite3.Error):
-                    where = self.path or "in memory"
-                    problem = (
-                        f"the index {where} cannot be written: {error}; nothing was changed, so add again when it can"
-                    )
-                    raise InputError(problem) from error
-                raise
-
-    def _open(self) -> sqlite3.Connection:
-        try:
-            database = sqlite3.connect(
-                self.path or ":memory:", timeout=60, isolation_level=None, check_same_thread=False
-            )
-            try:
-                self._prepare(database)
-            except BaseException:
-                database.close()
-                raise
-        except sqlite3.Error as error:
-            raise InputError(f"cannot open the index {self.path or 'in memory'}: {error}; name another file") from error
-        return database
-
-    def _prepare(self, database: sqlite3.Connection) -> None:
-        database.execute("PRAGMA busy_timeout = 60000")
-        tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        mark = database.execute("PRAGMA application_id").fetchone()[0]
-        if tables and mark != _MARK:
-            raise InputError(f"{self.path} is another program's database: name another file for the index")
-        if self.path is not None:
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = NORMAL")
-        database.execute("BEGIN IMMEDIATE")
-        version = database.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            for statement in _SCHEMA.split(";"):
-                database.execute(statement)
-            database.execute(f"PRAGMA application_id = {_MARK}")
-            database.execute(f"PRAGMA user_version = {FORMAT}")
-        database.execute("COMMIT")
-        if version not in (0, FORMAT):
-            raise InputError(f"{self.path} is an index of format {version}, not {FORMAT}: delete it and add again")
 
 
 def as_document(given: Document | Mapping[str, Any]) -> Document:

@@ -123,12 +123,12 @@ def test_a_mixture_that_no_bank_holds_is_an_error_and_no_deadlock(
 def test_an_index_on_a_full_disk_stays_as_it_was_and_can_be_added_to_again(tmp_path: Path) -> None:
     with PassageIndex(tmp_path / "index") as index:
         index.add({"source": "first", "text": "The heron nests here."})
-        pages = index._database.execute("PRAGMA page_count").fetchone()[0]
-        index._database.execute(f"PRAGMA max_page_count = {pages + 2}")
+        pages = index._file._database.execute("PRAGMA page_count").fetchone()[0]
+        index._file._database.execute(f"PRAGMA max_page_count = {pages + 2}")
         big = {"source": "second", "text": " ".join(f"word{n}" for n in range(20_000))}
         for _ in range(2):
             with pytest.raises(InputError, match="database or disk is full; nothing was changed"):
                 index.add(big)
         assert index.sources == ("first",) and index.retrieve("heron")
-        index._database.execute("PRAGMA max_page_count = 100000")
+        index._file._database.execute("PRAGMA max_page_count = 100000")
         assert index.add(big).added == 1

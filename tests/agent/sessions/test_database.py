@@ -11,7 +11,7 @@ import pytest
 
 from loraloop import Agent
 from loraloop.agent.events import StepFinished
-from loraloop.agent.sessions import database as session_file_module
+from loraloop.agent.sessions.database import SessionFile
 from loraloop.agent.sessions.sessions import Sessions, sessions_file
 from loraloop.testing import ScriptedRuntime, calls
 from loraloop.tool_schemas.errors import SessionError
@@ -45,7 +45,7 @@ def test_files_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         newer.execute("PRAGMA user_version = 7")
     with pytest.raises(SessionError, match="format 7, and this loraloop reads formats up to 2"):
         Sessions(tmp_path / "new.db")
-    monkeypatch.setattr(session_file_module, "WAIT", 0.1)
+    monkeypatch.setattr(SessionFile, "wait", 0.1)
     with Sessions(tmp_path / "s.db") as store:
         session = store.session("s")
         holder = sqlite3.connect(tmp_path / "s.db", isolation_level=None)
