@@ -84,9 +84,8 @@ class IndexFile(SqliteFile):
     def explained(self, error: sqlite3.Error) -> InputError:
         """The error in words: nothing was changed."""
         where = self.path or "in memory"
-        return InputError(
-            f"cannot open or write the index {where}: {error}; nothing was changed: try again when it can, or name another file"
-        )
+        said = f"cannot open or write the index {where}: {error}; nothing was changed"
+        return InputError(f"{said}: try again when there is room and nobody else has it, or name another file")
 
 
 class PassageIndex:

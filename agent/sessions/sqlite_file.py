@@ -1,4 +1,4 @@
-"""An SQLite file of ours: how it is opened and marked, and its transactions, also of threads and of forked processes."""
+"""An SQLite file of ours: opening, marking, and transactions of threads and of forked processes."""
 
 from __future__ import annotations
 
