@@ -17,7 +17,7 @@ from loraloop.agent.engine.sampler import Sampling
 from loraloop.agent.guard.guard import Guard, check_guard, default_guard
 from loraloop.agent.hooks import Hook, RunHook, as_hooks
 from loraloop.agent.limits import Limits, check_kind, check_list, check_number
-from loraloop.agent.loop.iterate import RunSteps, RunStream, running_loop
+from loraloop.agent.loop.iterate import RunSteps, RunStream
 from loraloop.agent.loop.job import NO_JOURNAL, Job, Journal, check_policy
 from loraloop.agent.loop.run import Run
 from loraloop.agent.loop.transcript import as_passages, as_tools, request, system_content
@@ -31,7 +31,7 @@ from loraloop.agent.sandbox.sandbox import Sandbox
 from loraloop.agent.sessions.runs import after_approval, as_sessions, in_session
 from loraloop.agent.signing import use_once
 from loraloop.agent.skills.mixture import Mixture
-from loraloop.agent.skills.threads import OnError, awaited, run_all
+from loraloop.agent.skills.threads import OnError, awaited, run_all, running_loop
 from loraloop.agent.tools.approval import decided
 from loraloop.agent.tools.calls import PYTHON, Approve, Deny
 from loraloop.agent.tools.python_tool import python_tool

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from loraloop.agent.events import EVENTS, Event, HookFailed, RunStarted
 from loraloop.agent.limits import check_list
+from loraloop.agent.skills.threads import running_loop
 from loraloop.tool_schemas.errors import HookError, InputError
 
 if TYPE_CHECKING:
@@ -196,30 +197,10 @@ def _wait(value: Awaitable[object], loop: asyncio.AbstractEventLoop | None) -> N
     async def wait() -> None:
         await value
 
-    try:
-        here: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
-    except RuntimeError:
-        here = None
-    if here is None and (loop is None or not loop.is_running()):
-        asyncio.run(wait())
-    elif here is None:
-        assert loop is not None
+    if running_loop() is not None:  # the events are read on a loop's own thread, which cannot wait for itself
+        with ThreadPoolExecutor(1, "loraloop-hook") as pool:
+            pool.submit(asyncio.run, wait()).result()
+    elif loop is not None and loop.is_running():
         asyncio.run_coroutine_threadsafe(wait(), loop).result()
-    else:  # the events are read on a loop's own thread, which cannot wait for itself
-        _elsewhere(wait)
-
-
-def _elsewhere(wait: Callable[[], Any]) -> None:
-    failed: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            asyncio.run(wait())
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=work, name="loraloop-hook")
-    thread.start()
-    thread.join()
-    if failed:
-        raise failed[0]
+    else:
+        asyncio.run(wait())

@@ -207,19 +207,6 @@ class FullCaches:
         self._evicted = 0
         self._lock = Lock()
 
-    def __len__(self) -> int:
-        return len(self._held)
-
-    @property
-    def tokens(self) -> int:
-        """Tokens held now."""
-        return self.held.tokens
-
-    @property
-    def bytes(self) -> int:
-        """Memory of the contexts held now."""
-        return self.held.bytes
-
     @property
     def held(self) -> CacheStats:
         """What is held now."""

@@ -15,14 +15,6 @@ from loraloop.agent.skills.threads import awaited
 from loraloop.tool_schemas.errors import InputError
 
 
-def running_loop() -> asyncio.AbstractEventLoop | None:
-    """The loop that runs in this thread."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-
-
 class RunStream(Generic[T]):
     """The events of one run, for `for` or `async for`; `result` is there after the last one.
 

@@ -25,6 +25,14 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(MOST, thread_name_prefix="loraloop-run")
 
 
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The loop that runs in this thread."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
 async def awaited(function: Callable[[], T], cancel: Callable[[], object]) -> T:
     """What a function gives that blocks, as by `asyncio.to_thread`, but with a thread for each run.
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from time import monotonic
 from typing import Any
 
+from loraloop.agent.skills.threads import running_loop
 from loraloop.agent.tools.calls import CallRecord, clipped
 from loraloop.tool_schemas.errors import SchemaError, ToolError, ToolRetry
 from loraloop.tool_schemas.jsontext import dumps
@@ -251,10 +252,7 @@ class _Thread:
 
 def _other_loop(loop: asyncio.AbstractEventLoop | None) -> asyncio.AbstractEventLoop | None:
     """The loop, unless this thread is the one that runs it."""
-    try:
-        return None if asyncio.get_running_loop() is loop else loop
-    except RuntimeError:
-        return loop
+    return None if running_loop() is loop else loop
 
 
 def _usable(tool: Tool, result: Any) -> None:

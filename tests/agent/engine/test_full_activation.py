@@ -76,7 +76,7 @@ def test_reused_contexts_equal_recomputed_ones_in_any_order(
         torch.testing.assert_close(branch.feed(ids), recomputed(small, bank, who, context, ids), **TOLERANCE)
         assert (branch.recomputed == 0) or name in ("one", "two", "both")
         branch.close(ids if then != "drop" else ())
-        assert full.tokens <= limit
+        assert full.held.tokens <= limit
         if then == "keep":
             trunk.append(Message("tool", "z"), tokens(rng, rng.randrange(1, 25)))
         elif then == "cut":
@@ -118,14 +118,14 @@ def test_the_least_recently_used_context_goes_first(small: Base, bank: Bank) -> 
         return branch.recomputed
 
     assert [cost("one"), cost("two"), cost("one"), cost("both")] == [100, 100, 0, 100]
-    assert full.tokens == 200 and len(full) == 2 and full.bytes > 0
+    assert full.held.tokens == 200 and full.held.count == 2 and full.held.bytes > 0
     assert [cost("one"), cost("two")] == [0, 100], "two was used least recently"
     branch = trunk.branch(author(small, bank, "one"))
-    assert full.tokens == 100
+    assert full.held.tokens == 100
     full.clear()
-    assert full.tokens == 0
+    assert full.held.tokens == 0
     branch.close()
-    assert full.tokens == 100, "what is in use is not let go, and comes back"
+    assert full.held.tokens == 100, "what is in use is not let go, and comes back"
 
 
 def test_one_conversation_does_not_take_anothers_end(small: Base, bank: Bank) -> None:
@@ -143,7 +143,7 @@ def test_one_conversation_does_not_take_anothers_end(small: Base, bank: Bank) ->
         torch.testing.assert_close(logits, recomputed(small, bank, who, ids, [5]), **TOLERANCE)
         branch.close()
         costs.append(branch.recomputed)
-    assert costs == [100, 40, 0, 0] and len(full) == 2
+    assert costs == [100, 40, 0, 0] and full.held.count == 2
 
 
 def test_a_context_is_found_by_its_author_alone(small: Base, bank: Bank) -> None:
@@ -168,7 +168,7 @@ def test_a_context_is_found_by_its_author_alone(small: Base, bank: Bank) -> None
         with pytest.raises(LedgerError, match="recompute them under it"):
             held.feed(stranger, [5])
     elsewhere = Author(weights, "one", 3, "full", "one")
-    assert full.take(elsewhere, [*ids, 7]) is held and len(full) == 0
+    assert full.take(elsewhere, [*ids, 7]) is held and full.held.count == 0
 
 
 AUTHORS = [
@@ -233,7 +233,7 @@ def test_the_trace_says_what_it_cost(small: Base, bank: Bank) -> None:
     cost = first.steps[0].tokens
     assert cost.recomputed > 16 and cost.prefilled == 2 * cost.recomputed
     assert first.steps[0].ms["recompute"] > 0
-    assert runtime.full.limit == 5000 and 0 < runtime.full.tokens <= 5000
+    assert runtime.full.limit == 5000 and 0 < runtime.full.held.tokens <= 5000
     then = agent.run_sync("And now?", messages=first.messages, skill="one")
     again = then.steps[0].tokens
     assert 0 < again.recomputed < cost.recomputed, "the conversation goes on in the skill's own cache"

@@ -169,7 +169,7 @@ def test_a_context_under_a_full_skill_keeps_its_virtual_tokens(bank: tuple[Base,
         first = trunk.branch(who)
         first.feed([7, 8, 9])
         first.close([7, 8, 9])
-        assert len(full) == 1 and full.tokens == 43
+        assert full.held.count == 1 and full.held.tokens == 43
         second = trunk.branch(who)
         assert second.recomputed == 0
         close(base, second.feed([4]), recomputed(base, skills, who, list(trunk.ids), [4]))
