@@ -24,11 +24,15 @@ def registered() -> dict[str, Path]:
     return store.skill_folders(skills_folder())
 
 
-def known_skills() -> dict[str, Path]:
-    """Folders of the shipped skills and the user's, by name; a user's takes the place of a shipped one of its name."""
+def known_skills(base: str) -> dict[str, Path]:
+    """Folders of the shipped skills and the user's, by name; a user's takes the place of a shipped one of its name.
+
+    Args:
+        base: Whose shipped skills, by its name in the catalog; a base that is not there has none.
+    """
     from loraloop.adapters.skill.skill import library
 
-    return {**library(), **registered()}
+    return {**library(base), **registered()}
 
 
 def all_skills(base: Base) -> list[Path]:

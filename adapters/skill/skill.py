@@ -192,5 +192,5 @@ def library(base: str = DEFAULT) -> dict[str, Path]:
     Args:
         base: The base's name in the catalog.
     """
-    folder = Path(str(resources.files("loraloop.adapters").joinpath("library", base)))
-    return store.skill_folders(folder) if folder.is_dir() else {}
+    shipped = Path(str(resources.files("loraloop.adapters").joinpath("library")))
+    return store.skill_folders(shipped / base) if base in {folder.name for folder in shipped.iterdir()} else {}

@@ -62,8 +62,13 @@ def encoded(base: Base, record: Record, objective: str = "sft") -> Encoded:
     return encode(base, record.messages, record.completion)
 
 
-def find_skill(name: str, folder: Path) -> Skill:
+def find_skill(name: str, folder: Path, base: str) -> Skill:
     """A skill by its name, or by its folder relative to another.
+
+    Args:
+        name: Of one of the user's skills, of one that ships for the base, or a folder.
+        folder: What a relative folder starts from.
+        base: The base's name.
 
     Raises:
         UnknownNameError, SkillError: there is none, or it is damaged.
@@ -72,7 +77,7 @@ def find_skill(name: str, folder: Path) -> Skill:
     from loraloop.adapters.skill.skill import Skill
     from loraloop.tool_schemas.errors import unknown
 
-    known = known_skills()
+    known = known_skills(base)
     place = folder / Path(name).expanduser()
     if (place / "card.json").is_file():
         return Skill.load(place)
@@ -96,7 +101,7 @@ def _made(recipe: Recipe, base: Base, name: str, given: Mapping[str, Any]) -> Ob
             raise InputError("distill needs a teacher: the name or folder of a skill, or a base")
         return Distill(_teacher(str(given["teacher"]), recipe.folder, base), **options)
     if reference := given.get("reference"):
-        options["reference"] = Reference.of_skill(find_skill(str(reference), recipe.folder), base.config)
+        options["reference"] = Reference.of_skill(find_skill(str(reference), recipe.folder, base.name), base.config)
     return Dpo(**options) if name == "dpo" else Kto(**options)
 
 
@@ -106,7 +111,7 @@ def _teacher(name: str, folder: Path, base: Base) -> Any:
     from loraloop.tool_schemas.errors import UnknownNameError
 
     try:
-        skill = find_skill(name, folder)
+        skill = find_skill(name, folder, base.name)
     except UnknownNameError:
         return BaseTeacher(Base.load(name), base)
     return SkillTeacher(skill.payload(base.config), skill.card.sha256 or skill.card.name)

@@ -109,7 +109,8 @@ def prepare(recipe: Recipe, base: Base) -> Prepared:
     """
     method, objective, kind = _method(recipe), make_objective(recipe, base), recipe.content.objective.name
     context = _context(method, base, recipe.content.base.name)
-    start = find_skill(recipe.content.start, recipe.folder).tensors if recipe.content.start else None
+    begun = recipe.content.start
+    start = find_skill(begun, recipe.folder, base.name).tensors if begun else None
 
     def count(record: Record) -> int:
         return encoded(base, record).length

@@ -211,4 +211,5 @@ def _sampler(base: str, quantize: str | None, skill: str, temperature: float, lo
     from loraloop.loading import open_base
 
     loaded = open_base(base, quantize)
-    return SkillSampler(loaded, find_skill(skill, Path.cwd()) if skill else None, temperature, longest)
+    found = find_skill(skill, Path.cwd(), loaded.name) if skill else None
+    return SkillSampler(loaded, found, temperature, longest)

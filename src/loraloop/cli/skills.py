@@ -26,12 +26,12 @@ Dtype = Annotated[Literal["bf16", "fp16", "fp32"], typer.Option("--dtype", help=
 
 
 @skills_app.command("list")
-def list_skills(as_json: AsJson = False) -> None:
-    """List the shipped skills of smollm2-135m and your own."""
+def list_skills(base: BaseName = "smollm2-135m", as_json: AsJson = False) -> None:
+    """List the shipped skills of a base and your own."""
     from loraloop.adapters.skill.card import Card
     from loraloop.adapters.skill.registry import known_skills
 
-    folders = known_skills()
+    folders = known_skills(base)
     cards = {name: Card.read(folder / "card.json") for name, folder in folders.items()}
     sizes = {name: (folder / "skill.safetensors").stat().st_size for name, folder in folders.items()}
     if as_json:
@@ -43,16 +43,16 @@ def list_skills(as_json: AsJson = False) -> None:
 
 
 @skills_app.command("show")
-def show(name: Name, as_json: AsJson = False) -> None:
+def show(name: Name, base: BaseName = "smollm2-135m", as_json: AsJson = False) -> None:
     """Show a skill's card: what it writes, what it was trained on, how it scores. `router` shows the router's."""
     from loraloop.adapters.skill.registry import known_skills
     from loraloop.adapters.skill.skill import SkillFolder
-    from loraloop.router.card import card_of
+    from loraloop.router.card import WEIGHTS, card_of, shipped_routers
 
-    if name == "router" and name not in known_skills() and not (Path(name) / "card.json").is_file():
-        card = card_of()
+    if name == "router" and name not in known_skills(base) and not (Path(name) / "card.json").is_file():
+        card = card_of(shipped_routers().get(base, WEIGHTS))
     else:
-        card = json.loads(SkillFolder.open(_folder_of(name)).card.to_json())
+        card = json.loads(SkillFolder.open(_folder_of(name, base)).card.to_json())
     if as_json:
         print_json(card)
         return
@@ -139,7 +139,7 @@ def export(
 
 
 @skills_app.command()
-def lint(name: Name, as_json: AsJson = False) -> None:
+def lint(name: Name, base: BaseName = "smollm2-135m", as_json: AsJson = False) -> None:
     """Say what vLLM will refuse of a skill, or of a PEFT adapter's folder, and what it will do differently.
 
     Exit codes: 0 it can be served, 1 it is refused.
@@ -149,7 +149,7 @@ def lint(name: Name, as_json: AsJson = False) -> None:
     from loraloop.adapters.peft.vllm_format import lint_peft
     from loraloop.adapters.skill.skill import Skill
 
-    folder = _folder_of(name)
+    folder = _folder_of(name, base)
     refused, notes = lint_peft(folder) if (folder / CONFIG).is_file() else lint_skill(Skill.load(folder))
     if as_json:
         print_json({"refused": refused, "notes": notes})
@@ -217,7 +217,7 @@ def build(
     console().print(f"{clock(sum(part.seconds for part in parts))} in all, without the evaluation")
 
 
-def _folder_of(name: str) -> Path:
+def _folder_of(name: str, base: str) -> Path:
     """The folder of a skill that is named, or is one.
 
     Raises:
@@ -226,7 +226,7 @@ def _folder_of(name: str) -> Path:
     from loraloop.adapters.skill.registry import known_skills
     from loraloop.tool_schemas.errors import unknown
 
-    known = known_skills()
+    known = known_skills(base)
     if name in known:
         return known[name]
     if Path(name).is_dir():
@@ -245,7 +245,7 @@ def _check_new(folder: Path) -> None:
 def _opened(name: str, base: str, quantize: str | None, quiet: bool) -> tuple[Base, Skill]:
     from loraloop.loading import open_base, read_skill
 
-    folder = _folder_of(name)
+    folder = _folder_of(name, base)
     loaded = open_base(base, quantize, quiet)
     return loaded, read_skill(folder, loaded)
 

@@ -51,6 +51,14 @@ def own_folders(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LORALOOP_SKILLS", str(place / "mine"))
 
 
+def test_each_base_has_shipped_skills_of_its_own(run: Run) -> None:
+    for base in ("smollm2-135m", "qwen2.5-coder-1.5b"):
+        code, out, _ = run("skills", "list", "--base", base, "--json")
+        assert code == 0 and all(card["base"].startswith(base) for card in json.loads(out))
+        code, out, _ = run("skills", "show", "tools", "--base", base, "--json")
+        assert code == 0 and json.loads(out)["base"].startswith(base)
+
+
 def test_your_own_skills_are_listed_and_shown(run: Run, place: Path) -> None:
     shutil.copytree(place / "prefix", place / "mine" / "prefix")
     try:
