@@ -16,7 +16,7 @@ from typing import Any
 
 import pydantic
 
-from loraloop.adapters.skill.card import Card
+from loraloop.adapters.skill.card import Card, method_of
 from loraloop.adapters.skill.store import read_header
 from loraloop.agent.checkpoint import PendingRun
 from loraloop.agent.tools.calls import CallRecord
@@ -39,7 +39,7 @@ HIDE = Redactor(["s3cr3t/Token+42"])
 
 
 def card(data: bytes) -> None:
-    Card.from_json(data.decode("utf-8", "replace"))
+    method_of(Card.from_json(data.decode("utf-8", "replace")))
 
 
 def safetensors(data: bytes) -> None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 from itertools import combinations
 from typing import Any, Literal
 
@@ -192,7 +193,7 @@ def _numbers(place: dict[str, Any], parts: Parts) -> Iterator[SchemaFinding]:
     above, below = place.get("exclusiveMinimum"), place.get("exclusiveMaximum")
     low, high = place.get("minimum", above), place.get("maximum", below)
     # The engine forgets a whole exclusive bound if the other one is less than one away (llguidance 1.9).
-    if place.get("type") == "integer" or low is None or high is None or abs(high - low) >= 1:
+    if place.get("type") == "integer" or low is None or high is None or abs(Fraction(high) - Fraction(low)) >= 1:
         return
     for keyword, bound in (("exclusiveMinimum", above), ("exclusiveMaximum", below)):
         if bound is not None and bound == int(bound):

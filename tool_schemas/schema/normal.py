@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loraloop.tool_schemas.errors import SchemaError
-from loraloop.tool_schemas.schema.places import MOST_PLACES, Parts, every, json_path, pointer, subschemas
+from loraloop.tool_schemas.schema.places import Parts, every, json_path, pointer, subschemas
+
+if TYPE_CHECKING:
+    from jsonschema.protocols import Validator
 
 _COUNTS = ("minItems", "maxItems", "minProperties", "maxProperties", "minLength", "maxLength")
-_DEEPEST_JSON = 300  # levels of objects and lists, also in defaults and examples
+_DEEPEST_JSON = 200  # levels of objects and lists, also in defaults and examples
 LONGEST = 500_000  # characters of its JSON text
 
 _DRAFTS = {"draft-04": 4, "draft-06": 6, "draft-07": 7, "2019-09": 2019, "2020-12": 2020}
+_URIS = {
+    **{draft: f"http://json-schema.org/draft-0{draft}/schema#" for draft in (4, 6, 7)},
+    **{draft: f"https://json-schema.org/draft/{name}/schema" for name, draft in _DRAFTS.items() if draft > 7},
+}
 
 
 def draft_of(schema: dict[str, Any]) -> int:
@@ -36,6 +45,34 @@ def draft_of(schema: dict[str, Any]) -> int:
     )
 
 
+@functools.cache
+def draft_validator(draft: int) -> type[Validator]:
+    """jsonschema's validator of a draft, as `draft_of` names it."""
+    import jsonschema
+
+    made = jsonschema.validators.validator_for({"$schema": _URIS[draft]})
+    assert made is not None
+    return made
+
+
+def check_form(schema: Any, draft: int, start: str = "$") -> None:
+    """Checks a schema against the schema of its draft.
+
+    Raises:
+        SchemaError: With the JSON path of the first keyword that is wrong.
+    """
+    import jsonschema
+
+    try:
+        draft_validator(draft).check_schema(schema)
+    except jsonschema.SchemaError as error:
+        raise SchemaError(f"{error.message}; correct the schema", json_path(error.absolute_path, start)) from None
+    except RecursionError:
+        raise SchemaError("is nested too deeply; flatten the schema", start) from None
+    except OverflowError as error:  # of a pattern
+        raise SchemaError(f"holds a pattern that is no regular expression ({error}); correct it", start) from None
+
+
 def normalised(schema: dict[str, Any]) -> dict[str, Any]:
     """A copy in one form, with the same structure and the same meaning.
 
@@ -52,17 +89,15 @@ def normalised(schema: dict[str, Any]) -> dict[str, Any]:
     copy, places = copied(schema)
     draft = draft_of(copy)
     references: dict[int, Any] = {}
-    for parts, place in places:
-        if not isinstance(place.get("$ref", ""), str):
-            raise SchemaError("must be text", f"{json_path(parts)}.$ref")
+    _check_texts(places, draft)
     if any(isinstance(place.get("$ref"), str) for _, place in places):
         references = _references(copy, places, draft)
         places = list(every(copy))
-    identifier = "id" if draft == 4 else "$id"
+    identifier = _identifier(draft)
     for parts, place in places:
         _modernise(place, draft, json_path(parts))
         for key in ("$schema", "$anchor", "$recursiveAnchor", identifier):
-            if isinstance(place.get(key), str):
+            if isinstance(place.get(key), str | bool):
                 del place[key]
     if references:
         places = list(every(copy))
@@ -75,6 +110,8 @@ def normalised(schema: dict[str, Any]) -> dict[str, Any]:
                     place["not"] = {}
             elif target is not None:
                 place["$ref"] = pointer(found[id(target)])
+    if draft != 2020:  # keywords of later drafts count too
+        check_form(copy, 2020)
     return copy
 
 
@@ -109,19 +146,29 @@ def copied(schema: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[Parts, di
     raise SchemaError(f"is nested more than {_DEEPEST_JSON} levels deep; flatten the schema", "$")
 
 
+def _identifier(draft: int) -> str:
+    return "id" if draft == 4 else "$id"
+
+
+def _check_texts(places: list[tuple[Parts, dict[str, Any]]], draft: int) -> None:
+    """Checks that references and identifiers are texts, also where the schema of the draft does not look."""
+    for parts, place in places:
+        for key in ("$ref", _identifier(draft)):
+            if not isinstance(place.get(key, ""), str):
+                raise SchemaError("must be text", f"{json_path(parts)}.{key}")
+
+
 def _references(root: dict[str, Any], places: list[tuple[Parts, dict[str, Any]]], draft: int) -> dict[int, Any]:
     """What each reference leads to, by the identity of the schema object that refers.
 
-    A definition that stands where no schema is expected, such as under ``components``, is moved under ``$defs``.
+    A definition that stands where no schema is expected, such as under ``components``, is checked and moved under
+    ``$defs``.
     """
     from referencing import Registry, Resource
     from referencing.exceptions import Unresolvable, Unretrievable
     from referencing.jsonschema import specification_with
 
-    uri = f"http://json-schema.org/draft-0{draft}/schema#" if draft < 10 else ""
-    specification = specification_with(
-        uri or f"https://json-schema.org/draft/{'2019-09' if draft == 2019 else '2020-12'}/schema"
-    )
+    specification = specification_with(_URIS[draft])
     resource: Resource[Any] = specification.create_resource(root)
     base = resource.id() or ""
     registry: Registry[Any] = Registry().with_resource(base, resource).crawl()
@@ -144,10 +191,15 @@ def _references(root: dict[str, Any], places: list[tuple[Parts, dict[str, Any]]]
                 raise SchemaError(f"{reference!r} {reason}; put the definition under $defs", path) from None
             target = found[id(place)] = resolved.contents
             if isinstance(target, dict) and id(target) not in known:
+                check_form(target, draft, path)  # where it stands, nothing has looked at it
                 definitions = root.setdefault("$defs", {})
-                name = next(f"ref{n}" for n in range(MOST_PLACES) if f"ref{n}" not in definitions)
+                if not isinstance(definitions, dict):  # before 2019-09 it means nothing, and nothing has looked at it
+                    raise SchemaError("must be an object", "$.$defs")
+                name = next(f"ref{n}" for n in itertools.count() if f"ref{n}" not in definitions)
                 definitions[name] = target
-                known |= {id(inner) for _, inner in every(target)}
+                inside = list(every(target))
+                _check_texts(inside, draft)
+                known |= {id(inner) for _, inner in inside}
                 pending.append((("$defs", name), target, resolved.resolver))
             elif not isinstance(target, dict | bool):
                 raise SchemaError(f"{reference!r} leads to something that is no schema; correct it", path)
@@ -174,6 +226,8 @@ def _modernise(place: dict[str, Any], draft: int, path: str) -> None:
     if isinstance(place.get("items"), list):
         rest = place.pop("additionalItems", None)
         place["prefixItems"] = place.pop("items")
+        if not place["prefixItems"]:
+            del place["prefixItems"]
         if rest is not None:
             place["items"] = rest
     elif "additionalItems" in place:  # means nothing where `items` is no list

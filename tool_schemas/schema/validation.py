@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from loraloop.tool_schemas.errors import SchemaError
-from loraloop.tool_schemas.jsontext import dumps
-from loraloop.tool_schemas.schema.normal import copied, draft_of
+from loraloop.tool_schemas.jsontext import dumps, levels
+from loraloop.tool_schemas.schema.normal import check_form, copied, draft_of, draft_validator
 from loraloop.tool_schemas.schema.places import DEEPEST, every, json_path
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ def format_checker() -> FormatChecker:
     checker = copy.copy(newest)  # a new one would read "time" as draft 3 did
     checker.checkers = dict(newest.checkers)
     template, raises = newest.checkers["uri-template"]  # whose time grows faster than the text
+    compiled, raised = newest.checkers["regex"]
+    checker.checkers["regex"] = (compiled, (raised, OverflowError, RecursionError))
     checker.checkers["uri-template"] = (lambda value: len(str(value)) <= 4096 and template(value), raises)
 
     def checks(rule: str) -> Callable[[object], bool]:
@@ -54,6 +56,7 @@ def _mapped(text: str) -> str:
 
 
 SECONDS = 0.5  # for one search
+DEEPEST_VALUE = 100  # levels, so that it can be stored and read again
 WORK = 1_000_000
 """Searches of patterns that the check of one value may take. A reference counts for ten, one given up for 50 000."""
 _left: ContextVar[list[int] | None] = ContextVar("_left", default=None)
@@ -123,8 +126,8 @@ def _multiple_of(validator: Any, step: Any, value: Any, schema: Any) -> Iterator
     if validator.is_type(value, "number"):
         try:
             fits = Decimal(repr(value)) % Decimal(repr(step)) == 0
-        except InvalidOperation:  # more digits than decimals hold
-            fits = Fraction(repr(value)) % Fraction(repr(step)) == 0
+        except InvalidOperation:  # more digits than decimals hold, or infinity
+            fits = abs(value) != float("inf") and Fraction(repr(value)) % Fraction(repr(step)) == 0
         if not fits:
             yield _error(f"{value!r} is not a multiple of {step}")
 
@@ -172,13 +175,7 @@ def _class(draft: int) -> type[Validator]:
     """jsonschema's validator of a draft, with `CHECKS`, and references that are counted."""
     import jsonschema
 
-    made = {
-        4: jsonschema.Draft4Validator,
-        6: jsonschema.Draft6Validator,
-        7: jsonschema.Draft7Validator,
-        2019: jsonschema.Draft201909Validator,
-        2020: jsonschema.Draft202012Validator,
-    }[draft]
+    made = draft_validator(draft)
     own = {name: _following(rule) for name, rule in made.VALIDATORS.items() if name.endswith(("Ref", "$ref"))}
     extended: type[Validator] = jsonschema.validators.extend(made, {**CHECKS, **own})  # type: ignore[no-untyped-call]
     return extended
@@ -206,15 +203,8 @@ def check_schema(schema: dict[str, Any], start: str = "$") -> None:
     Raises:
         SchemaError: With the JSON path of the first keyword that is wrong.
     """
-    import jsonschema
-
     deque(every(copied(schema)[0], DEEPEST), maxlen=0)  # bounds what follows, which takes a while for each sub-schema
-    try:
-        _class(draft_of(schema)).check_schema(schema)
-    except jsonschema.SchemaError as error:
-        raise SchemaError(f"{error.message}; correct the schema", json_path(error.absolute_path, start)) from None
-    except RecursionError:
-        raise SchemaError("is nested too deeply; flatten the schema", start) from None
+    check_form(schema, draft_of(schema), start)
 
 
 def check_value(value: Any, schema: dict[str, Any], start: str = "$") -> None:
@@ -230,6 +220,8 @@ def check_value(value: Any, schema: dict[str, Any], start: str = "$") -> None:
     """
     from referencing.exceptions import Unresolvable
 
+    if levels(value) > DEEPEST_VALUE:
+        raise SchemaError(f"is nested more than {DEEPEST_VALUE} levels deep; flatten it", start)
     try:
         error = first_error(_validator(dumps(schema)), value, start)
     except Unresolvable as missing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -10,11 +11,12 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from loraloop.tool_schemas import GrammarCompiler, JsonSchema, Tool
-from loraloop.tool_schemas.errors import InputError, LoraloopError
+from loraloop.tool_schemas.errors import InputError, LoraloopError, SchemaError
 from loraloop.tool_schemas.grammar.prepare import prepared
 from loraloop.tool_schemas.schema.keywords import CHECKED, ENFORCED
 from loraloop.tool_schemas.tools.survey import survey
 
+DRAFT = "http://json-schema.org/draft"
 NAMES = st.sampled_from(["a", "b", "config", "section", "<|im_end|>", "ü"])
 VALUES = st.none() | st.booleans() | st.integers(-3, 3) | NAMES | st.sampled_from([2**60, 1e300, 0.1, "\x00", [], {}])
 KINDS = st.sampled_from(["string", "number", "integer", "boolean", "null", "array", "object"])
@@ -86,6 +88,61 @@ def test_preparing_raises_nothing_but_the_librarys_own_errors(
         else:
             assert mode == "check" or not plan.findings
     survey(schema)
+
+
+UNSEEN: dict[str, dict[str, Any]] = {
+    "a definition elsewhere": {"properties": {"a": {"$ref": "#/x"}}, "x": {"minimum": "a"}},
+    "a default": {"properties": {"a": {"$ref": "#/properties/b/default"}, "b": {"default": {"type": 5}}}},
+    "an identifier": {"properties": {"a": {"$ref": "#/x"}}, "x": {"$id": 7}},
+    "a reference": {"$schema": f"{DRAFT}-04/schema#", "properties": {"a": {"$ref": "#/x"}}, "x": {"$ref": 7}},
+    "$defs of an old draft": {
+        "$schema": f"{DRAFT}-07/schema#", "$defs": {"x": {"required": 3}}, "properties": {"a": {"$ref": "#/$defs/x"}}
+    },
+    "$defs that are none": {
+        "$schema": f"{DRAFT}-07/schema#", "$defs": 7, "x": {}, "properties": {"a": {"$ref": "#/x"}}
+    },
+    "a later keyword": {"$schema": f"{DRAFT}-04/schema#", "properties": {"a": {"prefixItems": 7}}},
+    "a repetition without end": {"properties": {"a": {"type": "string", "pattern": "a{99999999999999999999}"}}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", UNSEEN)
+def test_what_the_schema_of_its_draft_does_not_look_at_is_checked_too(what: str) -> None:
+    for mode in ("refuse", "check"):
+        with pytest.raises(SchemaError):
+            Tool("f", "", {"type": "object", **UNSEEN[what]}, on_unsupported=mode)
+        with pytest.raises(SchemaError):
+            Tool("f", "", {"type": "object", **UNSEEN[what]}, strict=False)
+    survey(UNSEEN[what])
+
+
+ODD = st.sampled_from([None, True, 7, -1, "a", [], {}, [7], {"a": 7}, "^(", 10**400, -(10**400), 0.5])
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+@given(
+    hidden=st.dictionaries(st.sampled_from(sorted({*ENFORCED, *CHECKED, "$id", "$anchor", "x"})), ODD, max_size=3),
+    other=SCHEMAS,
+    draft=st.sampled_from([f"{DRAFT}-{number}/schema#" for number in ("04", "06", "07")] + [None]),
+)
+def test_damaged_definitions_raise_nothing_but_the_librarys_own_errors(
+    hidden: dict[str, Any], other: Any, draft: str | None
+) -> None:
+    for place in ("x", "$defs"):
+        schema = {"$schema": draft} if draft else {}
+        schema |= {place: {"y": hidden, "z": other}, "properties": {"a": {"$ref": f"#/{place}/y"}, "b": {}}}
+        for mode in ("refuse", "check"):
+            with contextlib.suppress(LoraloopError):
+                Tool("f", "", {"type": "object", **schema}, on_unsupported=mode)
+        survey(schema)
+
+
+def test_bounds_beyond_what_a_float_holds_and_many_definitions_of_one_form_of_name() -> None:
+    huge = 10**400
+    for bounds in ({"minimum": -huge, "maximum": 0.5}, {"exclusiveMinimum": -0.5, "exclusiveMaximum": huge}):
+        assert Tool("f", "", {"type": "object", "properties": {"a": {"type": "number", **bounds}}}).parameters
+    taken = {f"ref{number}": True for number in range(6000)}
+    assert prepared({"$defs": taken, "x": {"type": "string"}, "properties": {"a": {"$ref": "#/x"}}})
 
 
 def test_a_keyword_under_one_that_is_replaced_is_left_out_with_it(

@@ -206,6 +206,14 @@ def test_steps_of_numbers_that_no_float_holds() -> None:
     check_value(10**4000, {"multipleOf": 0.5})
     with pytest.raises(SchemaError, match="is not a multiple"):
         check_value(10**4000 + 1, {"multipleOf": 2.5})
+    for infinite in (float("inf"), float("-inf")):
+        with pytest.raises(SchemaError, match="not a multiple"):
+            check_value(infinite, {"multipleOf": 0.5})
+
+
+def test_a_pattern_as_a_value_may_repeat_without_end() -> None:
+    with pytest.raises(SchemaError, match="is not a 'regex'"):
+        check_value("a{99999999999999999999}", {"format": "regex"})
 
 
 words = sorted({*ENFORCED, *CHECKED, *ANNOTATIONS} - {"$schema"})
