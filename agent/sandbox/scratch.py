@@ -41,7 +41,10 @@ class Scratch:
 
         def look() -> None:
             while not self._closed.wait(LOOK_SECONDS):
-                size, files = self._used(pid)
+                try:
+                    size, files = self._used(pid)
+                except OSError:  # it has taken the folder away
+                    size, files = 0, MOST_FILES + 1
                 if size > self._bytes or files > MOST_FILES:
                     self.overfull = True
                     kill()
@@ -71,10 +74,10 @@ class Scratch:
             entered.append((_opened(name, parent), inner))
             with os.scandir(entered[-1][0]) as entries:
                 for entry in entries:
-                    status = entry.stat(follow_symlinks=False)
-                    size, files = size + status.st_blocks * 512, files + 1
-                    if entry.is_dir(follow_symlinks=False):
-                        inner.append(entry.name)
+                    with suppress(OSError):  # it is gone meanwhile
+                        size, files = size + entry.stat(follow_symlinks=False).st_blocks * 512, files + 1
+                        if entry.is_dir(follow_symlinks=False):
+                            inner.append(entry.name)
 
         try:
             enter(self.path, None)
@@ -90,7 +93,7 @@ class Scratch:
         finally:
             for folder, _ in entered:
                 os.close(folder)
-        return size + _deleted(pid), files
+        return size + _deleted(pid, os.fsencode(self.path), self._bytes), files
 
 
 def _opened(name: str, parent: int | None) -> int:
@@ -106,15 +109,26 @@ def _opened(name: str, parent: int | None) -> int:
         return os.open(name, _FOLDER, dir_fd=parent)
 
 
-def _deleted(pid: int) -> int:
-    """Bytes of deleted files that the process has open; 0 if its descriptors cannot be seen."""
-    size = 0
-    folder = f"/proc/{pid}/fd"
+def _deleted(pid: int, place: bytes, most: int) -> int:
+    """Bytes of deleted files that the process has open or mapped; 0 if that cannot be seen.
+
+    Args:
+        pid: The process.
+        place: The folder in which mapped files count. The size of one that is not open too is not known.
+        most: What such a file counts for.
+    """
+    size, known, folder = 0, set[int](), f"/proc/{pid}/fd"
     with suppress(OSError):
         for name in os.listdir(folder):
-            status = os.stat(f"{folder}/{name}")
-            if status.st_nlink == 0:
-                size += status.st_blocks * 512
+            with suppress(OSError):  # it is closed meanwhile
+                status = os.stat(f"{folder}/{name}")
+                if status.st_nlink == 0:
+                    size += status.st_blocks * 512
+                    known.add(status.st_ino)
+    with suppress(OSError), open(f"/proc/{pid}/maps", "rb") as maps:
+        lines = (line.split(maxsplit=5) for line in maps if line.endswith(b" (deleted)\n"))
+        mapped = {int(line[4]) for line in lines if line[5].startswith(place)}
+        size += len(mapped - known) * most
     return size
 
 

@@ -429,10 +429,99 @@ def test_the_kernels_memory_cannot_be_used_up_beside_the_limits(anywhere: Run) -
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="numbers of x86-64")
 def test_calls_that_take_memory_of_the_kernel_are_refused_before_they_look_at_anything(anywhere: Run) -> None:
     code = (
-        "for number in (188, 189, 190, 463, 206, 222):\n"
+        "for number in (188, 189, 190, 463, 206, 222, 253, 294, 444, 445, 446):\n"
         "    print(libc.syscall(number, 0, 0, 0, 0, 0, 0), ctypes.get_errno())"
     )
     assert set(anywhere(code).stdout.splitlines()) == {"-1 1"}
+
+
+HIDING = {
+    "while others come and go": (
+        "import threading\n"
+        "def churn():\n    while True:\n        open('a', 'w').close()\n        os.unlink('a')\n"
+        "for _ in range(3): threading.Thread(target=churn, daemon=True).start()\n"
+        "time.sleep(1)\n"
+        "for n in range(60): open(f'f{n}', 'wb').write(MB); time.sleep(0.02)\n"
+    ),
+    "in a message": (
+        "import array, socket\n"
+        "a, b = socket.socketpair()\n"
+        "for n in range(60):\n"
+        "    with open('f', 'wb') as file:\n"
+        "        file.write(MB); os.unlink('f')\n"
+        "        a.sendmsg([b'x'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [file.fileno()]))])\n"
+        "    time.sleep(0.02)\n"
+    ),
+    "in a mapping": (
+        "libc.mmap.restype = ctypes.c_void_p\n"
+        "for n in range(60):\n"
+        "    with open('f', 'w+b') as file:\n"
+        "        file.write(MB); file.flush(); os.unlink('f')\n"
+        "        assert libc.mmap(None, 4096, 1, 2, file.fileno(), 0) != ctypes.c_void_p(-1).value\n"
+        "    time.sleep(0.02)\n"
+    ),
+    "in the open files of a thread": (
+        "libc.clone.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]\n"
+        "stacks = ctypes.create_string_buffer(60 * 65536)\n"
+        "for n in range(60):\n"
+        "    with open('f', 'wb') as file:\n"
+        "        file.write(MB); file.flush(); os.unlink('f')\n"
+        "        top = (ctypes.addressof(stacks) + (n + 1) * 65536) & ~15\n"
+        "        assert libc.clone(ctypes.cast(libc.pause, ctypes.c_void_p), top, 0x10900, None) > 0, 'refused'\n"
+        "    time.sleep(0.02)\n"
+    ),
+    "in space that is not written": (
+        "for n in range(60): os.posix_fallocate(os.open(f'f{n}', os.O_RDWR | os.O_CREAT), 0, 2**20)\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("where", HIDING)
+def test_what_a_program_writes_cannot_be_hidden(
+    anywhere: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    result = anywhere(f"import time\nMB = b'x' * 2**20\n{HIDING[where]}print('filled')", scratch_mb=8, timeout=20)
+    assert "filled" not in result.stdout and not result.ok and not result.timed_out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_watches_the_scratch_folder_is_not_blinded(anywhere: Run) -> None:
+    """A process that is not dumpable shows its open files to root alone."""
+    refused = "print(libc.prctl(4, 0, 0, 0, 0) if os.getcwd() != '/scratch' else -1, libc.syscall(436, 9, 9, 2))"
+    assert anywhere(refused).stdout == "-1 -1\n"
+
+
+def test_a_file_without_a_name_may_be_mapped(anywhere: Run) -> None:
+    code = (
+        "import mmap, tempfile, time\n"
+        "with tempfile.TemporaryFile() as file:\n    file.write(b'x' * 2**20)\n    file.flush()\n"
+        "    mapped = mmap.mmap(file.fileno(), 0)\n"
+        "open('f', 'wb').write(b'x' * 2**20)\ntime.sleep(0.3)\nprint(mapped[:2])\n"
+    )
+    result = anywhere(code, scratch_mb=8)
+    assert result.ok and result.stdout == "b'xx'\n", result
+
+
+def test_files_that_can_only_be_read_are_not_changed_or_held(anywhere: Run) -> None:
+    """By leases, of which others wait for the end; by the flags of a file; by watching folders."""
+    code = (
+        "import fcntl, struct, sys\n"
+        "fd = os.open(os.__file__, os.O_RDONLY)\n"
+        "attempt(fcntl.fcntl, fd, 1024, fcntl.F_RDLCK)\n"
+        "attempt(fcntl.fcntl, os.open(os.path.dirname(os.__file__), os.O_RDONLY), 1026, 0x1)\n"
+        "for request in (0x40086602, 0x40046602, 0x40087602, 0x401C5820):\n"
+        "    attempt(fcntl.ioctl, fd, request, bytes(28))\n"
+    )
+    shown = anywhere(code).stdout.splitlines()
+    assert len(shown) == 6 and all("[Errno 1]" in line for line in shown), shown
+
+
+def test_a_pair_of_sockets_is_of_one_family(anywhere: Run) -> None:
+    shown = anywhere(
+        "import socket\nfor family in (0, 2, 10, 30, 38):\n    attempt(socket.socketpair, family, 1)"
+    ).stdout
+    assert shown.count("[Errno 1]") == 5, "others are refused before the kernel loads a module for them"
 
 
 def test_files_below_very_long_paths_are_counted(
