@@ -75,7 +75,7 @@ def make_method(name: str, options: Mapping[str, Any]) -> Method:
         raise InputError(f"{name} needs {', '.join(lacking)}: give a value")
     try:
         method: Method = made(**options)
-    except TypeError as error:
+    except (TypeError, AttributeError, ValueError, OverflowError) as error:
         raise InputError(f"an option of {name} has a value of the wrong type ({error}): correct it") from None
     return method
 

@@ -9,7 +9,6 @@ is one round here, because the codes of the base are shared; that start is not t
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -63,10 +62,10 @@ class Lora(PlainMethod):
         checked_positive(self.alpha, "alpha")
         object.__setattr__(self, "targets", checked_targets(self.targets))
         for pattern, rank in self.rank_pattern.items():
-            _compiles(pattern)
+            matching({pattern: rank}, 0, MODULES[0], 0)
             checked_rank(rank, f"rank_pattern[{pattern!r}]")
         for pattern, alpha in self.alpha_pattern.items():
-            _compiles(pattern)
+            matching({pattern: alpha}, 0, MODULES[0], 0)
             checked_positive(alpha, f"alpha_pattern[{pattern!r}]")
         if self.start not in STARTS:
             raise unknown("start", self.start, STARTS)
@@ -171,10 +170,3 @@ class RsLora(Lora):
 
     def _divisor(self, rank: int) -> float:
         return math.sqrt(rank)
-
-
-def _compiles(pattern: str) -> None:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise InputError(f"the pattern {pattern!r} is no regular expression ({error}): correct it") from None

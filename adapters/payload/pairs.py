@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import torch
@@ -11,6 +10,8 @@ from torch.nn.functional import pad
 
 from loraloop.adapters.payload.payload import LowRank
 from loraloop.adapters.payload.sites import GROUPS, MODULE_PATHS, Dimensions, Site, module_shape, tensor_name
+from loraloop.tool_schemas.errors import SkillError
+from loraloop.tool_schemas.schema.validation import pattern_found
 
 Factors = tuple[Tensor, Tensor]
 """A [r, K] and B [O, r] of one module, the scaling inside B."""
@@ -69,10 +70,22 @@ def of_module(parameters: Mapping[str, Tensor], factor: str) -> dict[tuple[int, 
 
 
 def matching(patterns: Mapping[str, float], layer: int, module: str, default: float) -> float:
-    """A module's own value where a pattern's regular expression matches the end of its name, as PEFT reads it."""
+    """A module's own value where a pattern's regular expression matches the end of its name, as PEFT reads it.
+
+    Raises:
+        SkillError: A pattern is no regular expression, or takes too long.
+    """
+    import regex
+
     key = f"model.layers.{layer}.{MODULE_PATHS[module]}"
     for pattern, value in patterns.items():
-        if re.match(rf"(.*\.)?({pattern})$", key):
+        try:
+            found = pattern_found(rf"^(.*\.)?({pattern})$", key)
+        except (regex.error, OverflowError, RecursionError, MemoryError) as error:
+            raise SkillError(f"the pattern {pattern!r} is no regular expression ({error}): correct it") from None
+        if found is None:
+            raise SkillError(f"the pattern {pattern!r} takes too long: simplify it")
+        if found:
             return value
     return default
 

@@ -162,3 +162,11 @@ def number(config: Mapping[str, Any], field: str, default: float, folder: Path) 
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
         raise SkillError(f"{folder / CONFIG}: {field} = {value!r} is not a positive number; save the adapter again")
     return float(value)
+
+
+def patterns(config: Mapping[str, Any], field: str, folder: Path) -> Mapping[str, float]:
+    """The positive numbers that a configuration has for the modules that regular expressions match."""
+    value = config.get(field) or {}
+    if not isinstance(value, dict):
+        raise SkillError(f"{folder / CONFIG}: {field} = {value!r} is no mapping; save the adapter again")
+    return {pattern: number(value, pattern, 0, folder) for pattern in value}

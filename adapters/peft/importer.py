@@ -27,7 +27,7 @@ from loraloop.adapters.methods.prompt import Prompt
 from loraloop.adapters.methods.vera import Vera
 from loraloop.adapters.payload.pairs import Factors, matching, uniform
 from loraloop.adapters.payload.sites import MODULES, module_shape, tensor_name
-from loraloop.adapters.peft.format import CONFIG, EMBEDDINGS, WEIGHTS, number, our_names, read_config
+from loraloop.adapters.peft.format import CONFIG, EMBEDDINGS, WEIGHTS, number, our_names, patterns, read_config
 from loraloop.adapters.skill import store
 from loraloop.adapters.skill.card import Card
 from loraloop.tool_schemas.errors import InputError, SkillError
@@ -160,14 +160,18 @@ class _Import:
 
     def _scaling(self, place: Place, rank: int, field: str) -> float:
         """alpha / r, or alpha / sqrt(r), of a module; its rank must be the declared one."""
-        declared = matching(self.config.get("rank_pattern") or {}, *place, self.config.get("r", 8))
+        declared = self._own("rank_pattern", place, number(self.config, "r", 8, self.folder))
         if declared != rank:
             raise SkillError(
-                f"{self.path}: layers.{place[0]}.{place[1]} has rank {rank}, but {CONFIG} says {declared}; "
+                f"{self.path}: layers.{place[0]}.{place[1]} has rank {rank}, but {CONFIG} says {declared:g}; "
                 "export it again"
             )
-        alpha = matching(self.config.get("alpha_pattern") or {}, *place, number(self.config, field, 8, self.folder))
+        alpha = self._own("alpha_pattern", place, number(self.config, field, 8, self.folder))
         return alpha / (math.sqrt(rank) if self.config.get("use_rslora") is True else rank)
+
+    def _own(self, field: str, place: Place, default: float) -> float:
+        """A module's own value of those that a field has for patterns."""
+        return matching(patterns(self.config, field, self.folder), *place, default)
 
     def _lora(self, targets: tuple[str, ...]) -> Made:
         """Narrower pairs are padded with zeros, and B is rescaled where its scaling is not the common one."""
@@ -255,9 +259,9 @@ class _Import:
         for place in self.places:
             first, second = (self._split(place, f"lokr_w{half}") for half in (1, 2))
             A, B = torch.kron(first[0], second[0]), torch.kron(first[1], second[1])
-            rank = matching(self.config.get("rank_pattern") or {}, *place, self.config.get("r", 8))
+            rank = self._own("rank_pattern", place, number(self.config, "r", 8, self.folder))
             alpha = number(self.config, "alpha", 8, self.folder)
-            scaling = matching(self.config.get("alpha_pattern") or {}, *place, alpha) / rank
+            scaling = self._own("alpha_pattern", place, alpha) / rank
             if (B.shape[0], A.shape[1]) != module_shape(self.base.config, place[1]):
                 raise SkillError(f"{self.path}: layers.{place[0]}.{place[1]} does not fit the base; load the right one")
             pairs[place] = A, B * scaling

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -222,6 +223,30 @@ def test_a_card_that_is_nested_too_deeply_is_refused(text: str, tmp_path: Path) 
     (folder / store.CARD).write_text(text)
     with pytest.raises(SkillError, match="nested too deeply"):
         SkillFolder.open(folder)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"alpha_pattern": {"([a-z_.0-9]+)+[A-Z]": 4}}, "takes too long"),
+        ({"rank_pattern": {"a{99999999999999999999}": 2}}, "no regular expression"),
+        ({"alpha_pattern": {"(": 4}}, "no regular expression"),
+        ({"rank_pattern": 5}, "wrong type"),
+        ({"alpha_pattern": {"q_proj": 10**400}}, "wrong type"),
+    ],
+)
+def test_patterns_of_a_card_cannot_hold_it_up(options: dict[str, object], message: str, tmp_path: Path) -> None:
+    folder = make().save(tmp_path / "tools")
+    fields = json.loads((folder / store.CARD).read_text())
+    (folder / store.CARD).write_text(json.dumps({**fields, "options": options}))
+    start = time.monotonic()
+    with pytest.raises(SkillError, match=message):
+        Skill.load(folder).payload(CONFIG)
+    assert time.monotonic() - start < 20
+
+
+def test_a_pattern_may_say_how_its_letters_match() -> None:
+    assert make(options={"alpha_pattern": {"(?i)Q_PROJ": 8}}).payload(CONFIG).pairs
 
 
 def test_whether_a_skill_asks_back_is_on_its_card() -> None:
