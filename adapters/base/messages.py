@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -10,13 +11,16 @@ from loraloop.adapters.base.origin import Origin
 ROLES = ("system", "user", "assistant", "tool")
 
 
+_HALVES = re.compile("[\ud800-\udfff]")
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One turn of a transcript: who speaks (`system`, `user`, `assistant` or `tool`) and what.
 
     Attributes:
         role: Who speaks.
-        content: What is said.
+        content: What is said; halves of surrogate pairs, which no text can hold, become U+FFFD.
         origin: Where it comes from, as a run notes it; None where nobody said. Its JSON form is taken too. Two messages
             that say the same are equal, whatever their origin.
     """
@@ -30,6 +34,8 @@ class Message:
             raise ValueError(f"unknown message role {self.role!r}: use one of {', '.join(ROLES)}")
         if not isinstance(self.content, str):
             raise TypeError(f"message content must be text, not {type(self.content).__name__}")
+        if not self.content.isascii() and _HALVES.search(self.content):
+            object.__setattr__(self, "content", _HALVES.sub("\ufffd", self.content))
         given: object = self.origin
         if isinstance(given, Mapping):
             object.__setattr__(self, "origin", Origin.read(given))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import TypeVar
 
@@ -29,5 +30,4 @@ async def in_thread(items: Iterator[T], cancel: Callable[[], object]) -> AsyncGe
     finally:
         if not over:
             cancel()
-            for _ in items:  # so that nothing stays half done
-                pass
+            await awaited(lambda: deque(items, maxlen=0), cancel)  # so that nothing stays half done

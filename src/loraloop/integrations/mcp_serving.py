@@ -54,14 +54,14 @@ def http_app(
         token: What requests have to bring as a bearer token; empty for none.
 
     Raises:
-        InputError: Others can reach the address, and no name is given under which they may.
+        InputError: Others can reach the address, and there is no name under which they may, or no token.
     """
     from mcp.server.transport_security import TransportSecuritySettings
 
-    if host not in LOOPBACK and not hosts:
+    if host not in LOOPBACK and not (hosts and token):
         raise InputError(
-            f"{host} can be reached by others: say under which names the server may be asked (--allow-host name:port), "
-            "or listen on 127.0.0.1"
+            f"{host} can be reached by others: say under which names the server may be asked (--allow-host name:port) "
+            "and give it a token (--token-env), or listen on 127.0.0.1"
         )
     local = [f"{name if ':' not in name else f'[{name}]'}:*" for name in LOOPBACK]
     security = TransportSecuritySettings(

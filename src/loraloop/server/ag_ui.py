@@ -9,27 +9,38 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from loraloop.server.errors import ApiError
+from loraloop.server.wire import TEXT
 
 
-class AgUiMessage(BaseModel):
+class Lenient(BaseModel):
+    """A part of a request, of which other fields are not read."""
+
+    model_config = ConfigDict(populate_by_name=True, str_max_length=TEXT)
+
+
+class AgUiPart(Lenient):
+    """A part of a message; only text is read."""
+
+    text: str = ""
+
+
+class AgUiMessage(Lenient):
     """A message of an AG-UI client."""
 
     role: str
-    content: Any = ""
+    content: str | list[AgUiPart] | dict[str, Any] | None = ""
 
     @property
     def text(self) -> str:
         """What it says; parts that are no text are left out."""
         if isinstance(self.content, str):
             return self.content
-        parts = self.content if isinstance(self.content, list) else []
-        return "".join(part.get("text", "") for part in parts if isinstance(part, dict))
+        return "".join(part.text for part in self.content) if isinstance(self.content, list) else ""
 
 
-class AgUiInput(BaseModel):
+class AgUiInput(Lenient):
     """What an AG-UI client posts (`RunAgentInput`). Tools of the client and its state are not used."""
 
-    model_config = ConfigDict(populate_by_name=True)
     thread_id: str = Field(alias="threadId")
     run_id: str = Field(alias="runId")
     messages: list[AgUiMessage] = Field(min_length=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -15,10 +15,12 @@ from pydantic import Field, ValidationError
 from loraloop.loading import read_documents
 from loraloop.server.ag_ui import AgUiInput, translated
 from loraloop.server.errors import STREAM, ApiError, documented
-from loraloop.server.runs import HostedAgent, HostedRun
+from loraloop.server.runs import HostedAgent, HostedRun, owner_of
 from loraloop.server.state import event_stream, key_of, state_of
 from loraloop.server.wire import Strict
 from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.jsontext import dumps, levels
+from loraloop.tool_schemas.schema.validation import DEEPEST_VALUE
 from loraloop.tool_schemas.yamltext import read_yaml
 
 if TYPE_CHECKING:
@@ -163,33 +165,34 @@ async def start_run(
             options["messages"] = [Message(each["role"], each["content"]) for each in body.messages]
         except (KeyError, ValueError) as error:
             raise ApiError(400, f"a message needs role and content: {error}", "invalid_value", "messages") from None
-    owner = key_of(request)
+    key = key_of(request)
+    run = HostedRun("", hosted.name, owner_of(key), body.input, body.session or "")
     if bool(body.input.strip()) == body.resume or (body.resume and body.session is None):
         raise ApiError(400, "give an input, or resume: true with a session", "invalid_value", "input")
-    if body.session is not None:
-        options["session"] = state.session(owner, name, body.session)
-    turn = await state.turnstile.enter(owner)
+    state.runs.check_waiting(run.owner)
+    turn = await state.turnstile.enter(key)
     try:
+        if run.session:
+            options["session"] = state.session_of(run, turn)
         stream = hosted.agent.stream(body.input, **options)
-        first = await anext(
-            events := aiter(_opened(state, HostedRun("", hosted.name, owner, body.input), stream, turn))
-        )
+        first = await anext(events := _read(state, run, stream, turn))
     except BaseException:
         turn.leave()
         raise
     return event_stream(state, _sent(first, events, client))
 
 
-async def _opened(
+async def _read(
     state: ServerState, run: HostedRun, stream: RunStream[Any], turn: RequestTurn
 ) -> AsyncGenerator[dict[str, Any], None]:
-    """The events of a new run, which is known by the id that its first event has."""
+    """The events of a run, whose turn ends with them; a new one is known by the id that its first event has."""
     try:
-        async for event in state.runs.events(run, stream, state.metrics.count):
-            if not run.id:
-                run.id = event["run_id"]
-                state.runs.add(run)
-            yield event
+        async with aclosing(state.runs.events(run, stream, state.metrics.count)) as events:
+            async for event in events:
+                if not run.id:
+                    run.id = event["run_id"]
+                    state.runs.add(run)
+                yield event
     finally:
         turn.leave()
 
@@ -199,24 +202,28 @@ async def approve_run(name: str, run_id: str, body: ApproveBody, request: Reques
     """Decides about calls that wait; the run goes on, and its events come as server-sent events."""
     from loraloop.agent import Approve, Deny
 
-    state, owner = state_of(request), key_of(request)
-    hosted, run = hosted_agent(state, name), state.runs.get(run_id, owner)
+    state, key = state_of(request), key_of(request)
+    hosted, run = hosted_agent(state, name), state.runs.get(run_id, owner_of(key))
     if run.pending is None or run.agent != name:
         raise ApiError(409, f"run {run_id} does not wait for approval", "not_waiting")
     decisions = {
-        call: Approve(each.arguments) if each.approve else Deny(each.reason) for call, each in body.decisions.items()
+        call: Approve(_plain(each.arguments)) if each.approve else Deny(each.reason)
+        for call, each in body.decisions.items()
     }
-    stream = hosted.agent.resume_stream(run.pending, decisions)
-    turn = await state.turnstile.enter(owner)
-
-    async def events() -> AsyncGenerator[dict[str, Any], None]:
+    pending, run.pending = run.pending, None  # a second decision that comes meanwhile finds nothing that waits
+    try:
+        turn = await state.turnstile.enter(key)
         try:
-            async for event in state.runs.events(run, stream, state.metrics.count):
-                yield event
-        finally:
+            session = state.session_of(run, turn) if run.session else None
+            stream = hosted.agent.resume_stream(pending, decisions, session=session)
+        except BaseException:
             turn.leave()
+            raise
+    except BaseException:
+        run.pending = pending
+        raise
 
-    following = events()
+    following = _read(state, run, stream, turn)
     try:
         first = await anext(following)
     except BaseException:
@@ -227,24 +234,35 @@ async def approve_run(name: str, run_id: str, body: ApproveBody, request: Reques
 
 @routes.post("/v1/agents/{name}/runs/{run_id}/cancel", responses=documented({404}))
 async def cancel_run(name: str, run_id: str, request: Request) -> JSONResponse:
-    """Ends a run at its next token."""
-    run = state_of(request).runs.get(run_id, key_of(request))
+    """Ends a run at its next token, and one that waits for approval outside of a session at once."""
+    runs = state_of(request).runs
+    run = runs.get(run_id, owner_of(key_of(request)))
     if run.stream is not None:
         run.stream.cancel()
+    elif run.pending is not None and not run.session:
+        runs.drop(run)
     return JSONResponse(run.summary())
 
 
 @routes.get("/v1/runs")
 async def list_runs(request: Request) -> JSONResponse:
     """The last runs of whoever asks, the newest first."""
-    owner = key_of(request)
-    return JSONResponse({"runs": [run.summary() for run in state_of(request).runs if run.owner == owner]})
+    runs = state_of(request).runs.of(owner_of(key_of(request)))
+    return JSONResponse({"runs": [run.summary() for run in runs]})
 
 
 @routes.get("/v1/runs/{run_id}", responses=documented({404}))
 async def show_run(run_id: str, request: Request) -> JSONResponse:
     """A run with all its events."""
-    return JSONResponse(state_of(request).runs.get(run_id, key_of(request)).document())
+    return JSONResponse(state_of(request).runs.get(run_id, owner_of(key_of(request))).document())
+
+
+def _plain(arguments: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Arguments as JSON holds them: no NaN and no half of a surrogate pair. What is too deep is refused later."""
+    if arguments is None or levels(arguments) > DEEPEST_VALUE:
+        return arguments
+    made: dict[str, Any] = json.loads(dumps(arguments))
+    return made
 
 
 def hosted_agent(state: ServerState, name: str) -> HostedAgent:
@@ -270,7 +288,7 @@ async def _sent(
 
     if client is not None:
         async for told in translated(client, every()):
-            yield {"data": json.dumps(told, ensure_ascii=False, default=str)}
+            yield {"data": dumps(told)}
         return
     async for event in every():
-        yield {"event": event["type"], "data": json.dumps(event, ensure_ascii=False, default=str)}
+        yield {"event": event["type"], "data": dumps(event)}

@@ -134,7 +134,7 @@ async def metrics(request: Request) -> Response:
 
 async def page(request: Request) -> FileResponse:
     """A file of the page."""
-    return FileResponse(PAGE / FILES[request.url.path], headers={**HEADERS, "Cache-Control": "no-cache"})
+    return FileResponse(PAGE / FILES[request.scope["path"]], headers={**HEADERS, "Cache-Control": "no-cache"})
 
 
 class Gatekeeper:
@@ -178,7 +178,7 @@ def refusal(state: ServerState, request: Request) -> ApiError | None:
     origin = request.headers.get("origin")
     if origin is not None and not settings.knows_origin(origin, host):
         return ApiError(403, f"pages of {origin!r} may not ask this server: see --allow-origin", "foreign_origin")
-    if request.url.path in OPEN or not settings.keys:
+    if request.scope["path"] in OPEN or not settings.keys:
         return None
     brought = request.headers.get("authorization", "").removeprefix("Bearer ").strip().encode()
     known = [*settings.keys, *([settings.admin_key] if settings.admin_key else [])]
@@ -289,8 +289,8 @@ def serve(
     except OSError as error:
         raise InputError(f"{host}:{settings.port} cannot be listened on ({error}): choose another port, or 0") from None
     app = create_app(ServerState(runtime, settings, agents, RunRegistry(settings.folder)))
-    config = uvicorn.Config(
-        app, log_level="warning", timeout_graceful_shutdown=GRACE, h11_max_incomplete_event_size=65536
+    config = uvicorn.Config(  # httptools, which it takes where it is installed, does not bound headers
+        app, log_level="warning", timeout_graceful_shutdown=GRACE, http="h11", h11_max_incomplete_event_size=65536
     )
     with listening:
         ready(f"http://{f'[{host}]' if six else host}:{listening.getsockname()[1]}")

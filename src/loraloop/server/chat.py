@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 import uuid
@@ -19,8 +20,10 @@ from loraloop.server.wire import ChatRequest, chat_options, conversation_of, rep
 
 if TYPE_CHECKING:
     from loraloop.agent.result import RunResult
+    from loraloop.integrations.conversation import ConversationBuilder
     from loraloop.integrations.reply import ReplyRequest
     from loraloop.server.state import RequestTurn
+    from loraloop.server.wire import ReplyOptions
 
 routes = APIRouter()
 FINISH = {"answer": "stop", "code": "stop", "tool_call": "tool_calls", "refused": "content_filter"}
@@ -38,10 +41,10 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
         turn = await state.turnstile.enter(key_of(request))
         with turn:
             return JSONResponse(await hosted_completion(state, body))
-    asked = reply_request(state.runtime, state.settings.limits, conversation_of(body.messages), options)
     usage = bool(body.stream_options and body.stream_options.include_usage)
+    talk = conversation_of(body.messages)
     turn = await state.turnstile.enter(key_of(request))
-    pieces = replying(state, asked, turn)
+    pieces = replying(state, await prepared(state, talk, options, turn), turn)
     if body.stream:
         first = await anext(pieces)  # what is wrong with the request is told before the stream begins
         return event_stream(state, chunks(body.model, first, pieces, usage))
@@ -51,6 +54,17 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
             reply = piece
     assert reply is not None
     return JSONResponse(completion(body.model, reply))
+
+
+async def prepared(
+    state: ServerState, talk: ConversationBuilder, options: ReplyOptions, turn: RequestTurn
+) -> ReplyRequest:
+    """What the runtime is asked, made in a thread: the schemas of many tools take a while."""
+    try:
+        return await asyncio.to_thread(reply_request, state.runtime, state.settings.limits, talk, options)
+    except BaseException:
+        turn.leave()
+        raise
 
 
 async def replying(state: ServerState, asked: ReplyRequest, turn: RequestTurn) -> AsyncGenerator[str | Reply, None]:
@@ -201,6 +215,8 @@ async def hosted_completion(state: ServerState, body: ChatRequest) -> dict[str, 
     A run that waits for approval ends with `finish_reason` `approval_required`: approve it at /v1/agents.
     """
     talk = conversation_of(body.messages)
+    if not talk.messages or talk.messages[-1].role != "user":
+        raise ApiError(400, "an agent answers what the user says last", "invalid_value", "messages")
     *history, last = talk.messages
     stream = state.agents[body.model].agent.stream(last.content, messages=history)
     async for _ in in_thread(iter(stream), stream.cancel):

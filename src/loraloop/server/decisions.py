@@ -41,6 +41,8 @@ from loraloop.server.wire import (
     conversation_of,
 )
 from loraloop.tool_schemas.errors import InputError, LimitError
+from loraloop.tool_schemas.jsontext import levels
+from loraloop.tool_schemas.schema.validation import DEEPEST_VALUE
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -214,7 +216,7 @@ def text_of(parts: Parts | None, where: str) -> str:
     """The text of parts; JSON as text.
 
     Raises:
-        ApiError: 400, one is an image.
+        ApiError: 400, one is an image, or data that is nested too deeply.
     """
     if isinstance(parts, str) or parts is None:
         return parts or ""
@@ -223,6 +225,8 @@ def text_of(parts: Parts | None, where: str) -> str:
         if isinstance(part, ImagePart):
             raise ApiError(400, "images cannot be read by this base: describe them in words", "unsupported", where)
         if isinstance(part, JsonPart):
+            if levels(part.data) > DEEPEST_VALUE:
+                raise ApiError(400, f"data may have {DEEPEST_VALUE} levels: flatten it", "invalid_value", where)
             said.append(json.dumps(part.data, ensure_ascii=False))
         else:
             said.append(part.refusal if isinstance(part, RefusalText) else part.text)

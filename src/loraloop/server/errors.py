@@ -73,7 +73,9 @@ class ApiError(Exception):
 
     def __init__(self, status: int, message: str, code: str = "", param: str = "", retry_after: int = 0) -> None:
         super().__init__(message)
-        self.status, self.message, self.code, self.param, self.retry_after = status, message, code, param, retry_after
+        self.status, self.code, self.retry_after = status, code, retry_after
+        # Half of a surrogate pair, which a body can spell, cannot be sent.
+        self.message, self.param = (text.encode("utf-8", "replace").decode() for text in (message, param))
 
     def response(self) -> JSONResponse:
         """The HTTP response."""

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from loraloop.server.errors import ApiError, documented
+from loraloop.server.runs import owner_of
 from loraloop.server.state import ServerState, key_of, state_of
 from loraloop.server.wire import AUTO, BASE, Strict
 
@@ -110,7 +111,7 @@ def _changed(state: ServerState, body: SkillBody) -> dict[str, Any]:
 async def show_load(request: Request) -> JSONResponse:
     """How busy the server is, and what is kept in memory."""
     state = state_of(request)
-    limits, owner = state.settings.limits, key_of(request)
+    limits, owner = state.settings.limits, owner_of(key_of(request))
     return JSONResponse(
         {
             "running": state.turnstile.running,

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from loraloop.integrations.conversation import ConversationBuilder
 from loraloop.integrations.reply import Reply
-from loraloop.server.chat import facts_of, replying, tool_calls
+from loraloop.server.chat import facts_of, prepared, replying, tool_calls
 from loraloop.server.errors import STREAM, ApiError, api_error, documented
 from loraloop.server.state import event_stream, key_of, state_of
 from loraloop.server.wire import (
@@ -26,7 +26,6 @@ from loraloop.server.wire import (
     TextPart,
     ToolCallItem,
     conversation_of,
-    reply_request,
 )
 
 routes = APIRouter()
@@ -111,9 +110,9 @@ async def create_response(body: ResponseRequest, request: Request) -> Response:
     if body.store:
         raise ApiError(400, "responses are not kept: send store: false", "unsupported", "store")
     state = state_of(request)
-    asked = reply_request(state.runtime, state.settings.limits, talk_of(body), options_of(body))
+    talk, options = talk_of(body), options_of(body)
     turn = await state.turnstile.enter(key_of(request))
-    pieces = replying(state, asked, turn)
+    pieces = replying(state, await prepared(state, talk, options, turn), turn)
     if body.stream:
         return event_stream(state, _events(body, await anext(pieces), pieces))
     reply = None

@@ -6,6 +6,7 @@ import json
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 KEPT = 200
 """Runs of which events and results are kept in memory."""
+WAITING = 100
+"""Runs of one owner that may wait for approval at the same time."""
+_LONGEST = 64  # characters of a run's id
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,11 @@ class HostedAgent:
         return {"name": self.name, "description": self.description, "tools": tools}
 
 
+def owner_of(key: str) -> str:
+    """What is kept of a key, or of an address, to know its runs again."""
+    return sha256(key.encode()).hexdigest()
+
+
 @dataclass(slots=True)
 class HostedRun:
     """A run of a hosted agent.
@@ -43,8 +52,9 @@ class HostedRun:
     Attributes:
         id: The run's.
         agent: Name of the agent.
-        owner: Whose run it is.
+        owner: Hash of whose run it is; see `owner_of`.
         prompt: What was asked.
+        session: Name of the session that it is in, as its owner calls it; empty for none.
         started: Seconds since 1970.
         state: `running`, `waiting`, `finished` or `failed`.
         events: All so far, as documents.
@@ -57,6 +67,7 @@ class HostedRun:
     agent: str
     owner: str
     prompt: str
+    session: str = ""
     started: float = field(default_factory=time.time)
     state: str = "running"
     events: list[dict[str, Any]] = field(default_factory=list)
@@ -114,6 +125,25 @@ class RunRegistry:
                 break
             del self._runs[old.id]
 
+    def of(self, owner: str) -> list[HostedRun]:
+        """The last runs of an owner, the newest first."""
+        return [run for run in self if run.owner == owner]
+
+    def check_waiting(self, owner: str) -> None:
+        """Checks that an owner may have one more run that waits for approval.
+
+        Raises:
+            ApiError: 429, too many do.
+        """
+        if sum(run.pending is not None for run in self.of(owner)) >= WAITING:
+            said = f"{WAITING} runs of yours wait for approval: decide about their calls, or cancel them"
+            raise ApiError(429, said, "too_many_waiting", "", 2)
+
+    def drop(self, run: HostedRun) -> None:
+        """Ends a run that waits for approval; none of its calls runs."""
+        run.pending, run.state = None, "finished"
+        self._write(run)
+
     def get(self, run_id: str, owner: str) -> HostedRun:
         """A run of this owner.
 
@@ -137,10 +167,11 @@ class RunRegistry:
         """Reads a run's events to their end, and keeps what it comes to. Who stops reading, cancels the run."""
         run.state, run.stream, run.pending = "running", stream, None
         try:
-            async for event in in_thread(iter(stream), stream.cancel):
-                document = event.to_dict()
-                run.events.append(document)
-                yield document
+            async with aclosing(in_thread(iter(stream), stream.cancel)) as events:
+                async for event in events:
+                    document = event.to_dict()
+                    run.events.append(document)
+                    yield document
             result = stream.result
             run.result, run.pending = result.to_dict(), result.pending
             run.state = "waiting" if result.pending is not None else "finished"
@@ -157,7 +188,7 @@ class RunRegistry:
             self._write(run)
 
     def _file(self, run_id: str) -> Path | None:
-        if self._folder is None or not run_id.isalnum():
+        if self._folder is None or not run_id.isalnum() or len(run_id) > _LONGEST:
             return None
         return self._folder / f"{run_id}.json"
 
@@ -171,8 +202,9 @@ class RunRegistry:
             return
         content = {
             "agent": run.agent,
-            "owner": sha256(run.owner.encode()).hexdigest(),
+            "owner": run.owner,
             "prompt": run.prompt,
+            "session": run.session,
             "started": run.started,
             "pending": json.loads(run.pending.to_json()),
         }
@@ -193,20 +225,8 @@ class RunRegistry:
             pending = PendingRun.from_json(json.dumps(content["pending"]))
         except InputError:
             return None
-        owner = _Hashed(content["owner"])
-        run = HostedRun(run_id, content["agent"], owner, content["prompt"], state="waiting", pending=pending)
+        run = HostedRun(run_id, content["agent"], content["owner"], content["prompt"], content.get("session", ""))
+        run.state, run.pending = "waiting", pending
         run.started = content["started"]
         self._runs[run_id] = run
         return run
-
-
-class _Hashed(str):
-    """The owner of a run that was read from a file: equal to the key whose hash it is."""
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, str) and sha256(other.encode()).hexdigest() == str(self)
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-    __hash__ = str.__hash__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +74,8 @@ class ServerSettings:
 
     def knows_host(self, host: str) -> bool:
         """Whether a `Host` header names this server: without its port where it is one of the loopback's names."""
-        name = host.rsplit(":", 1)[0].strip("[]") if not host.endswith("]") else host.strip("[]")
+        parts = re.fullmatch(r"(\[[\w.:]+\]|[^][:/?#@\\]+)(:\d*)?", host, re.ASCII)
+        name = parts[1].strip("[]") if parts else ""
         return name in LOOPBACK or name == self.host or host in self.hosts or name in self.hosts
 
     def knows_origin(self, origin: str, host: str) -> bool:

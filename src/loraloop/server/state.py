@@ -7,7 +7,6 @@ import math
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from loraloop.agent.result import RunResult
     from loraloop.agent.runtime import Runtime
     from loraloop.agent.sessions.sessions import Session, Sessions
-    from loraloop.server.runs import HostedAgent, RunRegistry
+    from loraloop.server.runs import HostedAgent, HostedRun, RunRegistry
 
 
 BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -157,6 +156,7 @@ class RequestTurn:
 
     def __init__(self, turnstile: Turnstile, key: str) -> None:
         self._turnstile, self._key, self._over = turnstile, key, False
+        self._following: list[Callable[[], object]] = []
 
     def __enter__(self) -> RequestTurn:
         return self
@@ -164,11 +164,17 @@ class RequestTurn:
     def __exit__(self, *_: object) -> None:
         self.leave()
 
+    def afterwards(self, function: Callable[[], object]) -> None:
+        """Has a function called when it is given back."""
+        self._following.append(function)
+
     def leave(self) -> None:
         """Gives it back."""
         if not self._over:
             self._over = True
             self._turnstile.leave(self._key)
+            for function in self._following:
+                function()
 
 
 class ServerState:
@@ -192,16 +198,17 @@ class ServerState:
         self.hooks = as_hooks([OpenTelemetry(agent="reply")])
         self.ready = True
         self._sessions: Sessions | None = None
+        self._talking: set[str] = set()
         bank = runtime.bank
         self.metrics.watch("loraloop_running", "Requests that run.", lambda: self.turnstile.running)
         self.metrics.watch("loraloop_waiting", "Requests that wait.", lambda: self.turnstile.waiting)
         self.metrics.watch("loraloop_resident_skills", "Skills in slots.", lambda: len(bank.resident))
 
-    def session(self, owner: str, agent: str, name: str) -> Session:
-        """A session of an agent; everybody has their own.
+    def session_of(self, run: HostedRun, turn: RequestTurn) -> Session:
+        """The session that a run is in, which is its own until its turn is over; everybody has their own.
 
         Raises:
-            ApiError: 400, the server keeps none.
+            ApiError: 400, the server keeps none; 409, another run has it.
         """
         from loraloop.agent.sessions.sessions import Sessions
 
@@ -209,7 +216,12 @@ class ServerState:
             raise ApiError(400, "sessions are kept where the server is started with --state FOLDER", "no_sessions")
         if self._sessions is None:
             self._sessions = Sessions(self.settings.folder / "sessions.db")
-        return self._sessions.session(f"{sha256(owner.encode()).hexdigest()[:16]}-{agent}-{name}")
+        name = f"{run.owner[:16]}-{run.agent}-{run.session}"
+        if name in self._talking:  # asking its lock would hold up the loop
+            raise ApiError(409, f"another run of the session {run.session!r} goes on: wait for its end", "session_busy")
+        self._talking.add(name)
+        turn.afterwards(lambda: self._talking.discard(name))
+        return self._sessions.session(name)
 
 
 def state_of(request: Request) -> ServerState:

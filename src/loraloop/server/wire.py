@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,19 +16,27 @@ from loraloop.agent.policy import Policy
 from loraloop.integrations.conversation import ConversationBuilder, tool_of
 from loraloop.integrations.reply import MAX_TOKENS, ReplyRequest, sampling_of
 from loraloop.server.errors import ApiError
+from loraloop.tool_schemas.errors import LimitError
+from loraloop.tool_schemas.jsontext import levels
+from loraloop.tool_schemas.schema.validation import DEEPEST_VALUE
 from loraloop.tool_schemas.tools.calls import Call
 
 if TYPE_CHECKING:
     from loraloop.agent.runtime import Runtime
     from loraloop.server.settings import ServerLimits
+    from loraloop.tool_schemas.tools.tool import Tool
 
 AUTO, BASE = "auto", "base"
+
+
+TEXT = 100_000_000
+"""Characters of a text; far more than a body has. With a bound, half of a surrogate pair is an error too."""
 
 
 class Strict(BaseModel):
     """A part of a request; a field that it does not know is an error."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", str_max_length=TEXT)
 
 
 class TextPart(Strict):
@@ -218,17 +227,19 @@ def call_of(function: FunctionCall, where: str) -> Call:
         arguments = json.loads(function.arguments or "{}")
     except (ValueError, RecursionError):
         arguments = None
-    if not isinstance(arguments, dict):
-        raise ApiError(400, f"the arguments of {function.name} are no JSON object", "invalid_value", where)
+    if not isinstance(arguments, dict) or levels(arguments) > DEEPEST_VALUE:
+        said = f"the arguments of {function.name} are no JSON object of at most {DEEPEST_VALUE} levels"
+        raise ApiError(400, said, "invalid_value", where)
     return Call(function.name, arguments)
 
 
 def result_of(text: str) -> Any:
-    """A tool's result: JSON as its value, anything else as text."""
+    """A tool's result: JSON as its value, anything else and what is nested too deeply as text."""
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError):
         return text
+    return value if levels(value) <= DEEPEST_VALUE else text
 
 
 def reply_request(
@@ -239,6 +250,7 @@ def reply_request(
     Raises:
         ApiError: An option cannot be kept.
         SchemaError: A tool's parameters, or the output's schema, cannot be enforced or checked.
+        LimitError: The tools take longer than a request may run.
     """
     tokens = options.max_tokens or min(MAX_TOKENS, limits.max_tokens)
     if tokens > limits.max_tokens:
@@ -253,9 +265,7 @@ def reply_request(
     return ReplyRequest(
         messages=tuple(talk.messages),
         system="\n\n".join(talk.system),
-        tools=tuple(
-            tool_of(each.name, each.description or "", each.parameters or {"type": "object"}) for each in options.tools
-        ),
+        tools=tuple(tools_of(options.tools, monotonic() + limits.seconds)),
         answered=frozenset(talk.answered),
         retry=talk.retry,
         output=FREE if options.schema is None else OutputType.of(options.schema, on_unsupported="check"),
@@ -266,6 +276,19 @@ def reply_request(
         max_tokens=tokens,
         timeout=limits.seconds,
     )
+
+
+def tools_of(given: Sequence[FunctionDefinition], until: float) -> Iterator[Tool]:
+    """The tools of a request.
+
+    Raises:
+        SchemaError: The parameters of one cannot be enforced or checked.
+        LimitError: There was not enough time for all of them.
+    """
+    for number, each in enumerate(given):
+        if monotonic() >= until:
+            raise LimitError(f"{number} of {len(given)} tools were read in time: offer fewer, or simpler ones")
+        yield tool_of(each.name, each.description or "", each.parameters or {"type": "object"})
 
 
 def policy_of(runtime: Runtime, model: str) -> Policy:

@@ -18,6 +18,7 @@ from loraloop.adapters.base.prompting import SMALL
 from loraloop.agent import Agent, Guard, Limits, Policy, Runtime, Sampling
 from loraloop.agent.events import EVENTS, RunFinished, StepFinished, TokenGenerated, ToolCallFinished
 from loraloop.agent.tools.runner import ToolRunner
+from loraloop.testing import ScriptedRuntime
 from loraloop.tool_schemas.errors import (
     ContextLengthError,
     InputError,
@@ -82,6 +83,13 @@ def test_unusable_options_are_refused(make_runtime: MakeRuntime) -> None:
         Agent(make_runtime(), [pick, pick])
     with pytest.raises(InputError, match="ids must differ"):
         Agent(make_runtime()).run_sync("Hi", passages=[{"id": "a", "text": "x"}, {"id": "a", "text": "y"}])
+
+
+def test_half_of_a_surrogate_pair_in_a_prompt_is_read_as_a_replacement() -> None:
+    runtime = ScriptedRuntime("Odd.", "Yes.")
+    messages = [Message("user", "x\ud800"), Message("assistant", "y")]
+    assert Agent(runtime).run_sync("a\udfff", messages=messages).output == "Odd."
+    assert [message.content for message in runtime.turns[0].messages] == ["x\ufffd", "y", "a\ufffd"]
 
 
 def test_text_from_a_user_or_a_tool_never_becomes_a_special_token(make_runtime: MakeRuntime) -> None:

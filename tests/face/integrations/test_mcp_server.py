@@ -166,8 +166,11 @@ def test_http_answers_those_who_may_ask(serve: Any) -> None:
     assert status(url, origin="https://chat.example") == status(url, host="localhost:80") == fine
     assert status(guarded) == status(guarded, authorization="Bearer wrong") == 401
     assert status(guarded, authorization="Bearer secret") == fine
-    with pytest.raises(InputError, match="--allow-host"):
-        http_app(mcp_server(skill_offers(ScriptedRuntime())), "0.0.0.0")
+    server = mcp_server(skill_offers(ScriptedRuntime()))
+    for given in ({}, {"hosts": ["gpu.example:80"]}, {"token": "secret"}):
+        with pytest.raises(InputError, match=r"--allow-host.*--token-env"):
+            http_app(server, "0.0.0.0", **given)
+    assert http_app(server, "0.0.0.0", hosts=["gpu.example:80"], token="secret")
 
 
 def test_what_cannot_be_offered_says_so() -> None:

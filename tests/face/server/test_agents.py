@@ -16,7 +16,7 @@ import pytest
 from loraloop import Agent, tool
 from loraloop.server.agents import Resources, read_agents
 from loraloop.server.runs import HostedAgent
-from loraloop.server.settings import ServerSettings
+from loraloop.server.settings import ServerLimits, ServerSettings
 from loraloop.testing import ScriptedRuntime, calls
 from loraloop.tool_schemas.errors import InputError
 
@@ -99,6 +99,139 @@ def test_a_waiting_run_survives_a_restart(serving: Callable[..., str], http: htt
     assert more[-1]["result"]["output"] == "I paid Ann." and not list((tmp_path / "state").iterdir())
 
 
+def test_two_approvals_at_once_run_the_calls_once(serving: Callable[..., str], http: httpx.Client) -> None:
+    """The second one comes while the first one waits for its turn."""
+    hold, paid = threading.Event(), list[str]()
+
+    def wait() -> str:
+        """Waits."""
+        hold.wait(20)
+        return "done"
+
+    @tool(requires_approval=True)
+    def pay(to: str) -> str:
+        """Pays."""
+        paid.append(to)
+        return "paid"
+
+    runtime = ScriptedRuntime(calls(pay={"to": "ann"}), calls(wait={}), "Done.", "I paid Ann.", "I paid Ann.")
+    agents = {"bank": HostedAgent("bank", Agent(runtime, [pay])), "slow": HostedAgent("slow", Agent(runtime, [wait]))}
+    url = serving(runtime, ServerSettings(limits=ServerLimits(concurrency=1)), agents)
+    told = events(http.post(f"{url}/v1/agents/bank/runs", json={"input": "Pay Ann."}))
+    path = f"{url}/v1/agents/bank/runs/{told[0]['run_id']}/approve"
+    decided = {"decisions": {waiting_call(told): {"approve": True}}}
+    with ThreadPoolExecutor(3) as pool:
+        going = pool.submit(httpx.post, f"{url}/v1/agents/slow/runs", json={"input": "Wait."}, timeout=30)
+        while http.get(f"{url}/v1/load").json()["running"] == 0:
+            time.sleep(0.02)
+        both = [pool.submit(httpx.post, path, json=decided, timeout=30) for _ in range(2)]
+        while sum(each.done() for each in both) + http.get(f"{url}/v1/load").json()["waiting"] < 2:
+            time.sleep(0.02)
+        hold.set()
+        assert going.result().status_code == 200
+        assert sorted(each.result().status_code for each in both) == [200, 409]
+    assert paid == ["ann"]
+
+
+def test_an_approval_that_finds_no_room_can_be_given_again(
+    serving: Callable[..., str], http: httpx.Client, tmp_path: Path
+) -> None:
+    hold = threading.Event()
+
+    def wait() -> str:
+        """Waits."""
+        hold.wait(20)
+        return "done"
+
+    settings = ServerSettings(folder=tmp_path / "state", limits=ServerLimits(concurrency=1, queue=0))
+    runtime, agents = hosted(PAY)
+    told = events(http.post(f"{serving(runtime, settings, agents)}/v1/agents/bank/runs", json={"input": "Pay Ann 5."}))
+    runtime = ScriptedRuntime(calls(wait={}), "Done.", "I paid Ann.")
+    agents = {
+        "bank": HostedAgent("bank", Agent(runtime, [pay], "You pay.")),
+        "slow": HostedAgent("slow", Agent(runtime, [wait])),
+    }
+    url = serving(runtime, settings, agents)
+    path = f"{url}/v1/agents/bank/runs/{told[0]['run_id']}/approve"
+    decided = {"decisions": {waiting_call(told): {"approve": True}}}
+    with ThreadPoolExecutor(1) as pool:
+        going = pool.submit(httpx.post, f"{url}/v1/agents/slow/runs", json={"input": "Wait."}, timeout=30)
+        while http.get(f"{url}/v1/load").json()["running"] == 0:
+            time.sleep(0.02)
+        assert http.post(path, json=decided).status_code == 429
+        hold.set()
+        assert going.result().status_code == 200
+    assert events(http.post(path, json=decided))[-1]["result"]["output"] == "I paid Ann."
+
+
+def test_a_session_goes_on_after_an_approval(serving: Callable[..., str], http: httpx.Client, tmp_path: Path) -> None:
+    runtime, agents = hosted(PAY, "I paid Ann.", PAY, "You are welcome.")
+    url = serving(runtime, ServerSettings(folder=tmp_path), agents)
+    path = f"{url}/v1/agents/bank/runs"
+    told = events(http.post(path, json={"input": "Pay Ann 5.", "session": "talk"}))
+    decided = {"decisions": {waiting_call(told): {"approve": True}}}
+    assert events(http.post(f"{path}/{told[0]['run_id']}/approve", json=decided))[-1]["result"]["output"]
+    told = events(http.post(path, json={"input": "Once more.", "session": "talk"}))
+    assert "I paid Ann." in [message.content for message in runtime.turns[-1].messages]
+    http.post(f"{path}/{told[0]['run_id']}/cancel")  # a session cannot forget what waits
+    decided = {"decisions": {waiting_call(told): {"approve": False}}}
+    assert events(http.post(f"{path}/{told[0]['run_id']}/approve", json=decided))[-1]["result"]["output"]
+
+
+def test_a_session_in_use_is_told_at_once(serving: Callable[..., str], http: httpx.Client, tmp_path: Path) -> None:
+    hold = threading.Event()
+
+    def wait() -> str:
+        """Waits."""
+        hold.wait(20)
+        return "done"
+
+    runtime = ScriptedRuntime(calls(wait={}), "Done.")
+    url = serving(runtime, ServerSettings(folder=tmp_path), {"slow": HostedAgent("slow", Agent(runtime, [wait]))})
+    path, asked = f"{url}/v1/agents/slow/runs", {"input": "Wait.", "session": "talk"}
+    with ThreadPoolExecutor(1) as pool:
+        going = pool.submit(httpx.post, path, json=asked, timeout=30)
+        while not http.get(f"{url}/v1/load").json()["runs"]:
+            time.sleep(0.02)
+        refused = http.post(path, json=asked)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (409, "session_busy")
+        hold.set()
+        assert going.result().status_code == 200
+
+
+def test_a_run_that_waits_again_after_a_restart_still_belongs_to_its_key(
+    serving: Callable[..., str], http: httpx.Client, tmp_path: Path
+) -> None:
+    settings = ServerSettings(folder=tmp_path / "state")
+    runtime, agents = hosted(PAY)
+    told = events(http.post(f"{serving(runtime, settings, agents)}/v1/agents/bank/runs", json={"input": "Pay Ann 5."}))
+    run = told[0]["run_id"]
+    for amount in (4, 3):
+        runtime, agents = hosted(calls(pay={"to": "ann", "amount": amount}))
+        url = serving(runtime, settings, agents)
+        path = f"{url}/v1/agents/bank/runs/{run}"
+        told = events(http.post(f"{path}/approve", json={"decisions": {waiting_call(told): {"approve": False}}}))
+    assert told[-1]["result"]["stop_reason"] == "approval"
+    assert http.post(f"{path}/cancel").json()["state"] == "finished"
+    assert http.get(f"{url}/v1/runs/{'a' * 300}").status_code == 404
+
+
+def test_runs_that_wait_are_bounded_and_can_be_ended(
+    serving: Callable[..., str], http: httpx.Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("loraloop.server.runs.WAITING", 2)
+    runtime, agents = hosted(*[PAY] * 4)
+    url = serving(runtime, ServerSettings(folder=tmp_path / "state"), agents)
+    path, asked = f"{url}/v1/agents/bank/runs", {"input": "Pay Ann 5."}
+    first, _ = (events(http.post(path, json=asked))[0]["run_id"] for _ in range(2))
+    refused = http.post(path, json=asked)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "too_many_waiting")
+    assert http.post(f"{path}/{first}/cancel").json()["state"] == "finished"
+    assert http.post(f"{path}/{first}/approve", json={"decisions": {}}).status_code == 409
+    assert not (tmp_path / "state" / f"{first}.json").exists()
+    assert events(http.post(path, json=asked))[-1]["result"]["stop_reason"] == "approval"
+
+
 def test_runs_belong_to_their_key(serving: Callable[..., str], http: httpx.Client) -> None:
     runtime, agents = hosted(PAY)
     url = serving(runtime, ServerSettings(keys=frozenset(("first-key", "second-key"))), agents)
@@ -143,6 +276,9 @@ def test_an_agent_is_a_model_too(serving: Callable[..., str], http: httpx.Client
     done = http.post(f"{url}/v1/chat/completions", json=asked).json()
     assert done["choices"][0]["message"]["content"] == "Hello." and done["loraloop"]["run_id"]
     assert http.post(f"{url}/v1/agents/nobody/runs", json={"input": "x"}).status_code == 404
+    for messages in ([{"role": "system", "content": "x"}], [{"role": "assistant", "content": "x"}]):
+        answer = http.post(f"{url}/v1/chat/completions", json={"model": "bank", "messages": messages})
+        assert answer.status_code == 400 and "user says last" in answer.text
 
 
 def test_sessions_are_kept_for_each_owner(serving: Callable[..., str], http: httpx.Client, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from loraloop import Agent
+from loraloop.server.app import serve
 from loraloop.server.runs import HostedAgent
 from loraloop.server.settings import ServerLimits, ServerSettings
 from loraloop.testing import ScriptedRuntime, calls
@@ -42,6 +43,20 @@ def test_keys_hosts_and_origins(serving: Callable[..., str]) -> None:
     assert "access-control-allow-origin" not in httpx.get(path, headers={**key, "Origin": url}).headers
     assert httpx.get(f"{url}/health").text == "ok" and httpx.get(f"{url}/ready").status_code == 200
     assert httpx.get(f"{url}/metrics").status_code == 401
+
+
+def test_a_host_is_a_name_and_a_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else: parts of an address in it would be taken for the path that is asked for."""
+    settings = ServerSettings(hosts=("gpu.example:9",))
+    for host in ("127.0.0.1", "127.0.0.1:8000", "localhost:1", "[::1]", "[::1]:8000", "::1", "gpu.example:9"):
+        assert settings.knows_host(host) == (host != "::1"), host
+    odd = ("", "127.0.0.1:/health?", "localhost/health", "localhost:1/health?", "localhost#", "x@localhost:1", "[::1")
+    for host in (*odd, "evil.example", "127.0.0.1.evil.example", "[::1].evil.example", "localhost:1:evil"):
+        assert not settings.knows_host(host), host
+    seen = list[Any]()
+    monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: seen.append(self.config))
+    serve(ScriptedRuntime(), ServerSettings(port=0), {})
+    assert seen[0].http == "h11", "the other parser that uvicorn may take does not bound headers"
 
 
 def test_metrics_count_what_was_done(serving: Callable[..., str]) -> None:

@@ -6,7 +6,9 @@ import copy
 import json
 import random
 import socket
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlparse
 
@@ -103,6 +105,73 @@ def test_changed_bodies_never_break_it(url: str, path: str) -> None:
             assert answer.status_code < 500, f"{body}\n{answer.text}"
         assert client.get(f"{url}/health").text == "ok"
         assert client.get(f"{url}/v1/load").json()["running"] == 0, "no turn is lost"
+
+
+HALF = "\ud800"
+CHOICE = {"type": "function", "function": {"name": HALF}}
+SAID = {"threadId": "t", "runId": "r"}
+
+
+DEEP = "[" * 600 + "]" * 600
+LEVELS: dict[str, Any] = {"type": "object", "x-deep": json.loads("[" * 280 + "]" * 280)}
+
+
+def said_call(arguments: str) -> dict[str, Any]:
+    made = {"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    return {"role": "assistant", "content": None, "tool_calls": [made]}
+
+
+def test_a_result_that_is_nested_deeply_is_a_text(url: str) -> None:
+    messages = [USER, said_call("{}"), {"role": "tool", "tool_call_id": "c", "content": DEEP}]
+    answer = httpx.post(f"{url}/v1/chat/completions", json={"model": "base", "messages": messages}, timeout=30)
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/agents/one/runs?protocol=ag-ui", {**SAID, "messages": [{"role": "user", "content": [{"text": 5}]}]}),
+        ("/v1/agents/one/runs?protocol=ag-ui", {**SAID, "messages": [{"role": "user", "content": HALF}]}),
+        ("/v1/agents/one/runs?protocol=ag-ui", {**SAID, "messages": [{"role": "user", "content": [{"text": HALF}]}]}),
+        ("/v1/chat/completions", {**BODIES["/v1/chat/completions"], "tool_choice": CHOICE}),
+        ("/v1/chat/completions", {**BODIES["/v1/chat/completions"], HALF: 1}),
+        ("/v1/chat/completions", {"model": "one", "messages": [{"role": "system", "content": "x"}]}),
+        ("/v1/chat/completions", {"model": "auto", "messages": [USER, said_call(arguments=f'{{"a":{DEEP}}}'), USER]}),
+        (
+            "/v1/decisions",
+            {
+                **BODIES["/v1/decisions"],
+                "input": [{"role": "user", "content": [{"type": "input_json", "data": LEVELS}]}],
+            },
+        ),
+        (
+            "/v1/responses",
+            {"model": "auto", "input": "x", "tools": [{"type": "function", **FUNCTION, "parameters": LEVELS}]},
+        ),
+    ],
+)
+def test_bodies_that_once_broke_it(url: str, path: str, body: dict[str, Any]) -> None:
+    answer = httpx.post(url + path, content=json.dumps(body), headers={"content-type": "application/json"}, timeout=30)
+    assert answer.status_code == 400, answer.text
+
+
+def test_many_slow_schemas_hold_up_nobody_else(serving: Callable[..., str]) -> None:
+    """They are read in a thread, for no longer than a request may run."""
+    url = serving(ScriptedRuntime(), ServerSettings(limits=ServerLimits(seconds=1.0)))
+    deep: dict[str, Any] = {"type": "string"}
+    for _ in range(8):
+        deep = {"anyOf": [deep, {"allOf": [deep]}]}
+    functions = [
+        {**FUNCTION, "name": f"f{n}", "parameters": {**FUNCTION["parameters"], "$defs": {f"d{n}": deep}}}
+        for n in range(100)
+    ]
+    body = {**BODIES["/v1/chat/completions"], "tools": [{"type": "function", "function": each} for each in functions]}
+    with ThreadPoolExecutor(1) as pool:
+        going = pool.submit(httpx.post, f"{url}/v1/chat/completions", json=body, timeout=120)
+        while not going.done():
+            assert httpx.get(f"{url}/health", timeout=5).text == "ok"
+            time.sleep(0.02)
+    assert going.result().status_code == 400 and "in time" in going.result().text
 
 
 @pytest.mark.parametrize(
