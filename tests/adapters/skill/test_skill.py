@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import struct
 import time
@@ -228,21 +229,26 @@ def test_a_card_that_is_nested_too_deeply_is_refused(text: str, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"alpha_pattern": {"([a-z_.0-9]+)+[A-Z]": 4}}, "takes too long"),
         ({"rank_pattern": {"a{99999999999999999999}": 2}}, "no regular expression"),
         ({"alpha_pattern": {"(": 4}}, "no regular expression"),
         ({"rank_pattern": 5}, "wrong type"),
         ({"alpha_pattern": {"q_proj": 10**400}}, "wrong type"),
     ],
 )
-def test_patterns_of_a_card_cannot_hold_it_up(options: dict[str, object], message: str, tmp_path: Path) -> None:
+def test_patterns_of_a_card_are_checked(options: dict[str, object], message: str, tmp_path: Path) -> None:
     folder = make().save(tmp_path / "tools")
     fields = json.loads((folder / store.CARD).read_text())
     (folder / store.CARD).write_text(json.dumps({**fields, "options": options}))
-    start = time.monotonic()
     with pytest.raises(SkillError, match=message):
         Skill.load(folder).payload(CONFIG)
-    assert time.monotonic() - start < 20
+
+
+def test_a_pattern_of_a_card_cannot_hold_up_who_loads_it() -> None:
+    """Python's own `re` looks for the end of this one for hours; an engine with a limit gives up, or sees at once."""
+    start = time.thread_time()
+    with contextlib.suppress(SkillError):
+        make(options={"alpha_pattern": {"([a-z_.0-9]+)+[A-Z]": 4}}).payload(CONFIG)
+    assert time.thread_time() - start < 10
 
 
 def test_a_pattern_may_say_how_its_letters_match() -> None:
