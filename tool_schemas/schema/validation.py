@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
@@ -38,8 +39,7 @@ def format_checker() -> FormatChecker:
     checker = copy.copy(newest)  # a new one would read "time" as draft 3 did
     checker.checkers = dict(newest.checkers)
     template, raises = newest.checkers["uri-template"]  # whose time grows faster than the text
-    compiled, raised = newest.checkers["regex"]
-    checker.checkers["regex"] = (compiled, (raised, OverflowError, RecursionError))
+    checker.checkers["regex"] = (newest.checkers["regex"][0], (re.error, OverflowError, RecursionError))
     checker.checkers["uri-template"] = (lambda value: len(str(value)) <= 4096 and template(value), raises)
 
     def checks(rule: str) -> Callable[[object], bool]:
