@@ -169,13 +169,11 @@ class Closing:
         if self.json and not place.escaped:
             ends = closers.quoted if place.quoted else closers.brackets
             ends = ends[allowed[ends]]
+            values = [] if place.quoted else closers.values[allowed[closers.values]].tolist()
             if len(ends):
-                rest = [] if place.quoted else closers.values[allowed[closers.values]].tolist()
-                return [*ends.tolist(), *rest], True
-            if not place.quoted:
-                found = closers.values[allowed[closers.values]].tolist()
-                if found:
-                    return found, closers.text(found[0]) in (b",", b"null", b"true", b":")
+                return [*ends.tolist(), *values], True
+            if values:
+                return values, closers.text(values[0]) in (b",", b"null", b"true", b":")
         count = int(np.count_nonzero(allowed))
         first = int(np.argmax(allowed))
         if count and closers.text(first)[:1] and 0x80 <= closers.text(first)[0] < 0xC0:

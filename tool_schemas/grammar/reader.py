@@ -112,14 +112,11 @@ class JsonReader:
             self._escaped = False
         elif byte == 0x5C:
             self._escaped = True
+        elif byte == 0x22 and self._mode == "name":
+            self.frames[-1].key = json.loads(text.decode(errors="replace"))
+            self._mode = "value"
         elif byte == 0x22:
-            if self._mode == "name":
-                self.frames[-1].key = json.loads(text.decode(errors="replace"))
-                self._mode = "value"
-            else:
-                self.frames[-1].value = json.loads(text.decode(errors="replace"))
-                self._mode = "value"
-                self._close()
+            self._close_scalar()
 
     def _open(self, byte: int) -> None:
         step: str | int | None = None

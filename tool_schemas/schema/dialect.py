@@ -61,9 +61,7 @@ class Dialect:
             for reference, whole in pending:
                 target = resolve(self.root, reference)
                 self._definitions[self._names[reference, whole]] = self._schema(target[0] if target else True, whole)
-        if not self._definitions:
-            return rewritten
-        if not isinstance(rewritten, dict):
+        if not self._definitions or not isinstance(rewritten, dict):
             return rewritten
         return {**rewritten, "$defs": self._definitions}
 
@@ -73,9 +71,7 @@ class Dialect:
             return self._any() if schema and whole else schema
         says = {key: value for key, value in schema.items() if key in ENFORCED}
         applied = [key for key in _APPLICATORS if key in says]
-        alone = whole and not (len(says) > 1 and applied) and len(applied) < 2
-        if alone and "allOf" in says and len(says["allOf"]) > 1:
-            alone = False
+        alone = whole and not (len(says) > 1 and applied) and len(applied) < 2 and len(says.get("allOf", ())) < 2
         out: dict[str, Any] = {}
         extra: list[Any] = []
         for key, value in says.items():
@@ -141,16 +137,15 @@ class Dialect:
         """Any value; with bounds, two levels of containers at most."""
         if self.bounds is None:
             return True
-        inner: Any = {"type": ["null", "boolean", "number", "string"]}
-        self._bound(inner)
+        scalars: dict[str, Any] = {"type": ["null", "boolean", "number", "string"]}
+        self._bound(scalars)
+        inner = scalars
         for level in range(2):
             name = f"any{level}"
             if name not in self._definitions:
                 listed = {"type": "array", "items": inner, "maxItems": self.bounds.items}
                 mapped: dict[str, Any] = {"type": "object", "additionalProperties": inner}
                 self._bound_object(mapped, self.bounds)
-                scalars: dict[str, Any] = {"type": ["null", "boolean", "number", "string"]}
-                self._bound(scalars)
                 self._definitions[name] = {"anyOf": [scalars, listed, mapped]}
             inner = {"$ref": f"#/$defs/{name}"}
         return inner
