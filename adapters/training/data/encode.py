@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from loraloop.adapters.base import Base, Message
@@ -40,66 +40,44 @@ class EncodedBranch:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """One example: a trunk and at least one branch. The loss of the first covers `branch[start:]`.
+    """One example: a trunk, and at least one branch that stands on it.
 
-    The first `shared` tokens of the trunk are its system message, which other examples may have too. `more` are
-    further branches of the same trunk, such as a pair's rejected completion or a dialogue's other turns.
+    A preference pair has its wanted and its rejected completion as branches, a dialogue each of its turns. The first
+    `shared` tokens of the trunk are its system message, which other examples may have too.
     """
 
     trunk: tuple[int, ...]
-    branch: tuple[int, ...]
-    start: int
+    branches: tuple[EncodedBranch, ...]
     shared: int = 0
-    more: tuple[EncodedBranch, ...] = ()
-    at: int | None = None
-    desirable: bool = True
 
     def __post_init__(self) -> None:
+        if not self.branches:
+            raise InputError("an example needs at least one branch")
         for branch in self.branches:
             if branch.at is not None and not 0 <= branch.at <= len(self.trunk):
                 raise InputError(f"a branch at {branch.at} does not stand on a trunk of {len(self.trunk)} tokens")
 
     @property
-    def branches(self) -> tuple[EncodedBranch, ...]:
-        return (EncodedBranch(self.branch, self.start, self.at, self.desirable), *self.more)
-
-    @property
     def length(self) -> int:
         """Tokens that a step computes."""
-        return len(self.trunk) + len(self.branch) + sum(len(branch.tokens) for branch in self.more)
+        return len(self.trunk) + sum(len(branch.tokens) for branch in self.branches)
 
     @property
     def counted(self) -> int:
         """Tokens that the loss covers."""
-        return len(self.branch) - self.start + sum(branch.counted for branch in self.more)
-
-    @classmethod
-    def of(cls, trunk: Sequence[int], branches: Sequence[EncodedBranch], shared: int = 0) -> Encoded:
-        """An example of a trunk and its branches, the first of them first."""
-        if not branches:
-            raise InputError("an example needs at least one branch")
-        first, *more = branches
-        return cls(
-            trunk=tuple(trunk),
-            branch=first.tokens,
-            start=first.start,
-            shared=shared,
-            more=tuple(more),
-            at=first.at,
-            desirable=first.desirable,
-        )
+        return sum(branch.counted for branch in self.branches)
 
 
 def encode(base: Base, messages: Sequence[Message], completion: str) -> Encoded:
     """Renders the context as a trunk and the completion as the branch that a skill computes."""
     trunk, shared = _trunk(base, messages)
-    return Encoded.of(trunk, (branch_of(base, completion),), shared)
+    return Encoded(trunk, (branch_of(base, completion),), shared)
 
 
 def encode_pair(base: Base, messages: Sequence[Message], chosen: str, rejected: str) -> Encoded:
     """A preference pair: two branches of one trunk, the wanted one first."""
     trunk, shared = _trunk(base, messages)
-    return Encoded.of(trunk, (branch_of(base, chosen), branch_of(base, rejected, desirable=False)), shared)
+    return Encoded(trunk, (branch_of(base, chosen), branch_of(base, rejected, desirable=False)), shared)
 
 
 def encode_turns(base: Base, messages: Sequence[Message]) -> Encoded:
@@ -123,7 +101,7 @@ def encode_turns(base: Base, messages: Sequence[Message]) -> Encoded:
                 "this chat template changes what stands before a turn: encode each turn as its own example"
             )
         branches.append(branch_of(base, messages[place].content, at=len(before)))
-    return Encoded.of(trunk, branches, shared)
+    return Encoded(trunk, tuple(branches), shared)
 
 
 def branch_of(base: Base, completion: str, *, at: int | None = None, desirable: bool = True) -> EncodedBranch:
@@ -179,13 +157,11 @@ def _encoded(base: Base, chain: Sequence[Record], longest: int) -> list[Encoded]
     if len(alone) == 1:
         return alone
     trunk = alone[-1].trunk
-    tokens = len(trunk) + sum(len(example.branch) for example in alone)
+    tokens = len(trunk) + sum(example.length - len(example.trunk) for example in alone)
     if tokens > longest or any(trunk[: len(example.trunk)] != example.trunk for example in alone):
         return alone
-    branches = [
-        branch_of(base, record.completion, at=len(example.trunk)) for record, example in zip(chain, alone, strict=True)
-    ]
-    return [Encoded.of(trunk, branches, alone[-1].shared)]
+    branches = [replace(branch, at=len(example.trunk)) for example in alone for branch in example.branches]
+    return [Encoded(trunk, tuple(branches), alone[-1].shared)]
 
 
 _TOGETHER = 4  # examples of one system message that stay together

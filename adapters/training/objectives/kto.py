@@ -78,6 +78,6 @@ def mismatched(examples: Sequence[Encoded]) -> list[Encoded]:
         return []
     following = [*examples[1:], examples[0]]
     return [
-        replace(example, branch=other.branch, start=other.start, more=(), desirable=True)
+        replace(example, branches=(replace(other.branches[0], at=example.branches[0].at, desirable=True),))
         for example, other in zip(examples, following, strict=True)
     ]

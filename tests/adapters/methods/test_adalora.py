@@ -102,14 +102,14 @@ def test_the_regularizer_is_zero_for_orthonormal_vectors() -> None:
 def test_a_training_keeps_no_parameters_above_the_budget(tmp_path: Path, seconds: float | None) -> None:
     """However low the loss was before the last cut; a run that time cuts short keeps what it has."""
     from loraloop.adapters.base import random_base
-    from loraloop.adapters.training.data.encode import Encoded
+    from loraloop.adapters.training.data.encode import Encoded, EncodedBranch
     from loraloop.adapters.training.trainer.trainer import TrainConfig, Trainer
 
     base = random_base(0)
     prompt = base.chat.generation_prompt
 
     def examples(answer: int) -> list[Encoded]:
-        return [Encoded((5, 6, 7 + i), (*prompt, answer, 2), len(prompt), 0) for i in range(8)]
+        return [Encoded((5, 6, 7 + i), (EncodedBranch((*prompt, answer, 2), len(prompt)),)) for i in range(8)]
 
     method = AdaLora(rank=4, alpha=8.0, targets=("q_proj", "v_proj"), target_rank=1, t_final=2)
     config = TrainConfig(steps=6, batch=4, validate_every=1, learning_rate=0.05, seconds=seconds)

@@ -33,7 +33,7 @@ def test_a_dialogue_is_one_example_with_a_branch_a_turn(tiny_base: Base, records
     shuffled = [records[k] for k in (4, 1, 5, 0, 3, 2)]
     grouped = encode_grouped(tiny_base, shuffled, 1000)
     assert sorted(len(example.branches) for example in grouped) == [1, 2, 3]
-    alone = {(e.trunk, e.branch) for r in records for e in [encode(tiny_base, r.messages, r.completion)]}
+    alone = {(e.trunk, e.branches[0].tokens) for r in records for e in [encode(tiny_base, r.messages, r.completion)]}
     assert {(e.trunk[: b.at], b.tokens) for e in grouped for b in e.branches} == alone
     assert len(encode_grouped(tiny_base, shuffled, 100)) > 3, "no example is longer than it may be"
     twice = encode_grouped(tiny_base, [*records, *records], 1000)
@@ -50,7 +50,7 @@ def test_records_that_go_on_from_one_another_share_an_example(tiny_base: Base, t
     ]
     grouped = encode_grouped(tiny_base, found, 1000)
     assert sorted(len(example.branches) for example in grouped) == [1, 3]
-    alone = {(e.trunk, e.branch) for r in found for e in [encode(tiny_base, r.messages, r.completion)]}
+    alone = {(e.trunk, e.branches[0].tokens) for r in found for e in [encode(tiny_base, r.messages, r.completion)]}
     assert {(e.trunk[: b.at], b.tokens) for e in grouped for b in e.branches} == alone
 
 

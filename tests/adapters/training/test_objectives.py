@@ -49,6 +49,11 @@ def pairs(count: int, seed: int = 0) -> list[Encoded]:
     return [encode_pair(BASE, [Message("user", a)], b, c) for a, b, c in zip(*[iter(texts)] * 3, strict=True)]
 
 
+def single(example: Encoded, desirable: bool) -> Encoded:
+    """The example with its first branch alone."""
+    return replace(example, branches=(replace(example.branches[0], desirable=desirable),))
+
+
 def logits(example: Encoded, branch: EncodedBranch, made: Any, base: Any = BASE) -> Tensor:
     """Of each completion token, by `Decoder.forward`."""
     trunk = example.trunk[: branch.at]
@@ -117,7 +122,7 @@ def test_an_anchor_adds_the_cross_entropy_of_what_was_chosen(tmp_path: Path) -> 
 
 
 def test_kto_is_its_formula(tmp_path: Path) -> None:
-    examples = [replace(example, more=(), desirable=index % 2 == 0) for index, example in enumerate(pairs(4, seed=3))]
+    examples = [single(example, desirable=index % 2 == 0) for index, example in enumerate(pairs(4, seed=3))]
 
     def formula(policy: Any) -> Tensor:
         far = torch.stack(
@@ -126,8 +131,9 @@ def test_kto_is_its_formula(tmp_path: Path) -> None:
         total = torch.zeros(())
         for example in examples:
             ratio = summed(example, example.branches[0], policy) - summed(example, example.branches[0], None).detach()
-            sign = 1 if example.desirable else -1
-            total = total + (2.0 if example.desirable else 1.0) * (1 - torch.sigmoid(0.2 * sign * (ratio - far)))
+            wanted = example.branches[0].desirable
+            sign = 1 if wanted else -1
+            total = total + (2.0 if wanted else 1.0) * (1 - torch.sigmoid(0.2 * sign * (ratio - far)))
         return total
 
     compare(Kto(0.2, desirable=2.0), examples, formula, tmp_path)
@@ -162,7 +168,7 @@ def test_a_dialogue_is_learnt_on_one_trunk() -> None:
     messages = [Message(role, text) for role, text in turns]  # type: ignore[arg-type]
     together, reader, policy = encode_turns(BASE, messages), Reader(BASE.decoder), payload(2)
     alone = [encode(BASE, messages[:1], "cd"), encode(BASE, messages[:3], "hh")]
-    assert [len(example.trunk) for example in alone] == [together.at, together.more[0].at]
+    assert [len(example.trunk) for example in alone] == [branch.at for branch in together.branches]
     states = torch.cat([reader.read([example], policy).states for example in alone])
     torch.testing.assert_close(reader.read([together], policy).states, states, atol=1e-4, rtol=1e-4)
     with pytest.raises(InputError, match="assistant"):
@@ -185,7 +191,7 @@ def test_training_prefers_what_is_chosen(tmp_path: Path) -> None:
 )
 def test_objectives_train_in_other_modes(kind: str, mode: Any, tmp_path: Path) -> None:
     held = Reference(payload(7, 0.02), "a skill")
-    singles = [replace(example, more=(), desirable=index % 2 == 0) for index, example in enumerate(pairs(8, seed=2))]
+    singles = [single(example, desirable=index % 2 == 0) for index, example in enumerate(pairs(8, seed=2))]
     objective, data = {
         "dpo": (Dpo(0.5, reference=held), pairs(8)),
         "kto": (Kto(0.5, reference=held), singles),

@@ -76,10 +76,11 @@ def test_gradients_equal_those_of_one_forward_over_the_whole_sequence(tmp_path: 
     for example in batch:
         attached = PayloadAttached(made.method.payload(made.parameters, ConfigContext(made.base.config)))
 
-        tokens = [*example.trunk, *example.branch]
+        (branch,) = example.branches
+        tokens = [*example.trunk, *branch.tokens]
         row = Row(tokens[:-1], BranchCache(made.base.new_cache()), 1)
         hidden = decoder.forward([row], FromInvocation(attached, len(example.trunk))).hidden
-        first = len(example.trunk) + example.start
+        first = len(example.trunk) + branch.start
         targets = torch.tensor(tokens[first:])
         total = total + torch.nn.functional.cross_entropy(decoder.logits(hidden[first - 1 :]), targets, reduction="sum")
         count += len(targets)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -38,7 +39,7 @@ def examples(seed: int = 0, lengths: list[tuple[int, int]] = LENGTHS) -> list[En
     def ids(count: int) -> tuple[int, ...]:
         return tuple(torch.randint(3, 259, (count,), generator=draw).tolist())
 
-    return [Encoded(ids(trunk), ids(branch), min(2, branch - 1)) for trunk, branch in lengths]
+    return [Encoded(ids(trunk), (EncodedBranch(ids(branch), min(2, branch - 1)),)) for trunk, branch in lengths]
 
 
 def payload(kinds: tuple[str, ...], config: Any, leaves: list[Tensor]) -> Payload:
@@ -69,7 +70,8 @@ def expected(base: Any, batch: list[Encoded], made: Payload | None, full: bool =
     found = []
     for example in batch:
         cache = base.decoder.new_cache()
-        tokens, first = example.branch[:-1], example.start - 1
+        (branch,) = example.branches
+        tokens, first = branch.tokens[:-1], branch.start - 1
         if full:
             tokens, first = example.trunk + tokens, first + len(example.trunk)
         else:
@@ -205,11 +207,11 @@ def test_bf16_stays_near_fp32() -> None:
 def test_branches_of_a_trunk_stand_where_they_say() -> None:
     base = random_base(0)
     (example,) = examples(0, [(9, 5)])
-    both = Encoded.of(example.trunk, [EncodedBranch(example.branch, 2, at=4), EncodedBranch(example.branch, 2)])
-    cut = Encoded(example.trunk[:4], example.branch, 2)
+    both = replace(example, branches=(replace(example.branches[0], at=4), *example.branches))
+    cut = replace(example, trunk=example.trunk[:4])
     states = Reader(base.decoder).read([both], None).states
     torch.testing.assert_close(states, expected(base, [cut, example], None), atol=1e-5, rtol=1e-5)
-    nothing = Encoded((), example.branch, 2)
+    nothing = replace(example, trunk=())
     mixed = Reader(base.decoder).read([nothing, example], None).states
     torch.testing.assert_close(mixed[3:], states[3:], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(Reader(base.decoder).read([nothing], None).states, mixed[:3], atol=1e-5, rtol=1e-5)

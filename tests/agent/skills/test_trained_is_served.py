@@ -13,7 +13,7 @@ from loraloop.adapters.base import random_base
 from loraloop.adapters.methods import METHODS, card_fields, make_method
 from loraloop.adapters.skill.card import Card
 from loraloop.adapters.skill.skill import Skill
-from loraloop.adapters.training.data.encode import Encoded
+from loraloop.adapters.training.data.encode import Encoded, EncodedBranch
 from loraloop.adapters.training.trainer.trainer import TrainConfig, Trainer
 from loraloop.agent.engine import Author, Trunk
 
@@ -34,7 +34,8 @@ def test_the_served_loss_is_the_trained_one(name: str, activation: str, tmp_path
     def example() -> Encoded:
         first = rng.randrange(40, 90)
         said = tuple(first + i for i in range(rng.randrange(3, 6)))
-        return Encoded(tuple(rng.randrange(3, 259) for _ in range(12)), (*invocation, *said), len(invocation))
+        branch = EncodedBranch((*invocation, *said), len(invocation))
+        return Encoded(tuple(rng.randrange(3, 259) for _ in range(12)), (branch,))
 
     train, valid = [example() for _ in range(12)], [example() for _ in range(3)]
     method = make_method(name, OPTIONS[name])
