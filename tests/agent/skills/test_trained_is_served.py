@@ -57,9 +57,9 @@ def test_the_served_loss_is_the_trained_one(name: str, activation: str, tmp_path
     for each in valid:
         trunk = Trunk(base, (), bank.attached)
         trunk.extend(each.trunk)
-        branch = trunk.branch(who)
-        logits = branch.feed(each.branch[: each.start])
-        for token in each.branch[each.start :]:
+        branch, (said,) = trunk.branch(who), each.branches
+        logits = branch.feed(said.tokens[: said.start])
+        for token in said.tokens[said.start :]:
             total -= float(torch.log_softmax(logits, -1)[token])
             count += 1
             logits = branch.feed([token])
