@@ -18,7 +18,7 @@ from loraloop.router.decision import NONE, Route, RouterState, ScreenResult
 from loraloop.router.explain import ExampleMemory, Explanation
 from loraloop.router.features import FeaturePart, RouterFeatures, read
 from loraloop.router.screen import ScreenModel
-from loraloop.tool_schemas.errors import SkillError, unknown
+from loraloop.tool_schemas.errors import SkillError
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
@@ -215,16 +215,6 @@ class Router:
     def shipped(cls, base: str) -> Router:
         """The router that ships for a base of this name; that of the embedded base where none does."""
         return cls.load(base) if base in shipped_routers() else cls.load()
-
-    def index(self, skill: str) -> int:
-        """Position of an outcome.
-
-        Raises:
-            UnknownNameError: If the router does not know it.
-        """
-        if skill not in self.choice.names:
-            raise unknown("skill", skill, self.choice.names)
-        return self.choice.names.index(skill)
 
 
 def _assemble(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Router:

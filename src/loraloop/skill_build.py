@@ -11,8 +11,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loraloop.render.training import Watch
 from loraloop.tool_schemas.errors import InputError, unknown
-from loraloop.training import Observer, Silent, run_recipe, run_router_recipe
+from loraloop.training import run_recipe, run_router_recipe
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
@@ -149,7 +150,7 @@ class BuildReport:
         write_text(self.folder / "report.md", self.markdown())
 
 
-def build(order: BuildOrder, *, base: Base | None = None, observer: Observer | None = None) -> BuildReport:
+def build(order: BuildOrder, *, base: Base | None = None, observer: Watch | None = None) -> BuildReport:
     """Trains the shipped recipes for a base, sets thresholds, fits its router, and writes cards and a report.
 
     A build that was killed goes on where it stopped when it is called again with the same order: finished skills and a
@@ -158,7 +159,7 @@ def build(order: BuildOrder, *, base: Base | None = None, observer: Observer | N
     Args:
         order: What is to be built.
         base: The loaded base, if there is one already.
-        observer: Who is told how far it is.
+        observer: Shows how far it is; nothing is shown where None.
 
     Raises:
         InputError: Nothing could be trained, or the data folder lacks what the records stand on.
@@ -167,7 +168,7 @@ def build(order: BuildOrder, *, base: Base | None = None, observer: Observer | N
     from loraloop.agent.tracing.provenance import versions
     from loraloop.render.report import PACKAGES, command_line, machine
 
-    watch, start = observer or Silent(), time.perf_counter()
+    watch, start = observer or Watch(quiet=True), time.perf_counter()
     loaded = base or load(order, watch)
     notes: list[str] = []
     built = []
@@ -199,7 +200,7 @@ def build(order: BuildOrder, *, base: Base | None = None, observer: Observer | N
     return report
 
 
-def load(order: BuildOrder, watch: Observer) -> Base:
+def load(order: BuildOrder, watch: Watch) -> Base:
     """The base of an order."""
     from loraloop.adapters.base import Base
 
@@ -263,7 +264,7 @@ def router_document(base: Base, order: BuildOrder) -> dict[str, Any]:
     return document
 
 
-def _skill(name: str, document: Mapping[str, Any], base: Base, order: BuildOrder, watch: Observer) -> BuiltSkill:
+def _skill(name: str, document: Mapping[str, Any], base: Base, order: BuildOrder, watch: Watch) -> BuiltSkill:
     """Trains a skill, or takes the one that an earlier call finished; it appears in its folder whole or not at all."""
     work, folder = order.out / "work" / name, order.out / name
     if not (folder / "card.json").is_file():
@@ -279,7 +280,7 @@ def _skill(name: str, document: Mapping[str, Any], base: Base, order: BuildOrder
     return BuiltSkill(name, folder, found, card.get("threshold"))
 
 
-def _tune(name: str, folder: Path, document: Mapping[str, Any], base: Base, count: int, watch: Observer) -> None:
+def _tune(name: str, folder: Path, document: Mapping[str, Any], base: Base, count: int, watch: Watch) -> None:
     """Sets the threshold of a skill on validation records, where these are of both kinds."""
     from loraloop.adapters.skill.skill import Skill
     from loraloop.adapters.training.data.gather import gather

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
+
+from loraloop.render.training import Watch
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base, Message
@@ -15,41 +16,8 @@ if TYPE_CHECKING:
     from loraloop.adapters.training.recipe.recipe_file import Recipe
     from loraloop.adapters.training.recipe.report import RecipeReport
     from loraloop.adapters.training.recipe.run import Prepared, Trained
-    from loraloop.adapters.training.trainer.progress import Progress
     from loraloop.evals.bench import Measured
     from loraloop.router.refit import Refit
-
-
-class Observer(Protocol):
-    """Who is told how far a training is; the command line's is `render.training.Watch`."""
-
-    def loading(self) -> AbstractContextManager[Any]: ...
-
-    def say(self, text: str) -> None: ...
-
-    def trained(self, steps: int) -> AbstractContextManager[Callable[[Progress], None]]: ...
-
-    def measured(self, records: int) -> AbstractContextManager[Callable[[], None]]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Silent:
-    """An observer that shows nothing."""
-
-    @contextmanager
-    def loading(self) -> Iterator[Any]:
-        yield None
-
-    def say(self, text: str) -> None:
-        return None
-
-    @contextmanager
-    def trained(self, steps: int) -> Iterator[Callable[[Progress], None]]:
-        yield lambda progress: None
-
-    @contextmanager
-    def measured(self, records: int) -> Iterator[Callable[[], None]]:
-        yield lambda: None
 
 
 def run_recipe(
@@ -58,7 +26,7 @@ def run_recipe(
     data: str | Path = "",
     output: str | Path = "",
     base: Base | None = None,
-    observer: Observer | None = None,
+    observer: Watch | None = None,
 ) -> RecipeReport:
     """Trains the skill that a recipe describes, measures it, and has the router use it.
 
@@ -70,7 +38,7 @@ def run_recipe(
         data: The folder of the public sets, in place of the recipe's.
         output: The folder to write to, in place of the recipe's.
         base: A loaded base, instead of the recipe's.
-        observer: Who is told how far it is.
+        observer: Shows how far it is; nothing is shown where None.
 
     Raises:
         InputError: the recipe or its data are wrong; with file and line.
@@ -79,7 +47,7 @@ def run_recipe(
     from loraloop.adapters.training.recipe.recipe_file import read_recipe
     from loraloop.adapters.training.recipe.run import load_base, prepare, train
 
-    watch = observer or Silent()
+    watch = observer or Watch(quiet=True)
     read = read_recipe(recipe, data=data, output=output)
     if base is None:
         with watch.loading() as progress:
@@ -125,7 +93,7 @@ def run_router_recipe(
     data: str | Path = "",
     output: str | Path = "",
     base: Base | None = None,
-    observer: Observer | None = None,
+    observer: Watch | None = None,
 ) -> Path:
     """Fits the router that a recipe describes, and returns the folder that it was written to.
 
@@ -136,7 +104,7 @@ def run_router_recipe(
         data: The folder of the public sets, in place of the recipe's.
         output: The folder to write to, in place of the recipe's.
         base: A loaded base, instead of the recipe's.
-        observer: Who is told how far it is.
+        observer: Shows how far it is; nothing is shown where None.
 
     Raises:
         InputError: The recipe is wrong, or the public sets are not those that the states stand on.
@@ -144,7 +112,7 @@ def run_router_recipe(
     from loraloop.adapters.base import Base
     from loraloop.router.fit import fit_recipe, read_router_recipe
 
-    watch = observer or Silent()
+    watch = observer or Watch(quiet=True)
     read = read_router_recipe(recipe)
     changed = {"folder": str(data or read.folder), "output": str(output or read.output)}
     read = read.model_copy(update=changed)
@@ -167,7 +135,7 @@ def is_router_recipe(path: Path) -> bool:
     return "skill" not in read_yaml(path)[0]
 
 
-def _measure(prepared: Prepared, trained: Trained, watch: Observer) -> Measured | None:
+def _measure(prepared: Prepared, trained: Trained, watch: Watch) -> Measured | None:
     from loraloop.evals.bench import measure
 
     content, records = prepared.recipe.content, prepared.gathered.held_out

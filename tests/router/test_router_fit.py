@@ -16,7 +16,7 @@ from loraloop.router.choice import ChoiceModel, fit_choice
 from loraloop.router.explain import ExampleMemory, StoredExample
 from loraloop.router.features import FeaturePart, pool, read
 from loraloop.router.screen import fit_screen
-from loraloop.tool_schemas.errors import SkillError, UnknownNameError
+from loraloop.tool_schemas.errors import SkillError
 
 NAMES = ("none", "tools", "code", "retrieval")
 PARTS = (FeaturePart(2, "close"), FeaturePart(1, "tail"))
@@ -215,8 +215,6 @@ def test_explanations_name_near_examples_of_the_right_kind(router: Router) -> No
 
 
 def test_unknown_names_and_values_are_errors(router: Router) -> None:
-    with pytest.raises(UnknownNameError, match="tools"):
-        router.index("tool")
     with pytest.raises(ValueError, match="after"):
         RouterState(after="later")
     with pytest.raises(ValueError, match="none"):

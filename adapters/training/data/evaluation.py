@@ -59,7 +59,6 @@ def eval_example(skill: str, row: Mapping[str, Any], header: str = CALLS_HEADER)
         skill=skill,
         kind=kind,
         id=str(row["id"]),
-        group=str(row["id"]),
         messages=transcript(turns, "", tools, header),
         completion=completion,
         source=str(row["source"]),

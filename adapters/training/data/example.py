@@ -23,7 +23,6 @@ class Example:
         skill: Name of the skill the step belongs to.
         kind: What the example exercises, such as `single`, `parallel`, `none`; for reports and balance.
         id: Unique among the examples of its source.
-        group: Examples made of the same record share it; splits never part a group.
         messages: Transcript that the step follows; a system message only if tools or instructions exist.
         completion: The step's text, as decoding must produce it. Closing tokens are not part of it.
         source: Where the record comes from.
@@ -36,7 +35,6 @@ class Example:
     skill: str
     kind: str
     id: str
-    group: str
     messages: tuple[Message, ...]
     completion: str
     source: str
@@ -55,16 +53,6 @@ class Example:
     def contract(self) -> str:
         """Name of the output contract."""
         return CONTRACTS[self.skill]
-
-    @property
-    def length(self) -> int:
-        """Tokens of transcript and completion, estimated from characters."""
-        return estimate(*(message.content for message in self.messages), self.completion)
-
-    @property
-    def request(self) -> str:
-        """Everything the user said, for deduplication."""
-        return "\n".join(message.content for message in self.messages if message.role == "user")
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,10 +24,6 @@ class Overlap:
             for gram in _grams(words):
                 self._grams[gram].append(index)
 
-    def hit(self, text: str) -> bool:
-        """Whether the text is nearly one of the evaluation texts."""
-        return self.near(text) is not None
-
     def near(self, text: str) -> tuple[int, bool] | None:
         """The place of the evaluation text that the text nearly is, and whether they are equal when normalised."""
         words = normal(text)

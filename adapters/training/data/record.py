@@ -107,7 +107,6 @@ class Record:
             skill=SKILL_OF[self.contract],
             kind="record",
             id=f"record-{self.place}",
-            group=self.group,
             messages=self.messages,
             completion=self.completion,
             source=self.source,

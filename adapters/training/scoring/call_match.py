@@ -6,9 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from loraloop.adapters.training.scoring.leaderboard import MISTAKES, Call, accepted, schema_of, unaccepted
-
-__all__ = ["accepted", "mistake", "same_calls"]
+from loraloop.adapters.training.scoring.leaderboard import MISTAKES, Call, schema_of, unaccepted
 
 
 def same_calls(predicted: Sequence[Call], gold: Sequence[Call], tools: Sequence[Mapping[str, Any]]) -> bool:

@@ -24,19 +24,6 @@ MISTAKES = ("wrong value", "wrong type", "unexpected argument", "missing argumen
 _TYPES = {"string": str, "integer": int, "number": float, "boolean": bool, "array": list, "object": dict}
 
 
-def accepted(
-    predicted: Sequence[Call], accepts: Sequence[Mapping[str, Mapping[str, Any]]], tools: Sequence[Mapping[str, Any]]
-) -> bool:
-    """Whether the calls are right by the leaderboard's rule.
-
-    Args:
-        predicted: Calls made.
-        accepts: For each call wanted, `{name: {argument: [accepted values]}}`.
-        tools: Tools that were offered.
-    """
-    return not unaccepted(predicted, accepts, tools)
-
-
 def unaccepted(
     predicted: Sequence[Call], accepts: Sequence[Mapping[str, Mapping[str, Any]]], tools: Sequence[Mapping[str, Any]]
 ) -> str:

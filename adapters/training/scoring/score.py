@@ -16,7 +16,7 @@ from loraloop.adapters.skill import contracts
 from loraloop.adapters.skill.contracts import calls_of
 from loraloop.adapters.training.data.example import Example
 from loraloop.adapters.training.scoring.asked import asked_names, defines, parsed
-from loraloop.adapters.training.scoring.call_match import accepted, same_calls
+from loraloop.adapters.training.scoring.call_match import mistake
 from loraloop.tool_schemas.errors import InputError, SchemaError
 
 Runs = Callable[[str], bool]
@@ -133,13 +133,7 @@ def _tools(pairs: Pairs) -> dict[str, float]:
     for example, output in pairs:
         calls = calls_of(output)
         gold = example.gold.get("calls", ())
-        accepts = example.gold.get("accepts")
-        if calls is None:
-            hit = False
-        elif accepts:
-            hit = accepted(calls, accepts, example.tools)
-        else:
-            hit = same_calls(calls, gold, example.tools)
+        hit = not mistake(calls, gold, example.gold.get("accepts"), example.tools)
         by_name["all"].append(hit)
         category = example.gold.get("category")
         if category:

@@ -29,14 +29,13 @@ PREFIXES = {
 """How the ids of the data page's records begin, by skill; those of the leaderboard with their category."""
 
 
-def data_files(kind: str, data: Sequence[Path], known: Sequence[str] = ()) -> list[Path]:
+def data_files(kind: str, data: Sequence[Path]) -> list[Path]:
     """The files that an evaluation reads.
 
     Args:
         kind: Folder of the data page: `tools`, `code`, `retrieval`, `safety`.
-        data: Files, and folders: of a folder with one of that kind in it, its `.eval.jsonl` files of known names; of
-            any other its `.eval.jsonl` files, or all its `.jsonl` files.
-        known: Names of the data page's files of this evaluation, in their order; all of its folder where none.
+        data: Files, and folders: of a folder with one of that kind in it, its `.eval.jsonl` files; of any other its
+            `.eval.jsonl` files, or all its `.jsonl` files.
 
     Raises:
         InputError: there is no such file or folder, or nothing in it.
@@ -46,8 +45,7 @@ def data_files(kind: str, data: Sequence[Path], known: Sequence[str] = ()) -> li
         if path.is_file():
             found.append(path)
         elif (inside := path / kind).is_dir():
-            named = [file for name in known if (file := inside / f"{name}.eval.jsonl").is_file()]
-            found += named if known else sorted(inside.glob("*.eval.jsonl"))
+            found += sorted(inside.glob("*.eval.jsonl"))
         elif path.is_dir():
             found += sorted(path.glob("*.eval.jsonl")) or sorted(path.glob("*.jsonl"))
         else:

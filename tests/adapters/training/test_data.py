@@ -131,7 +131,7 @@ def test_evaluation_records_become_examples() -> None:
 
 def test_overlap_finds_near_copies() -> None:
     overlap = Overlap(["Book me a table for two at the Green Garden tonight please", "Short one"])
-    assert overlap.hit("book me a table for two at the green garden tonight, please!")
-    assert overlap.hit("Hello, book me a table for two at the Green Garden tonight please")
-    assert overlap.hit("short ONE") and not overlap.hit("another short one")
-    assert not overlap.hit("Book me a table for nine people at some other place on Monday evening, please")
+    assert overlap.near("book me a table for two at the green garden tonight, please!") == (0, True)
+    assert overlap.near("Hello, book me a table for two at the Green Garden tonight please") == (0, False)
+    assert overlap.near("short ONE") == (1, True) and not overlap.near("another short one")
+    assert not overlap.near("Book me a table for nine people at some other place on Monday evening, please")

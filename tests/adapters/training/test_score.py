@@ -10,7 +10,8 @@ from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import Passage, calls_of
 from loraloop.adapters.training.data.example import Example
 from loraloop.adapters.training.scoring.asked import asked_names, defines
-from loraloop.adapters.training.scoring.call_match import accepted, mistake, same_calls
+from loraloop.adapters.training.scoring.call_match import mistake, same_calls
+from loraloop.adapters.training.scoring.leaderboard import unaccepted
 from loraloop.adapters.training.scoring.score import bootstrap, rate, right, score, summary, token_f1
 from loraloop.tool_schemas.errors import InputError
 
@@ -53,7 +54,7 @@ def call(**arguments: object) -> dict[str, object]:
 def example(skill: str, gold: dict[str, object], kind: str = "k", identity: str = "x-1", **more: object) -> Example:
     said = (Message("user", "?"),)
     completion = str(more.pop("completion", ""))
-    return Example(skill, kind, identity, "g", said, completion, "s", "l", gold=gold, **more)
+    return Example(skill, kind, identity, said, completion, "s", "l", gold=gold, **more)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,7 @@ def example(skill: str, gold: dict[str, object], kind: str = "k", identity: str 
     ],
 )
 def test_leaderboard_rule(arguments, fits):
-    assert accepted([call(**arguments)], [{"trip": WANTED}], [TOOL]) is fits
+    assert (not unaccepted([call(**arguments)], [{"trip": WANTED}], [TOOL])) is fits
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,8 @@ def test_leaderboard_rule(arguments, fits):
 )
 def test_leaderboard_rule_on_one_value(schema, options, value, fits):
     tool = {"name": "f", "parameters": {"type": "object", "properties": {"x": schema}, "required": ["x"]}}
-    assert accepted([{"name": "f", "arguments": {"x": value}}], [{"f": {"x": options}}], [tool]) is fits
+    said = [{"name": "f", "arguments": {"x": value}}]
+    assert (not unaccepted(said, [{"f": {"x": options}}], [tool])) is fits
 
 
 @pytest.mark.parametrize("judged", ["leaderboard", "exact"])
@@ -140,14 +142,14 @@ def test_a_mistake_has_a_name(judged):
 
 def test_leaderboard_rule_on_several_calls():
     wanted = [{"trip": {"city": ["Rome"]}}, {"trip": {"city": ["Oslo"]}}]
-    assert accepted([call(city="Oslo"), call(city="Rome")], wanted, [TOOL])
-    assert not accepted([call(city="Oslo"), call(city="Oslo")], wanted, [TOOL])
-    assert not accepted([call(city="Oslo")], wanted, [TOOL])
-    assert not accepted([{"name": "other", "arguments": {}}], [{"trip": {}}], [TOOL])
+    assert not unaccepted([call(city="Oslo"), call(city="Rome")], wanted, [TOOL])
+    assert unaccepted([call(city="Oslo"), call(city="Oslo")], wanted, [TOOL])
+    assert unaccepted([call(city="Oslo")], wanted, [TOOL])
+    assert unaccepted([{"name": "other", "arguments": {}}], [{"trip": {}}], [TOOL])
 
 
 def test_required_argument_must_be_given_even_if_it_may_be_empty():
-    assert not accepted([call(days=3)], [{"trip": {"city": [""], "days": [3]}}], [TOOL])
+    assert unaccepted([call(days=3)], [{"trip": {"city": [""], "days": [3]}}], [TOOL])
 
 
 def test_exact_match_is_light():

@@ -28,7 +28,7 @@ from loraloop.adapters.training.trainer.workers import Alone
 from loraloop.cli.main import run_command
 from loraloop.render.training import TrainingPace, Watch, clock
 from loraloop.tool_schemas.errors import InputError
-from loraloop.training import Silent, run_recipe
+from loraloop.training import run_recipe
 
 WORDS = ("red", "green", "blue", "black", "white", "grey", "pink", "brown")
 
@@ -89,7 +89,7 @@ def test_a_recipe_becomes_a_registered_skill_with_a_report(tmp_path: Path) -> No
     assert {"loss.svg", "loss.png"} <= {path.name for path in report.folder.iterdir()}
 
 
-class Killed(Silent):
+class Killed(Watch):
     """Stops the training at a step."""
 
     @contextmanager
@@ -107,7 +107,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path: Path) -> None:
     off = {"evaluation": {"enabled": False}}
     whole = run_recipe(recipe(tmp_path / "a", **off), base=base)
     with pytest.raises(KeyboardInterrupt):
-        run_recipe(recipe(tmp_path / "b", **off), base=base, observer=Killed())
+        run_recipe(recipe(tmp_path / "b", **off), base=base, observer=Killed(quiet=True))
     assert not (tmp_path / "b" / "out" / "skill").exists()
     again = run_recipe(recipe(tmp_path / "b", **off), base=base)
     mine, theirs = Skill.load(whole.skill).tensors, Skill.load(again.skill).tensors
