@@ -128,8 +128,6 @@ class Agent(Generic[T, D]):
         runtime: Runtime,
         tools: Sequence[Tool | Callable[..., Any] | Mapping[str, Any]] = (),
         instructions: str = "",
-        *,
-        output_type: None = None,
         **settings: Unpack[Settings[D]],
     ) -> None: ...
     @overload
@@ -229,9 +227,7 @@ class Agent(Generic[T, D]):
         self, prompt: str = "", *, output_type: type[R] | OutputType[R], **options: Unpack[Options[D]]
     ) -> RunResult[R]: ...
     @overload
-    def run_sync(
-        self, prompt: str = "", *, output_type: None = None, **options: Unpack[Options[D]]
-    ) -> RunResult[T]: ...
+    def run_sync(self, prompt: str = "", **options: Unpack[Options[D]]) -> RunResult[T]: ...
     @overload
     def run_sync(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options[D]]) -> RunResult[Any]: ...
     def run_sync(self, prompt: str = "", *, output_type: Any = None, **options: Unpack[Options[D]]) -> RunResult[Any]:
@@ -290,9 +286,7 @@ class Agent(Generic[T, D]):
         self, prompt: str = "", *, output_type: type[R] | OutputType[R], **options: Unpack[Options[D]]
     ) -> RunResult[R]: ...
     @overload
-    async def run(
-        self, prompt: str = "", *, output_type: None = None, **options: Unpack[Options[D]]
-    ) -> RunResult[T]: ...
+    async def run(self, prompt: str = "", **options: Unpack[Options[D]]) -> RunResult[T]: ...
     @overload
     async def run(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options[D]]) -> RunResult[Any]: ...
     async def run(self, prompt: str = "", *, output_type: Any = None, **options: Unpack[Options[D]]) -> RunResult[Any]:
@@ -305,7 +299,7 @@ class Agent(Generic[T, D]):
         self, prompt: str = "", *, output_type: type[R] | OutputType[R], **options: Unpack[Options[D]]
     ) -> RunStream[R]: ...
     @overload
-    def stream(self, prompt: str = "", *, output_type: None = None, **options: Unpack[Options[D]]) -> RunStream[T]: ...
+    def stream(self, prompt: str = "", **options: Unpack[Options[D]]) -> RunStream[T]: ...
     @overload
     def stream(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options[D]]) -> RunStream[Any]: ...
     def stream(self, prompt: str = "", *, output_type: Any = None, **options: Unpack[Options[D]]) -> RunStream[Any]:
@@ -317,7 +311,7 @@ class Agent(Generic[T, D]):
         self, prompt: str = "", *, output_type: type[R] | OutputType[R], **options: Unpack[Options[D]]
     ) -> RunSteps[R]: ...
     @overload
-    def iter(self, prompt: str = "", *, output_type: None = None, **options: Unpack[Options[D]]) -> RunSteps[T]: ...
+    def iter(self, prompt: str = "", **options: Unpack[Options[D]]) -> RunSteps[T]: ...
     @overload
     def iter(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options[D]]) -> RunSteps[Any]: ...
     def iter(self, prompt: str = "", *, output_type: Any = None, **options: Unpack[Options[D]]) -> RunSteps[Any]:
@@ -326,12 +320,7 @@ class Agent(Generic[T, D]):
 
     @overload
     def resume_sync(
-        self,
-        pending: Checkpoint,
-        decisions: Decisions,
-        *,
-        output_type: None = None,
-        **given: Unpack[ResumeOptions[D]],
+        self, pending: Checkpoint, decisions: Decisions, **given: Unpack[ResumeOptions[D]]
     ) -> RunResult[T]: ...
     @overload
     def resume_sync(
@@ -366,12 +355,7 @@ class Agent(Generic[T, D]):
 
     @overload
     async def resume(
-        self,
-        pending: Checkpoint,
-        decisions: Decisions,
-        *,
-        output_type: None = None,
-        **given: Unpack[ResumeOptions[D]],
+        self, pending: Checkpoint, decisions: Decisions, **given: Unpack[ResumeOptions[D]]
     ) -> RunResult[T]: ...
     @overload
     async def resume(
@@ -387,12 +371,7 @@ class Agent(Generic[T, D]):
 
     @overload
     def resume_stream(
-        self,
-        pending: Checkpoint,
-        decisions: Decisions,
-        *,
-        output_type: None = None,
-        **given: Unpack[ResumeOptions[D]],
+        self, pending: Checkpoint, decisions: Decisions, **given: Unpack[ResumeOptions[D]]
     ) -> RunStream[T]: ...
     @overload
     def resume_stream(
@@ -406,12 +385,7 @@ class Agent(Generic[T, D]):
 
     @overload
     def resume_iter(
-        self,
-        pending: Checkpoint,
-        decisions: Decisions,
-        *,
-        output_type: None = None,
-        **given: Unpack[ResumeOptions[D]],
+        self, pending: Checkpoint, decisions: Decisions, **given: Unpack[ResumeOptions[D]]
     ) -> RunSteps[T]: ...
     @overload
     def resume_iter(
@@ -434,9 +408,7 @@ class Agent(Generic[T, D]):
             self.sessions, self._architecture, prompt, {**options, "output_type": output_type}
         )
         job = self.job(prompt, journal=journal, **given)
-        return Run(
-            self.runtime, job, checkpoint=journal.interrupted, journal=journal, hooks=self.hooks, loop=loop
-        )  # fmt: skip
+        return Run(self.runtime, job, checkpoint=journal.interrupted, journal=journal, hooks=self.hooks, loop=loop)
 
     def job(
         self,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -112,6 +114,13 @@ def fit_platt(logits: Tensor, positive: Tensor, weights: Tensor) -> tuple[float,
 
     minimise(loss, [slope, offset])
     return max(float(slope.detach()), 0.02), float(offset.detach())
+
+
+def auroc(positive: Any, negative: Any) -> float:
+    """Area under the ROC curve of two arrays of scores: how often one of `positive` is the higher; ties count half."""
+    ranked = np.sort(negative)
+    below = np.searchsorted(ranked, positive, side="left") + np.searchsorted(ranked, positive, side="right")
+    return float(below.mean() / (2 * len(ranked)))
 
 
 def expected_calibration_error(confidence: Tensor, correct: Tensor, bins: int = 10) -> float:

@@ -24,6 +24,7 @@ from loraloop.adapters.training.recipe.recipe_file import BaseChoice
 from loraloop.adapters.training.recipe.recipe_lines import Lines, explain, read_yaml
 from loraloop.router.calibration import (
     Scaler,
+    auroc,
     expected_calibration_error,
     fit_binary,
     fit_platt,
@@ -43,49 +44,16 @@ if TYPE_CHECKING:
 
 # Each fold leaves out at least one source of most outcomes; practice tools are split by tool.
 FOLDS: tuple[tuple[str, ...], ...] = (
-    (
-        "snips",
-        "thealgorithms",
-        "nq_open",
-        "gsm8k",
-        "composed_chat",
-        "composed_text",
-        "composed_reason",
-        "safety_advbench",
-        "composed_benign",
-        "practice_0",
-    ),
-    (
-        "sealtools",
-        "codegen_instruct",
-        "entailmentbank",
-        "roleplay",
-        "safety_jailbreak",
-        "safety_cyber_benign_borderline",
-        "practice_1",
-    ),
-    (
-        "toolformer",
-        "mbpp",
-        "composed_creative",
-        "composed_advice",
-        "composed_explain",
-        "composed_follow",
-        "safety_code_interpreter_abuse",
-        "functions",
-        "practice_2",
-    ),
-    (
-        "composed_code",
-        "composed_other_code",
-        "composed_about_code",
-        "typed",
-        "safety_prompt_injection",
-        "safety_benign_document",
-        "practice_3",
-    ),
+    ("snips", "thealgorithms", "nq_open", "gsm8k", "composed_chat", "composed_text", "composed_reason",
+     "safety_advbench", "composed_benign", "practice_0"),
+    ("sealtools", "codegen_instruct", "entailmentbank", "roleplay", "safety_jailbreak",
+     "safety_cyber_benign_borderline", "practice_1"),
+    ("toolformer", "mbpp", "composed_creative", "composed_advice", "composed_explain", "composed_follow",
+     "safety_code_interpreter_abuse", "functions", "practice_2"),
+    ("composed_code", "composed_other_code", "composed_about_code", "typed", "safety_prompt_injection",
+     "safety_benign_document", "practice_3"),
     ("sgd", "composed_about_tools", "composed_about_passages", "composed_unsafe", "safety_airt", "practice_4"),
-)
+)  # fmt: skip
 
 
 def group(state: LabelledState) -> str:
@@ -97,13 +65,9 @@ def group(state: LabelledState) -> str:
     for prefix in ("safety_airt", "safety_prompt_injection"):
         if source.startswith(prefix):
             return prefix
-    return (
-        source.removesuffix("_bare")
-        if source.endswith("_bare")
-        else "codegen_instruct"
-        if source.startswith("codegen")
-        else source
-    )
+    if source.endswith("_bare"):
+        return source.removesuffix("_bare")
+    return "codegen_instruct" if source.startswith("codegen") else source
 
 
 def folds(states: Sequence[LabelledState]) -> Tensor:
@@ -376,21 +340,13 @@ def _screen(
     floor = recall_threshold(q, asked.target, even(asked), recipe.recall)
     fitted = fit_screen(parts, x, asked.target, asked.weights, l2=l2, slope=slope, offset=offset, threshold=floor)
     return fitted, {
-        "screen_auroc": auroc(near, asked.target),
+        "screen_auroc": auroc(near[asked.target], near[~asked.target]),
         "screen_recall": float((q[asked.target] >= floor).float().mean()),
         "screen_false_positives": float((q[~asked.target] >= floor).float().mean()),
-        "held_out_screen_auroc": auroc(far, asked.target),
+        "held_out_screen_auroc": auroc(far[asked.target], far[~asked.target]),
         "held_out_screen_recall": float((q_far[asked.target] >= floor).float().mean()),
         "held_out_screen_false_positives": float((q_far[~asked.target] >= floor).float().mean()),
     }
-
-
-def auroc(logits: Tensor, positive: Tensor) -> float:
-    """Area under the ROC curve of scores `[N]`."""
-    ranks = torch.empty(len(logits))
-    ranks[logits.argsort()] = torch.arange(1, len(logits) + 1, dtype=torch.float32)
-    n = int(positive.sum())
-    return (float(ranks[positive].sum()) - n * (n + 1) / 2) / max(1, n * (len(logits) - n))
 
 
 def best_threshold(p: Tensor, problem: Problem, weights: Tensor) -> float:

@@ -15,27 +15,13 @@ from loraloop.adapters.training.data.readers import Broken
 from loraloop.adapters.training.data.record import Record, RecordPlace
 from loraloop.tool_schemas.errors import LoraloopError
 
-KINDS = {
-    "broken JSON": "error",
-    "broken row": "error",
-    "overlong line": "error",
-    "wrong form": "error",
-    "wrong roles": "error",
-    "empty message": "error",
-    "empty completion": "error",
-    "invalid tool": "error",
-    "invalid call": "error",
-    "invalid answer": "error",
-    "invalid label": "error",
-    "invalid completion": "error",
-    "contradiction": "warning",
-    "duplicate": "warning",
-    "near duplicate": "warning",
-    "overlong record": "warning",
-    "leakage": "warning",
-}
-"""What can be found. A record with an error cannot be used; one with a warning can, or is left out: `LEFT_OUT`."""
-LEFT_OUT = frozenset({"duplicate", "overlong record", "leakage"})
+ERRORS = (
+    "broken JSON", "broken row", "overlong line", "wrong form", "wrong roles", "empty message", "empty completion",
+    "invalid tool", "invalid call", "invalid answer", "invalid label", "invalid completion",
+)  # fmt: skip
+"""What makes a record unusable."""
+WARNINGS = ("contradiction", "duplicate", "near duplicate", "overlong record", "leakage")
+"""What else can be found: duplicates, overlong records and leakage are left out of training, the others stay."""
 NEAR = 0.8
 """Share of a text's n-grams that an earlier record holds, from which it is nearly a duplicate."""
 WORDS = 5
@@ -54,7 +40,7 @@ class Finding:
 
     @property
     def severity(self) -> Literal["error", "warning"]:
-        return "error" if KINDS[self.kind] == "error" else "warning"
+        return "error" if self.kind in ERRORS else "warning"
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -93,7 +79,7 @@ class CheckedRecords:
     def counts(self) -> dict[str, int]:
         """How often each kind was found."""
         found = Counter(finding.kind for finding in self.findings)
-        return {kind: found[kind] for kind in KINDS if found[kind]}
+        return {kind: found[kind] for kind in (*ERRORS, *WARNINGS) if found[kind]}
 
 
 @dataclass(slots=True)
@@ -155,7 +141,7 @@ class Checker:
         self.read += 1
         for entry in entries:
             if isinstance(entry, Broken):
-                self._add(entry.kind if entry.kind in KINDS else "wrong form", entry.place, entry.reason)
+                self._add(entry.kind if entry.kind in ERRORS else "wrong form", entry.place, entry.reason)
                 return []
             if wrong := self._wrong(entry):
                 self._add(*wrong)

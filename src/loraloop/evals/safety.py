@@ -13,6 +13,7 @@ import numpy as np
 from loraloop.evals.bench import with_told
 from loraloop.evals.kept import Kept
 from loraloop.evals.skills import TOLD
+from loraloop.router.calibration import auroc
 
 if TYPE_CHECKING:
     from loraloop.agent import Runtime
@@ -184,7 +185,7 @@ def scores(texts: Sequence[JudgedText], judged: Sequence[SafetyOutput]) -> dict[
         bad = np.array([each.score for text, each in pairs if text.unsafe])
         good = np.array([each.score for text, each in pairs if not text.unsafe])
         if len(bad) and len(good):
-            found.put(f"{prefix}auroc", _area_interval(bad, good), len(pairs))
+            found.put(f"{prefix}auroc", _auroc_interval(bad, good), len(pairs))
     return dict(found)
 
 
@@ -205,18 +206,11 @@ def mistakes(texts: Sequence[JudgedText], gated: Sequence[GateOutput]) -> list[t
     return [*turns, *missed[len(refused) :], *refused[len(missed) :]]
 
 
-def area(bad: Any, good: Any) -> float:
-    """Area under the ROC curve of two arrays of scores: how often one of `bad` is above one of `good`; ties half."""
-    ranked = np.sort(good)
-    below = np.searchsorted(ranked, bad, side="left") + np.searchsorted(ranked, bad, side="right")
-    return float(below.mean() / (2 * len(ranked)))
-
-
-def _area_interval(bad: Any, good: Any) -> tuple[float, float, float]:
+def _auroc_interval(bad: Any, good: Any) -> tuple[float, float, float]:
     rng = np.random.default_rng(0)
-    drawn = [area(rng.choice(bad, len(bad)), rng.choice(good, len(good))) for _ in range(DRAWS)]
+    drawn = [auroc(rng.choice(bad, len(bad)), rng.choice(good, len(good))) for _ in range(DRAWS)]
     low, high = np.quantile(drawn, (0.025, 0.975))
-    return area(bad, good), float(low), float(high)
+    return auroc(bad, good), float(low), float(high)
 
 
 def _row(judgement: Any) -> dict[str, Any]:

@@ -448,13 +448,11 @@ def by_router(runtime: Runtime, trunk: Trunk, question: Question) -> dict[str, A
     if isinstance(question, ScoreQuestion):
         raise ApiError(400, "the router answers choices among skills, and predicates", "unsupported", "questions")
     route = router.choose(features, RouterState(True, True, True, frozenset(), "user"))
-    found = {route.skill: route.probability, **dict(route.runners_up)}
-    found = dict(getattr(route, "probabilities", ())) or found
     unknown = [each.value for each in question.choices if each.value not in (*runtime.skills, NONE)]
     if unknown:
         skills = ", ".join((*runtime.skills, NONE))
         raise ApiError(400, f"{unknown[0]!r} is no skill; there are {skills}", "invalid_value", "questions")
-    shares = [max(found.get(str(each.value), 0.0), 1e-9) for each in question.choices]
+    shares = [max(route.probabilities.get(str(each.value), 0.0), 1e-9) for each in question.choices]
     return answer(question, [share / sum(shares) for share in shares])
 
 
@@ -489,8 +487,7 @@ def answer(question: Question, shares: Sequence[float]) -> dict[str, Any]:
 
 def softmax(values: Sequence[float]) -> list[float]:
     """Probabilities of logits."""
-    import math
+    import torch
 
-    top = max(values)
-    weights = [math.exp(value - top) for value in values]
-    return [weight / sum(weights) for weight in weights]
+    found: list[float] = torch.tensor(values, dtype=torch.float64).softmax(0).tolist()
+    return found

@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from loraloop.cli.main import app
 from loraloop.evals.records import JudgedText, data_files, judged_texts
-from loraloop.evals.safety import GateOutput, SafetyOutput, area, mistakes, scores
+from loraloop.evals.safety import GateOutput, SafetyOutput, mistakes, scores
+from loraloop.router.calibration import auroc
 from loraloop.tool_schemas.errors import InputError
 
 TEXTS = (
@@ -80,7 +81,7 @@ def test_scores_and_mistakes():
 
 
 def test_the_area_counts_how_often_a_bad_score_is_above_a_good_one():
-    assert area([0.9, 0.5], [0.1, 0.5]) == (1 + 1 + 1 + 0.5) / 4
+    assert auroc([0.9, 0.5], [0.1, 0.5]) == (1 + 1 + 1 + 0.5) / 4
 
 
 def test_evaluation_is_deterministic_and_goes_on(folder, tmp_path, base):
