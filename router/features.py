@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -122,7 +122,6 @@ def read(kept: Mapping[int, Tensor], parts: Sequence[FeaturePart], closing: int)
 
 
 Transcript = tuple[Message, ...]
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,16 +156,13 @@ def select(features: Tensor, parts: Sequence[FeaturePart], layers: Sequence[int]
     return torch.cat([features[:, order.index(part)].float() for part in parts], 1)
 
 
-def extract(
-    base: Base, transcripts: Sequence[Transcript], layers: Sequence[int], progress: Progress | None = None
-) -> Tensor:
+def extract(base: Base, transcripts: Sequence[Transcript], layers: Sequence[int]) -> Tensor:
     """Read every transcript at its end.
 
     Args:
         base: The base whose trunk is read.
         transcripts: Each ends with the message to pool over.
         layers: Layers to read.
-        progress: Called with (transcripts done, transcripts in all).
 
     Returns:
         fp16 `[N, P, H]`, P running over `parts_of(layers)`.
@@ -176,13 +172,10 @@ def extract(
     complete = [tuple(base.chat.complete(list(t))) for t in transcripts]
     decoder = shortened(base, max(layers))
     done: dict[Transcript, Tensor] = {}
-    total = len(set(complete))
     ordered = sorted(jobs(complete), key=lambda job: job.messages[0].content)
     for _, group in groupby(ordered, key=lambda job: job.messages[0]):
         for batch in _batches(base, list(group)):
             _read(base, decoder, batch, tuple(layers), done)
-            if progress:
-                progress(len(done), total)
     return torch.stack([done[t] for t in complete])
 
 
@@ -259,7 +252,7 @@ class FeatureCache:
         text = json.dumps([self._salt, [[m.role, m.content] for m in transcript]])
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
-    def features(self, transcripts: Sequence[Transcript], progress: Progress | None = None) -> Tensor:
+    def features(self, transcripts: Sequence[Transcript]) -> Tensor:
         """Features `[N, P, H]` (fp16), from the shards where possible; new ones are written shard by shard."""
         import torch
         from safetensors.torch import save_file
@@ -276,6 +269,4 @@ class FeatureCache:
             save_file({"features": rows}, str(name.with_suffix(".safetensors")))
             name.with_suffix(".json").write_text(json.dumps([k for k, _ in shard]))
             self._known.update(zip([k for k, _ in shard], rows, strict=True))
-            if progress:
-                progress(min(start + SHARD, len(fresh)), len(fresh))
         return torch.stack([self._known[k] for k in keys])

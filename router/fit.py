@@ -33,7 +33,7 @@ from loraloop.router.calibration import (
 )
 from loraloop.router.choice import fit_choice, taken
 from loraloop.router.explain import ExampleMemory, StoredExample
-from loraloop.router.features import FeatureCache, FeaturePart, Progress, select
+from loraloop.router.features import FeatureCache, FeaturePart, select
 from loraloop.router.router import Router
 from loraloop.router.screen import ScreenModel, fit_screen
 from loraloop.router.states import CHOICES, LabelledState, frozen_states
@@ -262,23 +262,20 @@ def read_router_recipe(given: str | Path | Mapping[str, Any]) -> RouterRecipe:
         raise InputError(explain(error, RouterRecipe, lines)) from None
 
 
-def fit_recipe(recipe: RouterRecipe, base: Base, cache: Path, progress: Progress | None = None) -> Router:
+def fit_recipe(recipe: RouterRecipe, base: Base, cache: Path) -> Router:
     """The router that a recipe describes.
 
     Args:
         recipe: How it is fitted.
         base: The recipe's base.
         cache: A folder that keeps the features of states, so that a fit that was killed goes on.
-        progress: Called with (states read, states in all).
     """
     folder = Path(recipe.folder).expanduser() if recipe.folder else None
     states = share_of(base, frozen_states("train", folder, base.prompting.tools_header), recipe.share)
-    return fit_router(base, states, recipe, cache, progress)
+    return fit_router(base, states, recipe, cache)
 
 
-def fit_router(
-    base: Base, states: Sequence[LabelledState], recipe: RouterRecipe, cache: Path, progress: Progress | None = None
-) -> Router:
+def fit_router(base: Base, states: Sequence[LabelledState], recipe: RouterRecipe, cache: Path) -> Router:
     """A router for a base, fitted on labelled states: read, fit, calibrate, set thresholds.
 
     Raises:
@@ -287,7 +284,7 @@ def fit_router(
     parts = _parts(recipe.choice, base, (("end", MIDDLE), ("close", MIDDLE), ("end", UPPER), ("tail", UPPER)))
     screen_parts = _parts(recipe.screen, base, (("tail", MIDDLE), ("mean", MIDDLE)))
     layers = tuple(sorted({part.layer for part in (*parts, *screen_parts)}))
-    features = FeatureCache(cache, base, layers).features([s.messages for s in states], progress)
+    features = FeatureCache(cache, base, layers).features([s.messages for s in states])
     problem, rows = choice_problem(states)
     x, weights = select(features[rows], parts, layers), even(problem)
     held = choice_logits(problem, x, recipe.choice.l2)

@@ -70,7 +70,7 @@ def frozen_states(part: str = "train", data: Path | None = None, header: str = C
     ]
 
 
-def file_states(path: Path, limit: int | None = None, header: str = CALLS_HEADER) -> list[LabelledState]:
+def file_states(path: Path, header: str = CALLS_HEADER) -> list[LabelledState]:
     """The states of a file of JSON lines: `{"messages", "route", "tools", "passages"}`, the last two optional.
 
     Raises:
@@ -78,7 +78,7 @@ def file_states(path: Path, limit: int | None = None, header: str = CALLS_HEADER
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-        rows = [json.loads(line) for line in lines if line.strip()][:limit]
+        rows = [json.loads(line) for line in lines if line.strip()]
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path}: {error}") from None
     if not rows:

@@ -17,15 +17,20 @@ _NAMES = frozenset(
 )
 
 
+def over_texts(value: Any, mask: Callable[[str], str]) -> Any:
+    """JSON data with `mask` let over its texts, but for the names of fields."""
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, dict):
+        return {key: over_texts(item, mask) for key, item in value.items()}
+    return [over_texts(item, mask) for item in value] if isinstance(value, list) else value
+
+
 def masked(trace: dict[str, Any], mask: Callable[[str], str]) -> dict[str, Any]:
     """The trace with `mask` let over each text of users, tools and the model, in structures text by text."""
 
     def over(value: Any) -> Any:
-        if isinstance(value, str):
-            return mask(value)
-        if isinstance(value, dict):
-            return {key: over(item) for key, item in value.items()}
-        return [over(item) for item in value] if isinstance(value, list) else value
+        return over_texts(value, mask)
 
     return {**_changed(trace, over, over), "content": "masked"}
 

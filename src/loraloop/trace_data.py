@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from loraloop.agent.tracing.redact import over_texts
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.jsontext import dumps
 
@@ -135,7 +136,7 @@ def from_traces(place: Path, contract: Literal["calls", "text"] = "calls", tools
         for path in paths:
             _of_trace(found, path, contract)
     for rows in (found.records, found.pairs):
-        rows[:] = _distinct(_over(row, redacted) for row in rows)
+        rows[:] = _distinct(over_texts(row, redacted) for row in rows)
     return found
 
 
@@ -270,15 +271,6 @@ class _Writer:
         instructions = re.split(r"(?:^|\n\n)# Tools\n", head)[0] if self.tools else head
         shown: dict[str, Any] = {"instructions": instructions} if instructions else {}
         return {**shown, "messages": turns, **({"tools": self.tools} if self.tools else {})}
-
-
-def _over(value: Any, mask: Callable[[str], str]) -> Any:
-    """JSON data with a function let over its texts."""
-    if isinstance(value, str):
-        return mask(value)
-    if isinstance(value, dict):
-        return {name: _over(inner, mask) for name, inner in value.items()}
-    return [_over(inner, mask) for inner in value] if isinstance(value, list) else value
 
 
 def _distinct(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -225,7 +225,7 @@ class McpServer:
         return self._session
 
     def _begin(self) -> McpSession:
-        _need_sdk()
+        need_sdk()
         if self._session is not None and not self._session.ready.done():
             raise InputError(f"the MCP server {self.name!r} is being opened already")
         if self in _open:
@@ -306,11 +306,16 @@ def mcp_tools(*servers: McpServer) -> tuple[Tool, ...]:
     return tools
 
 
-def _need_sdk() -> None:
+def need_sdk() -> None:
+    """Checks that the official SDK is there.
+
+    Raises:
+        InputError: It is not; the message says how to install it.
+    """
     try:
         import mcp  # noqa: F401
     except ImportError as error:
-        raise InputError("MCP servers need the official SDK; pip install 'loraloop[mcp]'") from error
+        raise InputError(f"MCP needs the official SDK ({error}): pip install 'loraloop[mcp]'") from error
 
 
 @atexit.register

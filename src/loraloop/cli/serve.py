@@ -139,8 +139,9 @@ def mcp(
     import logging
 
     from loraloop.integrations.mcp_offers import agent_offer, skill_offers
-    from loraloop.integrations.mcp_server import mcp_server, need_sdk
+    from loraloop.integrations.mcp_server import mcp_server
     from loraloop.integrations.mcp_serving import http_app, serve_http, serve_stdio
+    from loraloop.tool_schemas.mcp.server import need_sdk
 
     need_sdk()
     import mcp.server.lowlevel as lowlevel

@@ -108,7 +108,7 @@ def states_of(data: Path, limit: int | None, seed: int, header: str = CALLS_HEAD
     from loraloop.router.states import file_states, frozen_states
 
     if data.is_file():
-        return {data.name.split(".")[0]: sample(file_states(data, header=header), limit, seed)}
+        return {data.name.split(".")[0]: sample(file_states(data, header), limit, seed)}
     return {split: sample(frozen_states(split, data, header), limit, seed) for split in SPLITS}
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from loraloop.integrations.mcp_offers import CallWatch, Offer, by_name
 from loraloop.tool_schemas.errors import InputError, LoraloopError, unknown
 from loraloop.tool_schemas.jsontext import dumps
+from loraloop.tool_schemas.mcp.server import need_sdk
 
 if TYPE_CHECKING:
     import mcp_types
@@ -120,15 +121,3 @@ def _failed(why: str) -> mcp_types.CallToolResult:
     import mcp_types as types
 
     return types.CallToolResult(content=[types.TextContent(text=why)], is_error=True)
-
-
-def need_sdk() -> None:
-    """Checks that the official SDK is there.
-
-    Raises:
-        InputError: It is not; the message says how to install it.
-    """
-    try:
-        import mcp.server.lowlevel  # noqa: F401
-    except ImportError as error:
-        raise InputError(f"an MCP server needs the official SDK ({error}): pip install 'loraloop[mcp]'") from error

@@ -7,8 +7,8 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from loraloop.integrations.mcp_server import need_sdk
 from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.mcp.server import need_sdk
 
 if TYPE_CHECKING:
     from mcp.server.lowlevel import Server

@@ -35,6 +35,7 @@ from loraloop.server.wire import (
     BASE,
     ChatMessage,
     FunctionCall,
+    RefusalPart,
     Strict,
     TextPart,
     ToolCallItem,
@@ -84,14 +85,7 @@ class CachedText(TextPart):
     prompt_cache_breakpoint: Any = None
 
 
-class RefusalText(Strict):
-    """What the assistant said instead of an answer."""
-
-    type: Literal["refusal"]
-    refusal: str
-
-
-Parts = str | list[CachedText | JsonPart | ImagePart | RefusalText]
+Parts = str | list[CachedText | JsonPart | ImagePart | RefusalPart]
 
 
 class DecisionItem(Strict):
@@ -229,7 +223,7 @@ def text_of(parts: Parts | None, where: str) -> str:
                 raise ApiError(400, f"data may have {DEEPEST_VALUE} levels: flatten it", "invalid_value", where)
             said.append(json.dumps(part.data, ensure_ascii=False))
         else:
-            said.append(part.refusal if isinstance(part, RefusalText) else part.text)
+            said.append(part.refusal if isinstance(part, RefusalPart) else part.text)
     return "\n".join(said)
 
 

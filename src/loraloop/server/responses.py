@@ -21,6 +21,7 @@ from loraloop.server.wire import (
     ChatMessage,
     FunctionCall,
     FunctionDefinition,
+    RefusalPart,
     ReplyOptions,
     Strict,
     TextPart,
@@ -29,13 +30,6 @@ from loraloop.server.wire import (
 )
 
 routes = APIRouter()
-
-
-class RefusalPart(Strict):
-    """A refusal in an earlier message."""
-
-    type: Literal["refusal"]
-    refusal: str
 
 
 class OutputPart(TextPart):

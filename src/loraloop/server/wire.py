@@ -46,6 +46,13 @@ class TextPart(Strict):
     text: str
 
 
+class RefusalPart(Strict):
+    """A refusal in an earlier message."""
+
+    type: Literal["refusal"]
+    refusal: str
+
+
 class FunctionCall(Strict):
     """The function of a call, its arguments as JSON text."""
 
