@@ -16,28 +16,27 @@ from loraloop.integrations.in_thread import in_thread
 from loraloop.integrations.reply import Reply, Replying
 from loraloop.server.errors import STREAM, ApiError, api_error, documented
 from loraloop.server.state import ServerState, event_stream, key_of, state_of
-from loraloop.server.wire import ChatRequest, chat_options, conversation_of, reply_request
+from loraloop.server.wire import ChatRequest, ReplyOptions, chat_options, conversation_of, reply_request
 
 if TYPE_CHECKING:
     from loraloop.agent.result import RunResult
     from loraloop.integrations.conversation import ConversationBuilder
     from loraloop.integrations.reply import ReplyRequest
     from loraloop.server.state import RequestTurn
-    from loraloop.server.wire import ReplyOptions
 
 routes = APIRouter()
 FINISH = {"answer": "stop", "code": "stop", "tool_call": "tool_calls", "refused": "content_filter"}
 """`finish_reason` by stop reason; every other one is `length`."""
 
 
-@routes.post("/v1/chat/completions", responses={**STREAM, **documented({404})})
+@routes.post("/v1/chat/completions", responses={**STREAM, **documented({404, 409})})
 async def chat_completions(body: ChatRequest, request: Request) -> Response:
     """Answers a conversation: text, or calls of the tools that are offered."""
     state = state_of(request)
     options = chat_options(body)
     if body.model in state.agents and body.model not in state.runtime.skills:
-        if body.tools or body.response_format or body.stream:
-            raise ApiError(400, f"{body.model} is an agent with its own tools: stream its runs at /v1/agents", "agent")
+        if body.stream or options != ReplyOptions(body.model):
+            raise ApiError(400, f"{body.model} is an agent with its own tools and options: leave them out", "agent")
         turn = await state.turnstile.enter(key_of(request))
         with turn:
             return JSONResponse(await hosted_completion(state, body))
@@ -212,9 +211,12 @@ def facts_of(run: RunResult[Any], forced: int) -> dict[str, Any]:
 async def hosted_completion(state: ServerState, body: ChatRequest) -> dict[str, Any]:
     """Runs an agent on a conversation; the document of its answer.
 
-    A run that waits for approval ends with `finish_reason` `approval_required`: approve it at /v1/agents.
+    Raises:
+        ApiError: 400, the conversation has instructions or does not end with the user; 409, a call needs approval.
     """
     talk = conversation_of(body.messages)
+    if talk.system:
+        raise ApiError(400, f"{body.model} is an agent with its own instructions: leave yours out", "agent", "messages")
     if not talk.messages or talk.messages[-1].role != "user":
         raise ApiError(400, "an agent answers what the user says last", "invalid_value", "messages")
     *history, last = talk.messages
@@ -223,8 +225,11 @@ async def hosted_completion(state: ServerState, body: ChatRequest) -> dict[str, 
         pass
     run = stream.result
     state.metrics.count(run)
+    if run.stop_reason == "approval":
+        where = f"/v1/agents/{body.model}/runs"
+        raise ApiError(409, f"a call needs approval, which cannot be given here: start the run at {where}", "approval")
     refused = run.stop_reason == "refused"
-    finish = {"answer": "stop", "code": "stop", "refused": "content_filter", "approval": "approval_required"}
+    finish = {"answer": "stop", "code": "stop", "refused": "content_filter"}
     read = sum(step.tokens.prefilled + step.tokens.reused for step in run.steps[-1:])
     written = sum(step.tokens.generated for step in run.steps)
     return {

@@ -177,14 +177,14 @@ def chat_options(body: ChatRequest) -> ReplyOptions:
         raise ApiError(400, "stream_options need stream: true", "invalid_value", "stream_options")
     return ReplyOptions(
         model=body.model,
-        tools=[each.function for each in body.tools or ()],
+        tools=tuple(each.function for each in body.tools or ()),
         tool_choice=body.tool_choice,
         parallel=body.parallel_tool_calls,
         schema=schema_of(body.response_format),
         temperature=body.temperature,
         top_p=body.top_p,
         seed=body.seed,
-        stop=stop,
+        stop=tuple(stop),
         max_tokens=body.max_completion_tokens or body.max_tokens,
     )
 

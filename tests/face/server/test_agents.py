@@ -52,6 +52,19 @@ def http() -> Iterator[httpx.Client]:
         yield client
 
 
+def test_a_chat_with_an_agent_drops_nothing_in_silence(serving: Callable[..., str], http: httpx.Client) -> None:
+    runtime, agents = hosted(PAY, "I paid Ann.")
+    url = f"{serving(runtime, agents=agents)}/v1/chat/completions"
+    asked: dict[str, Any] = {"model": "bank", "messages": [{"role": "user", "content": "Pay Ann 5."}]}
+    for more in ({"temperature": 0.5}, {"stop": "x"}, {"stream": True}, {"tool_choice": "none"}):
+        answer = http.post(url, json={**asked, **more})
+        assert answer.status_code == 400 and "leave them out" in answer.json()["error"]["message"]
+    told = {"messages": [{"role": "system", "content": "Never pay."}, *asked["messages"]]}
+    assert http.post(url, json={**asked, **told}).status_code == 400
+    answer = http.post(url, json=asked)
+    assert answer.status_code == 409 and "/v1/agents/bank/runs" in answer.json()["error"]["message"]
+
+
 def test_a_run_waits_is_approved_and_ends(serving: Callable[..., str], http: httpx.Client) -> None:
     runtime, agents = hosted(PAY, "I paid Ann.")
     url = serving(runtime, agents=agents)
@@ -278,7 +291,7 @@ def test_an_agent_is_a_model_too(serving: Callable[..., str], http: httpx.Client
     assert http.post(f"{url}/v1/agents/nobody/runs", json={"input": "x"}).status_code == 404
     for messages in ([{"role": "system", "content": "x"}], [{"role": "assistant", "content": "x"}]):
         answer = http.post(f"{url}/v1/chat/completions", json={"model": "bank", "messages": messages})
-        assert answer.status_code == 400 and "user says last" in answer.text
+        assert answer.status_code == 400
 
 
 def test_sessions_are_kept_for_each_owner(serving: Callable[..., str], http: httpx.Client, tmp_path: Path) -> None:
