@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 
 from loraloop.adapters.payload.payload import LowRank
 from loraloop.adapters.payload.sites import GROUPS, MODULE_PATHS, Dimensions, Site, module_shape, tensor_name
-from loraloop.tool_schemas.errors import SkillError
+from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.schema.validation import pattern_found
 
 Factors = tuple[Tensor, Tensor]
@@ -73,7 +73,7 @@ def matching(patterns: Mapping[str, float], layer: int, module: str, default: fl
     """A module's own value where a pattern's regular expression matches the end of its name, as PEFT reads it.
 
     Raises:
-        SkillError: A pattern is no regular expression, or takes too long.
+        InputError: A pattern is no regular expression, or takes too long.
     """
     import regex
 
@@ -82,9 +82,9 @@ def matching(patterns: Mapping[str, float], layer: int, module: str, default: fl
         try:
             found = pattern_found(rf"^(.*\.)?({pattern})$", key)
         except (regex.error, OverflowError, RecursionError, MemoryError) as error:
-            raise SkillError(f"the pattern {pattern!r} is no regular expression ({error}): correct it") from None
+            raise InputError(f"the pattern {pattern!r} is no regular expression ({error}): correct it") from None
         if found is None:
-            raise SkillError(f"the pattern {pattern!r} takes too long: simplify it")
+            raise InputError(f"the pattern {pattern!r} takes too long: simplify it")
         if found:
             return value
     return default

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from loraloop.adapters.base import Base, random_base
+from loraloop.adapters.skill.registry import register
+from loraloop.adapters.skill.skill import library
 from loraloop.cli import machine as doctor
 
 
@@ -18,14 +21,18 @@ def on_random(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Base, "load", classmethod(lambda cls, *args, **kwargs: made))
 
 
-def test_findings_say_what_fits_and_what_to_do(run: Any, on_random: None) -> None:
+def test_findings_say_what_fits_and_what_to_do(
+    run: Any, on_random: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LORALOOP_SKILLS", str(tmp_path))
+    register(library()["tools"], "mine")
     code, out, _ = run("doctor", "--json")
     told = json.loads(out)
     found = {each["what"]: each for each in told["findings"]}
     assert found["torch"]["ok"] and found["base"]["ok"] and found["device"]["ok"]
     assert found["self-test"]["ok"] and " tokens in " in found["self-test"]["found"]
     assert not found["router"]["ok"] and "fit one" in found["router"]["todo"]  # it was fitted on another base
-    assert not found["skill tools"]["ok"] and "--base" in found["skill tools"]["todo"]
+    assert not found["skill mine"]["ok"] and "--base" in found["skill mine"]["todo"]
     assert (code, told["ok"]) == (1, False)
     lines = run("doctor")[1].splitlines()
     assert any(line.startswith("BAD router") for line in lines) and any(line.startswith("ok  torch") for line in lines)
