@@ -84,8 +84,10 @@ def table(name: str, wanted: str = "") -> str:
         if not found:
             raise SystemExit(f"the table {name}: no figure of {path.name} is called {pattern!r}")
         rows.update({row: words or row.replace("_", " ") for row in found})
+    rows = rows or {row: row.replace("_", " ") for row in known}
+    columns = {column: figures for column, figures in columns.items() if figures.keys() & rows.keys()}
     lines = [f"| | {' | '.join(columns)} |", f"| --- |{' ---: |' * len(columns)}"]
-    for row, words in (rows or {row: row.replace("_", " ") for row in known}).items():
+    for row, words in rows.items():
         lines.append(f"| {words} | {' | '.join(cell(figures, row) for figures in columns.values())} |")
     machine = document.get("machine", "")
     machine = ", ".join(map(str, machine.values())) if isinstance(machine, dict) else machine
