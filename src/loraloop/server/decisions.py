@@ -264,7 +264,7 @@ class Decider:
         """
         runtime = self._runtime
         skill = model if model in runtime.with_contract("text") else NONE
-        trunk, reused = read(runtime, messages, anew=int(model == ROUTER))
+        trunk, reused = read(runtime, messages, routed=model == ROUTER)
         answers, written = [], 0
         try:
             for number, question in enumerate(questions):
@@ -330,17 +330,17 @@ class Decider:
         return found
 
 
-def read(runtime: Runtime, messages: Sequence[Message], anew: int = 0) -> tuple[Trunk, int]:
+def read(runtime: Runtime, messages: Sequence[Message], *, routed: bool = False) -> tuple[Trunk, int]:
     """The trunk of some messages, and how many of its tokens were known.
 
     Args:
         runtime: Its store may know the messages, or their beginning.
         messages: The input.
-        anew: The last messages that are computed again, because the router reads their hidden states.
+        routed: The router reads the hidden states of the last message, which is computed again for that.
     """
     chat = runtime.base.chat
     complete = chat.complete(list(messages))
-    trunk = runtime.store.take(complete[: len(complete) - anew]) or runtime.trunk()
+    trunk = runtime.store.take(complete[:-1] if routed else complete) or runtime.trunk()
     reused = len(trunk.ids)
     for message in complete[len(trunk.messages) :]:
         trunk.append(message, chat.message(message.role, message.content))

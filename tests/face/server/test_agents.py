@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,25 @@ PAY = calls(pay={"to": "ann", "amount": 5})
 def hosted(*script: Any) -> tuple[ScriptedRuntime, dict[str, HostedAgent]]:
     runtime = ScriptedRuntime(*script)
     return runtime, {"bank": HostedAgent("bank", Agent(runtime, [pay], "You pay."), "Pays bills.")}
+
+
+def slow(runtime: ScriptedRuntime, hold: threading.Event) -> HostedAgent:
+    """An agent whose tool returns once the event is set."""
+
+    def wait() -> str:
+        """Waits."""
+        hold.wait(20)
+        return "done"
+
+    return HostedAgent("slow", Agent(runtime, [wait]))
+
+
+def begun(pool: ThreadPoolExecutor, url: str) -> Future[httpx.Response]:
+    """A run of the slow agent that is at work."""
+    going = pool.submit(httpx.post, f"{url}/v1/agents/slow/runs", json={"input": "Wait."}, timeout=30)
+    while httpx.get(f"{url}/v1/load").json()["running"] == 0:
+        time.sleep(0.02)
+    return going
 
 
 def waiting_call(told: list[dict[str, Any]]) -> str:
@@ -116,11 +135,6 @@ def test_two_approvals_at_once_run_the_calls_once(serving: Callable[..., str], h
     """The second one comes while the first one waits for its turn."""
     hold, paid = threading.Event(), list[str]()
 
-    def wait() -> str:
-        """Waits."""
-        hold.wait(20)
-        return "done"
-
     @tool(requires_approval=True)
     def pay(to: str) -> str:
         """Pays."""
@@ -128,15 +142,16 @@ def test_two_approvals_at_once_run_the_calls_once(serving: Callable[..., str], h
         return "paid"
 
     runtime = ScriptedRuntime(calls(pay={"to": "ann"}), calls(wait={}), "Done.", "I paid Ann.", "I paid Ann.")
-    agents = {"bank": HostedAgent("bank", Agent(runtime, [pay])), "slow": HostedAgent("slow", Agent(runtime, [wait]))}
+    agents = {
+        "bank": HostedAgent("bank", Agent(runtime, [pay])),
+        "slow": slow(runtime, hold),
+    }
     url = serving(runtime, ServerSettings(limits=ServerLimits(concurrency=1)), agents)
     told = events(http.post(f"{url}/v1/agents/bank/runs", json={"input": "Pay Ann."}))
     path = f"{url}/v1/agents/bank/runs/{told[0]['run_id']}/approve"
     decided = {"decisions": {waiting_call(told): {"approve": True}}}
     with ThreadPoolExecutor(3) as pool:
-        going = pool.submit(httpx.post, f"{url}/v1/agents/slow/runs", json={"input": "Wait."}, timeout=30)
-        while http.get(f"{url}/v1/load").json()["running"] == 0:
-            time.sleep(0.02)
+        going = begun(pool, url)
         both = [pool.submit(httpx.post, path, json=decided, timeout=30) for _ in range(2)]
         while sum(each.done() for each in both) + http.get(f"{url}/v1/load").json()["waiting"] < 2:
             time.sleep(0.02)
@@ -150,27 +165,19 @@ def test_an_approval_that_finds_no_room_can_be_given_again(
     serving: Callable[..., str], http: httpx.Client, tmp_path: Path
 ) -> None:
     hold = threading.Event()
-
-    def wait() -> str:
-        """Waits."""
-        hold.wait(20)
-        return "done"
-
     settings = ServerSettings(folder=tmp_path / "state", limits=ServerLimits(concurrency=1, queue=0))
     runtime, agents = hosted(PAY)
     told = events(http.post(f"{serving(runtime, settings, agents)}/v1/agents/bank/runs", json={"input": "Pay Ann 5."}))
     runtime = ScriptedRuntime(calls(wait={}), "Done.", "I paid Ann.")
     agents = {
         "bank": HostedAgent("bank", Agent(runtime, [pay], "You pay.")),
-        "slow": HostedAgent("slow", Agent(runtime, [wait])),
+        "slow": slow(runtime, hold),
     }
     url = serving(runtime, settings, agents)
     path = f"{url}/v1/agents/bank/runs/{told[0]['run_id']}/approve"
     decided = {"decisions": {waiting_call(told): {"approve": True}}}
     with ThreadPoolExecutor(1) as pool:
-        going = pool.submit(httpx.post, f"{url}/v1/agents/slow/runs", json={"input": "Wait."}, timeout=30)
-        while http.get(f"{url}/v1/load").json()["running"] == 0:
-            time.sleep(0.02)
+        going = begun(pool, url)
         assert http.post(path, json=decided).status_code == 429
         hold.set()
         assert going.result().status_code == 200
@@ -193,14 +200,8 @@ def test_a_session_goes_on_after_an_approval(serving: Callable[..., str], http: 
 
 def test_a_session_in_use_is_told_at_once(serving: Callable[..., str], http: httpx.Client, tmp_path: Path) -> None:
     hold = threading.Event()
-
-    def wait() -> str:
-        """Waits."""
-        hold.wait(20)
-        return "done"
-
     runtime = ScriptedRuntime(calls(wait={}), "Done.")
-    url = serving(runtime, ServerSettings(folder=tmp_path), {"slow": HostedAgent("slow", Agent(runtime, [wait]))})
+    url = serving(runtime, ServerSettings(folder=tmp_path), {"slow": slow(runtime, hold)})
     path, asked = f"{url}/v1/agents/slow/runs", {"input": "Wait.", "session": "talk"}
     with ThreadPoolExecutor(1) as pool:
         going = pool.submit(httpx.post, path, json=asked, timeout=30)
@@ -260,15 +261,9 @@ def test_runs_belong_to_their_key(serving: Callable[..., str], http: httpx.Clien
 
 def test_the_load_tells_nobody_what_others_ask(serving: Callable[..., str], http: httpx.Client) -> None:
     hold = threading.Event()
-
-    def wait() -> str:
-        """Waits."""
-        hold.wait(20)
-        return "done"
-
     runtime = ScriptedRuntime(calls(wait={}), "Done.")
     keys = ServerSettings(keys=frozenset(("first-key", "second-key")))
-    url = serving(runtime, keys, {"slow": HostedAgent("slow", Agent(runtime, [wait]))})
+    url = serving(runtime, keys, {"slow": slow(runtime, hold)})
     mine, other = ({"Authorization": f"Bearer {key}-key"} for key in ("first", "second"))
     with ThreadPoolExecutor(1) as pool:
         path, asked = f"{url}/v1/agents/slow/runs", {"input": "A secret of mine."}
