@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from loraloop.adapters.base import Base
 from loraloop.adapters.base.decoder.decoder import Decoder
+from loraloop.adapters.base.decoder.native_cache import NativeCache
 from loraloop.adapters.payload.payload import Payload, PayloadAttached
 from loraloop.adapters.training.data.encode import Encoded, EncodedBranch
 from loraloop.adapters.training.forward.forward import BranchForward, Dropout, prefill
 from loraloop.adapters.training.forward.past import Past
 from loraloop.adapters.training.forward.plan import Plan
-from loraloop.adapters.training.forward.served_trunks import served
+from loraloop.adapters.training.forward.served_trunks import Ids, served
 from loraloop.adapters.training.forward.trunks import TrunkCache
 
 
@@ -57,12 +58,16 @@ class Reader:
         store: trunks on disk, or None.
         checkpointing: see `TrainConfig`.
         server: the base that computes trunks as it serves them; None: `decoder` computes them.
+
+    The system messages of the last batch are kept: data for one assistant has one, and computes it once.
     """
 
     decoder: Decoder
     store: TrunkCache | None = None
     checkpointing: bool = False
     server: Base | None = None
+    _served: dict[Ids, NativeCache] = field(default_factory=dict)
+    _trained: dict[Ids, Tensor] = field(default_factory=dict)
 
     def read(
         self,
@@ -129,20 +134,24 @@ class Reader:
         return Past.of([trunk.to(self.decoder.device) for trunk in found if trunk is not None])
 
     def _computed(self, examples: Sequence[Encoded]) -> Past:
-        heads: dict[tuple[int, ...], int] = {}
-        for example in examples:
-            heads.setdefault(example.trunk[: example.shared], len(heads))
         if any(not example.trunk for example in examples):
             return self._with_empty(examples)
         if self.server is not None:
-            made = served(self.server, [(e.trunk[: e.shared], e.trunk[e.shared :]) for e in examples], self._kv_dtype)
+            parts = [(e.trunk[: e.shared], e.trunk[e.shared :]) for e in examples]
+            made = served(self.server, parts, self._kv_dtype, self._served)
             return Past(made.data.to(self.decoder.device), made.lengths)
+        heads = [example.trunk[: example.shared] for example in examples]
         rests = [example.trunk[example.shared :] for example in examples]
-        if len(heads) == len(examples) or not all(heads) or not all(rests):
+        if len(set(heads)) == len(heads) or not all(heads) or not all(rests):
             return prefill(self.decoder, [example.trunk for example in examples])
-        places = [heads[example.trunk[: example.shared]] for example in examples]
-        begun = prefill(self.decoder, list(heads))
-        begun = begun.taken(places, [begun.lengths[place] for place in places])
+        # Each alone, so that a run that goes on after a kill, with nothing kept, computes the same bits.
+        kept = {
+            head: self._trained[head] if head in self._trained else prefill(self.decoder, [head]).row(0)
+            for head in dict.fromkeys(heads)
+        }
+        self._trained.clear()
+        self._trained.update(kept)
+        begun = Past.of([kept[head] for head in heads])
         after = prefill(self.decoder, rests, begun)
         return Past.of([torch.cat([begun.row(i), after.row(i)], dim=3) for i in range(len(examples))])
 

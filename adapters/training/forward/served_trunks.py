@@ -14,7 +14,9 @@ Ids = tuple[int, ...]
 
 
 @torch.no_grad()
-def served(base: Base, trunks: Sequence[tuple[Ids, Ids]], dtype: torch.dtype) -> Past:
+def served(
+    base: Base, trunks: Sequence[tuple[Ids, Ids]], dtype: torch.dtype, kept: dict[Ids, NativeCache] | None = None
+) -> Past:
     """Keys and values of trunks by the C decoder: to the bit what a skill will stand on when it is served.
 
     Args:
@@ -22,10 +24,15 @@ def served(base: Base, trunks: Sequence[tuple[Ids, Ids]], dtype: torch.dtype) ->
         trunks: of each the system message, which is computed once for all that share it (or nothing), and the rest;
             not both empty.
         dtype: of the result.
+        kept: caches of the last batch's system messages, which are not computed again; this batch's take their place.
     """
-    heads = {head: _cache(base) for head, _ in trunks if head}
-    if heads:
-        base.forward([Row(head, cache) for head, cache in heads.items()])
+    kept = {} if kept is None else kept
+    heads = {head: kept.get(head) or _cache(base) for head, _ in trunks if head}
+    new = [Row(head, cache) for head, cache in heads.items() if head not in kept]
+    if new:
+        base.forward(new)
+    kept.clear()
+    kept.update(heads)
     caches = [heads[head].fork() if head else _cache(base) for head, _ in trunks]
     rows = [Row(rest, cache) for (_, rest), cache in zip(trunks, caches, strict=True) if rest]
     if rows:

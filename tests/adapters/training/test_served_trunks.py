@@ -50,6 +50,27 @@ def test_they_are_the_bits_that_a_served_context_has(native: Base) -> None:
                 assert torch.equal(ours[row, :, : len(example.trunk)], theirs)
 
 
+def test_the_next_batch_does_not_read_the_same_system_message_again(
+    native: Base, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    examples = asked(native)[:2]
+    whole = served(native, parts(examples), torch.float32)
+    read: list[int] = []
+    forward = Base.forward
+    monkeypatch.setattr(
+        Base,
+        "forward",
+        lambda self, rows, *more: read.extend(len(row.tokens) for row in rows) or forward(self, rows, *more),
+    )
+    config = TrainConfig.of(steps=1, batch=2, precision="fp32", trunks="served")
+    reader = Trainer(native, Lora(4, 8), examples, examples, config, tmp_path).reader
+    rests = [len(example.trunk) - example.shared for example in examples]
+    for expected in ([examples[0].shared, *rests], rests):
+        read.clear()
+        assert torch.equal(reader.trunks(examples).data, whole.data)
+        assert read == expected
+
+
 def test_a_loss_on_them_is_near_that_on_trained_ones(native: Base, tmp_path: Path) -> None:
     examples = asked(native)
     losses = []
