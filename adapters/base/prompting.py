@@ -44,8 +44,9 @@ class Prompting:
     call_openers: str = "[{"
     plain_words: str = "Answer me in plain words."
     after_result: str = (
-        "Tell me in one or two sentences what came of my request, with the names, numbers, dates and times above. "
-        "Where a result is an error, say that it was not done, and why. Use the language of my message, and no code."
+        "Now answer my message in one or two sentences, with the names, numbers, dates and times that I asked for. Say "
+        "only what the results above say. Where a result is an error, say that it was not done, and why. Use the "
+        "language of my message, and no code."
     )
     name_results: bool = False
     no_call: str = (

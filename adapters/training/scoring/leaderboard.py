@@ -3,7 +3,7 @@
 The rule is that of the checker published in `bfcl-eval`: the function's name must match, required arguments must be
 there, no argument may be unknown, every value must have the argument's type and be one of those accepted, and an
 argument may be missing only if the empty string is among its accepted values. Order among calls does not matter.
-`benchmarks/bfcl_agreement.py` compares the verdicts with the published checker's. Its less obvious sides, kept here:
+`benchmarks/bfcl.py` asks the published checker itself. The rule's less obvious sides, kept here:
 
 - A whole number is taken for a `number`, but not inside a list of numbers, and `3.0` is no `integer`.
 - A value of another type than the argument's passes the type check if the first accepted value has that type (the

@@ -34,8 +34,8 @@ def data_files(kind: str, data: Sequence[Path]) -> list[Path]:
 
     Args:
         kind: Folder of the data page: `tools`, `code`, `retrieval`, `safety`.
-        data: Files, and folders: of a folder with one of that kind in it, its `.eval.jsonl` files; of any other its
-            `.eval.jsonl` files, or all its `.jsonl` files.
+        data: Files, and folders: of a folder with one of that kind in it, its `.eval.jsonl` files, but for those whose
+            records name another `task`; of any other its `.eval.jsonl` files, or all its `.jsonl` files.
 
     Raises:
         InputError: there is no such file or folder, or nothing in it.
@@ -45,7 +45,7 @@ def data_files(kind: str, data: Sequence[Path]) -> list[Path]:
         if path.is_file():
             found.append(path)
         elif (inside := path / kind).is_dir():
-            found += sorted(inside.glob("*.eval.jsonl"))
+            found += [file for file in sorted(inside.glob("*.eval.jsonl")) if _task(file, kind) == kind]
         elif path.is_dir():
             found += sorted(path.glob("*.eval.jsonl")) or sorted(path.glob("*.jsonl"))
         else:
@@ -53,6 +53,16 @@ def data_files(kind: str, data: Sequence[Path]) -> list[Path]:
     if not found:
         raise InputError(f"no evaluation files of {kind} in {', '.join(map(str, data))}: name a file, or the folder")
     return list(dict.fromkeys(found))
+
+
+def _task(file: Path, usual: str) -> str:
+    """The task that a file's first record names; `usual` where it names none or cannot be read."""
+    with file.open(encoding="utf-8", errors="replace") as lines:
+        try:
+            row = json.loads(next(lines, ""))
+        except ValueError:
+            return usual
+    return str(row.get("task", usual)) if isinstance(row, dict) else usual
 
 
 def limited(files: Sequence[Path], limit: int | None, seed: int) -> Iterator[tuple[Path, int, dict[str, Any]]]:

@@ -43,6 +43,7 @@ def folder(tmp_path):
 
 
 def test_cases(folder):
+    (folder / "safety" / "other.eval.jsonl").write_text('{"task": "rewrite", "text": "a"}\n')
     files = data_files("safety", [folder])
     assert [file.name for file in files] == ["one.eval.jsonl", "two.eval.jsonl"]
     cases = judged_texts(files, limit=2)

@@ -1,0 +1,160 @@
+"""The Berkeley Function-Calling Leaderboard with its own data, environments and checkers (PyPI `bfcl-eval`).
+
+    python benchmarks/bfcl.py --bfcl-python PYTHON --base qwen2.5-coder-1.5b --limit 30 --json FILE
+    python benchmarks/bfcl.py --bfcl-python PYTHON --base qwen2.5-coder-1.5b --turns --limit 50 --json FILE
+
+PYTHON is an interpreter with `bfcl-eval`, which has many dependencies of its own. Non-live entries are one step of the
+tools skill, and of the bare base under the same grammar. Those with turns (`--turns`) are runs of a whole agent, whose
+tools act on the leaderboard's environments. `--limit` entries of each category are drawn by `--seed`. As on the
+leaderboard, *AST* is the mean over simple (the mean of its three languages), multiple, parallel and both.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from report import BenchmarkReport, finish, options
+
+from loraloop import Agent, Approve, Limits, Message, Policy, Runtime, Tool
+from loraloop.adapters.base import Base
+from loraloop.adapters.training.data.example import transcript
+from loraloop.adapters.training.scoring.score import calls_of, rate
+from loraloop.evals.bench import Bench
+from loraloop.evals.skills import skill_of
+from loraloop.tool_schemas import calls_schema
+from loraloop.tool_schemas.grammar.grammar import JsonSchema
+
+SIMPLE = ("simple_python", "simple_java", "simple_javascript")
+SEVERAL = ("multiple", "parallel", "parallel_multiple")
+STEPS = 20
+"""The leaderboard's bound of a turn."""
+
+
+class Leaderboard:
+    """`bfcl_worker` in its own interpreter."""
+
+    def __init__(self, python: str) -> None:
+        worker = str(Path(__file__).with_name("bfcl_worker.py"))
+        self._process = subprocess.Popen([python, worker], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self, do: str, **given: Any) -> Any:
+        """The worker's answer to one request.
+
+        Raises:
+            RuntimeError: It reports an error, or has ended.
+        """
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"do": do, **given}) + "\n")
+        self._process.stdin.flush()
+        answer = json.loads(self._process.stdout.readline() or '{"error": "its process has ended"}')
+        if "error" in answer:
+            raise RuntimeError(f"bfcl-eval: {answer['error']}")
+        return answer["is"]
+
+
+def steps(base: Base, board: Leaderboard, limit: int, seed: int) -> BenchmarkReport:
+    """The non-live entries: one step of the skill and of the bare base each."""
+    bench = Bench(base, skill_of(base, "tools", None), 384)
+    hits: dict[str, dict[str, list[bool]]] = {"loraloop": {}, "base": {}}
+    spent: dict[str, list[float]] = {"loraloop": [], "base": []}
+    wrong: list[dict[str, Any]] = []
+    for category in (*SIMPLE, *SEVERAL, "irrelevance"):
+        for entry in board.ask("entries", category=category, limit=limit, seed=seed):
+            tools = [Tool.from_schema(tool, on_unsupported="check") for tool in entry["tools"]]
+            shown = [{"name": t.name, "description": t.description, "parameters": t.parameters} for t in tools]
+            turns = [Message(message["role"], message["content"]) for message in entry["turns"][0]]
+            messages = transcript(turns, "", shown, base.prompting.tools_header)
+            term = JsonSchema(calls_schema(tools), on_unsupported="check")
+            bench.read(messages)
+            for system, skilled in (("loraloop", True), ("base", False)):
+                step = bench.write(messages, term, skilled)
+                found = board.ask("judge", id=entry["id"], category=category, calls=calls_of(step.text) or [])
+                hits[system].setdefault(category, []).append(found["right"])
+                spent[system].append(step.ms)
+                if skilled and not found["right"]:
+                    wrong.append({"id": entry["id"], "wrote": step.text, "why": found.get("why")})
+            print(f"{entry['id']}: {hits['loraloop'][category][-1]}", file=sys.stderr, flush=True)
+    scores = {system: _scores(found) for system, found in hits.items()}
+    for system, ms in spent.items():
+        scores[system]["step_ms"] = median(ms)
+    return BenchmarkReport(
+        name="bfcl",
+        n=sum(map(len, hits["loraloop"].values())),
+        metrics=scores["loraloop"],
+        peers={"base": scores["base"]},
+        ratios={"step": scores["base"]["step_ms"] / scores["loraloop"]["step_ms"]},
+        details={"base": base.name, "wrong": wrong},
+    )
+
+
+def _scores(hits: dict[str, list[bool]]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for category, several in hits.items():
+        found[category], found[f"{category}_low"], found[f"{category}_high"] = rate(several)
+        found[f"{category}_n"] = len(several)
+    found["ast"] = mean([mean(found[name] for name in SIMPLE), *(found[name] for name in SEVERAL)])
+    return found
+
+
+def conversations(runtime: Runtime, board: Leaderboard, limit: int, seed: int) -> BenchmarkReport:
+    """The entries of several turns: runs of an agent that approves everything."""
+    hits, wrong = [], []
+    for entry in board.ask("entries", category="multi_turn_base", limit=limit, seed=seed):
+        called: list[list[list[dict[str, Any]]]] = []
+
+        def does(name: str, entry: dict[str, Any] = entry, called: list[Any] = called) -> Callable[..., Any]:
+            def function(**arguments: Any) -> Any:
+                call = {"name": name, "arguments": arguments}
+                called[-1].append([call])
+                return board.ask("execute", id=entry["id"], call=call)
+
+            return function
+
+        tools = [
+            Tool.from_schema(tool, does(tool["function"]["name"]), on_unsupported="check") for tool in entry["tools"]
+        ]
+        agent = Agent(
+            runtime, tools, policy=Policy(approve=lambda call, context: Approve()), limits=Limits(max_steps=STEPS)
+        )
+        earlier: Any = ()
+        for turn in entry["turns"]:
+            called.append([])
+            result = agent.run_sync("\n".join(message["content"] for message in turn), messages=earlier)
+            earlier = result.messages
+        found = board.ask("finish", id=entry["id"], turns=called)
+        hits.append(found["right"])
+        if not found["right"]:
+            wrong.append({"id": entry["id"], "called": called, "why": found["why"]})
+        print(f"{entry['id']}: {found['right']}", file=sys.stderr, flush=True)
+    share, low, high = rate(hits)
+    scores = {"multi_turn": share, "multi_turn_low": low, "multi_turn_high": high, "multi_turn_n": len(hits)}
+    return BenchmarkReport(
+        name="bfcl", n=len(hits), metrics=scores, details={"base": runtime.base.name, "wrong": wrong}
+    )
+
+
+def main() -> None:
+    """Measures the entries that the command line asks for."""
+    parser = options(__doc__.splitlines()[0], limit=10_000)
+    parser.add_argument("--base", default="smollm2-135m")
+    parser.add_argument("--bfcl-python", required=True, metavar="PYTHON", help="interpreter with bfcl-eval")
+    parser.add_argument("--turns", action="store_true", help="the entries of several turns (multi_turn_base)")
+    given = parser.parse_args()
+    board = Leaderboard(given.bfcl_python)
+    if given.turns:
+        report = conversations(Runtime.load(given.base), board, given.limit, given.seed)
+    else:
+        report = steps(Base.load(given.base), board, given.limit, given.seed)
+    finish(replace(report, name=given.json.stem) if given.json else report, given.json)
+
+
+if __name__ == "__main__":
+    main()
