@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import suppress
 from typing import TypeVar
 
 from loraloop.agent.skills.threads import awaited
@@ -13,21 +14,31 @@ _END = object()
 
 
 async def in_thread(items: Iterator[T], cancel: Callable[[], object]) -> AsyncGenerator[T, None]:
-    """The items, each awaited in a thread. Where the reader is cancelled or goes away, `cancel` is called.
+    """The items, made by one thread that does not wait for the reader.
+
+    Where the reader is cancelled or goes away, `cancel` is called, and the thread's end is waited for.
 
     Args:
         items: Has an end that comes soon after `cancel`.
         cancel: Told once, unless the items came to their end.
     """
-    over = False
+    loop = asyncio.get_running_loop()
+    made: asyncio.Queue[object] = asyncio.Queue()
+
+    def make() -> None:
+        for item in items:
+            loop.call_soon_threadsafe(made.put_nowait, item)
+
+    work = asyncio.ensure_future(awaited(make, cancel))
+    work.add_done_callback(lambda _: made.put_nowait(_END))
     try:
-        while True:
-            item = await awaited(lambda: next(items, _END), cancel)
-            if item is _END:
-                over = True
-                return
+        while (item := await made.get()) is not _END:
             yield item  # type: ignore[misc]
+        work.result()  # raises what the items raised
     finally:
-        if not over:
-            cancel()
-            await awaited(lambda: deque(items, maxlen=0), cancel)  # so that nothing stays half done
+        work.cancel()
+        while not work.done():  # so that nothing stays half done, however often the reader is cancelled
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([work])
+        if not work.cancelled():
+            work.exception()  # it is nobody's any more

@@ -31,6 +31,7 @@ except ImportError as error:
 from loraloop.agent.guard.guard import Guard
 from loraloop.agent.output_type import FREE, OutputType
 from loraloop.agent.policy import Policy
+from loraloop.agent.skills.threads import awaited
 from loraloop.integrations.conversation import tool_of
 from loraloop.integrations.in_thread import in_thread
 from loraloop.integrations.pydantic_ai_messages import conversation_of
@@ -125,12 +126,9 @@ class LoraloopModel(Model[None]):
         """One response; see `Model.request`."""
         check_allow_model_requests()
         replying, _ = self._replying(messages, model_settings, model_request_parameters)
-        reply = None
         with mapped_errors(self.model_name):
-            async for piece in in_thread(iter(replying), replying.cancel):
-                if isinstance(piece, Reply):
-                    reply = piece
-        assert reply is not None
+            *_, reply = await awaited(lambda: list(replying), replying.cancel)
+        assert isinstance(reply, Reply)
         parts: list[ModelResponsePart] = [ToolCallPart(call.name, call.arguments) for call in reply.calls]
         if reply.text:
             parts.append(TextPart(reply.text))

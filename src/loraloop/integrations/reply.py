@@ -123,6 +123,9 @@ class Replying:
     After a tool that asked for another try, the tools skill goes first. A call that was answered since the user's last
     message is not made again: the base answers instead, or, where a call is required, another tool is called.
 
+    Attributes:
+        request: What is being answered.
+
     Raises:
         UnknownNameError: The policy names a skill or a tool that does not exist.
         SchemaError: Two tools share a name, or the output cannot be enforced.
@@ -138,7 +141,7 @@ class Replying:
         check_names_free(request.tools)
         if not request.messages or request.messages[-1].role not in ("user", "tool"):
             raise InputError("there is nothing to reply to: end with a user's message or a tool's result")
-        self._runtime, self._request, self._hooks = runtime, request, hooks
+        self._runtime, self.request, self._hooks = runtime, request, hooks
         self._policy = policy = self._kept(request.policy)
         check_guard(request.guard, runtime, [tool.name for tool in request.tools])
         check_policy(policy, request.tools, Limits(), runtime)
@@ -152,7 +155,7 @@ class Replying:
             self._run.cancel()
 
     def __iter__(self) -> Iterator[str | Reply]:
-        tools, policy, request = self._request.tools, self._policy, self._request
+        tools, policy, request = self.request.tools, self._policy, self.request
         while True:
             reply = yield from self._once(tools, policy)
             fresh = tuple(c for c in reply.calls if policy.repeat_calls or call_key(c) not in request.answered)
@@ -170,7 +173,7 @@ class Replying:
 
     def _once(self, tools: tuple[Tool, ...], policy: Policy) -> Generator[str, None, Reply]:
         """One run; gives out its text, and returns what came of it."""
-        request, runtime = self._request, self._runtime
+        request, runtime = self.request, self._runtime
         limits = Limits(
             step_tokens=request.max_tokens,
             run_tokens=4 * request.max_tokens,  # a step whose branch is dropped costs tokens too
@@ -224,10 +227,10 @@ class Replying:
     def _kept(self, policy: Policy) -> Policy:
         """The policy without what would leave the form that is asked for, or be done twice."""
         policy = replace(policy, repairs=0, thresholds=replace(policy.thresholds, mix=None))
-        if self._request.retry and self._request.tools and policy.tool_choice == "auto" and not policy.skills:
+        if self.request.retry and self.request.tools and policy.tool_choice == "auto" and not policy.skills:
             callers = [name for name in self._runtime.with_contract("calls") if name not in policy.forbid]
             policy = replace(policy, skills=tuple(callers[:1]))
-        if self._request.output.term is None and not self._request.stops:
+        if self.request.output.term is None and not self.request.stops:
             return policy
         coders = set(self._runtime.with_contract("code")).difference(
             name for choice in policy.choices for name in names_of(choice)

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("loraloop.server")
 PAGE = Path(__file__).parent / "page"
 FILES = {"/": "index.html", "/app.js": "app.js", "/style.css": "style.css"}
+HEADER_BYTES = 65536
+"""Bytes of a request's headers."""
 GRACE = 10
 """Seconds that requests may go on when the server is told to stop."""
 OPEN = ("/health", "/ready", *FILES)
@@ -94,7 +96,7 @@ def create_app(state: ServerState) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
-        responses=documented({400, 401, 403, 405, 408, 413, 421, 429, 500}),
+        responses=documented({400, 401, 403, 405, 408, 413, 421, 429, 431, 500}),
     )
     app.state.loraloop = state
     app.state.decider = decisions.Decider(state.runtime)
@@ -172,6 +174,8 @@ class Gatekeeper:
 
 def refusal(state: ServerState, request: Request) -> ApiError | None:
     """Why a request is not answered; None if it may be."""
+    if sum(len(name) + len(value) for name, value in request.headers.raw) > HEADER_BYTES:
+        return ApiError(431, f"the headers of a request may have {HEADER_BYTES} bytes", "headers_too_large")
     settings, host = state.settings, request.headers.get("host", "")
     if not settings.knows_host(host):
         return ApiError(421, f"this server is not {host!r}: name it with --allow-host", "unknown_host")
@@ -290,7 +294,11 @@ def serve(
         raise InputError(f"{host}:{settings.port} cannot be listened on ({error}): choose another port, or 0") from None
     app = create_app(ServerState(runtime, settings, agents, RunRegistry(settings.folder)))
     config = uvicorn.Config(  # httptools, which it takes where it is installed, does not bound headers
-        app, log_level="warning", timeout_graceful_shutdown=GRACE, http="h11", h11_max_incomplete_event_size=65536
+        app,
+        log_level="warning",
+        timeout_graceful_shutdown=GRACE,
+        http="h11",
+        h11_max_incomplete_event_size=HEADER_BYTES,
     )
     with listening:
         ready(f"http://{f'[{host}]' if six else host}:{listening.getsockname()[1]}")

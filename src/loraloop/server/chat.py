@@ -6,12 +6,14 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
+from loraloop.agent.skills.threads import awaited
 from loraloop.integrations.in_thread import in_thread
 from loraloop.integrations.reply import Reply, Replying
 from loraloop.server.errors import STREAM, ApiError, api_error, documented
@@ -21,7 +23,6 @@ from loraloop.server.wire import ChatRequest, ReplyOptions, chat_options, conver
 if TYPE_CHECKING:
     from loraloop.agent.result import RunResult
     from loraloop.integrations.conversation import ConversationBuilder
-    from loraloop.integrations.reply import ReplyRequest
     from loraloop.server.state import RequestTurn
 
 routes = APIRouter()
@@ -43,56 +44,61 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
     usage = bool(body.stream_options and body.stream_options.include_usage)
     talk = conversation_of(body.messages)
     turn = await state.turnstile.enter(key_of(request))
-    pieces = replying(state, await prepared(state, talk, options, turn), turn)
-    if body.stream:
-        first = await anext(pieces)  # what is wrong with the request is told before the stream begins
-        return event_stream(state, chunks(body.model, first, pieces, usage))
-    reply = None
-    async for piece in pieces:
-        if isinstance(piece, Reply):
-            reply = piece
-    assert reply is not None
-    return JSONResponse(completion(body.model, reply))
+    made = await prepared(state, talk, options, turn)
+    if not body.stream:
+        return JSONResponse(completion(body.model, await whole_reply(state, made, turn)))
+    pieces = replying(state, made, turn)
+    first = await anext(pieces)  # what is wrong with the request is told before the stream begins
+    return event_stream(state, chunks(body.model, first, pieces, usage))
 
 
-async def prepared(
-    state: ServerState, talk: ConversationBuilder, options: ReplyOptions, turn: RequestTurn
-) -> ReplyRequest:
+async def prepared(state: ServerState, talk: ConversationBuilder, options: ReplyOptions, turn: RequestTurn) -> Replying:
     """What the runtime is asked, made in a thread: the schemas of many tools take a while."""
+
+    def make() -> Replying:
+        return Replying(state.runtime, reply_request(state.runtime, state.settings.limits, talk, options), state.hooks)
+
     try:
-        return await asyncio.to_thread(reply_request, state.runtime, state.settings.limits, talk, options)
+        return await asyncio.to_thread(make)
     except BaseException:
         turn.leave()
         raise
 
 
-async def replying(state: ServerState, asked: ReplyRequest, turn: RequestTurn) -> AsyncGenerator[str | Reply, None]:
+async def whole_reply(state: ServerState, made: Replying, turn: RequestTurn) -> Reply:
+    """The reply, once it is there; the turn is given back at the end, however it comes."""
+    with turn:
+        *_, reply = await awaited(lambda: list(measured(state, made)), made.cancel)
+    assert isinstance(reply, Reply)
+    return reply
+
+
+async def replying(state: ServerState, made: Replying, turn: RequestTurn) -> AsyncGenerator[str | Reply, None]:
     """Pieces of text, then the reply; the turn is given back at the end, however it comes."""
-    start = last = time.perf_counter()
-    waited = state.metrics.first
-    try:
-        made = Replying(state.runtime, asked, state.hooks)
-        pieces = in_thread(iter(made), made.cancel)
-        held = ""
-        try:
+    with turn:
+        async with aclosing(in_thread(measured(state, made), made.cancel)) as pieces:
             async for piece in pieces:
-                waited.observe((now := time.perf_counter()) - last)
-                waited, last = state.metrics.gaps, now
-                if piece == asked.guard.refusal:  # said as a refusal, not as text, if the run is refused
-                    held = piece
-                    continue
-                if isinstance(piece, Reply):
-                    state.metrics.count(piece.run)
-                    state.metrics.whole.observe(time.perf_counter() - start)
-                    held = "" if piece.run.stop_reason == "refused" else held
-                if held:
-                    yield held
-                    held = ""
                 yield piece
-        finally:
-            await pieces.aclose()
-    finally:
-        turn.leave()
+
+
+def measured(state: ServerState, made: Replying) -> Iterator[str | Reply]:
+    """Pieces of text, then the reply, of which the metrics are told. A refusal is none of the pieces."""
+    start = last = time.perf_counter()
+    waited, held = state.metrics.first, ""
+    for piece in made:
+        waited.observe((now := time.perf_counter()) - last)
+        waited, last = state.metrics.gaps, now
+        if piece == made.request.guard.refusal:  # said as a refusal, not as text, if the run is refused
+            held = piece
+            continue
+        if isinstance(piece, Reply):
+            state.metrics.count(piece.run)
+            state.metrics.whole.observe(time.perf_counter() - start)
+            held = "" if piece.run.stop_reason == "refused" else held
+        if held:
+            yield held
+            held = ""
+        yield piece
 
 
 def completion(model: str, reply: Reply) -> dict[str, Any]:
@@ -221,8 +227,7 @@ async def hosted_completion(state: ServerState, body: ChatRequest) -> dict[str, 
         raise ApiError(400, "an agent answers what the user says last", "invalid_value", "messages")
     *history, last = talk.messages
     stream = state.agents[body.model].agent.stream(last.content, messages=history)
-    async for _ in in_thread(iter(stream), stream.cancel):
-        pass
+    await awaited(lambda: list(stream), stream.cancel)
     run = stream.result
     state.metrics.count(run)
     if run.stop_reason == "approval":

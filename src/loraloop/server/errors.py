@@ -31,6 +31,7 @@ MEANINGS = {
     413: "The body is too large.",
     421: "The server is not known under this name.",
     429: "Too many requests: `Retry-After` says when to come back.",
+    431: "The headers are too large.",
     500: "Something failed; the message has the id under which the log has it.",
     503: "The server is shutting down.",
 }

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from loraloop.integrations.conversation import ConversationBuilder
 from loraloop.integrations.reply import Reply
-from loraloop.server.chat import facts_of, prepared, replying, tool_calls
+from loraloop.server.chat import facts_of, prepared, replying, tool_calls, whole_reply
 from loraloop.server.errors import STREAM, ApiError, api_error, documented
 from loraloop.server.state import event_stream, key_of, state_of
 from loraloop.server.wire import (
@@ -106,15 +106,11 @@ async def create_response(body: ResponseRequest, request: Request) -> Response:
     state = state_of(request)
     talk, options = talk_of(body), options_of(body)
     turn = await state.turnstile.enter(key_of(request))
-    pieces = replying(state, await prepared(state, talk, options, turn), turn)
-    if body.stream:
-        return event_stream(state, _events(body, await anext(pieces), pieces))
-    reply = None
-    async for piece in pieces:
-        if isinstance(piece, Reply):
-            reply = piece
-    assert reply is not None
-    return JSONResponse(response_document(body, reply))
+    made = await prepared(state, talk, options, turn)
+    if not body.stream:
+        return JSONResponse(response_document(body, await whole_reply(state, made, turn)))
+    pieces = replying(state, made, turn)
+    return event_stream(state, _events(body, await anext(pieces), pieces))
 
 
 def options_of(body: ResponseRequest) -> ReplyOptions:

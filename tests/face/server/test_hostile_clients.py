@@ -87,10 +87,10 @@ def test_a_stream_that_nobody_reads_is_left(serving: Callable[..., str], caplog:
 
 def test_ten_thousand_headers_are_refused(serving: Callable[..., str]) -> None:
     url = serving(ScriptedRuntime())
-    with wire(url) as many:
-        many.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(10_000)))
-        many.sendall(b"\r\n")
-        assert many.recv(12) == b"HTTP/1.1 400"
+    lines = b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(10_000))
+    with wire(url) as many:  # 400 where they come in pieces, 431 where the server reads them all at once
+        many.sendall(lines + b"\r\n")
+        assert many.recv(12) in (b"HTTP/1.1 400", b"HTTP/1.1 431")
 
 
 def test_huge_lists_of_tools(serving: Callable[..., str], base: Base) -> None:
