@@ -36,7 +36,10 @@ class HostedAgent:
 
     def document(self) -> dict[str, Any]:
         """What clients are told."""
-        tools = [{"name": tool.name, "description": tool.description} for tool in self.agent.tools]
+        tools = [
+            {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+            for tool in self.agent.tools
+        ]
         return {"name": self.name, "description": self.description, "tools": tools}
 
 

@@ -115,10 +115,14 @@ def test_three_steps_with_approval_and_citations(open_page: Callable[..., Any]) 
     page.click("nav a:has-text('Runs')")
     page.wait_for_selector("#run-list .prompt")
     page.fill("#search", "nothing like it")
-    page.wait_for_selector("#run-list :text('no runs yet')")
+    page.wait_for_selector("#run-list :text('no run is like it')")
     page.fill("#search", "pay ann")
     page.click("#run-list .prompt")
     page.wait_for_selector("#run-view .answer")
+    assert page.locator("#run-view button").count() == 0, "what was decided is not asked for again"
+    page.focus("#run-list input")
+    page.keyboard.press("Space")
+    assert page.evaluate("document.activeElement.matches('#run-list input:checked')"), "the mark keeps the focus"
 
 
 def test_a_denied_call_and_a_refusal(open_page: Callable[..., Any]) -> None:
@@ -130,6 +134,36 @@ def test_a_denied_call_and_a_refusal(open_page: Callable[..., Any]) -> None:
     page.wait_for_selector(".answer.refused")
     assert "crime" in page.locator("p.refused").last.inner_text()
     picture(page, "refused")
+
+
+def test_an_approval_is_asked_for_again_where_the_server_does_not_take_it(open_page: Callable[..., Any]) -> None:
+    page = open_page(calls(pay={"to": "ann", "amount": 9007199254740993}), "Paid.")
+    say(page, "Pay Ann.")
+    page.fill(".approval textarea", "{")
+    page.click("text=Approve")
+    page.wait_for_selector(".approval .error:has-text('no JSON')")
+    page.fill(".approval textarea", '{"to": 5}')
+    page.click("text=Approve")
+    page.wait_for_selector("p.error >> visible=true")
+    page.reload()
+    page.click("nav a:has-text('Runs')")
+    page.click("#run-list .prompt")
+    page.click("#run-view :text('Approve')")
+    page.wait_for_selector("#run-view .answer:has-text('Paid.')")
+    said = page.locator("#run-view .call > pre").last.inner_text()
+    assert said == "paid 9007199254740993 to ann", "an approved number is not rounded on its way through the page"
+
+
+def test_a_new_conversation_knows_nothing_of_the_old_one(open_page: Callable[..., Any]) -> None:
+    page = open_page(" ".join(map(str, range(3000))), "Hello.")
+    say(page, "Count.")
+    page.wait_for_selector(".step pre:has-text('5')")
+    page.click("#clear")
+    page.wait_for_selector("#stop:disabled")
+    with page.expect_request("**/runs") as asked:
+        say(page, "Hi.")
+    assert asked.value.post_data_json["messages"] == []
+    page.wait_for_selector(".answer:has-text('Hello.')")
 
 
 def test_skills_load_and_a_saved_trace(open_page: Callable[..., Any], tmp_path: Path) -> None:
@@ -198,6 +232,9 @@ def test_the_load_of_sixteen_agents(serving: Callable[..., str], browser: Any, b
 
 def test_by_keyboard_alone_with_a_key_on_a_phone(open_page: Callable[..., Any]) -> None:
     page = open_page("Hello.", settings=ServerSettings(keys=frozenset(("long-enough",))), width=360)
+    page.fill("#key", "a-wrong-key")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#key-problem:visible")
     page.fill("#key", "long-enough")
     page.keyboard.press("Enter")
     page.wait_for_selector("#agent option", state="attached")

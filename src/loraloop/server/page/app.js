@@ -5,6 +5,7 @@ const $ = (id) => document.getElementById(id);
 const SKILLS = ["tools", "code", "retrieval", "safety", "none"];
 let key = sessionStorage.getItem("loraloop-key") || "";
 let messages = [];
+const schemas = new Map(); // of the arguments of each agent's tools
 let current = null; // the run that is being read: {agent, id, abort}
 
 function make(tag, text = "", className = "", ...children) {
@@ -32,15 +33,23 @@ async function api(path, body, signal) {
   return answer;
 }
 
+let asking = null; // the one question for a key, however many requests wait for it
+
 function askForKey() {
-  return new Promise((done) => {
-    $("key-dialog").addEventListener("close", () => {
+  asking ||= new Promise((done, failed) => {
+    const dialog = $("key-dialog");
+    $("key-problem").hidden = !key;
+    $("key").value = dialog.returnValue = "";
+    dialog.addEventListener("close", () => {
+      asking = null;
+      if (dialog.returnValue !== "use") return failed(new Error("This server asks for a key: reload the page to give one."));
       key = $("key").value;
       sessionStorage.setItem("loraloop-key", key);
       done();
     }, { once: true });
-    $("key-dialog").showModal();
+    dialog.showModal();
   });
+  return asking;
 }
 
 async function* eventsOf(answer) {
@@ -68,11 +77,16 @@ class RunView {
     this.calls = new Map();
     this.screen = null;
     this.waiting = [];
+    this.form = null;
   }
 
   show(event) {
     const handler = this[event.type];
     if (handler) handler.call(this, event);
+  }
+
+  RunStarted(event) {
+    if (event.resumed && this.form) this.form.replaceWith(make("p", "its calls were decided about", "facts"));
   }
 
   step(index) {
@@ -99,6 +113,7 @@ class RunView {
     head.append(make("span", percent(event.probability)), make("span", `by the ${event.decided_by}`, "facts"));
     if (event.abstained) head.append(make("span", "abstained", "facts"));
     const rows = make("div", "", "routes");
+    rows.role = "group";
     rows.setAttribute("aria-label", "How likely each skill was");
     for (const [name, share] of [[event.skill, event.probability], ...event.runners_up]) {
       const bar = make("meter");
@@ -130,6 +145,8 @@ class RunView {
   call(step, id, name, given) {
     const result = make("pre", "…");
     const left = make("div", "", "", make("strong", name), make("pre", shown(given)));
+    const schema = schemas.get(`${this.agent}/${name}`);
+    if (schema) left.append(make("details", "", "facts", make("summary", "schema"), make("pre", shown(schema))));
     this.step(step).card.append(make("div", "", "call", left, result));
     this.calls.set(id, result);
     return result;
@@ -168,7 +185,7 @@ class RunView {
   RunFinished(event) {
     const { result } = event;
     if (result.stop_reason === "approval") {
-      this.parent.append(this.approval(event.run_id, this.waiting));
+      this.parent.append((this.form = this.approval(event.run_id, this.waiting)));
       return;
     }
     this.parent.append(make("div", result.output || `(${result.stop_reason})`, `answer ${result.stop_reason === "refused" ? "refused" : ""}`));
@@ -185,7 +202,8 @@ class RunView {
   }
 
   approval(run, calls) {
-    const box = make("form", "", "approval");
+    const box = make("div", "", "approval");
+    box.role = "group";
     box.setAttribute("aria-label", "Calls that wait for approval");
     const decisions = {};
     const open = calls.filter((call) => call.waits);
@@ -194,19 +212,23 @@ class RunView {
       given.rows = 2;
       given.setAttribute("aria-label", `Arguments of ${call.name}`);
       const buttons = make("div", "", "buttons");
+      const said = make("p", "", "error");
       const decide = (approve) => {
-        try {
-          decisions[call.id] = approve ? { approve, arguments: JSON.parse(given.value) } : { approve };
-        } catch (error) {
-          given.setCustomValidity("This is no JSON object.");
-          given.reportValidity();
-          return;
+        decisions[call.id] = { approve };
+        if (approve && given.value !== given.defaultValue) {
+          try {
+            decisions[call.id].arguments = JSON.parse(given.value);
+          } catch (error) {
+            said.textContent = `These arguments are no JSON: ${error.message}`;
+            given.focus();
+            return;
+          }
         }
+        given.disabled = true;
+        said.textContent = "";
         buttons.replaceChildren(make("span", approve ? "approved" : "denied", "facts"));
-        if (Object.keys(decisions).length === open.length) {
-          box.querySelectorAll("textarea").forEach((area) => (area.disabled = true));
-          follow(this, run, decisions);
-        }
+        if (!box.querySelector("button")) this.decided(run, calls, decisions);
+        (box.querySelector("button") || $("stop")).focus();
       };
       for (const [text, approve] of [["Approve", true], ["Deny", false]]) {
         const button = make("button", text);
@@ -214,42 +236,56 @@ class RunView {
         button.addEventListener("click", () => decide(approve));
         buttons.append(button);
       }
-      box.append(make("strong", `${call.name} waits for your approval`), given, buttons);
+      box.append(make("strong", `${call.name} waits for your approval`), given, said, buttons);
     }
     return box;
   }
+
+  // Goes on with what was decided; where the server does not take it, it is asked for again.
+  async decided(run, calls, decisions) {
+    const path = `/v1/agents/${encodeURIComponent(this.agent)}/runs/${encodeURIComponent(run)}/approve`;
+    if (await read(this, path, { decisions })) return;
+    const again = this.approval(run, calls);
+    this.form.replaceWith(again);
+    this.form = again;
+  }
 }
 
+// Shows a run as it happens; whether it began.
 async function read(view, path, body) {
+  while (current) await current.over;
   const abort = new AbortController();
-  current = { agent: view.agent, id: null, abort };
+  let ended;
+  const mine = (current = { agent: view.agent, id: null, abort, over: new Promise((done) => (ended = done)) });
   $("stop").disabled = false;
+  $("log").ariaBusy = "true"; // a screen reader reads the run when it is over, not each token
   try {
     const answer = await api(path, body, abort.signal);
     for await (const event of eventsOf(answer)) {
-      current.id = event.run_id;
+      mine.id = event.run_id;
+      const page = document.documentElement;
+      const atEnd = page.scrollHeight - window.innerHeight - window.scrollY < 100;
       view.show(event);
-      if (event.type === "RunFinished" && event.result.stop_reason !== "approval") {
+      if (event.type === "RunFinished" && event.result.stop_reason !== "approval" && view.parent.parentElement === $("log")) {
         messages = event.result.messages.filter((message) => message.role !== "system").map(({ role, content }) => ({ role, content }));
       }
-      $("log").lastElementChild.scrollIntoView({ block: "end" });
+      if (atEnd) view.parent.scrollIntoView({ block: "end" });
     }
   } catch (error) {
     view.parent.append(make("p", error.name === "AbortError" ? "stopped" : error.message, "error"));
   } finally {
     current = null;
     $("stop").disabled = true;
+    $("log").ariaBusy = "false";
+    ended();
   }
-}
-
-function follow(view, run, decisions) {
-  return read(view, `/v1/agents/${encodeURIComponent(view.agent)}/runs/${encodeURIComponent(run)}/approve`, { decisions });
+  return mine.id !== null;
 }
 
 async function ask(event) {
   event.preventDefault();
   const input = $("input").value.trim();
-  if (!input || current) return;
+  if (!input || current || !$("agent").value) return;
   $("input").value = "";
   const turn = make("div", "", "", make("div", input, "said"));
   $("log").append(turn);
@@ -268,35 +304,42 @@ function stop() {
 
 // ---- runs ----------------------------------------------------------------------------------------------------------
 
-let marked = [];
+let runs = [];
+let marked = []; // ids of the runs that are compared
 
 async function listRuns() {
-  const { runs } = await (await api("/v1/runs")).json();
+  ({ runs } = await (await api("/v1/runs")).json());
+  showRuns();
+}
+
+function showRuns() {
   const wanted = $("search").value.toLowerCase();
   const items = runs.filter((run) => `${run.prompt} ${run.skills.join(" ")} ${run.state}`.toLowerCase().includes(wanted)).map((run) => {
     const mark = make("input");
     mark.type = "checkbox";
+    mark.value = run.id;
     mark.checked = marked.includes(run.id);
     mark.setAttribute("aria-label", `Compare ${run.prompt}`);
     mark.addEventListener("change", () => {
       marked = mark.checked ? [...marked.slice(-1), run.id] : marked.filter((id) => id !== run.id);
+      for (const box of document.querySelectorAll("#run-list input")) box.checked = marked.includes(box.value);
       openRuns(marked);
-      listRuns();
     });
     const open = make("button", run.prompt, "prompt");
     open.addEventListener("click", () => openRuns([run.id]));
     const took = run.ms === null ? run.state : `${run.stop_reason}, ${run.ms.toFixed(0)} ms`;
     return make("li", "", "", mark, open, make("span", run.skills.join(" → "), "facts"), make("span", took, "facts"));
   });
-  $("run-list").replaceChildren(...(items.length ? items : [make("li", "no runs yet", "facts")]));
+  $("run-list").replaceChildren(...(items.length ? items : [make("li", runs.length ? "no run is like it" : "no runs yet", "facts")]));
 }
 
 async function openRuns(ids) {
-  const columns = await Promise.all(ids.map(async (id) => {
-    const run = await (await api(`/v1/runs/${encodeURIComponent(id)}`)).json();
-    return column(run.prompt, run.agent, run.events);
-  }));
-  $("run-view").replaceChildren(...columns);
+  try {
+    const found = await Promise.all(ids.map(async (id) => (await api(`/v1/runs/${encodeURIComponent(id)}`)).json()));
+    $("run-view").replaceChildren(...found.map((run) => column(run.prompt, run.agent, run.events)));
+  } catch (error) {
+    $("run-view").replaceChildren(make("p", error.message, "error"));
+  }
 }
 
 function column(prompt, agent, events) {
@@ -329,12 +372,19 @@ async function openFile(event) {
 
 // ---- skills and load -----------------------------------------------------------------------------------------------
 
+function tableOf(caption, names) {
+  const head = make("tr");
+  for (const name of names) {
+    const cell = make("th", name);
+    cell.scope = "col";
+    head.append(cell);
+  }
+  return make("table", "", "", make("caption", caption), head);
+}
+
 async function listSkills() {
   const { base, skills } = await (await api("/v1/skills")).json();
-  const table = make("table");
-  const head = make("tr");
-  for (const name of ["skill", "writes", "method", "rank", "where", "what it is for", "scores"]) head.append(make("th", name));
-  table.append(head);
+  const table = tableOf(`Skills on the base ${base}`, ["skill", "writes", "method", "rank", "where", "what it is for", "scores"]);
   for (const card of skills) {
     const row = make("tr");
     const name = make("td", card.name, `skill-${SKILLS.includes(card.name) ? card.name : "other"}`);
@@ -344,7 +394,7 @@ async function listSkills() {
     row.append(make("td", where), make("td", card.description), make("td", "", "", scores));
     table.append(row);
   }
-  $("skill-list").replaceChildren(make("p", `on the base ${base}`, "facts"), make("div", "", "scroll", table));
+  $("skill-list").replaceChildren(table);
 }
 
 let before = { forwards: 0, rows: 0 }; // of the scheduler, when the load was last asked for
@@ -377,10 +427,7 @@ async function listLoad() {
     make("dt", "skills in slots"),
     make("dd", Object.entries(load.skills).map(([name, slot]) => `${name} in ${slot}`).join(", ") || "none"),
   );
-  const table = make("table", "", "", make("caption", `${load.runs.length} agents at work`));
-  const head = make("tr");
-  for (const name of ["agent", "skill", "steps", "seconds", "what was asked"]) head.append(make("th", name));
-  table.append(head);
+  const table = tableOf(`${load.runs.length} agents at work`, ["agent", "skill", "steps", "seconds", "what was asked"]);
   for (const run of load.runs) {
     const skill = run.skills.at(-1) || "none";
     const name = make("td", "", "", make("span", skill, `name skill-${SKILLS.includes(skill) ? skill : "other"}`));
@@ -403,7 +450,15 @@ function view() {
     else link.removeAttribute("aria-current");
   }
   clearInterval(timer);
-  const show = () => Promise.resolve(VIEWS[name]()).catch((error) => console.error(error.message));
+  const show = async () => {
+    try {
+      await VIEWS[name]();
+      $("problem").hidden = true;
+    } catch (error) {
+      $("problem").textContent = error.message;
+      $("problem").hidden = false;
+    }
+  };
   show();
   if (name === "load") timer = setInterval(show, 2000);
 }
@@ -412,19 +467,21 @@ async function begin() {
   $("ask").addEventListener("submit", ask);
   $("stop").addEventListener("click", stop);
   $("clear").addEventListener("click", () => {
+    stop();
     messages = [];
     $("log").replaceChildren();
   });
-  $("search").addEventListener("input", listRuns);
+  $("search").addEventListener("input", showRuns);
   $("file").addEventListener("change", openFile);
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") stop();
-    if (event.key === "Enter" && event.ctrlKey && event.target === $("input")) $("ask").requestSubmit();
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && event.target === $("input")) $("ask").requestSubmit();
   });
   window.addEventListener("hashchange", view);
   view();
   const { agents } = await (await api("/v1/agents")).json();
   $("agent").replaceChildren(...agents.map((agent) => new Option(agent.name, agent.name)));
+  for (const agent of agents) for (const tool of agent.tools) schemas.set(`${agent.name}/${tool.name}`, tool.parameters);
   const { skills } = await (await api("/v1/skills")).json();
   for (const { name } of [...skills, { name: "none" }]) $("skill").append(new Option(name, name));
 }
