@@ -5,8 +5,9 @@
 
 `loraloop serve` runs as a process of its own on the loopback, on a real base. Clients ask one request after another:
 text of the bare base, calls, programs and structured output in turn, half of them as streams. The peer is the engine:
-the same requests to the same runtime in this process, by as many threads. Rounds of both take turns, so that both meet
-the same machine.
+the same requests to the same runtime in this process, by as many threads: checked, turned into a run and run with the
+same options. Rounds of both take turns, so that both meet the same machine. The clients share that machine with the
+server, while nobody shares it with the engine: so the processor time of a request is told for each of the three.
 """
 
 from __future__ import annotations
@@ -53,12 +54,23 @@ CITY = {
 
 @dataclass(slots=True)
 class Round:
-    """What a round of requests came to."""
+    """What a round of requests came to.
+
+    Attributes:
+        seconds: How long it took.
+        latencies: Milliseconds of each request.
+        firsts: Milliseconds to the first text or call of each stream.
+        errors: Requests that were not answered as they should.
+        busy: Seconds of processor time of whoever answered.
+        asking: Seconds of processor time of the clients.
+    """
 
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
     firsts: list[float] = field(default_factory=list)
     errors: int = 0
+    busy: float = 0.0
+    asking: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -71,6 +83,8 @@ class Round:
         self.latencies += other.latencies
         self.firsts += other.firsts
         self.errors += other.errors
+        self.busy += other.busy
+        self.asking += other.asking
 
 
 def body(number: int) -> dict[str, Any]:
@@ -91,6 +105,25 @@ def body(number: int) -> dict[str, Any]:
     form = {"type": "json_schema", "json_schema": {"name": "city", "schema": CITY}}
     said = f"Town {number} is a large town."
     return {**asked, "model": "base", "messages": [{"role": "user", "content": said}], "response_format": form}
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A server's address and process, and the seconds from its start until it listened."""
+
+    url: str
+    pid: int
+    listening: float
+
+    def busy(self) -> float:
+        """Seconds of processor time that it has taken."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def resident(self) -> float:
+        """Megabytes that it has in memory."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
 
 
 async def ask(http: httpx.AsyncClient, number: int, into: Round) -> None:
@@ -120,9 +153,11 @@ async def marked(answer: httpx.Response, start: float, into: Round) -> Any:
         yield line
 
 
-async def clients(url: str, many: int, numbers: Iterator[int], requests: int, until: float) -> Round:
+async def clients(
+    place: Serving, many: int, numbers: Iterator[int], requests: int, until: float = float("inf")
+) -> Round:
     """So many clients, each of which asks one request after another, until all are asked or the time is over."""
-    into, start = Round(), time.perf_counter()
+    into, start, asking, busy = Round(), time.perf_counter(), time.process_time(), place.busy()
     left = iter(range(requests))
 
     async def client() -> None:
@@ -132,15 +167,16 @@ async def clients(url: str, many: int, numbers: Iterator[int], requests: int, un
             await ask(http, next(numbers), into)
 
     limits = httpx.Limits(max_connections=many)
-    async with httpx.AsyncClient(base_url=url, timeout=600, limits=limits) as http:
+    async with httpx.AsyncClient(base_url=place.url, timeout=600, limits=limits) as http:
         await asyncio.gather(*(client() for _ in range(many)))
-    into.seconds = time.perf_counter() - start
+    into.seconds, into.asking = time.perf_counter() - start, time.process_time() - asking
+    into.busy = place.busy() - busy
     return into
 
 
 def engine(runtime: Runtime, many: int, numbers: Iterator[int], requests: int) -> Round:
     """The same requests without a server."""
-    into, start = Round(), time.perf_counter()
+    into, start, busy = Round(), time.perf_counter(), time.process_time()
 
     def one(number: int) -> None:
         begun, asked = time.perf_counter(), ChatRequest.model_validate(body(number))
@@ -151,13 +187,13 @@ def engine(runtime: Runtime, many: int, numbers: Iterator[int], requests: int) -
 
     with ThreadPoolExecutor(many) as pool:
         list(pool.map(one, (next(numbers) for _ in range(requests))))
-    into.seconds = time.perf_counter() - start
+    into.seconds, into.busy = time.perf_counter() - start, time.process_time() - busy
     return into
 
 
 @contextmanager
-def server(base: str) -> Iterator[tuple[str, int, float]]:
-    """Address and process of a server, and the seconds from its start until it listens."""
+def server(base: str) -> Iterator[Serving]:
+    """A server, until the block ends."""
     bounds = [f"--{name}={getattr(LIMITS, name.replace('-', '_'))}" for name in ("concurrency", "queue", "per-key")]
     command = [sys.executable, "-m", "loraloop", "serve", "--port", "0", "--base", base, *bounds]
     start = time.perf_counter()
@@ -172,17 +208,11 @@ def server(base: str) -> Iterator[tuple[str, int, float]]:
         reader = ThreadPoolExecutor(1)
         reader.submit(lambda: [None for _ in process.stderr or ()])  # so that its log never fills the pipe
         try:
-            yield line.split()[-1], process.pid, listening
+            yield Serving(line.split()[-1], process.pid, listening)
         finally:
             process.terminate()
             process.wait(60)
             reader.shutdown()
-
-
-def resident(pid: int) -> float:
-    """Megabytes that a process has in memory."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
 
 
 def quantile(values: list[float], share: float) -> float:
@@ -197,17 +227,23 @@ def figures(name: str, done: Round) -> dict[str, float]:
         f"{name}_p50_ms": quantile(done.latencies, 0.5),
         f"{name}_p99_ms": quantile(done.latencies, 0.99),
         f"{name}_errors": float(done.errors),
+        f"{name}_cpu_ms": 1e3 * done.busy / len(done.latencies),
     }
-    return found | ({f"{name}_first_p50_ms": quantile(done.firsts, 0.5)} if done.firsts else {})
+    if done.firsts:
+        found |= {
+            f"{name}_first_p50_ms": quantile(done.firsts, 0.5),
+            f"{name}_client_cpu_ms": 1e3 * done.asking / len(done.latencies),
+        }
+    return found
 
 
-def soak(url: str, pid: int, many: int, minutes: float) -> dict[str, float]:
+def soak(place: Serving, many: int, minutes: float) -> dict[str, float]:
     """Load for some minutes; memory at its beginning and end, and how it grows in the second half."""
     numbers, until, samples, into = count(10_000_000), time.monotonic() + 60 * minutes, [], Round()
     begun = time.monotonic()
     while time.monotonic() < until:
-        into.add(asyncio.run(clients(url, many, numbers, 4 * many, until)))
-        samples.append(((time.monotonic() - begun) / 60, resident(pid)))
+        into.add(asyncio.run(clients(place, many, numbers, 4 * many, until)))
+        samples.append(((time.monotonic() - begun) / 60, place.resident()))
     later = samples[len(samples) // 2 :]
     middle_at = sum(at for at, _ in later) / len(later)
     middle = sum(size for _, size in later) / len(later)
@@ -237,10 +273,10 @@ def main() -> None:
     peer: dict[str, float] = {}
     ratios: dict[str, float] = {}
     numbers, total = count(), 0
-    with server(given.base) as (url, pid, listening):
-        first = asyncio.run(clients(url, 1, numbers, 1, time.monotonic() + 600))
-        ours |= {"start_s": listening, "first_request_s": first.seconds}
-        asyncio.run(clients(url, 4, numbers, 16, time.monotonic() + 600))
+    with server(given.base) as place:
+        first = asyncio.run(clients(place, 1, numbers, 1))
+        ours |= {"start_s": place.listening, "first_request_s": first.seconds}
+        asyncio.run(clients(place, 4, numbers, 16))
         engine(runtime, 4, numbers, 16)
         for each in many:
             requests = given.limit * max(each, 4)
@@ -250,16 +286,17 @@ def main() -> None:
                 for own in (True, False) if turn % 2 else (False, True):
                     again = count(8 * (begin // 8 + 1))
                     if own:
-                        served.add(asyncio.run(clients(url, each, again, requests, time.monotonic() + 3600)))
+                        served.add(asyncio.run(clients(place, each, again, requests)))
                     else:
                         direct.add(engine(runtime, each, again, requests))
                 numbers = count(begin + requests + 16)
             ours |= figures(f"clients_{each}", served)
             peer |= figures(f"clients_{each}", direct)
             ratios[f"clients_{each}_share_of_engine"] = served.rate / direct.rate
+            ratios[f"clients_{each}_cpu_share_of_engine"] = served.busy / direct.busy
             total += len(served.latencies)
         if given.minutes:
-            ours |= soak(url, pid, many[-1], given.minutes)
+            ours |= soak(place, many[-1], given.minutes)
             total += int(ours["soak_requests"])
     name = given.json.stem if given.json else "serve"
     finish(BenchmarkReport(name, total, ours, {"engine": peer}, ratios), given.json)

@@ -17,7 +17,7 @@ from loraloop.agent.skills.threads import awaited
 from loraloop.integrations.in_thread import in_thread
 from loraloop.integrations.reply import Reply, Replying
 from loraloop.server.errors import STREAM, ApiError, api_error, documented
-from loraloop.server.state import ServerState, event_stream, key_of, state_of
+from loraloop.server.state import ServerState, event_stream, key_of, state_of, while_there
 from loraloop.server.wire import ChatRequest, ReplyOptions, chat_options, conversation_of, reply_request
 
 if TYPE_CHECKING:
@@ -40,13 +40,13 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
             raise ApiError(400, f"{body.model} is an agent with its own tools and options: leave them out", "agent")
         turn = await state.turnstile.enter(key_of(request))
         with turn:
-            return JSONResponse(await hosted_completion(state, body))
+            return JSONResponse(await while_there(request, hosted_completion(state, body)))
     usage = bool(body.stream_options and body.stream_options.include_usage)
     talk = conversation_of(body.messages)
     turn = await state.turnstile.enter(key_of(request))
     made = await prepared(state, talk, options, turn)
     if not body.stream:
-        return JSONResponse(completion(body.model, await whole_reply(state, made, turn)))
+        return JSONResponse(completion(body.model, await while_there(request, whole_reply(state, made, turn))))
     pieces = replying(state, made, turn)
     first = await anext(pieces)  # what is wrong with the request is told before the stream begins
     return event_stream(state, chunks(body.model, first, pieces, usage))

@@ -16,7 +16,7 @@ from loraloop.integrations.conversation import ConversationBuilder
 from loraloop.integrations.reply import Reply
 from loraloop.server.chat import facts_of, prepared, replying, tool_calls, whole_reply
 from loraloop.server.errors import STREAM, ApiError, api_error, documented
-from loraloop.server.state import event_stream, key_of, state_of
+from loraloop.server.state import event_stream, key_of, state_of, while_there
 from loraloop.server.wire import (
     ChatMessage,
     FunctionCall,
@@ -108,7 +108,7 @@ async def create_response(body: ResponseRequest, request: Request) -> Response:
     turn = await state.turnstile.enter(key_of(request))
     made = await prepared(state, talk, options, turn)
     if not body.stream:
-        return JSONResponse(response_document(body, await whole_reply(state, made, turn)))
+        return JSONResponse(response_document(body, await while_there(request, whole_reply(state, made, turn))))
     pieces = replying(state, made, turn)
     return event_stream(state, _events(body, await anext(pieces), pieces))
 

@@ -6,8 +6,8 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
 from prometheus_client import Counter as Count
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from loraloop.server.runs import HostedAgent, HostedRun, RunRegistry
 
 
+T = TypeVar("T")
 BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -228,6 +229,21 @@ def state_of(request: Request) -> ServerState:
     """The state of the server that a request came to."""
     state: ServerState = request.app.state.loraloop
     return state
+
+
+async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """What comes of a request's work, which is cancelled when the client goes away."""
+    doing = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(request.receive())  # after the body comes nothing but the end of the connection
+    gone.add_done_callback(lambda _: doing.cancel())
+    try:
+        return await doing
+    except asyncio.CancelledError:
+        if not gone.done():
+            raise
+        raise ApiError(499, "the client went away", "gone") from None
+    finally:
+        gone.cancel()
 
 
 def event_stream(state: ServerState, events: AsyncGenerator[dict[str, str], None]) -> EventSourceResponse:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +15,8 @@ import httpx
 import pytest
 
 from loraloop import Agent
+from loraloop.adapters.base import Base
+from loraloop.agent.runtime import Runtime
 from loraloop.server.app import serve
 from loraloop.server.runs import HostedAgent
 from loraloop.server.settings import ServerLimits, ServerSettings
@@ -110,17 +115,22 @@ def test_a_full_queue_says_when_to_come_back(serving: Callable[..., str]) -> Non
         time.sleep(0.02)
 
 
-def test_a_client_that_goes_away_frees_its_turn(serving: Callable[..., str]) -> None:
-    runtime = ScriptedRuntime("word " * 4000)
-    url = serving(runtime, ServerSettings(limits=ServerLimits(concurrency=1, max_tokens=100_000)))
-    asked = {**ASKED, "stream": True, "max_completion_tokens": 20_000}
-    with httpx.stream("POST", f"{url}/v1/chat/completions", json=asked, timeout=30) as answer:
-        next(answer.iter_lines())
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_goes_away_frees_its_turn(serving: Callable[..., str], base: Base, stream: bool) -> None:
+    runtime = Runtime.load(base)
+    url = serving(runtime, ServerSettings(limits=ServerLimits(concurrency=1)))
+    asked = {"model": "base", "messages": [{"role": "user", "content": "Write a long story about a lighthouse."}]}
+    body = json.dumps({**asked, "stream": stream, "max_completion_tokens": 1500, "temperature": 1, "seed": 5})
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", int(url.rpartition(":")[2]))) as client:
+        client.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
+        while runtime.scheduler.stats.forwards < 8:
+            time.sleep(0.02)
     for _ in range(500):
         if httpx.get(f"{url}/v1/load").json()["running"] == 0:
-            return
+            break
         time.sleep(0.02)
-    raise AssertionError("the turn was not given back")
+    written = next(line for line in httpx.get(f"{url}/metrics").text.splitlines() if 'kind="written"' in line)
+    assert 0 < float(written.split()[-1]) < 1000, "its run was cancelled"
 
 
 def test_skills_are_changed_with_the_admin_key(serving: Callable[..., str], tmp_path: Path) -> None:
