@@ -16,7 +16,7 @@ from loraloop.loading import read_documents
 from loraloop.server.ag_ui import AgUiInput, translated
 from loraloop.server.errors import STREAM, ApiError, documented
 from loraloop.server.runs import HostedAgent, HostedRun, owner_of
-from loraloop.server.state import event_stream, key_of, state_of
+from loraloop.server.state import begun, event_stream, key_of, state_of
 from loraloop.server.wire import Strict
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.jsontext import dumps, levels
@@ -175,11 +175,11 @@ async def start_run(
         if run.session:
             options["session"] = state.session_of(run, turn)
         stream = hosted.agent.stream(body.input, **options)
-        first = await anext(events := _read(state, run, stream, turn))
+        events = await begun(_read(state, run, stream, turn))
     except BaseException:
         turn.leave()
         raise
-    return event_stream(state, _sent(first, events, client))
+    return event_stream(state, _sent(events, client))
 
 
 async def _read(
@@ -223,13 +223,7 @@ async def approve_run(name: str, run_id: str, body: ApproveBody, request: Reques
         run.pending = pending
         raise
 
-    following = _read(state, run, stream, turn)
-    try:
-        first = await anext(following)
-    except BaseException:
-        turn.leave()
-        raise
-    return event_stream(state, _sent(first, following))
+    return event_stream(state, _sent(await begun(_read(state, run, stream, turn))))
 
 
 @routes.post("/v1/agents/{name}/runs/{run_id}/cancel", responses=documented({404}))
@@ -277,18 +271,12 @@ def hosted_agent(state: ServerState, name: str) -> HostedAgent:
 
 
 async def _sent(
-    first: Mapping[str, Any], events: AsyncIterator[Mapping[str, Any]], client: AgUiInput | None = None
+    events: AsyncIterator[Mapping[str, Any]], client: AgUiInput | None = None
 ) -> AsyncGenerator[dict[str, str], None]:
     """Server-sent events, named by their type; of a client of AG-UI, its own."""
-
-    async def every() -> AsyncGenerator[Mapping[str, Any], None]:
-        yield first
-        async for event in events:
-            yield event
-
     if client is not None:
-        async for told in translated(client, every()):
+        async for told in translated(client, events):
             yield {"data": dumps(told)}
         return
-    async for event in every():
+    async for event in events:
         yield {"event": event["type"], "data": dumps(event)}

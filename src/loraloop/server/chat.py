@@ -17,7 +17,7 @@ from loraloop.agent.skills.threads import awaited
 from loraloop.integrations.in_thread import in_thread
 from loraloop.integrations.reply import Reply, Replying
 from loraloop.server.errors import STREAM, ApiError, api_error, documented
-from loraloop.server.state import ServerState, event_stream, key_of, state_of, while_there
+from loraloop.server.state import ServerState, begun, event_stream, key_of, state_of, while_there
 from loraloop.server.wire import ChatRequest, ReplyOptions, chat_options, conversation_of, reply_request
 
 if TYPE_CHECKING:
@@ -40,16 +40,15 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
             raise ApiError(400, f"{body.model} is an agent with its own tools and options: leave them out", "agent")
         turn = await state.turnstile.enter(key_of(request))
         with turn:
-            return JSONResponse(await while_there(request, hosted_completion(state, body)))
+            return JSONResponse(completion(body.model, await while_there(request, hosted_reply(state, body))))
     usage = bool(body.stream_options and body.stream_options.include_usage)
     talk = conversation_of(body.messages)
     turn = await state.turnstile.enter(key_of(request))
     made = await prepared(state, talk, options, turn)
     if not body.stream:
         return JSONResponse(completion(body.model, await while_there(request, whole_reply(state, made, turn))))
-    pieces = replying(state, made, turn)
-    first = await anext(pieces)  # what is wrong with the request is told before the stream begins
-    return event_stream(state, chunks(body.model, first, pieces, usage))
+    pieces = await begun(replying(state, made, turn))
+    return event_stream(state, chunks(body.model, pieces, usage))
 
 
 async def prepared(state: ServerState, talk: ConversationBuilder, options: ReplyOptions, turn: RequestTurn) -> Replying:
@@ -122,9 +121,7 @@ def completion(model: str, reply: Reply) -> dict[str, Any]:
     }
 
 
-async def chunks(
-    model: str, first: str | Reply, pieces: AsyncIterator[str | Reply], usage: bool
-) -> AsyncGenerator[dict[str, str], None]:
+async def chunks(model: str, pieces: AsyncIterator[str | Reply], usage: bool) -> AsyncGenerator[dict[str, str], None]:
     """The events of a stream."""
     head = {
         "id": f"chatcmpl-{uuid.uuid4().hex}",
@@ -139,7 +136,7 @@ async def chunks(
 
     yield event({"role": "assistant", "content": ""})
     try:
-        async for piece in _from(first, pieces):
+        async for piece in pieces:
             if isinstance(piece, str):
                 yield event({"content": piece})
                 continue
@@ -154,12 +151,6 @@ async def chunks(
     except Exception as error:
         yield {"data": json.dumps(api_error(error).document())}
     yield {"data": "[DONE]"}
-
-
-async def _from(first: str | Reply, pieces: AsyncIterator[str | Reply]) -> AsyncGenerator[str | Reply, None]:
-    yield first
-    async for piece in pieces:
-        yield piece
 
 
 def finish_of(run: RunResult[Any]) -> str:
@@ -206,16 +197,18 @@ def facts_of(run: RunResult[Any], forced: int) -> dict[str, Any]:
     return {
         "skill": last.skill if last else "none",
         "probability": round(last.probability, 4) if last else 0.0,
+        "run_id": run.run_id,
         "stop_reason": run.stop_reason,
         "category": run.category or None,
+        "citations": list(run.citations),
         "forced_tokens": forced,
         "ms": round(run.ms, 2),
         "steps": steps,
     }
 
 
-async def hosted_completion(state: ServerState, body: ChatRequest) -> dict[str, Any]:
-    """Runs an agent on a conversation; the document of its answer.
+async def hosted_reply(state: ServerState, body: ChatRequest) -> Reply:
+    """Runs an agent on a conversation; its answer.
 
     Raises:
         ApiError: 400, the conversation has instructions or does not end with the user; 409, a call needs approval.
@@ -233,27 +226,6 @@ async def hosted_completion(state: ServerState, body: ChatRequest) -> dict[str, 
     if run.stop_reason == "approval":
         where = f"/v1/agents/{body.model}/runs"
         raise ApiError(409, f"a call needs approval, which cannot be given here: start the run at {where}", "approval")
-    refused = run.stop_reason == "refused"
-    finish = {"answer": "stop", "code": "stop", "refused": "content_filter"}
-    read = sum(step.tokens.prefilled + step.tokens.reused for step in run.steps[-1:])
-    written = sum(step.tokens.generated for step in run.steps)
-    return {
-        "id": f"chatcmpl-{uuid.uuid4().hex}",
-        "object": "chat.completion",
-        "created": int(time.time()),
-        "model": body.model,
-        "choices": [
-            {
-                "index": 0,
-                "message": {
-                    "role": "assistant",
-                    "content": None if refused else run.output,
-                    "refusal": run.output if refused else None,
-                },
-                "finish_reason": finish.get(run.stop_reason, "length"),
-                "logprobs": None,
-            }
-        ],
-        "usage": {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written},
-        "loraloop": {"run_id": run.run_id, "stop_reason": run.stop_reason, "citations": list(run.citations)},
-    }
+    known = sum(step.tokens.reused for step in run.steps[-1:])
+    read = known + sum(step.tokens.prefilled for step in run.steps[-1:])
+    return Reply(text=run.output, calls=(), run=run, read=read, reused=known)

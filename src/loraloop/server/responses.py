@@ -16,7 +16,7 @@ from loraloop.integrations.conversation import ConversationBuilder
 from loraloop.integrations.reply import Reply
 from loraloop.server.chat import facts_of, prepared, replying, tool_calls, whole_reply
 from loraloop.server.errors import STREAM, ApiError, api_error, documented
-from loraloop.server.state import event_stream, key_of, state_of, while_there
+from loraloop.server.state import begun, event_stream, key_of, state_of, while_there
 from loraloop.server.wire import (
     ChatMessage,
     FunctionCall,
@@ -109,8 +109,7 @@ async def create_response(body: ResponseRequest, request: Request) -> Response:
     made = await prepared(state, talk, options, turn)
     if not body.stream:
         return JSONResponse(response_document(body, await while_there(request, whole_reply(state, made, turn))))
-    pieces = replying(state, made, turn)
-    return event_stream(state, _events(body, await anext(pieces), pieces))
+    return event_stream(state, _events(body, await begun(replying(state, made, turn))))
 
 
 def options_of(body: ResponseRequest) -> ReplyOptions:
@@ -221,9 +220,7 @@ def _message(identity: str, content: list[dict[str, Any]], status: str) -> dict[
     return {"type": "message", "id": identity, "role": "assistant", "status": status, "content": content}
 
 
-async def _events(
-    body: ResponseRequest, first: str | Reply, pieces: AsyncIterator[str | Reply]
-) -> AsyncGenerator[dict[str, str], None]:
+async def _events(body: ResponseRequest, pieces: AsyncIterator[str | Reply]) -> AsyncGenerator[dict[str, str], None]:
     """The events of a stream: the text as it comes, calls whole."""
     identity, message, number, text = f"resp_{uuid.uuid4().hex}", f"msg_{uuid.uuid4().hex}", 0, ""
 
@@ -246,8 +243,8 @@ async def _events(
     }
     yield event("response.created", response=begun)
     here: dict[str, Any] = {"output_index": 0, "item_id": message, "content_index": 0}
-    piece: str | Reply | None = first
     try:
+        piece = await anext(pieces)
         while isinstance(piece, str):
             if not text:
                 yield event("response.output_item.added", output_index=0, item=_message(message, [], "in_progress"))
@@ -257,7 +254,6 @@ async def _events(
             text += piece
             yield event("response.output_text.delta", delta=piece, logprobs=[], **here)
             piece = await anext(pieces)
-        assert isinstance(piece, Reply)
         document = response_document(body, piece, identity)
         for index, item in enumerate(document["output"]):
             if text:

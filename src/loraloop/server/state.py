@@ -7,6 +7,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
@@ -244,6 +245,19 @@ async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
         raise ApiError(499, "the client went away", "gone") from None
     finally:
         gone.cancel()
+
+
+async def begun(items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    """The same items, the first of which is there: what is wrong with a request is told before its stream begins."""
+    first = await anext(items)
+
+    async def every() -> AsyncGenerator[T, None]:
+        async with aclosing(items):
+            yield first
+            async for item in items:
+                yield item
+
+    return every()
 
 
 def event_stream(state: ServerState, events: AsyncGenerator[dict[str, str], None]) -> EventSourceResponse:
