@@ -106,7 +106,7 @@ class Runtime:
         *,
         quantize: str | None = None,
         device: str | None = None,
-        skills: Sequence[str | Path] | None = None,
+        skills: Sequence[str | Path] | Path | str | None = None,
         router: Chooser | str | Path | None = None,
         slots: int = 8,
         host_bytes: int | None = None,
@@ -118,8 +118,9 @@ class Runtime:
             base: What `Base.load` takes, or a loaded base.
             quantize: `int4`, `int8`, `bf16`, `fp32` or `nf4`; by default int4 on a CPU and nf4 on a GPU.
             device: By default the first CUDA device, else the CPU.
-            skills: Skill folders, or names of shipped skills or of the user's; all shipped ones where None. Where none
-                of them calls tools, the base itself does, as the skill `tools`.
+            skills: Skill folders, or names of shipped skills or of the user's; all shipped ones where None. A folder
+                alone, such as `loraloop skills build` writes: all skills in it, and its router. Where none of the
+                skills calls tools, the base itself does, as the skill `tools`.
             router: A router, or its folder. Where None: that of the user's skills if it knows one of those that are
                 named, else the one that ships for the base. For a base without one, the embedded base reads the
                 transcript too, and its router decides.
@@ -135,11 +136,14 @@ class Runtime:
         from loraloop.adapters.bank.host import HOST_BYTES
         from loraloop.adapters.base import Base
         from loraloop.adapters.skill.blank import blank_skill
-        from loraloop.adapters.skill.registry import own_router, registered
+        from loraloop.adapters.skill.registry import built_skills, own_router, registered
         from loraloop.adapters.skill.skill import SkillFolder, library
         from loraloop.router import Router
         from loraloop.router.eyes import router_for
 
+        if isinstance(skills, str | Path):
+            skills, beside = built_skills(Path(skills))
+            router = router or beside
         model = base if isinstance(base, Base) else Base.load(base, quantize=quantize, device=device)
         shipped = library(model.name)
         known = {**shipped, **registered()} if skills else shipped

@@ -54,6 +54,19 @@ def all_skills(base: Base) -> list[Path]:
     return list(found.values())
 
 
+def built_skills(folder: Path) -> tuple[list[Path], Path | None]:
+    """The skills in a folder such as `loraloop skills build` writes, and the router in it; None where it has none.
+
+    Raises:
+        SkillError: It holds no skill.
+    """
+    found = [folder] if (folder / store.CARD).is_file() else list(store.skill_folders(folder).values())
+    if not found:
+        raise SkillError(f"no skills in {folder}: give the folder that `loraloop skills build` wrote (--out)")
+    router = folder / "router"
+    return found, router if (router / "router.json").is_file() else None
+
+
 def register(folder: Path, name: str) -> Path:
     """Copies a skill's folder to the user's skills; one of that name is replaced.
 

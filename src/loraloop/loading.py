@@ -35,10 +35,28 @@ def read_skill(folder: Path, base: Base) -> Skill:
     return Skill.from_peft(folder, base) if (folder / CONFIG).is_file() else Skill.load(folder)
 
 
-def open_runtime(base: str, quantize: str | None = None, quiet: bool = False, bare: bool = False) -> Runtime:
-    """Loads a base with its shipped skills, the user's own and the router, or bare; shows progress unless `quiet`."""
+def open_runtime(
+    base: str, quantize: str | None = None, quiet: bool = False, bare: bool = False, skills: Path | None = None
+) -> Runtime:
+    """Loads a base with its skills and a router; shows progress unless `quiet`.
+
+    Args:
+        base: A name of the catalog, a folder, a GGUF file or a hub id.
+        quantize: The form that it is served in.
+        quiet: Show no progress.
+        bare: Without trained skills and router.
+        skills: Folder of its skills and router; where None, the shipped ones and the user's own.
+
+    Raises:
+        InputError: Both `bare` and `skills` are given.
+    """
+    from loraloop.adapters.skill.registry import all_skills, built_skills
+
+    if skills is not None:
+        if bare:
+            raise InputError("--bare leaves out all trained skills, and --skills names some: give one of them")
+        built_skills(skills)  # says what is wrong before the base is loaded
     loaded = open_base(base, quantize, quiet)
-    from loraloop.adapters.skill.registry import all_skills
     from loraloop.agent import Runtime
     from loraloop.agent.bare import bare_runtime
     from loraloop.tool_schemas.errors import SkillError
@@ -46,7 +64,7 @@ def open_runtime(base: str, quantize: str | None = None, quiet: bool = False, ba
     if bare:
         return bare_runtime(loaded)
     try:
-        return Runtime.load(loaded, skills=all_skills(loaded))
+        return Runtime.load(loaded, skills=skills or all_skills(loaded))
     except SkillError as error:
         raise SkillError(f"{error}; or run it without trained skills: loraloop run --bare") from error
 

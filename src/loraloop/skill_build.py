@@ -41,7 +41,7 @@ class BuildOrder:
         quantize: The form that the base is served in.
         minutes: Most minutes that a skill is trained; its schedule fits into them.
         records: Most training records of a skill; the schedule shrinks with them.
-        measured: Most held-out records that a skill is measured on, and half of those that choose its threshold.
+        measured: Most held-out records that a skill is measured on; twice as many choose its threshold.
         router_share: Of the frozen system messages that the router's states are read under; fewer are faster.
     """
 
@@ -126,7 +126,9 @@ class BuildReport:
             cells = " | ".join(interval(scores[system], main) for system in ("base", "skill"))
             rows.append(f"| {skill.name} | {main.replace('_', ' ')} | {found['n']} | {cells} |")
         router = [f"- {name.replace('_', ' ')}: {value:.3f}" for name, value in self.router_scores.items()]
-        use = ", ".join(f'"{skill.folder}"' for skill in self.skills)
+        form = self.facts["quantize"]
+        options = f"--base {self.facts['base']}" + (f" --quantize {form}" if form else "")
+        given = f'"{self.facts["base"]}"' + (f', quantize="{form}"' if form else "")
         return "\n".join(
             [
                 f"# Skills of {self.base}\n",
@@ -135,8 +137,8 @@ class BuildReport:
                 "\n## Router\n",
                 *router,
                 *(["\n## Notes\n", *(f"- {note}" for note in self.notes)] if self.notes else []),
-                "\n## Use\n\n```python",
-                f'Runtime.load("{self.facts["base"]}", skills=[{use}], router="{self.router}")\n```',
+                f"\n## Use\n\n`loraloop run {options} --skills {self.folder}`, or in Python",
+                f'`Runtime.load({given}, skills="{self.folder}")`',
                 "",
             ]
         )
@@ -154,7 +156,8 @@ def build(order: BuildOrder, *, base: Base | None = None, observer: Watch | None
     """Trains the shipped recipes for a base, sets thresholds, fits its router, and writes cards and a report.
 
     A build that was killed goes on where it stopped when it is called again with the same order: finished skills and a
-    finished router are kept, and a training goes on from its last checkpoint.
+    finished router are kept, and a training goes on from its last checkpoint. What the order leaves out for want of
+    public sets is said at the start and in the report.
 
     Args:
         order: What is to be built.
@@ -162,7 +165,8 @@ def build(order: BuildOrder, *, base: Base | None = None, observer: Watch | None
         observer: Shows how far it is; nothing is shown where None.
 
     Raises:
-        InputError: Nothing could be trained, or the data folder lacks what the records stand on.
+        InputError: Nothing could be trained, the data folder lacks what the records stand on, or a skill is there that
+            was built with other options.
         BaseModelError: The base cannot be loaded.
     """
     from loraloop.agent.tracing.provenance import versions
@@ -170,23 +174,24 @@ def build(order: BuildOrder, *, base: Base | None = None, observer: Watch | None
 
     watch, start = observer or Watch(quiet=True), time.perf_counter()
     loaded = base or load(order, watch)
-    notes: list[str] = []
-    built = []
-    for name in order.skills:
-        document = skill_document(name, loaded, order)
-        if document is None:
-            notes.append(f"{name} learns from public sets alone: give their folder with --data to train it")
-            continue
-        built.append(_skill(name, document, loaded, order, watch))
-    if not built:
+    documents = {name: skill_document(name, loaded, order) for name in order.skills}
+    notes = [
+        f"{name} is left out: all its records stand on public sets (--data)"
+        for name in documents
+        if not documents[name]
+    ]
+    if not any(documents.values()):
         raise InputError("; ".join(notes) or "name at least one skill")
+    if order.data is None:
+        notes.append("without --data all else is trained on the records of this package alone, not on public sets")
+    for note in notes:
+        watch.say(note)
+    built = [_skill(name, document, loaded, order, watch) for name, document in documents.items() if document]
     router = order.out / "router"
     if not (router / "router.json").is_file():
         run_router_recipe(router_document(loaded, order), output=router, base=loaded, observer=watch)
     card = json.loads((router / "router.json").read_text(encoding="utf-8"))["card"]
-    if order.data is None:
-        notes.append("trained on the records of this package alone; --data names the folder of public sets for more")
-    facts = {"base": order.base, "command": command_line(), "machine": machine(), "versions": versions(PACKAGES)}
+    facts = {"command": command_line(), "machine": machine(), "versions": versions(PACKAGES)}
     report = BuildReport(
         base=f"{loaded.name} ({loaded.form})",
         folder=order.out,
@@ -194,7 +199,12 @@ def build(order: BuildOrder, *, base: Base | None = None, observer: Watch | None
         router=router,
         router_scores=card["scores"],
         notes=notes,
-        facts={**facts, "seconds": round(time.perf_counter() - start, 1)},
+        facts={
+            **facts,
+            "base": order.base,
+            "quantize": order.quantize,
+            "seconds": round(time.perf_counter() - start, 1),
+        },
     )
     report.write()
     return report
@@ -266,7 +276,8 @@ def router_document(base: Base, order: BuildOrder) -> dict[str, Any]:
 
 def _skill(name: str, document: Mapping[str, Any], base: Base, order: BuildOrder, watch: Watch) -> BuiltSkill:
     """Trains a skill, or takes the one that an earlier call finished; it appears in its folder whole or not at all."""
-    work, folder = order.out / "work" / name, order.out / name
+    folder = order.out / name
+    asked = json.loads(json.dumps({part: value for part, value in document.items() if part != "output"}))
     if not (folder / "card.json").is_file():
         report: RecipeReport = run_recipe(document, base=base, observer=watch)
         if name in TUNED:
@@ -274,9 +285,12 @@ def _skill(name: str, document: Mapping[str, Any], base: Base, order: BuildOrder
         draft = folder.with_name(f".{name}.part")
         shutil.rmtree(draft, ignore_errors=True)
         shutil.copytree(report.skill, draft)
+        told = json.dumps({**report.to_dict(), "recipe": asked}, default=str)
+        (draft / "report.json").write_text(told, encoding="utf-8")
         draft.rename(folder)
-    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-    found = json.loads((work / "report.json").read_text(encoding="utf-8"))
+    card, found = (json.loads((folder / part).read_text(encoding="utf-8")) for part in ("card.json", "report.json"))
+    if found["recipe"] != asked:
+        raise InputError(f"{folder} was built with other options: give those again, or another --out")
     return BuiltSkill(name, folder, found, card.get("threshold"))
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,7 @@ import pytest
 from loraloop import Runtime
 from loraloop.adapters.base import Base
 from loraloop.build_plan import plan
+from loraloop.router import Router
 from loraloop.skill_build import BuildOrder, build, recipe_folder, skill_document
 from loraloop.tool_schemas.errors import InputError, UnknownNameError
 
@@ -24,13 +29,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory, save_llama: Any) -> Path:
     return place
 
 
-def test_a_base_of_ones_own_gets_skills_and_a_router(folder: Path, tmp_path: Path) -> None:
-    order = BuildOrder(str(folder), tmp_path / "out", records=24, measured=6, router_share=0.06)
+def test_a_base_of_ones_own_gets_skills_and_a_router(folder: Path, tmp_path: Path, run: Any) -> None:
+    order = BuildOrder(str(folder), tmp_path / "out", quantize="fp32", records=24, measured=6, router_share=0.06)
     base = Base.load(str(folder), quantize="fp32")
     assert recipe_folder(base).name == "smollm2-135m"
     report = build(replace(order, skills=("safety", "code")), base=base)
     assert [skill.name for skill in report.skills] == ["safety"]
-    assert any("code learns from public sets" in note for note in report.notes)
+    assert [note.split()[0] for note in report.notes] == ["code", "without"], "what is left out without --data"
     told = json.loads((order.out / "report.json").read_text(encoding="utf-8"))
     assert {"base", "skill"} <= set(told["skills"]["safety"]["evaluation"]["scores"])
     page = (order.out / "report.md").read_text(encoding="utf-8")
@@ -42,9 +47,42 @@ def test_a_base_of_ones_own_gets_skills_and_a_router(folder: Path, tmp_path: Pat
     again = build(replace(order, skills=("safety",)), base=base)
     assert {path: path.stat().st_mtime_ns for path in order.out.rglob("*.safetensors")} == times, "nothing is redone"
     assert again.router_scores == report.router_scores
+    shutil.rmtree(order.out / "work")
+    assert build(replace(order, skills=("safety",)), base=base).skills[0].report == again.skills[0].report
+    with pytest.raises(InputError, match="built with other options"):
+        build(replace(order, skills=("safety",), records=32), base=base)
 
-    runtime = Runtime.load(base, skills=[skill.folder for skill in report.skills], router=report.router)
-    assert runtime.skills
+    assert f'skills="{order.out}"' in page and f"--base {folder} --quantize fp32 --skills {order.out}" in page
+    runtime = Runtime.load(base, skills=str(order.out))
+    assert set(runtime.skills) == {"safety", "tools"}, "the base itself calls, since no tools skill was built"
+    assert isinstance(runtime.router, Router) and runtime.router.card == Router.load(report.router).card
+    command = "run", "--base", str(folder), "--quantize", "fp32", "--skills", str(order.out), "--json"
+    status, out, _ = run(*command, "--max-tokens", "4", "--no-screen", "Say hello.")
+    steps = json.loads(out)["steps"]
+    assert status in (0, 5) and steps and {step["decided_by"] for step in steps} == {"router"}
+
+
+@pytest.mark.slow
+def test_a_killed_build_goes_on(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    order = BuildOrder(str(folder), out, ("safety",), quantize="fp32", records=400, measured=6, router_share=0.06)
+    script = (
+        "import sys; from pathlib import Path; from loraloop.skill_build import BuildOrder, build\n"
+        "build(BuildOrder(sys.argv[1], Path(sys.argv[2]), ('safety',), quantize='fp32', records=400, measured=6,"
+        " router_share=0.06))"
+    )
+    child = subprocess.Popen([sys.executable, "-c", script, str(folder), str(out)])
+    log, state = (out / "work" / "safety" / "checkpoints" / name for name in ("log.jsonl", "state.pt"))
+    while not state.exists():
+        assert child.poll() is None, "it ended before it was killed"
+        time.sleep(0.01)
+    child.kill()
+    child.wait()
+    assert not (out / "safety").exists()
+    begun = log.read_bytes().splitlines()[0]
+    report = build(order)
+    assert log.read_bytes().splitlines()[0] == begun, "the training was not begun again"
+    assert [skill.name for skill in report.skills] == ["safety"] and (out / "report.md").is_file()
 
 
 def test_a_plan_measures_and_writes_nothing(folder: Path, tmp_path: Path) -> None:

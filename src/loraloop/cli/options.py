@@ -30,6 +30,14 @@ Instructions = Annotated[str, typer.Option("--instructions", help="The system me
 Python = Annotated[bool, typer.Option("--python", help="Run the code that the agent writes, in a sandbox.")]
 
 
+SkillsFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--skills", help="Folder of skills and a router, from `loraloop skills build`, instead of the base's."
+    ),
+]
+
+
 @dataclass(frozen=True, slots=True)
 class BaseOptions:
     """Which base a command loads, and with which skills."""
@@ -39,14 +47,15 @@ class BaseOptions:
         bool, typer.Option("--bare", help="The base alone: no trained skills, no router; --skill chooses.")
     ] = False
     quantize: Quantize = None
+    skills_folder: SkillsFolder = None
 
     def open(self, quiet: bool = False) -> Runtime:
-        """Loads the base with the shipped skills, the user's own skills and the router, or bare.
+        """Loads the base with its skills and router, or bare; see `open_runtime`.
 
         Args:
             quiet: Show no progress.
         """
-        return open_runtime(self.base, self.quantize, quiet, self.bare)
+        return open_runtime(self.base, self.quantize, quiet, self.bare, self.skills_folder)
 
 
 AllowLocal = Annotated[

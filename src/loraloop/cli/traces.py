@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from loraloop.cli.options import AsJson, BaseName, Quantize, ToolSources, command
+from loraloop.cli.options import AsJson, BaseName, Quantize, SkillsFolder, ToolSources, command
 from loraloop.loading import forced_skills, open_runtime
 from loraloop.render.console import console, print_json, print_line
 from loraloop.tool_schemas.errors import InputError
@@ -88,6 +88,7 @@ def replay(
     ] = None,
     base: BaseName = "",
     quantize: Quantize = None,
+    skills: SkillsFolder = None,
     save: Annotated[Path | None, typer.Option("--save", help="Write the new run's trace here.")] = None,
     times: Times = False,
     full: Full = False,
@@ -104,7 +105,7 @@ def replay(
         raise InputError("--live-tools needs the tools: give --tools or --mcp as the run had them")
     bare = trace.runtime.router.kind == "Unrouted"
     used = trace.runtime.base
-    runtime = open_runtime(base or used.name, quantize or (None if base else used.form), as_json, bare)
+    runtime = open_runtime(base or used.name, quantize or (None if base else used.form), as_json, bare, skills)
     forced_skills(runtime, skill or [])
     found = again(trace, runtime, tools=given, live=live_tools)
     if save is not None and found.trace is not None:

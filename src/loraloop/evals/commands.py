@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from loraloop.cli.options import BaseName, SkillsFolder
 from loraloop.loading import open_base
 from loraloop.render.console import console
 
@@ -23,7 +24,6 @@ DataPaths = Annotated[
     list[Path],
     typer.Option("--data", help="File of records, or the folder that holds tools/, code/ and retrieval/; repeatable."),
 ]
-BaseName = Annotated[str, typer.Option("--base", help="A name of `loraloop bases`, folder, GGUF file, or hub id.")]
 SkillFolder = Annotated[
     str | None, typer.Option("--skill", help="Folder of a skill, or none; by default the shipped one of the base.")
 ]
@@ -251,6 +251,7 @@ def desk(
     ] = None,
     world: Annotated[list[str] | None, typer.Option("--world", help="Only this world; repeatable.")] = None,
     base: BaseName = BASE,
+    skills: SkillsFolder = None,
     skill: SkillFolders = None,
     bare: Annotated[
         bool, typer.Option("--bare", help="No router: each request first meets the tools skill, then the base.")
@@ -268,14 +269,14 @@ def desk(
     Strict about effects: the right call with the right arguments, nothing changed that nobody asked for. Lenient about
     words: an answer states the fact that counts, in any usual format. Every call is approved. docs/desk.md has more.
     """
-    from loraloop.agent.bare import bare_runtime
     from loraloop.evals.desk.runner import report, run
     from loraloop.evals.desk.world import SHIPPED, load_worlds
-    from loraloop.loading import forced_skills
+    from loraloop.loading import forced_skills, open_runtime
     from loraloop.render.scores import desk_table, show_failures
 
     found = load_worlds(worlds or SHIPPED, world or ())
-    runtime = bare_runtime(open_base(base)) if bare else _load_runtime(base, None, None)
+    own = bare or skills is not None
+    runtime = open_runtime(base, bare=bare, skills=skills) if own else _load_runtime(base, None, None)
     forced_skills(runtime, skill or [])
 
     def step(row: Mapping[str, Any]) -> None:

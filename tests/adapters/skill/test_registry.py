@@ -40,6 +40,20 @@ def test_a_registered_skill_is_found_by_its_name(tmp_path: Path, tiny_base: Base
     assert registry.registered() == {}
 
 
+def test_a_folder_alone_means_the_skills_and_the_router_in_it(tmp_path: Path, tiny_base: Base) -> None:
+    for name in ("mine", "yours"):
+        blank_skill(tiny_base, name).save(tmp_path / "out" / name)
+    assert Runtime.load(tiny_base, skills=tmp_path / "out", router=Unrouted()).skills[:] == ("mine", "yours", "tools")
+    assert registry.built_skills(tmp_path / "out" / "mine") == ([tmp_path / "out" / "mine"], None)
+    (tmp_path / "out" / "router").mkdir()
+    (tmp_path / "out" / "router" / "router.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(SkillError, match=r"damaged|no router"):  # the one beside the skills is read
+        Runtime.load(tiny_base, skills=str(tmp_path / "out"))
+    for wrong in (tmp_path, tmp_path / "nowhere", "tools"):
+        with pytest.raises(SkillError, match=r"no skills in .*skills build"):
+            Runtime.load(tiny_base, skills=wrong)
+
+
 def test_all_skills_are_those_that_fit_the_base(tmp_path: Path, tiny_base: Base) -> None:
     other = random_base(0, layers=1)
     place = registry.register(made(other, tmp_path / "a"), "mine")

@@ -53,6 +53,8 @@ def test_bad_input_is_one_line_that_says_what_to_do(run, tmp_path):
     assert "passage 0" in refused(run("run", "x", "--passages", str(broken)))
     assert "max_steps" in refused(run("run", "x", "--max-steps", "0"))
     assert "error" in refused(run("run", "x", "--base", str(tmp_path / "no-model")))
+    assert "skills build" in refused(run("run", "x", "--skills", str(tmp_path / "no-skills")))
+    assert "give one of them" in refused(run("run", "x", "--bare", "--skills", str(tmp_path)))
 
 
 def test_bases_are_listed_with_what_is_here(run, base):
