@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,10 +30,11 @@ _SECRETS = re.compile(
     r"|\bAKIA[0-9A-Z]{16}\b|\bAIza[\w-]{30,}|\bhf_[A-Za-z0-9]{20,}"
     r"|(?<![\w-])eyJ[\w-]{5,}\.[\w-]{5,}\.[\w-]{5,}"
     r"|(?<=Bearer )[\w.~+/=-]{8,}"
-    r"|(?i:(?<=password[:=])|(?<=password[:=] )|(?<=password is )|(?<=passwd=)|(?<=secret[:=])|(?<=token[:=])"
-    r"|(?<=api_key[:=])|(?<=apikey[:=])|(?<=api key is ))[^\s\"',;]{4,}",
+    r"|(?i:(?P<named>(?:password|passwd|secret|token|api[ _-]?key)[\"']?(?: ?[:=] ?| is )[\"']?))[^\s\"',;]{4,}",
     re.DOTALL,
 )
+_NAMED = re.compile("(?i).*(?:password|passwd|passphrase|secret|token|api_?key)")
+"""Names of fields whose texts are secret, whatever their form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +138,41 @@ def from_traces(place: Path, contract: Literal["calls", "text"] = "calls", tools
         for path in paths:
             _of_trace(found, path, contract)
     for rows in (found.records, found.pairs):
-        rows[:] = _distinct(over_texts(row, redacted) for row in rows)
+        rows[:] = _distinct(_without_secrets(row) for row in rows)
     return found
 
 
 def redacted(text: str) -> str:
     """The text without keys, tokens, passwords and private keys that give themselves away by their form."""
-    return _SECRETS.sub(REDACTED, text)
+    return _SECRETS.sub(lambda match: (match["named"] or "") + REDACTED, text)
+
+
+def _without_secrets(row: dict[str, Any]) -> dict[str, Any]:
+    """A record without secrets: texts of secret fields are replaced wherever they stand in it, then those of a form."""
+    secret: set[str] = set()
+
+    def find(value: Any, key: str = "") -> None:
+        if isinstance(value, str):
+            if _NAMED.match(key) and len(value) >= 4:
+                secret.add(value)
+            elif value[:1] in ("[", "{"):  # calls and results as the transcript has them
+                with suppress(ValueError, RecursionError):
+                    find(json.loads(value))
+        elif isinstance(value, dict):
+            for name, item in value.items():
+                find(item, name)
+        elif isinstance(value, list):
+            for item in value:
+                find(item, key)
+
+    def clean(text: str) -> str:
+        for value in sorted(secret, key=len, reverse=True):
+            text = text.replace(value, REDACTED)
+        return redacted(text)
+
+    find(row)
+    cleaned: dict[str, Any] = over_texts(row, clean)
+    return cleaned
 
 
 def _of_trace(found: Harvest, path: Path, contract: str) -> None:

@@ -38,7 +38,7 @@ def ran(folder: Path, *steps: Any, prompt: str = "How is Oslo?", **options: Any)
 
 def checked(path: Path, contract: str = "calls") -> list[Any]:
     checker = Checker()
-    found = checker.check(read_file(path, Reading(contract)))
+    found = checker.check(read_file(path, Reading(contract, source="me")))
     assert not [finding for finding in checker.findings if finding.severity == "error"], checker.findings
     return found
 
@@ -78,6 +78,7 @@ def test_ratings_and_corrections(tmp_path: Path) -> None:
     out.parent.mkdir()
     records, pairs = found.write(out)
     assert len(checked(records)) == 2 and checked(pairs)[0].rejected
+    assert {record.source for record in checked(records)} == {"me (runs, corrected)", "me (runs, rated good)"}
     assert [row["completion"] for row in from_traces(tmp_path, "text").records] == ["Hello!"]
     with pytest.raises(InputError, match="no step 7"):
         rate(wrong, "bad", step=7)
@@ -124,6 +125,23 @@ def test_secrets_are_replaced(secret: str, tmp_path: Path) -> None:
     assert redacted("Order A-1042 costs 12.50 and the word secretary stays.").count("[redacted]") == 0
     ran(tmp_path, calls(weather={"city": "Oslo"}), "Sunny.", prompt=f"How is Oslo? My key is {secret}")
     assert secret not in json.dumps(from_traces(tmp_path).records)
+
+
+def test_what_a_field_calls_secret_is_replaced_in_the_whole_record(tmp_path: Path) -> None:
+    def log_in(user: str, password: str) -> dict[str, str]:
+        return {"session_token": "q7-x9", "user": user}
+
+    tracer = Tracer()
+    steps = calls(log_in={"user": "ada", "password": "tulip99"}), calls(log_in={"user": "bob", "password": "rose77"})
+    agent = Agent(ScriptedRuntime(*steps, "Both are in."), [log_in], hooks=[tracer])
+    agent.run_sync("Log in ada with tulip99, then bob with rose77.")
+    trace = tracer.last.save(tmp_path / "one.json")
+    rate(trace, "bad", '[{"name":"log_in","arguments":{"user":"ada","password":"lily55"}}]')
+    found = from_traces(tmp_path)
+    text = json.dumps([found.records, found.pairs])
+    assert found.pairs and not [word for word in ("tulip99", "rose77", "lily55", "q7-x9") if word in text]
+    assert found.records[0]["tools"][0]["parameters"]["properties"]["password"] == {"type": "string"}
+    assert redacted('{"api_key": "abcd", "user": "ada"}') == '{"api_key": "[redacted]", "user": "ada"}'
 
 
 @pytest.mark.parametrize("text", ["-eyJ" * 100_000, "-----BEGIN PRIVATE KEY-----" * 15_000, "Bearer " * 60_000])

@@ -185,13 +185,19 @@ def _single(form: str, row: Mapping[str, Any], how: Reading, place: RecordPlace)
         completion=completion,
         contract=how.contract,
         place=place,
-        source=how.source,
+        source=_source(row, how),
         license=how.license,
         tools=tools,
         passages=passages,
         gold=gold,
         rejected=rejected,
     )
+
+
+def _source(row: Mapping[str, Any], how: Reading) -> str:
+    """The name of the source; for a record of a real run (`loraloop data from-traces`) also why it was taken."""
+    origin = row.get("origin")
+    return f"{how.source} (runs, {origin['why']})" if isinstance(origin, dict) and "why" in origin else how.source
 
 
 def _worse(said: Any, contract: str, passages: tuple[Passage, ...], tools: tuple[dict[str, Any], ...]) -> str:
