@@ -175,12 +175,9 @@ def build(order: BuildOrder, *, base: Base | None = None, observer: Watch | None
     watch, start = observer or Watch(quiet=True), time.perf_counter()
     loaded = base or load(order, watch)
     documents = {name: skill_document(name, loaded, order) for name in order.skills}
-    notes = [
-        f"{name} is left out: all its records stand on public sets (--data)"
-        for name in documents
-        if not documents[name]
-    ]
-    if not any(documents.values()):
+    absent = [name for name, document in documents.items() if document is None]
+    notes = [f"{name} is left out: all its records stand on public sets (--data)" for name in absent]
+    if len(absent) == len(documents):
         raise InputError("; ".join(notes) or "name at least one skill")
     if order.data is None:
         notes.append("without --data all else is trained on the records of this package alone, not on public sets")
@@ -191,7 +188,7 @@ def build(order: BuildOrder, *, base: Base | None = None, observer: Watch | None
     if not (router / "router.json").is_file():
         run_router_recipe(router_document(loaded, order), output=router, base=loaded, observer=watch)
     card = json.loads((router / "router.json").read_text(encoding="utf-8"))["card"]
-    facts = {"command": command_line(), "machine": machine(), "versions": versions(PACKAGES)}
+    facts = {"base": order.base, "quantize": order.quantize, "command": command_line(), "machine": machine()}
     report = BuildReport(
         base=f"{loaded.name} ({loaded.form})",
         folder=order.out,
@@ -199,12 +196,7 @@ def build(order: BuildOrder, *, base: Base | None = None, observer: Watch | None
         router=router,
         router_scores=card["scores"],
         notes=notes,
-        facts={
-            **facts,
-            "base": order.base,
-            "quantize": order.quantize,
-            "seconds": round(time.perf_counter() - start, 1),
-        },
+        facts={**facts, "versions": versions(PACKAGES), "seconds": round(time.perf_counter() - start, 1)},
     )
     report.write()
     return report

@@ -147,7 +147,7 @@ def redacted(text: str) -> str:
     return _SECRETS.sub(lambda match: (match["named"] or "") + REDACTED, text)
 
 
-def _without_secrets(row: dict[str, Any]) -> dict[str, Any]:
+def _without_secrets(row: dict[str, Any]) -> Any:
     """A record without secrets: texts of secret fields are replaced wherever they stand in it, then those of a form."""
     secret: set[str] = set()
 
@@ -158,12 +158,9 @@ def _without_secrets(row: dict[str, Any]) -> dict[str, Any]:
             elif value[:1] in ("[", "{"):  # calls and results as the transcript has them
                 with suppress(ValueError, RecursionError):
                     find(json.loads(value))
-        elif isinstance(value, dict):
-            for name, item in value.items():
+        elif isinstance(value, dict | list):
+            for name, item in value.items() if isinstance(value, dict) else ((key, item) for item in value):
                 find(item, name)
-        elif isinstance(value, list):
-            for item in value:
-                find(item, key)
 
     def clean(text: str) -> str:
         for value in sorted(secret, key=len, reverse=True):
@@ -171,8 +168,7 @@ def _without_secrets(row: dict[str, Any]) -> dict[str, Any]:
         return redacted(text)
 
     find(row)
-    cleaned: dict[str, Any] = over_texts(row, clean)
-    return cleaned
+    return over_texts(row, clean)
 
 
 def _of_trace(found: Harvest, path: Path, contract: str) -> None:

@@ -32,9 +32,7 @@ Python = Annotated[bool, typer.Option("--python", help="Run the code that the ag
 
 SkillsFolder = Annotated[
     Path | None,
-    typer.Option(
-        "--skills", help="Folder of skills and a router, from `loraloop skills build`, instead of the base's."
-    ),
+    typer.Option("--skills", help="Folder of skills and router, from `loraloop skills build`, in place of the base's."),
 ]
 
 
