@@ -62,56 +62,29 @@ class BuildOrder:
 
 
 @dataclass(frozen=True, slots=True)
-class BuiltSkill:
-    """A skill that was built.
-
-    Attributes:
-        name: Of the skill.
-        folder: Where it lies.
-        report: What its training reported, as JSON data.
-        threshold: The threshold on its card and its rates; None where it has none.
-    """
-
-    name: str
-    folder: Path
-    report: Mapping[str, Any]
-    threshold: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class BuildReport:
     """What was built for a base.
 
     Attributes:
         base: The base's name and form.
         folder: Where everything lies.
-        skills: The skills, in the order in which they were built.
-        router: The router's folder.
-        router_scores: Its scores on sources that were left out.
+        skills: What was trained and measured of each skill, and its threshold, by name.
+        router: The router's scores on sources that were left out.
         notes: What is worth saying aloud.
         facts: Command, machine, versions and seconds.
     """
 
     base: str
     folder: Path
-    skills: Sequence[BuiltSkill]
-    router: Path
-    router_scores: Mapping[str, float]
+    skills: Mapping[str, Mapping[str, Any]]
+    router: Mapping[str, float]
     notes: Sequence[str] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        skills = {
-            skill.name: {
-                "folder": skill.folder.name,
-                "evaluation": skill.report["evaluation"],
-                "training": skill.report["training"],
-                "threshold": skill.threshold,
-            }
-            for skill in self.skills
-        }
-        router = {"folder": self.router.name, "scores": dict(self.router_scores)}
-        told = {"base": self.base, "skills": skills, "router": router, "notes": list(self.notes)}
+        parts = ("evaluation", "training", "threshold")
+        skills = {name: {part: found[part] for part in parts} for name, found in self.skills.items()}
+        told = {"base": self.base, "skills": skills, "router": dict(self.router), "notes": list(self.notes)}
         return {**told, "facts": dict(self.facts)}
 
     def markdown(self) -> str:
@@ -119,16 +92,14 @@ class BuildReport:
         from loraloop.adapters.training.recipe.report import interval
 
         rows = ["| skill | measure | n | bare base, same grammar | skill |", "| --- | --- | ---: | ---: | ---: |"]
-        for skill in self.skills:
-            if not (found := skill.report["evaluation"]):
+        for name, told in self.skills.items():
+            if not (found := told["evaluation"]):
                 continue
             main, scores = found["main"], found["scores"]
             cells = " | ".join(interval(scores[system], main) for system in ("base", "skill"))
-            rows.append(f"| {skill.name} | {main.replace('_', ' ')} | {found['n']} | {cells} |")
-        router = [f"- {name.replace('_', ' ')}: {value:.3f}" for name, value in self.router_scores.items()]
-        form = self.facts["quantize"]
-        options = f"--base {self.facts['base']}" + (f" --quantize {form}" if form else "")
-        given = f'"{self.facts["base"]}"' + (f', quantize="{form}"' if form else "")
+            rows.append(f"| {name} | {main.replace('_', ' ')} | {found['n']} | {cells} |")
+        router = [f"- {name.replace('_', ' ')}: {value:.3f}" for name, value in self.router.items()]
+        form = f" --quantize {form}" if (form := self.facts["quantize"]) else ""
         return "\n".join(
             [
                 f"# Skills of {self.base}\n",
@@ -137,9 +108,8 @@ class BuildReport:
                 "\n## Router\n",
                 *router,
                 *(["\n## Notes\n", *(f"- {note}" for note in self.notes)] if self.notes else []),
-                f"\n## Use\n\n`loraloop run {options} --skills {self.folder}`, or in Python",
-                f'`Runtime.load({given}, skills="{self.folder}")`',
-                "",
+                f"\n## Use\n\n`loraloop run --base {self.facts['base']}{form} --skills {self.folder}`; in Python, give",
+                f'`skills="{self.folder}"` to `Runtime.load`.\n',
             ]
         )
 
@@ -183,7 +153,7 @@ def build(order: BuildOrder, *, base: Base | None = None, observer: Watch | None
         notes.append("without --data all else is trained on the records of this package alone, not on public sets")
     for note in notes:
         watch.say(note)
-    built = [_skill(name, document, loaded, order, watch) for name, document in documents.items() if document]
+    built = {name: _skill(name, document, loaded, order, watch) for name, document in documents.items() if document}
     router = order.out / "router"
     if not (router / "router.json").is_file():
         run_router_recipe(router_document(loaded, order), output=router, base=loaded, observer=watch)
@@ -193,8 +163,7 @@ def build(order: BuildOrder, *, base: Base | None = None, observer: Watch | None
         base=f"{loaded.name} ({loaded.form})",
         folder=order.out,
         skills=built,
-        router=router,
-        router_scores=card["scores"],
+        router=card["scores"],
         notes=notes,
         facts={**facts, "versions": versions(PACKAGES), "seconds": round(time.perf_counter() - start, 1)},
     )
@@ -266,8 +235,11 @@ def router_document(base: Base, order: BuildOrder) -> dict[str, Any]:
     return document
 
 
-def _skill(name: str, document: Mapping[str, Any], base: Base, order: BuildOrder, watch: Watch) -> BuiltSkill:
-    """Trains a skill, or takes the one that an earlier call finished; it appears in its folder whole or not at all."""
+def _skill(name: str, document: Mapping[str, Any], base: Base, order: BuildOrder, watch: Watch) -> dict[str, Any]:
+    """Trains a skill, or takes the one that an earlier call finished; it appears in its folder whole or not at all.
+
+    Returns what its training reported, and its threshold.
+    """
     folder = order.out / name
     asked = json.loads(json.dumps({part: value for part, value in document.items() if part != "output"}))
     if not (folder / "card.json").is_file():
@@ -283,7 +255,7 @@ def _skill(name: str, document: Mapping[str, Any], base: Base, order: BuildOrder
     card, found = (json.loads((folder / part).read_text(encoding="utf-8")) for part in ("card.json", "report.json"))
     if found["recipe"] != asked:
         raise InputError(f"{folder} was built with other options: give those again, or another --out")
-    return BuiltSkill(name, folder, found, card.get("threshold"))
+    return {**found, "threshold": card.get("threshold")}
 
 
 def _tune(name: str, folder: Path, document: Mapping[str, Any], base: Base, count: int, watch: Watch) -> None:

@@ -30,10 +30,7 @@ Instructions = Annotated[str, typer.Option("--instructions", help="The system me
 Python = Annotated[bool, typer.Option("--python", help="Run the code that the agent writes, in a sandbox.")]
 
 
-SkillsFolder = Annotated[
-    Path | None,
-    typer.Option("--skills", help="Folder of skills and router, from `loraloop skills build`, in place of the base's."),
-]
+SkillsFolder = Annotated[Path | None, typer.Option("--skills", help="Folder of `skills build`: skills and a router.")]
 
 
 @dataclass(frozen=True, slots=True)

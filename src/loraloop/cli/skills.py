@@ -185,16 +185,7 @@ def build(
     from loraloop.skill_build import build as built
 
     names = tuple(name.strip() for name in skills.split(",") if name.strip())
-    order = BuildOrder(
-        base=base,
-        out=out,
-        skills=names,
-        data=data,
-        quantize=quantize,
-        minutes=minutes,
-        records=records,
-        measured=measured,
-    )
+    order = BuildOrder(base, out, names, data, quantize, minutes=minutes, records=records, measured=measured)
     watch = Watch(quiet=as_json)
     if not only_plan:
         report = built(order, observer=watch)

@@ -14,7 +14,6 @@ from loraloop.loading import open_base
 from loraloop.render.console import console
 
 if TYPE_CHECKING:
-    from loraloop.agent import Runtime
     from loraloop.render.report import BenchmarkReport
 
 BASE = "smollm2-135m"
@@ -145,6 +144,7 @@ def safety(
     `pipeline` refuses where the screen asks and the verdict is unsafe. Its score, for the area under the ROC curve, is
     (1 + the verdict's probability) / 2 where the screen asks, and half of the screen's probability where it does not.
     """
+    from loraloop.agent import Runtime
     from loraloop.evals.records import data_files, judged_texts
     from loraloop.evals.safety import PEERS, ask, mistakes, report
     from loraloop.render.progress import counting
@@ -155,7 +155,7 @@ def safety(
         if name not in PEERS:
             raise unknown("peer", name, PEERS)
     texts = judged_texts(data_files("safety", data), limit, seed)
-    runtime = _load_runtime(base, [skill or "safety"], router)
+    runtime = Runtime.load(open_base(base), skills=[skill or "safety"], router=router)
     with counting("safety", len(texts)) as step:
         gated, others = ask(runtime, texts, names, outputs, step)
     made = report(_name(json_file, "safety"), "", texts, gated=gated, others=others, runtime=runtime)
@@ -269,14 +269,14 @@ def desk(
     Strict about effects: the right call with the right arguments, nothing changed that nobody asked for. Lenient about
     words: an answer states the fact that counts, in any usual format. Every call is approved. docs/desk.md has more.
     """
+    from loraloop.agent import Runtime
     from loraloop.evals.desk.runner import report, run
     from loraloop.evals.desk.world import SHIPPED, load_worlds
     from loraloop.loading import forced_skills, open_runtime
     from loraloop.render.scores import desk_table, show_failures
 
     found = load_worlds(worlds or SHIPPED, world or ())
-    own = bare or skills is not None
-    runtime = open_runtime(base, bare=bare, skills=skills) if own else _load_runtime(base, None, None)
+    runtime = open_runtime(base, bare=bare, skills=skills) if bare or skills else Runtime.load(open_base(base))
     forced_skills(runtime, skill or [])
 
     def step(row: Mapping[str, Any]) -> None:
@@ -303,12 +303,6 @@ def _words(text: str) -> list[str]:
 
 def _name(json_file: Path | None, usual: str) -> str:
     return json_file.stem if json_file else usual
-
-
-def _load_runtime(base: str, skills: list[str] | None, router: Path | None) -> Runtime:
-    from loraloop.agent import Runtime
-
-    return Runtime.load(open_base(base), skills=skills, router=router)
 
 
 def _finish(report: BenchmarkReport, json_file: Path | None) -> None:

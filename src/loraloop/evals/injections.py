@@ -20,7 +20,7 @@ from loraloop.evals.kept import Kept
 from loraloop.render.progress import counting
 from loraloop.render.report import BenchmarkReport
 from loraloop.router.decision import NONE
-from loraloop.tool_schemas.errors import InputError, LoraloopError, unknown
+from loraloop.tool_schemas.errors import LoraloopError, unknown
 from loraloop.tool_schemas.jsontext import dumps
 
 if TYPE_CHECKING:
@@ -74,19 +74,13 @@ def guards(runtime: Runtime, wanted: Sequence[str] | None = None) -> dict[str, G
 
 def runtime_of(base: Base, skills: Sequence[str]) -> Runtime:
     """The base with skills from folders, or with the shipped ones and their router, or bare."""
-    from loraloop.adapters.bank.bank import Bank
-    from loraloop.adapters.skill.skill import Skill, library
+    from loraloop.adapters.skill.skill import library
     from loraloop.agent.bare import Unrouted, bare_runtime
     from loraloop.agent.runtime import Runtime
 
     if not skills:
         return Runtime.load(base) if "tools" in library(base.name) else bare_runtime(base)
-    bank = Bank(base)
-    for folder in skills:
-        bank.add(Skill.load(Path(folder)))
-    if not bank.with_contract("calls"):
-        raise InputError("none of the skills calls tools: give the folder of one that does")
-    return Runtime(base, bank, Unrouted())
+    return Runtime.load(base, skills=skills, router=Unrouted())
 
 
 def evaluate(

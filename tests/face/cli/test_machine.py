@@ -22,20 +22,21 @@ def on_random(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_findings_say_what_fits_and_what_to_do(
-    run: Any, on_random: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    run: Any, base: Base, on_random: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("LORALOOP_SKILLS", str(tmp_path))
+    monkeypatch.setattr("loraloop.router.eyes._embedded", lambda: base)
     register(library()["tools"], "mine")
     code, out, _ = run("doctor", "--json")
     told = json.loads(out)
     found = {each["what"]: each for each in told["findings"]}
     assert found["torch"]["ok"] and found["base"]["ok"] and found["device"]["ok"]
     assert found["self-test"]["ok"] and " tokens in " in found["self-test"]["found"]
-    assert not found["router"]["ok"] and "fit one" in found["router"]["todo"]  # it was fitted on another base
+    assert found["router"]["ok"] and "embedded" in found["router"]["found"]  # the random base has none of its own
     assert not found["skill mine"]["ok"] and "--base" in found["skill mine"]["todo"]
-    assert (code, told["ok"]) == (1, False)
+    assert (code, told["ok"]) == (0, True)
     lines = run("doctor")[1].splitlines()
-    assert any(line.startswith("BAD router") for line in lines) and any(line.startswith("ok  torch") for line in lines)
+    assert any(line.startswith("ok  router") for line in lines) and any(line.startswith("ok  torch") for line in lines)
 
 
 def test_a_base_that_is_not_there_is_a_finding(run: Any) -> None:
