@@ -43,7 +43,8 @@ class Rating:
 
     Attributes:
         rating: Whether the run did what was wanted.
-        correct: What a step should have written: a list of calls, or the text of the answer; None if nobody said.
+        correct: What a step should have written: a list of calls, what it should have asked for, or the text of the
+            answer; None if nobody said.
         step: The step that `correct` is about; None for the first one that could call, or the last one for a text.
     """
 
@@ -84,12 +85,13 @@ def rate(trace: Path, rating: Literal["good", "bad"], correct: str = "", step: i
     Args:
         trace: The file of the trace.
         rating: Whether the run did what was wanted.
-        correct: What should have been written: a JSON list of calls, or the text of the answer.
+        correct: What should have been written: a JSON list of calls, `{"ask": ["argument"]}`, or the text of the answer.
         step: The step that it is about; see `Rating`.
 
     Raises:
         InputError: The trace cannot be read, has no such step, or the calls do not fit its tools.
     """
+    from loraloop.adapters.training.data.record import completed
     from loraloop.adapters.training.trainer.whole import write_text
     from loraloop.agent.tracing.trace import Trace
     from loraloop.tool_schemas import Tool, parse_calls
@@ -101,6 +103,8 @@ def rate(trace: Path, rating: Literal["good", "bad"], correct: str = "", step: i
     if correct.lstrip().startswith("["):
         tools = [Tool.from_schema(tool, on_unsupported="check") for tool in _tools(loaded)]
         meant = [{"name": call.name, "arguments": call.arguments} for call in parse_calls(correct, tools)]
+    elif correct.replace(" ", "").startswith('{"ask":'):
+        meant = json.loads(completed(correct, "calls")[0])
     path = trace.with_name(trace.name.removesuffix(".json") + RATED)
     write_text(path, dumps({"rating": rating, "correct": meant, "step": step}) + "\n")
     return path
@@ -236,7 +240,7 @@ class _Writer:
         """The step that the rating corrects, if it corrects one of this contract."""
         if self.rating is None or self.rating.correct is None:
             return None
-        if (contract == "calls") != isinstance(self.rating.correct, list):
+        if (contract == "calls") == isinstance(self.rating.correct, str):
             return None
         if self.rating.step is not None:
             return self.rating.step

@@ -44,7 +44,8 @@ def rate(
     file: TraceFile,
     rating: Annotated[Literal["good", "bad"], typer.Argument(help="good or bad.")],
     correct: Annotated[
-        str, typer.Option("--correct", help="What was wanted: a JSON list of calls, or the text of the answer.")
+        str,
+        typer.Option("--correct", help='What was wanted: a JSON list of calls, {"ask": ["argument"]}, or the answer.'),
     ] = "",
     step: Annotated[int | None, typer.Option("--step", min=0, help="The step that --correct is about.")] = None,
 ) -> None:
