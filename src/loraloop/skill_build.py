@@ -25,6 +25,8 @@ TUNED = ("tools", "retrieval", "safety")
 SMALL, LARGE = "smollm2-135m", "qwen2.5-coder-1.5b"
 SMALL_PARAMETERS = 400_000_000
 """Parameters up to which a base is trained like the embedded one."""
+LEAST_SHARE = 0.1
+"""Share of the system messages that a router's states are read under, at least."""
 REFUSED = 0.02
 """Share of safe validation texts that the safety skill may refuse."""
 
@@ -40,9 +42,8 @@ class BuildOrder:
         data: The folder of public sets. Without it the skills learn from the records of this package alone.
         quantize: The form that the base is served in.
         minutes: Most minutes that a skill is trained; its schedule fits into them.
-        records: Most training records of a skill; the schedule shrinks with them.
+        records: Most training records of a skill; the schedule and the states of the router shrink with them.
         measured: Most held-out records that a skill is measured on; twice as many choose its threshold.
-        router_share: Of the frozen system messages that the router's states are read under; fewer are faster.
     """
 
     base: str
@@ -53,7 +54,6 @@ class BuildOrder:
     minutes: float | None = None
     records: int | None = None
     measured: int = 100
-    router_share: float | None = None
 
     def __post_init__(self) -> None:
         for name in self.skills:
@@ -230,8 +230,8 @@ def router_document(base: Base, order: BuildOrder) -> dict[str, Any]:
     document["base"] = {"name": order.base, "quantize": order.quantize}
     if order.data is not None:
         document["folder"] = str(order.data)
-    if order.router_share is not None:
-        document["share"] = order.router_share
+    if order.records is not None:
+        document["share"] = max(LEAST_SHARE, document.get("share", 1.0) * min(1.0, order.records / 2000))
     return document
 
 

@@ -85,7 +85,7 @@ def rate(trace: Path, rating: Literal["good", "bad"], correct: str = "", step: i
     Args:
         trace: The file of the trace.
         rating: Whether the run did what was wanted.
-        correct: What should have been written: a JSON list of calls, `{"ask": ["argument"]}`, or the text of the answer.
+        correct: What should have been written: a JSON list of calls, `{"ask": ["argument"]}`, or the answer's text.
         step: The step that it is about; see `Rating`.
 
     Raises:

@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, save_llama: Any) -> Path:
 
 
 def test_a_base_of_ones_own_gets_skills_and_a_router(folder: Path, tmp_path: Path, run: Any) -> None:
-    order = BuildOrder(str(folder), tmp_path / "out", quantize="fp32", records=24, measured=6, router_share=0.06)
+    order = BuildOrder(str(folder), tmp_path / "out", quantize="fp32", records=24, measured=6)
     base = Base.load(str(folder), quantize="fp32")
     assert recipe_folder(base).name == "smollm2-135m"
     report = build(replace(order, skills=("safety", "code")), base=base)
@@ -65,11 +65,10 @@ def test_a_base_of_ones_own_gets_skills_and_a_router(folder: Path, tmp_path: Pat
 @pytest.mark.slow
 def test_a_killed_build_goes_on(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    order = BuildOrder(str(folder), out, ("safety",), quantize="fp32", records=400, measured=6, router_share=0.06)
+    order = BuildOrder(str(folder), out, ("safety",), quantize="fp32", records=400, measured=6)
     script = (
         "import sys; from pathlib import Path; from loraloop.skill_build import BuildOrder, build\n"
-        "build(BuildOrder(sys.argv[1], Path(sys.argv[2]), ('safety',), quantize='fp32', records=400, measured=6,"
-        " router_share=0.06))"
+        "build(BuildOrder(sys.argv[1], Path(sys.argv[2]), ('safety',), quantize='fp32', records=400, measured=6))"
     )
     child = subprocess.Popen([sys.executable, "-c", script, str(folder), str(out)])
     log, state = (out / "work" / "safety" / "checkpoints" / name for name in ("log.jsonl", "state.pt"))
@@ -86,7 +85,7 @@ def test_a_killed_build_goes_on(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_plan_measures_and_writes_nothing(folder: Path, tmp_path: Path) -> None:
-    order = BuildOrder(str(folder), tmp_path / "out", skills=("safety",), records=200, router_share=0.03)
+    order = BuildOrder(str(folder), tmp_path / "out", skills=("safety",), records=200)
     base = Base.load(str(folder), quantize="fp32")
     skill, router = plan(order, base)
     assert skill.steps == 24 and skill.seconds > 0 and skill.disk_mb > 0 and skill.memory_mb > 0
