@@ -144,16 +144,13 @@ def build(order: BuildOrder, *, base: Base | None = None, observer: Watch | None
 
     watch, start = observer or Watch(quiet=True), time.perf_counter()
     loaded = base or load(order, watch)
-    documents = {name: skill_document(name, loaded, order) for name in order.skills}
-    absent = [name for name, document in documents.items() if document is None]
-    notes = [f"{name} is left out: all its records stand on public sets (--data)" for name in absent]
-    if len(absent) == len(documents):
+    notes = left_out(order, loaded)
+    documents = {name: document for name in order.skills if (document := skill_document(name, loaded, order))}
+    if not documents:
         raise InputError("; ".join(notes) or "name at least one skill")
-    if order.data is None:
-        notes.append("without --data all else is trained on the records of this package alone, not on public sets")
     for note in notes:
         watch.say(note)
-    built = {name: _skill(name, document, loaded, order, watch) for name, document in documents.items() if document}
+    built = {name: _skill(name, document, loaded, order, watch) for name, document in documents.items()}
     router = order.out / "router"
     if not (router / "router.json").is_file():
         run_router_recipe(router_document(loaded, order), output=router, base=loaded, observer=watch)
@@ -220,6 +217,15 @@ def skill_document(name: str, base: Base, order: BuildOrder) -> dict[str, Any] |
     document["base"] = {"name": order.base, "quantize": order.quantize}
     document["output"] = {"folder": str(order.out.resolve() / "work" / name), "register": False}
     return document
+
+
+def left_out(order: BuildOrder, base: Base) -> list[str]:
+    """What an order leaves out for want of public sets, in words."""
+    if order.data is not None:
+        return []
+    absent = [name for name in order.skills if skill_document(name, base, order) is None]
+    notes = [f"{name} is left out: all its records stand on public sets (--data)" for name in absent]
+    return [*notes, "without --data nothing is learned from public sets, only from the records of this package"]
 
 
 def router_document(base: Base, order: BuildOrder) -> dict[str, Any]:

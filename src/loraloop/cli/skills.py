@@ -181,7 +181,7 @@ def build(
     """
     from loraloop.build_plan import plan
     from loraloop.render.training import Watch, clock
-    from loraloop.skill_build import BuildOrder, load
+    from loraloop.skill_build import BuildOrder, left_out, load
     from loraloop.skill_build import build as built
 
     names = tuple(name.strip() for name in skills.split(",") if name.strip())
@@ -194,7 +194,7 @@ def build(
         else:
             console().print(report.markdown(), markup=False, soft_wrap=True)
         return
-    parts = plan(order, load(order, watch), gpu)
+    parts = plan(order, loaded := load(order, watch), gpu)
     if as_json:
         print_json([part.to_dict() for part in parts])
         return
@@ -206,6 +206,7 @@ def build(
         table.add_row(part.name, f"{part.steps:,}", clock(part.seconds), *sizes)
     console().print(table)
     console().print(f"{clock(sum(part.seconds for part in parts))} in all, without the evaluation")
+    console().print("\n".join(left_out(order, loaded)), markup=False)
 
 
 def _folder_of(name: str, base: str) -> Path:
