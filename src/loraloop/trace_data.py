@@ -34,7 +34,7 @@ _SECRETS = re.compile(
     re.DOTALL,
 )
 _NAMED = re.compile("(?i).*(?:password|passwd|passphrase|secret|token|api_?key)")
-"""Names of fields whose texts are secret, whatever their form."""
+"""Names of fields that hold secrets, whatever form these have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +61,13 @@ class Harvest:
         records: In the form `calls`, or `messages` for texts.
         pairs: In the form `preference`: what a person put in the place of what the skill wrote.
         left_out: How many steps gave no record, by reason.
+        secrets: What the runs' calls and results called a password, token, secret or key.
     """
 
     records: list[dict[str, Any]] = field(default_factory=list)
     pairs: list[dict[str, Any]] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
+    secrets: set[str] = field(default_factory=set)
 
     def write(self, out: Path) -> tuple[Path, ...]:
         """Writes the records to `out` and the pairs, if any, to `NAME.pairs.jsonl` beside it; returns the files."""
@@ -141,8 +143,11 @@ def from_traces(place: Path, contract: Literal["calls", "text"] = "calls", tools
             raise InputError(f"{place} holds no traces: name a folder that `loraloop run --trace` writes to")
         for path in paths:
             _of_trace(found, path, contract)
+    found.secrets.update(_secrets([found.records, found.pairs]))
+    named = "|".join(map(re.escape, sorted(found.secrets, key=len, reverse=True)))
+    known = re.compile(rf"(?<!\w)(?:{named})(?!\w)" if named else r"(?!)")
     for rows in (found.records, found.pairs):
-        rows[:] = _distinct(_without_secrets(row) for row in rows)
+        rows[:] = _distinct(over_texts(row, lambda text: redacted(known.sub(REDACTED, text))) for row in rows)
     return found
 
 
@@ -151,28 +156,16 @@ def redacted(text: str) -> str:
     return _SECRETS.sub(lambda match: (match["named"] or "") + REDACTED, text)
 
 
-def _without_secrets(row: dict[str, Any]) -> Any:
-    """A record without secrets: texts of secret fields are replaced wherever they stand in it, then those of a form."""
-    secret: set[str] = set()
-
-    def find(value: Any, key: str = "") -> None:
-        if isinstance(value, str):
-            if _NAMED.match(key) and len(value) >= 4:
-                secret.add(value)
-            elif value[:1] in ("[", "{"):  # calls and results as the transcript has them
-                with suppress(ValueError, RecursionError):
-                    find(json.loads(value))
-        elif isinstance(value, dict | list):
-            for name, item in value.items() if isinstance(value, dict) else ((key, item) for item in value):
-                find(item, name)
-
-    def clean(text: str) -> str:
-        for value in sorted(secret, key=len, reverse=True):
-            text = text.replace(value, REDACTED)
-        return redacted(text)
-
-    find(row)
-    return over_texts(row, clean)
+def _secrets(value: Any, key: str = "") -> Iterator[str]:
+    """What fields with secret names hold, also in texts that are JSON, as transcripts have calls and results."""
+    if isinstance(value, dict | list):
+        for name, item in value.items() if isinstance(value, dict) else ((key, item) for item in value):
+            yield from _secrets(item, name)
+    elif isinstance(value, str) and _NAMED.fullmatch(key) and len(value) > 4:
+        yield value
+    elif isinstance(value, str) and value[:1] in ("[", "{"):
+        with suppress(ValueError, RecursionError):
+            yield from _secrets(json.loads(value))
 
 
 def _of_trace(found: Harvest, path: Path, contract: str) -> None:
@@ -220,6 +213,7 @@ class _Writer:
 
     def run(self, steps: Sequence[Step], messages: Sequence[Message], at: int, contract: str) -> int:
         """Goes through the steps of a run, whose first one follows `messages[:at]`; returns where the run ends."""
+        self.found.secrets.update(_secrets([message.content for message in messages]))
         corrected = self._corrected(steps, contract)
         for place, step in enumerate(steps):
             if at > len(messages):
