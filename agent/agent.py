@@ -16,7 +16,7 @@ from loraloop.agent.checkpoint import Checkpoint
 from loraloop.agent.engine.sampler import Sampling
 from loraloop.agent.guard.guard import Guard, check_guard, default_guard
 from loraloop.agent.hooks import Hook, RunHook, as_hooks
-from loraloop.agent.limits import Limits, check_kind, check_list, check_number
+from loraloop.agent.limits import Limits, check_kind, check_list
 from loraloop.agent.loop.iterate import RunSteps, RunStream
 from loraloop.agent.loop.job import NO_JOURNAL, Job, Journal, check_policy
 from loraloop.agent.loop.run import Run
@@ -25,16 +25,16 @@ from loraloop.agent.output_type import OutputType
 from loraloop.agent.policy import Policy
 from loraloop.agent.result import RunResult, T
 from loraloop.agent.retrieval.index import Changes, Given, PassageIndex
-from loraloop.agent.retrieval.retriever import Retriever, found
+from loraloop.agent.retrieval.retriever import Retriever, find_passages
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.sandbox.sandbox import Sandbox
 from loraloop.agent.sessions.runs import after_approval, as_sessions, in_session
-from loraloop.agent.signing import use_once
 from loraloop.agent.skills.mixture import Mixture
 from loraloop.agent.skills.threads import OnError, awaited, run_all, running_loop
 from loraloop.agent.tools.approval import decided
 from loraloop.agent.tools.calls import PYTHON, Approve, Deny
 from loraloop.agent.tools.python_tool import python_tool
+from loraloop.agent.tools.signing import use_once
 from loraloop.agent.tools.tool_choice import check_names_free
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.grammar.grammar import Choice, Lark, Regex
@@ -72,7 +72,6 @@ class Settings(TypedDict, Generic[D], total=False):
     hooks: Sequence[Hook | RunHook | Callable[[Any], object]]
     deps_type: type[D] | None
     retriever: Retriever | None
-    best: int
     guard: Guard | None
     sessions: Sessions | str | PathLike[str] | None
 
@@ -104,7 +103,6 @@ class Agent(Generic[T, D]):
         sampling: How tokens are drawn; greedy by default.
         python: Whether the programs that the code skill writes are run, in a sandbox; a `Sandbox` also says its limits.
         retriever: Where requests without passages of their own get them from, such as a `PassageIndex`.
-        best: Most passages that a request gets from there.
         output_type: What the base's final answer has to be: a pydantic model, a dataclass, ``Literal``, an enum,
             ``list[int]``, a JSON Schema, `Choice`, `Regex`, `Lark` …; see `OutputType.of`. The result's `value` is the
             answer as such a value. What skills write (calls, code, an answer from passages, a refusal) keeps its form.
@@ -161,7 +159,6 @@ class Agent(Generic[T, D]):
         sampling: Sampling | None = None,
         python: bool | Sandbox = False,
         retriever: Retriever | None = None,
-        best: int = 4,
         output_type: Any = None,
         hooks: Sequence[Hook | RunHook | Callable[[Any], object]] = (),
         deps_type: type[Any] | None = None,
@@ -176,7 +173,6 @@ class Agent(Generic[T, D]):
             ("limits", limits, Limits), ("policy", policy, Policy), ("sampling", sampling, Sampling)
         ):  # fmt: skip
             check_kind(name, value, kind)
-        check_number("best", best, least=1, why=": give the most passages of a request")
         self.runtime = runtime
         self.tools = as_tools(tools)
         self.instructions = instructions
@@ -187,7 +183,6 @@ class Agent(Generic[T, D]):
         self.hooks = as_hooks(hooks)
         self.deps_type = deps_type
         self.retriever = retriever
-        self.best = best
         self.guard = guard
         self.sessions = as_sessions(sessions)
         self._making = Lock()
@@ -427,8 +422,11 @@ class Agent(Generic[T, D]):
         """What a run with these options is asked to do; see `run_sync` for them and for what is raised."""
         guard = self._guarded(guard or self.guard)
         check_deps(deps, self.deps_type, self.tools)
-        searched = passages is None and self.retriever is not None
-        given = found(self.runtime, self.retriever, prompt, self.best) if searched else as_passages(passages or ())
+        retriever = self.retriever if passages is None else None
+        if retriever is None:
+            given = as_passages(passages or ())
+        else:
+            given = find_passages(self.runtime, retriever, prompt, self.limits.passages)
         check_kind("policy", policy, Policy)
         policy = policy or self.policy
         if tool_choice is not None:
@@ -437,7 +435,7 @@ class Agent(Generic[T, D]):
             policy = replace(policy, skills=(skill, *policy.skills))
         self._check(policy)
         for choice in policy.choices[:1]:
-            self._check_fit(choice, searched or bool(given))
+            self._check_fit(choice, retriever is not None or bool(given))
         begun = () if journal.interrupted else request(prompt, given, messages, self._system, guard.trust_passages)
         asked = {"messages": begun, "passages": given, "deps": deps, "guard": guard}
         return self._job(prompt=prompt, policy=policy, output_type=output_type, **asked)

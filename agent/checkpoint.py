@@ -13,10 +13,10 @@ from typing import Any
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import Passage
-from loraloop.agent.signing import check, sign
 from loraloop.agent.skills.mixture import Mixture
 from loraloop.agent.step import Compaction, Decision, GateRecord, Step, StopReason, plain
 from loraloop.agent.tools.calls import Deny, PendingCall
+from loraloop.agent.tools.signing import check, sign
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.jsontext import dumps, levels
 from loraloop.tool_schemas.schema.untitled import first_problem

@@ -32,6 +32,7 @@ class Limits:
         keep_free: Positions that a step should find free. Where it does not, the oldest results and turns are made
             shorter or left out (`compaction`). None: `step_tokens` and `result_tokens`, at most a third of the
             context. 0: nothing is, and the run ends with `context`.
+        passages: Passages that a request gets from the agent's retriever at most.
         tries: Programs that a code step tries on the request's examples, where they are run.
         priority: Where not all runs fit into one forward of the base, those of a higher priority come first; 1 for a
             run that a person waits for, 0 for the others.
@@ -47,6 +48,7 @@ class Limits:
     tool_retries: int = 2
     result_tokens: int = 1024
     keep_free: int | None = None
+    passages: int = 4
     tries: int = 8
     priority: int = 0
 
@@ -62,7 +64,7 @@ class Limits:
         return min(self.keep_free, context - 1)
 
     def __post_init__(self) -> None:
-        for name in ("max_steps", "step_tokens", "run_tokens", "concurrent_calls", "tries"):
+        for name in ("max_steps", "step_tokens", "run_tokens", "concurrent_calls", "passages", "tries"):
             check_number(name, getattr(self, name), least=1)
         for name in ("max_tool_calls", "tool_retries"):
             check_number(name, getattr(self, name), least=0)

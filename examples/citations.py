@@ -11,7 +11,7 @@ def main() -> None:
     index = PassageIndex("documents.db")  # a file: the next start reads only what has changed
     changes = index.add(FOLDER)
     print(f"{changes.added} documents are new, {changes.unchanged} were known; {len(index)} passages")
-    agent = Agent(Runtime.load(), retriever=index, best=4)
+    agent = Agent(Runtime.load(), retriever=index)
     result = agent.run_sync("When was the Eiffel Tower finished?")
     print(result.output)
     for passage in result.cited:

@@ -25,19 +25,19 @@ class Retriever(Protocol):
         ...
 
 
-def found(runtime: Runtime, retriever: Retriever | None, question: str, k: int) -> tuple[Passage, ...]:
+def find_passages(runtime: Runtime, retriever: Retriever, question: str, k: int) -> tuple[Passage, ...]:
     """The best passages for a request, as many as fit beside it; none for an empty one.
 
     Args:
         runtime: Whose context they have to fit in.
-        retriever: Where they come from; None gives none.
+        retriever: Where they come from.
         question: The request.
         k: Most passages.
 
     Raises:
         InputError: the retriever gives something else than passages, or two of one id.
     """
-    if retriever is None or not question.strip():
+    if not question.strip():
         return ()
     passages = as_passages(list(retriever.retrieve(question, k))[:k])
     most = runtime.context // SHARE

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from loraloop.agent.sessions.migration import migrate
-from loraloop.agent.sessions.sqlite_file import SqliteFile, create, is_ours
+from loraloop.agent.sqlite_file import SqliteFile, create, is_ours
 from loraloop.tool_schemas.errors import SessionError
 
 FORMAT = 2

@@ -17,7 +17,7 @@ from loraloop.adapters.skill.contracts import Passage
 from loraloop.agent import Agent, Document, Limits, PassageIndex, Policy, Retriever, Runtime
 from loraloop.agent.bare import bare_runtime
 from loraloop.agent.retrieval.documents import cleaned
-from loraloop.agent.retrieval.retriever import found
+from loraloop.agent.retrieval.retriever import find_passages
 from loraloop.tool_schemas.errors import InputError
 
 TOWER = Document("tower.txt", "The Eiffel Tower was finished in 1889. It is 330 metres tall.", "Eiffel Tower")
@@ -157,7 +157,9 @@ def bare(tiny_base: Base) -> Runtime:
 
 
 def test_a_run_is_given_the_best_passages_and_cites_only_them(bare: Runtime, index: PassageIndex) -> None:
-    agent = Agent(bare, retriever=index, best=1, limits=Limits(step_tokens=800), policy=Policy(skills=("retrieval",)))
+    agent = Agent(
+        bare, retriever=index, limits=Limits(step_tokens=800, passages=1), policy=Policy(skills=("retrieval",))
+    )
     result = agent.run_sync("When was the Eiffel Tower finished?")
     assert TOWER.text in result.messages[-2].content + result.messages[-1].content + result.messages[0].content
     assert LOUVRE.text not in str(result.messages)
@@ -188,8 +190,8 @@ def test_documents_make_a_retriever(bare: Runtime, tmp_path: Path) -> None:
     own = Agent(bare, retriever=Own())
     with pytest.raises(InputError, match="your own"):
         own.add_documents(TOWER)
-    assert len(found(bare, Own(), "q", 2)) <= 2
-    many = found(bare, Own(), "q", 500)
+    assert len(find_passages(bare, Own(), "q", 2)) <= 2
+    many = find_passages(bare, Own(), "q", 500)
     assert len(many) < 500 and [passage.id for passage in many] == [f"o{n}" for n in range(len(many))]
-    with pytest.raises(InputError, match="best"):
-        Agent(bare, best=0)
+    with pytest.raises(InputError, match="passages"):
+        Limits(passages=0)
