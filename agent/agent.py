@@ -31,7 +31,7 @@ from loraloop.agent.sandbox.sandbox import Sandbox
 from loraloop.agent.sessions.runs import after_approval, as_sessions, in_session
 from loraloop.agent.skills.mixture import Mixture
 from loraloop.agent.skills.threads import OnError, awaited, run_all, running_loop
-from loraloop.agent.tools.approval import decided
+from loraloop.agent.tools.approval import apply_decisions
 from loraloop.agent.tools.calls import PYTHON, Approve, Deny
 from loraloop.agent.tools.python_tool import python_tool
 from loraloop.agent.tools.signing import use_once
@@ -472,7 +472,7 @@ class Agent(Generic[T, D]):
             prompt=pending.prompt, messages=pending.messages, passages=pending.asked.passages, policy=policy,
             output_type=output_type, deps=deps, guard=guard,
         )  # fmt: skip
-        calls = decided(pending.calls, decisions, job.callable)
+        calls = apply_decisions(pending.calls, decisions, job.callable)
         known = replace(pending, written=replace(pending.written, calls=calls))
         use_once(pending.mark, signed=bool(pending.signature))
         return Run(self.runtime, job, checkpoint=known, journal=journal, hooks=self.hooks, loop=loop)

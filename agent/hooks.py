@@ -110,37 +110,37 @@ class RunFollowers:
         self._followers: list[Follower] = []
 
     def __enter__(self) -> tuple[Hook, ...]:
-        return tuple(map(self._begun, self._hooks))
+        return tuple(map(self._begin_hook, self._hooks))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for follower in self._followers:
-            self._tell(follower.over, error)
+            self._notify(follower.over, error)
 
     def calling(self, call_id: str) -> None:
         """Tells the followers that a call is about to run, in the context where it will."""
         for follower in self._followers:
-            self._tell(follower.calling, call_id)
+            self._notify(follower.calling, call_id)
 
-    def _begun(self, hook: Hook) -> Hook:
+    def _begin_hook(self, hook: Hook) -> Hook:
         if not isinstance(hook.function, RunHook):
             return hook
         try:
             follower = hook.function.begin(self._facts)
         except Exception as error:
-            return _failing(hook, error)
+            return _failing_hook(hook, error)
         self._followers.append(follower)
         return replace(hook, function=follower)
 
-    def _tell(self, what: Callable[[Any], None], said: Any) -> None:
+    def _notify(self, what: Callable[[Any], None], said: Any) -> None:
         try:
             what(said)
         except Exception as error:  # it cannot be told as an event: there is none any more, or another thread reads
             log.warning("the hook %s failed: %s", type(getattr(what, "__self__", what)).__qualname__, error)
 
 
-def _failing(hook: Hook, error: Exception) -> Hook:
+def _failing_hook(hook: Hook, error: Exception) -> Hook:
     """A hook that could not begin: it fails at the run's first event."""
 
     def begin(event: Event) -> None:
@@ -156,15 +156,15 @@ def as_hooks(given: Sequence[Hook | RunHook | Callable[[Any], object]]) -> tuple
     return tuple(each if isinstance(each, Hook) else Hook(each) for each in given)
 
 
-def told(
+def tell_hooks(
     events: Generator[Event, None, None], hooks: Sequence[Hook], loop: asyncio.AbstractEventLoop | None
 ) -> Generator[Event, None, None]:
-    """The same events, each after the hooks were told; a hook's error comes before the event that it was told.
+    """The same events, each one after the hooks have received it. A hook's error comes before the event.
 
     Args:
-        events: A run's.
+        events: The events of a run.
         hooks: Called in their order, in the thread that iterates.
-        loop: Where async hooks are awaited; a loop of their own where None.
+        loop: The event loop of async hooks; where None, each gets a loop of its own.
 
     Raises:
         HookError: A fatal hook failed.

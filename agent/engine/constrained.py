@@ -131,14 +131,14 @@ class GrammarGuide:
         """Takes the forced tokens, into `feed` too; what is wrong with the value that they complete, if anything is."""
         forced = self._state.forced()
         if forced:
-            failed = self._accepted(forced)
+            failed = self._violation_of(forced)
             if failed is not None:
                 return failed
             self._ids.extend(forced)
             feed.extend(forced)
             self.counts.forced += len(forced)
         self._done = self._state.done
-        if self._done or self._snapshots.due(len(self._ids)):
+        if self._done or self._snapshots.is_due(len(self._ids)):
             self._snapshots.update(self._ids)
         return None
 
@@ -158,7 +158,7 @@ class GrammarGuide:
         """Takes a token that was chosen by `logits`; what is wrong with the value that it completes, if anything is."""
         if self._checked is not None:
             self._choices.note(len(self._ids), token, logits)
-        failed = self._accepted((token,))
+        failed = self._violation_of((token,))
         if failed is None:
             self._ids.append(token)
         return failed
@@ -206,7 +206,7 @@ class GrammarGuide:
             self.counts.forced += len(snapshots.path)
         return reason
 
-    def _accepted(self, tokens: Sequence[int]) -> Violation | None:
+    def _violation_of(self, tokens: Sequence[int]) -> Violation | None:
         try:
             self._state.accept(tokens)
         except Violation as violation:
@@ -333,7 +333,7 @@ class _Snapshots:
         fits = path is not None and len(ids) + len(path) <= self.limit
         self.at, self.path = (len(ids), path) if fits and path is not None else first
 
-    def due(self, count: int) -> bool:
+    def is_due(self, count: int) -> bool:
         if not self.known:
             return count % _STRIDE == 0
         slack = self.limit - count - len(self.path)

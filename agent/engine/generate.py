@@ -56,10 +56,10 @@ class Generated:
         retried: Values that failed a check and were decoded again.
         problem: The last check that failed.
         first: `time.perf_counter()` when the first token was known.
-        weighed: Probability of the first of the two openings that were weighed.
-        threshold: From which the first opening is taken.
+        weighed: Probability of the first of the two openings; None where none were weighed.
+        threshold: The probability from which the first opening is chosen.
         tries: Texts that were tried until one passed (`best_of_n`).
-        passed: Whether it passes what it was tried for; None where it was not tried.
+        passed: Whether the text passed its examples; None where it was not tried on any.
     """
 
     ids: list[int] = field(default_factory=list)
@@ -82,13 +82,13 @@ class Generated:
 
 
 class Form(TypedDict, total=False):
-    """What a generation can be told besides its branch, invocation, sampler and budget; see `generate`."""
+    """The options of `generate` besides branch, invocation, sampler and budget."""
 
     stop_ids: Required[frozenset[int]]
     constraint: Constraint | None
     stops: Sequence[str]
     not_first: Tensor | None
-    otherwise: Sequence[int]
+    other_invocation: Sequence[int]
     two_way: TwoWayChoice | None
     clock: Clock | None
 
@@ -103,7 +103,7 @@ def generate(
     constraint: Constraint | None = None,
     stops: Sequence[str] = (),
     not_first: Tensor | None = None,
-    otherwise: Sequence[int] = (),
+    other_invocation: Sequence[int] = (),
     two_way: TwoWayChoice | None = None,
     clock: Clock | None = None,
 ) -> Iterator[Delta | Generated]:
@@ -115,12 +115,12 @@ def generate(
         sampler: Chooses the tokens.
         budget: Tokens and time.
         stop_ids: Tokens that end the text; none of them is kept.
-        constraint: A grammar's fresh state; it has the last word over stop strings, which are not looked at then.
+        constraint: A grammar's fresh state. Stop strings are ignored where there is one.
         stops: Strings that end the text.
         not_first: Ids of tokens with which free text must not begin.
-        otherwise: What starts the turn in place of `invocation` where the likeliest first token is one of those.
-        two_way: Weighs two openings of a constrained text, and may take one.
-        clock: Where the time goes.
+        other_invocation: Takes the place of `invocation` where the most probable first token is one of `not_first`.
+        two_way: Weighs the two openings of a constrained text, and may choose one by its threshold.
+        clock: Gets the time that each phase took.
 
     Raises:
         LimitError: if not even the shortest completion fits the budget.
@@ -148,8 +148,8 @@ def generate(
             with clock.phase("decode"):
                 logits = branch.feed(feed, clock)
             with clock.phase("mask"):
-                if otherwise and guide.begins_badly(logits):
-                    feed, otherwise = branch.rewind(otherwise), ()
+                if other_invocation and guide.begins_badly(logits):
+                    feed, other_invocation = branch.rewind(other_invocation), ()
                     continue
                 guide.mask_(logits)
             with clock.phase("decode"):
@@ -182,7 +182,7 @@ def _guide(
     not_first: Tensor | None,
     two_way: TwoWayChoice | None,
 ) -> GrammarGuide | FreeText:
-    """What leads the generation of `ids`."""
+    """The guide of the generation of `ids`: a grammar's, or that of free text."""
     if constraint is None:
         return FreeText(ids, limit, not_first)
     return GrammarGuide(constraint, ids, limit, branch.tokenizer, two_way)

@@ -125,7 +125,7 @@ class PrefixCache:
             claim: The caller's; it ends the waiting.
         """
         with self._changed:
-            while (reading := self._read_now(ids, known)) is not None and not claim.gone():
+            while (reading := self._in_progress(ids, known)) is not None and not claim.gone():
                 reading.wanted = max(reading.wanted, common_prefix(reading.ids, ids))
                 self._changed.wait(0.05)
             best, count = self._best(ids)
@@ -183,7 +183,7 @@ class PrefixCache:
                 best, count = each, shared
         return best, count
 
-    def _read_now(self, ids: Sequence[int], known: int) -> PrefixInProgress | None:
+    def _in_progress(self, ids: Sequence[int], known: int) -> PrefixInProgress | None:
         """What another is computing of `ids`, if that is worth waiting for."""
         best = max(self._best(ids)[1], known)
         found = ((common_prefix(each.ids, ids), each) for each in self._reading)

@@ -88,7 +88,7 @@ class Trunk:
         Raises:
             ContextLengthError: if they do not fit; the trunk is unchanged then.
         """
-        self._closed()
+        self._check_no_branch()
         self.room(len(ids))
         self.ids.extend(ids)
 
@@ -128,13 +128,13 @@ class Trunk:
 
     def flush(self, clock: Clock | None = None) -> int:
         """Computes what is pending, on slot 0. Returns the number of tokens computed."""
-        self._closed()
+        self._check_no_branch()
         if not self.pending:
             return 0
         clock, prefixes, fresh = clock or Clock(), self._prefixes, not self.sequence.length
         with clock.phase("prefill"):
             if prefixes is not None and fresh and self.pending >= WORTH:
-                self._share(prefixes)
+                self._take_prefix(prefixes)
             start = self.sequence.length
             with nullcontext() if prefixes is None else prefixes.reading(self.ids) as reading:
                 while self.pending:
@@ -146,10 +146,10 @@ class Trunk:
                     if prefixes is not None and reading is not None:
                         prefixes.advanced(reading, self.sequence)
                 if prefixes is not None and fresh:
-                    self._publish(prefixes)
+                    self._give_prefix(prefixes)
         return self.sequence.length - start
 
-    def _share(self, prefixes: PrefixCache) -> None:
+    def _take_prefix(self, prefixes: PrefixCache) -> None:
         """Begins with what other trunks have computed; the states of the last message are this one's own to compute."""
         wanted = self.ids if not self.keep_layers else self.ids[: self._kept_from]
         found = prefixes.take(wanted, 0, self.claim) if len(wanted) >= WORTH else None
@@ -157,7 +157,7 @@ class Trunk:
             found.claim = self.claim
             self.sequence = found
 
-    def _publish(self, prefixes: PrefixCache) -> None:
+    def _give_prefix(self, prefixes: PrefixCache) -> None:
         """Lets other trunks begin as this one does: to the end of its first message, and on in whole pages."""
         whole = self.sequence.length // PAGE * PAGE
         first = self.messages[0].end if len(self.messages) > 1 else 0
@@ -188,12 +188,12 @@ class Trunk:
             author: The skill and its slot; the bare base where None.
             clock: Where the time of a prefill goes.
         """
-        self._closed()
+        self._check_no_branch()
         author = author or self.author
         prefilled = self.flush(clock)
         sequence, recomputed = self.sequence, 0
         if author.activation == "full":
-            sequence, recomputed = self._under(author, clock)
+            sequence, recomputed = self._full_context(author, clock)
         else:
             sequence.begin(author)
         branch = Branch(self, author, sequence, prefilled + recomputed, recomputed)
@@ -202,7 +202,7 @@ class Trunk:
 
     def cut(self, length: int) -> None:
         """Forgets everything after `length` tokens, and messages that do not end before."""
-        self._closed()
+        self._check_no_branch()
         self.sequence.truncate(min(length, self.sequence.length))
         del self.ids[length:]
         self.messages = [span for span in self.messages if span.end <= length]
@@ -211,7 +211,7 @@ class Trunk:
 
     def fork(self, length: int) -> Trunk:
         """A copy of the first `length` tokens that grows apart from this one."""
-        self._closed()
+        self._check_no_branch()
         sequence = self.sequence
         other = Trunk(
             self.base,
@@ -234,7 +234,7 @@ class Trunk:
         self._kept = {layer: [] for layer in self.keep_layers}
         self._kept_from = len(self.ids)
 
-    def _under(self, author: Author, clock: Clock | None) -> tuple[CachedSequence, int]:
+    def _full_context(self, author: Author, clock: Clock | None) -> tuple[CachedSequence, int]:
         """The context under an adapter that acts on all of it: what is known of it, brought up to date here."""
         clock = clock or Clock()
         with clock.phase("recompute"):
@@ -247,7 +247,7 @@ class Trunk:
                 sequence.feed(author, self.ids[sequence.length : sequence.length + self._chunk], clock=clock)
         return sequence, sequence.length - start
 
-    def _closed(self) -> None:
+    def _check_no_branch(self) -> None:
         if self._open is not None:
             raise RuntimeError("a branch is open on this trunk: close it first")
 
@@ -288,7 +288,7 @@ class TrunkStore:
         with self._lock:
             best, count, length = None, 0, WORTH - 1
             for trunk in reversed(self._trunks):
-                n = _shared(trunk, messages)
+                n = _common_messages(trunk, messages)
                 end = trunk.messages[n - 1].end if n else 0
                 if end > length:
                     best, count, length = trunk, n, end
@@ -321,7 +321,7 @@ class TrunkStore:
         return replace(stats, tokens=stats.tokens + pending, positions=stats.positions + pending)
 
 
-def _shared(trunk: Trunk, messages: Sequence[Message]) -> int:
+def _common_messages(trunk: Trunk, messages: Sequence[Message]) -> int:
     count = 0
     for span, message in zip(trunk.messages, messages, strict=False):
         if span.message != message:

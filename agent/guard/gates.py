@@ -1,4 +1,4 @@
-"""The gates of one run: what is screened, what the safety skill judges, and what becomes of it."""
+"""The gates of one run: they screen messages, ask the safety skill for verdicts, and apply these."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from loraloop.tool_schemas.errors import ContextLengthError, InputError, SchemaE
 from loraloop.tool_schemas.jsontext import dumps
 
 PLACES: dict[str, Place] = {"user": "input", "tool": "tools"}
-"""Which gate a message meets, by its role."""
+"""The gate that a message passes, by its role."""
 WITHHELD = "withheld: the result was found unsafe; do without it"
-"""What stands in the place of a withheld result."""
+"""The error that replaces a withheld result."""
 UNDECIDED = "undecided"
-"""The category of what a closed gate stopped because it could not decide."""
+"""The category of a text that a gate refused because it could not decide."""
 
 
 class Gates:
     """Screens and settles the messages and outputs of one run.
 
-    A gate looks at what somebody said: at a user's words without the passages beside them, and at what a tool gave, but
-    never at what the runtime itself says in their place. It looks at each text once.
+    A gate reads what somebody else wrote: the user's words without the passages beside them, and the results of tools.
+    It does not read messages of the runtime itself, and it reads each text once.
 
     Args:
         runtime: Its router screens and its skill judges.
@@ -54,8 +54,8 @@ class Gates:
         for each in state.waiting:
             self._gate(each.record)
 
-    def look(self, trunk: Trunk, index: int) -> Iterator[Event]:
-        """Screens the messages that came since the last look; those to be judged wait for a step each."""
+    def screen_messages(self, trunk: Trunk, index: int) -> Iterator[Event]:
+        """Screens the messages that are new; each message that must be judged waits for a step of its own."""
         for at in range(self._state.seen, len(trunk.messages)):
             message = trunk.messages[at].message
             place = PLACES.get(message.role)
@@ -64,15 +64,15 @@ class Gates:
                 continue
             record = GateRecord(index, place, "passed", tool=_tool_of(message) if place == "tools" else "")
             if not judges(self._runtime, gate):
-                yield self._kept(replace(record, undecided=True))
+                yield self._record(replace(record, undecided=True))
                 continue
             if gate.screen != 0:
-                said = self._screened(trunk, at)
-                least, positive = _asks(gate, said)
+                said = self._screen(trunk, at)
+                least, positive = _screen_says(gate, said)
                 record = replace(record, screen=said.probability, screen_from=least)
                 yield Screened(self._run_id, index, said.probability, positive, place=place, threshold=least)
                 if not positive:
-                    yield self._kept(record)
+                    yield self._record(record)
                     continue
             self._state.waiting.append(Suspect(at, record))
         self._state.seen = len(trunk.messages)
@@ -83,25 +83,25 @@ class Gates:
         return bool(self._state.waiting)
 
     def decision(self) -> Decision:
-        """The decision of a step that judges; the base's where nothing is to be judged."""
+        """The decision of a step that judges a message; a placeholder where no message waits."""
         if not self._state.waiting:
             return Decision(NONE, "router")
         screened = self._state.waiting[0].record.screen
         probability = 1.0 if screened is None else screened
         return Decision(self._runtime.with_contract("verdict")[0], "screen", RouteRecord(probability))
 
-    def stand(self, trunk: Trunk) -> Trunk:
-        """The trunk up to what is judged."""
-        return self._heard(trunk, self._state.waiting[0].at)
+    def trunk_to_judge(self, trunk: Trunk) -> Trunk:
+        """The trunk up to the message that is judged."""
+        return self._trunk_up_to(trunk, self._state.waiting[0].at)
 
     @property
     def threshold(self) -> float | None:
-        """The threshold of the verdict that is asked next; None for the card's."""
+        """The threshold of the next verdict; None for the one on the skill's card."""
         gate = self._gate(self._state.waiting[0].record) if self._state.waiting else self._guard.input
         return None if gate is None else gate.unsafe_from
 
-    def settle(self, trunk: Trunk, index: int, outcome: Outcome, out: Generated) -> Outcome:
-        """What a verdict step means for the run; a withheld result leaves the trunk here.
+    def apply_verdict(self, trunk: Trunk, index: int, outcome: Outcome, out: Generated) -> Outcome:
+        """What a verdict means for the run. A withheld result is replaced in the trunk.
 
         Args:
             trunk: The transcript, no branch open.
@@ -136,35 +136,35 @@ class Gates:
         suspect = self._state.waiting.pop(0)
         self._state.records.append(replace(suspect.record, step=index, outcome="overruled"))
 
-    def moved(self, removed: int) -> None:
-        """Messages were left out before those that were looked at."""
+    def messages_removed(self, removed: int) -> None:
+        """Notes that compaction removed so many messages."""
         self._state.seen -= removed
         self._state.waiting = [replace(each, at=each.at - removed) for each in self._state.waiting]
 
-    def edited(self, last: int) -> None:
-        """The last message is another now: it is looked at again."""
+    def last_message_edited(self, last: int) -> None:
+        """Notes that the last message was edited: it is screened again."""
         self._state.seen = min(self._state.seen, last)
         self._state.waiting = [each for each in self._state.waiting if each.at < last]
 
-    def given_out(
+    def judge_output(
         self, index: int, skill: str, outcome: Outcome, out: Generated, clock: Clock
     ) -> Generator[Event, None, Outcome]:
-        """Tells a step's text that was held back, once the gate before the output let it pass.
+        """Judges a step's text at the output gate, and streams it if it passes.
 
         Args:
             index: The step.
             skill: The skill that wrote it.
             outcome: What the text means.
             out: The text.
-            clock: Where the judging goes.
+            clock: Gets the time that judging takes.
 
         Returns:
-            What the text means now; `stopped` if it has to leave the transcript.
+            The outcome; `stopped` if the text has to leave the transcript.
         """
         if outcome.output:
             with clock.phase("gate"):
-                record = self._output(index, outcome.output)
-            yield self._kept(record)
+                record = self._judge_text(index, outcome.output)
+            yield self._record(record)
             if record.outcome == "refused":
                 return Outcome("stopped", keep=False, stop="refused", category=record.category, refuse=True)
         if outcome.keep or outcome.output:
@@ -172,12 +172,12 @@ class Gates:
         return outcome
 
     @property
-    def last(self) -> Gated:
+    def last_event(self) -> Gated:
         """The last decision, as an event."""
         return Gated(self._run_id, self._state.records[-1])
 
-    def _output(self, index: int, text: str) -> GateRecord:
-        """What the gate before the output says of a text, which it reads by itself, as if a user had written it."""
+    def _judge_text(self, index: int, text: str) -> GateRecord:
+        """Judges a text at the output gate. The text is read alone, as if a user had written it."""
         gate = self._guard.output
         assert gate is not None
         record = GateRecord(index, "output", "passed")
@@ -188,7 +188,7 @@ class Gates:
             trunk = judge.read([Message("user", text)])
             if gate.screen != 0:
                 screened = judge.screen(trunk)
-                least, positive = _asks(gate, screened)
+                least, positive = _screen_says(gate, screened)
                 record = replace(record, screen=screened.probability, screen_from=least)
                 if not positive:
                     return record
@@ -201,9 +201,9 @@ class Gates:
         record = replace(record, unsafe=said.probability, unsafe_from=said.threshold, outcome=outcome)
         return replace(record, category=said.verdict.category)
 
-    def _kept(self, record: GateRecord) -> Gated:
+    def _record(self, record: GateRecord) -> Gated:
         self._state.records.append(record)
-        return self.last
+        return self.last_event
 
     def _gate(self, record: GateRecord) -> Gate:
         gate = next((self._guard.gate(place) for place in PLACES.values() if place == record.place), None)
@@ -213,19 +213,19 @@ class Gates:
             )
         return gate
 
-    def _screened(self, trunk: Trunk, at: int) -> ScreenResult:
+    def _screen(self, trunk: Trunk, at: int) -> ScreenResult:
         """What the router's screen says of a message."""
         message, router = trunk.messages[at].message, self._runtime.router
-        before, said = [span.message for span in trunk.messages[:at]], _said(message)
+        before, said = [span.message for span in trunk.messages[:at]], _own_words(message)
         kept = {}
         if router.layers:
-            kept = trunk.features(at) if said is message else self._heard(trunk, at).features()
+            kept = trunk.features(at) if said is message else self._trunk_up_to(trunk, at).features()
         return router.screen(router.features(kept, [*before, said]))
 
-    def _heard(self, trunk: Trunk, at: int) -> Trunk:
-        """The trunk up to a message, of which it holds what somebody said."""
+    def _trunk_up_to(self, trunk: Trunk, at: int) -> Trunk:
+        """The trunk up to a message; of this message it holds only what somebody wrote."""
         span = trunk.messages[at]
-        said = _said(span.message)
+        said = _own_words(span.message)
         if said is span.message:
             return trunk if at == len(trunk.messages) - 1 else trunk.fork(span.end)
         heard = trunk.fork(span.start)
@@ -233,7 +233,7 @@ class Gates:
         return heard
 
     def _withhold(self, trunk: Trunk, at: int, tool: str) -> bool:
-        """Puts a note in the place of a result; whether it fits."""
+        """Replaces a result with a note; returns False where the note does not fit."""
         content = dumps({"name": tool, "error": WITHHELD})
         ids, span = self._chat.message("tool", content), trunk.messages[at]
         rest = [(each.message, trunk.ids[each.start : each.end]) for each in trunk.messages[at + 1 :]]
@@ -247,15 +247,15 @@ class Gates:
         return True
 
 
-def _asks(gate: Gate, said: ScreenResult) -> tuple[float, bool]:
-    """The screen's threshold at a gate, and whether the verdict is asked for."""
+def _screen_says(gate: Gate, said: ScreenResult) -> tuple[float, bool]:
+    """The screen's threshold at a gate, and whether the safety skill has to judge the text."""
     if gate.screen is None:
         return said.threshold, said.positive
     return gate.screen, said.probability >= gate.screen
 
 
-def _said(message: Message) -> Message:
-    """The message as somebody said it: without passages beside it, and without a note of the runtime's."""
+def _own_words(message: Message) -> Message:
+    """The message with only the words that somebody wrote: without passages, and without notes of the runtime."""
     words = words_of(message)
     return message if words == message.content else Message(message.role, words, message.origin)
 

@@ -1,4 +1,4 @@
-"""Asking the base which actions a request asks for, from the user's own words alone."""
+"""Asks the base which tools a request needs, from the user's own words alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from loraloop.agent.engine.sampler import TwoWayChoice
 from loraloop.agent.engine.trunk import Trunk
 from loraloop.agent.loop.transcript import words_of
 from loraloop.agent.runtime import Runtime
-from loraloop.agent.skills.one_step import written
+from loraloop.agent.skills.one_step import write_greedily
 from loraloop.tool_schemas.errors import LoraloopError
 from loraloop.tool_schemas.grammar.grammar import Choice
 from loraloop.tool_schemas.jsontext import fold
@@ -27,13 +27,13 @@ Request: Copy what the old list says into a new note, then remove the old one. A
 yes"""
 
 
-def asked(messages: Sequence[Message]) -> str:
+def user_words(messages: Sequence[Message]) -> str:
     """The user's own words in a transcript: no passages, and no message that is not trusted."""
     said = (each for each in messages if each.role == "user" and (each.origin is None or each.origin.trusted))
     return " ".join(map(words_of, said))
 
 
-def needed(
+def needed_tools(
     runtime: Runtime, messages: Sequence[Message], tools: Iterable[Tool], threshold: float | None
 ) -> tuple[str, ...]:
     """Names of the tools with effects that the user's words ask for, as the bare base says of each.
@@ -47,7 +47,7 @@ def needed(
         tools: Those that could be called.
         threshold: Probability from which a tool counts as needed; what is likelier where None.
     """
-    words, chat = asked(messages), runtime.base.chat
+    words, chat = user_words(messages), runtime.base.chat
     acting = [tool for tool in tools if tool.effects is not False]
     if not words or not acting:
         return ()
@@ -79,5 +79,5 @@ def _action(described: str) -> str:
 
 def _says_yes(runtime: Runtime, trunk: Trunk, threshold: float | None) -> bool:
     two_way = TwoWayChoice(YES, NO, runtime.base.tokenizer.token_bytes, threshold)
-    out = written(runtime, trunk, trunk.author, runtime.grammar(Choice((YES, NO))), tokens=8, two_way=two_way)
+    out = write_greedily(runtime, trunk, trunk.author, runtime.grammar(Choice((YES, NO))), tokens=8, two_way=two_way)
     return out.text == YES

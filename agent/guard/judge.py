@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from loraloop.adapters.skill.contracts import Verdict, verdict_of, verdict_schema
-from loraloop.agent.skills.one_step import openings_of, written
+from loraloop.agent.skills.one_step import openings_of, write_greedily
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.grammar.grammar import JsonSchema
 
@@ -84,7 +84,7 @@ class Judge:
         assert two_way is not None
         grammar = runtime.grammar(JsonSchema(verdict_schema()))
         with runtime.activate(self.skill) as active:
-            out = written(runtime, trunk, active.author, grammar, tokens=TOKENS, two_way=two_way)
+            out = write_greedily(runtime, trunk, active.author, grammar, tokens=TOKENS, two_way=two_way)
         said = verdict_of(out.text)
         chance = float(said.unsafe) if out.weighed is None else out.weighed
         return Judgement(said, out.text, chance, two_way.threshold, perf_counter() - start)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from loraloop.adapters.base.messages import Message
 from loraloop.agent.checkpoint import GuardState
 from loraloop.agent.guard.guard import Guard, GuardFacts
-from loraloop.agent.guard.intent import needed
+from loraloop.agent.guard.intent import needed_tools
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.step import Step
 from loraloop.agent.tools.tool_choice import WORDS
@@ -79,7 +79,7 @@ class ToolFilter:
         if reach == "read_only":
             return readers
         if state.planned is None:
-            found = needed(self._runtime, messages, self._tools.values(), self._guard.planned_from)
+            found = needed_tools(self._runtime, messages, self._tools.values(), self._guard.planned_from)
             named = () if self._choice in WORDS else (self._choice,)
             state.planned = tuple(dict.fromkeys((*named, *found)))
         return readers.union(state.planned)

@@ -1,4 +1,4 @@
-"""Compaction: a transcript that outgrows the context gets shorter by stated rules, and what went is told.
+"""Compaction: a transcript that outgrows the context is shortened by fixed rules, and the trace says what was removed.
 
 In this order, and no further than needed:
 
@@ -21,7 +21,7 @@ from loraloop.agent.engine.trunk import Trunk
 from loraloop.agent.loop.transcript import LEFT_OUT
 from loraloop.agent.step import Compaction
 from loraloop.agent.tools.calls import CallRecord
-from loraloop.agent.tools.observation import shortened
+from loraloop.agent.tools.observation import shorten_result
 
 STUB = 48
 """Tokens that an old result keeps."""
@@ -32,7 +32,7 @@ _NOTE = "[{} earlier messages are left out here.]\n\n"
 
 @dataclass(slots=True)
 class Part:
-    """A message and its tokens; `was` is what it was before it was shortened."""
+    """A message and its tokens; `was` is the message before it was shortened."""
 
     message: Message
     ids: list[int]
@@ -45,7 +45,7 @@ class Compactor:
     Args:
         chat: Counts tokens.
         context: Positions of the base.
-        keep_free: Positions that a step should find free; where it does not, half of the context is made free.
+        keep_free: Positions that a step should find free. Where fewer are free, half of the context is freed.
     """
 
     def __init__(self, chat: Chat, context: int, keep_free: int) -> None:
@@ -60,24 +60,24 @@ class Compactor:
         if not self.on or most <= self._most:
             return list(messages), None
         parts = [Part(message, self._chat.message(message.role, message.content)) for message in messages]
-        kept, done = self._compacted(parts, 0)
+        kept, done = self._compact(parts, 0)
         return (list(messages), None) if done is None else ([part.message for part in kept], done)
 
     def trunk(self, trunk: Trunk, index: int, fresh: int) -> Compaction | None:
         """Makes a trunk shorter before step `index`, if it is too long.
 
         Args:
-            trunk: Changed; from the first message that is another now its tokens are read again.
+            trunk: Changed in place. From the first changed message on, its tokens are computed again.
             index: The step.
             fresh: The first message whose hidden states are still needed, and those after it.
 
         Returns:
-            What was done; None where nothing was.
+            What was shortened; None where nothing was.
         """
         if not self.on or len(trunk.ids) <= self._most:
             return None
         parts = [Part(span.message, trunk.ids[span.start : span.end]) for span in trunk.messages]
-        kept, done = self._compacted(parts, index)
+        kept, done = self._compact(parts, index)
         if done is None:
             return None
         same = 0
@@ -89,7 +89,7 @@ class Compactor:
             trunk.append(kept[at].message, kept[at].ids, more=at > max(fresh - len(done.removed), first))
         return done
 
-    def _compacted(self, parts: list[Part], index: int) -> tuple[list[Part], Compaction | None]:
+    def _compact(self, parts: list[Part], index: int) -> tuple[list[Part], Compaction | None]:
         before = total = sum(len(part.ids) for part in parts)
         if before <= self._most:
             return parts, None
@@ -129,21 +129,21 @@ class Compactor:
             total -= sum(len(part.ids) for part in parts[cut:following])
             cut = following
             if total <= self._wanted:  # the note may be longer than what went
-                noted = self._opened(parts[first:cut], parts[cut])
+                noted = self._with_note(parts[first:cut], parts[cut])
                 if total + len(noted.ids) - len(parts[cut].ids) <= self._wanted:
                     break
         gone = parts[first:cut]
-        noted = self._opened(gone, parts[cut])
+        noted = self._with_note(gone, parts[cut])
         return [*parts[:first], noted, *parts[cut + 1 :]], [part.was or part.message for part in gone]
 
-    def _opened(self, gone: Sequence[Part], part: Part) -> Part:
+    def _with_note(self, gone: Sequence[Part], part: Part) -> Part:
         """A message of the user after a note of what went before it."""
         known = sum(int(found[1]) for each in gone if (found := LEFT_OUT.match(each.message.content)))
-        message = _noted(part.message, _NOTE.format(known + len(gone)))
+        message = _after_note(part.message, _NOTE.format(known + len(gone)))
         return replace(part, message=message, ids=self._chat.message("user", message.content))
 
 
-def _noted(message: Message, note: str) -> Message:
+def _after_note(message: Message, note: str) -> Message:
     """The message after a note; its passages stand that much later."""
     origin = message.origin
     if origin is not None:
@@ -153,10 +153,10 @@ def _noted(message: Message, note: str) -> Message:
 
 
 def _stub(content: str, count: Callable[[str], int]) -> str:
-    """What is left of a result in `STUB` tokens: its tool's name, a beginning, and how much went."""
+    """A result in `STUB` tokens: the tool's name, the beginning of the result, and how much was left out."""
     try:
         said = json.loads(content)
         record = CallRecord(said["name"], {}, said.get("result"), said.get("error", said.get("retry")), 0.0)
     except (ValueError, TypeError, KeyError, AttributeError):  # no result that a run wrote
         return f"… ({count(content)} tokens left out)"
-    return shortened(replace(record, retry="retry" in said), STUB, count)[0]
+    return shorten_result(replace(record, retry="retry" in said), STUB, count)[0]

@@ -1,4 +1,4 @@
-"""The grammars of a run's steps: what each contract may write, compiled in the background before it is needed."""
+"""The grammars of a run's steps. They are compiled in the background before a step needs them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from loraloop.adapters.skill.contracts import answer_schema, code_grammar, verdi
 from loraloop.agent.engine.timer import Clock
 from loraloop.agent.loop.job import Job
 from loraloop.agent.runtime import Runtime
-from loraloop.agent.tools.tool_choice import CallForm, choice_of, enforced, forms_of
+from loraloop.agent.tools.tool_choice import CallForm, choice_of, forms_of, strict_form
 from loraloop.tool_schemas.errors import InputError, LoraloopError
 from loraloop.tool_schemas.grammar.grammar import Grammar, JsonSchema, Lark, Term
 
@@ -19,8 +19,8 @@ class StepGrammars:
     """What the steps of one run may write.
 
     Args:
-        runtime: Compiles and keeps grammars.
-        job: The run's.
+        runtime: Compiles grammars and caches them.
+        job: What the run is asked to do.
     """
 
     def __init__(self, runtime: Runtime, job: Job) -> None:
@@ -33,13 +33,13 @@ class StepGrammars:
         self._grammars: dict[tuple[object, ...], Grammar] = {}
 
     def calls(self, first: bool) -> CallForm:
-        """What a step may call: at the run's first choice as the tool choice says, later what it likes."""
+        """What a step may call. The tool choice holds for the run's first choice; later steps are free."""
         return self._first if first else self._later
 
-    def asking(self, form: CallForm, skill: str) -> CallForm:
-        """The form of a skill's step, which may ask for arguments where the skill has learned that and nothing forbids.
+    def with_asking(self, form: CallForm, skill: str) -> CallForm:
+        """The form with `{"ask": …}` allowed, if the skill was trained to ask for arguments.
 
-        Nothing is asked where a call or a form of the answer is required: the question would be neither.
+        Asking is not allowed where a call or a typed answer is required, since a question to the user is neither.
         """
         able = skill in self._runtime.bank and self._runtime.bank.card(skill).asks
         return replace(form, ask=True) if able and not form.least and self._job.output.term is None else form
@@ -56,12 +56,12 @@ class StepGrammars:
             raise InputError(f"skill {skill!r} answers from passages: give passages=[…] with the prompt")
 
     def begin(self) -> None:
-        """Compiles in a thread of its own what this run is likely to need and nothing has compiled yet."""
+        """Starts a thread that compiles the grammars which this run is likely to need."""
         job = self._job
         terms: list[Term | None] = [job.output.term]
         callers = self._runtime.with_contract("calls")
         if job.tools and job.policy.tool_choice != "none" and callers:
-            later = self.asking(self._later, callers[0])
+            later = self.with_asking(self._later, callers[0])
             terms = [self._first.term if self._first.required else later.term, job.output.term, later.term]
         if job.passages:
             terms.append(self.term("answer", self._later))
@@ -78,7 +78,7 @@ class StepGrammars:
             last: Whether it is the last repair of a step: tools that are not strict are then decoded as if they were.
         """
         if contract == "calls":
-            return (enforced(form) if last else form).term
+            return (strict_form(form) if last else form).term
         if contract == "answer":
             return JsonSchema(answer_schema(passage.id for passage in self._job.passages))
         if contract == "verdict":
@@ -94,9 +94,9 @@ class StepGrammars:
     def grammar(
         self, contract: str, form: CallForm, clock: Clock, last: bool = False, skill: str = ""
     ) -> Grammar | None:
-        """The compiled grammar of a contract; None for free text. `clock` gets what had to be waited for.
+        """The compiled grammar of a contract; None for free text. `clock` gets the time that was spent waiting for it.
 
-        A text skill with a schema of its recipe writes under it, unless the run says what its answer has to be.
+        A text skill whose recipe has a schema writes under that schema, unless the run has an output type.
         """
         schema = self._runtime.text_schema(skill) if contract == "text" and self._job.output.term is None else None
         named = skill if schema is not None else ""

@@ -1,4 +1,4 @@
-"""What a run is asked to do, and the journal that keeps what it did."""
+"""The job of a run: everything that it is asked to do. And the interface of the journal that records what it did."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ class Job:
     Attributes:
         prompt: What the user said.
         messages: What the run begins with: system message, history, and the prompt with its passages.
-        passages: What may be answered from and cited.
-        tools: What may be called.
+        passages: Passages that an answer may use and cite.
+        tools: Tools that may be called.
         limits: Bounds of the run.
-        policy: What is decided instead of by the router.
+        policy: Decisions that the caller made instead of the router.
         sampling: How tokens are drawn.
-        python: Runs the programs of code steps; None where they are not run.
-        output: What the final answer has to be.
-        deps: What tools with a `Context` find in it.
+        python: The tool that runs the programs of code steps; None where they are not run.
+        output: The type of the final answer.
+        deps: The object that tools find in their `Context`.
         guard: Gates, and which tools a step may call.
-        prompting: Extra prompt text; the base's own where None.
-        stops: Strings that end a text without a form.
+        prompting: Extra prompt text; that of the base where None.
+        stops: Strings that end free text.
     """
 
     prompt: str
@@ -61,12 +61,12 @@ class Job:
 
     @property
     def callable(self) -> dict[str, Tool]:
-        """All that a step can have run, by name: the tools, and `python` where programs are run."""
+        """Everything that a step can call, by name: the tools, and `python` where programs are run."""
         return {tool.name: tool for tool in (*self.tools, *((self.python,) if self.python else ()))}
 
 
 class Journal:
-    """Is told what a run did before the run goes on. This one keeps nothing, at no cost.
+    """Records what a run does, before the run goes on. This one records nothing; that of a session writes a file.
 
     `begun` and `ended` may be called from several threads at once.
 
@@ -77,15 +77,15 @@ class Journal:
     interrupted: Checkpoint | None = None
 
     def hold(self) -> AbstractContextManager[object]:
-        """What is held while the run goes, from its first event to its last or until it is given up."""
+        """A lock that is held from the run's first event to its last, or until the run is given up."""
         return nullcontext()
 
     def ids(self, index: int, message: Message) -> list[int] | None:
-        """Tokens of message `index` of the history, if they are known."""
+        """The tokens of message `index` of the history, if they are known."""
         return None
 
     def opened(self, now: Checkpoint) -> None:
-        """The request is read, and nothing was done yet. Not told of a run that was interrupted."""
+        """The run is opened, and has done nothing yet. Not called for a run that goes on after an interruption."""
 
     def written(self, now: Checkpoint) -> None:
         """A step's calls are about to run."""
@@ -95,7 +95,7 @@ class Journal:
         return None
 
     def ended(self, index: int, number: int, record: CallRecord) -> CallRecord:
-        """The call has run. Returns the record, which may say more."""
+        """The call has run. Returns its record, to which the journal may add."""
         return record
 
     def stepped(self, now: Checkpoint) -> None:
@@ -109,10 +109,10 @@ NO_JOURNAL = Journal()
 
 
 def check_policy(policy: Policy, tools: tuple[Tool, ...], limits: Limits, runtime: Runtime) -> None:
-    """Checks that all that a policy names exists, and that its tool choice can be kept.
+    """Checks that every name in a policy exists, and that its tool choice can be kept.
 
     Raises:
-        UnknownNameError: It names a skill or a tool that does not exist; the nearest one is told.
+        UnknownNameError: It names a skill or a tool that does not exist; the message names the nearest one.
         InputError: There is nothing to call, or the policy or the limits contradict it.
     """
     names = [tool.name for tool in tools]
@@ -150,7 +150,7 @@ def check_policy(policy: Policy, tools: tuple[Tool, ...], limits: Limits, runtim
 
 
 def unavailable_skills(runtime: Runtime, job: Job) -> set[str]:
-    """Skills that cannot be chosen in a run at all: forbidden ones, and those that have nothing to work on."""
+    """Skills that cannot be chosen in a run: forbidden ones, those without tools or passages, and missing ones."""
     skills = set(job.policy.forbid)
     if not job.tools or job.policy.tool_choice == "none":
         skills.update(runtime.with_contract("calls"))

@@ -1,4 +1,4 @@
-"""The beginning of a run: its transcript as a trunk, of which as much as is known is taken from earlier runs."""
+"""Opens the trunk of a run. What an earlier run has computed of the same transcript is used again."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from loraloop.tool_schemas.errors import ContextLengthError
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """A trunk that ends with what the run was asked, or with where it went on.
+class Opening:
+    """The trunk of a run that is about to begin or to go on.
 
     Attributes:
-        trunk: Nothing of what is new in it is computed yet.
-        reused: Tokens known from an earlier run.
-        fresh: The first message that nobody has looked at.
-        compaction: What was done to make the messages fit; None for nothing.
+        trunk: The transcript; what is new in it is not computed yet.
+        reused: Tokens that an earlier run has computed.
+        fresh: Index of the first message that the guard has not screened.
+        compaction: How the messages were shortened to fit; None where they were not.
     """
 
     trunk: Trunk
@@ -31,11 +31,11 @@ class Opened:
     compaction: Compaction | None = None
 
 
-def opened(runtime: Runtime, job: Job, journal: Journal, compactor: Compactor) -> Opened:
-    """The request's trunk: what is known of it from earlier runs, and the rest appended.
+def open_trunk(runtime: Runtime, job: Job, journal: Journal, compactor: Compactor) -> Opening:
+    """The trunk of a new run: what earlier runs have computed of it, and the rest appended.
 
     Raises:
-        ContextLengthError: It does not fit, with a reply.
+        ContextLengthError: The transcript and a reply do not fit the context.
     """
     messages, compaction = compactor.messages(runtime.base.chat.complete(job.messages))
     fresh, answers = len(messages) - 1, messages[-1].role == "tool"
@@ -43,11 +43,11 @@ def opened(runtime: Runtime, job: Job, journal: Journal, compactor: Compactor) -
         fresh -= 1
     lines = [(message, journal.ids(index, message)) for index, message in enumerate(messages)]
     trunk, reused = _trunk(runtime, lines, fresh)
-    return Opened(trunk, reused, fresh, compaction)
+    return Opening(trunk, reused, fresh, compaction)
 
 
-def restored(runtime: Runtime, known: Checkpoint) -> Opened:
-    """The trunk of a run that goes on, in the very tokens that it had.
+def restore_trunk(runtime: Runtime, known: Checkpoint) -> Opening:
+    """The trunk of a run that goes on, with exactly the tokens that it had.
 
     Raises:
         ContextLengthError: The runtime's context is smaller than it was.
@@ -56,14 +56,14 @@ def restored(runtime: Runtime, known: Checkpoint) -> Opened:
     if known.written is not None:  # the next step looks at what its calls give
         fresh = len(known.lines)
     trunk, reused = _trunk(runtime, known.lines, fresh, again=True)
-    return Opened(trunk, reused, known.state.guard.seen)
+    return Opening(trunk, reused, known.state.guard.seen)
 
 
 def _trunk(runtime: Runtime, lines: Sequence[Line], fresh: int, again: bool = False) -> tuple[Trunk, int]:
-    """A trunk of these messages, and how many of its tokens are known; the hidden states from `fresh` on are kept."""
+    """A trunk of these messages, and how many of its tokens are computed; hidden states are kept from `fresh` on."""
     chat = runtime.base.chat
     trunk = runtime.store.take([message for message, _ in lines[:fresh]]) or runtime.trunk()
-    if again and not _same(trunk, lines):
+    if again and not _same_tokens(trunk, lines):
         runtime.store.put(trunk)
         trunk = runtime.trunk()
     known, reused = len(trunk.messages), len(trunk.ids)
@@ -79,7 +79,7 @@ def _trunk(runtime: Runtime, lines: Sequence[Line], fresh: int, again: bool = Fa
     return trunk, reused
 
 
-def _same(trunk: Trunk, lines: Sequence[Line]) -> bool:
-    """Whether a trunk has the messages in the tokens that they had, as far as these are known."""
+def _same_tokens(trunk: Trunk, lines: Sequence[Line]) -> bool:
+    """Whether a trunk has the same tokens for these messages, where the tokens are known."""
     spans = zip(trunk.messages, lines, strict=False)
     return all(ids is None or trunk.ids[span.start : span.end] == ids for span, (_, ids) in spans)

@@ -1,23 +1,23 @@
-"""What a step's text means for the transcript and for the run: the table of outcomes, as functions of plain values.
+"""Decides what a step's text means for the transcript and the run. Functions of plain values, without side effects.
 
-| contract | text | stays | next |
+| contract | text | what stays | next |
 |---|---|---|---|
 | calls | calls | the text, then each result | route again |
 | calls | `[]`, or only calls that were answered already | nothing | route again, this contract masked |
-| calls | what it asks for | nothing | the base asks the user for it, and the run ends |
+| calls | `{"ask": […]}` | nothing | the base asks the user for these arguments, and the run ends |
 | calls | a call that has no implementation | the text | the run ends, the calls are its output |
 | calls | an invalid call | nothing | the step again, told what is wrong |
 | calls | the same, and no repair is left | nothing | route again, this contract masked; the run ends if required |
 | answer | answerable | the text | the run ends, or routes again if the policy says so |
 | answer | not answerable | nothing | route again, this contract masked |
 | verdict | unsafe | the refusal | the run ends |
-| verdict | safe | nothing | go on |
+| verdict | safe | nothing | the run goes on |
 | verdict | unreadable | nothing | the run ends, or what the gate says |
 | code | code, with the `python` tool | the text, then what it printed | route again; the run ends if that is nothing |
 | code | code | the text | the run ends |
 | code | nothing that parses was found | nothing | route again, this contract masked |
 | text | anything | the text | the run ends |
-| text | not what the output type says | nothing | the step again, told what is wrong; else the run ends |
+| text | not a value of the output type | nothing | the step again, told what is wrong; else the run ends |
 
 A step that met a limit is never acted on: a call or a program that was cut short may mean something else.
 """
@@ -30,7 +30,7 @@ from typing import Any
 
 from loraloop.adapters.skill.contracts import answer_of, code_of, verdict_of
 from loraloop.agent.step import StopReason
-from loraloop.agent.tools.calls import PYTHON, call_key, clipped
+from loraloop.agent.tools.calls import PYTHON, call_key, clip
 from loraloop.tool_schemas.errors import SchemaError
 from loraloop.tool_schemas.tools.calls import Ask, Call, parse_step
 from loraloop.tool_schemas.tools.tool import Tool
@@ -41,18 +41,18 @@ class Facts:
     """What an outcome depends on besides the text.
 
     Attributes:
-        tools: Those that the step may call.
-        answered: Keys (`call_key`) of the calls that this run has answered.
+        tools: The tools that the step may call.
+        answered: Keys (`call_key`) of the calls whose results this run has.
         calls_left: Calls that the limits still allow.
-        python: Whether code is run.
-        repeat: Whether an answered call may run again.
+        python: Whether programs are run.
+        repeat: Whether the same call may run again.
         go_on: Whether the run routes again after a retrieval answer.
-        limit: The limit at which generation was cut; None if it ended by itself.
-        least: Calls that the step has to have.
-        required: Whether the caller asked for a call.
-        repairs: How often an invalid text may still be decoded again.
-        read: From the text of an answer to its value; None where it may be any text.
-        flaw: What is known to be wrong with the text already; empty for nothing.
+        limit: The limit at which generation was cut; None if the text ended by itself.
+        least: The least number of calls that the step must have.
+        required: Whether the caller requires a call.
+        repairs: How often an invalid text may still be written again.
+        read: Turns the text of an answer into its value; None where any text will do.
+        flaw: What generation has found to be wrong with the text; empty for nothing.
     """
 
     tools: Sequence[Tool] = ()
@@ -74,17 +74,19 @@ class Outcome:
     """What to do after a step.
 
     Attributes:
-        name: For the trace.
+        name: The outcome's name in the trace.
         keep: Whether the step's text stays in the transcript.
         stop: Why the run ends now; None to route again.
-        output: The run's output if it ends.
-        calls: What to run, or, with stop reason `tool_call`, what the caller has to run.
+        output: The run's output if it ends here.
+        calls: Calls to run or, with stop reason `tool_call`, calls that the caller has to run.
+        citations: Ids of the passages that an answer cites.
+        category: The category of an unsafe verdict.
         mask: Whether skills of this contract are masked from now on.
-        ask: Arguments that nobody said, for which the base asks next.
-        refuse: Whether the refusal is said.
+        ask: Missing arguments, for which the base asks the user next.
+        refuse: Whether the guard's refusal is put into the transcript.
         error: What is wrong with an invalid text.
-        again: Whether the same step is decoded once more.
-        value: What an answer's text means under the run's output type.
+        again: Whether the same step is written once more.
+        value: The value of an answer's text under the run's output type.
     """
 
     name: str
@@ -131,7 +133,7 @@ def outcome_of(contract: str, text: str, facts: Facts) -> Outcome:
 
 
 def _invalid(text: str, error: str, facts: Facts, required: bool) -> Outcome:
-    """Once more, if that is allowed; else the run does without it, or ends."""
+    """An invalid text: the step is written again if that is allowed, else it is dropped, or the run ends."""
     if facts.repairs:
         return Outcome("invalid", keep=False, error=error, again=True)
     if required:
@@ -146,7 +148,7 @@ def _read(text: str, facts: Facts) -> tuple[Any, str]:
     try:
         return None if facts.read is None else facts.read(text), ""
     except SchemaError as error:
-        return None, clipped(str(error))
+        return None, clip(str(error))
 
 
 def _calls(text: str, facts: Facts) -> Outcome:
@@ -159,14 +161,14 @@ def _calls(text: str, facts: Facts) -> Outcome:
         if len(calls) < facts.least:
             raise SchemaError(f"at least {facts.least} calls are needed, not {len(calls)}")
     except SchemaError as error:
-        return _invalid(text, clipped(str(error)), facts, facts.required)
+        return _invalid(text, clip(str(error)), facts, facts.required)
     if not calls:
         return Outcome("no_call", keep=False, mask=True)
     known = {tool.name: tool for tool in facts.tools}
     if not all(known[call.name].executable for call in calls):
         return Outcome("tool_call", keep=True, stop="tool_call", output=text, calls=calls)
     keys = [call_key(call) for call in calls]
-    fresh = keys if facts.repeat else set(keys).difference(facts.answered)  # what repeats another call does not run
+    fresh = keys if facts.repeat else set(keys).difference(facts.answered)  # a repeated call does not run
     if not fresh:
         return Outcome("repeated", keep=False, mask=True)
     if len(fresh) > facts.calls_left:
@@ -178,7 +180,7 @@ def _verdict(text: str) -> Outcome:
     try:
         verdict = verdict_of(text)
     except SchemaError as error:
-        return Outcome("invalid", keep=False, stop="invalid", error=clipped(str(error)))
+        return Outcome("invalid", keep=False, stop="invalid", error=clip(str(error)))
     if verdict.unsafe:
         return Outcome("unsafe", keep=False, stop="refused", category=verdict.category, refuse=True)
     return Outcome("safe", keep=False)

@@ -9,7 +9,7 @@ from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.origin import Origin
 from loraloop.agent.engine.trunk import Trunk
 from loraloop.agent.loop.grammars import StepGrammars
-from loraloop.agent.loop.route import forced
+from loraloop.agent.loop.route import forced_decision
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.skills.mixture import Mixture, as_choice
 from loraloop.agent.step import Decision
@@ -20,15 +20,15 @@ from loraloop.tool_schemas.errors import InputError, unknown
 
 @dataclass(slots=True)
 class StepPlan:
-    """What is decided of a step before it runs.
+    """What is decided about a step before it runs.
 
     Attributes:
         index: The step, from 0.
-        decision: Which skill it gets, how sure the router is, and who says so.
-        route: What the router said; None where it was not asked.
-        form: What it may call.
-        open_tools: Tools that it could call, where the guard left it some only; None where it left all.
-        told: What it is told in its branch alone.
+        decision: The skill, who chose it, and how sure the router is.
+        route: The router's answer; None where it was not asked.
+        form: Which tools it may call, and how many calls.
+        open_tools: The tools that the guard allows; None where it allows all.
+        told: Extra prompt text of the caller, which only this step sees.
     """
 
     index: int
@@ -45,7 +45,7 @@ class StepPlan:
 
 
 class Pending:
-    """A step that is about to run. What is changed here is in the trace as decided by the `caller`.
+    """A step that is about to run. The trace shows what is changed here as decided by the `caller`.
 
     Attributes:
         edited: Whether the last message was changed, so that the step is decided again.
@@ -73,12 +73,12 @@ class Pending:
 
     @property
     def decision(self) -> Decision:
-        """Which skill the step gets, how sure the router is, and who says so."""
+        """The step's skill, who chose it, and how sure the router is."""
         return self._plan.decision
 
     @property
     def told(self) -> str:
-        """What the step is told in its branch alone; see `tell`."""
+        """Extra prompt text that only this step sees; see `tell`."""
         return self._plan.told
 
     @property
@@ -88,12 +88,12 @@ class Pending:
 
     @property
     def skill(self) -> str:
-        """What will run; `none` is the bare base."""
+        """The skill that will run; `none` is the bare base."""
         return self.decision.skill
 
     @property
     def routed(self) -> str:
-        """What the router would choose; empty where it was not asked."""
+        """The router's choice; empty where the router was not asked."""
         return self.decision.route.routed
 
     @property
@@ -116,7 +116,7 @@ class Pending:
         choice = as_choice(skill)
         self._runtime.check(choice)
         self._grammars.check(self._runtime.contract(choice), str(choice), self._plan.form)
-        self._plan.decision = forced(choice, self._plan.route, "caller")
+        self._plan.decision = forced_decision(choice, self._plan.route, "caller")
 
     def mask_tools(self, *names: str) -> None:
         """Takes tools away from this step.
@@ -133,7 +133,7 @@ class Pending:
         self._plan.form = self._plan.form.without(names)
 
     def tell(self, text: str) -> None:
-        """Tells the step something before it writes, in its branch alone: the transcript never holds it."""
+        """Adds prompt text that only this step sees; it never enters the transcript."""
         self._plan.told = text
 
     def edit(self, content: str) -> None:
@@ -161,7 +161,7 @@ class Pending:
 
 
 def _without_passages(origin: Origin | None) -> Origin | None:
-    """The origin of a message whose content was replaced: where passages stood in it is not known any more."""
+    """The origin of a message whose content was replaced: the places of its passages are no longer known."""
     if origin is None or not origin.passages:
         return origin
     return replace(origin, passages=(), trusted=origin.trusted and all(span.trusted for span in origin.passages))

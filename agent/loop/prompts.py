@@ -18,19 +18,19 @@ from loraloop.tool_schemas.tools.tool import Tool
 K = TypeVar("K")
 _MOST = 6
 _TRUSTED, _UNTRUSTED = (8, 64), (3, 32)
-"""Words and characters of a text that is named, by whether what the tool says may be followed."""
+"""Most words and characters of a result that is named, from trusted and from untrusted tools."""
 _PLAIN = re.compile(r"[\w .,:/+°%€$£'()-]*")
 
 
 @dataclass(frozen=True, slots=True)
 class StepPrompt:
-    """What a step is told in its branch.
+    """The extra prompt text of one step.
 
     Attributes:
-        told: By the caller of `Agent.iter`, or by the guard.
-        cue: By the base's prompting.
-        form: About the form of the answer.
-        error: What is wrong with the text that is written again.
+        told: Text of the caller of `Agent.iter`, or of the guard.
+        cue: Text of the base's `Prompting`.
+        form: The form that the answer must have.
+        error: What was wrong with the text that is written again.
     """
 
     told: str = ""
@@ -39,12 +39,12 @@ class StepPrompt:
     error: str = ""
 
     def messages(self) -> list[list[Message]]:
-        """The messages that say it, the fullest form first; a step takes the first that fits."""
+        """The messages that hold it, the longest version first; a step uses the first one that fits."""
         asked = [text for text in (self.told, self.cue, self.form) if text]
         first = [Message("user", "\n".join(asked))] if asked else []
         if not self.error:
             return [first] if first else []
-        # Not what it wrote: a small model that sees its own call copies it.
+        # The invalid text itself is left out: a small model that sees its own call copies it.
         error = [Message("user", f"That is not valid: {self.error}\nWrite it again.")]
         return [[*first, *error], error]
 
@@ -56,17 +56,17 @@ def cue_of(
     tools: Sequence[Tool] = (),
     steps: Sequence[Step] = (),
 ) -> str:
-    """What the base is told before it answers; empty for nothing.
+    """The extra prompt text of a step in which the base writes to the user; empty for none.
 
     Args:
         prompting: Extra prompt text of the base.
         messages: The transcript.
-        ask: Arguments for which it is to ask.
-        tools: Where these arguments are described.
+        ask: Arguments for which the base should ask the user.
+        tools: The tools that describe these arguments.
         steps: The run's steps so far.
     """
     if ask:
-        return prompting.ask.replace("{arguments}", _listed([described(name, tools) for name in ask]))
+        return prompting.ask.replace("{arguments}", _listed([describe_argument(name, tools) for name in ask]))
     if messages[-1].role == "tool":
         cue = prompting.after_result
         told = results_in_words(messages) if cue and prompting.name_results else ""
@@ -78,11 +78,11 @@ def cue_of(
 
 
 def form_of(prompting: Prompting, output: OutputType[Any]) -> str:
-    """What the base is told of the form that its answer has to have."""
+    """The extra prompt text about the form of a typed answer; empty where the base gets none."""
     return output.told() if prompting.answer_form else ""
 
 
-def described(name: str, tools: Sequence[Tool]) -> str:
+def describe_argument(name: str, tools: Sequence[Tool]) -> str:
     """An argument in words, with its description by the first tool that requires it: *the zone (where to park)*."""
     for tool in tools:
         if name in tool.parameters.get("required", ()):
@@ -93,11 +93,11 @@ def described(name: str, tools: Sequence[Tool]) -> str:
 
 
 def results_in_words(messages: Sequence[Message]) -> str:
-    """A sentence that names what the calls since the user's last words gave; empty where that is more than a few.
+    """A sentence that names the results of the calls since the user's last message; empty where they are too many.
 
-    What tools say comes from outside, and this is said in the user's place: texts are named only if they are short and
-    of plain characters, those of untrusted tools only if they are three words or fewer, and the step that is told
-    writes prose alone.
+    Results come from outside, and this sentence stands in the user's place. So a text is named only if it is short and
+    of plain characters; that of an untrusted tool only if it has at most three words. And the step that reads the
+    sentence can only write prose.
 
     Args:
         messages: The transcript.
@@ -140,7 +140,7 @@ def _read(content: str, kind: type[K]) -> K:
 
 
 def _news(result: Any, call: dict[str, Any]) -> Any:
-    """A result without those properties that only repeat the call's arguments, if others are left."""
+    """A result without the properties that only repeat the call's arguments, unless nothing else is left."""
     given = call.get("arguments")
     if not isinstance(result, dict) or not isinstance(given, dict):
         return result

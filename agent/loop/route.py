@@ -1,4 +1,4 @@
-"""Which skill a step gets: what the policy says, or else the router, whose own choice is kept beside it."""
+"""Chooses the skill of a step. The policy comes first, then the router; what the router said is always recorded."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from loraloop.tool_schemas.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class StepView:
-    """What a choice is made from.
+    """What the choice of a step's skill depends on.
 
     Attributes:
-        features: What the router reads.
+        features: The router's input.
         message: The last message of the transcript.
         steps: The run's steps so far.
         required: Whether the caller requires a call now.
@@ -53,37 +53,38 @@ class SkillChooser:
 
         Raises:
             UnknownNameError: The policy's `decide` names a skill that does not exist.
-            InputError: It returns something else than a choice, or one alone that this step cannot take.
+            InputError: `decide` returned something else than a choice, or a single choice that this step cannot take.
         """
         state = self._state(view, next)
         route = self._runtime.router.choose(view.features, state)
         if next.retry is not None:
-            return forced(next.retry.decision.choice, route, "retry"), route
+            return forced_decision(next.retry.decision.choice, route, "retry"), route
         if next.choices and not state.masked.intersection(names_of(next.choices[0])):
-            return forced(next.choices[0], route), route
+            return forced_decision(next.choices[0], route), route
         if view.required:
-            return self._caller(route), route
-        return self._decided(view, state, route) or self._asked_first(view, state, route) or self._routed(route), route
+            return self._required_call(route), route
+        decision = self._by_policy(view, state, route) or self._caller_first(view, state, route)
+        return decision or self._by_router(route), route
 
-    def _asked_first(self, view: StepView, state: RouterState, route: Route) -> Decision | None:
-        """A skill for calls that has learned to call nothing, or that the router does not know, before an answer.
+    def _caller_first(self, view: StepView, state: RouterState, route: Route) -> Decision | None:
+        """Asks a skill for calls before anybody answers; None where no such skill is to be asked.
 
-        It is asked in the base's place, before an answer from passages, and after each result whatever the router says:
-        whether a call is needed first, it knows best.
-        What it writes where nothing is to be called, `[]`, leaves the step to the others; after a result, to those that
-        write text: what is left then is to say what came of it.
+        Only a skill that was trained to call nothing (`[]`) is asked, or one that the router does not know. It is asked
+        where the base or a retrieval skill would answer, and after each result of a tool, whatever the router says: it
+        knows best whether a call is needed first. If it writes `[]`, the next step goes to the other skills. After a
+        result it goes to those that write text, since all that is left is to tell the user what came of the request.
         """
         runtime, known = self._runtime, getattr(self._runtime.router, "skills", None)
         told = state.after == "dropped" and view.message.role == "tool"
         if told and route.skill not in runtime.with_contract("text"):
-            return forced(NONE, route, "router")
+            return forced_decision(NONE, route, "router")
         answers = route.skill == NONE or route.skill in runtime.with_contract("answer")
         open_to_it = state.tools and (answers or state.after == "tool")
         callers = runtime.with_contract("calls") if open_to_it else ()
         unknown = known is not None and not set(known).intersection(callers)
         shut = state.masked | self._job.policy.forbid
         able = [name for name in callers if name not in shut and (unknown or runtime.bank.card(name).asks)]
-        return forced(able[0], route, "router") if able else None
+        return forced_decision(able[0], route, "router") if able else None
 
     def _state(self, view: StepView, next: NextStep) -> RouterState:
         job, masked = self._job, set(next.masked)
@@ -91,8 +92,8 @@ class SkillChooser:
             masked.update(self._runtime.with_contract("calls"))
         return RouterState(bool(job.tools), bool(job.passages), job.python is not None, frozenset(masked), next.after)
 
-    def _decided(self, view: StepView, state: RouterState, route: Route) -> Decision | None:
-        """What the policy's `decide` says; None where it leaves the step to the router."""
+    def _by_policy(self, view: StepView, state: RouterState, route: Route) -> Decision | None:
+        """The choice of the policy's `decide`; None where it leaves the step to the router."""
         policy, runtime = self._job.policy, self._runtime
         if policy.decide is None:
             return None
@@ -113,10 +114,10 @@ class SkillChooser:
             for name in wish.names:
                 runtime.check(name)
             other = runtime.router.choose(view.features, replace(state, masked=state.masked | wish.names))
-            return self._routed(other, route.skill)
-        for choice in wishes(wish):
+            return self._by_router(other, route.skill)
+        for choice in choices_of(wish):
             if self._fits(choice, able):
-                return forced(choice, route)
+                return forced_decision(choice, route)
             if not isinstance(wish, Sequence) or isinstance(wish, str):
                 listed = ", ".join(able)
                 raise InputError(
@@ -126,34 +127,34 @@ class SkillChooser:
         return None
 
     def _fits(self, choice: str | Mixture, able: Collection[str]) -> bool:
-        """Whether a step can take a choice: a mixture where a skill of what it writes is open, or if it writes text."""
+        """Whether a step can take a choice: a skill that is open, or a mixture of a contract that is."""
         self._runtime.check(choice)
         if not isinstance(choice, Mixture):
             return choice in able
         contract = self._runtime.contract(choice)
         return contract == "text" or any(name in able for name in self._runtime.with_contract(contract))
 
-    def _caller(self, route: Route) -> Decision:
-        """For a call that the caller requires: the router's choice if it writes calls, else the likeliest that does."""
+    def _required_call(self, route: Route) -> Decision:
+        """For a required call: the router's choice if it writes calls, else the most probable skill that does."""
         runtime = self._runtime
         if route.skill != NONE and runtime.contract(route.skill) == "calls":
-            return self._routed(route)
+            return self._by_router(route)
         able = [name for name in runtime.with_contract("calls") if name not in self._job.policy.forbid]
-        return forced(max(able, key=lambda name: route.probabilities.get(name, 0.0)), route)
+        return forced_decision(max(able, key=lambda name: route.probabilities.get(name, 0.0)), route)
 
-    def _routed(self, route: Route, first: str = "") -> Decision:
-        """The router's choice, or the mixture of its top skills where the policy's threshold admits more than one.
+    def _by_router(self, route: Route, first: str = "") -> Decision:
+        """The router's choice, or a mixture of its top skills where the policy's threshold admits more than one.
 
         Args:
-            route: The choice.
-            first: What the router chose before the policy forbade it; empty where that is this route.
+            route: The router's choice.
+            first: The skill that the router chose before the policy forbade it; empty where nothing was forbidden.
 
         Raises:
             UnknownNameError: The bank lacks the chosen skill.
         """
         self._runtime.check(route.skill)
         least, routed = self._job.policy.thresholds.mix, first or route.skill
-        mixture = self._mixed(route, least) if least and route.skill != NONE else None
+        mixture = self._mixture(route, least) if least and route.skill != NONE else None
         said = RouteRecord(
             probability=route.probability,
             routed=routed,
@@ -164,8 +165,8 @@ class SkillChooser:
         )
         return Decision(str(mixture or route.skill), "router" if routed == route.skill else "policy", said)
 
-    def _mixed(self, route: Route, least: float) -> Mixture | None:
-        """A mixture of the chosen skill and the runners-up that act on the same part of the context, but no guards."""
+    def _mixture(self, route: Route, least: float) -> Mixture | None:
+        """A mixture of the chosen skill and the runners-up of the same activation; skills that judge are left out."""
         runtime, bank = self._runtime, self._runtime.bank
         guards, own = runtime.with_contract("verdict"), bank.card(route.skill)
         if not own.blends:
@@ -181,8 +182,8 @@ class SkillChooser:
         return of_route([(route.skill, route.probability), *others], least, runtime.contract(route.skill))
 
 
-def forced(choice: str | Mixture, route: Route | None, by: str = "policy") -> Decision:
-    """Somebody's choice; the route says how probable the router finds it."""
+def forced_decision(choice: str | Mixture, route: Route | None, by: str = "policy") -> Decision:
+    """A decision that was not the router's. The route, if there is one, says how probable the router finds it."""
     names, known = names_of(choice), {} if route is None else route.probabilities
     said = RouteRecord(
         probability=max((known.get(name, 0.0) for name in names), default=0.0),
@@ -194,21 +195,21 @@ def forced(choice: str | Mixture, route: Route | None, by: str = "policy") -> De
     return Decision(str(choice), by, said)
 
 
-def speaks(runtime: Runtime, decision: Decision, contract: str) -> bool:
-    """Whether a step is the base's own word to the user, or that of a mixture of skills that learned to write no text.
+def addresses_user(runtime: Runtime, decision: Decision, contract: str) -> bool:
+    """Whether a step is text for the user that no skill was trained to write: the base's, or that of such a mixture.
 
-    A skill whose contract is text was trained to write in its own way, and is told nothing.
+    A skill whose contract is text was trained to write in its own way. It gets no extra prompt text.
     """
     if contract != "text" or decision.skill == NONE:
         return contract == "text"
     return all(runtime.contract(name) != "text" for name in decision.names)
 
 
-def wishes(said: object) -> list[str | Mixture]:
-    """What a `decide` returned, as choices in order of preference; none for the router's.
+def choices_of(said: object) -> list[str | Mixture]:
+    """What a `decide` returned, as a list of choices in order of preference; empty where the router is to choose.
 
     Raises:
-        InputError: It is no choice.
+        InputError: It returned something else.
     """
     if said is None:
         return []

@@ -1,8 +1,8 @@
 """The loop. While a run is not stopped: route, branch, write, judge, act, commit.
 
-A step is routed from the trunk's end, branches off under its skill, and writes there. The table of outcomes judges what
-the text means: it may stay in the transcript, it may be calls to run, or it may leave nothing. Then the step is
-committed: to the run's state, which is all that the next step knows, and to the journal.
+The router reads the trunk's end and chooses a skill. The skill writes in a branch. The table of outcomes (`outcome.py`)
+says what the text means: it stays in the transcript, it holds calls to run, or nothing of it is kept. Then the step is
+committed to the run's state, which is all that the next step knows, and to the journal.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ from loraloop.agent.events import (
 )
 from loraloop.agent.guard.gates import Gates
 from loraloop.agent.guard.tool_filter import ToolFilter
-from loraloop.agent.hooks import Hook, RunFacts, RunFollowers, told
+from loraloop.agent.hooks import Hook, RunFacts, RunFollowers, tell_hooks
 from loraloop.agent.loop.compaction import Compactor
 from loraloop.agent.loop.grammars import StepGrammars
 from loraloop.agent.loop.job import NO_JOURNAL, Job, Journal, unavailable_skills
-from loraloop.agent.loop.opening import Opened, opened, restored
+from loraloop.agent.loop.opening import Opening, open_trunk, restore_trunk
 from loraloop.agent.loop.outcome import Facts, Outcome, outcome_of
 from loraloop.agent.loop.pending import Pending, StepPlan
 from loraloop.agent.loop.route import SkillChooser, StepView
@@ -71,21 +71,21 @@ from loraloop.agent.tools.tool_choice import choice_of
 from loraloop.router.decision import NONE
 from loraloop.tool_schemas.tools.calls import Call
 
-UNMET = "what was written does not meet the checks of the schema"
+UNMET = "the text does not pass the checks of its schema"
 OPENINGS = {"verdict": "unsafe", "calls": "no_call", "answer": "no_answer"}
-"""What a step of a contract weighs against its other opening."""
+"""The first of a contract's two openings, as traces name it. The step weighs it against the other one."""
 
 
 @dataclass(slots=True)
 class Draft:
-    """A step that is written, before it acts.
+    """A step whose text is written and judged, and whose calls have not run.
 
     Attributes:
         step: The step, without its calls.
-        contract: What it wrote.
-        outcome: What its text means.
-        clock: Where its time goes.
-        repair: The step once more, where its text is invalid and it may try again.
+        contract: The form of its text.
+        outcome: What the text means.
+        clock: The time of each phase.
+        repair: The same step to be written once more; None where its text is valid, or no repair is left.
     """
 
     step: Step
@@ -96,23 +96,23 @@ class Draft:
 
 
 class Run:
-    """One run. `events` is iterated once; `cancel` may be called from anywhere.
+    """One run. Iterate `events` once; `cancel` may be called from any thread.
 
     Args:
         runtime: Base, skills and router.
         job: What the run is asked to do.
         checkpoint: The run to go on with; None for a new one.
-        journal: Keeps what the run does.
-        hooks: Are told what happens.
-        loop: Where async tools and hooks are awaited; a loop of their own where None.
+        journal: Writes down what the run does, for sessions.
+        hooks: Receive the events.
+        loop: The event loop of async tools and hooks; where None, each gets a loop of its own.
 
     Attributes:
-        id: The run's name.
-        state: All that it knows between two steps, besides its transcript and its steps.
+        id: The id of the run.
+        state: What the run knows between two steps, besides its transcript and its steps.
         steps: The completed steps.
-        result: What it left; None while it is not over.
-        stepwise: Whether each step waits until its decision was looked at.
-        pending: The step that waits so.
+        result: The result; None while the run is not over.
+        stepwise: Whether each step waits until the caller of `Agent.iter` has looked at it.
+        pending: The step that waits for the caller.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class Run:
         self._runtime, self._job, self._chat = runtime, job, runtime.base.chat
         self._checkpoint, self._journal, self._loop = checkpoint, journal, loop
         self._cancelled = Flag()
-        self._value = self._read(self.state.ending)
+        self._value = self._value_of(self.state.ending)
         self._waits: Checkpoint | None = None
         stopped = self._cancelled.is_set
         self._grammars = StepGrammars(runtime, job)
@@ -158,14 +158,14 @@ class Run:
         self._cancelled.set()
 
     def finish(self) -> RunResult[Any]:
-        """Reads the events to their end; what the run left."""
+        """Runs to the end and returns the result."""
         for _ in self.events():
             pass
         assert self.result is not None
         return self.result
 
     def events(self) -> Generator[Event, None, None]:
-        """Runs, telling what happens; the last event is `RunFinished`.
+        """Runs, and yields an event for everything that happens; the last event is `RunFinished`.
 
         Raises:
             ContextLengthError: The request does not fit the context.
@@ -173,7 +173,7 @@ class Run:
             HookError: A hook that may end the run failed.
         """
         with self._followers as hooks, self._journal.hold():
-            yield from told(self._events(), hooks, self._loop)
+            yield from tell_hooks(self._events(), hooks, self._loop)
 
     def _events(self) -> Generator[Event, None, None]:
         spent = self.state.spent
@@ -181,9 +181,9 @@ class Run:
         self._grammars.begin()
         known = self._checkpoint
         opening = (
-            restored(self._runtime, known)
+            restore_trunk(self._runtime, known)
             if known
-            else opened(self._runtime, self._job, self._journal, self._compactor)
+            else open_trunk(self._runtime, self._job, self._journal, self._compactor)
         )
         self._trunk = opening.trunk
         self._trunk.claim = Claim(self._job.limits.priority, self._deadline, self._cancelled.is_set)
@@ -191,7 +191,7 @@ class Run:
             yield from self._begin(opening)
             while self.state.stop is None:
                 yield from self._compact()
-                self.state.stop = self._limit()
+                self.state.stop = self._limit_met()
                 if self.state.stop is None:
                     try:
                         yield from self._step()
@@ -199,7 +199,7 @@ class Run:
                         self.state.stop = interrupted.reason
         finally:
             self._runtime.store.put(self._trunk)
-        self.result = self._ended()
+        self.result = self._run_result()
         self._journal.finished(self.result)
         yield RunFinished(self.id, self.result)
 
@@ -216,12 +216,12 @@ class Run:
             yield from self._commit(draft, records)
 
     def _draft(self, plan: StepPlan, prefilled: int, clock: Clock) -> Generator[Event, None, Draft]:
-        """Branches off under the step's skill, writes there, and judges what the text means.
+        """Opens a branch, lets the step's skill write in it, and judges what the text means.
 
         Args:
             plan: The step.
-            prefilled: Tokens of the trunk that were computed for it.
-            clock: Where its time goes.
+            prefilled: Tokens of the trunk that were computed for this step.
+            clock: Gets the time of each phase.
         """
         decision, start, before = plan.decision, perf_counter(), len(self._trunk.ids)
         reused = self._trunk.sequence.length - prefilled
@@ -233,12 +233,12 @@ class Run:
                 self.id, plan.index, decision.skill, author.slot, activation=author.activation, microseconds=took
             )
             begun = self._ahead.routed(decision.names, decision.route.runners_up)
-            yield from self._tell(plan.index, "runner_up", begun)
-            branch = (self._gates.stand(self._trunk) if plan.judging else self._trunk).branch(author, clock)
+            yield from self._prefetch_event(plan.index, "runner_up", begun)
+            branch = (self._gates.trunk_to_judge(self._trunk) if plan.judging else self._trunk).branch(author, clock)
             if author.activation == "full":
                 prefilled, reused = prefilled + branch.prefilled, branch.start - branch.prefilled
             try:
-                out, limit = yield from self._writer.write(branch, self._asked(plan, contract, branch), clock)
+                out, limit = yield from self._writer.write(branch, self._step_text(plan, contract, branch), clock)
                 outcome = self._judge(plan, contract, out, limit)
                 if outcome.keep:
                     ids = [*self._chat.generation_prompt, *out.ids, *self._chat.closing]
@@ -248,10 +248,10 @@ class Run:
                 branch.close()
         self.state.spent.tokens += len(out.ids)
         if plan.judging:
-            outcome = self._gates.settle(self._trunk, plan.index, outcome, out)
-            yield self._gates.last
+            outcome = self._gates.apply_verdict(self._trunk, plan.index, outcome, out)
+            yield self._gates.last_event
         elif self._job.guard.output is not None and contract != "verdict":
-            outcome = yield from self._gates.given_out(plan.index, decision.skill, outcome, out, clock)
+            outcome = yield from self._gates.judge_output(plan.index, decision.skill, outcome, out, clock)
             if outcome.name == "stopped":
                 self._trunk.cut(before)
         tokens = Tokens(
@@ -264,16 +264,16 @@ class Run:
             shared=clock.sharing,
         )
         first = {"first_token": round((out.first - start) * 1e3, 3)} if out.first else {}
-        step = replace(self._written(plan, contract, out, outcome), tokens=tokens, ms=first)
-        return Draft(step, contract, outcome, clock, self._again(plan, contract, out.text, outcome))
+        step = replace(self._step_of(plan, contract, out, outcome), tokens=tokens, ms=first)
+        return Draft(step, contract, outcome, clock, self._repair_of(plan, contract, out.text, outcome))
 
     # Route: what a step runs on, and what it may call.
 
     def _route(self, clock: Clock) -> Generator[Event, None, StepPlan | None]:
-        """Decides the next step; None where the run ends here, or where the step is to be decided again."""
+        """Decides the next step; None where the run ends here, or the step has to be decided again."""
         index, next = len(self.steps), self.state.next
         with clock.phase("route"):
-            seen = list(self._gates.look(self._trunk, index))
+            seen = list(self._gates.screen_messages(self._trunk, index))
         yield from seen
         plan = StepPlan(index, self._gates.decision(), None, self._grammars.calls(next.first))
         if not self._gates.judging:
@@ -282,7 +282,7 @@ class Run:
                 self.state.stop = "invalid"
                 return None
             self._choose(plan, clock)
-        if self.stepwise and not (yield from self._shown(plan, clock)):
+        if self.stepwise and not (yield from self._wait_for_caller(plan, clock)):
             return None
         if plan.route is not None and next.retry is None:
             next.choices = next.choices[1:]
@@ -302,7 +302,7 @@ class Run:
         return plan
 
     def _limit_tools(self, plan: StepPlan, clock: Clock) -> Iterator[Event]:
-        """Takes from a step's grammar the tools that the guard does not leave it."""
+        """Removes the tools from a step's grammar that the guard does not allow it."""
         names = tuple(self._executor.tools)
         with clock.phase("plan"):
             messages = [span.message for span in self._trunk.messages]
@@ -313,7 +313,7 @@ class Run:
             yield ToolsLimited(self.id, plan.index, plan.open_tools, self.state.guard.planned)
 
     def _choose(self, plan: StepPlan, clock: Clock) -> None:
-        """Gives a step its skill: as the last step again, as the base that asks, or as policy and router say."""
+        """Chooses a step's skill: the last step's for a repair, the base to ask the user, else by policy and router."""
         next, messages = self.state.next, self._trunk.messages
         if next.repair is not None:
             plan.decision = replace(next.repair.decision, by="repair")
@@ -326,15 +326,15 @@ class Run:
                 view = StepView(features, before[-1], self.steps, plan.form.required, bool(plan.form.tools))
                 plan.decision, plan.route = self._chooser.choose(view, next)
 
-    def _shown(self, plan: StepPlan, clock: Clock) -> Generator[Event, None, bool]:
-        """Waits until the caller of `Agent.iter` has looked at a step; whether it runs."""
+    def _wait_for_caller(self, plan: StepPlan, clock: Clock) -> Generator[Event, None, bool]:
+        """Waits until the caller of `Agent.iter` has looked at the step; returns whether the step runs."""
         judging = plan.judging
         self.pending = Pending(self._runtime, self._grammars, self._trunk, plan)
         yield Planned(self.id, plan.index, plan.decision.skill, plan.decision.by, plan.decision.route.routed)
         if self.pending.stopped:
             self.state.stop = "stopped"
         elif self.pending.edited:
-            self._gates.edited(len(self._trunk.messages) - 1)
+            self._gates.last_message_edited(len(self._trunk.messages) - 1)
         elif judging and not plan.judging:
             self._gates.overruled(plan.index)
             yield from self._limit_tools(plan, clock)
@@ -342,10 +342,10 @@ class Run:
 
     # Write and judge: what a step is asked to write, and what its text means.
 
-    def _asked(self, plan: StepPlan, contract: str, branch: Branch) -> StepText:
+    def _step_text(self, plan: StepPlan, contract: str, branch: Branch) -> StepText:
         policy, next = self._job.policy, self.state.next
         if contract == "calls":
-            plan.form = self._grammars.asking(plan.form, plan.decision.skill)
+            plan.form = self._grammars.with_asking(plan.form, plan.decision.skill)
         own = policy.thresholds
         thresholds = {"calls": own.no_call, "answer": own.no_answer, "verdict": self._gates.threshold}
         return StepText(
@@ -362,7 +362,7 @@ class Run:
             repair=None if plan.judging else next.repair,
             ask=() if plan.judging else next.ask,
             steps=self.steps,
-            runs=self._runs(plan) and not policy.asked & {ALL, PYTHON},
+            runs=self._runs_programs(plan) and not policy.asked & {ALL, PYTHON},
         )
 
     def _judge(self, plan: StepPlan, contract: str, out: Generated, limit: StopReason | None) -> Outcome:
@@ -371,7 +371,7 @@ class Run:
             tools=plan.form.tools,
             answered=self._executor.answered,
             calls_left=self._job.limits.max_tool_calls - self.state.spent.calls,
-            python=self._runs(plan),
+            python=self._runs_programs(plan),
             repeat=policy.repeat_calls,
             go_on=policy.after_answer == "route",
             limit=limit,
@@ -383,12 +383,12 @@ class Run:
         )
         return outcome_of(contract, out.text, facts)
 
-    def _runs(self, plan: StepPlan) -> bool:
+    def _runs_programs(self, plan: StepPlan) -> bool:
         """Whether a step's programs are run."""
         return self._job.python is not None and (plan.open_tools is None or PYTHON in plan.open_tools)
 
     def _repairs(self, plan: StepPlan, contract: str, text: str) -> int:
-        """How often a step, which wrote `text`, may be decoded again."""
+        """How often a step that wrote `text` may be written again."""
         repair = self.state.next.repair
         if repair is None:
             return self._job.policy.repairs
@@ -396,13 +396,13 @@ class Run:
             return int(self._grammars.differs(contract, plan.form))  # the same grammar would write the same once more
         return repair.left
 
-    def _again(self, plan: StepPlan, contract: str, text: str, outcome: Outcome) -> Again | None:
-        """The next step, if it is this one once more."""
+    def _repair_of(self, plan: StepPlan, contract: str, text: str, outcome: Outcome) -> Again | None:
+        """The next step where it is this one once more; None where it is not."""
         if not outcome.again:
             return None
         return Again(plan.decision, text, outcome.error, self._repairs(plan, contract, text) - 1)
 
-    def _written(self, plan: StepPlan, contract: str, out: Generated, outcome: Outcome) -> Step:
+    def _step_of(self, plan: StepPlan, contract: str, out: Generated, outcome: Outcome) -> Step:
         opening = OPENINGS.get(contract)
         return Step(
             index=plan.index,
@@ -424,11 +424,11 @@ class Run:
     def _act(
         self, draft: Draft, known: Mapping[str, Approval] = MappingProxyType({})
     ) -> Generator[Event, None, list[CallRecord] | None]:
-        """Does what a step says; the records of its calls, or None where they wait for approval.
+        """Runs a step's calls; returns their records, or None where the run waits for approval.
 
         Args:
             draft: The step.
-            known: What was said of its calls already, by their ids.
+            known: Approvals that were given already, by the ids of the calls.
         """
         step, outcome, clock = draft.step, draft.outcome, draft.clock
         if outcome.refuse:
@@ -440,18 +440,18 @@ class Run:
         asked = monotonic()
         calls = self._approver.pending(step.index, outcome.calls, self._executor.answered, known)
         calls = yield from self._approver.ask(step.index, calls)
-        self._began += monotonic() - asked  # a person's time is none of the run's
+        self._began += monotonic() - asked  # the deadline does not count the time that a person takes
         now = self.checkpoint(ActingStep(replace(step, ms=clock.added(step.ms)), draft.contract, calls))
         if any(call.open for call in calls) and not self._cancelled.is_set():
             self._pause(now)
             return None
         self._journal.written(now)
-        yield from self._tell(step.index, "tool", self._ahead.acting())
+        yield from self._prefetch_event(step.index, "tool", self._ahead.acting())
         self._executor.deadline = self._deadline
         return (yield from self._executor.run(self._trunk, step.index, calls, clock))
 
     def _pause(self, now: Checkpoint) -> None:
-        """Ends the run before the calls of its last step, with all that it needs to go on."""
+        """Ends the run before the calls of its last step; the result holds a checkpoint from which it can go on."""
         self._waits = deepcopy(now)
         self.steps.append(now.step)
         self.state.stop = "approval"
@@ -500,10 +500,10 @@ class Run:
             )
 
     def checkpoint(self, written: ActingStep | None = None) -> Checkpoint:
-        """All that the run needs to go on from here.
+        """Everything that the run needs to go on from here.
 
         Args:
-            written: The step whose calls have not all run.
+            written: A step whose calls have not all run; None between two steps.
         """
         spent, trunk = self.state.spent, self._trunk
         spent.seconds, spent.ms = monotonic() - self._began, (perf_counter() - self._start) * 1e3
@@ -520,7 +520,7 @@ class Run:
 
     # The beginning, the bounds and the end.
 
-    def _begin(self, opening: Opened) -> Iterator[Event]:
+    def _begin(self, opening: Opening) -> Iterator[Event]:
         known, trunk = self._checkpoint, self._trunk
         if known is None:
             self.state.guard.seen = opening.fresh
@@ -541,10 +541,10 @@ class Run:
         if opening.compaction is not None:
             yield Compacted(self.id, opening.compaction)
         if known is not None and known.written is not None:
-            yield from self._go_on(known.written)
+            yield from self._resume_step(known.written)
 
-    def _go_on(self, written: ActingStep) -> Iterator[Event]:
-        """Does what the step says that waited, or that was interrupted while its calls ran."""
+    def _resume_step(self, written: ActingStep) -> Iterator[Event]:
+        """Runs the calls of a step that waited for approval, or was interrupted while its calls ran."""
         step, code = written.step, written.contract == "code"
         calls = tuple(Call(call.name, call.arguments) for call in written.calls)
         outcome = Outcome(step.outcome, keep=True, output=step.text if code else "", calls=calls)
@@ -558,11 +558,11 @@ class Run:
         trunk = self._trunk
         done = self._compactor.trunk(trunk, len(self.steps), min(self.state.guard.seen, len(trunk.messages) - 1))
         if done is not None:
-            self._gates.moved(len(done.removed))
+            self._gates.messages_removed(len(done.removed))
             self.state.compactions.append(done)
             yield Compacted(self.id, done)
 
-    def _limit(self) -> StopReason | None:
+    def _limit_met(self) -> StopReason | None:
         limits, spent, trunk = self._job.limits, self.state.spent, self._trunk
         if self._cancelled.is_set():
             return "cancelled"
@@ -577,20 +577,20 @@ class Run:
 
     @property
     def _deadline(self) -> float | None:
-        """Of `time.monotonic()`."""
+        """When the run must end, as a time of `time.monotonic()`; None for no deadline."""
         deadline = self._job.limits.deadline
         return None if deadline is None else self._began + deadline
 
-    def _tell(self, index: int, reason: str, begun: tuple[str, ...]) -> Iterator[Event]:
-        """Tells what is being made ready."""
+    def _prefetch_event(self, index: int, reason: str, begun: tuple[str, ...]) -> Iterator[Event]:
+        """An event for the skills that are being loaded ahead, if there are any."""
         if begun:
             yield Prefetched(self.id, index, begun, reason)
 
-    def _read(self, ending: Ending) -> Any:
-        """The value of an ending's text."""
+    def _value_of(self, ending: Ending) -> Any:
+        """The value of the output under the run's output type; None where it has none."""
         return self._job.output.read(ending.output) if ending.valued else None
 
-    def _ended(self) -> RunResult[Any]:
+    def _run_result(self) -> RunResult[Any]:
         ending, known = self.state.ending, {passage.id: passage for passage in self._job.passages}
         assert self.state.stop is not None
         return RunResult(

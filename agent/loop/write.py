@@ -1,4 +1,4 @@
-"""What a step writes: generation in its branch, under its grammar and within what the limits leave."""
+"""Writes a step: generates its text in its branch, under its grammar and within the limits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from loraloop.agent.events import Event, TokenGenerated
 from loraloop.agent.loop.grammars import StepGrammars
 from loraloop.agent.loop.job import Job
 from loraloop.agent.loop.prompts import StepPrompt, cue_of, form_of
-from loraloop.agent.loop.route import speaks
+from loraloop.agent.loop.route import addresses_user
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.skills.one_step import call_form_of, openings_of
 from loraloop.agent.step import Decision, Step, StopReason
@@ -26,28 +26,28 @@ from loraloop.agent.tools.python_tool import gets_through
 from loraloop.agent.tools.tool_choice import CallForm
 from loraloop.tool_schemas.errors import LimitError
 
-UNENFORCED = "unenforced"  # the text has not its form: a check failed too often, or no text of it fits
+UNENFORCED = "unenforced"  # the text is not valid: a check failed too often, or no valid text fits the limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepText:
-    """What one step is to write.
+    """What one step is asked to write.
 
     Attributes:
         index: The step.
-        decision: What it runs on.
-        contract: What it writes.
-        form: What it may call.
-        messages: The transcript; a dropped branch leaves none in it.
+        decision: The skill that writes.
+        contract: The form of what it writes.
+        form: Which tools it may call, and how many calls.
+        messages: The transcript.
         tokens: Tokens that the run may still generate.
-        deadline: The run's, of `time.monotonic()`.
-        threshold: Of the openings that it weighs; the one on the skill's card where None.
+        deadline: When the run must end, as a time of `time.monotonic()`.
+        threshold: The threshold of the contract's two openings; the one on the skill's card where None.
         judging: Whether a gate of the guard asks for a verdict.
-        told: What the caller or the guard tells this step.
-        repair: What went wrong before, if the step is decoded again.
-        ask: Arguments for which the base asks.
+        told: Extra prompt text of the caller or the guard, which only this step sees.
+        repair: What was wrong with the last text, if the step is written again.
+        ask: Arguments for which the base asks the user.
         steps: The run's steps so far.
-        runs: Whether a program that it writes is run without asking anybody.
+        runs: Whether a program that it writes runs without approval.
     """
 
     index: int
@@ -71,10 +71,10 @@ class Writer:
 
     Args:
         run_id: For events.
-        runtime: Generates.
-        job: The run's.
-        grammars: Of its steps.
-        cancelled: Asked before every token.
+        runtime: Generates the text.
+        job: What the run is asked to do.
+        grammars: What each contract may write.
+        cancelled: Whether the run was cancelled; asked before every token.
 
     Attributes:
         sampler: Draws tokens; its generator goes on from step to step.
@@ -95,24 +95,24 @@ class Writer:
     def write(
         self, branch: Branch, step: StepText, clock: Clock
     ) -> Generator[Event, None, tuple[Generated, StopReason | None]]:
-        """Generates in the branch; returns what came of it and the limit that cut it, if one did.
+        """Generates in the branch; returns the text and the limit that cut it, if one did.
 
-        Nothing is told of a text that the gate before the output has yet to see.
+        A text that the guard's output gate has yet to judge is not streamed.
         """
         runtime, limits, contract = self._runtime, self._job.limits, step.contract
         room = branch.left - len(self._chat.generation_prompt) - len(self._chat.closing)
         tokens = min(limits.step_tokens, step.tokens, room)
         last = step.repair is not None and not step.repair.left
         grammar = self._grammars.grammar(contract, step.form, clock, last, step.decision.skill)
-        talks = speaks(runtime, step.decision, contract)
-        told = self._told(step, talks, max(room - tokens, room // 2))
-        otherwise, barred = [], None
-        if talks and self._job.tools and self._prompting.call_openers:
+        to_user = addresses_user(runtime, step.decision, contract)
+        extra = self._extra_prompt(step, to_user, max(room - tokens, room // 2))
+        plain, barred = [], None
+        if to_user and self._job.tools and self._prompting.call_openers:
             barred = runtime.openers(self._prompting.call_openers)
             words = self._chat.message("user", self._prompting.plain_words) if self._prompting.plain_words else []
-            otherwise = [*told, *words, *self._chat.generation_prompt] if 0 < len(words) < room // 4 else []
-            room -= len(words) if otherwise else 0
-        tokens = min(tokens, room := room - len(told))
+            plain = [*extra, *words, *self._chat.generation_prompt] if 0 < len(words) < room // 4 else []
+            room -= len(words) if plain else 0
+        tokens = min(tokens, room := room - len(extra))
         cut: StopReason = "context" if tokens == room else "max_tokens"
         limited: dict[str, StopReason] = {
             "tokens": cut, "deadline": "deadline", "cancelled": "cancelled", "repetition": "repetition"
@@ -121,7 +121,7 @@ class Writer:
         try:
             for piece in runtime.generate(
                 branch,
-                [*told, *self._chat.generation_prompt],
+                [*extra, *self._chat.generation_prompt],
                 self.sampler,
                 Budget(tokens, step.deadline, self._cancelled),
                 tries=self._tries(step),
@@ -129,7 +129,7 @@ class Writer:
                 stops=self._job.stops,
                 constraint=None if grammar is None else grammar.start(),
                 not_first=barred,
-                otherwise=otherwise,
+                other_invocation=plain,
                 two_way=openings_of(runtime, step.decision.skill, contract, step.threshold),
                 clock=clock,
             ):
@@ -144,7 +144,7 @@ class Writer:
         return out, limited.get(out.reason)
 
     def _tries(self, step: StepText) -> Tries | None:
-        """How often a program is tried on the examples that the request has; None where none is run, or it has none."""
+        """How a program is tried on the examples in the request; None where there are none, or nothing may be run."""
         python, limits = self._job.python, self._job.limits
         if step.contract != "code" or python is None or not step.runs:
             return None
@@ -152,10 +152,10 @@ class Writer:
         runs = partial(gets_through, python)
         return tries_on(request, limits.tries, runs, self._job.sampling.seed or 0)
 
-    def _told(self, step: StepText, talks: bool, most: int) -> list[int]:
-        """Ids of what the step is told in its branch alone, in at most so many tokens."""
+    def _extra_prompt(self, step: StepText, to_user: bool, most: int) -> list[int]:
+        """Tokens of the extra prompt text that only this step sees; at most `most` of them."""
         prompting, cue = self._prompting, ""
-        if talks:
+        if to_user:
             cue = cue_of(prompting, step.messages, step.ask, self._job.tools, step.steps)
         elif step.contract == "calls":
             cue = call_form_of(self._runtime, step.decision.skill)

@@ -19,7 +19,7 @@ from loraloop.agent.output_type import OutputType
 from loraloop.agent.skills.function import SkillFunction, StepOptions, StepRequest
 from loraloop.agent.skills.one_step import Wrote
 from loraloop.agent.skills.results import AnswerResult, CallsResult, CodeResult, TextResult, VerdictResult
-from loraloop.agent.tools.tool_choice import check_names_free, choice_of, enforced, forms_of
+from loraloop.agent.tools.tool_choice import check_names_free, choice_of, forms_of, strict_form
 from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import InputError, unknown
 from loraloop.tool_schemas.grammar.grammar import JsonSchema, Lark
@@ -116,7 +116,7 @@ class CallsFunction(SkillFunction[CallsResult]):
             raise InputError(f"tool_choice is 'none', and calling tools is all that skill {self.name!r} does")
         if choice not in ("auto", "required", *(tool.name for tool in given)):
             raise unknown("tool or tool choice", choice, (*(tool.name for tool in given), "auto", "required"))
-        form = enforced(forms_of(given, choice, most=max_calls)[0])
+        form = strict_form(forms_of(given, choice, most=max_calls)[0])
 
         def read(wrote: Wrote) -> CallsResult:
             calls = parse_calls(wrote.text, form.tools)

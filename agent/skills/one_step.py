@@ -121,10 +121,10 @@ class Wrote:
         return self.reason in ("stop", "done")
 
 
-def written(
+def write_greedily(
     runtime: SkillRuntime, trunk: Trunk, author: Author, grammar: Grammar, tokens: int, two_way: TwoWayChoice | None
 ) -> Generated:
-    """What is written greedily in a branch at a trunk's end, read to its end; the trunk is left as it was."""
+    """Generates greedily in a branch at the trunk's end, and closes the branch: the trunk is left as it was."""
     out, branch = Generated(), trunk.branch(author)
     try:
         for piece in runtime.generate(

@@ -13,7 +13,7 @@ from typing import Any
 
 from loraloop.agent.events import ApprovalRequested, Event
 from loraloop.agent.policy import ALL, Policy
-from loraloop.agent.tools.calls import PYTHON, Approval, Approve, Deny, PendingCall, call_id, call_key, checked
+from loraloop.agent.tools.calls import PYTHON, Approval, Approve, Deny, PendingCall, call_id, call_key, check_answer
 from loraloop.agent.tools.runner import ToolRunner
 from loraloop.tool_schemas.errors import InputError, SchemaError, UnknownNameError, unknown
 from loraloop.tool_schemas.jsontext import dumps
@@ -81,15 +81,15 @@ class Approver:
         made = []
         for call in calls:
             if call.open and not self._runner.cancelled():
-                call = replace(call, approval=self._asked(index, call))
+                call = replace(call, approval=self._ask_policy(index, call))
             made.append(call)
         return tuple(made)
 
-    def _asked(self, index: int, call: PendingCall) -> Approval | None:
+    def _ask_policy(self, index: int, call: PendingCall) -> Approval | None:
         approve, tool = self._policy.approve, self._tools[call.name]
         assert approve is not None
         said = self._runner.ask(lambda: approve(call, self._context(tool, index)))
-        return None if said is None else checked(call, said, tool)
+        return None if said is None else check_answer(call, said, tool)
 
     def _waits(self, tool: Tool, call: Call, index: int) -> bool:
         """Whether a call waits: the policy or its tool says so, or the tool says that its calls have effects."""
@@ -103,7 +103,7 @@ def auto_approve(call: PendingCall, context: Context[Any]) -> Approve:
     return Approve()
 
 
-def decided(
+def apply_decisions(
     calls: Sequence[PendingCall], said: Mapping[str, Any], tools: Mapping[str, Tool]
 ) -> tuple[PendingCall, ...]:
     """A step's calls with what was said of those that wait, once all fits the tools with which the run goes on.
@@ -129,7 +129,7 @@ def decided(
     made = []
     for call in calls:
         if call.id in said:
-            call = replace(call, waits=True, approval=checked(call, said[call.id], tools.get(call.name)))
+            call = replace(call, waits=True, approval=check_answer(call, said[call.id], tools.get(call.name)))
         if not isinstance(call.approval, Deny):
             _check_tool(call, tools)
         made.append(call)

@@ -124,12 +124,12 @@ def call_key(call: Call) -> str:
     return call.name + "\n" + json.dumps(call.arguments, sort_keys=True, ensure_ascii=False)
 
 
-def clipped(text: str) -> str:
+def clip(text: str) -> str:
     """The beginning of a text: jsonschema quotes whole values in its errors."""
     return text if len(text) <= 400 else f"{text[:400]}…"
 
 
-def checked(call: PendingCall, said: object, tool: Tool | None) -> Approval:
+def check_answer(call: PendingCall, said: object, tool: Tool | None) -> Approval:
     """An answer about a call.
 
     Args:

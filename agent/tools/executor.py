@@ -1,4 +1,4 @@
-"""Running a step's calls, at the same time where that may be: each one's result goes into the transcript as data.
+"""Runs a step's calls, in parallel where that is allowed. Each result goes into the transcript as data.
 
 Calls begin in the order in which they were written, and their results are put into the transcript in that order,
 whatever order they finish in: a run is the same however long its tools take.
@@ -22,7 +22,7 @@ from loraloop.agent.events import Event, ToolCallFinished, ToolCallStarted
 from loraloop.agent.loop.job import Job, Journal
 from loraloop.agent.step import Step
 from loraloop.agent.tools.calls import Approve, CallRecord, Deny, PendingCall, call_key
-from loraloop.agent.tools.observation import observation, shortened
+from loraloop.agent.tools.observation import observation, shorten_result
 from loraloop.agent.tools.runner import CANCELLED, RunningCalls, ToolRunner
 from loraloop.tool_schemas.tools.calls import Call
 from loraloop.tool_schemas.tools.context import Context
@@ -35,7 +35,7 @@ _LEAST = "… (about 1000000000 tokens left out)"  # what an observation needs r
 
 @dataclass(slots=True)
 class _Due:
-    """A call of a step, and what came of it: nothing so far where `record` is None. `ran`: its tool was called."""
+    """A call of a step and its record, which is None until the call is over. `ran` says whether its tool was called."""
 
     pending: PendingCall
     record: CallRecord | None = None
@@ -43,11 +43,11 @@ class _Due:
 
     @property
     def key(self) -> str:
-        """Of the call as the model wrote it."""
+        """The key of the call as the model wrote it."""
         return call_key(Call(self.pending.name, self.pending.arguments))
 
-    def noted(self, record: CallRecord) -> CallRecord:
-        """The record of this call."""
+    def record_of(self, record: CallRecord) -> CallRecord:
+        """The record with this call's id and what was decided about it."""
         said, wanted = self.pending.approval, None
         approval = "" if said is None else "denied" if isinstance(said, Deny) else "approved"
         if isinstance(said, Approve) and said.arguments is not None:
@@ -57,7 +57,7 @@ class _Due:
     def without_result(self, error: str, source: str = "") -> CallRecord:
         """The record of a call that did not run."""
         call = self.pending.call
-        return self.noted(CallRecord(call.name, call.arguments, error=error, source=source, by_runtime=True))
+        return self.record_of(CallRecord(call.name, call.arguments, error=error, source=source, by_runtime=True))
 
 
 class Executor:
@@ -66,16 +66,16 @@ class Executor:
     Args:
         run_id: For events.
         job: The run's.
-        state: What the run knows: how many calls it made, and which tools asked for another try.
-        chat: Renders observations.
+        state: The run's state: how many calls it made, and which tools asked for another try.
+        chat: Renders results as messages.
         runner: Runs single calls.
-        journal: Is told each call before it begins and after it ended.
+        journal: Records each call before it begins and after it has ended.
 
     Attributes:
-        answered: What calls gave, by `call_key`.
-        deadline: The run's, of `time.monotonic()`; None without one.
-        full: Whether a call was not run because the context had no room for what it would give.
-        tools: By name.
+        answered: The records of the calls that have a result, by `call_key`.
+        deadline: When the run must end, as a time of `time.monotonic()`; None for no deadline.
+        full: Whether a call was not run because the context had no room for its result.
+        tools: The tools by name.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Executor:
         self._asking: set[str] = set()  # tools that ask for another try in the current step
 
     def remember(self, steps: Sequence[Step]) -> None:
-        """Takes what the calls of earlier steps gave as known."""
+        """Remembers the results of earlier steps, so that the same calls need not run again."""
         for step in steps:
             for record in step.calls:
                 self._remember(record)
@@ -111,7 +111,7 @@ class Executor:
             calls: Validated calls, and whether they may run. One that still waits for approval does not.
             clock: Where the time goes that the step waits for tools.
         """
-        due = self._fitting(trunk, calls)
+        due = self._calls_that_fit(trunk, calls)
         twins = self._settle(due)
         waiting = deque(number for number, each in enumerate(due) if each.record is None and number not in twins)
         running = self._runner.running()
@@ -123,7 +123,7 @@ class Executor:
                 if running:
                     with clock.phase("tool"):
                         number, record = running.next()
-                    record = self._journal.ended(index, number, due[number].noted(record))
+                    record = self._journal.ended(index, number, due[number].record_of(record))
                     yield from self._end(index, due[number], record)
         finally:
             running.give_up()
@@ -131,17 +131,17 @@ class Executor:
             self._state.retries[name] = self._state.retries.get(name, 0) + 1
         self._asking.clear()
         for number, first in twins.items():
-            due[number].record = self._again(due[number], due[first].record)
+            due[number].record = self._repeated_record(due[number], due[first].record)
         records: list[CallRecord] = []
         for number, each in enumerate(due):
-            record = self._put(trunk, index, each, len(calls) - number, bool(records))
+            record = self._append_result(trunk, index, each, len(calls) - number, bool(records))
             records.append(record)
             if not each.ran:
                 yield ToolCallFinished(self._run_id, index, record)
         return records
 
     def context(self, tool: Tool, index: int) -> Context[Any]:
-        """What a call of a tool is told in step `index`."""
+        """The `Context` of a tool's call in step `index`."""
         state = self._state
         left = self._job.limits.left(index, state.spent.calls, state.spent.tokens, self.deadline)
         attempt = state.retries.get(tool.name, 0) + 1
@@ -150,7 +150,7 @@ class Executor:
         )
 
     def _begin(self, index: int, number: int, due: _Due, running: RunningCalls, clock: Clock) -> Iterator[Event]:
-        """A call begins. When its event is told, nothing of it has happened."""
+        """Starts a call. Its event comes before anything of it happens."""
         if self._runner.cancelled():
             due.record = due.without_result(CANCELLED)
             return
@@ -173,8 +173,8 @@ class Executor:
             running.start(number, tool, call, timeout, context, call_id=due.pending.id)
 
     def _end(self, index: int, due: _Due, record: CallRecord) -> Iterator[Event]:
-        """A call is over."""
-        due.record = due.noted(self._bounded(record))
+        """Ends a call: its record is complete, and its event is sent."""
+        due.record = due.record_of(self._limit_retries(record))
         yield ToolCallFinished(self._run_id, index, due.record)
 
     def _may_begin(self, due: _Due, running: RunningCalls) -> bool:
@@ -184,8 +184,8 @@ class Executor:
         alone = running.alone or self.tools[due.pending.name].sequential
         return not alone and len(running) < self._job.limits.concurrent_calls
 
-    def _fitting(self, trunk: Trunk, calls: Sequence[PendingCall]) -> list[_Due]:
-        """The calls for whose results there is room, were all of them as long as they may be."""
+    def _calls_that_fit(self, trunk: Trunk, calls: Sequence[PendingCall]) -> list[_Due]:
+        """The calls for whose results the context has room, even if each is as long as it may be."""
         share, due = self._share(trunk, len(calls)), []
         for pending in calls:
             each = _Due(pending)
@@ -197,10 +197,10 @@ class Executor:
         return due
 
     def _settle(self, due: Sequence[_Due]) -> dict[int, int]:
-        """Gives the calls that do not run their records; returns those that ask what an earlier one of the step asks.
+        """Fills in the records of calls that do not run, and finds the calls that repeat an earlier one of this step.
 
         Returns:
-            The call's number: that of the earlier one, whose result it gets.
+            For the number of each repeated call, the number of the earlier call whose result it gets.
         """
         first: dict[str, int] = {}
         twins: dict[int, int] = {}
@@ -212,25 +212,25 @@ class Executor:
             elif each.pending.open or self._runner.cancelled():
                 each.record = each.without_result(CANCELLED if self._runner.cancelled() else "not approved")
             elif not self._job.policy.repeat_calls and key in self.answered:
-                each.record = self._again(each, self.answered[key])
+                each.record = self._repeated_record(each, self.answered[key])
             if self._job.policy.repeat_calls:
                 continue
             if first.setdefault(key, number) != number and each.record is None:
                 twins[number] = first[key]
         return twins
 
-    def _again(self, due: _Due, known: CallRecord | None) -> CallRecord:
-        """The record of a call whose answer is known from another one."""
+    def _repeated_record(self, due: _Due, known: CallRecord | None) -> CallRecord:
+        """The record of a call that repeats another one: it has that one's result."""
         assert known is not None
         return replace(known, ms=0.0, repeated=True, left_out=0, id=due.pending.id)
 
-    def _put(self, trunk: Trunk, index: int, due: _Due, rest: int, more: bool) -> CallRecord:
-        """Puts what came of a call into the transcript, in its share of the room that is left for `rest` calls."""
+    def _append_result(self, trunk: Trunk, index: int, due: _Due, rest: int, more: bool) -> CallRecord:
+        """Appends a call's result to the transcript, shortened to its share of the room for `rest` calls."""
         record = due.record
         assert record is not None
         self._remember(record)
         limit = min(self._share(trunk, rest), self._job.limits.result_tokens)
-        content, left_out = shortened(record, limit, self._count)
+        content, left_out = shorten_result(record, limit, self._count)
         if left_out:
             record = replace(record, left_out=left_out)
         tool = self.tools.get(record.name)
@@ -243,7 +243,7 @@ class Executor:
         return record
 
     def _remember(self, record: CallRecord) -> None:
-        """A call that was answered need not run again: neither as it ran nor as the model wrote it."""
+        """Remembers a call's result under its arguments, both as it ran and as the model wrote it."""
         if record.repeated or record.retry:
             return
         for arguments in (record.arguments, record.wanted):
@@ -251,12 +251,12 @@ class Executor:
                 self.answered[call_key(Call(record.name, arguments))] = record
 
     def _share(self, trunk: Trunk, calls: int) -> int:
-        """Tokens that each of so many results may have."""
+        """The most tokens that each of so many results may have."""
         room = trunk.context - len(trunk.ids) - len(self._chat.generation_prompt) - len(self._chat.closing)
         return (room - RESERVE) // calls - self._around
 
-    def _bounded(self, record: CallRecord) -> CallRecord:
-        """The record; one that asks for another try too often is a failure. A step's tries of one tool count once."""
+    def _limit_retries(self, record: CallRecord) -> CallRecord:
+        """The record; a tool that asks for another try too often has failed. All tries of one step count as one."""
         if not record.retry:
             return record
         self._asking.add(record.name)

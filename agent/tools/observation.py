@@ -19,7 +19,7 @@ def observation(record: CallRecord) -> str:
     return f"{head}{payload}}}"
 
 
-def shortened(record: CallRecord, limit: int, count: Callable[[str], int]) -> tuple[str, int]:
+def shorten_result(record: CallRecord, limit: int, count: Callable[[str], int]) -> tuple[str, int]:
     """The observation within a number of tokens, and how many were left out.
 
     The beginning of the result is kept, and a marker says how much is missing: in a text that was cut, or as a last

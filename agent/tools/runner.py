@@ -16,7 +16,7 @@ from time import monotonic
 from typing import Any
 
 from loraloop.agent.skills.threads import running_loop
-from loraloop.agent.tools.calls import CallRecord, clipped
+from loraloop.agent.tools.calls import CallRecord, clip
 from loraloop.tool_schemas.errors import SchemaError, ToolError, ToolRetry
 from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.tools.calls import Call
@@ -262,9 +262,9 @@ def _usable(tool: Tool, result: Any) -> None:
         dumps(result)
         tool.check_result(result)
     except SchemaError as problem:
-        raise ToolError(f"the result is not what the tool promises: {clipped(str(problem))}") from problem
+        raise ToolError(f"the result is not what the tool promises: {clip(str(problem))}") from problem
     except Exception as problem:
-        raise ToolError(f"the result cannot be written as JSON: {clipped(str(problem))}") from problem
+        raise ToolError(f"the result cannot be written as JSON: {clip(str(problem))}") from problem
 
 
 def check_shape(result: Any) -> None:

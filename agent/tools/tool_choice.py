@@ -79,7 +79,7 @@ def forms_of(tools: Sequence[Tool], choice: str, least: int = 0, most: int = 8) 
     return CallForm(named, max(1, least), most, True), later
 
 
-def enforced(form: CallForm) -> CallForm:
+def strict_form(form: CallForm) -> CallForm:
     """The same with every tool's schema enforced or checked while decoding, if that can be done."""
     return replace(form, tools=tuple(map(_strict, form.tools)))
 

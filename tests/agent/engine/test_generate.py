@@ -149,9 +149,9 @@ def test_a_turn_that_would_begin_with_them_is_started_otherwise(small: Base) -> 
     other = [*prompt[:1], *small.tokenizer.encode("In words: "), *prompt]
     plain, _ = run(small, 8, sampling=greedy)
     banned = torch.tensor([plain.ids[0]])
-    kept, _ = run(small, 8, sampling=greedy, not_first=banned + 1, otherwise=other)
+    kept, _ = run(small, 8, sampling=greedy, not_first=banned + 1, other_invocation=other)
     assert kept.ids == plain.ids
-    out, _ = run(small, 8, sampling=greedy, not_first=banned, otherwise=other)
+    out, _ = run(small, 8, sampling=greedy, not_first=banned, other_invocation=other)
     expected, _ = run(small, 8, sampling=greedy, not_first=banned, invocation=other)
     assert out.ids == expected.ids != run(small, 8, sampling=greedy, not_first=banned)[0].ids
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from loraloop.adapters.base import Base
 from loraloop.agent import Agent, CallRecord, Limits, Policy, Runtime
 from loraloop.agent.step import plain
-from loraloop.agent.tools.observation import cut_json, observation, shortened
+from loraloop.agent.tools.observation import cut_json, observation, shorten_result
 from loraloop.agent.tools.runner import ToolRunner
 from loraloop.tool_schemas.errors import InputError, ToolError
 from loraloop.tool_schemas.jsontext import dumps
@@ -99,7 +99,7 @@ def test_what_is_told_fits_and_says_what_is_missing(small: Base, value: Any, lim
         return len(small.tokenizer.encode(text))
 
     call = record(None, dumps(value)) if error else record(value)
-    text, left_out = shortened(call, limit, count)
+    text, left_out = shorten_result(call, limit, count)
     assert len(text.splitlines()) == 1 and set(json.loads(text)) == {"name", "error" if error else "result"}
     if left_out:
         assert count(text) <= limit < count(observation(call))
@@ -113,10 +113,10 @@ def test_as_much_as_fits_is_told(small: Base) -> None:
         return len(small.tokenizer.encode(text))
 
     for result in ("word " * 5000, [{"id": n, "name": f"item {n}"} for n in range(3000)], "x" * 3_000_000):
-        text, left_out = shortened(record(result), 400, count)
+        text, left_out = shorten_result(record(result), 400, count)
         assert 360 <= count(text) <= 400 and left_out > 1000
     assert "about" in text  # three million characters are not counted one by one
-    told, left_out = shortened(record([{"id": n} for n in range(3000)]), 400, count)
+    told, left_out = shorten_result(record([{"id": n} for n in range(3000)]), 400, count)
     shown = json.loads(told)["result"]
     assert shown[0] == {"id": 0} and shown[-1] == f"… ({left_out} tokens left out)"
     unmarked = told.replace(f',"… ({left_out} tokens left out)"', "")
@@ -200,7 +200,7 @@ def test_no_result_becomes_a_special_token(make_runtime: MakeRuntime, hostile: s
 )
 def test_no_text_becomes_a_special_token_wherever_it_is_cut(small: Base, parts: list[str], limit: int) -> None:
     chat, special = small.chat, small.tokenizer.special_ids
-    text, _ = shortened(record(["".join(parts)] * 5), limit, lambda told: len(small.tokenizer.encode(told)))
+    text, _ = shorten_result(record(["".join(parts)] * 5), limit, lambda told: len(small.tokenizer.encode(told)))
     template = [token for token in chat.message("tool", "") if token in special]
     assert [token for token in chat.message("tool", text) if token in special] == template
 
