@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from loraloop.agent.engine.sequence import CachedSequence
 
 TEMPERATURE, TOP_P = 0.8, 0.95
-"""How tries after the first are drawn."""
+"""How the tries after the first are sampled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,9 @@ class Tries:
     """How many texts are tried until one passes.
 
     Attributes:
-        count: Texts, the first one included.
-        passes: Whether a text passes; None where that cannot be told, and the text is taken as it is.
-        seed: Of those that are drawn.
+        count: Texts at most, the first one included.
+        passes: Whether a text passes; None where that cannot be known, and the text is taken as it is.
+        seed: Seed of the tries after the first.
     """
 
     count: int
@@ -45,17 +45,17 @@ def best_of_n(
     tries: Tries | None,
     **form: Unpack[Form],
 ) -> Iterator[Delta | Generated]:
-    """The first try if it passes, else the first of those drawn after it that does, else the first try all the same.
+    """Yields the first text that passes: the first try, or one of those that are drawn after it; else the first try.
 
-    Nothing is given out before that is known. The branch may hold another text than the one that is given out.
+    Nothing is streamed before that is known. The branch may hold another text than the one that is yielded.
 
     Args:
         branch: Open, and nothing was fed to it.
         invocation: Tokens that start the assistant's turn.
         sampler: Chooses the tokens of the first try.
         budget: Tokens of each try, and time for all of them.
-        tries: How many, and what they have to pass; None, or free text: there is one, and it is given out as it comes.
-        **form: As `generate` takes it.
+        tries: How many, and what they have to pass. None, or free text: there is one try, and it is streamed.
+        **form: Options of `generate`.
 
     Yields:
         One piece of text and one `Generated`, which says how many were tried and whether it passes.
@@ -90,7 +90,7 @@ def best_of_n(
 
 @dataclass(slots=True)
 class _Draw:
-    """One text so far: where it stands in its grammar, and what its context has yet to be fed."""
+    """One text so far: its grammar's state, and the tokens that its context has yet to read."""
 
     context: CachedSequence
     state: Constraint

@@ -113,7 +113,7 @@ class ScriptedRuntime(Runtime):
                 f"{place} is for the skill {step.skill!r}, but this step of the run is on {skill!r}, which was to "
                 f"write {step.text!r}"
             )
-        form = {**form, "otherwise": ()}  # another beginning would ask the model
+        form = {**form, "other_invocation": ()}  # another beginning would ask the model
         if not step.enforced:
             form = {**form, "constraint": None, "not_first": None}
         stops = () if form.get("constraint") is not None else form.get("stops", ())
