@@ -136,8 +136,8 @@ class Runtime:
         from loraloop.adapters.bank.host import HOST_BYTES
         from loraloop.adapters.base import Base
         from loraloop.adapters.skill.blank import blank_skill
-        from loraloop.adapters.skill.registry import built_skills, own_router, registered
-        from loraloop.adapters.skill.skill import SkillFolder, library
+        from loraloop.adapters.skill.registry import built_skills, library, own_router, registered
+        from loraloop.adapters.skill.skill import SkillFolder
         from loraloop.router import Router
         from loraloop.router.eyes import router_for
 

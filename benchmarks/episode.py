@@ -47,7 +47,8 @@ class System(Protocol):
 
 def shipped_skills(base: Base, names: Sequence[str], seed: int, drawn: bool = False) -> list[Skill]:
     """The shipped skills of these names; random ones of the same shape where they are asked for or not shipped."""
-    from loraloop.adapters.skill.skill import Skill, library
+    from loraloop.adapters.skill.registry import library
+    from loraloop.adapters.skill.skill import Skill
 
     folders = {} if drawn else library()
     return [

@@ -14,7 +14,7 @@ from loraloop.adapters.base import Base, ModelConfig, Row
 from loraloop.adapters.base.decoder.cuda_graphs import GraphedDecoder
 from loraloop.adapters.base.decoder.decoder import Layer
 from loraloop.adapters.base.loading.convert import BaseFingerprints, Converted
-from loraloop.adapters.base.random_base import random_base
+from loraloop.adapters.base.random_weights import random_base
 from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.payload.sites import GROUPS, group_shape

@@ -33,8 +33,9 @@ from episode import random_skill
 from report import BenchmarkReport, finish, options
 
 if TYPE_CHECKING:
-    from loraloop.adapters.base import Base, Choice
+    from loraloop.adapters.base import Base
     from loraloop.adapters.skill.skill import Skill
+    from loraloop.kernels.reference import Choice
 
 BATCHES = (1, 4, 8, 16)
 RANK, CONTEXT, TOKENS = 16, 256, 32

@@ -65,7 +65,7 @@ def save_llama() -> SaveLlama:
     def save(folder: Path, seed: int = 0, kind: str = "llama", **overrides: Any) -> Any:
         from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-        from loraloop.adapters.base.random_base import CHATML, byte_tokenizer_json
+        from loraloop.adapters.base.random_weights import CHATML, byte_tokenizer_json
 
         torch.manual_seed(seed)
         fields: dict[str, Any] = {

@@ -22,11 +22,11 @@ from loraloop.adapters.base.loading.convert import (
     AnyDecoder,
     BaseFingerprints,
     Converted,
-    Progress,
     convert,
     open_decoder,
     read_card,
-)  # fmt: skip
+)
+from loraloop.adapters.base.loading.download import Progress
 from loraloop.adapters.base.loading.fetch import fetch
 from loraloop.adapters.base.loading.folders import cache_folder
 from loraloop.adapters.base.loading.gguf_source import GGUFSource

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loraloop.adapters.base.loading.catalog import DEFAULT
 from loraloop.adapters.base.loading.folders import skills_folder
 from loraloop.adapters.skill import store
 from loraloop.tool_schemas.errors import SkillError
@@ -17,6 +19,16 @@ if TYPE_CHECKING:
 
 ROUTERS = "routers"
 """Folder beside the skills that holds a router for each architecture."""
+
+
+def library(base: str = DEFAULT) -> dict[str, Path]:
+    """Folders of the skills that ship with the package for a base, by name; none for a base that has none.
+
+    Args:
+        base: The base's name in the catalog.
+    """
+    shipped = Path(str(resources.files("loraloop.adapters").joinpath("library")))
+    return store.skill_folders(shipped / base) if base in {folder.name for folder in shipped.iterdir()} else {}
 
 
 def registered() -> dict[str, Path]:
@@ -30,8 +42,6 @@ def known_skills(base: str) -> dict[str, Path]:
     Args:
         base: Whose shipped skills, by its name in the catalog; a base that is not there has none.
     """
-    from loraloop.adapters.skill.skill import library
-
     return {**library(base), **registered()}
 
 
@@ -44,7 +54,6 @@ def all_skills(base: Base) -> list[Path]:
         base: The base.
     """
     from loraloop.adapters.skill.card import Card
-    from loraloop.adapters.skill.skill import library
 
     found = library(base.name)
     for name, folder in registered().items():

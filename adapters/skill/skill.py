@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from loraloop.adapters.base.loading.catalog import DEFAULT
 from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.method import Method
 from loraloop.adapters.payload.payload import Payload
@@ -184,13 +182,3 @@ class SkillFolder:
             )
         tensors = store.read_tensors(self.path / store.TENSORS, self.card.sha256, self.header)
         return Skill(self.card, tensors)
-
-
-def library(base: str = DEFAULT) -> dict[str, Path]:
-    """Folders of the skills that ship with the package for a base, by name; none for a base that has none.
-
-    Args:
-        base: The base's name in the catalog.
-    """
-    shipped = Path(str(resources.files("loraloop.adapters").joinpath("library")))
-    return store.skill_folders(shipped / base) if base in {folder.name for folder in shipped.iterdir()} else {}

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from time import sleep
-from typing import Any, TypeVar
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from loraloop.adapters.payload.sites import MODULES
 from loraloop.tool_schemas.errors import SkillError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TENSORS = "skill.safetensors"
 CARD = "card.json"
@@ -215,6 +215,8 @@ def read_tensors(path: Path, sha256: str = "", header: bytes = b"") -> dict[str,
 
 def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
     """Raises SkillError naming the first tensor that holds a NaN or an infinity."""
+    import torch
+
     with torch.no_grad():
         for name, tensor in tensors.items():
             low, high = torch.aminmax(tensor)

@@ -1,8 +1,8 @@
 from .adapters.bank.bank import Bank as Bank
 from .adapters.base import Base as Base
 from .adapters.base import Message as Message
+from .adapters.skill.registry import library as library
 from .adapters.skill.skill import Skill as Skill
-from .adapters.skill.skill import library as library
 from .agent import Agent as Agent
 from .agent import Approve as Approve
 from .agent import Deny as Deny

@@ -106,7 +106,7 @@ def check_compiler() -> tuple[GrammarCompiler, str]:
 
 
 def _byte_vocabulary() -> Tokens:
-    from loraloop.adapters.base.random_base import byte_tokenizer_json
+    from loraloop.adapters.base.random_weights import byte_tokenizer_json
 
     return byte_tokenizer_json(), 259, (0,)
 

@@ -75,7 +75,7 @@ def write_gguf(random_blocks: Any) -> Callable[..., None]:
     Its names, its rotary row order, its metadata. Matrices are of `kind`, those of `v_proj` and the head of `finer`.
     Python has no quantizer for K-quants: then the blocks are random, and the model gets the values they stand for.
     """
-    from loraloop.adapters.base.random_base import CHATML, byte_tokenizer_json
+    from loraloop.adapters.base.random_weights import CHATML, byte_tokenizer_json
 
     def interleaved(values: Any, heads: int) -> Any:
         pairs = values.reshape(heads, 2, values.shape[0] // heads // 2, *values.shape[1:])

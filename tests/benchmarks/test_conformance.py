@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from loraloop.adapters.base.random_base import byte_tokenizer_json
+from loraloop.adapters.base.random_weights import byte_tokenizer_json
 from loraloop.tool_schemas.errors import InputError, SchemaError
 from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
 

@@ -35,7 +35,7 @@ def test_it_measures(grammar: ModuleType, base: Base) -> None:
 
 
 def test_conformance_is_measured_beside_the_engine_alone(benchmark: Callable[[str], ModuleType]) -> None:
-    from loraloop.adapters.base.random_base import byte_tokenizer_json
+    from loraloop.adapters.base.random_weights import byte_tokenizer_json
     from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
 
     module = benchmark("grammar_conformance")

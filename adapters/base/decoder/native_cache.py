@@ -217,7 +217,10 @@ class NativeCache:
             self._table = None
 
 
-def distinct(caches: Iterable[KVCache | NativeCache]) -> tuple[int, int]:
+AnyCache = KVCache | NativeCache
+
+
+def distinct(caches: Iterable[AnyCache]) -> tuple[int, int]:
     """Positions and bytes that caches take; a page that several of them share counts once."""
     pages: dict[int, int] = {}
     positions = size = 0

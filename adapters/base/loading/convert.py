@@ -12,7 +12,6 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from loraloop.adapters.base.decoder.decoder import Decoder, Layer
 from loraloop.adapters.base.decoder.native_decoder import NativeDecoder
 from loraloop.adapters.base.loading.arena import aligned, read_arena
 from loraloop.adapters.base.loading.config import ModelConfig
+from loraloop.adapters.base.loading.download import Progress, file_sha256
 from loraloop.adapters.base.loading.folders import cache_folder
 from loraloop.adapters.base.loading.quantize import compute_dtype, dense, embedding_weight, fused, group_parts
 from loraloop.adapters.base.loading.source import BaseSource
@@ -38,8 +38,6 @@ from loraloop.kernels.quantized import GROUP, DenseWeight, Int4Weight, Int8Weigh
 from loraloop.tool_schemas.errors import BaseModelError
 
 AnyDecoder = Decoder | NativeDecoder
-Progress = Callable[[str, int, int], None]
-"""Called as `progress(what, done, total)`; units are bytes while fetching and layers while converting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,9 +241,3 @@ def _tiled_shape(config: ModelConfig, key: str) -> tuple[int, int | None]:
     if not key.startswith("layers."):
         return config.hidden_size, config.vocab_size
     return group_shape(config, key.split(".")[2])[1], None
-
-
-def file_sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

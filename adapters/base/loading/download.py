@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,8 @@ from loraloop.tool_schemas.errors import BaseModelError
 if TYPE_CHECKING:
     import httpx
 
-    from loraloop.adapters.base.loading.convert import Progress
+Progress = Callable[[str, int, int], None]
+"""Called as `progress(what, done, total)`; units are bytes while fetching and layers while converting."""
 
 
 def download(url: str, target: Path, progress: Progress | None = None) -> bool:
@@ -54,3 +57,9 @@ def _write(response: httpx.Response, part: Path, have: int, progress: Progress |
             have += len(chunk)
             if progress:
                 progress("fetching", have, max(total, have))
+
+
+def file_sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

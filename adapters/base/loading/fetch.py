@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from loraloop.adapters.base.loading.catalog import CATALOG, DEFAULT
-from loraloop.adapters.base.loading.convert import Progress, file_sha256
-from loraloop.adapters.base.loading.download import download
+from loraloop.adapters.base.loading.download import Progress, download, file_sha256
 from loraloop.adapters.base.loading.folders import cache_folder
 from loraloop.tool_schemas.errors import BaseModelError
 

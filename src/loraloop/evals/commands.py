@@ -119,7 +119,7 @@ def tune(
         table.add_row(row, *(f"{100 * found.rates[prefix + key]:.1f} %" for key in ("hit", "lost", "worth")))
     console().print(table)
     if write:
-        from loraloop.adapters.skill.skill import library
+        from loraloop.adapters.skill.registry import library
 
         rule = f"at most {refused:g} of safe texts refused" if name == "safety" else "the records are worth most"
         folder = Path(skill) if skill else library(loaded.name)[name]

@@ -74,7 +74,7 @@ def guards(runtime: Runtime, wanted: Sequence[str] | None = None) -> dict[str, G
 
 def runtime_of(base: Base, skills: Sequence[str]) -> Runtime:
     """The base with skills from folders, or with the shipped ones and their router, or bare."""
-    from loraloop.adapters.skill.skill import library
+    from loraloop.adapters.skill.registry import library
     from loraloop.agent.bare import Unrouted, bare_runtime
     from loraloop.agent.runtime import Runtime
 

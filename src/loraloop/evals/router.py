@@ -173,7 +173,7 @@ def _routed(router: Router, row: Any, state: LabelledState) -> dict[str, Any]:
 
 def facts_of(base: Base, folder: Path | None, seed: int) -> dict[str, Any]:
     """What kept outputs depend on besides the states."""
-    from loraloop.adapters.base.loading.convert import file_sha256
+    from loraloop.adapters.base.loading.download import file_sha256
     from loraloop.router.card import WEIGHTS
 
     digest = file_sha256((folder or WEIGHTS) / "router.safetensors")

@@ -221,7 +221,8 @@ def skill_of(base: Base, name: str, given: str | None) -> Skill | None:
         InputError: There is no such folder.
         SkillError: It is damaged.
     """
-    from loraloop.adapters.skill.skill import Skill, SkillFolder, library
+    from loraloop.adapters.skill.registry import library
+    from loraloop.adapters.skill.skill import Skill, SkillFolder
 
     if given == "none":
         return None

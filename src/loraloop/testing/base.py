@@ -12,7 +12,7 @@ from torch import Tensor
 from loraloop.adapters.base import Base
 from loraloop.adapters.base.decoder.decoder import Decoder, Forward
 from loraloop.adapters.base.prompting import READING
-from loraloop.adapters.base.random_base import random_base
+from loraloop.adapters.base.random_weights import random_base
 
 if TYPE_CHECKING:
     from loraloop.adapters.base.decoder.decoder import Attached, Row

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from loraloop.adapters.bank.bank import Bank
-from loraloop.adapters.base import Base, Blend, Row, random_base
+from loraloop.adapters.base import Base, Row, random_base
 from loraloop.adapters.payload.payload import PayloadAttached
 from loraloop.adapters.skill.skill import Skill
+from loraloop.kernels.reference import Blend
 
 from .test_bank import make
 

@@ -10,7 +10,7 @@ import pytest
 
 from loraloop.adapters.base import Message
 from loraloop.adapters.base.chat import Chat, ChatFormat
-from loraloop.adapters.base.random_base import byte_tokenizer_json
+from loraloop.adapters.base.random_weights import byte_tokenizer_json
 from loraloop.adapters.base.tokenizer import Tokenizer
 from loraloop.tool_schemas.errors import BaseModelError
 

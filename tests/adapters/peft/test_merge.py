@@ -11,7 +11,7 @@ import torch
 
 from loraloop.adapters.base import Base, Row
 from loraloop.adapters.base.chat import ChatFormat
-from loraloop.adapters.base.random_base import CHATML
+from loraloop.adapters.base.random_weights import CHATML
 from loraloop.adapters.methods import make_method
 from loraloop.adapters.methods.context import BaseContext
 from loraloop.adapters.payload.payload import PayloadAttached

@@ -11,7 +11,8 @@ import pytest
 from loraloop.adapters.base import Base, random_base
 from loraloop.adapters.skill import registry
 from loraloop.adapters.skill.blank import blank_skill
-from loraloop.adapters.skill.skill import Skill, library
+from loraloop.adapters.skill.registry import library
+from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Runtime
 from loraloop.agent.bare import Unrouted
 from loraloop.tool_schemas.errors import SkillError, UnknownNameError

@@ -18,7 +18,8 @@ from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.skill import store
 from loraloop.adapters.skill.card import Card
-from loraloop.adapters.skill.skill import Skill, SkillFolder, library
+from loraloop.adapters.skill.registry import library
+from loraloop.adapters.skill.skill import Skill, SkillFolder
 from loraloop.adapters.skill.tensors import SkillWarning, check_base
 from loraloop.tool_schemas.errors import SkillError
 

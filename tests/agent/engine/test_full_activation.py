@@ -13,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loraloop.adapters.bank.bank import Bank
-from loraloop.adapters.base import Base, Choice, Message, Row
+from loraloop.adapters.base import Base, Message, Row
 from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Agent, Limits, Runtime
 from loraloop.agent.engine import Author, FullCaches, Ledger, LedgerError, Trunk
 from loraloop.agent.engine.scheduler import Scheduler
 from loraloop.agent.engine.sequence import CachedSequence
+from loraloop.kernels.reference import Choice
 
 TOLERANCE = {"atol": 2e-4, "rtol": 1e-4}
 

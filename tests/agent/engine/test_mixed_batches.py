@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loraloop.adapters.bank.bank import Bank
-from loraloop.adapters.base import Base, Choice, Row
+from loraloop.adapters.base import Base, Row
+from loraloop.kernels.reference import Choice
 
 ROWS, STEPS = 8, 3
 LENGTHS = (1, 1, 5, 16, 2, 1, 9, 33)

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from loraloop.adapters.base import Base, random_base
-from loraloop.adapters.skill.registry import register
-from loraloop.adapters.skill.skill import library
+from loraloop.adapters.skill.registry import library, register
 from loraloop.cli import machine as doctor
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from loraloop.adapters.base import Base
 from loraloop.adapters.skill.card import Card
-from loraloop.adapters.skill.skill import Skill, library
+from loraloop.adapters.skill.registry import library
+from loraloop.adapters.skill.skill import Skill
 from loraloop.evals.records import examples
 from loraloop.evals.tune import WeighedRecord, at_most, most_worth, store, weigh
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from loraloop.adapters.base.random_base import byte_tokenizer_json
+from loraloop.adapters.base.random_weights import byte_tokenizer_json
 from loraloop.tool_schemas import GrammarCompiler, JsonSchema, Tool, parse_calls, render_tools
 from loraloop.tool_schemas.errors import LoraloopError, SchemaError
 from loraloop.tool_schemas.schema import validation

@@ -17,7 +17,7 @@ from loraloop.adapters.base import Row
 from loraloop.adapters.base.decoder.cache import KVCache
 from loraloop.adapters.base.decoder.cuda_graphs import GraphedDecoder, GraphKind, served
 from loraloop.adapters.base.decoder.step_cache import StepInputs
-from loraloop.adapters.base.random_base import random_base
+from loraloop.adapters.base.random_weights import random_base
 
 pytest.importorskip("triton", reason="triton is installed on Linux only")
 

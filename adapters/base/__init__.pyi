@@ -1,0 +1,13 @@
+from .base import Base as Base
+from .decoder.cache import BranchCache as BranchCache
+from .decoder.cache import Cache as Cache
+from .decoder.cache import KVCache as KVCache
+from .decoder.decoder import Attached as Attached
+from .decoder.decoder import Forward as Forward
+from .decoder.decoder import Row as Row
+from .decoder.decoder import Virtual as Virtual
+from .decoder.native_cache import AnyCache as AnyCache
+from .decoder.native_cache import NativeCache as NativeCache
+from .loading.config import ModelConfig as ModelConfig
+from .messages import Message as Message
+from .random_weights import random_base as random_base
