@@ -26,6 +26,8 @@ FARM   := build/mypy/loraloop
 ROOMS  := adapters agent kernels router tool_schemas
 
 export PYTHONSAFEPATH = 1
+# Without bytecode on disk, every process that a test starts would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
 # On busy cores libgomp's own default lets threads spin for so long that two are slower than one.
 export GOMP_SPINCOUNT ?= 1000
 

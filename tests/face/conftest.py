@@ -10,7 +10,7 @@ from loraloop.cli.main import run_command
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+def run(capsys: pytest.CaptureFixture[str], one_base: None) -> Callable[..., tuple[int, str, str]]:
     """Runs a command: its exit code, standard output and standard error."""
 
     def call(*arguments: str) -> tuple[int, str, str]:

@@ -52,7 +52,7 @@ class Environment:
         """Installs into this environment: nothing else, nothing built elsewhere, nothing downloaded."""
         command = [
             *(sys.executable, "-m", "pip", "--python", self.python, "install", "--quiet", "--no-deps"),
-            *("--no-index", "--no-build-isolation", "--ignore-installed", *arguments),
+            *("--no-index", "--no-build-isolation", "--no-compile", "--ignore-installed", *arguments),
         ]
         done = subprocess.run(
             command, env=clean_environment(), cwd=self.folder, capture_output=True, text=True, timeout=240
