@@ -26,20 +26,28 @@ HERE = Path(__file__).parent
 Process = subprocess.Popen[bytes]
 
 
-def launched(job: str, *arguments: str) -> Process:
-    """Two processes that share the base out, started as the documents say."""
+def free_port() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    launcher = ["-m", "accelerate.commands.launch", "--use_fsdp", "--num_processes", "2"]
-    command = [sys.executable, *launcher, "--main_process_port", str(port), str(HERE / job), *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
+        return str(probe.getsockname()[1])
+
+
+def started(*command: str, **variables: str) -> Process:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1", **variables}
+    command = (sys.executable, *command)
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-def finish(process: Process) -> None:
-    _, complaint = process.communicate(timeout=400)
-    assert process.returncode == 0, complaint.decode()[-4000:]
+def launched(job: str, *arguments: str) -> Process:
+    """Two processes that share the base out, started as the documents say."""
+    launcher = ("-m", "accelerate.commands.launch", "--use_fsdp", "--num_processes", "2")
+    return started(*launcher, "--main_process_port", free_port(), str(HERE / job), *arguments)
+
+
+def finish(*processes: Process) -> None:
+    for process in processes:
+        _, complaint = process.communicate(timeout=400)
+        assert process.returncode == 0, complaint.decode()[-4000:]
 
 
 @pytest.fixture(scope="module")
@@ -98,10 +106,20 @@ def test_a_killed_process_ends_all_and_the_run_resumes_with_the_same_bits(tmp_pa
         (tmp_path / name).mkdir()
         (tmp_path / name / "settings.json").write_text(json.dumps(given))
 
-    def start(name: str) -> Process:
-        return launched("training_job.py", str(tmp_path / name), str(tmp_path / name / "settings.json"))
+    def job(name: str) -> tuple[str, str, str]:
+        return str(HERE / "training_job.py"), str(tmp_path / name), str(tmp_path / name / "settings.json")
 
-    process, log, until = start("cut"), tmp_path / "cut" / "log.jsonl", time.monotonic() + 200
+    def pair(name: str) -> list[Process]:
+        """The two processes as the launcher starts them, without its own start."""
+        given = {
+            "WORLD_SIZE": "2",
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": free_port(),
+            "ACCELERATE_USE_FSDP": "true",
+        }
+        return [started(*job(name), RANK=rank, LOCAL_RANK=rank, **given) for rank in ("0", "1")]
+
+    process, log, until = launched(*job("cut")), tmp_path / "cut" / "log.jsonl", time.monotonic() + 200
     while not log.exists() or log.read_text().count("\n") < 6:
         assert process.poll() is None and time.monotonic() < until
         time.sleep(0.01)
@@ -109,8 +127,8 @@ def test_a_killed_process_ends_all_and_the_run_resumes_with_the_same_bits(tmp_pa
     process.communicate(timeout=200)
     assert process.returncode != 0 and not (tmp_path / "cut" / "end.pt").exists()
     assert 0 < torch.load(tmp_path / "cut" / "state.pt", weights_only=True)["step"] < 24
-    finish(start("cut"))
-    finish(start("whole"))
+    finish(*pair("cut"))
+    finish(*pair("whole"))
     ends = [torch.load(tmp_path / name / "end.pt", weights_only=True) for name in ("whole", "cut")]
     for kind in ("last", "best"):
         assert all(torch.equal(tensor, ends[1][kind][name]) for name, tensor in ends[0][kind].items())
@@ -123,9 +141,7 @@ def test_a_killed_process_ends_all_and_the_run_resumes_with_the_same_bits(tmp_pa
 def test_a_process_ends_well_while_threads_of_gloo_still_drop_tensors() -> None:
     """One that needed the GIL after the interpreter had begun to go would abort the process."""
     pytest.importorskip("accelerate")
-    job = [sys.executable, str(HERE / "leaving_job.py"), "12"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
-    finish(subprocess.Popen(job, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+    finish(started(str(HERE / "leaving_job.py"), "12"))
 
 
 @pytest.mark.parametrize(
