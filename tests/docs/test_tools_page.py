@@ -35,7 +35,7 @@ def test_the_blocks_run_and_print_what_is_shown(
         assert capsys.readouterr().out == shown
 
 
-def test_the_commands_work(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_commands_work(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], one_base: None) -> None:
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     commands = [

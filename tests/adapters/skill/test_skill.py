@@ -139,7 +139,7 @@ def test_damaged_files(tmp_path: Path) -> None:
         Skill.load(tmp_path / "peft")
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_no_damage_goes_unnoticed(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Any cut or changed byte of either file gives a SkillError or, in the card's free text, another valid card."""

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from torch import Tensor
 
-from loraloop import Agent
+from loraloop import Agent, Limits
 from loraloop.adapters.base import Base, Message
 from loraloop.agent.runtime import Runtime
 from loraloop.router.decision import Route, RouterState, ScreenResult
@@ -133,7 +133,7 @@ def test_no_answer_crosses_to_another_client(serving: Callable[..., str], base: 
     words = ("apple", "bridge", "castle", "dragon", "engine", "forest", "garden", "hammer")
     runtime = Runtime.load(base)
     settings = ServerSettings(keys=frozenset(f"key-of-{word}" for word in words))
-    url = serving(runtime, settings, {"one": HostedAgent("one", Agent(runtime, instructions="Answer briefly."))})
+    url = serving(runtime, settings, {"one": HostedAgent("one", Agent(runtime, limits=Limits(step_tokens=12)))})
 
     def client(word: str) -> str:
         """All that a client was told."""

@@ -31,7 +31,7 @@ from schemathesis.specs.openapi.checks import (  # noqa: E402
     unsupported_method,
 )
 
-EXAMPLES = int(os.environ.get("LORALOOP_EXAMPLES", "12"))
+EXAMPLES = int(os.environ.get("LORALOOP_EXAMPLES", "10"))
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -61,13 +61,16 @@ def look(word: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def url(module_serving: Callable[..., str], base: Base) -> str:
-    """A server that gives every request few tokens."""
+def url(module_serving: Callable[..., str], base: Base) -> Iterator[str]:
+    """A server that gives every request few tokens; whatever was asked, it answers at the end."""
     runtime = Runtime.load(base)
     limits = ServerLimits(max_tokens=8, seconds=20, max_bytes=50_000_000)
     agent = Agent(runtime, [look], limits=Limits(max_steps=2, step_tokens=8, run_tokens=8))
     kept = ServerSettings(keys=frozenset(("long-enough",)), admin_key="admin-enough", limits=limits)
-    return module_serving(runtime, kept, {"one": HostedAgent("one", agent)})
+    url = module_serving(runtime, kept, {"one": HostedAgent("one", agent)})
+    yield url
+    asked = {"model": "base", "messages": [HI], "max_completion_tokens": 4}
+    assert httpx.post(f"{url}/v1/chat/completions", json=asked, headers=KEY, timeout=60).status_code == 200
 
 
 @pytest.fixture(scope="module")
@@ -109,12 +112,10 @@ def send(api: Any, method: str, path: str, mode: GenerationMode) -> set[int]:
 
 @pytest.fixture(autouse=True)
 def idle_after(url: str) -> Iterator[None]:
-    """Whatever was asked: afterwards no turn is lost, and the server answers."""
+    """Whatever was asked: afterwards no turn is lost."""
     yield
     load = httpx.get(f"{url}/v1/load", headers=KEY).json()
     assert load["running"] == load["waiting"] == 0
-    asked = {"model": "base", "messages": [HI], "max_completion_tokens": 4}
-    assert httpx.post(f"{url}/v1/chat/completions", json=asked, headers=KEY, timeout=60).status_code == 200
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)

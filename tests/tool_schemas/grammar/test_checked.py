@@ -147,7 +147,7 @@ def schemas(draw: st.DrawFn, depth: int = 2) -> dict[str, Any]:
     return schema
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
 @given(schema=schemas(), value=values)
 def test_exactly_what_is_valid_is_accepted(
     compiler: GrammarCompiler, tokenizer: Tokenizer, schema: dict[str, Any], value: Any

@@ -71,7 +71,7 @@ REPLACED = {
 }
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
 @given(schema=SCHEMAS.filter(lambda each: isinstance(each, dict)))
 @example(schema=REPLACED)
 @example(schema={"propertyNames": {"enum": ["a"]}, "additionalProperties": {"pattern": r"\bx", "type": "string"}})
@@ -119,7 +119,7 @@ def test_what_the_schema_of_its_draft_does_not_look_at_is_checked_too(what: str)
 ODD = st.sampled_from([None, True, 7, -1, "a", [], {}, [7], {"a": 7}, "^(", 10**400, -(10**400), 0.5])
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
 @given(
     hidden=st.dictionaries(st.sampled_from(sorted({*ENFORCED, *CHECKED, "$id", "$anchor", "x"})), ODD, max_size=3),
     other=SCHEMAS,

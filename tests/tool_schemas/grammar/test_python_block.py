@@ -116,7 +116,7 @@ def parses(text: str) -> bool:
     return True
 
 
-@pytest.mark.parametrize("tokens", [24, 60, 120])
+@pytest.mark.parametrize("tokens", [24, 100])
 def test_what_a_model_writes_parses(base: Base, tokens: int) -> None:
     """At temperature 1.3 the small base writes wrong Python often; under the check it does not."""
     from loraloop.agent.engine.generate import Budget, Generated, generate

@@ -239,7 +239,7 @@ garbage = st.recursive(
 documents = st.dictionaries(st.sampled_from(words), garbage, min_size=1, max_size=5)
 
 
-@settings(max_examples=400, deadline=20_000, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+@settings(max_examples=150, deadline=20_000, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
 @given(schema=documents, on_unsupported=st.sampled_from(["refuse", "check"]))
 def test_garbage_is_used_or_refused(bytewise: GrammarCompiler, schema: dict[str, Any], on_unsupported: str) -> None:
     use(bytewise, schema, on_unsupported)
