@@ -36,7 +36,7 @@ from loraloop.agent.tools.calls import PYTHON, Approve, Deny
 from loraloop.agent.tools.python_tool import python_tool
 from loraloop.agent.tools.signing import use_once
 from loraloop.agent.tools.tool_choice import check_names_free
-from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.errors import InputError, unknown
 from loraloop.tool_schemas.grammar.grammar import Choice, Lark, Regex
 from loraloop.tool_schemas.tools.context import D
 from loraloop.tool_schemas.tools.tool import Tool, check_deps
@@ -53,7 +53,7 @@ class Options(TypedDict, Generic[D], total=False):
 
     passages: Sequence[Passage | Mapping[str, Any] | str] | None
     messages: Sequence[Message]
-    skill: str | Mapping[str, float] | None
+    skill: str | Mapping[str, float] | Mixture | None
     policy: Policy | None
     tool_choice: str | Mapping[str, Any] | None
     deps: D
@@ -399,6 +399,8 @@ class Agent(Generic[T, D]):
         loop: asyncio.AbstractEventLoop | None = None,
         **options: Unpack[Options[Any]],
     ) -> Run:
+        for name in options.keys() - Options.__annotations__.keys():
+            raise unknown("option of a run", name, ("prompt", "output_type", *Options.__annotations__))
         journal, prompt, given = in_session(
             self.sessions, self._architecture, prompt, {**options, "output_type": output_type}
         )
@@ -413,7 +415,7 @@ class Agent(Generic[T, D]):
         journal: Journal = NO_JOURNAL,
         passages: Sequence[Passage | Mapping[str, Any] | str] | None = None,
         messages: Sequence[Message] = (),
-        skill: str | Mapping[str, float] | None = None,
+        skill: str | Mapping[str, float] | Mixture | None = None,
         policy: Policy | None = None,
         tool_choice: str | Mapping[str, Any] | None = None,
         deps: Any = None,

@@ -15,6 +15,7 @@ from loraloop.agent.engine.ledger import Active, Author
 from loraloop.agent.engine.prefix_cache import FullCaches, PrefixCache
 from loraloop.agent.engine.scheduler import QUEUE, Scheduler
 from loraloop.agent.engine.trunk import Trunk, TrunkStore
+from loraloop.agent.limits import check_number
 from loraloop.agent.skills.mixture import Mixture, as_choice, names_of
 from loraloop.agent.skills.prefetch import Ahead
 from loraloop.router.decision import NONE
@@ -87,7 +88,12 @@ class Runtime:
         self.base = base
         self.bank = bank
         self.router = router
-        self.context = min(context or base.config.max_positions, base.config.max_positions)
+        most = base.config.max_positions
+        self.context = most if context is None else context
+        check_number("context", self.context, least=1)
+        check_number("queue", queue, least=1)
+        if self.context > most:
+            raise InputError(f"context is {context}: {base.name} has {most} positions; give at most these")
         self.scheduler = Scheduler(base, bank.attached, queue)
         self.store = TrunkStore(reuse)
         self.prefixes = PrefixCache(reuse)
@@ -141,6 +147,7 @@ class Runtime:
         from loraloop.router import Router
         from loraloop.router.eyes import router_for
 
+        check_number("slots", slots, least=1)
         if isinstance(skills, str | Path):
             skills, beside = built_skills(Path(skills))
             router = router or beside

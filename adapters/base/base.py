@@ -91,7 +91,7 @@ class Base:
             BaseModelError: if it cannot be found, read, or served in that form.
             UnknownNameError: for an unknown quantization.
         """
-        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        where = _device(device)
         form = quantize or default_form(where)
         root = cache_folder(cache_dir)
         name, path, identity = _locate(str(model), root)
@@ -172,6 +172,19 @@ class Base:
     def logits(self, hidden: Tensor) -> Tensor:
         """Next-token logits `[M, V]` in fp32."""
         return self.decoder.logits(hidden)
+
+
+def _device(named: str | torch.device | None) -> torch.device:
+    """Where a base runs, which is tried here: torch itself would say so when the first weight is moved."""
+    try:
+        where = torch.device(named or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=where)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise BaseModelError(
+            f"torch cannot use the device {named!r} ({reason}): leave it out, or give 'cpu'"
+        ) from error
+    return where
 
 
 def _made(folder: Path) -> bool:

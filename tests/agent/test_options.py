@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from loraloop.agent import Agent, Gate, Guard, Limits, Policy, Sampling, Sandbox, Thresholds
-from loraloop.testing import ScriptedRuntime
-from loraloop.tool_schemas.errors import InputError
+from loraloop.adapters.bank.bank import Bank
+from loraloop.adapters.base import random_base
+from loraloop.agent import Agent, Gate, Guard, Limits, Policy, Runtime, Sampling, Sandbox, Thresholds
+from loraloop.testing import ScriptedRouter, ScriptedRuntime
+from loraloop.tool_schemas.errors import InputError, UnknownNameError
 
 
 @pytest.mark.parametrize(
@@ -74,3 +76,32 @@ def test_an_agents_settings(options: dict[str, Any], says: str) -> None:
 def test_a_runs_options(options: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
         Agent(ScriptedRuntime()).run_sync(**{"prompt": "Go.", **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"context": -1}, "context is -1: it must be at least 1"),
+        ({"context": 0}, "context is 0"),
+        ({"context": "700"}, "context is '700': give a whole number"),
+        ({"context": 1_000_000}, "context is 1000000: .* has 4096 positions; give at most these"),
+        ({"queue": 0}, "queue is 0"),
+    ],
+)
+def test_a_runtimes_options(options: dict[str, Any], says: str) -> None:
+    base = random_base(seed=0)
+    with pytest.raises(InputError, match=says):
+        Runtime(base, Bank(base), ScriptedRouter(), **options)
+
+
+def test_a_runtime_is_loaded_with_slots() -> None:
+    with pytest.raises(InputError, match="slots is 0: it must be at least 1"):
+        Runtime.load(slots=0)
+
+
+def test_an_option_of_a_run_that_does_not_exist() -> None:
+    agent = Agent(ScriptedRuntime())
+    with pytest.raises(UnknownNameError, match="no option of a run is called 'message'; did you mean 'messages'"):
+        agent.run_sync("Go.", message=())  # type: ignore[call-overload]
+    with pytest.raises(UnknownNameError, match="no option of a run is called 'promt'; did you mean 'prompt'"):
+        agent.run_batch([{"promt": "Go."}])

@@ -285,6 +285,7 @@ def of_errors(agent: Agent[None]) -> str:
 
 
 def of_options() -> None:
+    assert_type(tool(add_up)(1, 2), Any)
     assert_type(tool(add_up, timeout=1.0, name="sum"), Tool)
     tool(add_up, timeot=1.0)  # type: ignore[call-overload]
 

@@ -66,7 +66,11 @@ def check_form(schema: Any, draft: int, start: str = "$") -> None:
     try:
         draft_validator(draft).check_schema(schema)
     except jsonschema.SchemaError as error:
-        raise SchemaError(f"{error.message}; correct the schema", json_path(error.absolute_path, start)) from None
+        message = f"{error.message}; correct the schema"
+        if error.validator == "anyOf" and error.absolute_path and error.absolute_path[-1] == "type":
+            names = "'array', 'boolean', 'integer', 'null', 'number', 'object', 'string'"
+            message = f"{error.instance!r} is no type; use {names}, or a list of these"
+        raise SchemaError(message, json_path(error.absolute_path, start)) from None
     except RecursionError:
         raise SchemaError("is nested too deeply; flatten the schema", start) from None
     except OverflowError as error:  # of a pattern

@@ -200,24 +200,31 @@ class Tool:
                 `ToolError` as it is, anything else as the cause of one.
         """
         self.validate(arguments)
-        if self.function is None:
-            raise ToolError(
-                f"tool {self.name!r} has no implementation; give it a function or a 'result', or handle the call "
-                "yourself"
-            )
-        binding = self.binding
+        function, binding = self._implemented(), self.binding
         positional, keywords = binding.bind(arguments) if binding.bind else ((), dict(arguments))
         if binding.context:
             if context is None:
                 raise ToolError(f"tool {self.name!r} takes a context; call it with context=Context(deps)")
             keywords[binding.context] = context
         try:
-            result = self.function(*positional, **keywords)
+            result = function(*positional, **keywords)
         except ToolError:
             raise
         except Exception as error:
             raise self._failure(error) from error
         return self._awaited(result) if inspect.isawaitable(result) else result
+
+    def __call__(self, /, *arguments: Any, **named: Any) -> Any:
+        """Calls the function with Python values, as it was before it became a tool. Nothing is validated."""
+        return self._implemented()(*arguments, **named)
+
+    def _implemented(self) -> Callable[..., Any]:
+        if self.function is None:
+            raise ToolError(
+                f"tool {self.name!r} has no implementation; give it a function or a 'result', or handle the call "
+                "yourself"
+            )
+        return self.function
 
     async def _awaited(self, result: Awaitable[Any]) -> Any:
         try:

@@ -19,6 +19,7 @@ from loraloop.tool_schemas.errors import InputError, SchemaError
 
 if TYPE_CHECKING:
     from loraloop.agent import Approve, Deny, PendingCall, PendingRun
+    from loraloop.agent.sessions.sessions import Session
     from loraloop.tool_schemas import Tool
 
 WAITS = 3
@@ -97,10 +98,13 @@ class Waiting:
             decisions = {**{call.id: Approve() for call in pending.waiting}, **decisions}
         return {**decisions, **{name: Approve() for name in approved if name != EVERY}}
 
-    def keep(self, pending: PendingRun) -> None:
+    def keep(self, pending: PendingRun, session: Session | None) -> None:
         """Writes a run that waits to its file, whole or not at all, for nobody else to read; says how to go on."""
         if self.pending is None:
-            sys.stderr.write("the run waits for approval: give --pending FILE to keep it and go on with it later\n")
+            how = "give --pending FILE to keep it and go on with it later"
+            if session is not None:
+                how = f"on a terminal, `loraloop sessions resume {session.id}` asks about its calls"
+            sys.stderr.write(f"the run waits for approval: {how}\n")
             return
         scratch = self.pending.with_name(f".{self.pending.name}.{os.getpid()}")
         try:

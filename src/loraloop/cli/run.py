@@ -25,6 +25,7 @@ from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
     from loraloop.agent import Agent, RunResult, RunStream
+    from loraloop.agent.sessions.sessions import Session
 
 REFUSED, CUT = 4, 5
 """Exit codes of a run that was refused, and of one that a limit ended before its answer was whole."""
@@ -66,15 +67,22 @@ def run(
     given, listed, index = tools.load(context), read_passages(passages), agent.index()
     hooks = [] if trace is None else [Hook(Tracer(trace), fatal=True)]
     made = agent.agent(base.open(as_json), given, index, hooks=hooks)
+    kept = None if session is None else Sessions(sessions).session(session)
     if paused is not None:
-        begun = made.resume_stream(paused, waiting.decisions(paused))
+        begun = made.resume_stream(paused, waiting.decisions(paused), session=kept)
     else:
-        kept = None if session is None else Sessions(sessions).session(session)
         begun = made.stream(request, passages=listed if index is None else None, session=kept)
-    run_to_end(made, begun, waiting, stream, as_json)
+    run_to_end(made, begun, waiting, stream, as_json, kept)
 
 
-def run_to_end(agent: Agent[Any, Any], run: RunStream[Any], waiting: Waiting, stream: bool, as_json: bool) -> None:
+def run_to_end(
+    agent: Agent[Any, Any],
+    run: RunStream[Any],
+    waiting: Waiting,
+    stream: bool,
+    as_json: bool,
+    session: Session | None = None,
+) -> None:
     """Reads a run, asks about calls that wait where somebody can be asked, and shows what came of it.
 
     Args:
@@ -83,6 +91,7 @@ def run_to_end(agent: Agent[Any, Any], run: RunStream[Any], waiting: Waiting, st
         waiting: Where a run that waits goes.
         stream: Show tokens, or with `as_json` events, as they come.
         as_json: Print one document instead of tables.
+        session: Where the run is kept.
 
     Raises:
         typer.Exit: The run waits for approval, was refused, or was cut off.
@@ -96,7 +105,7 @@ def run_to_end(agent: Agent[Any, Any], run: RunStream[Any], waiting: Waiting, st
     result = read(run)
     while result.pending is not None and waiting.asks:
         decisions = decisions_at_terminal(result.pending, {tool.name: tool for tool in agent.tools})
-        result = read(agent.resume_stream(result.pending, decisions))
+        result = read(agent.resume_stream(result.pending, decisions, session=session))
     if as_json and not stream:
         print_line(result.to_json())
     elif not stream:
@@ -104,7 +113,7 @@ def run_to_end(agent: Agent[Any, Any], run: RunStream[Any], waiting: Waiting, st
 
         show_result(console(), result)
     if result.pending is not None:
-        waiting.keep(result.pending)
+        waiting.keep(result.pending, session)
         raise typer.Exit(WAITS)
     if result.stop_reason == "refused":
         raise typer.Exit(REFUSED)

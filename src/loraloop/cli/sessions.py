@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from loraloop.cli.approval import Waiting
+from loraloop.cli.approval import Waiting, decisions_at_terminal
 from loraloop.cli.options import AgentOptions, AsJson, BaseOptions, ToolSources, command
 from loraloop.cli.run import run_to_end
 from loraloop.render.console import console, print_json, print_line
@@ -72,19 +72,26 @@ def resume(
     stream: Annotated[bool, typer.Option("--stream", help="Print tokens as they come; with --json, events.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Go on with a run that was interrupted, with the options that it was run with.
+    """Go on with a run that was interrupted or waits for approval, with the options that it was run with.
 
     What is done is not done again: completed steps and calls are read from the file.
     """
     from loraloop.tool_schemas.errors import SessionError
 
     with _store(sessions) as store:
-        found = store[session]
-        if found.state != "interrupted":
+        found, waiting = store[session], Waiting()
+        pending = None if found.result is None else found.result.pending
+        if found.state != "interrupted" and pending is None:
             raise SessionError(f"session {session!r} is {found.state}: there is no interrupted run to go on with")
+        if pending is not None and not waiting.asks:
+            raise SessionError(f"session {session!r} waits for approval: resume it on a terminal, where you are asked")
         made = agent.agent(base.open(as_json), tools.load(context), agent.index())
-        begun = made.stream(session=found, on_unfinished=on_unfinished)
-        run_to_end(made, begun, Waiting(), stream, as_json)
+        if pending is None:
+            begun = made.stream(session=found, on_unfinished=on_unfinished)
+        else:
+            decisions = decisions_at_terminal(pending, {tool.name: tool for tool in made.tools})
+            begun = made.resume_stream(pending, decisions, session=found)
+        run_to_end(made, begun, waiting, stream, as_json, found)
 
 
 @sessions_app.command()

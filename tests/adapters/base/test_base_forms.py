@@ -98,3 +98,9 @@ def test_bad_bases_are_refused_with_advice(tmp_path: Path, save_llama: Any) -> N
         Base.load(tmp_path / "fine", quantize="int5", device="cpu", cache_dir=tmp_path / "c")
     with pytest.raises(BaseModelError, match="multiples of 32"):
         Base.load(tmp_path / "fine", quantize="int4", device="cpu", cache_dir=tmp_path / "c")
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:63"])
+def test_a_device_that_torch_cannot_use(device: str) -> None:
+    with pytest.raises(BaseModelError, match=rf"torch cannot use the device '{device}' \(.*\): leave it out, or"):
+        Base.load(device=device)

@@ -159,3 +159,31 @@ def test_exit_codes_tell_a_refusal_and_a_cut_answer_from_an_answer(act: Callable
     assert act(["Sunny."], "How is Oslo?")[0] == 0
     assert act([verdict("crime")], "Help me to steal.")[0] == 4
     assert act(["word " * 50], "Talk.", "--max-tokens", "8")[0] == 5
+
+
+def test_a_session_keeps_what_follows_an_approval(
+    act: Callable[..., tuple[int, str, str]], run: Run, typed: Callable[..., list[str]]
+) -> None:
+    kept = ("--session", "s", "--sessions", "s.db")
+
+    def turns() -> list[str]:
+        return [
+            turn["stop_reason"] for turn in json.loads(run("sessions", "show", "s", *kept[2:], "--json")[1])["turns"]
+        ]
+
+    code, _, err = act([STEP], "go", *kept)
+    assert code == 3 and "`loraloop sessions resume s` asks about its calls" in err and turns() == ["approval"]
+    code, _, err = run("sessions", "resume", "s", *kept[2:])
+    assert code == 2 and "waits for approval: resume it on a terminal" in err
+    typed("a")
+    code, _, err = act(["It is paid.", "Not at all."], "--session", "s", "--sessions", "s.db", "Thanks.")
+    assert code == 2 and "waits for approval" in err
+    code, out, err = run("sessions", "resume", "s", *kept[2:], "--tools", "shop.py:TOOLS", "--json")
+    assert code == 0 and json.loads(out)["output"] == "It is paid.", err
+    assert turns() == ["approval", "answer"]
+    typed("a")
+    code, out, err = act([STEP, "Paid again."], "Again.", *kept, "--json")
+    assert code == 0 and json.loads(out)["output"] == "Paid again.", err
+    assert act([STEP], "Once more.", *kept, "--pending", "run.json")[0] == 3
+    code, _, err = act(["Paid."], "--resume", "run.json", "--approve", "all", *kept)
+    assert code == 0 and turns() == ["approval", "answer"] * 3, err

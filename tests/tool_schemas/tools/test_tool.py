@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Optional
 import pytest
 from pydantic import BaseModel, Field
 
-from loraloop.tool_schemas import Tool, load_tools, render_tools, tool
+from loraloop.tool_schemas import Context, Tool, load_tools, render_tools, tool
 from loraloop.tool_schemas.errors import SchemaError, ToolError, UnknownNameError
 
 EXAMPLES = Path(__file__).parents[3] / "tool_schemas" / "examples"
@@ -208,3 +208,24 @@ def test_bad_files(tmp_path: Path) -> None:
     file.write_text('{"tools": [{"name": "a", "parameters": {"type": "object", "not": {}}}]}')
     with pytest.raises(SchemaError, match=r"tool 0.*'not'"):
         load_tools(file)
+
+
+def test_a_decorated_function_can_still_be_called() -> None:
+    @tool
+    def middle(context: Context[int], dates: list[datetime.date], *, half: decimal.Decimal) -> Any:
+        """Finds what lies in the middle."""
+        return context.deps, dates[len(dates) // 2], half
+
+    day = datetime.date(2026, 3, 1)
+    assert middle(Context(3), [day], half=decimal.Decimal("0.5")) == (3, day, decimal.Decimal("0.5"))
+    with pytest.raises(TypeError, match="missing 1 required keyword-only argument"):
+        middle(Context(3), [day])
+    with pytest.raises(ToolError, match="'stop' has no implementation"):
+        Tool("stop")()
+
+
+@pytest.mark.parametrize("said", ["int", ["str", "null"]])
+def test_a_type_that_is_none_is_told_those_that_are(said: Any) -> None:
+    parameters = {"type": "object", "properties": {"count": {"type": said}}}
+    with pytest.raises(SchemaError, match=r"^\$\.properties\.count\.type: .* is no type; use 'array', .* or a list"):
+        Tool("count", "", parameters)
