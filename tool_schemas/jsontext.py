@@ -13,10 +13,18 @@ def _plain(value: Any) -> Any:
     from pydantic_core import to_jsonable_python
 
     try:
-        return to_jsonable_python(value, fallback=str, bytes_mode="base64")
+        return to_jsonable_python(value, fallback=_opened, bytes_mode="base64")
     except UnicodeEncodeError:  # pydantic writes half of a surrogate pair in a value, but not in a key
-        opened = _any().dump_python(value, by_alias=True, fallback=str)
+        opened = _any().dump_python(value, by_alias=True, fallback=_opened)
         return to_jsonable_python(_written(opened), bytes_mode="base64")
+
+
+def _opened(value: Any) -> Any:
+    """The data of an array, a tensor or a table, of which the text leaves out the middle; the text of anything else."""
+    for name in ("tolist", "to_dict"):
+        if callable(method := getattr(type(value), name, None)):
+            return method(value)
+    return str(value)
 
 
 @cache
@@ -47,9 +55,9 @@ def _whole(text: str) -> str:
 def dumps(value: Any) -> str:
     """Writes a value as compact JSON: no spaces, non-ASCII characters as they are, keys in their own order.
 
-    Pydantic models, dataclasses, enums, dates and sets are written as the data they hold, other objects as
-    ``str(value)``; NaN and infinities as null; an unpaired surrogate as U+FFFD, so that the text can always
-    be encoded.
+    Pydantic models, dataclasses, enums, dates and sets are written as the data they hold, and so are objects with a
+    method `tolist` or `to_dict`, such as arrays and data frames; other objects as ``str(value)``; NaN and infinities as
+    null; an unpaired surrogate as U+FFFD, so that the text can always be encoded.
 
     Args:
         value: Anything; a tool's result, for instance.

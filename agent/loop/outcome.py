@@ -112,7 +112,8 @@ def outcome_of(contract: str, text: str, facts: Facts) -> Outcome:
     """
     if facts.limit is not None:
         value = _read(text, facts)[0] if contract == "text" else None
-        return Outcome("truncated", keep=contract in ("text", "code"), stop=facts.limit, output=text, value=value)
+        keep = contract in ("text", "code")  # of the others there is a piece of JSON
+        return Outcome("truncated", keep=keep, stop=facts.limit, output=text if keep else "", value=value)
     if contract == "calls":
         return _calls(text, facts)
     if contract == "text":
@@ -172,7 +173,7 @@ def _calls(text: str, facts: Facts) -> Outcome:
     if not fresh:
         return Outcome("repeated", keep=False, mask=True)
     if len(fresh) > facts.calls_left:
-        return Outcome("calls", keep=False, stop="max_tool_calls", output=text)
+        return Outcome("calls", keep=False, stop="max_tool_calls")
     return Outcome("calls", keep=True, calls=calls)
 
 

@@ -462,7 +462,7 @@ class Run:
 
     def _commit(self, draft: Draft, records: list[CallRecord]) -> Iterator[Event]:
         step, outcome, next = draft.step, draft.outcome, self.state.next
-        silent = bool(records) and all(record.error is None and record.result == "" for record in records)
+        silent = bool(records) and all(record.error is None and _empty(record.result) for record in records)
         if draft.contract == "code" and silent and self._job.output.term is None:
             outcome = replace(outcome, stop="code")  # nothing was printed: the program is the answer
         self.state.stop = outcome.stop
@@ -610,6 +610,10 @@ class Run:
             planned=self.state.guard.planned,
             pending=self._waits,
         )
+
+
+def _empty(result: Any) -> bool:
+    return isinstance(result, str) and not result  # an array or a data frame compares as another one
 
 
 def _fresh(job: Job) -> RunState:

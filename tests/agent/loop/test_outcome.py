@@ -60,6 +60,8 @@ KEY = call_key(Call("add", {"b": 2, "a": 1}))
 def test_what_a_text_means(contract: str, text: str, facts: Facts, name: str, keep: bool, stop: str | None) -> None:
     outcome = outcome_of(contract, text, facts)
     assert (outcome.name, outcome.keep, outcome.stop) == (name, keep, stop)
+    if facts.limit is not None or stop == "max_tool_calls":  # JSON that nobody acted on is no answer
+        assert outcome.output == (text if contract in ("text", "code") else "")
 
 
 def roles(messages: tuple[Message, ...]) -> list[str]:

@@ -6,7 +6,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import numpy
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +17,7 @@ from loraloop.agent import Agent, CallRecord, Limits, Policy, Runtime
 from loraloop.agent.step import plain
 from loraloop.agent.tools.observation import cut_json, observation, shorten_result
 from loraloop.agent.tools.runner import ToolRunner
+from loraloop.testing import ScriptedRuntime, calls
 from loraloop.tool_schemas.errors import InputError, ToolError
 from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.tools.calls import Call
@@ -278,3 +281,40 @@ def test_a_tools_own_timeout_goes_before_the_agents(make_runtime: MakeRuntime) -
 def test_too_few_tokens_for_a_result_are_refused() -> None:
     with pytest.raises(InputError, match="result_tokens"):
         Limits(result_tokens=10)
+
+
+class Table:
+    """Like a data frame: what it is compared with is compared cell by cell."""
+
+    def __init__(self, cells: list[int]) -> None:
+        self.cells = cells
+
+    def __eq__(self, other: object) -> Table:  # type: ignore[override]
+        return self
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __bool__(self) -> bool:
+        raise ValueError("the truth value of a table is ambiguous")
+
+    def __repr__(self) -> str:
+        return "0 1 ... 1998 1999"
+
+    def to_dict(self) -> dict[str, list[int]]:
+        return {"cells": self.cells}
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        (Table([1, 2]), '{"cells":[1,2]}'),
+        (numpy.arange(2000), json.dumps(list(range(2000)), separators=(",", ":"))),
+        ({"mean": numpy.float32(0.5), "rows": torch.ones(2, 1)}, '{"mean":0.5,"rows":[[1.0],[1.0]]}'),
+        ([numpy.array([float("nan")]), numpy.int64(3)], "[[null],3]"),
+    ],
+)
+def test_arrays_and_tables_are_written_whole(result: Any, said: str) -> None:
+    runtime = ScriptedRuntime(calls(look={}), "Done.")
+    ran = Agent(runtime, [Tool("look", "Looks.", NOTHING, lambda: result)], limits=Limits(result_tokens=20_000))
+    messages = ran.run_sync("Look.").messages
+    assert messages[-2].content == f'{{"name":"look","result":{said}}}' and messages[-1].content == "Done."
