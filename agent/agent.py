@@ -274,7 +274,20 @@ class Agent(Generic[T, D]):
         check_list("prompts", prompts)
         shared: dict[str, Any] = dict(options)
         asked = [{**shared, **(each if isinstance(each, Mapping) else {"prompt": each})} for each in prompts]
-        return run_all([partial(self.run_sync, **each) for each in asked], concurrency, on_error)
+        running: set[Run] = set()
+
+        def one(given: dict[str, Any]) -> RunResult[T]:
+            running.add(run := self._start(**given))
+            try:
+                return run.finish()
+            finally:
+                running.discard(run)
+
+        def cancel() -> None:
+            for run in tuple(running):
+                run.cancel()
+
+        return run_all([partial(one, each) for each in asked], concurrency, on_error, cancel)
 
     @overload
     async def run(
@@ -394,7 +407,7 @@ class Agent(Generic[T, D]):
 
     def _start(
         self,
-        prompt: str,
+        prompt: str = "",
         output_type: Any = None,
         loop: asyncio.AbstractEventLoop | None = None,
         **options: Unpack[Options[Any]],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from types import TracebackType
 from typing import Generic
 
 from loraloop.agent.events import Event, Planned
@@ -17,6 +16,8 @@ from loraloop.tool_schemas.errors import InputError
 
 class RunStream(Generic[T]):
     """The events of one run, for `for` or `async for`; `result` is there after the last one.
+
+    As a context manager, sync or async, it stops the run where the loop is left early.
 
     Args:
         run: What `Agent.stream` has begun.
@@ -46,6 +47,18 @@ class RunStream(Generic[T]):
         self._run.cancel()
         self._events.close()
 
+    def __enter__(self) -> RunStream[T]:
+        return self
+
+    async def __aenter__(self) -> RunStream[T]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
     def __iter__(self) -> Iterator[Event]:
         return self._events
 
@@ -64,7 +77,7 @@ class RunStream(Generic[T]):
 class RunSteps(Generic[T]):
     """The pending steps of one run, for `for` or `async for`; `result` is there after the last one.
 
-    As a context manager, it gives the run's memory back where the loop is left early.
+    As a context manager, sync or async, it gives the run's memory back where the loop is left early.
 
     Attributes:
         happened: What the run told since the last pending step.
@@ -112,9 +125,13 @@ class RunSteps(Generic[T]):
     def __enter__(self) -> RunSteps[T]:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aenter__(self) -> RunSteps[T]:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.__exit__(kind)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None and self._run.pending is not None and self._run.pending.stopped:
             self.finish()
         else:

@@ -54,13 +54,19 @@ async def awaited(function: Callable[[], T], cancel: Callable[[], object]) -> T:
         raise
 
 
-def run_all(jobs: Sequence[Callable[[], T]], concurrency: int, on_error: OnError = "raise") -> list[T]:
+def run_all(
+    jobs: Sequence[Callable[[], T]],
+    concurrency: int,
+    on_error: OnError = "raise",
+    cancel: Callable[[], object] = lambda: None,
+) -> list[T]:
     """What jobs give, in their order; so many run at a time.
 
     Args:
         jobs: Each is called in a thread of its own.
         concurrency: At most.
         on_error: `raise` raises the first error once all jobs have ended, `return` gives it in its place.
+        cancel: Called when the caller is interrupted; the jobs that run have to end soon after it, and are waited for.
     """
     if not isinstance(concurrency, int) or isinstance(concurrency, bool) or not 1 <= concurrency <= MOST:
         raise InputError(f"concurrency is {concurrency!r}: give a number from 1 to {MOST}")
@@ -72,6 +78,7 @@ def run_all(jobs: Sequence[Callable[[], T]], concurrency: int, on_error: OnError
             errors = [future.exception() for future in futures]
         except BaseException:  # an interrupt: what has not begun never does
             pool.shutdown(wait=False, cancel_futures=True)
+            cancel()
             raise
     first = next((error for error in errors if error is not None), None)
     if first is not None and on_error == "raise":

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from loraloop.agent import Agent, Limits, Runtime
+from loraloop.agent import Agent, Context, Limits, Runtime
+from loraloop.testing import ScriptedRuntime, calls
 from loraloop.tool_schemas.errors import InputError, LimitError
 
 
@@ -68,3 +72,20 @@ def test_a_run_that_is_past_its_deadline_ends_with_that_wherever_it_waits(runtim
     results = agent.run_batch([f"Say {number}. " * 40 for number in range(12)], concurrency=12, skill="prose")
     assert {result.stop_reason for result in results} <= {"deadline", "answer", "max_steps"}
     assert any(result.stop_reason == "deadline" for result in results)
+
+
+def test_an_interrupt_ends_the_runs_of_a_batch_too() -> None:
+    def wait(context: Context[None]) -> str:
+        """Waits."""
+        os.kill(os.getpid(), signal.SIGINT)  # as Ctrl-C does
+        for _ in range(1000):
+            time.sleep(0.03)
+            if context.cancelled():
+                break
+        return "done"
+
+    agent = Agent(ScriptedRuntime(calls(wait={}), "Done."), [wait])
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        agent.run_batch(["Wait."])
+    assert time.monotonic() - start < 20

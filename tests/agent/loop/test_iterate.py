@@ -125,3 +125,25 @@ def test_in_a_loop(make_runtime: MakeRuntime) -> None:
         return [pending.skill async for pending in Agent(make_runtime("prose"), limits=SHORT).iter("go")]
 
     assert asyncio.run(main()) == ["prose"]
+
+
+def test_a_stream_and_steps_are_context_managers_in_a_loop_too(make_runtime: MakeRuntime) -> None:
+    runtime = make_runtime()
+    agent = Agent(runtime, limits=SHORT)
+    with agent.stream("go") as stream:
+        next(iter(stream))
+    with pytest.raises(InputError, match="not over"):
+        _ = stream.result
+    assert list(stream) == []
+
+    async def main() -> None:
+        async with agent.stream("go") as stream:
+            assert [event.type async for event in stream][-1] == "RunFinished"
+        assert stream.result.stop_reason == "max_steps" or stream.result.complete
+        async with agent.iter("go") as steps:
+            async for pending in steps:
+                pending.stop()
+                break
+        assert steps.result.stop_reason == "stopped"
+
+    asyncio.run(main())
