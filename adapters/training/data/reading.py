@@ -93,6 +93,10 @@ def _document(path: Path) -> Iterator[tuple[int, dict[str, Any] | RecordError]]:
         line += text.count("\n", counted, at)
         counted = at
         if text[at : at + 1] in ("]", ""):
+            if at >= len(text):
+                yield line, RecordError("broken JSON", "the list is not closed: the file may have been cut off")
+            elif text[at + 1 :].strip():
+                yield line, RecordError("broken JSON", "something follows the list: give one list a file")
             return
         try:
             value, end = decoder.raw_decode(text, at)

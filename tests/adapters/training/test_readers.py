@@ -146,6 +146,16 @@ def test_a_json_list_has_lines_too(tmp_path: Path) -> None:
     assert [entry.place.line for entry in found] == [2, 3, 5] and isinstance(found[-1], Broken)
 
 
+@pytest.mark.parametrize(
+    ("end", "says"), [(",", "not closed: the file may"), ("", "not closed"), ("]\n[]", "one list a file")]
+)
+def test_what_is_lost_of_a_json_list_is_said(tmp_path: Path, end: str, says: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('[{"text": "a", "label": "x"}' + end)
+    found = list(read_file(path, Reading("text")))
+    assert isinstance(found[0], Record) and isinstance(found[1], Broken) and says in found[1].reason
+
+
 BAD = [
     ("broken JSON", "{broken", "no JSON"),
     ("broken JSON", "[1]", "JSON object"),
