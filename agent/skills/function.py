@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypedDict, TypeVar, Un
 from loraloop.adapters.skill.contracts import Passage, openings
 from loraloop.agent.engine.generate import Delta
 from loraloop.agent.engine.sampler import Sampling
+from loraloop.agent.limits import check_list
 from loraloop.agent.loop.transcript import request, system_content
 from loraloop.agent.skills.one_step import GREEDY, HowWritten, Wrote, write_step
 from loraloop.agent.skills.results import SkillResult
@@ -136,6 +137,8 @@ class SkillFunction(Generic[R]):
             on_error: `raise` raises the first error once all steps have ended, `return` gives it in its place.
             **how: What all of them are called with.
         """
+        check_list("inputs", inputs)
+        inputs = list(inputs)
         named = [dict(each) if isinstance(each, Mapping) else None for each in inputs]
         call: Any = self
         jobs = [
