@@ -56,7 +56,7 @@ def test_a_skill_takes_a_batch(runtime: Runtime) -> None:
     errors = skill.batch(["Hi.", {"prompt": "Hi.", "cancelled": lambda: True}], max_tokens=4, on_error="return")
     assert errors[0].text and isinstance(errors[1], LimitError)
     assert [result.text for result in skill.batch(iter(["Write 0."]), max_tokens=12)] == alone[:1]
-    with pytest.raises(InputError, match="inputs is 'Hi.': give a list"):
+    with pytest.raises(InputError, match="inputs is "):
         skill.batch("Hi.")
 
 
