@@ -87,6 +87,8 @@ class Hook:
             raise InputError(f"{self.function!r} is no hook: give a function that takes an event")
         if self.events and isinstance(self.function, RunHook):
             raise InputError(f"{self.name} follows whole runs: leave events out")
+        check_list("events", self.events)
+        object.__setattr__(self, "events", tuple(self.events))
         for event in self.events:
             if event not in EVENTS:
                 known = ", ".join(each.__name__ for each in EVENTS)

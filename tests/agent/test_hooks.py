@@ -75,6 +75,12 @@ def test_what_is_no_hook_is_refused(make_runtime: MakeRuntime) -> None:
         Agent(make_runtime(), hooks=["print"])  # type: ignore[list-item]
     with pytest.raises(InputError, match="is no event: a hook is told RunStarted"):
         Hook(print, (str,))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="events is <class .*StepFinished'>: give a list"):
+        Hook(print, StepFinished)  # type: ignore[arg-type]
+    told: list[Any] = []
+    hook = Hook(told.append, [StepFinished])  # type: ignore[arg-type]  # as some write it
+    result = Agent(make_runtime(), limits=SHORT, hooks=[hook]).run_sync("go")
+    assert [event.step for event in told] == list(result.steps)
 
 
 def test_every_event_is_documented() -> None:
