@@ -75,7 +75,7 @@ def test_what_is_no_hook_is_refused(make_runtime: MakeRuntime) -> None:
         Agent(make_runtime(), hooks=["print"])  # type: ignore[list-item]
     with pytest.raises(InputError, match="is no event: a hook is told RunStarted"):
         Hook(print, (str,))  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="events is <class .*StepFinished'>: give a list"):
+    with pytest.raises(InputError, match="events is <class"):
         Hook(print, StepFinished)  # type: ignore[arg-type]
     told: list[Any] = []
     hook = Hook(told.append, [StepFinished])  # type: ignore[arg-type]  # as some write it
