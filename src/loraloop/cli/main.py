@@ -136,5 +136,6 @@ def guarded(arguments: list[str]) -> int:
             message, code = str(error), 2
         else:
             message, code = f"{type(error).__name__}: {error} (--debug shows where)", 1
-        sys.stderr.write(f"error: {' '.join(message.split())}\n")
+        if message:  # none where a group of commands was named alone, and its help is shown
+            sys.stderr.write(f"error: {' '.join(message.split())}\n")
         return code

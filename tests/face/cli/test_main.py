@@ -37,6 +37,12 @@ def test_unknown_commands_and_options_name_the_nearest(run):
     assert "max-steps" in refused(run("run", "x", "--max-steps", "three"))
 
 
+@pytest.mark.parametrize("group", [(), ("sessions",), ("data",)])
+def test_a_group_alone_shows_its_help(run, group):
+    code, out, err = run(*group)
+    assert code == 2 and "--help" in out and err == ""
+
+
 def test_bad_input_is_one_line_that_says_what_to_do(run, tmp_path):
     assert "prompt is empty" in refused(run("run", "  "))
     assert "cannot read" in refused(run("run", "x", "--tools", str(tmp_path / "absent.json")))
