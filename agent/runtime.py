@@ -177,6 +177,9 @@ class Runtime:
         model.warm_up(bank.attached)
         return cls(model, bank, router, context=context)
 
+    def __reduce__(self) -> str:
+        raise TypeError("a Runtime cannot be pickled or copied: load it in each process, with Runtime.load(…)")
+
     @property
     def skills(self) -> Skills:
         """The skills that can be chosen: a sequence of their names, each also a function. `none` is always one more."""

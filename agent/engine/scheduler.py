@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isfinite
+from os import getpid
 from threading import Condition, Lock, Thread
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -124,13 +125,18 @@ class Scheduler:
         self.attached = attached
         self._limit = queue
         self._pace = Pace()
+        self._forwards = self._rows = self._tokens = self._most = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        """Nothing waits and there is no thread: as at first, and in a child process that was forked."""
+        self._process = getpid()
         self._lock = Lock()
         self._changed = Condition(self._lock)
         self._queue: list[Work] = []
         self._between: dict[CachedSequence, float] = {}  # those whose run is between two tokens, and since when
         self._busy = False
         self._thread: Thread | None = None
-        self._forwards = self._rows = self._tokens = self._most = 0
 
     @property
     def stats(self) -> SchedulerStats:
@@ -146,6 +152,8 @@ class Scheduler:
             Interrupted: The claim of one is gone.
             SkillError: Weights gave what is not finite.
         """
+        if self._process != getpid():
+            self._begin()
         with self._lock:
             for work in works:
                 self._between.pop(work.sequence, None)

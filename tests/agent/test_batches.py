@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import signal
 import time
@@ -92,3 +93,21 @@ def test_an_interrupt_ends_the_runs_of_a_batch_too() -> None:
     with pytest.raises(KeyboardInterrupt):
         agent.run_batch(["Wait."])
     assert time.monotonic() - start < 20
+
+
+def test_a_child_that_was_forked_runs_many_too(runtime: Runtime) -> None:
+    agent = Agent(runtime, limits=Limits(max_steps=1, step_tokens=8))
+
+    async def awaited() -> list[Any]:
+        return list(await asyncio.gather(*(agent.run(f"Say {number}.", skill="prose") for number in range(4))))
+
+    asyncio.run(awaited())  # its threads wait for more work when the process is forked
+    runtime.scheduler._busy = True  # as while a thread of the parent computes
+    child = multiprocessing.get_context("fork").Process(target=lambda: asyncio.run(awaited()))
+    child.start()
+    runtime.scheduler._busy = False
+    child.join(60)
+    try:
+        assert child.exitcode == 0
+    finally:
+        child.kill()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -105,3 +107,11 @@ def test_an_option_of_a_run_that_does_not_exist() -> None:
         agent.run_sync("Go.", message=())  # type: ignore[call-overload]
     with pytest.raises(UnknownNameError, match="no option of a run is called 'promt'; did you mean 'prompt'"):
         agent.run_batch([{"promt": "Go."}])
+
+
+def test_a_runtime_is_not_for_other_processes() -> None:
+    agent = Agent(ScriptedRuntime())
+    with pytest.raises(TypeError, match="cannot be pickled or copied: load it in each process"):
+        pickle.dumps(agent)
+    with pytest.raises(TypeError, match="cannot be pickled or copied: load it in each process"):
+        copy.deepcopy(agent)
