@@ -152,7 +152,8 @@ class Scheduler:
             Interrupted: The claim of one is gone.
             SkillError: Weights gave what is not finite.
         """
-        if self._process != getpid():
+        if self._process != getpid():  # a forked child, in which OpenMP would wait for its parent's threads
+            torch.set_num_threads(1)
             self._begin()
         with self._lock:
             for work in works:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
 from loraloop.agent import Agent, Context, Limits, Runtime
 from loraloop.testing import ScriptedRuntime, calls
@@ -96,18 +97,24 @@ def test_an_interrupt_ends_the_runs_of_a_batch_too() -> None:
 
 
 def test_a_child_that_was_forked_runs_many_too(runtime: Runtime) -> None:
-    agent = Agent(runtime, limits=Limits(max_steps=1, step_tokens=8))
+    agent, threads = Agent(runtime, limits=Limits(max_steps=1, step_tokens=8)), torch.get_num_threads()
 
     async def awaited() -> list[Any]:
         return list(await asyncio.gather(*(agent.run(f"Say {number}.", skill="prose") for number in range(4))))
 
-    asyncio.run(awaited())  # its threads wait for more work when the process is forked
-    runtime.scheduler._busy = True  # as while a thread of the parent computes
-    child = multiprocessing.get_context("fork").Process(target=lambda: asyncio.run(awaited()))
-    child.start()
-    runtime.scheduler._busy = False
-    child.join(60)
+    def work() -> None:
+        asyncio.run(awaited())
+        torch.ones(2**22).add_(1)  # as large as what a base with threads computes
+
+    torch.set_num_threads(2)
     try:
+        work()  # its threads wait for more when the process is forked
+        runtime.scheduler._busy = True  # as while a thread of the parent computes
+        child = multiprocessing.get_context("fork").Process(target=work)
+        child.start()
+        runtime.scheduler._busy = False
+        child.join(60)
+        child.kill()
         assert child.exitcode == 0
     finally:
-        child.kill()
+        torch.set_num_threads(threads)
