@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from os import PathLike
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, Unpack, get_origin, overload
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import Passage
@@ -181,7 +181,9 @@ class Agent(Generic[T, D]):
         self.sampling = sampling or Sampling()
         self.python = bool(python)
         self.hooks = as_hooks(hooks)
-        self.deps_type = deps_type
+        self.deps_type = get_origin(deps_type) or deps_type  # of `dict[str, int]` what can be checked
+        if not isinstance(self.deps_type, type | None):
+            raise InputError(f"deps_type is {deps_type!r}: give a class")
         self.retriever = retriever
         self.guard = guard
         self.sessions = as_sessions(sessions)

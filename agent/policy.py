@@ -140,8 +140,9 @@ class Policy:
         object.__setattr__(self, "skills", tuple(map(as_choice, self.skills)))
         object.__setattr__(self, "forbid", frozenset(self.forbid))
         object.__setattr__(self, "ask", frozenset((self.ask,) if isinstance(self.ask, str) else self.ask))
-        if self.approve is not None and not callable(self.approve):
-            raise InputError(f"approve is {self.approve!r}: give a function of (call, context)")
+        for name, takes in (("approve", "(call, context)"), ("decide", "a step's facts")):
+            if not callable(given := getattr(self, name)) and given is not None:
+                raise InputError(f"{name} is {given!r}: give a function of {takes}")
         if self.after_answer not in ("end", "route"):
             raise InputError(f"after_answer is {self.after_answer!r}: use 'end' or 'route'")
         if not isinstance(self.thresholds, Thresholds):

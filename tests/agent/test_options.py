@@ -28,6 +28,8 @@ from loraloop.tool_schemas.errors import InputError, UnknownNameError
         (lambda: Policy(repairs=None), "repairs is None"),  # type: ignore[arg-type]
         (lambda: Policy(skills="tools"), "skills is 'tools': give a list"),  # type: ignore[arg-type]
         (lambda: Policy(forbid=3), "forbid is 3"),  # type: ignore[arg-type]
+        (lambda: Policy(decide="tools"), "decide is 'tools': give a function of a step's facts"),  # type: ignore[arg-type]
+        (lambda: Policy(approve=True), "approve is True: give a function"),  # type: ignore[arg-type]
         (lambda: Policy(thresholds=0.5), "thresholds is 0.5"),  # type: ignore[arg-type]
         (lambda: Thresholds(no_call="often"), "no_call is 'often': give a probability"),  # type: ignore[arg-type]
         (lambda: Gate(screen="high"), "screen is 'high': give a probability"),  # type: ignore[arg-type]
@@ -52,6 +54,7 @@ def test_settings(make: Callable[[], object], says: str) -> None:
         ({"sampling": 0.5}, "sampling is 0.5"),
         ({"guard": True}, r"guard is True: give Guard\(…\)"),
         ({"best": "all"}, "best is 'all'"),
+        ({"deps_type": {"stock": 3}}, "deps_type is .*: give a class"),
         ({"tools": print}, "tools is .*: give a list"),
         ({"tools": None}, "tools is None: give a list"),
         ({"hooks": print}, "hooks is .*: give a list"),

@@ -68,6 +68,8 @@ def test_deps_that_are_not_what_a_tool_says_are_refused(make_runtime: MakeRuntim
         agent.run_sync("go", deps={"pear": 3})
     with pytest.raises(InputError, match="the agent needs deps of the type Shop"):
         Agent(make_runtime(), deps_type=Shop).iter("go")
+    with pytest.raises(InputError, match="the agent needs deps of the type dict, and list was given"):
+        Agent(make_runtime(), deps_type=dict[str, int]).run_sync("go", deps=[])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("annotation", [Context, Context[Any], Context[dict[str, int]], Annotated[Context[None], "x"]])
