@@ -12,7 +12,7 @@ from loraloop.agent.result import T
 from loraloop.tool_schemas.errors import SchemaError
 from loraloop.tool_schemas.grammar.grammar import Choice, JsonSchema, Lark, Regex, Term, term_of
 from loraloop.tool_schemas.jsontext import dumps, strict_loads
-from loraloop.tool_schemas.schema.findings import OnUnsupported
+from loraloop.tool_schemas.schema.findings import WAYS, OnUnsupported
 from loraloop.tool_schemas.schema.untitled import first_problem, untitled_schema
 from loraloop.tool_schemas.schema.validation import check_value
 
@@ -135,7 +135,8 @@ def _checked(term: JsonSchema) -> JsonSchema:
         try:
             prepared(term.schema, term.on_unsupported)
         except SchemaError as error:
-            raise SchemaError(f"output type: {error.reason}", error.path) from error
+            reason = error.reason.replace(WAYS, "OutputType.of(…, on_unsupported='check') has it checked")
+            raise SchemaError(f"output type: {reason}", error.path) from error
     return term
 
 

@@ -39,7 +39,7 @@ class Sampling:
             check_number("seed", self.seed, least=0)
             if self.seed >= 2**64:
                 raise InputError(f"seed is {self.seed}: use a number below 2**64")
-        if self.temperature < 0:
+        if not self.temperature >= 0:
             raise InputError(f"temperature is {self.temperature}: use 0 (greedy) or more")
         if not 0 < self.top_p <= 1:
             raise InputError(f"top_p is {self.top_p}: use a value above 0 and up to 1")

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import torch
 
-from loraloop.agent import Agent, Context, Limits, Runtime
+from loraloop.agent import Agent, Limits, Runtime
 from loraloop.testing import ScriptedRuntime, calls
 from loraloop.tool_schemas.errors import InputError, LimitError
+from loraloop.tool_schemas.tools.context import Context
 
 
 @pytest.fixture

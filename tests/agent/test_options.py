@@ -35,6 +35,7 @@ from loraloop.tool_schemas.errors import InputError, UnknownNameError
         (lambda: Gate(screen="high"), "screen is 'high': give a probability"),  # type: ignore[arg-type]
         (lambda: Guard(planned_from="x"), "planned_from is 'x'"),  # type: ignore[arg-type]
         (lambda: Sampling(temperature="hot"), "temperature is 'hot'"),  # type: ignore[arg-type]
+        (lambda: Sampling(temperature=float("nan")), "temperature is nan"),
         (lambda: Sampling(seed="a"), "seed is 'a'"),  # type: ignore[arg-type]
         (lambda: Sandbox(memory_mb="64"), "must be numbers"),  # type: ignore[arg-type]
         (lambda: Agent(ScriptedRuntime()).run_batch("Hello."), "prompts is 'Hello.': give a list"),

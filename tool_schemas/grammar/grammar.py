@@ -100,8 +100,9 @@ def term_of(said: Any) -> Term:
                 return Choice(tuple(texts))
         return Regex(dsl.to_regex(term))
     except (TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0].partition(" Please open")[0] or type(error).__name__
         raise SchemaError(
-            f"{said!r} cannot be decoded: {str(error).splitlines()[0] if str(error) else type(error).__name__}; "
+            f"{said!r} cannot be decoded: {reason.rstrip('.')}; "
             "give a pydantic model, a Literal, a JSON Schema, Regex, Choice or Lark"
         ) from error
 

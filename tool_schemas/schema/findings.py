@@ -22,7 +22,7 @@ from loraloop.tool_schemas.schema.validation import format_checker
 OnUnsupported = Literal["refuse", "check"]
 """What to do about a keyword that cannot be enforced while decoding."""
 
-_WAYS = "remove it and check it in the tool, or register the tool with on_unsupported='check'"
+WAYS = "remove it and check it in the tool, or register the tool with on_unsupported='check'"
 _UNWRITABLE = re.compile(r"[\x00-\x07\x0b\x0e-\x1f\x7f\ud800-\udfff]")
 _EXACT = 2**53  # integers beyond it are not exact as doubles, which is what the engine computes in
 _DECIMALS = 6  # decimals of a step that the engine follows exactly, together with 2**53
@@ -144,7 +144,7 @@ def _keywords(root: dict[str, Any], place: dict[str, Any], parts: Parts) -> Iter
         if keyword in CHECKED:
             idle = any(value == nothing and type(value) is type(nothing) for nothing in IDLE.get(keyword, ()))
             if not idle and NEEDS.get(keyword, keyword) in place:
-                reason = f"'{keyword}' cannot be enforced while decoding; {_WAYS}"
+                reason = f"'{keyword}' cannot be enforced while decoding; {WAYS}"
                 yield SchemaFinding(parts, keyword, reason, instead=_implied(root, keyword))
             continue
         near = difflib.get_close_matches(keyword, ENFORCED.keys() | CHECKED.keys(), n=1, cutoff=0.85)

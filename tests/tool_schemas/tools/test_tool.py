@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal, Optional
 import pytest
 from pydantic import BaseModel, Field
 
-from loraloop.tool_schemas import Context, Tool, load_tools, render_tools, tool
+from loraloop.tool_schemas import Tool, load_tools, render_tools, tool
 from loraloop.tool_schemas.errors import SchemaError, ToolError, UnknownNameError
+from loraloop.tool_schemas.tools.context import Context
 
 EXAMPLES = Path(__file__).parents[3] / "tool_schemas" / "examples"
 
