@@ -167,6 +167,10 @@ class Agent(Generic[T, D]):
     ) -> None:
         if not hasattr(runtime, "base"):
             raise InputError(f"runtime is {runtime!r}: give a Runtime, such as Runtime.load()")
+        if retriever is not None and not isinstance(retriever, Retriever):
+            raise InputError(
+                f"retriever is {retriever!r}: give an object with retrieve(question, k), or a PassageIndex"
+            )
         if not isinstance(instructions, str):
             raise InputError(f"instructions is {instructions!r}: give a text")
         for name, value, kind in (

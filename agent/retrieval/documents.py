@@ -141,7 +141,7 @@ def _decoded(raw: bytes) -> str | None:
     """Text of a file: UTF-8, UTF-16 with its mark, or else Latin; None where it is no text."""
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         return cleaned(raw.decode("utf-16", "replace"))
-    if b"\0" in raw:
+    if b"\0" in raw or raw.startswith(b"%PDF-"):
         return None
     try:
         text = raw.decode("utf-8")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from inspect import iscoroutine
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from loraloop.adapters.skill.contracts import Passage, user_content
 from loraloop.agent.loop.transcript import as_passages
+from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
     from loraloop.agent.runtime import Runtime
@@ -35,11 +37,15 @@ def find_passages(runtime: Runtime, retriever: Retriever, question: str, k: int)
         k: Most passages.
 
     Raises:
-        InputError: the retriever gives something else than passages, or two of one id.
+        InputError: the retriever is async, or gives something else than passages, or two of one id.
     """
     if not question.strip():
         return ()
-    passages = as_passages(list(retriever.retrieve(question, k))[:k])
+    given = retriever.retrieve(question, k)
+    if iscoroutine(given):
+        given.close()
+        raise InputError(f"retrieve of {retriever!r} is async: await it yourself, and give the run passages=…")
+    passages = as_passages(list(given)[:k])
     most = runtime.context // SHARE
 
     def size(count: int) -> int:

@@ -55,6 +55,7 @@ def test_settings(make: Callable[[], object], says: str) -> None:
         ({"sampling": 0.5}, "sampling is 0.5"),
         ({"guard": True}, r"guard is True: give Guard\(…\)"),
         ({"best": "all"}, "best is 'all'"),
+        ({"retriever": "docs"}, r"retriever is 'docs': give an object with retrieve\(question, k\)"),
         ({"deps_type": {"stock": 3}}, "deps_type is .*: give a class"),
         ({"tools": print}, "tools is .*: give a list"),
         ({"tools": None}, "tools is None: give a list"),

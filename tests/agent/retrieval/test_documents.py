@@ -90,5 +90,8 @@ def test_a_folder_gives_its_texts_and_says_what_it_skips(tmp_path: Path) -> None
     }
     with pytest.raises(InputError, match="binary"):
         read_path(folder / "image.txt")
+    (tmp_path / "report.pdf").write_bytes(b"%PDF-1.7\n% of plain characters")
+    with pytest.raises(InputError, match="binary"):
+        read_path(tmp_path / "report.pdf")
     with pytest.raises(InputError, match="no file or folder"):
         read_path(tmp_path / "absent")

@@ -195,3 +195,10 @@ def test_documents_make_a_retriever(bare: Runtime, tmp_path: Path) -> None:
     assert len(many) < 500 and [passage.id for passage in many] == [f"o{n}" for n in range(len(many))]
     with pytest.raises(InputError, match="passages"):
         Limits(passages=0)
+
+    class Awaited:
+        async def retrieve(self, question: str, k: int) -> list[Passage]:
+            return []
+
+    with pytest.raises(InputError, match="is async: await it yourself, and give the run passages"):
+        Agent(bare, retriever=Awaited()).run_sync("tower")  # type: ignore[arg-type]
