@@ -41,6 +41,24 @@ def test_weights_say_how_often_a_record_is_taken(tmp_path: Path) -> None:
     assert gathered(rows(tmp_path, "a.jsonl", 30), data={"limit": 7}).sources[0].n == 7
 
 
+@pytest.mark.parametrize("count", [2, 3, 5, 8])
+def test_of_few_dialogues_one_is_kept_out_for_validation(tmp_path: Path, count: int) -> None:
+    found = gathered(rows(tmp_path, "a.jsonl", count), data={"validation": 0.01}, evaluation={"enabled": False})
+    places = [{record.place.line for record in part} for part in (found.train, found.valid)]
+    assert len(places[1]) == 1 and not places[0] & places[1] and len(places[0]) == count - 1
+
+
+def test_data_of_which_nothing_is_left_says_why(tmp_path: Path) -> None:
+    source = rows(tmp_path, "a.jsonl", 1)
+    with pytest.raises(InputError, match=r"no record is left to validate \(1 read\): give more data"):
+        gathered(source, evaluation={"enabled": False})
+    with pytest.raises(InputError, match=r"no record is left to train on \(1 read, overlong record: 1\)"):
+        gathered(source, data={"longest": 2}, evaluation={"enabled": False})
+    (tmp_path / "a.jsonl").write_text("")
+    with pytest.raises(InputError, match=r"no record is left to train on \(0 read\)"):
+        gathered(source)
+
+
 def test_no_dialogue_is_parted(tmp_path: Path) -> None:
     found = gathered(rows(tmp_path, "a.jsonl", 200), evaluation={"share": 0.2, "limit": 1000})
     places = [{record.place.line for record in part} for part in (found.train, found.valid, found.held_out)]
