@@ -52,7 +52,7 @@ def test_data_of_which_nothing_is_left_says_why(tmp_path: Path) -> None:
     source = rows(tmp_path, "a.jsonl", 1)
     with pytest.raises(InputError, match=r"no record is left to validate \(1 read\): give more data"):
         gathered(source, evaluation={"enabled": False})
-    with pytest.raises(InputError, match=r"no record is left to train on \(1 read, overlong record: 1\)"):
+    with pytest.raises(InputError, match=r"no record is left to train on \(1 read, overlong record: 2\)"):
         gathered(source, data={"longest": 2}, evaluation={"enabled": False})
     (tmp_path / "a.jsonl").write_text("")
     with pytest.raises(InputError, match=r"no record is left to train on \(0 read\)"):
@@ -101,7 +101,7 @@ def test_contradictions_of_a_recipe_are_refused(tmp_path: Path) -> None:
         gathered(source, source)
     with pytest.raises(InputError, match="there are sources, but nothing is measured"):
         gathered(source, evaluation={"sources": [rows(tmp_path, "b.jsonl", 4)], "enabled": False})
-    with pytest.raises(InputError, match="0 training and 0 validation records are left"):
+    with pytest.raises(InputError, match="no record is left to train on"):
         gathered({**source, "file": str(tmp_path / "a.jsonl")}, data={"longest": 1})
 
 
