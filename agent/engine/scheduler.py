@@ -21,10 +21,11 @@ runs' own threads' business, while the next forward runs.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import isfinite
-from os import getpid
 from threading import Condition, Lock, Thread
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -51,6 +52,9 @@ URGENT = 64
 """Tokens up to which a forced stretch is computed whole, beside the rows of single tokens."""
 IDLE = 5.0
 """Seconds after which the thread ends where nothing is to be done."""
+
+if hasattr(os, "register_at_fork"):  # in a child, OpenMP would wait for its parent's threads
+    os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 
 @dataclass(slots=True)
@@ -130,7 +134,7 @@ class Scheduler:
 
     def _begin(self) -> None:
         """Nothing waits and there is no thread: as at first, and in a child process that was forked."""
-        self._process = getpid()
+        self._process = os.getpid()
         self._lock = Lock()
         self._changed = Condition(self._lock)
         self._queue: list[Work] = []
@@ -152,8 +156,7 @@ class Scheduler:
             Interrupted: The claim of one is gone.
             SkillError: Weights gave what is not finite.
         """
-        if self._process != getpid():  # a forked child, in which OpenMP would wait for its parent's threads
-            torch.set_num_threads(1)
+        if self._process != os.getpid():
             self._begin()
         with self._lock:
             for work in works:
