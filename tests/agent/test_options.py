@@ -24,6 +24,7 @@ from loraloop.tool_schemas.errors import InputError, UnknownNameError
         (lambda: Limits(deadline="soon"), "deadline is 'soon': give a number"),  # type: ignore[arg-type]
         (lambda: Limits(tool_timeout=None), "tool_timeout is None"),  # type: ignore[arg-type]
         (lambda: Limits(keep_free=True), "keep_free is True"),
+        (lambda: Limits(passages="all"), "passages is 'all'"),  # type: ignore[arg-type]
         (lambda: Policy(max_calls="2"), "max_calls is '2'"),  # type: ignore[arg-type]
         (lambda: Policy(repairs=None), "repairs is None"),  # type: ignore[arg-type]
         (lambda: Policy(skills="tools"), "skills is 'tools': give a list"),  # type: ignore[arg-type]
@@ -54,7 +55,6 @@ def test_settings(make: Callable[[], object], says: str) -> None:
         ({"policy": "auto"}, r"policy is 'auto': give Policy\(…\)"),
         ({"sampling": 0.5}, "sampling is 0.5"),
         ({"guard": True}, r"guard is True: give Guard\(…\)"),
-        ({"best": "all"}, "best is 'all'"),
         ({"retriever": "docs"}, r"retriever is 'docs': give an object with retrieve\(question, k\)"),
         ({"deps_type": {"stock": 3}}, "deps_type is .*: give a class"),
         ({"tools": print}, "tools is .*: give a list"),
