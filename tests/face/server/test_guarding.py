@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 
 from loraloop import Agent
 from loraloop.adapters.base import Base
@@ -50,7 +52,7 @@ def test_keys_hosts_and_origins(serving: Callable[..., str]) -> None:
     assert httpx.get(f"{url}/metrics").status_code == 401
 
 
-def test_a_host_is_a_name_and_a_port(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_is_a_name_and_a_port() -> None:
     """Nothing else: parts of an address in it would be taken for the path that is asked for."""
     settings = ServerSettings(hosts=("gpu.example:9",))
     for host in ("127.0.0.1", "127.0.0.1:8000", "localhost:1", "[::1]", "[::1]:8000", "::1", "gpu.example:9"):
@@ -58,10 +60,18 @@ def test_a_host_is_a_name_and_a_port(monkeypatch: pytest.MonkeyPatch) -> None:
     odd = ("", "127.0.0.1:/health?", "localhost/health", "localhost:1/health?", "localhost#", "x@localhost:1", "[::1")
     for host in (*odd, "evil.example", "127.0.0.1.evil.example", "[::1].evil.example", "localhost:1:evil"):
         assert not settings.knows_host(host), host
-    seen = list[Any]()
-    monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: seen.append(self.config))
+
+
+def test_how_the_server_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
+        assert server.config.http == "h11", "the other parser that uvicorn may take does not bound headers"
+        with socket.create_connection(sockets[0].getsockname()), sockets[0].accept()[0] as connection:
+            seen.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    seen = list[int]()
+    monkeypatch.setattr("uvicorn.Server.run", run)
     serve(ScriptedRuntime(), ServerSettings(port=0), {})
-    assert seen[0].http == "h11", "the other parser that uvicorn may take does not bound headers"
+    assert seen == [1], "an answer does not wait for the client to confirm its first packet"
 
 
 def test_metrics_count_what_was_done(serving: Callable[..., str]) -> None:
