@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from loraloop.agent.skills.mixture import as_choice
 from loraloop.server.errors import ApiError
 from loraloop.server.wire import TEXT
+
+if TYPE_CHECKING:
+    from loraloop.agent.runtime import Runtime
 
 
 class Lenient(BaseModel):
@@ -59,11 +63,15 @@ class AgUiInput(Lenient):
 
 
 async def translated(
-    asked: AgUiInput, events: AsyncIterator[Mapping[str, Any]]
+    asked: AgUiInput, events: AsyncIterator[Mapping[str, Any]], runtime: Runtime
 ) -> AsyncGenerator[dict[str, Any], None]:
-    """The events of a run as AG-UI's. What the protocol has no word for (routes, approval) is `CUSTOM`."""
+    """The events of a run as AG-UI's. What the protocol has no word for (routes, approval) is `CUSTOM`.
+
+    The text of a step is told as it comes if it is meant for a reader: not that of calls, verdicts or citations.
+    """
     here = {"threadId": asked.thread_id, "runId": asked.run_id}
     writing = said = ""
+    talks, started = True, set[str]()
     async for event in events:
         step = f"step {event['step'] + 1}" if isinstance(event.get("step"), int) else ""
         match event["type"]:
@@ -71,21 +79,24 @@ async def translated(
                 if not event["resumed"]:
                     yield {"type": "RUN_STARTED", **here}
             case "Routed":
+                said, choice = "", as_choice(dict(event["mixture"]) or event["skill"])
+                talks = runtime.contract(choice) in ("text", "code")
                 yield {"type": "STEP_STARTED", "stepName": f"{step}: {event['skill']}"}
                 yield {"type": "CUSTOM", "name": "loraloop.routed", "value": dict(event)}
-            case "TokenGenerated":
+            case "TokenGenerated" if talks:
                 if not writing:
                     writing = f"{event['run_id']}-{event['step']}"
                     yield {"type": "TEXT_MESSAGE_START", "messageId": writing, "role": "assistant"}
                 said += event["text"]
                 yield {"type": "TEXT_MESSAGE_CONTENT", "messageId": writing, "delta": event["text"]}
             case "ToolCallStarted":
-                call = {"toolCallId": event["id"]}
-                yield {"type": "TOOL_CALL_START", "toolCallName": event["name"], **call}
-                yield {"type": "TOOL_CALL_ARGS", "delta": json.dumps(event["arguments"], ensure_ascii=False), **call}
-                yield {"type": "TOOL_CALL_END", **call}
+                started.add(event["id"])
+                for told in _call(event):
+                    yield told
             case "ToolCallFinished":
                 done = event["call"]
+                for told in () if done["id"] in started else _call(done):  # one that was denied, or made before
+                    yield told
                 content = done["error"] if done["error"] is not None else json.dumps(done["result"], default=str)
                 result = {"messageId": f"{done['id']}-result", "toolCallId": done["id"], "content": content}
                 yield {"type": "TOOL_CALL_RESULT", "role": "tool", **result}
@@ -108,3 +119,11 @@ async def translated(
                 yield {"type": "RUN_FINISHED", **here, "result": told}
             case "RunFailed":
                 yield {"type": "RUN_ERROR", "message": event["error"]["message"], "code": event["error"]["code"]}
+
+
+def _call(call: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A call with its arguments."""
+    here = {"toolCallId": call["id"]}
+    yield {"type": "TOOL_CALL_START", "toolCallName": call["name"], **here}
+    yield {"type": "TOOL_CALL_ARGS", "delta": json.dumps(call["arguments"], ensure_ascii=False), **here}
+    yield {"type": "TOOL_CALL_END", **here}

@@ -179,7 +179,9 @@ async def start_run(
     except BaseException:
         turn.leave()
         raise
-    return event_stream(state, _sent(events, client))
+    if client is not None:
+        return event_stream(state, _sent(translated(client, events, state.runtime), named=False))
+    return event_stream(state, _sent(events))
 
 
 async def _read(
@@ -270,13 +272,7 @@ def hosted_agent(state: ServerState, name: str) -> HostedAgent:
     return state.agents[name]
 
 
-async def _sent(
-    events: AsyncIterator[Mapping[str, Any]], client: AgUiInput | None = None
-) -> AsyncGenerator[dict[str, str], None]:
-    """Server-sent events, named by their type; of a client of AG-UI, its own."""
-    if client is not None:
-        async for told in translated(client, events):
-            yield {"data": dumps(told)}
-        return
+async def _sent(events: AsyncIterator[Mapping[str, Any]], named: bool = True) -> AsyncGenerator[dict[str, str], None]:
+    """Server-sent events; ours are named by their type, those of AG-UI are not."""
     async for event in events:
-        yield {"event": event["type"], "data": dumps(event)}
+        yield {"data": dumps(event), **({"event": event["type"]} if named else {})}

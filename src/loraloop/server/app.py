@@ -216,9 +216,12 @@ async def on_invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"] if part != "body")
-    code = "unknown_parameter" if first["type"] == "extra_forbidden" else "invalid_value"
-    said = f"unknown parameter {place!r}" if code == "unknown_parameter" else f"{place}: {first['msg']}"
-    return ApiError(400, said, code, place).response()
+    if first["type"] == "json_invalid":
+        return ApiError(400, f"the body is no JSON: {first['ctx']['error']} at {place}", "invalid_json").response()
+    if first["type"] == "extra_forbidden":
+        return ApiError(400, f"unknown parameter {place!r}", "unknown_parameter", place).response()
+    said = f"{place}: {first['msg']}" if place else "send a JSON object, with Content-Type: application/json"
+    return ApiError(400, said, "invalid_value", place).response()
 
 
 class BodyLimit:

@@ -28,6 +28,7 @@ def pay(to: str, amount: int) -> str:
 
 
 PAY = calls(pay={"to": "ann", "amount": 5})
+LOOK = calls(("look", {"word": "bank"}), ("look", {"word": "bank"}))
 
 
 def hosted(*script: Any) -> tuple[ScriptedRuntime, dict[str, HostedAgent]]:
@@ -332,8 +333,12 @@ def test_a_client_of_ag_ui_reads_its_own_events(serving: Callable[..., str], htt
     from ag_ui.core import Event, RunAgentInput, UserMessage
     from pydantic import TypeAdapter
 
-    runtime, agents = hosted("Hello.", PAY)
-    url = serving(runtime, agents=agents)
+    def look(word: str) -> str:
+        """Looks a word up."""
+        return word
+
+    runtime = ScriptedRuntime("Hello.", PAY, LOOK, "It is a place.")
+    url = serving(runtime, agents={"bank": HostedAgent("bank", Agent(runtime, [pay, look]))})
     message = UserMessage(id="1", role="user", content="Hi")
     asked = RunAgentInput(
         thread_id="t", run_id="r", state={}, messages=[message], tools=[], context=[], forwarded_props={}
@@ -348,5 +353,10 @@ def test_a_client_of_ag_ui_reads_its_own_events(serving: Callable[..., str], htt
     assert "".join(event.delta for event in told if event.type.value == "TEXT_MESSAGE_CONTENT") == "Hello."
     told = events(http.post(f"{path}?protocol=ag-ui", json=body))
     assert "loraloop.approval" in [event.get("name") for event in told] and told[-1]["type"] == "RUN_FINISHED"
+    told = events(http.post(f"{path}?protocol=ag-ui", json=body))
+    said = [event["delta"] for event in told if event["type"] == "TEXT_MESSAGE_CONTENT"]
+    assert "".join(said) == "It is a place.", "calls are no text of the assistant, and the answer comes once"
+    made = [event["toolCallId"] for event in told if event["type"] == "TOOL_CALL_START"]
+    assert made == [event["toolCallId"] for event in told if event["type"] == "TOOL_CALL_RESULT"] and len(made) == 2
     assert http.post(path, json=body).status_code == 400
     assert http.post(f"{path}?protocol=ag-ui", json={"input": "x"}).status_code == 400

@@ -62,6 +62,14 @@ def test_a_host_is_a_name_and_a_port() -> None:
         assert not settings.knows_host(host), host
 
 
+def test_a_body_that_is_no_json_is_told_so(serving: Callable[..., str]) -> None:
+    path = f"{serving(ScriptedRuntime())}/v1/chat/completions"
+    broken = httpx.post(path, content='{"model": ', headers={"Content-Type": "application/json"}).json()["error"]
+    assert broken["code"] == "invalid_json" and "the body is no JSON" in broken["message"]
+    form = httpx.post(path, data={"model": "auto"}).json()["error"]
+    assert "Content-Type: application/json" in form["message"]
+
+
 def test_how_the_server_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
         assert server.config.http == "h11", "the other parser that uvicorn may take does not bound headers"
