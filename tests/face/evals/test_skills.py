@@ -98,26 +98,27 @@ def test_retrieval_and_code_on_files_of_ones_own(run: Run, tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kills a process by a signal")
-def test_a_killed_evaluation_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_killed_evaluation_goes_on_where_it_was(run: Run, tmp_path: Path) -> None:
     file = written(tmp_path / "calls.jsonl", *(calls(city) for city in ("Oslo", "Rome", "Bern", "Ulm", "Ghent")))
 
     def command(name: str, *more: str) -> list[str]:
         options = ["--data", str(file), "--skill", "none", "--json", str(tmp_path / f"{name}.json"), *more]
-        return [sys.executable, "-m", "loraloop", "eval", "tools", *options]
+        return ["eval", "tools", *options]
 
-    subprocess.run(command("whole"), check=True, capture_output=True)
+    assert run(*command("whole"))[0] == 0
     outputs = tmp_path / "outputs.jsonl"
     kept = ["--outputs", str(outputs)]
-    process = subprocess.Popen(command("killed", *kept), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    program = [sys.executable, "-m", "loraloop", *command("killed", *kept)]
+    process = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None and (not outputs.exists() or outputs.read_text("utf-8").count("\n") < 3):
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL and not (tmp_path / "killed.json").exists()
     before = outputs.read_text("utf-8").rpartition("\n")[0]
     assert before.count("\n") < 5, "it was killed in the middle"
-    subprocess.run(command("killed", *kept), check=True, capture_output=True)
+    assert run(*command("killed", *kept))[0] == 0
     assert outputs.read_text("utf-8").startswith(before + "\n") and outputs.read_text("utf-8").count("\n") == 6
-    subprocess.run(command("again", *kept), check=True, capture_output=True)
+    assert run(*command("again", *kept))[0] == 0
 
     def comparable(name: str, times: bool = False) -> dict[str, Any]:
         found = result(tmp_path / f"{name}.json")
