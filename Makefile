@@ -86,9 +86,11 @@ demo: $(VENV)/.demo
 
 # --- checks ------------------------------------------------------------------------------------------------------
 
-# A worker a core, of one thread each; every worker loads the base for itself.
+# A worker a core, of one thread each; every worker loads the base for itself. In the order of the folders, since files of
+# one long test would come last in the order of their counts, and leave the other workers idle.
 test: lint types
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not gpu and not slow and not web and not large' -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not gpu and not slow and not web and not large' -n auto --maxprocesses 4 --dist loadfile \
+		--no-loadscope-reorder $(ARGS)
 
 test-slow: $(VENV)/.test
 	$(BIN)/pytest -m 'slow and not gpu' $(ARGS)
