@@ -23,6 +23,7 @@ ARGS_grammar     := $(if $(wildcard $(DATA)/tools),--data $(DATA))
 ARGS_calls       := $(if $(wildcard $(DATA)/tools),--data $(DATA))
 ARGS_vllm_peer   := $(if $(VLLM_PYTHON),--vllm-python $(VLLM_PYTHON))
 FARM   := build/mypy/loraloop
+TYPES  := $(MAKE) --no-print-directory  # a name of its own: `make -n` runs what names MAKE
 ROOMS  := adapters agent kernels router tool_schemas
 
 export PYTHONSAFEPATH = 1
@@ -87,10 +88,14 @@ demo: $(VENV)/.demo
 # --- checks ------------------------------------------------------------------------------------------------------
 
 # A worker a core, of one thread each; every worker loads the base for itself. In the order of the folders, since files of
-# one long test would come last in the order of their counts, and leave the other workers idle.
-test: lint types
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not gpu and not slow and not web and not large' -n auto --maxprocesses 4 --dist loadfile \
-		--no-loadscope-reorder $(ARGS)
+# one long test would come last in the order of their counts, and leave the other workers idle. mypy takes what time
+# the workers leave.
+test: lint
+	@mkdir -p build
+	@nice $(TYPES) types >build/types.log 2>&1 & types=$$!; \
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not gpu and not slow and not web and not large' -n auto --maxprocesses 4 \
+		--dist loadfile --no-loadscope-reorder $(ARGS); tests=$$?; \
+	wait $$types || { cat build/types.log; exit 1; }; cat build/types.log; exit $$tests
 
 test-slow: $(VENV)/.test
 	$(BIN)/pytest -m 'slow and not gpu' $(ARGS)
