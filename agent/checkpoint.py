@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 from loraloop.adapters.base.messages import Message
@@ -18,7 +17,7 @@ from loraloop.agent.step import Compaction, Decision, GateRecord, Step, StopReas
 from loraloop.agent.tools.calls import Deny, PendingCall
 from loraloop.agent.tools.signing import check, sign
 from loraloop.tool_schemas.errors import InputError
-from loraloop.tool_schemas.jsontext import dumps, levels
+from loraloop.tool_schemas.jsontext import adapter, dumps, levels
 from loraloop.tool_schemas.schema.untitled import first_problem
 from loraloop.tool_schemas.tools.calls import Call
 
@@ -301,7 +300,7 @@ class Checkpoint:
         if levels(data) > DEEPEST:
             raise InputError(f"the pending run is damaged: it is nested more than {DEEPEST} levels deep")
         try:
-            made: Checkpoint = _reader().validate_json(json.dumps(data), strict=True)
+            made: Checkpoint = adapter(Checkpoint).validate_json(json.dumps(data), strict=True)
         except RecursionError:
             raise InputError("the pending run is nested too deeply to be one") from None
         except pydantic.ValidationError as error:
@@ -343,10 +342,3 @@ class Checkpoint:
 
 PendingRun = Checkpoint
 """What a checkpoint is called where its run waits for approval (`RunResult.pending`)."""
-
-
-@cache
-def _reader() -> Any:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(Checkpoint)

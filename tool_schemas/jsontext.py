@@ -15,7 +15,7 @@ def _plain(value: Any) -> Any:
     try:
         return to_jsonable_python(value, fallback=_opened, bytes_mode="base64")
     except UnicodeEncodeError:  # pydantic writes half of a surrogate pair in a value, but not in a key
-        opened = _any().dump_python(value, by_alias=True, fallback=_opened)
+        opened = adapter(Any).dump_python(value, by_alias=True, fallback=_opened)
         return to_jsonable_python(_written(opened), bytes_mode="base64")
 
 
@@ -28,10 +28,11 @@ def _opened(value: Any) -> Any:
 
 
 @cache
-def _any() -> Any:
+def adapter(kind: Any) -> Any:
+    """Pydantic's adapter of a type, made once."""
     from pydantic import TypeAdapter
 
-    return TypeAdapter(Any)
+    return TypeAdapter(kind)
 
 
 def _written(value: Any) -> Any:

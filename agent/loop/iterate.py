@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from typing import Generic
+from typing import Generic, Self
 
 from loraloop.agent.events import Event, Planned
 from loraloop.agent.loop.pending import Pending
@@ -14,13 +14,13 @@ from loraloop.agent.skills.threads import awaited
 from loraloop.tool_schemas.errors import InputError
 
 
-class RunStream(Generic[T]):
-    """The events of one run, for `for` or `async for`; `result` is there after the last one.
+class RunReader(Generic[T]):
+    """A run whose events the caller reads; `result` is there after the last one.
 
-    As a context manager, sync or async, it stops the run where the loop is left early.
+    As a context manager, sync or async, it stops the run and gives its memory back where the loop is left early.
 
     Args:
-        run: What `Agent.stream` has begun.
+        run: A run whose events nobody has read.
     """
 
     def __init__(self, run: Run) -> None:
@@ -35,29 +35,33 @@ class RunStream(Generic[T]):
             InputError: while the run is not over.
         """
         if self._run.result is None:
-            raise InputError("the run is not over: read its events to the end first")
+            raise InputError("the run is not over: go on to its end first")
         return self._run.result
-
-    def cancel(self) -> None:
-        """Ends the run at its next token; the events still come to their end."""
-        self._run.cancel()
 
     def close(self) -> None:
         """Stops without a result."""
         self._run.cancel()
         self._events.close()
 
-    def __enter__(self) -> RunStream[T]:
+    def __enter__(self) -> Self:
         return self
 
-    async def __aenter__(self) -> RunStream[T]:
+    async def __aenter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.close()
 
-    async def __aexit__(self, *_: object) -> None:
-        self.close()
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.__exit__(kind)
+
+
+class RunStream(RunReader[T]):
+    """The events of one run, for `for` or `async for`."""
+
+    def cancel(self) -> None:
+        """Ends the run at its next token; the events still come to their end."""
+        self._run.cancel()
 
     def __iter__(self) -> Iterator[Event]:
         return self._events
@@ -74,34 +78,17 @@ class RunStream(Generic[T]):
             yield event
 
 
-class RunSteps(Generic[T]):
-    """The pending steps of one run, for `for` or `async for`; `result` is there after the last one.
-
-    As a context manager, sync or async, it gives the run's memory back where the loop is left early.
+class RunSteps(RunReader[T]):
+    """The pending steps of one run, for `for` or `async for`.
 
     Attributes:
-        happened: What the run told since the last pending step.
-
-    Args:
-        run: What `Agent.iter` has begun.
+        happened: The events since the last pending step.
     """
 
     def __init__(self, run: Run) -> None:
-        self._run = run
         run.stepwise = True
-        self._events = run.events()
+        super().__init__(run)
         self.happened: tuple[Event, ...] = ()
-
-    @property
-    def result(self) -> RunResult[T]:
-        """The run's result.
-
-        Raises:
-            InputError: while the run is not over.
-        """
-        if self._run.result is None:
-            raise InputError("the run is not over: go on to the end, or call stop() or finish()")
-        return self._run.result
 
     def stop(self) -> RunResult[T]:
         """Ends the run before the pending step, and gives what there is."""
@@ -116,20 +103,6 @@ class RunSteps(Generic[T]):
         for _ in self._events:
             pass
         return self.result
-
-    def close(self) -> None:
-        """Stops without a result."""
-        self._run.cancel()
-        self._events.close()
-
-    def __enter__(self) -> RunSteps[T]:
-        return self
-
-    async def __aenter__(self) -> RunSteps[T]:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.__exit__(kind)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None and self._run.pending is not None and self._run.pending.stopped:

@@ -7,7 +7,6 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any, Literal
 
 from loraloop.agent.checkpoint import ActingStep, Asked, Checkpoint, Line, RunState
@@ -15,7 +14,7 @@ from loraloop.agent.result import RunResult
 from loraloop.agent.step import Step
 from loraloop.agent.tools.calls import CallRecord
 from loraloop.tool_schemas.errors import SessionBusyError, SessionError
-from loraloop.tool_schemas.jsontext import dumps
+from loraloop.tool_schemas.jsontext import adapter, dumps
 from loraloop.tool_schemas.schema.untitled import first_problem
 from loraloop.tool_schemas.tools.calls import Call
 
@@ -111,13 +110,6 @@ class SessionInfo:
     pid: int | None = None
 
 
-@cache
-def _reader(kind: Any) -> Any:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(kind)
-
-
 def loaded(kind: Any, text: str, what: str) -> Any:
     """A value of a class, as `dumps` wrote it.
 
@@ -127,7 +119,7 @@ def loaded(kind: Any, text: str, what: str) -> Any:
     import pydantic
 
     try:
-        return _reader(kind).validate_python(json.loads(text))
+        return adapter(kind).validate_python(json.loads(text))
     except (ValueError, TypeError, RecursionError) as error:
         why = str(error).partition("\n")[0]
         if isinstance(error, pydantic.ValidationError):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 from loraloop.tool_schemas.errors import SchemaError
 from loraloop.tool_schemas.jsontext import dumps
@@ -35,6 +35,8 @@ _BASE64 = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 _COMPONENT = "#/components/schemas/"
 _EXAMPLE = 60  # characters of an example that is kept
 _MOST_MERGES = 5_000
+
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +136,11 @@ class SchemaWriter:
             return None
         if not says & {"properties", "allOf"} or (says & {"additionalProperties"} and says & {"allOf"}):
             return None
-        own = _object(node.get("properties", {}), (*parts, "properties"))
+        own = _checked(node.get("properties", {}), dict, (*parts, "properties"))
         properties = {name: (inner, (*parts, "properties", name)) for name, inner in own.items()}
         required = list(_names(node.get("required", []), (*parts, "required")))
         description = node.get("description", "")
-        for index, member in enumerate(_list(node.get("allOf", []), (*parts, "allOf"))):
+        for index, member in enumerate(_checked(node.get("allOf", []), list, (*parts, "allOf"))):
             other = self.flat(member, (*parts, "allOf", index), ignored, seen)
             if other is None or other.extra is not None:
                 return None
@@ -196,12 +198,12 @@ class SchemaWriter:
                 continue
             where = (*parts, key)
             if key in ("oneOf", "anyOf") and isinstance(told, dict):
-                listed = enumerate(_list(value, where))
+                listed = enumerate(_checked(value, list, where))
                 out[key] = [self._branch(node, each, parts, (*where, index)) for index, each in listed]
             elif key in _MAPS:
                 kept = {
                     name: self._schema(inner, (*where, name), False, frozenset())
-                    for name, inner in _object(value, where).items()
+                    for name, inner in _checked(value, dict, where).items()
                     if key != "properties" or name not in unseen
                 }
                 if kept or key == "properties":
@@ -210,7 +212,7 @@ class SchemaWriter:
                 inside = hidden if key == "allOf" else frozenset[str]()
                 out[key] = [
                     self._schema(inner, (*where, index), key == "allOf", inside)
-                    for index, inner in enumerate(_list(value, where))
+                    for index, inner in enumerate(_checked(value, list, where))
                 ]
             elif key in _SINGLES:
                 out[key] = self._schema(value, where, False, frozenset())
@@ -339,15 +341,10 @@ def _examples(node: dict[str, Any]) -> dict[str, Any]:
     return {"examples": short[:2]} if short else {}
 
 
-def _object(value: Any, parts: Parts) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise SchemaError("must be an object", json_path(parts))
-    return value
-
-
-def _list(value: Any, parts: Parts) -> list[Any]:
-    if not isinstance(value, list):
-        raise SchemaError("must be a list", json_path(parts))
+def _checked(value: Any, kind: type[V], parts: Parts) -> V:
+    """A value of a document that has to be an object or a list."""
+    if not isinstance(value, kind):
+        raise SchemaError(f"must be {'an object' if kind is dict else 'a list'}", json_path(parts))
     return value
 
 
