@@ -72,13 +72,14 @@ def run(
         begun = made.resume_stream(paused, waiting.decisions(paused), session=kept)
     else:
         begun = made.stream(request, passages=listed if index is None else None, session=kept)
-    run_to_end(made, begun, waiting, stream, as_json, kept)
+    run_to_end(made, begun, waiting, stream=stream, as_json=as_json, session=kept)
 
 
 def run_to_end(
     agent: Agent[Any, Any],
     run: RunStream[Any],
     waiting: Waiting,
+    *,
     stream: bool,
     as_json: bool,
     session: Session | None = None,

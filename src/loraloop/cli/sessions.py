@@ -91,7 +91,7 @@ def resume(
         else:
             decisions = decisions_at_terminal(pending, {tool.name: tool for tool in made.tools})
             begun = made.resume_stream(pending, decisions, session=found)
-        run_to_end(made, begun, waiting, stream, as_json, found)
+        run_to_end(made, begun, waiting, stream=stream, as_json=as_json, session=found)
 
 
 @sessions_app.command()
