@@ -330,8 +330,11 @@ def _claim(folder: Path, prepared: Prepared) -> None:
                 f"{folder} holds a run with another {' and '.join(changed)}: remove it, or give another output.folder"
             )
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(path, text)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(path, text)
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error.strerror or error}; give another output.folder") from error
 
 
 def _plain(value: Any) -> Any:

@@ -113,6 +113,9 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path: Path) -> None:
     mine, theirs = Skill.load(whole.skill).tensors, Skill.load(again.skill).tensors
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
     assert [r["step"] for r in again.log if "loss" in r] == [1, 2, 3, 4, 5, 6]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cannot write to .*: Not a directory; give another output\.folder"):
+        run_recipe(recipe(tmp_path / "b", output={"folder": str(tmp_path / "file" / "out")}, **off), base=base)
     changed = recipe(tmp_path / "b", method={"rank": 4}, **off)
     with pytest.raises(InputError, match="run with another method"):
         run_recipe(changed, base=base)
