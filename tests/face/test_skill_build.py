@@ -41,6 +41,7 @@ def test_a_base_of_ones_own_gets_skills_and_a_router(folder: Path, tmp_path: Pat
     page = (order.out / "report.md").read_text(encoding="utf-8")
     assert "bare base" in page and "| safety |" in page and "held out macro f1" in page
     card = json.loads((order.out / "safety" / "card.json").read_text(encoding="utf-8"))
+    assert report.skills["safety"]["data"]["train"] == report.skills["safety"]["data"]["valid"] == 24
     assert card["base"].startswith(base.name) and card["data"][0]["license"] == "Apache-2.0"
 
     times = {path: path.stat().st_mtime_ns for path in order.out.rglob("*.safetensors")}

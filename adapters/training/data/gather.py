@@ -33,7 +33,7 @@ class Gathered:
 
     Attributes:
         train: Records of one epoch, weights applied.
-        valid: Records that choose the checkpoint.
+        valid: Records that choose the checkpoint; no more than there are to train on.
         held_out: Records that the skill is measured on.
         checked: What was found.
         sources: Of the card: name, licence, and how many records of the epoch came from it.
@@ -102,6 +102,8 @@ def gather(
             f"{found}): give more data"
         )
     epoch = _epoch(train, data.sources, data.limit, seed)
+    if len(valid) > len(epoch):  # a short look is not spent on validation
+        valid = generator("validation", seed).sample(valid, len(epoch))
     held = list(held_out or own)
     generator("evaluation", seed).shuffle(held)
     checked = CheckedRecords(
