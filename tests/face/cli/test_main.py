@@ -193,6 +193,18 @@ def test_route_and_its_explanation(run):
     assert "tools" in json.loads(run("route", QUESTION, "--json")[1])["route"]["masked"]
 
 
+def test_a_request_about_an_order_reaches_the_tools(run):
+    orders = ("--tools", str(WEATHER.parents[1] / "desk" / "order_status.json"))
+    assert json.loads(run("route", "Where is order A-1042?", *orders, "--json")[1])["route"]["skill"] == "tools"
+
+
+def test_an_answer_that_repeats_itself_is_stopped_and_no_whole_answer(run):
+    asked = ("Say la la la la la la la la la la la la.", "--skill", "none", "--max-tokens", "1000", "--json")
+    code, out, _ = run("run", *asked)
+    result = json.loads(out)
+    assert (code, result["stop_reason"]) == (5, "repetition") and result["steps"][-1]["tokens"]["generated"] < 400
+
+
 def test_the_demo_as_json(run):
     code, out, _ = run("demo", "--json")
     requests = json.loads(out)["requests"]
