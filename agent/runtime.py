@@ -136,6 +136,7 @@ class Runtime:
 
         Raises:
             BaseModelError, SkillError, UnknownNameError: if something cannot be loaded; each says what to do.
+            InputError: An option has a value that means nothing.
         """
         from loraloop.adapters.bank.bank import Bank
         from loraloop.adapters.bank.device import slots_for
@@ -148,6 +149,10 @@ class Runtime:
         from loraloop.router.eyes import router_for
 
         check_number("slots", slots, least=1)
+        if not isinstance(skills, Sequence | Path | None):
+            raise InputError(f"skills is {skills!r}: give a list of names and folders, or one folder of skills")
+        if not (router is None or isinstance(router, str | Path) or hasattr(router, "choose")):
+            raise InputError(f"router is {router!r}: give a Router, or its folder")
         if isinstance(skills, str | Path):
             skills, beside = built_skills(Path(skills))
             router = router or beside

@@ -220,7 +220,7 @@ class _Writer:
                 self.found.left_out["a transcript that was changed"] += 1
                 break
             follows = steps[place + 1].decided_by if place + 1 < len(steps) else ""
-            if contract == "calls" and step.outcome in ("calls", "no_call", "ask"):
+            if contract == "calls" and (step.outcome in ("calls", "no_call", "ask") or place == corrected):
                 self._calls(step, messages[:at], follows, place == corrected)
             elif contract == "text" and step.outcome == "text":
                 self._text(step, messages[:at], place == corrected)
@@ -240,9 +240,9 @@ class _Writer:
             return self.rating.step
         wanted = ("calls", "no_call", "ask") if contract == "calls" else ("text",)
         places = [place for place, step in enumerate(steps) if step.outcome in wanted]
-        if not places:
-            return None
-        return places[0] if contract == "calls" else places[-1]
+        if contract == "calls":
+            return places[0] if places else 0  # a run that answered where it should have called
+        return places[-1] if places else None
 
     def _calls(self, step: Step, context: Sequence[Message], follows: str, corrected: bool) -> None:
         written = [{"name": c.name, "arguments": c.arguments if c.wanted is None else c.wanted} for c in step.calls]

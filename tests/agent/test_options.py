@@ -51,6 +51,19 @@ def test_settings(make: Callable[[], object], says: str) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
+        ({"slots": "8"}, "slots is '8': give a whole number"),
+        ({"skills": 5}, "skills is 5: give a list"),
+        ({"router": 5}, "router is 5: give a Router"),
+    ],
+)
+def test_a_runtimes_settings(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        Runtime.load("no-such-base", **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
         ({"limits": {"max_steps": 3}}, r"limits is .*: give Limits\(…\)"),
         ({"policy": "auto"}, r"policy is 'auto': give Policy\(…\)"),
         ({"sampling": 0.5}, "sampling is 0.5"),

@@ -89,6 +89,15 @@ def test_ratings_and_corrections(tmp_path: Path) -> None:
         rate(wrong, "bad", '[{"name":"wether","arguments":{}}]')
 
 
+def test_a_run_that_answered_where_it_should_have_called_can_be_corrected(tmp_path: Path) -> None:
+    trace = ran(tmp_path, "I cannot know that.")
+    rate(trace, "bad", '[{"name":"weather","arguments":{"city":"Oslo"}}]')
+    found = from_traces(tmp_path)
+    (record,) = found.records
+    assert record["calls"][0]["arguments"] == {"city": "Oslo"} and record["messages"][-1]["content"] == "How is Oslo?"
+    assert [pair["rejected"] for pair in found.pairs] == ["[]"]
+
+
 def test_edited_calls_are_pairs_and_denied_ones_are_left_out(tmp_path: Path) -> None:
     careful = Tool.from_function(weather, effects=True)
     tracer = Tracer()
@@ -168,5 +177,15 @@ def test_the_commands(tmp_path: Path) -> None:
     out = tmp_path / "runs.jsonl"
     told = run(app, ["data", "from-traces", str(trace), "--out", str(out)])
     assert told.exit_code == 0 and out.is_file() and out.with_suffix(".pairs.jsonl").is_file()
+    (tmp_path / "weather.json").write_text(json.dumps({"name": "weather", "parameters": {"type": "object"}}))
+    with Sessions(tmp_path / "s.db") as store:
+        agent = Agent(ScriptedRuntime(calls(weather={"city": "Oslo"}), "Sunny."), [weather])
+        agent.run_sync("How is Oslo?", session=store.session("one"))
+    of_sessions = ["data", "from-traces", str(tmp_path / "s.db"), "--out", str(out), "--tools"]
+    assert run(app, [*of_sessions, str(tmp_path / "weather.json")]).exit_code == 0
+    assert json.loads(out.read_text())["tools"] == [
+        {"name": "weather", "description": "", "parameters": {"type": "object"}}
+    ]
+    assert run(app, [*of_sessions, str(tmp_path / "absent.json")]).exit_code != 0
     assert run(app, ["trace", "rate", str(trace), "fine"]).exit_code != 0
     assert run(app, ["data", "from-traces", str(tmp_path / "out"), "--out", str(out)]).exit_code != 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -168,8 +167,8 @@ def from_traces(
         bool, typer.Option("--texts", help="Take the answers of runs rated good, in place of calls.")
     ] = False,
     tools: Annotated[
-        Path | None,
-        typer.Option("--tools", help="For sessions: a JSON file with the schemas of the agent's tools."),
+        list[str] | None,
+        typer.Option("--tools", help="For sessions: the agent's tools, as `run` takes them; repeatable."),
     ] = None,
 ) -> None:
     """Make training records of real runs: calls that worked or were approved, rated runs, corrections as pairs.
@@ -177,10 +176,11 @@ def from_traces(
     `loraloop trace rate` says whether a run was good. Secrets are replaced, and duplicates are written once.
     """
     from loraloop.tool_schemas.errors import InputError
+    from loraloop.tool_sources import tools_of
     from loraloop.trace_data import from_traces as harvest
 
-    schemas = [] if tools is None else json.loads(tools.read_text(encoding="utf-8"))
-    found = harvest(place, "text" if texts else "calls", schemas if isinstance(schemas, list) else [schemas])
+    shown = [{"name": t.name, "description": t.description, "parameters": t.parameters} for t in tools_of(tools)]
+    found = harvest(place, "text" if texts else "calls", shown)
     told = "; ".join(f"{reason}: {count}" for reason, count in found.left_out.most_common())
     if not found.records:
         raise InputError(f"{place} gives no records" + (f" ({told})" if told else ""))
