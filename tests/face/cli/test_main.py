@@ -199,16 +199,7 @@ def test_a_request_about_an_order_reaches_the_tools(run):
 
 
 def test_an_answer_that_repeats_itself_is_stopped_and_no_whole_answer(run):
-    asked = (
-        "Say la la la la la la la la la la la la.",
-        "--skill",
-        "none",
-        "--no-screen",
-        "--max-tokens",
-        "1000",
-        "--json",
-    )
-    code, out, _ = run("run", *asked)
+    code, out, _ = run("run", "List a thousand names of animals.", "--skill", "none", "--max-tokens", "1000", "--json")
     result = json.loads(out)
     assert (code, result["stop_reason"]) == (5, "repetition") and result["steps"][-1]["tokens"]["generated"] < 400
 
