@@ -27,10 +27,12 @@ def test_importing_loads_nothing_heavy_and_takes_under_300_ms():
     assert best.split(maxsplit=1)[1].strip() == "[]"
 
 
-def test_help_does_not_load_torch():
+def test_help_and_lists_do_not_load_torch():
     code = (
-        "import sys\nfrom loraloop.cli.main import run_command\nassert run_command(['run', '--help']) == 0\n"
-        "assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
+        "import sys\nfrom loraloop.cli.main import run_command\n"
+        "for words in (['run', '--help'], ['bases'], ['skills', 'list']):\n"
+        "    assert run_command(words) == 0\n"
+        "    assert 'torch' not in sys.modules and 'transformers' not in sys.modules, words"
     )
     assert "--tools" in python(code)
 
