@@ -107,7 +107,7 @@ def test_replay_runs_again_with_what_was_recorded(
 ) -> None:
     asked = scripted(*SCRIPT)
     code, out, _ = run("trace", "replay", str(file), "--save", str(tmp_path / "new.json"))
-    assert (code, out) == (0, "no difference\n") and asked == [("scripted", "fp32", False, False)]
+    assert (code, out) == (0, "no difference\n") and asked == [("scripted", "fp32", False, False, None)]
     new = Trace.load(tmp_path / "new.json")
     assert new.run_id != Trace.load(file).run_id and new.steps[0].calls[1].error == "ValueError: no such station"
     asked = scripted(calls(weather={"city": "Rome"}), "No.")

@@ -216,7 +216,7 @@ def test_bad_data_is_told_and_nothing_is_written(tmp_path: Path) -> None:
         ("schedule", {"epochs": 1}, "give steps or epochs, not both"),
         ("schedule", {"lerning_rate": 1}, "did you mean 'learning_rate'"),
         ("data", {"longest": 10**6}, "has 4096 positions"),
-        ("data", {"validation": 0.0001, "limit": 1, "longest": 1}, "0 training and 0 validation records"),
+        ("data", {"validation": 0.0001, "limit": 1, "longest": 1}, "no record is left to"),
     ],
 )
 def test_a_recipe_that_asks_for_nonsense_is_refused(
