@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from inspect import iscoroutine
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from loraloop.adapters.skill.contracts import Passage, user_content
 from loraloop.agent.loop.transcript import as_passages
@@ -41,7 +41,7 @@ def find_passages(runtime: Runtime, retriever: Retriever, question: str, k: int)
     """
     if not question.strip():
         return ()
-    given = retriever.retrieve(question, k)
+    given: Any = retriever.retrieve(question, k)
     if iscoroutine(given):
         given.close()
         raise InputError(f"retrieve of {retriever!r} is async: await it yourself, and give the run passages=…")
