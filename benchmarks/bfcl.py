@@ -90,7 +90,6 @@ def steps(base: Base, board: Leaderboard, limit: int, seed: int) -> BenchmarkRep
         n=sum(map(len, hits["loraloop"].values())),
         metrics=scores["loraloop"],
         peers={"base": scores["base"]},
-        ratios={"step": scores["base"]["step_ms"] / scores["loraloop"]["step_ms"]},
         details={"base": base.name, "wrong": wrong},
     )
 
