@@ -43,6 +43,8 @@ HEADER_BYTES = 65536
 """Bytes of a request's headers."""
 GRACE = 10
 """Seconds that requests may go on when the server is told to stop."""
+KEEP_ALIVE = 75
+"""Seconds that an idle connection is kept: longer than by clients, who would send into one that is being closed."""
 OPEN = ("/health", "/ready", *FILES)
 """Paths that need no key."""
 HEADERS = {
@@ -300,6 +302,7 @@ def serve(
         app,
         log_level="warning",
         timeout_graceful_shutdown=GRACE,
+        timeout_keep_alive=KEEP_ALIVE,
         http="h11",
         h11_max_incomplete_event_size=HEADER_BYTES,
     )

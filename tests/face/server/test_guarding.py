@@ -73,6 +73,7 @@ def test_a_body_that_is_no_json_is_told_so(serving: Callable[..., str]) -> None:
 def test_how_the_server_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
         assert server.config.http == "h11", "the other parser that uvicorn may take does not bound headers"
+        assert server.config.timeout_keep_alive > 60, "the pools of clients keep idle connections for a minute at most"
         with socket.create_connection(sockets[0].getsockname()), sockets[0].accept()[0] as connection:
             seen.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
 
