@@ -288,7 +288,7 @@ def _written(folder: Path) -> list[tuple[int, ...]]:
     for path in (folder, folder / CARD, folder / TENSORS):
         try:
             facts = path.stat()
-        except OSError:
+        except (OSError, ValueError):  # a name that no file can have
             found.append(())
         else:
             found.append((facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns))

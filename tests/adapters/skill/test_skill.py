@@ -133,6 +133,8 @@ def test_damaged_files(tmp_path: Path) -> None:
         Skill.load(folder)
     with pytest.raises(SkillError, match="is not a folder"):
         Skill.load(tmp_path / "nothing")
+    with pytest.raises(SkillError, match="is not a folder"):
+        SkillFolder.open("no\0file")
     (tmp_path / "peft").mkdir()
     (tmp_path / "peft" / "adapter_config.json").write_text("{}")
     with pytest.raises(SkillError, match=r"read it with Skill\.from_peft"):
