@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import NamedTuple
 
@@ -114,10 +115,18 @@ class PatternProblem(NamedTuple):
     wider: str | None = None
 
 
+REPEATS = 1_000_000
+"""Most repeats that a pattern may ask for, those inside one another multiplied."""
+
+
 def pattern_problem(pattern: str) -> PatternProblem | None:
     """Why a pattern cannot be enforced exactly whatever the engine; None if nothing stands against it."""
     import regex
 
+    # Repeats are written out when a pattern is compiled: a{2000000000} would take the memory of the machine.
+    counts = (int(digits.lstrip("0")[:8] or "1") for digits in re.findall(r"\{(\d+)", pattern))
+    if math.prod(counts) > REPEATS:
+        return PatternProblem(f"asks for more than {REPEATS} repeats, too many to check; ask for fewer", False)
     try:
         regex.compile(pattern)
     except (regex.error, RecursionError, OverflowError, MemoryError) as error:

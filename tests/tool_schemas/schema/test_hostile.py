@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from loraloop.adapters.base.random_weights import byte_tokenizer_json
 from loraloop.tool_schemas import GrammarCompiler, JsonSchema, Tool, parse_calls, render_tools
 from loraloop.tool_schemas.errors import LoraloopError, SchemaError
+from loraloop.tool_schemas.grammar.prepare import prepared
 from loraloop.tool_schemas.schema import validation
 from loraloop.tool_schemas.schema.keywords import ANNOTATIONS, CHECKED, ENFORCED
 from loraloop.tool_schemas.schema.places import DEEPEST
@@ -245,3 +246,9 @@ def test_garbage_is_used_or_refused(bytewise: GrammarCompiler, schema: dict[str,
     use(bytewise, schema, on_unsupported)
     told = survey(schema)
     json.dumps([told.enforced, told.checked, told.annotations, told.refused])
+
+
+@pytest.mark.parametrize("pattern", ["a{2142429678}", "(a{1000}){1001}", "a{00000000002142429678,}"])
+def test_a_pattern_with_too_many_repeats_is_refused_before_it_is_compiled(pattern: str) -> None:
+    with pytest.raises(SchemaError, match="repeats"):
+        prepared({"properties": {"name": {"pattern": pattern}}}, "refuse")
