@@ -23,7 +23,11 @@ def _opened(value: Any) -> Any:
     """The data of an array, a tensor or a table, of which the text leaves out the middle; the text of anything else."""
     for name in ("tolist", "to_dict"):
         if callable(method := getattr(type(value), name, None)):
-            return method(value)
+            try:
+                data = method(value)
+            except Exception:  # a method of this name that means something else
+                break
+            return str(value) if data is value else data
     return str(value)
 
 

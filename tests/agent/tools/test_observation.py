@@ -318,3 +318,26 @@ def test_arrays_and_tables_are_written_whole(result: Any, said: str) -> None:
     ran = Agent(runtime, [Tool("look", "Looks.", NOTHING, lambda: result)], limits=Limits(result_tokens=20_000))
     messages = ran.run_sync("Look.").messages
     assert messages[-2].content == f'{{"name":"look","result":{said}}}' and messages[-1].content == "Done."
+
+
+class Order:
+    """Its methods of known names mean something else."""
+
+    def __init__(self, given: object = None) -> None:
+        self.given = given
+
+    def __repr__(self) -> str:
+        return "an order"
+
+    def to_dict(self, form: str) -> dict[str, str]:
+        return {"form": form}
+
+
+class Itself(Order):
+    def tolist(self) -> Itself:
+        return self
+
+
+@pytest.mark.parametrize("result", [Order(), Itself()])
+def test_an_object_without_data_of_its_own_is_written_as_text(result: Any) -> None:
+    assert dumps({"found": result}) == '{"found":"an order"}'
