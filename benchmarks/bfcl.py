@@ -11,10 +11,9 @@ leaderboard, *AST* is the mean over simple (the mean of its three languages), mu
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean, median
@@ -22,6 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from report import BenchmarkReport, finish, options
+from worker_process import WorkerProcess
 
 from loraloop import Agent, Approve, Limits, Message, Policy, Runtime, Tool
 from loraloop.adapters.base import Base
@@ -38,36 +38,26 @@ STEPS = 20
 """The leaderboard's bound of a turn."""
 
 
-class Leaderboard:
+class Leaderboard(WorkerProcess):
     """`bfcl_worker` in its own interpreter."""
 
     def __init__(self, python: str) -> None:
-        worker = str(Path(__file__).with_name("bfcl_worker.py"))
-        self._process = subprocess.Popen([python, worker], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        super().__init__("bfcl-eval", python, Path(__file__).with_name("bfcl_worker.py"))
 
-    def ask(self, do: str, **given: Any) -> Any:
-        """The worker's answer to one request.
-
-        Raises:
-            RuntimeError: It reports an error, or has ended.
-        """
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"do": do, **given}) + "\n")
-        self._process.stdin.flush()
-        answer = json.loads(self._process.stdout.readline() or '{"error": "its process has ended"}')
-        if "error" in answer:
-            raise RuntimeError(f"bfcl-eval: {answer['error']}")
-        return answer["is"]
+    def entries(self, category: str, limit: int | None, seed: int) -> list[dict[str, Any]]:
+        """Entries of a category: id, the messages of each turn, and the tools."""
+        found: list[dict[str, Any]] = self.ask("entries", category=category, limit=limit, seed=seed)["is"]
+        return found
 
 
-def steps(base: Base, board: Leaderboard, limit: int, seed: int) -> BenchmarkReport:
+def steps(base: Base, board: Leaderboard, limit: int | None, seed: int) -> BenchmarkReport:
     """The non-live entries: one step of the skill and of the bare base each."""
     bench = Bench(base, skill_of(base, "tools", None), 384)
     hits: dict[str, dict[str, list[bool]]] = {"loraloop": {}, "base": {}}
     spent: dict[str, list[float]] = {"loraloop": [], "base": []}
     wrong: list[dict[str, Any]] = []
     for category in (*SIMPLE, *SEVERAL, "irrelevance"):
-        for entry in board.ask("entries", category=category, limit=limit, seed=seed):
+        for entry in board.entries(category, limit, seed):
             tools = [Tool.from_schema(tool, on_unsupported="check") for tool in entry["tools"]]
             shown = [{"name": t.name, "description": t.description, "parameters": t.parameters} for t in tools]
             turns = [Message(message["role"], message["content"]) for message in entry["turns"][0]]
@@ -76,7 +66,7 @@ def steps(base: Base, board: Leaderboard, limit: int, seed: int) -> BenchmarkRep
             bench.read(messages)
             for system, skilled in (("loraloop", True), ("base", False)):
                 step = bench.write(messages, term, skilled)
-                found = board.ask("judge", id=entry["id"], category=category, calls=calls_of(step.text) or [])
+                found = board.ask("judge", id=entry["id"], category=category, calls=calls_of(step.text) or [])["is"]
                 hits[system].setdefault(category, []).append(found["right"])
                 spent[system].append(step.ms)
                 if skilled and not found["right"]:
@@ -103,17 +93,17 @@ def _scores(hits: dict[str, list[bool]]) -> dict[str, float]:
     return found
 
 
-def conversations(runtime: Runtime, board: Leaderboard, limit: int, seed: int) -> BenchmarkReport:
+def conversations(runtime: Runtime, board: Leaderboard, limit: int | None, seed: int) -> BenchmarkReport:
     """The entries of several turns: runs of an agent that approves everything."""
     hits, wrong = [], []
-    for entry in board.ask("entries", category="multi_turn_base", limit=limit, seed=seed):
+    for entry in board.entries("multi_turn_base", limit, seed):
         called: list[list[list[dict[str, Any]]]] = []
 
         def does(name: str, entry: dict[str, Any] = entry, called: list[Any] = called) -> Callable[..., Any]:
             def function(**arguments: Any) -> Any:
                 call = {"name": name, "arguments": arguments}
                 called[-1].append([call])
-                return board.ask("execute", id=entry["id"], call=call)
+                return board.ask("execute", id=entry["id"], call=call)["is"]
 
             return function
 
@@ -128,7 +118,7 @@ def conversations(runtime: Runtime, board: Leaderboard, limit: int, seed: int) -
             called.append([])
             result = agent.run_sync("\n".join(message["content"] for message in turn), messages=earlier)
             earlier = result.messages
-        found = board.ask("finish", id=entry["id"], turns=called)
+        found = board.ask("finish", id=entry["id"], turns=called)["is"]
         hits.append(found["right"])
         if not found["right"]:
             wrong.append({"id": entry["id"], "called": called, "why": found["why"]})
@@ -142,16 +132,16 @@ def conversations(runtime: Runtime, board: Leaderboard, limit: int, seed: int) -
 
 def main() -> None:
     """Measures the entries that the command line asks for."""
-    parser = options(__doc__.splitlines()[0], limit=10_000)
+    parser = options(__doc__.splitlines()[0])
     parser.add_argument("--base", default="smollm2-135m")
     parser.add_argument("--bfcl-python", required=True, metavar="PYTHON", help="interpreter with bfcl-eval")
     parser.add_argument("--turns", action="store_true", help="the entries of several turns (multi_turn_base)")
     given = parser.parse_args()
-    board = Leaderboard(given.bfcl_python)
-    if given.turns:
-        report = conversations(Runtime.load(given.base), board, given.limit, given.seed)
-    else:
-        report = steps(Base.load(given.base), board, given.limit, given.seed)
+    with closing(Leaderboard(given.bfcl_python)) as board:
+        if given.turns:
+            report = conversations(Runtime.load(given.base), board, given.limit, given.seed)
+        else:
+            report = steps(Base.load(given.base), board, given.limit, given.seed)
     finish(replace(report, name=given.json.stem) if given.json else report, given.json)
 
 

@@ -41,10 +41,10 @@ class Worker:
         self._entries: dict[str, dict[str, Any]] = {}
         self._truth: dict[str, Any] = {}
 
-    def entries(self, category: str, limit: int, seed: int) -> list[dict[str, Any]]:
+    def entries(self, category: str, limit: int | None, seed: int) -> list[dict[str, Any]]:
         """Entries of a category, drawn by the seed: id, the messages of each turn, and the tools in OpenAI's form."""
         found = load_dataset_entry(category)
-        if limit < len(found):
+        if limit is not None and limit < len(found):
             found = random.Random(seed).sample(found, limit)
         if category != "irrelevance":
             self._truth |= {entry["id"]: entry["ground_truth"] for entry in load_ground_truth_entry(category)}

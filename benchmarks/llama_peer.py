@@ -6,7 +6,6 @@ machine) in this environment or in another one, which `--llama-python` names; wi
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -15,7 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from worker_process import WorkerProcess
 
 if TYPE_CHECKING:
     import torch
@@ -35,46 +36,14 @@ MODULES = {
 }
 
 
-class Llama:
-    """A worker process; `ask` blocks until it has answered, and between requests it sleeps."""
+class Llama(WorkerProcess):
+    """llama.cpp with a model and adapters."""
 
     def __init__(self, python: str, gguf: Path, threads: int, *loras: Path) -> None:
         # Its own defaults: our settings of OpenMP are none of its business.
         clean = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_"))}
-        self._process = subprocess.Popen(
-            [python, str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=clean
-        )
+        super().__init__("llama.cpp", python, WORKER, clean)
         self.facts = self.ask("open", gguf=str(gguf), threads=threads, loras=[str(path) for path in loras])
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def ask(self, do: str, **given: Any) -> dict[str, Any]:
-        """The worker's answer to one request.
-
-        Raises:
-            RuntimeError: it reports an error, or has died.
-        """
-        assert self._process.stdin is not None and self._process.stdout is not None
-        try:
-            self._process.stdin.write(json.dumps({"do": do, **given}) + "\n")
-            self._process.stdin.flush()
-            line = self._process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        if not line:
-            raise RuntimeError("the llama.cpp process has ended; its last words are above")
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            raise RuntimeError(f"llama.cpp: {answer['error']}")
-        return answer
-
-    def close(self) -> None:
-        """Ends the process."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(timeout=60)
 
 
 @contextmanager
