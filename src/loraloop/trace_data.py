@@ -105,7 +105,7 @@ def rate(trace: Path, rating: Literal["good", "bad"], correct: str = "", step: i
     if correct.lstrip().startswith("["):
         tools = [Tool.from_schema(tool, on_unsupported="check") for tool in _tools(loaded)]
         meant = [{"name": call.name, "arguments": call.arguments} for call in parse_calls(correct, tools)]
-    elif correct.replace(" ", "").startswith('{"ask":'):
+    elif re.match(r'\s*\{\s*"ask"\s*:', correct):
         meant = json.loads(completed(correct, "calls")[0])
     path = trace.with_name(trace.name.removesuffix(".json") + RATED)
     write_text(path, dumps({"rating": rating, "correct": meant, "step": step}) + "\n")

@@ -80,7 +80,7 @@ def test_ratings_and_corrections(tmp_path: Path) -> None:
     assert len(checked(records)) == 2 and checked(pairs)[0].rejected
     assert {record.source for record in checked(records)} == {"me (runs, corrected)", "me (runs, rated good)"}
     assert [row["completion"] for row in from_traces(tmp_path, "text").records] == ["Hello!"]
-    rate(wrong, "bad", '{"ask": ["city"]}')
+    rate(wrong, "bad", '{\n  "ask": ["city"]\n}')
     asked = [row for row in from_traces(tmp_path).records if row["calls"] == {"ask": ["city"]}]
     assert asked and asked[0]["origin"]["why"] == "corrected"
     with pytest.raises(InputError, match="no step 7"):

@@ -230,7 +230,7 @@ async def _events(body: ResponseRequest, pieces: AsyncIterator[str | Reply]) -> 
         number += 1
         return {"event": kind, "data": json.dumps(document, ensure_ascii=False)}
 
-    begun = {
+    created = {
         "id": identity,
         "object": "response",
         "created_at": time.time(),
@@ -241,7 +241,7 @@ async def _events(body: ResponseRequest, pieces: AsyncIterator[str | Reply]) -> 
         "tool_choice": "auto",
         "tools": [],
     }
-    yield event("response.created", response=begun)
+    yield event("response.created", response=created)
     here: dict[str, Any] = {"output_index": 0, "item_id": message, "content_index": 0}
     try:
         piece = await anext(pieces)
