@@ -14,7 +14,7 @@ can be measured alone; with `--json`, figures are added to those of the file aft
 - `forced`: JSON under a schema, most of whose tokens the grammar forces.
 - `bare`: the decoder alone with as many rows, one forward after the other, tokens given.
 - `lock`: the agents with a lock around each forward, as it was before there was a scheduler; nothing is shared.
-- `prompts`: prompts of 4 000 tokens arrive, one after the other, while eight agents write.
+- `prompts`: a prompt of 4 000 tokens arrives while eight agents write; and the agents without it, as many tokens.
 - `peers`: of those that are here, PEFT on transformers, one request after the other with `set_adapter`; llama.cpp's
   server (`--llama-server`, `--gguf`) and vLLM's (`--vllm-python`), which are asked by as many clients at once.
 
@@ -134,7 +134,7 @@ class Bench:
 
     def agents(
         self, count: int, *, mixed: bool, shared: bool = False, forced: bool = False, lock: bool = False,
-        prompts: int = 0,
+        prompts: int = 0, tokens: int = 0,
     ) -> dict[str, float]:  # fmt: skip
         """Figures of so many agents; where `prompts` long ones arrive, they write until the last one is read."""
         scheduler = (Locked if lock else Scheduler)(self.base, self.bank.attached)
@@ -153,7 +153,7 @@ class Bench:
             go = perf_counter()
             branch = trunk.branch(self.authors[at % SKILLS if mixed else 0])
             state = self.grammar.start() if forced else None
-            most = 160 if forced else 4000 if prompts else self.tokens
+            most = tokens or (160 if forced else 4000 if prompts else self.tokens)
             budget = Budget(most, cancelled=arrived.is_set if prompts else None)
             for piece in generate(branch, [5], sampler, budget, stop_ids=frozenset(), constraint=state):
                 if isinstance(piece, Generated):
@@ -181,7 +181,7 @@ class Bench:
         for thread in threads:
             thread.join()
         size = distinct([each.trunk.sequence.cache for each in done if each.trunk is not None])[1]
-        figures = figures_of(done) | {"MB": size / 1e6}
+        figures = figures_of(done) | {"MB": size / 1e6, "tokens": mean(each.tokens for each in done)}
         return figures | ({"long_first_ms": 1e3 * mean(first)} if first else {})
 
     def long_alone(self) -> float:
@@ -254,8 +254,10 @@ def measured(bench: Bench, part: str, count: int, repeats: int) -> dict[str, flo
         elif part == "lock":
             note(f"lock, mixed, {count}", bench.agents(count, mixed=True, lock=True))
         elif part == "prompts":
-            note(f"prompts, without, {count}", bench.agents(count, mixed=True) | {"long_first_ms": bench.long_alone()})
-            note(f"prompts, with, {count}", bench.agents(count, mixed=True, prompts=1))
+            beside = bench.agents(count, mixed=True, prompts=1)
+            note(f"prompts, with, {count}", beside)
+            apart = bench.agents(count, mixed=True, tokens=round(beside["tokens"]))
+            note(f"prompts, without, {count}", apart | {"long_first_ms": bench.long_alone()})
     return {name: median(values) for name, values in found.items()}
 
 

@@ -11,8 +11,9 @@ runs' own threads' business, while the next forward runs.
 - **Prompts** are computed in chunks. Beside runs that generate, a chunk has as many tokens as prolong the tick by
   `STRETCH` times what it takes without a chunk, by the measured time of such a tick and of a prompt's token; at least
   one. So a gap between two tokens is at most about doubled by prompts, however long they are. A tick of more than twice
-  as many tokens as were measured goes once without a chunk, to be measured. Where no run generates, or none has asked
-  for anything for `AWAY` seconds, chunks have `CHUNK` tokens.
+  as many tokens as were measured goes once without a chunk, to be measured, and so does each after `FRESH` with one:
+  the contexts grow meanwhile. Where no run generates, or none has asked for anything for `AWAY` seconds, chunks have
+  `CHUNK` tokens.
 - **Fairness.** Rows that generate come first in the order in which they were submitted, prompts take turns; where not
   all fit, higher priorities go before lower ones.
 - **Limits.** At most `queue` works wait; one more is a LimitError. What was cancelled, or is past its deadline, leaves
@@ -46,6 +47,8 @@ CHUNK = 512
 """Tokens of a prompt in one forward, where no run generates."""
 STRETCH = 1.0
 """By how many times its own duration a tick of runs that generate may be prolonged by a prompt's chunk."""
+FRESH = 15
+"""Ticks with a prompt's chunk after which one goes without, to be measured anew."""
 AWAY = 0.1
 """Seconds after its last token from which a run that asks for nothing does not count as one that generates."""
 URGENT = 64
@@ -64,10 +67,12 @@ class Pace:
     Attributes:
         ticks: Of forwards without prompts, by their tokens.
         token: What a prompt's token adds.
+        stretched: Forwards of both since the last one without prompts.
     """
 
     ticks: dict[int, float] = field(default_factory=dict)
     token: float = 0.0
+    stretched: int = 0
 
     @property
     def alone(self) -> float:
@@ -80,6 +85,7 @@ class Pace:
 
     def measured(self, tokens: int, prompt: int, seconds: float) -> None:
         """Learns from a forward of so many tokens, `prompt` of them of prompts."""
+        self.stretched = self.stretched + (tokens > prompt) if prompt else 0
         if not prompt:
             self.ticks[tokens] = _average(self.ticks.get(tokens, 0.0), seconds)
         elif (tick := self.tick(tokens - prompt)) or tokens == prompt:
@@ -87,7 +93,7 @@ class Pace:
 
     def chunk(self, tokens: int) -> int:
         """Tokens of prompts that a tick has room for beside so many of rows that generate."""
-        if not (tick := self.tick(tokens)):
+        if self.stretched >= FRESH or not (tick := self.tick(tokens)):
             return 0
         return max(1, min(CHUNK, int(STRETCH * tick / self.token) if self.token else 1))
 

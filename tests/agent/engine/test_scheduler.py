@@ -218,20 +218,20 @@ def test_a_prompt_is_computed_in_chunks_beside_those_that_decode(watched: Watche
 def test_a_chunk_is_as_long_as_the_runs_that_decode_can_bear(
     decoding: int, floor: float, row: float, token: float
 ) -> None:
-    """A model of a computer: what a prompt's token costs grows with what stands before it, as attention does."""
-    pace, tick = Pace(), floor + row * decoding
-    assert pace.chunk(decoding) == 0, "what was never measured goes once without a prompt"
-    pace.measured(decoding, 0, tick)
+    """A model of a computer: what a token costs grows with what stands before it, as attention does."""
+    pace, ticks, skipped = Pace(), 0, False
     stretched = list[float]()
     for length in (4000, 300, 4000):
         done = 0
         while done < length:
             count = min(pace.chunk(decoding), length - done)
-            assert count, "a prompt always advances"
+            assert count or not skipped, "a prompt advances all but always"
+            tick = (floor + row * decoding) * (1 + ticks / 500)
             seconds = tick + count * token * (1 + (done + count / 2) / 2500)
             pace.measured(decoding + count, count, seconds)
-            stretched.append(seconds / tick)
-            done += count
+            if count:
+                stretched.append(seconds / tick)
+            done, ticks, skipped = done + count, ticks + 1, not count
     assert max(stretched) < 2.3 and sum(stretched) / len(stretched) > 1.6, "no more than bearable, and not much less"
 
 
