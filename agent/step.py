@@ -106,6 +106,8 @@ class Tokens:
         retried: Values that failed a check of their schema and were decoded again (`on_unsupported="check"`).
         shared: With how many rows the step's forwards went through the base, on average: 1 where it was alone. How
             long it waited for them is `queue` in the step's `ms`.
+        spans: Where the forced tokens are in the step's text: the first character of each stretch, and the one after
+            its last.
     """
 
     prefilled: int = 0
@@ -115,6 +117,7 @@ class Tokens:
     recomputed: int = 0
     retried: int = 0
     shared: float = 1.0
+    spans: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Unpack
 
 from loraloop.agent.engine.generate import Budget, Delta, Form, Generated, generate
 from loraloop.agent.engine.sampler import Sampler, Sampling
 from loraloop.agent.engine.sequence import Work
+from loraloop.agent.engine.stops import Detokenizer
 from loraloop.agent.engine.timer import Clock
 from loraloop.tool_schemas.errors import Violation
 
@@ -84,7 +85,7 @@ def best_of_n(
                 break
             seen.add(other.text)
     chosen = replace(chosen, sampled=sampled, tries=count, passed=passed, first=perf_counter())
-    yield Delta(chosen.text, len(chosen.ids))
+    yield Delta(chosen.text, len(chosen.ids), chosen.spans)
     yield chosen
 
 
@@ -96,19 +97,21 @@ class _Draw:
     state: Constraint
     feed: list[int]
     out: Generated
+    forced: list[bool] = field(default_factory=list)
 
     def forces(self) -> bool:
         """Takes the tokens that must follow; False if they complete a value that fails its check."""
         tokens = self.state.forced()
         if self._accepts(tokens):
             self.feed.extend(tokens)
-            self.out.forced += len(tokens)
+            self.forced += [True] * len(tokens)
             return True
         return False
 
     def takes(self, token: int) -> bool:
         """Takes a token; False if it completes a value that fails its check."""
         self.feed = [token]
+        self.forced.append(False)
         return self._accepts((token,))
 
     def _accepts(self, tokens: Sequence[int]) -> bool:
@@ -151,7 +154,7 @@ class Draws:
                 with self.clock.phase("mask"):
                     live = [each for each in live if self._goes_on(each, budget.tokens)]
                 if not live or budget.spent():
-                    return [self._ended(each.out) for each in drawn if each.out.whole]
+                    return [self._ended(each) for each in drawn if each.out.whole]
                 with self.clock.phase("decode"):
                     author, clock = self.branch.author, self.clock
                     works = [Work(each.context, author, each.feed, logits=True, clock=clock) for each in live]
@@ -184,6 +187,8 @@ class Draws:
             each.out.reason = "tokens"
         return not each.out.reason
 
-    def _ended(self, out: Generated) -> Generated:
-        out.text = self.branch.tokenizer.decode(out.ids, skip_special=False)
-        return out
+    def _ended(self, each: _Draw) -> Generated:
+        out, text = each.out, Detokenizer(self.branch.tokenizer.token_bytes)
+        text.push(out.ids, each.forced)
+        text.finish()
+        return replace(out, text=text.text, forced=sum(each.forced), spans=tuple(text.forced))

@@ -67,12 +67,10 @@ class Counts:
     """What a generation counts beside its tokens.
 
     Attributes:
-        forced: Tokens about which the grammar left no choice, including a closing path.
         retried: Values that failed a check and were decoded again.
         problem: The last check that failed.
     """
 
-    forced: int = 0
     retried: int = 0
     problem: str = ""
 
@@ -88,7 +86,8 @@ class GrammarGuide:
         two_way: Weighs two openings of the text, and may take one.
 
     Attributes:
-        counts: Forced tokens, retries and the last problem.
+        forced: Of each generated token, whether the grammar left no choice about it; so too along a closing path.
+        counts: Retries and the last problem.
 
     Raises:
         LimitError: If not even the shortest completion fits the limit.
@@ -103,6 +102,7 @@ class GrammarGuide:
         two_way: TwoWayChoice | None = None,
     ) -> None:
         self.counts = Counts()
+        self.forced: list[bool] = []
         self.two_way = two_way
         self._state = state
         self._ids = ids
@@ -134,9 +134,8 @@ class GrammarGuide:
             failed = self._violation_of(forced)
             if failed is not None:
                 return failed
-            self._ids.extend(forced)
+            self._extend(forced, forced=True)
             feed.extend(forced)
-            self.counts.forced += len(forced)
         self._done = self._state.done
         if self._done or self._snapshots.is_due(len(self._ids)):
             self._snapshots.update(self._ids)
@@ -160,7 +159,7 @@ class GrammarGuide:
             self._choices.note(len(self._ids), token, logits)
         failed = self._violation_of((token,))
         if failed is None:
-            self._ids.append(token)
+            self._extend((token,), forced=False)
         return failed
 
     def go_back(self, failed: Violation, shown: int, sampled: int) -> bool:
@@ -177,7 +176,7 @@ class GrammarGuide:
         if place is None or sampled > SPENT * self._snapshots.limit:
             return False
         self._state.rollback(len(self._ids) - place)
-        del self._ids[place:]
+        self._cut(place)
         if self._snapshots.at > place:
             self._snapshots.back(self._ids, self._first)
         return True
@@ -198,13 +197,20 @@ class GrammarGuide:
             none_found = f"no end that passes the checks was found within {snapshots.limit} tokens"
             self.counts.problem = self.counts.problem or none_found
         if reason == "unenforced":
-            del self._ids[shown:]
+            self._cut(shown)
         elif reason not in ("stop", "done") and snapshots.known:
             self._state.rollback(len(self._ids) - snapshots.at)
             self._state.accept(snapshots.path)
-            self._ids[snapshots.at :] = snapshots.path
-            self.counts.forced += len(snapshots.path)
+            self._cut(snapshots.at)
+            self._extend(snapshots.path, forced=True)
         return reason
+
+    def _extend(self, tokens: Sequence[int], *, forced: bool) -> None:
+        self._ids.extend(tokens)
+        self.forced += [forced] * len(tokens)
+
+    def _cut(self, place: int) -> None:
+        del self._ids[place:], self.forced[place:]
 
     def _violation_of(self, tokens: Sequence[int]) -> Violation | None:
         try:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from loraloop.agent.engine.constrained import Constraint, GrammarGuide
 from loraloop.agent.engine.sampler import Sampler, TwoWayChoice
-from loraloop.agent.engine.stops import Detokenizer, FreeText, cut_to
+from loraloop.agent.engine.stops import Detokenizer, FreeText, Stretch, cut_to
 from loraloop.agent.engine.timer import Clock
 
 if TYPE_CHECKING:
@@ -35,10 +35,11 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of text and the number of tokens generated since the piece before."""
+    """A piece of text, the number of tokens generated since the piece before, and what of it a grammar forced."""
 
     text: str
     tokens: int
+    forced: tuple[Stretch, ...] = ()
 
 
 @dataclass(slots=True)
@@ -53,6 +54,7 @@ class Generated:
             which).
         sampled: Forwards that chose a token.
         forced: Tokens about which the grammar left no choice, including a closing path.
+        spans: Where they are in the text.
         retried: Values that failed a check and were decoded again.
         problem: The last check that failed.
         first: `time.perf_counter()` when the first token was known.
@@ -67,6 +69,7 @@ class Generated:
     reason: str = ""
     sampled: int = 0
     forced: int = 0
+    spans: tuple[Stretch, ...] = ()
     retried: int = 0
     problem: str = ""
     first: float = 0.0
@@ -137,9 +140,9 @@ def generate(
         out.reason = out.reason or budget.spent() or ("tokens" if guide.full else "")
         if guide.ready > shown:
             out.first = out.first or perf_counter()
-            piece, shown = text.push(out.ids[shown : guide.ready]), guide.ready
-            if piece:
-                yield Delta(piece, shown - told)
+            new, shown = slice(shown, guide.ready), guide.ready
+            if piece := text.push(out.ids[new], guide.forced[new]):
+                yield Delta(piece, shown - told, text.forced_since(len(text.text) - len(piece)))
                 told = shown
             out.reason = "stop" if text.stopped else out.reason
         if out.reason:
@@ -169,7 +172,7 @@ def generate(
         out.reason = guide.end(out.reason, shown)
     generated = len(out.ids) - told
     if piece := _finish(out, guide, text, shown, branch):
-        yield Delta(piece, generated)
+        yield Delta(piece, generated, text.forced_since(len(text.text) - len(piece)))
     yield out
 
 
@@ -190,9 +193,10 @@ def _guide(
 
 def _finish(out: Generated, guide: GrammarGuide | FreeText, text: Detokenizer, shown: int, branch: Branch) -> str:
     """The last piece of text, of tokens that were not shown yet; what was counted on the way is filled in."""
-    piece = text.push(out.ids[shown:]) + text.finish()
+    piece = text.push(out.ids[shown:], guide.forced[shown:]) + text.finish()
     out.text = text.text
-    out.forced, out.retried, out.problem = guide.counts.forced, guide.counts.retried, guide.counts.problem
+    out.forced, out.spans = sum(guide.forced), tuple(text.forced)
+    out.retried, out.problem = guide.counts.retried, guide.counts.problem
     if guide.two_way is not None:
         out.weighed, out.threshold = guide.two_way.probability, guide.two_way.threshold
     if text.stopped:

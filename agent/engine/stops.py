@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from itertools import groupby, zip_longest
+from typing import TYPE_CHECKING, TypeAlias
 
 from loraloop.agent.engine.constrained import Counts
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from loraloop.agent.engine.sampler import TwoWayChoice
     from loraloop.tool_schemas.errors import Violation
 
+Stretch: TypeAlias = tuple[int, int]
+"""A stretch of a text: its first character and the one after its last."""
 PERIOD = 64
 """Tokens of the longest stretch that is looked for."""
 COPIES, REPEATED = 4, 96
@@ -33,6 +36,7 @@ class FreeText:
 
     def __init__(self, ids: list[int], limit: int, not_first: Tensor | None = None) -> None:
         self.counts = Counts()
+        self.forced: list[bool] = []  # no token is
         self.two_way: TwoWayChoice | None = None
         self._ids, self._limit, self._not_first = ids, limit, not_first
 
@@ -94,10 +98,10 @@ class Detokenizer:
     """Turns token ids into pieces of valid text.
 
     A piece never ends inside a character, and never holds text that may yet turn out to be the beginning of a stop
-    string. `text` is everything that was given out.
+    string. `text` is everything that was given out, and `forced` the spans of it that a grammar forced.
     """
 
-    __slots__ = ("_decoder", "_held", "_stops", "_token_bytes", "stopped", "text")
+    __slots__ = ("_decoder", "_held", "_stops", "_token_bytes", "forced", "stopped", "text")
 
     def __init__(self, token_bytes: Callable[[int], bytes], stops: Sequence[str] = ()) -> None:
         self._token_bytes = token_bytes
@@ -106,13 +110,25 @@ class Detokenizer:
         self._held = ""
         self.stopped = False
         self.text = ""
+        self.forced: list[Stretch] = []
 
-    def push(self, ids: Sequence[int]) -> str:
-        """The text that `ids` complete; may be empty."""
+    def push(self, ids: Sequence[int], forced: Sequence[bool] = ()) -> str:
+        """The text that `ids` complete; may be empty. `forced` says of each whether a grammar forced it."""
         if self.stopped:
             return ""
-        raw = self._token_bytes
-        return self._release(self._decoder.decode(b"".join([raw(token) for token in ids])), final=False)
+        raw, start = self._token_bytes, len(self.text)
+        for by_grammar, group in groupby(zip_longest(ids, forced), lambda pair: pair[1]):
+            at = len(self.text)
+            self._release(self._decoder.decode(b"".join([raw(token) for token, _ in group])), final=False)
+            if by_grammar and len(self.text) > at:
+                if self.forced and self.forced[-1][1] == at:
+                    at = self.forced.pop()[0]
+                self.forced.append((at, len(self.text)))
+        return self.text[start:]
+
+    def forced_since(self, start: int) -> tuple[Stretch, ...]:
+        """The forced spans of the text from `start` on, as places in that piece."""
+        return tuple((max(first, start) - start, end - start) for first, end in self.forced if end > start)
 
     def finish(self) -> str:
         """What was still held back."""

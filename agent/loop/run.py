@@ -259,6 +259,7 @@ class Run:
             reused=reused,
             generated=len(out.ids),
             forced=out.forced,
+            spans=out.spans,
             recomputed=branch.recomputed,
             retried=out.retried,
             shared=clock.sharing,

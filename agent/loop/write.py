@@ -136,7 +136,14 @@ class Writer:
                 if isinstance(piece, Generated):
                     out = piece
                 elif not held:
-                    yield TokenGenerated(self._run_id, step.index, step.decision.skill, piece.text, piece.tokens)
+                    yield TokenGenerated(
+                        self._run_id,
+                        step.index,
+                        skill=step.decision.skill,
+                        text=piece.text,
+                        tokens=piece.tokens,
+                        forced=piece.forced,
+                    )
         except LimitError as error:
             if not step.index and not step.judging:
                 raise

@@ -206,13 +206,21 @@ def write_step(
                 if state is not None:
                     _check_whole(out, state)
                 new = branch.recomputed if active.author.activation == "full" else branch.prefilled
-                counts = branch.prefilled, branch.start - new, len(out.ids), out.forced, branch.recomputed, out.retried
+                tokens = Tokens(
+                    prefilled=branch.prefilled,
+                    reused=branch.start - new,
+                    generated=len(out.ids),
+                    forced=out.forced,
+                    spans=out.spans,
+                    recomputed=branch.recomputed,
+                    retried=out.retried,
+                )
             finally:
                 branch.close()
     finally:
         runtime.store.put(trunk)
     ms = round((perf_counter() - start) * 1e3, 3)
-    yield Wrote(out.text, out.reason, Tokens(*counts), ms, weighed=out.weighed, threshold=out.threshold)
+    yield Wrote(out.text, out.reason, tokens, ms, weighed=out.weighed, threshold=out.threshold)
 
 
 def openings_of(

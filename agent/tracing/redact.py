@@ -53,8 +53,10 @@ def _changed(trace: dict[str, Any], over: Callable[[Any], Any], error: Callable[
             return error(value) if value else value
         if key in _DATA or (key in _TEXTS and isinstance(value, str)):
             return over(value)
+        if key == "spans":
+            return []  # places in a text that is another one now
         if key == "origin" and value is not None:
-            return {**value, "passages": []}  # places in a text that is another one now
+            return {**value, "passages": []}  # so are these
         if isinstance(value, dict):
             return {name: walk(item, name) for name, item in value.items()}
         return [walk(item) for item in value] if isinstance(value, list) else value

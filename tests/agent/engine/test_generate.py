@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from typing import Any
@@ -94,6 +95,21 @@ def test_forced_tokens_go_with_the_last_sampled_one(small: Base, compiler: Gramm
     out, _ = run(small, 100, JsonSchema(schema), compiler)
     assert out.sampled == 1  # only the first letter of the value was open
     assert out.forced == len(out.ids) - 1
+    (start, end), (rest, last) = out.spans
+    assert out.text[start:end] == '{"a_rather_long_name":"' and (end, last) == (rest - 1, len(out.text))
+
+
+def test_the_forced_stretches_of_the_pieces_are_those_of_the_text(small: Base, compiler: GrammarCompiler) -> None:
+    for seed in range(4):
+        out, pieces = run(small, 90, JsonSchema(SCHEMA), compiler, seed=seed)
+        at, places = 0, set()
+        for piece in pieces:
+            assert all(0 <= start < end <= len(piece.text) for start, end in piece.forced)
+            places |= {at + place for start, end in piece.forced for place in range(start, end)}
+            at += len(piece.text)
+        assert places == {place for start, end in out.spans for place in range(start, end)}
+        assert all(before[1] < after[0] for before, after in itertools.pairwise(out.spans))
+        assert out.forced <= len(out.ids) and bool(out.spans) == bool(out.forced)
 
 
 def test_text_of_a_constrained_branch_is_never_taken_back(small: Base, compiler: GrammarCompiler) -> None:
@@ -186,6 +202,10 @@ def test_pieces_are_whole_characters() -> None:
     pieces = [stream.push([i]) for i in range(len(raw))]
     assert [piece for piece in pieces if piece] == ["a", "é", "€", "😀"]
     assert stream.finish() == ""
+    stream = Detokenizer(lambda token: bytes([raw[token]]))
+    forced = [True, *[False] * 5, *[True] * 4]
+    assert stream.push(range(4), forced[:4]) == "aé" and stream.push(range(4, 10), forced[4:]) == "€😀"
+    assert stream.forced == [(0, 1), (3, 4)] and stream.forced_since(2) == ((1, 2),)
 
 
 def test_a_possible_stop_string_is_held_back() -> None:

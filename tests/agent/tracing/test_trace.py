@@ -207,7 +207,8 @@ def secret_run(tracer: Tracer) -> Trace:
 
 
 def test_contents_can_be_left_out_or_masked() -> None:
-    assert secret_run(Tracer()).to_json().count(SECRET) > 10
+    whole = secret_run(Tracer())
+    assert whole.to_json().count(SECRET) > 10 and whole.steps[0].tokens.spans
     empty = secret_run(Tracer(content=False))
     assert SECRET not in empty.to_json() and empty.content == "none"
     assert [call.name for call in empty.steps[0].calls] == ["lookup", "lookup"] and empty.steps[0].tokens.generated
@@ -219,6 +220,7 @@ def test_contents_can_be_left_out_or_masked() -> None:
     for trace in (empty, masked):
         assert Trace.from_json(trace.to_json()) == trace
         FITS(trace.to_dict())
+        assert trace.steps[0].tokens.forced and not trace.steps[0].tokens.spans, "places in a text that is another now"
     with pytest.raises(InputError, match="give one"):
         Tracer(content=False, mask=str.upper)
 

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from loraloop import Agent, Limits, Policy, tool
+from loraloop import Agent, Limits, Policy, Tracer, tool
 from loraloop.adapters.base import Base
 from loraloop.agent.runtime import Runtime
 from loraloop.server.runs import HostedAgent
@@ -99,6 +99,39 @@ def test_each_step_is_a_card_and_what_tools_say_is_text(open_page: Callable[...,
     assert "script-src 'self'" in policy and "unsafe" not in policy
 
 
+FORCED = "(place) => [...place.querySelectorAll('.written .forced')].map((each) => each.textContent)"
+
+
+def test_what_a_grammar_forced_looks_different(open_page: Callable[..., Any], tmp_path: Path) -> None:
+    """While the run goes on, in the list of runs, and where the trace of a run is opened; free text has no marks."""
+    word = f"😀é{HOSTILE}"
+    page = open_page(calls(pay={"to": word, "amount": 5}), "Paid.")
+    say(page, "Pay.")
+    page.wait_for_selector(".approval")
+    card = page.locator(".step").first
+    forced, text = card.evaluate(FORCED), card.locator(".written").inner_text()
+    assert 'ay","arguments":{"to":"' in forced and word not in "".join(forced), forced
+    assert json.loads(text) == [{"name": "pay", "arguments": {"to": word, "amount": 5}}]
+    looks = "(place) => { const style = getComputedStyle(place); return style.color + style.textDecorationLine; }"
+    assert card.locator(".written").evaluate(looks) != card.locator(".written .forced").first.evaluate(looks)
+    spoken = "forced by the grammar · chosen by the model. Forced: " + ", ".join(forced)
+    assert card.locator("p:has(.unseen)").text_content() == spoken
+    page.click("text=Approve")
+    page.wait_for_selector(".answer")
+    assert card.evaluate(FORCED) == forced and page.locator(".step").nth(1).locator(".forced:visible").count() == 0
+    page.click("nav a:has-text('Runs')")
+    page.click("#run-list .prompt")
+    page.wait_for_selector("#run-view .answer")
+    assert page.locator("#run-view .step").first.evaluate(FORCED) == forced
+    tracer = Tracer(tmp_path / "trace.json")
+    Agent(ScriptedRuntime(calls(look={"word": word}), "x"), [look], hooks=[tracer]).run_sync("Look.")
+    page.set_input_files("#file", str(tmp_path / "trace.json"))
+    page.wait_for_selector("#run-view .call:has-text('look')")
+    opened = page.locator("#run-view .step").first.evaluate(FORCED)
+    assert '","arguments":{"word":"' in "".join(opened) and word not in "".join(opened)
+    assert page.title() == "loraloop" and page.locator("img").count() == 0
+
+
 def test_three_steps_with_approval_and_citations(open_page: Callable[..., Any]) -> None:
     documents = [{"source": "rules", "title": "Rules", "text": "Ann is paid five euros a day."}]
     page = open_page(calls(pay={"to": "ann", "amount": 5}), answer("Five euros a day.", ["p1"]), passages=documents)
@@ -168,8 +201,6 @@ def test_a_new_conversation_knows_nothing_of_the_old_one(open_page: Callable[...
 
 
 def test_skills_load_and_a_saved_trace(open_page: Callable[..., Any], tmp_path: Path) -> None:
-    from loraloop import Tracer
-
     file = tmp_path / "trace.json"
     Agent(ScriptedRuntime(calls(look={"word": "x"}), "Saved."), [look], hooks=[Tracer(file)]).run_sync("Look x up.")
     page = open_page("x")

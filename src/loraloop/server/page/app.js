@@ -92,12 +92,14 @@ class RunView {
   step(index) {
     if (!this.steps.has(index)) {
       const head = make("summary", "", "", make("span", `step ${index + 1}`, "name"));
-      const text = make("pre");
-      text.hidden = true;
-      const card = make("details", "", "step", head, text);
+      const text = make("pre", "", "written");
+      const spoken = make("span", "", "unseen");
+      const legend = make("p", "", "facts", make("span", "forced by the grammar", "forced"), " · chosen by the model", spoken);
+      text.hidden = legend.hidden = true;
+      const card = make("details", "", "step", head, text, legend);
       card.open = true;
       this.parent.append(card);
-      this.steps.set(index, { card, head, text });
+      this.steps.set(index, { card, head, text, legend, spoken });
     }
     return this.steps.get(index);
   }
@@ -133,9 +135,27 @@ class RunView {
   }
 
   TokenGenerated(event) {
-    const { text } = this.step(event.step);
+    this.write(event.step, event.text, event.forced);
+  }
+
+  // Adds text to a step. Stretches that a grammar forced look different, and a sentence says which for screen readers.
+  write(step, written, forced = []) {
+    const { text, legend, spoken } = this.step(step);
+    const letters = Array.from(written); // a stretch counts characters, and some characters are two units of a string
+    let at = 0;
+    for (const [start, end] of forced) {
+      text.append(letters.slice(at, start).join(""), make("span", letters.slice(start, end).join(""), "forced"));
+      at = end;
+    }
+    text.append(letters.slice(at).join(""));
+    text.normalize();
     text.hidden = false;
-    text.append(event.text);
+    legend.hidden &&= !forced.length;
+    if (legend.hidden) return;
+    const isForced = (node) => node.nodeType === Node.ELEMENT_NODE;
+    const [some, others] = [true, false].map((kind) => [...text.childNodes].filter((node) => isForced(node) === kind).map((node) => node.textContent));
+    const shorter = some.join("").length < others.join("").length;
+    spoken.textContent = shorter ? `. Forced: ${some.join(", ")}` : `. Chosen: ${others.join(", ")}`;
   }
 
   ToolCallStarted(event) {
@@ -171,10 +191,7 @@ class RunView {
   StepFinished(event) {
     const { step } = event;
     const { card, text } = this.step(step.index);
-    if (!step.calls.length && step.text && text.hidden) {
-      text.hidden = false;
-      text.textContent = step.text;
-    }
+    if (step.text && text.hidden) this.write(step.index, step.text, step.tokens.spans);
     const phases = Object.entries(step.ms).map(([name, ms]) => `${name} ${ms.toFixed(1)} ms`);
     const { generated, forced, prefilled, reused } = step.tokens;
     const counted = `${generated} tokens, ${forced} of them forced; ${prefilled} read, ${reused} known`;
