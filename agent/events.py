@@ -85,7 +85,8 @@ class Routed(Event):
     """The next step's skill is decided, by the `router`, the `policy`, the `screen`, the `caller`, or as one more try.
 
     Where several skills run together, `mixture` has their weights and `skill` says the same in words. `routed` is the
-    router's own choice, whoever decided; empty where it was not asked.
+    router's own choice, whoever decided; empty where it was not asked. A skill less probable than `threshold` is not
+    taken by the router.
     """
 
     step: int
@@ -97,6 +98,7 @@ class Routed(Event):
     decided_by: str
     mixture: tuple[tuple[str, float], ...] = ()
     routed: str = ""
+    threshold: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,7 @@ class RouteRecord:
         runners_up: Other skills and their probabilities.
         masked: Skills that could not be chosen.
         mixture: The skills that run together and their weights; None for a single one.
+        threshold: The probability from which the router takes a skill; None where it has none, or was not asked.
     """
 
     probability: float = 1.0
@@ -65,6 +66,7 @@ class RouteRecord:
     runners_up: tuple[tuple[str, float], ...] = ()
     masked: tuple[str, ...] = ()
     mixture: Mixture | None = None
+    threshold: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

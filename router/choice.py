@@ -111,6 +111,7 @@ class ChoiceModel:
             runners_up=tuple(item for item in ranked if item[0] != skill),
             masked=masked,
             reason=reason,
+            threshold=self.threshold,
         )
 
     def with_skill(self, name: str, examples: Tensor, known: Tensor, known_labels: Tensor, l2: float) -> ChoiceModel:

@@ -68,6 +68,7 @@ class Route:
         runners_up: The other outcomes with their probabilities, best first.
         masked: Skills that could not be chosen.
         reason: In words, for traces.
+        threshold: A skill less probable than this is not taken; None for a router without one.
     """
 
     skill: str
@@ -76,6 +77,7 @@ class Route:
     runners_up: tuple[tuple[str, float], ...]
     masked: tuple[str, ...]
     reason: str = ""
+    threshold: float | None = None
 
     @property
     def probabilities(self) -> Mapping[str, float]:

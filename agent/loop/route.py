@@ -162,6 +162,7 @@ class SkillChooser:
             runners_up=route.runners_up,
             masked=route.masked,
             mixture=mixture,
+            threshold=route.threshold,
         )
         return Decision(str(mixture or route.skill), "router" if routed == route.skill else "policy", said)
 
@@ -191,6 +192,7 @@ def forced_decision(choice: str | Mixture, route: Route | None, by: str = "polic
         runners_up=tuple((name, p) for name, p in known.items() if name not in names),
         masked=() if route is None else route.masked,
         mixture=choice if isinstance(choice, Mixture) else None,
+        threshold=None if route is None else route.threshold,
     )
     return Decision(str(choice), by, said)
 

@@ -299,6 +299,7 @@ class Run:
             decided_by=decision.by,
             mixture=route.mixture.weights if route.mixture else (),
             routed=route.routed,
+            threshold=route.threshold,
         )
         return plan
 

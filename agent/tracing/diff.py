@@ -153,8 +153,8 @@ def _behaviour(before: dict[str, Any], after: dict[str, Any], tolerance: float) 
 
 
 def _compared(step: dict[str, Any]) -> dict[str, Any]:
-    """A step without the skills that were not chosen."""
-    return {**step, "route": {**step["route"], "runners_up": []}}
+    """A step without the skills that were not chosen, and without the threshold, which older traces do not have."""
+    return {**step, "route": {**step["route"], "runners_up": [], "threshold": None}}
 
 
 def _pairs(kind: str, before: Sequence[Any], after: Sequence[Any]) -> Iterator[tuple[str, Any, Any]]:

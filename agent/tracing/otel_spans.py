@@ -222,6 +222,8 @@ class SpansOfRun(Follower):
         self._to.record(max(0, end - found.start) / 1e9, "execute_tool", self._model, kind)
 
     def _step_finished(self, step: Step, now: int) -> None:
+        if self._chat is None:  # the run goes on with a step that had waited for approval
+            self._step_started(step.index)
         span, end = self._chat, self._chat_end or now
         assert span is not None
         span.set_attributes({**self._seen, **of_step(step)})

@@ -91,7 +91,7 @@ def measured(state: ServerState, made: Replying) -> Iterator[str | Reply]:
             held = piece
             continue
         if isinstance(piece, Reply):
-            state.metrics.count(piece.run)
+            state.metrics.count(piece.run.steps, refused=piece.run.stop_reason == "refused")
             state.metrics.whole.observe(time.perf_counter() - start)
             held = "" if piece.run.stop_reason == "refused" else held
         if held:
@@ -222,7 +222,7 @@ async def hosted_reply(state: ServerState, body: ChatRequest) -> Reply:
     stream = state.agents[body.model].agent.stream(last.content, messages=history)
     await awaited(lambda: list(stream), stream.cancel)
     run = stream.result
-    state.metrics.count(run)
+    state.metrics.count(run.steps, refused=run.stop_reason == "refused")
     if run.stop_reason == "approval":
         where = f"/v1/agents/{body.model}/runs"
         raise ApiError(409, f"a call needs approval, which cannot be given here: start the run at {where}", "approval")

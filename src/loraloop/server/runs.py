@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -17,7 +17,8 @@ from loraloop.server.errors import ApiError, api_error
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
-    from loraloop.agent import Agent, PendingRun, RunResult, RunStream
+    from loraloop.agent import Agent, PendingRun, RunStream
+    from loraloop.agent.step import Step
 
 KEPT = 200
 """Runs of which events and results are kept in memory."""
@@ -165,20 +166,29 @@ class RunRegistry:
                 run.stream.cancel()
 
     async def events(
-        self, run: HostedRun, stream: RunStream[Any], count: Callable[[RunResult[Any]], object]
+        self, run: HostedRun, stream: RunStream[Any], count: Callable[[Sequence[Step], str, bool], object]
     ) -> AsyncGenerator[dict[str, Any], None]:
-        """Reads a run's events to their end, and keeps what it comes to. Who stops reading, cancels the run."""
+        """Reads a run's events to their end, and keeps what it comes to. Who stops reading, cancels the run.
+
+        Each step is counted when it is over: a run that waited for approval has some that were counted before.
+        """
+        from loraloop.agent.events import StepFinished
+
         run.state, run.stream, run.pending = "running", stream, None
+        skills = [event["step"]["skill"] for event in run.events if event["type"] == "StepFinished"]
         try:
             async with aclosing(in_thread(iter(stream), stream.cancel)) as events:
                 async for event in events:
                     document = event.to_dict()
                     run.events.append(document)
+                    if isinstance(event, StepFinished):
+                        count([event.step], skills[-1] if skills else "", False)
+                        skills.append(event.step.skill)
                     yield document
             result = stream.result
             run.result, run.pending = result.to_dict(), result.pending
             run.state = "waiting" if result.pending is not None else "finished"
-            count(result)
+            count((), "", result.stop_reason == "refused")
         except Exception as error:
             run.state = "failed"
             document = {"type": "RunFailed", "run_id": run.id, **api_error(error).document()}

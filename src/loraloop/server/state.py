@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,9 +22,9 @@ from loraloop.server.settings import ServerLimits, ServerSettings
 if TYPE_CHECKING:
     from fastapi import Request
 
-    from loraloop.agent.result import RunResult
     from loraloop.agent.runtime import Runtime
     from loraloop.agent.sessions.sessions import Session, Sessions
+    from loraloop.agent.step import Step
     from loraloop.server.runs import HostedAgent, HostedRun, RunRegistry
 
 
@@ -51,10 +51,9 @@ class Metrics:
         """Adds a gauge that is read when it is asked for."""
         Gauge(name, about, registry=self.registry).set_function(read)
 
-    def count(self, run: RunResult[object]) -> None:
-        """Counts the steps and tokens of a run."""
-        before = ""
-        for step in run.steps:
+    def count(self, steps: Sequence[Step], before: str = "", refused: bool = False) -> None:
+        """Counts steps of a run and their tokens, and a refusal. `before` is the skill of the step before them."""
+        for step in steps:
             self.steps.labels(step.skill).inc()
             self.switches.inc(step.skill != before and before != "")
             before = step.skill
@@ -62,7 +61,7 @@ class Metrics:
             self.tokens.labels("cached").inc(step.tokens.reused)
             self.tokens.labels("written").inc(step.tokens.generated)
             self.tokens.labels("forced").inc(step.tokens.forced)
-        self.refusals.inc(run.stop_reason == "refused")
+        self.refusals.inc(refused)
 
     def total(self, kind: str) -> int:
         """The tokens of a kind so far."""

@@ -52,7 +52,15 @@ class ScriptedRouter:
         skill = self._skill(state)
         others = () if skill == NONE else ((NONE, round(1 - self.probability, 6)),)
         masked = tuple(sorted(state.masked))
-        return Route(skill, self.probability, abstained=False, runners_up=others, masked=masked, reason="scripted")
+        return Route(
+            skill,
+            self.probability,
+            abstained=False,
+            runners_up=others,
+            masked=masked,
+            reason="scripted",
+            threshold=0.5,
+        )
 
     def _unsafe(self) -> bool:
         return self.unsafe.popleft() if self.unsafe else False

@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode, get_current_span
 
-from loraloop.agent import Agent, Guard, Limits, Sampling
+from loraloop.agent import Agent, Approve, Guard, Limits, Policy, Sampling
 from loraloop.agent.tracing.otel import CAPTURE, OpenTelemetry
 from loraloop.testing import ScriptedRuntime, calls, verdict
 from loraloop.tool_schemas.errors import ContextLengthError, InputError, ToolRetry
@@ -248,6 +248,18 @@ def test_calls_that_run_together_are_told_apart() -> None:
     assert [ids[parent.span_id] for parent in parents if parent is not None] == ["call_0_0", "call_0_1", "call_0_2"]
     failed = [span for span in tools.values() if span.status.status_code is StatusCode.ERROR]
     assert parents[1] is not None and [span.context.span_id for span in failed] == [parents[1].span_id]
+
+
+def test_a_step_that_waited_for_approval_has_its_span_when_the_run_goes_on() -> None:
+    seen = Seen()
+    agent = Agent(ScriptedRuntime(*OSLO), [weather], policy=Policy(ask="weather"), hooks=[seen.hook])
+    first = agent.run_sync("How is Oslo?")
+    assert first.pending is not None
+    stream = agent.resume_stream(first.pending, {call.id: Approve() for call in first.pending.calls})
+    assert "HookFailed" not in [event.type for event in stream]
+    steps = sorted(dict(span.attributes or {})["loraloop.step"] for span in seen.named("chat scripted"))
+    assert steps == [0, 0, 1], "step 0 before it waited and after"
+    assert len(seen.named("execute_tool weather")) == 1
 
 
 def test_errors_set_the_status() -> None:

@@ -106,6 +106,19 @@ def test_a_run_waits_is_approved_and_ends(serving: Callable[..., str], http: htt
     assert http.post(f"{url}/v1/agents/bank/runs/{run}/approve", json=decided).status_code == 409
 
 
+def test_each_step_is_counted_once_however_often_the_run_waits(serving: Callable[..., str], http: httpx.Client) -> None:
+    runtime, agents = hosted(PAY, calls(pay={"to": "bob", "amount": 6}), "I paid them.")
+    url = serving(runtime, agents=agents)
+    path, body = f"{url}/v1/agents/bank/runs", {"input": "Pay Ann 5 and Bob 6."}
+    while (last := (told := events(http.post(path, json=body)))[-1]["result"])["stop_reason"] == "approval":
+        waiting = last["pending"]["written"]["calls"][0]["id"]
+        path = f"{url}/v1/agents/bank/runs/{told[0]['run_id']}/approve"
+        body = {"decisions": {waiting: {"approve": True}}}
+    counted = http.get(f"{url}/metrics").text
+    assert 'loraloop_steps_total{skill="tools"} 2.0' in counted and 'loraloop_steps_total{skill="none"} 1.0' in counted
+    assert "loraloop_skill_switches_total 1.0" in counted and len(last["steps"]) == 3
+
+
 def test_a_denied_call_is_told_to_the_model(serving: Callable[..., str], http: httpx.Client) -> None:
     runtime, agents = hosted(PAY, "Then not.")
     url = serving(runtime, agents=agents)

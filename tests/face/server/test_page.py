@@ -42,6 +42,12 @@ def look(word: str) -> str:
     return f"{word}: {HOSTILE}"
 
 
+@tool
+def balance(of: str) -> dict[str, int]:
+    """Looks up what an account holds."""
+    return {"euros": 120}
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with sync_api.sync_playwright() as playwright:
@@ -57,7 +63,7 @@ def open_page(serving: Callable[..., str], browser: Any) -> Iterator[Callable[..
 
     def make(*script: Any, settings: ServerSettings | None = None, width: int = 1100, passages: Any = ()) -> Any:
         runtime = ScriptedRuntime(*script)
-        agent = Agent(runtime, [pay, look], "You help.")
+        agent = Agent(runtime, [pay, look, balance], "You help.")
         if passages:
             agent.add_documents(passages)
         url = serving(runtime, settings, {"bank": HostedAgent("bank", agent)})
@@ -134,13 +140,22 @@ def test_what_a_grammar_forced_looks_different(open_page: Callable[..., Any], tm
 
 def test_three_steps_with_approval_and_citations(open_page: Callable[..., Any]) -> None:
     documents = [{"source": "rules", "title": "Rules", "text": "Ann is paid five euros a day."}]
-    page = open_page(calls(pay={"to": "ann", "amount": 5}), answer("Five euros a day.", ["p1"]), passages=documents)
-    say(page, "Pay Ann what the rules say.")
+    script = calls(balance={"of": "bank"}), calls(pay={"to": "ann", "amount": 5}), answer("Five euros a day.", ["p1"])
+    page = open_page(*script, passages=documents)
+    say(page, "Pay Ann what the rules say, and tell me what that is.")
     page.wait_for_selector(".approval")
+    assert '"of"' in page.locator(".call details[open] pre").first.inner_text(), "the call stands beside its schema"
+    thresholds = (
+        page.locator(".routes").first.locator("meter").evaluate_all("(bars) => bars.map((bar) => bar.ariaLabel)")
+    )
+    assert thresholds[:3] == ["tools 80.0 %, threshold 50.0 %", "none 20.0 %", "unsafe 10.0 %, threshold 50.0 %"]
+    assert page.locator(".threshold").first.evaluate("(mark) => mark.style.left") == "50%"
     page.fill(".approval textarea", '{"to": "ann", "amount": 4}')
     page.click("text=Approve")
     page.wait_for_selector(".answer")
-    assert "paid 4 to ann" in page.locator(".call > pre").inner_text()
+    assert "paid 4 to ann" in page.locator(".call > pre").nth(1).inner_text()
+    assert "edited" in page.locator(".call > p").nth(1).inner_text() and page.locator(".step").count() == 3
+    assert page.locator(".phases span").count() >= 3, "the time by phase"
     assert page.locator(".answer").inner_text() == "Five euros a day."
     page.click("summary:has-text('cites')")
     assert "Ann is paid five euros a day." in page.locator("details[open] p").all_inner_texts()
@@ -218,6 +233,43 @@ def test_skills_load_and_a_saved_trace(open_page: Callable[..., Any], tmp_path: 
     page.wait_for_selector("#run-view .error:has-text('is no trace')")
 
 
+def test_two_traces_are_compared(open_page: Callable[..., Any], tmp_path: Path) -> None:
+    """Traces of files stand in the list with the runs; what differs is listed, and what they say stays text."""
+    tracer = Tracer()
+    runtime = ScriptedRuntime(answer("Ada.", ["p1"]), answer(HOSTILE, ["p1"]), calls(pay={"to": "ann", "amount": 5}))
+    passages = [{"source": "book", "title": "Book", "text": f"Ada wrote it. {HOSTILE}"}]
+    agent = Agent(runtime, [pay], hooks=[tracer], retriever=None)
+    for _ in range(2):
+        agent.run_sync("Who?", passages=[{**each, "id": "p1"} for each in passages])
+    agent.run_sync("Pay.")
+    first, second, waits = tracer.traces
+    old = {**first.to_dict(), **first.to_dict()["runtime"], "schema": "loraloop.trace/1", "prompt": "of version 1"}
+    old["steps"] = [{**step, **step.pop("route")} for step in old["steps"]]
+    documents = {"a": first, "b": second, "waits": waits, "bare": first.without_contents()}
+    texts = {name: trace.to_json() for name, trace in documents.items()} | {"old": json.dumps(old)}
+    texts["new"] = first.to_json().replace("loraloop.trace/2", "loraloop.trace/3")
+    files = {name: tmp_path / f"{name}.json" for name in texts}
+    for name, file in files.items():
+        file.write_text(texts[name], encoding="utf-8")
+    page = open_page("x")
+    page.click("nav a:has-text('Runs')")
+    page.set_input_files("#file", [files["a"], files["b"]])
+    page.wait_for_selector(".comparison")
+    found = page.locator(".comparison .differs").all_inner_texts()
+    assert page.locator(".comparison caption").inner_text() == "2 differences" and len(found) == 2
+    assert found[0].startswith("step 1\ttext") and found[1].startswith("end\tanswer\tAda.") and HOSTILE in found[1]
+    assert page.locator("#run-list input:checked").count() == 2 and page.locator("#run-view .answer").count() == 2
+    page.click("#run-view summary:has-text('cites') >> nth=0")
+    assert "Ada wrote it." in page.locator("#run-view details.facts[open] p").first.inner_text()
+    for name, said in (("waits", "pay: approval was awaited"), ("old", "of version 1"), ("bare", "retrieval")):
+        page.set_input_files("#file", files[name])
+        page.wait_for_selector(f"#run-view:has-text('{said}')")
+        assert page.locator("#run-view button").count() == 0
+    page.set_input_files("#file", files["new"])
+    page.wait_for_selector("#run-view .error:has-text('loraloop.trace/3')")
+    assert page.title() == "loraloop" and page.locator("img").count() == 0
+
+
 def test_the_load_of_sixteen_agents(serving: Callable[..., str], browser: Any, base: Base) -> None:
     """Sixteen runs of four agents at once on the embedded base: the batch that they share, what they found known."""
     runtime = Runtime.load(base)
@@ -256,7 +308,7 @@ def test_the_load_of_sixteen_agents(serving: Callable[..., str], browser: Any, b
             page.wait_for_timeout(4500)  # two looks, so that there is a batch between them
             rows = float(page.locator("dt:has-text('batch') + dd").inner_text().split()[0])
             assert rows > 2 and page.locator("#load-agents tr").count() >= 10
-            assert "tokens were known" in page.locator("dt:has-text('prefix hits') + dd").inner_text()
+            assert "tokens were reused" in page.locator("dt:has-text('prefix hits') + dd").inner_text()
             picture(page, "load")
         finally:
             over.set()

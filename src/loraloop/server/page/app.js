@@ -18,6 +18,32 @@ function make(tag, text = "", className = "", ...children) {
 
 const shown = (value) => (typeof value === "string" ? value : JSON.stringify(value, null, 1));
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
+const megabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MB`;
+const skillClass = (name) => `skill-${SKILLS.includes(name) ? name : "other"}`;
+
+// A probability as a bar with a mark at the threshold, if there is one.
+function shareBar(name, share, threshold = null, about = "") {
+  const meter = make("meter");
+  meter.max = 1;
+  meter.value = share;
+  meter.setAttribute("aria-label", `${name} ${percent(share)}${threshold === null ? "" : `, threshold ${percent(threshold)}`}`);
+  const bar = make("span", "", "bar", meter);
+  if (threshold !== null) {
+    const mark = make("i", "", "threshold");
+    mark.style.left = percent(threshold).replace(" ", "");
+    bar.append(mark);
+  }
+  return [make("span", name), bar, make("span", percent(share) + (about && threshold !== null ? `, ${about} ${percent(threshold)}` : ""))];
+}
+
+// Text that may be long, in a frame that scrolls and that the keyboard reaches.
+function scrolled(text, label) {
+  const frame = make("pre", text, "long");
+  frame.tabIndex = 0;
+  frame.role = "region";
+  frame.setAttribute("aria-label", label);
+  return frame;
+}
 
 async function api(path, body, signal) {
   const headers = { ...(key && { Authorization: `Bearer ${key}` }), ...(body && { "Content-Type": "application/json" }) };
@@ -70,9 +96,11 @@ async function* eventsOf(answer) {
 // ---- a run ---------------------------------------------------------------------------------------------------------
 
 class RunView {
-  constructor(parent, agent) {
+  // Without an agent, as in a trace, nothing can be approved. `schemaOf` gives the schema of a tool's arguments.
+  constructor(parent, agent, schemaOf = (tool) => schemas.get(`${agent}/${tool}`)) {
     this.parent = parent;
     this.agent = agent;
+    this.schemaOf = schemaOf;
     this.steps = new Map();
     this.calls = new Map();
     this.screen = null;
@@ -95,11 +123,14 @@ class RunView {
       const text = make("pre", "", "written");
       const spoken = make("span", "", "unseen");
       const legend = make("p", "", "facts", make("span", "forced by the grammar", "forced"), " · chosen by the model", spoken);
+      const rows = make("div", "", "routes");
+      rows.role = "group";
+      rows.setAttribute("aria-label", "Probabilities");
       text.hidden = legend.hidden = true;
       const card = make("details", "", "step", head, text, legend);
       card.open = true;
       this.parent.append(card);
-      this.steps.set(index, { card, head, text, legend, spoken });
+      this.steps.set(index, { card, head, text, legend, spoken, rows });
     }
     return this.steps.get(index);
   }
@@ -109,29 +140,46 @@ class RunView {
   }
 
   Routed(event) {
-    const { card, head, text } = this.step(event.step);
-    card.classList.add(`skill-${SKILLS.includes(event.skill) ? event.skill : "other"}`);
+    const { card, head, text, rows } = this.step(event.step);
+    card.classList.add(skillClass(event.skill));
     head.firstChild.textContent = event.skill;
     head.append(make("span", percent(event.probability)), make("span", `by the ${event.decided_by}`, "facts"));
     if (event.abstained) head.append(make("span", "abstained", "facts"));
-    const rows = make("div", "", "routes");
-    rows.role = "group";
-    rows.setAttribute("aria-label", "How likely each skill was");
-    for (const [name, share] of [[event.skill, event.probability], ...event.runners_up]) {
-      const bar = make("meter");
-      bar.max = 1;
-      bar.value = share;
-      bar.setAttribute("aria-label", `${name} ${percent(share)}`);
-      rows.append(make("span", name), bar, make("span", percent(share)));
+    if (event.routed && event.routed !== event.skill) head.append(make("span", `the router: ${event.routed}`, "facts"));
+    const byScreen = event.decided_by === "screen";
+    const shares = byScreen ? [] : [[event.skill, event.probability], ...event.runners_up];
+    const first = shares.find(([name]) => name !== "none");
+    for (const each of shares) {
+      rows.append(...shareBar(...each, each[0] === "none" ? null : event.threshold, each === first ? "taken from" : ""));
     }
-    card.insertBefore(rows, text);
-    if (event.masked.length) card.insertBefore(make("p", `masked: ${event.masked.join(", ")}`, "facts"), text);
     if (this.screen) {
-      const { probability, threshold, positive } = this.screen;
-      const said = `screen ${percent(probability)}, asks from ${percent(threshold)}`;
-      card.insertBefore(make("p", said, positive ? "refused facts" : "facts"), text);
+      rows.append(...shareBar("unsafe", this.screen.probability, this.screen.threshold, "safety is asked from"));
       this.screen = null;
     }
+    card.insertBefore(rows, text);
+    if (event.masked.length) this.note(event.step, `masked: ${event.masked.join(", ")}`);
+  }
+
+  note(step, said) {
+    const { card, text } = this.step(step);
+    card.insertBefore(make("p", said, "facts"), text);
+  }
+
+  Gated({ gate }) {
+    if (["passed", "safe"].includes(gate.outcome)) return;
+    this.note(gate.step, `the gate of the ${gate.place}${gate.tool && ` of ${gate.tool}`}: ${gate.outcome}`);
+  }
+
+  ToolsLimited(event) {
+    this.note(event.step, `the guard leaves these tools: ${event.tools.join(", ") || "none"}`);
+  }
+
+  Compacted({ compaction }) {
+    this.parent.append(make("p", `the transcript was made shorter, from ${compaction.before} tokens to ${compaction.after}`, "facts"));
+  }
+
+  HookFailed(event) {
+    this.parent.append(make("p", `the hook ${event.hook} failed: ${event.error}`, "error"));
   }
 
   TokenGenerated(event) {
@@ -163,21 +211,29 @@ class RunView {
   }
 
   call(step, id, name, given) {
-    const result = make("pre", "…");
-    const left = make("div", "", "", make("strong", name), make("pre", shown(given)));
-    const schema = schemas.get(`${this.agent}/${name}`);
-    if (schema) left.append(make("details", "", "facts", make("summary", "schema"), make("pre", shown(schema))));
-    this.step(step).card.append(make("div", "", "call", left, result));
+    const [facts, result] = [make("p", "running", "facts"), make("pre", "…")];
+    const { card } = this.step(step);
+    const box = make("div", "", "call", make("div", "", "", make("strong", name), make("pre", shown(given))));
+    const schema = this.schemaOf(name);
+    if (schema) {
+      const opened = make("details", "", "facts", make("summary", "schema"), scrolled(shown(schema), `Schema of ${name}`));
+      opened.open = !card.querySelector(".call details"); // the step's first: often all calls are of one tool
+      box.append(opened);
+    }
+    box.append(facts, result);
+    card.append(box);
     this.calls.set(id, result);
     return result;
   }
 
   ToolCallFinished(event) {
-    const { id, name, result, error, ms } = event.call;
+    const { id, name, result, error, ms, approval, wanted, repeated, left_out: hidden } = event.call;
     const place = this.calls.get(id) || this.call(event.step, id, name, event.call.arguments);
     place.textContent = error === null ? shown(result) : `error: ${error}`;
     if (error !== null) place.classList.add("error");
-    place.parentElement.append(make("p", `${ms.toFixed(0)} ms`, "facts"));
+    const facts = ["result", `${ms.toFixed(1)} ms`, approval, wanted && `the model wrote ${JSON.stringify(wanted)}`];
+    facts.push(repeated && "asked before: the same result", hidden && `${hidden} tokens not shown to the model`);
+    place.previousSibling.textContent = facts.filter(Boolean).join(" · ");
   }
 
   ApprovalRequested(event) {
@@ -190,18 +246,32 @@ class RunView {
 
   StepFinished(event) {
     const { step } = event;
-    const { card, text } = this.step(step.index);
+    const { card, text, rows } = this.step(step.index);
     if (step.text && text.hidden) this.write(step.index, step.text, step.tokens.spans);
-    const phases = Object.entries(step.ms).map(([name, ms]) => `${name} ${ms.toFixed(1)} ms`);
-    const { generated, forced, prefilled, reused } = step.tokens;
-    const counted = `${generated} tokens, ${forced} of them forced; ${prefilled} read, ${reused} known`;
-    card.append(make("p", `${step.outcome}${step.kept ? "" : ", dropped"} · ${counted} · ${phases.join(", ")}`, "facts"));
+    const { weighed, tokens } = step;
+    if (weighed) rows.append(...shareBar(weighed.opening.replace("_", " "), weighed.probability, weighed.threshold, "taken from"));
+    const { first_token: first, ...ms } = step.ms;
+    const phases = Object.entries(ms).filter(([, took]) => took >= 0.05).sort((one, other) => other[1] - one[1]);
+    const bar = make("div", "", "phases");
+    for (const [name, took] of phases) {
+      const part = make("span");
+      part.title = name;
+      part.style.flexGrow = took;
+      bar.append(part);
+    }
+    const counted = `${tokens.generated} tokens, ${tokens.forced} of them forced · ${tokens.prefilled} read, ${tokens.reused} reused`;
+    card.append(make("p", `${step.outcome}${step.kept ? "" : ", dropped"} · ${counted}`, "facts"), bar);
+    const times = phases.map(([name, took]) => `${name} ${took.toFixed(1)} ms`);
+    if (first) times.push(`first token after ${first.toFixed(1)} ms`);
+    card.append(make("p", times.join(" · "), "facts"));
     if (step.error) card.append(make("p", step.error, "error"));
   }
 
   RunFinished(event) {
     const { result } = event;
-    if (result.stop_reason === "approval") {
+    if (result.stop_reason === "approval" && !this.agent) {
+      this.parent.append(make("p", `${this.waiting.map((call) => call.name).join(", ")}: approval was awaited`, "facts"));
+    } else if (result.stop_reason === "approval") {
       this.parent.append((this.form = this.approval(event.run_id, this.waiting)));
       return;
     }
@@ -323,15 +393,17 @@ function stop() {
 
 let runs = [];
 let marked = []; // ids of the runs that are compared
+const opened = new Map(); // traces that were opened from files, as runs of the list
 
 async function listRuns() {
   ({ runs } = await (await api("/v1/runs")).json());
+  for (const run of runs) run.started = new Date(1000 * run.started);
   showRuns();
 }
 
 function showRuns() {
   const wanted = $("search").value.toLowerCase();
-  const items = runs.filter((run) => `${run.prompt} ${run.skills.join(" ")} ${run.state}`.toLowerCase().includes(wanted)).map((run) => {
+  const items = [...opened.values(), ...runs].filter((run) => `${run.prompt} ${run.skills.join(" ")} ${run.state}`.toLowerCase().includes(wanted)).map((run) => {
     const mark = make("input");
     mark.type = "checkbox";
     mark.value = run.id;
@@ -343,48 +415,119 @@ function showRuns() {
       openRuns(marked);
     });
     const open = make("button", run.prompt, "prompt");
-    open.addEventListener("click", () => openRuns([run.id]));
+    open.addEventListener("click", async () => {
+      await openRuns([run.id]);
+      $("run-view").focus();
+    });
     const took = run.ms === null ? run.state : `${run.stop_reason}, ${run.ms.toFixed(0)} ms`;
-    return make("li", "", "", mark, open, make("span", run.skills.join(" → "), "facts"), make("span", took, "facts"));
+    const facts = [run.agent || run.file, run.skills.join(" → "), took, run.started.toLocaleString()];
+    return make("li", "", "", mark, open, ...facts.map((fact) => make("span", fact, "facts")));
   });
-  $("run-list").replaceChildren(...(items.length ? items : [make("li", runs.length ? "no run is like it" : "no runs yet", "facts")]));
+  $("run-list").replaceChildren(...(items.length ? items : [make("li", wanted ? "no run is like it" : "no runs yet", "facts")]));
 }
 
 async function openRuns(ids) {
   try {
-    const found = await Promise.all(ids.map(async (id) => (await api(`/v1/runs/${encodeURIComponent(id)}`)).json()));
-    $("run-view").replaceChildren(...found.map((run) => column(run.prompt, run.agent, run.events)));
+    const found = await Promise.all(ids.map(async (id) => opened.get(id) || (await api(`/v1/runs/${encodeURIComponent(id)}`)).json()));
+    $("run-view").replaceChildren(...(found.length === 2 ? [differences(...found)] : []), ...found.map(column));
   } catch (error) {
     $("run-view").replaceChildren(make("p", error.message, "error"));
   }
 }
 
-function column(prompt, agent, events) {
+function column({ prompt, agent, events, schemaOf }) {
   const place = make("div", "", "", make("div", prompt, "said"));
-  const view = new RunView(place, agent);
+  const view = new RunView(place, agent, schemaOf);
   events.forEach((event) => view.show(event));
   return place;
 }
 
-async function openFile(event) {
-  const [file] = event.target.files;
-  if (!file) return;
-  try {
-    const trace = JSON.parse(await file.text());
-    const place = column(trace.prompt || file.name, "", []);
-    const view = new RunView(place, "");
-    for (const step of trace.steps) {
-      const screened = trace.events.find((each) => each.type === "Screened" && each.step === step.index);
-      if (screened) view.Screened(screened.data);
-      view.Routed({ ...step, ...step.route, step: step.index });
-      for (const call of step.calls) view.ToolCallFinished({ step: step.index, call });
-      view.StepFinished({ step });
+const told = (call) => `${call.name} ${JSON.stringify(call.arguments)} → ${call.error ?? JSON.stringify(call.result)}`;
+const COMPARED = {
+  skill: (step) => `${step.skill}, by the ${step.decided_by}`,
+  outcome: (step) => step.outcome + (step.error && `: ${step.error}`),
+  text: (step) => step.text,
+  calls: (step) => step.calls.map(told).join("\n"),
+};
+const MEASURED = {
+  tokens: ({ tokens }) => `${tokens.generated} written, ${tokens.prefilled} read, ${tokens.reused} reused`,
+  time: ({ ms }) => `${Object.entries(ms).reduce((sum, [name, took]) => sum + (name === "first_token" ? 0 : took), 0).toFixed(1)} ms`,
+};
+
+// What two runs did differently, step by step; tokens and times are set side by side.
+function differences(...found) {
+  const table = tableOf("", ["where", "what", "first run", "second run"]);
+  const steps = found.map(({ events }) => events.filter((event) => event.type === "StepFinished").map((event) => event.step));
+  const ends = found.map(({ events }) => events.findLast((event) => event.type === "RunFinished")?.result);
+  let count = 0;
+  const row = (where, what, texts, measured) => {
+    if (texts[0] === texts[1]) return;
+    count += !measured;
+    const cells = [where, what, ...texts].map((text) => make("td", text));
+    table.append(make("tr", "", measured ? "facts" : "differs", ...cells));
+  };
+  row("request", "prompt", found.map((run) => run.prompt));
+  for (let at = 0; at < Math.max(...steps.map((each) => each.length)); at += 1) {
+    for (const [what, read] of [...Object.entries(COMPARED), ...Object.entries(MEASURED)]) {
+      row(`step ${at + 1}`, what, steps.map((each) => (each[at] ? read(each[at]) : "(no such step)")), what in MEASURED);
     }
-    if (trace.end) place.append(make("div", trace.end.output, "answer"));
-    $("run-view").replaceChildren(place);
-  } catch (error) {
-    $("run-view").replaceChildren(make("p", `${file.name} is no trace: ${error.message}`, "error"));
   }
+  row("end", "stop reason", ends.map((end) => end?.stop_reason || "(no end)"));
+  row("end", "answer", ends.map((end) => end?.output || ""));
+  table.caption.textContent = count ? `${count} ${count === 1 ? "difference" : "differences"}` : "The two runs did the same";
+  const place = make("div", "", "scroll comparison", table);
+  place.tabIndex = 0;
+  place.role = "region";
+  place.setAttribute("aria-label", "Comparison");
+  return place;
+}
+
+// A trace as a run of the list, its steps and events as the events that a stream would have.
+function runOfTrace(trace, file) {
+  if (!/^loraloop\.trace\/[12]$/.test(trace.schema)) throw new Error(`its schema is ${JSON.stringify(trace.schema)}`);
+  const { prompt, steps, end, tools, passages } = trace;
+  const events = [];
+  for (const step of steps) {
+    const types = ["Screened", "Gated", "ToolsLimited"];
+    const noted = trace.events.filter((each) => each.step === step.index && types.includes(each.type));
+    events.push(...noted.map(({ type, data }) => ({ ...data, type, step: step.index })));
+    events.push({ ...step, ...step.route, type: "Routed", step: step.index });
+    events.push(...step.calls.map((call) => ({ type: "ToolCallFinished", step: step.index, call })));
+    events.push({ type: "StepFinished", step });
+  }
+  if (end) {
+    const asked = trace.events.findLast((each) => each.type === "ApprovalRequested");
+    if (asked) events.push({ type: "ApprovalRequested", calls: asked.data.calls.map((name) => ({ name })) });
+    if (end.category) events.push({ type: "Refused", category: end.category });
+    const cited = passages.filter((passage) => end.citations.includes(passage.id));
+    events.push({ type: "RunFinished", result: { ...end, steps, cited } });
+  } else events.push({ type: "RunFailed", error: { message: trace.error } });
+  const skills = steps.map((step) => step.skill);
+  const schemaOf = (tool) => tools.find((each) => each.name === tool)?.parameters;
+  const started = new Date(trace.started);
+  const state = end ? "finished" : "failed";
+  return { id: `file:${trace.run_id}:${file}`, file, agent: "", prompt: prompt || file, skills, state, started, events, schemaOf, stop_reason: end?.stop_reason, ms: end ? end.ms : null };
+}
+
+async function openFiles(event) {
+  const files = [...event.target.files];
+  const problems = [];
+  marked = [];
+  for (const file of files) {
+    try {
+      const run = runOfTrace(JSON.parse(await file.text()), file.name);
+      column(run); // so that one that cannot be shown is not in the list
+      opened.set(run.id, run);
+      marked = [...marked.slice(-1), run.id];
+    } catch (error) {
+      problems.push(make("p", `${file.name} is no trace: ${error.message}`, "error"));
+    }
+  }
+  event.target.value = "";
+  if (!files.length) return;
+  showRuns();
+  await openRuns(marked);
+  $("run-view").prepend(...problems);
 }
 
 // ---- skills and load -----------------------------------------------------------------------------------------------
@@ -396,20 +539,29 @@ function tableOf(caption, names) {
     cell.scope = "col";
     head.append(cell);
   }
-  return make("table", "", "", make("caption", caption), head);
+  return make("table", "", "", make("caption", caption), make("thead", "", "", head));
+}
+
+function scoresOf({ scores, ...card }) {
+  const table = tableOf("", ["measured", "base", "skill", "n"]);
+  for (const [name, score] of Object.entries(scores || {})) {
+    if (typeof score?.skill !== "number") continue;
+    table.append(make("tr", "", "", ...[name, score.base, score.skill, score.n].map((value) => make("td", String(value ?? "")))));
+  }
+  const count = table.rows.length - 1;
+  const inside = (name, shownInside) => make("details", "", "facts", make("summary", name), shownInside);
+  const rest = inside("card", scrolled(shown(card), `Card of ${card.name}`));
+  return make("td", "", "", ...(count ? [inside(`${count} scores`, table)] : []), rest);
 }
 
 async function listSkills() {
   const { base, skills } = await (await api("/v1/skills")).json();
-  const table = tableOf(`Skills on the base ${base}`, ["skill", "writes", "method", "rank", "where", "what it is for", "scores"]);
+  const table = tableOf(`Skills on the base ${base}`, ["skill", "writes", "method", "rank", "where", "what it is for", "scores and card"]);
   for (const card of skills) {
-    const row = make("tr");
-    const name = make("td", card.name, `skill-${SKILLS.includes(card.name) ? card.name : "other"}`);
-    const scores = make("details", "", "", make("summary", "show"), make("pre", shown(card.scores || {})));
+    const name = make("td", "", "", make("span", card.name, `name ${skillClass(card.name)}`));
     const where = card.slot === null ? card.tier : `slot ${card.slot}`;
-    row.append(name, make("td", card.contract), make("td", card.method), make("td", String(card.rank)));
-    row.append(make("td", where), make("td", card.description), make("td", "", "", scores));
-    table.append(row);
+    const cells = [card.contract, card.method, String(card.rank), where, card.description].map((text) => make("td", text));
+    table.append(make("tr", "", "", name, ...cells, scoresOf(card)));
   }
   $("skill-list").replaceChildren(table);
 }
@@ -431,7 +583,6 @@ async function listLoad() {
   const rows = forwards ? (scheduler.rows - before.rows) / forwards : 0;
   before = scheduler;
   const read = tokens.read + tokens.cached;
-  const megabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MB`;
   const caches = { "past transcripts": memory.trunks, "shared beginnings": memory.prefixes, "full contexts": memory.contexts };
   const kept = Object.entries(caches).flatMap(([name, { positions, limit, bytes }]) =>
     bar(name, positions, limit, `${positions} of ${limit} positions, ${megabytes(bytes)}`));
@@ -439,15 +590,17 @@ async function listLoad() {
     ...bar("running", load.running, load.concurrency, `${load.running} of ${load.concurrency} requests`),
     ...bar("waiting", load.waiting, load.queue, `${load.waiting} of ${load.queue} requests`),
     ...bar("batch", rows, load.concurrency, `${rows.toFixed(1)} rows in a forward, ${forwards} forwards since the last look`),
-    ...bar("prefix hits", tokens.cached, read || 1, `${percent(read ? tokens.cached / read : 0)} of ${read} tokens were known`),
+    ...bar("prefix hits", tokens.cached, read || 1, `${percent(read ? tokens.cached / read : 0)} of ${read} tokens were reused`),
     ...kept,
-    make("dt", "skills in slots"),
+    ...bar("skills in slots", memory.bank.device_used, memory.bank.device, `${megabytes(memory.bank.device_used)} of ${megabytes(memory.bank.device)}`),
+    ...bar("grammars", memory.grammars, memory.grammars_limit, `${memory.grammars} of ${memory.grammars_limit} compiled`),
+    make("dt", "slots"),
     make("dd", Object.entries(load.skills).map(([name, slot]) => `${name} in ${slot}`).join(", ") || "none"),
   );
   const table = tableOf(`${load.runs.length} agents at work`, ["agent", "skill", "steps", "seconds", "what was asked"]);
   for (const run of load.runs) {
     const skill = run.skills.at(-1) || "none";
-    const name = make("td", "", "", make("span", skill, `name skill-${SKILLS.includes(skill) ? skill : "other"}`));
+    const name = make("td", "", "", make("span", skill, `name ${skillClass(skill)}`));
     const cells = [run.skills.length, run.seconds.toFixed(1), run.prompt || "somebody else's"];
     table.append(make("tr", "", "", make("td", run.agent), name, ...cells.map((cell) => make("td", String(cell)))));
   }
@@ -489,7 +642,7 @@ async function begin() {
     $("log").replaceChildren();
   });
   $("search").addEventListener("input", showRuns);
-  $("file").addEventListener("change", openFile);
+  $("file").addEventListener("change", openFiles);
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") stop();
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && event.target === $("input")) $("ask").requestSubmit();
@@ -497,7 +650,13 @@ async function begin() {
   window.addEventListener("hashchange", view);
   view();
   const { agents } = await (await api("/v1/agents")).json();
-  $("agent").replaceChildren(...agents.map((agent) => new Option(agent.name, agent.name)));
+  $("agent").replaceChildren(...agents.map((agent) => new Option(agent.name === "assistant" ? "assistant (auto)" : agent.name, agent.name)));
+  const describe = () => {
+    const { description, tools } = agents.find((agent) => agent.name === $("agent").value) || agents[0];
+    $("agent-about").textContent = [description, `Tools: ${tools.map((tool) => tool.name).join(", ") || "none"}.`].filter(Boolean).join(". ");
+  };
+  $("agent").addEventListener("change", describe);
+  if (agents.length) describe();
   for (const agent of agents) for (const tool of agent.tools) schemas.set(`${agent.name}/${tool.name}`, tool.parameters);
   const { skills } = await (await api("/v1/skills")).json();
   for (const { name } of [...skills, { name: "none" }]) $("skill").append(new Option(name, name));
