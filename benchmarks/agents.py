@@ -40,6 +40,7 @@ from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as loraloop sets it, which is imported after torch here
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import agents_peers

@@ -20,15 +20,17 @@ from loraloop.kernels.cpu.memory import block
 LANES = 16  # positions that stand together
 PAGE = 128  # positions of a page; csrc/attention.h says the same
 _SLAB = 8  # pages that are allocated together, so that huge pages serve them
-_SPARE = 16  # free pages that are kept for reuse
 
 
 class PagePool:
     """Where the caches of one decoder get their pages from. Thread-safe.
 
     Attributes:
+        SPARE: Free pages that are kept for reuse.
         bytes: Of one page.
     """
+
+    SPARE = 16
 
     def __init__(self, layers: int, kv_heads: int, head_dim: int) -> None:
         self.layers, self.kv_heads, self.head_dim = layers, kv_heads, head_dim
@@ -56,8 +58,8 @@ class PagePool:
             return Page(self, self._fresh.pop())
 
     def give_back(self, data: Tensor) -> None:
-        """Takes the memory of a page that nobody holds."""
-        if len(self._used) < _SPARE:
+        """Takes the memory of a page that nobody holds, also while the interpreter ends and modules are empty."""
+        if len(self._used) < self.SPARE:
             self._used.append(data)
 
 

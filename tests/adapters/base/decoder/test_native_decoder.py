@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -240,6 +242,19 @@ def test_pages_are_used_again_and_are_clean_then(pair: Pair) -> None:
     again = decoder.new_cache(512)
     assert len(places & {page.data.data_ptr() for page in again.pages}) >= 3
     assert all(not page.data.any() for page in again.pages)
+
+
+def test_a_cache_that_lives_as_long_as_the_program_ends_in_silence() -> None:
+    code = """
+import torch
+from loraloop.adapters.base import Base, Row
+import loraloop
+base = Base.load("smollm2-135m")
+cache = base.new_cache()
+base.forward([Row([5] * 300, cache)])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stderr == ""
 
 
 def test_what_a_forward_holds_of_a_slot_does_not_change(pair: Pair) -> None:
