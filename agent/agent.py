@@ -25,7 +25,7 @@ from loraloop.agent.output_type import OutputType
 from loraloop.agent.policy import Policy
 from loraloop.agent.result import RunResult, T
 from loraloop.agent.retrieval.index import Changes, Given, PassageIndex
-from loraloop.agent.retrieval.retriever import Retriever, find_passages
+from loraloop.agent.retrieval.retriever import Retriever, with_found
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.sandbox.sandbox import Sandbox
 from loraloop.agent.sessions.runs import after_approval, as_sessions, in_session
@@ -259,7 +259,7 @@ class Agent(Generic[T, D]):
             SessionError: the session cannot be read or written, or has a run to resume first.
             SessionBusyError: another runner has the session.
         """
-        return self._start(prompt, output_type, **options).finish()
+        return self._starter(prompt, output_type, **options)().finish()
 
     def run_batch(
         self,
@@ -283,7 +283,7 @@ class Agent(Generic[T, D]):
         running: set[Run] = set()
 
         def one(given: dict[str, Any]) -> RunResult[T]:
-            running.add(run := self._start(**given))
+            running.add(run := self._starter(**given)())
             try:
                 return run.finish()
             finally:
@@ -305,7 +305,7 @@ class Agent(Generic[T, D]):
     async def run(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options[D]]) -> RunResult[Any]: ...
     async def run(self, prompt: str = "", *, output_type: Any = None, **options: Unpack[Options[D]]) -> RunResult[Any]:
         """`run_sync` in a thread; async tools are awaited on the caller's loop. Cancelling it cancels the run."""
-        run = self._start(prompt, output_type, asyncio.get_running_loop(), **options)
+        run = RunStream[Any](self._starter(prompt, output_type, asyncio.get_running_loop(), **options))
         return await awaited(run.finish, run.cancel)
 
     @overload
@@ -318,7 +318,7 @@ class Agent(Generic[T, D]):
     def stream(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options[D]]) -> RunStream[Any]: ...
     def stream(self, prompt: str = "", *, output_type: Any = None, **options: Unpack[Options[D]]) -> RunStream[Any]:
         """The same, event by event: iterate it with `for`, or with `async for` inside a loop."""
-        return RunStream(self._start(prompt, output_type, running_loop(), **options))
+        return RunStream(self._starter(prompt, output_type, running_loop(), **options))
 
     @overload
     def iter(
@@ -330,7 +330,7 @@ class Agent(Generic[T, D]):
     def iter(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options[D]]) -> RunSteps[Any]: ...
     def iter(self, prompt: str = "", *, output_type: Any = None, **options: Unpack[Options[D]]) -> RunSteps[Any]:
         """The same, step by step: each decision is looked at before it runs, and may be changed; see `Pending`."""
-        return RunSteps(self._start(prompt, output_type, running_loop(), **options))
+        return RunSteps(self._starter(prompt, output_type, running_loop(), **options))
 
     @overload
     def resume_sync(
@@ -395,7 +395,8 @@ class Agent(Generic[T, D]):
         self, pending: Checkpoint, decisions: Decisions, *, output_type: Any = None, **given: Unpack[ResumeOptions[D]]
     ) -> RunStream[Any]:
         """The same, event by event, as `stream`."""
-        return RunStream(self._resume(pending, decisions, output_type, running_loop(), **given))
+        run = self._resume(pending, decisions, output_type, running_loop(), **given)
+        return RunStream(lambda: run)
 
     @overload
     def resume_iter(
@@ -409,22 +410,29 @@ class Agent(Generic[T, D]):
         self, pending: Checkpoint, decisions: Decisions, *, output_type: Any = None, **given: Unpack[ResumeOptions[D]]
     ) -> RunSteps[Any]:
         """The same, step by step, as `iter`; the step that waited is none of them."""
-        return RunSteps(self._resume(pending, decisions, output_type, running_loop(), **given))
+        run = self._resume(pending, decisions, output_type, running_loop(), **given)
+        return RunSteps(lambda: run)
 
-    def _start(
+    def _starter(
         self,
         prompt: str = "",
         output_type: Any = None,
         loop: asyncio.AbstractEventLoop | None = None,
         **options: Unpack[Options[Any]],
-    ) -> Run:
+    ) -> Callable[[], Run]:
+        """Checks what a run is asked to do. What is returned gives the run, after it has asked the retriever."""
         for name in options.keys() - Options.__annotations__.keys():
             raise unknown("option of a run", name, ("prompt", "output_type", *Options.__annotations__))
         journal, prompt, given = in_session(
             self.sessions, self._architecture, prompt, {**options, "output_type": output_type}
         )
         job = self.job(prompt, journal=journal, **given)
-        return Run(self.runtime, job, checkpoint=journal.interrupted, journal=journal, hooks=self.hooks, loop=loop)
+        new = partial(Run, self.runtime, checkpoint=journal.interrupted, journal=journal, hooks=self.hooks, loop=loop)
+        retriever = self.retriever if given.get("passages") is None else None
+        if retriever is not None:
+            return lambda: new(with_found(self.runtime, retriever, job))
+        run = new(job)
+        return lambda: run
 
     def job(
         self,
@@ -440,14 +448,10 @@ class Agent(Generic[T, D]):
         deps: Any = None,
         guard: Guard | None = None,
     ) -> Job:
-        """What a run with these options is asked to do; see `run_sync` for them and for what is raised."""
+        """What a run with these options is asked to do, without what a retriever finds; see `run_sync` for them."""
         guard = self._guarded(guard or self.guard)
         check_deps(deps, self.deps_type, self.tools)
-        retriever = self.retriever if passages is None else None
-        if retriever is None:
-            given = as_passages(passages or ())
-        else:
-            given = find_passages(self.runtime, retriever, prompt, self.limits.passages)
+        given = as_passages(passages or ())
         check_kind("policy", policy, Policy)
         policy = policy or self.policy
         if tool_choice is not None:
@@ -456,7 +460,7 @@ class Agent(Generic[T, D]):
             policy = replace(policy, skills=(skill, *policy.skills))
         self._check(policy)
         for choice in policy.choices[:1]:
-            self._check_fit(choice, retriever is not None or bool(given))
+            self._check_fit(choice, bool(given) or (passages is None and self.retriever is not None))
         begun = () if journal.interrupted else request(prompt, given, messages, self._system, guard.trust_passages)
         asked = {"messages": begun, "passages": given, "deps": deps, "guard": guard}
         return self._job(prompt=prompt, policy=policy, output_type=output_type, **asked)

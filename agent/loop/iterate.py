@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from typing import Generic, Self
 
 from loraloop.agent.events import Event, Planned
@@ -20,12 +20,23 @@ class RunReader(Generic[T]):
     As a context manager, sync or async, it stops the run and gives its memory back where the loop is left early.
 
     Args:
-        run: A run whose events nobody has read.
+        start: Gives the run. Called by whoever reads the first event, in the thread that reads it.
     """
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._events = run.events()
+    _stepwise = False
+
+    def __init__(self, start: Callable[[], Run]) -> None:
+        self._start = start
+        self._run: Run | None = None
+        self._cancelled = False
+        self._events = self._read()
+
+    def _read(self) -> Generator[Event, None, None]:
+        self._run = run = self._start()
+        run.stepwise = self._stepwise
+        if self._cancelled:
+            run.cancel()
+        yield from run.events()
 
     @property
     def result(self) -> RunResult[T]:
@@ -34,13 +45,25 @@ class RunReader(Generic[T]):
         Raises:
             InputError: while the run is not over.
         """
-        if self._run.result is None:
+        if self._run is None or self._run.result is None:
             raise InputError("the run is not over: go on to its end first")
         return self._run.result
 
+    def cancel(self) -> None:
+        """Ends the run at its next token; the events still come to their end."""
+        self._cancelled = True
+        if self._run is not None:
+            self._run.cancel()
+
+    def finish(self) -> RunResult[T]:
+        """Runs the rest without looking at it."""
+        for _ in self._events:
+            pass
+        return self.result
+
     def close(self) -> None:
         """Stops without a result."""
-        self._run.cancel()
+        self.cancel()
         self._events.close()
 
     def __enter__(self) -> Self:
@@ -59,17 +82,13 @@ class RunReader(Generic[T]):
 class RunStream(RunReader[T]):
     """The events of one run, for `for` or `async for`."""
 
-    def cancel(self) -> None:
-        """Ends the run at its next token; the events still come to their end."""
-        self._run.cancel()
-
     def __iter__(self) -> Iterator[Event]:
         return self._events
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         while True:
             try:
-                event = await awaited(lambda: next(self._events, None), self._run.cancel)
+                event = await awaited(lambda: next(self._events, None), self.cancel)
             except asyncio.CancelledError:
                 self._events.close()  # its slot and its memory are free now, and not when this is collected
                 raise
@@ -85,27 +104,20 @@ class RunSteps(RunReader[T]):
         happened: The events since the last pending step.
     """
 
-    def __init__(self, run: Run) -> None:
-        run.stepwise = True
-        super().__init__(run)
+    _stepwise = True
+
+    def __init__(self, start: Callable[[], Run]) -> None:
+        super().__init__(start)
         self.happened: tuple[Event, ...] = ()
 
     def stop(self) -> RunResult[T]:
         """Ends the run before the pending step, and gives what there is."""
-        if self._run.pending is None:
-            self._next()
-        if self._run.pending is not None:
-            self._run.pending.stop()
+        if (pending := self._pending or self._next()) is not None:
+            pending.stop()
         return self.finish()
 
-    def finish(self) -> RunResult[T]:
-        """Runs the rest without looking at it."""
-        for _ in self._events:
-            pass
-        return self.result
-
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None and self._run.pending is not None and self._run.pending.stopped:
+        if kind is None and self._pending is not None and self._pending.stopped:
             self.finish()
         else:
             self.close()
@@ -116,17 +128,21 @@ class RunSteps(RunReader[T]):
 
     async def __aiter__(self) -> AsyncIterator[Pending]:
         while True:
-            pending = await awaited(self._next, self._run.cancel)
+            pending = await awaited(self._next, self.cancel)
             if pending is None:
                 return
             yield pending
+
+    @property
+    def _pending(self) -> Pending | None:
+        return None if self._run is None else self._run.pending
 
     def _next(self) -> Pending | None:
         happened, pending = list[Event](), None
         for event in self._events:
             happened.append(event)
             if isinstance(event, Planned):
-                pending = self._run.pending
+                pending = self._pending
                 break
         self.happened = tuple(happened)
         return pending

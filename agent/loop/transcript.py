@@ -84,6 +84,12 @@ def passage_spans(content: str, passages: Sequence[Passage], trusted: bool) -> t
     return tuple(spans)
 
 
+def user_message(prompt: str, passages: Sequence[Passage], trusted: bool) -> Message:
+    """What the user says, with its passages, which may be followed where they are trusted."""
+    content = user_content(prompt, passages)
+    return Message("user", content, Origin("user", passages=passage_spans(content, passages, trusted)))
+
+
 def words_of(message: Message) -> str:
     """What somebody said in a message: no passages, and no note of what was left out before it."""
     if message.role != "user":
@@ -115,9 +121,7 @@ def request(
     if system:
         messages.insert(0, Message("system", system, Origin("system")))
     if prompt.strip():
-        content = user_content(prompt, passages)
-        spans = passage_spans(content, passages, trust_passages)
-        messages.append(Message("user", content, Origin("user", passages=spans)))
+        messages.append(user_message(prompt, passages, trust_passages))
     elif not messages or messages[-1].role != "tool":
         raise InputError("the prompt is empty: say what the agent should do")
     elif passages:

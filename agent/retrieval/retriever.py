@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import replace
 from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from loraloop.adapters.skill.contracts import Passage, user_content
-from loraloop.agent.loop.transcript import as_passages
+from loraloop.agent.loop.transcript import as_passages, user_message
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
+    from loraloop.agent.loop.job import Job
     from loraloop.agent.runtime import Runtime
 
 SHARE = 2
@@ -54,3 +56,12 @@ def find_passages(runtime: Runtime, retriever: Retriever, question: str, k: int)
     if size(len(passages)) <= most:
         return passages
     return passages[: bisect_right(range(1, len(passages)), most, key=size)]
+
+
+def with_found(runtime: Runtime, retriever: Retriever, job: Job) -> Job:
+    """The job of a run, with the passages that a retriever finds for its prompt; see `find_passages`."""
+    passages = find_passages(runtime, retriever, job.prompt, job.limits.passages)
+    if not passages:
+        return job
+    asked = user_message(job.prompt, passages, job.guard.trust_passages)
+    return replace(job, passages=passages, messages=(*job.messages[:-1], asked))

@@ -145,9 +145,7 @@ class Executor:
         state = self._state
         left = self._job.limits.left(index, state.spent.calls, state.spent.tokens, self.deadline)
         attempt = state.retries.get(tool.name, 0) + 1
-        return Context(
-            self._job.deps, self._run_id, index, attempt=attempt, left=left, cancelled=self._runner.cancelled
-        )
+        return Context(self._job.deps, self._run_id, index, attempt=attempt, left=left, signal=self._runner.cancelled)
 
     def _begin(self, index: int, number: int, due: _Due, running: RunningCalls, clock: Clock) -> Iterator[Event]:
         """Starts a call. Its event comes before anything of it happens."""

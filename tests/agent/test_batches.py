@@ -86,7 +86,7 @@ def test_an_interrupt_ends_the_runs_of_a_batch_too() -> None:
         os.kill(os.getpid(), signal.SIGINT)  # as Ctrl-C does
         for _ in range(1000):
             time.sleep(0.03)
-            if context.cancelled():
+            if context.cancelled:
                 break
         return "done"
 

@@ -86,7 +86,8 @@ class Order(BaseModel):
 
 def get_stock(context: Context[Shop], fruit: Literal["pears", "apples"]) -> int:
     """Get the stock."""
-    if context.cancelled() or context.left.calls == 0:
+    assert_type(context.cancelled, bool)
+    if context.cancelled or context.left.calls == 0:
         raise ToolRetry("later")
     assert_type(context.deps, Shop)
     assert_type((context.run_id, context.step, context.attempt), tuple[str, int, int])

@@ -38,7 +38,7 @@ class Context(Generic[D]):
         step: The step, from 0.
         attempt: Which try of this tool it is, from 1; above that after a `ToolRetry`.
         left: What the limits leave.
-        cancelled: Whether the run was cancelled; a tool that takes long may ask and return.
+        signal: Says whether the run was cancelled, whenever it is asked.
     """
 
     deps: D
@@ -46,7 +46,12 @@ class Context(Generic[D]):
     step: int = 0
     attempt: int = 1
     left: Left = Left()
-    cancelled: Callable[[], bool] = lambda: False
+    signal: Callable[[], bool] = lambda: False
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the run was cancelled by now; a tool that takes long may look at it and return."""
+        return self.signal()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -175,6 +177,40 @@ def test_given_passages_take_the_place_of_found_ones(
     for passages, held in ((None, True), ([], False), (["Other text."], False)):
         result = agent.run_sync("How tall is the tower?", passages=passages)
         assert (TOWER.text in str(result.messages)) is held
+
+
+def test_a_loop_goes_on_while_the_retriever_of_a_run_looks(bare: Runtime) -> None:
+    class Slow:
+        def retrieve(self, question: str, k: int) -> Sequence[Passage]:
+            assert asked.wait(5), "the loop stood still"
+            return [Passage("tower", TOWER.text)]
+
+    async def main(read: Callable[[], Awaitable[Any]]) -> None:
+        asked.clear()
+        asyncio.get_running_loop().call_later(0.05, asked.set)
+        await read()
+        assert asked.is_set()
+
+    async def stream() -> None:
+        async with agent.stream("How tall is the tower?") as events:
+            assert [event.type async for event in events][-1] == "RunFinished"
+        assert TOWER.text in str(events.result.messages)
+
+    async def steps() -> None:
+        async with agent.iter("How tall is the tower?") as pending:
+            assert [each.index async for each in pending]
+        assert TOWER.text in str(pending.result.messages)
+
+    async def left() -> None:
+        run = asyncio.create_task(agent.run("How tall is the tower?"))
+        await asyncio.sleep(0.02)
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+
+    asked, agent = threading.Event(), Agent(bare, retriever=Slow(), limits=Limits(step_tokens=4, max_steps=1))
+    for read in (lambda: agent.run("How tall is the tower?"), stream, steps, left):
+        asyncio.run(main(read))
 
 
 def test_documents_make_a_retriever(bare: Runtime, tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ def test_calls_without_an_end(store: Sessions, monkeypatch: pytest.MonkeyPatch) 
     ):
         session, tool = store.session(f"{policy} {repeatable}"), Tool.from_function(pay, idempotent=repeatable)
         made.clear()
-        run = agent_of(script, "Done.", tools=[tool])._start("Pay.", session=session)
+        run = agent_of(script, "Done.", tools=[tool])._starter("Pay.", session=session)()
         monkeypatch.setattr(run._journal, "ended", dying)
         with pytest.raises(Stop):
             list(run.events())

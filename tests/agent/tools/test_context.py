@@ -54,10 +54,25 @@ def test_a_tool_gets_the_runs_own(make_runtime: MakeRuntime) -> None:
     )
     first = seen[0]
     assert first.deps is shop and (first.run_id, first.step, first.attempt) == (result.run_id, 0, 1)
-    assert (first.left.steps, first.left.calls) == (4, 3) and not first.cancelled()
+    assert (first.left.steps, first.left.calls) == (4, 3) and first.cancelled is False
     assert first.left.tokens == 1000 - result.steps[0].tokens.generated
     assert first.left.seconds is not None and 0 < first.left.seconds < 500
     assert [context.attempt for context in seen[1:2]] in ([], [2])
+
+
+def test_a_tool_sees_that_its_run_was_cancelled(make_runtime: MakeRuntime) -> None:
+    seen: list[bool] = []
+
+    def act(context: Context[None], fruit: Literal["pear"]) -> None:
+        seen.append(context.cancelled)
+        stream.cancel()
+        seen.append(context.cancelled)
+
+    agent = Agent(make_runtime("tools"), [act], limits=Limits(step_tokens=60), policy=Policy(max_calls=1))
+    with agent.stream("go", tool_choice="required") as stream:
+        list(stream)
+    assert seen == [False, True] and stream.result.stop_reason == "cancelled"
+    assert Context(None, signal=lambda: True).cancelled and not Context(None).cancelled
 
 
 def test_deps_that_are_not_what_a_tool_says_are_refused(make_runtime: MakeRuntime) -> None:
