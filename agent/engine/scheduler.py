@@ -300,7 +300,7 @@ class Scheduler:
         try:
             if reason := work.sequence.claim.gone():
                 work.error = Interrupted(reason)
-        except Exception as error:  # of the caller's own question
+        except (Exception, SystemExit) as error:  # of the caller's own question
             work.error = error
         return work.error is not None
 

@@ -62,6 +62,7 @@ from loraloop.agent.policy import ALL
 from loraloop.agent.result import RunResult
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.skills.prefetch import RunAhead
+from loraloop.agent.skills.threads import exit_waits, until_exit
 from loraloop.agent.step import Decision, Step, StopReason, Tokens, Weighed
 from loraloop.agent.tools.approval import Approver
 from loraloop.agent.tools.calls import PYTHON, Approval, CallRecord
@@ -137,7 +138,7 @@ class Run:
         self._cancelled = Flag()
         self._value = self._value_of(self.state.ending)
         self._waits: Checkpoint | None = None
-        stopped = self._cancelled.is_set
+        self._stopped = stopped = until_exit(self._cancelled.is_set)
         self._grammars = StepGrammars(runtime, job)
         self._writer = Writer(self.id, runtime, job, self._grammars, stopped)
         self._writer.sampler.state = self.state.sampler
@@ -164,6 +165,7 @@ class Run:
         assert self.result is not None
         return self.result
 
+    @exit_waits
     def events(self) -> Generator[Event, None, None]:
         """Runs, and yields an event for everything that happens; the last event is `RunFinished`.
 
@@ -186,7 +188,7 @@ class Run:
             else open_trunk(self._runtime, self._job, self._journal, self._compactor)
         )
         self._trunk = opening.trunk
-        self._trunk.claim = Claim(self._job.limits.priority, self._deadline, self._cancelled.is_set)
+        self._trunk.claim = Claim(self._job.limits.priority, self._deadline, self._stopped)
         try:
             yield from self._begin(opening)
             while self.state.stop is None:

@@ -14,6 +14,7 @@ from loraloop.agent.engine.generate import Budget, Delta, Generated
 from loraloop.agent.engine.sampler import Sampler, Sampling, TwoWayChoice
 from loraloop.agent.engine.sequence import Claim
 from loraloop.agent.limits import check_number, check_probability
+from loraloop.agent.skills.threads import exit_waits, until_exit
 from loraloop.agent.step import Tokens
 from loraloop.tool_schemas.errors import LimitError, SchemaError
 
@@ -143,6 +144,7 @@ def write_greedily(
     return out
 
 
+@exit_waits
 def write_step(
     runtime: SkillRuntime,
     messages: Sequence[Message],
@@ -174,17 +176,18 @@ def write_step(
     """
     how, start, chat = how or HowWritten(), perf_counter(), runtime.base.chat
     deadline = None if how.timeout is None else monotonic() + how.timeout
+    cancelled = until_exit(how.cancelled)
     grammar = None if term is None else runtime.grammar(term)
     complete = chat.complete(messages)
     trunk = runtime.store.take(complete) or runtime.trunk()
-    trunk.claim = Claim(0, deadline, how.cancelled)
+    trunk.claim = Claim(0, deadline, cancelled)
     try:
         for message in complete[len(trunk.messages) :]:
             trunk.append(message, chat.message(message.role, message.content))
         with runtime.activate(skill) as active:
             branch = trunk.branch(active.author)
             try:
-                budget = Budget(min(how.max_tokens, _room(trunk, branch.left, runtime)), deadline, how.cancelled)
+                budget = Budget(min(how.max_tokens, _room(trunk, branch.left, runtime)), deadline, cancelled)
                 state, out = None if grammar is None else grammar.start(), Generated()
                 two_way = openings_of(runtime, skill, active.contract, how.threshold) if weigh else None
                 form = call_form_of(runtime, skill) if weigh else ""

@@ -1,22 +1,31 @@
-"""Threads for runs and steps: each has one of its own while it lasts, so that many share the base's forwards."""
+"""Threads for runs and steps: each has one of its own while it lasts, so that many share the base's forwards.
+
+The interpreter's end waits for daemon threads that compute. Python before 3.14 unwinds such a thread by force when it
+comes back from C++ or Rust, which answer that with an abort of the whole process.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
-from functools import cache
-from typing import Literal, TypeVar
+from functools import cache, wraps
+from typing import Literal, ParamSpec, TypeVar
 
 from loraloop.tool_schemas.errors import InputError
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 MOST = 256
 """Runs of one process that asyncio's callers may have at once."""
+PATIENCE = 30.0
+"""Seconds for which the interpreter's end waits at most: longer than a forward takes."""
 
 OnError = Literal["raise", "return"]
 
@@ -26,8 +35,80 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(MOST, thread_name_prefix="loraloop-run")
 
 
+class _Exit:
+    """Which threads the interpreter's end waits for, and whether it has come."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.computing: set[int] = set()
+        self.begun = False
+
+    @contextmanager
+    def waits(self) -> Iterator[None]:
+        """The end waits for what this thread does here. A daemon thread that comes after the end has begun stays."""
+        me = threading.get_ident()
+        with self.changed:
+            outermost = me not in self.computing
+            stays = outermost and self.reached()
+            self.computing.update([] if stays else [me])
+        if stays:
+            threading.Event().wait()
+        try:
+            yield
+        finally:
+            if outermost:
+                with self.changed:
+                    self.computing.discard(me)
+                    self.changed.notify_all()
+
+    def reached(self) -> bool:
+        """Whether this is a daemon thread and the interpreter ends."""
+        return self.begun and threading.current_thread().daemon
+
+    def begin(self) -> None:
+        """Waits until no other thread computes."""
+        with self.changed:
+            self.begun = True
+            self.changed.wait_for(lambda: self.computing <= {threading.get_ident()}, PATIENCE)
+
+
+_exit = _Exit()
+atexit.register(_exit.begin)
 if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
     os.register_at_fork(after_in_child=_pool.cache_clear)
+    os.register_at_fork(after_in_child=_exit.__init__)  # type: ignore[misc]  # as if it was new
+
+
+def exit_waits(function: Callable[P, Iterator[T]]) -> Callable[P, Generator[T, None, None]]:
+    """A generator function whose items the interpreter's end waits for, each until it is made."""
+
+    @wraps(function)
+    def items(*args: P.args, **given: P.kwargs) -> Generator[T, None, None]:
+        made = function(*args, **given)
+        try:
+            while True:
+                with _exit.waits():
+                    try:
+                        item = next(made)
+                    except StopIteration:
+                        return
+                yield item
+        finally:
+            with _exit.waits():
+                made.close()  # type: ignore[attr-defined]  # it is a generator
+
+    return items
+
+
+def until_exit(cancelled: Callable[[], bool] | None) -> Callable[[], bool]:
+    """The same question; asked by a daemon thread while the interpreter ends, it ends the thread by a SystemExit."""
+
+    def asked() -> bool:
+        if _exit.reached():
+            raise SystemExit
+        return cancelled is not None and cancelled()
+
+    return asked
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:

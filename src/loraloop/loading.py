@@ -6,7 +6,9 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from loraloop.tool_schemas.errors import InputError
 
@@ -15,6 +17,11 @@ if TYPE_CHECKING:
     from loraloop.adapters.skill.contracts import Passage
     from loraloop.adapters.skill.skill import Skill
     from loraloop.agent import PassageIndex, Runtime
+
+BaseName = Annotated[
+    str, typer.Option("--base", help="A name of `loraloop bases`, model folder, GGUF file, or hub id.")
+]
+SkillsFolder = Annotated[Path | None, typer.Option("--skills", help="Folder of `skills build`: skills and a router.")]
 
 
 def open_base(base: str, quantize: str | None = None, quiet: bool = False) -> Base:

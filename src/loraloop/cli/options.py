@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from loraloop.loading import forced_skills, open_runtime, read_documents
+from loraloop.loading import BaseName, SkillsFolder, forced_skills, open_runtime, read_documents
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,16 +21,10 @@ if TYPE_CHECKING:
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 Prompt = Annotated[str, typer.Argument(help="The request; `-` reads it from standard input.")]
-BaseName = Annotated[
-    str, typer.Option("--base", help="A name of `loraloop bases`, model folder, GGUF file, or hub id.")
-]
 Quantize = Annotated[str | None, typer.Option("--quantize", help="int4, int8, bf16, fp32 or nf4.")]
 PassageFile = Annotated[Path | None, typer.Option("--passages", help='JSON list of {"id", "text", "title"}.')]
 Instructions = Annotated[str, typer.Option("--instructions", help="The system message.")]
 Python = Annotated[bool, typer.Option("--python", help="Run the code that the agent writes, in a sandbox.")]
-
-
-SkillsFolder = Annotated[Path | None, typer.Option("--skills", help="Folder of `skills build`: skills and a router.")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from loraloop.cli.options import AsJson, BaseName, Quantize
+from loraloop.cli.options import AsJson, Quantize
+from loraloop.loading import BaseName
 from loraloop.render.console import console, print_json
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from loraloop.cli.options import AsJson, BaseName, Quantize, SkillsFolder, ToolSources, command
-from loraloop.loading import forced_skills, open_runtime
+from loraloop.cli.options import AsJson, Quantize, ToolSources, command
+from loraloop.loading import BaseName, SkillsFolder, forced_skills, open_runtime
 from loraloop.render.console import console, print_json, print_line
 from loraloop.tool_schemas.errors import InputError
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from loraloop.loading import open_base
+from loraloop.loading import BaseName, SkillsFolder, open_base
 from loraloop.render.console import console
 
 if TYPE_CHECKING:
@@ -22,10 +22,6 @@ DataPaths = Annotated[
     list[Path],
     typer.Option("--data", help="File of records, or the folder that holds tools/, code/ and retrieval/; repeatable."),
 ]
-BaseName = Annotated[
-    str, typer.Option("--base", help="A name of `loraloop bases`, model folder, GGUF file, or hub id.")
-]
-SkillsFolder = Annotated[Path | None, typer.Option("--skills", help="Folder of `skills build`: skills and a router.")]
 SkillFolder = Annotated[
     str | None, typer.Option("--skill", help="Folder of a skill, or none; by default the shipped one of the base.")
 ]
