@@ -27,7 +27,7 @@ def classify():
         runtime.skills.safety("Write a long story about a river.")
 
 waiting, runtime = threading.Event(), Runtime.load()
-agent = Agent(runtime, sessions=sys.argv[1], limits=Limits(step_tokens=400, run_tokens=400), python=False)
+agent = Agent(runtime, sessions=sys.argv[1], limits=Limits(step_tokens=400))
 tools = Agent(runtime, [wait], policy=Policy(max_calls=1), limits=Limits(tool_timeout=600))
 for work in (write, lambda: write(session="kept"), classify, lambda: tools.run_sync("Wait.", tool_choice="required")):
     threading.Thread(target=work, daemon=True).start()
