@@ -83,7 +83,7 @@ class GrammarCompiler:
         except (SchemaError, TypeError, ValueError, AttributeError, KeyError, RecursionError):
             plan = prepared(schema, term.on_unsupported)  # slow, so only where something is wrong: it says where
             matcher = self._matcher_of(plan.schema, term.bounds)
-        grammar = LlguidanceGrammar(vocabulary, matcher, True)
+        grammar = LlguidanceGrammar(vocabulary, matcher, True, term.bounds is not None)
         return CheckedGrammar(grammar, Checks(schema, plan), vocabulary) if plan.findings else grammar
 
     def _matcher_of(self, schema: dict[str, Any], bounds: Bounds | None) -> LLMatcher:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from llguidance import LLMatcher
     from numpy.typing import NDArray
 
+_DECIMALS = 20
+"""Digits after a number's point: more than any reader of JSON tells apart, and than anybody writes."""
+_LONG = re.compile(rb"(?:\A|[:,\[])-?[0-9]+\.[0-9]{%d,}\Z" % _DECIMALS)
 _EIGHT = np.dtype((np.void, 32))  # eight float32 values that are moved together
 
 
@@ -97,6 +101,11 @@ class Vocabulary:
         self.splitter = Splitter(self.tokenizer)
 
     @cached_property
+    def digits(self) -> torch.Tensor:
+        """The tokens that begin with a digit."""
+        return torch.tensor([token for token in range(self.size) if self.bytes_of(token)[:1].isdigit()])
+
+    @cached_property
     def closers(self) -> Closers:
         """The tokens that close values."""
         return Closers(self.tokenizer, self.splitter)
@@ -107,11 +116,19 @@ class Vocabulary:
 
 
 class LlguidanceGrammar:
-    """A compiled term."""
+    """A compiled term.
 
-    def __init__(self, vocabulary: Vocabulary, matcher: LLMatcher, json: bool) -> None:
+    Args:
+        vocabulary: The tokens.
+        matcher: The place before the first one.
+        json: Whether it is JSON.
+        bounded: Whether numbers are bounded, which the engine does not do for the digits after their points.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, matcher: LLMatcher, json: bool, bounded: bool = False) -> None:
         self.vocabulary = vocabulary
         self.json = json
+        self.bounded = bounded
         self._matcher = matcher
         self.shortest: list[int] | None = None  # a way from the start to the end, once one was looked for
 
@@ -165,6 +182,12 @@ class LlguidanceState:
         self._matcher.unsafe_compute_mask_ptr(self._masker.address, self._masker.size)
         self._check()
         self._masker.apply_(logits)
+        if self._grammar.bounded and self._ends_in_decimals():
+            digits = self._grammar.vocabulary.digits
+            likely = logits[digits]
+            logits[digits] = float("-inf")
+            if logits.isneginf().all():  # where the number has to go on to be one that fits
+                logits[digits] = likely
 
     def accept(self, tokens: Sequence[int]) -> None:
         """Moves on by tokens, all or none of them."""
@@ -202,6 +225,13 @@ class LlguidanceState:
         if not self._taken and found is not None:
             grammar.shortest = list(found)
         return found
+
+    def _ends_in_decimals(self) -> bool:
+        """Whether the text ends in a number with as many digits after its point as one may have."""
+        vocabulary, taken = self._grammar.vocabulary, self._taken
+        if len(taken) < 4 or not vocabulary.bytes_of(taken[-1])[-1:].isdigit():
+            return False
+        return _LONG.search(vocabulary.tokenizer.decode_bytes(taken[-3 * _DECIMALS :])) is not None
 
     def _check(self) -> None:
         if self._matcher.is_error():

@@ -26,7 +26,7 @@ class Bounds:
         items: Items of an array.
         keys: Properties of an object that lists none.
         key: Characters of such a property's name.
-        number: Absolute value of a number; also takes away the exponent form.
+        number: Absolute value of a number; also takes away the exponent form, and bounds the digits after the point.
     """
 
     text: int = 256

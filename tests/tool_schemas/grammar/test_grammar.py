@@ -171,6 +171,31 @@ def test_bounds_close_what_the_schema_leaves_open(compiler: GrammarCompiler, tok
     assert takes(compiler, tokenizer, schema, '{"a":"x","n":-1.5,"f":{"k":[1,"t"]}}')
 
 
+@pytest.mark.parametrize(
+    ("schema", "digit", "longest"),
+    [
+        ({"type": "number"}, "3", 40),
+        ({"type": "array", "items": {"type": "number"}, "maxItems": 2}, "0", 70),
+        ({"type": "object", "properties": {"x": {"type": "number", "exclusiveMinimum": 0, "maximum": 1}}}, "0", 400),
+        ({"type": "integer"}, "7", 20),
+    ],
+)
+def test_a_model_that_repeats_a_digit_comes_to_an_end(
+    compiler: GrammarCompiler, tokenizer: Tokenizer, schema: dict[str, Any], digit: str, longest: int
+) -> None:
+    state, size = compiler.compile(JsonSchema(schema)).start(), tokenizer.get_vocab_size()
+    liked = [*map(tokenizer.token_to_id, (digit, ".", "]", "}"))]
+    text: list[int] = []
+    while not state.done and len(text) < 1000:
+        allows = allowed(state, size)
+        text.append(next((token for token in liked if token in allows), None) or min(allows))
+        if state.can_stop and text[-1] not in liked:
+            break
+        state.accept(text[-1:])
+    written = tokenizer.decode(text)
+    assert state.can_stop and len(written) < longest, written
+
+
 def test_a_bound_that_contradicts_the_schema_is_dropped(compiler: GrammarCompiler, tokenizer: Tokenizer) -> None:
     text = '"' + "a" * 300 + '"'
     assert takes(compiler, tokenizer, {"type": "string", "pattern": "^a{300}$"}, text)
