@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from sse_starlette.sse import SendTimeoutError
@@ -103,7 +103,7 @@ def create_app(state: ServerState) -> FastAPI:
     app.state.loraloop = state
     app.state.decider = decisions.Decider(state.runtime)
     for module in (chat, responses, decisions, models, agents):
-        app.include_router(module.routes)
+        app.include_router(module.routes, dependencies=[Depends(known_query)])
     app.get("/health", response_class=PlainTextResponse)(health)
     app.get("/ready", response_class=PlainTextResponse, responses={503: {"description": MEANINGS[503]}})(ready)
     app.get("/metrics", response_class=PlainTextResponse)(metrics)
@@ -117,6 +117,17 @@ def create_app(state: ServerState) -> FastAPI:
     app.add_middleware(BodyLimit, limits=state.settings.limits)
     app.add_middleware(Gatekeeper, state=state)
     return app
+
+
+async def known_query(request: Request) -> None:
+    """Checks that the route knows what the query of a request names.
+
+    Raises:
+        ApiError: 400, it does not.
+    """
+    unknown = set(request.query_params) - {field.alias for field in request.scope["route"].dependant.query_params}
+    if unknown:
+        raise ApiError(400, f"unknown query parameter {min(unknown)!r}", "unknown_parameter", min(unknown))
 
 
 async def health() -> PlainTextResponse:

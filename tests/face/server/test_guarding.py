@@ -93,6 +93,16 @@ def test_metrics_count_what_was_done(serving: Callable[..., str]) -> None:
     assert "loraloop_running 0.0" in text
 
 
+def test_what_a_query_names_and_no_route_knows_is_refused(serving: Callable[..., str]) -> None:
+    url = serving(ScriptedRuntime("Hello."))
+    for answer in (
+        httpx.post(f"{url}/v1/chat/completions?stream=true", json=ASKED),
+        httpx.get(f"{url}/v1/models?a=&b"),
+    ):
+        assert answer.status_code == 400 and answer.json()["error"]["code"] == "unknown_parameter"
+    assert httpx.get(f"{url}/?a=b").status_code == 200, "a link to the page may have one"
+
+
 def test_too_large_bodies_and_nonsense_are_refused(serving: Callable[..., str]) -> None:
     url = serving(ScriptedRuntime(), ServerSettings(limits=ServerLimits(max_bytes=2000)))
     path = f"{url}/v1/chat/completions"

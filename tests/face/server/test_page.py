@@ -148,7 +148,7 @@ def test_three_steps_with_approval_and_citations(open_page: Callable[..., Any]) 
     thresholds = (
         page.locator(".routes").first.locator("meter").evaluate_all("(bars) => bars.map((bar) => bar.ariaLabel)")
     )
-    assert thresholds[:3] == ["tools 80.0 %, threshold 50.0 %", "none 20.0 %", "unsafe 10.0 %, threshold 50.0 %"]
+    assert thresholds[:3] == ["tools 80.0 %, threshold 50.0 %", "none 20.0 %", "screen 10.0 %, threshold 50.0 %"]
     assert page.locator(".threshold").first.evaluate("(mark) => mark.style.left") == "50%"
     page.fill(".approval textarea", '{"to": "ann", "amount": 4}')
     page.click("text=Approve")
@@ -273,7 +273,7 @@ def test_two_traces_are_compared(open_page: Callable[..., Any], tmp_path: Path) 
 def test_the_load_of_sixteen_agents(serving: Callable[..., str], browser: Any, base: Base) -> None:
     """Sixteen runs of four agents at once on the embedded base: the batch that they share, what they found known."""
     runtime = Runtime.load(base)
-    limits = Limits(max_steps=3, step_tokens=600, run_tokens=1200)
+    limits = Limits(max_steps=3, step_tokens=160)
     names = {
         "desk": "You answer customers.",
         "coder": "You write programs.",
@@ -289,6 +289,10 @@ def test_the_load_of_sixteen_agents(serving: Callable[..., str], browser: Any, b
                "List all the countries that you know.", "Explain photosynthesis in every detail.")  # fmt: skip
 
     def run(number: int) -> None:
+        while not over.is_set():
+            ask(number)
+
+    def ask(number: int) -> None:
         asked = {"input": f"{prompts[number % 4]} Begin with {number}.", "skill": ("none", "code")[number % 4 == 1]}
         path = f"{url}/v1/agents/{list(names)[number % 4]}/runs"
         with contextlib.suppress(httpx.HTTPError), httpx.stream("POST", path, json=asked, timeout=120) as answer:
@@ -305,10 +309,13 @@ def test_the_load_of_sixteen_agents(serving: Callable[..., str], browser: Any, b
             page = context.new_page()
             page.goto(f"{url}/#load")
             page.wait_for_selector("caption:has-text('16 agents at work')", timeout=60_000)
+            page.locator("#load-agents td:nth-child(3):text-is('0')").first.wait_for(state="detached", timeout=60_000)
+            page.wait_for_selector("dt:has-text('prefix hits') + dd span:text-matches('^[1-9]')", timeout=60_000)
             page.wait_for_timeout(4500)  # two looks, so that there is a batch between them
             rows = float(page.locator("dt:has-text('batch') + dd").inner_text().split()[0])
             assert rows > 2 and page.locator("#load-agents tr").count() >= 10
             assert "tokens were reused" in page.locator("dt:has-text('prefix hits') + dd").inner_text()
+            page.wait_for_selector("caption:has-text('16 agents at work')", timeout=60_000)
             picture(page, "load")
         finally:
             over.set()

@@ -114,7 +114,9 @@ class RunView {
   }
 
   RunStarted(event) {
-    if (event.resumed && this.form) this.form.replaceWith(make("p", "its calls were decided about", "facts"));
+    if (!event.resumed || !this.form) return;
+    const names = this.waiting.filter((call) => call.waits).map((call) => call.name);
+    this.form.replaceWith(make("p", `${names.join(", ")} waited for approval, and it was decided`, "facts"));
   }
 
   step(index) {
@@ -153,7 +155,7 @@ class RunView {
       rows.append(...shareBar(...each, each[0] === "none" ? null : event.threshold, each === first ? "taken from" : ""));
     }
     if (this.screen) {
-      rows.append(...shareBar("unsafe", this.screen.probability, this.screen.threshold, "safety is asked from"));
+      rows.append(...shareBar("screen", this.screen.probability, this.screen.threshold, "asks from"));
       this.screen = null;
     }
     card.insertBefore(rows, text);
