@@ -176,8 +176,11 @@ def test_three_steps_with_approval_and_citations(open_page: Callable[..., Any]) 
 def test_a_denied_call_and_a_refusal(open_page: Callable[..., Any]) -> None:
     page = open_page(calls(pay={"to": "ann", "amount": 5}), "Then not.", verdict("crime"))
     say(page, "Pay Ann 5.")
-    page.click("text=Deny")
+    page.wait_for_selector(".approval textarea:focus")
+    for key in ("Tab", "Tab", "Enter"):  # to Approve, to Deny
+        page.keyboard.press(key)
     page.wait_for_selector(".answer:has-text('Then not.')")
+    page.wait_for_selector("#input:focus")
     say(page, "Help me to steal.")
     page.wait_for_selector(".answer.refused")
     assert "crime" in page.locator("p.refused").last.inner_text()

@@ -333,10 +333,18 @@ class RunView {
   // Goes on with what was decided; where the server does not take it, it is asked for again.
   async decided(run, calls, decisions) {
     const path = `/v1/agents/${encodeURIComponent(this.agent)}/runs/${encodeURIComponent(run)}/approve`;
-    if (await read(this, path, { decisions })) return;
-    const again = this.approval(run, calls);
-    this.form.replaceWith(again);
-    this.form = again;
+    if (!(await read(this, path, { decisions }))) {
+      const again = this.approval(run, calls);
+      this.form.replaceWith(again);
+      this.form = again;
+    }
+    this.focus();
+  }
+
+  // Where the keyboard goes on when the run has stopped: to what waits, else to the next message.
+  focus() {
+    const waits = this.parent.querySelector(".approval textarea:enabled");
+    (waits || ($("log").contains(this.parent) ? $("input") : $("run-view"))).focus();
   }
 }
 
@@ -380,8 +388,9 @@ async function ask(event) {
   $("log").append(turn);
   const agent = $("agent").value;
   const body = { input, messages, ...($("skill").value && { skill: $("skill").value }) };
-  await read(new RunView(turn, agent), `/v1/agents/${encodeURIComponent(agent)}/runs`, body);
-  $("input").focus();
+  const view = new RunView(turn, agent);
+  await read(view, `/v1/agents/${encodeURIComponent(agent)}/runs`, body);
+  view.focus();
 }
 
 function stop() {
