@@ -422,6 +422,8 @@ class Agent(Generic[T, D]):
     ) -> Callable[[], Run]:
         """Checks what a run is asked to do. What is returned gives the run, after it has asked the retriever."""
         for name in options.keys() - Options.__annotations__.keys():
+            if name in ("tools", "instructions", *Settings.__annotations__):
+                raise InputError(f"{name}=… belongs to the agent: give it to Agent(…), and run that")
             raise unknown("option of a run", name, ("prompt", "output_type", *Options.__annotations__))
         journal, prompt, given = in_session(
             self.sessions, self._architecture, prompt, {**options, "output_type": output_type}

@@ -19,12 +19,14 @@ LEFT_OUT = re.compile(r"\A\[(\d+) earlier messages are left out here\.\]\n\n")
 
 
 def as_tools(given: Sequence[Tool | Callable[..., Any] | Mapping[str, Any]]) -> tuple[Tool, ...]:
-    """Tools, typed functions and JSON forms of tools, as tools.
+    """Tools, typed functions, pydantic models and JSON forms of tools, as tools.
 
     Raises:
         SchemaError: if one is unusable, or two share a name.
         InputError: if something else was given.
     """
+    if hasattr(given, "tools"):  # a service's
+        raise InputError(f"tools is a {type(given).__name__}: give the list in its tools")
     check_list("tools", given)
     tools: list[Tool] = []
     for each in given:
@@ -35,7 +37,9 @@ def as_tools(given: Sequence[Tool | Callable[..., Any] | Mapping[str, Any]]) -> 
         elif callable(each):
             tools.append(Tool.from_function(each))
         else:
-            raise InputError(f"{each!r} is no tool: give a Tool, a typed function, or a tool's JSON form")
+            raise InputError(
+                f"{each!r} is no tool: give a Tool, a typed function, a tool's JSON form, or load_tools('FILE')"
+            )
     check_names(tools)
     return tuple(tools)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -72,6 +73,8 @@ def test_a_runtimes_settings(options: dict[str, Any], says: str) -> None:
         ({"deps_type": {"stock": 3}}, "deps_type is .*: give a class"),
         ({"tools": print}, "tools is .*: give a list"),
         ({"tools": None}, "tools is None: give a list"),
+        ({"tools": SimpleNamespace(tools=())}, r"tools is a SimpleNamespace: give the list in its tools"),
+        ({"tools": ["tools.json"]}, r"'tools.json' is no tool: .* or load_tools\('FILE'\)"),
         ({"hooks": print}, "hooks is .*: give a list"),
         ({"instructions": ["Be brief."]}, "instructions is .*: give a text"),
         ({"runtime": "smollm2-135m"}, r"runtime is 'smollm2-135m': give a Runtime, such as Runtime\.load\(\)"),
@@ -86,6 +89,8 @@ def test_an_agents_settings(options: dict[str, Any], says: str) -> None:
     ("options", "says"),
     [
         ({"messages": [{"role": "user", "content": "Hi."}]}, "messages has"),
+        ({"limits": Limits()}, r"limits=… belongs to the agent: give it to Agent\(…\)"),
+        ({"tools": []}, r"tools=… belongs to the agent"),
         ({"policy": {"skills": ["tools"]}}, "policy is"),
         ({"prompt": 3}, "the prompt is 3: give a text"),
         ({"skill": 3}, "3 is no skill: give the name of one"),

@@ -246,7 +246,9 @@ class Tool:
         description: str | None = None,
         **options: Unpack[ToolFields],
     ) -> Tool:
-        """Makes a tool of a typed function; see `loraloop.tool_schemas.tools.function`."""
+        """Makes a tool of a typed function, or of a pydantic model, whose calls end the run; see `read_function`."""
+        if hasattr(function, "model_json_schema"):
+            return cls.from_model(function, name=name, description=description, **options)  # type: ignore[arg-type]
         from loraloop.tool_schemas.tools.function import read_function
 
         read = read_function(function, name)

@@ -131,6 +131,12 @@ def test_functions_that_no_schema_can_say() -> None:
             Tool.from_function(function)
 
 
+def test_a_model_is_a_tool_without_a_function() -> None:
+    made, model = Tool.from_function(Point), Tool.from_model(Point)
+    assert (made.name, made.parameters, made.function) == (model.name, model.parameters, None)
+    assert tool(name="place")(Point).name == "place"
+
+
 def test_a_model() -> None:
     made = Tool.from_model(Point, lambda point: point.x + point.y)
     assert made.name == "Point" and made.description == "A place on the map."
