@@ -119,13 +119,17 @@ REPEATS = 1_000_000
 """Most repeats that a pattern may ask for, those inside one another multiplied."""
 
 
+def too_many_repeats(pattern: str) -> bool:
+    """Whether compiling a pattern would take the memory of the machine: repeats are written out, as of a{2000000000}."""
+    counts = (int(digits.lstrip("0")[:8] or "1") for digits in re.findall(r"\{(\d+)", pattern))
+    return math.prod(counts) > REPEATS
+
+
 def pattern_problem(pattern: str) -> PatternProblem | None:
     """Why a pattern cannot be enforced exactly whatever the engine; None if nothing stands against it."""
     import regex
 
-    # Repeats are written out when a pattern is compiled: a{2000000000} would take the memory of the machine.
-    counts = (int(digits.lstrip("0")[:8] or "1") for digits in re.findall(r"\{(\d+)", pattern))
-    if math.prod(counts) > REPEATS:
+    if too_many_repeats(pattern):
         return PatternProblem(f"asks for more than {REPEATS} repeats, too many to check; ask for fewer", False)
     try:
         regex.compile(pattern)

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from loraloop.tool_schemas.errors import SchemaError
 from loraloop.tool_schemas.jsontext import dumps, levels
+from loraloop.tool_schemas.schema.formats import too_many_repeats
 from loraloop.tool_schemas.schema.normal import check_form, copied, draft_of, draft_validator
 from loraloop.tool_schemas.schema.places import DEEPEST, every, json_path
 
@@ -72,13 +73,15 @@ def _spend(work: int) -> None:
 
 
 def pattern_found(pattern: str, text: str) -> bool | None:
-    """Whether a pattern is found in a text; None if the search takes longer than `SECONDS`.
+    """Whether a pattern is found in a text; None if the search takes longer than `SECONDS`, or too much memory.
 
     Python's own `re` cannot be stopped, and a hostile pattern keeps it busy for ever.
     """
     import regex
 
     _spend(1)
+    if too_many_repeats(pattern):
+        return None
     try:
         return regex.search(pattern, text, timeout=SECONDS) is not None
     except TimeoutError:
