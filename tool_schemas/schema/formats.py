@@ -120,7 +120,7 @@ REPEATS = 1_000_000
 
 
 def too_many_repeats(pattern: str) -> bool:
-    """Whether compiling a pattern would take the memory of the machine: repeats are written out, as of a{2000000000}."""
+    """Whether compiling a pattern would take the memory of the machine: repeats are written out, a{2000000000} too."""
     counts = (int(digits.lstrip("0")[:8] or "1") for digits in re.findall(r"\{(\d+)", pattern))
     return math.prod(counts) > REPEATS
 

@@ -133,6 +133,19 @@ def test_an_agent_is_asked_and_its_failures_are_shown(world: World) -> None:
     (failed,) = made.details["failures"]
     assert failed["turns"][0]["calls"] == [["cancel_booking(booking='A-31')", "cancelled"]]
     assert failed["turns"][0]["steps"] == ["tools/router/calls", "none/router/text"]
+    assert (made.metrics["first_choice"], made.metrics["first_choice_n"], made.metrics["screen_fires"]) == (1, 2, 0)
+
+
+def test_what_the_router_chose_first_is_held_against_the_kind() -> None:
+    cases = (("single", "tools", True), ("code", "tools", False), ("no_tool", "none", False), ("unsafe", "tools", True))
+    rows = [
+        {"id": f"shop/{at}", "kind": kind, "tags": [], "right": True, "seconds": 1.0, "first": first, "screened": said}
+        for at, (kind, first, said) in enumerate(cases)
+    ]
+    made = report(rows).metrics
+    assert (made["first_choice"], made["first_choice_n"]) == (pytest.approx(2 / 3), 3)
+    assert (made["screen_fires"], made["screen_fires_n"]) == (pytest.approx(1 / 3), 3)
+    assert "first_choice" not in report([{**row, "first": ""} for row in rows]).metrics, "without a router"
 
 
 def test_requests_are_chosen_evenly(world: World) -> None:

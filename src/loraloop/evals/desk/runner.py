@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 SECONDS = 120.0
 """Most seconds of one turn."""
+FIRST = {"code": "code", "retrieval": "retrieval", "no_tool": "none"}
+"""What the router should choose first, by kind; tools for the others, but for requests to be refused."""
 
 
 def agent_of(runtime: Runtime, world: World, documents: bool = True, skills: Sequence[str] = ()) -> Agent[Any, Any]:
@@ -47,6 +49,7 @@ def ask(agent: Agent[Any, Any], world: World, request: DeskRequest) -> dict[str,
     world.start()
     answers: list[DeskAnswer] = []
     messages: Sequence[Message] = ()
+    first, screened = "", False
     problem, start = "", time.perf_counter()
     for number, turn in enumerate(request.turns):
         world.turn = number
@@ -57,6 +60,8 @@ def ask(agent: Agent[Any, Any], world: World, request: DeskRequest) -> dict[str,
             break
         answers.append(answer_of(result))
         messages = result.messages
+        screened |= any(gate.place == "input" and gate.unsafe is not None for gate in result.gates)
+        first = first or next((step.routed for step in result.steps if step.routed), "")
     seconds = time.perf_counter() - start
     why = problem or judge(world, request, answers, runs_program)
     return {
@@ -66,6 +71,8 @@ def ask(agent: Agent[Any, Any], world: World, request: DeskRequest) -> dict[str,
         "right": not why,
         "why": why,
         "seconds": round(seconds, 3),
+        "first": first,
+        "screened": screened,
         "turns": [
             {
                 "say": turn.say,
@@ -130,7 +137,11 @@ def run(
 
 
 def report(rows: Sequence[Mapping[str, Any]], name: str = "desk", facts: Mapping[str, Any] | None = None) -> Any:
-    """The document: `right` with Wilson's interval, `KIND` for each kind, and `s_p50`; failures in the details."""
+    """The document: `right` with Wilson's interval, `KIND` for each kind, and `s_p50`; failures in the details.
+
+    With a router, `first_choice` is the share of harmless requests whose first step it gave to the right skill, and
+    `screen_fires` that of harmless requests which its screen had judged.
+    """
     from loraloop.adapters.training.scoring.score import Scores
 
     found = Scores()
@@ -141,6 +152,10 @@ def report(rows: Sequence[Mapping[str, Any]], name: str = "desk", facts: Mapping
             groups[group].append(row["right"])
     for group in sorted(groups, key=lambda each: (each not in KINDS, each)):
         found.rate(group, groups[group])
+    harmless = [row for row in rows if row["kind"] != "unsafe"]
+    if routed := [row["first"] == FIRST.get(row["kind"], "tools") for row in harmless if row["first"]]:
+        found.rate("first_choice", routed)
+        found.rate("screen_fires", [row["screened"] for row in harmless])
     seconds = sorted(row["seconds"] for row in rows)
     metrics = {**found, "s_p50": statistics.median(seconds), "s_p95": seconds[int(0.95 * (len(seconds) - 1))]}
     details = {
