@@ -51,6 +51,14 @@ class Skills(Sequence[str]):
             raise unknown("skill", key, (*self._names, NONE))
         return FUNCTIONS[self._runtime.contract(key)](self._runtime, key)
 
+    if not TYPE_CHECKING:  # a type checker knows which attributes there are
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_"):
+                raise AttributeError(name)
+            found = f"it is skills[{name!r}]" if name in self._names else unknown("skill", name, (*self._names, NONE))
+            raise AttributeError(f"skills.{name} is none of the shipped skills; {found}")
+
     def __repr__(self) -> str:
         return f"Skills({', '.join(self._names)})"
 

@@ -118,6 +118,8 @@ def apply_decisions(
         UnknownNameError: A decision about a call that does not exist, or a call of a tool that is gone.
         SchemaError: Arguments do not fit the tool's schema, or no longer do.
     """
+    if not isinstance(said, Mapping):
+        raise InputError(f"decisions is {said!r}: give a mapping of calls' ids to Approve() or Deny('reason')")
     ids = [call.id for call in calls]
     for name in said:
         if name not in ids:

@@ -124,7 +124,8 @@ def form_of(row: Mapping[str, Any]) -> str:
         if any(keys <= row.keys() for keys in choices):
             return name
     known = "; ".join(f"{name}: {', '.join(sorted(keys[0]))}" for name, keys in FORMS.items())
-    raise RecordError("wrong form", f"the keys {', '.join(map(str, row))} are of no known form ({known})")
+    told = f"the keys {', '.join(map(str, row))} are of no known form ({known})"
+    raise RecordError("wrong form", f"{told}: rename them, here or by the recipe's columns")
 
 
 def records_of(row: Mapping[str, Any], how: Reading, place: RecordPlace) -> Iterator[Record]:

@@ -14,7 +14,7 @@ from loraloop.loading import BaseName
 from loraloop.render.console import print_json
 
 if TYPE_CHECKING:
-    from loraloop.adapters.training.data.checker import CheckedRecords
+    from loraloop.adapters.training.data.checker import CheckedRecords, Finding
     from loraloop.adapters.training.data.record import Record
 
 data_app = typer.Typer(no_args_is_help=True, help="Training data: what is wrong with it, and making more of it.")
@@ -79,10 +79,13 @@ def _checked(found: CheckedRecords) -> dict[str, Any]:
 
 
 def _print_checked(found: CheckedRecords, limit: int) -> None:
-    for finding in found.findings[:limit]:
-        sys.stdout.write(f"{finding}\n")
-    if len(found.findings) > limit:
-        sys.stdout.write(f"… and {len(found.findings) - limit} more; --limit or --json shows them\n")
+    alike: dict[tuple[str, ...], list[Finding]] = {}
+    for finding in found.findings:
+        alike.setdefault((finding.place.file, finding.kind, finding.message), []).append(finding)
+    for first, *others in [*alike.values()][:limit]:
+        sys.stdout.write(f"{first}{f' ({len(others) + 1} records)' if others else ''}\n")
+    if len(alike) > limit:
+        sys.stdout.write(f"… and {len(alike) - limit} more; --limit or --json shows them\n")
     counts = ", ".join(f"{kind}: {count}" for kind, count in found.counts.items()) or "nothing found"
     sys.stdout.write(f"{found.read} records read, {len(found.records)} examples to train on; {counts}\n")
 

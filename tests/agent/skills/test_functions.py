@@ -43,6 +43,8 @@ def test_the_skills_are_a_sequence_of_their_names() -> None:
     skills = ScriptedRuntime().skills
     assert [*skills] == ["tools", "code", "retrieval", "safety"] and repr(skills).startswith("Skills(tools, code")
     assert len(skills) == 4 and skills[0] == "tools" and skills[1:3] == skills[:3][1:]
+    with pytest.raises(AttributeError, match=r"skills\.cod is .*; no skill is called 'cod'; did you mean 'code'"):
+        skills.cod  # type: ignore[attr-defined]  # noqa: B018
     assert "code" in skills and "none" not in skills and skills.index("code") == 1
     assert {"retrieval", "tools", "none"} <= set(dir(skills)) and not hasattr(skills, "shape")
 

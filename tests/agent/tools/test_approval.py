@@ -131,6 +131,7 @@ def test_arguments_may_be_edited_and_the_model_is_told() -> None:
     ("decisions", "error", "says"),
     [
         ({}, InputError, r"no decision about call_0_0 \(pay .*Approve\(\) or Deny"),
+        ([Approve()], InputError, r"decisions is \[Approve.*: give a mapping of calls' ids"),
         ({"call_0_9": Approve()}, UnknownNameError, "Known: call_0_0, call_0_1"),
         ({"call_0_0": True}, InputError, r"True is no answer about call_0_0 \(pay\): give Approve\(\)"),
         ({"call_0_0": Approve(arguments={"to": "ann"})}, SchemaError, r"edited arguments of call_0_0 .*amount"),

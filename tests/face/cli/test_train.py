@@ -316,6 +316,16 @@ def test_errors_of_a_recipe_are_one_line(written: Path, capsys: pytest.CaptureFi
     assert "did you mean 'license'?" in capsys.readouterr().err
 
 
+def test_data_check_says_once_what_is_wrong_with_many_records(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (file := tmp_path / "rows.jsonl").write_text('{"text": "Hello.", "output": "greeting"}\n' * 50)
+    assert run_command(["data", "check", str(file)]) == 1
+    first, last = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"{file}:1: wrong form: the keys text, output") and first.endswith("(50 records)")
+    assert "columns" in first and last.startswith("50 records read, 0 examples")
+
+
 def test_data_check_reports_and_exits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = records(tmp_path / "good.jsonl", 8)
     assert run_command(["data", "check", str(good)]) == 0
