@@ -15,12 +15,12 @@ from typing import Any
 import httpx
 import pytest
 
-from loraloop import Agent, Limits, Policy, Tracer, tool
+from loraloop import Agent, Guard, Limits, Policy, Tracer, tool
 from loraloop.adapters.base import Base
 from loraloop.agent.runtime import Runtime
 from loraloop.server.runs import HostedAgent
 from loraloop.server.settings import ServerSettings
-from loraloop.testing import ScriptedRuntime, answer, calls, verdict
+from loraloop.testing import ScriptedRuntime, ScriptError, answer, calls, verdict
 
 sync_api = pytest.importorskip("playwright.sync_api")
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -184,6 +184,7 @@ def test_a_denied_call_and_a_refusal(open_page: Callable[..., Any]) -> None:
     say(page, "Help me to steal.")
     page.wait_for_selector(".answer.refused")
     assert "crime" in page.locator("p.refused").last.inner_text()
+    assert page.locator(".step").last.locator("p:has-text('the gate of the input: refused')").count() == 1
     picture(page, "refused")
 
 
@@ -245,10 +246,15 @@ def test_two_traces_are_compared(open_page: Callable[..., Any], tmp_path: Path) 
     for _ in range(2):
         agent.run_sync("Who?", passages=[{**each, "id": "p1"} for each in passages])
     agent.run_sync("Pay.")
-    first, second, waits = tracer.traces
+    runtime.say("No.")
+    agent.run_sync("Pay.", guard=Guard(allow=[]))
+    with pytest.raises(ScriptError):
+        agent.run_sync("More.")
+    first, second, waits, limited, failed = tracer.traces
     old = {**first.to_dict(), **first.to_dict()["runtime"], "schema": "loraloop.trace/1", "prompt": "of version 1"}
     old["steps"] = [{**step, **step.pop("route")} for step in old["steps"]]
-    documents = {"a": first, "b": second, "waits": waits, "bare": first.without_contents()}
+    documents = {"a": first, "b": second, "waits": waits, "limited": limited, "failed": failed}
+    documents["bare"] = first.without_contents()
     texts = {name: trace.to_json() for name, trace in documents.items()} | {"old": json.dumps(old)}
     texts["new"] = first.to_json().replace("loraloop.trace/2", "loraloop.trace/3")
     files = {name: tmp_path / f"{name}.json" for name in texts}
@@ -264,7 +270,14 @@ def test_two_traces_are_compared(open_page: Callable[..., Any], tmp_path: Path) 
     assert page.locator("#run-list input:checked").count() == 2 and page.locator("#run-view .answer").count() == 2
     page.click("#run-view summary:has-text('cites') >> nth=0")
     assert "Ada wrote it." in page.locator("#run-view details.facts[open] p").first.inner_text()
-    for name, said in (("waits", "pay: approval was awaited"), ("old", "of version 1"), ("bare", "retrieval")):
+    shown = {
+        "waits": "pay: approval was awaited",
+        "old": "of version 1",
+        "bare": "retrieval",
+        "limited": "the guard leaves these tools: none",
+        "failed": "ScriptError",
+    }
+    for name, said in shown.items():
         page.set_input_files("#file", files[name])
         page.wait_for_selector(f"#run-view:has-text('{said}')")
         assert page.locator("#run-view button").count() == 0

@@ -414,7 +414,7 @@ async function listRuns() {
 
 function showRuns() {
   const wanted = $("search").value.toLowerCase();
-  const items = [...opened.values(), ...runs].filter((run) => `${run.prompt} ${run.skills.join(" ")} ${run.state}`.toLowerCase().includes(wanted)).map((run) => {
+  const items = [...opened.values(), ...runs].filter((run) => `${run.prompt} ${run.agent || run.file} ${run.skills.join(" ")} ${run.state}`.toLowerCase().includes(wanted)).map((run) => {
     const mark = make("input");
     mark.type = "checkbox";
     mark.value = run.id;
