@@ -114,7 +114,9 @@ def _adapter(said: Any) -> pydantic.TypeAdapter[Any] | None:
 
     try:
         return pydantic.TypeAdapter(said)
-    except (pydantic.errors.PydanticUserError, TypeError, ValueError):
+    except (pydantic.errors.PydanticUserError, TypeError, ValueError) as error:
+        if getattr(error, "code", None) == "typed-dict-version":
+            raise SchemaError(f"output type: {str(error).splitlines()[0]}") from error
         return None
 
 

@@ -7,8 +7,9 @@ import datetime
 import enum
 import json
 import re
+import sys
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import pytest
 from pydantic import BaseModel, Field
@@ -183,6 +184,12 @@ def test_what_cannot_be_enforced_is_refused_before_the_run(make_runtime: MakeRun
         agent.run_sync("go", output_type=object())
     with pytest.raises(SchemaError, match="output type"):
         agent.run_sync("go", output_type=Callable[[], int])
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="pydantic takes it there")
+def test_a_typed_dict_of_the_wrong_module_is_told() -> None:
+    with pytest.raises(SchemaError, match=r"output type: .* `typing_extensions\.TypedDict` instead"):
+        OutputType.of(TypedDict("Town", {"name": str}))
 
 
 def test_what_no_grammar_enforces_can_be_checked(make_runtime: MakeRuntime) -> None:
