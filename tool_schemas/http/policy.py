@@ -184,7 +184,7 @@ class NetworkPolicy:
             inside = f" (it stands for {part})" if part != address else ""
             return (
                 f"{address}{inside} is no public address but a {kind} one; allow it with "
-                f"NetworkPolicy(networks=({kind!r},)) if it should be reached"
+                f"NetworkPolicy(networks=({kind!r},)), or --allow-local {address}, if it should be reached"
             )
         return None
 

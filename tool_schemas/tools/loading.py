@@ -132,6 +132,8 @@ def read_document(path: str | os.PathLike[str]) -> Any:
         from loraloop.tool_schemas.yamltext import read_yaml
 
         return _bounded(read_yaml(text, f"the tools file {file}"), file)
+    if file.suffix == ".py":
+        raise SchemaError(f"the tools file {file} is Python: say what of it, such as --tools {file}:NAME")
     try:
         return strict_loads(text, _once)
     except (ValueError, RecursionError) as error:

@@ -256,3 +256,9 @@ def test_python_tools(tmp_path: Path) -> None:
     for reference in ("json", ":a", "a:", ".json:dumps", "..:a"):
         with pytest.raises(SchemaError, match="module:attribute"):
             python_tools(reference)
+
+
+def test_a_python_file_needs_the_name_of_what_it_holds(tmp_path: Path) -> None:
+    (file := tmp_path / "tools.py").write_text("def look() -> None: ...")
+    with pytest.raises(SchemaError, match=r"tools\.py is Python: say what of it, such as .*tools\.py:NAME"):
+        load_tools(file)
