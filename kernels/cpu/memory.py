@@ -16,7 +16,10 @@ def block(size: int) -> mmap.mmap:
 
     Huge pages are asked for: reading a hundred megabytes a token from pages of 4 KiB costs as many address look-ups.
     """
-    memory = mmap.mmap(-1, max(size, 1))
+    if hasattr(mmap, "MAP_PRIVATE"):  # a forked child gets a copy, and huge pages are given to private memory only
+        memory = mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    else:  # Windows
+        memory = mmap.mmap(-1, max(size, 1))
     if size >= _LARGE and hasattr(mmap, "MADV_HUGEPAGE"):
         with contextlib.suppress(OSError):  # a kernel without them
             memory.madvise(mmap.MADV_HUGEPAGE)

@@ -8,6 +8,8 @@ memory is used again when no cache holds it.
 from __future__ import annotations
 
 import ctypes
+import mmap
+import sys
 from collections.abc import Iterable
 from threading import Lock
 
@@ -22,11 +24,17 @@ PAGE = 128  # positions of a page; csrc/attention.h says the same
 _SLAB = 8  # pages that are allocated together, so that huge pages serve them
 
 
+Place = tuple[Tensor, mmap.mmap, int]
+"""A page's numbers, the memory that they are in, and from which byte."""
+
+
 class PagePool:
     """Where the caches of one decoder get their pages from. Thread-safe.
 
+    What pages hold goes back to the system once nobody holds them, but for some; on Linux only, elsewhere it is kept.
+
     Attributes:
-        SPARE: Free pages that are kept for reuse.
+        SPARE: Free pages whose memory is kept.
         bytes: Of one page.
     """
 
@@ -35,32 +43,37 @@ class PagePool:
     def __init__(self, layers: int, kv_heads: int, head_dim: int) -> None:
         self.layers, self.kv_heads, self.head_dim = layers, kv_heads, head_dim
         self.bytes = layers * 2 * kv_heads * PAGE * head_dim * 2
-        self._fresh: list[Tensor] = []
-        self._used: list[Tensor] = []
+        self._fresh: list[Place] = []
+        self._used: list[Place] = []
         self._lock = Lock()
+        whole = sys.platform == "linux" and self.bytes % mmap.PAGESIZE == 0
+        self._forget = mmap.MADV_DONTNEED if whole else None  # held here for pages that outlive this module
 
     def page(self) -> Page:
         """A page of zeros: masked positions are multiplied by zero, which must not meet a NaN."""
         if self._used:
             try:
-                data = self._used.pop()
+                place = self._used.pop()
             except IndexError:  # another thread took it
                 return self.page()
             with torch.inference_mode():
-                data.zero_()
-            return Page(self, data)
+                place[0].zero_()
+            return Page(self, place)
         with self._lock:
             if not self._fresh:
                 memory, shape = block(_SLAB * self.bytes), (self.layers, 2, self.kv_heads, PAGE // LANES, -1)
                 for at in range(_SLAB):
                     flat = torch.frombuffer(memory, dtype=torch.bfloat16, count=self.bytes // 2, offset=at * self.bytes)
-                    self._fresh.append(flat.view(shape))
+                    self._fresh.append((flat.view(shape), memory, at * self.bytes))
             return Page(self, self._fresh.pop())
 
-    def give_back(self, data: Tensor) -> None:
-        """Takes the memory of a page that nobody holds, also while the interpreter ends and modules are empty."""
-        if len(self._used) < self.SPARE:
-            self._used.append(data)
+    def give_back(self, place: Place) -> None:
+        """Takes a page that nobody holds, in whatever thread, also while the interpreter ends and modules are empty."""
+        if self._forget is None or len(self._used) < self.SPARE:
+            self._used.append(place)
+        else:
+            place[1].madvise(self._forget, place[2], self.bytes)  # reads as zeros from now on
+            self._fresh.append(place)
 
 
 class Page:
@@ -71,13 +84,13 @@ class Page:
         frozen: Whether nobody may write to it.
     """
 
-    __slots__ = ("_pool", "data", "frozen")
+    __slots__ = ("_place", "_pool", "data", "frozen")
 
-    def __init__(self, pool: PagePool, data: Tensor) -> None:
-        self._pool, self.data, self.frozen = pool, data, False
+    def __init__(self, pool: PagePool, place: Place) -> None:
+        self._pool, self._place, self.data, self.frozen = pool, place, place[0], False
 
     def __del__(self) -> None:
-        self._pool.give_back(self.data)
+        self._pool.give_back(self._place)
 
     def keys(self) -> Tensor:
         """`[layers, kv_heads, blocks, head_dim / 2, 16, 2]`."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import mmap
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 from loraloop.adapters.bank.slots import HostPayload, SlotStack
 from loraloop.adapters.base import Base, KVCache, NativeCache, Row, random_base
 from loraloop.adapters.base.decoder.decoder import Decoder
-from loraloop.adapters.base.decoder.native_cache import distinct
+from loraloop.adapters.base.decoder.native_cache import PagePool, distinct
 from loraloop.adapters.base.decoder.native_decoder import NativeDecoder, serves
 from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.lora import Lora
@@ -242,6 +244,23 @@ def test_pages_are_used_again_and_are_clean_then(pair: Pair) -> None:
     again = decoder.new_cache(512)
     assert len(places & {page.data.data_ptr() for page in again.pages}) >= 3
     assert all(not page.data.any() for page in again.pages)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is kept")
+def test_memory_of_pages_that_nobody_holds_goes_back_to_the_system() -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+
+    pool, before = PagePool(32, 4, 64), resident()
+    pages = [pool.page() for _ in range(40)]
+    for page in pages:
+        page.data.fill_(1.0)
+    assert resident() - before > 39 * pool.bytes
+    del page, pages
+    assert resident() - before < (pool.SPARE + 4) * pool.bytes
+    again = [pool.page() for _ in range(40)]
+    assert not any(page.data.any() for page in again)
+    assert len({page.data.data_ptr() for page in again}) == 40
 
 
 def test_a_cache_that_lives_as_long_as_the_program_ends_in_silence() -> None:
