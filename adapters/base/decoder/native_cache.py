@@ -12,6 +12,7 @@ import mmap
 import sys
 from collections.abc import Iterable
 from threading import Lock
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,8 +25,12 @@ PAGE = 128  # positions of a page; csrc/attention.h says the same
 _SLAB = 8  # pages that are allocated together, so that huge pages serve them
 
 
-Place = tuple[Tensor, mmap.mmap, int]
-"""A page's numbers, the memory that they are in, and from which byte."""
+class Place(NamedTuple):
+    """Where a page is: its numbers, the memory that they are in, and from which byte."""
+
+    data: Tensor
+    memory: mmap.mmap
+    start: int
 
 
 class PagePool:
@@ -57,14 +62,14 @@ class PagePool:
             except IndexError:  # another thread took it
                 return self.page()
             with torch.inference_mode():
-                place[0].zero_()
+                place.data.zero_()
             return Page(self, place)
         with self._lock:
             if not self._fresh:
                 memory, shape = block(_SLAB * self.bytes), (self.layers, 2, self.kv_heads, PAGE // LANES, -1)
                 for at in range(_SLAB):
                     flat = torch.frombuffer(memory, dtype=torch.bfloat16, count=self.bytes // 2, offset=at * self.bytes)
-                    self._fresh.append((flat.view(shape), memory, at * self.bytes))
+                    self._fresh.append(Place(flat.view(shape), memory, at * self.bytes))
             return Page(self, self._fresh.pop())
 
     def give_back(self, place: Place) -> None:
@@ -72,7 +77,7 @@ class PagePool:
         if self._forget is None or len(self._used) < self.SPARE:
             self._used.append(place)
         else:
-            place[1].madvise(self._forget, place[2], self.bytes)  # reads as zeros from now on
+            place.memory.madvise(self._forget, place.start, self.bytes)  # reads as zeros from now on
             self._fresh.append(place)
 
 
@@ -87,7 +92,7 @@ class Page:
     __slots__ = ("_place", "_pool", "data", "frozen")
 
     def __init__(self, pool: PagePool, place: Place) -> None:
-        self._pool, self._place, self.data, self.frozen = pool, place, place[0], False
+        self._pool, self._place, self.data, self.frozen = pool, place, place.data, False
 
     def __del__(self) -> None:
         self._pool.give_back(self._place)

@@ -175,15 +175,15 @@ class RunRegistry:
         from loraloop.agent.events import StepFinished
 
         run.state, run.stream, run.pending = "running", stream, None
-        skills = [event["step"]["skill"] for event in run.events if event["type"] == "StepFinished"]
+        last = next((event["step"]["skill"] for event in reversed(run.events) if event["type"] == "StepFinished"), "")
         try:
             async with aclosing(in_thread(iter(stream), stream.cancel)) as events:
                 async for event in events:
                     document = event.to_dict()
                     run.events.append(document)
                     if isinstance(event, StepFinished):
-                        count([event.step], skills[-1] if skills else "", False)
-                        skills.append(event.step.skill)
+                        count([event.step], last, False)
+                        last = event.step.skill
                     yield document
             result = stream.result
             run.result, run.pending = result.to_dict(), result.pending
