@@ -516,6 +516,11 @@ class Agent(Generic[T, D]):
         )
 
     @property
+    def best(self) -> int:
+        """Most passages that a request gets from the retriever, which is `limits.passages`."""
+        return self.limits.passages
+
+    @property
     def _architecture(self) -> str:
         return self.runtime.base.fingerprints.architecture
 

@@ -162,6 +162,7 @@ def test_a_run_is_given_the_best_passages_and_cites_only_them(bare: Runtime, ind
     agent = Agent(
         bare, retriever=index, limits=Limits(step_tokens=800, passages=1), policy=Policy(skills=("retrieval",))
     )
+    assert agent.best == 1
     result = agent.run_sync("When was the Eiffel Tower finished?")
     assert TOWER.text in result.messages[-2].content + result.messages[-1].content + result.messages[0].content
     assert LOUVRE.text not in str(result.messages)
