@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from ctypes.util import find_library
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, quantiles
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from loraloop.adapters.skill.skill import Skill
     from loraloop.agent.engine import Trunk
 
-START_LIMIT_S = 300
+START_LIMIT_S = 600
 REQUESTS_OF_PEFT = 4
 
 Ask = Callable[[Sequence[int], int, int], list[float]]
@@ -150,50 +152,40 @@ def streamed(client: httpx.Client, path: str, asked: dict[str, Any]) -> list[flo
 
 
 @contextmanager
-def llama_server(bench: Prompts, given: Namespace, count: int, threads: int, folder: Path) -> Iterator[Ask]:
-    """llama.cpp's server with as many slots, which has all skills as adapters and applies those of each request."""
-    from llama_peer import write_lora
+def served(command: Sequence[str], log: Path, env: dict[str, str] | None = None) -> Iterator[httpx.Client]:
+    """A client of a server that listens on this machine alone, for the length of a block.
 
-    loras = [folder / f"{skill.card.name}.gguf" for skill in bench.skills]
-    for skill, path in zip(bench.skills, loras, strict=True):
-        if not path.exists():
-            write_lora(bench.base, skill, path)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    room = len(bench.prompt(0, True)) + bench.tokens + 64
-    command = [
-        str(given.llama_server), "-m", str(given.gguf), "--lora-init-without-apply",
-        *(word for path in loras for word in ("--lora", str(path))),
-        "-np", str(count), "-c", str(count * room), "-t", str(threads), "-tb", str(threads),
-        "--host", "127.0.0.1", "--port", str(port),
-    ]  # fmt: skip
-    log = folder / "llama-server.log"
-    with open(log, "wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
-    limits = httpx.Limits(max_connections=None)
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=900, trust_env=False, limits=limits) as client:
-            _wait(client, process, log)
-
-            def ask(prompt: Sequence[int], tokens: int, skill: int) -> list[float]:
-                fields = {"n_predict": tokens, "temperature": 0, "ignore_eos": True, "return_tokens": True}
-                lora = [{"id": skill, "scale": 1.0}]
-                asked = {"prompt": list(prompt), "stream": True, "cache_prompt": True, "lora": lora, **fields}
-                return streamed(client, "/completion", asked)
-
-            yield ask
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
-
-
-def _wait(client: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Until the server is there.
+    Args:
+        command: What starts it, without its address.
+        log: Where its output goes.
+        env: Its environment; this process's own where None.
 
     Raises:
         RuntimeError: It does not come up; the message ends with its last lines.
     """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    limits = httpx.Limits(max_connections=None)
+    with (
+        open(log, "wb") as out,
+        subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--port", port], stdout=out, stderr=subprocess.STDOUT, env=env
+        ) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=900, trust_env=False, limits=limits) as client,
+    ):
+        try:
+            _wait(client, process, log)
+            yield client
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _wait(client: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> None:
     end = time.monotonic() + START_LIMIT_S
     while time.monotonic() < end and process.poll() is None:
         try:
@@ -203,21 +195,64 @@ def _wait(client: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> 
             pass
         time.sleep(0.5)
     last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-5:]
-    raise RuntimeError("llama-server does not come up: " + " | ".join(last))
+    raise RuntimeError("the server does not come up: " + " | ".join(last))
+
+
+@contextmanager
+def llama_server(bench: Prompts, given: Namespace, count: int, threads: int, folder: Path) -> Iterator[Ask]:
+    """llama.cpp's server with as many slots, which has all skills as adapters and applies those of each request."""
+    from llama_peer import write_lora
+
+    loras = [folder / f"{skill.card.name}.gguf" for skill in bench.skills]
+    for skill, path in zip(bench.skills, loras, strict=True):
+        if not path.exists():
+            write_lora(bench.base, skill, path)
+    room = len(bench.prompt(0, True)) + bench.tokens + 64
+    command = [
+        str(given.llama_server), "-m", str(given.gguf), "--lora-init-without-apply",
+        *(word for path in loras for word in ("--lora", str(path))),
+        "-np", str(count), "-c", str(count * room), "-t", str(threads), "-tb", str(threads),
+    ]  # fmt: skip
+    with served(command, folder / "llama-server.log") as client:
+
+        def ask(prompt: Sequence[int], tokens: int, skill: int) -> list[float]:
+            fields = {"n_predict": tokens, "temperature": 0, "ignore_eos": True, "return_tokens": True}
+            lora = [{"id": skill, "scale": 1.0}]
+            asked = {"prompt": list(prompt), "stream": True, "cache_prompt": True, "lora": lora, **fields}
+            return streamed(client, "/completion", asked)
+
+        yield ask
 
 
 @contextmanager
 def vllm(bench: Prompts, python: str, threads: int, folder: Path) -> Iterator[Ask]:
-    """vLLM's server with all skills as LoRAs."""
+    """vLLM's server with all skills as LoRAs. It has its own defaults, and what its documentation asks for: Intel's
+    OpenMP and tcmalloc, where they are installed.
+    """
     from transformers_peer import save_for_peft, save_for_transformers
-    from vllm_server import vllm_server
 
     save_for_transformers(bench.base, folder / "model")
     names = [skill.card.name for skill in bench.skills]
     adapters = {s.card.name: save_for_peft(s, folder / s.card.name, "full") for s in bench.skills}
-    rank, log = bench.skills[0].card.rank, folder / "vllm.log"
-    with vllm_server(python, folder / "model", adapters, rank, threads, log, cache_gb=4) as server:
-        yield lambda prompt, tokens, skill: server.arrivals(prompt, tokens, names[skill])
+    command = [
+        python, "-P", "-m", "vllm.entrypoints.cli.main", "serve", str(folder / "model"), "--dtype", "bfloat16",
+        "--enable-lora", "--max-lora-rank", str(bench.skills[0].card.rank), "--max-loras", str(len(names)),
+        "--lora-modules", *(f"{name}={path}" for name, path in adapters.items()), "--max-model-len", "4096",
+    ]  # fmt: skip
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_", "PYTHON"))}
+    env |= {"HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "4", "VLLM_NO_USAGE_STATS": "1"}
+    openmp, allocator = Path(python).parent.parent / "lib" / "libiomp5.so", find_library("tcmalloc_minimal")
+    if preload := [*([str(openmp)] if openmp.exists() else []), *([allocator] if allocator else [])]:
+        env["LD_PRELOAD"] = ":".join(preload)
+    if threads < len(os.sched_getaffinity(0)):
+        env["VLLM_CPU_OMP_THREADS_BIND"] = f"0-{threads - 1}"
+    with served(command, folder / "vllm.log", env) as client:
+
+        def ask(prompt: Sequence[int], tokens: int, skill: int) -> list[float]:
+            fields = {"max_tokens": tokens, "temperature": 0, "ignore_eos": True, "stream": True}
+            return streamed(client, "/v1/completions", {"model": names[skill], "prompt": list(prompt), **fields})
+
+        yield ask
 
 
 def peft(bench: Prompts, count: int) -> float:

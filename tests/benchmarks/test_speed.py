@@ -6,7 +6,6 @@ import importlib
 import json
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -122,29 +121,3 @@ def test_memory_of_a_process(benchmark: Any) -> None:
     found = benchmark("memory").of_program("block = bytearray(64_000_000)")
     assert found["anonymous"] > 64e6 and found["peak"] >= found["rss"] >= found["private"] > 64e6
     assert benchmark("memory").of_program("pass")["anonymous"] < 40e6
-
-
-def test_vllm_is_left_out_with_a_word(benchmark: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    assert benchmark("vllm_peer").main([]) == 0
-    assert "left out" in capsys.readouterr().err
-
-
-def test_times_of_a_stream(benchmark: Any) -> None:
-    import httpx
-
-    server: ModuleType = benchmark("vllm_server")
-    lines = [f"data: {json.dumps({'choices': [{'text': str(number)}]})}\n\n" for number in range(3)]
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        asked = json.loads(request.content)
-        if asked["model"] == "unknown":
-            return httpx.Response(404, text="no such model")
-        assert asked["prompt"] == [5, 6] and asked["max_tokens"] == 3
-        return httpx.Response(200, text="".join([*lines, "data: [DONE]\n\n"]))
-
-    client = server.VllmServer("http://127.0.0.1:1", "base")
-    client._client = httpx.Client(transport=httpx.MockTransport(answer), base_url="http://127.0.0.1:1")
-    streamed = client.stream([5, 6], 3)
-    assert streamed.first > 0 and streamed.between >= 0
-    with pytest.raises(RuntimeError, match="404: no such model"):
-        client.stream([5, 6], 3, "unknown")
