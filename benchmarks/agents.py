@@ -26,7 +26,6 @@ can be measured alone; with `--json`, figures are added to those of the file aft
 from __future__ import annotations
 
 import json
-import os
 import random
 import sys
 import threading
@@ -38,9 +37,6 @@ from statistics import mean, median
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as loraloop sets it, which is imported after torch here
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import agents_peers
@@ -344,7 +340,6 @@ def main() -> None:
     parts, counts = given.parts.split(","), [int(each) for each in given.agents.split(",")]
     if wrong := set(parts) - set(PARTS):
         parser.error(f"--parts has {', '.join(sorted(wrong))}: use {', '.join(PARTS)}")
-    torch.set_num_threads(given.threads or torch.get_num_threads())
     warnings.simplefilter("ignore")
     base = Base.load(given.base)
     skills = [random_skill(base, f"skill-{at}", given.seed + at, RANK).to(torch.bfloat16) for at in range(SKILLS)]

@@ -20,6 +20,7 @@ from statistics import mean, quantiles
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
+import environment  # noqa: F401
 import httpx
 import torch
 

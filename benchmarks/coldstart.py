@@ -1,9 +1,10 @@
-"""Cold start: from the start of a process to the first generated token, with a warm cache folder.
+"""Cold start: from the start of a process to the first generated token, with a warm cache folder; and its memory.
 
     python benchmarks/coldstart.py --json benchmarks/results/coldstart.json
 
 Each run is a fresh Python process. `base` generates one token with the base alone; `agent` loads runtime, skills and
-router and takes the first token of an agent's run. The peer loads the same weights with transformers.
+router and takes the first token of an agent's run. The peer loads the same weights with transformers. `peak_mb` is the
+largest resident size of the process, pages of mapped files included (10^6 bytes).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from report import BenchmarkReport, finish, options, spread
@@ -42,14 +44,15 @@ ids = tokenizer.apply_chat_template(
 )
 print(model.generate(**ids, max_new_tokens=1, do_sample=False))
 """
-IMPORT = "import loraloop"
+IMPORT = "import loraloop\n"
 
 
-def seconds(program: str) -> float:
-    """Wall time of a fresh process from its start to its first line, which ends its work."""
+def cost(program: str) -> tuple[float, float]:
+    """Seconds of a fresh process from its start to its end, and its largest resident size in MB."""
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - start
+    command = [sys.executable, "-c", program + "print(open('/proc/self/status').read())"]
+    told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return time.perf_counter() - start, int(told.rpartition("VmHWM:")[2].split()[0]) * 1024 / 1e6
 
 
 def main() -> None:
@@ -63,21 +66,20 @@ def main() -> None:
         programs = {
             "import": IMPORT, "base": BASE, "agent": AGENT, "peer": PEER.format(folder=folder, prompt=PROMPT)
         }  # fmt: skip
-        for program in programs.values():
-            seconds(program)
-        times: dict[str, list[float]] = {name: [] for name in programs}
-        for _ in range(given.limit):
+        costs: dict[str, list[tuple[float, float]]] = {name: [] for name in programs}
+        for turn in range(given.limit + 1):
             for name, program in programs.items():
-                times[name].append(seconds(program))
-    metrics: dict[str, float] = {}
-    for name in ("import", "base", "agent"):
-        metrics |= spread(f"{name}_s", times[name])
-    peer = spread("base_s", times["peer"])
-    ratio = peer["base_s_median"] / metrics["base_s_median"]
-    finish(
-        BenchmarkReport("coldstart", given.limit, metrics, {"transformers": peer}, {"base": ratio}),
-        given.json,
-    )
+                found = cost(program)
+                if turn:
+                    costs[name].append(found)
+    figures: dict[str, dict[str, float]] = {"loraloop": {}, "transformers": {}}
+    for name, found in costs.items():
+        system, stage = ("transformers", "base") if name == "peer" else ("loraloop", name)
+        figures[system] |= spread(f"{stage}_s", [seconds for seconds, _ in found])
+        figures[system][f"{stage}_peak_mb"] = median(size for _, size in found)
+    metrics = figures.pop("loraloop")
+    ratios = {name: figures["transformers"][name] / metrics[name] for name in ("base_s_median", "base_peak_mb")}
+    finish(BenchmarkReport("coldstart", given.limit, metrics, figures, ratios), given.json)
 
 
 if __name__ == "__main__":

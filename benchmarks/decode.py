@@ -8,7 +8,7 @@ converted, transformers the values behind the int4 codes in bf16. The skill is a
 modules; PEFT applies it around transformers, llama.cpp reads it as GGUF. In each of `--limit` rounds every case is
 measured on every system, one right after the other, so that a drift of the machine meets all alike; figures are
 medians, ratios and overheads medians of what they are in each round. Where a system can be set in two ways (flash
-attention, the implementation of attention), both are measured and the faster one counts, case by case.
+attention, the implementation of attention), both are measured each time and the faster one counts.
 
 `limit` is the time that the same run's reading speed and bf16 rate allow: a forward reads the weights, the cache and
 the skill once and multiplies every token with them; the longer of the two counts, which is the reading for one token
@@ -17,7 +17,6 @@ and the products for a prompt. `of_limit_pct` says how much of it a system reach
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 import time
@@ -26,23 +25,18 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as loraloop sets it, which is imported after torch here
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import environment  # noqa: F401
 import torch
 from limits import Limits, measure
 from llama_peer import add_option, interpreter, llama, write_lora
 from report import BenchmarkReport, finish, options
 from speed_bytes import flops, ggml_bytes, served_bytes
-from speed_figures import allowed_ms, fastest, figures, grids, tokens_of
+from speed_figures import allowed_ms, figures, grids, tokens_of
 from speed_systems import Case, LlamaCpp, Ours, System, Transformers
-
-if TYPE_CHECKING:
-    from loraloop.adapters.base import Base
 
 CONTEXTS, COUNTS, FEW_AT, PROMPT, RANK = (128, 1_500, 4_000), (4, 8, 16), 1_500, 1_024, 16
 REST = 0.02
@@ -60,16 +54,16 @@ def cases(contexts: Sequence[int], prompt: int) -> list[Case]:
 
 
 def rounds(systems: Sequence[System], wanted: Sequence[Case], count: int, long_every: int, model: int) -> tuple[
-    dict[tuple[str, str], dict[str, list[float]]], Limits
+    dict[str, dict[str, list[float]]], Limits
 ]:  # fmt: skip
-    """Seconds by (system, variant) and case, and the limits seen meanwhile.
+    """Seconds by system and case, and the limits seen meanwhile.
 
     Args:
         count: rounds.
         long_every: a prefill is measured in every so many rounds.
         model: bytes of the model.
     """
-    found: dict[tuple[str, str], dict[str, list[float]]] = {(each.name, each.variant): {} for each in systems}
+    found: dict[str, dict[str, list[float]]] = {each.name: {} for each in systems}
     limits = measure(model)
     for number in range(count):
         start = time.perf_counter()
@@ -79,7 +73,7 @@ def rounds(systems: Sequence[System], wanted: Sequence[Case], count: int, long_e
             turn = number % len(systems)
             for system in (*systems[turn:], *systems[:turn]):
                 seconds = system.measure(case)
-                found[system.name, system.variant].setdefault(case.name, []).append(seconds)
+                found[system.name].setdefault(case.name, []).append(seconds)
                 time.sleep(REST)
         limits = limits.best(measure(model, repeats=1))
         _say(f"round {number + 1} of {count}: {time.perf_counter() - start:.0f} s")
@@ -89,7 +83,7 @@ def rounds(systems: Sequence[System], wanted: Sequence[Case], count: int, long_e
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the benchmark; returns the exit code."""
     parser = options(__doc__.splitlines()[0], limit=10)
-    parser.add_argument("--base", metavar="NAME", help="a base of the catalog, or a GGUF file (default: the embedded)")
+    parser.add_argument("--base", default="smollm2-135m", help="a base of the catalog, or a GGUF file")
     parser.add_argument("--contexts", type=int, nargs="+", default=CONTEXTS, metavar="N", help="tokens of context")
     parser.add_argument("--prompt", type=int, default=PROMPT, metavar="N", help="tokens of the prefill")
     parser.add_argument("--steps", type=int, default=16, help="tokens of a decoding (transformers: a quarter)")
@@ -98,37 +92,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-peers", action="store_true", help="measure loraloop alone")
     add_option(parser)
     given = parser.parse_args(arguments)
-    torch.set_num_threads(given.threads or torch.get_num_threads())
     warnings.filterwarnings("ignore", category=FutureWarning)
 
     from episode import random_skill
 
-    base, gguf = _base(given.base)
+    from loraloop.adapters.base import Base
+    from loraloop.adapters.base.loading.fetch import gguf_file
+
+    base, gguf = Base.load(given.base, device="cpu"), gguf_file(given.base)
     skill = random_skill(base, "tools", given.seed, RANK)
     python = None if given.no_peers else interpreter(given.llama_python)
     wanted = cases(sorted(given.contexts), given.prompt)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        ours = Ours(base, skill, given.steps)
-        systems: list[System] = [ours]
+        systems: list[System] = [Ours(base, skill, given.steps)]
         loras = [write_lora(base, skill, folder / "lora.gguf")] if python else []
         process = stack.enter_context(llama(python, gguf, torch.get_num_threads(), *loras))
-        theirs = [LlamaCpp(process, flash, given.steps) for flash in (True, False)] if process else []
-        systems += theirs
+        systems += [LlamaCpp(process, given.steps)] if process else []
         if not (given.no_transformers or given.no_peers):
-            first = Transformers(base, skill, folder, "sdpa", max(given.steps // 4, 1))
-            systems += [first, first.other("eager")]
+            systems.append(Transformers(base, skill, folder, max(given.steps // 4, 1)))
         sizes = {"loraloop": served_bytes(base, skill), "llama.cpp": ggml_bytes(base, gguf, skill)}
-        found, limits = rounds(systems, wanted, given.limit, given.prefill_every, sizes["loraloop"].weights)
+        samples, limits = rounds(systems, wanted, given.limit, given.prefill_every, sizes["loraloop"].weights)
         facts: dict[str, Any] = process.facts if process else {}
-    samples, chosen = fastest(found)
     operations = {case.name: flops(base, tokens_of(case), case.past, skill if case.skill else None) for case in wanted}
     allowed = allowed_ms(wanted, limits, sizes["loraloop"], operations)
-    metrics = figures(samples.pop("loraloop"), wanted, allowed) | limits.metrics()
+    mine = samples.pop("loraloop")
+    metrics = figures(mine, wanted, allowed) | limits.metrics()
     # transformers reads bf16 weights: no limit of its own is drawn up for it.
     own = {"llama.cpp": allowed_ms(wanted, limits, sizes["llama.cpp"], operations)}
     peers = {name: figures(seen, wanted, own.get(name, {})) for name, seen in samples.items()}
-    mine = dict(zip(((s.name, s.variant) for s in systems), found.values(), strict=True))[ours.name, ours.variant]
     ratios = {
         f"{case.name} {name}": median(a / b for a, b in zip(seen[case.name], mine[case.name], strict=True))
         for name, seen in samples.items()
@@ -141,30 +133,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     details["bytes"] = {name: size.facts() for name, size in sizes.items()}
     details["base"] = base.name
     if facts:
-        details["llama.cpp"] = {**facts, **_own(theirs)}
-    details["chosen"] = chosen
+        details["llama.cpp"] = facts
     name = given.json.stem if given.json else "decode"
     finish(BenchmarkReport(name, given.limit, metrics, peers, ratios, details), given.json)
     return 0
-
-
-def _base(name: str | None) -> tuple[Base, Path]:
-    """The base, and the GGUF file that it was converted from."""
-    from loraloop.adapters.base import Base
-    from loraloop.adapters.base.loading.fetch import gguf_file
-
-    if name is None:
-        return Base.load(device="cpu"), gguf_file()
-    return Base.load(name, device="cpu"), gguf_file(name)
-
-
-def _own(systems: Sequence[LlamaCpp]) -> dict[str, float]:
-    """Milliseconds a decoded token by llama.cpp's own clock: what our timing adds to it is the difference."""
-    return {
-        f"{case}, own clock, {system.variant}, ms": round(1e3 * median(seconds), 3)
-        for system in systems
-        for case, seconds in system.own.items()
-    }
 
 
 def _say(text: str) -> None:

@@ -15,18 +15,15 @@ Each system goes through the episode once to warm up, then `--repeats` times in 
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as loraloop sets it, which is imported after torch here
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import environment  # noqa: F401
 import torch
 from episode_script import Episode, Record, read_episode
 from report import BenchmarkReport, finish, options
@@ -139,11 +136,6 @@ def metrics_of(records: Sequence[Record]) -> dict[str, float]:
     }
 
 
-def compile_seconds(records: Sequence[Record]) -> float:
-    """Seconds in which a peer built logits processors."""
-    return sum(record.phases.get("compile", 0.0) for record in records)
-
-
 def ratios_of(runs: dict[str, list[Record]]) -> dict[str, float]:
     """Peer over ours: total time, time per generated token, and total time without the building of processors."""
     ours = metrics_of(runs["loraloop"])
@@ -153,37 +145,17 @@ def ratios_of(runs: dict[str, list[Record]]) -> dict[str, float]:
             theirs = metrics_of(records)
             ratios[f"{name} total"] = theirs["total_ms"] / ours["total_ms"]
             ratios[f"{name} per token"] = theirs["ms_per_generated_token"] / ours["ms_per_generated_token"]
-            without = theirs["total_ms"] - compile_seconds(records) * 1e3
+            without = theirs["total_ms"] - sum(record.compiling for record in records) * 1e3
             ratios[f"{name} total without compiling"] = without / ours["total_ms"]
     return ratios
 
 
-def details_of(episode: Episode, runs: dict[str, list[Record]], skills: Sequence[Skill]) -> dict[str, Any]:
-    """Tables by phase and by step, what each system wrote, and the weights of the skills."""
-    phases: dict[str, float] = {}
-    for name, records in runs.items():
-        spent: dict[str, float] = {}
-        for record in records:
-            for phase, seconds in record.phases.items():
-                spent[phase] = spent.get(phase, 0.0) + seconds
-        whole = total(records)
-        for phase, seconds in spent.items():
-            if seconds:
-                phases[f"{name}: {phase}/ms"] = round(seconds * 1e3, 2)
-                phases[f"{name}: {phase}/% of total"] = round(100 * seconds / whole, 1)
-    steps: dict[str, float] = {}
-    for index, step in enumerate(episode.steps):
-        row = f"{index + 1}. {step.skill}"
-        steps[f"{row}/context"] = step.context
-        for name, records in runs.items():
-            record = records[index]
-            steps[f"{row}/{name} prefilled"] = record.prefilled
-            steps[f"{row}/{name} generated"] = record.generated
-            steps[f"{row}/{name} ms"] = round(record.seconds * 1e3, 1)
+def details_of(runs: dict[str, list[Record]], skills: Sequence[Skill]) -> dict[str, Any]:
+    """What each system saw and wrote, and the weights of the skills."""
     outputs = {name: [record.text for record in records] for name, records in runs.items()}
     prompts = {name: [record.prompt for record in records] for name, records in runs.items()}
     weights = {skill.card.name: skill.card.sha256 or "random" for skill in skills}
-    return {"phases": phases, "steps": steps, "skills": weights, "prompts": prompts, "outputs": outputs}
+    return {"skills": weights, "prompts": prompts, "outputs": outputs}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -195,8 +167,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-warm-up", action="store_true", help="measure the first run of each system")
     parser.add_argument("--no-peers", action="store_true", help="measure loraloop alone")
     given = parser.parse_args(arguments)
-    if given.threads:
-        torch.set_num_threads(given.threads)
 
     from episode_ours import Ours
     from episode_peers import Expert, Plain
@@ -218,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metrics_of(runs["loraloop"]),
         {name: metrics_of(records) for name, records in runs.items() if name != "loraloop"},
         ratios_of(runs),
-        details_of(episode, runs, skills),
+        details_of(runs, skills),
     )
     finish(report, given.json)
     return 0

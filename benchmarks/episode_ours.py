@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from episode_script import Episode, Record, ScriptStep, fingerprint
 
 from loraloop.adapters.bank.bank import Bank
-from loraloop.agent.engine import Budget, Clock, Generated, Sampler, Sampling, Trunk, generate
+from loraloop.agent.engine import Budget, Generated, Sampler, Sampling, Trunk, generate
 from loraloop.agent.runtime import Runtime
 from loraloop.router.decision import Route, RouterState, ScreenResult
 from loraloop.tool_schemas.grammar.grammar import Choice
@@ -58,23 +58,19 @@ class Ours:
         return [self._step(episode, step, trunk) for step in episode.steps]
 
     def _step(self, episode: Episode, step: ScriptStep, trunk: Trunk) -> Record:
-        clock, runtime = Clock(), self._runtime
+        runtime = self._runtime
         start = perf_counter()
         for each in step.before:
             trunk.append(each.message, each.ids)
-        prefilled = trunk.flush(clock)
+        prefilled = trunk.flush()
         if self._router is not None:
-            kept = trunk.features(clock=clock)
             after = "tool" if trunk.messages[-1].message.role == "tool" else "user"
-            with clock.phase("route"):
-                features = runtime.router.features(kept)
-                runtime.router.screen(features)
-                runtime.router.choose(features, RouterState(True, True, True, frozenset(), after))
+            features = runtime.router.features(trunk.features())
+            runtime.router.screen(features)
+            runtime.router.choose(features, RouterState(True, True, True, frozenset(), after))
         with runtime.activate(step.skill) as active:
-            clock.add("switch", active.seconds)
-            with clock.phase("mask"):
-                constraint = None if step.term is None else runtime.grammar(step.term).start()
-            branch = trunk.branch(active.author, clock)
+            constraint = None if step.term is None else runtime.grammar(step.term).start()
+            branch = trunk.branch(active.author)
             out = Generated()
             for piece in generate(
                 branch,
@@ -83,7 +79,6 @@ class Ours:
                 Budget(episode.tokens),
                 stop_ids=episode.stop_ids,
                 constraint=constraint,
-                clock=clock,
             ):
                 if isinstance(piece, Generated):
                     out = piece
@@ -93,7 +88,5 @@ class Ours:
             else:
                 branch.close(step.reply.ids, step.reply.message)
         seconds = perf_counter() - start
-        phases = dict(clock.seconds)
-        phases["other"] = seconds - sum(phases.values())
         prompt = prefilled + len(episode.invocation)
-        return Record(step.skill, seen, prompt, len(out.ids), out.sampled, seconds, phases, out.text)
+        return Record(step.skill, seen, prompt, len(out.ids), out.sampled, seconds, out.text)

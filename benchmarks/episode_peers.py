@@ -67,7 +67,6 @@ class Plain:
         compiled = perf_counter()
         if step.skill != "none":
             model.set_adapter(f"full-{step.skill}")
-        switched = perf_counter()
         prompt = torch.tensor([step.prompt])
         with torch.inference_mode(), model.disable_adapter() if step.skill == "none" else nullcontext():
             made = model.generate(
@@ -83,9 +82,8 @@ class Plain:
             ids.pop()
         text = self._decode(ids)
         seconds = perf_counter() - start
-        phases = {"compile": compiled - start, "switch": switched - compiled, "generate": seconds - (switched - start)}
         seen = fingerprint(prompt[0].tolist())
-        return Record(step.skill, seen, prompt.shape[1], len(ids), forwards, seconds, phases, text)
+        return Record(step.skill, seen, prompt.shape[1], len(ids), forwards, seconds, text, compiled - start)
 
 
 class Expert:
@@ -158,15 +156,12 @@ class Expert:
         with model.disable_adapter() if bare else nullcontext():
             if not bare:
                 model.set_adapter(f"branch-{step.skill}")
-            switched = perf_counter()
             feed = list(step.prompt[len(self._held) :])
             prefilled, forwards = len(feed), 1
             seen = fingerprint([*self._held, *feed])
             logits = self._forward(feed, **({} if bare else {"alora_offsets": [len(episode.invocation)]}))
-            first = perf_counter()
             if not bare:
                 model.set_adapter(f"full-{step.skill}")
-            again = perf_counter()
             while True:
                 if processor is not None:
                     logits = processor(torch.tensor([[*step.prompt[-1:], *ids]]), logits)
@@ -180,14 +175,8 @@ class Expert:
                 forwards += 1
         self._crop(step, bare)
         text = self._decode(ids)
-        end = perf_counter()
-        phases = {
-            "compile": compiled - start,
-            "switch": switched - compiled + again - first,
-            "prefill": first - switched,
-            "decode": end - again,
-        }
-        return Record(step.skill, seen, prefilled, len(ids), forwards, end - start, phases, text)
+        seconds = perf_counter() - start
+        return Record(step.skill, seen, prefilled, len(ids), forwards, seconds, text, compiled - start)
 
     def _crop(self, step: ScriptStep, bare: bool) -> None:
         """Keeps the transcript, and of what the bare base generated what agrees with what stays."""

@@ -84,8 +84,8 @@ class Record:
         generated: Tokens of the output, without the one that ends it.
         forwards: Forward passes of the model.
         seconds: Wall time, all told.
-        phases: Seconds of it by phase.
         text: The output.
+        compiling: Seconds of it in which a peer built a logits processor.
     """
 
     skill: str
@@ -94,8 +94,8 @@ class Record:
     generated: int
     forwards: int
     seconds: float
-    phases: dict[str, float]
     text: str
+    compiling: float = 0.0
 
 
 def fingerprint(ids: tuple[int, ...] | list[int]) -> str:

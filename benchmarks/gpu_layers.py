@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
+from gpu_steps import SHAPES
 from torch import Tensor
 
+from loraloop.adapters.base import ModelConfig
 from loraloop.adapters.payload.sites import GROUPS, module_shape
 from loraloop.kernels import ops
 from loraloop.kernels.gpu import triton_nf4
@@ -19,20 +20,7 @@ from loraloop.kernels.rows import RowSlots
 DTYPE = torch.bfloat16
 
 
-@dataclass(frozen=True, slots=True)
-class Dimensions:
-    """Of a base's layers."""
-
-    name: str
-    hidden_size: int
-    intermediate_size: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    layers: int
-
-
-LLAMA_8B = Dimensions("llama-3-8b", 4096, 14336, 32, 8, 128, 32)
+LLAMA_8B = ModelConfig(**SHAPES["8b"], vocab_size=128256, max_positions=8192)
 
 Run = Callable[[], object]
 
@@ -43,14 +31,14 @@ class Layers:
     A system is a function that computes every projection of every layer once.
     """
 
-    def __init__(self, dimensions: Dimensions, count: int, device: torch.device) -> None:
+    def __init__(self, dimensions: ModelConfig, count: int, device: torch.device) -> None:
         self.dimensions, self.count, self.device = dimensions, count, device
         self.modules: list[dict[str, Nf4Weight]] = []
         self.groups: list[dict[str, Nf4Weight]] = []
         for _ in range(count):
             modules, groups = {}, {}
             for group, parts in GROUPS.items():
-                values = [self._random(*module_shape(dimensions, part)) for part in parts]  # type: ignore[arg-type]
+                values = [self._random(*module_shape(dimensions, part)) for part in parts]
                 groups[group] = Nf4Weight.quantize(torch.cat(values))
                 modules |= {part: Nf4Weight.quantize(value) for part, value in zip(parts, values, strict=True)}
             self.modules.append(modules)
@@ -64,11 +52,7 @@ class Layers:
 
     def floor(self, rank: int, skills: int) -> float:
         """Bytes of distinct skills on all projections over the base's: what their least extra time is a share of."""
-        per_layer = sum(
-            sum(module_shape(self.dimensions, part))
-            for parts in GROUPS.values()
-            for part in parts  # type: ignore[arg-type]
-        )
+        per_layer = sum(sum(module_shape(self.dimensions, part)) for parts in GROUPS.values() for part in parts)
         return 2 * rank * per_layer * self.count * skills / self.bytes
 
     def inputs(self, batch: int) -> dict[str, Tensor]:
@@ -138,7 +122,7 @@ class Layers:
         x = self.inputs(batch)
         of = {part: x[group] for group, parts in GROUPS.items() for part in parts}
         config = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(of), init_lora_weights=False)
-        model: Any = get_peft_model(_Stack(self), config).to(self.device)  # type: ignore[arg-type]
+        model: Any = get_peft_model(_Stack(self), config).to(self.device)
         model.eval()
         for name, parameter in model.named_parameters():
             if "lora_" in name:
@@ -154,7 +138,7 @@ class Layers:
 
     def _bank(self, group: str, rank: int, slots: int, weight: Nf4Weight) -> tuple[Tensor, Tensor, Tensor]:
         """A, B (block-diagonal over the group's parts) and spans of the slots."""
-        widths = [module_shape(self.dimensions, part)[0] for part in GROUPS[group]]  # type: ignore[arg-type]
+        widths = [module_shape(self.dimensions, part)[0] for part in GROUPS[group]]
         wide = rank * len(widths)
         A = self._random(slots, wide, weight.in_features)
         B = torch.zeros(slots, wide, weight.out_features, dtype=DTYPE, device=self.device)

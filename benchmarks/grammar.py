@@ -16,7 +16,6 @@ search for a way to close is.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,15 +23,13 @@ from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as loraloop sets it, which is imported after torch here
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import environment  # noqa: F401
 import torch
 from grammar_cases import TOKENS, Case, branch_of, cases, decoded, written
-from grammar_systems import Figures, Refused, Run, at, ours, outlines, xgrammar
-from report import BenchmarkReport, finish, options
+from grammar_systems import Figures, Refused, Run, ours, outlines, xgrammar
+from report import BenchmarkReport, finish, options, quantile
 from transformers_peer import transformers_tokenizer
 
 if TYPE_CHECKING:
@@ -128,8 +125,6 @@ def main() -> None:
     parser.add_argument("--verbose", action="store_true", help="say what is refused, and why")
     parser.add_argument("--no-peers", action="store_true", help="measure loraloop alone")
     given = parser.parse_args()
-    if given.threads:
-        torch.set_num_threads(given.threads)
     runtime = Runtime.load()
     texts: list[tuple[dict[str, Any], list[int]]] = []
     pairs: list[tuple[float, float]] = []
@@ -152,7 +147,7 @@ def main() -> None:
     }
     peers = {name: each.metrics() for name, each in figures.items() if name != "loraloop"}
     ratios = {"end_to_end": median(other / one for one, other in pairs)}
-    ratios["end_to_end_p10"] = at([other / one for one, other in pairs], 0.1)
+    ratios["end_to_end_p10"] = quantile([other / one for one, other in pairs], 0.1)
     for name, each in peers.items():
         if "token_us_mean" in each:
             ratios[f"{name}_token"] = each["token_us_mean"] / metrics["token_us_mean"]

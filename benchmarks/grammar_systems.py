@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import torch
+from report import quantile
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
@@ -54,22 +55,16 @@ class Figures:
         if not self.masks:
             return {"refused": self.refused}
         return {
-            "mask_us_p50": 1e6 * at(self.masks, 0.5),
-            "mask_us_p99": 1e6 * at(self.masks, 0.99),
+            "mask_us_p50": 1e6 * quantile(self.masks, 0.5),
+            "mask_us_p99": 1e6 * quantile(self.masks, 0.99),
             "token_us_mean": 1e6 * self.total / self.tokens,
-            "compile_ms_p50": 1e3 * at(self.cold, 0.5),
-            "compile_ms_p99": 1e3 * at(self.cold, 0.99),
-            "again_ms_p50": 1e3 * at(self.again, 0.5),
-            "again_ms_p99": 1e3 * at(self.again, 0.99),
+            "compile_ms_p50": 1e3 * quantile(self.cold, 0.5),
+            "compile_ms_p99": 1e3 * quantile(self.cold, 0.99),
+            "again_ms_p50": 1e3 * quantile(self.again, 0.5),
+            "again_ms_p99": 1e3 * quantile(self.again, 0.99),
             "forced_share": self.forced / self.tokens,
             "refused": self.refused,
         }
-
-
-def at(values: Sequence[float], share: float) -> float:
-    """The value that so many of the values do not exceed."""
-    ordered = sorted(values)
-    return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
 
 
 def in_time(compile: Callable[[], object]) -> bool:

@@ -1,24 +1,17 @@
 """What the machine can do at most: bytes read a second, and multiplications a second, with our number of threads.
 
-    python benchmarks/limits.py
-
-Other benchmarks call `measure` in the run in which they measure their systems, and say how much of it each reaches.
+`decode.py` calls `measure` in the run in which it measures its systems, and says how much of it each reaches.
 Reading is measured twice: over 1 GiB, which no cache holds, and over as many bytes as the model has, part of which may
 lie in the last cache. The rate of multiplications is that of torch's bf16 products, the best of some shapes.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 import torch
-from report import BenchmarkReport, finish, options
 
 GIB = 2**30
 SHAPES = ((1024, 2048, 2048), (2048, 2048, 2048), (1024, 4096, 4096))
@@ -101,16 +94,3 @@ def best(work: Callable[[], object], repeats: int) -> float:
         work()
         found = min(found, perf_counter() - start)
     return found
-
-
-def main() -> None:
-    parser = options(__doc__.splitlines()[0], limit=20)
-    parser.add_argument("--bytes", type=int, default=96_000_000, help="size of the model")
-    given = parser.parse_args()
-    if given.threads:
-        torch.set_num_threads(given.threads)
-    finish(BenchmarkReport("limits", given.limit, measure(given.bytes, given.limit).metrics()), given.json)
-
-
-if __name__ == "__main__":
-    main()

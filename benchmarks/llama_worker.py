@@ -58,20 +58,18 @@ class Worker:
         return {"seconds": min(seconds)}
 
     def decode(self, context: int, flash: bool, skill: bool, steps: int) -> dict[str, float]:
-        """Seconds a token after `context` tokens, one token a call; `own` is what llama.cpp itself counts."""
+        """Seconds a token after `context` tokens, one token a call."""
         ctx = self._filled(context, flash)
         self._apply(ctx, skill)
         tokens = self._tokens(WARM + steps)
         for place, token in enumerate(tokens[:WARM]):
             self._feed(ctx, [token], context + place)
-        llama.llama_perf_context_reset(ctx)
         start = perf_counter()
         for place, token in enumerate(tokens[WARM:], WARM):
             self._feed(ctx, [token], context + place)
         seconds = perf_counter() - start
-        own = llama.llama_perf_context(ctx)
         self._cut(ctx, context)
-        return {"seconds": seconds / steps, "own": own.t_eval_ms / 1e3 / max(own.n_eval, 1)}
+        return {"seconds": seconds / steps}
 
     def rows(self, context: int, flash: bool, skill: bool, count: int, repeats: int) -> dict[str, float]:
         """Seconds of a call with `count` tokens after `context` tokens, with the last one's logits."""
@@ -85,15 +83,6 @@ class Worker:
                 seconds.append(spent)
         return {"seconds": sum(seconds) / len(seconds)}
 
-    def logits(self, tokens: list[int], skill: bool) -> dict[str, list[float]]:
-        """Of the last of `tokens`, to compare adapters."""
-        ctx = self._context(0, False, len(tokens))
-        self._apply(ctx, skill)
-        self._cut(ctx, 0)
-        self._feed(ctx, tokens, 0)
-        found = llama.llama_get_logits_ith(ctx, -1)
-        return {"logits": [found[index] for index in range(self._vocabulary)]}
-
     def _context(self, key: int, flash: bool, room: int) -> Any:
         """A context for `room` tokens; `key` tells contexts apart that hold different things."""
         found = self._contexts.get((key, flash))
@@ -106,7 +95,6 @@ class Worker:
         given.n_batch, given.n_ubatch = 2048, self._ubatch
         given.n_threads = given.n_threads_batch = self._threads
         given.flash_attn_type = int(flash)
-        given.no_perf = False
         made = llama.llama_init_from_model(self._model, given)
         if not made:
             raise RuntimeError(f"llama.cpp makes no context of {room} tokens")

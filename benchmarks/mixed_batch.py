@@ -13,7 +13,6 @@ with `adapter_names=` in the forward, which is PEFT's way to mix a batch (`base`
 
 from __future__ import annotations
 
-import os
 import random
 import sys
 import tempfile
@@ -24,11 +23,9 @@ from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as loraloop sets it, which is imported after torch here
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import environment  # noqa: F401
 import torch
 from episode import random_skill
 from report import BenchmarkReport, finish, options
@@ -40,11 +37,6 @@ if TYPE_CHECKING:
 
 BATCHES = (1, 4, 8, 16)
 RANK, CONTEXT, TOKENS = 16, 256, 32
-
-
-def made(base: Base, name: str, seed: int) -> Skill:
-    """A random skill, in the type in which skills are stored."""
-    return random_skill(base, name, seed, RANK).to(torch.bfloat16)
 
 
 def turns(ways: dict[str, Callable[[], float]], repeats: int) -> dict[str, float]:
@@ -144,11 +136,9 @@ def main() -> None:
     parser = options(__doc__.splitlines()[0], limit=5)
     parser.add_argument("--no-peers", action="store_true", help="measure loraloop alone")
     given = parser.parse_args()
-    if given.threads:
-        torch.set_num_threads(given.threads)
     warnings.simplefilter("ignore")
     base = Base.load()
-    skills = [made(base, f"skill-{i}", given.seed + i) for i in range(max(BATCHES))]
+    skills = [random_skill(base, f"skill-{i}", given.seed + i, RANK).to(torch.bfloat16) for i in range(max(BATCHES))]
     metrics = ours(base, skills, given.limit, given.seed)
     peers: dict[str, dict[str, float]] = {}
     ratios: dict[str, float] = {}

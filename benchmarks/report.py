@@ -11,11 +11,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
+
+import environment  # noqa: F401
 
 from loraloop.render.report import BenchmarkReport, command_line, machine, number, spread
 
-__all__ = ["BenchmarkReport", "command_line", "finish", "machine", "number", "options", "spread"]
+__all__ = ["BenchmarkReport", "command_line", "finish", "growth", "machine", "number", "options", "quantile", "spread"]
 
 
 def options(description: str, limit: int | None = None, seed: int = 0) -> argparse.ArgumentParser:
@@ -30,8 +34,30 @@ def options(description: str, limit: int | None = None, seed: int = 0) -> argpar
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here")
     parser.add_argument("--limit", type=int, default=limit, metavar="N", help="bounds the work")
     parser.add_argument("--seed", type=int, default=seed, metavar="S")
-    parser.add_argument("--threads", type=int, default=None, metavar="T", help="threads of every system")
+    parser.add_argument("--threads", type=threads, metavar="T", help="threads of every system")
     return parser
+
+
+def threads(text: str) -> int:
+    """A number of threads, which torch is told."""
+    import torch
+
+    torch.set_num_threads(int(text))
+    return int(text)
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """The value that this share of the values does not exceed."""
+    ordered = sorted(values)
+    return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
+
+
+def growth(samples: Sequence[tuple[float, float]]) -> float:
+    """Least-squares growth of the second of two figures for each unit of the first; 0.0 of less than two samples."""
+    if len(samples) < 2:
+        return 0.0
+    middle, mean = (fmean(each) for each in zip(*samples, strict=True))
+    return sum((at - middle) * (value - mean) for at, value in samples) / sum((at - middle) ** 2 for at, _ in samples)
 
 
 def finish(report: BenchmarkReport, json_path: Path | None) -> None:

@@ -14,19 +14,15 @@ is the same with blocks of one token: what nobody can do without.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as loraloop sets it, which is imported after torch here
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import torch
+import environment  # noqa: F401
 from report import BenchmarkReport, finish, options
 
 from loraloop.agent import Runtime
@@ -128,8 +124,6 @@ def main() -> None:
     parser.add_argument("--base", default="smollm2-135m")
     parser.add_argument("--worlds", default="", help="names of desks, separated by commas; all where empty")
     given = parser.parse_args()
-    if given.threads:
-        torch.set_num_threads(given.threads)
     names = [name for name in given.worlds.split(",") if name]
     runtime = Runtime.load(given.base)
     with counted() as found:

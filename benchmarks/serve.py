@@ -20,14 +20,14 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import httpx
-from report import BenchmarkReport, finish, options
+from report import BenchmarkReport, finish, growth, options, quantile
 
 from loraloop.agent.runtime import Runtime
 from loraloop.integrations.reply import Reply, Replying
@@ -79,12 +79,8 @@ class Round:
 
     def add(self, other: Round) -> None:
         """Adds another round of the same clients."""
-        self.seconds += other.seconds
-        self.latencies += other.latencies
-        self.firsts += other.firsts
-        self.errors += other.errors
-        self.busy += other.busy
-        self.asking += other.asking
+        for each in fields(self):
+            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
 
 
 def body(number: int) -> dict[str, Any]:
@@ -215,11 +211,6 @@ def server(base: str) -> Iterator[Serving]:
             reader.shutdown()
 
 
-def quantile(values: list[float], share: float) -> float:
-    """The smallest value that this share of the values does not exceed."""
-    return sorted(values)[min(int(share * len(values)), len(values) - 1)]
-
-
 def figures(name: str, done: Round) -> dict[str, float]:
     """A round's figures."""
     found = {
@@ -244,11 +235,6 @@ def soak(place: Serving, many: int, minutes: float) -> dict[str, float]:
     while time.monotonic() < until:
         into.add(asyncio.run(clients(place, many, numbers, 4 * many, until)))
         samples.append(((time.monotonic() - begun) / 60, place.resident()))
-    later = samples[len(samples) // 2 :]
-    middle_at = sum(at for at, _ in later) / len(later)
-    middle = sum(size for _, size in later) / len(later)
-    spread = sum((at - middle_at) ** 2 for at, _ in later)
-    slope = sum((at - middle_at) * (size - middle) for at, size in later) / spread if spread else 0.0
     return {
         "soak_minutes": minutes,
         "soak_requests": float(len(into.latencies)),
@@ -256,7 +242,7 @@ def soak(place: Serving, many: int, minutes: float) -> dict[str, float]:
         "rss_first_mb": samples[0][1],
         "rss_middle_mb": samples[len(samples) // 2][1],
         "rss_last_mb": samples[-1][1],
-        "rss_growth_mb_per_minute": slope,
+        "rss_growth_mb_per_minute": growth(samples[len(samples) // 2 :]),
     }
 
 

@@ -19,8 +19,6 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from report import BenchmarkReport, finish, options, spread

@@ -34,12 +34,10 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any, Literal
 
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from episode import random_skill
-from report import BenchmarkReport, finish, options
+from report import BenchmarkReport, finish, growth, options
 
 from loraloop import Agent, Context, Limits, LoraloopError, McpServer, Policy, Runtime, Sessions, ToolRetry, tool
 from loraloop.adapters.base import Message
@@ -481,20 +479,12 @@ class Soak:
         return () if result is None else result.messages
 
 
-def growth(samples: Sequence[tuple[float, float]]) -> float:
-    """Least-squares growth in MiB a minute over the last two thirds."""
-    warm = [(at / 60, value) for at, value in samples[len(samples) // 3 :]]
-    if len(warm) < 2:
-        return 0.0
-    middle, mean = (fmean(each) for each in zip(*warm, strict=True))
-    return sum((at - middle) * (value - mean) for at, value in warm) / sum((at - middle) ** 2 for at, _ in warm)
-
-
 def report(soak: Soak, before: dict[str, float], after: dict[str, float], concurrent: int) -> BenchmarkReport:
     """The result; without `problems` all held."""
     own, wrong = wrong_skills(soak.runtime, soak.kept, random.Random(soak.seed))
     problems = soak.problems + wrong
-    memory, grown = median(value for _, value in soak.memory), growth(soak.memory)
+    memory = median(value for _, value in soak.memory)
+    grown = growth([(at / 60, value) for at, value in soak.memory[len(soak.memory) // 3 :]])
     if soak.memory[-1][0] > WARM and soak.counts["runs"] >= FILLED and grown > GROWTH * memory:
         problems.append(f"memory grew by {grown:.1f} MB a minute, of {memory:.0f} MB")
     for name in ("threads", "descriptors", "processes", "temporary_folders"):

@@ -9,25 +9,6 @@ from limits import Limits
 from speed_bytes import Bytes
 from speed_systems import Case
 
-Samples = dict[str, dict[str, list[float]]]
-"""Seconds by system and case, one a round."""
-
-
-def fastest(found: dict[tuple[str, str], dict[str, list[float]]]) -> tuple[Samples, dict[str, str]]:
-    """Each system's samples in the variant that is faster without a skill, and which one that is, by case."""
-    samples: Samples = {}
-    chosen: dict[str, str] = {}
-    for name in dict.fromkeys(name for name, _ in found):
-        variants = {variant: given for (owner, variant), given in found.items() if owner == name}
-        samples[name] = {}
-        for case in next(iter(variants.values())):
-            bare = case.removesuffix("_skill")
-            best = min(variants, key=lambda variant: median(variants[variant][bare]))
-            samples[name][case] = variants[best][case]
-            if len(variants) > 1:
-                chosen[f"{name}: {case}"] = best
-    return samples, chosen
-
 
 def figures(samples: dict[str, list[float]], wanted: Sequence[Case], allowed: dict[str, float]) -> dict[str, float]:
     """One system's metrics; `allowed` is the limit of each case in milliseconds."""

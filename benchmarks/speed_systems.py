@@ -60,10 +60,9 @@ class Case:
 
 
 class System(Protocol):
-    """A way to run the model. `variant` tells apart settings of one `name`, of which the faster counts."""
+    """A way to run the model."""
 
     name: str
-    variant: str
 
     def measure(self, case: Case) -> float:
         """Seconds of a forward (`decode`: the mean of several)."""
@@ -73,7 +72,7 @@ class System(Protocol):
 class Ours:
     """loraloop: a row on slot 0, or on the skill's."""
 
-    name, variant = "loraloop", "int4"
+    name = "loraloop"
 
     def __init__(self, base: Base, skill: Skill, steps: int = 16) -> None:
         from loraloop.adapters.bank.bank import Bank
@@ -123,25 +122,20 @@ class Transformers:
 
     name = "transformers"
 
-    def __init__(self, base: Base, skill: Skill, folder: Path, attention: str, steps: int = 4) -> None:
-        self.variant = attention
+    def __init__(self, base: Base, skill: Skill, folder: Path, steps: int = 4) -> None:
         self._vocabulary, self._steps = base.config.vocab_size, steps
         self._models = _models(base, skill, folder)
         self._caches: dict[int, Any] = {}
         self._random = random.Random(1)
 
-    def other(self, attention: str) -> Transformers:
-        """The same models and caches with another implementation of attention."""
-        made = object.__new__(Transformers)
-        made.__dict__.update(self.__dict__)
-        made.variant = attention
-        return made
-
     def measure(self, case: Case) -> float:
+        return min(self._measure(case, attention) for attention in ("sdpa", "eager"))
+
+    def _measure(self, case: Case, attention: str) -> float:
         from transformers import DynamicCache
 
         model = self._models[case.skill]
-        _config(model)._attn_implementation = self.variant
+        _config(model)._attn_implementation = attention
         with torch.inference_mode():
             if case.kind == "prefill":
                 return self._forward(model, case.context, DynamicCache())
@@ -187,22 +181,14 @@ class LlamaCpp:
 
     name = "llama.cpp"
 
-    def __init__(self, process: Llama, flash: bool, steps: int = 16) -> None:
-        self.variant = "flash attention" if flash else "no flash attention"
-        self._process, self._flash, self._steps = process, flash, steps
-        self.own: dict[str, list[float]] = {}
-        """Seconds a token by llama.cpp's own clock, by case."""
+    def __init__(self, process: Llama, steps: int = 16) -> None:
+        self._process = process
+        self._more = {"decode": {"steps": steps}, "rows": {"repeats": max(steps // 4, 1)}, "prefill": {}}
 
     def measure(self, case: Case) -> float:
-        given = {"context": case.context, "flash": self._flash, "skill": case.skill}
-        if case.kind == "rows":
-            repeats = max(self._steps // 4, 1)
-            return float(self._process.ask("rows", count=case.count, repeats=repeats, **given)["seconds"])
-        if case.kind == "decode":
-            answer = self._process.ask("decode", steps=self._steps, **given)
-            self.own.setdefault(case.name, []).append(answer["own"])
-            return float(answer["seconds"])
-        return float(self._process.ask("prefill", **given)["seconds"])
+        given = {"context": case.context, "skill": case.skill, **self._more[case.kind]}
+        given |= {"count": case.count} if case.kind == "rows" else {}
+        return min(float(self._process.ask(case.kind, flash=flash, **given)["seconds"]) for flash in (True, False))
 
 
 def drawn(rng: random.Random, count: int, vocabulary: int) -> list[int]:

@@ -7,15 +7,12 @@ first token is timed, from the result's arrival: `same` where the step before ra
 ran on another. `switch_cost` is the median of their paired differences. `own_tokens` is what a step on any skill costs
 the next one: the base reads the tokens that the step wrote (a step on the bare base leaves them cached).
 
-`bare_switch` is the activation of a resident skill alone, `load` that of a skill that has to be written into a slot.
-
 The peer is the usual way, PEFT with plain LoRA: on the same adapter its cache is kept, after `set_adapter` the context
 must be read again, since its keys and values belong to the adapter that computed them.
 """
 
 from __future__ import annotations
 
-import os
 import random
 import sys
 import tempfile
@@ -25,14 +22,12 @@ from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as loraloop sets it, which is imported after torch here
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import environment  # noqa: F401
 import torch
 from episode import shipped_skills
-from report import BenchmarkReport, finish, options, spread
+from report import BenchmarkReport, finish, options
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
@@ -101,35 +96,12 @@ def ours(base: Base, skills: Sequence[Skill], repeats: int, seed: int) -> dict[s
         metrics[f"switch_{context}_ms"] = median(times["switch"])
         metrics[f"switch_cost_{context}_ms"] = paired(times["switch"], times["same"])
         metrics[f"own_tokens_{context}_ms"] = paired(times["same"], times["bare"])
-    metrics |= spread("bare_switch_us", [1e6 * activation(runtime, FIRST if i % 2 else OTHER) for i in range(2000)])
-    metrics["load_ms"] = median(loads(base, skills, repeats))
     return metrics
 
 
 def paired(left: Sequence[float], right: Sequence[float]) -> float:
     """The median of the differences."""
     return median(a - b for a, b in zip(left, right, strict=True))
-
-
-def activation(runtime: Runtime, skill: str) -> float:
-    """Seconds that it takes to have a skill's slot."""
-    start = perf_counter()
-    with runtime.activate(skill):
-        return perf_counter() - start
-
-
-def loads(base: Base, skills: Sequence[Skill], repeats: int) -> list[float]:
-    """Milliseconds to write a skill that was read before into the bank's one slot."""
-    from loraloop.adapters.bank.bank import Bank
-
-    bank = Bank(base, slots=1)
-    names = [bank.add(skill) for skill in skills[:2]]
-    times = []
-    for index in range(repeats + 2):
-        start = perf_counter()
-        bank.slot(names[index % 2])
-        times.append(1e3 * (perf_counter() - start))
-    return times[2:]
 
 
 def peft(base: Base, skills: Sequence[Skill], repeats: int, seed: int) -> dict[str, float]:
@@ -151,12 +123,7 @@ def peft(base: Base, skills: Sequence[Skill], repeats: int, seed: int) -> dict[s
             metrics[f"same_{context}_ms"] = 1e3 * median(same)
             metrics[f"switch_{context}_ms"] = 1e3 * median(switch)
             metrics[f"switch_cost_{context}_ms"] = 1e3 * (median(switch) - median(same))
-        sets = []
-        for index in range(20):
-            start = perf_counter()
-            model.set_adapter(other if index % 2 else first)
-            sets.append(1e6 * (perf_counter() - start))
-    return metrics | spread("bare_switch_us", sets)
+    return metrics
 
 
 def reader(model: Any, adapter: str, history: Sequence[int]) -> Callable[[Sequence[int], str], float]:
@@ -187,8 +154,6 @@ def main() -> None:
     parser = options(__doc__.splitlines()[0], limit=20)
     parser.add_argument("--no-peers", action="store_true", help="measure loraloop alone")
     given = parser.parse_args()
-    if given.threads:
-        torch.set_num_threads(given.threads)
     base = Base.load()
     skills = shipped_skills(base, (FIRST, OTHER), given.seed)
     metrics = ours(base, skills, given.limit, given.seed)
@@ -197,7 +162,6 @@ def main() -> None:
     if not given.no_peers:
         peers["peft"] = peft(base, skills, max(given.limit // 5, 1), given.seed)
         ratios = {f"switch_{n}": peers["peft"][f"switch_{n}_ms"] / metrics[f"switch_{n}_ms"] for n in CONTEXTS}
-        ratios["bare_switch"] = peers["peft"]["bare_switch_us_median"] / metrics["bare_switch_us_median"]
     finish(BenchmarkReport("switch", given.limit, metrics, peers, ratios), given.json)
 
 

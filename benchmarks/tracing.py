@@ -12,7 +12,6 @@ OpenTelemetry's spans go through the SDK's simple processor to an exporter in me
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
@@ -21,8 +20,6 @@ from statistics import median
 from time import thread_time
 from typing import TYPE_CHECKING, Any
 
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from report import BenchmarkReport, finish, options
@@ -114,10 +111,6 @@ def measure(rounds: int) -> dict[str, float]:
 
 def main() -> None:
     given = options(__doc__.splitlines()[0], limit=200).parse_args()
-    if given.threads:
-        import torch
-
-        torch.set_num_threads(given.threads)
     finish(BenchmarkReport("tracing", given.limit, measure(given.limit)), given.json)
 
 

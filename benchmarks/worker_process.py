@@ -25,10 +25,6 @@ class WorkerProcess:
             [python, str(worker)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
         )
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
     def ask(self, do: str, **given: Any) -> dict[str, Any]:
         """The worker's answer to one request.
 

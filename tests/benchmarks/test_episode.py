@@ -61,6 +61,5 @@ def test_three_systems_see_the_same(episode: ModuleType, base: Base, tmp_path: P
     details = document["details"]
     expected = [step.fingerprint for step in episode.read_episode(base, 2).steps]
     assert details["prompts"] == dict.fromkeys(("loraloop", "peft", "alora"), expected)
-    assert any(name.startswith("loraloop: decode") for name in details["phases"])
     # A verdict is short, so that all three, on the same weights, write one whole.
     assert all(outputs[0].startswith('{"verdict":"') for outputs in details["outputs"].values())

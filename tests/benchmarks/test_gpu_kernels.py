@@ -33,8 +33,9 @@ import argparse, math, sys
 sys.path.insert(0, {str(ROOT / "benchmarks")!r})
 import gpu_layers
 from gpu_kernels import measure
-small = gpu_layers.Dimensions("small", 64, 64, 4, 2, 16, 1)
-gpu_layers.LLAMA_8B = small
+gpu_layers.LLAMA_8B = gpu_layers.ModelConfig(
+    hidden_size=64, intermediate_size=64, heads=4, kv_heads=2, head_dim=16, layers=1, vocab_size=64, max_positions=64
+)
 given = argparse.Namespace(batches=[1, 2], ranks=[16], layers=1, limit=1, steps=[])
 
 def clock(run, repeats):

@@ -53,16 +53,6 @@ def test_figures_are_medians_and_overheads_are_paired(benchmark: Any) -> None:
     assert found["decode_128_skill_overhead_pct"] == pytest.approx(10)
 
 
-def test_the_faster_variant_counts_case_by_case(benchmark: Any) -> None:
-    found = {
-        ("llama.cpp", "flash"): {"a": [1.0], "a_skill": [5.0], "b": [9.0]},
-        ("llama.cpp", "plain"): {"a": [2.0], "a_skill": [2.5], "b": [3.0]},
-    }
-    samples, chosen = benchmark("speed_figures").fastest(found)
-    assert samples == {"llama.cpp": {"a": [1.0], "a_skill": [5.0], "b": [3.0]}}
-    assert chosen["llama.cpp: b"] == "plain"
-
-
 def test_one_token_is_bound_by_reading_and_a_prompt_by_products(benchmark: Any, tiny_base: Any) -> None:
     figures, systems, sizes = benchmark("speed_figures"), benchmark("speed_systems"), benchmark("speed_bytes")
     wanted = [systems.Case("decode", 100), systems.Case("prefill", 100)]
@@ -115,9 +105,3 @@ def test_a_worker_that_dies_is_an_error(benchmark: Any, tmp_path: Path) -> None:
     peer = benchmark("llama_peer")
     with pytest.raises(RuntimeError, match="has ended"):
         peer.Llama(sys.executable, tmp_path / "none.gguf", 1)  # no llama_cpp there
-
-
-def test_memory_of_a_process(benchmark: Any) -> None:
-    found = benchmark("memory").of_program("block = bytearray(64_000_000)")
-    assert found["anonymous"] > 64e6 and found["peak"] >= found["rss"] >= found["private"] > 64e6
-    assert benchmark("memory").of_program("pass")["anonymous"] < 40e6
