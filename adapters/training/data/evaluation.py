@@ -31,11 +31,11 @@ def eval_example(skill: str, row: Mapping[str, Any], header: str = CALLS_HEADER)
         header: Stands above the tools of a transcript; see `Prompting.tools_header`.
     """
     turns = [Message(m["role"], m["content"]) for m in row.get("messages", ())]
-    tools: tuple[dict[str, Any], ...] = ()
+    tools: tuple[dict[str, Any], ...] = tuple(row.get("tools", ()))
     passages: tuple[Passage, ...] = ()
     kind = str(row["id"]).split("-")[0]
     if skill == "tools":
-        tools, calls = tuple(row["tools"]), tuple(row["calls"])
+        calls = tuple(row["calls"])
         completion = dumps([in_order(call, tools) for call in calls])
         gold = {"calls": calls, **{key: row[key] for key in ("accepts", "category") if row.get(key) is not None}}
         kind = row.get("category") or {"call": "single", "parallel": "parallel"}.get(row.get("kind", ""), "none")

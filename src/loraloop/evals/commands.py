@@ -48,6 +48,9 @@ def _skill_command(name: str, about: str) -> Callable[..., None]:
         told: Annotated[
             bool, typer.Option("--told", help="Also measure the base with a sentence that says what to write.")
         ] = False,
+        beside: Annotated[
+            Path | None, typer.Option(help="Tools that are listed for a record without tools: a file, or a folder.")
+        ] = None,
         outputs: OutputsFile = None,
         json_file: ToFile = None,
         show_errors: ShowErrors = 0,
@@ -56,10 +59,12 @@ def _skill_command(name: str, about: str) -> Callable[..., None]:
         from loraloop.evals.skills import evaluate, skill_of
         from loraloop.render import scores
         from loraloop.render.progress import counting
+        from loraloop.tool_schemas import load_tools
 
         files = data_files(name, data)
+        tools = [tool.to_openai()["function"] for tool in load_tools(beside)] if beside else []
         loaded = open_base(base)
-        asked = examples(name, files, limit, seed, loaded.prompting.tools_header)
+        asked = examples(name, files, limit, seed, loaded.prompting.tools_header, tools)
         trained = skill_of(loaded, name, skill)
         with counting(name, len(asked)) as step:
             found = evaluate(name, asked, loaded, trained, told=told, outputs=outputs, step=step)

@@ -94,9 +94,22 @@ def limited(files: Sequence[Path], limit: int | None, seed: int) -> Iterator[tup
 
 
 def examples(
-    skill: str, files: Sequence[Path], limit: int | None = None, seed: int = 0, header: str = CALLS_HEADER
+    skill: str,
+    files: Sequence[Path],
+    limit: int | None = None,
+    seed: int = 0,
+    header: str = CALLS_HEADER,
+    beside: Sequence[Mapping[str, Any]] = (),
 ) -> list[Example]:
-    """Examples of a skill, each with an id of its own; see `limited`. `header` is that of the base's tool lists.
+    """Examples of a skill, each with an id of its own; see `limited`.
+
+    Args:
+        skill: One of the four.
+        files: What is asked.
+        limit: Most records.
+        seed: Any but 0 takes others.
+        header: Stands above the base's lists of tools.
+        beside: Tools that are listed for a record that has none of its own.
 
     Raises:
         InputError: a file or a record cannot be read, with its line; or there is none.
@@ -105,6 +118,7 @@ def examples(
     seen: dict[str, int] = {}
     for file, line, row in limited(files, limit, seed):
         try:
+            row = {"tools": list(beside), **row} if beside else row
             example = _example(skill, row, RecordPlace(file.name, line), header)
         except LoraloopError as error:
             raise InputError(f"{file}:{line}: {error}") from None

@@ -97,6 +97,16 @@ def test_retrieval_and_code_on_files_of_ones_own(run: Run, tmp_path: Path) -> No
     assert {"pass_at_1", "syntax_valid", "defines"} <= metrics.keys() and metrics["pass_at_1_n"] == 1
 
 
+def test_tools_are_listed_beside_records_that_have_none(run: Run, tmp_path: Path) -> None:
+    file, out = written(tmp_path / "code.jsonl", code("one", "assert one(0) == 1")), tmp_path / "out.json"
+    tools = [{"name": "opening_hours", "description": "When a shop is open.", "parameters": {"type": "object"}}]
+    (example,) = examples("code", [file], beside=tools)
+    assert example.messages[0].role == "system" and "opening_hours" in example.messages[0].content
+    listed = written(tmp_path / "tools.json", *tools)
+    assert run("eval", "code", "--data", str(file), "--beside", str(listed), "--json", str(out))[0] == 0
+    assert result(out)["metrics"]["syntax_valid_n"] == 1
+
+
 @pytest.mark.skipif(os.name != "posix", reason="kills a process by a signal")
 def test_a_killed_evaluation_goes_on_where_it_was(run: Run, tmp_path: Path) -> None:
     file = written(tmp_path / "calls.jsonl", *(calls(city) for city in ("Oslo", "Rome", "Bern", "Ulm", "Ghent")))
