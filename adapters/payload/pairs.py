@@ -11,6 +11,7 @@ from torch.nn.functional import pad
 from loraloop.adapters.payload.payload import LowRank
 from loraloop.adapters.payload.sites import GROUPS, MODULE_PATHS, Dimensions, Site, module_shape, tensor_name
 from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.schema.formats import REPEATS, too_many_repeats
 from loraloop.tool_schemas.schema.validation import pattern_found
 
 Factors = tuple[Tensor, Tensor]
@@ -73,12 +74,14 @@ def matching(patterns: Mapping[str, float], layer: int, module: str, default: fl
     """A module's own value where a pattern's regular expression matches the end of its name, as PEFT reads it.
 
     Raises:
-        InputError: A pattern is no regular expression, or takes too long.
+        InputError: A pattern is no regular expression, asks for too many repeats, or takes too long.
     """
     import regex
 
     key = f"model.layers.{layer}.{MODULE_PATHS[module]}"
     for pattern, value in patterns.items():
+        if too_many_repeats(pattern):
+            raise InputError(f"the pattern {pattern!r} asks for more than {REPEATS} repeats: ask for fewer")
         try:
             found = pattern_found(rf"^(.*\.)?({pattern})$", key)
         except (regex.error, OverflowError, RecursionError, MemoryError) as error:

@@ -121,8 +121,8 @@ def rating_of(trace: Path) -> Rating | None:
 def from_traces(place: Path, contract: Literal["calls", "text"] = "calls", tools: Sequence[Any] = ()) -> Harvest:
     """The training records of runs.
 
-    Of calls, a step gives a record where all its calls worked, nobody denied one, and it needed no repair; a step that
-    called nothing only where the run was rated good. Of texts, the answer of a run that was rated good. Of a run that
+    Of calls, a step gives a record where all its calls worked, nobody denied one, and it needed no repair, without
+    calls that only repeated others; a step that called nothing only where the run was rated good. Of texts, the answer of a run that was rated good. Of a run that
     was rated bad only what was corrected is taken. Edited calls and corrections are preference pairs too.
     Secrets are replaced, and records that say the same are kept once.
 
@@ -245,8 +245,9 @@ class _Writer:
         return places[-1] if places else None
 
     def _calls(self, step: Step, context: Sequence[Message], follows: str, corrected: bool) -> None:
-        written = [{"name": c.name, "arguments": c.arguments if c.wanted is None else c.wanted} for c in step.calls]
-        done = [{"name": call.name, "arguments": call.arguments} for call in step.calls]
+        once = [call for call in step.calls if not call.repeated]
+        written = [{"name": c.name, "arguments": c.arguments if c.wanted is None else c.wanted} for c in once]
+        done = [{"name": call.name, "arguments": call.arguments} for call in once]
         if corrected and self.rating is not None:
             said = {"ask": list(step.asked)} if step.outcome == "ask" else written
             self._record(context, "corrected", calls=self.rating.correct)

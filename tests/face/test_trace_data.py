@@ -44,8 +44,9 @@ def checked(path: Path, contract: str = "calls") -> list[Any]:
 
 
 def test_calls_that_worked_become_records_that_training_reads(tmp_path: Path) -> None:
+    again = ("weather", {"city": "Oslo"})
     ran(tmp_path, calls(weather={"city": "Oslo"}), "It is sunny.")
-    ran(tmp_path, calls(weather={"city": "Oslo"}), "It is sunny.")
+    ran(tmp_path, calls(again, again, again), "It is sunny.")
     ran(tmp_path, calls(weather={"city": "Nowhere"}), "There is no such city.", prompt="How is Nowhere?")
     found = from_traces(tmp_path)
     assert len(found.records) == 1 and not found.pairs and found.left_out["a call that failed"] == 1

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _DECIMALS = 20
 """Digits after a number's point: more than any reader of JSON tells apart, and than anybody writes."""
 _LONG = re.compile(rb"(?:\A|[:,\[])-?[0-9]+\.[0-9]{%d,}\Z" % _DECIMALS)
+_ESCAPED = re.compile(rb"\\.")
 _EIGHT = np.dtype((np.void, 32))  # eight float32 values that are moved together
 
 
@@ -231,7 +232,10 @@ class LlguidanceState:
         vocabulary, taken = self._grammar.vocabulary, self._taken
         if len(taken) < 4 or not vocabulary.bytes_of(taken[-1])[-1:].isdigit():
             return False
-        return _LONG.search(vocabulary.tokenizer.decode_bytes(taken[-3 * _DECIMALS :])) is not None
+        if _LONG.search(vocabulary.tokenizer.decode_bytes(taken[-3 * _DECIMALS :])) is None:
+            return False
+        whole = vocabulary.tokenizer.decode_bytes(taken)
+        return _ESCAPED.sub(b"", whole).count(b'"') % 2 == 0  # else it is a text that looks like that
 
     def _check(self) -> None:
         if self._matcher.is_error():

@@ -196,6 +196,19 @@ def test_a_model_that_repeats_a_digit_comes_to_an_end(
     assert state.can_stop and len(written) < longest, written
 
 
+@pytest.mark.parametrize(
+    ("begun", "bounded"),
+    [('{"n":0.', True), ('{"t":"n:0.', False), (r'{"t":"a\"b\\:0.', False), (r'{"t":"a\"b\\","n":0.', True)],
+)
+def test_digits_after_a_point_are_bounded_in_numbers_alone(
+    compiler: GrammarCompiler, tokenizer: Tokenizer, begun: str, bounded: bool
+) -> None:
+    kinds = {"type": "object", "properties": {"t": {"type": "string"}, "n": {"type": "number"}}}
+    state = compiler.compile(JsonSchema(kinds)).start()
+    state.accept(tokenizer.encode(begun + "1" * 24, add_special_tokens=False).ids)
+    assert (tokenizer.token_to_id("1") in allowed(state, tokenizer.get_vocab_size())) is not bounded
+
+
 def test_a_bound_that_contradicts_the_schema_is_dropped(compiler: GrammarCompiler, tokenizer: Tokenizer) -> None:
     text = '"' + "a" * 300 + '"'
     assert takes(compiler, tokenizer, {"type": "string", "pattern": "^a{300}$"}, text)
