@@ -68,7 +68,7 @@ def replay(
     """
     if trace.content == "none":
         raise InputError("the trace was made without contents: there is nothing that could be run again")
-    if any(event.type == "RunStarted" and event.data.get("resumed") for event in trace.events):
+    if trace.resumed:
         raise InputError(
             "the trace is of a run that went on after a pause: it has no beginning that could be run again"
         )

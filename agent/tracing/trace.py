@@ -235,6 +235,11 @@ class Trace:
     error: str = ""
     content: Literal["full", "masked", "none"] = "full"
 
+    @property
+    def resumed(self) -> bool:
+        """Whether the run went on after a pause: `messages` then hold what its steps before the pause left, too."""
+        return any(event.type == "RunStarted" and event.data.get("resumed") for event in self.events)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON data that fits the published schema."""
         return dict(plain(self))

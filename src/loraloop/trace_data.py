@@ -179,6 +179,8 @@ def _of_trace(found: Harvest, path: Path, contract: str) -> None:
     if messages[:start] != trace.messages:
         found.left_out["a run without an end, without texts, or compacted"] += 1
         return
+    while trace.resumed and start and messages[start - 1].origin.step is not None:
+        start -= 1
     writer = _Writer(found, _tools(trace), trace.run_id, rating_of(path))
     writer.run(trace.steps, messages, start, contract)
 
@@ -249,12 +251,14 @@ class _Writer:
         written = [{"name": c.name, "arguments": c.arguments if c.wanted is None else c.wanted} for c in once]
         done = [{"name": call.name, "arguments": call.arguments} for call in once]
         if corrected and self.rating is not None:
-            said = {"ask": list(step.asked)} if step.outcome == "ask" else written
+            said = step.text if step.outcome in ("calls", "no_call", "ask") else "[]"
             self._record(context, "corrected", calls=self.rating.correct)
             self._pair(context, self.rating.correct, said)
             return
         if self.rating is not None and self.rating.rating == "bad":
             self.found.left_out["a run rated bad"] += 1
+        elif step.outcome == "calls" and not step.calls:
+            self.found.left_out["calls that still wait for approval"] += 1
         elif any(call.approval == "denied" for call in step.calls):
             self.found.left_out["a denied call"] += 1
         elif any(call.error is not None or call.retry for call in step.calls):
@@ -284,8 +288,8 @@ class _Writer:
         self.found.records.append({**self._shown(context), **said, "origin": {"run": self.id, "why": why}})
 
     def _pair(self, context: Sequence[Message], chosen: Any, rejected: Any) -> None:
-        if chosen != rejected:
-            texts = [value if isinstance(value, str) else dumps(value) for value in (chosen, rejected)]
+        texts = [value if isinstance(value, str) else dumps(value) for value in (chosen, rejected)]
+        if texts[0] != texts[1]:
             pair = {"chosen": texts[0], "rejected": texts[1], "origin": {"run": self.id, "why": "corrected"}}
             self.found.pairs.append({**self._shown(context), **pair})
 

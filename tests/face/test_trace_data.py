@@ -105,10 +105,16 @@ def test_edited_calls_are_pairs_and_denied_ones_are_left_out(tmp_path: Path) -> 
     agent = Agent(ScriptedRuntime(calls(weather={"city": "Rome"}), "Done."), [careful], hooks=[tracer])
     waiting = agent.run_sync("How is Oslo?")
     assert waiting.stop_reason == "approval" and waiting.pending is not None
+    paused = tracer.last.save(tmp_path / "paused.json")
+    assert not from_traces(paused).records and from_traces(paused).left_out["calls that still wait for approval"] == 1
+    rate(paused, "bad", '[{"name":"weather","arguments":{"city":"Bern"}}]')
+    assert "Rome" in from_traces(paused).pairs[0]["rejected"]
+    paused.unlink()
     agent.resume_sync(waiting.pending, {waiting.pending.calls[0].id: Approve({"city": "Oslo"})})
     tracer.last.save(tmp_path / "edited.json")
     found = from_traces(tmp_path)
     assert [row["calls"][0]["arguments"] for row in found.records] == [{"city": "Oslo"}]
+    assert [message["role"] for message in found.records[0]["messages"]] == ["user"], "as before the call"
     assert "Rome" in found.pairs[0]["rejected"] and "Oslo" in found.pairs[0]["chosen"]
 
 
