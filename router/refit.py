@@ -66,8 +66,9 @@ class Refit:
                 f"{self.skill} takes {lost:.1%} of the requests of other skills: give examples that tell them apart, "
                 "and some that it should not get (router.not_examples)"
             )
-        if self.scores["new_held_out"] < 0.7:
-            return f"only {self.scores['new_held_out']:.0%} of {self.skill}'s requests reach it: give more examples"
+        reached = min(self.scores[name] for name in ("new_held_out", "new_test") if name in self.scores)
+        if reached < 0.7:
+            return f"only {reached:.0%} of {self.skill}'s requests reach it: give more examples, of all that it is for"
         return ""
 
 

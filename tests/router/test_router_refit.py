@@ -52,7 +52,8 @@ def test_a_skill_is_added_and_the_others_keep_their_requests(base: Base, tmp_pat
     made.router.save(tmp_path)
     again = Router.load(tmp_path)
     assert again.card["added"]["triage"]["examples"] == 16
-    replaced = refit(base, again, "triage", mails(10, 2))
+    replaced = refit(base, again, "triage", mails(10, 2), test=[[Message("user", "Turn the lights off.")]])
+    assert "only 0% of triage's requests reach it" in replaced.warning, "of those that it has not seen"
     assert replaced.router.skills == made.router.skills, "trained again, a skill takes its own place"
     assert without_skill(replaced.router, "triage").choice.weight.equal(router.choice.weight)
     assert len(without_skill(replaced.router, "triage").memory.examples) == len(router.memory.examples)

