@@ -36,12 +36,7 @@ def ordinal(number: int) -> str:
 
 
 def day_said(
-    day: datetime.date,
-    today: datetime.date,
-    rng: random.Random,
-    lang: str = "en",
-    alone: bool = False,
-    plain: bool = False,
+    day: datetime.date, today: datetime.date, rng: random.Random, lang: str = "en", alone: bool = False
 ) -> str:
     """A day as people say it.
 

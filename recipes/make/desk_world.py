@@ -309,13 +309,9 @@ class World:
 
     def run_get(self, id: str) -> Any:
         each, person = self.record(id), self.words["p"]
-        more = {
-            "status": each["status"],
-            "date": each["date"],
-            person: each["person"],
-            "email": self.people[each["person"]]["email"],
-        }
-        more |= {self.words["place"]: each["place"], plural(self.words["i"]): self.lines(each["lines"])}
+        more = {"status": each["status"], "date": each["date"], person: each["person"]}
+        more |= {"email": self.people[each["person"]]["email"], self.words["place"]: each["place"]}
+        more[plural(self.words["i"])] = self.lines(each["lines"])
         return self.told(id, **more, assigned=each.get("worker"), priority=each.get("level"))
 
     def run_search(
@@ -424,12 +420,11 @@ class World:
         return {"date": date, "name": name, "phone": self.people[name]["phone"]}
 
     def run_list(self, status: str = "", person: str = "", date: str = "") -> Any:
+        asked = {"status": status, "person": person, "date": date}
         return [
             self.told(id, date=each["date"], status=each["status"])
             for id, each in self.mains.items()
-            if all(
-                wanted in ("", each[key]) for key, wanted in (("status", status), ("person", person), ("date", date))
-            )
+            if all(value in ("", each[key]) for key, value in asked.items())
         ]
 
     def run_assign(self, id: str, worker: str) -> Any:

@@ -22,6 +22,12 @@ from desk_said import MODES, SAID, URGENCY, day_said, dumps, mistyped, span_said
 from desk_world import FIRST, ROLES, TABLE, Desk, DeskError, Offer, World, plural, read_desks
 
 MEANS, NEEDS, FIRSTS, IDLE, QUESTIONS = (TABLE[key] for key in ("means", "needs", "firsts", "idle", "questions"))
+FOUND = {
+    "findmake": ("create", "cheapest", "createname"),
+    "findcount": ("stock", "cheapeststock", "stockname"),
+    "findtake": ("take", "cheapesttake", "takename"),
+}
+"""Requests about the cheapest of a kind, or an item by name: the call in the end, and the texts of both."""
 FREE_TEXT = frozenset(("message", "tellowner", "notify", "note", "lessthan", "several", "case", "tell"))
 
 
@@ -42,9 +48,9 @@ class Talk:
 
     # what is said
 
-    def pick(self, situation: str, keep: Callable[[str], bool] = lambda text: True, lang: bool = True) -> str:
+    def pick(self, situation: str, lang: bool = True) -> str:
         """One of a situation's texts; sets the language."""
-        texts = [text for text in SAID[situation] if keep(text)]
+        texts = SAID[situation]
         plain, foreign = [t for t in texts if t[2:3] != "|"], [t for t in texts if t[2:3] == "|" and lang]
         if not plain and not foreign:
             raise LookupError(situation)
@@ -288,6 +294,12 @@ class Talk:
             self.user(words)
         self.finish(offer, given)
 
+    def said(self, text: str, offer: Offer, id: str = "") -> dict[str, Any]:
+        """The user says a text; gives the arguments in it."""
+        words, given, _ = self.filled(text, offer, id)
+        self.user(words)
+        return given
+
     def finish(self, offer: Offer, given: dict[str, Any]) -> None:
         """Calls, and what the base says then."""
         denied = offer.role in ("create", "cancel", "message", "switch") and self.rng.random() < 0.06
@@ -297,12 +309,12 @@ class Talk:
         self.last, self.told = given.get("id", self.last), result if offer.role == "get" and result else {}
         self.done(self.answer(offer.role, result))
 
-    def finish_if(self, condition: bool, offer: Offer, given: dict[str, Any]) -> None:
+    def finish_if(self, condition: object, offer: Offer, given: dict[str, Any], otherwise: str = "") -> None:
         """Calls on a condition that the result before decides."""
         if condition:
             self.finish(offer, given)
         else:
-            self.done(self.rng.choice(("That is not the case, so I did nothing.", "I left it as it is.")))
+            self.done(otherwise or self.rng.choice(("That is not the case, so I did nothing.", "I left it as it is.")))
 
     def answer(self, role: str, result: Any) -> str:
         """What the base says of a result."""
@@ -322,6 +334,9 @@ class Talk:
             self.one(kind.removesuffix("it"), kind, self.last)
         elif method := getattr(self, f"do_{kind}", None):
             method()
+        elif kind in FOUND:
+            role, *texts = FOUND[kind]
+            self.finish(self.world.offers[role], self._found(self.world.offers[role], texts))
         elif kind in IDLE:
             self.idle(kind)
         else:
@@ -347,13 +362,8 @@ class Talk:
     def do_several(self) -> None:
         first, second = self.id(True), ""
         second = self.id(True, first)
-        way = self.rng.choice(
-            [
-                w
-                for w in ("get", "cancel", "stock", "device", "mixed", "mixed")
-                if w == "mixed" or w in self.world.offers
-            ]
-        )
+        ways = ("get", "cancel", "stock", "device", "mixed", "mixed")
+        way = self.rng.choice([each for each in ways if each == "mixed" or each in self.world.offers])
         if way in ("stock", "device"):
             offer, places = self.world.offers[way], self.rng.sample(self.world.desk.places, 2)
             about = self.rng.choice(self.world.devices if way == "device" else list(self.world.items))
@@ -361,11 +371,8 @@ class Talk:
             calls = [offer.call(**{"device" if way == "device" else "item": about, "place": place}) for place in places]
         elif way == "mixed":
             calls, texts = [], []
-            roles = [
-                r
-                for r in ("cancel", "note", "level", "assign", "get", "complain", "duty", "stock", "message")
-                if r in self.world.offers
-            ]
+            known = ("cancel", "note", "level", "assign", "get", "complain", "duty", "stock", "message")
+            roles = [role for role in known if role in self.world.offers]
             for role, id in zip(self.rng.sample(roles, 2), (first, second), strict=True):
                 words, given, _ = self.filled(self.pick(role, lang=False), self.world.offers[role], id)
                 calls.append(self.world.offers[role].call(**given))
@@ -378,7 +385,7 @@ class Talk:
         self.call(*calls)
         self.done("Both are done." if way in ("cancel", "mixed") else "Here is both.")
 
-    def _found(self, offer: Offer, situations: tuple[str, str]) -> dict[str, Any]:
+    def _found(self, offer: Offer, situations: list[str]) -> dict[str, Any]:
         """Says a text about the cheapest of a kind or an item by name; gives what the call after the search takes."""
         search, cheapest = self.world.offers["search"], self.rng.random() < 0.5
         text = self.pick(situations[not cheapest])
@@ -402,49 +409,27 @@ class Talk:
         self.call(search.call(**asked))
         return {**given, "item": code}
 
-    def do_findmake(self) -> None:
-        offer = self.world.offers["create"]
-        self.finish(offer, self._found(offer, ("cheapest", "createname")))
-
-    def do_findcount(self) -> None:
-        offer = self.world.offers["stock"]
-        self.finish(offer, self._found(offer, ("cheapeststock", "stockname")))
-
-    def do_findtake(self) -> None:
-        offer = self.world.offers["take"]
-        self.finish(offer, self._found(offer, ("cheapesttake", "takename")))
-
     def do_freemake(self) -> None:
         free, offer = self.world.offers["free"], self.world.offers["create"]
         _, asked, said = self.filled(self.pick("freemake"), free)
-        given = {
-            "date": asked["date"],
-            "person": self.rng.choice(self.world.clients),
-            "item": self.rng.choice(list(self.world.items)),
-        }
-        text = self.pick("freemake").replace("{code}", given["item"]).replace("{person}", given["person"])
+        person, item = self.rng.choice(self.world.clients), self.rng.choice(list(self.world.items))
+        text = self.pick("freemake").replace("{code}", item).replace("{person}", person)
         shown = {name: said.get(MEANS[name], "") for name in ("when", "at", "after")}
         self.user(self.fill(text, **shown))
         (times,) = self.call(free.call(**asked))
-        if times:
-            self.finish(offer, {**given, "time": times[0]})
-        else:
-            self.done("Nothing is free then.")
+        given = {"date": asked["date"], "person": person, "item": item, "time": next(iter(times), None)}
+        self.finish_if(times, offer, given, "Nothing is free then.")
 
     def _date_mail(self, id: str, told: dict[str, Any]) -> None:
         day = datetime.date.fromisoformat(told["date"])
-        name = f"{day.day} {day:%B}"
         subject = f"Your {self.world.words['m']} {id}"
-        self.finish(
-            self.world.offers["message"],
-            {"to": told["email"], "subject": subject, "text": f"{subject} is on {name} {day.year}."},
-        )
+        given = {"to": told["email"], "subject": subject, "text": f"{subject} is on {day.day} {day:%B} {day.year}."}
+        self.finish(self.world.offers["message"], given)
 
     def do_tellowner(self) -> None:
         offer, id = self.world.offers["message"], self.id()
         about_date = self.rng.random() < 0.5
-        words, given, _ = self.filled(self.pick("maildate" if about_date else "tellowner"), offer, id)
-        self.user(self.fill(words))
+        given = self.said(self.pick("maildate" if about_date else "tellowner"), offer, id)
         (told,) = self.call(self.world.offers["get"].call(id=id))
         if about_date:
             self._date_mail(id, told)
@@ -490,15 +475,13 @@ class Talk:
         ways = (f"of {day.day} {day:%B}", "with the latest date", f"that is {state}")
         client = self.world.numbers[person]
         text = self.pick("pick").replace("{which}", self.rng.choice(ways)).replace("{client}", client)
-        words, given, _ = self.filled(text, offer)
-        self.user(words)
+        given = self.said(text, offer)
         self.call(self.world.offers["account"].call(client=client))
         self.finish(offer, {**given, "id": id})
 
     def do_telldebt(self) -> None:
         offer = self.world.offers["tell"]
-        words, given, _ = self.filled(self.pick("telldebt"), offer)
-        self.user(words)
+        given = self.said(self.pick("telldebt"), offer)
         (found,) = self.call(self.world.offers["account"].call(**given))
         ways = ("Your balance is {} euros.", "You owe {} euros.", "The amount is {} euros.")
         self.finish(offer, {**given, "text": self.rng.choice(ways).format(found["balance"])})
@@ -512,8 +495,7 @@ class Talk:
 
     def do_dutyassign(self) -> None:
         duty, offer, id = self.world.offers["duty"], self.world.offers["assign"], self.id()
-        words, given, _ = self.filled(self.pick("dutyassign"), duty, id)
-        self.user(words)
+        given = self.said(self.pick("dutyassign"), duty, id)
         (found,) = self.call(duty.call(date=given["date"]))
         self.finish(offer, {"id": id, "worker": found["name"]})
 
@@ -538,8 +520,7 @@ class Talk:
 
     def do_backall(self) -> None:
         offer, id = self.world.offers["back"], self.id()
-        words, given, _ = self.filled(self.pick("backall"), offer, id)
-        self.user(words)
+        given = self.said(self.pick("backall"), offer, id)
         self.call(self.world.offers["get"].call(id=id))
         self.finish(offer, {**given, "lines": self.world.lines(self.world.mains[id]["lines"])})
 
@@ -547,48 +528,36 @@ class Talk:
         look, offer = self.world.offers["stock"], self.world.offers["message"]
         few, text = self.rng.randint(2, 12), self.pick("lessthan")
         email, mail = self.world.people[self.rng.choice(self.world.staff)]["email"], self.rng.choice(SAID["text"])
-        text = (
-            text.replace("{few}", str(few))
-            .replace("{email}", email)
-            .replace("{text}", mail)
-            .replace("{subject}", "Low")
-        )
-        words, given, _ = self.filled(text, look)
-        self.user(words)
+        for name, value in (("few", str(few)), ("email", email), ("text", mail), ("subject", "Low")):
+            text = text.replace("{" + name + "}", value)
+        given = self.said(text, look)
         (found,) = self.call(look.call(**given))
         self.finish_if(found["left"] < few, offer, {"to": email, "subject": "Low", "text": mail})
 
     def do_rangestay(self) -> None:
         free, offer = self.world.offers["range"], self.world.offers["stay"]
         text, (group, _) = self.pick("rangestay"), self.group()
-        person, (said, start, end) = (
-            self.rng.choice(self.world.clients),
-            span_said(self.soon(), self.world.today, self.rng),
-        )
+        person = self.rng.choice(self.world.clients)
+        said, start, end = span_said(self.soon(), self.world.today, self.rng)
         number = self.rng.randint(2, 6) if "count" in offer.meanings.values() and "{number}" in text else None
         shown = {"group": group, "person": person, "span": said, "number": f", {number} of them" if number else ""}
         self.user(self.fill(text, **shown))
-        (found,) = self.call(
-            free.call(start=start, end=end, group=group if "group" in free.meanings.values() else None)
-        )
+        asked = {"group": group} if "group" in free.meanings.values() else {}
+        (found,) = self.call(free.call(start=start, end=end, **asked))
         price = self.world.words["price"]
         fits = [each for each in found if self.world.items[next(iter(each.values()))]["group"] == group]
-        if fits:
-            item = next(iter(min(fits, key=lambda each: float(each[price])).values()))
-            self.finish(offer, {"item": item, "person": person, "start": start, "end": end, "count": number})
-        else:
-            self.done("Nothing of that kind is free then.")
+        best = min(fits, key=lambda each: float(each[price]), default={"": None})
+        given = {"item": next(iter(best.values())), "person": person, "start": start, "end": end, "count": number}
+        self.finish_if(fits, offer, given, "Nothing of that kind is free then.")
 
     def do_historymail(self) -> None:
         look, offer, id = self.world.offers["history"], self.world.offers["message"], self.id()
-        words, given, _ = self.filled(self.pick("historymail"), offer, id)
-        self.user(words)
+        given = self.said(self.pick("historymail"), offer, id)
         (found,) = self.call(look.call(id=id))
         self.finish(offer, {**given, "text": found[-1]["entry"]})
 
     def do_need(self) -> None:
-        roles = [role for role in self.world.offers if "?" + role in SAID]
-        role = self.rng.choice(roles)
+        role = self.rng.choice([role for role in self.world.offers if "?" + role in SAID])
         self.one(role, "?" + role)
 
     def idle(self, situation: str) -> None:
@@ -600,9 +569,7 @@ class Talk:
     def do_doc(self) -> None:
         doc = self.rng.randrange(len(self.docs))
         self.user(self.fill(self.pick("docask"), question=self.docs[doc][2]), doc if self.with_docs else None)
-        self.done(
-            self.docs[doc][1] if self.with_docs else "I do not know that.", "retrieval" if self.with_docs else "none"
-        )
+        self.done(*((self.docs[doc][1], "retrieval") if self.with_docs else ("I do not know that.", "none")))
 
     def do_repeat(self) -> None:
         self.user(self.fill(self.pick("repeat"), status=self.told["status"].replace("_", " ")))
@@ -675,9 +642,7 @@ def main() -> None:
     parser.add_argument("--together", type=int, default=4, help="conversations that share their tools")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument(
-        "--bare", type=float, default=0.0, help="share of the conversations that show no tools, for routers"
-    )
+    parser.add_argument("--bare", type=float, default=0.0, help="share of conversations without tools, for routers")
     parser.add_argument("--valid", action="store_true", help="of the desks that training never sees")
     given = parser.parse_args()
     rng = random.Random(f"{given.seed}/{given.valid}")
