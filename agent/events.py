@@ -126,15 +126,15 @@ class TokenGenerated(Event):
     """A piece of text, made of `tokens` tokens; text of a constrained step comes in pieces that are sure to stay.
 
     Under a gate before the output, a step's whole text comes at once, after the gate let it pass; of a step whose text
-    does not stay, nothing comes. `forced` are the stretches of the text about which the grammar left no choice: the
-    first character of each, and the one after its last.
+    does not stay, nothing comes. `spans` are the parts of the text about which the grammar left no choice: the first
+    character of each, and the one after its last.
     """
 
     step: int
     skill: str
     text: str
     tokens: int
-    forced: tuple[tuple[int, int], ...] = ()
+    spans: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,8 +108,8 @@ class Tokens:
         retried: Values that failed a check of their schema and were decoded again (`on_unsupported="check"`).
         shared: With how many rows the step's forwards went through the base, on average: 1 where it was alone. How
             long it waited for them is `queue` in the step's `ms`.
-        spans: Where the forced tokens are in the step's text: the first character of each stretch, and the one after
-            its last.
+        spans: Where the forced tokens are in the step's text: the first character of each part, and the one after its
+            last.
     """
 
     prefilled: int = 0

@@ -191,4 +191,4 @@ class Draws:
         out, text = each.out, Detokenizer(self.branch.tokenizer.token_bytes)
         text.push(out.ids, each.forced)
         text.finish()
-        return replace(out, text=text.text, forced=sum(each.forced), spans=tuple(text.forced))
+        return replace(out, text=text.text, forced=sum(each.forced), spans=tuple(text.spans))

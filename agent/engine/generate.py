@@ -11,7 +11,7 @@ from torch import Tensor
 
 from loraloop.agent.engine.constrained import Constraint, GrammarGuide
 from loraloop.agent.engine.sampler import Sampler, TwoWayChoice
-from loraloop.agent.engine.stops import Detokenizer, FreeText, Stretch, cut_to
+from loraloop.agent.engine.stops import Detokenizer, FreeText, TextSpan, cut_to
 from loraloop.agent.engine.timer import Clock
 
 if TYPE_CHECKING:
@@ -35,11 +35,11 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of text, the number of tokens generated since the piece before, and what of it a grammar forced."""
+    """A piece of text, the tokens generated since the piece before, and the `spans` of it that a grammar forced."""
 
     text: str
     tokens: int
-    forced: tuple[Stretch, ...] = ()
+    spans: tuple[TextSpan, ...] = ()
 
 
 @dataclass(slots=True)
@@ -69,7 +69,7 @@ class Generated:
     reason: str = ""
     sampled: int = 0
     forced: int = 0
-    spans: tuple[Stretch, ...] = ()
+    spans: tuple[TextSpan, ...] = ()
     retried: int = 0
     problem: str = ""
     first: float = 0.0
@@ -142,7 +142,7 @@ def generate(
             out.first = out.first or perf_counter()
             new, shown = slice(shown, guide.ready), guide.ready
             if piece := text.push(out.ids[new], guide.forced[new]):
-                yield Delta(piece, shown - told, text.forced_since(len(text.text) - len(piece)))
+                yield Delta(piece, shown - told, text.spans_since(len(text.text) - len(piece)))
                 told = shown
             out.reason = "stop" if text.stopped else out.reason
         if out.reason:
@@ -172,7 +172,7 @@ def generate(
         out.reason = guide.end(out.reason, shown)
     generated = len(out.ids) - told
     if piece := _finish(out, guide, text, shown, branch):
-        yield Delta(piece, generated, text.forced_since(len(text.text) - len(piece)))
+        yield Delta(piece, generated, text.spans_since(len(text.text) - len(piece)))
     yield out
 
 
@@ -195,7 +195,7 @@ def _finish(out: Generated, guide: GrammarGuide | FreeText, text: Detokenizer, s
     """The last piece of text, of tokens that were not shown yet; what was counted on the way is filled in."""
     piece = text.push(out.ids[shown:], guide.forced[shown:]) + text.finish()
     out.text = text.text
-    out.forced, out.spans = sum(guide.forced), tuple(text.forced)
+    out.forced, out.spans = sum(guide.forced), tuple(text.spans)
     out.retried, out.problem = guide.counts.retried, guide.counts.problem
     if guide.two_way is not None:
         out.weighed, out.threshold = guide.two_way.probability, guide.two_way.threshold

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from loraloop.agent.engine.sampler import TwoWayChoice
     from loraloop.tool_schemas.errors import Violation
 
-Stretch: TypeAlias = tuple[int, int]
-"""A stretch of a text: its first character and the one after its last."""
+TextSpan: TypeAlias = tuple[int, int]
+"""A part of a text: its first character and the one after its last."""
 PERIOD = 64
-"""Tokens of the longest stretch that is looked for."""
+"""Tokens of the longest repetition that is looked for."""
 COPIES, REPEATED = 4, 96
-"""Free text repeats itself where its end is this many copies of one stretch, and at least so many tokens."""
+"""Free text repeats itself where its end is this many copies of one text, and at least so many tokens."""
 _EVERY = 16  # tokens between two looks
 
 
@@ -98,10 +98,10 @@ class Detokenizer:
     """Turns token ids into pieces of valid text.
 
     A piece never ends inside a character, and never holds text that may yet turn out to be the beginning of a stop
-    string. `text` is everything that was given out, and `forced` the spans of it that a grammar forced.
+    string. `text` is everything that was given out, and `spans` are the parts of it that a grammar forced.
     """
 
-    __slots__ = ("_decoder", "_held", "_stops", "_token_bytes", "forced", "stopped", "text")
+    __slots__ = ("_decoder", "_held", "_stops", "_token_bytes", "spans", "stopped", "text")
 
     def __init__(self, token_bytes: Callable[[int], bytes], stops: Sequence[str] = ()) -> None:
         self._token_bytes = token_bytes
@@ -110,7 +110,7 @@ class Detokenizer:
         self._held = ""
         self.stopped = False
         self.text = ""
-        self.forced: list[Stretch] = []
+        self.spans: list[TextSpan] = []
 
     def push(self, ids: Sequence[int], forced: Sequence[bool] = ()) -> str:
         """The text that `ids` complete; may be empty. `forced` says of each whether a grammar forced it."""
@@ -121,14 +121,14 @@ class Detokenizer:
             at = len(self.text)
             self._release(self._decoder.decode(b"".join([raw(token) for token, _ in group])), final=False)
             if by_grammar and len(self.text) > at:
-                if self.forced and self.forced[-1][1] == at:
-                    at = self.forced.pop()[0]
-                self.forced.append((at, len(self.text)))
+                if self.spans and self.spans[-1][1] == at:
+                    at = self.spans.pop()[0]
+                self.spans.append((at, len(self.text)))
         return self.text[start:]
 
-    def forced_since(self, start: int) -> tuple[Stretch, ...]:
+    def spans_since(self, start: int) -> tuple[TextSpan, ...]:
         """The forced spans of the text from `start` on, as places in that piece."""
-        return tuple((max(first, start) - start, end - start) for first, end in self.forced if end > start)
+        return tuple((max(first, start) - start, end - start) for first, end in self.spans if end > start)
 
     def finish(self) -> str:
         """What was still held back."""

@@ -168,7 +168,7 @@ class Gates:
             if record.outcome == "refused":
                 return Outcome("stopped", keep=False, stop="refused", category=record.category, refuse=True)
         if outcome.keep or outcome.output:
-            yield TokenGenerated(self._run_id, index, skill=skill, text=out.text, tokens=len(out.ids), forced=out.spans)
+            yield TokenGenerated(self._run_id, index, skill=skill, text=out.text, tokens=len(out.ids), spans=out.spans)
         return outcome
 
     @property

@@ -142,7 +142,7 @@ class Writer:
                         skill=step.decision.skill,
                         text=piece.text,
                         tokens=piece.tokens,
-                        forced=piece.forced,
+                        spans=piece.spans,
                     )
         except LimitError as error:
             if not step.index and not step.judging:

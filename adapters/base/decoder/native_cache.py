@@ -25,7 +25,7 @@ PAGE = 128  # positions of a page; csrc/attention.h says the same
 _SLAB = 8  # pages that are allocated together, so that huge pages serve them
 
 
-class Place(NamedTuple):
+class PagePlace(NamedTuple):
     """Where a page is: its numbers, the memory that they are in, and from which byte."""
 
     data: Tensor
@@ -48,8 +48,8 @@ class PagePool:
     def __init__(self, layers: int, kv_heads: int, head_dim: int) -> None:
         self.layers, self.kv_heads, self.head_dim = layers, kv_heads, head_dim
         self.bytes = layers * 2 * kv_heads * PAGE * head_dim * 2
-        self._fresh: list[Place] = []
-        self._used: list[Place] = []
+        self._fresh: list[PagePlace] = []
+        self._used: list[PagePlace] = []
         self._lock = Lock()
         whole = sys.platform == "linux" and self.bytes % mmap.PAGESIZE == 0
         self._forget = mmap.MADV_DONTNEED if whole else None  # held here for pages that outlive this module
@@ -69,10 +69,10 @@ class PagePool:
                 memory, shape = block(_SLAB * self.bytes), (self.layers, 2, self.kv_heads, PAGE // LANES, -1)
                 for at in range(_SLAB):
                     flat = torch.frombuffer(memory, dtype=torch.bfloat16, count=self.bytes // 2, offset=at * self.bytes)
-                    self._fresh.append(Place(flat.view(shape), memory, at * self.bytes))
+                    self._fresh.append(PagePlace(flat.view(shape), memory, at * self.bytes))
             return Page(self, self._fresh.pop())
 
-    def give_back(self, place: Place) -> None:
+    def give_back(self, place: PagePlace) -> None:
         """Takes a page that nobody holds, in whatever thread, also while the interpreter ends and modules are empty."""
         if self._forget is None or len(self._used) < self.SPARE:
             self._used.append(place)
@@ -91,7 +91,7 @@ class Page:
 
     __slots__ = ("_place", "_pool", "data", "frozen")
 
-    def __init__(self, pool: PagePool, place: Place) -> None:
+    def __init__(self, pool: PagePool, place: PagePlace) -> None:
         self._pool, self._place, self.data, self.frozen = pool, place, place.data, False
 
     def __del__(self) -> None:

@@ -104,8 +104,8 @@ def test_the_forced_stretches_of_the_pieces_are_those_of_the_text(small: Base, c
         out, pieces = run(small, 90, JsonSchema(SCHEMA), compiler, seed=seed)
         at, places = 0, set()
         for piece in pieces:
-            assert all(0 <= start < end <= len(piece.text) for start, end in piece.forced)
-            places |= {at + place for start, end in piece.forced for place in range(start, end)}
+            assert all(0 <= start < end <= len(piece.text) for start, end in piece.spans)
+            places |= {at + place for start, end in piece.spans for place in range(start, end)}
             at += len(piece.text)
         assert places == {place for start, end in out.spans for place in range(start, end)}
         assert all(before[1] < after[0] for before, after in itertools.pairwise(out.spans))
@@ -205,7 +205,7 @@ def test_pieces_are_whole_characters() -> None:
     stream = Detokenizer(lambda token: bytes([raw[token]]))
     forced = [True, *[False] * 5, *[True] * 4]
     assert stream.push(range(4), forced[:4]) == "aé" and stream.push(range(4, 10), forced[4:]) == "€😀"
-    assert stream.forced == [(0, 1), (3, 4)] and stream.forced_since(2) == ((1, 2),)
+    assert stream.spans == [(0, 1), (3, 4)] and stream.spans_since(2) == ((1, 2),)
 
 
 def test_a_possible_stop_string_is_held_back() -> None:

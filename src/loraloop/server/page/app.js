@@ -185,22 +185,22 @@ class RunView {
   }
 
   TokenGenerated(event) {
-    this.write(event.step, event.text, event.forced);
+    this.write(event.step, event.text, event.spans);
   }
 
-  // Adds text to a step. Stretches that a grammar forced look different, and a sentence says which for screen readers.
-  write(step, written, forced = []) {
+  // Adds text to a step. What a grammar forced looks different, and a sentence says which for screen readers.
+  write(step, written, spans = []) {
     const { text, legend, spoken } = this.step(step);
-    const letters = Array.from(written); // a stretch counts characters, and some characters are two units of a string
+    const letters = Array.from(written); // a span counts characters, and some characters are two units of a string
     let at = 0;
-    for (const [start, end] of forced) {
+    for (const [start, end] of spans) {
       text.append(letters.slice(at, start).join(""), make("span", letters.slice(start, end).join(""), "forced"));
       at = end;
     }
     text.append(letters.slice(at).join(""));
     text.normalize();
     text.hidden = false;
-    legend.hidden &&= !forced.length;
+    legend.hidden &&= !spans.length;
     if (legend.hidden) return;
     const isForced = (node) => node.nodeType === Node.ELEMENT_NODE;
     const [some, others] = [true, false].map((kind) => [...text.childNodes].filter((node) => isForced(node) === kind).map((node) => node.textContent));
