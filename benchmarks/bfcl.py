@@ -3,16 +3,17 @@
     python benchmarks/bfcl.py --bfcl-python PYTHON --base qwen2.5-coder-1.5b --limit 30 --json FILE
     python benchmarks/bfcl.py --bfcl-python PYTHON --base qwen2.5-coder-1.5b --turns --limit 50 --json FILE
 
-PYTHON is an interpreter with `bfcl-eval`, which has many dependencies of its own. Non-live entries are one step of the
-tools skill, and of the bare base under the same grammar. Those with turns (`--turns`) are runs of a whole agent, whose
-tools act on the leaderboard's environments. `--limit` entries of each category are drawn by `--seed`. As on the
-leaderboard, *AST* is the mean over simple (the mean of its three languages), multiple, parallel and both.
+PYTHON is an interpreter with `bfcl-eval`, which has many dependencies of its own, and `soundfile`, which it lacks.
+Non-live entries are one step of the tools skill, and of the bare base under the same grammar. Those with turns
+(`--turns`) are runs of a whole agent, whose tools act on the leaderboard's environments. `--limit` entries of each
+category are drawn by `--seed`. As on the leaderboard, *AST* is the mean over simple (the mean of its three languages),
+multiple, parallel and both.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -93,8 +94,8 @@ def _scores(hits: dict[str, list[bool]]) -> dict[str, float]:
     return found
 
 
-def conversations(runtime: Runtime, board: Leaderboard, limit: int | None, seed: int) -> BenchmarkReport:
-    """The entries of several turns: runs of an agent that approves everything."""
+def conversations(runtime: Runtime, board: Leaderboard, limit: int | None, seed: int) -> Iterator[BenchmarkReport]:
+    """The entries of several turns: runs of an agent that approves everything. Yields the report so far after each."""
     hits, wrong = [], []
     for entry in board.entries("multi_turn_base", limit, seed):
         called: list[list[list[dict[str, Any]]]] = []
@@ -123,11 +124,10 @@ def conversations(runtime: Runtime, board: Leaderboard, limit: int | None, seed:
         if not found["right"]:
             wrong.append({"id": entry["id"], "called": called, "why": found["why"]})
         print(f"{entry['id']}: {found['right']}", file=sys.stderr, flush=True)
-    share, low, high = rate(hits)
-    scores = {"multi_turn": share, "multi_turn_low": low, "multi_turn_high": high, "multi_turn_n": len(hits)}
-    return BenchmarkReport(
-        name="bfcl", n=len(hits), metrics=scores, details={"base": runtime.base.name, "wrong": wrong}
-    )
+        share, low, high = rate(hits)
+        scores = {"multi_turn": share, "multi_turn_low": low, "multi_turn_high": high, "multi_turn_n": len(hits)}
+        details = {"base": runtime.base.name, "wrong": wrong}
+        yield BenchmarkReport(name="bfcl_turns", n=len(hits), metrics=scores, details=details)
 
 
 def main() -> None:
@@ -139,10 +139,14 @@ def main() -> None:
     given = parser.parse_args()
     with closing(Leaderboard(given.bfcl_python)) as board:
         if given.turns:
-            report = conversations(Runtime.load(given.base), board, given.limit, given.seed)
+            found = conversations(Runtime.load(given.base), board, given.limit, given.seed)
         else:
-            report = steps(Base.load(given.base), board, given.limit, given.seed)
-    finish(replace(report, name=given.json.stem) if given.json else report, given.json)
+            found = iter([steps(Base.load(given.base), board, given.limit, given.seed)])
+        for report in found:
+            if given.json:
+                report = replace(report, name=given.json.stem)
+                report.write(given.json)
+    finish(report, given.json)
 
 
 if __name__ == "__main__":
