@@ -64,7 +64,7 @@ def _skill_command(name: str, about: str) -> Callable[..., None]:
         files = data_files(name, data)
         tools = [tool.to_openai()["function"] for tool in load_tools(beside)] if beside else []
         loaded = open_base(base)
-        asked = examples(name, files, limit, seed, loaded.prompting.tools_header, tools)
+        asked = examples(name, files, limit, seed, header=loaded.prompting.tools_header, beside=tools)
         trained = skill_of(loaded, name, skill)
         with counting(name, len(asked)) as step:
             found = evaluate(name, asked, loaded, trained, told=told, outputs=outputs, step=step)
