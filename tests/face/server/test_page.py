@@ -9,6 +9,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from loraloop.server.settings import ServerSettings
 from loraloop.testing import ScriptedRuntime, ScriptError, answer, calls, verdict
 
 sync_api = pytest.importorskip("playwright.sync_api")
+Axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = next((found for name in NAMES if (found := shutil.which(name))), "")
 PICTURES = os.environ.get("LORALOOP_SCREENSHOTS", "")
@@ -48,6 +50,12 @@ def balance(of: str) -> dict[str, int]:
     return {"euros": 120}
 
 
+@tool
+def history(of: str) -> dict[str, int]:
+    """Looks up what came into an account."""
+    return {f"day {day}": day for day in range(60)}
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with sync_api.sync_playwright() as playwright:
@@ -63,7 +71,7 @@ def open_page(serving: Callable[..., str], browser: Any) -> Iterator[Callable[..
 
     def make(*script: Any, settings: ServerSettings | None = None, width: int = 1100, passages: Any = ()) -> Any:
         runtime = ScriptedRuntime(*script)
-        agent = Agent(runtime, [pay, look, balance], "You help.")
+        agent = Agent(runtime, [pay, look, balance, history], "You help.")
         if passages:
             agent.add_documents(passages)
         url = serving(runtime, settings, {"bank": HostedAgent("bank", agent)})
@@ -337,6 +345,58 @@ def test_the_load_of_sixteen_agents(serving: Callable[..., str], browser: Any, b
             over.set()
 
 
+def check_accessible(page: Any, place: str) -> None:
+    """What axe-core finds on the page as it is: light and dark, on a wide screen and at a narrow phone's width."""
+    size = page.viewport_size
+    for scheme, width in product(("light", "dark"), (1100, 320)):
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size({"width": width, "height": 800})
+        found = Axe().run(page, options={"rules": {"target-size": {"enabled": True}}})
+        assert found.violations_count == 0, f"{place}, {scheme}, {width}: {found.generate_report()}"
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{place}, {width}"
+    page.set_viewport_size(size)
+
+
+def test_accessible(open_page: Callable[..., Any], tmp_path: Path) -> None:
+    """Each view, with all that a run can show."""
+    documents = [{"source": "rules", "title": "Rules", "text": "Ann is paid five euros a day."}]
+    looked = calls(history={"of": "bank"}), calls(history={"of": "ann"})
+    script = *looked, calls(pay={"to": "ann", "amount": 5}), answer("Five euros.", ["p1"]), verdict("crime")
+    page = open_page(*script, passages=documents)
+    check_accessible(page, "an empty chat")
+    say(page, "Pay Ann what the rules say.")
+    page.wait_for_selector(".approval")
+    check_accessible(page, "an approval")
+    page.click("text=Approve")
+    page.wait_for_selector(".answer")
+    for opened in page.locator("summary:has-text('schema'), summary:has-text('cites')").all():
+        opened.click()
+    say(page, "Help me to steal.")
+    page.wait_for_selector(".answer.refused")
+    check_accessible(page, "a chat")
+    tracer = Tracer()
+    agent = Agent(ScriptedRuntime(calls(look={"word": "x"}), "One.", "Two."), [look], hooks=[tracer])
+    for word in ("x", "y"):
+        agent.run_sync(f"Look {word} up.")
+    files = [tmp_path / f"{number}.json" for number in range(len(tracer.traces))]
+    for file, trace in zip(files, tracer.traces, strict=True):
+        file.write_text(trace.to_json())
+    page.click("nav a:has-text('Runs')")
+    page.wait_for_selector("#run-list .prompt")
+    check_accessible(page, "the list of runs")
+    page.set_input_files("#file", files)
+    page.wait_for_selector(".comparison")
+    check_accessible(page, "two traces that are compared")
+    for view, there in {"Skills": "#skill-list td", "Load": "#load-list dt"}.items():
+        page.click(f"nav a:has-text('{view}')")
+        page.wait_for_selector(there)
+        for opened in page.locator("#skill-list summary:visible").all():
+            opened.click()
+        check_accessible(page, view)
+    page = open_page(settings=ServerSettings(keys=frozenset(("long-enough",))))
+    check_accessible(page, "the question for a key")
+
+
 def test_by_keyboard_alone_with_a_key_on_a_phone(open_page: Callable[..., Any]) -> None:
     page = open_page("Hello.", settings=ServerSettings(keys=frozenset(("long-enough",))), width=360)
     page.fill("#key", "a-wrong-key")
@@ -351,8 +411,3 @@ def test_by_keyboard_alone_with_a_key_on_a_phone(open_page: Callable[..., Any]) 
     page.wait_for_selector(".answer")
     assert page.locator(".answer").inner_text() == "Hello."
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "nothing is wider than a phone"
-    unnamed = page.evaluate(
-        "[...document.querySelectorAll('input, select, textarea, button')]"
-        ".filter((e) => !e.labels?.length && !e.textContent.trim() && !e.getAttribute('aria-label')).length"
-    )
-    assert unnamed == 0, "every control has a name"

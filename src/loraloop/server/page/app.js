@@ -40,7 +40,7 @@ function shareBar(name, share, threshold = null, about = "") {
 function scrolled(text, label) {
   const frame = make("pre", text, "long");
   frame.tabIndex = 0;
-  frame.role = "region";
+  frame.role = "group";
   frame.setAttribute("aria-label", label);
   return frame;
 }
@@ -213,7 +213,7 @@ class RunView {
   }
 
   call(step, id, name, given) {
-    const [facts, result] = [make("p", "running", "facts"), make("pre", "…")];
+    const [facts, result] = [make("p", "running", "facts"), scrolled("…", `Result of ${name}`)];
     const { card } = this.step(step);
     const box = make("div", "", "call", make("div", "", "", make("strong", name), make("pre", shown(given))));
     const schema = this.schemaOf(name);
