@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -93,6 +94,7 @@ def serve(
         own = agent.agent(runtime, given, index, hooks=[OpenTelemetry(agent="assistant")])
         hosted = {"assistant": HostedAgent("assistant", own, "The agent of the command line")}
         hosted |= read_agents(agents, runtime, resources) if agents is not None else {}
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that what is open is closed, as after SIGINT
         start(runtime, settings, hosted, lambda url: sys.stderr.write(f"listening on {url}\n"))
 
 

@@ -42,7 +42,7 @@ FILES = {"/": "index.html", "/app.js": "app.js", "/style.css": "style.css"}
 HEADER_BYTES = 65536
 """Bytes of a request's headers."""
 GRACE = 10
-"""Seconds that requests may go on when the server is told to stop."""
+"""Seconds that requests may go on when the server is told to stop. What goes on then is told so, and has two more."""
 KEEP_ALIVE = 75
 """Seconds that an idle connection is kept: longer than by clients, who would send into one that is being closed."""
 OPEN = ("/health", "/ready", *FILES)
@@ -90,7 +90,6 @@ def create_app(state: ServerState) -> FastAPI:
         asyncio.get_running_loop().set_default_executor(pool)
         yield
         state.ready = False
-        state.runs.cancel_all()
 
     app = Application(
         title="loraloop",
@@ -98,7 +97,7 @@ def create_app(state: ServerState) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
-        responses=documented({400, 401, 403, 405, 408, 413, 421, 429, 431, 500}),
+        responses=documented({400, 401, 403, 405, 408, 413, 421, 429, 431, 500, 503}),
     )
     app.state.loraloop = state
     app.state.decider = decisions.Decider(state.runtime)
@@ -281,6 +280,19 @@ class BodyLimit:
                 await problem.response()(scope, receive, send)
 
 
+class Server(uvicorn.Server):
+    """Ends what goes on for too long after it was told to stop."""
+
+    def __init__(self, config: uvicorn.Config, runs: RunRegistry) -> None:
+        super().__init__(config)
+        self._runs = runs
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Takes nothing more, and waits for what runs."""
+        asyncio.get_running_loop().call_later(GRACE, self._runs.stop)
+        await super().shutdown(sockets)
+
+
 def serve(
     runtime: Runtime,
     settings: ServerSettings,
@@ -308,11 +320,12 @@ def serve(
         listening = socket.create_server((host, settings.port), family=socket.AF_INET6 if six else socket.AF_INET)
     except OSError as error:
         raise InputError(f"{host}:{settings.port} cannot be listened on ({error}): choose another port, or 0") from None
-    app = create_app(ServerState(runtime, settings, agents, RunRegistry(settings.folder)))
+    runs = RunRegistry(settings.folder)
+    app = create_app(ServerState(runtime, settings, agents, runs))
     config = uvicorn.Config(  # httptools, which it takes where it is installed, does not bound headers
         app,
         log_level="warning",
-        timeout_graceful_shutdown=GRACE,
+        timeout_graceful_shutdown=GRACE + 2,
         timeout_keep_alive=KEEP_ALIVE,
         http="h11",
         h11_max_incomplete_event_size=HEADER_BYTES,
@@ -322,4 +335,4 @@ def serve(
         # asyncio sets it only where a socket names its protocol, which those of create_server do not.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         ready(f"http://{f'[{host}]' if six else host}:{listening.getsockname()[1]}")
-        uvicorn.Server(config).run(sockets=[listening])
+        Server(config, runs).run(sockets=[listening])

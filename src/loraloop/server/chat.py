@@ -85,6 +85,7 @@ def measured(state: ServerState, made: Replying) -> Iterator[str | Reply]:
     start = last = time.perf_counter()
     waited, held = state.metrics.first, ""
     for piece in made:
+        state.runs.check_going_on()
         waited.observe((now := time.perf_counter()) - last)
         waited, last = state.metrics.gaps, now
         if piece == made.request.guard.refusal:  # said as a refusal, not as text, if the run is refused

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -18,8 +19,10 @@ from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
     from loraloop.agent import Agent, PendingRun, RunStream
+    from loraloop.agent.events import Event
     from loraloop.agent.step import Step
 
+log = logging.getLogger("loraloop.server")
 KEPT = 200
 """Runs of which events and results are kept in memory."""
 WAITING = 100
@@ -115,8 +118,11 @@ class RunRegistry:
     def __init__(self, folder: Path | None = None) -> None:
         self._runs: OrderedDict[str, HostedRun] = OrderedDict()
         self._folder = folder
+        self._stopping = False
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for file in sorted(folder.glob("*.json"), key=lambda file: file.stat().st_mtime):
+                self._read(file)
 
     def __iter__(self) -> Iterator[HostedRun]:
         return iter(reversed(self._runs.values()))
@@ -154,16 +160,24 @@ class RunRegistry:
         Raises:
             ApiError: 404, there is none.
         """
-        run = self._runs.get(run_id) or self._read(run_id)
+        run = self._runs.get(run_id)
         if run is None or run.owner != owner:
             raise ApiError(404, f"there is no run {run_id!r}", "run_not_found")
         return run
 
-    def cancel_all(self) -> None:
-        """Ends every run that is being read at its next token."""
-        for run in self._runs.values():
-            if run.stream is not None:
-                run.stream.cancel()
+    def stop(self) -> None:
+        """Ends what runs at its next token."""
+        self._stopping = True
+
+    def check_going_on(self, session: str = "") -> None:
+        """Checks that what runs, perhaps in a session, may go on.
+
+        Raises:
+            ApiError: 503, the server is shutting down.
+        """
+        if self._stopping:
+            said = ": go on with the session and resume: true when it is back" if session else ""
+            raise ApiError(503, f"the server is shutting down{said}", "shutting_down")
 
     async def events(
         self, run: HostedRun, stream: RunStream[Any], count: Callable[[Sequence[Step], str, bool], object]
@@ -171,13 +185,16 @@ class RunRegistry:
         """Reads a run's events to their end, and keeps what it comes to. Who stops reading, cancels the run.
 
         Each step is counted when it is over: a run that waited for approval has some that were counted before.
+
+        Raises:
+            Exception: A new run cannot begin. What fails later is an event.
         """
         from loraloop.agent.events import StepFinished
 
         run.state, run.stream, run.pending = "running", stream, None
         last = next((event["step"]["skill"] for event in reversed(run.events) if event["type"] == "StepFinished"), "")
         try:
-            async with aclosing(in_thread(iter(stream), stream.cancel)) as events:
+            async with aclosing(in_thread(self._going_on(run, stream), stream.cancel)) as events:
                 async for event in events:
                     document = event.to_dict()
                     run.events.append(document)
@@ -191,6 +208,8 @@ class RunRegistry:
             count((), "", result.stop_reason == "refused")
         except Exception as error:
             run.state = "failed"
+            if not run.id:
+                raise
             document = {"type": "RunFailed", "run_id": run.id, **api_error(error).document()}
             run.events.append(document)
             yield document
@@ -199,6 +218,16 @@ class RunRegistry:
             if run.state == "running":
                 run.state = "failed"
             self._write(run)
+
+    def _going_on(self, run: HostedRun, stream: RunStream[Any]) -> Iterator[Event]:
+        """A run's events. One that has to stop is left as by a process that dies: its session is interrupted."""
+        for event in stream:
+            yield event
+            try:
+                self.check_going_on(run.session)
+            except ApiError:
+                stream.close()
+                raise
 
     def _file(self, run_id: str) -> Path | None:
         if self._folder is None or not run_id.isalnum() or len(run_id) > _LONGEST:
@@ -219,6 +248,8 @@ class RunRegistry:
             "prompt": run.prompt,
             "session": run.session,
             "started": run.started,
+            "events": run.events,
+            "result": run.result,
             "pending": json.loads(run.pending.to_json()),
         }
         scratch = file.with_suffix(".part")
@@ -226,20 +257,13 @@ class RunRegistry:
         scratch.chmod(0o600)
         scratch.replace(file)
 
-    def _read(self, run_id: str) -> HostedRun | None:
-        """A run that an earlier server left waiting."""
+    def _read(self, file: Path) -> None:
+        """Takes up a run that an earlier server left waiting."""
         from loraloop.agent import PendingRun
 
-        file = self._file(run_id)
-        if file is None or not file.is_file():
-            return None
-        content: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         try:
-            pending = PendingRun.from_json(json.dumps(content["pending"]))
-        except InputError:
-            return None
-        run = HostedRun(run_id, content["agent"], content["owner"], content["prompt"], content.get("session", ""))
-        run.state, run.pending = "waiting", pending
-        run.started = content["started"]
-        self._runs[run_id] = run
-        return run
+            content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            pending = PendingRun.from_json(json.dumps(content.pop("pending")))
+            self._runs[file.stem] = HostedRun(file.stem, **content, state="waiting", pending=pending)
+        except (InputError, ValueError, TypeError, KeyError) as error:  # of another version, or signed with another key
+            log.warning("%s is not taken up: %s", file, error)

@@ -260,8 +260,12 @@ async def begun(items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
 
 
 def event_stream(state: ServerState, events: AsyncGenerator[dict[str, str], None]) -> EventSourceResponse:
-    """Server-sent events. A client that does not take them in time is left, and its run is cancelled."""
-    return EventSourceResponse(events, ping=15, send_timeout=state.settings.limits.transfer_seconds)
+    """Server-sent events. A client that does not take them in time is left, and its run is cancelled.
+
+    When the server is told to stop, its streams may go on as other requests may; this class would end them at once.
+    """
+    seconds = state.settings.limits.transfer_seconds
+    return EventSourceResponse(events, ping=15, send_timeout=seconds, shutdown_grace_period=math.inf)
 
 
 def key_of(request: Request) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -136,13 +137,27 @@ def test_a_waiting_run_survives_a_restart(serving: Callable[..., str], http: htt
     run = told[0]["run_id"]
     (file,) = (tmp_path / "state").iterdir()
     assert file.stem == run and file.stat().st_mode & 0o077 == 0
+    (tmp_path / "state" / "damaged.json").write_text('{"pending": ')
     runtime, agents = hosted("I paid Ann.")
     url = serving(runtime, settings, agents)
+    (tmp_path / "state" / "damaged.json").unlink()
+    (listed,) = http.get(f"{url}/v1/runs").json()["runs"]
+    assert (listed["id"], listed["state"], listed["skills"]) == (run, "waiting", ["tools"])
+    assert http.get(f"{url}/v1/runs/{run}").json()["events"] == told, "the page shows what waits"
     waiting = told[-1]["result"]["pending"]["written"]["calls"][0]["id"]
     more = events(
         http.post(f"{url}/v1/agents/bank/runs/{run}/approve", json={"decisions": {waiting: {"approve": True}}})
     )
     assert more[-1]["result"]["output"] == "I paid Ann." and not list((tmp_path / "state").iterdir())
+
+
+def test_a_run_that_cannot_begin_is_none(serving: Callable[..., str], http: httpx.Client) -> None:
+    runtime, agents = hosted("Hello.")
+    url = serving(runtime, agents=agents)
+    refused = http.post(f"{url}/v1/agents/bank/runs", json={"input": "word " * 300_000})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "context_length_exceeded")
+    assert re.search(r"would have \d+ tokens .* holds \d+", refused.json()["error"]["message"])
+    assert http.get(f"{url}/v1/runs").json()["runs"] == [] and http.get(f"{url}/v1/load").json()["running"] == 0
 
 
 def test_two_approvals_at_once_run_the_calls_once(serving: Callable[..., str], http: httpx.Client) -> None:
