@@ -62,9 +62,9 @@ def main() -> None:
 
     given = options(__doc__.splitlines()[0], limit=5).parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        save_for_transformers(Base.load(), Path(folder))
+        save_for_transformers(Base.load(), model := Path(folder) / "model")
         programs = {
-            "import": IMPORT, "base": BASE, "agent": AGENT, "peer": PEER.format(folder=folder, prompt=PROMPT)
+            "import": IMPORT, "base": BASE, "agent": AGENT, "peer": PEER.format(folder=str(model), prompt=PROMPT)
         }  # fmt: skip
         costs: dict[str, list[tuple[float, float]]] = {name: [] for name in programs}
         for turn in range(given.limit + 1):

@@ -83,17 +83,6 @@ def random_skill(base: Base, name: str, seed: int, rank: int = 4) -> Skill:
     return Skill(Card.checked(fields), tensors)
 
 
-def shipped_router() -> Any:
-    """The shipped router; None where there is none."""
-    from loraloop.router import Router
-    from loraloop.tool_schemas.errors import SkillError
-
-    try:
-        return Router.load()
-    except SkillError:
-        return None
-
-
 def measure(
     systems: Sequence[System], episode: Episode, repeats: int, say: Any = print, warm_up: bool = True
 ) -> dict[str, list[Record]]:
@@ -172,11 +161,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from episode_peers import Expert, Plain
 
     from loraloop.adapters.base import Base
+    from loraloop.router import Router
 
     base = Base.load(device="cpu")
     episode = read_episode(base, given.limit, given.tokens)
     skills = shipped_skills(base, episode.skills, given.seed, given.random)
-    systems: list[System] = [Ours(base, skills, shipped_router())]
+    systems: list[System] = [Ours(base, skills, Router.load())]
     with tempfile.TemporaryDirectory() as folder:
         if not given.no_peers:
             place = Path(folder)

@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from episode_script import Episode, Record, ScriptStep, fingerprint
 
 from loraloop.adapters.bank.bank import Bank
 from loraloop.agent.engine import Budget, Generated, Sampler, Sampling, Trunk, generate
 from loraloop.agent.runtime import Runtime
-from loraloop.router.decision import Route, RouterState, ScreenResult
+from loraloop.router.decision import RouterState
 from loraloop.tool_schemas.grammar.grammar import Choice
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
     from loraloop.adapters.skill.skill import Skill
-
-
-class Untold:
-    """Stands in where no router is wanted: it keeps no hidden states, and nobody asks it."""
-
-    layers: tuple[int, ...] = ()
-
-    def features(self, kept: Mapping[int, Any], messages: Any = ()) -> Any:
-        raise NotImplementedError
-
-    def screen(self, features: Any) -> ScreenResult:
-        raise NotImplementedError
-
-    def choose(self, features: Any, state: RouterState) -> Route:
-        raise NotImplementedError
+    from loraloop.router import Router
 
 
 class Ours:
@@ -39,7 +25,7 @@ class Ours:
 
     name = "loraloop"
 
-    def __init__(self, base: Base, skills: Sequence[Skill], router: Any = None) -> None:
+    def __init__(self, base: Base, skills: Sequence[Skill], router: Router) -> None:
         self._base = base
         self._router = router
         self._bank = Bank(base)
@@ -49,7 +35,7 @@ class Ours:
 
     def reset(self) -> None:
         """As after start-up: the tokenizer is known to the grammar engine, no schema is compiled."""
-        self._runtime = Runtime(self._base, self._bank, self._router or Untold())
+        self._runtime = Runtime(self._base, self._bank, self._router)
         self._runtime.grammar(Choice(("yes", "no"))).start().closing(8)
 
     def run(self, episode: Episode) -> list[Record]:
@@ -63,11 +49,10 @@ class Ours:
         for each in step.before:
             trunk.append(each.message, each.ids)
         prefilled = trunk.flush()
-        if self._router is not None:
-            after = "tool" if trunk.messages[-1].message.role == "tool" else "user"
-            features = runtime.router.features(trunk.features())
-            runtime.router.screen(features)
-            runtime.router.choose(features, RouterState(True, True, True, frozenset(), after))
+        after = "tool" if trunk.messages[-1].message.role == "tool" else "user"
+        features = runtime.router.features(trunk.features())
+        runtime.router.screen(features)
+        runtime.router.choose(features, RouterState(True, True, True, frozenset(), after))
         with runtime.activate(step.skill) as active:
             constraint = None if step.term is None else runtime.grammar(step.term).start()
             branch = trunk.branch(active.author)

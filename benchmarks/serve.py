@@ -85,22 +85,16 @@ class Round:
 
 def body(number: int) -> dict[str, Any]:
     """A request: its kind goes by its number, and no two are the same."""
-    asked, kind = {"max_completion_tokens": TOKENS, "stream": number % 8 >= 4}, number % 4
-    if kind == 0:
-        return {
-            **asked,
-            "model": "base",
-            "messages": [{"role": "user", "content": f"Tell me about the number {number}."}],
-        }
-    if kind == 1:
-        said = f"What is the weather in Town {number}?"
-        return {**asked, "model": "tools", "messages": [{"role": "user", "content": said}], "tools": [TOOL]}
-    if kind == 2:
-        said = f"Write a Python function that adds {number}."
-        return {**asked, "model": "code", "messages": [{"role": "user", "content": said}]}
     form = {"type": "json_schema", "json_schema": {"name": "city", "schema": CITY}}
-    said = f"Town {number} is a large town."
-    return {**asked, "model": "base", "messages": [{"role": "user", "content": said}], "response_format": form}
+    kinds: tuple[tuple[str, str, dict[str, Any]], ...] = (
+        ("base", f"Tell me about the number {number}.", {}),
+        ("tools", f"What is the weather in Town {number}?", {"tools": [TOOL]}),
+        ("code", f"Write a Python function that adds {number}.", {}),
+        ("base", f"Town {number} is a large town.", {"response_format": form}),
+    )
+    model, said, more = kinds[number % 4]
+    asked = {"model": model, "messages": [{"role": "user", "content": said}], "max_completion_tokens": TOKENS}
+    return {**asked, "stream": number % 8 >= 4, **more}
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,15 +70,14 @@ def first_token(runtime: Runtime, trunk: Trunk, before: str, skill: str, rng: ra
 
 def ours(base: Base, skills: Sequence[Skill], repeats: int, seed: int) -> dict[str, float]:
     """All of our figures."""
-    from episode_ours import Untold
-
     from loraloop.adapters.bank.bank import Bank
     from loraloop.agent import Runtime
+    from loraloop.router import Router
 
     bank = Bank(base)
     for skill in skills:
         bank.slot(bank.add(skill))
-    runtime = Runtime(base, bank, Untold())
+    runtime = Runtime(base, bank, Router.load())
     rng = random.Random(seed)
     metrics: dict[str, float] = {}
     for context in CONTEXTS:
