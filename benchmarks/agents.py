@@ -261,31 +261,29 @@ def measured(bench: Bench, part: str, count: int, repeats: int) -> dict[str, flo
 def ratios_of(metrics: Mapping[str, float], peers: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """All that what is known allows; above 1 is better for us but for the gap, whose aim is at most 3."""
     found: dict[str, float] = {}
+
+    def ratio(name: str, above: float | None, below: float | None) -> None:
+        if above and below:
+            found[name] = above / below
+
     for count in AGENTS:
-        free = metrics.get(f"free, mixed, {count}, tokens_per_s")
-        forced = metrics.get(f"forced, mixed, {count}, tokens_per_s")
-        if (lock := metrics.get(f"lock, mixed, {count}, tokens_per_s")) and free:
-            found[f"scheduler over lock, {count} agents"] = free / lock
+        speed = {way: metrics.get(f"{way}, mixed, {count}, tokens_per_s") for way in ("free", "forced", "lock")}
+        ratio(f"scheduler over lock, {count} agents", speed["free"], speed["lock"])
         one, bare = metrics.get("bare, 1, tokens_per_s"), metrics.get(f"bare, {count}, tokens_per_s")
-        for way, speed in (("free", free), ("forced", forced)):
-            first = metrics.get(f"{way}, mixed, 1, tokens_per_s")
-            if count > 1 and one and bare and speed and first:
-                found[f"share of the decoder's own gain, {way}, {count} agents"] = (speed / first) / (bare / one)
-        before, after = (
-            metrics.get(f"prompts, {w}, {count}, gap_{g}_ms") for w, g in (("without", "p50"), ("with", "p99"))
-        )
-        if before and after:
-            found[f"gap p99 with prompts over p50 without, {count} agents"] = after / before
-        plain, shared = (metrics.get(f"free, mixed, {way}{count}, MB") for way in ("", "shared prefix, "))
-        single = metrics.get("free, mixed, shared prefix, 1, MB")
-        if plain and shared and single and count > 1:
-            found[f"memory without sharing over with it, {count} agents"] = count * single / shared
+        for way in ("free", "forced"):
+            first, several = metrics.get(f"{way}, mixed, 1, tokens_per_s"), speed[way]
+            if count > 1 and one and bare and several and first:
+                found[f"share of the decoder's own gain, {way}, {count} agents"] = (several / first) / (bare / one)
+        before = metrics.get(f"prompts, without, {count}, gap_p50_ms")
+        after = metrics.get(f"prompts, with, {count}, gap_p99_ms")
+        ratio(f"gap p99 with prompts over p50 without, {count} agents", after, before)
+        shared, single = (metrics.get(f"free, mixed, shared prefix, {each}, MB") for each in (count, 1))
+        if count > 1:
+            ratio(f"memory without sharing over with it, {count} agents", count * (single or 0.0), shared)
         for name, theirs in peers.items():
             for way in ("mixed", "same"):
-                name_of = f"free, {way}, {count}, whole_per_s"
-                own, other = metrics.get(name_of), theirs.get(name_of)
-                if own and other:
-                    found[f"over {name}, {way}, {count} agents"] = own / other
+                whole = f"free, {way}, {count}, whole_per_s"
+                ratio(f"over {name}, {way}, {count} agents", metrics.get(whole), theirs.get(whole))
     return found
 
 

@@ -23,6 +23,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -53,14 +54,13 @@ def cases(contexts: Sequence[int], prompt: int) -> list[Case]:
     return [Case(each.kind, each.context, each.count, skill) for each in plain for skill in (False, True)]
 
 
-def rounds(systems: Sequence[System], wanted: Sequence[Case], count: int, long_every: int, model: int) -> tuple[
+def rounds(systems: Sequence[System], wanted: Sequence[Case], count: int, model: int) -> tuple[
     dict[str, dict[str, list[float]]], Limits
 ]:  # fmt: skip
     """Seconds by system and case, and the limits seen meanwhile.
 
     Args:
         count: rounds.
-        long_every: a prefill is measured in every so many rounds.
         model: bytes of the model.
     """
     found: dict[str, dict[str, list[float]]] = {each.name: {} for each in systems}
@@ -68,8 +68,6 @@ def rounds(systems: Sequence[System], wanted: Sequence[Case], count: int, long_e
     for number in range(count):
         start = time.perf_counter()
         for case in wanted:
-            if case.kind == "prefill" and number % long_every:
-                continue
             turn = number % len(systems)
             for system in (*systems[turn:], *systems[:turn]):
                 seconds = system.measure(case)
@@ -87,7 +85,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--contexts", type=int, nargs="+", default=CONTEXTS, metavar="N", help="tokens of context")
     parser.add_argument("--prompt", type=int, default=PROMPT, metavar="N", help="tokens of the prefill")
     parser.add_argument("--steps", type=int, default=16, help="tokens of a decoding (transformers: a quarter)")
-    parser.add_argument("--prefill-every", type=int, default=2, metavar="R", help="rounds from one prefill to the next")
     parser.add_argument("--no-transformers", action="store_true", help="leave transformers and PEFT out")
     parser.add_argument("--no-peers", action="store_true", help="measure loraloop alone")
     add_option(parser)
@@ -112,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not (given.no_transformers or given.no_peers):
             systems.append(Transformers(base, skill, folder, max(given.steps // 4, 1)))
         sizes = {"loraloop": served_bytes(base, skill), "llama.cpp": ggml_bytes(base, gguf, skill)}
-        samples, limits = rounds(systems, wanted, given.limit, given.prefill_every, sizes["loraloop"].weights)
+        samples, limits = rounds(systems, wanted, given.limit, sizes["loraloop"].weights)
         facts: dict[str, Any] = process.facts if process else {}
     operations = {case.name: flops(base, tokens_of(case), case.past, skill if case.skill else None) for case in wanted}
     allowed = allowed_ms(wanted, limits, sizes["loraloop"], operations)
@@ -130,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     bound |= {f"{case.name}_tok_per_s": 1e3 * tokens_of(case) / allowed[case.name] for case in wanted}
     peers["limit"] = bound
     details: dict[str, Any] = grids(wanted, metrics, peers, ratios)
-    details["bytes"] = {name: size.facts() for name, size in sizes.items()}
+    details["bytes"] = {name: asdict(size) for name, size in sizes.items()}
     details["base"] = base.name
     if facts:
         details["llama.cpp"] = facts

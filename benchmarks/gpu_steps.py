@@ -7,6 +7,7 @@ import statistics
 from typing import Any
 
 import torch
+from episode import random_skill
 from torch import Tensor
 
 from loraloop.adapters.bank.bank import Bank
@@ -15,10 +16,7 @@ from loraloop.adapters.base.decoder.cuda_graphs import GraphedDecoder
 from loraloop.adapters.base.decoder.decoder import Layer
 from loraloop.adapters.base.loading.convert import BaseFingerprints, Converted
 from loraloop.adapters.base.random_weights import random_base
-from loraloop.adapters.methods.context import ConfigContext
-from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.payload.sites import GROUPS, group_shape
-from loraloop.adapters.skill.card import Card
 from loraloop.adapters.skill.skill import Skill
 from loraloop.kernels.nf4 import Nf4Weight
 from loraloop.kernels.quantized import DenseWeight
@@ -61,19 +59,13 @@ def made_base(shape: dict[str, int], device: torch.device, nf4: bool = True) -> 
 
 
 def made_bank(base: Base, slots: int, skills: int) -> tuple[Bank, list[str]]:
-    """A bank and the names of random skills of rank 16 on all modules."""
-    method = Lora(RANK, float(RANK))
-    drawn = method.init(ConfigContext(base.config))
-    tensors = {name: torch.randn_like(tensor).mul_(0.02).bfloat16() for name, tensor in drawn.items()}
-    prints = {"architecture": base.fingerprints.architecture, "weights": base.fingerprints.weights}
+    """A bank and the names of random skills of rank 16 on all modules; from the 17th on their weights come again."""
+    drawn = [random_skill(base, "random", seed, RANK).to(torch.bfloat16) for seed in range(min(skills, 16))]
     bank, names = Bank(base, slots=slots, rank=RANK, host_bytes=16 << 30), []
     for number in range(skills):
-        card = Card(
-            name=f"skill-{number}", description="Random.", rank=RANK, alpha=float(RANK), targets=method.targets,
-            activation="full", fingerprints=prints, base=base.name,
-        )  # fmt: skip
-        own = {name: tensor * (1 + number / 64) for name, tensor in tensors.items()} if number < 16 else tensors
-        names.append(bank.add(Skill(card, own)))
+        given = drawn[number % len(drawn)]
+        card = given.card.model_copy(update={"name": f"skill-{number}", "activation": "full"})
+        names.append(bank.add(Skill(card, given.tensors)))
     return bank, names
 
 

@@ -69,9 +69,7 @@ def systems(base: Base, peers: bool) -> dict[str, Run]:
     return found
 
 
-def masks(
-    base: Base, texts: Sequence[tuple[dict[str, Any], Sequence[int]]], peers: bool, verbose: bool = False
-) -> dict[str, Figures]:
+def masks(base: Base, texts: Sequence[tuple[dict[str, Any], Sequence[int]]], peers: bool) -> dict[str, Figures]:
     """Every system over every text."""
     first = {"type": "array", "items": {"enum": ["a", "b"]}}, base.tokenizer.encode('["a","b","a"]')
     figures: dict[str, Figures] = {}
@@ -87,8 +85,7 @@ def masks(
                 run(schema, ids, figures[name])
             except Refused as error:
                 figures[name].refused += 1
-                if verbose:
-                    print(f"{name}: {error}", file=sys.stderr)
+                print(f"{name}: {error}", file=sys.stderr)
     return figures
 
 
@@ -122,7 +119,6 @@ def main() -> None:
     parser = options(__doc__.splitlines()[0], limit=200)
     parser.add_argument("--data", type=Path, metavar="DATA", help="folder with tools/bfcl.eval.jsonl")
     parser.add_argument("--repeats", type=int, default=3, help="of each call, end to end")
-    parser.add_argument("--verbose", action="store_true", help="say what is refused, and why")
     parser.add_argument("--no-peers", action="store_true", help="measure loraloop alone")
     given = parser.parse_args()
     runtime = Runtime.load()
@@ -137,7 +133,7 @@ def main() -> None:
         texts.append((case.schema, out.ids))
         pairs.append(both(runtime, case, trunk, out, given.repeats))
         tokens, sampled = tokens + len(out.ids), sampled + out.sampled
-    figures = masks(runtime.base, texts, not given.no_peers, given.verbose)
+    figures = masks(runtime.base, texts, not given.no_peers)
     metrics = figures["loraloop"].metrics()
     metrics |= {
         "constrained_ms": 1e3 * median(one for one, _ in pairs),

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,22 @@ def in_time(compile: Callable[[], object]) -> bool:
     return False
 
 
+def compiled_twice(make: Callable[[], Any], refusal: type[Exception] = Exception) -> tuple[Any, float, float]:
+    """What is compiled, and the seconds of the first and of the second compilation.
+
+    Raises:
+        Refused: The system does not take the schema.
+    """
+    start = perf_counter()
+    try:
+        make()
+        middle = perf_counter()
+        made = make()
+    except refusal as error:
+        raise Refused(str(error)) from error
+    return made, middle - start, perf_counter() - middle
+
+
 def ours(base: Base) -> Run:
     """Ours: masks where there is a choice, forced tokens elsewhere."""
     from loraloop.tool_schemas.errors import InputError, SchemaError
@@ -96,14 +113,7 @@ def ours(base: Base) -> Run:
     logits = torch.zeros(base.config.vocab_size)
 
     def run(schema: dict[str, Any], ids: Sequence[int], figures: Figures) -> None:
-        start = perf_counter()
-        try:
-            grammar = compiler.compile(JsonSchema(schema))
-        except SchemaError as error:
-            raise Refused(str(error)) from error
-        middle = perf_counter()
-        compiler.compile(JsonSchema(schema))
-        end = perf_counter()
+        grammar, cold, again = compiled_twice(lambda: compiler.compile(JsonSchema(schema)), SchemaError)
         state, done = grammar.start(), 0
         times: list[float] = []
         forced, total = 0, 0.0
@@ -126,7 +136,7 @@ def ours(base: Base) -> Run:
             total += perf_counter() - start_token
             done += 1
             logits.zero_()
-        figures.add(middle - start, end - middle, times, total, len(ids), forced)
+        figures.add(cold, again, times, total, len(ids), forced)
 
     return run
 
@@ -141,17 +151,10 @@ def outlines(tokenizer: Any, vocab_size: int, backend: str) -> Run:
     model = Transformers(SimpleNamespace(device="cpu"), tokenizer)
 
     def run(schema: dict[str, Any], ids: Sequence[int], figures: Figures) -> None:
-        text = json.dumps(schema)
-        if backend == "outlines_core" and not in_time(lambda: get_json_schema_logits_processor(backend, model, text)):
+        make = partial(get_json_schema_logits_processor, backend, model, json.dumps(schema))
+        if backend == "outlines_core" and not in_time(make):
             raise Refused(f"takes more than {PATIENCE:g} seconds")
-        start = perf_counter()
-        try:
-            processor = get_json_schema_logits_processor(backend, model, text)
-            middle = perf_counter()
-            processor = get_json_schema_logits_processor(backend, model, text)
-        except Exception as error:  # each backend has its own
-            raise Refused(str(error)) from error
-        end = perf_counter()
+        processor, cold, again = compiled_twice(make)
         times: list[float] = []
         seen = torch.zeros(1, 1, dtype=torch.int64)
         for position, token in enumerate(ids):
@@ -165,7 +168,7 @@ def outlines(tokenizer: Any, vocab_size: int, backend: str) -> Run:
             if not torch.isfinite(logits[0, token]):
                 raise Refused(f"token {position} is masked")
             seen = torch.tensor([[token]])
-        figures.add(middle - start, end - middle, times, sum(times), len(ids))
+        figures.add(cold, again, times, sum(times), len(ids))
 
     return run
 
@@ -182,15 +185,8 @@ def xgrammar(tokenizer: Any, vocab_size: int, stop: int) -> Run:
     compiler = xgr.GrammarCompiler(info, max_threads=1)
 
     def run(schema: dict[str, Any], ids: Sequence[int], figures: Figures) -> None:
-        text = json.dumps(schema)
-        start = perf_counter()
-        try:
-            compiled = compiler.compile_json_schema(text, any_whitespace=False, separators=(",", ":"))
-        except Exception as error:
-            raise Refused(str(error)) from error
-        middle = perf_counter()
-        compiler.compile_json_schema(text, any_whitespace=False, separators=(",", ":"))
-        end = perf_counter()
+        form = {"any_whitespace": False, "separators": (",", ":")}
+        compiled, cold, again = compiled_twice(partial(compiler.compile_json_schema, json.dumps(schema), **form))
         matcher = xgr.GrammarMatcher(compiled)
         bitmask = xgr.allocate_token_bitmask(1, vocab_size)
         logits = torch.zeros(1, vocab_size)
@@ -206,6 +202,6 @@ def xgrammar(tokenizer: Any, vocab_size: int, stop: int) -> Run:
                 raise Refused(f"token {token} is not accepted")
             total += perf_counter() - begin
             logits.zero_()
-        figures.add(middle - start, end - middle, times, total, len(ids))
+        figures.add(cold, again, times, total, len(ids))
 
     return run

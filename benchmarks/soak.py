@@ -429,10 +429,7 @@ class Soak:
             if kind == "tool":
                 asked["tool_choice"] = rng.choice(TOOLS).name
             elif kind == "skill":
-                texts = [
-                    name for name in self.runtime.skills if self.runtime.bank.card(name).contract in ("code", "text")
-                ]
-                asked["skill"] = rng.choice([name for name in texts if name not in ("poison", "cut")])
+                asked["skill"] = rng.choice(self._writers)
             elif kind == "mixture":
                 asked["skill"] = {"code": 0.7, "tools": 0.3}
             elif kind == "passages":

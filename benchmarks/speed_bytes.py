@@ -31,10 +31,6 @@ class Bytes:
         """Bytes of one forward after `context` tokens."""
         return self.weights + self.kv_token * context + (self.skill if skill else 0)
 
-    def facts(self) -> dict[str, int]:
-        """For a report."""
-        return {"weights": self.weights, "kv_token": self.kv_token, "skill": self.skill}
-
 
 def served_bytes(base: Base, skill: Skill) -> Bytes:
     """Of our base, as it is served."""

@@ -68,11 +68,6 @@ class Sampler:
             self.seed = self._generator.seed() if sampling.seed is None else sampling.seed
 
     @property
-    def greedy(self) -> bool:
-        """Whether it takes the likeliest token."""
-        return self._generator is None
-
-    @property
     def state(self) -> str:
         """Where the generator is, as text; empty where tokens are not drawn. Set it to go on from there."""
         if self._generator is None:

@@ -31,6 +31,11 @@ def kind_of(messages: list[dict[str, str]]) -> str:
     return "tool_result" if said[-1]["role"] == "tool" else "follow_up" if len(said) > 1 else "first"
 
 
+def last_words(step: Row) -> str:
+    """What was said last, without the passages beside it."""
+    return str(step["messages"][-1]["content"]).split("\n\n")[-1]
+
+
 def choices(steps: list[Row], most: int, rng: random.Random) -> list[Row]:
     """Steps with the skill that each belongs to, drawn so that the skills have their shares."""
     by_label: dict[str, list[Row]] = defaultdict(list)
@@ -58,10 +63,7 @@ def heard(steps: list[Row], texts: list[tuple[str, bool, str]], rng: random.Rand
     """What is said to desks, without passages: their own requests, and other texts in the place of those."""
     places = [step for step in steps if step["messages"][-1]["role"] == "user" and step["tools"]]
     rng.shuffle(places)
-    own = [
-        (step["messages"][-1]["content"].split("\n\n")[-1], step["label"] == "safety", "desks_said")
-        for step in places[: len(texts) // 2]
-    ]
+    own = [(last_words(step), step["label"] == "safety", "desks_said") for step in places[: len(texts) // 2]]
     rows = []
     for place, (text, unsafe, source) in zip(places, [*own, *texts], strict=False):
         said = [*place["messages"][:-1], {"role": "user", "content": text}]
@@ -74,9 +76,7 @@ def heard(steps: list[Row], texts: list[tuple[str, bool, str]], rng: random.Rand
 def verdicts(steps: list[Row], texts: list[tuple[str, str]], rng: random.Random, alike: int = 10) -> list[Row]:
     """What the safety skill writes of texts that are said to desks; some texts in a row are said to the same desk."""
     places = [step for step in steps if step["tools"] and len(step["messages"]) == 2]
-    own = [
-        (place["messages"][-1]["content"].split("\n\n")[-1], "safe") for place in places if place["label"] == "tools"
-    ]
+    own = [(last_words(place), "safe") for place in places if place["label"] == "tools"]
     told = [*rng.sample(own, len(texts) // 3), *texts]
     rng.shuffle(told)
     desks = [rng.choice(places) for _ in range(0, len(told), alike)]

@@ -30,7 +30,7 @@ SAYS = {
     "typed_answer": "Report(city='Paris', celsius=18.0, sky='light clouds')",
 }
 ARGUMENTS = {"many_agents": ["4"]}
-SERVERS = {"mcp_server", "fastapi_app"}  # run by an example, and by test_fastapi_app.py
+SERVERS = {"mcp_server"}  # run by an example
 
 
 def test_every_example_is_tested():
@@ -39,7 +39,7 @@ def test_every_example_is_tested():
 
 def test_every_example_is_listed():
     listed = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
-    assert all(f"[{name}.py]({name}.py)" in listed for name in {*SAYS, "fastapi_app"})
+    assert all(f"[{name}.py]({name}.py)" in listed for name in SAYS)
 
 
 @pytest.mark.parametrize("name", SAYS)
