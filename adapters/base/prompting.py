@@ -55,8 +55,8 @@ class Prompting:
     )
     no_answer: str = "I looked: the answer is not in these passages. Reply with one sentence that says so."
     ask: str = (
-        "You still need from me: {arguments}. Ask me for all of it in one short question, in the language in which I "
-        "wrote to you. Do not guess a value."
+        "You still need from me: {arguments}. Write one short question to me that asks for all of it, in the language "
+        "in which I wrote to you. Do not guess a value."
     )
     answer_form: bool = True
 

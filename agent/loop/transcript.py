@@ -116,6 +116,7 @@ def request(
     """
     if not isinstance(prompt, str):
         raise InputError(f"the prompt is {prompt!r}: give a text")
+    check_list("messages", history)
     messages = list(history)
     for each in messages:
         if not isinstance(each, Message):

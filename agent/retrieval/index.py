@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from loraloop.adapters.skill.contracts import Passage
+from loraloop.agent.limits import check_list
 from loraloop.agent.retrieval.chunking import OVERLAP, SIZE, check_sizes, cut
 from loraloop.agent.retrieval.documents import Document, cleaned, one_line, read_path
 from loraloop.agent.sqlite_file import SqliteFile, create, is_ours
@@ -131,11 +132,13 @@ class PassageIndex:
             InputError: something that is no document, a path that does not exist, or an index that cannot be written,
                 such as on a full disk; it is as it was then.
         """
-        given = [documents] if isinstance(documents, Document | Mapping | str | os.PathLike) else list(documents)
+        if isinstance(documents, Document | Mapping | str | os.PathLike):
+            documents = [documents]
+        check_list("documents", documents)
         read: list[Document] = []
         skipped: list[tuple[str, str]] = []
         folders = set()
-        for each in given:
+        for each in documents:
             if isinstance(each, str | os.PathLike):
                 reading = read_path(each)
                 read.extend(reading.documents)

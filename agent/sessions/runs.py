@@ -104,8 +104,12 @@ def after_approval(
 
 
 def _found(store: Sessions | None, session: Session | str) -> Session:
-    if not isinstance(session, str):
+    from loraloop.agent.sessions.sessions import Session
+
+    if isinstance(session, Session):
         return session
+    if not isinstance(session, str):
+        raise InputError(f"session is {session!r}: give a Session, or its id")
     if store is None:
         raise InputError(f"session={session!r}: give the agent its sessions, Agent(…, sessions='FILE'), or a Session")
     return store.session(session)

@@ -89,6 +89,8 @@ def test_an_agents_settings(options: dict[str, Any], says: str) -> None:
     ("options", "says"),
     [
         ({"messages": [{"role": "user", "content": "Hi."}]}, "messages has"),
+        ({"messages": 3}, "messages is 3: give a list"),
+        ({"session": 3}, "session is 3: give a Session, or its id"),
         ({"limits": Limits()}, r"limits=… belongs to the agent: give it to Agent\(…\)"),
         ({"tools": []}, r"tools=… belongs to the agent"),
         ({"policy": {"skills": ["tools"]}}, "policy is"),

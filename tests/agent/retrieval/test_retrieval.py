@@ -118,6 +118,8 @@ def test_what_is_no_index_or_no_document_is_refused(tmp_path: Path) -> None:
     for name, said in (("text.db", "cannot open"), ("other.db", "another program"), ("no/such.db", "cannot open")):
         with pytest.raises(InputError, match=said):
             PassageIndex(tmp_path / name)
+    with PassageIndex() as index, pytest.raises(InputError, match="documents is 3: give a list"):
+        index.add(3)  # type: ignore[arg-type]
     with PassageIndex() as index, pytest.raises(InputError, match="no document"):
         index.add([LOUVRE, {"text": "no source"}])
     with PassageIndex() as index:
