@@ -4,6 +4,7 @@ import json
 import os
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from loraloop import Agent, Runtime
@@ -11,38 +12,7 @@ from loraloop.tool_schemas import NetworkPolicy, load_openapi
 
 KEY = "k-7f3a9"
 CELSIUS = {"Paris": 18, "London": 14, "Zürich": 11}
-DOCUMENT = {
-    "openapi": "3.0.3",
-    "info": {"title": "Weather", "version": "1.0"},
-    "servers": [{"url": "/v1"}],
-    "security": [{"key": []}],
-    "paths": {
-        "/weather/{city}": {
-            "get": {
-                "operationId": "get_weather",
-                "summary": "Current weather of a city",
-                "parameters": [
-                    {"name": "city", "in": "path", "required": True, "schema": {"type": "string"}},
-                    {
-                        "name": "unit",
-                        "in": "query",
-                        "schema": {"type": "string", "enum": ["celsius", "fahrenheit"], "default": "celsius"},
-                    },
-                ],
-                "responses": {"200": {"description": "The weather"}, "404": {"description": "No such city"}},
-            }
-        },
-        "/photos": {
-            "post": {
-                "operationId": "send_photo",
-                "summary": "Send a photo of the sky",
-                "requestBody": {"content": {"multipart/form-data": {"schema": {"type": "object"}}}},
-                "responses": {"201": {"description": "Thanks"}},
-            }
-        },
-    },
-    "components": {"securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": "X-Key"}}},
-}
+DOCUMENT = json.loads(Path(__file__).with_name("weather.openapi.json").read_text(encoding="utf-8"))
 
 
 class Weather(BaseHTTPRequestHandler):
