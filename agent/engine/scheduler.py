@@ -25,7 +25,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from math import isfinite
 from threading import Condition, Lock, Thread
 from time import perf_counter
@@ -56,8 +56,12 @@ URGENT = 64
 IDLE = 5.0
 """Seconds after which the thread ends where nothing is to be done."""
 
-if hasattr(os, "register_at_fork"):  # in a child, OpenMP would wait for its parent's threads
-    os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
+
+@cache
+def _bound_children() -> None:
+    """Gives processes that are forked from now on one thread: with more, OpenMP would wait for its parent's threads."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 
 @dataclass(slots=True)
@@ -136,6 +140,7 @@ class Scheduler:
         self._limit = queue
         self._pace = Pace()
         self._forwards = self._rows = self._tokens = self._most = 0
+        _bound_children()
         self._begin()
 
     def _begin(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import importlib.util
 import json
+import os
 import re
 import shlex
 import shutil
@@ -36,7 +37,7 @@ def check_command(words: list[str]) -> None:
 def test_the_containers_command_and_extras_exist() -> None:
     lines = CONTAINER.read_text(encoding="utf-8").splitlines()
     kinds = {line.partition(" ")[0] for line in lines if line and not line.startswith("#")}
-    assert kinds <= {"FROM", "RUN", "COPY", "USER", "ENV", "EXPOSE", "VOLUME", "HEALTHCHECK", "CMD"}
+    assert kinds <= {"FROM", "RUN", "COPY", "ARG", "USER", "ENV", "EXPOSE", "VOLUME", "HEALTHCHECK", "CMD"}
     check_command(json.loads(lines[-1].removeprefix("CMD ")))
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     for file in (CONTAINER.read_text(encoding="utf-8"), PAGE):
@@ -44,9 +45,13 @@ def test_the_containers_command_and_extras_exist() -> None:
         assert named and {name for each in named for name in each.split(",")} <= extras.keys()
 
 
-@pytest.mark.skipif(shutil.which("hadolint") is None, reason="hadolint is not installed")
+HADOLINT = shutil.which("hadolint", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+
+
+@pytest.mark.skipif(HADOLINT is None, reason="hadolint is not installed")
 def test_the_container_file_is_linted() -> None:
-    done = subprocess.run(["hadolint", "--failure-threshold", "info", str(CONTAINER)], capture_output=True, text=True)
+    command = [str(HADOLINT), "--failure-threshold", "info", str(CONTAINER)]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -425,3 +427,21 @@ def test_generation_in_threads_writes_what_it_writes_alone(small: Base, small_ba
     assert raised == [] and together == alone
     stats = shared.stats
     assert stats.rows > stats.forwards
+
+
+FORK = """
+import os, torch
+from loraloop.agent.engine.scheduler import Scheduler
+torch.set_num_threads(2)
+for _ in range(2):
+    child = os.fork()
+    if not child:
+        os._exit(torch.get_num_threads())
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    Scheduler(None)
+"""
+
+
+def test_children_have_one_thread_of_torch_from_the_first_runtime_on() -> None:
+    done = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["2", "1"], done.stderr
