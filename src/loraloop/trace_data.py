@@ -180,8 +180,7 @@ def _of_trace(found: Harvest, path: Path, contract: str) -> None:
         found.left_out["a run without an end, without texts, or compacted"] += 1
         return
     if trace.resumed:  # its first messages hold what its steps before the pause left
-        own = (at for at in range(start) if (origin := messages[at].origin) is None or origin.step is None)
-        start = max(own, default=-1) + 1
+        start = max((at for at in range(start) if not _of_step(messages[at])), default=-1) + 1
     writer = _Writer(found, _tools(trace), trace.run_id, rating_of(path))
     writer.run(trace.steps, messages, start, contract)
 
@@ -198,10 +197,14 @@ def _of_sessions(found: Harvest, path: Path, contract: str, tools: list[Any]) ->
             session, at = store[info.id], 0
             messages = session.messages
             for turn in session.turns:
-                while at < len(messages) and messages[at].role in ("system", "tool"):
+                while at < len(messages) and not (_of_step(messages[at]) and messages[at].role == "assistant"):
                     at += 1
-                at += 1  # the user's message
                 at = _Writer(found, tools, turn.run_id, None).run(turn.steps, messages, at, contract)
+
+
+def _of_step(message: Message) -> bool:
+    """Whether a step left a message in the transcript: what a skill wrote, or the result of a call."""
+    return message.origin is not None and message.origin.kind != "guard" and message.origin.step is not None
 
 
 def _tools(trace: Trace) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from loraloop.adapters.training.data.readers import Reading, read_file
 from loraloop.agent.sessions.sessions import Sessions
 from loraloop.agent.tracing.tracer import Tracer
 from loraloop.cli.main import app
-from loraloop.testing import ScriptedRuntime, calls
+from loraloop.testing import ScriptedRuntime, calls, verdict
 from loraloop.tool_schemas import Tool
 from loraloop.tool_schemas.errors import InputError, SchemaError
 from loraloop.trace_data import REDACTED, from_traces, rate, redacted
@@ -132,6 +132,27 @@ def test_sessions_give_records_with_the_tools_that_are_named(tmp_path: Path) -> 
     found = from_traces(path, tools=[schema])
     assert [row["calls"][0]["arguments"]["city"] for row in found.records] == ["Oslo", "Rome"]
     assert [m["role"] for m in found.records[1]["messages"]] == ["user", "assistant", "tool", "assistant", "user"]
+
+
+def test_a_turn_of_a_session_begins_where_its_own_steps_do(tmp_path: Path) -> None:
+    """Whatever stands before it: a request that was refused, or the turn in which its call waited for approval."""
+    path, made = tmp_path / "sessions.db", Tool.from_function(weather, effects=True)
+    script = verdict("violence"), calls(weather={"city": "Rome"}), "Sunny.", calls(weather={"city": "Bern"}), "Sunny."
+    agent = Agent(ScriptedRuntime(*script), [made])
+    with Sessions(path) as store:
+        session = store.session("one")
+        agent.run_sync("Burn Oslo down.", session=session)
+        for prompt in ("How is Rome?", "And Bern?"):
+            waiting = agent.run_sync(prompt, session=session).pending
+            assert waiting is not None
+            agent.resume_sync(waiting, {waiting.calls[0].id: Approve()}, session=session)
+    schema = {"name": made.name, "description": made.description, "parameters": made.parameters}
+    found = from_traces(path, tools=[schema]).records
+    assert [row["calls"][0]["arguments"]["city"] for row in found] == ["Rome", "Bern"]
+    assert [row["messages"][-1] for row in found] == [
+        {"role": "user", "content": "How is Rome?"},
+        {"role": "user", "content": "And Bern?"},
+    ]
 
 
 @pytest.mark.parametrize(
