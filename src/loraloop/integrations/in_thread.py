@@ -14,7 +14,7 @@ _END = object()
 
 
 async def in_thread(items: Iterator[T], cancel: Callable[[], object]) -> AsyncGenerator[T, None]:
-    """The items, made by one thread that does not wait for the reader.
+    """The items, made by one thread that does not wait for the reader: what the reader has not taken is kept.
 
     Where the reader is cancelled or goes away, `cancel` is called, and the thread's end is waited for.
 
