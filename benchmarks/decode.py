@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import environment  # noqa: F401
 import torch
 from limits import Limits, measure
-from llama_peer import add_option, interpreter, llama, write_lora
+from llama_peer import interpreter, llama, write_lora
 from report import BenchmarkReport, finish, options
 from speed_bytes import flops, ggml_bytes, served_bytes
 from speed_figures import allowed_ms, figures, grids, tokens_of
@@ -74,7 +74,7 @@ def rounds(systems: Sequence[System], wanted: Sequence[Case], count: int, model:
                 found[system.name].setdefault(case.name, []).append(seconds)
                 time.sleep(REST)
         limits = limits.best(measure(model, repeats=1))
-        _say(f"round {number + 1} of {count}: {time.perf_counter() - start:.0f} s")
+        print(f"round {number + 1} of {count}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
     return found, limits
 
 
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=16, help="tokens of a decoding (transformers: a quarter)")
     parser.add_argument("--no-transformers", action="store_true", help="leave transformers and PEFT out")
     parser.add_argument("--no-peers", action="store_true", help="measure loraloop alone")
-    add_option(parser)
+    parser.add_argument("--llama-python", metavar="PYTHON", help="interpreter with llama-cpp-python")
     given = parser.parse_args(arguments)
     warnings.filterwarnings("ignore", category=FutureWarning)
 
@@ -134,10 +134,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = given.json.stem if given.json else "decode"
     finish(BenchmarkReport(name, given.limit, metrics, peers, ratios, details), given.json)
     return 0
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from multiprocessing import get_context
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -70,20 +68,12 @@ class Figures:
 
 def in_time(compile: Callable[[], object]) -> bool:
     """Whether something that cannot be interrupted ends within the patience, tried in a process of its own."""
-    child = os.fork()
-    if child == 0:
-        try:
-            compile()
-        finally:
-            os._exit(0)
-    start = perf_counter()
-    while perf_counter() - start < PATIENCE:
-        if os.waitpid(child, os.WNOHANG)[0]:
-            return True
-        time.sleep(0.01)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return False
+    child = get_context("fork").Process(target=compile)
+    child.start()
+    child.join(PATIENCE)
+    late = child.is_alive()
+    child.kill()
+    return not late
 
 
 def compiled_twice(make: Callable[[], Any], refusal: type[Exception] = Exception) -> tuple[Any, float, float]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -57,13 +56,6 @@ def llama(python: str | None, gguf: Path, threads: int, *loras: Path) -> Iterato
         yield process
     finally:
         process.close()
-
-
-def add_option(parser: ArgumentParser) -> None:
-    """`--llama-python`."""
-    parser.add_argument(
-        "--llama-python", metavar="PYTHON", help="interpreter with llama-cpp-python, if this one lacks it"
-    )
 
 
 def interpreter(given: str | None) -> str | None:
