@@ -76,16 +76,19 @@ class Thresholds:
             calls less.
         no_answer: That the passages hold no answer, from which a retrieval step says so; None: its skill's card's.
             Lower answers less.
+        ask: Of arguments that nobody said, from which a step of a skill that asks does so; None: its skill's card's.
+            Lower asks more.
         mix: Of a runner-up, from which it takes part: the step runs on a mixture of the chosen skill and these,
             weighted by their probabilities. What the step writes is the chosen skill's. None: never.
     """
 
     no_call: float | None = None
     no_answer: float | None = None
+    ask: float | None = None
     mix: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("no_call", "no_answer", "mix"):
+        for name in ("no_call", "no_answer", "ask", "mix"):
             check_probability(name, getattr(self, name))
 
 
@@ -100,7 +103,7 @@ class Policy:
         decide: Asked at each choice that `skills` and `tool_choice` leave open, with the step's facts, the router's
             choice among them. Returns a skill or a mixture to force it, several in order of preference (what cannot
             be chosen is passed over), ``Forbid("code")`` to have the router choose without it, or None.
-        thresholds: Probabilities from which a step calls nothing, finds no answer, or runs on a mixture.
+        thresholds: Probabilities from which a step calls nothing, finds no answer, asks, or runs on a mixture.
         repeat_calls: Whether a call answered in this run may run again. If not, a step of only those is dropped.
         after_answer: Whether the run ends with a retrieval answer or routes again.
         tool_choice: `auto` lets the router and the skill decide about calls. `required` has the run begin with at

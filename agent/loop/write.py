@@ -130,7 +130,9 @@ class Writer:
                 constraint=None if grammar is None else grammar.start(),
                 not_first=barred,
                 other_invocation=plain,
-                two_way=openings_of(runtime, step.decision.skill, contract, step.threshold),
+                two_way=openings_of(
+                    runtime, step.decision.skill, contract, step.threshold, self._job.policy.thresholds.ask
+                ),
                 clock=clock,
             ):
                 if isinstance(piece, Generated):

@@ -227,7 +227,7 @@ def write_step(
 
 
 def openings_of(
-    runtime: SkillRuntime, skill: str, contract: str, threshold: float | None = None
+    runtime: SkillRuntime, skill: str, contract: str, threshold: float | None = None, ask: float | None = None
 ) -> TwoWayChoice | None:
     """What weighs unsafe against safe, no call against a call, or no answer against one.
 
@@ -236,12 +236,14 @@ def openings_of(
         skill: Which one writes.
         contract: What it writes.
         threshold: The probability from which the first is taken; the one on the skill's card where None.
+        ask: The probability from which a step for calls asks for arguments; the one on the skill's card where None.
 
     Returns:
         None for a contract that weighs nothing.
     """
     chosen = two_way_choice(runtime.base, contract, runtime.threshold(skill) if threshold is None else threshold)
-    if chosen is not None and (least := runtime.ask_threshold(skill)) is not None:
+    least = runtime.ask_threshold(skill) if ask is None else ask
+    if chosen is not None and contract == "calls" and least is not None:
         asked = [runtime.base.tokenizer.encode(way) for way in ASKING]
         chosen.before = TwoWayChoice(*ASKING, runtime.base.tokenizer.token_bytes, least, (asked[0], asked[1]))
     return chosen

@@ -8,7 +8,7 @@ from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Message
 from loraloop.adapters.skill.card import Threshold
 from loraloop.adapters.skill.skill import Skill
-from loraloop.agent import Runtime
+from loraloop.agent import Agent, Limits, Policy, Runtime, Thresholds
 from loraloop.agent.skills.one_step import HowWritten, Wrote, write_step
 from loraloop.testing import ScriptedRouter
 from loraloop.tool_schemas import Ask, JsonSchema, Tool, calls_schema, parse_step
@@ -37,3 +37,16 @@ def test_the_threshold_decides_whether_a_step_asks(tiny_base, make_skill, seed):
     assert asked == Ask(("id",))
     assert not isinstance(called, Ask)
     assert wrote(tiny_base, skill, None) in (wrote(tiny_base, skill, 0.0), wrote(tiny_base, skill, 1.0))
+
+
+def test_a_policys_threshold_takes_the_place_of_the_cards(tiny_base, make_skill):
+    skill, bank = make_skill(tiny_base, "tools", "calls", 0), Bank(tiny_base)
+    bank.add(Skill(skill.card.model_copy(update={"asks": True, "ask_threshold": Threshold(value=1.0)}), skill.tensors))
+    runtime = Runtime(tiny_base, bank, ScriptedRouter([], ()))
+
+    def asked(ask: float | None) -> bool:
+        policy = Policy(skills=("tools",), thresholds=Thresholds(ask=ask))
+        agent = Agent(runtime, TOOLS, policy=policy, limits=Limits(max_steps=1, step_tokens=64))
+        return agent.run_sync("Show my order.").steps[0].outcome == "ask"
+
+    assert [asked(None), asked(0.0), asked(1.0)] == [False, True, False]
