@@ -215,6 +215,18 @@ def test_an_approval_is_asked_for_again_where_the_server_does_not_take_it(open_p
     page.wait_for_selector("#run-view .answer:has-text('Paid.')")
 
 
+def test_a_call_that_waits_is_approved_after_a_restart(open_page: Callable[..., Any], tmp_path: Path) -> None:
+    settings = ServerSettings(folder=tmp_path)
+    page = open_page(calls(pay={"to": "ann", "amount": 5}), settings=settings)
+    say(page, "Pay Ann.")
+    page.wait_for_selector(".approval")
+    page = open_page("Paid.", settings=settings)
+    page.click("nav a:has-text('Runs')")
+    page.click("#run-list .prompt")
+    page.click("#run-view :text('Approve')")
+    page.wait_for_selector("#run-view .answer:has-text('Paid.')")
+
+
 def test_a_new_conversation_knows_nothing_of_the_old_one(open_page: Callable[..., Any]) -> None:
     page = open_page(" ".join(map(str, range(3000))), "Hello.")
     say(page, "Count.")
