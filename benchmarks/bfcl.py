@@ -71,8 +71,9 @@ def steps(base: Base, board: Leaderboard, limit: int | None, seed: int) -> Bench
                 hits[system].setdefault(category, []).append(found["right"])
                 spent[system].append(step.ms)
                 if skilled and not found["right"]:
-                    wrong.append({"id": entry["id"], "wrote": step.text, "why": found.get("why")})
-            print(f"{entry['id']}: {hits['loraloop'][category][-1]}", file=sys.stderr, flush=True)
+                    wrong.append({"id": entry["id"], "wrote": step.text})
+                if skilled:
+                    print(f"{entry['id']}: {found.get('why') or found['right']}", file=sys.stderr, flush=True)
     scores = {system: _scores(found) for system, found in hits.items()}
     for system, ms in spent.items():
         scores[system]["step_ms"] = median(ms)
@@ -122,8 +123,8 @@ def conversations(runtime: Runtime, board: Leaderboard, limit: int | None, seed:
         found = board.ask("finish", id=entry["id"], turns=called)["is"]
         hits.append(found["right"])
         if not found["right"]:
-            wrong.append({"id": entry["id"], "called": called, "why": found["why"]})
-        print(f"{entry['id']}: {found['right']}", file=sys.stderr, flush=True)
+            wrong.append({"id": entry["id"], "called": called})
+        print(f"{entry['id']}: {found['why'] or found['right']}", file=sys.stderr, flush=True)
         share, low, high = rate(hits)
         scores = {"multi_turn": share, "multi_turn_low": low, "multi_turn_high": high, "multi_turn_n": len(hits)}
         details = {"base": runtime.base.name, "wrong": wrong}

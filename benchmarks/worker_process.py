@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 
@@ -21,6 +22,7 @@ class WorkerProcess:
 
     def __init__(self, name: str, python: str, worker: Path, env: Mapping[str, str] | None = None) -> None:
         self._name = name
+        self._turn = Lock()  # a tool that is past its time may still wait for its answer in another thread
         self._process = subprocess.Popen(
             [python, str(worker)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
         )
@@ -32,12 +34,13 @@ class WorkerProcess:
             RuntimeError: it reports an error, or has died.
         """
         assert self._process.stdin is not None and self._process.stdout is not None
-        try:
-            self._process.stdin.write(json.dumps({"do": do, **given}) + "\n")
-            self._process.stdin.flush()
-            line = self._process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
+        with self._turn:
+            try:
+                self._process.stdin.write(json.dumps({"do": do, **given}) + "\n")
+                self._process.stdin.flush()
+                line = self._process.stdout.readline()
+            except BrokenPipeError:
+                line = ""
         if not line:
             raise RuntimeError(f"the {self._name} process has ended; its last words are above")
         answer: dict[str, Any] = json.loads(line)
