@@ -268,7 +268,8 @@ def ratios_of(metrics: Mapping[str, float], peers: Mapping[str, Mapping[str, flo
 
     for count in AGENTS:
         speed = {way: metrics.get(f"{way}, mixed, {count}, tokens_per_s") for way in ("free", "forced", "lock")}
-        ratio(f"scheduler over lock, {count} agents", speed["free"], speed["lock"])
+        if count > 1:  # one alone is measured in pairs
+            ratio(f"scheduler over lock, {count} agents", speed["free"], speed["lock"])
         one, bare = metrics.get("bare, 1, tokens_per_s"), metrics.get(f"bare, {count}, tokens_per_s")
         for way in ("free", "forced"):
             first, several = metrics.get(f"{way}, mixed, 1, tokens_per_s"), speed[way]

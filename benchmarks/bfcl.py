@@ -21,7 +21,7 @@ from statistics import mean, median
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from report import BenchmarkReport, finish, options
+from report import BenchmarkReport, options
 from worker_process import WorkerProcess
 
 from loraloop import Agent, Approve, Limits, Message, Policy, Runtime, Tool
@@ -144,10 +144,10 @@ def main() -> None:
         else:
             found = iter([steps(Base.load(given.base), board, given.limit, given.seed)])
         for report in found:
-            if given.json:
+            if given.json:  # a run of hours keeps what it has
                 report = replace(report, name=given.json.stem)
                 report.write(given.json)
-    finish(report, given.json)
+    report.show()
 
 
 if __name__ == "__main__":

@@ -118,19 +118,24 @@ class Serving:
 
 async def ask(http: httpx.AsyncClient, number: int, into: Round) -> None:
     """Sends a request and reads its answer to the end."""
-    asked, start = body(number), time.perf_counter()
+    asked, start, wrong = body(number), time.perf_counter(), ""
     try:
         if asked["stream"]:
             async with http.stream("POST", "/v1/chat/completions", json=asked) as answer:
                 lines = [line async for line in marked(answer, start, into)]
-            good = "data: [DONE]" in lines and not any('"error"' in line for line in lines)
+            failed = [line for line in lines if line.startswith('data: {"error"')]
+            if failed or "data: [DONE]" not in lines:
+                wrong = f"{answer.status_code} {failed or lines[-3:]}"
         else:
             answer = await http.post("/v1/chat/completions", json=asked)
-            good = answer.status_code == 200
-    except httpx.HTTPError:
-        good = False
+            if answer.status_code != 200:
+                wrong = f"{answer.status_code} {answer.text}"
+    except httpx.HTTPError as error:
+        wrong = repr(error)
     into.latencies.append(1e3 * (time.perf_counter() - start))
-    into.errors += not good
+    if wrong:
+        into.errors += 1
+        print(f"request {number} to {asked['model']}: {wrong}", file=sys.stderr, flush=True)
 
 
 async def marked(answer: httpx.Response, start: float, into: Round) -> Any:

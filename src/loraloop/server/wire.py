@@ -311,4 +311,5 @@ def policy_of(runtime: Runtime, model: str) -> Policy:
     if model in runtime.skills:
         return Policy(skills=(model,))
     known = ", ".join((AUTO, BASE, *runtime.skills))
-    raise ApiError(404, f"there is no model {model!r}; there are {known}", "model_not_found", "model")
+    said = f"there is no model {model!r}; there are {known}, and the agents that /v1/models lists"
+    raise ApiError(404, said, "model_not_found", "model")
