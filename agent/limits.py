@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
+from loraloop.adapters.base.messages import Message
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.tools.context import Left
 
@@ -74,6 +75,8 @@ class Limits:
         if self.deadline is not None:
             check_number("deadline", self.deadline, above=0, unit=" seconds", why=", or None for no bound")
         check_number("tool_timeout", self.tool_timeout, above=0, unit=" seconds")
+        if not isinstance(self.priority, int):
+            raise InputError(f"priority is {self.priority!r}: give a whole number")
         if self.tries > MOST_TRIES:
             raise InputError(f"tries is {self.tries}: give at most {MOST_TRIES}")
 
@@ -114,6 +117,14 @@ def check_list(name: str, value: object) -> None:
     """Checks an option that is a list of something, so that a single one is told; raises InputError."""
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
         raise InputError(f"{name} is {value!r}: give a list")
+
+
+def check_messages(value: object) -> None:
+    """Checks an option that is a list of messages; raises InputError."""
+    check_list("messages", value)
+    for each in cast(Iterable[object], value):
+        if not isinstance(each, Message):
+            raise InputError(f"messages has {each!r}: give Message('user', 'text'), such as those of a result")
 
 
 def check_kind(name: str, value: object, kind: type[Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import inspect
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,6 +65,8 @@ class OutputType(Generic[T]):
             return OutputType(Choice(texts), said)
         if typing.get_origin(said) is typing.Literal and (texts := _texts(typing.get_args(said))):
             return cls._plain(Choice(texts))
+        if inspect.isroutine(said):
+            raise SchemaError(f"output type: {said!r} is a function; give a type, and call the function with the value")
         adapter = _adapter(said)
         if adapter is None:
             term = term_of(said)

@@ -148,6 +148,8 @@ class Policy:
                 raise InputError(f"{name} is {given!r}: give a function of {takes}")
         if self.after_answer not in ("end", "route"):
             raise InputError(f"after_answer is {self.after_answer!r}: use 'end' or 'route'")
+        if not isinstance(self.repeat_calls, bool):
+            raise InputError(f"repeat_calls is {self.repeat_calls!r}: give True or False")
         if not isinstance(self.thresholds, Thresholds):
             raise InputError(f"thresholds is {self.thresholds!r}: give Thresholds(no_call=…, no_answer=…, mix=…)")
         object.__setattr__(self, "tool_choice", choice_of(self.tool_choice))

@@ -15,7 +15,7 @@ from loraloop.agent.engine.ledger import Active, Author
 from loraloop.agent.engine.prefix_cache import FullCaches, PrefixCache
 from loraloop.agent.engine.scheduler import QUEUE, Scheduler
 from loraloop.agent.engine.trunk import Trunk, TrunkStore
-from loraloop.agent.limits import check_number
+from loraloop.agent.limits import check_messages, check_number
 from loraloop.agent.skills.mixture import Mixture, as_choice, names_of
 from loraloop.agent.skills.prefetch import Ahead
 from loraloop.router.decision import NONE
@@ -364,7 +364,9 @@ class Runtime:
 
         Raises:
             ContextLengthError: It does not fit the context.
+            InputError: It is no list of messages.
         """
+        check_messages(messages)
         trunk = self.trunk()
         for message in messages:
             trunk.append(message, self.base.chat.message(message.role, message.content))

@@ -107,6 +107,6 @@ def create(database: sqlite3.Connection, schema: str, mark: int, version: int) -
 
 
 def _undo(database: sqlite3.Connection) -> None:
-    if database.in_transaction:
-        with suppress(sqlite3.Error):  # the error that led here says more
+    with suppress(sqlite3.Error):  # the error that led here says more
+        if database.in_transaction:
             database.execute("ROLLBACK")

@@ -9,7 +9,7 @@ from typing import Any
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.origin import Origin, PassageSpan
 from loraloop.adapters.skill.contracts import Passage, user_content
-from loraloop.agent.limits import check_list
+from loraloop.agent.limits import check_list, check_messages
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.tools.render import HEADER, render_tools
 from loraloop.tool_schemas.tools.tool import Tool, check_names
@@ -116,11 +116,8 @@ def request(
     """
     if not isinstance(prompt, str):
         raise InputError(f"the prompt is {prompt!r}: give a text")
-    check_list("messages", history)
+    check_messages(history)
     messages = list(history)
-    for each in messages:
-        if not isinstance(each, Message):
-            raise InputError(f"messages has {each!r}: give Message('user', 'text'), such as those of a result")
     if messages and messages[0].role == "system" and system:
         messages = messages[1:]
     if system:

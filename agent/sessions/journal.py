@@ -10,6 +10,7 @@ from threading import Lock
 from time import time
 from typing import TYPE_CHECKING, Any, Literal
 
+from loraloop.adapters.base.messages import Message
 from loraloop.agent.checkpoint import Asked
 from loraloop.agent.loop.job import Journal
 from loraloop.agent.sessions.lock import Lease
@@ -19,7 +20,6 @@ from loraloop.tool_schemas.errors import SessionBusyError
 from loraloop.tool_schemas.jsontext import dumps
 
 if TYPE_CHECKING:
-    from loraloop.adapters.base.messages import Message
     from loraloop.agent.checkpoint import Checkpoint, Line
     from loraloop.agent.result import RunResult
     from loraloop.agent.sessions.database import SessionFile
@@ -113,7 +113,7 @@ class SessionJournal(Journal):
     def opened(self, now: Checkpoint) -> None:
         moment = time()
         asked = replace(self.asked, prompt=now.asked.prompt, passages=now.asked.passages)
-        title = self._title or " ".join(now.asked.prompt.split())[:80]
+        title = Message("user", self._title or " ".join(now.asked.prompt.split())[:80]).content
         with self._file.writing() as database:
             database.execute(
                 "INSERT INTO sessions (id, title, created, updated, version) VALUES (?, ?, ?, ?, 0) "

@@ -100,6 +100,8 @@ class Sessions:
 
     def prune(self, older_than: timedelta) -> tuple[str, ...]:
         """Deletes the idle sessions to which nothing was written for so long; returns their ids."""
+        if not isinstance(older_than, timedelta):
+            raise InputError(f"older_than is {older_than!r}: give a timedelta, such as timedelta(days=30)")
         old = time() - older_than.total_seconds()
         gone = [each.id for each in self.list() if each.state == "idle" and each.updated.timestamp() < old]
         for name in gone:

@@ -26,6 +26,8 @@ from loraloop.tool_schemas.errors import InputError, UnknownNameError
         (lambda: Limits(tool_timeout=None), "tool_timeout is None"),  # type: ignore[arg-type]
         (lambda: Limits(keep_free=True), "keep_free is True"),
         (lambda: Limits(passages="all"), "passages is 'all'"),  # type: ignore[arg-type]
+        (lambda: Limits(priority="high"), "priority is 'high': give a whole number"),  # type: ignore[arg-type]
+        (lambda: Policy(repeat_calls="no"), "repeat_calls is 'no': give True or False"),  # type: ignore[arg-type]
         (lambda: Policy(max_calls="2"), "max_calls is '2'"),  # type: ignore[arg-type]
         (lambda: Policy(repairs=None), "repairs is None"),  # type: ignore[arg-type]
         (lambda: Policy(skills="tools"), "skills is 'tools': give a list"),  # type: ignore[arg-type]
@@ -40,6 +42,11 @@ from loraloop.tool_schemas.errors import InputError, UnknownNameError
         (lambda: Sampling(temperature=float("nan")), "temperature is nan"),
         (lambda: Sampling(seed="a"), "seed is 'a'"),  # type: ignore[arg-type]
         (lambda: Sandbox(memory_mb="64"), "must be numbers"),  # type: ignore[arg-type]
+        (lambda: ScriptedRuntime().pin("Be brief."), "messages is 'Be brief.': give a list"),  # type: ignore[arg-type]
+        (
+            lambda: ScriptedRuntime().pin([{"role": "system", "content": "Be brief."}]),
+            "messages has {'role'.*: give Message",
+        ),
         (lambda: Agent(ScriptedRuntime()).run_batch("Hello."), "prompts is 'Hello.': give a list"),
         (lambda: Agent(ScriptedRuntime()).run_batch(["Hello."], concurrency="2"), "concurrency is '2'"),  # type: ignore[arg-type]
     ],

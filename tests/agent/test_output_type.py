@@ -182,6 +182,8 @@ def test_what_cannot_be_enforced_is_refused_before_the_run(make_runtime: MakeRun
             Agent(make_runtime(), output_type=wrong)
     with pytest.raises(SchemaError, match=r"cannot be decoded: [^:]*; give a pydantic model"):
         agent.run_sync("go", output_type=object())
+    with pytest.raises(SchemaError, match=r"is a function; give a type"):
+        agent.run_sync("go", output_type=sorted)
     with pytest.raises(SchemaError, match="output type"):
         agent.run_sync("go", output_type=Callable[[], int])
 

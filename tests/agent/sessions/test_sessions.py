@@ -380,3 +380,16 @@ def test_a_run_that_was_approved_is_resumed_like_any_other(store: Sessions) -> N
     assert [turn.stop_reason for turn in session.turns] == ["approval", "answer"]
     (call,) = session.turns[1].calls
     assert call.record is not None and call.record.approval == "edited" and session.messages == result.messages
+
+
+def test_what_a_store_cannot_do_is_told(store: Sessions) -> None:
+    with pytest.raises(InputError, match=r"older_than is 30: give a timedelta, such as timedelta\(days=30\)"):
+        store.prune(30)  # type: ignore[arg-type]
+    store.close()
+    with pytest.raises(SessionError, match="closed"):
+        store.list()
+
+
+def test_a_prompt_may_hold_what_no_text_can(store: Sessions) -> None:
+    agent_of("Noted.", sessions=store).run_sync("half \ud83d of a smile", session="s")
+    assert store["s"].info.title == "half \ufffd of a smile"

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,8 +22,9 @@ from loraloop.agent import (
     RunResult,
 )
 from loraloop.agent.events import ApprovalRequested, RunFinished, RunStarted, StepFinished, ToolCallStarted
+from loraloop.agent.sessions.sessions import Sessions
 from loraloop.agent.tools.approval import auto_approve
-from loraloop.testing import ScriptedRuntime, calls, code
+from loraloop.testing import ScriptedRuntime, calls, code, text
 from loraloop.tool_schemas import Tool, tool
 from loraloop.tool_schemas.errors import InputError, SchemaError, UnknownNameError
 from loraloop.tool_schemas.tools.context import Context
@@ -213,6 +215,22 @@ def test_a_damaged_pending_run_is_refused_by_its_place() -> None:
     ):
         with pytest.raises(InputError, match=says):
             PendingRun.from_dict({**whole, **change})
+
+
+def test_a_number_may_end_in_a_zero(tmp_path: Path) -> None:
+    done: list[float] = []
+    order = {"type": "object", "properties": {"amount": {"type": "number"}}, "required": ["amount"]}
+    pay = Tool("pay", "Pays.", order, lambda amount: done.append(amount), requires_approval=True, strict=False)
+    call = '[{"name":"pay","arguments":{"amount":12.50}}]'
+    agent = Agent(ScriptedRuntime(text(call, "tools"), "Paid.", text(call, "tools"), "Paid."), [pay])
+    pending = PendingRun.from_json(pending_of(agent.run_sync("go")).to_json())
+    agent.resume_sync(pending, {"call_0_0": Approve()})
+    with Sessions(tmp_path / "bank.db") as store:
+        agent.run_sync("go", session=store.session("ann"))
+        kept = store["ann"].result
+        assert kept
+        agent.resume_sync(pending_of(kept), {"call_0_0": Approve()}, session=store["ann"])
+    assert done == [12.5] * 2
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
