@@ -281,7 +281,7 @@ class Checkpoint:
         """
         try:
             data = json.loads(text)
-        except (ValueError, RecursionError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise InputError(f"the pending run is no JSON: {error}") from None
         return cls.from_dict(data, key)
 

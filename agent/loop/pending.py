@@ -127,28 +127,33 @@ class Pending:
         """
         for name in names:
             if name not in self.tools:
-                raise unknown("tool", name, self.tools)
+                raise unknown("tool", str(name), self.tools)
         if self._runtime.contract(self.decision.choice) == "calls" and set(self.tools) <= set(names):
             raise InputError(f"{self.skill!r} calls tools, and none is left: use another skill first, or keep one")
         self._plan.form = self._plan.form.without(names)
 
     def tell(self, text: str) -> None:
         """Adds prompt text that only this step sees; it never enters the transcript."""
+        _check_text(text)
         self._plan.told = text
 
     def edit(self, content: str) -> None:
         """Puts another content in the place of the last message, which is a tool's result or the user's.
 
         The message is screened and the step is decided again; what changed is read again, and `prefilled` counts it.
+        The content that it has changes nothing, so that a loop over the steps may edit each message.
 
         Raises:
             InputError: The last message is the assistant's.
             ContextLengthError: The content does not fit.
         """
+        _check_text(content)
         last, trunk = self._trunk.messages[-1], self._trunk
         role = last.message.role
         if role not in ("user", "tool"):
             raise InputError(f"the last message is the {role}'s: only what came from outside can be edited")
+        if content == last.message.content:
+            return
         ids = self._runtime.base.chat.message(role, content)
         trunk.room(len(ids) - (last.end - last.start), "the transcript with the edited message")
         trunk.cut(last.start)
@@ -158,6 +163,11 @@ class Pending:
     def stop(self) -> None:
         """Ends the run before this step; the result holds what there is, with the stop reason `stopped`."""
         self.stopped = True
+
+
+def _check_text(said: object) -> None:
+    if not isinstance(said, str):
+        raise InputError(f"the text is {said!r}: give a text")
 
 
 def _without_passages(origin: Origin | None) -> Origin | None:

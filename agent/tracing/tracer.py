@@ -43,8 +43,9 @@ class Tracer(RunHook):
     """Makes a `Trace` of each run of the agents that have it among their `hooks`. Safe between threads.
 
     Args:
-        path: Where traces are written, each when its run ends: a file, for the last run, or a folder that exists or
-            ends with a slash, for a file a run. None: nowhere.
+        path: Where traces are written, each when its run ends: a file such as ``run.json``, for the last run, or a
+            folder, for a file a run. What is not there is a folder if it ends with a slash or has no suffix. None:
+            nowhere.
         content: Whether traces hold texts, arguments and results; without them they cannot be replayed.
         mask: Let over every text of users, tools and the model, to hide secrets.
         keep: Traces that are kept in memory, the newest.
@@ -66,7 +67,9 @@ class Tracer(RunHook):
         if mask is not None and not content:
             raise InputError("there is a mask, and content=False leaves out what it would be let over: give one")
         self.path = None if path is None else Path(path)
-        self._folder = path is not None and os.fspath(path).endswith((os.sep, "/"))
+        self._folder = path is not None and (
+            os.fspath(path).endswith((os.sep, "/")) or not (Path(path).suffix or Path(path).exists())
+        )
         self._content = content
         self._mask = mask
         self._traces: deque[Trace] = deque(maxlen=keep)

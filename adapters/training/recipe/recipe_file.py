@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 
 from loraloop.adapters.skill.card import Name
 from loraloop.adapters.training.recipe.recipe_lines import Lines, explain, read_yaml
-from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.errors import InputError, SchemaError
+from loraloop.tool_schemas.grammar.prepare import prepared
 
 Contract = Literal["calls", "code", "answer", "verdict", "text"]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -62,6 +63,11 @@ class SkillPart(_Part):
     def _one_form(self) -> SkillPart:
         if self.form is not None and self.contract != "text":
             raise ValueError(f"a schema is for text skills; what {self.contract} looks like is fixed")
+        if self.form is not None:
+            try:
+                prepared(dict(self.form), "check")
+            except SchemaError as error:
+                raise ValueError(f"schema: {error}") from None
         return self
 
 

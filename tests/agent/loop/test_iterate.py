@@ -95,6 +95,24 @@ def test_the_last_message_can_be_edited(make_runtime: MakeRuntime) -> None:
     assert runtime.router.screened == 2  # type: ignore[attr-defined]
 
 
+def test_a_loop_may_edit_each_message(make_runtime: MakeRuntime) -> None:
+    with Agent(make_runtime("code"), limits=SHORT, policy=Policy(skills=("prose",))).iter("my card is 4111") as steps:
+        for number, pending in enumerate(steps):
+            assert number < 9
+            pending.edit(pending.messages[-1].content.replace("4111", "hidden"))
+    assert steps.result.messages[0].content == "my card is hidden"
+
+
+def test_what_a_step_cannot_take_is_told(make_runtime: MakeRuntime) -> None:
+    with Agent(make_runtime(), [pick], limits=SHORT).iter("go") as steps:
+        pending = next(iter(steps))
+        for change in (pending.tell, pending.edit):
+            with pytest.raises(InputError, match="the text is 5: give a text"):
+                change(5)  # type: ignore[arg-type]
+        with pytest.raises(UnknownNameError, match="did you mean 'pick'"):
+            pending.mask_tools(["pick"])  # type: ignore[arg-type]
+
+
 def test_stopping_gives_what_there_is(make_runtime: MakeRuntime) -> None:
     with Agent(make_runtime("tools"), [pick], limits=SHORT, policy=Policy(min_calls=1, max_calls=1)).iter(
         "go"

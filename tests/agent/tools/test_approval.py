@@ -201,6 +201,11 @@ def test_what_is_no_pending_run_is_refused(text: str, says: str) -> None:
         PendingRun.from_json(text)
 
 
+def test_nothing_is_no_pending_run() -> None:
+    with pytest.raises(InputError, match="no JSON"):
+        PendingRun.from_json(None)  # type: ignore[arg-type]
+
+
 def test_a_damaged_pending_run_is_refused_by_its_place() -> None:
     whole = pending_of(paused(Bank())).to_dict()
     written, state = whole["written"], whole["state"]

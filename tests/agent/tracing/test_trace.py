@@ -172,7 +172,7 @@ def test_what_is_no_trace_is_refused_and_says_why(tmp_path: Path) -> None:
 def test_files_are_written_whole_and_one_a_run_into_a_folder(tmp_path: Path) -> None:
     one = traced(tracer=Tracer(tmp_path / "last.json"))
     assert Trace.load(tmp_path / "last.json") == one
-    tracer = Tracer(f"{tmp_path}/all/", keep=0)
+    tracer = Tracer(tmp_path / "all", keep=0)
     runtime = ScriptedRuntime("a", "b")
     ids = [Agent(runtime, hooks=[tracer]).run_sync("hi").run_id for _ in range(2)]
     assert {path.stem for path in (tmp_path / "all").iterdir()} == set(ids) and tracer.traces == ()
