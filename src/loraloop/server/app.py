@@ -112,7 +112,6 @@ def create_app(state: ServerState) -> FastAPI:
     app.add_exception_handler(LoraloopError, on_error)
     app.add_exception_handler(RequestValidationError, on_invalid)
     app.add_exception_handler(HTTPException, on_http)
-    app.add_exception_handler(Exception, on_error)
     app.add_middleware(BodyLimit, limits=state.settings.limits)
     app.add_middleware(Gatekeeper, state=state)
     return app
@@ -152,7 +151,11 @@ async def page(request: Request) -> FileResponse:
 
 
 class Gatekeeper:
-    """Refuses foreign hosts, pages of other sites and requests without a key; counts and logs every request."""
+    """Refuses foreign hosts, pages of other sites and requests without a key; counts and logs every request.
+
+    An error that nobody expected is answered here. Starlette would answer it and raise it again, and then the server
+    closes the connection, on which the client may have sent its next request already.
+    """
 
     def __init__(self, app: ASGIApp, state: ServerState) -> None:
         self._app, self._state = app, state
@@ -161,7 +164,7 @@ class Gatekeeper:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        start, status, number = time.perf_counter(), 500, uuid.uuid4().hex[:12]
+        start, status, number = time.perf_counter(), 0, uuid.uuid4().hex[:12]
 
         async def sent(message: Message) -> None:
             nonlocal status
@@ -177,6 +180,10 @@ class Gatekeeper:
             await app(scope, receive, sent)
         except SendTimeoutError:
             log.info("a client did not take its stream, which was ended")
+        except Exception as error:
+            if status:  # the answer has begun: that it is not whole shows by the end of the connection
+                raise
+            await api_error(error).response()(scope, receive, sent)
         finally:
             name = getattr(scope.get("route"), "path", "other")
             self._state.metrics.requests.labels(name, str(status)).inc()

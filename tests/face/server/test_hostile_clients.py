@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import logging
 import re
@@ -215,6 +216,18 @@ def test_a_failure_has_an_id_that_the_log_has_too(
     found = re.search(r"the server's log has it under (\w{12})", answer.text)
     assert found and f"log id {found[1]}" in caplog.text and "a secret of the machine" in caplog.text
     idle(url)
+
+
+def test_after_a_failure_the_connection_serves_the_next_request(serving: Callable[..., str]) -> None:
+    url = serving(ScriptedRuntime("x", router=Failing()))
+    body, headers = json.dumps({**CHAT, "model": "auto"}), {"Content-Type": "application/json"}
+    there = http.client.HTTPConnection("127.0.0.1", urlparse(url).port, timeout=30)
+    there.connect()
+    there.auto_open = 0  # type: ignore[assignment]  # no other connection takes its place
+    for _ in range(3):
+        there.request("POST", "/v1/chat/completions", body, headers)
+        answer = there.getresponse()
+        assert answer.status == 500 and len(answer.headers["x-request-id"]) == 12 and answer.read()
 
 
 def test_requests_of_a_key_in_a_minute_are_bounded(serving: Callable[..., str]) -> None:
