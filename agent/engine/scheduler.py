@@ -188,7 +188,7 @@ class Scheduler:
     def leave(self, sequence: CachedSequence) -> None:
         """Nobody needs to wait for a sequence: its run does something else now."""
         with self._lock:
-            if self._between.pop(sequence, True) is None and self._queue:
+            if self._between.pop(sequence, None) is not None and self._queue:
                 self._changed.notify()
 
     def _alone(self, works: Sequence[Work]) -> None:
@@ -285,8 +285,9 @@ class Scheduler:
             while self._busy or not self._queue:
                 if not self._changed.wait(IDLE) and not self._queue and not self._busy:
                     return None
-            while (left := self._worth_waiting()) > 0:  # while anything waits, no run goes alone
+            if (left := self._worth_waiting()) > 0:  # while anything waits, no run goes alone
                 self._changed.wait(left)
+                continue
             self._drop()
             if self._queue:
                 self._busy = True

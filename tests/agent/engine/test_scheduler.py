@@ -264,6 +264,54 @@ def test_a_prompt_waits_for_those_that_decode_even_where_all_of_them_are_late(
     assert watched.rows[begins : begins + 3] == [[512], [512], [176]], "it did not"
 
 
+def test_nobody_waits_for_a_run_that_has_left(watched: Watched, scheduler: Scheduler) -> None:
+    bare, following = Author(watched.fingerprints.weights), begun(scheduler, 2, 5)
+    decoding, begins = begun(scheduler, 1, 5), len(watched.rows)
+
+    def decode() -> None:
+        decoding.feed(bare, [5], logits=True)
+        scheduler.leave(decoding)
+
+    with watched.closed(), at_once(decode) as raised:
+        until(lambda: len(watched.rows) > begins)
+        with at_once(lambda: following.feed(bare, [6], logits=True)) as other:
+            until(lambda: scheduler.stats.waiting == 1)
+            time.sleep(1.5)  # as long as a forward seems to take, and as it is worth to wait for one that comes back
+            start = time.monotonic()
+            watched.gate.set()
+    assert raised == other == [] and time.monotonic() - start < 1
+
+
+def test_a_forward_is_alone_even_where_all_that_waited_was_interrupted(watched: Watched, scheduler: Scheduler) -> None:
+    class Interrupting:
+        """A gate at which Ctrl-C comes, once its work is in the queue."""
+
+        def __init__(self) -> None:
+            self.times = 0
+
+        def acquire(self) -> None:
+            self.times += 1
+            if self.times > 1:
+                raise KeyboardInterrupt
+
+    bare, held = Author(watched.fingerprints.weights), [begun(scheduler, at, 5) for at in range(4)]
+    with watched.closed(), at_once(lambda: held[0].feed(bare, [5], logits=True)) as raised:
+        time.sleep(1)
+        watched.gate.set()
+    with pytest.raises(KeyboardInterrupt):
+        held[1].feed(bare, [5], gate=Interrupting())
+    time.sleep(0.2)
+    begins = len(watched.rows)
+    with watched.closed(), at_once(lambda: held[2].feed(bare, [5])) as alone:
+        until(lambda: len(watched.rows) > begins)
+        with at_once(lambda: held[3].feed(bare, [5])) as other:
+            until(lambda: scheduler.stats.waiting > 0 or len(watched.rows) > begins + 1)
+            time.sleep(0.2)
+            assert len(watched.rows) == begins + 1
+            watched.gate.set()
+    assert raised == alone == other == []
+
+
 def test_a_full_queue_is_an_error_that_names_the_numbers(small: Base, watched: Watched) -> None:
     scheduler, bare = Scheduler(watched, queue=2), Author(small.fingerprints.weights)  # type: ignore[arg-type]
     jobs = [lambda: begun(scheduler, 1, 3) for _ in range(3)]
