@@ -199,9 +199,9 @@ class Run:
                         yield from self._step()
                     except Interrupted as interrupted:  # it waited for the base, or its prompt was computed
                         self.state.stop = interrupted.reason
+            self.result = self._run_result()
         finally:
-            self._runtime.store.put(self._trunk)
-        self.result = self._run_result()
+            self._runtime.store.put(self._trunk)  # from here on another run may go on with it
         self._journal.finished(self.result)
         yield RunFinished(self.id, self.result)
 

@@ -16,6 +16,7 @@ import pytest
 from loraloop.adapters.base import Message
 from loraloop.adapters.base.prompting import SMALL
 from loraloop.agent import Agent, Guard, Limits, Policy, Runtime, Sampling
+from loraloop.agent.engine import Trunk, TrunkStore
 from loraloop.agent.events import EVENTS, RunFinished, StepFinished, TokenGenerated, ToolCallFinished
 from loraloop.agent.tools.runner import ToolRunner
 from loraloop.testing import ScriptedRuntime
@@ -425,3 +426,19 @@ def test_a_foreign_tool_that_spells_a_special_token_does_not_end_the_run(make_ru
         calls = parse_calls(result.steps[0].text, tools)  # closed in time, as every call is
         assert result.steps[0].skill == "tools" and calls
         assert len(tools) > 1 or (calls[0].name == foreign.name and key in calls[0].arguments)
+
+
+def test_a_result_has_its_own_messages_whoever_goes_on_with_its_trunk() -> None:
+    class Quick(TrunkStore):
+        """Where another run goes on with a trunk as soon as it is there."""
+
+        def put(self, trunk: Trunk) -> None:
+            super().put(trunk)
+            taken = self.take([span.message for span in trunk.messages])
+            if taken is not None:
+                taken.append(Message("user", "A secret of somebody else."), [5, 6])
+
+    runtime = ScriptedRuntime("Hello there, and welcome.")
+    runtime.store = Quick()
+    done = Agent(runtime).run_sync("Good morning to you all.")
+    assert [message.content for message in done.messages][-2:] == ["Good morning to you all.", done.output]
