@@ -16,7 +16,7 @@ from loraloop.loading import read_documents
 from loraloop.server.ag_ui import AgUiInput, translated
 from loraloop.server.errors import STREAM, ApiError, documented
 from loraloop.server.runs import HostedAgent, HostedRun, owner_of
-from loraloop.server.state import begun, event_stream, key_of, state_of
+from loraloop.server.state import begun, event_stream, key_of, state_of, turn_of
 from loraloop.server.wire import Strict
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.jsontext import dumps, levels
@@ -165,12 +165,11 @@ async def start_run(
             options["messages"] = [Message(each["role"], each["content"]) for each in body.messages]
         except (KeyError, ValueError) as error:
             raise ApiError(400, f"a message needs role and content: {error}", "invalid_value", "messages") from None
-    key = key_of(request)
-    run = HostedRun("", hosted.name, owner_of(key), body.input, body.session or "")
+    run = HostedRun("", hosted.name, owner_of(key_of(request)), body.input, body.session or "")
     if bool(body.input.strip()) == body.resume or (body.resume and body.session is None):
         raise ApiError(400, "give an input, or resume: true with a session", "invalid_value", "input")
     state.runs.check_waiting(run.owner)
-    turn = await state.turnstile.enter(key)
+    turn = await turn_of(request)
     try:
         if run.session:
             options["session"] = state.session_of(run, turn)
@@ -204,8 +203,8 @@ async def approve_run(name: str, run_id: str, body: ApproveBody, request: Reques
     """Decides about calls that wait; the run goes on, and its events come as server-sent events."""
     from loraloop.agent import Approve, Deny
 
-    state, key = state_of(request), key_of(request)
-    hosted, run = hosted_agent(state, name), state.runs.get(run_id, owner_of(key))
+    state = state_of(request)
+    hosted, run = hosted_agent(state, name), state.runs.get(run_id, owner_of(key_of(request)))
     if run.pending is None or run.agent != name:
         raise ApiError(409, f"run {run_id} does not wait for approval", "not_waiting")
     decisions = {
@@ -214,7 +213,7 @@ async def approve_run(name: str, run_id: str, body: ApproveBody, request: Reques
     }
     pending, run.pending = run.pending, None  # a second decision that comes meanwhile finds nothing that waits
     try:
-        turn = await state.turnstile.enter(key)
+        turn = await turn_of(request)
         try:
             session = state.session_of(run, turn) if run.session else None
             stream = hosted.agent.resume_stream(pending, decisions, session=session)

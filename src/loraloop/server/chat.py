@@ -17,7 +17,7 @@ from loraloop.agent.skills.threads import awaited
 from loraloop.integrations.in_thread import in_thread
 from loraloop.integrations.reply import Reply, Replying
 from loraloop.server.errors import STREAM, ApiError, api_error, documented
-from loraloop.server.state import ServerState, begun, event_stream, key_of, state_of, while_there
+from loraloop.server.state import ServerState, begun, event_stream, state_of, turn_of, while_there
 from loraloop.server.wire import ChatRequest, ReplyOptions, chat_options, conversation_of, reply_request
 
 if TYPE_CHECKING:
@@ -38,16 +38,16 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
     if body.model in state.agents and body.model not in state.runtime.skills:
         if body.stream or options != ReplyOptions(body.model):
             raise ApiError(400, f"{body.model} is an agent with its own tools and options: leave them out", "agent")
-        turn = await state.turnstile.enter(key_of(request))
+        turn = await turn_of(request)
         with turn:
             return JSONResponse(completion(body.model, await while_there(request, hosted_reply(state, body))))
     usage = bool(body.stream_options and body.stream_options.include_usage)
     talk = conversation_of(body.messages)
-    turn = await state.turnstile.enter(key_of(request))
+    turn = await turn_of(request)
     made = await prepared(state, talk, options, turn)
     if not body.stream:
         return JSONResponse(completion(body.model, await while_there(request, whole_reply(state, made, turn))))
-    pieces = await begun(replying(state, made, turn))
+    pieces = await while_there(request, begun(replying(state, made, turn)))
     return event_stream(state, chunks(body.model, pieces, usage))
 
 
@@ -124,11 +124,12 @@ def completion(model: str, reply: Reply) -> dict[str, Any]:
 
 async def chunks(model: str, pieces: AsyncIterator[str | Reply], usage: bool) -> AsyncGenerator[dict[str, str], None]:
     """The events of a stream."""
-    head = {
+    head: dict[str, Any] = {
         "id": f"chatcmpl-{uuid.uuid4().hex}",
         "object": "chat.completion.chunk",
         "created": int(time.time()),
         "model": model,
+        **({"usage": None} if usage else {}),
     }
 
     def event(delta: dict[str, Any], finish: str | None = None, **more: Any) -> dict[str, str]:

@@ -29,7 +29,7 @@ from loraloop.agent.guard.guard import default_guard
 from loraloop.agent.guard.judge import Judge
 from loraloop.router.decision import NONE, RouterState
 from loraloop.server.errors import ApiError, documented
-from loraloop.server.state import key_of, state_of
+from loraloop.server.state import state_of, turn_of
 from loraloop.server.wire import (
     AUTO,
     BASE,
@@ -170,7 +170,7 @@ async def create_decision(body: DecisionRequest, request: Request) -> JSONRespon
         said = f"there is no decision model {body.model!r}; there are {', '.join(known)}"
         raise ApiError(404, said, "model_not_found", "model")
     messages = messages_of(body.input)
-    turn = await state.turnstile.enter(key_of(request))
+    turn = await turn_of(request)
     with turn:
         until = monotonic() + state.settings.limits.seconds
         decided = await asyncio.to_thread(decider.decide, messages, body.questions, body.model, until)

@@ -16,7 +16,7 @@ from loraloop.integrations.conversation import ConversationBuilder
 from loraloop.integrations.reply import Reply
 from loraloop.server.chat import facts_of, prepared, replying, tool_calls, whole_reply
 from loraloop.server.errors import STREAM, ApiError, api_error, documented
-from loraloop.server.state import begun, event_stream, key_of, state_of, while_there
+from loraloop.server.state import begun, event_stream, state_of, turn_of, while_there
 from loraloop.server.wire import (
     ChatMessage,
     FunctionCall,
@@ -105,11 +105,14 @@ async def create_response(body: ResponseRequest, request: Request) -> Response:
         raise ApiError(400, "responses are not kept: send store: false", "unsupported", "store")
     state = state_of(request)
     talk, options = talk_of(body), options_of(body)
-    turn = await state.turnstile.enter(key_of(request))
+    turn = await turn_of(request)
     made = await prepared(state, talk, options, turn)
     if not body.stream:
-        return JSONResponse(response_document(body, await while_there(request, whole_reply(state, made, turn))))
-    return event_stream(state, _events(body, await begun(replying(state, made, turn))))
+        return JSONResponse(
+            response_document(empty_document(body), await while_there(request, whole_reply(state, made, turn)))
+        )
+    pieces = await while_there(request, begun(replying(state, made, turn)))
+    return event_stream(state, _events(body, pieces))
 
 
 def options_of(body: ResponseRequest) -> ReplyOptions:
@@ -163,20 +166,18 @@ def _with(messages: list[ChatMessage], item: InputItem, where: str) -> list[Chat
     return [*messages, ChatMessage(role=item.role, content=text)]
 
 
-def response_document(body: ResponseRequest, reply: Reply, identity: str = "") -> dict[str, Any]:
-    """The document of a reply."""
-    run = reply.run
-    cut = run.stop_reason not in ("answer", "code", "tool_call", "refused")
+def empty_document(body: ResponseRequest) -> dict[str, Any]:
+    """The document of a response that is being written: what was asked for."""
     return {
-        "id": identity or f"resp_{uuid.uuid4().hex}",
+        "id": f"resp_{uuid.uuid4().hex}",
         "object": "response",
         "created_at": time.time(),
-        "status": "incomplete" if cut else "completed",
-        "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
+        "status": "in_progress",
+        "incomplete_details": None,
         "error": None,
         "model": body.model,
         "instructions": body.instructions,
-        "output": output_items(reply),
+        "output": [],
         "parallel_tool_calls": body.parallel_tool_calls is not False,
         "tool_choice": body.tool_choice or "auto",
         "tools": [tool.model_dump(exclude_none=True) for tool in body.tools or ()],
@@ -184,6 +185,19 @@ def response_document(body: ResponseRequest, reply: Reply, identity: str = "") -
         "top_p": body.top_p or 1.0,
         "metadata": body.metadata or {},
         "store": False,
+        "usage": None,
+    }
+
+
+def response_document(begun: dict[str, Any], reply: Reply) -> dict[str, Any]:
+    """The document of a reply, from the one that it began with."""
+    run = reply.run
+    cut = run.stop_reason not in ("answer", "code", "tool_call", "refused")
+    return {
+        **begun,
+        "status": "incomplete" if cut else "completed",
+        "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
+        "output": output_items(reply),
         "usage": {
             "input_tokens": reply.read,
             "input_tokens_details": {"cached_tokens": reply.reused, "cache_write_tokens": 0},
@@ -222,7 +236,7 @@ def _message(identity: str, content: list[dict[str, Any]], status: str) -> dict[
 
 async def _events(body: ResponseRequest, pieces: AsyncIterator[str | Reply]) -> AsyncGenerator[dict[str, str], None]:
     """The events of a stream: the text as it comes, calls whole."""
-    identity, message, number, text = f"resp_{uuid.uuid4().hex}", f"msg_{uuid.uuid4().hex}", 0, ""
+    created, message, number, text = empty_document(body), f"msg_{uuid.uuid4().hex}", 0, ""
 
     def event(kind: str, **fields: Any) -> dict[str, str]:
         nonlocal number
@@ -230,18 +244,8 @@ async def _events(body: ResponseRequest, pieces: AsyncIterator[str | Reply]) -> 
         number += 1
         return {"event": kind, "data": json.dumps(document, ensure_ascii=False)}
 
-    created = {
-        "id": identity,
-        "object": "response",
-        "created_at": time.time(),
-        "status": "in_progress",
-        "output": [],
-        "model": body.model,
-        "parallel_tool_calls": True,
-        "tool_choice": "auto",
-        "tools": [],
-    }
     yield event("response.created", response=created)
+    yield event("response.in_progress", response=created)
     here: dict[str, Any] = {"output_index": 0, "item_id": message, "content_index": 0}
     try:
         piece = await anext(pieces)
@@ -254,7 +258,7 @@ async def _events(body: ResponseRequest, pieces: AsyncIterator[str | Reply]) -> 
             text += piece
             yield event("response.output_text.delta", delta=piece, logprobs=[], **here)
             piece = await anext(pieces)
-        document = response_document(body, piece, identity)
+        document = response_document(created, piece)
         for index, item in enumerate(document["output"]):
             if text:
                 item["id"] = message

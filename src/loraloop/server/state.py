@@ -246,6 +246,11 @@ async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
         gone.cancel()
 
 
+async def turn_of(request: Request) -> RequestTurn:
+    """A request's turn, for which it waits as long as its client does."""
+    return await while_there(request, state_of(request).turnstile.enter(key_of(request)))
+
+
 async def begun(items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
     """The same items, the first of which is there: what is wrong with a request is told before its stream begins."""
     first = await anext(items)

@@ -69,7 +69,7 @@ class ToolCallItem(Strict):
 
 
 class ChatMessage(Strict):
-    """A message of a conversation."""
+    """A message of a conversation. What a client dumps of an answer has the last fields too, with nothing in them."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[TextPart] | None = None
@@ -77,6 +77,9 @@ class ChatMessage(Strict):
     refusal: str | None = None
     tool_calls: list[ToolCallItem] | None = None
     tool_call_id: str | None = None
+    annotations: None = None
+    audio: None = None
+    function_call: None = None
 
     @property
     def text(self) -> str:

@@ -53,7 +53,7 @@ def test_calls_are_made_and_their_results_read(client: Callable[..., openai.Open
     assert call.type == "function" and json.loads(call.function.arguments) == {"city": "Oslo"}
     told = [
         *ASKED,
-        choice.message.model_dump(exclude_none=True),
+        choice.message.model_dump(),
         {"role": "tool", "tool_call_id": call.id, "content": "sunny"},
     ]
     second = asking.chat.completions.create(model="auto", messages=told, tools=[TOOL])
@@ -86,6 +86,7 @@ def test_a_stream_tells_text_then_usage(client: Callable[..., openai.OpenAI]) ->
     chunks = list(stream)
     assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == "It is sunny."
     assert chunks[-1].usage is not None and not chunks[-1].choices and chunks[-2].choices[0].finish_reason == "stop"
+    assert all(chunk.to_dict()["usage"] is None for chunk in chunks[:-1])
 
 
 def test_a_stream_has_calls_whole(client: Callable[..., openai.OpenAI]) -> None:

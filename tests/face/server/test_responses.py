@@ -47,9 +47,13 @@ def test_text_calls_and_their_results(client: Callable[..., openai.OpenAI]) -> N
 
 
 def test_a_stream_has_the_events_that_the_client_gathers(client: Callable[..., openai.OpenAI]) -> None:
-    with client("It is sunny.").responses.stream(model="auto", input="Hi", store=False) as stream:
-        kinds = [event.type for event in stream]
+    told: Any = {"instructions": "Be brief.", "metadata": {"a": "b"}, "tools": [TOOL], "tool_choice": "none"}
+    with client("It is sunny.").responses.stream(model="auto", input="Hi", store=False, **told) as stream:
+        events = list(stream)
         final = stream.get_final_response()
+    kinds, begun = [event.type for event in events], events[0].response.to_dict()  # type: ignore[union-attr]
+    assert {name: begun[name] for name in told} == told | {"tools": [TOOL]} and kinds[1] == "response.in_progress"
+    assert begun.keys() == final.to_dict().keys() - {"loraloop"} and begun["status"] == "in_progress"
     assert final.output_text == "It is sunny." and kinds[0] == "response.created" and kinds[-1] == "response.completed"
     assert "response.output_text.delta" in kinds and "response.output_item.done" in kinds
     with client(calls(weather={"city": "Oslo"})).responses.stream(
