@@ -231,10 +231,12 @@ async def on_http(request: Request, error: Exception) -> JSONResponse:
 
 
 async def on_invalid(request: Request, error: Exception) -> JSONResponse:
-    """A body that does not fit: the first thing that is wrong with it."""
+    """A body that does not fit: the first thing that is wrong with it. Of several forms, the one that fits furthest."""
     assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"] if part != "body")
+    around = error.errors()[0]["loc"][:-1]
+    beside = [each for each in error.errors() if each["loc"][: len(around)] == around]
+    first = max(beside, key=lambda each: len(each["loc"]))
+    place = ".".join(str(part) for part in first["loc"] if part != "body" and not str(part).startswith("list["))
     if first["type"] == "json_invalid":
         return ApiError(400, f"the body is no JSON: {first['ctx']['error']} at {place}", "invalid_json").response()
     if first["type"] == "extra_forbidden":

@@ -125,7 +125,7 @@ def test_a_refusal_has_a_field_of_its_own(client: Callable[..., openai.OpenAI], 
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
             400,
-            "messages",
+            "messages.0.content.0.type: Input should be 'text'",
         ),
         ({"messages": [{"role": "user", "content": "word " * 1000}]}, 400, "3000"),
         ({"messages": [{"role": "assistant", "content": "Hi"}]}, 400, "nothing to reply to"),
