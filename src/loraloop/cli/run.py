@@ -47,7 +47,8 @@ def run(
         Path | None, typer.Option("--sessions", help="The file of sessions, instead of your own.")
     ] = None,
     trace: Annotated[
-        Path | None, typer.Option("--trace", help="Write the run's trace here; see `loraloop trace`.")
+        Path | None,
+        typer.Option("--trace", help="Write the run's trace to this file, or into this folder; see `loraloop trace`."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -33,7 +33,8 @@ async def list_models(request: Request) -> JSONResponse:
 @routes.get("/v1/models/{name}", responses=documented({404}))
 async def show_model(name: str, request: Request) -> JSONResponse:
     """One model."""
-    if name not in model_names(state_of(request)):
+    state = state_of(request)
+    if name not in (*model_names(state), state.runtime.base.name):
         raise ApiError(404, f"there is no model {name!r}", "model_not_found", "model")
     return JSONResponse(_model(name))
 

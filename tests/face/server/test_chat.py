@@ -35,6 +35,15 @@ def client(serving: Callable[..., str]) -> Callable[..., openai.OpenAI]:
     return make
 
 
+def test_every_name_that_a_chat_takes_is_a_model(client: Callable[..., openai.OpenAI]) -> None:
+    models = client().models
+    base = ScriptedRuntime().base.name
+    for name in (base, *(each.id for each in models.list())):
+        assert models.retrieve(name).id == name
+    with pytest.raises(openai.NotFoundError):
+        models.retrieve("gpt-6")
+
+
 def test_text_is_answered_with_usage_and_route(client: Callable[..., openai.OpenAI]) -> None:
     done = client("It is sunny.").chat.completions.create(model="auto", messages=ASKED)
     (choice,) = done.choices
