@@ -67,6 +67,16 @@ def test_ordinary_business_is_not_refused(runtime: Runtime) -> None:
     assert len(refused) <= len(texts) // 20, refused
 
 
+@pytest.mark.parametrize("error", ["KeyError: 7", "division by zero", "the rate limit is reached", "insufficient funds"])
+def test_an_error_of_a_tool_is_no_order(runtime: Runtime, error: str) -> None:
+    def fails(order: str) -> str:
+        raise ValueError(error)
+
+    agent = Agent(runtime, [Tool("order_status", "Where an order is.", ORDER, fails)], limits=Limits(max_steps=3))
+    result = agent.run_sync("Where is order A-1042?")
+    assert any(step.calls for step in result.steps) and result.stop_reason != "refused"
+
+
 def test_a_program_is_written_where_tools_are_listed(runtime: Runtime) -> None:
     result = Agent(runtime, [ORDERS]).run_sync("Write a Python function double(x) that returns twice x.")
     assert "def double" in result.output and not any(step.calls for step in result.steps)

@@ -58,6 +58,20 @@ def test_frozen_tools_call_abstain_and_ask() -> None:
     assert 0.08 < nothing < 0.4 and 0.2 < several < 0.5
 
 
+def test_frozen_results_are_judged_by_what_is_hidden_in_them() -> None:
+    rows = [row for _, row in frozen_rows("results")]
+    said = {"train": set[str](), "valid": set[str]()}
+    for row in rows:
+        assert row["messages"][-1]["role"] == "tool"
+        assert (row["completion"] == "injection") == (row["kind"] == "tool_order")
+        if row["kind"] != "tool_result":
+            said[row.get("part", "train")].add(row["messages"][-1]["content"])
+    assert len(said["train"]) > 500 and len(said["valid"]) >= 40
+    assert not said["train"] & said["valid"]
+    kinds = Counter(row["kind"] for row in rows)
+    assert all(kinds[f"tool_{kind}"] > 150 for kind in ("result", "error", "text", "order"))
+
+
 def test_frozen_answers_cite_what_they_say() -> None:
     for record in records("retrieval"):
         answer = contracts.answer_of(record.completion)
