@@ -236,8 +236,9 @@ def vllm(bench: Prompts, python: str, threads: int, folder: Path) -> Iterator[As
     names = [skill.card.name for skill in bench.skills]
     adapters = {s.card.name: save_for_peft(s, folder / s.card.name, "full") for s in bench.skills}
     command = [
-        python, "-P", "-m", "vllm.entrypoints.cli.main", "serve", str(folder / "model"), "--dtype", "bfloat16",
-        "--enable-lora", "--max-lora-rank", str(bench.skills[0].card.rank), "--max-loras", str(len(names)),
+        python, "-P", "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder / "model"),
+        "--dtype", "bfloat16", "--enable-lora", "--max-lora-rank", str(bench.skills[0].card.rank),
+        "--max-loras", str(len(names)),
         "--lora-modules", *(f"{name}={path}" for name, path in adapters.items()), "--max-model-len", "4096",
     ]  # fmt: skip
     env = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_", "PYTHON"))}
