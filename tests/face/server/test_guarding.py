@@ -8,7 +8,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,17 @@ def test_too_large_bodies_and_nonsense_are_refused(serving: Callable[..., str]) 
     assert httpx.post(path, content=deep, headers={"content-type": "application/json"}).status_code == 400
 
 
-def test_a_full_queue_says_when_to_come_back(serving: Callable[..., str]) -> None:
+def until(url: str, name: str, count: int) -> None:
+    """Waits until so many requests run, or wait."""
+    end = time.monotonic() + 15
+    while httpx.get(f"{url}/v1/load").json()[name] != count:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def busy(serving: Callable[..., str], **limits: int) -> Iterator[str]:
+    """The address of a server whose only turn is taken until the block ends."""
     hold = threading.Event()
 
     def wait() -> str:
@@ -130,18 +140,23 @@ def test_a_full_queue_says_when_to_come_back(serving: Callable[..., str]) -> Non
 
     runtime = ScriptedRuntime(calls(wait={}), "Done.")
     agents = {"slow": HostedAgent("slow", Agent(runtime, [wait]))}
-    url = serving(runtime, ServerSettings(limits=ServerLimits(concurrency=1, queue=0)), agents)
+    url = serving(runtime, ServerSettings(limits=ServerLimits(concurrency=1, **limits)), agents)
     first = threading.Thread(target=lambda: httpx.post(f"{url}/v1/agents/slow/runs", json={"input": "x"}, timeout=30))
     first.start()
-    while httpx.get(f"{url}/v1/load").json()["running"] == 0:
-        time.sleep(0.02)
-    refused = httpx.post(f"{url}/v1/chat/completions", json=ASKED)
+    until(url, "running", 1)
+    try:
+        yield url
+    finally:
+        hold.set()
+        first.join()
+    until(url, "running", 0)
+
+
+def test_a_full_queue_says_when_to_come_back(serving: Callable[..., str]) -> None:
+    with busy(serving, queue=0) as url:
+        refused = httpx.post(f"{url}/v1/chat/completions", json=ASKED)
     assert refused.status_code == 429 and int(refused.headers["retry-after"]) > 0
     assert refused.json()["error"]["code"] == "queue_full"
-    hold.set()
-    first.join()
-    while httpx.get(f"{url}/v1/load").json()["running"]:
-        time.sleep(0.02)
 
 
 NUMBERS = {"type": "array", "items": {"type": "integer"}, "minItems": 100}
@@ -172,34 +187,12 @@ def test_a_client_that_goes_away_frees_its_turn(
 
 
 def test_a_client_that_goes_away_while_it_waits_waits_no_more(serving: Callable[..., str]) -> None:
-    hold = threading.Event()
-
-    def wait() -> str:
-        """Waits."""
-        hold.wait(20)
-        return "done"
-
-    runtime = ScriptedRuntime(calls(wait={}), "Done.")
-    agents = {"slow": HostedAgent("slow", Agent(runtime, [wait]))}
-    url = serving(runtime, ServerSettings(limits=ServerLimits(concurrency=1)), agents)
-    first = threading.Thread(target=lambda: httpx.post(f"{url}/v1/agents/slow/runs", json={"input": "x"}, timeout=30))
-    first.start()
-
-    def until(name: str, count: int) -> None:
-        end = time.monotonic() + 15
-        while httpx.get(f"{url}/v1/load").json()[name] != count:
-            assert time.monotonic() < end
-            time.sleep(0.02)
-
-    until("running", 1)
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", int(url.rpartition(":")[2]))) as client:
-        client.request("POST", "/v1/chat/completions", json.dumps(ASKED), {"Content-Type": "application/json"})
-        until("waiting", 1)
-    until("waiting", 0)
-    assert httpx.get(f"{url}/v1/load").json()["running"] == 1
-    hold.set()
-    first.join()
-    until("running", 0)
+    with busy(serving) as url:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", int(url.rpartition(":")[2]))) as client:
+            client.request("POST", "/v1/chat/completions", json.dumps(ASKED), {"Content-Type": "application/json"})
+            until(url, "waiting", 1)
+        until(url, "waiting", 0)
+        assert httpx.get(f"{url}/v1/load").json()["running"] == 1
 
 
 def test_skills_are_changed_with_the_admin_key(serving: Callable[..., str], tmp_path: Path) -> None:
