@@ -201,8 +201,10 @@ def _ordered(turns: Sequence[DialogueTurn]) -> None:
     """Roles that cannot follow one another."""
     for index, turn in enumerate(turns):
         before = turns[index - 1] if index else None
-        if turn.role == "system" and index:
-            raise RecordError("wrong roles", f"message {index} is a system message: only the first one may be")
+        after = turns[index + 1] if index + 1 < len(turns) else None
+        if turn.role == "system" and index and (after is None or after.role != "user"):
+            told = "only the first one may be, and notes that stand before a user's message"
+            raise RecordError("wrong roles", f"message {index} is a system message: {told}")
         if turn.role == "tool" and (before is None or (before.role != "tool" and before.calls is None)):
             raise RecordError("wrong roles", f"message {index} is a tool's result, but nothing was called before it")
         if turn.role == "assistant" and before is not None and before.role == "assistant":

@@ -17,8 +17,8 @@ class EncodedBranch:
     """What a skill computes on a trunk. The loss covers `tokens[start:]`.
 
     Attributes:
-        tokens: invocation, completion, and the token that ends the turn.
-        start: length of the invocation.
+        tokens: extra prompt text, invocation, completion, and the token that ends the turn.
+        start: length of what stands before the completion.
         at: how many of the trunk's tokens it stands on; None: all of them. Turns of a dialogue stand at several places.
         desirable: whether the completion is a wanted one; for objectives that learn from both kinds.
     """
@@ -68,10 +68,10 @@ class Encoded:
         return sum(branch.counted for branch in self.branches)
 
 
-def encode(base: Base, messages: Sequence[Message], completion: str) -> Encoded:
-    """Renders the context as a trunk and the completion as the branch that a skill computes."""
+def encode(base: Base, messages: Sequence[Message], completion: str, extra_prompt: str = "") -> Encoded:
+    """Renders the context as a trunk and the completion, after its extra prompt, as the branch that a skill computes."""
     trunk, shared = _trunk(base, messages)
-    return Encoded(trunk, (branch_of(base, completion),), shared)
+    return Encoded(trunk, (branch_of(base, completion, extra_prompt=extra_prompt),), shared)
 
 
 def encode_pair(base: Base, messages: Sequence[Message], chosen: str, rejected: str) -> Encoded:
@@ -104,9 +104,12 @@ def encode_turns(base: Base, messages: Sequence[Message]) -> Encoded:
     return Encoded(trunk, tuple(branches), shared)
 
 
-def branch_of(base: Base, completion: str, *, at: int | None = None, desirable: bool = True) -> EncodedBranch:
-    """The branch in which a skill writes a completion."""
-    invocation = base.chat.generation_prompt
+def branch_of(
+    base: Base, completion: str, *, at: int | None = None, desirable: bool = True, extra_prompt: str = ""
+) -> EncodedBranch:
+    """The branch in which a skill writes a completion; the extra prompt stands in it as a user's message."""
+    before = base.chat.message("user", extra_prompt) if extra_prompt else []
+    invocation = [*before, *base.chat.generation_prompt]
     ids = base.tokenizer.encode(completion)
     return EncodedBranch((*invocation, *ids, base.chat.closing[0]), len(invocation), at, desirable)
 
@@ -138,12 +141,12 @@ def encode_grouped(base: Base, records: Sequence[Record], longest: int) -> list[
 
 
 def _chains(records: Sequence[Record]) -> list[list[Record]]:
-    """Records in chains, in each of which a context begins the next one, which is longer."""
+    """Records in chains, in each of which a context begins the next one, which is longer or has another extra prompt."""
     chains: list[list[Record]] = []
-    for record in sorted(records, key=lambda record: len(record.messages)):
+    for record in sorted(records, key=lambda record: (len(record.messages), record.extra_prompt)):
         for chain in chains:
-            before = chain[-1].messages
-            if len(before) < len(record.messages) and record.messages[: len(before)] == before:
+            last, before = chain[-1], chain[-1].messages
+            if record.key != last.key and record.messages[: len(before)] == before:
                 chain.append(record)
                 break
         else:
@@ -153,7 +156,7 @@ def _chains(records: Sequence[Record]) -> list[list[Record]]:
 
 def _encoded(base: Base, chain: Sequence[Record], longest: int) -> list[Encoded]:
     """One example of a chain's records, or several where it is too long or its template forbids it."""
-    alone = [encode(base, record.messages, record.completion) for record in chain]
+    alone = [encode(base, record.messages, record.completion, record.extra_prompt) for record in chain]
     if len(alone) == 1:
         return alone
     trunk = alone[-1].trunk

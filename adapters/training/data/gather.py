@@ -25,6 +25,8 @@ from loraloop.tool_schemas.errors import InputError
 FROZEN_LICENSE = "Apache-2.0"
 SHOWN = 12
 """Findings that an error message lists."""
+VALIDATION = 256
+"""Records that choose the checkpoint, at most: the difference of two losses over so many is known well enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,8 @@ class Gathered:
 
     Attributes:
         train: Records of one epoch, weights applied.
-        valid: Records that choose the checkpoint; no more than there are to train on.
+        valid: Records that choose the checkpoint: whole dialogues, `VALIDATION` records at most, and no more than there
+            are to train on.
         held_out: Records that the skill is measured on.
         checked: What was found.
         sources: Of the card: name, licence, and how many records of the epoch came from it.
@@ -102,8 +105,7 @@ def gather(
             f"{found}): give more data"
         )
     epoch = _epoch(train, data.sources, data.limit, seed)
-    if len(valid) > len(epoch):  # a short look is not spent on validation
-        valid = generator("validation", seed).sample(valid, len(epoch))
+    valid = _some_groups(valid, min(VALIDATION, len(epoch)), seed)
     held = list(held_out or own)
     generator("evaluation", seed).shuffle(held)
     checked = CheckedRecords(
@@ -135,6 +137,23 @@ def _one_kept_out(parts: Sequence[Sequence[Record]]) -> tuple[list[list[Record]]
     chosen = min(groups, key=lambda group: hashlib.blake2b(group.encode()).digest()) if len(groups) > 1 else None
     kept = [[record for record in records if record.group != chosen] for records in parts]
     return kept, [record for records in parts for record in records if record.group == chosen]
+
+
+def _some_groups(records: Sequence[Record], most: int, seed: int) -> list[Record]:
+    """At most so many records, in whole groups, in their order; part of a group only where it alone is too large."""
+    if len(records) <= most:
+        return list(records)
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(record.group, []).append(record)
+    drawn = list(groups.values())
+    generator("validation", seed).shuffle(drawn)
+    kept: list[Record] = []
+    for group in drawn:
+        if len(kept) + len(group) <= most:
+            kept += group
+    kept = kept or drawn[0][:most]
+    return sorted(kept, key=lambda record: record.place)
 
 
 def in_part(group: str, percent: int) -> bool:

@@ -11,6 +11,8 @@
 | `sharegpt` | conversations of from and value (system, tools) | text, calls, code |
 | `alpaca` | instruction, input, output | text, code |
 | `prompt` | prompt, completion or response (tools) | all |
+
+`messages` and `calls` may also hold `extra_prompt`: text that only this step sees, in its branch.
 """
 
 from __future__ import annotations
@@ -192,6 +194,7 @@ def _single(form: str, row: Mapping[str, Any], how: Reading, place: RecordPlace)
         passages=passages,
         gold=gold,
         rejected=rejected,
+        extra_prompt=str(row.get("extra_prompt") or ""),
     )
 
 

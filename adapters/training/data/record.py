@@ -57,6 +57,7 @@ class Record:
         passages: Passages that the last message shows.
         gold: What scoring needs beyond the completion.
         rejected: A worse completion, in preference data.
+        extra_prompt: Text of the user's place that only this step sees, such as what was wrong with its first version.
         part: What frozen data uses the record for; empty where the recipe's shares decide.
     """
 
@@ -70,6 +71,7 @@ class Record:
     passages: tuple[Passage, ...] = ()
     gold: Mapping[str, Any] = field(default_factory=dict)
     rejected: str | None = None
+    extra_prompt: str = ""
     part: Part | Literal[""] = ""
 
     @property
@@ -89,13 +91,13 @@ class Record:
 
     @property
     def key(self) -> str:
-        """The whole transcript, for comparing."""
-        return "\x1e".join(f"{m.role}\x1f{m.content}" for m in self.messages)
+        """Everything that the step sees, for comparing."""
+        return "\x1e".join([*(f"{m.role}\x1f{m.content}" for m in self.messages), self.extra_prompt])
 
     @property
     def length(self) -> int:
         """Tokens, estimated from the characters."""
-        return estimate(*(message.content for message in self.messages), self.completion)
+        return estimate(*(message.content for message in self.messages), self.extra_prompt, self.completion)
 
     def example(self) -> Example:
         """The record as an example of the shipped skill with its contract; text has none.
@@ -107,7 +109,7 @@ class Record:
             skill=SKILL_OF[self.contract],
             kind="record",
             id=f"record-{self.place}",
-            messages=self.messages,
+            messages=(*self.messages, *((Message("user", self.extra_prompt),) if self.extra_prompt else ())),
             completion=self.completion,
             source=self.source,
             license=self.license,

@@ -59,7 +59,7 @@ def encoded(base: Base, record: Record, objective: str = "sft") -> Encoded:
         if record.rejected is None:
             raise InputError(f"{record.place}: {objective} learns from records with chosen and rejected")
         return encode_pair(base, record.messages, record.completion, record.rejected)
-    return encode(base, record.messages, record.completion)
+    return encode(base, record.messages, record.completion, record.extra_prompt)
 
 
 def find_skill(name: str, folder: Path, base: str) -> Skill:

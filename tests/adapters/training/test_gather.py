@@ -69,6 +69,17 @@ def test_no_dialogue_is_parted(tmp_path: Path) -> None:
     assert again.train == found.train and again.held_out == found.held_out
 
 
+def test_validation_is_bounded_and_parts_no_dialogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = rows(tmp_path, "a.jsonl", 200)
+    every = gathered(source, evaluation={"enabled": False}).valid
+    assert len(every) > 31
+    monkeypatch.setattr("loraloop.adapters.training.data.gather.VALIDATION", 31)
+    found = gathered(source, evaluation={"enabled": False}).valid
+    assert len(found) == 30, "whole dialogues of two records"
+    assert set(Counter(record.group for record in found).values()) == {2}
+    assert {record.key for record in found} < {record.key for record in every}
+
+
 def test_evaluation_files_are_kept_out_of_training(tmp_path: Path) -> None:
     held_out = rows(tmp_path, "held_out.jsonl", 5)
     source = rows(tmp_path, "a.jsonl", 40)

@@ -54,6 +54,19 @@ def test_records_that_go_on_from_one_another_share_an_example(tiny_base: Base, t
     assert {(e.trunk[: b.at], b.tokens) for e in grouped for b in e.branches} == alone
 
 
+def test_an_extra_prompt_stands_in_the_branch_of_its_step_alone(tiny_base: Base) -> None:
+    talk = (Message("user", "Order it."),)
+    plain = Record(talk, "no", "text", RecordPlace("f", 1))
+    again = Record(talk, "yes", "text", RecordPlace("f", 2), extra_prompt="That is not valid. Write it again.")
+    (grouped,) = encode_grouped(tiny_base, [again, plain], 1000)
+    assert [branch.at for branch in grouped.branches] == [len(grouped.trunk)] * 2, "both stand on one trunk"
+    first, second = grouped.branches
+    prompt = tuple(tiny_base.chat.message("user", again.extra_prompt))
+    assert second.tokens[: second.start] == (*prompt, *first.tokens[: first.start])
+    assert tiny_base.tokenizer.decode(list(second.tokens[second.start : -1])) == "yes"
+    assert not set(prompt[3:-2]).issubset(grouped.trunk)
+
+
 def test_the_loss_is_that_of_turns_alone(tiny_base: Base, records: list[Record], tmp_path: Path) -> None:
     grouped = encode_grouped(tiny_base, records, 1000)
     alone = [encode(tiny_base, record.messages, record.completion) for record in records]

@@ -156,6 +156,17 @@ def test_what_is_lost_of_a_json_list_is_said(tmp_path: Path, end: str, says: str
     assert isinstance(found[0], Record) and isinstance(found[1], Broken) and says in found[1].reason
 
 
+def test_a_note_stands_before_the_message_that_it_explains(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    note = {"role": "system", "content": "Dates: tomorrow = 2026-03-19"}
+    talk = [{"role": "system", "content": "Be brief."}, note, ASK]
+    path.write_text(json.dumps({"messages": talk, "completion": "y", "extra_prompt": "Again."}))
+    (record,) = read_file(path, Reading("text"))
+    assert isinstance(record, Record) and record.extra_prompt == "Again."
+    assert [message.role for message in record.messages] == ["system", "system", "user"]
+    assert record.messages[1].content == note["content"]
+
+
 BAD = [
     ("broken JSON", "{broken", "no JSON"),
     ("broken JSON", "[1]", "JSON object"),
