@@ -69,7 +69,7 @@ class Encoded:
 
 
 def encode(base: Base, messages: Sequence[Message], completion: str, extra_prompt: str = "") -> Encoded:
-    """Renders the context as a trunk and the completion, after its extra prompt, as the branch that a skill computes."""
+    """Renders the context as a trunk, and extra prompt and completion as the branch that a skill computes."""
     trunk, shared = _trunk(base, messages)
     return Encoded(trunk, (branch_of(base, completion, extra_prompt=extra_prompt),), shared)
 
@@ -141,7 +141,7 @@ def encode_grouped(base: Base, records: Sequence[Record], longest: int) -> list[
 
 
 def _chains(records: Sequence[Record]) -> list[list[Record]]:
-    """Records in chains, in each of which a context begins the next one, which is longer or has another extra prompt."""
+    """Records in chains: a context begins the next one, which is longer or has another extra prompt."""
     chains: list[list[Record]] = []
     for record in sorted(records, key=lambda record: (len(record.messages), record.extra_prompt)):
         for chain in chains:
