@@ -1,0 +1,444 @@
+"""The words of dates in six languages, as data for `dates`.
+
+A word list is a sequence of regular expressions; what follows a `;` counts only beside another word of a date (`sat`
+alone is a verb). A phrase is a kind of meaning and a template: `{n}` a number, `{unit}`, `{weekday}`, `{month}`, `{d}`
+a day of the month, `{year}`. The kind `none` marks words that look like a date and are none (`every Monday`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """The date words of one language.
+
+    Attributes:
+        weekdays: Seven, Monday first.
+        months: Twelve.
+        numbers: The number words from one to twelve.
+        units: `day`, `week`, `month`, `year` and `weekend`.
+        days: Words for one day, by its distance from today in days.
+        phrases: Pairs of a kind and a template.
+        past: Words that put a sentence into the past: a bare weekday or date in it may be either, so it gets no meaning.
+        ordinals: The number words of the first, second, third and fourth of its weekdays in a month.
+        moves: Words that make `from Monday to Thursday` a change in place of a span.
+    """
+
+    weekdays: tuple[str, ...]
+    months: tuple[str, ...]
+    numbers: tuple[str, ...]
+    units: Mapping[str, str]
+    days: Mapping[str, int]
+    phrases: tuple[tuple[str, str], ...]
+    past: str
+    moves: str
+    ordinals: tuple[str, ...] = ()
+
+
+_END = r"(?=\s*(?:[.,;:!?)]|$)|\s(?:at|and|or|for|from|until|till|to|with|by|please|instead|too|then)\b)"
+
+ENGLISH = Language(
+    weekdays=(
+        "monday;mon",
+        "tuesday|tues;tue",
+        "wednesday;weds|wed",
+        "thursday|thurs;thur|thu",
+        "friday;fri",
+        "saturday;sat",
+        "sunday;sun",
+    ),
+    months=(
+        "january;jan",
+        "february;feb",
+        "(?-i:March);mar",
+        "april;apr",
+        "(?-i:May)",
+        "june;jun",
+        "july;jul",
+        "august;aug",
+        "september;sept|sep",
+        "october;oct",
+        "november;nov",
+        "december;dec",
+    ),
+    numbers=("an?|one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
+    units={
+        "day": "day;days",
+        "week": "week;weeks",
+        "month": "month;months",
+        "year": "year;years",
+        "weekend": "weekend",
+    },
+    days={
+        "(?:the )?day before yesterday": -2,
+        "yesterday": -1,
+        "today|tonight|this (?:morning|afternoon|evening)": 0,
+        "tomorrow": 1,
+        "(?:the )?day after tomorrow": 2,
+    },
+    phrases=(
+        (
+            "ahead",
+            r"(?<!once\s)(?<!twice\s)(?<!times\s)in {n} {unit}(?:['’]s?)?(?: time)?(?! (?:or|of|after|before)\b)",
+        ),
+        ("ahead", "{n} {unit} from (?:now|today)"),
+        ("ago", "{n} {unit} ago"),
+        ("later", r"{n} {unit} (?:later|after (?:that|then|it))(?! than)"),
+        ("before", r"{n} {unit} (?:earlier|before (?:that|then|it))(?! than)"),
+        ("later", rf"the day after(?: that\b| it\b|{_END})|the (?:next|following) day{_END}"),
+        ("before", rf"the day before(?: that\b| it\b|{_END})"),
+        ("shift", "(?:{n} {unit}|the day) (?:from|after)"),
+        ("shift back", "(?:{n} {unit}|the day) before"),
+        ("this", "this {x}"),
+        ("next", "(?<!the\s)next {x}"),
+        ("coming", "(?:this )?(?:coming|upcoming) {x}"),
+        ("last", "(?<!the\s)last {x}"),
+        ("after next", "(?:the )?{unit} after next"),
+        ("this weekend", "(?:at|on|over|for|by) the weekend"),
+        ("period", "the {unit}"),
+        ("first of", "(?:the )?(?:beginning|start) of"),
+        ("last of", "(?:the )?end of"),
+        ("nth weekday", "(?:the )?(?:{nth}|(?<=the\\s)last) {weekday}"),
+        ("month", "{month_alone}(?:,? (?:of )?{year})?"),
+        ("in month", r"in {month_any}(?!\s[A-Z][a-z]|\s\d)(?![-’']\w)"),
+        ("date", r"{month}\.? {d}(?:st|nd|rd|th)?{numeral_end}(?:,? {year})?"),
+        ("date", r"{month_any}\.? (?:the )?{d}(?:st|nd|rd|th)(?:,? {year})?"),
+        (
+            "date",
+            r"{month}\.? {d}(?:st|nd|rd|th)? ?(?:[-–]|to|until|till|through) ?(?:the )?{d2}(?:st|nd|rd|th)?{numeral_end}(?:,? {year})?",
+        ),
+        ("date", r"{d} {month}\.?(?:,? {year})?"),
+        ("date", r"{d}(?:st|nd|rd|th)(?: of)? {month_any}\.?(?:,? {year})?"),
+        (
+            "date",
+            r"{d}(?:st|nd|rd|th)? ?(?:[-–]|to|until|till|through|and) ?(?:the )?{d2}(?:st|nd|rd|th)?(?: of)? {month}\.?(?:,? {year})?",
+        ),
+        ("nth", rf"(?<=on\s)the {{d}}(?:st|nd|rd|th){_END}"),
+        (
+            "nth",
+            rf"(?:(?<=by\s)|(?<=until\s)|(?<=till\s)|(?<=from\s)|(?<=before\s)|(?<=after\s)|(?<=since\s))the {{d}}(?:st|nd|rd|th){_END}",
+        ),
+        ("nth", r"the {d}(?:st|nd|rd|th)(?=\sat\s(?:\d|noon)|\s(?:to|until|till)\sthe\s\d)"),
+        ("nth", "{weekday},? the {d}(?:st|nd|rd|th)"),
+        ("nth", rf"(?<=to\s)the {{d}}(?:st|nd|rd|th){_END}"),
+        (
+            "date",
+            rf"(?:(?<=on\s)|(?<=by\s)|(?<=until\s)|(?<=from\s)|(?<=before\s)|(?<=after\s))(?P<slash>\d{{1,2}}/\d{{1,2}}){_END}",
+        ),
+        ("date", r"(?P<slashed>\d{1,2}(?P<sep>[/-])\d{1,2}(?P=sep)\d{4})"),
+        ("holiday", "(?P<holiday>christmas eve|christmas day|new year['’]s eve|new year['’]s day)"),
+        ("easter", "(?P<easter>good friday|easter sunday|easter monday)"),
+        (
+            "none",
+            "(?:an?|every|each|any|most|another|one|some|all|black|cyber|ash|palm|no|other) (?:other |second )?{weekday}",
+        ),
+        ("none", "(?:{n} {unit} on )?{weekday} (?:week|mornings|afternoons|evenings|nights)"),
+        ("none", "{n} {unit} on {weekday}"),
+        ("none", "usa today"),
+    ),
+    past="did|didn['’]t|was(?! (?:wondering|hoping|thinking))|wasn['’]t|were|had|been|ordered|bought|paid|sent",
+    moves="move|moved|change|changed|reschedule|switch|shift|postpone|push",
+    ordinals=("first|1st", "second|2nd", "third|3rd", "fourth|4th"),
+)
+
+GERMAN = Language(
+    weekdays=("montag", "dienstag", "mittwoch", "donnerstag", "freitag", "samstag|sonnabend", "sonntag"),
+    months=(
+        "januar|jänner",
+        "februar",
+        "märz",
+        "april",
+        "mai",
+        "juni",
+        "juli",
+        "august",
+        "september",
+        "oktober",
+        "november",
+        "dezember",
+    ),
+    numbers=(
+        "eine[mnrs]?",
+        "zwei",
+        "drei",
+        "vier",
+        "fünf",
+        "sechs",
+        "sieben",
+        "acht",
+        "neun",
+        "zehn",
+        "elf",
+        "zwölf",
+    ),
+    units={
+        "day": "tag;tage|tagen",
+        "week": "woche;wochen",
+        "month": "monats|monat;monate|monaten",
+        "year": "jahres|jahr;jahre|jahren",
+        "weekend": "wochenende",
+    },
+    days={
+        "vorgestern": -2,
+        "gestern": -1,
+        "heute": 0,
+        r"(?-i:morgen)|morgen(?=\s(?:um|früh|ab|bis|gegen|abend|mittag|vormittag|nachmittag)\b)": 1,
+        "übermorgen": 2,
+    },
+    phrases=(
+        ("ahead", "in {n} {unit}"),
+        ("ago", "vor {n} {unit}"),
+        ("later", "{n} {unit} (?:später|danach)|am (?:tag danach|nächsten tag|folgenden tag|tag darauf)"),
+        ("this", "diese[nmrs]? {x}"),
+        ("next either", "nächste[nmrs]? {x}"),
+        ("coming", "kommende[nmrs]? {x}"),
+        ("last", "(?:letzte|vergangene|vorige)[nmrs]? {x}"),
+        ("after next", "übernächste[nmrs]? {unit}"),
+        ("this weekend", "(?:am|übers) wochenende"),
+        ("period", "(?:des|der) {unit}"),
+        ("last of", "ende|am ende"),
+        ("first of", "anfang|am anfang"),
+        ("last of month", "(?:ende des monats|monatsende)"),
+        ("month", "{month_alone} {year}"),
+        ("in month", r"im {month_any}"),
+        ("date", r"{d}\. ?{month}(?:,? {year})?"),
+        ("date", r"{d}\. ?(?:[-–]|bis(?: zum)?) ?{d2}\. ?{month}(?:,? {year})?"),
+        ("date", r"(?P<german>\d{1,2}\.\d{1,2}\.(?:\d{4})?)"),
+        ("nth", r"(?:(?<=am\s)|(?<=zum\s)|(?<=vom\s)|(?<=ab\sdem\s)){d}\.(?=\s+(?:um|ab|bis|gegen)\b|\s*$)"),
+        ("nth weekday", "(?:der |am |den )?{nth}[nrm]? {weekday}"),
+        ("none", "(?:jede[nrms]?|eine[nm]?|alle|letzte[nrm]? im) {weekday}"),
+        ("none", "(?:guten|heute|gestern|am|jeden|schönen|diesen) morgen"),
+    ),
+    past="war|waren|hatte|hatten|wurde|wurden|habe|haben",
+    moves="verschiebe|verschieben|verleg\\w*|änder\\w*",
+    ordinals=("erste", "zweite", "dritte", "vierte"),
+)
+
+FRENCH = Language(
+    weekdays=("lundi", "mardi", "mercredi", "jeudi", "vendredi", "samedi", "dimanche"),
+    months=(
+        "janvier",
+        "février",
+        "(?-i:mars)",
+        "avril",
+        "mai",
+        "juin",
+        "juillet",
+        "août",
+        "septembre",
+        "octobre",
+        "novembre",
+        "décembre",
+    ),
+    numbers=("une?", "deux", "trois", "quatre", "cinq", "six", "sept", "huit", "neuf", "dix", "onze", "douze"),
+    units={
+        "day": "jour;jours",
+        "week": "semaine;semaines",
+        "month": "mois",
+        "year": "année;ans?",
+        "weekend": "week-?end",
+    },
+    days={
+        "avant-hier": -2,
+        "hier (?:soir|matin|après-midi)": -1,
+        "aujourd['’]hui|ce soir|ce matin|cet après-midi": 0,
+        "demain": 1,
+        "après-demain": 2,
+    },
+    phrases=(
+        ("ahead", "dans {n} {unit}"),
+        ("ago", "il y a {n} {unit}"),
+        ("later", "{n} {unit} plus tard|le lendemain|le jour suivant"),
+        ("this", "(?:ce|cet|cette) {x}"),
+        ("coming", "(?:le |la |l['’])?{x} prochaine?"),
+        ("coming", "{weekday} qui vient"),
+        ("last", "(?:le |la |l['’])?{x} (?:dernière?|passée?)"),
+        ("last of month", "(?:la )?fin du mois"),
+        ("month", "{month_alone} {year}"),
+        ("in month", "en {month_any}"),
+        ("date", "{d}(?:er)? {month}(?: {year})?"),
+        ("date", "{d}(?:er)? (?:au|-|–) {d2} {month}(?: {year})?"),
+        ("none", "(?:chaque|tous les|un|le) {weekday}"),
+        ("none", "(?:à|après) demain"),
+    ),
+    past="était|étaient|ai|avons|avait|a été",
+    moves="déplace[rz]?|décale[rz]?|change[rz]?|reporte[rz]?",
+)
+
+SPANISH = Language(
+    weekdays=("lunes", "martes", "miércoles", "jueves", "viernes", "sábado", "domingo"),
+    months=(
+        "enero",
+        "febrero",
+        "marzo",
+        "abril",
+        "mayo",
+        "junio",
+        "julio",
+        "agosto",
+        "septiembre|setiembre",
+        "octubre",
+        "noviembre",
+        "diciembre",
+    ),
+    numbers=(
+        "una?",
+        "dos",
+        "tres",
+        "cuatro",
+        "cinco",
+        "seis",
+        "siete",
+        "ocho",
+        "nueve",
+        "diez",
+        "once",
+        "doce",
+    ),
+    units={
+        "day": "día;días",
+        "week": "semana;semanas",
+        "month": "mes;meses",
+        "year": "año;años",
+        "weekend": "fin de semana",
+    },
+    days={
+        "anteayer|antes de ayer": -2,
+        "ayer": -1,
+        "hoy|esta (?:noche|tarde|mañana)": 0,
+        "mañana": 1,
+        "pasado mañana": 2,
+    },
+    phrases=(
+        ("ahead", "(?:dentro de|en) {n} {unit}"),
+        ("ago", "hace {n} {unit}"),
+        ("later", "{n} {unit} (?:después|más tarde)|(?:al|el) día siguiente"),
+        ("this", "(?:este|esta) {x}"),
+        ("coming", "(?:el |la )?próxim[oa] {x}"),
+        ("coming", "(?:el |la )?{x} (?:próxim[oa]|que viene)"),
+        ("last", "(?:el |la )?(?:pasad[oa]|últim[oa]) {x}"),
+        ("last", "(?:el |la )?{x} pasad[oa]"),
+        ("last of month", "(?:a )?(?:fin|finales) de mes"),
+        ("month", "{month_alone} (?:de )?{year}"),
+        ("in month", "en {month_any}"),
+        ("date", "{d} de {month}(?: (?:de |del )?{year})?"),
+        ("date", "{d} (?:al|a|-|–) {d2} de {month}(?: (?:de |del )?{year})?"),
+        ("none", "(?:cada|todos los|los|un) {weekday}"),
+        ("none", "(?:la|cada|buena|por la|de la) mañana"),
+    ),
+    past="fue|fueron|era|estaba|hizo|había",
+    moves="mueve|mover|cambia|cambiar|aplaza|aplazar",
+)
+
+ITALIAN = Language(
+    weekdays=("luned[iì]", "marted[iì]", "mercoled[iì]", "gioved[iì]", "venerd[iì]", "sabato", "domenica"),
+    months=(
+        "gennaio",
+        "febbraio",
+        "marzo",
+        "aprile",
+        "maggio",
+        "giugno",
+        "luglio",
+        "agosto",
+        "settembre",
+        "ottobre",
+        "novembre",
+        "dicembre",
+    ),
+    numbers=(
+        "una?|un['’]",
+        "due",
+        "tre",
+        "quattro",
+        "cinque",
+        "sei",
+        "sette",
+        "otto",
+        "nove",
+        "dieci",
+        "undici",
+        "dodici",
+    ),
+    units={
+        "day": "giorno;giorni",
+        "week": "settimana;settimane",
+        "month": "mese;mesi",
+        "year": "anno;anni",
+        "weekend": "fine settimana|weekend",
+    },
+    days={"l['’]altro ieri|avantieri": -2, "ieri": -1, "oggi|stasera|stamattina": 0, "domani": 1, "dopodomani": 2},
+    phrases=(
+        ("ahead", "(?:fra|tra) {n} {unit}"),
+        ("ago", "{n} {unit} fa"),
+        ("later", "{n} {unit} dopo|il giorno (?:dopo|seguente|successivo)"),
+        ("this", "quest[oa] {x}"),
+        ("coming", "(?:il |la |l['’])?prossim[oa] {x}"),
+        ("coming", "(?:il |la |l['’])?{x} prossim[oa]"),
+        ("last", "(?:lo |la |l['’])?(?:scors[oa]|ultim[oa]) {x}"),
+        ("last", "(?:il |lo |la |l['’])?{x} scors[oa]"),
+        ("last of month", "(?:a )?fine mese"),
+        ("month", "{month_alone} {year}"),
+        ("in month", "(?:in|a) {month_any}"),
+        ("date", "{d}[°º]? {month}(?: {year})?"),
+        ("date", "{d} (?:al|-|–) {d2} {month}(?: {year})?"),
+        ("none", "(?:ogni|tutti i|tutte le|il|la|un|una) {weekday}"),
+    ),
+    past="era|erano|stat[oaie]|ho|abbiamo|aveva",
+    moves="sposta|spostare|cambia|cambiare",
+)
+
+DUTCH = Language(
+    weekdays=("maandag", "dinsdag", "woensdag", "donderdag", "vrijdag", "zaterdag", "zondag"),
+    months=(
+        "januari",
+        "februari",
+        "maart",
+        "april",
+        "mei",
+        "juni",
+        "juli",
+        "augustus",
+        "september",
+        "oktober",
+        "november",
+        "december",
+    ),
+    numbers=("een|één", "twee", "drie", "vier", "vijf", "zes", "zeven", "acht", "negen", "tien", "elf", "twaalf"),
+    units={
+        "day": "dag;dagen",
+        "week": "week;weken",
+        "month": "maand;maanden",
+        "year": "jaar;jaren",
+        "weekend": "weekend",
+    },
+    days={"eergisteren": -2, "gisteren": -1, "vandaag|vanavond|vanmiddag|vanmorgen": 0, "overmorgen": 2},
+    phrases=(
+        ("ahead", "over {n} {unit}"),
+        ("ago", "{n} {unit} geleden"),
+        ("later", "{n} {unit} later|de (?:dag erna|volgende dag)"),
+        ("this", "(?:deze|dit) {x}"),
+        ("next", "volgende? {x}"),
+        ("coming", "(?:komende?|aanstaande) {x}"),
+        ("last", "(?:vorige?|afgelopen) {x}"),
+        ("last of month", "(?:het )?einde? van de maand"),
+        ("month", "{month_alone} {year}"),
+        ("in month", "in {month_any}"),
+        ("date", "{d} {month}(?: {year})?"),
+        ("date", "{d} (?:tot|t/m|-|–) {d2} {month}(?: {year})?"),
+        ("none", "(?:elke|iedere|een) {weekday}"),
+        ("none", "(?:goede|de|elke) morgen"),
+    ),
+    past="was|waren|had|hadden|heb",
+    moves="verplaats\\w*|verzet\\w*",
+)
+
+LANGUAGES = (ENGLISH, GERMAN, FRENCH, SPANISH, ITALIAN, DUTCH)
+
+FROM = r"(?:from|between|von|vom|du|de|del|desde el|desde|da|dal|van)\s+(?:the\s+)?"
+TO = r"(?:to|till|until|through|and|bis(?:\s+zum)?|au|à|al|a|hasta\s+el|hasta|fino\s+a|tot|t/m)"
+EITHER_SIDE = r"\s*,?\s*(?:(?:of|on|the|am|der|de|la|du|del|della|van|op|el)\s+)*"
+"""The words that join: before a span, inside a span, and between a weekday and its week."""

@@ -1,0 +1,418 @@
+"""What the calendar words of a text mean: `tomorrow`, `next Friday`, `the first Monday of June`, `a week later`.
+
+The grammar is small and keeps silent where a phrase has two readings, because a wrong date does more harm than none.
+Arithmetic is dateutil's; the words are data (`date_words`).
+
+Conventions: a week is Monday to Sunday. A bare weekday is the next one after today, on its own day a week ahead; `this`
+Friday counts today and is ahead too; `next Friday` is the one in next week, in French, Spanish and Italian the coming
+one, in German only where both agree. `last Friday` is the latest before today. A day and month without a year is the
+next one, unless it passed in the last five months, when it may be either and gets no meaning. `next weekend` is next
+week's. Slashes and dashes are read where one reading is possible, German points as day and month.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from dateutil.easter import easter
+from dateutil.relativedelta import relativedelta
+from dateutil.relativedelta import weekday as weekday_rule
+
+from .date_words import EITHER_SIDE, FROM, LANGUAGES, TO, Language
+
+Date = datetime.date
+_DAY = datetime.timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedDate:
+    """The meaning of the calendar words of a text.
+
+    Attributes:
+        words: The words as written.
+        start: The first day.
+        end: The last day; equal to `start` for a single day.
+    """
+
+    words: str
+    start: Date
+    end: Date
+
+
+@dataclass(frozen=True, slots=True)
+class _Match:
+    """Date words at a place of the text; `start` and `end` are None until they have a meaning."""
+
+    kind: str
+    first: int
+    after: int
+    language: Language
+    words: re.Match[str]
+    start: Date | None = None
+    end: Date | None = None
+
+    def group(self, *names: str) -> str | None:
+        """The text of the first of these groups that took part."""
+        found = self.words.groupdict()
+        return next((found[name] for name in names if found.get(name)), None)
+
+
+def date_note(resolved: Sequence[ResolvedDate]) -> str:
+    """One line that says what the words mean; an empty string where there are none."""
+    parts = dict.fromkeys(
+        f"{date.words} = {date.start} ({date.start:%A})"
+        if date.start == date.end
+        else f"{date.words} = {date.start} to {date.end}"
+        for date in resolved
+    )
+    return f"Dates: {'; '.join(parts)}" if parts else ""
+
+
+def resolve_dates(text: str, today: Date, earlier: Sequence[Date] = ()) -> tuple[ResolvedDate, ...]:
+    """The calendar words of a text and the days that they mean.
+
+    Args:
+        text: What was written.
+        today: The day on which it was written.
+        earlier: Dates that were spoken of before, the latest last: `the day after that` counts from it.
+    """
+    matches = [_resolve(match, today, text) for match in _matches(text)]
+    found = _combined(matches, text, today, earlier[-1] if earlier else None)
+    return tuple(
+        ResolvedDate(text[match.first : match.after], match.start, match.end)
+        for match in found
+        if match.start is not None and match.end is not None and match.kind != "iso"
+    )
+
+
+# What is written
+
+
+def _split(entry: str) -> tuple[str, str]:
+    """The words of an entry that count alone, and all of them."""
+    alone, _, more = entry.partition(";")
+    return alone, f"{alone}|{more}" if more else alone
+
+
+def _any_case(pattern: str) -> str:
+    return re.sub(r"\(\?-i:(\w+)\)", r"\1", pattern)
+
+
+@functools.cache
+def _patterns() -> tuple[tuple[Language, str, re.Pattern[str]], ...]:
+    iso = r"(?P<iso>\d{4}-\d\d-\d\d)(?:T[\d:.]+Z?)?"
+    patterns = [(LANGUAGES[0], "iso", re.compile(rf"(?<![\w-]){iso}(?![\w-])"))]
+    for language in LANGUAGES:
+        weekdays = "|".join(_split(entry)[1] for entry in language.weekdays)
+        months = "|".join(_split(entry)[1] for entry in language.months)
+        months_alone = "|".join(_split(entry)[0] for entry in language.months)
+        units = "|".join(_split(entry)[1] for entry in language.units.values())
+        periods = "|".join(_split(entry)[0] for unit, entry in language.units.items() if unit != "day")
+        parts = {
+            "n": rf"(?P<n>\d{{1,3}}|{'|'.join(language.numbers)})",
+            "nth": f"(?P<nth>{'|'.join(language.ordinals)})",
+            "unit": f"(?P<unit>{units})",
+            "weekday": f"(?P<weekday>{weekdays})",
+            "month": f"(?P<month>{months})",
+            "month_alone": f"(?P<month>{months_alone})",
+            "month_any": f"(?P<month>{_any_case(months)})",
+            "x": f"(?:(?P<unit>{periods})|(?P<weekday>{weekdays})|(?P<month>{months_alone}))",
+            "d": r"(?<![\d.,:/])(?P<d>0?[1-9]|[12]\d|3[01])",
+            "d2": r"(?P<d2>0?[1-9]|[12]\d|3[01])",
+            "year": r"(?P<year>(?:19|20)\d\d)",
+            "numeral_end": r"(?![\d%€$]|[:.,]\d|\s?(?:am|pm)\b)",
+        }
+        alone = "|".join(_split(entry)[0] for entry in language.weekdays)
+        phrases = [*language.phrases, ("weekday", f"(?P<weekday>{alone})")]
+        for kind, template in phrases:
+            if kind == "date":
+                template = rf"(?:(?P<weekday>{weekdays})\.?,? (?:the |der |den )?)?(?:{template})"
+            pattern = re.sub(r"\{([a-z]\w*)\}", lambda part: parts[part[1]], template)
+            patterns.append((language, kind, _compiled(pattern)))
+        for words, distance in language.days.items():
+            patterns.append((language, f"day {distance}", _compiled(words)))
+    return tuple(patterns)
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    pattern = pattern.replace(" ?", r"[^\S\n]*").replace(" ", r"[^\S\n]+")
+    return re.compile(rf"(?<![\w@#/_.$€£])(?:{pattern})(?![\w@/_]|\.\w|-\d)", re.IGNORECASE)
+
+
+def _matches(text: str) -> list[_Match]:
+    """The date words of a text from left to right; where matches overlap, the longest counts."""
+    everything = [
+        _Match(kind, words.start(), words.end(), language, words)
+        for language, kind, pattern in _patterns()
+        for words in pattern.finditer(text)
+    ]
+    chosen: list[_Match] = []
+    for match in sorted(everything, key=lambda each: each.first - each.after):
+        if all(match.after <= other.first or other.after <= match.first for other in chosen):
+            chosen.append(match)
+    return sorted(chosen, key=lambda each: each.first)
+
+
+# What each match means by itself
+
+
+def _place(entries: Sequence[str], word: str) -> int:
+    return next(
+        place for place, entry in enumerate(entries) if re.fullmatch(_any_case(_split(entry)[1]), word, re.IGNORECASE)
+    )
+
+
+def _day(year: int, month: int, day: int) -> Date | None:
+    try:
+        return Date(year, month, day)
+    except ValueError:
+        return None
+
+
+def _on(day: Date, weekday: int) -> Date:
+    """The first such weekday from this day on."""
+    return day + relativedelta(weekday=weekday_rule(weekday))
+
+
+def _period(today: Date, unit: str, count: int = 0) -> tuple[Date, Date]:
+    """The first and last day of the week, month, year or weekend that is `count` after the one of today."""
+    monday = today - _DAY * today.weekday()
+    if unit in ("week", "weekend"):
+        start = monday + relativedelta(weeks=count, days=5 if unit == "weekend" else 0)
+        return start, monday + relativedelta(weeks=count, days=6)
+    month = today.replace(day=1) if unit == "month" else today.replace(month=1, day=1)
+    start = month + relativedelta(**{f"{unit}s": count})  # type: ignore[arg-type]
+    return start, start + relativedelta(**{f"{unit}s": 1}) - _DAY  # type: ignore[arg-type]
+
+
+def _month(year: int, month: int) -> tuple[Date, Date]:
+    return _period(Date(year, month, 1), "month")
+
+
+def _soon(day: Date, today: Date) -> Date | None:
+    """A day of this year, or next year's; None where it passed so lately that either may be meant."""
+    if day >= today:
+        return day
+    return day + relativedelta(years=1) if day + relativedelta(months=5) < today else None
+
+
+def _number(match: _Match) -> int:
+    word = match.group("n")
+    if word is None:
+        return 1
+    return int(word) if word.isdigit() else _place(match.language.numbers, word) + 1
+
+
+def _unit(match: _Match) -> str | None:
+    word = match.group("unit")
+    return word and list(match.language.units)[_place(list(match.language.units.values()), word)]
+
+
+def _later(day: Date, match: _Match, sign: int = 1) -> Date | None:
+    unit = _unit(match) or "day"
+    if unit == "weekend":
+        return None
+    return day + relativedelta(**{f"{unit}s": sign * _number(match)})  # type: ignore[arg-type]
+
+
+def _sentence(match: _Match, text: str) -> str:
+    before = re.split(r"[.!?\n]\s", text[: match.first])[-1]
+    return before + re.split(r"[.!?\n](?:\s|$)", text[match.first :])[0]
+
+
+def _resolve(match: _Match, today: Date, text: str) -> _Match:
+    try:
+        span = _meaning(match, today, text)
+    except (OverflowError, ValueError):  # a year past 9999
+        span = None
+    return match if span is None else replace(match, start=span[0], end=span[1])
+
+
+def _meaning(match: _Match, today: Date, text: str) -> tuple[Date, Date] | None:
+    kind = match.kind
+    weekday, month, unit = match.group("weekday"), match.group("month"), _unit(match)
+    number = _place(match.language.weekdays, weekday) if weekday else None
+    day: Date | None = None
+    past = re.search(rf"\b(?:{match.language.past})\b", _sentence(match, text), re.IGNORECASE) is not None
+    if kind.startswith("day "):
+        word = text[match.first : match.after]
+        title = match.language is LANGUAGES[0] and word.istitle() and re.search(r"[\w,] *$", text[: match.first])
+        day = None if title else today + int(kind[4:]) * _DAY
+    elif kind == "iso":
+        day = Date.fromisoformat(match.words["iso"])
+    elif kind in ("ahead", "ago"):
+        day = _later(today, match, 1 if kind == "ahead" else -1)
+    elif kind == "weekday":
+        capital = match.language is LANGUAGES[0] and re.match(r"\s[A-Z][a-z]", text[match.after :])
+        day = None if past or capital or number is None else _on(today + _DAY, number)
+    elif kind in ("date", "nth"):
+        return _written(match, today, past)
+    elif kind in ("holiday", "easter"):
+        day = _holiday(match, today, past)
+    elif kind == "month" and match.group("year") and month:
+        return _month(int(match.words["year"]), _place(match.language.months, month) + 1)
+    elif kind == "in month" and month:
+        first = _soon(_period(Date(today.year, _place(match.language.months, month) + 1, 1), "month")[1], today)
+        return None if past or first is None else _month(first.year, first.month)
+    elif kind == "this weekend":
+        return _period(today, "weekend")
+    elif kind == "after next" and unit:
+        return None if unit == "day" else _period(today, unit, 2)
+    elif kind in ("this", "next", "next either", "coming", "last"):
+        return _beside(match, today, text, number)
+    elif kind == "last of month":
+        day = _period(today, "month")[1]
+    return None if day is None else (day, day)
+
+
+def _beside(match: _Match, today: Date, text: str, number: int | None) -> tuple[Date, Date] | None:
+    """A weekday, month or period beside `this`, `next` or `last`."""
+    kind = match.kind
+    if number is not None:
+        coming, in_next_week = _on(today + _DAY, number), _on(_period(today, "week", 1)[0], number)
+        if kind == "next either" and coming != in_next_week:
+            return None
+        day = {
+            "this": _on(today, number),
+            "last": today + relativedelta(days=-1, weekday=weekday_rule(number)(-1)),
+            "next": in_next_week,
+        }.get(kind, coming)
+        return day, day
+    count = {"this": 0, "last": -1}.get(kind, 1)
+    if month := match.group("month"):
+        first = Date(today.year, _place(match.language.months, month) + 1, 1)
+        if kind == "this":
+            return _month(first.year, first.month)
+        if kind == "last" and first.month != today.month:
+            return _month(today.year - (first.month > today.month), first.month)
+        return _month(today.year + 1, first.month) if kind != "last" and first.month <= today.month else None
+    unit = _unit(match)
+    inside = re.match(r"\s(?:of|in|before|im|des|di|de|van)\b", text[match.after :])
+    return None if unit is None or inside else _period(today, unit, count)
+
+
+def _written(match: _Match, today: Date, past: bool) -> tuple[Date, Date] | None:
+    """A date by its day, and its month and year if they are there."""
+    year: int | None = int(match.words["year"]) if match.group("year") else None
+    if figures := match.group("german", "slash", "slashed"):
+        parts = [int(part) for part in re.findall(r"\d+", figures)]
+        first, second, year = parts[0], parts[1], parts[2] if len(parts) > 2 else None
+        if match.group("german") is None and first <= 12 and second <= 12 and first != second:
+            return None
+        day, month = (second, first) if second > 12 and match.group("german") is None else (first, second)
+    else:
+        day = int(match.words["d"])
+        written = match.group("month")
+        month = _place(match.language.months, written) + 1 if written else 0
+    if month:
+        start = _day(year or today.year, month, day) if month <= 12 else None
+        if start and year is None:
+            start = None if past else _soon(start, today)
+    else:
+        this = _day(today.year, today.month, day)
+        month_after = _period(today, "month", 1)[0]
+        start = None if past else this if this and this >= today else _day(month_after.year, month_after.month, day)
+    weekday = match.group("weekday")
+    if start is None or (weekday and start.weekday() != _place(match.language.weekdays, weekday)):
+        return None
+    if last := match.group("d2"):
+        end = _day(start.year, start.month, int(last))
+        return (start, end) if end and end > start else None
+    return start, start
+
+
+def _holiday(match: _Match, today: Date, past: bool) -> Date | None:
+    name = (match.group("holiday", "easter") or "").lower().replace("’", "'")
+    shift = {"good friday": -2, "easter sunday": 0, "easter monday": 1}.get(name)
+    fixed = {"christmas eve": (12, 24), "christmas day": (12, 25), "new year's eve": (12, 31)}.get(name, (1, 1))
+    for year in (today.year, today.year + 1):
+        day = Date(year, *fixed) if shift is None else easter(year) + shift * _DAY
+        if day >= today:
+            return None if past else day
+    return None
+
+
+# What matches mean together
+
+
+def _combined(matches: list[_Match], text: str, today: Date, anchor: Date | None) -> list[_Match]:
+    """Joins `end of` + `next month`, `Tuesday` + `next week`, `from Monday` + `to Thursday`; counts on from `anchor`."""
+    joined: list[_Match] = []
+    for match in matches:
+        if match.kind in ("later", "before") and (since := joined[-1].end if joined else anchor):
+            day = _later(since, match, 1 if match.kind == "later" else -1)
+            match = replace(match, start=day, end=day)
+        pair = _pair(joined[-1], match, text, today) if joined else None
+        if pair is not None:
+            joined[-1:] = pair
+        else:
+            joined.append(match)
+    return joined
+
+
+def _pair(left: _Match, right: _Match, text: str, today: Date) -> list[_Match] | None:
+    """What two neighbours mean together; None if they are apart, an empty list if together they mean nothing sure."""
+    gap = text[left.after : right.first]
+    unit, weekday = _unit(right), left.group("weekday")
+
+    def both(start: Date, end: Date | None = None, kind: str = "day", first: int = left.first) -> list[_Match]:
+        return [replace(left, kind=kind, first=first, after=right.after, start=start, end=end or start)]
+
+    period = _named_period(right, today)
+    if left.kind in ("first of", "last of") and not gap.strip() and period and unit not in ("week", "weekend", "day"):
+        return both(period[left.kind == "last of"])
+    if left.kind in ("nth weekday", "last") and weekday and period and re.fullmatch(r"\s+(?:of|in|im|des)\s+|\s+", gap):
+        if unit in ("week", "weekend", "day"):
+            return []
+        number, nth = _place(left.language.weekdays, weekday), left.group("nth")
+        if nth is None:
+            return both(period[1] + relativedelta(weekday=weekday_rule(number)(-1)))
+        return both(period[0] + relativedelta(weekday=weekday_rule(number)(_place(left.language.ordinals, nth) + 1)))
+    if left.kind in ("shift", "shift back") and not gap.strip() and right.start and right.start == right.end:
+        day = _later(right.start, left, 1 if left.kind == "shift" else -1)
+        return both(day) if day else []
+    if re.fullmatch(EITHER_SIDE, gap, re.IGNORECASE):
+        for one, week in ((left, right), (right, left)):
+            if one.kind == "weekday" and _unit(week) == "week" and week.start:
+                if week.kind == "ahead":
+                    return []
+                return both(_on(week.start, _place(one.language.weekdays, one.words["weekday"])))
+    return _span(left, right, text)
+
+
+def _named_period(match: _Match, today: Date) -> tuple[Date, Date] | None:
+    """The month, week or year that stands behind `end of` or `first Monday of`."""
+    unit, month = _unit(match), match.group("month")
+    if match.kind == "period" and unit and unit != "day":
+        return _period(today, unit)
+    if match.kind == "month" and month and match.start is None:
+        last = _soon(_month(today.year, _place(match.language.months, month) + 1)[1], today)
+        return _month(last.year, last.month) if last else None
+    named = match.kind in ("this", "next", "next either", "coming", "last", "month", "in month")
+    return (match.start, match.end) if named and match.start and match.end and (unit or month) else None
+
+
+def _span(left: _Match, right: _Match, text: str) -> list[_Match] | None:
+    """`from Monday to Thursday`: from one day to another, the second weekday counted from the first day."""
+    gap = text[left.after : right.first]
+    lead = re.search(rf"\b(?:{FROM})$", text[: left.first], re.IGNORECASE)
+    joined = re.fullmatch(rf"\s*[-–]\s*|\s+(?:{TO})\s+(?:the\s+|le\s+|el\s+)?", gap, re.IGNORECASE)
+    between = lead is not None and lead[0].lower().startswith("between")
+    if not joined or ("and" in gap.lower().split()) != between:
+        return None
+    if left.start is None or left.start != left.end or right.start is None or right.start != right.end:
+        return None
+    end = right.start
+    if right.kind == "weekday":
+        counted = _on(left.start + _DAY, _place(right.language.weekdays, right.words["weekday"]))
+        if re.search(rf"\b(?:{right.language.moves})\b", _sentence(left, text), re.IGNORECASE):
+            return [left, right] if counted == end else [left]
+        end = counted
+    if end <= left.start:
+        return None
+    first = lead.start() if lead else left.first
+    return [replace(left, kind="span", first=first, after=right.after, end=end)]
