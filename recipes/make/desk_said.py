@@ -10,6 +10,8 @@ from typing import Any
 
 from desk_world import HERE, TABLE
 
+from loraloop.agent.loop.dates import resolve_dates
+
 MONTHS, SOON, ON, WEEKDAYS, MODES = (TABLE[key] for key in ("months", "soon", "upon", "weekdays", "modes"))
 WORDS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
@@ -38,6 +40,17 @@ def ordinal(number: int) -> str:
 def day_said(
     day: datetime.date, today: datetime.date, rng: random.Random, lang: str = "en", alone: bool = False
 ) -> str:
+    """A day as people say it, in words that the runtime reads as that day or not at all.
+
+    Args: as `_day_said`.
+    """
+    while True:
+        said = _day_said(day, today, rng, lang, alone)
+        if all(day == found.start for found in resolve_dates(said, today)):
+            return said
+
+
+def _day_said(day: datetime.date, today: datetime.date, rng: random.Random, lang: str, alone: bool) -> str:
     """A day as people say it.
 
     Args:

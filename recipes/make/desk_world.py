@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import random
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,15 @@ def plural(noun: str) -> str:
     return noun + ("es" if noun.endswith(("s", "x", "ch", "sh")) else "s")
 
 
+def masked_name(heads: Sequence[str], taken: Container[str], rng: random.Random) -> str:
+    """A name that says nothing of what it names, such as `func_17` or `tool_kx`."""
+    while True:
+        letters = "".join(rng.choices("abcdefghijkmnopqrstuvwxyz", k=rng.choice((1, 2))))
+        name = f"{rng.choice(heads)}_{rng.choice((letters, str(rng.randint(1, 60))))}"
+        if name not in taken:
+            return name
+
+
 @dataclass(frozen=True)
 class Offer:
     """A tool as it is offered: its role, its schema, and what each of its arguments stands for."""
@@ -131,7 +140,10 @@ class World:
         self.desk, self.rng = desk, rng
         self.today = datetime.date(2024, 1, 1) + datetime.timedelta(rng.randrange(1400))
         self.camel, self.python = rng.random() < 0.15, rng.random() < 0.6
-        self.examples, self.described = rng.random() < 0.6, rng.random() < 0.85
+        self.masked = rng.choice(
+            (0.0, 0.0, 0.0, 0.5, 1.0)
+        )  # names that say nothing: only descriptions are left to read
+        self.examples, self.described = rng.random() < 0.6, rng.random() < 0.85 or self.masked > 0
         self.devices = rng.sample(TABLE["devices"], 4)
         noun, item, person = (
             text.replace(" ", "_").replace("-", "_") for text in (desk.main[0], desk.item[0], desk.person)
@@ -152,12 +164,32 @@ class World:
         }  # fmt: skip
         self._state()
         wanted = list(dict.fromkeys(("get", *needed)))
-        wanted += rng.sample([role for role in ROLES if role not in wanted], max(0, rng.randint(4, 7) - len(wanted)))
+        wanted += rng.sample([role for role in ROLES if role not in wanted], max(0, rng.randint(2, 7) - len(wanted)))
         rng.shuffle(wanted)
         self.offers = {role: self._offer(role) for role in wanted}
         self._by_name = {offer.name: offer for offer in self.offers.values()}
+        self._shown = [offer.schema for offer in self.offers.values()]
         if len(self._by_name) < len(self.offers):
             raise LookupError("two tools share a name")
+
+    def beside(self, schemas: Sequence[dict[str, Any]]) -> None:
+        """Shows tools of others among these, in any order.
+
+        Raises:
+            LookupError: two tools share a name.
+        """
+        self._shown = [*(offer.schema for offer in self.offers.values()), *schemas]
+        if len({schema["name"] for schema in self._shown}) < len(self._shown):
+            raise LookupError("two tools share a name")
+        self.rng.shuffle(self._shown)
+
+    def tools(self) -> list[dict[str, Any]]:
+        """The tools as they are shown."""
+        return self._shown
+
+    def spare(self, role: str) -> Offer:
+        """A tool that is not offered, to draw what somebody would say for it."""
+        return self._offer(role)
 
     def _state(self) -> None:
         rng, desk = self.rng, self.desk
@@ -222,12 +254,14 @@ class World:
                 optional = True
             argument = self._argument(meaning, optional)
             named = self._named(TABLE["arguments"][meaning]["name"])
+            if rng.random() < self.masked:
+                named = masked_name(("arg", "param", "p", "field"), properties, rng)
             properties[named], meanings[named] = argument, "date" if meaning == "day" else meaning
             required += [] if optional else [named]
         parameters = {"type": "object", "properties": properties, "required": required}
         description = said[0].upper() + said[1:].replace("_", " ")
-        schema = {"name": self.cased(name), "description": description, "parameters": parameters}
-        return Offer(role, schema, meanings)
+        name = self.cased(name) if rng.random() >= self.masked else masked_name(("func", "tool", "op", "fn"), (), rng)
+        return Offer(role, {"name": name, "description": description, "parameters": parameters}, meanings)
 
     def _named(self, given: str | list[str]) -> str:
         name = self.names[given] if isinstance(given, str) else self.rng.choice(given).format(**self.words)
@@ -255,7 +289,7 @@ class World:
             made = {"anyOf": [made, {"type": "null"}], "default": None}
         elif optional and default is not None and (self.python or rng.random() < 0.5):
             made["default"] = default
-        if self.described and rng.random() < 0.9:
+        if self.described and (self.masked or rng.random() < 0.9):
             made["description"] = self._described(table)
         return made
 

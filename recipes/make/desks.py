@@ -12,14 +12,17 @@ from __future__ import annotations
 import argparse
 import copy
 import datetime
+import json
 import random
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from desk_said import MODES, SAID, URGENCY, day_said, dumps, mistyped, span_said, time_said
-from desk_world import FIRST, ROLES, TABLE, Desk, DeskError, Offer, World, plural, read_desks
+from desk_world import FIRST, ROLES, TABLE, Desk, DeskError, Offer, World, numbered, plural, read_desks
+
+from loraloop.agent.loop.dates import date_note, resolve_dates
 
 MEANS, NEEDS, FIRSTS, IDLE, QUESTIONS = (TABLE[key] for key in ("means", "needs", "firsts", "idle", "questions"))
 FOUND = {
@@ -28,6 +31,29 @@ FOUND = {
     "findtake": ("take", "cheapesttake", "takename"),
 }
 """Requests about the cheapest of a kind, or an item by name: the call in the end, and the texts of both."""
+TWO_STEP = {
+    "findmake": ("create", "item"), "findcount": ("stock", "item"), "findtake": ("take", "item"),
+    "freemake": ("create", "time"), "rangestay": ("stay", "item"), "tellowner": ("message", "to"),
+    "personmain": ("get", "id"), "personcancel": ("cancel", "id"), "pick": ("cancel", "id"),
+    "dutyassign": ("assign", "worker"), "createmail": ("message", "to"),
+}  # fmt: skip
+"""Situations in which a result is needed first: the tool that is called in the end, and what it takes of the result."""
+LOOKS = {
+    "lookmake": "search", "looktake": "search", "lookfree": "free", "lookrange": "range", "lookcancel": "person",
+    "lookmail": "get",
+}  # fmt: skip
+"""Situations in which something is only to be looked up, beside a tool that would do more: what is looked up with."""
+ALIKE = [
+    {"create", "stay", "take", "lines"},
+    {"free", "range", "stock"},
+    {"message", "notify", "tell"},
+    {"complain", "case", "note", "update"},
+    {"cancel", "move", "update", "assign", "note", "level", "address"},
+    {"device", "switch"},
+]
+"""Roles of which one might serve where another one is missing."""
+OTHERS = ("get", "search", "stock", "create", "move", "cancel", "list", "assign", "note", "range", "history", "level")
+"""Roles whose tools speak of their desk's own things, so that those of another desk serve nothing here."""
 FREE_TEXT = frozenset(("message", "tellowner", "notify", "note", "lessthan", "several", "case", "tell"))
 
 
@@ -72,7 +98,7 @@ class Talk:
         return " ".join(text.format(**words, **values).replace(" ,", ",").replace(" .", ".").replace(" ?", "?").split())
 
     def user(self, text: str, doc: int | None = None) -> None:
-        """What the user says, with passages beside it where the desk has documents."""
+        """What the user says, with passages beside it where the desk has documents, after a note of the days in it."""
         rng, english = self.rng, self.lang == "en"
         text = text[:1].upper() + text[1:] if rng.random() < 0.4 else text
         if english and rng.random() < 0.08 and self.kind not in FREE_TEXT:
@@ -81,6 +107,8 @@ class Talk:
             text = text.rstrip(".") + rng.choice((" pls", " thx", " please", "!!", " asap", " :)"))
         if english and rng.random() < 0.06:
             text = rng.choice(("Hi, ", "Hello! ", "hey ", "So, ", "Sorry to bother you again. ", "ok so ")) + text
+        if note := date_note(resolve_dates(text, self.world.today)):
+            self.messages.append({"role": "system", "content": note})
         if self.with_docs and (doc is not None or rng.random() < 0.85):
             shown = rng.sample(range(len(self.docs)), rng.choice((1, 1, 2, 3)))
             if doc is not None:
@@ -93,6 +121,55 @@ class Talk:
         """What a step writes here."""
         at, kind = len(self.messages), kind or self.kind
         self.steps.append({"at": at, "completion": completion, "kind": kind, "label": label})
+        if (flaw := self.flaw(completion)) is not None:
+            again = f"That is not valid: {flaw}\nWrite it again."
+            self.steps.append({**self.steps[-1], "extra_prompt": again, "kind": "again"})
+
+    def flaw(self, completion: str) -> str | None:
+        """What the runtime would say of a value that nobody gave, had it stood where this step is written."""
+        rng, written = self.rng, json.loads(completion)
+        if isinstance(written, dict):
+            name = written["ask"][0]
+            offers = [offer for offer in self.world.offers.values() if name in offer.meanings]
+            given: tuple[Offer, str] | None = (rng.choice(offers), name) if offers else None
+            often = 0.35
+        elif self.kind in TWO_STEP and written and not self.before_last_user_called():
+            role, meaning = TWO_STEP[self.kind]
+            offer = self.world.offers[role]
+            given, often = next(((offer, name) for name in offer.named([meaning])), None), 0.3
+        else:
+            offer = next((o for o in self.world.offers.values() if written and o.name == written[0]["name"]), None)
+            unsaid = [n for n in offer.meanings if n not in written[0]["arguments"]] if offer else []
+            given, often = (offer, rng.choice(unsaid)) if offer and unsaid else None, 0.06
+        if given is None or rng.random() > often:
+            return None
+        value = self.invented(*given)
+        return None if value is None else f"Nobody gave {given[1]} {dumps(value)}: look it up, or ask for it."
+
+    def before_last_user_called(self) -> bool:
+        """Whether something was called since the user's last message."""
+        return self.messages[-1]["role"] == "tool"
+
+    def invented(self, offer: Offer, name: str) -> Any:
+        """A value that nobody gave for an argument, as a model might invent it; None where that is no identifier."""
+        rng, world, meaning = self.rng, self.world, offer.meanings[name]
+        makers: dict[str, Callable[[], Any]] = {
+            "id": lambda: world.other_id,
+            "item": lambda: numbered(world.desk.item[1], rng),
+            "client": lambda: numbered(next(iter(world.numbers.values()))[:2] + "###", rng),
+            "date": lambda: (world.today + datetime.timedelta(rng.randint(1, 20))).isoformat(),
+            "start": lambda: (world.today + datetime.timedelta(rng.randint(1, 20))).isoformat(),
+            "end": lambda: (world.today + datetime.timedelta(rng.randint(8, 30))).isoformat(),
+            "time": lambda: rng.choice(("09:00", "10:00", "14:00", "12:30")),
+            "after": lambda: rng.choice(("08:00", "12:00")),
+            "person": lambda: rng.choice(("Jo Miller", "John Doe", "Customer", "Anna Schmidt")),
+            "worker": lambda: rng.choice(("Jo Miller", "Sam Carter")),
+            "to": lambda: rng.choice(("someone@example.com", "customer@example.com", "info@example.org")),
+            "count": lambda: rng.randint(2, 5),
+            "most": lambda: rng.choice((50, 100, 1000)),
+            "postcode": lambda: "12345",
+        }  # fmt: skip
+        return makers[meaning]() if meaning in makers else None
 
     def say(self, text: str) -> None:
         """What the base answers."""
@@ -334,6 +411,8 @@ class Talk:
             self.one(kind.removesuffix("it"), kind, self.last)
         elif method := getattr(self, f"do_{kind}", None):
             method()
+        elif kind in LOOKS:
+            self.do_look(kind)
         elif kind in FOUND:
             role, *texts = FOUND[kind]
             self.finish(self.world.offers[role], self._found(self.world.offers[role], texts))
@@ -408,6 +487,46 @@ class Talk:
             self.call(offer.call(**given, item=asked["query"]), learnt=False)
         self.call(search.call(**asked))
         return {**given, "item": code}
+
+    def do_look(self, kind: str) -> None:
+        """Something is only to be looked up: what the tool beside it would do was not asked for."""
+        offer = self.world.offers[LOOKS[kind]]
+        person, item = self.rng.choice(self.world.clients), self.rng.choice(list(self.world.items))
+        text = self.pick(kind).replace("{who}", person).replace("{item_code}", item)
+        if kind == "lookcancel":
+            self.user(self.fill(text))
+            given: dict[str, Any] = {"person": person}
+        elif kind in ("lookmake", "looktake"):
+            name, _ = self.group()
+            given = self.said(text.replace("{group}", name), offer) | {"group": name}
+            if "sort" in offer.meanings.values() and "cheapest" in text:
+                given["sort"] = self.world.words["price"] + "_asc"
+        else:
+            given = self.said(text, offer)
+        (result,) = self.call(offer.call(**given))
+        self.done(self.answer(offer.role, result))
+
+    def do_unable(self) -> None:
+        """A request for which there is no tool, and none that might serve."""
+        near = {role: set[str]().union(*(group for group in ALIKE if role in group)) for role in ROLES if role in SAID}
+        missing = [role for role, group in near.items() if group and not group & self.world.offers.keys()]
+        role = self.rng.choice(missing)
+        words, _, _ = self.filled(self.pick(role), self.world.spare(role))
+        self.user(words)
+        self.done(self.rng.choice(("I cannot do that here.", "That is not possible with what I have.")))
+
+    def do_createmail(self) -> None:
+        """Makes something, looks up where its person is written to, and writes there."""
+        create, look, mail = (self.world.offers[role] for role in ("create", "person", "message"))
+        person = self.rng.choice(self.world.clients)
+        text = self.pick("createmail").replace("{person}", person)
+        words, given, _ = self.filled(text, create)
+        given["person"] = person
+        self.user(words)
+        made, found = self.call(create.call(**given), look.call(person=person))
+        number = next(iter(made.values()))
+        body = f"Your {self.world.words['m']} {number} is on {made['date']}."
+        self.finish(mail, {"to": found["email"], "subject": f"Your {self.world.words['m']} {number}", "text": body})
 
     def do_freemake(self) -> None:
         free, offer = self.world.offers["free"], self.world.offers["create"]
@@ -577,7 +696,7 @@ class Talk:
 
     def rows(self, run: str) -> list[dict[str, Any]]:
         """The steps as records."""
-        shared = {"run": run, "tools": [offer.schema for offer in self.world.offers.values()]}
+        shared = {"run": run, "tools": self.world.tools()}
         told = [{"role": "system", "content": self.instructions}, *self.messages]
         return [
             {**shared, "messages": told[: at + 1], **rest}
@@ -599,7 +718,21 @@ def instructions_of(world: World, rng: random.Random) -> str:
     return rng.choice(SAID["instructions"]).format(desk=where, today=rng.choice(forms), extra=extra)
 
 
-def group(desk: Desk, rng: random.Random, together: int) -> list[Talk]:
+def _strangers(desk: Desk, desks: Sequence[Desk], rng: random.Random) -> list[dict[str, Any]]:
+    """Tools of other desks, which serve nothing here; none for half of the groups, at most twenty-two."""
+    most = rng.choices((0, rng.randint(1, 5), rng.randint(4, 10), rng.randint(10, 22)), (50, 28, 16, 6))[0]
+    ours, found = {desk.main[0], desk.item[0]}, list[dict[str, Any]]()
+    for other in rng.sample(list(desks), len(desks)):
+        if len(found) >= most:
+            break
+        if {other.main[0], other.item[0]} & ours:
+            continue
+        world = World(other, rng, rng.sample(OTHERS, rng.randint(3, 7)))
+        found += [offer.schema for offer in world.offers.values() if offer.role in OTHERS]
+    return found[:most]
+
+
+def group(desk: Desk, desks: Sequence[Desk], rng: random.Random, together: int) -> list[Talk]:
     """Conversations with one desk on one day, each on a state of its own; tools are chosen for what is spoken of."""
     firsts = rng.choices(list(FIRSTS), list(FIRSTS.values()), k=together)
     while True:
@@ -607,6 +740,7 @@ def group(desk: Desk, rng: random.Random, together: int) -> list[Talk]:
         needed = [role for kind in kinds for role in NEEDS.get(kind, [kind] if kind in ROLES else [])]
         try:
             world = World(desk, rng, needed[:6])
+            world.beside(_strangers(desk, desks, rng))
             break
         except (LookupError, ValueError):  # two tools of one name, too few numbers
             continue
@@ -615,8 +749,8 @@ def group(desk: Desk, rng: random.Random, together: int) -> list[Talk]:
 
 
 def conversation(talk: Talk, first: str) -> Talk:
-    """Has a conversation of one to three situations, where the tools allow it beginning with the given one."""
-    rng, turns = talk.rng, talk.rng.choices((1, 2, 3), (62, 26, 12))[0]
+    """Has a conversation of one to four situations, where the tools allow it beginning with the given one."""
+    rng, turns = talk.rng, talk.rng.choices((1, 2, 3, 4), (40, 30, 20, 10))[0]
     for tried in range(80):
         if not turns:
             break
@@ -650,7 +784,7 @@ def main() -> None:
     desks = [desk for at, desk in enumerate(read_desks()) if (at % 7 == 3) == given.valid]
     with given.out.open("w") as out:
         for n in range(0, given.conversations, given.together):
-            for m, talk in enumerate(group(rng.choice(desks), rng, given.together)):
+            for m, talk in enumerate(group(rng.choice(desks), desks, rng, given.together)):
                 run = f"{'v' if given.valid else 't'}{given.seed}-{n + m}"
                 rows = talk.rows(run)
                 if rng.random() < given.bare:  # what a call would have answered, the base has to

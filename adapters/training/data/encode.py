@@ -154,17 +154,27 @@ def _chains(records: Sequence[Record]) -> list[list[Record]]:
     return chains
 
 
-def _encoded(base: Base, chain: Sequence[Record], longest: int) -> list[Encoded]:
-    """One example of a chain's records, or several where it is too long or its template forbids it."""
-    alone = [encode(base, record.messages, record.completion, record.extra_prompt) for record in chain]
-    if len(alone) == 1:
-        return alone
-    trunk = alone[-1].trunk
-    tokens = len(trunk) + sum(example.length - len(example.trunk) for example in alone)
-    if tokens > longest or any(trunk[: len(example.trunk)] != example.trunk for example in alone):
-        return alone
-    branches = [replace(branch, at=len(example.trunk)) for example in alone for branch in example.branches]
-    return [Encoded(trunk, tuple(branches), alone[-1].shared)]
+def _encoded(base: Base, chain: Sequence[Record], longest: int) -> Iterator[Encoded]:
+    """Examples of a chain's records: one, or as many as its length or its template demands."""
+    together: list[Encoded] = []
+    for record in chain:
+        example = encode(base, record.messages, record.completion, record.extra_prompt)
+        branches = sum(each.length - len(each.trunk) for each in (*together, example))
+        fits = all(example.trunk[: len(each.trunk)] == each.trunk for each in together)
+        if together and not (fits and len(example.trunk) + branches <= longest):
+            yield _joined(together)
+            together = []
+        together.append(example)
+    yield _joined(together)
+
+
+def _joined(examples: Sequence[Encoded]) -> Encoded:
+    """Examples whose trunks go on from one another as one, with a branch for each."""
+    last = examples[-1]
+    if len(examples) == 1:
+        return last
+    branches = [replace(branch, at=len(example.trunk)) for example in examples for branch in example.branches]
+    return Encoded(last.trunk, tuple(branches), last.shared)
 
 
 _TOGETHER = 4  # examples of one system message that stay together
