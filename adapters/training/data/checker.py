@@ -251,9 +251,18 @@ def _tools(frozen: str) -> tuple[Any, ...]:
     """Tools of a record; the same list is shown by many."""
     import json
 
-    from loraloop.tool_schemas import Tool
     from loraloop.tool_schemas.tools.tool import check_names
 
-    tools = tuple(Tool.from_schema(tool, on_unsupported="check") for tool in json.loads(frozen))
+    tools = tuple(_tool(json.dumps(tool, sort_keys=True)) for tool in json.loads(frozen))
     check_names(tools)
     return tools
+
+
+@lru_cache(maxsize=16384)
+def _tool(frozen: str) -> Any:
+    """One tool, checked once for all lists that show it."""
+    import json
+
+    from loraloop.tool_schemas import Tool
+
+    return Tool.from_schema(json.loads(frozen), on_unsupported="check")
