@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from loraloop.adapters.base import Base, Message
+from loraloop.adapters.base.chat import Chat
 from loraloop.adapters.training.data.record import Record
 from loraloop.tool_schemas.errors import InputError
 
@@ -116,8 +118,15 @@ def branch_of(
 
 def _trunk(base: Base, messages: Sequence[Message]) -> tuple[tuple[int, ...], int]:
     """The context's tokens, and how many of them are its system message."""
-    shared = len(base.chat.render(messages[:1])) if messages[0].role == "system" and len(messages) > 1 else 0
-    return tuple(base.chat.render(messages)), shared
+    parts = [_message_ids(base.chat, each.role, each.content) for each in base.chat.complete(messages)]
+    shared = len(parts[0]) if messages[0].role == "system" and len(messages) > 1 else 0
+    return tuple(token for part in parts for token in part), shared
+
+
+@lru_cache(maxsize=2048)
+def _message_ids(chat: Chat, role: str, content: str) -> tuple[int, ...]:
+    """A message's ids: the steps of a conversation share most of their messages."""
+    return tuple(chat.message(role, content))
 
 
 def encode_grouped(base: Base, records: Sequence[Record], longest: int) -> list[Encoded]:
