@@ -43,10 +43,10 @@ _END = r"(?=\s*(?:[.,;:!?)]|$)|\s(?:at|and|or|for|from|until|till|to|with|by|ple
 ENGLISH = Language(
     weekdays=(
         "monday;mon",
-        "tuesday|tues;tue",
+        "tuesday|tues|tue",
         "wednesday;weds|wed",
-        "thursday|thurs;thur|thu",
-        "friday;fri",
+        "thursday|thurs|thur|thu",
+        "friday|fri",
         "saturday;sat",
         "sunday;sun",
     ),
@@ -74,7 +74,7 @@ ENGLISH = Language(
     },
     days={
         "(?:the )?day before yesterday": -2,
-        "yesterday": -1,
+        "yesterday|last night": -1,
         "today|tonight|this (?:morning|afternoon|evening)": 0,
         "tomorrow": 1,
         "(?:the )?day after tomorrow": 2,
@@ -96,7 +96,7 @@ ENGLISH = Language(
         ("next", "(?<!the\s)next {x}"),
         ("coming", "(?:this )?(?:coming|upcoming) {x}"),
         ("last", "(?<!the\s)last {x}"),
-        ("after next", "(?:the )?{unit} after next"),
+        ("after next", "(?:the )?{period} after next"),
         ("this weekend", "(?:at|on|over|for|by) the weekend"),
         ("period", "the {unit}"),
         ("first of", "(?:the )?(?:beginning|start) of"),
@@ -122,7 +122,9 @@ ENGLISH = Language(
             rf"(?:(?<=by\s)|(?<=until\s)|(?<=till\s)|(?<=from\s)|(?<=before\s)|(?<=after\s)|(?<=since\s))the {{d}}(?:st|nd|rd|th){_END}",
         ),
         ("nth", r"the {d}(?:st|nd|rd|th)(?=\sat\s(?:\d|noon)|\s(?:to|until|till)\sthe\s\d)"),
-        ("nth", "{weekday},? the {d}(?:st|nd|rd|th)"),
+        ("nth", "{weekday},? (?:the )?{d}(?:st|nd|rd|th)"),
+        ("nth of", "(?:the )?{d}(?:st|nd|rd|th) of"),
+        ("weekday", rf"(?:(?<=\bon\s)|(?<=\bby\s)){{weekday}}(?:(?=\s\d)|{_END})"),
         ("nth", rf"(?<=to\s)the {{d}}(?:st|nd|rd|th){_END}"),
         (
             "date",
@@ -139,7 +141,7 @@ ENGLISH = Language(
         ("none", "{n} {unit} on {weekday}"),
         ("none", "usa today"),
     ),
-    past="did|didn['’]t|was(?! (?:wondering|hoping|thinking))|wasn['’]t|were|had|been|ordered|bought|paid|sent",
+    past=r"did|didn['’]t|was(?!\s(?:wondering|hoping|thinking))|wasn['’]t|were|had|been|since|came|went|arrived|happened|sold|(?<!be\s)(?:ordered|bought|paid|sent)",
     moves="move|moved|change|changed|reschedule|switch|shift|postpone|push",
     ordinals=("first|1st", "second|2nd", "third|3rd", "fourth|4th"),
 )
@@ -196,7 +198,7 @@ GERMAN = Language(
         ("next either", "nächste[nmrs]? {x}"),
         ("coming", "kommende[nmrs]? {x}"),
         ("last", "(?:letzte|vergangene|vorige)[nmrs]? {x}"),
-        ("after next", "übernächste[nmrs]? {unit}"),
+        ("after next", "übernächste[nmrs]? {period}"),
         ("this weekend", "(?:am|übers) wochenende"),
         ("period", "(?:des|der) {unit}"),
         ("last of", "ende|am ende"),
@@ -212,7 +214,7 @@ GERMAN = Language(
         ("none", "(?:jede[nrms]?|eine[nm]?|alle|letzte[nrm]? im) {weekday}"),
         ("none", "(?:guten|heute|gestern|am|jeden|schönen|diesen) morgen"),
     ),
-    past="war|waren|hatte|hatten|wurde|wurden|habe|haben",
+    past="seit|war|waren|hatte|hatten|wurde|wurden|habe|haben",
     moves="verschiebe|verschieben|verleg\\w*|änder\\w*",
     ordinals=("erste", "zweite", "dritte", "vierte"),
 )
@@ -255,7 +257,7 @@ FRENCH = Language(
         ("this", "(?:ce|cet|cette) {x}"),
         ("coming", "(?:le |la |l['’])?{x} prochaine?"),
         ("coming", "{weekday} qui vient"),
-        ("last", "(?:le |la |l['’])?{x} (?:dernière?|passée?)"),
+        ("last", "(?:le |la |l['’])?{x} (?:derni(?:er|ère)|passée?)"),
         ("last of month", "(?:la )?fin du mois"),
         ("month", "{month_alone} {year}"),
         ("in month", "en {month_any}"),
@@ -264,7 +266,7 @@ FRENCH = Language(
         ("none", "(?:chaque|tous les|un|le) {weekday}"),
         ("none", "(?:à|après) demain"),
     ),
-    past="était|étaient|ai|avons|avait|a été",
+    past="depuis|était|étaient|ai|avons|avait|a été",
     moves="déplace[rz]?|décale[rz]?|change[rz]?|reporte[rz]?",
 )
 
@@ -432,7 +434,7 @@ DUTCH = Language(
         ("none", "(?:elke|iedere|een) {weekday}"),
         ("none", "(?:goede|de|elke) morgen"),
     ),
-    past="was|waren|had|hadden|heb",
+    past="sinds|was|waren|had|hadden|heb",
     moves="verplaats\\w*|verzet\\w*",
 )
 
@@ -440,5 +442,6 @@ LANGUAGES = (ENGLISH, GERMAN, FRENCH, SPANISH, ITALIAN, DUTCH)
 
 FROM = r"(?:from|between|von|vom|du|de|del|desde el|desde|da|dal|van)\s+(?:the\s+)?"
 TO = r"(?:to|till|until|through|and|bis(?:\s+zum)?|au|à|al|a|hasta\s+el|hasta|fino\s+a|tot|t/m)"
+ALSO = r"\s*(?:,|/|&|\b(?:and|or|und|oder|et|ou|y|o|e|en|of|to|till|until|through|bis|à|a|al|hasta|tot)\b|[-–])\s*(?:the\s|on\s|le\s|el\s)?"
 EITHER_SIDE = r"\s*,?\s*(?:(?:of|on|the|am|der|de|la|du|del|della|van|op|el)\s+)*"
-"""The words that join: before a span, inside a span, and between a weekday and its week."""
+"""The words that join: before a span, inside a span, between weekdays that share a week, and beside that week."""

@@ -15,17 +15,18 @@ from __future__ import annotations
 import datetime
 import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dateutil.easter import easter
 from dateutil.relativedelta import relativedelta
 from dateutil.relativedelta import weekday as weekday_rule
 
-from .date_words import EITHER_SIDE, FROM, LANGUAGES, TO, Language
+from .date_words import ALSO, EITHER_SIDE, FROM, LANGUAGES, TO, Language
 
 Date = datetime.date
 _DAY = datetime.timedelta(days=1)
+_NUMERAL = r"\s+\d{1,2}\b(?!\s*(?:am|pm|:|h\b|heures|uhr|o['’]clock|uur))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +114,14 @@ def _patterns() -> tuple[tuple[Language, str, re.Pattern[str]], ...]:
         units = "|".join(_split(entry)[1] for entry in language.units.values())
         periods = "|".join(_split(entry)[0] for unit, entry in language.units.items() if unit != "day")
         parts = {
-            "n": rf"(?P<n>\d{{1,3}}|{'|'.join(language.numbers)})",
+            "n": rf"(?<!\bto\s)(?<!\bor\s)(?<!\bhalf\s)(?<!\bthan\s)(?<!\d-)(?P<n>\d{{1,3}}|{'|'.join(language.numbers)})",
             "nth": f"(?P<nth>{'|'.join(language.ordinals)})",
             "unit": f"(?P<unit>{units})",
             "weekday": f"(?P<weekday>{weekdays})",
             "month": f"(?P<month>{months})",
             "month_alone": f"(?P<month>{months_alone})",
             "month_any": f"(?P<month>{_any_case(months)})",
+            "period": f"(?P<unit>{periods})",
             "x": f"(?:(?P<unit>{periods})|(?P<weekday>{weekdays})|(?P<month>{months_alone}))",
             "d": r"(?<![\d.,:/])(?P<d>0?[1-9]|[12]\d|3[01])",
             "d2": r"(?P<d2>0?[1-9]|[12]\d|3[01])",
@@ -248,7 +250,8 @@ def _meaning(match: _Match, today: Date, text: str) -> tuple[Date, Date] | None:
         day = _later(today, match, 1 if kind == "ahead" else -1)
     elif kind == "weekday":
         capital = match.language is LANGUAGES[0] and re.match(r"\s[A-Z][a-z]", text[match.after :])
-        day = None if past or capital or number is None else _on(today + _DAY, number)
+        numeral = re.match(_NUMERAL, text[match.after :], re.IGNORECASE)  # `Friday 27` may be a day, `Friday 9 am` not
+        day = None if past or capital or numeral or number is None else _on(today + _DAY, number)
     elif kind in ("date", "nth"):
         return _written(match, today, past)
     elif kind in ("holiday", "easter"):
@@ -342,7 +345,7 @@ def _holiday(match: _Match, today: Date, past: bool) -> Date | None:
 def _combined(matches: list[_Match], text: str, today: Date, anchor: Date | None) -> list[_Match]:
     """Joins `end of` + `next month`, `Tuesday` + `next week`, `from Monday` + `to Thursday`; counts on from `anchor`."""
     joined: list[_Match] = []
-    for match in matches:
+    for match in _within_weeks(matches, text):
         if match.kind in ("later", "before") and (since := joined[-1].end if joined else anchor):
             day = _later(since, match, 1 if match.kind == "later" else -1)
             match = replace(match, start=day, end=day)
@@ -354,6 +357,34 @@ def _combined(matches: list[_Match], text: str, today: Date, anchor: Date | None
     return joined
 
 
+def _within_weeks(matches: list[_Match], text: str) -> list[_Match]:
+    """Joins weekdays and their week: `next week on Tuesday`, `Friday and Saturday next week`."""
+    found: list[_Match] = []
+    for match in matches:
+        left = found[-1] if found else None
+        if left is None or not re.fullmatch(EITHER_SIDE, text[left.after : match.first], re.IGNORECASE):
+            found.append(match)
+        elif left.kind == "weekday" and _unit(match) == "week" and (match.start or match.kind == "ahead"):
+            week = None if match.kind == "ahead" else match.start  # `Monday in two weeks` has two readings
+            beside = len(found) - 1
+            while beside and found[beside - 1].kind == "weekday":
+                if not re.fullmatch(ALSO, text[found[beside - 1].after : found[beside].first], re.IGNORECASE):
+                    break
+                beside -= 1
+            found[beside:] = [_in_week(each, week) for each in found[beside:]]
+            found[-1] = replace(found[-1], after=match.after)
+        elif match.kind == "weekday" and _unit(left) == "week" and left.start and left.kind not in ("ahead", "ago"):
+            found[-1] = replace(_in_week(match, left.start), first=left.first)
+        else:
+            found.append(match)
+    return found
+
+
+def _in_week(match: _Match, week: Date | None) -> _Match:
+    day = week and _on(week, _place(match.language.weekdays, match.words["weekday"]))
+    return replace(match, kind="day", start=day, end=day)
+
+
 def _pair(left: _Match, right: _Match, text: str, today: Date) -> list[_Match] | None:
     """What two neighbours mean together; None if they are apart, an empty list if together they mean nothing sure."""
     gap = text[left.after : right.first]
@@ -363,6 +394,9 @@ def _pair(left: _Match, right: _Match, text: str, today: Date) -> list[_Match] |
         return [replace(left, kind=kind, first=first, after=right.after, start=start, end=end or start)]
 
     period = _named_period(right, today)
+    if left.kind == "nth of" and not gap.strip() and period and unit in ("month", None):
+        day = _day(period[0].year, period[0].month, int(left.words["d"]))
+        return both(day) if day else []
     if left.kind in ("first of", "last of") and not gap.strip() and period and unit not in ("week", "weekend", "day"):
         return both(period[left.kind == "last of"])
     if left.kind in ("nth weekday", "last") and weekday and period and re.fullmatch(r"\s+(?:of|in|im|des)\s+|\s+", gap):
@@ -375,12 +409,11 @@ def _pair(left: _Match, right: _Match, text: str, today: Date) -> list[_Match] |
     if left.kind in ("shift", "shift back") and not gap.strip() and right.start and right.start == right.end:
         day = _later(right.start, left, 1 if left.kind == "shift" else -1)
         return both(day) if day else []
-    if re.fullmatch(EITHER_SIDE, gap, re.IGNORECASE):
-        for one, week in ((left, right), (right, left)):
-            if one.kind == "weekday" and _unit(week) == "week" and week.start:
-                if week.kind == "ahead":
-                    return []
-                return both(_on(week.start, _place(one.language.weekdays, one.words["weekday"])))
+    if right.kind == "weekday" and left.kind not in ("weekday", "span") and weekday and left.start:
+        if re.fullmatch(ALSO, gap, re.IGNORECASE):  # `next Friday or Saturday`
+            day = _on(left.start + _DAY, _place(right.language.weekdays, right.words["weekday"]))
+            right = replace(right, start=day, end=day)
+            return _span(left, right, text) or [left, right]
     return _span(left, right, text)
 
 
@@ -415,4 +448,5 @@ def _span(left: _Match, right: _Match, text: str) -> list[_Match] | None:
     if end <= left.start:
         return None
     first = lead.start() if lead else left.first
-    return [replace(left, kind="span", first=first, after=right.after, end=end)]
+    kind = "iso" if left.kind == right.kind == "iso" else "span"
+    return [replace(left, kind=kind, first=first, after=right.after, end=end)]
