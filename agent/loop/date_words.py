@@ -22,7 +22,7 @@ class Language:
         units: `day`, `week`, `month`, `year` and `weekend`.
         days: Words for one day, by its distance from today in days.
         phrases: Pairs of a kind and a template.
-        past: Words that put a sentence into the past: a bare weekday or date in it may be either, so it gets no meaning.
+        past: Words that put a sentence into the past: a bare weekday or date in it has two readings, so it gets none.
         ordinals: The number words of the first, second, third and fourth of its weekdays in a month.
         moves: Words that make `from Monday to Thursday` a change in place of a span.
     """
@@ -38,6 +38,8 @@ class Language:
     ordinals: tuple[str, ...] = ()
 
 
+_PREPOSITIONS = ("on", "by", "for", "from", "to", "until", "till", "before", "after")
+_ON = "(?:" + "|".join(rf"(?<={word}\s)" for word in _PREPOSITIONS) + ")"
 _END = r"(?=\s*(?:[.,;:!?)]|$)|\s(?:at|and|or|for|from|until|till|to|with|by|please|instead|too|then)\b)"
 
 ENGLISH = Language(
@@ -93,9 +95,9 @@ ENGLISH = Language(
         ("shift", "(?:{n} {unit}|the day) (?:from|after)"),
         ("shift back", "(?:{n} {unit}|the day) before"),
         ("this", "this {x}"),
-        ("next", "(?<!the\s)next {x}"),
+        ("next", r"(?<!the\s)next {x}"),
         ("coming", "(?:this )?(?:coming|upcoming) {x}"),
-        ("last", "(?<!the\s)last {x}"),
+        ("last", r"(?<!the\s)last {x}"),
         ("after next", "(?:the )?{period} after next"),
         ("this weekend", "(?:at|on|over|for|by) the weekend"),
         ("period", "the {unit}"),
@@ -104,44 +106,39 @@ ENGLISH = Language(
         ("nth weekday", "(?:the )?(?:{nth}|(?<=the\\s)last) {weekday}"),
         ("month", "{month_alone}(?:,? (?:of )?{year})?"),
         ("in month", r"in {month_any}(?!\s[A-Z][a-z]|\s\d)(?![-’']\w)"),
-        ("date", r"{month}\.? {d}(?:st|nd|rd|th)?{numeral_end}(?:,? {year})?"),
-        ("date", r"{month_any}\.? (?:the )?{d}(?:st|nd|rd|th)(?:,? {year})?"),
+        ("date", r"{month}\.? {d}{th}?{numeral_end}(?:,? {year})?"),
+        ("date", r"{month_any}\.? (?:the )?{d}{th}(?:,? {year})?"),
         (
             "date",
-            r"{month}\.? {d}(?:st|nd|rd|th)? ?(?:[-–]|to|until|till|through) ?(?:the )?{d2}(?:st|nd|rd|th)?{numeral_end}(?:,? {year})?",
+            r"{month}\.? {d}{th}? ?(?:[-–]|to|until|till|through) ?(?:the )?{d2}{th}?{numeral_end}(?:,? {year})?",
         ),
+        ("date", rf"{_ON}{{month_any}} {{d}}{{numeral_end}}{_END}"),
+        ("date", rf"{_ON}{{d}} {{month_any}}{_END}"),
         ("date", r"{d} {month}\.?(?:,? {year})?"),
-        ("date", r"{d}(?:st|nd|rd|th)(?: of)? {month_any}\.?(?:,? {year})?"),
+        ("date", r"{d}{th}(?: of)? {month_any}\.?(?:,? {year})?"),
         (
             "date",
-            r"{d}(?:st|nd|rd|th)? ?(?:[-–]|to|until|till|through|and) ?(?:the )?{d2}(?:st|nd|rd|th)?(?: of)? {month}\.?(?:,? {year})?",
+            r"{d}{th}? ?(?:[-–]|to|until|till|through|and) ?(?:the )?{d2}{th}?(?: of)? {month}\.?(?:,? {year})?",
         ),
-        ("nth", rf"(?<=on\s)the {{d}}(?:st|nd|rd|th){_END}"),
-        (
-            "nth",
-            rf"(?:(?<=by\s)|(?<=until\s)|(?<=till\s)|(?<=from\s)|(?<=before\s)|(?<=after\s)|(?<=since\s))the {{d}}(?:st|nd|rd|th){_END}",
-        ),
-        ("nth", r"the {d}(?:st|nd|rd|th)(?=\sat\s(?:\d|noon)|\s(?:to|until|till)\sthe\s\d)"),
-        ("nth", "{weekday},? (?:the )?{d}(?:st|nd|rd|th)"),
-        ("nth of", "(?:the )?{d}(?:st|nd|rd|th) of"),
+        ("nth", rf"{_ON}the {{d}}{{th}}{_END}"),
+        ("nth", r"the {d}{th}(?=\sat\s(?:\d|noon)|\s(?:to|until|till)\sthe\s\d)"),
+        ("nth", "{weekday},? (?:the )?{d}{th}"),
+        ("nth of", "(?:the )?{d}{th} of"),
         ("weekday", rf"(?:(?<=\bon\s)|(?<=\bby\s)){{weekday}}(?:(?=\s\d)|{_END})"),
-        ("nth", rf"(?<=to\s)the {{d}}(?:st|nd|rd|th){_END}"),
-        (
-            "date",
-            rf"(?:(?<=on\s)|(?<=by\s)|(?<=until\s)|(?<=from\s)|(?<=before\s)|(?<=after\s))(?P<slash>\d{{1,2}}/\d{{1,2}}){_END}",
-        ),
+        ("date", rf"{_ON}(?P<slash>\d{{1,2}}/\d{{1,2}}){_END}"),
         ("date", r"(?P<slashed>\d{1,2}(?P<sep>[/-])\d{1,2}(?P=sep)\d{4})"),
         ("holiday", "(?P<holiday>christmas eve|christmas day|new year['’]s eve|new year['’]s day)"),
         ("easter", "(?P<easter>good friday|easter sunday|easter monday)"),
         (
             "none",
-            "(?:an?|every|each|any|most|another|one|some|all|black|cyber|ash|palm|no|other) (?:other |second )?{weekday}",
+            "(?:an?|every|each|any|most|another|one|some|all|black|cyber|ash|palm|no|other|every other) {weekday}",
         ),
         ("none", "(?:{n} {unit} on )?{weekday} (?:week|mornings|afternoons|evenings|nights)"),
         ("none", "{n} {unit} on {weekday}"),
         ("none", "usa today"),
     ),
-    past=r"did|didn['’]t|was(?!\s(?:wondering|hoping|thinking))|wasn['’]t|were|had|been|since|came|went|arrived|happened|sold|(?<!be\s)(?:ordered|bought|paid|sent)",
+    past=r"did|didn['’]t|was(?!\s(?:wondering|hoping|thinking))|wasn['’]t|were|had|been|since|came|went|arrived|happened|sold"
+    r"|(?<!be\s)(?:ordered|bought|paid|sent)",
     moves="move|moved|change|changed|reschedule|switch|shift|postpone|push",
     ordinals=("first|1st", "second|2nd", "third|3rd", "fourth|4th"),
 )
@@ -214,7 +211,7 @@ GERMAN = Language(
         ("none", "(?:jede[nrms]?|eine[nm]?|alle|letzte[nrm]? im) {weekday}"),
         ("none", "(?:guten|heute|gestern|am|jeden|schönen|diesen) morgen"),
     ),
-    past="seit|war|waren|hatte|hatten|wurde|wurden|habe|haben",
+    past=r"seit|war|waren|hatte|hatten|wurde|wurden|hab(?:e|en|t)?\b[^.!?]*\bge\w+(?:t|en)",
     moves="verschiebe|verschieben|verleg\\w*|änder\\w*",
     ordinals=("erste", "zweite", "dritte", "vierte"),
 )
@@ -266,7 +263,7 @@ FRENCH = Language(
         ("none", "(?:chaque|tous les|un|le) {weekday}"),
         ("none", "(?:à|après) demain"),
     ),
-    past="depuis|était|étaient|ai|avons|avait|a été",
+    past=r"depuis|étai(?:t|ent)|avait|(?:ai|as|a|avons|avez|ont)\s\w+(?:é|u|is|it)e?s?",
     moves="déplace[rz]?|décale[rz]?|change[rz]?|reporte[rz]?",
 )
 
@@ -331,7 +328,7 @@ SPANISH = Language(
         ("none", "(?:cada|todos los|los|un) {weekday}"),
         ("none", "(?:la|cada|buena|por la|de la) mañana"),
     ),
-    past="fue|fueron|era|estaba|hizo|había",
+    past=r"(?:he|ha|hemos|han)\s\w+(?:ado|ido)|fue|fueron|era|estaba|hizo|había",
     moves="mueve|mover|cambia|cambiar|aplaza|aplazar",
 )
 
@@ -389,7 +386,7 @@ ITALIAN = Language(
         ("date", "{d} (?:al|-|–) {d2} {month}(?: {year})?"),
         ("none", "(?:ogni|tutti i|tutte le|il|la|un|una) {weekday}"),
     ),
-    past="era|erano|stat[oaie]|ho|abbiamo|aveva",
+    past=r"era|erano|stat[oaie]|aveva|(?:ho|hai|ha|abbiamo)\s\w+(?:ato|uto|ito)",
     moves="sposta|spostare|cambia|cambiare",
 )
 
@@ -417,7 +414,13 @@ DUTCH = Language(
         "year": "jaar;jaren",
         "weekend": "weekend",
     },
-    days={"eergisteren": -2, "gisteren": -1, "vandaag|vanavond|vanmiddag|vanmorgen": 0, "overmorgen": 2},
+    days={
+        "eergisteren": -2,
+        "gisteren": -1,
+        "vandaag|vanavond|vanmiddag|vanmorgen": 0,
+        "(?:morgen)(?:avond|ochtend|middag)": 1,
+        "overmorgen": 2,
+    },
     phrases=(
         ("ahead", "over {n} {unit}"),
         ("ago", "{n} {unit} geleden"),
@@ -434,7 +437,7 @@ DUTCH = Language(
         ("none", "(?:elke|iedere|een) {weekday}"),
         ("none", "(?:goede|de|elke) morgen"),
     ),
-    past="sinds|was|waren|had|hadden|heb",
+    past=r"sinds|was|waren|had|hadden|heb(?:t|ben)?\b[^.!?]*\bge\w+",
     moves="verplaats\\w*|verzet\\w*",
 )
 
@@ -442,6 +445,6 @@ LANGUAGES = (ENGLISH, GERMAN, FRENCH, SPANISH, ITALIAN, DUTCH)
 
 FROM = r"(?:from|between|von|vom|du|de|del|desde el|desde|da|dal|van)\s+(?:the\s+)?"
 TO = r"(?:to|till|until|through|and|bis(?:\s+zum)?|au|à|al|a|hasta\s+el|hasta|fino\s+a|tot|t/m)"
-ALSO = r"\s*(?:,|/|&|\b(?:and|or|und|oder|et|ou|y|o|e|en|of|to|till|until|through|bis|à|a|al|hasta|tot)\b|[-–])\s*(?:the\s|on\s|le\s|el\s)?"
+ALSO = rf"\s*(?:[,/&–-]|\b(?:or|und|oder|et|ou|y|o|e|en|of|{TO})\b)\s*(?:the\s|on\s|le\s|el\s)?"
 EITHER_SIDE = r"\s*,?\s*(?:(?:of|on|the|am|der|de|la|du|del|della|van|op|el)\s+)*"
 """The words that join: before a span, inside a span, between weekdays that share a week, and beside that week."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import datetime
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dateutil.easter import easter
@@ -25,7 +25,9 @@ from dateutil.relativedelta import weekday as weekday_rule
 from .date_words import ALSO, EITHER_SIDE, FROM, LANGUAGES, TO, Language
 
 Date = datetime.date
+_SENTENCE = 300  # characters beside a date that may belong to its sentence
 _DAY = datetime.timedelta(days=1)
+_NO_NUMBER = r"(?<!\bto\s)(?<!\bor\s)(?<!\bhalf\s)(?<!\bthan\s)(?<!\d-)"  # `2 or 3 days ago`, `half a year ago`
 _NUMERAL = r"\s+\d{1,2}\b(?!\s*(?:am|pm|:|h\b|heures|uhr|o['’]clock|uur))"
 
 
@@ -105,8 +107,8 @@ def _any_case(pattern: str) -> str:
 
 @functools.cache
 def _patterns() -> tuple[tuple[Language, str, re.Pattern[str]], ...]:
-    iso = r"(?P<iso>\d{4}-\d\d-\d\d)(?:T[\d:.]+Z?)?"
-    patterns = [(LANGUAGES[0], "iso", re.compile(rf"(?<![\w-]){iso}(?![\w-])"))]
+    iso = r"(?P<iso>\d{4}-\d\d-\d\d)(?:T[\d:.]+Z?)?(?![\w-])"
+    patterns: list[tuple[Language, str, re.Pattern[str]]] = []
     for language in LANGUAGES:
         weekdays = "|".join(_split(entry)[1] for entry in language.weekdays)
         months = "|".join(_split(entry)[1] for entry in language.months)
@@ -114,7 +116,8 @@ def _patterns() -> tuple[tuple[Language, str, re.Pattern[str]], ...]:
         units = "|".join(_split(entry)[1] for entry in language.units.values())
         periods = "|".join(_split(entry)[0] for unit, entry in language.units.items() if unit != "day")
         parts = {
-            "n": rf"(?<!\bto\s)(?<!\bor\s)(?<!\bhalf\s)(?<!\bthan\s)(?<!\d-)(?P<n>\d{{1,3}}|{'|'.join(language.numbers)})",
+            "th": "(?:st|nd|rd|th)",
+            "n": rf"{_NO_NUMBER}(?P<n>\d{{1,3}}|{'|'.join(language.numbers)})",
             "nth": f"(?P<nth>{'|'.join(language.ordinals)})",
             "unit": f"(?P<unit>{units})",
             "weekday": f"(?P<weekday>{weekdays})",
@@ -129,15 +132,24 @@ def _patterns() -> tuple[tuple[Language, str, re.Pattern[str]], ...]:
             "numeral_end": r"(?![\d%€$]|[:.,]\d|\s?(?:am|pm)\b)",
         }
         alone = "|".join(_split(entry)[0] for entry in language.weekdays)
-        phrases = [*language.phrases, ("weekday", f"(?P<weekday>{alone})")]
+        phrases = [
+            *language.phrases,
+            ("weekday", f"(?P<weekday>{alone})"),
+            ("none", r"\({weekday}\)"),  # behind a date
+            ("iso", rf"(?:(?:{weekdays}),? \(?)?{iso}"),
+        ]
         for kind, template in phrases:
             if kind == "date":
                 template = rf"(?:(?P<weekday>{weekdays})\.?,? (?:the |der |den )?)?(?:{template})"
-            pattern = re.sub(r"\{([a-z]\w*)\}", lambda part: parts[part[1]], template)
+            pattern = re.sub(r"\{([a-z]\w*)\}", functools.partial(_part, parts), template)
             patterns.append((language, kind, _compiled(pattern)))
         for words, distance in language.days.items():
             patterns.append((language, f"day {distance}", _compiled(words)))
     return tuple(patterns)
+
+
+def _part(parts: Mapping[str, str], name: re.Match[str]) -> str:
+    return parts[name[1]]
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
@@ -218,12 +230,17 @@ def _later(day: Date, match: _Match, sign: int = 1) -> Date | None:
     unit = _unit(match) or "day"
     if unit == "weekend":
         return None
-    return day + relativedelta(**{f"{unit}s": sign * _number(match)})  # type: ignore[arg-type]
+    try:
+        return day + relativedelta(**{f"{unit}s": sign * _number(match)})  # type: ignore[arg-type]
+    except (OverflowError, ValueError):  # a year past 9999
+        return None
 
 
-def _sentence(match: _Match, text: str) -> str:
-    before = re.split(r"[.!?\n]\s", text[: match.first])[-1]
-    return before + re.split(r"[.!?\n](?:\s|$)", text[match.first :])[0]
+def _has(words: str, match: _Match, text: str) -> bool:
+    """Whether the sentence of a match has one of these words."""
+    before = re.split(r"[.!?\n]\s", text[max(match.first - _SENTENCE, 0) : match.first])[-1]
+    sentence = before + re.split(r"[.!?\n](?:\s|$)", text[match.first : match.after + _SENTENCE])[0]
+    return re.search(rf"\b(?:{words})\b", sentence, re.IGNORECASE) is not None
 
 
 def _resolve(match: _Match, today: Date, text: str) -> _Match:
@@ -239,10 +256,16 @@ def _meaning(match: _Match, today: Date, text: str) -> tuple[Date, Date] | None:
     weekday, month, unit = match.group("weekday"), match.group("month"), _unit(match)
     number = _place(match.language.weekdays, weekday) if weekday else None
     day: Date | None = None
-    past = re.search(rf"\b(?:{match.language.past})\b", _sentence(match, text), re.IGNORECASE) is not None
+    past = kind in ("weekday", "date", "nth", "holiday", "easter", "in month") and _has(
+        match.language.past, match, text
+    )
     if kind.startswith("day "):
         word = text[match.first : match.after]
-        title = match.language is LANGUAGES[0] and word.istitle() and re.search(r"[\w,] *$", text[: match.first])
+        title = (
+            match.language is LANGUAGES[0]
+            and word.istitle()
+            and re.search(r"[\w,] *$", text[max(match.first - 9, 0) : match.first])
+        )
         day = None if title else today + int(kind[4:]) * _DAY
     elif kind == "iso":
         day = Date.fromisoformat(match.words["iso"])
@@ -250,7 +273,9 @@ def _meaning(match: _Match, today: Date, text: str) -> tuple[Date, Date] | None:
         day = _later(today, match, 1 if kind == "ahead" else -1)
     elif kind == "weekday":
         capital = match.language is LANGUAGES[0] and re.match(r"\s[A-Z][a-z]", text[match.after :])
-        numeral = re.match(_NUMERAL, text[match.after :], re.IGNORECASE)  # `Friday 27` may be a day, `Friday 9 am` not
+        numeral = re.match(
+            _NUMERAL, text[match.after : match.after + 40], re.IGNORECASE
+        )  # `Friday 27` may be a day, `Friday 9 am` not
         day = None if past or capital or numeral or number is None else _on(today + _DAY, number)
     elif kind in ("date", "nth"):
         return _written(match, today, past)
@@ -343,13 +368,16 @@ def _holiday(match: _Match, today: Date, past: bool) -> Date | None:
 
 
 def _combined(matches: list[_Match], text: str, today: Date, anchor: Date | None) -> list[_Match]:
-    """Joins `end of` + `next month`, `Tuesday` + `next week`, `from Monday` + `to Thursday`; counts on from `anchor`."""
+    """Joins neighbours (`end of` and `next month`, `from Monday` and `to Thursday`), and counts on from `anchor`."""
     joined: list[_Match] = []
     for match in _within_weeks(matches, text):
         if match.kind in ("later", "before") and (since := joined[-1].end if joined else anchor):
             day = _later(since, match, 1 if match.kind == "later" else -1)
             match = replace(match, start=day, end=day)
-        pair = _pair(joined[-1], match, text, today) if joined else None
+        try:
+            pair = _pair(joined[-1], match, text, today) if joined else None
+        except (OverflowError, ValueError):  # a year past 9999
+            pair = None
         if pair is not None:
             joined[-1:] = pair
         else:
@@ -368,7 +396,8 @@ def _within_weeks(matches: list[_Match], text: str) -> list[_Match]:
             week = None if match.kind == "ahead" else match.start  # `Monday in two weeks` has two readings
             beside = len(found) - 1
             while beside and found[beside - 1].kind == "weekday":
-                if not re.fullmatch(ALSO, text[found[beside - 1].after : found[beside].first], re.IGNORECASE):
+                also = re.fullmatch(ALSO, text[found[beside - 1].after : found[beside].first], re.IGNORECASE)
+                if not also or _has(left.language.moves, left, text):
                     break
                 beside -= 1
             found[beside:] = [_in_week(each, week) for each in found[beside:]]
@@ -410,10 +439,10 @@ def _pair(left: _Match, right: _Match, text: str, today: Date) -> list[_Match] |
         day = _later(right.start, left, 1 if left.kind == "shift" else -1)
         return both(day) if day else []
     if right.kind == "weekday" and left.kind not in ("weekday", "span") and weekday and left.start:
-        if re.fullmatch(ALSO, gap, re.IGNORECASE):  # `next Friday or Saturday`
-            day = _on(left.start + _DAY, _place(right.language.weekdays, right.words["weekday"]))
-            right = replace(right, start=day, end=day)
-            return _span(left, right, text) or [left, right]
+        also = re.fullmatch(ALSO, gap, re.IGNORECASE)  # `next Friday or Saturday`
+        day = also and _on(left.start + _DAY, _place(right.language.weekdays, right.words["weekday"]))
+        right = replace(right, start=day, end=day) if day else right
+        return _span(left, right, text) or [left, right]
     return _span(left, right, text)
 
 
@@ -439,14 +468,16 @@ def _span(left: _Match, right: _Match, text: str) -> list[_Match] | None:
         return None
     if left.start is None or left.start != left.end or right.start is None or right.start != right.end:
         return None
-    end = right.start
+    end, moved = right.start, _has(left.language.moves, left, text)
     if right.kind == "weekday":
         counted = _on(left.start + _DAY, _place(right.language.weekdays, right.words["weekday"]))
-        if re.search(rf"\b(?:{right.language.moves})\b", _sentence(left, text), re.IGNORECASE):
+        if moved:
             return [left, right] if counted == end else [left]
         end = counted
     if end <= left.start:
         return None
+    if moved:
+        return [left, right]
     first = lead.start() if lead else left.first
     kind = "iso" if left.kind == right.kind == "iso" else "span"
     return [replace(left, kind=kind, first=first, after=right.after, end=end)]
