@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import date
 from functools import partial
 from os import PathLike
 from threading import Lock
@@ -17,10 +18,11 @@ from loraloop.agent.engine.sampler import Sampling
 from loraloop.agent.guard.guard import Guard, check_guard, default_guard
 from loraloop.agent.hooks import Hook, RunHook, as_hooks
 from loraloop.agent.limits import Limits, check_kind, check_list
+from loraloop.agent.loop.date_notes import today_of, with_date_notes
 from loraloop.agent.loop.iterate import RunSteps, RunStream
 from loraloop.agent.loop.job import NO_JOURNAL, Job, Journal, check_policy
 from loraloop.agent.loop.run import Run
-from loraloop.agent.loop.transcript import as_passages, as_tools, request, system_content
+from loraloop.agent.loop.transcript import as_passages, as_tools, request, system_content, without_system
 from loraloop.agent.output_type import OutputType
 from loraloop.agent.policy import Policy
 from loraloop.agent.result import RunResult, T
@@ -74,6 +76,8 @@ class Settings(TypedDict, Generic[D], total=False):
     retriever: Retriever | None
     guard: Guard | None
     sessions: Sessions | str | PathLike[str] | None
+    clock: Callable[[], date] | None
+    dates: bool
 
 
 Decisions = Mapping[str, Approve | Deny]
@@ -112,6 +116,10 @@ class Agent(Generic[T, D]):
         guard: What stands between the agent and texts from outside: gates, and which tools a step may call. Where
             None, user text and tool results pass the safety skill's gates if the runtime has that skill and a screen.
         sessions: Where the sessions are that runs name by their ids: `Sessions`, or their file.
+        clock: Returns the current date, such as `datetime.date.today`. Where None, it is the one that the instructions
+            state (`Today is Wednesday, 18 March 2026.`); the system's clock is never read unasked.
+        dates: Whether a note before the user's message says what its calendar words mean (`tomorrow`, `next Friday`);
+            there is one only where the current date is known.
 
     Raises:
         SchemaError: if a tool or the output type is unusable.
@@ -164,6 +172,8 @@ class Agent(Generic[T, D]):
         deps_type: type[Any] | None = None,
         guard: Guard | None = None,
         sessions: Sessions | str | PathLike[str] | None = None,
+        clock: Callable[[], date] | None = None,
+        dates: bool = True,
     ) -> None:
         if not hasattr(runtime, "base"):
             raise InputError(f"runtime is {runtime!r}: give a Runtime, such as Runtime.load()")
@@ -177,6 +187,8 @@ class Agent(Generic[T, D]):
             ("limits", limits, Limits), ("policy", policy, Policy), ("sampling", sampling, Sampling)
         ):  # fmt: skip
             check_kind(name, value, kind)
+        if clock is not None and not callable(clock):
+            raise InputError(f"clock is {clock!r}: give a function that returns a date, such as datetime.date.today")
         self.runtime = runtime
         self.tools = as_tools(tools)
         self.instructions = instructions
@@ -191,6 +203,7 @@ class Agent(Generic[T, D]):
         self.retriever = retriever
         self.guard = guard
         self.sessions = as_sessions(sessions)
+        self.clock, self.dates = clock, dates
         self._making = Lock()
         if python and any(tool.name == PYTHON for tool in self.tools):
             raise InputError(f"a tool is called {PYTHON!r}, which means the sandbox where python=True: rename it")
@@ -464,6 +477,7 @@ class Agent(Generic[T, D]):
         for choice in policy.choices[:1]:
             self._check_fit(choice, bool(given) or (passages is None and self.retriever is not None))
         begun = () if journal.interrupted else request(prompt, given, messages, self._system, guard.trust_passages)
+        begun = with_date_notes(begun, self._today(begun) if self.dates else None)
         asked = {"messages": begun, "passages": given, "deps": deps, "guard": guard}
         return self._job(prompt=prompt, policy=policy, output_type=output_type, **asked)
 
@@ -514,6 +528,11 @@ class Agent(Generic[T, D]):
             output=self.output if output_type is None else self._output(output_type),
             **asked,
         )
+
+    def _today(self, messages: Sequence[Message]) -> date | None:
+        """The current date, by the clock or the instructions, which may be those of the history."""
+        own = messages[: len(messages) - len(without_system(messages))]
+        return today_of(self.clock, self.instructions or "".join(each.content for each in own))
 
     @property
     def best(self) -> int:

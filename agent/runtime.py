@@ -369,7 +369,7 @@ class Runtime:
         check_messages(messages)
         trunk = self.trunk()
         for message in messages:
-            trunk.append(message, self.base.chat.message(message.role, message.content))
+            trunk.append(message, self.base.chat.message(message.role, message.content, not trunk.messages))
         trunk.flush()
         self.prefixes.put(trunk.sequence, pinned=True)
 

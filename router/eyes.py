@@ -134,7 +134,10 @@ class Eyes:
         """The tokens that are read, and how many of them are the last message's."""
         chat = self.base.chat
         whole = chat.complete(messages)
-        parts = [self._shortened(chat.message(m.role, self._worded(m.content))) for m in whole]
+        parts = [
+            self._shortened(chat.message(each.role, self._worded(each.content), not place))
+            for place, each in enumerate(whole)
+        ]
         head = parts[0] if whole[0].role == "system" and len(parts) > 1 else []
         body, start, size = parts[1:] if head else parts, 0, 0
         for index, part in enumerate(body):

@@ -184,7 +184,7 @@ def _batches(base: Base, work: list[ReadingJob]) -> Iterator[list[tuple[ReadingJ
     batch: list[tuple[ReadingJob, list[list[int]]]] = []
     size = 0
     for job in work:
-        ids = [base.chat.message(m.role, m.content) for m in job.messages]
+        ids = [base.chat.message(m.role, m.content, not place) for place, m in enumerate(job.messages)]
         length = sum(map(len, ids[1:]))
         if batch and size + length > FORWARD_TOKENS:
             yield batch

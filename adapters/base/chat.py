@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from loraloop.adapters.base.messages import ROLES, Message
@@ -95,17 +96,26 @@ class Chat:
         names = sorted(tokenizer.special, key=len, reverse=True)
         self._specials = re.compile("(" + "|".join(map(re.escape, names)) + ")") if names else None
         self.generation_prompt: tuple[int, ...] = tuple(self._ids(format.generation, "", ""))
+        self._later_system = _without_beginning(format)
         self.closing: tuple[int, ...] = tuple(self._ids("", "", format.around["assistant"][1]))
         if not self.closing or self.closing[0] not in tokenizer.special_ids:
             raise BaseModelError("the chat template does not end an assistant message with a special token")
 
-    def message(self, role: str, content: str) -> list[int]:
-        """Ids of one whole message."""
+    def message(self, role: str, content: str, first: bool = True) -> list[int]:
+        """Ids of one whole message.
+
+        Args:
+            role: Who speaks.
+            content: What is said.
+            first: Whether a system message begins the transcript. A later one has the same form, without what only
+                begins a transcript; so it is a turn of the user where the template has no system messages.
+        """
         if role not in ROLES:
             raise ValueError(f"unknown message role {role!r}: use one of {', '.join(ROLES)}")
         if role == "system" and not content and self.format.opening:
             return self._ids(self.format.opening, "", "")
-        head, tail = self.format.around[role]
+        later = role == "system" and not first
+        head, tail = self._later_system if later else self.format.around[role]
         return self._ids(head, content, tail)
 
     def complete(self, messages: Sequence[Message]) -> list[Message]:
@@ -117,13 +127,14 @@ class Chat:
         default = self.format.default_system
         if default is None and self.format.opening:
             default = ""
-        if default is not None and (not listed or listed[0].role != "system"):
+        if default is not None and (not listed or not listed[0].instructs):
             listed.insert(0, Message("system", default))
         return listed
 
     def render(self, messages: Sequence[Message]) -> list[int]:
         """Ids of a whole transcript, without a generation prompt."""
-        return [token for m in self.complete(messages) for token in self.message(m.role, m.content)]
+        listed = enumerate(self.complete(messages))
+        return [token for place, each in listed for token in self.message(each.role, each.content, not place)]
 
     def _ids(self, head: str, content: str, tail: str) -> list[int]:
         """Special tokens come from `head` and `tail` alone; plain stretches are encoded in one piece."""
@@ -185,6 +196,16 @@ def _split(text: str, role: str) -> tuple[str, str]:
 
 def _marked(role: str) -> dict[str, str]:
     return {"role": role, "content": _MARK}
+
+
+def _without_beginning(format: ChatFormat) -> tuple[str, str]:
+    """What stands around a system message that does not begin the transcript."""
+    head, tail = format.around["system"]
+    if format.opening and head.startswith(format.opening):
+        return head[len(format.opening) :], tail
+    pairs = zip(format.around["user"][0], format.around["assistant"][0], strict=False)
+    turn = "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))  # what opens every turn
+    return head[max(head.find(turn), 0) :], tail
 
 
 def _beginning(render: Any, around: dict[str, tuple[str, str]]) -> tuple[str | None, str]:

@@ -41,6 +41,11 @@ class Message:
             object.__setattr__(self, "origin", Origin.read(given))
 
     @property
+    def instructs(self) -> bool:
+        """Whether it is a system message of the application: a note of the runtime is none."""
+        return self.role == "system" and (self.origin is None or self.origin.kind != "runtime")
+
+    @property
     def trusted(self) -> bool:
         """Whether all that it says may be followed; of an unknown origin, what tools say may not."""
         if self.origin is None:

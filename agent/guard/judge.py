@@ -69,7 +69,7 @@ class Judge:
         """
         chat, trunk = self._runtime.base.chat, self._runtime.trunk()
         for message in chat.complete(messages):
-            trunk.append(message, chat.message(message.role, message.content))
+            trunk.append(message, chat.message(message.role, message.content, not trunk.messages))
         return trunk
 
     def screen(self, trunk: Trunk) -> ScreenResult:

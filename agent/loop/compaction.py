@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from loraloop.adapters.base.chat import Chat
 from loraloop.adapters.base.messages import Message
 from loraloop.agent.engine.trunk import Trunk
-from loraloop.agent.loop.transcript import LEFT_OUT
+from loraloop.agent.loop.transcript import LEFT_OUT, is_date_note
 from loraloop.agent.step import Compaction
 from loraloop.agent.tools.calls import CallRecord
 from loraloop.agent.tools.observation import shorten_result
@@ -59,7 +59,10 @@ class Compactor:
         most = sum(len(message.content.encode()) + _TEMPLATE for message in messages)  # a token has a byte or more
         if not self.on or most <= self._most:
             return list(messages), None
-        parts = [Part(message, self._chat.message(message.role, message.content)) for message in messages]
+        parts = [
+            Part(message, self._chat.message(message.role, message.content, not place))
+            for place, message in enumerate(messages)
+        ]
         kept, done = self._compact(parts, 0)
         return (list(messages), None) if done is None else ([part.message for part in kept], done)
 
@@ -120,21 +123,24 @@ class Compactor:
 
     def _without_turns(self, parts: list[Part], total: int) -> tuple[list[Part], list[Message]]:
         users = [at for at, part in enumerate(parts) if part.message.role == "user"]
+        turns = [at - (at > 0 and is_date_note(parts[at - 1].message)) for at in users]
         if len(users) < 2:
             return parts, []
         if total <= self._wanted:
             return parts, []
-        first = cut = users[0]
-        for following in users[1:]:
+        first = cut = turns[0]
+        for following, user in zip(turns[1:], users[1:], strict=True):
             total -= sum(len(part.ids) for part in parts[cut:following])
-            cut = following
+            cut, asked = following, user
             if total <= self._wanted:  # the note may be longer than what went
-                noted = self._with_note(parts[first:cut], parts[cut])
-                if total + len(noted.ids) - len(parts[cut].ids) <= self._wanted:
+                noted = self._with_note(parts[first:cut], parts[asked])
+                if total + len(noted.ids) - len(parts[asked].ids) <= self._wanted:
                     break
         gone = parts[first:cut]
-        noted = self._with_note(gone, parts[cut])
-        return [*parts[:first], noted, *parts[cut + 1 :]], [part.was or part.message for part in gone]
+        noted = self._with_note(gone, parts[asked])
+        return [*parts[:first], *parts[cut:asked], noted, *parts[asked + 1 :]], [
+            each.was or each.message for each in gone
+        ]
 
     def _with_note(self, gone: Sequence[Part], part: Part) -> Part:
         """A message of the user after a note of what went before it."""

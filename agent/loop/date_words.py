@@ -443,8 +443,14 @@ DUTCH = Language(
 
 LANGUAGES = (ENGLISH, GERMAN, FRENCH, SPANISH, ITALIAN, DUTCH)
 
+CURRENT = (
+    r"\b(?:today|current (?:date|day)|the date|it is|it['’]s|heute|aktuelles datum|aujourd['’]hui|nous sommes"
+    r"|date actuelle|date du jour|hoy|fecha actual|estamos a|oggi|data (?:odierna|attuale)|vandaag|huidige datum)\b"
+    r"(?:['’]s date)?(?:[\s:=(,–-]|\b(?:and|time|is|ist|est|es|è|het|now|currently|le|der|den|el|il|la)\b)*$"
+)
 FROM = r"(?:from|between|von|vom|du|de|del|desde el|desde|da|dal|van)\s+(?:the\s+)?"
 TO = r"(?:to|till|until|through|and|bis(?:\s+zum)?|au|à|al|a|hasta\s+el|hasta|fino\s+a|tot|t/m)"
-ALSO = rf"\s*(?:[,/&–-]|\b(?:or|und|oder|et|ou|y|o|e|en|of|{TO})\b)\s*(?:the\s|on\s|le\s|el\s)?"
+ALSO = rf"\s*(?:[,/&–-]|\b(?:or|und|oder|et|ou|y|o|e|en|of|{TO})\b)\s*(?:(?:the|on|le|el)\s)?"
 EITHER_SIDE = r"\s*,?\s*(?:(?:of|on|the|am|der|de|la|du|del|della|van|op|el)\s+)*"
-"""The words that join: before a span, inside a span, between weekdays that share a week, and beside that week."""
+"""What stands before the current date, and the words that join: before a span, inside a span, between weekdays that
+share a week, and beside that week."""

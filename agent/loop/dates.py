@@ -22,9 +22,10 @@ from dateutil.easter import easter
 from dateutil.relativedelta import relativedelta
 from dateutil.relativedelta import weekday as weekday_rule
 
-from .date_words import ALSO, EITHER_SIDE, FROM, LANGUAGES, TO, Language
+from .date_words import ALSO, CURRENT, EITHER_SIDE, FROM, LANGUAGES, TO, Language
 
 Date = datetime.date
+PREFIX = "Dates: "
 _SENTENCE = 300  # characters beside a date that may belong to its sentence
 _DAY = datetime.timedelta(days=1)
 _NO_NUMBER = r"(?<!\bto\s)(?<!\bor\s)(?<!\bhalf\s)(?<!\bthan\s)(?<!\d-)"  # `2 or 3 days ago`, `half a year ago`
@@ -72,7 +73,20 @@ def date_note(resolved: Sequence[ResolvedDate]) -> str:
         else f"{date.words} = {date.start} to {date.end}"
         for date in resolved
     )
-    return f"Dates: {'; '.join(parts)}" if parts else ""
+    return f"{PREFIX}{'; '.join(parts)}" if parts else ""
+
+
+def stated_today(text: str) -> Date | None:
+    """The day that a text states as the current one, such as `Today is Wednesday, 18 March 2026`.
+
+    None where it states none, or two different ones.
+    """
+    found = set()
+    for match in _matches(text):
+        dated = match.kind == "iso" or (match.kind == "date" and re.search(r"\d{4}", match.words[0]))
+        if dated and re.search(CURRENT, text[max(match.first - 60, 0) : match.first], re.IGNORECASE):
+            found.add(_resolve(match, Date(2000, 1, 1), text).start)
+    return found.pop() if len(found) == 1 else None
 
 
 def resolve_dates(text: str, today: Date, earlier: Sequence[Date] = ()) -> tuple[ResolvedDate, ...]:

@@ -10,6 +10,7 @@ from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.origin import Origin, PassageSpan
 from loraloop.adapters.skill.contracts import Passage, user_content
 from loraloop.agent.limits import check_list, check_messages
+from loraloop.agent.loop.dates import PREFIX
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.tools.render import HEADER, render_tools
 from loraloop.tool_schemas.tools.tool import Tool, check_names
@@ -94,6 +95,17 @@ def user_message(prompt: str, passages: Sequence[Passage], trusted: bool) -> Mes
     return Message("user", content, Origin("user", passages=passage_spans(content, passages, trusted)))
 
 
+def is_date_note(message: Message) -> bool:
+    """Whether a message says what the next one's calendar words mean, also where its origin was lost on the way."""
+    return message.role == "system" and message.content.startswith(PREFIX) and "\n" not in message.content
+
+
+def without_system(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """The messages without the system message that they begin with."""
+    begun = bool(messages) and messages[0].role == "system" and not is_date_note(messages[0])
+    return tuple(messages[begun:])
+
+
 def words_of(message: Message) -> str:
     """What somebody said in a message: no passages, and no note of what was left out before it."""
     if message.role != "user":
@@ -117,9 +129,7 @@ def request(
     if not isinstance(prompt, str):
         raise InputError(f"the prompt is {prompt!r}: give a text")
     check_messages(history)
-    messages = list(history)
-    if messages and messages[0].role == "system" and system:
-        messages = messages[1:]
+    messages = list(without_system(history) if system else history)
     if system:
         messages.insert(0, Message("system", system, Origin("system")))
     if prompt.strip():

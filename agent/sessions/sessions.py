@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from loraloop.adapters.base.loading.folders import data_folder
 from loraloop.adapters.base.messages import Message
+from loraloop.agent.loop.transcript import is_date_note
 from loraloop.agent.result import RunResult
 from loraloop.agent.sessions.database import SessionFile
 from loraloop.agent.sessions.journal import OnUnfinished, SessionJournal
@@ -221,7 +222,7 @@ class Session:
             if row is None or (row[1] is None and not damaged):
                 raise SessionError(f"session {self.id!r} has no interrupted run to give up")
             key, run, run_id = row
-            while lines and lines[-1][0].role == "user":
+            while lines and (lines[-1][0].role == "user" or is_date_note(lines[-1][0])):
                 lines.pop()
             if run is not None:
                 done = RunResult(run_id, output="", stop_reason="stopped", messages=(), steps=())

@@ -183,7 +183,7 @@ def write_step(
     trunk.claim = Claim(0, deadline, cancelled)
     try:
         for message in complete[len(trunk.messages) :]:
-            trunk.append(message, chat.message(message.role, message.content))
+            trunk.append(message, chat.message(message.role, message.content, not trunk.messages))
         with runtime.activate(skill) as active:
             branch = trunk.branch(active.author)
             try:

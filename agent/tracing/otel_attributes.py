@@ -111,8 +111,8 @@ def finish_of(step: Step) -> str:
 
 def input_messages(run: RunFacts) -> Attributes:
     """The messages and the tools of a request, as JSON texts."""
-    system = [each for each in run.job.messages if each.role == "system"]
-    rest = [each for each in run.job.messages if each.role != "system"]
+    system = [each for each in run.job.messages if each.instructs]
+    rest = [each for each in run.job.messages if not each.instructs]
     said = {"gen_ai.input.messages": as_json([_message(each) for each in rest])}
     if system:
         said["gen_ai.system_instructions"] = as_json([_text(each.content) for each in system])

@@ -13,7 +13,7 @@ from loraloop.agent.hooks import as_hooks
 from loraloop.agent.limits import Limits
 from loraloop.agent.loop.job import Job
 from loraloop.agent.loop.run import Run
-from loraloop.agent.loop.transcript import as_tools
+from loraloop.agent.loop.transcript import as_tools, without_system
 from loraloop.agent.tools.calls import PYTHON, call_key
 from loraloop.agent.tools.python_tool import python_tool
 from loraloop.agent.tracing.diff import Differences, diff
@@ -176,9 +176,7 @@ def _no_function(**arguments: Any) -> Any:
 def _of_agent(trace: Trace, agent: Agent[Any, Any], deps: Any) -> Job:
     """The job of an agent that is asked what the trace was asked."""
     history = trace.messages[:-1] if trace.prompt.strip() else trace.messages
-    if history and history[0].role == "system":
-        history = history[1:]
-    job = agent.job(trace.prompt, passages=trace.passages, messages=history, deps=deps)
+    job = agent.job(trace.prompt, passages=trace.passages, messages=without_system(history), deps=deps)
     seed = trace.settings.sampling.get("seed")
     return replace(job, sampling=replace(job.sampling, seed=seed)) if job.sampling.seed is None else job
 

@@ -48,7 +48,9 @@ def first_route(
     messages = chat.complete(request(prompt, passages, (), system))
     trunk = runtime.trunk()
     for message in messages:
-        trunk.append(message, chat.message(message.role, message.content), more=message is not messages[-1])
+        trunk.append(
+            message, chat.message(message.role, message.content, not trunk.messages), more=message is not messages[-1]
+        )
     trunk.flush(Clock())
     features = router.features(trunk.features(-1), messages)
     absent = frozenset(getattr(router, "skills", ())) - frozenset(runtime.skills) - {"none"}

@@ -191,7 +191,8 @@ def timed(evaluation: RouterEvaluation, router: Router, base: Base, rounds: int 
     from loraloop.adapters.base import Row
 
     state = next(iter(evaluation.states.values()))[0]
-    ids = [base.chat.message(m.role, m.content) for m in base.chat.complete(list(state.messages))]
+    complete = base.chat.complete(list(state.messages))
+    ids = [base.chat.message(m.role, m.content, not place) for place, m in enumerate(complete)]
     whole = [token for message in ids for token in message]
     kept = base.forward([Row(whole, base.new_cache())], keep=router.layers).kept
     last = {layer: states[-len(ids[-1]) :] for layer, states in kept.items()}

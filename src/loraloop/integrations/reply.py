@@ -12,6 +12,8 @@ from loraloop.agent.engine.sampler import Sampling
 from loraloop.agent.events import Routed, RunStarted, TokenGenerated
 from loraloop.agent.guard.guard import Guard, check_guard
 from loraloop.agent.limits import Limits
+from loraloop.agent.loop.date_notes import with_date_notes
+from loraloop.agent.loop.dates import stated_today
 from loraloop.agent.loop.job import Job, check_policy
 from loraloop.agent.loop.run import Run
 from loraloop.agent.loop.transcript import system_content
@@ -71,9 +73,10 @@ class ReplyRequest:
     prompting: Prompting | None = None
 
     def transcript(self, prompting: Prompting) -> tuple[Message, ...]:
-        """The messages as a base with this prompting reads them."""
+        """The messages as a base with this prompting reads them, with date notes where `system` states the date."""
         system = system_content(self.system, self.tools, prompting.tools_header)
-        return (Message("system", system), *self.messages) if system else self.messages
+        messages = with_date_notes(self.messages, stated_today(self.system))
+        return (Message("system", system), *messages) if system else messages
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,8 @@ def trace_tree(trace: Trace, full: bool = False) -> Tree:
         trace: The run.
         full: Texts in full, the messages and passages it began with, and what else happened.
     """
+    from loraloop.agent.loop.transcript import is_date_note
+
     base, end = trace.runtime.base, trace.end
     how = end.stop_reason if end else "no end"
     took = f"{end.ms:.0f} ms" if end else ""
@@ -38,6 +40,8 @@ def trace_tree(trace: Trace, full: bool = False) -> Tree:
         for passage in trace.passages:
             tree.add(_said(f"[{passage.id}]", f"{passage.title}\n{passage.text}".strip(), full))
     elif trace.prompt:
+        for note in filter(is_date_note, trace.messages[-2:-1]):
+            tree.add(_said("note", note.content, full))
         tree.add(_said("user", trace.prompt, full))
     screens = {each.step: each.data for each in trace.events if each.type == "Screened"}
     add_steps(tree, trace.steps, screens, full)

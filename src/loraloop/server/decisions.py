@@ -343,7 +343,7 @@ def read(runtime: Runtime, messages: Sequence[Message], *, routed: bool = False)
     trunk = runtime.store.take(complete[:-1] if routed else complete) or runtime.trunk()
     reused = len(trunk.ids)
     for message in complete[len(trunk.messages) :]:
-        trunk.append(message, chat.message(message.role, message.content))
+        trunk.append(message, chat.message(message.role, message.content, not trunk.messages))
     return trunk, reused
 
 

@@ -135,6 +135,38 @@ def test_instructions_are_a_turn_of_the_user_where_there_is_no_system_role(name:
     assert longer[: len(shorter)] == shorter and '{"a":1}' in ours(chat, TOOL)
 
 
+NOTED = [*TOLD[:3], ("system", "Note."), *TOLD[3:]]
+
+
+@pytest.mark.parametrize("name", ["qwen", "llama3"])
+def test_a_later_system_message_is_what_the_template_makes_of_it(name: str) -> None:
+    chat = chat_of(name)
+    for count in (4, 5):
+        assert ours(chat, NOTED[:count], count == 5) == theirs(name, NOTED[:count], count == 5)
+
+
+@pytest.mark.parametrize("name", sorted(TEMPLATES))
+def test_a_later_system_message_begins_no_transcript(name: str) -> None:
+    chat = chat_of(name)
+    text = ours(chat, NOTED)
+    assert text.count("<s>") == ours(chat, TOLD).count("<s>") and "Note." in text
+    shorter = chat.render([Message(role, content) for role, content in NOTED[:3]])
+    assert chat.render([Message(role, content) for role, content in NOTED])[: len(shorter)] == shorter
+    if name in ("mistral", "folding"):  # a turn of the user, as instructions are
+        assert "[INST] Note.\n\n[INST]".replace(" ", "") in text.replace(" ", "")
+
+
+def test_what_begins_a_transcript_stays_out_of_later_ones_beside_a_default() -> None:
+    """Templates such as that of Llama 3.1 insert a system message, and what begins the transcript stands before it."""
+    default = LLAMA3.replace("{%- for m in messages %}", "{%- if messages[0].role != 'system' %}{{- bos_token }}"
+        "<|head|>system<|/head|>\n\nHi.<|eot|>{%- endif %}{%- for m in messages %}", 1
+    ).replace("{%- if loop.first %}", "{%- if loop.first and m.role == 'system' %}")  # fmt: skip
+    form = ChatFormat.probe(default, "<s>", "</s>")
+    assert form.default_system == "Hi." and form.around["system"][0].startswith("<s>")
+    chat = Chat(form, chat_of("llama3")._tokenizer)
+    assert ours(chat, NOTED) == ours(chat_of("llama3"), NOTED)
+
+
 def test_a_template_without_anything_before_the_answer_is_refused() -> None:
     with pytest.raises(BaseModelError, match="nothing between a user's message and its answer"):
         ChatFormat.probe("{% for m in messages %}{{ m.role + ': ' + m.content }}{% endfor %}")

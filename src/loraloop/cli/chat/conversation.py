@@ -101,7 +101,9 @@ class Conversation:
                 break
             said = self._approve(result.pending, {tool.name: tool for tool in self.tools})
             stream = agent.resume_stream(result.pending, said)
-        kept = _without_system(result.messages)
+        from loraloop.agent.loop.transcript import without_system
+
+        kept = without_system(result.messages)
         if kept and kept[-1].role != "user":
             self.turns.append(ChatTurn(prompt, result, self._tracer.last, self.messages))
             self.messages = kept
@@ -182,6 +184,7 @@ def read_messages(file: str | Path) -> tuple[str, tuple[Message, ...]]:
         InputError: It cannot be read, or holds something else; the message names the place.
     """
     from loraloop.adapters.base import Message
+    from loraloop.agent.loop.transcript import without_system
 
     wanted = 'give a JSON list of {"role", "content"}, or {"messages": […]} around it'
     try:
@@ -200,10 +203,7 @@ def read_messages(file: str | Path) -> tuple[str, tuple[Message, ...]]:
             listed.append(Message(entry["role"], entry["content"]))
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{file}, message {index}: {error}; {wanted}") from error
-    if listed and listed[0].role == "system":
+    rest = without_system(listed)
+    if len(rest) < len(listed):
         instructions = instructions or listed[0].content
-    return instructions, _without_system(tuple(listed))
-
-
-def _without_system(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    return messages[1:] if messages and messages[0].role == "system" else messages
+    return instructions, rest
