@@ -24,6 +24,7 @@ class Language:
         phrases: Pairs of a kind and a template.
         past: Words that put a sentence into the past: a bare weekday or date in it has two readings, so it gets none.
         ordinals: The number words of the first, second, third and fourth of its weekdays in a month.
+        rates: Words that make `in a day` a rate: *how many in a day*.
         moves: Words that make `from Monday to Thursday` a change in place of a span.
     """
 
@@ -34,13 +35,14 @@ class Language:
     days: Mapping[str, int]
     phrases: tuple[tuple[str, str], ...]
     past: str
+    rates: str
     moves: str
     ordinals: tuple[str, ...] = ()
 
 
-_PREPOSITIONS = ("on", "by", "for", "from", "to", "until", "till", "before", "after")
+_PREPOSITIONS = ("on", "by", "for", "from", "to", "until", "till", "before", "after", "about")
 _ON = "(?:" + "|".join(rf"(?<={word}\s)" for word in _PREPOSITIONS) + ")"
-_END = r"(?=\s*(?:[.,;:!?)]|$)|\s(?:at|and|or|for|from|until|till|to|with|by|please|instead|too|then)\b)"
+_END = r"(?=\s*(?:[.,;:!?)]|$|\n)|\s(?:in(?!\sa\b)|at|and|or|for|from|until|till|to|with|by|please|instead|too|then)\b)"
 
 ENGLISH = Language(
     weekdays=(
@@ -99,13 +101,13 @@ ENGLISH = Language(
         ("coming", "(?:this )?(?:coming|upcoming) {x}"),
         ("last", r"(?<!the\s)last {x}"),
         ("after next", "(?:the )?{period} after next"),
-        ("this weekend", "(?:at|on|over|for|by) the weekend"),
+        ("this weekend", "(?:at|on|for|by) the weekend"),
         ("period", "the {unit}"),
         ("first of", "(?:the )?(?:beginning|start) of"),
         ("last of", "(?:the )?end of"),
         ("nth weekday", "(?:the )?(?:{nth}|(?<=the\\s)last) {weekday}"),
         ("month", "{month_alone}(?:,? (?:of )?{year})?"),
-        ("in month", r"in {month_any}(?!\s[A-Z][a-z]|\s\d)(?![-’']\w)"),
+        ("in month", r"in {month_any}(?!\s(?:[A-Z][a-z]|\d|of\b))(?![-’']\w)"),
         ("date", r"{month}\.? {d}{th}?{numeral_end}(?:,? {year})?"),
         ("date", r"{month_any}\.? (?:the )?{d}{th}(?:,? {year})?"),
         (
@@ -131,7 +133,7 @@ ENGLISH = Language(
         ("easter", "(?P<easter>good friday|easter sunday|easter monday)"),
         (
             "none",
-            "(?:an?|every|each|any|most|another|one|some|all|black|cyber|ash|palm|no|other|every other) {weekday}",
+            "(?:an?|every|each|any|most|another|one|some|all|black|cyber|ash|palm|holy|no|other|every other) {weekday}",
         ),
         ("none", "(?:{n} {unit} on )?{weekday} (?:week|mornings|afternoons|evenings|nights)"),
         ("none", "{n} {unit} on {weekday}"),
@@ -139,6 +141,7 @@ ENGLISH = Language(
     ),
     past=r"did|didn['’]t|was(?!\s(?:wondering|hoping|thinking))|wasn['’]t|were|had|been|since|came|went|arrived|happened|sold"
     r"|(?<!be\s)(?:ordered|bought|paid|sent)",
+    rates="how (?:many|much|often)|per|each|average",
     moves="move|moved|change|changed|reschedule|switch|shift|postpone|push",
     ordinals=("first|1st", "second|2nd", "third|3rd", "fourth|4th"),
 )
@@ -212,6 +215,7 @@ GERMAN = Language(
         ("none", "(?:guten|heute|gestern|am|jeden|schönen|diesen) morgen"),
     ),
     past=r"seit|war|waren|hatte|hatten|wurde|wurden|hab(?:e|en|t)?\b[^.!?]*\bge\w+(?:t|en)",
+    rates="wie (?:viele?|oft)|pro|je",
     moves="verschiebe|verschieben|verleg\\w*|änder\\w*",
     ordinals=("erste", "zweite", "dritte", "vierte"),
 )
@@ -264,6 +268,7 @@ FRENCH = Language(
         ("none", "(?:à|après) demain"),
     ),
     past=r"depuis|étai(?:t|ent)|avait|(?:ai|as|a|avons|avez|ont)\s\w+(?:é|u|is|it)e?s?",
+    rates="combien|par",
     moves="déplace[rz]?|décale[rz]?|change[rz]?|reporte[rz]?",
 )
 
@@ -329,6 +334,7 @@ SPANISH = Language(
         ("none", "(?:la|cada|buena|por la|de la) mañana"),
     ),
     past=r"(?:he|ha|hemos|han)\s\w+(?:ado|ido)|fue|fueron|era|estaba|hizo|había",
+    rates="cuánt[oa]s?|por",
     moves="mueve|mover|cambia|cambiar|aplaza|aplazar",
 )
 
@@ -387,6 +393,7 @@ ITALIAN = Language(
         ("none", "(?:ogni|tutti i|tutte le|il|la|un|una) {weekday}"),
     ),
     past=r"era|erano|stat[oaie]|aveva|(?:ho|hai|ha|abbiamo)\s\w+(?:ato|uto|ito)",
+    rates="quant[oiae]|al",
     moves="sposta|spostare|cambia|cambiare",
 )
 
@@ -431,13 +438,14 @@ DUTCH = Language(
         ("last", "(?:vorige?|afgelopen) {x}"),
         ("last of month", "(?:het )?einde? van de maand"),
         ("month", "{month_alone} {year}"),
-        ("in month", "in {month_any}"),
+        ("in month", r"in {month_any}(?!\s(?:[A-Z][a-z]|\d|of\b))"),
         ("date", "{d} {month}(?: {year})?"),
         ("date", "{d} (?:tot|t/m|-|–) {d2} {month}(?: {year})?"),
         ("none", "(?:elke|iedere|een) {weekday}"),
         ("none", "(?:goede|de|elke) morgen"),
     ),
     past=r"sinds|was|waren|had|hadden|heb(?:t|ben)?\b[^.!?]*\bge\w+",
+    rates="hoe (?:veel|vaak)|hoeveel|per",
     moves="verplaats\\w*|verzet\\w*",
 )
 

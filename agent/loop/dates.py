@@ -22,13 +22,14 @@ from dateutil.easter import easter
 from dateutil.relativedelta import relativedelta
 from dateutil.relativedelta import weekday as weekday_rule
 
-from .date_words import ALSO, CURRENT, EITHER_SIDE, FROM, LANGUAGES, TO, Language
+from .date_words import ALSO, CURRENT, EITHER_SIDE, ENGLISH, FROM, GERMAN, LANGUAGES, TO, Language
 
 Date = datetime.date
 PREFIX = "Dates: "
 _SENTENCE = 300  # characters beside a date that may belong to its sentence
 _DAY = datetime.timedelta(days=1)
 _NO_NUMBER = r"(?<!\bto\s)(?<!\bor\s)(?<!\bhalf\s)(?<!\bthan\s)(?<!\d-)"  # `2 or 3 days ago`, `half a year ago`
+# `Friday 27` may be a day of the month or not, `Friday 9 am` is none.
 _NUMERAL = r"\s+\d{1,2}\b(?!\s*(?:am|pm|:|h\b|heures|uhr|o['’]clock|uur))"
 
 
@@ -100,10 +101,16 @@ def resolve_dates(text: str, today: Date, earlier: Sequence[Date] = ()) -> tuple
     matches = [_resolve(match, today, text) for match in _matches(text)]
     found = _combined(matches, text, today, earlier[-1] if earlier else None)
     return tuple(
-        ResolvedDate(text[match.first : match.after], match.start, match.end)
+        ResolvedDate(_words(match, text), match.start, match.end)
         for match in found
         if match.start is not None and match.end is not None and match.kind != "iso"
     )
+
+
+def _words(match: _Match, text: str) -> str:
+    """The words of a match; the full stop behind `Mar.` may end the sentence, the one of `25.3.` may not."""
+    words = text[match.first : match.after]
+    return words if match.language is GERMAN else words.removesuffix(".")
 
 
 # What is written
@@ -257,6 +264,16 @@ def _has(words: str, match: _Match, text: str) -> bool:
     return re.search(rf"\b(?:{words})\b", sentence, re.IGNORECASE) is not None
 
 
+def _is_name(match: _Match, text: str) -> bool:
+    """Whether capitals say that a day is part of a name: `the Sunday Times`, `play Yesterday`."""
+    if match.language is GERMAN:
+        return False
+    if match.kind == "weekday" and re.match(r"\s[A-Z][a-z]", text[match.after : match.after + 3]):
+        return True
+    capital = text[match.first : match.after].istitle() and (match.kind != "weekday" or match.language is not ENGLISH)
+    return capital and re.search(r"[\w,] *$", text[max(match.first - 9, 0) : match.first]) is not None
+
+
 def _resolve(match: _Match, today: Date, text: str) -> _Match:
     try:
         span = _meaning(match, today, text)
@@ -270,27 +287,21 @@ def _meaning(match: _Match, today: Date, text: str) -> tuple[Date, Date] | None:
     weekday, month, unit = match.group("weekday"), match.group("month"), _unit(match)
     number = _place(match.language.weekdays, weekday) if weekday else None
     day: Date | None = None
-    past = kind in ("weekday", "date", "nth", "holiday", "easter", "in month") and _has(
+    past = kind in ("weekday", "date", "nth", "holiday", "easter", "in month", "this weekend") and _has(
         match.language.past, match, text
     )
     if kind.startswith("day "):
-        word = text[match.first : match.after]
-        title = (
-            match.language is LANGUAGES[0]
-            and word.istitle()
-            and re.search(r"[\w,] *$", text[max(match.first - 9, 0) : match.first])
-        )
-        day = None if title else today + int(kind[4:]) * _DAY
+        day = None if _is_name(match, text) else today + int(kind[4:]) * _DAY
     elif kind == "iso":
         day = Date.fromisoformat(match.words["iso"])
+    elif kind == "ahead" and _has(match.language.rates, match, text):
+        day = None
     elif kind in ("ahead", "ago"):
         day = _later(today, match, 1 if kind == "ahead" else -1)
     elif kind == "weekday":
-        capital = match.language is LANGUAGES[0] and re.match(r"\s[A-Z][a-z]", text[match.after :])
-        numeral = re.match(
-            _NUMERAL, text[match.after : match.after + 40], re.IGNORECASE
-        )  # `Friday 27` may be a day, `Friday 9 am` not
-        day = None if past or capital or numeral or number is None else _on(today + _DAY, number)
+        numeral = re.match(_NUMERAL, text[match.after : match.after + 40], re.IGNORECASE)
+        unclear = past or numeral or _is_name(match, text)
+        day = None if unclear or number is None else _on(today + _DAY, number)
     elif kind in ("date", "nth"):
         return _written(match, today, past)
     elif kind in ("holiday", "easter"):
@@ -300,7 +311,7 @@ def _meaning(match: _Match, today: Date, text: str) -> tuple[Date, Date] | None:
     elif kind == "in month" and month:
         first = _soon(_period(Date(today.year, _place(match.language.months, month) + 1, 1), "month")[1], today)
         return None if past or first is None else _month(first.year, first.month)
-    elif kind == "this weekend":
+    elif kind == "this weekend" and not past:
         return _period(today, "weekend")
     elif kind == "after next" and unit:
         return None if unit == "day" else _period(today, unit, 2)
@@ -333,7 +344,8 @@ def _beside(match: _Match, today: Date, text: str, number: int | None) -> tuple[
             return _month(today.year - (first.month > today.month), first.month)
         return _month(today.year + 1, first.month) if kind != "last" and first.month <= today.month else None
     unit = _unit(match)
-    inside = re.match(r"\s(?:of|in|before|im|des|di|de|van)\b", text[match.after :])
+    months = "|".join(_any_case(_split(entry)[1]) for entry in match.language.months)
+    inside = re.match(rf"\s(?:(?:of|before|im|des|di|de|van|in the)\b|in (?:{months})\b)", text[match.after :], re.I)
     return None if unit is None or inside else _period(today, unit, count)
 
 
