@@ -8,8 +8,8 @@ from typing import Any, Literal, get_args
 
 Kind = Literal["system", "user", "skill", "tool", "guard", "runtime"]
 """Two kinds are the runtime's own words in another's place: a `guard`'s (a refusal, or that a result was withheld), and
-those of the `runtime`: about a call (that it was denied, cancelled, late or interrupted), or about the calendar words of
-the user's next message."""
+those of the `runtime`: about a call (that it was denied, cancelled, late or interrupted), or about the user's
+calendar words."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,11 +129,10 @@ ENGLISH = Language(
         ("weekday", rf"(?:(?<=\bon\s)|(?<=\bby\s)){{weekday}}(?:(?=\s\d)|{_END})"),
         ("date", rf"{_ON}(?P<slash>\d{{1,2}}/\d{{1,2}}){_END}"),
         ("date", r"(?P<slashed>\d{1,2}(?P<sep>[/-])\d{1,2}(?P=sep)\d{4})"),
-        ("holiday", "(?P<holiday>christmas eve|christmas day|new year['’]s eve|new year['’]s day)"),
-        ("easter", "(?P<easter>good friday|easter sunday|easter monday)"),
+        ("none", "(?:an?|every|each|any|most|another|one|some|all|no|(?:every )?other) {weekday}"),
         (
             "none",
-            "(?:an?|every|each|any|most|another|one|some|all|black|cyber|ash|palm|holy|no|other|every other) {weekday}",
+            "(?:black|cyber|ash|palm|holy|good|easter) {weekday}",
         ),
         ("none", "(?:{n} {unit} on )?{weekday} (?:week|mornings|afternoons|evenings|nights)"),
         ("none", "{n} {unit} on {weekday}"),

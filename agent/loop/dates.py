@@ -18,7 +18,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from dateutil.easter import easter
 from dateutil.relativedelta import relativedelta
 from dateutil.relativedelta import weekday as weekday_rule
 
@@ -210,7 +209,8 @@ def _day(year: int, month: int, day: int) -> Date | None:
 
 def _on(day: Date, weekday: int) -> Date:
     """The first such weekday from this day on."""
-    return day + relativedelta(weekday=weekday_rule(weekday))
+    found: Date = day + relativedelta(weekday=weekday_rule(weekday))
+    return found
 
 
 def _period(today: Date, unit: str, count: int = 0) -> tuple[Date, Date]:
@@ -220,8 +220,8 @@ def _period(today: Date, unit: str, count: int = 0) -> tuple[Date, Date]:
         start = monday + relativedelta(weeks=count, days=5 if unit == "weekend" else 0)
         return start, monday + relativedelta(weeks=count, days=6)
     month = today.replace(day=1) if unit == "month" else today.replace(month=1, day=1)
-    start = month + relativedelta(**{f"{unit}s": count})  # type: ignore[arg-type]
-    return start, start + relativedelta(**{f"{unit}s": 1}) - _DAY  # type: ignore[arg-type]
+    start = month + relativedelta(**{f"{unit}s": count})
+    return start, start + relativedelta(**{f"{unit}s": 1}) - _DAY
 
 
 def _month(year: int, month: int) -> tuple[Date, Date]:
@@ -252,7 +252,8 @@ def _later(day: Date, match: _Match, sign: int = 1) -> Date | None:
     if unit == "weekend":
         return None
     try:
-        return day + relativedelta(**{f"{unit}s": sign * _number(match)})  # type: ignore[arg-type]
+        found: Date = day + relativedelta(**{f"{unit}s": sign * _number(match)})
+        return found
     except (OverflowError, ValueError):  # a year past 9999
         return None
 
@@ -287,9 +288,7 @@ def _meaning(match: _Match, today: Date, text: str) -> tuple[Date, Date] | None:
     weekday, month, unit = match.group("weekday"), match.group("month"), _unit(match)
     number = _place(match.language.weekdays, weekday) if weekday else None
     day: Date | None = None
-    past = kind in ("weekday", "date", "nth", "holiday", "easter", "in month", "this weekend") and _has(
-        match.language.past, match, text
-    )
+    past = kind in ("weekday", "date", "nth", "in month", "this weekend") and _has(match.language.past, match, text)
     if kind.startswith("day "):
         day = None if _is_name(match, text) else today + int(kind[4:]) * _DAY
     elif kind == "iso":
@@ -304,13 +303,10 @@ def _meaning(match: _Match, today: Date, text: str) -> tuple[Date, Date] | None:
         day = None if unclear or number is None else _on(today + _DAY, number)
     elif kind in ("date", "nth"):
         return _written(match, today, past)
-    elif kind in ("holiday", "easter"):
-        day = _holiday(match, today, past)
     elif kind == "month" and match.group("year") and month:
         return _month(int(match.words["year"]), _place(match.language.months, month) + 1)
     elif kind == "in month" and month:
-        first = _soon(_period(Date(today.year, _place(match.language.months, month) + 1, 1), "month")[1], today)
-        return None if past or first is None else _month(first.year, first.month)
+        return None if past else _named_period(match, today)
     elif kind == "this weekend" and not past:
         return _period(today, "weekend")
     elif kind == "after next" and unit:
@@ -377,17 +373,6 @@ def _written(match: _Match, today: Date, past: bool) -> tuple[Date, Date] | None
         end = _day(start.year, start.month, int(last))
         return (start, end) if end and end > start else None
     return start, start
-
-
-def _holiday(match: _Match, today: Date, past: bool) -> Date | None:
-    name = (match.group("holiday", "easter") or "").lower().replace("’", "'")
-    shift = {"good friday": -2, "easter sunday": 0, "easter monday": 1}.get(name)
-    fixed = {"christmas eve": (12, 24), "christmas day": (12, 25), "new year's eve": (12, 31)}.get(name, (1, 1))
-    for year in (today.year, today.year + 1):
-        day = Date(year, *fixed) if shift is None else easter(year) + shift * _DAY
-        if day >= today:
-            return None if past else day
-    return None
 
 
 # What matches mean together
@@ -477,7 +462,7 @@ def _named_period(match: _Match, today: Date) -> tuple[Date, Date] | None:
     unit, month = _unit(match), match.group("month")
     if match.kind == "period" and unit and unit != "day":
         return _period(today, unit)
-    if match.kind == "month" and month and match.start is None:
+    if match.kind in ("month", "in month") and month and match.start is None:
         last = _soon(_month(today.year, _place(match.language.months, month) + 1)[1], today)
         return _month(last.year, last.month) if last else None
     named = match.kind in ("this", "next", "next either", "coming", "last", "month", "in month")
