@@ -97,6 +97,7 @@ def test_any_text(pieces: list[str], today: datetime.date, earlier: list[datetim
     assert bool(date_note(dates)) == bool(dates)
 
 
+@settings(deadline=None)
 @given(shift=st.integers(0, 4000), line=st.sampled_from(["tomorrow", "in 3 days", "in two weeks", "5 days ago"]))
 def test_relative_words_move_with_today(shift: int, line: str) -> None:
     moved = datetime.timedelta(days=shift)
@@ -104,6 +105,7 @@ def test_relative_words_move_with_today(shift: int, line: str) -> None:
     assert other.start - one.start == moved
 
 
+@settings(deadline=None)
 @given(today=st.dates(datetime.date(1990, 1, 1), datetime.date(2090, 1, 1)))
 def test_weekdays_and_weeks(today: datetime.date) -> None:
     friday, this, following, last = (
