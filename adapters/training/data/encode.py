@@ -118,15 +118,16 @@ def branch_of(
 
 def _trunk(base: Base, messages: Sequence[Message]) -> tuple[tuple[int, ...], int]:
     """The context's tokens, and how many of them are its system message."""
-    parts = [_message_ids(base.chat, each.role, each.content) for each in base.chat.complete(messages)]
+    complete = enumerate(base.chat.complete(messages))
+    parts = [_message_ids(base.chat, each.role, each.content, not place) for place, each in complete]
     shared = len(parts[0]) if messages[0].role == "system" and len(messages) > 1 else 0
     return tuple(token for part in parts for token in part), shared
 
 
 @lru_cache(maxsize=2048)
-def _message_ids(chat: Chat, role: str, content: str) -> tuple[int, ...]:
+def _message_ids(chat: Chat, role: str, content: str, first: bool) -> tuple[int, ...]:
     """A message's ids: the steps of a conversation share most of their messages."""
-    return tuple(chat.message(role, content))
+    return tuple(chat.message(role, content, first))
 
 
 def encode_grouped(base: Base, records: Sequence[Record], longest: int) -> list[Encoded]:
