@@ -16,7 +16,7 @@ TEXT = PAGE.read_text(encoding="utf-8")
 
 
 def test_the_page_runs(run_page: Callable[[Path], list[str]], capsys: pytest.CaptureFixture[str]) -> None:
-    assert len(run_page(PAGE)) == 8
+    assert len(run_page(PAGE)) == 9
     shown = capsys.readouterr().out.splitlines()
     assert shown[0] in ("12", "0") and "True retry" in shown
     assert any(re.fullmatch(r"True True \d+ MiB", line) for line in shown)
