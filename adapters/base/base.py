@@ -40,7 +40,7 @@ from loraloop.kernels.cpu.native import Native
 from loraloop.kernels.quantized import cpu_layout
 from loraloop.tool_schemas.errors import BaseModelError, unknown
 
-_FORMAT = 2  # of converted folders; raise it when their layout changes
+_FORMAT = 3  # of converted folders; raise it when their layout changes
 
 
 class Base:

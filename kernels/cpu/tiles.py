@@ -12,6 +12,8 @@ from torch import Tensor
 LANES = 16
 GROUP = 32
 _INT4_BYTES = 320  # of a group of 32 columns in a tile
+_EIGHT = [0, 4, 1, 5, 2, 6, 3, 7]  # the order in which eight neighbouring columns stand
+_EIGHT_BACK = [_EIGHT.index(column) for column in range(8)]
 
 
 class TileKind(IntEnum):
@@ -61,7 +63,8 @@ class TiledWeight:
     def int8(cls, codes: Tensor, scales: Tensor) -> TiledWeight:
         """From `codes[O, K]` and one scale a row `[O]`."""
         rows, columns = codes.shape
-        words = _tiled(codes).view(-1, LANES, columns // 2, 2).transpose(1, 2).contiguous().view(torch.uint8).flatten(1)
+        fours = _tiled(codes).view(-1, LANES, columns // 8, 8)[..., _EIGHT].view(-1, LANES, columns // 4, 4)
+        words = fours.transpose(1, 2).contiguous().view(torch.uint8).flatten(1)
         factors = _tiled(scales.float()[:, None])[..., 0].contiguous().view(torch.uint8)
         return cls(TileKind.INT8, torch.cat([words, factors], -1).flatten(), rows, columns)
 
@@ -91,7 +94,9 @@ class TiledWeight:
         if self.kind is TileKind.BF16:
             return _untiled(tiles.contiguous().view(torch.bfloat16), columns)
         if self.kind is TileKind.INT8:
-            codes = _untiled(tiles[:, : columns * LANES].contiguous().view(torch.int8), columns)
+            fours = tiles[:, : columns * LANES].contiguous().view(torch.int8).view(-1, columns // 4, LANES, 4)
+            eights = fours.transpose(1, 2).reshape(-1, columns // 8, 8)
+            codes = eights[..., _EIGHT_BACK].flatten(1)
             scales = tiles[:, columns * LANES :].contiguous().view(torch.float32).flatten()
             return codes.to(torch.bfloat16) * scales.to(torch.bfloat16)[:, None]
         groups = tiles.view(-1, columns // GROUP, _INT4_BYTES)

@@ -16,7 +16,10 @@ static void look_up(const linear *table, int64_t token, float *to) {
     if (p->kind == INT8) {
         const int8_t *codes = (const int8_t *)tile;
         const float scale = ((const float *)(codes + width * LANES))[lane];
-        for (int64_t i = 0; i < width; i++) to[i] = scale * codes[(i / 2 * LANES + lane) * 2 + i % 2];
+        for (int64_t i = 0; i < width; i++) {
+            const int64_t word = i / 8 * 2 + i / 2 % 2, byte = i % 2 * 2 + i / 4 % 2;
+            to[i] = scale * codes[(word * LANES + lane) * 4 + byte];
+        }
     } else {
         const bf16 *values = (const bf16 *)tile;
         for (int64_t i = 0; i < width; i++) to[i] = widen(values[(i / 2 * LANES + lane) * 2 + i % 2]);

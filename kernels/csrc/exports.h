@@ -19,9 +19,9 @@ static int64_t widest(const model *m) { return most(most(m->hidden, m->inner), m
 
 static void take_inputs(arena *a, inputs *in, int64_t rows, int64_t width, int brief) {
     in->rows = rows;
-    in->whole = take(a, rows * width, sizeof(int16_t));
+    in->whole = take(a, rows * width, sizeof(int8_t));
+    in->steps = take(a, rows * (width / GROUP), sizeof(float));
     in->sums = take(a, rows * (width / GROUP), sizeof(float));
-    in->scales = take(a, rows, sizeof(float));
     in->brief = brief ? take(a, rows * width, sizeof(bf16)) : NULL;
 }
 

@@ -9,6 +9,8 @@
 #include <string.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
 #endif
 
 #if defined(__AVX512F__)
@@ -35,9 +37,8 @@ typedef float vf __attribute__((vector_size(4 * WIDTH)));
 typedef int32_t vi __attribute__((vector_size(4 * WIDTH)));
 typedef uint32_t vu __attribute__((vector_size(4 * WIDTH)));
 typedef int16_t vs __attribute__((vector_size(4 * WIDTH)));     /* twice as many */
-typedef int16_t vs_half __attribute__((vector_size(2 * WIDTH)));
 typedef uint16_t vh __attribute__((vector_size(2 * WIDTH)));
-typedef int8_t vc __attribute__((vector_size(2 * WIDTH)));      /* twice as many */
+typedef int8_t vb __attribute__((vector_size(WIDTH)));
 
 INLINE vf load_f(const float *from) { vf v; memcpy(&v, from, sizeof v); return v; }
 INLINE vi load_i(const void *from) { vi v; memcpy(&v, from, sizeof v); return v; }
@@ -103,22 +104,74 @@ INLINE float max_lanes(vf v) {
 
 INLINE vf abs_v(vf v) { return (vf)((vi)v & 0x7fffffff); }
 
-/* acc[lane] += w[2 lane] * x[0] + w[2 lane + 1] * x[1], in whole numbers of 16 bits. */
-INLINE vi dot_i16(vi acc, vi w, int32_t x) {
+/* Products of four bytes a lane with the four signed bytes of x, added to the lane.
+
+   `dot_codes` takes bytes of 0 to 15. Where there is no instruction for four bytes, its sums are of 16 bits until `codes_total` widens them: a
+   group's eight products of two are at most 8 * 2 * 15 * 127 < 2^15. `dot_signed` takes what `signed_bytes` made of signed bytes; its sum
+   is too large by SIGNED_OFFSET times the sum of x. */
+#if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
 #if defined(__AVX512VNNI__)
-    return (vi)_mm512_dpwssd_epi32((__m512i)acc, (__m512i)w, _mm512_set1_epi32(x));
-#elif defined(__AVX512BW__)
-    return acc + (vi)_mm512_madd_epi16((__m512i)w, _mm512_set1_epi32(x));
-#elif defined(__AVXVNNI__)
-    return (vi)_mm256_dpwssd_avx_epi32((__m256i)acc, (__m256i)w, _mm256_set1_epi32(x));
-#elif defined(__AVX2__)
-    return acc + (vi)_mm256_madd_epi16((__m256i)w, _mm256_set1_epi32(x));
-#elif defined(__SSE2__)
-    return acc + (vi)_mm_madd_epi16((__m128i)w, _mm_set1_epi32(x));
+INLINE vi dot_codes(vi acc, vi w, int32_t x) { return (vi)_mm512_dpbusd_epi32((__m512i)acc, (__m512i)w, _mm512_set1_epi32(x)); }
 #else
-    return acc + ((w << 16) >> 16) * (int32_t)(int16_t)x + (w >> 16) * (x >> 16);
+INLINE vi dot_codes(vi acc, vi w, int32_t x) { return (vi)_mm256_dpbusd_avx_epi32((__m256i)acc, (__m256i)w, _mm256_set1_epi32(x)); }
+#endif
+#define SIGNED_OFFSET 128.0f
+INLINE vi codes_total(vi acc) { return acc; }
+INLINE vi signed_bytes(vi w) { return w ^ (int32_t)0x80808080; }
+INLINE vi dot_signed(vi acc, vi w, int32_t x) { return dot_codes(acc, w, x); }
+#else
+#define SIGNED_OFFSET 0.0f
+INLINE vi signed_bytes(vi w) { return w; }
+/* acc[lane] += a[2 lane] * b[2 lane] + a[2 lane + 1] * b[2 lane + 1], in whole numbers of 16 bits. */
+INLINE vi dot_i16(vi acc, vi a, vi b) {
+#if defined(__AVX512BW__)
+    return acc + (vi)_mm512_madd_epi16((__m512i)a, (__m512i)b);
+#elif defined(__AVX2__)
+    return acc + (vi)_mm256_madd_epi16((__m256i)a, (__m256i)b);
+#elif defined(__SSE2__)
+    return acc + (vi)_mm_madd_epi16((__m128i)a, (__m128i)b);
+#else
+    return acc + ((a << 16) >> 16) * ((b << 16) >> 16) + (a >> 16) * (b >> 16);
 #endif
 }
+INLINE vi even_bytes(vi w) { return (vi)(((vs)w << 8) >> 8); }
+INLINE vi odd_bytes(vi w) { return (vi)((vs)w >> 8); }
+#if defined(__AVX512BW__)
+INLINE vi dot_codes(vi acc, vi w, int32_t x) {
+    return (vi)_mm512_add_epi16((__m512i)acc, _mm512_maddubs_epi16((__m512i)w, _mm512_set1_epi32(x)));
+}
+INLINE vi codes_total(vi acc) { return dot_i16(splat_i(0), acc, splat_i(0x00010001)); }
+#elif defined(__AVX2__)
+INLINE vi dot_codes(vi acc, vi w, int32_t x) {
+    return (vi)_mm256_add_epi16((__m256i)acc, _mm256_maddubs_epi16((__m256i)w, _mm256_set1_epi32(x)));
+}
+INLINE vi codes_total(vi acc) { return dot_i16(splat_i(0), acc, splat_i(0x00010001)); }
+#elif defined(__ARM_FEATURE_DOTPROD)
+INLINE vi dot_codes(vi acc, vi w, int32_t x) { return (vi)vdotq_s32((int32x4_t)acc, (int8x16_t)w, (int8x16_t)splat_i(x)); }
+INLINE vi codes_total(vi acc) { return acc; }
+#else
+INLINE vi dot_codes(vi acc, vi w, int32_t x) {
+    const vi all = splat_i(x);
+    return dot_i16(dot_i16(acc, even_bytes(w), even_bytes(all)), odd_bytes(w), odd_bytes(all));
+}
+INLINE vi codes_total(vi acc) { return acc; }
+#endif
+INLINE vi dot_signed(vi acc, vi w, int32_t x) {
+#if defined(__AVX512BW__)
+    const __m512i all = _mm512_set1_epi32(x);
+    const __m512i signs = _mm512_mask_sub_epi8(all, _mm512_movepi8_mask((__m512i)w), _mm512_setzero_si512(), all);
+    return dot_i16(acc, (vi)_mm512_maddubs_epi16(_mm512_abs_epi8((__m512i)w), signs), splat_i(0x00010001));
+#elif defined(__AVX2__)
+    const __m256i signs = _mm256_sign_epi8(_mm256_set1_epi32(x), (__m256i)w);
+    return dot_i16(acc, (vi)_mm256_maddubs_epi16(_mm256_abs_epi8((__m256i)w), signs), splat_i(0x00010001));
+#elif defined(__ARM_FEATURE_DOTPROD)
+    return dot_codes(acc, w, x);
+#else
+    const vi all = splat_i(x);
+    return dot_i16(dot_i16(acc, even_bytes(w), even_bytes(all)), odd_bytes(w), odd_bytes(all));
+#endif
+}
+#endif
 
 /* acc[lane] += a[2 lane] * b[2 lane] + a[2 lane + 1] * b[2 lane + 1] in bfloat16. */
 INLINE vf dot_lanes(vf acc, vi a, vi b) {
