@@ -16,7 +16,13 @@ from loraloop.kernels.cpu.native_types import CLinear, CPair
 from loraloop.kernels.cpu.tiles import TiledWeight, TileKind, tile_expand_
 from loraloop.kernels.quantized import Int8Weight, StackedWeight, Weight
 
-LEVELS = {"generic": [], "avx2": ["-march=x86-64-v3"], "avx512": ["-march=x86-64-v4"], "native": ["-march=native"]}
+LEVELS = {
+    "generic": [],
+    "avx2": ["-march=x86-64-v3"],
+    "avx2_vnni": ["-march=x86-64-v3", "-mavxvnni"],
+    "avx512": ["-march=x86-64-v4"],
+    "native": ["-march=native"],
+}
 
 
 @pytest.fixture(scope="module", params=LEVELS)
@@ -25,6 +31,8 @@ def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         capability = torch.backends.cpu.get_cpu_capability()
         if request.param.upper() not in (capability, {"AVX512": "AVX2"}.get(capability)):
             pytest.skip(f"this processor has no {request.param}")
+    if request.param == "avx2_vnni" and "avx_vnni" not in native._processor().split():
+        pytest.skip("this processor has no AVX-VNNI")
     if not native.has_compiler():
         pytest.skip("no C compiler")
     path = native.build(tmp_path_factory.mktemp("native"), LEVELS[request.param])
@@ -48,6 +56,16 @@ def drawn(kind: TileKind, rows: int, columns: int, seed: int) -> tuple[TiledWeig
     return TiledWeight.bf16(values), values.bfloat16().float()
 
 
+def rounded(x: torch.Tensor, kind: TileKind) -> torch.Tensor:
+    """Activations as a product of a kind reads them: in 127 steps up and down of the largest of each 32."""
+    if kind is TileKind.BF16:
+        return x.bfloat16().float()
+    groups = x.view(x.shape[0], -1, 32)
+    peaks = groups.abs().amax(-1, keepdim=True)
+    factors = torch.where(peaks > 0, 127 / peaks, 0.0)
+    return ((groups * factors).round() * (peaks / 127)).view_as(x)
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     kind=st.sampled_from(TileKind),
@@ -63,9 +81,7 @@ def test_a_product_is_that_of_the_dense_values(
 ) -> None:
     weight, values = drawn(kind, tiles * 16 - short, groups * 32, seed)
     x = torch.randn(count, groups * 32, generator=torch.Generator().manual_seed(seed)) * size
-    if kind is TileKind.BF16:
-        x = x.bfloat16().float()
-    ours, exact = library.multiply(weight, x), x.double() @ values.double().T
+    ours, exact = library.multiply(weight, x), rounded(x, kind).double() @ values.double().T
     bound = 2e-4 * size * values.abs().amax() * (groups * 32) ** 0.5
     assert ours.shape == exact.shape and (ours - exact).abs().max() <= bound
 
@@ -91,7 +107,7 @@ def test_what_nobody_writes_is_nowhere(library: Native) -> None:
     y = torch.full((9, 19 + 1), float("nan")).flatten()
     assert not library._product(matrix, x.data_ptr(), y.data_ptr(), 9, 1.0, 1)
     assert torch.isfinite(y[: 9 * 19]).all() and torch.isnan(y[9 * 19 :]).all()
-    assert torch.allclose(y[: 9 * 19].view(9, 19), x @ values.T, rtol=1e-3, atol=1e-3)
+    assert torch.allclose(y[: 9 * 19].view(9, 19), rounded(x, TileKind.INT8) @ values.T, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
@@ -101,7 +117,7 @@ def test_rows_that_are_not_numbers_do_no_harm(library: Native, value: float) -> 
     x[1] = value
     y = library.multiply(weight, x)
     for row in (0, 2):
-        assert torch.allclose(y[row], x[row] @ values.T, rtol=1e-3, atol=1e-2)
+        assert torch.allclose(y[row], rounded(x, TileKind.INT4)[row] @ values.T, rtol=1e-3, atol=1e-2)
     assert value != 0.0 or not y[1].any()
 
 
@@ -122,7 +138,8 @@ def test_stacked_parts_are_multiplied_side_by_side(library: Native) -> None:
     ]
     stacked: Weight = StackedWeight(tuple(weight for weight, _ in made))
     x = torch.randn(2, 64).bfloat16().float()
-    expected = x @ torch.cat([values for _, values in made]).T
+    kinds = (TileKind.INT4, TileKind.INT8, TileKind.BF16)
+    expected = torch.cat([rounded(x, k) @ values.T for k, (_, values) in zip(kinds, made, strict=True)], 1)
     assert torch.allclose(library.multiply(stacked, x), expected, rtol=1e-3, atol=2e-2)
 
 
