@@ -73,7 +73,8 @@ def test_served_forms_come_close(tmp_path: Path, shared_cache: Path, save_llama:
     with torch.no_grad():
         expected = model(torch.tensor([tokens])).logits[0]
     likeness = torch.nn.functional.cosine_similarity(torch.cat(parts), expected)
-    assert likeness.mean() > 0.997 and likeness.median() > 0.998
+    least = {"bf16": (0.997, 0.998), "int8": (0.99, 0.994)}[form]  # activations of 16 and of 8 bits
+    assert likeness.mean() > least[0] and likeness.median() > least[1]
 
 
 @given(different=st.sampled_from(DIFFERENT), seed=st.integers(0, 50), cuts=st.lists(st.integers(1, 12), min_size=2))

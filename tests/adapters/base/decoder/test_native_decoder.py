@@ -38,8 +38,8 @@ KINDS: dict[str, dict[str, Any]] = {
         "logits_scale": 2.0,
     },
 }  # fmt: skip
-CLOSE = {"int4": 0.02, "int8": 0.02, "bf16": 0.02}
-"""Largest relative error (norms) of logits: keys and values are bf16, activations 16 bits, dense copies bf16."""
+CLOSE = {"int4": 0.03, "int8": 0.03, "bf16": 0.02}
+"""Largest relative error (norms) of logits: keys, values and dense copies are bf16, activations 8 bits, of bf16 weights 16."""
 
 
 def adapters(decoder: NativeDecoder, ranks: tuple[int, ...]) -> tuple[NativeAttached, BankAttached]:
