@@ -39,7 +39,7 @@ KINDS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 CLOSE = {"int4": 0.03, "int8": 0.03, "bf16": 0.02}
-"""Largest relative error (norms) of logits: keys, values and dense copies are bf16, activations 8 bits, of bf16 weights 16."""
+"""Largest relative error (norms) of logits: keys, values and dense copies are bf16, activations 8 bits (bf16's: 16)."""
 
 
 def adapters(decoder: NativeDecoder, ranks: tuple[int, ...]) -> tuple[NativeAttached, BankAttached]:
