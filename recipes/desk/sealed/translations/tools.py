@@ -13,7 +13,7 @@ def fresh() -> dict[str, Any]:
     STATE.update(
         jobs={
             "TJ-601": {
-                "customer": "Hotel Bellevue",
+                "customer": "Hotel Miramonte",
                 "title": "menu cards",
                 "into": "German",
                 "words": 480,
@@ -93,7 +93,7 @@ def jobs_for(customer: str) -> list[dict[str, str]]:
     ]
 
 
-def job_sheet(job: str) -> dict[str, Any]:
+def project_page(job: str) -> dict[str, Any]:
     """All that is known of a job: language, words, translator, day it is due, state, price in euros.
 
     Args:
@@ -180,4 +180,4 @@ def _job(job: str) -> tuple[str, dict[str, Any]]:
     return number, STATE["jobs"][number]
 
 
-TOOLS = [jobs_for, job_sheet, translators_into, hand_over, shift_due_day, price_for, mail_customer]
+TOOLS = [jobs_for, project_page, translators_into, hand_over, shift_due_day, price_for, mail_customer]
