@@ -49,8 +49,8 @@ def fresh() -> dict[str, Any]:
             },
         },
         appointments={
-            "S-61": {"donor": "BD-517", "place": "Town Hall", "day": "2027-09-14", "time": "16:20", "gives": "blood"},
-            "S-64": {"donor": "BD-523", "place": "Blood Bus", "day": "2027-09-15", "time": "11:00", "gives": "blood"},
+            "DA-61": {"donor": "BD-517", "place": "Town Hall", "day": "2027-09-14", "time": "16:20", "gives": "blood"},
+            "DA-64": {"donor": "BD-523", "place": "Blood Bus", "day": "2027-09-15", "time": "11:00", "gives": "blood"},
         },
         stocks={"0+": 61, "0-": 4, "A+": 88, "A-": 17, "B+": 25, "B-": 6, "AB+": 14, "AB-": 9},
         sent=[],
@@ -131,8 +131,8 @@ def put_down(
     if day < found["may_give_from"]:
         raise ValueError(f"{number} may give from {found['may_give_from']} on")
     entry = {"donor": number, "place": place, "day": day, "time": time, "gives": gives}
-    STATE["appointments"]["S-70"] = entry
-    return {"appointment": "S-70", **entry}
+    STATE["appointments"]["DA-70"] = entry
+    return {"appointment": "DA-70", **entry}
 
 
 def strike_out(appointment: str) -> str:

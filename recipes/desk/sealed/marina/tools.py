@@ -11,12 +11,12 @@ def fresh() -> dict[str, Any]:
     STATE.clear()
     STATE.update(
         boats={
-            "OB-117": {"name": "Petrel", "skipper": "Maud Ketteridge", "length": 8.4, "berth": "A12", "owes": 214.5},
-            "OB-123": {"name": "Blue Hen", "skipper": "Gerrit Smalhout", "length": 11.2, "berth": "C03", "owes": 0.0},
-            "OB-131": {"name": "Kittiwake", "skipper": "Yusuf Demirel", "length": 6.9, "berth": None, "owes": 38.0},
-            "OB-140": {"name": "Zeevonk", "skipper": "Annelies Praet", "length": 9.8, "berth": "B07", "owes": 96.0},
-            "OB-152": {"name": "Aurore", "skipper": "Luc Fontanel", "length": 12.6, "berth": None, "owes": 0.0},
-            "OB-166": {
+            "YB-117": {"name": "Petrel", "skipper": "Maud Ketteridge", "length": 8.4, "berth": "A12", "owes": 214.5},
+            "YB-123": {"name": "Blue Hen", "skipper": "Gerrit Smalhout", "length": 11.2, "berth": "C03", "owes": 0.0},
+            "YB-131": {"name": "Kittiwake", "skipper": "Yusuf Demirel", "length": 6.9, "berth": None, "owes": 38.0},
+            "YB-140": {"name": "Zeevonk", "skipper": "Annelies Praet", "length": 9.8, "berth": "B07", "owes": 96.0},
+            "YB-152": {"name": "Aurore", "skipper": "Luc Fontanel", "length": 12.6, "berth": None, "owes": 0.0},
+            "YB-166": {
                 "name": "Marinella",
                 "skipper": "Carla Bevilacqua",
                 "length": 10.1,
@@ -35,8 +35,8 @@ def fresh() -> dict[str, Any]:
             {"boat": "a visitor", "berth": "A15", "arrival": "2027-06-17", "departure": "2027-06-22", "power": True}
         ],
         crane=[
-            {"boat": "OB-117", "day": "2027-06-17", "time": "10:30", "job": "launch"},
-            {"boat": "OB-140", "day": "2027-06-21", "time": "08:00", "job": "mast"},
+            {"boat": "YB-117", "day": "2027-06-17", "time": "10:30", "job": "launch"},
+            {"boat": "YB-140", "day": "2027-06-21", "time": "08:00", "job": "mast"},
         ],
         sent=[],
     )

@@ -11,18 +11,18 @@ def fresh() -> dict[str, Any]:
     STATE.clear()
     STATE.update(
         tenants={
-            "T-26": "Orla Fennimore",
-            "T-29": "Kaspar Wendt",
-            "T-33": "Noor van Dalen",
-            "T-37": "Emilio Sartori",
-            "T-40": "Claire Jourdan",
+            "TN-26": "Orla Fennimore",
+            "TN-29": "Kaspar Wendt",
+            "TN-33": "Noor van Dalen",
+            "TN-37": "Emilio Sartori",
+            "TN-40": "Claire Jourdan",
         },
         units={
-            "D-14": {"tenant": "T-26", "size": 6.0, "rent": 74.0, "paid_until": "2027-10-31", "door": "locked"},
-            "D-21": {"tenant": "T-33", "size": 9.0, "rent": 105.0, "paid_until": "2027-11-30", "door": "open"},
-            "M-03": {"tenant": "T-29", "size": 4.0, "rent": 52.0, "paid_until": "2027-12-31", "door": "locked"},
-            "M-08": {"tenant": "T-29", "size": 12.0, "rent": 139.0, "paid_until": "2027-09-30", "door": "locked"},
-            "M-11": {"tenant": "T-37", "size": 15.0, "rent": 168.0, "paid_until": "2028-01-31", "door": "alarm"},
+            "D-14": {"tenant": "TN-26", "size": 6.0, "rent": 74.0, "paid_until": "2027-10-31", "door": "locked"},
+            "D-21": {"tenant": "TN-33", "size": 9.0, "rent": 105.0, "paid_until": "2027-11-30", "door": "open"},
+            "M-03": {"tenant": "TN-29", "size": 4.0, "rent": 52.0, "paid_until": "2027-12-31", "door": "locked"},
+            "M-08": {"tenant": "TN-29", "size": 12.0, "rent": 139.0, "paid_until": "2027-09-30", "door": "locked"},
+            "M-11": {"tenant": "TN-37", "size": 15.0, "rent": 168.0, "paid_until": "2028-01-31", "door": "alarm"},
         },
         empty={
             "D-17": {"site": "Dock Road", "size": 5.0, "rent": 63.0, "ground_floor": True},
