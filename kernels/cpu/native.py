@@ -31,7 +31,11 @@ _loaded: dict[Path, Native | None] = {}
 
 
 class Native:
-    """A loaded library; see csrc/decoder.c."""
+    """A loaded library; see csrc/decoder.c.
+
+    Attributes:
+        processor: the class of processors that it was built for, such as `AVX2 with VNNI`.
+    """
 
     def __init__(self, path: Path) -> None:
         library = ctypes.CDLL(str(path))
@@ -39,6 +43,8 @@ class Native:
         self._forward.argtypes = (ctypes.POINTER(CRequest),)
         address, size = ctypes.c_void_p, ctypes.c_int64
         self._product.argtypes = (ctypes.POINTER(CLinear), address, address, size, ctypes.c_float, size)
+        library.loraloop_processor.restype = ctypes.c_char_p
+        self.processor: str = library.loraloop_processor().decode()
 
     def forward(self, request: CRequest) -> None:
         """Runs a forward on torch's number of threads. Releases the interpreter's lock.

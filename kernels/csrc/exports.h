@@ -199,3 +199,6 @@ int loraloop_product(const linear *matrix, const float *x, float *y, int64_t row
     pthread_mutex_unlock(&turn_lock);
     return failed;
 }
+
+/* What the library was compiled for, in words. */
+const char *loraloop_processor(void) { return PROCESSOR; }

@@ -25,6 +25,23 @@
 #endif
 #define LANES 16      /* of a tile, whatever the processor: output rows of a weight, positions of a cache */
 
+/* The class of processors that the library was built for. */
+#if defined(__AVX512VNNI__)
+#define PROCESSOR "AVX-512 with VNNI"
+#elif defined(__AVX512BW__)
+#define PROCESSOR "AVX-512"
+#elif defined(__AVXVNNI__)
+#define PROCESSOR "AVX2 with VNNI"
+#elif defined(__AVX2__)
+#define PROCESSOR "AVX2"
+#elif defined(__ARM_FEATURE_DOTPROD)
+#define PROCESSOR "NEON with dot products"
+#elif defined(__ARM_NEON)
+#define PROCESSOR "NEON"
+#else
+#define PROCESSOR "no vector instructions of its own"
+#endif
+
 #if defined(__clang__)
 #define UNROLL _Pragma("unroll")
 #else

@@ -40,6 +40,17 @@ def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return Native(path)
 
 
+def test_a_library_names_the_class_of_processors_that_it_was_built_for(tmp_path: Path) -> None:
+    if not native.has_compiler() or "avx2" not in native._processor().split():
+        pytest.skip("no C compiler, or a processor without AVX2")
+    names = {}
+    for level in ("generic", "avx2"):
+        path = native.build(tmp_path, LEVELS[level])
+        assert path is not None
+        names[level] = Native(path).processor
+    assert names == {"generic": "no vector instructions of its own", "avx2": "AVX2"}
+
+
 def drawn(kind: TileKind, rows: int, columns: int, seed: int) -> tuple[TiledWeight, torch.Tensor]:
     """A weight and the values it stands for, in fp32."""
     generator = torch.Generator().manual_seed(seed)

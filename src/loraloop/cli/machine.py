@@ -75,6 +75,8 @@ def examine(base: str, quantize: str | None = None) -> Iterator[DoctorFinding]:
 
     yield _guarded("base", load)
     if loaded:
+        if loaded[0].native:
+            yield _guarded("processor", _processor)
         yield from _skills(loaded[0])
         yield _guarded("router", lambda: _router(loaded[0]))
         yield _guarded("self-test", lambda: _self_test(loaded[0]))
@@ -109,6 +111,18 @@ def _compiler() -> DoctorFinding:
         return DoctorFinding("C compiler", True, "found")
     todo = "install a C compiler with headers (apt install gcc libc6-dev), or decode with torch, which is slower"
     return DoctorFinding("C compiler", False, "none", todo, needed=False)
+
+
+def _processor() -> DoctorFinding:
+    """The class of the processor, and what of its instructions the kernels use."""
+    from loraloop.adapters.base.loading.folders import cache_folder
+    from loraloop.kernels.cpu import native
+
+    library = native.load(cache_folder() / "native")
+    assert library is not None
+    fast = "VNNI" in library.processor or "dot products" in library.processor
+    means = "four 8-bit products a lane in one instruction" if fast else "8-bit products in two or three instructions"
+    return DoctorFinding("processor", True, f"{library.processor}: {means}")
 
 
 def _bases() -> DoctorFinding:

@@ -30,6 +30,7 @@ def test_findings_say_what_fits_and_what_to_do(
     told = json.loads(out)
     found = {each["what"]: each for each in told["findings"]}
     assert found["torch"]["ok"] and found["base"]["ok"] and found["device"]["ok"]
+    assert ("processor" in found) == found["base"]["found"].endswith("C decoder")
     assert found["self-test"]["ok"] and " tokens in " in found["self-test"]["found"]
     assert found["router"]["ok"] and "embedded" in found["router"]["found"]  # the random base has none of its own
     assert not found["skill mine"]["ok"] and "--base" in found["skill mine"]["todo"]
@@ -42,6 +43,14 @@ def test_a_base_that_is_not_there_is_a_finding(run: Any) -> None:
     code, out, _ = run("doctor", "--base", "smollm", "--json")
     last = json.loads(out)["findings"][-1]
     assert code == 1 and last["what"] == "base" and "did you mean" in last["todo"]
+
+
+def test_the_class_of_the_processor_is_named(base: Base) -> None:
+    if not base.native:
+        pytest.skip("no C compiler")
+    finding = doctor._processor()
+    named, means = finding.found.split(": ")
+    assert finding.ok and named and ("in one instruction" in means) == ("VNNI" in named or "dot products" in named)
 
 
 def test_a_missing_package_says_how_to_get_it() -> None:
