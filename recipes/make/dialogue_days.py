@@ -20,11 +20,13 @@ MONTHS = ("January February March April May June July August September October N
 ISO = re.compile(r"\b(20\d\d)-(\d\d)-(\d\d)\b")
 _DAY = "|".join(DAYS)
 _WEEKDAY = re.compile(
-    rf"\b(?:(?P<before>this|next|coming|this coming) )?(?P<day>{_DAY})\b(?P<after>,? (?:this|next) week)?", re.IGNORECASE
+    rf"\b(?:(?P<before>this|next|coming|this coming) )?(?P<day>{_DAY})\b(?P<after>,? (?:this|next) week)?",
+    re.IGNORECASE,
 )
 _MONTH_DAY = re.compile(r"\bMarch (?P<day>\d{1,2})(?P<end>st|nd|rd|th)?\b(?P<year>,? 2019)?", re.IGNORECASE)
 _DAY_MONTH = re.compile(
-    r"\b(?P<day>\d{1,2})(?P<end>st|nd|rd|th) (?:day )?of (?P<month>March|this month|the month)\b(?P<year>,? 2019)?", re.IGNORECASE
+    r"\b(?P<day>\d{1,2})(?P<end>st|nd|rd|th) (?:day )?of (?P<month>March|this month|the month)\b(?P<year>,? 2019)?",
+    re.IGNORECASE,
 )
 _BARE = re.compile(
     r"\b(?P<the>the|on|by|until|till) (?P<day>\d{1,2})(?:st|nd|rd|th)\b(?! (?:of|street|st\b|ave|floor|one|avenue|row|century))",
@@ -105,7 +107,11 @@ class Move:
             return found.group()
         before, place = (found["before"] or "").lower(), DAYS.index(found["day"].capitalize())
         ahead = place + 3 if "next" in after else (place - TODAY.weekday()) % 7 or 7
-        if ("this week" in after and ahead > 2) or (before == "next" and place > 4) or (before == "this" and ahead == 7):
+        if (
+            ("this week" in after and ahead > 2)
+            or (before == "next" and place > 4)
+            or (before == "this" and ahead == 7)
+        ):
             raise CannotMove(found.group())  # a day that is over, or either of two days
         day = self.today + timedelta(ahead)
         name = DAYS[day.weekday()] if found["day"][0].isupper() else DAYS[day.weekday()].lower()

@@ -16,13 +16,14 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dialogue_days import CannotMove, Move, random_move, speaks_of_weekdays
+from dialogue_lists import MOST_ASKED, Conversation, Look, Step, compact
 from dialogue_tools import Argument, ShownTool, plain, styled
 
 Json = dict[str, Any]
@@ -36,7 +37,6 @@ FAILURES = (
     "not available", "This is no longer available.", "The booking could not be made.", "no free place for this request",
     "Request failed: sold out or not available",
 )  # fmt: skip
-MOST_ASKED = 4
 DATE = re.compile(r"20\d\d-\d\d-\d\d")
 TIME = re.compile(r"\d\d:\d\d")
 
@@ -74,7 +74,10 @@ def services_of(folder: Path, dialogues: Sequence[Json]) -> Services:
     """Reads the schemas; the types of free values are those that the dialogues' values have."""
     found = Services()
     for part in ("train", "dev"):
-        paths = [folder / part / "schema.json", *(folder / "sgd_x/data" / v / part / "schema.json" for v in VARIANTS[1:])]
+        paths = [
+            folder / part / "schema.json",
+            *(folder / "sgd_x/data" / v / part / "schema.json" for v in VARIANTS[1:]),
+        ]
         wordings = [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
         for place, schema in enumerate(wordings[0] if wordings else ()):
             name = schema["service_name"]
@@ -110,10 +113,9 @@ def _type(slot: Json, seen: set[str]) -> tuple[Json, str]:
     return {"type": "string"}, form or ("HH:MM" if known and all(map(TIME.fullmatch, known)) else "")
 
 
-def shown_tools(
-    services: Services, service: str, wording: int, tool_style: str, argument_style: str, defaults: bool
-) -> list[ShownTool]:
-    """A service's intents as tools in one wording."""
+def shown_tools(services: Services, service: str, wording: int, look: Look) -> list[tuple[ShownTool, list[str]]]:
+    """A service's intents as tools in one wording, each with its names in all wordings."""
+    tool_style, argument_style = look.styles
     own, other = services.schemas[service][0], services.schemas[service][wording]
     slots = {a["name"]: b for a, b in zip(own["slots"], other["slots"], strict=True)}
     fields = {name: styled(slot["name"], argument_style) for name, slot in slots.items()}
@@ -123,16 +125,15 @@ def shown_tools(
         for name in (*intent["required_slots"], *intent["optional_slots"]):
             schema, form = services.types[service, name]
             default = intent["optional_slots"].get(name, "dontcare")
-            if defaults and default != "dontcare" and not DATE.fullmatch(default):
+            if look.defaults and default != "dontcare" and not DATE.fullmatch(default):
                 schema = {**schema, "default": services.typed(service, name, default)}
             arguments[name] = Argument(fields[name], schema, slots[name]["description"], form)
         key = f"{service}.{intent['name']}"
-        made.append(
-            ShownTool(
-                key, styled(worded["name"], tool_style), worded["description"], arguments, tuple(intent["required_slots"]),
-                fields, not intent["is_transactional"],
-            )
+        tool = ShownTool(
+            key, styled(worded["name"], tool_style), worded["description"], arguments, tuple(intent["required_slots"]),
+            fields, not intent["is_transactional"],
         )  # fmt: skip
+        made.append((tool, worded_names(services, key, tool_style)))
     return made
 
 
@@ -141,40 +142,6 @@ def worded_names(services: Services, key: str, style: str) -> list[str]:
     service, _, intent = key.partition(".")
     place = [found["name"] for found in services.schemas[service][0]["intents"]].index(intent)
     return [styled(wording["intents"][place]["name"], style) for wording in services.schemas[service]]
-
-
-@dataclass(slots=True)
-class Step:
-    """A step of a dialogue.
-
-    Attributes:
-        kind: `call`, `second`, `ask`, `result` or `talk`.
-        at: How many messages come before it.
-        tool: The key of the tool that it is about, if it is about one.
-        completion: The calls, or what is asked for.
-    """
-
-    kind: str
-    at: int
-    tool: str
-    completion: Any
-
-
-@dataclass(slots=True)
-class Conversation:
-    """A dialogue as messages, with its steps."""
-
-    messages: list[Json] = field(default_factory=list)
-    steps: list[Step] = field(default_factory=list)
-    known: set[str] = field(default_factory=set)
-    written: set[str] = field(default_factory=set)
-    called: list[str] = field(default_factory=list)
-    lost: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-
-    @property
-    def text(self) -> str:
-        """Everything that stands in the conversation, in lower case."""
-        return "\n".join(message["content"] for message in self.messages).lower()
 
 
 def read_dialogues(folder: Path) -> Iterator[Json]:
@@ -215,6 +182,9 @@ class Teller:
         self.services, self.move, self.rng = services, move, rng
         self.tools = {tool.key: tool for tool in tools}
         self.counted, self.direct = rng.random() < 0.5, rng.random() < 0.7
+        self.known: set[str] = set()
+        self.written: set[str] = set()
+        self.lost = Counter[str]()
 
     def tell(self, dialogue: Json) -> Conversation:
         """The conversation, up to where the dialogue ends or no longer fits the rules.
@@ -222,7 +192,7 @@ class Teller:
         Raises:
             CannotMove: A text speaks of days in words that cannot be written anew.
         """
-        told, turns, place = Conversation(), dialogue["turns"], 0
+        told, turns, place = Conversation(today=self.move.today), dialogue["turns"], 0
         while place + 1 < len(turns):
             user, system = turns[place], turns[place + 1]
             self._say(told, "user", user["utterance"])
@@ -238,7 +208,7 @@ class Teller:
                     system, place = turns[place + 1], place + 2
             elif "REQUEST" in acts:
                 self._ask(told, user, system)
-            elif all(str(value) in told.known for value in _informed(system)):
+            elif all(str(value) in self.known for value in _informed(system)):
                 told.steps.append(Step("talk", len(told.messages), "", []))
             self._say(told, "assistant", system["utterance"])
         return told
@@ -266,13 +236,14 @@ class Teller:
         if step is None:
             return False
         rows = self._kept(calling, after)
-        told.messages.append({"role": "assistant", "content": _json(step.completion)})
-        told.messages.append({"role": "tool", "content": _json({"name": tool.name, **self._result(tool, calling, rows)})})
-        told.called.append(tool.key)
-        told.written.update(calling["service_call"]["parameters"].values())
+        told.messages.append({"role": "assistant", "content": compact(step.completion)})
+        told.messages.append(
+            {"role": "tool", "content": compact({"name": tool.name, **self._result(tool, calling, rows)})}
+        )
+        self.written.update(calling["service_call"]["parameters"].values())
         for row in (*rows, calling["service_call"]["parameters"]):
-            told.known.update(row.values())
-        told.known.add(str(len(calling["service_results"])))
+            self.known.update(row.values())
+        self.known.add(str(len(calling["service_results"])))
         told.steps.append(Step("result", len(told.messages), tool.key, []))
         return True
 
@@ -286,14 +257,14 @@ class Teller:
             if slot not in said or slot not in tool.arguments:
                 continue
             if (written := self._written(service, slot, value, said[slot], text)) is None:
-                told.lost["value that nobody said"] += 1
+                self.lost["value that nobody said"] += 1
                 return None
             values[slot] = written
-            taken = taken or (value in told.known - told.written and value.lower() not in user["utterance"].lower())
+            taken = taken or (value in self.known - self.written and value.lower() not in user["utterance"].lower())
         if not set(tool.required) <= values.keys():
-            told.lost["required value not in the state"] += 1
+            self.lost["required value not in the state"] += 1
             return None
-        kind = "second" if told.called and taken else "call"
+        kind = "second" if taken else "call"
         step = Step(kind, len(told.messages), tool.key, [tool.call(values)])
         if _acts(user) != {"AFFIRM", "REQUEST"}:  # *Nice. What does it cost?* is hardly a yes
             told.steps.append(step)
@@ -326,7 +297,7 @@ class Teller:
                 asked = {"ask": [tool.arguments[slot].name for slot in missing[:MOST_ASKED]]}
                 told.steps.append(Step("ask", len(told.messages), tool.key, asked))
             else:
-                told.lost["asks for what is optional"] += 1
+                self.lost["asks for what is optional"] += 1
 
     def _kept(self, calling: Json, after: Sequence[Json]) -> list[Json]:
         """The results that are shown: the first ones, and those that the dialogue speaks of."""
@@ -371,10 +342,6 @@ def _informed(turn: Json) -> list[str]:
     """The values that the system tells or offers in a turn."""
     acts = [action for frame in turn["frames"] for action in frame["actions"] if action["act"] in ("INFORM", "OFFER")]
     return [value for action in acts for value in action["canonical_values"]]
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def wordings(services: Services, service: str, held_out: set[str]) -> list[int]:

@@ -50,6 +50,11 @@ class ShownTool:
     fields: dict[str, str] = field(default_factory=dict)
     searches: bool = True
 
+    @property
+    def service(self) -> str:
+        """The service that the tool is of."""
+        return self.key.split(".")[0]
+
     def schema(self, described: bool, dates: str) -> dict[str, Any]:
         """The tool as records hold it.
 
@@ -117,7 +122,9 @@ def _neutral(stems: Sequence[str], count: int, rng: random.Random) -> Iterable[s
     if stem == "":
         made: set[str] = set()
         while len(made) < count:
-            made.add("".join(rng.choices(LETTERS, k=rng.randrange(3, 6))) + rng.choice(("", f"_{rng.randrange(1, 10)}")))
+            made.add(
+                "".join(rng.choices(LETTERS, k=rng.randrange(3, 6))) + rng.choice(("", f"_{rng.randrange(1, 10)}"))
+            )
         found = sorted(made)
     elif count <= len(LETTERS) and stem.endswith("_") and rng.random() < 0.5:
         found = [stem + letter for letter in LETTERS[:count]]

@@ -21,13 +21,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.prompting import CALLS_HEADER
 from loraloop.adapters.skill.contracts import Passage, user_content
 from loraloop.adapters.training.data.dialogue import DialogueTurn, openai_turns, sharegpt_turns, steps, tools_of
-from loraloop.adapters.training.data.example import transcript
+from loraloop.adapters.training.data.example import Part, transcript
 from loraloop.adapters.training.data.reading import read_rows
 from loraloop.adapters.training.data.record import Record, RecordError, RecordPlace, completed
 from loraloop.tool_schemas.errors import unknown
@@ -195,6 +195,7 @@ def _single(form: str, row: Mapping[str, Any], how: Reading, place: RecordPlace)
         gold=gold,
         rejected=rejected,
         extra_prompt=str(row.get("extra_prompt") or ""),
+        part=row["part"] if row.get("part") in get_args(Part) else "",
     )
 
 

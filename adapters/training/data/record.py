@@ -58,7 +58,7 @@ class Record:
         gold: What scoring needs beyond the completion.
         rejected: A worse completion, in preference data.
         extra_prompt: Text of the user's place that only this step sees, such as what was wrong with its first version.
-        part: What frozen data uses the record for; empty where the recipe's shares decide.
+        part: What the record is used for, if the data says so; empty where the recipe's shares decide.
     """
 
     messages: tuple[Message, ...]
