@@ -1,8 +1,8 @@
 """Moves the days of a dialogue: its text and its values agree on another *today*.
 
-SGD's dialogues are held on Friday, 1 March 2019, and speak of the two weeks that follow. A move keeps every distance in days. Words
-that stay true wherever today is (*tomorrow*, *day after tomorrow*) are kept. Others (*March 9th*, *the 9th*, *Tuesday next week*)
-are written anew for the new day.
+SGD's dialogues are held on Friday, 1 March 2019, and speak of the two weeks that follow. A move keeps every distance in
+days. Words that stay true wherever today is (*tomorrow*, *day after tomorrow*) are kept. Others (*March 9th*, *the
+9th*, *Tuesday next week*) are written anew for the new day.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from typing import Any
 TODAY = date(2019, 3, 1)
 """The day on which SGD's dialogues are held."""
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-MONTHS = ("January February March April May June July August September October November December").split()
+MONTHS = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "December",
+)  # fmt: skip
 ISO = re.compile(r"\b(20\d\d)-(\d\d)-(\d\d)\b")
 _DAY = "|".join(DAYS)
 _WEEKDAY = re.compile(
@@ -29,7 +32,8 @@ _DAY_MONTH = re.compile(
     re.IGNORECASE,
 )
 _BARE = re.compile(
-    r"\b(?P<the>the|on|by|until|till) (?P<day>\d{1,2})(?:st|nd|rd|th)\b(?! (?:of|street|st\b|ave|floor|one|avenue|row|century))",
+    r"\b(?P<the>the|on|by|until|till) (?P<day>\d{1,2})(?:st|nd|rd|th)\b"
+    r"(?! (?:of|street|st\b|ave|floor|one|avenue|row|century))",
     re.IGNORECASE,
 )
 _LEFT = re.compile(r"\b(?:March|this month|next month|this week|next week|weekend)\b|\b0?3/\d{1,2}\b", re.IGNORECASE)

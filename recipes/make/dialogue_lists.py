@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +23,8 @@ Json = dict[str, Any]
 T = TypeVar("T")
 LONGEST = 1100
 """Tokens of a record, estimated."""
+LEAST = 30
+"""Tokens that a tool takes at least, about."""
 MOST_ASKED = 4
 """The most arguments that are asked for at once (`loraloop.tool_schemas.tools.calls`)."""
 ROLES = (
@@ -92,8 +95,8 @@ class Conversation:
 def noted(told: Conversation) -> Conversation:
     """A conversation with a note of the runtime before each message of the user that speaks of days.
 
-    A step is left out if its call has a day that the conversation does not name although notes explain what the user said last: there
-    the notes say something else.
+    A step is left out if its call has a day that the conversation does not name although notes explain what the user
+    said last: there the notes say something else.
     """
     if told.today is None:
         return told
@@ -213,12 +216,13 @@ class Lists:
         kept = [tool for tool, _ in own]
         more: list[ShownTool] = []
         spent = estimate(system_content("", [look.schema(tool) for tool in kept]))
-        for group in strangers:
-            for tool, names in group:
-                size = estimate(system_content("", [look.schema(tool)])) - 30
-                if len(kept) + len(more) < look.most and spent + size < look.budget and self._named(tool, names, used):
-                    more.append(tool)
-                    spent += size
+        for tool, names in chain.from_iterable(strangers):
+            if len(kept) + len(more) >= look.most or spent >= look.budget - LEAST:
+                break
+            size = estimate(system_content("", [look.schema(tool)])) - 30
+            if spent + size < look.budget and self._named(tool, names, used):
+                more.append(tool)
+                spent += size
         mask([*kept, *more], self.rng, *look.masked)
         return kept, more
 
@@ -262,8 +266,8 @@ class Lists:
     ) -> tuple[Step, list[ShownTool]] | None:
         """The first step of a tool, and a list without that tool: nothing that was called before is missing from it.
 
-        Without a search the whole service is gone, since its other tools could be meant; without another tool the search stays
-        where it was called before.
+        Without a search the whole service is gone, since its other tools could be meant; without another tool the
+        search stays where it was called before.
         """
         choices = []
         called, wanted = set[str](), set[str]()

@@ -2,12 +2,15 @@
 
 The rules of what a step is:
 
-- Where the system calls its service, the step is that call, with what the dialogue's state holds: an optional argument that
-  nobody spoke of is left out. A value is written as the conversation has it, but for days, times, numbers and listed values.
-- Where the system asks for a required argument, the step is `{"ask": […]}` with all required arguments that nobody said.
-- Where the system asks to confirm what the user has said in full, the step is the call: approval is not the tools skill's. Where
-  the user then only agrees, the question and the answer are cut out of the dialogue (seven times in ten), or both are kept and the
-  step after *yes* is the call. Where he corrects something, both are kept.
+- Where the system calls its service, the step is that call, with what the dialogue's state holds: an optional argument
+  that nobody spoke of is left out. A value is written as the conversation has it, but for days, times, numbers and
+  listed values. Where free text of a value stands nowhere in the conversation, the dialogue ends.
+- Where the system asks for a required argument, the step is `{"ask": […]}` with all required arguments that nobody
+  said.
+- Where the system asks to confirm what the user has said in full, the step is the call: approval is not the tools
+  skill's. Where the user then only agrees, the question and the answer are cut out of the dialogue (seven times in
+  ten), or both are kept and the step after *yes* is the call. Where he corrects something, both are kept. Where he
+  agrees and asks something in one breath, both are kept and there is no step.
 - Everything else is `[]`: after a result, and where the answer stands in results that came before.
 """
 
@@ -153,7 +156,9 @@ def read_dialogues(folder: Path) -> Iterator[Json]:
 
 
 def move_of(dialogue: Json, rng: random.Random) -> Move:
-    """A new today for a dialogue; it stays a Friday where weekdays stand in names, and half of the time where one is said.
+    """A new today for a dialogue.
+
+    It stays a Friday where weekdays stand in names, and half of the time where one is said.
 
     Raises:
         CannotMove: The dialogue speaks of days in words that cannot be written anew.

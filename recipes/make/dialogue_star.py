@@ -1,13 +1,14 @@
-"""Steps of the dialogues of STAR, whose wizards query made services. `dialogue_star_tools.yaml` words the tools.
+"""Steps of the dialogues of STAR, whose wizards query made services. `dialogue_star.yaml` words the tools.
 
 The rules of what a step is:
 
-- Where the wizard queries a service, the step is that call, if each value stands in the conversation and nothing said later replaces it.
-  Optional values that nobody said are left out. Tasks that check before they book have two tools, and a booking is a step only
-  after a check of the same values.
-- Where the wizard asks for a required argument, the step is `{"ask": […]}` with all that nobody said. Which these are follows
-  from the next query; where that leaves doubt, there is no step.
-- After a result, and where the wizard greets, thanks, tells of a result or says that something is none of his business, it is `[]`.
+- Where the wizard queries a service, the step is that call, if each value stands in the conversation and nothing said
+  later replaces it. Optional values that nobody said are left out. Tasks that check before they book have two tools,
+  and a booking is a step only after a check of the same values.
+- Where the wizard asks for a required argument, the step is `{"ask": […]}` with all that nobody said. Which these are
+  follows from the next query; where that leaves doubt, there is no step.
+- After a result, and where the wizard greets, thanks, tells of a result or says that something is none of his business,
+  it is `[]`.
 """
 
 from __future__ import annotations
@@ -26,53 +27,16 @@ from dialogue_tools import Argument, ShownTool, styled
 
 Json = dict[str, Any]
 ALIKE = ({"apartment", "hotel"}, {"plane", "ride", "trip"}, {"party", "restaurant", "meeting"})
-ASKED = {
-    "ask_name": ("CustomerName", "RenterName", "PatientName", "UserName", "FullName", "HostName", "GuestName"),
-    "ask_departure_location": ("DepartureLocation",), "ride_ask_departure": ("DepartureLocation",),
-    "ride_ask_destination": ("ArrivalLocation",), "trip_ask_arrival_location": ("ArrivalLocation",),
-    "trip_ask_travel_mode": ("TravelMode",), "trip_ask_departure_time": ("DepartureTime",),
-    "party_ask_venue": ("Name",), "party_ask_number_of_guests": ("NumberGuests",), "party_ask_day": ("Day",),
-    "party_ask_starting_time": ("StartTimeHour",), "party_ask_arrival_time": ("ArrivalTime",), "party_ask_host": ("HostName",),
-    "party_ask_parking_needed": ("NeedParking",), "restaurant_ask_time": ("Time",), "restaurant_ask_size": ("PartySize",),
-    "restaurant_ask_restaurant": ("Name",), "apartment_ask_application_fee_paid": ("ApplicationFeePaid",),
-    "apartment_ask_day": ("Day",), "apartment_ask_start_time": ("StartTimeHour",), "apartment_ask_apartment_name": ("Name",),
-    "doctor_ask_symptoms": ("Symptoms",), "doctor_ask_doctor_name": ("Name",), "doctor_ask_day": ("Day",),
-    "doctor_ask_start_time": ("StartTimeHour",), "hotel_ask_hotel": ("Name",), "hotel_ask_name": ("Name",),
-    "hotel_ask_date_from": ("StartDate",), "hotel_ask_date_to": ("EndDate",), "hotel_ask_time": ("Time",),
-    "hotel_ask_room_number": ("RoomNumber",), "hotel_ask_service_request": ("CustomerRequest",),
-    "plane_ask_date": ("Date",), "plane_ask_arrival_city": ("ArrivalCity",), "plane_ask_flight_id": ("id",),
-    "trivia_ask_question_number": ("QuestionNum",), "weather_ask_day": ("Day",), "ride_ask_booking_number": ("id",),
-    "ride_ask_change": ("ChangeDescription",), "meeting_ask_end_time": ("EndTimeHour",), "meeting_ask_day": ("Day",),
-    "meeting_ask_guest_name": ("Name",), "meeting_ask_start_time": ("StartTimeHour",), "spaceship_ask_code": ("Code",),
-    "spaceship_ask_lock_manufacturer": ("LockManufacturer",), "spaceship_ask_colour_top_cable": ("ColorOfTopCable",),
-    "spaceship_ask_code_type": ("CodeType",), "spaceship_ask_colour_second_cable": ("ColorOfSecondCable",),
-    "spaceship_ask_rank": ("UserRank",),
-}  # fmt: skip
+WORDS = yaml.safe_load((Path(__file__).parent / "dialogue_star.yaml").read_text(encoding="utf-8"))
+ASKED: dict[str, list[str]] = WORDS["asks"]
 """The arguments that a wizard's reply asks for."""
 TALK = re.compile(r"hello|goodbye_\d|anything_else|out_of_scope|\w+_bye")
 TELLS = re.compile(
     r"trip_inform_\w+|\w+_inform_(?:rating|price|location|name|doctors_instructions|flight_details|balance)"
 )
 COMMON = {"hotel", "inn", "venue", "apartments", "dr.", "the", "city", "club", "state"}
-NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve".split()
+NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 CLOCK = re.compile(r"(\d{1,2}) (am|pm)")
-NAMES = {
-    "Start Day (1 - 31)": "first day", "End Day (1 - 31)": "last day", "Price (monthly cold rent)": "monthly rent",
-    "Housing Company": "apartment", "Num Rooms": "number of rooms", "Number Guests": "number of guests",
-    "Start Time Hour": "start time", "End Time Hour": "end time", "Nearby POIs": "nearby", "PIN": "pin",
-    "Color Of Top Cable": "top cable", "Color Of Second Cable": "second cable", "Service": "has service",
-}  # fmt: skip
-"""Other names of arguments than STAR's readable ones."""
-NUMBERED = {"plane": "flight number", "ride": "ride number"}
-"""What an `id` is, by domain."""
-TEXTS = {
-    "Start Day (1 - 31)": "First day, as a day of the month",
-    "End Day (1 - 31)": "Last day, as a day of the month", "Date": "Day of the month", "Customer Name": "Who it is for",
-    "Change Description": "What to change", "Code Type": "Kind of code", "Num Rooms": "Number of bedrooms",
-    "Start Time Hour": "When it starts", "End Time Hour": "When it ends", "User Name": "Name of the user", "Average Wait Minutes":
-    "Minutes that guests wait", "Number Guests": "How many people come", "Full Name": "Full name of the customer",
-    "Application Fee Paid": "Whether the renter has paid the application fee", "Need Parking": "Whether a parking space is needed",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +79,7 @@ class Kind:
 
 def _says_hour(hour: str, text: str) -> bool:
     number, half = CLOCK.fullmatch(hour).groups()  # type: ignore[union-attr]
-    if hour == "12 pm" and "noon" in text or hour == "12 am" and "midnight" in text:
+    if (hour == "12 pm" and "noon" in text) or (hour == "12 am" and "midnight" in text):
         return True
     day = "in the morning" if half == "am" else r"in the (?:afternoon|evening)|at night"
     late = int(number) % 12 + 12 * (half == "pm")
@@ -147,7 +111,7 @@ class Tasks:
     """STAR's services: their arguments, and our words for the tools."""
 
     def __init__(self, folder: Path) -> None:
-        self.worded = yaml.safe_load((Path(__file__).parent / "dialogue_star_tools.yaml").read_text(encoding="utf-8"))
+        self.worded = dict(WORDS["tools"])
         self.inputs: dict[str, dict[str, Json]] = {}
         self.required: dict[str, tuple[str, ...]] = {}
         for task in [*self.worded]:
@@ -178,9 +142,9 @@ class Tasks:
         arguments, fields = {}, {}
         for name, entry in self.inputs[task].items():
             readable, kind = entry["ReadableName"], self.kinds[task, name]
-            numbered = NUMBERED.get(task.split("_")[0], readable) if name == "id" else readable
-            fields[name] = styled(NAMES.get(numbered, numbered), look.styles[1])
-            text = TEXTS.get(numbered, numbered[0].upper() + numbered[1:].lower())
+            numbered = WORDS["numbers"].get(task.split("_")[0], readable) if name == "id" else readable
+            fields[name] = styled(WORDS["names"].get(numbered, numbered), look.styles[1])
+            text = WORDS["texts"].get(numbered, numbered[0].upper() + numbered[1:].lower())
             arguments[name] = Argument(fields[name], kind.schema, text, kind.form)
         styles = [styled(name, look.styles[0]) for name in names]
         searches = way == "check" or task.split("_")[1:] in (
@@ -297,7 +261,7 @@ class Teller:
         """What the service gave back, with our names of its fields."""
         shown: Json = {}
         for name, value in (event.get("Item") or {}).items():
-            readable = NUMBERED.get(tool.service, "") if name == "id" else "" if name == "APIName" else name
+            readable = WORDS["numbers"].get(tool.service, "") if name == "id" else "" if name == "APIName" else name
             if readable and value is not None:
                 shown[tool.fields.get(name) or styled(readable, self.style)] = _plain(value)
         total = event.get("TotalItems")
@@ -339,9 +303,10 @@ class Teller:
         if label in ASKED:
             if asked := self._missing(told, label, events):
                 told.steps.append(Step("ask", len(told.messages), asked[0], {"ask": asked[1][:MOST_ASKED]}))
-        elif TALK.fullmatch(label) or (TELLS.fullmatch(label) and before):
-            if label in ("hello", "out_of_scope") or "?" not in user or TELLS.fullmatch(label):
-                told.steps.append(Step("talk", len(told.messages), "", []))
+        elif (TELLS.fullmatch(label) and before) or (
+            TALK.fullmatch(label) and (label in ("hello", "out_of_scope") or "?" not in user)
+        ):
+            told.steps.append(Step("talk", len(told.messages), "", []))
 
     def _missing(self, told: Conversation, label: str, events: Sequence[Json]) -> tuple[str, list[str]] | None:
         """The tool that the wizard asks for, and the names of its required arguments that nobody said."""
@@ -352,7 +317,7 @@ class Teller:
         task, way = query["APIName"], str(given.pop("RequestType", "")).lower()
         tool = self.tools.get(f"{task.split('_')[0]}.{task}{'.' + way if way else ''}")
         until = events[: events.index(query)]
-        later = {name for event in until for name in ASKED.get(event.get("ActionLabel", ""), ())}
+        later = {name for event in until for name in ASKED.get(event.get("ActionLabel", ""), [])}
         heard = "\n".join(m["content"].lower() for m in told.messages if not m["content"].startswith("[{"))
         missing = []
         for name in self.tasks.required[task]:

@@ -2,17 +2,18 @@
 
     git clone https://github.com/google-research-datasets/dstc8-schema-guided-dialogue   # at e852981
     git clone https://github.com/RasaHQ/STAR                                              # at 3058975
-    python dialogues.py --sgd dstc8-schema-guided-dialogue --star STAR --held-out DATA/tools --seed 7 --out dialogues.jsonl
+    python dialogues.py --sgd dstc8-schema-guided-dialogue --star STAR --held-out DATA --seed 7 --out dialogues.jsonl
 
-The dialogues are SGD with the wordings of SGD-X (CC-BY-SA-4.0) and STAR (MIT); what is made of them is under CC-BY-SA-4.0, and is not part of
-this repository. `dialogue_sgd.py` and `dialogue_star.py` say what a step is. Around the steps of a dialogue stand
+The dialogues are those of SGD, with the wordings of SGD-X (CC-BY-SA-4.0), and of STAR (MIT). What is made of them is
+under CC-BY-SA-4.0 and no part of this repository. `dialogue_sgd.py` and `dialogue_star.py` say what a step is. Around
+the steps of a dialogue stand
 
 - its services' tools among up to thirty others, in random order; a third of the lists has names that say nothing;
 - for a tenth of the steps a list without the tool that they need: the step is then `[]`;
-- instructions with the day on which the dialogue is held.
+- instructions with the day on which the dialogue is held, and the runtime's notes of what the user's days mean.
 
-Steps of one dialogue share their list and their instructions, so that training computes these once. With `--held-out`, no
-dialogue, name or description of a tool stands in the `*.eval.jsonl` files of that folder.
+Steps of one dialogue share their list and their instructions, so that training computes these once. With `--held-out`,
+no dialogue, name or description of a tool stands in the `*.eval.jsonl` files of that folder.
 """
 
 from __future__ import annotations
