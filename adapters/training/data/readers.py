@@ -21,7 +21,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.prompting import CALLS_HEADER
@@ -195,7 +195,7 @@ def _single(form: str, row: Mapping[str, Any], how: Reading, place: RecordPlace)
         gold=gold,
         rejected=rejected,
         extra_prompt=str(row.get("extra_prompt") or ""),
-        part=row["part"] if row.get("part") in get_args(Part) else "",
+        part=_part(row),
     )
 
 
@@ -246,7 +246,13 @@ def _dialogue(form: str, row: Mapping[str, Any], how: Reading, place: RecordPlac
             license=how.license,
             tools=tools,
             gold=gold,
+            part=_part(row),
         )
+
+
+def _part(row: Mapping[str, Any]) -> Part | Literal[""]:
+    """What the record is used for, if it says so."""
+    return next((part for part in get_args(Part) if row.get("part") == part), "")
 
 
 def _shown(

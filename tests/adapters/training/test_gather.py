@@ -69,6 +69,25 @@ def test_no_dialogue_is_parted(tmp_path: Path) -> None:
     assert again.train == found.train and again.held_out == found.held_out
 
 
+@pytest.mark.parametrize("form", ["openai", "prompt"])
+def test_a_record_may_say_its_part(tmp_path: Path, form: str) -> None:
+    said = ["train", "valid", "test", "train", "valid", "test", "spare", None]
+    turns = [{"role": "user", "content": "Hi {}"}, {"role": "assistant", "content": "Ho {}"}]
+    made: list[dict[str, Any]] = []
+    for n in range(80):
+        named = [{**turn, "content": turn["content"].format(n)} for turn in turns]
+        row = {"messages": named} if form == "openai" else {"prompt": f"Hi {n}", "completion": f"Ho {n}"}
+        made.append({**row, "part": said[n % 8]})
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in made))
+    source = {"file": str(tmp_path / "a.jsonl"), "license": "MIT"}
+    found = gathered(source, data={"validation": 0.01}, evaluation={"share": 0.1, "limit": 100})
+    for name, records in (("train", found.train), ("valid", found.valid), ("test", found.held_out)):
+        places = {record.place.line - 1 for record in records}
+        assert {n for n in range(80) if said[n % 8] == name} <= places
+        assert {said[n % 8] for n in places} <= {name, "spare", None}
+    assert len(found.train) + len(found.valid) + len(found.held_out) == 80
+
+
 def test_validation_is_bounded_and_parts_no_dialogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = rows(tmp_path, "a.jsonl", 200)
     every = gathered(source, evaluation={"enabled": False}).valid
