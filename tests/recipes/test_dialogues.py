@@ -420,3 +420,10 @@ def test_star_takes_no_call_that_the_user_did_not_ask_for(tmp_path: Path, text: 
     hello = (said("Hello"), picked("hello", "Hello, how can I help?"))
     rows = star(tmp_path, *hello, said(text), *query(way, **values))
     assert {row["kind"] for row in rows} == {"talk"}
+
+
+@pytest.mark.parametrize("name", ["The Heron", "Blue Door"])
+def test_star_takes_no_call_with_a_value_that_was_replaced(tmp_path: Path, name: str) -> None:
+    asked = (said("A table at the Blue Door for four at 7 pm, for Ida."), picked("hello", "One moment."))
+    rows = star(tmp_path, *asked, said("No, I prefer the Heron."), *query("Check", Name=name))
+    assert any(row["kind"] == "call" for row in rows) == (name == "The Heron") and rows
