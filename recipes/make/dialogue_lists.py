@@ -166,7 +166,7 @@ class Look:
 
     @classmethod
     def drawn(cls, rng: random.Random) -> Look:
-        """A random look: a third is masked, one in five has no descriptions."""
+        """A random look: a third is masked; long lists and one in five of the others have no descriptions."""
         most = rng.choice((0, rng.randrange(1, 9), rng.randrange(4, 13), rng.randrange(8, 17), rng.randrange(16, 31)))
         described = rng.random() < 0.8 and most < 16
         masked = (False, False)
