@@ -11,7 +11,7 @@ import functools
 import importlib.util
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
@@ -34,14 +34,19 @@ class WantedCall:
     Attributes:
         name: Of the tool.
         arguments: What it is called with; left-out arguments have to be at their defaults.
-        free: Names of arguments that may be any text, such as the words of a message.
-        holds: By argument, pieces that a free text has to hold.
+        free: Names of arguments that may be any text, such as the words of a message; a value of theirs in `arguments`
+            is an example for the self-test.
+        holds: By argument, facts that a free text has to hold.
+        either: By argument, further values that are as right as the one in `arguments`.
+        gives: Facts that the result has to hold, for a search whose words are free.
     """
 
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     free: Sequence[str] = ()
-    holds: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    holds: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    either: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    gives: Sequence[Any] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,7 @@ class DeskTurn:
         never: Texts that the answer must not hold.
         asks: Words for what is missing, one of which the answer has to ask for; then nothing may be called.
         cites: The document that the answer has to cite.
+        absent: Whether the documents do not hold the answer, and the answer has to say so.
         program: Lines of `assert` that the program in the answer has to pass.
         refused: Whether the message has to be refused.
         talk: Whether the message needs no call at all.
@@ -68,6 +74,7 @@ class DeskTurn:
     never: tuple[str, ...] = ()
     asks: tuple[str, ...] = ()
     cites: str = ""
+    absent: bool = False
     program: str = ""
     refused: bool = False
     talk: bool = False
@@ -108,6 +115,7 @@ class World:
         changes: Names of the tools that change something or send something out.
         requests: What users ask.
         module: Its `tools.py`.
+        folder: Where it was read from.
         calls: Calls since `start`.
         turn: The turn that runs.
     """
@@ -118,6 +126,7 @@ class World:
     changes: frozenset[str]
     requests: tuple[DeskRequest, ...]
     module: ModuleType
+    folder: Path
     calls: list[DeskCall] = field(default_factory=list)
     turn: int = 0
 
@@ -130,6 +139,12 @@ class World:
         """Rebuilds the state and forgets the calls."""
         self.module.fresh()
         self.calls, self.turn = [], 0
+
+    def copy(self) -> World:
+        """The same world with a state of its own, for a request that is asked beside others."""
+        module = _module(self.folder)
+        module.fresh()
+        return replace(self, module=module, calls=[], turn=0)
 
     def defaults(self, name: str) -> dict[str, Any]:
         """The defaults of a tool's arguments."""
@@ -176,25 +191,54 @@ def read_world(folder: Path) -> World:
     Raises:
         InputError: It is wrong.
     """
-    spec = importlib.util.spec_from_file_location(f"loraloop_desk_{folder.name}", folder / "tools.py")
-    if spec is None or spec.loader is None or not (folder / "tools.py").is_file():
-        raise InputError(f"{folder} has no tools.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = _module(folder)
     file = folder / "world.yaml"
     content = read_yaml(file.read_text(encoding="utf-8"), str(file))
     try:
         requests = tuple(_request(row) for row in content["requests"])
-        return World(
+        world = World(
             name=folder.name,
             instructions=content["instructions"],
             documents=content["documents"],
             changes=frozenset(content["changes"]),
             requests=requests,
             module=module,
+            folder=folder,
         )
+        _check(world)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{file} is no world: {error!r}") from None
+    return world
+
+
+def _module(folder: Path) -> ModuleType:
+    """A new module of a world's functions, with a state of its own."""
+    spec = importlib.util.spec_from_file_location(f"loraloop_desk_{folder.name}", folder / "tools.py")
+    if spec is None or spec.loader is None or not (folder / "tools.py").is_file():
+        raise InputError(f"{folder} has no tools.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _check(world: World) -> None:
+    """Raises ValueError where a request names a tool, an argument or a document that the world lacks."""
+    signatures = {each.__name__: inspect.signature(each).parameters for each in world.module.TOOLS}
+    documents = {document["id"] for document in world.documents}
+    if unknown := world.changes - signatures.keys():
+        raise ValueError(f"changes names {', '.join(sorted(unknown))}, which is no tool")
+    if len({request.id for request in world.requests}) < len(world.requests):
+        raise ValueError("two requests have the same id")
+    for request in world.requests:
+        for turn in request.turns:
+            if turn.cites and turn.cites not in documents:
+                raise ValueError(f"{request.id} cites {turn.cites!r}, which is no document")
+            for call in turn.calls:
+                if call.name not in signatures:
+                    raise ValueError(f"{request.id} calls {call.name!r}, which is no tool")
+                named = {*call.arguments, *call.free, *call.holds, *call.either}
+                if unknown := named - signatures[call.name].keys():
+                    raise ValueError(f"{request.id}: {call.name} has no {', '.join(sorted(unknown))}")
 
 
 def _request(row: Mapping[str, Any]) -> DeskRequest:
