@@ -22,6 +22,9 @@ SAMPLES = 5
 NEVER = 1.0
 """A threshold that a probability reaches only where it is certain: else the step takes the second of two openings."""
 
+LAST_LINE = 77
+"""Exit status of a program that ran to its last line."""
+
 
 @dataclass(frozen=True, slots=True)
 class BenchStep:
@@ -224,8 +227,8 @@ def with_told(messages: Sequence[Message], sentence: str) -> tuple[Message, ...]
 
 
 def runs_program(program: str) -> bool:
-    """Whether a program ends without an error in the sandbox."""
+    """Whether a program runs to its last line without an error in the sandbox; leaving early does not count."""
     from loraloop.agent.sandbox.sandbox import run_python
 
-    result = run_python(program, timeout=8.0)
-    return result.returncode == 0 and not result.timed_out
+    result = run_python(f"{program}\n\nraise SystemExit({LAST_LINE})\n", timeout=8.0)
+    return result.returncode == LAST_LINE and not result.timed_out
