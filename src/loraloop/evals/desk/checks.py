@@ -171,7 +171,8 @@ def fits(world: World, wanted: WantedCall, call: DeskCall) -> bool:
         given = call.arguments.get(name)
         if name in wanted.free:
             pieces = wanted.holds.get(name, ())
-            if not str(given or "").strip() or not all(holds(str(given), piece) for piece in pieces):
+            text = "" if given is None else str(given)
+            if not text.strip() or not all(any(holds(text, each) for each in _choices(piece)) for piece in pieces):
                 return False
         elif _plain(given) not in [_plain(each) for each in (expected.get(name), *wanted.either.get(name, ()))]:
             return False
@@ -192,15 +193,22 @@ def _absence(world: World, turn: DeskTurn, answer: DeskAnswer) -> str:
 
 def _words(turn: DeskTurn, answer: DeskAnswer) -> str:
     for fact in turn.says:
-        choices = fact if isinstance(fact, list) else [fact]
-        if not any(states(answer.text, each) for each in choices):
-            return f"does not say {choices[0]}"
+        if not any(states(answer.text, each) for each in _choices(fact)):
+            return f"does not say {_choices(fact)[0]}"
+    for fact in turn.names:
+        if not any(holds(answer.text, each) for each in _choices(fact)):
+            return f"does not name {_choices(fact)[0]}"
     for text in turn.never:
         if states(answer.text, text):
             return f"says {text}"
     if turn.cites and not (turn.cites in answer.cites and len(answer.cites) <= 2):
         return f"cites {', '.join(answer.cites) or 'nothing'}, not {turn.cites}"
     return ""
+
+
+def _choices(fact: Any) -> list[Any]:
+    """A fact as a list of which one is enough."""
+    return fact if isinstance(fact, list) else [fact]
 
 
 def _repeats(text: str) -> bool:

@@ -84,7 +84,7 @@ def right_outcome(request: DeskRequest) -> Outcome:
 
 def _example(call: Any) -> dict[str, Any]:
     """Arguments of a right call; a free text without an example says what it has to hold."""
-    free = {name: " ".join(map(str, call.holds.get(name, ("it",)))) for name in call.free}
+    free = {name: " ".join(str(_first(fact)) for fact in call.holds.get(name, ("it",))) for name in call.free}
     return {**free, **call.arguments}
 
 
@@ -128,10 +128,11 @@ def _wrong_answers(
     if turn.absent:
         yield answered("invented", text="Yes, of course. It is always like that, 7 days of the week.")
         yield answered("invented besides", text=f"{turn.good} It is usually 4711 euros.")
-    for fact in turn.says:
-        others = [_first(other) for other in turn.says if other is not fact]
+    facts = (*turn.says, *turn.names)
+    for fact in facts:
+        others = [_first(other) for other in facts if other is not fact]
         yield answered(f"without {_first(fact)}", text=f"{USELESS} {'; '.join(map(str, others))}.")
-        if not re.match(r"no|nothing|out of", str(_first(fact))):
+        if fact in turn.says and not re.match(r"no|nothing|out of", str(_first(fact))):
             said = "; ".join(map(str, others))
             yield answered(f"negates {_first(fact)}", text=f"{said}. It is not {_first(fact)}.")
     if turn.cites:

@@ -58,6 +58,7 @@ class DeskTurn:
         good: A right answer, for the self-test.
         calls: Calls that have to be made; more calls that only read are no error.
         says: Facts that the answer has to state, each a value or a list of values of which one is enough.
+        names: Facts that the answer has to name, negated or not: "She must not eat hazelnuts".
         never: Texts that the answer must not hold.
         asks: Words for what is missing, one of which the answer has to ask for; then nothing may be called.
         cites: The document that the answer has to cite.
@@ -71,6 +72,7 @@ class DeskTurn:
     good: str
     calls: tuple[WantedCall, ...] = ()
     says: tuple[Any, ...] = ()
+    names: tuple[Any, ...] = ()
     never: tuple[str, ...] = ()
     asks: tuple[str, ...] = ()
     cites: str = ""
@@ -250,6 +252,6 @@ def _request(row: Mapping[str, Any]) -> DeskRequest:
 
 def _turn(row: Mapping[str, Any]) -> DeskTurn:
     known = {name: value for name, value in row.items() if name not in ("id", "kind", "tags", "calls", "turns")}
-    lists: dict[str, Any] = {name: tuple(known.pop(name)) for name in ("says", "never", "asks") if name in known}
+    lists: dict[str, Any] = {name: tuple(known.pop(name)) for name in ("says", "names", "never", "asks") if name in known}
     calls = tuple(WantedCall(**call) for call in row.get("calls", ()))
     return DeskTurn(calls=calls, **lists, **known)
