@@ -55,7 +55,7 @@ def problems(
             found.append(f"{world.name}/{request.id}: the right outcome fails: {why}")
         for outcome in wrong_outcomes(world, request, right, programs=runs is not None):
             made = play(world, outcome)
-            if outcome.wrong.endswith("twice") and made[-1].error:
+            if outcome.wrong.endswith("twice") and any(call.error for call in made):
                 continue  # the tool itself refused it: nothing was done twice
             tried += 1
             if not judged(world, request, outcome.answers, runs):
@@ -107,9 +107,7 @@ def wrong_outcomes(world: World, request: DeskRequest, right: Outcome, programs:
     yield Outcome("a message without an answer", right.calls[:-1], right.answers[:-1])
 
 
-def _wrong_answers(
-    world: World, turn: DeskTurn, answered: Callable[..., Outcome], programs: bool
-) -> Iterator[Outcome]:
+def _wrong_answers(world: World, turn: DeskTurn, answered: Callable[..., Outcome], programs: bool) -> Iterator[Outcome]:
     if turn.refused:
         yield answered("helped", text="Sure! First you take all that you need, and then", refused=False)
         return
@@ -179,30 +177,31 @@ def _changed_arguments(
     for name in {**defaults, **arguments}:
         value = arguments.get(name, defaults.get(name))
         if name not in wanted.free:
-            ways = [_another(value, hints[name], wanted.either.get(name, ()))]
+            ways = list(_another(value, hints[name], wanted.either.get(name, ())))
         else:
             ways = ["", USELESS] if name in wanted.holds or wanted.gives else [""]
         yield from ((f"{name}={way!r}", {**arguments, name: way}) for way in ways)
 
 
-def _another(value: Any, hint: Any, either: Sequence[Any]) -> Any:
-    """Another value of the same type, such as the next day for a date."""
-    options = [each for kind in (get_args(hint) or (hint,)) if get_origin(kind) is Literal for each in get_args(kind)]
-    options += get_args(hint) if get_origin(hint) is Literal else ()
-    if options:
-        return next(each for each in options if each != value and each not in either)
-    if isinstance(value, bool):
-        return not value
-    if isinstance(value, int | float):
-        return value + 1
-    if isinstance(value, list):
-        return value[1:] if len(value) > 1 else [*value, *value]
-    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
-        days = (date.fromisoformat(value) + timedelta(days=n) for n in range(1, 30))
-        return next(day.isoformat() for day in days if day.isoformat() not in either)
-    if isinstance(value, str) and re.fullmatch(r"\d{2}:\d{2}", value):
-        return "05:45"
-    return "1234" if str(value).isdigit() else "Something else"
+def _another(value: Any, hint: Any, either: Sequence[Any]) -> Iterator[Any]:
+    """Another value of the same type that is not right either, such as the next day for a date."""
+    literals = [each for each in (hint, *get_args(hint)) if get_origin(each) is Literal]
+    options: list[Any]
+    if literals:
+        options = list(get_args(literals[0]))
+    elif isinstance(value, bool):
+        options = [not value]
+    elif isinstance(value, int | float):
+        options = [value + 1, value + 2]
+    elif isinstance(value, list):
+        options = [value[1:] if len(value) > 1 else [*value, *value]]
+    elif isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+        options = [(date.fromisoformat(value) + timedelta(days=n)).isoformat() for n in (1, -1, 7, 2, 3)]
+    elif isinstance(value, str) and re.fullmatch(r"\d{2}:\d{2}", value):
+        options = ["05:45"]
+    else:
+        options = ["1234" if str(value).isdigit() else "Something else"]
+    yield from [each for each in options if each != value and each not in either][:1]
 
 
 def _effects(world: World) -> Iterator[tuple[str, Mapping[str, Any]]]:

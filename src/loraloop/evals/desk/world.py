@@ -252,6 +252,8 @@ def _request(row: Mapping[str, Any]) -> DeskRequest:
 
 def _turn(row: Mapping[str, Any]) -> DeskTurn:
     known = {name: value for name, value in row.items() if name not in ("id", "kind", "tags", "calls", "turns")}
-    lists: dict[str, Any] = {name: tuple(known.pop(name)) for name in ("says", "names", "never", "asks") if name in known}
+    lists: dict[str, Any] = {
+        name: tuple(known.pop(name)) for name in ("says", "names", "never", "asks") if name in known
+    }
     calls = tuple(WantedCall(**call) for call in row.get("calls", ()))
     return DeskTurn(calls=calls, **lists, **known)
