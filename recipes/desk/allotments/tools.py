@@ -40,7 +40,7 @@ def _plot(
 
 
 def plot_info(plot: int) -> dict[str, Any]:
-    """About one plot that is let: tenant, size, yearly fee and what is still owed in euros, water meter, duty hours left.
+    """A plot that is let: tenant, size, yearly fee and what is still owed in euros, water meter, duty hours left.
 
     Args:
         plot: Number of the plot.

@@ -74,7 +74,7 @@ def find_learner(name: str) -> list[dict[str, str]]:
 
 
 def learner_record(learner: str) -> dict[str, Any]:
-    """How far a learner is: lessons, night drives, theory, exam date, next lesson, and what is still to be paid in euros.
+    """How far a learner is: lessons, night drives, theory, exam date, next lesson, and what is owed in euros.
 
     Args:
         learner: The learner's number.

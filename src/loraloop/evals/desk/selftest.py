@@ -1,9 +1,9 @@
 """Proves without a model that every check of a world can pass and can fail.
 
-For each request the scripted right outcome has to pass: the wanted calls with their arguments, and the answers of `good`.
-Outcomes that are wrong in one thing have to fail: an argument changed, a call left out or made twice, an effect that
-nobody asked for, an effect before what it needs, a refusal, an empty, cut off, looping or useless answer, one that lacks
-a fact or negates it, another document cited, a program that does nothing.
+For each request the scripted right outcome has to pass: the wanted calls with their arguments, and the answers of
+`good`. Outcomes that are wrong in one thing have to fail: an argument changed, a call left out or made twice, an effect
+that nobody asked for, an effect before what it needs, a refusal, an empty, cut off, looping or useless answer, one that
+lacks a fact or negates it, another document cited, a program that does nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from datetime import date, timedelta
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from loraloop.evals.desk.checks import DeskAnswer, judge
-from loraloop.evals.desk.facts import states
 from loraloop.evals.desk.world import DeskCall, DeskRequest, DeskTurn, World
 
 USELESS = "Purple elephants like jazz."

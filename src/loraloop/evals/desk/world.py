@@ -142,8 +142,8 @@ class World:
         self.module.fresh()
         self.calls, self.turn = [], 0
 
-    def copy(self) -> World:
-        """The same world with a state of its own, for a request that is asked beside others."""
+    def fork(self) -> World:
+        """The same world with a state of its own, so that several requests can be asked at once."""
         module = _module(self.folder)
         module.fresh()
         return replace(self, module=module, calls=[], turn=0)
@@ -198,7 +198,7 @@ def read_world(folder: Path) -> World:
     content = read_yaml(file.read_text(encoding="utf-8"), str(file))
     try:
         requests = tuple(_request(row) for row in content["requests"])
-        world = World(
+        return World(
             name=folder.name,
             instructions=content["instructions"],
             documents=content["documents"],
@@ -207,10 +207,8 @@ def read_world(folder: Path) -> World:
             module=module,
             folder=folder,
         )
-        _check(world)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{file} is no world: {error!r}") from None
-    return world
 
 
 def _module(folder: Path) -> ModuleType:
@@ -221,26 +219,6 @@ def _module(folder: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def _check(world: World) -> None:
-    """Raises ValueError where a request names a tool, an argument or a document that the world lacks."""
-    signatures = {each.__name__: inspect.signature(each).parameters for each in world.module.TOOLS}
-    documents = {document["id"] for document in world.documents}
-    if unknown := world.changes - signatures.keys():
-        raise ValueError(f"changes names {', '.join(sorted(unknown))}, which is no tool")
-    if len({request.id for request in world.requests}) < len(world.requests):
-        raise ValueError("two requests have the same id")
-    for request in world.requests:
-        for turn in request.turns:
-            if turn.cites and turn.cites not in documents:
-                raise ValueError(f"{request.id} cites {turn.cites!r}, which is no document")
-            for call in turn.calls:
-                if call.name not in signatures:
-                    raise ValueError(f"{request.id} calls {call.name!r}, which is no tool")
-                named = {*call.arguments, *call.free, *call.holds, *call.either}
-                if unknown := named - signatures[call.name].keys():
-                    raise ValueError(f"{request.id}: {call.name} has no {', '.join(sorted(unknown))}")
 
 
 def _request(row: Mapping[str, Any]) -> DeskRequest:
