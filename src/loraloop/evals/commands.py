@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,8 +12,10 @@ import typer
 
 from loraloop.loading import BaseName, SkillsFolder, open_base
 from loraloop.render.console import console
+from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
+    from loraloop.evals.desk.world import World
     from loraloop.render.report import BenchmarkReport
 
 BASE = "smollm2-135m"
@@ -265,6 +268,16 @@ def desk(
     documents: Annotated[
         bool, typer.Option("--documents/--no-documents", help="Whether the assistant has the world's documents.")
     ] = True,
+    together: Annotated[
+        int, typer.Option("--together", min=1, max=64, metavar="N", help="Requests at a time; seconds are of a sample.")
+    ] = 1,
+    sealed: Annotated[
+        bool,
+        typer.Option("--sealed", help="The sealed worlds, which are for releases alone, in place of the open ones."),
+    ] = False,
+    self_test: Annotated[
+        bool, typer.Option("--self-test", help="No model: right outcomes have to pass the checks, wrong ones to fail.")
+    ] = False,
     json_file: ToFile = None,
     show_errors: Annotated[int, typer.Option("--show-errors", min=0, metavar="N", help="Print N failures.")] = 0,
 ) -> None:
@@ -273,32 +286,58 @@ def desk(
     Strict about effects: the right call with the right arguments, nothing changed that nobody asked for. Lenient about
     words: an answer states the fact that counts, in any usual format. Every call is approved. docs/desk.md has more.
     """
+    from loraloop.evals.desk.world import SEALED, SHIPPED, load_worlds
+
+    if sealed and worlds:
+        raise InputError("--sealed has worlds of its own: leave out --worlds")
+    found = load_worlds(worlds or (SEALED if sealed else SHIPPED), world or ())
+    if self_test:
+        return _self_test(found)
+    if sealed:
+        sys.stderr.write(
+            "The sealed worlds are opened once per release: nothing may be trained on or chosen by what they show.\n"
+        )
+        if show_errors:
+            raise InputError("--sealed shows no failures: leave out --show-errors")
     from loraloop.agent import Runtime
-    from loraloop.evals.desk.runner import report, run
-    from loraloop.evals.desk.world import SHIPPED, load_worlds
+    from loraloop.evals.desk.runner import ALONE, report, run, sample
     from loraloop.loading import forced_skills, open_runtime
     from loraloop.render.scores import desk_table, show_failures
 
-    found = load_worlds(worlds or SHIPPED, world or ())
     runtime = open_runtime(base, bare=bare, skills=skills) if bare or skills else Runtime.load(open_base(base))
     forced_skills(runtime, skill or [])
 
     def step(row: Mapping[str, Any]) -> None:
         mark = "right" if row["right"] else "WRONG"
-        sys.stderr.write(f"{mark} {row['seconds']:6.2f} s  {row['id']} ({row['kind']})  {row['why']}\n")
+        why = "" if sealed else row["why"]
+        sys.stderr.write(f"{mark} {row['seconds']:6.2f} s  {row['id']} ({row['kind']})  {why}\n")
 
-    rows = run(
-        runtime,
-        found,
-        kinds=_words(kinds),
-        limit=limit,
-        documents=documents,
-        skills=("tools", "none") if bare else (),
-        step=step,
-    )
-    console().print(desk_table(rows))
+    asked = partial(run, runtime, documents=documents, skills=("tools", "none") if bare else (), step=step)
+    rows = asked(found, kinds=_words(kinds), limit=limit, together=together)
+    alone = None
+    if together > 1:
+        sys.stderr.write(f"{ALONE} of them one at a time, for the seconds:\n")
+        alone = asked(sample(found, _words(kinds), limit, ALONE))
+    facts = {"base": runtime.base.name, "together": together}
+    made = report(rows, _name(json_file, "desk"), facts, alone, sealed=sealed)
+    console().print(desk_table(rows, made.metrics))
     show_failures(console(), rows, show_errors)
-    _finish(report(rows, _name(json_file, "desk"), {"base": runtime.base.name}), json_file)
+    _finish(made, json_file)
+
+
+def _self_test(worlds: Sequence[World]) -> None:
+    from loraloop.evals.bench import runs_program
+    from loraloop.evals.desk.selftest import problems
+
+    wrong = 0
+    for world in worlds:
+        tried, found = problems(world, runs_program)
+        console().print(f"{world.name}: {len(world.requests)} requests, {tried} wrong outcomes, {len(found)} problems")
+        for line in found:
+            console().print(line, markup=False)
+        wrong += len(found)
+    if wrong:
+        raise typer.Exit(1)
 
 
 def _words(text: str) -> list[str]:

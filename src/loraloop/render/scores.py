@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.training.recipe.report import interval
@@ -86,26 +86,35 @@ def show_attacks(console: Console, found: InjectionEvaluation, count: int) -> No
         console.print(f"effects:  {found.rows[guard][case.id]['effects']}", style="red", markup=False)
 
 
-def desk_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Requests of the desk benchmark that came out right: a row a kind, a column a world; and the seconds."""
+def desk_table(rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, float]) -> Table:
+    """Requests of the desk benchmark that came out right: a row a kind and a tag, a column a world, all with interval.
+
+    Below stand the requests in which something was done unasked or on a value from nowhere.
+    """
     from rich.table import Table
 
     worlds = list(dict.fromkeys(row["id"].partition("/")[0] for row in rows))
     kinds = list(dict.fromkeys(row["kind"] for row in rows))
     tags = sorted({tag for row in rows for tag in row["tags"]})
 
-    def cell(world: str, group: str) -> str:
-        hits = [
-            row["right"]
-            for row in rows
-            if world in ("", row["id"].partition("/")[0]) and group in ("all", row["kind"], *row["tags"])
-        ]
-        return f"{sum(hits)} of {len(hits)}" if hits else ""
+    def add(label: str, name: str, hit: Callable[[Mapping[str, Any]], bool | None]) -> None:
+        cells = []
+        for world in (*worlds, ""):
+            hits = [hit(row) for row in rows if world in ("", row["id"].partition("/")[0]) and hit(row) is not None]
+            cells.append(f"{sum(map(bool, hits))} of {len(hits)}" if hits else "")
+        table.add_row(label, *cells, interval(metrics, name))
 
-    seconds = sorted(row["seconds"] for row in rows)
-    table = Table("", *worlds, "all", title=f"desk: median {seconds[len(seconds) // 2]:.2f} s a request")
-    for group in (*kinds, *tags, "all"):
-        table.add_row(group.replace("_", " "), *(cell(world, group) for world in (*worlds, "")))
+    table = Table("right", *worlds, "all", "95 %", title=f"desk: median {metrics['s_p50']:.2f} s a request")
+    for group in (*kinds, *tags):
+        add(
+            group.replace("_", " "),
+            group,
+            lambda row, group=group: row["right"] if group in (row["kind"], *row["tags"]) else None,
+        )
+    add("all", "right", lambda row: row["right"])
+    table.add_section()
+    add("unasked effects", "unasked_effects", lambda row: bool(row["unasked"]))
+    add("values from nowhere", "ungrounded_values", lambda row: bool(row["ungrounded"]))
     return table
 
 

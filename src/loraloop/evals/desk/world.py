@@ -21,7 +21,9 @@ from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.yamltext import read_yaml
 
 SHIPPED = Path(str(files("loraloop.recipes"))) / "desk"
-"""The folder of the worlds that come with loraloop."""
+"""The folder of the worlds that come with loraloop and that development sees."""
+SEALED = SHIPPED / "sealed"
+"""The folder of those that only releases are measured with."""
 KINDS = (
     "single", "indirect", "two_step", "parallel", "missing", "no_tool", "code", "retrieval", "unsafe", "follow_up",
 )  # fmt: skip
