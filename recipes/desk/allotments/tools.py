@@ -20,7 +20,7 @@ def fresh() -> dict[str, Any]:
             {"plot": 23, "square_metres": 250, "fee": 170.0, "hut": True},
             {"plot": 24, "square_metres": 400, "fee": 260.0, "hut": False},
         ],
-        shed={("shredder", "2027-05-22"): 31, ("scarifier", "2027-05-22"): 37},
+        shed={("shredder", "2027-05-22"): 31, ("scarifier", "2027-05-22"): 37, ("cart", "2027-05-22"): 12},
         notes=[],
     )
     return STATE

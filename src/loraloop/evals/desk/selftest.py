@@ -102,6 +102,8 @@ def wrong_outcomes(world: World, request: DeskRequest, right: Outcome, programs:
             return Outcome(f"{wrong} in message {at + 1}", right.calls, tuple(answers))
 
         yield from _wrong_answers(world, turn, answered, programs)
+        if not any(call.name in world.changes for call in turn.calls) and not (turn.refused or turn.talk):
+            yield answered("the message in it", text=f"Well. {turn.say}")
         yield from _wrong_calls(world, request, right, at)
     yield Outcome("a message without an answer", right.calls[:-1], right.answers[:-1])
 
