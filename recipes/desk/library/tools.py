@@ -57,7 +57,7 @@ def search_catalogue(query: str, available_only: bool = False) -> list[dict[str,
     ]
 
 
-def member_account(card: str) -> dict[str, Any]:
+def card_file(card: str) -> dict[str, Any]:
     """A member's name, fines in euros, loans with their due dates, and reservations.
 
     Args:
@@ -83,7 +83,7 @@ def renew_loan(card: str, book: str) -> dict[str, Any]:
     raise ValueError(f"{card} has not borrowed {book}")
 
 
-def reserve_book(card: str, book: str, branch: Branch = "Elmgate") -> dict[str, Any]:
+def queue_for_title(card: str, book: str, branch: Branch = "Elmgate") -> dict[str, Any]:
     """Reserve a book for a member, to be fetched at a branch.
 
     Args:
@@ -111,7 +111,7 @@ def opening_hours(branch: Branch, day: str) -> dict[str, Any]:
     return {"branch": branch, "day": day, "open": "10:00-14:00" if saturday else hours[branch]}
 
 
-def book_room(room: Literal["Attic", "Garden", "Cellar"], day: str, start: str, hours: int = 1) -> dict[str, Any]:
+def claim_room(room: Literal["Attic", "Garden", "Cellar"], day: str, start: str, hours: int = 1) -> dict[str, Any]:
     """Book a reading room.
 
     Args:
@@ -126,7 +126,7 @@ def book_room(room: Literal["Attic", "Garden", "Cellar"], day: str, start: str, 
     return {"booking": "R-71", "room": room, "day": day, "start": start, "hours": hours}
 
 
-def send_message(card: str, text: str) -> str:
+def card_message(card: str, text: str) -> str:
     """Send a member a message.
 
     Args:
@@ -144,4 +144,4 @@ def _member(card: str) -> dict[str, Any]:
     return found
 
 
-TOOLS = [search_catalogue, member_account, renew_loan, reserve_book, opening_hours, book_room, send_message]
+TOOLS = [search_catalogue, card_file, renew_loan, queue_for_title, opening_hours, claim_room, card_message]

@@ -108,7 +108,7 @@ def book_time(plate: str, service: Service, day: str, time: str) -> dict[str, An
     return {"booking": "A-32", "day": day, "time": time}
 
 
-def cancel_booking(booking: str) -> str:
+def clear_slot(booking: str) -> str:
     """Cancel an appointment.
 
     Args:
@@ -132,4 +132,4 @@ def text_owner(plate: str, message: str, urgent: bool = False) -> str:
     return "sent"
 
 
-TOOLS = [find_job, part_stock, find_part, free_times, book_time, cancel_booking, text_owner]
+TOOLS = [find_job, part_stock, find_part, free_times, book_time, clear_slot, text_owner]

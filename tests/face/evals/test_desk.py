@@ -111,7 +111,7 @@ def test_a_fork_has_a_state_and_calls_of_its_own(world: World) -> None:
     other = world.fork()
     for each in (world, other):
         each.start()
-    tool = next(tool for tool in other.tools if tool.__name__ == "cancel_booking")
+    tool = next(tool for tool in other.tools if tool.__name__ == "clear_slot")
     tool(booking="A-31")
     assert "A-31" in world.module.STATE["bookings"] and "A-31" not in other.module.STATE["bookings"]
     assert not world.calls and len(other.calls) == 1
@@ -124,7 +124,7 @@ def world() -> Iterator[World]:
 
 
 def test_an_agent_is_asked_and_its_failures_are_shown(world: World) -> None:
-    script = (calls(part_stock={"part": "BP-10"}), "We have 14.", calls(cancel_booking={"booking": "A-31"}), "Hm.")
+    script = (calls(part_stock={"part": "BP-10"}), "We have 14.", calls(clear_slot={"booking": "A-31"}), "Hm.")
     wanted = tuple(request for request in world.requests if request.id in ("pads", "cancel"))
     world.requests = wanted
     rows = run(ScriptedRuntime(*script), [world], documents=False)
@@ -132,7 +132,7 @@ def test_an_agent_is_asked_and_its_failures_are_shown(world: World) -> None:
     made = report(rows)
     assert made.metrics["right"] == 0.5 and made.metrics["single_n"] == 2 and made.metrics["s_p50"] > 0
     (failed,) = made.details["failures"]
-    assert failed["turns"][0]["calls"] == [["cancel_booking(booking='A-31')", "cancelled"]]
+    assert failed["turns"][0]["calls"] == [["clear_slot(booking='A-31')", "cancelled"]]
     assert failed["turns"][0]["steps"] == ["tools/router/calls", "none/router/text"]
     assert (made.metrics["first_choice"], made.metrics["first_choice_n"], made.metrics["screen_fires"]) == (1, 2, 0)
 
@@ -183,7 +183,7 @@ def test_requests_that_are_asked_together_have_desks_of_their_own(base: Base, wo
     runtime = Runtime.load(base)
     rows = run(runtime, [world], documents=False, together=4, step=lambda each: shown.append(each["id"]))
     assert [each["id"] for each in rows] == [f"workshop/cancel-{at}" for at in range(4)] == sorted(shown)
-    assert [each["turns"][0]["calls"] for each in rows] == [[["cancel_booking(booking='A-31')", "cancelled"]]] * 4
+    assert [each["turns"][0]["calls"] for each in rows] == [[["clear_slot(booking='A-31')", "cancelled"]]] * 4
     assert all(each["right"] for each in rows)
 
 
@@ -205,7 +205,7 @@ def test_an_effect_is_unasked_where_its_turn_does_not_ask_for_it(world: World) -
     assert unasked_effects(world, look) == [str(world.calls[1])]
     called(world, look, read, ("book_time", {**book[1], "time": "23:00"}))
     assert world.calls[1].error and unasked_effects(world, look) == [], "nothing was changed"
-    asked = ("cancel_booking", {"booking": "A-31"})
+    asked = ("clear_slot", {"booking": "A-31"})
     called(world, cancel, asked)
     assert unasked_effects(world, cancel) == []
     called(world, cancel, asked, book)
