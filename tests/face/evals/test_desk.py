@@ -7,6 +7,7 @@ import inspect
 import json
 import re
 import shutil
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,13 +17,11 @@ from typing import Any
 
 import pytest
 
-from loraloop.adapters.base import Base
-from loraloop.agent import Runtime
 from loraloop.cli.main import run_command
 from loraloop.evals.desk.checks import DeskAnswer, fits, judge
 from loraloop.evals.desk.effects import unasked_effects, ungrounded_values
 from loraloop.evals.desk.facts import states
-from loraloop.evals.desk.runner import chosen, report, run, sample
+from loraloop.evals.desk.runner import agent_of, chosen, report, run, sample
 from loraloop.evals.desk.world import KINDS, SHIPPED, DeskRequest, DeskTurn, WantedCall, World, load_worlds
 from loraloop.render.scores import desk_table
 from loraloop.testing import ScriptedRuntime, calls, forbid_real_model
@@ -175,16 +174,30 @@ def only(world: World, *names: str) -> World:
     return world
 
 
-def test_requests_that_are_asked_together_have_desks_of_their_own(base: Base, world: World) -> None:
-    """Four runs at once cancel the same booking, each on a state of its own; on one state only the first could."""
+def test_requests_that_are_asked_together_have_desks_of_their_own(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four runs at once clear the same booking, each on a state of its own."""
     (cancel,) = only(world, "cancel").requests
     world.requests = tuple(replace(cancel, id=f"cancel-{at}") for at in range(4))
+    made: list[World] = []
+    all_begin = threading.Barrier(4, timeout=60)
+
+    def waiting(runtime: Any, desk: World, *options: Any) -> Any:
+        all_begin.wait()
+        made.append(desk)
+        return agent_of(runtime, desk, *options)
+
     shown: list[str] = []
-    runtime = Runtime.load(base)
-    rows = run(runtime, [world], documents=False, together=4, step=lambda each: shown.append(each["id"]))
+    clears = [calls(clear_slot={"booking": "A-31"})] * 100  # all steps are the same, whichever run takes them
+    with monkeypatch.context() as patched:
+        patched.setattr("loraloop.evals.desk.runner.agent_of", waiting)
+        rows = run(
+            ScriptedRuntime(*clears), [world], documents=False, together=4, step=lambda each: shown.append(each["id"])
+        )
     assert [each["id"] for each in rows] == [f"workshop/cancel-{at}" for at in range(4)] == sorted(shown)
-    assert [each["turns"][0]["calls"] for each in rows] == [[["clear_slot(booking='A-31')", "cancelled"]]] * 4
-    assert all(each["right"] for each in rows)
+    assert [each["turns"][0]["calls"][0] for each in rows] == [["clear_slot(booking='A-31')", "cancelled"]] * 4
+    assert len({id(desk.module) for desk in (world, *made)}) == 5 and not world.module.STATE
 
 
 def called(world: World, request: DeskRequest, *made: tuple[str, dict[str, Any]]) -> None:

@@ -73,6 +73,7 @@ def ask(agent: Agent[Any, Any], world: World, request: DeskRequest) -> dict[str,
         first = first or next((step.routed for step in result.steps if step.routed), "")
     seconds = time.perf_counter() - start
     why = problem or judge(world, request, answers, runs_program)
+    shown = [*answers, DeskAnswer("", stop="error")] if problem else answers
     return {
         "id": f"{world.name}/{request.id}",
         "kind": request.kind,
@@ -94,7 +95,7 @@ def ask(agent: Agent[Any, Any], world: World, request: DeskRequest) -> dict[str,
                 "stop": answer.stop,
                 "steps": list(answer.trace),
             }
-            for number, (turn, answer) in enumerate(zip(request.turns, answers, strict=False))
+            for number, (turn, answer) in enumerate(zip(request.turns, shown, strict=False))
         ],
     }
 
