@@ -120,7 +120,7 @@ def clear_slot(booking: str) -> str:
     return "cancelled"
 
 
-def text_owner(plate: str, message: str, urgent: bool = False) -> str:
+def sms_car_owner(plate: str, message: str, urgent: bool = False) -> str:
     """Send the owner of a car a text message.
 
     Args:
@@ -132,4 +132,4 @@ def text_owner(plate: str, message: str, urgent: bool = False) -> str:
     return "sent"
 
 
-TOOLS = [find_job, part_stock, find_part, free_times, book_time, clear_slot, text_owner]
+TOOLS = [find_job, part_stock, find_part, free_times, book_time, clear_slot, sms_car_owner]

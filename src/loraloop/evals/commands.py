@@ -290,6 +290,8 @@ def desk(
 
     if sealed and worlds:
         raise InputError("--sealed has worlds of its own: leave out --worlds")
+    if sealed and not SEALED.is_dir():
+        raise InputError("the sealed worlds are in loraloop's repository and not in its wheel: run this in a checkout")
     found = load_worlds(worlds or (SEALED if sealed else SHIPPED), world or ())
     if self_test:
         return _self_test(found)

@@ -241,7 +241,7 @@ def test_a_value_from_nowhere_is_found_and_one_that_was_said_is_not(world: World
     assert ungrounded_values(world, by_id["tomorrow"]) == [], "the request wants it"
     called(world, by_id["tomorrow"], ("free_times", {"service": "brakes", "day": "2026-11-27"}))
     assert ungrounded_values(world, by_id["tomorrow"]) == ["free_times.day='2026-11-27'"]
-    called(world, by_id["if-done"], ("text_owner", {"plate": "KE 418", "message": "It is ready, 99 euros."}))
+    called(world, by_id["if-done"], ("sms_car_owner", {"plate": "KE 418", "message": "It is ready, 99 euros."}))
     assert ungrounded_values(world, by_id["if-done"]) == [], "a message is free text"
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import zstandard
 
 from loraloop.evals.bench import runs_program
 from loraloop.evals.desk import checks
@@ -136,3 +137,23 @@ def test_what_a_judge_raises_is_not_hidden() -> None:
     with pytest.raises(RuntimeError, match="no judge"):
         problems(WORLDS[0], judged=broken)
     assert problems(WORLDS[0], judged=judge)[1] == []
+
+
+def test_no_tool_of_a_world_is_in_the_training_data() -> None:
+    """Else the benchmark would ask for what was learnt by heart."""
+    functions = [re.findall(r"^def ([a-z]\w+)", file.read_text(), re.MULTILINE) for file in SHIPPED.rglob("tools.py")]
+    names = {bare(name): name for each in functions for name in each if name != "fresh"}
+    assert len(names) >= 7 * len(WORLDS)
+    found, known = [], set()
+    for file in (SHIPPED.parent / "data").glob("*.zst"):
+        with zstandard.open(file, "rt", encoding="utf-8") as lines:
+            there = {bare(name) for name in re.findall(r'"name\\?": ?\\?"(\w+)', lines.read())}
+        found += [f"{names[name]} in {file.name}" for name in sorted(names.keys() & there)]
+        known |= there
+    assert len(known) > 1000, "names of tools are found"
+    assert found == []
+
+
+def bare(name: str) -> str:
+    """A tool's name in any spelling: `find_part`, `findPart`."""
+    return name.replace("_", "").lower()
