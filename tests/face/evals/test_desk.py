@@ -382,3 +382,6 @@ def test_sealed_worlds_are_announced_and_not_shown(
     for options, line in ((("--show-errors", "1"), "shows no failures"), (("--worlds", "x"), "worlds of its own")):
         code, _, err = shown_by(capsys, "--sealed", *options)
         assert code != 0 and line in err
+    monkeypatch.setattr("loraloop.evals.desk.world.SEALED", tmp_path / "none")
+    code, _, err = shown_by(capsys, "--sealed")
+    assert code != 0 and "not in its wheel" in err
