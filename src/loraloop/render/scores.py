@@ -105,12 +105,12 @@ def desk_table(rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, float]) 
         table.add_row(label, *cells, interval(metrics, name))
 
     table = Table("right", *worlds, "all", "95 %", title=f"desk: median {metrics['s_p50']:.2f} s a request")
+
+    def within(group: str) -> Callable[[Mapping[str, Any]], bool | None]:
+        return lambda row: row["right"] if group in (row["kind"], *row["tags"]) else None
+
     for group in (*kinds, *tags):
-        add(
-            group.replace("_", " "),
-            group,
-            lambda row, group=group: row["right"] if group in (row["kind"], *row["tags"]) else None,
-        )
+        add(group.replace("_", " "), group, within(group))
     add("all", "right", lambda row: row["right"])
     table.add_section()
     add("unasked effects", "unasked_effects", lambda row: bool(row["unasked"]))
