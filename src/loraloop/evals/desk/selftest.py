@@ -138,7 +138,8 @@ def _wrong_answers(world: World, turn: DeskTurn, answered: Callable[..., Outcome
         everything = tuple(document["id"] for document in world.documents)
         yield answered("cites nothing", cites=())
         yield answered("cites another", cites=tuple(each for each in everything if each != turn.cites)[:1])
-        yield answered("cites all", cites=everything)
+        if len(everything) > 2:
+            yield answered("cites all", cites=everything)
     if turn.program:
         yield answered("no program", text="You could write a function for that.")
         if programs:
