@@ -115,6 +115,8 @@ class Card(_Frozen):
         ask_threshold: of asking for arguments rather than calling something or nothing; only where `asks`.
         asks: whether a skill that writes calls may instead name the arguments it needs to be told, as
             `{"ask":["argument"]}`.
+        closes: whether a skill that writes text closes runs in the place of the base: it says what came of the tools'
+            results, what failed, was denied or is not in the documents, and asks for missing arguments.
         fingerprints: of the base it was trained on.
         base: that base's name, for people.
         data: sources of the training records.
@@ -136,6 +138,7 @@ class Card(_Frozen):
     threshold: Threshold | None = None
     ask_threshold: Threshold | None = None
     asks: bool = False
+    closes: bool = False
     fingerprints: Fingerprints
     base: str
     data: tuple[DataSource, ...] = ()
@@ -174,6 +177,8 @@ class Card(_Frozen):
             )
         if self.asks and self.contract != "calls":
             raise ValueError(f"asks: only calls can be asked for, and this skill writes {self.contract!r}; remove it")
+        if self.closes and self.contract != "text":
+            raise ValueError(f"closes: only text closes a run, and this skill writes {self.contract!r}; remove it")
         if self.ask_threshold is not None and not self.asks:
             raise ValueError("ask_threshold: this skill does not ask; remove it, or set `asks`")
         return self
@@ -246,8 +251,8 @@ class Card(_Frozen):
             raise SkillError(f"{where}: {_explain(error)}") from None
 
     def to_json(self) -> str:
-        """The card as indented JSON with a final newline; thresholds and `asks` are named only where set."""
-        unset = {name for name in ("threshold", "ask_threshold", "asks") if not getattr(self, name)}
+        """The card as indented JSON with a final newline; thresholds, `asks` and `closes` only where set."""
+        unset = {name for name in ("threshold", "ask_threshold", "asks", "closes") if not getattr(self, name)}
         content = self.model_dump(mode="json", exclude=unset)
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 

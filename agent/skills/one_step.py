@@ -80,6 +80,7 @@ class HowWritten:
         threshold: Of what the contract weighs; the one on the skill's card where None.
         timeout: Seconds for the step; None for no bound.
         cancelled: Asked before every token.
+        extra_prompt: Text that only this step sees, in its branch.
     """
 
     max_tokens: int = 512
@@ -88,6 +89,7 @@ class HowWritten:
     threshold: float | None = None
     timeout: float | None = None
     cancelled: Callable[[], bool] | None = None
+    extra_prompt: str = ""
 
     def __post_init__(self) -> None:
         check_number("max_tokens", self.max_tokens, least=1)
@@ -190,7 +192,7 @@ def write_step(
                 budget = Budget(min(how.max_tokens, _room(trunk, branch.left, runtime)), deadline, cancelled)
                 state, out = None if grammar is None else grammar.start(), Generated()
                 two_way = openings_of(runtime, skill, active.contract, how.threshold) if weigh else None
-                form = call_form_of(runtime, skill) if weigh else ""
+                form = how.extra_prompt or (call_form_of(runtime, skill) if weigh else "")
                 told = chat.message("user", form) if form else []
                 for piece in runtime.generate(
                     branch,

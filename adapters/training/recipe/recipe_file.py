@@ -50,6 +50,7 @@ class SkillPart(_Part):
         contract: what it writes.
         schema: JSON Schema of what a `text` skill writes; every completion is checked against it, and the evaluation
             and the agent decode under it.
+        closes: whether a `text` skill closes runs, in the place of the base; see `Card.closes`.
         max_tokens: of one step, in the evaluation.
     """
 
@@ -57,12 +58,15 @@ class SkillPart(_Part):
     description: Annotated[str, Field(min_length=1)]
     contract: Contract = "text"
     form: dict[str, JsonValue] | None = Field(default=None, alias="schema")
+    closes: bool = False
     max_tokens: Count = 256
 
     @model_validator(mode="after")
     def _one_form(self) -> SkillPart:
         if self.form is not None and self.contract != "text":
             raise ValueError(f"a schema is for text skills; what {self.contract} looks like is fixed")
+        if self.closes and (self.contract != "text" or self.form is not None):
+            raise ValueError("closes: only a text skill without a schema closes runs; remove one of them")
         if self.form is not None:
             try:
                 prepared(dict(self.form), "check")

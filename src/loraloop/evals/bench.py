@@ -85,7 +85,12 @@ class Bench:
         return last.ms
 
     def write(
-        self, messages: Sequence[Message], term: Term | None, skilled: bool = True, threshold: float | None = None
+        self,
+        messages: Sequence[Message],
+        term: Term | None,
+        skilled: bool = True,
+        threshold: float | None = None,
+        extra_prompt: str = "",
     ) -> BenchStep:
         """Writes the step that follows some messages.
 
@@ -94,11 +99,12 @@ class Bench:
             term: What may be written; None for any text.
             skilled: Whether the skill writes, or else the bare base.
             threshold: From which probability the contract's first opening is taken; the card's where None.
+            extra_prompt: Text that only this step sees, in its branch.
         """
         from loraloop.agent.skills.one_step import HowWritten, Wrote, write_step
         from loraloop.tool_schemas.errors import ContextLengthError, LimitError
 
-        how = HowWritten(max_tokens=self._max_tokens, threshold=threshold)
+        how = HowWritten(max_tokens=self._max_tokens, threshold=threshold, extra_prompt=extra_prompt)
         name = self.name if skilled else NONE
         try:
             *_, last = write_step(self.runtime, messages, name, term, how, weigh=skilled and term is not None)
@@ -178,7 +184,7 @@ def measure(
         if contract == "text" and term is not None:
             asked["skill_free"] = (record.messages, None, True)
         for name, (messages, form, skilled) in asked.items():
-            step = bench.write(messages, form, skilled)
+            step = bench.write(messages, form, skilled, extra_prompt=record.extra_prompt)
             outputs.setdefault(name, []).append(step.text)
             spent[name] = spent.get(name, 0.0) + step.ms
         each()
