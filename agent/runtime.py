@@ -236,6 +236,11 @@ class Runtime:
         """Names of the skills that write this."""
         return self.bank.with_contract(contract)
 
+    @property
+    def closer(self) -> str | None:
+        """Name of the skill that closes runs in the place of the base (`Card.closes`); None where the base does."""
+        return next((name for name in self.with_contract("text") if self.bank.card(name).closes), None)
+
     def let_call(self) -> None:
         """Sees to it that some skill writes calls: if none does, the base itself under the grammar, as `tools`."""
         with self._compiling:

@@ -76,7 +76,9 @@ class Decision:
     Attributes:
         skill: Its name; `none` is the bare base, `0.7 code + 0.3 tools` a mixture.
         by: `router`, `policy`, `screen`, `caller` (of `Agent.iter`), `repair` for one more try at a step whose text was
-            invalid, `retry` after a tool that asked for another try, or `ask` where the base asks for arguments.
+            invalid, `retry` after a tool that asked for another try, `ask` where the user is asked for arguments, or
+            `loop` where the loop's own order decides against the router: the skill for calls is asked first, and who
+            closes runs speaks after results and failures.
         route: What the router said.
     """
 

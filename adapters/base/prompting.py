@@ -34,7 +34,7 @@ class Prompting:
         after_result: Tells the base to answer, where the last message is the result of a tool.
         name_results: Whether `after_result` is followed by the results in words, where these are few short values.
         no_call: Tells the base to answer by itself, where the tools skill called nothing for the user's request.
-        no_answer: Tells the base that a skill found no answer in the passages.
+        no_answer: Tells the base that a skill found no answer in the passages; `{titles}` stands for their documents.
         ask: Tells the base to ask the user for missing arguments; `{arguments}` stands for their names.
         answer_form: Whether the base is told the form of an answer that has an output type.
     """
@@ -53,7 +53,9 @@ class Prompting:
         "No tool was used. If you need a number, a name or a date from me to do this, ask me for it in one short "
         "question. Otherwise just answer me. Use the language of my message."
     )
-    no_answer: str = "I looked: the answer is not in these passages. Reply with one sentence that says so."
+    no_answer: str = (
+        "I looked: the answer is not in {titles}. Reply with one sentence that says so, in the language of my message."
+    )
     ask: str = (
         "You still need from me: {arguments}. Write one short question to me that asks for all of it, in the language "
         "in which I wrote to you. Do not guess a value."

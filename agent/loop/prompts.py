@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.prompting import Prompting
+from loraloop.adapters.skill.contracts import Passage
 from loraloop.agent.output_type import OutputType
 from loraloop.agent.step import Step
 from loraloop.tool_schemas.jsontext import fold
@@ -17,6 +18,8 @@ from loraloop.tool_schemas.tools.tool import Tool
 
 K = TypeVar("K")
 _MOST = 6
+_TITLES = 6
+"""Most documents that are named."""
 _TRUSTED, _UNTRUSTED = (8, 64), (3, 32)
 """Most words and characters of a result that is named, from trusted and from untrusted tools."""
 _PLAIN = re.compile(r"[\w .,:/+°%€$£'()-]*")
@@ -55,6 +58,7 @@ def cue_of(
     ask: Sequence[str] = (),
     tools: Sequence[Tool] = (),
     steps: Sequence[Step] = (),
+    passages: Sequence[Passage] = (),
 ) -> str:
     """The extra prompt text of a step in which the base writes to the user; empty for none.
 
@@ -64,6 +68,7 @@ def cue_of(
         ask: Arguments for which the base should ask the user.
         tools: The tools that describe these arguments.
         steps: The run's steps so far.
+        passages: The run's passages.
     """
     if ask:
         return prompting.ask.replace("{arguments}", _listed([describe_argument(name, tools) for name in ask]))
@@ -73,8 +78,41 @@ def cue_of(
         return f"{cue} {told}" if told else cue
     found = {step.outcome for step in steps}
     if "not_answerable" in found:
-        return prompting.no_answer
+        return prompting.no_answer.replace("{titles}", _listed(titles_of(passages) or ["the documents"]))
     return prompting.no_call if "no_call" in found else ""
+
+
+def closing_fact(
+    messages: Sequence[Message], ask: Sequence[str], steps: Sequence[Step], passages: Sequence[Passage] = ()
+) -> str | None:
+    """What a skill that closes runs is told in its branch beyond the transcript, in one fixed form for each case.
+
+    Args:
+        messages: The transcript; only the last message counts.
+        ask: Arguments for which it asks the user.
+        steps: The run's steps so far.
+        passages: The run's passages.
+
+    Returns:
+        Empty where the last message is a result, which says all. None where there is nothing to close: the run has no
+        result, and nothing in it failed, so the base talks.
+    """
+    if ask:
+        return f"Missing: {', '.join(ask)}"
+    if messages[-1].role == "tool":
+        return ""
+    outcomes = {step.outcome for step in steps}
+    if "not_answerable" in outcomes:
+        titles = titles_of(passages)
+        return f"Not in the documents: {', '.join(titles)}" if titles else "Not in the documents"
+    return "Not done" if "invalid" in outcomes else None
+
+
+def titles_of(passages: Sequence[Passage]) -> list[str]:
+    """The names of the documents that some passages are from: their titles or sources, the first few, each once."""
+    names = list(dict.fromkeys(fold(passage.title or passage.source) for passage in passages))
+    named = [name for name in names if name]
+    return named if len(named) <= _TITLES else [*named[:_TITLES], f"{len(named) - _TITLES} more"]
 
 
 def form_of(prompting: Prompting, output: OutputType[Any]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from loraloop.adapters.base.messages import Message
 from loraloop.agent.checkpoint import NextStep
 from loraloop.agent.loop.job import Job
+from loraloop.agent.loop.prompts import closing_fact
 from loraloop.agent.policy import Forbid, StepFacts
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.skills.mixture import Mixture, as_choice, names_of, of_route
@@ -63,8 +64,25 @@ class SkillChooser:
             return forced_decision(next.choices[0], route), route
         if view.required:
             return self._required_call(route), route
-        decision = self._by_policy(view, state, route) or self._caller_first(view, state, route)
-        return decision or self._by_router(route), route
+        chosen = self._by_policy(view, state, route)
+        if chosen is None:
+            chosen = self._caller_first(view, state, route) or self._by_router(route)
+            closer = self.closer(next) if chosen.skill == NONE and self._closing(view) else None
+            if closer is not None:
+                chosen = by_loop(closer, route)
+        return chosen, route
+
+    def closer(self, next: NextStep) -> str | None:
+        """The skill that closes this run in the place of the base; None where there is none, or it may not.
+
+        An answer that has to be of a form is the base's.
+        """
+        name = self._runtime.closer
+        shut = name is None or name in next.masked or name in self._job.policy.forbid
+        return None if shut or self._job.output.term is not None else name
+
+    def _closing(self, view: StepView) -> bool:
+        return closing_fact([view.message], (), view.steps, self._job.passages) is not None
 
     def _caller_first(self, view: StepView, state: RouterState, route: Route) -> Decision | None:
         """Asks a skill for calls before anybody answers; None where no such skill is to be asked.
@@ -77,14 +95,14 @@ class SkillChooser:
         runtime, known = self._runtime, getattr(self._runtime.router, "skills", None)
         told = state.after == "dropped" and view.message.role == "tool"
         if told and route.skill not in runtime.with_contract("text"):
-            return forced_decision(NONE, route, "router")
+            return by_loop(NONE, route)
         answers = route.skill == NONE or route.skill in runtime.with_contract("answer")
         open_to_it = state.tools and (answers or state.after == "tool")
         callers = runtime.with_contract("calls") if open_to_it else ()
         unknown = known is not None and not set(known).intersection(callers)
         shut = state.masked | self._job.policy.forbid
         able = [name for name in callers if name not in shut and (unknown or runtime.bank.card(name).asks)]
-        return forced_decision(able[0], route, "router") if able else None
+        return by_loop(able[0], route) if able else None
 
     def _state(self, view: StepView, next: NextStep) -> RouterState:
         job, masked = self._job, set(next.masked)
@@ -195,6 +213,11 @@ def forced_decision(choice: str | Mixture, route: Route | None, by: str = "polic
         threshold=None if route is None else route.threshold,
     )
     return Decision(str(choice), by, said)
+
+
+def by_loop(skill: str, route: Route) -> Decision:
+    """A decision of the loop's own order, which the router may share."""
+    return forced_decision(skill, route, "router" if skill == route.skill else "loop")
 
 
 def addresses_user(runtime: Runtime, decision: Decision, contract: str) -> bool:

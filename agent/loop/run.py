@@ -317,12 +317,12 @@ class Run:
             yield ToolsLimited(self.id, plan.index, plan.open_tools, self.state.guard.planned)
 
     def _choose(self, plan: StepPlan, clock: Clock) -> None:
-        """Chooses a step's skill: the last step's for a repair, the base to ask the user, else by policy and router."""
+        """Chooses a step's skill: the last one for a repair, who closes runs for a question, else policy and router."""
         next, messages = self.state.next, self._trunk.messages
         if next.repair is not None:
             plan.decision = replace(next.repair.decision, by="repair")
         elif next.ask:
-            plan.decision = Decision(NONE, "ask")
+            plan.decision = Decision(self._chooser.closer(next) or NONE, "ask")
         else:
             with clock.phase("route"):
                 before = [span.message for span in messages]

@@ -16,7 +16,7 @@ from loraloop.agent.engine.timer import Clock
 from loraloop.agent.events import Event, TokenGenerated
 from loraloop.agent.loop.grammars import StepGrammars
 from loraloop.agent.loop.job import Job
-from loraloop.agent.loop.prompts import StepPrompt, cue_of, form_of
+from loraloop.agent.loop.prompts import StepPrompt, closing_fact, cue_of, form_of
 from loraloop.agent.loop.route import addresses_user
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.skills.one_step import call_form_of, openings_of
@@ -163,9 +163,11 @@ class Writer:
 
     def _extra_prompt(self, step: StepText, to_user: bool, most: int) -> list[int]:
         """Tokens of the extra prompt text that only this step sees; at most `most` of them."""
-        prompting, cue = self._prompting, ""
-        if to_user:
-            cue = cue_of(prompting, step.messages, step.ask, self._job.tools, step.steps)
+        prompting, passages, cue = self._prompting, self._job.passages, ""
+        if step.decision.skill == self._runtime.closer:
+            cue = closing_fact(step.messages, step.ask, step.steps, passages) or ""
+        elif to_user:
+            cue = cue_of(prompting, step.messages, step.ask, self._job.tools, step.steps, passages)
         elif step.contract == "calls":
             cue = call_form_of(self._runtime, step.decision.skill)
         form = form_of(prompting, self._job.output) if step.contract == "text" else ""

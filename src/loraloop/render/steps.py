@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 SKILL_STYLES = {"tools": "cyan", "code": "green", "retrieval": "blue", "safety": "red", "none": "white"}
 _NOTES = {
     "no_call": "no tool fits: dropped",
-    "ask": "something is missing, and the base asks for it: dropped",
-    "not_answerable": "the passages do not answer: dropped",
+    "ask": "something is missing, and the user is asked for it: dropped",
+    "not_answerable": "the documents do not answer: dropped",
     "repeated": "only repeats: dropped",
     "safe": "safe: nothing kept",
     "unsafe": "unsafe: refused",
@@ -79,13 +79,13 @@ def add_steps(
 def _step_line(step: Step, screen: Mapping[str, Any] | None) -> Text:
     line = Text.assemble(f"{step.index + 1} ", skill_text(step.skill), f" {step.probability:.2f}")
     line.append(f"  by {step.decided_by}", style="dim")
-    if step.routed and step.routed != step.skill:
-        line.append(f", the router: {step.routed}", style="yellow")
+    others = {name: f"{name} {probability:.2f}" for name, probability in step.route.runners_up}
+    if step.routed and step.routed != step.skill:  # then the router did not choose the skill over the others
+        line.append(f", the router: {others.pop(step.routed, step.routed)}", style="yellow")
     if step.route.abstained:
         line.append(", abstained", style="dim")
-    if step.route.runners_up:
-        others = ", ".join(f"{name} {probability:.2f}" for name, probability in step.route.runners_up)
-        line.append(f"  over {others}", style="dim")
+    if others:
+        line.append(f"  over {', '.join(others.values())}", style="dim")
     if step.route.masked:
         line.append(f"  masked {', '.join(step.route.masked)}", style="dim")
     if screen is not None and screen.get("positive"):
