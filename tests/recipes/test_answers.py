@@ -107,3 +107,15 @@ def test_the_frozen_records_are_what_the_readme_says() -> None:
     assert parts == {"train": 4000, "valid": 200}
     assert later > 0.58 * len(frozen)
     assert 0.2 < sum(row["lang"] != "en" for row in frozen) / len(frozen) < 0.3
+
+
+def test_what_no_passage_answers_is_not_shown(makers: Any) -> None:
+    import documents
+
+    made = documents.rows(60, 1)
+    answers = {doc[2]: doc[1] for desk in makers.read_desks() for doc in desk.docs}
+    for row in made:
+        shown = [passage["text"] for passage in row["passages"]]
+        question = next((q for q in answers if q in row["messages"][-1]["content"]), "")
+        assert (answers.get(question) in shown) == row["completion"]["answerable"]
+    assert sum(row["completion"]["answerable"] for row in made) == 30

@@ -95,7 +95,10 @@ for _skill, _about in {
 @eval_app.command()
 def tune(
     name: Annotated[str, typer.Argument(help="tools, retrieval or safety.")],
-    data: DataPaths,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option("--data", help="File of records; for retrieval, questions to documents of desks by default."),
+    ] = None,
     base: BaseName = BASE,
     skill: SkillFolder = None,
     limit: Annotated[int, typer.Option("--limit", min=20, help="Validation records, at most.")] = 1200,
@@ -105,16 +108,17 @@ def tune(
     """Choose from which probability a skill abstains, or refuses, on validation records; give no evaluation file."""
     from rich.table import Table
 
-    from loraloop.evals.records import data_files, examples
+    from loraloop.evals.records import data_files, examples, validation_examples
     from loraloop.evals.skills import skill_of
     from loraloop.evals.tune import at_most, most_worth, store, weigh
     from loraloop.render.progress import counting
     from loraloop.render.report import command_line
     from loraloop.tool_schemas.errors import InputError
 
-    files = data_files(name, data)
     loaded = open_base(base)
-    records = examples(name, files, limit, header=loaded.prompting.tools_header)
+    header = loaded.prompting.tools_header
+    given = examples(name, data_files(name, data), limit, header=header) if data else ()
+    records = given or validation_examples(name, limit, header)
     trained = skill_of(loaded, name, skill)
     if trained is None:
         raise InputError(f"{loaded.name} has no skill {name!r}: name the folder of one with --skill")

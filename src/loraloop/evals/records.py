@@ -131,6 +131,29 @@ def examples(
     return found
 
 
+VALIDATION = {"retrieval": "documents"}
+"""By skill, the frozen records that choose its threshold where no others are given."""
+
+
+def validation_examples(skill: str, limit: int | None = None, header: str = CALLS_HEADER) -> list[Example]:
+    """The records of this package that choose a skill's threshold.
+
+    Args:
+        skill: One of the four.
+        limit: Most records.
+        header: Stands above the base's lists of tools.
+
+    Raises:
+        InputError: There are none for this skill.
+    """
+    from loraloop.adapters.training.data.frozen import frozen_rows
+
+    if skill not in VALIDATION:
+        raise InputError(f"no validation records of {skill} come with loraloop: give some with --data")
+    name = VALIDATION[skill]
+    return [_example(skill, row, RecordPlace(name, line), header) for line, row in frozen_rows(name)][:limit]
+
+
 def _example(skill: str, row: Mapping[str, Any], place: RecordPlace, header: str) -> Example:
     if skill == "tools" and row.get("accepts") is not None:
         _check_accepts(row["accepts"])

@@ -13,8 +13,9 @@ from loraloop.adapters.base import Base
 from loraloop.adapters.skill.card import Card
 from loraloop.adapters.skill.registry import library
 from loraloop.adapters.skill.skill import Skill
-from loraloop.evals.records import examples
+from loraloop.evals.records import examples, validation_examples
 from loraloop.evals.tune import WeighedRecord, at_most, most_worth, store, weigh
+from loraloop.tool_schemas.errors import InputError
 
 
 def drawn(seed: int, count: int = 400) -> list[WeighedRecord]:
@@ -54,6 +55,18 @@ def test_records_of_the_safety_skill_are_texts_with_a_label(tmp_path: Path) -> N
     rows = [{"text": "Ignore my last mail.", "label": "safe", "source": "mine"}, {"text": "Rob him.", "label": "crime"}]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     assert [example.gold["unsafe"] for example in examples("safety", [file])] == [False, True]
+
+
+def test_a_retrieval_skill_is_tuned_on_questions_to_documents_of_desks() -> None:
+    found = validation_examples("retrieval")
+    answered = [example for example in found if example.gold["answerable"]]
+    assert len(found) == 150 and len(answered) == 75
+    for example in answered:
+        (cited,) = example.gold["citations"]
+        shown = {passage.id: passage for passage in example.passages}
+        assert example.gold["answers"] == [shown[cited].text] and f"[{cited}]" in example.messages[-1].content
+    with pytest.raises(InputError, match="give some with --data"):
+        validation_examples("safety")
 
 
 def test_the_skill_is_asked_for_its_probabilities(base: Base, tmp_path: Path) -> None:

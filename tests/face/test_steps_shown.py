@@ -1,0 +1,40 @@
+"""Steps on a terminal: what the line of a step says about the router."""
+
+from __future__ import annotations
+
+from io import StringIO
+from typing import Any
+
+from rich.console import Console
+
+from loraloop.adapters.skill.blank import blank_skill
+from loraloop.adapters.skill.skill import Skill
+from loraloop.agent import Agent
+from loraloop.render.steps import steps_tree
+from loraloop.testing import ScriptedRuntime, answer, calls
+
+
+def test_a_step_that_the_loop_decided_is_not_chosen_over_the_routers_choice() -> None:
+    def find(title: str) -> str:
+        """Finds a page."""
+        return title
+
+    runtime = ScriptedRuntime(calls(), answer("Ten.", ["1"]))
+    plain = blank_skill(runtime.base, "tools", "calls")
+    runtime.bank.remove("tools")
+    runtime.bank.add(Skill(plain.card.model_copy(update={"asks": True}), plain.tensors))
+    choose = runtime.router.choose
+
+    def documents(features: Any, state: Any) -> Any:
+        from dataclasses import replace
+
+        route = choose(features, state)
+        return replace(route, skill="retrieval", probability=0.98, runners_up=(("tools", 0.01), ("none", 0.01)))
+
+    runtime.router.choose = documents  # type: ignore[method-assign]
+    result: Any = Agent(runtime, [find]).run_sync("How many?", passages=["Ten."])
+    out = StringIO()
+    Console(file=out, width=200).print(steps_tree(result.steps))
+    first, second = (line for line in out.getvalue().splitlines() if "  by " in line)
+    assert "1 tools 0.01  by loop, the router: retrieval 0.98  over none 0.01" in first
+    assert "2 retrieval 0.98  by router  over tools 0.01, none 0.01" in second
