@@ -1,0 +1,309 @@
+"""Evidence: the numbers, dates, times, codes and names that stand in texts, in whatever usual format they are written.
+
+Every reading that a text allows counts: *1,000* is a thousand and one, *3/4* the third of April and the fourth of
+March. So a value that is found need not be right, and a value that is not found stands nowhere.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from decimal import Decimal
+from difflib import SequenceMatcher
+
+LANGUAGES = ("en", "de", "fr", "es", "it", "nl", "pt", "da")
+"""The languages whose number words are read."""
+_MONTHS = (
+    "jan jän ene gen", "feb fev fév", "mar mär mrz maa", "apr avr abr", "may mai maj mei mag", "jun juin giu",
+    "jul juil lug", "aug aou aoû ago", "sep set", "oct okt out ott", "nov", "dec déc dez dic",
+)  # fmt: skip
+"""How the names of the months begin in the languages of Europe."""
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_GROUPED = re.compile(r"\d{1,3}(?:[ \u00a0\u202f'’]\d{3})+(?:[.,]\d+)?(?!\d)")
+_ISO = re.compile(r"(?<!\d)(\d{4})([-/.]?)(\d{2})\2(\d{2})(?!\d)")
+_LOOSE_ISO = re.compile(r"(?<!\d)(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?!\d)")
+_NUMERIC = re.compile(r"(?<!\d)(\d{1,2})\s?[./-]\s?(\d{1,2})(?:\s?[./-]\s?(\d{4}|\d{2}))?(?!\d)")
+_DAY = r"(?<!\d)(\d{1,2})(?:st|nd|rd|th|er|\.|º|°|ª)?(?!\d)"
+_YEAR = r"(?:[\s,.]{0,3}(?:de[l]? )?(\d{4})(?!\d))?"
+_DAY_MONTH = re.compile(_DAY + r"[\s-]{0,2}(?:(?:of|de|di|the) )?([^\W\d_]{3,10})\.?(?=\W|$)-?" + _YEAR, re.IGNORECASE)
+_MONTH_DAY = re.compile(r"(?<![^\W\d_])([^\W\d_]{3,10})\.?[\s-]{1,2}(?:the )?" + _DAY + _YEAR, re.IGNORECASE)
+_MONTH = re.compile(r"(?<!\w)([^\W\d_]{3,10})\.?(?:[\s,]{1,2}(?:de[l]? )?(\d{4}))?(?!\w)", re.IGNORECASE)
+_YEAR_MONTH = re.compile(r"(?<!\d)(\d{4})[-/.](\d{1,2})(?![-/.]?\d)")
+_ORDINAL = re.compile(r"(?<!\d)(\d{1,2})(?:st|nd|rd|th|\.|º|ª|er|e)(?!\w)")
+_RANGE = re.compile(r"(\d{4}-\d{2}-\d{2}) to (\d{4}-\d{2}-\d{2})")
+_CLOCK = re.compile(
+    r"(?<![\d.,:])(\d{1,2})(?:\s?[:.h]\s?([0-5]\d))?(?:[:.][0-5]\d(?:[.,]\d+)?)?\s?(a\.?m\b|p\.?m\b)?(?!\d)",
+    re.IGNORECASE,
+)
+_WORD = re.compile(r"[^\W\d_]+|\d+")
+_HYPHEN = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])")
+_JOINS = ("-", "/", ":", "_", "#")
+_NOON = {"noon": (12, 0), "midday": (12, 0), "midnight": (0, 0)}
+DATES = "Dates:"
+"""How a note of the runtime begins that says what the user's calendar words mean."""
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """A day as a text has it: *19 March* has no year.
+
+    Attributes:
+        month: From 1.
+        day: From 1.
+        year: None where the text has none.
+    """
+
+    month: int
+    day: int
+    year: int | None = None
+
+    @property
+    def date(self) -> date:
+        """The date.
+
+        Raises:
+            ValueError: It has no year.
+        """
+        if self.year is None:
+            raise ValueError(f"{self} has no year")
+        return date(self.year, self.month, self.day)
+
+    def fits(self, when: date) -> bool:
+        """Whether it may be this date."""
+        return (self.month, self.day) == (when.month, when.day) and self.year in (None, when.year)
+
+
+def folded(text: str) -> str:
+    """The text in lower case and without accents."""
+    plain = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(char for char in plain if not unicodedata.combining(char))
+
+
+def readings(token: str) -> set[Decimal]:
+    """The numbers that a numeral may stand for: `1.000` is 1 and 1000, `12,50` is 12.5."""
+    parts = re.split(r"([.,])", token)
+    digits, marks = parts[::2], parts[1::2]
+    if not marks:
+        return {Decimal(token)}
+    found = {Decimal("".join(digits))} if all(len(each) == 3 for each in digits[1:]) else set()
+    if len(marks) == 1 or (len(set(marks[:-1])) == 1 and marks[-1] != marks[0]):  # the last mark is a decimal one
+        found.add(Decimal("".join(digits[:-1]) + "." + digits[-1]))
+    if marks == [","] or (len(marks) > 1 and len(set(marks)) == 1):  # *5,7* and *1.2.3* may be several numbers
+        found.update(map(Decimal, digits))
+    return found
+
+
+def month_of(word: str) -> int | None:
+    """The number of the month that a word names; None for none."""
+    low = word.casefold()
+    return next((at for at, names in enumerate(_MONTHS, 1) if low.startswith(tuple(names.split()))), None)
+
+
+def spelled_out(text: str) -> set[str]:
+    """The text with its number words as digits, once for each language in which it has any."""
+    from text_to_num import alpha2digit
+
+    apart = _HYPHEN.sub(" ", text)  # *seven-sided*
+    return {alpha2digit(apart, language, 0) for language in LANGUAGES} - {text}
+
+
+def _full_year(text: str | None) -> int | None:
+    return None if not text else int(text) + (2000 if len(text) == 2 else 0)
+
+
+def valid_day(year: int | None, month: int, day: int) -> Day | None:
+    """A day, if the calendar has it."""
+    try:
+        date(2000 if year is None else year, month, day)  # a leap year
+    except ValueError:
+        return None
+    return Day(month, day, year)
+
+
+def days_in(text: str) -> Iterator[Day]:
+    """The days that a text names by their numbers, or by number and name of the month."""
+    made: list[Day | None] = []
+    for pattern in (_ISO, _LOOSE_ISO):
+        for found in pattern.finditer(text):
+            made.append(valid_day(int(found[1]), int(found[pattern.groups - 1]), int(found[pattern.groups])))
+    for found in _NUMERIC.finditer(text):
+        one, two, year = int(found[1]), int(found[2]), _full_year(found[3])
+        made += [valid_day(year, two, one), valid_day(year, one, two)]
+    for pattern, month_at in ((_DAY_MONTH, 2), (_MONTH_DAY, 1)):
+        for found in pattern.finditer(text):
+            if month := month_of(found[month_at]):
+                made.append(valid_day(_full_year(found[3]), month, int(found[3 - month_at])))
+    yield from (each for each in made if each is not None)
+
+
+def clock_times_in(text: str, bare: bool) -> Iterator[tuple[int, int]]:
+    """The times of day that a text names, as hours and minutes; *half past five* is none of them.
+
+    Args:
+        text: Any.
+        bare: Whether a number alone may be an hour, as in *at 5*.
+    """
+    for found in _CLOCK.finditer(text):
+        if bare and not found[2] and text[max(found.start() - 1, 0) : found.start()] in _JOINS:  # of a code or a date
+            continue
+        hour, minute, half = int(found[1]), int(found[2] or 0), (found[3] or "").casefold()
+        if hour > 24 or not (found[2] or half or bare):
+            continue
+        if half:
+            yield hour % 12 + (12 if half.startswith("p") else 0), minute
+            continue
+        yield hour % 24, minute
+        if hour < 12 and not found[1].startswith("0"):
+            yield hour + 12, minute
+    for found in re.finditer(r"\b(?:noon|midday|midnight)\b", text, re.IGNORECASE):
+        yield _NOON[found[0].casefold()]
+
+
+@dataclass(slots=True)
+class Evidence:
+    """What stands in some texts.
+
+    Attributes:
+        texts: The texts.
+        numbers: The numbers, those within dates and codes too.
+        plain: The numbers that stand by themselves, and may be counted with.
+        days: The days.
+        times: Hours and minutes.
+        words: Words of letters, and runs of digits, folded.
+    """
+
+    texts: tuple[str, ...]
+    numbers: set[Decimal] = field(default_factory=set)
+    plain: set[Decimal] = field(default_factory=set)
+    days: set[Day] = field(default_factory=set)
+    times: set[tuple[int, int]] = field(default_factory=set)
+    words: set[str] = field(default_factory=set)
+    _months: set[tuple[int, int | None]] = field(default_factory=set)
+    _ordinals: set[int] = field(default_factory=set)
+    _ranges: list[tuple[date, date]] = field(default_factory=list)
+    _squeezed: str = ""
+    _starts: set[int] = field(default_factory=set)
+    _ends: set[int] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, texts: Iterable[str], bare: bool = False) -> Evidence:
+        """Reads texts.
+
+        Args:
+            texts: Any.
+            bare: Whether a number alone may be an hour, as in *at 5*, in a text that has no other time of day.
+        """
+        made = cls(tuple(texts))
+        for text in made.texts:
+            for version in {text, *spelled_out(text)}:
+                made._read(version, bare)
+            made._squeeze(text)
+        return made
+
+    def __or__(self, other: Evidence) -> Evidence:
+        """What stands in the texts of both."""
+        made = Evidence((*self.texts, *other.texts))
+        for name in ("numbers", "plain", "days", "times", "words", "_months", "_ordinals"):
+            setattr(made, name, getattr(self, name) | getattr(other, name))
+        made._ranges = self._ranges + other._ranges
+        moved = len(self._squeezed)
+        made._squeezed = self._squeezed + other._squeezed
+        made._starts = self._starts | {at + moved for at in other._starts}
+        made._ends = self._ends | {at + moved for at in other._ends}
+        return made
+
+    def _read(self, text: str, bare: bool) -> None:
+        for found in _NUMBER.finditer(text):
+            values = readings(found[0])
+            self.numbers |= values
+            before, after = text[max(found.start() - 1, 0) : found.start()], text[found.end() : found.end() + 1]
+            if not before.isalpha() and before not in _JOINS and after not in _JOINS:
+                self.plain |= values
+        for found in _GROUPED.finditer(text):
+            values = readings(re.sub(r"[ \u00a0\u202f'’]", "", found[0]))
+            self.numbers |= values
+            self.plain |= values
+        self.days.update(days_in(text))
+        times = set(clock_times_in(text, bare=False))
+        self.times.update(times or (clock_times_in(text, bare=True) if bare else ()))
+        for found in _MONTH.finditer(text):
+            if month := month_of(found[1]):
+                self._months.add((month, _full_year(found[2])))
+        for found in _YEAR_MONTH.finditer(text):
+            if 1 <= int(found[2]) <= 12:
+                self._months.add((int(found[2]), int(found[1])))
+        self._ordinals.update(int(found[1]) for found in _ORDINAL.finditer(text))
+        if text.startswith(DATES):
+            for found in _RANGE.finditer(text):
+                self._ranges.append((date.fromisoformat(found[1]), date.fromisoformat(found[2])))
+        self.words.update(_WORD.findall(folded(text)))
+
+    def _squeeze(self, text: str) -> None:
+        """Adds a text to the letters and digits of all texts, with the places where a token begins or ends."""
+        pieces, at = [self._squeezed], len(self._squeezed)
+        for line in folded(text).splitlines():
+            pieces.append("\n")  # no code goes on over the end of a line
+            at += 1
+            for word in _WORD.findall(line):
+                self._starts.add(at)
+                at += len(word)
+                self._ends.add(at)
+                pieces.append(word)
+        self._squeezed = "".join(pieces)
+
+    def has_code(self, code: str) -> bool:
+        """Whether letters and digits of a code, a name or an address stand somewhere, whatever is between them.
+
+        `A-12` stands in *order a 12*, and not in *a 123*.
+        """
+        wanted = "".join(_WORD.findall(folded(code)))
+        at = self._squeezed.find(wanted) if wanted else -1
+        while at >= 0:
+            if at in self._starts and at + len(wanted) in self._ends:
+                return True
+            at = self._squeezed.find(wanted, at + 1)
+        return False
+
+    def has_number(self, value: Decimal) -> bool:
+        """Whether a number stands somewhere, with either sign."""
+        return value.copy_abs() in self.numbers
+
+    def has_day(self, when: date) -> bool:
+        """Whether a date stands somewhere, as such or as a part of what is named.
+
+        A named month or year stands for its first and last day, an ordinal number (*the 19th*) for that day of the two
+        months after a date that stands somewhere, a range of a note about dates for each of its days.
+        """
+        if any(day.fits(when) for day in self.days) or any(first <= when <= last for first, last in self._ranges):
+            return True
+        tomorrow = when + timedelta(days=1)
+        if when.day == 1 or tomorrow.day == 1:
+            if any(month == when.month and year in (None, when.year) for month, year in self._months):
+                return True
+            if (when.month, when.day) in ((1, 1), (12, 31)) and Decimal(when.year) in self.numbers:
+                return True
+        return when.day in self._ordinals and any(0 <= (when - day).days <= 62 for day in self.dates)
+
+    @property
+    def dates(self) -> set[date]:
+        """The days that have a year."""
+        return {day.date for day in self.days if day.year is not None}
+
+    def has_word(self, word: str) -> bool:
+        """Whether a word stands somewhere, with another ending or nearly so (*Annas*, *Jonh*)."""
+        wanted = folded(word)
+        if wanted in self.words:
+            return True
+        if len(wanted) < 3 or wanted.isdigit():
+            return False
+        for each in self.words:
+            if abs(len(each) - len(wanted)) > 3 or len(each) < 3:
+                continue
+            if each.startswith(wanted) or (len(each) > 3 and wanted.startswith(each)):
+                return True
+            if each[0] == wanted[0] and SequenceMatcher(None, each, wanted).ratio() >= 0.75:
+                return True
+        return False
