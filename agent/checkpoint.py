@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import Passage
@@ -76,12 +76,14 @@ class Again:
         text: What it wrote, where that was invalid.
         error: What is wrong with that.
         left: How often it may be tried after this time; 0 at the last.
+        about: What the error is about: the form of the text, values of calls, or an answer.
     """
 
     decision: Decision
     text: str = ""
     error: str = ""
     left: int = 0
+    about: Literal["form", "values", "answer"] = "form"
 
 
 @dataclass(slots=True)

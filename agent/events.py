@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from loraloop.agent.result import RunResult
-from loraloop.agent.step import Compaction, GateRecord, Step, plain
-from loraloop.agent.tools.calls import CallRecord, PendingCall
+from loraloop.agent.step import AnswerFlaw, Compaction, GateRecord, Step, plain
+from loraloop.agent.tools.calls import CallRecord, PendingCall, UngroundedValue
 from loraloop.tool_schemas.jsontext import dumps
 
 
@@ -177,6 +177,24 @@ class Refused(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Ungrounded(Event):
+    """No call of a step runs, because nobody gave `values`: the step is written again, or the user is asked (`ask`)."""
+
+    step: int
+    values: tuple[UngroundedValue, ...]
+    ask: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerFlawed(Event):
+    """The records do not bear out an answer: it is written `again`, or what the records say is the answer."""
+
+    step: int
+    flaws: tuple[AnswerFlaw, ...]
+    again: bool
+
+
+@dataclass(frozen=True, slots=True)
 class StepFinished(Event):
     """A step is over."""
 
@@ -221,6 +239,8 @@ EVENTS: tuple[type[Event], ...] = (
     ToolCallStarted,
     ToolCallFinished,
     Refused,
+    Ungrounded,
+    AnswerFlawed,
     StepFinished,
     HookFailed,
     RunFinished,

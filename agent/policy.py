@@ -120,6 +120,13 @@ class Policy:
             a thread of its own. Returns `Approve()`, perhaps with other arguments, `Deny("why")`, or None, at which, as
             without such a function, the run ends with `approval`; see `Agent.resume`. `auto_approve` approves
             everything.
+        values: Which argument values must come from somewhere: stand in the conversation, a result, a passage or the
+            schema, or be computed from these (docs/grounding.md). `check`: identifiers and e-mail addresses in every
+            call, and every such value (numbers, dates, times, names, too) in calls of tools with effects; `effects`:
+            the latter alone; `off`: none. A step with another value is written once more, then the user is asked.
+        answers: `checked`: the answer of a run with calls, or of a step from passages, may name no number, date, time
+            or identifier that stands in no record; else it is written once more, and then what happened is the answer
+            (docs/grounding.md). It is streamed when it has been checked. `free`: whatever the model writes.
     """
 
     skills: tuple[str | Mapping[str, float] | Mixture, ...] = ()
@@ -134,6 +141,8 @@ class Policy:
     repairs: int = 2
     ask: str | Collection[str] = frozenset()
     approve: Callable[[PendingCall, Context[Any]], Approval | Awaitable[Approval | None] | None] | None = None
+    values: Literal["check", "effects", "off"] = "check"
+    answers: Literal["checked", "free"] = "checked"
 
     def __post_init__(self) -> None:
         for name in ("skills", "forbid", "ask"):
@@ -148,6 +157,10 @@ class Policy:
                 raise InputError(f"{name} is {given!r}: give a function of {takes}")
         if self.after_answer not in ("end", "route"):
             raise InputError(f"after_answer is {self.after_answer!r}: use 'end' or 'route'")
+        if self.values not in ("check", "effects", "off"):
+            raise InputError(f"values is {self.values!r}: use 'check', 'effects' or 'off'")
+        if self.answers not in ("checked", "free"):
+            raise InputError(f"answers is {self.answers!r}: use 'checked' or 'free'")
         if not isinstance(self.repeat_calls, bool):
             raise InputError(f"repeat_calls is {self.repeat_calls!r}: give True or False")
         if not isinstance(self.thresholds, Thresholds):

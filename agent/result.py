@@ -11,6 +11,8 @@ from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import Passage
 from loraloop.agent.checkpoint import Checkpoint
 from loraloop.agent.step import Compaction, GateRecord, Step, StopReason, plain
+from loraloop.agent.tools.calls import CallRecord
+from loraloop.agent.tools.receipts import Receipt, status_of
 from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.tools.calls import Call
 
@@ -38,6 +40,7 @@ class RunResult(Generic[T]):
         gates: What the guard's gates decided, in order.
         planned: Tools with effects that the user's own words need, where the guard had that asked.
         pending: All that `Agent.resume` needs to go on (stop reason `approval`).
+        receipts: What came of each call, in plain words made from its record, whatever the model says of it.
     """
 
     run_id: str
@@ -55,6 +58,13 @@ class RunResult(Generic[T]):
     gates: tuple[GateRecord, ...] = ()
     planned: tuple[str, ...] | None = None
     pending: Checkpoint | None = None
+    receipts: tuple[Receipt, ...] = ()
+
+    @property
+    def failed_calls(self) -> tuple[CallRecord, ...]:
+        """The calls that failed, or of which nobody knows whether they were done; denied ones are not among them."""
+        records = [record for step in self.steps for record in step.calls if not record.repeated]
+        return tuple(record for record in records if status_of(record) in ("failed", "unknown"))
 
     @property
     def complete(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from loraloop.adapters.base.messages import Message
 from loraloop.agent.skills.mixture import Mixture
-from loraloop.agent.tools.calls import CallRecord
+from loraloop.agent.tools.calls import CallRecord, UngroundedValue
 from loraloop.tool_schemas.jsontext import dumps
 
 StopReason = Literal[
@@ -140,6 +140,19 @@ class Weighed:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerFlaw:
+    """What is wrong with an answer.
+
+    Attributes:
+        kind: `number`, `date`, `time`, `identifier`, `email` or `url` of a value that stands in no record.
+        text: The part of the answer that is wrong.
+    """
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One branch with what it led to.
 
@@ -148,20 +161,23 @@ class Step:
         skill: Which skill ran; see `Decision`.
         decided_by: Who chose it; see `Decision`.
         route: What the router said.
-        outcome: `calls`, `no_call`, `repeated`, `ask`, `tool_call`, `answer`, `not_answerable`, `safe`, `unsafe`,
-            `code`, `text`, `stopped` (by the gate before the output), `invalid` or `truncated`.
+        outcome: `calls`, `no_call`, `repeated`, `ask`, `ungrounded` (nobody gave a value of a call), `tool_call`,
+            `answer`, `not_answerable`, `safe`, `unsafe`, `code`, `text`, `stopped` (by the gate before the output),
+            `flawed` (an answer that the records do not bear out), `invalid` or `truncated`.
         kept: Whether its text stays in the transcript.
         text: What it generated.
         calls: The calls it made.
         tokens: Counts.
         ms: Milliseconds by phase, and `first_token` from the route to the first token.
-        error: What is wrong with an `invalid` text.
+        error: What is wrong with an `invalid` or `ungrounded` text.
         weighed: The openings that it weighed; None for none.
         asked: Of an `ask`, the arguments that nobody said.
         open_tools: Tools that it could call, where the guard left it some only; None where it left all.
         prefetched: Skills that the bank began to read in the background during the step.
         tried: Programs that were tried on the examples of the request: how many, and whether the one that was written
             gets through; None where it has no examples, or programs are not run.
+        ungrounded: Argument values of an `ungrounded` step that nobody gave.
+        flaws: What is wrong with a `flawed` answer.
     """
 
     index: int
@@ -180,6 +196,8 @@ class Step:
     open_tools: tuple[str, ...] | None = None
     prefetched: tuple[str, ...] = ()
     tried: tuple[int, bool] | None = None
+    ungrounded: tuple[UngroundedValue, ...] = ()
+    flaws: tuple[AnswerFlaw, ...] = ()
 
     @property
     def probability(self) -> float:

@@ -7,7 +7,8 @@
 | calls | `{"ask": […]}` | nothing | the base asks the user for these arguments, and the run ends |
 | calls | a call that has no implementation | the text | the run ends, the calls are its output |
 | calls | an invalid call | nothing | the step again, told what is wrong |
-| calls | the same, and no repair is left | nothing | route again, this contract masked; the run ends if required |
+| calls | a value that nobody gave | nothing | the step again, told which; then the base asks the user for it |
+| calls | an invalid call, no repair left | nothing | route again, this contract masked; the run ends if required |
 | answer | answerable | the text | the run ends, or routes again if the policy says so |
 | answer | not answerable | nothing | route again, this contract masked |
 | verdict | unsafe | the refusal | the run ends |
@@ -17,6 +18,7 @@
 | code | code | the text | the run ends |
 | code | nothing that parses was found | nothing | route again, this contract masked |
 | text | anything | the text | the run ends |
+| text, answer | a value of no record | nothing | the step again, told which; then the records are the answer |
 | text | not a value of the output type | nothing | the step again, told what is wrong; else the run ends |
 
 A step that met a limit is never acted on: a call or a program that was cut short may mean something else.
@@ -25,14 +27,15 @@ A step that met a limit is never acted on: a call or a program that was cut shor
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from loraloop.adapters.skill.contracts import answer_of, code_of, verdict_of
-from loraloop.agent.step import StopReason
-from loraloop.agent.tools.calls import PYTHON, call_key, clip
+from loraloop.agent.step import AnswerFlaw, StopReason
+from loraloop.agent.tools.calls import PYTHON, UngroundedValue, call_key, clip
+from loraloop.agent.tools.grounding import said_by
 from loraloop.tool_schemas.errors import SchemaError
-from loraloop.tool_schemas.tools.calls import Ask, Call, parse_step
+from loraloop.tool_schemas.tools.calls import MOST_ASKED, Ask, Call, parse_step
 from loraloop.tool_schemas.tools.tool import Tool
 
 
@@ -53,6 +56,9 @@ class Facts:
         repairs: How often an invalid text may still be written again.
         read: Turns the text of an answer into its value; None where any text will do.
         flaw: What generation has found to be wrong with the text; empty for nothing.
+        ungrounded: Finds the values of calls for which these may not run, because nobody gave them.
+        rewritten: Whether the step is written again because of such a value.
+        asks: Whether the base may ask the user for an argument.
     """
 
     tools: Sequence[Tool] = ()
@@ -67,6 +73,9 @@ class Facts:
     repairs: int = 0
     read: Callable[[str], Any] | None = None
     flaw: str = ""
+    ungrounded: Callable[[Sequence[Call]], tuple[UngroundedValue, ...]] = lambda calls: ()
+    rewritten: bool = False
+    asks: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +96,9 @@ class Outcome:
         error: What is wrong with an invalid text.
         again: Whether the same step is written once more.
         value: The value of an answer's text under the run's output type.
+        ungrounded: Argument values that nobody gave.
+        flaws: What is wrong with an answer.
+        records: The answer that the records give: it stands in the place of a flawed one, or would if the run ended.
     """
 
     name: str
@@ -102,6 +114,9 @@ class Outcome:
     error: str = ""
     again: bool = False
     value: Any = None
+    ungrounded: tuple[UngroundedValue, ...] = ()
+    flaws: tuple[AnswerFlaw, ...] = ()
+    records: str = ""
 
 
 def outcome_of(contract: str, text: str, facts: Facts) -> Outcome:
@@ -165,6 +180,8 @@ def _calls(text: str, facts: Facts) -> Outcome:
         return _invalid(text, clip(str(error)), facts, facts.required)
     if not calls:
         return Outcome("no_call", keep=False, mask=True)
+    if values := facts.ungrounded(calls):
+        return _ungrounded(text, values, facts)
     known = {tool.name: tool for tool in facts.tools}
     if not all(known[call.name].executable for call in calls):
         return Outcome("tool_call", keep=True, stop="tool_call", output=text, calls=calls)
@@ -175,6 +192,33 @@ def _calls(text: str, facts: Facts) -> Outcome:
     if len(fresh) > facts.calls_left:
         return Outcome("calls", keep=False, stop="max_tool_calls")
     return Outcome("calls", keep=True, calls=calls)
+
+
+def _ungrounded(text: str, values: tuple[UngroundedValue, ...], facts: Facts) -> Outcome:
+    """Calls on values that nobody gave: the step is written again once, then the user is asked for the values."""
+    if not facts.rewritten and facts.repairs:
+        return Outcome("ungrounded", keep=False, again=True, error=said_by(values), ungrounded=values)
+    if facts.asks:
+        names = tuple(dict.fromkeys(value.argument for value in values))[:MOST_ASKED]
+        return Outcome("ungrounded", keep=False, mask=True, ask=names, error=said_by(values), ungrounded=values)
+    dropped = _invalid(text, clip(said_by(values)), replace(facts, repairs=0), facts.required)
+    return replace(dropped, name="ungrounded", ungrounded=values)
+
+
+def flawed(outcome: Outcome, flaws: tuple[AnswerFlaw, ...], error: str, records: str, again: bool) -> Outcome:
+    """An answer that the records do not bear out: it is written again, or what the records say is the answer.
+
+    Args:
+        outcome: Of the answer.
+        flaws: What is wrong with it.
+        error: What the model is told about that.
+        records: What the records say.
+        again: Whether it may be written again.
+    """
+    told = Outcome("flawed", keep=False, error=error, flaws=flaws, records=records)
+    if again:
+        return replace(told, again=True)
+    return replace(told, stop=outcome.stop, output=records, citations=outcome.citations, mask=outcome.mask)
 
 
 def _verdict(text: str) -> Outcome:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from threading import Event as Flag
 from time import monotonic, perf_counter
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.origin import Origin
@@ -35,6 +35,7 @@ from loraloop.agent.engine.generate import Generated
 from loraloop.agent.engine.sequence import Claim, Interrupted
 from loraloop.agent.engine.timer import Clock
 from loraloop.agent.events import (
+    AnswerFlawed,
     Compacted,
     Event,
     Planned,
@@ -45,18 +46,22 @@ from loraloop.agent.events import (
     RunStarted,
     SkillActivated,
     StepFinished,
+    TokenGenerated,
     ToolsLimited,
+    Ungrounded,
 )
 from loraloop.agent.guard.gates import Gates
 from loraloop.agent.guard.tool_filter import ToolFilter
 from loraloop.agent.hooks import Hook, RunFacts, RunFollowers, tell_hooks
+from loraloop.agent.loop.answer_check import answer_from_records, correction, value_flaws
 from loraloop.agent.loop.compaction import Compactor
 from loraloop.agent.loop.grammars import StepGrammars
 from loraloop.agent.loop.job import NO_JOURNAL, Job, Journal, unavailable_skills
 from loraloop.agent.loop.opening import Opening, open_trunk, restore_trunk
-from loraloop.agent.loop.outcome import Facts, Outcome, outcome_of
+from loraloop.agent.loop.outcome import Facts, Outcome, flawed, outcome_of
 from loraloop.agent.loop.pending import Pending, StepPlan
 from loraloop.agent.loop.route import SkillChooser, StepView
+from loraloop.agent.loop.values import ValueCheck
 from loraloop.agent.loop.write import UNENFORCED, StepText, Writer
 from loraloop.agent.policy import ALL
 from loraloop.agent.result import RunResult
@@ -67,6 +72,7 @@ from loraloop.agent.step import Decision, Step, StopReason, Tokens, Weighed
 from loraloop.agent.tools.approval import Approver
 from loraloop.agent.tools.calls import PYTHON, Approval, CallRecord
 from loraloop.agent.tools.executor import Executor
+from loraloop.agent.tools.receipts import receipts_of
 from loraloop.agent.tools.runner import ToolRunner
 from loraloop.agent.tools.tool_choice import choice_of
 from loraloop.router.decision import NONE
@@ -249,13 +255,20 @@ class Run:
             finally:
                 branch.close()
         self.state.spent.tokens += len(out.ids)
+        if outcome.ungrounded:
+            yield Ungrounded(self.id, plan.index, outcome.ungrounded, outcome.ask)
+        if outcome.flaws:
+            yield AnswerFlawed(self.id, plan.index, outcome.flaws, outcome.again)
+        shown = replace(out, text=outcome.output, ids=[], spans=()) if outcome.flaws else out
         if plan.judging:
             outcome = self._gates.apply_verdict(self._trunk, plan.index, outcome, out)
             yield self._gates.last_event
         elif self._job.guard.output is not None and contract != "verdict":
-            outcome = yield from self._gates.judge_output(plan.index, decision.skill, outcome, out, clock)
+            outcome = yield from self._gates.judge_output(plan.index, decision.skill, outcome, shown, clock)
             if outcome.name == "stopped":
                 self._trunk.cut(before)
+        elif self._is_checked(plan, contract) and (outcome.keep or outcome.output):
+            yield TokenGenerated(self.id, plan.index, decision.skill, shown.text, len(shown.ids), shown.spans)
         tokens = Tokens(
             prefilled=prefilled,
             reused=reused,
@@ -366,6 +379,7 @@ class Run:
             repair=None if plan.judging else next.repair,
             ask=() if plan.judging else next.ask,
             steps=self.steps,
+            checked=self._is_checked(plan, contract),
             runs=self._runs_programs(plan) and not policy.asked & {ALL, PYTHON},
         )
 
@@ -384,8 +398,37 @@ class Run:
             repairs=self._repairs(plan, contract, out.text),
             read=self._job.output.read,
             flaw=(out.problem or UNMET) if out.reason == UNENFORCED else "",
+            ungrounded=self._values.refused,
+            rewritten=self.state.next.repair is not None and self.state.next.repair.about == "values",
+            asks=not plan.form.least and self._job.output.term is None,
         )
-        return outcome_of(contract, out.text, facts)
+        return self._check_answer(plan, contract, outcome_of(contract, out.text, facts))
+
+    def _is_checked(self, plan: StepPlan, contract: str) -> bool:
+        """Whether a step's text is checked against the records before anybody sees it.
+
+        An answer of the run is, if the run has called tools, or the answer is from passages. A question for missing
+        arguments is not, nor is an answer of an output type.
+        """
+        if self._job.policy.answers == "free" or self._job.output.term is not None or plan.decision.by == "ask":
+            return False
+        return contract == "answer" or (contract == "text" and any(step.calls for step in self.steps))
+
+    def _check_answer(self, plan: StepPlan, contract: str, outcome: Outcome) -> Outcome:
+        """The outcome, unless it is an answer that the records do not bear out."""
+        if not outcome.output or not self._is_checked(plan, contract):
+            return outcome
+        records = [record for step in self.steps for record in step.calls]
+        check = self._values
+        flaws = value_flaws(outcome.output, records, check.messages, check.instructions)
+        known = answer_from_records(records, self._job.passages, outcome.citations) if flaws else ""
+        if not known:
+            return outcome
+        repair = self.state.next.repair
+        left = self._job.policy.repairs if repair is None else repair.left
+        again = left > 0 and outcome.stop in (None, "answer") and (repair is None or repair.about != "answer")
+        again = again and plan.index + 1 < self._job.limits.max_steps
+        return flawed(outcome, flaws, correction(flaws, records), known, again)
 
     def _runs_programs(self, plan: StepPlan) -> bool:
         """Whether a step's programs are run."""
@@ -404,7 +447,16 @@ class Run:
         """The next step where it is this one once more; None where it is not."""
         if not outcome.again:
             return None
-        return Again(plan.decision, text, outcome.error, self._repairs(plan, contract, text) - 1)
+        left = self._repairs(plan, contract, text) - 1
+        about: Literal["form", "values", "answer"] = "values" if outcome.ungrounded else "form"
+        return Again(plan.decision, text, outcome.error, left, "answer" if outcome.flaws else about)
+
+    @property
+    def _values(self) -> ValueCheck:
+        """The check of the next calls' values against the transcript as it is now."""
+        header = (self._job.prompting or self._runtime.base.prompting).tools_header
+        messages = [span.message for span in self._trunk.messages]
+        return ValueCheck(self._job, header, messages, self.state.compactions)
 
     def _step_of(self, plan: StepPlan, contract: str, out: Generated, outcome: Outcome) -> Step:
         opening = OPENINGS.get(contract)
@@ -421,6 +473,8 @@ class Run:
             asked=outcome.ask,
             open_tools=plan.open_tools,
             tried=None if out.passed is None else (out.tries, out.passed),
+            ungrounded=outcome.ungrounded,
+            flaws=outcome.flaws,
         )
 
     # Act: a step's calls, once they are approved, or the refusal.
@@ -439,10 +493,16 @@ class Run:
             refusal = Message("assistant", self._job.guard.refusal, Origin("guard", step=step.index))
             self._trunk.append(refusal, self._chat.message(refusal.role, refusal.content))
             yield Refused(self.id, step.index, outcome.category, refusal.content)
+        elif outcome.flaws and not outcome.again:
+            said = Message("assistant", outcome.records, Origin("runtime", step=step.index))
+            self._trunk.append(said, self._chat.message(said.role, said.content))
         if not outcome.calls or outcome.stop is not None:
             return []
         asked = monotonic()
         calls = self._approver.pending(step.index, outcome.calls, self._executor.answered, known)
+        if any(call.open for call in calls):
+            found = self._values.values_of
+            calls = tuple(replace(call, ungrounded=found(call.call)) if call.open else call for call in calls)
         calls = yield from self._approver.ask(step.index, calls)
         self._began += monotonic() - asked  # the deadline does not count the time that a person takes
         now = self.checkpoint(ActingStep(replace(step, ms=clock.added(step.ms)), draft.contract, calls))
@@ -472,6 +532,8 @@ class Run:
         self.state.stop = outcome.stop
         if not outcome.again:
             self._conclude(outcome, draft.contract, acted=bool(records))
+        elif outcome.records:  # should the run meet a limit before the answer is written again
+            self.state.ending = Ending(outcome.records)
         if step.decided_by != "screen":
             next.retry = Again(step.decision) if any(record.retry for record in records) else None
             next.repair, next.ask = draft.repair, outcome.ask
@@ -613,6 +675,7 @@ class Run:
             gates=tuple(self.state.guard.records),
             planned=self.state.guard.planned,
             pending=self._waits,
+            receipts=receipts_of(record for step in self.steps for record in step.calls),
         )
 
 

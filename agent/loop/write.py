@@ -48,6 +48,7 @@ class StepText:
         ask: Arguments for which the base asks the user.
         steps: The run's steps so far.
         runs: Whether a program that it writes runs without approval.
+        checked: Whether the text is checked before anybody sees it.
     """
 
     index: int
@@ -64,6 +65,7 @@ class StepText:
     ask: tuple[str, ...] = ()
     steps: Sequence[Step] = ()
     runs: bool = False
+    checked: bool = False
 
 
 class Writer:
@@ -97,7 +99,7 @@ class Writer:
     ) -> Generator[Event, None, tuple[Generated, StopReason | None]]:
         """Generates in the branch; returns the text and the limit that cut it, if one did.
 
-        A text that the guard's output gate has yet to judge is not streamed.
+        A text that the guard's output gate has yet to judge, or that is yet to be checked, is not streamed.
         """
         runtime, limits, contract = self._runtime, self._job.limits, step.contract
         room = branch.left - len(self._chat.generation_prompt) - len(self._chat.closing)
@@ -117,7 +119,8 @@ class Writer:
         limited: dict[str, StopReason] = {
             "tokens": cut, "deadline": "deadline", "cancelled": "cancelled", "repetition": "repetition"
         }  # fmt: skip
-        out, held = Generated(), self._job.guard.output is not None and contract != "verdict"
+        out = Generated()
+        held = step.checked or (self._job.guard.output is not None and contract != "verdict")
         try:
             for piece in runtime.generate(
                 branch,

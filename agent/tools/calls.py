@@ -6,7 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
+from loraloop.agent.tools.value_kinds import Kind
 from loraloop.tool_schemas.errors import InputError, SchemaError
+from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.tools.calls import Call
 from loraloop.tool_schemas.tools.tool import Tool
 
@@ -85,6 +87,28 @@ Approval: TypeAlias = Approve | Deny
 
 
 @dataclass(frozen=True, slots=True)
+class UngroundedValue:
+    """An argument value that nobody gave.
+
+    Attributes:
+        argument: The name of the property that holds it.
+        path: Where it stands in the arguments, as a JSON path.
+        value: It.
+        kind: What it is by its format or shape.
+        required: Whether the property is required.
+    """
+
+    argument: str
+    path: str
+    value: Any
+    kind: Kind
+    required: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.argument} {dumps(self.value)}"
+
+
+@dataclass(frozen=True, slots=True)
 class PendingCall:
     """A call of a step that has not run.
 
@@ -94,6 +118,7 @@ class PendingCall:
         arguments: What the model wrote; they fit the tool's schema.
         waits: Whether the call needs approval.
         approval: What was said of it; None for nothing so far.
+        ungrounded: Values of a call that waits which nobody gave, as far as the policy lets them pass.
     """
 
     id: str
@@ -101,6 +126,7 @@ class PendingCall:
     arguments: dict[str, Any]
     waits: bool = False
     approval: Approve | Deny | None = None
+    ungrounded: tuple[UngroundedValue, ...] = ()
 
     @property
     def open(self) -> bool:

@@ -26,6 +26,7 @@ _GROUPED = re.compile(r"\d{1,3}(?:[ \u00a0\u202f'’]\d{3})+(?:[.,]\d+)?(?!\d)")
 _ISO = re.compile(r"(?<!\d)(\d{4})([-/.]?)(\d{2})\2(\d{2})(?!\d)")
 _LOOSE_ISO = re.compile(r"(?<!\d)(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?!\d)")
 _NUMERIC = re.compile(r"(?<!\d)(\d{1,2})\s?[./-]\s?(\d{1,2})(?:\s?[./-]\s?(\d{4}|\d{2}))?(?!\d)")
+_FULL_DAY = r"(?<!\d)\d{1,2}[./-]\d{1,2}[./-]\d{4}(?!\d)"
 _DAY = r"(?<!\d)(\d{1,2})(?:st|nd|rd|th|er|\.|º|°|ª)?(?!\d)"
 _YEAR = r"(?:[\s,.]{0,3}(?:de[l]? )?(\d{4})(?!\d))?"
 _DAY_MONTH = re.compile(_DAY + r"[\s-]{0,2}(?:(?:of|de|di|the) )?([^\W\d_]{3,10})\.?(?=\W|$)-?" + _YEAR, re.IGNORECASE)
@@ -137,6 +138,26 @@ def days_in(text: str) -> Iterator[Day]:
             if month := month_of(found[month_at]):
                 made.append(valid_day(_full_year(found[3]), month, int(found[3 - month_at])))
     yield from (each for each in made if each is not None)
+
+
+def written_days(text: str) -> Iterator[tuple[int, int, list[Day]]]:
+    """Where a text names a day in full or by the name of its month, with each reading of it."""
+    for found in re.finditer(rf"{_LOOSE_ISO.pattern}|{_FULL_DAY}", text):
+        yield *found.span(), list(days_in(found[0]))
+    for pattern, month_at in ((_DAY_MONTH, 2), (_MONTH_DAY, 1)):
+        for found in pattern.finditer(text):
+            month = month_of(found[month_at])
+            day = valid_day(_full_year(found[3]), month, int(found[3 - month_at])) if month else None
+            if day is not None:
+                yield *found.span(), [day]
+
+
+def written_times(text: str) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:
+    """Where a text names a time of day with its minutes, or before or after noon."""
+    for found in _CLOCK.finditer(text):
+        times = list(clock_times_in(found[0], bare=False)) if ":" in found[0] or found[3] else []
+        if times:
+            yield *found.span(), times
 
 
 def clock_times_in(text: str, bare: bool) -> Iterator[tuple[int, int]]:

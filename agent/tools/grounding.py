@@ -22,26 +22,23 @@ import json
 import re
 from calendar import day_name
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date, datetime, time
+from datetime import date
 from decimal import Decimal
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 from loraloop.adapters.base.messages import Message
-from loraloop.agent.tools.evidence import Day, Evidence, clock_times_in, days_in, readings
-from loraloop.tool_schemas.jsontext import dumps
+from loraloop.agent.tools.calls import UngroundedValue
+from loraloop.agent.tools.evidence import Day, Evidence, readings
+from loraloop.agent.tools.value_kinds import IDENTIFIERS, NUMERALS, PLACEHOLDER, Kind, kind_of, moments_of
 from loraloop.tool_schemas.schema.normal import normalised
 from loraloop.tool_schemas.schema.places import every, followed, json_path
 from loraloop.tool_schemas.tools.calls import Call
 from loraloop.tool_schemas.tools.tool import Tool
 
-Kind = Literal["identifier", "email", "url", "number", "date", "time", "name"]
-IDENTIFIERS: tuple[Kind, ...] = ("identifier", "email")
-"""What nobody can make up: kinds that are checked in the calls of every tool."""
 FACTORS = (7, 12, 24, 60, 100, 1000, 3600, 86400, 1_000_000)
 """What a number is multiplied with or divided by where its unit changes: days, months, hours, minutes, cents."""
 _UNITS = {
@@ -51,59 +48,9 @@ _UNITS = {
     60: ("hour", "minute", "stunde", "heure", "hora", "ora", "uur", "uren", "minut"),
 }
 """Words of units that are said without a number, *an hour and a half*, by their factor."""
-_PAIRS = 40_000  # of numbers that are tried for a sum, a difference or a product
-_LONGEST = 200  # characters of a value that is more than free text
-_FORMATS: dict[str, Kind] = {
-    "date": "date", "time": "time", "date-time": "date", "email": "email", "idn-email": "email", "uri": "url",
-    "uuid": "identifier",
-}  # fmt: skip
-_EMAIL = re.compile(r"[^\s@]+@[^\s@]+\.[^\W\d_]+")
-_URL = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
-_PLACEHOLDER = re.compile(r"[\[<{]+[^\W\d_][\w '/-]*[\]>}]+")
-_NUMERAL = re.compile(r"[+-]?\d+(?:[.,]\d+)*")
-_MEASURE = re.compile(r"[+-]?\d+(?:[.,]\d+)*\s?(?:%|€|\$|£|°?[a-zµ]{1,7}|[kM]?[A-Z])")
-_DURATION = re.compile(r"P(?=[\dT])(?:\d+[YMWD])*(?:T(?:\d+(?:[.,]\d+)?[HMS])+)?")
-_PHONE = re.compile(r"\+?[\d\s()/.-]{6,}")
-_CODE = re.compile(r"(?=.*\d)(?=.*[^\W\d_])#?[\w.:/+-]+")
-_GROUPS = re.compile(r"(?=.*\d)(?=.*[A-Z])[A-Z\d]+(?:[ -][A-Z\d]+){1,4}")
-_FREE = re.compile(r"#[0-9a-fA-F]{3,8}|.*\.[a-z][a-z\d]{0,4}|[./~].*|.*/.*/.*")
-"""Colours, file names and paths."""
-_DAY_PREFIX = r"(?:[^\W\d_]{2,10},?\s)?"
-_CALENDAR = re.compile(
-    _DAY_PREFIX + r"(?:\d{1,2}[./-]\d{1,2}[./-]\d{2,4}|\d{4}[./-]\d{1,2}[./-]\d{1,2}"
-    r"|(?:the )?\d{1,2}(?:st|nd|rd|th|\.)?(?: of| de)?[ -][^\W\d_]{3,10}\.?,?(?:[ -]\d{4})?"
-    r"|[^\W\d_]{3,10}\.? \d{1,2}(?:st|nd|rd|th)?(?:,? \d{4})?)",
-    re.IGNORECASE,
-)
-_OF_DAY = re.compile(r"\d{1,2}(?::[0-5]\d(?::[0-5]\d)?)?\s?(?:[ap]\.?m\.?)|\d{1,2}:[0-5]\d(?::[0-5]\d)?", re.IGNORECASE)
-_YEAR_MONTH = re.compile(r"\d{4}-(?:0[1-9]|1[0-2])")
-_SPAN = re.compile(r"\s?(?:--|–|—|/|\s-\s|\sto\s)\s?")
-_NUMERALS = re.compile(r"\d+(?:[.,]\d+)*")
-_TOKEN = re.compile(r"[^\W_]+(?:['’.-][^\W_]+)*")
+MOST_PAIRS = 40_000
+"""Pairs of numbers that are tried for a sum, a difference or a product."""
 _JOINED = re.compile(r"(,|;|\s(?:and|und|et|y|e|en|og|och)\s|&|\+)")
-_BOUNDS = {(0, 0), (23, 59)}  # how a date without a time is filled up
-
-
-@dataclass(frozen=True, slots=True)
-class UngroundedValue:
-    """An argument value that nobody gave.
-
-    Attributes:
-        argument: The name of the property that holds it.
-        path: Where it stands in the arguments, as a JSON path.
-        value: It.
-        kind: What it is by its format or shape.
-        required: Whether the property is required.
-    """
-
-    argument: str
-    path: str
-    value: Any
-    kind: Kind
-    required: bool = True
-
-    def __str__(self) -> str:
-        return f"{self.argument} {dumps(self.value)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +103,7 @@ def sources_of(messages: Sequence[Message], instructions: str = "", removed: Seq
     for message in (*removed, *messages):
         kind = message.origin.kind if message.origin else ""
         if message.role == "tool":
-            results.append(_leaves(message.content))
+            results.append(leaf_lines(message.content))
         elif message.role == "user" and kind == "runtime":
             other.append(message.content)
         elif message.role == "user":
@@ -177,7 +124,7 @@ def _parts(message: Message) -> tuple[str, str]:
     return message.content[end:], message.content[:end]
 
 
-def _leaves(content: str) -> str:
+def leaf_lines(content: str) -> str:
     """The keys and values of JSON, one a line; another text as it is."""
     try:
         data = json.loads(content)
@@ -194,91 +141,6 @@ def _leaves(content: str) -> str:
         elif each is not None and not isinstance(each, bool):
             lines.append(str(each))
     return "\n".join(lines)
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """A date, a time of day, or both, with each reading that its format allows."""
-
-    days: tuple[Day, ...] = ()
-    times: tuple[tuple[int, int], ...] = ()
-
-
-def kind_of(value: Any, formats: frozenset[str] = frozenset()) -> Kind | None:
-    """What a value is by its format or its shape; None for free text and for what is never from nowhere."""
-    if isinstance(value, bool) or value is None:
-        return None
-    if isinstance(value, int | float):
-        return None if value in (0, 1) else "number"
-    text = value.strip()
-    if not text or len(text) > _LONGEST:
-        return None
-    by_format = next((_FORMATS[name] for name in sorted(formats) if name in _FORMATS), None)
-    return by_format or _kind_of_text(text)
-
-
-def _kind_of_text(text: str) -> Kind | None:
-    if _EMAIL.fullmatch(text):
-        return "email"
-    if _URL.fullmatch(text):
-        return "url"
-    if _PLACEHOLDER.fullmatch(text):
-        return "name"
-    if moments := moments_of(text):
-        return "date" if any(moment.days for moment in moments) else "time"
-    if _NUMERAL.fullmatch(text):
-        return _kind_of_digits(text)
-    if _MEASURE.fullmatch(text) or _DURATION.fullmatch(text):
-        return "number"
-    if _PHONE.fullmatch(text) and sum(char.isdigit() for char in text) >= 6:
-        return "identifier"
-    if _FREE.fullmatch(text):
-        return None
-    if _CODE.fullmatch(text) or _GROUPS.fullmatch(text):
-        return "identifier"
-    return "name" if _is_name(text) else None
-
-
-def _kind_of_digits(text: str) -> Kind | None:
-    if text in ("0", "1"):
-        return None
-    return "identifier" if text.isdigit() and (len(text) >= 5 or text.startswith("0")) else "number"
-
-
-def _is_name(text: str) -> bool:
-    """Whether a text has the shape of a proper name: *Anna de Vries*, *Ibuprofen 400 mg*; not *A table at noon*."""
-    words = _TOKEN.findall(text)
-    if not 1 <= len(words) <= 5 or text.isupper() or not text[0].isupper() or re.search(r"[!?:;]|\.\s", text[3:]):
-        return False
-    return all(word[0].isupper() or word[0].isdigit() or len(word) <= 3 for word in words)
-
-
-def moments_of(text: str) -> list[Moment]:
-    """The date, the time or the two ends of a span that a text consists of; empty where it is something else."""
-    one = _moment_of(text)
-    if one is not None:
-        return [one]
-    ends = [_moment_of(part) for part in _SPAN.split(text)]
-    return [each for each in ends if each is not None] if len(ends) == 2 and None not in ends else []
-
-
-def _moment_of(text: str) -> Moment | None:
-    if len(text) > 40:
-        return None
-    if _YEAR_MONTH.fullmatch(text):
-        return Moment((Day(int(text[5:]), 1, int(text[:4])),))
-    if _OF_DAY.fullmatch(text):
-        return Moment(times=tuple(clock_times_in(text, bare=False)))
-    if not text.isdigit() or len(text) == 8:
-        with suppress(ValueError):
-            when = datetime.fromisoformat(text)
-            bare = len(text) <= 10 or (when.hour, when.minute) in _BOUNDS
-            return Moment((Day(when.month, when.day, when.year),), () if bare else ((when.hour, when.minute),))
-        with suppress(ValueError):
-            clock = time.fromisoformat(text)
-            return Moment(times=((clock.hour, clock.minute),)) if ":" in text else None
-    days = tuple(days_in(text)) if _CALENDAR.fullmatch(text) else ()
-    return Moment(days) if days else None
 
 
 class Grounding:
@@ -322,7 +184,7 @@ class Grounding:
         return tuple(found)
 
     def _stands(self, kind: Kind, value: Any, call: Call, tool: Tool, dates: set[date]) -> bool:
-        if isinstance(value, str) and _PLACEHOLDER.fullmatch(value.strip()):
+        if isinstance(value, str) and PLACEHOLDER.fullmatch(value.strip()):
             return any(value in text for text in self.all.texts)
         if isinstance(value, str) and self.all.has_code(value):
             return True
@@ -365,7 +227,7 @@ class Grounding:
         wanted = value.copy_abs()
         if any(wanted in (factor, Decimal(factor) / 2, Decimal(factor) * 3 / 2) for factor in self._units):
             return True
-        if len(own) * len(known) > _PAIRS or wanted >= 10**25:
+        if len(own) * len(known) > MOST_PAIRS or wanted >= 10**25:
             return False
         if any(wanted in (each * factor, each / factor) for each in own for factor in FACTORS):
             return True
@@ -472,7 +334,7 @@ def _name_stands(value: str, place: Evidence, tool: Tool) -> bool:
 
     The words in the tool's own name count: `set_reminder` makes a *Reminder* of what nobody has called so.
     """
-    numerals = _NUMERALS.findall(value)
+    numerals = NUMERALS.findall(value)
     if numerals:
         return all(any(place.has_number(each) for each in readings(numeral)) for numeral in numerals)
     words = re.findall(r"[^\W\d_]{2,}", value)
@@ -560,7 +422,7 @@ def _numbers_of(value: Any) -> list[Decimal]:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return [Decimal(str(value))]
     # Of several readings of a numeral any may stand; the plainest one is the one that is checked first.
-    return [max(readings(found), key=lambda each: (each == int(each), each)) for found in _NUMERALS.findall(str(value))]
+    return [max(readings(found), key=lambda each: (each == int(each), each)) for found in NUMERALS.findall(str(value))]
 
 
 def _rounded(value: Decimal, like: Decimal) -> Decimal:

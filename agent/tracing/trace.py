@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import Passage
 from loraloop.agent.step import Compaction, GateRecord, Step, StopReason, plain
+from loraloop.agent.tools.receipts import Receipt
 from loraloop.agent.tracing import redact
 from loraloop.agent.tracing.format_1 import trace_of
 from loraloop.tool_schemas.errors import InputError
@@ -183,6 +184,7 @@ class RunEnd:
         ms: Wall time of the run.
         gates: What the guard's gates decided.
         planned: Tools with effects that the user's own words need, if the guard had that asked.
+        receipts: What came of each call, in plain words.
     """
 
     output: str
@@ -196,6 +198,7 @@ class RunEnd:
     ms: float = 0.0
     gates: tuple[GateRecord, ...] = ()
     planned: tuple[str, ...] | None = None
+    receipts: tuple[Receipt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

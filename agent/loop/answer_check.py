@@ -1,0 +1,161 @@
+"""The check of a run's last answer against its records. Functions of plain values, without side effects.
+
+An answer check is a function of the answer's text, the run's calls and the conversation, and returns the flaws that it
+finds (`AnswerCheck`). This one looks at values: numbers, dates, times, identifiers and addresses of an answer have to
+stand in the conversation, in a result, in the arguments of a call or in a passage, in any usual format, or be computed
+from numbers there: a sum, a difference or a product of two, the same in another unit or rounded, the sum or the mean of
+a column, how many items a list has, the time between two dates or times of day. Code, citations, the numbers of a list,
+and number words are not looked at.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date
+from decimal import Decimal
+from itertools import combinations
+from typing import Any, TypeAlias
+
+from loraloop.adapters.base.messages import Message
+from loraloop.adapters.skill.contracts import Passage
+from loraloop.agent.step import AnswerFlaw
+from loraloop.agent.tools.calls import CallRecord
+from loraloop.agent.tools.evidence import Day, Evidence, readings, written_days, written_times
+from loraloop.agent.tools.grounding import FACTORS, MOST_PAIRS, leaf_lines, sources_of
+from loraloop.agent.tools.receipts import receipts_of, short_receipts
+from loraloop.agent.tools.value_kinds import NUMERALS, Kind, kind_of
+from loraloop.tool_schemas.jsontext import dumps
+
+AnswerCheck: TypeAlias = Callable[[str, Sequence[CallRecord], Sequence[Message]], tuple[AnswerFlaw, ...]]
+_LEFT_OUT = re.compile(
+    r"```.*?(?:```|\Z)|`[^`\n]*`|\[[^\]\n]{1,40}\]|^\s*(?:[-*]\s*)?\d{1,3}[.)]\s", re.DOTALL | re.MULTILINE
+)
+_TOKEN = re.compile(r"\S+")
+_EDGES = " \t.,;:!?()[]{}\"'“”‘’«»„*_…"
+_COUNTED = re.compile(r"(\d+)-[^\W\d]+")  # *a 5-minute walk*
+
+
+def value_flaws(
+    text: str, records: Sequence[CallRecord], messages: Sequence[Message], instructions: str = ""
+) -> tuple[AnswerFlaw, ...]:
+    """The numbers, dates, times, identifiers and addresses of an answer that stand nowhere and are not computed.
+
+    Args:
+        text: The answer.
+        records: The run's calls.
+        messages: The conversation before the answer, with its passages. System messages are left out.
+        instructions: What the system message says besides the descriptions of the tools.
+    """
+    known = sources_of(messages, instructions)
+    data = [leaf_lines(dumps({"": each.result, "error": each.error, "arguments": each.arguments})) for each in records]
+    texts = (*known.user, *known.results, *known.other, *known.assistant, *data, str(len(records)))
+    place = Evidence.of(texts)
+    columns = [column for each in records for column in columns_of(each.result)]
+    found = []
+    for kind, said, readings_of_it in values_in(text):
+        if not any(_stands(kind, each, place, columns) for each in readings_of_it):
+            found.append(AnswerFlaw(kind, said))
+    return tuple(dict.fromkeys(found))
+
+
+def values_in(text: str) -> Iterator[tuple[Kind, str, Sequence[Any]]]:
+    """The values that an answer names: the kind of each, its text, and its readings."""
+    rest = _LEFT_OUT.sub(lambda found: " " * len(found[0]), text)
+    for kind, spans in (("date", written_days), ("time", written_times)):
+        for start, end, several in list(spans(rest)):  # type: ignore[operator]
+            if rest[start:end].strip():
+                yield kind, text[start:end].strip(_EDGES), several  # type: ignore[misc]
+                rest = rest[:start] + " " * (end - start) + rest[end:]
+    for found in _TOKEN.finditer(rest):
+        token = found[0].strip(_EDGES)
+        if counted := _COUNTED.fullmatch(token):
+            token = counted[1]
+        kind = kind_of(token) if any(char.isdigit() or char == "@" for char in token) else None
+        if kind in ("identifier", "email", "url"):
+            yield kind, token, [token]
+        elif kind == "number" or (kind is None and token[:1] in "$€£~+-<>≈"):
+            for numeral in NUMERALS.findall(token):
+                yield "number", token, sorted(readings(numeral))
+
+
+def _stands(kind: Kind, value: Any, place: Evidence, columns: Sequence[Sequence[Decimal]]) -> bool:
+    if kind == "date":
+        return _day_stands(value, place)
+    if kind == "time":
+        minutes = {int(each) * unit for each in place.plain if each == int(each) < 600 for unit in (1, 60)}
+        hour, minute = value
+        return value in place.times or any(abs((hour - one) * 60 + minute - two) in minutes for one, two in place.times)
+    if kind == "number":
+        return _number_stands(value, place, columns)
+    runs = re.findall(r"\d+", value)  # the digits of an identifier, where they say enough
+    digits = kind == "identifier" and any(len(run) >= 3 for run in runs) and place.words.issuperset(runs)
+    return digits or place.has_code(value)
+
+
+def _day_stands(value: Day, place: Evidence) -> bool:
+    if value.year is None:
+        return any((value.month, value.day) == (each.month, each.day) for each in place.days)
+    apart = {abs((value.date - each).days) for each in place.dates}
+    steps = {int(each) * unit for each in place.plain if each == int(each) < 1000 for unit in (1, 7)}
+    return place.has_day(value.date) or bool(apart & steps)
+
+
+def _number_stands(value: Decimal, place: Evidence, columns: Sequence[Sequence[Decimal]]) -> bool:
+    places = -min(int(value.as_tuple().exponent), 0)
+    half = Decimal(1).scaleb(-places) / 2  # what rounding to so many places may change
+    known = [each for each in place.numbers if each < 10**15]
+    if value in (0, 1) or place.has_number(value) or any(abs(each - value) <= half for each in known):
+        return True
+    plain = [each for each in place.plain if each < 10**15]
+    if any(value in (each * factor, round(each / factor, places)) for each in plain for factor in FACTORS):
+        return True
+    if len(plain) ** 2 <= MOST_PAIRS and any(
+        value in (one + two, abs(one - two), round(one * two, places)) for one in plain for two in plain
+    ):
+        return True
+    for column in columns:
+        whole = sum(column, Decimal(0))
+        if value in (round(whole, places), round(whole / len(column), places)):
+            return True
+    minutes = sorted(hour * 60 + minute for hour, minute in place.times)[:60]
+    if any(abs(one - two) in (value, value * 60) for one, two in combinations(minutes, 2)):
+        return True
+    return any(abs((one - two).days) == value for one, two in combinations(_few(place.days), 2))
+
+
+def _few(days: set[Day]) -> list[date]:
+    return [day.date for day in days if day.year is not None][:60]
+
+
+def columns_of(result: Any) -> Iterator[list[Decimal]]:
+    """The numbers that stand in each list of a result, by themselves or under the same name."""
+    waiting = [result]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, dict):
+            waiting += each.values()
+        elif isinstance(each, list | tuple):
+            waiting += each
+            named: dict[str, list[Decimal]] = {}
+            for item in each:
+                for name, value in item.items() if isinstance(item, dict) else (("", item),):
+                    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 10**15:
+                        named.setdefault(str(name), []).append(Decimal(str(value)))
+            yield from named.values()
+
+
+def correction(flaws: Sequence[AnswerFlaw], records: Sequence[CallRecord]) -> str:
+    """What the model is told about a flawed answer, with the receipts beside it."""
+    named = " and ".join(f'"{flaw.text}"' for flaw in flaws[:4])
+    happened = short_receipts(receipts_of(records))
+    return f"Nothing that was said or found has {named}.{f' What happened: {happened}' if happened else ''}"
+
+
+def answer_from_records(
+    records: Sequence[CallRecord], passages: Sequence[Passage] = (), citations: Sequence[str] = ()
+) -> str:
+    """What stands in the place of an answer that is still flawed: the receipts, and the passages that it cites."""
+    lines = [receipt.text for receipt in receipts_of(records)]
+    lines += [f"{each.title or each.id}: {each.text}" for each in passages if each.id in citations]
+    return "\n".join(lines)

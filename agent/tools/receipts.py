@@ -1,0 +1,111 @@
+"""Receipts: what came of each call of a run, in plain words made from its record."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from loraloop.agent.tools.calls import CallRecord, Deny
+
+Status = Literal["done", "empty", "denied", "failed", "unknown"]
+LONGEST = 600  # characters of a result or an error
+_BEGINS: dict[Status, str] = {
+    "done": "Done",
+    "empty": "Done, and nothing was found",
+    "denied": "Not done, because it was denied",
+    "failed": "Not done, because it failed",
+    "unknown": "It is not known whether this was done",
+}
+_PLAIN = re.compile(r"[\w .,:/+°%€$£'@-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What came of a call.
+
+    Attributes:
+        status: `done`; `empty`, where the result is an empty text, list or object; `denied`; `failed`; `unknown`, where
+            the call began and nobody knows how it ended: it was late, or the run was interrupted.
+        tool: The name of the tool.
+        arguments: What it was called with, as JSON data.
+        text: All of it in plain English, with the result or the error.
+        id: The id of the call's record.
+    """
+
+    status: Status
+    tool: str
+    arguments: dict[str, Any]
+    text: str
+    id: str = ""
+
+
+def receipt_of(record: CallRecord) -> Receipt:
+    """The receipt of a call."""
+    status = status_of(record)
+    text = f"{_BEGINS[status]}: {_words(record.name)}"
+    if record.arguments:
+        text += f" ({in_words(record.arguments)})"
+    text += "."
+    if record.error is not None:
+        why = record.error.removeprefix(Deny().error).removeprefix(": ") if status == "denied" else record.error
+        text += f" {'Reason' if status == 'denied' else 'Error'}: {_ended(_clipped(why))}" if why else ""
+    elif status == "done" and record.result is not None:
+        text += f" Result: {_ended(_clipped(in_words(record.result)))}"
+    return Receipt(status, record.name, record.arguments, text, record.id)
+
+
+def receipts_of(records: Iterable[CallRecord]) -> tuple[Receipt, ...]:
+    """The receipts of calls; one that only repeats another call has none."""
+    return tuple(receipt_of(record) for record in records if not record.repeated)
+
+
+def status_of(record: CallRecord) -> Status:
+    """What came of a call, in a word."""
+    if record.approval == "denied":
+        return "denied"
+    if record.error is not None:
+        return "unknown" if record.at_least_once or (record.by_runtime and record.ms > 0) else "failed"
+    return "empty" if _is_empty(record.result) else "done"
+
+
+def short_receipts(receipts: Iterable[Receipt]) -> str:
+    """Statuses, tools and plain arguments, for the prompt of a model: no text of a tool's result or error."""
+    lines = []
+    for receipt in receipts:
+        plain = {name: value for name, value in receipt.arguments.items() if _PLAIN.fullmatch(str(value))}
+        given = f" ({in_words(plain)})" if plain else ""
+        lines.append(f"{_BEGINS[receipt.status]}: {_words(receipt.tool)}{given}.")
+    return " ".join(lines)
+
+
+def in_words(value: Any) -> str:
+    """JSON data as text: `to: Ann, euros: 50`; lists say how many they hold."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{_words(str(name))}: {in_words(item)}" for name, item in value.items())
+    if isinstance(value, list | tuple):
+        said = "; ".join(f"({in_words(item)})" if isinstance(item, Mapping) else in_words(item) for item in value)
+        return f"{len(value)} {'item' if len(value) == 1 else 'items'}{': ' if said else ''}{said}"
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "none"}[value]
+    return str(value)
+
+
+def _is_empty(result: Any) -> bool:
+    if isinstance(result, Mapping):
+        return all(isinstance(each, str | list | dict) and not each for each in result.values())
+    return isinstance(result, str | list | tuple | set | frozenset) and not result
+
+
+def _words(name: str) -> str:
+    return re.sub(r"[_.]+", " ", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)).strip()
+
+
+def _clipped(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
+
+
+def _ended(text: str) -> str:
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
