@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,6 +16,8 @@ from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.tools.render import HEADER, render_tools
 from loraloop.tool_schemas.tools.tool import Tool, check_names
 
+log = logging.getLogger("loraloop.agent")
+_undescribed: set[str] = set()  # tools that were warned of
 LEFT_OUT = re.compile(r"\A\[(\d+) earlier messages are left out here\.\]\n\n")
 """The note that stands before a message of which the ones before it are left out."""
 
@@ -42,6 +45,10 @@ def as_tools(given: Sequence[Tool | Callable[..., Any] | Mapping[str, Any]]) -> 
                 f"{each!r} is no tool: give a Tool, a typed function, a tool's JSON form, or load_tools('FILE')"
             )
     check_names(tools)
+    for tool in tools:
+        if not tool.description.strip() and tool.name not in _undescribed:
+            _undescribed.add(tool.name)
+            log.warning("the tool %s has no description: write a docstring that says when to use it", tool.name)
     return tuple(tools)
 
 

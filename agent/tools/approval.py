@@ -92,8 +92,8 @@ class Approver:
         return None if said is None else check_answer(call, said, tool)
 
     def _waits(self, tool: Tool, call: Call, index: int) -> bool:
-        """Whether a call waits: the policy or its tool says so, or the tool says that its calls have effects."""
-        if tool.effects or self._policy.asked.intersection((tool.name, ALL)):
+        """Whether a call waits: the policy or its tool says so, or it has effects and its tool says nothing else."""
+        if self._policy.asked.intersection((tool.name, ALL)):
             return True
         return tool.needs_approval(call.arguments, self._context(tool, index))
 

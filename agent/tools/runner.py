@@ -271,7 +271,8 @@ def check_shape(result: Any) -> None:
     """Refuses what has no end, and what is nested too deeply to be stored and read again.
 
     Raises:
-        ToolError: The result is or holds an iterator, or is nested more than `DEEPEST` levels deep.
+        ToolError: The result is or holds an iterator, or an object without data or text, or is nested more than
+            `DEEPEST` levels deep.
     """
     deepest: dict[int, int] = {}  # the depth at which each container was looked at
     waiting = [(result, 1)]
@@ -280,6 +281,11 @@ def check_shape(result: Any) -> None:
         if isinstance(value, Iterator | AsyncIterator):
             kind = type(value).__name__
             raise ToolError(f"the result is or holds an iterator ({kind}), which may have no end: return list(…) of it")
+        if _is_opaque(value):
+            kind = type(value).__name__
+            raise ToolError(
+                f"the result is or holds an object ({kind}) that JSON has no form for: return data or a text"
+            )
         inner = _inner(value)
         if inner is None or deepest.get(id(value), 0) >= depth:
             continue
@@ -287,6 +293,14 @@ def check_shape(result: Any) -> None:
             raise ToolError(f"the result is nested more than {DEEPEST} levels deep: return it flatter, or as a text")
         deepest[id(value)] = depth
         waiting += [(each, depth + 1) for each in inner]
+
+
+def _is_opaque(value: Any) -> bool:
+    """Whether an object has no data, and no text but its address."""
+    kind = type(value)
+    if kind.__repr__ is not object.__repr__ or kind.__str__ is not object.__str__:
+        return False
+    return not (is_dataclass(value) or any(hasattr(kind, name) for name in ("tolist", "to_dict", "model_fields")))
 
 
 def _inner(value: Any) -> Iterable[Any] | None:

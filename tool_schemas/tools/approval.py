@@ -24,7 +24,7 @@ def check_rule(rule: object, called: str) -> None:
     Raises:
         SchemaError: It is neither true, false nor a plain function of one or two arguments.
     """
-    if isinstance(rule, bool):
+    if isinstance(rule, bool | None):
         return
     wanted = "use true, false, or a function of (arguments) or (arguments, context)"
     if not callable(rule):

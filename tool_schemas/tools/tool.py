@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict, overload
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from loraloop.tool_schemas.http.endpoint import HttpEndpoint, HttpOptions
 
+log = logging.getLogger("loraloop.tool_schemas")
 _FIELDS = (
     "name", "description", "parameters", "result", "returns", "strict", "effects", "trusted", "requires_approval",
     "sequential",
@@ -53,7 +55,7 @@ class ToolFields(TypedDict, total=False):
     retries: int | None
     effects: bool | None
     trusted: bool
-    requires_approval: ApprovalRule
+    requires_approval: ApprovalRule | None
     sequential: bool
     idempotent: bool
 
@@ -80,12 +82,13 @@ class Tool:
             limit.
         source: Where the tool comes from, for the trace: ``"http"``, ``"mcp:NAME"``; empty for one that was given.
         effects: Whether a call may change something or send something out: false for a tool that only reads, true for a
-            tool whose calls wait for approval by default. None: nobody said. An agent's guard then takes it for a tool
-            with effects, but its calls do not wait.
+            tool whose calls wait for approval unless `requires_approval` says otherwise, and whose every value must
+            come from somewhere (`Policy.values`). None: nobody said. An agent's guard then takes it for a tool with
+            effects, but its calls do not wait.
         trusted: Whether what it gives may be followed like the user's own words. Results are data from outside unless
             this says otherwise; an agent's guard decides what that means.
         requires_approval: Whether a call waits until somebody approved it: true, false, or a function of the arguments
-            (and the `Context`, if it takes two) that says so of each call.
+            (and the `Context`, if it takes two) that says so of each call. None: the calls of a tool with effects wait.
         sequential: Whether a call of it runs alone: after the calls before it in its step, and before those after it.
         idempotent: Whether calling it twice with the same arguments does no more than calling it once. A call that was
             interrupted is then made again when its session is resumed, and else it is told to the model.
@@ -108,7 +111,7 @@ class Tool:
     source: str = ""
     effects: bool | None = None
     trusted: bool = False
-    requires_approval: ApprovalRule = False
+    requires_approval: ApprovalRule | None = None
     sequential: bool = False
     idempotent: bool = False
 
@@ -164,6 +167,8 @@ class Tool:
 
     def needs_approval(self, arguments: dict[str, Any], context: Context[Any]) -> bool:
         """Whether a call waits for approval; where `requires_approval` is a function that fails, it does."""
+        if self.requires_approval is None:
+            return self.effects is True
         return says_so(self.requires_approval, self.name, arguments, context)
 
     def validate(self, arguments: dict[str, Any]) -> None:
@@ -235,6 +240,7 @@ class Tool:
             raise self._failure(error) from error
 
     def _failure(self, error: Exception) -> ToolError:
+        log.warning("the tool %s raised", self.name, exc_info=error)
         return ToolError(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
 
     @classmethod
@@ -323,7 +329,7 @@ class Tool:
             returns=next((body[key] for key in _RETURNS if body.get(key) is not None), None),
             effects=body.get("effects"),
             trusted=body.get("trusted", False),
-            requires_approval=body.get("requires_approval") or False,
+            requires_approval=body.get("requires_approval"),
             sequential=body.get("sequential") or False,
         )
 

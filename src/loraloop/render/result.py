@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from loraloop.render.steps import shortened, skill_text, steps_tree
+from loraloop.render.steps import harmless, shortened, skill_text, steps_tree
 
 if TYPE_CHECKING:
     from loraloop.adapters.skill.card import Card
@@ -34,9 +34,14 @@ def show_result(console: Console, result: RunResult) -> None:
     for waiting in result.pending.waiting if result.pending else ():
         arguments = json.dumps(waiting.arguments, ensure_ascii=False)
         console.print(Text.assemble("waits for approval: ", f"{waiting.id} ", (waiting.name, "bold"), f" {arguments}"))
+        for value in waiting.ungrounded:
+            console.print(Text(harmless(f"  nobody gave {value}"), style="yellow"))
     if result.output and result.pending is None:
         style = "red" if result.stop_reason == "refused" else ""
         console.print(Text(result.output, style=style))
+    for receipt in result.receipts:
+        style = "dim" if receipt.status in ("done", "empty") else "yellow"
+        console.print(Text(shortened(harmless(receipt.text)), style=style))
     if result.citations:
         console.print(Text(f"cites: {', '.join(result.citations)}", style="dim"))
     for passage in result.cited:

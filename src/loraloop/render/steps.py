@@ -22,6 +22,8 @@ _NOTES = {
     "repeated": "only repeats: dropped",
     "safe": "safe: nothing kept",
     "unsafe": "unsafe: refused",
+    "ungrounded": "a value that nobody gave: dropped",
+    "flawed": "the records do not bear it out: dropped",
     "truncated": "cut off at a limit",
     "stopped": "stopped by the gate before the output: dropped",
 }
@@ -121,6 +123,8 @@ def _notes(step: Step) -> Iterator[str]:
         yield _NOTES.get(step.outcome, f"{step.outcome}{'' if step.kept else ': dropped'}")
     if step.error:
         yield step.error
+    if step.flaws and not step.error:
+        yield f"no record has {', '.join(flaw.text for flaw in step.flaws)}"
     if step.asked:
         yield f"asks for {', '.join(step.asked)}"
     if (weighed := step.weighed) is not None and _SHOWN.get(weighed.opening, step.outcome) == step.outcome:

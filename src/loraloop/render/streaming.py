@@ -37,7 +37,14 @@ def _tell(event: Any) -> None:
         case events.ApprovalRequested(calls=calls):
             for call in calls:
                 sys.stdout.write(f"\nwaits for approval: {call.id} {call.name} {dumps(call.arguments)}")
+                for value in call.ungrounded:
+                    sys.stdout.write(f"\n  nobody gave {value}")
             sys.stdout.write("\n")
+        case events.Ungrounded(values=values, ask=ask):
+            sys.stdout.write(f"\nnobody gave {', '.join(map(str, values))}{'; it is asked for' if ask else ''}\n")
+        case events.AnswerFlawed(flaws=flaws, again=again):
+            then = "is written again" if again else "is what the records say"
+            sys.stdout.write(f"\nno record has {', '.join(flaw.text for flaw in flaws)}; the answer {then}\n")
         case events.ToolCallFinished(call=call):
             sys.stdout.write(f"\n→ {call.name}: {call.error if call.error is not None else call.result}")
         case events.Refused(text=text):
@@ -45,6 +52,8 @@ def _tell(event: Any) -> None:
         case events.StepFinished():
             sys.stdout.write("\n")
         case events.RunFinished(result=result):
+            for receipt in result.receipts:
+                sys.stdout.write(f"{receipt.text}\n")
             sys.stdout.write(f"({result.stop_reason}, {len(result.steps)} steps, {result.ms:.0f} ms)\n")
         case _:
             pass

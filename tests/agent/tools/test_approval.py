@@ -390,6 +390,20 @@ def test_one_answer_is_for_all_calls_of_the_step_that_ask_the_same() -> None:
     assert result.steps[0].calls[1].arguments == {"to": "ann", "amount": 1}
 
 
+@pytest.mark.parametrize("rule", [False, lambda arguments: False])
+def test_a_tool_with_effects_may_say_that_its_calls_do_not_wait(rule: Any) -> None:
+    done: list[str] = []
+    form = {"type": "object", "properties": {}}
+    tool = Tool("send", "Sends.", form, lambda: done.append("sent"), effects=True, requires_approval=rule)
+    result = Agent(ScriptedRuntime(calls(send={}), calls(), "Sent."), [tool]).run_sync("Send it.")
+    assert (result.stop_reason, done) == ("answer", ["sent"])
+    asking = Agent(ScriptedRuntime(calls(send={})), [tool], policy=Policy(ask="send"))
+    assert asking.run_sync("Send it.").stop_reason == "approval", "the policy has the last word"
+    given = {"name": "send", "description": "Sends.", "effects": True}
+    assert Tool.from_schema({**given, "requires_approval": False}).requires_approval is False
+    assert Tool.from_schema(given).requires_approval is None
+
+
 @pytest.mark.parametrize(("effects", "waits"), [(True, True), (None, False), (False, False)])
 def test_only_calls_of_tools_that_say_that_they_have_effects_wait(effects: bool | None, waits: bool) -> None:
     done: list[str] = []

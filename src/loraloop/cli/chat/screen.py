@@ -55,6 +55,10 @@ class ChatScreen:
                 self._aside(route_line(step))
                 if not step.kept and self._shown:
                     self._shown = ""
+            case events.Ungrounded(values=values, ask=ask):
+                self._aside(f"  nobody gave {', '.join(map(str, values))}{': asks for it' if ask else ''}", "yellow")
+            case events.AnswerFlawed(flaws=flaws):
+                self._aside(f"  no record has {', '.join(flaw.text for flaw in flaws)}", "yellow")
             case events.HookFailed(hook=hook, error=error):
                 self._aside(f"  the hook {hook} failed: {error}", "red")
             case events.RunFinished(result=result):

@@ -242,6 +242,16 @@ class RunView {
     this.waiting = event.calls;
   }
 
+  Ungrounded({ step, values, ask }) {
+    const named = values.map(({ argument, value }) => `${argument} ${JSON.stringify(value)}`).join(", ");
+    this.note(step, `nobody gave ${named}: ${ask.length ? "the user is asked" : "written again"}`);
+  }
+
+  AnswerFlawed({ step, flaws, again }) {
+    const named = flaws.map((flaw) => flaw.text).join(", ");
+    this.note(step, `no record has ${named}: ${again ? "written again" : "what the records say is the answer"}`);
+  }
+
   Refused(event) {
     this.parent.append(make("p", `refused: ${event.category}`, "refused"));
   }
@@ -281,6 +291,10 @@ class RunView {
     for (const passage of result.cited || []) {
       const opened = make("details", "", "facts", make("summary", `cites ${passage.title || passage.id}`), make("p", passage.text));
       this.parent.append(opened);
+    }
+    if (result.receipts?.length) {
+      const lines = result.receipts.map((receipt) => make("p", receipt.text, `receipt ${receipt.status}`));
+      this.parent.append(make("details", "", "facts", make("summary", "what was done"), ...lines));
     }
     const skills = result.steps.map((step) => step.skill).join(" → ");
     this.parent.append(make("p", `${skills} · ${result.stop_reason} · ${result.ms.toFixed(0)} ms`, "facts"));
@@ -325,7 +339,8 @@ class RunView {
         button.addEventListener("click", () => decide(approve));
         buttons.append(button);
       }
-      box.append(make("strong", `${call.name} waits for your approval`), given, said, buttons);
+      const unknown = (call.ungrounded || []).map(({ argument, value }) => make("p", `nobody gave ${argument} ${JSON.stringify(value)}`, "error"));
+      box.append(make("strong", `${call.name} waits for your approval`), given, ...unknown, said, buttons);
     }
     return box;
   }
@@ -499,7 +514,7 @@ function runOfTrace(trace, file) {
   const { prompt, steps, end, tools, passages } = trace;
   const events = [];
   for (const step of steps) {
-    const types = ["Screened", "Gated", "ToolsLimited"];
+    const types = ["Screened", "Gated", "ToolsLimited", "Ungrounded", "AnswerFlawed"];
     const noted = trace.events.filter((each) => each.step === step.index && types.includes(each.type));
     events.push(...noted.map(({ type, data }) => ({ ...data, type, step: step.index })));
     events.push({ ...step, ...step.route, type: "Routed", step: step.index });
