@@ -34,6 +34,7 @@ from .tools.calls import Approve as Approve
 from .tools.calls import CallRecord as CallRecord
 from .tools.calls import Deny as Deny
 from .tools.calls import PendingCall as PendingCall
+from .tools.receipts import Receipt as Receipt
 from .tracing.diff import Differences as Differences
 from .tracing.diff import diff as diff
 from .tracing.otel import OpenTelemetry as OpenTelemetry

@@ -12,6 +12,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import partial
 from threading import Event as Flag
 from time import monotonic, perf_counter
 from types import MappingProxyType
@@ -53,7 +54,7 @@ from loraloop.agent.events import (
 from loraloop.agent.guard.gates import Gates
 from loraloop.agent.guard.tool_filter import ToolFilter
 from loraloop.agent.hooks import Hook, RunFacts, RunFollowers, tell_hooks
-from loraloop.agent.loop.answer_check import answer_from_records, correction, value_flaws
+from loraloop.agent.loop.answer_check import AnswerCheck, answer_from_records, correction, value_flaws
 from loraloop.agent.loop.compaction import Compactor
 from loraloop.agent.loop.grammars import StepGrammars
 from loraloop.agent.loop.job import NO_JOURNAL, Job, Journal, unavailable_skills
@@ -419,8 +420,9 @@ class Run:
         if not outcome.output or not self._is_checked(plan, contract):
             return outcome
         records = [record for step in self.steps for record in step.calls]
-        check = self._values
-        flaws = value_flaws(outcome.output, records, check.messages, check.instructions)
+        values = self._values
+        checks: tuple[AnswerCheck, ...] = (partial(value_flaws, instructions=values.instructions),)
+        flaws = tuple(flaw for check in checks for flaw in check(outcome.output, records, values.messages))
         known = answer_from_records(records, self._job.passages, outcome.citations) if flaws else ""
         if not known:
             return outcome

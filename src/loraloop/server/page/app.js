@@ -243,12 +243,12 @@ class RunView {
   }
 
   Ungrounded({ step, values, ask }) {
-    const named = values.map(({ argument, value }) => `${argument} ${JSON.stringify(value)}`).join(", ");
-    this.note(step, `nobody gave ${named}: ${ask.length ? "the user is asked" : "written again"}`);
+    const named = (values || []).map(({ argument, value }) => `${argument} ${JSON.stringify(value)}`).join(", ");
+    this.note(step, `nobody gave ${named}: ${ask?.length ? "the user is asked" : "written again"}`);
   }
 
   AnswerFlawed({ step, flaws, again }) {
-    const named = flaws.map((flaw) => flaw.text).join(", ");
+    const named = (flaws || []).map((flaw) => flaw.text).join(", ");
     this.note(step, `no record has ${named}: ${again ? "written again" : "what the records say is the answer"}`);
   }
 
