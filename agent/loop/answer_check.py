@@ -96,9 +96,9 @@ def _stands(kind: Kind, value: Any, place: Evidence, columns: Sequence[Sequence[
 def _day_stands(value: Day, place: Evidence) -> bool:
     if value.year is None:
         return any((value.month, value.day) == (each.month, each.day) for each in place.days)
-    apart = {abs((value.date - each).days) for each in place.dates}
+    apart = {abs((value.as_date - each).days) for each in place.dates}
     steps = {int(each) * unit for each in place.plain if each == int(each) < 1000 for unit in (1, 7)}
-    return place.has_day(value.date) or bool(apart & steps)
+    return place.has_day(value.as_date) or bool(apart & steps)
 
 
 def _number_stands(value: Decimal, place: Evidence, columns: Sequence[Sequence[Decimal]]) -> bool:
@@ -125,7 +125,7 @@ def _number_stands(value: Decimal, place: Evidence, columns: Sequence[Sequence[D
 
 
 def _few(days: set[Day]) -> list[date]:
-    return [day.date for day in days if day.year is not None][:60]
+    return [day.as_date for day in days if day.year is not None][:60]
 
 
 def columns_of(result: Any) -> Iterator[list[Decimal]]:

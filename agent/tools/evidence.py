@@ -62,7 +62,7 @@ class Day:
     year: int | None = None
 
     @property
-    def date(self) -> date:
+    def as_date(self) -> date:
         """The date.
 
         Raises:
@@ -311,7 +311,7 @@ class Evidence:
     @property
     def dates(self) -> set[date]:
         """The days that have a year."""
-        return {day.date for day in self.days if day.year is not None}
+        return {day.as_date for day in self.days if day.year is not None}
 
     def has_word(self, word: str) -> bool:
         """Whether a word stands somewhere, with another ending or nearly so (*Annas*, *Jonh*)."""

@@ -180,7 +180,7 @@ class Grounding:
             if not self._stands(kind, leaf.value, call, tool, dates):
                 found.append(UngroundedValue(leaf.argument, json_path(leaf.path), leaf.value, kind, leaf.required))
             elif kind == "date":
-                dates.update(day.date for moment in moments_of(leaf.value) for day in moment.days if day.year)
+                dates.update(day.as_date for moment in moments_of(leaf.value) for day in moment.days if day.year)
         return tuple(found)
 
     def _stands(self, kind: Kind, value: Any, call: Call, tool: Tool, dates: set[date]) -> bool:
@@ -283,7 +283,7 @@ class Grounding:
         """
         if value.year is None:
             return any((value.month, value.day) == (each.month, each.day) for each in self.all.days)
-        when = value.date
+        when = value.as_date
         if self.all.has_day(when):
             return True
         steps = {1, *(int(each) for each in self.said.plain if each == int(each) and each < 1000)}
@@ -323,7 +323,7 @@ def _stands_as_such(kind: Kind, value: Any, place: Evidence, tool: Tool) -> bool
     if kind == "name":
         return _name_stands(value, place, tool)
     return all(
-        (not moment.days or any(place.has_day(each.date) for each in moment.days if each.year))
+        (not moment.days or any(place.has_day(each.as_date) for each in moment.days if each.year))
         and (not moment.times or any(each in place.times for each in moment.times))
         for moment in moments_of(value)
     )
