@@ -94,17 +94,17 @@ def sources_of(messages: Sequence[Message], instructions: str = "", removed: Seq
     """The sources of a transcript.
 
     Args:
-        messages: The transcript. System messages are left out, since the descriptions of tools stand in them.
-        instructions: What the system message says besides.
+        messages: The transcript. A system message that begins it is left out, since the descriptions of tools stand in
+            it.
+        instructions: What that message says besides.
         removed: Messages as they were before compaction.
     """
     user, results, other, assistant = [], [], [instructions], []
     waiting: list[str] = []  # what the assistant wrote since the user's last message
-    for message in (*removed, *messages):
-        kind = message.origin.kind if message.origin else ""
+    for at, message in enumerate((*messages[:1], *removed, *messages[1:])):
         if message.role == "tool":
             results.append(leaf_lines(message.content))
-        elif message.role == "user" and kind == "runtime":
+        elif message.role == "system" and at:  # a later one, such as a note about dates
             other.append(message.content)
         elif message.role == "user":
             words, passages = _parts(message)

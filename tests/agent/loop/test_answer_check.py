@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loraloop.adapters.base.messages import Message
@@ -55,6 +55,7 @@ def test_values_that_stand_in_no_record(answer: str, wrong: str) -> None:
     assert [flaw.text for flaw in value_flaws(answer, [FOUND], ASKED)] == [wrong]
 
 
+@settings(deadline=None)
 @given(text=st.text(max_size=80), result=st.recursive(st.integers() | st.text(max_size=9), st.lists, max_leaves=6))
 def test_what_only_repeats_a_result_is_never_flawed(text: str, result: Any) -> None:
     value_flaws(text, [CallRecord("look", {}, result)], [])

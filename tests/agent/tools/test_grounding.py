@@ -151,7 +151,7 @@ def test_sources_of_a_transcript() -> None:
     messages = [
         Message("system", "Shop 7. Tools: cancel(id), such as A-12"),
         user_message("Cancel it.", [Passage("p1", "Order B-7 is late.")], trusted=False),
-        Message("user", "Dates: tomorrow = 2026-03-19", Origin("runtime")),
+        Message("system", "Dates: tomorrow = 2026-03-19 (Thursday)", Origin("runtime")),
         Message("assistant", '[{"name":"find","arguments":{"id":"C-3"}}]'),
         Message("tool", '{"name":"find","result":[{"id":"D-4","note":"na\\u00efve"},{"id":"D-5"}]}'),
         Message("assistant", "Which one, E-5?"),
@@ -208,6 +208,7 @@ WRITTEN: tuple[Callable[[date], str], ...] = (
 )
 
 
+@settings(deadline=None)
 @given(code=CODES, before=st.text("abc ,.", max_size=9), after=st.text("abc ,.", max_size=9))
 def test_a_code_that_was_said_stands_however_it_is_written(code: str, before: str, after: str) -> None:
     for written in (code, code.lower(), code.replace("-", ""), code.replace("-", " ")):
@@ -215,6 +216,7 @@ def test_a_code_that_was_said_stands_however_it_is_written(code: str, before: st
     assert missing(code, f"{before} {after}") != ()
 
 
+@settings(deadline=None)
 @given(day=DAYS, write=st.sampled_from(WRITTEN), read=st.sampled_from(WRITTEN[:5]))
 def test_a_day_that_was_said_stands_however_it_is_written(
     day: date, write: Callable[[date], str], read: Callable[[date], str]
@@ -222,6 +224,7 @@ def test_a_day_that_was_said_stands_however_it_is_written(
     assert missing(read(day), f"Come on {write(day)}, please.") == ()
 
 
+@settings(deadline=None)
 @given(day=DAYS, apart=st.integers(40, 5000))
 def test_another_day_does_not_stand(day: date, apart: int) -> None:
     other = day + timedelta(days=apart)
@@ -229,6 +232,7 @@ def test_another_day_does_not_stand(day: date, apart: int) -> None:
         assert missing(other.isoformat(), f"Come on {day.isoformat()}.") != ()
 
 
+@settings(deadline=None)
 @given(number=st.integers(2, 10**9), mark=st.sampled_from(["", " ", ",", ".", "'", "\u202f"]))
 def test_a_number_that_was_said_stands_however_it_is_grouped(number: int, mark: str) -> None:
     written = f"{number:,}".replace(",", mark)
@@ -244,7 +248,7 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(value=JSON, user=st.text() | st.text("0123456789-/.:, apm", max_size=40), more=st.text(max_size=40))
 def test_any_value_in_any_text_is_decided_and_more_text_only_helps(value: Any, user: str, more: str) -> None:
     first = missing(value, user, {})
