@@ -5,7 +5,7 @@ refused. Then each value that is checked is replaced by one of the same kind fro
 replaced values that are found are counted. All tools count as tools with effects; `identifiers` is what is refused for
 tools without.
 
-    python benchmarks/grounding.py --json benchmarks/results/grounding.json
+    python benchmarks/grounding.py --limit 1000 --json benchmarks/results/grounding.json
 """
 
 from __future__ import annotations

@@ -62,10 +62,14 @@ def value_flaws(
 def values_in(text: str) -> Iterator[tuple[Kind, str, Sequence[Any]]]:
     """The values that an answer names: the kind of each, its text, and its readings."""
     rest = _LEFT_OUT.sub(lambda found: " " * len(found[0]), text)
-    for kind, spans in (("date", written_days), ("time", written_times)):
-        for start, end, several in list(spans(rest)):  # type: ignore[operator]
+    finders: tuple[tuple[Kind, Callable[[str], Iterator[tuple[int, int, list[Any]]]]], ...] = (
+        ("date", written_days),
+        ("time", written_times),
+    )
+    for named, spans in finders:
+        for start, end, several in list(spans(rest)):
             if rest[start:end].strip():
-                yield kind, text[start:end].strip(_EDGES), several  # type: ignore[misc]
+                yield named, text[start:end].strip(_EDGES), several
                 rest = rest[:start] + " " * (end - start) + rest[end:]
     for found in _TOKEN.finditer(rest):
         token = found[0].strip(_EDGES)

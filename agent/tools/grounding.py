@@ -247,7 +247,7 @@ class Grounding:
     @cached_property
     def _listed(self) -> set[int]:
         """How many things the user has listed, by the commas and the *and* between them."""
-        found = set()
+        found: set[int] = set()
         for text in self._sources.user:
             for clause in re.split(r"[.!?;:\n]", text):
                 marks = [mark.strip() for mark in _JOINED.findall(clause.casefold())]

@@ -297,8 +297,9 @@ def check_shape(result: Any) -> None:
 
 def _is_opaque(value: Any) -> bool:
     """Whether an object has no data, and no text but its address."""
-    kind = type(value)
-    if kind.__repr__ is not object.__repr__ or kind.__str__ is not object.__str__:
+    kind: Any = type(value)
+    plain: Any = object
+    if kind.__repr__ is not plain.__repr__ or kind.__str__ is not plain.__str__:
         return False
     return not (is_dataclass(value) or any(hasattr(kind, name) for name in ("tolist", "to_dict", "model_fields")))
 
