@@ -11,6 +11,7 @@ from loraloop.agent.tools.calls import CallRecord, Deny
 
 Status = Literal["done", "empty", "denied", "failed", "unknown"]
 LONGEST = 600  # characters of a result or an error
+DEPTH = 12  # levels of nested data that are told
 _BEGINS: dict[Status, str] = {
     "done": "Done",
     "empty": "Done, and nothing was found",
@@ -80,13 +81,16 @@ def short_receipts(receipts: Iterable[Receipt]) -> str:
     return " ".join(lines)
 
 
-def in_words(value: Any) -> str:
-    """JSON data as text: `to: Ann, euros: 50`; lists say how many they hold."""
+def in_words(value: Any, depth: int = DEPTH) -> str:
+    """JSON data as text: `to: Ann, euros: 50`; lists say how many they hold; what is nested deeper is `…`."""
+    if isinstance(value, Mapping | list | tuple) and not depth:
+        return "…"
     if isinstance(value, Mapping):
-        return ", ".join(f"{_words(str(name))}: {in_words(item)}" for name, item in value.items())
+        return ", ".join(f"{_words(str(name))}: {in_words(item, depth - 1)}" for name, item in value.items())
     if isinstance(value, list | tuple):
-        said = "; ".join(f"({in_words(item)})" if isinstance(item, Mapping) else in_words(item) for item in value)
-        return f"{len(value)} {'item' if len(value) == 1 else 'items'}{': ' if said else ''}{said}"
+        inner = [(in_words(item, depth - 1), isinstance(item, Mapping)) for item in value]
+        told = "; ".join(f"({text})" if bracketed else text for text, bracketed in inner)
+        return f"{len(value)} {'item' if len(value) == 1 else 'items'}{': ' if told else ''}{told}"
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "none"}[value]
     return str(value)

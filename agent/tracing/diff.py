@@ -18,7 +18,7 @@ ABSENT = "(absent)"
 _SETTINGS = ("limits", "policy", "sampling", "guard", "output", "python")
 _NOT_OF_STEPS = ("index", "calls", "tokens", "ms", "prefetched")
 _NOT_OF_CALLS = ("ms", "id", "source", "approval", "at_least_once")
-_NOT_OF_END = ("messages", "value", "compactions", "ms", "gates", "planned")
+_NOT_OF_END = ("messages", "value", "receipts", "compactions", "ms", "gates", "planned")
 
 
 @dataclass(frozen=True, slots=True)

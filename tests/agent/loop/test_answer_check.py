@@ -153,3 +153,11 @@ def test_failed_calls() -> None:
     result = made.run_sync("Do it.")
     assert [call.error for call in result.failed_calls] == ["ValueError: disk full"]
     assert result.receipts[0].status == "failed" and '"receipts"' in result.to_json()
+
+
+def test_a_receipt_of_deeply_nested_data_is_bounded() -> None:
+    nested: list[Any] = []
+    for _ in range(900):
+        nested = [nested]
+    text = receipt_of(CallRecord(id="c", name="look", arguments={}, result=nested)).text
+    assert "…" in text and len(text) < 1000
