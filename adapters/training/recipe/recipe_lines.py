@@ -54,12 +54,31 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
         raise InputError(f"{path}{at}: no valid YAML: {getattr(error, 'problem', None) or error}") from None
     if not isinstance(document, dict):
         raise InputError(f"{path}: a recipe is a mapping with the keys skill and data")
+    return document, _lines(node, str(path))
+
+
+def lines_of(text: str, where: str) -> Lines:
+    """The lines of a YAML text that can be read.
+
+    Args:
+        text: The text.
+        where: The file's name, for messages.
+
+    Raises:
+        InputError: a key occurs twice.
+    """
+    import yaml
+
+    return _lines(yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)), where)
+
+
+def _lines(node: Any, where: str) -> Lines:
     found: dict[Place, int] = {}
     for place, line in _walk(node, ()):
         if place in found:
-            raise InputError(f"{path}:{line}: {_dotted(place)} is given twice; line {found[place]} has it too")
+            raise InputError(f"{where}:{line}: {_dotted(place)} is given twice; line {found[place]} has it too")
         found[place] = line
-    return document, Lines(str(path), found)
+    return Lines(where, found)
 
 
 def _walk(node: Any, path: Place) -> Iterator[tuple[Place, int]]:

@@ -163,7 +163,7 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path: Path) -> None:
         load_worlds(SHIPPED, ["shop"])
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "world.yaml").write_text("requests: [{id: a, kind: odd}]")
-    (tmp_path / "one" / "tools.py").write_text("TOOLS = []")
+    (tmp_path / "one" / "tools.py").write_text("def fresh(): ...\ndef look(): ...\nTOOLS = [look]")
     with pytest.raises(InputError, match=r"is no world.*odd"):
         load_worlds(tmp_path)
 

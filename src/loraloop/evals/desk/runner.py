@@ -55,7 +55,7 @@ def agent_of(runtime: Runtime, world: World, documents: bool = True, skills: Seq
 
 def ask(agent: Agent[Any, Any], world: World, request: DeskRequest) -> dict[str, Any]:
     """One request on a fresh state, as a row: whether it came out right, why not, and its transcript; JSON values."""
-    world.start()
+    world.start(request)
     answers: list[DeskAnswer] = []
     messages: Sequence[Message] = ()
     first, screened = "", False

@@ -1,15 +1,13 @@
 """Worlds of the desk benchmark, read from folders: `tools.py` has the functions, `world.yaml` all the rest.
 
 `tools.py` defines `fresh()`, which rebuilds the state, and the tools: plain typed functions that `TOOLS` lists.
-`world.yaml` holds `instructions`, `changes` (the tools that change something or send something out), `documents` and
-`requests`.
+`world.yaml` holds `instructions`, `changes` (the tools that change something or send something out), `documents`,
+`requests`, and maybe `slots`, with which each request stands for many.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib.util
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
@@ -17,95 +15,29 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from loraloop.evals.desk.request import KINDS, DeskCall, DeskRequest, DeskTurn, WantedCall
+from loraloop.evals.desk.template import RequestTemplate, draws
+from loraloop.evals.desk.toolbox import Toolbox
+from loraloop.evals.desk.world_file import read_world_file
 from loraloop.tool_schemas.errors import InputError
-from loraloop.tool_schemas.yamltext import read_yaml
+
+__all__ = [
+    "KINDS",
+    "SEALED",
+    "SHIPPED",
+    "DeskCall",
+    "DeskRequest",
+    "DeskTurn",
+    "WantedCall",
+    "World",
+    "load_worlds",
+    "read_world",
+]
 
 SHIPPED = Path(str(files("loraloop.recipes"))) / "desk"
 """The folder of the worlds that come with loraloop and that development sees."""
 SEALED = SHIPPED / "sealed"
 """The folder of those that only releases are measured with."""
-KINDS = (
-    "single", "indirect", "two_step", "parallel", "missing", "no_tool", "code", "retrieval", "unsafe", "follow_up",
-)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class WantedCall:
-    """A call that a turn has to make.
-
-    Attributes:
-        name: Of the tool.
-        arguments: What it is called with; left-out arguments have to be at their defaults.
-        free: Names of arguments that may be any text, such as the words of a message; a value of theirs in `arguments`
-            is an example for the self-test.
-        holds: By argument, facts that a free text has to hold.
-        either: By argument, further values that are as right as the one in `arguments`.
-        gives: Facts that the result has to hold, for a search whose words are free.
-    """
-
-    name: str
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    free: Sequence[str] = ()
-    holds: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    either: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    gives: Sequence[Any] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class DeskTurn:
-    """One message of the user, and what has to come of it.
-
-    Attributes:
-        say: The message.
-        good: A right answer, for the self-test.
-        calls: Calls that have to be made; more calls that only read are no error.
-        says: Facts that the answer has to state, each a value or a list of values of which one is enough.
-        names: Facts that the answer has to name, negated or not: "She must not eat hazelnuts".
-        never: Texts that the answer must not hold.
-        asks: Words for what is missing, one of which the answer has to ask for; then nothing may be called.
-        cites: The document that the answer has to cite.
-        absent: Whether the documents do not hold the answer, and the answer has to say so.
-        program: Lines of `assert` that the program in the answer has to pass.
-        refused: Whether the message has to be refused.
-        talk: Whether the message needs no call at all.
-    """
-
-    say: str
-    good: str
-    calls: tuple[WantedCall, ...] = ()
-    says: tuple[Any, ...] = ()
-    names: tuple[Any, ...] = ()
-    never: tuple[str, ...] = ()
-    asks: tuple[str, ...] = ()
-    cites: str = ""
-    absent: bool = False
-    program: str = ""
-    refused: bool = False
-    talk: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class DeskRequest:
-    """A request: its kind, what else marks it, and its turns."""
-
-    id: str
-    kind: str
-    turns: tuple[DeskTurn, ...]
-    tags: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
-class DeskCall:
-    """A call that ran: its arguments with defaults filled in, the turn it was made in, and what came of it."""
-
-    name: str
-    arguments: dict[str, Any]
-    turn: int
-    result: Any = None
-    error: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.name}({', '.join(f'{name}={value!r}' for name, value in self.arguments.items())})"
 
 
 @dataclass(slots=True)
@@ -117,9 +49,9 @@ class World:
         instructions: For the assistant, with today's date.
         documents: Each with `id`, `title` and `text`.
         changes: Names of the tools that change something or send something out.
-        requests: What users ask.
-        module: Its `tools.py`.
-        folder: Where it was read from.
+        requests: What users ask: plain requests, and one held-out draw of each request with slots.
+        toolbox: State and tools.
+        templates: The requests with slots.
         calls: Calls since `start`.
         turn: The turn that runs.
     """
@@ -129,32 +61,49 @@ class World:
     documents: Sequence[Mapping[str, str]]
     changes: frozenset[str]
     requests: tuple[DeskRequest, ...]
-    module: ModuleType
-    folder: Path
+    toolbox: Toolbox
+    templates: tuple[RequestTemplate, ...] = ()
     calls: list[DeskCall] = field(default_factory=list)
     turn: int = 0
+
+    @property
+    def module(self) -> ModuleType:
+        """The world's `tools.py`."""
+        return self.toolbox.module
 
     @property
     def tools(self) -> list[Callable[..., Any]]:
         """The tools; each call is recorded."""
         return [self._recorded(function) for function in self.module.TOOLS]
 
-    def start(self) -> None:
-        """Rebuilds the state and forgets the calls."""
-        self.module.fresh()
+    def start(self, request: DeskRequest | None = None) -> None:
+        """Rebuilds the state and forgets the calls.
+
+        Args:
+            request: What is asked on it, where each request has a state of its own.
+        """
+        self.toolbox.fresh(request.seed if request is not None else None)
         self.calls, self.turn = [], 0
 
     def fork(self) -> World:
         """The same world with a state of its own, so that several requests can be asked at once."""
-        module = _module(self.folder)
-        module.fresh()
-        return replace(self, module=module, calls=[], turn=0)
+        toolbox = self.toolbox.fork()
+        toolbox.fresh()
+        return replace(self, toolbox=toolbox, calls=[], turn=0)
+
+    def draw(self, count: int, seed: int = 0, held_out: bool = False) -> list[DeskRequest]:
+        """Requests drawn from the templates; see `template.draws`."""
+        return draws(self.templates, self.toolbox, count, seed=seed, held_out=held_out)
+
+    def draw_of(
+        self, template: RequestTemplate, count: int, seed: int = 0, held_out: bool = False
+    ) -> list[DeskRequest]:
+        """Requests drawn from one template."""
+        return draws([template], self.toolbox, count, seed=seed, held_out=held_out)
 
     def defaults(self, name: str) -> dict[str, Any]:
         """The defaults of a tool's arguments."""
-        function = next(each for each in self.module.TOOLS if each.__name__ == name)
-        found = inspect.signature(function).parameters.values()
-        return {each.name: each.default for each in found if each.default is not inspect.Parameter.empty}
+        return self.toolbox.defaults(name)
 
     def _recorded(self, function: Callable[..., Any]) -> Callable[..., Any]:
         defaults = self.defaults(function.__name__)
@@ -190,50 +139,23 @@ def load_worlds(folder: Path, names: Sequence[str] = ()) -> list[World]:
 
 
 def read_world(folder: Path) -> World:
-    """The world of one folder.
+    """The world of one folder. Its `tools.py` is run.
 
     Raises:
-        InputError: It is wrong.
+        InputError: It is wrong; the message names each mistake with its line.
     """
-    module = _module(folder)
-    file = folder / "world.yaml"
-    content = read_yaml(file.read_text(encoding="utf-8"), str(file))
-    try:
-        requests = tuple(_request(row) for row in content["requests"])
-        return World(
-            name=folder.name,
-            instructions=content["instructions"],
-            documents=content["documents"],
-            changes=frozenset(content["changes"]),
-            requests=requests,
-            module=module,
-            folder=folder,
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{file} is no world: {error!r}") from None
-
-
-def _module(folder: Path) -> ModuleType:
-    """A new module of a world's functions, with a state of its own."""
-    spec = importlib.util.spec_from_file_location(f"loraloop_desk_{folder.name}", folder / "tools.py")
-    if spec is None or spec.loader is None or not (folder / "tools.py").is_file():
-        raise InputError(f"{folder} has no tools.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def _request(row: Mapping[str, Any]) -> DeskRequest:
-    if row["kind"] not in KINDS:
-        raise ValueError(f"{row['id']} is of the kind {row['kind']!r}: use {', '.join(KINDS)}")
-    turns = tuple(_turn(each) for each in row.get("turns") or [row])
-    return DeskRequest(row["id"], row["kind"], turns, tuple(row.get("tags", ())))
-
-
-def _turn(row: Mapping[str, Any]) -> DeskTurn:
-    known = {name: value for name, value in row.items() if name not in ("id", "kind", "tags", "calls", "turns")}
-    lists: dict[str, Any] = {
-        name: tuple(known.pop(name)) for name in ("says", "names", "never", "asks") if name in known
-    }
-    calls = tuple(WantedCall(**call) for call in row.get("calls", ()))
-    return DeskTurn(calls=calls, **lists, **known)
+    toolbox = Toolbox(folder / "tools.py")
+    found = read_world_file(folder / "world.yaml", toolbox)
+    world = World(
+        name=folder.name,
+        instructions=found.content.instructions,
+        documents=found.content.documents,
+        changes=frozenset(found.content.changes),
+        requests=found.plain,
+        toolbox=toolbox,
+        templates=found.templates,
+    )
+    for template in found.templates:
+        world.draw_of(template, 1)  # says what is wrong with the values of requests that are learnt from
+        world.requests += tuple(world.draw_of(template, 1, held_out=True))
+    return world

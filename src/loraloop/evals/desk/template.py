@@ -1,0 +1,191 @@
+"""Requests with slots: drawing one fills its slots, and makes its right calls once, on a state of its own."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from loraloop.evals.desk.request import DeskRequest, DeskTurn, WantedCall
+from loraloop.evals.desk.slots import DrawError, Slot, as_text, filled, references, side
+from loraloop.evals.desk.toolbox import Toolbox
+from loraloop.tool_schemas.errors import InputError
+
+TRIES = 30
+"""How many draws in a row may fail, or repeat an earlier request."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallTemplate:
+    """A wanted call whose values may refer to slots and to results of earlier calls; see `WantedCall`.
+
+    Attributes:
+        label: What later texts call its result; the tool's name by default.
+        after: Labels of calls of the same turn that have to come before it, besides those whose results it uses.
+    """
+
+    name: str
+    label: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    free: Sequence[str] = ()
+    holds: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    either: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    gives: Sequence[Any] = ()
+    after: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TurnTemplate:
+    """A turn in several wordings, with references.
+
+    Attributes:
+        wordings: What the user may say.
+        calls: Its wanted calls.
+        rest: The other fields of a `DeskTurn`.
+    """
+
+    wordings: tuple[str, ...]
+    calls: tuple[CallTemplate, ...]
+    rest: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTemplate:
+    """A request with slots.
+
+    Attributes:
+        id, kind, tags: As of a `DeskRequest`.
+        slots: In the order in which they are drawn.
+        turns: With references.
+        where: Its place in `world.yaml`, for messages.
+    """
+
+    id: str
+    kind: str
+    tags: tuple[str, ...]
+    slots: tuple[Slot, ...]
+    turns: tuple[TurnTemplate, ...]
+    where: str
+
+    @property
+    def varied(self) -> bool:
+        """Whether each turn has wordings for requests that are learnt and others for held-out ones."""
+        return all(len(turn.wordings) > 1 for turn in self.turns)
+
+    def draw(self, toolbox: Toolbox, seed: str, held_out: bool = False) -> DeskRequest:
+        """The request that a seed stands for. Its right calls run once, for the results that its texts refer to.
+
+        Args:
+            toolbox: A fork of the world's; its state is rebuilt.
+            seed: Equal seeds draw equal requests.
+            held_out: Whether values and wordings are those of held-out requests.
+
+        Raises:
+            DrawError: There is no value for a slot, or a right call fails.
+        """
+        name = f"{self.id}/{'held-out' if held_out else 'learnt'}/{seed}"
+        rng, state = random.Random(name), f"state/{name}" if toolbox.seeded else None
+        toolbox.fresh(state)
+        scope: dict[str, Any] = {}
+        for slot in self.slots:
+            scope[slot.name] = slot.draw(rng, scope, toolbox, held_out)
+        drawn = dict(scope)
+        turns = tuple(_turn(turn, scope, toolbox, rng, held_out) for turn in self.turns)
+        return DeskRequest(f"{self.id}~{seed}", self.kind, turns, self.tags, drawn, state)
+
+
+def draws(
+    templates: Sequence[RequestTemplate],
+    toolbox: Toolbox,
+    count: int,
+    *,
+    seed: int = 0,
+    held_out: bool = False,
+) -> list[DeskRequest]:
+    """Requests of some templates in turn, no two of which say the same.
+
+    Args:
+        templates: What is drawn from. For requests that are learnt from only those count that have other wordings for
+            held-out requests.
+        toolbox: Of their world; it is forked.
+        count: How many; fewer where the templates have no more.
+        seed: Of the draws.
+        held_out: Whether the requests are held out: drawn from other values and other wordings.
+
+    Raises:
+        InputError: A template cannot be drawn from; with its place in the world's file.
+    """
+    from_here = [template for template in templates if held_out or template.varied]
+    own, found = toolbox.fork(), list[DeskRequest]()
+    known: set[tuple[str, ...]] = set()
+    number = 0
+    while from_here and len(found) < count:
+        for template in list(from_here):
+            drawn, number = _new(template, own, seed, number, held_out, known)
+            if drawn is None:
+                from_here.remove(template)  # it has no more
+            elif len(found) < count:
+                found.append(drawn)
+    return found
+
+
+def _new(
+    template: RequestTemplate, toolbox: Toolbox, seed: int, number: int, held_out: bool, known: set[tuple[str, ...]]
+) -> tuple[DeskRequest | None, int]:
+    """A request that has not been drawn yet, or None; and the number of the next draw."""
+    problem: DrawError | None = None
+    for _ in range(TRIES):
+        number += 1
+        try:
+            drawn = template.draw(toolbox, f"{seed}.{number}", held_out)
+        except DrawError as error:
+            problem = error
+            continue
+        problem = None
+        key = (template.id, *(turn.say for turn in drawn.turns))
+        if key not in known:
+            known.add(key)
+            return drawn, number
+    if problem is not None:
+        raise InputError(f"{template.where}: request {template.id!r} cannot be drawn: {problem}")
+    return None, number
+
+
+def _turn(turn: TurnTemplate, scope: dict[str, Any], toolbox: Toolbox, rng: random.Random, held_out: bool) -> DeskTurn:
+    """A turn with everything filled; the results of its calls are added to the scope."""
+    wording = rng.choice(side(turn.wordings, held_out))
+    say = as_text(filled(wording, scope))
+    places: dict[str, int] = {}
+    calls = []
+    for place, call in enumerate(turn.calls):
+        used = {name.split(".")[0] for name in references(call.arguments)} | set(call.after)
+        needs = tuple(sorted(places[label] for label in used if label in places))
+        arguments = filled(call.arguments, scope)
+        try:
+            result = toolbox.function(call.name)(**arguments)
+        except Exception as error:
+            given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+            raise DrawError(f"its right call {call.name}({given}) raises {type(error).__name__}: {error}") from error
+        calls.append((call, arguments, needs))
+        places[call.label], scope[call.label] = place, json.loads(json.dumps(result, default=str))
+    wanted = tuple(
+        WantedCall(
+            call.name,
+            arguments,
+            tuple(call.free),
+            filled(call.holds, scope),
+            filled(call.either, scope),
+            tuple(filled(call.gives, scope)),
+            needs,
+        )
+        for call, arguments, needs in calls
+    )
+    rest = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in filled(turn.rest, scope).items()
+    }
+    for name in ("good", "cites", "program"):
+        if name in rest:
+            rest[name] = as_text(rest[name])
+    return DeskTurn(say=say, calls=wanted, **rest)

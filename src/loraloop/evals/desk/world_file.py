@@ -1,0 +1,338 @@
+"""The file `world.yaml`: its keys, what they have to agree with, and requests and templates made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
+
+from loraloop.adapters.training.recipe.recipe_lines import Lines, explain, lines_of
+from loraloop.evals.desk.request import KINDS, DeskRequest, DeskTurn, WantedCall
+from loraloop.evals.desk.slots import Slot, references
+from loraloop.evals.desk.template import CallTemplate, RequestTemplate, TurnTemplate
+from loraloop.evals.desk.toolbox import Toolbox
+from loraloop.tool_schemas.errors import InputError, unknown
+from loraloop.tool_schemas.yamltext import read_yaml
+
+Facts = list[JsonValue]
+SOURCES = ("values", "state", "days", "number", "pattern", "function")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SlotPart(_Part):
+    """Where a slot's values come from; a list alone is its values. See `slots.Slot`."""
+
+    values: Facts = Field(default_factory=list)
+    state: str = ""
+    where: dict[str, JsonValue] = Field(default_factory=dict)
+    days: tuple[str, str] | None = None
+    workdays: bool = False
+    number: tuple[float, float] | None = None
+    step: float = Field(default=1, gt=0)
+    pattern: str = ""
+    function: str = ""
+    differs_from: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _alone(cls, given: Any) -> Any:
+        return {"values": given} if isinstance(given, list) else given
+
+    @model_validator(mode="after")
+    def _one_source(self) -> SlotPart:
+        if sum(bool(getattr(self, name)) for name in SOURCES) != 1:
+            raise ValueError(f"a slot has one source of values: give a list, or one of {', '.join(SOURCES[1:])}")
+        if len(self.values) == 1:
+            raise ValueError("a slot has at least two values, some of which are for held-out requests alone")
+        if self.where and not self.state:
+            raise ValueError("where chooses among the records of a state: give it beside state")
+        return self
+
+
+class CallPart(_Part):
+    """A wanted call; see `template.CallTemplate`."""
+
+    name: str
+    label: str = Field(default="", alias="as")
+    arguments: dict[str, JsonValue] = Field(default_factory=dict)
+    free: list[str] = Field(default_factory=list)
+    holds: dict[str, Facts] = Field(default_factory=dict)
+    either: dict[str, Facts] = Field(default_factory=dict)
+    gives: Facts = Field(default_factory=list)
+    after: list[str] = Field(default_factory=list)
+
+
+class TurnPart(_Part):
+    """A message of the user, in one or several wordings, and what has to come of it; see `request.DeskTurn`."""
+
+    say: str | list[str]
+    good: str = ""
+    calls: list[CallPart] = Field(default_factory=list)
+    says: Facts = Field(default_factory=list)
+    names: Facts = Field(default_factory=list)
+    never: Facts = Field(default_factory=list)
+    asks: list[str] = Field(default_factory=list)
+    ask: list[str] = Field(default_factory=list)
+    cites: str = ""
+    absent: bool = False
+    program: str = ""
+    refused: bool = False
+    talk: bool = False
+    oracle: str = ""
+
+    @property
+    def wordings(self) -> tuple[str, ...]:
+        return (self.say,) if isinstance(self.say, str) else tuple(self.say)
+
+    @property
+    def rest(self) -> dict[str, Any]:
+        """The fields that a turn takes as they are."""
+        return {name: getattr(self, name) for name in type(self).model_fields if name not in ("say", "calls")}
+
+
+class RequestPart(_Part):
+    """A request: one turn, or several; and slots of its own."""
+
+    id: str
+    kind: str
+    tags: list[str] = Field(default_factory=list)
+    slots: dict[str, SlotPart] = Field(default_factory=dict)
+    turns: list[TurnPart] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_turn(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or "turns" in given:
+            return given
+        own = {name: value for name, value in given.items() if name in ("id", "kind", "tags", "slots")}
+        return {**own, "turns": [{name: value for name, value in given.items() if name not in own}]}
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, kind: str) -> str:
+        if kind not in KINDS:
+            raise ValueError(f"there is no kind {kind!r}: use one of {', '.join(KINDS)}")
+        return kind
+
+
+class WorldPart(_Part):
+    """A whole file."""
+
+    instructions: str
+    changes: list[str] = Field(default_factory=list)
+    documents: list[dict[str, str]] = Field(default_factory=list)
+    slots: dict[str, SlotPart] = Field(default_factory=dict)
+    requests: list[RequestPart]
+
+
+@dataclass(frozen=True, slots=True)
+class WorldFile:
+    """What a file holds: its parts, plain requests, and templates of those with slots or several wordings."""
+
+    content: WorldPart
+    plain: tuple[DeskRequest, ...]
+    templates: tuple[RequestTemplate, ...]
+
+
+def read_world_file(file: Path, toolbox: Toolbox) -> WorldFile:
+    """Reads and checks a `world.yaml`.
+
+    Raises:
+        InputError: It is wrong, with the line of each mistake; an unknown name with the nearest one.
+    """
+    text = file.read_text(encoding="utf-8")
+    document = read_yaml(text, str(file))
+    lines = _one_turn_lines(document, lines_of(text, f"{file.parent.name}/{file.name}"))
+    try:
+        content = WorldPart.model_validate(document)
+    except ValidationError as error:
+        raise InputError(f"{file} is no world: {explain(error, WorldPart, lines)}") from None
+    if problems := list(_problems(content, lines, toolbox)):
+        raise InputError(f"{file} is no world: {'; '.join(problems)}")
+    plain, templates = [], []
+    for place, part in enumerate(content.requests):
+        if content.slots or part.slots or any(len(turn.wordings) > 1 for turn in part.turns):
+            templates.append(_template(part, content, lines.at(("requests", place))))
+        else:
+            plain.append(_plain(part))
+    return WorldFile(content, tuple(plain), tuple(templates))
+
+
+def _one_turn_lines(document: Any, lines: Lines) -> Lines:
+    """The lines, those of a request that is written without `turns` also as those of its one turn."""
+    found = dict(lines.lines)
+    for path, line in lines.lines.items():
+        if len(path) > 2 and path[0] == "requests" and "turns" not in document["requests"][path[1]]:
+            found[(*path[:2], "turns", 0, *path[2:])] = line
+    return Lines(lines.where, found)
+
+
+def _problems(content: WorldPart, lines: Lines, toolbox: Toolbox) -> Iterator[str]:
+    """What does not agree: names of tools, arguments, documents, slots and labels."""
+
+    def at(*path: str | int) -> str:
+        return lines.at(path)
+
+    for place, name in enumerate(content.changes):
+        if name not in toolbox.names:
+            yield f"{at('changes', place)}: {unknown('tool', name, toolbox.names)}"
+    known = [document["id"] for document in content.documents if "id" in document]
+    ids: set[str] = set()
+    for number, request in enumerate(content.requests):
+        if request.id in ids:
+            yield f"{at('requests', number)}: two requests are called {request.id}"
+        ids.add(request.id)
+        slots = {**content.slots, **request.slots}
+        yield from _slot_problems(request, content.slots, toolbox, lambda *path, n=number: at("requests", n, *path))  # type: ignore[misc]
+        labels: set[str] = set()
+        for place, turn in enumerate(request.turns):
+            here = ("requests", number, "turns", place)
+            varied = bool(slots) or len(turn.wordings) > 1
+            for found, path in _turn_problems(turn, slots, labels, toolbox, varied):
+                yield f"{at(*here, *path)}: {found}"
+            labels |= {call.label or call.name for call in turn.calls}
+            if turn.cites and turn.cites not in known and not list(references(turn.cites)):
+                yield f"{at(*here, 'cites')}: {unknown('document', turn.cites, known)}"
+            if varied and request.kind == "two_step" and turn.calls and not turn.oracle:
+                uses = set().union(*map(references_of, turn.calls)) & {call.label or call.name for call in turn.calls}
+                if not uses:
+                    told = (
+                        "the second call of two_step uses a result of the first ({LABEL.field}), or names it with after"
+                    )
+                    yield f"{at(*here, 'calls')}: {told}"
+            if request.slots and len(turn.wordings) < 2:
+                told = "a request with slots needs at least two wordings, some of which are for held-out requests alone"
+                yield f"{at(*here, 'say')}: {told}"
+
+
+def _slot_problems(request: RequestPart, shared: Mapping[str, SlotPart], toolbox: Toolbox, at: Any) -> Iterator[str]:
+    before: list[str] = []
+    for name, slot in {**shared, **request.slots}.items():
+        if name in toolbox.names:
+            yield f"{at('slots', name)}: a slot must not have the name of a tool, {name}"
+        used = [reference.split(".")[0] for reference in references(slot.where)]
+        for other in [*used, *([slot.differs_from] if slot.differs_from else [])]:
+            if other not in before:
+                yield f"{at('slots', name)}: slot {name} uses {other}, which is no slot before it"
+        if slot.function and not callable(getattr(toolbox.module, slot.function, None)):
+            yield f"{at('slots', name)}: tools.py has no function {slot.function}"
+        before.append(name)
+
+
+def _turn_problems(
+    turn: TurnPart, slots: Mapping[str, SlotPart], earlier: set[str], toolbox: Toolbox, varied: bool
+) -> Iterator[tuple[str, tuple[str | int, ...]]]:
+    """Each problem of a turn with its path."""
+    labels: set[str] = set()
+
+    def unresolved(
+        value: Any, names: set[str], path: tuple[str | int, ...]
+    ) -> Iterator[tuple[str, tuple[str | int, ...]]]:
+        if varied:
+            for reference in references(value):
+                name = reference.split(".")[0]
+                if name not in names:
+                    yield f"{{{reference}}}: {unknown('slot or call', name, sorted(names))}", path
+
+    for place, call in enumerate(turn.calls):
+        path = ("calls", place)
+        if call.name not in toolbox.names:
+            yield str(unknown("tool", call.name, toolbox.names)), path
+            continue
+        parameters = list(toolbox.parameters(call.name))
+        for name in (*call.arguments, *call.free, *call.holds, *call.either):
+            if name not in parameters:
+                yield str(unknown(f"argument of {call.name}", name, parameters)), path
+        for name in call.free:
+            if varied and name not in call.arguments:
+                yield f"the free argument {name} needs an example among the arguments", path
+        for name in call.after:
+            if name not in labels:
+                yield str(unknown("earlier call", name, sorted(labels))), path
+        yield from unresolved(call.arguments, {*slots, *earlier, *labels}, path)
+        label = call.label or call.name
+        if label in labels and (call.label or any(label in references_of(other) for other in turn.calls)):
+            yield f"two calls are called {label}: name one of them with as", path
+        labels.add(label)
+    everything = {*slots, *earlier, *labels}
+    for place, wording in enumerate(turn.wordings):
+        yield from unresolved(wording, {*slots, *earlier}, ("say", place))
+    for name, value in turn.rest.items():
+        yield from unresolved(value, everything, (name,))
+    for call in turn.calls:
+        yield from unresolved([call.holds, call.either, call.gives], everything, ("calls",))
+    required = {
+        name
+        for tool in toolbox.names
+        for name, found in toolbox.parameters(tool).items()
+        if found.default is found.empty
+    }
+    for name in turn.ask:
+        if name not in required:
+            yield str(unknown("required argument", name, sorted(required))), ("ask",)
+    if varied and turn.asks and not (turn.ask or turn.oracle):
+        yield "name the missing arguments of the tool with ask, beside the words of asks", ("asks",)
+    if turn.oracle and not callable(getattr(toolbox.module, turn.oracle, None)):
+        yield f"tools.py has no function {turn.oracle}", ("oracle",)
+
+
+def references_of(call: CallPart) -> set[str]:
+    """The names that a call's values refer to."""
+    return {reference.split(".")[0] for reference in references([call.arguments, call.holds])} | set(call.after)
+
+
+def _template(part: RequestPart, content: WorldPart, where: str) -> RequestTemplate:
+    slots = tuple(
+        Slot(
+            name,
+            **{
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in slot.model_dump(exclude_none=True).items()
+            },
+        )
+        for name, slot in {**content.slots, **part.slots}.items()
+    )
+    turns = tuple(
+        TurnTemplate(
+            turn.wordings,
+            tuple(
+                CallTemplate(
+                    name=call.name,
+                    label=call.label or call.name,
+                    arguments=call.arguments,
+                    free=call.free,
+                    holds=call.holds,
+                    either=call.either,
+                    gives=call.gives,
+                    after=tuple(call.after),
+                )
+                for call in turn.calls
+            ),
+            turn.rest,
+        )
+        for turn in part.turns
+    )
+    return RequestTemplate(part.id, part.kind, tuple(part.tags), slots, turns, where)
+
+
+def _plain(part: RequestPart) -> DeskRequest:
+    return DeskRequest(part.id, part.kind, tuple(map(_plain_turn, part.turns)), tuple(part.tags))
+
+
+def _plain_turn(turn: TurnPart) -> DeskTurn:
+    labels: dict[str, int] = {}
+    calls = []
+    for place, call in enumerate(turn.calls):
+        needs = tuple(sorted(labels[name] for name in call.after if name in labels))
+        calls.append(
+            WantedCall(call.name, call.arguments, tuple(call.free), call.holds, call.either, tuple(call.gives), needs)
+        )
+        labels[call.label or call.name] = place
+    rest = {name: tuple(value) if isinstance(value, list) else value for name, value in turn.rest.items()}
+    return DeskTurn(say=turn.wordings[0], calls=tuple(calls), **rest)
