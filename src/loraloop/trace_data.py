@@ -230,10 +230,7 @@ class _Writer:
                 self._calls(step, messages[:at], follows, place == corrected)
             elif contract == "text" and step.outcome == "text":
                 self._text(step, messages[:at], place == corrected)
-            if step.kept:
-                at += 1
-                while at < len(messages) and messages[at].role == "tool":
-                    at += 1
+            at = after_step(step, messages, at)
         return at
 
     def _corrected(self, steps: Sequence[Step], contract: str) -> int | None:
@@ -289,21 +286,31 @@ class _Writer:
             self.found.left_out["an answer that was not rated good"] += 1
 
     def _record(self, context: Sequence[Message], why: str, **said: Any) -> None:
-        self.found.records.append({**self._shown(context), **said, "origin": {"run": self.id, "why": why}})
+        self.found.records.append({**shown(context, self.tools), **said, "origin": {"run": self.id, "why": why}})
 
     def _pair(self, context: Sequence[Message], chosen: Any, rejected: Any) -> None:
         texts = [value if isinstance(value, str) else dumps(value) for value in (chosen, rejected)]
         if texts[0] != texts[1]:
             pair = {"chosen": texts[0], "rejected": texts[1], "origin": {"run": self.id, "why": "corrected"}}
-            self.found.pairs.append({**self._shown(context), **pair})
+            self.found.pairs.append({**shown(context, self.tools), **pair})
 
-    def _shown(self, context: Sequence[Message]) -> dict[str, Any]:
-        """The transcript as a record has it: instructions without the list of tools, which stands beside them."""
-        turns = [{"role": message.role, "content": message.content} for message in context]
-        head = turns.pop(0)["content"] if turns and turns[0]["role"] == "system" else ""
-        instructions = re.split(r"(?:^|\n\n)# Tools\n", head)[0] if self.tools else head
-        shown: dict[str, Any] = {"instructions": instructions} if instructions else {}
-        return {**shown, "messages": turns, **({"tools": self.tools} if self.tools else {})}
+
+def after_step(step: Step, messages: Sequence[Message], at: int) -> int:
+    """How many messages a transcript has after a step that follows `messages[:at]`."""
+    if step.kept:
+        at += 1
+        while at < len(messages) and messages[at].role == "tool":
+            at += 1
+    return at
+
+
+def shown(context: Sequence[Message], tools: Sequence[Any]) -> dict[str, Any]:
+    """A transcript as a record has it: instructions without the list of tools, which stands beside them."""
+    turns = [{"role": message.role, "content": message.content} for message in context]
+    head = turns.pop(0)["content"] if turns and turns[0]["role"] == "system" else ""
+    instructions = re.split(r"(?:^|\n\n)# Tools\n", head)[0] if tools else head
+    found: dict[str, Any] = {"instructions": instructions} if instructions else {}
+    return {**found, "messages": turns, **({"tools": list(tools)} if tools else {})}
 
 
 def _distinct(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""``loraloop data``: `check` says what is wrong with data; `teacher`, `preferences` and `from-traces` make records."""
+"""``loraloop data``: `check` says what is wrong with data; `teacher`, `preferences`, `from-…` make records."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from loraloop.cli.options import AsJson, Quantize
-from loraloop.loading import BaseName
+from loraloop.loading import BaseName, SkillsFolder
 from loraloop.render.console import print_json
 
 if TYPE_CHECKING:
@@ -192,6 +192,55 @@ def from_traces(
         sys.stderr.write(f"written: {path}\n")
     left = f"; left out: {told}" if told else ""
     sys.stderr.write(f"{len(found.records)} records, {len(found.pairs)} pairs{left}\n")
+
+
+@data_app.command("from-worlds")
+def from_worlds(
+    worlds: Annotated[Path, typer.Argument(help="A folder of worlds with slots; see docs/desk.md.")],
+    out: Out,
+    base: BaseName = "smollm2-135m",
+    skills: SkillsFolder = None,
+    requests: Annotated[int, typer.Option("--requests", min=1, help="Requests that are drawn, over all worlds.")] = 100,
+    temperature: Annotated[float, typer.Option(help="Of the steps that are written; 0 is greedy.")] = 0.7,
+    seed: Annotated[int, typer.Option(help="Of the draws and the steps; equal seeds draw equal requests.")] = 0,
+    texts: Annotated[bool, typer.Option("--texts", help="Take the answers of the runs, in place of calls.")] = False,
+    documents: Annotated[
+        bool, typer.Option("--documents/--no-documents", help="Whether the assistant has the worlds' documents.")
+    ] = True,
+) -> None:
+    """Run an assistant on worlds with slots, and make records of the states that its runs reach.
+
+    A step that was right is a record as it is; where one was wrong, the record says what is right there. Records are
+    written while the runs go on: an interrupted command keeps what it had. The worlds' `tools.py` are run.
+    """
+    from loraloop.improve.agents import AskedRun, ask_all, requests_of
+    from loraloop.improve.worlds import open_worlds
+
+    found = open_worlds(worlds)
+    asked = requests_of(found, requests, seed)
+    from loraloop.agent.engine.sampler import Sampling
+    from loraloop.improve.records import RecordFile
+    from loraloop.loading import open_runtime
+
+    runtime = open_runtime(base, skills=skills)
+    written = RecordFile(out, "text" if texts else "calls")
+    done = 0
+
+    def each(run: AskedRun) -> None:
+        nonlocal done
+        done += 1
+        written.add(run.states)
+        row = run.row
+        mark = "right" if row["right"] else "WRONG"
+        sys.stderr.write(
+            f"{done}/{len(asked)} {mark} {row['seconds']:6.1f} s  {row['id']} ({row['kind']})  {row['why']}\n"
+        )
+
+    sampling = Sampling(temperature=temperature, seed=seed)
+    runs = ask_all(runtime, asked, sampling=sampling, documents=documents, each=each)
+    told = ", ".join(f"{why}: {count}" for why, count in written.counts.most_common())
+    right = sum(run.right for run in runs)
+    sys.stderr.write(f"{right} of {len(runs)} requests right; {sum(written.counts.values())} records ({told}): {out}\n")
 
 
 def _records(files: Sequence[Path], contract: Contract, form: str, limit: int | None) -> list[Record]:

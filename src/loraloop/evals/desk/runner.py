@@ -20,6 +20,7 @@ from loraloop.render.report import BenchmarkReport
 if TYPE_CHECKING:
     from loraloop.adapters.base import Message
     from loraloop.agent import Agent, Runtime
+    from loraloop.agent.engine.sampler import Sampling
     from loraloop.agent.result import RunResult
 
 SECONDS = 120.0
@@ -33,7 +34,14 @@ ALONE = 24
 """Requests that are asked one at a time for the seconds, where the others are asked together."""
 
 
-def agent_of(runtime: Runtime, world: World, documents: bool = True, skills: Sequence[str] = ()) -> Agent[Any, Any]:
+def agent_of(
+    runtime: Runtime,
+    world: World,
+    documents: bool = True,
+    skills: Sequence[str] = (),
+    sampling: Sampling | None = None,
+    seconds: float = SECONDS,
+) -> Agent[Any, Any]:
     """An assistant for a desk: it approves every call, and finds the desk's documents.
 
     Args:
@@ -41,21 +49,32 @@ def agent_of(runtime: Runtime, world: World, documents: bool = True, skills: Seq
         world: The desk.
         documents: Whether it has the documents.
         skills: Forced skills of the first steps, for a base without a router.
+        sampling: How tokens are drawn; greedy where None.
+        seconds: Most seconds of one turn.
     """
     from loraloop.agent import Agent, Approve, Limits, Policy
     from loraloop.tool_schemas import Tool
 
     tools = [Tool.from_function(each, effects=each.__name__ in world.changes) for each in world.tools]
     policy = Policy(skills=tuple(skills), approve=lambda call, context: Approve())
-    agent = Agent(runtime, tools, world.instructions, policy=policy, limits=Limits(deadline=SECONDS))
-    if documents:
+    limits = Limits(deadline=seconds)
+    agent = Agent(runtime, tools, world.instructions, policy=policy, limits=limits, sampling=sampling)
+    if documents and world.documents:
         agent.add_documents([{"source": d["id"], "title": d["title"], "text": d["text"]} for d in world.documents])
     return agent
 
 
 def ask(agent: Agent[Any, Any], world: World, request: DeskRequest) -> dict[str, Any]:
     """One request on a fresh state, as a row: whether it came out right, why not, and its transcript; JSON values."""
+    return ask_results(agent, world, request)[0]
+
+
+def ask_results(
+    agent: Agent[Any, Any], world: World, request: DeskRequest
+) -> tuple[dict[str, Any], list[RunResult[Any]]]:
+    """The row of `ask`, and the results of the turns; fewer than there are turns where one raised an error."""
     world.start(request)
+    results: list[RunResult[Any]] = []
     answers: list[DeskAnswer] = []
     messages: Sequence[Message] = ()
     first, screened = "", False
@@ -67,6 +86,7 @@ def ask(agent: Agent[Any, Any], world: World, request: DeskRequest) -> dict[str,
         except Exception as error:
             problem = f"raised {type(error).__name__}: {error}"
             break
+        results.append(result)
         answers.append(answer_of(result))
         messages = result.messages
         screened |= any(gate.place == "input" and gate.unsafe is not None for gate in result.gates)
@@ -74,7 +94,7 @@ def ask(agent: Agent[Any, Any], world: World, request: DeskRequest) -> dict[str,
     seconds = time.perf_counter() - start
     why = problem or judge(world, request, answers, runs_program)
     shown = [*answers, DeskAnswer("", stop="error")] if problem else answers
-    return {
+    row = {
         "id": f"{world.name}/{request.id}",
         "kind": request.kind,
         "tags": list(request.tags),
@@ -98,6 +118,7 @@ def ask(agent: Agent[Any, Any], world: World, request: DeskRequest) -> dict[str,
             for number, (turn, answer) in enumerate(zip(request.turns, shown, strict=False))
         ],
     }
+    return row, results
 
 
 def answer_of(result: RunResult[Any]) -> DeskAnswer:

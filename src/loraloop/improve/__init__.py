@@ -1,0 +1,1 @@
+"""Learning on policy: agents are run, judged, corrected where they first went wrong, and trained on that."""
