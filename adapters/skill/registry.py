@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.base.loading.catalog import DEFAULT
 from loraloop.adapters.base.loading.folders import skills_folder
-from loraloop.adapters.skill import store
+from loraloop.adapters.skill import history, store
 from loraloop.tool_schemas.errors import SkillError
 
 if TYPE_CHECKING:
@@ -76,12 +76,13 @@ def built_skills(folder: Path) -> tuple[list[Path], Path | None]:
     return found, router if (router / "router.json").is_file() else None
 
 
-def register(folder: Path, name: str) -> Path:
-    """Copies a skill's folder to the user's skills; one of that name is replaced.
+def register(folder: Path, name: str, origin: Mapping[str, Any] | None = None) -> Path:
+    """Copies a skill's folder to the user's skills; one of that name is replaced, and kept as an earlier version.
 
     Args:
         folder: With `card.json` and `skill.safetensors`.
         name: The skill's.
+        origin: Where it came from, for its history; the command on its card where None.
 
     Returns:
         Where it is now.
@@ -98,9 +99,12 @@ def register(folder: Path, name: str) -> Path:
         except OSError as error:
             raise SkillError(f"{folder} cannot be registered ({error}): give a skill's folder") from None
 
-    target = skills_folder() / name
-    store.write_folder(target, store.unchanged(folder, read))
-    return target
+    files = store.unchanged(folder, read)
+    if origin is None:
+        training = history.card_of(files).get("training") or {}
+        origin = {"command": training.get("command") or "register"}
+    history.put(name, files, origin)
+    return skills_folder() / name
 
 
 def router_folder(architecture: str) -> Path:

@@ -1,0 +1,116 @@
+"""The recipe with which a skill goes on learning: its own method, from its own tensors, with replay of old records."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from loraloop.adapters.skill.blank import is_blank
+from loraloop.adapters.skill.card import Card, method_of
+
+OWN_SHARE = 0.5
+"""Share of the new records in an epoch; the rest are records that the skill learned from before."""
+EPOCHS = 3
+"""How often the new records are seen at most."""
+SLOWER = 0.5
+"""Of the learning rate with which the skill was first trained."""
+FROZEN_LIMIT = 1200
+"""Records of each old source that take part, those that validate counted."""
+
+
+def continued(
+    card: Card,
+    folder: Path | None,
+    records: Path,
+    count: int,
+    recipe: Mapping[str, Any],
+    *,
+    base: Mapping[str, Any],
+    seconds: float,
+    output: Path,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """A recipe that trains a skill further.
+
+    Args:
+        card: Of the skill.
+        folder: Where its tensors are; None, or a blank skill's, to begin from nothing.
+        records: The new records, JSON Lines.
+        count: How many these are.
+        recipe: The recipe that skills of this base and name are trained by: schedule, and the sources that are
+            replayed.
+        base: The recipe's `base`.
+        seconds: Of the training.
+        output: The folder to write to.
+        seed: Of the order and the draws.
+    """
+    schedule = dict(recipe.get("schedule", {}))
+    for name in ("steps", "epochs", "seconds", "validate_every", "save_every", "seed"):
+        schedule.pop(name, None)
+    own: dict[str, Any] = {"file": str(records), "license": "proprietary", "name": "own runs", "form": "calls"}
+    replayed = replay(recipe)
+    data: dict[str, Any] = {
+        "sources": [own],
+        "longest": recipe.get("data", {}).get("longest", 1024),
+        "on_error": "skip",
+    }
+    limit = count
+    if replayed:
+        limit = round(count / OWN_SHARE)
+        total = sum(source.get("share", 1.0) for source in replayed)
+        for source in replayed:
+            source["share"] = (1 - OWN_SHARE) * source.get("share", 1.0) / total
+            source["limit"] = FROZEN_LIMIT
+        data["sources"] = [{**own, "share": OWN_SHARE}, *replayed]
+        data["limit"] = limit
+        if folder_of_sets := recipe.get("data", {}).get("folder"):
+            data["folder"] = folder_of_sets
+    batch = int(schedule.get("batch", 8))
+    steps = max(2, math.ceil(EPOCHS * limit / batch))
+    begins = folder is not None and not is_blank(card)
+    method: Any = recipe.get("method", {"name": "lora", "rank": 8, "alpha": 16})
+    if begins:
+        options = asdict(method_of(card))  # type: ignore[call-overload]
+        method = {"name": card.method, **{k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}}
+        schedule["learning_rate"] = SLOWER * float(schedule.get("learning_rate", 1e-3))
+    skill = recipe.get("skill", {})
+    return {
+        "base": dict(base),
+        "skill": {
+            "name": card.name,
+            "contract": card.contract,
+            "description": skill.get("description") or card.description,
+        },
+        "data": data,
+        "method": method,
+        **({"start": str(folder)} if begins else {}),
+        "schedule": {
+            **schedule,
+            "steps": steps,
+            "seconds": seconds,
+            "validate_every": max(1, steps // 3),
+            "save_every": 10,
+            "seed": seed,
+        },
+        "evaluation": {"enabled": False},
+        "router": {"enabled": False},
+        "output": {"folder": str(output), "register": False},
+    }
+
+
+def replay(recipe: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The sources of a recipe that can be replayed: frozen ones, and public ones where their folder is known."""
+    data = recipe.get("data", {})
+    usable = ("frozen", "public") if data.get("folder") else ("frozen",)
+    return [dict(source) for source in data.get("sources", ()) if any(name in source for name in usable)]
+
+
+def inherited(card: Card, before: Card) -> Card:
+    """A trained card with the thresholds of the skill that it began from, as far as they still mean something."""
+    kept: dict[str, Any] = {"threshold": before.threshold} if before.threshold is not None else {}
+    if card.asks and before.ask_threshold is not None:
+        kept["ask_threshold"] = before.ask_threshold
+    return card.model_copy(update=kept)
