@@ -10,6 +10,10 @@ from typing import Any
 
 from loraloop.adapters.skill.blank import is_blank
 from loraloop.adapters.skill.card import Card, method_of
+from loraloop.adapters.training.data.frozen import frozen_rows
+from loraloop.adapters.training.data.gather import FROZEN_LICENSE, generator
+from loraloop.adapters.training.trainer.whole import write_text
+from loraloop.tool_schemas.jsontext import dumps
 
 OWN_SHARE = 0.5
 """Share of the new records in an epoch; the rest are records that the skill learned from before."""
@@ -17,8 +21,6 @@ EPOCHS = 3
 """How often the new records are seen at most."""
 SLOWER = 0.5
 """Of the learning rate with which the skill was first trained."""
-FROZEN_LIMIT = 1200
-"""Records of each old source that take part, those that validate counted."""
 
 
 def continued(
@@ -106,6 +108,26 @@ def replay(recipe: Mapping[str, Any]) -> list[dict[str, Any]]:
     data = recipe.get("data", {})
     usable = ("frozen", "public") if data.get("folder") else ("frozen",)
     return [dict(source) for source in data.get("sources", ()) if any(name in source for name in usable)]
+
+
+def _replayed(recipe: Mapping[str, Any], count: int, folder: Path, seed: int) -> list[dict[str, Any]]:
+    """The sources that are replayed beside so many new records, with their shares.
+
+    Of frozen records as many are drawn as an epoch takes, and written beside the new ones: to read all of them takes
+    longer than to learn from a few.
+    """
+    sources = replay(recipe)
+    total = sum(source.get("share", 1.0) for source in sources)
+    for source in sources:
+        source["share"] = (1 - OWN_SHARE) * source.get("share", 1.0) / total
+        if name := source.pop("frozen", ""):
+            rows = [row for _, row in frozen_rows(name) if row.get("part", "train") == "train"]
+            wanted = min(len(rows), math.ceil(count * source["share"] / OWN_SHARE))
+            path = folder / f"replay.{name}.jsonl"
+            drawn = generator("replay", name, seed, count).sample(rows, wanted)
+            write_text(path, "".join(dumps(row) + "\n" for row in drawn))
+            source |= {"file": str(path), "license": FROZEN_LICENSE, "name": name}
+    return sources
 
 
 def inherited(card: Card, before: Card) -> Card:

@@ -1,4 +1,4 @@
-"""The ``loraloop`` command: `demo`, `run`, `chat`, `trace`, `route`, `train`, `data`, `tools`, `eval`, `skills` …
+"""The ``loraloop`` command: `demo`, `run`, `chat`, `trace`, `route`, `train`, `improve`, `data`, `tools`, `eval` …
 
 Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 1 `doctor` found a problem or
 something failed unexpectedly, 2 bad input or anything else that loraloop refuses to do, 3 a run waits for approval, 4 a
@@ -16,6 +16,7 @@ import typer
 
 from loraloop.cli.chat.command import chat
 from loraloop.cli.data import data_app
+from loraloop.cli.improve import improve
 from loraloop.cli.machine import doctor
 from loraloop.cli.options import AsJson, Quantize, command
 from loraloop.cli.run import demo, route, run
@@ -43,6 +44,7 @@ for _name, _group in GROUPS.items():
 for _function in (demo, run, route, chat):
     app.command()(command(_function))
 app.command()(train)
+app.command()(improve)
 app.command()(doctor)
 
 

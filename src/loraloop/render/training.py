@@ -75,6 +75,25 @@ class Watch:
         with counting("evaluating", records) as step:
             yield step
 
+    @contextmanager
+    def working(self, what: str, count: int) -> Iterator[Callable[[], None]]:
+        """Yields what is called after each piece of some work; on a terminal one line says how far it is.
+
+        Args:
+            what: What is done.
+            count: Of its pieces.
+        """
+        if not self.live:
+            yield lambda: None
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+            task = bars.add_task(what, total=count)
+            yield lambda: bars.advance(task)
+
 
 class TrainingPace:
     """Loss, speed and time left, from a trainer's progress.

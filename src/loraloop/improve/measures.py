@@ -1,0 +1,101 @@
+"""What a skill is measured by: requests of worlds that were held out, and old records that were held out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loraloop.adapters.training.data.frozen import frozen_rows
+from loraloop.adapters.training.data.gather import generator
+from loraloop.adapters.training.data.readers import Reading, records_of
+from loraloop.adapters.training.data.record import Record, RecordPlace
+from loraloop.adapters.training.improve.document import replay
+from loraloop.adapters.training.improve.journal import Lines
+from loraloop.improve.agents import Asked, AskedRun, ask_all
+
+if TYPE_CHECKING:
+    from loraloop.adapters.base import Base
+    from loraloop.adapters.skill.skill import Skill
+    from loraloop.agent import Runtime
+
+MOST_TOKENS = 384
+"""Of one step that is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """How a skill did.
+
+    Attributes:
+        held_out: Whether each held-out case came right, by its id.
+        others: The same of other records, by their source.
+        kinds: The kind of each held-out case.
+    """
+
+    held_out: Mapping[str, bool]
+    others: Mapping[str, Mapping[str, bool]]
+    kinds: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "held_out": dict(self.held_out),
+            "others": {name: dict(found) for name, found in self.others.items()},
+            "kinds": dict(self.kinds),
+        }
+
+
+def frozen_records(recipe: Mapping[str, Any], contract: str, count: int, header: str) -> dict[str, list[Record]]:
+    """Validation records of the frozen sources of a recipe, so many of each, by the source's name.
+
+    Args:
+        recipe: Whose sources.
+        contract: What the steps write.
+        count: Records of each source.
+        header: Stands above the tools of a transcript; see `Prompting.tools_header`.
+    """
+    found: dict[str, list[Record]] = {}
+    for source in replay(recipe):
+        name = source.get("frozen", "")
+        rows = [(line, row) for line, row in frozen_rows(name) if row.get("part") == "valid"] if name else []
+        rows = generator("measured", name).sample(rows, min(count, len(rows)))
+        how = Reading(contract, source=name, header=header)
+        if rows:
+            found[f"{name} records"] = [
+                record for line, row in rows for record in records_of(row, how, RecordPlace(name, line))
+            ]
+    return found
+
+
+def measure_requests(
+    runtime: Runtime, requests: Sequence[Asked], done: Lines, *, documents: bool, each: Callable[[], None]
+) -> dict[str, dict[str, Any]]:
+    """Asks requests greedily, but for those that were asked before; rows by id."""
+    left = [(world, request) for world, request in requests if f"{world.name}/{request.id}" not in done]
+
+    def keep(run: AskedRun) -> None:
+        done.put({name: run.row[name] for name in ("id", "kind", "right", "why", "seconds")})
+        each()
+
+    ask_all(runtime, left, documents=documents, each=keep)
+    return {f"{world.name}/{request.id}": done[f"{world.name}/{request.id}"] for world, request in requests}
+
+
+def measure_records(
+    base: Base, skill: Skill | Path, records: Sequence[Record], done: Lines, *, each: Callable[[], None]
+) -> dict[str, bool]:
+    """Whether the skill writes the right step after each record's messages; those that were measured are not again."""
+    from loraloop.adapters.training.data.record import SKILL_OF
+    from loraloop.adapters.training.scoring.score import right
+    from loraloop.evals.bench import Bench, term_of
+
+    bench = None
+    for record in records:
+        if str(record.place) in done:
+            continue
+        bench = bench or Bench(base, skill, MOST_TOKENS)
+        text = bench.write(record.messages, term_of(base, record)).text
+        done.put({"id": str(record.place), "right": right(SKILL_OF[record.contract], record.example(), text)})
+        each()
+    return {str(record.place): done[str(record.place)]["right"] for record in records}

@@ -1,0 +1,185 @@
+"""The report of an improvement: Markdown for people, JSON for programs, and curves over the rounds."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from loraloop.adapters.training.scoring.score import rate
+from loraloop.adapters.training.trainer.whole import write_text
+
+
+@dataclass(frozen=True, slots=True)
+class ImproveReport:
+    """What `improve` returns.
+
+    Attributes:
+        skill: The skill's name.
+        base: The base's name and form.
+        folder: Where everything lies.
+        began: How the skill did before the first round: by case, whether it came right.
+        rounds: The finished rounds, with changes, counts, training, and whether the round's skill was kept.
+        kept: The folder of the last skill that was kept; empty where none was.
+        registered: Whether it is the user's skill of that name now.
+        facts: Command, order, minutes, machine and versions.
+    """
+
+    skill: str
+    base: str
+    folder: Path
+    began: Mapping[str, Any]
+    rounds: Sequence[Mapping[str, Any]]
+    kept: str = ""
+    registered: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def before(self) -> float:
+        """Share of the held-out cases that came right before the first round."""
+        return _share(self.began["held_out"])
+
+    @property
+    def after(self) -> float:
+        """The same of the last skill that was kept."""
+        kept = [done["measured"] for done in self.rounds if done["kept"]]
+        return _share(kept[-1]["held_out"]) if kept else self.before
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "skill": self.skill,
+            "base": self.base,
+            "before": round(self.before, 4),
+            "after": round(self.after, 4),
+            "kept": self.kept,
+            "registered": self.registered,
+            "began": dict(self.began),
+            "rounds": [dict(done) for done in self.rounds],
+            "facts": dict(self.facts),
+        }
+
+    def write(self) -> Path:
+        """Writes `report.json`, `report.md` and, where matplotlib is installed, `rounds.svg`; returns the folder."""
+        drawn = _plot(self.curves(), self.folder / "rounds.svg")
+        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, default=str) + "\n"
+        write_text(self.folder / "report.json", text)
+        write_text(self.folder / "report.md", self.markdown(drawn))
+        return self.folder
+
+    def curves(self) -> dict[str, list[float]]:
+        """The share of right cases before the first round and after each, by what was measured."""
+        found = {"held out": [self.before, *(_share(done["measured"]["held_out"]) for done in self.rounds)]}
+        for name, cases in self.began["others"].items():
+            found[name] = [_share(cases), *(_share(done["measured"]["others"][name]) for done in self.rounds)]
+        return found
+
+    def markdown(self, drawn: bool = False) -> str:
+        """The report as a page."""
+        n = len(self.began["held_out"])
+        told = f"Held out: {self.before:.1%} → {self.after:.1%} right (n = {n})."
+        end = (
+            f"The skill that was kept lies in `{self.kept}`{' and is registered' if self.registered else ''}."
+            if self.kept
+            else "No round's skill was kept: the skill is as it was."
+        )
+        parts = [f"# {self.skill} of {self.base}", f"{told} {end}", self.table()]
+        parts.append(
+            "Percent of the cases that came right, with 95 % intervals. *while learning*: the requests that a round "
+            "ran, with sampling. A round's skill is kept if more held-out cases come right than before and nothing "
+            "else falls by more than the interval of the paired difference. The held-out cases chose what was kept: "
+            "fresh ones (`loraloop eval desk --draws N --seed 1`) measure without that."
+        )
+        if drawn:
+            parts.append("![rounds](rounds.svg)")
+        if kinds := self.kinds():
+            parts += ["## By kind", kinds]
+        parts += ["## Rounds", "\n".join(self._lines()), "## Facts", _facts(self.facts)]
+        return "\n\n".join(part for part in parts if part) + "\n"
+
+    def table(self) -> str:
+        """A row for each round."""
+        others = list(self.began["others"])
+        head = ["round", "while learning", "records", "held out", *others, "kept", "minutes"]
+        rows = [f"| {' | '.join(head)} |", f"|{' ---: |' * len(head)}"]
+        rows.append(self._row("0", "", "", self.began, "", ""))
+        for done in self.rounds:
+            learnt = done["learnt"]
+            while_learning = _interval(learnt["right"], learnt["requests"]) if learnt else ""
+            counted = sum(done["records"].values())
+            kept = "yes" if done["kept"] else "no"
+            minutes = f"{done['minutes']:.1f}"
+            rows.append(self._row(str(done["round"]), while_learning, str(counted), done["measured"], kept, minutes))
+        return "\n".join(rows)
+
+    def kinds(self) -> str:
+        """The held-out requests by kind, before and after; empty for records of traces."""
+        kept = [done["measured"] for done in self.rounds if done["kept"]]
+        sides = [self.began, kept[-1] if kept else self.began]
+        kinds: Mapping[str, str] = self.began.get("kinds", {})
+        if not kinds:
+            return ""
+        groups: dict[str, list[str]] = defaultdict(list)
+        for case, kind in kinds.items():
+            groups[kind].append(case)
+        rows = ["| kind | n | before | after |", "| --- | ---: | ---: | ---: |"]
+        for kind, cases in groups.items():
+            cells = [_interval(sum(side["held_out"][case] for case in cases), len(cases)) for side in sides]
+            rows.append(f"| {kind} | {len(cases)} | {' | '.join(cells)} |")
+        return "\n".join(rows)
+
+    def _row(self, number: str, learning: str, records: str, found: Mapping[str, Any], kept: str, minutes: str) -> str:
+        cases = [found["held_out"], *found["others"].values()]
+        cells = [_interval(sum(each.values()), len(each)) for each in cases]
+        return f"| {' | '.join([number, learning, records, *cells, kept, minutes])} |"
+
+    def _lines(self) -> list[str]:
+        told = []
+        for done in self.rounds:
+            counts = ", ".join(f"{count} {why}" for why, count in sorted(done["records"].items()))
+            training = done["training"]
+            told.append(
+                f"- round {done['round']}: {counts}; {training['steps']} steps on {training['examples']} examples in "
+                f"{training['seconds'] / 60:.1f} minutes, validation loss {training['validation_loss']:.4f}; "
+                f"{'kept' if done['kept'] else 'not kept'}: {done['why']}"
+            )
+        return told or ["No round was finished in the time."]
+
+
+def _share(cases: Mapping[str, bool]) -> float:
+    return sum(cases.values()) / len(cases) if cases else 0.0
+
+
+def _interval(right: int, n: int) -> str:
+    share, low, high = rate([True] * right + [False] * (n - right))
+    return f"{100 * share:.1f} ({100 * low:.0f}–{100 * high:.0f})"
+
+
+def _facts(facts: Mapping[str, Any]) -> str:
+    rows = ["| | |", "| --- | --- |"]
+    for name, value in facts.items():
+        text = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict | list) else str(value)
+        rows.append(f"| {name} | {' '.join(text.split()).replace('|', chr(92) + '|')} |")
+    return "\n".join(rows)
+
+
+def _plot(curves: Mapping[str, Sequence[float]], path: Path) -> bool:
+    """Draws the curves; whether they could be drawn."""
+    try:
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
+        from matplotlib.figure import Figure
+    except ImportError:
+        return False
+    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for name, shares in curves.items():
+        axes.plot(range(len(shares)), [100 * share for share in shares], marker="o", markersize=3.5, lw=1.2, label=name)
+    axes.set_xlabel("round")
+    axes.set_title("percent right", fontsize=10)
+    axes.set_xticks(range(max(len(shares) for shares in curves.values())))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    FigureCanvasSVG(figure).print_svg(str(path), metadata={"Date": None})  # type: ignore[no-untyped-call]
+    return True
