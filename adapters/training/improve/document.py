@@ -19,6 +19,8 @@ OWN_SHARE = 0.5
 """Share of the new records in an epoch; the rest are records that the skill learned from before."""
 EPOCHS = 3
 """How often the new records are seen at most."""
+LONGEST = 2048
+"""Tokens of a record: the states of long runs are the ones that are worth most."""
 SLOWER = 0.5
 """Of the learning rate with which the skill was first trained."""
 
@@ -33,6 +35,7 @@ def continued(
     base: Mapping[str, Any],
     seconds: float,
     output: Path,
+    longest: int = LONGEST,
     seed: int = 0,
 ) -> dict[str, Any]:
     """A recipe that trains a skill further.
@@ -47,29 +50,20 @@ def continued(
         base: The recipe's `base`.
         seconds: Of the training.
         output: The folder to write to.
+        longest: Tokens of a record at most; longer ones are left out.
         seed: Of the order and the draws.
     """
     schedule = dict(recipe.get("schedule", {}))
     for name in ("steps", "epochs", "seconds", "validate_every", "save_every", "seed"):
         schedule.pop(name, None)
     own: dict[str, Any] = {"file": str(records), "license": "proprietary", "name": "own runs", "form": "calls"}
-    replayed = replay(recipe)
-    data: dict[str, Any] = {
-        "sources": [own],
-        "longest": recipe.get("data", {}).get("longest", 1024),
-        "on_error": "skip",
-    }
-    limit = count
+    replayed = _replayed(recipe, count, records.parent, seed)
+    limit = count if not replayed else round(count / OWN_SHARE)
+    data: dict[str, Any] = {"sources": [own], "longest": longest}
     if replayed:
-        limit = round(count / OWN_SHARE)
-        total = sum(source.get("share", 1.0) for source in replayed)
-        for source in replayed:
-            source["share"] = (1 - OWN_SHARE) * source.get("share", 1.0) / total
-            source["limit"] = FROZEN_LIMIT
-        data["sources"] = [{**own, "share": OWN_SHARE}, *replayed]
-        data["limit"] = limit
-        if folder_of_sets := recipe.get("data", {}).get("folder"):
-            data["folder"] = folder_of_sets
+        data |= {"sources": [{**own, "share": OWN_SHARE}, *replayed], "limit": limit}
+        if sets := recipe["data"].get("folder"):
+            data["folder"] = sets
     batch = int(schedule.get("batch", 8))
     steps = max(2, math.ceil(EPOCHS * limit / batch))
     begins = folder is not None and not is_blank(card)

@@ -22,7 +22,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.skill.skill import Skill, SkillFolder
-from loraloop.adapters.training.improve.document import continued, inherited
+from loraloop.adapters.training.improve.document import LONGEST, continued, inherited
 from loraloop.adapters.training.improve.journal import ImproveJournal, Lines
 from loraloop.adapters.training.improve.keep import Change, verdict
 from loraloop.adapters.training.trainer.whole import write_text
@@ -269,6 +269,7 @@ class _Improvement:
             base={"name": self.order.base, "quantize": self.order.quantize},
             seconds=round(seconds, 1),
             output=(folder / "training").resolve(),
+            longest=min(LONGEST, self.base.config.max_positions),
             seed=self.order.seed * 1000 + number,
         )
         if not self.base.native:
