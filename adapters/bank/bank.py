@@ -89,6 +89,7 @@ class Bank:
         self._entries: dict[str, BankEntry] = {}
         self._writing: dict[str, dict[str, None]] = {}
         self._reading: set[str] = set()
+        self._replaced: set[str] = set()
         self._clock = 0
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
@@ -178,12 +179,48 @@ class Bank:
             entry = self._entry(name)
             if entry.pins:
                 raise InputError(f"skill {name!r} is in use: unpin it before removing it")
-            slot = self._device.resident.pop(name, None)
-            if slot is not None:
-                self.attached.clear(slot)
-            self._host.drop(name)
-            del self._writing[entry.card.contract][name]
+            self._forget(name, entry)
             del self._entries[name]
+
+    def replace(self, skill: Skill | SkillFolder | str | Path, wait: float = 60.0) -> str:
+        """Puts a skill in the place of the one of its name, between two steps; returns the name.
+
+        Steps that use the old one end on it, and those that begin meanwhile wait. Where no skill has that name it is
+        added.
+
+        Args:
+            skill: As `add` takes it.
+            wait: Seconds to wait for the steps that use the old one.
+
+        Raises:
+            SkillError: damaged, made for another base, or wider than every slot; the old one stays.
+            LimitError: the old one was in use for as long as that, and stays.
+        """
+        source = skill if isinstance(skill, Skill | SkillFolder) else SkillFolder.open(skill)
+        entry = BankEntry.of(source, self._base, self._stacks[-1].rank, bucket_of(source.card.width))
+        name = entry.card.name
+        self._ahead.forget(name)
+
+        def idle() -> bool:
+            old = self._entries.get(name)
+            return name not in self._reading and name not in self._device.claimed and (old is None or not old.pins)
+
+        with self._changed:
+            self._changed.wait_for(lambda: name not in self._replaced)
+            self._replaced.add(name)
+            try:
+                if not self._changed.wait_for(idle, wait):
+                    raise LimitError(
+                        f"skill {name!r} is in use: it was not replaced within {wait:g} s; try again later"
+                    )
+                if (old := self._entries.get(name)) is not None:
+                    self._forget(name, old)
+                self._entries[name] = entry  # in its old place among the names
+                self._writing.setdefault(entry.card.contract, {})[name] = None
+            finally:
+                self._replaced.discard(name)
+                self._changed.notify_all()
+        return name
 
     def card(self, name: str) -> Card:
         """A skill's card; UnknownNameError names the nearest skill."""
@@ -263,13 +300,22 @@ class Bank:
             raise unknown("skill", name, [*self._entries, BARE])
         return entry
 
+    def _forget(self, name: str, entry: BankEntry) -> None:
+        """Frees the slot and the memory of a skill that nobody uses."""
+        slot = self._device.resident.pop(name, None)
+        if slot is not None:
+            self.attached.clear(slot)
+        self._host.drop(name)
+        del self._writing[entry.card.contract][name]
+
     def _activate(self, name: str, pins: int, wait: float = 0.0) -> int:
         """The slot of a skill; `pins` is added while nobody else can take it."""
         if name == BARE:
             return 0
         end = monotonic() + wait
         while True:
-            with self._lock:
+            with self._changed:
+                self._changed.wait_for(lambda: name not in self._replaced)
                 entry = self._entry(name)
                 slot = self._device.touch(name)
                 if slot is not None:

@@ -31,6 +31,12 @@ def library(base: str = DEFAULT) -> dict[str, Path]:
     return store.skill_folders(shipped / base) if base in {folder.name for folder in shipped.iterdir()} else {}
 
 
+def shipping(name: str) -> list[str]:
+    """Names of the bases for which a skill of this name ships."""
+    shipped = Path(str(resources.files("loraloop.adapters").joinpath("library")))
+    return sorted(folder.name for folder in shipped.iterdir() if name in store.skill_folders(folder))
+
+
 def registered() -> dict[str, Path]:
     """Folders of the user's skills, by name."""
     return store.skill_folders(skills_folder())

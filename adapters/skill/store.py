@@ -267,22 +267,22 @@ def unchanged(folder: Path, read: Callable[[], Found]) -> Found:
         SkillError: as `read` does of a folder that nobody is replacing.
     """
     for attempt in range(ATTEMPTS):
-        before = _written(folder)
+        before = written(folder)
         try:
             found = read()
         except SkillError:
             # Whoever replaces the files one by one has a draft beside the folder, and may be between two of them.
             drafts = any(folder.parent.glob(f".{folder.name}.*"))
-            if attempt == ATTEMPTS - 1 or (_written(folder) == before and not drafts):
+            if attempt == ATTEMPTS - 1 or (written(folder) == before and not drafts):
                 raise
             sleep(PAUSE)
             continue
-        if _written(folder) == before:
+        if written(folder) == before:
             return found
     raise SkillError(f"{folder} is replaced again and again: read it when that has ended")
 
 
-def _written(folder: Path) -> list[tuple[int, ...]]:
+def written(folder: Path) -> list[tuple[int, ...]]:
     """What changes when one of a skill's files, or its folder, is replaced."""
     found: list[tuple[int, ...]] = []
     for path in (folder, folder / CARD, folder / TENSORS):

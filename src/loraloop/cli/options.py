@@ -46,6 +46,14 @@ class BaseOptions:
         """
         return open_runtime(self.base, self.quantize, quiet, self.bare, self.skills_folder)
 
+    def folders(self, runtime: Runtime) -> list[Path]:
+        """The folders of the skills that an opened runtime should have now."""
+        from loraloop.adapters.skill.registry import all_skills, built_skills
+
+        if self.bare:
+            return []
+        return built_skills(self.skills_folder)[0] if self.skills_folder else all_skills(runtime.base)
+
 
 AllowLocal = Annotated[
     list[str] | None,

@@ -77,6 +77,7 @@ def serve(
     from loraloop.server.agents import Resources, read_agents
     from loraloop.server.app import serve as start
     from loraloop.server.runs import HostedAgent
+    from loraloop.server.skill_watch import SkillWatch
 
     settings = ServerSettings(
         host,
@@ -95,7 +96,12 @@ def serve(
         hosted = {"assistant": HostedAgent("assistant", own, "The agent of the command line")}
         hosted |= read_agents(agents, runtime, resources) if agents is not None else {}
         signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that what is open is closed, as after SIGINT
-        start(runtime, settings, hosted, lambda url: sys.stderr.write(f"listening on {url}\n"))
+        watch = SkillWatch(runtime, lambda: base.folders(runtime))
+        watch.start()
+        try:
+            start(runtime, settings, hosted, lambda url: sys.stderr.write(f"listening on {url}\n"))
+        finally:
+            watch.stop()
 
 
 def _secret(variable: str) -> str:

@@ -1,9 +1,10 @@
-"""``loraloop skills``: `list`, `show`, `build` them for a base; `merge` one into its base, `export`, `lint` one."""
+"""``loraloop skills``: `list`, `show`, `build`, `history`, `rollback`, `remove`, `merge`, `export`, `lint`."""
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -60,6 +61,58 @@ def show(name: Name, base: BaseName = "smollm2-135m", as_json: AsJson = False) -
     from loraloop.render.result import show_card
 
     show_card(console(), card)
+
+
+Own = Annotated[str, typer.Argument(help="A skill of yours, by its name.")]
+
+
+@skills_app.command("history")
+def list_versions(name: Own, as_json: AsJson = False) -> None:
+    """List the versions of a skill of yours: when each was registered, where it came from, which one is used."""
+    from loraloop.adapters.skill import history
+    from loraloop.adapters.skill.registry import registered
+    from loraloop.tool_schemas.errors import unknown
+
+    found = history.versions(name)
+    if not found and name not in registered():
+        raise unknown("skill of yours", name, registered())
+    if as_json:
+        rows = [{**asdict(each), "folder": str(history.version_folder(name, each.number))} for each in found]
+        print_json(rows)
+        return
+    if not found:
+        console().print(f"{name} was registered before versions were kept; the next one that is registered keeps it")
+        return
+    from loraloop.render.result import versions_table
+
+    console().print(versions_table(name, found))
+
+
+@skills_app.command()
+def rollback(
+    name: Own,
+    to: Annotated[
+        int | None, typer.Option("--to", help="Number of the version; the one before the current one if not given.")
+    ] = None,
+) -> None:
+    """Use an earlier version of a skill of yours again. A running `loraloop serve` takes it within seconds."""
+    from loraloop.adapters.skill import history
+
+    version = history.rollback(name, to)
+    origin = version.origin.get("command", "")
+    console().print(f"{name} is version {version.number} of {version.when} again ({origin})", markup=False)
+
+
+@skills_app.command()
+def remove(name: Own) -> None:
+    """Remove a skill of yours with all its versions. A shipped skill of that name is used again."""
+    from loraloop.adapters.skill import history
+    from loraloop.adapters.skill.registry import shipping
+
+    count = history.remove(name)
+    bases = shipping(name)
+    again = f"; the one that ships for {' and '.join(bases)} is used again" if bases else ""
+    console().print(f"removed {name} ({count} version{'s' if count > 1 else ''}){again}", markup=False)
 
 
 @skills_app.command()

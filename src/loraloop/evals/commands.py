@@ -269,6 +269,10 @@ def desk(
     ] = False,
     kinds: Annotated[str, typer.Option("--kinds", help="Only requests of these kinds, separated by commas.")] = "",
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Requests of each world, at most.")] = None,
+    draws: Annotated[
+        int, typer.Option("--draws", min=0, help="Held-out draws of each world's requests with slots; 0: one of each.")
+    ] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Of the draws.")] = 0,
     documents: Annotated[
         bool, typer.Option("--documents/--no-documents", help="Whether the assistant has the world's documents.")
     ] = True,
@@ -297,6 +301,8 @@ def desk(
     if sealed and not SEALED.is_dir():
         raise InputError("the sealed worlds are in loraloop's repository and not in its wheel: run this in a checkout")
     found = load_worlds(worlds or (SEALED if sealed else SHIPPED), world or ())
+    if draws:
+        found = [each.with_draws(draws, seed) for each in found]
     if self_test:
         return _self_test(found)
     if sealed:

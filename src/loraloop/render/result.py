@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -15,6 +15,7 @@ from loraloop.render.steps import harmless, shortened, skill_text, steps_tree
 
 if TYPE_CHECKING:
     from loraloop.adapters.skill.card import Card
+    from loraloop.adapters.skill.history import Version
     from loraloop.agent.result import RunResult
     from loraloop.router.decision import Route, ScreenResult
 
@@ -102,6 +103,18 @@ def skills_table(cards: Mapping[str, Card], sizes: Mapping[str, int]) -> Table:
     for name, card in cards.items():
         size = f"{sizes[name] / 2**20:.1f} MiB"
         table.add_row(skill_text(name), card.contract, card.method, str(card.rank or "–"), size, card.description)
+    return table
+
+
+def versions_table(name: str, found: Sequence[Version]) -> Table:
+    """The versions of a user's skill, the newest first; the one that is used is marked."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=name, title_justify="left")
+    for column in ("version", "used", "registered", "from", "more"):
+        table.add_column(column, justify="right" if column == "version" else "left")
+    for each in reversed(found):
+        more = ", ".join(f"{key}: {value}" for key, value in each.origin.items() if key != "command")
+        used = "yes" if each.current else ""
+        table.add_row(str(each.number), used, each.when, Text(str(each.origin.get("command", ""))), Text(more))
     return table
 
 

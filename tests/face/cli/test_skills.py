@@ -122,3 +122,30 @@ def test_export_and_lint(run: Run, place: Path, tmp_path: Path) -> None:
     assert (tmp_path / "m" / "model.safetensors").is_file()
     code, out, err = run("skills", "export", str(tmp_path / "peft"), *given, str(tmp_path / "again"))
     assert code == 0 and (tmp_path / "again" / "adapter_config.json").is_file(), err
+
+
+def test_versions_are_listed_rolled_back_and_removed(run: Run, place: Path) -> None:
+    from loraloop.adapters.skill import registry
+
+    code, _, err = run("skills", "history", "mine")
+    assert code == 2 and "no skill of yours is called 'mine'" in err
+    for name in ("lora", "branch"):
+        registry.register(place / name, "mine", {"command": f"made {name}", "held_out": "20.0% -> 35.0% (n = 60)"})
+    code, out, _ = run("skills", "history", "mine")
+    assert (
+        code == 0 and "made lora" in out and "held_out: 20.0%" in out and out.index("made branch") < out.index("lora")
+    )
+    code, out, _ = run("skills", "rollback", "mine")
+    assert code == 0 and "mine is version 1 of" in out and "(made lora)" in out
+    listed = json.loads(run("skills", "history", "mine", "--json")[1])
+    assert [(row["number"], row["current"]) for row in listed] == [(1, True), (2, False)]
+    assert (Path(listed[1]["folder"]) / "card.json").is_file()
+    code, _, err = run("skills", "rollback", "mine")
+    assert code == 2 and "no version before 1" in err
+    code, out, _ = run("skills", "rollback", "mine", "--to", "2")
+    assert code == 0 and "version 2" in out
+    code, out, _ = run("skills", "remove", "mine")
+    assert code == 0 and "removed mine (2 versions)" in out
+    assert run("skills", "remove", "mine")[0] == 2
+    registry.register(place / "lora", "tools")
+    assert "ships for qwen2.5-coder-1.5b and smollm2-135m is used again" in run("skills", "remove", "tools")[1]

@@ -241,6 +241,12 @@ def test_a_plain_world_is_as_before(tmp_path: Path) -> None:
     assert not world.templates and world.requests[0].turns[0].program == "assert f({'a': 1}) == {b}"
 
 
+def test_as_many_held_out_draws_as_are_wanted_are_measured() -> None:
+    assert len(BIKES.requests) == len(BIKES.templates), "one draw of each where nothing is said"
+    more = BIKES.with_draws(35, seed=2)
+    assert list(more.requests) == BIKES.draw(35, seed=2, held_out=True) and len(BIKES.requests) == 10
+
+
 def test_fits_takes_the_example_of_a_free_text() -> None:
     request = next(r for r in BIKES.draw(40) if r.id.startswith("bill"))
     wanted = request.turns[0].calls[1]

@@ -1,4 +1,4 @@
-"""Records of the states that runs reach: right runs give what they wrote, broken ones what is right where they broke."""
+"""Records of the states that runs reach: what right runs wrote, and what is right where the others broke."""
 
 from __future__ import annotations
 

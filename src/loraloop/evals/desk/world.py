@@ -101,6 +101,12 @@ class World:
         """Requests drawn from one template."""
         return draws([template], self.toolbox, count, seed=seed, held_out=held_out)
 
+    def with_draws(self, count: int, seed: int = 0) -> World:
+        """The same world whose requests are the plain ones and so many held-out draws."""
+        drawn = {template.id for template in self.templates}
+        plain = tuple(request for request in self.requests if request.id.partition("~")[0] not in drawn)
+        return replace(self, requests=(*plain, *self.draw(count, seed, held_out=True)))
+
     def defaults(self, name: str) -> dict[str, Any]:
         """The defaults of a tool's arguments."""
         return self.toolbox.defaults(name)

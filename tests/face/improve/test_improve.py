@@ -1,0 +1,124 @@
+"""`loraloop improve` from end to end on the embedded base: a round, a kill, a second start, traces."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loraloop import Agent
+from loraloop.adapters.base import Base
+from loraloop.adapters.skill import history
+from loraloop.adapters.skill.registry import registered
+from loraloop.adapters.skill.skill import Skill
+from loraloop.agent.tracing.tracer import Tracer
+from loraloop.improve import loop
+from loraloop.improve.loop import ImproveOrder, improve
+from loraloop.testing import ScriptedRuntime, calls
+from loraloop.tool_schemas.errors import InputError
+
+WORLDS = Path(__file__).parents[3] / "examples" / "improve_a_skill" / "worlds"
+SMALL = ("--requests", "4", "--held-out", "3", "--others", "2", "--minutes", "0.05", "--no-documents")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LORALOOP_SKILLS", str(tmp_path / "home"))
+    monkeypatch.setattr(loop, "LEAST_SECONDS", 3.0)
+    return tmp_path / "home"
+
+
+def order(out: Path, **more: Any) -> ImproveOrder:
+    given: dict[str, Any] = {"requests": 4, "held_out": 3, "others": 2, "minutes": 0.05, "documents": False}
+    return ImproveOrder("smollm2-135m", out, **({"worlds": WORLDS} | given | more))
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_round_is_run_measured_registered_and_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "verdict", lambda held_out, others: (True, "kept for the test"))
+    base, out = Base.load("smollm2-135m"), tmp_path / "out"
+    report = improve(order(out), base=base)
+    (done,) = report.rounds
+    assert done["kept"] and done["learnt"]["requests"] == 4 and sum(done["records"].values()) >= 4
+    assert done["held_out"]["n"] == 3 and [each["name"] for each in done["others"]] == ["tools records"]
+    rows = [json.loads(line) for line in lines(out / "rounds" / "1" / "records.jsonl")]
+    assert {row["origin"]["why"] for row in rows} <= {"right", "corrected", "not asked"} and len(rows) >= 4
+    made, before = Skill.load(out / "rounds" / "1" / "skill"), Skill.load(out / "rounds" / "0" / "skill")
+    assert made.card.method == before.card.method and made.card.threshold == before.card.threshold
+    assert made.card.training["steps"] > 0 and any("own runs" in source.name for source in made.card.data)
+    assert any(not tensor.equal(before.tensors[name]) for name, tensor in made.tensors.items()), "it learned"
+    assert Skill.load(registered()["tools"]).card.sha256 == made.card.sha256
+    (version,) = history.versions("tools")
+    assert version.current and version.origin["round"] == 1 and "(n = 3)" in version.origin["held_out"]
+    page = (out / "report.md").read_text(encoding="utf-8")
+    assert "| 1 |" in page and "By kind" in page and "round 1" in page
+    assert json.loads((out / "report.json").read_text(encoding="utf-8"))["kept"] == "rounds/1/skill"
+    again = improve(order(out), base=base)
+    assert [each["round"] for each in again.rounds] == [1] and again.began == report.began, "no time is left"
+    monkeypatch.undo()
+    monkeypatch.setenv("LORALOOP_SKILLS", str(tmp_path / "home"))
+    with pytest.raises(InputError, match="another seed"):
+        improve(order(out, seed=3), base=base)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_killed_improvement_goes_on(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "loraloop", "improve", "--worlds", str(WORLDS), "--out", str(out), *SMALL]
+    environment = {**os.environ, "LORALOOP_SKILLS": str(tmp_path / "home"), "PYTHONSAFEPATH": "1"}
+    runs = out / "rounds" / "1" / "runs.jsonl"
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        while not lines(runs) and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+    kept, measured = lines(runs), lines(out / "rounds" / "0" / "held_out.measured.jsonl")
+    assert kept and len(measured) == 3 and not (out / "report.json").exists()
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert lines(runs)[: len(kept)] == kept and len(lines(runs)) == 4, "what was run is not run again"
+    assert lines(out / "rounds" / "0" / "held_out.measured.jsonl") == measured
+    assert "round 1" in ended.stderr and len(json.loads((out / "report.json").read_text())["rounds"]) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_real_runs_take_the_place_of_worlds(tmp_path: Path) -> None:
+    def room(number: str) -> str:
+        """What a room costs.
+
+        Args:
+            number: Of the room.
+        """
+        return f"{number}: 40 euros"
+
+    for number in range(16):
+        tracer = Tracer()
+        script = ScriptedRuntime(calls(room={"number": f"R{number}"}), "It is 40 euros.")
+        Agent(script, [room], hooks=[tracer]).run_sync(f"What does room R{number} cost?")
+        tracer.last.save(tmp_path / "traces" / f"{number:02d}.json")
+    report = improve(order(tmp_path / "out", worlds=None, traces=tmp_path / "traces", held_out=3))
+    (done,) = report.rounds
+    assert (
+        done["records"]["worked"] > 8 and done["held_out"]["name"] == "held-out records" and not report.began["kinds"]
+    )
+
+
+def test_what_cannot_be_learnt_from_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--worlds FOLDER, or --traces FOLDER"):
+        order(tmp_path / "out", traces=tmp_path)
+    plain = Path(loop.__file__).parents[3] / "recipes" / "desk"
+    with pytest.raises(InputError, match="no world in .* has requests with slots"):
+        improve(order(tmp_path / "out", worlds=plain))
+    assert not (tmp_path / "out").exists(), "nothing is written"
