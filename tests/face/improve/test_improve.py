@@ -119,6 +119,6 @@ def test_what_cannot_be_learnt_from_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--worlds FOLDER, or --traces FOLDER"):
         order(tmp_path / "out", traces=tmp_path)
     plain = Path(loop.__file__).parents[3] / "recipes" / "desk"
-    with pytest.raises(InputError, match="no world in .* has requests with slots"):
+    with pytest.raises(InputError, match=r"no world in .* has requests with slots"):
         improve(order(tmp_path / "out", worlds=plain))
     assert not (tmp_path / "out").exists(), "nothing is written"
