@@ -258,7 +258,7 @@ def injections(
 @eval_app.command()
 def desk(
     worlds: Annotated[
-        Path | None, typer.Option("--worlds", help="Folder of worlds: folders with tools.py and world.yaml.")
+        Path | None, typer.Option("--worlds", help="Folder of worlds: tools.py, which is run, and world.yaml.")
     ] = None,
     world: Annotated[list[str] | None, typer.Option("--world", help="Only this world; repeatable.")] = None,
     base: BaseName = BASE,
