@@ -305,11 +305,18 @@ def after_step(step: Step, messages: Sequence[Message], at: int) -> int:
 
 
 def shown(context: Sequence[Message], tools: Sequence[Any]) -> dict[str, Any]:
-    """A transcript as a record has it: instructions without the list of tools, which stands beside them."""
+    """A transcript as a record has it: instructions without the list of tools, which stands beside them.
+
+    Where a note stands before the user's first message, the instructions are there even if they are empty.
+    """
+    from loraloop.agent.loop.transcript import is_date_note
+
     turns = [{"role": message.role, "content": message.content} for message in context]
-    head = turns.pop(0)["content"] if turns and turns[0]["role"] == "system" else ""
+    begun = bool(context) and context[0].role == "system" and not is_date_note(context[0])
+    head = turns.pop(0)["content"] if begun else ""
     instructions = re.split(r"(?:^|\n\n)# Tools\n", head)[0] if tools else head
-    found: dict[str, Any] = {"instructions": instructions} if instructions else {}
+    noted = bool(turns) and turns[0]["role"] == "system"
+    found: dict[str, Any] = {"instructions": instructions} if instructions or noted else {}
     return {**found, "messages": turns, **({"tools": list(tools)} if tools else {})}
 
 

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from loraloop import Agent, Approve
+from loraloop.adapters.base.messages import Message
 from loraloop.adapters.training.data.checker import Checker
 from loraloop.adapters.training.data.readers import Reading, read_file
 from loraloop.agent.sessions.sessions import Sessions
@@ -19,7 +20,7 @@ from loraloop.cli.main import app
 from loraloop.testing import ScriptedRuntime, calls, verdict
 from loraloop.tool_schemas import Tool
 from loraloop.tool_schemas.errors import InputError, SchemaError
-from loraloop.trace_data import REDACTED, from_traces, rate, redacted
+from loraloop.trace_data import REDACTED, from_traces, rate, redacted, shown
 
 
 def weather(city: str) -> str:
@@ -60,6 +61,23 @@ def test_calls_that_worked_become_records_that_training_reads(tmp_path: Path) ->
         and record.messages[0].content.count("# Tools") == 1
     )
     assert found.records[0]["origin"]["why"] == "worked"
+
+
+@pytest.mark.parametrize("instructions", ["Today is Monday, 8 March 2027.", ""])
+@pytest.mark.parametrize("tools", [True, False])
+def test_a_note_before_the_request_stays_where_it_is(tmp_path: Path, instructions: str, tools: bool) -> None:
+    """A record's transcript is the one that the step read, whatever stands in front of the first request."""
+    system = "\n\n".join(filter(None, [instructions, "# Tools\nweather: …" if tools else ""]))
+    note, asked = Message("system", "Dates: tomorrow = 2027-03-09 (Tuesday)"), Message("user", "Tomorrow?")
+    context = [*([Message("system", system)] if system else []), note, asked]
+    listed = [{"name": "weather", "description": "", "parameters": {"type": "object", "properties": {}}}]
+    row = {**shown(context, listed if tools else []), "completion": "Fine."}
+    path = tmp_path / "one.jsonl"
+    path.write_text(json.dumps(row), encoding="utf-8")
+    (record,) = checked(path, "text")
+    assert record.messages[-2:] == (note, asked)
+    first = record.messages[0].content
+    assert first.startswith(instructions or ("# Tools" if tools else "Dates")) and first.count("Dates") == (not system)
 
 
 def test_ratings_and_corrections(tmp_path: Path) -> None:

@@ -184,7 +184,7 @@ def _single(form: str, row: Mapping[str, Any], how: Reading, place: RecordPlace)
         if rejected == completion:
             raise RecordError("wrong form", "chosen and rejected are the same")
     return Record(
-        messages=_shown(turns, how, tools, str(row.get("instructions") or "")),
+        messages=_shown(turns, how, tools, row.get("instructions")),
         completion=completion,
         contract=how.contract,
         place=place,
@@ -256,11 +256,15 @@ def _part(row: Mapping[str, Any]) -> Part | Literal[""]:
 
 
 def _shown(
-    turns: Sequence[DialogueTurn], how: Reading, tools: tuple[dict[str, Any], ...], instructions: str = ""
+    turns: Sequence[DialogueTurn], how: Reading, tools: tuple[dict[str, Any], ...], own: str | None = None
 ) -> tuple[Message, ...]:
-    """The transcript as an agent would have it: instructions and tools make the system message."""
-    instructions, rest = instructions or how.instructions, list(turns)
-    if rest and rest[0].role == "system":
+    """The transcript as an agent would have it: instructions and tools make the system message.
+
+    A first system message holds the instructions, but where the record has instructions of its own beside it (`own`,
+    which may be empty): then it is a note that stands before the user's message.
+    """
+    instructions, rest = own or how.instructions, list(turns)
+    if own is None and rest and rest[0].role == "system":
         instructions = rest.pop(0).content
     if not rest:
         raise RecordError("wrong roles", "there is no message for the step to follow")

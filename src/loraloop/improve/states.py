@@ -102,34 +102,38 @@ class _Follower:
         """The states of a run whose first step follows so many messages."""
         messages = result.messages
         asked_at = -1  # the last place at which a step could call
+        before: Step | None = None
         for step in result.steps:
             wanted = next_step(self.world, self.request, self.turn, self.made)
             if wanted is None or at > len(messages):
                 break
             contract, context = self.contract_of(step.skill), messages[:at]
-            if contract == "calls" and step.decided_by != "repair":
+            if contract == "calls":
                 asked_at = at
-                yield from self._calls(step, wanted, context)
+                again = before if step.decided_by == "repair" else None
+                yield from self._calls(step, wanted, context, _repair_prompt(again) if again else {})
             elif contract in ("text", "answer") and step.kept and asked_at != at and wanted != NextStep():
                 asked_at = at
                 yield _Found(context, {"calls": wanted.completion}, "calls", NOT_ASKED)
             if contract == "text" and step.outcome == "text" and step.kept and wanted.calls == ():
                 yield from self._text(step, context, right)
             self.made += self._made(step)
-            at = after_step(step, messages, at)
+            at, before = after_step(step, messages, at), step
         end = next_step(self.world, self.request, self.turn, self.made)
         self.over = end is None or bool(end.calls) or not result.complete
 
-    def _calls(self, step: Step, wanted: NextStep, context: Sequence[Message]) -> Iterator[_Found]:
+    def _calls(
+        self, step: Step, wanted: NextStep, context: Sequence[Message], extra: dict[str, str]
+    ) -> Iterator[_Found]:
         calls = [self._call(record.name, record.arguments) for record in step.calls if not record.repeated]
         written = step.outcome in ("calls", "no_call", "ask") and len(calls) == len(step.calls)
         if written and accepts(self.world, wanted, calls, step.asked):
             if len(calls) < len(wanted.calls):
                 return  # a part of what is right: neither a mistake nor an example
             said = [{"name": call.name, "arguments": self._spoken(call)} for call in calls]
-            yield _Found(context, {"calls": wanted.completion if step.asked else said}, "calls", RIGHT)
+            yield _Found(context, {**extra, "calls": wanted.completion if step.asked else said}, "calls", RIGHT)
         else:
-            yield _Found(context, {"calls": wanted.completion}, "calls", CORRECTED)
+            yield _Found(context, {**extra, "calls": wanted.completion}, "calls", CORRECTED)
 
     def _text(self, step: Step, context: Sequence[Message], right: bool) -> Iterator[_Found]:
         if right:
@@ -154,3 +158,10 @@ class _Follower:
         return {
             name: value for name, value in call.arguments.items() if name not in defaults or value != defaults[name]
         }
+
+
+def _repair_prompt(before: Step) -> dict[str, str]:
+    """What a step saw that was written again after another one was invalid."""
+    from loraloop.agent.loop.prompts import StepPrompt
+
+    return {"extra_prompt": StepPrompt(error=before.error).messages()[-1][-1].content}

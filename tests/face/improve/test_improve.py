@@ -45,7 +45,7 @@ def lines(path: Path) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2400)
 def test_a_round_is_run_measured_registered_and_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "verdict", lambda held_out, others: (True, "kept for the test"))
     base, out = Base.load("smollm2-135m"), tmp_path / "out"
@@ -74,7 +74,7 @@ def test_a_round_is_run_measured_registered_and_reported(tmp_path: Path, monkeyp
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2400)
 def test_a_killed_improvement_goes_on(tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-m", "loraloop", "improve", "--worlds", str(WORLDS), "--out", str(out), *SMALL]
@@ -93,7 +93,7 @@ def test_a_killed_improvement_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2400)
 def test_real_runs_take_the_place_of_worlds(tmp_path: Path) -> None:
     def room(number: str) -> str:
         """What a room costs.

@@ -138,6 +138,22 @@ def test_a_later_turn_teaches_nothing_where_the_first_did_not_happen() -> None:
     assert len(states) == 6 and states[-1].record["messages"][-1]["role"] == "tool"
 
 
+def test_a_step_that_was_written_again_has_what_it_saw() -> None:
+    request = next(r for r in BIKES.draw(40) if r.id.startswith("station"))
+    right, end = map(written, steps_of(BIKES, request)[0])
+    broken = text('[{"name":"bike_details","arguments":{"bike":7}}]', "tools", enforced=False)
+    made = runtime(broken, right, end, request.turns[0].good)
+    world = BIKES.fork()
+    agent = agent_of(made, world, documents=False)
+    row, results = ask_results(agent, world, request)
+    assert row["right"], row["why"]
+    states = [s for s in states_of(world, request, results, [], made.contract, True) if s.contract == "calls"]
+    assert [state.why for state in states] == [CORRECTED, RIGHT, RIGHT]
+    extra = [state.record.get("extra_prompt", "") for state in states]
+    assert extra[0] == extra[2] == "" and extra[1].startswith("That is not valid: ")
+    assert extra[1] in made.turns[1].told, "word for word as the step saw it"
+
+
 def test_the_words_of_a_wrong_answer_are_corrected() -> None:
     request = next(r for r in BIKES.draw(40) if r.id.startswith("station"))
     listed = steps_of(BIKES, request)[0]

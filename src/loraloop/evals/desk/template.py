@@ -182,7 +182,7 @@ def _turn(turn: TurnTemplate, scope: dict[str, Any], toolbox: Toolbox, rng: rand
         )
         for call, arguments, needs in calls
     )
-    rest = {
+    rest: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in filled(turn.rest, scope).items()
     }
     for name in ("good", "cites", "program"):

@@ -288,16 +288,7 @@ def references_of(call: CallPart) -> set[str]:
 
 
 def _template(part: RequestPart, content: WorldPart, where: str) -> RequestTemplate:
-    slots = tuple(
-        Slot(
-            name,
-            **{
-                key: tuple(value) if isinstance(value, list) else value
-                for key, value in slot.model_dump(exclude_none=True).items()
-            },
-        )
-        for name, slot in {**content.slots, **part.slots}.items()
-    )
+    slots = tuple(_slot(name, slot) for name, slot in {**content.slots, **part.slots}.items())
     turns = tuple(
         TurnTemplate(
             turn.wordings,
@@ -321,6 +312,11 @@ def _template(part: RequestPart, content: WorldPart, where: str) -> RequestTempl
     return RequestTemplate(part.id, part.kind, tuple(part.tags), slots, turns, where)
 
 
+def _slot(name: str, part: SlotPart) -> Slot:
+    given: dict[str, Any] = part.model_dump(exclude_none=True)
+    return Slot(name, **{key: tuple(value) if isinstance(value, list) else value for key, value in given.items()})
+
+
 def _plain(part: RequestPart) -> DeskRequest:
     return DeskRequest(part.id, part.kind, tuple(map(_plain_turn, part.turns)), tuple(part.tags))
 
@@ -334,5 +330,7 @@ def _plain_turn(turn: TurnPart) -> DeskTurn:
             WantedCall(call.name, call.arguments, tuple(call.free), call.holds, call.either, tuple(call.gives), needs)
         )
         labels[call.label or call.name] = place
-    rest = {name: tuple(value) if isinstance(value, list) else value for name, value in turn.rest.items()}
+    rest: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in turn.rest.items()
+    }
     return DeskTurn(say=turn.wordings[0], calls=tuple(calls), **rest)
