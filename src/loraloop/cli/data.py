@@ -200,6 +200,10 @@ def from_worlds(
     out: Out,
     base: BaseName = "smollm2-135m",
     skills: SkillsFolder = None,
+    skill: Annotated[
+        list[str] | None,
+        typer.Option("--skill", help="Folder of a skill, in place of the one of its name; repeatable."),
+    ] = None,
     requests: Annotated[int, typer.Option("--requests", min=1, help="Requests that are drawn, over all worlds.")] = 100,
     temperature: Annotated[float, typer.Option(help="Of the steps that are written; 0 is greedy.")] = 0.7,
     seed: Annotated[int, typer.Option(help="Of the draws and the steps; equal seeds draw equal requests.")] = 0,
@@ -220,9 +224,10 @@ def from_worlds(
     asked = requests_of(found, requests, seed)
     from loraloop.agent.engine.sampler import Sampling
     from loraloop.improve.records import RecordFile
-    from loraloop.loading import open_runtime
+    from loraloop.loading import forced_skills, open_runtime
 
     runtime = open_runtime(base, skills=skills)
+    forced_skills(runtime, skill or [])
     written = RecordFile(out, "text" if texts else "calls")
     done = 0
 

@@ -16,9 +16,10 @@ import pytest
 from loraloop import Agent
 from loraloop.adapters.base import Base
 from loraloop.adapters.skill import history
-from loraloop.adapters.skill.registry import registered
+from loraloop.adapters.skill.registry import library, registered
 from loraloop.adapters.skill.skill import Skill
 from loraloop.agent.tracing.tracer import Tracer
+from loraloop.cli.main import run_command
 from loraloop.improve import loop
 from loraloop.improve.loop import ImproveOrder, improve
 from loraloop.testing import ScriptedRuntime, calls
@@ -90,6 +91,17 @@ def test_a_killed_improvement_goes_on(tmp_path: Path) -> None:
     assert lines(runs)[: len(kept)] == kept and len(lines(runs)) == 4, "what was run is not run again"
     assert lines(out / "rounds" / "0" / "held_out.measured.jsonl") == measured
     assert "round 1" in ended.stderr and len(json.loads((out / "report.json").read_text())["rounds"]) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2400)
+def test_records_alone_are_made_by_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "new" / "runs.jsonl"
+    skill = library()["tools"]
+    words = ["data", "from-worlds", str(WORLDS), "--requests", "2", "--skill", str(skill), "--out", str(out)]
+    assert run_command(words) == 0
+    assert "of 2 requests right" in capsys.readouterr().err
+    assert lines(out) and all("origin" in json.loads(line) for line in lines(out))
 
 
 @pytest.mark.slow
