@@ -303,12 +303,12 @@ class _Improvement:
             kinds = {name: row["kind"] for name, row in rows.items()}
         else:
             with self._work(f"measuring {what}: {len(self.valid)} held-out records", len(self.valid)) as step:
-                held_out = measure_records(self.base, own, self.valid, done, each=step)  # type: ignore[arg-type]
+                held_out = measure_records(self.base, own, self.valid, done, each=step)
         others = {}
         for name, records in self.others.items():
             lines = Lines(folder / f"{name.replace(' ', '_')}.measured.jsonl")
             with self._work(f"measuring {what}: {len(records)} {name}", len(records)) as step:
-                others[name] = measure_records(self.base, own, records, lines, each=step)  # type: ignore[arg-type]
+                others[name] = measure_records(self.base, own, records, lines, each=step)
         self.journal.write()
         return Measured(held_out, others, kinds)
 

@@ -19,7 +19,7 @@ SECONDS = 2.0
 """Between two looks."""
 LOG = logging.getLogger("loraloop.server")
 
-Written = Sequence[tuple[int, ...]]
+Written = list[tuple[int, ...]]
 
 
 class SkillWatch:

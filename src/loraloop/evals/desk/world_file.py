@@ -189,7 +189,7 @@ def _problems(content: WorldPart, lines: Lines, toolbox: Toolbox) -> Iterator[st
             yield f"{at('requests', number)}: two requests are called {request.id}"
         ids.add(request.id)
         slots = {**content.slots, **request.slots}
-        yield from _slot_problems(request, content.slots, toolbox, lambda *path, n=number: at("requests", n, *path))  # type: ignore[misc]
+        yield from _slot_problems(request, content.slots, toolbox, lambda *path, n=number: at("requests", n, *path))
         labels: set[str] = set()
         for place, turn in enumerate(request.turns):
             here = ("requests", number, "turns", place)
@@ -313,8 +313,11 @@ def _template(part: RequestPart, content: WorldPart, where: str) -> RequestTempl
 
 
 def _slot(name: str, part: SlotPart) -> Slot:
-    given: dict[str, Any] = part.model_dump(exclude_none=True)
-    return Slot(name, **{key: tuple(value) if isinstance(value, list) else value for key, value in given.items()})
+    given: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in part.model_dump(exclude_none=True).items()
+    }
+    return Slot(name, **given)
 
 
 def _plain(part: RequestPart) -> DeskRequest:
