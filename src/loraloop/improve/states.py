@@ -125,7 +125,9 @@ class _Follower:
     def _calls(
         self, step: Step, wanted: NextStep, context: Sequence[Message], extra: dict[str, str]
     ) -> Iterator[_Found]:
-        calls = [self._call(record.name, record.arguments) for record in step.calls if not record.repeated]
+        calls = [
+            self._call(record.name, record.arguments, record.result) for record in step.calls if not record.repeated
+        ]
         written = step.outcome in ("calls", "no_call", "ask") and len(calls) == len(step.calls)
         if written and accepts(self.world, wanted, calls, step.asked):
             if len(calls) < len(wanted.calls):
