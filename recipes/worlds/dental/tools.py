@@ -1,0 +1,218 @@
+"""A dental supplier: an assortment in pages, articles with variants, a basket for each practice, credits."""
+
+import random
+from typing import Any, Literal
+
+Group = Literal["impression", "hygiene", "filling", "instruments"]
+PAGE = 4
+ARTICLES = {
+    "impression": (
+        "alginate powder",
+        "silicone putty",
+        "impression trays",
+        "bite wafers",
+        "mixing tips",
+        "tray adhesive",
+    ),
+    "hygiene": ("nitrile gloves", "saliva ejectors", "surface wipes", "face masks", "patient bibs", "hand rub"),
+    "filling": (
+        "composite syringes",
+        "etching gel",
+        "bonding agent",
+        "glass ionomer capsules",
+        "matrix bands",
+        "wedges",
+    ),
+    "instruments": ("mouth mirrors", "scalers", "curettes", "tweezers", "root elevators", "diamond burs"),
+}
+VARIANTS = {
+    "impression": ("small", "large"),
+    "hygiene": ("S", "M", "L"),
+    "filling": ("A1", "A2", "A3"),
+    "instruments": ("straight", "curved"),
+}
+PRACTICES = (
+    "Albrecht", "Nomura", "Castellanos", "Lindqvist", "Mbeki", "Fontaine", "Sobczak", "Harrington", "Ozturk", "Vance",
+    "Delacroix", "Yilmaz", "Brandl", "Koskinen", "Pereira", "Tanaka", "Ostrowski", "Galli", "Whitfield", "Nyberg",
+)  # fmt: skip
+STATE: dict[str, Any] = {}
+
+
+def fresh(rng: random.Random) -> dict[str, Any]:
+    """Rebuilds the state."""
+    articles: dict[str, Any] = {}
+    for group, names in ARTICLES.items():
+        for place, name in enumerate(names):
+            code = f"{group[:2].upper()}.{rng.randrange(10, 99)}{place}0"
+            articles[code] = {
+                "name": name,
+                "group": group,
+                "pack_size": rng.choice((1, 10, 12, 50, 100)),
+                "price": round(rng.randrange(290, 14900) / 100, 2),
+                "variants": {variant: rng.choice((0, 3, 18, 44, 120)) for variant in VARIANTS[group]},
+                "back_on": f"2026-10-{rng.randrange(8, 30):02d}",
+            }
+    practices = {
+        f"{code}/D": {
+            "dentist": f"Dr. {name}",
+            "surname": name,
+            "town": rng.choice(("Elmau", "Port Sable", "Greyfield", "Novaro")),
+            "owed": round(rng.randrange(0, 90000) / 100, 2),
+            "credit_blocked": place % 4 == 3,
+        }
+        for place, (code, name) in enumerate(zip(rng.sample(range(300, 999), len(PRACTICES)), PRACTICES, strict=True))
+    }
+    parcels = {
+        f"{rng.randrange(10**8, 10**9)}": {
+            "practice": practice,
+            "stage": rng.choice(("packed", "on the van", "handed over", "returned to depot")),
+            "boxes": rng.randrange(1, 9),
+            "expected": f"2026-10-{rng.randrange(6, 20):02d}",
+        }
+        for practice in practices
+    }
+    STATE.clear()
+    STATE.update(articles=articles, practices=practices, parcels=parcels, baskets={}, placed=[], credits=[])
+    return STATE
+
+
+def assortment_page(group: Group, page: int = 1) -> dict[str, Any]:
+    """One page of the assortment, four articles each. `more` says whether another page follows.
+
+    Args:
+        group: Group of goods.
+        page: From 1.
+    """
+    found = [
+        {"code": code, "name": article["name"], "price": article["price"]}
+        for code, article in STATE["articles"].items()
+        if article["group"] == group
+    ]
+    return {"page": page, "items": found[(page - 1) * PAGE : page * PAGE], "more": page * PAGE < len(found)}
+
+
+def article_sheet(code: str) -> dict[str, Any]:
+    """An article: name, pack size, price of a pack in euros, packs in stock by variant, and when it is restocked.
+
+    Args:
+        code: Article code: two letters, a point, four digits.
+    """
+    if code not in STATE["articles"]:
+        raise ValueError(f"no article {code}; assortment_page lists the codes of a group")
+    return {"code": code, **STATE["articles"][code]}
+
+
+def practice_by_dentist(dentist: str) -> dict[str, Any]:
+    """Customer number and account of a practice.
+
+    Args:
+        dentist: Surname of the dentist.
+    """
+    name = dentist.casefold().removeprefix("dr.").strip()
+    for number, practice in STATE["practices"].items():
+        if practice["dentist"].casefold().endswith(" " + name):
+            return {"customer": number, **practice}
+    return {"error": f"no practice of a dentist called {dentist}"}
+
+
+def put_in_basket(customer: str, code: str, variant: str, packs: int) -> dict[str, Any]:
+    """Put packs of an article into the basket of a practice. Nothing is sent before the basket is placed.
+
+    Args:
+        customer: Customer number: digits, a slash, D.
+        code: Article code.
+        variant: One of the variants on the article's sheet.
+        packs: How many packs, not pieces.
+    """
+    article = article_sheet(code)
+    if variant not in article["variants"]:
+        return {"added": False, "error": f"{code} has no variant {variant}", "variants": sorted(article["variants"])}
+    if article["variants"][variant] < packs:
+        return {
+            "added": False,
+            "error": f"only {article['variants'][variant]} packs of {variant} are left",
+            "restocked": article["back_on"],
+        }
+    basket = STATE["baskets"].setdefault(customer, [])
+    basket.append({"code": code, "variant": variant, "packs": packs, "sum": round(packs * article["price"], 2)})
+    return {"added": True, "basket_total": round(sum(line["sum"] for line in basket), 2)}
+
+
+def place_basket(customer: str, express: bool = False) -> dict[str, Any]:
+    """Turn the basket of a practice into a delivery.
+
+    Args:
+        customer: Customer number: digits, a slash, D.
+        express: Delivery before 10 the next morning, at a surcharge of 14 euros.
+    """
+    practice = STATE["practices"].get(customer)
+    if practice is None:
+        raise ValueError(f"no customer {customer}")
+    if practice["credit_blocked"]:
+        return {"placed": False, "error": f"blocked: {practice['owed']} euros are overdue"}
+    number = 400 + len(STATE["placed"]) + int(customer[:3])
+    STATE["placed"].append({"customer": customer, "express": express, "lines": STATE["baskets"].pop(customer, [])})
+    return {"placed": True, "delivery": f"L-26-{number}", "arrives": "2026-10-06" if express else "2026-10-08"}
+
+
+def parcel_stage(tracking: str) -> dict[str, Any]:
+    """Where a parcel is, how many boxes it has, and when it is expected.
+
+    Args:
+        tracking: Tracking number, nine digits.
+    """
+    if tracking not in STATE["parcels"]:
+        raise ValueError(f"no parcel {tracking}")
+    return {"tracking": tracking, **STATE["parcels"][tracking]}
+
+
+def request_credit(
+    customer: str, code: str, packs: int, cause: Literal["damaged", "expired", "wrong item"]
+) -> dict[str, Any]:
+    """Ask the accounts department for a credit note.
+
+    Args:
+        customer: Customer number: digits, a slash, D.
+        code: Article code.
+        packs: How many packs.
+        cause: Why.
+    """
+    amount = round(article_sheet(code)["price"] * packs, 2)
+    STATE["credits"].append({"customer": customer, "amount": amount, "cause": cause})
+    return {"requested": True, "amount": amount, "answer_within_days": 3}
+
+
+def sold_out(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """An article and a variant of it that is not there."""
+    found = [
+        (code, item, name)
+        for code, item in STATE["articles"].items()
+        for name, left in item["variants"].items()
+        if not left
+    ]
+    code, item, variant = rng.choice(found)
+    return {"code": code, "name": item["name"], "variant": variant, "back_on": item["back_on"]}
+
+
+def in_stock(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """An article and a variant of it of which enough is there."""
+    found = [
+        (code, item, name)
+        for code, item in STATE["articles"].items()
+        for name, left in item["variants"].items()
+        if left > 10
+    ]
+    code, item, variant = rng.choice(found)
+    return {"code": code, "name": item["name"], "variant": variant, "left": item["variants"][variant]}
+
+
+def late_article(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """An article of a second page."""
+    group = rng.choice(sorted(ARTICLES))
+    code, item = rng.choice([(code, item) for code, item in STATE["articles"].items() if item["group"] == group][PAGE:])
+    return {"code": code, "name": item["name"], "group": group, "price": item["price"]}
+
+
+TOOLS = [
+    assortment_page, article_sheet, practice_by_dentist, put_in_basket, place_basket, parcel_stage, request_credit,
+]  # fmt: skip
