@@ -76,18 +76,17 @@ def flat_of_tenant(surname: str) -> dict[str, Any]:
     return {"surname": surname, "flat": None, "hint": "no tenant of that name; there may be a sublet"}
 
 
-def reading_series(meter: str, since: str = "2026-12-01") -> dict[str, Any]:
+def reading_series(meter: str) -> dict[str, Any]:
     """Monthly readings of a meter, oldest first, with its unit.
 
     Args:
         meter: Number on the meter.
-        since: First day, as YYYY-MM-DD.
     """
     found = _meter(meter)
     return {
         "meter": meter,
         "unit": found["unit"],
-        "readings": [each for each in found["readings"] if each["date"] >= since],
+        "readings": list(found["readings"]),
     }
 
 

@@ -1,0 +1,214 @@
+"""A charity's supporter care: people found by parts of their names, gifts, standing mandates, receipts, appeals."""
+
+import random
+from typing import Any, Literal
+
+Rhythm = Literal["once", "monthly", "quarterly", "yearly"]
+APPEALS = ("Clean wells", "School meals", "Night shelter", "Sea rescue", "Seeds for all", "Winter coats")
+GIVEN = ("Agnes", "Boris", "Celia", "Dmitri", "Esther", "Felix", "Gudrun", "Hamid", "Iris", "Jorge", "Keiko", "Lars")
+FAMILY = ("Abbott", "Brenner", "Castro", "Dahl", "Engel", "Fischer", "Grau", "Holt", "Ibsen", "Jung")
+STATE: dict[str, Any] = {}
+
+
+def fresh(rng: random.Random) -> dict[str, Any]:
+    """Rebuilds the state."""
+    people: dict[str, Any] = {}
+    gifts: dict[str, Any] = {}
+    families = [*FAMILY, *FAMILY, "Kovar", "Linde", "Moss", "Nagel"]
+    names = [
+        f"{first} {family}"
+        for first, family in zip(rng.sample([*GIVEN, *(f"{n}-Marie" for n in GIVEN)], 24), families, strict=True)
+    ]
+    for place, name in enumerate(names):
+        person = f"S{rng.randrange(10, 99)}-{place + 100}"
+        given = []
+        for month in sorted(rng.sample(range(1, 13), 3)):
+            gift = f"{rng.randrange(10**5, 10**6)}/{month:02d}"
+            gifts[gift] = {
+                "supporter": person,
+                "amount": f"{rng.randrange(10, 900)}.{rng.choice(('00', '50'))}",
+                "currency": rng.choice(("EUR", "EUR", "CHF")),
+                "received": f"2026-{month:02d}-{rng.randrange(1, 28):02d}",
+                "appeal": rng.choice(APPEALS),
+                "receipt_sent": rng.random() < 0.4,
+            }
+            given.append(gift)
+        people[person] = {
+            "name": name,
+            "city": rng.choice(("Graz", "Lyon", "Leeds", "Turin", "Ghent")),
+            "mandate": rng.choice(
+                (None, {"amount": f"{rng.randrange(5, 80)}.00", "rhythm": rng.choice(("monthly", "quarterly"))})
+            ),
+            "contact_by": rng.choice(("post", "email", "none")),
+            "gifts": given,
+        }
+    appeals = {
+        name: {
+            "goal": rng.randrange(20, 400) * 1000,
+            "collected": rng.randrange(1000, 399000),
+            "ends": f"2027-0{rng.randrange(1, 5)}-{rng.randrange(10, 28)}",
+        }
+        for name in APPEALS
+    }
+    STATE.clear()
+    STATE.update(people=people, gifts=gifts, appeals=appeals, pledges=[], mailings=[])
+    return STATE
+
+
+def _person(supporter: str) -> dict[str, Any]:
+    if supporter not in STATE["people"]:
+        raise ValueError(f"no supporter {supporter}; look_up_supporter finds the id by name")
+    return STATE["people"][supporter]  # type: ignore[no-any-return]
+
+
+def look_up_supporter(name: str) -> dict[str, Any]:
+    """Supporters whose name holds the text, with id, name and city. There may be several.
+
+    Args:
+        name: Any part of the name.
+    """
+    found = [
+        {"supporter": person, "name": each["name"], "city": each["city"]}
+        for person, each in STATE["people"].items()
+        if name.casefold() in each["name"].casefold()
+    ]
+    return {"count": len(found), "supporters": found}
+
+
+def supporter_record(supporter: str) -> dict[str, Any]:
+    """Name, city, standing mandate (null if there is none), wished contact and gifts, oldest first.
+
+    Args:
+        supporter: Id of the supporter: S, two digits, a hyphen, three digits.
+    """
+    return {"supporter": supporter, **_person(supporter)}
+
+
+def gift_detail(gift: str) -> dict[str, Any]:
+    """Amount, currency, day, appeal and receipt of a gift.
+
+    Args:
+        gift: Number of the gift: six digits, a slash, the month.
+    """
+    if gift not in STATE["gifts"]:
+        raise ValueError(f"no gift {gift}")
+    return {"gift": gift, **STATE["gifts"][gift]}
+
+
+def appeal_progress(appeal: str) -> dict[str, Any]:
+    """Goal, sum so far (both in euros) and last day of an appeal.
+
+    Args:
+        appeal: Its title.
+    """
+    for title, found in STATE["appeals"].items():
+        if title.casefold() == appeal.casefold():
+            return {"appeal": title, **found}
+    return {"error": f"no appeal {appeal}", "appeals": list(STATE["appeals"])}
+
+
+def note_pledge(supporter: str, amount: str, rhythm: Rhythm = "once", appeal: str | None = None) -> dict[str, Any]:
+    """Write down that somebody promises to give.
+
+    Args:
+        supporter: Id of the supporter.
+        amount: In euros, with two digits after the point.
+        rhythm: How often.
+        appeal: Title of the appeal it is for; left out for general purposes.
+    """
+    _person(supporter)
+    STATE["pledges"].append({"supporter": supporter, "amount": amount, "rhythm": rhythm, "appeal": appeal})
+    return {"pledge": f"PL{supporter[-3:]}{len(STATE['pledges'])}", "amount": amount, "rhythm": rhythm}
+
+
+def end_mandate(supporter: str, last_debit: str) -> dict[str, Any]:
+    """Stop the standing mandate of a supporter.
+
+    Args:
+        supporter: Id of the supporter.
+        last_debit: Day of the last debit, YYYY-MM-DD.
+    """
+    person = _person(supporter)
+    if person["mandate"] is None:
+        return {"ended": False, "error": "this supporter has no mandate"}
+    person["mandate"] = None
+    return {"ended": True, "last_debit": last_debit}
+
+
+def send_receipt(gift: str) -> dict[str, Any]:
+    """Send the tax receipt of a gift, by the supporter's wished contact.
+
+    Args:
+        gift: Number of the gift.
+    """
+    found = gift_detail(gift)
+    way = _person(found["supporter"])["contact_by"]
+    if way == "none":
+        return {
+            "sent": False,
+            "error": "the supporter does not want to be contacted; the receipt can be fetched at the office",
+        }
+    STATE["gifts"][gift]["receipt_sent"] = True
+    return {"sent": True, "by": way, "receipt": f"R{gift[:6]}"}
+
+
+def write_thanks(supporter: str, words: str) -> dict[str, Any]:
+    """Send a supporter a card of thanks.
+
+    Args:
+        supporter: Id of the supporter.
+        words: What the card says.
+    """
+    name = _person(supporter)["name"]
+    STATE["mailings"].append({"supporter": supporter, "words": words})
+    return {"posted": True, "to": name}
+
+
+def full(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A supporter with a gift of theirs."""
+    person = rng.choice(sorted(STATE["people"]))
+    found = STATE["people"][person]
+    gift = found["gifts"][-1]
+    return {"id": person, "name": found["name"], "city": found["city"], "last_gift": gift, **STATE["gifts"][gift]}
+
+
+def with_mandate(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A supporter with a standing mandate."""
+    person = rng.choice([key for key, each in sorted(STATE["people"].items()) if each["mandate"]])
+    return {"id": person, "name": STATE["people"][person]["name"], **STATE["people"][person]["mandate"]}
+
+
+def without_mandate(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A supporter without a mandate."""
+    person = rng.choice([key for key, each in sorted(STATE["people"].items()) if not each["mandate"]])
+    return {"id": person, "name": STATE["people"][person]["name"]}
+
+
+def _gift(rng: random.Random, reachable: bool) -> dict[str, Any]:
+    people = {key for key, each in STATE["people"].items() if (each["contact_by"] != "none") == reachable}
+    gift = rng.choice([key for key, each in sorted(STATE["gifts"].items()) if each["supporter"] in people])
+    return {"id": gift, **STATE["gifts"][gift]}
+
+
+def reachable_gift(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A gift of somebody who may be written to."""
+    return _gift(rng, True)
+
+
+def silent_gift(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A gift of somebody who must not be written to."""
+    return _gift(rng, False)
+
+
+def namesakes(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A family name that two supporters have, and the one of them who is meant."""
+    family = rng.choice(FAMILY)
+    both = [(key, each["name"]) for key, each in STATE["people"].items() if each["name"].endswith(family)]
+    chosen, name = rng.choice(both)
+    return {"family": family, "names": [each for _, each in both], "chosen": chosen, "chosen_name": name}
+
+
+TOOLS = [
+    look_up_supporter, supporter_record, gift_detail, appeal_progress, note_pledge, end_mandate, send_receipt,
+    write_thanks,
+]  # fmt: skip

@@ -1,0 +1,238 @@
+"""Cloud servers and deployments: machines with labels, services by stage, changes that are planned and then applied."""
+
+import random
+from typing import Any, Literal
+
+Stage = Literal["production", "staging", "sandbox"]
+SERVICES = ("checkout-api", "image-resizer", "ledger", "mailer", "search-index", "session-store", "webhooks", "pricing")
+ZONES = ("eu-1a", "eu-1b", "us-3c")
+STATE: dict[str, Any] = {}
+
+
+def fresh(rng: random.Random) -> dict[str, Any]:
+    """Rebuilds the state."""
+    machines = {
+        f"vm-{rng.randrange(16**8):08x}": {
+            "labels": {"service": rng.choice(SERVICES), "stage": rng.choice(("production", "staging", "sandbox"))},
+            "zone": rng.choice(ZONES),
+            "cpu_percent": rng.randrange(2, 99),
+            "memory_gb": rng.choice((4, 8, 16, 64)),
+            "power": rng.choice(("running", "running", "stopped")),
+            "cost_per_month": rng.randrange(18, 640),
+        }
+        for _ in range(26)
+    }
+    services: dict[str, Any] = {}
+    for name in SERVICES:
+        for stage in ("production", "staging"):
+            minor = rng.randrange(2, 40)
+            services[f"{name}@{stage}"] = {
+                "version": f"{rng.randrange(1, 6)}.{minor}.{rng.randrange(0, 9)}",
+                "previous": f"1.{minor - 1}.{rng.randrange(0, 9)}",
+                "replicas": rng.randrange(2, 9),
+                "error_rate_percent": round(rng.choice((0.0, 0.1, 0.4, 2.6, 7.5)) + rng.randrange(0, 9) / 100, 2),
+                "frozen": rng.random() < 0.3,
+            }
+    alarms = {
+        f"AL{rng.randrange(1000, 9999)}": {
+            "about": rng.choice(("disk almost full", "latency above 2 s", "certificate runs out", "queue too long")),
+            "service": rng.choice(SERVICES),
+            "since": f"{rng.randrange(0, 9):02d}:{rng.randrange(10, 59)}",
+            "silenced": False,
+        }
+        for _ in range(21)
+    }
+    STATE.clear()
+    STATE.update(machines=machines, services=services, alarms=alarms, plans={}, incidents=[])
+    return STATE
+
+
+def _service(service: str, stage: str) -> dict[str, Any]:
+    found = STATE["services"].get(f"{service}@{stage}")
+    if found is None:
+        raise ValueError(f"{service} does not run in {stage}; services: {', '.join(SERVICES)}")
+    return found  # type: ignore[no-any-return]
+
+
+def machines_by_label(labels: dict[str, str]) -> list[dict[str, Any]]:
+    """Machines that have all of the labels.
+
+    Args:
+        labels: Label names and their values; the names are `service` and `stage`.
+    """
+    return [
+        {"machine": name, "zone": found["zone"], "power": found["power"], "cpu_percent": found["cpu_percent"]}
+        for name, found in STATE["machines"].items()
+        if all(found["labels"].get(label) == value for label, value in labels.items())
+    ]
+
+
+def inspect_machine(machine: str) -> dict[str, Any]:
+    """Labels, zone, load, memory, power and monthly cost in dollars of one machine.
+
+    Args:
+        machine: Id of the machine, vm and eight hexadecimal digits.
+    """
+    if machine not in STATE["machines"]:
+        raise ValueError(f"no machine {machine}")
+    return {"machine": machine, **STATE["machines"][machine]}
+
+
+def service_state(service: str, stage: Stage = "production") -> dict[str, Any]:
+    """Version, previous version, replicas, error rate of the last hour, and whether deployments are frozen.
+
+    Args:
+        service: Name of the service.
+        stage: Where it runs.
+    """
+    return {"service": service, "stage": stage, **_service(service, stage)}
+
+
+def plan_change(
+    service: str,
+    action: Literal["deploy", "roll back", "scale"],
+    stage: Stage = "production",
+    version: str | None = None,
+    replicas: int | None = None,
+) -> dict[str, Any]:
+    """Prepare a change of a service. Nothing happens before the plan is applied.
+
+    Args:
+        service: Name of the service.
+        action: What to do.
+        stage: Where.
+        version: For deploy: the version that is wanted.
+        replicas: For scale: how many replicas are wanted.
+    """  # fmt: skip
+    found = _service(service, stage)
+    target = {"deploy": version, "roll back": found["previous"], "scale": replicas}[action]
+    if target is None:
+        return {"plan": None, "error": f"{action} needs {'version' if action == 'deploy' else 'replicas'}"}
+    plan = f"pl_{len(STATE['plans']) + 31}{len(service)}{stage[0]}"
+    STATE["plans"][plan] = {"key": f"{service}@{stage}", "action": action, "target": target}
+    now = found["replicas"] if action == "scale" else found["version"]
+    return {"plan": plan, "from": now, "to": target}
+
+
+def apply_plan(plan: str) -> dict[str, Any]:
+    """Carry out a plan.
+
+    Args:
+        plan: Id of a plan.
+    """
+    if plan not in STATE["plans"]:
+        raise ValueError(f"no plan {plan}: make one with plan_change first")
+    found = STATE["plans"][plan]
+    service = STATE["services"][found["key"]]
+    if service["frozen"]:
+        return {"applied": False, "error": "deployments are frozen; the release manager lifts the freeze"}
+    service["replicas" if found["action"] == "scale" else "version"] = found["target"]
+    return {"applied": True, "change": f"ch-{plan[3:]}", "done_in_seconds": 40 + len(plan)}
+
+
+def power_machine(machine: str, on: bool) -> dict[str, Any]:
+    """Start or stop a machine.
+
+    Args:
+        machine: Id of the machine.
+        on: True starts it, false stops it.
+    """
+    wanted = "running" if on else "stopped"
+    found = STATE["machines"].get(machine)
+    if found is None:
+        raise ValueError(f"no machine {machine}")
+    if found["power"] == wanted:
+        return {"machine": machine, "changed": False, "note": f"it was already {wanted}"}
+    found["power"] = wanted
+    return {"machine": machine, "changed": True, "power": wanted}
+
+
+def silence_alarm(alarm: str, minutes: int) -> dict[str, Any]:
+    """Keep an alarm quiet for a while.
+
+    Args:
+        alarm: AL and four digits.
+        minutes: For how long, 5 to 240.
+    """
+    if alarm not in STATE["alarms"]:
+        raise ValueError(f"no alarm {alarm}")
+    if not 5 <= minutes <= 240:
+        return {"silenced": False, "error": "an alarm can be silenced for 5 to 240 minutes"}
+    STATE["alarms"][alarm]["silenced"] = True
+    return {"silenced": True, "alarm": alarm, "minutes": minutes, "about": STATE["alarms"][alarm]["about"]}
+
+
+def declare_incident(service: str, severity: Literal["low", "high", "critical"], summary: str) -> dict[str, Any]:
+    """Declare an incident and page the people on duty.
+
+    Args:
+        service: Name of the service.
+        severity: How bad it is.
+        summary: What happens, in a sentence.
+    """
+    _service(service, "production")
+    STATE["incidents"].append({"service": service, "severity": severity, "summary": summary})
+    return {"incident": f"INC-{len(service)}{len(STATE['incidents'])}4", "paged": 1 if severity == "low" else 3}
+
+
+def _services(rng: random.Random, frozen: bool | None = None, bad: bool | None = None) -> dict[str, Any]:
+    found = [
+        {"name": key.split("@")[0], **value}
+        for key, value in sorted(STATE["services"].items())
+        if key.endswith("@production")
+        and (frozen is None or value["frozen"] == frozen)
+        and (bad is None or (value["error_rate_percent"] > 2) == bad)
+    ]
+    return rng.choice(found)  # type: ignore[no-any-return]
+
+
+def any_service(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A service in production, and other values for it."""
+    found = _services(rng)
+    return {
+        **found,
+        "wanted": found["replicas"] + rng.randrange(1, 6),
+        "next": f"{rng.randrange(6, 9)}.{rng.randrange(0, 30)}.{rng.randrange(0, 9)}",
+    }
+
+
+def thawed_service(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A service that can be deployed, and other values for it."""
+    found = _services(rng, frozen=False)
+    return {
+        **found,
+        "wanted": found["replicas"] + rng.randrange(1, 6),
+        "next": f"{rng.randrange(6, 9)}.{rng.randrange(0, 30)}.{rng.randrange(0, 9)}",
+    }
+
+
+def frozen_service(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A service that must not be deployed."""
+    return {
+        **_services(rng, frozen=True),
+        "next": f"{rng.randrange(6, 9)}.{rng.randrange(0, 30)}.{rng.randrange(0, 9)}",
+    }
+
+
+def failing_service(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A service with many errors, which can be deployed."""
+    return _services(rng, frozen=False, bad=True)
+
+
+def healthy_service(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A service with few errors."""
+    return _services(rng, bad=False)
+
+
+def group(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """Labels that some machines have, and the busiest of these."""
+    labels = rng.choice([found["labels"] for found in STATE["machines"].values()])
+    same = {name: found for name, found in STATE["machines"].items() if found["labels"] == labels}
+    busiest = max(same, key=lambda name: same[name]["cpu_percent"])
+    return {**labels, "count": len(same), "busiest": busiest, "memory_gb": same[busiest]["memory_gb"]}
+
+
+TOOLS = [
+    machines_by_label, inspect_machine, service_state, plan_change, apply_plan, power_machine, silence_alarm,
+    declare_incident,
+]  # fmt: skip

@@ -1,0 +1,219 @@
+"""A zoo's feeding kitchen: animals in enclosures, rations by item in grams, stores, weighings, feeding rounds."""
+
+import random
+from typing import Any, Literal, TypedDict
+
+Round = Literal["dawn", "noon", "dusk"]
+SPECIES = {
+    "red panda": ("bamboo", "apples"),
+    "harbour seal": ("herring", "squid"),
+    "meerkat": ("mealworms", "crickets"),
+    "giraffe": ("lucerne hay", "carrots"),
+    "snow leopard": ("beef", "rabbit"),
+    "flamingo": ("shrimp pellets", "algae meal"),
+    "tapir": ("lettuce", "bananas"),
+    "barn owl": ("mice", "chicks"),
+}
+NAMES = (
+    "Tofu", "Mitsi", "Bruno", "Ondine", "Pip", "Saffron", "Gustav", "Nala", "Pebble", "Ringo", "Zelda", "Quito", "Juno",
+    "Moss", "Otto", "Kiwi", "Freya", "Biscuit", "Ulla", "Domino", "Sesame", "Havel", "Wilma", "Yuki",
+)  # fmt: skip
+STATE: dict[str, Any] = {}
+
+
+class Portion(TypedDict):
+    """What an animal gets of one item: `item` and `grams`."""
+
+    item: str
+    grams: int
+
+
+def fresh(rng: random.Random) -> dict[str, Any]:
+    """Rebuilds the state."""
+    animals: dict[str, Any] = {}
+    kinds = sorted(SPECIES)
+    for place, name in enumerate(rng.sample(NAMES, len(NAMES))):
+        species = kinds[place % len(kinds)]
+        weights = [round(rng.randrange(20, 3000) / 10, 1)]
+        weights.append(round(weights[0] * rng.choice((0.93, 0.98, 1.01, 1.04)), 1))
+        animals[name] = {
+            "species": species,
+            "enclosure": f"{'NESW'[place % 4]}{place % len(kinds) + 1}",
+            "round": rng.choice(("dawn", "noon", "dusk")),
+            "fasting_today": rng.random() < 0.25,
+            "weights_kg": weights,
+            "ration": [{"item": item, "grams": rng.randrange(2, 90) * 50} for item in SPECIES[species]],
+        }
+    stores = {
+        item: {
+            "kg": round(rng.randrange(0, 4000) / 10, 1),
+            "minimum_kg": rng.choice((20, 50, 80)),
+            "supplier": rng.choice(("Feldhof", "Nordfisch", "Insecta")),
+        }
+        for pair in SPECIES.values()
+        for item in pair
+    }
+    STATE.clear()
+    STATE.update(animals=animals, stores=stores, orders=[], refused=[], vet=[])
+    return STATE
+
+
+def _animal(animal: str) -> dict[str, Any]:
+    if animal not in STATE["animals"]:
+        raise ValueError(f"no animal called {animal}")
+    return STATE["animals"][animal]  # type: ignore[no-any-return]
+
+
+def animal_card(animal: str) -> dict[str, Any]:
+    """Species, enclosure, feeding round, whether it fasts today, weights in kg (newest last) and daily ration.
+
+    Args:
+        animal: Its name.
+    """
+    return {"animal": animal, **_animal(animal)}
+
+
+def round_list(round: Round) -> dict[str, Any]:
+    """Who is fed in a round, by enclosure.
+
+    Args:
+        round: Which round of the day.
+    """
+    found: dict[str, list[str]] = {}
+    for name, animal in STATE["animals"].items():
+        if animal["round"] == round:
+            found.setdefault(animal["enclosure"], []).append(name)
+    return {"round": round, "enclosures": found}
+
+
+def store_level(item: str) -> dict[str, Any]:
+    """Kilograms of a feed in the store, the minimum, and its supplier.
+
+    Args:
+        item: Feed, in the plural as on the ration.
+    """
+    if item not in STATE["stores"]:
+        return {"error": f"we do not stock {item}", "known": sorted(STATE["stores"])}
+    return {"item": item, **STATE["stores"][item]}
+
+
+def set_ration(animal: str, portions: list[Portion]) -> dict[str, Any]:
+    """Replace the daily ration of an animal by a new one, from tomorrow on.
+
+    Args:
+        animal: Its name.
+        portions: All portions of a day; what is not named is no longer fed.
+    """
+    found = _animal(animal)
+    unknown = [portion["item"] for portion in portions if portion["item"] not in STATE["stores"]]
+    if unknown:
+        return {"saved": False, "error": f"we do not stock {unknown[0]}"}
+    found["ration"] = [dict(portion) for portion in portions]
+    return {"saved": True, "total_grams": sum(portion["grams"] for portion in portions)}
+
+
+def order_feed(item: str, kg: float, deliver_on: str) -> dict[str, Any]:
+    """Order feed from its supplier.
+
+    Args:
+        item: Feed, in the plural.
+        kg: Kilograms.
+        deliver_on: YYYY-MM-DD. Suppliers do not deliver on Sundays.
+    """
+    level = store_level(item)
+    if "error" in level:
+        return level
+    STATE["orders"].append({"item": item, "kg": kg})
+    return {
+        "ordered": True,
+        "supplier": level["supplier"],
+        "slip": f"{level['supplier'][:2].upper()}-{len(item)}{deliver_on[5:7]}{deliver_on[8:]}",
+    }
+
+
+def enter_weight(animal: str, kg: float) -> dict[str, Any]:
+    """Store today's weight of an animal.
+
+    Args:
+        animal: Its name.
+        kg: Kilograms.
+    """
+    weights = _animal(animal)["weights_kg"]
+    change = round((kg / weights[-1] - 1) * 100, 1)
+    weights.append(kg)
+    return {"stored": True, "change_percent": change, "alert": abs(change) > 10}
+
+
+def report_refusal(animal: str, item: str, eaten_percent: int) -> dict[str, Any]:
+    """Note that an animal left food.
+
+    Args:
+        animal: Its name.
+        item: Feed that was left.
+        eaten_percent: How much of it was eaten, 0 to 100.
+    """
+    found = _animal(animal)
+    if item not in [portion["item"] for portion in found["ration"]]:
+        return {
+            "noted": False,
+            "error": f"{animal} does not get {item}",
+            "ration": [portion["item"] for portion in found["ration"]],
+        }
+    STATE["refused"].append({"animal": animal, "item": item})
+    return {"noted": True, "refusals_this_week": len(STATE["refused"]) + len(animal) % 3}
+
+
+def ask_vet(animal: str, question: str, today: bool = False) -> dict[str, Any]:
+    """Send the vet a question about an animal.
+
+    Args:
+        animal: Its name.
+        question: What she should look at.
+        today: Whether it cannot wait until her next round.
+    """
+    found = _animal(animal)
+    STATE["vet"].append({"animal": animal, "question": question})
+    return {"sent": True, "visit": "today" if today else "2027-05-05", "enclosure": found["enclosure"]}
+
+
+def ration(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """An animal with one item of its ration, and one that it does not get."""
+    name = rng.choice(sorted(STATE["animals"]))
+    found = STATE["animals"][name]
+    portion = rng.choice(found["ration"])
+    other = rng.choice(
+        [item for item in sorted(STATE["stores"]) if item not in [each["item"] for each in found["ration"]]]
+    )
+    return {
+        "name": name,
+        **portion,
+        "kg": portion["grams"] / 1000,
+        "first": found["ration"][0]["item"],
+        "second": found["ration"][1]["item"],
+        "never": other,
+        "store_kg": STATE["stores"][portion["item"]]["kg"],
+    }
+
+
+def low_store(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A feed below its minimum; one is made so if there is none."""
+    low = [item for item, found in sorted(STATE["stores"].items()) if found["kg"] < found["minimum_kg"]]
+    item = rng.choice(low or sorted(STATE["stores"]))
+    STATE["stores"][item]["kg"] = min(STATE["stores"][item]["kg"], STATE["stores"][item]["minimum_kg"] - 5.5)
+    return {"item": item, **STATE["stores"][item]}
+
+
+def full_store(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A feed above its minimum."""
+    item = rng.choice([item for item, found in sorted(STATE["stores"].items()) if found["kg"] > found["minimum_kg"]])
+    return {"item": item, **STATE["stores"][item]}
+
+
+def weight(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A new weight of an animal, said in kilograms."""
+    name = rng.choice(sorted(STATE["animals"]))
+    kg = round(STATE["animals"][name]["weights_kg"][-1] * rng.choice((0.84, 0.97, 1.02, 1.13)), 1)
+    return {"name": name, "kg": kg}
+
+
+TOOLS = [animal_card, round_list, store_level, set_ration, order_feed, enter_weight, report_refusal, ask_vet]
