@@ -1,0 +1,235 @@
+"""A chain of petrol stations: regions, sites, tanks and pumps; prices in cents, tankers in litres."""
+
+import random
+from typing import Any, Literal
+
+Grade = Literal["diesel", "e5", "e10", "adblue"]
+GRADES = ("diesel", "e5", "e10", "adblue")
+REGIONS = ("coast", "hills", "border", "valley")
+TOWNS = (
+    "Ansted", "Birchley", "Corvin", "Dunmore", "Ettal", "Fairwater", "Gorsk", "Hadley", "Innerfeld", "Jasenice",
+    "Kilbride", "Lomza", "Marlow", "Neudorf", "Orrin", "Pelham", "Quarley", "Rossau", "Stainz", "Tarven",
+)  # fmt: skip
+STATE: dict[str, Any] = {}
+
+
+def fresh(rng: random.Random) -> dict[str, Any]:
+    """Rebuilds the state."""
+    sites: dict[str, Any] = {}
+    for place, town in enumerate(rng.sample(TOWNS, len(TOWNS))):
+        region = REGIONS[place % 4]
+        litres = rng.sample(range(9, 240), 4)
+        sites[f"{region[:3].upper()}{place // 4 + 1:02d}"] = {
+            "town": town,
+            "region": region,
+            "tanks": {
+                grade: {"litres": amount * 100, "capacity": 30000} for grade, amount in zip(GRADES, litres, strict=True)
+            },
+            "prices_cent": {grade: round(rng.randrange(1399, 2099, 10) / 10, 1) for grade in GRADES},
+            "pumps": {
+                str(number): rng.choice(("open", "open", "open", "locked")) for number in range(1, rng.randrange(5, 9))
+            },
+            "unattended_at_night": rng.random() < 0.5,
+            "manager_phone": f"0{rng.randrange(600, 699)} {rng.randrange(10**5, 10**6)}",
+        }
+    rivals = {
+        site: {grade: round(value + rng.randrange(-60, 60) / 10, 1) for grade, value in found["prices_cent"].items()}
+        for site, found in sites.items()
+    }
+    STATE.clear()
+    STATE.update(sites=sites, rivals=rivals, tankers=[], calls=[])
+    return STATE
+
+
+def _site(site: str) -> dict[str, Any]:
+    if site not in STATE["sites"]:
+        raise ValueError(f"no site {site}; sites_of_region gives the codes")
+    return STATE["sites"][site]  # type: ignore[no-any-return]
+
+
+def sites_of_region(region: Literal["coast", "hills", "border", "valley"]) -> list[dict[str, str]]:
+    """Codes and towns of the sites of a region.
+
+    Args:
+        region: Region of the chain.
+    """
+    return [
+        {"site": code, "town": found["town"]} for code, found in STATE["sites"].items() if found["region"] == region
+    ]
+
+
+def site_by_town(town: str) -> dict[str, Any]:
+    """Code and region of the site in a town.
+
+    Args:
+        town: Name of the town.
+    """
+    for code, found in STATE["sites"].items():
+        if found["town"].casefold() == town.casefold():
+            return {"site": code, "region": found["region"], "manager_phone": found["manager_phone"]}
+    return {"site": None, "error": f"we have no site in {town}"}
+
+
+def tank_gauge(site: str) -> dict[str, Any]:
+    """Litres in each tank of a site and how many fit.
+
+    Args:
+        site: Code of the site: three letters and two digits.
+    """
+    return {"site": site, "tanks": _site(site)["tanks"]}
+
+
+def pump_board(site: str) -> dict[str, Any]:
+    """Which pumps of a site are open or locked.
+
+    Args:
+        site: Code of the site.
+    """
+    return {"site": site, "pumps": _site(site)["pumps"]}
+
+
+def price_board(site: str) -> dict[str, Any]:
+    """Our prices and those of the nearest rival, in cents per litre.
+
+    Args:
+        site: Code of the site.
+    """
+    return {"site": site, "ours": _site(site)["prices_cent"], "rival": STATE["rivals"][site]}
+
+
+def post_price(site: str, grade: Grade, cents: float) -> dict[str, Any]:
+    """Change a price on the sign. A step of more than 8 cents is refused.
+
+    Args:
+        site: Code of the site.
+        grade: Fuel.
+        cents: New price in cents per litre, with a tenth.
+    """
+    prices = _site(site)["prices_cent"]
+    if abs(cents - prices[grade]) > 8:
+        return {"posted": False, "error": f"more than 8 cents away from {prices[grade]}; post a smaller step"}
+    old, prices[grade] = prices[grade], cents
+    return {"posted": True, "old": old, "new": cents, "sign_changes_in_seconds": 90}
+
+
+def toggle_pump(site: str, pump: str, locked: bool) -> dict[str, Any]:
+    """Lock a pump or open it again.
+
+    Args:
+        site: Code of the site.
+        pump: Number of the pump.
+        locked: True locks it.
+    """
+    pumps = _site(site)["pumps"]
+    if pump not in pumps:
+        return {"error": f"{site} has no pump {pump}", "pumps": list(pumps)}
+    wanted = "locked" if locked else "open"
+    before, pumps[pump] = pumps[pump], wanted
+    return {"site": site, "pump": pump, "before": before, "now": wanted}
+
+
+def send_tanker(site: str, grade: Grade, litres: int, day: str) -> dict[str, Any]:
+    """Order a tanker to a site.
+
+    Args:
+        site: Code of the site.
+        grade: Fuel.
+        litres: Whole litres.
+        day: YYYY-MM-DD.
+    """
+    tank = _site(site)["tanks"][grade]
+    room = tank["capacity"] - tank["litres"]
+    if litres > room:
+        return {"ordered": False, "error": f"only {room} litres fit into the tank"}
+    STATE["tankers"].append({"site": site, "grade": grade, "litres": litres, "day": day})
+    return {"ordered": True, "tour": f"T{site}-{day[8:]}{grade[:2].upper()}", "driver_arrives": "between 4 and 6"}
+
+
+def _pick(rng: random.Random) -> tuple[str, dict[str, Any]]:
+    site = rng.choice(sorted(STATE["sites"]))
+    return site, STATE["sites"][site]
+
+
+def tank(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A tank, with an amount that fits and one that does not."""
+    site, found = _pick(rng)
+    grade = rng.choice(GRADES)
+    level = found["tanks"][grade]["litres"]
+    room = 30000 - level
+    return {
+        "site": site,
+        "town": found["town"],
+        "grade": grade,
+        "litres": level,
+        "fits": rng.randrange(1, room // 500 + 1) * 500,
+        "room": room,
+        "too_much": room + rng.randrange(1, 20) * 500,
+    }
+
+
+def price(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A price, a small step and a big one."""
+    site, found = _pick(rng)
+    grade = rng.choice(GRADES)
+    cents = found["prices_cent"][grade]
+    return {
+        "site": site,
+        "town": found["town"],
+        "grade": grade,
+        "cents": cents,
+        "near": round(cents + rng.choice((-5, -3, -2, 1.5, 4, 6)), 1),
+        "far": round(cents + rng.choice((-25, -12, 11, 30)), 1),
+        "rival": STATE["rivals"][site][grade],
+    }
+
+
+def dearer(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A price that is above the rival's by no more than a step."""
+    found = [
+        (s, g)
+        for s, each in sorted(STATE["sites"].items())
+        for g in GRADES
+        if STATE["rivals"][s][g] < each["prices_cent"][g]
+    ]
+    site, grade = rng.choice(found)
+    return {
+        "site": site,
+        "grade": grade,
+        "ours": STATE["sites"][site]["prices_cent"][grade],
+        "rival": STATE["rivals"][site][grade],
+    }
+
+
+def cheaper(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A price that is not above the rival's."""
+    found = [
+        (s, g)
+        for s, each in sorted(STATE["sites"].items())
+        for g in GRADES
+        if STATE["rivals"][s][g] >= each["prices_cent"][g]
+    ]
+    site, grade = rng.choice(found)
+    return {
+        "site": site,
+        "grade": grade,
+        "ours": STATE["sites"][site]["prices_cent"][grade],
+        "rival": STATE["rivals"][site][grade],
+    }
+
+
+def pump(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """An open pump, and a number that the site does not have."""
+    site, found = _pick(rng)
+    number = rng.choice([key for key, state in found["pumps"].items() if state == "open"] or ["1"])
+    return {
+        "site": site,
+        "town": found["town"],
+        "number": number,
+        "open": sum(state == "open" for state in found["pumps"].values()),
+        "absent": str(len(found["pumps"]) + rng.randrange(1, 5)),
+    }
+
+
+TOOLS = [
+    sites_of_region, site_by_town, tank_gauge, pump_board, price_board, post_price, toggle_pump, send_tanker,
+]  # fmt: skip
