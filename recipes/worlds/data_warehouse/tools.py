@@ -172,7 +172,7 @@ def grant_access(table: str, role: str, privilege: Privilege = "read") -> dict[s
         privilege: What it may do.
     """
     if _table(table)["contains_personal_data"]:
-        return {"granted": False, "error": "personal data: the data protection officer has to approve", "form": "DP-7"}
+        return {"granted": False, "error": "personal data: the data protection officer has to approve (form DP-7)"}
     STATE["grants"].append({"table": table, "role": role})
     return {"granted": True, "table": table, "role": role, "privilege": privilege}
 

@@ -130,8 +130,7 @@ def put_in_basket(customer: str, code: str, variant: str, packs: int) -> dict[st
     if article["variants"][variant] < packs:
         return {
             "added": False,
-            "error": f"only {article['variants'][variant]} packs of {variant} are left",
-            "restocked": article["back_on"],
+            "error": f"{article['variants'][variant]} packs of {variant} are left, more come on {article['back_on']}",
         }
     basket = STATE["baskets"].setdefault(customer, [])
     basket.append({"code": code, "variant": variant, "packs": packs, "sum": round(packs * article["price"], 2)})

@@ -180,7 +180,7 @@ def claim_dock_window(consignment: str, date: str, start: str) -> dict[str, Any]
     terminal = consignment_overview(consignment)["terminal"]
     free = STATE["docks"].get(date, {}).get(terminal, [])
     if start not in free:
-        return {"reserved": False, "error": f"{start} is taken at the {terminal}", "free": list(free)}
+        return {"reserved": False, "error": f"{start} is taken at the {terminal}; free are {', '.join(free)}"}
     free.remove(start)
     return {"reserved": True, "terminal": terminal, "gate_code": f"G{consignment[-4:]}"}
 
@@ -200,7 +200,8 @@ def notify_consignee(consignment: str, text: str) -> str:
 def taken_window(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """A start that is not free for the drawn consignment and day, and the free ones."""
     free = STATE["docks"][slots["day"]["iso"]][slots["cgn"]["terminal"]]
-    return {"start": rng.choice([hour for hour in ("07:15", "10:15", "12:00", "14:15", "17:45") if hour not in free])}
+    start = rng.choice([hour for hour in ("07:15", "10:15", "12:00", "14:15", "17:45") if hour not in free])
+    return {"start": start, "free": list(free)}
 
 
 def open_window(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:

@@ -50,10 +50,12 @@ def fresh(rng: random.Random) -> dict[str, Any]:
             "cloud_percent": rng.randrange(100),
             "seeing_arcsec": round(rng.randrange(5, 25) / 10, 1),
             "moon": rng.choice(("dark", "grey", "bright")),
-            "closed": rng.random() < 0.15,
+            "closed": False,
         }
         for night in NIGHTS
     }
+    for night in rng.sample(NIGHTS, 4):
+        nights[night]["closed"] = True
     STATE.clear()
     STATE.update(targets=targets, proposals=proposals, blocks=blocks, nights=nights, log=[])
     return STATE
@@ -200,7 +202,6 @@ def open_night(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
 
 def closed_night(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """A night on which the dome is closed."""
-    STATE["nights"][rng.choice(NIGHTS)]["closed"] = True
     return _night(rng, lambda found: found["closed"])
 
 

@@ -53,6 +53,8 @@ def fresh(rng: random.Random) -> dict[str, Any]:
         for pair in SPECIES.values()
         for item in pair
     }
+    for item in rng.sample(sorted(stores), 5):
+        stores[item]["kg"] = round(rng.randrange(10, 190) / 10, 1)
     STATE.clear()
     STATE.update(animals=animals, stores=stores, orders=[], refused=[], vet=[])
     return STATE
@@ -156,8 +158,7 @@ def report_refusal(animal: str, item: str, eaten_percent: int) -> dict[str, Any]
     if item not in [portion["item"] for portion in found["ration"]]:
         return {
             "noted": False,
-            "error": f"{animal} does not get {item}",
-            "ration": [portion["item"] for portion in found["ration"]],
+            "error": f"{animal} gets no {item}, only {' and '.join(each['item'] for each in found['ration'])}",
         }
     STATE["refused"].append({"animal": animal, "item": item})
     return {"noted": True, "refusals_this_week": len(STATE["refused"]) + len(animal) % 3}
@@ -196,10 +197,9 @@ def ration(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
 
 
 def low_store(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
-    """A feed below its minimum; one is made so if there is none."""
+    """A feed below its minimum."""
     low = [item for item, found in sorted(STATE["stores"].items()) if found["kg"] < found["minimum_kg"]]
-    item = rng.choice(low or sorted(STATE["stores"]))
-    STATE["stores"][item]["kg"] = min(STATE["stores"][item]["kg"], STATE["stores"][item]["minimum_kg"] - 5.5)
+    item = rng.choice(low)
     return {"item": item, **STATE["stores"][item]}
 
 
