@@ -1,0 +1,290 @@
+"""A smart home: devices with abilities in rooms, scenes, rules made of a trigger and an action, doors, consumption."""
+
+import random
+from typing import Any, Literal, TypedDict
+
+Room = Literal["kitchen", "living room", "bedroom", "bathroom", "study", "hallway", "garage", "kids' room"]
+ROOMS = ("kitchen", "living room", "bedroom", "bathroom", "study", "hallway", "garage", "kids' room")
+KINDS = {
+    "lamp": ("ceiling", "reading", "strip"),
+    "radiator": ("valve",),
+    "blind": ("south", "west"),
+    "plug": ("tv", "kettle", "heater"),
+    "sensor": ("air",),
+}
+STATE: dict[str, Any] = {}
+
+
+class Trigger(TypedDict):
+    """When a rule acts: `device` and the `event` there."""
+
+    device: str
+    event: Literal["turned on", "turned off", "opened", "closed", "motion"]
+
+
+class Action(TypedDict):
+    """What a rule does: `device`, and whether it is switched on."""
+
+    device: str
+    on: bool
+
+
+def fresh(rng: random.Random) -> dict[str, Any]:
+    """Rebuilds the state."""
+    devices: dict[str, Any] = {}
+    for room in ROOMS:
+        short = room.replace("'", "").replace(" ", "_")
+        for kind in rng.sample(sorted(KINDS), 4):
+            name = rng.choice(KINDS[kind])
+            device: dict[str, Any] = {
+                "room": room,
+                "kind": kind,
+                "battery_percent": rng.choice((None, rng.randrange(3, 100))),
+                "reachable": rng.random() < 0.9,
+            }
+            if kind == "lamp":
+                device |= {"on": rng.random() < 0.5, "brightness": rng.randrange(10, 101, 5)}
+            elif kind == "radiator":
+                device |= {"target_c": rng.randrange(16, 24), "measured_c": round(rng.randrange(150, 245) / 10, 1)}
+            elif kind == "blind":
+                device |= {"closed_percent": rng.choice((0, 25, 50, 100))}
+            elif kind == "plug":
+                device |= {"on": rng.random() < 0.5, "watt_hours_today": rng.randrange(0, 2400)}
+            else:
+                device |= {"co2_ppm": rng.randrange(420, 1900), "humidity_percent": rng.randrange(30, 75)}
+            devices[f"{short}.{kind}.{name}"] = device
+    doors = {
+        name: {"locked": rng.random() < 0.5, "open": False}
+        for name in ("front door", "back door", "garage door", "cellar door", "garden gate", "balcony door")
+    }
+    for name in ("back door", "balcony door"):
+        doors[name]["open"] = rng.random() < 0.6
+        if doors[name]["open"]:
+            doors[name]["locked"] = False
+    STATE.clear()
+    STATE.update(
+        devices=devices,
+        doors=doors,
+        rules=[],
+        scenes=["movie night", "good morning", "all off", "holiday", "dinner", "storm"],
+    )
+    return STATE
+
+
+def _device(device: str, kind: str = "") -> dict[str, Any]:
+    found = STATE["devices"].get(device)
+    if found is None:
+        raise ValueError(f"unknown device {device}: find_devices lists the devices of a room")
+    if kind and found["kind"] != kind:
+        raise ValueError(f"{device} is a {found['kind']}, not a {kind}")
+    return found  # type: ignore[no-any-return]
+
+
+def find_devices(
+    room: Room, kind: Literal["lamp", "radiator", "blind", "plug", "sensor"] | None = None
+) -> list[dict[str, Any]]:
+    """Ids of the devices in a room.
+
+    Args:
+        room: The room.
+        kind: Only devices of this kind; left out for all.
+    """
+    return [
+        {"device": name, "kind": found["kind"]}
+        for name, found in STATE["devices"].items()
+        if found["room"] == room and kind in (None, found["kind"])
+    ]
+
+
+def read_device(device: str) -> dict[str, Any]:
+    """All that a device reports: battery (null if it has none), whether it can be reached, and its values.
+
+    Args:
+        device: Id, with the room, the kind and a name, joined by points.
+    """
+    return {"device": device, **_device(device)}
+
+
+def dim_lamp(device: str, brightness: int) -> dict[str, Any]:
+    """Set the brightness of a lamp; 0 turns it off.
+
+    Args:
+        device: Id of a lamp.
+        brightness: 0 to 100.
+    """
+    found = _device(device, "lamp")
+    if not found["reachable"]:
+        return {"done": False, "error": f"{device} cannot be reached; switch it on at the wall first"}
+    found.update(on=brightness > 0, brightness=brightness)
+    return {"done": True, "device": device, "brightness": brightness}
+
+
+def warm_room(room: Room, celsius: float, hours: float | None = None) -> dict[str, Any]:
+    """Set the temperature of a room, for some hours or until it is changed again.
+
+    Args:
+        room: The room.
+        celsius: Wanted temperature, 5 to 26.
+        hours: For how long; left out for no end.
+    """
+    if not 5 <= celsius <= 26:
+        return {"done": False, "error": "only 5 to 26 degrees are possible"}
+    radiators = [found for found in STATE["devices"].values() if found["room"] == room and found["kind"] == "radiator"]
+    if not radiators:
+        return {"done": False, "error": f"there is no radiator in the {room}"}
+    for found in radiators:
+        found["target_c"] = celsius
+    return {"done": True, "room": room, "celsius": celsius, "now": radiators[0]["measured_c"]}
+
+
+def switch_plug(device: str, on: bool) -> dict[str, Any]:
+    """Switch a plug.
+
+    Args:
+        device: Id of a plug.
+        on: True for on.
+    """
+    _device(device, "plug")["on"] = on
+    return {"done": True, "device": device, "on": on}
+
+
+def door_state(door: str | None = None) -> dict[str, Any]:
+    """Whether doors are locked and whether they stand open.
+
+    Args:
+        door: One door; left out for all of them.
+    """
+    if door is not None and door not in STATE["doors"]:
+        return {"error": f"no door called {door}; there are {', '.join(STATE['doors'])}"}
+    return {name: dict(found) for name, found in STATE["doors"].items() if door in (None, name)}
+
+
+def lock_door(door: str) -> dict[str, Any]:
+    """Lock a door. A door that stands open cannot be locked.
+
+    Args:
+        door: Which door.
+    """
+    found = STATE["doors"].get(door)
+    if found is None:
+        return {"locked": False, "error": f"no door called {door}"}
+    if found["open"]:
+        return {"locked": False, "error": f"the {door} stands open"}
+    found["locked"] = True
+    return {"locked": True, "door": door}
+
+
+def start_scene(
+    scene: Literal["movie night", "good morning", "all off", "holiday", "dinner", "storm"],
+) -> dict[str, Any]:
+    """Start a scene, which sets many devices at once.
+
+    Args:
+        scene: Name of the scene.
+    """
+    return {"started": scene, "devices_changed": 5 + len(scene)}
+
+
+def add_rule(name: str, when: Trigger, do: list[Action]) -> dict[str, Any]:
+    """Add a rule that acts by itself from now on.
+
+    Args:
+        name: Any short name.
+        when: What sets it off.
+        do: What it does.
+    """
+    for action in do:
+        _device(action["device"])
+    STATE["rules"].append({"name": name, "when": when, "do": do})
+    return {"rule": len(STATE["rules"]) + 11, "actions": len(do)}
+
+
+def _of(rng: random.Random, kind: str, **wanted: Any) -> dict[str, Any]:
+    rows = [
+        (key, each)
+        for key, each in STATE["devices"].items()
+        if each["kind"] == kind and all(each[name] == value for name, value in wanted.items())
+    ]
+    name, found = rng.choice(rows)
+    return {"id": name, **found}
+
+
+def lamp(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A lamp that can be reached."""
+    return {**_of(rng, "lamp", reachable=True), "level": rng.randrange(5, 100, 5)}
+
+
+def dead_lamp(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A lamp that cannot be reached."""
+    return {**_of(rng, "lamp", reachable=False), "level": rng.randrange(5, 100, 5)}
+
+
+def plug(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A plug."""
+    return _of(rng, "plug")
+
+
+def running_plug(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A plug that is on."""
+    return _of(rng, "plug", on=True)
+
+
+def idle_plug(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A plug that is off."""
+    return _of(rng, "plug", on=False)
+
+
+def air(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """An air sensor."""
+    return _of(rng, "sensor")
+
+
+def heated(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A room with a radiator."""
+    return {**_of(rng, "radiator"), "warm": rng.randrange(34, 51) / 2, "hot": rng.randrange(27, 40)}
+
+
+def unheated(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A room without a radiator."""
+    warm = {each["room"] for each in STATE["devices"].values() if each["kind"] == "radiator"}
+    return {"room": rng.choice([room for room in ROOMS if room not in warm]), "warm": rng.randrange(17, 24)}
+
+
+def battery(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A device with a battery."""
+    rows = [(key, each) for key, each in STATE["devices"].items() if each["battery_percent"] is not None]
+    name, found = rng.choice(rows)
+    return {"id": name, **found}
+
+
+def _door(rng: random.Random, open: bool) -> dict[str, Any]:
+    rows = [(key, each) for key, each in STATE["doors"].items() if each["open"] == open]
+    name, found = rng.choice(rows)
+    return {"name": name, **found}
+
+
+def shut_door(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A door that is shut."""
+    return _door(rng, False)
+
+
+def open_door(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A door that stands open."""
+    return _door(rng, True)
+
+
+def locked_door(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A locked door."""
+    return {"name": rng.choice([name for name, each in STATE["doors"].items() if each["locked"]])}
+
+
+def unlocked_door(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A door that is shut and not locked."""
+    return {
+        "name": rng.choice([name for name, each in STATE["doors"].items() if not each["locked"] and not each["open"]])
+    }
+
+
+TOOLS = [
+    find_devices, read_device, dim_lamp, warm_room, switch_plug, door_state, lock_door, start_scene, add_rule,
+]  # fmt: skip
