@@ -1,7 +1,9 @@
 """A freight forwarder's customs desk: consignments with lines of goods, tariff codes, duties, holds and dock slots."""
 
 import random
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
+
+from typing_extensions import TypedDict
 
 Terminal = Literal["north quay", "airfreight hall", "rail yard"]
 GOODS = {

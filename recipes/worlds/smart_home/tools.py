@@ -1,7 +1,9 @@
 """A smart home: devices with abilities in rooms, scenes, rules made of a trigger and an action, doors, consumption."""
 
 import random
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
+
+from typing_extensions import TypedDict
 
 Room = Literal["kitchen", "living room", "bedroom", "bathroom", "study", "hallway", "garage", "kids' room"]
 ROOMS = ("kitchen", "living room", "bedroom", "bathroom", "study", "hallway", "garage", "kids' room")

@@ -1,7 +1,9 @@
 """A zoo's feeding kitchen: animals in enclosures, rations by item in grams, stores, weighings, feeding rounds."""
 
 import random
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
+
+from typing_extensions import TypedDict
 
 Round = Literal["dawn", "noon", "dusk"]
 SPECIES = {
