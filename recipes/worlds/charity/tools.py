@@ -186,7 +186,8 @@ def without_mandate(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]
 
 def _gift(rng: random.Random, reachable: bool) -> dict[str, Any]:
     people = {key for key, each in STATE["people"].items() if (each["contact_by"] != "none") == reachable}
-    gift = rng.choice([key for key, each in sorted(STATE["gifts"].items()) if each["supporter"] in people])
+    rows = [(key, each) for key, each in sorted(STATE["gifts"].items()) if not each["receipt_sent"]]
+    gift = rng.choice([key for key, each in rows if each["supporter"] in people])
     return {"id": gift, **STATE["gifts"][gift]}
 
 

@@ -181,6 +181,11 @@ def called(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def due_scene(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A scene that is on a sheet."""
+    return {"scene": rng.choice([scene for day in STATE["days"].values() for scene in day["scenes"]])}
+
+
 def move(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """A scene and another day."""
     date = rng.choice(sorted(STATE["days"]))

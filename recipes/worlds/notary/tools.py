@@ -43,10 +43,12 @@ def fresh(rng: random.Random) -> dict[str, Any]:
     for notary in NOTARIES:
         start = datetime(2027, 5, 10, 8)
         calendar[notary] = sorted(
-            (start + timedelta(days=day, minutes=30 * rng.randrange(17))).isoformat(timespec="minutes")
-            for day in range(33)
-            if (start + timedelta(days=day)).weekday() < 5
-            for _ in range(2)
+            {
+                (start + timedelta(days=day, minutes=30 * rng.randrange(17))).isoformat(timespec="minutes")
+                for day in range(33)
+                if (start + timedelta(days=day)).weekday() < 5
+                for _ in range(2)
+            }
         )
     meetings = {
         f"M-{rng.randrange(10**4, 10**5)}": {
