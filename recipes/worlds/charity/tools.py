@@ -1,5 +1,6 @@
 """A charity's supporter care: people found by parts of their names, gifts, standing mandates, receipts, appeals."""
 
+import copy
 import random
 from typing import Any, Literal
 
@@ -81,7 +82,7 @@ def supporter_record(supporter: str) -> dict[str, Any]:
     Args:
         supporter: Id of the supporter: S, two digits, a hyphen, three digits.
     """
-    return {"supporter": supporter, **_person(supporter)}
+    return {"supporter": supporter, **copy.deepcopy(_person(supporter))}
 
 
 def gift_detail(gift: str) -> dict[str, Any]:

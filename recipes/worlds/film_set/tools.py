@@ -1,5 +1,6 @@
 """The assistant director's office of a film: shooting days, scenes, cast with numbers, call times, transport."""
 
+import copy
 import random
 from typing import Any, Literal
 
@@ -78,7 +79,7 @@ def call_sheet(date: str) -> dict[str, Any]:
     Args:
         date: Shooting day, YYYY-MM-DD.
     """
-    return {"date": date, **_day(date)}
+    return {"date": date, **copy.deepcopy(_day(date))}
 
 
 def scene_card(scene: str) -> dict[str, Any]:

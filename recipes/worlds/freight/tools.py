@@ -1,5 +1,6 @@
 """A freight forwarder's customs desk: consignments with lines of goods, tariff codes, duties, holds and dock slots."""
 
+import copy
 import random
 from typing import Any, Literal
 
@@ -87,7 +88,7 @@ def consignment_overview(consignment: str) -> dict[str, Any]:
     """
     if consignment not in STATE["consignments"]:
         raise ValueError(f"unknown consignment {consignment}; trace_container gives the consignment of a container")
-    return {"consignment": consignment, **STATE["consignments"][consignment]}
+    return {"consignment": consignment, **copy.deepcopy(STATE["consignments"][consignment])}
 
 
 def trace_container(container: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """An orchestra's office: rehearsals by week, instrumentation of works, musicians by section, leave and substitutes."""
 
+import copy
 import random
 from datetime import date, timedelta
 from typing import Any, Literal
@@ -121,7 +122,7 @@ def musician_info(name: str) -> dict[str, Any]:
     """
     if name not in STATE["musicians"]:
         raise ValueError(f"{name} is not a member of the orchestra")
-    return {"name": name, **STATE["musicians"][name]}
+    return {"name": name, **copy.deepcopy(STATE["musicians"][name])}
 
 
 def record_leave(

@@ -1,5 +1,6 @@
 """A chain of petrol stations: regions, sites, tanks and pumps; prices in cents, tankers in litres."""
 
+import copy
 import random
 from typing import Any, Literal
 
@@ -76,7 +77,7 @@ def tank_gauge(site: str) -> dict[str, Any]:
     Args:
         site: Code of the site: three letters and two digits.
     """
-    return {"site": site, "tanks": _site(site)["tanks"]}
+    return {"site": site, "tanks": copy.deepcopy(_site(site)["tanks"])}
 
 
 def pump_board(site: str) -> dict[str, Any]:
@@ -85,7 +86,7 @@ def pump_board(site: str) -> dict[str, Any]:
     Args:
         site: Code of the site.
     """
-    return {"site": site, "pumps": _site(site)["pumps"]}
+    return {"site": site, "pumps": dict(_site(site)["pumps"])}
 
 
 def price_board(site: str) -> dict[str, Any]:
@@ -94,7 +95,7 @@ def price_board(site: str) -> dict[str, Any]:
     Args:
         site: Code of the site.
     """
-    return {"site": site, "ours": _site(site)["prices_cent"], "rival": STATE["rivals"][site]}
+    return {"site": site, "ours": dict(_site(site)["prices_cent"]), "rival": dict(STATE["rivals"][site])}
 
 
 def post_price(site: str, grade: Grade, cents: float) -> dict[str, Any]:

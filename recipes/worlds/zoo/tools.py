@@ -1,5 +1,6 @@
 """A zoo's feeding kitchen: animals in enclosures, rations by item in grams, stores, weighings, feeding rounds."""
 
+import copy
 import random
 from typing import Any, Literal
 
@@ -74,7 +75,7 @@ def animal_card(animal: str) -> dict[str, Any]:
     Args:
         animal: Its name.
     """
-    return {"animal": animal, **_animal(animal)}
+    return {"animal": animal, **copy.deepcopy(_animal(animal))}
 
 
 def round_list(round: Round) -> dict[str, Any]:
