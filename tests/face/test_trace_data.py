@@ -121,7 +121,7 @@ def test_edited_calls_are_pairs_and_denied_ones_are_left_out(tmp_path: Path) -> 
     careful = Tool.from_function(weather, effects=True)
     tracer = Tracer()
     agent = Agent(ScriptedRuntime(calls(weather={"city": "Rome"}), "Done."), [careful], hooks=[tracer])
-    waiting = agent.run_sync("How is Oslo?")
+    waiting = agent.run_sync("How is Rome, or rather Oslo?")
     assert waiting.stop_reason == "approval" and waiting.pending is not None
     paused = tracer.last.save(tmp_path / "paused.json")
     assert not from_traces(paused).records and from_traces(paused).left_out["calls that still wait for approval"] == 1

@@ -14,7 +14,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("adapters", "agent", "kernels", "router", "tool_schemas")
 HOMES = {"src/loraloop": "loraloop"} | {room: f"loraloop/{room}" for room in (*ROOMS, "recipes")}
-TOOLS = ("recipes/make",)  # what made the data: in the repository alone
+TOOLS = ("recipes/make", "recipes/worlds", "recipes/desk/sealed")
+"""In the repository alone: what made the data, the worlds of training, the worlds of releases."""
 
 
 def expected(tree: Path) -> set[str]:

@@ -83,7 +83,7 @@ def test_readers_never_fail_while_a_skill_is_registered_again(
         assert SkillFolder.open(registry.registered()["tools"]).card.name == "tools"
 
     read_while(write, read)
-    assert sorted(path.name for path in place.parent.iterdir()) == ["tools"]
+    assert sorted(path.name for path in place.parent.iterdir()) == [".history", "tools"]
     assert (place / "notes.txt").exists() == others
 
 

@@ -113,11 +113,9 @@ def test_a_run_that_breaks_at_a_step_gets_that_steps_correction(template: Any, s
 
 def test_nothing_is_learnt_behind_an_effect_that_nobody_asked_for() -> None:
     request = next(r for r in BIKES.draw(40) if r.id.startswith("station"))
-    booked = next(r for r in BIKES.draw(40) if r.id.startswith("cancel"))
-    number = next(iter(BIKES.toolbox.fresh(request.seed)["reservations"]))
-    assert booked.turns
-    unasked = calls(("cancel_reservation", {"reservation": number}))
-    _, states = run(request, unasked, calls(("bike_details", {"bike": request.slots["bike"]["key"]})), calls(), "Hm.")
+    bike = request.slots["bike"]["key"]
+    unasked = calls(("report_fault", {"bike": bike, "fault": "the chain is off"}))
+    _, states = run(request, unasked, calls(("bike_details", {"bike": bike})), calls(), "Hm.")
     assert [(state.why, len(state.record["calls"])) for state in states] == [(CORRECTED, 1)]
 
 
