@@ -1,0 +1,186 @@
+"""A clinical laboratory: specimens with tubes, analytes with reference ranges, add-on tests, release, critical calls."""
+
+import random
+from typing import Any, Literal
+
+Analyte = Literal["Na", "K", "CREA", "CRP", "HGB", "GLU", "TSH", "TROP"]
+RANGES = {
+    "Na": (135, 145, "mmol/l", 1), "K": (3.5, 5.1, "mmol/l", 0.1), "CREA": (45, 104, "µmol/l", 1), "CRP": (0, 5, "mg/l", 1),
+    "HGB": (120, 170, "g/l", 1), "GLU": (3.9, 5.6, "mmol/l", 0.1), "TSH": (0.4, 4.0, "mU/l", 0.1), "TROP": (0, 14, "ng/l", 1),
+}  # fmt: skip
+WARDS = {"3B": "4471", "ICU": "4400", "dialysis": "4518", "outpatients": "4602", "maternity": "4333"}
+NAMES = (
+    "Abel Notter", "Beate Kurz", "Carl Amann", "Daria Popov", "Erwin Huth", "Frida Dahl", "Georg Lenz", "Helga Orth",
+    "Isidor Blau", "Johanna Rist", "Kurt Wieland", "Lena Frei", "Moritz Hahn", "Nora Sell", "Otto Kling", "Paula Veit",
+    "Ralf Gerber", "Senta Maier", "Timo Jaeger", "Ute Brandl", "Valerie Koch", "Walter Imhof",
+)  # fmt: skip
+STATE: dict[str, Any] = {}
+
+
+def measured(rng: random.Random, analyte: str, flag: str) -> dict[str, Any]:
+    """A value that is low, normal or high."""
+    low, high, unit, step = RANGES[analyte]
+    width = high - low
+    if flag == "H":
+        value = high + width * rng.uniform(0.1, 0.8)
+    elif flag == "L" and low > 0:
+        value = low - low * rng.uniform(0.05, 0.2)
+    else:
+        flag, value = "", low + width * rng.uniform(0.2, 0.8)
+    return {"value": round(value, 1) if step < 1 else round(value), "unit": unit, "flag": flag}
+
+
+def fresh(rng: random.Random) -> dict[str, Any]:
+    """Rebuilds the state."""
+    specimens = {}
+    for place, name in enumerate(NAMES):
+        analytes = rng.sample(sorted(RANGES), rng.randint(2, 4))
+        if place < 12 and "K" not in analytes:
+            analytes[0] = "K"
+        flags = ["H" if place < 5 and a == "K" else "" if a == "K" and place < 12 else rng.choice(("", "", "H", "L")) for a in analytes]
+        specimens[f"L{rng.randrange(10, 99)}{place:02d}.{rng.randrange(100, 999)}"] = {
+            "patient": name, "ward": rng.choice(sorted(WARDS)), "drawn_at": f"2027-02-0{rng.randint(7, 9)}T{rng.randint(6, 14):02d}:{rng.randrange(0, 60, 5):02d}",
+            "tube": rng.choice(("serum", "EDTA", "fluoride")), "microlitres_left": rng.randrange(40, 900, 10) if place % 4 else 20,
+            "quality": "haemolysed" if place % 7 == 6 else "fine", "released": False,
+            "results": {a: measured(rng, a, f) for a, f in zip(analytes, flags, strict=True)},
+        }  # fmt: skip
+    STATE.clear()
+    STATE.update(specimens=specimens, calls=[], reagents={a: rng.randint(5, 400) for a in RANGES})
+    return STATE
+
+
+def find_specimens(patient: str | None = None, ward: str | None = None, unreleased_only: bool = False) -> list[dict[str, str]]:
+    """Specimens by patient or ward.
+
+    Args:
+        patient: Full name of the patient.
+        ward: Short name of the ward.
+        unreleased_only: Leave out what was released already.
+    """
+    return [
+        {"specimen": number, "patient": each["patient"], "ward": each["ward"]}
+        for number, each in STATE["specimens"].items()
+        if patient in (None, each["patient"]) and ward in (None, each["ward"]) and not (unreleased_only and each["released"])
+    ]
+
+
+def specimen_info(specimen: str) -> dict[str, Any]:
+    """Tube, time of drawing, volume left in microlitres, quality, ward.
+
+    Args:
+        specimen: Number on the label, with a dot.
+    """
+    found = STATE["specimens"][specimen]
+    return {"specimen": specimen, **{k: v for k, v in found.items() if k not in ("results", "patient")}}
+
+
+def results_of(specimen: str) -> dict[str, Any]:
+    """Measured values by analyte with unit and flag: H too high, L too low, empty inside the range.
+
+    Args:
+        specimen: Number on the label.
+    """
+    return {"specimen": specimen, "results": STATE["specimens"][specimen]["results"]}
+
+
+def reference_range(analyte: Analyte) -> dict[str, Any]:
+    """The reference range of an analyte.
+
+    Args:
+        analyte: Its short name.
+    """
+    low, high, unit, _ = RANGES[analyte]
+    return {"analyte": analyte, "from": low, "to": high, "unit": unit}
+
+
+def add_test(specimen: str, analytes: list[Analyte], urgent: bool = False) -> dict[str, Any]:
+    """Order further tests on a specimen that is in the house. Each takes 30 microlitres.
+
+    Args:
+        specimen: Number on the label.
+        analytes: Short names.
+        urgent: Whether it goes before the routine.
+    """
+    found = STATE["specimens"][specimen]
+    need = 30 * len(analytes)
+    if found["microlitres_left"] < need:
+        return {"error": "volume", "needed_microlitres": need, "left_microlitres": found["microlitres_left"], "advice": "draw a new tube"}
+    found["microlitres_left"] -= need
+    return {"specimen": specimen, "added": analytes, "ready_in_minutes": 25 if urgent else 90}
+
+
+def release_report(specimen: str) -> dict[str, Any]:
+    """Release the report of a specimen to the ward. It cannot be taken back.
+
+    Args:
+        specimen: Number on the label.
+    """
+    found = STATE["specimens"][specimen]
+    if found["quality"] == "haemolysed":
+        return {"error": "specimen is haemolysed: a physician has to sign first"}
+    found["released"] = True
+    return {"specimen": specimen, "sent_to": found["ward"]}
+
+
+def ward_phone(ward: str) -> dict[str, str]:
+    """Extension of a ward.
+
+    Args:
+        ward: Short name of the ward.
+    """
+    return {"ward": ward, "extension": WARDS[ward]}
+
+
+def log_critical_call(specimen: str, analyte: Analyte, extension: str, minute: str | None = None) -> dict[str, Any]:
+    """Record that a critical value was phoned through.
+
+    Args:
+        specimen: Number on the label.
+        analyte: Which value.
+        extension: Extension that was called.
+        minute: Time of the call, HH:MM; now by default.
+    """
+    STATE["calls"].append({"specimen": specimen, "analyte": analyte, "extension": extension, "minute": minute})
+    return {"record": f"CC{800 + len(STATE['calls'])}"}
+
+
+TOOLS = [find_specimens, specimen_info, results_of, reference_range, add_test, release_report, ward_phone, log_critical_call]
+
+
+def tube(rng: random.Random, fits: Any) -> dict[str, Any]:
+    """A specimen that fits, and one of its values."""
+    found = [{"number": n, **each} for n, each in STATE["specimens"].items() if fits(each)]
+    each = rng.choice(found)
+    analyte = rng.choice(list(each["results"]))
+    return {**each, "analyte": analyte, **{f"its_{k}": v for k, v in each["results"][analyte].items()}}
+
+
+def specimen(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """Any specimen with enough left."""
+    return tube(rng, lambda each: each["microlitres_left"] >= 60 and each["quality"] == "fine")
+
+
+def little(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A specimen of which too little is left."""
+    return tube(rng, lambda each: each["microlitres_left"] < 30)
+
+
+def red(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A haemolysed specimen."""
+    return tube(rng, lambda each: each["quality"] == "haemolysed")
+
+
+def potassium(rng: random.Random, high: bool) -> dict[str, Any]:
+    """A fine specimen with its potassium."""
+    found = tube(rng, lambda e: "K" in e["results"] and e["quality"] == "fine" and (e["results"]["K"]["flag"] == "H") == high)
+    return {**found, "k": found["results"]["K"]["value"], "phone": WARDS[found["ward"]]}
+
+
+def high_potassium(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A specimen with too much of it."""
+    return potassium(rng, True)
+
+
+def normal_potassium(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A specimen whose potassium is normal."""
+    return potassium(rng, False)

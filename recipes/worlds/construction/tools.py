@@ -1,0 +1,209 @@
+"""A construction site as a tree of places: defects by place, trades, deliveries with time windows, a diary."""
+
+import random
+from typing import Any, Literal
+
+Trade = Literal["mason", "plumber", "electrician", "painter", "roofer", "tiler"]
+FLAWS = {
+    "mason": ("crack in the wall", "edge broken off"), "plumber": ("tap drips", "pipe leaks"),
+    "electrician": ("socket dead", "cover missing"), "painter": ("paint blisters", "stain on the ceiling"),
+    "roofer": ("tile loose", "gutter bent"), "tiler": ("tile hollow", "joint open"),
+}  # fmt: skip
+FIRMS = {
+    "mason": "Baur Rohbau", "plumber": "Aqua Lenz", "electrician": "Voltwerk", "painter": "Farbhof", "roofer": "Dach Ruben",
+    "tiler": "Keramik Sol",
+}  # fmt: skip
+GOODS = ("rebar", "windows", "plasterboard", "insulation", "roof tiles", "screed", "doors", "scaffolding", "gravel")
+STATE: dict[str, Any] = {}
+
+
+def fresh(rng: random.Random) -> dict[str, Any]:
+    """Rebuilds the state."""
+    rooms = [f"{house}/{floor}/{flat}" for house in ("H1", "H2", "H3") for floor in ("UG", "EG", "OG1", "OG2") for flat in ("01", "02")]
+    defects = {}
+    for number in range(26):
+        trade = rng.choice(sorted(FLAWS))
+        defects[f"#{rng.randrange(10, 99)}{number:02d}"] = {
+            "place": rooms[number % len(rooms)], "trade": trade, "what": rng.choice(FLAWS[trade]),
+            "due": f"2027-05-{rng.randint(3, 28):02d}", "state": rng.choice(("open", "open", "open", "repaired", "accepted")),
+        }  # fmt: skip
+    for place, each in enumerate(defects.values()):
+        if place < 6:
+            each["state"] = "open"
+        elif place < 12:
+            each["state"] = "repaired"
+    deliveries = {
+        f"D{number}": {
+            "goods": goods, "day": f"2027-05-{rng.randint(20, 27)}", "window": rng.choice(("07-09", "09-11", "11-13", "13-15")),
+            "gate": rng.choice(("north", "south")), "tonnes": rng.choice((1.5, 3, 6, 8, 12, 24)),
+        }
+        for number, goods in zip(rng.sample(range(100, 999), len(GOODS)), GOODS, strict=True)
+    }
+    for place, each in enumerate(deliveries.values()):  # some are too heavy for the north gate
+        each["tonnes"] = each["tonnes"] if place < 6 and each["tonnes"] <= 10 else 3 if place < 6 else 24
+        each["gate"] = each["gate"] if place < 6 else "south"
+    crews = {trade: {"firm": FIRMS[trade], "on_site": rng.randint(0, 9), "foreman_phone": f"0171 {rng.randrange(10000, 99999)}"} for trade in FLAWS}
+    STATE.clear()
+    STATE.update(defects=defects, deliveries=deliveries, crews=crews, diary=[])
+    return STATE
+
+
+def tree(path: str = "") -> dict[str, Any]:
+    """Children of a place and number of open defects under it. Places are paths: house/floor/flat.
+
+    Args:
+        path: A house such as H9, a floor H9/OG9 or a flat H9/OG9/99; empty for the whole site.
+    """
+    below = {each["place"] for each in STATE["defects"].values() if each["place"].startswith(path)}
+    depth = len([part for part in path.split("/") if part])
+    children = sorted({"/".join(place.split("/")[: depth + 1]) for place in below} - {path})
+    count = sum(each["state"] == "open" and each["place"].startswith(path) for each in STATE["defects"].values())
+    return {"path": path, "children": children, "open_defects": count}
+
+
+def defects_under(path: str, trade: Trade | None = None, state: Literal["open", "repaired", "accepted"] = "open") -> list[dict[str, str]]:
+    """Defects in a place and all places below it.
+
+    Args:
+        path: House, floor or flat.
+        trade: Only those of a trade.
+        state: open, repaired (waits to be looked at) or accepted.
+    """
+    return [
+        {"defect": number, "place": each["place"], "what": each["what"], "trade": each["trade"]}
+        for number, each in STATE["defects"].items()
+        if each["place"].startswith(path) and trade in (None, each["trade"]) and each["state"] == state
+    ]
+
+
+def defect(number: str) -> dict[str, Any]:
+    """One defect: place, trade, what is wrong, when it is due, state.
+
+    Args:
+        number: With the hash sign.
+    """
+    return {"defect": number, **STATE["defects"][number]}
+
+
+def record_defect(place: str, trade: Trade, what: str, due: str) -> dict[str, Any]:
+    """Record a new defect.
+
+    Args:
+        place: Full path of the flat.
+        trade: Who has to mend it.
+        what: What is wrong.
+        due: Until when, YYYY-MM-DD.
+    """
+    number = f"#{3000 + len(STATE['defects'])}"
+    STATE["defects"][number] = {"place": place, "trade": trade, "what": what, "due": due, "state": "open"}
+    return {"defect": number, "firm": FIRMS[trade]}
+
+
+def accept_repair(number: str) -> dict[str, Any]:
+    """Accept a repair after it was looked at; the firm may then send its bill.
+
+    Args:
+        number: Of the defect, with the hash sign.
+    """
+    found = STATE["defects"][number]
+    if found["state"] != "repaired":
+        return {"error": f"{number} is {found['state']}: only what is repaired can be accepted"}
+    found["state"] = "accepted"
+    return {"defect": number, "state": "accepted"}
+
+
+def crew(trade: Trade) -> dict[str, Any]:
+    """Firm of a trade, people on site today and phone of the foreman.
+
+    Args:
+        trade: Which trade.
+    """
+    return {"trade": trade, **STATE["crews"][trade]}
+
+
+def deliveries(day: str, gate: Literal["north", "south"] | None = None) -> list[dict[str, Any]]:
+    """Announced deliveries of a day with their time window.
+
+    Args:
+        day: YYYY-MM-DD.
+        gate: Only at this gate.
+    """
+    return [{"delivery": n, **each} for n, each in STATE["deliveries"].items() if each["day"] == day and gate in (None, each["gate"])]
+
+
+def move_delivery(delivery: str, day: str, window: Literal["07-09", "09-11", "11-13", "13-15"], gate: Literal["north", "south"] | None = None) -> dict[str, Any]:
+    """Move a delivery to another day or window.
+
+    Args:
+        delivery: Its number.
+        day: YYYY-MM-DD.
+        window: Hours from-to.
+        gate: Another gate; the same by default.
+    """
+    found = STATE["deliveries"][delivery]
+    if found["tonnes"] > 10 and (gate or found["gate"]) == "north":
+        return {"error": "over 10 tonnes: the north gate cannot take it, use the south gate"}
+    found.update(day=day, window=window, gate=gate or found["gate"])
+    return {"delivery": delivery, "day": day, "window": window, "gate": found["gate"]}
+
+
+def diary(entry: str, weather: Literal["dry", "rain", "frost", "wind"] | None = None) -> str:
+    """Write an entry into today's site diary.
+
+    Args:
+        entry: What happened.
+        weather: The weather, if it matters.
+    """
+    STATE["diary"].append({"entry": entry, "weather": weather})
+    return "written"
+
+
+TOOLS = [tree, defects_under, defect, record_defect, accept_repair, crew, deliveries, move_delivery, diary]
+
+
+def flaw(rng: random.Random, states: tuple[str, ...]) -> dict[str, Any]:
+    """A defect in one of some states."""
+    found = rng.choice([{"number": n, **each} for n, each in STATE["defects"].items() if each["state"] in states])
+    house, floor, _ = found["place"].split("/")
+    return {**found, "house": house, "floor": f"{house}/{floor}", **{f"crew_{k}": v for k, v in STATE["crews"][found["trade"]].items()}}
+
+
+def any_flaw(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """Any defect."""
+    return flaw(rng, ("open", "repaired", "accepted"))
+
+
+def open_flaw(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """One that is open."""
+    return flaw(rng, ("open",))
+
+
+def repaired(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """One that is repaired."""
+    return flaw(rng, ("repaired",))
+
+
+def truck(rng: random.Random, heavy: bool) -> dict[str, Any]:
+    """A delivery that is heavy or not."""
+    return rng.choice([{"number": n, **each} for n, each in STATE["deliveries"].items() if (each["tonnes"] > 10) == heavy])
+
+
+def light_truck(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A delivery of ten tonnes at most."""
+    return truck(rng, False)
+
+
+def heavy_truck(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A delivery of more than ten tonnes."""
+    return truck(rng, True)
+
+
+def path_of_flat(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A flat in words and as a path, and a defect with its trade."""
+    house, floor, flat = rng.randint(1, 3), rng.choice(("UG", "EG", "OG1", "OG2")), rng.randint(1, 2)
+    words = {"UG": "in the basement", "EG": "on the ground floor", "OG1": "on the first floor", "OG2": "on the second floor"}
+    trade = rng.choice(sorted(FLAWS))
+    return {
+        "path": f"H{house}/{floor}/0{flat}", "said": f"house {house}, {words[floor]}, flat {flat}", "trade": trade,
+        "what": rng.choice(FLAWS[trade]),
+    }  # fmt: skip

@@ -1,0 +1,163 @@
+"""Irrigation of a vegetable farm: fields with valves, soil probes, a weekly programme, rain forecast, a pump."""
+
+import random
+from typing import Any, Literal
+
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+CROPS = ("leek", "celery", "pumpkin", "lettuce", "carrot", "fennel", "beetroot", "kale", "onion", "courgette")
+STATE: dict[str, Any] = {}
+
+
+def fresh(rng: random.Random) -> dict[str, Any]:
+    """Rebuilds the state."""
+    fields = {}
+    for number in range(1, 25):
+        fields[str(number)] = {
+            "crop": rng.choice(CROPS), "hectares": round(rng.uniform(0.4, 6), 1), "moisture_percent": rng.randint(12, 58),
+            "valve": "closed", "probe_battery_percent": rng.randint(4, 100), "locked": number in (5, 13, 20),
+            "programme": {day: rng.choice((15, 20, 25, 35, 45)) for day in ("mon", "wed", "fri")},
+        }  # fmt: skip
+    for number, moisture in ((2, 14), (9, 17), (16, 15), (3, 44), (11, 52), (18, 47)):
+        fields[str(number)]["moisture_percent"] = moisture
+    rain = {f"2027-07-{day:02d}": {"mm": rng.choice((0, 0, 0, 2.5, 6, 11, 18)), "max_celsius": rng.randint(19, 34)} for day in range(12, 19)}
+    rain["2027-07-13"]["mm"], rain["2027-07-14"]["mm"], rain["2027-07-15"]["mm"] = 11, 0, 0
+    STATE.clear()
+    STATE.update(fields=fields, rain=rain, tank_m3=rng.randrange(120, 900), runs=[], texts=[])
+    return STATE
+
+
+def fields_overview(crop: str = "", drier_than: int | None = None) -> list[dict[str, Any]]:
+    """Numbers of fields with crop and soil moisture.
+
+    Args:
+        crop: Only this crop.
+        drier_than: Only fields with less moisture than this, in percent.
+    """
+    return [
+        {"field": int(number), "crop": field["crop"], "moisture_percent": field["moisture_percent"]}
+        for number, field in STATE["fields"].items()
+        if crop in ("", field["crop"]) and (drier_than is None or field["moisture_percent"] < drier_than)
+    ]
+
+
+def probe(field: int) -> dict[str, Any]:
+    """What the probe in a field measures: moisture and its own battery, both in percent.
+
+    Args:
+        field: Number of the field.
+    """
+    found = STATE["fields"][str(field)]
+    return {"field": field, "moisture_percent": found["moisture_percent"], "battery_percent": found["probe_battery_percent"]}
+
+
+def water_now(field: int, minutes: int) -> dict[str, Any]:
+    """Open the valve of a field at once.
+
+    Args:
+        field: Number of the field.
+        minutes: After how many minutes it closes again.
+    """
+    found = STATE["fields"][str(field)]
+    if found["locked"]:
+        return {"error": f"valve of field {field} is locked for maintenance; unlock it with set_lock first"}
+    cubic = round(found["hectares"] * minutes * 0.4, 1)
+    STATE["runs"].append({"field": field, "minutes": minutes})
+    return {"field": field, "running_minutes": minutes, "water_m3": cubic}
+
+
+def set_lock(field: int, locked: bool) -> dict[str, Any]:
+    """Lock or unlock the valve of a field.
+
+    Args:
+        field: Number of the field.
+        locked: True locks it, False unlocks it.
+    """
+    STATE["fields"][str(field)]["locked"] = locked
+    return {"field": field, "locked": locked}
+
+
+def programme(field: int) -> dict[str, Any]:
+    """The weekly programme of a field: minutes by weekday.
+
+    Args:
+        field: Number of the field.
+    """
+    return {"field": field, "minutes": STATE["fields"][str(field)]["programme"]}
+
+
+def set_programme(field: int, days: list[Weekday], minutes: int) -> dict[str, Any]:
+    """Replace the weekly programme of a field: the same minutes on each of these days, none on the others.
+
+    Args:
+        field: Number of the field.
+        days: Weekdays.
+        minutes: On each of them.
+    """
+    STATE["fields"][str(field)]["programme"] = dict.fromkeys(days, minutes)
+    return {"field": field, "minutes_a_week": minutes * len(days)}
+
+
+def rain_forecast(day: str) -> dict[str, Any]:
+    """Expected rain in millimetres and highest temperature of a day, at most a week ahead.
+
+    Args:
+        day: YYYY-MM-DD.
+    """
+    if day not in STATE["rain"]:
+        return {"error": f"no forecast for {day}: only seven days are known"}
+    return {"day": day, **STATE["rain"][day]}
+
+
+def tank() -> dict[str, Any]:
+    """Cubic metres in the water tank."""
+    return {"cubic_metres": STATE["tank_m3"], "capacity": 1000}
+
+
+TOOLS = [fields_overview, probe, water_now, set_lock, programme, set_programme, rain_forecast, tank]
+
+
+def numbered(rng: random.Random, fits: Any) -> dict[str, Any]:
+    """A field that fits, with its number."""
+    return rng.choice([{"n": int(n), **each} for n, each in STATE["fields"].items() if fits(each)])
+
+
+def field(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A field whose valve is not locked."""
+    return numbered(rng, lambda each: not each["locked"])
+
+
+def other_field(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """Another one."""
+    return numbered(rng, lambda each: not each["locked"] and each["crop"] != slots["field"]["crop"])
+
+
+def locked(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A field whose valve is locked."""
+    return numbered(rng, lambda each: each["locked"])
+
+
+def dry(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A field that is very dry."""
+    return numbered(rng, lambda each: not each["locked"] and each["moisture_percent"] < 20)
+
+
+def wet(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A field that is wet."""
+    return numbered(rng, lambda each: not each["locked"] and each["moisture_percent"] > 40)
+
+
+def driest(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A crop with two fields at least, of which one is the driest."""
+    while True:
+        crop = rng.choice(CROPS)
+        found = sorted(
+            (each["moisture_percent"], int(n), each["locked"]) for n, each in STATE["fields"].items() if each["crop"] == crop
+        )
+        if len(found) > 1 and found[0][0] < found[1][0] and not found[0][2]:
+            return {"crop": crop, "n": found[0][1], "moisture": found[0][0]}
+
+
+def nowhere(rng: random.Random, slots: dict[str, Any]) -> str:
+    """A crop that grows nowhere."""
+    grown = {each["crop"] for each in STATE["fields"].values()}
+    return rng.choice(sorted({"asparagus", "spinach", "sweetcorn", "radish", "chard", *CROPS} - grown))
