@@ -37,7 +37,10 @@ def fresh(rng: random.Random) -> dict[str, Any]:
         analytes = rng.sample(sorted(RANGES), rng.randint(2, 4))
         if place < 12 and "K" not in analytes:
             analytes[0] = "K"
-        flags = ["H" if place < 5 and a == "K" else "" if a == "K" and place < 12 else rng.choice(("", "", "H", "L")) for a in analytes]
+        flags = [
+            "H" if place < 5 and a == "K" else "" if a == "K" and place < 12 else rng.choice(("", "", "H", "L"))
+            for a in analytes
+        ]
         specimens[f"L{rng.randrange(10, 99)}{place:02d}.{rng.randrange(100, 999)}"] = {
             "patient": name, "ward": rng.choice(sorted(WARDS)), "drawn_at": f"2027-02-0{rng.randint(7, 9)}T{rng.randint(6, 14):02d}:{rng.randrange(0, 60, 5):02d}",
             "tube": rng.choice(("serum", "EDTA", "fluoride")), "microlitres_left": rng.randrange(40, 900, 10) if place % 4 else 20,
@@ -49,7 +52,9 @@ def fresh(rng: random.Random) -> dict[str, Any]:
     return STATE
 
 
-def find_specimens(patient: str | None = None, ward: str | None = None, unreleased_only: bool = False) -> list[dict[str, str]]:
+def find_specimens(
+    patient: str | None = None, ward: str | None = None, unreleased_only: bool = False
+) -> list[dict[str, str]]:
     """Specimens by patient or ward.
 
     Args:
@@ -60,7 +65,9 @@ def find_specimens(patient: str | None = None, ward: str | None = None, unreleas
     return [
         {"specimen": number, "patient": each["patient"], "ward": each["ward"]}
         for number, each in STATE["specimens"].items()
-        if patient in (None, each["patient"]) and ward in (None, each["ward"]) and not (unreleased_only and each["released"])
+        if patient in (None, each["patient"])
+        and ward in (None, each["ward"])
+        and not (unreleased_only and each["released"])
     ]
 
 
@@ -104,7 +111,12 @@ def add_test(specimen: str, analytes: list[Analyte], urgent: bool = False) -> di
     found = STATE["specimens"][specimen]
     need = 30 * len(analytes)
     if found["microlitres_left"] < need:
-        return {"error": "volume", "needed_microlitres": need, "left_microlitres": found["microlitres_left"], "advice": "draw a new tube"}
+        return {
+            "error": "volume",
+            "needed_microlitres": need,
+            "left_microlitres": found["microlitres_left"],
+            "advice": "draw a new tube",
+        }
     found["microlitres_left"] -= need
     return {"specimen": specimen, "added": analytes, "ready_in_minutes": 25 if urgent else 90}
 
@@ -144,7 +156,16 @@ def log_critical_call(specimen: str, analyte: Analyte, extension: str, minute: s
     return {"record": f"CC{800 + len(STATE['calls'])}"}
 
 
-TOOLS = [find_specimens, specimen_info, results_of, reference_range, add_test, release_report, ward_phone, log_critical_call]
+TOOLS = [
+    find_specimens,
+    specimen_info,
+    results_of,
+    reference_range,
+    add_test,
+    release_report,
+    ward_phone,
+    log_critical_call,
+]
 
 
 def tube(rng: random.Random, fits: Any) -> dict[str, Any]:
@@ -172,7 +193,9 @@ def red(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
 
 def potassium(rng: random.Random, high: bool) -> dict[str, Any]:
     """A fine specimen with its potassium."""
-    found = tube(rng, lambda e: "K" in e["results"] and e["quality"] == "fine" and (e["results"]["K"]["flag"] == "H") == high)
+    found = tube(
+        rng, lambda e: "K" in e["results"] and e["quality"] == "fine" and (e["results"]["K"]["flag"] == "H") == high
+    )
     return {**found, "k": found["results"]["K"]["value"], "phone": WARDS[found["ward"]]}
 
 

@@ -19,7 +19,12 @@ STATE: dict[str, Any] = {}
 
 def fresh(rng: random.Random) -> dict[str, Any]:
     """Rebuilds the state."""
-    rooms = [f"{house}/{floor}/{flat}" for house in ("H1", "H2", "H3") for floor in ("UG", "EG", "OG1", "OG2") for flat in ("01", "02")]
+    rooms = [
+        f"{house}/{floor}/{flat}"
+        for house in ("H1", "H2", "H3")
+        for floor in ("UG", "EG", "OG1", "OG2")
+        for flat in ("01", "02")
+    ]
     defects = {}
     for number in range(26):
         trade = rng.choice(sorted(FLAWS))
@@ -34,15 +39,25 @@ def fresh(rng: random.Random) -> dict[str, Any]:
             each["state"] = "repaired"
     deliveries = {
         f"D{number}": {
-            "goods": goods, "day": f"2027-05-{rng.randint(20, 27)}", "window": rng.choice(("07-09", "09-11", "11-13", "13-15")),
-            "gate": rng.choice(("north", "south")), "tonnes": rng.choice((1.5, 3, 6, 8, 12, 24)),
+            "goods": goods,
+            "day": f"2027-05-{rng.randint(20, 27)}",
+            "window": rng.choice(("07-09", "09-11", "11-13", "13-15")),
+            "gate": rng.choice(("north", "south")),
+            "tonnes": rng.choice((1.5, 3, 6, 8, 12, 24)),
         }
         for number, goods in zip(rng.sample(range(100, 999), len(GOODS)), GOODS, strict=True)
     }
     for place, each in enumerate(deliveries.values()):  # some are too heavy for the north gate
         each["tonnes"] = each["tonnes"] if place < 6 and each["tonnes"] <= 10 else 3 if place < 6 else 24
         each["gate"] = each["gate"] if place < 6 else "south"
-    crews = {trade: {"firm": FIRMS[trade], "on_site": rng.randint(0, 9), "foreman_phone": f"0171 {rng.randrange(10000, 99999)}"} for trade in FLAWS}
+    crews = {
+        trade: {
+            "firm": FIRMS[trade],
+            "on_site": rng.randint(0, 9),
+            "foreman_phone": f"0171 {rng.randrange(10000, 99999)}",
+        }
+        for trade in FLAWS
+    }
     STATE.clear()
     STATE.update(defects=defects, deliveries=deliveries, crews=crews, diary=[])
     return STATE
@@ -61,7 +76,9 @@ def tree(path: str = "") -> dict[str, Any]:
     return {"path": path, "children": children, "open_defects": count}
 
 
-def defects_under(path: str, trade: Trade | None = None, state: Literal["open", "repaired", "accepted"] = "open") -> list[dict[str, str]]:
+def defects_under(
+    path: str, trade: Trade | None = None, state: Literal["open", "repaired", "accepted"] = "open"
+) -> list[dict[str, str]]:
     """Defects in a place and all places below it.
 
     Args:
@@ -128,10 +145,19 @@ def deliveries(day: str, gate: Literal["north", "south"] | None = None) -> list[
         day: YYYY-MM-DD.
         gate: Only at this gate.
     """
-    return [{"delivery": n, **each} for n, each in STATE["deliveries"].items() if each["day"] == day and gate in (None, each["gate"])]
+    return [
+        {"delivery": n, **each}
+        for n, each in STATE["deliveries"].items()
+        if each["day"] == day and gate in (None, each["gate"])
+    ]
 
 
-def move_delivery(delivery: str, day: str, window: Literal["07-09", "09-11", "11-13", "13-15"], gate: Literal["north", "south"] | None = None) -> dict[str, Any]:
+def move_delivery(
+    delivery: str,
+    day: str,
+    window: Literal["07-09", "09-11", "11-13", "13-15"],
+    gate: Literal["north", "south"] | None = None,
+) -> dict[str, Any]:
     """Move a delivery to another day or window.
 
     Args:
@@ -165,7 +191,12 @@ def flaw(rng: random.Random, states: tuple[str, ...]) -> dict[str, Any]:
     """A defect in one of some states."""
     found = rng.choice([{"number": n, **each} for n, each in STATE["defects"].items() if each["state"] in states])
     house, floor, _ = found["place"].split("/")
-    return {**found, "house": house, "floor": f"{house}/{floor}", **{f"crew_{k}": v for k, v in STATE["crews"][found["trade"]].items()}}
+    return {
+        **found,
+        "house": house,
+        "floor": f"{house}/{floor}",
+        **{f"crew_{k}": v for k, v in STATE["crews"][found["trade"]].items()},
+    }
 
 
 def any_flaw(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
@@ -185,7 +216,9 @@ def repaired(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
 
 def truck(rng: random.Random, heavy: bool) -> dict[str, Any]:
     """A delivery that is heavy or not."""
-    return rng.choice([{"number": n, **each} for n, each in STATE["deliveries"].items() if (each["tonnes"] > 10) == heavy])
+    return rng.choice(
+        [{"number": n, **each} for n, each in STATE["deliveries"].items() if (each["tonnes"] > 10) == heavy]
+    )
 
 
 def light_truck(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
@@ -201,7 +234,12 @@ def heavy_truck(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
 def path_of_flat(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """A flat in words and as a path, and a defect with its trade."""
     house, floor, flat = rng.randint(1, 3), rng.choice(("UG", "EG", "OG1", "OG2")), rng.randint(1, 2)
-    words = {"UG": "in the basement", "EG": "on the ground floor", "OG1": "on the first floor", "OG2": "on the second floor"}
+    words = {
+        "UG": "in the basement",
+        "EG": "on the ground floor",
+        "OG1": "on the first floor",
+        "OG2": "on the second floor",
+    }
     trade = rng.choice(sorted(FLAWS))
     return {
         "path": f"H{house}/{floor}/0{flat}", "said": f"house {house}, {words[floor]}, flat {flat}", "trade": trade,

@@ -10,7 +10,11 @@ HOLDERS = (
     "Roswitha Ebner", "Stellan Dahl", "Tamar Levi", "Urban Zeller", "Viola Lang", "Wim Peeters",
 )  # fmt: skip
 THINGS = ("carpet", "sofa", "television", "bicycle", "laptop", "wardrobe", "painting", "necklace", "kitchen front")
-ADJUSTERS = ({"code": "kst", "name": "Karla Stein"}, {"code": "mwo", "name": "Marc Wolf"}, {"code": "isu", "name": "Ines Suter"})
+ADJUSTERS = (
+    {"code": "kst", "name": "Karla Stein"},
+    {"code": "mwo", "name": "Marc Wolf"},
+    {"code": "isu", "name": "Ines Suter"},
+)
 STATE: dict[str, Any] = {}
 
 
@@ -80,7 +84,10 @@ def claim_file(claim: str) -> dict[str, Any]:
         claim: Its number.
     """
     found = STATE["claims"][claim]
-    return {"claim": claim, **{name: found[name] for name in ("policy", "peril", "stage", "adjuster", "items", "papers")}}
+    return {
+        "claim": claim,
+        **{name: found[name] for name in ("policy", "peril", "stage", "adjuster", "items", "papers")},
+    }
 
 
 def claim_log(claim: str, page: int = 1) -> dict[str, Any]:

@@ -19,7 +19,10 @@ def fresh(rng: random.Random) -> dict[str, Any]:
         }  # fmt: skip
     for number, moisture in ((2, 14), (9, 17), (16, 15), (3, 44), (11, 52), (18, 47)):
         fields[str(number)]["moisture_percent"] = moisture
-    rain = {f"2027-07-{day:02d}": {"mm": rng.choice((0, 0, 0, 2.5, 6, 11, 18)), "max_celsius": rng.randint(19, 34)} for day in range(12, 19)}
+    rain = {
+        f"2027-07-{day:02d}": {"mm": rng.choice((0, 0, 0, 2.5, 6, 11, 18)), "max_celsius": rng.randint(19, 34)}
+        for day in range(12, 19)
+    }
     rain["2027-07-13"]["mm"], rain["2027-07-14"]["mm"], rain["2027-07-15"]["mm"] = 11, 0, 0
     STATE.clear()
     STATE.update(fields=fields, rain=rain, tank_m3=rng.randrange(120, 900), runs=[], texts=[])
@@ -47,7 +50,11 @@ def probe(field: int) -> dict[str, Any]:
         field: Number of the field.
     """
     found = STATE["fields"][str(field)]
-    return {"field": field, "moisture_percent": found["moisture_percent"], "battery_percent": found["probe_battery_percent"]}
+    return {
+        "field": field,
+        "moisture_percent": found["moisture_percent"],
+        "battery_percent": found["probe_battery_percent"],
+    }
 
 
 def water_now(field: int, minutes: int) -> dict[str, Any]:
@@ -151,7 +158,9 @@ def driest(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     while True:
         crop = rng.choice(CROPS)
         found = sorted(
-            (each["moisture_percent"], int(n), each["locked"]) for n, each in STATE["fields"].items() if each["crop"] == crop
+            (each["moisture_percent"], int(n), each["locked"])
+            for n, each in STATE["fields"].items()
+            if each["crop"] == crop
         )
         if len(found) > 1 and found[0][0] < found[1][0] and not found[0][2]:
             return {"crop": crop, "n": found[0][1], "moisture": found[0][0]}

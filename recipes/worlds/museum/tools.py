@@ -1,7 +1,9 @@
 """The ticket office of a museum: exhibitions with timed entries, orders of several lines, vouchers, group tours."""
 
 import random
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
+
+from typing_extensions import TypedDict
 
 Category = Literal["adult", "concession", "child", "family"]
 SHOWS = {
@@ -18,6 +20,8 @@ STATE: dict[str, Any] = {}
 
 
 class Line(TypedDict):
+    """Tickets of one category."""
+
     category: Category
     count: int
 
@@ -43,7 +47,10 @@ def fresh(rng: random.Random) -> dict[str, Any]:
             "lines": lines, "total": total, "state": rng.choice(("paid", "paid", "paid", "used")),
         }  # fmt: skip
     vouchers = {
-        f"{rng.choice('KLMN')}{rng.choice('PQRS')}-{n}": {"euros": rng.choice((10, 20, 25, 50)), "valid": rng.random() < 0.7}
+        f"{rng.choice('KLMN')}{rng.choice('PQRS')}-{n}": {
+            "euros": rng.choice((10, 20, 25, 50)),
+            "valid": rng.random() < 0.7,
+        }
         for n in rng.sample(range(100, 999), 8)
     }
     STATE.clear()
@@ -147,7 +154,9 @@ def voucher_value(voucher: str) -> dict[str, Any]:
     return {"voucher": voucher, **STATE["vouchers"][voucher]}
 
 
-def book_guide(exhibition: str, day: str, start: str, people: int, language: Literal["de", "en", "fr", "it"] = "de") -> dict[str, Any]:
+def book_guide(
+    exhibition: str, day: str, start: str, people: int, language: Literal["de", "en", "fr", "it"] = "de"
+) -> dict[str, Any]:
     """Book a guide for a group.
 
     Args:
@@ -159,7 +168,9 @@ def book_guide(exhibition: str, day: str, start: str, people: int, language: Lit
     """
     if people > 25:
         return {"error": "a guide takes 25 people at most: split the group"}
-    STATE["tours"].append({"exhibition": exhibition, "day": day, "start": start, "people": people, "language": language})
+    STATE["tours"].append(
+        {"exhibition": exhibition, "day": day, "start": start, "people": people, "language": language}
+    )
     return {"tour": f"T{100 + len(STATE['tours'])}", "fee": 90}
 
 

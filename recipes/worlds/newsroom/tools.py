@@ -27,7 +27,12 @@ def fresh(rng: random.Random) -> dict[str, Any]:
             "embargo_until": f"2027-10-{rng.randint(6, 9):02d}T{rng.choice(('06:00', '12:30', '18:00'))}" if place in (3, 7, 12, 17) else None,
         }  # fmt: skip
     archive = [
-        {"id": f"pic_{number}", "subject": subject, "by": rng.choice(("dpx", "own", "Reutter", "Velasco")), "fee": rng.choice((0, 0, 35, 60, 120))}
+        {
+            "id": f"pic_{number}",
+            "subject": subject,
+            "by": rng.choice(("dpx", "own", "Reutter", "Velasco")),
+            "fee": rng.choice((0, 0, 35, 60, 120)),
+        }
         for number, subject in zip(rng.sample(range(4000, 9999), 48), list(SUBJECTS) * 6, strict=True)
     ]
     for place, each in enumerate(archive):  # of each subject, the fifth picture alone is free
@@ -37,7 +42,9 @@ def fresh(rng: random.Random) -> dict[str, Any]:
     return STATE
 
 
-def stories(desk: Desk | None = None, status: Literal["draft", "checked", "online"] | None = None, editor: str = "") -> list[str]:
+def stories(
+    desk: Desk | None = None, status: Literal["draft", "checked", "online"] | None = None, editor: str = ""
+) -> list[str]:
     """Slugs of stories; all filters that are set have to fit.
 
     Args:
@@ -121,7 +128,10 @@ def pictures(subject: str, cursor: str | None = None) -> dict[str, Any]:
     found = [each for each in STATE["archive"] if each["subject"] == subject]
     start = int(cursor.removeprefix("c")) if cursor else 0
     more = f"c{start + 3}" if start + 3 < len(found) else None
-    return {"items": [{k: each[k] for k in ("id", "by", "fee")} for each in found[start : start + 3]], "next_cursor": more}
+    return {
+        "items": [{k: each[k] for k in ("id", "by", "fee")} for each in found[start : start + 3]],
+        "next_cursor": more,
+    }
 
 
 def attach_picture(slug: str, picture: str) -> dict[str, Any]:
@@ -189,6 +199,9 @@ def free_picture(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
 
 def assigned(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """An editor with drafts, and how many."""
-    counts = {e: [s for s, each in STATE["stories"].items() if each["editor"] == e and each["status"] == "draft"] for e in EDITORS}
+    counts = {
+        e: [s for s, each in STATE["stories"].items() if each["editor"] == e and each["status"] == "draft"]
+        for e in EDITORS
+    }
     editor = rng.choice([e for e in EDITORS if counts[e]])
     return {"initials": editor, "name": EDITORS[editor], "slugs": counts[editor], "count": len(counts[editor])}

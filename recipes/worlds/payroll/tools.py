@@ -3,8 +3,33 @@
 import random
 from typing import Any, Literal
 
-FIRST = ("Aylin", "Bastian", "Celine", "Dragan", "Emilia", "Faruk", "Gesine", "Hakan", "Inga", "Jannik", "Klara", "Lutz")
-LAST = ("Albers", "Brinkmann", "Cordes", "Dietz", "Engel", "Fuhrmann", "Gruber", "Hartwig", "Jansen", "Krause", "Lorenzen")
+FIRST = (
+    "Aylin",
+    "Bastian",
+    "Celine",
+    "Dragan",
+    "Emilia",
+    "Faruk",
+    "Gesine",
+    "Hakan",
+    "Inga",
+    "Jannik",
+    "Klara",
+    "Lutz",
+)
+LAST = (
+    "Albers",
+    "Brinkmann",
+    "Cordes",
+    "Dietz",
+    "Engel",
+    "Fuhrmann",
+    "Gruber",
+    "Hartwig",
+    "Jansen",
+    "Krause",
+    "Lorenzen",
+)
 UNITS = ("assembly", "paint shop", "logistics", "office", "quality")
 STATE: dict[str, Any] = {}
 
@@ -72,7 +97,9 @@ def payslip(personnel_no: int, month: str) -> dict[str, Any]:
     return {"month": month, **found}
 
 
-def post_hours(personnel_no: int, kind: Literal["overtime", "night", "sunday"], month: str, hours: float) -> dict[str, Any]:
+def post_hours(
+    personnel_no: int, kind: Literal["overtime", "night", "sunday"], month: str, hours: float
+) -> dict[str, Any]:
     """Post extra hours of a month.
 
     Args:
@@ -82,12 +109,16 @@ def post_hours(personnel_no: int, kind: Literal["overtime", "night", "sunday"], 
         hours: In quarters, such as 0.25.
     """
     if month <= STATE["closed"]:
-        return {"error": f"{month} is closed; post it in the month after {STATE['closed']}, or ask accounts to reopen it"}
+        return {
+            "error": f"{month} is closed; post it in the month after {STATE['closed']}, or ask accounts to reopen it"
+        }
     STATE["hours"].append({"personnel_no": personnel_no, "kind": kind, "month": month, "hours": hours})
     return {"posting": f"P-{len(STATE['hours']):05d}", "hours": hours}
 
 
-def one_off_payment(personnel_no: int, euros: float, reason: Literal["bonus", "travel", "jubilee"], month: str = "2027-11") -> dict[str, Any]:
+def one_off_payment(
+    personnel_no: int, euros: float, reason: Literal["bonus", "travel", "jubilee"], month: str = "2027-11"
+) -> dict[str, Any]:
     """Pay an amount once with the salary of a month.
 
     Args:
@@ -126,7 +157,7 @@ def change_account(personnel_no: int, iban: str, confirmation: str | None = None
     """
     if confirmation is None:
         return {"status": "code sent", "next": "call again with the confirmation code that the person reads out"}
-    return {"status": "changed", "iban_end": iban[-4:]}
+    return {"status": "changed", "iban_end": iban.replace(" ", "")[-4:]}
 
 
 def mail_payslip(personnel_no: int, month: str) -> str:

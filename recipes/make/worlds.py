@@ -1,0 +1,371 @@
+"""Makes training records out of worlds with slots: right runs of their requests, walked by the oracle without a model.
+
+    python worlds.py --draws 20 --seed 7 --tools worlds_tools.jsonl --answers worlds_answer.jsonl
+
+Each request of each world is drawn, half of them several in one conversation whose state carries on. The calls are
+carried out, so what tools say is true. One record is a step of the tools skill (`kind`, `messages`, `tools`, `calls`,
+maybe `extra_prompt`, `part`), another one the closing text of a turn for the answer skill (`completion`, `lang`). Every
+tenth world is for the part `valid` alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from desk_said import dumps
+from desk_world import masked_name
+
+from loraloop.adapters.base.messages import Message
+from loraloop.agent.loop.date_notes import with_date_notes
+from loraloop.agent.loop.dates import stated_today
+from loraloop.evals.desk.oracle import next_step, rehearse
+from loraloop.evals.desk.request import DeskRequest, DeskTurn
+from loraloop.evals.desk.slots import DrawError
+from loraloop.evals.desk.template import RequestTemplate
+from loraloop.evals.desk.toolbox import Toolbox
+from loraloop.evals.desk.world import World, load_worlds
+from loraloop.tool_schemas.tools.tool import Tool
+
+WORLDS = Path(__file__).resolve().parents[1] / "worlds"
+EXTRA = (
+    "",
+    "",
+    " Answer briefly.",
+    " Never guess a value.",
+    " Ask for what is missing.",
+    " Use the tools where they help.",
+)
+TAKEN_AWAY = 0.1
+"""How often the tool that is needed is not there."""
+MOST_TOOLS = 30
+
+
+class CarriedToolbox(Toolbox):
+    """A toolbox whose state goes on: rebuilding it makes the calls of the conversation's earlier turns again."""
+
+    def begin(self, seed: str) -> None:
+        """Begins a conversation on a new state."""
+        self.conversation, self.past = seed, list[tuple[str, dict[str, Any]]]()
+
+    def fresh(self, seed: str | None = None) -> Any:
+        """The state after the earlier turns, whatever the seed."""
+        state = super().fresh(self.conversation)
+        for name, arguments in self.past:
+            self.function(name)(**copy.deepcopy(arguments))
+        return state
+
+
+class Names:
+    """The names of a conversation's tools and arguments, a share of which says nothing."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng, self.share = rng, rng.choice((0.0, 0.0, 0.0, 0.6, 1.0, 0.4))
+        self.camel = rng.random() < 0.2
+        self.tools, self.arguments = dict[str, str](), dict[str, str]()
+
+    def masked(self, schema: Mapping[str, Any]) -> dict[str, Any]:
+        """A tool's schema with the names of this conversation."""
+        made = copy.deepcopy(dict(schema))
+        made["name"] = self._of(schema["name"], self.tools, ("func", "tool", "op", "fn"))
+        parameters = made["parameters"]
+        names = {
+            name: self._of(name, self.arguments, ("arg", "param", "p", "field")) for name in parameters["properties"]
+        }
+        parameters["properties"] = {names[name]: value for name, value in parameters["properties"].items()}
+        parameters["required"] = [names[name] for name in parameters.get("required", ())]
+        return made
+
+    def _of(self, name: str, known: dict[str, str], heads: Sequence[str]) -> str:
+        if name not in known:
+            masked = self.rng.random() < self.share
+            plain = re.sub("_([a-z])", lambda match: match[1].upper(), name) if self.camel else name
+            known[name] = masked_name(heads, known.values(), self.rng) if masked else plain
+        return known[name]
+
+    def call(self, call: Mapping[str, Any]) -> dict[str, Any]:
+        """A call with these names."""
+        named = {self.arguments.get(name, name): value for name, value in call["arguments"].items()}
+        return {"name": self.tools.get(call["name"], call["name"]), "arguments": named}
+
+    def text(self, text: str) -> str:
+        """A text in which tools are named, such as the advice of an error."""
+        for name, masked in self.tools.items():
+            if "_" in name and name != masked:
+                text = re.sub(rf"\b{name}\b", masked, text)
+        return text
+
+
+class Conversation:
+    """One conversation as it goes on, and its records.
+
+    Args:
+        world: With a `CarriedToolbox`, begun.
+        rng: Decides what is drawn.
+        schemas: Of all worlds' tools, by world.
+        values: Values of arguments that other draws of this world had, by argument; they grow.
+        held_out: Whether values and wordings are those of held-out requests.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        rng: random.Random,
+        schemas: Mapping[str, Sequence[dict[str, Any]]],
+        values: dict[str, list[Any]],
+        held_out: bool,
+    ) -> None:
+        self.world, self.rng, self.values, self.held_out = world, rng, values, held_out
+        self.own = {schema["name"]: schema for schema in schemas[world.name]}
+        self.others = [schema for name, of in schemas.items() if name != world.name for schema in of]
+        self.names = Names(rng)
+        self.today = stated_today(world.instructions)
+        self.messages = [{"role": "system", "content": world.instructions + rng.choice(EXTRA)}]
+        self.with_documents = rng.random() < 0.5
+        self.used, self.missing = set[str](), set[str]()
+        self.steps, self.answers = list[dict[str, Any]](), list[dict[str, Any]]()
+
+    def ask(self, template: RequestTemplate, seed: str, alone: bool) -> bool:
+        """Draws a request on the state as it is and walks its right run; False if it does not fit here."""
+        toolbox = self.world.toolbox
+        try:
+            request = template.draw(toolbox, seed, self.held_out)
+        except (DrawError, LookupError):
+            return False
+        if rehearse(self.world, request):
+            return False
+        self.world.start(request)
+        if alone and len(request.turns) == 1 and len(request.turns[0].calls) == 1 and self.rng.random() < TAKEN_AWAY:
+            needed = request.turns[0].calls[0].name
+            looks = {name for name in self.own if name not in self.world.changes}
+            self.missing = {needed} if needed in self.world.changes else looks
+        functions = {function.__name__: function for function in self.world.tools}
+        for self.world.turn, turn in enumerate(request.turns):
+            self._turn(request, turn, template, functions)
+        toolbox.past += [(call.name, call.arguments) for call in self.world.calls]  # type: ignore[attr-defined]
+        self.used |= {call.name for call in self.world.calls}
+        return True
+
+    def _turn(
+        self, request: DeskRequest, turn: DeskTurn, template: RequestTemplate, functions: Mapping[str, Any]
+    ) -> None:
+        shown = self._user(turn, "not_answered" in request.tags)
+        wanted = next_step(self.world, request, turn, [])
+        failed = empty = False
+        first = True
+        while wanted is not None:
+            kind = request.kind
+            if wanted.ask:
+                self.used |= self._with(wanted.ask)
+                asked = [self._argument(name) for name in wanted.ask]
+                self._step({"ask": asked}, kind, self._flaw(wanted.ask, 0.35))
+                self._answer(turn, template, "ask", f"Missing: {', '.join(asked)}")
+                return
+            calls = [] if self.missing else [{"name": c.name, "arguments": dict(c.arguments)} for c in wanted.calls]
+            self._step(calls, kind, self._flaw(self._later(turn, wanted), 0.3) if first else "")
+            if not calls:
+                break
+            self.messages.append({"role": "assistant", "content": calls})
+            for call in calls:
+                self._remember(call)
+                result = functions[call["name"]](**copy.deepcopy(call["arguments"]))
+                error = result.get("error") if isinstance(result, dict) else None
+                failed, empty = failed or bool(error), empty or result == []
+                raised = error is not None and self.rng.random() < 0.4
+                told = {"error": self.rng.choice(("ValueError: ", "")) + str(error)} if raised else {"result": result}
+                self.messages.append({"role": "tool", "content": {"name": call["name"], **told}})
+            made = [call for call in self.world.calls if call.turn == self.world.turn]
+            wanted, first = next_step(self.world, request, turn, made), False
+        if self.missing:
+            return
+        if turn.talk or request.kind == "retrieval":
+            if "not_answered" in request.tags and shown:
+                self._answer(turn, template, "no_document", f"Not in the documents: {', '.join(shown)}")
+            else:
+                self.messages.append({"role": "assistant", "content": turn.good})
+            return
+        self._answer(turn, template, "error" if failed else "empty" if empty else "done")
+
+    def _user(self, turn: DeskTurn, unanswered: bool) -> list[str]:
+        """Adds what the user says; returns the titles of the passages beside it."""
+        before = [Message(each["role"], self._content(each)) for each in self.messages]
+        noted = with_date_notes([*before, Message("user", turn.say)], self.today)
+        if len(noted) > 1 and noted[-2].role == "system" and len(noted) > len(before) + 1:
+            self.messages.append({"role": "system", "content": noted[-2].content})
+        text, titles, documents = turn.say, list[str](), list(self.world.documents)
+        if self.with_documents and documents and (turn.cites or unanswered or self.rng.random() < 0.85):
+            chosen = self.rng.sample(documents, min(len(documents), self.rng.choice((1, 1, 2, 3))))
+            if turn.cites:
+                cited = next(each for each in documents if each["id"] == turn.cites)
+                chosen = [cited, *(each for each in chosen if each is not cited)][:3]
+                self.rng.shuffle(chosen)
+            titles = [each["title"] for each in chosen]
+            lines = [f"[p{place + 1}] {each['title']}: {each['text']}" for place, each in enumerate(chosen)]
+            text = "\n".join(("Passages:", *lines, "", text))
+        self.messages.append({"role": "user", "content": text})
+        return titles
+
+    def _content(self, message: Mapping[str, Any]) -> str:
+        content = message["content"]
+        return content if isinstance(content, str) else dumps(content)
+
+    def _step(self, calls: Any, kind: str, flaw: str = "") -> None:
+        step = {"at": len(self.messages), "kind": kind, "calls": calls}
+        self.steps.append(step)
+        if flaw:
+            again = f"That is not valid: {flaw}\nWrite it again."
+            self.steps.append({**step, "kind": "again", "extra_prompt": again})
+
+    def _answer(self, turn: DeskTurn, template: RequestTemplate, kind: str, extra_prompt: str = "") -> None:
+        lang = template.id.rpartition("-")[2] if "foreign" in template.tags else "en"
+        answer = {"at": len(self.messages), "kind": kind, "completion": turn.good, "lang": lang}
+        self.answers.append({**answer, **({"extra_prompt": extra_prompt} if extra_prompt else {})})
+        self.messages.append({"role": "assistant", "content": turn.good})
+
+    # values that nobody gave
+
+    def _remember(self, call: Mapping[str, Any]) -> None:
+        for name, value in call["arguments"].items():
+            if isinstance(value, str | int) and not isinstance(value, bool) and len(str(value)) < 30:
+                self.values.setdefault(name, []).append(value)
+
+    def _later(self, turn: DeskTurn, wanted: Any) -> list[str]:
+        """Arguments of the calls that wait for the first ones."""
+        now = list(wanted.calls)
+        return [name for call in turn.calls if call not in now for name in call.arguments if name not in call.free]
+
+    def _flaw(self, names: Sequence[str], often: float) -> str:
+        """What the runtime would say of a value that nobody gave for one of these arguments; empty for nothing."""
+        if not names or self.rng.random() > often:
+            return ""
+        name = self.rng.choice(list(names))
+        said = " ".join(self._content(each) for each in self.messages)
+        found = [value for value in self.values.get(name, ())[-200:] if str(value) not in said]
+        if not found:
+            return ""
+        return f"Nobody gave {self._argument(name)} {dumps(self.rng.choice(found))}: look it up, or ask for it."
+
+    # the tools
+
+    def _with(self, asked: Sequence[str]) -> set[str]:
+        """Own tools that require all of these arguments."""
+        return {
+            name for name, schema in self.own.items() if set(asked) <= set(schema["parameters"].get("required", ()))
+        }
+
+    def _argument(self, name: str) -> str:
+        return self.names._of(name, self.names.arguments, ("arg", "param", "p", "field"))
+
+    def tools(self) -> list[dict[str, Any]]:
+        """The tools that are shown: those that are used, others of the world, in half of the draws strangers."""
+        rng = self.rng
+        spare = [name for name in self.own if name not in self.used]
+        kept = {*self.used, *rng.sample(spare, rng.randint(0, len(spare)))} - self.missing
+        shown = [self.own[name] for name in self.own if name in kept]
+        if rng.random() < 0.5 or not shown:
+            taken = {schema["name"] for schema in self.own.values()}
+            strangers = [schema for schema in self.others if schema["name"] not in taken]
+            most = rng.choices((rng.randint(1, 5), rng.randint(4, 10), rng.randint(10, 24)), (55, 30, 15))[0]
+            shown += rng.sample(strangers, min(most, len(strangers), MOST_TOOLS - len(shown)))
+        rng.shuffle(shown)
+        return [self.names.masked(schema) for schema in {schema["name"]: schema for schema in shown}.values()]
+
+    def records(self, part: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """The records of both skills."""
+        tools = self.tools()
+        told = [{"role": each["role"], "content": self._named(each)} for each in self.messages]
+        shared = {"tools": tools, **({"part": part} if part != "train" else {})}
+        steps = []
+        for step in self.steps:
+            calls = step["calls"]
+            calls = calls if isinstance(calls, dict) else [self.names.call(call) for call in calls]
+            extra = {"extra_prompt": step["extra_prompt"]} if "extra_prompt" in step else {}
+            steps.append({"kind": step["kind"], "messages": told[: step["at"]], **shared, **extra, "calls": calls})
+        answers = [
+            {
+                "part": part,
+                "messages": told[: each["at"]],
+                "tools": tools,
+                **{k: v for k, v in each.items() if k != "at"},
+            }
+            for each in self.answers
+        ]
+        return steps, answers
+
+    def _named(self, message: Mapping[str, Any]) -> str:
+        content = message["content"]
+        if isinstance(content, str):
+            return content
+        if message["role"] == "assistant":
+            return dumps([self.names.call(call) for call in content])
+        body = json.loads(self.names.text(dumps({k: v for k, v in content.items() if k != "name"})))
+        return dumps({"name": self.names.tools.get(content["name"], content["name"]), **body})
+
+
+def schema_of(function: Any) -> dict[str, Any]:
+    """A tool as it is shown: name, description, parameters."""
+    tool = Tool.from_function(function)
+    return {"name": tool.name, "description": tool.description, "parameters": copy.deepcopy(dict(tool.parameters))}
+
+
+def conversations(
+    world: World, schemas: Mapping[str, Sequence[dict[str, Any]]], draws: int, seed: int, held_out: bool
+) -> list[Conversation]:
+    """Conversations in which each request of a world is drawn so many times, half of them beside others."""
+    rng = random.Random(f"{seed}/{world.name}/{held_out}")
+    toolbox = CarriedToolbox(world.toolbox.file)
+    own = replace(world, toolbox=toolbox, calls=[], turn=0)
+    pool = [template for template in world.templates for _ in range(draws)]
+    rng.shuffle(pool)
+    found, values = list[Conversation](), dict[str, list[Any]]()
+    while pool:
+        number = 1 if rng.random() < 0.7 else rng.choice((2, 2, 3, 4))  # by requests, half of them are joined
+        toolbox.begin(f"{seed}/{world.name}/{len(pool)}")
+        talk = Conversation(own, rng, schemas, values, held_out)
+        for place in range(min(number, len(pool))):
+            talk.ask(pool.pop(), f"{seed}.{len(pool)}", alone=number == 1 and place == 0)
+        if talk.steps:
+            found.append(talk)
+    return found
+
+
+def main() -> None:
+    """Writes the records."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--worlds", type=Path, default=WORLDS)
+    parser.add_argument("--draws", type=int, default=20, help="of each request")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tools", type=Path, required=True, help="where the steps of the tools skill are written")
+    parser.add_argument("--answers", type=Path, required=True, help="where the closing texts are written")
+    parser.add_argument("--valid", nargs="*", help="worlds of the part valid; every tenth by default")
+    given = parser.parse_args()
+    worlds = load_worlds(given.worlds)
+    names = [world.name for world in worlds]
+    valid = set(names[4::10] if given.valid is None else given.valid)
+    parts = {
+        part: {
+            w.name: [schema_of(tool) for tool in w.module.TOOLS]
+            for w in worlds
+            if (w.name in valid) == (part == "valid")
+        }
+        for part in ("train", "valid")
+    }
+    with given.tools.open("w") as tools, given.answers.open("w") as answers:
+        for world in worlds:
+            part = "valid" if world.name in valid else "train"
+            draws = max(1, given.draws // 4) if part == "valid" else given.draws
+            for talk in conversations(world, parts[part], draws, given.seed, part == "valid"):
+                steps, closing = talk.records(part)
+                tools.writelines(dumps(row) + "\n" for row in steps)
+                answers.writelines(dumps(row) + "\n" for row in closing)
+
+
+if __name__ == "__main__":
+    main()
