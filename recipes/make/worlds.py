@@ -27,7 +27,7 @@ from loraloop.adapters.base.messages import Message
 from loraloop.agent.loop.date_notes import with_date_notes
 from loraloop.agent.loop.dates import stated_today
 from loraloop.evals.desk.oracle import next_step, rehearse
-from loraloop.evals.desk.request import DeskRequest, DeskTurn
+from loraloop.evals.desk.request import DeskRequest, DeskTurn, WantedCall
 from loraloop.evals.desk.slots import DrawError
 from loraloop.evals.desk.template import RequestTemplate
 from loraloop.evals.desk.toolbox import Toolbox
@@ -74,14 +74,20 @@ class Names:
     def masked(self, schema: Mapping[str, Any]) -> dict[str, Any]:
         """A tool's schema with the names of this conversation."""
         made = copy.deepcopy(dict(schema))
-        made["name"] = self._of(schema["name"], self.tools, ("func", "tool", "op", "fn"))
+        made["name"] = self.tool(schema["name"])
         parameters = made["parameters"]
-        names = {
-            name: self._of(name, self.arguments, ("arg", "param", "p", "field")) for name in parameters["properties"]
-        }
+        names = {name: self.argument(name) for name in parameters["properties"]}
         parameters["properties"] = {names[name]: value for name, value in parameters["properties"].items()}
         parameters["required"] = [names[name] for name in parameters.get("required", ())]
         return made
+
+    def tool(self, name: str) -> str:
+        """The name of a tool here."""
+        return self._of(name, self.tools, ("func", "tool", "op", "fn"))
+
+    def argument(self, name: str) -> str:
+        """The name of an argument here, the same in all tools."""
+        return self._of(name, self.arguments, ("arg", "param", "p", "field"))
 
     def _of(self, name: str, known: dict[str, str], heads: Sequence[str]) -> str:
         if name not in known:
@@ -92,8 +98,8 @@ class Names:
 
     def call(self, call: Mapping[str, Any]) -> dict[str, Any]:
         """A call with these names."""
-        named = {self.arguments.get(name, name): value for name, value in call["arguments"].items()}
-        return {"name": self.tools.get(call["name"], call["name"]), "arguments": named}
+        named = {self.argument(name): value for name, value in call["arguments"].items()}
+        return {"name": self.tool(call["name"]), "arguments": named}
 
     def text(self, text: str) -> str:
         """A text in which tools are named, such as the advice of an error."""
@@ -107,7 +113,8 @@ class Conversation:
     """One conversation as it goes on, and its records.
 
     Args:
-        world: With a `CarriedToolbox`, begun.
+        world: With `toolbox` for its own.
+        toolbox: Begun.
         rng: Decides what is drawn.
         schemas: Of all worlds' tools, by world.
         values: Values of arguments that other draws of this world had, by argument; they grow.
@@ -117,12 +124,13 @@ class Conversation:
     def __init__(
         self,
         world: World,
+        toolbox: CarriedToolbox,
         rng: random.Random,
         schemas: Mapping[str, Sequence[dict[str, Any]]],
         values: dict[str, list[Any]],
         held_out: bool,
     ) -> None:
-        self.world, self.rng, self.values, self.held_out = world, rng, values, held_out
+        self.world, self.toolbox, self.rng, self.values, self.held_out = world, toolbox, rng, values, held_out
         self.own = {schema["name"]: schema for schema in schemas[world.name]}
         self.others = [schema for name, of in schemas.items() if name != world.name for schema in of]
         self.names = Names(rng)
@@ -134,9 +142,8 @@ class Conversation:
 
     def ask(self, template: RequestTemplate, seed: str, alone: bool) -> bool:
         """Draws a request on the state as it is and walks its right run; False if it does not fit here."""
-        toolbox = self.world.toolbox
         try:
-            request = template.draw(toolbox, seed, self.held_out)
+            request = template.draw(self.toolbox, seed, self.held_out)
         except (DrawError, LookupError):
             return False
         if rehearse(self.world, request):
@@ -149,7 +156,7 @@ class Conversation:
         functions = {function.__name__: function for function in self.world.tools}
         for self.world.turn, turn in enumerate(request.turns):
             self._turn(request, turn, template, functions)
-        toolbox.past += [(call.name, call.arguments) for call in self.world.calls]  # type: ignore[attr-defined]
+        self.toolbox.past += [(call.name, call.arguments) for call in self.world.calls]
         self.used |= {call.name for call in self.world.calls}
         return True
 
@@ -161,14 +168,14 @@ class Conversation:
         failed = empty = False
         first = True
         while wanted is not None:
-            kind = request.kind
+            kind = "none" if self.missing else request.kind
             if wanted.ask:
                 self.used |= self._with(wanted.ask)
-                asked = [self._argument(name) for name in wanted.ask]
+                asked = [self.names.argument(name) for name in wanted.ask]
                 self._step({"ask": asked}, kind, self._flaw(wanted.ask, 0.35))
                 self._answer(turn, template, "ask", f"Missing: {', '.join(asked)}")
                 return
-            calls = [] if self.missing else [{"name": c.name, "arguments": dict(c.arguments)} for c in wanted.calls]
+            calls = [] if self.missing else [self._call(call) for call in wanted.calls]
             self._step(calls, kind, self._flaw(self._later(turn, wanted), 0.3) if first else "")
             if not calls:
                 break
@@ -192,6 +199,11 @@ class Conversation:
                 self.messages.append({"role": "assistant", "content": turn.good})
             return
         self._answer(turn, template, "error" if failed else "empty" if empty else "done")
+
+    def _call(self, wanted: WantedCall) -> dict[str, Any]:
+        """A call with its arguments in the order of the tool's schema."""
+        order = [name for name in self.own[wanted.name]["parameters"]["properties"] if name in wanted.arguments]
+        return {"name": wanted.name, "arguments": {name: wanted.arguments[name] for name in order}}
 
     def _user(self, turn: DeskTurn, unanswered: bool) -> list[str]:
         """Adds what the user says; returns the titles of the passages beside it."""
@@ -250,7 +262,7 @@ class Conversation:
         found = [value for value in self.values.get(name, ())[-200:] if str(value) not in said]
         if not found:
             return ""
-        return f"Nobody gave {self._argument(name)} {dumps(self.rng.choice(found))}: look it up, or ask for it."
+        return f"Nobody gave {self.names.argument(name)} {dumps(self.rng.choice(found))}: look it up, or ask for it."
 
     # the tools
 
@@ -259,9 +271,6 @@ class Conversation:
         return {
             name for name, schema in self.own.items() if set(asked) <= set(schema["parameters"].get("required", ()))
         }
-
-    def _argument(self, name: str) -> str:
-        return self.names._of(name, self.names.arguments, ("arg", "param", "p", "field"))
 
     def tools(self) -> list[dict[str, Any]]:
         """The tools that are shown: those that are used, others of the world, in half of the draws strangers."""
@@ -272,7 +281,7 @@ class Conversation:
         if rng.random() < 0.5 or not shown:
             taken = {schema["name"] for schema in self.own.values()}
             strangers = [schema for schema in self.others if schema["name"] not in taken]
-            most = rng.choices((rng.randint(1, 5), rng.randint(4, 10), rng.randint(10, 24)), (55, 30, 15))[0]
+            most = rng.choices((rng.randint(1, 5), rng.randint(4, 10), rng.randint(10, 24)), (65, 27, 8))[0]
             shown += rng.sample(strangers, min(most, len(strangers), MOST_TOOLS - len(shown)))
         rng.shuffle(shown)
         return [self.names.masked(schema) for schema in {schema["name"]: schema for schema in shown}.values()]
@@ -306,7 +315,7 @@ class Conversation:
         if message["role"] == "assistant":
             return dumps([self.names.call(call) for call in content])
         body = json.loads(self.names.text(dumps({k: v for k, v in content.items() if k != "name"})))
-        return dumps({"name": self.names.tools.get(content["name"], content["name"]), **body})
+        return dumps({"name": self.names.tool(content["name"]), **body})
 
 
 def schema_of(function: Any) -> dict[str, Any]:
@@ -328,7 +337,7 @@ def conversations(
     while pool:
         number = 1 if rng.random() < 0.7 else rng.choice((2, 2, 3, 4))  # by requests, half of them are joined
         toolbox.begin(f"{seed}/{world.name}/{len(pool)}")
-        talk = Conversation(own, rng, schemas, values, held_out)
+        talk = Conversation(own, toolbox, rng, schemas, values, held_out)
         for place in range(min(number, len(pool))):
             talk.ask(pool.pop(), f"{seed}.{len(pool)}", alone=number == 1 and place == 0)
         if talk.steps:

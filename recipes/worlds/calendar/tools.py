@@ -5,11 +5,40 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 FIRST = ("Amelie", "Boris", "Cosima", "Damian", "Elena", "Falk", "Greta", "Henri", "Isa", "Jakob", "Katrin", "Leo")
-LAST = ("Arendt", "Bauer", "Clausen", "Delgado", "Eklund", "Ferrari", "Gruber", "Hansen", "Ibrahim", "Jung", "Keller", "Larsen")
+LAST = (
+    "Arendt",
+    "Bauer",
+    "Clausen",
+    "Delgado",
+    "Eklund",
+    "Ferrari",
+    "Gruber",
+    "Hansen",
+    "Ibrahim",
+    "Jung",
+    "Keller",
+    "Larsen",
+)
 TITLES = (
-    "dentist", "piano lesson", "budget talk", "haircut", "parents' evening", "jogging", "tax adviser", "lunch", "book club",
-    "car inspection", "yoga", "project review", "choir", "vet", "flat viewing", "swimming", "physio", "board meeting",
-)  # fmt: skip
+    "dentist",
+    "piano lesson",
+    "budget talk",
+    "haircut",
+    "parents' evening",
+    "jogging",
+    "tax adviser",
+    "lunch",
+    "book club",
+    "car inspection",
+    "yoga",
+    "project review",
+    "choir",
+    "vet",
+    "flat viewing",
+    "swimming",
+    "physio",
+    "board meeting",
+)
 STATE: dict[str, Any] = {}
 
 
@@ -86,13 +115,23 @@ def gaps(day: str, minutes: int, between: str = "08:00-20:00") -> list[str]:
     found = []
     while low + timedelta(minutes=minutes) <= high:
         end = low + timedelta(minutes=minutes)
-        if all(end.isoformat(timespec="minutes") <= start or low.isoformat(timespec="minutes") >= stop for start, stop in busy):
+        if all(
+            end.isoformat(timespec="minutes") <= start or low.isoformat(timespec="minutes") >= stop
+            for start, stop in busy
+        ):
             found.append(f"{low:%H:%M}")
         low += timedelta(hours=1)
     return found
 
 
-def add_event(title: str, start: str, minutes: int = 60, where: str | None = None, guests: list[str] | None = None, repeats: Literal["daily", "weekly", "monthly"] | None = None) -> dict[str, Any]:
+def add_event(
+    title: str,
+    start: str,
+    minutes: int = 60,
+    where: str | None = None,
+    guests: list[str] | None = None,
+    repeats: Literal["daily", "weekly", "monthly"] | None = None,
+) -> dict[str, Any]:
     """Write an event into the calendar. Guests get an invitation by e-mail.
 
     Args:
@@ -107,7 +146,14 @@ def add_event(title: str, start: str, minutes: int = 60, where: str | None = Non
     end = (begin + timedelta(minutes=minutes)).isoformat(timespec="minutes")
     clash = [each["title"] for each in STATE["events"].values() if each["start"] < end and start < each["end"]]
     number = f"e_n{len(STATE['events'])}"
-    STATE["events"][number] = {"title": title, "start": start, "end": end, "where": where, "guests": guests or [], "repeats": repeats}
+    STATE["events"][number] = {
+        "title": title,
+        "start": start,
+        "end": end,
+        "where": where,
+        "guests": guests or [],
+        "repeats": repeats,
+    }
     return {"event": number, "end": end, **({"overlaps": clash} if clash else {})}
 
 
@@ -133,7 +179,10 @@ def drop_event(event: str, whole_series: bool = False) -> dict[str, Any]:
     """
     each = STATE["events"][event]
     if each["repeats"] and not whole_series:
-        return {"deleted": False, "error": f"{each['title']} repeats {each['repeats']}: say whether the whole series goes"}
+        return {
+            "deleted": False,
+            "error": f"{each['title']} repeats {each['repeats']}: say whether the whole series goes",
+        }
     del STATE["events"][event]
     return {"deleted": True}
 
@@ -180,10 +229,20 @@ TOOLS = [agenda, search_events, gaps, add_event, shift_event, drop_event, people
 
 def entry(rng: random.Random, series: bool | None) -> dict[str, Any]:
     """An event, of a series or not, in words."""
-    found = [{"id": n, **e} for n, e in STATE["events"].items() if series in (None, bool(e["repeats"])) and not n.startswith("e_n")]
+    found = [
+        {"id": n, **e}
+        for n, e in STATE["events"].items()
+        if series in (None, bool(e["repeats"])) and not n.startswith("e_n")
+    ]
     each = rng.choice(found)
     start = datetime.fromisoformat(each["start"])
-    return {**each, "day": each["start"][:10], "clock": each["start"][-5:], "stop": each["end"][-5:], "said": f"{start.day} {start:%B}"}
+    return {
+        **each,
+        "day": each["start"][:10],
+        "clock": each["start"][-5:],
+        "stop": each["end"][-5:],
+        "said": f"{start.day} {start:%B}",
+    }
 
 
 def any_event(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
@@ -204,7 +263,10 @@ def series(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
 def contact(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """A contact whose first name nobody else has."""
     firsts = [each["name"].split()[0] for each in STATE["contacts"].values()]
-    found = [{"id": n, **c, "first": c["name"].split()[0], "phone": c["phones"][0]["number"]} for n, c in STATE["contacts"].items()]
+    found = [
+        {"id": n, **c, "first": c["name"].split()[0], "phone": c["phones"][0]["number"]}
+        for n, c in STATE["contacts"].items()
+    ]
     return rng.choice([each for each in found if firsts.count(each["first"]) == 1])
 
 
@@ -222,7 +284,13 @@ def gap(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     day = f"2028-05-{number:02d}"
     minutes = rng.choice((30, 60, 90))
     said = {30: "half an hour", 60: "an hour", 90: "an hour and a half"}[minutes]
-    return {"day": day, "said": f"{number} May", "minutes": minutes, "span": said, "first": gaps(day, minutes, "13:00-18:00")[0]}
+    return {
+        "day": day,
+        "said": f"{number} May",
+        "minutes": minutes,
+        "span": said,
+        "first": gaps(day, minutes, "13:00-18:00")[0],
+    }
 
 
 def free_day(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:

@@ -1,19 +1,44 @@
-"""A clinical laboratory: specimens with tubes, analytes with reference ranges, add-on tests, release, critical calls."""
+"""A clinical laboratory: specimens, analytes with reference ranges, add-on tests, release, critical calls."""
 
 import random
 from typing import Any, Literal
 
 Analyte = Literal["Na", "K", "CREA", "CRP", "HGB", "GLU", "TSH", "TROP"]
 RANGES = {
-    "Na": (135, 145, "mmol/l", 1), "K": (3.5, 5.1, "mmol/l", 0.1), "CREA": (45, 104, "µmol/l", 1), "CRP": (0, 5, "mg/l", 1),
-    "HGB": (120, 170, "g/l", 1), "GLU": (3.9, 5.6, "mmol/l", 0.1), "TSH": (0.4, 4.0, "mU/l", 0.1), "TROP": (0, 14, "ng/l", 1),
-}  # fmt: skip
+    "Na": (135, 145, "mmol/l", 1),
+    "K": (3.5, 5.1, "mmol/l", 0.1),
+    "CREA": (45, 104, "µmol/l", 1),
+    "CRP": (0, 5, "mg/l", 1),
+    "HGB": (120, 170, "g/l", 1),
+    "GLU": (3.9, 5.6, "mmol/l", 0.1),
+    "TSH": (0.4, 4.0, "mU/l", 0.1),
+    "TROP": (0, 14, "ng/l", 1),
+}
 WARDS = {"3B": "4471", "ICU": "4400", "dialysis": "4518", "outpatients": "4602", "maternity": "4333"}
 NAMES = (
-    "Abel Notter", "Beate Kurz", "Carl Amann", "Daria Popov", "Erwin Huth", "Frida Dahl", "Georg Lenz", "Helga Orth",
-    "Isidor Blau", "Johanna Rist", "Kurt Wieland", "Lena Frei", "Moritz Hahn", "Nora Sell", "Otto Kling", "Paula Veit",
-    "Ralf Gerber", "Senta Maier", "Timo Jaeger", "Ute Brandl", "Valerie Koch", "Walter Imhof",
-)  # fmt: skip
+    "Abel Notter",
+    "Beate Kurz",
+    "Carl Amann",
+    "Daria Popov",
+    "Erwin Huth",
+    "Frida Dahl",
+    "Georg Lenz",
+    "Helga Orth",
+    "Isidor Blau",
+    "Johanna Rist",
+    "Kurt Wieland",
+    "Lena Frei",
+    "Moritz Hahn",
+    "Nora Sell",
+    "Otto Kling",
+    "Paula Veit",
+    "Ralf Gerber",
+    "Senta Maier",
+    "Timo Jaeger",
+    "Ute Brandl",
+    "Valerie Koch",
+    "Walter Imhof",
+)
 STATE: dict[str, Any] = {}
 
 
@@ -42,11 +67,15 @@ def fresh(rng: random.Random) -> dict[str, Any]:
             for a in analytes
         ]
         specimens[f"L{rng.randrange(10, 99)}{place:02d}.{rng.randrange(100, 999)}"] = {
-            "patient": name, "ward": rng.choice(sorted(WARDS)), "drawn_at": f"2027-02-0{rng.randint(7, 9)}T{rng.randint(6, 14):02d}:{rng.randrange(0, 60, 5):02d}",
-            "tube": rng.choice(("serum", "EDTA", "fluoride")), "microlitres_left": rng.randrange(40, 900, 10) if place % 4 else 20,
-            "quality": "haemolysed" if place % 7 == 6 else "fine", "released": False,
+            "patient": name,
+            "ward": rng.choice(sorted(WARDS)),
+            "drawn_at": f"2027-02-0{rng.randint(7, 9)}T{rng.randint(6, 14):02d}:{rng.randrange(0, 60, 5):02d}",
+            "tube": rng.choice(("serum", "EDTA", "fluoride")),
+            "microlitres_left": rng.randrange(40, 900, 10) if place % 4 else 20,
+            "quality": "haemolysed" if place % 7 == 6 else "fine",
+            "released": False,
             "results": {a: measured(rng, a, f) for a, f in zip(analytes, flags, strict=True)},
-        }  # fmt: skip
+        }
     STATE.clear()
     STATE.update(specimens=specimens, calls=[], reagents={a: rng.randint(5, 400) for a in RANGES})
     return STATE

@@ -5,14 +5,21 @@ from typing import Any, Literal
 
 Trade = Literal["mason", "plumber", "electrician", "painter", "roofer", "tiler"]
 FLAWS = {
-    "mason": ("crack in the wall", "edge broken off"), "plumber": ("tap drips", "pipe leaks"),
-    "electrician": ("socket dead", "cover missing"), "painter": ("paint blisters", "stain on the ceiling"),
-    "roofer": ("tile loose", "gutter bent"), "tiler": ("tile hollow", "joint open"),
-}  # fmt: skip
+    "mason": ("crack in the wall", "edge broken off"),
+    "plumber": ("tap drips", "pipe leaks"),
+    "electrician": ("socket dead", "cover missing"),
+    "painter": ("paint blisters", "stain on the ceiling"),
+    "roofer": ("tile loose", "gutter bent"),
+    "tiler": ("tile hollow", "joint open"),
+}
 FIRMS = {
-    "mason": "Baur Rohbau", "plumber": "Aqua Lenz", "electrician": "Voltwerk", "painter": "Farbhof", "roofer": "Dach Ruben",
+    "mason": "Baur Rohbau",
+    "plumber": "Aqua Lenz",
+    "electrician": "Voltwerk",
+    "painter": "Farbhof",
+    "roofer": "Dach Ruben",
     "tiler": "Keramik Sol",
-}  # fmt: skip
+}
 GOODS = ("rebar", "windows", "plasterboard", "insulation", "roof tiles", "screed", "doors", "scaffolding", "gravel")
 STATE: dict[str, Any] = {}
 
@@ -29,9 +36,12 @@ def fresh(rng: random.Random) -> dict[str, Any]:
     for number in range(26):
         trade = rng.choice(sorted(FLAWS))
         defects[f"#{rng.randrange(10, 99)}{number:02d}"] = {
-            "place": rooms[number % len(rooms)], "trade": trade, "what": rng.choice(FLAWS[trade]),
-            "due": f"2027-05-{rng.randint(3, 28):02d}", "state": rng.choice(("open", "open", "open", "repaired", "accepted")),
-        }  # fmt: skip
+            "place": rooms[number % len(rooms)],
+            "trade": trade,
+            "what": rng.choice(FLAWS[trade]),
+            "due": f"2027-05-{rng.randint(3, 28):02d}",
+            "state": rng.choice(("open", "open", "open", "repaired", "accepted")),
+        }
     for place, each in enumerate(defects.values()):
         if place < 6:
             each["state"] = "open"
@@ -242,6 +252,8 @@ def path_of_flat(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     }
     trade = rng.choice(sorted(FLAWS))
     return {
-        "path": f"H{house}/{floor}/0{flat}", "said": f"house {house}, {words[floor]}, flat {flat}", "trade": trade,
+        "path": f"H{house}/{floor}/0{flat}",
+        "said": f"house {house}, {words[floor]}, flat {flat}",
+        "trade": trade,
         "what": rng.choice(FLAWS[trade]),
-    }  # fmt: skip
+    }

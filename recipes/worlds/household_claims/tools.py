@@ -1,14 +1,33 @@
-"""Claims of a household insurance: policies, claims with damaged items, papers, a log in pages, payments in cents."""
+"""Claims of a household insurance: policies, claims with items, papers, a log in pages, payments in cents."""
 
 import random
 from typing import Any, Literal
 
 Peril = Literal["water", "fire", "burglary", "storm", "glass"]
 HOLDERS = (
-    "Agneta Blom", "Bartosz Zajac", "Clemens Auer", "Dilara Demir", "Edda Kranz", "Fabio Conti", "Greta Holst", "Henk Bos",
-    "Ilka Baum", "Jorge Mendes", "Katja Ruf", "Lorenz Pohl", "Maeve Byrne", "Nadim Khoury", "Ottilie Graf", "Pavel Hruby",
-    "Roswitha Ebner", "Stellan Dahl", "Tamar Levi", "Urban Zeller", "Viola Lang", "Wim Peeters",
-)  # fmt: skip
+    "Agneta Blom",
+    "Bartosz Zajac",
+    "Clemens Auer",
+    "Dilara Demir",
+    "Edda Kranz",
+    "Fabio Conti",
+    "Greta Holst",
+    "Henk Bos",
+    "Ilka Baum",
+    "Jorge Mendes",
+    "Katja Ruf",
+    "Lorenz Pohl",
+    "Maeve Byrne",
+    "Nadim Khoury",
+    "Ottilie Graf",
+    "Pavel Hruby",
+    "Roswitha Ebner",
+    "Stellan Dahl",
+    "Tamar Levi",
+    "Urban Zeller",
+    "Viola Lang",
+    "Wim Peeters",
+)
 THINGS = ("carpet", "sofa", "television", "bicycle", "laptop", "wardrobe", "painting", "necklace", "kitchen front")
 ADJUSTERS = (
     {"code": "kst", "name": "Karla Stein"},
@@ -37,11 +56,19 @@ def fresh(rng: random.Random) -> dict[str, Any]:
         ]
         papers = rng.sample(("photos", "receipt", "estimate", "police report"), rng.randint(1, 3))
         claims[f"{27 + rng.randint(0, 1)}-{rng.choice('WFBSG')}-{4000 + number * 7}"] = {
-            "policy": policy, "peril": rng.choice(each["covers"]), "items": items, "papers": papers,
-            "stage": rng.choice(("reported", "reported", "assessed", "paid")), "adjuster": None,
-            "log": [f"2027-0{rng.randint(1, 4)}-{rng.randint(10, 28)}: {text}" for text in
-                    rng.sample(("call from the holder", "letter sent", "photos arrived", "reminder", "visit planned"), 4)],
-        }  # fmt: skip
+            "policy": policy,
+            "peril": rng.choice(each["covers"]),
+            "items": items,
+            "papers": papers,
+            "stage": rng.choice(("reported", "reported", "assessed", "paid")),
+            "adjuster": None,
+            "log": [
+                f"2027-0{rng.randint(1, 4)}-{rng.randint(10, 28)}: {text}"
+                for text in rng.sample(
+                    ("call from the holder", "letter sent", "photos arrived", "reminder", "visit planned"), 4
+                )
+            ],
+        }
     for place, claim in enumerate(claims.values()):  # some of each kind are always there
         if place < 4:
             claim.update(stage="assessed", papers=["photos", "estimate"])
@@ -114,8 +141,14 @@ def open_claim(policy: str, peril: Peril, happened_on: str, description: str) ->
         return {"error": f"{peril} is not covered by {policy}; offer the holder the leaflet on extensions"}
     number = f"28-{peril[0].upper()}-{5000 + len(STATE['claims'])}"
     STATE["claims"][number] = {
-        "policy": policy, "peril": peril, "items": [], "papers": [], "stage": "reported", "adjuster": None, "log": [],
-    }  # fmt: skip
+        "policy": policy,
+        "peril": peril,
+        "items": [],
+        "papers": [],
+        "stage": "reported",
+        "adjuster": None,
+        "log": [],
+    }
     return {"claim": number, "stage": "reported"}
 
 
@@ -173,9 +206,16 @@ def request_paper(claim: str, paper: Literal["photos", "receipt", "estimate", "p
 
 
 TOOLS = [
-    policy_by_holder, claims_on, claim_file, claim_log, open_claim, add_item, send_adjuster, release_payment,
+    policy_by_holder,
+    claims_on,
+    claim_file,
+    claim_log,
+    open_claim,
+    add_item,
+    send_adjuster,
+    release_payment,
     request_paper,
-]  # fmt: skip
+]
 
 
 def chosen(rng: random.Random, low: int, high: int) -> dict[str, Any]:
@@ -185,10 +225,14 @@ def chosen(rng: random.Random, low: int, high: int) -> dict[str, Any]:
     policy = STATE["policies"][claim["policy"]]
     total = sum(item["claimed_cents"] for item in claim["items"])
     return {
-        "number": number, **claim, "holder": policy["holder"], "papers_said": " and ".join(claim["papers"]),
-        "euros": f"{max(0, total - policy['deductible_cents']) / 100:.2f}", "first": claim["items"][0]["thing"],
+        "number": number,
+        **claim,
+        "holder": policy["holder"],
+        "papers_said": " and ".join(claim["papers"]),
+        "euros": f"{max(0, total - policy['deductible_cents']) / 100:.2f}",
+        "first": claim["items"][0]["thing"],
         "first_euros": f"{claim['items'][0]['claimed_cents'] / 100:.2f}",
-    }  # fmt: skip
+    }
 
 
 def ready(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
@@ -212,15 +256,22 @@ def damage(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     covers = STATE["policies"][number]["covers"]
     (missing,) = {"water", "fire", "burglary", "storm", "glass"} - set(covers)
     said = {
-        "water": "a pipe burst and flooded the bathroom", "fire": "a candle set the curtains on fire",
-        "burglary": "somebody broke in and took the jewellery", "storm": "the storm tore the awning off",
+        "water": "a pipe burst and flooded the bathroom",
+        "fire": "a candle set the curtains on fire",
+        "burglary": "somebody broke in and took the jewellery",
+        "storm": "the storm tore the awning off",
         "glass": "the glass door of the balcony is broken",
-    }  # fmt: skip
+    }
     peril = rng.choice(covers)
     return {
-        "policy": number, **STATE["policies"][number], "peril": peril, "said": said[peril], "missing": missing,
-        "missing_said": said[missing], "deductible": f"{STATE['policies'][number]['deductible_cents'] // 100}",
-    }  # fmt: skip
+        "policy": number,
+        **STATE["policies"][number],
+        "peril": peril,
+        "said": said[peril],
+        "missing": missing,
+        "missing_said": said[missing],
+        "deductible": f"{STATE['policies'][number]['deductible_cents'] // 100}",
+    }
 
 
 def price(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:

@@ -99,7 +99,10 @@ def send_attendant(attendant: str, rooms: list[int], until: str | None = None) -
     """
     shut = [room for room in rooms if STATE["rooms"][str(room)]["sign"]]
     if shut:
-        return {"error": f"do not disturb: {', '.join(map(str, shut))}; phone the guest before anybody is sent", "sent": False}
+        return {
+            "error": f"do not disturb: {', '.join(map(str, shut))}; phone the guest before anybody is sent",
+            "sent": False,
+        }
     for room in rooms:
         STATE["rooms"][str(room)]["attendant"] = attendant
     return {"sent": True, "attendant": attendant, "rooms": rooms, "minutes": 25 * len(rooms)}
@@ -114,7 +117,9 @@ def linen(floor: int) -> dict[str, int]:
     return dict(STATE["store"][str(floor)])
 
 
-def move_linen(kind: Literal["bath towels", "sheets", "pillow cases", "robes"], pieces: int, from_floor: int, to_floor: int) -> dict[str, Any]:
+def move_linen(
+    kind: Literal["bath towels", "sheets", "pillow cases", "robes"], pieces: int, from_floor: int, to_floor: int
+) -> dict[str, Any]:
     """Have linen carried from one floor's store to another one's.
 
     Args:
@@ -169,8 +174,16 @@ def technician(room: int, fault: str, urgent: bool = False) -> dict[str, Any]:
 
 
 TOOLS = [
-    room_state, rooms_with, mark, send_attendant, linen, move_linen, found_things, post_found_thing, technician,
-]  # fmt: skip
+    room_state,
+    rooms_with,
+    mark,
+    send_attendant,
+    linen,
+    move_linen,
+    found_things,
+    post_found_thing,
+    technician,
+]
 
 
 def lost(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
@@ -186,7 +199,9 @@ def room(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
 
 def other_room(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """Another room without a sign."""
-    return rng.choice([{"n": int(n), **r} for n, r in STATE["rooms"].items() if not r["sign"] and int(n) != slots["room"]["n"]])
+    return rng.choice(
+        [{"n": int(n), **r} for n, r in STATE["rooms"].items() if not r["sign"] and int(n) != slots["room"]["n"]]
+    )
 
 
 def floor(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
@@ -194,13 +209,23 @@ def floor(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     number = rng.randint(1, 5)
     words = {1: "first", 2: "second", 3: "third", 4: "fourth", 5: "fifth"}
     dirty = [int(n) for n, each in STATE["rooms"].items() if n[0] == str(number) and each["condition"] == "dirty"]
-    inspected = [int(n) for n, each in STATE["rooms"].items() if n[0] == str(number) and each["condition"] == "inspected"]
+    inspected = [
+        int(n) for n, each in STATE["rooms"].items() if n[0] == str(number) and each["condition"] == "inspected"
+    ]
     other = number % 5 + 1
     store = STATE["store"][str(number)]
     return {
-        "n": number, "words": words[number], "dirty": dirty, "count": len(dirty), "inspected": inspected, "other": other,
-        "towels": store["bath towels"], "some": max(1, store["bath towels"] // 2), "many": store["bath towels"] + rng.randint(3, 40),
-    }  # fmt: skip
+        "n": number,
+        "words": words[number],
+        "dirty": dirty,
+        "count": len(dirty),
+        "inspected": inspected,
+        "other": other,
+        "towels": store["bath towels"],
+        "others": STATE["store"][str(other)]["bath towels"],
+        "some": max(1, store["bath towels"] // 2),
+        "many": store["bath towels"] + rng.randint(3, 40),
+    }
 
 
 def tidy_floor(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:

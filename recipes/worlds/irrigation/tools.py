@@ -13,10 +13,14 @@ def fresh(rng: random.Random) -> dict[str, Any]:
     fields = {}
     for number in range(1, 25):
         fields[str(number)] = {
-            "crop": rng.choice(CROPS), "hectares": round(rng.uniform(0.4, 6), 1), "moisture_percent": rng.randint(12, 58),
-            "valve": "closed", "probe_battery_percent": rng.randint(4, 100), "locked": number in (5, 13, 20),
+            "crop": rng.choice(CROPS),
+            "hectares": round(rng.uniform(0.4, 6), 1),
+            "moisture_percent": rng.randint(12, 58),
+            "valve": "closed",
+            "probe_battery_percent": rng.randint(4, 100),
+            "locked": number in (5, 13, 20),
             "programme": {day: rng.choice((15, 20, 25, 35, 45)) for day in ("mon", "wed", "fri")},
-        }  # fmt: skip
+        }
     for number, moisture in ((2, 14), (9, 17), (16, 15), (3, 44), (11, 52), (18, 47)):
         fields[str(number)]["moisture_percent"] = moisture
     rain = {

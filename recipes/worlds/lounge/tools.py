@@ -1,15 +1,34 @@
 """The desk of an airport lounge: boarding passes, guests, showers by the minute, flights and gates."""
 
 import random
-from typing import Any, Literal
+from typing import Any
 
 AIRLINES = ("QF", "LX", "TK", "AY", "OS", "KM")
 CITIES = ("Helsinki", "Doha", "Porto", "Zurich", "Oslo", "Valletta", "Istanbul", "Vienna", "Tbilisi", "Cork")
 NAMES = (
-    "Adaeze Obi", "Bruno Kessler", "Camille Roux", "Dag Lindahl", "Emre Aydin", "Fiona Grant", "Goran Ilic", "Hana Mori",
-    "Ivo Marek", "Jutta Brandt", "Kaveh Amini", "Lucia Prado", "Mats Holm", "Noor Haddad", "Olga Berezina", "Pia Winter",
-    "Quentin Dubois", "Rosa Neri", "Sandeep Rao", "Teresa Vaz", "Ulf Krantz", "Vera Toth",
-)  # fmt: skip
+    "Adaeze Obi",
+    "Bruno Kessler",
+    "Camille Roux",
+    "Dag Lindahl",
+    "Emre Aydin",
+    "Fiona Grant",
+    "Goran Ilic",
+    "Hana Mori",
+    "Ivo Marek",
+    "Jutta Brandt",
+    "Kaveh Amini",
+    "Lucia Prado",
+    "Mats Holm",
+    "Noor Haddad",
+    "Olga Berezina",
+    "Pia Winter",
+    "Quentin Dubois",
+    "Rosa Neri",
+    "Sandeep Rao",
+    "Teresa Vaz",
+    "Ulf Krantz",
+    "Vera Toth",
+)
 STATE: dict[str, Any] = {}
 
 
@@ -56,9 +75,14 @@ def fresh(rng: random.Random) -> dict[str, Any]:
     zones = {"quiet": 0, "dining": rng.randint(3, 20), "family": rng.randint(2, 9), "work": rng.randint(1, 12)}
     STATE.clear()
     STATE.update(
-        flights=flights, passes=passes, zones=zones, inside=[], pages=[], carts=[],
+        flights=flights,
+        passes=passes,
+        zones=zones,
+        inside=[],
+        pages=[],
+        carts=[],
         showers=[{"cabin": rng.randint(1, 4), "from": clock(at), "until": clock(at + 30)} for at in showers],
-    )  # fmt: skip
+    )
     return STATE
 
 

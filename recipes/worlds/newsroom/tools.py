@@ -5,13 +5,37 @@ from typing import Any, Literal
 
 Desk = Literal["politics", "local", "culture", "sport", "economy"]
 EDITORS = {
-    "hgr": "Helene Grau", "tso": "Tarek Soliman", "bwi": "Bea Wick", "jna": "Jan Nagy", "mfe": "Maura Fenn", "ola": "Ole Lang",
-}  # fmt: skip
+    "hgr": "Helene Grau",
+    "tso": "Tarek Soliman",
+    "bwi": "Bea Wick",
+    "jna": "Jan Nagy",
+    "mfe": "Maura Fenn",
+    "ola": "Ole Lang",
+}
 TOPICS = (
-    "tram-strike", "budget-vote", "harbour-fire", "mayor-resigns", "opera-premiere", "derby-draw", "school-roof",
-    "night-market", "bridge-closed", "steelworks-sale", "swim-record", "poet-honoured", "rent-cap", "lake-algae",
-    "airport-noise", "library-hours", "chess-open", "wind-park", "old-mill", "tax-office", "zoo-elephant", "flood-wall",
-)  # fmt: skip
+    "tram-strike",
+    "budget-vote",
+    "harbour-fire",
+    "mayor-resigns",
+    "opera-premiere",
+    "derby-draw",
+    "school-roof",
+    "night-market",
+    "bridge-closed",
+    "steelworks-sale",
+    "swim-record",
+    "poet-honoured",
+    "rent-cap",
+    "lake-algae",
+    "airport-noise",
+    "library-hours",
+    "chess-open",
+    "wind-park",
+    "old-mill",
+    "tax-office",
+    "zoo-elephant",
+    "flood-wall",
+)
 SUBJECTS = ("tram", "town hall", "harbour", "stadium", "opera house", "bridge", "market", "school")
 STATE: dict[str, Any] = {}
 
@@ -22,10 +46,15 @@ def fresh(rng: random.Random) -> dict[str, Any]:
     for place, topic in enumerate(TOPICS):
         status = ("draft", "draft", "checked", "checked", "online")[place % 5]
         stories[topic] = {
-            "desk": rng.choice(("politics", "local", "culture", "sport", "economy")), "status": status,
-            "editor": rng.choice(sorted(EDITORS)), "words": rng.randrange(180, 1400, 10), "picture": None,
-            "embargo_until": f"2027-10-{rng.randint(6, 9):02d}T{rng.choice(('06:00', '12:30', '18:00'))}" if place in (3, 7, 12, 17) else None,
-        }  # fmt: skip
+            "desk": rng.choice(("politics", "local", "culture", "sport", "economy")),
+            "status": status,
+            "editor": rng.choice(sorted(EDITORS)),
+            "words": rng.randrange(180, 1400, 10),
+            "picture": None,
+            "embargo_until": f"2027-10-{rng.randint(6, 9):02d}T{rng.choice(('06:00', '12:30', '18:00'))}"
+            if place in (3, 7, 12, 17)
+            else None,
+        }
     archive = [
         {
             "id": f"pic_{number}",

@@ -1,14 +1,44 @@
-"""A platform of online courses: a catalogue with filters, learners by e-mail, modules in courses, deadlines, certificates."""
+"""A platform of online courses: a catalogue with filters, learners by e-mail, modules, deadlines, certificates."""
 
 import random
 from datetime import date, timedelta
 from typing import Any, Literal
 
 Level = Literal["beginner", "intermediate", "advanced"]
-SUBJECTS = ("Spreadsheets", "Knitting", "Beekeeping", "Statistics", "Japanese", "Photography", "Bookkeeping", "Soldering")
-PEOPLE = ("ada.wolny", "ben.osei", "cleo.marsh", "dino.ricci", "esra.tekin", "finn.berg", "gail.owens", "hugo.lemaire",
-          "ira.novik", "jun.tanaka", "kim.vance", "lea.sommer", "milo.greco", "nia.adams", "orla.quinn", "pep.soler",
-          "rhea.singh", "sven.aalto", "tess.molen", "uwe.kant", "vik.iyer", "zoe.hart")
+SUBJECTS = (
+    "Spreadsheets",
+    "Knitting",
+    "Beekeeping",
+    "Statistics",
+    "Japanese",
+    "Photography",
+    "Bookkeeping",
+    "Soldering",
+)
+PEOPLE = (
+    "ada.wolny",
+    "ben.osei",
+    "cleo.marsh",
+    "dino.ricci",
+    "esra.tekin",
+    "finn.berg",
+    "gail.owens",
+    "hugo.lemaire",
+    "ira.novik",
+    "jun.tanaka",
+    "kim.vance",
+    "lea.sommer",
+    "milo.greco",
+    "nia.adams",
+    "orla.quinn",
+    "pep.soler",
+    "rhea.singh",
+    "sven.aalto",
+    "tess.molen",
+    "uwe.kant",
+    "vik.iyer",
+    "zoe.hart",
+)
 STATE: dict[str, Any] = {}
 
 
@@ -37,13 +67,18 @@ def fresh(rng: random.Random) -> dict[str, Any]:
                 "quiz_scores": [rng.randint(30, 100) for _ in range(rng.randint(1, 3))],
             }
         ]
-    coupons = {f"{rng.choice(('SPRING', 'HELLO', 'TEAM'))}{n}": rng.choice((10, 15, 20, 50)) for n in rng.sample(range(10, 99), 5)}
+    coupons = {
+        f"{rng.choice(('SPRING', 'HELLO', 'TEAM'))}{n}": rng.choice((10, 15, 20, 50))
+        for n in rng.sample(range(10, 99), 5)
+    }
     STATE.clear()
     STATE.update(courses=courses, seats=seats, coupons=coupons, certificates=[], mails=[])
     return STATE
 
 
-def catalogue(subject: str | None = None, level: Level | None = None, max_hours: int | None = None, free_only: bool = False) -> list[dict[str, Any]]:
+def catalogue(
+    subject: str | None = None, level: Level | None = None, max_hours: int | None = None, free_only: bool = False
+) -> list[dict[str, Any]]:
     """Courses in the catalogue. Filters that are left out do not count.
 
     Args:
@@ -95,7 +130,9 @@ def enrol(email: str, course: str, coupon: str | None = None) -> dict[str, Any]:
     if coupon is not None and coupon not in STATE["coupons"]:
         return {"error": f"coupon {coupon} is unknown or has expired; nobody was enrolled"}
     price = round(price * (100 - STATE["coupons"].get(coupon or "", 0)) / 100, 2)
-    STATE["seats"].setdefault(email, []).append({"course": course, "progress_percent": 0, "deadline": "2028-06-01", "quiz_scores": []})
+    STATE["seats"].setdefault(email, []).append(
+        {"course": course, "progress_percent": 0, "deadline": "2028-06-01", "quiz_scores": []}
+    )
     return {"enrolled": course, "charged": price}
 
 
@@ -162,7 +199,14 @@ def seat(rng: random.Random, low: int, high: int) -> dict[str, Any]:
     later = date.fromisoformat(each["deadline"]) + timedelta(days=days)
     said = {3: "three days", 7: "a week", 10: "ten days", 14: "two weeks", 21: "three weeks"}[days]
     course = STATE["courses"][each["course"]]
-    return {**each, "days": days, "span": said, "later": later.isoformat(), "title": course["title"], "best": max(each["quiz_scores"])}
+    return {
+        **each,
+        "days": days,
+        "span": said,
+        "later": later.isoformat(),
+        "title": course["title"],
+        "best": max(each["quiz_scores"]),
+    }
 
 
 def anyone(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:

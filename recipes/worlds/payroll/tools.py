@@ -1,4 +1,4 @@
-"""Payroll of a company: people, months as YYYY-MM, payslips with nested lines, hours in quarters, a change of account."""
+"""Payroll: people, months as YYYY-MM, payslips with nested lines, hours in quarters, a change of account."""
 
 import random
 from typing import Any, Literal
@@ -43,17 +43,25 @@ def fresh(rng: random.Random) -> dict[str, Any]:
         number = 1_000_000 + rng.randrange(100, 9999) * 100 + place
         gross = rng.randrange(2600, 6400, 20)
         people[str(number)] = {
-            "name": name, "unit": UNITS[place % 5], "contract_hours": rng.choice((20, 30, 38.5)), "gross": gross,
-            "leave_days_left": rng.randint(0, 24), "iban_end": f"{rng.randrange(1000, 9999)}", "married": rng.random() < 0.5,
-        }  # fmt: skip
+            "name": name,
+            "unit": UNITS[place % 5],
+            "contract_hours": rng.choice((20, 30, 38.5)),
+            "gross": gross,
+            "leave_days_left": rng.randint(0, 24),
+            "iban_end": f"{rng.randrange(1000, 9999)}",
+            "married": rng.random() < 0.5,
+        }
         for month in ("2027-08", "2027-09", "2027-10"):
             extra = rng.choice((0, 0, 120, 260))
             tax, social = round(gross * 0.19), round(gross * 0.2)
             slips[f"{number}/{month}"] = {
-                "earnings": [{"label": "salary", "euros": gross}, *([{"label": "overtime", "euros": extra}] if extra else [])],
+                "earnings": [
+                    {"label": "salary", "euros": gross},
+                    *([{"label": "overtime", "euros": extra}] if extra else []),
+                ],
                 "deductions": [{"label": "income tax", "euros": tax}, {"label": "social insurance", "euros": social}],
                 "net": gross + extra - tax - social,
-            }  # fmt: skip
+            }
     for place, each in enumerate(people.values()):
         each["leave_days_left"] = (0, 1, 12, 18)[place % 4] + (place % 3 if place % 4 > 1 else 0)
     STATE.clear()

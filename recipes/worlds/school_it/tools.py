@@ -5,10 +5,35 @@ from typing import Any, Literal
 
 FIRST = ("Anouk", "Bilal", "Carla", "Denis", "Elisa", "Finn", "Gioia", "Hamid", "Irma", "Jonte", "Kaja", "Lars")
 LAST = (
-    "Ahrens", "Bosch", "Cetin", "Doll", "Ernst", "Fink", "Gall", "Haase", "Ivers", "Jost", "Kolb", "Lux", "Mertz", "Nau",
-    "Oster", "Pabst", "Quandt", "Rapp", "Seidl", "Thoma", "Uhl", "Vogt", "Wirth", "Zobel", "Adler", "Brenner", "Claus",
+    "Ahrens",
+    "Bosch",
+    "Cetin",
+    "Doll",
+    "Ernst",
+    "Fink",
+    "Gall",
+    "Haase",
+    "Ivers",
+    "Jost",
+    "Kolb",
+    "Lux",
+    "Mertz",
+    "Nau",
+    "Oster",
+    "Pabst",
+    "Quandt",
+    "Rapp",
+    "Seidl",
+    "Thoma",
+    "Uhl",
+    "Vogt",
+    "Wirth",
+    "Zobel",
+    "Adler",
+    "Brenner",
+    "Claus",
     "Dorn",
-)  # fmt: skip
+)
 CLASSES = ("5a", "5b", "7c", "8a", "9b", "10a", "Q1")
 ROOMS = ("A101", "A104", "B012", "B207", "C3", "library", "staff room")
 STATE: dict[str, Any] = {}
@@ -36,12 +61,25 @@ def fresh(rng: random.Random) -> dict[str, Any]:
             "lent_to": None,
         }
         for place, (number, (kind, name)) in enumerate(
-            zip(rng.sample(range(1000, 9999), 24), (("NB", "notebook"), ("TB", "tablet"), ("BM", "projector")) * 8, strict=True)
+            zip(
+                rng.sample(range(1000, 9999), 24),
+                (("NB", "notebook"), ("TB", "tablet"), ("BM", "projector")) * 8,
+                strict=True,
+            )
         )
     }
     printers = {
-        room: {"model": rng.choice(("Laser 40", "Laser 60c")), "toner_percent": rng.randint(2, 98), "waiting": rng.randint(0, 14), "state": state}
-        for room, state in zip(("A104", "B207", "library", "staff room"), rng.sample(("ready", "ready", "paper jam", "offline"), 4), strict=True)
+        room: {
+            "model": rng.choice(("Laser 40", "Laser 60c")),
+            "toner_percent": rng.randint(2, 98),
+            "waiting": rng.randint(0, 14),
+            "state": state,
+        }
+        for room, state in zip(
+            ("A104", "B207", "library", "staff room"),
+            rng.sample(("ready", "ready", "paper jam", "offline"), 4),
+            strict=True,
+        )
     }
     STATE.clear()
     STATE.update(users=users, devices=devices, printers=printers, faults=[], notes=[])
@@ -65,7 +103,11 @@ def find_login(surname: str) -> dict[str, Any]:
     Args:
         surname: The surname alone.
     """
-    hits = [{"login": n, "name": u["name"], "class": u["class"]} for n, u in STATE["users"].items() if u["name"].split()[1].casefold() == surname.casefold()]
+    hits = [
+        {"login": n, "name": u["name"], "class": u["class"]}
+        for n, u in STATE["users"].items()
+        if u["name"].split()[1].casefold() == surname.casefold()
+    ]
     return {"count": len(hits), "hits": hits}
 
 
@@ -77,7 +119,13 @@ def unlock(login: str) -> dict[str, Any]:
     """
     user = STATE["users"][login]
     if user["locked"] == "unpaid print bill":
-        return {"error": {"code": 402, "message": "print bill not paid", "hint": "the school office takes the money, room A002"}}
+        return {
+            "error": {
+                "code": 402,
+                "message": "print bill not paid",
+                "hint": "the school office takes the money, room A002",
+            }
+        }
     user["locked"] = ""
     return {"login": login, "locked": False}
 
@@ -204,4 +252,6 @@ def spare(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
 
 def lent(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """A device that cannot be lent."""
-    return rng.choice([{"tag": tag, **each} for tag, each in STATE["devices"].items() if each["state"] != "in the cupboard"])
+    return rng.choice(
+        [{"tag": tag, **each} for tag, each in STATE["devices"].items() if each["state"] != "in the cupboard"]
+    )

@@ -1,15 +1,37 @@
 """Dispatch of a taxi company: rides as objects, cabs near a place, fares in zones, drivers' shifts, waiting times."""
 
 import random
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired
 
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 Place = Literal["central station", "airport", "old harbour", "clinic", "fairground", "university", "west park", "court"]
 PLACES = ("central station", "airport", "old harbour", "clinic", "fairground", "university", "west park", "court")
-RIDERS = ("Arno Bell", "Bettina Kahn", "Chidi Eze", "Dora Pless", "Emil Strand", "Farah Aziz", "Gus Petri", "Hedy Lorenz",
-          "Ines Pardo", "Joel Katz", "Kira Vogel", "Luis Neto", "Mona Sulek", "Nick Adair", "Oda Falk", "Pierre Huot",
-          "Rita Mann", "Sami Laine", "Tove Lund", "Udo Karg", "Vito Sala", "Wilma Tau")
+RIDERS = (
+    "Arno Bell",
+    "Bettina Kahn",
+    "Chidi Eze",
+    "Dora Pless",
+    "Emil Strand",
+    "Farah Aziz",
+    "Gus Petri",
+    "Hedy Lorenz",
+    "Ines Pardo",
+    "Joel Katz",
+    "Kira Vogel",
+    "Luis Neto",
+    "Mona Sulek",
+    "Nick Adair",
+    "Oda Falk",
+    "Pierre Huot",
+    "Rita Mann",
+    "Sami Laine",
+    "Tove Lund",
+    "Udo Karg",
+    "Vito Sala",
+    "Wilma Tau",
+)
+DRIVERS = ("Ahmed", "Berta", "Ciro", "Danuta", "Edgar", "Fatou")
 STATE: dict[str, Any] = {}
 
 
@@ -27,7 +49,7 @@ def fresh(rng: random.Random) -> dict[str, Any]:
     """Rebuilds the state."""
     cabs = {
         str(number): {
-            "driver": f"{rng.choice(('Ahmed', 'Berta', 'Ciro', 'Danuta', 'Edgar', 'Fatou'))} {rng.choice(('K.', 'M.', 'S.', 'T.'))}",
+            "driver": f"{rng.choice(DRIVERS)} {rng.choice('KMST')}.",
             "state": rng.choice(("free", "free", "busy", "break")),
             "seats": rng.choice((4, 4, 6, 8)),
             "at": rng.choice(PLACES),

@@ -4,11 +4,37 @@ import random
 from typing import Any, Literal
 
 Colour = Literal["red", "white", "rosé", "sparkling"]
-MAKERS = ("Kerschbaum", "Domaine Lune", "Poggio Alto", "Quinta Vela", "Weingut Steg", "Bodega Sur", "Clos Ardent", "Tenuta Riva")
-GRAPES = {"red": ("Blaufränkisch", "Syrah", "Sangiovese"), "white": ("Riesling", "Silvaner", "Chenin"), "rosé": ("Grenache",), "sparkling": ("Chardonnay",)}
+MAKERS = (
+    "Kerschbaum",
+    "Domaine Lune",
+    "Poggio Alto",
+    "Quinta Vela",
+    "Weingut Steg",
+    "Bodega Sur",
+    "Clos Ardent",
+    "Tenuta Riva",
+)
+GRAPES = {
+    "red": ("Blaufränkisch", "Syrah", "Sangiovese"),
+    "white": ("Riesling", "Silvaner", "Chenin"),
+    "rosé": ("Grenache",),
+    "sparkling": ("Chardonnay",),
+}
 LANDS = ("Austria", "France", "Italy", "Portugal", "Germany", "Spain")
-CLIENTS = ("Bistro Anker", "Gasthof Linde", "Cantina Nove", "Restaurant Marlow", "Hotel Seeblick", "Pension Iris", "Weinbar Zwo",
-           "Trattoria Lia", "Café Mohn", "Schloss Auen", "Club Riviera", "Taverna Doro")
+CLIENTS = (
+    "Bistro Anker",
+    "Gasthof Linde",
+    "Cantina Nove",
+    "Restaurant Marlow",
+    "Hotel Seeblick",
+    "Pension Iris",
+    "Weinbar Zwo",
+    "Trattoria Lia",
+    "Café Mohn",
+    "Schloss Auen",
+    "Club Riviera",
+    "Taverna Doro",
+)
 STATE: dict[str, Any] = {}
 
 
@@ -32,21 +58,38 @@ def fresh(rng: random.Random) -> dict[str, Any]:
         wines[code]["bottles"]["town"] = (0, 3, 30, 36)[place % 4]
         wines[code]["bottles"]["hill"] = (120, 60, 0, 240)[place % 4] + place
     clients = {
-        name: {"client": f"k{rng.randrange(100, 999)}{place}", "price_group": rng.choice(("retail", "trade")), "open_euros": rng.choice((0, 0, 84.5, 312, 1250)), "blocked": place % 6 == 5}
+        name: {
+            "client": f"k{rng.randrange(100, 999)}{place}",
+            "price_group": rng.choice(("retail", "trade")),
+            "open_euros": rng.choice((0, 0, 84.5, 312, 1250)),
+            "blocked": place % 6 == 5,
+        }
         for place, name in enumerate(CLIENTS)
     }
     for place, each in enumerate(clients.values()):
         each["open_euros"] = (0, 84.5, 0, 312, 0, 1250)[place % 6]
     tastings = {
         f"T-{day:02d}": {"day": f"2027-11-{day:02d}", "theme": theme, "seats_left": seats, "price": price}
-        for day, theme, seats, price in zip(rng.sample(range(12, 30), 5), ("Blind reds", "Old Rieslings", "Iberian evening", "Sparkling and oysters", "Cheese and white"), rng.sample((0, 0, 5, 9, 14), 5), (35, 60, 45, 80, 30), strict=True)
+        for day, theme, seats, price in zip(
+            rng.sample(range(12, 30), 5),
+            ("Blind reds", "Old Rieslings", "Iberian evening", "Sparkling and oysters", "Cheese and white"),
+            rng.sample((0, 0, 5, 9, 14), 5),
+            (35, 60, 45, 80, 30),
+            strict=True,
+        )
     }
     STATE.clear()
     STATE.update(wines=wines, clients=clients, tastings=tastings, holds={}, orders=[])
     return STATE
 
 
-def wine_list(colour: Colour | None = None, country: str | None = None, max_price: float | None = None, oldest: int | None = None, newest: int | None = None) -> dict[str, Any]:
+def wine_list(
+    colour: Colour | None = None,
+    country: str | None = None,
+    max_price: float | None = None,
+    oldest: int | None = None,
+    newest: int | None = None,
+) -> dict[str, Any]:
     """Wines of the list with their retail price, cheapest first, five at most.
 
     Args:
@@ -149,7 +192,9 @@ def tastings(day_from: str | None = None, day_to: str | None = None) -> list[dic
         day_from: First day, YYYY-MM-DD.
         day_to: Last day.
     """
-    return [{"tasting": n, **t} for n, t in STATE["tastings"].items() if (day_from or "") <= t["day"] <= (day_to or "9999")]
+    return [
+        {"tasting": n, **t} for n, t in STATE["tastings"].items() if (day_from or "") <= t["day"] <= (day_to or "9999")
+    ]
 
 
 def seat_at_tasting(tasting: str, seats: int, name: str) -> dict[str, Any]:
@@ -207,7 +252,13 @@ def cheapest(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
         hits = wine_list(found["colour"], found["country"])["first"]
         best = STATE["wines"][hits[0]["code"]]
         if best["bottles"]["town"] >= 6 or best["bottles"]["hill"] >= 6:
-            return {"colour": found["colour"], "country": found["country"], "code": hits[0]["code"], "retail": hits[0]["retail"], "name": hits[0]["name"]}
+            return {
+                "colour": found["colour"],
+                "country": found["country"],
+                "code": hits[0]["code"],
+                "retail": hits[0]["retail"],
+                "name": hits[0]["name"],
+            }
 
 
 def nothing(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:

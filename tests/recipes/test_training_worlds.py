@@ -1,0 +1,125 @@
+"""Worlds that training data is made of: their right runs pass their own checks, and what the maker writes is true."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loraloop.agent.loop.dates import stated_today
+from loraloop.evals.desk.oracle import rehearse
+from loraloop.evals.desk.world import World, read_world
+from loraloop.tool_schemas.tools.tool import Tool
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+WORLDS = sorted(path.parent for path in (RECIPES / "worlds").glob("*/world.yaml"))
+BENCHMARK = sorted((RECIPES / "desk").glob("**/tools.py"))
+
+
+@pytest.fixture(scope="module")
+def worlds() -> dict[str, World]:
+    return {folder.name: read_world(folder) for folder in WORLDS}
+
+
+@pytest.mark.parametrize("name", [folder.name for folder in WORLDS])
+def test_right_runs_pass_their_own_checks(worlds: dict[str, World], name: str) -> None:
+    world = worlds[name].fork()
+    wrong, runs = [], 0
+    for template in world.templates:
+        for held_out in (False, True):
+            for request in world.draw_of(template, 3 - held_out, held_out=held_out):
+                why = rehearse(world, request)
+                wrong += [f"{request.id}: {why}: {[turn.say for turn in request.turns]}"] if why else []
+                runs += 1
+    assert not wrong
+    assert runs >= 4 * len(world.templates) and len(world.templates) >= 14
+
+
+def test_worlds_have_every_kind_of_request(worlds: dict[str, World]) -> None:
+    for name, world in worlds.items():
+        kinds = Counter(template.kind for template in world.templates)
+        assert set(kinds) >= {"single", "two_step", "missing", "no_tool", "retrieval", "follow_up"}, name
+        assert kinds["two_step"] >= 3, name
+        assert all(template.varied for template in world.templates), name
+        assert stated_today(world.instructions), name
+        assert 6 <= len(world.module.TOOLS) <= 10, name
+
+
+def test_worlds_share_no_tool_with_each_other_or_the_benchmark(worlds: dict[str, World]) -> None:
+    names = Counter(tool.__name__ for world in worlds.values() for tool in world.module.TOOLS)
+    assert BENCHMARK and not [name for name, count in names.items() if count > 1]
+    benchmark = "\n".join(path.read_text(encoding="utf-8") for path in BENCHMARK)
+    assert not [name for name in names if f"def {name}(" in benchmark]
+    for world in worlds.values():
+        for tool in world.module.TOOLS:
+            parameters: Any = Tool.from_function(tool).parameters
+            assert all(each.get("description") for each in parameters["properties"].values()), tool.__name__
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    folder = tmp_path_factory.mktemp("worlds")
+    chosen = folder / "chosen"
+    chosen.mkdir()
+    for each in WORLDS[:3]:
+        (chosen / each.name).symlink_to(each)
+    searched = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    command = [sys.executable, str(RECIPES / "make" / "worlds.py"), "--worlds", str(chosen), "--draws", "6"]
+    command += ["--tools", str(folder / "tools"), "--answers", str(folder / "answers"), "--valid", WORLDS[2].name]
+    subprocess.run(command, check=True, capture_output=True, timeout=120, env=searched)
+    tools, answers = (
+        [json.loads(line) for line in (folder / n).read_text(encoding="utf-8").splitlines()]
+        for n in ("tools", "answers")
+    )
+    return tools, answers
+
+
+Made = tuple[list[dict[str, Any]], list[dict[str, Any]]]
+
+
+def test_made_calls_fit_the_tools_that_are_shown(made: Made) -> None:
+    seen = Counter[str]()
+    for row in made[0]:
+        tools = {tool["name"]: tool["parameters"] for tool in row["tools"]}
+        assert 1 <= len(tools) == len(row["tools"]) <= 30
+        if isinstance(row["calls"], dict):
+            asked = set(row["calls"]["ask"])
+            assert any(asked <= set(parameters["required"]) for parameters in tools.values())
+            seen["ask"] += 1
+            continue
+        for call in row["calls"]:
+            properties = tools[call["name"]]["properties"]
+            assert list(call["arguments"]) == [name for name in properties if name in call["arguments"]]
+            assert set(tools[call["name"]]["required"]) <= set(call["arguments"])
+        seen["calls" if row["calls"] else "none"] += 1
+    assert min(seen[kind] for kind in ("ask", "calls", "none")) > 20
+
+
+def test_made_conversations_vary_in_turns_notes_names_and_tools(made: Made) -> None:
+    turns = Counter(sum(each["role"] == "user" for each in row["messages"]) for row in made[0])
+    assert turns[1] > 50 and turns[2] > 20 and turns[3]
+    texts = [message["content"] for row in made[0] for message in row["messages"]]
+    assert any(text.startswith("Dates: ") for text in texts) and any(
+        text.startswith("Passages:\n[p1]") for text in texts
+    )
+    masked = [tool["name"][:3] in ("fn_", "op_") for row in made[0] for tool in row["tools"]]
+    assert 0.05 < sum(masked) / len(masked) < 0.4
+    assert any(row["kind"] == "none" and row["calls"] == [] for row in made[0])
+    assert any("Nobody gave" in row.get("extra_prompt", "") for row in made[0])
+
+
+def test_parts_share_no_tool_and_answers_close_turns(made: Made) -> None:
+    described = {
+        part: {tool["description"] for row in made[0] if row.get("part", "train") == part for tool in row["tools"]}
+        for part in ("train", "valid")
+    }
+    assert described["train"] and described["valid"] and not described["train"] & described["valid"]
+    assert {row["part"] for row in made[1]} == {"train", "valid"}
+    assert all(row["completion"] and row["messages"][-1]["role"] in ("tool", "user") for row in made[1])
+    assert {"done", "error", "ask", "empty"} <= {row["kind"] for row in made[1]}
