@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from loraloop.agent.skills.mixture import as_choice
 from loraloop.server.errors import ApiError
-from loraloop.server.wire import TEXT
+from loraloop.server.wire import TEXT, Items
 
 if TYPE_CHECKING:
     from loraloop.agent.runtime import Runtime
@@ -32,7 +32,7 @@ class AgUiMessage(Lenient):
     """A message of an AG-UI client."""
 
     role: str
-    content: str | list[AgUiPart] | dict[str, Any] | None = ""
+    content: str | Items[AgUiPart] | dict[str, Any] | None = ""
 
     @property
     def text(self) -> str:
@@ -47,7 +47,7 @@ class AgUiInput(Lenient):
 
     thread_id: str = Field(alias="threadId")
     run_id: str = Field(alias="runId")
-    messages: list[AgUiMessage] = Field(min_length=1)
+    messages: Items[AgUiMessage] = Field(min_length=1)
 
     def split(self) -> tuple[str, list[dict[str, str]]]:
         """The request, and the conversation before it.

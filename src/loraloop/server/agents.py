@@ -17,7 +17,7 @@ from loraloop.server.ag_ui import AgUiInput, translated
 from loraloop.server.errors import STREAM, ApiError, documented
 from loraloop.server.runs import HostedAgent, HostedRun, owner_of
 from loraloop.server.state import begun, event_stream, key_of, state_of, turn_of
-from loraloop.server.wire import Strict
+from loraloop.server.wire import Items, Pairs, Strict
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.jsontext import dumps, levels
 from loraloop.tool_schemas.schema.validation import DEEPEST_VALUE
@@ -121,7 +121,7 @@ class RunBody(Strict):
     session: str | None = Field(default=None, min_length=1, max_length=100)
     resume: bool = False
     skill: str | None = None
-    messages: list[dict[str, str]] = Field(default_factory=list)
+    messages: Items[Pairs[str]] = Field(default_factory=list)
 
 
 class CallDecision(Strict):
@@ -135,7 +135,7 @@ class CallDecision(Strict):
 class ApproveBody(Strict):
     """Decisions by the ids of calls."""
 
-    decisions: dict[str, CallDecision]
+    decisions: Pairs[CallDecision]
 
 
 @routes.get("/v1/agents")

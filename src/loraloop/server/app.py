@@ -241,6 +241,8 @@ async def on_invalid(request: Request, error: Exception) -> JSONResponse:
         return ApiError(400, f"the body is no JSON: {first['ctx']['error']} at {place}", "invalid_json").response()
     if first["type"] == "extra_forbidden":
         return ApiError(400, f"unknown parameter {place!r}", "unknown_parameter", place).response()
+    if first["type"] == "too_many_keys":
+        place = place or "the body"
     said = f"{place}: {first['msg']}" if place else "send a JSON object, with Content-Type: application/json"
     return ApiError(400, said, "invalid_value", place).response()
 

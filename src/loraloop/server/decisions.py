@@ -35,6 +35,7 @@ from loraloop.server.wire import (
     BASE,
     ChatMessage,
     FunctionCall,
+    Items,
     RefusalPart,
     Strict,
     TextPart,
@@ -66,7 +67,7 @@ class JsonPart(Strict):
     """JSON data as a part of a text."""
 
     type: Literal["input_json"]
-    data: dict[str, Any] | list[dict[str, Any]]
+    data: dict[str, Any] | Items[dict[str, Any]]
 
 
 class ImagePart(Strict):
@@ -85,7 +86,7 @@ class CachedText(TextPart):
     prompt_cache_breakpoint: Any = None
 
 
-Parts = str | list[CachedText | JsonPart | ImagePart | RefusalPart]
+Parts = str | Items[CachedText | JsonPart | ImagePart | RefusalPart]
 
 
 class DecisionItem(Strict):
@@ -134,7 +135,7 @@ class ChoiceQuestion(Strict):
 
     type: Literal["choice"]
     instructions: Parts
-    choices: list[ChoiceOption] = Field(min_length=2, max_length=255)
+    choices: Items[ChoiceOption] = Field(min_length=2, max_length=255)
     name: str | None = None
 
 
@@ -143,7 +144,7 @@ class ScoreQuestion(Strict):
 
     type: Literal["score"]
     instructions: Parts
-    levels: list[ScoreLevel] = Field(min_length=2, max_length=255)
+    levels: Items[ScoreLevel] = Field(min_length=2, max_length=255)
     name: str | None = None
 
 
@@ -154,8 +155,8 @@ class DecisionRequest(Strict):
     """The body of `POST /v1/decisions`."""
 
     model: str
-    input: str | list[DecisionItem]
-    questions: list[Question] = Field(min_length=1, max_length=400)
+    input: str | Items[DecisionItem]
+    questions: Items[Question] = Field(min_length=1, max_length=400)
     prompt_cache_key: str | None = None
     prompt_cache_options: dict[str, Any] | None = None
     safety_identifier: str | None = None

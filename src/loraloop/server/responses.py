@@ -21,6 +21,8 @@ from loraloop.server.wire import (
     ChatMessage,
     FunctionCall,
     FunctionDefinition,
+    Items,
+    Pairs,
     RefusalPart,
     ReplyOptions,
     Strict,
@@ -46,12 +48,12 @@ class InputItem(Strict):
     id: str | None = None
     status: str | None = None
     role: Literal["system", "developer", "user", "assistant"] | None = None
-    content: str | list[OutputPart | RefusalPart] | None = None
+    content: str | Items[OutputPart | RefusalPart] | None = None
     phase: str | None = None
     call_id: str | None = None
     name: str | None = None
     arguments: str | None = None
-    output: str | list[TextPart] | None = None
+    output: str | Items[TextPart] | None = None
 
 
 class ResponseTool(FunctionDefinition):
@@ -81,9 +83,9 @@ class ResponseRequest(Strict):
     """The body of `POST /v1/responses`."""
 
     model: str
-    input: str | list[InputItem]
+    input: str | Items[InputItem]
     instructions: str | None = None
-    tools: list[ResponseTool] | None = Field(default=None, max_length=512)
+    tools: Items[ResponseTool] | None = Field(default=None, max_length=512)
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     text: TextOptions | None = None
@@ -92,7 +94,7 @@ class ResponseRequest(Strict):
     top_p: float | None = Field(default=None, gt=0, le=1)
     max_output_tokens: int | None = Field(default=None, ge=1)
     store: bool | None = None
-    metadata: dict[str, str] | None = None
+    metadata: Pairs[str] | None = None
     user: str | None = None
     safety_identifier: str | None = None
     truncation: Literal["disabled"] | None = None

@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from loraloop.agent.guard.guard import default_guard
 from loraloop.agent.output_type import FREE, OutputType
@@ -26,17 +27,39 @@ if TYPE_CHECKING:
     from loraloop.server.settings import ServerLimits
     from loraloop.tool_schemas.tools.tool import Tool
 
+T = TypeVar("T")
 AUTO, BASE = "auto", "base"
-
-
 TEXT = 100_000_000
 """Characters of a text; far more than a body has. With a bound, half of a surrogate pair is an error too."""
+MOST_ITEMS = 10_000
+"""Items of a list in a body."""
+MOST_KEYS = 1_000
+"""Keys of an object of a body whose values are checked one by one."""
+
+
+def few(value: Any) -> Any:
+    """The value, unless it is an object with too many keys, each of which could be an error of its own.
+
+    Raises:
+        PydanticCustomError: It is.
+    """
+    if isinstance(value, dict) and len(value) > MOST_KEYS:
+        told = {"most": MOST_KEYS, "found": len(value)}
+        raise PydanticCustomError("too_many_keys", "an object may have {most} keys here, not {found}", told)
+    return value
+
+
+# The first error of a list ends its check: a body of wrong items would otherwise make an error of each of them for each
+# form that an item may have, which takes thousands of times the body's bytes.
+Items = Annotated[list[T], Field(max_length=MOST_ITEMS, fail_fast=True)]
+Pairs = Annotated[dict[str, T], Field(max_length=MOST_KEYS), BeforeValidator(few)]
 
 
 class Strict(BaseModel):
     """A part of a request; a field that it does not know is an error."""
 
     model_config = ConfigDict(extra="forbid", str_max_length=TEXT)
+    few = model_validator(mode="before")(few)
 
 
 class TextPart(Strict):
@@ -72,10 +95,10 @@ class ChatMessage(Strict):
     """A message of a conversation. What a client dumps of an answer has the last fields too, with nothing in them."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[TextPart] | None = None
+    content: str | Items[TextPart] | None = None
     name: str | None = None
     refusal: str | None = None
-    tool_calls: list[ToolCallItem] | None = None
+    tool_calls: Items[ToolCallItem] | None = None
     tool_call_id: str | None = None
     annotations: None = None
     audio: None = None
@@ -132,8 +155,8 @@ class ChatRequest(Strict):
     """The body of `POST /v1/chat/completions`."""
 
     model: str
-    messages: list[ChatMessage] = Field(min_length=1, max_length=10_000)
-    tools: list[ToolDefinition] | None = Field(default=None, max_length=512)
+    messages: Items[ChatMessage] = Field(min_length=1)
+    tools: Items[ToolDefinition] | None = Field(default=None, max_length=512)
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
@@ -142,13 +165,13 @@ class ChatRequest(Strict):
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, gt=0, le=1)
     seed: int | None = None
-    stop: str | list[str] | None = None
+    stop: str | Items[str] | None = None
     max_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
     n: Literal[1] | None = 1
     user: str | None = None
     safety_identifier: str | None = None
-    metadata: dict[str, str] | None = None
+    metadata: Pairs[str] | None = None
     store: Literal[False] | None = None
     frequency_penalty: Literal[0] | None = None
     presence_penalty: Literal[0] | None = None

@@ -1,0 +1,102 @@
+"""Requests that cost a few bytes each and much work: the server goes on answering the others while it refuses them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from loraloop import Agent
+from loraloop.server.ag_ui import AgUiInput
+from loraloop.server.agents import ApproveBody, RunBody
+from loraloop.server.decisions import DecisionRequest
+from loraloop.server.models import SkillBody
+from loraloop.server.responses import ResponseRequest
+from loraloop.server.runs import HostedAgent
+from loraloop.server.wire import ChatRequest
+from loraloop.testing import ScriptedRuntime
+
+SILENCE = 1.5
+"""Seconds in which every other request has to be answered. Bodies without bounds made it more than ten."""
+HI = {"role": "user", "content": "Hi"}
+WRONG_PARTS: list[dict[str, Any]] = [{"a": 1}] * 9_000
+MANY_KEYS = {f"k{number}": 1 for number in range(40_000)}
+FORMS: dict[str, Any] = {
+    "/v1/chat/completions": ChatRequest,
+    "/v1/responses": ResponseRequest,
+    "/v1/decisions": DecisionRequest,
+    "/v1/skills": SkillBody,
+    "/v1/agents/one/runs": RunBody | AgUiInput,
+    "/v1/agents/one/runs?protocol=ag-ui": RunBody | AgUiInput,
+    "/v1/agents/one/runs/x/approve": ApproveBody,
+}
+DECISION = {"model": "auto", "input": "x"}
+WRONG: list[tuple[str, dict[str, Any]]] = [
+    ("/v1/decisions", {**DECISION, "questions": [{"instructions": WRONG_PARTS}]}),
+    ("/v1/decisions", {**DECISION, "questions": [{"type": "choice", "instructions": WRONG_PARTS}]}),
+    ("/v1/decisions", {**DECISION, "questions": WRONG_PARTS * 5}),
+    ("/v1/decisions", {"model": "auto", "input": WRONG_PARTS, "questions": []}),
+    ("/v1/decisions", {"model": "auto", "input": [{"content": WRONG_PARTS}] * 3, "questions": []}),
+    ("/v1/responses", {"model": "auto", "input": [{"role": "user", "content": WRONG_PARTS}]}),
+    ("/v1/responses", {"model": "auto", "input": [{"output": WRONG_PARTS}]}),
+    ("/v1/responses", {"model": "auto", "input": WRONG_PARTS}),
+    ("/v1/responses", {"model": "auto", "input": "x", "metadata": MANY_KEYS}),
+    ("/v1/chat/completions", {"model": "auto", "messages": WRONG_PARTS}),
+    ("/v1/chat/completions", {"model": "auto", "messages": [{"role": "user", "content": WRONG_PARTS}]}),
+    ("/v1/chat/completions", {"model": "auto", "messages": [HI], "tools": WRONG_PARTS}),
+    ("/v1/chat/completions", {"model": "auto", "messages": [HI], "stop": [1] * 40_000}),
+    ("/v1/chat/completions", {"model": "auto", "messages": [HI], **MANY_KEYS}),
+    ("/v1/chat/completions", {"model": "auto", "messages": [{**HI, **MANY_KEYS}]}),
+    ("/v1/agents/one/runs", {"input": "x", "messages": WRONG_PARTS}),
+    ("/v1/agents/one/runs", {"input": "x", "messages": [MANY_KEYS]}),
+    ("/v1/agents/one/runs", {"input": "x", **MANY_KEYS}),
+    ("/v1/agents/one/runs?protocol=ag-ui", {"threadId": "t", "runId": "r", "messages": WRONG_PARTS}),
+    (
+        "/v1/agents/one/runs?protocol=ag-ui",
+        {"threadId": "t", "runId": "r", "messages": [{"role": "user", "content": [{"text": 1}] * 40_000}]},
+    ),
+    ("/v1/agents/one/runs/x/approve", {"decisions": MANY_KEYS}),
+    ("/v1/skills", {"action": "warm", **MANY_KEYS}),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), WRONG)
+def test_errors_of_a_body_are_few(path: str, body: dict[str, Any]) -> None:
+    """However much of a body is wrong: a list of everything takes gigabytes and seconds."""
+    with pytest.raises(ValidationError) as caught:
+        TypeAdapter(FORMS[path]).validate_python(body)
+    assert 0 < caught.value.error_count() < 100
+
+
+@pytest.fixture(scope="module")
+def url(module_serving: Callable[..., str]) -> str:
+    runtime = ScriptedRuntime(*["ok"] * 100)
+    return module_serving(runtime, None, {"one": HostedAgent("one", Agent(runtime))})
+
+
+def silence(url: str, path: str, body: Any) -> tuple[httpx.Response, float]:
+    """What a request is answered, and the longest time that another one had to wait meanwhile."""
+    content, longest, asked = json.dumps(body), 0.0, 0
+    with ThreadPoolExecutor(1) as pool, httpx.Client(base_url=url, timeout=120) as other:
+        going = pool.submit(
+            httpx.post, url + path, content=content, headers={"Content-Type": "application/json"}, timeout=120
+        )
+        while not going.done() or not asked:
+            start = time.monotonic()
+            assert other.get("/health").text == "ok"
+            longest, asked = max(longest, time.monotonic() - start), asked + 1
+            time.sleep(0.005)
+    return going.result(), longest
+
+
+@pytest.mark.parametrize(("path", "body"), WRONG)
+def test_a_wrong_body_silences_nobody(url: str, path: str, body: dict[str, Any]) -> None:
+    answer, longest = silence(url, path, body)
+    assert answer.status_code in (400, 404) or (path == "/v1/skills" and answer.status_code == 403), answer.text[:300]
+    assert len(answer.text) < 2000 and longest < SILENCE
