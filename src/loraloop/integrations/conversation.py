@@ -21,16 +21,20 @@ class ConversationBuilder:
 
     Attributes:
         system: Parts of the system message.
-        messages: The others.
         answered: Keys of the calls since the user's last message that have a result.
         retry: Whether one of the results at the end wants its call to be made once more.
     """
 
     def __init__(self) -> None:
         self.system: list[str] = []
-        self.messages: list[Message] = []
+        self._spoken: list[tuple[str, list[str]]] = []
         self.answered: set[str] = set()
         self.retry = False
+
+    @property
+    def messages(self) -> list[Message]:
+        """The other messages."""
+        return [Message(role, "\n\n".join(parts)) for role, parts in self._spoken]
 
     def user(self, text: str) -> None:
         """What the user says; several in a row are one message."""
@@ -45,7 +49,7 @@ class ConversationBuilder:
         """Calls that the assistant made in one step."""
         if calls:
             self.retry = False
-            self.messages.append(Message("assistant", dumps(plain(tuple(calls)))))
+            self._spoken.append(("assistant", [dumps(plain(tuple(calls)))]))
 
     def result(self, call: Call, result: Any = None, error: str | None = None, retry: bool = False) -> None:
         """What a call gave: a result, an error, or the wish that it be made once more."""
@@ -53,15 +57,16 @@ class ConversationBuilder:
             self.answered.add(call_key(call))
         self.retry |= retry
         record = CallRecord(call.name, call.arguments, plain(result), error, retry=retry)
-        self.messages.append(Message("tool", observation(record)))
+        self._spoken.append(("tool", [observation(record)]))
 
     def _add(self, role: str, text: str) -> None:
         if not text.strip():
             return
         self.retry = False
-        if self.messages and self.messages[-1].role == role:
-            text = f"{self.messages.pop().content}\n\n{text}"
-        self.messages.append(Message(role, text))
+        if self._spoken and self._spoken[-1][0] == role:
+            self._spoken[-1][1].append(text)
+        else:
+            self._spoken.append((role, [text]))
 
 
 def tool_of(name: str, description: str, parameters: dict[str, Any], strict: bool = True) -> Tool:

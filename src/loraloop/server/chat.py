@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -42,20 +42,22 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
         with turn:
             return JSONResponse(completion(body.model, await while_there(request, hosted_reply(state, body))))
     usage = bool(body.stream_options and body.stream_options.include_usage)
-    talk = conversation_of(body.messages)
     turn = await turn_of(request)
-    made = await prepared(state, talk, options, turn)
+    made = await prepared(state, lambda: conversation_of(body.messages), options, turn)
     if not body.stream:
         return JSONResponse(completion(body.model, await while_there(request, whole_reply(state, made, turn))))
     pieces = await while_there(request, begun(replying(state, made, turn)))
     return event_stream(state, chunks(body.model, pieces, usage))
 
 
-async def prepared(state: ServerState, talk: ConversationBuilder, options: ReplyOptions, turn: RequestTurn) -> Replying:
-    """What the runtime is asked, made in a thread: the schemas of many tools take a while."""
+async def prepared(
+    state: ServerState, talk: Callable[[], ConversationBuilder], options: ReplyOptions, turn: RequestTurn
+) -> Replying:
+    """What the runtime is asked, made in a thread: a long conversation and the schemas of many tools take a while."""
 
     def make() -> Replying:
-        return Replying(state.runtime, reply_request(state.runtime, state.settings.limits, talk, options), state.hooks)
+        asked = reply_request(state.runtime, state.settings.limits, talk(), options)
+        return Replying(state.runtime, asked, state.hooks)
 
     try:
         return await asyncio.to_thread(make)
@@ -215,12 +217,13 @@ async def hosted_reply(state: ServerState, body: ChatRequest) -> Reply:
     Raises:
         ApiError: 400, the conversation has instructions or does not end with the user; 409, a call needs approval.
     """
-    talk = conversation_of(body.messages)
+    talk = await asyncio.to_thread(conversation_of, body.messages)
     if talk.system:
         raise ApiError(400, f"{body.model} is an agent with its own instructions: leave yours out", "agent", "messages")
-    if not talk.messages or talk.messages[-1].role != "user":
+    messages = talk.messages
+    if not messages or messages[-1].role != "user":
         raise ApiError(400, "an agent answers what the user says last", "invalid_value", "messages")
-    *history, last = talk.messages
+    *history, last = messages
     stream = state.agents[body.model].agent.stream(last.content, messages=history)
     await awaited(lambda: list(stream), stream.cancel)
     run = stream.result

@@ -170,11 +170,13 @@ async def create_decision(body: DecisionRequest, request: Request) -> JSONRespon
     if body.model not in (known := decider.models()):
         said = f"there is no decision model {body.model!r}; there are {', '.join(known)}"
         raise ApiError(404, said, "model_not_found", "model")
-    messages = messages_of(body.input)
-    turn = await turn_of(request)
-    with turn:
+
+    def decide() -> dict[str, Any]:
         until = monotonic() + state.settings.limits.seconds
-        decided = await asyncio.to_thread(decider.decide, messages, body.questions, body.model, until)
+        return decider.decide(messages_of(body.input), body.questions, body.model, until)
+
+    with await turn_of(request):
+        decided = await asyncio.to_thread(decide)
     return JSONResponse({"model": body.model, **decided})
 
 
@@ -201,10 +203,10 @@ def messages_of(given: str | list[DecisionItem]) -> list[Message]:
         else:
             listed.append(ChatMessage(role=item.role, content=text_of(item.content, where)))
     talk = conversation_of(listed)
-    if not talk.messages:
+    if not (messages := talk.messages):
         raise ApiError(400, "the input is empty", "invalid_value", "input")
     system = [Message("system", "\n\n".join(talk.system))] if talk.system else []
-    return [*system, *talk.messages]
+    return [*system, *messages]
 
 
 def text_of(parts: Parts | None, where: str) -> str:

@@ -106,9 +106,9 @@ async def create_response(body: ResponseRequest, request: Request) -> Response:
     if body.store:
         raise ApiError(400, "responses are not kept: send store: false", "unsupported", "store")
     state = state_of(request)
-    talk, options = talk_of(body), options_of(body)
+    options = options_of(body)
     turn = await turn_of(request)
-    made = await prepared(state, talk, options, turn)
+    made = await prepared(state, lambda: talk_of(body), options, turn)
     if not body.stream:
         return JSONResponse(
             response_document(empty_document(body), await while_there(request, whole_reply(state, made, turn)))
@@ -142,30 +142,32 @@ def talk_of(body: ResponseRequest) -> ConversationBuilder:
     messages = [ChatMessage(role="system", content=body.instructions)] if body.instructions else []
     items = [InputItem(role="user", content=body.input)] if isinstance(body.input, str) else body.input
     for place, item in enumerate(items):
-        messages = _with(messages, item, f"input.{place}")
+        _add(messages, item, f"input.{place}")
     return conversation_of(messages)
 
 
-def _with(messages: list[ChatMessage], item: InputItem, where: str) -> list[ChatMessage]:
-    """The messages and an item."""
+def _add(messages: list[ChatMessage], item: InputItem, where: str) -> None:
+    """Adds an item to the messages."""
     if item.type == "function_call_output":
         output = item.output if isinstance(item.output, str) else "".join(part.text for part in item.output or ())
-        return [*messages, ChatMessage(role="tool", content=output, tool_call_id=item.call_id)]
+        messages.append(ChatMessage(role="tool", content=output, tool_call_id=item.call_id))
+        return
     if item.type == "function_call":
         if not item.name or not item.call_id:
             raise ApiError(400, "a function_call needs call_id, name and arguments", "missing", where)
         call = ToolCallItem(id=item.call_id, function=FunctionCall(name=item.name, arguments=item.arguments or "{}"))
         if messages and messages[-1].role == "assistant" and messages[-1].tool_calls:
             messages[-1].tool_calls.append(call)
-            return messages
-        return [*messages, ChatMessage(role="assistant", tool_calls=[call])]
+        else:
+            messages.append(ChatMessage(role="assistant", tool_calls=[call]))
+        return
     if item.role is None:
         raise ApiError(400, "a message needs a role", "missing", where)
     if isinstance(item.content, list):
         text = "".join(part.refusal if isinstance(part, RefusalPart) else part.text for part in item.content)
     else:
         text = item.content or ""
-    return [*messages, ChatMessage(role=item.role, content=text)]
+    messages.append(ChatMessage(role=item.role, content=text))
 
 
 def empty_document(body: ResponseRequest) -> dict[str, Any]:

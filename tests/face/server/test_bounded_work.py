@@ -95,6 +95,30 @@ def silence(url: str, path: str, body: Any) -> tuple[httpx.Response, float]:
     return going.result(), longest
 
 
+USERS = [{"role": "user", "content": "Hi. " * 90}] * 10_000
+CALL = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+TURNS: list[dict[str, Any]] = [HI, {"role": "assistant", "content": "Hello."}] * 4_999
+LONG: list[tuple[str, dict[str, Any]]] = [
+    ("/v1/chat/completions", {"model": "base", "messages": USERS}),
+    ("/v1/chat/completions", {"model": "base", "messages": [*TURNS, HI]}),
+    ("/v1/chat/completions", {"model": "one", "messages": USERS}),
+    ("/v1/responses", {"model": "base", "input": USERS}),
+    ("/v1/responses", {"model": "base", "input": [HI] * 110_000}),
+    ("/v1/responses", {"model": "base", "input": [*[CALL] * 9_998, HI]}),
+    ("/v1/responses", {"model": "base", "input": [*[CALL, HI] * 4_999, HI]}),
+    ("/v1/decisions", {"model": "base", "input": USERS, "questions": [{"type": "predicate", "instructions": "x"}]}),
+    ("/v1/decisions", {"model": "base", "input": TURNS, "questions": [{"type": "predicate", "instructions": "x"}]}),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), LONG)
+def test_a_long_conversation_silences_nobody(url: str, path: str, body: dict[str, Any]) -> None:
+    start = time.monotonic()
+    answer, longest = silence(url, path, body)
+    assert answer.status_code in (200, 400), answer.text[:300]
+    assert longest < SILENCE and time.monotonic() - start < 20
+
+
 @pytest.mark.parametrize(("path", "body"), WRONG)
 def test_a_wrong_body_silences_nobody(url: str, path: str, body: dict[str, Any]) -> None:
     answer, longest = silence(url, path, body)
