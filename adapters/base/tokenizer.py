@@ -8,7 +8,6 @@ from typing import Any
 
 from loraloop.tool_schemas.errors import BaseModelError
 
-
 _LONG = 20_000  # characters; encoding them takes ten milliseconds and more
 
 
