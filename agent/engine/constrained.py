@@ -11,7 +11,7 @@ token (`Backtrack`); text is then given out no later than the values that may st
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from loraloop.tool_schemas.errors import InputError, LimitError, Violation
 from loraloop.tool_schemas.grammar.checked import CheckedState
+from loraloop.tool_schemas.grammar.effort import Effort
 
 if TYPE_CHECKING:
     from loraloop.adapters.base.tokenizer import Tokenizer
@@ -51,7 +52,7 @@ class Constraint(Protocol):
 
     def fork(self) -> Constraint: ...
 
-    def closing(self, limit: int) -> list[int] | None: ...
+    def closing(self, limit: int, effort: Effort | None = None) -> list[int] | None: ...
 
 
 @runtime_checkable
@@ -84,6 +85,7 @@ class GrammarGuide:
         limit: The most tokens.
         tokenizer: Of the tokens.
         two_way: Weighs two openings of the text, and may take one.
+        stop: Asked while an end is looked for, which may take seconds; true ends the search.
 
     Attributes:
         forced: Of each generated token, whether the grammar left no choice about it; so too along a closing path.
@@ -100,6 +102,7 @@ class GrammarGuide:
         limit: int,
         tokenizer: Tokenizer,
         two_way: TwoWayChoice | None = None,
+        stop: Callable[[], object] | None = None,
     ) -> None:
         self.counts = Counts()
         self.forced: list[bool] = []
@@ -107,7 +110,7 @@ class GrammarGuide:
         self._state = state
         self._ids = ids
         self._done = False
-        self._snapshots = _Snapshots(state, limit, tokenizer)
+        self._snapshots = _Snapshots(state, limit, tokenizer, Effort.of_text(limit, stop))
         self._first = self._snapshots.at, self._snapshots.path
         self._checked = state if isinstance(state, Checked) else None
         self._choices = Backtrack()
@@ -284,17 +287,18 @@ def _block_ends(tokenizer: Tokenizer) -> tuple[list[int], ...]:
 class _Snapshots:
     """The last place from which completion is known to fit."""
 
-    __slots__ = ("at", "ends", "limit", "path", "state")
+    __slots__ = ("at", "effort", "ends", "limit", "path", "state")
 
-    def __init__(self, state: Constraint, limit: int, tokenizer: Tokenizer) -> None:
-        self.state, self.limit, self.ends = state, limit, _block_ends(tokenizer)
+    def __init__(self, state: Constraint, limit: int, tokenizer: Tokenizer, effort: Effort) -> None:
+        self.state, self.limit, self.effort, self.ends = state, limit, effort, _block_ends(tokenizer)
         path = self._by_block_end()
         if path is None:
             self.ends = ()
             path = self._path()
         if path is None or len(path) > limit:
-            path = state.closing(limit) or path
-        if path is None and isinstance(state, CheckedState):  # the search knows nothing of what is checked
+            path = state.closing(limit, effort) or path
+        # The search knows nothing of what is checked, and it may have been told to stop.
+        if path is None and (isinstance(state, CheckedState) or effort.stopped):
             path = [-1] * (limit + 1)
         elif path is None or len(path) > limit:
             needs = "cannot be completed" if path is None else f"needs at least {len(path)} tokens"
@@ -315,7 +319,7 @@ class _Snapshots:
     def _path(self) -> list[int] | None:
         """A short way to completion."""
         # Asked without the limit: a search for a shorter path than the first costs more than it gives.
-        return self._by_block_end() if self.ends else self.state.closing(_SEARCH)
+        return self._by_block_end() if self.ends else self.state.closing(_SEARCH, self.effort)
 
     def _by_block_end(self) -> list[int] | None:
         for end in self.ends:

@@ -131,7 +131,7 @@ def generate(
     clock, out, feed = clock or Clock(), Generated(), list(invocation)
     text = Detokenizer(branch.tokenizer.token_bytes, () if constraint is not None else stops)
     with clock.phase("mask"):
-        guide = _guide(out.ids, budget.tokens, branch, constraint=constraint, not_first=not_first, two_way=two_way)
+        guide = _guide(out.ids, budget, branch, constraint=constraint, not_first=not_first, two_way=two_way)
     shown = told = 0  # tokens turned into text; tokens reported with a piece
     while True:
         with clock.phase("mask"):
@@ -178,7 +178,7 @@ def generate(
 
 def _guide(
     ids: list[int],
-    limit: int,
+    budget: Budget,
     branch: Branch,
     *,
     constraint: Constraint | None,
@@ -187,8 +187,8 @@ def _guide(
 ) -> GrammarGuide | FreeText:
     """The guide of the generation of `ids`: a grammar's, or that of free text."""
     if constraint is None:
-        return FreeText(ids, limit, not_first)
-    return GrammarGuide(constraint, ids, limit, branch.tokenizer, two_way)
+        return FreeText(ids, budget.tokens, not_first)
+    return GrammarGuide(constraint, ids, budget.tokens, branch.tokenizer, two_way, budget.spent)
 
 
 def _finish(out: Generated, guide: GrammarGuide | FreeText, text: Detokenizer, shown: int, branch: Branch) -> str:

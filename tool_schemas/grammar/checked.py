@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from loraloop.tool_schemas.errors import InputError, SchemaError, Violation
+from loraloop.tool_schemas.grammar.effort import Effort
 from loraloop.tool_schemas.grammar.reader import Frame, JsonReader
 from loraloop.tool_schemas.schema.places import json_path
 
@@ -111,16 +112,19 @@ class CheckedState:
         watcher = _Watcher(self._grammar.checks, checking=True)
         return CheckedState(self._grammar, self._state.fork(), list(self._taken), self._reader.copy(watcher))
 
-    def closing(self, limit: int) -> list[int] | None:
+    def closing(self, limit: int, effort: Effort | None = None) -> list[int] | None:
         """A short path of at most `limit` tokens to a place where `can_stop` holds; None if none was found."""
+        effort = effort or Effort()
         banned: dict[tuple[int, ...], set[int]] = {}
         before: list[int] = []
         for _ in range(_WAYS_OUT):
+            if effort.over:
+                return None
             place = self.fork()
             path = list(before)
             start = place._first_failure(path)
             if start is None:
-                rest = place._state.closing(limit - len(path))
+                rest = place._state.closing(limit - len(path), effort)
                 if rest is None:
                     return None
                 path += rest
@@ -135,6 +139,7 @@ class CheckedState:
             tried = banned.setdefault(tuple(path[:at]), set())
             tried.add(path[at])
             place = self.fork()
+            effort.take()
             if place._first_failure(path[:at]) is not None or (other := place._other(tried)) is None:
                 return None
             tried.add(other)

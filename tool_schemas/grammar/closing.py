@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from loraloop.tool_schemas.grammar.effort import Effort
 from loraloop.tool_schemas.grammar.splitting import Splitter
 
 if TYPE_CHECKING:
@@ -108,18 +109,20 @@ class Closing:
         closers: The vocabulary's closers.
         json: Whether the text is JSON, so that its brackets and quotation marks lead the search.
         limit: The largest number of tokens.
+        effort: What the search may take; None for that of one search.
 
     Attributes:
         error: Why the engine cannot follow the grammar; empty if it can.
     """
 
-    def __init__(self, closers: Closers, json: bool, limit: int) -> None:
+    def __init__(self, closers: Closers, json: bool, limit: int, effort: Effort | None = None) -> None:
         self.closers = closers
         self.json = json
         self.limit = limit
         self._mask = np.empty((closers.size + 31) // 32, dtype=np.int32)
         self._bits = self._mask.view(np.uint8)
         self._trials = 0
+        self._effort = effort or Effort()
         self.error = ""
 
     def find(self, matcher: LLMatcher, text: bytes, attempts: int = 4) -> list[int] | None:
@@ -141,11 +144,12 @@ class Closing:
             path = way(matcher.deep_copy(), place, option)
             if path is not None:
                 return path
-            if self.error:
+            if self.error or self._effort.over:
                 break
         return None
 
     def _allowed(self, matcher: LLMatcher) -> NDArray[np.bool_]:
+        self._effort.take()
         matcher.unsafe_compute_mask_ptr(self._mask.ctypes.data, self._mask.nbytes)
         if matcher.is_error():
             self.error = self.error or matcher.get_error()
@@ -210,7 +214,7 @@ class Closing:
         path: list[int] = []
         seen: set[bytes] = set()
         self._trials = 0
-        while self._trials <= (_TRIALS if eager else _TRIALS // 2):
+        while self._trials <= (_TRIALS if eager else _TRIALS // 2) and not self._effort.over:
             place = self._forced(matcher, place, path)
             if matcher.is_accepting():
                 return path if len(path) <= self.limit else None
@@ -232,6 +236,8 @@ class Closing:
         unseen = None
         self._trials += len(options)
         for token in options:
+            if self._effort.over:
+                break
             trial = matcher.deep_copy()
             if not trial.consume_token(token):
                 continue
@@ -255,7 +261,7 @@ class Closing:
         order = itertools.count()
         heap: list[tuple[int, int, list[int], JsonPosition, LLMatcher]] = [(0, next(order), [], place, matcher)]
         self._trials = 0
-        while heap and self._trials <= _TRIALS:
+        while heap and self._trials <= _TRIALS and not self._effort.over:
             _, _, path, place, here = heapq.heappop(heap)
             place = self._forced(here, place, path)
             if here.is_accepting() and len(path) <= self.limit:

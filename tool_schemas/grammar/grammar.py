@@ -14,6 +14,8 @@ from loraloop.tool_schemas.schema.findings import OnUnsupported
 if TYPE_CHECKING:
     import torch
 
+    from loraloop.tool_schemas.grammar.effort import Effort
+
 
 @dataclass(frozen=True, slots=True)
 class JsonSchema:
@@ -142,8 +144,13 @@ class State(Protocol):
     def fork(self) -> State:
         """An independent copy of this place."""
 
-    def closing(self, limit: int) -> list[int] | None:
-        """A short path of at most `limit` tokens to a place where `can_stop` holds; None if none was found."""
+    def closing(self, limit: int, effort: Effort | None = None) -> list[int] | None:
+        """A short path of at most `limit` tokens to a place where `can_stop` holds; None if none was found.
+
+        Args:
+            limit: The largest number of tokens.
+            effort: What the search may take; None for that of one search.
+        """
 
 
 class Grammar(Protocol):

@@ -13,6 +13,7 @@ import torch
 
 from loraloop.tool_schemas.errors import InputError, LimitError
 from loraloop.tool_schemas.grammar.closing import Closers, Closing
+from loraloop.tool_schemas.grammar.effort import Effort
 from loraloop.tool_schemas.grammar.prepare import reason_of
 from loraloop.tool_schemas.grammar.splitting import Splitter
 
@@ -214,7 +215,7 @@ class LlguidanceState:
         """An independent copy of this place."""
         return LlguidanceState(self._grammar, self._matcher.deep_copy(), list(self._taken))
 
-    def closing(self, limit: int) -> list[int] | None:
+    def closing(self, limit: int, effort: Effort | None = None) -> list[int] | None:
         """A short path of at most `limit` tokens to a place where `can_stop` holds; None if none was found."""
         if self.can_stop:
             return []
@@ -222,7 +223,7 @@ class LlguidanceState:
         if not self._taken and grammar.shortest is not None and len(grammar.shortest) <= limit:
             return list(grammar.shortest)
         text = vocabulary.tokenizer.decode_bytes(self._taken)
-        found = Closing(vocabulary.closers, grammar.json, limit).find(self._matcher, text)
+        found = Closing(vocabulary.closers, grammar.json, limit, effort).find(self._matcher, text)
         if not self._taken and found is not None:
             grammar.shortest = list(found)
         return found

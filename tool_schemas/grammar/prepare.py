@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from loraloop.tool_schemas.errors import SchemaError
 from loraloop.tool_schemas.grammar.closing import Closers, Closing
+from loraloop.tool_schemas.grammar.effort import check_going_on
 from loraloop.tool_schemas.grammar.grammar import Choice, Lark, Regex
 from loraloop.tool_schemas.grammar.splitting import Splitter
 from loraloop.tool_schemas.schema.dialect import Bounds, Dialect
@@ -44,6 +45,7 @@ def prepared(schema: dict[str, Any], on_unsupported: OnUnsupported = "refuse") -
 
     Raises:
         SchemaError: If the schema is invalid, or cannot be enforced in this way; with the JSON path.
+        LimitError: If who asked for it wants it no longer (`effort.stopping`).
     """
     check_schema(schema)
     plan = sifted(schema, on_unsupported)
@@ -67,6 +69,7 @@ class _Trials:
         self._left = _TRIALS
 
     def problem(self, root: dict[str, Any], place: dict[str, Any]) -> str:
+        check_going_on()
         self._left -= 1
         return problem_of(root, place)
 

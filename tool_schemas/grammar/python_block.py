@@ -19,6 +19,7 @@ from loraloop.tool_schemas.errors import InputError, Violation
 if TYPE_CHECKING:
     import torch
 
+    from loraloop.tool_schemas.grammar.effort import Effort
     from loraloop.tool_schemas.grammar.grammar import Grammar, State
 
 _FILE = "<block>"
@@ -135,9 +136,9 @@ class PythonState:
         other._text, other._ends, other._whole = bytearray(self._text), list(self._ends), self._whole
         return other
 
-    def closing(self, limit: int) -> list[int] | None:
+    def closing(self, limit: int, effort: Effort | None = None) -> list[int] | None:
         """A short path of at most `limit` tokens to a place where `can_stop` holds; None if none was found."""
-        path = self._state.closing(limit)
+        path = self._state.closing(limit, effort)
         if path is None:
             return None
         try:

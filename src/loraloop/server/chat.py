@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
@@ -19,6 +20,7 @@ from loraloop.integrations.reply import Reply, Replying
 from loraloop.server.errors import STREAM, ApiError, api_error, documented
 from loraloop.server.state import ServerState, begun, event_stream, state_of, turn_of, while_there
 from loraloop.server.wire import ChatRequest, ReplyOptions, chat_options, conversation_of, reply_request
+from loraloop.tool_schemas.grammar.effort import stopping
 
 if TYPE_CHECKING:
     from loraloop.agent.result import RunResult
@@ -43,7 +45,7 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
             return JSONResponse(completion(body.model, await while_there(request, hosted_reply(state, body))))
     usage = bool(body.stream_options and body.stream_options.include_usage)
     turn = await turn_of(request)
-    made = await prepared(state, lambda: conversation_of(body.messages), options, turn)
+    made = await prepared(request, lambda: conversation_of(body.messages), options, turn)
     if not body.stream:
         return JSONResponse(completion(body.model, await while_there(request, whole_reply(state, made, turn))))
     pieces = await while_there(request, begun(replying(state, made, turn)))
@@ -51,16 +53,22 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
 
 
 async def prepared(
-    state: ServerState, talk: Callable[[], ConversationBuilder], options: ReplyOptions, turn: RequestTurn
+    request: Request, talk: Callable[[], ConversationBuilder], options: ReplyOptions, turn: RequestTurn
 ) -> Replying:
-    """What the runtime is asked, made in a thread: a long conversation and the schemas of many tools take a while."""
+    """What the runtime is asked, made in a thread: a long conversation and the schemas of many tools take a while.
+
+    It is given up when the client goes away.
+    """
+    state, gone = state_of(request), threading.Event()
 
     def make() -> Replying:
-        asked = reply_request(state.runtime, state.settings.limits, talk(), options)
+        until = time.monotonic() + state.settings.limits.seconds
+        with stopping(lambda: gone.is_set() or time.monotonic() >= until):
+            asked = reply_request(state.runtime, state.settings.limits, talk(), options)
         return Replying(state.runtime, asked, state.hooks)
 
     try:
-        return await asyncio.to_thread(make)
+        return await while_there(request, awaited(make, gone.set))
     except BaseException:
         turn.leave()
         raise

@@ -108,7 +108,7 @@ async def create_response(body: ResponseRequest, request: Request) -> Response:
     state = state_of(request)
     options = options_of(body)
     turn = await turn_of(request)
-    made = await prepared(state, lambda: talk_of(body), options, turn)
+    made = await prepared(request, lambda: talk_of(body), options, turn)
     if not body.stream:
         return JSONResponse(
             response_document(empty_document(body), await while_there(request, whole_reply(state, made, turn)))

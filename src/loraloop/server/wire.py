@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -17,7 +16,7 @@ from loraloop.agent.policy import Policy
 from loraloop.integrations.conversation import ConversationBuilder, tool_of
 from loraloop.integrations.reply import MAX_TOKENS, ReplyRequest, sampling_of
 from loraloop.server.errors import ApiError
-from loraloop.tool_schemas.errors import LimitError
+from loraloop.tool_schemas.grammar.effort import check_going_on
 from loraloop.tool_schemas.jsontext import levels
 from loraloop.tool_schemas.schema.validation import DEEPEST_VALUE
 from loraloop.tool_schemas.tools.calls import Call
@@ -298,7 +297,7 @@ def reply_request(
     return ReplyRequest(
         messages=tuple(talk.messages),
         system="\n\n".join(talk.system),
-        tools=tuple(tools_of(options.tools, monotonic() + limits.seconds)),
+        tools=tuple(tools_of(options.tools)),
         answered=frozenset(talk.answered),
         retry=talk.retry,
         output=FREE if options.schema is None else OutputType.of(options.schema, on_unsupported="check"),
@@ -311,16 +310,15 @@ def reply_request(
     )
 
 
-def tools_of(given: Sequence[FunctionDefinition], until: float) -> Iterator[Tool]:
+def tools_of(given: Sequence[FunctionDefinition]) -> Iterator[Tool]:
     """The tools of a request.
 
     Raises:
         SchemaError: The parameters of one cannot be enforced or checked.
-        LimitError: There was not enough time for all of them.
+        LimitError: There was not enough time for all of them, or the client went away.
     """
     for number, each in enumerate(given):
-        if monotonic() >= until:
-            raise LimitError(f"{number} of {len(given)} tools were read in time: offer fewer, or simpler ones")
+        check_going_on(f"{number} of {len(given)} tools were read in time: offer fewer, or simpler ones")
         yield tool_of(each.name, each.description or "", each.parameters or {"type": "object"})
 
 

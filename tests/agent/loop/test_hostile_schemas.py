@@ -1,0 +1,44 @@
+"""A run whose tool has a hostile schema keeps its deadline, and ends when it is cancelled."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+from loraloop import Agent, Limits, Policy, Tool
+from loraloop.adapters.base import Base
+from loraloop.agent.runtime import Runtime
+
+WORD: dict[str, Any] = {
+    "type": "object",
+    "properties": {"w": {"type": "string", "pattern": "\\bword\\b"}},
+    "required": ["w"],
+    "additionalProperties": False,
+}
+"""None of the ends that a search for one finds passes the pattern: it took minutes, and looked at no clock."""
+
+
+def agent(base: Base, **limits: Any) -> Agent[Any, Any]:
+    tool = Tool("say", "Says a word.", WORD, on_unsupported="check", function=lambda w: w)
+    policy = Policy(skills=("tools",), tool_choice="required")
+    return Agent(Runtime.load(base), [tool], policy=policy, limits=Limits(step_tokens=200, **limits))
+
+
+def test_the_deadline_ends_a_search_for_an_end(base: Base) -> None:
+    made = agent(base, deadline=1.5)
+    start = time.monotonic()
+    result = made.run_sync("Say something.")
+    assert result.stop_reason == "deadline" and time.monotonic() - start < 6
+
+
+def test_a_search_for_an_end_can_be_cancelled(base: Base) -> None:
+    stream = agent(base).stream("Say something.")
+    thread = threading.Thread(target=lambda: list(stream))
+    thread.start()
+    time.sleep(1.5)
+    start = time.monotonic()
+    assert thread.is_alive(), "it is looking for an end"
+    stream.cancel()
+    thread.join(60)
+    assert time.monotonic() - start < 4 and stream.result.stop_reason == "cancelled"
