@@ -9,12 +9,11 @@ under its own name. `model="router"` answers a choice among skills by the router
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from threading import Lock
+from threading import Event, Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,11 +24,13 @@ from pydantic import Field, StrictBool, StrictStr
 from loraloop.adapters.base.messages import Message
 from loraloop.agent.engine.generate import Budget
 from loraloop.agent.engine.sampler import Sampler, Sampling
+from loraloop.agent.engine.sequence import Claim, Interrupted
 from loraloop.agent.guard.guard import default_guard
 from loraloop.agent.guard.judge import Judge
+from loraloop.agent.skills.threads import awaited
 from loraloop.router.decision import NONE, RouterState
 from loraloop.server.errors import ApiError, documented
-from loraloop.server.state import state_of, turn_of
+from loraloop.server.state import state_of, turn_of, while_there
 from loraloop.server.wire import (
     AUTO,
     BASE,
@@ -171,12 +172,14 @@ async def create_decision(body: DecisionRequest, request: Request) -> JSONRespon
         said = f"there is no decision model {body.model!r}; there are {', '.join(known)}"
         raise ApiError(404, said, "model_not_found", "model")
 
+    gone = Event()
+
     def decide() -> dict[str, Any]:
-        until = monotonic() + state.settings.limits.seconds
-        return decider.decide(messages_of(body.input), body.questions, body.model, until)
+        claim = Claim(deadline=monotonic() + state.settings.limits.seconds, cancelled=gone.is_set)
+        return decider.decide(messages_of(body.input), body.questions, body.model, claim)
 
     with await turn_of(request):
-        decided = await asyncio.to_thread(decide)
+        decided = await while_there(request, awaited(decide, gone.set))
     return JSONResponse({"model": body.model, **decided})
 
 
@@ -250,7 +253,7 @@ class Decider:
         return (AUTO, BASE, self._runtime.base.name, ROUTER, *self._runtime.with_contract("text"))
 
     def decide(
-        self, messages: Sequence[Message], questions: Sequence[Question], model: str, until: float
+        self, messages: Sequence[Message], questions: Sequence[Question], model: str, claim: Claim
     ) -> dict[str, Any]:
         """Answers and usage.
 
@@ -258,20 +261,21 @@ class Decider:
             messages: The input.
             questions: About it.
             model: One of `models()`.
-            until: The moment of `time.monotonic()` after which no further question is answered.
+            claim: Until when, and for whom, the input is read and questions are answered.
 
         Raises:
             ContextLengthError: Input and question do not fit the context.
-            LimitError: There was not enough time for every question.
+            LimitError: There was not enough time for every question, or whoever asked went away.
             ApiError: A question cannot be answered.
         """
         runtime = self._runtime
         skill = model if model in runtime.with_contract("text") else NONE
         trunk, reused = read(runtime, messages, routed=model == ROUTER)
+        trunk.claim = claim
         answers, written = [], 0
         try:
             for number, question in enumerate(questions):
-                if monotonic() >= until:
+                if claim.gone():
                     raise LimitError(f"{number} of {len(questions)} questions were answered in time: ask fewer at once")
                 if model == ROUTER:
                     answers.append(by_router(runtime, trunk, question))
@@ -282,6 +286,10 @@ class Decider:
                     answers.append(answer(question, shares))
                     written += tokens
             size = len(trunk.ids)
+        except Interrupted:
+            raise LimitError(
+                f"{len(answers)} of {len(questions)} questions were answered in time: shorten the input"
+            ) from None
         finally:
             runtime.store.put(trunk)
         usage = {

@@ -16,6 +16,8 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from loraloop import Agent
+from loraloop.adapters.base import Base
+from loraloop.agent.runtime import Runtime
 from loraloop.server.ag_ui import AgUiInput
 from loraloop.server.agents import ApproveBody, RunBody
 from loraloop.server.decisions import DecisionRequest
@@ -153,6 +155,22 @@ def test_a_client_that_leaves_takes_its_slow_schemas_along(url: str) -> None:
     start = time.monotonic()
     assert httpx.post(f"{url}/v1/chat/completions", json={"model": "base", "messages": [HI]}).status_code == 200
     assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("said", "count"), [("Hello.", 400), ("Some words, and some more. " * 250, 1)], ids=["questions", "input"]
+)
+def test_a_client_that_leaves_takes_its_decisions_along(
+    serving: Callable[..., str], base: Base, said: str, count: int
+) -> None:
+    runtime = Runtime.load(base)
+    url = serving(runtime)
+    questions = [{"type": "predicate", "instructions": f"It has {number} words."} for number in range(count)]
+    leave(url, "/v1/decisions", {"model": "base", "input": said, "questions": questions})
+    time.sleep(0.2)
+    before = runtime.scheduler.stats.forwards
+    time.sleep(1)
+    assert before < 100 and runtime.scheduler.stats.forwards - before <= 1, "nothing more is computed for it"
 
 
 @pytest.mark.parametrize(("path", "body"), WRONG)
