@@ -80,6 +80,10 @@ class LimitError(LoraloopError):
     """A limit on steps, tokens, time or memory was reached."""
 
 
+class TimeLimitError(LimitError):
+    """It takes longer than it may."""
+
+
 class SandboxError(LoraloopError):
     """No isolation mechanism strong enough is available, or it failed to start."""
 

@@ -9,7 +9,7 @@ from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from loraloop.agent.engine.ledger import Author, Ledger
-from loraloop.tool_schemas.errors import BaseModelError, LimitError, SkillError
+from loraloop.tool_schemas.errors import BaseModelError, SkillError, TimeLimitError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Reason = Literal["cancelled", "deadline"]
 
 
-class Interrupted(LimitError):
+class Interrupted(TimeLimitError):
     """A run was cancelled, or its time was up, while it waited for the base.
 
     Attributes:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from loraloop.tool_schemas.errors import LimitError
+from loraloop.tool_schemas.errors import TimeLimitError
 
 _MASKS = 4000
 """Masks that the search for an end may compute, each about a millisecond. Of 1 260 searches in the tests that found an
@@ -68,8 +68,8 @@ def check_going_on(why: str = "the schema was not made ready in time: simplify i
         why: The message where it may not.
 
     Raises:
-        LimitError: Who asked for it wants it no longer.
+        TimeLimitError: Who asked for it wants it no longer.
     """
     stop = _STOP.get()
     if stop is not None and stop():
-        raise LimitError(why)
+        raise TimeLimitError(why)

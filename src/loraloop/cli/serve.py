@@ -31,6 +31,10 @@ class LimitOptions:
     per_minute: Annotated[
         int, typer.Option(min=0, help="Requests of a key, or of an address, in a minute; 0 for no bound.")
     ] = 0
+    max_prompt: Annotated[
+        int, typer.Option(min=0, help="Tokens that a conversation may have; 0 for as many as the context holds.")
+    ] = 0
+    seconds: Annotated[float, typer.Option("--timeout", min=1, help="Seconds that a request may run.")] = 300.0
 
 
 @serve_app.callback(invoke_without_command=True)

@@ -24,7 +24,7 @@ from loraloop.agent.skills.mixture import as_choice, names_of
 from loraloop.agent.skills.one_step import GREEDY
 from loraloop.agent.tools.calls import call_key
 from loraloop.agent.tools.tool_choice import check_names_free
-from loraloop.tool_schemas.errors import InputError, LimitError
+from loraloop.tool_schemas.errors import ContextLengthError, InputError, TimeLimitError
 from loraloop.tool_schemas.tools.calls import Call
 from loraloop.tool_schemas.tools.tool import Tool, check_names
 
@@ -56,6 +56,8 @@ class ReplyRequest:
         stops: Strings that end text.
         max_tokens: Of the calls or the text.
         timeout: Seconds; None for no bound.
+        max_prompt: Tokens of the conversation at most, tools included; longer ones are refused before the base reads
+            them. 0 for as many as the context holds.
     """
 
     messages: tuple[Message, ...]
@@ -70,6 +72,7 @@ class ReplyRequest:
     stops: tuple[str, ...] = ()
     max_tokens: int = MAX_TOKENS
     timeout: float | None = None
+    max_prompt: int = 0
     prompting: Prompting | None = None
 
     def transcript(self, prompting: Prompting) -> tuple[Message, ...]:
@@ -119,6 +122,23 @@ def sampling_of(given: Mapping[str, Any], min_p: float | None) -> Sampling:
     )
 
 
+def check_prompt(tokens: int, most: int) -> None:
+    """Checks that a conversation is not too long.
+
+    Args:
+        tokens: Of the conversation.
+        most: As many as it may have; 0 for no bound.
+
+    Raises:
+        ContextLengthError: It has more.
+    """
+    if most and tokens > most:
+        raise ContextLengthError(
+            f"the conversation has {tokens} tokens, and at most {most} are read: shorten the prompt, the passages or "
+            "the tools, or start without the old messages"
+        )
+
+
 class Replying:
     """A request that is being answered: iterate it once, from any thread, for pieces of text and then the `Reply`.
 
@@ -133,7 +153,7 @@ class Replying:
         UnknownNameError: The policy names a skill or a tool that does not exist.
         SchemaError: Two tools share a name, or the output cannot be enforced.
         InputError: The conversation ends with the assistant, or the tool choice cannot be kept.
-        ContextLengthError: The request does not fit the context.
+        ContextLengthError: The request does not fit the context, or is longer than `max_prompt`.
         LimitError: Not even the shortest output fits into the tokens, or it takes longer than the timeout.
     """
 
@@ -208,6 +228,7 @@ class Replying:
             for event in events:
                 if isinstance(event, RunStarted):
                     read, reused = event.context, event.reused
+                    check_prompt(read, request.max_prompt)
                 elif isinstance(event, Routed):
                     contract = runtime.contract(as_choice(dict(event.mixture)) if event.mixture else event.skill)
                 elif isinstance(event, TokenGenerated) and event.text and contract in ("text", "code"):
@@ -219,7 +240,7 @@ class Replying:
         result = run.result
         assert result is not None
         if result.stop_reason == "deadline":
-            raise LimitError(f"the reply took longer than {request.timeout:g} s: raise the timeout")
+            raise TimeLimitError(f"the reply took longer than {request.timeout:g} s: raise the timeout")
         text = result.output if contract in ("text", "code", "verdict") and not result.calls else ""
         if result.stop_reason == "refused" and (request.output.term or policy.tool_choice not in ("auto", "none")):
             text = ""  # a refusal has not the form that is asked for

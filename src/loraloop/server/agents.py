@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, aclosing
@@ -16,7 +17,7 @@ from loraloop.loading import read_documents
 from loraloop.server.ag_ui import AgUiInput, translated
 from loraloop.server.errors import STREAM, ApiError, documented
 from loraloop.server.runs import HostedAgent, HostedRun, owner_of
-from loraloop.server.state import begun, event_stream, key_of, state_of, turn_of
+from loraloop.server.state import begun, check_texts, event_stream, key_of, state_of, turn_of
 from loraloop.server.wire import Items, Pairs, Strict
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.jsontext import dumps, levels
@@ -171,6 +172,8 @@ async def start_run(
     state.runs.check_waiting(run.owner)
     turn = await turn_of(request)
     try:
+        texts = [body.input, *(each["content"] for each in body.messages)]
+        await asyncio.to_thread(check_texts, state, texts)
         if run.session:
             options["session"] = state.session_of(run, turn)
         stream = hosted.agent.stream(body.input, **options)

@@ -97,7 +97,7 @@ def create_app(state: ServerState) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
-        responses=documented({400, 401, 403, 405, 408, 413, 421, 429, 431, 500, 503}),
+        responses=documented({400, 401, 403, 405, 408, 413, 421, 429, 431, 500, 503, 504}),
     )
     app.state.loraloop = state
     app.state.decider = decisions.Decider(state.runtime)

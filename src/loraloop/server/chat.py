@@ -18,7 +18,7 @@ from loraloop.agent.skills.threads import awaited
 from loraloop.integrations.in_thread import in_thread
 from loraloop.integrations.reply import Reply, Replying
 from loraloop.server.errors import STREAM, ApiError, api_error, documented
-from loraloop.server.state import ServerState, begun, event_stream, state_of, turn_of, while_there
+from loraloop.server.state import ServerState, begun, check_texts, event_stream, state_of, turn_of, while_there
 from loraloop.server.wire import ChatRequest, ReplyOptions, chat_options, conversation_of, reply_request
 from loraloop.tool_schemas.grammar.effort import stopping
 
@@ -231,6 +231,7 @@ async def hosted_reply(state: ServerState, body: ChatRequest) -> Reply:
     messages = talk.messages
     if not messages or messages[-1].role != "user":
         raise ApiError(400, "an agent answers what the user says last", "invalid_value", "messages")
+    await asyncio.to_thread(check_texts, state, [message.content for message in messages])
     *history, last = messages
     stream = state.agents[body.model].agent.stream(last.content, messages=history)
     await awaited(lambda: list(stream), stream.cancel)

@@ -28,6 +28,7 @@ from loraloop.agent.engine.sequence import Claim, Interrupted
 from loraloop.agent.guard.guard import default_guard
 from loraloop.agent.guard.judge import Judge
 from loraloop.agent.skills.threads import awaited
+from loraloop.integrations.reply import check_prompt
 from loraloop.router.decision import NONE, RouterState
 from loraloop.server.errors import ApiError, documented
 from loraloop.server.state import state_of, turn_of, while_there
@@ -43,7 +44,7 @@ from loraloop.server.wire import (
     ToolCallItem,
     conversation_of,
 )
-from loraloop.tool_schemas.errors import InputError, LimitError
+from loraloop.tool_schemas.errors import InputError, TimeLimitError
 from loraloop.tool_schemas.jsontext import levels
 from loraloop.tool_schemas.schema.validation import DEEPEST_VALUE
 
@@ -172,11 +173,11 @@ async def create_decision(body: DecisionRequest, request: Request) -> JSONRespon
         said = f"there is no decision model {body.model!r}; there are {', '.join(known)}"
         raise ApiError(404, said, "model_not_found", "model")
 
-    gone = Event()
+    limits, gone = state.settings.limits, Event()
 
     def decide() -> dict[str, Any]:
-        claim = Claim(deadline=monotonic() + state.settings.limits.seconds, cancelled=gone.is_set)
-        return decider.decide(messages_of(body.input), body.questions, body.model, claim)
+        claim = Claim(deadline=monotonic() + limits.seconds, cancelled=gone.is_set)
+        return decider.decide(messages_of(body.input), body.questions, body.model, claim, limits.max_prompt)
 
     with await turn_of(request):
         decided = await while_there(request, awaited(decide, gone.set))
@@ -253,7 +254,7 @@ class Decider:
         return (AUTO, BASE, self._runtime.base.name, ROUTER, *self._runtime.with_contract("text"))
 
     def decide(
-        self, messages: Sequence[Message], questions: Sequence[Question], model: str, claim: Claim
+        self, messages: Sequence[Message], questions: Sequence[Question], model: str, claim: Claim, most: int = 0
     ) -> dict[str, Any]:
         """Answers and usage.
 
@@ -262,10 +263,11 @@ class Decider:
             questions: About it.
             model: One of `models()`.
             claim: Until when, and for whom, the input is read and questions are answered.
+            most: Tokens that the input may have; 0 for as many as the context holds.
 
         Raises:
-            ContextLengthError: Input and question do not fit the context.
-            LimitError: There was not enough time for every question, or whoever asked went away.
+            ContextLengthError: Input and question do not fit the context, or the input is too long.
+            TimeLimitError: There was not enough time for every question, or whoever asked went away.
             ApiError: A question cannot be answered.
         """
         runtime = self._runtime
@@ -274,9 +276,12 @@ class Decider:
         trunk.claim = claim
         answers, written = [], 0
         try:
+            check_prompt(len(trunk.ids), most)
             for number, question in enumerate(questions):
                 if claim.gone():
-                    raise LimitError(f"{number} of {len(questions)} questions were answered in time: ask fewer at once")
+                    raise TimeLimitError(
+                        f"{number} of {len(questions)} questions were answered in time: ask fewer at once"
+                    )
                 if model == ROUTER:
                     answers.append(by_router(runtime, trunk, question))
                 elif self.declines(asked := labelled(runtime, question)):
@@ -287,7 +292,7 @@ class Decider:
                     written += tokens
             size = len(trunk.ids)
         except Interrupted:
-            raise LimitError(
+            raise TimeLimitError(
                 f"{len(answers)} of {len(questions)} questions were answered in time: shorten the input"
             ) from None
         finally:

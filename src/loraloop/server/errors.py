@@ -16,6 +16,7 @@ from loraloop.tool_schemas.errors import (
     LoraloopError,
     SchemaError,
     SessionBusyError,
+    TimeLimitError,
     UnknownNameError,
 )
 
@@ -34,6 +35,7 @@ MEANINGS = {
     431: "The headers are too large.",
     500: "Something failed; the message has the id under which the log has it.",
     503: "The server is shutting down.",
+    504: "The request took longer than it may.",
 }
 
 
@@ -106,6 +108,8 @@ def api_error(error: Exception) -> ApiError:
         return ApiError(400, str(error), "invalid_schema")
     if isinstance(error, SessionBusyError):
         return ApiError(409, str(error), "session_busy")
+    if isinstance(error, TimeLimitError):
+        return ApiError(504, str(error), "timeout")
     if isinstance(error, LimitError):
         return ApiError(400, str(error), "limit_exceeded")
     if isinstance(error, LoraloopError):

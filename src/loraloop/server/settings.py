@@ -22,6 +22,7 @@ class ServerLimits:
         per_minute: Requests of one key in a minute, other than those that only read; 0 for no bound.
         max_bytes: Bytes of a request's body.
         max_tokens: Tokens that a request may ask for.
+        max_prompt: Tokens that the conversation of a request may have; 0 for as many as the context holds.
         seconds: Seconds that a request may run.
         transfer_seconds: Seconds in which a body has to come, and in which a client has to take an event of a stream.
     """
@@ -32,6 +33,7 @@ class ServerLimits:
     per_minute: int = 0
     max_bytes: int = 4_000_000
     max_tokens: int = 4096
+    max_prompt: int = 0
     seconds: float = 300.0
     transfer_seconds: float = 30.0
 

@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +16,7 @@ from sse_starlette import EventSourceResponse
 
 from loraloop.agent.hooks import as_hooks
 from loraloop.agent.tracing.otel import OpenTelemetry
+from loraloop.integrations.reply import check_prompt
 from loraloop.server.errors import ApiError
 from loraloop.server.settings import ServerLimits, ServerSettings
 
@@ -229,6 +230,16 @@ def state_of(request: Request) -> ServerState:
     """The state of the server that a request came to."""
     state: ServerState = request.app.state.loraloop
     return state
+
+
+def check_texts(state: ServerState, texts: Iterable[str]) -> None:
+    """Checks that what a client says to a hosted agent is not too long.
+
+    Raises:
+        ContextLengthError: It is.
+    """
+    if most := state.settings.limits.max_prompt:
+        check_prompt(sum(len(state.runtime.base.tokenizer.encode(text)) for text in texts), most)
 
 
 async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:

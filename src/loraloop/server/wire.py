@@ -307,6 +307,7 @@ def reply_request(
         stops=tuple(options.stop),
         max_tokens=tokens,
         timeout=limits.seconds,
+        max_prompt=limits.max_prompt,
     )
 
 

@@ -24,6 +24,7 @@ from loraloop.server.decisions import DecisionRequest
 from loraloop.server.models import SkillBody
 from loraloop.server.responses import ResponseRequest
 from loraloop.server.runs import HostedAgent
+from loraloop.server.settings import ServerLimits, ServerSettings
 from loraloop.server.wire import ChatRequest
 from loraloop.testing import ScriptedRuntime
 
@@ -42,6 +43,7 @@ FORMS: dict[str, Any] = {
     "/v1/agents/one/runs/x/approve": ApproveBody,
 }
 DECISION = {"model": "auto", "input": "x"}
+PREDICATE = {"type": "predicate", "instructions": "x"}
 WRONG: list[tuple[str, dict[str, Any]]] = [
     ("/v1/decisions", {**DECISION, "questions": [{"instructions": WRONG_PARTS}]}),
     ("/v1/decisions", {**DECISION, "questions": [{"type": "choice", "instructions": WRONG_PARTS}]}),
@@ -171,6 +173,33 @@ def test_a_client_that_leaves_takes_its_decisions_along(
     before = runtime.scheduler.stats.forwards
     time.sleep(1)
     assert before < 100 and runtime.scheduler.stats.forwards - before <= 1, "nothing more is computed for it"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", {"model": "base", "messages": [{"role": "user", "content": "word " * 300}]}),
+        ("/v1/chat/completions", {"model": "one", "messages": [{"role": "user", "content": "word " * 300}]}),
+        ("/v1/responses", {"model": "base", "input": "word " * 300}),
+        ("/v1/decisions", {**DECISION, "input": "word " * 300, "questions": [PREDICATE]}),
+        ("/v1/agents/one/runs", {"input": "word " * 300}),
+    ],
+)
+def test_prompts_over_the_limit_are_refused_before_they_are_read(
+    serving: Callable[..., str], path: str, body: dict[str, Any]
+) -> None:
+    runtime = ScriptedRuntime(*["ok"] * 10)
+    url = serving(
+        runtime, ServerSettings(limits=ServerLimits(max_prompt=200)), {"one": HostedAgent("one", Agent(runtime))}
+    )
+    before = runtime.scheduler.stats.rows
+    answer = httpx.post(url + path, json=body, timeout=60)
+    assert answer.status_code == 400 and "at most 200 are read" in answer.text, answer.text
+    assert answer.json()["error"]["code"] == "context_length_exceeded"
+    assert runtime.scheduler.stats.rows == before, "nothing of it is computed"
+    fits = {"model": "base", "messages": [HI]}
+    assert httpx.post(f"{url}/v1/chat/completions", json=fits, timeout=60).status_code == 200
+    assert runtime.scheduler.stats.rows > before
 
 
 @pytest.mark.parametrize(("path", "body"), WRONG)

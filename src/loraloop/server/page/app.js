@@ -445,9 +445,10 @@ function showRuns() {
       await openRuns([run.id]);
       $("run-view").focus();
     });
-    const took = run.ms === null ? run.state : `${run.stop_reason}, ${run.ms.toFixed(0)} ms`;
+    const waits = run.state === "waiting";
+    const took = waits ? "waits for approval" : run.ms === null ? run.state : `${run.stop_reason}, ${run.ms.toFixed(0)} ms`;
     const facts = [run.agent || run.file, run.skills.join(" → "), took, run.started.toLocaleString()];
-    return make("li", "", "", mark, open, ...facts.map((fact) => make("span", fact, "facts")));
+    return make("li", "", waits ? "waits" : "", mark, open, ...facts.map((fact) => make("span", fact, "facts")));
   });
   $("run-list").replaceChildren(...(items.length ? items : [make("li", wanted ? "no run is like it" : "no runs yet", "facts")]));
 }
