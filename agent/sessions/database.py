@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from loraloop.agent.sessions.migration import migrate
@@ -60,6 +60,8 @@ class SessionFile(SqliteFile):
     def __init__(self, path: Path) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileExistsError):  # conversations are their owner's alone; SQLite would let everybody read
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
         except OSError as error:
             raise SessionError(f"cannot open the sessions {path}: {error}; name another file") from error
         super().__init__(path)
@@ -89,6 +91,7 @@ class SessionFile(SqliteFile):
         if database.execute("PRAGMA user_version").fetchone()[0] == 1:  # nobody else was faster
             kept = self.path.with_name(f"{self.path.name}.format-1")
             part = kept.with_name(f".{kept.name}.{os.getpid()}")
+            os.close(os.open(part, os.O_CREAT, 0o600))
             with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(part)) as target:
                 source.backup(target)
             part.replace(kept)

@@ -177,3 +177,11 @@ def test_the_default_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     monkeypatch.setenv("LORALOOP_SESSIONS", str(tmp_path / "mine.db"))
     with Sessions() as store:
         assert store.path == tmp_path / "mine.db" and store.path.exists()
+
+
+def test_conversations_are_their_owners_alone(tmp_path: Path) -> None:
+    with Sessions(tmp_path / "new" / "sessions.db") as store:
+        agent_of("Hello.").run_sync("Hi", session=store.session("talk"))
+        files = sorted((tmp_path / "new").glob("sessions.db*"))
+        modes = {file.suffix: file.stat().st_mode & 0o077 for file in files if file.is_file()}
+        assert {".db", ".db-shm", ".db-wal"} <= set(modes) and set(modes.values()) == {0}
