@@ -99,6 +99,15 @@ class Sessions:
             rows = info_rows(database)
         return tuple(_judged(self.path, *row) for row in rows)
 
+    def waiting(self) -> tuple[str, ...]:
+        """The ids of the sessions whose last run waits for approval."""
+        with self._file.reading() as database:
+            rows = database.execute(
+                "SELECT id FROM sessions JOIN runs ON session = key WHERE stop_reason = 'approval' "
+                "AND run = (SELECT max(run) FROM runs WHERE session = key) ORDER BY updated"
+            ).fetchall()
+        return tuple(name for (name,) in rows)
+
     def prune(self, older_than: timedelta) -> tuple[str, ...]:
         """Deletes the idle sessions to which nothing was written for so long; returns their ids."""
         if not isinstance(older_than, timedelta):
@@ -205,23 +214,28 @@ class Session:
         return agent.run_sync(session=self, on_unfinished=on_unfinished, **options)
 
     def give_up(self) -> None:
-        """Ends an interrupted run as it is, `stopped`. Its completed steps stay; a request without any is taken back.
+        """Ends a run that was interrupted, or waits for approval, as it is: `stopped`.
+
+        None of the calls that wait runs. Completed steps stay; a request without any is taken back.
 
         This works for a session with damaged rows too: its messages up to the first damaged one stay.
 
         Raises:
-            SessionError: No run was interrupted.
+            SessionError: No run was interrupted, and none waits.
             SessionBusyError: It is running.
         """
         with self._alone() as owner, self.store._file.writing() as database:
             row = database.execute(
-                "SELECT key, run, run_id FROM sessions LEFT JOIN runs ON session = key AND ended IS NULL WHERE id = ?",
+                "SELECT key, run, run_id, stop_reason FROM sessions LEFT JOIN runs ON session = key AND (ended IS NULL OR "
+                "(stop_reason = 'approval' AND run = (SELECT max(run) FROM runs WHERE session = key))) WHERE id = ?",
                 (self.id,),
             ).fetchone()
             lines, damaged = readable_lines(database, self.id)
             if row is None or (row[1] is None and not damaged):
-                raise SessionError(f"session {self.id!r} has no interrupted run to give up")
-            key, run, run_id = row
+                raise SessionError(f"session {self.id!r} has no run to give up: none was interrupted or waits")
+            key, run, run_id, stop = row
+            if stop == "approval" and lines and lines[-1][0].role == "assistant":  # the calls that wait
+                lines.pop()
             while lines and (lines[-1][0].role == "user" or is_date_note(lines[-1][0])):
                 lines.pop()
             if run is not None:

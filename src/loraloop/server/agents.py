@@ -198,6 +198,8 @@ async def _read(
                     state.runs.add(run)
                 yield event
     finally:
+        if run.session and run.state == "failed":
+            await asyncio.to_thread(state.still_waits, run)
         turn.leave()
 
 
@@ -230,15 +232,23 @@ async def approve_run(name: str, run_id: str, body: ApproveBody, request: Reques
     return event_stream(state, _sent(await begun(_read(state, run, stream, turn))))
 
 
-@routes.post("/v1/agents/{name}/runs/{run_id}/cancel", responses=documented({404}))
+@routes.post("/v1/agents/{name}/runs/{run_id}/cancel", responses=documented({404, 409}))
 async def cancel_run(name: str, run_id: str, request: Request) -> JSONResponse:
-    """Ends a run at its next token, and one that waits for approval outside of a session at once."""
-    runs = state_of(request).runs
-    run = runs.get(run_id, owner_of(key_of(request)))
+    """Ends a run at its next token, and one that waits for approval at once: none of its calls runs."""
+    state = state_of(request)
+    run = state.runs.get(run_id, owner_of(key_of(request)))
     if run.stream is not None:
         run.stream.cancel()
-    elif run.pending is not None and not run.session:
-        runs.drop(run)
+    elif run.pending is not None:
+        pending, run.pending = run.pending, None  # nobody else decides about it meanwhile
+        try:
+            if run.session:
+                with await turn_of(request) as turn:
+                    await asyncio.to_thread(state.session_of(run, turn).give_up)
+        except BaseException:
+            run.pending = pending
+            raise
+        state.runs.drop(run)
     return JSONResponse(run.summary())
 
 

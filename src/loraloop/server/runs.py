@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -20,11 +20,12 @@ from loraloop.tool_schemas.errors import InputError
 if TYPE_CHECKING:
     from loraloop.agent import Agent, PendingRun, RunStream
     from loraloop.agent.events import Event
+    from loraloop.agent.result import RunResult
     from loraloop.agent.step import Step
 
 log = logging.getLogger("loraloop.server")
 KEPT = 200
-"""Runs of which events and results are kept in memory."""
+"""Runs that are over of which events and results are kept in memory."""
 WAITING = 100
 """Runs of one owner that may wait for approval at the same time."""
 _LONGEST = 64  # characters of a run's id
@@ -49,7 +50,7 @@ class HostedAgent:
 
 def owner_of(key: str) -> str:
     """What is kept of a key, or of an address, to know its runs again."""
-    return sha256(key.encode()).hexdigest()
+    return sha256(key.encode()).hexdigest()[:32]
 
 
 @dataclass(slots=True)
@@ -128,12 +129,15 @@ class RunRegistry:
         return iter(reversed(self._runs.values()))
 
     def add(self, run: HostedRun) -> None:
-        """Keeps a run; the oldest that is over goes."""
+        """Keeps a run. Where too many are kept, the oldest that is over goes, of the owner with most of them."""
         self._runs[run.id] = run
-        for old in [each for each in self._runs.values() if each.state in ("finished", "failed")]:
-            if len(self._runs) <= KEPT:
-                break
+        over = [each for each in self._runs.values() if each.state in ("finished", "failed")]
+        counts = Counter(each.owner for each in over)
+        for _ in range(len(over) - KEPT):
+            most = max(counts.values())
+            old = next(each for each in over if counts[each.owner] == most and each.id in self._runs)
             del self._runs[old.id]
+            counts[old.owner] -= 1
 
     def of(self, owner: str) -> list[HostedRun]:
         """The last runs of an owner, the newest first."""
@@ -148,6 +152,15 @@ class RunRegistry:
         if sum(run.pending is not None for run in self.of(owner)) >= WAITING:
             said = f"{WAITING} runs of yours wait for approval: decide about their calls, or cancel them"
             raise ApiError(429, said, "too_many_waiting", "", 2)
+
+    def waits(self, run: HostedRun, result: RunResult[Any]) -> None:
+        """Takes up a run whose session knows that it waits for approval."""
+        run.result, run.pending, run.state = result.to_dict(), result.pending, "waiting"
+        self._runs[run.id] = run
+        self._write(run)
+
+    def __contains__(self, run_id: object) -> bool:
+        return run_id in self._runs
 
     def drop(self, run: HostedRun) -> None:
         """Ends a run that waits for approval; none of its calls runs."""
@@ -239,9 +252,15 @@ class RunRegistry:
         file = self._file(run.id)
         if file is None:
             return
-        if run.pending is None:
-            file.unlink(missing_ok=True)
-            return
+        try:
+            if run.pending is None:
+                file.unlink(missing_ok=True)
+            else:
+                self._write_waiting(run, run.pending, file)
+        except OSError as error:
+            log.warning("run %s waits, and a restart forgets it unless it is in a session: %s", run.id, error)
+
+    def _write_waiting(self, run: HostedRun, pending: PendingRun, file: Path) -> None:
         content = {
             "agent": run.agent,
             "owner": run.owner,
@@ -250,7 +269,7 @@ class RunRegistry:
             "started": run.started,
             "events": run.events,
             "result": run.result,
-            "pending": json.loads(run.pending.to_json()),
+            "pending": json.loads(pending.to_json()),
         }
         scratch = file.with_suffix(".part")
         scratch.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
@@ -18,7 +19,9 @@ from loraloop.agent.hooks import as_hooks
 from loraloop.agent.tracing.otel import OpenTelemetry
 from loraloop.integrations.reply import check_prompt
 from loraloop.server.errors import ApiError
+from loraloop.server.runs import HostedRun
 from loraloop.server.settings import ServerLimits, ServerSettings
+from loraloop.tool_schemas.errors import LoraloopError, SessionError
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -26,10 +29,11 @@ if TYPE_CHECKING:
     from loraloop.agent.runtime import Runtime
     from loraloop.agent.sessions.sessions import Session, Sessions
     from loraloop.agent.step import Step
-    from loraloop.server.runs import HostedAgent, HostedRun, RunRegistry
+    from loraloop.server.runs import HostedAgent, RunRegistry
 
 
 T = TypeVar("T")
+log = logging.getLogger("loraloop.server")
 BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -199,12 +203,13 @@ class ServerState:
         self.pinned: set[str] = set()
         self.hooks = as_hooks([OpenTelemetry(agent="reply")])
         self.ready = True
-        self._sessions: Sessions | None = None
+        self._store: Sessions | None = None
         self._talking: set[str] = set()
         bank = runtime.bank
         self.metrics.watch("loraloop_running", "Requests that run.", lambda: self.turnstile.running)
         self.metrics.watch("loraloop_waiting", "Requests that wait.", lambda: self.turnstile.waiting)
         self.metrics.watch("loraloop_resident_skills", "Skills in slots.", lambda: len(bank.resident))
+        self.recover()
 
     def session_of(self, run: HostedRun, turn: RequestTurn) -> Session:
         """The session that a run is in, which is its own until its turn is over; everybody has their own.
@@ -212,18 +217,67 @@ class ServerState:
         Raises:
             ApiError: 400, the server keeps none; 409, another run has it.
         """
-        from loraloop.agent.sessions.sessions import Sessions
-
-        if self.settings.folder is None:
-            raise ApiError(400, "sessions are kept where the server is started with --state FOLDER", "no_sessions")
-        if self._sessions is None:
-            self._sessions = Sessions(self.settings.folder / "sessions.db")
-        name = f"{run.owner[:16]}-{run.agent}-{run.session}"
+        name = session_name(run.owner, run.agent, run.session)
         if name in self._talking:  # asking its lock would hold up the loop
             raise ApiError(409, f"another run of the session {run.session!r} goes on: wait for its end", "session_busy")
         self._talking.add(name)
         turn.afterwards(lambda: self._talking.discard(name))
-        return self._sessions.session(name)
+        return self._sessions().session(name)
+
+    def recover(self) -> None:
+        """Takes up the runs of sessions that wait for approval and of which no file knows.
+
+        A process may be killed between the commit of the session and the writing of the run's file, and an approval may
+        meet a full disk; what a session holds is the truth.
+        """
+        if self.settings.folder is None or not (self.settings.folder / "sessions.db").exists():
+            return
+        sessions = self._sessions()
+        for name in sessions.waiting():
+            owner, agent, session = parts_of(name)
+            try:
+                result = sessions[name].result if session else None
+            except SessionError as error:
+                log.warning("the session %s cannot be read: %s", name, error)
+                continue
+            if result is not None and result.pending is not None and result.run_id not in self.runs:
+                run = HostedRun(result.run_id, agent, owner, result.pending.prompt, session)
+                self.runs.waits(run, result)
+
+    def still_waits(self, run: HostedRun) -> None:
+        """Takes up a run again that failed where its session still waits for the decision."""
+        with suppress(LoraloopError):
+            result = self._sessions()[session_name(run.owner, run.agent, run.session)].result
+            if result is not None and result.pending is not None and result.run_id == run.id:
+                self.runs.waits(run, result)
+
+    def _sessions(self) -> Sessions:
+        """The store of sessions.
+
+        Raises:
+            ApiError: 400, the server keeps none.
+        """
+        from loraloop.agent.sessions.sessions import Sessions
+
+        if self.settings.folder is None:
+            raise ApiError(400, "sessions are kept where the server is started with --state FOLDER", "no_sessions")
+        if self._store is None:
+            self._store = Sessions(self.settings.folder / "sessions.db")
+        return self._store
+
+
+def session_name(owner: str, agent: str, session: str) -> str:
+    """The name under which a session of a hosted agent is kept: another one for every other owner, agent or session."""
+    return f"{owner}-{len(agent)}-{agent}-{session}"
+
+
+def parts_of(name: str) -> tuple[str, str, str]:
+    """Owner, agent and session of a name that `session_name` made; empty ones of any other name."""
+    owner, _, rest = name.partition("-")
+    length, _, rest = rest.partition("-")
+    if not length.isdecimal() or not length.isascii() or rest[int(length) : int(length) + 1] != "-":
+        return "", "", ""
+    return owner, rest[: int(length)], rest[int(length) + 1 :]
 
 
 def state_of(request: Request) -> ServerState:

@@ -202,7 +202,7 @@ def test_calls_without_an_end(store: Sessions, monkeypatch: pytest.MonkeyPatch) 
 
 def test_an_interrupted_run_can_be_given_up(store: Sessions) -> None:
     session = store.session("s")
-    with pytest.raises(SessionError, match="no interrupted run to give up"):
+    with pytest.raises(SessionError, match="no run to give up"):
         session.give_up()
     leave(agent_of(ADD, "3."), session)
     session.give_up()

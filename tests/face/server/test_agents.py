@@ -13,13 +13,16 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from loraloop import Agent, tool
 from loraloop.server.agents import Resources, read_agents
-from loraloop.server.runs import HostedAgent
+from loraloop.server.runs import KEPT, HostedAgent, HostedRun, RunRegistry, owner_of
 from loraloop.server.settings import ServerLimits, ServerSettings
+from loraloop.server.state import parts_of, session_name
 from loraloop.testing import ScriptedRuntime, calls
-from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.errors import InputError, SessionError
 
 
 @tool(requires_approval=True)
@@ -222,9 +225,85 @@ def test_a_session_goes_on_after_an_approval(serving: Callable[..., str], http: 
     assert events(http.post(f"{path}/{told[0]['run_id']}/approve", json=decided))[-1]["result"]["output"]
     told = events(http.post(path, json={"input": "Once more.", "session": "talk"}))
     assert "I paid Ann." in [message.content for message in runtime.turns[-1].messages]
-    http.post(f"{path}/{told[0]['run_id']}/cancel")  # a session cannot forget what waits
     decided = {"decisions": {waiting_call(told): {"approve": False}}}
     assert events(http.post(f"{path}/{told[0]['run_id']}/approve", json=decided))[-1]["result"]["output"]
+
+
+def test_a_run_of_a_session_that_waits_can_be_ended(
+    serving: Callable[..., str], http: httpx.Client, tmp_path: Path
+) -> None:
+    runtime, agents = hosted(PAY, "You are welcome.")
+    url = serving(runtime, ServerSettings(folder=tmp_path), agents)
+    path = f"{url}/v1/agents/bank/runs"
+    asked = {"input": "Pay Ann 5.", "session": "talk"}
+    told = events(http.post(path, json=asked))
+    assert http.post(path, json=asked).status_code == 400, "the session waits"
+    run = f"{path}/{told[0]['run_id']}"
+    assert http.post(f"{run}/cancel").json()["state"] == "finished"
+    assert http.post(f"{run}/approve", json={"decisions": {waiting_call(told): {"approve": True}}}).status_code == 409
+    assert events(http.post(path, json={**asked, "input": "Thanks."}))[-1]["result"]["output"] == "You are welcome."
+    assert not [message for message in runtime.turns[-1].messages if "Pay Ann" in message.content]
+
+
+def test_what_a_session_knows_to_wait_is_taken_up_after_a_kill(
+    serving: Callable[..., str], http: httpx.Client, tmp_path: Path
+) -> None:
+    """The process was killed after the commit of the session, and before the run's own file was written."""
+    settings = ServerSettings(folder=tmp_path)
+    runtime, agents = hosted(PAY)
+    path = f"{serving(runtime, settings, agents)}/v1/agents/bank/runs"
+    told = events(http.post(path, json={"input": "Pay Ann 5.", "session": "talk"}))
+    (tmp_path / f"{told[0]['run_id']}.json").unlink()
+    runtime, agents = hosted("I paid Ann.")
+    url = serving(runtime, settings, agents)
+    (run,) = http.get(f"{url}/v1/runs").json()["runs"]
+    assert (run["id"], run["state"], run["prompt"]) == (told[0]["run_id"], "waiting", "Pay Ann 5.")
+    decided = {"decisions": {waiting_call(told): {"approve": True}}}
+    answer = http.post(f"{url}/v1/agents/bank/runs/{run['id']}/approve", json=decided)
+    assert events(answer)[-1]["result"]["output"] == "I paid Ann."
+
+
+def test_an_approval_that_meets_a_full_disk_can_be_given_again(
+    serving: Callable[..., str], http: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime, agents = hosted(PAY, "I paid Ann.")
+    url = serving(runtime, ServerSettings(folder=tmp_path), agents)
+    path = f"{url}/v1/agents/bank/runs"
+    told = events(http.post(path, json={"input": "Pay Ann 5.", "session": "talk"}))
+    path, decided = f"{path}/{told[0]['run_id']}/approve", {"decisions": {waiting_call(told): {"approve": True}}}
+
+    def full(*_: object) -> None:
+        raise SessionError("the sessions: there is no room")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("loraloop.agent.sessions.journal.SessionJournal.opened", full)
+        assert "no room" in http.post(path, json=decided).text
+    assert [each["state"] for each in http.get(f"{url}/v1/runs").json()["runs"]] == ["waiting"]
+    assert events(http.post(path, json=decided))[-1]["result"]["output"] == "I paid Ann."
+
+
+def test_the_runs_of_one_key_do_not_push_out_those_of_another() -> None:
+    registry, done = RunRegistry(), {"agent": "one", "prompt": "x", "state": "finished"}
+    for number in range(3):
+        registry.add(HostedRun(f"a{number}", owner="a", **done))
+    for number in range(3 * KEPT):
+        registry.add(HostedRun(f"b{number}", owner="b", **done))
+    assert [run.id for run in registry.of("a")] == ["a2", "a1", "a0"]
+    kept = [run.id for run in registry.of("b")]
+    assert len(kept) == KEPT - 3 and kept[0] == f"b{3 * KEPT - 1}", "of its own, the oldest go"
+    registry.add(HostedRun("w", "one", "b", "x", state="waiting"))
+    registry.add(HostedRun("b", owner="b", **done))
+    assert registry.get("w", "b").state == "waiting"
+
+
+@given(st.text("ab-1", min_size=1), st.text("ab-1", min_size=1), st.text("ab-1", min_size=1), st.text("ab-1"))
+def test_names_of_sessions_do_not_collide(agent: str, session: str, other_agent: str, other_session: str) -> None:
+    owner = owner_of("key")
+    name, other = session_name(owner, agent, session), session_name(owner, other_agent, other_session)
+    assert (name == other) == ((agent, session) == (other_agent, other_session))
+    assert parts_of(name) == (owner, agent, session)
+    assert session_name(owner, "a", "b-t") != session_name(owner, "a-b", "t")
+    assert parts_of("talk") == parts_of("a-b-c") == parts_of("") == ("", "", "")
 
 
 def test_a_session_in_use_is_told_at_once(serving: Callable[..., str], http: httpx.Client, tmp_path: Path) -> None:
