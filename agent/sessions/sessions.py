@@ -226,8 +226,8 @@ class Session:
         """
         with self._alone() as owner, self.store._file.writing() as database:
             row = database.execute(
-                "SELECT key, run, run_id, stop_reason FROM sessions LEFT JOIN runs ON session = key AND (ended IS NULL OR "
-                "(stop_reason = 'approval' AND run = (SELECT max(run) FROM runs WHERE session = key))) WHERE id = ?",
+                "SELECT key, run, run_id, stop_reason FROM sessions LEFT JOIN runs ON session = key AND (ended IS NULL "
+                "OR (stop_reason = 'approval' AND run = (SELECT max(run) FROM runs WHERE session = key))) WHERE id = ?",
                 (self.id,),
             ).fetchone()
             lines, damaged = readable_lines(database, self.id)

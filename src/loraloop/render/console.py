@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import Any
+
+_CONTROL = re.compile(r"[\x7f-\x9f]")
 
 
 def console(width: int | None = None) -> Any:
@@ -13,9 +16,9 @@ def console(width: int | None = None) -> Any:
     Args:
         width: Columns. By default those of the terminal, or 100 where standard output is no terminal.
     """
-    from rich.console import Console
+    from loraloop.render.terminal import HarmlessConsole
 
-    return Console(width=width or (None if sys.stdout.isatty() else 100), highlight=False)
+    return HarmlessConsole(width=width or (None if sys.stdout.isatty() else 100), highlight=False)
 
 
 def print_json(content: Any) -> None:
@@ -24,5 +27,5 @@ def print_json(content: Any) -> None:
 
 
 def print_line(text: str) -> None:
-    """Writes one line to standard output."""
-    sys.stdout.write(text + "\n")
+    """Writes one line to standard output. Control characters that JSON leaves as they are become its escapes."""
+    sys.stdout.write(_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")

@@ -27,33 +27,37 @@ def stream_run(run: RunStream, as_json: bool) -> RunResult:
 
 def _tell(event: Any) -> None:
     from loraloop.agent import events
+    from loraloop.render.steps import harmless
     from loraloop.tool_schemas import dumps
 
     match event:
         case events.Routed(skill=skill, probability=probability, decided_by=by):
             sys.stdout.write(f"[{skill} {probability:.2f}{'' if by == 'router' else ' ' + by}] ")
         case events.TokenGenerated(text=text):
-            sys.stdout.write(text)
+            sys.stdout.write(harmless(text))
         case events.ApprovalRequested(calls=calls):
             for call in calls:
-                sys.stdout.write(f"\nwaits for approval: {call.id} {call.name} {dumps(call.arguments)}")
+                sys.stdout.write(harmless(f"\nwaits for approval: {call.id} {call.name} {dumps(call.arguments)}"))
                 for value in call.ungrounded:
-                    sys.stdout.write(f"\n  nobody gave {value}")
+                    sys.stdout.write(harmless(f"\n  nobody gave {value}"))
             sys.stdout.write("\n")
         case events.Ungrounded(values=values, ask=ask):
-            sys.stdout.write(f"\nnobody gave {', '.join(map(str, values))}{'; it is asked for' if ask else ''}\n")
+            said = f"\nnobody gave {', '.join(map(str, values))}{'; it is asked for' if ask else ''}\n"
+            sys.stdout.write(harmless(said))
         case events.AnswerFlawed(flaws=flaws, again=again):
             then = "is written again" if again else "is what the records say"
-            sys.stdout.write(f"\nno record has {', '.join(flaw.text for flaw in flaws)}; the answer {then}\n")
+            said = f"\nno record has {', '.join(flaw.text for flaw in flaws)}; the answer {then}\n"
+            sys.stdout.write(harmless(said))
         case events.ToolCallFinished(call=call):
-            sys.stdout.write(f"\n→ {call.name}: {call.error if call.error is not None else call.result}")
+            said = call.error if call.error is not None else call.result
+            sys.stdout.write(harmless(f"\n→ {call.name}: {said}"))
         case events.Refused(text=text):
-            sys.stdout.write(f"\n{text}")
+            sys.stdout.write(harmless(f"\n{text}"))
         case events.StepFinished():
             sys.stdout.write("\n")
         case events.RunFinished(result=result):
             for receipt in result.receipts:
-                sys.stdout.write(f"{receipt.text}\n")
+                sys.stdout.write(harmless(f"{receipt.text}\n"))
             sys.stdout.write(f"({result.stop_reason}, {len(result.steps)} steps, {result.ms:.0f} ms)\n")
         case _:
             pass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 
 from loraloop.agent import Agent, Trace, Tracer
 from loraloop.testing import ScriptedRuntime, calls, verdict
-from loraloop.tool_schemas.errors import ContextLengthError
+from loraloop.tool_schemas.errors import ContextLengthError, InputError
 
 WEATHER = Path(__file__).resolve().parents[3] / "examples" / "tools" / "weather.json"
 Run = Callable[..., tuple[int, str, str]]
@@ -154,3 +154,42 @@ def test_a_run_of_the_embedded_base_is_the_same_again(run: Run, tmp_path: Path) 
     assert trace.runtime.router.sha256 and trace.steps[0].calls[0].name == "get_weather"
     code, out, _ = run("trace", "replay", file)
     assert code == 0, out
+
+
+STEERING = "\x1b]0;owned\x07\x1b[2J\x9b31m"
+
+
+def steered(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """The places of all texts in a JSON value, each with the value in which that text steers a terminal."""
+    inside: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    if isinstance(value, str):
+        yield at, value + STEERING
+    for key, each in inside:
+        for place, changed in steered(each, (*at, key)):
+            whole = dict(value) if isinstance(value, dict) else list(value)
+            whole[key] = changed
+            yield place, whole
+
+
+def test_no_field_of_a_trace_steers_the_terminal(
+    run: Run, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Traces come from elsewhere, and terminals do what escape sequences in them say."""
+    from loraloop.agent.tracing.diff import diff
+    from loraloop.render.console import console, print_line
+    from loraloop.render.trace import differences, trace_tree
+
+    whole, fields = Trace.load(file), 0
+    for place, changed in steered(json.loads(file.read_text(encoding="utf-8"))):
+        try:
+            trace = Trace.from_dict(changed)
+        except InputError:
+            continue
+        fields += 1
+        console(120).print(trace_tree(trace, full=True))
+        console(120).print(trace_tree(trace))
+        console(120).print(differences(diff(whole, trace), times=True, full=True))
+        print_line(trace.to_json())
+        shown = capsys.readouterr().out
+        assert "owned" in shown and not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", shown), place
+    assert fields > 30
