@@ -32,7 +32,7 @@ from loraloop.adapters.base.loading.folders import cache_folder
 from loraloop.adapters.base.loading.gguf_source import GGUFSource
 from loraloop.adapters.base.loading.hf_source import HFSource
 from loraloop.adapters.base.loading.quantize import TILED, check_form, default_form
-from loraloop.adapters.base.loading.source import BaseSource
+from loraloop.adapters.base.loading.source import BaseSource, damage_told
 from loraloop.adapters.base.prompting import READING, Prompting
 from loraloop.adapters.base.tokenizer import Tokenizer
 from loraloop.kernels.cpu import native
@@ -106,11 +106,13 @@ class Base:
         if _made(plain) and not (library is not None and serves(read_card(plain).config)):
             return cls.open(plain, where)
         path = path or fetch(CATALOG[name], root, progress)
-        source: BaseSource = GGUFSource(path) if path.is_file() else HFSource(path)
-        check_form(form, source.config, where)
-        tiled = library is not None and serves(source.config)
-        folder = tiles if tiled else plain
-        convert(source, name, form, folder, progress=progress, tiled=tiled)
+        with damage_told(path):
+            source: BaseSource = GGUFSource(path) if path.is_file() else HFSource(path)
+            check_form(form, source.config, where)
+            tiled = library is not None and serves(source.config)
+            folder = tiles if tiled else plain
+            Tokenizer(source.tokenizer_json, source.eos_ids)
+            convert(source, name, form, folder, progress=progress, tiled=tiled)
         return cls.open(folder, where, library)
 
     @classmethod

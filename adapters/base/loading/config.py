@@ -13,6 +13,8 @@ ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3", "granite")
 _FIELDS = (
     "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size", "rms_norm_eps",
 )  # fmt: skip
+LARGEST = 100_000_000
+"""Of any dimension; far beyond those of any base."""
 _SCALES = ("embedding", "attention", "residual", "logits")
 
 
@@ -83,6 +85,12 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:
             raise unsupported(self.architecture)
+        names = "hidden_size", "intermediate_size", "layers", "heads", "kv_heads", "head_dim", "vocab_size"
+        for name in (*names, "max_positions"):
+            if not 1 <= (value := getattr(self, name)) <= LARGEST:
+                raise BaseModelError(f"the config's {name} is {value}: a base has from 1 to {LARGEST}")
+        if self.head_dim % 2:
+            raise BaseModelError(f"the config's head_dim is {self.head_dim}: it has to be even")
         if self.sliding_window is not None and self.sliding_window < 1:
             raise BaseModelError(f"a sliding window of {self.sliding_window} positions shows a token nothing")
         if self.heads % self.kv_heads:

@@ -29,7 +29,7 @@ from loraloop.adapters.base.loading.download import Progress, file_sha256
 from loraloop.adapters.base.loading.folders import cache_folder
 from loraloop.adapters.base.loading.quantize import compute_dtype, dense, embedding_weight, fused, group_parts
 from loraloop.adapters.base.loading.source import BaseSource
-from loraloop.adapters.payload.sites import GROUPS, MODULE_PATHS, group_shape
+from loraloop.adapters.payload.sites import GROUPS, MODULE_PATHS, group_shape, module_shape
 from loraloop.kernels.cpu.native import Native
 from loraloop.kernels.cpu.native import load as load_native
 from loraloop.kernels.cpu.tiles import TiledWeight
@@ -93,9 +93,10 @@ def _write(source: BaseSource, name: str, form: str, folder: Path, progress: Pro
     def put(key: str, weight: Weight) -> None:
         stored.update({f"{key}.{part}": tensor for part, tensor in weight.state().items()})
 
-    def read(*names: str) -> Tensor:
+    def read(shape: tuple[int, ...], *names: str) -> Tensor:
         parts = [dense(source.tensor(name)) for name in names]
         values = parts[0] if len(parts) == 1 else torch.cat(parts)
+        check_shape(" and ".join(names), values, shape)
         _update(digest, values)
         return values
 
@@ -105,29 +106,32 @@ def _write(source: BaseSource, name: str, form: str, folder: Path, progress: Pro
             key = f"layers.{index}.{group}"
             parts = group_parts(source, index, group)
             values = [dense(part) for part in parts]
-            for part_values in values:
+            for module, part_values in zip(GROUPS[group], values, strict=True):
+                check_shape(f"{place}.{MODULE_PATHS[module]}.weight", part_values, module_shape(config, module))
                 _update(digest, part_values)
             weight = fused(parts if form == "int4" else values, form, not tiled, tiled)
             put(key, weight)
             copies.update(_copies(key, weight))
         vectors = {
-            "attention_norm": read(f"{place}.input_layernorm.weight"),
-            "mlp_norm": read(f"{place}.post_attention_layernorm.weight"),
+            "attention_norm": read((config.hidden_size,), f"{place}.input_layernorm.weight"),
+            "mlp_norm": read((config.hidden_size,), f"{place}.post_attention_layernorm.weight"),
         }
         if config.qkv_bias:
-            vectors["qkv_bias"] = read(*(f"{place}.{MODULE_PATHS[module]}.bias" for module in GROUPS["qkv"]))
+            biases = (f"{place}.{MODULE_PATHS[module]}.bias" for module in GROUPS["qkv"])
+            vectors["qkv_bias"] = read(group_shape(config, "qkv")[:1], *biases)
         if config.qk_norm:
-            vectors["q_norm"] = read(f"{place}.self_attn.q_norm.weight")
-            vectors["k_norm"] = read(f"{place}.self_attn.k_norm.weight")
+            vectors["q_norm"] = read((config.head_dim,), f"{place}.self_attn.q_norm.weight")
+            vectors["k_norm"] = read((config.head_dim,), f"{place}.self_attn.k_norm.weight")
         stored.update({f"layers.{index}.{name}": vector.to(dtype) for name, vector in vectors.items()})
         if copies:
             save_file(copies, folder / f"dense-{index:03}.safetensors")
         if progress:
             progress("converting", index + 1, config.layers)
-    stored["norm"] = read("model.norm.weight").to(dtype)
-    put("embedding", embedding_weight(read("model.embed_tokens.weight"), form, tiled))
+    stored["norm"] = read((config.hidden_size,), "model.norm.weight").to(dtype)
+    vocabulary = config.vocab_size, config.hidden_size
+    put("embedding", embedding_weight(read(vocabulary, "model.embed_tokens.weight"), form, tiled))
     if not config.tied_embeddings:
-        put("head", embedding_weight(read("lm_head.weight"), form, tiled))
+        put("head", embedding_weight(read(vocabulary, "lm_head.weight"), form, tiled))
     chat = ChatFormat.probe(source.chat_template, source.bos, source.eos)
     identity = json.dumps([config.to_dict(), chat.to_dict()], sort_keys=True) + source.tokenizer_json
     save_file({key: tensor.contiguous() for key, tensor in stored.items()}, folder / "weights.safetensors")
@@ -143,6 +147,19 @@ def _write(source: BaseSource, name: str, form: str, folder: Path, progress: Pro
         "sha256": file_sha256(folder / "weights.safetensors"),
     }
     (folder / "base.json").write_text(json.dumps(fields), encoding="utf-8")
+
+
+def check_shape(name: str, values: Tensor, shape: tuple[int, ...]) -> None:
+    """Checks that a tensor has the shape that the config says: the decoders read as much as that.
+
+    Raises:
+        BaseModelError: It has another.
+    """
+    if tuple(values.shape) != shape:
+        raise BaseModelError(
+            f"{name} has the shape {list(values.shape)}, and the config says {list(shape)}: config and weights are not "
+            "of one model, or are damaged; download it again"
+        )
 
 
 def _update(digest: hashlib._Hash, values: Tensor) -> None:

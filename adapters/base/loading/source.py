@@ -6,13 +6,17 @@ with 4-bit blocks, as its own codes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from loraloop.adapters.base.loading.config import ModelConfig
+from loraloop.tool_schemas.errors import BaseModelError, LoraloopError
 
 CHUNK = 1 << 20  # values that are worked on at a time: few enough for a cache of the processor
 
@@ -63,3 +67,21 @@ class BaseSource(Protocol):
     eos: str
 
     def tensor(self, name: str) -> SourcePart: ...
+
+
+@contextmanager
+def damage_told(path: Path) -> Iterator[None]:
+    """Whatever a damaged file makes its readers raise becomes an error that says so.
+
+    Raises:
+        BaseModelError: The block raised something that is neither of this library, nor about memory or the system.
+    """
+    try:
+        yield
+    except (LoraloopError, OSError, MemoryError):
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # a panic of Rust's
+            raise
+        why = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
+        raise BaseModelError(f"{path} is damaged, or no base ({why}): download it again") from error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,11 @@ import pytest
 import torch
 
 from loraloop.adapters.base import Base, Row
+from loraloop.adapters.base.loading.convert import convert
+from loraloop.adapters.base.loading.hf_source import HFSource
 from loraloop.adapters.base.loading.quantize import fused
 from loraloop.kernels.quantized import Int4Weight
-from loraloop.tool_schemas.errors import BaseModelError, UnknownNameError
+from loraloop.tool_schemas.errors import BaseModelError, LoraloopError, UnknownNameError
 
 FORMS = ("int4", "int8", "bf16", "nf4")
 
@@ -98,6 +102,66 @@ def test_bad_bases_are_refused_with_advice(tmp_path: Path, save_llama: Any) -> N
         Base.load(tmp_path / "fine", quantize="int5", device="cpu", cache_dir=tmp_path / "c")
     with pytest.raises(BaseModelError, match="multiples of 32"):
         Base.load(tmp_path / "fine", quantize="int4", device="cpu", cache_dir=tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"hidden_size": 64, "head_dim": 8},
+        {"intermediate_size": 96},
+        {"intermediate_size": 32},
+        {"num_attention_heads": 8, "head_dim": 8},
+        {"num_key_value_heads": 4},
+        {"head_dim": 16},
+        {"vocab_size": 1000},
+        {"vocab_size": 100},
+        {"head_dim": 7},
+        {"vocab_size": 0},
+        {"num_hidden_layers": -1},
+        {"max_position_embeddings": 10**12},
+    ],
+    ids=str,
+)
+def test_a_config_that_its_weights_contradict_is_refused(
+    tmp_path: Path, save_llama: Any, changed: dict[str, int]
+) -> None:
+    """The C decoder reads as much memory as the config says."""
+    save_llama(tmp_path / "hf")
+    file = tmp_path / "hf" / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changed}))
+    with pytest.raises(BaseModelError, match="config"):
+        convert(HFSource(tmp_path / "hf"), "x", "fp32", tmp_path / "made")
+    assert not (tmp_path / "made").exists()
+
+
+ODD: tuple[Any, ...] = (None, "x", -1, 1.5, [], [None], {}, {"a": 1}, True, "\x00")
+
+
+def test_damaged_folders_raise_nothing_but_the_librarys_own_errors(tmp_path: Path, save_llama: Any) -> None:
+    save_llama(tmp_path / "hf")
+    contents = {file: file.read_bytes() for file in sorted((tmp_path / "hf").iterdir())}
+    rng, refused = random.Random(7), 0
+    for _ in range(150):
+        file = rng.choice(list(contents))
+        content = contents[file]
+        if file.suffix == ".json" and rng.random() < 0.7:
+            fields = json.loads(content)
+            place = rng.choice([fields, *(inner for inner in fields.values() if isinstance(inner, dict) and inner)])
+            place[rng.choice(list(place))] = rng.choice(ODD)
+            file.write_text(json.dumps(fields))
+        else:
+            damaged = bytearray(content)
+            for _ in range(rng.randint(1, 4)):
+                damaged[rng.randrange(min(len(damaged), 4000))] = rng.randrange(256)
+            file.write_bytes(damaged[: rng.choice((len(damaged), len(damaged) // 2, 9))])
+        try:
+            Base.load(tmp_path / "hf", quantize="fp32", device="cpu", cache_dir=tmp_path / "c")
+        except LoraloopError:
+            refused += 1
+        file.write_bytes(content)
+        shutil.rmtree(tmp_path / "c", ignore_errors=True)
+    assert refused > 50
+    Base.load(tmp_path / "hf", quantize="fp32", device="cpu", cache_dir=tmp_path / "c")
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:63"])
