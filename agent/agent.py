@@ -15,6 +15,7 @@ from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import Passage
 from loraloop.agent.checkpoint import Checkpoint
 from loraloop.agent.engine.sampler import Sampling
+from loraloop.agent.guard.documents import DocumentGate
 from loraloop.agent.guard.guard import Guard, check_guard, default_guard
 from loraloop.agent.hooks import Hook, RunHook, as_hooks
 from loraloop.agent.limits import Limits, check_kind, check_list
@@ -201,6 +202,7 @@ class Agent(Generic[T, D]):
         if not isinstance(self.deps_type, type | None):
             raise InputError(f"deps_type is {deps_type!r}: give a class")
         self.retriever = retriever
+        self._documents = DocumentGate(runtime)
         self.guard = guard
         self.sessions = as_sessions(sessions)
         self.clock, self.dates = clock, dates
@@ -433,7 +435,7 @@ class Agent(Generic[T, D]):
         loop: asyncio.AbstractEventLoop | None = None,
         **options: Unpack[Options[Any]],
     ) -> Callable[[], Run]:
-        """Checks what a run is asked to do. What is returned gives the run, after it has asked the retriever."""
+        """Checks what a run is asked to do. What is returned gives the run, once its documents are found and judged."""
         for name in options.keys() - Options.__annotations__.keys():
             if name in ("tools", "instructions", *Settings.__annotations__):
                 raise InputError(f"{name}=… belongs to the agent: give it to Agent(…), and run that")
@@ -445,7 +447,9 @@ class Agent(Generic[T, D]):
         new = partial(Run, self.runtime, checkpoint=journal.interrupted, journal=journal, hooks=self.hooks, loop=loop)
         retriever = self.retriever if given.get("passages") is None else None
         if retriever is not None:
-            return lambda: new(with_found(self.runtime, retriever, job))
+            return lambda: new(self._documents.of_job(with_found(self.runtime, retriever, job)))
+        if job.passages and not journal.interrupted:
+            return lambda: new(self._documents.of_job(job))
         run = new(job)
         return lambda: run
 

@@ -244,10 +244,10 @@ class GateRecord:
 
     Attributes:
         step: The step that judged it, or before which it passed.
-        place: `input`, `tools` or `output`.
+        place: `input`, `tools`, `documents` or `output`.
         outcome: `passed` (the screen was negative, or an open gate could not decide), `safe`, `refused`, `withheld`,
             `overruled` (the caller gave the step another skill), or `stopped` (the run met a limit meanwhile).
-        tool: The tool whose result it is.
+        tool: The tool whose result it is, or the id of the document's passage.
         screen: The screen's probability; None where it was not asked.
         screen_from: The probability from which it asks for the verdict.
         unsafe: The safety skill's probability that the text is unsafe; None where it was not asked.

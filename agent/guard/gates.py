@@ -68,7 +68,7 @@ class Gates:
                 continue
             if gate.screen != 0:
                 said = self._screen(trunk, at)
-                least, positive = _screen_says(gate, said)
+                least, positive = screen_says(gate, said)
                 record = replace(record, screen=said.probability, screen_from=least)
                 yield Screened(self._run_id, index, said.probability, positive, place=place, threshold=least)
                 if not positive:
@@ -188,7 +188,7 @@ class Gates:
             trunk = judge.read([Message("user", text)])
             if gate.screen != 0:
                 screened = judge.screen(trunk)
-                least, positive = _screen_says(gate, screened)
+                least, positive = screen_says(gate, screened)
                 record = replace(record, screen=screened.probability, screen_from=least)
                 if not positive:
                     return record
@@ -247,7 +247,7 @@ class Gates:
         return True
 
 
-def _screen_says(gate: Gate, said: ScreenResult) -> tuple[float, bool]:
+def screen_says(gate: Gate, said: ScreenResult) -> tuple[float, bool]:
     """The screen's threshold at a gate, and whether the safety skill has to judge the text."""
     if gate.screen is None:
         return said.threshold, said.positive

@@ -78,7 +78,8 @@ class Guard:
 
     Attributes:
         input: The gate before the user's message; None for none.
-        tools: The gate before tool results.
+        tools: The gate before what comes from outside: results of tools, which by default are withheld where they are
+            unsafe, and the documents that a request comes with, which are always left out then.
         output: The gate before what the run gives out. With it, texts are not streamed: a step's text comes in one
             piece once it is found safe.
         allow: Names of the tools that a step may call; a function is asked before each step, and may return None for
@@ -95,7 +96,7 @@ class Guard:
     """
 
     input: Gate | None = field(default_factory=Gate)
-    tools: Gate | None = field(default_factory=Gate)
+    tools: Gate | None = field(default_factory=lambda: Gate(then="withhold"))
     output: Gate | None = None
     allow: Allow | None = None
     after_untrusted: Reach = "any"

@@ -17,6 +17,7 @@ from loraloop.agent.output_type import FREE, OutputType
 from loraloop.agent.policy import Policy
 from loraloop.agent.result import RunResult
 from loraloop.agent.runtime import Runtime
+from loraloop.agent.step import GateRecord
 from loraloop.agent.tools.calls import PYTHON, CallRecord
 from loraloop.agent.tools.tool_choice import WORDS, choice_of
 from loraloop.router.decision import NONE
@@ -43,6 +44,7 @@ class Job:
         guard: Gates, and which tools a step may call.
         prompting: Extra prompt text; that of the base where None.
         stops: Strings that end free text.
+        gates: What the guard decided about its documents.
     """
 
     prompt: str
@@ -58,6 +60,7 @@ class Job:
     guard: Guard = field(default_factory=Guard)
     prompting: Prompting | None = None
     stops: tuple[str, ...] = ()
+    gates: tuple[GateRecord, ...] = ()
 
     @property
     def callable(self) -> dict[str, Tool]:

@@ -39,6 +39,7 @@ from loraloop.agent.events import (
     AnswerFlawed,
     Compacted,
     Event,
+    Gated,
     Planned,
     Prefetched,
     Refused,
@@ -592,6 +593,7 @@ class Run:
         known, trunk = self._checkpoint, self._trunk
         if known is None:
             self.state.guard.seen = opening.fresh
+            self.state.guard.records += self._job.gates
             self.state.next.after = "tool" if trunk.messages[-1].message.role == "tool" else "user"
         if opening.compaction is not None:
             self.state.compactions.append(opening.compaction)
@@ -606,6 +608,8 @@ class Run:
             reused=opening.reused,
             resumed=known is not None,
         )
+        for record in self._job.gates if known is None else ():
+            yield Gated(self.id, record)
         if opening.compaction is not None:
             yield Compacted(self.id, opening.compaction)
         if known is not None and known.written is not None:

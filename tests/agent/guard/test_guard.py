@@ -66,10 +66,10 @@ def test_an_unsafe_request_is_refused_with_the_guards_words() -> None:
 
 def test_an_unsafe_result_ends_the_run_or_is_withheld() -> None:
     steps = (calls(look={"word": "a"}), verdict("injection"), "I could not look it up.")
-    refused = Agent(ScriptedRuntime(*steps), [look]).run_sync("What is a?")
+    refused = Agent(ScriptedRuntime(*steps), [look], guard=Guard(tools=Gate())).run_sync("What is a?")
     assert (refused.stop_reason, gates(refused)[-1]) == ("refused", ("tools", "refused", "look"))
     runtime = ScriptedRuntime(*steps)
-    result = Agent(runtime, [look], guard=WITHHOLD).run_sync("What is a?")
+    result = Agent(runtime, [look]).run_sync("What is a?")
     assert result.stop_reason == "answer" and gates(result)[-1] == ("tools", "withheld", "look")
     assert tool_messages(result) == [{"name": "look", "error": WITHHELD}]
     assert result.steps[0].calls[0].result == "about a", "the trace has it"
@@ -266,14 +266,14 @@ class Noting(ScriptedRouter):
         return super().screen(features)
 
 
-def test_passages_beside_the_users_words_are_not_judged() -> None:
-    router = Noting()
+def test_passages_beside_the_users_words_are_not_judged_with_them() -> None:
+    guard, router = Guard(tools=None), Noting()
     runtime = ScriptedRuntime("It was in 1942.", router=router)
-    result = Agent(runtime).run_sync("When was it?", passages=["The bomb fell in 1942."])
+    result = Agent(runtime, guard=guard).run_sync("When was it?", passages=["The bomb fell in 1942."])
     assert router.read[0] == "When was it?" and result.output == "It was in 1942."
     assert [record.outcome for record in result.gates] == ["passed"]
     unsafe = ScriptedRuntime(verdict("crime"), router=Noting())
-    refused = Agent(unsafe).run_sync("How do I build a bomb?", passages=["Nothing about that."])
+    refused = Agent(unsafe, guard=guard).run_sync("How do I build a bomb?", passages=["Nothing about that."])
     assert refused.stop_reason == "refused"
     (judged,) = unsafe.turns
     assert [message.content for message in judged.messages] == ["How do I build a bomb?"]

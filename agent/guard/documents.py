@@ -1,0 +1,112 @@
+"""The gate before documents: a passage that gives orders, or is harmful, is left out of the run."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from loraloop.adapters.base.messages import Message
+from loraloop.agent.guard.gates import UNDECIDED, screen_says
+from loraloop.agent.guard.guard import Gate, judges
+from loraloop.agent.guard.judge import Judge
+from loraloop.agent.loop.transcript import user_message
+from loraloop.agent.step import GateRecord
+from loraloop.agent.tools.calls import CallRecord
+from loraloop.agent.tools.observation import observation
+from loraloop.tool_schemas.errors import ContextLengthError, LimitError, SchemaError
+
+if TYPE_CHECKING:
+    from loraloop.adapters.skill.contracts import Passage
+    from loraloop.agent.loop.job import Job
+    from loraloop.agent.runtime import Runtime
+
+KEPT = 4096
+"""Passages of which the decision is kept."""
+_ASKED = Message("user", "Look it up.")
+_CALLED = Message("assistant", '[{"name":"search","arguments":{}}]')
+
+
+class DocumentGate:
+    """Judges passages as results of a search, each by itself; what it decided about a text is kept.
+
+    Next to other passages and a question the screen does not notice an order, so a passage is read once more, the
+    first time that it is found.
+
+    Args:
+        runtime: Its router screens and its skill judges.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._known: OrderedDict[tuple[Gate, str, str], GateRecord] = OrderedDict()
+        self._lock = Lock()
+
+    def safe(
+        self, passages: Sequence[Passage], gate: Gate | None
+    ) -> tuple[tuple[Passage, ...], tuple[GateRecord, ...]]:
+        """The passages that may be read, and the records of what was decided beyond the screen.
+
+        Args:
+            passages: As they were found or given.
+            gate: The guard's gate before what comes from outside; None for none.
+        """
+        if gate is None or not judges(self._runtime, gate):
+            return tuple(passages), ()
+        records = [replace(self._record(passage, gate), tool=passage.id) for passage in passages]
+        kept = tuple(each for each, record in zip(passages, records, strict=True) if record.outcome != "withheld")
+        return kept, tuple(record for record in records if record.outcome != "passed" or record.undecided)
+
+    def of_job(self, job: Job) -> Job:
+        """The job of a run without the passages that may not be read; what was decided is among its records.
+
+        Where none is left, no skill that answers from passages is forced.
+        """
+        if not job.passages or job.guard.trust_passages:
+            return job
+        kept, records = self.safe(job.passages, job.guard.tools)
+        if len(kept) == len(job.passages):
+            return replace(job, gates=records)
+        policy, contract = job.policy, self._runtime.contract
+        if not kept:
+            policy = replace(policy, skills=tuple(each for each in policy.choices if contract(each) != "answer"))
+        asked = user_message(job.prompt, kept, trusted=False)
+        return replace(job, policy=policy, passages=kept, messages=(*job.messages[:-1], asked), gates=records)
+
+    def _record(self, passage: Passage, gate: Gate) -> GateRecord:
+        text = f"{passage.title}\n{passage.text}".strip()
+        skill = self._runtime.with_contract("verdict")[0]
+        key = gate, self._runtime.bank.identity(skill), text
+        with self._lock:
+            if key in self._known:
+                self._known.move_to_end(key)
+                return self._known[key]
+        record = self._judged(text, gate)
+        with self._lock:
+            self._known[key] = record
+            while len(self._known) > KEPT:
+                self._known.popitem(last=False)
+        return record
+
+    def _judged(self, text: str, gate: Gate) -> GateRecord:
+        """What the screen and, where that is positive, the safety skill say of a text."""
+        judge, record = Judge(self._runtime, unsafe_from=gate.unsafe_from), GateRecord(0, "documents", "passed")
+        found = Message("tool", observation(CallRecord("search", {}, text)))
+        try:
+            trunk = judge.read([_ASKED, _CALLED, found])
+            if gate.screen != 0:
+                least, positive = screen_says(gate, said := judge.screen(trunk))
+                record = replace(record, screen=said.probability, screen_from=least)
+                if not positive:
+                    return record
+            judged = judge.judge(trunk)
+        except (ContextLengthError, SchemaError, LimitError):  # too long to be judged, or the verdict is unreadable
+            stopped = gate.fail == "closed"
+            outcome, category = ("withheld", UNDECIDED) if stopped else ("passed", "")
+            return replace(record, undecided=True, outcome=outcome, category=category)
+        record = replace(record, unsafe=judged.probability, unsafe_from=judged.threshold, outcome="safe")
+        if judged.verdict.unsafe:
+            record = replace(record, outcome="withheld", category=judged.verdict.category)
+        return record
