@@ -320,6 +320,9 @@ class Checkpoint:
             return "$.lines does not end with the calls"
         if len({call.id for call in self.calls}) != len(self.calls):
             return "$.written.calls has an id twice"
+        guard, last = self.state.guard, len(self.lines) - 1
+        if not 1 <= guard.seen <= last or any(not 0 <= each.at < guard.seen for each in guard.waiting):
+            return "$.state.guard does not say which messages were looked at"
         if self.written and self.written.contract == "calls":
             made = [{"name": call.name, "arguments": call.arguments} for call in self.calls]
             try:

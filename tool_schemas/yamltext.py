@@ -39,3 +39,28 @@ def read_yaml(text: str, name: str) -> Any:
         raise SchemaError(f"{name} is no valid YAML: {' '.join(str(error).split())}") from None
     except (RecursionError, ValueError) as error:
         raise SchemaError(f"{name} is no usable YAML: {error}") from None
+
+
+MOST_VALUES = 200_000
+"""Values of a file that people write, each counted as often as aliases repeat it."""
+
+
+def expanded(value: Any) -> str:
+    """Why aliases make a YAML value unusable: it contains itself, or is huge; empty if they do not."""
+    left, inside = MOST_VALUES, set[int]()
+    pending: list[tuple[Any, bool]] = [(value, False)]
+    while pending:
+        each, done = pending.pop()
+        if done:
+            inside.discard(id(each))
+            continue
+        left -= 1
+        if left < 0:
+            return f"it has more than {MOST_VALUES} values, those that aliases repeat counted each time"
+        if isinstance(each, dict | list):
+            if id(each) in inside:
+                return "an alias makes it contain itself"
+            inside.add(id(each))
+            pending.append((each, True))
+            pending += [(inner, False) for inner in (each.values() if isinstance(each, dict) else each)]
+    return ""

@@ -11,6 +11,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from loraloop.tool_schemas.errors import InputError, LoraloopError
+from loraloop.tool_schemas.yamltext import expanded
 
 Place = tuple[str | int, ...]
 
@@ -52,6 +53,8 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
         mark = getattr(error, "problem_mark", None)
         at = f":{mark.line + 1}" if mark else ""
         raise InputError(f"{path}{at}: no valid YAML: {getattr(error, 'problem', None) or error}") from None
+    if why := expanded(document):
+        raise InputError(f"{path}: {why}: write it out")
     if not isinstance(document, dict):
         raise InputError(f"{path}: a recipe is a mapping with the keys skill and data")
     return document, _lines(node, str(path))

@@ -22,7 +22,7 @@ from loraloop.server.wire import Items, Pairs, Strict
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.jsontext import dumps, levels
 from loraloop.tool_schemas.schema.validation import DEEPEST_VALUE
-from loraloop.tool_schemas.yamltext import read_yaml
+from loraloop.tool_schemas.yamltext import expanded, read_yaml
 
 if TYPE_CHECKING:
     from loraloop.agent import Agent, RunStream
@@ -74,6 +74,8 @@ def read_agents(file: Path, runtime: Runtime, resources: Resources) -> dict[str,
         content = read_yaml(file.read_text(encoding="utf-8"), str(file))
     except OSError as error:
         raise InputError(f"cannot read {file}: {error.strerror or error}") from None
+    if why := expanded(content):
+        raise InputError(f"{file}: {why}: write it out")
     if not isinstance(content, dict) or not isinstance(content.get("agents"), dict):
         raise InputError(f"{file}: write agents: with a name for each, see docs/serve.md")
     found = {}

@@ -261,6 +261,10 @@ class BodyLimit:
         deadline, read, whole = time.monotonic() + self._seconds, 0, False
         problem: ApiError | None = None
         large = ApiError(413, f"a request may have {self._most} bytes", "too_large")
+        if b"transfer-encoding" in dict(scope["headers"]) and b"content-length" in dict(scope["headers"]):
+            twice = "a body has a Content-Length or a Transfer-Encoding, not both"
+            await ApiError(400, twice, "two_lengths").response()(scope, receive, send)
+            return
         if not declared.isdigit() or int(declared) > self._most:
             await large.response()(scope, receive, send)
             return
@@ -339,6 +343,7 @@ def serve(
         timeout_graceful_shutdown=GRACE + 2,
         timeout_keep_alive=KEEP_ALIVE,
         http="h11",
+        proxy_headers=False,  # else whoever asks from this machine names the address, and so the owner of runs
         h11_max_incomplete_event_size=HEADER_BYTES,
     )
     with listening:

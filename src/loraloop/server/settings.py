@@ -76,7 +76,7 @@ class ServerSettings:
 
     def knows_host(self, host: str) -> bool:
         """Whether a `Host` header names this server: without its port where it is one of the loopback's names."""
-        parts = re.fullmatch(r"(\[[\w.:]+\]|[^][:/?#@\\]+)(:\d*)?", host, re.ASCII)
+        parts = re.fullmatch(r"(\[[0-9a-fA-F.:]*:[0-9a-fA-F.:]*\]|[^][:/?#@\\]+)(:\d*)?", host, re.ASCII)
         name = parts[1].strip("[]") if parts else ""
         return name in LOOPBACK or name == self.host or host in self.hosts or name in self.hosts
 

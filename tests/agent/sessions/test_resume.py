@@ -91,7 +91,11 @@ CASES: dict[str, tuple[Sequence[Any], dict[str, Any], dict[str, Any]]] = {
         {"tools": [add], "policy": Policy(after_answer="route")},
         {"passages": [{"id": "a", "text": "Pears are green."}]},
     ),
-    "screened": ([verdict(), calls(add={"a": 1, "b": 2}), verdict("fraud")], {"tools": [add]}, {}),
+    "screened": (
+        [verdict(), calls(add={"a": 1, "b": 2}), verdict("fraud"), "I could not add them."],
+        {"tools": [add]},
+        {},
+    ),
     "a limit of tokens": (
         [calls(add={"a": 1, "b": 2}), text("It is three, I think.")],
         {"tools": [add], "limits": Limits(run_tokens=60)},

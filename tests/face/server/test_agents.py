@@ -282,6 +282,20 @@ def test_an_approval_that_meets_a_full_disk_can_be_given_again(
     assert events(http.post(path, json=decided))[-1]["result"]["output"] == "I paid Ann."
 
 
+def test_a_stream_ends_whole_where_the_disk_takes_nothing(
+    serving: Callable[..., str], http: httpx.Client, tmp_path: Path
+) -> None:
+    runtime, agents = hosted(PAY, "I paid Ann.")
+    url = serving(runtime, ServerSettings(folder=tmp_path / "state"), agents)
+    (tmp_path / "state").rmdir()
+    path = f"{url}/v1/agents/bank/runs"
+    told = events(http.post(path, json={"input": "Pay Ann 5."}))
+    assert told[-1]["type"] == "RunFinished" and told[-1]["result"]["stop_reason"] == "approval"
+    decided = {"decisions": {waiting_call(told): {"approve": True}}}
+    answer = http.post(f"{path}/{told[0]['run_id']}/approve", json=decided)
+    assert events(answer)[-1]["result"]["output"] == "I paid Ann.", "it waits in memory"
+
+
 def test_the_runs_of_one_key_do_not_push_out_those_of_another() -> None:
     registry, done = RunRegistry(), {"agent": "one", "prompt": "x", "state": "finished"}
     for number in range(3):

@@ -57,7 +57,17 @@ def test_a_host_is_a_name_and_a_port() -> None:
     settings = ServerSettings(hosts=("gpu.example:9",))
     for host in ("127.0.0.1", "127.0.0.1:8000", "localhost:1", "[::1]", "[::1]:8000", "::1", "gpu.example:9"):
         assert settings.knows_host(host) == (host != "::1"), host
-    odd = ("", "127.0.0.1:/health?", "localhost/health", "localhost:1/health?", "localhost#", "x@localhost:1", "[::1")
+    odd = (
+        "[127.0.0.1]",
+        "[localhost]:80",
+        "",
+        "127.0.0.1:/health?",
+        "localhost/health",
+        "localhost:1/health?",
+        "localhost#",
+        "x@localhost:1",
+        "[::1",
+    )
     for host in (*odd, "evil.example", "127.0.0.1.evil.example", "[::1].evil.example", "localhost:1:evil"):
         assert not settings.knows_host(host), host
 
@@ -73,6 +83,7 @@ def test_a_body_that_is_no_json_is_told_so(serving: Callable[..., str]) -> None:
 def test_how_the_server_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
         assert server.config.http == "h11", "the other parser that uvicorn may take does not bound headers"
+        assert not server.config.proxy_headers, "X-Forwarded-For does not choose whose runs are shown"
         assert server.config.timeout_keep_alive > 60, "the pools of clients keep idle connections for a minute at most"
         with socket.create_connection(sockets[0].getsockname()), sockets[0].accept()[0] as connection:
             seen.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))

@@ -279,3 +279,11 @@ def test_many_at_once_are_each_answered_once(serving: Callable[..., str]) -> Non
         thread.join()
     assert len(statuses) == 80 and set(statuses) <= {200, 429} and 200 in statuses
     idle(url)
+
+
+def test_a_body_with_two_lengths_is_refused(serving: Callable[..., str]) -> None:
+    """Where two readers disagree about the end of a body, what is behind it is another request to one of them."""
+    url = serving(ScriptedRuntime("x"))
+    with wire(url) as both:
+        both.sendall(head("/v1/chat/completions", 4)[:-2] + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+        assert both.recv(12) == b"HTTP/1.1 400"

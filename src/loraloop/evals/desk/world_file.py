@@ -15,7 +15,7 @@ from loraloop.evals.desk.slots import Slot, references
 from loraloop.evals.desk.template import CallTemplate, RequestTemplate, TurnTemplate
 from loraloop.evals.desk.toolbox import Toolbox
 from loraloop.tool_schemas.errors import InputError, unknown
-from loraloop.tool_schemas.yamltext import read_yaml
+from loraloop.tool_schemas.yamltext import expanded, read_yaml
 
 Facts = list[JsonValue]
 SOURCES = ("values", "state", "days", "number", "pattern", "function")
@@ -148,6 +148,8 @@ def read_world_file(file: Path, toolbox: Toolbox) -> WorldFile:
     """
     text = file.read_text(encoding="utf-8")
     document = read_yaml(text, str(file))
+    if why := expanded(document):
+        raise InputError(f"{file}: {why}: write it out")
     lines = _one_turn_lines(document, lines_of(text, f"{file.parent.name}/{file.name}"))
     try:
         content = WorldPart.model_validate(document)
