@@ -20,7 +20,7 @@ from loraloop.agent.guard.guard import Guard, check_guard, default_guard
 from loraloop.agent.hooks import Hook, RunHook, as_hooks
 from loraloop.agent.limits import Limits, check_kind, check_list
 from loraloop.agent.loop.date_notes import today_of, with_date_notes
-from loraloop.agent.loop.iterate import RunSteps, RunStream
+from loraloop.agent.loop.iterate import RunSteps, RunStream, RunText
 from loraloop.agent.loop.job import NO_JOURNAL, Job, Journal, check_policy
 from loraloop.agent.loop.run import Run
 from loraloop.agent.loop.transcript import as_passages, as_tools, request, system_content, without_system
@@ -334,6 +334,25 @@ class Agent(Generic[T, D]):
     def stream(self, prompt: str = "", *, output_type: Any = None, **options: Unpack[Options[D]]) -> RunStream[Any]:
         """The same, event by event: iterate it with `for`, or with `async for` inside a loop."""
         return RunStream(self._starter(prompt, output_type, running_loop(), **options))
+
+    @overload
+    def stream_text(
+        self, prompt: str = "", *, output_type: type[R] | OutputType[R], **options: Unpack[Options[D]]
+    ) -> RunText[R]: ...
+    @overload
+    def stream_text(self, prompt: str = "", **options: Unpack[Options[D]]) -> RunText[T]: ...
+    @overload
+    def stream_text(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options[D]]) -> RunText[Any]: ...
+    def stream_text(self, prompt: str = "", *, output_type: Any = None, **options: Unpack[Options[D]]) -> RunText[Any]:
+        """The text of the answer alone, in pieces: iterate it with `for`, or with `async for` inside a loop.
+
+        Free text of the base or of a text skill comes as it is written, because such a step ends the run and its text
+        always stays. Text that may still be dropped or changed comes in one piece when the run is over: a program, an
+        answer from passages, an answer of an output type, a text that a gate of the guard judges, a refusal. Of a run
+        that ends with calls (`tool_call`, `approval`) nothing comes. Joined, the pieces are the `output` of `result`,
+        which is there after the last one.
+        """
+        return RunText(self._starter(prompt, output_type, running_loop(), **options))
 
     @overload
     def iter(

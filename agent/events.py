@@ -127,7 +127,8 @@ class TokenGenerated(Event):
 
     Under a gate before the output, a step's whole text comes at once, after the gate let it pass; of a step whose text
     does not stay, nothing comes. `spans` are the parts of the text about which the grammar left no choice: the first
-    character of each, and the one after its last.
+    character of each, and the one after its last. `answer` says that the text is sure to be part of the run's output;
+    other text may still be dropped, or be the form of a call, a program that runs, or an answer with its citations.
     """
 
     step: int
@@ -135,6 +136,7 @@ class TokenGenerated(Event):
     text: str
     tokens: int
     spans: tuple[tuple[int, int], ...] = ()
+    answer: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A run that is read by its caller: in one go, event by event, or step by step."""
+"""A run that is read by its caller: in one go, event by event, as the answer's text, or step by step."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from typing import Generic, Self
 
-from loraloop.agent.events import Event, Planned
+from loraloop.agent.events import Event, Planned, RunFinished, TokenGenerated
 from loraloop.agent.loop.pending import Pending
 from loraloop.agent.loop.run import Run
 from loraloop.agent.result import RunResult, T
@@ -95,6 +95,50 @@ class RunStream(RunReader[T]):
             if event is None:
                 return
             yield event
+
+
+class AnswerText:
+    """Picks the text of a run's answer out of its events: joined, the pieces are the run's `output`.
+
+    A piece whose event says `answer` cannot be dropped any more and is given at once. Everything else waits for the
+    run's end. Where the run ends with calls, or with a text that is not valid, there is no answer and no piece.
+    """
+
+    def __init__(self) -> None:
+        self._length = 0
+
+    def piece(self, event: Event) -> str:
+        """The text that an event adds to the answer; empty for most events."""
+        new = ""
+        if isinstance(event, TokenGenerated) and event.answer:
+            new = event.text
+        elif isinstance(event, RunFinished) and event.result.stop_reason not in ("approval", "tool_call", "invalid"):
+            new = event.result.output[self._length :]
+        self._length += len(new)
+        return new
+
+
+class RunText(RunReader[T]):
+    """The text of one run's answer, in pieces, for `for` or `async for`."""
+
+    def __init__(self, start: Callable[[], Run]) -> None:
+        super().__init__(start)
+        answer = AnswerText()
+        self._pieces = (piece for event in self._events if (piece := answer.piece(event)))
+
+    def __iter__(self) -> Iterator[str]:
+        return self._pieces
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        while True:
+            try:
+                piece = await awaited(lambda: next(self._pieces, None), self.cancel)
+            except asyncio.CancelledError:
+                self._events.close()
+                raise
+            if piece is None:
+                return
+            yield piece
 
 
 class RunSteps(RunReader[T]):

@@ -148,6 +148,7 @@ class Writer:
                         text=piece.text,
                         tokens=piece.tokens,
                         spans=piece.spans,
+                        answer=contract == "text" and grammar is None,  # free text ends the run, and always stays
                     )
         except LimitError as error:
             if not step.index and not step.judging:
