@@ -12,6 +12,7 @@ from .hooks import RunHook as RunHook
 from .limits import Limits as Limits
 from .loop.iterate import RunSteps as RunSteps
 from .loop.iterate import RunStream as RunStream
+from .loop.iterate import RunText as RunText
 from .loop.pending import Pending as Pending
 from .output_type import OutputType as OutputType
 from .policy import Forbid as Forbid
