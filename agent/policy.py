@@ -149,6 +149,8 @@ class Policy:
             given = getattr(self, name)
             if not isinstance(given, Collection) or (isinstance(given, str | Mapping) and name != "ask"):
                 raise InputError(f"{name} is {given!r}: give a list of names, such as ('tools', 'none')")
+            if name != "skills" and (other := next((each for each in given if not isinstance(each, str)), None)):
+                raise InputError(f"{name} has {other!r}: give names")
         object.__setattr__(self, "skills", tuple(map(as_choice, self.skills)))
         object.__setattr__(self, "forbid", frozenset(self.forbid))
         object.__setattr__(self, "ask", frozenset((self.ask,) if isinstance(self.ask, str) else self.ask))

@@ -8,8 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
-from loraloop import Agent, Limits, Policy, Runtime, Sessions
-from loraloop.tool_schemas import Tool
+from loraloop import Agent, Limits, Policy, Runtime, Sessions, Tool
 
 
 def book(table: Literal[1, 2, 3]) -> str:

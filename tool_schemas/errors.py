@@ -16,7 +16,7 @@ class UnknownNameError(LoraloopError):
     Attributes:
         kind: What was looked up, such as ``"skill"``.
         name: The name that was not found.
-        nearest: The known name closest in spelling, or None where nothing is known.
+        nearest: The known name that was probably meant, or None where none is like it.
     """
 
     def __init__(self, message: str, kind: str = "", name: str = "", nearest: str | None = None) -> None:
@@ -112,6 +112,23 @@ class InputError(LoraloopError):
     """An argument is unusable: an empty prompt, an option out of range, a contradiction."""
 
 
+ALIKE = 0.6
+"""From which ratio of equal characters a name is like another one (`difflib`'s own default)."""
+SHORTEST_PART = 3
+"""The fewest characters of a name that may stand for a longer one."""
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str | None:
+    """The known name that was probably meant: close in spelling, or one that contains the other; None for none."""
+    lowered = {candidate.lower(): candidate for candidate in sorted(known, reverse=True)}
+    asked = name.lower()
+    found = difflib.get_close_matches(asked, list(lowered), n=1, cutoff=ALIKE) or sorted(
+        (each for each in lowered if min(len(asked), len(each)) >= SHORTEST_PART and (asked in each or each in asked)),
+        key=lambda each: (abs(len(each) - len(asked)), each),
+    )
+    return lowered[found[0]] if found else None
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """Builds the error for a name that is not known; the caller raises it.
 
@@ -121,15 +138,12 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
         known: The names that exist.
 
     Returns:
-        An error whose message names the nearest known name and up to twenty others.
+        An error whose message names the known name that was probably meant, if any is like it, and up to twenty others.
     """
     names = sorted(set(known))
     if not names:
         return UnknownNameError(f"no {kind} is called {name!r}, and no {kind} is defined at all", kind, name)
-    lowered = {candidate.lower(): candidate for candidate in reversed(names)}
-    match = difflib.get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.0)
-    nearest = lowered[match[0]] if match else names[0]
+    nearest = nearest_name(name, names)
     listed = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
-    return UnknownNameError(
-        f"no {kind} is called {name!r}; did you mean {nearest!r}? Known: {listed}", kind, name, nearest
-    )
+    known_names = f"; did you mean {nearest!r}? Known: {listed}" if nearest else f"; known: {listed}"
+    return UnknownNameError(f"no {kind} is called {name!r}{known_names}", kind, name, nearest)

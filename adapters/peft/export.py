@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from loraloop.adapters.base.loading.catalog import CATALOG
 from loraloop.adapters.methods.ia3 import Ia3
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.methods.vera import Vera
@@ -31,11 +32,25 @@ _NO_BRANCH = {
     "prompt": "its prompts have no invocation tokens",
 }
 
+WRITES = {
+    "calls": "calls of tools as a JSON list",
+    "code": "a fenced block of Python",
+    "answer": "an answer from passages as JSON, with citations",
+    "verdict": "a verdict about a text as JSON",
+    "text": "text",
+}
+"""What a skill writes, by its contract."""
+
 Files = tuple[dict[str, Any], dict[str, Tensor]]
 
 
-def to_peft(card: Card, tensors: Mapping[str, Tensor], folder: str | Path, config: Dimensions | None = None) -> Path:
-    """Writes a skill as a PEFT folder; returns the folder.
+README = "README.md"
+
+
+def to_peft(
+    card: Card, tensors: Mapping[str, Tensor], folder: str | Path, config: Dimensions | None = None, base: str = ""
+) -> Path:
+    """Writes a skill as a PEFT folder, with a README; returns the folder.
 
     A "branch" skill becomes an aLoRA, whose invocation tokens PEFT looks for in the prompt: LoRA and rsLoRA as they
     are, AdaLoRA, GaLore and VeRA as low-rank pairs. A "full" one becomes what it is in PEFT, and AdaLoRA and GaLore a
@@ -46,6 +61,7 @@ def to_peft(card: Card, tensors: Mapping[str, Tensor], folder: str | Path, confi
         tensors: of the skill.
         folder: where to; replaced if it is there.
         config: dimensions of the base, which VeRA as an aLoRA, a prefix and a prompt need.
+        base: the base as transformers finds it; where empty, the hub's name of a base of the catalog, else the card's.
 
     Raises:
         SkillError: PEFT has no such adapter, or would compute something else.
@@ -64,7 +80,7 @@ def to_peft(card: Card, tensors: Mapping[str, Tensor], folder: str | Path, confi
     else:
         makers = {"dora": _dora, "vera": _vera, "ia3": _ia3, "prefix": _prefix, "prompt": _prompt}
         made = makers[card.method](card, tensors, config)
-    return write(card, folder, *made)
+    return write(card, folder, *made, base=base)
 
 
 def low_rank(card: Card, tensors: Mapping[str, Tensor], config: Dimensions | None) -> Files:
@@ -184,14 +200,58 @@ def _target_modules(tensors: Mapping[str, Tensor], factor: str) -> list[str]:
     return [f"layers.{layer}.{MODULE_PATHS[module]}" for layer, module in places]
 
 
-def write(card: Card, folder: str | Path, fields: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Path:
-    """Writes the two files of a PEFT folder; returns it."""
+def write(
+    card: Card, folder: str | Path, fields: Mapping[str, Any], tensors: Mapping[str, Tensor], base: str = ""
+) -> Path:
+    """Writes the two files of a PEFT folder, and a README; returns the folder."""
     from safetensors.torch import save
 
     store.check_finite(tensors, f"skill {card.name!r}")
-    common = {"task_type": "CAUSAL_LM", "base_model_name_or_path": card.base, "inference_mode": True}
+    base = base or hub_name(card)
+    common = {"task_type": "CAUSAL_LM", "base_model_name_or_path": base, "inference_mode": True}
     folder = Path(folder)
     text = json.dumps({**common, **fields}, indent=2) + "\n"
     data = save(dict(tensors), metadata={"format": "pt"})
-    store.write_folder(folder, {WEIGHTS: data, CONFIG: text.encode()})
+    store.write_folder(folder, {WEIGHTS: data, CONFIG: text.encode(), README: readme(card, base, fields).encode()})
     return folder
+
+
+def hub_name(card: Card) -> str:
+    """The base of a skill as transformers finds it: the hub's name where the catalog knows it, else the card's."""
+    name = card.base.split(" (")[0]  # a card says the form too
+    return CATALOG[name].model if name in CATALOG else name
+
+
+def readme(card: Card, base: str, fields: Mapping[str, Any]) -> str:
+    """The README of a PEFT folder, in the form of a model card of the hub.
+
+    Args:
+        card: of the skill.
+        base: as transformers finds it.
+        fields: of the adapter's config.
+    """
+    kind = "aLoRA" if "alora_invocation_tokens" in fields else fields["peft_type"]
+    if card.activation == "full":
+        active = "It acts on the whole context, as it was trained."
+    elif kind == "aLoRA":
+        active = "It acts from its invocation tokens on, which have to stand in the prompt."
+    else:
+        active = "It acts on the whole context, but was trained to act from its invocation on: measure it."
+    sources = [f"- {each.name}, {each.license}, {each.n} records" for each in card.data]
+    scores = [f"- {name}: `{json.dumps(value, ensure_ascii=False)}`" for name, value in card.scores.items()]
+    head = {"base_model": base, "library_name": "peft", "tags": ["loraloop", kind.lower()]}
+    parts = [
+        f"---\n{''.join(f'{key}: {json.dumps(value)}' + chr(10) for key, value in head.items())}---",
+        f"# {card.name}",
+        card.description,
+        f"A skill of loraloop as a PEFT adapter ({kind}) of `{base}`. {active} It was trained on {card.base}, "
+        f"and it writes {WRITES[card.contract]}.",
+        "```python\nfrom peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n\n"
+        f'base = AutoModelForCausalLM.from_pretrained("{base}")\n'
+        'model = PeftModel.from_pretrained(base, "THIS_FOLDER")\n```',
+        "## Training data" if sources else "",
+        "\n".join(sources),
+        "## Scores in loraloop" if scores else "",
+        "\n".join(scores),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"

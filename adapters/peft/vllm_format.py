@@ -19,7 +19,7 @@ _STARTS = ("gaussian", "eva", "orthogonal", "mica", "lora_ga")
 """Values of `init_lora_weights` after which an adapter is a plain LoRA still."""
 
 
-def to_vllm(skill: Skill, folder: str | Path, config: Dimensions | None = None) -> list[str]:
+def to_vllm(skill: Skill, folder: str | Path, config: Dimensions | None = None, base: str = "") -> list[str]:
     """Writes a skill as the plain LoRA file that vLLM serves; returns what differs and what to start vLLM with.
 
     Raises:
@@ -28,7 +28,7 @@ def to_vllm(skill: Skill, folder: str | Path, config: Dimensions | None = None) 
     refused, notes = lint(skill)
     if refused:
         raise SkillError(f"skill {skill.card.name!r} cannot be served by vLLM: {'; '.join(refused)}")
-    write(skill.card, folder, *low_rank(skill.card, skill.tensors, config))
+    write(skill.card, folder, *low_rank(skill.card, skill.tensors, config), base=base)
     return notes
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from dataclasses import fields
 from pathlib import Path
@@ -24,7 +23,7 @@ from loraloop.adapters.methods import METHODS, SHARED, make_method
 from loraloop.adapters.payload.sites import MODULES
 from loraloop.adapters.skill.contracts import openings
 from loraloop.adapters.skill.store import NAME
-from loraloop.tool_schemas.errors import SkillError
+from loraloop.tool_schemas.errors import SkillError, nearest_name
 
 if TYPE_CHECKING:
     from loraloop.adapters.methods.method import Method
@@ -156,8 +155,9 @@ class Card(_Frozen):
     @classmethod
     def _known_method(cls, method: str) -> str:
         if method not in METHODS:
-            near = difflib.get_close_matches(method, METHODS, n=1, cutoff=0.0)[0]
-            raise ValueError(f"unknown method {method!r}; did you mean {near!r}? Use one of {', '.join(METHODS)}")
+            near = nearest_name(method, METHODS)
+            meant = f"did you mean {near!r}? Use" if near else "use"
+            raise ValueError(f"unknown method {method!r}; {meant} one of {', '.join(METHODS)}")
         return method
 
     @model_validator(mode="after")
@@ -273,8 +273,8 @@ def _explain(error: ValidationError) -> str:
     if problem["type"] == "extra_forbidden":
         field = str(problem["loc"][-1])
         known = [name for model in (Card, Threshold, Fingerprints, DataSource) for name in model.model_fields]
-        near = difflib.get_close_matches(field, known, n=1, cutoff=0.0)[0]
-        return f"unknown field {path!r}; did you mean {near!r}? Remove it or correct it{more}"
+        near = nearest_name(field, known)
+        return f"unknown field {path!r}; {f'did you mean {near!r}? ' if near else ''}Remove it or correct it{more}"
     if problem["type"] == "missing":
         return f"the field {path!r} is missing; add it{more}"
     message = problem["msg"].removeprefix("Value error, ")

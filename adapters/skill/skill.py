@@ -113,11 +113,11 @@ class Skill:
         check_base(made.card, made.shapes, base)
         return made
 
-    def to_peft(self, folder: str | Path, config: Dimensions | None = None) -> Path:
+    def to_peft(self, folder: str | Path, config: Dimensions | None = None, base: str = "") -> Path:
         """Writes the skill as a PEFT folder; see `peft.export.to_peft`."""
         from loraloop.adapters.peft.export import to_peft
 
-        return to_peft(self.card, self.tensors, folder, config)
+        return to_peft(self.card, self.tensors, folder, config, base)
 
 
 @dataclass(frozen=True, slots=True)

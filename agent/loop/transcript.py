@@ -41,8 +41,9 @@ def as_tools(given: Sequence[Tool | Callable[..., Any] | Mapping[str, Any]]) -> 
         elif callable(each):
             tools.append(Tool.from_function(each))
         else:
+            what = repr(each) if isinstance(each, str) else f"a {type(each).__name__}"
             raise InputError(
-                f"{each!r} is no tool: give a Tool, a typed function, a tool's JSON form, or load_tools('FILE')"
+                f"{what} is no tool: give a Tool, a typed function, a tool's JSON form, or load_tools('FILE')"
             )
     check_names(tools)
     for tool in tools:

@@ -14,10 +14,8 @@ import random
 import sys
 from pathlib import Path
 
-from loraloop import Agent, Limits, Policy, Runtime, tool
-from loraloop.agent.tracing.tracer import Tracer
+from loraloop import Agent, Limits, Policy, Runtime, Tracer, run_recipe, tool
 from loraloop.trace_data import from_traces, rate
-from loraloop.training import run_recipe
 
 SITES = {"north": "N", "south": "S", "east": "E", "west": "W", "harbour": "H"}
 WAYS = (

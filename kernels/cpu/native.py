@@ -82,12 +82,31 @@ def load(folder: Path) -> Native | None:
     with _lock:
         if folder not in _loaded:
             try:
-                path = build(folder)
-                native = Native(path) if path else None
-                _loaded[folder] = native if native and _agrees(native) else None
-            except (OSError, subprocess.SubprocessError, AttributeError):
+                _loaded[folder] = _opened(folder)
+            except (OSError, subprocess.SubprocessError, AttributeError) as error:
+                _log.warning("the C kernels cannot be used, and torch's are slower: %s", error)
                 _loaded[folder] = None
         return _loaded[folder]
+
+
+def _opened(folder: Path) -> Native | None:
+    """The library of a folder, which is built in a temporary one where that folder cannot be written."""
+    try:
+        path = build(folder)
+    except OSError as error:
+        _log.warning("the C kernels are built for this process alone: cannot write to %s (%s)", folder, error.strerror)
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+            path = build(Path(scratch))
+            return _checked(Native(path)) if path else None
+    return _checked(Native(path)) if path else None
+
+
+def _checked(native: Native) -> Native | None:
+    """The library, if its products are those of torch."""
+    if _agrees(native):
+        return native
+    _log.warning("the C kernels are not used, since they do not agree with torch's, which are slower")
+    return None
 
 
 def build(folder: Path, flags: list[str] | None = None) -> Path | None:
@@ -105,6 +124,7 @@ def build(folder: Path, flags: list[str] | None = None) -> Path | None:
         return path
     compiler = next(filter(None, map(shutil.which, _COMPILERS)), None)
     if compiler is None:
+        _log.warning("no C compiler is here: torch's kernels are used, which are slower (apt install gcc libc6-dev)")
         return None
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:

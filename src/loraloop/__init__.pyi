@@ -14,7 +14,9 @@ from .agent import Hook as Hook
 from .agent import Limits as Limits
 from .agent import Mixture as Mixture
 from .agent import OpenTelemetry as OpenTelemetry
+from .agent import OutputType as OutputType
 from .agent import PassageIndex as PassageIndex
+from .agent import PendingCall as PendingCall
 from .agent import PendingRun as PendingRun
 from .agent import Policy as Policy
 from .agent import RunResult as RunResult
@@ -34,8 +36,20 @@ from .tool_schemas import McpServer as McpServer
 from .tool_schemas import Tool as Tool
 from .tool_schemas import load_tools as load_tools
 from .tool_schemas import tool as tool
+from .tool_schemas.errors import BaseModelError as BaseModelError
+from .tool_schemas.errors import ContextLengthError as ContextLengthError
+from .tool_schemas.errors import HookError as HookError
+from .tool_schemas.errors import InputError as InputError
+from .tool_schemas.errors import LimitError as LimitError
 from .tool_schemas.errors import LoraloopError as LoraloopError
+from .tool_schemas.errors import SandboxError as SandboxError
+from .tool_schemas.errors import SchemaError as SchemaError
+from .tool_schemas.errors import SessionBusyError as SessionBusyError
+from .tool_schemas.errors import SessionError as SessionError
+from .tool_schemas.errors import SkillError as SkillError
+from .tool_schemas.errors import ToolError as ToolError
 from .tool_schemas.errors import ToolRetry as ToolRetry
+from .tool_schemas.errors import UnknownNameError as UnknownNameError
 from .tool_schemas.tools.context import Context as Context
 from .training import run_recipe as run_recipe
 

@@ -15,6 +15,9 @@ from loraloop.adapters.base import random_base
 from loraloop.agent import Agent, Gate, Guard, Limits, Policy, Runtime, Sampling, Sandbox, Thresholds
 from loraloop.testing import ScriptedRouter, ScriptedRuntime
 from loraloop.tool_schemas.errors import InputError, UnknownNameError
+from loraloop.tool_schemas.tools.tool import Tool
+
+WEATHER = Tool("get_weather", "Current weather.", {"type": "object", "properties": {}})
 
 
 @pytest.mark.parametrize(
@@ -32,6 +35,8 @@ from loraloop.tool_schemas.errors import InputError, UnknownNameError
         (lambda: Policy(repairs=None), "repairs is None"),  # type: ignore[arg-type]
         (lambda: Policy(skills="tools"), "skills is 'tools': give a list"),  # type: ignore[arg-type]
         (lambda: Policy(forbid=3), "forbid is 3"),  # type: ignore[arg-type]
+        (lambda: Policy(forbid=[WEATHER]), "forbid has <Tool get_weather>: give names"),  # type: ignore[list-item]
+        (lambda: Policy(ask=[WEATHER]), "ask has <Tool get_weather>: give names"),  # type: ignore[list-item]
         (lambda: Policy(decide="tools"), "decide is 'tools': give a function of a step's facts"),  # type: ignore[arg-type]
         (lambda: Policy(approve=True), "approve is True: give a function"),  # type: ignore[arg-type]
         (lambda: Policy(thresholds=0.5), "thresholds is 0.5"),  # type: ignore[arg-type]
@@ -82,6 +87,8 @@ def test_a_runtimes_settings(options: dict[str, Any], says: str) -> None:
         ({"tools": None}, "tools is None: give a list"),
         ({"tools": SimpleNamespace(tools=())}, r"tools is a SimpleNamespace: give the list in its tools"),
         ({"tools": ["tools.json"]}, r"'tools.json' is no tool: .* or load_tools\('FILE'\)"),
+        ({"tools": [[WEATHER]]}, "^a list is no tool: give a Tool"),
+        ({"tools": WEATHER}, "^tools is <Tool get_weather>: give a list"),
         ({"hooks": print}, "hooks is .*: give a list"),
         ({"instructions": ["Be brief."]}, "instructions is .*: give a text"),
         ({"runtime": "smollm2-135m"}, r"runtime is 'smollm2-135m': give a Runtime, such as Runtime\.load\(\)"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -46,3 +48,24 @@ def test_every_public_name_resolves(name):
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="Runtme"):
         loraloop.Runtme  # noqa: B018
+
+
+def test_errors_that_a_caller_may_catch_are_at_the_top():
+    from loraloop.tool_schemas import errors
+
+    kinds = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)}
+    assert {"ToolError", "SchemaError", "InputError"} < kinds
+    assert kinds - {"Violation"} <= set(loraloop.__all__)
+
+
+def test_docs_and_examples_import_public_names_from_the_top():
+    root = Path(__file__).parents[2]
+    pages = [root / "README.md", *root.glob("docs/**/*.md"), *root.glob("examples/**/*.py")]
+    found = [
+        (page.name, module, name.split(" as ")[0].strip())
+        for page in pages
+        for module, names in re.findall(r"^ *from (loraloop[\w.]*) import (.+)$", page.read_text(), re.MULTILINE)
+        for name in names.split(",")
+    ]
+    assert len(found) > 100
+    assert not [place for place in found if place[1] != "loraloop" and place[2] in loraloop.__all__]

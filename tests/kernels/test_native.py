@@ -182,12 +182,26 @@ def test_bad_operands_are_refused() -> None:
         CPair.of(bf16, bf16, [(4, 0, 31)])
 
 
-def test_it_can_be_switched_off_and_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_can_be_switched_off_and_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setenv("LORALOOP_NATIVE", "0")
     assert native.load(tmp_path) is None
     monkeypatch.setenv("LORALOOP_NATIVE", "1")
     monkeypatch.setenv("PATH", str(tmp_path))
+    assert not caplog.text
     assert native.load(tmp_path / "nowhere") is None, "without a compiler torch does the work"
+    assert "no C compiler is here: torch's kernels are used" in caplog.text and len(caplog.records) == 1
+
+
+def test_where_its_folder_cannot_be_written_it_is_built_for_the_process(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    if not native.has_compiler():
+        pytest.skip("no C compiler")
+    (tmp_path / "file").write_text("")
+    assert native.load(tmp_path / "file" / "native") is not None
+    assert "for this process alone: cannot write to" in caplog.text and len(caplog.records) == 1
 
 
 def test_a_compiler_that_fails_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

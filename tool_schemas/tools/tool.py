@@ -60,7 +60,7 @@ class ToolFields(TypedDict, total=False):
     idempotent: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Tool:
     """A function that an agent may call.
 
@@ -159,6 +159,10 @@ class Tool:
         else:
             check_schema(self.parameters)
             normalised(self.parameters)  # so that no reference leads out of it
+
+    def __repr__(self) -> str:
+        """Short, because messages and logs show it."""
+        return f"<Tool {self.name}>"
 
     @property
     def executable(self) -> bool:

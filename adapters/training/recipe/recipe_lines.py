@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from loraloop.tool_schemas.errors import InputError, LoraloopError
+from loraloop.tool_schemas.errors import InputError, LoraloopError, nearest_name
 from loraloop.tool_schemas.yamltext import expanded
 
 Place = tuple[str | int, ...]
@@ -122,8 +121,10 @@ def explain(error: ValidationError, model: Any, lines: Lines, path: Place = ()) 
 
 def unknown_key(key: str, name: str, known: Sequence[str]) -> str:
     """The sentence about a key that does not exist."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-    return f"unknown key {key}" + (f"; did you mean {near[0]!r}? Known: {', '.join(sorted(known))}" if near else "")
+    near, listed = nearest_name(name, known), ", ".join(sorted(known))
+    if near is not None:
+        return f"unknown key {key}; did you mean {near!r}? Known: {listed}"
+    return f"unknown key {key}" + (f"; known: {listed}" if known else "")
 
 
 def known_fields(model: Any, path: Sequence[str | int]) -> list[str]:

@@ -179,9 +179,9 @@ def export(
     _check_new(out)
     loaded, skill = _opened(name, base, quantize, as_json)
     if format == "vllm":
-        notes = to_vllm(skill, out, loaded.config)
+        notes = to_vllm(skill, out, loaded.config, _hub_id(base))
     elif format == "peft":
-        skill.to_peft(out, loaded.config)
+        skill.to_peft(out, loaded.config, _hub_id(base))
         notes = _peft_notes(skill)
     else:
         merged(loaded, skill, out, dtype)
@@ -294,6 +294,11 @@ def _opened(name: str, base: str, quantize: str | None, quiet: bool) -> tuple[Ba
     folder = _folder_of(name, base)
     loaded = open_base(base, quantize, quiet)
     return loaded, read_skill(folder, loaded)
+
+
+def _hub_id(base: str) -> str:
+    """A base that was named by its hub id, else nothing."""
+    return base if base.count("/") == 1 and not Path(base).exists() else ""
 
 
 def _mode_notes(skill: Skill) -> list[str]:

@@ -13,6 +13,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import Field, ValidationError
 
+from loraloop.adapters.training.recipe.recipe_lines import Lines, explain, unknown_key
 from loraloop.loading import read_documents
 from loraloop.server.ag_ui import AgUiInput, translated
 from loraloop.server.errors import STREAM, ApiError, documented
@@ -76,6 +77,8 @@ def read_agents(file: Path, runtime: Runtime, resources: Resources) -> dict[str,
         raise InputError(f"cannot read {file}: {error.strerror or error}") from None
     if why := expanded(content):
         raise InputError(f"{file}: {why}: write it out")
+    if isinstance(content, dict) and (others := [str(key) for key in content if key != "agents"]):
+        raise InputError(f"{file}: {unknown_key(others[0], others[0], ['agents'])}; every agent stands below agents:")
     if not isinstance(content, dict) or not isinstance(content.get("agents"), dict):
         raise InputError(f"{file}: write agents: with a name for each, see docs/serve.md")
     found = {}
@@ -83,9 +86,7 @@ def read_agents(file: Path, runtime: Runtime, resources: Resources) -> dict[str,
         try:
             spec = AgentSpec.model_validate(given or {})
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
-            raise InputError(f"{file}: agents.{name}.{place}: {first['msg']}") from None
+            raise InputError(explain(error, AgentSpec, Lines(str(file), {}), ("agents", name))) from None
         found[name] = HostedAgent(name, agent_of(name, spec, runtime, file.parent, resources), spec.description)
     return found
 

@@ -61,7 +61,11 @@ def test_the_text_comes_while_it_is_written() -> None:
         ([code("print(1)")], {}, "```python\nprint(1)\n```"),
         ([code("print(1)"), "It printed 1."], {"python": True}, "It printed 1."),
         ([verdict("crime")], {"unsafe": [True]}, Guard().refusal),
-        (["The key is 4417.", verdict("privacy")], {"guard": Guard(input=None, output=Gate(screen=0))}, Guard().refusal),
+        (
+            ["The key is 4417.", verdict("privacy")],
+            {"guard": Guard(input=None, output=Gate(screen=0))},
+            Guard().refusal,
+        ),
         (["The key is 4417.", verdict()], {"guard": Guard(input=None, output=Gate(screen=0))}, "The key is 4417."),
         (["[1,2]"], {"output_type": list[int]}, "[1,2]"),
         ([text("one", enforced=False), "[1]"], {"output_type": list[int]}, "[1]"),
@@ -79,7 +83,9 @@ def test_every_end_of_a_run(script: list[Any], options: dict[str, Any], expected
 
 
 def test_a_text_that_may_yet_be_dropped_is_not_marked_as_the_answer() -> None:
-    stream = Agent(ScriptedRuntime(LOOK, text("one", enforced=False), "[1]"), [look], output_type=list[int]).stream("Go.")
+    stream = Agent(ScriptedRuntime(LOOK, text("one", enforced=False), "[1]"), [look], output_type=list[int]).stream(
+        "Go."
+    )
     told = [event for event in stream if isinstance(event, TokenGenerated)]
     assert told and not any(event.answer for event in told)
     told = [event for event in Agent(ScriptedRuntime("One.")).stream("Go.") if isinstance(event, TokenGenerated)]

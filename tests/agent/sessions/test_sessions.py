@@ -127,9 +127,9 @@ def test_what_is_refused(store: Sessions) -> None:
         agent.run_sync("Another thing.", session=session)
     with pytest.raises(InputError, match="goes on as it was asked: leave out messages, skill"):
         agent.run_sync(session=session, skill="tools", messages=[Message("user", "x")])
-    with pytest.raises(UnknownNameError, match="did you mean 's'"):
+    with pytest.raises(UnknownNameError, match="no session is called 't'; known: s"):
         store["t"]
-    with pytest.raises(UnknownNameError, match="did you mean 's'"):
+    with pytest.raises(UnknownNameError, match="no session is called 't'; known: s"):
         assert store.session("t").info
 
 

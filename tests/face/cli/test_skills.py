@@ -102,7 +102,9 @@ def test_export_and_lint(run: Run, place: Path, tmp_path: Path) -> None:
     code, out, err = run("skills", "export", str(place / "branch"), *given, str(tmp_path / "peft"))
     assert code == 0 and "aLoRA" in out, err
     config = json.loads((tmp_path / "peft" / "adapter_config.json").read_text())
-    assert config["alora_invocation_tokens"]
+    assert config["alora_invocation_tokens"] and config["base_model_name_or_path"] == "tiny"
+    told = (tmp_path / "peft" / "README.md").read_text()
+    assert told.startswith('---\nbase_model: "tiny"\n') and "(aLoRA) of `tiny`" in told and "invocation tokens" in told
     code, out, _ = run("skills", "lint", str(tmp_path / "peft"))
     assert code == 1 and "refused: alora_invocation_tokens" in out
     told = json.loads(

@@ -22,7 +22,7 @@ from loraloop.server.runs import KEPT, HostedAgent, HostedRun, RunRegistry, owne
 from loraloop.server.settings import ServerLimits, ServerSettings
 from loraloop.server.state import parts_of, session_name
 from loraloop.testing import ScriptedRuntime, calls
-from loraloop.tool_schemas.errors import InputError, SessionError
+from loraloop.tool_schemas.errors import InputError, LoraloopError, SessionError
 
 
 @tool(requires_approval=True)
@@ -443,8 +443,20 @@ def test_agents_are_read_from_a_file(tmp_path: Path) -> None:
         agent = read_agents(file, ScriptedRuntime(), resources)["desk"].agent
         assert [each.name for each in agent.tools] == ["look"]
         file.write_text("agents:\n  desk:\n    tool: [x]\n")
-        with pytest.raises(InputError, match=r"agents\.desk\.tool"):
-            read_agents(file, ScriptedRuntime(), resources)
+        for typo, says in (
+            ("agents:\n  desk:\n    tool: [x]\n", r"unknown key agents\.desk\.tool; did you mean 'tools'\?"),
+            (
+                "agents:\n  desk:\n    limits: {max_step: 3}\n",
+                r"agents\.desk\.limits\.max_step; did you mean 'max_steps'",
+            ),
+            ("agents:\n  desk:\n    skills: [tols]\n", "did you mean 'tools'"),
+            ("agents:\n  desk:\n    ask: [pay]\n", "no tool to ask about is called 'pay'"),
+            ("agent:\n  desk: {}\n", r"unknown key agent; did you mean 'agents'\?"),
+            ("agents: {desk: {}}\ndesks: {}\n", "unknown key desks"),
+        ):
+            file.write_text(typo)
+            with pytest.raises(LoraloopError, match=says):
+                read_agents(file, ScriptedRuntime(), resources)
         file.write_text("desk: {}\n")
         with pytest.raises(InputError, match="agents:"):
             read_agents(file, ScriptedRuntime(), resources)

